@@ -1,0 +1,70 @@
+"""PURE. The class every balancer extends."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from enum import Enum
+from typing import Any, ClassVar
+
+from attrs import frozen
+from zope.interface import implementer
+
+from lbproxy.balance.server import ServerState
+from lbproxy.errors import Outcome
+from lbproxy.interfaces import Env, IBalancer, PickContext
+
+__all__ = ["Balancer", "Need", "NoOptions"]
+
+
+class Need(str, Enum):
+    """What a pick reads; a TCP backend can give SOURCE and SNI, an HTTP backend all."""
+
+    SOURCE = "source"
+    SNI = "sni"
+    REQUEST = "request"
+
+
+@frozen
+class NoOptions:
+    """Takes no words after its name."""
+
+
+@implementer(IBalancer)
+class Balancer:
+    """Extend this, write :meth:`pick`, and name it in ``balance = file.py:YourClass``.
+
+    ``self.servers`` is kept up to date for balancers that need no structure of their own.
+    """
+
+    name: ClassVar[str] = ""
+    Options: ClassVar[type[Any]] = NoOptions
+
+    def __init__(self, options: Any, env: Env) -> None:
+        self.options = options
+        self.env = env
+        self.servers: Sequence[ServerState] = ()
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """See :class:`lbproxy.interfaces.IBalancer`."""
+        return frozenset()
+
+    def servers_changed(self, servers: Sequence[ServerState]) -> None:
+        """See :class:`lbproxy.interfaces.IBalancer`."""
+        self.servers = servers
+
+    def pick(self, context: PickContext, avoid: Collection[ServerState]) -> ServerState | None:
+        """See :class:`lbproxy.interfaces.IBalancer`."""
+        raise NotImplementedError(f"{type(self).__name__}.pick")
+
+    def taken(self, server: ServerState) -> None:
+        """See :class:`lbproxy.interfaces.IBalancer`."""
+
+    def released(self, server: ServerState, outcome: Outcome, seconds: float) -> None:
+        """See :class:`lbproxy.interfaces.IBalancer`."""
+
+    def scores(self, context: PickContext) -> list[tuple[ServerState, float, str]]:
+        """Default: active connections per weight, which is what most people want to see."""
+        return [
+            (s, s.active / s.weight, f"{s.active} active, weight {s.weight}") for s in self.servers
+        ]

@@ -1,0 +1,100 @@
+"""PURE. The live state of one server in one backend."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+
+if TYPE_CHECKING:
+    from lbproxy.config.model import Address, ServerSpec
+
+__all__ = ["AdminState", "ServerCounters", "ServerState", "State"]
+
+
+class AdminState(str, Enum):
+    """What the operator wants: ``ready`` leaves the verdict to health."""
+
+    READY = "ready"
+    DRAIN = "drain"  # no new work, what runs may finish
+    MAINT = "maint"  # no new work, no probes
+
+
+class State(str, Enum):
+    """What traffic sees: the operator's wish first, then health."""
+
+    UP = "up"
+    DOWN = "down"
+    DRAIN = "drain"
+    MAINT = "maint"
+
+
+@define(eq=False)
+class ServerCounters:
+    """Totals since start; plain ints, bumped on the hot path."""
+
+    picked: int = 0
+    ok: int = 0
+    failed: int = 0
+    retried: int = 0
+    connects: int = 0
+    connect_errors: int = 0
+    reused: int = 0
+    bytes_in: int = 0  # from the client to the server
+    bytes_out: int = 0  # from the server to the client
+    probes_ok: int = 0
+    probes_failed: int = 0
+    downs: int = 0
+
+
+@define(eq=False)
+class ServerState:
+    """One server as it is now; identity matters, equality does not.
+
+    Owned by its :class:`lbproxy.balance.group.ServerGroup`, which is told of every change of
+    ``weight``, ``admin``, ``healthy`` and ``addresses`` through its own methods: nobody else writes them.
+    ``active`` counts leases.  ``maxconn`` 0 means no limit.  ``addresses`` are what to dial (IP literals or a
+    Unix path), empty while a name is not resolved yet.  ``sessions`` are live objects with a
+    ``server_gone(kind)`` method that ``on_down = close`` ends.
+    """
+
+    backend: str
+    spec: ServerSpec
+    weight: int = 1
+    maxconn: int = 0
+    admin: AdminState = AdminState.READY
+    healthy: bool = True
+    health_note: str = ""
+    addresses: tuple[Address, ...] = ()
+    active: int = 0
+    sessions: set[Any] = field(factory=set)
+    counters: ServerCounters = field(factory=ServerCounters)
+    private: Any = None  # the balancer's own per-server data
+
+    @property
+    def name(self) -> str:
+        """Unique in its backend."""
+        return self.spec.name
+
+    @property
+    def full(self) -> bool:
+        """Holds as many leases as ``maxconn`` allows."""
+        return 0 < self.maxconn <= self.active
+
+    @property
+    def state(self) -> State:
+        """The one word for status pages and logs."""
+        if self.admin is AdminState.MAINT:
+            return State.MAINT
+        if self.admin is AdminState.DRAIN:
+            return State.DRAIN
+        return State.UP if self.healthy and self.addresses else State.DOWN
+
+    @property
+    def eligible(self) -> bool:
+        """May be picked, if its tier is the active one."""
+        return self.weight > 0 and self.state is State.UP
+
+    def __repr__(self) -> str:
+        return f"<server {self.backend}/{self.name} {self.state.value} active={self.active}>"

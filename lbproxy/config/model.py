@@ -1,0 +1,526 @@
+"""PURE. The configuration as frozen objects: the single source of names, types, defaults, bounds and texts.
+
+Each class below is one section or one line of ``lb.ini``.  The metadata of its fields drive parsing and
+validation (:mod:`lbproxy.config.build`), the generated reference (:mod:`lbproxy.config.reference`), ``lbproxy
+check`` and ``lbproxy explain``.  Durations are float seconds, sizes are int bytes.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Literal
+
+import attrs
+from attrs import field, frozen
+
+__all__ = [
+    "Address",
+    "BackendSpec",
+    "CertificateSpec",
+    "CheckSpec",
+    "Config",
+    "FrontendSpec",
+    "GlobalSpec",
+    "ListenSpec",
+    "LogSpec",
+    "PluginSpec",
+    "RouteSpec",
+    "ServerSpec",
+    "Where",
+    "option",
+]
+
+Network = IPv4Network | IPv6Network
+Mode = Literal["tcp", "http"]
+
+
+def option(kind: str, default: Any = attrs.NOTHING, *, doc: str, **facts: Any) -> Any:
+    """A configuration key or option word.
+
+    ``kind`` names a parser in :mod:`lbproxy.config.units` (``int``, ``duration``, ``size``, ``bool``, ``string``, ``choice``,
+    ``list:KIND`` ...).  ``facts`` may hold ``min``, ``max`` (inclusive), ``choices``, ``example``, ``positional`` (the
+    word stands without ``key=``).  Extension authors use it in their ``Options`` classes.
+    """
+    metadata = {"kind": kind, "doc": doc, **facts}
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def hidden(default: Any = attrs.NOTHING) -> Any:
+    """A field the loader fills in itself; not a key."""
+    return field(default=default, metadata={"kind": "hidden"}, eq=False, repr=False)
+
+
+@frozen
+class Where:
+    """A place in a configuration text; ``line`` counts from 1, 0 where there is none."""
+
+    file: str = "<text>"
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+NOWHERE = Where()
+
+
+@frozen
+class Address:
+    """Where a socket is: ``tcp`` with host and port, or ``unix`` with a path.
+
+    ``host`` is an IPv4/IPv6 literal without brackets, a name still to be resolved, or "" for every interface.
+    """
+
+    kind: Literal["tcp", "unix"]
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.kind == "unix":
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@frozen
+class PluginSpec:
+    """``NAME words key=value``: a balancer, check or filter, resolved to its class and its parsed Options."""
+
+    name: str
+    cls: Any
+    options: Any
+    where: Where = hidden(NOWHERE)
+
+
+@frozen
+class ListenSpec:
+    """One line of ``listen``: ``tcp:PORT[:interface=IP]``, ``tls:...``, ``unix:PATH``, ``systemd:...``, ``HOST:PORT``, or any
+    other Twisted server endpoint string; then options."""
+
+    address: Address | None = option(
+        "hidden", None, doc="parsed from the first word; None for systemd and plugin endpoints"
+    )
+    endpoint: str = option("endpoint", "", doc="the address as written", positional=True)
+    tls: bool = option("hidden", False, doc="the endpoint began with tls:")
+    certificates: tuple[str, ...] = option(
+        "list:string",
+        (),
+        doc="names of [certificate] sections, PEM files or folders; comma separated",
+        example="certs/",
+    )
+    min_version: str = option(
+        "choice", "1.2", choices=("1.2", "1.3"), doc="lowest TLS version accepted"
+    )
+    ciphers: str = option(
+        "string", "", doc="OpenSSL cipher list for TLS 1.2; empty: a strong default"
+    )
+    alpn: tuple[str, ...] = option(
+        "list:string",
+        (),
+        doc="protocols offered, best first; empty: http/1.1 in http mode, none in tcp mode",
+    )
+    accept_proxy: tuple[Network, ...] = option(
+        "list:network",
+        (),
+        doc="expect a PROXY protocol header (v1 or v2) from these peers; others are served as they are",
+        example="10.0.0.0/8",
+    )
+    backlog: int = option(
+        "int", 1024, min=1, max=65535, doc="connections the kernel may hold before we accept them"
+    )
+    mode: int = option("octal", 0o660, doc="permissions of a unix socket")
+    where: Where = hidden(NOWHERE)
+
+
+@frozen
+class RouteSpec:
+    """One line of ``routes``: conditions that must all hold, ``->``, a backend or an action.
+
+    ``conditions`` are (verb, arguments, negated) in the order written; ``default`` has none.  ``action`` is a filter
+    (redirect, reply) when the right side is one, else None and ``backend`` names a backend.
+    """
+
+    conditions: tuple[tuple[str, tuple[str, ...], bool], ...] = ()
+    backend: str = ""
+    action: PluginSpec | None = None
+    text: str = ""
+    where: Where = hidden(NOWHERE)
+
+
+@frozen
+class LogSpec:
+    """``access_log = PATH|stdout|off  json|common|combined|"custom format"``."""
+
+    path: str = ""
+    format: str = "json"
+    where: Where = hidden(NOWHERE)
+
+
+@frozen
+class CertificateSpec:
+    """``[certificate NAME]``: one key pair."""
+
+    name: str = option("hidden", "", doc="section name")
+    certificate: str = option(
+        "path", doc="PEM file: certificate, then the chain", example="certs/site.pem"
+    )
+    key: str = option("path", "", doc="PEM file of the private key; empty: in the certificate file")
+    hosts: tuple[str, ...] = option(
+        "list:string", (), doc="server names it is used for; empty: the names in the certificate"
+    )
+    where: Where = hidden(NOWHERE)
+
+
+@frozen
+class ServerSpec:
+    """One line of ``servers``: ``NAME HOST:PORT|unix:PATH`` and options."""
+
+    name: str = option(
+        "name", doc="unique in the backend; seen in logs and metrics", positional=True
+    )
+    address: Address = option("address", doc="where traffic goes", positional=True)
+    weight: int = option("int", 1, min=0, max=1_000_000, doc="share of the traffic; 0: none")
+    backup: bool = option("flag", False, doc="used only when no other server is up")
+    maxconn: int = option(
+        "int",
+        0,
+        min=0,
+        max=10_000_000,
+        doc="most concurrent connections (TCP) or requests (HTTP); 0: no limit",
+    )
+    check_address: Address | None = option(
+        "address", None, doc="where the health check goes, if not to the address itself"
+    )
+    no_check: bool = option("flag", False, doc="do not check; always taken as up")
+    tls: bool = option(
+        "flag", False, doc="speak TLS to the server, verified against its name or IP address"
+    )
+    ca: str = option(
+        "path", "", doc="PEM file or folder of trusted authorities; empty: the system's"
+    )
+    verify: bool = option(
+        "bool", True, doc="verify the server's certificate; ``no`` is for tests only"
+    )
+    sni: str = option("string", "", doc="name sent and verified; empty: the host in the address")
+    certificate: str = option(
+        "string", "", doc="client certificate: the name of a [certificate] section"
+    )
+    send_proxy: str = option(
+        "choice", "", choices=("v1", "v2"), doc="begin each connection with a PROXY protocol header"
+    )
+    where: Where = hidden(NOWHERE)
+
+
+@frozen
+class CheckSpec:
+    """``check = KIND options every=...``: the probe and the rise/fall machine around it."""
+
+    probe: PluginSpec = option("hidden", None, doc="tcp, http, ...")
+    every: float = option(
+        "duration", 2.0, min=0.05, max=86400, doc="interval while the server is up"
+    )
+    fast: float = option(
+        "duration", 0.0, min=0.0, max=86400, doc="interval while it is between states; 0: as every"
+    )
+    down: float = option(
+        "duration", 0.0, min=0.0, max=86400, doc="interval while it is down; 0: as every"
+    )
+    timeout: float = option(
+        "duration", 1.0, min=0.01, max=3600, doc="a check that takes longer has failed"
+    )
+    rise: int = option("int", 2, min=1, max=1000, doc="successes in a row that bring a server up")
+    fall: int = option("int", 3, min=1, max=1000, doc="failures in a row that take it down")
+    where: Where = hidden(NOWHERE)
+
+
+@frozen
+class BackendSpec:
+    """``[backend NAME]``: servers and how they are used."""
+
+    name: str = option("hidden", "", doc="section name")
+    mode: Mode = option(
+        "choice",
+        "",
+        choices=("tcp", "http"),
+        doc="as its frontends; only needed for a backend no frontend names",
+    )
+    balance: PluginSpec = option(
+        "plugin:balancer", None, doc="which server is next", example="leastconn"
+    )
+    servers: tuple[ServerSpec, ...] = option(
+        "servers", (), doc="one per line", example="a 10.0.0.11:8000 weight=3"
+    )
+    check: CheckSpec | None = option(
+        "check",
+        None,
+        doc="active health check; none: servers are taken as up",
+        example="http GET /healthz expect=200",
+    )
+    on_down: str = option(
+        "choice",
+        "keep",
+        choices=("keep", "close"),
+        doc="what happens to sessions of a server that goes down",
+    )
+    filters: tuple[PluginSpec, ...] = option(
+        "plugins:filter", (), doc="filters for traffic to this backend, in order"
+    )
+    retries: int = option(
+        "int",
+        2,
+        min=0,
+        max=100,
+        doc="further attempts after the first, each at another server where possible",
+    )
+    queue: int = option(
+        "int",
+        1024,
+        min=0,
+        max=1_000_000,
+        doc="requests that may wait while every server is at its maxconn; 0: none",
+    )
+    timeout_queue: float = option(
+        "duration", 5.0, min=0.01, max=3600, doc="longest wait in the queue"
+    )
+    timeout_connect: float = option(
+        "duration",
+        5.0,
+        min=0.01,
+        max=3600,
+        doc="longest wait for a connection, TLS handshake included",
+    )
+    timeout_response: float = option(
+        "duration",
+        60.0,
+        min=0.01,
+        max=86400,
+        doc="http: longest wait for the response head once the request is sent",
+    )
+    timeout_server: float = option(
+        "duration",
+        0.0,
+        min=0.0,
+        max=864000,
+        doc="longest silence of a server; 0: 60 s in mid answer (http), 1 h (tcp)",
+    )
+    timeout_tunnel: float = option(
+        "duration",
+        3600.0,
+        min=0.01,
+        max=864000,
+        doc="http: longest silence of a WebSocket or CONNECT tunnel",
+    )
+    pool_size: int = option(
+        "int",
+        256,
+        min=0,
+        max=100_000,
+        doc="http: idle connections kept per server; 0: a new one for each request",
+    )
+    pool_idle: float = option(
+        "duration",
+        30.0,
+        min=0.1,
+        max=86400,
+        doc="http: an idle connection is closed after this long",
+    )
+    pool_requests: int = option(
+        "int",
+        0,
+        min=0,
+        max=1_000_000_000,
+        doc="http: requests after which a connection is not used again; 0: no limit",
+    )
+    retry_buffer: int = option(
+        "size",
+        64 * 1024,
+        min=0,
+        max=16 * 1024 * 1024,
+        doc="http: body bytes kept so that a request can be sent again",
+    )
+    max_response_header_bytes: int = option(
+        "size", 64 * 1024, min=1024, max=1024 * 1024, doc="http: largest response head"
+    )
+    host_header: str = option("string", "", doc="http: Host sent to servers; empty: the client's")
+    resolve_every: float = option(
+        "duration", 30.0, min=1.0, max=86400, doc="how often server names are looked up again"
+    )
+    where: Where = hidden(NOWHERE)
+
+
+@frozen
+class FrontendSpec:
+    """``[frontend NAME]``: listeners, rules and routes."""
+
+    name: str = option("hidden", "", doc="section name")
+    mode: Mode = option(
+        "choice", "http", choices=("tcp", "http"), doc="tcp passes bytes, http understands them"
+    )
+    listen: tuple[ListenSpec, ...] = option(
+        "listens", (), doc="addresses, one per line", example="tcp:8080"
+    )
+    routes: tuple[RouteSpec, ...] = option(
+        "routes", (), doc="first match wins, one per line", example="host api.example.com -> api"
+    )
+    backend: str = option(
+        "backend", "", doc="where traffic goes that no route takes", example="app"
+    )
+    filters: tuple[PluginSpec, ...] = option(
+        "plugins:filter",
+        (),
+        doc="filters, in order",
+        example="set-header response X-Served-By lbproxy",
+    )
+    access_log: LogSpec | None = option("log", None, doc="overrides the one in [lbproxy]")
+    maxconn: int = option(
+        "int", 0, min=0, max=10_000_000, doc="most client connections; 0: no limit of its own"
+    )
+    maxconn_per_ip: int = option(
+        "int", 0, min=0, max=10_000_000, doc="most client connections from one address; 0: no limit"
+    )
+    allow: tuple[Network, ...] = option(
+        "list:network",
+        (),
+        doc="only these clients; empty: everybody",
+        example="10.0.0.0/8 2001:db8::/32",
+    )
+    deny: tuple[Network, ...] = option(
+        "list:network", (), doc="never these clients; looked at before allow"
+    )
+    trusted_proxies: tuple[Network, ...] = option(
+        "list:network", (), doc="http: peers whose X-Forwarded-For and Forwarded are believed"
+    )
+    forwarded: tuple[str, ...] = option(
+        "list:choice",
+        ("x-forwarded",),
+        choices=("x-forwarded", "rfc7239", "none"),
+        doc="http: which headers tell servers about the client",
+    )
+    via: str = option(
+        "string", "lbproxy", doc="http: our name in Via, both ways; ``none`` leaves Via alone"
+    )
+    server_header: str = option(
+        "choice", "pass", choices=("pass", "remove"), doc="http: the servers' Server line"
+    )
+    upgrade: str = option(
+        "choice",
+        "websocket",
+        choices=("websocket", "any", "none"),
+        doc="http: protocol switches that may pass",
+    )
+    connect: str = option(
+        "choice", "deny", choices=("deny", "forward"), doc="http: what becomes of CONNECT"
+    )
+    max_header_bytes: int = option(
+        "size", 32 * 1024, min=1024, max=1024 * 1024, doc="http: largest request head; over it 431"
+    )
+    max_headers: int = option(
+        "int", 100, min=1, max=10_000, doc="http: most header lines; over it 431"
+    )
+    max_url: int = option(
+        "size", 8 * 1024, min=64, max=256 * 1024, doc="http: longest request target; over it 414"
+    )
+    max_body: int | None = option(
+        "size_or_none", None, doc="http: largest request body; over it 413; ``none``: no limit"
+    )
+    max_requests: int = option(
+        "int",
+        0,
+        min=0,
+        max=1_000_000_000,
+        doc="http: requests on one client connection before it is closed; 0: no limit",
+    )
+    timeout_handshake: float = option(
+        "duration",
+        10.0,
+        min=0.1,
+        max=600,
+        doc="TLS handshake, PROXY header and ClientHello must be complete in this time",
+    )
+    timeout_header: float = option(
+        "duration",
+        10.0,
+        min=0.1,
+        max=3600,
+        doc="http: request head must be complete this long after its first byte; over it 408",
+    )
+    timeout_body: float = option(
+        "duration",
+        30.0,
+        min=0.1,
+        max=3600,
+        doc="http: longest silence inside a request body; over it 408",
+    )
+    timeout_keepalive: float = option(
+        "duration",
+        60.0,
+        min=0.0,
+        max=3600,
+        doc="http: longest wait for the next request; 0: no keep-alive",
+    )
+    timeout_client: float = option(
+        "duration",
+        0.0,
+        min=0.0,
+        max=864000,
+        doc="longest silence of a client that we wait for or write to; 0: 60 s (http), 1 h (tcp)",
+    )
+    timeout_filter: float = option(
+        "duration",
+        5.0,
+        min=0.01,
+        max=3600,
+        doc="longest time an asynchronous filter may hold traffic",
+    )
+    where: Where = hidden(NOWHERE)
+
+
+@frozen
+class GlobalSpec:
+    """``[lbproxy]``: the process."""
+
+    access_log: LogSpec = option(
+        "log",
+        LogSpec(),
+        doc="where and how requests and sessions are logged",
+        example="access.log json",
+    )
+    maxconn: int = option(
+        "int",
+        0,
+        min=0,
+        max=10_000_000,
+        doc="most client connections in all; 0: what the descriptor limit allows",
+    )
+    timeout_shutdown: float = option(
+        "duration", 10.0, min=0.0, max=86400, doc="how long sessions may finish when lbproxy stops"
+    )
+    where: Where = hidden(NOWHERE)
+
+
+@frozen
+class Config:
+    """A whole configuration, checked: every reference leads somewhere."""
+
+    settings: GlobalSpec = GlobalSpec()
+    frontends: tuple[FrontendSpec, ...] = ()
+    backends: tuple[BackendSpec, ...] = ()
+    certificates: tuple[CertificateSpec, ...] = ()
+    file: str = hidden("<text>")
+
+    def backend(self, name: str) -> BackendSpec:
+        """The backend ``name``; KeyError if there is none."""
+        for spec in self.backends:
+            if spec.name == name:
+                return spec
+        raise KeyError(name)
+
+    def frontend(self, name: str) -> FrontendSpec:
+        """The frontend ``name``; KeyError if there is none."""
+        for spec in self.frontends:
+            if spec.name == name:
+                return spec
+        raise KeyError(name)

@@ -1,0 +1,1 @@
+"""CONTROL. Everything that changes state in the background."""

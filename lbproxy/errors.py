@@ -1,0 +1,151 @@
+"""PURE. One error type for everything that goes wrong with traffic, and one table of its meaning.
+
+Every failure on the data path is a :class:`ProxyError` of one :class:`Kind`; :data:`MEANING` maps
+the kind to the HTTP status the client gets, the outcome the server is credited with, and whether
+another server may be tried.  The kind's value is also the metric label and the ``close`` reason in
+the access log, so one word follows a failure everywhere.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Literal
+
+from attrs import frozen
+
+Side = Literal["client", "server", "proxy"]
+
+
+class Kind(str, Enum):
+    """Why a connection or an exchange ended; the value is the access log's ``close`` word."""
+
+    OK = "ok"
+    # the client's doing
+    CLIENT_GONE = "client_gone"  # left before the answer was complete
+    CLIENT_TIMEOUT = "client_timeout"  # head, body or TCP bytes came too slowly
+    CLIENT_STALLED = "client_stalled"  # does not read what we send
+    BAD_REQUEST = "bad_request"
+    HEADERS_TOO_LARGE = "headers_too_large"
+    URL_TOO_LONG = "url_too_long"
+    BODY_TOO_LARGE = "body_too_large"
+    EXPECTATION_FAILED = "expectation_failed"
+    METHOD_REFUSED = "method_refused"  # CONNECT, or a method the frontend does not allow
+    UNSUPPORTED = "unsupported"  # transfer coding or protocol version we do not speak
+    CLIENT_TLS = "client_tls"  # handshake failed or took too long
+    BAD_PREAMBLE = "bad_preamble"  # PROXY header or ClientHello malformed
+    # our own decision
+    DENIED = "denied"  # address list, filter
+    LIMITED = "limited"  # a connection limit
+    NO_ROUTE = "no_route"
+    REPLIED = "replied"  # a filter or a route answered: no server was needed
+    FILTER_FAILED = "filter_failed"
+    FILTER_TIMEOUT = "filter_timeout"
+    SHUTDOWN = "shutdown"  # lbproxy stops, or the frontend is gone
+    # no server to be had
+    NO_SERVER = "no_server"  # none up
+    QUEUE_FULL = "queue_full"
+    QUEUE_TIMEOUT = "queue_timeout"
+    # the server's doing
+    CONNECT_FAILED = "connect_failed"
+    CONNECT_TIMEOUT = "connect_timeout"
+    SERVER_TLS = "server_tls"  # handshake or verification failed
+    SERVER_GONE = "server_gone"  # closed or reset before a complete answer
+    BAD_RESPONSE = "bad_response"  # not HTTP, ambiguous, or over our limits
+    RESPONSE_TIMEOUT = "response_timeout"  # no response head in time
+    SERVER_TIMEOUT = "server_timeout"  # stalled in mid answer, or an idle TCP session
+    SERVER_DOWN = "server_down"  # marked down with on_down = close
+    SESSION_KILLED = "session_killed"  # an operator ended it
+
+
+class Outcome(str, Enum):
+    """What a lease is given back with: the balancer's and passive health's evidence."""
+
+    OK = "ok"
+    FAILED = "failed"  # the server's fault
+    NEUTRAL = "neutral"  # says nothing about the server (the client left, we stopped)
+
+
+@frozen
+class Meaning:
+    """What a :class:`Kind` implies.
+
+    ``status``: HTTP status for the client, 0 where none can or should be sent.
+    ``side``: who caused it.  ``outcome``: evidence about the server.
+    ``retry``: another server may help, provided the request can be replayed.
+    """
+
+    status: int
+    side: Side
+    outcome: Outcome
+    retry: bool = False
+
+
+_N, _F = Outcome.NEUTRAL, Outcome.FAILED
+
+MEANING: dict[Kind, Meaning] = {
+    Kind.OK: Meaning(0, "proxy", Outcome.OK),
+    Kind.CLIENT_GONE: Meaning(0, "client", _N),
+    Kind.CLIENT_TIMEOUT: Meaning(408, "client", _N),
+    Kind.CLIENT_STALLED: Meaning(0, "client", _N),
+    Kind.BAD_REQUEST: Meaning(400, "client", _N),
+    Kind.HEADERS_TOO_LARGE: Meaning(431, "client", _N),
+    Kind.URL_TOO_LONG: Meaning(414, "client", _N),
+    Kind.BODY_TOO_LARGE: Meaning(413, "client", _N),
+    Kind.EXPECTATION_FAILED: Meaning(417, "client", _N),
+    Kind.METHOD_REFUSED: Meaning(405, "client", _N),
+    Kind.UNSUPPORTED: Meaning(501, "client", _N),
+    Kind.CLIENT_TLS: Meaning(0, "client", _N),
+    Kind.BAD_PREAMBLE: Meaning(0, "client", _N),
+    Kind.DENIED: Meaning(403, "proxy", _N),
+    Kind.LIMITED: Meaning(503, "proxy", _N),
+    Kind.NO_ROUTE: Meaning(404, "proxy", _N),
+    Kind.REPLIED: Meaning(0, "proxy", _N),
+    Kind.FILTER_FAILED: Meaning(500, "proxy", _N),
+    Kind.FILTER_TIMEOUT: Meaning(500, "proxy", _N),
+    Kind.SHUTDOWN: Meaning(503, "proxy", _N),
+    Kind.NO_SERVER: Meaning(503, "proxy", _N),
+    Kind.QUEUE_FULL: Meaning(503, "proxy", _N),
+    Kind.QUEUE_TIMEOUT: Meaning(503, "proxy", _N),
+    Kind.CONNECT_FAILED: Meaning(502, "server", _F, retry=True),
+    Kind.CONNECT_TIMEOUT: Meaning(504, "server", _F, retry=True),
+    Kind.SERVER_TLS: Meaning(502, "server", _F, retry=True),
+    Kind.SERVER_GONE: Meaning(502, "server", _F, retry=True),
+    Kind.BAD_RESPONSE: Meaning(502, "server", _F),
+    Kind.RESPONSE_TIMEOUT: Meaning(504, "server", _F),
+    Kind.SERVER_TIMEOUT: Meaning(504, "server", _F),
+    Kind.SERVER_DOWN: Meaning(503, "server", _N, retry=True),
+    Kind.SESSION_KILLED: Meaning(503, "proxy", _N),
+}
+
+
+class ProxyError(Exception):
+    """A failure on the data path.
+
+    ``kind`` names it; ``detail`` is for the log, never for the client;
+    ``status`` overrides the table where one kind has several statuses (505 for a version).
+    """
+
+    def __init__(self, kind: Kind, detail: str = "", status: int = 0) -> None:
+        super().__init__(f"{kind.value}: {detail}" if detail else kind.value)
+        self.kind = kind
+        self.detail = detail
+        self.status = status or MEANING[kind].status
+
+    @property
+    def side(self) -> Side:
+        """Who caused it."""
+        return MEANING[self.kind].side
+
+    @property
+    def outcome(self) -> Outcome:
+        """What it says about the server."""
+        return MEANING[self.kind].outcome
+
+    @property
+    def retry(self) -> bool:
+        """Whether another server may help."""
+        return MEANING[self.kind].retry
+
+
+class ListenError(Exception):
+    """A listener could not be bound; the message names the address and the system's reason."""

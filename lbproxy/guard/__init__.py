@@ -1,0 +1,1 @@
+"""PURE. Who may pass: address lists and connection limits."""

@@ -1,0 +1,1 @@
+"""PURE. From check results to verdicts."""

@@ -1,0 +1,152 @@
+"""Every extension point as a zope Interface: its contract, its cost, its errors.
+
+Implementations are found by :mod:`lbproxy.registry` under a name, as ``path/to/file.py:Name`` or as
+``package.module:Name``.  What is looked up is always a **class** with three class attributes:
+
+``name``
+    the word used in the configuration;
+``Options``
+    a frozen attrs class (see :func:`lbproxy.config.model.option`) that the words after the name are
+    parsed into, so that mistakes carry file and line and the options appear in the reference;
+``__init__(options, env)``
+    ``env`` is an :class:`Env`.
+
+The base classes :class:`lbproxy.balance.base.Balancer`, :class:`lbproxy.http.filter.Filter` and
+:class:`lbproxy.probes.base.Probe` implement these and are what extensions subclass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from random import Random
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from attrs import frozen
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from lbproxy.balance.server import ServerState
+    from lbproxy.errors import Outcome
+    from lbproxy.http.message import RequestHead
+
+__all__ = ["Env", "IBalancer", "IFilter", "IProbe", "PickContext", "Plugin"]
+
+
+@frozen
+class Env:
+    """What an extension gets from its surroundings; tests pass their own.
+
+    ``now``: seconds, monotonic enough for intervals.  ``random``: the only source of chance.
+    ``name``: the backend or frontend it serves, for logs.  ``reactor``: for CONTROL extensions
+    only;
+    None in pure ones and in ``lbproxy explain``.
+    """
+
+    now: Callable[[], float]
+    random: Random
+    name: str = ""
+    reactor: Any = None
+
+
+class Plugin(Protocol):
+    """The shape of every extension class (see the module's docstring)."""
+
+    name: ClassVar[str]
+    Options: ClassVar[type[Any]]
+
+
+class PickContext(Protocol):
+    """What is known about the connection or request a server is picked for.
+
+    ``client_ip``: textual address without port, "" for a Unix socket.
+    ``request``: None for raw TCP.  ``sni``: lower-case server name, "" if none.
+    """
+
+    client_ip: str
+    request: RequestHead | None
+    sni: str
+
+
+class IBalancer(Interface):
+    """Chooses one of the eligible servers.  Told about changes, never polls.
+
+    All methods run on the data path, synchronously; ``pick``, ``taken`` and ``released`` must
+    be O(1) or
+    O(log n).  An exception in ``pick`` is counted and logged, and the first eligible server is
+    used.
+    """
+
+    needs = Attribute(
+        "frozenset of Need: what a pick reads; a backend that cannot give it is refused at load"
+    )
+
+    def servers_changed(servers: Sequence[ServerState]) -> None:
+        """The eligible servers are now exactly these (up, weight > 0, one priority tier,
+        config order).
+
+        Also called when only a weight changed.  May be empty.  O(n) is fine here."""
+
+    def pick(context: PickContext, avoid: Collection[ServerState]) -> ServerState | None:
+        """A server not in ``avoid`` and not ``full``, or None when there is none.
+
+        ``avoid`` is small: the servers this request has already tried."""
+
+    def taken(server: ServerState) -> None:
+        """``server`` got one more lease; ``server.active`` already counts it.  May name a
+        server that is not eligible."""
+
+    def released(server: ServerState, outcome: Outcome, seconds: float) -> None:
+        """A lease ended; ``server.active`` no longer counts it.  ``seconds``: time to the
+        first response
+        byte for HTTP, connect time for TCP; negative if it never came.  May name a server
+        that is gone."""
+
+    def scores(context: PickContext) -> list[tuple[ServerState, float, str]]:
+        """For ``lbproxy explain``: every eligible server with a score (lower is better) and
+        its meaning in words.  O(n)."""
+
+
+class IFilter(Interface):
+    """A hook in the TCP or HTTP path; every phase is optional and a phase nobody overrides
+    costs nothing.
+
+    HTTP: the argument is the :class:`lbproxy.proxy.exchange.Exchange`; TCP: the
+    :class:`lbproxy.proxy.tcp.Session`.  A method may be ``async`` or return a Deferred; the traffic
+    waits, for at most the frontend's ``timeout_filter``.  Returning a
+    :class:`lbproxy.http.message.Reply` from an
+    HTTP phase before ``response`` answers the client; raising
+    :class:`lbproxy.errors.ProxyError` refuses it; any
+    other exception is counted, logged, and fails the request unless the filter sets ``fail_open``.
+    """
+
+    modes = Attribute("frozenset of 'tcp' and 'http': where it may be used")
+    fail_open = Attribute("bool: carry on when the hook raises or is too slow")
+
+    def early(traffic: Any) -> Any:
+        """As soon as the client is known: request head read (HTTP), connection accepted
+        (TCP); no route yet."""
+
+    def request(traffic: Any) -> Any:
+        """The route is known, no server picked.  May change the request (HTTP) or
+        ``traffic.backend``."""
+
+    def server_request(traffic: Any) -> Any:
+        """A server is picked; called for every attempt, before its request is sent (HTTP)
+        or it is dialled (TCP)."""
+
+    def response(traffic: Any) -> Any:
+        """The final response head is here (HTTP), or the server is connected (TCP).  May
+        change ``traffic.response``;
+        may return a Reply to answer in its place."""
+
+    def finish(traffic: Any) -> None:
+        """Everything is over, counters and log included; never waits."""
+
+
+class IProbe(Interface):
+    """One kind of active health check."""
+
+    def check(server: Any) -> Any:
+        """Check ``server`` (a :class:`ServerState`) once: an awaitable of a
+        :class:`lbproxy.health.state.Result`; must finish by itself only in the normal case, the
+        caller cancels it at the probe's ``timeout``."""

@@ -1,0 +1,1 @@
+"""DATA. Listeners, dialling, transports, relays and timers: bytes, without meaning."""

@@ -1,0 +1,126 @@
+"""DATA. How the proxy listens and dials: one small interface over whatever moves the bytes.
+
+:class:`Network` is what :mod:`lbproxy.proxy` uses.  Both implementations run ordinary Twisted
+protocols:
+:class:`lbproxy.net.stock.StockNetwork` on any reactor's own transports (and on the in-memory ones
+of
+:mod:`lbproxy.testing`), :class:`lbproxy.net.fast.FastNetwork` on our own epoll transport.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.interfaces import IProtocol, IProtocolFactory
+
+from lbproxy.config.model import Address
+from lbproxy.errors import ProxyError
+from lbproxy.net.timers import TimerWheel
+
+__all__ = ["Bound", "Dial", "Network", "TLSInfo", "TLSParameters"]
+
+
+@frozen
+class TLSInfo:
+    """What a finished handshake settled: ``version`` such as "TLSv1.3", ``cipher``, ``alpn``
+    ("" if none), ``sni`` (lower case)."""
+
+    version: str = ""
+    cipher: str = ""
+    alpn: str = ""
+    sni: str = ""
+
+
+@frozen
+class TLSParameters:
+    """How to start TLS on a connection.
+
+    ``creator`` provides IOpenSSLServerConnectionCreator or IOpenSSLClientConnectionCreator, as
+    ``server_side`` says.
+    """
+
+    creator: Any
+    server_side: bool
+
+
+class Dial(ABC):
+    """A connection being made."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Give up: neither the protocol nor ``failed`` will hear of it; harmless once it is
+        decided."""
+
+
+class Bound(ABC):
+    """A listening socket."""
+
+    @property
+    @abstractmethod
+    def address(self) -> Address:
+        """Where it really listens (port 0 resolved)."""
+
+    @abstractmethod
+    def close(self) -> Any:
+        """Stop accepting; a Deferred or None.  Accepted connections live on."""
+
+
+class Network(ABC):
+    """Listens, dials and starts TLS on one reactor."""
+
+    wheel: TimerWheel
+
+    @abstractmethod
+    def listen(
+        self,
+        address: Address,
+        factory: IProtocolFactory,
+        *,
+        backlog: int = 1024,
+        mode: int = 0o660,
+        reuse_port: bool = False,
+    ) -> Bound:
+        """Bind now.  ``address.host`` is an IP literal or "" (all IPv4; "::" is dual stack).
+
+        Raises :class:`lbproxy.errors.ListenError`."""
+
+    @abstractmethod
+    def dial(
+        self,
+        address: Address,
+        protocol: IProtocol,
+        failed: Callable[[ProxyError], None],
+        *,
+        timeout: float,
+        tls: TLSParameters | None = None,
+        preamble: bytes = b"",
+    ) -> Dial:
+        """Connect to an IP literal or Unix path.
+
+        Later, never before it returns, exactly one of:
+        ``protocol.makeConnection(transport)``, with ``preamble`` already written in
+        the clear and TLS already established and verified; or ``failed(error)`` with kind
+        CONNECT_FAILED,
+        CONNECT_TIMEOUT or SERVER_TLS.  ``timeout`` covers all of it, in seconds."""
+
+    @abstractmethod
+    def start_tls(
+        self,
+        transport: Any,
+        parameters: TLSParameters,
+        protocol: Callable[[TLSInfo], IProtocol],
+        failed: Callable[[ProxyError], None],
+        *,
+        timeout: float,
+        received: bytes = b"",
+    ) -> None:
+        """Handshake on a connection in use; ``received`` are bytes of it already read.
+
+        Ends with exactly one of: the object ``protocol(info)`` returns gets
+        ``makeConnection(tls_transport)`` and all data
+        from then on; or ``failed(error)`` (CLIENT_TLS or SERVER_TLS), the connection being
+        closed.  A peer that leaves during the
+        handshake is a failure too."""

@@ -1,0 +1,1 @@
+"""PURE. What is counted and what is logged."""

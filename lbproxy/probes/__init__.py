@@ -1,0 +1,1 @@
+"""CONTROL. Active health checks, one file each."""

@@ -1,0 +1,166 @@
+"""DATA. The seams of one HTTP exchange: what it calls on either side, and what either side calls on
+it.
+
+Neither side is assumed to carry one request at a time: an HTTP/1 connection is itself the stream of
+its current
+exchange, a multiplexing one makes a stream object per exchange.  No call below may re-enter its
+caller.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from attrs import define
+
+from lbproxy.errors import ProxyError
+from lbproxy.http.message import End, RequestHead, ResponseHead
+from lbproxy.net.endpoints import TLSInfo
+
+__all__ = ["ClientStream", "ConnectionInfo", "ResponseSink", "ServerConnection", "ServerStream"]
+
+
+@define(eq=False)
+class ConnectionInfo:
+    """Facts about one accepted connection, settled before its protocol starts.
+
+    ``peer_ip``/``peer_port``: the socket's other end ("" and 0 for a Unix socket).
+    ``client_ip``/``client_port``: the same,
+    or what a trusted PROXY header said.  ``local_ip``/``local_port``: the address the client
+    aimed at.
+    ``tls``: None in the clear.  ``sni``/``alpn``: from the handshake, or from the ClientHello
+    that was looked at.
+    ``tlvs``: of a PROXY v2 header.  ``listener``: as written in the configuration.
+    """
+
+    peer_ip: str = ""
+    peer_port: int = 0
+    client_ip: str = ""
+    client_port: int = 0
+    local_ip: str = ""
+    local_port: int = 0
+    tls: TLSInfo | None = None
+    sni: str = ""
+    alpn: tuple[str, ...] = ()
+    tlvs: tuple[tuple[int, bytes], ...] = ()
+    listener: str = ""
+    connected: float = 0.0
+
+
+class ClientStream(ABC):
+    """Where an exchange's response goes."""
+
+    __slots__ = ()
+
+    info: ConnectionInfo
+
+    @abstractmethod
+    def send_response(self, head: ResponseHead, data: bytes, end: End | None) -> None:
+        """Send the head (with ``head.length`` None meaning: frame it yourself), the first
+        body bytes and, if it is already
+        known, the end, in one write.  May be called again after an interim (1xx) head,
+        which has neither data nor end."""
+
+    @abstractmethod
+    def send_data(self, data: bytes, end: End | None) -> None:
+        """More body and/or the end."""
+
+    @abstractmethod
+    def abort(self, error: ProxyError) -> None:
+        """The response cannot be completed: make that visible to the client (cut the
+        connection, reset the stream)."""
+
+    @abstractmethod
+    def pause_request(self) -> None:
+        """Deliver no more request body for now."""
+
+    @abstractmethod
+    def resume_request(self) -> None:
+        """Deliver request body again."""
+
+    @abstractmethod
+    def start_tunnel(self) -> None:
+        """After a 101 (or a 2xx to CONNECT) has been sent: everything from now on is opaque
+        bytes, both ways."""
+
+    @abstractmethod
+    def exchange_done(self, *, reuse: bool) -> None:
+        """The exchange is finished; ``reuse`` False closes the connection (HTTP/1) once all
+        is written."""
+
+
+class ResponseSink(ABC):
+    """What a server stream calls: one attempt of an exchange."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def server_events(self, events: list[Any]) -> None:
+        """Response events in order, as many as one read gave: ResponseHead (interim ones
+        too), bytes, End."""
+
+    @abstractmethod
+    def server_failed(self, error: ProxyError) -> None:
+        """The stream ended without an End; nothing follows."""
+
+    @abstractmethod
+    def server_paused(self) -> None:
+        """The server does not take request bytes fast enough: stop sending."""
+
+    @abstractmethod
+    def server_resumed(self) -> None:
+        """It does again."""
+
+
+class ServerStream(ABC):
+    """One attempt's way to a server."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def send_request(self, head: RequestHead, data: bytes, end: End | None) -> None:
+        """Head (already rewritten for the server), the body bytes known so far, and the end
+        if known, in one write."""
+
+    @abstractmethod
+    def send_body(self, data: bytes, end: End | None) -> None:
+        """More body and/or the end."""
+
+    @abstractmethod
+    def pause_response(self) -> None:
+        """Deliver no more response for now."""
+
+    @abstractmethod
+    def resume_response(self) -> None:
+        """Deliver response again."""
+
+    @abstractmethod
+    def start_tunnel(self) -> None:
+        """After the 101: opaque bytes from now on."""
+
+    @abstractmethod
+    def close(self, *, reuse: bool) -> None:
+        """The attempt is over; ``reuse`` says that both messages were complete.  The sink
+        hears nothing more."""
+
+
+class ServerConnection(ABC):
+    """A connection to a server that a pool may keep."""
+
+    __slots__ = ()
+
+    reused: bool
+
+    @abstractmethod
+    def open_stream(self, sink: ResponseSink) -> ServerStream:
+        """Start one more exchange on it; only while ``spare`` is positive."""
+
+    @property
+    @abstractmethod
+    def spare(self) -> int:
+        """How many more streams it can carry now; 0 for one that is closing."""
+
+    @abstractmethod
+    def shut(self) -> None:
+        """Close it: at once if nothing runs on it, else when the last stream ends."""

@@ -1,0 +1,1 @@
+"""DATA. Certificates and TLS contexts for both sides."""

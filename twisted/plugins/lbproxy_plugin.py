@@ -1,0 +1,10 @@
+"""Makes ``twistd lbproxy`` known to Twisted."""
+
+from twisted.application.service import ServiceMaker
+
+lbproxy = ServiceMaker(  # type: ignore[no-untyped-call]
+    "lbproxy",
+    "lbproxy.tap",
+    "A TCP and HTTP load balancer and reverse proxy.",
+    "lbproxy",
+)
