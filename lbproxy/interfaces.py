@@ -84,7 +84,8 @@ class IBalancer(Interface):
         """The eligible servers are now exactly these (up, weight > 0, one priority tier,
         config order).
 
-        Also called when only a weight changed.  May be empty.  O(n) is fine here."""
+        Also called when only a weight changed, or when a new ``maxconn`` made a server full or no
+        longer full.  May be empty; ``active`` may be anything.  O(n) is fine here."""
 
     def pick(context: PickContext, avoid: Collection[ServerState]) -> ServerState | None:
         """A server not in ``avoid`` and not ``full``, or None when there is none.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -11,6 +12,17 @@ if TYPE_CHECKING:
     from lbproxy.config.model import Address, ServerSpec
 
 __all__ = ["AdminState", "ServerCounters", "ServerState", "State"]
+
+
+def _literal(address: Address) -> bool:
+    """Can be dialled as it is."""
+    if address.kind == "unix":
+        return True
+    try:
+        ip_address(address.host)
+    except ValueError:
+        return False
+    return True
 
 
 class AdminState(str, Enum):
@@ -71,6 +83,19 @@ class ServerState:
     sessions: set[Any] = field(factory=set)
     counters: ServerCounters = field(factory=ServerCounters)
     private: Any = None  # the balancer's own per-server data
+    listed: bool = False  # the balancer may pick it now: eligible, and its tier is the active one
+    since: float = 0.0  # when ``state`` last changed, in the group's time
+
+    @classmethod
+    def from_spec(cls, backend: str, spec: ServerSpec) -> ServerState:
+        """A server as configured; one named by a host name has no ``addresses`` until it is resolved."""
+        return cls(
+            backend,
+            spec,
+            weight=spec.weight,
+            maxconn=spec.maxconn,
+            addresses=(spec.address,) if _literal(spec.address) else (),
+        )
 
     @property
     def name(self) -> str:

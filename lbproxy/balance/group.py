@@ -1,0 +1,302 @@
+"""PURE. The servers of one backend: who is eligible, who is picked, and the balancer that is told of it.
+
+:class:`ServerGroup` is what backends, health checks, discovery and the admin API call; it is the only
+writer of a :class:`~lbproxy.balance.server.ServerState`'s weight, limits, states, addresses and lease
+count; the traffic counters are their callers' business.  Its rules:
+
+1. A server is *eligible* when its weight is positive, nobody put it in drain or maint, it is healthy
+   and it has an address.
+2. The *listed* servers are the eligible ones without ``backup``; the eligible ones with ``backup``
+   when there are none.  The balancer knows exactly these.
+3. ``free`` counts the listed servers that are not full, so a pick that cannot succeed costs nothing.
+4. A balancer that raises, or answers with a server it was not offered, is counted, and the first
+   usable server is taken in its place: a bug in a balancer costs evenness, never availability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+
+from lbproxy.balance.base import Balancer
+from lbproxy.balance.lease import Lease
+from lbproxy.balance.server import AdminState, ServerState, State
+from lbproxy.config.model import Address
+from lbproxy.errors import Outcome
+from lbproxy.interfaces import PickContext
+
+__all__ = ["ServerGroup"]
+
+StateCallback = Callable[[ServerState, State, State], None]
+
+
+class ServerGroup:
+    """All servers of a backend, in configuration order, and their balancer.
+
+    ``now``: seconds; stamps :attr:`ServerState.since`.  ``servers`` (by name), ``listed`` and ``free``
+    are for reading only.  ``balancer_errors`` counts exceptions and wrong answers of the balancer.
+    """
+
+    def __init__(self, balancer: Balancer, now: Callable[[], float]) -> None:
+        self.servers: dict[str, ServerState] = {}
+        self.listed: tuple[ServerState, ...] = ()
+        self.free = 0
+        self.balancer_errors = 0
+        self._now = now
+        self._batch = 0
+        self._pending: list[tuple[ServerState, State, State]] = []
+        self._reweighed = False
+        self._state_callbacks: list[StateCallback] = []
+        self._error_callbacks: list[Callable[[Exception], None]] = []
+        self._free_callbacks: list[Callable[[], None]] = []
+        self._back = self._give_back
+        self._use(balancer)
+
+    # who is there
+
+    def add(self, server: ServerState) -> None:
+        """One more server, last in order; ValueError if the name is taken."""
+        if server.name in self.servers:
+            raise ValueError(f"backend {server.backend} already has a server {server.name}")
+        server.private = None
+        server.since = self._now()
+        self.servers[server.name] = server
+        if server.eligible:
+            self._refresh()
+
+    def remove(self, name: str) -> ServerState:
+        """Take a server out for good; KeyError if there is none.
+
+        Its leases stay valid: they count down ``active`` of the object returned.
+        """
+        server = self.servers.pop(name)
+        if server.listed:
+            self._refresh()
+        server.private = None
+        return server
+
+    def reorder(self, names: Iterable[str]) -> None:
+        """Put the servers named first, in this order; the others follow as they were."""
+        old = self.servers
+        self.servers = {name: old[name] for name in names if name in old}
+        for name, server in old.items():
+            self.servers.setdefault(name, server)
+        self._refresh()
+
+    @contextmanager
+    def changes(self) -> Iterator[None]:
+        """Several changes as one: the balancer and the state callbacks hear of them at the end.
+
+        Do not pick inside.  Loading ten thousand servers one by one without it is quadratic.
+        """
+        self._batch += 1
+        try:
+            yield
+        finally:
+            self._batch -= 1
+            self._refresh()
+
+    # what they are
+
+    def set_weight(self, name: str, weight: int) -> None:
+        """New share of the traffic, 0 for none; KeyError, ValueError."""
+        if weight < 0:
+            raise ValueError(f"weight {weight} is negative")
+        server = self.servers[name]
+        if weight != server.weight:
+            server.weight = weight
+            self._reweighed |= server.listed
+            self._refresh()
+
+    def set_maxconn(self, name: str, maxconn: int) -> None:
+        """New limit of concurrent leases, 0 for none; leases above it run on.  KeyError, ValueError.
+
+        The balancer is told when this makes the server full, or no longer full.
+        """
+        if maxconn < 0:
+            raise ValueError(f"maxconn {maxconn} is negative")
+        server = self.servers[name]
+        was_full = server.full
+        server.maxconn = maxconn
+        if server.full != was_full and server.listed:
+            self._reweighed = True
+            self._refresh()
+
+    def set_admin(self, name: str, admin: AdminState) -> None:
+        """The operator's wish; KeyError."""
+        server = self.servers[name]
+        old = server.state
+        server.admin = admin
+        self._moved(server, old)
+
+    def set_health(self, server: ServerState, healthy: bool, note: str = "") -> None:
+        """The verdict of the health checks, with its reason for people.
+
+        A server removed meanwhile may be named: a check can end later than the server.
+        """
+        old = server.state
+        server.healthy = healthy
+        server.health_note = note
+        self._moved(server, old)
+
+    def set_addresses(self, server: ServerState, addresses: tuple[Address, ...]) -> None:
+        """What to dial; a server without addresses is down.  A server removed may be named."""
+        old = server.state
+        server.addresses = addresses
+        self._moved(server, old)
+
+    def set_balancer(self, balancer: Balancer) -> None:
+        """Use another balancer from now on; leases of the old one are released to this one."""
+        for server in self.servers.values():
+            server.private = None
+        self._use(balancer)
+        self._tell()
+
+    # who hears of it
+
+    def on_state(self, callback: StateCallback) -> None:
+        """Call ``callback(server, old, new)`` after each change of a server's state."""
+        self._state_callbacks.append(callback)
+
+    def on_error(self, callback: Callable[[Exception], None]) -> None:
+        """Call ``callback(error)`` when the balancer fails; it limits its own rate."""
+        self._error_callbacks.append(callback)
+
+    def on_free(self, callback: Callable[[], None]) -> None:
+        """Call ``callback()`` when ``free`` has grown: who waits for a server may try again."""
+        self._free_callbacks.append(callback)
+
+    # the hot path
+
+    @property
+    def has_eligible(self) -> bool:
+        """Some server could be picked, were it not full."""
+        return bool(self.listed)
+
+    @property
+    def eligible_count(self) -> int:
+        """How many servers could be picked, were none full."""
+        return len(self.listed)
+
+    def only(self, server: ServerState) -> bool:
+        """``server`` is the one and only that could be picked."""
+        return len(self.listed) == 1 and server.listed
+
+    @property
+    def has_free(self) -> bool:
+        """Some server can be picked; with nobody to avoid, a pick will succeed."""
+        return self.free > 0
+
+    def pick(self, context: PickContext, avoid: Collection[ServerState] = ()) -> Lease | None:
+        """A lease of a server that is listed, not full and not in ``avoid``; None if there is none."""
+        if not self.free:
+            return None
+        try:
+            server = self._choose(context, avoid)
+            if server is None:
+                return None
+            active = server.active
+            if not server.listed or 0 < server.maxconn <= active or (avoid and server in avoid):
+                raise ValueError(f"the balancer picked {server!r}, which it was not offered")
+        except Exception as error:
+            self._failed(error)
+            server = self._first_usable(avoid)
+            if server is None:
+                return None
+            active = server.active
+        active += 1
+        server.active = active
+        if active == server.maxconn:
+            self.free -= 1
+        try:
+            self._taken(server)
+        except Exception as error:
+            self._failed(error)
+        return Lease(server, self._back)
+
+    def take(self, server: ServerState) -> Lease | None:
+        """A lease of this very server (a sticky session), or None if it is not eligible or is full.
+
+        The balancer has no say, but hears of it.
+        """
+        if not server.eligible or server.full or self.servers.get(server.name) is not server:
+            return None
+        server.active += 1
+        if server.listed and server.active == server.maxconn:
+            self.free -= 1
+        try:
+            self._taken(server)
+        except Exception as error:
+            self._failed(error)
+        return Lease(server, self._back)
+
+    def _give_back(self, server: ServerState, outcome: Outcome, seconds: float) -> None:
+        active = server.active
+        server.active = active - 1
+        freed = active == server.maxconn and server.listed
+        if freed:
+            self.free += 1
+        try:
+            self._released(server, outcome, seconds)
+        except Exception as error:
+            self._failed(error)
+        if freed:
+            for callback in self._free_callbacks:
+                callback()
+
+    # upkeep
+
+    def _use(self, balancer: Balancer) -> None:
+        self.balancer = balancer
+        self._choose = balancer.pick
+        self._taken = balancer.taken
+        self._released = balancer.released
+
+    def _first_usable(self, avoid: Collection[ServerState]) -> ServerState | None:
+        for server in self.listed:
+            if not server.full and server not in avoid:
+                return server
+        return None
+
+    def _failed(self, error: Exception) -> None:
+        self.balancer_errors += 1
+        for callback in self._error_callbacks:
+            callback(error)
+
+    def _moved(self, server: ServerState, old: State) -> None:
+        new = server.state
+        if new is old:
+            return
+        server.since = self._now()
+        self._pending.append((server, old, new))
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Bring ``listed`` up to date, and tell who must know; O(servers)."""
+        if self._batch:
+            return
+        eligible = [server for server in self.servers.values() if server.eligible]
+        listed = tuple([s for s in eligible if not s.spec.backup] or eligible)
+        if listed != self.listed or self._reweighed:
+            for server in self.listed:
+                server.listed = False
+            for server in listed:
+                server.listed = True
+            self.listed = listed
+            self._tell()
+        pending, self._pending = self._pending, []
+        for server, old, new in pending:
+            for callback in self._state_callbacks:
+                callback(server, old, new)
+
+    def _tell(self) -> None:
+        self._reweighed = False
+        before = self.free
+        self.free = sum(not server.full for server in self.listed)
+        try:
+            self.balancer.servers_changed(self.listed)
+        except Exception as error:
+            self._failed(error)
+        if self.free > before:
+            for callback in self._free_callbacks:
+                callback()
