@@ -38,8 +38,9 @@ def option(kind: str, default: Any = attrs.NOTHING, *, doc: str, **facts: Any) -
     """A configuration key or option word.
 
     ``kind`` names a parser in :mod:`lbproxy.config.units` (``int``, ``duration``, ``size``, ``bool``, ``string``, ``choice``,
-    ``list:KIND`` ...).  ``facts`` may hold ``min``, ``max`` (inclusive), ``choices``, ``example``, ``positional`` (the
-    word stands without ``key=``).  Extension authors use it in their ``Options`` classes.
+    ``list:KIND`` ...).  ``facts`` may hold ``min``, ``max`` (inclusive), ``choices``, ``example``, ``positional`` (True: the
+    word stands without ``key=``; ``"rest"``: all remaining words, as a tuple) and ``http_only`` (refused in tcp mode).
+    Extension authors use it in their ``Options`` classes.
     """
     metadata = {"kind": kind, "doc": doc, **facts}
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
@@ -152,7 +153,10 @@ class RouteSpec:
 
 @frozen
 class LogSpec:
-    """``access_log = PATH|stdout|off  json|common|combined|"custom format"``."""
+    """``access_log = PATH|stdout|off  json|common|combined|"custom format"``.
+
+    ``path`` is "stdout", a file, or "" for no log (``off``).
+    """
 
     path: str = ""
     format: str = "json"
@@ -297,7 +301,8 @@ class BackendSpec:
         60.0,
         min=0.01,
         max=86400,
-        doc="http: longest wait for the response head once the request is sent",
+        http_only=True,
+        doc="longest wait for the response head once the request is sent",
     )
     timeout_server: float = option(
         "duration",
@@ -311,40 +316,47 @@ class BackendSpec:
         3600.0,
         min=0.01,
         max=864000,
-        doc="http: longest silence of a WebSocket or CONNECT tunnel",
+        http_only=True,
+        doc="longest silence of a WebSocket or CONNECT tunnel",
     )
     pool_size: int = option(
         "int",
         256,
         min=0,
         max=100_000,
-        doc="http: idle connections kept per server; 0: a new one for each request",
+        http_only=True,
+        doc="idle connections kept per server; 0: a new one for each request",
     )
     pool_idle: float = option(
         "duration",
         30.0,
         min=0.1,
         max=86400,
-        doc="http: an idle connection is closed after this long",
+        http_only=True,
+        doc="an idle connection is closed after this long",
     )
     pool_requests: int = option(
         "int",
         0,
         min=0,
         max=1_000_000_000,
-        doc="http: requests after which a connection is not used again; 0: no limit",
+        http_only=True,
+        doc="requests after which a connection is not used again; 0: no limit",
     )
     retry_buffer: int = option(
         "size",
         64 * 1024,
         min=0,
         max=16 * 1024 * 1024,
-        doc="http: body bytes kept so that a request can be sent again",
+        http_only=True,
+        doc="body bytes kept so that a request can be sent again",
     )
     max_response_header_bytes: int = option(
-        "size", 64 * 1024, min=1024, max=1024 * 1024, doc="http: largest response head"
+        "size", 64 * 1024, min=1024, max=1024 * 1024, http_only=True, doc="largest response head"
     )
-    host_header: str = option("string", "", doc="http: Host sent to servers; empty: the client's")
+    host_header: str = option(
+        "string", "", http_only=True, doc="Host sent to servers; empty: the client's"
+    )
     resolve_every: float = option(
         "duration", 30.0, min=1.0, max=86400, doc="how often server names are looked up again"
     )
@@ -391,47 +403,69 @@ class FrontendSpec:
         "list:network", (), doc="never these clients; looked at before allow"
     )
     trusted_proxies: tuple[Network, ...] = option(
-        "list:network", (), doc="http: peers whose X-Forwarded-For and Forwarded are believed"
+        "list:network",
+        (),
+        http_only=True,
+        doc="peers whose X-Forwarded-For and Forwarded are believed",
     )
     forwarded: tuple[str, ...] = option(
         "list:choice",
         ("x-forwarded",),
         choices=("x-forwarded", "rfc7239", "none"),
-        doc="http: which headers tell servers about the client",
+        http_only=True,
+        doc="which headers tell servers about the client",
     )
     via: str = option(
-        "string", "lbproxy", doc="http: our name in Via, both ways; ``none`` leaves Via alone"
+        "string",
+        "lbproxy",
+        http_only=True,
+        doc="our name in Via, both ways; ``none`` leaves Via alone",
     )
     server_header: str = option(
-        "choice", "pass", choices=("pass", "remove"), doc="http: the servers' Server line"
+        "choice", "pass", choices=("pass", "remove"), http_only=True, doc="the servers' Server line"
     )
     upgrade: str = option(
         "choice",
         "websocket",
         choices=("websocket", "any", "none"),
-        doc="http: protocol switches that may pass",
+        http_only=True,
+        doc="protocol switches that may pass",
     )
     connect: str = option(
-        "choice", "deny", choices=("deny", "forward"), doc="http: what becomes of CONNECT"
+        "choice", "deny", choices=("deny", "forward"), http_only=True, doc="what becomes of CONNECT"
     )
     max_header_bytes: int = option(
-        "size", 32 * 1024, min=1024, max=1024 * 1024, doc="http: largest request head; over it 431"
+        "size",
+        32 * 1024,
+        min=1024,
+        max=1024 * 1024,
+        http_only=True,
+        doc="largest request head; over it 431",
     )
     max_headers: int = option(
-        "int", 100, min=1, max=10_000, doc="http: most header lines; over it 431"
+        "int", 100, min=1, max=10_000, http_only=True, doc="most header lines; over it 431"
     )
     max_url: int = option(
-        "size", 8 * 1024, min=64, max=256 * 1024, doc="http: longest request target; over it 414"
+        "size",
+        8 * 1024,
+        min=64,
+        max=256 * 1024,
+        http_only=True,
+        doc="longest request target; over it 414",
     )
     max_body: int | None = option(
-        "size_or_none", None, doc="http: largest request body; over it 413; ``none``: no limit"
+        "size_or_none",
+        None,
+        http_only=True,
+        doc="largest request body; over it 413; ``none``: no limit",
     )
     max_requests: int = option(
         "int",
         0,
         min=0,
         max=1_000_000_000,
-        doc="http: requests on one client connection before it is closed; 0: no limit",
+        http_only=True,
+        doc="requests on one client connection before it is closed; 0: no limit",
     )
     timeout_handshake: float = option(
         "duration",
@@ -445,21 +479,24 @@ class FrontendSpec:
         10.0,
         min=0.1,
         max=3600,
-        doc="http: request head must be complete this long after its first byte; over it 408",
+        http_only=True,
+        doc="request head must be complete this long after its first byte; over it 408",
     )
     timeout_body: float = option(
         "duration",
         30.0,
         min=0.1,
         max=3600,
-        doc="http: longest silence inside a request body; over it 408",
+        http_only=True,
+        doc="longest silence inside a request body; over it 408",
     )
     timeout_keepalive: float = option(
         "duration",
         60.0,
         min=0.0,
         max=3600,
-        doc="http: longest wait for the next request; 0: no keep-alive",
+        http_only=True,
+        doc="longest wait for the next request; 0: no keep-alive",
     )
     timeout_client: float = option(
         "duration",
