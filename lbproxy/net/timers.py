@@ -1,7 +1,12 @@
 """DATA. One coarse timer wheel for every deadline of the data path.
 
-Connections re-arm their deadlines far more often than these fire, so re-arming is two attribute stores, never a
-``callLater``.  A timer fires at most one tick late, never early.
+Connections re-arm their deadlines far more often than these fire, so re-arming is two attribute
+stores, never a ``callLater``.  A timer fires at most one tick late, never early.
+
+A timer waits in a slot of the wheel.  Re-arming it later, or clearing it, leaves it there: when
+the slot comes up it is put into the right one, or dropped.  No slot is further away than
+``HORIZON_S``, so the timer of a connection that is gone is soon forgotten however long its
+deadline was; :meth:`Timer.close` lets go of the owner at once.
 """
 
 from __future__ import annotations
@@ -17,6 +22,9 @@ __all__ = ["Timer", "TimerWheel"]
 
 _log = Logger()
 
+HORIZON_S = 4.0
+ROUNDING_S = 1e-6  # what sums of floats may be off by: a deadline this near has come
+
 
 class TimerWheel:
     """Runs many :class:`Timer` objects on one ``callLater`` per tick; none while nothing is armed.
@@ -31,7 +39,8 @@ class TimerWheel:
         self._slots: dict[int, list[Timer]] = {}
         self._next = 0  # first slot not yet run
         self._call: Any = None
-        self._waiting = 0
+        self._running = False
+        self._horizon = max(1, round(HORIZON_S / tick))  # in slots
 
     def timer(self, callback: Callable[[], None]) -> Timer:
         """A new timer, not armed; ``callback`` runs each time it fires."""
@@ -45,40 +54,54 @@ class TimerWheel:
         for timers in self._slots.values():
             for timer in timers:
                 timer._slot = -1
+                timer._deadline = math.inf
         self._slots.clear()
 
     def _put(self, timer: Timer) -> None:
-        slot = math.ceil(timer._deadline / self._tick)
-        if self._call is None:
-            self._next = int(self.now() / self._tick)
-            self._call = self.clock.callLater(self._tick, self._run)
-        if slot <= self._next:
-            slot = self._next + 1
+        slots = self._slots
+        if not slots and not self._running:
+            now = self.now()
+            self._next = int((now + ROUNDING_S) / self._tick)
+            if self._call is None:
+                self._wake_at_next(now)
+        first = self._next + 1
+        slot = first - 1 + self._horizon
+        # far deadlines (and infinite ones) are not converted: they only wait for the next look
+        if timer._deadline < slot * self._tick:
+            slot = max(first, math.ceil(timer._deadline / self._tick))
         timer._slot = slot
         try:
-            self._slots[slot].append(timer)
+            slots[slot].append(timer)
         except KeyError:
-            self._slots[slot] = [timer]
+            slots[slot] = [timer]
 
     def _run(self) -> None:
         now = self.now()
-        current = int(now / self._tick)
+        current = int((now + ROUNDING_S) / self._tick)
         self._call = None
-        due: list[list[tuple[int, Timer]]] = []
-        if current - self._next > len(self._slots):  # the clock jumped, or few slots are in use
-            passed = sorted(slot for slot in self._slots if slot <= current)
+        slots = self._slots
+        if current - self._next > len(slots):  # the clock jumped, or few slots are in use
+            passed = sorted(slot for slot in slots if slot <= current)
         else:
-            passed = [slot for slot in range(self._next, current + 1) if slot in self._slots]
-        for slot in passed:
-            due.append([(slot, timer) for timer in self._slots.pop(slot)])
-        self._next = current
-        for batch in due:
-            for slot, timer in batch:
+            passed = [slot for slot in range(self._next, current + 1) if slot in slots]
+        due = [(slot, slots.pop(slot)) for slot in passed]
+        # Set before callbacks run, and not moved while they do: what they arm goes to a slot after
+        # this one, and a slow callback must not make the next run skip slots.
+        self._next = max(current, self._next)
+        self._running = True
+        for slot, batch in due:
+            for timer in batch:
                 if timer._slot == slot:
                     timer._slot = -1
                     timer._due(now)
-        if self._slots and self._call is None:
-            self._call = self.clock.callLater(self._tick, self._run)
+        self._running = False
+        if slots and self._call is None:
+            self._wake_at_next(self.now())
+
+    def _wake_at_next(self, now: float) -> None:
+        """Run again where the next slot begins, so that slots and runs stay aligned."""
+        begins = (int((now + ROUNDING_S) / self._tick) + 1) * self._tick
+        self._call = self.clock.callLater(begins - now, self._run)
 
 
 class Timer:
@@ -109,9 +132,15 @@ class Timer:
         """Do not fire; cheap, and harmless when it is not armed."""
         self._deadline = math.inf
 
+    def close(self) -> None:
+        """:meth:`clear` for good: the owner is over, and the wheel holds no reference to it any
+        longer."""
+        self._deadline = math.inf
+        self._callback = _nothing
+
     def _due(self, now: float) -> None:
         deadline = self._deadline
-        if deadline <= now:
+        if deadline <= now + ROUNDING_S:
             self._deadline = math.inf
             try:
                 self._callback()
@@ -119,3 +148,7 @@ class Timer:
                 _log.failure("a timer callback failed: {callback}", callback=self._callback)
         elif deadline != math.inf:
             self._wheel._put(self)
+
+
+def _nothing() -> None:
+    """The callback of a closed timer."""
