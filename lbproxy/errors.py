@@ -37,6 +37,7 @@ class Kind(str, Enum):
     DENIED = "denied"  # address list, filter
     LIMITED = "limited"  # a connection limit
     NO_ROUTE = "no_route"
+    LOOP_DETECTED = "loop_detected"  # our own name stands too often in Via
     REPLIED = "replied"  # a filter or a route answered: no server was needed
     FILTER_FAILED = "filter_failed"
     FILTER_TIMEOUT = "filter_timeout"
@@ -99,6 +100,7 @@ MEANING: dict[Kind, Meaning] = {
     Kind.DENIED: Meaning(403, "proxy", _N),
     Kind.LIMITED: Meaning(503, "proxy", _N),
     Kind.NO_ROUTE: Meaning(404, "proxy", _N),
+    Kind.LOOP_DETECTED: Meaning(508, "proxy", _N),
     Kind.REPLIED: Meaning(0, "proxy", _N),
     Kind.FILTER_FAILED: Meaning(500, "proxy", _N),
     Kind.FILTER_TIMEOUT: Meaning(500, "proxy", _N),

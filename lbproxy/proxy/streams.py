@@ -31,6 +31,7 @@ class ConnectionInfo:
     aimed at.
     ``tls``: None in the clear.  ``sni``/``alpn``: from the handshake, or from the ClientHello
     that was looked at.
+    ``counted_as``: the address the connection limits hold it under; None when they do not.
     ``tlvs``: of a PROXY v2 header.  ``listener``: as written in the configuration.
     """
 
@@ -46,6 +47,7 @@ class ConnectionInfo:
     tlvs: tuple[tuple[int, bytes], ...] = ()
     listener: str = ""
     connected: float = 0.0
+    counted_as: str | None = None
 
 
 class ClientStream(ABC):

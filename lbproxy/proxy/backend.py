@@ -1,0 +1,251 @@
+"""DATA. A backend at work: its group of servers, its queue, its pools, and how to dial one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from twisted.internet.interfaces import IProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lbproxy.balance.base import Balancer
+from lbproxy.balance.group import ServerGroup
+from lbproxy.balance.lease import Lease
+from lbproxy.balance.server import AdminState, ServerState, State
+from lbproxy.config.model import Address, BackendSpec, ServerSpec
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.filter import Phases, compile_phases
+from lbproxy.net.endpoints import Dial, Network, TLSParameters
+from lbproxy.observe.metrics import BackendCounters
+from lbproxy.proxy.pool import Pool
+from lbproxy.proxy.queue import Queue, Waiter
+from lbproxy.proxy.quiet import Quiet
+
+__all__ = ["Backend"]
+
+_quiet = Quiet(Logger())
+_IDLE_HTTP, _IDLE_TCP = 60.0, 3600.0
+
+TLSFor = Callable[[ServerSpec], TLSParameters | None]
+
+
+class Backend:
+    """What frontends ask for servers.
+
+    ``tls_for`` gives the client side TLS parameters of a server line, None in the clear.
+    """
+
+    def __init__(
+        self,
+        spec: BackendSpec,
+        network: Network,
+        balancer: Balancer,
+        *,
+        filters: Sequence[Any] = (),
+        tls_for: TLSFor = lambda server: None,
+    ) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.mode = spec.mode
+        self.network = network
+        self.wheel = network.wheel
+        self.counters = BackendCounters()
+        self.filters = tuple(filters)
+        self.phases: Phases = compile_phases(filters)
+        self.server_timeout = spec.timeout_server or (
+            _IDLE_HTTP if spec.mode == "http" else _IDLE_TCP
+        )
+        self.host_header = spec.host_header.encode("ascii") or None
+        self.queue = Queue(network.wheel, spec.queue, spec.timeout_queue)
+        self.group = ServerGroup(balancer, network.wheel.now)
+        self.group.on_state(self._state_changed)
+        self.group.on_free(self.serve_queue)
+        self.group.on_error(self._balancer_failed)
+        self.pools: dict[ServerState, Pool] = {}
+        self._tls_for = tls_for
+        # weak: a lease may outlive its server's removal, and must still get the right TLS
+        self._tls: WeakKeyDictionary[ServerState, TLSParameters | None] = WeakKeyDictionary()
+        self._serving = False
+        with self.group.changes():
+            for server in spec.servers:
+                self.add(server)
+
+    # -- servers --------------------------------------------------------------------------------
+
+    def add(self, spec: ServerSpec) -> ServerState:
+        """A new server; it takes traffic once it has an address.  ValueError if the name is taken."""
+        if spec.name in self.group.servers:
+            raise ValueError(f"backend {self.name} already has a server named {spec.name!r}")
+        tls = self._tls_for(spec)
+        server = ServerState(self.name, spec, weight=spec.weight, maxconn=spec.maxconn)
+        self._tls[server] = tls
+        self.pools[server] = Pool(self.spec.pool_size)
+        self.group.add(server)
+        return server
+
+    def remove(self, name: str) -> ServerState:
+        """Take a server out: no new work, idle connections closed, running work finishes.  KeyError if unknown."""
+        server = self.group.remove(name)
+        self.pools.pop(server).shut()
+        return server
+
+    def set_admin(self, name: str, state: AdminState) -> None:
+        """What the operator wants of a server."""
+        self.group.set_admin(name, state)
+
+    def tls_parameters(self, server: ServerState) -> TLSParameters | None:
+        """How to speak TLS with it; None in the clear."""
+        return self._tls.get(server)
+
+    def _state_changed(self, server: ServerState, old: State, new: State) -> None:
+        if new is State.DOWN and old is not new:
+            server.counters.downs += 1
+        if new is not State.UP:
+            pool = self.pools.get(server)
+            if pool is not None:
+                pool.shut()
+            if new is State.DOWN and self.spec.on_down == "close":
+                self.kill_sessions(server, Kind.SERVER_DOWN)
+
+    def _balancer_failed(self, error: Exception) -> None:
+        _quiet.failure(
+            "balancer",
+            "balancer of backend {backend} failed, took the first usable server",
+            Failure(error),
+            backend=self.name,
+        )
+
+    def kill_sessions(self, server: ServerState, kind: Kind = Kind.SESSION_KILLED) -> int:
+        """End every session of ``server``; how many there were."""
+        sessions = list(server.sessions)
+        for session in sessions:
+            session.server_gone(kind)
+        return len(sessions)
+
+    # -- leases ---------------------------------------------------------------------------------
+
+    def acquire(self, waiter: Waiter) -> Lease | None:
+        """A lease now, or None: then ``waiter`` waits in the queue and is told later.
+
+        Raises :class:`ProxyError` NO_SERVER or QUEUE_FULL.
+        """
+        group = self.group
+        if not len(self.queue):
+            lease = group.pick(waiter, waiter.tried)
+            if lease is None and waiter.tried:
+                lease = group.pick(waiter)
+            if lease is not None:
+                return lease
+        if not group.has_eligible:
+            self.counters.no_server += 1
+            raise ProxyError(Kind.NO_SERVER, f"no server of {self.name} is up")
+        try:
+            self.queue.join(waiter)
+        except ProxyError:
+            self.counters.queue_full += 1
+            raise
+        self.counters.queued += 1
+        return None
+
+    def has_other(self, tried: Sequence[ServerState]) -> bool:
+        """Whether some eligible server is not among ``tried``."""
+        return any(s.eligible and s not in tried for s in self.group.servers.values())
+
+    def serve_queue(self) -> None:
+        """Hand free places to those who wait, in turn."""
+        if self._serving:
+            return
+        self._serving = True
+        try:
+            queue, group = self.queue, self.group
+            while len(queue):
+                waiter = queue.first()
+                lease = group.pick(waiter, waiter.tried) or group.pick(waiter)
+                if lease is None:
+                    break
+                queue.leave(waiter)
+                waiter.leased(lease)
+        finally:
+            self._serving = False
+
+    # -- dialling -------------------------------------------------------------------------------
+
+    def dial(
+        self,
+        server: ServerState,
+        protocol: IProtocol,
+        failed: Callable[[ProxyError], None],
+        preamble: bytes = b"",
+    ) -> Dial:
+        """Connect to ``server``, trying its addresses in turn within ``timeout_connect``."""
+        server.counters.connects += 1
+        addresses = server.addresses
+        if len(addresses) == 1:
+            return self.network.dial(
+                addresses[0],
+                protocol,
+                failed,
+                timeout=self.spec.timeout_connect,
+                tls=self._tls[server],
+                preamble=preamble,
+            )
+        return _SeveralDial(self, server, protocol, failed, preamble)
+
+    def close(self) -> None:
+        """Nobody will come any more: send the waiting away, close idle connections."""
+        self.queue.refuse_all(ProxyError(Kind.SHUTDOWN))
+        for pool in self.pools.values():
+            pool.shut()
+
+
+class _SeveralDial(Dial):
+    """Tries one address after the other; the time left is shared by those not yet tried."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        server: ServerState,
+        protocol: IProtocol,
+        failed: Callable[[ProxyError], None],
+        preamble: bytes,
+    ) -> None:
+        self._backend = backend
+        self._server = server
+        self._protocol = protocol
+        self._failed = failed
+        self._preamble = preamble
+        self._left: list[Address] = list(server.addresses)
+        self._deadline = backend.wheel.now() + backend.spec.timeout_connect
+        self._dial: Dial | None = None
+        self._soon = backend.wheel.timer(self._none)
+        if self._left:
+            self._next()
+        else:
+            self._soon.set(0.0)
+
+    def _none(self) -> None:
+        self._failed(ProxyError(Kind.CONNECT_FAILED, f"{self._server.name} has no address"))
+
+    def _next(self) -> None:
+        left = max(0.01, self._deadline - self._backend.wheel.now()) / len(self._left)
+        self._dial = self._backend.network.dial(
+            self._left.pop(0),
+            self._protocol,
+            self._one_failed,
+            timeout=left,
+            tls=self._backend._tls[self._server],
+            preamble=self._preamble,
+        )
+
+    def _one_failed(self, error: ProxyError) -> None:
+        if self._left and self._backend.wheel.now() < self._deadline:
+            self._next()
+        else:
+            self._failed(error)
+
+    def cancel(self) -> None:
+        self._soon.clear()
+        if self._dial is not None:
+            self._dial.cancel()

@@ -1,0 +1,455 @@
+"""DATA. One HTTP/1 connection from a client, and the factory that makes it.
+
+Requests may be pipelined: they are answered one after the other, in order, and reading stops while more than one
+waits.  The connection is the :class:`ClientStream` of the exchange that is being answered.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ISSLTransport
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.h1 import RequestParser
+from lbproxy.http.h1_write import LAST_CHUNK, encode_chunk, encode_response, encode_trailers
+from lbproxy.http.message import END, End, Invalid, RequestHead, ResponseHead
+from lbproxy.net.closing import half_close
+from lbproxy.proxy.accept import ProxyFactory, note_local
+from lbproxy.proxy.exchange import Exchange
+from lbproxy.proxy.streams import ClientStream, ConnectionInfo
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.frontend import Frontend
+
+__all__ = ["H1ClientConnection", "HTTPProxyFactory"]
+
+_LINGER = 2.0  # seconds a client may go on sending after a final answer
+_LINGER_BYTES = 1024 * 1024
+
+
+class HTTPProxyFactory(ProxyFactory):
+    """Serves the clients of an HTTP frontend; an ordinary Twisted factory for any endpoint."""
+
+    def protocol_for(self, info: ConnectionInfo) -> H1ClientConnection:
+        """The protocol for one accepted connection."""
+        return H1ClientConnection(self.frontend, info)
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class H1ClientConnection(Protocol, ClientStream):
+    """See the module."""
+
+    def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
+        self.frontend = frontend
+        self.info = info
+        self._parser = RequestParser(frontend.request_limits)
+        self._timer = frontend.wheel.timer(self._expired)
+        self._exchange: Exchange | None = None
+        self._request: RequestHead | None = None  # of the exchange
+        self._request_ended = True
+        self._backlog: deque[Any] = deque()  # events not yet acted upon
+        self._pumping = False
+        self._hold = False  # the exchange wants no more request body
+        self._read_paused = False
+        self._write_paused = False
+        self._keep = False  # the connection outlives the current exchange
+        self._chunked = False  # the response goes out in chunks
+        self._cut = False  # the response body ends with the connection
+        self._requests = 0
+        self._began = 0.0  # when the first byte of the head came
+        self._tunnel = False
+        self._closing = False
+        self._linger_left = 0
+        self._eof = False
+
+    # -- Twisted --------------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        """Accepted; TLS, if any, is established."""
+        note_local(self.info, self.transport)
+        self.frontend.clients.add(self)
+        self.transport.registerProducer(self, True)  # type: ignore[union-attr]
+        # the first request has the time of a head to begin, like those after it
+        self._timer.set(self.frontend.spec.timeout_header)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Request bytes."""
+        if self._tunnel:
+            if self._exchange is not None:
+                self._exchange.request_data(data)
+            return
+        if self._closing:
+            self._linger_left -= len(data)
+            if self._linger_left < 0:
+                self._abort()
+            return
+        if self._request_ended and not self._began:
+            self._head_begins()
+        events = self._parser.receive(data)
+        if events:
+            self._backlog.extend(events)
+            self._pump()
+
+    def _head_begins(self) -> None:
+        self._began = self.frontend.now()
+        if self._exchange is None:
+            self._timer.set(self.frontend.spec.timeout_header)
+
+    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+        """Closed, by whoever."""
+        self._closing = True
+        self._timer.clear()
+        self._backlog.clear()
+        self.frontend.clients.discard(self)
+        exchange = self._exchange
+        if exchange is not None:
+            kind = Kind.OK if self._tunnel else Kind.CLIENT_GONE
+            exchange.client_gone(ProxyError(kind, reason.getErrorMessage()))
+        self.frontend.depart(self.info)
+
+    def readConnectionLost(self) -> None:
+        """The client has closed its sending side: it may still read."""
+        self._eof = True
+        if self._closing:
+            self._finish_closing()
+            return
+        exchange = self._exchange
+        if self._tunnel and exchange is not None:
+            exchange.request_end(END)
+            return
+        self._backlog.extend(self._parser.eof())
+        self._pump()
+        exchange = self._exchange
+        if exchange is None:
+            self._lose()
+        elif exchange.queued and not self._backlog:
+            exchange.client_gone(ProxyError(Kind.CLIENT_GONE, "left while it was queued"))
+        else:
+            self._keep = False
+
+    def writeConnectionLost(self) -> None:
+        """Our sending side is closed; nothing to do."""
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Act on what was parsed, as far as the current exchange allows."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            backlog = self._backlog
+            while backlog and not self._closing:
+                event = backlog[0]
+                kind = type(event)
+                if kind is RequestHead:
+                    if self._exchange is not None:
+                        break  # answered in order
+                    backlog.popleft()
+                    self._begin(event)
+                elif kind is Invalid:
+                    if self._exchange is not None and self._request_ended:
+                        break
+                    backlog.clear()
+                    self._invalid(event)
+                elif self._hold and kind is bytes:
+                    break
+                else:
+                    backlog.popleft()
+                    self._body(event)
+            self._regulate()
+        finally:
+            self._pumping = False
+
+    def _begin(self, head: RequestHead) -> None:
+        """Start the exchange of ``head`` with the body that is already here."""
+        frontend = self.frontend
+        backlog = self._backlog
+        data = b""
+        end: End | None = None
+        while backlog:
+            event = backlog[0]
+            kind = type(event)
+            if kind is bytes:
+                data = data + event if data else event
+            elif kind is End:
+                end = event
+                backlog.popleft()
+                break
+            else:
+                break
+            backlog.popleft()
+        now = frontend.now()
+        began = self._began or now
+        self._began = 0.0
+        self._requests += 1
+        self._request = head
+        self._request_ended = end is not None
+        self._hold = False
+        limit = frontend.spec.max_requests
+        self._keep = (
+            head.keep_alive
+            and frontend.keepalive
+            and not (limit and self._requests >= limit)
+            and not self._eof
+        )
+        if head.upgrade is not None and not frontend.may_upgrade(head):
+            head.upgrade = None
+            backlog.extend(self._parser.resume())
+        if end is None:
+            self._timer.set(frontend.spec.timeout_body)
+        else:
+            self._timer.clear()
+        self._exchange = exchange = Exchange(frontend, self, head, began, now - began)
+        exchange.start(data, end)
+
+    def _body(self, event: bytes | End) -> None:
+        exchange = self._exchange
+        if type(event) is End:
+            self._request_ended = True
+            if exchange is not None:
+                self._rearm()
+                exchange.request_end(event)
+        elif exchange is not None:
+            self._timer.set(self.frontend.spec.timeout_body)
+            exchange.request_data(event)  # type: ignore[arg-type]
+
+    def _invalid(self, invalid: Invalid) -> None:
+        self._keep = False
+        exchange = self._exchange
+        if exchange is not None:
+            if self._eof:
+                exchange.client_gone(ProxyError(Kind.CLIENT_GONE, "left in mid request"))
+                self._lose()
+            else:
+                exchange.client_invalid(invalid)
+            return
+        if self._eof and not self._began:
+            self._lose()
+            return
+        self._refuse(ProxyError(invalid.kind, invalid.detail, invalid.status))
+
+    def _refuse(self, error: ProxyError) -> None:
+        """Answer something that is not a request: it is logged like one."""
+        now = self.frontend.now()
+        self._request_ended = False  # whatever follows cannot be trusted
+        head = RequestHead(b"", b"", [], version=11, length=None, keep_alive=False)
+        self._exchange = exchange = Exchange(self.frontend, self, head, self._began or now)
+        self._request = head
+        self.frontend.counters.requests += 1
+        exchange.fail(error)
+
+    def _regulate(self) -> None:
+        """Read only while there is use for what comes."""
+        want = self._closing or self._tunnel or not (self._backlog or self._hold)
+        if want == self._read_paused:
+            self._read_paused = not want
+            transport: Any = self.transport
+            if self._eof:
+                return
+            if want:
+                transport.resumeProducing()
+            else:
+                transport.pauseProducing()
+
+    # -- the transport's back-pressure ----------------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        """The client does not read fast enough."""
+        self._write_paused = True
+        self._timer.set(self.frontend.client_timeout)
+        if self._exchange is not None:
+            self._exchange.client_paused()
+
+    def resumeProducing(self) -> None:
+        """It reads again."""
+        self._write_paused = False
+        self._rearm()
+        if self._exchange is not None:
+            self._exchange.client_resumed()
+
+    def stopProducing(self) -> None:
+        """The transport is going away; connectionLost follows."""
+
+    # -- deadlines ------------------------------------------------------------------------------
+
+    def _rearm(self) -> None:
+        """Arm the deadline of what we now wait for from the client."""
+        spec = self.frontend.spec
+        if self._write_paused:
+            self._timer.set(self.frontend.client_timeout)
+        elif self._exchange is None:
+            self._timer.set(spec.timeout_header if self._began else spec.timeout_keepalive)
+        elif self._request_ended or self._tunnel or self._hold:
+            self._timer.clear()
+        else:
+            self._timer.set(spec.timeout_body)
+
+    def _expired(self) -> None:
+        exchange = self._exchange
+        if self._closing:
+            self._abort()
+        elif self._write_paused:
+            if exchange is not None:
+                exchange.client_gone(ProxyError(Kind.CLIENT_STALLED, "does not read"))
+            self._abort()
+        elif exchange is not None:
+            self._keep = False
+            exchange.fail(ProxyError(Kind.CLIENT_TIMEOUT, "request body stalled"))
+        elif self._began:
+            self._keep = False
+            self._refuse(ProxyError(Kind.CLIENT_TIMEOUT, "request head incomplete"))
+        else:
+            self._lose()
+
+    # -- ClientStream ---------------------------------------------------------------------------
+
+    def send_response(self, head: ResponseHead, data: bytes, end: End | None) -> None:
+        """See :class:`ClientStream`."""
+        request = self._request
+        if self._closing or request is None:
+            return
+        if head.status < 200:
+            out, _ = encode_response(head, client_version=request.version, keep_alive=True)
+            self.transport.write(out)  # type: ignore[union-attr]
+            return
+        keep = self._keep and (self._request_ended or end is None)
+        if head.length is None and request.version < 11:
+            keep = False
+        if self.frontend.stopping or not head.keep_alive:
+            keep = False
+        self._keep = keep
+        out, self._chunked = encode_response(head, client_version=request.version, keep_alive=keep)
+        self._cut = head.length is None and not self._chunked
+        if data or end is not None:
+            out += self._frame(data, end)
+        self.transport.write(out)  # type: ignore[union-attr]
+
+    def _frame(self, data: bytes, end: End | None) -> bytes:
+        if not self._chunked:
+            return data
+        out = encode_chunk(data) if data else b""
+        if end is not None:
+            out += encode_trailers(end.trailers) if end.trailers else LAST_CHUNK
+        return out
+
+    def send_data(self, data: bytes, end: End | None) -> None:
+        """See :class:`ClientStream`."""
+        if self._closing:
+            return
+        if self._tunnel:
+            if data:
+                self.transport.write(data)  # type: ignore[union-attr]
+            if end is not None:
+                half_close(self.transport)
+            return
+        out = self._frame(data, end)
+        if out:
+            self.transport.write(out)  # type: ignore[union-attr]
+
+    def abort(self, error: ProxyError) -> None:
+        """See :class:`ClientStream`: a cut connection is the only sign HTTP/1 has."""
+        self._abort()
+
+    def pause_request(self) -> None:
+        """See :class:`ClientStream`."""
+        self._hold = True
+        self._rearm()
+        self._regulate()
+
+    def resume_request(self) -> None:
+        """See :class:`ClientStream`."""
+        self._hold = False
+        self._rearm()
+        self._pump()
+        self._regulate()
+
+    def start_tunnel(self) -> None:
+        """See :class:`ClientStream`."""
+        self._tunnel = True
+        self._keep = False
+        self._timer.clear()
+        rest = self._parser.detach()
+        self._backlog.clear()
+        self._regulate()
+        if self._eof and self._exchange is not None:
+            self._exchange.request_end(END)
+        elif rest and self._exchange is not None:
+            self._exchange.request_data(rest)
+
+    def exchange_done(self, *, reuse: bool) -> None:
+        """See :class:`ClientStream`."""
+        self._exchange = None
+        if self._closing:
+            return
+        if not (reuse and self._keep) or self._cut:
+            self._close_gently()
+            return
+        self._hold = False
+        request = self._request
+        if request is not None and request.upgrade is not None:
+            self._backlog.extend(self._parser.resume())  # the server did not switch
+        if self._eof and not self._backlog:
+            self._lose()
+            return
+        if self._parser.mid_head and not self._backlog:
+            self._began = self.frontend.now()
+        self._rearm()
+        if self._backlog and not self._pumping:
+            self._pump()
+        elif not self._pumping:
+            self._regulate()
+
+    # -- closing --------------------------------------------------------------------------------
+
+    def shut(self) -> None:
+        """The frontend stops: close now if idle, else after the current answer."""
+        self._keep = False
+        if self._exchange is None and not self._closing:
+            self._lose()
+
+    def kill(self, error: ProxyError) -> None:
+        """Cut the connection off, whatever it is doing."""
+        if self._exchange is not None:
+            self._exchange.client_gone(error)
+        self._abort()
+
+    def _close_gently(self) -> None:
+        """Close after an answer.  A client still sending gets time to read the answer before a reset could eat it."""
+        if self._request_ended or self._tunnel or self._eof:
+            self._lose()
+            return
+        self._closing = True
+        self._linger_left = _LINGER_BYTES
+        self._backlog.clear()
+        self._timer.set(_LINGER)
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        if not ISSLTransport.providedBy(transport):
+            transport.loseWriteConnection()
+        self._regulate()
+
+    def _finish_closing(self) -> None:
+        self._timer.set(self.frontend.client_timeout)
+        self.transport.loseConnection()  # type: ignore[union-attr]
+
+    def _lose(self) -> None:
+        """Close after what is written; cut it off if the client does not read it."""
+        if self._closing:
+            return
+        self._closing = True
+        self._backlog.clear()
+        self._timer.set(self.frontend.client_timeout)
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        transport.loseConnection()
+
+    def _abort(self) -> None:
+        self._closing = True
+        self._timer.clear()
+        self.transport.abortConnection()  # type: ignore[union-attr]

@@ -1,0 +1,191 @@
+"""DATA. A frontend at work: whom it admits, where it routes, what it counts and logs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lbproxy.config.model import FrontendSpec
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.guard.addresses import Access
+from lbproxy.guard.connections import ConnectionLimits, ConnectionTotal
+from lbproxy.http.filter import Hook, compile_phases
+from lbproxy.http.forward import Forwarder
+from lbproxy.http.message import Limits, RequestHead
+from lbproxy.http.route import Router
+from lbproxy.net.endpoints import Network
+from lbproxy.observe.metrics import FrontendCounters
+from lbproxy.proxy.backend import Backend
+from lbproxy.proxy.quiet import Quiet
+from lbproxy.proxy.streams import ConnectionInfo
+
+__all__ = ["Frontend", "Hooks"]
+
+_quiet = Quiet(Logger())
+_IDLE_HTTP, _IDLE_TCP = 60.0, 3600.0
+
+
+@frozen
+class Hooks:
+    """The filters that traffic to one backend meets: the frontend's, then the backend's."""
+
+    request: tuple[Hook, ...] = ()
+    server_request: tuple[Hook, ...] = ()
+    response: tuple[Hook, ...] = ()
+    finish: tuple[Hook, ...] = ()
+
+
+class Frontend:
+    """Shared by every connection of one ``[frontend]`` section.
+
+    ``write_log``: gets a finished exchange or session; None when there is no access log.
+    """
+
+    def __init__(
+        self,
+        spec: FrontendSpec,
+        network: Network,
+        backends: Mapping[str, Backend],
+        *,
+        filters: Sequence[Any] = (),
+        router: Router,
+        total: ConnectionTotal | None = None,
+        write_log: Callable[[Any], None] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.mode = spec.mode
+        self.network = network
+        self.wheel = network.wheel
+        self.now: Callable[[], float] = network.wheel.now
+        self.backends = backends
+        self.router = router
+        self.filters = tuple(filters)
+        self.phases = compile_phases(filters)
+        self.hooks: dict[str, Hooks] = {}
+        for name, backend in backends.items():
+            both = self.phases.then(backend.phases)
+            self.hooks[name] = Hooks(both.request, both.server_request, both.response, both.finish)
+        self.counters = FrontendCounters()
+        self.access = Access(spec.allow, spec.deny)
+        self.limits = ConnectionLimits(spec.maxconn, spec.maxconn_per_ip, total)
+        self.forwarder = Forwarder(spec)
+        self.trusting = bool(spec.trusted_proxies)
+        self.request_limits = Limits(
+            header_bytes=spec.max_header_bytes,
+            header_count=spec.max_headers,
+            url_bytes=spec.max_url,
+            body_bytes=spec.max_body,
+        )
+        self.keepalive = spec.timeout_keepalive > 0
+        self.client_timeout = spec.timeout_client or (
+            _IDLE_HTTP if spec.mode == "http" else _IDLE_TCP
+        )
+        self.looks_at_hello = any(
+            verb in ("sni", "alpn") for route in spec.routes for verb, _, _ in route.conditions
+        )
+        self.stopping = False
+        self.clients: set[Any] = set()  # live client protocols, each with ``shut()``
+        self.write_log = write_log
+
+    # -- admission ------------------------------------------------------------------------------
+
+    def admit(self, info: ConnectionInfo, ip: str) -> ProxyError | None:
+        """Count one connection from ``ip``, or say why not.  ``ip`` "" skips what depends on the address."""
+        if ip and not self.access.allows(ip):
+            return ProxyError(Kind.DENIED, f"{ip} is not allowed")
+        reason = self.limits.try_take(ip)
+        if reason is not None:
+            return ProxyError(Kind.LIMITED, reason)
+        info.counted_as = ip
+        return None
+
+    def readmit(self, info: ConnectionInfo) -> ProxyError | None:
+        """The PROXY header told the client's real address: judge and count that one."""
+        self.depart(info)
+        return self.admit(info, info.client_ip)
+
+    def depart(self, info: ConnectionInfo) -> None:
+        """A connection is over; harmless for one that was not counted."""
+        ip, info.counted_as = info.counted_as, None
+        if ip is not None:
+            self.limits.give_back(ip)
+
+    def refused(self, info: ConnectionInfo, error: ProxyError) -> None:
+        """A connection ended before there was anything to log as traffic: count it, and tell operators."""
+        self.counters.refused += 1
+        self.count_close(error.kind)
+        if error.kind is not Kind.CLIENT_GONE:
+            _quiet.warn(
+                f"{self.name} {error.kind.value}",
+                "frontend {name}: connection from {ip} refused: {kind}: {detail}",
+                name=self.name,
+                ip=info.client_ip or "unix socket",
+                kind=error.kind.value,
+                detail=error.detail,
+            )
+
+    def may_upgrade(self, head: RequestHead) -> bool:
+        """Whether the protocol switch a request asks for may pass (RFC 9110 §7.8 lets a proxy ignore it)."""
+        policy = self.spec.upgrade
+        if policy == "none" or head.upgrade is None:
+            return False
+        protocols = [word.strip() for word in head.upgrade.split(b",")]
+        if policy == "websocket":
+            return protocols == [b"websocket"] and head.method == b"GET"
+        return not any(word.startswith(b"h2c") for word in protocols)
+
+    # -- the end of traffic ---------------------------------------------------------------------
+
+    def exchange_over(self, exchange: Any) -> None:
+        """Count and log one HTTP exchange."""
+        counters = self.counters
+        counters.responses[exchange.status // 100 if exchange.status < 600 else 0] += 1
+        counters.bytes_in += exchange.bytes_in
+        counters.bytes_out += exchange.bytes_out
+        closes = counters.closes
+        kind = exchange.close
+        closes[kind] = closes.get(kind, 0) + 1
+        if self.write_log is not None:
+            self.write_log(exchange)
+
+    def session_over(self, session: Any) -> None:
+        """Count and log one TCP session."""
+        self.counters.bytes_in += session.bytes_in
+        self.counters.bytes_out += session.bytes_out
+        self.count_close(session.close)
+        if self.write_log is not None:
+            self.write_log(session)
+
+    def count_close(self, kind: Kind) -> None:
+        """One more end of this kind."""
+        closes = self.counters.closes
+        closes[kind] = closes.get(kind, 0) + 1
+
+    def run_finish(self, hook: Hook, traffic: Any) -> None:
+        """A filter's last phase; its errors are nobody's problem but the operator's."""
+        try:
+            hook(traffic)
+        except Exception:
+            _quiet.failure(
+                "finish", "a filter of {name} failed in finish", Failure(), name=self.name
+            )
+
+    # -- stopping -------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Nobody new; idle clients go now, the others after what they are doing."""
+        self.stopping = True
+        for client in list(self.clients):
+            client.shut()
+
+    def abort(self) -> int:
+        """Cut off whoever is still here; how many that were."""
+        clients = list(self.clients)
+        for client in clients:
+            client.kill(ProxyError(Kind.SHUTDOWN))
+        return len(clients)

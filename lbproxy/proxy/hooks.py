@@ -1,0 +1,127 @@
+"""DATA. Runs the hooks of one filter phase, sync or async, for exchanges and TCP sessions alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import isawaitable
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.message import Reply
+from lbproxy.net.timers import TimerWheel
+from lbproxy.proxy.quiet import Quiet
+
+__all__ = ["Hook", "Traffic", "run_hooks"]
+
+_log = Logger()
+_quiet = Quiet(_log)
+
+Hook = Callable[[Any], Any]
+
+
+class Traffic(Protocol):
+    """What a phase runs for: an exchange or a TCP session."""
+
+    filter_timeout: float
+    over: bool
+    waiting: Deferred[Any] | None
+
+    def hook_replied(self, reply: Reply) -> None:
+        """A hook answered in place of a server."""
+
+    def fail(self, error: ProxyError) -> None:
+        """A hook refused the traffic, or failed."""
+
+
+def run_hooks(
+    traffic: Traffic, hooks: tuple[Hook, ...], wheel: TimerWheel, then: Callable[[], None]
+) -> None:
+    """Call each of ``hooks`` with ``traffic``, waiting for asynchronous ones, then ``then()``.
+
+    A reply or an error ends the phase and ``then`` is not called; nor is it when the traffic ended meanwhile
+    (``traffic.over``).  ``traffic.waiting`` is the Deferred waited for, which ``fail`` and the end of the traffic cancel.
+    """
+    for index, hook in enumerate(hooks):
+        try:
+            result = hook(traffic)
+        except Exception:
+            if not _forgiven(traffic, hook, Failure()):
+                return
+            continue
+        if result is None:
+            continue
+        if isinstance(result, Reply):
+            traffic.hook_replied(result)
+            return
+        if isinstance(result, Deferred) or isawaitable(result):
+            _wait(traffic, hook, result, hooks[index + 1 :], wheel, then)
+            return
+        error = TypeError(f"returned {type(result).__name__}, wanted None, Reply or an awaitable")
+        if not _forgiven(traffic, hook, Failure(error)):
+            return
+    then()
+
+
+def _wait(
+    traffic: Traffic,
+    hook: Hook,
+    result: Any,
+    rest: tuple[Hook, ...],
+    wheel: TimerWheel,
+    then: Callable[[], None],
+) -> None:
+    """Wait for one asynchronous hook, at most ``traffic.filter_timeout`` seconds."""
+    deferred = result if isinstance(result, Deferred) else Deferred.fromCoroutine(result)
+    traffic.waiting = deferred
+    late: list[bool] = []
+
+    def expired() -> None:
+        late.append(True)
+        deferred.cancel()
+
+    timer = wheel.timer(expired)
+    timer.set(traffic.filter_timeout)
+
+    def done(value: Any) -> None:
+        timer.clear()
+        traffic.waiting = None
+        if traffic.over:
+            return
+        if isinstance(value, Failure):
+            if late and value.check(CancelledError):
+                value = Failure(ProxyError(Kind.FILTER_TIMEOUT, _name(hook)))
+            if not _forgiven(traffic, hook, value):
+                return
+            value = None
+        if isinstance(value, Reply):
+            traffic.hook_replied(value)
+        else:
+            run_hooks(traffic, rest, wheel, then)
+
+    deferred.addBoth(done)
+
+
+def _name(hook: Hook) -> str:
+    owner = getattr(hook, "__self__", None)
+    name: str = getattr(hook, "__name__", "hook")
+    return f"{type(owner).__name__}.{name}" if owner is not None else name
+
+
+def _forgiven(traffic: Traffic, hook: Hook, failure: Failure) -> bool:
+    """True to carry on after a hook failed (it fails open); else the traffic has been failed."""
+    if traffic.over:
+        return False
+    error = failure.value
+    refused = isinstance(error, ProxyError) and error.kind is not Kind.FILTER_TIMEOUT
+    if not refused:
+        _quiet.failure(_name(hook), "filter {hook} failed", failure, hook=_name(hook))
+        if getattr(getattr(hook, "__self__", None), "fail_open", False):
+            return True
+    if not isinstance(error, ProxyError):
+        error = ProxyError(Kind.FILTER_FAILED, f"{_name(hook)}: {type(error).__name__}: {error}")
+    traffic.fail(error)
+    return False

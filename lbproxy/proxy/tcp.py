@@ -1,0 +1,580 @@
+"""DATA. TCP sessions: a client, a server, and bytes both ways.
+
+The rules of a session:
+
+1. Filters of phase ``early``, the route (client address, SNI, ALPN), filters of phase ``request``.
+2. A lease, at once or from the backend's queue; filters of phase ``server_request``; the dial.  What the client sends
+   meanwhile is kept, up to :data:`EARLY_BYTES`, so that a client that leaves is noticed.
+3. A dial that fails gives the lease back and, while retries are left, another server is tried.
+4. Connected: the two transports are each other's producers, so neither is read faster than the other takes.
+5. A FIN from one side becomes a FIN to the other; the session is over when both directions are.
+6. :meth:`Session._finish` runs exactly once: lease, counters, log, filters of phase ``finish``.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from lbproxy.balance.lease import Lease
+from lbproxy.balance.server import ServerState
+from lbproxy.errors import Kind, Outcome, ProxyError
+from lbproxy.http.message import Reply
+from lbproxy.net.closing import half_close
+from lbproxy.proxy.accept import ProxyFactory, note_local
+from lbproxy.proxy.hooks import run_hooks
+from lbproxy.proxy.outgoing import outgoing_header
+from lbproxy.proxy.streams import ConnectionInfo
+
+if TYPE_CHECKING:
+    from lbproxy.net.endpoints import Dial
+    from lbproxy.proxy.backend import Backend
+    from lbproxy.proxy.frontend import Frontend, Hooks
+
+__all__ = ["EARLY_BYTES", "Session", "TCPProxyFactory"]
+
+EARLY_BYTES = 64 * 1024
+"""How much a client may send before its server is connected."""
+
+_SAME_SERVER_PAUSE = 0.25  # before a server that just failed is tried again, for want of another
+_FLUSH = 60.0  # longest time that the last bytes of a closed session may take
+_IDLE_PARTS = 8  # an idle session ends at most this part of its timeout late
+
+
+class TCPProxyFactory(ProxyFactory):
+    """Serves the clients of a TCP frontend; an ordinary Twisted factory for any endpoint."""
+
+    def protocol_for(self, info: ConnectionInfo) -> Session:
+        """The session of one accepted connection."""
+        return Session(self.frontend, info)
+
+
+@implementer(IProtocol, IHalfCloseableProtocol)
+class Session:
+    """The client's side, and the whole: filters and the access log read its public attributes."""
+
+    __slots__ = (
+        "_client_eof",
+        "_client_lost",
+        "_dial",
+        "_dialled",
+        "_early",
+        "_early_paused",
+        "_early_size",
+        "_hooks",
+        "_idle",
+        "_idle_for",
+        "_lease",
+        "_mark",
+        "_quiet_parts",
+        "_request_id",
+        "_seen",
+        "_server",
+        "_server_eof",
+        "_server_lost",
+        "_server_side",
+        "_server_transport",
+        "_server_write",
+        "alpn",
+        "attempts",
+        "backend",
+        "backend_name",
+        "bytes_in",
+        "bytes_out",
+        "client_ip",
+        "client_port",
+        "close",
+        "detail",
+        "factory",
+        "filter_timeout",
+        "frontend",
+        "frontend_name",
+        "info",
+        "over",
+        "route",
+        "server_name",
+        "sni",
+        "started",
+        "t_connect",
+        "t_queue",
+        "t_total",
+        "transport",
+        "tried",
+        "vars",
+        "waiting",
+    )
+
+    mode = "tcp"
+    request = None
+    reused = False
+    t_header = t_response = -1.0
+
+    def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
+        self.factory: Any = None
+        self.transport: Any = None
+        self.frontend = frontend
+        self.frontend_name = frontend.name
+        self.info = info
+        self.client_ip = info.client_ip
+        self.client_port = info.client_port
+        self.sni = info.sni
+        self.alpn = info.alpn
+        self.backend: Backend | None = None
+        self.backend_name = ""
+        self.server_name = ""
+        self.route = ""
+        self.close = Kind.OK
+        self.detail = ""
+        self.started = info.connected
+        self.t_queue = self.t_connect = self.t_total = -1.0
+        self.bytes_in = self.bytes_out = 0
+        self.attempts = 0
+        self.tried: list[ServerState] = []
+        self.filter_timeout = frontend.spec.timeout_filter
+        self.over = False
+        self.waiting: Deferred[Any] | None = None
+        self.vars: dict[str, Any] | None = None
+        self._request_id = ""
+        self._hooks: Hooks | None = None
+        self._lease: Lease | None = None
+        self._server: ServerState | None = None
+        self._dial: Dial | None = None
+        self._dialled = self._mark = 0.0
+        self._server_side: _ServerSide | None = None
+        self._server_transport: Any = None
+        self._server_write: Any = None
+        self._early: list[bytes] | None = []
+        self._early_size = 0
+        self._early_paused = False
+        self._client_eof = self._server_eof = False
+        self._client_lost = self._server_lost = False
+        self._seen = False  # bytes moved since the idle timer last looked
+        self._quiet_parts = 0
+        self._idle_for = 0.0
+        self._idle: Any = None
+
+    @property
+    def request_id(self) -> str:
+        """Unique; made when first asked for."""
+        if not self._request_id:
+            self._request_id = uuid.uuid4().hex
+        return self._request_id
+
+    @property
+    def known_request_id(self) -> str:
+        """The request id if anybody asked for one, else ""."""
+        return self._request_id
+
+    @property
+    def server(self) -> ServerState | None:
+        """The server of the present attempt."""
+        return self._server
+
+    # -- the client's connection ----------------------------------------------------------------
+
+    def makeConnection(self, transport: Any) -> None:
+        """See IProtocol."""
+        self.transport = transport
+        self.connectionMade()
+
+    def connectionMade(self) -> None:
+        """See IProtocol."""
+        note_local(self.info, self.transport)
+        frontend = self.frontend
+        frontend.clients.add(self)
+        early = frontend.phases.early
+        if early:
+            run_hooks(self, early, frontend.wheel, self._route)
+        else:
+            self._route()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes from the client."""
+        self._seen = True
+        write = self._server_write
+        if write is not None:
+            self.bytes_in += len(data)
+            write(data)
+            return
+        if self.over or self._early is None:
+            return
+        self.bytes_in += len(data)
+        self._early.append(data)
+        self._early_size += len(data)
+        if self._early_size >= EARLY_BYTES and not self._early_paused:
+            self._early_paused = True
+            self.transport.pauseProducing()
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more."""
+        if self._client_eof:
+            return
+        self._client_eof = True
+        if self._server_transport is not None and not self._server_lost:
+            if self._server_eof:
+                self._both_done()
+            else:
+                half_close(self._server_transport)
+        elif self._server_transport is None and not self._early_size and self._lease is None:
+            self._end(Kind.CLIENT_GONE, "left before a server was found")
+
+    def writeConnectionLost(self) -> None:
+        """Our FIN is on its way to the client; nothing to do."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client's connection is closed."""
+        self._client_lost = True
+        self._server_write = None
+        self.frontend.clients.discard(self)
+        server = self._server_transport
+        if self.over:
+            pass
+        elif server is None:
+            self._finish(Kind.CLIENT_GONE, "left before the server was connected")
+        else:
+            clean = reason.check(ConnectionDone) is not None
+            if not self._server_lost:
+                self._close(server, clean, self._server_eof)
+            self._finish(Kind.OK if clean else Kind.CLIENT_GONE, "" if clean else _words(reason))
+        self.frontend.depart(self.info)
+
+    # -- where to -------------------------------------------------------------------------------
+
+    def _route(self) -> None:
+        frontend = self.frontend
+        route = frontend.router.match(self)
+        if route is None:
+            self.fail(ProxyError(Kind.NO_ROUTE))
+            return
+        self.route = route.spec.text
+        self._use_backend(route.backend)
+        hooks = self._hooks
+        if hooks is not None and hooks.request:
+            run_hooks(self, hooks.request, frontend.wheel, self._acquire)
+        else:
+            self._acquire()
+
+    def _use_backend(self, name: str) -> None:
+        self.backend = self.frontend.backends[name]
+        self.backend_name = name
+        self._hooks = self.frontend.hooks[name]
+
+    def _acquire(self) -> None:
+        backend = self.backend
+        assert backend is not None
+        if backend.name != self.backend_name:  # a filter chose another one
+            self._use_backend(self.backend_name)
+            backend = self.backend
+        self._mark = self.frontend.now()
+        try:
+            lease = backend.acquire(self)
+        except ProxyError as error:
+            self.fail(error)
+            return
+        if lease is not None:
+            self.leased(lease)
+
+    def leased(self, lease: Lease) -> None:
+        """The backend (or its queue) gives a server."""
+        self._lease = lease
+        self._server = server = lease.server
+        self.server_name = server.spec.name
+        self.attempts += 1
+        self.t_queue = max(self.t_queue, 0.0) + self.frontend.now() - self._mark
+        server.sessions.add(self)
+        server.counters.picked += 1
+        hooks = self._hooks
+        if hooks is not None and hooks.server_request:
+            run_hooks(self, hooks.server_request, self.frontend.wheel, self._connect)
+        else:
+            self._connect()
+
+    def refused(self, error: ProxyError) -> None:
+        """The queue gives no server."""
+        if self.backend is not None and error.kind is Kind.QUEUE_TIMEOUT:
+            self.backend.counters.queue_timeouts += 1
+        self.fail(error)
+
+    # -- the server's connection ----------------------------------------------------------------
+
+    def _connect(self) -> None:
+        backend, server = self.backend, self._server
+        assert backend is not None and server is not None
+        self._dialled = self.frontend.now()
+        preamble = b""
+        if server.spec.send_proxy:
+            preamble = outgoing_header(server.spec.send_proxy, self.info)
+        self._server_side = _ServerSide(self)
+        self._dial = backend.dial(server, self._server_side, self._connect_failed, preamble)
+
+    def _connect_failed(self, error: ProxyError) -> None:
+        self._dial = None
+        backend, server = self.backend, self._server
+        assert backend is not None and server is not None
+        server.counters.connect_errors += 1
+        self._release(error.outcome)
+        if not (error.retry and self.attempts <= backend.spec.retries):
+            self.fail(error)
+            return
+        backend.counters.retries += 1
+        server.counters.retried += 1
+        if server not in self.tried:
+            self.tried.append(server)
+        if backend.has_other(self.tried):
+            backend.counters.redispatches += 1
+            self._acquire()
+        else:
+            self._idle = self.frontend.wheel.timer(self._retry_now)
+            self._idle.set(_SAME_SERVER_PAUSE)
+
+    def _retry_now(self) -> None:
+        self._idle = None
+        if not self.over:
+            self._acquire()
+
+    def server_connected(self, transport: Any) -> None:
+        """The dial succeeded."""
+        self._dial = None
+        self.t_connect = self.frontend.now() - self._dialled
+        self._server_transport = transport
+        hooks = self._hooks
+        if hooks is not None and hooks.response:
+            transport.pauseProducing()
+            run_hooks(self, hooks.response, self.frontend.wheel, self._resume_and_join)
+        else:
+            self._join()
+
+    def _resume_and_join(self) -> None:
+        self._server_transport.resumeProducing()
+        self._join()
+
+    def _join(self) -> None:
+        """Bytes may flow."""
+        client, server = self.transport, self._server_transport
+        if self._server_lost:
+            self._end(Kind.SERVER_GONE, "closed before the session began")
+            return
+        server.registerProducer(client, True)
+        client.registerProducer(server, True)
+        self._server_write = server.write
+        early, self._early = self._early, None
+        if early:
+            server.write(early[0] if len(early) == 1 else b"".join(early))
+        if self._early_paused and not self._client_eof:
+            client.resumeProducing()
+        if self._client_eof:
+            half_close(server)
+        self._watch()
+
+    # -- idle sessions --------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        backend = self.backend
+        assert backend is not None
+        client_wait, server_wait = self.frontend.client_timeout, backend.server_timeout
+        if self._client_eof:
+            self._idle_for = server_wait
+        elif self._server_eof:
+            self._idle_for = client_wait
+        else:
+            self._idle_for = min(client_wait, server_wait)
+        self._quiet_parts = 0
+        if self._idle is None:
+            self._idle = self.frontend.wheel.timer(self._look)
+        self._idle.set(self._idle_for / _IDLE_PARTS)
+
+    def _look(self) -> None:
+        """An eighth of the idle timeout has passed."""
+        if self._client_lost and self._server_lost:
+            return
+        if self.over:
+            self._abort_all()
+            return
+        if self._seen:
+            self._seen = False
+            self._quiet_parts = 0
+        else:
+            self._quiet_parts += 1
+            if self._quiet_parts >= _IDLE_PARTS:
+                client = self._server_eof or (
+                    not self._client_eof and self._idle_for == self.frontend.client_timeout
+                )
+                kind = Kind.CLIENT_TIMEOUT if client else Kind.SERVER_TIMEOUT
+                self._end(kind, f"silent for {self._idle_for:g} s")
+                return
+        self._idle.set(self._idle_for / _IDLE_PARTS)
+
+    # -- closing --------------------------------------------------------------------------------
+
+    def server_half_closed(self) -> None:
+        """The server sends no more."""
+        if self._server_eof:
+            return
+        self._server_eof = True
+        if self._client_lost:
+            return
+        if self._client_eof:
+            self._both_done()
+        else:
+            half_close(self.transport)
+            self._watch()
+
+    def server_lost(self, reason: Failure) -> None:
+        """The server's connection is closed."""
+        self._server_lost = True
+        self._server_write = None
+        if self.over:
+            return
+        clean = reason.check(ConnectionDone) is not None
+        if self._early is not None:
+            self._end(Kind.SERVER_GONE, "closed before the session began")
+            return
+        if not self._client_lost:
+            self._close(self.transport, clean, self._client_eof)
+        self._finish(Kind.OK if clean else Kind.SERVER_GONE, "" if clean else _words(reason))
+
+    def _both_done(self) -> None:
+        """Both directions have ended: what is still buffered goes out, then both close."""
+        if not self.over:
+            self._close(self.transport, True, True)
+            self._close(self._server_transport, True, True)
+            self._finish(Kind.OK)
+
+    def _close(self, transport: Any, clean: bool, eof: bool) -> None:
+        """Close one side: after what is written, or at once.  ``eof``: it sends no more."""
+        transport.unregisterProducer()
+        if clean:
+            if not eof:
+                transport.resumeProducing()  # TLS waits for the peer's close
+            transport.loseConnection()
+            if self._idle is not None:  # it may not take what is written: then it is aborted
+                self._idle.set(min(self._idle_for, _FLUSH))
+        else:
+            transport.abortConnection()
+
+    def _abort_all(self) -> None:
+        if not self._client_lost:
+            self.transport.abortConnection()
+        if self._server_transport is not None and not self._server_lost:
+            self._server_transport.abortConnection()
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def hook_replied(self, reply: Reply) -> None:
+        """There is no such thing as a reply in TCP: a filter that gives one refuses the session."""
+        self._end(Kind.FILTER_FAILED, "a filter replied to a TCP session")
+
+    def fail(self, error: ProxyError) -> None:
+        """It cannot go on."""
+        self._end(error.kind, error.detail)
+
+    def server_gone(self, kind: Kind) -> None:
+        """The server went down with ``on_down = close``, or an operator ended the session."""
+        self._end(kind, "")
+
+    def shut(self) -> None:
+        """The frontend stops: a session that has a server goes on, one that has none ends."""
+        if self._server_transport is None:
+            self._end(Kind.SHUTDOWN, "")
+
+    def kill(self, error: ProxyError) -> None:
+        """End now."""
+        self._end(error.kind, error.detail)
+
+    def _end(self, kind: Kind, detail: str) -> None:
+        if self.over:
+            return
+        self._finish(kind, detail)
+        self._abort_all()
+
+    def _release(self, outcome: Outcome) -> None:
+        lease, self._lease = self._lease, None
+        if lease is None:
+            return
+        server = lease.server
+        server.sessions.discard(self)
+        if outcome is Outcome.OK:
+            server.counters.ok += 1
+        elif outcome is Outcome.FAILED:
+            server.counters.failed += 1
+        lease.release(outcome, self.t_connect)
+
+    def _finish(self, kind: Kind, detail: str = "") -> None:
+        """Exactly once, whatever happened."""
+        assert not self.over
+        self.over = True
+        self.close = kind
+        self.detail = detail
+        backend = self.backend
+        if backend is not None and self._lease is None and self._server_transport is None:
+            backend.queue.leave(self)
+        dial, self._dial = self._dial, None
+        if dial is not None:
+            dial.cancel()
+        waiting, self.waiting = self.waiting, None
+        if waiting is not None:
+            waiting.cancel()
+        self._early = None
+        self._server_write = None
+        server = self._server
+        if server is not None:
+            server.counters.bytes_in += self.bytes_in
+            server.counters.bytes_out += self.bytes_out
+        if self._lease is not None:
+            self._release(ProxyError(kind).outcome)
+        frontend = self.frontend
+        self.t_total = frontend.now() - self.started
+        frontend.session_over(self)
+        hooks = self._hooks
+        for hook in hooks.finish if hooks is not None else frontend.phases.finish:
+            frontend.run_finish(hook, self)
+
+
+@implementer(IProtocol, IHalfCloseableProtocol)
+class _ServerSide:
+    """The protocol on the server's connection; all it knows is its session."""
+
+    __slots__ = ("_client_write", "factory", "session", "transport")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.factory: Any = None
+        self.transport: Any = None
+        self._client_write = session.transport.write
+
+    def makeConnection(self, transport: Any) -> None:
+        """See IProtocol."""
+        self.transport = transport
+        self.connectionMade()
+
+    def connectionMade(self) -> None:
+        """See IProtocol."""
+        self.session.server_connected(self.transport)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes from the server."""
+        session = self.session
+        session._seen = True
+        session.bytes_out += len(data)
+        self._client_write(data)
+
+    def readConnectionLost(self) -> None:
+        """See IHalfCloseableProtocol."""
+        self.session.server_half_closed()
+
+    def writeConnectionLost(self) -> None:
+        """See IHalfCloseableProtocol."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """See IProtocol."""
+        self.session.server_lost(reason)
+
+
+def _words(reason: Failure) -> str:
+    return str(reason.getErrorMessage())[:200]

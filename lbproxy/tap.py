@@ -1,0 +1,66 @@
+"""``twistd lbproxy``: options and service maker; with :mod:`lbproxy.cli` the only module to touch the global reactor."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+from lbproxy import __version__
+from lbproxy.config.errors import ConfigErrors
+from lbproxy.service import LoadBalancer
+
+__all__ = ["Options", "makeService"]
+
+
+class Options(usage.Options):
+    """Command line of ``twistd lbproxy``."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Balances TCP and HTTP as the configuration file says. Try `lbproxy demo` for a tour."
+    )
+    optParameters = [["config", "c", None, "configuration file (lb.ini)"]]
+
+    def opt_version(self) -> None:
+        """Print lbproxy's version and exit."""
+        print(f"lbproxy {__version__}")
+        sys.exit(0)
+
+    def postOptions(self) -> None:
+        """Refuse to start without a configuration that can be read."""
+        if not self["config"]:
+            raise usage.UsageError("--config FILE is needed, for example --config lb.ini")
+        if not Path(self["config"]).is_file():
+            raise usage.UsageError(f"no such file: {self['config']}")
+
+
+def makeService(options: Any) -> IService:
+    """The service for ``options``; a bad configuration ends the program with every error and status 1."""
+    from twisted.internet import reactor
+
+    try:
+        balancer = LoadBalancer.from_config(Path(options["config"]), reactor=reactor)
+    except ConfigErrors as errors:
+        print(errors, file=sys.stderr)
+        sys.exit(1)
+    raise_descriptor_limit()
+    signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(balancer.reopen_logs))
+    return balancer
+
+
+def raise_descriptor_limit() -> int:
+    """Soft limit of open files up to the hard one; the limit in force."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):
+            return soft
+    return hard
