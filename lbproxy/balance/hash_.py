@@ -1,0 +1,272 @@
+"""PURE. ``balance = hash WHAT``: the same key goes to the same server, for as long as it is there.
+
+A ring of points, up to :data:`POINTS` for each server by its weight and its *name*, so that several load
+balancers and restarts agree.  A server that comes or goes moves only its own share of the keys.  O(log n).
+
+``bound=1.25`` adds consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam 2016): a server
+that holds more than 1.25 times its share of the active leases passes the key on along the ring.  A full or
+avoided server does too.  After :data:`STEPS` points without luck (nearly everything is full) a server with
+room is taken by hash alone, so that the walk stays bounded.
+
+``consistent=no`` cuts the hash range into one piece per server, exactly by weight: more even, but a change of
+servers moves most keys.
+
+Without a key (no such header, cookie or SNI name) connections are spread over the same ring in turn: each
+takes the point farthest from the ones before (a golden-ratio sequence), as evenly as round robin.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Sequence
+from hashlib import blake2b
+from itertools import accumulate
+from zlib import crc32
+
+from attrs import frozen
+
+from lbproxy.balance.base import Need
+from lbproxy.balance.sampler import Sampled
+from lbproxy.balance.server import ServerState
+from lbproxy.config.model import option
+from lbproxy.errors import Outcome
+from lbproxy.interfaces import Env, PickContext
+
+__all__ = ["Hash", "HashOptions", "hash_key"]
+
+POINTS = 128  # of the heaviest server; evenness of shares is about 1 / sqrt(POINTS)
+STEPS = 256  # at bound=1.1 the chance that a walk this long finds nothing is 3e-11
+
+_SPACE = 1 << 64
+_MASK = _SPACE - 1
+_GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio, odd
+_SLOT = (1 << 20) - 1  # the low bits of a point say whose it is
+
+_NAMED = ("header", "cookie", "query")
+
+
+@frozen
+class HashOptions:
+    """What is hashed, and how."""
+
+    what: str = option(
+        "choice",
+        "source",
+        choices=("source", "uri", "path", "header", "cookie", "query", "sni"),
+        doc="what is hashed: client address, request target with or without its query, one header, cookie or"
+        " query parameter, or the TLS server name",
+        positional=True,
+    )
+    key: str = option(
+        "string",
+        "",
+        doc="name of the header, cookie or query parameter",
+        positional=True,
+        example="X-User",
+    )
+    consistent: bool = option("bool", True, doc="a change of servers moves as few keys as possible")
+    bound: float = option(
+        "float",
+        0.0,
+        min=0.0,
+        max=100.0,
+        doc="most load of a server, as a multiple of its share, at least 1.1; 0: no bound",
+        example="1.25",
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.what in _NAMED and not self.key:
+            raise ValueError(f"hash {self.what} needs the name of the {self.what}")
+        if self.what not in _NAMED and self.key:
+            raise ValueError(f"hash {self.what} takes no name, found {self.key!r}")
+        if 0 < self.bound < 1.1:
+            raise ValueError(f"bound must be 0 or at least 1.1, found {self.bound:g}")
+
+
+def hash_key(key: bytes) -> int:
+    """The place of a key, 0 to 2**64 - 1; the same in every process."""
+    return crc32(key) * _GOLDEN & _MASK
+
+
+class Hash(Sampled):
+    """Consistent hashing.
+
+    ``self.free`` is only drawn from when nearly every server is full.
+    """
+
+    name = "hash"
+    Options = HashOptions
+
+    def __init__(self, options: HashOptions, env: Env) -> None:
+        super().__init__(options, env)
+        self._key = _reader(options.what, options.key)
+        self._consistent = options.consistent
+        self._bound = options.bound
+        self._places: dict[ServerState, tuple[int, int]] = {}  # slot and number of points
+        self._slots: dict[int, ServerState] = {}
+        self._unused: list[int] = []  # slots to use again
+        self._points: list[int] = []  # sorted; low bits are the slot
+        self._turn = 0
+        self._active = 0  # leases of the eligible servers
+        self._weight = 0
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """See :class:`lbproxy.interfaces.IBalancer`."""
+        what = self.options.what
+        if what == "source":
+            return frozenset({Need.SOURCE})
+        return frozenset({Need.SNI if what == "sni" else Need.REQUEST})
+
+    def servers_changed(self, servers: Sequence[ServerState]) -> None:
+        """Only the points of servers that came, went or were weighed anew are touched."""
+        super().servers_changed(servers)
+        self._active = sum(server.active for server in servers)
+        self._weight = sum(server.weight for server in servers)
+        if self._consistent:
+            self._change_ring(servers)
+        else:
+            self._cut_range(servers)
+
+    def pick(self, context: PickContext, avoid: Collection[ServerState]) -> ServerState | None:
+        """See :class:`lbproxy.interfaces.IBalancer`."""
+        points = self._points
+        if not points:
+            return None
+        key = self._key(context)
+        if key:
+            place = crc32(key) * _GOLDEN & _MASK
+        else:
+            self._turn += 1
+            place = self._turn * _GOLDEN & _MASK
+        index = bisect_left(points, place)
+        server = self._slots[points[index if index < len(points) else 0] & _SLOT]
+        if (
+            not 0 < server.maxconn <= server.active
+            and (not self._bound or self._within(server))
+            and (not avoid or server not in avoid)
+        ):
+            return server
+        return self._walk(index + 1, place, avoid)
+
+    def taken(self, server: ServerState) -> None:
+        """See :class:`lbproxy.interfaces.IBalancer`."""
+        if server in self._places:
+            self._active += 1
+        if 0 < server.maxconn <= server.active:
+            self.free.drop(server)
+
+    def released(self, server: ServerState, outcome: Outcome, seconds: float) -> None:
+        """See :class:`lbproxy.interfaces.IBalancer`."""
+        if server in self._places:
+            self._active -= 1
+        if server.active < server.maxconn:
+            self.free.add(server)
+
+    def scores(self, context: PickContext) -> list[tuple[ServerState, float, str]]:
+        """The order in which this key tries the servers, those over a limit after the others."""
+        key = self._key(context)
+        place = hash_key(key) if key else (self._turn + 1) * _GOLDEN & _MASK
+        source = f"{self.options.what} {self.options.key}".strip()
+        why = f"key {key!r}" if key else f"no {source}: spread in turn"
+        index = bisect_left(self._points, place)
+        order: dict[ServerState, int] = {}
+        for point in (*self._points[index:], *self._points[:index]):
+            order.setdefault(self._slots[point & _SLOT], len(order))
+        result = []
+        for server in self.servers:
+            score = float(order[server])
+            note = f"{why}, choice {order[server] + 1}"
+            if server.full or (self._bound and not self._within(server)):
+                score += len(order)
+                note += ", full" if server.full else ", over its bound"
+            result.append((server, score, note))
+        return result
+
+    def _within(self, server: ServerState) -> bool:
+        """One lease more is at most ``bound`` times its share, rounded up."""
+        most = self._bound * (self._active + 1) * server.weight
+        return server.active * self._weight < most
+
+    def _walk(self, index: int, place: int, avoid: Collection[ServerState]) -> ServerState | None:
+        points, slots, bound = self._points, self._slots, self._bound
+        size = len(points)
+        last = None
+        for step in range(index, index + min(STEPS, size)):
+            server = slots[points[step % size] & _SLOT]
+            if server is last:
+                continue
+            last = server
+            if not server.full and server not in avoid and (not bound or self._within(server)):
+                return server
+        free = self.free
+        dropped = [server for server in avoid if free.drop(server)]
+        found = free.draw(place / (1 << 65)) if len(free) else None
+        for server in dropped:
+            free.add(server)
+        return found
+
+    def _change_ring(self, servers: Sequence[ServerState]) -> None:
+        heaviest = max((server.weight for server in servers), default=1)
+        scale = 1 << (heaviest - 1).bit_length()  # a power of two: rarely changes
+        wanted = {s: max(1, round(POINTS * s.weight / scale)) for s in servers}
+        places = self._places
+        gone = {slot for server, (slot, count) in places.items() if wanted.get(server, -1) != count}
+        if gone:
+            self._points = [point for point in self._points if point & _SLOT not in gone]
+            for slot in gone:
+                del places[self._slots.pop(slot)]
+            self._unused.extend(gone)
+        grown = False
+        for server, count in wanted.items():
+            if server not in places:
+                slot = self._unused.pop() if self._unused else len(places)
+                places[server] = (slot, count)
+                self._slots[slot] = server
+                self._points.extend(_points(server.name, slot, count))
+                grown = True
+        if grown:
+            self._points.sort()
+
+    def _cut_range(self, servers: Sequence[ServerState]) -> None:
+        self._places = {server: (slot, 1) for slot, server in enumerate(servers)}
+        self._slots = dict(enumerate(servers))
+        ends = accumulate(server.weight for server in servers)
+        self._points = [
+            ((end * _SPACE // self._weight - 1) & ~_SLOT) | slot for slot, end in enumerate(ends)
+        ]
+
+
+def _points(name: str, slot: int, count: int) -> list[int]:
+    """The first ``count`` points of a server on the ring, with its slot in the low bits."""
+    points: list[int] = []
+    block = 0
+    while len(points) < count:
+        digest = blake2b(f"{block}/{name}".encode()).digest()
+        for at in range(0, 64, 8):
+            points.append(int.from_bytes(digest[at : at + 8], "big") & ~_SLOT | slot)
+        block += 1
+    return points[:count]
+
+
+def _reader(what: str, key: str) -> Callable[[PickContext], bytes | None]:
+    """How to read the key; None or empty where there is none."""
+    if what == "source":
+        return lambda context: context.client_ip.encode()
+    if what == "sni":
+        return lambda context: context.sni.encode()
+    name = key.encode("latin-1", "replace")
+
+    def read(context: PickContext) -> bytes | None:
+        request = context.request
+        if request is None:
+            return None
+        if what == "uri":
+            return request.target
+        if what == "path":
+            return request.path
+        if what == "header":
+            return request.header(name)
+        return request.cookie(name) if what == "cookie" else request.query_value(name)
+
+    return read
