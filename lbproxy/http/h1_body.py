@@ -1,0 +1,187 @@
+"""PURE. The chunked transfer coding, read strictly (RFC 9112 §7.1); used by the parsers in ``h1``.
+
+Every laxness here is a way to make two parsers disagree on where a message ends, so: sizes are
+plain hexadecimal digits, lines end in CRLF and nothing else, extensions follow their grammar and
+are dropped, and chunk data is followed by exactly CRLF.
+"""
+
+from __future__ import annotations
+
+import re
+
+from lbproxy.errors import Kind
+from lbproxy.http.message import END, End, Event, Headers, Invalid, Limits
+from lbproxy.http.syntax import FIELD_NAMES, FIELD_TEXT, TRAILER_FORBIDDEN, checked_name
+
+__all__ = ["ChunkedBody", "Refused"]
+
+_LINE_MAX = 256  # bytes of one chunk-size line; Node and Go are in the same range
+_EXTENSIONS_MAX = 16 * 1024  # bytes of all extensions of a message: they carry no data
+_SIZE_DIGITS_MAX = 15  # fits in 60 bits
+_HEX = b"0123456789abcdefABCDEF"
+_EXTENDED = re.compile(
+    rb"([0-9A-Fa-f]+)"
+    rb"(?:[ \t]*+;[ \t]*+[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+    rb"(?:[ \t]*=[ \t]*+(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+    rb'|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*+"))?)+'
+)
+
+_SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
+
+
+class Refused(Exception):
+    """Leaves the parser through the shortest way; carries the event to end with."""
+
+    def __init__(self, kind: Kind, detail: str, status: int = 400) -> None:
+        super().__init__(detail)
+        self.invalid = Invalid(kind, detail, status)
+
+
+class ChunkedBody:
+    """Decoder of one message's chunked body.
+
+    ``feed`` appends to the caller's list; ``done`` says that the End is among what it appended.
+    Holds at most one incomplete line (256 bytes) or trailer section (``limits.trailer_bytes``).
+    """
+
+    __slots__ = ("_extensions", "_held", "_left", "_limits", "_room", "_state", "done")
+
+    def __init__(self, limits: Limits, body_limit: int | None) -> None:
+        self._limits = limits
+        self._room = body_limit
+        self._state = _SIZE
+        self._left = 0
+        self._extensions = 0
+        self._held = bytearray()
+        self.done = False
+
+    def feed(self, data: bytes, pos: int, events: list[Event]) -> int:
+        """Decode ``data`` from ``pos``; the position after what was used, which is the end of
+        ``data`` unless ``done``.  Raises Refused."""
+        size = len(data)
+        while pos < size:
+            state = self._state
+            if state == _DATA:
+                stop = pos + self._left
+                if stop > size:
+                    events.append(data[pos:] if pos else data)
+                    self._left -= size - pos
+                    return size
+                events.append(data[pos:stop])
+                pos = stop
+                self._state = state = _DATA_END
+                self._left = 2
+                if pos == size:
+                    return size
+            if state == _DATA_END:
+                if self._left == 2 and data.startswith(b"\r\n", pos):
+                    pos += 2
+                    self._state = _SIZE
+                else:
+                    pos = self._data_end(data, pos)
+            elif state == _SIZE:
+                pos = self._size_line(data, pos)
+            else:
+                pos = self._trailers(data, pos, events)
+                if self.done:
+                    return pos
+        return pos
+
+    def _data_end(self, data: bytes, pos: int) -> int:
+        """One byte of the CRLF after chunk data."""
+        if data[pos] != (13 if self._left == 2 else 10):
+            raise Refused(Kind.BAD_REQUEST, "chunk data is longer than its size")
+        self._left -= 1
+        if not self._left:
+            self._state = _SIZE
+        return pos + 1
+
+    def _size_line(self, data: bytes, pos: int) -> int:
+        """What ``data`` holds of a chunk-size line, which may have begun in an earlier input."""
+        line_feed = data.find(b"\n", pos)
+        end = line_feed + 1 or len(data)
+        line = data[pos:end]
+        if self._held:
+            line = bytes(self._held) + line
+            self._held.clear()
+        if len(line) > _LINE_MAX + 2:
+            raise Refused(Kind.BAD_REQUEST, "chunk-size line is too long")
+        if line_feed < 0:
+            self._held += line
+        else:
+            self._begin_chunk(line)
+        return end
+
+    def _begin_chunk(self, line: bytes) -> None:
+        if line[-2:] != b"\r\n":
+            raise Refused(Kind.BAD_REQUEST, "chunk-size line does not end in CRLF")
+        digits = line[:-2]
+        if not digits or digits.translate(None, _HEX):
+            match = _EXTENDED.fullmatch(digits)
+            if match is None:
+                raise Refused(Kind.BAD_REQUEST, "malformed chunk size")
+            self._extensions += len(digits) - len(match[1])
+            if self._extensions > _EXTENSIONS_MAX:
+                raise Refused(Kind.BAD_REQUEST, "chunk extensions are too long")
+            digits = match[1]
+        if len(digits) > _SIZE_DIGITS_MAX:
+            raise Refused(Kind.BAD_REQUEST, "chunk size is too large")
+        size = int(digits, 16)
+        if not size:
+            self._state = _TRAILERS
+            self._held += b"\r\n"  # so that CRLFCRLF ends an empty section as well
+            return
+        if self._room is not None:
+            self._room -= size
+            if self._room < 0:
+                raise Refused(Kind.BODY_TOO_LARGE, "chunked body is over the limit", 413)
+        self._left = size
+        self._state = _DATA
+
+    def _trailers(self, data: bytes, pos: int, events: list[Event]) -> int:
+        held = self._held
+        before = len(held)
+        held += data[pos:] if pos else data
+        end = held.find(b"\r\n\r\n", max(0, before - 3))
+        limit = self._limits.trailer_bytes
+        section = bytes(held[2 : end + 2]) if end >= 0 else b""
+        if (end if end >= 0 else len(held) - 4) > limit or (
+            end < 0 and held.count(b"\n", before) > held.count(b"\r\n", before - 1)
+        ):
+            raise self._bad_section(bytes(held), limit)
+        if end < 0:
+            return len(data)
+        self._held = bytearray()
+        self.done = True
+        events.append(End(self._fields(section)) if section else END)
+        return pos + end + 4 - before
+
+    @staticmethod
+    def _bad_section(held: bytes, limit: int) -> Refused:
+        """Whichever came first: the bare LF or the byte over the limit."""
+        bare = re.search(rb"(?<!\r)\n", held)
+        if bare and bare.start() < limit + 4:
+            return Refused(Kind.BAD_REQUEST, "malformed trailer section")
+        return Refused(Kind.HEADERS_TOO_LARGE, "trailer section is too large", 431)
+
+    def _fields(self, section: bytes) -> tuple[tuple[bytes, bytes], ...]:
+        """The trailer fields of ``section``, without those that may not be there."""
+        lines = section.split(b"\r\n")
+        lines.pop()
+        if len(section.translate(None, FIELD_TEXT)) != 2 * len(lines):
+            raise Refused(Kind.BAD_REQUEST, "malformed trailer section")
+        if len(lines) > self._limits.header_count:
+            raise Refused(Kind.HEADERS_TOO_LARGE, "too many trailer fields", 431)
+        fields: Headers = []
+        for line in lines:
+            name, colon, value = line.partition(b":")
+            if not colon:
+                raise Refused(Kind.BAD_REQUEST, "trailer line without a colon")
+            if name not in FIELD_NAMES:
+                try:
+                    checked_name(name)
+                except ValueError:
+                    raise Refused(Kind.BAD_REQUEST, "malformed trailer name") from None
+            if name.lower() not in TRAILER_FORBIDDEN:
+                fields.append((name, value.strip()))
+        return tuple(fields)

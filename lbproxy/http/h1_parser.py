@@ -1,0 +1,246 @@
+"""PURE. The machine that both HTTP/1 parsers are: it collects heads, delimits bodies and stops for tunnels."""
+
+from __future__ import annotations
+
+from lbproxy.errors import Kind
+from lbproxy.http.h1_body import ChunkedBody, Refused
+from lbproxy.http.message import END, Event, Invalid, Limits
+from lbproxy.http.syntax import FIELD_TEXT, is_token
+
+__all__ = ["METHOD_MAX", "VERSIONS", "Parser"]
+
+METHOD_MAX = 32  # bytes; the longest registered method has 17 (UPDATEREDIRECTREF)
+_BLANK_MAX = 4  # empty lines before a request line (RFC 9112 §2.2 asks for at least one)
+_KEPT_MAX = 256 * 1024  # bytes kept for a tunnel that has not begun
+
+VERSIONS = {b"HTTP/1.1": 11, b"HTTP/1.0": 10, **{b"HTTP/1.%d" % n: 11 for n in range(2, 10)}}
+"""Versions we speak; a higher minor one is read as 1.1 (RFC 9110 §2.5)."""
+
+# States.  READY is for responses only: no request is outstanding.
+HEAD, LENGTH, CHUNKED, UNTIL_CLOSE, STOPPED, READY, DEAD = range(7)
+
+
+class Parser:
+    """What both directions share: collecting heads, delimiting bodies, stopping for a tunnel."""
+
+    __slots__ = (
+        "_blank",
+        "_body_limit",
+        "_buf",
+        "_chunks",
+        "_left",
+        "_limits",
+        "_line_feeds",
+        "_line_max",
+        "_state",
+        "_stop_after",
+    )
+
+    _bad_start = "malformed request line"
+
+    def __init__(self, limits: Limits, line_max: int, body_limit: int | None) -> None:
+        self._limits = limits
+        self._line_max = min(line_max, limits.header_bytes)
+        self._body_limit = body_limit
+        self._buf = bytearray()  # an incomplete head, or what is kept while stopped
+        self._line_feeds = 0  # in _buf
+        self._blank = 0
+        self._left = 0
+        self._chunks: ChunkedBody | None = None
+        self._state = HEAD
+        self._stop_after = False
+
+    # -- what callers use
+
+    def receive(self, data: bytes) -> list[Event]:
+        """The events that ``data`` completes; an Invalid is the last one ever."""
+        events: list[Event] = []
+        try:
+            self._run(data, events)
+        except Refused as refusal:
+            self._die()
+            events.append(self._refusal(refusal.invalid))
+        return events
+
+    @property
+    def stopped(self) -> bool:
+        """Whether bytes are only kept, for a tunnel or until ``resume``."""
+        return self._state == STOPPED
+
+    @property
+    def mid_head(self) -> bool:
+        """Whether a head has begun and is incomplete."""
+        return self._state == HEAD and bool(self._buf)
+
+    def detach(self) -> bytes:
+        """The bytes after the message that stopped the parser; it parses nothing more."""
+        kept = bytes(self._buf)
+        self._die()
+        return kept
+
+    # -- what the two directions define
+
+    def _take_head(self, raw: bytes, events: list[Event]) -> None:
+        """Judge a complete head (without its CRLFCRLF), append the events it gives, set the
+        state."""
+        raise NotImplementedError
+
+    def _refusal(self, invalid: Invalid) -> Invalid:
+        raise NotImplementedError
+
+    def _message_done(self) -> None:
+        """Set the state that follows an End."""
+        raise NotImplementedError
+
+    # -- the machine
+
+    def _die(self) -> None:
+        self._state = DEAD
+        self._buf = bytearray()
+        self._chunks = None
+
+    def _run(self, data: bytes, events: list[Event]) -> None:
+        pos = 0
+        size = len(data)
+        while pos < size:
+            state = self._state
+            if state == HEAD:
+                if self._buf and self._buf != b"\r":
+                    self._buf += data
+                    end = self._buf.find(b"\r\n\r\n", max(0, len(self._buf) - size - 3))
+                    if end < 0:
+                        self._check_partial(size)
+                        return
+                    data = bytes(self._buf)
+                    size = len(data)
+                    self._buf.clear()
+                    self._line_feeds = 0
+                else:
+                    if self._buf:  # a lone CR: half of an empty line, perhaps
+                        data = b"\r" + data
+                        size += 1
+                        self._buf.clear()
+                    if data.startswith(b"\r", pos):
+                        pos = self._skip_blank(data, pos)
+                        if pos == size:
+                            return
+                    end = data.find(b"\r\n\r\n", pos)
+                    if end < 0:
+                        self._buf += data[pos:] if pos else data
+                        self._check_partial(size - pos)
+                        return
+                if end + 4 - pos > self._limits.header_bytes:
+                    self._check_head(data[pos : end + 4])
+                self._blank = 0
+                self._take_head(data[pos:end], events)
+                pos = end + 4
+            elif state == LENGTH:
+                stop = pos + self._left
+                if stop > size:
+                    events.append(data[pos:] if pos else data)
+                    self._left = stop - size
+                    return
+                events.append(data[pos:stop])
+                pos = stop
+                events.append(END)
+                self._message_done()
+            elif state == CHUNKED:
+                chunks = self._chunks
+                assert chunks is not None
+                pos = chunks.feed(data, pos, events)
+                if chunks.done:
+                    self._chunks = None
+                    self._message_done()
+            elif state == UNTIL_CLOSE:
+                events.append(data[pos:] if pos else data)
+                return
+            elif state == STOPPED:
+                self._buf += data[pos:]
+                if len(self._buf) > _KEPT_MAX:
+                    raise Refused(Kind.BAD_REQUEST, "too many bytes before the switch of protocols")
+                return
+            elif state == READY:
+                raise Refused(Kind.BAD_RESPONSE, "bytes that answer no request")
+            else:
+                return
+
+    def _skip_blank(self, data: bytes, pos: int) -> int:
+        """The position after the empty lines that may precede a request line.  A lone CR at the
+        end of ``data`` is left, to be judged with what follows it."""
+        while data.startswith(b"\r\n", pos):
+            self._blank += 1
+            if self._blank > _BLANK_MAX:
+                raise Refused(Kind.BAD_REQUEST, "too many empty lines before a request")
+            pos += 2
+        return pos
+
+    def _start_chunks(self) -> None:
+        self._chunks = ChunkedBody(self._limits, self._body_limit)
+        self._state = CHUNKED
+
+    # -- limits of incomplete heads, and the order of errors
+
+    def _check_partial(self, added: int) -> None:
+        """Refuse an incomplete head as soon as it cannot become a good one.  O(added)."""
+        buf = self._buf
+        before = len(buf) - added
+        line_feeds = buf.count(b"\n", before)
+        self._line_feeds += line_feeds
+        if (
+            len(buf) > self._limits.header_bytes
+            or self._line_feeds > self._limits.header_count + 1
+            or before <= self._line_max < len(buf)
+            or (line_feeds and line_feeds != buf.count(b"\r\n", max(0, before - 1)))
+            or (before == 0 and not is_token(bytes(buf[:1])) and buf != b"\r")
+        ):
+            self._check_head(bytes(buf))
+
+    def _check_head(self, raw: bytes) -> None:
+        """Raise for what is wrong with the shape of ``raw``, the head so far or all of it with its
+        CRLFCRLF; return if nothing is.
+
+        Of several faults the one counts that its earliest bytes show: the same one in every
+        splitting of the input.
+        """
+        limits = self._limits
+        faults: list[tuple[int, int, Refused]] = []
+
+        def fault(seen_at: int, kind: Kind, detail: str, status: int = 400) -> None:
+            faults.append((seen_at, len(faults), Refused(kind, detail, status)))
+
+        if not is_token(raw[:1]):
+            fault(1, Kind.BAD_REQUEST, self._bad_start)
+        line_end = raw.find(b"\n", 0, self._line_max + 1)
+        if line_end < 0 and len(raw) > self._line_max:
+            if b" " in raw[: METHOD_MAX + 1]:
+                fault(self._line_max + 1, Kind.URL_TOO_LONG, "start line is too long", 414)
+            else:
+                fault(self._line_max + 1, Kind.UNSUPPORTED, "method is too long", 501)
+        if len(raw) > limits.header_bytes:
+            fault(limits.header_bytes + 1, Kind.HEADERS_TOO_LARGE, "head is too large", 431)
+        at = -1
+        count = 0
+        while (at := raw.find(b"\n", at + 1)) >= 0:
+            count += 1
+            if raw[at - 1 : at] != b"\r":
+                fault(at + 1, Kind.BAD_REQUEST, "line does not end in CRLF")
+                break
+            if count > limits.header_count + 1 and raw[at - 3 : at + 1] != b"\r\n\r\n":
+                fault(at + 1, Kind.HEADERS_TOO_LARGE, "too many header fields", 431)
+                break
+        if faults:
+            raise min(faults)[2]
+
+    def _lines(self, raw: bytes) -> list[bytes]:
+        """The lines of a complete head, none of which holds a control character but HTAB."""
+        lines = raw.split(b"\r\n")
+        breaks = len(lines) - 1
+        if (
+            len(raw.translate(None, FIELD_TEXT)) != 2 * breaks
+            or breaks > self._limits.header_count
+            or len(lines[0]) >= self._line_max
+        ):
+            self._check_head(raw + b"\r\n\r\n")
+            if len(raw.translate(None, FIELD_TEXT)) != 2 * breaks:
+                raise Refused(Kind.BAD_REQUEST, "control character in the head")
+        return lines

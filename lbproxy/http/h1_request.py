@@ -1,0 +1,216 @@
+"""PURE. The HTTP/1 request parser: what a client may send."""
+
+from __future__ import annotations
+
+from lbproxy.errors import Kind
+from lbproxy.http.h1_body import Refused
+from lbproxy.http.h1_fields import (
+    CONNECTIONS,
+    check_coding,
+    read_connection,
+    read_fields,
+    read_length,
+    read_upgrade,
+)
+from lbproxy.http.h1_parser import DEAD, HEAD, LENGTH, METHOD_MAX, STOPPED, VERSIONS, Parser
+from lbproxy.http.message import END, Event, Headers, Invalid, Limits, RequestHead
+from lbproxy.http.syntax import is_token, normal_host
+
+__all__ = ["RequestParser"]
+
+_METHODS = frozenset((b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"PATCH"))
+
+
+class RequestParser(Parser):
+    """Requests of one client connection, pipelined or not.
+
+    Stops after a request for CONNECT or for an upgrade we would pass on, until ``resume`` or
+    ``detach``.  Ignores what follows a request after which the client wants the connection closed.
+    """
+
+    __slots__ = ("_last",)
+
+    def __init__(self, limits: Limits) -> None:
+        line_max = limits.url_bytes + METHOD_MAX + 11  # two spaces, the version and a CR
+        super().__init__(limits, line_max, limits.body_bytes)
+        self._last = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether no byte of a next request has been seen (empty lines do not count)."""
+        return self._state == HEAD and not self._buf
+
+    def eof(self) -> list[Event]:
+        """The client sent its last byte: nothing between messages or while stopped, else an
+        Invalid."""
+        if self._state in (DEAD, STOPPED) or self.idle:
+            return []
+        self._die()
+        return [Invalid(Kind.BAD_REQUEST, "connection closed in mid request")]
+
+    def resume(self) -> list[Event]:
+        """Go on with HTTP after a stop: the server did not switch protocols."""
+        if self._state != STOPPED:
+            return []
+        kept = bytes(self._buf)
+        self._buf.clear()
+        self._state = DEAD if self._last else HEAD
+        return self.receive(kept)
+
+    def _refusal(self, invalid: Invalid) -> Invalid:
+        return invalid
+
+    def _message_done(self) -> None:
+        if self._stop_after:
+            self._stop_after = False
+            self._state = STOPPED
+        else:
+            self._state = DEAD if self._last else HEAD
+
+    def _take_head(self, raw: bytes, events: list[Event]) -> None:
+        lines = self._lines(raw)
+        parts = lines[0].split(b" ")
+        if len(parts) != 3:
+            raise Refused(Kind.BAD_REQUEST, self._bad_start)
+        method, target, version_text = parts
+        if method not in _METHODS:
+            self._check_method(method)
+        version = VERSIONS.get(version_text)
+        if version is None:
+            raise self._bad_version(version_text)
+        if len(target) > self._limits.url_bytes:
+            raise Refused(Kind.URL_TOO_LONG, "target is too long", 414)
+        if not target.isascii() or b"#" in target or b"\t" in target:
+            raise Refused(Kind.BAD_REQUEST, "malformed target")
+        del lines[0]
+        headers, special = read_fields(lines)
+
+        sent_host = special.get(b"host")
+        if sent_host is not None:
+            try:
+                host = normal_host(sent_host)
+            except ValueError:
+                raise Refused(Kind.BAD_REQUEST, "malformed host") from None
+        elif version == 10:
+            host = b""
+        else:
+            raise Refused(Kind.BAD_REQUEST, "no host")
+        scheme = b"http"
+        if target[:1] != b"/" or method == b"CONNECT":
+            scheme, host, target = self._other_form(method, target, host)
+        if host != sent_host and host:
+            self._replace_host(headers, host)
+
+        keep_alive = version == 11
+        upgrade: bytes | None = None
+        nominated: tuple[bytes, ...] = ()
+        connection = special.get(b"connection")
+        if connection is not None:
+            options, nominated = CONNECTIONS.get(connection) or read_connection(connection)
+            if b"close" in options:
+                keep_alive = False
+            elif b"keep-alive" in options:
+                keep_alive = True
+            if b"upgrade" in options and version == 11 and b"upgrade" in special:
+                upgrade = read_upgrade(special[b"upgrade"])
+
+        length: int | None = 0
+        coding = special.get(b"transfer-encoding")
+        if coding is not None:
+            check_coding(coding, special, version)
+            length = None
+        elif b"content-length" in special:
+            length = read_length(special[b"content-length"])
+        expect = special.get(b"expect")
+        head = RequestHead(
+            method,
+            target,
+            headers,
+            version,
+            host,
+            scheme,
+            length,
+            keep_alive,
+            upgrade,
+            expect is not None
+            and length != 0
+            and version == 11
+            and expect.lower() == b"100-continue",
+            nominated,
+        )
+        if method == b"CONNECT":
+            if length != 0:
+                raise Refused(Kind.BAD_REQUEST, "CONNECT with a body")
+            self._stop_after = True
+        elif upgrade is not None:
+            self._stop_after = True
+        self._last = not keep_alive
+        events.append(head)
+        if length == 0:
+            events.append(END)
+            self._message_done()
+        elif length is None:
+            self._start_chunks()
+        else:
+            if self._body_limit is not None and length > self._body_limit:
+                raise Refused(Kind.BODY_TOO_LARGE, "content-length is over the limit", 413)
+            self._left = length
+            self._state = LENGTH
+
+    def _check_method(self, method: bytes) -> None:
+        """Any token may be a method, up to a length (RFC 9110 §9.1)."""
+        if not is_token(method):
+            raise Refused(Kind.BAD_REQUEST, self._bad_start)
+        if len(method) > METHOD_MAX:
+            raise Refused(Kind.UNSUPPORTED, "method is too long", 501)
+
+    @staticmethod
+    def _bad_version(text: bytes) -> Refused:
+        """505 for a version that exists or may exist, 400 for anything else, HTTP/0.9 included
+        (RFC 9110 §15.6.6)."""
+        if len(text) == 8 and text.startswith(b"HTTP/") and text[6:7] == b".":
+            major, minor = text[5:6], text[7:8]
+            if minor.isdigit() and major.isdigit() and major >= b"2":
+                return Refused(Kind.UNSUPPORTED, "HTTP version is not supported", 505)
+        return Refused(Kind.BAD_REQUEST, "malformed HTTP version")
+
+    @staticmethod
+    def _other_form(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes, bytes]:
+        """Scheme, host and target of what is not in origin form (RFC 9112 §3.2.2 to §3.2.4)."""
+        if method == b"CONNECT":
+            name, _, port = target.rpartition(b":")
+            if not name or not port.isdigit():
+                raise Refused(Kind.BAD_REQUEST, "CONNECT without host:port")
+            try:
+                authority = normal_host(target)
+            except ValueError:
+                raise Refused(Kind.BAD_REQUEST, "malformed host in the target") from None
+            return b"http", authority, authority
+        if target == b"*":
+            if method != b"OPTIONS":
+                raise Refused(Kind.BAD_REQUEST, "asterisk target without OPTIONS")
+            return b"http", host, target
+        scheme, separator, rest = target.partition(b"://")
+        scheme = scheme.lower()
+        if not separator or scheme not in (b"http", b"https"):
+            raise Refused(Kind.BAD_REQUEST, "malformed target")
+        cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+        try:
+            host = normal_host(rest[:cut])
+        except ValueError:
+            raise Refused(Kind.BAD_REQUEST, "malformed host in the target") from None
+        path = rest[cut:]
+        if not path and method == b"OPTIONS":
+            path = b"*"
+        elif path[:1] != b"/":
+            path = b"/" + path
+        return scheme, host, path
+
+    @staticmethod
+    def _replace_host(headers: Headers, host: bytes) -> None:
+        """Make the Host line say ``host``, in its place."""
+        for index, (name, _) in enumerate(headers):
+            if name.lower() == b"host":
+                headers[index] = (name, host)
+                return
+        headers.append((b"Host", host))

@@ -1,0 +1,190 @@
+"""PURE. The HTTP/1 response parser: what a server may answer."""
+
+from __future__ import annotations
+
+from lbproxy.errors import Kind
+from lbproxy.http.h1_body import Refused
+from lbproxy.http.h1_fields import (
+    CONNECTIONS,
+    check_coding,
+    read_connection,
+    read_fields,
+    read_length,
+)
+from lbproxy.http.h1_parser import (
+    CHUNKED,
+    DEAD,
+    HEAD,
+    LENGTH,
+    READY,
+    STOPPED,
+    UNTIL_CLOSE,
+    VERSIONS,
+    Parser,
+)
+from lbproxy.http.message import END, Event, Invalid, Limits, ResponseHead
+
+__all__ = ["ResponseParser"]
+
+_INTERIM_MAX = 100  # 1xx heads before one final response
+_STATUS_LINES_MAX = 512
+
+_status_lines: dict[bytes, tuple[int, int, bytes]] = {}
+
+
+class ResponseParser(Parser):
+    """Responses on one server connection, each announced by ``begin``.
+
+    Every breach is an Invalid of kind BAD_RESPONSE, status 502.  ``limits.url_bytes`` bounds the
+    status line; ``limits.body_bytes`` is about requests and not used.
+    """
+
+    __slots__ = ("_interim", "_method")
+
+    _bad_start = "malformed status line"
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits, limits.url_bytes, None)
+        self._method = b""
+        self._interim = 0
+        self._state = READY
+
+    def begin(self, method: bytes) -> None:
+        """A request with ``method`` is sent: expect one final response to it.
+
+        Only between messages; ValueError otherwise, and after an Invalid or ``detach``."""
+        if self._state != READY:
+            raise ValueError("a response is outstanding, or the connection is spent")
+        self._method = method
+        self._interim = 0
+        self._state = HEAD
+
+    @property
+    def idle(self) -> bool:
+        """Whether no byte of the outstanding response has been seen, or none is outstanding."""
+        return self._state == READY or (self._state == HEAD and not self._buf and not self._interim)
+
+    def eof(self) -> list[Event]:
+        """The server sent its last byte: the end of a body that runs until then; nothing between
+        messages or while stopped; else an Invalid."""
+        state = self._state
+        self._die()
+        if state == UNTIL_CLOSE:
+            return [END]
+        if state in (DEAD, STOPPED, READY):
+            return []
+        return [Invalid(Kind.BAD_RESPONSE, "connection closed in mid response", 502)]
+
+    def _refusal(self, invalid: Invalid) -> Invalid:
+        return Invalid(Kind.BAD_RESPONSE, invalid.detail, 502)
+
+    def _message_done(self) -> None:
+        self._state = READY
+
+    def _skip_blank(self, data: bytes, pos: int) -> int:
+        raise Refused(Kind.BAD_RESPONSE, self._bad_start)
+
+    def _take_head(self, raw: bytes, events: list[Event]) -> None:
+        lines = self._lines(raw)
+        line = lines[0]
+        version, status, reason = _status_lines.get(line) or _read_status_line(line)
+        del lines[0]
+        headers, special = read_fields(lines)
+
+        keep_alive = version == 11
+        nominated: tuple[bytes, ...] = ()
+        connection = special.get(b"connection")
+        if connection is not None:
+            options, nominated = CONNECTIONS.get(connection) or read_connection(connection)
+            if b"close" in options:
+                keep_alive = False
+            elif b"keep-alive" in options:
+                keep_alive = True
+        method = self._method
+        length: int | None = 0
+        chunked = until_close = False
+        upgrade: bytes | None = None
+        state = READY
+        coding = special.get(b"transfer-encoding")
+        if coding is not None:
+            check_coding(coding, special, version)
+        declared = special.get(b"content-length")
+        if declared is not None:
+            length = read_length(declared)
+
+        if status < 200:
+            state = self._interim_state(status, special)
+            if state == STOPPED:
+                upgrade = special[b"upgrade"].lower()
+            length = 0
+        elif method == b"CONNECT" and status < 300:
+            state, length = STOPPED, 0
+        elif method == b"HEAD" or status == 304:
+            length = 0
+        elif status == 204:
+            if coding is not None:
+                raise Refused(Kind.BAD_RESPONSE, "transfer-encoding in a 204")
+            if length:
+                keep_alive = False  # whatever follows is no answer
+            length = 0
+        elif coding is not None:
+            state, length, chunked = CHUNKED, None, True
+        elif declared is None:
+            state, length, until_close, keep_alive = UNTIL_CLOSE, None, True, False
+        elif length:
+            state = LENGTH
+            self._left = length
+        events.append(
+            ResponseHead(
+                status,
+                headers,
+                reason,
+                version,
+                length,
+                keep_alive,
+                chunked,
+                until_close,
+                upgrade,
+                nominated,
+            )
+        )
+        self._state = state
+        if state == CHUNKED:
+            self._start_chunks()
+        elif state == READY:
+            events.append(END)
+
+    def _interim_state(self, status: int, special: dict[bytes, bytes]) -> int:
+        """What follows a 1xx head (RFC 9110 §15.2)."""
+        if b"transfer-encoding" in special or special.get(b"content-length", b"0") != b"0":
+            raise Refused(Kind.BAD_RESPONSE, "interim response with a body")
+        if status == 101:
+            if b"upgrade" not in special:
+                raise Refused(Kind.BAD_RESPONSE, "101 without upgrade")
+            return STOPPED
+        self._interim += 1
+        if self._interim > _INTERIM_MAX:
+            raise Refused(Kind.BAD_RESPONSE, "too many interim responses")
+        return HEAD
+
+
+def _read_status_line(line: bytes) -> tuple[int, int, bytes]:
+    """Version, status and reason; remembered, as servers repeat a few.  The space before an empty
+    reason may be missing."""
+    version_text, _, rest = line.partition(b" ")
+    version = VERSIONS.get(version_text)
+    code, separator, reason = rest[:3], rest[3:4], rest[4:]
+    if (
+        version is None
+        or len(code) != 3
+        or not code.isdigit()
+        or code < b"100"
+        or separator not in (b"", b" ")
+    ):
+        raise Refused(Kind.BAD_RESPONSE, "malformed status line")
+    parsed = (version, int(code), reason)
+    if len(_status_lines) >= _STATUS_LINES_MAX:
+        _status_lines.clear()
+    if len(line) <= 64:
+        _status_lines[line] = parsed
+    return parsed
