@@ -167,7 +167,7 @@ class LogSpec:
 class CertificateSpec:
     """``[certificate NAME]``: one key pair."""
 
-    name: str = option("hidden", "", doc="section name")
+    name: str = option("hidden", doc="section name")
     certificate: str = option(
         "path", doc="PEM file: certificate, then the chain", example="certs/site.pem"
     )
