@@ -1,0 +1,78 @@
+"""PURE. Counts client connections against ``maxconn`` and ``maxconn_per_ip``; one object per frontend, one for all."""
+
+from __future__ import annotations
+
+__all__ = ["ConnectionLimits", "ConnectionTotal"]
+
+
+class ConnectionTotal:
+    """Connections of the whole process.  ``maxconn`` 0 means no limit; it may be changed at any time."""
+
+    __slots__ = ("active", "maxconn")
+
+    def __init__(self, maxconn: int = 0) -> None:
+        self.maxconn = maxconn
+        self.active = 0
+
+
+class ConnectionLimits:
+    """Client connections of one frontend; everything here is O(1).
+
+    Each connection is taken once with :meth:`try_take` and, if that gave None, given back once.  The limits are
+    plain attributes: a reload changes them and keeps the counts, and connections over a lowered limit live on.
+    An address nobody is connected from takes no memory.
+    """
+
+    __slots__ = ("_per_ip", "active", "maxconn", "maxconn_per_ip", "refused", "total")
+
+    def __init__(
+        self, maxconn: int = 0, maxconn_per_ip: int = 0, total: ConnectionTotal | None = None
+    ) -> None:
+        self.maxconn = maxconn
+        self.maxconn_per_ip = maxconn_per_ip
+        self.total = total if total is not None else ConnectionTotal()
+        self.active = 0
+        self.refused = 0
+        self._per_ip: dict[str, int] = {}
+
+    def try_take(self, ip: str) -> str | None:
+        """Count one more connection from ``ip``: None, or the limit that refuses it, in words for the log.
+
+        Clients without an address ("", Unix sockets) are not limited per address.
+        """
+        total = self.total
+        per_ip = self._per_ip
+        count = per_ip.get(ip, 0)
+        reason = None
+        if 0 < total.maxconn <= total.active:
+            reason = f"maxconn {total.maxconn} of lbproxy"
+        elif 0 < self.maxconn <= self.active:
+            reason = f"maxconn {self.maxconn} of the frontend"
+        elif 0 < self.maxconn_per_ip <= count and ip:
+            reason = f"maxconn_per_ip {self.maxconn_per_ip}"
+        if reason is not None:
+            self.refused += 1
+            return reason
+        total.active += 1
+        self.active += 1
+        per_ip[ip] = count + 1
+        return None
+
+    def give_back(self, ip: str) -> None:
+        """The connection taken from ``ip`` is over.  KeyError when none is counted: a bug in the caller."""
+        count = self._per_ip[ip]
+        if count == 1:
+            del self._per_ip[ip]
+        else:
+            self._per_ip[ip] = count - 1
+        self.active -= 1
+        self.total.active -= 1
+
+    def from_address(self, ip: str) -> int:
+        """Connections counted for ``ip`` now."""
+        return self._per_ip.get(ip, 0)
+
+    @property
+    def addresses(self) -> int:
+        """How many different addresses are connected now."""
+        return len(self._per_ip)

@@ -1,0 +1,301 @@
+"""PURE. The conditions of routes: their verbs, their checks for the configuration, and their compiled tests.
+
+:func:`check_condition` is called by :mod:`lbproxy.config.build`, :func:`compile_condition` by
+:mod:`lbproxy.http.route`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from ipaddress import ip_network
+from typing import Protocol
+
+from attrs import frozen
+
+from lbproxy.guard.addresses import AddressSet
+from lbproxy.http.message import RequestHead
+from lbproxy.http.paths import normal_pattern
+from lbproxy.http.pattern import Matcher, text_matcher
+
+__all__ = [
+    "VERBS",
+    "Condition",
+    "RouteContext",
+    "Test",
+    "Verb",
+    "check_condition",
+    "compile_condition",
+    "name_key",
+    "path_key",
+]
+
+
+class RouteContext(Protocol):
+    """What a route can look at: an HTTP exchange or a TCP session.
+
+    ``request``: None for raw TCP.  ``client_ip``: "" for a Unix socket.  ``sni``: lower case, "" if none.
+    ``alpn``: what the client offered.
+    """
+
+    @property
+    def request(self) -> RequestHead | None: ...
+
+    @property
+    def client_ip(self) -> str: ...
+
+    @property
+    def sni(self) -> str: ...
+
+    @property
+    def alpn(self) -> tuple[str, ...]: ...
+
+
+Test = Callable[[RouteContext, bytes], bool]
+"""A compiled condition, called with the context and the normalised path."""
+
+_Compiled = tuple[Test, Callable[[RouteContext, bytes], str]]
+
+
+@frozen
+class Verb:
+    """One word a condition begins with.  ``least``: fewest arguments; ``modes``: where it may be used."""
+
+    usage: str
+    doc: str
+    least: int
+    modes: frozenset[str]
+    compile: Callable[[Sequence[str]], _Compiled]
+
+
+@frozen
+class Condition:
+    """A compiled condition.  ``holds`` has the negation applied; ``shown`` is the value it looked at, for people."""
+
+    verb: str
+    args: tuple[str, ...]
+    negated: bool
+    holds: Test
+    shown: Callable[[RouteContext, bytes], str]
+
+    @property
+    def text(self) -> str:
+        """As written."""
+        return " ".join(("not", self.verb, *self.args) if self.negated else (self.verb, *self.args))
+
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_NAME = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*)\Z")
+
+
+def _show(value: bytes | None) -> str:
+    return "absent" if value is None else repr(value.decode("latin-1"))
+
+
+def name_key(pattern: str) -> tuple[str, bytes]:
+    """A host or server name pattern as (kind, name): ``exact``, ``suffix`` (with its leading dot), ``any``, ``regex``.
+
+    ValueError says what is wrong with it.
+    """
+    if pattern == "*":
+        return "any", b""
+    if pattern.startswith("~"):
+        return "regex", pattern.encode("utf-8")
+    name = pattern.lower().rstrip(".")
+    wildcard = name.startswith("*.")
+    if wildcard:
+        name = name[2:]
+    if not name.isascii():
+        try:
+            name = name.encode("idna").decode("ascii")
+        except UnicodeError as error:
+            raise ValueError(f"host {pattern!r} is no valid name: {error}") from None
+    if "*" in name or "?" in name:
+        raise ValueError(f"host {pattern!r}: a wildcard is '*' or '*.' at the beginning; or ~regex")
+    if not _NAME.match(name):
+        port = " (ports are not compared)" if re.search(r":\d+\Z", name) else ""
+        raise ValueError(f"host {pattern!r} is no valid name{port}")
+    raw = name.encode("ascii")
+    return ("suffix", b"." + raw) if wildcard else ("exact", raw)
+
+
+def _name_matcher(pattern: str) -> Matcher:
+    kind, raw = name_key(pattern)
+    if kind == "any":
+        return lambda name: True
+    if kind == "regex":
+        return text_matcher(pattern)
+    if kind == "exact":
+        return lambda name: name == raw
+    return lambda name: name.endswith(raw) and len(name) > len(raw)
+
+
+def path_key(pattern: str) -> tuple[str, bytes]:
+    """A path pattern as (kind, path): ``exact``, ``prefix`` (what comes before the only ``*``), ``glob`` or ``regex``.
+
+    ValueError says what is wrong with it.
+    """
+    if pattern.startswith("~"):
+        return "regex", pattern.encode("utf-8")
+    if not pattern.startswith(("/", "*")):
+        raise ValueError(f"path {pattern!r} must begin with '/', '*' or '~' (regular expression)")
+    raw = normal_pattern(pattern)
+    if b"?" in raw:
+        return "glob", raw
+    star = raw.find(b"*")
+    if star < 0:
+        return "exact", raw
+    return ("prefix", raw[:-1]) if star == len(raw) - 1 else ("glob", raw)
+
+
+def _path_matcher(pattern: str) -> Matcher:
+    kind, raw = path_key(pattern)
+    return text_matcher(pattern, raw + b"*" if kind == "prefix" else raw)
+
+
+def _any_of(matchers: Sequence[Matcher]) -> Matcher:
+    if len(matchers) == 1:
+        return matchers[0]
+    every = tuple(matchers)
+    return lambda text: any(match(text) for match in every)
+
+
+def _host(args: Sequence[str]) -> _Compiled:
+    match = _any_of([_name_matcher(arg) for arg in args])
+
+    def test(context: RouteContext, path: bytes) -> bool:
+        request = context.request
+        return request is not None and match(request.hostname)
+
+    def shown(context: RouteContext, path: bytes) -> str:
+        return _show(context.request.hostname if context.request else None)
+
+    return test, shown
+
+
+def _path(args: Sequence[str]) -> _Compiled:
+    match = _any_of([_path_matcher(arg) for arg in args])
+    return (lambda context, path: match(path)), (lambda context, path: _show(path))
+
+
+def _method(args: Sequence[str]) -> _Compiled:
+    for arg in args:
+        if not _TOKEN.match(arg):
+            raise ValueError(f"method {arg!r} is not a word")
+        if not arg.isupper():
+            raise ValueError(f"method {arg!r}: methods are written in capitals, {arg.upper()}")
+    methods = frozenset(arg.encode("ascii") for arg in args)
+
+    def test(context: RouteContext, path: bytes) -> bool:
+        request = context.request
+        return request is not None and request.method in methods
+
+    def shown(context: RouteContext, path: bytes) -> str:
+        return _show(context.request.method if context.request else None)
+
+    return test, shown
+
+
+def _values(
+    args: Sequence[str], read: Callable[[RequestHead, bytes], Sequence[bytes | None]]
+) -> _Compiled:
+    """A test of a named value: present when no pattern is given, else one of the patterns matches one of the values."""
+    if not _TOKEN.match(args[0]):
+        raise ValueError(f"{args[0]!r} is not a valid name")
+    name = args[0].encode("ascii")
+    match = _any_of([text_matcher(arg) for arg in args[1:]] or [lambda value: True])
+
+    def test(context: RouteContext, path: bytes) -> bool:
+        request = context.request
+        if request is None:
+            return False
+        return any(value is not None and match(value) for value in read(request, name))
+
+    def shown(context: RouteContext, path: bytes) -> str:
+        values = read(context.request, name) if context.request else []
+        return ", ".join(_show(value) for value in values) or "absent"
+
+    return test, shown
+
+
+def _header(args: Sequence[str]) -> _Compiled:
+    return _values(args, lambda request, name: request.header_values(name))
+
+
+def _cookie(args: Sequence[str]) -> _Compiled:
+    return _values(args, lambda request, name: [request.cookie(name)])
+
+
+def _query(args: Sequence[str]) -> _Compiled:
+    return _values(args, lambda request, name: [request.query_value(name)])
+
+
+def _client(args: Sequence[str]) -> _Compiled:
+    try:
+        addresses = AddressSet(ip_network(arg) for arg in args)
+    except ValueError as error:
+        raise ValueError(f"client: {error}") from None
+    return (
+        lambda context, path: context.client_ip in addresses,
+        lambda context, path: context.client_ip or "no address (Unix socket)",
+    )
+
+
+def _sni(args: Sequence[str]) -> _Compiled:
+    match = _any_of([_name_matcher(arg) for arg in args])
+    return (
+        lambda context, path: match(context.sni.encode("utf-8", "replace")),
+        lambda context, path: repr(context.sni) if context.sni else "absent",
+    )
+
+
+def _alpn(args: Sequence[str]) -> _Compiled:
+    wanted = frozenset(args)
+    return (
+        lambda context, path: not wanted.isdisjoint(context.alpn),
+        lambda context, path: ", ".join(context.alpn) or "none offered",
+    )
+
+
+_HTTP = frozenset({"http"})
+_BOTH = frozenset({"tcp", "http"})
+
+VERBS: Mapping[str, Verb] = {
+    "host": Verb("NAME...", "name, ``*.name`` or ``*``; ``~regex``", 1, _HTTP, _host),
+    "path": Verb("PATTERN...", "path, ``/prefix/*``, glob or ``~regex``", 1, _HTTP, _path),
+    "method": Verb("METHOD...", "one of the methods", 1, _HTTP, _method),
+    "header": Verb("NAME [PATTERN...]", "header is there, or matches", 1, _HTTP, _header),
+    "cookie": Verb("NAME [PATTERN...]", "cookie is there, or matches", 1, _HTTP, _cookie),
+    "query": Verb("NAME [PATTERN...]", "query parameter is there, or matches", 1, _HTTP, _query),
+    "client": Verb("NETWORK...", "client's address is in a network", 1, _BOTH, _client),
+    "sni": Verb("NAME...", "server name of the TLS handshake", 1, _BOTH, _sni),
+    "alpn": Verb("PROTOCOL...", "TLS client offers one of the protocols", 1, _BOTH, _alpn),
+}
+"""Every condition by the word it begins with; ``not`` before it negates it."""
+
+
+def check_condition(verb: str, args: Sequence[str], mode: str) -> None:
+    """Raises ValueError with what is wrong with a condition in a frontend of ``mode`` (``tcp`` or ``http``)."""
+    known = VERBS.get(verb)
+    if known is None:
+        close = get_close_matches(verb, VERBS, 1, 0.5)
+        hint = f"did you mean {close[0]!r}?" if close else f"one of {', '.join(VERBS)}"
+        raise ValueError(f"unknown condition {verb!r}: {hint}")
+    if mode not in known.modes:
+        allowed = ", ".join(name for name, one in VERBS.items() if mode in one.modes)
+        raise ValueError(f"{verb!r} needs mode = http; in tcp mode there are {allowed}")
+    if len(args) < known.least:
+        raise ValueError(f"{verb!r} wants {known.usage}")
+    known.compile(args)
+
+
+def compile_condition(verb: str, args: Sequence[str], negated: bool) -> Condition:
+    """The compiled condition; ValueError as from :func:`check_condition`."""
+    check_condition(verb, args, "http")
+    test, shown = VERBS[verb].compile(args)
+    return Condition(verb, tuple(args), negated, _negate(test) if negated else test, shown)
+
+
+def _negate(test: Test) -> Test:
+    return lambda context, path: not test(context, path)

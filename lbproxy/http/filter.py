@@ -1,0 +1,100 @@
+"""PURE. The class every filter extends, and filters compiled into one tuple of hooks per phase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+from attrs import frozen
+from zope.interface import implementer
+
+from lbproxy.interfaces import Env, IFilter
+
+__all__ = ["PHASES", "Filter", "Hook", "NoOptions", "Phases", "compile_phases"]
+
+Hook = Callable[[Any], Any]
+
+PHASES: tuple[str, ...] = ("early", "request", "server_request", "response", "finish")
+"""In the order traffic goes through them."""
+
+
+@frozen
+class NoOptions:
+    """Takes no words after its name."""
+
+
+@implementer(IFilter)
+class Filter:
+    """Extend this, write the phases you need, and name it in ``filters = file.py:YourClass``.
+
+    The phases and their results are those of :class:`lbproxy.interfaces.IFilter`.  One object serves every request
+    of its frontend or backend, so what belongs to a request must not be kept on ``self``.
+
+    ``Options`` is a frozen attrs class; a ValueError it raises when it is made (an attrs validator, or
+    ``__attrs_post_init__``) is reported with file and line.  ``fail_open``: traffic goes on when a hook
+    raises or takes too long.
+    """
+
+    name: ClassVar[str] = ""
+    Options: ClassVar[type[Any]] = NoOptions
+    modes: frozenset[str] = frozenset({"http"})
+    fail_open: bool = False
+
+    def __init__(self, options: Any, env: Env) -> None:
+        self.options = options
+        self.env = env
+
+    def phases(self) -> Iterable[str]:
+        """The phases this object takes part in; by default those its class overrides."""
+        mine = type(self)
+        return [phase for phase in PHASES if getattr(mine, phase) is not getattr(Filter, phase)]
+
+    def early(self, traffic: Any) -> Any:
+        """See :class:`lbproxy.interfaces.IFilter`."""
+
+    def request(self, traffic: Any) -> Any:
+        """See :class:`lbproxy.interfaces.IFilter`."""
+
+    def server_request(self, traffic: Any) -> Any:
+        """See :class:`lbproxy.interfaces.IFilter`."""
+
+    def response(self, traffic: Any) -> Any:
+        """See :class:`lbproxy.interfaces.IFilter`."""
+
+    def finish(self, traffic: Any) -> None:
+        """See :class:`lbproxy.interfaces.IFilter`."""
+
+
+@frozen
+class Phases:
+    """Hooks per phase, in the order the filters were written; an empty tuple where nobody is interested.
+
+    A hook is a bound method, so ``hook.__self__`` is its filter.
+    """
+
+    early: tuple[Hook, ...] = ()
+    request: tuple[Hook, ...] = ()
+    server_request: tuple[Hook, ...] = ()
+    response: tuple[Hook, ...] = ()
+    finish: tuple[Hook, ...] = ()
+
+    def then(self, other: Phases) -> Phases:
+        """These hooks, then those of ``other``, in every phase."""
+        return Phases(*(getattr(self, phase) + getattr(other, phase) for phase in PHASES))
+
+
+def compile_phases(filters: Iterable[Any]) -> Phases:
+    """The hooks of ``filters``.
+
+    A filter that does not extend :class:`Filter` takes part in every phase it has a method for.
+    """
+    hooks: Mapping[str, list[Hook]] = {phase: [] for phase in PHASES}
+    for one in filters:
+        wanted = one.phases() if isinstance(one, Filter) else _methods(one)
+        for phase in wanted:
+            hooks[phase].append(getattr(one, phase))
+    return Phases(*(tuple(hooks[phase]) for phase in PHASES))
+
+
+def _methods(one: object) -> list[str]:
+    return [phase for phase in PHASES if callable(getattr(one, phase, None))]

@@ -1,0 +1,90 @@
+"""PURE. The one spelling of a path that routes are compared with."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["normal_path", "normal_pattern"]
+
+_UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+# What a path segment may hold as it is (RFC 3986 §3.3 pchar), but for ";": it starts a parameter
+_PLAIN = frozenset(_UNRESERVED + b"!$&'()*+,:=@")
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_RAW = re.compile(rb"[^\x21-\x7e]")
+_SLASHES = re.compile(rb"//+")
+_HIDDEN_SLASH = re.compile(rb"%2[Ff]|%5[Cc]|\\")
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    byte = int(match[1], 16)
+    return bytes((byte,)) if byte in _PLAIN else match[0].upper()
+
+
+def _escape(match: re.Match[bytes]) -> bytes:
+    return b"%%%02X" % match[0][0]
+
+
+def normal_path(path: bytes) -> bytes | None:
+    """``path`` as a server will most likely understand it, or None where that is ambiguous or leaves the root.
+
+    Percent escapes of characters that need none are decoded (once) and the others get upper-case digits, raw
+    bytes outside ASCII are escaped, runs of slashes become one, and dot segments are resolved (RFC 3986 §6.2.2,
+    §5.2.4).  None: more ``..`` than there are segments, or a ``..`` that only some servers see: next to ``%2F``,
+    ``%5C`` or a backslash, or with a parameter (``..;x``).
+
+    What is not a path (``*``, the authority of CONNECT) comes back as it is.  0.2 us for an ordinary path.
+    """
+    if (
+        b"%" not in path
+        and b"/." not in path
+        and b"//" not in path
+        and b"\\" not in path
+        and path.isascii()
+    ):
+        return path
+    if not path.startswith(b"/"):
+        return path
+    path = _RAW.sub(_escape, _ESCAPE.sub(_unescape, path))
+    path = _SLASHES.sub(b"/", path)
+    if _ambiguous(path):
+        return None
+    return _resolve(path) if b"/." in path else path
+
+
+def _ambiguous(path: bytes) -> bool:
+    """Whether a server that takes ``%2F`` or a backslash for a slash, or drops parameters, sees another ``..``."""
+    if b".." not in path:
+        return False
+    hidden = _HIDDEN_SLASH.search(path) is not None
+    segments = _HIDDEN_SLASH.sub(b"/", path).split(b"/")
+    return any(part.startswith(b"..;") or (hidden and part == b"..") for part in segments)
+
+
+def _resolve(path: bytes) -> bytes | None:
+    """``path``, which begins with a slash, without its dot segments; None when they leave the root."""
+    kept: list[bytes] = []
+    segments = path.split(b"/")[1:]
+    for part in segments:
+        if part == b"..":
+            if not kept:
+                return None
+            kept.pop()
+        elif part != b".":
+            kept.append(part)
+    if segments[-1] in (b".", b".."):
+        kept.append(b"")
+    return b"/" + b"/".join(kept)
+
+
+def normal_pattern(pattern: str) -> bytes:
+    """A path or glob from a configuration, spelled like :func:`normal_path` spells requests.
+
+    Characters outside ASCII are taken as UTF-8.  ValueError when it can match nothing for being no normal path.
+    """
+    raw = pattern.encode("utf-8")
+    normal = normal_path(raw)
+    if normal is None or b"/../" in raw + b"/" or b"/./" in raw + b"/" or b"//" in raw:
+        raise ValueError(
+            f"path {pattern!r} can never match: paths are compared without '..', '.' and '//'"
+        )
+    return normal

@@ -1,0 +1,81 @@
+"""PURE. Patterns of routes and rewrites: exact text, globs with ``*`` and ``?``, and ``~regular expressions``."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["MAX_REGEX", "Matcher", "compile_regex", "text_matcher"]
+
+Matcher = Callable[[bytes], bool]
+
+MAX_REGEX = 1024
+"""Longest regular expression, in bytes: the standard library's engine has no other bound."""
+
+
+def _load_re2() -> Any:
+    try:
+        return importlib.import_module("re2")
+    except ImportError:
+        return None
+
+
+_re2 = _load_re2()
+
+
+def compile_regex(pattern: str) -> Any:
+    """A compiled regular expression over bytes, by google-re2 where it is installed, else by :mod:`re`.
+
+    re2 takes time linear in the text, so no pattern can be made slow by a request; it has no look-around and no
+    back references.  ValueError says what is wrong with ``pattern``.
+    """
+    raw = pattern.encode("utf-8")
+    if len(raw) > MAX_REGEX:
+        raise ValueError(f"regular expression of {len(raw)} bytes; at most {MAX_REGEX} are allowed")
+    try:
+        if _re2 is None:
+            return re.compile(raw)
+        options = _re2.Options()
+        options.log_errors = False
+        return _re2.compile(raw, options)
+    except (re.error, getattr(_re2, "error", re.error), OverflowError, RecursionError) as error:
+        reason = error.args[0] if error.args else error
+        if isinstance(reason, bytes):
+            reason = reason.decode("utf-8", "replace")
+        raise ValueError(f"bad regular expression {pattern!r}: {reason}") from None
+
+
+def text_matcher(pattern: str, raw: bytes | None = None) -> Matcher:
+    """Whether some bytes match ``pattern``; ValueError for a bad regular expression.
+
+    ``~x`` searches anywhere in the text; anything else must match all of it.  ``raw`` replaces the encoded pattern
+    (UTF-8) where its spelling is normalised first.
+    """
+    if pattern.startswith("~"):
+        search = compile_regex(pattern[1:]).search
+        return lambda text: search(text) is not None
+    wanted = pattern.encode("utf-8") if raw is None else raw
+    if b"?" not in wanted:
+        if b"*" not in wanted:
+            return lambda text: text == wanted
+        if wanted.index(b"*") == len(wanted) - 1:
+            start = wanted[:-1]
+            return lambda text: text.startswith(start)
+    match = _glob(wanted).match
+    return lambda text: match(text) is not None
+
+
+def _glob(pattern: bytes) -> re.Pattern[bytes]:
+    """``pattern`` as a regular expression that never backtracks over a ``*`` once the text after it was found."""
+    parts = pattern.split(b"*")
+    regex = rb"\A" + _literal(parts[0])
+    if len(parts) > 1:
+        regex += b"".join(b"(?>.*?" + _literal(part) + b")" for part in parts[1:-1] if part)
+        regex += b".*" + _literal(parts[-1])
+    return re.compile(regex + rb"\Z", re.DOTALL)
+
+
+def _literal(text: bytes) -> bytes:
+    return b".".join(re.escape(part) for part in text.split(b"?"))

@@ -1,0 +1,352 @@
+"""Forwarding: hop-by-hop fields, X-Forwarded-*, Forwarded, Via, and whom to believe."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lbproxy.config.model import FrontendSpec
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.forward import MAX_HOPS, MAX_LOOPS, PROTECTED, Forwarder
+from lbproxy.http.message import Headers, RequestHead, ResponseHead, header_pairs
+from tests.http.traffic import request
+
+PEER = "10.0.0.9"
+
+
+def forwarder(*trusted: str, **keys: Any) -> Forwarder:
+    networks = tuple(ip_network(text) for text in trusted)
+    return Forwarder(FrontendSpec(name="web", trusted_proxies=networks, **keys))
+
+
+def sent(fwd: Forwarder, head: RequestHead, peer: str = PEER, **keys: Any) -> Headers:
+    """What a server gets from a request of ``peer``."""
+    _, scheme = fwd.client(peer, head, "http")
+    arguments: dict[str, Any] = {"client_ip": peer, "client_port": 4711, "local_port": 80, **keys}
+    return fwd.request_headers(head, scheme=scheme, **arguments)
+
+
+def values(headers: Headers, name: str) -> list[bytes]:
+    return [value for key, value in headers if key.lower() == name.lower().encode()]
+
+
+def test_plain_request() -> None:
+    head = request("/", "a.example:8080", headers=(("Accept", "*/*"), ("Connection", "close")))
+    assert sent(forwarder(), head) == [
+        (b"Host", b"a.example:8080"),
+        (b"Accept", b"*/*"),
+        (b"X-Forwarded-For", b"10.0.0.9"),
+        (b"X-Forwarded-Proto", b"http"),
+        (b"X-Forwarded-Host", b"a.example:8080"),
+        (b"X-Forwarded-Port", b"80"),
+        (b"Via", b"1.1 lbproxy"),
+    ]
+
+
+HOP = [
+    "Connection",
+    "Keep-Alive",
+    "Proxy-Connection",
+    "Transfer-Encoding",
+    "Upgrade",
+    "Proxy-Authorization",
+    "Proxy-Authenticate",
+    "HTTP2-Settings",
+    "TE",
+    "Content-Length",
+]
+
+
+@pytest.mark.parametrize("name", HOP)
+@pytest.mark.parametrize("spell", [str.lower, str.upper, str.title])
+def test_hop_by_hop(name: str, spell: Any) -> None:
+    head = request(headers=((spell(name), "x"), ("X-Kept", "1")))
+    out = sent(forwarder(), head)
+    assert values(out, name) == []
+    assert values(out, "X-Kept") == [b"1"]
+    response = ResponseHead(200, header_pairs([(spell(name), "x"), ("X-Kept", "1")]), length=5)
+    back = forwarder().response_headers(response, client_version=11)
+    assert values(back, name) == [] and values(back, "X-Kept") == [b"1"]
+
+
+def test_te_trailers_and_upgrade() -> None:
+    lines = (("TE", "gzip, trailers"), ("Upgrade", "websocket"), ("Trailer", "X-Sum"))
+    out = sent(forwarder(), request(headers=lines))
+    assert values(out, "TE") == [b"trailers"]
+    assert values(out, "Upgrade") == []
+    assert values(out, "Trailer") == [b"X-Sum"]
+    out = sent(forwarder(), request(headers=lines), upgrade=True)
+    assert values(out, "Upgrade") == [b"websocket"]
+
+
+def test_nominated_fields() -> None:
+    lines = (("X-Once", "1"), ("Cookie", "a=b"), ("Authorization", "x"), ("X-Kept", "2"))
+    named = (b"x-once", b"cookie", b"authorization", b"host", b"x-forwarded-for", b"via")
+    head = request(headers=lines, nominated=named)
+    fwd = forwarder()
+    out = sent(fwd, head)
+    assert values(out, "X-Once") == []
+    for name in ("Cookie", "Authorization", "X-Kept", "Host", "X-Forwarded-For", "Via"):
+        assert len(values(out, name)) == 1, name
+
+
+def test_what_a_filter_adds_cannot_be_nominated_away() -> None:
+    head = request(headers=(("X-User", "forged"),), nominated=(b"x-user",))
+    fwd = forwarder()
+    fwd.client(PEER, head)
+    head.set_header(b"X-User", b"alice")
+    out = fwd.request_headers(head, client_ip=PEER, scheme="http")
+    assert values(out, "X-User") == [b"alice"]
+
+
+def test_nominated_response_fields() -> None:
+    response = ResponseHead(
+        200, header_pairs([("X-A", "1"), ("Set-Cookie", "c")]), nominated=(b"x-a", b"set-cookie")
+    )
+    out = forwarder().response_headers(response, client_version=11)
+    assert values(out, "X-A") == [] and values(out, "Set-Cookie") == [b"c"]
+
+
+SPOOFS = (
+    ("X-Forwarded-For", "6.6.6.6"),
+    ("x-forwarded-proto", "https"),
+    ("X-Forwarded-Host", "evil"),
+    ("X_Forwarded_For", "6.6.6.6"),
+    ("X-Forwarded_For", "6.6.6.6"),
+    ("X-Real-IP", "6.6.6.6"),
+    ("Forwarded", "for=6.6.6.6"),
+    ("X-Forwarded-Prefix", "/evil"),
+)
+
+
+@pytest.mark.parametrize("forwarded", [("x-forwarded",), ("rfc7239",), ("none",)])
+def test_a_stranger_claims_nothing(forwarded: tuple[str, ...]) -> None:
+    head = request(headers=SPOOFS)
+    fwd = forwarder("192.168.0.0/16", forwarded=forwarded)
+    assert fwd.client(PEER, head, "http") == (PEER, "http")
+    assert [name for name, _ in head.headers] == [b"Host"]
+    out = fwd.request_headers(head, client_ip=PEER, scheme="http")
+    text = b" ".join(value for _, value in out)
+    assert b"6.6.6.6" not in text and b"evil" not in text and b"https" not in text
+
+
+def test_a_trusted_proxy_is_appended_to() -> None:
+    head = request(
+        headers=(
+            ("X-Forwarded-For", "1.2.3.4"),
+            ("X-Forwarded-For", "10.0.0.8"),
+            ("X-Forwarded-Proto", "https"),
+            ("X-Forwarded-Host", "shop.example"),
+        )
+    )
+    fwd = forwarder("10.0.0.0/8")
+    assert fwd.client(PEER, head, "http") == ("1.2.3.4", "https")
+    out = fwd.request_headers(head, client_ip=PEER, scheme="https", local_port=8080)
+    assert values(out, "X-Forwarded-For") == [b"1.2.3.4, 10.0.0.8, 10.0.0.9"]
+    assert values(out, "X-Forwarded-Proto") == [b"https"]
+    assert values(out, "X-Forwarded-Host") == [b"shop.example"]
+    assert values(out, "X-Forwarded-Port") == [b"8080"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [
+        ((), (PEER, "http")),
+        ((("X-Forwarded-For", "1.1.1.1, 2.2.2.2"),), ("2.2.2.2", "http")),
+        ((("X-Forwarded-For", "1.1.1.1, 10.0.0.2, 10.0.0.3"),), ("1.1.1.1", "http")),
+        ((("X-Forwarded-For", "10.0.0.1, 10.0.0.2"),), ("10.0.0.1", "http")),
+        ((("X-Forwarded-For", "1.1.1.1, junk"),), (PEER, "http")),
+        ((("X-Forwarded-For", "1.1.1.1, junk, 10.0.0.2"),), ("10.0.0.2", "http")),
+        ((("X-Forwarded-For", ""),), (PEER, "http")),
+        ((("X-Forwarded-For", "1.1.1.1:555"),), ("1.1.1.1", "http")),
+        ((("X-Forwarded-For", "[2001:db8::7]:555"),), ("2001:db8::7", "http")),
+        ((("X-Forwarded-For", "2001:db8::7"),), ("2001:db8::7", "http")),
+        ((("X-Forwarded-For", "unknown"), ("X-Forwarded-Proto", "https")), (PEER, "https")),
+        ((("X-Forwarded-Proto", "gopher"),), (PEER, "http")),
+        ((("X-Forwarded-Proto", "https"),), (PEER, "https")),
+        ((("Forwarded", 'for="[2001:db8::7]:99";proto=https'),), ("2001:db8::7", "https")),
+        ((("Forwarded", "for=1.1.1.1, For=10.0.0.2;Proto=https"),), ("1.1.1.1", "https")),
+        ((("Forwarded", "for=_hidden"),), (PEER, "http")),
+        ((("Forwarded", "for=1.1.1.1"), ("X-Forwarded-For", "2.2.2.2")), ("2.2.2.2", "http")),
+    ],
+)
+def test_the_client_behind_trusted_proxies(
+    lines: tuple[tuple[str, str], ...], wanted: tuple[str, str]
+) -> None:
+    assert forwarder("10.0.0.0/8").client(PEER, request(headers=lines), "http") == wanted
+
+
+def test_forwarded_first_where_it_is_written() -> None:
+    lines = (("Forwarded", "for=1.1.1.1"), ("X-Forwarded-For", "2.2.2.2"))
+    fwd = forwarder("10.0.0.0/8", forwarded=("rfc7239",))
+    assert fwd.client(PEER, request(headers=lines))[0] == "1.1.1.1"
+
+
+def test_the_search_is_bounded() -> None:
+    chain = ", ".join(["1.1.1.1", *(["10.0.0.1"] * MAX_HOPS)])
+    head = request(headers=(("X-Forwarded-For", chain),))
+    assert forwarder("10.0.0.0/8").client(PEER, head)[0] == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("peer", "port", "host", "wanted"),
+    [
+        ("192.0.2.1", 0, "a.example", b"for=192.0.2.1;host=a.example;proto=http"),
+        ("192.0.2.1", 99, "a:81", b'for="192.0.2.1:99";host="a:81";proto=http'),
+        ("2001:db8::1", 0, "[::1]", b'for="[2001:db8::1]";host="[::1]";proto=http'),
+        ("fe80::1%eth0", 99, "a", b'for="[fe80::1]:99";host=a;proto=http'),
+        ("", 0, "", b"for=unknown;proto=http"),
+    ],
+)
+def test_rfc7239(peer: str, port: int, host: str, wanted: bytes) -> None:
+    fwd = forwarder(forwarded=("rfc7239",))
+    out = sent(fwd, request("/", host), peer, client_port=port)
+    assert values(out, "Forwarded") == [wanted]
+    assert values(out, "X-Forwarded-For") == []
+
+
+def test_rfc7239_appends() -> None:
+    fwd = forwarder("10.0.0.0/8", forwarded=("x-forwarded", "rfc7239"))
+    head = request(headers=(("Forwarded", "for=1.1.1.1"),))
+    out = sent(fwd, head, client_port=0)
+    wanted = b"for=1.1.1.1, for=10.0.0.9;host=example.com;proto=http"
+    assert values(out, "Forwarded") == [wanted]
+    assert values(out, "X-Forwarded-For") == [b"10.0.0.9"]
+
+
+def test_none_adds_nothing_and_passes_a_trusted_proxy() -> None:
+    fwd = forwarder("10.0.0.0/8", forwarded=("none",), via="none")
+    head = request(headers=(("X-Forwarded-For", "1.1.1.1"), ("Via", "1.1 other")))
+    assert sent(fwd, head) == [
+        (b"Host", b"example.com"),
+        (b"X-Forwarded-For", b"1.1.1.1"),
+        (b"Via", b"1.1 other"),
+    ]
+
+
+def test_unix_client_has_no_address() -> None:
+    out = sent(forwarder(), request(), "")
+    assert values(out, "X-Forwarded-For") == []
+    assert values(out, "X-Forwarded-Proto") == [b"http"]
+
+
+def test_what_a_filter_says_about_the_client_stays() -> None:
+    fwd = forwarder()
+    head = request(headers=(("X-Forwarded-Proto", "ftp"),))
+    fwd.client(PEER, head)
+    head.set_header(b"X-Forwarded-Proto", b"https")
+    head.set_header(b"X-Real-IP", b"10.0.0.9")
+    out = fwd.request_headers(head, client_ip=PEER, scheme="http")
+    assert values(out, "X-Forwarded-Proto") == [b"https"]
+    assert values(out, "X-Real-IP") == [b"10.0.0.9"]
+
+
+def test_host_header() -> None:
+    head = request("/", "a.example")
+    out = sent(forwarder(), head, host_header=b"b.example")
+    assert values(out, "Host") == [b"b.example"]
+    assert values(out, "X-Forwarded-Host") == [b"a.example"]
+
+
+@pytest.mark.parametrize(("version", "wanted"), [(10, b"1.0"), (11, b"1.1"), (20, b"2.0")])
+def test_via(version: int, wanted: bytes) -> None:
+    head = request(headers=(("Via", "1.1 a"), ("via", "1.0 b (c)")), version=version)
+    assert values(sent(forwarder(), head), "Via") == [b"1.1 a, 1.0 b (c), " + wanted + b" lbproxy"]
+    response = ResponseHead(200, header_pairs([("Via", "1.1 a")]), version=version)
+    back = forwarder(via="edge").response_headers(response, client_version=11)
+    assert values(back, "Via") == [b"1.1 a, " + wanted + b" edge"]
+
+
+def test_loops() -> None:
+    fwd = forwarder()
+    passes = ", ".join(["1.1 other", "1.1 lbproxyx", *["1.1 LBproxy (x)"] * (MAX_LOOPS - 1)])
+    head = request(headers=(("Via", passes),))
+    assert not fwd.loop_detected(head)
+    sent(fwd, head)
+    loops = request(headers=(("Via", passes), ("Via", "1.1 lbproxy")))
+    assert fwd.loop_detected(loops)
+    with pytest.raises(ProxyError) as caught:
+        sent(fwd, loops)
+    assert (caught.value.kind, caught.value.status) == (Kind.LOOP_DETECTED, 508)
+    assert not fwd.loop_detected(request())
+    assert not forwarder(via="none").loop_detected(loops)
+
+
+def test_server_header() -> None:
+    response = ResponseHead(200, header_pairs([("Server", "x")]))
+    assert values(forwarder().response_headers(response), "Server") == [b"x"]
+    hiding = forwarder(server_header="remove")
+    assert values(hiding.response_headers(response), "Server") == []
+
+
+@pytest.mark.parametrize(
+    ("status", "length", "kept"),
+    [
+        (200, 0, True),
+        (304, 0, True),
+        (200, 5, False),
+        (200, None, False),
+        (204, 0, False),
+        (103, 0, False),
+    ],
+)
+def test_content_length_of_a_body_not_sent(status: int, length: int | None, kept: bool) -> None:
+    response = ResponseHead(status, header_pairs([("Content-Length", "5")]), length=length)
+    out = forwarder().response_headers(response, client_version=11)
+    assert values(out, "Content-Length") == ([b"5"] if kept else [])
+
+
+def test_trailer_not_for_http10() -> None:
+    response = ResponseHead(200, header_pairs([("Trailer", "X-Sum")]), length=None)
+    assert values(forwarder().response_headers(response, client_version=11), "Trailer") == [
+        b"X-Sum"
+    ]
+    assert values(forwarder().response_headers(response, client_version=10), "Trailer") == []
+
+
+def test_switching_protocols() -> None:
+    response = ResponseHead(101, header_pairs([("Upgrade", "websocket")]), upgrade=b"websocket")
+    assert values(forwarder().response_headers(response), "Upgrade") == [b"websocket"]
+
+
+NAMES = st.sampled_from(
+    [*HOP, *(name for name, _ in SPOOFS), "X-A", "Accept", "Cookie", "Via", "Trailer", "Set-Cookie"]
+)
+LINES = st.lists(st.tuples(NAMES, st.sampled_from(["x", "1.2.3.4", "trailers", ""])), max_size=12)
+GONE = {name.lower().encode() for name in HOP} - {b"te"}
+
+
+@given(LINES, st.lists(NAMES, max_size=3), st.sampled_from([PEER, "1.1.1.1", ""]))
+def test_properties(lines: Any, nominated: list[str], peer: str) -> None:
+    fwd = forwarder("10.0.0.0/8", forwarded=("x-forwarded", "rfc7239"))
+    named = tuple(name.lower().encode() for name in nominated)
+    head = request(headers=tuple(lines), nominated=named)
+    fwd.client(peer, head, "http")
+    before = list(head.headers)
+    out = fwd.request_headers(head, client_ip=peer, scheme="http", local_port=80)
+    assert head.headers == before
+    lower = [name.lower() for name, _ in out]
+    assert not GONE & set(lower)
+    assert not (set(named) - PROTECTED - {b"te", b"forwarded"}) & set(lower)
+    for name in (b"host", b"via", b"x-forwarded-proto", b"forwarded"):
+        assert lower.count(name) == 1
+    # end-to-end fields keep their order, values and number
+    mine = {b"x-a", b"accept", b"cookie", b"trailer"} - (set(named) - PROTECTED)
+    assert [pair for pair in out if pair[0].lower() in mine] == [
+        pair for pair in header_pairs(lines) if pair[0].lower() in mine
+    ]
+    # a second attempt sends the same
+    assert fwd.request_headers(head, client_ip=peer, scheme="http", local_port=80) == out
+
+
+@given(LINES)
+def test_response_properties(lines: Any) -> None:
+    response = ResponseHead(200, header_pairs(lines), length=7)
+    fwd = forwarder(via="none")
+    out = fwd.response_headers(response)
+    assert not (GONE | {b"te"}) & {name.lower() for name, _ in out}
+    assert fwd.response_headers(ResponseHead(200, list(out), length=7)) == out
