@@ -96,11 +96,9 @@ class Ewma(Sampled):
             if server.listed:
                 self._averages[server] = _Average(seconds, now)
             return
-        if seconds >= average.seconds:
-            average.seconds = seconds
-        else:
-            keep = exp((average.stamp - now) / self._decay)
-            average.seconds = average.seconds * keep + seconds * (1.0 - keep)
+        keep = exp((average.stamp - now) / self._decay)
+        faded = average.seconds * keep
+        average.seconds = seconds if seconds >= faded else faded + seconds * (1.0 - keep)
         average.stamp = now
 
     def scores(self, context: PickContext) -> list[tuple[ServerState, float, str]]:

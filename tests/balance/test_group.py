@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from random import Random as Chance
+
+import pytest
+
+from lbproxy.balance.base import Balancer
+from lbproxy.balance.group import ServerGroup
+from lbproxy.balance.lease import LeaseError
+from lbproxy.balance.server import AdminState, ServerState, State
+from lbproxy.config.model import Address, ServerSpec
+from lbproxy.errors import Outcome
+from lbproxy.interfaces import Env, PickContext
+
+from .tools import ADDRESS, Clock, Context, group_of, server, servers
+
+UP, DOWN, DRAIN, MAINT = State.UP, State.DOWN, State.DRAIN, State.MAINT
+
+
+class Recorder(Balancer):
+    """Picks the first it may, and writes down what it is told."""
+
+    name = "recorder"
+
+    def __init__(self) -> None:
+        super().__init__(None, Env(lambda: 0.0, Chance(0)))
+        self.told: list[str] = []
+        self.changes: list[list[str]] = []
+        self.answer: ServerState | Exception | None = None
+        self.breaks = ""
+
+    def servers_changed(self, servers: Sequence[ServerState]) -> None:
+        super().servers_changed(servers)
+        self.changes.append([f"{s.name}*{s.weight}" for s in servers])
+        if self.breaks == "servers_changed":
+            raise RuntimeError("broken")
+
+    def pick(self, context: PickContext, avoid: Collection[ServerState]) -> ServerState | None:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        if self.answer is not None:
+            return self.answer
+        return next((s for s in self.servers if not s.full and s not in avoid), None)
+
+    def taken(self, server: ServerState) -> None:
+        self.told.append(f"+{server.name}={server.active}")
+        if self.breaks == "taken":
+            raise RuntimeError("broken")
+
+    def released(self, server: ServerState, outcome: Outcome, seconds: float) -> None:
+        self.told.append(f"-{server.name}={server.active} {outcome.value} {seconds:g}")
+        if self.breaks == "released":
+            raise RuntimeError("broken")
+
+
+@pytest.fixture
+def balancer() -> Recorder:
+    return Recorder()
+
+
+def test_a_lease_counts_and_tells_once(balancer: Recorder) -> None:
+    (a,) = members = [server("a")]
+    group = group_of(balancer, members)
+    lease = group.pick(Context())
+    assert lease is not None and lease.server is a and lease.held and a.active == 1
+    lease.release(Outcome.FAILED, 0.5)
+    assert not lease.held and a.active == 0
+    assert balancer.told == ["+a=1", "-a=0 failed 0.5"]
+    with pytest.raises(LeaseError, match="twice"):
+        lease.release(Outcome.OK)
+    assert a.active == 0 and len(balancer.told) == 2
+
+
+def test_told_only_of_real_changes(balancer: Recorder) -> None:
+    a, b, spare = server("a"), server("b", 2), server("spare", backup=True)
+    group = group_of(balancer, [a, b, spare])
+    assert balancer.changes == [["a*1", "b*2"]]
+    group.set_weight("b", 2)
+    group.set_weight("spare", 7)
+    group.set_health(a, True, "still fine")
+    group.set_addresses(a, (ADDRESS, ADDRESS))
+    group.set_admin("spare", AdminState.MAINT)
+    group.set_admin("spare", AdminState.READY)
+    group.set_maxconn("a", 5)
+    group.remove("spare")
+    group.add(spare)
+    assert len(balancer.changes) == 1
+    group.set_weight("b", 3)
+    group.set_weight("b", 0)
+    group.set_weight("a", 4)
+    group.set_health(a, False, "refused")
+    assert balancer.changes[1:] == [["a*1", "b*3"], ["a*1"], ["a*4"], ["spare*7"]]
+    assert a.health_note == "refused"
+
+
+def test_backups_serve_only_when_nobody_else_can(balancer: Recorder) -> None:
+    a, spare = server("a"), server("spare", backup=True)
+    group = group_of(balancer, [spare, a])
+    assert group.listed == (a,) and group.only(a) and not group.only(spare)
+    group.set_health(a, False)
+    assert group.listed == (spare,) and spare.listed and not a.listed
+    group.set_health(a, True)
+    assert group.listed == (a,)
+    group.set_admin("a", AdminState.DRAIN)
+    group.set_health(spare, False)
+    assert not group.has_eligible and not group.has_free and group.eligible_count == 0
+    assert group.pick(Context()) is None
+
+
+def test_free_follows_maxconn(balancer: Recorder) -> None:
+    members = servers([1, 1], maxconn=2)
+    group = group_of(balancer, members)
+    leases = [group.pick(Context()) for _ in range(4)]
+    assert all(leases) and group.free == 0 and group.has_eligible and not group.has_free
+    balancer.answer = RuntimeError("must not be asked")
+    assert group.pick(Context()) is None and group.balancer_errors == 0
+    balancer.answer = None
+    group.set_maxconn("s0", 3)
+    assert group.free == 1 and group.pick(Context()) is not None and group.free == 0
+    group.set_maxconn("s0", 0)
+    assert group.free == 1
+    group.set_maxconn("s0", 1)  # below what it holds
+    assert group.free == 0
+    for lease in leases:
+        assert lease is not None
+        lease.release(Outcome.OK)
+    assert [m.active for m in members] == [1, 0] and group.free == 1
+    assert len(balancer.changes) == 4
+
+
+def test_freed_places_are_announced(balancer: Recorder) -> None:
+    a, b = server("a", maxconn=1), server("b", maxconn=1)
+    group = group_of(balancer, [a])
+    heard: list[int] = []
+    group.on_free(lambda: heard.append(group.free))
+    lease = group.pick(Context())
+    assert lease is not None and heard == []
+    lease.release(Outcome.OK)
+    assert heard == [1]
+    group.add(b)
+    assert heard == [1, 2]
+    group.set_admin("b", AdminState.MAINT)
+    assert heard == [1, 2]
+
+
+def test_states_and_who_hears_of_them(balancer: Recorder) -> None:
+    clock = Clock()
+    a = server("a")
+    group = group_of(balancer, [a], clock)
+    heard: list[tuple[str, State, State]] = []
+    group.on_state(lambda s, old, new: heard.append((s.name, old, new)))
+    clock.time = 2000.0
+    group.set_health(a, False, "no answer")
+    group.set_health(a, False, "no answer again")
+    clock.time = 3000.0
+    group.set_admin("a", AdminState.DRAIN)
+    group.set_health(a, True)
+    group.set_admin("a", AdminState.MAINT)
+    group.set_admin("a", AdminState.READY)
+    group.set_addresses(a, ())
+    assert heard == [
+        ("a", UP, DOWN),
+        ("a", DOWN, DRAIN),
+        ("a", DRAIN, MAINT),
+        ("a", MAINT, UP),
+        ("a", UP, DOWN),
+    ]
+    assert a.since == 3000.0
+
+
+def test_changes_are_told_together(balancer: Recorder) -> None:
+    a, b = members = servers([1, 1])
+    group = group_of(balancer, members)
+    heard: list[bool] = []
+    group.on_state(lambda s, old, new: heard.append(b.listed))
+    with group.changes():
+        group.set_health(a, False)
+        group.set_weight("s1", 5)
+        group.add(server("c"))
+        assert balancer.changes == [["s0*1", "s1*1"]] and heard == []
+    assert balancer.changes[1:] == [["s1*5", "c*1"]] and heard == [True]
+
+
+def test_order_is_the_configurations(balancer: Recorder) -> None:
+    group = group_of(balancer, servers([1, 1, 1]))
+    group.reorder(["s2", "nobody", "s0"])
+    assert list(group.servers) == ["s2", "s0", "s1"]
+    assert balancer.changes[-1] == ["s2*1", "s0*1", "s1*1"]
+
+
+def test_a_removed_server_and_its_namesake(balancer: Recorder) -> None:
+    a = server("a", maxconn=1)
+    group = group_of(balancer, [a])
+    lease = group.pick(Context())
+    assert lease is not None
+    assert group.remove("a") is a and not a.listed and not group.has_eligible
+    again = server("a", maxconn=1)
+    group.add(again)
+    assert group.free == 1
+    lease.release(Outcome.OK)
+    assert (a.active, again.active, group.free) == (0, 0, 1)
+    group.set_health(a, False)  # a late verdict on the one that is gone
+    group.set_addresses(a, ())
+    assert group.listed == (again,)
+    assert group.take(a) is None
+
+
+def test_mistakes_of_callers(balancer: Recorder) -> None:
+    group = group_of(balancer, [server("a")])
+    with pytest.raises(ValueError, match="already has a server a"):
+        group.add(server("a"))
+    with pytest.raises(ValueError, match="negative"):
+        group.set_weight("a", -1)
+    with pytest.raises(ValueError, match="negative"):
+        group.set_maxconn("a", -1)
+    for call in (group.remove, lambda n: group.set_admin(n, AdminState.MAINT)):
+        with pytest.raises(KeyError):
+            call("nobody")
+
+
+def test_take_gives_this_very_server(balancer: Recorder) -> None:
+    a, spare = server("a"), server("spare", maxconn=1, backup=True)
+    group = group_of(balancer, [a, spare])
+    lease = group.take(spare)
+    assert lease is not None and lease.server is spare and group.free == 1
+    assert group.take(spare) is None  # full
+    lease.release(Outcome.OK)
+    assert group.free == 1
+    group.set_admin("a", AdminState.DRAIN)
+    assert group.take(a) is None
+    lease = group.take(spare)
+    assert lease is not None and group.free == 0
+    lease.release(Outcome.OK)
+    assert group.free == 1
+    assert balancer.told == ["+spare=1", "-spare=0 ok -1", "+spare=1", "-spare=0 ok -1"]
+
+
+@pytest.mark.parametrize("wrong", ["raises", "unlisted", "full", "avoided"])
+def test_a_broken_pick_costs_evenness_only(balancer: Recorder, wrong: str) -> None:
+    full, down, avoided, good = servers([1, 1, 1, 1])
+    group = group_of(balancer, [full, down, avoided, good])
+    errors: list[Exception] = []
+    group.on_error(errors.append)
+    group.set_health(down, False)
+    group.set_maxconn("s0", 1)
+    assert group.pick(Context()) is not None
+    balancer.answer = {
+        "raises": ZeroDivisionError(),
+        "unlisted": down,
+        "full": full,
+        "avoided": avoided,
+    }[wrong]
+    lease = group.pick(Context(), (avoided,))
+    assert lease is not None and lease.server is good
+    assert group.balancer_errors == len(errors) == 1
+    assert group.pick(Context(), (avoided, good)) is None
+    assert full.active == good.active == 1
+
+
+@pytest.mark.parametrize("where", ["taken", "released", "servers_changed"])
+def test_a_balancer_that_cannot_be_told(balancer: Recorder, where: str) -> None:
+    balancer.breaks = where
+    a = server("a", maxconn=1)
+    group = group_of(balancer, [a])
+    lease = group.pick(Context())
+    assert lease is not None and a.active == 1 and group.free == 0
+    lease.release(Outcome.OK)
+    assert a.active == 0 and group.free == 1 and group.balancer_errors == 1
+
+
+def test_another_balancer_takes_over(balancer: Recorder) -> None:
+    group = group_of(balancer, servers([1, 2]))
+    lease = group.pick(Context())
+    assert lease is not None
+    lease.server.private = "the old one's"
+    second = Recorder()
+    group.set_balancer(second)
+    assert second.changes == [["s0*1", "s1*2"]] and lease.server.private is None
+    lease.release(Outcome.OK)
+    assert second.told == ["-s0=0 ok -1"] and balancer.told == ["+s0=1"]
+
+
+@pytest.mark.parametrize(
+    ("address", "known"),
+    [
+        (Address("tcp", "10.0.0.1", 80), True),
+        (Address("tcp", "::1", 80), True),
+        (Address("unix", path="/run/x"), True),
+        (Address("tcp", "db.example", 80), False),
+    ],
+)
+def test_names_have_no_address_until_resolved(address: Address, known: bool) -> None:
+    state = ServerState.from_spec("b", ServerSpec("a", address, weight=3, maxconn=9))
+    assert (state.weight, state.maxconn) == (3, 9)
+    assert state.addresses == ((address,) if known else ())
+    assert state.state is (UP if known else DOWN)
+    group = ServerGroup(Recorder(), Clock())
+    group.add(state)
+    assert group.has_eligible is known
+    group.set_addresses(state, (ADDRESS,))
+    assert group.has_eligible
