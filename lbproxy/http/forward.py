@@ -210,7 +210,7 @@ class Forwarder:
         if self._name:
             via = self._via[head.version]
             before = seen.get(b"via") if seen else None
-            if before is not None:
+            if before:
                 if self._loops(before) >= MAX_LOOPS:
                     raise ProxyError(Kind.LOOP_DETECTED, before.decode("latin-1")[:200])
                 via = before + b", " + via
@@ -243,9 +243,9 @@ class Forwarder:
         hops = [value for value in (seen.get(b"x-forwarded-for"), own_for[1]) if value]
         pairs = (
             (b"X-Forwarded-For", b", ".join(hops)),
-            (b"X-Forwarded-Proto", seen.get(b"x-forwarded-proto", own_proto[1])),
-            (b"X-Forwarded-Host", seen.get(b"x-forwarded-host", head.host)),
-            (b"X-Forwarded-Port", seen.get(b"x-forwarded-port", own_port[1])),
+            (b"X-Forwarded-Proto", seen.get(b"x-forwarded-proto") or own_proto[1]),
+            (b"X-Forwarded-Host", seen.get(b"x-forwarded-host") or head.host),
+            (b"X-Forwarded-Port", seen.get(b"x-forwarded-port") or own_port[1]),
         )
         out.extend(pair for pair in pairs if pair[1])
 

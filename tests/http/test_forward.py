@@ -228,6 +228,13 @@ def test_none_adds_nothing_and_passes_a_trusted_proxy() -> None:
     ]
 
 
+def test_empty_lines_say_nothing() -> None:
+    names = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port")
+    head = request(headers=tuple((name, "") for name in (*names, "Via", "Forwarded")))
+    fwd = forwarder("10.0.0.0/8", forwarded=("x-forwarded", "rfc7239"))
+    assert sent(fwd, head) == sent(fwd, request())
+
+
 def test_unix_client_has_no_address() -> None:
     out = sent(forwarder(), request(), "")
     assert values(out, "X-Forwarded-For") == []
