@@ -17,6 +17,7 @@ from lbproxy.balance.server import AdminState, ServerState, State
 from lbproxy.config.model import Address, BackendSpec, ServerSpec
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.filter import Phases, compile_phases
+from lbproxy.http.message import Limits
 from lbproxy.net.endpoints import Dial, Network, TLSParameters
 from lbproxy.observe.metrics import BackendCounters
 from lbproxy.proxy.pool import Pool
@@ -57,7 +58,10 @@ class Backend:
         self.server_timeout = spec.timeout_server or (
             _IDLE_HTTP if spec.mode == "http" else _IDLE_TCP
         )
-        self.host_header = spec.host_header.encode("ascii") or None
+        self.host_header = spec.host_header.encode("ascii")
+        self.response_limits = Limits(
+            header_bytes=spec.max_response_header_bytes, header_count=1000
+        )
         self.queue = Queue(network.wheel, spec.queue, spec.timeout_queue)
         self.group = ServerGroup(balancer, network.wheel.now)
         self.group.on_state(self._state_changed)

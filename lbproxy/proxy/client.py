@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ISSLTransport
 from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -21,12 +22,16 @@ from lbproxy.http.message import END, End, Invalid, RequestHead, ResponseHead
 from lbproxy.net.closing import half_close
 from lbproxy.proxy.accept import ProxyFactory, note_local
 from lbproxy.proxy.exchange import Exchange
+from lbproxy.proxy.quiet import Quiet
 from lbproxy.proxy.streams import ClientStream, ConnectionInfo
 
 if TYPE_CHECKING:
     from lbproxy.proxy.frontend import Frontend
 
 __all__ = ["H1ClientConnection", "HTTPProxyFactory"]
+
+_quiet = Quiet(Logger())
+_BROKEN = ResponseHead(500, [], length=0)
 
 _LINGER = 2.0  # seconds a client may go on sending after a final answer
 _LINGER_BYTES = 1024 * 1024
@@ -59,7 +64,7 @@ class H1ClientConnection(Protocol, ClientStream):
         self._write_paused = False
         self._keep = False  # the connection outlives the current exchange
         self._chunked = False  # the response goes out in chunks
-        self._cut = False  # the response body ends with the connection
+        self._mute = False  # nothing more of this response may be sent
         self._requests = 0
         self._began = 0.0  # when the first byte of the head came
         self._tunnel = False
@@ -315,24 +320,33 @@ class H1ClientConnection(Protocol, ClientStream):
         if self._closing or request is None:
             return
         if head.status < 200:
-            out, _ = encode_response(head, client_version=request.version, keep_alive=True)
+            out, _ = encode_response(head, client_version=request.version)
             self.transport.write(out)  # type: ignore[union-attr]
             return
-        keep = self._keep and (self._request_ended or end is None)
-        if head.length is None and request.version < 11:
-            keep = False
-        if self.frontend.stopping or not head.keep_alive:
-            keep = False
+        keep = (
+            self._keep
+            and head.keep_alive
+            and (self._request_ended or end is None)
+            and not (head.length is None and request.version < 11)
+            and not self.frontend.stopping
+        )
+        try:
+            out, self._chunked = encode_response(
+                head, client_version=request.version, keep_alive=keep, method=request.method
+            )
+        except ValueError as error:
+            # a filter put something into the head that could be read as more than one
+            _quiet.warn("head", "response cannot be sent: {error}", error=str(error))
+            out, self._chunked = encode_response(_BROKEN, keep_alive=False)
+            keep, self._mute = False, True
         self._keep = keep
-        out, self._chunked = encode_response(head, client_version=request.version, keep_alive=keep)
-        self._cut = head.length is None and not self._chunked
-        if data or end is not None:
+        if (data or end is not None) and not self._mute:
             out += self._frame(data, end)
         self.transport.write(out)  # type: ignore[union-attr]
 
     def _frame(self, data: bytes, end: End | None) -> bytes:
         if not self._chunked:
-            return data
+            return b"" if self._mute else data
         out = encode_chunk(data) if data else b""
         if end is not None:
             out += encode_trailers(end.trailers) if end.trailers else LAST_CHUNK
@@ -387,7 +401,7 @@ class H1ClientConnection(Protocol, ClientStream):
         self._exchange = None
         if self._closing:
             return
-        if not (reuse and self._keep) or self._cut:
+        if not (reuse and self._keep):
             self._close_gently()
             return
         self._hold = False

@@ -45,6 +45,29 @@ class Exchange(ResponseSink):
     """See the module.  Its public attributes are what filters and the access log read (docs/filters)."""
 
     __slots__ = (
+        "_body",
+        "_body_size",
+        "_client",
+        "_client_paused",
+        "_dial",
+        "_dialled",
+        "_fresh",
+        "_held",
+        "_holding",
+        "_hooks",
+        "_lease",
+        "_lost",
+        "_mark",
+        "_paused",
+        "_request_ended",
+        "_request_id",
+        "_sent",
+        "_server",
+        "_server_paused",
+        "_stream",
+        "_timer",
+        "_trailers",
+        "_tunnel",
         "alpn",
         "attempts",
         "backend",
@@ -76,31 +99,8 @@ class Exchange(ResponseSink):
         "t_response",
         "t_total",
         "tried",
-        "waiting",
-        "_body",
-        "_body_size",
-        "_client",
-        "_client_paused",
-        "_dial",
-        "_dialled",
-        "_fresh",
-        "_held",
-        "_holding",
-        "_hooks",
-        "_lease",
-        "_lost",
-        "_mark",
-        "_paused",
-        "_request_ended",
-        "_request_id",
-        "_sent",
-        "_server",
-        "_server_paused",
-        "_stream",
-        "_timer",
-        "_trailers",
-        "_tunnel",
         "vars",
+        "waiting",
     )
 
     mode = "http"
@@ -198,10 +198,9 @@ class Exchange(ResponseSink):
         if end is not None:
             self._request_ended = True
             self._trailers = end
-        if frontend.trusting:
-            self.client_ip, self.scheme = frontend.forwarder.client(
-                self.info.client_ip, self.scheme, self.request
-            )
+        self.client_ip, self.scheme = frontend.forwarder.client(
+            self.client_ip, self.request, self.scheme
+        )
         early = frontend.phases.early
         if early:
             run_hooks(self, early, frontend.wheel, self._route)
@@ -283,14 +282,15 @@ class Exchange(ResponseSink):
         if head.method == b"CONNECT" and frontend.spec.connect != "forward":
             self.fail(ProxyError(Kind.METHOD_REFUSED, "CONNECT"))
             return
-        if frontend.forwarder.loop_detected(head):
-            self.fail(ProxyError(Kind.LOOP_DETECTED, "our name stands in Via too often"))
+        try:
+            route = frontend.router.match(self)
+        except ProxyError as error:
+            self.fail(error)
             return
-        route = frontend.router.match(self)
         if route is None:
             self.fail(ProxyError(Kind.NO_ROUTE))
             return
-        self.route = route.spec.text
+        self.route = route.text
         if route.action is not None:
             self.hook_replied(route.action.reply(self))
             return
@@ -349,20 +349,24 @@ class Exchange(ResponseSink):
     def _attempt(self) -> None:
         backend = self.backend
         assert backend is not None
-        head = self.request
+        head, info = self.request, self.info
+        try:
+            headers = self.frontend.forwarder.request_headers(
+                head,
+                client_ip=info.client_ip,
+                client_port=info.client_port,
+                scheme=self.scheme,
+                local_port=info.local_port,
+                # an HTTP/1.0 client may send no Host; HTTP/1.1 to the server needs one (RFC 9112 §3.2)
+                host_header=backend.host_header or (b"" if head.host else self._server_host()),
+            )
+        except ProxyError as error:
+            self.fail(error)
+            return
         self.server_request = RequestHead(
             head.method,
             head.target,
-            self.frontend.forwarder.request_headers(
-                head,
-                client_ip=self.client_ip,
-                client_port=self.client_port,
-                peer_ip=self.info.client_ip,
-                scheme=self.scheme,
-                local_port=self.info.local_port,
-                host_header=backend.host_header,
-                upgrade=head.upgrade is not None,
-            ),
+            headers,
             11,
             head.host,
             head.scheme,
@@ -376,6 +380,11 @@ class Exchange(ResponseSink):
             run_hooks(self, hooks.server_request, self.frontend.wheel, self._connect)
         else:
             self._connect()
+
+    def _server_host(self) -> bytes:
+        assert self._server is not None
+        address = self._server.spec.address
+        return str(address).encode("ascii", "replace") if address.kind == "tcp" else b"localhost"
 
     def _connect(self) -> None:
         backend, server = self.backend, self._server
@@ -515,7 +524,7 @@ class Exchange(ResponseSink):
             if self.request.version >= 11:
                 interim = ResponseHead(
                     head.status,
-                    self.frontend.forwarder.response_headers(head, head_request=False),
+                    self.frontend.forwarder.response_headers(head),
                     head.reason,
                 )
                 self._client.send_response(interim, b"", None)
@@ -525,9 +534,7 @@ class Exchange(ResponseSink):
         self.t_response = self.frontend.now() - self._mark
         self.response = ResponseHead(
             head.status,
-            self.frontend.forwarder.response_headers(
-                head, head_request=self.request.method == b"HEAD"
-            ),
+            self.frontend.forwarder.response_headers(head, client_version=self.request.version),
             head.reason,
             head.version,
             head.length,
@@ -643,9 +650,7 @@ class Exchange(ResponseSink):
             return
         self.t_response = self.frontend.now() - self._mark
         self.status = head.status
-        headers = self.frontend.forwarder.response_headers(head, head_request=False)
-        if upgrade is not None:
-            headers.append((b"Upgrade", head.upgrade or upgrade))
+        headers = self.frontend.forwarder.response_headers(head)
         self.response = ResponseHead(
             head.status, headers, head.reason, length=0, upgrade=head.upgrade or upgrade
         )

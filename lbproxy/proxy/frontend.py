@@ -74,7 +74,6 @@ class Frontend:
         self.access = Access(spec.allow, spec.deny)
         self.limits = ConnectionLimits(spec.maxconn, spec.maxconn_per_ip, total)
         self.forwarder = Forwarder(spec)
-        self.trusting = bool(spec.trusted_proxies)
         self.request_limits = Limits(
             header_bytes=spec.max_header_bytes,
             header_count=spec.max_headers,

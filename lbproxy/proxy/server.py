@@ -13,7 +13,7 @@ from lbproxy.balance.server import ServerState
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.h1 import ResponseParser
 from lbproxy.http.h1_write import LAST_CHUNK, encode_chunk, encode_request, encode_trailers
-from lbproxy.http.message import END, End, Invalid, Limits, RequestHead
+from lbproxy.http.message import END, End, Invalid, RequestHead
 from lbproxy.net.closing import half_close
 from lbproxy.net.endpoints import Dial
 from lbproxy.proxy.outgoing import outgoing_header
@@ -228,7 +228,7 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
         self._chunked = head.length is None
         self._request_ended = end is not None
         try:
-            out = encode_request(head)
+            out = encode_request(head, close=self._single)
         except ValueError as error:
             self._fail(ProxyError(Kind.FILTER_FAILED, str(error)))
             return

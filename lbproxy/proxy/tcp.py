@@ -252,7 +252,7 @@ class Session:
         if route is None:
             self.fail(ProxyError(Kind.NO_ROUTE))
             return
-        self.route = route.spec.text
+        self.route = route.text
         self._use_backend(route.backend)
         hooks = self._hooks
         if hooks is not None and hooks.request:

@@ -1,0 +1,180 @@
+"""The ``lbproxy`` command: check, explain, reference, demo, run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from lbproxy import __version__
+from lbproxy.config.dump import as_json
+from lbproxy.config.errors import ConfigErrors
+from lbproxy.config.model import Config
+from lbproxy.explain import explain_http, explain_tcp
+from lbproxy.http.message import header_pairs
+from lbproxy.registry import load_config, reference
+
+__all__ = ["main"]
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="lbproxy %(version)s")
+def main() -> None:
+    """A TCP and HTTP load balancer and reverse proxy.
+
+    Try `lbproxy demo` first; then write an lb.ini, `lbproxy check lb.ini`, and `lbproxy run lb.ini`.
+    """
+
+
+def _load(path: Path) -> Config:
+    """The configuration, or every error on standard error and exit status 1."""
+    try:
+        return load_config(path)
+    except ConfigErrors as errors:
+        click.echo(str(errors), err=True)
+        click.echo(f"{path}: {_count(len(errors.errors), 'error')}", err=True)
+        sys.exit(1)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+@main.command()
+@click.argument("config", type=_FILE)
+@click.option("--json", "as_data", is_flag=True, help="Machine-readable result on standard output.")
+def check(config: Path, as_data: bool) -> None:
+    """Say everything that is wrong with CONFIG.
+
+    Exit status 0 when it can be used, 1 when it cannot.
+    """
+    if as_data:
+        _check_json(config)
+        return
+    loaded = _load(config)
+    servers = sum(len(backend.servers) for backend in loaded.backends)
+    listeners = sum(len(frontend.listen) for frontend in loaded.frontends)
+    click.echo(
+        f"{config}: good: {_count(len(loaded.frontends), 'frontend')} with {_count(listeners, 'listener')}, "
+        f"{_count(len(loaded.backends), 'backend')} with {_count(servers, 'server')}"
+    )
+    click.echo(f"start it with: lbproxy run {config}")
+
+
+def _check_json(config: Path) -> None:
+    try:
+        loaded = load_config(config)
+    except ConfigErrors as errors:
+        click.echo(
+            json.dumps({"ok": False, "errors": [one.as_dict() for one in errors.errors]}, indent=2)
+        )
+        sys.exit(1)
+    click.echo(json.dumps({"ok": True, "errors": [], "config": as_json(loaded)}, indent=2))
+
+
+@main.group()
+def config() -> None:
+    """The configuration language."""
+
+
+@config.command("reference")
+@click.option("--rst", is_flag=True, help="As reStructuredText, as in the documentation.")
+def config_reference(rst: bool) -> None:
+    """Every section, key and plugin with its type, default and bounds."""
+    click.echo_via_pager(
+        reference("rst" if rst else "text")
+    ) if sys.stdout.isatty() else click.echo(reference("rst" if rst else "text"))
+
+
+@main.command()
+@click.argument("config", type=_FILE)
+@click.argument("method")
+@click.argument("target")
+@click.option(
+    "-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A request header."
+)
+@click.option("--client", default="192.0.2.1", show_default=True, help="The client's address.")
+@click.option("--sni", default="", help="tcp: the server name in the ClientHello.")
+@click.option(
+    "--alpn", default="", help="tcp: the protocols in the ClientHello, separated by commas."
+)
+@click.option("--json", "as_data", is_flag=True, help="Machine-readable result.")
+def explain(
+    config: Path,
+    method: str,
+    target: str,
+    headers: tuple[str, ...],
+    client: str,
+    sni: str,
+    alpn: str,
+    as_data: bool,
+) -> None:
+    """Show what would happen to a request or a TCP connection, and why.
+
+    \b
+    lbproxy explain lb.ini GET https://shop.example.com/cart -H 'Cookie: user=7'
+    lbproxy explain lb.ini TCP 5432 --sni db.example.com --client 10.1.2.3
+    """
+    loaded = _load(config)
+    try:
+        if method.upper() == "TCP":
+            protocols = tuple(word for word in alpn.split(",") if word)
+            result = explain_tcp(loaded, _port(target), sni, protocols, client)
+        else:
+            result = explain_http(loaded, method, target, header_pairs(_pairs(headers)), client)
+    except ValueError as error:
+        _stop(str(error))
+    click.echo(result.as_json() if as_data else result.as_text())
+    sys.exit(1 if result.error else 0)
+
+
+def _port(text: str) -> int:
+    port = text.rpartition(":")[2]
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"{text!r} is not a port")
+    return int(port)
+
+
+def _pairs(headers: tuple[str, ...]) -> list[tuple[str, str]]:
+    pairs = []
+    for line in headers:
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise ValueError(f"header {line!r} is not 'NAME: VALUE'")
+        pairs.append((name.strip(), value.strip()))
+    return pairs
+
+
+def _stop(message: str) -> NoReturn:
+    click.echo(f"lbproxy: {message}", err=True)
+    sys.exit(2)
+
+
+@main.command()
+@click.option(
+    "--port",
+    default=8080,
+    show_default=True,
+    help="First of the ports used (HTTP, HTTPS, TCP follow).",
+)
+def demo(port: int) -> None:
+    """Run a complete example that needs nothing: origins, HTTP, HTTPS and TCP frontends."""
+    from lbproxy.demo import run_demo
+
+    sys.exit(run_demo(port))
+
+
+@main.command()
+@click.argument("config", type=_FILE)
+def run(config: Path) -> None:
+    """Serve CONFIG in the foreground until Ctrl-C: short for `twistd -n lbproxy --config CONFIG`."""
+    from twisted.scripts.twistd import run as twistd
+
+    _load(config)
+    sys.argv = ["twistd", "-n", "--pidfile=", "lbproxy", "--config", str(config)]
+    twistd()
