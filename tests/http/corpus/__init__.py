@@ -1,0 +1,1 @@
+"""Inputs for the HTTP/1 codec with the verdict on each."""
