@@ -9,6 +9,7 @@ from zope.interface.verify import verifyObject
 
 from lbproxy.http.filter import Filter, NoOptions, Phases, compile_phases
 from lbproxy.interfaces import Env, IFilter
+from tests.http.doc_examples import run_page
 
 ENV = Env(now=lambda: 0.0, random=Random(0))
 
@@ -57,3 +58,7 @@ def test_base_class_keeps_the_contract() -> None:
     one = Filter(NoOptions(), ENV)
     assert verifyObject(IFilter, one)
     assert one.modes == {"http"} and one.fail_open is False
+
+
+def test_the_examples_of_the_documentation_run() -> None:
+    assert run_page("filters.rst") == 6

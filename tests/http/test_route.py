@@ -14,6 +14,7 @@ from lbproxy.http import pattern as patterns
 from lbproxy.http.condition import compile_condition
 from lbproxy.http.rewrite import Redirect, RedirectOptions
 from lbproxy.http.route import VERBS, Router, check_condition, normal_path
+from tests.http.doc_examples import run_page
 from tests.http.traffic import Traffic, request
 
 
@@ -371,3 +372,7 @@ def test_thousand_hosts_are_not_walked() -> None:
     route = router.match(Counted(request("/", "h999.x")))
     assert route is not None and route.backend == "999"
     assert calls <= 3
+
+
+def test_the_examples_of_the_documentation_run() -> None:
+    assert run_page("routing.rst") == 1
