@@ -37,10 +37,10 @@ Mode = Literal["tcp", "http"]
 def option(kind: str, default: Any = attrs.NOTHING, *, doc: str, **facts: Any) -> Any:
     """A configuration key or option word.
 
-    ``kind`` names a parser in :mod:`lbproxy.config.units` (``int``, ``duration``, ``size``, ``bool``, ``string``, ``choice``,
-    ``list:KIND`` ...).  ``facts`` may hold ``min``, ``max`` (inclusive), ``choices``, ``example``, ``positional`` (True: the
-    word stands without ``key=``; ``"rest"``: all remaining words, as a tuple) and ``http_only`` (refused in tcp mode).
-    Extension authors use it in their ``Options`` classes.
+    ``kind`` names a parser in :mod:`lbproxy.config.units` (``int``, ``duration``, ``size``, ``bool``, ``string``,
+    ``choice``, ``list:KIND`` ...).  ``facts`` may hold ``min``, ``max`` (inclusive), ``choices``, ``example``,
+    ``positional`` (True: the word stands without ``key=``; ``"rest"``: all remaining words, as a tuple) and
+    ``http_only`` (refused in tcp mode).  Extension authors use it in their ``Options`` classes.
     """
     metadata = {"kind": kind, "doc": doc, **facts}
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
@@ -98,8 +98,8 @@ class PluginSpec:
 
 @frozen
 class ListenSpec:
-    """One line of ``listen``: ``tcp:PORT[:interface=IP]``, ``tls:...``, ``unix:PATH``, ``systemd:...``, ``HOST:PORT``, or any
-    other Twisted server endpoint string; then options."""
+    """One line of ``listen``: ``tcp:PORT[:interface=IP]``, ``tls:...``, ``unix:PATH``, ``systemd:...``,
+    ``HOST:PORT``, or any other Twisted server endpoint string; then options."""
 
     address: Address | None = option(
         "hidden", None, doc="parsed from the first word; None for systemd and plugin endpoints"

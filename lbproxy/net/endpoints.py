@@ -40,6 +40,12 @@ class TLSParameters:
 
     ``creator`` provides IOpenSSLServerConnectionCreator or IOpenSSLClientConnectionCreator, as
     ``server_side`` says.
+
+    It may also have ``connection_for_socket(socket) -> OpenSSL.SSL.Connection``: a connection on that
+    non-blocking socket, in accept or connect state, with SNI set and verification built into its
+    context (verify callback), without read-ahead.  Then TLS runs on the socket itself where the network
+    can do that; without it, and for bytes already read, through a memory BIO.  And
+    ``problem(connection) -> str``: why its verification failed, "" if it did not.
     """
 
     creator: Any

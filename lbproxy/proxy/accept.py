@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IAddress, IProtocol
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 
 from lbproxy.config.model import ListenSpec
 from lbproxy.errors import ProxyError
@@ -64,7 +64,7 @@ class ProxyFactory(Factory):
         info.connected = frontend.now()
         trusted = self._trusted
         announced = trusted is not None and (not ip or ip in trusted)
-        error = frontend.admit(info, "" if announced else ip)
+        error = frontend.admit(info, "" if announced else ip, judge=not announced)
         if error is not None:
             frontend.refused(info, error)
             return None
@@ -82,21 +82,13 @@ class ProxyFactory(Factory):
         )
 
     def _ready(self, info: ConnectionInfo, data: bytes) -> IProtocol:
-        """The preamble is over; ``data`` follows by dataReceived."""
-        if info.counted_as != info.client_ip:
+        """The preamble is over; ``data`` follows by dataReceived.  ProxyError refuses."""
+        if self._trusted is not None and info.counted_as == "":
             error = self.frontend.readmit(info)
             if error is not None:
-                self.frontend.refused(info, error)
-                return _Refused()
+                raise error
         return self.protocol_for(info)
 
     def _failed(self, info: ConnectionInfo, error: ProxyError) -> None:
         self.frontend.depart(info)
         self.frontend.refused(info, error)
-
-
-class _Refused(Protocol):
-    """Closes at once."""
-
-    def connectionMade(self) -> None:
-        self.transport.abortConnection()  # type: ignore[union-attr]

@@ -83,7 +83,7 @@ class Backend:
         if spec.name in self.group.servers:
             raise ValueError(f"backend {self.name} already has a server named {spec.name!r}")
         tls = self._tls_for(spec)
-        server = ServerState(self.name, spec, weight=spec.weight, maxconn=spec.maxconn)
+        server = ServerState.from_spec(self.name, spec)
         self._tls[server] = tls
         self.pools[server] = Pool(self.spec.pool_size)
         self.group.add(server)

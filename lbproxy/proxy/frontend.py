@@ -93,9 +93,12 @@ class Frontend:
 
     # -- admission ------------------------------------------------------------------------------
 
-    def admit(self, info: ConnectionInfo, ip: str) -> ProxyError | None:
-        """Count one connection from ``ip``, or say why not.  ``ip`` "" skips what depends on the address."""
-        if ip and not self.access.allows(ip):
+    def admit(self, info: ConnectionInfo, ip: str, *, judge: bool = True) -> ProxyError | None:
+        """Count one connection from ``ip`` ("" for a Unix socket), or say why not.
+
+        ``judge`` False leaves the address lists for :meth:`readmit`: the PROXY header will tell the address.
+        """
+        if judge and not self.access.allows(ip):
             return ProxyError(Kind.DENIED, f"{ip} is not allowed")
         reason = self.limits.try_take(ip)
         if reason is not None:

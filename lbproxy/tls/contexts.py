@@ -100,7 +100,7 @@ class ServerContextFactory:
         """The context new connections begin with; the name callback may move them to another."""
         return self._table.default
 
-    def connection(self, socket: Any = None) -> SSL.Connection:
+    def connection_for_socket(self, socket: Any = None) -> SSL.Connection:
         """A connection in accept state: on ``socket``, or in memory without one."""
         connection = SSL.Connection(self._table.default, socket)
         connection.set_accept_state()
@@ -184,7 +184,7 @@ class ClientContextFactory:
             context.set_default_verify_paths()
         context.set_verify(SSL.VERIFY_PEER, self._check)
 
-    def connection(self, socket: Any = None) -> SSL.Connection:
+    def connection_for_socket(self, socket: Any = None) -> SSL.Connection:
         """A connection in connect state: on ``socket``, or in memory without one."""
         connection = SSL.Connection(self.context, socket)
         if self._sni:
@@ -194,7 +194,7 @@ class ClientContextFactory:
 
     def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
         """What Twisted's TLS calls for each connection."""
-        return self.connection()
+        return self.connection_for_socket()
 
     def problem(self, connection: Any) -> str:
         """Why that connection's verification failed, "" if it did not."""

@@ -46,7 +46,7 @@ def shake(client: SSL.Connection, server: SSL.Connection) -> None:
 def connect(
     client: ClientContextFactory, server: ServerContextFactory
 ) -> tuple[SSL.Connection, SSL.Connection]:
-    near, far = client.connection(), server.connection()
+    near, far = client.connection_for_socket(), server.connection_for_socket()
     shake(near, far)
     return near, far
 
@@ -82,10 +82,10 @@ def test_sni_chooses_and_replace_swaps(tmp_path: Path) -> None:
     assert seen("b.example") == ["b.example"]
     assert seen("unknown.org", verify=False) == ["a.example"]
     assert seen("", verify=False) == ["a.example"]
-    under_way = server.connection()
+    under_way = server.connection_for_socket()
     server.replace([pair(tmp_path, "new.example"), pair(tmp_path, "a.example")])
     assert seen("new.example") == ["new.example"]
-    near = ClientContextFactory("b.example", ca=ca).connection()
+    near = ClientContextFactory("b.example", ca=ca).connection_for_socket()
     shake(near, under_way)
     assert names(near) == ["b.example"]
     with pytest.raises(CertificateError):
@@ -110,7 +110,7 @@ def test_verification_fails_the_handshake(
         [pair(tmp_path, "a.example", "*.wild.example", "127.0.0.1", **options)]
     )
     client = ClientContextFactory(host, ca=ca_file(tmp_path))
-    near, far = client.connection(), server.connection()
+    near, far = client.connection_for_socket(), server.connection_for_socket()
     with pytest.raises(SSL.Error):
         shake(near, far)
     assert reason in client.problem(near)
@@ -136,9 +136,9 @@ def test_verification_accepts(tmp_path: Path, host: str) -> None:
 def test_system_store_does_not_trust_the_test_authority(tmp_path: Path) -> None:
     server = ServerContextFactory([pair(tmp_path, "a.example")])
     client = ClientContextFactory("a.example")
-    near = client.connection()
+    near = client.connection_for_socket()
     with pytest.raises(SSL.Error):
-        shake(near, server.connection())
+        shake(near, server.connection_for_socket())
     assert client.problem(near)
     assert client.problem(None) == ""
 
@@ -214,7 +214,7 @@ def test_sessions_resume(tmp_path: Path, version: int, host: str) -> None:
     client.context.set_verify(SSL.VERIFY_PEER, lambda *args: bool(verified.append(1)) or True)
 
     def once(session: SSL.Session | None) -> SSL.Session | None:
-        near, far = client.connection(), server.connection()
+        near, far = client.connection_for_socket(), server.connection_for_socket()
         if session is not None:
             near.set_session(session)
         shake(near, far)
