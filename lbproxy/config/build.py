@@ -1,0 +1,286 @@
+"""PURE. Text to :class:`lbproxy.config.model.Config`, or every mistake in it at once.
+
+:func:`load` and :func:`parse` are called by :mod:`lbproxy.registry`, which gives them the way from a
+plugin's name to its class.  Files are reached through :class:`Files`, so tests need none.
+"""
+
+from __future__ import annotations
+
+import glob as _glob
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from lbproxy.config import crosscheck, units
+from lbproxy.config.draft import SECTIONS, Draft, Drafts
+from lbproxy.config.errors import ConfigError, ConfigErrors, Problems, Unfit, nearest_word
+from lbproxy.config.ini import Entry, Item, Reader, Section, read_ini
+from lbproxy.config.lines import read_check, read_listen, read_log, read_server
+from lbproxy.config.model import Config, PluginSpec, ServerSpec, Where
+from lbproxy.config.options import Spot, option_fields
+from lbproxy.config.plugins import Resolve, read_plugin
+from lbproxy.config.routes import RouteRules, read_route
+from lbproxy.config.words import Word, split
+
+__all__ = ["DISK", "ConfigError", "ConfigErrors", "Files", "load", "parse", "parse_server"]
+
+
+@frozen
+class Files(Reader):
+    """How files are reached; ``exists(path)`` is asked about certificates and authorities."""
+
+    exists: Callable[[str], bool]
+
+
+def _read(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
+
+
+def _glob_sorted(pattern: str) -> list[str]:
+    return sorted(_glob.glob(pattern))  # noqa: PTH207
+
+
+DEFAULT_BALANCER = "roundrobin"
+"""What a backend without ``balance`` has."""
+
+DISK = Files(read=_read, glob=_glob_sorted, exists=os.path.exists)
+"""The real files."""
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    resolve: Resolve,
+    env: Mapping[str, str] | None = None,
+    files: Files = DISK,
+) -> Config:
+    """The configuration in the file ``path``; relative paths in it start at its folder.
+
+    Raises :class:`ConfigErrors`, also when the file cannot be read.
+    """
+    name = os.fspath(path)
+    folder = os.path.dirname(os.path.abspath(name))  # noqa: PTH100, PTH120
+    try:
+        text = files.read(name)
+    except OSError as error:
+        message = f"cannot be read: {error.strerror or error}"
+        raise ConfigErrors([ConfigError(Where(name), "", "", message)]) from None
+    except ValueError:
+        raise ConfigErrors([ConfigError(Where(name), "", "", "is not UTF-8 text")]) from None
+    return parse(text, name, folder, resolve=resolve, env=env, files=files)
+
+
+def parse(
+    text: str,
+    file: str = "<text>",
+    base_dir: str = ".",
+    *,
+    resolve: Resolve,
+    env: Mapping[str, str] | None = None,
+    files: Files = DISK,
+) -> Config:
+    """The configuration in ``text``; ``file`` is how errors call it.
+
+    ``env`` is what ``${NAME}`` is taken from, the process's environment by default.
+    Raises :class:`ConfigErrors` and nothing else.
+    """
+    problems = Problems()
+    environment = os.environ if env is None else env
+    sections = read_ini(
+        text, file=file, folder=base_dir, env=environment, reader=files, problems=problems
+    )
+    drafts = _Builder(problems, base_dir, resolve).build(sections)
+    crosscheck.check(drafts, problems, files.exists)
+    problems.raise_if_any()
+    return drafts.finish(file)
+
+
+def parse_server(text: str, *, base_dir: str = ".", where: Where | None = None) -> ServerSpec:
+    """One line of ``servers``, for adding a server while lbproxy runs.  Raises :class:`ConfigErrors`.
+
+    Whether its ``certificate`` exists is for the caller to check.
+    """
+    problems = Problems()
+    spot = Spot(problems, "", "servers", where or Where("<server>"), base_dir)
+    words = _words(text, spot)
+    spec = read_server(words, spot) if words is not None else None
+    problems.raise_if_any()
+    assert spec is not None
+    return spec
+
+
+def _words(text: str, spot: Spot) -> list[Word] | None:
+    try:
+        return split(text)
+    except Unfit as error:
+        spot.caught(error)
+        return None
+
+
+class _Builder:
+    """Sections to drafts; what depends on several sections is :mod:`lbproxy.config.crosscheck`'s."""
+
+    def __init__(self, problems: Problems, base_dir: str, resolve: Resolve) -> None:
+        self.problems, self.base_dir, self.resolve = problems, base_dir, resolve
+        self.drafts = Drafts()
+
+    def build(self, sections: list[Section]) -> Drafts:
+        accepted = [(s, d) for s in sections if (d := self._draft(s)) is not None]
+        for section, draft in accepted:
+            self._entries(section, draft)
+            if draft.kind == "backend" and "balance" not in draft.lines:
+                self._default_balancer(draft)
+        return self.drafts
+
+    def _default_balancer(self, draft: Draft) -> None:
+        spot = Spot(self.problems, draft.title, "balance", draft.where, self.base_dir)
+        spec = self._plugin("balancer", [Word(DEFAULT_BALANCER)], spot)
+        if spec is not None:
+            draft.values["balance"] = spec
+
+    # -- sections ----------------------------------------------------------------------------------
+
+    def _draft(self, section: Section) -> Draft | None:
+        kind, name = section.kind, section.name
+        if kind not in SECTIONS:
+            self._unknown_section(section)
+            return None
+        draft = Draft(kind, name, section.where)
+        if not self._name_fits(section):
+            return None
+        first = self.drafts.find(kind, name)
+        if first is not None:
+            self._wrong(section, f"this section is there already, at {first.where}")
+            return None
+        self.drafts.add(draft)
+        return draft
+
+    def _unknown_section(self, section: Section) -> None:
+        known = tuple(SECTIONS)
+        self.problems.add(
+            section.where, section.title, "", f"unknown section {section.kind!r}",
+            found=section.kind, known=known,
+        )  # fmt: skip
+        # What names it is not wrong as well.
+        self.drafts.doubtful.add((nearest_word(section.kind, known), section.name))
+
+    def _name_fits(self, section: Section) -> bool:
+        if section.kind == "lbproxy":
+            if section.name:
+                self._wrong(section, "the section [lbproxy] takes no name")
+            return not section.name
+        if not section.name:
+            self._wrong(section, f"a {section.kind} needs a name: [{section.kind} NAME]")
+            return False
+        try:
+            units.parse_name(section.name)
+        except Unfit as error:
+            self._wrong(section, str(error))
+            self.drafts.doubtful.add((section.kind, section.name))
+            return False
+        return True
+
+    def _wrong(self, section: Section, message: str) -> None:
+        self.problems.add(section.where, section.title, "", message)
+
+    # -- keys --------------------------------------------------------------------------------------
+
+    def _entries(self, section: Section, draft: Draft) -> None:
+        fields = option_fields(SECTIONS[draft.kind])
+        mine: dict[str, Entry] = {}
+        for entry in section.entries:
+            if entry.key not in fields:
+                self.problems.add(
+                    entry.where, section.title, entry.key, f"unknown key {entry.key!r}",
+                    found=entry.key, known=tuple(fields),
+                )  # fmt: skip
+            elif entry.key in mine:
+                first = mine[entry.key].where
+                self.problems.add(
+                    entry.where, section.title, entry.key, f"given twice, first at {first}"
+                )
+            else:
+                mine[entry.key] = entry
+        # Routes are judged by the frontend's mode, so that comes first.
+        for key in sorted(mine, key=lambda k: k != "mode"):
+            self._key(mine[key], fields[key], draft)
+
+    def _key(self, entry: Entry, field: attrs.Attribute[Any], draft: Draft) -> None:
+        draft.lines[entry.key] = entry.where
+        spot = Spot(self.problems, draft.title, entry.key, entry.where, self.base_dir)
+        if any(item.broken for item in entry.items):
+            draft.broken.add(entry.key)
+            return
+        before = len(self.problems.errors)
+        value = self._value(entry, field.metadata, spot, draft)
+        if len(self.problems.errors) > before:
+            draft.broken.add(entry.key)
+        else:
+            draft.values[entry.key] = value
+
+    def _value(self, entry: Entry, facts: Mapping[str, Any], spot: Spot, draft: Draft) -> Any:
+        kind: str = facts["kind"]
+        if kind in ("servers", "listens", "routes") or kind.startswith("plugins:"):
+            made = [self._line(kind, item, spot.at(item.where), draft) for item in entry.items]
+            return tuple(one for one in made if one is not None)
+        if kind.startswith("list:"):
+            lists = [self._plain(kind, item, facts, spot.at(item.where)) for item in entry.items]
+            return tuple(value for one in lists for value in one or ())
+        if not entry.items:
+            spot.wrong(
+                'has no value; write "" for an empty text' if kind == "string" else "has no value"
+            )
+            return None
+        if len(entry.items) > 1:
+            spot.at(entry.items[1].where).wrong(
+                "takes one value; a line that begins with white space belongs to the key above it"
+            )
+            return None
+        item = entry.items[0]
+        if kind in ("check", "log") or kind.startswith("plugin:"):
+            return self._line(kind, item, spot.at(item.where), draft)
+        return self._plain(kind, item, facts, spot.at(item.where))
+
+    def _plain(self, kind: str, item: Item, facts: Mapping[str, Any], spot: Spot) -> Any:
+        try:
+            text = item.text if kind.startswith("list:") else _unquoted(item.text)
+            return units.parse(kind, text, facts, self.base_dir)
+        except Unfit as error:
+            spot.caught(error)
+            return None
+
+    def _line(self, kind: str, item: Item, spot: Spot, draft: Draft) -> Any:
+        words = _words(item.text, spot)
+        if words is None:
+            return None
+        if kind == "servers":
+            return read_server(words, spot)
+        if kind == "listens":
+            return read_listen(words, spot, self.drafts.names("certificate"))
+        if kind == "routes":
+            return read_route(words, spot, draft.mode, self._rules())
+        if kind == "check":
+            return read_check(words, spot, self.resolve)
+        if kind == "log":
+            return read_log(words, spot)
+        return self._plugin(kind.partition(":")[2], words, spot)
+
+    def _plugin(self, kind: str, words: list[Word], spot: Spot) -> PluginSpec | None:
+        return read_plugin(kind, words, spot, self.resolve)
+
+    def _rules(self) -> RouteRules:
+        from lbproxy.http.route import VERBS, check_condition
+
+        return RouteRules(tuple(VERBS), check_condition, self.drafts.names("backend"), self.resolve)
+
+
+def _unquoted(text: str) -> str:
+    """A value that is one quoted word without its quotes; any other as it is."""
+    if text[0] not in "\"'":
+        return text
+    words = split(text)
+    return words[0].text if len(words) == 1 and not words[0].bare else text

@@ -1,0 +1,293 @@
+"""PURE. What must hold between sections.  Called once by :mod:`lbproxy.config.build`, which reads them.
+
+A key that already has a mistake of its own (``Draft.broken``) is not judged again, so that one mistake
+is one error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from lbproxy.config.draft import SECTIONS, Draft, Drafts
+from lbproxy.config.errors import Problems, nearest_word
+from lbproxy.config.model import Address, CheckSpec, LogSpec, Mode, PluginSpec, Where
+from lbproxy.config.options import Spot, option_fields
+from lbproxy.config.plugins import trial
+
+__all__ = ["check"]
+
+
+def check(drafts: Drafts, problems: Problems, exists: Callable[[str], bool]) -> None:
+    """Report to ``problems`` and settle every backend's mode."""
+    _Checker(drafts, problems, exists).run()
+
+
+class _Checker:
+    def __init__(self, drafts: Drafts, problems: Problems, exists: Callable[[str], bool]) -> None:
+        self.drafts, self.problems, self.exists = drafts, problems, exists
+        self.backends = drafts.names("backend")
+        self.certificates = drafts.names("certificate")
+
+    def run(self) -> None:
+        frontends, backends = self.drafts.of("frontend"), self.drafts.of("backend")
+        for frontend in frontends:
+            self._frontend(frontend)
+        self._addresses(frontends)
+        self._modes(frontends, backends)
+        for backend in backends:
+            self._backend(backend)
+        for draft in self.drafts.of("certificate"):
+            self._certificate(draft)
+        self._logs(frontends)
+
+    def _wrong(self, draft: Draft, where: Where, key: str, message: str, **more: Any) -> None:
+        self.problems.add(where, draft.title, key, message, **more)
+
+    # -- frontends ---------------------------------------------------------------------------------
+
+    def _frontend(self, draft: Draft) -> None:
+        if "listen" not in draft.broken and not draft.get("listen"):
+            self._wrong(draft, draft.line("listen"), "listen", "the frontend has no listener")
+        keys = ("backend", "routes")
+        if not any(draft.get(key) for key in keys) and not draft.broken.intersection(keys):
+            self._wrong(
+                draft,
+                draft.where,
+                "",
+                "the frontend has neither a backend nor routes; traffic has nowhere to go",
+            )
+        name = draft.get("backend", "")
+        if name and name not in self.backends:
+            self._wrong(
+                draft, draft.line("backend"), "backend", f"there is no backend {name!r}",
+                found=name, known=sorted(self.backends),
+            )  # fmt: skip
+        self._defaults(draft)
+        for listen in draft.get("listen"):
+            self._files(draft, "listen", listen.where, listen.certificates)
+        forwarded = draft.get("forwarded")
+        if "none" in forwarded and len(forwarded) > 1:
+            self._wrong(draft, draft.line("forwarded"), "forwarded", "'none' stands alone")
+        self._plugins(draft, draft.mode, "filters", draft.get("filters"))
+        actions = [route.action for route in draft.get("routes") if route.action is not None]
+        self._plugins(draft, draft.mode, "routes", actions)
+        self._http_only(draft, draft.mode)
+
+    def _defaults(self, draft: Draft) -> None:
+        first = None
+        for route in draft.get("routes"):
+            if first is not None:
+                self._wrong(
+                    draft,
+                    route.where,
+                    "routes",
+                    f"never reached: the default at {first} takes everything",
+                )
+            elif not route.conditions:
+                first = route.where
+                if draft.get("backend", ""):
+                    self._wrong(
+                        draft,
+                        route.where,
+                        "routes",
+                        "'default' and the key backend say the same thing twice; keep one",
+                    )
+
+    def _addresses(self, frontends: list[Draft]) -> None:
+        seen: dict[Address, Where] = {}
+        for draft in frontends:
+            for listen in draft.get("listen"):
+                address = listen.address
+                if address is None or (address.kind == "tcp" and address.port == 0):
+                    continue
+                if address.host == "0.0.0.0":
+                    address = Address("tcp", "", address.port)
+                first = seen.setdefault(address, listen.where)
+                if first is not listen.where:
+                    self._wrong(
+                        draft,
+                        listen.where,
+                        "listen",
+                        f"{listen.endpoint!r} is the same address as at {first}",
+                    )
+
+    # -- modes -------------------------------------------------------------------------------------
+
+    def _modes(self, frontends: list[Draft], backends: list[Draft]) -> None:
+        users: dict[str, dict[Mode, tuple[Draft, Where]]] = {}
+        doubtful: set[str] = set()
+        for draft in frontends:
+            for name, where in _targets(draft):
+                if "mode" in draft.broken:
+                    doubtful.add(name)
+                else:
+                    users.setdefault(name, {}).setdefault(draft.mode, (draft, where))
+        unread = any({"routes", "backend"} & draft.broken for draft in frontends)
+        for backend in backends:
+            used = users.get(backend.name, {})
+            if "mode" in backend.broken or backend.name in doubtful:
+                continue
+            self._one_mode(backend, used, unread or bool(self.drafts.doubtful))
+
+    def _one_mode(
+        self, backend: Draft, used: dict[Mode, tuple[Draft, Where]], unread: bool
+    ) -> None:
+        written: Mode | None = backend.values.get("mode")
+        if written:
+            for mode, (frontend, where) in used.items():
+                if mode != written:
+                    self._wrong(
+                        backend, backend.line("mode"), "mode",
+                        f"{written!r}, but frontend {frontend.name!r} at {where} is {mode!r}", found=written,
+                    )  # fmt: skip
+            return
+        if len(used) > 1:
+            both = " and ".join(f"{d.name!r} ({mode}, {w})" for mode, (d, w) in used.items())
+            self._wrong(backend, backend.where, "mode", f"used by frontends of both modes: {both}")
+        elif used:
+            backend.values["mode"] = next(iter(used))
+        elif not unread:
+            self._wrong(
+                backend, backend.where, "mode",
+                "no frontend uses this backend; write its mode (tcp or http), or remove it",
+            )  # fmt: skip
+
+    # -- backends ----------------------------------------------------------------------------------
+
+    def _backend(self, draft: Draft) -> None:
+        servers = draft.get("servers")
+        if not servers and "servers" not in draft.broken:
+            self._wrong(draft, draft.line("servers"), "servers", "the backend has no servers")
+        names: dict[str, Where] = {}
+        for server in servers:
+            first = names.setdefault(server.name, server.where)
+            if first is not server.where:
+                self._wrong(
+                    draft, server.where, "servers", f"server {server.name!r} is there already, at {first}",
+                    found=server.name,
+                )  # fmt: skip
+            self._server(draft, server)
+        mode: Mode | None = draft.values.get("mode")
+        balancer: PluginSpec | None = draft.get("balance", None)
+        if balancer is not None:
+            self._balancer(draft, balancer, mode)
+        if mode is not None:
+            self._plugins(draft, mode, "filters", draft.get("filters"))
+            self._http_only(draft, mode)
+        probe: CheckSpec | None = draft.get("check", None)
+        if probe is not None and servers and all(server.no_check for server in servers):
+            self._wrong(draft, draft.line("check"), "check", "every server says no_check")
+
+    def _server(self, draft: Draft, server: Any) -> None:
+        name = server.certificate
+        if name and name not in self.certificates:
+            self._wrong(
+                draft, server.where, "servers", f"there is no certificate {name!r}",
+                found=name, known=sorted(self.certificates),
+            )  # fmt: skip
+        if server.ca and not self.exists(server.ca):
+            self._wrong(
+                draft, server.where, "servers", f"ca: no such file: {server.ca}", found=server.ca
+            )
+
+    def _balancer(self, draft: Draft, spec: PluginSpec, mode: Mode | None) -> None:
+        spot = Spot(self.problems, draft.title, "balance", spec.where)
+        balancer = trial(spec, spot, draft.name)
+        if balancer is None or mode != "tcp":
+            return
+        try:
+            needs = {str(getattr(need, "value", need)) for need in balancer.needs}
+        except Exception as error:
+            spot.wrong(f"{spec.name}: its needs raised {type(error).__name__}: {error}")
+            return
+        if "request" in needs:
+            spot.wrong(
+                f"{spec.name!r}, as written, looks at the HTTP request, which a backend in tcp mode does not have",
+                found=spec.name,
+            )
+
+    # -- shared ------------------------------------------------------------------------------------
+
+    def _plugins(self, draft: Draft, mode: Mode, key: str, specs: Iterable[PluginSpec]) -> None:
+        if "mode" in draft.broken:
+            return
+        for spec in specs:
+            spot = Spot(self.problems, draft.title, key, spec.where)
+            modes = getattr(spec.cls, "modes", None)
+            if isinstance(modes, property):
+                made = trial(spec, spot, draft.name)
+                modes = None if made is None else made.modes
+            if modes is not None and mode not in modes:
+                allowed = " and ".join(sorted(modes))
+                spot.wrong(
+                    f"{spec.name!r} works in {allowed} mode, not in {mode} mode", found=spec.name
+                )
+
+    def _http_only(self, draft: Draft, mode: Mode) -> None:
+        if mode != "tcp" or "mode" in draft.broken:
+            return
+        fields = option_fields(SECTIONS[draft.kind])
+        for key, where in draft.lines.items():
+            if fields[key].metadata.get("http_only"):
+                self._wrong(draft, where, key, f"only for http mode, and this {draft.kind} is tcp")
+
+    def _certificate(self, draft: Draft) -> None:
+        if "certificate" not in draft.lines:
+            self._wrong(
+                draft,
+                draft.where,
+                "certificate",
+                "the key is missing: the PEM file of the certificate",
+            )
+        for key in ("certificate", "key"):
+            path = draft.get(key, "")
+            if path and not self.exists(path):
+                self._wrong(draft, draft.line(key), key, f"no such file: {path}", found=path)
+            elif key == "certificate" and path == "" and key in draft.values:
+                self._wrong(draft, draft.line(key), key, "the path is empty")
+
+    def _files(self, draft: Draft, key: str, where: Where, items: Iterable[str]) -> None:
+        for item in items:
+            if item in self.certificates or self.exists(item):
+                continue
+            near = nearest_word(item.rpartition("/")[2], self.certificates)
+            hint = f"; did you mean the certificate {near!r}?" if near else ""
+            self._wrong(
+                draft,
+                where,
+                key,
+                f"no such file or folder, nor a [certificate] section: {item}{hint}",
+                found=item,
+            )
+
+    def _logs(self, frontends: list[Draft]) -> None:
+        """A format is judged by the modes it is used in; the common one is reported once."""
+        found = [d for d in self.drafts.of("lbproxy") if d.get("access_log", None) is not None]
+        modes = {
+            d.mode for d in frontends if "mode" not in d.broken and "access_log" not in d.lines
+        }
+        for draft in found:
+            self._log(draft, draft.get("access_log"), modes or {"http"})
+        for draft in frontends:
+            if draft.get("access_log", None) is not None and "mode" not in draft.broken:
+                self._log(draft, draft.get("access_log"), {draft.mode})
+
+    def _log(self, draft: Draft, log: LogSpec, modes: set[Mode]) -> None:
+        from lbproxy.observe.accesslog import check_format
+
+        for mode in sorted(modes):
+            try:
+                check_format(log.format, mode)
+            except ValueError as error:
+                spot = Spot(self.problems, draft.title, "access_log", log.where)
+                spot.caught(error)
+                return
+
+
+def _targets(draft: Draft) -> list[tuple[str, Where]]:
+    """Backends a frontend names, and where."""
+    found = [(route.backend, route.where) for route in draft.get("routes") if route.backend]
+    if draft.get("backend", ""):
+        found.append((draft.get("backend"), draft.line("backend")))
+    return found

@@ -1,0 +1,115 @@
+"""PURE. A configuration back to text: as ``lb.ini`` (:func:`dump`) and as plain data (:func:`as_json`).
+
+``parse(dump(config)) == config`` for every configuration; what has its default value is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+import attrs
+
+from lbproxy.config import units
+from lbproxy.config.lines import dump_check, dump_listen, dump_log, dump_server
+from lbproxy.config.model import Address, Config, PluginSpec
+from lbproxy.config.options import field_default, option_fields
+from lbproxy.config.plugins import dump_plugin
+from lbproxy.config.routes import dump_route
+from lbproxy.config.words import quote
+
+__all__ = ["as_json", "dump"]
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./:\[\]-]+( [A-Za-z0-9_./:\[\]-]+)*")
+
+
+def dump(config: Config) -> str:
+    """The text of ``config``, one key per line and lists indented; includes are resolved, paths as they are held.
+
+    Read it with the same ``base_dir``, for a socket's path and a plugin's file stay as written.
+    """
+    parts = [_section("lbproxy", config.settings)]
+    parts += [_section(f"frontend {spec.name}", spec) for spec in config.frontends]
+    parts += [_section(f"backend {spec.name}", spec) for spec in config.backends]
+    parts += [_section(f"certificate {spec.name}", spec) for spec in config.certificates]
+    return "\n".join(parts)
+
+
+def _section(title: str, spec: Any) -> str:
+    lines = [f"[{title}]"]
+    for name, f in option_fields(type(spec)).items():
+        value = getattr(spec, name)
+        if value == field_default(f):
+            continue
+        items = [item.replace("${", "$${") for item in _items(f.metadata["kind"], value)]
+        if len(items) == 1:
+            lines.append(f"{name} = {items[0]}")
+        else:
+            lines.append(f"{name} =")
+            lines += [f"    {item}" for item in items]
+    return "\n".join(lines) + "\n"
+
+
+def _items(kind: str, value: Any) -> list[str]:
+    """The lines of one value."""
+    if kind == "servers":
+        return [dump_server(spec) for spec in value]
+    if kind == "listens":
+        return [dump_listen(spec) for spec in value]
+    if kind == "routes":
+        from lbproxy.http.route import VERBS
+
+        return [dump_route(spec, tuple(VERBS)) for spec in value]
+    if kind == "check":
+        return [dump_check(value)]
+    if kind == "log":
+        return [dump_log(value)]
+    if kind.startswith("plugin:"):
+        return [" ".join(dump_plugin(value))]
+    if kind.startswith("plugins:"):
+        return [" ".join(dump_plugin(spec)) for spec in value]
+    if kind.startswith("list:"):
+        one = kind.removeprefix("list:")
+        return [" ".join(quote(units.dump(one, item)) for item in value)] if value else []
+    text = units.dump(kind, value)
+    return [text if _PLAIN.fullmatch(text) else quote(text, force=True)]
+
+
+def as_json(config: Config) -> dict[str, Any]:
+    """``config`` as dicts, lists, strings, numbers, booleans and None; durations in seconds, sizes in bytes."""
+    return {
+        "file": config.file,
+        "lbproxy": _plain(config.settings),
+        "frontends": _by_name(config.frontends),
+        "backends": _by_name(config.backends),
+        "certificates": _by_name(config.certificates),
+    }
+
+
+def _by_name(specs: Iterable[Any]) -> dict[str, Any]:
+    return {spec.name: _plain(spec) for spec in specs}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return _plain(value.value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Address | IPv4Network | IPv6Network):
+        return str(value)
+    if isinstance(value, PluginSpec):
+        return {"name": value.name, "options": _plain(value.options)}
+    if isinstance(value, tuple | list | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if attrs.has(type(value)):
+        return {
+            f.name: _plain(getattr(value, f.name))
+            for f in attrs.fields(type(value))
+            if f.name != "where"
+        }
+    return str(value)

@@ -1,0 +1,296 @@
+"""PURE. The INI text as sections, keys and lines, each with its place.  Called by :mod:`lbproxy.config.build`.
+
+The grammar, one rule each:
+
+1.  ``[kind]`` or ``[kind name]`` in the first column begins a section.
+2.  ``key = value`` in the first column; the key ends at the first ``=``.
+3.  A line that begins with white space is one more line of the key above it; blank lines and comments between
+    them change nothing.  A key has as many items as it has lines with text.
+4.  A line whose first character (after white space) is ``#`` or ``;`` is a comment; so is the rest of a line after
+    white space and ``#``, outside of quotes.  A quote that is not closed on its line does not hide a comment.
+5.  ``${NAME}`` and ``${NAME:-default}`` in a value are replaced from the environment; ``$${`` is a plain ``${``.
+6.  ``include = FILE`` (also a glob, also several lines) may stand before the first section only.  It is relative to
+    the including file; its sections follow those of the including file.  Every file is read once; a cycle is an error.
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Callable, Mapping
+
+from attrs import define, field, frozen
+
+from lbproxy.config.errors import Problems, Unfit, shorten
+from lbproxy.config.model import Where
+from lbproxy.config.words import split
+
+__all__ = ["Entry", "Item", "Reader", "Section", "read_ini"]
+
+MAX_DEPTH = 16
+"""How deep includes may be nested."""
+
+MAX_FILES = 1000
+"""How many files one configuration may have."""
+
+_VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}|\$\{")
+_VARIABLE_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_HEADER = re.compile(r"\[([^\]]*)\](.*)", re.DOTALL)
+
+
+@frozen
+class Item:
+    """One line of a value, comment removed and variables replaced.
+
+    ``broken``: a variable in it could not be replaced, which is reported already.
+    """
+
+    text: str
+    where: Where
+    broken: bool = False
+
+
+@define
+class Entry:
+    """``key = ...`` with its lines."""
+
+    key: str
+    where: Where
+    items: list[Item] = field(factory=list)
+
+
+@define
+class Section:
+    """``[kind name]``; ``title`` is its header without brackets."""
+
+    kind: str
+    name: str
+    where: Where
+    entries: list[Entry] = field(factory=list)
+
+    @property
+    def title(self) -> str:
+        """As errors name it."""
+        return f"{self.kind} {self.name}".strip()
+
+
+@frozen
+class Reader:
+    """How files are reached; tests pass their own.
+
+    ``read(path)`` raises OSError or UnicodeDecodeError; ``glob(pattern)`` gives sorted paths.
+    """
+
+    read: Callable[[str], str]
+    glob: Callable[[str], list[str]]
+
+
+def strip_comment(line: str) -> str:
+    """``line`` without a comment that follows white space outside of quotes, and without white space around."""
+    i = 0
+    while i < len(line):
+        c = line[i]
+        if c in "\"'":
+            i = _closing(line, i)
+        elif c == "#" and (i == 0 or line[i - 1].isspace()):
+            return line[:i].strip()
+        i += 1
+    return line.strip()
+
+
+def _closing(line: str, start: int) -> int:
+    """The index of the quote that closes the one at ``start``; ``start`` itself if none does."""
+    mark, i = line[start], start + 1
+    while i < len(line):
+        if line[i] == "\\" and mark == '"':
+            i += 1
+        elif line[i] == mark:
+            return i
+        i += 1
+    return start
+
+
+def substitute(text: str, env: Mapping[str, str]) -> str:
+    """Replace ``${NAME}`` and ``${NAME:-default}``; the default is also used for an empty variable.
+
+    Raises :class:`Unfit` for a variable that is not set and has no default.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match[0] == "$${":
+            return "${"
+        found = _VARIABLE_NAME.fullmatch(match[1] or "")
+        if not found:
+            raise Unfit(
+                f"{shorten(match[0], 60)!r} is not ${{NAME}} or ${{NAME:-default}}; write $${{ for a plain ${{"
+            )
+        name, default = found[1], found[2]
+        if default is not None:
+            return env.get(name) or default
+        if name not in env:
+            raise Unfit(f"environment variable {name} is not set", found=name)
+        return env[name]
+
+    return _VARIABLE.sub(value, text)
+
+
+class _FileParser:
+    """Reads the lines of one file."""
+
+    def __init__(self, file: str, env: Mapping[str, str], problems: Problems) -> None:
+        self.file, self.env, self.problems = file, env, problems
+        self.sections: list[Section] = []
+        self.includes: list[Entry] = []
+        self.section: Section | None = None
+        self.entry: Entry | None = None
+
+    def parse(self, text: str) -> None:
+        for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+            line = raw.rstrip("\r")
+            plain = line.strip()
+            if not plain or plain[0] in "#;":
+                continue
+            where = Where(self.file, number)
+            if line[0].isspace():
+                self._more(plain, where)
+            elif line[0] == "[":
+                self._header(line, where)
+            else:
+                self._key(line, where)
+
+    def _title(self) -> str:
+        return self.section.title if self.section else ""
+
+    def _wrong(self, where: Where, message: str, key: str = "", **more: str) -> None:
+        self.problems.add(where, self._title(), key, message, **more)
+
+    def _more(self, line: str, where: Where) -> None:
+        if self.entry is None:
+            self._wrong(
+                where,
+                f"{line!r} begins with white space but there is no key above it to belong to; "
+                "sections and keys begin in the first column",
+            )
+            return
+        self._value(line, where)
+
+    def _header(self, line: str, where: Where) -> None:
+        self.entry = None
+        # A broken header still begins a section, nameless, so that its keys are not taken for the one above.
+        self.section = Section("", "", where)
+        found = _HEADER.fullmatch(strip_comment(line))
+        if not found or found[2].strip():
+            self._wrong(where, f"{line!r} is not a section header such as [backend app]")
+            return
+        words = found[1].split()
+        if not words or len(words) > 2:
+            self._wrong(where, f"{line!r} is not a section header such as [backend app]")
+            return
+        self.section = Section(words[0], words[1] if len(words) == 2 else "", where)
+        self.sections.append(self.section)
+
+    def _key(self, line: str, where: Where) -> None:
+        key, equals, rest = line.partition("=")
+        key = key.strip()
+        self.entry = Entry(key, where)
+        if not equals or not key:
+            self._wrong(where, f"{line!r} is neither a section header nor 'key = value'")
+            return
+        self._value(rest, where)
+        if key == "include":
+            if self.section is None:
+                self.includes.append(self.entry)
+            else:
+                self._wrong(where, "must stand before the first section", key)
+        elif self.section is None:
+            self._wrong(where, "stands before the first section", key)
+        else:
+            self.section.entries.append(self.entry)
+
+    def _value(self, text: str, where: Where) -> None:
+        assert self.entry is not None
+        plain = strip_comment(text)
+        if not plain:
+            return
+        try:
+            plain = substitute(plain, self.env).strip()
+        except Unfit as error:
+            self.problems.add_exception(where, self._title(), self.entry.key, error)
+            self.entry.items.append(Item("", where, broken=True))
+            return
+        if plain:
+            self.entry.items.append(Item(plain, where))
+
+
+class _Loader:
+    """Follows includes."""
+
+    def __init__(self, reader: Reader, env: Mapping[str, str], problems: Problems) -> None:
+        self.reader, self.env, self.problems = reader, env, problems
+        self.sections: list[Section] = []
+        self.seen: set[str] = set()
+
+    def text(self, text: str, file: str, folder: str, stack: tuple[str, ...]) -> None:
+        parser = _FileParser(file, self.env, self.problems)
+        parser.parse(text)
+        self.sections.extend(parser.sections)
+        for entry in parser.includes:
+            for item in entry.items:
+                for path in self._paths(item, folder):
+                    self._file(path, item.where, stack)
+
+    def _paths(self, item: Item, folder: str) -> list[str]:
+        try:
+            names = [word.text for word in split(item.text)]
+        except Unfit as error:
+            self.problems.add_exception(item.where, "", "include", error)
+            return []
+        paths: list[str] = []
+        for name in names:
+            pattern = os.path.normpath(os.path.join(folder, name))  # noqa: PTH118
+            if "\0" in pattern:
+                self.problems.add(item.where, "", "include", f"{name!r} is not a path")
+            elif any(c in pattern for c in "*?["):
+                paths.extend(self.reader.glob(pattern))
+            else:
+                paths.append(pattern)
+        return paths
+
+    def _file(self, path: str, where: Where, stack: tuple[str, ...]) -> None:
+        if path in stack:
+            chain = " -> ".join((*stack[stack.index(path) :], path))
+            self.problems.add(where, "", "include", f"files include one another: {chain}")
+        elif path in self.seen:
+            self.problems.add(where, "", "include", f"{path} is included twice")
+        elif len(stack) >= MAX_DEPTH or len(self.seen) >= MAX_FILES:
+            self.problems.add(where, "", "include", f"{path}: too many files, or nested too deep")
+        else:
+            self.seen.add(path)
+            try:
+                text = self.reader.read(path)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                self.problems.add(where, "", "include", f"cannot read {path}: {reason}", found=path)
+            except UnicodeDecodeError:
+                self.problems.add(where, "", "include", f"{path} is not UTF-8 text", found=path)
+            else:
+                self.text(text, path, os.path.dirname(path), (*stack, path))  # noqa: PTH120
+
+
+def read_ini(
+    text: str,
+    *,
+    file: str,
+    folder: str,
+    env: Mapping[str, str],
+    reader: Reader,
+    problems: Problems,
+) -> list[Section]:
+    """The sections of ``text`` and of what it includes; mistakes go to ``problems``.
+
+    ``folder`` is what includes in ``text`` are relative to.
+    """
+    loader = _Loader(reader, env, problems)
+    own = os.path.normpath(os.path.join(folder, os.path.basename(file)))  # noqa: PTH118, PTH119
+    loader.text(text, file, folder, (own,))
+    return loader.sections

@@ -1,0 +1,153 @@
+"""PURE. The small languages of single lines: servers, listeners, checks and access logs.
+
+Each ``read_*`` takes one line's words and a :class:`lbproxy.config.options.Spot` for its mistakes, and
+gives the spec or None.  Each ``dump_*`` gives the line back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import attrs
+from attrs import evolve
+
+from lbproxy.config import units
+from lbproxy.config.endpoint import parse_endpoint
+from lbproxy.config.errors import Unfit
+from lbproxy.config.model import CheckSpec, ListenSpec, LogSpec, ServerSpec
+from lbproxy.config.options import Spot, dump_options, option_fields, read_options
+from lbproxy.config.plugins import Resolve, dump_plugin, read_plugin
+from lbproxy.config.words import Word, quote
+
+__all__ = [
+    "dump_check",
+    "dump_listen",
+    "dump_log",
+    "dump_server",
+    "read_check",
+    "read_listen",
+    "read_log",
+    "read_server",
+]
+
+NEEDS_TLS = ("ca", "verify", "sni", "certificate")
+LISTEN_TLS = ("certificates", "min_version", "ciphers", "alpn")
+LOG_FORMATS = ("json", "common", "combined")
+
+
+def read_server(words: Sequence[Word], spot: Spot) -> ServerSpec | None:
+    """``NAME ADDRESS options``."""
+    values = read_options(ServerSpec, words, spot)
+    if not values.get("tls"):
+        for name in NEEDS_TLS:
+            if name in values:
+                spot.wrong(f"option {name!r} has no effect without 'tls'", found=name)
+    return None if spot.failed else ServerSpec(**values, where=spot.where)
+
+
+def dump_server(spec: ServerSpec) -> str:
+    """The line :func:`read_server` reads."""
+    return " ".join(dump_options(spec))
+
+
+def read_listen(
+    words: Sequence[Word], spot: Spot, certificates: Collection[str] = ()
+) -> ListenSpec | None:
+    """``ENDPOINT options``; ``certificates`` are the names of sections, other items are paths."""
+    values = read_options(ListenSpec, words, spot)
+    if not values.get("endpoint"):
+        return None
+    try:
+        end = parse_endpoint(values["endpoint"], spot.base_dir)
+    except Unfit as error:
+        spot.caught(error)
+        return None
+    for name in end.extra:
+        if name in values:
+            spot.wrong(f"option {name!r} is given twice", found=name)
+    values.update(end.extra)
+    _check_listen(values, end.tls, spot)
+    if end.address is None and "backlog" in values:
+        spot.wrong("option 'backlog' is only for tcp, tls and unix listeners", found="backlog")
+    if (end.address is None or end.address.kind != "unix") and "mode" in values:
+        spot.wrong("option 'mode' is only for unix listeners", found="mode")
+    if spot.failed:
+        return None
+    values["certificates"] = tuple(
+        item if item in certificates else units.parse("path", item, {}, spot.base_dir)
+        for item in values.get("certificates", ())
+    )
+    return ListenSpec(address=end.address, tls=end.tls, where=spot.where, **values)
+
+
+def _check_listen(values: dict[str, Any], tls: bool, spot: Spot) -> None:
+    if tls and not values.get("certificates", ()):
+        if "certificates" not in values or values["certificates"] == ():
+            spot.wrong("a tls listener needs certificates=NAME, a PEM file or a folder")
+    elif not tls:
+        for name in LISTEN_TLS:
+            if name in values:
+                spot.wrong(f"option {name!r} is only for tls: listeners", found=name)
+
+
+def dump_listen(spec: ListenSpec) -> str:
+    """The line :func:`read_listen` reads."""
+    end = parse_endpoint(spec.endpoint)
+    fields = attrs.fields_dict(ListenSpec)
+    within: dict[str, Any] = {name: fields[name].default for name in end.extra}
+    bare = evolve(spec, **within)
+    return " ".join(dump_options(bare))
+
+
+def read_check(words: Sequence[Word], spot: Spot, resolve: Resolve) -> CheckSpec | None:
+    """``KIND words``: those that CheckSpec knows go there, the rest to the probe's Options."""
+    known = option_fields(CheckSpec)
+    ours: list[Word] = []
+    rest: list[Word] = []
+    for word in words:
+        pair = word.option()
+        (ours if pair is not None and pair[0] in known else rest).append(word)
+    probe = read_plugin("probe", rest, spot, resolve, extra=tuple(known))
+    values = read_options(CheckSpec, ours, spot)
+    if probe is None or spot.failed:
+        return None
+    return CheckSpec(probe=probe, where=spot.where, **values)
+
+
+def dump_check(spec: CheckSpec) -> str:
+    """The line :func:`read_check` reads."""
+    return " ".join((*dump_plugin(spec.probe), *dump_options(spec)))
+
+
+def read_log(words: Sequence[Word], spot: Spot) -> LogSpec | None:
+    """``PATH|stdout|off [FORMAT]``; a FORMAT that is not a known name is a custom one."""
+    if not words or len(words) > 2:
+        spot.wrong(
+            "write PATH, stdout or off, then json, common, combined or a quoted format"
+            + (f"; {len(words)} words were found" if words else "")
+        )
+        return None
+    target = words[0]
+    if target.is_bare and target.text == "off":
+        path = ""
+    elif target.is_bare and target.text == "stdout":
+        path = "stdout"
+    else:
+        try:
+            path = units.parse("path", target.text, {}, spot.base_dir)
+        except Unfit as error:
+            spot.caught(error)
+            return None
+    form = words[1] if len(words) == 2 else Word("json", bare="json")
+    if form.is_bare and form.text not in LOG_FORMATS:
+        message = f"unknown log format {form.text!r}; a custom one stands in quotes"
+        spot.wrong(message, found=form.text, known=LOG_FORMATS)
+        return None
+    return LogSpec(path, form.text, spot.where)
+
+
+def dump_log(spec: LogSpec) -> str:
+    """The line :func:`read_log` reads."""
+    form = spec.format if spec.format in LOG_FORMATS else quote(spec.format, force=True)
+    return f"{quote(spec.path) if spec.path else 'off'} {form}"

@@ -1,0 +1,191 @@
+"""PURE. Words to the fields of an attrs class, and back: one grammar for every line that has options.
+
+Used for ``servers`` and ``listen`` lines, ``check``, and the Options of balancers, filters and probes.
+``key=value`` sets a key, the bare name of a flag turns it on, and the other words fill the positional
+fields in order.  Quoting a word keeps it from being read as a key or a flag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+from attrs import Attribute, define
+
+from lbproxy.config import units
+from lbproxy.config.errors import Problems, nearest_word
+from lbproxy.config.model import Where
+from lbproxy.config.words import Word, quote
+
+__all__ = ["Spot", "construct", "dump_options", "field_default", "option_fields", "read_options"]
+
+Fields = Mapping[str, "Attribute[Any]"]
+
+
+@define
+class Spot:
+    """One place in the text: where errors about it go.  ``failed`` tells whether there were any."""
+
+    problems: Problems
+    section: str
+    key: str
+    where: Where
+    base_dir: str = ""
+    failed: bool = False
+
+    def wrong(self, message: str, *, found: str = "", known: Sequence[str] = ()) -> None:
+        """Report a mistake here."""
+        self.failed = True
+        self.problems.add(self.where, self.section, self.key, message, found=found, known=known)
+
+    def caught(self, error: Exception, prefix: str = "") -> None:
+        """Report what a parser raised; ``prefix`` names the option."""
+        self.failed = True
+        key = f"{self.key}: {prefix}" if prefix else self.key
+        self.problems.add_exception(self.where, self.section, key, error)
+
+    def at(self, where: Where) -> Spot:
+        """The same key, another line."""
+        return Spot(self.problems, self.section, self.key, where, self.base_dir)
+
+
+def option_fields(cls: type[Any]) -> dict[str, Attribute[Any]]:
+    """The fields of ``cls`` that a user can write, in order; TypeError if it is not an attrs class."""
+    return {f.name: f for f in attrs.fields(cls) if f.metadata.get("kind", "hidden") != "hidden"}
+
+
+def _positional(fields: Fields) -> list[Attribute[Any]]:
+    return [f for f in fields.values() if f.metadata.get("positional")]
+
+
+def _keyed(fields: Fields) -> dict[str, Attribute[Any]]:
+    return {name: f for name, f in fields.items() if not f.metadata.get("positional")}
+
+
+def read_options(
+    cls: type[Any], words: Iterable[Word], spot: Spot, *, extra: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Field values from ``words``; every mistake goes to ``spot``.  Defaults are not filled in.
+
+    ``extra`` are further words the caller takes from the same line, for "did you mean".
+    """
+    return _Reader(option_fields(cls), spot, extra).read(words)
+
+
+class _Reader:
+    """State of one :func:`read_options`."""
+
+    def __init__(self, fields: Fields, spot: Spot, extra: Sequence[str]) -> None:
+        self.keyed = _keyed(fields)
+        self.slots = _positional(fields)
+        self.spot = spot
+        self.known = (*self.keyed, *extra)
+        self.values: dict[str, Any] = {}
+
+    def read(self, words: Iterable[Word]) -> dict[str, Any]:
+        for word in words:
+            self._word(word)
+        for f in (*self.slots, *self.keyed.values()):
+            if f.default is attrs.NOTHING and f.name not in self.values:
+                self.spot.wrong(f"{f.name} is missing: {f.metadata['doc']}")
+                self.values[f.name] = None
+        return self.values
+
+    def _word(self, word: Word) -> None:
+        pair = word.option()
+        if pair is not None and pair[0] in self.keyed:
+            self._set(self.keyed[pair[0]], pair[1])
+        elif word.is_bare and self._is_flag(word.text):
+            self._set(self.keyed[word.text], "yes")
+        elif pair is not None and self._looks_misspelt(pair[0]):
+            self._unknown(pair[0])
+        elif self.slots:
+            self._fill(word)
+        else:
+            self._unknown(pair[0] if pair else word.text)
+
+    def _is_flag(self, text: str) -> bool:
+        return text in self.keyed and self.keyed[text].metadata["kind"] == "flag"
+
+    def _looks_misspelt(self, key: str) -> bool:
+        return not self.slots or bool(nearest_word(key, self.known))
+
+    def _unknown(self, text: str) -> None:
+        if text in self.keyed:
+            self.spot.wrong(f"option {text!r} needs a value: {text}=...", found=text)
+        elif self.known:
+            self.spot.wrong(f"unknown option {text!r}", found=text, known=self.known)
+        else:
+            self.spot.wrong(f"unexpected word {text!r}", found=text)
+
+    def _fill(self, word: Word) -> None:
+        f = self.slots[0]
+        if f.metadata["positional"] != "rest":
+            self.slots.pop(0)
+            self._set(f, word.text)
+            return
+        value = self._value(f, f.metadata["kind"].removeprefix("list:"), word.text)
+        self.values[f.name] = (*self.values.get(f.name, ()), value)
+
+    def _set(self, f: Attribute[Any], text: str) -> None:
+        if f.name in self.values:
+            self.spot.wrong(f"option {f.name!r} is given twice", found=f.name)
+            return
+        self.values[f.name] = self._value(f, f.metadata["kind"], text)
+
+    def _value(self, f: Attribute[Any], kind: str, text: str) -> Any:
+        try:
+            return units.parse(kind, text, f.metadata, self.spot.base_dir)
+        except Exception as error:
+            self.spot.caught(error, f.name)
+            return None
+
+
+def construct(cls: type[Any], values: Mapping[str, Any], spot: Spot, what: str) -> Any:
+    """``cls`` from field values; what its own validators raise goes to ``spot`` and gives None."""
+    alias = {f.name: f.alias for f in attrs.fields(cls)}
+    try:
+        return cls(**{str(alias[name]): value for name, value in values.items()})
+    except ValueError as error:
+        spot.caught(error, what)
+    except Exception as error:
+        spot.wrong(f"{what}: its Options raised {type(error).__name__}: {error}")
+    return None
+
+
+def field_default(f: Attribute[Any]) -> Any:
+    """What the field has when nothing is written."""
+    default: Any = f.default
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        return None if default.takes_self else default.factory()
+    return default
+
+
+def dump_options(spec: Any) -> list[str]:
+    """The words that :func:`read_options` makes ``spec`` of; defaults are left out."""
+    fields = option_fields(type(spec))
+    out = _dump_positional(spec, _positional(fields), _keyed(fields))
+    for name, f in _keyed(fields).items():
+        value = getattr(spec, name)
+        if value == field_default(f):
+            continue
+        if f.metadata["kind"] == "flag" and value:
+            out.append(name)
+        else:
+            out.append(f"{name}={quote(units.dump(f.metadata['kind'], value))}")
+    return out
+
+
+def _dump_positional(spec: Any, slots: list[Attribute[Any]], keyed: Fields) -> list[str]:
+    used = [f for f in slots if getattr(spec, f.name) != field_default(f)]
+    slots = slots[: slots.index(used[-1]) + 1] if used else []
+    out: list[str] = []
+    for f in slots:
+        kind, value = f.metadata["kind"], getattr(spec, f.name)
+        if f.metadata["positional"] == "rest":
+            texts = [units.dump(kind.removeprefix("list:"), one) for one in value]
+        else:
+            texts = [units.dump(kind, value)]
+        out.extend(quote(t, force="=" in t or "->" in t or t in keyed) for t in texts)
+    return out

@@ -1,0 +1,88 @@
+"""PURE. ``NAME words key=value flag``: a balancer, filter or probe and its options.
+
+The class behind a name comes from a ``resolve(kind, name)`` that the caller passes in
+(:func:`lbproxy.registry.resolver` makes it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from lbproxy.config.errors import PluginError
+from lbproxy.config.model import PluginSpec
+from lbproxy.config.options import Spot, construct, dump_options, read_options
+from lbproxy.config.words import Word, quote
+from lbproxy.interfaces import Env
+
+__all__ = ["Resolve", "dump_plugin", "read_plugin", "trial"]
+
+Resolve = Callable[[str, str], Any]
+"""``resolve(kind, name)`` -> class.  Raises LookupError with the names it knows in ``.known``, or PluginError."""
+
+
+@frozen
+class _NoOptions:
+    """For a class that declares none."""
+
+
+def find_class(kind: str, name: str, spot: Spot, resolve: Resolve) -> Any:
+    """The class behind ``name``, or None with the reason reported."""
+    try:
+        return resolve(kind, name)
+    except LookupError as error:
+        known = tuple(getattr(error, "known", ()))
+        spot.wrong(f"unknown {kind} {name!r}", found=name, known=known)
+    except PluginError as error:
+        spot.wrong(str(error), found=name)
+    return None
+
+
+def options_class(cls: Any) -> type[Any]:
+    """The Options of a plugin class, or an empty one."""
+    options: type[Any] = getattr(cls, "Options", None) or _NoOptions
+    return options
+
+
+def read_plugin(
+    kind: str, words: Sequence[Word], spot: Spot, resolve: Resolve, *, extra: Sequence[str] = ()
+) -> PluginSpec | None:
+    """The plugin that ``words`` name and configure, or None with the mistakes reported."""
+    if not words:
+        spot.wrong(f"the name of a {kind} is missing")
+        return None
+    name = words[0].text
+    cls = find_class(kind, name, spot, resolve)
+    if cls is None:
+        return None
+    options = options_class(cls)
+    if not attrs.has(options):
+        spot.wrong(f"{kind} {name!r}: its Options is not an attrs class")
+        return None
+    values = read_options(options, words[1:], spot, extra=extra)
+    if spot.failed:
+        return None
+    made = construct(options, values, spot, name)
+    return None if made is None else PluginSpec(name, cls, made, spot.where)
+
+
+def trial(spec: PluginSpec, spot: Spot, owner: str) -> Any:
+    """An instance with a clock that stands still, to see what it says about itself; None if it cannot be made."""
+    env = Env(now=lambda: 0.0, random=Random(0), name=owner)
+    try:
+        return spec.cls(spec.options, env)
+    except ValueError as error:
+        spot.caught(error, spec.name)
+    except Exception as error:
+        spot.wrong(f"{spec.name}: {type(error).__name__}: {error}")
+    return None
+
+
+def dump_plugin(spec: PluginSpec) -> list[str]:
+    """The words that :func:`read_plugin` makes ``spec`` of."""
+    options = dump_options(spec.options) if attrs.has(type(spec.options)) else []
+    return [quote(spec.name), *options]

@@ -1,0 +1,343 @@
+"""PURE. One parser for each kind of value, and its way back to text.
+
+:func:`parse` and :func:`dump` are what the other modules of this package call; the table :data:`KINDS`
+is where a kind is added.  Every parser takes the text without surrounding quotes and raises
+:class:`lbproxy.config.errors.Unfit` with what was found and what is allowed.
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_network
+from typing import Any
+
+from attrs import frozen
+
+from lbproxy.config.errors import Unfit, shorten
+from lbproxy.config.model import Address
+from lbproxy.config.words import comma_items, join
+
+__all__ = ["KINDS", "Kind", "describe", "dump", "parse", "parse_address", "parse_name"]
+
+Facts = Mapping[str, Any]
+
+DURATIONS = {
+    "ms": Decimal("0.001"),
+    "s": Decimal(1),
+    "m": Decimal(60),
+    "h": Decimal(3600),
+    "d": Decimal(86400),
+    "w": Decimal(604800),
+}
+SIZES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+RATE_PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+YES, NO = ("yes", "on", "true"), ("no", "off", "false")
+
+_INT = re.compile(r"[+-]?[0-9]{1,20}")
+_FLOAT = re.compile(r"[+-]?([0-9]{1,20}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,3})?")
+_OCTAL = re.compile(r"(0o)?([0-7]{1,6})")
+_SPAN = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,400})?|\.[0-9]{1,400})(ms|s|m|h|d|w)")
+_SIZE = re.compile(r"([0-9]{1,18})([bkmgt]?)", re.IGNORECASE)
+_RATE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,40})?)/([smhd])")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+
+
+def _shown(text: str) -> str:
+    return repr(shorten(text, 80))
+
+
+# -- numbers ---------------------------------------------------------------------------------------
+
+
+def _bounded(value: Any, facts: Facts, show: Callable[[Any], str]) -> Any:
+    low, high = facts.get("min"), facts.get("max")
+    if (low is not None and value < low) or (high is not None and value > high):
+        if low is not None and high is not None:
+            limits = f"between {show(low)} and {show(high)}"
+        else:
+            limits = f"at least {show(low)}" if low is not None else f"at most {show(high)}"
+        raise Unfit(f"{show(value)} is out of bounds; it must be {limits}")
+    return value
+
+
+def _int(text: str, facts: Facts, base_dir: str) -> int:
+    if not _INT.fullmatch(text):
+        raise Unfit(f"{_shown(text)} is not a whole number")
+    value: int = _bounded(int(text), facts, str)
+    return value
+
+
+def _float(text: str, facts: Facts, base_dir: str) -> float:
+    if not _FLOAT.fullmatch(text):
+        raise Unfit(f"{_shown(text)} is not a number such as 3 or 0.5")
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise Unfit(f"{_shown(text)} is too large")
+    bounded: float = _bounded(value, facts, repr)
+    return bounded
+
+
+def _octal(text: str, facts: Facts, base_dir: str) -> int:
+    found = _OCTAL.fullmatch(text)
+    if not found or int(found[2], 8) > 0o7777:
+        raise Unfit(f"{_shown(text)} is not an octal file mode such as 660")
+    return int(found[2], 8)
+
+
+def _bool(text: str, facts: Facts, base_dir: str) -> bool:
+    word = text.lower()
+    if word in YES:
+        return True
+    if word in NO:
+        return False
+    raise Unfit(f"{_shown(text)} is neither yes nor no", found=text, known=YES + NO)
+
+
+def _duration(text: str, facts: Facts, base_dir: str) -> float:
+    total, at = Decimal(0), 0
+    for part in _SPAN.finditer(text):
+        if part.start() != at:
+            break
+        total, at = total + Decimal(part[1]) * DURATIONS[part[2]], part.end()
+    if text == "0":
+        at = 1
+    if not text or at != len(text):
+        unit = ", it needs a unit" if _FLOAT.fullmatch(text) else ""
+        raise Unfit(
+            f"{_shown(text)} is not a duration{unit}: write 500ms, 30s, 2m, 1h, 1d or 1m30s"
+        )
+    value: float = _bounded(float(total), facts, _dump_duration)
+    return value
+
+
+def _dump_duration(value: float) -> str:
+    exact = Decimal(repr(float(value)))
+    for unit in ("w", "d", "h", "m"):
+        if exact and exact % DURATIONS[unit] == 0:
+            return f"{int(exact / DURATIONS[unit])}{unit}"
+    if 0 < exact < 1 and exact * 1000 == int(exact * 1000):
+        return f"{int(exact * 1000)}ms"
+    return (f"{int(exact)}" if exact == int(exact) else format(exact, "f")) + "s"
+
+
+def _size(text: str, facts: Facts, base_dir: str) -> int:
+    found = _SIZE.fullmatch(text)
+    if not found:
+        raise Unfit(f"{_shown(text)} is not a size: write bytes, or a number with k, m or g")
+    value: int = _bounded(int(found[1]) * SIZES[found[2].lower()], facts, _dump_size)
+    return value
+
+
+def _dump_size(value: int) -> str:
+    for unit in ("t", "g", "m", "k"):
+        if value and value % SIZES[unit] == 0:
+            return f"{value // SIZES[unit]}{unit}"
+    return str(value)
+
+
+def _size_or_none(text: str, facts: Facts, base_dir: str) -> int | None:
+    return None if text == "none" else _size(text, facts, base_dir)
+
+
+def _rate(text: str, facts: Facts, base_dir: str) -> float:
+    found = _RATE.fullmatch(text)
+    if not found:
+        raise Unfit(f"{_shown(text)} is not a rate: write 10/s, 100/m, 1000/h or 5000/d")
+    value: float = _bounded(float(found[1]) / RATE_PERIODS[found[2]], facts, _dump_rate)
+    return value
+
+
+def _dump_rate(value: float) -> str:
+    return format(Decimal(repr(float(value))), "f") + "/s"
+
+
+# -- words -----------------------------------------------------------------------------------------
+
+
+def _string(text: str, facts: Facts, base_dir: str) -> str:
+    if "\0" in text:
+        raise Unfit(f"{_shown(text)} holds a NUL character")
+    return text
+
+
+def _choice(text: str, facts: Facts, base_dir: str) -> str:
+    choices: tuple[str, ...] = tuple(facts.get("choices", ()))
+    if text not in choices:
+        raise Unfit(f"{_shown(text)} is not a choice", found=text, known=choices)
+    return text
+
+
+def parse_name(text: str) -> str:
+    """A name of a section or a server: letters, digits, ``_``, ``.`` and ``-``, at most 100."""
+    if not _NAME.fullmatch(text):
+        raise Unfit(
+            f"{_shown(text)} is not a name: use letters, digits, '_', '.' and '-', at most 100"
+        )
+    return text
+
+
+def _name(text: str, facts: Facts, base_dir: str) -> str:
+    return parse_name(text)
+
+
+def _path(text: str, facts: Facts, base_dir: str) -> str:
+    if "\0" in text:
+        raise Unfit(f"{_shown(text)} is not a path: it holds a NUL character")
+    return os.path.normpath(os.path.join(base_dir, text)) if text else ""  # noqa: PTH118
+
+
+def _pattern(text: str, facts: Facts, base_dir: str) -> str:
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise Unfit(f"{_shown(text)} is not a regular expression: {error}") from None
+    return text
+
+
+# -- addresses -------------------------------------------------------------------------------------
+
+
+def parse_host(text: str) -> str:
+    """An IPv4 literal or a host name as they are, an IPv6 literal from within its brackets.
+
+    Raises :class:`Unfit`.
+    """
+    try:
+        if text.startswith("[") and text.endswith("]"):
+            return str(IPv6Address(text[1:-1]))
+        if re.fullmatch(r"[0-9.]+", text):
+            return str(IPv4Address(text))
+    except AddressValueError as error:
+        raise Unfit(f"{_shown(text)} is not an IP address: {error}") from None
+    if ":" in text:
+        raise Unfit(f"{_shown(text)}: write an IPv6 address in brackets, [::1]:80")
+    labels = text.removesuffix(".").split(".")
+    if len(text) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise Unfit(f"{_shown(text)} is neither an IP address nor a host name")
+    return text
+
+
+def parse_port(text: str, lowest: int = 1) -> int:
+    """A port from ``lowest`` (0 for listeners, where 0 means any) to 65535.  Raises :class:`Unfit`."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not lowest <= int(text) <= 65535:
+        raise Unfit(f"{_shown(text)} is not a port; it must be {lowest} to 65535")
+    return int(text)
+
+
+def parse_address(text: str, base_dir: str = "") -> Address:
+    """``host:port``, ``[v6]:port`` or ``unix:/path``.  Raises :class:`Unfit`."""
+    if text.startswith("unix:"):
+        path = _path(text[5:], {}, base_dir)
+        if not path:
+            raise Unfit("'unix:' needs a path")
+        return Address("unix", path=path)
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or (host.startswith("[") and not host.endswith("]")):
+        raise Unfit(f"{_shown(text)} is not an address: write host:port, [v6]:port or unix:/path")
+    return Address("tcp", parse_host(host), parse_port(port))
+
+
+def _address(text: str, facts: Facts, base_dir: str) -> Address:
+    return parse_address(text, base_dir)
+
+
+def _network(text: str, facts: Facts, base_dir: str) -> Any:
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    try:
+        fixed = ip_network(text, strict=False)
+    except ValueError:
+        raise Unfit(
+            f"{_shown(text)} is not a network: write 10.0.0.0/8, 2001:db8::/32 or one address"
+        ) from None
+    raise Unfit(f"{_shown(text)} has bits set after its prefix; did you mean {str(fixed)!r}?")
+
+
+# -- the table -------------------------------------------------------------------------------------
+
+
+@frozen
+class Kind:
+    """``parse(text, facts, base_dir)`` and ``dump(value)`` are inverse; ``words`` is for the reference."""
+
+    words: str
+    parse: Callable[[str, Facts, str], Any]
+    dump: Callable[[Any], str] = str
+
+
+KINDS: dict[str, Kind] = {
+    "int": Kind("whole number", _int),
+    "float": Kind("number", _float, lambda value: repr(float(value))),
+    "octal": Kind("octal file mode, such as 660", _octal, lambda value: f"{value:o}"),
+    "bool": Kind("yes or no", _bool, lambda value: "yes" if value else "no"),
+    "flag": Kind("flag: the word alone turns it on", _bool, lambda value: "yes" if value else "no"),
+    "duration": Kind("duration, such as 500ms, 30s or 1h", _duration, _dump_duration),
+    "size": Kind("size in bytes, such as 64k or 10m", _size, _dump_size),
+    "size_or_none": Kind(
+        "size in bytes, such as 64k or 10m, or none",
+        _size_or_none,
+        lambda value: "none" if value is None else _dump_size(value),
+    ),
+    "rate": Kind("rate, such as 10/s or 100/m", _rate, _dump_rate),
+    "string": Kind("text", _string),
+    "choice": Kind("choice", _choice),
+    "name": Kind("name", _name),
+    "path": Kind("path, relative to the configuration file's folder", _path),
+    "pattern": Kind("regular expression", _pattern),
+    "regex": Kind("regular expression", _pattern),
+    "address": Kind("address: host:port, [v6]:port or unix:/path", _address),
+    "endpoint": Kind("endpoint, such as tcp:8080, tls:8443 or unix:/path", _string),
+    "network": Kind("network, such as 10.0.0.0/8, or one address", _network),
+    "backend": Kind("name of a backend", _name),
+}
+
+
+def _kind(kind: str) -> Kind:
+    found = KINDS.get(kind.removeprefix("list:"))
+    if found is None:
+        raise Unfit(
+            f"the option is declared with an unknown kind {kind!r}", found=kind, known=tuple(KINDS)
+        )
+    return found
+
+
+def parse(kind: str, text: str, facts: Facts, base_dir: str = "") -> Any:
+    """``text`` as a value of ``kind``; ``list:KIND`` gives a tuple.
+
+    ``facts`` are a field's metadata (see :func:`lbproxy.config.model.option`).  Relative paths are taken
+    from ``base_dir``.  Raises :class:`Unfit`.
+    """
+    one = _kind(kind)
+    if kind.startswith("list:"):
+        return tuple(one.parse(item, facts, base_dir) for item in comma_items(text))
+    return one.parse(text, facts, base_dir)
+
+
+def dump(kind: str, value: Any) -> str:
+    """The text that :func:`parse` makes ``value`` of."""
+    one = _kind(kind)
+    if kind.startswith("list:"):
+        return join((one.dump(item) for item in value), ",")
+    return one.dump(value)
+
+
+def describe(kind: str, facts: Facts) -> str:
+    """The kind in words, bounds and choices included, for the reference."""
+    one = _kind(kind)
+    words = one.words
+    if kind.removeprefix("list:") == "choice":
+        words = "one of " + ", ".join(f"``{choice}``" for choice in facts.get("choices", ()))
+    if kind.startswith("list:"):
+        words = f"list of: {words}"
+    low, high = facts.get("min"), facts.get("max")
+    if low is not None and high is not None:
+        words += f"; {one.dump(low)} to {one.dump(high)}"
+    elif low is not None or high is not None:
+        words += f"; at least {one.dump(low)}" if high is None else f"; at most {one.dump(high)}"
+    return words

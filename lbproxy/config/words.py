@@ -1,0 +1,107 @@
+"""PURE. Splitting a value into words, and quoting words so that they split back.
+
+Used by the parsers of this package.  The rules: white space separates; ``'...'`` is taken as it is;
+in ``"..."`` the escapes ``\\" \\\\ \\n \\t \\r`` stand for their character and any other backslash for
+itself; outside of quotes a backslash is an ordinary character, so that patterns need no doubling.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from attrs import field, frozen
+
+from lbproxy.config.errors import Unfit, shorten
+
+__all__ = ["Word", "comma_items", "quote", "split"]
+
+ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t", "r": "\r"}
+_BACK = {value: "\\" + key for key, value in ESCAPES.items()}
+_PLAIN = re.compile(r"[A-Za-z0-9_./:~*^+?@%&!<>(){}\[\]|\\=-]+")
+_OPTION = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)=")
+
+
+@frozen
+class Word:
+    """One word: ``text`` without its quotes, ``column`` from 1.
+
+    ``bare`` is the part before the first quote: only there can ``key=`` or a keyword stand, so that
+    quoting a word always makes it plain text.
+    """
+
+    text: str
+    column: int = field(default=1, eq=False)
+    bare: str = ""
+
+    @property
+    def is_bare(self) -> bool:
+        """Nothing in it is quoted."""
+        return self.bare == self.text
+
+    def option(self) -> tuple[str, str] | None:
+        """(key, value) when it reads ``key=value`` with the key not quoted, else None."""
+        found = _OPTION.match(self.bare)
+        return (found[1], self.text[found.end() :]) if found else None
+
+
+def _quoted(text: str, start: int) -> tuple[str, int]:
+    """The content of the quotes that open at ``start``, and the index behind them."""
+    mark, i = text[start], start + 1
+    out: list[str] = []
+    while i < len(text):
+        c = text[i]
+        if c == mark:
+            return "".join(out), i + 1
+        if c == "\\" and mark == '"' and text[i + 1 : i + 2] in ESCAPES:
+            out.append(ESCAPES[text[i + 1]])
+            i += 2
+            continue
+        out.append(c)
+        i += 1
+    raise Unfit(f"the quote {mark} at column {start + 1} is never closed: {shorten(text, 80)}")
+
+
+def split(text: str, separators: str = "") -> list[Word]:
+    """The words of ``text``; ``separators`` are characters that separate besides white space.
+
+    Raises :class:`Unfit` for a quote that is not closed.
+    """
+    words: list[Word] = []
+    i, size = 0, len(text)
+    while i < size:
+        if text[i].isspace() or text[i] in separators:
+            i += 1
+            continue
+        start = i
+        out: list[str] = []
+        bare: str | None = None
+        while i < size and not (text[i].isspace() or text[i] in separators):
+            if text[i] in "\"'":
+                if bare is None:
+                    bare = "".join(out)
+                inner, i = _quoted(text, i)
+                out.append(inner)
+            else:
+                out.append(text[i])
+                i += 1
+        whole = "".join(out)
+        words.append(Word(whole, start + 1, whole if bare is None else bare))
+    return words
+
+
+def comma_items(text: str) -> list[str]:
+    """The items of a list separated by commas, white space or both; ``""`` is an empty item."""
+    return [word.text for word in split(text, ",")]
+
+
+def quote(text: str, *, force: bool = False) -> str:
+    """``text`` as one word that :func:`split` gives back; ``force``: with quotes even if it needs none."""
+    if not force and _PLAIN.fullmatch(text):
+        return text
+    return '"' + "".join(_BACK.get(c, c) for c in text) + '"'
+
+
+def join(items: Iterable[str], separator: str = " ") -> str:
+    """The items, quoted where needed, as a list that :func:`comma_items` gives back."""
+    return separator.join(quote(item) for item in items)

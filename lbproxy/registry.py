@@ -1,0 +1,302 @@
+"""CONTROL. From a plugin's name to its class, and the configuration loaded with it.
+
+Called by :mod:`lbproxy.service` and the command line.  A name is looked for among the built-in ones, then
+among entry points (``lbproxy.balancers``, ``lbproxy.filters``, ``lbproxy.probes``), then among objects that
+provide :class:`IPluginClass` in ``twisted/plugins/*.py``.  ``path/to/file.py:Name`` and
+``package.module:Name`` name a class directly.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from functools import lru_cache
+from hashlib import blake2b
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.plugin import IPlugin, getPlugins
+from zope.interface import Attribute, Interface, implementer
+
+from lbproxy.config import build
+from lbproxy.config.errors import ConfigError, ConfigErrors, PluginError
+from lbproxy.config.model import Config, ServerSpec, Where
+from lbproxy.config.plugins import Resolve
+from lbproxy.config.reference import Format, render
+
+__all__ = [
+    "BUILTIN",
+    "IPluginClass",
+    "PluginClass",
+    "UnknownPlugin",
+    "known",
+    "load_config",
+    "parse_config",
+    "parse_server_line",
+    "reference",
+    "resolve",
+    "resolver",
+]
+
+_log = Logger()
+
+BUILTIN: dict[str, dict[str, str]] = {
+    "balancer": {
+        "roundrobin": "lbproxy.balance.roundrobin:RoundRobin",
+        "leastconn": "lbproxy.balance.leastconn:LeastConn",
+        "p2c": "lbproxy.balance.p2c:PowerOfTwo",
+        "random": "lbproxy.balance.random_:Random",
+        "first": "lbproxy.balance.first:First",
+        "hash": "lbproxy.balance.hash_:Hash",
+        "ewma": "lbproxy.balance.ewma:Ewma",
+    },
+    "filter": {
+        "set-header": "lbproxy.http.rewrite:SetHeader",
+        "add-header": "lbproxy.http.rewrite:AddHeader",
+        "remove-header": "lbproxy.http.rewrite:RemoveHeader",
+        "rewrite": "lbproxy.http.rewrite:Rewrite",
+        "redirect": "lbproxy.http.rewrite:Redirect",
+        "reply": "lbproxy.http.rewrite:ReplyFilter",
+    },
+    "probe": {
+        "tcp": "lbproxy.probes.tcp:TcpProbe",
+        "http": "lbproxy.probes.http:HttpProbe",
+    },
+}
+"""kind -> name -> ``module:Class``, imported when first used."""
+
+_METHOD = {"balancer": "pick", "probe": "check"}
+"""What a class must have to be one of its kind; every method of a filter is optional."""
+
+
+class UnknownPlugin(LookupError):
+    """No balancer, filter or probe has this name; ``known`` are the names there are."""
+
+    def __init__(self, kind: str, name: str, names: tuple[str, ...]) -> None:
+        super().__init__(f"unknown {kind} {name!r}")
+        self.known = names
+
+
+class IPluginClass(Interface):
+    """What a module in ``twisted/plugins`` provides to add a plugin; see :class:`PluginClass`."""
+
+    kind = Attribute("'balancer', 'filter' or 'probe'")
+    name = Attribute("the word in the configuration")
+    target = Attribute("'package.module:Class', imported when it is used")
+
+
+@implementer(IPlugin, IPluginClass)
+class PluginClass:
+    """``mine = PluginClass("balancer", "mine", "mypackage.balance:Mine")`` in ``twisted/plugins/my_plugin.py``."""
+
+    def __init__(self, kind: str, name: str, target: str) -> None:
+        self.kind = kind
+        self.name = name
+        self.target = target
+
+
+@lru_cache(maxsize=8)
+def _entry_points(kind: str) -> dict[str, EntryPoint]:
+    """Entry points of one kind; a built-in name is left out, with a warning."""
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=f"lbproxy.{kind}s"):
+        if point.name in BUILTIN[kind]:
+            _log.warn(
+                "{kind} {name!r} of {value} is not used: there is a built-in one of this name",
+                kind=kind, name=point.name, value=point.value,
+            )  # fmt: skip
+        else:
+            found.setdefault(point.name, point)
+    return found
+
+
+def _twisted_plugins(kind: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for plugin in getPlugins(IPluginClass):
+        if plugin.kind == kind:
+            found.setdefault(plugin.name, plugin.target)
+    return found
+
+
+def known(kind: str) -> tuple[str, ...]:
+    """The names of one kind: built in, then the others in order."""
+    others = {*_entry_points(kind), *_twisted_plugins(kind)} - set(BUILTIN[kind])
+    return (*BUILTIN[kind], *sorted(others))
+
+
+def resolve(kind: str, name: str, base_dir: str = ".") -> Any:
+    """The class of kind "balancer", "filter" or "probe" behind ``name``.
+
+    A file's path is relative to ``base_dir``.  Raises :class:`UnknownPlugin`, or
+    :class:`lbproxy.config.errors.PluginError` for one that cannot be loaded.
+    """
+    return _checked(kind, name, _find(kind, name, base_dir))
+
+
+def _find(kind: str, name: str, base_dir: str) -> Any:
+    path, colon, attribute = name.rpartition(":")
+    if colon and path.endswith(".py"):
+        return _member(_load_file(Path(base_dir, path)), attribute, name)
+    if colon:
+        return _import(name)
+    points = _entry_points(kind)
+    if name in BUILTIN[kind]:
+        return _import(BUILTIN[kind][name])
+    if name in points:
+        return _import(points[name].value)
+    target = _twisted_plugins(kind).get(name)
+    if target is not None:
+        return _import(target)
+    raise UnknownPlugin(kind, name, known(kind))
+
+
+def _checked(kind: str, name: str, found: Any) -> Any:
+    if not isinstance(found, type):
+        raise PluginError(f"{name!r} is not a class")
+    method = _METHOD.get(kind)
+    if method and not callable(getattr(found, method, None)):
+        raise PluginError(f"{name!r} is not a {kind}: it has no method {method!r}")
+    return found
+
+
+def _import(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    try:
+        loaded = importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        raise PluginError(_why(target, error, None)) from None
+    return _member(loaded, attribute, target)
+
+
+def _member(module: Any, attribute: str, target: str) -> Any:
+    found = module
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+        if found is None:
+            raise PluginError(f"{target!r}: there is no {attribute!r} in {module.__name__}")
+    return found
+
+
+_files: dict[str, tuple[tuple[int, int], Any]] = {}
+"""Loaded files by path: (time of change and size, module).  An unchanged file gives the same classes again."""
+
+
+def _load_file(path: Path) -> Any:
+    where = os.path.normpath(path.absolute())
+    try:
+        status = Path(where).stat()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PluginError(f"cannot read {path}: {reason}") from None
+    stamp = (status.st_mtime_ns, status.st_size)
+    if where in _files and _files[where][0] == stamp:
+        return _files[where][1]
+    module = _run_file(where)
+    _files[where] = (stamp, module)
+    return module
+
+
+def _run_file(path: str) -> Any:
+    name = f"lbproxy_file_{Path(path).stem}_{blake2b(path.encode(), digest_size=4).hexdigest()}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(name)
+    sys.modules[name] = module  # attrs and dataclasses look their own module up there
+    try:
+        # Not exec_module: it trusts byte code by whole seconds, and the file may have changed just now.
+        exec(compile(Path(path).read_bytes(), path, "exec"), module.__dict__)
+    except (Exception, SystemExit) as error:
+        if before is None:
+            del sys.modules[name]
+        else:
+            sys.modules[name] = before
+        raise PluginError(_why(path, error, path)) from None
+    return module
+
+
+def _why(target: str, error: BaseException, path: str | None) -> str:
+    """What went wrong in somebody's module, with the line in it."""
+    lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+    place = target
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
+    if lines:
+        place = f"{path}:{lines[-1].lineno}"
+    elif path is None:
+        outside = [
+            f
+            for f in traceback.extract_tb(error.__traceback__)
+            if f.filename not in (__file__, importlib.__file__) and "importlib" not in f.filename
+        ]
+        if outside:
+            place = f"{target}: {outside[-1].filename}:{outside[-1].lineno}"
+    return f"{place}: {type(error).__name__}: {error}"
+
+
+def resolver(base_dir: str = ".") -> Resolve:
+    """:func:`resolve` for one configuration's folder."""
+
+    def resolve_here(kind: str, name: str) -> Any:
+        return resolve(kind, name, base_dir)
+
+    return resolve_here
+
+
+def load_config(path: str | os.PathLike[str], *, env: Mapping[str, str] | None = None) -> Config:
+    """The configuration in a file.  Raises :class:`lbproxy.config.errors.ConfigErrors` with every mistake."""
+    return build.load(path, resolve=resolver(str(Path(path).absolute().parent)), env=env)
+
+
+def parse_config(
+    text: str,
+    file: str = "<text>",
+    base_dir: str = ".",
+    *,
+    env: Mapping[str, str] | None = None,
+) -> Config:
+    """The configuration in a text; relative paths start at ``base_dir``.  Raises as :func:`load_config`."""
+    return build.parse(text, file, base_dir, resolve=resolver(base_dir), env=env)
+
+
+def parse_server_line(line: str, config: Config) -> ServerSpec:
+    """A line as in ``servers``, checked against the running ``config``.  Raises ConfigErrors."""
+    folder = "." if config.file == "<text>" else str(Path(config.file).absolute().parent)
+    where = Where("<server>")
+    spec = build.parse_server(line, base_dir=folder, where=where)
+    names = tuple(one.name for one in config.certificates)
+    errors = []
+    if spec.certificate and spec.certificate not in names:
+        message = f"there is no certificate {spec.certificate!r}"
+        errors.append(ConfigError(where, "", "servers", message, spec.certificate, names))
+    if spec.ca and not Path(spec.ca).exists():
+        message = f"ca: no such file: {spec.ca}"
+        errors.append(ConfigError(where, "", "servers", message, spec.ca))
+    if errors:
+        raise ConfigErrors(errors)
+    return spec
+
+
+def reference(form: Format = "rst") -> str:
+    """The configuration reference with every plugin that is installed and can be loaded."""
+    plugins: dict[str, list[Any]] = {}
+    for kind in BUILTIN:
+        plugins[kind] = []
+        for name in known(kind):
+            try:
+                plugins[kind].append(resolve(kind, name))
+            except PluginError as error:
+                _log.warn(
+                    "{kind} {name!r} is not in the reference: {error}",
+                    kind=kind,
+                    name=name,
+                    error=error,
+                )
+    return render(form, plugins)
