@@ -1,0 +1,206 @@
+"""DATA. What comes before the real protocol on an accepted connection: PROXY header, TLS, a look at the
+ClientHello.
+
+Put there by :class:`lbproxy.proxy.accept.ProxyFactory` when a listener needs any of it.  The steps, in
+this order, each only if asked for:
+
+1. ``accept_proxy``: a PROXY header must come first; it settles the client's address.
+2. ``tls``: a handshake, by the network; or ``look``: the ClientHello is read and left in place, for the
+   frontends that route by SNI or ALPN.  What is not TLS passes with no name.
+3. ``ready(info, data)`` makes the protocol that the connection is handed over to.
+
+All of it must be over within ``timeout``.  With ``look`` a client that waits for the server to speak
+first (SMTP, MySQL) says nothing to look at and runs into that timeout: route such protocols without SNI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.net.clienthello import NotTLS, sniff
+from lbproxy.net.endpoints import Network, TLSInfo, TLSParameters
+from lbproxy.net.handover import hand_over
+from lbproxy.net.proxyproto import ProxyHeader, ProxyHeaderParser
+from lbproxy.proxy.streams import ConnectionInfo
+
+__all__ = ["Preamble"]
+
+
+class Preamble(Protocol):
+    """See the module's docstring.
+
+    Exactly one of ``ready(info, data)`` and ``failed(info, error)`` is called.  ``ready`` returns the
+    protocol, which gets ``makeConnection`` and then ``data``, what was read already; it may raise
+    :class:`ProxyError` to refuse, which is then given to ``failed``.  After ``failed`` the connection is
+    gone.  ``timeout`` in seconds; at most 4 KiB of PROXY header and 32 KiB of ClientHello are kept.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        info: ConnectionInfo,
+        *,
+        accept_proxy: bool,
+        tls: TLSParameters | None,
+        look: bool,
+        timeout: float,
+        ready: Callable[[ConnectionInfo, bytes], IProtocol],
+        failed: Callable[[ConnectionInfo, ProxyError], None],
+    ) -> None:
+        self._network = network
+        self._info = info
+        self._header = ProxyHeaderParser() if accept_proxy else None
+        self._tls = tls
+        self._look = look
+        self._timeout = timeout
+        self._deadline = 0.0
+        self._ready = ready
+        self._failed: Callable[[ConnectionInfo, ProxyError], None] | None = failed
+        self._timer = network.wheel.timer(self._too_late)
+        self._buffer = b""
+        self._next: IProtocol | None = None  # on transports that cannot be handed over
+
+    # -- what the transport calls
+
+    def connectionMade(self) -> None:
+        """Twisted's call: the connection is accepted."""
+        self._deadline = self._network.wheel.now() + self._timeout
+        self._timer.set(self._timeout)
+        if self._header is None:
+            self._after_header(b"")
+
+    def dataReceived(self, data: bytes) -> None:
+        """Twisted's call."""
+        if self._next is not None:
+            self._next.dataReceived(data)
+            return
+        if self._failed is None:
+            return
+        try:
+            if self._header is not None:
+                header = self._header.receive(data)
+                if header is None:
+                    return
+                data, self._header = self._header.leftover, None
+                self._announced(header)
+                self._after_header(data)
+            else:
+                self._peek(data)
+        except ProxyError as error:
+            self._fail(error)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Twisted's call: the client left early."""
+        if self._next is not None:
+            self._next.connectionLost(reason)
+        else:
+            self._fail(ProxyError(Kind.CLIENT_GONE, "left before its first bytes were complete"))
+
+    def __conform__(self, interface: Any) -> Any:
+        """On transports that cannot be handed over, half-close is the final protocol's affair."""
+        if interface is IHalfCloseableProtocol and self._next is not None:
+            return IHalfCloseableProtocol(self._next, None)
+        return None
+
+    # -- the steps
+
+    def _announced(self, header: ProxyHeader) -> None:
+        """Step 1 is done.  Local and unknown headers leave the socket's own addresses."""
+        info = self._info
+        info.tlvs = header.tlvs
+        if header.source_ip:
+            info.client_ip, info.client_port = header.source_ip, header.source_port
+            info.local_ip, info.local_port = header.destination_ip, header.destination_port
+
+    def _after_header(self, data: bytes) -> None:
+        if self._tls is not None:
+            self._timer.close()
+            self._network.start_tls(
+                self.transport,
+                self._tls,
+                self._secured,
+                self._insecure,
+                timeout=max(0.0, self._deadline - self._network.wheel.now()),
+                received=data,
+            )
+        elif self._look:
+            if data:
+                self._peek(data)
+        else:
+            self._done(data)
+
+    def _secured(self, tls: TLSInfo) -> IProtocol:
+        """Step 2 with TLS: the network hands over to what this returns."""
+        info = self._info
+        info.tls = tls
+        info.sni = tls.sni
+        info.alpn = (tls.alpn,) if tls.alpn else ()
+        try:
+            protocol = self._ready(info, b"")
+        except ProxyError as error:
+            self._insecure(error)
+            return _Refused()
+        self._failed = None
+        return protocol
+
+    def _insecure(self, error: ProxyError) -> None:
+        """The handshake failed; the network has closed the connection."""
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            failed(self._info, error)
+
+    def _peek(self, data: bytes) -> None:
+        """Step 2 with a look."""
+        self._buffer = buffer = self._buffer + data
+        hello = sniff(buffer)
+        if hello is None:
+            return
+        if not isinstance(hello, NotTLS):
+            self._info.sni = hello.sni
+            self._info.alpn = hello.alpn
+        self._buffer = b""
+        self._done(buffer)
+
+    def _done(self, data: bytes) -> None:
+        """Step 3 in the clear."""
+        try:
+            protocol = self._ready(self._info, data)
+        except ProxyError as error:
+            self._fail(error)
+            return
+        self._failed = None
+        self._timer.close()
+        self._next = protocol  # before data moves: a transport that keeps calling us finds it here
+        if hand_over(self.transport, protocol, data):
+            self._next = None
+
+    # -- the end
+
+    def _too_late(self) -> None:
+        kind = Kind.BAD_PREAMBLE if self._header is not None else Kind.CLIENT_TIMEOUT
+        self._fail(ProxyError(kind, f"first bytes not complete within {self._timeout:g} s"))
+
+    def _fail(self, error: ProxyError) -> None:
+        failed, self._failed = self._failed, None
+        if failed is None:
+            return
+        self._timer.close()
+        self._buffer = b""
+        transport: Any = self.transport
+        if transport is not None:
+            transport.abortConnection()
+        failed(self._info, error)
+
+
+class _Refused(Protocol):
+    """Closes at once."""
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.abortConnection()
