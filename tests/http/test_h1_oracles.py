@@ -253,6 +253,8 @@ H11_REQUESTS = table(
             "line end: LF ends the head",
             "line end: CR LF LF",
             "line end: bare LF before too many fields",
+            "line end: bare LF before a head too large",
+            "line end: bare LF after a head too large",
             "chunk: LF ends the body",
             "chunk: trailer with bare LF",
             "chunk: trailer with bare LF, no end",
@@ -408,6 +410,7 @@ LLHTTP_REQUESTS = table(
             "line: unknown method",
             "line: method of token characters",
             "line: method of 32",
+            "line: longest line",
         ],
     ),
     ("laxer", "ours looks at more bytes before it refuses", ["line: endless method"]),
@@ -456,12 +459,12 @@ def test_requests_as_llhttp(name: str, raw: bytes) -> None:
 
 
 @given(sent_requests)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=True)
 def test_valid_requests_as_both(sent: Sent) -> None:
     mine = our_request(sent.raw)
     assert mine[:2] == (sent.method, sent.target)
     assert not differs(mine, h11_request(sent.raw))
     if sent.method in {b"GET", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"} and (
-        not sent.trailers
+        not sent.trailers and b"\t\r\n" not in sent.raw  # see "coding: in blanks"
     ):
         assert not differs(mine, llhttp_request(sent.raw))

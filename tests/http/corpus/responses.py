@@ -59,6 +59,13 @@ STATUS_LINES: list[Row] = [
     ("only CR", b"GET", b"\r", [BAD]),
     ("SSH banner", b"GET", b"SSH-2.0-OpenSSH_9.2\r\n", [BAD]),
     ("TLS alert", b"GET", b"\x15\x03\x01\x00\x02\x02\x46", [BAD]),
+    (
+        "longest status line",
+        b"GET",
+        res(b"HTTP/1.1 200 " + b"x" * 186, EMPTY),
+        ["200 11 0", "end"],
+    ),
+    ("longer status line", b"GET", res(b"HTTP/1.1 200 " + b"x" * 187, EMPTY), [BAD]),
     ("endless status line", b"GET", b"HTTP/1.1 200 " + b"x" * 300, [BAD]),
     ("nothing", b"GET", b"", [BAD]),
     ("half a head", b"GET", b"HTTP/1.1 200 OK\r\nX:", [BAD]),
