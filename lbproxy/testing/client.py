@@ -1,0 +1,273 @@
+"""DATA. Fake clients on a :class:`lbproxy.testing.memory.MemoryReactor`: raw connections and HTTP requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import ClientFactory, Protocol
+from zope.interface import implementer
+
+from lbproxy.testing.memory import MemoryReactor
+from lbproxy.testing.wire import Headers, Message, MessageReader, WireError
+
+__all__ = ["Client", "NoResponse", "PendingResponse", "Response"]
+
+
+class NoResponse(AssertionError):
+    """The connection ended, or the time was over, before a complete answer came."""
+
+
+@define(eq=False)
+class Response:
+    """A complete answer.  ``server``: the name of the fake origin that gave it, "" if lbproxy did.
+
+    ``interim``: the statuses of 1xx answers before it.  ``closed``: the connection was closed after it.
+    """
+
+    status: int
+    headers: Headers
+    body: bytes
+    trailers: Headers = field(factory=list)
+    reason: str = ""
+    version: str = "HTTP/1.1"
+    interim: list[int] = field(factory=list)
+    closed: bool = False
+
+    @property
+    def server(self) -> str:
+        """Which origin answered."""
+        return self.header("X-Origin")
+
+    @property
+    def text(self) -> str:
+        """The body as UTF-8."""
+        return self.body.decode()
+
+    def header(self, name: str, default: str = "") -> str:
+        """The first value of ``name``, any case."""
+        values = self.header_values(name)
+        return values[0] if values else default
+
+    def header_values(self, name: str) -> list[str]:
+        """Every value of ``name``, in order."""
+        return [value for key, value in self.headers if key.lower() == name.lower()]
+
+
+@implementer(IHalfCloseableProtocol)
+class Client(Protocol):
+    """A raw client connection; every method lets the network settle before it returns.
+
+    ``received``: all bytes so far.  ``established``: it was connected.  ``finished``: the other side sends
+    no more.  ``closed``: it is over; ``reason`` says why (a Failure; ConnectionDone is a clean close).
+    """
+
+    def __init__(self, reactor: MemoryReactor) -> None:
+        self.reactor = reactor
+        self.received = b""
+        self.established = False
+        self.finished = False
+        self.closed = False
+        self.reason: Any = None
+        self.reader = MessageReader(responses=True)
+        self.responses: list[Response] = []
+        self._http = False
+
+    def connectionMade(self) -> None:
+        self.established = True
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+        if self._http:
+            for message in self.reader.receive(data):
+                self._answered(message)
+
+    def readConnectionLost(self) -> None:
+        """The other side has half-closed."""
+        self.finished = True
+        self._end_of_data()
+
+    def writeConnectionLost(self) -> None:
+        """Our own half-close is done."""
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.closed = self.finished = True
+        self.reason = reason
+        self._end_of_data()
+
+    @property
+    def reset(self) -> bool:
+        """It ended, and not in good order."""
+        from twisted.internet.error import ConnectionDone
+
+        return self.closed and self.reason is not None and not self.reason.check(ConnectionDone)
+
+    def take(self) -> bytes:
+        """The bytes received since the last call."""
+        data, self.received = self.received, b""
+        return data
+
+    def send(self, data: bytes) -> None:
+        """Write."""
+        self.transport.write(data)  # type: ignore[union-attr]
+        self.reactor.pump()
+
+    def close(self) -> None:
+        """Close in good order."""
+        if self.transport is not None:
+            self.transport.loseConnection()
+        self.reactor.pump()
+
+    def half_close(self) -> None:
+        """Send no more, keep reading."""
+        self.transport.loseWriteConnection()  # type: ignore[union-attr]
+        self.reactor.pump()
+
+    def abort(self) -> None:
+        """Reset it."""
+        self.transport.abortConnection()  # type: ignore[union-attr]
+        self.reactor.pump()
+
+    def pause(self) -> None:
+        """Read no more, so that the other side feels back-pressure."""
+        self.transport.pauseProducing()  # type: ignore[union-attr]
+
+    def resume(self) -> None:
+        """Read again."""
+        self.transport.resumeProducing()  # type: ignore[union-attr]
+        self.reactor.pump()
+
+    def request(self, method: str, raw: bytes) -> PendingResponse:
+        """Send ``raw``, a whole request whose method is ``method``; may be called again at once (pipelining)."""
+        self._http = True
+        self.reader.expect(method)
+        pending = PendingResponse(self, len(self.responses) + len(self.reader._methods) - 1)
+        self.send(raw)
+        return pending
+
+    def _answered(self, message: Message) -> None:
+        version, status, *reason = message.start.split(" ", 2)
+        interim = [int(m.start.split(" ", 2)[1]) for m in self.reader.interim]
+        self.reader.interim = []
+        self.responses.append(
+            Response(
+                status=int(status),
+                headers=message.headers,
+                body=message.body,
+                trailers=message.trailers,
+                reason=reason[0] if reason else "",
+                version=version,
+                interim=interim,
+            )
+        )
+
+    def _end_of_data(self) -> None:
+        if not self._http:
+            return
+        try:
+            last = self.reader.close()
+        except WireError:
+            last = None
+        if last is not None:
+            self._answered(last)
+
+
+@define(eq=False)
+class PendingResponse:
+    """An answer that may not have come yet."""
+
+    client: Client
+    _index: int
+
+    @property
+    def response(self) -> Response | None:
+        """The answer once it is complete, else None."""
+        if self._index >= len(self.client.responses):
+            return None
+        response = self.client.responses[self._index]
+        response.closed = self.client.finished
+        return response
+
+    @property
+    def failed(self) -> bool:
+        """The connection ended without it."""
+        return self.response is None and self.client.finished
+
+    def wait(self, within: float = 60.0) -> Response:
+        """The answer; lets at most ``within`` seconds of virtual time pass, no more than are needed.
+
+        Raises :class:`NoResponse`."""
+        reactor = self.client.reactor
+        reactor.advance_until(lambda: self.response is not None or self.client.finished, within)
+        response = self.response
+        if response is not None:
+            return response
+        so_far = self.client.received[-200:]
+        why = "the connection ended" if self.client.finished else f"nothing for {within:g} s"
+        raise NoResponse(f"{why}; received {so_far!r}")
+
+
+class _Factory(ClientFactory):
+    """Connects one :class:`Client`."""
+
+    noisy = False
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def buildProtocol(self, addr: Any) -> Client:
+        return self._client
+
+    def clientConnectionFailed(self, connector: Any, reason: Any) -> None:
+        self._client.closed = self._client.finished = True
+        self._client.reason = reason
+
+
+def open_client(
+    reactor: MemoryReactor,
+    host: str,
+    port: int,
+    *,
+    client_ip: str = "",
+    tls_name: str | None = None,
+    context: Any = None,
+    timeout: float = 30.0,
+) -> Client:
+    """A :class:`Client` connected (or refused, or still connecting) to ``host:port``; port -1: a Unix path.
+
+    ``tls_name``: speak TLS and send this server name; ``context``: its pyOpenSSL Context, default: any
+    certificate will do.
+    """
+    client = Client(reactor)
+    factory: Any = _Factory(client)
+    if tls_name is not None:
+        factory = _tls_factory(factory, tls_name, context)
+    if port < 0:
+        reactor.connectUNIX(host, factory, timeout)
+    else:
+        source = (client_ip, 0) if client_ip else None
+        reactor.connectTCP(host, port, factory, timeout, source)
+    reactor.pump()
+    return client
+
+
+def _tls_factory(factory: Any, name: str, context: Any) -> Any:
+    from OpenSSL import SSL
+    from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+    from twisted.protocols.tls import TLSMemoryBIOFactory
+
+    if context is None:
+        context = SSL.Context(SSL.TLS_METHOD)
+
+    @implementer(IOpenSSLClientConnectionCreator)
+    class Creator:
+        def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+            connection = SSL.Connection(context, None)
+            if name and not name.replace(".", "").isdigit() and ":" not in name:
+                connection.set_tlsext_host_name(name.encode("idna"))
+            return connection
+
+    wrapper = TLSMemoryBIOFactory(Creator(), True, factory)
+    wrapper.noisy = False
+    return wrapper
