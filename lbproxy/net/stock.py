@@ -79,7 +79,7 @@ class StockNetwork(Network):
                 )
         except error.CannotListenError as problem:
             raise _refusal(address, problem.socketError) from problem
-        except OSError as problem:
+        except (OSError, OverflowError) as problem:  # overflow: a port above 65535
             raise _refusal(address, problem) from problem
         _set_options(port)
         return StockBound(port, Address("tcp", address.host, port.getHost().port))
@@ -352,7 +352,9 @@ def remove_stale_socket(path: str) -> None:
     except OSError:
         return  # nothing there; or bind will say what is wrong
     if is_socket:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        # A datagram socket cannot connect to a stream listener: a live one says EPROTOTYPE and does
+        # not get a connection that it would have to count; one nobody has open, ECONNREFUSED.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
             probe.setblocking(False)
             if probe.connect_ex(path) == errno.ECONNREFUSED:
                 Path(path).unlink()

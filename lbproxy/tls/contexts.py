@@ -34,6 +34,7 @@ __all__ = [
     "ClientContextFactory",
     "ServerContextFactory",
     "client_contexts",
+    "listener_pairs",
     "server_contexts",
 ]
 
@@ -236,7 +237,22 @@ def server_contexts(
 ) -> ServerContextFactory:
     """What a ``tls:`` listener needs; reads the files.  Raises :class:`CertificateError`.
 
-    Without ``certificates=`` every ``[certificate]`` section is used, in the order written."""
+    ALPN offers http/1.1 in http mode and nothing in tcp mode, unless ``alpn=`` says otherwise."""
+    alpn = listen.alpn or (("http/1.1",) if mode == "http" else ())
+    return ServerContextFactory(
+        listener_pairs(listen, certificates),
+        min_version=listen.min_version,
+        ciphers=listen.ciphers,
+        alpn=alpn,
+    )
+
+
+def listener_pairs(listen: ListenSpec, certificates: Sequence[CertificateSpec]) -> list[KeyPair]:
+    """The certificates of a listener, as they are on disk now; the first is the default.
+
+    Each word of ``certificates=`` is the name of a section, or a file or folder (relative to the
+    configuration file's); without it every ``[certificate]`` section is used, in the order written.
+    For :meth:`ServerContextFactory.replace` when files have changed."""
     sections = {spec.name: spec for spec in certificates}
     folder = Path(listen.where.file).parent
     pairs: list[KeyPair] = []
@@ -245,10 +261,7 @@ def server_contexts(
         pairs += [_section(spec)] if spec else load_path(str(folder / word))
     if not pairs:
         raise CertificateError(f"{listen.endpoint}: a TLS listener needs certificates=")
-    alpn = listen.alpn or (("http/1.1",) if mode == "http" else ())
-    return ServerContextFactory(
-        pairs, min_version=listen.min_version, ciphers=listen.ciphers, alpn=alpn
-    )
+    return pairs
 
 
 def client_contexts(

@@ -585,6 +585,7 @@ def test_live_unix_socket_file(tmp_path: Path) -> None:
         await eventually(reactor, lambda: accepted.made and accepted.made[0].data == b"hello")
         with pytest.raises(ListenError, match=r"cannot listen on unix:.*in use"):
             network.listen(address, accepted)
+        assert len(accepted.made) == 1  # finding that out was not a connection
         client.transport.loseConnection()  # type: ignore[union-attr]
         await eventually(reactor, lambda: accepted.made[0].lost)
         await bound.close()
@@ -614,6 +615,8 @@ def test_live_listen_errors() -> None:
         )
         with pytest.raises(ListenError, match="no interface of this machine"):
             network.listen(Address("tcp", "192.0.2.1", 0), Keeper())
+        with pytest.raises(ListenError, match="must be 0-65535"):
+            network.listen(Address("tcp", "127.0.0.1", 99999), Keeper())
         await bound.close()
 
     run(scenario)

@@ -19,6 +19,7 @@ from lbproxy.tls.contexts import (
     ClientContextFactory,
     ServerContextFactory,
     client_contexts,
+    listener_pairs,
     server_contexts,
 )
 from tests.support.tls import authority, ca_file, issue, pair, write
@@ -262,6 +263,8 @@ def test_server_contexts_from_configuration(tmp_path: Path) -> None:
     ]
     near, _ = connect(ClientContextFactory("x", verify=False, alpn=["http/1.1"]), server)
     assert near.get_alpn_proto_negotiated() == b"http/1.1"
+    server.replace(listener_pairs(listen, [section])[1:])
+    assert server.pairs[0].names == ("folder.example",)
     raw = server_contexts(ListenSpec(endpoint="tls:1", where=where), [section], "tcp")
     near, _ = connect(ClientContextFactory("x", verify=False, alpn=["http/1.1"]), raw)
     assert near.get_alpn_proto_negotiated() == b""
