@@ -19,6 +19,7 @@ __all__ = ["MAX_HELLO_BYTES", "NOT_TLS", "ClientHello", "NotTLS", "sniff"]
 MAX_HELLO_BYTES = (
     16 * 1024
 )  # real ones are 0.2 to 2 KiB; with post-quantum key shares 4 KiB at most
+MAX_RECORDS = 64  # whoever cuts a hello smaller wants every byte to cost us a walk over all of them
 
 _HANDSHAKE_RECORD = 22
 _CLIENT_HELLO = 1
@@ -48,8 +49,8 @@ def sniff(buffer: bytes) -> ClientHello | NotTLS | None:
     """What the client says first; None: more bytes are needed.
 
     ``buffer``: everything received so far, from the first byte on.  Raises :class:`ProxyError`
-    (BAD_PREAMBLE) for what begins like TLS but is malformed, or longer than
-    :data:`MAX_HELLO_BYTES`."""
+    (BAD_PREAMBLE) for what begins like TLS but is malformed, longer than :data:`MAX_HELLO_BYTES`, or
+    in more than :data:`MAX_RECORDS` records."""
     if not buffer:
         return None
     if buffer[0] != _HANDSHAKE_RECORD or (len(buffer) > 1 and buffer[1] != 3):
@@ -66,7 +67,7 @@ def sniff(buffer: bytes) -> ClientHello | NotTLS | None:
 def _unwrap_records(buffer: bytes) -> bytes | None:
     """The body of the hello, taken out of as many records as it was cut into; None: incomplete."""
     pieces = b""
-    at = 0
+    at = records = 0
     while at + 5 <= len(buffer):
         size = int.from_bytes(buffer[at + 3 : at + 5], "big")
         if buffer[at] != _HANDSHAKE_RECORD or buffer[at + 1] != 3:
@@ -83,8 +84,9 @@ def _unwrap_records(buffer: bytes) -> bytes | None:
             if len(pieces) >= 4 + length:
                 return pieces[4 : 4 + length]
         at += 5 + size
-    if len(buffer) > 2 * MAX_HELLO_BYTES:  # tiny records: mostly record headers
-        raise _bad("ClientHello in too many records")
+        records += 1
+        if records == MAX_RECORDS:
+            raise _bad("ClientHello in too many records")
     return None
 
 

@@ -38,7 +38,8 @@ class Preamble(Protocol):
     Exactly one of ``ready(info, data)`` and ``failed(info, error)`` is called.  ``ready`` returns the
     protocol, which gets ``makeConnection`` and then ``data``, what was read already; it may raise
     :class:`ProxyError` to refuse, which is then given to ``failed``.  After ``failed`` the connection is
-    gone.  ``timeout`` in seconds; at most 4 KiB of PROXY header and 32 KiB of ClientHello are kept.
+    gone.  ``timeout`` in seconds; at most 4 KiB of PROXY header and 17 KiB of ClientHello are kept,
+    and one segment more.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.net.clienthello import MAX_HELLO_BYTES, NOT_TLS, ClientHello, sniff
+from lbproxy.net.clienthello import MAX_HELLO_BYTES, MAX_RECORDS, NOT_TLS, ClientHello, sniff
 
 
 def real_hello(
@@ -74,7 +74,7 @@ def test_real_hellos_on_every_split(data: bytes, expected: ClientHello) -> None:
     assert sniff(data + b"more that belongs to later records") == expected
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+@pytest.mark.parametrize("size", [30, 31, 100, 700])
 def test_cut_into_records(size: int) -> None:
     data = records(message(REAL[2][0]), size)
     for cut in range(0, len(data), 5):
@@ -133,7 +133,8 @@ BAD = [
     hello(extension(16, b"\0\0")),
     hello(extension(16, b"\0\1\0")),
     hello(extension(16, b"\0\2\1a!")),
-    records(b"\x01\x00\x40\x00" + bytes(8000), 1)[: 2 * MAX_HELLO_BYTES + 1],
+    records(b"\x01\x00\x40\x00" + bytes(8000), 1)[: 6 * MAX_RECORDS],
+    records(b"\x01\x00\x40\x00" + bytes(16380), 16384)[:-1] + b"x\x16\x03\x01\x40\x01",
 ]
 
 
