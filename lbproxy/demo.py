@@ -10,15 +10,18 @@ import json
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from attrs import define
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
-from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
+from twisted.logger import LogEvent, Logger, formatEvent, globalLogBeginner
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
+from zope.interface import implementer
 
 from lbproxy.service import LoadBalancer
 from lbproxy.tls.certificates import self_signed
@@ -137,8 +140,15 @@ class _Answer(Resource):
         request.finish()
 
 
+@implementer(IHalfCloseableProtocol)
 class _Echo(Protocol):
-    """Sends each line back with the origin's name before it."""
+    """Sends each line back with the origin's name before it; a client's FIN ends it after the answer."""
+
+    def readConnectionLost(self) -> None:
+        self.transport.loseConnection()  # type: ignore[union-attr]
+
+    def writeConnectionLost(self) -> None:
+        pass
 
     def connectionMade(self) -> None:
         self._rest = b""
@@ -175,8 +185,8 @@ class Origin:
         listening, self.listening = self.listening, None
         if listening is not None:
             listening.stopListening()
-        for connection in list(getattr(self.factory, "live", ())):
-            connection.transport.abortConnection()
+        for transport in list(self.factory.live):
+            transport.abortConnection()
 
 
 class _Control(Resource):
@@ -209,25 +219,32 @@ class _Control(Resource):
         origin.failing = True
 
 
-class _LiveSite(Site):
-    """A Site that knows its open connections, so that a stop can cut them."""
+class _Tracking:
+    """A factory around another one that knows the open connections, so that a stop can cut them."""
 
-    noisy = False
-
-    def __init__(self, resource: Resource) -> None:
-        super().__init__(resource)
+    def __init__(self, factory: Any) -> None:
+        self._factory = factory
         self.live: set[Any] = set()
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._factory, name)
+
     def buildProtocol(self, addr: Any) -> Any:
-        protocol = super().buildProtocol(addr)
-        live = self.live
-        lost = protocol.connectionLost
-        live.add(protocol)
+        """See IProtocolFactory."""
+        protocol = self._factory.buildProtocol(addr)
+        made, lost = protocol.makeConnection, protocol.connectionLost
+        mine: set[Any] = set()
+
+        def make_connection(transport: Any) -> None:
+            mine.add(transport)
+            self.live.add(transport)
+            made(transport)
 
         def connection_lost(reason: Any) -> None:
-            live.discard(protocol)
+            self.live.difference_update(mine)
             lost(reason)
 
+        protocol.makeConnection = make_connection
         protocol.connectionLost = connection_lost
         return protocol
 
@@ -244,12 +261,11 @@ class Demo:
         self.origins["slow"].delay = 0.5
         for name in ("alpha", "beta", "slow"):
             origin = self.origins[name]
-            origin.factory = _LiveSite(_Answer(origin, reactor))
+            origin.factory = _Tracking(Site(_Answer(origin, reactor)))
         for name in ("one", "two"):
             factory = Factory.forProtocol(_Echo)
-            factory.noisy = False
             factory.origin_name = name.encode()  # type: ignore[attr-defined]
-            self.origins[name].factory = factory
+            self.origins[name].factory = _Tracking(factory)
         self.config = folder / "lb.ini"
         self.log = folder / "access.log"
         self.balancer: LoadBalancer | None = None
@@ -264,7 +280,6 @@ class Demo:
         for origin in self.origins.values():
             origin.start(self.reactor)
         control = Site(_Control(self.origins, self.reactor))
-        control.noisy = False
         self.reactor.listenTCP(self.ports["control"], control, interface="127.0.0.1")
         self.balancer = LoadBalancer.from_config(self.config, reactor=self.reactor)
         self.balancer.startService()
@@ -299,11 +314,20 @@ def free_ports(first: int, count: int) -> list[int]:
     return found
 
 
+def _print_event(event: LogEvent) -> None:
+    """What lbproxy itself has to say, one line each; Twisted's own chatter is left out."""
+    if str(event.get("log_namespace", "")).startswith("lbproxy") or "log_failure" in event:
+        clock = time.strftime("%H:%M:%S", time.localtime(event["log_time"]))
+        print(f"  {clock}  {formatEvent(event)}", flush=True)
+        if "log_failure" in event:
+            print(event["log_failure"].getTraceback(), flush=True)
+
+
 def run_demo(port: int) -> int:
     """Run until interrupted; the exit status."""
     from twisted.internet import reactor
 
-    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([_print_event], redirectStandardIO=False)
     with tempfile.TemporaryDirectory(prefix="lbproxy-demo-") as folder:
         try:
             demo = Demo(reactor, Path(folder), port)
