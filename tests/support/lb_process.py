@@ -1,0 +1,86 @@
+"""lbproxy itself as a child process, as users start it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.support.process import Child, accepts
+
+__all__ = ["LBProcess"]
+
+ROOT = Path(__file__).resolve().parents[2]
+_PORT = re.compile(r"^\s*(?:listen\s*=)?\s*(?:tcp|tls):(\d+)", re.MULTILINE)
+_HOST_PORT = re.compile(r"^\s*listen\s*=\s*\S*?:?(\d+)\s*(?:$|\s)", re.MULTILINE)
+
+
+class LBProcess:
+    """``twistd -n lbproxy --config FILE`` with its files in ``folder``.
+
+    ``text``: the configuration.  ``ports``: wait until these accept; default: every ``tcp:``/``tls:`` port that
+    ``text`` listens on.  ``cores``: pin it to these.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        folder: Path,
+        *,
+        ports: Sequence[int] = (),
+        cores: Sequence[int] = (),
+        timeout: float = 20.0,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.config = folder / "lb.ini"
+        self.config.write_text(text)
+        found = {int(p) for regex in (_PORT, _HOST_PORT) for p in regex.findall(text)}
+        self.ports = list(ports) or sorted(found)
+        self.child = Child(
+            [*_twistd(), "--nodaemon", "--pidfile=", "lbproxy", "--config", "lb.ini"],
+            folder / "lbproxy.log",
+            cwd=folder,
+            env={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+            cores=cores,
+        )
+        self.child.wait_ready(lambda: all(accepts(port) for port in self.ports), timeout)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.child.pid
+
+    @property
+    def alive(self) -> bool:
+        """Has not ended."""
+        return self.child.alive
+
+    def output(self) -> str:
+        """Its log so far (the end of it)."""
+        return self.child.output()
+
+    def rss_bytes(self) -> int:
+        """Resident memory."""
+        return self.child.rss_bytes()
+
+    def descriptors(self) -> int:
+        """Open file descriptors."""
+        return self.child.descriptors()
+
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 20.0) -> int:
+        """Stop it in good order; its exit status."""
+        return self.child.stop(number, timeout)
+
+    def __enter__(self) -> LBProcess:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+
+def _twistd() -> list[str]:
+    """The twistd of this interpreter, whether or not its script is installed."""
+    return [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
