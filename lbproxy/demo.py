@@ -13,12 +13,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from attrs import define
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
-from twisted.logger import LogEvent, Logger, formatEvent, globalLogBeginner
+from twisted.logger import ILogObserver, LogEvent, Logger, formatEvent, globalLogBeginner
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
@@ -106,7 +106,7 @@ class _Answer(Resource):
     isLeaf = True
 
     def __init__(self, origin: Origin, reactor: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.origin = origin
         self._reactor = reactor
 
@@ -195,7 +195,7 @@ class _Control(Resource):
     isLeaf = True
 
     def __init__(self, origins: dict[str, Origin], reactor: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._origins = origins
         self._reactor = reactor
 
@@ -263,8 +263,8 @@ class Demo:
             origin = self.origins[name]
             origin.factory = _Tracking(Site(_Answer(origin, reactor)))
         for name in ("one", "two"):
-            factory = Factory.forProtocol(_Echo)
-            factory.origin_name = name.encode()  # type: ignore[attr-defined]
+            factory: Any = Factory.forProtocol(_Echo)
+            factory.origin_name = name.encode()
             self.origins[name].factory = _Tracking(factory)
         self.config = folder / "lb.ini"
         self.log = folder / "access.log"
@@ -327,7 +327,7 @@ def run_demo(port: int) -> int:
     """Run until interrupted; the exit status."""
     from twisted.internet import reactor
 
-    globalLogBeginner.beginLoggingTo([_print_event], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([cast(ILogObserver, _print_event)], redirectStandardIO=False)
     with tempfile.TemporaryDirectory(prefix="lbproxy-demo-") as folder:
         try:
             demo = Demo(reactor, Path(folder), port)
@@ -336,6 +336,6 @@ def run_demo(port: int) -> int:
             print(f"lbproxy demo: {error}", file=sys.stderr)
             return 1
         print(demo.tour(), flush=True)
-        reactor.addSystemEventTrigger("before", "shutdown", demo.stop)  # type: ignore[attr-defined]
-        reactor.run()  # type: ignore[attr-defined]
+        reactor.addSystemEventTrigger("before", "shutdown", demo.stop)
+        reactor.run()
     return 0

@@ -63,8 +63,11 @@ class PickContext(Protocol):
     """
 
     client_ip: str
-    request: RequestHead | None
     sni: str
+
+    @property
+    def request(self) -> RequestHead | None:
+        """The request's head."""
 
 
 class IBalancer(Interface):

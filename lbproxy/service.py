@@ -81,7 +81,7 @@ class LoadBalancer(MultiService):
         network: Network | None = None,
         random: Random | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.config = config
         self.reactor = reactor
         self.network: Network = network if network is not None else StockNetwork(reactor)
@@ -200,18 +200,18 @@ class LoadBalancer(MultiService):
 
     def privilegedStartService(self) -> None:
         """Bind, while we may still be root."""
-        super().privilegedStartService()
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
         self._bind()
 
     def startService(self) -> None:
         """Listen and serve.  Raises :class:`ListenError` when an address cannot be bound; nothing stays bound then."""
         for sink in self._sinks.values():
             sink.start()
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         try:
             self._bind()
         except ListenError:
-            super().stopService()
+            super().stopService()  # type: ignore[no-untyped-call]
             raise
 
     def _bind(self) -> None:

@@ -41,7 +41,9 @@ class Options(usage.Options):
 
 def makeService(options: Any) -> IService:
     """The service for ``options``; a bad configuration ends the program with every error and status 1."""
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
+
+    reactor: Any = installed
 
     try:
         balancer = LoadBalancer.from_config(Path(options["config"]), reactor=reactor)

@@ -11,8 +11,8 @@ __all__ = ["half_close"]
 
 def half_close(transport: Any) -> None:
     """Send a FIN after what is written.  TLS has no half-close: there the whole connection is closed."""
-    if ISSLTransport.providedBy(transport):
-        transport.unregisterProducer()
-        transport.loseConnection()
-    else:
+    if not ISSLTransport.providedBy(transport):
         transport.loseWriteConnection()
+        return
+    transport.unregisterProducer()  # type: ignore[attr-defined]
+    transport.loseConnection()

@@ -19,9 +19,12 @@ class Waiter(Protocol):
     """Somebody who wants a server: an HTTP exchange or a TCP session.  Also the balancer's PickContext."""
 
     client_ip: str
-    request: RequestHead | None
     sni: str
     tried: list[ServerState]
+
+    @property
+    def request(self) -> RequestHead | None:
+        """None for raw TCP."""
 
     def leased(self, lease: Lease) -> None:
         """Here is your server."""

@@ -33,14 +33,14 @@ class Quiet:
         self._seen[kind] = (now, 0)
         return held
 
-    def warn(self, kind: str, text: str, **facts: Any) -> None:
+    def warn(self, kind: str, text: str, /, **facts: Any) -> None:
         """One warning; ``text`` is a twisted.logger format."""
         held = self._due(kind)
         if held >= 0:
             more = f" ({held} more of these not shown)" if held else ""
             self._log.warn(text + more, **facts)
 
-    def failure(self, kind: str, text: str, failure: Failure, **facts: Any) -> None:
+    def failure(self, kind: str, text: str, failure: Failure, /, **facts: Any) -> None:
         """One error with its traceback, for bugs and failing extensions."""
         held = self._due(kind)
         if held >= 0:

@@ -260,17 +260,17 @@ class Session:
         else:
             self._acquire()
 
-    def _use_backend(self, name: str) -> None:
-        self.backend = self.frontend.backends[name]
+    def _use_backend(self, name: str) -> Backend:
+        self.backend = backend = self.frontend.backends[name]
         self.backend_name = name
         self._hooks = self.frontend.hooks[name]
+        return backend
 
     def _acquire(self) -> None:
         backend = self.backend
         assert backend is not None
         if backend.name != self.backend_name:  # a filter chose another one
-            self._use_backend(self.backend_name)
-            backend = self.backend
+            backend = self._use_backend(self.backend_name)
         self._mark = self.frontend.now()
         try:
             lease = backend.acquire(self)

@@ -2,7 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
-lbproxy = ServiceMaker(  # type: ignore[no-untyped-call]
+lbproxy = ServiceMaker(
     "lbproxy",
     "lbproxy.tap",
     "A TCP and HTTP load balancer and reverse proxy.",
