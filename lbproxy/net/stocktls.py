@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener, IProtocol, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -43,6 +44,12 @@ class StockTLSTransport(TLSMemoryBIOProtocol):
         super()._shutdownTLS()  # type: ignore[no-untyped-call]
         if self.disconnecting and not self._aborted and self.transport is not None:
             self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Twisted's call.  We did not wait for the peer's close_notify, so its absence is no loss."""
+        if self.disconnecting and not self._aborted and isinstance(reason.value, ConnectionDone):
+            self._lostTLSConnection = True
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
 
 @implementer(IHandshakeListener)

@@ -299,6 +299,7 @@ def test_closing_tls_waits_for_nobody(
     assert len(far.lost) == 1
     if how != "abortConnection":
         assert far.data == b"last words" and far.lost[0].check(ConnectionDone)
+        assert near.lost[0].check(ConnectionDone)
     assert all(not transport.connected for transport in world.reactor.connections)
 
 
