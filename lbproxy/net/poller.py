@@ -1,0 +1,255 @@
+"""DATA. One nested epoll for every proxied socket; made by :class:`lbproxy.net.fast.FastNetwork`.
+
+The epoll's own descriptor is the only thing the Twisted reactor watches, and only while a socket is
+registered.  When it is readable the
+poller takes up to :data:`BATCH` ready sockets with one system call, serves them in a tight loop and
+returns, so that timers and everything else on the reactor run.
+
+Rules:
+
+1. An event is for the object that registered the descriptor, not for whoever owns the number now:
+   a handler registered during a batch gets no event of that batch, a handler that is gone gets none.
+2. Level-triggered: a handler need not read to the end, what is left is reported again.  One ``recv``
+   per event is then enough, where edge-triggering needs a second one to see EAGAIN.
+3. An exception in a handler ends that handler's connection, never the loop.
+4. ``soon`` runs at the end of the current turn (or in the next reactor iteration when there is no
+   turn), ``again`` in the next turn; both are how work is done outside the caller's stack.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from lbproxy.net.timers import TimerWheel
+
+__all__ = ["BATCH", "ERR", "HUP", "IN", "OUT", "RDHUP", "Handler", "Poller", "failure_of"]
+
+IN: int = getattr(select, "EPOLLIN", 1)
+OUT: int = getattr(select, "EPOLLOUT", 4)
+ERR: int = getattr(select, "EPOLLERR", 8)
+HUP: int = getattr(select, "EPOLLHUP", 16)
+RDHUP: int = getattr(select, "EPOLLRDHUP", 0x2000)
+
+BATCH = 256  # ready sockets served per turn
+SOON_ROUNDS = 4  # how often work that makes more work is followed within one turn
+
+_log = Logger()
+_failure: Callable[..., Failure] = Failure
+
+
+def failure_of(error: BaseException | None) -> Failure:
+    """Twisted's wrapping of ``error``; None: of the one being handled."""
+    return _failure(error)
+
+
+class Handler(Protocol):
+    """What the poller calls: a transport, a port, a connection being made."""
+
+    def on_events(self, events: int) -> None:
+        """The descriptor has these ``EPOLL*`` bits."""
+
+    def on_soon(self) -> None:
+        """What ``soon`` or ``again`` was asked for."""
+
+    def on_crash(self, reason: Failure) -> None:
+        """One of the above raised: close, with this reason."""
+
+
+@implementer(IReadDescriptor)
+class Poller:
+    """The nested epoll.
+
+    ``reactor``: provides IReactorFDSet and IReactorTime.  ``wheel``: for the deadlines of what is
+    registered here.  Raises OSError when there is no descriptor to be had, AttributeError where there
+    is no epoll.
+    """
+
+    def __init__(self, reactor: Any, wheel: TimerWheel | None = None) -> None:
+        self.reactor = reactor
+        self.wheel = TimerWheel(reactor) if wheel is None else wheel
+        self.in_turn = False
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
+        self._fresh: set[int] = set()  # descriptors registered during this batch
+        self._soon: list[Handler] = []
+        self._again: list[Handler] = []
+        self._wake: Any = None
+        self._quiet: dict[str, float] = {}  # kind of message -> when it may be logged again
+        self._closed = False
+        self._fd = self._epoll.fileno()
+
+    # -- registration ------------------------------------------------------------------------
+
+    def register(self, fd: int, mask: int, handler: Handler) -> None:
+        """Watch ``fd`` for ``mask``; OSError (ENOSPC, ENOMEM) if the kernel will not."""
+        self._epoll.register(fd, mask)
+        if not self._handlers:
+            self.reactor.addReader(self)
+        self._handlers[fd] = handler
+        if self.in_turn:
+            self._fresh.add(fd)
+
+    def modify(self, fd: int, mask: int) -> None:
+        """Watch a registered ``fd`` for ``mask`` from now on; errors and hang-up are always told."""
+        self._epoll.modify(fd, mask)
+
+    def replace(self, fd: int, handler: Handler) -> None:
+        """Give the events of a registered ``fd`` to another object from the next batch on."""
+        self._handlers[fd] = handler
+        if self.in_turn:
+            self._fresh.add(fd)
+
+    def unregister(self, fd: int) -> None:
+        """Stop watching ``fd``; call it before closing the descriptor, harmless if repeated."""
+        if self._handlers.pop(fd, None) is not None:
+            # a descriptor inherited by a child would otherwise go on reporting
+            with contextlib.suppress(OSError, ValueError):
+                self._epoll.unregister(fd)
+            if not self._handlers:
+                self.reactor.removeReader(self)
+
+    def silence(self, fd: int) -> None:
+        """Report nothing of ``fd``, not even a hang-up, until it is registered again; its handler is
+        still known."""
+        with contextlib.suppress(OSError, ValueError):
+            self._epoll.unregister(fd)
+
+    def __len__(self) -> int:
+        """How many descriptors are watched."""
+        return len(self._handlers)
+
+    # -- later -------------------------------------------------------------------------------
+
+    def soon(self, handler: Handler) -> None:
+        """Call ``handler.on_soon()`` at the end of this turn, never from within this call."""
+        self._soon.append(handler)
+        if not self.in_turn and self._wake is None and not self._closed:
+            self._wake = self.reactor.callLater(0, self._woken)
+
+    def again(self, handler: Handler) -> None:
+        """Call ``handler.on_soon()`` in the next turn, after everybody else had theirs."""
+        self._again.append(handler)
+        if self._wake is None and not self._closed:
+            self._wake = self.reactor.callLater(0, self._woken)
+
+    def _woken(self) -> None:
+        self._wake = None
+        self._soon += self._again
+        self._again.clear()
+        self.in_turn = True
+        try:
+            self._run_soon()
+        finally:
+            self._end_turn()
+
+    def _run_soon(self) -> None:
+        for _ in range(SOON_ROUNDS):
+            batch, self._soon = self._soon, []
+            for handler in batch:
+                try:
+                    handler.on_soon()
+                except Exception:
+                    self.crashed(handler)
+            if not self._soon:
+                return
+
+    def _end_turn(self) -> None:
+        self.in_turn = False
+        self._fresh.clear()
+        if self._soon and self._wake is None and not self._closed:
+            self._wake = self.reactor.callLater(0, self._woken)
+
+    # -- the turn ----------------------------------------------------------------------------
+
+    def doRead(self) -> None:
+        """One turn; called by the reactor."""
+        if self._closed:
+            return
+        handlers = self._handlers
+        fresh = self._fresh
+        self.in_turn = True
+        try:
+            for fd, events in self._epoll.poll(0, BATCH):
+                handler = handlers.get(fd)
+                if handler is None or (fresh and fd in fresh):
+                    continue
+                try:
+                    handler.on_events(events)
+                except Exception:
+                    self.crashed(handler)
+            if self._soon:
+                self._run_soon()
+        finally:
+            self.in_turn = False
+            if fresh or self._soon:
+                self._end_turn()
+
+    def crashed(self, handler: Handler) -> None:
+        """Called in an except clause: log, at most once a second per kind, and end ``handler``."""
+        reason = failure_of(None)
+        kind = f"{type(handler).__name__} {reason.type.__name__ if reason.type else ''}"
+        if self.may_log(kind):
+            _log.failure("a connection's handler failed: {kind}", failure=reason, kind=kind)
+        try:
+            handler.on_crash(reason)
+        except Exception:
+            if self.may_log(kind + " again"):
+                _log.failure("closing a failed connection failed: {kind}", kind=kind)
+
+    def may_log(self, kind: str) -> bool:
+        """Whether a message of this kind may be logged: once a second each."""
+        now = self.wheel.now()
+        if now < self._quiet.get(kind, now):
+            return False
+        if len(self._quiet) > 1000:
+            self._quiet.clear()
+        self._quiet[kind] = now + 1.0
+        return True
+
+    # -- what the reactor needs --------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """The epoll's descriptor; -1 once closed."""
+        return self._fd
+
+    def logPrefix(self) -> str:
+        """For the reactor's log context."""
+        return "lbproxy"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor disconnects everything, or lost the epoll: every connection is lost."""
+        self._shut(failure_of(ConnectionLost("the reactor stopped")))
+
+    def close(self) -> None:
+        """Lose every connection and leave the reactor; harmless if repeated."""
+        if not self._closed:
+            self._shut(failure_of(ConnectionLost("the network was closed")))
+
+    def _shut(self, reason: Failure) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._wake is not None:
+            self._wake.cancel()
+            self._wake = None
+        for handler in list(self._handlers.values()):
+            try:
+                handler.on_crash(reason)
+            except Exception:
+                _log.failure("closing a connection failed")
+        if self._handlers:
+            self._handlers.clear()
+            self.reactor.removeReader(self)
+        self._soon.clear()
+        self._again.clear()
+        self._fd = -1
+        self._epoll.close()

@@ -1,0 +1,474 @@
+"""DATA. TLS on the socket itself, without a memory BIO between; used by :mod:`lbproxy.net.fast`.
+
+:class:`Handshake` owns a socket from the moment TLS starts until it is established or has failed;
+:class:`FastTLSTransport` is the transport afterwards.  Rules, next to those of
+:mod:`lbproxy.net.transport`:
+
+1. OpenSSL reads one record at a time and never ahead (``SSL_CTX_set_read_ahead`` stays off), and a
+   read asks for a whole record: so nothing is left inside OpenSSL that epoll does not know of, and a
+   short record needs no second read to be told so.
+2. Peers that send many tiny records get them read together: every 16th short read tries for another
+   record, and goes on trying for as long as that succeeds.
+3. What a protocol writes during one turn becomes one record where it fits.
+4. A read may want to write and a write to read; the one is retried when the other is possible.
+5. A write is retried with the same first bytes at an address of its own (partial writes and moving
+   buffers are on, as pyOpenSSL sets them for every context).
+6. Closing: everything written, close_notify, FIN, then up to :data:`CLOSE_WAIT_S` for the peer's FIN,
+   unread data thrown away.  The peer's close_notify is a clean end; a FIN without one is a truncation
+   (ConnectionLost).
+7. Half-close works: ``loseWriteConnection`` sends close_notify and reading goes on; a protocol that
+   provides IHalfCloseableProtocol may go on writing after the peer's close_notify.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol, INegotiated, ISSLTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.net.endpoints import TLSInfo, TLSParameters
+from lbproxy.net.poller import IN, OUT, Poller, failure_of
+from lbproxy.net.transport import (
+    _BROKEN,
+    _READ_END,
+    _WRITE_END,
+    _WRITE_ENDING,
+    CLOSE_GRACE_S,
+    DONE,
+    READ_BYTES,
+    READ_MASK,
+    READS_PER_EVENT,
+    FastTransport,
+    lost,
+)
+from lbproxy.tls.info import tls_error_text, tls_info
+
+__all__ = ["CLOSE_WAIT_S", "FastTLSTransport", "Handshake"]
+
+RECORD_BYTES = 16 * 1024  # RFC 8446 §5.1
+RECORDS_PER_EVENT = 16
+CLOSE_WAIT_S = 3.0
+TRY_EVERY = 15  # rule 2; a power of two less one
+
+# bits of _cross
+_READ_WANTS_WRITE, _WRITE_WANTS_READ, _ALERT_WAITS = 1, 2, 4
+
+
+def _tls_lost(error: SSL.Error) -> Failure:
+    if isinstance(error, SSL.SysCallError):
+        if isinstance(error.args[0], int) and error.args[0] > 0:
+            return lost(OSError(error.args[0], ""))
+        return failure_of(ConnectionLost("truncated: no close_notify"))
+    reason = ConnectionLost(tls_error_text(error))
+    reason.__cause__ = error
+    return failure_of(reason)
+
+
+def _gone(argument: Any) -> Any:
+    raise OSError(errno.EBADF, "closed")
+
+
+@implementer(ISSLTransport, INegotiated)
+class FastTLSTransport(FastTransport):
+    """An established TLS connection; ``connection`` is a pyOpenSSL Connection on ``sock``."""
+
+    __slots__ = ("_cross", "_short", "_ssl", "_waiting")
+
+    TLS = True
+
+    def __init__(self, poller: Poller, sock: socket.socket, connection: Any, peer: Any) -> None:
+        super().__init__(poller, sock, peer)
+        self._ssl = connection
+        self._recv = connection.recv
+        self._send = connection.send
+        self._cross = 0
+        self._short = 0
+        self._waiting = False  # for the peer's FIN, after ours
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def on_events(self, events: int) -> None:
+        """The poller's call."""
+        if events == IN and self._reading and not self._cross:
+            self._read(False)
+            return
+        if events & OUT:
+            if self._cross & _READ_WANTS_WRITE:
+                self._cross &= ~_READ_WANTS_WRITE
+                if self._reading:
+                    self._read(False)
+            self._flush()
+        if not events & ~OUT or not self.connected:
+            return
+        if self._cross & _WRITE_WANTS_READ:
+            self._cross &= ~_WRITE_WANTS_READ
+            self._flush()
+        if self._waiting:
+            self._discard()
+        elif self._reading:
+            self._read(bool(events & ~(IN | OUT)))
+        elif self.connected and not self._cross & _WRITE_WANTS_READ:
+            super().on_events(events & ~OUT)
+
+    def _read(self, hang_up: bool) -> None:
+        """Deliver records; ``hang_up``: nothing comes after what is there."""
+        for _ in range(RECORDS_PER_EVENT):
+            try:
+                data = self._recv(RECORD_BYTES)
+            except SSL.WantReadError:
+                self._short = 0
+                return
+            except SSL.WantWriteError:
+                self._cross |= _READ_WANTS_WRITE
+                self._watch((self._mask if self._mask > 0 else 0) | OUT)
+                return
+            except SSL.ZeroReturnError:
+                self._read_end()
+                return
+            except SSL.Error as error:
+                self._finish(self._reason or _tls_lost(error))
+                return
+            self.protocol.dataReceived(data)
+            if not self._reading:
+                return
+            if len(data) < RECORD_BYTES and not hang_up and self._short < TRY_EVERY:
+                self._short += 1
+                return
+
+    def _read_end(self) -> None:
+        """close_notify.  Without half-close what is written is still sent before closing."""
+        if self._closing or IHalfCloseableProtocol(self.protocol, None) is not None:
+            super()._read_end()
+            return
+        self._half |= _READ_END
+        self.loseConnection()
+
+    def _drain_broken(self) -> bool:
+        for _ in range(READS_PER_EVENT):
+            try:
+                data = self._recv(RECORD_BYTES)
+            except SSL.Error:
+                return False
+            self.protocol.dataReceived(data)
+            if not self._reading:
+                return False
+        return True
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send ``data`` at the end of this turn, together with what else is written (rule 3)."""
+        if data:
+            if self._pending is None:
+                self._pending = deque()
+            self._append(data)
+
+    def _want_flush(self) -> None:
+        if not self._queued and not (self._mask > 0 and self._mask & OUT):
+            self._queued = True
+            self._poller.soon(self)
+
+    def on_soon(self) -> None:
+        """The end of a turn with writes, or with a close."""
+        if self._pending and self.connected and self._closing < _BROKEN:
+            self._queued = False
+            if not self._cross:
+                self._flush()
+            return
+        super().on_soon()
+
+    def _flush(self) -> None:
+        if self._cross & _ALERT_WAITS:
+            self._cross &= ~_ALERT_WAITS
+            if self._closing:
+                self._end()
+            else:
+                self._end_write()
+        else:
+            super()._flush()
+
+    def _send_pending(self, pending: deque[Any]) -> bool:
+        for _ in range(RECORDS_PER_EVENT):
+            try:
+                sent = self._send(pending[0] if len(pending) == 1 else _gather(pending))
+            except SSL.WantWriteError:
+                break
+            except SSL.WantReadError:
+                self._cross |= _WRITE_WANTS_READ
+                self._watch((self._mask if self._mask > 0 else 0) | READ_MASK)
+                return False
+            except SSL.Error as error:
+                self._break(_tls_lost(error))
+                return False
+            self._taken(pending, sent)
+            if not pending:
+                return True
+        self._watch((self._mask if self._mask > 0 else 0) | OUT)
+        return False
+
+    # -- closing -----------------------------------------------------------------------------
+
+    def _close_notify(self) -> bool:
+        """Send it; whether it is on its way (or never will be)."""
+        try:
+            self._ssl.shutdown()
+        except SSL.WantWriteError:
+            self._cross |= _ALERT_WAITS
+            self._watch((self._mask if self._mask > 0 else 0) | OUT)
+            return False
+        except SSL.Error:
+            pass
+        return True
+
+    def _end(self) -> None:
+        if self._waiting:
+            return
+        if not self._close_notify():
+            self._set_grace(CLOSE_GRACE_S)
+            return
+        if self._half & _READ_END:
+            self._finish(DONE)
+            return
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+        self._waiting = True
+        self._pending = deque()
+        self._half |= _WRITE_ENDING | _WRITE_END
+        if self._grace is not None:
+            self._grace.close()
+        self._grace = self._poller.wheel.timer(self._waited)
+        self._grace.set(CLOSE_WAIT_S)
+        self._watch(READ_MASK)
+
+    def _end_write(self) -> None:
+        if not self._close_notify():
+            return
+        self._watch(self._mask & ~OUT if self._mask > 0 else self._mask)
+        half_closeable = IHalfCloseableProtocol(self.protocol, None)
+        if half_closeable is not None:
+            half_closeable.writeConnectionLost()
+
+    def _waited(self) -> None:
+        self._finish(DONE)
+
+    def _discard(self) -> None:
+        for _ in range(READS_PER_EVENT):
+            try:
+                data = self.socket.recv(READ_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._finish(DONE)
+                return
+
+    def _close_socket(self) -> None:
+        super()._close_socket()
+        self._recv = self._send = _gone
+        self._ssl = None
+
+    # -- facts -------------------------------------------------------------------------------
+
+    def getHandle(self) -> Any:
+        """The pyOpenSSL Connection; None once closed."""
+        return self._ssl
+
+    def getPeerCertificate(self) -> Any:
+        """The peer's X509, None if it sent none."""
+        return self._ssl.get_peer_certificate() if self._ssl is not None else None
+
+    @property
+    def negotiatedProtocol(self) -> bytes | None:
+        """ALPN's choice."""
+        chosen = self._ssl.get_alpn_proto_negotiated() if self._ssl is not None else b""
+        return chosen or None
+
+
+def _gather(pending: deque[Any]) -> Any:
+    """Join the first chunks to a record; what was tried before stays a prefix of it."""
+    size = len(pending[0])
+    if size >= RECORD_BYTES:
+        return pending[0]
+    parts = [pending.popleft()]
+    while pending and size < RECORD_BYTES:
+        part = pending.popleft()
+        parts.append(part)
+        size += len(part)
+    joined = b"".join(parts)
+    pending.appendleft(joined)
+    return joined
+
+
+class Handshake:
+    """TLS being started on the socket of a :class:`FastTransport`, which is detached by this.
+
+    ``parameters.creator.connection_for_socket(socket)`` makes the pyOpenSSL Connection; its app data is
+    this object meanwhile, so that a context's callbacks may call :meth:`failVerification`.
+    ``established(info)`` returns the protocol, which then gets ``makeConnection``, or raises a
+    ProxyError to refuse; ``failed(error)`` is the other end, the socket being closed.
+    Neither is called before the constructor has returned.
+    ``late``: the error at the deadline, ``timeout`` seconds from now.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_creator",
+        "_established",
+        "_failed",
+        "_fd",
+        "_kind",
+        "_late",
+        "_mask",
+        "_peer",
+        "_poller",
+        "_refused",
+        "_socket",
+        "_timer",
+        "_unsent",
+    )
+
+    def __init__(
+        self,
+        poller: Poller,
+        transport: FastTransport,
+        parameters: TLSParameters,
+        established: Callable[[TLSInfo], Any],
+        failed: Callable[[ProxyError], None],
+        *,
+        timeout: float,
+        late: ProxyError | None = None,
+    ) -> None:
+        self._poller = poller
+        self._creator = parameters.creator
+        self._connection: Any = None
+        self._established = established
+        self._failed: Callable[[ProxyError], None] | None = failed
+        self._kind = Kind.CLIENT_TLS if parameters.server_side else Kind.SERVER_TLS
+        self._late = late or ProxyError(self._kind, f"no handshake within {timeout:g} s")
+        self._refused = ""
+        self._peer = transport._peer
+        self._unsent = b"".join(transport._pending or ())
+        self._fd = transport._fd
+        self._mask = READ_MASK
+        watched, mask = transport.watched, transport._mask
+        self._socket = transport.detach()
+        if watched:
+            poller.replace(self._fd, self)
+            if mask != READ_MASK:
+                poller.modify(self._fd, READ_MASK)
+        else:
+            poller.register(self._fd, READ_MASK, self)
+        self._timer = poller.wheel.timer(self._too_late)
+        self._timer.set(timeout)
+        if self._unsent or not parameters.server_side:
+            poller.soon(self)
+
+    def on_events(self, events: int) -> None:
+        """The poller's call."""
+        if self._failed is None:
+            return
+        if self._unsent and not self._send_unsent():
+            return
+        if self._connection is None:
+            self._connection = self._creator.connection_for_socket(self._socket)
+            self._connection.set_app_data(self)
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            self._watch(READ_MASK)
+        except SSL.WantWriteError:
+            self._watch(OUT)
+        except SSL.Error as error:
+            problem = getattr(self._creator, "problem", None)
+            why = problem(self._connection) if problem is not None else ""
+            self._fail(ProxyError(self._kind, why or self._refused or tls_error_text(error)))
+        else:
+            self._finish()
+
+    def on_soon(self) -> None:
+        """The client's first step."""
+        self.on_events(OUT)
+
+    def on_crash(self, reason: Failure) -> None:
+        """A callback of the context raised, or the reactor stops."""
+        self._fail(ProxyError(self._kind, reason.getErrorMessage()))
+
+    def failVerification(self, reason: Failure) -> None:
+        """For a context's callbacks: the peer is not who it should be."""
+        self._refused = reason.getErrorMessage() or "verification failed"
+
+    def cancel(self) -> None:
+        """Close the connection and tell nobody; harmless once it is decided."""
+        if self._failed is not None:
+            self._shut()
+
+    def _send_unsent(self) -> bool:
+        """What was written in the clear before TLS."""
+        try:
+            sent = self._socket.send(self._unsent)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._fail(ProxyError(self._kind, str(error)))
+            return False
+        self._unsent = self._unsent[sent:]
+        if self._unsent:
+            self._watch(OUT)
+        return not self._unsent
+
+    def _watch(self, mask: int) -> None:
+        if mask != self._mask:
+            self._mask = mask
+            self._poller.modify(self._fd, mask)
+
+    def _finish(self) -> None:
+        if self._refused:
+            self._fail(ProxyError(self._kind, self._refused))
+            return
+        connection = self._connection
+        try:
+            protocol = self._established(tls_info(connection))
+        except ProxyError as error:
+            self._fail(error)
+            return
+        if self._failed is None:  # cancelled by what was just called
+            return
+        self._failed = None
+        self._timer.close()
+        connection.set_app_data(None)
+        transport = FastTLSTransport(self._poller, self._socket, connection, self._peer)
+        transport.protocol = protocol
+        self._poller.replace(self._fd, transport)
+        transport.begin(self._mask)
+        try:
+            protocol.makeConnection(transport)
+        except Exception:
+            self._poller.crashed(transport)
+
+    def _too_late(self) -> None:
+        self._fail(self._late)
+
+    def _fail(self, error: ProxyError) -> None:
+        failed = self._failed
+        if failed is not None:
+            self._shut()
+            failed(error)
+
+    def _shut(self) -> None:
+        self._failed = None
+        self._timer.close()
+        self._poller.unregister(self._fd)
+        self._connection = None
+        with contextlib.suppress(OSError):
+            self._socket.close()

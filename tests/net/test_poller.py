@@ -1,0 +1,217 @@
+"""The nested epoll: whose event it is, bounded turns, exceptions, leaving the reactor."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from lbproxy.net import poller as module
+from lbproxy.net.poller import IN, Poller
+
+
+class Reactor(Clock):
+    """A clock that can watch descriptors, which the test drives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[Any] = []
+
+    def addReader(self, reader: Any) -> None:
+        self.readers.append(reader)
+
+    def removeReader(self, reader: Any) -> None:
+        self.readers.remove(reader)
+
+
+class Handler:
+    def __init__(self, log: list[Any], name: str, action: Any = None) -> None:
+        self.log, self.name, self.action = log, name, action
+
+    def on_events(self, events: int) -> None:
+        self.log.append(self.name)
+        if self.action is not None:
+            self.action()
+
+    def on_soon(self) -> None:
+        self.log.append(self.name + " soon")
+        if self.action is not None:
+            self.action()
+
+    def on_crash(self, reason: Failure) -> None:
+        assert reason.type is not None
+        self.log.append(f"{self.name} {reason.type.__name__}")
+
+
+@pytest.fixture
+def reactor() -> Reactor:
+    return Reactor()
+
+
+def readable() -> tuple[socket.socket, socket.socket]:
+    one, two = socket.socketpair()
+    two.send(b"x")
+    return one, two
+
+
+def test_in_the_reactor_only_while_something_is_registered(reactor: Reactor) -> None:
+    poller = Poller(reactor)
+    one, two = readable()
+    with one, two:
+        assert reactor.readers == []
+        poller.register(one.fileno(), IN, Handler([], "a"))
+        assert reactor.readers == [poller] and len(poller) == 1
+        poller.unregister(one.fileno())
+        poller.unregister(one.fileno())
+        assert reactor.readers == [] and len(poller) == 0
+    poller.close()
+
+
+def test_an_event_is_for_who_registered(reactor: Reactor) -> None:
+    """Whichever of two ready sockets is served first closes the other and reuses its number."""
+    log: list[Any] = []
+    poller = Poller(reactor)
+    socks = {name: readable() for name in "ab"}
+    late: list[socket.socket] = []
+
+    def swap(other: str) -> None:
+        victim = socks[other][0]
+        number = victim.fileno()
+        poller.unregister(number)
+        victim.close()
+        fresh, peer = readable()
+        if fresh.fileno() != number:
+            fresh, peer = peer, fresh
+            fresh.send(b"") if fresh.fileno() != number else peer.send(b"x")
+        assert fresh.fileno() == number
+        late.extend((fresh, peer))
+        poller.register(number, IN, Handler(log, "new"))
+
+    poller.register(socks["a"][0].fileno(), IN, Handler(log, "a", lambda: swap("b")))
+    poller.register(socks["b"][0].fileno(), IN, Handler(log, "b", lambda: swap("a")))
+    poller.doRead()
+    assert len(log) == 1 and log[0] in "ab"
+    assert poller.fileno() >= 0
+    poller.doRead()
+    assert log.count("new") == 1, "its own event comes in the next turn"
+    poller.close()
+    for pair in (*socks.values(), late):
+        for sock in pair:
+            sock.close()
+
+
+def test_an_exception_ends_that_handler_only(reactor: Reactor) -> None:
+    log: list[Any] = []
+    poller = Poller(reactor)
+    pairs = [readable(), readable()]
+    poller.register(pairs[0][0].fileno(), IN, Handler(log, "bad", lambda: 1 / 0))
+    poller.register(pairs[1][0].fileno(), IN, Handler(log, "good"))
+    poller.doRead()
+    assert sorted(log) == ["bad", "bad ZeroDivisionError", "good"]
+    poller.close()
+    for pair in pairs:
+        for sock in pair:
+            sock.close()
+
+
+def test_messages_at_most_once_a_second_per_kind(reactor: Reactor) -> None:
+    poller = Poller(reactor)
+    assert poller.may_log("a") and poller.may_log("b")
+    assert not poller.may_log("a")
+    reactor.advance(1.1)
+    assert poller.may_log("a")
+    poller.close()
+
+
+def test_soon_runs_outside_the_callers_stack(reactor: Reactor) -> None:
+    log: list[Any] = []
+    poller = Poller(reactor)
+    poller.soon(Handler(log, "a"))
+    poller.soon(Handler(log, "bad", lambda: 1 / 0))
+    poller.soon(Handler(log, "b"))
+    assert log == []
+    reactor.advance(0)
+    assert log == ["a soon", "bad soon", "bad ZeroDivisionError", "b soon"]
+    assert not reactor.getDelayedCalls()
+    poller.close()
+
+
+def test_soon_in_a_turn_runs_at_its_end(reactor: Reactor) -> None:
+    log: list[Any] = []
+    poller = Poller(reactor)
+    one, two = readable()
+    later = Handler(log, "later")
+    poller.register(one.fileno(), IN, Handler(log, "event", lambda: poller.soon(later)))
+    poller.doRead()
+    assert log == ["event", "later soon"]
+    assert not reactor.getDelayedCalls()
+    poller.close()
+    one.close()
+    two.close()
+
+
+def test_endless_work_gives_the_reactor_its_turn(reactor: Reactor) -> None:
+    log: list[Any] = []
+    poller = Poller(reactor)
+    greedy = Handler(log, "greedy", lambda: poller.soon(greedy))
+    one, two = readable()
+    poller.register(one.fileno(), IN, greedy)
+    poller.doRead()
+    assert len(log) == 1 + module.SOON_ROUNDS
+    assert len(reactor.getDelayedCalls()) == 1, "the rest is for the next iteration"
+    poller.close()
+    assert not reactor.getDelayedCalls()
+    one.close()
+    two.close()
+
+
+def test_again_waits_for_the_next_iteration(reactor: Reactor) -> None:
+    log: list[Any] = []
+    poller = Poller(reactor)
+    one, two = readable()
+    later = Handler(log, "later")
+    poller.register(one.fileno(), IN, Handler(log, "event", lambda: poller.again(later)))
+    poller.doRead()
+    assert log == ["event"]
+    reactor.advance(0)
+    assert log == ["event", "later soon"]
+    poller.close()
+    one.close()
+    two.close()
+
+
+def test_a_turn_is_bounded(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH", 3)
+    log: list[Any] = []
+    poller = Poller(reactor)
+    pairs = [readable() for _ in range(7)]
+    for number, pair in enumerate(pairs):
+        poller.register(pair[0].fileno(), IN, Handler(log, str(number)))
+    poller.doRead()
+    assert len(log) == 3
+    poller.doRead()
+    poller.doRead()
+    assert set(log) == set("0123456"), "the kernel's ready list goes round"
+    poller.close()
+    for pair in pairs:
+        for sock in pair:
+            sock.close()
+
+
+def test_closing_tells_everybody(reactor: Reactor) -> None:
+    log: list[Any] = []
+    poller = Poller(reactor)
+    one, two = readable()
+    poller.register(one.fileno(), IN, Handler(log, "a", lambda: 1 / 0))
+    poller.silence(one.fileno())
+    poller.doRead()
+    assert log == [], "silenced"
+    poller.connectionLost(Failure(ValueError()))
+    poller.close()
+    poller.doRead()
+    assert log == ["a ConnectionLost"] and reactor.readers == [] and poller.fileno() == -1
+    one.close()
+    two.close()

@@ -1,0 +1,279 @@
+"""What our transport does beyond Twisted's: draining, deadlines, buffers; over socket pairs and a Clock."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections import deque
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
+from zope.interface.verify import verifyObject
+
+from lbproxy.net.poller import OUT, Poller
+from lbproxy.net.transport import (
+    CLOSE_GRACE_S,
+    GATHER_BYTES,
+    HIGH_WATER_BYTES,
+    FastTransport,
+    lost,
+    twisted_address,
+)
+from tests.net.test_poller import Reactor
+from tests.net.wire import HalfRecorder, Recorder
+
+
+class Rig:
+    """A transport on one end of a socket pair, the test on the other."""
+
+    def __init__(self, protocol: Recorder | None = None) -> None:
+        self.reactor = Reactor()
+        self.poller = Poller(self.reactor)
+        ours, self.peer = socket.socketpair()
+        ours.setblocking(False)
+        self.peer.setblocking(False)
+        self.protocol = protocol or Recorder()
+        self.transport = FastTransport(self.poller, ours)
+        self.transport.protocol = self.protocol
+        self.transport.start()
+        self.protocol.makeConnection(self.transport)
+
+    def turn(self, times: int = 1) -> None:
+        for _ in range(times):
+            if self.poller.fileno() >= 0:
+                self.poller.doRead()
+            self.reactor.advance(0)
+
+    def fill(self) -> None:
+        """Write until something stays in the buffer."""
+        while not self.transport.buffered_bytes:
+            self.transport.write(b"f" * 60_000)
+
+    def read_all(self) -> bytes:
+        parts = []
+        while True:
+            try:
+                part = self.peer.recv(1 << 20)
+            except BlockingIOError:
+                return b"".join(parts)
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+            self.turn()
+
+
+@pytest.fixture
+def rig() -> Any:
+    made = Rig()
+    yield made
+    made.poller.close()
+    made.peer.close()
+
+
+def test_provides_what_it_says(rig: Rig) -> None:
+    for interface in (ITCPTransport, IConsumer, IPushProducer):
+        assert verifyObject(interface, rig.transport)
+    assert not hasattr(rig.transport, "__dict__"), "small while idle"
+    assert rig.transport._pending is None
+
+
+def test_write_sends_at_once_and_keeps_the_rest(rig: Rig) -> None:
+    rig.transport.write(b"now")
+    assert rig.peer.recv(10) == b"now" and not rig.transport._mask & OUT
+    rig.fill()
+    buffered = rig.transport.buffered_bytes
+    assert rig.transport._mask & OUT
+    rig.transport.write(b"tail")
+    assert rig.transport.buffered_bytes == buffered + 4
+    assert rig.read_all().endswith(b"ftail")
+    rig.turn(3)
+    assert rig.transport.buffered_bytes == 0 and rig.transport._pending is None
+    assert not rig.transport._mask & OUT, "no longer watched for writing"
+
+
+def test_buffered_data_is_not_changed_by_its_owner(rig: Rig) -> None:
+    rig.fill()
+    mine = bytearray(b"a" * 5000)
+    rig.transport.write(mine)
+    mine[:] = b"b" * 5000
+    assert b"b" not in rig.read_all()
+
+
+def test_small_writes_share_a_buffer(rig: Rig) -> None:
+    rig.fill()
+    for _ in range(10_000):
+        rig.transport.write(b"x")
+    assert rig.transport._pending is not None and len(rig.transport._pending) < 10
+    assert rig.read_all().endswith(b"x" * 10_000)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 3 * GATHER_BYTES // 2), min_size=1, max_size=10), st.data())
+def test_taken_removes_exactly_what_was_sent(sizes: list[int], data: st.DataObject) -> None:
+    rig = Rig()
+    try:
+        transport = rig.transport
+        transport._pending = pending = deque()
+        whole = b""
+        for number, size in enumerate(sizes):
+            chunk = bytes([number % 256]) * size
+            whole += chunk
+            transport._append(chunk)
+        while whole:
+            assert transport.buffered_bytes == len(whole)
+            sent = data.draw(st.integers(1, len(whole)))
+            transport._taken(pending, sent)
+            whole = whole[sent:]
+            assert b"".join(bytes(part) for part in pending) == whole
+    finally:
+        rig.poller.close()
+        rig.peer.close()
+
+
+def test_a_close_the_peer_does_not_take_ends_in_a_reset(rig: Rig) -> None:
+    rig.fill()
+    rig.transport.loseConnection()
+    rig.turn()
+    rig.reactor.advance(CLOSE_GRACE_S - 1)
+    rig.turn()
+    assert not rig.protocol.lost
+    rig.reactor.pump([1.0, 0.1, 0])
+    rig.turn()
+    assert rig.protocol.lost == "ConnectionAborted"
+
+
+def test_progress_prolongs_the_grace(rig: Rig) -> None:
+    rig.transport.write(b"x" * 2_000_000)
+    rig.transport.loseConnection()
+    for _ in range(3):
+        rig.reactor.advance(CLOSE_GRACE_S - 1)
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(8):
+                rig.peer.recv(1 << 16)
+        rig.turn()
+        assert not rig.protocol.lost
+    rig.read_all()
+    rig.turn(2)
+    assert rig.protocol.lost == "ConnectionDone"
+    assert not rig.reactor.readers
+
+
+def test_answer_before_a_reset_is_delivered(rig: Rig) -> None:
+    """A server that answers early and closes: our write fails, its answer still counts."""
+    rig.peer.send(b"413 too large")
+    rig.peer.close()
+    rig.transport.write(b"more body")
+    rig.transport.write(b"more body")
+    assert not rig.protocol.lost and not rig.protocol.data
+    rig.reactor.advance(0)
+    assert (bytes(rig.protocol.data), rig.protocol.lost) == (b"413 too large", "ConnectionLost")
+    assert isinstance(rig.protocol.reason.value.__cause__, OSError)
+
+
+def test_a_paused_dead_peer_does_not_spin(rig: Rig) -> None:
+    rig.transport.pauseProducing()
+    rig.peer.send(b"last words")
+    rig.peer.close()
+    rig.turn(2)
+    assert rig.poller._epoll.poll(0) == [], "a hang-up nobody can act on is not watched"
+    assert not rig.protocol.lost
+    rig.transport.resumeProducing()
+    rig.turn()
+    assert (bytes(rig.protocol.data), rig.protocol.lost) == (b"last words", "ConnectionDone")
+
+
+def test_pausing_is_lazy_and_exact(rig: Rig) -> None:
+    rig.transport.pauseProducing()
+    rig.transport.resumeProducing()
+    rig.transport.pauseProducing()
+    rig.peer.send(b"a")
+    rig.turn(2)
+    assert not rig.protocol.data and rig.poller._epoll.poll(0) == []
+    rig.transport.resumeProducing()
+    rig.turn()
+    assert rig.protocol.data == b"a"
+
+
+def test_both_ways_closed_is_not_watched() -> None:
+    rig = Rig(HalfRecorder())
+    rig.transport.loseWriteConnection()
+    rig.turn()
+    rig.peer.shutdown(socket.SHUT_WR)
+    rig.turn(2)
+    assert rig.protocol.calls == ["write lost", "read lost"]
+    assert rig.poller._epoll.poll(0) == []
+    rig.transport.loseConnection()
+    rig.turn()
+    assert rig.protocol.lost == "ConnectionDone"
+    rig.peer.close()
+    rig.poller.close()
+
+
+def test_reset_after_the_peers_fin_is_noticed() -> None:
+    rig = Rig(HalfRecorder())
+    rig.peer.shutdown(socket.SHUT_WR)
+    rig.turn()
+    assert rig.protocol.calls == ["read lost"]
+    rig.peer.close()
+    rig.turn(2)
+    assert rig.protocol.lost == "ConnectionLost"
+    rig.poller.close()
+
+
+def test_producer_is_paused_above_the_mark_only(rig: Rig) -> None:
+    calls: list[str] = []
+
+    class Producer:
+        def pauseProducing(self) -> None:
+            calls.append("pause")
+
+        def resumeProducing(self) -> None:
+            calls.append("resume")
+
+        def stopProducing(self) -> None:
+            calls.append("stop")
+
+    rig.fill()
+    rig.read_all()
+    rig.turn(3)
+    rig.transport.registerProducer(Producer(), True)
+    while rig.transport.buffered_bytes <= HIGH_WATER_BYTES:
+        assert not calls
+        rig.transport.write(b"x" * 1000)
+    rig.transport.write(b"x")
+    assert calls == ["pause"]
+    rig.read_all()
+    rig.turn(3)
+    assert calls == ["pause", "resume"]
+    rig.transport.abortConnection()
+    rig.turn()
+    rig.reactor.advance(0)
+    assert calls == ["pause", "resume", "stop"] and rig.protocol.lost == "ConnectionAborted"
+
+
+def test_a_failing_protocol_is_told_and_closed(rig: Rig) -> None:
+    def explode(self: Recorder, data: bytes) -> None:
+        raise KeyError("x")
+
+    rig.protocol.on_data = explode
+    rig.peer.send(b"x")
+    rig.turn()
+    assert rig.protocol.lost == "KeyError"
+    assert rig.peer.recv(1) == b""
+
+
+def test_reactor_stop_loses_the_connection(rig: Rig) -> None:
+    rig.poller.connectionLost(None)  # type: ignore[arg-type]
+    assert rig.protocol.lost == "ConnectionLost"
+
+
+def test_addresses() -> None:
+    mapped = twisted_address(socket.AF_INET6, ("::ffff:192.0.2.1", 80, 0, 0))
+    assert (type(mapped).__name__, mapped.host, mapped.port) == ("IPv4Address", "192.0.2.1", 80)
+    assert twisted_address(socket.AF_INET6, ("2001:db8::1", 80, 0, 0)).host == "2001:db8::1"
+    assert twisted_address(socket.AF_UNIX, "").name is None
+    assert isinstance(lost(OSError(104, "")).value, ConnectionLost)
