@@ -1,0 +1,374 @@
+"""Whole texts: what they become, and what is said about mistakes."""
+
+from __future__ import annotations
+
+import os
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from lbproxy.config.build import DISK, load, parse_server
+from lbproxy.config.errors import ConfigErrors
+from lbproxy.config.model import Address, Config, LogSpec
+
+from .fakes import MINIMAL, build, files, mistakes, resolve
+
+FULL = """\
+[lbproxy]
+access_log = logs/access.log json
+maxconn = 20000
+
+[frontend web]
+listen =
+    tcp:8080
+    tls:8443 certificates=site,certs/ alpn=h2,http/1.1 min_version=1.3
+    unix:/run/lb.sock mode=600
+routes =
+    host api.example.com www.example.com  not path /private/* -> api
+    header host x                         -> api
+    path /old                             -> redirect 301 https://{host}{uri}
+    default                               -> app
+filters =
+    set-header request X-Name "two words"
+    tag a "level=3" level=2 nets=10.0.0.0/8,::1 loud
+access_log = stdout "%{client_ip} # %{status}"
+allow = 10.0.0.0/8 192.168.0.0/16
+    2001:db8::/32
+max_body = 10m
+
+[backend app]
+balance = hash header X-User bound=1.25
+servers =
+    a 10.0.0.11:8000 weight=3
+    b [::1]:8000 tls sni=b.internal certificate=site ca=ca.pem
+    spare unix:/run/spare backup weight=0
+check = http GET /healthz?x=1 expect=204 every=500ms rise=1
+timeout_queue = 1m30s
+
+[backend api]
+servers = x api.internal:80
+
+[certificate site]
+certificate = site.pem
+hosts = example.com, www.example.com
+"""
+
+
+def test_everything_at_once() -> None:
+    config = build(FULL)
+    assert config.settings.access_log == LogSpec("/etc/lb/logs/access.log", "json")
+    web = config.frontend("web")
+    plain, tls, unix = web.listen
+    assert (plain.address, plain.tls) == (Address("tcp", "", 8080), False)
+    assert (tls.address, tls.tls) == (Address("tcp", "", 8443), True)
+    assert tls.certificates == ("site", "/etc/lb/certs")
+    assert tls.alpn == ("h2", "http/1.1")
+    assert (unix.address, unix.mode) == (Address("unix", path="/run/lb.sock"), 0o600)
+    first, header, old, default = web.routes
+    assert first.conditions == (
+        ("host", ("api.example.com", "www.example.com"), False),
+        ("path", ("/private/*",), True),
+    )
+    assert first.text == "host api.example.com www.example.com not path /private/* -> api"
+    assert header.conditions == (("header", ("host", "x"), False),)
+    assert old.action is not None
+    assert old.action.options.target == "https://{host}{uri}"
+    assert (default.conditions, default.backend) == ((), "app")
+    named, tag = web.filters
+    assert named.options.value == "two words"
+    assert (tag.options.words, tag.options.level, tag.options.loud) == (("a", "level=3"), 2, True)
+    assert web.access_log == LogSpec("stdout", "%{client_ip} # %{status}")
+    assert web.allow[2] == ip_network("2001:db8::/32")
+    assert web.max_body == 10 << 20
+    app = config.backend("app")
+    assert app.mode == "http"
+    assert (app.balance.options.key, app.balance.options.bound) == ("X-User", 1.25)
+    a, b, spare = app.servers
+    assert (a.weight, b.tls, b.ca, spare.backup) == (3, True, "/etc/lb/ca.pem", True)
+    assert app.check is not None
+    assert (app.check.every, app.check.rise, app.check.probe.options.path) == (
+        0.5,
+        1,
+        "/healthz?x=1",
+    )
+    assert app.check.probe.options.expect == 204
+    assert config.backend("api").balance.name == "roundrobin"
+    assert config.certificates[0].hosts == ("example.com", "www.example.com")
+    assert (a.where.file, a.where.line) == ("lb.ini", 26)
+    with pytest.raises(KeyError):
+        config.backend("none")
+
+
+def test_the_smallest() -> None:
+    assert mistakes(MINIMAL) == ()
+    assert build("").frontends == ()
+
+
+TEN = """\
+[frontend web]
+listen = tcp:8080
+    tcp:99999
+routes =
+    hots api.example.com -> app
+    path /x -> apq
+backend = app
+max_body = lots
+maxcon = 3
+
+[backend app]
+balance = leastcon
+servers =
+    a 10.0.0.1:80 wieght=3
+    b 10.0.0.1
+timeout_queue = 5
+
+[backend app]
+on_down = close
+"""
+
+
+def test_ten_mistakes_are_ten_errors() -> None:
+    errors = mistakes(TEN)
+    assert [(e.where.line, e.key, e.nearest) for e in errors] == [
+        (3, "listen", ""),
+        (5, "routes", "host"),
+        (6, "routes", "app"),
+        (8, "max_body", ""),
+        (9, "maxcon", "maxconn"),
+        (12, "balance", "leastconn"),
+        (14, "servers", "weight"),
+        (15, "servers: address", ""),
+        (16, "timeout_queue", ""),
+        (18, "", ""),
+    ]
+    assert len(errors) == 10
+    assert str(errors[5]) == (
+        "lb.ini:12: [backend app] balance: unknown balancer 'leastcon'; "
+        "allowed: roundrobin, leastconn, hash, explosive; did you mean 'leastconn'?"
+    )
+    assert errors[5].as_dict()["nearest"] == "leastconn"
+    text = str(ConfigErrors(errors))
+    assert text.count("\n") == len(errors) - 1
+
+
+def one(text: str) -> str:
+    (error,) = mistakes(text)
+    return str(error)
+
+
+FRONT = "[frontend f]\nlisten = tcp:1\nbackend = b\n"
+TCP = "[frontend f]\nmode = tcp\nlisten = tcp:1\nbackend = b\n"
+BACK = "[backend b]\nservers = a 10.0.0.1:80\n"
+
+SINGLE = [
+    ("[lbproxy x]\n", 1, "takes no name"),
+    ("[backend]\n", 1, "needs a name"),
+    ("[backend a/b]\nx = 1", 1, "is not a name"),
+    ("[lbproxy]\nmaxconn =\n", 2, "has no value"),
+    ("[lbproxy]\nmaxconn = 1\n  2\n", 3, "takes one value"),
+    ("[lbproxy]\nmaxconn = 1\nmaxconn = 1\n", 3, "given twice, first at lb.ini:2"),
+    ("[lbproxy]\nmaxconn = -1\n", 2, "between 0 and 10000000"),
+    ("[frontend f]\nbackend = b\n" + BACK, 1, "no listener"),
+    ("[frontend f]\nlisten = tcp:1\n", 1, "neither a backend nor routes"),
+    (FRONT.replace("= b", "= bb") + BACK + "mode = http\n", 3, "there is no backend 'bb'"),
+    (FRONT + "[backend b]\n", 4, "has no servers"),
+    (FRONT + BACK + "  a 10.0.0.2:80\n", 6, "server 'a' is there already, at lb.ini:5"),
+    (FRONT + BACK + "mode = tcp\n", 6, "frontend 'f' at lb.ini:3 is 'http'"),
+    (FRONT + TCP.replace("f]", "g]").replace(":1", ":2") + BACK, 8, "both modes"),
+    (BACK, 1, "no frontend uses"),
+    (TCP + "max_body = 1k\n" + BACK, 5, "only for http mode"),
+    (TCP + BACK + "pool_size = 3\n", 7, "only for http mode"),
+    (TCP + "filters = set-header request A b\n" + BACK, 5, "works in http mode, not in tcp mode"),
+    (TCP + BACK + "filters = set-header request A b\n", 7, "works in http mode, not in tcp mode"),
+    (TCP.replace("backend = b", "routes = path /x -> b") + BACK, 4, "needs mode = http"),
+    (TCP + BACK + "balance = hash header A\n", 7, "looks at the HTTP request"),
+    (FRONT + BACK + "balance = hash header\n", 6, "hash header needs a name"),
+    (FRONT + BACK + "balance = hash source bound=x\n", 6, "not a number"),
+    (FRONT + BACK + "balance = hash source k stickyy\n", 6, "did you mean 'sticky'?"),
+    (FRONT + BACK + "balance = roundrobin 3\n", 6, "unexpected word '3'"),
+    (FRONT + BACK + "balance = broken\n", 6, "file.py:3: ZeroDivisionError"),
+    (FRONT + BACK + "balance = explosive\n", 6, "RuntimeError: boom"),
+    (
+        FRONT + BACK + "filters = set-header request A\n  tag loud loud\n",
+        7,
+        "'loud' is given twice",
+    ),
+    (FRONT + BACK + "filters = set-header request\n", 6, "header is missing"),
+    (FRONT + BACK + "filters = tag levle=3\n", 6, "did you mean 'level'?"),
+    (FRONT + BACK + "filters = tag a\n  tag 'b\n", 7, "never closed"),
+    (FRONT + BACK + "check = htp GET\n", 6, "did you mean 'http'?"),
+    (FRONT + BACK + "check = tcp evry=2s\n", 6, "did you mean 'every'?"),
+    (FRONT + BACK + "check = tcp every=1ms\n", 6, "between 50ms and 1d"),
+    (FRONT + BACK + "check =\n", 6, "has no value"),
+    (FRONT + BACK + "  c 10.0.0.9:80 sni=x\n", 6, "no effect without 'tls'"),
+    (FRONT + BACK + "  c 10.0.0.9:80 tls certificate=x\n", 6, "there is no certificate 'x'"),
+    (FRONT + BACK + "  c 10.0.0.9:80 weight\n", 6, "needs a value"),
+    (FRONT + BACK + "  c\n", 6, "address is missing"),
+    (FRONT.replace("tcp:1", "tls:1") + BACK, 2, "needs certificates"),
+    (FRONT.replace("tcp:1", "tcp:1 alpn=h2") + BACK, 2, "only for tls: listeners"),
+    (FRONT.replace("tcp:1", "tcp:1 mode=600") + BACK, 2, "only for unix listeners"),
+    (
+        FRONT.replace("tcp:1", "systemd:domain=INET:index=0 backlog=9") + BACK,
+        2,
+        "only for tcp, tls",
+    ),
+    (FRONT.replace("tcp:1", "tpc:1") + BACK, 2, "unknown endpoint 'tpc'"),
+    (FRONT.replace("tcp:1", "tcp:1:interfac=::1") + BACK, 2, "did you mean 'interface'"),
+    (FRONT.replace("tcp:1", "tcp:1:interface=host") + BACK, 2, "not an IP address"),
+    (FRONT.replace("tcp:1", "tcp:1\n  0.0.0.0:1") + BACK, 3, "same address as at lb.ini:2"),
+    (FRONT.replace("tcp:1", "unix:/a\n  unix:/b/../a") + BACK, 3, "same address"),
+    (
+        FRONT.replace("backend = b", "routes = path /x b") + BACK + "mode = http",
+        3,
+        "'->' is missing",
+    ),
+    (FRONT.replace("backend = b", "routes = -> b") + BACK, 3, "no condition before"),
+    (FRONT.replace("backend = b", "routes = not -> b") + BACK, 3, "stands before nothing"),
+    (FRONT.replace("backend = b", "routes = default path /x -> b") + BACK, 3, "stands alone"),
+    (FRONT.replace("backend = b", "routes = path /x ->") + BACK, 3, "is missing after"),
+    (FRONT.replace("backend = b", "routes = path /x -> b c") + BACK, 3, "unexpected word 'c'"),
+    (FRONT.replace("backend = b", "routes = path /x -> redirekt 301 x") + BACK, 3, "'redirect'?"),
+    (FRONT.replace("backend = b", "routes = path /x -> redirect 999 x") + BACK, 3, "allowed: 301"),
+    (FRONT.replace("backend = b", "routes = path -> b") + BACK, 3, "'path' wants"),
+    (FRONT + "routes = default -> b\n" + BACK, 4, "twice"),
+    (
+        FRONT.replace("backend = b", "routes = default -> b\n  path /x -> b") + BACK,
+        4,
+        "never reached: the default at lb.ini:3",
+    ),
+    (FRONT + "forwarded = none rfc7239\n" + BACK, 4, "stands alone"),
+    (FRONT + "allow = 10.0.0.1/8\n" + BACK, 4, "10.0.0.0/8"),
+    (FRONT + "access_log = a b c\n" + BACK, 4, "3 words"),
+    (FRONT + "access_log = a jsn\n" + BACK, 4, "did you mean 'json'?"),
+    (FRONT + "access_log = a '%{bad}'\n" + BACK, 4, "[frontend f] access_log"),
+    (TCP + "[lbproxy]\naccess_log = a '%{bad}'\n" + BACK, 6, "[lbproxy] access_log"),
+    ("[certificate c]\nhosts = a\n", 1, "the key is missing"),
+    ('[certificate c]\ncertificate = ""\n', 2, "path is empty"),
+    (FRONT + BACK + "  c 10.0.0.9:80 no_check tls verify=maybe\n", 6, "neither yes nor no"),
+    (FRONT + BACK.rstrip() + " no_check\ncheck = tcp\n", 6, "every server says no_check"),
+    (FRONT + BACK + "via = x\n", 6, "unknown key 'via'"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "words"), SINGLE, ids=[words for _, _, words in SINGLE])
+def test_one_mistake_is_one_error(text: str, line: int, words: str) -> None:
+    errors = mistakes(text)
+    assert [e.where.line for e in errors] == [line], [str(e) for e in errors]
+    assert words in str(errors[0])
+
+
+def test_missing_files() -> None:
+    text = """\
+[frontend f]
+listen = tls:1 certificates=site,sitee
+backend = b
+[backend b]
+servers = a 10.0.0.1:80 tls ca=ca.pem
+[certificate site]
+certificate = site.pem
+key = site.key
+"""
+    errors = mistakes(text, files=files(exists=lambda path: path.endswith("site.pem")))
+    assert [(e.where.line, e.key) for e in errors] == [
+        (2, "listen"),
+        (5, "servers"),
+        (8, "key"),
+    ]
+    assert "did you mean the certificate 'site'" in str(errors[0])
+
+
+def test_a_mistyped_section_is_not_a_missing_backend_too() -> None:
+    assert "unknown section 'bakend'" in one(FRONT + BACK.replace("backend", "bakend"))
+    assert "unknown section 'fronted'" in one(FRONT.replace("frontend", "fronted") + BACK)
+
+
+def test_listen_forms() -> None:
+    def address(text: str) -> Address | None:
+        return build(FRONT.replace("tcp:1", text) + BACK).frontends[0].listen[0].address
+
+    assert address("tcp:8080:interface=127.0.0.1") == Address("tcp", "127.0.0.1", 8080)
+    assert address("tcp:8080:interface=\\:\\:1") == Address("tcp", "::1", 8080)
+    assert address("tcp:8080:interface=[::1]") == Address("tcp", "::1", 8080)
+    assert address("tcp:127.0.0.1:8080") == Address("tcp", "127.0.0.1", 8080)
+    assert address("tcp6:8080") == Address("tcp", "::", 8080)
+    assert address("[::1]:80") == Address("tcp", "::1", 80)
+    assert address("*:80") == Address("tcp", "", 80)
+    assert address("localhost:0") == Address("tcp", "127.0.0.1", 0)
+    assert address("unix:run/x:mode=600") == Address("unix", path="/etc/lb/run/x")
+    assert address("systemd:domain=INET:index=0") is None
+    assert address("onion:80:controlPort=9051") is None
+
+
+def test_port_zero_may_be_used_twice() -> None:
+    assert mistakes(FRONT.replace("tcp:1", "tcp:0\n  tcp:0") + BACK) == ()
+
+
+def test_variables_and_includes_reach_the_model() -> None:
+    config = build(
+        "include = more.ini\n[frontend f]\nlisten = tcp:${PORT:-81}\nbackend = b\n",
+        files=files({"/etc/lb/more.ini": BACK + "  c ${HOST}:80\n"}),
+        env={"HOST": "10.9.9.9"},
+    )
+    assert config.frontends[0].listen[0].address == Address("tcp", "", 81)
+    assert config.backends[0].servers[1].address.host == "10.9.9.9"
+    assert config.backends[0].where.file == "/etc/lb/more.ini"
+
+
+def test_a_variable_cannot_add_lines() -> None:
+    text = FRONT + BACK + "host_header = ${X}\n"
+    config = build(text, env={"X": "a\nmode = tcp"})
+    assert config.backends[0].host_header == "a\nmode = tcp"
+    assert config.backends[0].mode == "http"
+
+
+def test_load_reads_files(tmp_path: Path) -> None:
+    path = tmp_path / "lb.ini"
+    path.write_text(FRONT + "access_log = x.log\n" + BACK)
+    config = load(path, resolve=resolve, env={})
+    assert config.frontends[0].access_log == LogSpec(str(tmp_path / "x.log"), "json")
+    assert config.file == str(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigErrors, match="not UTF-8"):
+        load(path, resolve=resolve)
+    with pytest.raises(ConfigErrors, match="No such file"):
+        load(tmp_path / "none.ini", resolve=resolve)
+
+
+def test_disk_globs_in_order(tmp_path: Path) -> None:
+    for name in "cab":
+        (tmp_path / f"{name}.ini").write_text("")
+    names = [os.path.basename(p) for p in DISK.glob(str(tmp_path / "*.ini"))]
+    assert names == ["a.ini", "b.ini", "c.ini"]
+
+
+def test_one_server_line() -> None:
+    assert parse_server("a 10.0.0.1:80 weight=2").weight == 2
+    with pytest.raises(ConfigErrors, match="<server>: servers: unknown option 'wight'"):
+        parse_server("a 10.0.0.1:80 wight=2")
+    with pytest.raises(ConfigErrors):
+        parse_server("")
+
+
+LINES = st.sampled_from([*FULL.splitlines(), *TEN.splitlines(), "include = x", " ", "\0", "["])
+
+
+@given(st.text() | st.lists(LINES | st.text(max_size=20), max_size=30).map("\n".join))
+@example("[frontend f]\nlisten = tcp:1:interface=\\")
+@example("[frontend f]\nlisten = unix:\0")
+@example("include = \0\n")
+def test_any_text_is_a_configuration_or_errors(text: str) -> None:
+    try:
+        assert isinstance(build(text), Config)
+    except ConfigErrors as errors:
+        assert errors.errors
+        assert all("\n" not in str(error) for error in errors.errors)
+
+
+@given(st.integers(0, len(FULL.splitlines()) - 1), st.text(max_size=12), st.integers(0, 60))
+def test_a_damaged_line_is_a_configuration_or_errors(line: int, noise: str, at: int) -> None:
+    lines = FULL.splitlines()
+    lines[line] = lines[line][:at] + noise + lines[line][at:]
+    mistakes("\n".join(lines))

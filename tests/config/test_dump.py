@@ -1,0 +1,235 @@
+"""``parse(dump(config)) == config``, for configurations nobody would write."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_network
+from typing import Any
+
+import attrs
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lbproxy.config.dump import as_json, dump
+from lbproxy.config.model import (
+    Address,
+    BackendSpec,
+    CertificateSpec,
+    CheckSpec,
+    Config,
+    FrontendSpec,
+    GlobalSpec,
+    ListenSpec,
+    LogSpec,
+    PluginSpec,
+    RouteSpec,
+    ServerSpec,
+)
+from lbproxy.config.options import option_fields
+from lbproxy.config.routes import dump_route
+from lbproxy.http.route import VERBS
+
+from .fakes import MINIMAL, TABLE, build
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=12)
+NASTY = st.sampled_from(
+    [
+        "",
+        " ",
+        "a b",
+        "${X}",
+        "$${",
+        "#",
+        "; x",
+        'say "hi"',
+        "it's",
+        "a=b",
+        "->",
+        "not",
+        "host",
+        "loud",
+        "\\n",
+    ]
+)
+STRING = TEXT | NASTY
+NAME = st.from_regex(r"[a-z][a-z0-9_.-]{0,8}", fullmatch=True)
+PATH = st.from_regex(r"/[a-z]{1,5}(/[a-z #]{1,5}){0,2}", fullmatch=True)
+NETWORK = st.ip_addresses().map(ip_network)
+HOST = st.ip_addresses().map(str) | st.from_regex(r"[a-z]{1,9}(\.[a-z]{1,5})?", fullmatch=True)
+ADDRESS = st.builds(Address, st.just("tcp"), HOST, st.integers(1, 65535)) | PATH.map(
+    lambda path: Address("unix", path=path)
+)
+
+
+def value(kind: str, facts: Any) -> st.SearchStrategy[Any]:
+    """Values of one kind within its bounds."""
+    low, high = facts.get("min"), facts.get("max")
+    if kind.startswith("list:"):
+        return st.lists(value(kind[5:], facts), max_size=3, unique=True).map(tuple)
+    if kind in ("int", "size"):
+        return st.integers(0 if low is None else low, 10**9 if high is None else high)
+    if kind == "size_or_none":
+        return st.none() | st.integers(0, 1 << 40)
+    if kind in ("duration", "float"):
+        return st.floats(0 if low is None else low, 10**6 if high is None else high)
+    table: dict[str, st.SearchStrategy[Any]] = {
+        "octal": st.integers(0, 0o777),
+        "bool": st.booleans(),
+        "flag": st.booleans(),
+        "string": STRING,
+        "choice": st.sampled_from(facts.get("choices", ("",))),
+        "name": NAME,
+        "path": PATH,
+        "address": ADDRESS,
+        "network": NETWORK,
+    }
+    return table[kind]
+
+
+def spec(cls: type[Any], **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Objects of ``cls`` with some of its options set."""
+    required, optional = {}, {}
+    for name, f in option_fields(cls).items():
+        kind = f.metadata["kind"]
+        if name in fixed:
+            continue
+        if kind.partition(":")[0] in (
+            "plugin",
+            "plugins",
+            "servers",
+            "listens",
+            "routes",
+            "check",
+            "log",
+        ):
+            continue
+        if kind in ("backend", "endpoint"):
+            continue
+        strategy = value(kind, f.metadata)
+        if f.metadata.get("positional") == "rest":
+            strategy = st.lists(strategy, max_size=3).map(tuple)
+        (required if f.default is attrs.NOTHING else optional)[name] = strategy
+    return st.fixed_dictionaries({**required, **fixed}, optional=optional).map(
+        lambda values: cls(**values)
+    )
+
+
+def plugin(kind: str, *names: str) -> st.SearchStrategy[PluginSpec]:
+    def of(name: str) -> st.SearchStrategy[PluginSpec]:
+        cls = TABLE[kind][name]
+        fixed = {"what": st.just("source")} if name == "hash" else {}
+        options = spec(cls.Options, **fixed)
+        return options.map(lambda o: PluginSpec(name, cls, o))
+
+    return st.sampled_from(names).flatmap(of)
+
+
+def _tls_words(server: ServerSpec) -> ServerSpec:
+    plain = attrs.evolve(server, certificate="")
+    return plain if plain.tls else attrs.evolve(plain, ca="", verify=True, sni="")
+
+
+SERVERS = st.lists(
+    spec(ServerSpec).map(_tls_words), min_size=1, max_size=3, unique_by=lambda s: s.name
+)
+CHECK = spec(CheckSpec, probe=plugin("probe", "http", "tcp"))
+ROUTE_ARGS = {
+    "host": st.lists(
+        st.from_regex(r"[a-z]{1,4}(\.[a-z]{1,3})?", fullmatch=True), min_size=1, max_size=2
+    ),
+    "header": st.tuples(NAME | st.sampled_from(["host", "not"]), NASTY.filter(bool)).map(list),
+    "cookie": st.lists(NAME, min_size=1, max_size=1),
+}
+CONDITION = st.sampled_from(sorted(ROUTE_ARGS)).flatmap(
+    lambda verb: st.tuples(st.just(verb), ROUTE_ARGS[verb].map(tuple), st.booleans())
+)
+
+
+def _route(conditions: Any, action: PluginSpec | None) -> RouteSpec:
+    bare = RouteSpec(tuple(conditions), "" if action else "app", action)
+    return attrs.evolve(bare, text=dump_route(bare, tuple(VERBS)))
+
+
+ROUTES = st.lists(
+    st.builds(
+        _route,
+        st.lists(CONDITION, min_size=1, max_size=2),
+        st.none() | plugin("filter", "redirect"),
+    ),
+    max_size=2,
+).map(tuple)
+
+
+LOG = st.builds(
+    LogSpec,
+    st.just("") | st.just("stdout") | PATH,
+    st.sampled_from(["json", "combined", "%{client_ip} # %%"]),
+)
+LISTEN = spec(
+    ListenSpec,
+    endpoint=st.just("tls:443"),
+    address=st.just(Address("tcp", "", 443)),
+    tls=st.just(True),
+    certificates=st.lists(PATH, min_size=1, max_size=2, unique=True).map(tuple),
+    mode=st.just(0o660),
+)
+FRONTEND = spec(
+    FrontendSpec,
+    name=st.just("web"),
+    mode=st.just("http"),
+    listen=LISTEN.map(lambda one: (one,)),
+    backend=st.just("app"),
+    routes=ROUTES,
+    forwarded=st.sampled_from([(), ("none",), ("rfc7239", "x-forwarded")]),
+    filters=st.lists(plugin("filter", "set-header", "tag"), max_size=2).map(tuple),
+    access_log=st.none() | LOG,
+)
+
+
+def _checked(backend: BackendSpec) -> BackendSpec:
+    """A check with nothing to check is a mistake."""
+    if all(server.no_check for server in backend.servers):
+        return attrs.evolve(backend, check=None)
+    return backend
+
+
+BACKEND = spec(
+    BackendSpec,
+    name=st.just("app"),
+    mode=st.just("http"),
+    servers=SERVERS.map(tuple),
+    balance=plugin("balancer", "roundrobin", "hash"),
+    check=st.none() | CHECK,
+).map(_checked)
+CONFIGS = st.builds(
+    Config,
+    spec(GlobalSpec, access_log=LOG),
+    FRONTEND.map(lambda one: (one,)),
+    BACKEND.map(lambda one: (one,)),
+    spec(CertificateSpec, name=NAME).map(lambda one: (one,)),
+)
+
+
+@settings(max_examples=150, suppress_health_check=list(HealthCheck), deadline=None)
+@given(CONFIGS)
+def test_dump_and_back(config: Config) -> None:
+    assert build(dump(config)) == config
+    json.dumps(as_json(config))
+
+
+def test_defaults_are_left_out() -> None:
+    assert dump(build(MINIMAL)) == (
+        "[lbproxy]\n\n[frontend web]\nlisten = tcp:8080\nbackend = app\n\n"
+        "[backend app]\nmode = http\nbalance = roundrobin\nservers = a 10.0.0.1:80\n"
+    )
+
+
+def test_plain_data() -> None:
+    data = as_json(build(MINIMAL + "check = http GET /x every=1s\n"))
+    app = data["backends"]["app"]
+    assert app["servers"][0]["address"] == "10.0.0.1:80"
+    assert app["balance"] == {"name": "roundrobin", "options": {}}
+    assert app["check"]["probe"]["options"] == {"method": "GET", "path": "/x", "expect": 200}
+    assert app["check"]["every"] == 1.0
+    assert "where" not in app
+    assert data["file"] == "lb.ini"
