@@ -215,9 +215,14 @@ class _Checker:
         for spec in specs:
             spot = Spot(self.problems, draft.title, key, spec.where)
             modes = getattr(spec.cls, "modes", None)
-            if isinstance(modes, property):
-                made = trial(spec, spot, draft.name)
-                modes = None if made is None else made.modes
+            try:
+                if isinstance(modes, property):
+                    made = trial(spec, spot, draft.name)
+                    modes = None if made is None else made.modes
+                modes = None if modes is None else frozenset(modes)
+            except Exception as error:
+                spot.wrong(f"{spec.name}: its modes raised {type(error).__name__}: {error}")
+                continue
             if modes is not None and mode not in modes:
                 allowed = " and ".join(sorted(modes))
                 spot.wrong(

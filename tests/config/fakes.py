@@ -100,6 +100,14 @@ class RedirectOptions:
     target: str = option("string", doc="target", positional=True)
 
 
+class Modeless(FakePlugin):
+    name = "modeless"
+
+    @property
+    def modes(self) -> frozenset[str]:
+        raise KeyError("modes")
+
+
 class Redirect(FakePlugin):
     name = "redirect"
     Options = RedirectOptions
@@ -124,7 +132,7 @@ class TcpProbe(FakePlugin):
 
 TABLE: dict[str, dict[str, Any]] = {
     "balancer": {cls.name: cls for cls in (RoundRobin, LeastConn, Hash, Explosive)},
-    "filter": {cls.name: cls for cls in (SetHeader, Tag, Redirect)},
+    "filter": {cls.name: cls for cls in (SetHeader, Tag, Redirect, Modeless)},
     "probe": {cls.name: cls for cls in (HttpProbe, TcpProbe)},
 }
 
