@@ -158,7 +158,7 @@ class _Echo(Protocol):
         if len(self._rest) > 65536:
             self.transport.abortConnection()  # type: ignore[union-attr]
             return
-        name: bytes = self.factory.origin_name  # type: ignore[union-attr]
+        name: bytes = self.factory.origin_name
         self.transport.write(b"".join(name + b": " + line + b"\n" for line in lines))  # type: ignore[union-attr]
 
 

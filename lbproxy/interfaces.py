@@ -150,7 +150,9 @@ class IFilter(Interface):
 class IProbe(Interface):
     """One kind of active health check."""
 
-    def check(server: Any) -> Any:
-        """Check ``server`` (a :class:`ServerState`) once: an awaitable of a
-        :class:`lbproxy.health.state.Result`; must finish by itself only in the normal case, the
-        caller cancels it at the probe's ``timeout``."""
+    def check(target: Any) -> Any:
+        """Check one server once: a coroutine or Deferred of a :class:`lbproxy.health.state.Result`.
+
+        ``target`` is a :class:`lbproxy.probes.base.ProbeTarget`.  Called again only when the last check
+        of the same server is over.  The caller cancels it after ``target.timeout`` seconds; what it
+        opened must then be closed.  An exception counts as a failed check, its text as the note."""

@@ -10,6 +10,7 @@ See ``docs/embedding.rst``.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -132,7 +133,7 @@ class LoadBalancer(MultiService):
             self.network,
             spec.balance.cls(spec.balance.options, env),
             filters=[plugin.cls(plugin.options, env) for plugin in spec.filters],
-            tls_for=self._tls_for,
+            tls_for=partial(self._tls_for, spec.mode),
         )
         self.backends[spec.name] = backend
         resolver = Resolver(backend.group, self.reactor, every=spec.resolve_every)
@@ -150,10 +151,12 @@ class LoadBalancer(MultiService):
             checker.setServiceParent(self)
             self._checkers[spec.name] = checker
 
-    def _tls_for(self, spec: ServerSpec) -> TLSParameters | None:
+    def _tls_for(self, mode: str, spec: ServerSpec) -> TLSParameters | None:
         if not spec.tls:
             return None
-        return TLSParameters(client_contexts(spec, self.config.certificates), server_side=False)
+        alpn = ("http/1.1",) if mode == "http" else ()
+        contexts = client_contexts(spec, self.config.certificates, alpn)
+        return TLSParameters(contexts, server_side=False)
 
     def _add_frontend(self, spec: FrontendSpec) -> None:
         env = self._env(spec.name)

@@ -58,6 +58,8 @@ class ProxyFactory(Factory):
         frontend = self.frontend
         frontend.counters.connections += 1
         ip: str = getattr(addr, "host", "")
+        if ip.startswith("::ffff:") and "." in ip:
+            ip = ip[7:]  # an IPv4 client of a dual-stack listener
         info = ConnectionInfo(
             ip, getattr(addr, "port", 0), ip, getattr(addr, "port", 0), listener=self.listener
         )

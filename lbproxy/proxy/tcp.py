@@ -221,6 +221,7 @@ class Session:
                 self._both_done()
             else:
                 half_close(self._server_transport)
+                self._watch()
         elif self._server_transport is None and not self._early_size and self._lease is None:
             self._end(Kind.CLIENT_GONE, "left before a server was found")
 
@@ -239,9 +240,9 @@ class Session:
             self._finish(Kind.CLIENT_GONE, "left before the server was connected")
         else:
             clean = reason.check(ConnectionDone) is not None
+            self._finish(Kind.OK if clean else Kind.CLIENT_GONE, "" if clean else _words(reason))
             if not self._server_lost:
                 self._close(server, clean, self._server_eof)
-            self._finish(Kind.OK if clean else Kind.CLIENT_GONE, "" if clean else _words(reason))
         self.frontend.depart(self.info)
 
     # -- where to -------------------------------------------------------------------------------
@@ -435,16 +436,16 @@ class Session:
         if self._early is not None:
             self._end(Kind.SERVER_GONE, "closed before the session began")
             return
+        self._finish(Kind.OK if clean else Kind.SERVER_GONE, "" if clean else _words(reason))
         if not self._client_lost:
             self._close(self.transport, clean, self._client_eof)
-        self._finish(Kind.OK if clean else Kind.SERVER_GONE, "" if clean else _words(reason))
 
     def _both_done(self) -> None:
         """Both directions have ended: what is still buffered goes out, then both close."""
         if not self.over:
+            self._finish(Kind.OK)
             self._close(self.transport, True, True)
             self._close(self._server_transport, True, True)
-            self._finish(Kind.OK)
 
     def _close(self, transport: Any, clean: bool, eof: bool) -> None:
         """Close one side: after what is written, or at once.  ``eof``: it sends no more."""
