@@ -338,7 +338,8 @@ class FastDial(Dial):
             self._connected()
 
     def _refused(self, code: int) -> None:
-        self._fail(ProxyError(Kind.CONNECT_FAILED, f"{self._address}: {os.strerror(code)}"))
+        kind = Kind.CONNECT_TIMEOUT if code == errno.ETIMEDOUT else Kind.CONNECT_FAILED
+        self._fail(ProxyError(kind, f"{self._address}: {os.strerror(code)}"))
 
     def _connected(self) -> None:
         sock = self._socket

@@ -19,6 +19,7 @@ Rules:
 from __future__ import annotations
 
 import contextlib
+import errno
 import select
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -91,6 +92,8 @@ class Poller:
 
     def register(self, fd: int, mask: int, handler: Handler) -> None:
         """Watch ``fd`` for ``mask``; OSError (ENOSPC, ENOMEM) if the kernel will not."""
+        if self._closed:
+            raise OSError(errno.EBADF, "the network is closed")
         self._epoll.register(fd, mask)
         if not self._handlers:
             self.reactor.addReader(self)
