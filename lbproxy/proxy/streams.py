@@ -48,6 +48,7 @@ class ConnectionInfo:
     listener: str = ""
     connected: float = 0.0
     counted_as: str | None = None
+    log_cache: bytes = b""  # the access log's own, see lbproxy.observe.record
 
 
 class ClientStream(ABC):

@@ -1,0 +1,273 @@
+"""CONTROL. Active health checks: probes every server of one backend on schedule and tells the group.
+
+:mod:`lbproxy.service` runs one :class:`Checker` per backend that has a ``check``.  Servers in maint, without
+an address yet, or marked ``no_check`` are left alone.  Checks are spread over the interval, never overlap for
+one server, and end at their timeout whatever the probe does.
+"""
+
+# mypy: disable-error-code=no-untyped-call
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from attrs import evolve
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lbproxy.balance.group import ServerGroup
+from lbproxy.balance.server import AdminState, ServerState
+from lbproxy.config.model import Address, CheckSpec
+from lbproxy.control.resolver import literal_addresses, look_up
+from lbproxy.health.state import HealthState, Result, Transition
+from lbproxy.interfaces import Env
+from lbproxy.net.endpoints import Network, TLSParameters
+from lbproxy.net.proxyproto import encode_v1, encode_v2
+from lbproxy.probes.base import ProbeTarget
+
+__all__ = ["Checker", "ServerCheck"]
+
+_log = Logger()
+
+TLSFor = Callable[[ServerState], TLSParameters | None]
+
+_JITTER = 0.1  # of the interval, at most, added to the first check
+_SOON = 0.1  # a server that comes back from maint is checked after this long
+
+
+class ServerCheck:
+    """The checks of one server; the admin side reads ``state``, ``last`` and ``last_at``."""
+
+    def __init__(self, owner: Checker, server: ServerState, delay: float) -> None:
+        spec = owner.spec
+        self.server = server
+        self.state = HealthState(spec.rise, spec.fall, server.healthy)
+        self.last: Result | None = None
+        self.last_at = -1.0
+        self._owner = owner
+        self._idle = False  # in maint when last looked at
+        self._begun = 0.0
+        self._running: Deferred[Any] | None = None
+        self._next = owner.network.wheel.timer(self._start)
+        self._deadline = owner.network.wheel.timer(self._late)
+        self._next.set(delay)
+
+    def stop(self) -> None:
+        """No more checks; a running one is cancelled."""
+        self._next.clear()
+        self._cancel()
+
+    def look(self) -> None:
+        """The operator may have changed something: leave a server in maint alone, check one that came back."""
+        maint = self.server.admin is AdminState.MAINT
+        if maint and not self._idle:
+            self._cancel()
+            self._pause()
+        elif self._idle and not maint:
+            self._next.set(min(_SOON, self._owner.spec.every))
+
+    def _pause(self) -> None:
+        self._idle = True
+        self.state.reset()
+        self._next.set(self._owner.spec.every)
+
+    def _cancel(self) -> None:
+        self._deadline.clear()
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
+
+    # -- one check ------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        server, owner = self.server, self._owner
+        if server.admin is AdminState.MAINT:
+            self._pause()
+            return
+        self._idle = False
+        if not server.addresses:  # its name is not resolved yet
+            self._next.set(owner.spec.every)
+            return
+        self._begun = owner.network.wheel.now()
+        running = ensureDeferred(owner.check_once(server))
+        self._running = running
+        self._deadline.set(owner.spec.timeout)
+        running.addBoth(partial(self._over, running))
+        running.addErrback(self._bug)
+
+    def _over(self, running: Deferred[Any], found: Result | Failure) -> None:
+        if self._running is not running:
+            return  # cancelled, or judged already
+        self._running = None
+        self._deadline.clear()
+        self._judge(self._result(found))
+
+    def _result(self, found: Any) -> Result:
+        if isinstance(found, Result):
+            return found
+        seconds = self._owner.network.wheel.now() - self._begun
+        if isinstance(found, Failure):
+            self._owner.probe_failed(found)
+            note = found.getErrorMessage()[:200] or type(found.value).__name__
+        else:
+            note = f"the probe gave {type(found).__name__}, not a Result"
+        return Result(False, f"check failed: {note}", seconds)
+
+    def _late(self) -> None:
+        timeout = self._owner.spec.timeout
+        self._cancel()
+        self._judge(Result(False, f"no answer in {timeout:g} s", timeout))
+
+    def _judge(self, result: Result) -> None:
+        owner = self._owner
+        spec = owner.spec
+        self.last = result
+        self.last_at = now = owner.network.wheel.now()
+        transition = self.state.result(result)
+        # Armed before anybody is told: nothing that goes wrong there may end the checks.
+        wait = self.state.interval(spec.every, spec.fast, spec.down)
+        self._next.set(max(0.0, self._begun + wait - now))
+        owner.judged(self, result, transition)
+
+    def _bug(self, failure: Failure) -> None:
+        _log.failure("after a check of {server}", failure, server=self.server)
+
+
+class Checker(Service):
+    """Keeps the health of one backend's servers up to date; see the module.
+
+    ``tls_for(server)``: how to speak TLS with it, or None.  Call :meth:`sync` after servers were added or
+    removed, or their admin state changed.  ``checks``: by server.
+    """
+
+    def __init__(
+        self,
+        backend_name: str,
+        group: ServerGroup,
+        spec: CheckSpec,
+        network: Network,
+        env: Env,
+        *,
+        tls_for: TLSFor = lambda server: None,
+    ) -> None:
+        self.backend_name = backend_name
+        self.spec = spec
+        self.network = network
+        self.checks: dict[ServerState, ServerCheck] = {}
+        self.probe: Any = spec.probe.cls(spec.probe.options, env)
+        self._group = group
+        self._env = env
+        self._tls_for = tls_for
+        self._probe_broken = False
+
+    def startService(self) -> None:
+        """Begin: server i of n is first checked i/n of the interval from now."""
+        super().startService()
+        self.sync()
+
+    def stopService(self) -> None:
+        """Cancel everything; verdicts stay."""
+        super().stopService()
+        for check in self.checks.values():
+            check.stop()
+        self.checks.clear()
+
+    def sync(self) -> None:
+        """Follow the group: servers added, removed, put into maint or back."""
+        if not self.running:
+            return
+        wanted = [s for s in self._group.servers.values() if not s.spec.no_check]
+        for server in self.checks.keys() - set(wanted):
+            self.checks.pop(server).stop()
+        for check in self.checks.values():
+            check.look()
+        new = [server for server in wanted if server not in self.checks]
+        every = self.spec.every
+        for i, server in enumerate(new):
+            jitter = self._env.random.random() * _JITTER * every / len(new)
+            self.checks[server] = ServerCheck(self, server, i * every / len(new) + jitter)
+
+    # -- for ServerCheck ------------------------------------------------------------------------
+
+    async def check_once(self, server: ServerState) -> Result:
+        """Run the probe on ``server``; raises whatever it raises."""
+        address = await self._address(server)
+        if address is None:
+            return Result(False, f"cannot resolve {server.spec.check_address}")
+        target = ProbeTarget(
+            server=server,
+            network=self.network,
+            address=address,
+            tls=self._tls_for(server),
+            timeout=self.spec.timeout,
+            preamble=_preamble(server),
+        )
+        result: Result = await self.probe.check(target)
+        return result
+
+    async def _address(self, server: ServerState) -> Address | None:
+        """Where to check it: its first address, or its ``check_address``."""
+        wanted = server.spec.check_address
+        if wanted is None:
+            return server.addresses[0]
+        literals = literal_addresses(wanted)
+        if literals is not None:
+            return literals[0]
+        if wanted.host == server.spec.address.host:
+            return evolve(wanted, host=server.addresses[0].host)
+        hosts = await look_up(self._env.reactor, wanted.host)
+        return evolve(wanted, host=hosts[0]) if hosts else None
+
+    def judged(self, check: ServerCheck, result: Result, transition: Transition | None) -> None:
+        """A check is over: count it, and tell the group and the operators what it changes."""
+        server = check.server
+        if result.ok:
+            server.counters.probes_ok += 1
+        else:
+            server.counters.probes_failed += 1
+        if transition is not None:
+            self._announce(server, transition)
+        if self._group.servers.get(server.name) is not server:
+            return
+        if transition is not None or result.note != server.health_note:
+            self._group.set_health(server, check.state.healthy, result.note)
+        if result.weight is not None and result.weight != server.weight:
+            self._group.set_weight(server.name, max(0, result.weight))
+
+    def _announce(self, server: ServerState, transition: Transition) -> None:
+        words = ("check passed", "checks passed") if transition.healthy else ("failure", "failures")
+        _log.info(
+            "server {backend}/{server} is {state}: {note} ({count} {word})",
+            backend=self.backend_name,
+            server=server.name,
+            state="up" if transition.healthy else "down",
+            note=transition.note or ("checked" if transition.healthy else "check failed"),
+            count=transition.count,
+            word=words[transition.count != 1],
+        )
+
+    def probe_failed(self, failure: Failure) -> None:
+        """The probe raised: its traceback once, the rest is in the notes."""
+        if not self._probe_broken:
+            self._probe_broken = True
+            _log.failure(
+                "the check of backend {backend} failed; further failures are only counted",
+                failure,
+                backend=self.backend_name,
+            )
+
+
+def _preamble(server: ServerState) -> bytes:
+    """A server that expects a PROXY header gets one that says "the proxy itself" (LOCAL, UNKNOWN).
+
+    Not at a ``check_address``: that is another listener.
+    """
+    if server.spec.check_address is not None or not server.spec.send_proxy:
+        return b""
+    if server.spec.send_proxy == "v1":
+        return encode_v1(None, None)
+    return encode_v2(None, None, local=True)

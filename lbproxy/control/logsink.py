@@ -1,0 +1,239 @@
+"""CONTROL. Where access log lines go: collected in memory, written a few times a second.
+
+:mod:`lbproxy.service` makes one :class:`LogSink` per path and shares it among frontends.  The data path never
+waits: a regular file is written as the kernel takes it, anything else (a pipe, a terminal, a socket) only
+while it has room.  What does not fit into the bounded buffer is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from select import POLLOUT, poll
+from typing import Any
+
+from twisted.logger import Logger
+
+from lbproxy.config.model import LogSpec
+
+__all__ = ["BATCH_BYTES", "BUFFER_BYTES", "INTERVAL", "LogSink"]
+
+_log = Logger()
+
+INTERVAL = 0.2
+"""Longest time a line waits in memory, in seconds, while the target takes what is written."""
+
+BATCH_BYTES = 64 * 1024
+"""This much is written at once without waiting for the interval."""
+
+BUFFER_BYTES = 1024 * 1024
+"""Most that is kept for a target that cannot take it; further lines are dropped."""
+
+_RETRY = 1.0  # pause after an error
+_REPORT = 1.0  # at most one operators' line in this time
+_STDOUT = 1
+_ATOMIC = (
+    4096  # POSIX PIPE_BUF on Linux: a pipe that polls writable takes this much without blocking
+)
+
+
+class LogSink:
+    """One target of access log lines.
+
+    ``spec.path``: a file, ``stdout``, or ``off`` (or "") which swallows everything.  ``reactor``: IReactorTime.
+    ``dropped`` (lines), ``errors`` and ``written`` (bytes) are totals.
+    """
+
+    def __init__(self, spec: LogSpec, reactor: Any) -> None:
+        self.path = spec.path
+        self.enabled = spec.path not in ("", "off")
+        self.dropped = 0
+        self.errors = 0
+        self.written = 0
+        self._reactor = reactor
+        self._lines: list[bytes] = []
+        self._rest = b""  # what an earlier write left over
+        self._size = 0  # bytes in both
+        self._mark = BATCH_BYTES  # at this size write() looks closer
+        self._call: Any = None
+        self._fd = -1
+        self._plain = True  # a regular file: writing does not block
+        self._started = False
+        self._reported = (0, 0)
+        self._last_report = float("-inf")
+        self._last_error = ""
+        self._done = 0  # bytes of the batch that a failed write had got out
+
+    # -- the hot path ---------------------------------------------------------------------------
+
+    def write(self, line: bytes) -> None:
+        """Take one line, with its line feed.  Never raises, never blocks."""
+        size = self._size + len(line)
+        if size >= self._mark:
+            self._crowded(line)
+            return
+        self._lines.append(line)
+        self._size = size
+        if self._call is None:
+            self._arm(INTERVAL)
+
+    def _crowded(self, line: bytes) -> None:
+        if not self.enabled:
+            return
+        if self._size + len(line) > BUFFER_BYTES:
+            self.dropped += 1
+        else:
+            self._lines.append(line)
+            self._size += len(line)
+            if self._mark == BATCH_BYTES:
+                self.flush()
+        if self._call is None:
+            self._arm(INTERVAL)
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Open the target.  A failure is counted, logged and tried again; it is not raised."""
+        if not self.enabled:
+            self._mark = 0  # every line is refused at once
+            return
+        self._started = True
+        if self._fd < 0:
+            self._open()
+        if self._size:
+            self.flush()
+
+    def stop(self) -> None:
+        """Write what can be written now, and close; what is left is dropped."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        if self.enabled and self._started:
+            self.flush()
+        self._started = False
+        if self._size:
+            self.dropped += b"".join([self._rest, *self._lines]).count(b"\n")
+        self._lines.clear()
+        self._rest, self._size = b"", 0
+        self._report(force=True)
+        self._close()
+
+    def reopen(self) -> None:
+        """After rotation: what is buffered goes to the old file, what follows to a new one.
+
+        If the new one cannot be opened, the old one is used on.
+        """
+        if not self._started or self.path == "stdout":
+            return
+        self.flush()
+        old, self._fd = self._fd, -1
+        if self._open():
+            if old >= 0:
+                os.close(old)
+        else:
+            self._fd = old
+
+    def _open(self) -> bool:
+        try:
+            if self.path == "stdout":
+                fd = _STDOUT
+            else:
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+                fd = os.open(self.path, flags, 0o640)
+            self._plain = stat.S_ISREG(os.fstat(fd).st_mode)
+        except (OSError, ValueError) as error:
+            self._failed(error)
+            return False
+        self._fd = fd
+        return True
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0 and self.path != "stdout":
+            os.close(fd)
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def _arm(self, delay: float) -> None:
+        if self.enabled:
+            self._call = self._reactor.callLater(delay, self._tick)
+
+    def _tick(self) -> None:
+        self._call = None
+        self.flush()
+        self._report()
+        if self._size or self._reported != (self.dropped, self.errors):
+            self._arm(INTERVAL if self._mark == BATCH_BYTES else _RETRY)
+
+    def flush(self) -> None:
+        """Write what is buffered, as far as the target takes it.  Never raises."""
+        if not self._size or not self._started or (self._fd < 0 and not self._open()):
+            return
+        data = b"".join([self._rest, *self._lines]) if self._rest else b"".join(self._lines)
+        self._lines.clear()
+        self._rest = b""
+        try:
+            done = self._write_plain(data) if self._plain else self._write_careful(data)
+        except OSError as error:
+            self._keep(data, self._done)
+            self._failed(error)
+            self._close()
+            return
+        self._keep(data, done)
+        self._mark = BATCH_BYTES if done == len(data) else BUFFER_BYTES
+
+    def _keep(self, data: bytes, done: int) -> None:
+        self.written += done
+        self._rest = data[done:] if done < len(data) else b""
+        self._size = len(self._rest)
+
+    def _write_plain(self, data: bytes) -> int:
+        """A regular file takes everything, or says why not."""
+        done = self._done = 0
+        view = memoryview(data)
+        while done < len(data):
+            done += os.write(self._fd, view[done:])
+            self._done = done
+        return done
+
+    def _write_careful(self, data: bytes) -> int:
+        """As much as goes without blocking."""
+        done = self._done = 0
+        view = memoryview(data)
+        ready = poll()
+        ready.register(self._fd, POLLOUT)
+        while done < len(data) and ready.poll(0):
+            try:
+                done += os.write(self._fd, view[done : done + _ATOMIC])
+            except BlockingIOError:
+                break
+            self._done = done
+        return done
+
+    # -- trouble --------------------------------------------------------------------------------
+
+    def _failed(self, error: Exception) -> None:
+        self.errors += 1
+        self._mark = BUFFER_BYTES
+        self._last_error = getattr(error, "strerror", None) or str(error)
+        self._report()
+        if self._call is None and self._started:
+            self._arm(_RETRY)
+
+    def _report(self, *, force: bool = False) -> None:
+        """One line for operators about what went wrong since the last one."""
+        dropped, errors = self._reported
+        if (self.dropped, self.errors) == self._reported:
+            return
+        now = self._reactor.seconds()
+        if now - self._last_report < _REPORT and not force:
+            return
+        self._last_report = now
+        self._reported = (self.dropped, self.errors)
+        _log.warn(
+            "access log {path}: {errors} errors{reason}, {dropped} lines dropped",
+            path=self.path,
+            errors=self.errors - errors,
+            reason=f" ({self._last_error})" if self.errors > errors else "",
+            dropped=self.dropped - dropped,
+        )

@@ -1,0 +1,256 @@
+"""CONTROL. Server names to addresses, at start and again every so often.
+
+:mod:`lbproxy.service` runs one :class:`Resolver` per backend.  The data path dials IP literals only; this is
+where they come from.  A look-up that fails or takes too long changes nothing: the last good answer stays.
+"""
+
+# mypy: disable-error-code=no-untyped-call
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from ipaddress import ip_address
+from typing import Any
+
+from attrs import define, evolve
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, TimeoutError
+from twisted.internet.interfaces import IHostResolution, IResolutionReceiver
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from lbproxy.balance.group import ServerGroup
+from lbproxy.balance.server import ServerState
+from lbproxy.config.model import Address
+
+__all__ = ["Resolver", "literal_addresses", "look_up"]
+
+_log = Logger()
+
+DEADLINE = 5.0
+"""Longest wait for one look-up, in seconds."""
+
+CONCURRENT = 8
+"""Most look-ups of one backend at a time."""
+
+ADDRESSES_MAX = 64
+"""Further addresses of one name are not used."""
+
+_FIRST_RETRY = 1.0  # after a failure; doubles up to the usual interval
+
+
+def literal_addresses(address: Address) -> tuple[Address, ...] | None:
+    """What needs no look-up: IP literals and Unix paths as they are; None for a name."""
+    if address.kind == "unix":
+        return (address,)
+    try:
+        ip_address(address.host)
+    except ValueError:
+        return None
+    return (address,)
+
+
+@implementer(IResolutionReceiver)
+class _Receiver:
+    """Collects the answers of one look-up."""
+
+    def __init__(self) -> None:
+        self.done: Deferred[list[str]] = Deferred(self.abandon)
+        self.hosts: list[str] = []
+        self.resolution: Any = None
+        self.over = False
+
+    def resolutionBegan(self, resolution: IHostResolution) -> None:
+        """See IResolutionReceiver."""
+        self.resolution = resolution
+
+    def addressResolved(self, address: Any) -> None:
+        """See IResolutionReceiver."""
+        known = isinstance(address, (IPv4Address, IPv6Address))
+        if known and address.host not in self.hosts and len(self.hosts) < ADDRESSES_MAX:
+            self.hosts.append(address.host)
+
+    def resolutionComplete(self) -> None:
+        """See IResolutionReceiver."""
+        if not self.over:
+            self.over = True
+            self.done.callback(self.hosts)
+
+    def abandon(self, _: Any) -> None:
+        """The look-up is cancelled: tell the resolver, which need not be able to stop."""
+        self.over = True
+        if self.resolution is not None:
+            with suppress(NotImplementedError):  # getaddrinfo in a thread cannot be stopped
+                self.resolution.cancel()
+
+
+def look_up(reactor: Any, host: str) -> Deferred[list[str]]:
+    """IPv4 and IPv6 literals of ``host`` in the resolver's order; an empty list when there are none.
+
+    ``reactor``: IReactorPluggableNameResolver.  Cancel it to give up; the caller sets the deadline.
+    """
+    receiver = _Receiver()
+    done = receiver.done
+    try:
+        reactor.nameResolver.resolveHostName(
+            receiver, host, addressTypes=[IPv4Address, IPv6Address]
+        )
+    except Exception:
+        receiver.over = True
+        done.errback(Failure())
+    return done
+
+
+@define(eq=False)
+class _Name:
+    """One server whose address is a name."""
+
+    server: ServerState
+    call: Any = None  # the next look-up
+    running: Deferred[Any] | None = None
+    pause: float = _FIRST_RETRY
+    failing: bool = False
+
+
+class Resolver(Service):
+    """Keeps the addresses of one backend's servers up to date.
+
+    ``reactor``: IReactorTime and IReactorPluggableNameResolver.  ``every``: seconds between look-ups of one
+    name.  ``slots`` bounds concurrent look-ups and may be shared.  Call :meth:`sync` after servers were
+    added or removed; literals are set at once, in the constructor and there, names only while running.
+    """
+
+    def __init__(
+        self,
+        group: ServerGroup,
+        reactor: Any,
+        *,
+        every: float = 30.0,
+        deadline: float = DEADLINE,
+        slots: DeferredSemaphore | None = None,
+    ) -> None:
+        self._group = group
+        self._reactor = reactor
+        self._every = every
+        self._deadline = deadline
+        self._slots = slots if slots is not None else DeferredSemaphore(CONCURRENT)
+        self._names: dict[ServerState, _Name] = {}
+        self._set_literals()
+
+    def startService(self) -> None:
+        """Look every name up now, then regularly."""
+        super().startService()
+        self.sync()
+
+    def stopService(self) -> None:
+        """Stop at once; addresses stay as they are."""
+        super().stopService()
+        for server in list(self._names):
+            self._drop(server)
+
+    def sync(self) -> None:
+        """Follow the group: servers added are resolved, servers removed forgotten."""
+        self._set_literals()
+        if not self.running:
+            return
+        present = set(self._group.servers.values())
+        for server in list(self._names):
+            if server not in present:
+                self._drop(server)
+        for server in self._group.servers.values():
+            if server not in self._names and literal_addresses(server.spec.address) is None:
+                name = self._names[server] = _Name(server)
+                self._look(name)
+
+    def _set_literals(self) -> None:
+        with self._group.changes():
+            for server in self._group.servers.values():
+                literals = literal_addresses(server.spec.address)
+                if literals is not None and server.addresses != literals:
+                    self._group.set_addresses(server, literals)
+
+    def _drop(self, server: ServerState) -> None:
+        name = self._names.pop(server)
+        if name.call is not None:
+            name.call.cancel()
+            name.call = None
+        running, name.running = name.running, None
+        if running is not None:
+            running.cancel()
+
+    # -- one look-up ----------------------------------------------------------------------------
+
+    def _look(self, name: _Name) -> None:
+        name.call = None
+        running = self._slots.run(self._timed, name.server.spec.address.host)
+        name.running = running
+        running.addCallbacks(partial(self._answered, name), partial(self._failed, name))
+        running.addErrback(partial(self._broken, name))
+
+    def _timed(self, host: str) -> Deferred[list[str]]:
+        return look_up(self._reactor, host).addTimeout(self._deadline, self._reactor)
+
+    def _answered(self, name: _Name, hosts: list[str]) -> None:
+        if self._names.get(name.server) is not name:
+            return
+        if not hosts:
+            self._no_answer(name, "no address")
+            return
+        name.running = None
+        name.pause = _FIRST_RETRY
+        name.failing = False
+        self._set(name.server, hosts)
+        self._again(name, self._every)
+
+    def _failed(self, name: _Name, failure: Failure) -> None:
+        if self._names.get(name.server) is name and not failure.check(CancelledError):
+            late = failure.check(TimeoutError) is not None
+            reason = f"no answer in {self._deadline:g} s" if late else failure.getErrorMessage()
+            self._no_answer(name, reason)
+
+    def _broken(self, name: _Name, failure: Failure) -> None:
+        """Somebody told of the new addresses raised: their bug must not end our look-ups."""
+        _log.failure("resolving {host} failed", failure, host=name.server.spec.address.host)
+        if self._names.get(name.server) is name:
+            self._again(name, self._every)
+
+    def _no_answer(self, name: _Name, reason: str) -> None:
+        server = name.server
+        if not name.failing:
+            name.failing = True
+            _log.warn(
+                "server {backend}/{server}: cannot resolve {host}: {reason}; {kept}",
+                backend=server.backend,
+                server=server.name,
+                host=server.spec.address.host,
+                reason=reason,
+                kept=f"keeping {_words(server.addresses)}" if server.addresses else "it is down",
+            )
+        self._again(name, min(name.pause, self._every))
+        name.pause = min(name.pause * 2, self._every)
+
+    def _again(self, name: _Name, delay: float) -> None:
+        name.running = None
+        name.call = self._reactor.callLater(delay, self._look, name)
+
+    def _set(self, server: ServerState, hosts: list[str]) -> None:
+        """New addresses, unless they are the old ones in another order (resolvers rotate them)."""
+        wanted = server.spec.address
+        addresses = tuple(evolve(wanted, host=host) for host in hosts)
+        if set(addresses) == set(server.addresses):
+            return
+        _log.info(
+            "server {backend}/{server}: {host} is {addresses}",
+            backend=server.backend,
+            server=server.name,
+            host=wanted.host,
+            addresses=_words(addresses),
+        )
+        self._group.set_addresses(server, addresses)
+
+
+def _words(addresses: tuple[Address, ...]) -> str:
+    return ", ".join(address.host for address in addresses)

@@ -1,0 +1,114 @@
+"""PURE. From ``access_log = ... FORMAT`` to a function that makes one line of each record.
+
+Called by :mod:`lbproxy.service` for each frontend and by :mod:`lbproxy.config.crosscheck`.  Whatever a client
+sends, a record is one line of printable ASCII (but for what the format itself says): nothing can forge
+another line, leave its quotes, or reach a terminal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any
+
+from lbproxy.observe.fields import FIELD_LIMIT, FIELDS, header_getter, render
+from lbproxy.observe.jsonlog import http_line, tcp_line
+
+__all__ = ["FORMATS", "check_format", "compile_format"]
+
+FORMATS = ("json", "common", "combined")
+
+_COMMON = '%{client_ip} - - [%{time_clf}] "%{request_line}" %{status} %{bytes_out}'
+_COMBINED = _COMMON + ' "%{referer}" "%{user_agent}"'
+
+_FORMAT_LIMIT = 8 * 1024
+_PART = re.compile(r"%%|%\{([^{}]*)\}|%")
+_HEADER = re.compile(r"(request|response)\.([!#$%&'*+.^_`|~0-9A-Za-z-]+)")
+
+Line = Callable[[Any], bytes]
+"""A record (see :mod:`lbproxy.observe.record`) to its line, which ends with a line feed."""
+
+
+def compile_format(format: str, mode: str) -> Line:
+    """The writer for ``json``, ``common``, ``combined`` or a custom format.
+
+    A custom format is text with ``%{name}`` (a field of :data:`lbproxy.observe.fields.FIELDS`),
+    ``%{request.Header-Name}``, ``%{response.Header-Name}`` and ``%%``.  ``mode``: "http" or "tcp".
+
+    Raises ValueError for what :func:`check_format` refuses.
+    """
+    if format == "json":
+        return http_line() if mode == "http" else tcp_line()
+    if format in FORMATS:
+        if mode != "http":
+            raise ValueError(
+                f"the format {format!r} is about HTTP requests; in tcp mode use json or one of your own"
+            )
+        return _compile(_COMBINED if format == "combined" else _COMMON, mode)
+    return _compile(format, mode)
+
+
+def check_format(format: str, mode: str) -> None:
+    """Raises ValueError, with the nearest word, if ``format`` cannot be used for ``mode``."""
+    compile_format(format, mode)
+
+
+def _compile(format: str, mode: str) -> Line:
+    template, parts = _parse(format, mode)
+
+    def line(record: Any) -> bytes:
+        texts = tuple([render(get(record), limit) for get, limit in parts])
+        return (template % texts).encode()
+
+    return line
+
+
+def _parse(format: str, mode: str) -> tuple[str, list[tuple[Callable[[Any], Any], int]]]:
+    """A ``%`` template that ends in a line feed, and (getter, limit) for each of its ``%s``."""
+    if "%{" not in format:
+        raise ValueError(
+            f"{format[:80]!r} is not a format: {_choices(format, FORMATS)}or a text with fields such as %{{status}}"
+        )
+    if len(format) > _FORMAT_LIMIT:
+        raise ValueError(f"the format is longer than {_FORMAT_LIMIT} characters")
+    if not all(c.isprintable() or c == "\t" for c in format):
+        raise ValueError("the format holds a control character")
+    parts: list[tuple[Callable[[Any], Any], int]] = []
+    template = []
+    at = 0
+    for found in _PART.finditer(format):
+        template.append(format[at : found.start()])
+        at = found.end()
+        if found[0] == "%%":
+            template.append("%%")
+        elif found[1] is None:
+            raise ValueError(f"'%' at column {found.start() + 1} is not followed by {{name}} or %")
+        else:
+            template.append("%s")
+            parts.append(_field(found[1], mode))
+    return "".join(template) + format[at:] + "\n", parts
+
+
+def _field(name: str, mode: str) -> tuple[Callable[[Any], Any], int]:
+    field = FIELDS.get(name)
+    if field is not None:
+        if field.http and mode != "http":
+            raise ValueError(
+                f"the field {name!r} is about HTTP requests; there are none in tcp mode"
+            )
+        return field.get, field.limit
+    header = _HEADER.fullmatch(name)
+    if header is not None:
+        if mode != "http":
+            raise ValueError(f"{name!r} is an HTTP header; there are none in tcp mode")
+        return header_getter(header[1], header[2]), FIELD_LIMIT
+    known = tuple(n for n, f in FIELDS.items() if mode == "http" or not f.http)
+    raise ValueError(f"unknown field {name[:80]!r}; {_choices(name, known)}see docs/logging")
+
+
+def _choices(word: str, known: tuple[str, ...]) -> str:
+    near = get_close_matches(word[:80].lower(), known, 1, 0.5)
+    if near:
+        return f"did you mean {near[0]!r}? "
+    return f"write {', '.join(known)}, " if len(known) <= len(FORMATS) else ""

@@ -1,0 +1,215 @@
+"""PURE. The fields of an access record: their names, where they come from, how long they may be.
+
+One table for custom formats and for the documentation; the JSON writers of
+:mod:`lbproxy.observe.jsonlog` use the same names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+from lbproxy.http.message import RequestHead
+from lbproxy.observe.stamps import clf_stamp, rfc3339_stamp
+
+__all__ = [
+    "FIELDS",
+    "FIELD_LIMIT",
+    "TARGET_LIMIT",
+    "VERSIONS",
+    "Field",
+    "clip",
+    "escape",
+    "header_getter",
+    "milliseconds",
+    "render",
+]
+
+FIELD_LIMIT = 1024
+"""Longest value of any field but the target, in characters; the rest is cut off and ``...`` put there."""
+
+TARGET_LIMIT = 8 * 1024
+
+VERSIONS = {9: "HTTP/0.9", 10: "HTTP/1.0", 11: "HTTP/1.1", 20: "HTTP/2.0", 30: "HTTP/3.0"}
+
+Getter = Callable[[Any], Any]
+
+
+@frozen
+class Field:
+    """``get(record)`` gives str, int, float milliseconds, bool or None.
+
+    ``http``: only exchanges have it.  ``json``: it is in the JSON line too.
+    """
+
+    get: Getter
+    doc: str
+    http: bool = False
+    json: bool = True
+    limit: int = FIELD_LIMIT
+
+
+def milliseconds(seconds: float) -> float | None:
+    """Whole microseconds as float milliseconds; None for "there was none" (negative)."""
+    return seconds * 1e6 // 1 / 1e3 if seconds >= 0 else None
+
+
+def clip(text: str, limit: int = FIELD_LIMIT) -> str:
+    """At most ``limit`` characters."""
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+_UNSAFE = re.compile(r"[^ !#-\[\]-~]")
+
+
+def _hex(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def escape(text: str) -> str:
+    """Printable ASCII without quotes: other characters, ``"`` and ``\\`` become ``\\xHH``, ``\\uHHHH`` or longer."""
+    return _UNSAFE.sub(_hex, text)
+
+
+def render(value: Any, limit: int = FIELD_LIMIT) -> str:
+    """A field's value in a line of text; "-" for an empty one."""
+    if isinstance(value, str):
+        return escape(clip(value, limit)) if value else "-"
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def header_getter(side: str, name: str) -> Getter:
+    """``name`` of the request or response as the log sees it: several lines joined by ", ", "" if none."""
+    raw = name.lower().encode("ascii")
+
+    def get(record: Any) -> str:
+        head = getattr(record, side)
+        if head is None:
+            return ""
+        return b", ".join(head.header_values(raw)).decode("latin-1")
+
+    return get
+
+
+def _tls(name: str) -> Getter:
+    def get(record: Any) -> str:
+        tls = record.info.tls
+        return "" if tls is None else str(getattr(tls, name))
+
+    return get
+
+
+def _stamped(stamp: Callable[[float], str]) -> Getter:
+    return lambda record: stamp(record.started)
+
+
+def _ms(name: str) -> Getter:
+    return lambda record: milliseconds(getattr(record, name))
+
+
+def _request_line(record: Any) -> str:
+    head: RequestHead = record.request
+    if not head.method:
+        return ""  # what came was no request
+    line = b"%b %b" % (head.method, head.target[:TARGET_LIMIT])
+    return f"{line.decode('latin-1')} {VERSIONS.get(head.version, '')}"
+
+
+FIELDS: dict[str, Field] = {
+    "time": Field(
+        _stamped(rfc3339_stamp()),
+        "when the request's first byte came or the connection was accepted; RFC 3339, UTC, milliseconds",
+    ),
+    "mode": Field(lambda r: r.mode, "``http`` or ``tcp``"),
+    "frontend": Field(lambda r: r.frontend_name, "name of the frontend"),
+    "route": Field(lambda r: r.route, "the route that matched, as written; empty before one did"),
+    "backend": Field(lambda r: r.backend_name, "name of the backend; empty if none was chosen"),
+    "server": Field(lambda r: r.server_name, "name of the last server tried; empty if none was"),
+    "client_ip": Field(
+        lambda r: r.client_ip,
+        "the client's address: announced by a trusted proxy if there was one, else ``peer_ip``",
+    ),
+    "client_port": Field(lambda r: r.client_port, "the port that goes with it; 0 if unknown"),
+    "request_id": Field(
+        lambda r: r.known_request_id,
+        "id of the request or session; empty unless a filter asked for it",
+    ),
+    "method": Field(
+        lambda r: r.request.method.decode("latin-1"),
+        "request method; empty when what came was not a request",
+        http=True,
+    ),
+    "host": Field(
+        lambda r: r.request.host.decode("latin-1"),
+        "effective host, lower case, with a port if sent",
+        http=True,
+    ),
+    "target": Field(
+        lambda r: r.request.target.decode("latin-1"),
+        "path and query, as filters left them; at most 8 KiB",
+        http=True,
+        limit=TARGET_LIMIT,
+    ),
+    "version": Field(
+        lambda r: VERSIONS.get(r.request.version, ""), "protocol, such as ``HTTP/1.1``", http=True
+    ),
+    "status": Field(lambda r: r.status, "status the client got; 0 if it got none", http=True),
+    "user_agent": Field(header_getter("request", "user-agent"), "the User-Agent header", http=True),
+    "referer": Field(header_getter("request", "referer"), "the Referer header", http=True),
+    "bytes_in": Field(
+        lambda r: r.bytes_in, "bytes from the client: the request's body (http), all of them (tcp)"
+    ),
+    "bytes_out": Field(
+        lambda r: r.bytes_out, "bytes to the client: the response's body (http), all of them (tcp)"
+    ),
+    "attempts": Field(lambda r: r.attempts, "how many servers were tried; over 1 means retries"),
+    "reused": Field(lambda r: r.reused, "the server's connection had been used before", http=True),
+    "close": Field(lambda r: r.close.value, "why it ended, ``ok`` if all went well (see below)"),
+    "detail": Field(lambda r: r.detail, "more about why it ended; empty if all went well"),
+    "header_ms": Field(
+        _ms("t_header"), "first byte of the request to its complete head", http=True
+    ),
+    "queue_ms": Field(_ms("t_queue"), "wait for a server"),
+    "connect_ms": Field(
+        _ms("t_connect"), "last attempt's connect, TLS included; 0 when a connection was reused"
+    ),
+    "response_ms": Field(_ms("t_response"), "request sent to response head", http=True),
+    "total_ms": Field(_ms("t_total"), "everything, from ``time`` on"),
+    "listener": Field(lambda r: r.info.listener, "the ``listen`` line it came in by"),
+    "peer_ip": Field(
+        lambda r: r.info.peer_ip, "the other end of the socket; empty for a Unix socket"
+    ),
+    "peer_port": Field(lambda r: r.info.peer_port, "its port"),
+    "local_ip": Field(lambda r: r.info.local_ip, "the address the client aimed at"),
+    "local_port": Field(lambda r: r.info.local_port, "the port the client aimed at"),
+    "tls_version": Field(_tls("version"), "such as ``TLSv1.3``; empty in the clear"),
+    "tls_cipher": Field(_tls("cipher"), "cipher suite; empty in the clear"),
+    "sni": Field(lambda r: r.info.sni, "server name the client asked for in its ClientHello"),
+    "alpn": Field(_tls("alpn"), "protocol agreed on in the TLS handshake"),
+    "time_clf": Field(
+        _stamped(clf_stamp()),
+        "``time`` as in the common format: ``23/Nov/2026:12:46:06 +0000``",
+        json=False,
+    ),
+    "epoch_ms": Field(
+        lambda r: int(r.started * 1000), "``time`` in whole milliseconds since 1970", json=False
+    ),
+    "request_line": Field(
+        _request_line,
+        "method, target and version; empty when what came was not a request",
+        http=True,
+        json=False,
+        limit=TARGET_LIMIT + FIELD_LIMIT,
+    ),
+}
+"""By name, in the order of the JSON line."""

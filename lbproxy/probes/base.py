@@ -1,0 +1,226 @@
+"""CONTROL. The class every probe extends, and the connection it talks over.
+
+:class:`lbproxy.control.checker.Checker` makes one probe per backend and calls :meth:`Probe.check` for each
+server on schedule.  Probes dial through :class:`lbproxy.net.endpoints.Network` like traffic does, so they
+run on virtual networks too.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from lbproxy.balance.server import ServerState
+from lbproxy.config.model import Address
+from lbproxy.errors import ProxyError
+from lbproxy.health.state import Result
+from lbproxy.interfaces import Env, IProbe
+from lbproxy.net.endpoints import Network, TLSParameters
+
+__all__ = ["Conversation", "NoOptions", "Probe", "ProbeTarget", "Unhealthy", "unescape"]
+
+_LINGER = 1.0  # how long a finished check's connection may take to close by itself
+
+
+@frozen(eq=False)
+class ProbeTarget:
+    """What to check and how to get there.
+
+    ``address``: IP literal or Unix path.  ``tls``: how the server's line says to speak TLS, or None.
+    ``timeout``: seconds for the whole check.  ``preamble``: to be sent first, in the clear.
+    """
+
+    server: ServerState
+    network: Network
+    address: Address
+    tls: TLSParameters | None = None
+    timeout: float = 1.0
+    preamble: bytes = b""
+
+
+@frozen
+class NoOptions:
+    """Takes no words after its name."""
+
+
+class Unhealthy(Exception):
+    """The check has failed; the text is the note: what was found and what was wanted."""
+
+
+class Conversation(Protocol):
+    """One connection, read with ``await``.
+
+    While nobody reads, at most ``limit`` bytes are taken in; then the transport is paused.
+    """
+
+    def __init__(self, network: Network, limit: int = 64 * 1024) -> None:
+        self._wheel = network.wheel
+        self._limit = limit
+        self._data = b""
+        self._ended = False
+        self._paused = False
+        self._closed = False
+        self._waiting: Deferred[Any] | None = None
+        self._linger: Any = None
+
+    @classmethod
+    async def open(
+        cls, target: ProbeTarget, *, tls: TLSParameters | None = None, limit: int = 64 * 1024
+    ) -> Conversation:
+        """Connect.  Raises :class:`lbproxy.errors.ProxyError`."""
+        self = cls(target.network, limit)
+        waiting: Deferred[None] = Deferred(lambda _: dial.cancel())
+        self._waiting = waiting
+
+        def failed(error: ProxyError) -> None:
+            waiting.errback(error)
+
+        dial = target.network.dial(
+            target.address,
+            self,
+            failed,
+            timeout=target.timeout,
+            tls=tls,
+            preamble=target.preamble,
+        )
+        await waiting
+        return self
+
+    def send(self, data: bytes) -> None:
+        """Write; what the peer does not take is kept, so send little."""
+        if self.transport is not None and not self._ended:
+            self.transport.write(data)
+
+    async def receive(self) -> bytes:
+        """The next bytes, b"" once the peer has closed; one caller at a time."""
+        if not self._data and not self._ended:
+            self._waiting = Deferred()
+            await self._waiting
+        data, self._data = self._data, b""
+        if self._paused:
+            self._paused = False
+            self._transport().resumeProducing()
+        return data
+
+    def close(self, *, clean: bool) -> None:
+        """Close, or abort when not ``clean``; harmless when it is closed."""
+        self._closed = True
+        self._data = b""
+        if self.transport is None or self._ended:
+            return
+        if clean:
+            self._linger = self._wheel.timer(self._abort)
+            self._linger.set(_LINGER)
+            if self._paused:
+                self._transport().resumeProducing()
+            self.transport.loseConnection()
+        else:
+            self._abort()
+
+    def _transport(self) -> Any:
+        return self.transport
+
+    def _abort(self) -> None:
+        if not self._ended:
+            self._transport().abortConnection()
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.called:
+            waiting.callback(None)
+
+    # -- called by Twisted ----------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        """See IProtocol."""
+        self._wake()
+
+    def dataReceived(self, data: bytes) -> None:
+        """See IProtocol."""
+        if self._closed:
+            return
+        self._data += data
+        if len(self._data) >= self._limit and not self._paused:
+            self._paused = True
+            self._transport().pauseProducing()
+        self._wake()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """See IProtocol."""
+        self._ended = True
+        if self._linger is not None:
+            self._linger.clear()
+        self._wake()
+
+
+@implementer(IProbe)
+class Probe:
+    """Extend this, write :meth:`talk`, and name it in ``check = file.py:YourClass``.
+
+    ``clear``: do not speak TLS even to a server that does.
+    A probe that does not use one connection overrides :meth:`check` instead.
+    """
+
+    name: ClassVar[str] = ""
+    Options: ClassVar[type[Any]] = NoOptions
+
+    clear = False
+
+    def __init__(self, options: Any, env: Env) -> None:
+        self.options = options
+        self.env = env
+
+    async def check(self, target: ProbeTarget) -> Result:
+        """See :class:`lbproxy.interfaces.IProbe`."""
+        now = target.network.wheel.now
+        begun = now()
+        tls = None if self.clear else target.tls
+        try:
+            conversation = await Conversation.open(target, tls=tls)
+            clean = False
+            try:
+                note = await self.talk(conversation, target)
+                clean = True
+            finally:
+                conversation.close(clean=clean)
+        except (Unhealthy, ProxyError) as error:
+            return Result(False, str(error), now() - begun)
+        return Result(True, note, now() - begun)
+
+    async def talk(self, conversation: Conversation, target: ProbeTarget) -> str:
+        """Convince yourself that the server is well: a note for people ("" is fine).
+
+        Raises :class:`Unhealthy` when it is not.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.talk")
+
+
+_ESCAPES = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}
+
+
+def unescape(text: str) -> bytes:
+    r"""``text`` as UTF-8, with ``\r \n \t \0 \\`` and ``\xHH`` for any byte.  Raises ValueError for others."""
+    out = bytearray()
+    at = 0
+    while (back := text.find("\\", at)) >= 0:
+        out += text[at:back].encode()
+        key = text[back + 1 : back + 2]
+        if key in _ESCAPES and key:
+            out += _ESCAPES[key]
+            at = back + 2
+        elif key == "x":
+            digits = text[back + 2 : back + 4]
+            if not re.fullmatch("[0-9A-Fa-f]{2}", digits):
+                raise ValueError(f"'\\x{digits}' is not \\x and two hex digits")
+            out.append(int(digits, 16))
+            at = back + 4
+        else:
+            raise ValueError(f"'\\{key}' is no escape; write \\r \\n \\t \\0 \\\\ or \\xHH")
+    out += text[at:].encode()
+    return bytes(out)

@@ -1,0 +1,266 @@
+"""CONTROL. The ``http`` check: one request, and what its answer must be like.
+
+Found by :mod:`lbproxy.registry` under its name.  Each check is a connection of its own (``Connection: close``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from attrs import field, frozen
+
+from lbproxy.config.model import option
+from lbproxy.http.h1 import ResponseParser
+from lbproxy.http.message import End, Event, Invalid, Limits, ResponseHead
+from lbproxy.interfaces import Env
+from lbproxy.probes.base import Conversation, Probe, ProbeTarget, Unhealthy
+
+__all__ = ["HttpOptions", "HttpProbe", "parse_statuses"]
+
+ANSWER_BYTES = 64 * 1024
+"""Body bytes looked at for ``body``; a longer body is judged by its beginning."""
+
+_LIMITS = Limits(header_bytes=32 * 1024, header_count=200)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TARGET = re.compile(r"[!-~]+")
+_VALUE = re.compile(r"[\t -~]*")
+_HOST = re.compile(r"[!-.0-~\[\]]+")
+
+Test = Callable[[bytes], bool]
+
+
+def parse_statuses(text: str) -> frozenset[int]:
+    """``200``, ``2xx``, ``200-299``, ``2xx-3xx``, several separated by commas or ``|``.  Raises ValueError."""
+    statuses: set[int] = set()
+    for item in re.split(r"[,|]", text):
+        first, dash, last = item.strip().partition("-")
+        low, high = _statuses(first, item)[0], _statuses(last if dash else first, item)[1]
+        if low > high:
+            raise ValueError(f"expect: {item.strip()!r} is the wrong way round")
+        statuses.update(range(low, high + 1))
+    return frozenset(statuses)
+
+
+def _statuses(word: str, item: str) -> tuple[int, int]:
+    if re.fullmatch("[1-9]xx", word):
+        return int(word[0]) * 100, int(word[0]) * 100 + 99
+    if re.fullmatch("[1-9][0-9][0-9]", word):
+        return int(word), int(word)
+    raise ValueError(
+        f"expect: {item.strip()!r} is not a status; write 200, 2xx, 200-299 or 2xx-3xx"
+    )
+
+
+def _header(line: str, what: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    name, value = name.strip(), value.strip()
+    if (
+        not _TOKEN.fullmatch(name)
+        or not _VALUE.fullmatch(value)
+        or (what == "header" and not colon)
+    ):
+        raise ValueError(f'{what}: {line[:80]!r} is not a header; write {what}="Name: value"')
+    return name, value
+
+
+def _extra_headers(text: str) -> bytes:
+    lines = []
+    for line in text.split("\n") if text else ():
+        name, value = _header(line, "header")
+        if name.lower() in ("host", "connection", "content-length", "transfer-encoding"):
+            advice = "use host=NAME" if name.lower() == "host" else "it is the check's own"
+            raise ValueError(f"header: {name} cannot be set here, {advice}")
+        lines.append(f"{name}: {value}\r\n")
+    return "".join(lines).encode("ascii")
+
+
+def _content_test(text: str, what: str, whole: bool) -> Test:
+    """``~PATTERN`` is a regular expression to be found; otherwise equal (``whole``) or contained."""
+    if text.startswith("~"):
+        try:
+            search = re.compile(text[1:].encode()).search
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(
+                f"{what}: {text[1:81]!r} is not a regular expression: {error}"
+            ) from None
+        return lambda data: search(data) is not None
+    wanted = text.encode()
+    return (lambda data: data == wanted) if whole else (lambda data: wanted in data)
+
+
+def _hidden() -> Any:
+    return field(init=False, eq=False, repr=False, metadata={"kind": "hidden"})
+
+
+@frozen
+class HttpOptions:
+    """Words after ``check = http``."""
+
+    method: str = option(
+        "string", "GET", doc="request method; may be left out: ``http /healthz``", positional=True
+    )
+    target: str = option("string", "/", doc="path and query", positional=True, example="/healthz")
+    expect: str = option(
+        "string",
+        "2xx-3xx",
+        doc="statuses of a healthy server: ``200``, ``2xx``, ``200-299``; several with commas",
+        example="200,204",
+    )
+    host: str = option("string", "", doc="Host header; empty: the server's sni or address")
+    header: str = option(
+        "string",
+        "",
+        doc=r"a further request header; more of them after ``\n`` inside double quotes",
+        example="Authorization: Basic bGI6bGI=",
+    )
+    body: str = option(
+        "string",
+        "",
+        doc="what the first 64 KiB of the body must contain: text, or ``~`` and a regular expression",
+        example="ready",
+    )
+    expect_header: str = option(
+        "string",
+        "",
+        doc="a header the response must have: ``Name``, ``Name: value`` or ``Name: ~regular expression``",
+        example="X-Role: primary",
+    )
+    no_tls: bool = option(
+        "flag", False, doc="check in the clear even if the server's line says tls"
+    )
+    statuses: frozenset[int] = _hidden()
+    line: tuple[str, str] = _hidden()
+    extra: bytes = _hidden()
+    body_test: Test | None = _hidden()
+    header_test: tuple[str, Test | None] | None = _hidden()
+
+    def __attrs_post_init__(self) -> None:
+        def settle(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        method, target = self.method, self.target
+        if method.startswith("/") and target == "/":
+            method, target = "GET", method
+        if not _TOKEN.fullmatch(method) or method.upper() == "CONNECT":
+            raise ValueError(f"method: {method[:80]!r} cannot be used in a check")
+        star = target == "*" and method == "OPTIONS"
+        if not _TARGET.fullmatch(target) or not (target.startswith("/") or star):
+            raise ValueError(
+                f"target: {target[:80]!r} is not a path; it begins with / and has no spaces"
+            )
+        if self.host and not _HOST.fullmatch(self.host):
+            raise ValueError(f"host: {self.host[:80]!r} is not a host name")
+        settle("line", (method, target))
+        settle("statuses", parse_statuses(self.expect))
+        settle("extra", _extra_headers(self.header))
+        settle("body_test", _content_test(self.body, "body", False) if self.body else None)
+        if self.body and method == "HEAD":
+            raise ValueError("body: the answer to HEAD has none")
+        settle("header_test", self._header_test())
+
+    def _header_test(self) -> tuple[str, Test | None] | None:
+        if not self.expect_header:
+            return None
+        name, value = _header(self.expect_header, "expect_header")
+        test = _content_test(value, "expect_header", True) if ":" in self.expect_header else None
+        return name, test
+
+
+class HttpProbe(Probe):
+    """See the module."""
+
+    name: ClassVar[str] = "http"
+    Options: ClassVar[type[Any]] = HttpOptions
+
+    def __init__(self, options: HttpOptions, env: Env) -> None:
+        super().__init__(options, env)
+        self.clear = options.no_tls
+
+    async def talk(self, conversation: Conversation, target: ProbeTarget) -> str:
+        """See :class:`lbproxy.probes.base.Probe`."""
+        conversation.send(self.request(target))
+        answer = _Answer(self.options.line[0], self.options.body_test is not None)
+        while not answer.done:
+            answer.take(await conversation.receive())
+        head = answer.head
+        assert head is not None
+        self._judge(head, answer.body)
+        return f"status {head.status}"
+
+    def request(self, target: ProbeTarget) -> bytes:
+        """The bytes of the request."""
+        options: HttpOptions = self.options
+        method, path = options.line
+        host = options.host or _host(target)
+        return (
+            (
+                f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: lbproxy-check\r\n"
+                "Accept: */*\r\nConnection: close\r\n"
+            ).encode("ascii")
+            + options.extra
+            + b"\r\n"
+        )
+
+    def _judge(self, head: ResponseHead, body: bytes) -> None:
+        options: HttpOptions = self.options
+        if head.status not in options.statuses:
+            raise Unhealthy(f"status {head.status}, wanted {options.expect}")
+        if options.header_test is not None:
+            name, test = options.header_test
+            values = head.header_values(name.encode("ascii"))
+            if not values:
+                raise Unhealthy(f"status {head.status} without header {name}")
+            if test is not None and not any(test(value) for value in values):
+                found = values[0][:80].decode("latin-1")
+                raise Unhealthy(f"header {name} is {found!r}, wanted {options.expect_header!r}")
+        if options.body_test is not None and not options.body_test(body):
+            raise Unhealthy(f"status {head.status}, but {options.body!r} is not in the body")
+
+
+class _Answer:
+    """A response being read: ``done`` when there is enough of it to judge."""
+
+    def __init__(self, method: str, want_body: bool) -> None:
+        self.head: ResponseHead | None = None
+        self.body = b""
+        self.done = False
+        self._want_body = want_body
+        self._parser = ResponseParser(_LIMITS)
+        self._parser.begin(method.encode("ascii"))
+
+    def take(self, data: bytes) -> None:
+        """What came, b"" for the end of the connection.  Raises :class:`Unhealthy`."""
+        events = self._parser.receive(data) if data else self._parser.eof()
+        for event in events:
+            self._event(event)
+            if self.done:
+                return
+        if not data:
+            raise Unhealthy("closed without a complete answer")
+
+    def _event(self, event: Event) -> None:
+        if isinstance(event, Invalid):
+            raise Unhealthy(f"not a proper answer: {event.detail}")
+        if isinstance(event, ResponseHead):
+            if event.status >= 200 or event.status == 101:
+                self.head = event
+                self.done = not self._want_body or event.status == 101
+        elif isinstance(event, bytes):
+            self.body += event[: ANSWER_BYTES - len(self.body)]
+            self.done = len(self.body) >= ANSWER_BYTES
+        elif isinstance(event, End):
+            self.done = self.head is not None
+
+
+def _host(target: ProbeTarget) -> str:
+    spec = target.server.spec
+    address = spec.address
+    if spec.sni:
+        return spec.sni
+    if address.kind == "unix":
+        return "localhost"
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    usual = 443 if target.tls is not None else 80
+    return host if address.port == usual else f"{host}:{address.port}"
