@@ -38,7 +38,8 @@ from lbproxy.guard.connections import ConnectionTotal
 from lbproxy.http.route import Router
 from lbproxy.interfaces import Env
 from lbproxy.net.endpoints import Bound, Network, TLSParameters
-from lbproxy.net.stock import StockNetwork, listen_endpoint
+from lbproxy.net.fast import choose_network
+from lbproxy.net.stock import listen_endpoint
 from lbproxy.observe.accesslog import compile_format
 from lbproxy.proxy.accept import ProxyFactory
 from lbproxy.proxy.backend import Backend
@@ -85,7 +86,9 @@ class LoadBalancer(MultiService):
         super().__init__()  # type: ignore[no-untyped-call]
         self.config = config
         self.reactor = reactor
-        self.network: Network = network if network is not None else StockNetwork(reactor)
+        self.network: Network = (
+            network if network is not None else choose_network(config.settings.transport, reactor)
+        )
         self.random = random if random is not None else Random()
         self.total = ConnectionTotal(config.settings.maxconn)
         self._sinks: dict[str, LogSink] = {}

@@ -532,6 +532,13 @@ class GlobalSpec:
         max=10_000_000,
         doc="most client connections in all; 0: what the descriptor limit allows",
     )
+    transport: Literal["auto", "epoll", "twisted"] = option(
+        "choice",
+        "auto",
+        choices=("auto", "epoll", "twisted"),
+        doc="what moves the bytes: our epoll transport or Twisted's own; "
+        "``auto`` takes epoll where the system has it",
+    )
     timeout_shutdown: float = option(
         "duration", 10.0, min=0.0, max=86400, doc="how long sessions may finish when lbproxy stops"
     )
