@@ -37,6 +37,7 @@ from lbproxy.errors import Kind, ListenError
 from lbproxy.guard.connections import ConnectionTotal
 from lbproxy.http.route import Router
 from lbproxy.interfaces import Env
+from lbproxy.net.descriptors import client_bound
 from lbproxy.net.endpoints import Bound, Network, TLSParameters
 from lbproxy.net.fast import choose_network
 from lbproxy.net.stock import listen_endpoint
@@ -211,6 +212,7 @@ class LoadBalancer(MultiService):
 
     def startService(self) -> None:
         """Listen and serve.  Raises :class:`ListenError` when an address cannot be bound; nothing stays bound then."""
+        self.total.maxconn = self.config.settings.maxconn or client_bound()
         for sink in self._sinks.values():
             sink.start()
         super().startService()  # type: ignore[no-untyped-call]

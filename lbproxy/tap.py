@@ -12,6 +12,7 @@ from twisted.python import usage
 
 from lbproxy import __version__
 from lbproxy.config.errors import ConfigErrors
+from lbproxy.net.descriptors import raise_limit
 from lbproxy.service import LoadBalancer
 
 __all__ = ["Options", "makeService"]
@@ -50,19 +51,6 @@ def makeService(options: Any) -> IService:
     except ConfigErrors as errors:
         print(errors, file=sys.stderr)
         sys.exit(1)
-    raise_descriptor_limit()
+    raise_limit()
     signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(balancer.reopen_logs))
     return balancer
-
-
-def raise_descriptor_limit() -> int:
-    """Soft limit of open files up to the hard one; the limit in force."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (OSError, ValueError):
-            return soft
-    return hard

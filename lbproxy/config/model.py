@@ -530,7 +530,7 @@ class GlobalSpec:
         0,
         min=0,
         max=10_000_000,
-        doc="most client connections in all; 0: what the descriptor limit allows",
+        doc="most client connections in all; 0: half of the descriptors the process may open",
     )
     transport: Literal["auto", "epoll", "twisted"] = option(
         "choice",
