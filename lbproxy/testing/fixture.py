@@ -79,10 +79,7 @@ class LoadBalancerFixture:
 
     def server(self, backend: str, name: str) -> Any:
         """The live :class:`lbproxy.balance.server.ServerState` ``name`` of ``backend``."""
-        for server in self.backend(backend).group.servers:
-            if server.name == name:
-                return server
-        raise KeyError(f"{backend}/{name}")
+        return self.backend(backend).group.servers[name]
 
     # -- traffic
 

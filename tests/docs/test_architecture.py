@@ -1,0 +1,94 @@
+"""The table of layers in docs/architecture.rst is what the imports say, and the files it names are there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from .pages import DOCS, ROOT
+
+PAGE = (DOCS / "architecture.rst").read_text(encoding="utf-8")
+PACKAGE = ROOT / "lbproxy"
+BELOW = {"config.model", "http.message", "guard.addresses"}  # what layer 1 shares
+SAME = frozenset({0, 2, 3, 5, 6})  # layers whose members may import one another
+
+
+def layers() -> dict[str, int]:
+    """Top-level module or package -> layer, from the page's table."""
+    found: dict[str, int] = {}
+    current = -1
+    for line in PAGE.splitlines():
+        row = re.match(r"(\d| ) {6}(``[\w` ]+)", line)
+        if row:
+            current = int(row[1]) if row[1].strip() else current
+            for name in re.findall(r"``(\w+)``", row[2]):
+                found[name] = current
+    return found
+
+
+LAYERS = layers()
+FILES = sorted(path for path in PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a module imports when it is loaded; TYPE_CHECKING blocks and functions are left out."""
+    names: set[str] = set()
+
+    def visit(nodes: list[ast.stmt]) -> None:
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                names.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module)
+            elif isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.unparse(node.test):
+                visit(node.body + node.orelse)
+            elif isinstance(node, ast.Try):
+                visit(node.body)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")).body)
+    return names
+
+
+def test_every_package_has_a_layer() -> None:
+    there = {path.stem if path.is_file() else path.name for path in PACKAGE.iterdir()}
+    there -= {name for name in there if name.startswith("__")} | {"py.typed", "py"}
+    assert there == set(LAYERS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down(path: Path) -> None:
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if own.startswith("__"):
+        return
+    layer = LAYERS[own]
+    for name in imports(path):
+        if name.split(".")[0] == "twisted":
+            assert layer > 1, f"{path.name} imports {name}"
+        if not name.startswith("lbproxy."):
+            continue
+        inner = name.removeprefix("lbproxy.")
+        other = inner.split(".")[0]
+        if other == own or inner in BELOW:
+            continue
+        assert LAYERS[other] < layer or (LAYERS[other] == layer and layer in SAME), (
+            f"{path.name} (layer {layer}) imports {name} (layer {LAYERS[other]})"
+        )
+
+
+def test_files_named_in_the_page_exist() -> None:
+    for name in re.findall(r"``([\w/]+\.py)``", PAGE):
+        assert list(PACKAGE.rglob(name)) or (PACKAGE / name).exists(), name
+
+
+def test_classes_named_in_the_page_exist() -> None:
+    source = "\n".join(path.read_text(encoding="utf-8") for path in FILES)
+    twisted = {"IService", "ITCPTransport", "Deferred"}
+    for name in set(re.findall(r"``([A-Z]\w+)``", PAGE)) - twisted - {"Content", "Connection"}:
+        if name in ("Expect", "Host", "Via"):
+            continue
+        assert re.search(rf"class {name}\b", source), name
+    for owner, member in re.findall(r"``([A-Z]\w+)\.(\w+)``", PAGE):
+        assert re.search(rf"class {owner}\b", source) and re.search(rf"def {member}\b", source)

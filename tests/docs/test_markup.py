@@ -1,0 +1,63 @@
+"""The pages are valid reStructuredText, and Sphinx builds them without a warning."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from .pages import DOCS, EXAMPLES, ROOT
+
+
+@pytest.mark.skipif(find_spec("docutils") is None, reason="docutils is not installed")
+@pytest.mark.parametrize("name", ["README.rst", "CHANGELOG.rst"])
+def test_renders_without_sphinx(name: str) -> None:
+    """Package indexes and code hosts know plain docutils only."""
+    from docutils.core import publish_string
+
+    text = (ROOT / name).read_text(encoding="utf-8")
+    settings = {
+        "report_level": 2,
+        "halt_level": 2,
+        "raw_enabled": False,
+        "file_insertion_enabled": False,
+    }
+    publish_string(text, writer="null", settings_overrides=settings)  # raises SystemMessage
+    assert not re.search(r":(doc|ref|class|func|term|mod):`", text)
+
+
+def test_every_page_is_listed() -> None:
+    index = (DOCS / "index.rst").read_text(encoding="utf-8")
+    for page in DOCS.glob("*.rst"):
+        assert page.stem == "index" or re.search(rf"^   {page.stem}$", index, re.MULTILINE), page
+
+
+def test_every_example_is_described() -> None:
+    page = (DOCS / "quickstart.rst").read_text(encoding="utf-8")
+    for example in EXAMPLES.iterdir():
+        assert example.is_dir() or f"``{example.name}``" in page, example.name
+
+
+def test_files_that_are_named_exist() -> None:
+    for page in (ROOT / "README.rst", *DOCS.glob("*.rst")):
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"docs/[\w/.-]*\w", text):
+            assert (ROOT / name).exists(), f"{page.name}: {name}"
+        for name in re.findall(r":doc:`([\w-]+)`", text):
+            assert (DOCS / f"{name}.rst").exists(), f"{page.name}: {name}"
+
+
+@pytest.mark.skipif(find_spec("sphinx") is None, reason="sphinx is not installed")
+@pytest.mark.skipif(find_spec("furo") is None, reason="furo is not installed")
+def test_sphinx_builds_without_a_warning(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    build = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "dummy", "-d", str(tmp_path / "doctrees"),
+         str(DOCS), str(tmp_path / "out")],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert build.returncode == 0, build.stderr
