@@ -155,7 +155,7 @@ class LogSink:
     # -- writing --------------------------------------------------------------------------------
 
     def _arm(self, delay: float) -> None:
-        if self.enabled:
+        if self.enabled and self._call is None:
             self._call = self._reactor.callLater(delay, self._tick)
 
     def _tick(self) -> None:
@@ -217,7 +217,7 @@ class LogSink:
         self._mark = BUFFER_BYTES
         self._last_error = getattr(error, "strerror", None) or str(error)
         self._report()
-        if self._call is None and self._started:
+        if self._started:
             self._arm(_RETRY)
 
     def _report(self, *, force: bool = False) -> None:

@@ -169,7 +169,7 @@ class HttpOptions:
 
 
 class HttpProbe(Probe):
-    """See the module."""
+    """Healthy: the answer to one request has the status, header and body that are wanted."""
 
     name: ClassVar[str] = "http"
     Options: ClassVar[type[Any]] = HttpOptions

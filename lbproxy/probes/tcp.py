@@ -60,7 +60,7 @@ class TcpOptions:
 
 
 class TcpProbe(Probe):
-    """See the module."""
+    """Healthy: it accepts a connection and, if ``expect`` is given, answers it."""
 
     name: ClassVar[str] = "tcp"
     Options: ClassVar[type[Any]] = TcpOptions
