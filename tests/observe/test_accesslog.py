@@ -114,7 +114,10 @@ def test_what_was_no_request() -> None:
 
 
 def test_custom_format() -> None:
-    format = "%{client_ip} %{request.ACCEPT-language} %{response.content-type} %{response.X} 100%% %{total_ms} %{reused}"
+    format = (
+        "%{client_ip} %{request.ACCEPT-language} %{response.content-type} %{response.X} 100%% "
+        "%{total_ms} %{reused}"
+    )
     assert logged(Traffic(), format) == "203.0.113.9 en-GB,en;q=0.5 text/css - 100% 500.000 true"
     assert logged(Traffic(), "%{epoch_ms}|%{connect_ms}") == "1763902000123|-"
     assert logged(TCPTraffic(), "é %{mode} %{bytes_in}") == "é tcp 12"
