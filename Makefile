@@ -39,7 +39,7 @@ $(BIN)/python:
 	@$(BIN)/pip install -q --disable-pip-version-check -U pip
 
 # editable_mode=compat: otherwise twistd does not find the plugin of an editable install
-INSTALL = $(BIN)/pip install -q --disable-pip-version-check --config-settings editable_mode=compat -e
+INSTALL = PYTHONWARNINGS=ignore $(BIN)/pip install -q --disable-pip-version-check --config-settings editable_mode=compat -e
 
 $(VENV)/.run: $(BIN)/python setup.cfg pyproject.toml
 	@echo "installing lbproxy ..."
