@@ -46,10 +46,12 @@ class LoadBalancerFixture:
 
         ``options`` are passed on to :meth:`lbproxy.service.LoadBalancer.from_config`; ``random`` is seeded
         unless given, so that every run is the same."""
+        from lbproxy.net.stock import StockNetwork
         from lbproxy.service import LoadBalancer
 
         reactor = reactor or MemoryReactor()
         options.setdefault("random", Random(0))
+        options.setdefault("network", StockNetwork(reactor))  # whatever [lbproxy] transport says
         service = LoadBalancer.from_config(dedent(text), reactor=reactor, **options)
         return cls(service, reactor)
 

@@ -15,10 +15,11 @@ GIGABYTE = 1024**3
 CONFIG = """\
 daemon off;
 worker_processes 1;
+worker_rlimit_nofile 20000;
 pid {root}/nginx.pid;
 error_log stderr warn;
 {user}
-events {{ worker_connections 8192; }}
+events {{ worker_connections 16384; }}
 http {{
     log_format plain '$request_method $request_uri $status $request_length';
     access_log {access_log};
@@ -48,6 +49,7 @@ http {{
         location = /received {{ return 200 "$http_x_length\\n"; }}
         location = /redirect {{ return 302 http://$http_host/hello; }}
         location = /headers {{ return 200 "$http_host|$http_x_forwarded_for|$http_via\\n"; }}
+        location /route/ {{ return 200 "{small}"; }}
         location /status/ {{ return 503 "no\\n"; }}
     }}
 }}
@@ -57,9 +59,9 @@ http {{
 class NginxOrigin:
     """One nginx on free ports of 127.0.0.1, its files in ``folder``.
 
-    Paths: ``/healthz``, ``/small`` (120 bytes), ``/hello``, ``/64k``, ``/1m``, ``/1g`` (sparse), ``POST /upload``
-    (answers the body's length), ``/redirect``, ``/headers``, ``/status/503``.  ``certificate`` is a PEM
-    file with key and chain; with it ``tls_port`` is served too.
+    Paths: ``/healthz``, ``/small`` and ``/route/...`` (120 bytes), ``/hello``, ``/64k``, ``/1m``, ``/1g`` (sparse),
+    ``POST /upload`` (answers the body's length), ``/redirect``, ``/headers``, ``/status/503``.  ``certificate`` is a
+    PEM file with key and chain; with it ``tls_port`` is served too.
     """
 
     def __init__(
