@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import dedent
 
+from lbproxy.registry import load_config
 from tests.support.process import Child, accepts
 
 __all__ = ["LBProcess"]
 
 ROOT = Path(__file__).resolve().parents[2]
-_PORT = re.compile(r"^\s*(?:listen\s*=)?\s*(?:tcp|tls):(\d+)", re.MULTILINE)
-_HOST_PORT = re.compile(r"^\s*listen\s*=\s*\S*?:?(\d+)\s*(?:$|\s)", re.MULTILINE)
 
 
 class LBProcess:
     """``twistd -n lbproxy --config FILE`` with its files in ``folder``.
 
-    ``text``: the configuration.  ``ports``: wait until these accept; default: every ``tcp:``/``tls:`` port that
-    ``text`` listens on.  ``cores``: pin it to these.
+    ``text``: the configuration (indentation in common is removed).  ``ports``: wait until these accept;
+    default: every TCP port that ``text`` listens on.  ``cores``: pin it to these.
     """
 
     def __init__(
@@ -36,9 +35,8 @@ class LBProcess:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.config = folder / "lb.ini"
-        self.config.write_text(text)
-        found = {int(p) for regex in (_PORT, _HOST_PORT) for p in regex.findall(text)}
-        self.ports = list(ports) or sorted(found)
+        self.config.write_text(dedent(text))
+        self.ports = list(ports) or _ports(self.config)
         self.child = Child(
             [*_twistd(), "--nodaemon", "--pidfile=", "lbproxy", "--config", "lb.ini"],
             folder / "lbproxy.log",
@@ -71,7 +69,7 @@ class LBProcess:
         return self.child.descriptors()
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = 20.0) -> int:
-        """Stop it in good order; its exit status."""
+        """Stop it in good order; its exit status (twistd ends by the signal it was sent: -15)."""
         return self.child.stop(number, timeout)
 
     def __enter__(self) -> LBProcess:
@@ -79,6 +77,12 @@ class LBProcess:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
+
+
+def _ports(config: Path) -> list[int]:
+    """The TCP ports a configuration listens on."""
+    addresses = [listen.address for spec in load_config(config).frontends for listen in spec.listen]
+    return [address.port for address in addresses if address is not None and address.port]
 
 
 def _twistd() -> list[str]:

@@ -8,6 +8,8 @@ import urllib.request
 import pytest
 
 from tests.support.origin import BEHAVIOURS
+from tests.support.ports import free_port
+from tests.support.process import until
 from tests.support.servers import *  # noqa: F403  (fixtures)
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("support-servers")]
@@ -52,7 +54,7 @@ def test_nginx_can_be_stopped_and_started(nginx):
         fetch(f"{origin.url}/hello")
     origin.start()
     fetch(f"{origin.url}/hello")
-    assert origin.log.read_text().count("GET /hello 200") == 2
+    assert until(lambda: origin.log.read_text().count("GET /hello 200") == 2)
 
 
 def test_nginx_tls(nginx_tls):
@@ -98,6 +100,27 @@ def test_raw_origin_bodies(raw_origin):
     chunked = b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     data, _ = exchange(raw_origin.port, chunked + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
     assert data.endswith(b"\r\n\r\nabcde")
+
+
+def test_lbproxy_itself(lb_process, nginx_pair):
+    port = free_port()
+    lb = lb_process(f"""
+        [frontend web]
+        listen = tcp:{port}:interface=127.0.0.1
+        backend = app
+
+        [backend app]
+        servers =
+            a {nginx_pair[0].address}
+            b {nginx_pair[1].address}
+        """)
+    assert lb.ports == [port]
+    names = {fetch(f"http://127.0.0.1:{port}/hello")[1]["X-Origin"] for _ in range(4)}
+    assert names <= {"a", "b"}
+    assert lb.rss_bytes() > 10_000_000
+    assert lb.descriptors() > 3
+    assert lb.stop() in (0, -15), lb.output()
+    assert "Server Shut Down" in lb.output()
 
 
 def test_missing_programs(monkeypatch):
