@@ -92,9 +92,9 @@ Try, in another terminal:
 
 Then break something:
 
-  curl -X POST http://127.0.0.1:{control}/stop/beta     # beta refuses connections: no request fails
-  curl -X POST http://127.0.0.1:{control}/fail/alpha    # alpha answers 500 to its health check: the slow backup takes over
-  curl -X POST http://127.0.0.1:{control}/start/alpha   # and back again; the same for start/beta
+  curl -X POST http://127.0.0.1:{control}/stop/beta       # beta refuses connections: no request fails
+  curl -X POST http://127.0.0.1:{control}/fail/alpha      # alpha fails its check: the slow backup answers
+  curl -X POST http://127.0.0.1:{control}/start/alpha     # and back again; the same for start/beta
 
 What lbproxy notices is printed here:
 """

@@ -244,4 +244,5 @@ def _explain_backend(spec: BackendSpec, traffic: _Traffic, env: Env, result: Exp
         result.error = "no_server: 503" if spec.mode == "http" else "no_server: closed"
         return
     result.pick = lease.server.name
-    result.why = f"{spec.balance.name} on fresh counters: {scores.get(lease.server, (0, 'a backup: no other server is up'))[1]}"
+    _, meaning = scores.get(lease.server, (0.0, "a backup: no other server is up"))
+    result.why = f"{spec.balance.name} on fresh counters: {meaning}"

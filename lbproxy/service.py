@@ -19,6 +19,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from lbproxy.balance.server import AdminState, ServerState
 from lbproxy.config.model import (
@@ -63,6 +64,7 @@ class Listener:
         self.spec = spec
         self.factory = factory
         self.bound: Bound | None = None
+        self.binding: Deferred[Any] | None = None  # an endpoint of Twisted's that takes its time
 
     @property
     def address(self) -> Address | None:
@@ -114,8 +116,8 @@ class LoadBalancer(MultiService):
     ) -> LoadBalancer:
         """From a file (a Path, or a str of one line) or from configuration text (a str with line breaks).
 
-        ``reactor`` defaults to the global one.  Raises :class:`lbproxy.config.errors.ConfigErrors` with everything that is
-        wrong; nothing is opened or bound before :meth:`startService`.
+        ``reactor`` defaults to the global one.  Raises :class:`lbproxy.config.errors.ConfigErrors` with
+        everything that is wrong; nothing is opened or bound before :meth:`startService`.
         """
         if isinstance(source, str) and "\n" in source:
             config = parse_config(source)
@@ -213,6 +215,8 @@ class LoadBalancer(MultiService):
     def startService(self) -> None:
         """Listen and serve.  Raises :class:`ListenError` when an address cannot be bound; nothing stays bound then."""
         self.total.maxconn = self.config.settings.maxconn or client_bound()
+        for frontend in self.frontends.values():
+            frontend.start()
         for sink in self._sinks.values():
             sink.start()
         super().startService()  # type: ignore[no-untyped-call]
@@ -220,11 +224,13 @@ class LoadBalancer(MultiService):
             self._bind()
         except ListenError:
             super().stopService()  # type: ignore[no-untyped-call]
+            for sink in self._sinks.values():
+                sink.stop()
             raise
 
     def _bind(self) -> None:
         for listener in self.listeners:
-            if listener.bound is not None:
+            if listener.bound is not None or listener.binding is not None:
                 continue
             try:
                 self._bind_one(listener)
@@ -234,25 +240,46 @@ class LoadBalancer(MultiService):
 
     def _bind_one(self, listener: Listener) -> None:
         spec = listener.spec
-        name = listener.frontend.name
         if spec.address is None:
-            listening = listen_endpoint(self.reactor, spec.endpoint, listener.factory)
-            listening.addCallbacks(
-                lambda bound: self._bound(listener, bound),
-                lambda failure: _log.failure(
-                    "frontend {name}: cannot listen on {endpoint}",
-                    failure=failure,
-                    name=name,
-                    endpoint=spec.endpoint,
-                ),
-            )
+            self._bind_endpoint(listener)
             return
         bound = self.network.listen(
             spec.address, listener.factory, backlog=spec.backlog, mode=spec.mode
         )
         self._bound(listener, bound)
 
+    def _bind_endpoint(self, listener: Listener) -> None:
+        """One of Twisted's: most answer at once, and a refusal is then raised like any other."""
+        refused: list[Failure] = []
+
+        def bound(port: Bound) -> None:
+            if listener.binding is None:
+                port.close()  # we have stopped meanwhile
+            else:
+                self._bound(listener, port)
+
+        def failed(failure: Failure) -> None:
+            if listener.binding is not None:
+                listener.binding = None
+                refused.append(failure)
+
+        def too_late(_: Any) -> None:
+            for failure in refused:
+                _log.error(
+                    "frontend {name}: {reason}",
+                    name=listener.frontend.name,
+                    reason=failure.getErrorMessage(),
+                )
+
+        binding = listen_endpoint(self.reactor, listener.spec.endpoint, listener.factory)
+        listener.binding = binding
+        binding.addCallbacks(bound, failed)
+        if refused:
+            refused[0].raiseException()
+        binding.addCallback(too_late)
+
     def _bound(self, listener: Listener, bound: Bound) -> None:
+        listener.binding = None
         listener.bound = bound
         _log.info(
             "frontend {name} ({mode}) listens on {address}{tls}",
@@ -265,6 +292,9 @@ class LoadBalancer(MultiService):
     def _unbind(self) -> list[Deferred[Any]]:
         closing = []
         for listener in self.listeners:
+            binding, listener.binding = listener.binding, None
+            if binding is not None:
+                binding.cancel()
             bound, listener.bound = listener.bound, None
             if bound is not None:
                 closing.append(maybeDeferred(bound.close))

@@ -1,10 +1,11 @@
-"""``twistd lbproxy``: options and service maker; with :mod:`lbproxy.cli` the only module to touch the global reactor."""
+"""``twistd lbproxy``: options and service maker; touches the global reactor, as only :mod:`lbproxy.cli` does too."""
 
 from __future__ import annotations
 
 import signal
 import sys
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from twisted.application.service import IService
@@ -12,6 +13,7 @@ from twisted.python import usage
 
 from lbproxy import __version__
 from lbproxy.config.errors import ConfigErrors
+from lbproxy.errors import ListenError
 from lbproxy.net.descriptors import raise_limit
 from lbproxy.service import LoadBalancer
 
@@ -40,6 +42,14 @@ class Options(usage.Options):
             raise usage.UsageError(f"no such file: {self['config']}")
 
 
+def _say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """An address that cannot be bound is the operator's to solve: words, no traceback.  twistd itself has none."""
+    if isinstance(error, ListenError):
+        print(f"lbproxy: {error}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
 def makeService(options: Any) -> IService:
     """The service for ``options``; a bad configuration ends the program with every error and status 1."""
     from twisted.internet import reactor as installed
@@ -51,6 +61,7 @@ def makeService(options: Any) -> IService:
     except ConfigErrors as errors:
         print(errors, file=sys.stderr)
         sys.exit(1)
+    sys.excepthook = _say
     raise_limit()
     signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(balancer.reopen_logs))
     return balancer
