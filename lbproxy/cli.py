@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 from typing import NoReturn
 
@@ -122,6 +123,7 @@ def explain(
     """
     loaded = _load(config)
     try:
+        ip_address(client)
         if method.upper() == "TCP":
             protocols = tuple(word for word in alpn.split(",") if word)
             result = explain_tcp(loaded, _port(target), sni, protocols, client)

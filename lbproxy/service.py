@@ -10,6 +10,7 @@ See ``docs/embedding.rst``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -22,6 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lbproxy.balance.server import AdminState, ServerState
+from lbproxy.config.errors import Problems
 from lbproxy.config.model import (
     Address,
     BackendSpec,
@@ -29,7 +31,9 @@ from lbproxy.config.model import (
     FrontendSpec,
     ListenSpec,
     LogSpec,
+    PluginSpec,
     ServerSpec,
+    Where,
 )
 from lbproxy.control.checker import Checker
 from lbproxy.control.logsink import LogSink
@@ -49,6 +53,7 @@ from lbproxy.proxy.client import HTTPProxyFactory
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.tcp import TCPProxyFactory
 from lbproxy.registry import load_config, parse_config, parse_server_line
+from lbproxy.tls.certificates import CertificateError
 from lbproxy.tls.contexts import client_contexts, server_contexts
 
 __all__ = ["Listener", "LoadBalancer"]
@@ -97,6 +102,7 @@ class LoadBalancer(MultiService):
         self._sinks: dict[str, LogSink] = {}
         self._checkers: dict[str, Checker] = {}
         self._resolvers: dict[str, Resolver] = {}
+        self._problems: Problems | None = Problems()  # while we are made
         self.backends: dict[str, Backend] = {}
         for backend_spec in config.backends:
             self._add_backend(backend_spec)
@@ -104,6 +110,8 @@ class LoadBalancer(MultiService):
         self.listeners: list[Listener] = []
         for frontend_spec in config.frontends:
             self._add_frontend(frontend_spec)
+        self._problems.raise_if_any()
+        self._problems = None
 
     @classmethod
     def from_config(
@@ -138,12 +146,12 @@ class LoadBalancer(MultiService):
             spec,
             self.network,
             spec.balance.cls(spec.balance.options, env),
-            filters=[plugin.cls(plugin.options, env) for plugin in spec.filters],
-            tls_for=partial(self._tls_for, spec.mode),
+            filters=self._filters(spec.filters, env, f"backend {spec.name}"),
+            tls_for=partial(self._tls_for, spec),
         )
         self.backends[spec.name] = backend
         resolver = Resolver(backend.group, self.reactor, every=spec.resolve_every)
-        resolver.setServiceParent(self)
+        resolver.setServiceParent(self)  # type: ignore[no-untyped-call]
         self._resolvers[spec.name] = resolver
         if spec.check is not None:
             checker = Checker(
@@ -154,15 +162,36 @@ class LoadBalancer(MultiService):
                 env,
                 tls_for=backend.tls_parameters,
             )
-            checker.setServiceParent(self)
+            checker.setServiceParent(self)  # type: ignore[no-untyped-call]
             self._checkers[spec.name] = checker
 
-    def _tls_for(self, mode: str, spec: ServerSpec) -> TLSParameters | None:
+    def _filters(self, plugins: Iterable[PluginSpec], env: Env, section: str) -> list[Any]:
+        filters = []
+        for plugin in plugins:
+            try:
+                filters.append(plugin.cls(plugin.options, env))
+            except Exception as error:
+                reason = ValueError(f"{plugin.name}: {type(error).__name__}: {error}")
+                self._problem(plugin.where, section, "filters", reason)
+        return filters
+
+    def _tls_for(self, backend: BackendSpec, spec: ServerSpec) -> TLSParameters | None:
         if not spec.tls:
             return None
-        alpn = ("http/1.1",) if mode == "http" else ()
-        contexts = client_contexts(spec, self.config.certificates, alpn)
+        alpn = ("http/1.1",) if backend.mode == "http" else ()
+        try:
+            contexts = client_contexts(spec, self.config.certificates, alpn)
+        except CertificateError as error:
+            self._problem(spec.where, f"backend {backend.name}", "servers", error)
+            return None
         return TLSParameters(contexts, server_side=False)
+
+    def _problem(self, where: Where, section: str, key: str, error: Exception) -> None:
+        """While we are made all mistakes are collected; afterwards (a server added) one is raised at once."""
+        problems = self._problems or Problems()
+        problems.add_exception(where, section, key, error)
+        if self._problems is None:
+            problems.raise_if_any()
 
     def _add_frontend(self, spec: FrontendSpec) -> None:
         env = self._env(spec.name)
@@ -171,7 +200,7 @@ class LoadBalancer(MultiService):
             spec,
             self.network,
             self.backends,
-            filters=[plugin.cls(plugin.options, env) for plugin in spec.filters],
+            filters=self._filters(spec.filters, env, f"frontend {spec.name}"),
             router=Router(spec.routes, spec.backend, env=env),
             total=self.total,
             write_log=self._log_writer(log, spec),
@@ -180,7 +209,11 @@ class LoadBalancer(MultiService):
         for listen in spec.listen:
             tls = None
             if listen.tls:
-                contexts = server_contexts(listen, self.config.certificates, spec.mode)
+                try:
+                    contexts = server_contexts(listen, self.config.certificates, spec.mode)
+                except CertificateError as error:
+                    self._problem(listen.where, f"frontend {spec.name}", "listen", error)
+                    continue
                 tls = TLSParameters(contexts, server_side=True)
             self.listeners.append(Listener(frontend, listen, self._factory(frontend, listen, tls)))
 

@@ -1,0 +1,185 @@
+"""The ``lbproxy`` command, as a person or a script uses it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lbproxy.cli import main
+
+GOOD = """\
+[frontend web]
+listen = tcp:8080
+routes =
+    host old.example.com -> redirect 301 https://new.example.com{uri}
+    path /users/*        -> users
+    default              -> app
+deny = 198.51.100.0/24
+
+[backend app]
+servers =
+    a 10.0.0.1:8000
+    spare 10.0.0.9:8000 backup
+
+[backend users]
+balance = hash cookie user
+servers =
+    a 10.0.0.1:8000
+    b 10.0.0.2:8000
+
+[frontend db]
+mode = tcp
+listen = tcp:5432
+routes =
+    sni *.db.example -> pg
+
+[backend pg]
+mode = tcp
+balance = first
+servers = db1 10.0.0.21:5432
+"""
+
+TEN_MISTAKES = """\
+[lbproxy]
+timout_shutdown = 10s
+
+[frontend web]
+mode = htp
+listen = tcp:99999
+routes =
+    hots api.example.com -> app
+    host a.example.com -> nosuch
+colour = blue
+
+[backend app]
+balance = leastcon
+servers =
+    a 10.0.0.1:8000 weight=many
+check = http GET /healthz every=2parsecs
+
+[frontend db]
+mode = tcp
+listen = tcp:5432
+backend = pg
+
+[backend pg]
+balance = hash header X-User
+servers = db1 10.0.0.21:5432
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("good.ini").write_text(GOOD)
+    Path("bad.ini").write_text(TEN_MISTAKES)
+
+    def invoke(*words: str) -> Result:
+        return CliRunner().invoke(main, list(words))
+
+    return invoke
+
+
+def test_check_says_what_it_found_and_what_to_do_next(run):
+    result = run("check", "good.ini")
+    assert result.exit_code == 0
+    assert "2 frontends with 2 listeners, 3 backends with 5 servers" in result.output
+    assert "lbproxy run good.ini" in result.output
+
+
+def test_check_reports_ten_mistakes_at_once_each_with_its_line(run):
+    result = run("check", "bad.ini")
+    assert result.exit_code == 1
+    lines = [line for line in result.stderr.splitlines() if line.startswith("bad.ini:")]
+    found = [int(line.split(":")[1]) for line in lines if line.split(":")[1].isdigit()]
+    assert found == [2, 5, 6, 8, 9, 10, 13, 15, 16, 24]
+    assert "did you mean 'leastconn'?" in result.stderr
+    assert "10 errors" in result.stderr
+
+
+def test_check_for_programs(run):
+    bad = run("check", "bad.ini", "--json")
+    assert bad.exit_code == 1
+    errors = json.loads(bad.stdout)["errors"]
+    assert len(errors) == 10
+    assert {"file", "line", "section", "key", "message"} <= set(errors[0]) | set(
+        errors[0].get("where", {})
+    )
+    good = run("check", "good.ini", "--json")
+    assert good.exit_code == 0
+    assert json.loads(good.stdout)["ok"] is True
+
+
+def test_check_of_a_file_that_is_not_there(run):
+    result = run("check", "none.ini")
+    assert result.exit_code == 1
+    assert "none.ini" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_explain_a_request(run):
+    result = run(
+        "explain", "good.ini", "GET", "http://x.example.com:8080/users/7", "-H", "Cookie: user=7"
+    )
+    assert result.exit_code == 0
+    assert "route  ->  path /users/* -> users" in result.output
+    assert "backend    users, balance hash" in result.output
+    again = run(
+        "explain", "good.ini", "GET", "http://x.example.com:8080/users/7", "-H", "Cookie: user=7"
+    )
+    assert again.output == result.output, "the same user always goes to the same server"
+
+
+def test_explain_as_json_and_a_redirect(run):
+    result = run("explain", "good.ini", "GET", "http://old.example.com:8080/a?b", "--json")
+    data = json.loads(result.output)
+    assert data["action"] == "answered with 301 to https://new.example.com/a?b"
+    assert [step["taken"] for step in data["routes"]] == [True, False, False]
+
+
+def test_explain_a_connection(run):
+    result = run("explain", "good.ini", "TCP", "5432", "--sni", "one.db.example")
+    assert result.exit_code == 0
+    assert "pick       db1" in result.output
+    lost = run("explain", "good.ini", "TCP", "5432")
+    assert lost.exit_code == 1
+    assert "no_route" in lost.output
+
+
+def test_explain_a_client_that_is_denied(run):
+    result = run("explain", "good.ini", "GET", "http://x:8080/", "--client", "198.51.100.3")
+    assert result.exit_code == 1
+    assert "denied" in result.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("GET", "not a url"),
+        ("GET", "ftp://x/"),
+        ("TCP", "notaport"),
+        ("GET", "http://x:8080/", "-H", "nocolon"),
+        ("GET", "http://x:8080/", "--client", "nobody"),
+    ],
+)
+def test_explain_says_what_is_wrong_with_its_arguments(run, words):
+    result = run("explain", "good.ini", *words)
+    assert result.exit_code == 2
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert result.stderr.strip()
+
+
+def test_explain_where_nobody_listens(run):
+    result = run("explain", "good.ini", "GET", "http://x:9999/")
+    assert result.exit_code == 1
+    assert "listens on port 9999" in result.output
+
+
+def test_the_reference_knows_every_balancer(run):
+    result = run("config", "reference")
+    assert result.exit_code == 0
+    for name in ("roundrobin", "leastconn", "hash", "ewma", "timeout_connect", "set-header"):
+        assert name in result.output
