@@ -1,0 +1,33 @@
+-- wrk: a browser's ten headers; method, body size and connection handling from the command line;
+-- one line of JSON in the end.
+local path, method, size, close = "/small", "GET", 0, false
+
+function init(args)
+   path, method, size, close = args[1], args[2], tonumber(args[3]), args[4] == "close"
+   local headers = {
+      ["Host"] = "www.example.com",
+      ["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+      ["Accept"] = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+      ["Accept-Language"] = "en-US,en;q=0.5",
+      ["Accept-Encoding"] = "gzip, deflate, br",
+      ["Referer"] = "http://www.example.com/index.html",
+      ["Cookie"] = "session=0123456789abcdef0123456789abcdef; theme=dark",
+      ["Upgrade-Insecure-Requests"] = "1",
+      ["Cache-Control"] = "max-age=0",
+      ["Connection"] = close and "close" or "keep-alive",
+   }
+   local body = size > 0 and string.rep("x", size) or nil
+   prepared = wrk.format(method, path, headers, body)
+end
+
+function request()
+   return prepared
+end
+
+function done(summary, latency)
+   local e = summary.errors
+   io.write(string.format(
+      'RESULT {"requests": %d, "seconds": %.6f, "p50_us": %d, "p99_us": %d, "errors": %d}\n',
+      summary.requests, summary.duration / 1e6, latency:percentile(50), latency:percentile(99),
+      e.connect + e.read + e.write + e.status + e.timeout))
+end

@@ -1,0 +1,71 @@
+"""HTTP load: wrk, curl, openssl s_time."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+from tests.bench.load import Load, run_tool, tool
+
+__all__ = ["bulk", "handshakes", "wrk"]
+
+SCRIPT = Path(__file__).with_name("headers.lua")
+
+
+def wrk(
+    port: int,
+    seconds: float,
+    *,
+    path: str = "/small",
+    method: str = "GET",
+    size: int = 0,
+    close: bool = False,
+    tls: bool = False,
+    connections: int = 50,
+) -> Load:
+    """Keep ``connections`` busy for ``seconds``."""
+    scheme = "https" if tls else "http"
+    whole = max(1, round(seconds))
+    command = [tool("wrk"), "-t1", f"-c{connections}", f"-d{whole}s", "--timeout", "10s"]
+    command += ["-s", str(SCRIPT), f"{scheme}://127.0.0.1:{port}", "--"]
+    output = run_tool([*command, path, method, str(size), "close" if close else "keep"], whole + 30)
+    found = re.search(r"^RESULT (.*)$", output, re.MULTILINE)
+    if found is None:
+        raise RuntimeError(output)
+    result = json.loads(found[1])
+    return Load(
+        result["requests"],
+        result["seconds"],
+        result["p50_us"],
+        result["p99_us"],
+        result["errors"],
+    )
+
+
+def bulk(port: int, seconds: float, *, gigabytes: int = 1) -> Load:
+    """Fetch a sparse file of a gigabyte, over and over, through a proxy that does not know it is HTTP."""
+    begin = time.monotonic()
+    rounds = 0
+    while rounds < gigabytes or time.monotonic() - begin < seconds:
+        run_tool(
+            [tool("curl"), "-sf", "-o", "/dev/null", f"http://127.0.0.1:{port}/1g"],
+            timeout=60,
+        )
+        rounds += 1
+    return Load(rounds * 1024**3 / 1e9, time.monotonic() - begin)
+
+
+def handshakes(port: int, seconds: float, *, resumed: bool) -> Load:
+    """TLS handshakes, one after the other, each with one short request."""
+    whole = max(1, round(seconds))
+    kind = "-reuse" if resumed else "-new"
+    command = [tool("openssl"), "s_time", "-connect", f"127.0.0.1:{port}", kind]
+    output = run_tool([*command, "-www", "/small", "-time", str(whole)], whole + 30)
+    found = re.findall(r"^(\d+) connections in (\d+) real seconds", output, re.MULTILINE)
+    if not found:
+        raise RuntimeError(output)
+    # s_time may run one second longer than it was asked to, and says so
+    count, real = found[-1]
+    return Load(int(count), max(1.0, float(real)))

@@ -1,0 +1,252 @@
+"""The proxies under test: the same job described to each of them, and the process that does it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import field, frozen
+
+from tests.support.lb_process import LBProcess
+from tests.support.ports import free_port
+from tests.support.process import Child, accepts, find_binary
+
+__all__ = ["PROXIES", "Job", "Proxy", "Unavailable"]
+
+MAXCONN = 19_000
+
+
+class Unavailable(Exception):
+    """This proxy cannot do this job here; the message says why."""
+
+
+@frozen
+class Job:
+    """What a proxy is to do: one listener, one backend.
+
+    ``servers``: addresses, as many as the backend shall have members.  ``check_every``: seconds between
+    health checks.  ``routes``: that many ``/route/N/`` prefixes to go through, all to the same backend.
+    """
+
+    mode: str = "http"
+    servers: Sequence[str] = ()
+    tls: Path | None = None
+    check_every: int = 2
+    routes: int = 0
+    cores: Sequence[int] = field(default=(0,))
+
+
+class Proxy(ABC):
+    """One way to do a :class:`Job`; ``child`` while it runs."""
+
+    name = ""
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.job = job
+        self.folder = folder
+        self.port = free_port()
+        self.child = self.launch()
+
+    @abstractmethod
+    def launch(self) -> Child:
+        """Write the configuration, start, wait until it accepts."""
+
+    def stop(self) -> None:
+        """End it."""
+        self.child.stop()
+
+    def _start(self, command: Sequence[str]) -> Child:
+        child = Child(command, self.folder / "output.log", cwd=self.folder, cores=self.job.cores)
+        child.wait_ready(lambda: accepts(self.port), 60)
+        return child
+
+    def _write(self, name: str, lines: Sequence[str]) -> Path:
+        path = self.folder / name
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+
+class LBProxy(Proxy):
+    """lbproxy."""
+
+    name = "lbproxy"
+
+    def launch(self) -> Child:
+        """See :class:`Proxy`."""
+        job = self.job
+        scheme = f"tls:{self.port}" if job.tls else f"tcp:{self.port}"
+        options = f" certificates={job.tls}" if job.tls else ""
+        check = "http GET /healthz expect=200" if job.mode == "http" else "tcp"
+        lines = [
+            "[lbproxy]",
+            "access_log = access.log json",
+            "[frontend bench]",
+            f"mode = {job.mode}",
+            f"listen = {scheme}:interface=127.0.0.1{options}",
+            "backend = app",
+        ]
+        if job.routes:
+            lines += ["routes =", *(f"    path /route/{n}/* -> app" for n in range(job.routes))]
+        lines += [
+            "[backend app]",
+            "balance = leastconn",
+            f"check = {check} every={job.check_every}s",
+            "servers =",
+            *(f"    s{n} {address}" for n, address in enumerate(job.servers)),
+        ]
+        text = "\n".join(lines) + "\n"
+        return LBProcess(text, self.folder, cores=job.cores, timeout=60).child
+
+
+class HAProxy(Proxy):
+    """HAProxy, one thread, JSON lines to a file through its standard output."""
+
+    name = "haproxy"
+
+    def launch(self) -> Child:
+        """See :class:`Proxy`."""
+        binary = find_binary("haproxy")
+        if binary is None:
+            raise Unavailable("haproxy is not installed")
+        path = self._write("haproxy.cfg", [*self._common(), *self._front(), *self._back()])
+        return self._start([binary, "-db", "-f", str(path)])
+
+    def _common(self) -> list[str]:
+        return [
+            "global",
+            f"    maxconn {MAXCONN // 2}",
+            "    nbthread 1",
+            "    log stdout format raw local0 info",
+            "    ssl-default-bind-options ssl-min-ver TLSv1.2",
+            "defaults",
+            f"    mode {self.job.mode}",
+            "    log global",
+            "    timeout connect 5s",
+            "    timeout client 1h",
+            "    timeout server 1h",
+        ]
+
+    def _front(self) -> list[str]:
+        job = self.job
+        tls = f" ssl crt {job.tls}" if job.tls else ""
+        lines = ["frontend bench", f"    bind 127.0.0.1:{self.port}{tls} backlog 4096"]
+        times = '"client":"%ci","backend":"%b","server":"%s","bytes":%B,"close":"%ts"'
+        if job.mode == "tcp":
+            lines.append(f'    log-format \'{{"at":%Ts,{times},"s":%Tt}}\'')
+        else:
+            http = '"method":"%HM","target":"%HU","status":%ST,"s":%Ta'
+            lines.append(f"    log-format '{{\"at\":%Ts,{times},{http}}}'")
+            lines += ["    timeout http-request 10s", "    timeout http-keep-alive 60s"]
+            lines.append("    option forwardfor")
+            lines.append("    http-request set-header X-Forwarded-Proto http")
+            lines.append("    http-request set-header X-Forwarded-Host %[req.hdr(host)]")
+        if job.routes:
+            table = [f"/route/{n}/ app" for n in range(job.routes)]
+            path = self._write("routes.map", table)
+            lines.append(f"    use_backend %[path,map_beg({path},app)]")
+        return [*lines, "    default_backend app"]
+
+    def _back(self) -> list[str]:
+        job = self.job
+        lines = ["backend app", "    balance leastconn"]
+        if job.mode == "http":
+            lines += ["    option httpchk GET /healthz", "    http-check expect status 200"]
+        lines.append(f"    default-server check inter {job.check_every}s")
+        return [*lines, *(f"    server s{n} {a}" for n, a in enumerate(job.servers))]
+
+
+class Nginx(Proxy):
+    """nginx, one worker, buffered JSON access log; its active checks are not in the free version."""
+
+    name = "nginx"
+
+    def launch(self) -> Child:
+        """See :class:`Proxy`."""
+        binary = find_binary("nginx")
+        if binary is None:
+            raise Unavailable("nginx is not installed")
+        block = self._stream() if self.job.mode == "tcp" else self._http()
+        path = self._write("nginx.conf", [*self._common(), *block])
+        return self._start([binary, "-p", str(self.folder), "-c", str(path)])
+
+    def _common(self) -> list[str]:
+        lines = ["daemon off;", "worker_processes 1;", "worker_rlimit_nofile 20000;"]
+        if self.job.mode == "tcp":
+            module = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+            if not module.exists():
+                raise Unavailable("nginx has no stream module (libnginx-mod-stream)")
+            lines.append(f"load_module {module};")
+        return [
+            *lines,
+            f"pid {self.folder}/nginx.pid;",
+            "error_log stderr warn;",
+            f"events {{ worker_connections {MAXCONN}; }}",
+        ]
+
+    def _servers(self) -> list[str]:
+        return [f"        server {address};" for address in self.job.servers]
+
+    def _http(self) -> list[str]:
+        job, root = self.job, self.folder
+        tls = " ssl" if job.tls else ""
+        certificate = (
+            [
+                f"ssl_certificate {job.tls}; ssl_certificate_key {job.tls};",
+                "ssl_session_cache shared:tls:10m;",
+            ]
+            if job.tls
+            else []
+        )
+        places = [f"/route/{n}/" for n in range(job.routes)] + ["/"]
+        names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        return [
+            "http {",
+            *(f"    {name}_temp_path {root}/{name};" for name in names),
+            '    log_format json escape=json \'{"at":$msec,"client":"$remote_addr",\'',
+            '        \'"method":"$request_method","target":"$request_uri","status":$status,\'',
+            '        \'"server":"$upstream_addr","bytes":$bytes_sent,"s":$request_time}\';',
+            f"    access_log {root}/access.log json buffer=64k flush=1s;",
+            "    client_max_body_size 0;",
+            "    keepalive_timeout 60s;",
+            "    keepalive_requests 1000000000;",
+            "    upstream app {",
+            "        least_conn;",
+            *self._servers(),
+            "        keepalive 256;",
+            "        keepalive_requests 1000000000;",
+            "    }",
+            "    proxy_http_version 1.1;",
+            '    proxy_set_header Connection "";',
+            "    proxy_set_header Host $http_host;",
+            "    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+            "    proxy_set_header X-Forwarded-Proto $scheme;",
+            "    proxy_set_header X-Forwarded-Host $http_host;",
+            "    server {",
+            f"        listen 127.0.0.1:{self.port}{tls} backlog=4096;",
+            *certificate,
+            *(f"        location {place} {{ proxy_pass http://app; }}" for place in places),
+            "    }",
+            "}",
+        ]
+
+    def _stream(self) -> list[str]:
+        return [
+            "stream {",
+            '    log_format json escape=json \'{"client":"$remote_addr","s":$session_time}\';',
+            f"    access_log {self.folder}/access.log json buffer=64k flush=1s;",
+            "    upstream app {",
+            "        least_conn;",
+            *self._servers(),
+            "    }",
+            "    server {",
+            f"        listen 127.0.0.1:{self.port} backlog=4096;",
+            "        proxy_pass app;",
+            "        proxy_timeout 1h;",
+            "    }",
+            "}",
+        ]
+
+
+PROXIES: dict[str, type[Proxy]] = {cls.name: cls for cls in (LBProxy, HAProxy, Nginx)}

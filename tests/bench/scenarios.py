@@ -1,0 +1,142 @@
+"""The table of scenarios: what the proxy is told to do, what load it gets, what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from attrs import frozen
+
+from tests.bench.lab import Lab
+from tests.bench.load import Load
+from tests.bench.load_http import bulk, handshakes, wrk
+from tests.bench.load_idle import idle
+from tests.bench.load_tools import pgbench, redis
+from tests.bench.proxies import Job, Proxy
+
+__all__ = ["SCENARIOS", "Scenario"]
+
+
+@frozen
+class Scenario:
+    """``load`` gets the running proxy and a number of seconds; ``unit`` is what it does many of.
+
+    ``measure``: ``cpu``: CPU microseconds of the proxy for each unit; ``value``: what the load says.
+    ``fresh``: a new proxy process for every run.
+    """
+
+    name: str
+    job: Callable[[Lab], Job]
+    load: Callable[[Proxy, float], Load]
+    unit: str = "request"
+    measure: str = "cpu"
+    measure_unit: str = "us/request"
+    fresh: bool = False
+
+
+def _http(lab: Lab, **options: object) -> Job:
+    return Job(servers=lab.origins, cores=lab.proxy_cores, **options)  # type: ignore[arg-type]
+
+
+def _tls(lab: Lab) -> Job:
+    return _http(lab, tls=lab.certificate)
+
+
+def _many(count: int, lab: Lab) -> Job:
+    servers = [lab.origins[n % 2] for n in range(count)]
+    return Job(servers=servers, cores=lab.proxy_cores, check_every=max(2, count // 50))
+
+
+def _tcp(lab: Lab) -> Job:
+    return Job(mode="tcp", servers=lab.redis, cores=lab.proxy_cores)
+
+
+def _tcp_http(lab: Lab) -> Job:
+    return Job(mode="tcp", servers=lab.origins, cores=lab.proxy_cores)
+
+
+def _tcp_postgres(lab: Lab) -> Job:
+    return Job(mode="tcp", servers=lab.postgres, cores=lab.proxy_cores)
+
+
+def _on_port(load: Callable[..., Load], **options: object) -> Callable[[Proxy, float], Load]:
+    return lambda proxy, seconds: load(proxy.port, seconds, **options)
+
+
+def _idle(proxy: Proxy, seconds: float) -> Load:
+    return idle(proxy.port, proxy.child.rss_bytes)
+
+
+def _rr(connections: int) -> Scenario:
+    return Scenario(
+        f"tcp-rr-{connections}",
+        _tcp,
+        _on_port(redis, connections=connections),
+        unit="round trip",
+        measure_unit="us/round trip",
+    )
+
+
+_ALL = (
+    Scenario("http-get", _http, _on_port(wrk)),
+    Scenario("http-get-64k", _http, _on_port(wrk, path="/64k")),
+    Scenario("http-post-16k", _http, _on_port(wrk, path="/upload", method="POST", size=16384)),
+    Scenario("http-close", _http, _on_port(wrk, close=True)),
+    _rr(1),
+    _rr(50),
+    _rr(1000),
+    Scenario(
+        "tcp-connect",
+        _tcp,
+        _on_port(redis, reconnect=True),
+        unit="connection",
+        measure_unit="us/connection",
+    ),
+    Scenario("tcp-bulk", _tcp_http, _on_port(bulk), unit="GB", measure_unit="us/GB"),
+    Scenario("tls-keepalive", _tls, _on_port(wrk, tls=True)),
+    Scenario(
+        "tls-handshake-full",
+        _tls,
+        _on_port(handshakes, resumed=False),
+        unit="handshake",
+        measure_unit="us/handshake",
+    ),
+    Scenario(
+        "tls-handshake-resumed",
+        _tls,
+        _on_port(handshakes, resumed=True),
+        unit="handshake",
+        measure_unit="us/handshake",
+    ),
+    Scenario(
+        "idle-10k",
+        _http,
+        _idle,
+        unit="connection",
+        measure="value",
+        measure_unit="bytes/connection",
+        fresh=True,
+    ),
+    Scenario(
+        "pgbench",
+        _tcp_postgres,
+        _on_port(pgbench),
+        unit="transaction",
+        measure_unit="us/transaction",
+    ),
+    Scenario(
+        "redis-benchmark",
+        _tcp,
+        _on_port(redis, test="get", pipeline=16, size=1024),
+        unit="command",
+        measure_unit="us/command",
+    ),
+    Scenario("backend-1000", partial(_many, 1000), _on_port(wrk)),
+    Scenario("backend-10000", partial(_many, 10_000), _on_port(wrk)),
+    Scenario(
+        "routes-1000", lambda lab: _http(lab, routes=1000), _on_port(wrk, path="/route/999/x")
+    ),
+)
+
+SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in _ALL}
+"""By name, in the order they are run."""
