@@ -6,12 +6,18 @@ from typing import Any
 
 from twisted.internet.interfaces import ISSLTransport
 
+from lbproxy.net.sslsocket import FastTLSTransport
+
 __all__ = ["half_close"]
 
 
 def half_close(transport: Any) -> None:
-    """Send a FIN after what is written.  TLS has no half-close: there the whole connection is closed."""
-    if not ISSLTransport.providedBy(transport):
+    """Send no more after what is written; reading goes on where that is possible.
+
+    A FIN, or a close_notify on our own TLS (RFC 8446 §6.1 lets the other direction live on).  Twisted's TLS has no
+    half-close: there the whole connection is closed, once everything is written.
+    """
+    if isinstance(transport, FastTLSTransport) or not ISSLTransport.providedBy(transport):
         transport.loseWriteConnection()
         return
     transport.unregisterProducer()  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
@@ -20,7 +20,7 @@ from lbproxy.config.model import Address
 from lbproxy.errors import ProxyError
 from lbproxy.net.timers import TimerWheel
 
-__all__ = ["Bound", "Dial", "Network", "TLSInfo", "TLSParameters"]
+__all__ = ["Bound", "Dial", "Handshaking", "Network", "TLSInfo", "TLSParameters"]
 
 
 @frozen
@@ -59,6 +59,13 @@ class Dial(ABC):
     def cancel(self) -> None:
         """Give up: neither the protocol nor ``failed`` will hear of it; harmless once it is
         decided."""
+
+
+class Handshaking(Protocol):
+    """TLS being started on a connection."""
+
+    def cancel(self) -> None:
+        """Close the connection and tell nobody; harmless once it is decided."""
 
 
 class Bound(ABC):
@@ -122,7 +129,7 @@ class Network(ABC):
         *,
         timeout: float,
         received: bytes = b"",
-    ) -> None:
+    ) -> Handshaking:
         """Handshake on a connection in use; ``received`` are bytes of it already read.
 
         Ends with exactly one of: the object ``protocol(info)`` returns gets

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 from lbproxy.config.model import Address
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.net.endpoints import Bound, Dial, Network, TLSInfo, TLSParameters
+from lbproxy.net.endpoints import Bound, Dial, Handshaking, Network, TLSInfo, TLSParameters
 from lbproxy.net.poller import IN, OUT, Poller
 from lbproxy.net.sslsocket import Handshake
 from lbproxy.net.stock import StockNetwork, _refusal, _words, remove_stale_socket
@@ -485,10 +485,12 @@ class FastNetwork(Network):
         *,
         timeout: float,
         received: bytes = b"",
-    ) -> None:
+    ) -> Handshaking:
         """See :meth:`lbproxy.net.endpoints.Network.start_tls`; on the socket itself where the creator
         can and nothing was read ahead, else through Twisted's memory BIO."""
-        self.handshake(transport, parameters, protocol, failed, timeout=timeout, received=received)
+        return self.handshake(
+            transport, parameters, protocol, failed, timeout=timeout, received=received
+        )
 
     def handshake(
         self,

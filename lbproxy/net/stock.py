@@ -31,7 +31,7 @@ from zope.interface import implementer
 
 from lbproxy.config.model import Address
 from lbproxy.errors import Kind, ListenError, ProxyError
-from lbproxy.net.endpoints import Bound, Dial, Network, TLSInfo, TLSParameters
+from lbproxy.net.endpoints import Bound, Dial, Handshaking, Network, TLSInfo, TLSParameters
 from lbproxy.net.handover import hand_over
 from lbproxy.net.stocktls import StockHandshake
 from lbproxy.net.timers import TimerWheel
@@ -106,12 +106,14 @@ class StockNetwork(Network):
         *,
         timeout: float,
         received: bytes = b"",
-    ) -> None:
+    ) -> Handshaking:
         """See :meth:`lbproxy.net.endpoints.Network.start_tls`.
 
         ``protocol`` may raise a :class:`ProxyError` to refuse: the connection is aborted and ``failed``
         gets it."""
-        self.handshake(transport, parameters, protocol, failed, timeout=timeout, received=received)
+        return self.handshake(
+            transport, parameters, protocol, failed, timeout=timeout, received=received
+        )
 
     def handshake(
         self,

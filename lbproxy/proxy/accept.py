@@ -1,4 +1,4 @@
-"""DATA. From an accepted socket to the protocol that serves it: admission, PROXY header, TLS, a look at the ClientHello."""
+"""DATA. From an accepted socket to the protocol that serves it: admission, PROXY header, TLS, ClientHello."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import Factory
 
 from lbproxy.config.model import ListenSpec
-from lbproxy.errors import ProxyError
+from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard.addresses import AddressSet
 from lbproxy.net.endpoints import TLSParameters
 from lbproxy.proxy.preamble import Preamble
@@ -24,8 +24,13 @@ def note_local(info: ConnectionInfo, transport: Any) -> None:
     """Fill in the address the client aimed at, unless a PROXY header told it."""
     if not info.local_port:
         host = transport.getHost()
-        info.local_ip = getattr(host, "host", "")
+        info.local_ip = _plain(getattr(host, "host", ""))
         info.local_port = getattr(host, "port", 0)
+
+
+def _plain(ip: str) -> str:
+    """An IPv4 address of a dual-stack socket without its IPv6 dress."""
+    return ip[7:] if ip.startswith("::ffff:") and "." in ip else ip
 
 
 class ProxyFactory(Factory):
@@ -56,10 +61,10 @@ class ProxyFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """See :class:`twisted.internet.interfaces.IProtocolFactory`; None refuses the connection."""
         frontend = self.frontend
+        if frontend.stopping:
+            return None
         frontend.counters.connections += 1
-        ip: str = getattr(addr, "host", "")
-        if ip.startswith("::ffff:") and "." in ip:
-            ip = ip[7:]  # an IPv4 client of a dual-stack listener
+        ip = _plain(getattr(addr, "host", ""))
         info = ConnectionInfo(
             ip, getattr(addr, "port", 0), ip, getattr(addr, "port", 0), listener=self.listener
         )
@@ -72,25 +77,64 @@ class ProxyFactory(Factory):
             return None
         if not (announced or self._tls is not None or self._look):
             return self.protocol_for(info)
-        return Preamble(
-            frontend.network,
-            info,
-            accept_proxy=announced,
-            tls=self._tls,
-            look=self._look,
-            timeout=frontend.spec.timeout_handshake,
-            ready=self._ready,
-            failed=self._failed,
-        )
+        return _Arrival(self, info, announced, self._tls, self._look)
 
-    def _ready(self, info: ConnectionInfo, data: bytes) -> IProtocol:
-        """The preamble is over; ``data`` follows by dataReceived.  ProxyError refuses."""
+    def arrived(self, info: ConnectionInfo) -> IProtocol:
+        """The preamble is over: the protocol proper.  ProxyError refuses."""
         if self._trusted is not None and info.counted_as == "":
             error = self.frontend.readmit(info)
             if error is not None:
                 raise error
         return self.protocol_for(info)
 
-    def _failed(self, info: ConnectionInfo, error: ProxyError) -> None:
-        self.frontend.depart(info)
-        self.frontend.refused(info, error)
+
+class _Arrival(Preamble):
+    """A connection before its protocol proper; one of the frontend's clients, so that stopping ends it."""
+
+    def __init__(
+        self,
+        factory: ProxyFactory,
+        info: ConnectionInfo,
+        announced: bool,
+        tls: TLSParameters | None,
+        look: bool,
+    ) -> None:
+        self._factory = factory
+        frontend = factory.frontend
+        super().__init__(
+            frontend.network,
+            info,
+            accept_proxy=announced,
+            tls=tls,
+            look=look,
+            timeout=frontend.spec.timeout_handshake,
+            ready=self._arrived,
+            failed=self._turned_away,
+        )
+        frontend.clients.add(self)
+
+    def _arrived(self, info: ConnectionInfo, data: bytes) -> IProtocol:
+        self._leave()
+        return self._factory.arrived(info)
+
+    def _turned_away(self, info: ConnectionInfo, error: ProxyError) -> None:
+        self._leave()
+        self._factory.frontend.depart(info)
+        self._factory.frontend.refused(info, error)
+
+    def _leave(self) -> None:
+        self._factory.frontend.clients.discard(self)
+        self._ready = _decided  # it refers to us: no cycle for the garbage collector
+
+    def shut(self) -> None:
+        """The frontend stops."""
+        self.kill(ProxyError(Kind.SHUTDOWN))
+
+    def kill(self, error: ProxyError) -> None:
+        """End it now."""
+        self._fail(error)
+
+
+def _decided(info: ConnectionInfo, data: bytes) -> IProtocol:
+    """A preamble ends once."""
+    raise AssertionError("the preamble is over")

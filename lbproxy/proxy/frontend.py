@@ -9,6 +9,7 @@ from attrs import frozen
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from lbproxy.balance.base import Need
 from lbproxy.config.model import FrontendSpec
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard.addresses import Access
@@ -84,12 +85,18 @@ class Frontend:
         self.client_timeout = spec.timeout_client or (
             _IDLE_HTTP if spec.mode == "http" else _IDLE_TCP
         )
-        self.looks_at_hello = any(
-            verb in ("sni", "alpn") for route in spec.routes for verb, _, _ in route.conditions
-        )
+        self.looks_at_hello = spec.mode == "tcp" and self._needs_hello()
         self.stopping = False
         self.clients: set[Any] = set()  # live client protocols, each with ``shut()``
         self.write_log = write_log
+
+    def _needs_hello(self) -> bool:
+        """Whether a route asks for what only a ClientHello tells, or the balancer of a backend it leads to."""
+        routes = self.spec.routes
+        if any(verb in ("sni", "alpn") for route in routes for verb, _, _ in route.conditions):
+            return True
+        targets = {self.spec.backend, *(route.backend for route in routes)} & self.backends.keys()
+        return any(Need.SNI in self.backends[name].group.balancer.needs for name in targets)
 
     # -- admission ------------------------------------------------------------------------------
 
@@ -156,12 +163,15 @@ class Frontend:
             self.write_log(exchange)
 
     def session_over(self, session: Any) -> None:
-        """Count and log one TCP session."""
+        """Count and log one TCP session.  Does not raise: both its connections are still to be closed."""
         self.counters.bytes_in += session.bytes_in
         self.counters.bytes_out += session.bytes_out
         self.count_close(session.close)
         if self.write_log is not None:
-            self.write_log(session)
+            try:
+                self.write_log(session)
+            except Exception:
+                _quiet.failure("log", "the access log of {name} failed", Failure(), name=self.name)
 
     def count_close(self, kind: Kind) -> None:
         """One more end of this kind."""
@@ -178,6 +188,10 @@ class Frontend:
             )
 
     # -- stopping -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Serve, again after :meth:`stop`."""
+        self.stopping = False
 
     def stop(self) -> None:
         """Nobody new; idle clients go now, the others after what they are doing."""

@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.net.clienthello import NotTLS, sniff
-from lbproxy.net.endpoints import Network, TLSInfo, TLSParameters
+from lbproxy.net.endpoints import Handshaking, Network, TLSInfo, TLSParameters
 from lbproxy.net.handover import hand_over
 from lbproxy.net.proxyproto import ProxyHeader, ProxyHeaderParser
 from lbproxy.proxy.streams import ConnectionInfo
@@ -65,6 +65,7 @@ class Preamble(Protocol):
         self._failed: Callable[[ConnectionInfo, ProxyError], None] | None = failed
         self._timer = network.wheel.timer(self._too_late)
         self._buffer = b""
+        self._handshake: Handshaking | None = None
         self._next: IProtocol | None = None  # on transports that cannot be handed over
 
     # -- what the transport calls
@@ -122,7 +123,7 @@ class Preamble(Protocol):
     def _after_header(self, data: bytes) -> None:
         if self._tls is not None:
             self._timer.close()
-            self._network.start_tls(
+            self._handshake = self._network.start_tls(
                 self.transport,
                 self._tls,
                 self._secured,
@@ -138,6 +139,7 @@ class Preamble(Protocol):
 
     def _secured(self, tls: TLSInfo) -> IProtocol:
         """Step 2 with TLS: the network hands over to what this returns."""
+        self._handshake = None
         info = self._info
         info.tls = tls
         info.sni = tls.sni
@@ -152,6 +154,7 @@ class Preamble(Protocol):
 
     def _insecure(self, error: ProxyError) -> None:
         """The handshake failed; the network has closed the connection."""
+        self._handshake = None
         failed, self._failed = self._failed, None
         if failed is not None:
             failed(self._info, error)
@@ -193,8 +196,11 @@ class Preamble(Protocol):
             return
         self._timer.close()
         self._buffer = b""
+        handshake, self._handshake = self._handshake, None
         transport: Any = self.transport
-        if transport is not None:
+        if handshake is not None:
+            handshake.cancel()
+        elif transport is not None:
             transport.abortConnection()
         failed(self._info, error)
 

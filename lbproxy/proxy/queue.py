@@ -57,7 +57,7 @@ class Queue:
         """The waiter is gone; harmless if it does not wait."""
         timer = self._places.pop(waiter, None)
         if timer is not None:
-            timer.clear()
+            timer.close()
 
     def first(self) -> Waiter:
         """Who is next; the queue must not be empty."""
@@ -67,9 +67,11 @@ class Queue:
         """Send everybody away."""
         while self._places:
             waiter, timer = self._places.popitem(last=False)
-            timer.clear()
+            timer.close()
             waiter.refused(error)
 
     def _expired(self, waiter: Waiter) -> None:
-        if self._places.pop(waiter, None) is not None:
+        timer = self._places.pop(waiter, None)
+        if timer is not None:
+            timer.close()
             waiter.refused(ProxyError(Kind.QUEUE_TIMEOUT, f"no server free for {self.timeout:g} s"))

@@ -9,11 +9,14 @@ The rules of a session:
 4. Connected: the two transports are each other's producers, so neither is read faster than the other takes.
 5. A FIN from one side becomes a FIN to the other; the session is over when both directions are.
 6. :meth:`Session._finish` runs exactly once: lease, counters, log, filters of phase ``finish``.
+7. Then what is still buffered may go out, for at most :data:`_FLUSH` seconds; the session stays among the frontend's
+   clients until both its connections are closed, so that a stopping frontend can cut it off.
 """
 
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -34,6 +37,7 @@ from lbproxy.proxy.streams import ConnectionInfo
 
 if TYPE_CHECKING:
     from lbproxy.net.endpoints import Dial
+    from lbproxy.net.timers import Timer
     from lbproxy.proxy.backend import Backend
     from lbproxy.proxy.frontend import Frontend, Hooks
 
@@ -72,13 +76,12 @@ class Session:
         "_idle_for",
         "_lease",
         "_mark",
+        "_moved",
         "_quiet_parts",
         "_request_id",
-        "_seen",
         "_server",
         "_server_eof",
         "_server_lost",
-        "_server_side",
         "_server_transport",
         "_server_write",
         "alpn",
@@ -146,7 +149,6 @@ class Session:
         self._server: ServerState | None = None
         self._dial: Dial | None = None
         self._dialled = self._mark = 0.0
-        self._server_side: _ServerSide | None = None
         self._server_transport: Any = None
         self._server_write: Any = None
         self._early: list[bytes] | None = []
@@ -154,10 +156,10 @@ class Session:
         self._early_paused = False
         self._client_eof = self._server_eof = False
         self._client_lost = self._server_lost = False
-        self._seen = False  # bytes moved since the idle timer last looked
+        self._moved = 0  # bytes both ways when the idle timer last looked
         self._quiet_parts = 0
         self._idle_for = 0.0
-        self._idle: Any = None
+        self._idle: Timer | None = None
 
     @property
     def request_id(self) -> str:
@@ -196,7 +198,6 @@ class Session:
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes from the client."""
-        self._seen = True
         write = self._server_write
         if write is not None:
             self.bytes_in += len(data)
@@ -232,7 +233,6 @@ class Session:
         """The client's connection is closed."""
         self._client_lost = True
         self._server_write = None
-        self.frontend.clients.discard(self)
         server = self._server_transport
         if self.over:
             pass
@@ -244,6 +244,8 @@ class Session:
             if not self._server_lost:
                 self._close(server, clean, self._server_eof)
         self.frontend.depart(self.info)
+        if server is None or self._server_lost:
+            self._gone()
 
     # -- where to -------------------------------------------------------------------------------
 
@@ -271,7 +273,13 @@ class Session:
         backend = self.backend
         assert backend is not None
         if backend.name != self.backend_name:  # a filter chose another one
-            backend = self._use_backend(self.backend_name)
+            name = self.backend_name
+            chosen = self.frontend.backends.get(name)
+            if chosen is None or chosen.mode != "tcp":
+                self.backend_name = backend.name
+                self.fail(ProxyError(Kind.FILTER_FAILED, f"no tcp backend {name!r} to go to"))
+                return
+            backend = self._use_backend(name)
         self._mark = self.frontend.now()
         try:
             lease = backend.acquire(self)
@@ -311,14 +319,19 @@ class Session:
         preamble = b""
         if server.spec.send_proxy:
             preamble = outgoing_header(server.spec.send_proxy, self.info)
-        self._server_side = _ServerSide(self)
-        self._dial = backend.dial(server, self._server_side, self._connect_failed, preamble)
+        self._dial = backend.dial(server, _ServerSide(self), self._connect_failed, preamble)
 
     def _connect_failed(self, error: ProxyError) -> None:
         self._dial = None
         backend, server = self.backend, self._server
         assert backend is not None and server is not None
         server.counters.connect_errors += 1
+        self._another(error)
+
+    def _another(self, error: ProxyError) -> None:
+        """The attempt is over; try again if that is allowed and may help."""
+        backend, server = self.backend, self._server
+        assert backend is not None and server is not None
         self._release(error.outcome)
         if not (error.retry and self.attempts <= backend.spec.retries):
             self.fail(error)
@@ -335,25 +348,34 @@ class Session:
             self._idle.set(_SAME_SERVER_PAUSE)
 
     def _retry_now(self) -> None:
-        self._idle = None
+        if self._idle is not None:
+            self._idle.close()
+            self._idle = None
         if not self.over:
             self._acquire()
 
-    def server_connected(self, transport: Any) -> None:
+    def server_connected(self, side: _ServerSide) -> None:
         """The dial succeeded."""
         self._dial = None
+        transport = side.transport
         self.t_connect = self.frontend.now() - self._dialled
         self._server_transport = transport
         hooks = self._hooks
         if hooks is not None and hooks.response:
             transport.pauseProducing()
-            run_hooks(self, hooks.response, self.frontend.wheel, self._resume_and_join)
+            held: list[bytes] = []  # TLS may have read on already
+            side.client_write = held.append
+            then = partial(self._resume_and_join, side, held)
+            run_hooks(self, hooks.response, self.frontend.wheel, then)
         else:
             self._join()
 
-    def _resume_and_join(self) -> None:
+    def _resume_and_join(self, side: _ServerSide, held: list[bytes]) -> None:
+        side.client_write = write = self.transport.write
         self._server_transport.resumeProducing()
         self._join()
+        if held:
+            write(b"".join(held))
 
     def _join(self) -> None:
         """Bytes may flow."""
@@ -365,10 +387,10 @@ class Session:
         client.registerProducer(server, True)
         self._server_write = server.write
         early, self._early = self._early, None
+        if self._early_paused and not self._client_eof:
+            client.resumeProducing()  # before the write, which may pause it again
         if early:
             server.write(early[0] if len(early) == 1 else b"".join(early))
-        if self._early_paused and not self._client_eof:
-            client.resumeProducing()
         if self._client_eof:
             half_close(server)
         self._watch()
@@ -397,8 +419,11 @@ class Session:
         if self.over:
             self._abort_all()
             return
-        if self._seen:
-            self._seen = False
+        idle = self._idle
+        assert idle is not None
+        moved = self.bytes_in + self.bytes_out
+        if moved != self._moved:
+            self._moved = moved
             self._quiet_parts = 0
         else:
             self._quiet_parts += 1
@@ -409,7 +434,7 @@ class Session:
                 kind = Kind.CLIENT_TIMEOUT if client else Kind.SERVER_TIMEOUT
                 self._end(kind, f"silent for {self._idle_for:g} s")
                 return
-        self._idle.set(self._idle_for / _IDLE_PARTS)
+        idle.set(self._idle_for / _IDLE_PARTS)
 
     # -- closing --------------------------------------------------------------------------------
 
@@ -431,14 +456,17 @@ class Session:
         self._server_lost = True
         self._server_write = None
         if self.over:
-            return
-        clean = reason.check(ConnectionDone) is not None
-        if self._early is not None:
+            pass
+        elif self._early is not None:
             self._end(Kind.SERVER_GONE, "closed before the session began")
-            return
-        self._finish(Kind.OK if clean else Kind.SERVER_GONE, "" if clean else _words(reason))
-        if not self._client_lost:
-            self._close(self.transport, clean, self._client_eof)
+        else:
+            # a reset after its FIN only answers what the client sent too late: it had said everything
+            clean = self._server_eof or reason.check(ConnectionDone) is not None
+            self._finish(Kind.OK if clean else Kind.SERVER_GONE, "" if clean else _words(reason))
+            if not self._client_lost:
+                self._close(self.transport, clean, self._client_eof)
+        if self._client_lost:
+            self._gone()
 
     def _both_done(self) -> None:
         """Both directions have ended: what is still buffered goes out, then both close."""
@@ -455,7 +483,7 @@ class Session:
                 transport.resumeProducing()  # TLS waits for the peer's close
             transport.loseConnection()
             if self._idle is not None:  # it may not take what is written: then it is aborted
-                self._idle.set(min(self._idle_for, _FLUSH))
+                self._idle.set(min(self._idle_for or _FLUSH, _FLUSH))
         else:
             transport.abortConnection()
 
@@ -477,7 +505,13 @@ class Session:
 
     def server_gone(self, kind: Kind) -> None:
         """The server went down with ``on_down = close``, or an operator ended the session."""
-        self._end(kind, "")
+        dial = self._dial
+        if dial is not None and kind is Kind.SERVER_DOWN:  # nothing is lost yet: go elsewhere
+            self._dial = None
+            dial.cancel()
+            self._another(ProxyError(kind, "went down while it was dialled"))
+        else:
+            self._end(kind, "")
 
     def shut(self) -> None:
         """The frontend stops: a session that has a server goes on, one that has none ends."""
@@ -485,14 +519,24 @@ class Session:
             self._end(Kind.SHUTDOWN, "")
 
     def kill(self, error: ProxyError) -> None:
-        """End now."""
-        self._end(error.kind, error.detail)
+        """End now, last bytes included."""
+        if self.over:
+            self._abort_all()
+        else:
+            self._end(error.kind, error.detail)
 
     def _end(self, kind: Kind, detail: str) -> None:
         if self.over:
             return
         self._finish(kind, detail)
         self._abort_all()
+
+    def _gone(self) -> None:
+        """Both connections are closed."""
+        self.frontend.clients.discard(self)
+        if self._idle is not None:
+            self._idle.close()
+            self._idle = None
 
     def _release(self, outcome: Outcome) -> None:
         lease, self._lease = self._lease, None
@@ -521,6 +565,8 @@ class Session:
         waiting, self.waiting = self.waiting, None
         if waiting is not None:
             waiting.cancel()
+        if self._idle is not None:
+            self._idle.clear()
         self._early = None
         self._server_write = None
         server = self._server
@@ -539,15 +585,15 @@ class Session:
 
 @implementer(IProtocol, IHalfCloseableProtocol)
 class _ServerSide:
-    """The protocol on the server's connection; all it knows is its session."""
+    """The protocol on the server's connection; all it knows is its session, which does not know it: no cycle."""
 
-    __slots__ = ("_client_write", "factory", "session", "transport")
+    __slots__ = ("client_write", "factory", "session", "transport")
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.factory: Any = None
         self.transport: Any = None
-        self._client_write = session.transport.write
+        self.client_write = session.transport.write
 
     def makeConnection(self, transport: Any) -> None:
         """See IProtocol."""
@@ -556,14 +602,12 @@ class _ServerSide:
 
     def connectionMade(self) -> None:
         """See IProtocol."""
-        self.session.server_connected(self.transport)
+        self.session.server_connected(self)
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes from the server."""
-        session = self.session
-        session._seen = True
-        session.bytes_out += len(data)
-        self._client_write(data)
+        self.session.bytes_out += len(data)
+        self.client_write(data)
 
     def readConnectionLost(self) -> None:
         """See IHalfCloseableProtocol."""

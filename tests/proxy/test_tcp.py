@@ -2,75 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from lbproxy.balance.server import AdminState
-from lbproxy.testing import LB, LoadBalancerFixture, TCPOrigin
-
-A, B = "10.0.0.1:7000", "10.0.0.2:7000"
-
-
-class Bench:
-    """A TCP frontend ``t`` before a backend ``raw``, and a record of every session that ended."""
-
-    def __init__(self, lb: LoadBalancerFixture) -> None:
-        self.lb = lb
-        self.records: list[Any] = []
-        self.frontend = lb.service.frontend("t")
-        self.backend = lb.service.backend("raw")
-        self.frontend.write_log = self.records.append
-
-    @property
-    def last(self) -> Any:
-        return self.records[-1]
-
-    def close(self) -> None:
-        """Whatever happened: nothing is left over."""
-        self.lb.close()
-        assert self.frontend.clients == set()
-        assert self.frontend.limits.active == 0
-        assert len(self.backend.queue) == 0
-        for server in self.backend.group.servers.values():
-            assert (server.active, server.sessions) == (0, set()), server
-        assert len({id(record) for record in self.records}) == len(self.records)
-        assert all(record.t_total >= 0 for record in self.records)
-
-
-Make = Callable[..., Bench]
-
-
-@pytest.fixture
-def make() -> Iterator[Make]:
-    benches: list[Bench] = []
-
-    def build(
-        frontend: str = "", backend: str = "", servers: tuple[str, ...] = (f"a {A}", f"b {B}")
-    ) -> Bench:
-        lines = [
-            "[frontend t]",
-            "mode = tcp",
-            "listen = tcp:9000",
-            "backend = raw",
-            *frontend.splitlines(),
-            "[backend raw]",
-            "servers =",
-            *(f"    {server}" for server in servers),
-            *backend.splitlines(),
-        ]
-        bench = Bench(LB.from_config("\n".join(lines)))
-        benches.append(bench)
-        return bench
-
-    yield build
-    for bench in benches:
-        bench.close()
-
-
-def origins(bench: Bench, handler: Any = "echo") -> tuple[TCPOrigin, TCPOrigin]:
-    return bench.lb.tcp_origin("a", A, handler), bench.lb.tcp_origin("b", B, handler)
+from tests.proxy.bench import A, B, Bench, Make, origins
 
 
 def test_bytes_go_both_ways_and_sessions_are_spread(make: Make) -> None:
@@ -345,10 +282,8 @@ def test_limits(make: Make) -> None:
     assert (closes["denied"], closes["limited"]) == (1, 2)
 
 
-def test_proxy_header_in_and_out(make: Make) -> None:
-    bench = make(servers=(f"a {A} send_proxy=v1",))
-    bench.lb.close()
-    lb = LB.from_config(
+def test_proxy_header_in_and_out() -> None:
+    bench = Bench.of(
         f"""
         [frontend t]
         mode = tcp
@@ -360,7 +295,7 @@ def test_proxy_header_in_and_out(make: Make) -> None:
             a {A} send_proxy=v1
         """
     )
-    bench = Bench(lb)
+    lb = bench.lb
     origin = lb.tcp_origin("a", A)
     trusted = lb.connect("t", client="10.9.1.1")
     trusted.send(b"PROXY TCP4 203.0.113.77 192.0.2.1 5555 443\r\nhello")
@@ -401,4 +336,3 @@ def test_a_stopping_service_lets_sessions_finish_and_then_cuts_them(make: Make) 
     assert client.closed
     assert stopped
     assert bench.last.close.value == "shutdown"
-    bench.lb.service.startService()
