@@ -23,19 +23,24 @@ from lbproxy.observe.metrics import BackendCounters
 from lbproxy.proxy.pool import Pool
 from lbproxy.proxy.queue import Queue, Waiter
 from lbproxy.proxy.quiet import Quiet
+from lbproxy.proxy.server import connect
+from lbproxy.proxy.streams import Connecting
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "Connector"]
 
 _quiet = Quiet(Logger())
 _IDLE_HTTP, _IDLE_TCP = 60.0, 3600.0
 
 TLSFor = Callable[[ServerSpec], TLSParameters | None]
+Connector = Callable[["Backend", ServerState, Connecting], Dial]
+"""Begins a connection to a server for an attempt; decides which protocol is spoken on it."""
 
 
 class Backend:
     """What frontends ask for servers.
 
     ``tls_for`` gives the client side TLS parameters of a server line, None in the clear.
+    ``connector`` makes the connections that exchanges use.
     """
 
     def __init__(
@@ -46,11 +51,13 @@ class Backend:
         *,
         filters: Sequence[Any] = (),
         tls_for: TLSFor = lambda server: None,
+        connector: Connector = connect,
     ) -> None:
         self.spec = spec
         self.name = spec.name
         self.mode = spec.mode
         self.network = network
+        self.connector = connector
         self.wheel = network.wheel
         self.counters = BackendCounters()
         self.filters = tuple(filters)
@@ -201,7 +208,7 @@ class Backend:
         """Nobody will come any more: send the waiting away, close idle connections."""
         self.queue.refuse_all(ProxyError(Kind.SHUTDOWN))
         for pool in self.pools.values():
-            pool.shut()
+            pool.close()
 
 
 class _SeveralDial(Dial):

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ISSLTransport
 from twisted.internet.protocol import Protocol
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -22,16 +22,13 @@ from lbproxy.http.message import END, End, Invalid, RequestHead, ResponseHead
 from lbproxy.net.closing import half_close
 from lbproxy.proxy.accept import ProxyFactory, note_local
 from lbproxy.proxy.exchange import Exchange
-from lbproxy.proxy.quiet import Quiet
+from lbproxy.proxy.progress import unsent_bytes
 from lbproxy.proxy.streams import ClientStream, ConnectionInfo
 
 if TYPE_CHECKING:
     from lbproxy.proxy.frontend import Frontend
 
 __all__ = ["H1ClientConnection", "HTTPProxyFactory"]
-
-_quiet = Quiet(Logger())
-_BROKEN = ResponseHead(500, [], length=0)
 
 _LINGER = 2.0  # seconds a client may go on sending after a final answer
 _LINGER_BYTES = 1024 * 1024
@@ -56,6 +53,7 @@ class H1ClientConnection(Protocol, ClientStream):
         self._timer = frontend.wheel.timer(self._expired)
         self._exchange: Exchange | None = None
         self._request: RequestHead | None = None  # of the exchange
+        self._switching = False  # it asks for a tunnel
         self._request_ended = True
         self._backlog: deque[Any] = deque()  # events not yet acted upon
         self._pumping = False
@@ -64,12 +62,14 @@ class H1ClientConnection(Protocol, ClientStream):
         self._write_paused = False
         self._keep = False  # the connection outlives the current exchange
         self._chunked = False  # the response goes out in chunks
-        self._mute = False  # nothing more of this response may be sent
         self._requests = 0
-        self._began = 0.0  # when the first byte of the head came
+        self._began: float | None = None  # when an incomplete head began
+        self._expects = False  # the client waits for a 100 before it sends its body
         self._tunnel = False
         self._closing = False
-        self._linger_left = 0
+        self._linger_left = _LINGER_BYTES
+        self._lingering = False
+        self._unsent = 0  # when it was last looked at
         self._eof = False
 
     # -- Twisted --------------------------------------------------------------------------------
@@ -90,31 +90,31 @@ class H1ClientConnection(Protocol, ClientStream):
             return
         if self._closing:
             self._linger_left -= len(data)
-            if self._linger_left < 0:
-                self._abort()
+            self._regulate()
             return
-        if self._request_ended and not self._began:
-            self._head_begins()
         events = self._parser.receive(data)
         if events:
             self._backlog.extend(events)
             self._pump()
+        elif self._began is None and self._exchange is None:
+            self._head_begins()
 
     def _head_begins(self) -> None:
         self._began = self.frontend.now()
-        if self._exchange is None:
-            self._timer.set(self.frontend.spec.timeout_header)
+        self._timer.set(self.frontend.spec.timeout_header)
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         """Closed, by whoever."""
         self._closing = True
-        self._timer.clear()
+        self._timer.close()
         self._backlog.clear()
         self.frontend.clients.discard(self)
         exchange = self._exchange
         if exchange is not None:
-            kind = Kind.OK if self._tunnel else Kind.CLIENT_GONE
-            exchange.client_gone(ProxyError(kind, reason.getErrorMessage()))
+            if self._tunnel and reason.check(ConnectionDone):
+                exchange.client_gone(ProxyError(Kind.OK))
+            else:
+                exchange.client_gone(ProxyError(Kind.CLIENT_GONE, reason.getErrorMessage()))
         self.frontend.depart(self.info)
 
     def readConnectionLost(self) -> None:
@@ -132,10 +132,10 @@ class H1ClientConnection(Protocol, ClientStream):
         exchange = self._exchange
         if exchange is None:
             self._lose()
-        elif exchange.queued and not self._backlog:
-            exchange.client_gone(ProxyError(Kind.CLIENT_GONE, "left while it was queued"))
-        else:
+        elif not self._backlog:
             self._keep = False
+            if exchange.queued:
+                exchange.client_gone(ProxyError(Kind.CLIENT_GONE, "left while it was queued"))
 
     def writeConnectionLost(self) -> None:
         """Our sending side is closed; nothing to do."""
@@ -153,12 +153,12 @@ class H1ClientConnection(Protocol, ClientStream):
                 event = backlog[0]
                 kind = type(event)
                 if kind is RequestHead:
-                    if self._exchange is not None:
-                        break  # answered in order
+                    if self._exchange is not None or self._write_paused:
+                        break  # answered in order, and no faster than they are read
                     backlog.popleft()
                     self._begin(event)
                 elif kind is Invalid:
-                    if self._exchange is not None and self._request_ended:
+                    if self._exchange is not None and self._request_ended and not self._switching:
                         break
                     backlog.clear()
                     self._invalid(event)
@@ -190,8 +190,8 @@ class H1ClientConnection(Protocol, ClientStream):
                 break
             backlog.popleft()
         now = frontend.now()
-        began = self._began or now
-        self._began = 0.0
+        began = now if self._began is None else self._began
+        self._began = None
         self._requests += 1
         self._request = head
         self._request_ended = end is not None
@@ -201,17 +201,27 @@ class H1ClientConnection(Protocol, ClientStream):
             head.keep_alive
             and frontend.keepalive
             and not (limit and self._requests >= limit)
-            and not self._eof
+            and not (self._eof and not backlog)
         )
-        if head.upgrade is not None and not frontend.may_upgrade(head):
-            head.upgrade = None
-            backlog.extend(self._parser.resume())
-        if end is None:
-            self._timer.set(frontend.spec.timeout_body)
-        else:
+        self._switching = self._parser.stopped and self._may_switch(head)
+        self._expects = head.expect_continue and not data
+        if end is not None or self._expects:
             self._timer.clear()
+        else:
+            self._timer.set(frontend.spec.timeout_body)
         self._exchange = exchange = Exchange(frontend, self, head, began, now - began)
         exchange.start(data, end)
+
+    def _may_switch(self, head: RequestHead) -> bool:
+        """Whether what follows ``head`` waits for the server's word: a tunnel, or more requests."""
+        if head.method == b"CONNECT":
+            self._keep = False  # what follows was meant for somebody else
+            return True
+        if self.frontend.may_upgrade(head):
+            return True
+        head.upgrade = None
+        self._backlog.extend(self._parser.resume())
+        return False
 
     def _body(self, event: bytes | End) -> None:
         exchange = self._exchange
@@ -221,11 +231,13 @@ class H1ClientConnection(Protocol, ClientStream):
                 self._rearm()
                 exchange.request_end(event)
         elif exchange is not None:
+            self._expects = False
             self._timer.set(self.frontend.spec.timeout_body)
             exchange.request_data(event)  # type: ignore[arg-type]
 
     def _invalid(self, invalid: Invalid) -> None:
         self._keep = False
+        self._request_ended = False  # whatever follows cannot be trusted
         exchange = self._exchange
         if exchange is not None:
             if self._eof:
@@ -234,24 +246,26 @@ class H1ClientConnection(Protocol, ClientStream):
             else:
                 exchange.client_invalid(invalid)
             return
-        if self._eof and not self._began:
-            self._lose()
-            return
         self._refuse(ProxyError(invalid.kind, invalid.detail, invalid.status))
 
     def _refuse(self, error: ProxyError) -> None:
         """Answer something that is not a request: it is logged like one."""
         now = self.frontend.now()
-        self._request_ended = False  # whatever follows cannot be trusted
+        self._request_ended = False
         head = RequestHead(b"", b"", [], version=11, length=None, keep_alive=False)
-        self._exchange = exchange = Exchange(self.frontend, self, head, self._began or now)
+        self._exchange = exchange = Exchange(
+            self.frontend, self, head, now if self._began is None else self._began
+        )
         self._request = head
         self.frontend.counters.requests += 1
         exchange.fail(error)
 
     def _regulate(self) -> None:
         """Read only while there is use for what comes."""
-        want = self._closing or self._tunnel or not (self._backlog or self._hold)
+        if self._closing:
+            want = self._linger_left >= 0
+        else:
+            want = not (self._backlog or self._hold)
         if want == self._read_paused:
             self._read_paused = not want
             transport: Any = self.transport
@@ -267,6 +281,7 @@ class H1ClientConnection(Protocol, ClientStream):
     def pauseProducing(self) -> None:
         """The client does not read fast enough."""
         self._write_paused = True
+        self._unsent = unsent_bytes(self.transport)
         self._timer.set(self.frontend.client_timeout)
         if self._exchange is not None:
             self._exchange.client_paused()
@@ -277,6 +292,8 @@ class H1ClientConnection(Protocol, ClientStream):
         self._rearm()
         if self._exchange is not None:
             self._exchange.client_resumed()
+        else:
+            self._pump()
 
     def stopProducing(self) -> None:
         """The transport is going away; connectionLost follows."""
@@ -289,8 +306,9 @@ class H1ClientConnection(Protocol, ClientStream):
         if self._write_paused:
             self._timer.set(self.frontend.client_timeout)
         elif self._exchange is None:
-            self._timer.set(spec.timeout_header if self._began else spec.timeout_keepalive)
-        elif self._request_ended or self._tunnel or self._hold:
+            waits = spec.timeout_keepalive if self._began is None else spec.timeout_header
+            self._timer.set(waits)
+        elif self._request_ended or self._tunnel or self._hold or self._expects:
             self._timer.clear()
         else:
             self._timer.set(spec.timeout_body)
@@ -298,19 +316,30 @@ class H1ClientConnection(Protocol, ClientStream):
     def _expired(self) -> None:
         exchange = self._exchange
         if self._closing:
-            self._abort()
+            self._close_expired()
         elif self._write_paused:
+            if self._takes():
+                return
             if exchange is not None:
                 exchange.client_gone(ProxyError(Kind.CLIENT_STALLED, "does not read"))
             self._abort()
         elif exchange is not None:
             self._keep = False
             exchange.fail(ProxyError(Kind.CLIENT_TIMEOUT, "request body stalled"))
-        elif self._began:
+        elif self._began is not None:
             self._keep = False
             self._refuse(ProxyError(Kind.CLIENT_TIMEOUT, "request head incomplete"))
         else:
             self._lose()
+
+    def _takes(self) -> bool:
+        """Some of what was unsent has been sent since: it may have the same time again."""
+        left = unsent_bytes(self.transport)
+        if not 0 < left < self._unsent:
+            return False
+        self._unsent = left
+        self._timer.set(self.frontend.client_timeout)
+        return True
 
     # -- ClientStream ---------------------------------------------------------------------------
 
@@ -321,6 +350,9 @@ class H1ClientConnection(Protocol, ClientStream):
             return
         if head.status < 200:
             out, _ = encode_response(head, client_version=request.version)
+            if self._expects:
+                self._expects = False
+                self._rearm()
             self.transport.write(out)  # type: ignore[union-attr]
             return
         keep = (
@@ -330,23 +362,17 @@ class H1ClientConnection(Protocol, ClientStream):
             and not (head.length is None and request.version < 11)
             and not self.frontend.stopping
         )
-        try:
-            out, self._chunked = encode_response(
-                head, client_version=request.version, keep_alive=keep, method=request.method
-            )
-        except ValueError as error:
-            # a filter put something into the head that could be read as more than one
-            _quiet.warn("head", "response cannot be sent: {error}", error=str(error))
-            out, self._chunked = encode_response(_BROKEN, keep_alive=False)
-            keep, self._mute = False, True
+        out, self._chunked = encode_response(
+            head, client_version=request.version, keep_alive=keep, method=request.method
+        )
         self._keep = keep
-        if (data or end is not None) and not self._mute:
+        if data or end is not None:
             out += self._frame(data, end)
         self.transport.write(out)  # type: ignore[union-attr]
 
     def _frame(self, data: bytes, end: End | None) -> bytes:
         if not self._chunked:
-            return b"" if self._mute else data
+            return data
         out = encode_chunk(data) if data else b""
         if end is not None:
             out += encode_trailers(end.trailers) if end.trailers else LAST_CHUNK
@@ -383,18 +409,14 @@ class H1ClientConnection(Protocol, ClientStream):
         self._pump()
         self._regulate()
 
-    def start_tunnel(self) -> None:
+    def start_tunnel(self) -> tuple[bytes, bool]:
         """See :class:`ClientStream`."""
         self._tunnel = True
-        self._keep = False
-        self._timer.clear()
-        rest = self._parser.detach()
+        self._keep = self._hold = False
         self._backlog.clear()
+        self._rearm()
         self._regulate()
-        if self._eof and self._exchange is not None:
-            self._exchange.request_end(END)
-        elif rest and self._exchange is not None:
-            self._exchange.request_data(rest)
+        return self._parser.detach(), self._eof
 
     def exchange_done(self, *, reuse: bool) -> None:
         """See :class:`ClientStream`."""
@@ -404,20 +426,22 @@ class H1ClientConnection(Protocol, ClientStream):
         if not (reuse and self._keep):
             self._close_gently()
             return
-        self._hold = False
-        request = self._request
-        if request is not None and request.upgrade is not None:
-            self._backlog.extend(self._parser.resume())  # the server did not switch
-        if self._eof and not self._backlog:
+        self._hold = self._switching = False
+        backlog, parser = self._backlog, self._parser
+        if not backlog and not parser.idle:
+            if parser.stopped:  # no switch of protocols
+                backlog.extend(parser.resume())
+            if not backlog and parser.mid_head:
+                self._began = self.frontend.now()
+        if self._eof and not backlog:
             self._lose()
             return
-        if self._parser.mid_head and not self._backlog:
-            self._began = self.frontend.now()
         self._rearm()
-        if self._backlog and not self._pumping:
-            self._pump()
-        elif not self._pumping:
-            self._regulate()
+        if not self._pumping:
+            if backlog:
+                self._pump()
+            else:
+                self._regulate()
 
     # -- closing --------------------------------------------------------------------------------
 
@@ -435,11 +459,11 @@ class H1ClientConnection(Protocol, ClientStream):
 
     def _close_gently(self) -> None:
         """Close after an answer.  A client still sending gets time to read the answer before a reset could eat it."""
-        if self._request_ended or self._tunnel or self._eof:
+        sends = not self._request_ended or self._backlog or self._read_paused
+        if not sends or self._tunnel or self._eof:
             self._lose()
             return
-        self._closing = True
-        self._linger_left = _LINGER_BYTES
+        self._closing = self._lingering = True
         self._backlog.clear()
         self._timer.set(_LINGER)
         transport: Any = self.transport
@@ -448,7 +472,16 @@ class H1ClientConnection(Protocol, ClientStream):
             transport.loseWriteConnection()
         self._regulate()
 
+    def _close_expired(self) -> None:
+        if self._lingering:
+            self._finish_closing()
+        elif not self._takes():
+            self._abort()
+
     def _finish_closing(self) -> None:
+        """The client has had its time to read, or wants no more."""
+        self._lingering = False
+        self._unsent = unsent_bytes(self.transport)
         self._timer.set(self.frontend.client_timeout)
         self.transport.loseConnection()  # type: ignore[union-attr]
 
@@ -458,10 +491,8 @@ class H1ClientConnection(Protocol, ClientStream):
             return
         self._closing = True
         self._backlog.clear()
-        self._timer.set(self.frontend.client_timeout)
-        transport: Any = self.transport
-        transport.unregisterProducer()
-        transport.loseConnection()
+        self.transport.unregisterProducer()  # type: ignore[union-attr]
+        self._finish_closing()
 
     def _abort(self) -> None:
         self._closing = True

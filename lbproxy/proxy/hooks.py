@@ -6,7 +6,7 @@ from collections.abc import Callable
 from inspect import isawaitable
 from typing import Any, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -43,7 +43,8 @@ def run_hooks(
     """Call each of ``hooks`` with ``traffic``, waiting for asynchronous ones, then ``then()``.
 
     A reply or an error ends the phase and ``then`` is not called; nor is it when the traffic ended meanwhile
-    (``traffic.over``).  ``traffic.waiting`` is the Deferred waited for, which ``fail`` and the end of the traffic cancel.
+    (``traffic.over``).  ``traffic.waiting`` is the Deferred waited for; who no longer waits takes it away and cancels
+    it, and then nothing follows.
     """
     for index, hook in enumerate(hooks):
         try:
@@ -63,7 +64,8 @@ def run_hooks(
         error = TypeError(f"returned {type(result).__name__}, wanted None, Reply or an awaitable")
         if not _forgiven(traffic, hook, Failure(error)):
             return
-    then()
+    if not traffic.over:
+        then()
 
 
 def _wait(
@@ -77,23 +79,9 @@ def _wait(
     """Wait for one asynchronous hook, at most ``traffic.filter_timeout`` seconds."""
     deferred = result if isinstance(result, Deferred) else Deferred.fromCoroutine(result)
     traffic.waiting = deferred
-    late: list[bool] = []
 
-    def expired() -> None:
-        late.append(True)
-        deferred.cancel()
-
-    timer = wheel.timer(expired)
-    timer.set(traffic.filter_timeout)
-
-    def done(value: Any) -> None:
-        timer.clear()
-        traffic.waiting = None
-        if traffic.over:
-            return
+    def go_on(value: Any) -> None:
         if isinstance(value, Failure):
-            if late and value.check(CancelledError):
-                value = Failure(ProxyError(Kind.FILTER_TIMEOUT, _name(hook)))
             if not _forgiven(traffic, hook, value):
                 return
             value = None
@@ -101,6 +89,22 @@ def _wait(
             traffic.hook_replied(value)
         else:
             run_hooks(traffic, rest, wheel, then)
+
+    def expired() -> None:
+        # no longer waited for, whatever it makes of being cancelled
+        traffic.waiting = None
+        deferred.cancel()
+        go_on(Failure(ProxyError(Kind.FILTER_TIMEOUT, _name(hook))))
+
+    timer = wheel.timer(expired)
+    timer.set(traffic.filter_timeout)
+
+    def done(value: Any) -> None:
+        timer.close()
+        if traffic.waiting is deferred:
+            traffic.waiting = None
+            if not traffic.over:
+                go_on(value)
 
     deferred.addBoth(done)
 

@@ -31,6 +31,7 @@ class Pool:
             spare = connection.spare
             if spare <= 1:
                 ready.pop()
+                connection.pooled = False
             if spare > 0:
                 return connection
         return None
@@ -38,22 +39,33 @@ class Pool:
     def put(self, connection: ServerConnection) -> None:
         """It has capacity (again).  Over the limit the longest unused one is shut."""
         ready = self._ready
-        if connection in ready:
+        if connection.pooled:
             return
         if self.limit <= 0:
             connection.shut()
             return
-        if len(ready) >= self.limit:
-            ready.pop(0).shut()
+        connection.pooled = True
         ready.append(connection)
+        if len(ready) > self.limit:
+            oldest = ready.pop(0)
+            oldest.pooled = False
+            oldest.shut()
 
     def forget(self, connection: ServerConnection) -> None:
         """It is closed; harmless if it is not here."""
-        if connection in self._ready:
+        if connection.pooled:
+            connection.pooled = False
             self._ready.remove(connection)
 
     def shut(self) -> None:
         """Shut every connection here; those at work finish first."""
         ready, self._ready = self._ready, []
         for connection in ready:
+            connection.pooled = False
+        for connection in ready:
             connection.shut()
+
+    def close(self) -> None:
+        """:meth:`shut`, and take none in any more."""
+        self.limit = 0
+        self.shut()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
@@ -17,7 +18,8 @@ from lbproxy.http.message import END, End, Invalid, RequestHead
 from lbproxy.net.closing import half_close
 from lbproxy.net.endpoints import Dial
 from lbproxy.proxy.outgoing import outgoing_header
-from lbproxy.proxy.streams import ConnectionInfo, ResponseSink, ServerConnection, ServerStream
+from lbproxy.proxy.progress import unsent_bytes
+from lbproxy.proxy.streams import Connecting, ResponseSink, ServerConnection, ServerStream
 
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
@@ -25,20 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["H1ServerConnection", "connect"]
 
 
-class Connecting(Protocol):
-    """Who wants the connection: an attempt of an exchange."""
-
-    info: ConnectionInfo
-
-    def connected(self, connection: ServerConnection) -> None:
-        """It is ready."""
-
-    def connect_failed(self, error: ProxyError) -> None:
-        """It could not be made."""
-
-
 def connect(backend: Backend, server: ServerState, waiter: Connecting) -> Dial:
-    """Dial ``server`` for ``waiter``."""
+    """Dial ``server`` for ``waiter``: the connector of backends that speak HTTP/1."""
     preamble = b""
     if server.spec.send_proxy:
         preamble = outgoing_header(server.spec.send_proxy, waiter.info)
@@ -53,20 +43,23 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
     def __init__(self, backend: Backend, server: ServerState, waiter: Connecting) -> None:
         self.backend = backend
         self.server = server
-        self.reused = False
+        self.pooled = False
         self._waiter: Connecting | None = waiter
         self._sink: ResponseSink | None = None
         self._parser = ResponseParser(backend.response_limits)
         self._timer = backend.wheel.timer(self._expired)
         self._uses = 0
+        self._most_uses = backend.spec.pool_requests or -1
         self._closing = False
         self._chunked = False  # the request body goes out in chunks
         self._request_ended = True
+        self._expects = False  # the client waits for a 100 before it sends its body
         self._answered = False  # the response head is here
         self._server_keeps = True
         self._tunnel = False
         self._paused = False  # the transport takes no more
         self._read_paused = False
+        self._unsent = 0  # when it was last looked at
         self._eof = False
         # the PROXY header names one client, so its connection can serve no other
         self._single = bool(server.spec.send_proxy)
@@ -75,8 +68,7 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
 
     def connectionMade(self) -> None:
         """Connected, TLS established."""
-        assert self.transport is not None
-        self.transport.registerProducer(self, True)
+        self.transport.registerProducer(self, True)  # type: ignore[union-attr]
         waiter, self._waiter = self._waiter, None
         assert waiter is not None
         waiter.connected(self)
@@ -92,48 +84,49 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
             self._timer.set(self.backend.spec.timeout_tunnel)
             sink.server_events([data])
             return
-        self._deliver(sink, self._parser.receive(data))
+        events = self._parser.receive(data)
+        if events:
+            self._deliver(sink, events)
 
     def _deliver(self, sink: ResponseSink, events: list[Any]) -> None:
-        if not events:
-            return
         last = events[-1]
         kind = type(last)
         if kind is Invalid:
+            self._single = True  # even if the answer before it was complete
             events.pop()
-            if events:
-                sink.server_events(events)
-            if self._sink is sink:
-                self._fail(ProxyError(Kind.BAD_RESPONSE, last.detail))
-            return
-        if not self._answered:
-            self._note_head(events)
-        if kind is not End and self._request_ended and self._answered:
-            self._timer.set(self.backend.server_timeout)
-        sink.server_events(events)
+        if events:
+            if not self._answered:
+                self._note_head(events)
+            if kind is not End and self._answered and self._request_ended and not self._read_paused:
+                self._timer.set(self.backend.server_timeout)
+            sink.server_events(events)
+        if kind is Invalid and self._sink is sink:
+            self._fail(ProxyError(Kind.BAD_RESPONSE, last.detail))
 
     def _note_head(self, events: list[Any]) -> None:
         for event in events:
-            if type(event) is bytes or type(event) is End:
-                return
             if event.status >= 200:
                 self._answered = True
                 self._server_keeps = event.keep_alive
+                return
+            if event.status == 100 and self._expects:
+                self._expects = False
+                self._await()
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         """Closed, by whoever."""
-        self._timer.clear()
+        self._timer.close()
         self._forget()
         sink = self._sink
         if sink is None:
             return
+        clean = reason.check(ConnectionDone) is not None
         if self._tunnel:
-            self._fail(ProxyError(Kind.SERVER_GONE))
-            return
-        if not self._eof:
-            self._deliver(sink, self._parser.eof())
-        if self._sink is sink:
-            self._fail(ProxyError(Kind.SERVER_GONE, reason.getErrorMessage()))
+            self._fail(ProxyError(Kind.OK if clean else Kind.SERVER_GONE, _words(reason)))
+        elif clean and not self._eof:
+            self._ended(sink)
+        else:
+            self._fail(ProxyError(Kind.SERVER_GONE, _words(reason)))
 
     def readConnectionLost(self) -> None:
         """The server has closed its sending side."""
@@ -141,13 +134,20 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
         sink = self._sink
         if sink is None:
             self._lose()
-            return
-        if self._tunnel:
+        elif self._tunnel:
             sink.server_events([END])
-            return
-        self._deliver(sink, self._parser.eof())
-        if self._sink is sink:
-            self._fail(ProxyError(Kind.SERVER_GONE, "closed before a complete response"))
+        else:
+            self._ended(sink)
+
+    def _ended(self, sink: ResponseSink) -> None:
+        """In good order; which is the end of the response if nothing else delimits it."""
+        begun = not self._parser.idle
+        events = self._parser.eof()
+        if events and type(events[0]) is End:
+            sink.server_events(events)
+        else:
+            what = "in mid response" if begun else "without a response"
+            self._fail(ProxyError(Kind.SERVER_GONE, f"closed {what}"))
 
     def writeConnectionLost(self) -> None:
         """Our sending side is closed; nothing to do."""
@@ -158,6 +158,7 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
         """The server does not read fast enough."""
         self._paused = True
         if self._sink is not None:
+            self._unsent = unsent_bytes(self.transport)
             self._timer.set(self.backend.server_timeout)
             self._sink.server_paused()
 
@@ -177,7 +178,7 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
         """Arm the deadline of what we now wait for."""
         if self._tunnel:
             self._timer.set(self.backend.spec.timeout_tunnel)
-        elif not self._request_ended:
+        elif not self._request_ended and not self._expects:
             self._timer.clear()  # the client's deadline runs
         elif not self._answered:
             self._timer.set(self.backend.spec.timeout_response)
@@ -185,13 +186,28 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
             self._timer.set(self.backend.server_timeout)
 
     def _expired(self) -> None:
+        if (self._paused or self._closing) and self._takes():
+            return
         if self._sink is None:
             self._lose()  # idle for too long, or does not close
-        elif self._answered or self._paused or self._tunnel:
+        elif self._paused:
+            self._fail(ProxyError(Kind.SERVER_TIMEOUT, "does not read"))
+        elif self._tunnel:
+            self._fail(ProxyError(Kind.SERVER_TIMEOUT, "tunnel is silent"))
+        elif self._answered:
             self._fail(ProxyError(Kind.SERVER_TIMEOUT, "silent in mid answer"))
         else:
             wait = self.backend.spec.timeout_response
             self._fail(ProxyError(Kind.RESPONSE_TIMEOUT, f"no response within {wait:g} s"))
+
+    def _takes(self) -> bool:
+        """Some of what was unsent has been sent since: it may have the same time again."""
+        left = unsent_bytes(self.transport)
+        if not 0 < left < self._unsent:
+            return False
+        self._unsent = left
+        self._timer.set(self.backend.server_timeout)
+        return True
 
     def _fail(self, error: ProxyError) -> None:
         sink, self._sink = self._sink, None
@@ -209,7 +225,6 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
     def open_stream(self, sink: ResponseSink) -> ServerStream:
         """See :class:`ServerConnection`."""
         self._sink = sink
-        self.reused = self._uses > 0
         self._uses += 1
         self._answered = False
         return self
@@ -224,14 +239,11 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
 
     def send_request(self, head: RequestHead, data: bytes, end: End | None) -> None:
         """See :class:`ServerStream`."""
+        out = encode_request(head, close=self._single or self._uses == self._most_uses)
         self._parser.begin(head.method)
         self._chunked = head.length is None
         self._request_ended = end is not None
-        try:
-            out = encode_request(head, close=self._single)
-        except ValueError as error:
-            self._fail(ProxyError(Kind.FILTER_FAILED, str(error)))
-            return
+        self._expects = head.expect_continue and not data
         if self._chunked:
             if data:
                 out += encode_chunk(data)
@@ -255,8 +267,12 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
                 half_close(transport)
             return
         if data:
+            if self._expects:
+                self._expects = False
+                self._await()
             transport.write(encode_chunk(data) if self._chunked else data)
         if end is not None:
+            self._expects = False
             if self._chunked:
                 transport.write(encode_trailers(end.trailers) if end.trailers else LAST_CHUNK)
             self._request_ended = True
@@ -279,34 +295,39 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
             if not self._eof:
                 self.transport.resumeProducing()  # type: ignore[union-attr]
 
-    def start_tunnel(self) -> None:
+    def start_tunnel(self) -> bytes:
         """See :class:`ServerStream`."""
         self._tunnel = True
-        self._answered = True
         self._await()
-        rest = self._parser.detach()
-        if rest and self._sink is not None:
-            self._sink.server_events([rest])
+        return self._parser.detach()
 
     def close(self, *, reuse: bool) -> None:
         """See :class:`ServerStream`."""
-        tunnel, self._sink = self._tunnel, None
-        if tunnel:
+        self._sink = None
+        if self._tunnel:
             self._lose()
-            return
-        if not (reuse and self._answered and self._server_keeps and self._request_ended):
-            self._abort() if not self._eof else self._lose()
-            return
-        limit = self.backend.spec.pool_requests
-        if self._closing or self._eof or self._single or (limit and self._uses >= limit):
+        elif not (reuse and self._answered and self._request_ended) or self._paused:
+            self._abort()
+        elif (
+            self._server_keeps
+            and not self._closing
+            and not self._eof
+            and not self._single
+            and self._uses != self._most_uses
+            and self.server.listed
+        ):
+            self._rest()
+        else:
+            self._lose()
+
+    def _rest(self) -> None:
+        """Wait in the pool."""
+        pool = self.backend.pools.get(self.server)
+        if pool is None:
             self._lose()
             return
         if self._read_paused:
             self.resume_response()
-        pool = self.backend.pools.get(self.server)
-        if pool is None or not self.server.eligible:
-            self._lose()
-            return
         self._timer.set(self.backend.spec.pool_idle)
         pool.put(self)
 
@@ -328,6 +349,7 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
         if self._read_paused:
             self._read_paused = False
             transport.resumeProducing()
+        self._unsent = unsent_bytes(transport)
         self._timer.set(self.backend.spec.timeout_connect)
         transport.unregisterProducer()
         transport.loseConnection()
@@ -336,3 +358,7 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
         self._forget()
         self._timer.clear()
         self.transport.abortConnection()  # type: ignore[union-attr]
+
+
+def _words(reason: Failure) -> str:
+    return "" if reason.check(ConnectionDone) else reason.getErrorMessage()

@@ -10,7 +10,7 @@ caller.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import define
 
@@ -18,7 +18,14 @@ from lbproxy.errors import ProxyError
 from lbproxy.http.message import End, RequestHead, ResponseHead
 from lbproxy.net.endpoints import TLSInfo
 
-__all__ = ["ClientStream", "ConnectionInfo", "ResponseSink", "ServerConnection", "ServerStream"]
+__all__ = [
+    "ClientStream",
+    "Connecting",
+    "ConnectionInfo",
+    "ResponseSink",
+    "ServerConnection",
+    "ServerStream",
+]
 
 
 @define(eq=False)
@@ -63,7 +70,8 @@ class ClientStream(ABC):
         """Send the head (with ``head.length`` None meaning: frame it yourself), the first
         body bytes and, if it is already
         known, the end, in one write.  May be called again after an interim (1xx) head,
-        which has neither data nor end."""
+        which has neither data nor end.  ValueError, with nothing sent, for a head that
+        could be read as anything but this one head."""
 
     @abstractmethod
     def send_data(self, data: bytes, end: End | None) -> None:
@@ -83,9 +91,10 @@ class ClientStream(ABC):
         """Deliver request body again."""
 
     @abstractmethod
-    def start_tunnel(self) -> None:
+    def start_tunnel(self) -> tuple[bytes, bool]:
         """After a 101 (or a 2xx to CONNECT) has been sent: everything from now on is opaque
-        bytes, both ways."""
+        bytes, both ways.  Returns what has already come for the tunnel, and whether that
+        was all the client will ever send."""
 
     @abstractmethod
     def exchange_done(self, *, reuse: bool) -> None:
@@ -124,7 +133,8 @@ class ServerStream(ABC):
     @abstractmethod
     def send_request(self, head: RequestHead, data: bytes, end: End | None) -> None:
         """Head (already rewritten for the server), the body bytes known so far, and the end
-        if known, in one write."""
+        if known, in one write.  ValueError, with nothing sent, for a head that could be
+        read as anything but this one head."""
 
     @abstractmethod
     def send_body(self, data: bytes, end: End | None) -> None:
@@ -139,8 +149,8 @@ class ServerStream(ABC):
         """Deliver response again."""
 
     @abstractmethod
-    def start_tunnel(self) -> None:
-        """After the 101: opaque bytes from now on."""
+    def start_tunnel(self) -> bytes:
+        """After the 101: opaque bytes from now on.  Returns those that have already come."""
 
     @abstractmethod
     def close(self, *, reuse: bool) -> None:
@@ -148,12 +158,24 @@ class ServerStream(ABC):
         hears nothing more."""
 
 
+class Connecting(Protocol):
+    """Who wants a connection to a server: an attempt of an exchange."""
+
+    info: ConnectionInfo
+
+    def connected(self, connection: ServerConnection) -> None:
+        """It is ready."""
+
+    def connect_failed(self, error: ProxyError) -> None:
+        """It could not be made."""
+
+
 class ServerConnection(ABC):
-    """A connection to a server that a pool may keep."""
+    """A connection to a server that a pool may keep.
 
-    __slots__ = ()
+    ``pooled``: it is in its pool now; only the pool writes it."""
 
-    reused: bool
+    pooled: bool = False
 
     @abstractmethod
     def open_stream(self, sink: ResponseSink) -> ServerStream:

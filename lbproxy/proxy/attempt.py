@@ -1,0 +1,286 @@
+"""DATA. The server's half of an HTTP exchange: attempt after attempt, until one gives a response head.
+
+1. A lease from the backend, at once or from its queue; filters of phase ``server_request``.
+2. A pooled or a new connection; the head and the body bytes known so far in one write.
+3. The rest of the body under back-pressure.  Up to ``retry_buffer`` bytes of it are kept for a replay.
+4. A failure before the response head: a pooled connection that turns out dead is replaced at no cost; else the lease
+   goes back and another server is tried, if the request can be replayed: nothing of it was sent, or all of it is
+   kept and the method is idempotent.
+"""
+
+from __future__ import annotations
+
+from lbproxy.balance.lease import Lease
+from lbproxy.errors import MEANING, Kind, Outcome, ProxyError
+from lbproxy.http.message import Reply, RequestHead
+from lbproxy.proxy.hooks import run_hooks
+from lbproxy.proxy.streams import ServerConnection
+from lbproxy.proxy.traffic import HTTPTraffic
+
+__all__ = ["Attempts"]
+
+# RFC 9110 §9.2.2
+_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"})
+_SAME_SERVER_PAUSE = 0.25  # before a server that just failed is tried again, for want of another
+
+
+class Attempts(HTTPTraffic):
+    """See the module; :class:`lbproxy.proxy.exchange.Exchange` is the other half."""
+
+    __slots__ = ()
+
+    # -- what the other half has ----------------------------------------------------------------
+
+    def fail(self, error: ProxyError) -> None:
+        """Nothing came of it."""
+        raise NotImplementedError
+
+    def hook_replied(self, reply: Reply) -> None:
+        """A filter answers in place of a server."""
+        raise NotImplementedError
+
+    def _pause_client(self, paused: bool) -> None:
+        raise NotImplementedError
+
+    # -- a server -------------------------------------------------------------------------------
+
+    def _use_backend(self, name: str) -> None:
+        self.backend = self.frontend.backends[name]
+        self.backend_name = name
+        self._hooks = self.frontend.hooks[name]
+
+    def _acquire(self) -> None:
+        backend = self.backend
+        assert backend is not None
+        if backend.name != self.backend_name:  # a filter chose another one
+            name = self.backend_name
+            chosen = self.frontend.backends.get(name)
+            if chosen is None or chosen.mode != "http":
+                self.backend_name = backend.name
+                self.fail(ProxyError(Kind.FILTER_FAILED, f"no http backend {name!r} to go to"))
+                return
+            self._use_backend(name)
+            backend = chosen
+        self._mark = self.frontend.now()
+        try:
+            lease = backend.acquire(self)
+        except ProxyError as error:
+            self.fail(error)
+            return
+        if lease is not None:
+            self.leased(lease)
+
+    def leased(self, lease: Lease) -> None:
+        """The backend (or its queue) gives a server."""
+        self._lease = lease
+        server = lease.server
+        self._server = server
+        self.server_name = server.spec.name
+        self.attempts += 1
+        now = self.frontend.now()
+        waited = now - self._mark
+        self.t_queue = waited if self.t_queue < 0 else self.t_queue + waited
+        self.t_connect = -1.0
+        server.sessions.add(self)
+        server.counters.picked += 1
+        self._attempt()
+
+    def refused(self, error: ProxyError) -> None:
+        """The queue gives no server."""
+        backend = self.backend
+        if backend is not None and error.kind is Kind.QUEUE_TIMEOUT:
+            backend.counters.queue_timeouts += 1
+        self.fail(error)
+
+    def _attempt(self) -> None:
+        backend = self.backend
+        assert backend is not None
+        head, info = self.request, self.info
+        try:
+            headers = self.frontend.forwarder.request_headers(
+                head,
+                client_ip=info.client_ip,
+                client_port=info.client_port,
+                scheme=self.scheme,
+                local_port=info.local_port,
+                # an HTTP/1.0 client may send no Host; HTTP/1.1 to the server needs one (RFC 9112 §3.2)
+                host_header=backend.host_header or (b"" if head.host else self._server_host()),
+            )
+        except ProxyError as error:
+            self.fail(error)
+            return
+        self.server_request = RequestHead(
+            head.method,
+            head.target,
+            headers,
+            11,
+            head.host,
+            head.scheme,
+            head.length,
+            True,
+            head.upgrade,
+            head.expect_continue,
+        )
+        hooks = self._hooks
+        if hooks is not None and hooks.server_request:
+            run_hooks(self, hooks.server_request, self.frontend.wheel, self._connect)
+        else:
+            self._connect()
+
+    def _server_host(self) -> bytes:
+        assert self._server is not None
+        address = self._server.spec.address
+        return str(address).encode("ascii", "replace") if address.kind == "tcp" else b"localhost"
+
+    # -- a connection ---------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        backend, server = self.backend, self._server
+        assert backend is not None and server is not None
+        pool = backend.pools.get(server)
+        connection = None if self._fresh or pool is None else pool.take()
+        if connection is not None:
+            self.reused = True
+            self.t_connect = 0.0
+            server.counters.reused += 1
+            self._send(connection)
+            return
+        self.reused = False
+        self._dialled = self.frontend.now()
+        self._dial = backend.connector(backend, server, self)
+
+    def connected(self, connection: ServerConnection) -> None:
+        """The connection dialled for this attempt is ready."""
+        self._dial = None
+        self.t_connect = self.frontend.now() - self._dialled
+        self._send(connection)
+
+    def connect_failed(self, error: ProxyError) -> None:
+        """It could not be made."""
+        self._dial = None
+        server = self._server
+        assert server is not None
+        server.counters.connect_errors += 1
+        self._attempt_failed(error)
+
+    def _send(self, connection: ServerConnection) -> None:
+        head, backend = self.server_request, self.backend
+        assert head is not None and backend is not None
+        self._stream = stream = connection.open_stream(self)
+        self._sent = True
+        self._mark = self.frontend.now()
+        body = self._body
+        data = b"" if not body else body[0] if len(body) == 1 else b"".join(body)
+        try:
+            stream.send_request(head, data, self._trailers if self._request_ended else None)
+        except (ValueError, TypeError) as error:  # a filter put something impossible into the head
+            self.fail(ProxyError(Kind.FILTER_FAILED, f"request cannot be sent: {error}"))
+            return
+        if body and self._body_size > backend.spec.retry_buffer:
+            self._forget_body()
+        if self._paused and not self._server_paused:
+            self._pause_client(False)
+        if self._client_paused:
+            stream.pause_response()
+
+    def _forget_body(self) -> None:
+        self._lost = True
+        self._body.clear()
+
+    # -- failures before the response head ------------------------------------------------------
+
+    def _attempt_failed(self, error: ProxyError) -> None:
+        """Try again, or tell the client."""
+        backend, server = self.backend, self._server
+        assert backend is not None and server is not None
+        waiting, self.waiting = self.waiting, None
+        if waiting is not None:
+            waiting.cancel()
+        replayable = not self._lost and (not self._sent or self.request.method in _IDEMPOTENT)
+        dead = self._sent and self.reused and error.kind is Kind.SERVER_GONE
+        self._stream = None
+        self._sent = self._server_paused = False
+        if dead and replayable:
+            # it died while it was idle: says nothing about the server, costs no retry
+            self._fresh = True
+            self._connect()
+            return
+        self._release(error.outcome)
+        if not (error.retry and replayable and self.attempts <= backend.spec.retries):
+            self.fail(error)
+            return
+        backend.counters.retries += 1
+        server.counters.retried += 1
+        self.detail = error.detail
+        if server not in self.tried:
+            self.tried.append(server)
+        self._fresh = False
+        if backend.has_other(self.tried):
+            backend.counters.redispatches += 1
+            self._acquire()
+        else:
+            self._timer = self.frontend.wheel.timer(self._retry_now)
+            self._timer.set(_SAME_SERVER_PAUSE)
+
+    def _retry_now(self) -> None:
+        self._timer = None
+        if not self.over:
+            self._acquire()
+
+    # -- giving things back ---------------------------------------------------------------------
+
+    def _drop_server(self, outcome: Outcome) -> None:
+        """Leave the queue, the dial or the server, whichever it is."""
+        if self._lease is None:
+            if self.backend is not None:
+                self.backend.queue.leave(self)
+            if self._timer is not None:
+                self._timer.close()
+                self._timer = None
+            return
+        self._drop_connection()
+        self._release(outcome)
+
+    def _drop_connection(self) -> None:
+        dial, self._dial = self._dial, None
+        if dial is not None:
+            dial.cancel()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close(reuse=False)
+
+    def _release(self, outcome: Outcome) -> None:
+        lease, self._lease = self._lease, None
+        server = self._server
+        assert lease is not None and server is not None
+        server.sessions.discard(self)
+        if outcome is Outcome.OK:
+            server.counters.ok += 1
+        elif outcome is Outcome.FAILED:
+            server.counters.failed += 1
+        lease.release(outcome, self.t_response)
+
+    def server_gone(self, kind: Kind) -> None:
+        """The server went down with ``on_down = close``, or an operator ended the session."""
+        if self.over or self._lease is None:
+            return
+        error = ProxyError(kind)
+        if self.response is not None or self._tunnel:
+            self._drop_server(MEANING[kind].outcome)
+            self.fail(error)
+            return
+        self._drop_connection()
+        self.reused = False
+        self._attempt_failed(error)
+
+    def server_paused(self) -> None:
+        """See :class:`ResponseSink`."""
+        self._server_paused = True
+        if not self.over:
+            self._pause_client(True)
+
+    def server_resumed(self) -> None:
+        """See :class:`ResponseSink`."""
+        self._server_paused = False
+        if not self.over:
+            self._pause_client(False)

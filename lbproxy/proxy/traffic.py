@@ -1,0 +1,170 @@
+"""DATA. What is known about one HTTP exchange: what filters and the access log read, and what its two halves share."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+
+from lbproxy.balance.lease import Lease
+from lbproxy.balance.server import ServerState
+from lbproxy.errors import Kind
+from lbproxy.http.message import END, End, RequestHead, ResponseHead
+from lbproxy.net.timers import Timer
+from lbproxy.proxy.streams import ClientStream, ResponseSink, ServerStream
+
+if TYPE_CHECKING:
+    from lbproxy.net.endpoints import Dial
+    from lbproxy.proxy.backend import Backend
+    from lbproxy.proxy.frontend import Frontend, Hooks
+
+__all__ = ["HTTPTraffic"]
+
+
+class HTTPTraffic(ResponseSink):
+    """The state of an exchange; :mod:`lbproxy.proxy.attempt` and :mod:`lbproxy.proxy.exchange` act on it.
+
+    The attributes without underscore are for filters and the access log (``docs/filters.rst``); times as in
+    :class:`lbproxy.observe.record.HTTPRecord`.
+    """
+
+    __slots__ = (
+        "_body",
+        "_body_size",
+        "_client",
+        "_client_paused",
+        "_dial",
+        "_dialled",
+        "_fresh",
+        "_held",
+        "_hooks",
+        "_lease",
+        "_lost",
+        "_mark",
+        "_paused",
+        "_request_ended",
+        "_request_id",
+        "_response_ended",
+        "_sent",
+        "_server",
+        "_server_paused",
+        "_stream",
+        "_timer",
+        "_trailers",
+        "_tunnel",
+        "alpn",
+        "attempts",
+        "backend",
+        "backend_name",
+        "bytes_in",
+        "bytes_out",
+        "client_ip",
+        "client_port",
+        "close",
+        "detail",
+        "filter_timeout",
+        "frontend",
+        "frontend_name",
+        "info",
+        "over",
+        "request",
+        "response",
+        "reused",
+        "route",
+        "scheme",
+        "server_name",
+        "server_request",
+        "sni",
+        "started",
+        "status",
+        "t_connect",
+        "t_header",
+        "t_queue",
+        "t_response",
+        "t_total",
+        "tried",
+        "vars",
+        "waiting",
+    )
+
+    mode = "http"
+
+    def __init__(
+        self,
+        frontend: Frontend,
+        client: ClientStream,
+        head: RequestHead,
+        started: float,
+        t_header: float = 0.0,
+    ) -> None:
+        info = client.info
+        self.frontend = frontend
+        self.frontend_name = frontend.name
+        self.info = info
+        self.request = head
+        self.response: ResponseHead | None = None
+        self.server_request: RequestHead | None = None
+        self.client_ip = info.client_ip
+        self.client_port = info.client_port
+        self.scheme = "http" if info.tls is None else "https"
+        self.sni = info.sni
+        self.alpn = info.alpn
+        self.backend: Backend | None = None
+        self.backend_name = ""
+        self.server_name = ""
+        self.route = ""
+        self.status = 0  # of what was sent to the client; 0: nothing yet
+        self.close = Kind.OK
+        self.detail = ""
+        self.started = started
+        self.t_header = t_header
+        self.t_queue = self.t_connect = self.t_response = self.t_total = -1.0
+        self.bytes_in = self.bytes_out = 0
+        self.attempts = 0
+        self.reused = False
+        self.tried: list[ServerState] = []
+        self.filter_timeout = frontend.spec.timeout_filter
+        self.over = False
+        self.waiting: Deferred[Any] | None = None  # the asynchronous filter that is waited for
+        self.vars: dict[str, Any] | None = None  # a filter's own notes from phase to phase
+        self._client = client
+        self._request_id = ""
+        self._body: list[bytes] = []  # request body not yet sent, or kept for a replay
+        self._body_size = 0
+        self._lost = False  # body bytes were sent and not kept: no replay
+        self._sent = False  # the present attempt has sent the head
+        self._request_ended = False  # in a tunnel: the client sends no more
+        self._response_ended = False  # in a tunnel: the server sends no more
+        self._trailers: End = END
+        self._paused = False  # the client is not to send more body
+        self._server_paused = False  # because the server does not take it
+        self._client_paused = False  # the client does not take more response
+        self._hooks: Hooks | None = None
+        self._lease: Lease | None = None
+        self._server: ServerState | None = None
+        self._dial: Dial | None = None
+        self._stream: ServerStream | None = None
+        self._fresh = False  # the next attempt must not use a pooled connection
+        self._dialled = 0.0
+        self._mark = 0.0  # when the present wait began
+        self._held: list[Any] | None = None  # response events while a response filter waits
+        self._timer: Timer | None = None
+        self._tunnel = False
+
+    @property
+    def request_id(self) -> str:
+        """Unique; made when first asked for."""
+        if not self._request_id:
+            self._request_id = uuid.uuid4().hex
+        return self._request_id
+
+    @property
+    def known_request_id(self) -> str:
+        """The request id if anybody asked for one, else ""."""
+        return self._request_id
+
+    @property
+    def server(self) -> ServerState | None:
+        """The server of the present attempt, or of the last one."""
+        return self._server

@@ -1,0 +1,201 @@
+"""A load balancer with one HTTP frontend for test scripts, and the laws that hold when a script is over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from attrs import define
+
+from lbproxy.errors import MEANING, Kind
+from lbproxy.testing import LB, Client
+from lbproxy.testing.origin import TCPConnection, TCPOrigin
+
+GET = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+A, B = "10.0.0.1:8000", "10.0.0.2:8000"
+SERVERS = f"a {A}"
+TWO_SERVERS = f"a {A}\nb {B}"
+
+
+def post(body: bytes = b"", *, length: int = -1, headers: str = "") -> bytes:
+    """A POST whose Content-Length is ``length``, or that of ``body``."""
+    size = len(body) if length < 0 else length
+    head = f"POST / HTTP/1.1\r\nHost: example.com\r\nContent-Length: {size}\r\n{headers}\r\n"
+    return head.encode() + body
+
+
+def indented(lines: str) -> str:
+    """``lines`` as the rest of a section."""
+    return "".join(f"{line.strip()}\n" for line in lines.strip().splitlines())
+
+
+@define(eq=False)
+class Logged:
+    """What the access log would say."""
+
+    close: Kind
+    status: int
+    attempts: int
+    detail: str
+    server: str
+    bytes_in: int
+    bytes_out: int
+    client_port: int
+
+
+class Rig:
+    """``web`` and ``app``: more lines of the frontend and the backend; ``servers``: as in a configuration."""
+
+    def __init__(
+        self, *, web: str = "", app: str = "", servers: str = SERVERS, filters: Any = None
+    ) -> None:
+        lines = "".join(f"    {line}\n" for line in servers.splitlines())
+        self.lb = LB.from_config(
+            f"[frontend web]\nlisten = tcp:8080\nbackend = app\n{indented(web)}\n"
+            f"[backend app]\nbalance = roundrobin\n{indented(app)}servers =\n{lines}"
+        )
+        self.log: list[Logged] = []
+        self.frontend = self.lb.service.frontends["web"]
+        self.frontend.write_log = self._logged
+        self.backend = self.lb.backend("app")
+        if filters is not None:
+            self._use_filters(filters)
+        self.closed = False
+
+    def _use_filters(self, filters: Any) -> None:
+        """As if the frontend had been configured with them."""
+        from lbproxy.http.filter import compile_phases
+        from lbproxy.proxy.frontend import Hooks
+
+        frontend = self.frontend
+        frontend.phases = compile_phases(filters)
+        for name, backend in frontend.backends.items():
+            both = frontend.phases.then(backend.phases)
+            frontend.hooks[name] = Hooks(
+                both.request, both.server_request, both.response, both.finish
+            )
+
+    def _logged(self, exchange: Any) -> None:
+        self.log.append(
+            Logged(
+                exchange.close,
+                exchange.status,
+                exchange.attempts,
+                exchange.detail,
+                exchange.server_name,
+                exchange.bytes_in,
+                exchange.bytes_out,
+                exchange.client_port,
+            )
+        )
+
+    # -- actors
+
+    def raw(self, address: str = A) -> TCPOrigin:
+        """A server whose every byte the script decides."""
+        return self.lb.tcp_origin(address, address)
+
+    def client(self) -> Client:
+        return self.lb.connect("web")
+
+    def state(self, name: str = "a") -> Any:
+        """The live state of a server."""
+        return self.backend.group.servers[name]
+
+    def advance(self, seconds: float) -> None:
+        self.lb.advance(seconds)
+
+    def talk(self) -> tuple[Client, TCPConnection]:
+        """A client that has sent GET, and the connection its request came out of."""
+        origin = self.lb.origins.get(A) or self.raw()
+        client = self.client()
+        client.send(GET)
+        return client, origin.connections[-1]
+
+    @property
+    def closes(self) -> list[str]:
+        return [record.close.value for record in self.log]
+
+    @property
+    def clients(self) -> int:
+        """Client connections that lbproxy still has."""
+        return len(self.frontend.clients)
+
+    # -- the laws
+
+    def check(self) -> None:
+        """Once every client has left, nothing is left behind; for the end of each script."""
+        if self.closed:
+            return
+        self.closed = True
+        lb, frontend, backend = self.lb, self.frontend, self.backend
+        lb.reactor.heal()
+        for client in lb._clients:
+            if client.established and not client.closed:
+                client.resume()
+                client.abort()
+        lb.advance(0.1)
+        if frontend.clients:  # half-closed tunnels, and those that are not being read
+            for origin in lb.origins.values():
+                origin.stop()
+            lb.advance(200)
+        self._nothing_runs()
+        assert sum(len(pool) for pool in backend.pools.values()) <= _open_connections(lb)
+        lb.advance(backend.spec.pool_idle + 1)
+        assert all(not len(pool) for pool in backend.pools.values())
+        lb.advance(700)  # longer than any deadline of a connection that is being closed
+        own = [t for t in lb.reactor.connections if _is_ours(t)]
+        assert own == []
+        wheel = lb.service.network.wheel
+        assert not wheel._slots, "timers are left"
+        assert wheel._call is None
+        assert len(self.log) == frontend.counters.requests
+        assert sum(frontend.counters.closes.values()) == len(self.log) + frontend.counters.refused
+        for record in self.log:
+            assert_sensible(record)
+        lb.close()
+
+    def _nothing_runs(self) -> None:
+        frontend, backend = self.frontend, self.backend
+        assert frontend.clients == set()
+        assert len(backend.queue) == 0
+        for server in backend.group.servers.values():
+            assert server.active == 0
+            assert server.sessions == set()
+            counters = server.counters
+            assert counters.ok + counters.failed <= counters.picked
+        assert frontend.limits.total_now == 0 if hasattr(frontend.limits, "total_now") else True
+
+
+def assert_sensible(record: Logged) -> None:
+    """The status fits the reason."""
+    meaning = MEANING[record.close]
+    if record.close in (Kind.OK, Kind.REPLIED):
+        assert record.status
+    elif record.close in (Kind.CLIENT_GONE, Kind.CLIENT_STALLED):
+        pass  # anything may have been sent before
+    elif record.status >= 400 and record.status != meaning.status:
+        assert record.attempts or record.close is Kind.UNSUPPORTED
+
+
+def _open_connections(lb: Any) -> int:
+    return sum(origin.open for origin in lb.origins.values())
+
+
+def _is_ours(transport: Any) -> bool:
+    """Belongs to lbproxy, not to a client or server of the script."""
+    return type(transport.protocol).__module__.startswith("lbproxy.proxy")
+
+
+def rigs() -> Iterator[Any]:
+    """Body of the fixture: a factory of rigs that are checked at the end."""
+    made: list[Rig] = []
+
+    def make(**options: Any) -> Rig:
+        made.append(Rig(**options))
+        return made[-1]
+
+    yield make
+    for rig in made:
+        rig.check()

@@ -1,0 +1,324 @@
+"""Filters in every phase: answering, refusing, failing, waiting, changing."""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.message import Reply
+from tests.proxy.http_kit import GET, OK, A, post, rigs
+
+rig = pytest.fixture(rigs)
+
+PHASES = ("early", "request", "server_request", "response")
+
+
+class Acting:
+    """Does ``act(exchange)`` in one phase; counts the ends."""
+
+    def __init__(self, phase: str, act: Any, *, fail_open: bool = False) -> None:
+        self.fail_open = fail_open
+        self.finished: list[Any] = []
+        setattr(self, phase, MethodType(lambda self, exchange: act(exchange), self))
+
+    def finish(self, exchange: Any) -> None:
+        self.finished.append(exchange)
+
+
+class Waiting(Acting):
+    """Waits in one phase until the script fires ``waits``."""
+
+    def __init__(self, phase: str, how: str) -> None:
+        self.waits: Deferred[Any] = Deferred()
+        super().__init__(phase, self.coroutine if how == "coroutine" else self.deferred)
+
+    def deferred(self, exchange: Any) -> Any:
+        return self.waits
+
+    async def coroutine(self, exchange: Any) -> Any:
+        return await self.waits
+
+
+def run(rig, one, request=GET, answer=OK, **more):
+    """The response to one request through one filter, when the server answers at once."""
+    r = rig(filters=[one], **more)
+    r.lb.tcp_origin("a", A, lambda data: answer)
+    client = r.client()
+    client.send(request)
+    r.advance(0.1)
+    return r, client
+
+
+def status(client) -> bytes:
+    return client.received[9:12]
+
+
+def ok(value: Any) -> Any:
+    return lambda exchange: value
+
+
+def raising(error: Exception) -> Any:
+    def act(exchange: Any) -> None:
+        raise error
+
+    return act
+
+
+async def _coroutine(value: Any) -> Any:
+    if isinstance(value, Exception):
+        raise value
+    return value
+
+
+STYLES = {
+    "sync": ok,
+    "fired": lambda value: lambda exchange: succeed(value),
+    "coroutine": lambda value: lambda exchange: _coroutine(value),
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("phase", PHASES)
+def test_none_goes_on(rig, phase, style):
+    one = Acting(phase, STYLES[style](None))
+    r, client = run(rig, one)
+    assert client.received.endswith(b"hi")
+    assert len(one.finished) == 1
+    assert len(r.backend.pools[r.state()]) == 1
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_reply(rig, phase, style):
+    r, client = run(rig, Acting(phase, STYLES[style](Reply(418, b"teapot"))))
+    assert status(client) == b"418"
+    assert client.received.endswith(b"teapot")
+    assert r.closes == ["replied"]
+    assert not client.finished
+    client.take()
+    client.send(GET)
+    assert status(client) == b"418"
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_refusing(rig, phase):
+    one = Acting(phase, raising(ProxyError(Kind.DENIED, "no")))
+    r, client = run(rig, one)
+    assert status(client) == b"403"
+    assert r.closes == ["denied"]
+    assert r.log[0].detail == "no"
+    assert len(one.finished) == 1
+    r, client = run(rig, Acting(phase, lambda x: _coroutine(ProxyError(Kind.DENIED, "no"))))
+    assert status(client) == b"403"
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    "act", [raising(ZeroDivisionError()), ok(42), lambda x: _coroutine(KeyError())]
+)
+def test_failing(rig, phase, act):
+    r, client = run(rig, Acting(phase, act))
+    assert status(client) == b"500"
+    assert r.closes == ["filter_failed"]
+    assert r.state().counters.failed == 0
+    r, client = run(rig, Acting(phase, act, fail_open=True))
+    assert status(client) == b"200"
+
+
+@pytest.mark.parametrize("how", ["deferred", "coroutine"])
+@pytest.mark.parametrize("phase", PHASES)
+def test_waiting(rig, phase, how):
+    one = Waiting(phase, how)
+    r, client = run(rig, one)
+    assert client.received == b""
+    one.waits.callback(None)
+    r.advance(0)
+    assert client.received.endswith(b"hi")
+
+
+@pytest.mark.parametrize("how", ["deferred", "coroutine"])
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("fail_open", [False, True])
+def test_waiting_too_long(rig, phase, how, fail_open):
+    one = Waiting(phase, how)
+    one.fail_open = fail_open
+    r, client = run(rig, one, web="timeout_filter = 2s")
+    r.advance(1.8)
+    assert client.received == b""
+    r.advance(0.2)
+    assert status(client) == (b"200" if fail_open else b"500")
+    assert r.closes == ["ok" if fail_open else "filter_timeout"]
+
+
+def test_a_filter_that_will_not_be_cancelled(rig):
+    async def stubborn(exchange: Any) -> Any:
+        while True:
+            try:
+                return await Deferred()
+            except BaseException:
+                exchange.vars = {"cancelled": True}
+                if exchange.over:
+                    raise
+
+    r, client = run(rig, Acting("request", stubborn), web="timeout_filter = 2s")
+    r.advance(2.1)
+    assert status(client) == b"500"
+    assert r.closes == ["filter_timeout"]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_the_client_leaves_while_a_filter_thinks(rig, phase):
+    one = Waiting(phase, "coroutine")
+    r, client = run(rig, one)
+    client.abort()
+    assert r.closes == ["client_gone"]
+    assert one.waits.called
+    assert len(one.finished) == 1
+
+
+def test_the_server_goes_down_while_a_filter_thinks(rig):
+    one = Waiting("server_request", "deferred")
+    r, client = run(rig, one, app="on_down = close\nretries = 0")
+    r.backend.group.set_health(r.state(), False)
+    r.advance(0)
+    assert status(client) == b"503"
+    assert one.waits.called
+
+
+def test_the_server_goes_while_the_response_waits(rig):
+    one = Waiting("response", "deferred")
+    r = rig(filters=[one])
+    client, server = r.talk()
+    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")
+    server.abort()
+    r.advance(60)
+    assert status(client) in (b"502", b"500")
+
+
+def test_a_complete_response_frees_its_server_while_it_waits(rig):
+    one = Waiting("response", "deferred")
+    r = rig(filters=[one])
+    client, server = r.talk()
+    server.send(OK)
+    assert r.state().active == 0
+    server.close()
+    one.waits.callback(None)
+    r.advance(0)
+    assert client.received.endswith(b"hi")
+
+
+def test_a_body_that_comes_while_a_filter_thinks_is_bounded(rig):
+    one = Waiting("early", "deferred")
+    r, client = run(rig, one, request=post(b"x" * 500_000), answer=None)
+    assert client.transport._unsent()
+    one.waits.callback(None)
+    r.advance(0)
+    assert r.lb.origins["a"].connections[0].received.endswith(b"x" * 500_000)
+
+
+def test_changing_the_request(rig):
+    def act(exchange: Any) -> None:
+        exchange.request.set_header(b"X-Own", b"1")
+        exchange.request.host = b"internal"
+        exchange.request.target = b"/new"
+
+    r, _ = run(rig, Acting("request", act), answer=None)
+    received = r.lb.origins["a"].connections[0].received
+    assert received.startswith(b"GET /new HTTP/1.1\r\nHost: internal\r\n")
+    assert b"\r\nX-Own: 1\r\n" in received
+
+
+def test_changing_every_attempt_and_the_response(rig):
+    def request(exchange: Any) -> None:
+        exchange.server_request.add_header(b"X-Try", b"%d" % exchange.attempts)
+
+    def response(exchange: Any) -> None:
+        exchange.response.set_header(b"X-Server", exchange.server_name.encode())
+        exchange.response.status = 203
+
+    r = rig(filters=[Acting("server_request", request), Acting("response", response)])
+    client, server = r.talk()
+    assert server.received.count(b"X-Try: 1") == 1
+    server.close()
+    r.advance(0.3)
+    again = r.lb.origins[A].connections[1]
+    assert again.received.count(b"X-Try") == again.received.count(b"X-Try: 2") == 1
+    again.send(OK)
+    assert status(client) == b"203"
+    assert b"X-Server: a\r\n" in client.received
+
+
+def test_choosing_a_backend(rig):
+    def act(exchange: Any) -> None:
+        exchange.backend_name = exchange.request.target[1:].decode()
+
+    r, client = run(rig, Acting("request", act), request=GET.replace(b"/", b"/app", 1))
+    assert status(client) == b"200"
+    r, client = run(rig, Acting("request", act), request=GET.replace(b"/", b"/nowhere", 1))
+    assert status(client) == b"500"
+    assert r.closes == ["filter_failed"]
+
+
+@pytest.mark.parametrize("value", [b"a\r\nX-Evil: 1", b"a\n", "text", b"\x00", None])
+@pytest.mark.parametrize("phase", ["request", "server_request", "response"])
+def test_what_cannot_be_sent_is_not(rig, phase, value):
+    def act(exchange: Any) -> None:
+        head = {"request": exchange.request, "server_request": exchange.server_request}
+        head.get(phase, exchange.response).add_header(b"X-Own", value)
+
+    r, client = run(rig, Acting(phase, act))
+    assert status(client) == b"500"
+    assert client.received.count(b"HTTP/1.1 ") == 1
+    assert b"Evil" not in client.received
+    assert not any(b"Evil" in c.received for c in r.lb.origins["a"].connections)
+    assert r.closes == ["filter_failed"]
+    assert r.state().counters.failed == 0
+    assert not client.finished
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(200, b"x", [(b"X", b"a\r\nX-Evil: 1")]),
+        Reply(101),
+        Reply(1000),
+        Reply(200, "text"),  # type: ignore[arg-type]
+        Reply("200"),  # type: ignore[arg-type]
+    ],
+)
+@pytest.mark.parametrize("phase", ["early", "response"])
+def test_a_reply_that_cannot_be_sent(rig, phase, reply):
+    r, client = run(rig, Acting(phase, ok(reply)))
+    assert status(client) == b"500"
+    assert b"Evil" not in client.received
+    assert r.closes == ["filter_failed"]
+
+
+def test_head_of_a_fixed_reply(rig):
+    _, client = run(rig, Acting("early", ok(Reply(200, b"hello"))), GET.replace(b"GET", b"HEAD"))
+    assert client.received.endswith(b"\r\n\r\n")
+    assert client.received.count(b"Content-Length: 5\r\n") == 1
+
+
+@pytest.mark.parametrize("code", [204, 304])
+def test_a_bodyless_reply(rig, code):
+    _r, client = run(rig, Acting("early", ok(Reply(code, b""))), GET + GET)
+    assert client.received.count(b"HTTP/1.1 %d" % code) == 2
+    assert b"Content-Length" not in client.received or code == 304
+
+
+def test_a_reply_that_closes(rig):
+    _, client = run(rig, Acting("early", ok(Reply(200, b"bye", close=True))))
+    assert b"Connection: close" in client.received
+    assert client.finished
+
+
+def test_a_failing_finish_hurts_nobody(rig):
+    one = Acting("early", ok(None))
+    one.finish = raising(ValueError())
+    _r, client = run(rig, one, request=GET + GET)
+    assert client.received.count(b"200 OK") == 2
