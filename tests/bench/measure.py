@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from statistics import median
+from subprocess import TimeoutExpired
 from typing import Any
 
 from attrs import asdict, frozen
@@ -15,6 +16,9 @@ from tests.bench.scenarios import Scenario
 from tests.support.process import NotReady
 
 __all__ = ["Result", "Sample", "Summary", "measure"]
+
+FAILURES = (Unavailable, MissingTool, NotReady, RuntimeError, OSError, TimeoutExpired)
+"""What costs a proxy its row, with the reason in its place, and not the whole bench."""
 
 
 @frozen
@@ -73,20 +77,18 @@ def measure(
                 running[name] = _launch(scenario, lab, name)
                 if not scenario.fresh:
                     scenario.load(running[name], min(1.0, seconds))  # warm up
-            except (Unavailable, MissingTool, NotReady, RuntimeError) as error:
+            except FAILURES as error:
                 missing.append(f"{name}: {error}")
         for number in range(rounds):
             for name in list(running):
-                if name in missing:
-                    continue
-                if scenario.fresh and number:
-                    running.pop(name).stop()
-                    running[name] = _launch(scenario, lab, name)
                 say(f"{scenario.name}: round {number + 1}/{rounds}: {name}")
                 try:
+                    if scenario.fresh and number:
+                        running[name].stop()
+                        running[name] = _launch(scenario, lab, name)
                     sample = _sample(scenario, running[name], seconds)
-                except (MissingTool, RuntimeError) as error:
-                    missing.append(f"{name}: {error}")
+                except FAILURES as error:
+                    missing.append(f"{name}: {error!r}")
                     running.pop(name).stop()
                 else:
                     samples.setdefault(name, []).append(sample)

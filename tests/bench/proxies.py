@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from tests.support.process import Child, accepts, find_binary
 
 __all__ = ["PROXIES", "Job", "Proxy", "Unavailable"]
 
-MAXCONN = 19_000
+DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+"""The most that a process here may have; the lab raises the soft limit to it."""
 
 
 class Unavailable(Exception):
@@ -116,7 +118,7 @@ class HAProxy(Proxy):
     def _common(self) -> list[str]:
         return [
             "global",
-            f"    maxconn {MAXCONN // 2}",
+            f"    maxconn {(DESCRIPTORS - 200 - len(self.job.servers)) // 2}",
             "    nbthread 1",
             "    log stdout format raw local0 info",
             "    ssl-default-bind-options ssl-min-ver TLSv1.2",
@@ -172,7 +174,7 @@ class Nginx(Proxy):
         return self._start([binary, "-p", str(self.folder), "-c", str(path)])
 
     def _common(self) -> list[str]:
-        lines = ["daemon off;", "worker_processes 1;", "worker_rlimit_nofile 20000;"]
+        lines = ["daemon off;", "worker_processes 1;", f"worker_rlimit_nofile {DESCRIPTORS};"]
         if self.job.mode == "tcp":
             module = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
             if not module.exists():
@@ -182,7 +184,7 @@ class Nginx(Proxy):
             *lines,
             f"pid {self.folder}/nginx.pid;",
             "error_log stderr warn;",
-            f"events {{ worker_connections {MAXCONN}; }}",
+            f"events {{ worker_connections {DESCRIPTORS - 100}; }}",
         ]
 
     def _servers(self) -> list[str]:
@@ -209,6 +211,7 @@ class Nginx(Proxy):
             '        \'"server":"$upstream_addr","bytes":$bytes_sent,"s":$request_time}\';',
             f"    access_log {root}/access.log json buffer=64k flush=1s;",
             "    client_max_body_size 0;",
+            "    client_body_buffer_size 64k;",
             "    keepalive_timeout 60s;",
             "    keepalive_requests 1000000000;",
             "    upstream app {",

@@ -80,7 +80,7 @@ def _rr(connections: int) -> Scenario:
 _ALL = (
     Scenario("http-get", _http, _on_port(wrk)),
     Scenario("http-get-64k", _http, _on_port(wrk, path="/64k")),
-    Scenario("http-post-16k", _http, _on_port(wrk, path="/upload", method="POST", size=16384)),
+    Scenario("http-post-16k", _http, _on_port(wrk, path="/sink", method="POST", size=16384)),
     Scenario("http-close", _http, _on_port(wrk, close=True)),
     _rr(1),
     _rr(50),

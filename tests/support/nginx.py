@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 from tests.support.ports import free_ports
@@ -15,7 +16,7 @@ GIGABYTE = 1024**3
 CONFIG = """\
 daemon off;
 worker_processes 1;
-worker_rlimit_nofile 20000;
+worker_rlimit_nofile {descriptors};
 pid {root}/nginx.pid;
 error_log stderr warn;
 {user}
@@ -50,8 +51,10 @@ http {{
         location = /redirect {{ return 302 http://$http_host/hello; }}
         location = /headers {{ return 200 "$http_host|$http_x_forwarded_for|$http_via\\n"; }}
         location /route/ {{ return 200 "{small}"; }}
+        location = /sink {{ return 200 "ok\n"; }}
         location /status/ {{ return 503 "no\\n"; }}
     }}
+    {servers}
 }}
 """
 
@@ -60,8 +63,8 @@ class NginxOrigin:
     """One nginx on free ports of 127.0.0.1, its files in ``folder``.
 
     Paths: ``/healthz``, ``/small`` and ``/route/...`` (120 bytes), ``/hello``, ``/64k``, ``/1m``, ``/1g`` (sparse),
-    ``POST /upload`` (answers the body's length), ``/redirect``, ``/headers``, ``/status/503``.  ``certificate`` is a
-    PEM file with key and chain; with it ``tls_port`` is served too.
+    ``POST /upload`` (answers the body's length), ``POST /sink`` (reads it away), ``/redirect``, ``/headers``,
+    ``/status/503``.  ``certificate`` is a PEM file with key and chain; with it ``tls_port`` is served too.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class NginxOrigin:
         *,
         certificate: Path | None = None,
         access_log: bool = False,
+        servers: str = "",
         cores: tuple[int, ...] = (),
     ) -> None:
         self.binary = binary
@@ -90,12 +94,14 @@ class NginxOrigin:
             )
         text = CONFIG.format(
             root=folder,
+            descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
             user="user root;" if os.geteuid() == 0 else "",
             port=self.port,
             tls=tls,
             name=name,
             small="x" * 119 + "\\n",
             access_log=f"{self.log} plain" if access_log else "off",
+            servers=servers,
         )
         self.config = folder / "nginx.conf"
         self.config.write_text(text)
