@@ -617,8 +617,10 @@ class _ServerSide:
         """See IHalfCloseableProtocol."""
 
     def connectionLost(self, reason: Failure) -> None:
-        """See IProtocol."""
-        self.session.server_lost(reason)
+        """See IProtocol.  Lets go of the session: connectors of Twisted's keep us, and one another, for a while."""
+        session = self.session
+        del self.session, self.client_write
+        session.server_lost(reason)
 
 
 def _words(reason: Failure) -> str:

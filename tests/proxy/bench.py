@@ -175,7 +175,7 @@ class TLSOrigin(TCPOrigin):
         if self.header:
             factory = Factory.forProtocol(lambda: _HeaderFirst(self))
         else:
-            factory = TLSMemoryBIOFactory(self.creator, False, factory)
+            factory = TLSMemoryBIOFactory(self.creator, False, factory, self.reactor)
         factory.noisy = False
         self._port = self.reactor.listenTCP(int(port), factory, interface=host)
 
