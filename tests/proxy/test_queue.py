@@ -1,0 +1,116 @@
+"""The waiting line by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.net.timers import TimerWheel
+from lbproxy.proxy.queue import Queue
+
+
+class Waiter:
+    """Notes what it is told."""
+
+    def __init__(self, name: int = 0) -> None:
+        self.name = name
+        self.errors: list[ProxyError] = []
+
+    def refused(self, error: ProxyError) -> None:
+        self.errors.append(error)
+
+
+def build(limit: int = 10, timeout: float = 5.0) -> tuple[Any, Clock]:
+    clock = Clock()
+    return Queue(TimerWheel(clock), limit, timeout), clock
+
+
+def test_first_in_first_out() -> None:
+    queue, _ = build()
+    waiters = [Waiter(n) for n in range(5)]
+    for waiter in waiters:
+        queue.join(waiter)
+    queue.leave(waiters[2])
+    order = []
+    while len(queue):
+        order.append(queue.first().name)
+        queue.leave(queue.first())
+    assert order == [0, 1, 3, 4]
+
+
+def test_the_limit() -> None:
+    queue, _ = build(limit=1)
+    queue.join(Waiter())
+    with pytest.raises(ProxyError) as caught:
+        queue.join(Waiter())
+    assert caught.value.kind is Kind.QUEUE_FULL
+    with pytest.raises(ProxyError):
+        build(limit=0)[0].join(Waiter())
+
+
+def test_everybody_has_a_deadline_of_their_own() -> None:
+    queue, clock = build(timeout=5.0)
+    early, late = Waiter(), Waiter()
+    queue.join(early)
+    clock.advance(3)
+    queue.join(late)
+    clock.pump([0.1] * 21)
+    assert [error.kind for error in early.errors] == [Kind.QUEUE_TIMEOUT]
+    assert (late.errors, len(queue)) == ([], 1)
+    clock.pump([0.1] * 40)
+    assert [error.kind for error in late.errors] == [Kind.QUEUE_TIMEOUT]
+    assert len(queue) == 0
+
+
+def test_who_left_hears_nothing() -> None:
+    queue, clock = build()
+    waiter = Waiter()
+    queue.join(waiter)
+    queue.leave(waiter)
+    queue.leave(waiter)
+    clock.pump([1.0] * 20)
+    assert waiter.errors == []
+    assert clock.getDelayedCalls() == []
+
+
+def test_all_are_sent_away() -> None:
+    queue, clock = build()
+    waiters = [Waiter() for _ in range(3)]
+    for waiter in waiters:
+        queue.join(waiter)
+    queue.refuse_all(ProxyError(Kind.SHUTDOWN))
+    clock.pump([1.0] * 20)
+    assert [[error.kind for error in waiter.errors] for waiter in waiters] == [[Kind.SHUTDOWN]] * 3
+
+
+@given(st.lists(st.one_of(st.integers(0, 5), st.floats(0, 4)), max_size=60))
+def test_nobody_is_forgotten_or_told_twice(steps: list[Any]) -> None:
+    queue, clock = build(limit=4, timeout=3.0)
+    waiting: dict[int, Waiter] = {}
+    everybody: list[Waiter] = []
+    for step in steps:
+        if isinstance(step, float):
+            clock.advance(step)
+        elif step in waiting:
+            queue.leave(waiting.pop(step))
+        else:
+            waiter = Waiter(step)
+            try:
+                queue.join(waiter)
+            except ProxyError:
+                assert len(queue) == 4
+                continue
+            waiting[step] = waiter
+            everybody.append(waiter)
+        waiting = {name: one for name, one in waiting.items() if not one.errors}
+        assert len(queue) == len(waiting) <= 4
+        if waiting:
+            assert queue.first() is next(iter(waiting.values()))
+    queue.refuse_all(ProxyError(Kind.SHUTDOWN))
+    assert all(len(one.errors) <= 1 for one in everybody)
+    assert all(len(one.errors) == 1 for one in waiting.values())
