@@ -103,9 +103,10 @@ class Exchange(Attempts):
 
     def client_paused(self) -> None:
         """The client does not take the response fast enough."""
-        self._client_paused = True
-        if self._stream is not None:
-            self._stream.pause_response()
+        if not self._client_paused:  # transports say it with every write
+            self._client_paused = True
+            if self._stream is not None:
+                self._stream.pause_response()
 
     def client_resumed(self) -> None:
         """It does again."""
