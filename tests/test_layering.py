@@ -1,0 +1,235 @@
+"""The layers of the package, read from its imports: who may import whom, who may know Twisted, who the reactor."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+
+ROOT = Path(__file__).resolve().parents[1]
+
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("errors", "interfaces"),
+    ("config", "http", "balance", "health", "observe", "guard", "cache"),
+    ("net", "tls"),
+    ("proxy", "probes"),
+    ("control", "workers", "admin"),
+    ("registry", "service", "testing", "explain", "demo"),
+    ("tap", "cli", "__main__"),
+)
+LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
+PURE = set(LAYERS[0]) | set(LAYERS[1])
+
+# Between packages of one layer; anything not here is refused.
+CROSS: dict[str, tuple[str, ...]] = {
+    "config": ("http.condition", "http.route", "observe.accesslog"),
+    "http": ("config.model", "guard.addresses"),
+    "balance": ("config.model",),
+    "health": ("config.model",),
+    "observe": ("config.model", "http.message"),
+    "guard": ("config.model", "http.message"),
+    "cache": ("config.model", "http.message", "http.syntax"),
+    "net": ("tls.info",),
+    "tls": ("net.endpoints",),
+    "explain": ("registry",),
+    "demo": ("registry", "service"),
+    "service": ("registry",),
+    "testing": ("registry", "service"),
+    "__main__": ("cli",),
+}
+
+# Layer 2 is machinery: of the pure packages it may know only these.
+NET_KNOWS = ("config.model", "errors", "interfaces")
+
+REACTOR = {
+    "tap": ("makeService",),
+    "cli": None,
+    "demo": ("run_demo",),
+    "service": ("from_config",),
+}
+
+
+@frozen
+class Import:
+    """``module`` imports ``target`` in ``function`` ("" at the top); ``typing``: for type checkers only."""
+
+    module: str
+    target: str
+    function: str
+    typing: bool
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.line} imports {self.target}"
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every module by its name below ``lbproxy``; packages by theirs, the package itself as ""."""
+    found = {}
+    for path in sorted((ROOT / "lbproxy").rglob("*.py")):
+        parts = path.relative_to(ROOT / "lbproxy").with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(path.read_text())
+    return found
+
+
+def walk(
+    node: ast.AST, function: str = "", typing: bool = False
+) -> Iterator[tuple[ast.AST, str, bool]]:
+    """Every node with the function around it, and whether only type checkers see it."""
+    for child in ast.iter_child_nodes(node):
+        yield child, function, typing
+        inside = function
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            inside = child.name
+        hidden = typing or (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test))
+        yield from walk(child, inside, hidden)
+
+
+@cache
+def imports() -> tuple[Import, ...]:
+    """All of them."""
+    found = []
+    for module, tree in modules().items():
+        for node, function, typing in walk(tree):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{module}: relative import"
+                names = [target(node.module or "", alias.name) for alias in node.names]
+            else:
+                continue
+            found += [Import(module, name, function, typing, node.lineno) for name in names]
+    return tuple(found)
+
+
+def target(package: str, name: str) -> str:
+    """What ``from package import name`` imports: a module of ours, or something in one."""
+    full = f"{package}.{name}"
+    ours = full.removeprefix("lbproxy.") if full.startswith("lbproxy.") else None
+    if ours in modules() or full == "twisted.internet.reactor":
+        return full
+    return package
+
+
+def ours() -> Iterator[tuple[Import, str, str]]:
+    """(import, top of the importer, what is imported below ``lbproxy``)."""
+    for one in imports():
+        if one.target.startswith("lbproxy.") and one.module:
+            yield one, one.module.split(".")[0], one.target.removeprefix("lbproxy.")
+
+
+def test_every_module_has_its_layer() -> None:
+    tops = {name.split(".")[0] for name in modules() if name}
+    assert tops <= LAYER.keys()
+
+
+def test_nobody_imports_upwards() -> None:
+    wrong = [
+        one
+        for one, top, what in ours()
+        if not one.typing and LAYER[what.split(".")[0]] > LAYER[top]
+    ]
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def test_packages_of_one_layer_know_each_other_only_where_it_is_written() -> None:
+    wrong = []
+    for one, top, what in ours():
+        other = what.split(".")[0]
+        level = LAYER[other] == LAYER[top] > 0 and other != top
+        if level and what not in CROSS.get(top, ()):
+            wrong.append(one)
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def test_machinery_knows_little_of_the_pure_packages() -> None:
+    wrong = [
+        one
+        for one, top, what in ours()
+        if LAYER[top] == 2 and LAYER[what.split(".")[0]] < 2 and what not in NET_KNOWS
+    ]
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def test_pure_packages_do_not_know_twisted() -> None:
+    wrong = [
+        one
+        for one in imports()
+        if one.module.split(".")[0] in PURE and one.target.split(".")[0] == "twisted"
+    ]
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+@pytest.mark.parametrize("package", ["config.build", "http.h1", "http.forward", "balance.group"])
+def test_pure_packages_do_not_load_twisted(package: str) -> None:
+    """Not through anybody else either."""
+    code = (
+        f"import sys, lbproxy.{package}\nprint([m for m in sys.modules if m.startswith('twisted')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_global_reactor_belongs_to_the_program() -> None:
+    wrong = []
+    for one in imports():
+        if one.target.startswith("twisted.internet.reactor") and one.module in REACTOR:
+            functions = REACTOR[one.module]
+            if functions is not None and one.function not in functions:
+                wrong.append(one)
+        elif one.target.startswith("twisted.internet.reactor"):
+            wrong.append(one)
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def test_nobody_but_the_program_prints() -> None:
+    allowed = {"tap", "cli", "demo", "__main__"}
+    wrong = []
+    for module, tree in modules().items():
+        for node, _, _ in walk(tree):
+            called = node.func if isinstance(node, ast.Call) else None
+            if isinstance(called, ast.Name) and called.id == "print" and module not in allowed:
+                wrong.append(f"{module}:{called.lineno}")
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", sorted(name for name in modules() if name in LAYER))
+def test_every_package_says_what_kind_it_is(name: str) -> None:
+    if not (ROOT / "lbproxy" / name).is_dir():
+        return
+    word = (ast.get_docstring(modules()[name]) or "").partition(".")[0]
+    wanted = {1: "PURE", 2: "DATA", 4: "CONTROL"}.get(LAYER[name])
+    assert word == wanted if wanted else word in ("DATA", "CONTROL")
+
+
+def test_every_module_of_a_package_says_what_kind_it_is() -> None:
+    wrong = [
+        name
+        for name, tree in modules().items()
+        if "." in name
+        and (ast.get_docstring(tree) or "").partition(".")[0] not in ("PURE", "DATA", "CONTROL")
+    ]
+    assert not wrong
+    pure = [
+        name
+        for name, tree in modules().items()
+        if "." in name
+        and name.split(".")[0] in PURE
+        and not (ast.get_docstring(tree) or "").startswith("PURE.")
+    ]
+    assert not pure
+
+
+def test_nobody_is_in_twisted_s_own_packages() -> None:
+    assert not (ROOT / "twisted" / "__init__.py").exists()
+    assert not (ROOT / "twisted" / "plugins" / "__init__.py").exists()
