@@ -44,7 +44,7 @@ class ChunkedBody:
     Holds at most one incomplete line (256 bytes) or trailer section (``limits.trailer_bytes``).
     """
 
-    __slots__ = ("_extensions", "_held", "_left", "_limits", "_room", "_state", "done")
+    __slots__ = ("_end", "_extensions", "_held", "_left", "_limits", "_room", "_state", "done")
 
     def __init__(self, limits: Limits, body_limit: int | None) -> None:
         self._limits = limits
@@ -53,21 +53,33 @@ class ChunkedBody:
         self._left = 0
         self._extensions = 0
         self._held = bytearray()
+        self._end = END
         self.done = False
 
     def feed(self, data: bytes, pos: int, events: list[Event]) -> int:
         """Decode ``data`` from ``pos``; the position after what was used, which is the end of
-        ``data`` unless ``done``.  Raises Refused."""
+        ``data`` unless ``done``.  The data of all chunks in it become one event, so that tiny
+        chunks are not as many events.  Raises Refused, after the event of what came before."""
+        parts: list[bytes] = []
+        try:
+            return self._decode(data, pos, parts)
+        finally:
+            if parts:
+                events.append(parts[0] if len(parts) == 1 else b"".join(parts))
+            if self.done:
+                events.append(self._end)
+
+    def _decode(self, data: bytes, pos: int, parts: list[bytes]) -> int:
         size = len(data)
         while pos < size:
             state = self._state
             if state == _DATA:
                 stop = pos + self._left
                 if stop > size:
-                    events.append(data[pos:] if pos else data)
+                    parts.append(data[pos:] if pos else data)
                     self._left -= size - pos
                     return size
-                events.append(data[pos:stop])
+                parts.append(data[pos:stop])
                 pos = stop
                 self._state = state = _DATA_END
                 self._left = 2
@@ -82,7 +94,7 @@ class ChunkedBody:
             elif state == _SIZE:
                 pos = self._size_line(data, pos)
             else:
-                pos = self._trailers(data, pos, events)
+                pos = self._trailers(data, pos)
                 if self.done:
                     return pos
         return pos
@@ -138,7 +150,7 @@ class ChunkedBody:
         self._left = size
         self._state = _DATA
 
-    def _trailers(self, data: bytes, pos: int, events: list[Event]) -> int:
+    def _trailers(self, data: bytes, pos: int) -> int:
         held = self._held
         before = len(held)
         held += data[pos:] if pos else data
@@ -152,8 +164,9 @@ class ChunkedBody:
         if end < 0:
             return len(data)
         self._held = bytearray()
+        if section:
+            self._end = End(self._fields(section))
         self.done = True
-        events.append(End(self._fields(section)) if section else END)
         return pos + end + 4 - before
 
     @staticmethod

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from lbproxy.errors import Kind
 from lbproxy.http.h1_body import Refused
 from lbproxy.http.message import Headers
@@ -24,35 +22,29 @@ _NEVER_NOMINATED = frozenset((b"host", b"content-length", b"transfer-encoding"))
 _REFUSED_UPGRADES = (b"h2", b"h2c", b"http", b"tls")
 
 
-def read_fields(lines: Iterable[bytes]) -> tuple[Headers, dict[bytes, bytes]]:
-    """Every field, and by lower-case name those that matter to the codec.
+def read_fields(headers: Headers) -> dict[bytes, bytes]:
+    """The fields that matter to the codec, by lower-case name, after checking every name.
 
-    Repeated lines of the latter are joined with a comma, except for Host and Content-Length, which
-    may not be repeated.  Control characters have been looked for already.
+    Repeated lines are joined with a comma, except for Host and Content-Length, which may not be
+    repeated.  Control characters have been looked for already.
     """
-    headers: Headers = []
-    add = headers.append
     known = FIELD_NAMES
     special: dict[bytes, bytes] = {}
-    for line in lines:
-        name, colon, value = line.partition(b":")
+    for name, value in headers:
         low = known.get(name)
         if low is None:
             try:
                 low = checked_name(name)
             except ValueError:
                 raise Refused(Kind.BAD_REQUEST, "malformed field name") from None
-        if not colon:
-            raise Refused(Kind.BAD_REQUEST, "field line without a colon")
-        value = value.strip()
-        add((name, value))
         if low:
             if low in special:
                 if low in (b"host", b"content-length"):
                     raise Refused(Kind.BAD_REQUEST, f"repeated {low.decode('ascii')}")
-                value = special[low] + b"," + value
-            special[low] = value
-    return headers, special
+                special[low] += b"," + value
+            else:
+                special[low] = value
+    return special
 
 
 def read_length(text: bytes) -> int:

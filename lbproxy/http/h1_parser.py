@@ -13,8 +13,8 @@ METHOD_MAX = 32  # bytes; the longest registered method has 17 (UPDATEREDIRECTRE
 _BLANK_MAX = 4  # empty lines before a request line (RFC 9112 §2.2 asks for at least one)
 _KEPT_MAX = 256 * 1024  # bytes kept for a tunnel that has not begun
 
-VERSIONS = {b"HTTP/1.1": 11, b"HTTP/1.0": 10, **{b"HTTP/1.%d" % n: 11 for n in range(2, 10)}}
-"""Versions we speak; a higher minor one is read as 1.1 (RFC 9110 §2.5)."""
+VERSIONS = {b"HTTP/1.1": 11, b"HTTP/1.0": 10}
+"""Versions we speak.  llhttp knows no higher minor one, of which there is none (RFC 9110 §2.5)."""
 
 # States.  READY is for responses only: no request is outstanding.
 HEAD, LENGTH, CHUNKED, UNTIL_CLOSE, STOPPED, READY, DEAD = range(7)
@@ -81,8 +81,7 @@ class Parser:
     # -- what the two directions define
 
     def _take_head(self, raw: bytes, events: list[Event]) -> None:
-        """Judge a complete head (without its CRLFCRLF), append the events it gives, set the
-        state."""
+        """Judge a complete head (with its CRLFCRLF), append the events it gives, set the state."""
         raise NotImplementedError
 
     def _refusal(self, invalid: Invalid) -> Invalid:
@@ -129,11 +128,12 @@ class Parser:
                         self._buf += data[pos:] if pos else data
                         self._check_partial(size - pos)
                         return
-                if end + 4 - pos > self._limits.header_bytes:
-                    self._check_head(data[pos : end + 4])
+                end += 4
+                if end - pos > self._limits.header_bytes:
+                    self._check_head(data[pos:end])
                 self._blank = 0
                 self._take_head(data[pos:end], events)
-                pos = end + 4
+                pos = end
             elif state == LENGTH:
                 stop = pos + self._left
                 if stop > size:
@@ -231,16 +231,17 @@ class Parser:
         if faults:
             raise min(faults)[2]
 
-    def _lines(self, raw: bytes) -> list[bytes]:
-        """The lines of a complete head, none of which holds a control character but HTAB."""
-        lines = raw.split(b"\r\n")
-        breaks = len(lines) - 1
+    def _measure(self, raw: bytes) -> tuple[int, int]:
+        """Length of the start line and number of field lines of a complete head, after which every
+        line of it ends in CRLF, no other control character but HTAB is in it, and its only empty
+        line is the last."""
+        breaks = raw.count(b"\r\n")
+        line_end = raw.find(b"\r\n")
         if (
             len(raw.translate(None, FIELD_TEXT)) != 2 * breaks
-            or breaks > self._limits.header_count
-            or len(lines[0]) >= self._line_max
+            or breaks - 2 > self._limits.header_count
+            or line_end >= self._line_max
         ):
-            self._check_head(raw + b"\r\n\r\n")
-            if len(raw.translate(None, FIELD_TEXT)) != 2 * breaks:
-                raise Refused(Kind.BAD_REQUEST, "control character in the head")
-        return lines
+            self._check_head(raw)
+            raise Refused(Kind.BAD_REQUEST, "control character in the head")
+        return line_end, breaks - 2

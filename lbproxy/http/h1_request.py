@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
 from lbproxy.errors import Kind
 from lbproxy.http.h1_body import Refused
 from lbproxy.http.h1_fields import (
@@ -12,13 +14,12 @@ from lbproxy.http.h1_fields import (
     read_length,
     read_upgrade,
 )
+from lbproxy.http.h1_llhttp import KEPT_OPEN, FoundRequest, knows_method
 from lbproxy.http.h1_parser import DEAD, HEAD, LENGTH, METHOD_MAX, STOPPED, VERSIONS, Parser
 from lbproxy.http.message import END, Event, Headers, Invalid, Limits, RequestHead
 from lbproxy.http.syntax import is_token, normal_host
 
 __all__ = ["RequestParser"]
-
-_METHODS = frozenset((b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"PATCH"))
 
 
 class RequestParser(Parser):
@@ -28,12 +29,14 @@ class RequestParser(Parser):
     ``detach``.  Ignores what follows a request after which the client wants the connection closed.
     """
 
-    __slots__ = ("_last",)
+    __slots__ = ("_found", "_last", "_llhttp")
 
     def __init__(self, limits: Limits) -> None:
         line_max = limits.url_bytes + METHOD_MAX + 11  # two spaces, the version and a CR
         super().__init__(limits, line_max, limits.body_bytes)
         self._last = False
+        self._found = FoundRequest()
+        self._llhttp: HttpRequestParser | None = None  # one that waits for a head
 
     @property
     def idle(self) -> bool:
@@ -68,22 +71,36 @@ class RequestParser(Parser):
             self._state = DEAD if self._last else HEAD
 
     def _take_head(self, raw: bytes, events: list[Event]) -> None:
-        lines = self._lines(raw)
-        parts = lines[0].split(b" ")
-        if len(parts) != 3:
-            raise Refused(Kind.BAD_REQUEST, self._bad_start)
-        method, target, version_text = parts
-        if method not in _METHODS:
-            self._check_method(method)
-        version = VERSIONS.get(version_text)
-        if version is None:
-            raise self._bad_version(version_text)
+        line_end, count = self._measure(raw)
+        found = self._found
+        headers: Headers = []
+        found.headers = headers
+        llhttp = self._llhttp
+        if llhttp is None:
+            llhttp = HttpRequestParser(found)
+        else:
+            self._llhttp = None  # until it is known to wait for another head
+        trouble = ""
+        try:
+            llhttp.feed_data(raw)
+        except HttpParserUpgrade:
+            pass
+        except HttpParserError as error:
+            trouble = str(error) or "malformed request"
+        method = llhttp.get_method()
+        target = found.target
+        version = VERSIONS.get(raw[line_end - 8 : line_end])
+        if (
+            len(headers) != count  # it gave up before the end, or took several lines for one
+            or version is None
+            or len(method) + len(target) + 10 != line_end  # two single spaces and the version
+        ):
+            raise self._bad_line(raw[:line_end], trouble)
         if len(target) > self._limits.url_bytes:
             raise Refused(Kind.URL_TOO_LONG, "target is too long", 414)
         if not target.isascii() or b"#" in target or b"\t" in target:
             raise Refused(Kind.BAD_REQUEST, "malformed target")
-        del lines[0]
-        headers, special = read_fields(lines)
+        special = read_fields(headers)
 
         sent_host = special.get(b"host")
         if sent_host is not None:
@@ -93,6 +110,8 @@ class RequestParser(Parser):
                 raise Refused(Kind.BAD_REQUEST, "malformed host") from None
         elif version == 10:
             host = b""
+            if method == b"PRI":  # llhttp waits for the rest of HTTP/2's preface if no field comes
+                raise self._bad_line(raw[:line_end], trouble)
         else:
             raise Refused(Kind.BAD_REQUEST, "no host")
         scheme = b"http"
@@ -121,6 +140,8 @@ class RequestParser(Parser):
             length = None
         elif b"content-length" in special:
             length = read_length(special[b"content-length"])
+        if trouble:
+            raise Refused(Kind.BAD_REQUEST, trouble)
         expect = special.get(b"expect")
         head = RequestHead(
             method,
@@ -144,6 +165,13 @@ class RequestParser(Parser):
             self._stop_after = True
         elif upgrade is not None:
             self._stop_after = True
+        elif (
+            length == 0
+            and version == 11
+            and connection in KEPT_OPEN
+            and b"proxy-connection" not in special
+        ):
+            self._llhttp = llhttp
         self._last = not keep_alive
         events.append(head)
         if length == 0:
@@ -157,20 +185,30 @@ class RequestParser(Parser):
             self._left = length
             self._state = LENGTH
 
-    def _check_method(self, method: bytes) -> None:
-        """Any token may be a method, up to a length (RFC 9110 §9.1)."""
-        if not is_token(method):
-            raise Refused(Kind.BAD_REQUEST, self._bad_start)
+    def _bad_line(self, line: bytes, trouble: str) -> Refused:
+        """What to answer to a head that llhttp refused with ``trouble``, or read otherwise than
+        its request line allows: 501 for a method it does not know (RFC 9110 §9.1)."""
+        parts = line.split(b" ")
+        if len(parts) != 3 or not is_token(parts[0]):
+            return Refused(Kind.BAD_REQUEST, self._bad_start)
+        method, target, version_text = parts
         if len(method) > METHOD_MAX:
-            raise Refused(Kind.UNSUPPORTED, "method is too long", 501)
+            return Refused(Kind.UNSUPPORTED, "method is too long", 501)
+        if version_text not in VERSIONS:
+            return self._bad_version(version_text)
+        if len(target) > self._limits.url_bytes:
+            return Refused(Kind.URL_TOO_LONG, "target is too long", 414)
+        if not knows_method(method):
+            return Refused(Kind.UNSUPPORTED, "method is not known", 501)
+        return Refused(Kind.BAD_REQUEST, trouble or "malformed field line")
 
     @staticmethod
     def _bad_version(text: bytes) -> Refused:
-        """505 for a version that exists or may exist, 400 for anything else, HTTP/0.9 included
+        """505 for a version above 1.1, 400 for anything else, HTTP/0.9 included
         (RFC 9110 §15.6.6)."""
         if len(text) == 8 and text.startswith(b"HTTP/") and text[6:7] == b".":
             major, minor = text[5:6], text[7:8]
-            if minor.isdigit() and major.isdigit() and major >= b"2":
+            if minor.isdigit() and major.isdigit() and major + minor > b"11":
                 return Refused(Kind.UNSUPPORTED, "HTTP version is not supported", 505)
         return Refused(Kind.BAD_REQUEST, "malformed HTTP version")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
 from lbproxy.errors import Kind
 from lbproxy.http.h1_body import Refused
 from lbproxy.http.h1_fields import (
@@ -11,6 +13,7 @@ from lbproxy.http.h1_fields import (
     read_fields,
     read_length,
 )
+from lbproxy.http.h1_llhttp import KEPT_OPEN, FoundResponse
 from lbproxy.http.h1_parser import (
     CHUNKED,
     DEAD,
@@ -22,12 +25,13 @@ from lbproxy.http.h1_parser import (
     VERSIONS,
     Parser,
 )
-from lbproxy.http.message import END, Event, Invalid, Limits, ResponseHead
+from lbproxy.http.message import END, Event, Headers, Invalid, Limits, ResponseHead
 
 __all__ = ["ResponseParser"]
 
 _INTERIM_MAX = 100  # 1xx heads before one final response
 _STATUS_LINES_MAX = 512
+_NEVER_A_BODY = frozenset((100, 102, 103, 204, 304))
 
 _status_lines: dict[bytes, tuple[int, int, bytes]] = {}
 
@@ -39,7 +43,7 @@ class ResponseParser(Parser):
     status line; ``limits.body_bytes`` is about requests and not used.
     """
 
-    __slots__ = ("_interim", "_method")
+    __slots__ = ("_found", "_interim", "_llhttp", "_method")
 
     _bad_start = "malformed status line"
 
@@ -47,6 +51,8 @@ class ResponseParser(Parser):
         super().__init__(limits, limits.url_bytes, None)
         self._method = b""
         self._interim = 0
+        self._found = FoundResponse()
+        self._llhttp: HttpResponseParser | None = None  # one that waits for a head
         self._state = READY
 
     def begin(self, method: bytes) -> None:
@@ -85,11 +91,33 @@ class ResponseParser(Parser):
         raise Refused(Kind.BAD_RESPONSE, self._bad_start)
 
     def _take_head(self, raw: bytes, events: list[Event]) -> None:
-        lines = self._lines(raw)
-        line = lines[0]
-        version, status, reason = _status_lines.get(line) or _read_status_line(line)
-        del lines[0]
-        headers, special = read_fields(lines)
+        line_end, count = self._measure(raw)
+        found = self._found
+        headers: Headers = []
+        found.headers = headers
+        found.reason = b""
+        llhttp = self._llhttp
+        if llhttp is None:
+            llhttp = HttpResponseParser(found)
+        else:
+            self._llhttp = None  # until it is known to wait for another head
+        trouble = ""
+        try:
+            llhttp.feed_data(raw)
+        except HttpParserUpgrade:
+            pass
+        except HttpParserError as error:
+            trouble = str(error) or "malformed response"
+        if len(headers) != count:  # it gave up before the end, or took several lines for one
+            self._check_head(raw)
+            raise Refused(Kind.BAD_RESPONSE, trouble or "malformed field line")
+        line = raw[:line_end]
+        version, status, reason = _status_lines.get(line) or _read_status_line(
+            line, llhttp.get_status_code(), found.reason
+        )
+        special = read_fields(headers)
+        if trouble and status != 101:  # which it calls an error when it stops for the switch
+            raise Refused(Kind.BAD_RESPONSE, trouble)
 
         keep_alive = version == 11
         nominated: tuple[bytes, ...] = ()
@@ -111,6 +139,13 @@ class ResponseParser(Parser):
         declared = special.get(b"content-length")
         if declared is not None:
             length = read_length(declared)
+        if (
+            version == 11
+            and connection in KEPT_OPEN
+            and b"proxy-connection" not in special
+            and (status in _NEVER_A_BODY or (length == 0 and declared and coding is None))
+        ):
+            self._llhttp = llhttp
 
         if status < 200:
             state = self._interim_state(status, special)
@@ -168,21 +203,14 @@ class ResponseParser(Parser):
         return HEAD
 
 
-def _read_status_line(line: bytes) -> tuple[int, int, bytes]:
-    """Version, status and reason; remembered, as servers repeat a few.  The space before an empty
-    reason may be missing."""
-    version_text, _, rest = line.partition(b" ")
-    version = VERSIONS.get(version_text)
-    code, separator, reason = rest[:3], rest[3:4], rest[4:]
-    if (
-        version is None
-        or len(code) != 3
-        or not code.isdigit()
-        or code < b"100"
-        or separator not in (b"", b" ")
-    ):
+def _read_status_line(line: bytes, status: int, reason: bytes) -> tuple[int, int, bytes]:
+    """Version, status and reason, which llhttp has found in ``line``; remembered, as servers
+    repeat a few.  The space before an empty reason may be missing."""
+    version = VERSIONS.get(line[:8])
+    expected = b" %d " % status + reason
+    if version is None or status < 100 or line[8:] not in (expected, expected[:4]):
         raise Refused(Kind.BAD_RESPONSE, "malformed status line")
-    parsed = (version, int(code), reason)
+    parsed = (version, status, reason)
     if len(_status_lines) >= _STATUS_LINES_MAX:
         _status_lines.clear()
     if len(line) <= 64:

@@ -1,8 +1,8 @@
 """PURE. Serialising HTTP/1 heads and chunked bodies; used by the client and server connections.
 
 Headers given here have lost their hop-by-hop fields already.  The codec alone writes the framing:
-a Content-Length, Transfer-Encoding, Connection, Upgrade or (for requests) Host line that a filter
-left in ``headers`` is replaced by what the head's attributes say.
+a Content-Length, Transfer-Encoding, Connection, Proxy-Connection, Upgrade or (for requests) Host
+line that a filter left in ``headers`` is replaced by what the head's attributes say.
 
 Nothing that would start another line or message can be written: a name that is not a token, or a
 CR, LF or other control character anywhere raises ValueError.
@@ -36,7 +36,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 _METHODS = frozenset((b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"PATCH"))
 _BODY_EXPECTED = frozenset((b"POST", b"PUT", b"PATCH"))  # RFC 9110 §8.6
-_PASSED_ON = frozenset((b"expect", b"date"))  # known to the codec, but not its to write
+_PASSED_ON = frozenset((b"expect", b"date", b"te"))  # known to the codec, but not its to write
 _REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
@@ -54,7 +54,8 @@ def encode_request(head: RequestHead, host: bytes | None = None, *, close: bool 
 
     ``host`` replaces the Host line; without it the Host header is sent, else ``head.host``.
     The body is chunked if ``head.length`` is None.  ``close``: tell the server that this is the
-    last request.  ValueError if anything in it could be read as more than one head.
+    last request.  A TE line is named in Connection as well (RFC 9110 §10.1.4).  ValueError if
+    anything in it could be read as more than one head.
     """
     method, target = head.method, head.target
     if method not in _METHODS and not is_token(method):
@@ -62,6 +63,7 @@ def encode_request(head: RequestHead, host: bytes | None = None, *, close: bool 
     if not target or not target.isascii() or b" " in target or b"\t" in target:
         raise ValueError("malformed target")
     lines = [method + b" " + target + b" HTTP/1.1", b""]
+    options: list[bytes] = []
     add = lines.append
     known = FIELD_NAMES
     for name, value in head.headers:
@@ -73,6 +75,8 @@ def encode_request(head: RequestHead, host: bytes | None = None, *, close: bool 
                 host = value
         else:
             add(name + b": " + value)
+            if low == b"te" and not options:
+                options.append(b"TE")
     lines[1] = b"Host: " + (head.host if host is None else host)
     length = head.length
     if length is None:
@@ -80,10 +84,13 @@ def encode_request(head: RequestHead, host: bytes | None = None, *, close: bool 
     elif length or method in _BODY_EXPECTED:
         add(b"Content-Length: %d" % length)
     if head.upgrade is not None:
-        add(b"Connection: upgrade")
-        add(b"Upgrade: " + head.upgrade)
+        options.append(b"upgrade")
     elif close:
-        add(b"Connection: close")
+        options.append(b"close")
+    if options:
+        add(b"Connection: " + b", ".join(options))
+    if head.upgrade is not None:
+        add(b"Upgrade: " + head.upgrade)
     return _checked(lines)
 
 

@@ -41,6 +41,8 @@ SPECIAL = frozenset(
         b"upgrade",
         b"expect",
         b"date",
+        b"te",
+        b"proxy-connection",
     )
 )
 """Field names (lower case) that a codec itself reads or writes."""

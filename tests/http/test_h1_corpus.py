@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lbproxy.http.h1 import RequestParser
+from lbproxy.http.h1 import RequestParser, ResponseParser
+from lbproxy.http.message import RequestHead
 from tests.http.corpus import requests, responses
 from tests.http.h1_support import facts, run_requests, run_responses, shorthand
 
@@ -35,6 +36,33 @@ def test_request(raw: bytes, expected: list[str]) -> None:
         assert parser.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n") == []
         assert parser.eof() == []
         assert not parser.idle
+
+
+@pytest.mark.parametrize(
+    "raw", [pytest.param(row[1], id=row[0]) for row in requests.REQUESTS if row[2][-1:] == ["end"]]
+)
+def test_another_request_behind(raw: bytes) -> None:
+    """What llhttp still held of one head would change its reading of the next."""
+    parser = RequestParser(requests.LIMITS)
+    last = [event for event in parser.receive(raw) if isinstance(event, RequestHead)][-1]
+    seen = [shorthand(event) for event in parser.receive(requests.field(b"X-Y: z"))]
+    assert seen == (["GET / 11 a 0", "end"] if last.keep_alive else [])
+
+
+@pytest.mark.parametrize(
+    ("method", "raw"),
+    [pytest.param(*row[1:3], id=row[0]) for row in responses.RESPONSES if row[3][-1:] == ["end"]],
+)
+def test_another_response_behind(method: bytes, raw: bytes) -> None:
+    parser = ResponseParser(responses.LIMITS)
+    parser.begin(method)
+    parser.receive(raw)
+    if not parser.idle:
+        return  # it runs until the connection's end
+    for _ in range(2):
+        parser.begin(b"GET")
+        answer = responses.ok(b"Content-Length: 2", body=b"ab")
+        assert [shorthand(event) for event in parser.receive(answer)] == ["200 11 2", "+ab", "end"]
 
 
 @pytest.mark.parametrize(("raw",), [pytest.param(row[1], id=row[0]) for row in requests.REQUESTS])

@@ -29,7 +29,7 @@ from tests.http.h1_strategies import (
 from tests.http.h1_support import facts, pieces, run_requests, run_responses
 
 LIMITS = Limits()
-many = settings(max_examples=150, deadline=None, derandomize=True)
+many = settings(max_examples=100, deadline=None, derandomize=True)
 
 
 @st.composite
@@ -99,7 +99,7 @@ def damaged(draw: st.DrawFn, raws: list[bytes]) -> bytes:
     return bytes(raw)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(
     st.one_of(mixtures, damaged([row[1] for row in requests.REQUESTS])),
     st.sampled_from([SMALL, requests.LIMITS]),
@@ -115,7 +115,7 @@ def test_any_requests_in_pieces(raw: bytes, limits: Limits, data: st.DataObject)
         assert (list(map(facts, events)), kept) == expected
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(
     st.one_of(mixtures, damaged([row[2] for row in responses.RESPONSES])),
     st.sampled_from([b"GET", b"HEAD", b"CONNECT"]),

@@ -187,8 +187,23 @@ TARGETS = (
 H11_REQUESTS = table(
     (
         "stricter",
-        "we bound methods",
-        ["line: method of 33", "line: endless method, complete"],
+        "llhttp knows a fixed list of methods, and we bound their length",
+        [
+            "line: lower-case method is another method",
+            "line: unknown method",
+            "line: method of token characters",
+            "line: method of 32",
+            "line: longest line",
+            "line: method of RTSP",
+            "line: known method and more",
+            "line: part of a known method",
+            "line: unknown method, malformed host",
+            "line: unknown method, HTTP/2.0",
+            "line: preface's method",
+            "line: preface's method in 1.0",
+            "line: method of 33",
+            "line: endless method, complete",
+        ],
     ),
     (
         "stricter",
@@ -226,6 +241,8 @@ H11_REQUESTS = table(
         "stricter",
         "h11 leaves versions to its user",
         [
+            "version: 1.2",
+            "version: 1.9",
             "version: 0.9 by name",
             "version: 2.0",
             "version: 2 preface",
@@ -374,6 +391,7 @@ H11_REQUESTS = table(
         "h11 drops white space behind a chunk size",
         ["chunk: trailing space", "chunk: trailing tab"],
     ),
+    ("stricter", "llhttp takes no tab behind a coding", ["coding: tab behind"]),
     (
         "stricter",
         "h11 takes chunk sizes of 20 digits",
@@ -388,7 +406,11 @@ H11_RESPONSES = table(
         ["field: bare LF", "field: bare LF in a value"],
     ),
     ("stricter", "h11 joins folded lines", ["field: folded"]),
-    ("stricter", "h11 leaves versions to its user", ["status line: 2.0"]),
+    (
+        "stricter",
+        "h11 leaves versions to its user",
+        ["status line: 1.2", "status line: 2.0"],
+    ),
     ("stricter", "h11 lets control characters pass", ["status line: control character in reason"]),
     (
         "stricter",
@@ -402,24 +424,7 @@ H11_RESPONSES = table(
 
 LLHTTP_REQUESTS = table(
     TARGETS,
-    (
-        "laxer",
-        "llhttp knows a fixed list of methods; RFC 9110 §9.1 takes any token",
-        [
-            "line: lower-case method is another method",
-            "line: unknown method",
-            "line: method of token characters",
-            "line: method of 32",
-            "line: longest line",
-        ],
-    ),
     ("laxer", "ours looks at more bytes before it refuses", ["line: endless method"]),
-    (
-        "laxer",
-        "RFC 9110 §2.5 reads a higher minor version as the highest known",
-        ["version: 1.2 is read as 1.1", "version: 1.9 is read as 1.1"],
-    ),
-    ("laxer", "RFC 9110 §5.5 allows a tab behind a value", ["coding: in blanks"]),
     ("laxer", "RFC 9112 §7.1.1 allows blanks there", ["chunk: extensions in blanks"]),
     ("laxer", "we drop such trailers", ["chunk: trailers that frame are dropped"]),
     (
@@ -459,12 +464,10 @@ def test_requests_as_llhttp(name: str, raw: bytes) -> None:
 
 
 @given(sent_requests)
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 def test_valid_requests_as_both(sent: Sent) -> None:
     mine = our_request(sent.raw)
     assert mine[:2] == (sent.method, sent.target)
     assert not differs(mine, h11_request(sent.raw))
-    if sent.method in {b"GET", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"} and (
-        not sent.trailers and b"\t\r\n" not in sent.raw  # see "coding: in blanks"
-    ):
+    if not sent.trailers:  # it calls back about them like about fields
         assert not differs(mine, llhttp_request(sent.raw))

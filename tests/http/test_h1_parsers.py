@@ -252,3 +252,30 @@ def test_limit_of_request_bodies_is_not_one_of_responses() -> None:
     parser = ResponseParser(Limits(body_bytes=1))
     parser.begin(b"GET")
     assert words(parser.receive(OK)) == ["200 11 2", "+ok", "end"]
+
+
+def test_tiny_chunks_of_one_input_are_one_event() -> None:
+    raw = GET[:-2] + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 5000
+    parser = RequestParser(Limits())
+    assert parser.receive(raw)[1:] == [b"x" * 5000]
+    assert parser.receive(b"1\r\ny\r\n0\r\n\r\n" + GET)[:2] == [b"y", END]
+    assert parser.idle
+
+
+def test_chunks_before_a_refusal_are_given() -> None:
+    parser = RequestParser(Limits())
+    events = parser.receive(
+        GET[:-2] + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n?\r\n"
+    )
+    assert words(events)[1:] == ["+ab", "400 bad_request"]
+
+
+def test_heads_share_nothing() -> None:
+    """The fields given away with one head stay as they are when the next one comes."""
+    parser = RequestParser(Limits())
+    first = parser.receive(GET)[0]
+    second = parser.receive(GET[:-2] + b"X: y\r\n\r\n")[0]
+    assert isinstance(first, RequestHead)
+    assert isinstance(second, RequestHead)
+    assert first.headers == [(b"Host", b"a")]
+    assert second.headers == [(b"Host", b"a"), (b"X", b"y")]

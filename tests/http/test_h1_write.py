@@ -86,6 +86,16 @@ def test_request_connection_lines() -> None:
     ]
 
 
+def test_te_is_named_in_connection() -> None:
+    te = [(b"Host", b"a"), (b"te", b"trailers"), (b"TE", b"")]
+    sent = lines(encode_request(get(headers=te)))[2:]
+    assert sent == [b"te: trailers", b"TE: ", b"Connection: TE"]
+    assert lines(encode_request(get(headers=te), close=True))[-1] == b"Connection: TE, close"
+    sent = lines(encode_request(get(headers=te, upgrade=b"x")))[-2:]
+    assert sent == [b"Connection: TE, upgrade", b"Upgrade: x"]
+    assert b"Connection: TE" not in encode_response(ok(headers=te))[0]
+
+
 def test_expect_and_date_pass() -> None:
     headers = [(b"Host", b"a"), (b"Expect", b"100-continue"), (b"Date", b"x")]
     assert lines(encode_request(get(headers=headers)))[2:] == [
@@ -153,6 +163,7 @@ STALE = [
     (b"Transfer-Encoding", b"chunked"),
     (b"Connection", b"close"),
     (b"Upgrade", b"h2c"),
+    (b"Proxy-Connection", b"close"),
 ]
 
 
