@@ -17,6 +17,8 @@ transport does, except that it is faster and that nothing waits forever.  Rules:
    nothing of it for :data:`CLOSE_GRACE_S` seconds.
 7. A streaming producer is paused above :data:`HIGH_WATER_BYTES` and resumed when all is written; a
    pull producer is asked for more whenever all is written.
+8. Bulk may be moved by the kernel, see :meth:`FastTransport.splice_to`; what is in the pipe meanwhile
+   is the first chunk of the buffer.
 
 An idle connection owns no buffer.
 """
@@ -47,6 +49,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lbproxy.net.poller import ERR, HUP, IN, OUT, RDHUP, Poller, failure_of
+from lbproxy.net.relay import BULK_BYTES, LARGE_BYTES, Relay, start_relay
 
 __all__ = ["CLOSE_GRACE_S", "HIGH_WATER_BYTES", "FastTransport", "lost", "twisted_address"]
 
@@ -100,6 +103,7 @@ class FastTransport:
     """
 
     __slots__ = (
+        "_bulk",
         "_closing",
         "_fd",
         "_grace",
@@ -114,6 +118,7 @@ class FastTransport:
         "_reading",
         "_reason",
         "_recv",
+        "_relay",
         "_send",
         "connected",
         "producer",
@@ -138,6 +143,8 @@ class FastTransport:
         # None: nothing buffered and a write may go straight to the kernel
         self._pending: deque[Any] | None = None
         self._pending_bytes = 0
+        self._bulk = 0  # bytes received in large reads
+        self._relay: Relay | None = None  # moves what we receive
         self._half = 0
         self._closing = _OPEN
         self._queued = False
@@ -172,6 +179,8 @@ class FastTransport:
                 return
             if data:
                 self.protocol.dataReceived(data)
+                if len(data) >= LARGE_BYTES:
+                    self._large_read(len(data))
             else:
                 self._read_end()
             return
@@ -203,9 +212,38 @@ class FastTransport:
             if not self._reading or not events & ~(IN | OUT):
                 return
 
+    def _large_read(self, size: int) -> None:
+        """Bulk: a protocol that has ``bulk_flow()`` is told; it may call :meth:`splice_to`."""
+        self._bulk += size
+        if self._bulk >= BULK_BYTES:
+            self._bulk = 0
+            bulk_flow = getattr(self.protocol, "bulk_flow", None)
+            if bulk_flow is not None and self._relay is None and self._reading:
+                bulk_flow()
+
+    def splice_to(self, other: Any, moved: Callable[[int], None]) -> bool:
+        """Let the kernel move what is received to ``other``, without a call of ``dataReceived``.
+
+        For a protocol that only writes what it receives to ``other``, whose streaming producer this
+        transport is.  ``moved(size)`` is told how much was received; ``moved(0)``, that the other side took
+        something of what it was given before.  False, and nothing changes: TLS, not our transport, something
+        buffered, no pipe to be had, no splice here.  It ends by itself (see
+        :mod:`lbproxy.net.relay`): ``dataReceived`` may be called again at any time."""
+        if self._relay is not None:
+            return True
+        if self.TLS or not isinstance(other, FastTransport) or other.TLS or not self._reading:
+            return False
+        return start_relay(self, other, moved, self._poller.pipes)
+
+    def _read_failed(self, error: OSError) -> None:
+        """A relay's reading failed."""
+        self._finish(lost(error))
+
     def _read_end(self) -> None:
         """The peer sends no more."""
         self._reading = False
+        if self._relay is not None:
+            self._relay.over()
         self._half |= _READ_END
         if self._closing:
             self._finish(self._reason or DONE)
@@ -225,7 +263,12 @@ class FastTransport:
                 return
         if self._reading or self._closing or self._half & _READ_END:
             code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            self._finish(lost(OSError(code, "")) if code else failure_of(ConnectionLost("hung up")))
+            if code:
+                self._finish(lost(OSError(code, "")))
+            elif self._half & _READ_END:  # a Unix socket whose peer has closed it in good order
+                self._finish(self._reason or DONE)
+            else:
+                self._finish(failure_of(ConnectionLost("hung up")))
         else:
             self._watch(-1)
 
@@ -309,6 +352,23 @@ class FastTransport:
             self.producerPaused = True
             self.producer.pauseProducing()
 
+    def _ending(self) -> bool:
+        """Whether a close or half-close was asked for."""
+        return bool(self._closing or self._half & (_WRITE_ENDING | _WRITE_END))
+
+    def _hold(self, relay: Relay) -> None:
+        """Buffer what ``relay`` has in its pipe; nothing else is buffered."""
+        self._pending = deque((relay,))
+        self._pending_bytes = relay.left
+        self._want_flush()
+        if self.producer is not None and self.streamingProducer and not self.producerPaused:
+            self.producerPaused = True
+            self.producer.pauseProducing()
+
+    def _write_failed(self, error: OSError) -> None:
+        """A relay's writing failed."""
+        self._break(lost(error))
+
     def _writable(self) -> bool:
         return bool(self.connected) and self._closing < _BROKEN and not self._half & _WRITE_END
 
@@ -336,6 +396,12 @@ class FastTransport:
     def _send_pending(self, pending: deque[Any]) -> bool:
         """Whether everything is sent."""
         for _ in range(SENDS_PER_EVENT):
+            relay = pending[0]
+            if type(relay) is Relay:
+                if not self._flush_relay(pending, relay):
+                    return False
+                if not pending:
+                    return True
             if len(pending) == 1:
                 sent = self._send(pending[0])
             else:
@@ -344,6 +410,18 @@ class FastTransport:
             if not pending:
                 return True
         return False
+
+    def _flush_relay(self, pending: deque[Any], relay: Relay) -> bool:
+        """Whether the pipe at the head of the buffer is empty and out of the way."""
+        sent = relay.flush()
+        self._pending_bytes -= sent
+        if sent and self._closing == _FLUSH and self._grace is not None:
+            self._grace.set(CLOSE_GRACE_S)
+        if relay.left:
+            return False
+        if pending[0] is relay:
+            pending.popleft()
+        return True
 
     def _taken(self, pending: deque[Any], sent: int) -> None:
         """Remove the first ``sent`` bytes of the buffer."""
@@ -412,9 +490,16 @@ class FastTransport:
     def _stop(self, how: int, reason: Failure) -> None:
         self._closing = how
         self._reason = reason
+        self._drop_pending()
+        self._later()
+
+    def _drop_pending(self) -> None:
+        """What is buffered is lost, and nothing is sent at once from now on."""
+        pending = self._pending
+        if pending and type(pending[0]) is Relay:
+            pending[0].lose()
         self._pending = deque()
         self._pending_bytes = 0
-        self._later()
 
     def _later(self) -> None:
         if not self._queued:
@@ -475,8 +560,9 @@ class FastTransport:
             return
         self.connected = 0
         self._reading = False
-        self._pending = deque()
-        self._pending_bytes = 0
+        self._drop_pending()
+        if self._relay is not None:
+            self._relay.over()
         if self._grace is not None:
             self._grace.close()
         self._poller.unregister(self._fd)
@@ -513,8 +599,9 @@ class FastTransport:
         was (see :attr:`watched`).  Whoever takes it calls ``Poller.replace``."""
         self.connected = 0
         self._reading = False
-        self._pending = deque()
-        self._pending_bytes = 0
+        self._drop_pending()
+        if self._relay is not None:
+            self._relay.over()
         self.protocol = None
         if self._grace is not None:
             self._grace.close()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,10 +33,14 @@ from tests.net.wire import HalfRecorder, Recorder
 class Rig:
     """A transport on one end of a socket pair, the test on the other."""
 
-    def __init__(self, protocol: Recorder | None = None) -> None:
+    def __init__(
+        self,
+        protocol: Recorder | None = None,
+        pair: tuple[socket.socket, socket.socket] | None = None,
+    ) -> None:
         self.reactor = Reactor()
         self.poller = Poller(self.reactor)
-        ours, self.peer = socket.socketpair()
+        ours, self.peer = pair or socket.socketpair()
         ours.setblocking(False)
         self.peer.setblocking(False)
         self.protocol = protocol or Recorder()
@@ -47,6 +54,13 @@ class Rig:
             if self.poller.fileno() >= 0:
                 self.poller.doRead()
             self.reactor.advance(0)
+
+    def turn_until(self, done: Callable[[], object]) -> None:
+        """At most 10 s: the kernel delivers over loopback in its own time."""
+        deadline = time.monotonic() + 10
+        while not done():
+            assert time.monotonic() < deadline
+            self.turn()
 
     def fill(self) -> None:
         """Write until something stays in the buffer."""
@@ -213,13 +227,28 @@ def test_both_ways_closed_is_not_watched() -> None:
     rig.poller.close()
 
 
-def test_reset_after_the_peers_fin_is_noticed() -> None:
+def test_a_unix_peer_that_closed_after_its_fin_is_gone_in_good_order() -> None:
+    """The kernel reports a hang-up for it; over TCP it would be the FIN alone."""
     rig = Rig(HalfRecorder())
     rig.peer.shutdown(socket.SHUT_WR)
     rig.turn()
     assert rig.protocol.calls == ["read lost"]
     rig.peer.close()
     rig.turn(2)
+    assert rig.protocol.lost == "ConnectionDone"
+    rig.poller.close()
+
+
+def test_reset_after_the_peers_fin_is_noticed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        pair = socket.create_connection(listener.getsockname()), listener.accept()[0]
+    rig = Rig(HalfRecorder(), pair)
+    rig.peer.shutdown(socket.SHUT_WR)
+    rig.turn_until(lambda: rig.protocol.calls)
+    assert rig.protocol.calls == ["read lost"]
+    rig.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    rig.peer.close()
+    rig.turn_until(lambda: rig.protocol.lost)
     assert rig.protocol.lost == "ConnectionLost"
     rig.poller.close()
 
