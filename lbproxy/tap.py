@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from twisted.application.service import IService
+from twisted.logger import Logger
 from twisted.python import usage
 
 from lbproxy import __version__
@@ -18,6 +19,8 @@ from lbproxy.net.descriptors import raise_limit
 from lbproxy.service import LoadBalancer
 
 __all__ = ["Options", "makeService"]
+
+_log = Logger()
 
 
 class Options(usage.Options):
@@ -45,7 +48,8 @@ class Options(usage.Options):
 def _say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """An address that cannot be bound is the operator's to solve: words, no traceback.  twistd itself has none."""
     if isinstance(error, ListenError):
-        print(f"lbproxy: {error}", file=sys.stderr)
+        _log.error("{error}", error=error)
+        print(f"lbproxy: {error}", file=sys.__stderr__)  # sys.stderr is the log by now
     else:
         sys.__excepthook__(kind, error, trace)
 

@@ -1,0 +1,198 @@
+"""``twistd lbproxy`` as a child process: what operators see, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.lb_process import ROOT, LBProcess
+from tests.support.ports import free_ports
+from tests.support.process import accepts, until
+
+TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+ENDED = (0, -signal.SIGTERM)  # Twisted ends by the signal that stopped it
+ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+class Echo:
+    """A server on the loopback address; ``hold`` of a session's life is its client's business."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    @staticmethod
+    def _serve(sock: socket.socket) -> None:
+        with sock, contextlib.suppress(OSError):
+            while data := sock.recv(65536):
+                sock.sendall(data)
+
+    def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[Echo]:
+    server = Echo()
+    yield server
+    server.close()
+
+
+def config(port: int, server: int, more: str = "") -> str:
+    return f"""
+[lbproxy]
+access_log = access.log json
+timeout_shutdown = 5s
+{more}
+[frontend t]
+mode = tcp
+listen = tcp:{port}:interface=127.0.0.1
+backend = raw
+
+[backend raw]
+servers = a 127.0.0.1:{server}
+"""
+
+
+def twistd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*TWISTD, *arguments], cwd=folder, env=ENV, capture_output=True, text=True, timeout=30
+    )
+
+
+def talk(port: int) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", port), 5)
+    sock.settimeout(10)
+    say(sock)
+    return sock
+
+
+def say(sock: socket.socket) -> None:
+    sock.sendall(b"hello")
+    assert sock.recv(100) == b"hello"
+
+
+def records(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_it_serves_rotates_its_logs_and_stops_when_sessions_have_ended(
+    tmp_path: Path, echo: Echo
+) -> None:
+    (port,) = free_ports(1)
+    with LBProcess(config(port, echo.port), tmp_path, ports=[port]) as lb:
+        log, old = tmp_path / "access.log", tmp_path / "access.log.1"
+        talk(port).close()
+        assert until(lambda: len(records(log)) >= 1)
+        log.rename(old)
+        before = len(records(old))
+        lb.child.send_signal(signal.SIGUSR1)
+        assert until(log.exists)
+        with talk(port) as sock:
+            lb.child.send_signal(signal.SIGTERM)
+            assert until(lambda: not accepts(port))
+            say(sock)
+            assert lb.alive
+        assert lb.child.process.wait(10) in ENDED
+        assert len(records(old)) == before
+        assert [record["close"] for record in records(log)][-1] == "ok"
+        assert "Traceback" not in lb.output()
+
+
+def test_sessions_that_do_not_end_are_cut_off(tmp_path: Path, echo: Echo) -> None:
+    (port,) = free_ports(1)
+    text = config(port, echo.port).replace("timeout_shutdown = 5s", "timeout_shutdown = 300ms")
+    with LBProcess(text, tmp_path, ports=[port]) as lb, talk(port) as sock:
+        assert lb.stop() in ENDED
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+        assert records(tmp_path / "access.log")[-1]["close"] == "shutdown"
+        assert "1 sessions cut off at shutdown" in lb.output()
+
+
+def test_a_bad_configuration_is_told_in_full(tmp_path: Path) -> None:
+    (tmp_path / "lb.ini").write_text(
+        "[frontend t]\nmode = tpc\nlisten = tcp:99999\nbackend = raw\n"
+        "[backend raw]\nservers = a 10.0.0.1\n"
+    )
+    done = twistd(tmp_path, "-n", "--pidfile=", "lbproxy", "--config", "lb.ini")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if "lb.ini:" in line]
+    assert [line.split(":")[1] for line in lines] == ["2", "3", "6"]
+    assert "did you mean 'tcp'?" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--config", "nowhere.ini"], "no such file: nowhere.ini"), ([], "--config FILE is needed")],
+)
+def test_no_configuration(tmp_path: Path, arguments: list[str], words: str) -> None:
+    done = twistd(tmp_path, "-n", "--pidfile=", "lbproxy", *arguments)
+    assert done.returncode == 1
+    assert words in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_port_in_use_is_said_in_words(tmp_path: Path, echo: Echo) -> None:
+    text = config(echo.port, echo.port)
+    (tmp_path / "lb.ini").write_text(text)
+    done = twistd(tmp_path, "-n", "lbproxy", "--config", "lb.ini")
+    assert done.returncode == 1
+    assert f"lbproxy: cannot listen on 127.0.0.1:{echo.port}: Address already in use" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (tmp_path / "twistd.pid").exists()
+
+
+def test_a_port_in_use_when_daemonised(tmp_path: Path, echo: Echo) -> None:
+    (tmp_path / "lb.ini").write_text(config(echo.port, echo.port))
+    done = twistd(tmp_path, "--logfile=lb.log", "--pidfile=lb.pid", "lbproxy", "--config", "lb.ini")
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{echo.port}" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (tmp_path / "lb.pid").exists()
+
+
+def test_as_a_daemon(tmp_path: Path, echo: Echo) -> None:
+    (port,) = free_ports(1)
+    (tmp_path / "lb.ini").write_text(config(port, echo.port))
+    done = twistd(tmp_path, "--logfile=lb.log", "--pidfile=lb.pid", "lbproxy", "--config", "lb.ini")
+    assert (done.returncode, done.stderr) == (0, "")
+    pid = int((tmp_path / "lb.pid").read_text())
+    try:
+        talk(port).close()
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    assert until(lambda: not (tmp_path / "lb.pid").exists(), 15)
+    assert until(lambda: not Path(f"/proc/{pid}").exists())
+    log = (tmp_path / "lb.log").read_text()
+    assert f"frontend t (tcp) listens on 127.0.0.1:{port}" in log
+    assert "Traceback" not in log
+    assert [record["close"] for record in records(tmp_path / "access.log")] == ["ok"]
+
+
+def test_version_and_help(tmp_path: Path) -> None:
+    version = twistd(tmp_path, "lbproxy", "--version")
+    assert version.returncode == 0 and version.stdout.startswith("lbproxy ")
+    assert "--config" in twistd(tmp_path, "lbproxy", "--help").stdout
