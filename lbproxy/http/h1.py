@@ -18,7 +18,8 @@ Who reads what:
 
 An llhttp parser is used again for the connection's next head when it is waiting for one: after an
 HTTP/1.1 head without a body, an upgrade, CONNECT or a Connection line that could close.  After any
-other a new one is made (0.3 us).
+other a new one is made (0.3 us).  A GET with ten fields costs 6.8 us, a response with six fields
+and 120 bytes 5.0 us; taking heads apart in Python, without llhttp, cost 0.8 us less.
 
 What llhttp refuses is refused: a method that it does not know, lower-case ones included, with 501
 (RFC 9110 §15.6.2), HTTP/1.2 and above with 505, a tab behind a transfer coding and anything else
