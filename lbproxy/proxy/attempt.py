@@ -68,18 +68,21 @@ class Attempts(HTTPTraffic):
             self.fail(error)
             return
         if lease is not None:
-            self.leased(lease)
+            if self.t_queue < 0:
+                self.t_queue = 0.0
+            self._leased(lease)
 
     def leased(self, lease: Lease) -> None:
-        """The backend (or its queue) gives a server."""
+        """The backend's queue gives a server."""
+        self.t_queue = max(self.t_queue, 0.0) + self.frontend.now() - self._mark
+        self._leased(lease)
+
+    def _leased(self, lease: Lease) -> None:
         self._lease = lease
         server = lease.server
         self._server = server
         self.server_name = server.spec.name
         self.attempts += 1
-        now = self.frontend.now()
-        waited = now - self._mark
-        self.t_queue = waited if self.t_queue < 0 else self.t_queue + waited
         self.t_connect = -1.0
         server.sessions.add(self)
         server.counters.picked += 1

@@ -203,7 +203,9 @@ class H1ClientConnection(Protocol, ClientStream):
             and not (limit and self._requests >= limit)
             and not (self._eof and not backlog)
         )
-        self._switching = self._parser.stopped and self._may_switch(head)
+        self._switching = (
+            head.upgrade is not None or head.method == b"CONNECT"
+        ) and self._may_switch(head)
         self._expects = head.expect_continue and not data
         if end is not None or self._expects:
             self._timer.clear()

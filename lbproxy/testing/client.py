@@ -242,7 +242,7 @@ def open_client(
     client = Client(reactor)
     factory: Any = _Factory(client)
     if tls_name is not None:
-        factory = _tls_factory(factory, tls_name, context)
+        factory = _tls_factory(factory, tls_name, context, reactor)
     if port < 0:
         reactor.connectUNIX(host, factory, timeout)
     else:
@@ -252,7 +252,7 @@ def open_client(
     return client
 
 
-def _tls_factory(factory: Any, name: str, context: Any) -> Any:
+def _tls_factory(factory: Any, name: str, context: Any, reactor: Any) -> Any:
     from OpenSSL import SSL
     from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
     from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -268,6 +268,6 @@ def _tls_factory(factory: Any, name: str, context: Any) -> Any:
                 connection.set_tlsext_host_name(name.encode("idna"))
             return connection
 
-    wrapper = TLSMemoryBIOFactory(Creator(), True, factory)
+    wrapper = TLSMemoryBIOFactory(Creator(), True, factory, reactor)
     wrapper.noisy = False
     return wrapper

@@ -49,11 +49,17 @@ class Rig:
     """``web`` and ``app``: more lines of the frontend and the backend; ``servers``: as in a configuration."""
 
     def __init__(
-        self, *, web: str = "", app: str = "", servers: str = SERVERS, filters: Any = None
+        self,
+        *,
+        web: str = "",
+        app: str = "",
+        servers: str = SERVERS,
+        filters: Any = None,
+        listen: str = "tcp:8080",
     ) -> None:
         lines = "".join(f"    {line}\n" for line in servers.splitlines())
         self.lb = LB.from_config(
-            f"[frontend web]\nlisten = tcp:8080\nbackend = app\n{indented(web)}\n"
+            f"[frontend web]\nlisten = {listen}\nbackend = app\n{indented(web)}\n"
             f"[backend app]\nbalance = roundrobin\n{indented(app)}servers =\n{lines}"
         )
         self.log: list[Logged] = []

@@ -262,7 +262,7 @@ def unchunk(data: bytes) -> tuple[bytes, bytes]:
     max_examples=150,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-@given(setup=setups, script=st.lists(steps, max_size=40))
+@given(setup=setups, script=st.lists(steps, min_size=4, max_size=60))
 def test_any_script_ends_well(setup: dict[str, str], script: list[tuple[str, int, Any]]) -> None:
     run = Script(Rig(**setup))
     for step in script:
