@@ -18,6 +18,7 @@ numbers = st.integers(0, 2)
 sizes = st.sampled_from([1, 100, 5000, 60_000, 76_800])
 CLIENT = ("get", "head", "begin", "post", "chunked", "garbage", "upgrade")
 SERVER = ("fixed", "chunked", "until_close", "100", "103", "101", "garbage", "extra", "204")
+HONEST = ("fixed", "chunked", "until_close", "103", "204")
 ENDS = ("close", "abort", "half_close", "pause", "resume")
 
 steps = st.one_of(
@@ -208,6 +209,32 @@ class Script:
                     check_requests(server.received)
 
 
+class HonestScript(Script):
+    """No client and no server sends anything wrong, so that every byte can be judged."""
+
+    def __init__(self, rig: Rig) -> None:
+        super().__init__(rig)
+        self._answered: dict[Any, int] = {}
+
+    def do_client(self, number: int, what: str) -> None:
+        if what in ("get", "post", "chunked"):
+            super().do_client(number, what)
+
+    def do_server(self, number: int, what: str) -> None:
+        server = self._server(number)
+        if server is None or server in self.downloads or what not in HONEST:
+            return
+        asked = server.received.count(b" HTTP/1.1\r\n")
+        if self._answered.get(server, 0) < asked:
+            if what != "103":
+                self._answered[server] = asked
+            super().do_server(number, what)
+
+    def check(self) -> None:
+        assert self.honest and self.sane
+        super().check()
+
+
 def check_answers(data: bytes) -> None:
     """Answers, one after the other; each body of a server is the beginning of BODY."""
     while data:
@@ -265,6 +292,29 @@ def unchunk(data: bytes) -> tuple[bytes, bytes]:
 @given(setup=setups, script=st.lists(steps, min_size=4, max_size=60))
 def test_any_script_ends_well(setup: dict[str, str], script: list[tuple[str, int, Any]]) -> None:
     run = Script(Rig(**setup))
+    for step in script:
+        run.run(*step)
+    run.check()
+
+
+honest_steps = st.one_of(
+    st.tuples(st.just("client"), numbers, st.sampled_from(["get", "post", "chunked"])),
+    st.tuples(st.just("upload"), numbers, sizes),
+    st.tuples(st.just("server"), numbers, st.sampled_from(HONEST)),
+    st.tuples(st.just("download"), numbers, sizes),
+    steps,
+)
+
+
+@settings(
+    max_examples=100,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(setup=setups, script=st.lists(honest_steps, min_size=4, max_size=60))
+def test_bodies_are_never_mixed_up(
+    setup: dict[str, str], script: list[tuple[str, int, Any]]
+) -> None:
+    run = HonestScript(Rig(**setup))
     for step in script:
         run.run(*step)
     run.check()
