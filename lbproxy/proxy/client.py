@@ -368,13 +368,14 @@ class H1ClientConnection(Protocol, ClientStream):
             head, client_version=request.version, keep_alive=keep, method=request.method
         )
         self._keep = keep
-        if data or end is not None:
+        if self._chunked:
             out += self._frame(data, end)
+        elif data:
+            out += data
         self.transport.write(out)  # type: ignore[union-attr]
 
     def _frame(self, data: bytes, end: End | None) -> bytes:
-        if not self._chunked:
-            return data
+        """One chunk, and the last one if it is known."""
         out = encode_chunk(data) if data else b""
         if end is not None:
             out += encode_trailers(end.trailers) if end.trailers else LAST_CHUNK
@@ -390,7 +391,7 @@ class H1ClientConnection(Protocol, ClientStream):
             if end is not None:
                 half_close(self.transport)
             return
-        out = self._frame(data, end)
+        out = self._frame(data, end) if self._chunked else data
         if out:
             self.transport.write(out)  # type: ignore[union-attr]
 
