@@ -1,0 +1,94 @@
+"""lbproxy in a live test: the child process, what it wrote into its logs, how much memory it takes."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.support.lb_process import LBProcess
+from tests.support.process import until
+
+__all__ = ["MEGABYTE", "Balancer"]
+
+MEGABYTE = 1024 * 1024
+
+
+class Balancer:
+    """``twistd -n lbproxy`` with ``text`` below a ``[lbproxy]`` section of its own.
+
+    ``settings``: more lines of that section.  ``ports``: wait until these
+    accept; default: all that ``text`` listens on.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        folder: Path,
+        transport: str,
+        *,
+        settings: str = "",
+        ports: Sequence[int] = (),
+    ) -> None:
+        self.access_log = folder / "access.log"
+        head = f"[lbproxy]\ntransport = {transport}\naccess_log = access.log json\n"
+        self.process = LBProcess(
+            f"{head}timeout_shutdown = 2s\n{settings}\n{text}", folder, ports=ports
+        )
+
+    # -- what it wrote
+
+    def records(self) -> list[dict[str, Any]]:
+        """The access log: every line is JSON."""
+        if not self.access_log.exists():
+            return []
+        lines = self.access_log.read_bytes().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+
+    def wait_records(self, count: int, **wanted: Any) -> list[dict[str, Any]]:
+        """The records with these values, once there are ``count`` of them."""
+
+        def found() -> list[dict[str, Any]]:
+            return [r for r in self.records() if all(r.get(k) == v for k, v in wanted.items())]
+
+        assert until(lambda: len(found()) >= count), (
+            f"not {count} records with {wanted}: {self.records()[-20:]}"
+        )
+        return found()
+
+    def output(self) -> str:
+        """All of its own log."""
+        return self.process.child.log.read_text(errors="replace")
+
+    def wait_output(self, text: str, count: int = 1, timeout: float = 10.0) -> None:
+        """Until its log holds ``text`` so many times."""
+        assert until(lambda: self.output().count(text) >= count, timeout), (
+            f"no {text!r} (x{count}) in\n{self.output()[-4000:]}"
+        )
+
+    # -- memory
+
+    def growth(self, work: Callable[[], Any]) -> tuple[Any, float]:
+        """What ``work`` returns, and by how many megabytes the peak of resident memory rose meanwhile."""
+        child = self.process.child
+        Path(f"/proc/{child.pid}/clear_refs").write_text("5")  # the peak begins anew
+        before = child.rss_bytes()
+        result = work()
+        assert self.process.alive, self.output()[-4000:]
+        return result, (child.rss_bytes(peak=True) - before) / MEGABYTE
+
+    # -- the end
+
+    def finish(self) -> None:
+        """Stop it; it has to end by itself, with nothing to complain about."""
+        alive = self.process.alive
+        status = self.process.stop()
+        output = self.output()
+        assert alive, f"it ended by itself, with {status}\n{output[-4000:]}"
+        # twistd stops in good order, and then gives itself the signal it got
+        assert status == -signal.SIGTERM, f"ended with {status}\n{output[-4000:]}"
+        assert "Server Shut Down" in output, output[-4000:]
+        assert "Traceback" not in output, output[-8000:]
+        assert "Unhandled" not in output, output[-8000:]

@@ -1,0 +1,105 @@
+"""``lbproxy demo`` as a newcomer sees it: what it prints works."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.live.clients import run
+from tests.support.lb_process import ROOT
+from tests.support.ports import free_port
+from tests.support.process import Child, until
+from tests.support.servers import program
+
+pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live-http")]
+
+
+class Demo:
+    """The child process and what it has printed."""
+
+    def __init__(self, folder):
+        command = [sys.executable, "-m", "lbproxy", "demo", "--port", str(free_port())]
+        env = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        self.child = Child(command, folder / "demo.log", cwd=folder, env=env)
+        self.child.wait_ready(lambda: "printed here:" in self.output())
+
+    def output(self):
+        return self.child.log.read_text()
+
+    def url(self, name):
+        return re.search(rf"{name} +(\S+://\S+)", self.output())[1]
+
+    def commands(self):
+        """The lines to try, without their comments."""
+        lines = (line.strip().partition("  #")[0].strip() for line in self.output().splitlines())
+        return [line for line in lines if line.startswith("curl ")]
+
+
+@pytest.fixture
+def demo(tmp_path):
+    program("curl")
+    running = Demo(tmp_path)
+    yield running
+    running.child.stop()
+    assert "Traceback" not in running.output()
+
+
+def command(demo, part):
+    (found,) = [line for line in demo.commands() if part in line]
+    return shlex.split(found)
+
+
+def test_everything_printed_works(demo):
+    ask = ["curl", "-sS", demo.url("HTTP")]
+    servers = Counter(json.loads(run(ask).stdout)["server"] for _ in range(10))
+    assert servers == {"alpha": 5, "beta": 5}
+    for line in demo.commands():
+        if "-X POST http" in line:  # these break something; see below
+            continue
+        done = run([*shlex.split(line), "-sS"])
+        assert done.stdout, line
+    assert "302" in run(command(demo, "/old")).stdout.splitlines()[0]
+    assert json.loads(run(command(demo, "/slow/")).stdout)["server"] == "slow"
+    size = Path("/etc/hostname").stat().st_size
+    assert json.loads(run(command(demo, "/etc/hostname")).stdout)["body_bytes"] == size
+    port = re.search(r"nc -N 127.0.0.1 (\d+)", demo.output())[1]
+    done = run([program("nc"), "-N", "127.0.0.1", port], stdin=b"hello\n")
+    assert done.stdout in ("one: hello\n", "two: hello\n")
+    log = Path(re.search(r"^ *log +(\S+)", demo.output(), re.MULTILINE)[1])
+    assert until(lambda: len(log.read_text().splitlines()) >= 16)
+    assert all(json.loads(line)["close"] for line in log.read_text().splitlines())
+    config = re.search(r"^ *config +(\S+)", demo.output(), re.MULTILINE)[1]
+    check = [sys.executable, "-m", "lbproxy", "check", config]
+    done = subprocess.run(check, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.returncode, "good" in done.stdout) == (0, True)
+
+
+def test_break_something(demo):
+    ask = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}\n", demo.url("HTTP") + "?[1-20]"]
+    assert run(ask).stdout == "200\n" * 20
+    assert "done" in run(command(demo, "/stop/beta")).stdout
+    assert run(ask).stdout == "200\n" * 20
+    assert until(lambda: "app/beta is down" in demo.output())
+    assert run(ask).stdout == "200\n" * 20
+    run(command(demo, "/fail/alpha"))
+    assert until(lambda: "app/alpha is down" in demo.output())
+    assert json.loads(run(["curl", "-sS", demo.url("HTTP")]).stdout)["server"] == "slow"
+    run(command(demo, "/start/alpha"))
+    assert until(lambda: "app/alpha is up" in demo.output())
+    assert json.loads(run(["curl", "-sS", demo.url("HTTP")]).stdout)["server"] == "alpha"
+
+
+def test_ctrl_c(demo):
+    assert run(["curl", "-sS", demo.url("HTTP")]).stdout
+    begun = time.monotonic()
+    assert demo.child.stop(signal.SIGINT) == 0
+    assert time.monotonic() - begun < 5
