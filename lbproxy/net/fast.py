@@ -345,7 +345,12 @@ class FastDial(Dial):
         sock = self._socket
         if sock is None:
             return
-        if self._address.port >= _EPHEMERAL and sock.getsockname() == sock.getpeername():
+        try:
+            myself = self._address.port >= _EPHEMERAL and sock.getsockname() == sock.getpeername()
+        except OSError as error:  # the peer has reset it already
+            self._refused(error.errno or errno.ENOTCONN)
+            return
+        if myself:
             self._refused(errno.ECONNREFUSED)  # TCP lets a port nobody listens on connect to itself
             return
         transport = FastTransport(self._poller, sock)

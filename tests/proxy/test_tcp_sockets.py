@@ -136,6 +136,7 @@ def test_half_close(transport: str) -> None:
 
 def reset(sock: socket.socket) -> None:
     sock.sendall(b"x")
+    sock.recv(1)  # so that both connections are made
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
