@@ -30,6 +30,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from lbproxy.net.pipes import PipePool
 from lbproxy.net.timers import TimerWheel
 
 __all__ = ["BATCH", "ERR", "HUP", "IN", "OUT", "RDHUP", "Handler", "Poller", "failure_of"]
@@ -77,6 +78,7 @@ class Poller:
     def __init__(self, reactor: Any, wheel: TimerWheel | None = None) -> None:
         self.reactor = reactor
         self.wheel = TimerWheel(reactor) if wheel is None else wheel
+        self.pipes = PipePool(self.wheel)
         self.in_turn = False
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
@@ -254,5 +256,6 @@ class Poller:
             self.reactor.removeReader(self)
         self._soon.clear()
         self._again.clear()
+        self.pipes.close()
         self._fd = -1
         self._epoll.close()
