@@ -112,9 +112,9 @@ TWO = TEXT.replace(
 
 @pytest.mark.parametrize("method", ["startService", "privilegedStartService"])
 def test_all_or_no_address_is_bound(reactor: MemoryReactor, method: str, tmp_path: Path) -> None:
-    from twisted.internet.protocol import Factory
+    from twisted.internet.protocol import Factory, Protocol
 
-    other = reactor.listenTCP(9002, Factory.forProtocol(Client))
+    other = reactor.listenTCP(9002, Factory.forProtocol(Protocol))
     log = tmp_path / "access.log"
     service = build(reactor, f"\n    [lbproxy]\n    access_log = {log}\n" + TWO)
     with pytest.raises(
@@ -134,18 +134,18 @@ def test_all_or_no_address_is_bound(reactor: MemoryReactor, method: str, tmp_pat
 
 def test_inside_another_program(reactor: MemoryReactor) -> None:
     TCPOrigin(reactor, "a", A, "echo")
-    parent = MultiService()  # type: ignore[no-untyped-call]
+    parent = MultiService()
     service = build(reactor)
     service.setServiceParent(parent)  # type: ignore[no-untyped-call]
-    parent.privilegedStartService()  # type: ignore[no-untyped-call]
-    parent.startService()  # type: ignore[no-untyped-call]
+    parent.privilegedStartService()
+    parent.startService()
     assert echoes(reactor)
     late = build(reactor, TEXT.replace("9000", "9010"))
     late.setServiceParent(parent)  # type: ignore[no-untyped-call]
     assert echoes(reactor, 9010)
     done: list[Any] = []
     client = connect(reactor)
-    parent.stopService().addBoth(done.append)  # type: ignore[no-untyped-call]
+    parent.stopService().addBoth(done.append)
     reactor.advance(1)
     assert not done, "it waits for sessions"
     client.close()

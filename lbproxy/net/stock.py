@@ -185,7 +185,7 @@ def listen_endpoint(reactor: Any, endpoint: str, factory: IProtocolFactory) -> D
         raise ListenError(f"cannot listen on {endpoint}: {_words(reason)}") from value
 
     try:
-        parsed: Any = serverFromString(reactor, endpoint)  # type: ignore[no-untyped-call]
+        parsed: Any = serverFromString(reactor, endpoint)
         listening: Deferred[Any] = parsed.listen(factory)
     except Exception as problem:  # a word it does not know, a plugin that fails
         listening = fail(problem)

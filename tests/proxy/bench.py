@@ -42,7 +42,9 @@ class Bench:
         self.seen: set[ServerState] = set()
         for backend in lb.service.backends.values():
             self.seen.update(backend.group.servers.values())
-        globalLogPublisher.addObserver(self._logged)
+        observer: Any = self._logged
+        self._observer = observer
+        globalLogPublisher.addObserver(observer)
 
     @classmethod
     def of(cls, text: str, **options: Any) -> Bench:
@@ -84,7 +86,7 @@ class Bench:
         for backend in service.backends.values():
             self.seen.update(backend.group.servers.values())
         lb.close()
-        globalLogPublisher.removeObserver(self._logged)
+        globalLogPublisher.removeObserver(self._observer)
         for frontend in service.frontends.values():
             assert frontend.clients == set()
             assert (frontend.limits.active, frontend.limits.addresses) == (0, 0)

@@ -8,7 +8,7 @@ import pytest
 
 from lbproxy.balance.lease import Lease
 from lbproxy.errors import Kind, Outcome, ProxyError
-from tests.proxy.bench import A, B, C, Bench, Make
+from tests.proxy.bench import A, B, Bench, C, Make
 
 
 class Asker:

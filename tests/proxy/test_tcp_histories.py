@@ -115,10 +115,10 @@ class World:
     def send(self, pair: Pair, data: bytes) -> None:
         """From the client; not counted once its own end is sent."""
         transport: Any = pair.client.transport
-        if not pair.client.closed and transport.connected and not transport._writeDisconnecting:
-            if not transport.disconnecting:
-                pair.sent += data
-                pair.client.send(data)
+        over = pair.client.closed or not transport.connected or transport.disconnecting
+        if not over and not transport._writeDisconnecting:
+            pair.sent += data
+            pair.client.send(data)
 
     def one(self, pair: Pair, verb: str, amount: Any) -> None:
         """A step of one client or its server."""
@@ -152,7 +152,7 @@ class World:
                 assert bytes(pair.sent).startswith(connection.received)
         assert len(self.bench.records) <= len(self.pairs)
         for server in self.servers:
-            assert 0 <= server.active
+            assert server.active >= 0
             assert server.active == len(server.sessions)
             assert server.maxconn == 0 or server.active <= server.maxconn
 
@@ -197,7 +197,7 @@ def test_sessions_that_end_in_good_order_lose_nothing(
         if pausing:
             (connection if from_client else pair.client).pause()
         world.one(pair, "send" if from_client else "answer", size)
-    ends = [pair.client, connection]
+    ends: list[Any] = [pair.client, connection]
     for end in ends if client_first else reversed(ends):
         end.half_close()
     for end in ends:

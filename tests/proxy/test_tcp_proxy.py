@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,7 +94,7 @@ def test_header_then_tls_on_one_listener(make: Make, tmp_path: Path) -> None:
     secure.close()
 
 
-def upgrade(bench: Bench, client: object) -> object:
+def upgrade(bench: Bench, client: Any) -> Any:
     """Start TLS on a client's connection; a client on top of it."""
     from OpenSSL import SSL
     from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
@@ -114,7 +115,7 @@ def upgrade(bench: Bench, client: object) -> object:
     directlyProvides(creator, IOpenSSLClientConnectionCreator)
     inner = Client(bench.lb.reactor)
     factory = TLSMemoryBIOFactory(creator, True, None, bench.lb.reactor)  # type: ignore[arg-type]
-    hand_over(client.transport, TLSMemoryBIOProtocol(factory, inner))  # type: ignore[attr-defined]
+    hand_over(client.transport, TLSMemoryBIOProtocol(factory, inner))
     bench.lb.reactor.pump()
     return inner
 

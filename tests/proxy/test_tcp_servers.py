@@ -190,7 +190,7 @@ def test_the_queue_is_fair(make: Make) -> None:
         served.append(now)
         now.close()
     assert bench.server("a").counters.picked == 10
-    assert [record.t_queue for record in bench.records][0] == 0
+    assert bench.records[0].t_queue == 0
 
 
 def test_a_freed_place_goes_to_those_who_wait_not_to_who_comes(make: Make) -> None:
