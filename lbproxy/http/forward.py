@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard.addresses import AddressSet, address_number
-from lbproxy.http.message import Headers, RequestHead, ResponseHead
+from lbproxy.http.message import FieldBlock, Headers, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from lbproxy.config.model import FrontendSpec
@@ -121,6 +121,9 @@ class Forwarder:
         adds later can be named away.  Call it once per request, before the filters.
         """
         scheme = scheme or head.scheme.decode("ascii", "replace")
+        block = head.block
+        if block is not None and _NO_CLAIMS in block.notes:
+            return peer_ip, scheme
         headers = head.headers
         if head.nominated:
             away = frozenset(head.nominated) - PROTECTED
@@ -130,9 +133,12 @@ class Forwarder:
             if name.lower() in _CLAIMS:
                 break
         else:
+            if block is not None:
+                block.notes[_NO_CLAIMS] = True
             return peer_ip, scheme
         if peer_ip not in self._trusted:
             head.headers = [pair for pair in headers if pair[0].lower() not in _CLAIMS]
+            head.block = None
             return peer_ip, scheme
         return self._believe(peer_ip, head, scheme)
 
@@ -158,6 +164,36 @@ class Forwarder:
         return ip, scheme
 
     # --- to the server
+
+    def request_block(
+        self,
+        head: RequestHead,
+        *,
+        client_ip: str,
+        client_port: int,
+        scheme: str,
+        local_port: int,
+        host_header: bytes,
+    ) -> FieldBlock:
+        """What :meth:`request_headers` gives, worked out once for the block that ``head`` has (it must have one).
+
+        Nobody may change it.
+        """
+        block = head.block
+        assert block is not None
+        key = (self, client_ip, client_port, scheme, local_port, host_header)
+        ours: FieldBlock | None = block.notes.get(key)
+        if ours is None:
+            headers = self.request_headers(
+                head,
+                client_ip=client_ip,
+                client_port=client_port,
+                scheme=scheme,
+                local_port=local_port,
+                host_header=host_header,
+            )
+            ours = block.notes[key] = FieldBlock(b"", headers)
+        return ours
 
     def request_headers(
         self,
@@ -290,6 +326,19 @@ class Forwarder:
 
     # --- to the client
 
+    def response_block(self, head: ResponseHead) -> FieldBlock:
+        """What :meth:`response_headers` gives a client of HTTP/1.1, worked out once for the block that ``head`` has
+        (it must have one).
+
+        Nobody may change it.
+        """
+        block = head.block
+        assert block is not None
+        ours: FieldBlock | None = block.notes.get(self)
+        if ours is None:
+            ours = block.notes[self] = FieldBlock(b"", self.response_headers(head))
+        return ours
+
     def response_headers(self, head: ResponseHead, *, client_version: int = 11) -> Headers:
         """The header lines for a client that speaks ``client_version`` (10, 11, 20), a new list.
 
@@ -322,6 +371,9 @@ class Forwarder:
         if head.status == 101 and head.upgrade:
             out.append((b"Upgrade", head.upgrade))
         return out
+
+
+_NO_CLAIMS = object()  # a note in a block: it holds nothing that only a trusted proxy may say
 
 
 def _may_have_length(status: int) -> bool:

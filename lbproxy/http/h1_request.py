@@ -1,6 +1,13 @@
-"""PURE. The HTTP/1 request parser: what a client may send."""
+"""PURE. The HTTP/1 request parser: what a client may send.
+
+A client repeats its field lines from request to request.  Lines that are, byte for byte, those of the plain request
+before on the same connection are not parsed again: what they meant then they mean now.  Only the request line is
+looked at, by a grammar narrower than the one for all requests; what does not fit it takes the long way.
+"""
 
 from __future__ import annotations
+
+import re
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
@@ -16,10 +23,25 @@ from lbproxy.http.h1_fields import (
 )
 from lbproxy.http.h1_llhttp import KEPT_OPEN, FoundRequest, knows_method
 from lbproxy.http.h1_parser import DEAD, HEAD, LENGTH, METHOD_MAX, STOPPED, VERSIONS, Parser
-from lbproxy.http.message import END, Event, Headers, Invalid, Limits, RequestHead
+from lbproxy.http.message import (
+    END,
+    Event,
+    FieldBlock,
+    Headers,
+    Invalid,
+    Limits,
+    RequestHead,
+)
 from lbproxy.http.syntax import is_token, normal_host
 
 __all__ = ["RequestParser"]
+
+_BLOCK_MAX = 4096  # field lines longer than this are not kept for the next request
+_USUAL_LINE = re.compile(
+    rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[!\"$-~]*) HTTP/1\.1", re.DOTALL
+).fullmatch
+
+_Meaning = tuple[bytes, int, bool]  # host, body length, expect_continue
 
 
 class RequestParser(Parser):
@@ -29,7 +51,7 @@ class RequestParser(Parser):
     ``detach``.  Ignores what follows a request after which the client wants the connection closed.
     """
 
-    __slots__ = ("_found", "_last", "_llhttp")
+    __slots__ = ("_block", "_found", "_last", "_llhttp", "_meaning")
 
     def __init__(self, limits: Limits) -> None:
         line_max = limits.url_bytes + METHOD_MAX + 11  # two spaces, the version and a CR
@@ -37,6 +59,8 @@ class RequestParser(Parser):
         self._last = False
         self._found = FoundRequest()
         self._llhttp: HttpRequestParser | None = None  # one that waits for a head
+        self._block: FieldBlock | None = None  # of the last request, if that was a plain one
+        self._meaning: _Meaning = (b"", 0, False)  # of that block
 
     @property
     def idle(self) -> bool:
@@ -70,7 +94,55 @@ class RequestParser(Parser):
         else:
             self._state = DEAD if self._last else HEAD
 
+    def _take_repeated(self, raw: bytes, block: FieldBlock, events: list[Event]) -> bool:
+        """Whether ``raw`` is a usual request line and then ``block`` once more; if so, take it."""
+        if not raw.endswith(block.raw):
+            return False
+        line = _USUAL_LINE(raw, 0, len(raw) - len(block.raw))
+        if line is None:
+            return False
+        method, target = line.groups()
+        host, length, expect_continue = self._meaning
+        if len(target) > self._limits.url_bytes or line.end() >= self._line_max:
+            return False
+        headers = block.headers.copy()
+        events.append(
+            RequestHead(
+                method,
+                target,
+                headers,
+                11,
+                host,
+                b"http",
+                length,
+                True,
+                None,
+                expect_continue,
+                (),
+                block,
+            )
+        )
+        if length == 0:
+            events.append(END)
+        else:
+            self._left = length
+            self._state = LENGTH
+        return True
+
+    def _remember(self, raw: bytes, line_end: int, head: RequestHead, kept: bool) -> None:
+        """Keep the field lines of a plain request: nothing switches, ends or is chunked after it."""
+        length = head.length
+        size = len(raw) - line_end
+        if not kept or length is None or head.nominated or size > _BLOCK_MAX:
+            self._block = None
+            return
+        self._block = head.block = FieldBlock(raw[line_end:], head.headers.copy())
+        self._meaning = (head.host, length, head.expect_continue)
+
     def _take_head(self, raw: bytes, events: list[Event]) -> None:
+        block = self._block
+        if block is not None and self._take_repeated(raw, block, events):
+            return
         line_end, count = self._measure(raw)
         found = self._found
         headers: Headers = []
@@ -173,6 +245,8 @@ class RequestParser(Parser):
         ):
             self._llhttp = llhttp
         self._last = not keep_alive
+        plain = version == 11 and keep_alive and target is found.target and host == sent_host
+        self._remember(raw, line_end, head, plain and not self._stop_after)
         events.append(head)
         if length == 0:
             events.append(END)
@@ -181,6 +255,7 @@ class RequestParser(Parser):
             self._start_chunks()
         else:
             if self._body_limit is not None and length > self._body_limit:
+                self._block = None
                 raise Refused(Kind.BODY_TOO_LARGE, "content-length is over the limit", 413)
             self._left = length
             self._state = LENGTH

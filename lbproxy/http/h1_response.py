@@ -1,4 +1,7 @@
-"""PURE. The HTTP/1 response parser: what a server may answer."""
+"""PURE. The HTTP/1 response parser: what a server may answer.
+
+A head that is, byte for byte, the plain one before on the same connection is not parsed again.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,19 @@ from lbproxy.http.h1_parser import (
     VERSIONS,
     Parser,
 )
-from lbproxy.http.message import END, Event, Headers, Invalid, Limits, ResponseHead
+from lbproxy.http.message import (
+    END,
+    Event,
+    FieldBlock,
+    Headers,
+    Invalid,
+    Limits,
+    ResponseHead,
+)
 
 __all__ = ["ResponseParser"]
 
+_BLOCK_MAX = 4096  # a longer head is not kept for the next response
 _INTERIM_MAX = 100  # 1xx heads before one final response
 _STATUS_LINES_MAX = 512
 _NEVER_A_BODY = frozenset((100, 102, 103, 204, 304))
@@ -43,7 +55,7 @@ class ResponseParser(Parser):
     status line; ``limits.body_bytes`` is about requests and not used.
     """
 
-    __slots__ = ("_found", "_interim", "_llhttp", "_method")
+    __slots__ = ("_found", "_interim", "_llhttp", "_method", "_plain")
 
     _bad_start = "malformed status line"
 
@@ -53,6 +65,7 @@ class ResponseParser(Parser):
         self._interim = 0
         self._found = FoundResponse()
         self._llhttp: HttpResponseParser | None = None  # one that waits for a head
+        self._plain: ResponseHead | None = None  # the last head, if it was a plain one
         self._state = READY
 
     def begin(self, method: bytes) -> None:
@@ -90,7 +103,43 @@ class ResponseParser(Parser):
     def _skip_blank(self, data: bytes, pos: int) -> int:
         raise Refused(Kind.BAD_RESPONSE, self._bad_start)
 
+    def _take_repeated(self, plain: ResponseHead, events: list[Event]) -> None:
+        """The head ``plain`` once more."""
+        events.append(plain)
+        length = plain.length
+        if length is None:
+            self._start_chunks()
+        elif length:
+            self._left = length
+            self._state = LENGTH
+        else:
+            self._state = READY
+            events.append(END)
+
+    def _remember(self, raw: bytes, head: ResponseHead) -> None:
+        """Keep a head that says the same to every method but HEAD and CONNECT, and ends nothing."""
+        if (
+            head.keep_alive
+            and 200 <= head.status != 304
+            and self._method not in (b"HEAD", b"CONNECT")
+            and not head.nominated
+            and len(raw) <= _BLOCK_MAX
+        ):
+            head.block = FieldBlock(raw, head.headers)
+            self._plain = head
+        else:
+            self._plain = None
+
     def _take_head(self, raw: bytes, events: list[Event]) -> None:
+        plain = self._plain
+        if (
+            plain is not None
+            and plain.block is not None
+            and raw == plain.block.raw
+            and self._method not in (b"HEAD", b"CONNECT")
+        ):
+            self._take_repeated(plain, events)
+            return
         line_end, count = self._measure(raw)
         found = self._found
         headers: Headers = []
@@ -169,20 +218,20 @@ class ResponseParser(Parser):
         elif length:
             state = LENGTH
             self._left = length
-        events.append(
-            ResponseHead(
-                status,
-                headers,
-                reason,
-                version,
-                length,
-                keep_alive,
-                chunked,
-                until_close,
-                upgrade,
-                nominated,
-            )
+        head = ResponseHead(
+            status,
+            headers,
+            reason,
+            version,
+            length,
+            keep_alive,
+            chunked,
+            until_close,
+            upgrade,
+            nominated,
         )
+        self._remember(raw, head)
+        events.append(head)
         self._state = state
         if state == CHUNKED:
             self._start_chunks()

@@ -37,6 +37,8 @@ LAST_CHUNK = b"0\r\n\r\n"
 _METHODS = frozenset((b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"PATCH"))
 _BODY_EXPECTED = frozenset((b"POST", b"PUT", b"PATCH"))  # RFC 9110 §8.6
 _PASSED_ON = frozenset((b"expect", b"date", b"te"))  # known to the codec, but not its to write
+_NO_BODY_FOR = frozenset((b"HEAD", b"CONNECT"))
+_TARGET_TEXT = bytes(range(0x21, 0x7F))
 _REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
@@ -56,7 +58,25 @@ def encode_request(head: RequestHead, host: bytes | None = None, *, close: bool 
     The body is chunked if ``head.length`` is None.  ``close``: tell the server that this is the
     last request.  A TE line is named in Connection as well (RFC 9110 §10.1.4).  ValueError if
     anything in it could be read as more than one head.
+
+    The lines of a ``head.block`` are written once and remembered in its notes.
     """
+    block = head.block
+    if block is None or host is not None:
+        return _encode_request(head, host, close)
+    method, target = head.method, head.target
+    key = (method, close)
+    rest: bytes | None = block.notes.get(key)
+    if rest is None:
+        out = _encode_request(head, host, close)
+        block.notes[key] = out[len(method) + len(target) + 1 :]
+        return out
+    if not target or target.translate(None, _TARGET_TEXT):
+        raise ValueError("malformed target")
+    return method + b" " + target + rest
+
+
+def _encode_request(head: RequestHead, host: bytes | None, close: bool) -> bytes:
     method, target = head.method, head.target
     if method not in _METHODS and not is_token(method):
         raise ValueError("method is not a token")
@@ -111,6 +131,19 @@ def encode_response(
     ``keep_alive`` is.  An interim (1xx) head for an HTTP/1.0 client is empty: it must not get one
     (RFC 9110 §15.2).  ValueError as for :func:`encode_request`.
     """
+    block = head.block
+    if block is None or client_version < 11 or date is not None or method in _NO_BODY_FOR:
+        return _encode_response(head, client_version, keep_alive, date, method)
+    known: tuple[bytes, bool] | None = block.notes.get(keep_alive)
+    if known is None:
+        known = _encode_response(head, client_version, keep_alive, date, method)
+        block.notes[keep_alive] = known
+    return known
+
+
+def _encode_response(
+    head: ResponseHead, client_version: int, keep_alive: bool, date: bytes | None, method: bytes
+) -> tuple[bytes, bool]:
     status = head.status
     if not 100 <= status <= 999:
         raise ValueError("status out of range")

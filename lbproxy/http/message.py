@@ -11,7 +11,7 @@ Header names keep the case they came in with (HTTP/1) and compare without it; na
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Union
+from typing import Any, Union
 
 from attrs import define, field, frozen
 
@@ -56,6 +56,22 @@ class _Head:
         self.headers = [pair for pair in self.headers if pair[0].lower() != name]
 
 
+class FieldBlock:
+    """The header lines of an HTTP/1 head that came once more, byte for byte, on the same connection.
+
+    Clients and servers repeat themselves: while a connection's heads differ in nothing but the start line (for
+    responses: in nothing), what follows from the lines is worked out once.  ``notes`` is where those who
+    read the head keep what they made of it; a key is the reader's own object.  Nobody changes ``headers``.
+    """
+
+    __slots__ = ("headers", "notes", "raw")
+
+    def __init__(self, raw: bytes, headers: Headers) -> None:
+        self.raw = raw
+        self.headers = headers
+        self.notes: dict[Any, Any] = {}
+
+
 @define(eq=False)
 class RequestHead(_Head):
     """The head of one request, after the codec has checked and normalised it.
@@ -70,6 +86,7 @@ class RequestHead(_Head):
     ``upgrade`` is the lower-cased Upgrade value if the request asked for a protocol switch
     (and ``Connection: upgrade`` said so), else None.  ``expect_continue``: the client waits for 100.
     ``nominated`` are the lower-cased field names that Connection names beyond close, keep-alive and upgrade.
+    ``block``: the lines ``headers`` was made of, where the codec knows them.
     """
 
     method: bytes
@@ -83,6 +100,7 @@ class RequestHead(_Head):
     upgrade: bytes | None = None
     expect_continue: bool = False
     nominated: tuple[bytes, ...] = ()
+    block: FieldBlock | None = None
 
     @property
     def path(self) -> bytes:
@@ -141,6 +159,7 @@ class ResponseHead(_Head):
     until_close: bool = False
     upgrade: bytes | None = None
     nominated: tuple[bytes, ...] = ()
+    block: FieldBlock | None = None
 
 
 @frozen

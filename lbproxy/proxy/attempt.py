@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lbproxy.balance.lease import Lease
 from lbproxy.errors import MEANING, Kind, Outcome, ProxyError
 from lbproxy.http.message import Reply, RequestHead
@@ -98,9 +100,14 @@ class Attempts(HTTPTraffic):
     def _attempt(self) -> None:
         backend = self.backend
         assert backend is not None
-        head, info = self.request, self.info
+        head, info, hooks = self.request, self.info, self._hooks
+        forwarder = self.frontend.forwarder
+        if hooks is None or hooks.change_request:
+            head.block = None
+        block = head.block
+        forward = forwarder.request_headers if block is None else forwarder.request_block
         try:
-            headers = self.frontend.forwarder.request_headers(
+            out: Any = forward(
                 head,
                 client_ip=info.client_ip,
                 client_port=info.client_port,
@@ -112,6 +119,10 @@ class Attempts(HTTPTraffic):
         except ProxyError as error:
             self.fail(error)
             return
+        if block is not None:
+            block, headers = out, out.headers
+        else:
+            headers = out
         self.server_request = RequestHead(
             head.method,
             head.target,
@@ -123,8 +134,9 @@ class Attempts(HTTPTraffic):
             True,
             head.upgrade,
             head.expect_continue,
+            (),
+            block,
         )
-        hooks = self._hooks
         if hooks is not None and hooks.server_request:
             run_hooks(self, hooks.server_request, self.frontend.wheel, self._connect)
         else:

@@ -48,6 +48,7 @@ class Exchange(Attempts):
         )
         early = frontend.phases.early
         if early:
+            self.request.block = None
             run_hooks(self, early, frontend.wheel, self._route)
         else:
             self._route()
@@ -189,20 +190,28 @@ class Exchange(Attempts):
                 return -1
             if status >= 200:
                 self.t_response = self.frontend.now() - self._mark
-                self.response = ResponseHead(
-                    status,
-                    self.frontend.forwarder.response_headers(
-                        head, client_version=self.request.version
-                    ),
-                    head.reason,
-                    head.version,
-                    head.length,
-                )
+                self.response = self._forwarded(head)
                 return index + 1
             if self.request.version >= 11:
                 headers = self.frontend.forwarder.response_headers(head)
                 self._client.send_response(ResponseHead(status, headers, head.reason), b"", None)
         return -1
+
+    def _forwarded(self, head: ResponseHead) -> ResponseHead:
+        """The final head as the client gets it, but for what filters do to it."""
+        forwarder, version, hooks = self.frontend.forwarder, self.request.version, self._hooks
+        if head.block is None or version != 11 or hooks is None or hooks.change_response:
+            headers = forwarder.response_headers(head, client_version=version)
+            return ResponseHead(head.status, headers, head.reason, head.version, head.length)
+        block = forwarder.response_block(head)
+        return ResponseHead(
+            head.status,
+            block.headers,
+            head.reason,
+            head.version,
+            head.length,
+            block=block,
+        )
 
     def _run_response_hooks(self, events: list[Any], hooks: tuple[Any, ...]) -> None:
         """Keep what follows the head until the filters are through."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -14,7 +14,7 @@ from lbproxy.config.model import FrontendSpec
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard.addresses import Access
 from lbproxy.guard.connections import ConnectionLimits, ConnectionTotal
-from lbproxy.http.filter import Hook, Phases, compile_phases
+from lbproxy.http.filter import Hook, compile_phases
 from lbproxy.http.forward import Forwarder
 from lbproxy.http.message import Limits, RequestHead
 from lbproxy.http.route import Router
@@ -38,21 +38,17 @@ class Hooks:
     server_request: tuple[Hook, ...] = ()
     response: tuple[Hook, ...] = ()
     finish: tuple[Hook, ...] = ()
-    change_request: bool = False
-    change_response: bool = False
+    change_request: bool = field(init=False)
+    change_response: bool = field(init=False)
     """Somebody may change the head: nothing remembered about its lines holds."""
 
-    @classmethod
-    def of(cls, phases: Phases) -> Hooks:
-        """The hooks of a frontend's and a backend's filters together."""
-        return cls(
-            phases.request,
-            phases.server_request,
-            phases.response,
-            phases.finish,
-            bool(phases.early or phases.request or phases.server_request),
-            bool(phases.response or phases.finish),
-        )
+    @change_request.default
+    def _change_request(self) -> bool:
+        return bool(self.request or self.server_request)
+
+    @change_response.default
+    def _change_response(self) -> bool:
+        return bool(self.response or self.finish)
 
 
 class Frontend:
@@ -85,7 +81,7 @@ class Frontend:
         self.hooks: dict[str, Hooks] = {}
         for name, backend in backends.items():
             both = self.phases.then(backend.phases)
-            self.hooks[name] = Hooks.of(both)
+            self.hooks[name] = Hooks(both.request, both.server_request, both.response, both.finish)
         self.counters = FrontendCounters()
         self.access = Access(spec.allow, spec.deny)
         self.limits = ConnectionLimits(spec.maxconn, spec.maxconn_per_ip, total)

@@ -6,7 +6,8 @@ The rules of a session:
 2. A lease, at once or from the backend's queue; filters of phase ``server_request``; the dial.  What the client sends
    meanwhile is kept, up to :data:`EARLY_BYTES`, so that a client that leaves is noticed.
 3. A dial that fails gives the lease back and, while retries are left, another server is tried.
-4. Connected: the two transports are each other's producers, so neither is read faster than the other takes.
+4. Connected: the two transports are each other's producers, so neither is read faster than the other takes.  Where a
+   direction moves bulk between our own transports in the clear, the kernel does it (:mod:`lbproxy.net.relay`).
 5. A FIN from one side becomes a FIN to the other; the session is over when both directions are.
 6. :meth:`Session._finish` runs exactly once: lease, counters, log, filters of phase ``finish``.
 7. Then what is still buffered may go out, for at most :data:`_FLUSH` seconds; the session stays among the frontend's
@@ -211,6 +212,20 @@ class Session:
         if self._early_size >= EARLY_BYTES and not self._early_paused:
             self._early_paused = True
             self.transport.pauseProducing()
+
+    def bulk_flow(self) -> None:
+        """Our transport's call: a lot came from the client."""
+        self.transport.splice_to(self._server_transport, self.moved_in)
+
+    def moved_in(self, size: int) -> None:
+        """The kernel took so many bytes from the client; 0: the server took some."""
+        self.bytes_in += size
+        self._quiet_parts = 0
+
+    def moved_out(self, size: int) -> None:
+        """The kernel took so many bytes from the server; 0: the client took some."""
+        self.bytes_out += size
+        self._quiet_parts = 0
 
     def readConnectionLost(self) -> None:
         """The client sends no more."""
@@ -608,6 +623,11 @@ class _ServerSide:
         """Bytes from the server."""
         self.session.bytes_out += len(data)
         self.client_write(data)
+
+    def bulk_flow(self) -> None:
+        """Our transport's call: a lot came from the server."""
+        session = self.session
+        self.transport.splice_to(session.transport, session.moved_out)
 
     def readConnectionLost(self) -> None:
         """See IHalfCloseableProtocol."""

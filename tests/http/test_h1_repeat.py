@@ -1,0 +1,169 @@
+"""Heads that repeat the lines of the one before mean what they would mean on a connection of their own."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from lbproxy.http.h1 import RequestParser, ResponseParser
+from lbproxy.http.h1_write import encode_request, encode_response
+from lbproxy.http.message import Limits, RequestHead, ResponseHead
+from tests.http.h1_support import facts
+
+LIMITS = Limits(header_bytes=2048, header_count=20, url_bytes=64, body_bytes=1000)
+
+BLOCKS = [
+    b"Host: a\r\n\r\n",
+    b"Host: a\r\nX: y\r\n\r\n",
+    b"Host: A.example:80\r\nCookie: a=b\r\n\r\n",
+    b"Host: a\r\nConnection: keep-alive\r\n\r\n",
+    b"Host: a\r\nConnection: close\r\n\r\n",
+    b"Host: a\r\nConnection: X-Gone\r\nX-Gone: 1\r\n\r\n",
+    b"Host: a\r\nContent-Length: 3\r\n\r\nabc",
+    b"Host: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc",
+    b"Host: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    b"Host: a\r\nContent-Length: 2000\r\n\r\n",
+    b"Host: a\r\nHost: b\r\n\r\n",
+    b"X: y\r\n\r\n",
+    b"Host: a\r\nX:\ty \r\n\r\n",
+    b"Host: a\r\nX: y\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+]
+LINES = [
+    b"GET / HTTP/1.1\r\n",
+    b"GET /a?b=c&d=%20 HTTP/1.1\r\n",
+    b"POST /p HTTP/1.1\r\n",
+    b"HEAD /h HTTP/1.1\r\n",
+    b"OPTIONS * HTTP/1.1\r\n",
+    b"GET / HTTP/1.0\r\n",
+    b"GET  / HTTP/1.1\r\n",
+    b"GET /\tx HTTP/1.1\r\n",
+    b"GET /#x HTTP/1.1\r\n",
+    b"GET /\x80 HTTP/1.1\r\n",
+    b"GET /\x00 HTTP/1.1\r\n",
+    b"GET http://b/ HTTP/1.1\r\n",
+    b"GET http://a/ HTTP/1.1\r\n",
+    b"get / HTTP/1.1\r\n",
+    b"GET /" + b"x" * 63 + b" HTTP/1.1\r\n",
+    b"GET /" + b"x" * 64 + b" HTTP/1.1\r\n",
+    b"BREW /pot HTTP/1.1\r\n",
+    b"CONNECT a:1 HTTP/1.1\r\n",
+    b"GET / HTTP/1.1\r\nEvil: 1\r\n",
+    b"\r\nGET / HTTP/1.1\r\n",
+    b"GET / HTTP/1.1 \r\n",
+    b"GET / HTTP/1.1\n",
+]
+
+
+def alone(raw: bytes) -> list[object]:
+    return [facts(event) for event in RequestParser(LIMITS).receive(raw)]
+
+
+@pytest.mark.parametrize("block", range(len(BLOCKS)))
+def test_every_request_after_every_request(block: int) -> None:
+    first = b"GET /first HTTP/1.1\r\n" + BLOCKS[block]
+    for line in LINES:
+        for after in (BLOCKS[block], *BLOCKS):
+            raw = line + after
+            parser = RequestParser(LIMITS)
+            parser.receive(first)
+            if parser.stopped or not parser.idle:
+                return
+            if any(type(e).__name__ == "Invalid" for e in RequestParser(LIMITS).receive(first)):
+                return
+            if parser._last:
+                return  # what follows is dropped
+            found = [facts(event) for event in parser.receive(raw)]
+            assert found == alone(raw), (first, raw)
+
+
+def test_long_conversations() -> None:
+    chance = random.Random(7)
+    for _ in range(300):
+        parser = RequestParser(LIMITS)
+        for _ in range(20):
+            raw = chance.choice(LINES[:4]) + chance.choice(BLOCKS[:4] + BLOCKS[6:9])
+            cut = chance.randrange(len(raw) + 1)
+            events = parser.receive(raw[:cut]) + parser.receive(raw[cut:])
+            whole = [facts(e) for e in events if not isinstance(e, bytes)]
+            assert whole == [e for e in alone(raw) if not isinstance(e, bytes)]
+
+
+def test_filters_that_change_one_request_do_not_change_the_next() -> None:
+    parser = RequestParser(LIMITS)
+    raw = b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n"
+    for _ in range(3):
+        head = parser.receive(raw)[0]
+        assert isinstance(head, RequestHead)
+        assert head.headers == [(b"Host", b"a"), (b"X", b"y")]
+        head.headers.append((b"Z", b"z"))
+        head.set_header(b"X", b"changed")
+
+
+RESPONSES = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    b"HTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+]
+
+
+def test_every_response_after_every_response() -> None:
+    for first in RESPONSES:
+        for again in RESPONSES:
+            for method in (b"GET", b"HEAD"):
+                parser = ResponseParser(LIMITS)
+                for raw, verb in ((first, b"GET"), (again, b"GET"), (again, method)):
+                    if verb == b"HEAD":
+                        raw = raw.partition(b"hi")[0].partition(b"2\r\n")[0]  # noqa: PLW2901
+                        if b"chunked" in raw:
+                            continue
+                    parser.begin(verb)
+                    single = ResponseParser(LIMITS)
+                    single.begin(verb)
+                    found = [facts(event) for event in parser.receive(raw)]
+                    assert found == [facts(event) for event in single.receive(raw)]
+
+
+def test_what_is_written_from_memory_is_what_would_be_written() -> None:
+    parser = RequestParser(LIMITS)
+    block = b"Host: a\r\nCookie: a=b\r\nTE: trailers\r\nContent-Length: 0\r\n\r\n"
+    for line in (b"GET / HTTP/1.1\r\n", b"GET /b HTTP/1.1\r\n", b"POST /c HTTP/1.1\r\n") * 2:
+        head = parser.receive(line + block)[0]
+        assert isinstance(head, RequestHead)
+        assert head.block is not None
+        for close in (False, True):
+            remembered = encode_request(head, close=close)
+            known, head.block = head.block, None
+            assert remembered == encode_request(head, close=close)
+            head.block = known
+    answers = ResponseParser(LIMITS)
+    for _ in range(3):
+        answers.begin(b"GET")
+        answer = answers.receive(RESPONSES[0])[0]
+        assert isinstance(answer, ResponseHead)
+        for keep in (True, False):
+            for version in (10, 11):
+                for method in (b"GET", b"HEAD"):
+                    remembered_answer = encode_response(
+                        answer, client_version=version, keep_alive=keep, method=method
+                    )
+                    block_of, answer.block = answer.block, None
+                    assert remembered_answer == encode_response(
+                        answer, client_version=version, keep_alive=keep, method=method
+                    )
+                    answer.block = block_of
+
+
+def test_a_target_from_a_filter_cannot_smuggle_a_line() -> None:
+    parser = RequestParser(LIMITS)
+    for _ in range(2):
+        head = parser.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")[0]
+        assert isinstance(head, RequestHead)
+        encode_request(head)
+        for target in (b"/ HTTP/1.1\r\nEvil: 1\r\n", b"", b"/a b", b"/\x00"):
+            head.target = target
+            with pytest.raises(ValueError, match="target"):
+                encode_request(head)
