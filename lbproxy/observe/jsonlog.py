@@ -152,7 +152,14 @@ def http_line() -> Callable[[HTTPRecord], bytes]:
         v["target"] = request.target.decode("latin-1")
         v["version"] = versions.get(request.version, "")
         v["status"] = record.status
-        v["user_agent"], v["referer"] = _browser(request.headers)
+        block = request.block
+        if block is None:
+            v["user_agent"], v["referer"] = _browser(request.headers)
+        else:
+            told = block.notes.get(_browser)
+            if told is None:
+                told = block.notes[_browser] = _browser(request.headers)
+            v["user_agent"], v["referer"] = told
         v["bytes_in"] = record.bytes_in
         v["bytes_out"] = record.bytes_out
         v["attempts"] = record.attempts
