@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import resource
 
-__all__ = ["client_bound", "raise_limit"]
+__all__ = ["MAX_PIPES", "client_bound", "pipe_bound", "raise_limit"]
+
+MAX_PIPES = 48
+"""Most pipes at a time: at 512 KiB each, two processes stay within what Linux grants one unprivileged user (64 MiB,
+``pipe-user-pages-soft``); those that come later get smaller ones, or none."""
 
 _OWN = 64  # logs, listeners, epoll, health checks
 
@@ -25,4 +29,10 @@ def client_bound() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return 0
-    return max(16, (soft - _OWN) // 2)
+    return max(16, (soft - _OWN) // 2 - pipe_bound())
+
+
+def pipe_bound() -> int:
+    """Pipes for bulk that the soft limit allows, two descriptors each: a 32nd of all, at most MAX_PIPES."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_PIPES if soft == resource.RLIM_INFINITY else min(MAX_PIPES, soft // 64)

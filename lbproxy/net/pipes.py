@@ -15,16 +15,13 @@ from typing import Any, Protocol
 
 from twisted.logger import Logger
 
+from lbproxy.net.descriptors import pipe_bound
 from lbproxy.net.timers import TimerWheel
 
-__all__ = ["MAX_PIPES", "PIPE_BYTES", "Borrower", "Pipe", "PipePool"]
+__all__ = ["PIPE_BYTES", "Borrower", "Pipe", "PipePool"]
 
 PIPE_BYTES = 512 * 1024
 """Wanted capacity, and the most that is moved in one turn; see :mod:`lbproxy.net.relay` for what sizes cost."""
-
-MAX_PIPES = 48
-"""Most pipes at a time.  What Linux grants one unprivileged user (64 MiB, ``pipe-user-pages-soft``) is enough for
-two and a half processes; those that come later get pipes of the kernel's default size."""
 
 LEAST_BYTES = 64 * 1024  # a smaller pipe costs more turns than it saves copies
 KEPT = 4  # empty pipes kept for the next borrowers
@@ -65,12 +62,14 @@ class Pipe:
 
 
 class PipePool:
-    """``most``: pipes at a time.  No descriptor and no timer before the first is taken."""
+    """``most``: pipes at a time; None: what the limit of descriptors allows.
+
+    No descriptor and no timer before the first is taken."""
 
     __slots__ = ("_borrowers", "_closed", "_free", "_most", "_not_before", "_now", "_timer")
 
-    def __init__(self, wheel: TimerWheel, most: int = MAX_PIPES) -> None:
-        self._most = most
+    def __init__(self, wheel: TimerWheel, most: int | None = None) -> None:
+        self._most = pipe_bound() if most is None else most
         self._free: list[Pipe] = []
         self._borrowers: dict[Borrower, Pipe] = {}
         self._now: Callable[[], float] = wheel.now

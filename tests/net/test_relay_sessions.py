@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from lbproxy.net import pipes, transport
+from lbproxy.net import transport
+from lbproxy.net.descriptors import MAX_PIPES
 from lbproxy.net.fast import FastNetwork
 from lbproxy.net.relay import start_relay
 from lbproxy.service import LoadBalancer
@@ -77,7 +78,7 @@ class Talker:
 def sessions(
     *pairs: tuple[Callable[[Any], Any], Callable[[Any], Any]],
     kind: str = "epoll",
-    most: int = pipes.MAX_PIPES,
+    most: int = MAX_PIPES,
 ) -> tuple[list[tuple[Any, Any]], list[Any]]:
     """Run the talks of (client, server) at the same time: their results, and the finished sessions."""
     listening = socket.create_server(("127.0.0.1", 0))
