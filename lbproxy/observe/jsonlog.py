@@ -190,14 +190,42 @@ def http_line() -> Callable[[HTTPRecord], bytes]:
 
 
 def tcp_line() -> Callable[[Record], bytes]:
-    """A writer for sessions; the same fields less what only HTTP has."""
+    """A writer for sessions; the same fields less what only HTTP has.  State and threads as :func:`http_line`."""
     keys = _first_keys(http=False)
     length = _safe_length(keys)
-    getters = [(key, FIELDS[key].get) for key in keys]
+    values: dict[str, Any] = dict.fromkeys(keys)
+    values["mode"] = "tcp"
+    second = -1
+    stamp = ""
 
     def line(record: Record) -> bytes:
-        data = _dump({key: get(record) for key, get in getters}, length)
+        nonlocal second, stamp
+        v = values
+        moment = record.started
+        now = int(moment)
+        if now != second:
+            stamp = rfc3339(now)
+            second = now
+        v["time"] = stamp + MILLIS[int((moment - now) * 1000)]
+        v["frontend"] = record.frontend_name
+        v["route"] = record.route
+        v["backend"] = record.backend_name
+        v["server"] = record.server_name
+        v["client_ip"] = record.client_ip
+        v["client_port"] = record.client_port
+        v["request_id"] = record.known_request_id
+        v["bytes_in"] = record.bytes_in
+        v["bytes_out"] = record.bytes_out
+        v["attempts"] = record.attempts
+        v["close"] = _CLOSES[record.close]
+        v["detail"] = record.detail
+        t = record.t_queue
+        v["queue_ms"] = t * 1e6 // 1 / 1e3 if t >= 0 else None
+        t = record.t_connect
+        v["connect_ms"] = t * 1e6 // 1 / 1e3 if t >= 0 else None
+        t = record.t_total
+        v["total_ms"] = t * 1e6 // 1 / 1e3 if t >= 0 else None
         info = record.info
-        return data[:-1] + (info.log_cache or _connection(info))
+        return _dump(v, length)[:-1] + (info.log_cache or _connection(info))
 
     return line
