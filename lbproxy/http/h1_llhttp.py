@@ -13,12 +13,16 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from lbproxy.http.message import Headers
 
-__all__ = ["KEPT_OPEN", "FoundRequest", "FoundResponse", "knows_method"]
+__all__ = ["KEPT_OPEN", "NO_FIELDS", "FoundRequest", "FoundResponse", "knows_method"]
 
 KEPT_OPEN = frozenset((None, b"keep-alive", b"Keep-Alive"))
 """Connection values (None: no such line) after which an llhttp parser takes another head.  After
 any other, which may mean ``close`` or an upgrade to it, it is not used again; nor after a
 Proxy-Connection line, which it reads alike."""
+
+
+NO_FIELDS: Headers = []
+"""Where fields are found between heads: an idle connection does not hold on to those of the last one."""
 
 
 class FoundRequest:

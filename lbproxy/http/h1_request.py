@@ -21,7 +21,7 @@ from lbproxy.http.h1_fields import (
     read_length,
     read_upgrade,
 )
-from lbproxy.http.h1_llhttp import KEPT_OPEN, FoundRequest, knows_method
+from lbproxy.http.h1_llhttp import KEPT_OPEN, NO_FIELDS, FoundRequest, knows_method
 from lbproxy.http.h1_parser import DEAD, HEAD, LENGTH, METHOD_MAX, STOPPED, VERSIONS, Parser
 from lbproxy.http.message import (
     END,
@@ -168,6 +168,7 @@ class RequestParser(Parser):
             or len(method) + len(target) + 10 != line_end  # two single spaces and the version
         ):
             raise self._bad_line(raw[:line_end], trouble)
+        found.headers = NO_FIELDS
         if len(target) > self._limits.url_bytes:
             raise Refused(Kind.URL_TOO_LONG, "target is too long", 414)
         if not target.isascii() or b"#" in target or b"\t" in target:

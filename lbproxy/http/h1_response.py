@@ -16,7 +16,7 @@ from lbproxy.http.h1_fields import (
     read_fields,
     read_length,
 )
-from lbproxy.http.h1_llhttp import KEPT_OPEN, FoundResponse
+from lbproxy.http.h1_llhttp import KEPT_OPEN, NO_FIELDS, FoundResponse
 from lbproxy.http.h1_parser import (
     CHUNKED,
     DEAD,
@@ -164,6 +164,7 @@ class ResponseParser(Parser):
         version, status, reason = _status_lines.get(line) or _read_status_line(
             line, llhttp.get_status_code(), found.reason
         )
+        found.headers = NO_FIELDS
         special = read_fields(headers)
         if trouble and status != 101:  # which it calls an error when it stops for the switch
             raise Refused(Kind.BAD_RESPONSE, trouble)

@@ -423,7 +423,7 @@ class H1ClientConnection(Protocol, ClientStream):
 
     def exchange_done(self, *, reuse: bool) -> None:
         """See :class:`ClientStream`."""
-        self._exchange = None
+        self._exchange = self._request = None  # an idle connection does not hold on to a head
         if self._closing:
             return
         if not (reuse and self._keep):

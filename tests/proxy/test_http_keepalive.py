@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from lbproxy.proxy.progress import unsent_bytes
@@ -117,6 +119,27 @@ def test_half_closed_while_waiting_gets_the_answer(rig):
     assert client.received.endswith(b"hi")
     assert r.clients == 0
     assert r.closes == ["ok"]
+
+
+def test_an_idle_connection_holds_no_long_head(rig):
+    r = rig()
+    r.lb.origin("a", "10.0.0.1:8000", lambda request: b"hello")
+    client = r.client()
+    name = b"X-Held"
+    head = b"GET / HTTP/1.1\r\nHost: example.com\r\n" + name + b": " + b"v" * 5000 + b"\r\n\r\n"
+    assert client.request("GET", head).wait().status == 200
+    r.lb.origins["a"].requests.clear()
+    gc.collect()
+    lines = [
+        held for held in gc.get_objects() if type(held) is list and held and _is_of(held, name)
+    ]
+    assert lines == []
+    assert not client.closed
+
+
+def _is_of(lines, name):
+    last = lines[-1]
+    return type(last) is tuple and len(last) == 2 and type(last[0]) is bytes and last[0] == name
 
 
 def test_idle_client_is_closed_without_a_word(rig):
