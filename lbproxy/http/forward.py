@@ -62,12 +62,14 @@ _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-connection te transfer-encoding upgrade "
     b"proxy-authenticate proxy-authorization proxy-authentication-info http2-settings".split()
 )
-_REQUEST_SPECIAL = _HOP_BY_HOP | {b"host", b"content-length"}
+# Framing in the spelling that CGI-like gateways take for the real thing, where lbproxy and others see an unknown field
+_DISGUISED = frozenset((b"content_length", b"transfer_encoding"))
+_REQUEST_SPECIAL = _HOP_BY_HOP | {b"host", b"content-length"} | _DISGUISED
 _X_LINES = frozenset(
     (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port")
 )
 
-_NEVER_READ = frozenset((b"host", b"connection"))  # special, but nothing is made of their values
+_NEVER_READ = _DISGUISED | {b"host", b"connection"}  # special, but nothing is made of their values
 
 _VIA_VERSION = {10: b"1.0 ", 11: b"1.1 ", 20: b"2.0 ", 30: b"3.0 "}
 
@@ -213,8 +215,9 @@ class Forwarder:
         :meth:`client` gave.
         ``host_header`` replaces the Host, b"" keeps it.  ``upgrade``: the protocol switch may pass.
 
-        Hop-by-hop fields, Content-Length and Transfer-Encoding are gone.  Present X-Forwarded-Proto, -Host and -Port
-        (of a trusted proxy, or set by a filter) stay; -For, Forwarded and Via get this hop appended.
+        Hop-by-hop fields, Content-Length and Transfer-Encoding, also spelled with ``_``, are gone.  Present
+        X-Forwarded-Proto, -Host and -Port (of a trusted proxy, or set by a filter) stay; -For, Forwarded and Via
+        get this hop appended.
 
         Raises :class:`ProxyError` LOOP_DETECTED when our name stands in Via :data:`MAX_LOOPS` times.
         """

@@ -73,6 +73,14 @@ def test_hop_by_hop(name: str, spell: Any) -> None:
     assert values(back, name) == [] and values(back, "X-Kept") == [b"1"]
 
 
+@pytest.mark.parametrize("name", ["Content_Length", "Transfer_Encoding", "CONTENT_length"])
+def test_framing_in_disguise(name: str) -> None:
+    head = request("/", headers=((name, "5"), ("Content_Type", "text/plain")))
+    out = sent(forwarder(), head)
+    assert not values(out, name)
+    assert values(out, "Content_Type") == [b"text/plain"]
+
+
 def test_te_trailers_and_upgrade() -> None:
     lines = (("TE", "gzip, trailers"), ("Upgrade", "websocket"), ("Trailer", "X-Sum"))
     out = sent(forwarder(), request(headers=lines))
