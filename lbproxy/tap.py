@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -68,4 +69,13 @@ def makeService(options: Any) -> IService:
     sys.excepthook = _say
     raise_limit()
     signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(balancer.reopen_logs))
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(_hang_up, reactor))
     return balancer
+
+
+def _hang_up(reactor: Any) -> None:
+    """SIGHUP: the terminal we run on is gone, or somebody hopes for a reload, who shall not lose all sessions."""
+    if os.isatty(0):
+        reactor.stop()
+    else:
+        _log.warn("SIGHUP ignored: a changed configuration needs a restart at present")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -190,6 +191,36 @@ def test_as_a_daemon(tmp_path: Path, echo: Echo) -> None:
     assert f"frontend t (tcp) listens on 127.0.0.1:{port}" in log
     assert "Traceback" not in log
     assert [record["close"] for record in records(tmp_path / "access.log")] == ["ok"]
+
+
+def test_a_hang_up_is_no_reload_and_ends_nothing(tmp_path: Path, echo: Echo) -> None:
+    (port,) = free_ports(1)
+    with LBProcess(config(port, echo.port), tmp_path, ports=[port]) as lb, talk(port) as sock:
+        lb.child.send_signal(signal.SIGHUP)
+        assert until(lambda: "SIGHUP ignored" in lb.output())
+        say(sock)
+        talk(port).close()
+        assert lb.alive
+
+
+def test_a_lost_terminal_stops_it_gracefully(tmp_path: Path, echo: Echo) -> None:
+    (port,) = free_ports(1)
+    (tmp_path / "lb.ini").write_text(config(port, echo.port))
+    ours, terminal = pty.openpty()
+    arguments = [*TWISTD, "-n", "--pidfile=", "--logfile=lb.log", "lbproxy", "--config", "lb.ini"]
+    child = subprocess.Popen(arguments, cwd=tmp_path, env=ENV, stdin=terminal)
+    try:
+        assert until(lambda: accepts(port), 15)
+        with talk(port) as sock:
+            child.send_signal(signal.SIGHUP)
+            assert until(lambda: not accepts(port))
+            say(sock)
+        assert child.wait(10) == 0
+    finally:
+        child.kill()
+        child.wait()
+        os.close(ours)
+        os.close(terminal)
 
 
 def test_version_and_help(tmp_path: Path) -> None:
