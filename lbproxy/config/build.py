@@ -189,15 +189,21 @@ class _Builder:
 
     # -- keys --------------------------------------------------------------------------------------
 
+    def _unknown_key(self, section: Section, entry: Entry, known: tuple[str, ...]) -> None:
+        message = f"unknown key {entry.key!r}"
+        homes = [f"[{kind}]" for kind, cls in SECTIONS.items() if entry.key in option_fields(cls)]
+        if homes:  # the word is right, the place is not
+            message, known = f"{message} here; it belongs in {' or '.join(homes)}", ()
+        self.problems.add(
+            entry.where, section.title, entry.key, message, found=entry.key, known=known
+        )
+
     def _entries(self, section: Section, draft: Draft) -> None:
         fields = option_fields(SECTIONS[draft.kind])
         mine: dict[str, Entry] = {}
         for entry in section.entries:
             if entry.key not in fields:
-                self.problems.add(
-                    entry.where, section.title, entry.key, f"unknown key {entry.key!r}",
-                    found=entry.key, known=tuple(fields),
-                )  # fmt: skip
+                self._unknown_key(section, entry, tuple(fields))
             elif entry.key in mine:
                 first = mine[entry.key].where
                 self.problems.add(

@@ -230,10 +230,11 @@ class LogSink:
             return
         self._last_report = now
         self._reported = (self.dropped, self.errors)
+        failed = self.errors - errors
         _log.warn(
-            "access log {path}: {errors} errors{reason}, {dropped} lines dropped",
+            "access log {path} {trouble}; {dropped} lines dropped",
             path=self.path,
-            errors=self.errors - errors,
-            reason=f" ({self._last_error})" if self.errors > errors else "",
+            trouble=f"cannot be written ({self._last_error})" if failed else "is too slow",
+            errors=failed,
             dropped=self.dropped - dropped,
         )

@@ -250,7 +250,7 @@ SINGLE = [
     (FRONT + BACK + "  c 10.0.0.9:80 no_check tls verify=maybe\n", 6, "neither yes nor no"),
     (FRONT + BACK.rstrip() + " no_check\ncheck = tcp\n", 6, "every server says no_check"),
     (FRONT + BACK + "filters = modeless\n", 6, "its modes raised KeyError"),
-    (FRONT + BACK + "via = x\n", 6, "unknown key 'via'"),
+    (FRONT + BACK + "via = x\n", 6, "unknown key 'via' here; it belongs in [frontend]"),
 ]
 
 

@@ -114,7 +114,7 @@ def test_a_file_that_cannot_be_opened_is_tried_again(
     path = tmp_path / "logs" / "access.log"
     sink, clock = started(path)
     assert sink.errors == 1 and len(warnings) == 1
-    assert "No such file" in warnings[0]["reason"]
+    assert "cannot be written (No such file" in warnings[0]["trouble"]
     sink.write(b"kept\n")
     clock.pump([0.2] * 14)
     assert sink.errors > 1
