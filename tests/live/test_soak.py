@@ -1,6 +1,6 @@
 """Clients that come, ask, leave too early, half-close and reset, for a while; then nothing of them is left.
 
-``LBPROXY_SOAK_S=600 pytest -m slow tests/live/test_soak.py`` runs the long version for so many seconds.
+``LBPROXY_SOAK_S=600 pytest tests/live/test_soak.py`` runs for so many seconds.
 """
 
 from __future__ import annotations
