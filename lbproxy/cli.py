@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NoReturn
@@ -32,14 +33,25 @@ def main() -> None:
     """
 
 
-def _load(path: Path) -> Config:
+def _load(path: Path, read: Callable[[Path], Config] = load_config) -> Config:
     """The configuration, or every error on standard error and exit status 1."""
     try:
-        return load_config(path)
+        return read(path)
     except ConfigErrors as errors:
         click.echo(str(errors), err=True)
         click.echo(f"{path}: {_count(len(errors.errors), 'error')}", err=True)
         sys.exit(1)
+
+
+def _read_all(path: Path) -> Config:
+    """The configuration, after making all that it needs short of opening anything: keys, certificates, filters."""
+    from twisted.internet import reactor
+
+    from lbproxy.service import LoadBalancer
+
+    config = load_config(path)
+    LoadBalancer(config, reactor=reactor)
+    return config
 
 
 def _count(number: int, what: str) -> str:
@@ -50,14 +62,17 @@ def _count(number: int, what: str) -> str:
 @click.argument("config", type=_FILE)
 @click.option("--json", "as_data", is_flag=True, help="Machine-readable result on standard output.")
 def check(config: Path, as_data: bool) -> None:
-    """Say everything that is wrong with CONFIG.
+    """Say everything that is wrong with CONFIG, and with the keys and certificates it names.
 
     Exit status 0 when it can be used, 1 when it cannot.
     """
     if as_data:
         _check_json(config)
         return
-    loaded = _load(config)
+    loaded = _load(config, _read_all)
+    if not loaded.frontends:
+        click.echo(f"{config}: serves nothing: there is no [frontend NAME]", err=True)
+        sys.exit(1)
     servers = sum(len(backend.servers) for backend in loaded.backends)
     listeners = sum(len(frontend.listen) for frontend in loaded.frontends)
     click.echo(
@@ -69,7 +84,7 @@ def check(config: Path, as_data: bool) -> None:
 
 def _check_json(config: Path) -> None:
     try:
-        loaded = load_config(config)
+        loaded = _read_all(config)
     except ConfigErrors as errors:
         click.echo(
             json.dumps({"ok": False, "errors": [one.as_dict() for one in errors.errors]}, indent=2)

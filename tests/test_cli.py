@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lbproxy.cli import main
+from lbproxy.tls.certificates import self_signed
 
 GOOD = """\
 [frontend web]
@@ -118,6 +119,50 @@ def test_check_of_a_file_that_is_not_there(run):
     assert result.exit_code == 1
     assert "none.ini" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+WITH_FILES = """\
+[frontend web]
+listen = tls:8443 certificates=certs/
+filters = picky.py:Picky
+backend = app
+[backend app]
+servers = a 10.0.0.1:8000
+"""
+PICKY = """\
+from lbproxy.http.filter import Filter
+
+
+class Picky(Filter):
+    name = "picky"
+
+    def __init__(self, options, env):
+        super().__init__(options, env)
+        raise RuntimeError("not today")
+"""
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_check_looks_into_keys_and_makes_filters(run, words):
+    Path("lb.ini").write_text(WITH_FILES)
+    Path("picky.py").write_text(PICKY)
+    Path("certs").mkdir()
+    result = run("check", "lb.ini", *words)
+    assert result.exit_code == 1
+    assert "no certificate in this folder" in result.output
+    assert "RuntimeError: not today" in result.output
+    certificate, key = self_signed(["a.example"])
+    Path("certs/a.pem").write_bytes(certificate + self_signed(["a.example"])[1])
+    assert "does not match" in run("check", "lb.ini", *words).output
+    Path("certs/a.pem").write_bytes(certificate + key)
+    Path("picky.py").write_text(PICKY.replace("raise", "self.error ="))
+    assert run("check", "lb.ini", *words).exit_code == 0
+
+
+def test_check_of_a_configuration_that_serves_nothing(run):
+    Path("empty.ini").write_text("")
+    result = run("check", "empty.ini")
+    assert (result.exit_code, "no [frontend NAME]" in result.output) == (1, True)
 
 
 def test_explain_a_request(run):
