@@ -36,7 +36,7 @@ from lbproxy.net.handover import hand_over
 from lbproxy.net.stocktls import StockHandshake
 from lbproxy.net.timers import TimerWheel
 
-__all__ = ["StockNetwork", "listen_endpoint", "remove_stale_socket"]
+__all__ = ["StockNetwork", "error_words", "listen_endpoint", "refusal", "remove_stale_socket"]
 
 _EPHEMERAL = 1024  # where kernels may take outgoing ports from, at the lowest
 
@@ -78,9 +78,9 @@ class StockNetwork(Network):
                     address.port, factory, backlog=backlog, interface=address.host
                 )
         except error.CannotListenError as problem:
-            raise _refusal(address, problem.socketError) from problem
+            raise refusal(address, problem.socketError) from problem
         except (OSError, OverflowError) as problem:  # overflow: a port above 65535
-            raise _refusal(address, problem) from problem
+            raise refusal(address, problem) from problem
         _set_options(port)
         return StockBound(port, Address("tcp", address.host, port.getHost().port))
 
@@ -182,7 +182,7 @@ def listen_endpoint(reactor: Any, endpoint: str, factory: IProtocolFactory) -> D
     def refused(failure: Failure) -> Bound:
         value = failure.value
         reason = getattr(value, "socketError", None) or value
-        raise ListenError(f"cannot listen on {endpoint}: {_words(reason)}") from value
+        raise ListenError(f"cannot listen on {endpoint}: {error_words(reason)}") from value
 
     try:
         parsed: Any = serverFromString(reactor, endpoint)
@@ -235,7 +235,7 @@ class StockDial(Dial):
                     address.host, address.port, self, timeout=no_timeout
                 )
         except Exception as problem:  # a port out of range, a path too long: whatever it finds
-            reactor.callLater(0, self._fail, self._error(Kind.CONNECT_FAILED, _words(problem)))
+            reactor.callLater(0, self._fail, self._error(Kind.CONNECT_FAILED, error_words(problem)))
 
     def cancel(self) -> None:
         """See :meth:`lbproxy.net.endpoints.Dial.cancel`."""
@@ -262,7 +262,7 @@ class StockDial(Dial):
         """See ClientFactory."""
         slow = isinstance(reason.value, error.TimeoutError | error.TCPTimedOutError)
         kind = Kind.CONNECT_TIMEOUT if slow else Kind.CONNECT_FAILED
-        self._fail(self._error(kind, _words(reason.value)))
+        self._fail(self._error(kind, error_words(reason.value)))
 
     def clientConnectionLost(self, connector: Any, reason: Failure) -> None:
         """See ClientFactory; the protocol knows."""
@@ -380,7 +380,8 @@ def _address_of(host: Any) -> Address:
     return Address("unix", path=os.fsdecode(name))
 
 
-def _refusal(address: Address, problem: Any) -> ListenError:
+def refusal(address: Address, problem: Any) -> ListenError:
+    """Why ``address`` cannot be listened on, with a hint where there is one."""
     code = getattr(problem, "errno", None)
     hint = ""
     if code == errno.EADDRINUSE:
@@ -391,7 +392,7 @@ def _refusal(address: Address, problem: Any) -> ListenError:
         hint = " (no interface of this machine has this address)"
     elif address.kind == "tcp" and address.host and not _is_literal(address.host):
         hint = " (write an IP address)"
-    return ListenError(f"cannot listen on {address}: {_words(problem)}{hint}")
+    return ListenError(f"cannot listen on {address}: {error_words(problem)}{hint}")
 
 
 def _is_literal(host: str) -> bool:
@@ -402,7 +403,7 @@ def _is_literal(host: str) -> bool:
     return True
 
 
-def _words(problem: Any) -> str:
+def error_words(problem: Any) -> str:
     """The system's words for it, without numbers and class names."""
     code = getattr(problem, "osError", None) or getattr(problem, "errno", None)
     if isinstance(code, OSError):

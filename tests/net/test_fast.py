@@ -13,7 +13,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 
-from lbproxy.net import fast
+from lbproxy.net import fastport
 from lbproxy.net.fast import FastNetwork, choose_network
 from lbproxy.net.stock import StockNetwork
 from tests.net.wire import LOOPBACK, Once, Pair, Recorder
@@ -110,13 +110,13 @@ def test_no_descriptor_is_left_behind() -> None:
 
 
 def test_accepting_pauses_when_descriptors_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "ACCEPT_PAUSE_S", 0.05)
+    monkeypatch.setattr(fastport, "ACCEPT_PAUSE_S", 0.05)
 
     async def scenario(reactor: Any) -> None:
         network = FastNetwork(reactor)
         factory = Serving()
         port = network.listen(LOOPBACK, factory)
-        assert isinstance(port, fast.FastPort)
+        assert isinstance(port, fastport.FastPort)
         real, tries = port._socket, 0
 
         class Short:
@@ -151,7 +151,7 @@ def test_a_burst_of_connections_is_accepted_in_bounded_portions() -> None:
             await sleep(reactor)
             seen.append(len(factory.made))
         portions = [b - a for a, b in zip([0, *seen], seen, strict=False)]
-        assert max(portions) <= fast.ACCEPTS_PER_EVENT * 2
+        assert max(portions) <= fastport.ACCEPTS_PER_EVENT * 2
         for client in clients:
             client.close()
         await eventually(reactor, lambda: all(made.reason for made in factory.made))

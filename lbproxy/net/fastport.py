@@ -1,0 +1,205 @@
+"""DATA. Listening sockets in the poller: bind, and accept without starving anybody.
+
+Made by :class:`lbproxy.net.fast.FastNetwork`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lbproxy.config.model import Address
+from lbproxy.net.endpoints import Bound
+from lbproxy.net.poller import IN, Poller
+from lbproxy.net.stock import error_words, remove_stale_socket
+from lbproxy.net.transport import FastTransport, twisted_address
+
+__all__ = ["ACCEPTS_PER_EVENT", "FastPort", "bound_socket"]
+
+ACCEPTS_PER_EVENT = 64
+ACCEPT_PAUSE_S = 0.25  # when descriptors or memory are short
+_SHORTAGE = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+_log = Logger()
+
+
+def bound_socket(
+    address: Address, family: int, raw: Any, mode: int, reuse_port: bool
+) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        if family == socket.AF_UNIX:
+            _bind_unix(sock, address.path, mode)
+            return sock
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        # accepted sockets inherit these two
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(
+                socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address.host == "::" else 1
+            )
+        sock.bind(raw)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind_unix(sock: socket.socket, path: str, mode: int) -> None:
+    """Bind, replacing a socket file that nobody listens on; nobody can connect before listen()."""
+    remove_stale_socket(path)
+    sock.bind(path)
+    if not path.startswith("\0"):
+        Path(path).chmod(mode)
+
+
+class FastPort(Bound):
+    """A listening socket in the poller."""
+
+    def __init__(
+        self, poller: Poller, sock: socket.socket, factory: IProtocolFactory, address: Address
+    ) -> None:
+        self._poller = poller
+        self._socket = sock
+        self._fd = sock.fileno()
+        self._family = int(sock.family)
+        self._factory = factory
+        self._address = address
+        self._open = True
+        self._budget = 1  # accepts per event; grows while a queue is found, to save the EAGAIN
+        self._timer = poller.wheel.timer(self._resume)
+        self._inode = _inode(address.path) if address.kind == "unix" else None
+        factory.doStart()
+        try:
+            poller.register(self._fd, IN, self)
+        except BaseException:
+            factory.doStop()
+            raise
+
+    @property
+    def address(self) -> Address:
+        """Where it really listens."""
+        return self._address
+
+    def fileno(self) -> int:
+        """The listening descriptor."""
+        return self._socket.fileno()
+
+    def on_events(self, events: int) -> None:
+        """The poller's call: accept, at most ACCEPTS_PER_EVENT."""
+        budget = self._budget
+        accept = self._socket.accept
+        for _ in range(budget):
+            try:
+                sock, peer = accept()
+            except BlockingIOError:
+                self._budget = max(1, budget // 2)
+                return
+            except OSError as error:
+                if not self._failed(error):
+                    return
+                continue
+            self._accepted(sock, peer)
+            if not self._open:
+                return
+        self._budget = min(ACCEPTS_PER_EVENT, budget * 2)
+
+    def _failed(self, error: OSError) -> bool:
+        """Whether to go on accepting: a connection that died in the queue is not our problem."""
+        if error.errno not in _SHORTAGE:
+            if self._poller.may_log(f"accept {error.errno}"):
+                _log.warn(
+                    "accepting on {address} failed: {why}", address=self, why=error_words(error)
+                )
+            return True
+        if self._poller.may_log("accept paused"):
+            _log.error(
+                "not accepting on {address} for a moment: {why}",
+                address=str(self._address),
+                why=error_words(error),
+            )
+        self._poller.silence(self._fd)
+        self._timer.set(ACCEPT_PAUSE_S)
+        return False
+
+    def _resume(self) -> None:
+        if self._open:
+            try:
+                self._poller.register(self._fd, IN, self)
+            except OSError:
+                self._timer.set(ACCEPT_PAUSE_S)
+
+    def _accepted(self, sock: socket.socket, peer: Any) -> None:
+        transport = None
+        try:
+            sock.setblocking(False)
+            address = twisted_address(self._family, peer)
+            protocol = self._factory.buildProtocol(address)
+            if protocol is None:
+                sock.close()
+                return
+            transport = FastTransport(self._poller, sock, address)
+            transport.start()
+            transport.protocol = protocol
+            protocol.makeConnection(transport)
+        except Exception:
+            self._poller.crashed(_Rejected(sock) if transport is None else transport)
+
+    def on_soon(self) -> None:
+        """Never asked for."""
+
+    def on_crash(self, reason: Failure) -> None:
+        """The reactor stops."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop accepting; what is queued in the kernel is reset."""
+        if not self._open:
+            return
+        self._open = False
+        self._timer.clear()
+        self._poller.unregister(self._fd)
+        self._socket.close()
+        if self._inode is not None and _inode(self._address.path) == self._inode:
+            with contextlib.suppress(OSError):
+                Path(self._address.path).unlink()
+        self._factory.doStop()
+
+    def __str__(self) -> str:
+        return str(self._address)
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+class _Rejected:
+    """An accepted socket that never got a protocol."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def on_events(self, events: int) -> None:
+        """Never registered."""
+
+    def on_soon(self) -> None:
+        """Never asked for."""
+
+    def on_crash(self, reason: Failure) -> None:
+        """Close it."""
+        self._socket.close()
