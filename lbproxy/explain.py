@@ -14,7 +14,7 @@ from lbproxy.balance.server import ServerState
 from lbproxy.config.model import BackendSpec, Config, FrontendSpec, ListenSpec
 from lbproxy.errors import ProxyError
 from lbproxy.guard.addresses import Access
-from lbproxy.http.filter import compile_phases
+from lbproxy.http.forward import Forwarder
 from lbproxy.http.message import Headers, RequestHead
 from lbproxy.http.route import Router
 from lbproxy.interfaces import Env
@@ -198,6 +198,11 @@ def _explain(
         result.error = "denied: allow/deny of the frontend"
         return result
     result.admitted = f"{traffic.client_ip} is admitted"
+    if traffic.request is not None:
+        _behind_proxies(frontend, traffic.request, traffic, result)
+        if traffic.request.method == b"CONNECT" and frontend.connect != "forward":
+            result.error = "405: CONNECT"
+            return result
     env = Env(now=lambda: 0.0, random=Random(0), name=frontend.name)
     result.filters = [plugin.name for plugin in frontend.filters]
     router = Router(frontend.routes, frontend.backend, env=env)
@@ -221,11 +226,20 @@ def _explain(
     return result
 
 
+def _behind_proxies(
+    frontend: FrontendSpec, head: RequestHead, traffic: _Traffic, result: Explanation
+) -> None:
+    """Whom a trusted proxy speaks for; what others say in X-Forwarded-For and the like is gone, as it will be."""
+    peer = traffic.client_ip
+    traffic.client_ip, traffic.scheme = Forwarder(frontend).client(peer, head, traffic.scheme)
+    if traffic.client_ip != peer:
+        result.admitted += f", a trusted proxy that speaks for {traffic.client_ip}"
+
+
 def _explain_backend(spec: BackendSpec, traffic: _Traffic, env: Env, result: Explanation) -> None:
     result.backend = spec.name
     result.balance = spec.balance.name
     result.filters += [plugin.name for plugin in spec.filters]
-    compile_phases(plugin.cls(plugin.options, env) for plugin in spec.filters)
     balancer = spec.balance.cls(spec.balance.options, env)
     group = ServerGroup(balancer, env.now)
     with group.changes():

@@ -200,6 +200,34 @@ def test_explain_a_client_that_is_denied(run):
     assert "denied" in result.output
 
 
+def test_explain_believes_trusted_proxies_and_nobody_else(run):
+    Path("trust.ini").write_text(
+        """\
+[frontend web]
+listen = tcp:8080
+trusted_proxies = 192.0.2.0/24
+routes =
+    client 10.0.0.0/8      -> inside
+    header X-Forwarded-For -> claims
+    default                -> outside
+"""
+        + "".join(
+            f"[backend {name}]\nservers = a 10.0.0.1:80\n"
+            for name in ("inside", "claims", "outside")
+        )
+    )
+    ask = ["explain", "trust.ini", "GET", "http://x:8080/", "-H", "X-Forwarded-For: 10.1.1.1"]
+    believed = run(*ask, "--client", "192.0.2.7").output
+    assert "192.0.2.7 is admitted, a trusted proxy that speaks for 10.1.1.1" in believed
+    assert "route  ->  client 10.0.0.0/8 -> inside" in believed
+    assert "route  ->  default -> outside" in run(*ask, "--client", "198.51.100.7").output
+
+
+def test_explain_connect_is_refused(run):
+    result = run("explain", "good.ini", "CONNECT", "http://x.example.com:8080/")
+    assert (result.exit_code, "ends       405" in result.output) == (1, True)
+
+
 @pytest.mark.parametrize(
     "words",
     [
