@@ -77,6 +77,19 @@ def test_nothing_is_bound_before_the_start(reactor: MemoryReactor) -> None:
     assert quiet(reactor)
 
 
+def test_names_are_looked_up_again_as_often_as_configured(reactor: MemoryReactor) -> None:
+    reactor.resolver.table["app.internal"] = ["10.0.0.1"]
+    text = TEXT.replace("10.0.0.1", "app.internal") + "    resolve_every = 7s\n"
+    service = build(reactor, text)
+    service.startService()
+    queries = reactor.resolver.queries
+    reactor.advance(1)
+    assert len(queries) == 1
+    reactor.advance(70)
+    assert 9 <= len(queries) <= 12  # the default would make it 3
+    stop(service, reactor)
+
+
 def test_stop_and_start_again(reactor: MemoryReactor) -> None:
     origin = TCPOrigin(reactor, "a", A, "echo")
     service = build(reactor)
