@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from random import Random
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from attrs import asdict, define, field
 
@@ -15,7 +15,8 @@ from lbproxy.config.model import BackendSpec, Config, FrontendSpec, ListenSpec
 from lbproxy.errors import ProxyError
 from lbproxy.guard.addresses import Access
 from lbproxy.http.forward import Forwarder
-from lbproxy.http.message import Headers, RequestHead
+from lbproxy.http.h1 import RequestParser
+from lbproxy.http.message import Headers, Invalid, Limits, RequestHead
 from lbproxy.http.route import Router
 from lbproxy.interfaces import Env
 
@@ -120,26 +121,42 @@ def explain_http(
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url!r} is not an absolute http:// or https:// URL")
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    host = (
-        parts.netloc.rpartition("@")[2]
-        .lower()
-        .encode("idna" if not parts.netloc.isascii() else "ascii")
-    )
-    for name, value in headers:
-        if name.lower() == b"host":
-            host = value.lower()
-    head = RequestHead(
-        method.upper().encode("ascii"),
-        target.encode("utf-8"),
-        [(b"Host", host), *((n, v) for n, v in headers if n.lower() != b"host")],
-        host=host,
-        scheme=parts.scheme.encode("ascii"),
-    )
+    found = _listener(config, "http", port, tls=parts.scheme == "https")
+    limits = found[0] if found is not None else FrontendSpec(name="")
+    head = _head(method, parts, headers, limits)
+    if isinstance(head, Invalid):
+        return Explanation(error=f"{head.status}: {head.detail}")
+    head.scheme = parts.scheme.encode("ascii")
     sni = (parts.hostname or "").lower() if parts.scheme == "https" else ""
     traffic = _Traffic(head, client_ip, sni=sni, scheme=parts.scheme)
-    found = _listener(config, "http", port, tls=parts.scheme == "https")
     return _explain(config, found, traffic, f"no http frontend listens on port {port}")
+
+
+def _head(
+    method: str, parts: SplitResult, headers: Headers, spec: FrontendSpec
+) -> RequestHead | Invalid:
+    """The request as the codec reads it, with a client's usual Host; or what it would be refused with."""
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    host = parts.netloc.rpartition("@")[2]
+    method = method.upper()
+    if method == "CONNECT":
+        target = f"{parts.hostname}:{parts.port or 443}"
+    try:
+        lines = [f"{method} {target} HTTP/1.1".encode("ascii")]
+        authority = host.encode("ascii" if host.isascii() else "idna")
+    except UnicodeError:
+        raise ValueError(
+            "method and URL are ASCII on the wire: write other characters of the URL as %XX"
+        ) from None
+    if not any(name.lower() == b"host" for name, _ in headers):
+        lines.append(b"Host: " + authority)
+    lines += [name + b": " + value for name, value in headers]
+    limits = Limits(spec.max_header_bytes, spec.max_headers, spec.max_url)
+    events = RequestParser(limits).receive(b"\r\n".join(lines) + b"\r\n\r\n")
+    first = events[0] if events else None
+    if isinstance(first, RequestHead | Invalid):
+        return first
+    raise ValueError("this is no request")
 
 
 def explain_tcp(

@@ -36,7 +36,7 @@ from lbproxy.config.model import (
     Where,
 )
 from lbproxy.control.checker import Checker
-from lbproxy.control.logsink import LogSink
+from lbproxy.control.logsink import LogSink, trouble_with
 from lbproxy.control.resolver import Resolver
 from lbproxy.errors import Kind, ListenError
 from lbproxy.guard.connections import ConnectionTotal
@@ -229,6 +229,9 @@ class LoadBalancer(MultiService):
             return None
         sink = self._sinks.get(log.path)
         if sink is None:
+            trouble = trouble_with(log.path)
+            if trouble:
+                self._problem(log.where, f"frontend {spec.name}", "access_log", ValueError(trouble))
             sink = self._sinks[log.path] = LogSink(log, self.reactor)
         line = compile_format(log.format, spec.mode)
         write = sink.write

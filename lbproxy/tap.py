@@ -43,7 +43,8 @@ class Options(usage.Options):
         if not self["config"]:
             raise usage.UsageError("--config FILE is needed, for example --config lb.ini")
         if not Path(self["config"]).is_file():
-            raise usage.UsageError(f"no such file: {self['config']}")
+            what = "this is a folder" if Path(self["config"]).is_dir() else "no such file"
+            raise usage.UsageError(f"{what}: {self['config']}")
 
 
 def _say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -256,3 +256,33 @@ def test_the_reference_knows_every_balancer(run):
     assert result.exit_code == 0
     for name in ("roundrobin", "leastconn", "hash", "ewma", "timeout_connect", "set-header"):
         assert name in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (("G T", "http://x:8080/"), "400"),
+        (("BREW", "http://x:8080/"), "501"),
+        (("GET", "http://x:8080/a b"), "400"),
+        (("GET", "http://x:8080/", "-H", "Host: a b"), "400"),
+        (("GET", "http://x:8080/" + "a" * 9000), "414"),
+    ],
+)
+def test_explain_refuses_what_traffic_refuses(run, words, answer):
+    result = run("explain", "good.ini", *words)
+    assert result.exit_code == 1
+    assert f"ends       {answer}" in result.output
+
+
+def test_explain_wants_the_url_as_it_is_on_the_wire(run):
+    result = run("explain", "good.ini", "GET", "http://x:8080/größe")
+    assert result.exit_code == 2
+    assert "%XX" in result.stderr
+
+
+def test_check_looks_for_the_folder_of_the_log(run):
+    Path("log.ini").write_text("[lbproxy]\naccess_log = nowhere/a.log\n" + GOOD)
+    result = run("check", "log.ini")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("log.ini:2: ")
+    assert "there is no folder" in result.stderr

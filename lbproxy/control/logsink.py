@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 from select import POLLOUT, poll
 from typing import Any
 
@@ -16,7 +17,7 @@ from twisted.logger import Logger
 
 from lbproxy.config.model import LogSpec
 
-__all__ = ["BATCH_BYTES", "BUFFER_BYTES", "INTERVAL", "LogSink"]
+__all__ = ["BATCH_BYTES", "BUFFER_BYTES", "INTERVAL", "LogSink", "trouble_with"]
 
 _log = Logger()
 
@@ -35,6 +36,20 @@ _STDOUT = 1
 _ATOMIC = (
     4096  # POSIX PIPE_BUF on Linux: a pipe that polls writable takes this much without blocking
 )
+
+
+def trouble_with(path: str) -> str:
+    """Why a log at ``path`` could not be written as things stand, "" if nothing speaks against it."""
+    target = Path(path)
+    if path in ("", "off", "stdout"):
+        return ""
+    if target.is_dir():
+        return f"{path} is a folder"
+    if target.exists():
+        return "" if os.access(target, os.W_OK) else f"{path} is not writable"
+    if not target.parent.is_dir():
+        return f"there is no folder {target.parent}"
+    return "" if os.access(target.parent, os.W_OK) else f"folder {target.parent} is not writable"
 
 
 class LogSink:

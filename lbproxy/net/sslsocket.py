@@ -355,7 +355,7 @@ class Handshake:
         self._established = established
         self._failed: Callable[[ProxyError], None] | None = failed
         self._kind = Kind.CLIENT_TLS if parameters.server_side else Kind.SERVER_TLS
-        self._late = late or ProxyError(self._kind, f"no handshake within {timeout:g} s")
+        self._late = late or ProxyError(self._kind, f"no handshake within {timeout:.3g} s")
         self._refused = ""
         self._peer = transport._peer
         self._unsent = b"".join(transport._pending or ())

@@ -75,7 +75,7 @@ class StockHandshake(Protocol):
         self._established = established
         self._failed: Callable[[ProxyError], None] | None = failed
         self._kind = Kind.CLIENT_TLS if parameters.server_side else Kind.SERVER_TLS
-        self._late = late or ProxyError(self._kind, f"no handshake within {timeout:g} s")
+        self._late = late or ProxyError(self._kind, f"no handshake within {timeout:.3g} s")
         self._raw: Any = None
         self._timer = wheel.timer(self._too_late)
         self._timer.set(timeout)

@@ -92,8 +92,12 @@ def load_folder(path: str) -> list[KeyPair]:
     for entry in sorted(folder.iterdir()):
         if entry.is_dir():
             pairs += _acme_folder(entry)
-        elif entry.suffix.lower() in _SUFFIXES and b"BEGIN CERTIFICATE" in _read(str(entry)):
-            pairs.append(load(str(entry), _key_beside(entry)))
+        elif entry.suffix.lower() in _SUFFIXES:
+            data = _read(str(entry))
+            if b"BEGIN CERTIFICATE" in data:
+                pairs.append(load(str(entry), _key_beside(entry)))
+            elif not _KEY_BLOCK.search(data):  # a key on its own belongs to another file
+                raise CertificateError(f"{entry}: neither a certificate nor a key")
     if not pairs:
         raise CertificateError(f"{path}: no certificate in this folder")
     return pairs

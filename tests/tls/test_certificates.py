@@ -99,3 +99,10 @@ def test_self_signed(tmp_path: Path) -> None:
     found = load(str(tmp_path / "demo.pem"))
     assert found.names == ("localhost", "127.0.0.1", "::1")
     assert 2 * 86400 < found.expires - time.time() <= 3 * 86400
+
+
+def test_a_folder_with_a_file_that_is_nothing_says_which(tmp_path: Path) -> None:
+    write(issue("a.example"), tmp_path, "a")
+    (tmp_path / "b.pem").write_text("junk")
+    with pytest.raises(CertificateError, match=r"b\.pem: neither a certificate nor a key"):
+        load_folder(str(tmp_path))
