@@ -257,7 +257,8 @@ class Session:
             clean = reason.check(ConnectionDone) is not None
             self._finish(Kind.OK if clean else Kind.CLIENT_GONE, "" if clean else _words(reason))
             if not self._server_lost:
-                self._close(server, clean, self._server_eof)
+                # many close TLS without a close_notify: what they said before must arrive all the same
+                self._close(server, clean or self.info.tls is not None, self._server_eof)
         self.frontend.depart(self.info)
         if server is None or self._server_lost:
             self._gone()
@@ -479,7 +480,8 @@ class Session:
             clean = self._server_eof or reason.check(ConnectionDone) is not None
             self._finish(Kind.OK if clean else Kind.SERVER_GONE, "" if clean else _words(reason))
             if not self._client_lost:
-                self._close(self.transport, clean, self._client_eof)
+                tls = self._server is not None and self._server.spec.tls
+                self._close(self.transport, clean or tls, self._client_eof)
         if self._client_lost:
             self._gone()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone
 
 from lbproxy.net.clienthello import sniff
 from lbproxy.testing import LB
@@ -296,3 +297,22 @@ def test_a_stop_ends_handshakes_and_looks(pem: str) -> None:
     assert done
     assert {kind.value: n for kind, n in bench.frontend.counters.closes.items()} == {"shutdown": 2}
     bench.close()
+
+
+def test_what_came_before_a_close_without_close_notify_arrives(make: Make, pem: str) -> None:
+    bench = make(listen=f"tls:9443 certificates={pem}", servers=(f"a {A}",))
+    origin = bench.lb.tcp_origin("a", A)
+    client = bench.lb.connect("t", tls="db.example.com")
+    client.send(b"first")
+    server = origin.connections[0]
+    server.pause()
+    client.send(b"y" * 200_000)
+    client.transport.transport.loseConnection()  # type: ignore[union-attr]  # the socket, not the TLS on it
+    bench.lb.advance(0.1)
+    server.resume()
+    bench.lb.advance(1)
+    assert server.received == b"first" + b"y" * 200_000
+    assert server.finished
+    assert server.reason is None or server.reason.check(ConnectionDone)
+    assert bench.last.close.value == "client_gone", "and yet it is no clean end"
+    server.close()
