@@ -150,8 +150,8 @@ class FastPort(Bound):
                 sock.close()
                 return
             transport = FastTransport(self._poller, sock, address)
+            transport.protocol = protocol  # before anything can fail: it must hear of its end
             transport.start()
-            transport.protocol = protocol
             protocol.makeConnection(transport)
         except Exception:
             self._poller.crashed(_Rejected(sock) if transport is None else transport)

@@ -140,6 +140,29 @@ def test_accepting_pauses_when_descriptors_are_short(monkeypatch: pytest.MonkeyP
     run(scenario)
 
 
+def test_a_protocol_hears_of_its_end_even_if_its_socket_cannot_be_watched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario(reactor: Any) -> None:
+        network = FastNetwork(reactor)
+        factory = Serving()
+        port = network.listen(LOOPBACK, factory)
+        before = descriptors()
+
+        def full(*_: Any) -> None:
+            raise OSError(errno.ENOSPC, "no more watches")
+
+        monkeypatch.setattr(network.poller, "register", full)
+        with socket.create_connection(("127.0.0.1", port.address.port)) as client:
+            await eventually(reactor, lambda: factory.made and factory.made[0].reason)
+            client.settimeout(2)
+            assert client.recv(1) == b""
+        assert descriptors() == before
+        port.close()
+
+    run(scenario)
+
+
 def test_a_burst_of_connections_is_accepted_in_bounded_portions() -> None:
     async def scenario(reactor: Any) -> None:
         network = FastNetwork(reactor)
