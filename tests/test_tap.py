@@ -172,7 +172,9 @@ def test_a_port_in_use_when_daemonised(tmp_path: Path, echo: Echo) -> None:
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1:{echo.port}" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    assert not (tmp_path / "lb.pid").exists()
+    assert until(
+        lambda: not (tmp_path / "lb.pid").exists(), 15
+    )  # the child tidies up after the parent has told
 
 
 def test_as_a_daemon(tmp_path: Path, echo: Echo) -> None:
