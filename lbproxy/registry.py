@@ -162,7 +162,24 @@ def _checked(kind: str, name: str, found: Any) -> Any:
     method = _METHOD.get(kind)
     if method and not callable(getattr(found, method, None)):
         raise PluginError(f"{name!r} is not a {kind}: it has no method {method!r}")
+    missing = _unwritten(kind, found)
+    if missing:
+        raise PluginError(f"{name!r} does not say how: it needs a method {missing}")
     return found
+
+
+def _unwritten(kind: str, found: Any) -> str:
+    """What a class that extends our base class has left as it is there, which only raises; "" if nothing."""
+    if kind == "balancer":
+        from lbproxy.balance.base import Balancer
+
+        return "'pick'" if found.pick is Balancer.pick else ""
+    if kind == "probe":
+        from lbproxy.probes.base import Probe
+
+        base = issubclass(found, Probe) and found.check is Probe.check
+        return "'talk' or 'check'" if base and found.talk is Probe.talk else ""
+    return ""
 
 
 def _import(target: str) -> Any:

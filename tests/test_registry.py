@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lbproxy import registry
-from lbproxy.balance.base import Balancer
+from lbproxy.balance.first import First
 from lbproxy.config.errors import ConfigErrors, PluginError
 from lbproxy.registry import (
     BUILTIN,
@@ -132,12 +132,12 @@ def test_a_missing_file_or_module(tmp_path: Path) -> None:
 
 
 def test_a_class_in_a_module() -> None:
-    assert resolve("balancer", "lbproxy.balance.base:Balancer") is Balancer
+    assert resolve("balancer", "lbproxy.balance.first:First") is First
 
 
 def test_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [
-        EntryPoint("extra", "lbproxy.balance.base:Balancer", "lbproxy.balancers"),
+        EntryPoint("extra", "lbproxy.balance.first:First", "lbproxy.balancers"),
         EntryPoint("first", "os:path", "lbproxy.balancers"),
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
@@ -145,7 +145,7 @@ def test_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry._log, "warn", lambda *a, **k: warned.append(k["name"]))
     registry._entry_points.cache_clear()
     try:
-        assert resolve("balancer", "extra") is Balancer
+        assert resolve("balancer", "extra") is First
         assert resolve("balancer", "first").__name__ == "First"
         assert warned == ["first"]
         assert "extra" in registry.known("balancer")
@@ -155,12 +155,12 @@ def test_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_twisted_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     plugins = [
-        PluginClass("balancer", "theirs", "lbproxy.balance.base:Balancer"),
+        PluginClass("balancer", "theirs", "lbproxy.balance.first:First"),
         PluginClass("filter", "theirs", "os:path"),
     ]
     assert all(registry.IPluginClass.providedBy(plugin) for plugin in plugins)
     monkeypatch.setattr(registry, "getPlugins", lambda interface: iter(plugins))
-    assert resolve("balancer", "theirs") is Balancer
+    assert resolve("balancer", "theirs") is First
     assert "theirs" in registry.known("filter")
 
 
@@ -178,3 +178,19 @@ def test_the_reference_has_every_built_in() -> None:
     for names in BUILTIN.values():
         for name in names:
             assert name in lines
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "needs"),
+    [
+        ("balancer", "from lbproxy.balance.base import Balancer as Base\n", "'pick'"),
+        ("probe", "from lbproxy.probes.base import Probe as Base\n", "'talk' or 'check'"),
+    ],
+)
+def test_a_class_that_says_nothing_is_refused_at_load(
+    tmp_path: Path, kind: str, text: str, needs: str
+) -> None:
+    (tmp_path / "mine.py").write_text(text + "class Mine(Base):\n    pass\n")
+    with pytest.raises(PluginError, match=f"needs a method {needs}"):
+        resolve(kind, "mine.py:Mine", str(tmp_path))
+    assert resolve("balancer", "roundrobin") and resolve("probe", "tcp")
