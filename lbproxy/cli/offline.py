@@ -1,46 +1,21 @@
-"""The ``lbproxy`` command: check, explain, reference, demo, run."""
+"""CONTROL. Commands that need a configuration and nothing that runs: check, explain, config."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
-from lbproxy import __version__
+from lbproxy.cli.base import FILE, count, load, main, stop
 from lbproxy.config.dump import as_json
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.config.model import Config
 from lbproxy.explain import explain_http, explain_tcp
 from lbproxy.http.message import header_pairs
 from lbproxy.registry import load_config, reference
-
-__all__ = ["main"]
-
-_FILE = click.Path(dir_okay=False, path_type=Path)
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="lbproxy %(version)s")
-def main() -> None:
-    """A TCP and HTTP load balancer and reverse proxy.
-
-    Try `lbproxy demo` first; then write an lb.ini, `lbproxy check lb.ini`, and `lbproxy run lb.ini`.
-    """
-
-
-def _load(path: Path, read: Callable[[Path], Config] = load_config) -> Config:
-    """The configuration, or every error on standard error and exit status 1."""
-    try:
-        return read(path)
-    except ConfigErrors as errors:
-        click.echo(str(errors), err=True)
-        click.echo(f"{path}: {_count(len(errors.errors), 'error')}", err=True)
-        sys.exit(1)
 
 
 def _read_all(path: Path) -> Config:
@@ -54,12 +29,8 @@ def _read_all(path: Path) -> Config:
     return config
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 @main.command()
-@click.argument("config", type=_FILE)
+@click.argument("config", type=FILE)
 @click.option("--json", "as_data", is_flag=True, help="Machine-readable result on standard output.")
 def check(config: Path, as_data: bool) -> None:
     """Say everything that is wrong with CONFIG, and with the keys and certificates it names.
@@ -69,15 +40,15 @@ def check(config: Path, as_data: bool) -> None:
     if as_data:
         _check_json(config)
         return
-    loaded = _load(config, _read_all)
+    loaded = load(config, _read_all)
     if not loaded.frontends:
         click.echo(f"{config}: serves nothing: there is no [frontend NAME]", err=True)
         sys.exit(1)
     servers = sum(len(backend.servers) for backend in loaded.backends)
     listeners = sum(len(frontend.listen) for frontend in loaded.frontends)
     click.echo(
-        f"{config}: good: {_count(len(loaded.frontends), 'frontend')} with {_count(listeners, 'listener')}, "
-        f"{_count(len(loaded.backends), 'backend')} with {_count(servers, 'server')}"
+        f"{config}: good: {count(len(loaded.frontends), 'frontend')} with {count(listeners, 'listener')}, "
+        f"{count(len(loaded.backends), 'backend')} with {count(servers, 'server')}"
     )
     click.echo(f"start it with: lbproxy run {config}")
 
@@ -108,7 +79,7 @@ def config_reference(rst: bool) -> None:
 
 
 @main.command()
-@click.argument("config", type=_FILE)
+@click.argument("config", type=FILE)
 @click.argument("method")
 @click.argument("target")
 @click.option(
@@ -136,7 +107,7 @@ def explain(
     lbproxy explain lb.ini GET https://shop.example.com/cart -H 'Cookie: user=7'
     lbproxy explain lb.ini TCP 5432 --sni db.example.com --client 10.1.2.3
     """
-    loaded = _load(config)
+    loaded = load(config)
     try:
         ip_address(client)
         if method.upper() == "TCP":
@@ -145,7 +116,7 @@ def explain(
         else:
             result = explain_http(loaded, method, target, header_pairs(_pairs(headers)), client)
     except ValueError as error:
-        _stop(str(error))
+        stop(str(error))
     click.echo(result.as_json() if as_data else result.as_text())
     sys.exit(1 if result.error else 0)
 
@@ -165,33 +136,3 @@ def _pairs(headers: tuple[str, ...]) -> list[tuple[str, str]]:
             raise ValueError(f"header {line!r} is not 'NAME: VALUE'")
         pairs.append((name.strip(), value.strip()))
     return pairs
-
-
-def _stop(message: str) -> NoReturn:
-    click.echo(f"lbproxy: {message}", err=True)
-    sys.exit(2)
-
-
-@main.command()
-@click.option(
-    "--port",
-    default=8080,
-    show_default=True,
-    help="First of the ports used (HTTP, HTTPS, TCP follow).",
-)
-def demo(port: int) -> None:
-    """Run a complete example that needs nothing: origins, HTTP, HTTPS and TCP frontends."""
-    from lbproxy.demo import run_demo
-
-    sys.exit(run_demo(port))
-
-
-@main.command()
-@click.argument("config", type=_FILE)
-def run(config: Path) -> None:
-    """Serve CONFIG in the foreground until Ctrl-C: short for `twistd -n lbproxy --config CONFIG`."""
-    from twisted.scripts.twistd import run as twistd
-
-    _load(config)
-    sys.argv = ["twistd", "-n", "--pidfile=", "lbproxy", "--config", str(config)]
-    twistd()

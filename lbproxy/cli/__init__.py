@@ -1,0 +1,11 @@
+"""CONTROL. The ``lbproxy`` command: one module for each group of subcommands.
+
+:mod:`lbproxy.cli.base` has the command itself and what they share; a new group is one module, imported below.
+"""
+
+from __future__ import annotations
+
+from lbproxy.cli import offline, serve
+from lbproxy.cli.base import main
+
+__all__ = ["main", "offline", "serve"]

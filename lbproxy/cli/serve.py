@@ -1,0 +1,35 @@
+"""CONTROL. Commands that serve: demo, run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from lbproxy.cli.base import FILE, load, main
+
+
+@main.command()
+@click.option(
+    "--port",
+    default=8080,
+    show_default=True,
+    help="First of the ports used (HTTP, HTTPS, TCP follow).",
+)
+def demo(port: int) -> None:
+    """Run a complete example that needs nothing: origins, HTTP, HTTPS and TCP frontends."""
+    from lbproxy.demo import run_demo
+
+    sys.exit(run_demo(port))
+
+
+@main.command()
+@click.argument("config", type=FILE)
+def run(config: Path) -> None:
+    """Serve CONFIG in the foreground until Ctrl-C: short for `twistd -n lbproxy --config CONFIG`."""
+    from twisted.scripts.twistd import run as twistd
+
+    load(config)
+    sys.argv = ["twistd", "-n", "--pidfile=", "lbproxy", "--config", str(config)]
+    twistd()
