@@ -1,0 +1,67 @@
+"""CONTROL. A compiled configuration: the live objects that serve it, and what they share with those before and after.
+
+Made by :mod:`lbproxy.control.compile`; :mod:`lbproxy.service` starts, replaces and stops it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.application.service import Service
+
+from lbproxy.config.model import Config
+from lbproxy.control.checker import Checker
+from lbproxy.control.listening import Listener
+from lbproxy.control.logsink import LogSink
+from lbproxy.control.resolver import Resolver
+from lbproxy.guard.connections import ConnectionTotal
+from lbproxy.interfaces import Env
+from lbproxy.net.endpoints import Network
+from lbproxy.proxy.backend import Backend
+from lbproxy.proxy.frontend import Frontend
+
+__all__ = ["Generation", "Ground"]
+
+
+@frozen
+class Ground:
+    """What every generation of one load balancer stands on.
+
+    ``reactor``: what the services need of it; ``total`` counts all client connections.
+    """
+
+    reactor: Any
+    network: Network
+    random: Random
+    total: ConnectionTotal
+
+    def env(self, name: str) -> Env:
+        """What extensions of the section ``name`` get."""
+        return Env(now=self.network.wheel.now, random=self.random, name=name, reactor=self.reactor)
+
+
+@define(eq=False)
+class Generation:
+    """Everything one configuration is at work: by name, ``listeners`` in the order written, ``sinks`` by path."""
+
+    config: Config
+    backends: dict[str, Backend] = field(factory=dict)
+    resolvers: dict[str, Resolver] = field(factory=dict)
+    checkers: dict[str, Checker] = field(factory=dict)
+    frontends: dict[str, Frontend] = field(factory=dict)
+    listeners: list[Listener] = field(factory=list)
+    sinks: dict[str, LogSink] = field(factory=dict)
+
+    def services(self) -> Iterator[Service]:
+        """What runs in the background, in the order it is started."""
+        yield from self.resolvers.values()
+        yield from self.checkers.values()
+
+    def sync(self, backend: str) -> None:
+        """Servers of ``backend`` came, went, or are wanted otherwise: tell the services that look after them."""
+        self.resolvers[backend].sync()
+        if backend in self.checkers:
+            self.checkers[backend].sync()
