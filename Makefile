@@ -24,8 +24,16 @@ docs: $(VENV)/.docs
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 	@echo "read docs/_build/html/index.html"
 
-bench: $(VENV)/.test
-	$(BIN)/python -m tests.bench
+# RIVALS=all: also the rivals from PyPI, in an environment of their own
+bench: $(VENV)/.test $(if $(filter all,$(RIVALS)),$(VENV)/rivals/.done)
+	RIVALS=$(RIVALS) $(BIN)/python -m tests.bench
+
+$(VENV)/rivals/.done: tests/bench/rivals.py $(VENV)/.test
+	@echo "installing the rivals ..."
+	@$(PYTHON) -m venv $(VENV)/rivals
+	@$(VENV)/rivals/bin/pip install -q --disable-pip-version-check \
+		$$($(BIN)/python -c 'from tests.bench.rivals import REQUIREMENTS; print(*REQUIREMENTS)')
+	@touch $@
 
 wheel: $(VENV)/.run
 	$(BIN)/pip wheel -q --no-deps -w dist .

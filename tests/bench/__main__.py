@@ -1,9 +1,10 @@
 """``python -m tests.bench``: lbproxy against HAProxy and nginx on this machine.
 
 Environment: ``ROUNDS`` (5), ``SECONDS`` of load in each round (3), ``SCENARIO`` (names or patterns with ``*``,
-comma separated; all), ``PROXY`` (the same for proxies), ``JSON`` (path of the result file; bench.json).  The proxy is
-alone on the first core; load and origins share the others.  "Measured" is the proxy's CPU time, user and system
-of all its processes, for each unit of work; "ratio" is lbproxy's by the best rival's, below 1 is better.
+comma separated; all), ``PROXY`` (the same for proxies), ``RIVALS=all`` (those of ``rivals.py`` too), ``JSON``
+(path of the result file; bench.json).  The proxy is alone on the first core; load and origins share the others.
+"Measured" is the proxy's CPU time, user and system of all its processes, for each unit of work; "ratio" is
+lbproxy's by the best rival's, below 1 is better.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tests.bench.lab import Lab
 from tests.bench.load import MissingTool
 from tests.bench.measure import Result, measure
 from tests.bench.report import header, table
+from tests.bench.rivals import RIVALS
 from tests.bench.scenarios import SCENARIOS
 
 
@@ -61,6 +63,8 @@ def main() -> None:
     seconds = float(os.environ.get("SECONDS", "3"))
     path = Path(os.environ.get("JSON", "bench.json"))
     names = chosen("SCENARIO", list(SCENARIOS))
+    if os.environ.get("RIVALS") == "all":
+        proxies.PROXIES.update(RIVALS)
     wanted = chosen("PROXY", list(proxies.PROXIES))
     for name in set(proxies.PROXIES) - set(wanted):
         del proxies.PROXIES[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import tempfile
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,8 @@ from shutil import rmtree
 from tests.bench.load import run_tool, tool
 from tests.support.databases import Postgres, Redis
 from tests.support.nginx import NginxOrigin
+from tests.support.ports import free_port
+from tests.support.process import Child, accepts
 
 __all__ = ["Lab"]
 
@@ -28,7 +31,7 @@ class Lab:
         self.load_cores = cores[1:] or cores
         self.folder = Path(tempfile.mkdtemp(prefix="lbproxy-bench-"))
         self.folder.chmod(0o755)
-        self._stop: list[NginxOrigin | Postgres | Redis] = []
+        self._stop: list[Child | NginxOrigin | Postgres | Redis] = []
 
     def __enter__(self) -> Lab:
         os.sched_setaffinity(0, self.load_cores)
@@ -52,6 +55,17 @@ class Lab:
             self._stop.append(origin.start())
             found.append(origin.address)
         return found[0], found[1]
+
+    @cached_property
+    def sink(self) -> tuple[str, str]:
+        """One sink, twice."""
+        port = free_port()
+        script = str(Path(__file__).with_name("sink.py"))
+        log = self.folder / "sink.log"
+        child = Child([sys.executable, script, str(port)], log, cores=tuple(self.load_cores))
+        self._stop.append(child)
+        child.wait_ready(lambda: accepts(port))
+        return f"127.0.0.1:{port}", f"127.0.0.1:{port}"
 
     @cached_property
     def redis(self) -> tuple[str, str]:

@@ -1,15 +1,17 @@
-"""HTTP load: wrk, curl, openssl s_time."""
+"""HTTP and bulk load: wrk, curl, openssl s_time, sendfile."""
 
 from __future__ import annotations
 
 import json
 import re
+import socket
+import tempfile
 import time
 from pathlib import Path
 
 from tests.bench.load import Load, run_tool, tool
 
-__all__ = ["bulk", "handshakes", "wrk"]
+__all__ = ["bulk", "handshakes", "upload", "wrk"]
 
 SCRIPT = Path(__file__).with_name("headers.lua")
 
@@ -55,6 +57,25 @@ def bulk(port: int, seconds: float, *, gigabytes: int = 1) -> Load:
         )
         rounds += 1
     return Load(rounds * 1024**3 / 1e9, time.monotonic() - begin)
+
+
+def upload(port: int, seconds: float) -> Load:
+    """Send a sparse file of a gigabyte to a sink, over and over; it says how much arrived."""
+    size = 1024**3
+    begin = time.monotonic()
+    rounds = 0
+    with tempfile.TemporaryFile() as file:
+        file.truncate(size)
+        while not rounds or time.monotonic() - begin < seconds:
+            with socket.create_connection(("127.0.0.1", port), 10) as sock:
+                sock.settimeout(60)
+                sock.sendfile(file, 0)
+                sock.shutdown(socket.SHUT_WR)
+                answer = sock.makefile("rb").read()
+            if answer != b"%d\n" % size:
+                raise RuntimeError(f"{answer!r} arrived of {size}")
+            rounds += 1
+    return Load(rounds * size / 1e9, time.monotonic() - begin)
 
 
 def handshakes(port: int, seconds: float, *, resumed: bool) -> Load:

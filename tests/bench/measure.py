@@ -78,7 +78,7 @@ def measure(
                 if not scenario.fresh:
                     scenario.load(running[name], min(1.0, seconds))  # warm up
             except FAILURES as error:
-                missing.append(f"{name}: {error}")
+                missing.append(f"{name}: {_brief(error)}")
         for number in range(rounds):
             for name in list(running):
                 say(f"{scenario.name}: round {number + 1}/{rounds}: {name}")
@@ -88,7 +88,7 @@ def measure(
                         running[name] = _launch(scenario, lab, name)
                     sample = _sample(scenario, running[name], seconds)
                 except FAILURES as error:
-                    missing.append(f"{name}: {error!r}")
+                    missing.append(f"{name}: {_brief(error)}")
                     running.pop(name).stop()
                 else:
                     samples.setdefault(name, []).append(sample)
@@ -104,6 +104,13 @@ def measure(
         tuple(missing),
         _ratio(summaries),
     )
+
+
+def _brief(error: Exception) -> str:
+    """Where it says what went wrong: its first line, and the last of a long output."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    ends = [lines[0], *lines[-1:]] if len(lines) > 1 else lines
+    return " ... ".join(line[:160] for line in ends) or type(error).__name__
 
 
 def _launch(scenario: Scenario, lab: Lab, name: str) -> Proxy:

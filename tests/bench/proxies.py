@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attrs import field, frozen
@@ -39,6 +39,13 @@ class Job:
     cores: Sequence[int] = field(default=(0,))
 
 
+def _installed(name: str) -> str:
+    binary = find_binary(name)
+    if binary is None:
+        raise Unavailable(f"{name} is not installed")
+    return binary
+
+
 class Proxy(ABC):
     """One way to do a :class:`Job`; ``child`` while it runs."""
 
@@ -59,8 +66,10 @@ class Proxy(ABC):
         """End it."""
         self.child.stop()
 
-    def _start(self, command: Sequence[str]) -> Child:
-        child = Child(command, self.folder / "output.log", cwd=self.folder, cores=self.job.cores)
+    def _start(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
+        child = Child(
+            command, self.folder / "output.log", cwd=self.folder, cores=self.job.cores, env=env
+        )
         child.wait_ready(lambda: accepts(self.port), 60)
         return child
 
@@ -109,11 +118,11 @@ class HAProxy(Proxy):
 
     def launch(self) -> Child:
         """See :class:`Proxy`."""
-        binary = find_binary("haproxy")
-        if binary is None:
-            raise Unavailable("haproxy is not installed")
         path = self._write("haproxy.cfg", [*self._common(), *self._front(), *self._back()])
-        return self._start([binary, "-db", "-f", str(path)])
+        return self._start([self._binary(), "-db", "-f", str(path)])
+
+    def _binary(self) -> str:
+        return _installed("haproxy")
 
     def _common(self) -> list[str]:
         return [
@@ -163,19 +172,20 @@ class Nginx(Proxy):
     """nginx, one worker, buffered JSON access log; its active checks are not in the free version."""
 
     name = "nginx"
+    builtin_stream = False
 
     def launch(self) -> Child:
         """See :class:`Proxy`."""
-        binary = find_binary("nginx")
-        if binary is None:
-            raise Unavailable("nginx is not installed")
         block = self._stream() if self.job.mode == "tcp" else self._http()
         path = self._write("nginx.conf", [*self._common(), *block])
-        return self._start([binary, "-p", str(self.folder), "-c", str(path)])
+        return self._start([self._binary(), "-p", str(self.folder), "-c", str(path)])
+
+    def _binary(self) -> str:
+        return _installed("nginx")
 
     def _common(self) -> list[str]:
         lines = ["daemon off;", "worker_processes 1;", f"worker_rlimit_nofile {DESCRIPTORS};"]
-        if self.job.mode == "tcp":
+        if self.job.mode == "tcp" and not self.builtin_stream:
             module = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
             if not module.exists():
                 raise Unavailable("nginx has no stream module (libnginx-mod-stream)")
@@ -247,6 +257,7 @@ class Nginx(Proxy):
             f"        listen 127.0.0.1:{self.port} backlog=4096;",
             "        proxy_pass app;",
             "        proxy_timeout 1h;",
+            "        proxy_half_close on;",
             "    }",
             "}",
         ]

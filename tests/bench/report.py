@@ -8,7 +8,7 @@ from tests.bench.measure import Result, Summary
 
 __all__ = ["header", "table"]
 
-_ROW = "{:<22} {:<8} {:>11} {:>24} {:>7} {:>9} {:>9} {:>8} {:>6}"
+_ROW = "{:<22} {:<11} {:>11} {:>24} {:>7} {:>9} {:>9} {:>8} {:>6}"
 
 
 def header() -> str:

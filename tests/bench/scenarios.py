@@ -9,7 +9,7 @@ from attrs import frozen
 
 from tests.bench.lab import Lab
 from tests.bench.load import Load
-from tests.bench.load_http import bulk, handshakes, wrk
+from tests.bench.load_http import bulk, handshakes, upload, wrk
 from tests.bench.load_idle import idle
 from tests.bench.load_tools import pgbench, redis
 from tests.bench.proxies import Job, Proxy
@@ -55,6 +55,10 @@ def _tcp_http(lab: Lab) -> Job:
     return Job(mode="tcp", servers=lab.origins, cores=lab.proxy_cores)
 
 
+def _tcp_sink(lab: Lab) -> Job:
+    return Job(mode="tcp", servers=lab.sink, cores=lab.proxy_cores)
+
+
 def _tcp_postgres(lab: Lab) -> Job:
     return Job(mode="tcp", servers=lab.postgres, cores=lab.proxy_cores)
 
@@ -65,6 +69,18 @@ def _on_port(load: Callable[..., Load], **options: object) -> Callable[[Proxy, f
 
 def _idle(proxy: Proxy, seconds: float) -> Load:
     return idle(proxy.port, proxy.child.rss_bytes)
+
+
+def _held(name: str, job: Callable[[Lab], Job]) -> Scenario:
+    return Scenario(
+        name,
+        job,
+        _idle,
+        unit="connection",
+        measure="value",
+        measure_unit="bytes/connection",
+        fresh=True,
+    )
 
 
 def _rr(connections: int) -> Scenario:
@@ -93,6 +109,7 @@ _ALL = (
         measure_unit="us/connection",
     ),
     Scenario("tcp-bulk", _tcp_http, _on_port(bulk), unit="GB", measure_unit="us/GB"),
+    Scenario("tcp-bulk-up", _tcp_sink, _on_port(upload), unit="GB", measure_unit="us/GB"),
     Scenario("tls-keepalive", _tls, _on_port(wrk, tls=True)),
     Scenario(
         "tls-handshake-full",
@@ -108,15 +125,8 @@ _ALL = (
         unit="handshake",
         measure_unit="us/handshake",
     ),
-    Scenario(
-        "idle-10k",
-        _http,
-        _idle,
-        unit="connection",
-        measure="value",
-        measure_unit="bytes/connection",
-        fresh=True,
-    ),
+    _held("idle-10k", _http),
+    _held("idle-tcp-10k", _tcp_http),
     Scenario(
         "pgbench",
         _tcp_postgres,

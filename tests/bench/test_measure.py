@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bench.__main__ import chosen
-from tests.bench.measure import Result, Sample, _ratio, _summary
+from tests.bench.measure import Result, Sample, _brief, _ratio, _summary
 from tests.bench.report import header, table
 from tests.bench.scenarios import SCENARIOS
 
@@ -42,3 +42,11 @@ def test_choice(monkeypatch):
     monkeypatch.setenv("SCENARIO", "nosuch")
     with pytest.raises(SystemExit, match="there are: http-get"):
         chosen("SCENARIO", list(SCENARIOS))
+
+
+def test_a_failure_is_told_in_one_line():
+    assert _brief(RuntimeError("x did nothing:\nTraceback\n  File\nOSError: no\n")) == (
+        "x did nothing: ... OSError: no"
+    )
+    assert _brief(OSError()) == "OSError"
+    assert len(_brief(RuntimeError("y" * 1000))) == 160

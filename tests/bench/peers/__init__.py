@@ -1,0 +1,1 @@
+"""Python programs that the bench starts as rivals; they run in the rivals' environment."""
