@@ -289,6 +289,12 @@ class BackendSpec:
     timeout_queue: float = option(
         "duration", 5.0, min=0.01, max=3600, doc="longest wait in the queue"
     )
+    no_server: str = option(
+        "choice",
+        "fail",
+        choices=("fail", "queue"),
+        doc="what new traffic does while no server is up: ``fail`` at once, or wait in the queue",
+    )
     timeout_connect: float = option(
         "duration",
         5.0,

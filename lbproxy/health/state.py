@@ -4,7 +4,7 @@ Used by :mod:`lbproxy.control.checker`, one per server.  The rules:
 
 1. A server starts up, so that a restart does not refuse traffic; but it is *fresh*: its first check alone
    decides, one failure takes it down.
-2. Up: ``fall`` failures in a row take it down; a success forgets earlier failures.
+2. Up: ``fall`` failures in a row take it down, a *certain* one at once; a success forgets earlier failures.
 3. Down: ``rise`` successes in a row bring it up; a failure forgets earlier successes.
 """
 
@@ -21,12 +21,15 @@ class Result:
 
     ``note``: for people, such as "status 503, wanted 200"; may be empty.  ``seconds``: how long it took.
     ``weight``: a new weight that the server announced, None for no opinion.
+    ``certain``: a failure that need not be repeated to be believed: the server itself said that it is not
+    what is wanted.
     """
 
     ok: bool
     note: str = ""
     seconds: float = 0.0
     weight: int | None = None
+    certain: bool = False
 
 
 @frozen
@@ -62,7 +65,7 @@ class HealthState:
             self.streak = 0
             return None
         self.streak += 1
-        if self.streak < self._needed(fresh):
+        if self.streak < self._needed(fresh) and not (result.certain and self.healthy):
             return None
         count, self.streak = self.streak, 0
         self.healthy = result.ok

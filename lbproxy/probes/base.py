@@ -23,7 +23,15 @@ from lbproxy.health.state import Result
 from lbproxy.interfaces import Env, IProbe
 from lbproxy.net.endpoints import Network, TLSParameters
 
-__all__ = ["Conversation", "NoOptions", "Probe", "ProbeTarget", "Unhealthy", "unescape"]
+__all__ = [
+    "Conversation",
+    "NoOptions",
+    "Probe",
+    "ProbeTarget",
+    "Unhealthy",
+    "WrongRole",
+    "unescape",
+]
 
 _LINGER = 1.0  # how long a finished check's connection may take to close by itself
 
@@ -51,6 +59,17 @@ class NoOptions:
 
 class Unhealthy(Exception):
     """The check has failed; the text is the note: what was found and what was wanted."""
+
+    certain = False
+
+
+class WrongRole(Unhealthy):
+    """The server is well, and says that it is not what is wanted: not the primary, say.
+
+    It goes down at once; nobody waits for ``fall`` failures.
+    """
+
+    certain = True
 
 
 class Conversation(Protocol):
@@ -189,7 +208,9 @@ class Probe:
                 clean = True
             finally:
                 conversation.close(clean=clean)
-        except (Unhealthy, ProxyError) as error:
+        except Unhealthy as error:
+            return Result(False, str(error), now() - begun, certain=error.certain)
+        except ProxyError as error:
             return Result(False, str(error), now() - begun)
         return Result(True, note, now() - begun)
 

@@ -140,7 +140,7 @@ class Backend:
     def acquire(self, waiter: Waiter) -> Lease | None:
         """A lease now, or None: then ``waiter`` waits in the queue and is told later.
 
-        Raises :class:`ProxyError` NO_SERVER or QUEUE_FULL.
+        Raises :class:`ProxyError` QUEUE_FULL, or NO_SERVER when none is up and ``no_server`` is ``fail``.
         """
         group = self.group
         if not len(self.queue):
@@ -149,7 +149,7 @@ class Backend:
                 lease = group.pick(waiter)
             if lease is not None:
                 return lease
-        if not group.has_eligible:
+        if not group.has_eligible and self.spec.no_server == "fail":
             self.counters.no_server += 1
             raise ProxyError(Kind.NO_SERVER, f"no server of {self.name} is up")
         try:

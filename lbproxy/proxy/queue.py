@@ -1,4 +1,4 @@
-"""DATA. The waiting line of a backend whose servers are all at their ``maxconn``."""
+"""DATA. The waiting line of a backend whose servers are all at their ``maxconn``, or (``no_server = queue``) down."""
 
 from __future__ import annotations
 

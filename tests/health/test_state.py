@@ -45,6 +45,17 @@ def test_a_transition_says_why() -> None:
     assert state.result(OK) == Transition(True, "fine", 2)
 
 
+def test_a_certain_failure_is_believed_at_once() -> None:
+    certain = Result(False, "not the primary", certain=True)
+    state = HealthState(2, 3)
+    state.result(OK)
+    assert state.result(certain) == Transition(False, "not the primary", 1)
+    assert state.result(certain) is None
+    state.result(OK)
+    assert state.result(certain) is None, "while down it only forgets successes"
+    assert run(state, "++") == ".U"
+
+
 def test_reset_makes_fresh_again() -> None:
     state = HealthState(2, 3)
     assert run(state, "+--") == "..."

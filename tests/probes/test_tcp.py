@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.health.state import Result
 from lbproxy.net.endpoints import TLSParameters
-from lbproxy.probes.base import Conversation, Probe, ProbeTarget, unescape
+from lbproxy.probes.base import Conversation, Probe, ProbeTarget, WrongRole, unescape
 from lbproxy.probes.tcp import ANSWER_BYTES, TcpOptions, TcpProbe
 from tests.probes.world import Scripted, World
 
@@ -179,3 +179,13 @@ def test_errors_of_the_dial_are_notes() -> None:
     target = world.target()
     object.__setattr__(target, "network", Refusing(world))
     assert world.check(probe(world), target).note == "server_tls: certificate has expired"
+
+
+def test_a_wrong_role_is_certain() -> None:
+    class Role(Probe):
+        async def talk(self, conversation: Conversation, target: ProbeTarget) -> str:
+            raise WrongRole("it is a replica")
+
+    world = listening()
+    assert world.check(Role(None, world.env)) == Result(False, "it is a replica", certain=True)
+    assert world.all_closed()
