@@ -18,30 +18,42 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from lbproxy.balance.server import AdminState, ServerState
 from lbproxy.config.model import Config
 from lbproxy.control.compile import compile_config, proxy_factory
 from lbproxy.control.generation import Ground
 from lbproxy.control.listening import Listener, bind, unbind
+from lbproxy.control.logsink import LogSink
+from lbproxy.control.watch import Watch
 from lbproxy.errors import Kind, ListenError
 from lbproxy.guard.connections import ConnectionTotal
 from lbproxy.net.descriptors import client_bound
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
+from lbproxy.observe.events import Events
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.frontend import Frontend
+from lbproxy.proxy.quiet import Quiet
 from lbproxy.registry import load_config, parse_config, parse_server_line
+from lbproxy.tls.certificates import KeyPair
 
 __all__ = ["Listener", "LoadBalancer"]
 
 _log = Logger()
+_quiet = Quiet(_log)
+
+
+def _subscriber_failed(error: Exception) -> None:
+    _quiet.failure("subscriber", "a subscriber of events failed", Failure(error))
 
 
 class LoadBalancer(MultiService):
     """Frontends and backends of one configuration, on one reactor.
 
     ``generation``: the live objects of ``config``.  ``network`` moves all bytes; ``total`` counts client connections.
+    ``events``: what happened (see ``docs/events.rst``).
     """
 
     def __init__(
@@ -58,12 +70,19 @@ class LoadBalancer(MultiService):
             network if network is not None else choose_network(config.settings.transport, reactor)
         )
         self.total = ConnectionTotal(config.settings.maxconn)
+        self.events = Events(failed=_subscriber_failed)
         self._ground = Ground(
-            reactor, self.network, random if random is not None else Random(), self.total
+            reactor,
+            self.network,
+            random if random is not None else Random(),
+            self.total,
+            self.events,
         )
         self.generation = compile_config(config, self._ground)
         for service in self.generation.services():
             service.setServiceParent(self)
+        self.watch = Watch(self, reactor)
+        self.watch.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     @property
     def config(self) -> Config:
@@ -220,6 +239,14 @@ class LoadBalancer(MultiService):
         """Back to work, if it is healthy.  KeyError."""
         self.backends[backend].set_admin(name, AdminState.READY)
         self.generation.sync(backend)
+
+    def key_pairs(self) -> list[KeyPair]:
+        """The certificates of all TLS listeners."""
+        return [pair for listener in self.listeners for pair in listener.factory.key_pairs]
+
+    def log_sinks(self) -> list[LogSink]:
+        """The access logs."""
+        return list(self.generation.sinks.values())
 
     def reopen_logs(self) -> None:
         """After rotation: write to new files."""

@@ -27,6 +27,7 @@ from lbproxy.control.generation import Generation, Ground
 from lbproxy.control.listening import Listener
 from lbproxy.control.logsink import LogSink, trouble_with
 from lbproxy.control.resolver import Resolver
+from lbproxy.control.watch import follow
 from lbproxy.http.route import Router
 from lbproxy.interfaces import Env
 from lbproxy.net.endpoints import TLSParameters
@@ -92,6 +93,7 @@ class _Compiler:
             tls_for=partial(self._tls_for, spec),
         )
         self.made.backends[spec.name] = backend
+        follow(backend, ground.events)
         self.made.resolvers[spec.name] = Resolver(
             backend.group, ground.reactor, every=spec.resolve_every
         )
@@ -153,7 +155,8 @@ class _Compiler:
                 self._problem(spec.where, f"frontend {frontend.name}", "listen", error)
                 return
             tls = TLSParameters(contexts, server_side=True)
-        self.made.listeners.append(Listener(frontend, spec, proxy_factory(frontend, spec, tls)))
+        factory = proxy_factory(frontend, spec, tls)
+        self.made.listeners.append(Listener(frontend, spec, factory, self.ground.events))
 
     def _log_writer(self, log: LogSpec, spec: FrontendSpec) -> Any:
         if not log.path or log.path == "off":

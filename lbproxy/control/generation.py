@@ -20,6 +20,7 @@ from lbproxy.control.resolver import Resolver
 from lbproxy.guard.connections import ConnectionTotal
 from lbproxy.interfaces import Env
 from lbproxy.net.endpoints import Network
+from lbproxy.observe.events import Events
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.frontend import Frontend
 
@@ -30,13 +31,14 @@ __all__ = ["Generation", "Ground"]
 class Ground:
     """What every generation of one load balancer stands on.
 
-    ``reactor``: what the services need of it; ``total`` counts all client connections.
+    ``reactor``: what the services need of it; ``total`` counts all client connections; ``events``: what happened.
     """
 
     reactor: Any
     network: Network
     random: Random
     total: ConnectionTotal
+    events: Events
 
     def env(self, name: str) -> Env:
         """What extensions of the section ``name`` get."""

@@ -17,6 +17,7 @@ from lbproxy.config.model import Address, ListenSpec
 from lbproxy.errors import ListenError
 from lbproxy.net.endpoints import Bound, Network
 from lbproxy.net.stock import listen_endpoint
+from lbproxy.observe.events import EventKind, Events
 from lbproxy.proxy.accept import ProxyFactory
 from lbproxy.proxy.frontend import Frontend
 
@@ -26,12 +27,15 @@ _log = Logger()
 
 
 class Listener:
-    """One bound address of a frontend."""
+    """One bound address of a frontend; ``events`` hears when it is bound and closed."""
 
-    def __init__(self, frontend: Frontend, spec: ListenSpec, factory: ProxyFactory) -> None:
+    def __init__(
+        self, frontend: Frontend, spec: ListenSpec, factory: ProxyFactory, events: Events
+    ) -> None:
         self.frontend = frontend
         self.spec = spec
         self.factory = factory
+        self.events = events
         self.bound: Bound | None = None
         self.binding: Deferred[Any] | None = None  # an endpoint of Twisted's that takes its time
 
@@ -64,6 +68,7 @@ def unbind(listeners: Iterable[Listener]) -> list[Deferred[Any]]:
             binding.cancel()
         bound, listener.bound = listener.bound, None
         if bound is not None:
+            _tell(EventKind.LISTENER_CLOSED, listener, bound, "closed")
             closing.append(maybeDeferred(bound.close))
     return closing
 
@@ -117,4 +122,12 @@ def _bound(listener: Listener, bound: Bound) -> None:
         mode=listener.frontend.mode,
         address=str(bound.address),
         tls=" with TLS" if listener.spec.tls else "",
+    )
+    _tell(EventKind.LISTENER_BOUND, listener, bound, "listens on")
+
+
+def _tell(kind: EventKind, listener: Listener, bound: Bound, does: str) -> None:
+    name, address = listener.frontend.name, str(bound.address)
+    listener.events.add(
+        kind, name, f"frontend {name} {does} {address}", frontend=name, address=address
     )

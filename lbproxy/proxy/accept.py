@@ -54,6 +54,11 @@ class ProxyFactory(Factory):
         self._look = frontend.mode == "tcp" and tls is None and frontend.looks_at_hello
         self._trusted = AddressSet(listen.accept_proxy) if listen and listen.accept_proxy else None
 
+    @property
+    def key_pairs(self) -> tuple[Any, ...]:
+        """The certificates it serves now (:class:`lbproxy.tls.certificates.KeyPair`); none in the clear."""
+        return self._tls.creator.pairs if self._tls is not None else ()
+
     def protocol_for(self, info: ConnectionInfo) -> IProtocol:
         """The protocol proper; subclasses say which."""
         raise NotImplementedError

@@ -1,0 +1,193 @@
+"""PURE. What happened, for people: a bounded list of typed events that others can follow.
+
+:mod:`lbproxy.service` owns one :class:`Events`; :mod:`lbproxy.control.watch` and the alerts add to it, the
+admin side shows it.  Events are rare by construction: what a client can cause as often as it likes is
+added as one event that counts (see :class:`Burst`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from attrs import field, frozen
+
+__all__ = ["KEEP", "MEANING", "Burst", "Event", "EventKind", "Events", "Severity"]
+
+KEEP = 1000
+"""How many events are kept; the oldest go first."""
+
+
+class Severity(str, Enum):
+    """How much an event matters."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class EventKind(str, Enum):
+    """What kind of thing happened; :data:`MEANING` says it in words."""
+
+    SERVER_UP = "server_up"
+    SERVER_DOWN = "server_down"
+    SERVER_DRAIN = "server_drain"
+    SERVER_MAINT = "server_maint"
+    BACKEND_EMPTY = "backend_empty"
+    LISTENER_BOUND = "listener_bound"
+    LISTENER_CLOSED = "listener_closed"
+    RELOAD = "reload"
+    RELOAD_REFUSED = "reload_refused"
+    CHANGED = "changed"
+    WORKER_DIED = "worker_died"
+    WORKER_STARTED = "worker_started"
+    CERTIFICATE_EXPIRING = "certificate_expiring"
+    CERTIFICATE_CHANGED = "certificate_changed"
+    CLIENTS_REFUSED = "clients_refused"
+    QUEUE_FULL = "queue_full"
+    LOG_DROPPED = "log_dropped"
+    ALERT = "alert"
+    RECOVERED = "recovered"
+
+
+MEANING: dict[EventKind, str] = {
+    EventKind.SERVER_UP: "a server takes traffic (again)",
+    EventKind.SERVER_DOWN: "health checks, or its name that does not resolve, took a server out",
+    EventKind.SERVER_DRAIN: "an operator wants no new traffic for a server",
+    EventKind.SERVER_MAINT: "an operator took a server out for maintenance",
+    EventKind.BACKEND_EMPTY: "the last server of a backend is gone",
+    EventKind.LISTENER_BOUND: "an address is listened on",
+    EventKind.LISTENER_CLOSED: "an address is not listened on any more",
+    EventKind.RELOAD: "a new configuration is in use",
+    EventKind.RELOAD_REFUSED: "a new configuration was wrong and is not used",
+    EventKind.CHANGED: "an operator changed something at run time",
+    EventKind.WORKER_DIED: "a worker process ended unexpectedly",
+    EventKind.WORKER_STARTED: "a worker process started",
+    EventKind.CERTIFICATE_EXPIRING: "a certificate in use ends soon, or has ended",
+    EventKind.CERTIFICATE_CHANGED: "a certificate was replaced",
+    EventKind.CLIENTS_REFUSED: "connections were refused by limits or address lists; with their number",
+    EventKind.QUEUE_FULL: "requests were sent away because a queue was full; with their number",
+    EventKind.LOG_DROPPED: "access log lines were lost; with their number",
+    EventKind.ALERT: "an alert fires",
+    EventKind.RECOVERED: "what an alert was about is over",
+}
+
+
+@frozen
+class Event:
+    """One thing that happened.
+
+    ``number`` ascends by one from 1.  ``at``: Unix time in seconds.  ``subject``: what it is about, such as
+    ``app/a`` (backend/server), ``web`` (frontend) or "".  ``text``: one line for people.  ``facts``: the
+    same as plain JSON types.
+    """
+
+    number: int
+    at: float
+    kind: EventKind
+    severity: Severity
+    subject: str
+    text: str
+    facts: dict[str, Any] = field(factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "number": self.number,
+            "at": self.at,
+            "kind": self.kind.value,
+            "severity": self.severity.value,
+            "subject": self.subject,
+            "text": self.text,
+            "facts": self.facts,
+        }
+
+
+Subscriber = Callable[[Event], None]
+
+
+class Events:
+    """The last events, oldest first.
+
+    ``now``: Unix time.  ``keep``: how many are remembered.  ``failed(error)`` hears of a subscriber that raised; the
+    others, and whoever added the event, do not.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], float] = time.time,
+        keep: int = KEEP,
+        failed: Callable[[Exception], None] = lambda error: None,
+    ) -> None:
+        self.last = 0  # number of the newest event
+        self._now = now
+        self._ring: deque[Event] = deque(maxlen=keep)
+        self._subscribers: list[Subscriber] = []
+        self._failed = failed
+
+    def add(
+        self,
+        kind: EventKind,
+        subject: str,
+        text: str,
+        severity: Severity = Severity.INFO,
+        **facts: Any,
+    ) -> Event:
+        """Remember an event and tell the subscribers.  Never raises."""
+        self.last += 1
+        event = Event(self.last, self._now(), kind, severity, subject, text, facts)
+        self._ring.append(event)
+        for subscriber in tuple(self._subscribers):
+            try:
+                subscriber(event)
+            except Exception as error:
+                self._failed(error)
+        return event
+
+    def since(self, number: int = 0, limit: int = KEEP) -> list[Event]:
+        """Those after event ``number``, oldest first; at most the newest ``limit`` of them."""
+        found: list[Event] = []
+        for event in reversed(self._ring):
+            if event.number <= number or len(found) >= limit:
+                break
+            found.append(event)
+        return found[::-1]
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call ``subscriber(event)`` for each event from now on, in the thread that adds it.
+
+        Returns what ends that; calling it twice is harmless.
+        """
+        self._subscribers.append(subscriber)
+
+        def end() -> None:
+            if subscriber in self._subscribers:
+                self._subscribers.remove(subscriber)
+
+        return end
+
+    def __len__(self) -> int:
+        return len(self._ring)
+
+
+class Burst:
+    """Makes few reports of many happenings: the first at once, then sums, ``every`` seconds apart at the soonest."""
+
+    __slots__ = ("_every", "_last", "held")
+
+    def __init__(self, every: float = 60.0) -> None:
+        self._every = every
+        self._last = float("-inf")
+        self.held = 0  # not reported yet
+
+    def add(self, count: int, now: float) -> int:
+        """``count`` more of them, 0 when there were none lately; how many to report now, 0 for not yet."""
+        self.held += count
+        if not self.held or now - self._last < self._every:
+            return 0
+        self._last = now
+        told, self.held = self.held, 0
+        return told
