@@ -10,6 +10,7 @@ See ``docs/embedding.rst``.
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +24,7 @@ from twisted.python.failure import Failure
 from lbproxy.balance.server import AdminState, ServerState
 from lbproxy.config.model import Config
 from lbproxy.control.compile import compile_config, proxy_factory
+from lbproxy.control.drain import Drains, DrainStatus, SessionView, sessions_of, status_of
 from lbproxy.control.generation import Ground
 from lbproxy.control.listening import Listener, bind, unbind
 from lbproxy.control.logsink import LogSink
@@ -79,6 +81,8 @@ class LoadBalancer(MultiService):
             self.events,
         )
         self.generation = compile_config(config, self._ground)
+        self._drains = Drains(reactor, self.network.wheel)
+        self._drains.setServiceParent(self)  # type: ignore[no-untyped-call]
         for service in self.generation.services():
             service.setServiceParent(self)
         self.watch = Watch(self, reactor)
@@ -226,9 +230,52 @@ class LoadBalancer(MultiService):
         """0 takes no new traffic.  KeyError, ValueError."""
         self.backends[backend].group.set_weight(name, weight)
 
-    def drain(self, backend: str, name: str) -> None:
-        """No new traffic; sessions finish by themselves.  KeyError."""
+    def drain(self, backend: str, name: str) -> DrainStatus:
+        """No new traffic but that of sticky clients; sessions finish by themselves.  KeyError.
+
+        Says how many sessions are left; :meth:`drain_status` says it again later, :meth:`drained` waits.
+        """
         self.backends[backend].set_admin(name, AdminState.DRAIN)
+        self.generation.sync(backend)
+        return self.drain_status(backend, name)
+
+    def drain_status(self, backend: str, name: str) -> DrainStatus:
+        """What still runs on a server, whatever its state.  KeyError."""
+        owner = self.backends[backend]
+        return status_of(owner, owner.group.servers[name])
+
+    def drained(self, backend: str, name: str, timeout: float = 60.0) -> Deferred[DrainStatus]:
+        """Wait until nothing runs on a server that was drained (or put in maint).  KeyError.
+
+        Fires with the status then; at the latest after ``timeout`` seconds, when the server is made
+        ready again, or when lbproxy stops: ``done`` tells which.  Never fails; may be cancelled.
+        """
+        owner = self.backends[backend]
+        return self._drains.wait(owner, owner.group.servers[name], timeout)
+
+    def kill_sessions(self, backend: str, name: str) -> int:
+        """End every session of a server now; how many there were.  KeyError.
+
+        TCP sessions and tunnels are cut.  A request without a response head yet goes to another server if
+        it may be sent again.  Nothing keeps new ones away: :meth:`drain` or :meth:`maint` first.
+        """
+        owner = self.backends[backend]
+        return owner.kill_sessions(owner.group.servers[name])
+
+    def sessions(
+        self, backend: str = "", name: str = "", *, limit: int = 1000
+    ) -> list[SessionView]:
+        """What runs now, of one server, one backend or all ("" for all), at most ``limit``.  KeyError.
+
+        O(sessions): for people, not for polling many times a second.
+        """
+        owners = [self.backends[backend]] if backend else list(self.backends.values())
+        found: list[SessionView] = []
+        for owner in owners:
+            servers = owner.group.servers
+            chosen = [servers[name]] if name else list(servers.values())
+            found += islice(sessions_of(owner, chosen), limit - len(found))
+        return found
 
     def maint(self, backend: str, name: str) -> None:
         """No new traffic and no checks.  KeyError."""

@@ -168,3 +168,8 @@ class HTTPTraffic(ResponseSink):
     def server(self) -> ServerState | None:
         """The server of the present attempt, or of the last one."""
         return self._server
+
+    @property
+    def tunnelled(self) -> bool:
+        """It has become a tunnel: WebSocket, another upgrade, or CONNECT."""
+        return self._tunnel

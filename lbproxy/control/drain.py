@@ -1,0 +1,159 @@
+"""CONTROL. Draining servers: how far it has got, waiting for its end, and what runs on a server now.
+
+Called by :class:`lbproxy.service.LoadBalancer`, whose methods of the same names people use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from attrs import define, frozen
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+
+from lbproxy.balance.server import AdminState, ServerState, State
+from lbproxy.net.timers import TimerWheel
+from lbproxy.proxy.backend import Backend
+
+__all__ = ["DrainStatus", "Drains", "SessionView", "sessions_of", "status_of"]
+
+_LOOK = 0.1  # seconds between two looks at a server that somebody waits for
+
+
+@frozen
+class DrainStatus:
+    """How far a server is on its way out.
+
+    ``sessions``: TCP sessions, tunnels and requests that run on it.  ``stickies``: entries of the backend's
+    sticky table that name it, None where no table is kept (no ``sticky``, or one that is all in the
+    cookie).  ``since_s``: how long it has been in ``state``.
+    """
+
+    backend: str
+    server: str
+    state: State
+    sessions: int
+    stickies: int | None
+    since_s: float
+
+    @property
+    def done(self) -> bool:
+        """Nothing runs on it and nothing new will be balanced to it."""
+        return self.sessions == 0 and self.state in (State.DRAIN, State.MAINT)
+
+
+@frozen
+class SessionView:
+    """One TCP session, tunnel or request that runs on a server, as it is at this moment.
+
+    ``age_s``: since the connection (TCP) or the request (HTTP) began.  ``request``: method and path,
+    without the query, which may hold secrets; "" for TCP.  ``kind``: ``tcp``, ``http`` or ``tunnel``.
+    """
+
+    backend: str
+    server: str
+    frontend: str
+    kind: str
+    client_ip: str
+    client_port: int
+    age_s: float
+    bytes_in: int
+    bytes_out: int
+    request: str
+
+
+def status_of(backend: Backend, server: ServerState) -> DrainStatus:
+    """The status now."""
+    return DrainStatus(
+        backend.name,
+        server.name,
+        server.state,
+        len(server.sessions),
+        None,
+        max(0.0, backend.wheel.now() - server.since),
+    )
+
+
+def sessions_of(backend: Backend, servers: Iterable[ServerState]) -> Iterator[SessionView]:
+    """What runs on ``servers`` of ``backend``, oldest first on each."""
+    now = backend.wheel.now()
+    for server in servers:
+        for session in sorted(server.sessions, key=lambda one: one.started):
+            yield _view(backend.name, server.name, session, now)
+
+
+def _view(backend: str, server: str, session: Any, now: float) -> SessionView:
+    request = session.request
+    kind, line = "tcp", ""
+    if request is not None:
+        kind = "tunnel" if session.tunnelled else "http"
+        line = b" ".join((request.method, request.path)).decode("latin-1")[:200]
+    return SessionView(
+        backend,
+        server,
+        session.frontend_name,
+        kind,
+        session.client_ip,
+        session.client_port,
+        max(0.0, now - session.started),
+        session.bytes_in,
+        session.bytes_out,
+        line,
+    )
+
+
+@define(eq=False)
+class _Wait:
+    backend: Backend
+    server: ServerState
+    deadline: float
+    done: Deferred[DrainStatus]
+
+
+class Drains(Service):
+    """Those who wait for servers to be drained; all hear when the service stops."""
+
+    def __init__(self, reactor: Any, wheel: TimerWheel) -> None:
+        self._reactor = reactor
+        self._wheel = wheel
+        self._waits: list[_Wait] = []
+        self._call: Any = None
+
+    def wait(self, backend: Backend, server: ServerState, timeout: float) -> Deferred[DrainStatus]:
+        """Fires with the status when nothing runs on ``server``, at the latest after ``timeout`` seconds.
+
+        Also when somebody takes the server back into service: look at ``done``.  May be cancelled.
+        """
+        done: Deferred[DrainStatus] = Deferred(self._cancelled)
+        self._waits.append(_Wait(backend, server, self._wheel.now() + timeout, done))
+        self._look()
+        return done
+
+    def stopService(self) -> None:
+        """Everybody is told how far it got."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+        waits, self._waits = self._waits, []
+        for wait in waits:
+            wait.done.callback(status_of(wait.backend, wait.server))
+
+    def _cancelled(self, done: Deferred[DrainStatus]) -> None:
+        self._waits = [wait for wait in self._waits if wait.done is not done]
+
+    def _look(self) -> None:
+        call, self._call = self._call, None
+        if call is not None and call.active():
+            call.cancel()
+        now = self._wheel.now()
+        waits, self._waits = self._waits, []
+        over: list[_Wait] = []
+        for wait in waits:
+            ended = not wait.server.sessions or wait.server.admin is AdminState.READY
+            (over if ended or now >= wait.deadline else self._waits).append(wait)
+        for wait in over:
+            wait.done.callback(status_of(wait.backend, wait.server))
+        if self._waits and self._call is None:
+            self._call = self._reactor.callLater(_LOOK, self._look)
