@@ -151,3 +151,7 @@ class ProxyError(Exception):
 
 class ListenError(Exception):
     """A listener could not be bound; the message names the address and the system's reason."""
+
+
+class LeaseError(AssertionError):
+    """A lease was given back twice: a bug in the caller, never in traffic."""

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any, ClassVar
 
 from attrs import frozen
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from lbproxy.balance.server import ServerState
 from lbproxy.errors import Outcome
@@ -29,7 +29,6 @@ class NoOptions:
     """Takes no words after its name."""
 
 
-@implementer(IBalancer)
 class Balancer:
     """Extend this, write :meth:`pick`, and name it in ``balance = file.py:YourClass``.
 
@@ -68,3 +67,6 @@ class Balancer:
         return [
             (s, s.active / s.weight, f"{s.active} active, weight {s.weight}") for s in self.servers
         ]
+
+
+classImplements(Balancer, IBalancer)

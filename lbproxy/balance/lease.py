@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lbproxy.errors import Outcome
+from lbproxy.errors import LeaseError, Outcome
 
 if TYPE_CHECKING:
     from lbproxy.balance.server import ServerState
 
 __all__ = ["Lease", "LeaseError"]
-
-
-class LeaseError(AssertionError):
-    """A lease was given back twice: a bug in the caller, never in traffic."""
 
 
 class Lease:

@@ -6,7 +6,7 @@ from enum import Enum
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
+from attrs import define
 
 if TYPE_CHECKING:
     from lbproxy.config.model import Address, ServerSpec
@@ -60,7 +60,6 @@ class ServerCounters:
     downs: int = 0
 
 
-@define(eq=False)
 class ServerState:
     """One server as it is now; identity matters, equality does not.
 
@@ -68,23 +67,52 @@ class ServerState:
     ``weight``, ``admin``, ``healthy`` and ``addresses`` through its own methods: nobody else writes them.
     ``active`` counts leases.  ``maxconn`` 0 means no limit.  ``addresses`` are what to dial (IP literals or a
     Unix path), empty while a name is not resolved yet.  ``sessions`` are live objects with a
-    ``server_gone(kind)`` method that ``on_down = close`` ends.
+    ``server_gone(kind)`` method that ``on_down = close`` ends.  ``tls``: how its backend speaks TLS with it;
+    None in the clear.  ``private``: the balancer's own.  ``listed``: the balancer may pick it now.  ``since``:
+    when ``state`` last changed, in the group's time.
     """
 
-    backend: str
-    spec: ServerSpec
-    weight: int = 1
-    maxconn: int = 0
-    admin: AdminState = AdminState.READY
-    healthy: bool = True
-    health_note: str = ""
-    addresses: tuple[Address, ...] = ()
-    active: int = 0
-    sessions: set[Any] = field(factory=set)
-    counters: ServerCounters = field(factory=ServerCounters)
-    private: Any = None  # the balancer's own per-server data
-    listed: bool = False  # the balancer may pick it now: eligible, and its tier is the active one
-    since: float = 0.0  # when ``state`` last changed, in the group's time
+    __slots__ = (
+        "active",
+        "addresses",
+        "admin",
+        "backend",
+        "counters",
+        "health_note",
+        "healthy",
+        "listed",
+        "maxconn",
+        "private",
+        "sessions",
+        "since",
+        "spec",
+        "tls",
+        "weight",
+    )
+
+    def __init__(
+        self,
+        backend: str,
+        spec: ServerSpec,
+        weight: int = 1,
+        maxconn: int = 0,
+        addresses: tuple[Address, ...] = (),
+    ) -> None:
+        self.backend = backend
+        self.spec = spec
+        self.weight = weight
+        self.maxconn = maxconn
+        self.admin = AdminState.READY
+        self.healthy = True
+        self.health_note = ""
+        self.addresses = addresses
+        self.active = 0
+        self.sessions: set[Any] = set()
+        self.counters = ServerCounters()
+        self.tls: Any = None
+        self.private: Any = None
+        self.listed = False
+        self.since = 0.0
 
     @classmethod
     def from_spec(cls, backend: str, spec: ServerSpec) -> ServerState:

@@ -72,7 +72,6 @@ class FieldBlock:
         self.notes: dict[Any, Any] = {}
 
 
-@define(eq=False)
 class RequestHead(_Head):
     """The head of one request, after the codec has checked and normalised it.
 
@@ -89,18 +88,50 @@ class RequestHead(_Head):
     ``block``: the lines ``headers`` was made of, where the codec knows them.
     """
 
-    method: bytes
-    target: bytes
-    headers: Headers
-    version: int = 11
-    host: bytes = b""
-    scheme: bytes = b"http"
-    length: int | None = 0
-    keep_alive: bool = True
-    upgrade: bytes | None = None
-    expect_continue: bool = False
-    nominated: tuple[bytes, ...] = ()
-    block: FieldBlock | None = None
+    __slots__ = (
+        "block",
+        "expect_continue",
+        "host",
+        "keep_alive",
+        "length",
+        "method",
+        "nominated",
+        "scheme",
+        "target",
+        "upgrade",
+        "version",
+    )
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Headers,
+        version: int = 11,
+        host: bytes = b"",
+        scheme: bytes = b"http",
+        length: int | None = 0,
+        keep_alive: bool = True,
+        upgrade: bytes | None = None,
+        expect_continue: bool = False,
+        nominated: tuple[bytes, ...] = (),
+        block: FieldBlock | None = None,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.version = version
+        self.host = host
+        self.scheme = scheme
+        self.length = length
+        self.keep_alive = keep_alive
+        self.upgrade = upgrade
+        self.expect_continue = expect_continue
+        self.nominated = nominated
+        self.block = block
+
+    def __repr__(self) -> str:
+        return f"<request {self.method!r} {self.target!r} {self.host!r} {self.headers!r} {self.length}>"
 
     @property
     def path(self) -> bytes:
@@ -138,7 +169,6 @@ class RequestHead(_Head):
         return None
 
 
-@define(eq=False)
 class ResponseHead(_Head):
     """The head of one response.
 
@@ -149,17 +179,47 @@ class ResponseHead(_Head):
     ``chunked``: the body came with the chunked coding.
     """
 
-    status: int
-    headers: Headers
-    reason: bytes = b""
-    version: int = 11
-    length: int | None = 0
-    keep_alive: bool = True
-    chunked: bool = False
-    until_close: bool = False
-    upgrade: bytes | None = None
-    nominated: tuple[bytes, ...] = ()
-    block: FieldBlock | None = None
+    __slots__ = (
+        "block",
+        "chunked",
+        "keep_alive",
+        "length",
+        "nominated",
+        "reason",
+        "status",
+        "until_close",
+        "upgrade",
+        "version",
+    )
+
+    def __init__(
+        self,
+        status: int,
+        headers: Headers,
+        reason: bytes = b"",
+        version: int = 11,
+        length: int | None = 0,
+        keep_alive: bool = True,
+        chunked: bool = False,
+        until_close: bool = False,
+        upgrade: bytes | None = None,
+        nominated: tuple[bytes, ...] = (),
+        block: FieldBlock | None = None,
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.reason = reason
+        self.version = version
+        self.length = length
+        self.keep_alive = keep_alive
+        self.chunked = chunked
+        self.until_close = until_close
+        self.upgrade = upgrade
+        self.nominated = nominated
+        self.block = block
+
+    def __repr__(self) -> str:
+        return f"<response {self.status} {self.reason!r} {self.headers!r} {self.length}>"
 
 
 @frozen

@@ -28,7 +28,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from lbproxy.net.pipes import PipePool
 from lbproxy.net.timers import TimerWheel
@@ -66,7 +66,6 @@ class Handler(Protocol):
         """One of the above raised: close, with this reason."""
 
 
-@implementer(IReadDescriptor)
 class Poller:
     """The nested epoll.
 
@@ -259,3 +258,6 @@ class Poller:
         self.pipes.close()
         self._fd = -1
         self._epoll.close()
+
+
+classImplements(Poller, IReadDescriptor)

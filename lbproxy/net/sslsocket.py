@@ -33,7 +33,7 @@ from OpenSSL import SSL
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol, INegotiated, ISSLTransport
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.net.endpoints import TLSInfo, TLSParameters
@@ -78,7 +78,6 @@ def _gone(argument: Any) -> Any:
     raise OSError(errno.EBADF, "closed")
 
 
-@implementer(ISSLTransport, INegotiated)
 class FastTLSTransport(FastTransport):
     """An established TLS connection; ``connection`` is a pyOpenSSL Connection on ``sock``."""
 
@@ -293,6 +292,9 @@ class FastTLSTransport(FastTransport):
         """ALPN's choice."""
         chosen = self._ssl.get_alpn_proto_negotiated() if self._ssl is not None else b""
         return chosen or None
+
+
+classImplements(FastTLSTransport, ISSLTransport, INegotiated)
 
 
 def _gather(pending: deque[Any]) -> Any:

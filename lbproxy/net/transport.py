@@ -46,7 +46,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from lbproxy.net.poller import ERR, HUP, IN, OUT, RDHUP, Poller, failure_of
 from lbproxy.net.relay import BULK_BYTES, LARGE_BYTES, Relay, start_relay
@@ -94,7 +94,6 @@ def twisted_address(family: int, raw: Any) -> IPv4Address | IPv6Address | UNIXAd
     return IPv4Address("TCP", raw[0], raw[1]) if raw else IPv4Address("TCP", "0.0.0.0", 0)
 
 
-@implementer(ITCPTransport, IConsumer, IPushProducer, ISystemHandle)
 class FastTransport:
     """One connected socket.
 
@@ -722,3 +721,6 @@ class FastTransport:
     def _set_option(self, level: int, option: int, enabled: bool) -> None:
         if self.socket.family != socket.AF_UNIX:
             self.socket.setsockopt(level, option, int(bool(enabled)))
+
+
+classImplements(FastTransport, ITCPTransport, IConsumer, IPushProducer, ISystemHandle)

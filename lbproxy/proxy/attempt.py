@@ -41,6 +41,14 @@ class Attempts(HTTPTraffic):
         """A filter answers in place of a server."""
         raise NotImplementedError
 
+    def server_events(self, events: list[Any]) -> None:
+        """See :class:`~lbproxy.proxy.streams.ResponseSink`."""
+        raise NotImplementedError
+
+    def server_failed(self, error: ProxyError) -> None:
+        """See :class:`~lbproxy.proxy.streams.ResponseSink`."""
+        raise NotImplementedError
+
     def _pause_client(self, paused: bool) -> None:
         raise NotImplementedError
 

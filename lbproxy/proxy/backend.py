@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
@@ -76,8 +75,6 @@ class Backend:
         self.group.on_error(self._balancer_failed)
         self.pools: dict[ServerState, Pool] = {}
         self._tls_for = tls_for
-        # weak: a lease may outlive its server's removal, and must still get the right TLS
-        self._tls: WeakKeyDictionary[ServerState, TLSParameters | None] = WeakKeyDictionary()
         self._serving = False
         with self.group.changes():
             for server in spec.servers:
@@ -91,7 +88,7 @@ class Backend:
             raise ValueError(f"backend {self.name} already has a server named {spec.name!r}")
         tls = self._tls_for(spec)
         server = ServerState.from_spec(self.name, spec)
-        self._tls[server] = tls
+        server.tls = tls
         self.pools[server] = Pool(self.spec.pool_size)
         self.group.add(server)
         return server
@@ -108,7 +105,8 @@ class Backend:
 
     def tls_parameters(self, server: ServerState) -> TLSParameters | None:
         """How to speak TLS with it; None in the clear."""
-        return self._tls.get(server)
+        tls: TLSParameters | None = server.tls
+        return tls
 
     def _state_changed(self, server: ServerState, old: State, new: State) -> None:
         if new is State.DOWN and old is not new:
@@ -199,7 +197,7 @@ class Backend:
                 protocol,
                 failed,
                 timeout=self.spec.timeout_connect,
-                tls=self._tls[server],
+                tls=server.tls,
                 preamble=preamble,
             )
         return _SeveralDial(self, server, protocol, failed, preamble)
@@ -246,7 +244,7 @@ class _SeveralDial(Dial):
             self._protocol,
             self._one_failed,
             timeout=left,
-            tls=self._backend._tls[self._server],
+            tls=self._server.tls,
             preamble=self._preamble,
         )
 

@@ -10,10 +10,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ISSLTransport
-from twisted.internet.protocol import Protocol
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IProtocol,
+    IPushProducer,
+    ISSLTransport,
+)
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.h1 import RequestParser
@@ -23,7 +27,7 @@ from lbproxy.net.closing import half_close
 from lbproxy.proxy.accept import ProxyFactory, note_local
 from lbproxy.proxy.exchange import Exchange
 from lbproxy.proxy.progress import unsent_bytes
-from lbproxy.proxy.streams import ClientStream, ConnectionInfo
+from lbproxy.proxy.streams import ConnectionInfo
 
 if TYPE_CHECKING:
     from lbproxy.proxy.frontend import Frontend
@@ -42,11 +46,12 @@ class HTTPProxyFactory(ProxyFactory):
         return H1ClientConnection(self.frontend, info)
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
-class H1ClientConnection(Protocol, ClientStream):
-    """See the module."""
+class H1ClientConnection:
+    """See the module.  It is a :class:`~lbproxy.proxy.streams.ClientStream`."""
 
     def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
+        self.factory: Any = None
+        self.transport: Any = None
         self.frontend = frontend
         self.info = info
         self._parser = RequestParser(frontend.request_limits)
@@ -74,11 +79,16 @@ class H1ClientConnection(Protocol, ClientStream):
 
     # -- Twisted --------------------------------------------------------------------------------
 
+    def makeConnection(self, transport: Any) -> None:
+        """See IProtocol."""
+        self.transport = transport
+        self.connectionMade()
+
     def connectionMade(self) -> None:
         """Accepted; TLS, if any, is established."""
         note_local(self.info, self.transport)
         self.frontend.clients.add(self)
-        self.transport.registerProducer(self, True)  # type: ignore[union-attr]
+        self.transport.registerProducer(self, True)
         # the first request has the time of a head to begin, like those after it
         self._timer.set(self.frontend.spec.timeout_header)
 
@@ -103,7 +113,7 @@ class H1ClientConnection(Protocol, ClientStream):
         self._began = self.frontend.now()
         self._timer.set(self.frontend.spec.timeout_header)
 
-    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+    def connectionLost(self, reason: Failure) -> None:
         """Closed, by whoever."""
         self._closing = True
         self._timer.close()
@@ -270,7 +280,7 @@ class H1ClientConnection(Protocol, ClientStream):
             want = not (self._backlog or self._hold)
         if want == self._read_paused:
             self._read_paused = not want
-            transport: Any = self.transport
+            transport = self.transport
             if self._eof:
                 return
             if want:
@@ -355,7 +365,7 @@ class H1ClientConnection(Protocol, ClientStream):
             if self._expects:
                 self._expects = False
                 self._rearm()
-            self.transport.write(out)  # type: ignore[union-attr]
+            self.transport.write(out)
             return
         keep = (
             self._keep
@@ -372,7 +382,7 @@ class H1ClientConnection(Protocol, ClientStream):
             out += self._frame(data, end)
         elif data:
             out += data
-        self.transport.write(out)  # type: ignore[union-attr]
+        self.transport.write(out)
 
     def _frame(self, data: bytes, end: End | None) -> bytes:
         """One chunk, and the last one if it is known."""
@@ -387,13 +397,13 @@ class H1ClientConnection(Protocol, ClientStream):
             return
         if self._tunnel:
             if data:
-                self.transport.write(data)  # type: ignore[union-attr]
+                self.transport.write(data)
             if end is not None:
                 half_close(self.transport)
             return
         out = self._frame(data, end) if self._chunked else data
         if out:
-            self.transport.write(out)  # type: ignore[union-attr]
+            self.transport.write(out)
 
     def abort(self, error: ProxyError) -> None:
         """See :class:`ClientStream`: a cut connection is the only sign HTTP/1 has."""
@@ -469,7 +479,7 @@ class H1ClientConnection(Protocol, ClientStream):
         self._closing = self._lingering = True
         self._backlog.clear()
         self._timer.set(_LINGER)
-        transport: Any = self.transport
+        transport = self.transport
         transport.unregisterProducer()
         if not ISSLTransport.providedBy(transport):
             transport.loseWriteConnection()
@@ -486,7 +496,7 @@ class H1ClientConnection(Protocol, ClientStream):
         self._lingering = False
         self._unsent = unsent_bytes(self.transport)
         self._timer.set(self.frontend.client_timeout)
-        self.transport.loseConnection()  # type: ignore[union-attr]
+        self.transport.loseConnection()
 
     def _lose(self) -> None:
         """Close after what is written; cut it off if the client does not read it."""
@@ -494,10 +504,13 @@ class H1ClientConnection(Protocol, ClientStream):
             return
         self._closing = True
         self._backlog.clear()
-        self.transport.unregisterProducer()  # type: ignore[union-attr]
+        self.transport.unregisterProducer()
         self._finish_closing()
 
     def _abort(self) -> None:
         self._closing = True
         self._timer.clear()
-        self.transport.abortConnection()  # type: ignore[union-attr]
+        self.transport.abortConnection()
+
+
+classImplements(H1ClientConnection, IProtocol, IHalfCloseableProtocol, IPushProducer)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
-from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from lbproxy.balance.server import ServerState
 from lbproxy.errors import Kind, ProxyError
@@ -19,7 +18,7 @@ from lbproxy.net.closing import half_close
 from lbproxy.net.endpoints import Dial
 from lbproxy.proxy.outgoing import outgoing_header
 from lbproxy.proxy.progress import unsent_bytes
-from lbproxy.proxy.streams import Connecting, ResponseSink, ServerConnection, ServerStream
+from lbproxy.proxy.streams import Connecting, ResponseSink, ServerStream
 
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
@@ -36,11 +35,13 @@ def connect(backend: Backend, server: ServerState, waiter: Connecting) -> Dial:
     return backend.dial(server, protocol, waiter.connect_failed, preamble)
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
-class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
-    """Carries one exchange at a time, so it is its own stream."""
+class H1ServerConnection:
+    """A :class:`~lbproxy.proxy.streams.ServerConnection`; it carries one exchange at a time, so it is its own
+    :class:`~lbproxy.proxy.streams.ServerStream`."""
 
     def __init__(self, backend: Backend, server: ServerState, waiter: Connecting) -> None:
+        self.factory: Any = None
+        self.transport: Any = None
         self.backend = backend
         self.server = server
         self.pooled = False
@@ -66,9 +67,14 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
 
     # -- Twisted --------------------------------------------------------------------------------
 
+    def makeConnection(self, transport: Any) -> None:
+        """See IProtocol."""
+        self.transport = transport
+        self.connectionMade()
+
     def connectionMade(self) -> None:
         """Connected, TLS established."""
-        self.transport.registerProducer(self, True)  # type: ignore[union-attr]
+        self.transport.registerProducer(self, True)
         waiter, self._waiter = self._waiter, None
         assert waiter is not None
         waiter.connected(self)
@@ -113,7 +119,7 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
                 self._expects = False
                 self._await()
 
-    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+    def connectionLost(self, reason: Failure) -> None:
         """Closed, by whoever."""
         self._timer.close()
         self._forget()
@@ -252,13 +258,13 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
         elif data:
             out += data
         self._await()
-        self.transport.write(out)  # type: ignore[union-attr]
+        self.transport.write(out)
 
     def send_body(self, data: bytes, end: End | None) -> None:
         """See :class:`ServerStream`."""
         if self._closing:
             return
-        transport: Any = self.transport
+        transport = self.transport
         if self._tunnel:
             if data:
                 self._timer.set(self.backend.spec.timeout_tunnel)
@@ -284,7 +290,7 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
         if not self._read_paused and self._sink is not None:
             self._read_paused = True
             self._timer.clear()  # the client's deadline runs
-            self.transport.pauseProducing()  # type: ignore[union-attr]
+            self.transport.pauseProducing()
 
     def resume_response(self) -> None:
         """See :class:`ServerStream`."""
@@ -293,7 +299,7 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
             if self._sink is not None:
                 self._await()
             if not self._eof:
-                self.transport.resumeProducing()  # type: ignore[union-attr]
+                self.transport.resumeProducing()
 
     def start_tunnel(self) -> bytes:
         """See :class:`ServerStream`."""
@@ -345,7 +351,7 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
             self._abort()
             return
         self._forget()
-        transport: Any = self.transport
+        transport = self.transport
         if self._read_paused:
             self._read_paused = False
             transport.resumeProducing()
@@ -357,7 +363,10 @@ class H1ServerConnection(TwistedProtocol, ServerConnection, ServerStream):
     def _abort(self) -> None:
         self._forget()
         self._timer.clear()
-        self.transport.abortConnection()  # type: ignore[union-attr]
+        self.transport.abortConnection()
+
+
+classImplements(H1ServerConnection, IProtocol, IHalfCloseableProtocol, IPushProducer)
 
 
 def _words(reason: Failure) -> str:

@@ -9,7 +9,6 @@ caller.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 from attrs import define
@@ -58,14 +57,11 @@ class ConnectionInfo:
     log_cache: bytes = b""  # the access log's own, see lbproxy.observe.record
 
 
-class ClientStream(ABC):
+class ClientStream(Protocol):
     """Where an exchange's response goes."""
-
-    __slots__ = ()
 
     info: ConnectionInfo
 
-    @abstractmethod
     def send_response(self, head: ResponseHead, data: bytes, end: End | None) -> None:
         """Send the head (with ``head.length`` None meaning: frame it yourself), the first
         body bytes and, if it is already
@@ -73,86 +69,66 @@ class ClientStream(ABC):
         which has neither data nor end.  ValueError, with nothing sent, for a head that
         could be read as anything but this one head."""
 
-    @abstractmethod
     def send_data(self, data: bytes, end: End | None) -> None:
         """More body and/or the end."""
 
-    @abstractmethod
     def abort(self, error: ProxyError) -> None:
         """The response cannot be completed: make that visible to the client (cut the
         connection, reset the stream)."""
 
-    @abstractmethod
     def pause_request(self) -> None:
         """Deliver no more request body for now."""
 
-    @abstractmethod
     def resume_request(self) -> None:
         """Deliver request body again."""
 
-    @abstractmethod
     def start_tunnel(self) -> tuple[bytes, bool]:
         """After a 101 (or a 2xx to CONNECT) has been sent: everything from now on is opaque
         bytes, both ways.  Returns what has already come for the tunnel, and whether that
         was all the client will ever send."""
 
-    @abstractmethod
     def exchange_done(self, *, reuse: bool) -> None:
         """The exchange is finished; ``reuse`` False closes the connection (HTTP/1) once all
         is written."""
 
 
-class ResponseSink(ABC):
+class ResponseSink(Protocol):
     """What a server stream calls: one attempt of an exchange."""
 
-    __slots__ = ()
-
-    @abstractmethod
     def server_events(self, events: list[Any]) -> None:
         """Response events in order, as many as one read gave: ResponseHead (interim ones
         too), bytes, End."""
 
-    @abstractmethod
     def server_failed(self, error: ProxyError) -> None:
         """The stream ended without an End; nothing follows."""
 
-    @abstractmethod
     def server_paused(self) -> None:
         """The server does not take request bytes fast enough: stop sending."""
 
-    @abstractmethod
     def server_resumed(self) -> None:
         """It does again."""
 
 
-class ServerStream(ABC):
+class ServerStream(Protocol):
     """One attempt's way to a server."""
 
-    __slots__ = ()
-
-    @abstractmethod
     def send_request(self, head: RequestHead, data: bytes, end: End | None) -> None:
         """Head (already rewritten for the server), the body bytes known so far, and the end
         if known, in one write.  ValueError, with nothing sent, for a head that could be
         read as anything but this one head."""
 
-    @abstractmethod
     def send_body(self, data: bytes, end: End | None) -> None:
         """More body and/or the end."""
 
-    @abstractmethod
     def pause_response(self) -> None:
         """Deliver no more response for now."""
 
-    @abstractmethod
     def resume_response(self) -> None:
         """Deliver response again."""
 
-    @abstractmethod
     def start_tunnel(self) -> bytes:
         """After the 101: opaque bytes from now on.  Returns those that have already come."""
 
-    @abstractmethod
     def close(self, *, reuse: bool) -> None:
         """The attempt is over; ``reuse`` says that both messages were complete.  The sink
         hears nothing more."""
@@ -170,22 +146,19 @@ class Connecting(Protocol):
         """It could not be made."""
 
 
-class ServerConnection(ABC):
+class ServerConnection(Protocol):
     """A connection to a server that a pool may keep.
 
     ``pooled``: it is in its pool now; only the pool writes it."""
 
-    pooled: bool = False
+    pooled: bool
 
-    @abstractmethod
     def open_stream(self, sink: ResponseSink) -> ServerStream:
         """Start one more exchange on it; only while ``spare`` is positive."""
 
     @property
-    @abstractmethod
     def spare(self) -> int:
         """How many more streams it can carry now; 0 for one that is closing."""
 
-    @abstractmethod
     def shut(self) -> None:
         """Close it: at once if nothing runs on it, else when the last stream ends."""

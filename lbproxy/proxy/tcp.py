@@ -24,7 +24,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import ServerState
@@ -60,7 +60,6 @@ class TCPProxyFactory(ProxyFactory):
         return Session(self.frontend, info)
 
 
-@implementer(IProtocol, IHalfCloseableProtocol)
 class Session:
     """The client's side, and the whole: filters and the access log read its public attributes."""
 
@@ -117,7 +116,8 @@ class Session:
     mode = "tcp"
     request = None
     reused = False
-    t_header = t_response = -1.0
+    t_header = -1.0
+    t_response = -1.0
 
     def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
         self.factory: Any = None
@@ -600,17 +600,16 @@ class Session:
             frontend.run_finish(hook, self)
 
 
-@implementer(IProtocol, IHalfCloseableProtocol)
 class _ServerSide:
     """The protocol on the server's connection; all it knows is its session, which does not know it: no cycle."""
 
     __slots__ = ("client_write", "factory", "session", "transport")
 
     def __init__(self, session: Session) -> None:
-        self.session = session
+        self.session: Any = session  # None once it is over
         self.factory: Any = None
         self.transport: Any = None
-        self.client_write = session.transport.write
+        self.client_write: Any = session.transport.write
 
     def makeConnection(self, transport: Any) -> None:
         """See IProtocol."""
@@ -641,8 +640,12 @@ class _ServerSide:
     def connectionLost(self, reason: Failure) -> None:
         """See IProtocol.  Lets go of the session: connectors of Twisted's keep us, and one another, for a while."""
         session = self.session
-        del self.session, self.client_write
+        self.session = self.client_write = None
         session.server_lost(reason)
+
+
+classImplements(Session, IProtocol, IHalfCloseableProtocol)
+classImplements(_ServerSide, IProtocol, IHalfCloseableProtocol)
 
 
 def _words(reason: Failure) -> str:

@@ -12,7 +12,7 @@ from lbproxy.balance.server import ServerState
 from lbproxy.errors import Kind
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.net.timers import Timer
-from lbproxy.proxy.streams import ClientStream, ResponseSink, ServerStream
+from lbproxy.proxy.streams import ClientStream, ServerStream
 
 if TYPE_CHECKING:
     from lbproxy.net.endpoints import Dial
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["HTTPTraffic"]
 
 
-class HTTPTraffic(ResponseSink):
+class HTTPTraffic:
     """The state of an exchange; :mod:`lbproxy.proxy.attempt` and :mod:`lbproxy.proxy.exchange` act on it.
 
     The attributes without underscore are for filters and the access log (``docs/filters.rst``); times as in

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from attrs import astuple
-
 from lbproxy.http.h1 import RequestParser, ResponseParser
 from lbproxy.http.message import End, Event, Invalid, Limits, RequestHead, ResponseHead
 
@@ -27,7 +25,12 @@ def merged(events: Iterable[Event]) -> list[Event]:
 def facts(event: Event) -> object:
     """An event as something that compares by value; what is remembered about its lines is not part of that."""
     if isinstance(event, RequestHead | ResponseHead):
-        return type(event), astuple(event, recurse=False)[:-1]
+        common = (event.headers, event.version, event.length, event.keep_alive)
+        common += (event.upgrade, event.nominated)
+        if isinstance(event, RequestHead):
+            rest: tuple[object, ...] = (event.method, event.target, event.host, event.scheme)
+            return RequestHead, *common, *rest, event.expect_continue
+        return ResponseHead, *common, event.status, event.reason, event.chunked, event.until_close
     return event
 
 
