@@ -3,13 +3,14 @@
 Called by :mod:`lbproxy.service` and the command line.  A name is looked for among the built-in ones, then
 among entry points (``lbproxy.balancers``, ``lbproxy.filters``, ``lbproxy.probes``), then among objects that
 provide :class:`IPluginClass` in ``twisted/plugins/*.py``.  ``path/to/file.py:Name`` and
-``package.module:Name`` name a class directly.
+``package.module:Name`` name a class directly; for a probe also an ``async def``.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 import traceback
@@ -67,6 +68,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     "probe": {
         "tcp": "lbproxy.probes.tcp:TcpProbe",
         "http": "lbproxy.probes.http:HttpProbe",
+        "tls": "lbproxy.probes.tls:TlsProbe",
     },
 }
 """kind -> name -> ``module:Class``, imported when first used."""
@@ -157,8 +159,16 @@ def _find(kind: str, name: str, base_dir: str) -> Any:
 
 
 def _checked(kind: str, name: str, found: Any) -> Any:
+    if kind == "probe" and inspect.iscoroutinefunction(found):
+        from lbproxy.probes.function import function_probe
+
+        try:
+            return function_probe(found, name)
+        except ValueError as error:
+            raise PluginError(str(error)) from None
     if not isinstance(found, type):
-        raise PluginError(f"{name!r} is not a class")
+        what = "neither a class nor an async function" if kind == "probe" else "not a class"
+        raise PluginError(f"{name!r} is {what}")
     method = _METHOD.get(kind)
     if method and not callable(getattr(found, method, None)):
         raise PluginError(f"{name!r} is not a {kind}: it has no method {method!r}")

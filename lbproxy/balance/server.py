@@ -73,6 +73,7 @@ class ServerState:
     """
 
     __slots__ = (
+        "__weakref__",
         "active",
         "addresses",
         "admin",

@@ -6,12 +6,12 @@ is one error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from lbproxy.config.draft import SECTIONS, Draft, Drafts
 from lbproxy.config.errors import Problems, nearest_word
-from lbproxy.config.model import Address, CheckSpec, LogSpec, Mode, PluginSpec, Where
+from lbproxy.config.model import Address, CheckSpec, LogSpec, Mode, PluginSpec, ServerSpec, Where
 from lbproxy.config.options import Spot, option_fields
 from lbproxy.config.plugins import trial
 
@@ -175,9 +175,9 @@ class _Checker:
         if mode is not None:
             self._plugins(draft, mode, "filters", draft.get("filters"))
             self._http_only(draft, mode)
-        probe: CheckSpec | None = draft.get("check", None)
-        if probe is not None and servers and all(server.no_check for server in servers):
-            self._wrong(draft, draft.line("check"), "check", "every server says no_check")
+        check: CheckSpec | None = draft.get("check", None)
+        if check is not None:
+            self._check(draft, check, servers)
 
     def _server(self, draft: Draft, server: Any) -> None:
         name = server.certificate
@@ -206,6 +206,25 @@ class _Checker:
                 f"{spec.name!r}, as written, looks at the HTTP request, which a backend in tcp mode does not have",
                 found=spec.name,
             )
+
+    def _check(self, draft: Draft, check: CheckSpec, servers: Sequence[ServerSpec]) -> None:
+        if servers and all(server.no_check for server in servers):
+            self._wrong(draft, draft.line("check"), "check", "every server says no_check")
+        spot = Spot(self.problems, draft.title, "check", check.where)
+        probe = trial(check.probe, spot, draft.name)
+        if probe is None:
+            return
+        secure = bool(getattr(probe, "secure", False))
+        if secure and check.no_tls:
+            spot.wrong(
+                f"{check.probe.name!r}, as written, needs TLS; 'no_tls' cannot be", found="no_tls"
+            )
+        if check.ca and not self.exists(check.ca):
+            spot.wrong(f"ca: no such file: {check.ca}", found=check.ca)
+        if not (secure or check.tls or any(server.tls for server in servers)):
+            given = {"sni": check.sni, "ca": check.ca, "verify": check.verify is not None}
+            for name in (name for name, value in given.items() if value):
+                spot.wrong(f"option {name!r} has no effect without 'tls'", found=name)
 
     # -- shared ------------------------------------------------------------------------------------
 

@@ -103,13 +103,19 @@ def dump_listen(spec: ListenSpec) -> str:
 def read_check(words: Sequence[Word], spot: Spot, resolve: Resolve) -> CheckSpec | None:
     """``KIND words``: those that CheckSpec knows go there, the rest to the probe's Options."""
     known = option_fields(CheckSpec)
+    flags = {name for name, f in known.items() if f.metadata["kind"] == "flag"}
     ours: list[Word] = []
-    rest: list[Word] = []
-    for word in words:
+    rest: list[Word] = list(words[:1])
+    for word in words[1:]:
         pair = word.option()
-        (ours if pair is not None and pair[0] in known else rest).append(word)
+        mine = pair[0] in known if pair is not None else word.is_bare and word.text in flags
+        (ours if mine else rest).append(word)
     probe = read_plugin("probe", rest, spot, resolve, extra=tuple(known))
     values = read_options(CheckSpec, ours, spot)
+    if values.get("no_tls"):
+        for name in ("tls", "sni", "ca", "verify"):
+            if name in values:
+                spot.wrong(f"option {name!r} has no effect with 'no_tls'", found=name)
     if probe is None or spot.failed:
         return None
     return CheckSpec(probe=probe, where=spot.where, **values)
@@ -117,7 +123,7 @@ def read_check(words: Sequence[Word], spot: Spot, resolve: Resolve) -> CheckSpec
 
 def dump_check(spec: CheckSpec) -> str:
     """The line :func:`read_check` reads."""
-    return " ".join((*dump_plugin(spec.probe), *dump_options(spec)))
+    return " ".join((*dump_plugin(spec.probe, option_fields(CheckSpec)), *dump_options(spec)))
 
 
 def read_log(words: Sequence[Word], spot: Spot) -> LogSpec | None:

@@ -237,6 +237,28 @@ class CheckSpec:
     )
     rise: int = option("int", 2, min=1, max=1000, doc="successes in a row that bring a server up")
     fall: int = option("int", 3, min=1, max=1000, doc="failures in a row that take it down")
+    port: int = option(
+        "int",
+        0,
+        min=0,
+        max=65535,
+        doc="another port of the server's address; 0: traffic's. A server's check_address goes first",
+    )
+    tls: bool = option("flag", False, doc="speak TLS in the check even if traffic does not")
+    no_tls: bool = option(
+        "flag", False, doc="check in the clear even if the server's line says tls"
+    )
+    sni: str = option(
+        "string", "", doc="name sent and verified in the check's TLS; empty: as for traffic"
+    )
+    ca: str = option(
+        "path",
+        "",
+        doc="PEM file or folder of authorities the check trusts; empty: as for traffic",
+    )
+    verify: bool | None = option(
+        "bool", None, doc="verify the certificate in the check; none: as for traffic"
+    )
     where: Where = hidden(NOWHERE)
 
 

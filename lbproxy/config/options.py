@@ -7,7 +7,7 @@ fields in order.  Quoting a word keeps it from being read as a key or a flag.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -162,10 +162,14 @@ def field_default(f: Attribute[Any]) -> Any:
     return default
 
 
-def dump_options(spec: Any) -> list[str]:
-    """The words that :func:`read_options` makes ``spec`` of; defaults are left out."""
+def dump_options(spec: Any, reserved: Collection[str] = ()) -> list[str]:
+    """The words that :func:`read_options` makes ``spec`` of; defaults are left out.
+
+    ``reserved`` words mean something else on this line, so they are quoted.
+    """
     fields = option_fields(type(spec))
-    out = _dump_positional(spec, _positional(fields), _keyed(fields))
+    taken = {*_keyed(fields), *reserved}
+    out = _dump_positional(spec, _positional(fields), taken)
     for name, f in _keyed(fields).items():
         value = getattr(spec, name)
         if value == field_default(f):
@@ -177,7 +181,7 @@ def dump_options(spec: Any) -> list[str]:
     return out
 
 
-def _dump_positional(spec: Any, slots: list[Attribute[Any]], keyed: Fields) -> list[str]:
+def _dump_positional(spec: Any, slots: list[Attribute[Any]], taken: Collection[str]) -> list[str]:
     used = [f for f in slots if getattr(spec, f.name) != field_default(f)]
     slots = slots[: slots.index(used[-1]) + 1] if used else []
     out: list[str] = []
@@ -187,5 +191,5 @@ def _dump_positional(spec: Any, slots: list[Attribute[Any]], keyed: Fields) -> l
             texts = [units.dump(kind.removeprefix("list:"), one) for one in value]
         else:
             texts = [units.dump(kind, value)]
-        out.extend(quote(t, force="=" in t or "->" in t or t in keyed) for t in texts)
+        out.extend(quote(t, force="=" in t or "->" in t or t in taken) for t in texts)
     return out

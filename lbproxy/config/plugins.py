@@ -6,7 +6,7 @@ The class behind a name comes from a ``resolve(kind, name)`` that the caller pas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from random import Random
 from typing import Any
 
@@ -82,7 +82,7 @@ def trial(spec: PluginSpec, spot: Spot, owner: str) -> Any:
     return None
 
 
-def dump_plugin(spec: PluginSpec) -> list[str]:
-    """The words that :func:`read_plugin` makes ``spec`` of."""
-    options = dump_options(spec.options) if attrs.has(type(spec.options)) else []
+def dump_plugin(spec: PluginSpec, reserved: Collection[str] = ()) -> list[str]:
+    """The words that :func:`read_plugin` makes ``spec`` of; ``reserved`` are quoted where they are only text."""
+    options = dump_options(spec.options, reserved) if attrs.has(type(spec.options)) else []
     return [quote(spec.name), *options]

@@ -9,7 +9,7 @@ one server, and end at their timeout whatever the probe does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -21,19 +21,18 @@ from twisted.python.failure import Failure
 
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.server import AdminState, ServerState
-from lbproxy.config.model import Address, CheckSpec
+from lbproxy.config.model import Address, CertificateSpec, CheckSpec
+from lbproxy.control.checktls import CheckTLS, TLSFor
 from lbproxy.control.resolver import literal_addresses, look_up
 from lbproxy.health.state import HealthState, Result, Transition
 from lbproxy.interfaces import Env
-from lbproxy.net.endpoints import Network, TLSParameters
+from lbproxy.net.endpoints import Network
 from lbproxy.net.proxyproto import encode_v1, encode_v2
 from lbproxy.probes.base import ProbeTarget
 
 __all__ = ["Checker", "ServerCheck"]
 
 _log = Logger()
-
-TLSFor = Callable[[ServerState], TLSParameters | None]
 
 _JITTER = 0.1  # of the interval, at most, added to the first check
 _SOON = 0.1  # a server that comes back from maint is checked after this long
@@ -54,7 +53,8 @@ class ServerCheck:
         self._running: Deferred[Any] | None = None
         self._next = owner.network.wheel.timer(self._start)
         self._deadline = owner.network.wheel.timer(self._late)
-        self._next.set(delay)
+        self._due = owner.network.wheel.now()
+        self._arm(delay)
 
     def stop(self) -> None:
         """No more checks; a running one is cancelled."""
@@ -68,12 +68,20 @@ class ServerCheck:
             self._cancel()
             self._pause()
         elif self._idle and not maint:
-            self._next.set(min(_SOON, self._owner.spec.every))
+            self._due = self._owner.network.wheel.now()
+            self._arm(min(_SOON, self._owner.spec.every))
+
+    def _arm(self, wait: float) -> None:
+        """Check again ``wait`` after the last was due, not after it began: timers fire a little late, and
+        servers whose checks were spread would drift into one another."""
+        now = self._owner.network.wheel.now()
+        self._due = max(now, self._due + wait)
+        self._next.set(self._due - now)
 
     def _pause(self) -> None:
         self._idle = True
         self.state.reset()
-        self._next.set(self._owner.spec.every)
+        self._arm(self._owner.spec.every)
 
     def _cancel(self) -> None:
         self._deadline.clear()
@@ -90,7 +98,7 @@ class ServerCheck:
             return
         self._idle = False
         if not server.addresses:  # its name is not resolved yet
-            self._next.set(owner.spec.every)
+            self._arm(owner.spec.every)
             return
         self._begun = owner.network.wheel.now()
         running = ensureDeferred(owner.check_once(server))
@@ -126,11 +134,11 @@ class ServerCheck:
         owner = self._owner
         spec = owner.spec
         self.last = result
-        self.last_at = now = owner.network.wheel.now()
+        self.last_at = owner.network.wheel.now()
         transition = self.state.result(result)
         # Armed before anybody is told: nothing that goes wrong there may end the checks.
         wait = self.state.interval(spec.every, spec.fast, spec.down)
-        self._next.set(max(0.0, self._begun + wait - now))
+        self._arm(wait)
         owner.judged(self, result, transition)
 
     def _bug(self, failure: Failure) -> None:
@@ -140,7 +148,7 @@ class ServerCheck:
 class Checker(Service):
     """Keeps the health of one backend's servers up to date; see the module.
 
-    ``tls_for(server)``: how to speak TLS with it, or None.  Call :meth:`sync` after servers were added or
+    ``tls_for(server)``: how traffic speaks TLS with it, or None.  Call :meth:`sync` after servers were added or
     removed, or their admin state changed.  ``checks``: by server.
     """
 
@@ -153,6 +161,7 @@ class Checker(Service):
         env: Env,
         *,
         tls_for: TLSFor = lambda server: None,
+        certificates: Sequence[CertificateSpec] = (),
     ) -> None:
         self.backend_name = backend_name
         self.spec = spec
@@ -161,7 +170,7 @@ class Checker(Service):
         self.probe: Any = spec.probe.cls(spec.probe.options, env)
         self._group = group
         self._env = env
-        self._tls_for = tls_for
+        self.tls_for: TLSFor = CheckTLS(spec, self.probe, certificates, tls_for)
         self._probe_broken = False
 
     def startService(self) -> None:
@@ -202,9 +211,9 @@ class Checker(Service):
             server=server,
             network=self.network,
             address=address,
-            tls=self._tls_for(server),
+            tls=self.tls_for(server),
             timeout=self.spec.timeout,
-            preamble=_preamble(server),
+            preamble=b"" if self.spec.port else _preamble(server),
         )
         result: Result = await self.probe.check(target)
         return result
@@ -213,7 +222,8 @@ class Checker(Service):
         """Where to check it: its first address, or its ``check_address``."""
         wanted = server.spec.check_address
         if wanted is None:
-            return server.addresses[0]
+            address, port = server.addresses[0], self.spec.port
+            return evolve(address, port=port) if port and address.kind == "tcp" else address
         literals = literal_addresses(wanted)
         if literals is not None:
             return literals[0]
@@ -264,7 +274,7 @@ class Checker(Service):
 def _preamble(server: ServerState) -> bytes:
     """A server that expects a PROXY header gets one that says "the proxy itself" (LOCAL, UNKNOWN).
 
-    Not at a ``check_address``: that is another listener.
+    Not at a ``check_address`` or another port: that is another listener.
     """
     if server.spec.check_address is not None or not server.spec.send_proxy:
         return b""

@@ -98,14 +98,25 @@ class _Compiler:
             backend.group, ground.reactor, every=spec.resolve_every
         )
         if spec.check is not None:
-            self.made.checkers[spec.name] = Checker(
+            checker = self.made.checkers[spec.name] = Checker(
                 spec.name,
                 backend.group,
                 spec.check,
                 ground.network,
                 env,
                 tls_for=backend.tls_parameters,
+                certificates=self.config.certificates,
             )
+            self._try_tls(backend, checker, spec.check.where)
+
+    def _try_tls(self, backend: Backend, checker: Checker, where: Where) -> None:
+        """What is wrong with the check's TLS is found out now, not by the first check."""
+        for server in backend.group.servers.values():
+            try:
+                checker.tls_for(server)
+            except CertificateError as error:
+                self._problem(where, f"backend {backend.name}", "check", error)
+                return
 
     def _filters(self, plugins: Iterable[PluginSpec], env: Env, section: str) -> list[Any]:
         filters = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -30,6 +30,8 @@ __all__ = [
     "ProbeTarget",
     "Unhealthy",
     "WrongRole",
+    "hidden",
+    "shown",
     "unescape",
 ]
 
@@ -40,8 +42,8 @@ _LINGER = 1.0  # how long a finished check's connection may take to close by its
 class ProbeTarget:
     """What to check and how to get there.
 
-    ``address``: IP literal or Unix path.  ``tls``: how the server's line says to speak TLS, or None.
-    ``timeout``: seconds for the whole check.  ``preamble``: to be sent first, in the clear.
+    ``address``: IP literal or Unix path.  ``tls``: how the check's words and the server's line say to speak
+    TLS, or None.  ``timeout``: seconds for the whole check.  ``preamble``: to be sent first, in the clear.
     """
 
     server: ServerState
@@ -79,6 +81,7 @@ class Conversation(Protocol):
     """
 
     def __init__(self, network: Network, limit: int = 64 * 1024) -> None:
+        self._network = network
         self._wheel = network.wheel
         self._limit = limit
         self._data = b""
@@ -111,6 +114,12 @@ class Conversation(Protocol):
         await waiting
         return self
 
+    async def __aenter__(self) -> Conversation:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(clean=kind is None)
+
     def send(self, data: bytes) -> None:
         """Write; what the peer does not take is kept, so send little."""
         if self.transport is not None and not self._ended:
@@ -126,6 +135,54 @@ class Conversation(Protocol):
             self._paused = False
             self._transport().resumeProducing()
         return data
+
+    async def receive_exactly(self, count: int) -> bytes:
+        """``count`` bytes, which the caller has bounded; :class:`Unhealthy` if the peer closes before."""
+        data = b""
+        while len(data) < count:
+            more = await self.receive()
+            if not more:
+                raise Unhealthy("closed before its answer was complete")
+            data += more
+        self._unread(data[count:])
+        return data[:count]
+
+    async def receive_line(self, limit: int = 1024) -> bytes:
+        r"""The next line without its ``\n`` or ``\r\n``; :class:`Unhealthy` if it is longer or never ends."""
+        data = b""
+        while (end := data.find(b"\n")) < 0:
+            if len(data) > limit:
+                raise Unhealthy(f"sent a line of more than {limit} bytes: {shown(data)}")
+            more = await self.receive()
+            if not more:
+                raise Unhealthy(f"closed after {shown(data)}" if data else "closed without a word")
+            data += more
+        self._unread(data[end + 1 :])
+        return data[:end].removesuffix(b"\r")
+
+    async def start_tls(self, tls: TLSParameters, timeout: float) -> None:
+        """Go on in TLS.  :class:`lbproxy.errors.ProxyError` if the handshake fails, :class:`Unhealthy` if the
+        peer has said more in the clear than it was asked for (it would be taken for encrypted)."""
+        if self._data:
+            raise Unhealthy(f"said {shown(self._data)} before TLS began")
+        waiting: Deferred[None] = Deferred(lambda _: handshake.cancel())
+
+        def failed(error: ProxyError) -> None:
+            self._ended = True
+            waiting.errback(error)
+
+        self._waiting = waiting  # fired by connectionMade
+        handshake = self._network.start_tls(
+            self.transport, tls, lambda info: self, failed, timeout=timeout
+        )
+        try:
+            await waiting
+        except BaseException:
+            self._ended = True  # closed by the network
+            raise
+
+    def _unread(self, data: bytes) -> None:
+        self._data = data + self._data
 
     def close(self, *, clean: bool) -> None:
         """Close, or abort when not ``clean``; harmless when it is closed."""
@@ -182,14 +239,18 @@ class Conversation(Protocol):
 class Probe:
     """Extend this, write :meth:`talk`, and name it in ``check = file.py:YourClass``.
 
-    ``clear``: do not speak TLS even to a server that does.
+    ``clear``: begin in the clear even where TLS is spoken, for protocols that start TLS themselves with
+    ``target.tls``.  ``secure``: there is no such check without TLS, so ``target.tls`` is never None.  ``alpn``:
+    protocols to offer when the check speaks TLS and traffic does not.
     A probe that does not use one connection overrides :meth:`check` instead.
     """
 
     name: ClassVar[str] = ""
     Options: ClassVar[type[Any]] = NoOptions
+    alpn: ClassVar[tuple[str, ...]] = ()
 
     clear = False
+    secure = False
 
     def __init__(self, options: Any, env: Env) -> None:
         self.options = options
@@ -220,6 +281,19 @@ class Probe:
         Raises :class:`Unhealthy` when it is not.
         """
         raise NotImplementedError(f"{type(self).__name__}.talk")
+
+
+def hidden() -> Any:
+    """A field of an Options class that its ``__attrs_post_init__`` fills in."""
+    return field(init=False, eq=False, repr=False, metadata={"kind": "hidden"})
+
+
+def shown(data: bytes, limit: int = 40) -> str:
+    """The beginning of what a server said, for a note."""
+    if not data:
+        return "nothing"
+    text = repr(data[:limit])[1:]
+    return text if len(data) <= limit else f"{text}..."
 
 
 _ESCAPES = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}

@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from attrs import field, frozen
+from attrs import frozen
 
 from lbproxy.config.model import option
 from lbproxy.http.h1 import ResponseParser
 from lbproxy.http.message import End, Event, Invalid, Limits, ResponseHead
 from lbproxy.interfaces import Env
-from lbproxy.probes.base import Conversation, Probe, ProbeTarget, Unhealthy
+from lbproxy.probes.base import Conversation, Probe, ProbeTarget, Unhealthy, hidden, unescape
 
 __all__ = ["HttpOptions", "HttpProbe", "parse_statuses"]
 
@@ -90,10 +90,6 @@ def _content_test(text: str, what: str, whole: bool) -> Test:
     return (lambda data: data == wanted) if whole else (lambda data: wanted in data)
 
 
-def _hidden() -> Any:
-    return field(init=False, eq=False, repr=False, metadata={"kind": "hidden"})
-
-
 @frozen
 class HttpOptions:
     """Words after ``check = http``."""
@@ -127,14 +123,18 @@ class HttpOptions:
         doc="a header the response must have: ``Name``, ``Name: value`` or ``Name: ~regular expression``",
         example="X-Role: primary",
     )
-    no_tls: bool = option(
-        "flag", False, doc="check in the clear even if the server's line says tls"
+    send: str = option(
+        "string",
+        "",
+        doc=r"a body to send with the request; ``\r \n \t \0 \\ \xHH`` are escapes",
+        example='{"ping":1}',
     )
-    statuses: frozenset[int] = _hidden()
-    line: tuple[str, str] = _hidden()
-    extra: bytes = _hidden()
-    body_test: Test | None = _hidden()
-    header_test: tuple[str, Test | None] | None = _hidden()
+    statuses: frozenset[int] = hidden()
+    payload: bytes = hidden()
+    line: tuple[str, str] = hidden()
+    extra: bytes = hidden()
+    body_test: Test | None = hidden()
+    header_test: tuple[str, Test | None] | None = hidden()
 
     def __attrs_post_init__(self) -> None:
         def settle(name: str, value: Any) -> None:
@@ -154,6 +154,11 @@ class HttpOptions:
             raise ValueError(f"host: {self.host[:80]!r} is not a host name")
         settle("line", (method, target))
         settle("statuses", parse_statuses(self.expect))
+        settle("payload", unescape(self.send))
+        if self.send and method in ("GET", "HEAD", "TRACE"):
+            raise ValueError(
+                f"send: a {method} has no body; write POST, PUT or another method first"
+            )
         settle("extra", _extra_headers(self.header))
         settle("body_test", _content_test(self.body, "body", False) if self.body else None)
         if self.body and method == "HEAD":
@@ -173,10 +178,11 @@ class HttpProbe(Probe):
 
     name: ClassVar[str] = "http"
     Options: ClassVar[type[Any]] = HttpOptions
+    alpn = ("http/1.1",)
 
     def __init__(self, options: HttpOptions, env: Env) -> None:
         super().__init__(options, env)
-        self.clear = options.no_tls
+        self._has_body = options.line[0] in ("POST", "PUT", "PATCH") or bool(options.payload)
 
     async def talk(self, conversation: Conversation, target: ProbeTarget) -> str:
         """See :class:`lbproxy.probes.base.Probe`."""
@@ -200,7 +206,9 @@ class HttpProbe(Probe):
                 "Accept: */*\r\nConnection: close\r\n"
             ).encode("ascii")
             + options.extra
+            + (b"Content-Length: %d\r\n" % len(options.payload) if self._has_body else b"")
             + b"\r\n"
+            + options.payload
         )
 
     def _judge(self, head: ResponseHead, body: bytes) -> None:

@@ -1,4 +1,4 @@
-"""CONTROL. The ``tcp`` check: does it accept a connection, and optionally, does it say the right thing?
+"""CONTROL. The ``tcp`` check: does it accept a connection, and optionally, does it say the right things?
 
 Found by :mod:`lbproxy.registry` under its name.
 """
@@ -8,16 +8,24 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
-from attrs import field, frozen
+from attrs import frozen
 
 from lbproxy.config.model import option
 from lbproxy.interfaces import Env
-from lbproxy.probes.base import Conversation, Probe, ProbeTarget, Unhealthy, unescape
+from lbproxy.probes.base import (
+    Conversation,
+    Probe,
+    ProbeTarget,
+    Unhealthy,
+    hidden,
+    shown,
+    unescape,
+)
 
 __all__ = ["TcpOptions", "TcpProbe"]
 
 ANSWER_BYTES = 16 * 1024
-"""``expect`` must match within this much."""
+"""Each ``expect`` must match within this much."""
 
 
 def expectation(text: str) -> re.Pattern[bytes]:
@@ -31,9 +39,32 @@ def expectation(text: str) -> re.Pattern[bytes]:
 
 
 @frozen
+class Step:
+    """One step of the talk: bytes to send, or else what is wanted, compiled and as written."""
+
+    message: bytes = b""
+    wanted: re.Pattern[bytes] | None = None
+    text: str = ""
+
+
+def _step(word: str) -> Step:
+    verb, colon, text = word.partition(":")
+    if verb not in ("send", "expect") or not colon or not text:
+        raise ValueError(f"{word[:80]!r} is no step; write send:BYTES or expect:BYTES")
+    return Step(unescape(text)) if verb == "send" else Step(wanted=expectation(text), text=text)
+
+
+@frozen
 class TcpOptions:
     """Words after ``check = tcp``."""
 
+    steps: tuple[str, ...] = option(
+        "string",
+        (),
+        doc="a longer talk: ``send:BYTES`` and ``expect:BYTES`` in the order they are to happen",
+        positional="rest",
+        example=r"expect:~^220 send:QUIT\r\n expect:~^221",
+    )
     send: str = option(
         "string",
         "",
@@ -46,50 +77,58 @@ class TcpOptions:
         doc="what must come within the first 16 KiB: bytes with these escapes, or ``~`` and a regular expression",
         example="+PONG",
     )
-    no_tls: bool = option(
-        "flag", False, doc="check in the clear even if the server's line says tls"
-    )
-    wanted: re.Pattern[bytes] | None = field(
-        init=False, eq=False, repr=False, metadata={"kind": "hidden"}
-    )
-    message: bytes = field(init=False, eq=False, repr=False, metadata={"kind": "hidden"})
+    script: tuple[Step, ...] = hidden()
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "message", unescape(self.send))
-        object.__setattr__(self, "wanted", expectation(self.expect) if self.expect else None)
+        if self.steps and (self.send or self.expect):
+            raise ValueError("write either steps (send:... expect:...) or send= and expect=")
+        script = [_step(word) for word in self.steps]
+        if self.send:
+            script.append(Step(unescape(self.send)))
+        if self.expect:
+            script.append(Step(wanted=expectation(self.expect), text=self.expect))
+        object.__setattr__(self, "script", tuple(script))
 
 
 class TcpProbe(Probe):
-    """Healthy: it accepts a connection and, if ``expect`` is given, answers it."""
+    """Healthy: it accepts a connection and answers what is sent in the way that is expected.
+
+    What came before a ``send`` is forgotten; an ``expect`` after an ``expect`` looks behind what that one matched.
+    """
 
     name: ClassVar[str] = "tcp"
     Options: ClassVar[type[Any]] = TcpOptions
 
     def __init__(self, options: TcpOptions, env: Env) -> None:
         super().__init__(options, env)
-        self.clear = options.no_tls
-        self._send = options.message
-        self._wanted = options.wanted
+        self._script = options.script
 
     async def talk(self, conversation: Conversation, target: ProbeTarget) -> str:
         """See :class:`lbproxy.probes.base.Probe`."""
-        if self._send:
-            conversation.send(self._send)
-        if self._wanted is None:
-            return "connected"
+        note = "connected"
         answer = b""
-        while len(answer) < ANSWER_BYTES:
+        for step in self._script:
+            if step.wanted is None:
+                answer = b""
+                conversation.send(step.message)
+                continue
+            answer, found = await self._expect(conversation, step, answer)
+            note = f"answered {shown(answer)}"
+            answer = answer[found:]
+        return note
+
+    async def _expect(
+        self, conversation: Conversation, step: Step, answer: bytes
+    ) -> tuple[bytes, int]:
+        """The answer so far and where in it the match ends."""
+        assert step.wanted is not None
+        while True:
+            found = step.wanted.search(answer)
+            if found:
+                return answer, found.end()
+            if len(answer) >= ANSWER_BYTES:
+                raise Unhealthy(f"answered {shown(answer)}, wanted {step.text!r}")
             data = await conversation.receive()
             if not data:
-                raise Unhealthy(f"closed after {_shown(answer)}, wanted {self.options.expect!r}")
+                raise Unhealthy(f"closed after {shown(answer)}, wanted {step.text!r}")
             answer = (answer + data)[:ANSWER_BYTES]
-            if self._wanted.search(answer):
-                return f"answered {_shown(answer)}"
-        raise Unhealthy(f"answered {_shown(answer)}, wanted {self.options.expect!r}")
-
-
-def _shown(data: bytes) -> str:
-    if not data:
-        return "nothing"
-    text = repr(data[:40])[1:]
-    return text if len(data) <= 40 else f"{text}..."

@@ -132,7 +132,15 @@ def _tls_words(server: ServerSpec) -> ServerSpec:
 SERVERS = st.lists(
     spec(ServerSpec).map(_tls_words), min_size=1, max_size=3, unique_by=lambda s: s.name
 )
-CHECK = spec(CheckSpec, probe=plugin("probe", "http", "tcp"))
+
+
+def _check_words(check: CheckSpec) -> CheckSpec:
+    if check.no_tls or not check.tls:
+        return attrs.evolve(check, tls=False, sni="", ca="", verify=None)
+    return check
+
+
+CHECK = spec(CheckSpec, probe=plugin("probe", "http", "tcp")).map(_check_words)
 ROUTE_ARGS = {
     "host": st.lists(
         st.from_regex(r"[a-z]{1,4}(\.[a-z]{1,3})?", fullmatch=True), min_size=1, max_size=2

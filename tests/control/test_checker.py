@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from random import Random
@@ -329,6 +330,37 @@ def test_the_target(spec: dict[str, Any], address: Address, preamble: bytes) -> 
     (target,) = world.targets
     assert target.address == address and target.preamble == preamble
     assert target.timeout == 1.0 and target.tls is None and target.network is world.network
+
+
+@pytest.mark.parametrize(
+    ("spec", "address"),
+    [
+        ({}, Address("tcp", "10.0.0.1", 9000)),
+        ({"send_proxy": "v1"}, Address("tcp", "10.0.0.1", 9000)),
+        ({"check_address": OTHER}, OTHER),
+    ],
+)
+def test_another_port(spec: dict[str, Any], address: Address) -> None:
+    world = World("a", specs={"a": spec}, port=9000)
+    world.checker.startService()
+    world.run(0.5)
+    (target,) = world.targets
+    assert (target.address, target.preamble) == (address, b"")
+
+
+def test_a_thousand_servers_without_a_burst() -> None:
+    """Also when all hang, and all come back: every tick has its share of the checks, for ever."""
+    world = World(*(f"s{i}" for i in range(1000)), every=2.0, timeout=1.0)
+    world.checker.startService()
+    for answer in (OK, "hang", OK):
+        world.answers = dict.fromkeys(world.group.servers, answer)
+        world.checked.clear()
+        world.run(20)
+        per_tick = Counter(round(moment * 20) for moment, _ in world.checked)
+        assert 9_500 <= len(world.checked) <= 10_500
+        assert max(per_tick.values()) <= 2 * 1000 / 40, "at most twice the average"
+        assert world.running <= 550
+    assert all(server.state is State.UP for server in world.group.servers.values())
 
 
 def test_check_address_with_a_name() -> None:

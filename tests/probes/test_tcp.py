@@ -8,7 +8,6 @@ from twisted.python.failure import Failure
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.health.state import Result
-from lbproxy.net.endpoints import TLSParameters
 from lbproxy.probes.base import Conversation, Probe, ProbeTarget, WrongRole, unescape
 from lbproxy.probes.tcp import ANSWER_BYTES, TcpOptions, TcpProbe
 from tests.probes.world import Scripted, World
@@ -110,23 +109,40 @@ def test_a_server_that_does_not_close_is_left_behind() -> None:
     assert world.all_closed() and not world.reactor.connections
 
 
-def test_no_tls_leaves_tls_out() -> None:
-    dialled = []
+def test_a_script() -> None:
+    lines = {
+        b"": b"220 mail ready\r\n",
+        b"EHLO lb\r\n": b"250-mail\r\n250 OK\r\n",
+        b"QUIT\r\n": b"221 bye\r\n",
+    }
+    steps = (
+        "expect:~^220 ",
+        r"send:EHLO lb\r\n",
+        "expect:250-",
+        "expect:250 ",
+        r"send:QUIT\r\n",
+        "expect:~^221",
+    )
 
-    class Recording:
-        def __init__(self, world: World) -> None:
-            self.wheel = world.network.wheel
+    def script(client: Scripted) -> None:
+        said, client.data = client.data, b""
+        client.write(lines[said])
 
-        def dial(self, address: object, protocol: object, failed: object, **how: object) -> None:
-            dialled.append(how["tls"])
+    world = listening(script)
+    result = world.check(probe(world, steps=steps))
+    assert result.ok and result.note == "answered '221 bye\\r\\n'"
+    lines[b"QUIT\r\n"] = b"220 what?\r\n"
+    found = world.begin(probe(world, steps=steps))
+    assert not found
+    world.clients[-1].close()
+    world.reactor.pump()
+    assert found[0].note == "closed after '220 what?\\r\\n', wanted '~^221'"
 
-    world = World()
-    tls = TLSParameters(object(), server_side=False)
-    for options in ({}, {"no_tls": True}):
-        target = world.target(tls=tls)
-        object.__setattr__(target, "network", Recording(world))
-        world.begin(probe(world, **options), target)
-    assert dialled == [tls, None]
+
+def test_an_expect_looks_behind_the_one_before() -> None:
+    world = listening(lambda client: client.write(b"ab" if not client.data else b""))
+    assert world.check(probe(world, steps=("expect:a", "expect:b"))).ok
+    assert not world.begin(probe(world, steps=("expect:b", "expect:a")))  # still waiting
 
 
 @pytest.mark.parametrize(
@@ -137,6 +153,10 @@ def test_no_tls_leaves_tls_out() -> None:
         ({"send": r"\x4"}, "two hex digits"),
         ({"send": r"\x g"}, "two hex digits"),
         ({"expect": "~("}, "not a regular expression"),
+        ({"steps": ("say:x",)}, "no step"),
+        ({"steps": ("send:",)}, "no step"),
+        ({"steps": ("expect:~(",)}, "not a regular expression"),
+        ({"steps": ("send:x",), "expect": "y"}, "either steps"),
     ],
 )
 def test_mistakes_in_options(options: dict[str, str], words: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.protocol import Factory, Protocol
+from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from lbproxy.balance.server import ServerState
 from lbproxy.config.model import Address, ServerSpec
@@ -17,6 +18,7 @@ from lbproxy.net.endpoints import TLSParameters
 from lbproxy.net.stock import StockNetwork
 from lbproxy.probes.base import ProbeTarget
 from lbproxy.testing.memory import MemoryReactor
+from lbproxy.tls.contexts import ServerContextFactory
 
 ADDRESS = Address("tcp", "10.0.0.1", 8000)
 
@@ -62,8 +64,12 @@ class World:
         self.factory = Factory.forProtocol(lambda: Scripted(self))
         self.factory.noisy = False
 
-    def listen(self) -> None:
-        self.reactor.listenTCP(ADDRESS.port, self.factory, interface=ADDRESS.host)
+    def listen(self, tls: ServerContextFactory | None = None) -> None:
+        """``tls``: its certificates; every connection then begins with a handshake."""
+        factory: Any = self.factory
+        if tls is not None:
+            factory = TLSMemoryBIOFactory(tls, False, factory, self.reactor)  # type: ignore[no-untyped-call]
+        self.reactor.listenTCP(ADDRESS.port, factory, interface=ADDRESS.host)
 
     def target(
         self, *, tls: TLSParameters | None = None, preamble: bytes = b"", **spec: Any
