@@ -4,10 +4,10 @@
 writer of a :class:`~lbproxy.balance.server.ServerState`'s weight, limits, states, addresses and lease
 count; the traffic counters are their callers' business.  Its rules:
 
-1. A server is *eligible* when its weight is positive, nobody put it in drain or maint, it is healthy
-   and it has an address.
-2. The *listed* servers are the eligible ones without ``backup``; the eligible ones with ``backup``
-   when there are none.  The balancer knows exactly these.
+1. A server is *eligible* when its weight is positive, nobody put it in drain or maint, it is healthy and
+   not ejected, and it has an address.
+2. The *listed* servers are the eligible ones of the tier that serves (:mod:`lbproxy.balance.tiers`); in
+   panic, those that are not eligible too.  The balancer knows exactly these.
 3. ``free`` counts the listed servers that are not full, so a pick that cannot succeed costs nothing.
 4. A balancer that raises, or answers with a server it was not offered, is counted, and the first
    usable server is taken in its place: a bug in a balancer costs evenness, never availability.
@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from lbproxy.balance.base import Balancer
 from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import AdminState, ServerState, State
+from lbproxy.balance.tiers import choose, peers
 from lbproxy.config.model import Address
 from lbproxy.errors import Outcome
 from lbproxy.interfaces import PickContext
@@ -33,14 +34,17 @@ StateCallback = Callable[[ServerState, State, State], None]
 class ServerGroup:
     """All servers of a backend, in configuration order, and their balancer.
 
-    ``now``: seconds; stamps :attr:`ServerState.since`.  ``servers`` (by name), ``listed`` and ``free``
-    are for reading only.  ``balancer_errors`` counts exceptions and wrong answers of the balancer.
+    ``now``: seconds; stamps :attr:`ServerState.since`.  ``panic``: share of a tier that must be up, or
+    health is ignored; 0 for never.  ``servers`` (by name), ``listed``, ``free`` and ``panicking`` are for
+    reading only.  ``balancer_errors`` counts exceptions and wrong answers of the balancer.
     """
 
-    def __init__(self, balancer: Balancer, now: Callable[[], float]) -> None:
+    def __init__(self, balancer: Balancer, now: Callable[[], float], *, panic: float = 0.0) -> None:
         self.servers: dict[str, ServerState] = {}
         self.listed: tuple[ServerState, ...] = ()
         self.free = 0
+        self.panic = panic
+        self.panicking = False
         self.balancer_errors = 0
         self._now = now
         self._batch = 0
@@ -61,7 +65,7 @@ class ServerGroup:
         server.private = None
         server.since = self._now()
         self.servers[server.name] = server
-        if server.eligible:
+        if server.candidate:
             self._refresh()
 
     def remove(self, name: str) -> ServerState:
@@ -70,7 +74,7 @@ class ServerGroup:
         Its leases stay valid: they count down ``active`` of the object returned.
         """
         server = self.servers.pop(name)
-        if server.listed:
+        if server.listed or (self.panic and server.candidate):
             self._refresh()
         server.private = None
         return server
@@ -139,11 +143,28 @@ class ServerGroup:
         server.health_note = note
         self._moved(server, old)
 
+    def may_eject(self, server: ServerState, share: float) -> bool:
+        """Whether at most ``share`` of its tier would be out of use without ``server``; O(servers)."""
+        if self.servers.get(server.name) is not server:
+            return False
+        tier = peers(server, self.servers.values())
+        out = sum(not one.eligible for one in tier if one is not server)
+        return server.candidate and out + 1 <= share * len(tier)
+
+    def set_ejected(self, server: ServerState, ejected: bool, note: str = "") -> None:
+        """The verdict of passive health, with its reason for people.  A server removed may be named."""
+        old = server.state
+        server.ejected = ejected
+        server.ejected_note = note
+        self._moved(server, old)
+
     def set_addresses(self, server: ServerState, addresses: tuple[Address, ...]) -> None:
         """What to dial; a server without addresses is down.  A server removed may be named."""
         old = server.state
         server.addresses = addresses
         self._moved(server, old)
+        if self.panic:
+            self._refresh()
 
     def set_balancer(self, balancer: Balancer) -> None:
         """Use another balancer from now on; leases of the old one are released to this one."""
@@ -219,7 +240,11 @@ class ServerGroup:
 
         The balancer has no say, but hears of it.
         """
-        if not server.eligible or server.full or self.servers.get(server.name) is not server:
+        if (
+            not (server.eligible or server.listed)
+            or server.full
+            or self.servers.get(server.name) is not server
+        ):
             return None
         server.active += 1
         if server.listed and server.active == server.maxconn:
@@ -275,8 +300,7 @@ class ServerGroup:
         """Bring ``listed`` up to date, and tell who must know; O(servers)."""
         if self._batch:
             return
-        eligible = [server for server in self.servers.values() if server.eligible]
-        listed = tuple([s for s in eligible if not s.spec.backup] or eligible)
+        listed, self.panicking = choose(self.servers.values(), self.panic)
         if listed != self.listed or self._reweighed:
             for server in self.listed:
                 server.listed = False

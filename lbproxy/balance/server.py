@@ -58,13 +58,14 @@ class ServerCounters:
     probes_ok: int = 0
     probes_failed: int = 0
     downs: int = 0
+    ejections: int = 0
 
 
 class ServerState:
     """One server as it is now; identity matters, equality does not.
 
     Owned by its :class:`lbproxy.balance.group.ServerGroup`, which is told of every change of
-    ``weight``, ``admin``, ``healthy`` and ``addresses`` through its own methods: nobody else writes them.
+    ``weight``, ``admin``, ``healthy``, ``ejected`` and ``addresses`` through its own methods: nobody else writes them.
     ``active`` counts leases.  ``maxconn`` 0 means no limit.  ``addresses`` are what to dial (IP literals or a
     Unix path), empty while a name is not resolved yet.  ``sessions`` are live objects with a
     ``server_gone(kind)`` method that ``on_down = close`` ends.  ``tls``: how its backend speaks TLS with it;
@@ -79,6 +80,8 @@ class ServerState:
         "admin",
         "backend",
         "counters",
+        "ejected",
+        "ejected_note",
         "health_note",
         "healthy",
         "listed",
@@ -106,6 +109,8 @@ class ServerState:
         self.admin = AdminState.READY
         self.healthy = True
         self.health_note = ""
+        self.ejected = False  # by passive health, for a while
+        self.ejected_note = ""
         self.addresses = addresses
         self.active = 0
         self.sessions: set[Any] = set()
@@ -143,7 +148,17 @@ class ServerState:
             return State.MAINT
         if self.admin is AdminState.DRAIN:
             return State.DRAIN
-        return State.UP if self.healthy and self.addresses else State.DOWN
+        return State.UP if self.healthy and self.addresses and not self.ejected else State.DOWN
+
+    @property
+    def note(self) -> str:
+        """Why it is in that state, for people; may be empty."""
+        return self.ejected_note if self.ejected else self.health_note
+
+    @property
+    def candidate(self) -> bool:
+        """Could be picked if it were healthy: it has a weight and an address, and is not in drain or maint."""
+        return self.weight > 0 and self.admin is AdminState.READY and bool(self.addresses)
 
     @property
     def eligible(self) -> bool:

@@ -19,7 +19,7 @@ from lbproxy.config import crosscheck, units
 from lbproxy.config.draft import SECTIONS, Draft, Drafts
 from lbproxy.config.errors import ConfigError, ConfigErrors, Problems, Unfit, nearest_word
 from lbproxy.config.ini import Entry, Item, Reader, Section, read_ini
-from lbproxy.config.lines import read_check, read_listen, read_log, read_server
+from lbproxy.config.lines import read_check, read_listen, read_log, read_passive, read_server
 from lbproxy.config.model import Config, PluginSpec, ServerSpec, Where
 from lbproxy.config.options import Spot, option_fields
 from lbproxy.config.plugins import Resolve, read_plugin
@@ -247,7 +247,7 @@ class _Builder:
             )
             return None
         item = entry.items[0]
-        if kind in ("check", "log") or kind.startswith("plugin:"):
+        if kind in ("check", "log", "passive") or kind.startswith("plugin:"):
             return self._line(kind, item, spot.at(item.where), draft)
         return self._plain(kind, item, facts, spot.at(item.where))
 
@@ -273,6 +273,8 @@ class _Builder:
             return read_check(words, spot, self.resolve)
         if kind == "log":
             return read_log(words, spot)
+        if kind == "passive":
+            return read_passive(words, spot)
         return self._plugin(kind.partition(":")[2], words, spot)
 
     def _plugin(self, kind: str, words: list[Word], spot: Spot) -> PluginSpec | None:

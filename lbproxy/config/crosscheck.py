@@ -11,7 +11,16 @@ from typing import Any
 
 from lbproxy.config.draft import SECTIONS, Draft, Drafts
 from lbproxy.config.errors import Problems, nearest_word
-from lbproxy.config.model import Address, CheckSpec, LogSpec, Mode, PluginSpec, ServerSpec, Where
+from lbproxy.config.model import (
+    Address,
+    CheckSpec,
+    LogSpec,
+    Mode,
+    PassiveSpec,
+    PluginSpec,
+    ServerSpec,
+    Where,
+)
 from lbproxy.config.options import Spot, option_fields
 from lbproxy.config.plugins import trial
 
@@ -178,6 +187,18 @@ class _Checker:
         check: CheckSpec | None = draft.get("check", None)
         if check is not None:
             self._check(draft, check, servers)
+        self._passive(draft, mode)
+
+    def _passive(self, draft: Draft, mode: Mode | None) -> None:
+        spec: PassiveSpec | None = draft.get("passive", None)
+        if spec is None or mode != "tcp" or spec.count == PassiveSpec().count:
+            return
+        for cause in ("junk", "5xx"):
+            if cause in spec.count:
+                self._wrong(
+                    draft, draft.line("passive"), "passive",
+                    f"count: {cause!r} is about HTTP responses, and this backend is tcp", found=cause,
+                )  # fmt: skip
 
     def _server(self, draft: Draft, server: Any) -> None:
         name = server.certificate

@@ -14,7 +14,13 @@ from typing import Any
 import attrs
 
 from lbproxy.config import units
-from lbproxy.config.lines import dump_check, dump_listen, dump_log, dump_server
+from lbproxy.config.lines import (
+    dump_check,
+    dump_listen,
+    dump_log,
+    dump_passive,
+    dump_server,
+)
 from lbproxy.config.model import Address, Config, PluginSpec
 from lbproxy.config.options import field_default, option_fields
 from lbproxy.config.plugins import dump_plugin
@@ -67,6 +73,8 @@ def _items(kind: str, value: Any) -> list[str]:
         return [dump_check(value)]
     if kind == "log":
         return [dump_log(value)]
+    if kind == "passive":
+        return [dump_passive(value)]
     if kind.startswith("plugin:"):
         return [" ".join(dump_plugin(value))]
     if kind.startswith("plugins:"):

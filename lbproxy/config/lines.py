@@ -15,8 +15,8 @@ from attrs import evolve
 from lbproxy.config import units
 from lbproxy.config.endpoint import parse_endpoint
 from lbproxy.config.errors import Unfit
-from lbproxy.config.model import CheckSpec, ListenSpec, LogSpec, ServerSpec
-from lbproxy.config.options import Spot, dump_options, option_fields, read_options
+from lbproxy.config.model import CheckSpec, ListenSpec, LogSpec, PassiveSpec, ServerSpec
+from lbproxy.config.options import Spot, construct, dump_options, option_fields, read_options
 from lbproxy.config.plugins import Resolve, dump_plugin, read_plugin
 from lbproxy.config.words import Word, quote
 
@@ -24,10 +24,12 @@ __all__ = [
     "dump_check",
     "dump_listen",
     "dump_log",
+    "dump_passive",
     "dump_server",
     "read_check",
     "read_listen",
     "read_log",
+    "read_passive",
     "read_server",
 ]
 
@@ -43,6 +45,8 @@ def read_server(words: Sequence[Word], spot: Spot) -> ServerSpec | None:
         for name in NEEDS_TLS:
             if name in values:
                 spot.wrong(f"option {name!r} has no effect without 'tls'", found=name)
+    if values.get("backup") and "tier" in values:
+        spot.wrong("option 'tier' has no effect with 'backup', which comes after all tiers")
     return None if spot.failed else ServerSpec(**values, where=spot.where)
 
 
@@ -124,6 +128,25 @@ def read_check(words: Sequence[Word], spot: Spot, resolve: Resolve) -> CheckSpec
 def dump_check(spec: CheckSpec) -> str:
     """The line :func:`read_check` reads."""
     return " ".join((*dump_plugin(spec.probe, option_fields(CheckSpec)), *dump_options(spec)))
+
+
+def read_passive(words: Sequence[Word], spot: Spot) -> PassiveSpec | None:
+    """``on``, ``off`` or options; ``on`` may stand before options."""
+    first = words[0].bare if words else None
+    if first == "off" and len(words) == 1:
+        return None
+    values = read_options(PassiveSpec, words[1:] if first == "on" else words, spot, extra=("on",))
+    if spot.failed:
+        return None
+    made: PassiveSpec | None = construct(
+        PassiveSpec, {**values, "where": spot.where}, spot, "passive"
+    )
+    return made
+
+
+def dump_passive(spec: PassiveSpec) -> str:
+    """The line :func:`read_passive` reads."""
+    return " ".join(dump_options(spec)) or "on"
 
 
 def read_log(words: Sequence[Word], spot: Spot) -> LogSpec | None:

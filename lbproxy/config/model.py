@@ -23,6 +23,7 @@ __all__ = [
     "GlobalSpec",
     "ListenSpec",
     "LogSpec",
+    "PassiveSpec",
     "PluginSpec",
     "RouteSpec",
     "ServerSpec",
@@ -188,6 +189,14 @@ class ServerSpec:
     address: Address = option("address", doc="where traffic goes", positional=True)
     weight: int = option("int", 1, min=0, max=1_000_000, doc="share of the traffic; 0: none")
     backup: bool = option("flag", False, doc="used only when no other server is up")
+    tier: int = option(
+        "int",
+        0,
+        min=0,
+        max=100,
+        doc="servers of a higher tier are used only when no server of a lower one is up;"
+        " ``backup`` comes after all tiers",
+    )
     maxconn: int = option(
         "int",
         0,
@@ -263,6 +272,89 @@ class CheckSpec:
 
 
 @frozen
+class PassiveSpec:
+    """``passive = errors=5 eject=10s ...``: servers judged by the traffic they get."""
+
+    errors: int = option(
+        "int", 5, min=0, max=10_000, doc="failures in a row that eject a server; 0: not judged so"
+    )
+    count: tuple[str, ...] = option(
+        "list:choice",
+        ("connect", "reset", "timeout", "junk", "5xx"),
+        choices=("connect", "reset", "timeout", "junk", "5xx"),
+        doc="what counts as a failure, with commas; 501 and 505 never do",
+        example="connect,reset",
+    )
+    eject: float = option(
+        "duration",
+        10.0,
+        min=0.1,
+        max=86400,
+        doc="length of the first ejection; the n-th in a row is n times as long",
+    )
+    eject_max: float = option(
+        "duration", 300.0, min=0.1, max=86400, doc="an ejection is never longer than this"
+    )
+    max_ejected: float = option(
+        "percent",
+        0.5,
+        min=0.0,
+        max=1.0,
+        doc="an ejection never leaves more than this share of a tier's servers out of use",
+    )
+    success_rate: bool = option(
+        "flag", False, doc="eject a server that succeeds clearly less often than the others"
+    )
+    stdev: float = option(
+        "float",
+        1.9,
+        min=0.1,
+        max=100.0,
+        doc="``success_rate``: how many standard deviations below the others' mean is too low",
+    )
+    latency: float = option(
+        "times",
+        0.0,
+        min=0.0,
+        max=1000.0,
+        doc="eject a server whose mean response time is above this multiple of the others'"
+        " median; 0: not judged so",
+        example="3x",
+    )
+    latency_min: float = option(
+        "duration",
+        0.01,
+        min=0.0,
+        max=3600,
+        doc="``latency``: and slower than the others' median by at least this",
+    )
+    every: float = option(
+        "duration",
+        10.0,
+        min=0.5,
+        max=3600,
+        doc="how often ``success_rate`` and ``latency`` are looked at, over the time since",
+    )
+    min_servers: int = option(
+        "int", 3, min=2, max=10_000, doc="fewest servers with ``min_requests`` to compare"
+    )
+    min_requests: int = option(
+        "int",
+        100,
+        min=1,
+        max=1_000_000_000,
+        doc="fewest requests of a server within ``every`` to judge it by",
+    )
+    where: Where = hidden(NOWHERE)
+
+    def __attrs_post_init__(self) -> None:
+        if self.eject_max < self.eject:
+            raise ValueError("eject_max must not be shorter than eject")
+        if not (self.errors or self.success_rate or self.latency):
+            raise ValueError("nothing to judge by: set errors, success_rate or latency")
+
+
+@frozen
 class BackendSpec:
     """``[backend NAME]``: servers and how they are used."""
 
@@ -285,6 +377,20 @@ class BackendSpec:
         doc="active health check; none: servers are taken as up",
         example="http GET /healthz expect=200",
     )
+    passive: PassiveSpec | None = option(
+        "passive",
+        None,
+        doc="eject servers by how traffic fares with them; none: they are not judged so",
+        example="errors=5 eject=10s max_ejected=50%",
+    )
+    panic: float = option(
+        "percent",
+        0.0,
+        min=0.0,
+        max=1.0,
+        doc="when less than this share of a tier is up, health is ignored; 0: never",
+        example="30%",
+    )
     on_down: str = option(
         "choice",
         "keep",
@@ -300,6 +406,28 @@ class BackendSpec:
         min=0,
         max=100,
         doc="further attempts after the first, each at another server where possible",
+    )
+    retry_on: tuple[str, ...] = option(
+        "list:retry",
+        ("connect", "reset"),
+        http_only=True,
+        doc="what makes a further attempt, if the request can be sent again",
+        example="connect reset timeout 502 503 504",
+    )
+    retry_backoff: float = option(
+        "duration",
+        0.0,
+        min=0.0,
+        max=60,
+        doc="longest pause before the first further attempt at another server, doubled each time up to"
+        " ten times this; the pause is drawn at random between 0 and that",
+    )
+    timeout_retries: float = option(
+        "duration",
+        0.0,
+        min=0.0,
+        max=86400,
+        doc="no further attempt begins later than this after the request came; 0: no limit",
     )
     queue: int = option(
         "int",

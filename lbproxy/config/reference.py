@@ -16,7 +16,7 @@ from attrs import Attribute, frozen
 
 from lbproxy.config import units
 from lbproxy.config.draft import SECTIONS
-from lbproxy.config.model import CheckSpec, ListenSpec, ServerSpec
+from lbproxy.config.model import CheckSpec, ListenSpec, PassiveSpec, ServerSpec
 from lbproxy.config.options import field_default, option_fields
 from lbproxy.config.plugins import options_class
 
@@ -29,6 +29,7 @@ _WORDS = {
     "listens": "listen lines (see `listen line`)",
     "routes": "route lines (see `route line`)",
     "check": "a check line (see `check line`)",
+    "passive": "``on``, ``off`` or options (see `passive line`)",
     "log": "``PATH``, ``stdout`` or ``off``, then ``json``, ``common``, ``combined`` or a quoted format",
     "plugin:balancer": "a balancer and its options",
     "plugins:filter": "filters and their options, one per line",
@@ -190,6 +191,9 @@ def _lines(writer: _Writer) -> None:
     writer.heading("Check line", 1)
     writer.paragraph("``PROBE`` with its own options, and these:")
     writer.table(CheckSpec)
+    writer.heading("Passive line", 1)
+    writer.paragraph("``on``, or some of these:")
+    writer.table(PassiveSpec)
     writer.heading("Route line", 1)
     writer.paragraph(_ROUTE)
     from lbproxy.http.route import VERBS

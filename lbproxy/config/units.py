@@ -155,6 +155,34 @@ def _dump_rate(value: float) -> str:
     return format(Decimal(repr(float(value))), "f") + "/s"
 
 
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,400})?)%")
+_TIMES = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,400})?)x")
+
+
+def _percent(text: str, facts: Facts, base_dir: str) -> float:
+    found = _PERCENT.fullmatch(text)
+    if not found and text != "0":
+        raise Unfit(f"{_shown(text)} is not a share: write 20% or 0.5%")
+    value: float = _bounded(float(Decimal(found[1]) / 100) if found else 0.0, facts, _dump_percent)
+    return value
+
+
+def _dump_percent(value: float) -> str:
+    return format((Decimal(repr(float(value))) * 100).normalize(), "f") + "%"
+
+
+def _times(text: str, facts: Facts, base_dir: str) -> float:
+    found = _TIMES.fullmatch(text)
+    if not found and text != "0":
+        raise Unfit(f"{_shown(text)} is not a multiple: write 3x or 1.5x")
+    value: float = _bounded(float(found[1]) if found else 0.0, facts, _dump_times)
+    return value
+
+
+def _dump_times(value: float) -> str:
+    return format(Decimal(repr(float(value))).normalize(), "f") + "x"
+
+
 # -- words -----------------------------------------------------------------------------------------
 
 
@@ -168,6 +196,21 @@ def _choice(text: str, facts: Facts, base_dir: str) -> str:
     choices: tuple[str, ...] = tuple(facts.get("choices", ()))
     if text not in choices:
         raise Unfit(f"{_shown(text)} is not a choice", found=text, known=choices)
+    return text
+
+
+CAUSES = ("connect", "reset", "timeout", "junk")
+"""What can go wrong with an attempt, in one word each; see :mod:`lbproxy.http.retry`."""
+
+
+def _retry(text: str, facts: Facts, base_dir: str) -> str:
+    known = (*CAUSES, "5xx")
+    if text in known:
+        return text
+    if not text.isdigit():
+        raise Unfit(f"{_shown(text)} is neither a cause nor a status", found=text, known=known)
+    if not (len(text) == 3 and 400 <= int(text) <= 599):
+        raise Unfit(f"{_shown(text)} is not a status that can be retried; it must be 400 to 599")
     return text
 
 
@@ -285,6 +328,9 @@ KINDS: dict[str, Kind] = {
         lambda value: "none" if value is None else _dump_size(value),
     ),
     "rate": Kind("rate, such as 10/s or 100/m", _rate, _dump_rate),
+    "percent": Kind("share, such as 20% or 0.5%", _percent, _dump_percent),
+    "times": Kind("multiple, such as 3x or 1.5x", _times, _dump_times),
+    "retry": Kind("``connect``, ``reset``, ``timeout``, ``junk``, ``5xx`` or a status", _retry),
     "string": Kind("text", _string),
     "choice": Kind("choice", _choice),
     "name": Kind("name", _name),

@@ -91,6 +91,7 @@ class _Compiler:
             spec.balance.cls(spec.balance.options, env),
             filters=self._filters(spec.filters, env, f"backend {spec.name}"),
             tls_for=partial(self._tls_for, spec),
+            random=ground.random,
         )
         self.made.backends[spec.name] = backend
         follow(backend, ground.events)

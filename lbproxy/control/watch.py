@@ -57,7 +57,7 @@ class _Servers:
         backend = self._backend
         kind, severity = _STATES[new]
         subject = f"{backend.name}/{server.name}"
-        note = server.health_note if new in (State.UP, State.DOWN) else ""
+        note = server.note if new in (State.UP, State.DOWN) else ""
         if new is State.DOWN and not server.addresses:
             note = "it has no address"
         self._events.add(

@@ -139,6 +139,8 @@ class _Group(Protocol):
     def eligible_count(self) -> int: ...
     @property
     def balancer_errors(self) -> int: ...
+    @property
+    def panicking(self) -> bool: ...
 
 
 class _Backend(Protocol):
@@ -183,9 +185,11 @@ def server_snapshot(server: Any) -> dict[str, Any]:
     return {
         "name": server.name,
         "state": server.state.value,
-        "note": server.health_note,
+        "note": server.note,
+        "ejected": server.ejected,
         "weight": server.weight,
         "backup": server.spec.backup,
+        "tier": server.spec.tier,
         "active": server.active,
         "maxconn": server.maxconn,
         "addresses": [str(address) for address in server.addresses],
@@ -200,6 +204,7 @@ def backend_snapshot(backend: _Backend) -> dict[str, Any]:
         "mode": backend.mode,
         "waiting": len(backend.queue),
         "eligible": backend.group.eligible_count,
+        "panic": backend.group.panicking,
         "balancer_errors": backend.group.balancer_errors,
         **asdict(backend.counters),
         "servers": [server_snapshot(server) for server in backend.group.servers.values()],

@@ -4,8 +4,9 @@
 2. A pooled or a new connection; the head and the body bytes known so far in one write.
 3. The rest of the body under back-pressure.  Up to ``retry_buffer`` bytes of it are kept for a replay.
 4. A failure before the response head: a pooled connection that turns out dead is replaced at no cost; else the lease
-   goes back and another server is tried, if the request can be replayed: nothing of it was sent, or all of it is
-   kept and the method is idempotent.
+   goes back and another server is tried, if ``retry_on`` names the failure and the request can be replayed: nothing
+   of it was sent, or all of it is kept and the method is idempotent.
+5. A response head whose status ``retry_on`` names is thrown away for another attempt, while there may be one.
 """
 
 from __future__ import annotations
@@ -15,14 +16,13 @@ from typing import Any
 from lbproxy.balance.lease import Lease
 from lbproxy.errors import MEANING, Kind, Outcome, ProxyError
 from lbproxy.http.message import Reply, RequestHead
+from lbproxy.http.retry import IDEMPOTENT
 from lbproxy.proxy.hooks import run_hooks
 from lbproxy.proxy.streams import ServerConnection
 from lbproxy.proxy.traffic import HTTPTraffic
 
 __all__ = ["Attempts"]
 
-# RFC 9110 §9.2.2
-_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"})
 _SAME_SERVER_PAUSE = 0.25  # before a server that just failed is tried again, for want of another
 
 
@@ -219,7 +219,7 @@ class Attempts(HTTPTraffic):
         waiting, self.waiting = self.waiting, None
         if waiting is not None:
             waiting.cancel()
-        replayable = not self._lost and (not self._sent or self.request.method in _IDEMPOTENT)
+        replayable = not self._lost and (not self._sent or self.request.method in IDEMPOTENT)
         dead = self._sent and self.reused and error.kind is Kind.SERVER_GONE
         self._stream = None
         self._sent = self._server_paused = False
@@ -228,22 +228,69 @@ class Attempts(HTTPTraffic):
             self._fresh = True
             self._connect()
             return
+        if backend.passive is not None and not dead:
+            backend.passive.failed(server, error.kind)
         self._release(error.outcome)
-        if not (error.retry and replayable and self.attempts <= backend.spec.retries):
+        if error.kind in backend.retry.kinds and replayable and self._may_retry():
+            self._again(error.detail)
+        else:
             self.fail(error)
-            return
+
+    def _status_failed(self, status: int, complete: bool) -> bool:
+        """A final head with an error status: whether it is thrown away for another attempt.
+
+        ``complete``: the response has ended already, so that its connection can be used again.
+        """
+        backend, server, stream = self.backend, self._server, self._stream
+        assert backend is not None and server is not None
+        self._server_status = status
+        if (
+            status not in backend.retry.statuses
+            or self._lost
+            or stream is None
+            or self.request.method not in IDEMPOTENT
+            or not self._may_retry()
+        ):
+            return False
+        self._stream = None
+        self._sent = self._server_paused = False
+        self.t_response = self.frontend.now() - self._mark
+        stream.close(reuse=complete and self._request_ended)
+        if backend.passive is not None:
+            backend.passive.answered(server, status, self.t_response)
+        self._release(Outcome.FAILED)
+        self._again(f"status {status}")
+        return True
+
+    def _may_retry(self) -> bool:
+        """One more attempt is within the limits."""
+        spec = self.backend.spec  # type: ignore[union-attr]
+        if self.attempts > spec.retries:
+            return False
+        limit = spec.timeout_retries
+        return not limit or self.frontend.now() - self.started < limit
+
+    def _again(self, detail: str) -> None:
+        """Another attempt, at another server if there is one; perhaps after a pause."""
+        backend, server = self.backend, self._server
+        assert backend is not None and server is not None
         backend.counters.retries += 1
         server.counters.retried += 1
-        self.detail = error.detail
+        self.detail = detail
         if server not in self.tried:
             self.tried.append(server)
         self._fresh = False
+        self._server_status = 0
+        self.t_response = -1.0
+        pause = _SAME_SERVER_PAUSE
         if backend.has_other(self.tried):
             backend.counters.redispatches += 1
-            self._acquire()
-        else:
+            pause = backend.retry.pause(self.attempts, backend.random)
+        if pause:
             self._timer = self.frontend.wheel.timer(self._retry_now)
-            self._timer.set(_SAME_SERVER_PAUSE)
+            self._timer.set(pause)
+        else:
+            self._acquire()
 
     def _retry_now(self) -> None:
         self._timer = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import Any
 
 from twisted.internet.interfaces import IProtocol
@@ -17,8 +18,10 @@ from lbproxy.config.model import Address, BackendSpec, ServerSpec
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.filter import Phases, compile_phases
 from lbproxy.http.message import Limits
+from lbproxy.http.retry import RetryPolicy
 from lbproxy.net.endpoints import Dial, Network, TLSParameters
 from lbproxy.observe.metrics import BackendCounters
+from lbproxy.proxy.ejector import Ejector
 from lbproxy.proxy.pool import Pool
 from lbproxy.proxy.queue import Queue, Waiter
 from lbproxy.proxy.quiet import Quiet
@@ -39,7 +42,7 @@ class Backend:
     """What frontends ask for servers.
 
     ``tls_for`` gives the client side TLS parameters of a server line, None in the clear.
-    ``connector`` makes the connections that exchanges use.
+    ``connector`` makes the connections that exchanges use.  ``random`` is for pauses before retries.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Backend:
         filters: Sequence[Any] = (),
         tls_for: TLSFor = lambda server: None,
         connector: Connector = connect,
+        random: Random | None = None,
     ) -> None:
         self.spec = spec
         self.name = spec.name
@@ -69,10 +73,16 @@ class Backend:
             header_bytes=spec.max_response_header_bytes, header_count=1000
         )
         self.queue = Queue(network.wheel, spec.queue, spec.timeout_queue)
-        self.group = ServerGroup(balancer, network.wheel.now)
+        self.group = ServerGroup(balancer, network.wheel.now, panic=spec.panic)
+        self._panicking = False
         self.group.on_state(self._state_changed)
         self.group.on_free(self.serve_queue)
         self.group.on_error(self._balancer_failed)
+        self.retry = RetryPolicy.of(spec.retry_on, spec.retry_backoff)
+        self.random = (random or Random()).random
+        self.passive: Ejector | None = None  # nobody is told anything while there is none
+        if spec.passive is not None:
+            self.passive = Ejector(spec.name, self.group, spec.passive, network.wheel)
         self.pools: dict[ServerState, Pool] = {}
         self._tls_for = tls_for
         self._serving = False
@@ -97,6 +107,8 @@ class Backend:
         """Take a server out: no new work, idle connections closed, running work finishes.  KeyError if unknown."""
         server = self.group.remove(name)
         self.pools.pop(server).shut()
+        if self.passive is not None:
+            self.passive.forget(server)
         return server
 
     def set_admin(self, name: str, state: AdminState) -> None:
@@ -117,6 +129,16 @@ class Backend:
                 pool.shut()
             if new is State.DOWN and self.spec.on_down == "close":
                 self.kill_sessions(server, Kind.SERVER_DOWN)
+        if self.group.panicking is not self._panicking:
+            self._panicking = self.group.panicking
+            _quiet.warn(
+                f"{self.name} panic",
+                "backend {backend}: {what}",
+                backend=self.name,
+                what="too few servers are up, health is ignored (panic)"
+                if self._panicking
+                else "enough servers are up again, panic is over",
+            )
 
     def _balancer_failed(self, error: Exception) -> None:
         _quiet.failure(
@@ -159,8 +181,8 @@ class Backend:
         return None
 
     def has_other(self, tried: Sequence[ServerState]) -> bool:
-        """Whether some eligible server is not among ``tried``."""
-        return any(s.eligible and s not in tried for s in self.group.servers.values())
+        """Whether some server that could be picked is not among ``tried``."""
+        return any(server not in tried for server in self.group.listed)
 
     def serve_queue(self) -> None:
         """Hand free places to those who wait, in turn."""
@@ -205,6 +227,8 @@ class Backend:
     def close(self) -> None:
         """Nobody will come any more: send the waiting away, close idle connections."""
         self.queue.refuse_all(ProxyError(Kind.SHUTDOWN))
+        if self.passive is not None:
+            self.passive.stop()
         for pool in self.pools.values():
             pool.close()
 

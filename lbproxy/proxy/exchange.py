@@ -189,6 +189,8 @@ class Exchange(Attempts):
                 self._start_tunnel(head, events[index + 1 :])
                 return -1
             if status >= 200:
+                if status > 399 and self._status_failed(status, type(events[-1]) is End):
+                    return -1
                 self.t_response = self.frontend.now() - self._mark
                 self.response = self._forwarded(head)
                 return index + 1
@@ -265,6 +267,9 @@ class Exchange(Attempts):
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close(reuse=self._request_ended)
+        backend = self.backend
+        if backend is not None and backend.passive is not None and self._server is not None:
+            backend.passive.answered(self._server, self._server_status, self.t_response)
         self._release(Outcome.OK)
 
     def server_failed(self, error: ProxyError) -> None:
@@ -281,6 +286,9 @@ class Exchange(Attempts):
         elif error.kind is Kind.OK:
             self._finish(Kind.OK)  # a tunnel
         else:
+            backend = self.backend
+            if backend is not None and backend.passive is not None and not self._tunnel:
+                backend.passive.failed(self._server, error.kind)  # type: ignore[arg-type]
             self._release(error.outcome)
             self.fail(error)
 
@@ -305,6 +313,8 @@ class Exchange(Attempts):
             length=0,
             upgrade=head.upgrade or self.request.upgrade,
         )
+        if self.backend is not None and self.backend.passive is not None:
+            self.backend.passive.succeeded(self._server, self.t_response)  # type: ignore[arg-type]
         self._tunnel = True
         self._body.clear()
         self._request_ended = False

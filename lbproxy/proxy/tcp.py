@@ -71,6 +71,7 @@ class Session:
         "_early",
         "_early_paused",
         "_early_size",
+        "_hollow",
         "_hooks",
         "_idle",
         "_idle_for",
@@ -157,6 +158,7 @@ class Session:
         self._early_paused = False
         self._client_eof = self._server_eof = False
         self._client_lost = self._server_lost = False
+        self._hollow = False  # the server ended it, and had said nothing
         self._moved = 0  # bytes both ways when the idle timer last looked
         self._quiet_parts = 0
         self._idle_for = 0.0
@@ -348,6 +350,8 @@ class Session:
         """The attempt is over; try again if that is allowed and may help."""
         backend, server = self.backend, self._server
         assert backend is not None and server is not None
+        if backend.passive is not None:
+            backend.passive.failed(server, error.kind)
         self._release(error.outcome)
         if not (error.retry and self.attempts <= backend.spec.retries):
             self.fail(error)
@@ -459,6 +463,7 @@ class Session:
         if self._server_eof:
             return
         self._server_eof = True
+        self._hollow = not self._client_eof and not self.bytes_out
         if self._client_lost:
             return
         if self._client_eof:
@@ -471,6 +476,8 @@ class Session:
         """The server's connection is closed."""
         self._server_lost = True
         self._server_write = None
+        if not self._server_eof:
+            self._hollow = not self._client_eof and not self.bytes_out
         if self.over:
             pass
         elif self._early is not None:
@@ -590,10 +597,15 @@ class Session:
         if server is not None:
             server.counters.bytes_in += self.bytes_in
             server.counters.bytes_out += self.bytes_out
-        if self._lease is not None:
-            self._release(ProxyError(kind).outcome)
         frontend = self.frontend
         self.t_total = frontend.now() - self.started
+        if self._lease is not None:
+            if backend is not None and backend.passive is not None and self.t_connect >= 0:
+                lasted = frontend.now() - self._dialled - self.t_connect
+                backend.passive.session_over(
+                    self._lease.server, kind, self._hollow, self.t_connect, lasted
+                )
+            self._release(ProxyError(kind).outcome)
         frontend.session_over(self)
         hooks = self._hooks
         for hook in hooks.finish if hooks is not None else frontend.phases.finish:

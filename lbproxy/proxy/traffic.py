@@ -49,6 +49,7 @@ class HTTPTraffic:
         "_sent",
         "_server",
         "_server_paused",
+        "_server_status",
         "_stream",
         "_timer",
         "_trailers",
@@ -138,6 +139,7 @@ class HTTPTraffic:
         self._response_ended = False  # in a tunnel: the server sends no more
         self._trailers: End = END
         self._paused = False  # the client is not to send more body
+        self._server_status = 0  # that it answered with, if that is an error; for passive health
         self._server_paused = False  # because the server does not take it
         self._client_paused = False  # the client does not take more response
         self._hooks: Hooks | None = None

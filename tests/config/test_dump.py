@@ -21,6 +21,7 @@ from lbproxy.config.model import (
     GlobalSpec,
     ListenSpec,
     LogSpec,
+    PassiveSpec,
     PluginSpec,
     RouteSpec,
     ServerSpec,
@@ -70,7 +71,7 @@ def value(kind: str, facts: Any) -> st.SearchStrategy[Any]:
         return st.integers(0 if low is None else low, 10**9 if high is None else high)
     if kind == "size_or_none":
         return st.none() | st.integers(0, 1 << 40)
-    if kind in ("duration", "float"):
+    if kind in ("duration", "float", "percent", "times"):
         return st.floats(0 if low is None else low, 10**6 if high is None else high)
     table: dict[str, st.SearchStrategy[Any]] = {
         "octal": st.integers(0, 0o777),
@@ -80,6 +81,7 @@ def value(kind: str, facts: Any) -> st.SearchStrategy[Any]:
         "choice": st.sampled_from(facts.get("choices", ("",))),
         "name": NAME,
         "path": PATH,
+        "retry": st.sampled_from(("connect", "reset", "timeout", "junk", "5xx", "429", "503")),
         "address": ADDRESS,
         "network": NETWORK,
     }
@@ -101,6 +103,7 @@ def spec(cls: type[Any], **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[A
             "routes",
             "check",
             "log",
+            "passive",
         ):
             continue
         if kind in ("backend", "endpoint"):
@@ -125,7 +128,7 @@ def plugin(kind: str, *names: str) -> st.SearchStrategy[PluginSpec]:
 
 
 def _tls_words(server: ServerSpec) -> ServerSpec:
-    plain = attrs.evolve(server, certificate="")
+    plain = attrs.evolve(server, certificate="", tier=0 if server.backup else server.tier)
     return plain if plain.tls else attrs.evolve(plain, ca="", verify=True, sni="")
 
 
@@ -201,6 +204,21 @@ def _checked(backend: BackendSpec) -> BackendSpec:
     return backend
 
 
+def _judging(values: dict[str, Any]) -> PassiveSpec:
+    values["eject_max"] = max(values.get("eject", 10.0), values.get("eject_max", 300.0))
+    if not (values.get("success_rate") or values.get("latency")):
+        values["errors"] = values.get("errors", 5) or 5
+    return PassiveSpec(**values)
+
+
+PASSIVE = st.fixed_dictionaries(
+    {},
+    optional={
+        name: value(f.metadata["kind"], f.metadata)
+        for name, f in option_fields(PassiveSpec).items()
+    },
+).map(_judging)
+
 BACKEND = spec(
     BackendSpec,
     name=st.just("app"),
@@ -208,6 +226,7 @@ BACKEND = spec(
     servers=SERVERS.map(tuple),
     balance=plugin("balancer", "roundrobin", "hash"),
     check=st.none() | CHECK,
+    passive=st.none() | PASSIVE,
 ).map(_checked)
 CONFIGS = st.builds(
     Config,

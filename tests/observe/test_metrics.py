@@ -70,7 +70,7 @@ def test_snapshot_is_plain_and_complete() -> None:
         backends={
             "app": SimpleNamespace(
                 name="app", mode="http", counters=BackendCounters(retries=4), queue=[1],
-                group=SimpleNamespace(servers={"a": server}, eligible_count=1, balancer_errors=0),
+                group=SimpleNamespace(servers={"a": server}, eligible_count=1, balancer_errors=0, panicking=False),
             )
         },
     )  # fmt: skip
