@@ -11,6 +11,7 @@ from typing import Any
 
 from lbproxy.config.draft import SECTIONS, Draft, Drafts
 from lbproxy.config.errors import Problems, nearest_word
+from lbproxy.config.lines import LOG_FILE, LOG_SYSLOG
 from lbproxy.config.model import (
     Address,
     CheckSpec,
@@ -317,6 +318,23 @@ class _Checker:
         for draft in frontends:
             if draft.get("access_log", None) is not None and "mode" not in draft.broken:
                 self._log(draft, draft.get("access_log"), {draft.mode})
+        self._same_target(
+            [*found, *(d for d in frontends if d.get("access_log", None) is not None)]
+        )
+
+    def _same_target(self, drafts: list[Draft]) -> None:
+        """A target is written in one way, whoever writes there."""
+        first: dict[str, LogSpec] = {}
+        for draft in drafts:
+            log: LogSpec = draft.get("access_log")
+            other = first.setdefault(log.path, log)
+            for name in (*LOG_FILE, *LOG_SYSLOG):
+                if log.path and getattr(log, name) != getattr(other, name):
+                    self._wrong(
+                        draft, log.where, "access_log",
+                        f"{name} is not as at {other.where}, which writes to the same place", found=name,
+                    )  # fmt: skip
+                    break
 
     def _log(self, draft: Draft, log: LogSpec, modes: set[Mode]) -> None:
         from lbproxy.observe.accesslog import check_format

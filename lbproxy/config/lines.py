@@ -15,7 +15,7 @@ from attrs import evolve
 from lbproxy.config import units
 from lbproxy.config.endpoint import parse_endpoint
 from lbproxy.config.errors import Unfit
-from lbproxy.config.model import CheckSpec, ListenSpec, LogSpec, PassiveSpec, ServerSpec
+from lbproxy.config.model import Address, CheckSpec, ListenSpec, LogSpec, PassiveSpec, ServerSpec
 from lbproxy.config.options import Spot, construct, dump_options, option_fields, read_options
 from lbproxy.config.plugins import Resolve, dump_plugin, read_plugin
 from lbproxy.config.words import Word, quote
@@ -31,11 +31,15 @@ __all__ = [
     "read_log",
     "read_passive",
     "read_server",
+    "syslog_address",
 ]
 
 NEEDS_TLS = ("ca", "verify", "sni", "certificate")
 LISTEN_TLS = ("certificates", "min_version", "ciphers", "alpn")
 LOG_FORMATS = ("json", "common", "combined")
+LOG_FILE = ("rotate_size", "rotate_every", "keep")
+LOG_SYSLOG = ("facility", "tag")
+SYSLOG_PORTS = {"udp": 514, "tcp": 601, "unix": 0}  # RFC 5426 §3.3, RFC 6587 §3.2.1
 
 
 def read_server(words: Sequence[Word], spot: Spot) -> ServerSpec | None:
@@ -150,33 +154,73 @@ def dump_passive(spec: PassiveSpec) -> str:
 
 
 def read_log(words: Sequence[Word], spot: Spot) -> LogSpec | None:
-    """``PATH|stdout|off [FORMAT]``; a FORMAT that is not a known name is a custom one."""
-    if not words or len(words) > 2:
+    """``PATH|stdout|off|syslog:... [FORMAT] [options]``; a FORMAT that is not a known name is a custom one."""
+    plain = [word for word in words if word.option() is None]
+    values = read_options(LogSpec, [word for word in words if word.option() is not None], spot)
+    if not plain or len(plain) > 2:
         spot.wrong(
-            "write PATH, stdout or off, then json, common, combined or a quoted format"
-            + (f"; {len(words)} words were found" if words else "")
+            "write PATH, stdout, syslog:... or off, then json, common, combined or a quoted format, then options"
+            + (f"; {len(plain)} words were found" if plain else "")
         )
         return None
-    target = words[0]
-    if target.is_bare and target.text == "off":
-        path = ""
-    elif target.is_bare and target.text == "stdout":
-        path = "stdout"
-    else:
-        try:
-            path = units.parse("path", target.text, {}, spot.base_dir)
-        except Unfit as error:
-            spot.caught(error)
-            return None
-    form = words[1] if len(words) == 2 else Word("json", bare="json")
+    path = _log_target(plain[0], spot)
+    form = plain[1] if len(plain) == 2 else Word("json", bare="json")
     if form.is_bare and form.text not in LOG_FORMATS:
         message = f"unknown log format {form.text!r}; a custom one stands in quotes"
         spot.wrong(message, found=form.text, known=LOG_FORMATS)
-        return None
-    return LogSpec(path, form.text, spot.where)
+    for names, fits, where in (
+        (LOG_FILE, _is_file(path), "a file"),
+        (LOG_SYSLOG, path.startswith("syslog:"), "syslog"),
+    ):
+        for name in names:
+            if name in values and not fits and not spot.failed:
+                spot.wrong(f"option {name!r} is only for a log that goes to {where}", found=name)
+    return None if spot.failed else LogSpec(path, form.text, **values, where=spot.where)
+
+
+def _log_target(word: Word, spot: Spot) -> str:
+    if word.is_bare and word.text == "off":
+        return ""
+    if word.is_bare and word.text == "stdout":
+        return "stdout"
+    try:
+        if word.is_bare and word.text.startswith("syslog:"):
+            syslog_address(word.text)
+            return word.text
+        path: str = units.parse("path", word.text, {}, spot.base_dir)
+        return path
+    except Unfit as error:
+        spot.caught(error)
+        return ""
+
+
+def _is_file(path: str) -> bool:
+    return path not in ("", "stdout") and not path.startswith("syslog:")
+
+
+def syslog_address(target: str) -> tuple[str, Address]:
+    """The transport and the address of ``syslog:udp:HOST[:PORT]``, ``syslog:tcp:...`` or ``syslog:unix:PATH``.
+
+    Raises :class:`Unfit`.
+    """
+    transport, _, rest = target.removeprefix("syslog:").partition(":")
+    if transport not in SYSLOG_PORTS:
+        raise Unfit(
+            f"{target[:80]!r} is no syslog server: write syslog:udp:HOST[:PORT], syslog:tcp:HOST[:PORT] or"
+            " syslog:unix:/dev/log",
+            found=transport,
+            known=tuple(SYSLOG_PORTS),
+        )
+    if transport == "unix":
+        if not rest.startswith("/"):
+            raise Unfit(f"{target[:80]!r}: a Unix socket has an absolute path")
+        return transport, Address("unix", path=rest)
+    if ":" not in rest or rest.endswith("]"):
+        rest = f"{rest}:{SYSLOG_PORTS[transport]}"
+    return transport, units.parse_address(rest)
 
 
 def dump_log(spec: LogSpec) -> str:
     """The line :func:`read_log` reads."""
     form = spec.format if spec.format in LOG_FORMATS else quote(spec.format, force=True)
-    return f"{quote(spec.path) if spec.path else 'off'} {form}"
+    return " ".join((quote(spec.path) if spec.path else "off", form, *dump_options(spec)))

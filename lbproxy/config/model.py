@@ -154,13 +154,54 @@ class RouteSpec:
 
 @frozen
 class LogSpec:
-    """``access_log = PATH|stdout|off  json|common|combined|"custom format"``.
+    """``access_log = TARGET  json|common|combined|"custom format"  options``.
 
-    ``path`` is "stdout", a file, or "" for no log (``off``).
+    ``path`` is "stdout", ``syslog:TRANSPORT:ADDRESS`` (see :func:`lbproxy.config.lines.syslog_address`), a file,
+    or "" for no log (``off``).
     """
 
-    path: str = ""
-    format: str = "json"
+    path: str = option("hidden", "", doc="where lines go")
+    format: str = option("hidden", "json", doc="what is in a line")
+    sample: float = option(
+        "percent",
+        1.0,
+        min=0.0,
+        max=1.0,
+        doc="part of the requests that is logged; errors always are",
+    )
+    min_time: float = option(
+        "duration",
+        0.0,
+        min=0.0,
+        max=86400,
+        doc="log only what took at least this long; errors always are",
+    )
+    rotate_size: int = option(
+        "size",
+        0,
+        min=0,
+        max=1 << 50,
+        doc="begin a new file when the file is this large; 0: never",
+        example="100m",
+    )
+    rotate_every: float = option(
+        "duration",
+        0.0,
+        min=0.0,
+        max=366 * 86400,
+        doc="begin a new file when this time is over (1d: at midnight UTC); 0: never",
+    )
+    keep: int = option("int", 10, min=0, max=10_000, doc="how many old files are kept")
+    facility: str = option(
+        "choice",
+        "local0",
+        choices=(
+            "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
+            "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+        ),
+        doc="syslog facility",
+    )  # fmt: skip
+    tag: str = option("name", "lbproxy", doc="syslog application name")
     where: Where = hidden(NOWHERE)
 
 

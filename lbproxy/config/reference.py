@@ -16,7 +16,7 @@ from attrs import Attribute, frozen
 
 from lbproxy.config import units
 from lbproxy.config.draft import SECTIONS
-from lbproxy.config.model import CheckSpec, ListenSpec, PassiveSpec, ServerSpec
+from lbproxy.config.model import CheckSpec, ListenSpec, LogSpec, PassiveSpec, ServerSpec
 from lbproxy.config.options import field_default, option_fields
 from lbproxy.config.plugins import options_class
 
@@ -30,7 +30,7 @@ _WORDS = {
     "routes": "route lines (see `route line`)",
     "check": "a check line (see `check line`)",
     "passive": "``on``, ``off`` or options (see `passive line`)",
-    "log": "``PATH``, ``stdout`` or ``off``, then ``json``, ``common``, ``combined`` or a quoted format",
+    "log": "a log line (see `log line`)",
     "plugin:balancer": "a balancer and its options",
     "plugins:filter": "filters and their options, one per line",
 }
@@ -53,6 +53,10 @@ _SECTION_DOCS = {
 _ROUTE = """\
 ``[not] CONDITION ARGUMENTS ... -> BACKEND`` or ``-> redirect STATUS URL`` or ``-> reply STATUS TEXT``.  All conditions
 must hold; the first route that fits wins.  ``default -> BACKEND`` takes what is left.  Conditions:"""
+
+_LOG = """\
+``PATH``, ``stdout``, ``syslog:udp:HOST[:PORT]``, ``syslog:tcp:HOST[:PORT]``, ``syslog:unix:PATH`` or ``off``;
+then ``json``, ``common``, ``combined`` or a quoted format, ``json`` if there is none; then options:"""
 
 _KIND_TITLES = {"balancer": "Balancers", "filter": "Filters", "probe": "Probes"}
 
@@ -194,6 +198,9 @@ def _lines(writer: _Writer) -> None:
     writer.heading("Passive line", 1)
     writer.paragraph("``on``, or some of these:")
     writer.table(PassiveSpec)
+    writer.heading("Log line", 1)
+    writer.paragraph(_LOG)
+    writer.table(LogSpec)
     writer.heading("Route line", 1)
     writer.paragraph(_ROUTE)
     from lbproxy.http.route import VERBS

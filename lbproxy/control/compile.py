@@ -27,11 +27,12 @@ from lbproxy.control.generation import Generation, Ground
 from lbproxy.control.listening import Listener
 from lbproxy.control.logsink import LogSink, trouble_with
 from lbproxy.control.resolver import Resolver
+from lbproxy.control.syslog import SyslogSink
 from lbproxy.control.watch import follow
 from lbproxy.http.route import Router
 from lbproxy.interfaces import Env
 from lbproxy.net.endpoints import TLSParameters
-from lbproxy.observe.accesslog import compile_format
+from lbproxy.observe.accesslog import choose, compile_format
 from lbproxy.proxy.accept import ProxyFactory
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.client import HTTPProxyFactory
@@ -178,11 +179,20 @@ class _Compiler:
             trouble = trouble_with(log.path)
             if trouble:
                 self._problem(log.where, f"frontend {spec.name}", "access_log", ValueError(trouble))
-            sink = self.made.sinks[log.path] = LogSink(log, self.ground.reactor)
+            kind = SyslogSink if log.path.startswith("syslog:") else LogSink
+            sink = self.made.sinks[log.path] = kind(log, self.ground.reactor)
         line = compile_format(log.format, spec.mode)
         write = sink.write
 
         def write_log(record: Any) -> None:
             write(line(record))
 
-        return write_log
+        if log.sample >= 1 and not log.min_time:
+            return write_log
+        wanted = choose(log.sample, log.min_time, self.ground.random.random)
+
+        def write_some(record: Any) -> None:
+            if wanted(record):
+                write(line(record))
+
+        return write_some

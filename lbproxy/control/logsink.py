@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
+import time
+from collections.abc import Callable
 from pathlib import Path
 from select import POLLOUT, poll
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from lbproxy.config.model import LogSpec
+from lbproxy.control.rotation import Rotation
 
 __all__ = ["BATCH_BYTES", "BUFFER_BYTES", "INTERVAL", "LogSink", "trouble_with"]
 
@@ -31,6 +34,7 @@ BUFFER_BYTES = 1024 * 1024
 """Most that is kept for a target that cannot take it; further lines are dropped."""
 
 _RETRY = 1.0  # pause after an error
+_ROTATE_RETRY = 60.0  # pause after a file could not be put aside
 _REPORT = 1.0  # at most one operators' line in this time
 _STDOUT = 1
 _ATOMIC = (
@@ -41,7 +45,7 @@ _ATOMIC = (
 def trouble_with(path: str) -> str:
     """Why a log at ``path`` could not be written as things stand, "" if nothing speaks against it."""
     target = Path(path)
-    if path in ("", "off", "stdout"):
+    if path in ("", "off", "stdout") or path.startswith("syslog:"):
         return ""
     if target.is_dir():
         return f"{path} is a folder"
@@ -56,10 +60,10 @@ class LogSink:
     """One target of access log lines.
 
     ``spec.path``: a file, ``stdout``, or ``off`` (or "") which swallows everything.  ``reactor``: IReactorTime.
-    ``dropped`` (lines), ``errors`` and ``written`` (bytes) are totals.
+    ``wall``: Unix time.  ``dropped`` (lines), ``errors`` and ``written`` (bytes) are totals.
     """
 
-    def __init__(self, spec: LogSpec, reactor: Any) -> None:
+    def __init__(self, spec: LogSpec, reactor: Any, wall: Callable[[], float] = time.time) -> None:
         self.path = spec.path
         self.enabled = spec.path not in ("", "off")
         self.dropped = 0
@@ -77,7 +81,18 @@ class LogSink:
         self._reported = (0, 0)
         self._last_report = float("-inf")
         self._last_error = ""
+        self._wall = wall
+        self._rotation: Rotation | None = None
+        if self.is_file and (spec.rotate_size or spec.rotate_every):
+            self._rotation = Rotation(spec.path, spec.rotate_size, spec.rotate_every, spec.keep)
+        self._rotate_at = float("-inf")  # not before this, after a failure
+        self._unfinished = False  # a message was sent in part
         self._done = 0  # bytes of the batch that a failed write had got out
+
+    @property
+    def is_file(self) -> bool:
+        """It has a name in the file system."""
+        return self.enabled and self.path != "stdout" and not self.path.startswith("syslog:")
 
     # -- the hot path ---------------------------------------------------------------------------
 
@@ -120,12 +135,12 @@ class LogSink:
 
     def stop(self) -> None:
         """Write what can be written now, and close; what is left is dropped."""
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
         if self.enabled and self._started:
             self.flush()
         self._started = False
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
         if self._size:
             self.dropped += b"".join([self._rest, *self._lines]).count(b"\n")
         self._lines.clear()
@@ -138,9 +153,12 @@ class LogSink:
 
         If the new one cannot be opened, the old one is used on.
         """
-        if not self._started or self.path == "stdout":
+        if not self._started or not self.is_file:
             return
         self.flush()
+        self._open_anew()
+
+    def _open_anew(self) -> None:
         old, self._fd = self._fd, -1
         if self._open():
             if old >= 0:
@@ -156,6 +174,8 @@ class LogSink:
                 flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
                 fd = os.open(self.path, flags, 0o640)
             self._plain = stat.S_ISREG(os.fstat(fd).st_mode)
+            if self._rotation is not None:
+                self._rotation.opened(fd, self._wall())
         except (OSError, ValueError) as error:
             self._failed(error)
             return False
@@ -177,18 +197,22 @@ class LogSink:
         self._call = None
         self.flush()
         self._report()
-        if self._size or self._reported != (self.dropped, self.errors):
+        if self._size or self._unfinished or self._reported != (self.dropped, self.errors):
             self._arm(INTERVAL if self._mark == BATCH_BYTES else _RETRY)
 
     def flush(self) -> None:
         """Write what is buffered, as far as the target takes it.  Never raises."""
-        if not self._size or not self._started or (self._fd < 0 and not self._open()):
+        if not (self._size or self._unfinished) or not self._started:
             return
+        if self._fd < 0 and not self._open():
+            return
+        if self._rotation is not None and self._plain and not self._rest:
+            self._rotate(self._rotation)
         data = b"".join([self._rest, *self._lines]) if self._rest else b"".join(self._lines)
         self._lines.clear()
         self._rest = b""
         try:
-            done = self._write_plain(data) if self._plain else self._write_careful(data)
+            done = self._send(data)
         except OSError as error:
             self._keep(data, self._done)
             self._failed(error)
@@ -201,6 +225,25 @@ class LogSink:
         self.written += done
         self._rest = data[done:] if done < len(data) else b""
         self._size = len(self._rest)
+
+    def _rotate(self, rotation: Rotation) -> None:
+        """Begin a new file if it is time; trouble with that is told, and the old file used on."""
+        now = self._wall()
+        if now < self._rotate_at:
+            return
+        try:
+            if not rotation.due(self._fd, now):
+                return
+            rotation.rotate(self._fd)
+        except OSError as error:
+            self._rotate_at = now + _ROTATE_RETRY
+            self._failed(error, "cannot begin a new file")
+            return
+        self._open_anew()
+
+    def _send(self, data: bytes) -> int:
+        """Write as much as goes; ``_done`` says how much that was when it raises OSError."""
+        return self._write_plain(data) if self._plain else self._write_careful(data)
 
     def _write_plain(self, data: bytes) -> int:
         """A regular file takes everything, or says why not."""
@@ -227,10 +270,10 @@ class LogSink:
 
     # -- trouble --------------------------------------------------------------------------------
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, what: str = "cannot be written") -> None:
         self.errors += 1
         self._mark = BUFFER_BYTES
-        self._last_error = getattr(error, "strerror", None) or str(error)
+        self._last_error = f"{what} ({getattr(error, 'strerror', None) or error})"
         self._report()
         if self._started:
             self._arm(_RETRY)
@@ -249,7 +292,7 @@ class LogSink:
         _log.warn(
             "access log {path} {trouble}; {dropped} lines dropped",
             path=self.path,
-            trouble=f"cannot be written ({self._last_error})" if failed else "is too slow",
+            trouble=self._last_error if failed else "is too slow",
             errors=failed,
             dropped=self.dropped - dropped,
         )

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
+from lbproxy.errors import Kind
 from lbproxy.observe.fields import FIELD_LIMIT, FIELDS, header_getter, render
 from lbproxy.observe.jsonlog import http_line, tcp_line
 
-__all__ = ["FORMATS", "check_format", "compile_format"]
+__all__ = ["FORMATS", "check_format", "choose", "compile_format"]
 
 FORMATS = ("json", "common", "combined")
 
@@ -47,6 +48,24 @@ def compile_format(format: str, mode: str) -> Line:
             )
         return _compile(_COMBINED if format == "combined" else _COMMON, mode)
     return _compile(format, mode)
+
+
+def choose(sample: float, min_time: float, random: Callable[[], float]) -> Callable[[Any], bool]:
+    """Which records are logged: all errors; of the others a share ``sample`` of those that took ``min_time`` seconds.
+
+    An error is a status of 500 or more, and every end that is not ``ok`` and not a reply of our own.  ``random`` gives
+    numbers from 0 to below 1.
+    """
+    good = (Kind.OK, Kind.REPLIED)
+
+    def wanted(record: Any) -> bool:
+        if record.close not in good or getattr(record, "status", 0) >= 500:
+            return True
+        if record.t_total < min_time:
+            return False
+        return sample >= 1 or random() < sample
+
+    return wanted
 
 
 def check_format(format: str, mode: str) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lbproxy.config.build import DISK, load, parse_server
 from lbproxy.config.errors import ConfigErrors
+from lbproxy.config.lines import syslog_address
 from lbproxy.config.model import Address, Config, LogSpec
 
 from .fakes import MINIMAL, build, files, mistakes, resolve
@@ -383,3 +384,61 @@ def test_a_damaged_line_is_a_configuration_or_errors(line: int, noise: str, at: 
     lines = FULL.splitlines()
     lines[line] = lines[line][:at] + noise + lines[line][at:]
     mistakes("\n".join(lines))
+
+
+def log_errors(line: str, more: str = "") -> list[str]:
+    text = f"[lbproxy]\naccess_log = {line}\n[frontend w]\nlisten = tcp:80\nbackend = app\n{more}"
+    text += "[backend app]\nservers = a 10.0.0.1:80\n"
+    with pytest.raises(ConfigErrors) as caught:
+        build(text)
+    return [str(error) for error in caught.value.errors]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("a.log json sample=5", "sample: '5' is not a share: write 20% or 0.5%"),
+        ("a.log json sample=101%", "sample: 101% is out of bounds; it must be between 0% and 100%"),
+        ("a.log sampel=5%", "unknown option 'sampel'; allowed: sample, min_time"),
+        ("stdout json rotate_size=1m", "option 'rotate_size' is only for a log that goes to a file"),
+        ("a.log json facility=local1", "option 'facility' is only for a log that goes to syslog"),
+        ("syslog:udp:10.0.0.1 json facility=local9", "facility: 'local9' is not a choice"),
+        ("syslog:tls:10.0.0.1:514", "'syslog:tls:10.0.0.1:514' is no syslog server"),
+        ("syslog:unix:log", "'syslog:unix:log': a Unix socket has an absolute path"),
+        ("syslog:udp:10.0.0.1:99999", "'99999' is not a port"),
+        ("a.log json more", "write PATH, stdout, syslog:... or off"),
+        ("sample=5%", "write PATH, stdout, syslog:... or off"),
+    ],
+)  # fmt: skip
+def test_log_options_that_are_wrong(line: str, expected: str) -> None:
+    (error,) = log_errors(line)
+    assert error.startswith("lb.ini:2: [lbproxy] access_log: " + expected), error
+
+
+def test_log_options() -> None:
+    text = FULL.replace(
+        "access_log = logs/access.log json",
+        "access_log = syslog:tcp:logs.internal combined sample=0.5% min_time=250ms facility=daemon tag=edge",
+    )
+    config = build(text)
+    assert config.settings.access_log == LogSpec(
+        "syslog:tcp:logs.internal",
+        "combined",
+        sample=0.005,
+        min_time=0.25,
+        facility="daemon",
+        tag="edge",
+    )
+    assert syslog_address("syslog:tcp:logs.internal") == (
+        "tcp",
+        Address("tcp", "logs.internal", 601),
+    )
+    assert syslog_address("syslog:udp:[::1]") == ("udp", Address("tcp", "::1", 514))
+    assert syslog_address("syslog:udp:[::1]:99") == ("udp", Address("tcp", "::1", 99))
+
+
+def test_one_place_is_written_in_one_way() -> None:
+    errors = log_errors("a.log json keep=3", "access_log = a.log combined keep=4\n")
+    assert errors == [
+        "lb.ini:6: [frontend w] access_log: keep is not as at lb.ini:2, which writes to the same place"
+    ]

@@ -171,11 +171,28 @@ ROUTES = st.lists(
 ).map(tuple)
 
 
-LOG = st.builds(
+def _fitting(log: LogSpec) -> LogSpec:
+    """Without the options that its target does not have."""
+    syslog = log.path.startswith("syslog:")
+    if syslog or log.path in ("", "stdout"):
+        log = attrs.evolve(log, rotate_size=0, rotate_every=0.0, keep=10)
+    return log if syslog else attrs.evolve(log, facility="local0", tag="lbproxy")
+
+
+LOG = spec(
     LogSpec,
-    st.just("") | st.just("stdout") | PATH,
-    st.sampled_from(["json", "combined", "%{client_ip} # %%"]),
-)
+    path=st.sampled_from(["", "stdout", "syslog:udp:10.0.0.9", "syslog:unix:/dev/log"]) | PATH,
+    format=st.sampled_from(["json", "combined", "%{client_ip} # %%"]),
+).map(_fitting)
+
+
+def _elsewhere(log: LogSpec) -> LogSpec:
+    """Not where the common log goes: what two of one place must agree on is tested elsewhere."""
+    if log.path in ("", "stdout"):
+        return log
+    return attrs.evolve(log, path="syslog:tcp:web" if log.path[:2] == "sy" else "/web" + log.path)
+
+
 LISTEN = spec(
     ListenSpec,
     endpoint=st.just("tls:443"),
@@ -193,7 +210,7 @@ FRONTEND = spec(
     routes=ROUTES,
     forwarded=st.sampled_from([(), ("none",), ("rfc7239", "x-forwarded")]),
     filters=st.lists(plugin("filter", "set-header", "tag"), max_size=2).map(tuple),
-    access_log=st.none() | LOG,
+    access_log=st.none() | LOG.map(_elsewhere),
 )
 
 

@@ -230,3 +230,33 @@ def test_off(path: str) -> None:
     sink.stop()
     assert not sink.enabled and not sink.written and not sink.dropped
     assert not clock.getDelayedCalls()
+
+
+def test_sampling_leaves_out_what_went_well(tmp_path: Path) -> None:
+    from lbproxy.service import LoadBalancer
+    from lbproxy.testing import HTTPOrigin, MemoryReactor
+    from lbproxy.testing.client import open_client
+
+    reactor = MemoryReactor()
+    text = f"""
+[lbproxy]
+access_log = {tmp_path}/access.log "%{{status}} %{{target}}" sample=0%
+[frontend web]
+listen = tcp:8080
+backend = app
+[backend app]
+retries = 0
+servers = a 10.0.0.1:8000
+"""
+    origin = HTTPOrigin(reactor, "a", "10.0.0.1:8000")
+    balancer = LoadBalancer.from_config(text, reactor=reactor)
+    balancer.startService()
+    for path in (b"/good", b"/broken"):
+        client = open_client(reactor, "127.0.0.1", 8080, client_ip="203.0.113.1")
+        client.send(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        reactor.advance(1)
+        assert client.received.startswith(b"HTTP/1.1 " + (b"200" if path == b"/good" else b"502"))
+        origin.stop()
+    assert (tmp_path / "access.log").read_text() == "502 /broken\n"
+    balancer.stopService()
+    reactor.advance(20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from lbproxy.errors import Kind
 from lbproxy.http.message import RequestHead, header_pairs
 from lbproxy.observe import jsonlog
-from lbproxy.observe.accesslog import check_format, compile_format
+from lbproxy.observe.accesslog import check_format, choose, compile_format
 from lbproxy.observe.fields import FIELD_LIMIT, FIELDS, TARGET_LIMIT
 from lbproxy.proxy.exchange import Exchange
 from lbproxy.proxy.streams import ConnectionInfo
@@ -253,3 +254,29 @@ def test_every_field_is_documented() -> None:
         assert " ".join(field.doc.split()) in " ".join(text.split()), name
     for kind in Kind:
         assert f"``{kind.value}``" in text, kind
+
+
+@pytest.mark.parametrize(
+    ("close", "status", "seconds", "logged"),
+    [
+        (Kind.OK, 200, 0.1, False),
+        (Kind.OK, 404, 0.1, False),
+        (Kind.REPLIED, 200, 0.0, False),
+        (Kind.OK, 500, 0.1, True),
+        (Kind.CONNECT_FAILED, 502, 0.1, True),
+        (Kind.CLIENT_GONE, 0, 0.1, True),
+        (Kind.DENIED, 403, 0.0, True),
+        (Kind.OK, 200, 2.0, True),
+    ],
+)
+def test_errors_are_always_logged(close: Kind, status: int, seconds: float, logged: bool) -> None:
+    record = SimpleNamespace(close=close, status=status, t_total=seconds)
+    assert choose(1.0, 1.0, lambda: 0.0)(record) is logged
+    assert choose(0.0, 1.0, lambda: 0.0)(record) is (logged and seconds < 1)
+
+
+def test_a_share_is_logged() -> None:
+    numbers = iter([0.0, 0.0999, 0.1, 0.5])
+    wanted = choose(0.1, 0.0, lambda: next(numbers))
+    session = SimpleNamespace(close=Kind.OK, t_total=0.5)
+    assert [wanted(session) for _ in range(4)] == [True, True, False, False]

@@ -1,0 +1,53 @@
+"""PURE. Log lines as syslog messages (RFC 5424), for :mod:`lbproxy.control.syslog`."""
+
+from __future__ import annotations
+
+from lbproxy.observe.stamps import rfc3339_stamp
+
+__all__ = ["FACILITIES", "MESSAGE_LIMIT", "Framer"]
+
+MESSAGE_LIMIT = 8 * 1024
+"""Longest message in bytes; the rest is cut off.  What rsyslog and syslog-ng take without being asked."""
+
+_NAMES = (
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
+)  # fmt: skip
+
+FACILITIES = {
+    **{name: number for number, name in enumerate(_NAMES)},
+    **{f"local{n}": 16 + n for n in range(8)},
+}
+"""RFC 5424 §6.2.1."""
+
+_INFORMATIONAL = 6
+
+
+class Framer:
+    """Makes messages of lines.
+
+    ``host`` and ``tag`` are cut and cleaned as RFC 5424 §6 wants them.  ``counted``: each message is preceded by its
+    length, for TCP (RFC 6587 §3.4.1).
+    """
+
+    def __init__(
+        self, facility: str, host: str, tag: str, pid: int, *, counted: bool = False
+    ) -> None:
+        priority = FACILITIES[facility] * 8 + _INFORMATIONAL
+        self._before = f"<{priority}>1 ".encode()
+        self._after = f" {_printable(host, 255)} {_printable(tag, 48)} {pid} - - ".encode()
+        self._counted = counted
+        self._stamp = rfc3339_stamp()
+
+    def header(self, now: float) -> bytes:
+        """What stands before the text of a message written at ``now`` (Unix time)."""
+        return self._before + self._stamp(now).encode() + self._after
+
+    def frame(self, header: bytes, line: bytes) -> bytes:
+        """``line``, without its line feed, as a message as it is sent."""
+        message = (header + line)[:MESSAGE_LIMIT]
+        return b"%d %b" % (len(message), message) if self._counted else message
+
+
+def _printable(text: str, limit: int) -> str:
+    """Printable ASCII without spaces; "-" when nothing is left."""
+    return "".join(c for c in text if "!" <= c <= "~")[:limit] or "-"
