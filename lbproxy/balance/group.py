@@ -15,11 +15,12 @@ count; the traffic counters are their callers' business.  Its rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from lbproxy.balance.base import Balancer
 from lbproxy.balance.lease import Lease
+from lbproxy.balance.ramp import effective_weight
 from lbproxy.balance.server import AdminState, ServerState, State
 from lbproxy.balance.tiers import choose, peers
 from lbproxy.config.model import Address
@@ -50,6 +51,7 @@ class ServerGroup:
         self._batch = 0
         self._pending: list[tuple[ServerState, State, State]] = []
         self._reweighed = False
+        self._scaled = False  # weights are multiplied: some server has a share of its own only
         self._state_callbacks: list[StateCallback] = []
         self._error_callbacks: list[Callable[[Exception], None]] = []
         self._free_callbacks: list[Callable[[], None]] = []
@@ -64,6 +66,7 @@ class ServerGroup:
             raise ValueError(f"backend {server.backend} already has a server {server.name}")
         server.private = None
         server.since = self._now()
+        server.weight = effective_weight(server.full_weight, server.share, self._scaled)
         self.servers[server.name] = server
         if server.candidate:
             self._refresh()
@@ -107,10 +110,27 @@ class ServerGroup:
         if weight < 0:
             raise ValueError(f"weight {weight} is negative")
         server = self.servers[name]
-        if weight != server.weight:
-            server.weight = weight
+        if weight != server.full_weight:
+            server.full_weight = weight
+            server.weight = effective_weight(weight, server.share, self._scaled)
             self._reweighed |= server.listed
             self._refresh()
+
+    def set_shares(self, shares: Mapping[ServerState, float]) -> None:
+        """What servers have of their weight, more than 0, at most 1; others stay as they are.  O(servers).
+
+        A server removed may be named.
+        """
+        for server, share in shares.items():
+            server.share = share
+        everyone = self.servers.values()
+        self._scaled = any(server.share < 1.0 for server in everyone)
+        for server in everyone:
+            weight = effective_weight(server.full_weight, server.share, self._scaled)
+            if weight != server.weight:
+                server.weight = weight
+                self._reweighed |= server.listed
+        self._refresh()
 
     def set_maxconn(self, name: str, maxconn: int) -> None:
         """New limit of concurrent leases, 0 for none; leases above it run on.  KeyError, ValueError.

@@ -69,8 +69,10 @@ class ServerState:
     ``active`` counts leases.  ``maxconn`` 0 means no limit.  ``addresses`` are what to dial (IP literals or a
     Unix path), empty while a name is not resolved yet.  ``sessions`` are live objects with a
     ``server_gone(kind)`` method that ``on_down = close`` ends.  ``tls``: how its backend speaks TLS with it;
-    None in the clear.  ``private``: the balancer's own.  ``listed``: the balancer may pick it now.  ``since``:
-    when ``state`` last changed, in the group's time.
+    None in the clear.  ``full_weight`` is the weight as configured or set, ``share`` the part of it that it has
+    now (slow start), ``weight`` what balancers see: only its ratio to the others' means anything.
+    ``private``: the balancer's own.  ``listed``: the balancer may pick it now.  ``since``: when ``state`` last
+    changed, in the group's time.
     """
 
     __slots__ = (
@@ -82,12 +84,14 @@ class ServerState:
         "counters",
         "ejected",
         "ejected_note",
+        "full_weight",
         "health_note",
         "healthy",
         "listed",
         "maxconn",
         "private",
         "sessions",
+        "share",
         "since",
         "spec",
         "tls",
@@ -104,7 +108,8 @@ class ServerState:
     ) -> None:
         self.backend = backend
         self.spec = spec
-        self.weight = weight
+        self.weight = self.full_weight = weight
+        self.share = 1.0
         self.maxconn = maxconn
         self.admin = AdminState.READY
         self.healthy = True

@@ -432,6 +432,14 @@ class BackendSpec:
         doc="when less than this share of a tier is up, health is ignored; 0: never",
         example="30%",
     )
+    slow_start: float = option(
+        "duration",
+        0.0,
+        min=0.0,
+        max=86400,
+        doc="a server that comes up reaches its full weight in this time, beginning with a tenth; 0: at once",
+        example="30s",
+    )
     on_down: str = option(
         "choice",
         "keep",

@@ -245,7 +245,7 @@ class Checker(Service):
             return
         if transition is not None or result.note != server.health_note:
             self._group.set_health(server, check.state.healthy, result.note)
-        if result.weight is not None and result.weight != server.weight:
+        if result.weight is not None and result.weight != server.full_weight:
             self._group.set_weight(server.name, max(0, result.weight))
 
     def _announce(self, server: ServerState, transition: Transition) -> None:

@@ -26,6 +26,7 @@ from lbproxy.proxy.pool import Pool
 from lbproxy.proxy.queue import Queue, Waiter
 from lbproxy.proxy.quiet import Quiet
 from lbproxy.proxy.server import connect
+from lbproxy.proxy.slowstart import SlowStart
 from lbproxy.proxy.streams import Connecting
 
 __all__ = ["Backend", "Connector"]
@@ -83,12 +84,15 @@ class Backend:
         self.passive: Ejector | None = None  # nobody is told anything while there is none
         if spec.passive is not None:
             self.passive = Ejector(spec.name, self.group, spec.passive, network.wheel)
+        self.slow_start: SlowStart | None = None
         self.pools: dict[ServerState, Pool] = {}
         self._tls_for = tls_for
         self._serving = False
         with self.group.changes():
             for server in spec.servers:
                 self.add(server)
+        if spec.slow_start:
+            self.slow_start = SlowStart(self.group, spec.slow_start, network.wheel)
 
     # -- servers --------------------------------------------------------------------------------
 
@@ -101,6 +105,8 @@ class Backend:
         server.tls = tls
         self.pools[server] = Pool(self.spec.pool_size)
         self.group.add(server)
+        if self.slow_start is not None and server.state is State.UP:
+            self.slow_start.begin(server)
         return server
 
     def remove(self, name: str) -> ServerState:
@@ -109,6 +115,8 @@ class Backend:
         self.pools.pop(server).shut()
         if self.passive is not None:
             self.passive.forget(server)
+        if self.slow_start is not None:
+            self.slow_start.forget(server)
         return server
 
     def set_admin(self, name: str, state: AdminState) -> None:
@@ -229,6 +237,8 @@ class Backend:
         self.queue.refuse_all(ProxyError(Kind.SHUTDOWN))
         if self.passive is not None:
             self.passive.stop()
+        if self.slow_start is not None:
+            self.slow_start.stop()
         for pool in self.pools.values():
             pool.close()
 
