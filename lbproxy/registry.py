@@ -69,6 +69,10 @@ BUILTIN: dict[str, dict[str, str]] = {
         "tcp": "lbproxy.probes.tcp:TcpProbe",
         "http": "lbproxy.probes.http:HttpProbe",
         "tls": "lbproxy.probes.tls:TlsProbe",
+        "pgsql": "lbproxy.probes.pgsql:PgsqlProbe",
+        "mysql": "lbproxy.probes.mysql:MysqlProbe",
+        "redis": "lbproxy.probes.redis:RedisProbe",
+        "memcached": "lbproxy.probes.memcached:MemcachedProbe",
     },
 }
 """kind -> name -> ``module:Class``, imported when first used."""

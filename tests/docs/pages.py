@@ -66,7 +66,7 @@ def every(language: str) -> list[Block]:
 
 
 def furnish(folder: Path) -> None:
-    """Put into ``folder`` what the pages take for granted: the examples, certificates, an ``lb.ini``."""
+    """Put into ``folder`` what the pages take for granted: the examples, certificates, a password, an ``lb.ini``."""
     shutil.copytree(EXAMPLES, folder / "docs" / "examples", dirs_exist_ok=True)
     certificate, key = self_signed(["www.example.com", "localhost"])
     for base in (folder, folder / "docs" / "examples"):
@@ -74,6 +74,8 @@ def furnish(folder: Path) -> None:
         for name in ("site", "client"):
             (base / "certs" / f"{name}.pem").write_bytes(certificate + key)
         (base / "ca.pem").write_bytes(certificate)
+        (base / "secrets").mkdir()
+        (base / "secrets" / "lb").write_text("a password\n", encoding="utf-8")
     shutil.copy(EXAMPLES / "web.ini", folder / "lb.ini")
 
 

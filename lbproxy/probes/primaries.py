@@ -1,0 +1,69 @@
+"""CONTROL. Which servers of a backend say that they are its primary, and which of them is believed.
+
+A server that was the primary may come back, or wake up, and still think that it is: then two say so.  The rules:
+
+1. Where promotions are numbered (PostgreSQL's timeline), the highest number seen of a cluster wins, for as long as
+   lbproxy runs: a server with a lower one is an old primary, even while the new one is away.
+2. A server that the operator has put into maint, or removed, does not count: that is how to go back to an old one.
+3. Where several with the same number say so, each is believed, unless ``exclusive`` is asked for: then none is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary, WeakSet
+
+from attrs import define
+
+from lbproxy.balance.server import AdminState, ServerState
+from lbproxy.probes.base import WrongRole
+
+__all__ = ["Primaries"]
+
+
+@define
+class _Claim:
+    cluster: str
+    epoch: int
+    current: bool  # it said so in its last check
+
+
+class Primaries:
+    """The claims in one backend; a probe has one of these."""
+
+    def __init__(self, *, exclusive: bool = False) -> None:
+        self._exclusive = exclusive
+        self._claims: WeakKeyDictionary[ServerState, _Claim] = WeakKeyDictionary()
+        self._asked: WeakSet[ServerState] = WeakSet()
+
+    def claim(self, server: ServerState, cluster: str = "", epoch: int = 0) -> None:
+        """``server`` says it is the primary of ``cluster`` since promotion ``epoch``.
+
+        Raises :class:`WrongRole` when it is not believed.
+        """
+        self._asked.discard(server)
+        self._claims[server] = _Claim(cluster, epoch, True)
+        rivals: list[str] = []
+        for other, claim in self._claims.items():
+            if other is server or claim.cluster != cluster or other.admin is AdminState.MAINT:
+                continue
+            if claim.epoch > epoch:
+                raise WrongRole(
+                    f"an old primary, of timeline {epoch}: {other.name} was promoted to timeline {claim.epoch}"
+                )
+            if claim.current and claim.epoch == epoch:
+                rivals.append(other.name)
+        if self._exclusive and rivals:
+            raise WrongRole(f"not the only primary: so says {', '.join(sorted(rivals))}")
+
+    @contextmanager
+    def asking(self, server: ServerState) -> Iterator[None]:
+        """Around a check of ``server``: if it ends without a claim, the last one stands no more."""
+        self._asked.add(server)
+        try:
+            yield
+        finally:
+            claim = self._claims.get(server)
+            if server in self._asked and claim is not None:
+                claim.current = False

@@ -1,0 +1,124 @@
+"""CONTROL. Who is the Redis master?  Asks several sentinels at once, and believes the majority of them.
+
+Used by :mod:`lbproxy.probes.redis`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.python.failure import Failure
+
+from lbproxy.config.model import Address
+from lbproxy.errors import ProxyError
+from lbproxy.probes.base import Conversation, ProbeTarget, Unhealthy
+from lbproxy.probes.resp import authenticate, command
+
+__all__ = ["Sentinels"]
+
+Master = tuple[str, int]
+
+
+@frozen
+class Sentinels:
+    """``addresses``: IP literals.  ``name``: what they call the master."""
+
+    addresses: tuple[Address, ...]
+    name: str
+    user: str = ""
+
+    async def master(self, target: ProbeTarget, password: str) -> Master:
+        """Host and port that more than half of all the sentinels name.  Raises :class:`Unhealthy`.
+
+        As soon as so many agree; the others are not waited for.
+        """
+        poll = _Poll(len(self.addresses), self.name)
+        running = [
+            ensureDeferred(
+                self._ask(evolve(target, address=address, tls=None, preamble=b""), password)
+            )
+            for address in self.addresses
+        ]
+        for one in running:
+            one.addCallbacks(poll.answered, poll.failed)
+        try:
+            return await poll.decided
+        finally:
+            for one in running:
+                one.cancel()
+
+    async def _ask(self, target: ProbeTarget, password: str) -> Master | None:
+        conversation = await Conversation.open(target)
+        clean = False
+        try:
+            await authenticate(conversation, self.user, password)
+            reply = await command(conversation, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.name)
+            clean = True
+        finally:
+            conversation.close(clean=clean)
+        if reply is None:
+            return None
+        match reply:
+            case [str(host), str(port)] if port.isascii() and port.isdecimal() and len(port) < 6:
+                return host.lower(), int(port)
+        raise Unhealthy("sentinel gave no address")
+
+
+class _Poll:
+    """Counts votes: ``decided`` fires with the master once more than half name it, or fails once nobody can."""
+
+    def __init__(self, voters: int, name: str) -> None:
+        self.decided: Deferred[Master] = Deferred()
+        self._name = name
+        self._voters = voters
+        self._left = voters
+        self._votes: Counter[Master] = Counter()
+        self._problem = ""
+
+    @property
+    def _needed(self) -> int:
+        return self._voters // 2 + 1
+
+    def answered(self, master: Master | None) -> None:
+        """One sentinel knows, or does not know the name."""
+        if master is None:
+            self._problem = f"sentinel does not know {self._name!r}"
+        else:
+            self._votes[master] += 1
+        self._look()
+
+    def failed(self, failure: Failure) -> None:
+        """One sentinel gave no answer; bugs are passed on."""
+        if self.decided.called:
+            return
+        if failure.check(Unhealthy, ProxyError):
+            self._problem = f"sentinel: {failure.getErrorMessage()}"
+            self._look()
+        else:
+            self.decided.errback(failure)
+
+    def _look(self) -> None:
+        self._left -= 1
+        if self.decided.called:
+            return
+        best = self._votes.most_common(1)
+        if best and best[0][1] >= self._needed:
+            self.decided.callback(best[0][0])
+        elif (best[0][1] if best else 0) + self._left < self._needed:
+            words = f"fewer than {self._needed} of {self._voters} sentinels agree on a master"
+            why = f"{words}; {self._problem}" if self._problem else words
+            self.decided.errback(Unhealthy(why))
+
+
+def is_master(target: ProbeTarget, master: Master) -> bool:
+    """``target`` is the server that the sentinels mean, by its address or by its name."""
+    host, port = master
+    return any(port == one.port and host == one.host.lower() for one in known_addresses(target))
+
+
+def known_addresses(target: ProbeTarget) -> tuple[Any, ...]:
+    """What the server is called: as written, and as resolved."""
+    return (target.server.spec.address, *target.server.addresses)
