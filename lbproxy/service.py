@@ -21,10 +21,20 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from lbproxy.admin.auth import TokenError
+from lbproxy.admin.server import Admin
 from lbproxy.balance.server import AdminState, ServerState
+from lbproxy.config.errors import Problems
 from lbproxy.config.model import Config
 from lbproxy.control.compile import compile_config, proxy_factory
-from lbproxy.control.drain import Drains, DrainStatus, SessionView, sessions_of, status_of
+from lbproxy.control.drain import (
+    Drains,
+    DrainStatus,
+    SessionView,
+    session_id,
+    sessions_of,
+    status_of,
+)
 from lbproxy.control.generation import Ground
 from lbproxy.control.listening import Listener, bind, unbind
 from lbproxy.control.logsink import LogSink
@@ -39,7 +49,7 @@ from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.quiet import Quiet
 from lbproxy.registry import load_config, parse_config, parse_server_line
-from lbproxy.tls.certificates import KeyPair
+from lbproxy.tls.certificates import CertificateError, KeyPair
 
 __all__ = ["Listener", "LoadBalancer"]
 
@@ -87,6 +97,21 @@ class LoadBalancer(MultiService):
             service.setServiceParent(self)
         self.watch = Watch(self, reactor)
         self.watch.setServiceParent(self)  # type: ignore[no-untyped-call]
+        self.admin: Admin | None = None
+        if config.settings.admin:
+            self.admin = self._make_admin(config)
+            self.admin.setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    def _make_admin(self, config: Config) -> Admin:
+        problems = Problems()
+        try:
+            return Admin(self, config, self.reactor, self.network)
+        except TokenError as error:
+            problems.add_exception(config.settings.where, "lbproxy", "admin_tokens", error)
+        except CertificateError as error:
+            problems.add_exception(config.settings.admin[0].where, "lbproxy", "admin", error)
+        problems.raise_if_any()
+        raise AssertionError("one of them was raised")
 
     @property
     def config(self) -> Config:
@@ -155,6 +180,12 @@ class LoadBalancer(MultiService):
 
     def _bind(self) -> None:
         bind(self.listeners, self.network, self.reactor)
+        if self.admin is not None:
+            try:
+                self.admin.bind()
+            except ListenError:
+                unbind(self.listeners)
+                raise
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting, let what runs finish for ``timeout_shutdown``, then cut it off.  Fires when all is closed."""
@@ -230,6 +261,10 @@ class LoadBalancer(MultiService):
         """0 takes no new traffic.  KeyError, ValueError."""
         self.backends[backend].group.set_weight(name, weight)
 
+    def set_maxconn(self, backend: str, name: str, maxconn: int) -> None:
+        """Most concurrent requests or connections, 0 for no limit; those above it run on.  KeyError, ValueError."""
+        self.backends[backend].group.set_maxconn(name, maxconn)
+
     def drain(self, backend: str, name: str) -> DrainStatus:
         """No new traffic but that of sticky clients; sessions finish by themselves.  KeyError.
 
@@ -276,6 +311,16 @@ class LoadBalancer(MultiService):
             chosen = [servers[name]] if name else list(servers.values())
             found += islice(sessions_of(owner, chosen), limit - len(found))
         return found
+
+    def kill_session(self, id: str) -> bool:
+        """End the one that :meth:`sessions` showed with this ``id``; False if it is over already.  O(sessions)."""
+        for backend in self.backends.values():
+            for server in backend.group.servers.values():
+                for session in server.sessions:
+                    if session_id(session) == id:
+                        session.server_gone(Kind.SESSION_KILLED)
+                        return True
+        return False
 
     def maint(self, backend: str, name: str) -> None:
         """No new traffic and no checks.  KeyError."""

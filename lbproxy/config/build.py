@@ -19,7 +19,14 @@ from lbproxy.config import crosscheck, units
 from lbproxy.config.draft import SECTIONS, Draft, Drafts
 from lbproxy.config.errors import ConfigError, ConfigErrors, Problems, Unfit, nearest_word
 from lbproxy.config.ini import Entry, Item, Reader, Section, read_ini
-from lbproxy.config.lines import read_check, read_listen, read_log, read_passive, read_server
+from lbproxy.config.lines import (
+    read_admin,
+    read_check,
+    read_listen,
+    read_log,
+    read_passive,
+    read_server,
+)
 from lbproxy.config.model import Config, PluginSpec, ServerSpec, Where
 from lbproxy.config.options import Spot, option_fields
 from lbproxy.config.plugins import Resolve, read_plugin
@@ -230,7 +237,7 @@ class _Builder:
 
     def _value(self, entry: Entry, facts: Mapping[str, Any], spot: Spot, draft: Draft) -> Any:
         kind: str = facts["kind"]
-        if kind in ("servers", "listens", "routes") or kind.startswith("plugins:"):
+        if kind in ("servers", "listens", "admins", "routes") or kind.startswith("plugins:"):
             made = [self._line(kind, item, spot.at(item.where), draft) for item in entry.items]
             return tuple(one for one in made if one is not None)
         if kind.startswith("list:"):
@@ -267,6 +274,8 @@ class _Builder:
             return read_server(words, spot)
         if kind == "listens":
             return read_listen(words, spot, self.drafts.names("certificate"))
+        if kind == "admins":
+            return read_admin(words, spot, self.drafts.names("certificate"))
         if kind == "routes":
             return read_route(words, spot, draft.mode, self._rules())
         if kind == "check":

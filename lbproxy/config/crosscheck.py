@@ -7,6 +7,7 @@ is one error.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from lbproxy.config.draft import SECTIONS, Draft, Drafts
@@ -50,6 +51,8 @@ class _Checker:
         for draft in self.drafts.of("certificate"):
             self._certificate(draft)
         self._logs(frontends)
+        for draft in self.drafts.of("lbproxy"):
+            self._admin(draft)
 
     def _wrong(self, draft: Draft, where: Where, key: str, message: str, **more: Any) -> None:
         self.problems.add(where, draft.title, key, message, **more)
@@ -106,8 +109,10 @@ class _Checker:
 
     def _addresses(self, frontends: list[Draft]) -> None:
         seen: dict[Address, Where] = {}
-        for draft in frontends:
-            for listen in draft.get("listen"):
+        lines = [(draft, "listen") for draft in frontends]
+        lines += [(draft, "admin") for draft in self.drafts.of("lbproxy")]
+        for draft, key in lines:
+            for listen in draft.get(key):
                 address = listen.address
                 if address is None or (address.kind == "tcp" and address.port == 0):
                     continue
@@ -118,7 +123,7 @@ class _Checker:
                     self._wrong(
                         draft,
                         listen.where,
-                        "listen",
+                        key,
                         f"{listen.endpoint!r} is the same address as at {first}",
                     )
 
@@ -248,6 +253,38 @@ class _Checker:
             for name in (name for name, value in given.items() if value):
                 spot.wrong(f"option {name!r} has no effect without 'tls'", found=name)
 
+    # -- the admin side ------------------------------------------------------------------------------
+
+    def _admin(self, draft: Draft) -> None:
+        """Who is not on this machine must show who they are."""
+        tokens = draft.get("admin_tokens", "")
+        if tokens and not self.exists(tokens):
+            self._wrong(
+                draft,
+                draft.line("admin_tokens"),
+                "admin_tokens",
+                f"no such file: {tokens}",
+                found=tokens,
+            )
+        for spec in draft.get("admin"):
+            self._files(draft, "admin", spec.where, spec.certificates)
+            if spec.client_ca and not self.exists(spec.client_ca):
+                self._wrong(
+                    draft,
+                    spec.where,
+                    "admin",
+                    f"client_ca: no such file: {spec.client_ca}",
+                    found=spec.client_ca,
+                )
+            if tokens or spec.client_ca or "admin_tokens" in draft.broken or local(spec.address):
+                continue
+            self._wrong(
+                draft, spec.where, "admin",
+                f"{spec.endpoint!r} can be reached from other machines, and anybody there could change everything: "
+                "set admin_tokens, use tls: with client_ca=, or listen on the loopback interface "
+                "(tcp:8404:interface=127.0.0.1) or on unix:PATH", found=spec.endpoint,
+            )  # fmt: skip
+
     # -- shared ------------------------------------------------------------------------------------
 
     def _plugins(self, draft: Draft, mode: Mode, key: str, specs: Iterable[PluginSpec]) -> None:
@@ -346,6 +383,16 @@ class _Checker:
                 spot = Spot(self.problems, draft.title, "access_log", log.where)
                 spot.caught(error)
                 return
+
+
+def local(address: Address) -> bool:
+    """Only programs on this machine can come there."""
+    if address.kind == "unix":
+        return True
+    try:
+        return ip_address(address.host).is_loopback
+    except ValueError:
+        return False
 
 
 def _targets(draft: Draft) -> list[tuple[str, Where]]:

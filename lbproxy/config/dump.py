@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -15,6 +14,7 @@ import attrs
 
 from lbproxy.config import units
 from lbproxy.config.lines import (
+    dump_admin,
     dump_check,
     dump_listen,
     dump_log,
@@ -27,7 +27,7 @@ from lbproxy.config.plugins import dump_plugin
 from lbproxy.config.routes import dump_route
 from lbproxy.config.words import quote
 
-__all__ = ["as_json", "dump"]
+__all__ = ["MASK", "as_json", "dump"]
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./:\[\]-]+( [A-Za-z0-9_./:\[\]-]+)*")
 
@@ -65,6 +65,8 @@ def _items(kind: str, value: Any) -> list[str]:
         return [dump_server(spec) for spec in value]
     if kind == "listens":
         return [dump_listen(spec) for spec in value]
+    if kind == "admins":
+        return [dump_admin(spec) for spec in value]
     if kind == "routes":
         from lbproxy.http.route import VERBS
 
@@ -86,38 +88,72 @@ def _items(kind: str, value: Any) -> list[str]:
     return [text if _PLAIN.fullmatch(text) else quote(text, force=True)]
 
 
-def as_json(config: Config) -> dict[str, Any]:
-    """``config`` as dicts, lists, strings, numbers, booleans and None; durations in seconds, sizes in bytes."""
+MASK = "***"
+"""What stands for a secret."""
+
+_SECRET = re.compile(r"(^|_)(password|passphrase|secret|token|credentials?)$")
+_SECRET_HEADER = re.compile(r"authorization|cookie|token|secret|password|api-?key", re.IGNORECASE)
+
+
+def as_json(config: Config, *, mask: bool = False) -> dict[str, Any]:
+    """``config`` as dicts, lists, strings, numbers, booleans and None; durations in seconds, sizes in bytes.
+
+    ``mask``: put :data:`MASK` in place of secrets: options called ``password``, ``secret``, ``token`` and the like, and
+    what is written into headers of such names.
+    """
+    plain = _Plain(mask)
     return {
         "file": config.file,
-        "lbproxy": _plain(config.settings),
-        "frontends": _by_name(config.frontends),
-        "backends": _by_name(config.backends),
-        "certificates": _by_name(config.certificates),
+        "lbproxy": plain.of(config.settings),
+        "frontends": {spec.name: plain.of(spec) for spec in config.frontends},
+        "backends": {spec.name: plain.of(spec) for spec in config.backends},
+        "certificates": {spec.name: plain.of(spec) for spec in config.certificates},
     }
 
 
-def _by_name(specs: Iterable[Any]) -> dict[str, Any]:
-    return {spec.name: _plain(spec) for spec in specs}
+class _Plain:
+    def __init__(self, mask: bool) -> None:
+        self.mask = mask
+
+    def of(self, value: Any) -> Any:
+        """``value`` as JSON types."""
+        plain = _plain(value)
+        if plain is not _ATTRS:
+            return plain
+        if isinstance(value, PluginSpec):
+            return {"name": value.name, "options": self.of(value.options)}
+        if isinstance(value, tuple | list | set | frozenset):
+            return [self.of(item) for item in value]
+        if isinstance(value, dict):
+            return {str(key): self.of(item) for key, item in value.items()}
+        return {
+            f.name: MASK if self._hidden(value, f.name) else self.of(getattr(value, f.name))
+            for f in attrs.fields(type(value))
+            if f.name != "where"
+        }
+
+    def _hidden(self, spec: Any, name: str) -> bool:
+        if not self.mask or not getattr(spec, name):
+            return False
+        header = getattr(spec, "header", "")
+        if name == "value" and isinstance(header, str) and _SECRET_HEADER.search(header):
+            return True
+        return _SECRET.search(name) is not None
+
+
+_ATTRS = object()
 
 
 def _plain(value: Any) -> Any:
+    """What has no parts; ``_ATTRS`` for what has."""
     if isinstance(value, Enum):
         return _plain(value.value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Address | IPv4Network | IPv6Network):
         return str(value)
-    if isinstance(value, PluginSpec):
-        return {"name": value.name, "options": _plain(value.options)}
-    if isinstance(value, tuple | list | set | frozenset):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if attrs.has(type(value)):
-        return {
-            f.name: _plain(getattr(value, f.name))
-            for f in attrs.fields(type(value))
-            if f.name != "where"
-        }
+    if isinstance(value, PluginSpec | tuple | list | set | frozenset | dict) or attrs.has(
+        type(value)
+    ):
+        return _ATTRS
     return str(value)

@@ -15,17 +15,27 @@ from attrs import evolve
 from lbproxy.config import units
 from lbproxy.config.endpoint import parse_endpoint
 from lbproxy.config.errors import Unfit
-from lbproxy.config.model import Address, CheckSpec, ListenSpec, LogSpec, PassiveSpec, ServerSpec
+from lbproxy.config.model import (
+    Address,
+    AdminSpec,
+    CheckSpec,
+    ListenSpec,
+    LogSpec,
+    PassiveSpec,
+    ServerSpec,
+)
 from lbproxy.config.options import Spot, construct, dump_options, option_fields, read_options
 from lbproxy.config.plugins import Resolve, dump_plugin, read_plugin
 from lbproxy.config.words import Word, quote
 
 __all__ = [
+    "dump_admin",
     "dump_check",
     "dump_listen",
     "dump_log",
     "dump_passive",
     "dump_server",
+    "read_admin",
     "read_check",
     "read_listen",
     "read_log",
@@ -82,11 +92,15 @@ def read_listen(
         spot.wrong("option 'mode' is only for unix listeners", found="mode")
     if spot.failed:
         return None
-    values["certificates"] = tuple(
-        item if item in certificates else units.parse("path", item, {}, spot.base_dir)
+    values["certificates"] = _certificates(values, certificates, spot)
+    return ListenSpec(address=end.address, tls=end.tls, where=spot.where, **values)
+
+
+def _certificates(values: dict[str, Any], sections: Collection[str], spot: Spot) -> tuple[str, ...]:
+    return tuple(
+        item if item in sections else units.parse("path", item, {}, spot.base_dir)
         for item in values.get("certificates", ())
     )
-    return ListenSpec(address=end.address, tls=end.tls, where=spot.where, **values)
 
 
 def _check_listen(values: dict[str, Any], tls: bool, spot: Spot) -> None:
@@ -106,6 +120,48 @@ def dump_listen(spec: ListenSpec) -> str:
     within: dict[str, Any] = {name: fields[name].default for name in end.extra}
     bare = evolve(spec, **within)
     return " ".join(dump_options(bare))
+
+
+def read_admin(
+    words: Sequence[Word], spot: Spot, certificates: Collection[str] = ()
+) -> AdminSpec | None:
+    """``ENDPOINT options``, as in :func:`read_listen`."""
+    values = read_options(AdminSpec, words, spot)
+    if not values.get("endpoint"):
+        if not spot.failed:
+            spot.wrong("an address is missing, such as tcp:8404:interface=127.0.0.1")
+        return None
+    try:
+        end = parse_endpoint(values["endpoint"], spot.base_dir)
+    except Unfit as error:
+        spot.caught(error)
+        return None
+    if end.address is None:
+        spot.wrong(f"{values['endpoint']!r}: write tcp:PORT, tls:PORT, unix:PATH or IP:PORT")
+        return None
+    for name in end.extra:
+        if name in values:
+            spot.wrong(f"option {name!r} is given twice", found=name)
+    values.update(end.extra)
+    if end.address.kind != "unix" and "mode" in values:
+        spot.wrong("option 'mode' is only for unix sockets", found="mode")
+    if end.tls and not values.get("certificates"):
+        spot.wrong("a tls address needs certificates=NAME, a PEM file or a folder")
+    for name in ("certificates", "client_ca"):
+        if name in values and not end.tls:
+            spot.wrong(f"option {name!r} is only for tls: addresses", found=name)
+    if spot.failed:
+        return None
+    values["certificates"] = _certificates(values, certificates, spot)
+    return AdminSpec(address=end.address, tls=end.tls, where=spot.where, **values)
+
+
+def dump_admin(spec: AdminSpec) -> str:
+    """The line :func:`read_admin` reads."""
+    extra = parse_endpoint(spec.endpoint).extra
+    fields = attrs.fields_dict(AdminSpec)
+    within: dict[str, Any] = {name: fields[name].default for name in extra}
+    return " ".join(dump_options(evolve(spec, **within)))
 
 
 def read_check(words: Sequence[Word], spot: Spot, resolve: Resolve) -> CheckSpec | None:

@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 __all__ = [
     "Address",
+    "AdminSpec",
     "BackendSpec",
     "CertificateSpec",
     "CheckSpec",
@@ -202,6 +203,38 @@ class LogSpec:
         doc="syslog facility",
     )  # fmt: skip
     tag: str = option("name", "lbproxy", doc="syslog application name")
+    where: Where = hidden(NOWHERE)
+
+
+@frozen
+class AdminSpec:
+    """One line of ``admin``: ``tcp:PORT:interface=IP``, ``tls:PORT...``, ``unix:PATH`` or ``IP:PORT``; then options."""
+
+    address: Address | None = option("hidden", None, doc="parsed from the first word")
+    endpoint: str = option("endpoint", "", doc="the address as written", positional=True)
+    tls: bool = option("hidden", False, doc="the endpoint began with tls:")
+    role: str = option(
+        "choice",
+        "write",
+        choices=("read", "write"),
+        doc="the most anybody may do who comes this way: look, or change things too",
+    )
+    mode: int = option(
+        "octal", 0o600, doc="permissions of a unix socket, which are all it asks for"
+    )
+    certificates: tuple[str, ...] = option(
+        "list:string",
+        (),
+        doc="for ``tls:``, names of [certificate] sections, PEM files or folders; comma separated",
+        example="certs/admin.pem",
+    )
+    client_ca: str = option(
+        "path",
+        "",
+        doc="for ``tls:``, PEM file of authorities; who has a certificate of theirs needs no token, and nobody "
+        "else is let in",
+    )
+    backlog: int = option("hidden", 64, doc="connections the kernel may hold before we accept them")
     where: Where = hidden(NOWHERE)
 
 
@@ -746,6 +779,29 @@ class GlobalSpec:
     )
     timeout_shutdown: float = option(
         "duration", 10.0, min=0.0, max=86400, doc="how long sessions may finish when lbproxy stops"
+    )
+    admin: tuple[AdminSpec, ...] = option(
+        "admins",
+        (),
+        doc="where the admin API, the metrics and the dashboard are, one address per line; none: nowhere",
+        example="tcp:8404:interface=127.0.0.1",
+    )
+    admin_tokens: str = option(
+        "path",
+        "",
+        doc="file with a line ``ROLE NAME TOKEN`` for each who may use the admin API; without it only loopback, unix "
+        "sockets and client certificates can be used",
+    )
+    admin_hosts: tuple[str, ...] = option(
+        "list:string",
+        (),
+        doc="names in ``Host`` that are answered without a token, besides localhost and IP addresses",
+        example="lb.internal",
+    )
+    metrics_servers: bool = option(
+        "bool",
+        True,
+        doc="metrics of each server; ``no`` leaves those of frontends and backends, for very many servers",
     )
     where: Where = hidden(NOWHERE)
 

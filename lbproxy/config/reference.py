@@ -16,7 +16,7 @@ from attrs import Attribute, frozen
 
 from lbproxy.config import units
 from lbproxy.config.draft import SECTIONS
-from lbproxy.config.model import CheckSpec, ListenSpec, LogSpec, PassiveSpec, ServerSpec
+from lbproxy.config.model import AdminSpec, CheckSpec, ListenSpec, LogSpec, PassiveSpec, ServerSpec
 from lbproxy.config.options import field_default, option_fields
 from lbproxy.config.plugins import options_class
 
@@ -27,6 +27,7 @@ Format = Literal["rst", "text"]
 _WORDS = {
     "servers": "server lines (see `server line`)",
     "listens": "listen lines (see `listen line`)",
+    "admins": "admin lines (see `admin line`)",
     "routes": "route lines (see `route line`)",
     "check": "a check line (see `check line`)",
     "passive": "``on``, ``off`` or options (see `passive line`)",
@@ -192,6 +193,12 @@ def _lines(writer: _Writer) -> None:
         " ``unix:PATH``, ``systemd:domain=INET:index=0`` or the endpoint of a Twisted plugin."
     )
     writer.table(ListenSpec)
+    writer.heading("Admin line", 1)
+    writer.paragraph(
+        "``ENDPOINT`` and options: ``tcp:PORT:interface=IP``, ``tls:PORT``, ``IP:PORT`` or ``unix:PATH``.  An"
+        " address that is not on the loopback interface needs ``admin_tokens`` or ``client_ca``."
+    )
+    writer.table(AdminSpec)
     writer.heading("Check line", 1)
     writer.paragraph("``PROBE`` with its own options, and these:")
     writer.table(CheckSpec)

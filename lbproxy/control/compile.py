@@ -94,6 +94,8 @@ class _Compiler:
             tls_for=partial(self._tls_for, spec),
             random=ground.random,
         )
+        if self.config.settings.admin:
+            backend.counters.measure()
         self.made.backends[spec.name] = backend
         follow(backend, ground.events)
         self.made.resolvers[spec.name] = Resolver(
@@ -155,6 +157,8 @@ class _Compiler:
             total=self.ground.total,
             write_log=self._log_writer(log, spec),
         )
+        if self.config.settings.admin:
+            frontend.counters.measure()
         self.made.frontends[spec.name] = frontend
         for listen in spec.listen:
             self._listener(frontend, listen)

@@ -16,7 +16,7 @@ from lbproxy.balance.server import AdminState, ServerState, State
 from lbproxy.net.timers import TimerWheel
 from lbproxy.proxy.backend import Backend
 
-__all__ = ["DrainStatus", "Drains", "SessionView", "sessions_of", "status_of"]
+__all__ = ["DrainStatus", "Drains", "SessionView", "session_id", "sessions_of", "status_of"]
 
 _LOOK = 0.1  # seconds between two looks at a server that somebody waits for
 
@@ -47,10 +47,12 @@ class DrainStatus:
 class SessionView:
     """One TCP session, tunnel or request that runs on a server, as it is at this moment.
 
+    ``id``: names it while it runs, and never another one.
     ``age_s``: since the connection (TCP) or the request (HTTP) began.  ``request``: method and path,
     without the query, which may hold secrets; "" for TCP.  ``kind``: ``tcp``, ``http`` or ``tunnel``.
     """
 
+    id: str
     backend: str
     server: str
     frontend: str
@@ -83,6 +85,11 @@ def sessions_of(backend: Backend, servers: Iterable[ServerState]) -> Iterator[Se
             yield _view(backend.name, server.name, session, now)
 
 
+def session_id(session: Any) -> str:
+    """See :class:`SessionView`; the moment it began tells it from one before it at the same place in memory."""
+    return f"{id(session):x}-{int(session.started * 1e6):x}"
+
+
 def _view(backend: str, server: str, session: Any, now: float) -> SessionView:
     request = session.request
     kind, line = "tcp", ""
@@ -90,6 +97,7 @@ def _view(backend: str, server: str, session: Any, now: float) -> SessionView:
         kind = "tunnel" if session.tunnelled else "http"
         line = b" ".join((request.method, request.path)).decode("latin-1")[:200]
     return SessionView(
+        session_id(session),
         backend,
         server,
         session.frontend_name,

@@ -19,7 +19,7 @@ from lbproxy.http.forward import Forwarder
 from lbproxy.http.message import Limits, RequestHead
 from lbproxy.http.route import Router
 from lbproxy.net.endpoints import Network
-from lbproxy.observe.metrics import FrontendCounters
+from lbproxy.observe.metrics import FrontendCounters, observe_exchange, observe_session
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.quiet import Quiet
 from lbproxy.proxy.streams import ConnectionInfo
@@ -170,6 +170,8 @@ class Frontend:
         closes = counters.closes
         kind = exchange.close
         closes[kind] = closes.get(kind, 0) + 1
+        if counters.request_seconds is not None:
+            observe_exchange(counters.request_seconds, exchange)
         if self.write_log is not None:
             self.write_log(exchange)
 
@@ -178,6 +180,8 @@ class Frontend:
         self.counters.bytes_in += session.bytes_in
         self.counters.bytes_out += session.bytes_out
         self.count_close(session.close)
+        if self.counters.request_seconds is not None:
+            observe_session(self.counters.request_seconds, session)
         if self.write_log is not None:
             try:
                 self.write_log(session)

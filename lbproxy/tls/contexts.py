@@ -77,6 +77,7 @@ class ServerContextFactory:
         self._min_version = min_version
         self._ciphers = ciphers
         self._alpn = [name.encode("latin-1") for name in alpn]
+        self._client_ca = ""
         self.pairs: tuple[KeyPair, ...] = ()
         self._table: NameTable[SSL.Context]
         self.replace(pairs)
@@ -95,6 +96,13 @@ class ServerContextFactory:
             contexts[0].set_tlsext_servername_callback(_name_chooser(table))
         self._table = table
         self.pairs = tuple(pairs)
+
+    def demand_client(self, ca: str) -> None:
+        """Only clients with a certificate of an authority in ``ca`` (PEM file or folder) get through a handshake.
+
+        Raises :class:`CertificateError`."""
+        self._client_ca = ca
+        self.replace(self.pairs)
 
     @property
     def context(self) -> SSL.Context:
@@ -117,6 +125,9 @@ class ServerContextFactory:
         context.set_session_cache_mode(SSL.SESS_CACHE_SERVER)
         context.set_session_id(b"lbproxy")
         _use_pair(context, pair)
+        if self._client_ca:
+            _trust(context, self._client_ca)
+            context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
         if self._alpn:
             context.set_alpn_select_callback(_protocol_chooser(self._alpn))
         return context

@@ -100,6 +100,7 @@ def spec(cls: type[Any], **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[A
             "plugins",
             "servers",
             "listens",
+            "admins",
             "routes",
             "check",
             "log",

@@ -1,0 +1,6 @@
+"""CONTROL. The admin side: an HTTP API, metrics and event streams, beside the data path and never on it.
+
+:mod:`lbproxy.admin.parts` has one module for each feature: what it shows, takes and counts.  The rest serves
+them: :mod:`~lbproxy.admin.server` (the service), :mod:`~lbproxy.admin.web` (requests, and who may send them),
+:mod:`~lbproxy.admin.route` (what a part is made of).
+"""

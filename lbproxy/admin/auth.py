@@ -1,0 +1,132 @@
+"""CONTROL. Who somebody is on the admin side, and what they may do.
+
+Rules:
+
+1.  A token names somebody and has a role.  Tokens are compared in constant time, by their SHA-256.
+2.  A client certificate of the listener's ``client_ca`` names somebody too.
+3.  Without either, whoever can open the unix socket may do what the listener allows; so may whoever is on this
+    machine, if there is no token file.
+4.  Nobody may do more than the listener's ``role``.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from enum import IntEnum
+from hashlib import sha256
+from hmac import compare_digest
+from pathlib import Path
+
+from attrs import frozen
+
+from lbproxy.config.units import parse_name
+
+__all__ = ["Identity", "Role", "TokenError", "Tokens"]
+
+SHORTEST = 16
+"""Characters in the shortest token taken."""
+
+_LINE = re.compile(r"(\S+)\s+(\S+)\s+(\S+)")
+_HASHED = re.compile(r"sha256:([0-9a-f]{64})")
+
+
+class Role(IntEnum):
+    """What somebody may do; a higher one may do all that a lower one may."""
+
+    NONE = 0
+    READ = 1
+    WRITE = 2
+
+    @property
+    def word(self) -> str:
+        """As it is written in the configuration."""
+        return self.name.lower()
+
+
+@frozen
+class Identity:
+    """Somebody.  ``proven``: by a token, a certificate or the permissions of a socket, and not by being here."""
+
+    name: str
+    role: Role
+    proven: bool = True
+
+    def at_most(self, role: Role) -> Identity:
+        """The same one, at a listener that allows no more than ``role``."""
+        return Identity(self.name, min(self.role, role), self.proven)
+
+
+class TokenError(ValueError):
+    """A token file cannot be used; the message begins with its path and line."""
+
+
+class Tokens:
+    """A token file: ``ROLE NAME TOKEN`` on each line, ``#`` begins a comment.
+
+    ``ROLE`` is ``read`` or ``write``; ``NAME`` is for the logs; ``TOKEN`` has at least 16 characters, or is
+    ``sha256:`` and the hexadecimal SHA-256 of the token, so that the file tells nobody the token itself.
+    """
+
+    def __init__(self, known: tuple[tuple[bytes, Identity], ...] = ()) -> None:
+        self._known = known
+
+    @classmethod
+    def load(cls, path: str) -> Tokens:
+        """Read the file.  Raises :class:`TokenError`."""
+        try:
+            mode = Path(path).stat().st_mode
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise TokenError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        if mode & stat.S_IROTH:
+            raise TokenError(f"{path}: everybody on this machine can read it: chmod o-rwx {path}")
+        return cls.parse(text, path)
+
+    @classmethod
+    def parse(cls, text: str, path: str = "<tokens>") -> Tokens:
+        """The tokens in ``text``; ``path`` is how errors call it.  Raises :class:`TokenError`."""
+        known: list[tuple[bytes, Identity]] = []
+        names: set[str] = set()
+        for number, line in enumerate(text.splitlines(), 1):
+            bare = line.split("#", 1)[0].strip()
+            if not bare:
+                continue
+            where = f"{path}:{number}"
+            digest, identity = _token(bare, where)
+            if identity.name in names:
+                raise TokenError(f"{where}: the name {identity.name!r} is there already")
+            names.add(identity.name)
+            known.append((digest, identity))
+        if not known:
+            raise TokenError(f"{path}: no token in it; a line is ROLE NAME TOKEN")
+        return cls(tuple(known))
+
+    def identify(self, token: bytes) -> Identity | None:
+        """Whose token it is; takes the same time whatever it is compared with."""
+        digest = sha256(token).digest()
+        found = None
+        for known, identity in self._known:
+            if compare_digest(known, digest):
+                found = identity
+        return found
+
+
+def _token(line: str, where: str) -> tuple[bytes, Identity]:
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise TokenError(f"{where}: not ROLE NAME TOKEN")
+    role, name, token = match.groups()
+    if role not in ("read", "write"):
+        raise TokenError(f"{where}: unknown role {role[:40]!r}; allowed: read, write")
+    try:
+        parse_name(name)
+    except ValueError as error:
+        raise TokenError(f"{where}: {error}") from None
+    hashed = _HASHED.fullmatch(token)
+    if hashed is None and token.startswith("sha256:"):
+        raise TokenError(f"{where}: sha256: is followed by 64 hexadecimal digits")
+    if hashed is None and len(token) < SHORTEST:
+        raise TokenError(f"{where}: the token has less than {SHORTEST} characters")
+    digest = bytes.fromhex(hashed[1]) if hashed else sha256(token.encode()).digest()
+    return digest, Identity(name, Role[role.upper()])

@@ -1,0 +1,33 @@
+"""CONTROL. The features on the admin side, one module each; a new one is a module and a line in :data:`PARTS`."""
+
+from __future__ import annotations
+
+from lbproxy.admin.parts import (
+    backends,
+    certificates,
+    configuration,
+    core,
+    events,
+    frontends,
+    metrics,
+    process,
+    servers,
+    sessions,
+)
+from lbproxy.admin.route import Part
+
+__all__ = ["PARTS"]
+
+PARTS: tuple[Part, ...] = (
+    core.PART,
+    process.PART,
+    frontends.PART,
+    backends.PART,
+    servers.PART,
+    sessions.PART,
+    certificates.PART,
+    configuration.PART,
+    events.PART,
+    metrics.PART,
+)
+"""All of them, in the order of the API's description and of the dashboard."""

@@ -1,0 +1,138 @@
+"""CONTROL. Backends: how many servers they have, what waits, what is retried."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lbproxy.admin.auth import Role
+from lbproxy.admin.parts.frontends import HISTOGRAM
+from lbproxy.admin.route import PAGE, Call, Column, Panel, Part, Route, find, paged
+from lbproxy.admin.schema import COUNT, NUMBER, SCALAR, STRING, mapping, object_, page
+from lbproxy.balance.server import State
+from lbproxy.observe.metrics import backend_snapshot
+
+if TYPE_CHECKING:
+    from lbproxy.admin.server import Admin
+
+__all__ = ["PART"]
+
+_BACKEND = object_(
+    {
+        "name": STRING,
+        "mode": STRING,
+        "balance": STRING,
+        "servers": COUNT,
+        "up": COUNT,
+        "eligible": COUNT,
+        "active": COUNT,
+        "waiting": COUNT,
+        "balancer_errors": COUNT,
+        "retries": COUNT,
+        "redispatches": COUNT,
+        "queued": COUNT,
+        "queue_timeouts": COUNT,
+        "queue_full": COUNT,
+        "no_server": COUNT,
+    },
+    {
+        "queue_seconds": HISTOGRAM,
+        "connect_seconds": HISTOGRAM,
+        "response_seconds": HISTOGRAM,
+    },
+)
+_BACKEND["additionalProperties"] = SCALAR  # what other features add
+_QUEUE = object_(
+    {
+        "backend": STRING,
+        "waiting": COUNT,
+        "limit": COUNT,
+        "timeout_s": NUMBER,
+        "queued": COUNT,
+        "queue_timeouts": COUNT,
+        "queue_full": COUNT,
+    }
+)
+
+
+def row(backend: Any) -> dict[str, Any]:
+    """A backend as it is shown."""
+    servers = backend.group.servers.values()
+    found = backend_snapshot(backend, servers=False)
+    found["balance"] = backend.spec.balance.name
+    found["servers"] = len(servers)
+    found["up"] = sum(server.state is State.UP for server in servers)
+    found["active"] = sum(server.active for server in servers)
+    return found
+
+
+def _state(admin: Admin) -> Any:
+    return {name: row(backend) for name, backend in admin.balancer.backends.items()}
+
+
+def _list(call: Call) -> Any:
+    return paged(call, list(call.balancer.backends.values()), row)
+
+
+def _one(call: Call) -> Any:
+    return row(find(call.balancer.backends, call.path["backend"], "backend"))
+
+
+def _queues(call: Call) -> Any:
+    return paged(call, list(call.balancer.backends.values()), _queue)
+
+
+def _queue(backend: Any) -> dict[str, Any]:
+    counters = backend.counters
+    return {
+        "backend": backend.name,
+        "waiting": len(backend.queue),
+        "limit": backend.queue.limit,
+        "timeout_s": backend.queue.timeout,
+        "queued": counters.queued,
+        "queue_timeouts": counters.queue_timeouts,
+        "queue_full": counters.queue_full,
+    }
+
+
+PART = Part(
+    "backends",
+    routes=(
+        Route(
+            "GET",
+            "/api/v1/backends",
+            Role.READ,
+            "Sets of servers",
+            _list,
+            page(_BACKEND),
+            query=PAGE,
+        ),
+        Route("GET", "/api/v1/backends/{backend}", Role.READ, "One backend", _one, _BACKEND),
+        Route(
+            "GET",
+            "/api/v1/queues",
+            Role.READ,
+            "Who waits for a server",
+            _queues,
+            page(_QUEUE),
+            query=PAGE,
+        ),
+    ),
+    state=_state,
+    schema=mapping(_BACKEND),
+    panels=(
+        Panel(
+            "Backends",
+            "backends",
+            (
+                Column("name", "Backend"),
+                Column("balance", "Balance"),
+                Column("up", "Up", "count"),
+                Column("servers", "Servers", "count"),
+                Column("active", "Active", "count"),
+                Column("waiting", "Waiting", "count"),
+                Column("retries", "Retries", "count"),
+                Column("no_server", "No server", "count"),
+            ),
+        ),
+    ),
+)

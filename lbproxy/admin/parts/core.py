@@ -1,0 +1,84 @@
+"""CONTROL. What belongs to no feature: the state of all parts, the stream of it, the API's description, the panels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import asdict
+
+from lbproxy.admin.auth import Role
+from lbproxy.admin.openapi import document
+from lbproxy.admin.route import Call, Part, Route
+from lbproxy.admin.schema import ANY, NUMBER, STRING, array, mapping, object_
+
+__all__ = ["PART"]
+
+_PANEL = object_(
+    {
+        "title": STRING,
+        "rows": STRING,
+        "columns": array(object_({"key": STRING, "title": STRING, "unit": STRING})),
+    }
+)
+_WHO = object_({"name": STRING, "role": STRING})
+
+
+def _state(call: Call) -> Any:
+    return call.admin.states.document()
+
+
+def _stream(call: Call) -> Any:
+    return call.admin.states.stream()
+
+
+def _openapi(call: Call) -> Any:
+    return document(call.admin.table.routes, call.admin.parts)
+
+
+def _panels(call: Call) -> Any:
+    return {"panels": [asdict(panel) for part in call.admin.parts for panel in part.panels]}
+
+
+def _who(call: Call) -> Any:
+    return {"name": call.who.name, "role": call.who.role.word}
+
+
+PART = Part(
+    "core",
+    routes=(
+        Route(
+            "GET",
+            "/api/v1/state",
+            Role.READ,
+            "Everything at once: an object for each part",
+            _state,
+            {**mapping(ANY), "properties": {"at": NUMBER}, "required": ["at"]},
+        ),
+        Route(
+            "GET",
+            "/api/v1/stream",
+            Role.READ,
+            "The state as server-sent events: `state` with all of it, then each second `patch`, "
+            "a JSON Merge Patch (RFC 7396)",
+            _stream,
+            produces="text/event-stream",
+        ),
+        Route(
+            "GET",
+            "/api/v1/panels",
+            Role.READ,
+            "Tables for a dashboard, made from the state",
+            _panels,
+            object_({"panels": array(_PANEL)}),
+        ),
+        Route("GET", "/api/v1/whoami", Role.READ, "Who you are and what you may do", _who, _WHO),
+        Route(
+            "GET",
+            "/api/v1/openapi.json",
+            Role.READ,
+            "This description, as OpenAPI 3.1",
+            _openapi,
+            mapping(ANY),
+        ),
+    ),
+)

@@ -1,0 +1,157 @@
+"""CONTROL. Frontends: their listeners, their traffic, their routes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lbproxy.admin.auth import Role
+from lbproxy.admin.route import PAGE, Call, Column, Panel, Part, Route, find, paged
+from lbproxy.admin.schema import (
+    BOOLEAN,
+    COUNT,
+    MAYBE_STRING,
+    NUMBER,
+    STRING,
+    array,
+    mapping,
+    object_,
+    page,
+)
+from lbproxy.observe.metrics import frontend_snapshot
+
+if TYPE_CHECKING:
+    from lbproxy.admin.server import Admin
+
+__all__ = ["HISTOGRAM", "PART"]
+
+HISTOGRAM = object_(
+    {"counts": array(COUNT), "total": NUMBER},
+    doc="How many took how long: one count for each bound of `bounds` in `process`, one for what is above",
+)
+_FRONTEND = object_(
+    {
+        "name": STRING,
+        "mode": STRING,
+        "listen": array(STRING),
+        "active_connections": COUNT,
+        "maxconn": COUNT,
+        "connections": COUNT,
+        "refused": COUNT,
+        "requests": COUNT,
+        "responses": mapping(COUNT),
+        "bytes_in": COUNT,
+        "bytes_out": COUNT,
+        "closes": mapping(COUNT),
+    },
+    {"request_seconds": HISTOGRAM},
+)
+_ROUTE = object_(
+    {
+        "frontend": STRING,
+        "position": COUNT,
+        "route": STRING,
+        "backend": MAYBE_STRING,
+        "action": MAYBE_STRING,
+        "default": BOOLEAN,
+    }
+)
+
+
+def row(balancer: Any, frontend: Any) -> dict[str, Any]:
+    """A frontend as it is shown."""
+    found = frontend_snapshot(frontend)
+    found["maxconn"] = frontend.spec.maxconn
+    found["listen"] = [
+        str(listener.address) if listener.address is not None else listener.spec.endpoint
+        for listener in balancer.listeners
+        if listener.frontend is frontend
+    ]
+    return found
+
+
+def _state(admin: Admin) -> Any:
+    balancer = admin.balancer
+    return {name: row(balancer, frontend) for name, frontend in balancer.frontends.items()}
+
+
+def _list(call: Call) -> Any:
+    frontends = list(call.balancer.frontends.values())
+    return paged(call, frontends, lambda one: row(call.balancer, one))
+
+
+def _one(call: Call) -> Any:
+    frontend = find(call.balancer.frontends, call.path["frontend"], "frontend")
+    return row(call.balancer, frontend)
+
+
+def _routes(call: Call) -> Any:
+    found = []
+    for frontend in call.balancer.frontends.values():
+        spec = frontend.spec
+        for position, route in enumerate(spec.routes):
+            found.append((spec, position, route))
+        if spec.backend:
+            found.append((spec, len(spec.routes), None))
+    return paged(call, found, lambda item: _route(*item))
+
+
+def _route(spec: Any, position: int, route: Any) -> dict[str, Any]:
+    action = route.action.name if route is not None and route.action is not None else None
+    return {
+        "frontend": spec.name,
+        "position": position,
+        "route": route.text if route is not None else f"default -> {spec.backend}",
+        "backend": (route.backend if route is not None else spec.backend) or None,
+        "action": action,
+        "default": route is None or not route.conditions,
+    }
+
+
+PART = Part(
+    "frontends",
+    routes=(
+        Route(
+            "GET",
+            "/api/v1/frontends",
+            Role.READ,
+            "What clients connect to",
+            _list,
+            page(_FRONTEND),
+            query=PAGE,
+        ),
+        Route(
+            "GET",
+            "/api/v1/frontends/{frontend}",
+            Role.READ,
+            "One frontend",
+            _one,
+            _FRONTEND,
+        ),
+        Route(
+            "GET",
+            "/api/v1/routes",
+            Role.READ,
+            "The routes of all frontends, in the order they are tried",
+            _routes,
+            page(_ROUTE),
+            query=PAGE,
+        ),
+    ),
+    state=_state,
+    schema=mapping(_FRONTEND),
+    panels=(
+        Panel(
+            "Frontends",
+            "frontends",
+            (
+                Column("name", "Frontend"),
+                Column("mode", "Mode"),
+                Column("active_connections", "Connections", "count"),
+                Column("requests", "Requests", "rate"),
+                Column("bytes_in", "In", "rate"),
+                Column("bytes_out", "Out", "rate"),
+                Column("refused", "Refused", "count"),
+            ),
+        ),
+    ),
+)

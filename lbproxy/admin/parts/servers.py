@@ -1,0 +1,304 @@
+"""CONTROL. Servers: what they do, and what operators change while lbproxy runs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from attrs import asdict
+
+from lbproxy.admin.auth import Role
+from lbproxy.admin.route import PAGE, APIError, Call, Column, Panel, Part, Route, find, paged
+from lbproxy.admin.schema import (
+    BOOLEAN,
+    COUNT,
+    NUMBER,
+    SCALAR,
+    STRING,
+    array,
+    enum,
+    integer,
+    mapping,
+    object_,
+    page,
+    string,
+)
+from lbproxy.balance.server import AdminState, State
+from lbproxy.config.errors import ConfigErrors
+from lbproxy.observe.metrics import server_snapshot
+
+if TYPE_CHECKING:
+    from lbproxy.admin.server import Admin
+
+__all__ = ["IN_STATE", "PART"]
+
+IN_STATE = 1000
+"""Servers of one backend in the state; those of a larger one are read in pages."""
+
+_STATES = tuple(state.value for state in State)
+_SERVER = object_(
+    {
+        "name": STRING,
+        "backend": STRING,
+        "state": enum("what traffic sees", *_STATES),
+        "admin": enum("what operators want", *(state.value for state in AdminState)),
+        "healthy": BOOLEAN,
+        "note": STRING,
+        "weight": COUNT,
+        "backup": BOOLEAN,
+        "active": COUNT,
+        "maxconn": COUNT,
+        "idle": COUNT,
+        "address": STRING,
+        "addresses": array(STRING),
+        "picked": COUNT,
+        "ok": COUNT,
+        "failed": COUNT,
+        "retried": COUNT,
+        "connects": COUNT,
+        "connect_errors": COUNT,
+        "reused": COUNT,
+        "bytes_in": COUNT,
+        "bytes_out": COUNT,
+        "probes_ok": COUNT,
+        "probes_failed": COUNT,
+        "downs": COUNT,
+    },
+    {"since_s": NUMBER},
+)
+_SERVER["additionalProperties"] = SCALAR  # what other features add
+_CHANGE = object_(
+    {},
+    {
+        "weight": integer("share of the traffic; 0: no new traffic", 0, 1_000_000),
+        "maxconn": integer("most concurrent requests or connections; 0: no limit", 0, 10_000_000),
+        "admin": enum(
+            "ready: health decides; drain: what runs may finish; maint: no checks either",
+            *(state.value for state in AdminState),
+        ),
+    },
+)
+_ADD = object_(
+    {"server": string("a line as in `servers`: c 10.0.0.3:8000 weight=2", 4000)},
+)
+_DRAIN = object_(
+    {
+        "backend": STRING,
+        "server": STRING,
+        "state": STRING,
+        "sessions": COUNT,
+        "stickies": {"type": ["integer", "null"]},
+        "since_s": NUMBER,
+        "done": BOOLEAN,
+    }
+)
+_WAIT = object_(
+    {}, {"timeout_s": integer("longest wait in seconds", 0, 86_400)}, doc="how long to wait"
+)
+
+
+def row(backend: Any, server: Any) -> dict[str, Any]:
+    """A server as it is shown, but for how long it has been so."""
+    found = server_snapshot(server)
+    pool = backend.pools.get(server)
+    found["backend"] = backend.name
+    found["admin"] = server.admin.value
+    found["healthy"] = server.healthy
+    found["address"] = str(server.spec.address)
+    found["idle"] = 0 if pool is None else len(pool)
+    return found
+
+
+def _full(backend: Any, server: Any) -> dict[str, Any]:
+    since = max(0.0, backend.wheel.now() - server.since)
+    return {**row(backend, server), "since_s": round(since, 3)}
+
+
+def _state(admin: Admin) -> Any:
+    found = {}
+    for backend in admin.balancer.backends.values():
+        if len(backend.group.servers) > IN_STATE:
+            continue
+        for server in backend.group.servers.values():
+            found[f"{backend.name}/{server.name}"] = row(backend, server)
+    return found
+
+
+def _pick(call: Call) -> tuple[Any, Any]:
+    """The backend and the server that the path names."""
+    backend = find(call.balancer.backends, call.path["backend"], "backend")
+    name = call.path["server"]
+    server = backend.group.servers.get(name)
+    if server is None:
+        near = [
+            f"{backend.name}/{one}"
+            for one in get_close_matches(name[:100], backend.group.servers, 3, 0.4)
+        ]
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise APIError(404, f"backend {backend.name!r} has no server {name[:100]!r}{hint}", near)
+    return backend, server
+
+
+def _list(call: Call) -> Any:
+    wanted, state = call.query.get("backend"), call.query.get("state")
+    backends = call.balancer.backends
+    owners = list(backends.values()) if wanted is None else [find(backends, wanted, "backend")]
+    found = [
+        (backend, server)
+        for backend in owners
+        for server in backend.group.servers.values()
+        if state is None or server.state.value == state
+    ]
+    return paged(call, found, lambda item: _full(*item))
+
+
+def _one(call: Call) -> Any:
+    return _full(*_pick(call))
+
+
+def _change(call: Call) -> Any:
+    backend, server = _pick(call)
+    balancer, body, where = call.balancer, call.body, (backend.name, server.name)
+    if not body:
+        raise APIError(400, "nothing to change: give weight, maxconn or admin")
+    if "weight" in body:
+        balancer.set_weight(*where, body["weight"])
+    if "maxconn" in body:
+        balancer.set_maxconn(*where, body["maxconn"])
+    if "admin" in body:
+        verbs: dict[str, Callable[..., Any]] = {
+            "ready": balancer.ready,
+            "drain": balancer.drain,
+            "maint": balancer.maint,
+        }
+        verbs[body["admin"]](*where)
+    return _full(backend, server)
+
+
+def _add(call: Call) -> Any:
+    backend = find(call.balancer.backends, call.path["backend"], "backend")
+    try:
+        server = call.balancer.add_server(backend.name, call.body["server"])
+    except ConfigErrors as errors:
+        words = "; ".join(str(one).partition(": servers: ")[2] or str(one) for one in errors.errors)
+        raise APIError(400, words) from None
+    except ValueError as error:
+        raise APIError(409, str(error)) from None
+    return _full(backend, server)
+
+
+def _remove(call: Call) -> Any:
+    backend, server = _pick(call)
+    if len(backend.group.servers) == 1:
+        raise APIError(
+            409, f"{backend.name}/{server.name} is the backend's last server; put it in maint"
+        )
+    call.balancer.remove_server(backend.name, server.name)
+    return {"removed": f"{backend.name}/{server.name}", "sessions": len(server.sessions)}
+
+
+def _kill(call: Call) -> Any:
+    backend, server = _pick(call)
+    return {"killed": call.balancer.kill_sessions(backend.name, server.name)}
+
+
+def _drain(call: Call) -> Any:
+    return _drained(call.balancer.drain_status(*_names(*_pick(call))))
+
+
+def _wait(call: Call) -> Awaitable[Any]:
+    seconds = call.body.get("timeout_s", 60)
+    done = call.balancer.drained(*_names(*_pick(call)), seconds)
+    return done.addCallback(_drained)  # type: ignore[no-any-return]
+
+
+def _names(backend: Any, server: Any) -> tuple[str, str]:
+    return backend.name, server.name
+
+
+def _drained(status: Any) -> dict[str, Any]:
+    found = asdict(status)
+    found["state"] = status.state.value
+    found["since_s"] = round(status.since_s, 3)
+    found["done"] = status.done
+    return found
+
+
+_PATH = "/api/v1/backends/{backend}/servers"
+_ONE = _PATH + "/{server}"
+
+PART = Part(
+    "servers",
+    routes=(
+        Route(
+            "GET",
+            "/api/v1/servers",
+            Role.READ,
+            "All servers, or those of one backend or in one state",
+            _list,
+            page(_SERVER),
+            query={
+                "backend": string("only of this backend"),
+                "state": enum("only in this state", *_STATES),
+                **PAGE,
+            },
+        ),
+        Route("GET", _ONE, Role.READ, "One server", _one, _SERVER),
+        Route("POST", _PATH, Role.WRITE, "Add a server", _add, _SERVER, body=_ADD),
+        Route(
+            "PATCH",
+            _ONE,
+            Role.WRITE,
+            "Change a server while it runs",
+            _change,
+            _SERVER,
+            body=_CHANGE,
+        ),
+        Route(
+            "DELETE",
+            _ONE,
+            Role.WRITE,
+            "Take a server out; what runs on it finishes",
+            _remove,
+            object_({"removed": STRING, "sessions": COUNT}),
+        ),
+        Route(
+            "POST",
+            _ONE + "/kill",
+            Role.WRITE,
+            "End all sessions of a server",
+            _kill,
+            object_({"killed": COUNT}),
+        ),
+        Route("GET", _ONE + "/drain", Role.READ, "What still runs on a server", _drain, _DRAIN),
+        Route(
+            "POST",
+            _ONE + "/drain/wait",
+            Role.READ,
+            "Wait until nothing runs on a server that was drained",
+            _wait,
+            _DRAIN,
+            body=_WAIT,
+        ),
+    ),
+    state=_state,
+    schema=mapping(_SERVER),
+    panels=(
+        Panel(
+            "Servers",
+            "servers",
+            (
+                Column("backend", "Backend"),
+                Column("name", "Server"),
+                Column("state", "State"),
+                Column("note", "Last check"),
+                Column("weight", "Weight", "count"),
+                Column("active", "Active", "count"),
+                Column("picked", "Picked", "rate"),
+                Column("failed", "Failed", "count"),
+                Column("bytes_out", "Out", "rate"),
+            ),
+        ),
+    ),
+)

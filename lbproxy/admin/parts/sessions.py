@@ -1,0 +1,86 @@
+"""CONTROL. Sessions: TCP sessions, tunnels and requests that run on a server now; and ending one of them."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from attrs import asdict
+
+from lbproxy.admin.auth import Role
+from lbproxy.admin.route import APIError, Call, Part, Route, find
+from lbproxy.admin.schema import COUNT, NUMBER, STRING, array, integer, object_, string
+
+__all__ = ["PART"]
+
+_SESSION = object_(
+    {
+        "id": STRING,
+        "backend": STRING,
+        "server": STRING,
+        "frontend": STRING,
+        "kind": STRING,
+        "client_ip": STRING,
+        "client_port": COUNT,
+        "age_s": NUMBER,
+        "bytes_in": COUNT,
+        "bytes_out": COUNT,
+        "request": STRING,
+    }
+)
+
+
+def _list(call: Call) -> Any:
+    query = call.query
+    backend, server = query.get("backend", ""), query.get("server", "")
+    if backend:
+        owner = find(call.balancer.backends, backend, "backend")
+        if server:
+            find(owner.group.servers, server, f"server of {backend}")
+    elif server:
+        raise APIError(400, "server needs backend too")
+    client, frontend = query.get("client"), query.get("frontend")
+    found = (
+        view
+        for view in call.balancer.sessions(backend, server, limit=100_000)
+        if client in (None, view.client_ip) and frontend in (None, view.frontend)
+    )
+    limit = query["limit"]
+    shown = [{**asdict(view), "age_s": round(view.age_s, 3)} for view in islice(found, limit)]
+    return {"items": shown, "more": next(found, None) is not None}
+
+
+def _kill(call: Call) -> Any:
+    if not call.balancer.kill_session(call.path["id"]):
+        raise APIError(404, "there is no such session; it may be over")
+    return {"killed": 1}
+
+
+PART = Part(
+    "sessions",
+    routes=(
+        Route(
+            "GET",
+            "/api/v1/sessions",
+            Role.READ,
+            "What runs now, the oldest first on each server",
+            _list,
+            object_({"items": array(_SESSION), "more": {"type": "boolean"}}),
+            query={
+                "backend": string("only of this backend"),
+                "server": string("only of this server of the backend"),
+                "frontend": string("only of this frontend"),
+                "client": string("only of this client address"),
+                "limit": integer("most items in the answer", 1, 1000, 100),
+            },
+        ),
+        Route(
+            "DELETE",
+            "/api/v1/sessions/{id}",
+            Role.WRITE,
+            "End one session",
+            _kill,
+            object_({"killed": COUNT}),
+        ),
+    ),
+)

@@ -1,0 +1,240 @@
+"""CONTROL. What a feature adds to the admin side: routes, a place in the state, metrics, panels of the dashboard.
+
+A :class:`Part` is all of that in one object; :data:`lbproxy.admin.parts.PARTS` lists them.  A :class:`Route` is the
+single source of what is served under a path, of what is checked before its handler is called, and of the OpenAPI
+document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from attrs import field, frozen
+
+from lbproxy.admin.auth import Identity, Role
+from lbproxy.admin.schema import ANY, Schema, integer
+
+if TYPE_CHECKING:
+    from lbproxy.admin.exposition import Family
+    from lbproxy.admin.server import Admin
+
+__all__ = [
+    "PAGE",
+    "APIError",
+    "Call",
+    "Column",
+    "Panel",
+    "Part",
+    "Raw",
+    "Route",
+    "Table",
+    "find",
+    "paged",
+]
+
+
+class APIError(Exception):
+    """A request that is refused: ``status``, words for people, and ``nearest`` names that exist."""
+
+    def __init__(self, status: int, message: str, nearest: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.nearest = list(nearest)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The body of the answer."""
+        error: dict[str, Any] = {"status": self.status, "message": self.message}
+        if self.nearest:
+            error["nearest"] = self.nearest
+        return {"error": error}
+
+
+@frozen
+class Call:
+    """One request to a route: checked, and from somebody who may.
+
+    ``path``: the names in the path; ``query``: every parameter of the route that has a value or a default;
+    ``body``: as the route's schema says, None without one.  ``accept``: the header, "" without one.
+    """
+
+    admin: Admin
+    who: Identity
+    path: Mapping[str, str] = field(factory=dict)
+    query: Mapping[str, Any] = field(factory=dict)
+    body: Any = None
+    accept: str = ""
+    last_event: int = 0  # Last-Event-ID of a client that comes back to a stream
+
+    @property
+    def balancer(self) -> Any:
+        """The :class:`lbproxy.service.LoadBalancer`."""
+        return self.admin.balancer
+
+
+@frozen
+class Raw:
+    """An answer that is not JSON; ``chunks`` are taken one by one, with the reactor's turn between them."""
+
+    content_type: str
+    chunks: Iterable[bytes]
+
+
+Handler = Callable[[Call], Any | Awaitable[Any]]
+
+
+@frozen
+class Route:
+    """What is done at a method and a path.
+
+    ``path``: segments in braces are names.  ``role``: who may.  ``handler``: gives JSON types, a :class:`Raw` or a
+    :class:`lbproxy.admin.stream.Stream`, or an awaitable of one; raises :class:`APIError`.  ``query``: parameters by
+    name, strings, integers or booleans, with their defaults.  ``body``: the schema of a JSON body, None when there is
+    none.  ``produces``: the type of a successful answer, described by ``answer`` when it is JSON.
+    """
+
+    method: str
+    path: str
+    role: Role
+    summary: str
+    handler: Handler
+    answer: Schema = ANY
+    query: Mapping[str, Schema] = field(factory=dict)
+    body: Schema | None = None
+    produces: str = "application/json"
+    segments: tuple[str, ...] = field(init=False)
+
+    @segments.default
+    def _segments(self) -> tuple[str, ...]:
+        return tuple(self.path.strip("/").split("/"))
+
+    @property
+    def names(self) -> list[str]:
+        """The names in the path."""
+        return [part[1:-1] for part in self.segments if part.startswith("{")]
+
+
+@frozen
+class Column:
+    """One column of a panel: a key of its rows, its title, and how it is shown.
+
+    ``unit``: "" (as it is), ``count``, ``bytes``, ``seconds``, ``time`` (Unix time) or ``rate`` (growth per second)."""
+
+    key: str
+    title: str
+    unit: str = ""
+
+
+@frozen
+class Panel:
+    """A table on the dashboard: ``rows`` names the object in the state (``GET /api/v1/state``) with them by name."""
+
+    title: str
+    rows: str
+    columns: tuple[Column, ...]
+
+
+@frozen
+class Part:
+    """A feature on the admin side.
+
+    ``state``: what it adds to the state under its name, as JSON types; called each second while somebody follows the
+    state.  ``metrics``: its metric families, made at each scrape.
+    """
+
+    name: str
+    routes: tuple[Route, ...] = ()
+    state: Callable[[Admin], Any] | None = None
+    schema: Schema = ANY
+    metrics: Callable[[Admin], Iterable[Family]] | None = None
+    panels: tuple[Panel, ...] = ()
+
+
+class Table:
+    """All routes; :meth:`match` finds the one for a request."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = tuple(routes)
+        self._by_length: dict[int, list[Route]] = {}
+        seen: set[tuple[str, str]] = set()
+        for route in self.routes:
+            key = (route.method, route.path)
+            if key in seen:
+                raise ValueError(f"{route.method} {route.path} is there twice")
+            seen.add(key)
+            self._by_length.setdefault(len(route.segments), []).append(route)
+        for some in self._by_length.values():  # words before names
+            some.sort(key=lambda route: [part.startswith("{") for part in route.segments])
+
+    def match(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        """The route and the names in its path.  Raises :class:`APIError` 404, and 405 with :attr:`Allowed.methods`."""
+        parts = [unquote(part) for part in path.strip("/").split("/")]
+        allowed: list[str] = []
+        for route in self._by_length.get(len(parts), ()):
+            names = _fits(route.segments, parts)
+            if names is None:
+                continue
+            if route.method == method or (route.method == "GET" and method == "HEAD"):
+                return route, names
+            if route.method not in allowed:
+                allowed.append(route.method)
+        if allowed:
+            raise WrongMethod(method, allowed)
+        raise APIError(404, f"there is nothing at {path[:200]}", self._nearest(path))
+
+    def _nearest(self, path: str) -> list[str]:
+        paths = {route.path for route in self.routes}
+        return get_close_matches(path[:200], paths, 3, 0.7)
+
+
+class WrongMethod(APIError):
+    """405; ``allowed`` are the methods that would do."""
+
+    def __init__(self, method: str, allowed: list[str]) -> None:
+        super().__init__(405, f"{method[:20]} cannot be used here; allowed: {', '.join(allowed)}")
+        self.allowed = allowed
+
+
+def _fits(segments: tuple[str, ...], parts: list[str]) -> dict[str, str] | None:
+    names = {}
+    for segment, part in zip(segments, parts, strict=True):
+        if segment.startswith("{"):
+            if not part:
+                return None
+            names[segment[1:-1]] = part
+        elif segment != part:
+            return None
+    return names
+
+
+def find(things: Mapping[str, Any], name: str, what: str) -> Any:
+    """``things[name]``, or a 404 that says what there is."""
+    try:
+        return things[name]
+    except KeyError:
+        shown = name[:100]
+        near = get_close_matches(shown, things, 3, 0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise APIError(404, f"there is no {what} {shown!r}{hint}", near) from None
+
+
+PAGE: Mapping[str, Schema] = {
+    "limit": integer("most items in the answer", 1, 1000, 100),
+    "offset": integer("items left out before the first", 0, 10_000_000, 0),
+}
+"""The parameters of a list."""
+
+
+def paged(call: Call, items: list[Any], show: Callable[[Any], Any]) -> dict[str, Any]:
+    """The page that ``call`` asks for; only its items are shown."""
+    first, limit = call.query["offset"], call.query["limit"]
+    last = first + limit
+    return {
+        "items": [show(item) for item in items[first:last]],
+        "total": len(items),
+        "offset": first,
+        "next": last if last < len(items) else None,
+    }

@@ -1,0 +1,137 @@
+"""CONTROL. JSON Schema of what the API takes and gives: short words to write it, and a check of what is sent.
+
+Only what :func:`problem` understands is written for requests: ``type``, ``enum``, ``minimum``, ``maximum``,
+``maxLength``, ``properties``, ``required``, ``additionalProperties: false``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+__all__ = [
+    "ANY",
+    "BOOLEAN",
+    "COUNT",
+    "MAYBE_STRING",
+    "NUMBER",
+    "SCALAR",
+    "STRING",
+    "Schema",
+    "array",
+    "enum",
+    "integer",
+    "mapping",
+    "object_",
+    "page",
+    "problem",
+    "string",
+]
+
+Schema = dict[str, Any]
+
+ANY: Schema = {}
+STRING: Schema = {"type": "string"}
+MAYBE_STRING: Schema = {"type": ["string", "null"]}
+NUMBER: Schema = {"type": "number"}
+SCALAR: Schema = {"type": ["string", "number", "boolean", "null"]}
+BOOLEAN: Schema = {"type": "boolean"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+
+
+def string(doc: str, most: int = 1000) -> Schema:
+    """A text of at most ``most`` characters."""
+    return {"type": "string", "maxLength": most, "description": doc}
+
+
+def integer(doc: str, low: int, high: int, default: int | None = None) -> Schema:
+    """A whole number between two bounds, both allowed."""
+    schema: Schema = {"type": "integer", "minimum": low, "maximum": high, "description": doc}
+    return schema if default is None else {**schema, "default": default}
+
+
+def enum(doc: str, *words: str) -> Schema:
+    """One of some words."""
+    return {"type": "string", "enum": list(words), "description": doc}
+
+
+def array(items: Schema) -> Schema:
+    """A list."""
+    return {"type": "array", "items": items}
+
+
+def mapping(values: Schema) -> Schema:
+    """An object whose keys are names."""
+    return {"type": "object", "additionalProperties": values}
+
+
+def object_(
+    required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None, doc: str = ""
+) -> Schema:
+    """An object with these keys and no others."""
+    schema: Schema = {
+        "type": "object",
+        "properties": {**required, **(optional or {})},
+        "additionalProperties": False,
+    }
+    if required:
+        schema["required"] = list(required)
+    return {**schema, "description": doc} if doc else schema
+
+
+def page(items: Schema) -> Schema:
+    """A part of a long list; ``next`` is the offset of what follows, null at the end."""
+    return object_(
+        {
+            "items": array(items),
+            "total": COUNT,
+            "offset": COUNT,
+            "next": {"type": ["integer", "null"], "description": "offset of the next page"},
+        }
+    )
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "string": (str,),
+    "integer": (int,),
+    "boolean": (bool,),
+    "number": (int, float),
+}
+
+
+def problem(value: Any, schema: Schema, name: str = "the body") -> str:
+    """What is wrong with ``value``, in words; "" when nothing is."""
+    wanted = schema.get("type")
+    if isinstance(wanted, str):
+        right = isinstance(value, _TYPES[wanted])
+        if isinstance(value, bool) and wanted != "boolean":
+            right = False
+        if not right:
+            return f"{name} is not {'an' if wanted[0] in 'aio' else 'a'} {wanted}"
+    if "enum" in schema and value not in schema["enum"]:
+        return f"{name} is none of {', '.join(schema['enum'])}"
+    if "minimum" in schema and value < schema["minimum"]:
+        return f"{name} is less than {schema['minimum']}"
+    if "maximum" in schema and value > schema["maximum"]:
+        return f"{name} is more than {schema['maximum']}"
+    if len(value) > schema["maxLength"] if "maxLength" in schema else False:
+        return f"{name} has more than {schema['maxLength']} characters"
+    return _members(value, schema) if wanted == "object" else ""
+
+
+def _members(value: dict[str, Any], schema: Schema) -> str:
+    known: dict[str, Schema] = schema.get("properties", {})
+    for key in schema.get("required", ()):
+        if key not in value:
+            return f"{key} is missing: {known[key].get('description', 'see openapi.json')}"
+    for key, item in value.items():
+        if key not in known:
+            near = get_close_matches(key[:100], known, 1)
+            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
+            return f"unknown key {key[:100]!r}{hint}"
+        wrong = problem(item, known[key], key)
+        if wrong:
+            return wrong
+    return ""

@@ -1,0 +1,231 @@
+"""CONTROL. The admin side as a service: its addresses, who may come in there, who follows what.
+
+Owned by :class:`lbproxy.service.LoadBalancer` when ``[lbproxy] admin`` has an address.  It runs on the reactor's own
+transports, whatever moves the traffic.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+import time
+from ipaddress import ip_address
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from lbproxy.admin.auth import Identity, Role, Tokens
+from lbproxy.admin.lag import Lag
+from lbproxy.admin.parts import PARTS
+from lbproxy.admin.route import APIError, Call, Route, Table
+from lbproxy.admin.state import States
+from lbproxy.admin.stream import MAX_STREAMS, Follower
+from lbproxy.admin.web import AdminFactory
+from lbproxy.config.model import Address, AdminSpec, Config, ListenSpec
+from lbproxy.errors import ListenError
+from lbproxy.net.endpoints import Bound, Network
+from lbproxy.net.stock import StockNetwork
+from lbproxy.observe.events import EventKind
+from lbproxy.tls.contexts import ServerContextFactory, server_contexts
+
+__all__ = ["Admin", "Door"]
+
+_log = Logger()
+
+
+class Door:
+    """One address of the admin side, and who may come in there (see :mod:`lbproxy.admin.auth`)."""
+
+    def __init__(
+        self, spec: AdminSpec, tokens: Tokens | None, tls: ServerContextFactory | None
+    ) -> None:
+        self.spec = spec
+        self.role = Role[spec.role.upper()]
+        self.tokens = tokens
+        self.tls = tls
+        self.bound: Bound | None = None
+
+    @property
+    def address(self) -> Address | None:
+        """Where it really is; None before it is bound."""
+        return self.bound.address if self.bound is not None else None
+
+    @property
+    def unix(self) -> bool:
+        """A unix socket: its permissions say who may come."""
+        return self.spec.address is not None and self.spec.address.kind == "unix"
+
+    @property
+    def loopback(self) -> bool:
+        """Only programs on this machine come here."""
+        address = self.spec.address
+        return address is not None and address.kind == "tcp" and _is_loopback(address.host)
+
+    def who(self, certificate: str, token: bytes | None) -> Identity:
+        """Who comes with this token (None: without) and certificate ("": without)."""
+        if token is not None and self.tokens is not None:
+            known = self.tokens.identify(token)
+            return Identity("", Role.NONE) if known is None else known.at_most(self.role)
+        if certificate:
+            return Identity(certificate[:100], self.role)
+        if self.unix:
+            return Identity("socket", self.role)
+        if self.tokens is None and self.loopback and not self.spec.client_ca:
+            return Identity("local", self.role, proven=False)
+        return Identity("", Role.NONE, proven=False)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Admin(Service):
+    """See the module.
+
+    ``balancer``: the :class:`lbproxy.service.LoadBalancer` it is about.  ``table``: its routes.  ``states``: the state
+    that is shown and followed.  Raises TokenError and CertificateError.
+    """
+
+    name = "admin"
+
+    def __init__(self, balancer: Any, config: Config, reactor: Any, network: Network) -> None:
+        settings = config.settings
+        self.balancer = balancer
+        self.reactor = reactor
+        self.started = time.time()
+        self.parts = PARTS
+        self.metrics_servers = settings.metrics_servers
+        self.lag = Lag(reactor)
+        self.hosts = frozenset(name.lower() for name in settings.admin_hosts)
+        self.table = Table(route for part in self.parts for route in part.routes)
+        self.states = States(self)
+        tokens = Tokens.load(settings.admin_tokens) if settings.admin_tokens else None
+        self.doors = [Door(spec, tokens, _contexts(spec, config)) for spec in settings.admin]
+        self._network = (
+            network if isinstance(network, StockNetwork) else StockNetwork(reactor, network.wheel)
+        )
+        self._factories: list[AdminFactory] = []
+        self._followers: set[Follower] = set()
+
+    # -- the service ----------------------------------------------------------------------------
+
+    def bind(self) -> None:
+        """Listen everywhere, once; the load balancer calls it with its own.  Raises ListenError."""
+        for door in self.doors:
+            if door.bound is not None:
+                continue
+            try:
+                self._bind(door)
+            except ListenError:
+                self.unbind()
+                raise
+
+    def _bind(self, door: Door) -> None:
+        spec = door.spec
+        assert spec.address is not None
+        factory = AdminFactory(self, door)
+        outer: Any = factory
+        if door.tls is not None:
+            outer = TLSMemoryBIOFactory(door.tls, False, factory, self.reactor)
+            outer.noisy = False
+        door.bound = self._network.listen(spec.address, outer, backlog=spec.backlog, mode=spec.mode)
+        self._factories.append(factory)
+        _log.info(
+            "admin is at {address}{tls}",
+            address=str(door.bound.address),
+            tls=" with TLS" if spec.tls else "",
+        )
+        if not (spec.tls or door.unix or door.loopback):
+            _log.warn(
+                "admin at {address} is not encrypted: tokens can be read on the way; use tls:",
+                address=str(door.bound.address),
+            )
+
+    def unbind(self) -> None:
+        """Stop listening; connections go on."""
+        for door in self.doors:
+            bound, door.bound = door.bound, None
+            if bound is not None:
+                bound.close()
+
+    def startService(self) -> None:
+        """Measure."""
+        super().startService()
+        self.lag.start()
+
+    def stopService(self) -> None:
+        """Stop listening and cut every connection."""
+        super().stopService()
+        self.lag.stop()
+        self.unbind()
+        for follower in list(self._followers):
+            follower.stop()
+        for factory in self._factories:
+            factory.close()
+        self._factories.clear()
+
+    # -- those who follow -----------------------------------------------------------------------
+
+    def following(self, follower: Follower) -> None:
+        """One more.  Raises :class:`APIError` 503."""
+        if len(self._followers) >= MAX_STREAMS:
+            raise APIError(503, f"{MAX_STREAMS} streams are followed already")
+        self._followers.add(follower)
+
+    def unfollowed(self, follower: Follower) -> None:
+        """Its connection is gone."""
+        self._followers.discard(follower)
+        follower.lost()
+
+    @property
+    def followers(self) -> int:
+        """How many streams are followed now."""
+        return len(self._followers)
+
+    # -- the log --------------------------------------------------------------------------------
+
+    def audit(self, call: Call, route: Route, status: int) -> None:
+        """Somebody changed something, or tried to."""
+        path = route.path
+        for name, value in call.path.items():
+            path = path.replace(f"{{{name}}}", value[:100])
+        _log.info(
+            "admin: {who}: {method} {path} {body} -> {status}",
+            who=call.who.name,
+            method=route.method,
+            path=path,
+            body="" if call.body is None else str(call.body)[:300],
+            status=status,
+        )
+        if status < 400:
+            subject = "/".join(value[:100] for value in call.path.values())
+            change = f" {call.body}" if call.body else ""
+            self.balancer.events.add(
+                EventKind.CHANGED,
+                subject,
+                f"{call.who.name}: {route.summary[:1].lower()}{route.summary[1:]}{change[:300]}",
+                who=call.who.name,
+                method=route.method,
+                path=path,
+            )
+
+
+def _contexts(spec: AdminSpec, config: Config) -> ServerContextFactory | None:
+    if not spec.tls:
+        return None
+    listen = ListenSpec(
+        address=spec.address,
+        endpoint=spec.endpoint,
+        tls=True,
+        certificates=spec.certificates,
+        where=spec.where,
+    )
+    contexts = server_contexts(listen, config.certificates, "http")
+    if spec.client_ca:
+        contexts.demand_client(spec.client_ca)
+    return contexts

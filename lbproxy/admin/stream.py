@@ -1,0 +1,158 @@
+"""CONTROL. Server-sent events: answers that go on, to as many as follow, and never more than they take.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+__all__ = ["MAX_STREAMS", "Follower", "Stream", "event", "merge_patch"]
+
+MAX_STREAMS = 50
+"""How many may follow at once, all streams together."""
+
+BEHIND = 30.0
+"""Seconds after which a client that takes nothing is let go."""
+
+HELD = 1000
+"""Most events kept for a client that is slow; then it is let go, and may come back for what it missed."""
+
+
+def event(kind: str, data: Any, number: int = 0) -> bytes:
+    """One event; ``number`` comes back as Last-Event-ID."""
+    text = json.dumps(data, separators=(",", ":"))
+    head = f"id: {number}\n" if number else ""
+    return f"{head}event: {kind}\ndata: {text}\n\n".encode()
+
+
+PING = b": \n\n"
+"""Nothing, so that both ends see that the other is there."""
+
+
+class Stream:
+    """An endless answer.  ``begin(follower)`` is called once; it returns what ends it."""
+
+    def __init__(self, begin: Callable[[Follower], Callable[[], None]]) -> None:
+        self.begin = begin
+
+
+@implementer(IPushProducer)
+class Follower:
+    """Somebody who follows a stream: ``send`` events to it.
+
+    ``write`` and ``close`` are its connection's, ``later`` the reactor's ``callLater``.  While it takes nothing, events
+    are kept up to :data:`HELD`, for at most :data:`BEHIND` seconds.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[bytes], None],
+        close: Callable[[], None],
+        later: Callable[..., Any],
+    ) -> None:
+        self._write = write
+        self._close = close
+        self._later = later
+        self._held: list[bytes] = []
+        self._paused = False
+        self._patience: Any = None
+        self._ping: Any = None
+        self._end: Callable[[], None] | None = None
+        self.over = False
+
+    def start(self, stream: Stream) -> None:
+        """Begin to follow."""
+        self._end = stream.begin(self)
+        self._tick()
+
+    def _tick(self) -> None:
+        self._ping = self._later(15.0, self._tick)
+        if not self._paused:
+            self._write(PING)
+
+    def send(self, data: bytes) -> None:
+        """One event more."""
+        if self.over:
+            return
+        if not self._paused:
+            self._write(data)
+        elif len(self._held) >= HELD:
+            self.stop()
+        else:
+            self._held.append(data)
+
+    def replace(self, data: bytes) -> bool:
+        """Send what makes up for all before it; False, and nothing sent, while the client takes nothing."""
+        if self._paused or self.over:
+            return False
+        self._write(data)
+        return True
+
+    def stop(self) -> None:
+        """The end, from our side."""
+        if not self.over:
+            self.lost()
+            self._close()
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self.over = True
+        self._held.clear()
+        for call in (self._ping, self._patience):
+            if call is not None and call.active():
+                call.cancel()
+        end, self._end = self._end, None
+        if end is not None:
+            end()
+
+    # -- IPushProducer --------------------------------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        """It does not take what is sent."""
+        if not self._paused and not self.over:
+            self._paused = True
+            self._patience = self._later(BEHIND, self.stop)
+
+    def resumeProducing(self) -> None:
+        """It does again."""
+        if self.over:
+            return
+        self._paused = False
+        if self._patience is not None and self._patience.active():
+            self._patience.cancel()
+        held, self._held = self._held, []
+        if held:
+            self._write(b"".join(held))
+
+    def stopProducing(self) -> None:
+        """Nothing more can be sent."""
+        self._paused = True
+
+
+def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes ``new`` of ``old``, as a JSON Merge Patch (RFC 7396); empty when nothing changed.
+
+    A value of ``new`` must not be None inside an object that changes: there null means that a key is gone.
+    """
+    patch: dict[str, Any] = {}
+    for key, value in new.items():
+        before = old.get(key, _NOTHING)
+        if value == before:
+            continue
+        if isinstance(value, dict) and isinstance(before, dict):
+            patch[key] = merge_patch(before, value)
+        else:
+            patch[key] = value
+    for key in old:
+        if key not in new:
+            patch[key] = None
+    return patch
+
+
+_NOTHING = object()

@@ -1,0 +1,515 @@
+"""CONTROL. Requests on the admin side: twisted.web's HTTP, and the rules before a route's handler is called.
+
+1.  At most :data:`CONNECTIONS` connections, :data:`BODY` bytes of body, 16 KiB of head.
+2.  ``Host`` is localhost, an IP address or a name in ``admin_hosts``, unless the client proves who it is: a page from
+    elsewhere whose name was made to lead here (DNS rebinding) gets nothing.
+3.  Who may not, gets 401 or 403.
+4.  No cookies, no CORS.  What changes something needs a token, or a header that a page from elsewhere cannot send
+    without asking first (``Content-Type: application/json`` or ``X-Requested-With``), and our own ``Origin``.
+5.  An error is JSON: ``{"error": {"status": 404, "message": "..."}}``; never a traceback.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Iterator
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IAddress, IPushProducer
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel, Request
+from zope.interface import implementer
+
+from lbproxy.admin.auth import Identity, Role
+from lbproxy.admin.route import APIError, Call, Raw, Route, WrongMethod
+from lbproxy.admin.schema import Schema, problem
+from lbproxy.admin.stream import Follower, Stream
+from lbproxy.guard.addresses import address_number
+from lbproxy.proxy.quiet import Quiet
+
+if TYPE_CHECKING:
+    from lbproxy.admin.server import Admin, Door
+
+__all__ = ["BODY", "CONNECTIONS", "AdminChannel", "AdminFactory", "AdminRequest"]
+
+_log = Logger()
+_quiet = Quiet(_log)
+
+BODY = 64 * 1024
+"""Bytes of the largest request body."""
+
+CONNECTIONS = 200
+"""How many may be open at each address."""
+
+_LINGER = 16 * 1024 * 1024  # bytes of a refused body that are read, so that the client sees why
+_IDLE = 60.0
+_CHANGES = ("POST", "PUT", "PATCH", "DELETE")
+
+SECURITY = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""On every answer."""
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+class AdminChannel(HTTPChannel):
+    """Twisted's HTTP/1 server with bounded bodies and errors in JSON."""
+
+    transport: Any
+    maxHeaders = 100
+    refusing = -1  # bytes of a refused body still to be thrown away; negative: not refusing
+
+    def allHeadersReceived(self) -> None:
+        """A body that is too long is refused before it is read."""
+        if self.length is not None and self.length > BODY:
+            self.too_long()
+            self.length = 0
+            return
+        super().allHeadersReceived()
+
+    def allContentReceived(self) -> None:
+        """The request is complete."""
+        if self.refusing < 0:
+            super().allContentReceived()
+
+    def lineReceived(self, line: bytes) -> None:
+        """A line of the head."""
+        if self.refusing < 0:
+            super().lineReceived(line)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """A piece of the body."""
+        if self.refusing < 0:
+            super().rawDataReceived(data)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes."""
+        if self.refusing < 0:
+            super().dataReceived(data)
+            return
+        self.refusing -= len(data)
+        if self.refusing < 0:
+            self.refusing = 0
+            self.forceAbortClient()
+
+    def too_long(self) -> None:
+        """413, and nothing after it."""
+        error = APIError(413, f"the body has more than {BODY} bytes")
+        self.refuse(b"413 Content Too Large", error)
+
+    def refuse(self, line: bytes, error: APIError) -> None:
+        """Answer outside of any request, read on for a while, and close."""
+        if self.refusing >= 0:
+            return
+        body = _json(error.as_dict())
+        head = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nConnection: close\r\n" % line
+        self.transport.write(b"%sContent-Length: %d\r\n\r\n%s" % (head, len(body), body))
+        self.refusing = _LINGER
+        self.setTimeout(2.0)
+        half = getattr(self.transport, "loseWriteConnection", None)
+        if half is not None:
+            half()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self.refuse(
+            b"400 Bad Request", APIError(400, "this is not a request that can be understood")
+        )
+
+    def timeoutConnection(self) -> None:
+        """Idle, or refused: nobody is told."""
+        if self.refusing >= 0:
+            self.transport.abortConnection()
+        else:
+            self._abortingCall = self.callLater(5.0, self.forceAbortClient)
+            self.loseConnection()
+
+    def forceAbortClient(self) -> None:
+        """It does not go by itself."""
+        self._abortingCall = None
+        self.transport.abortConnection()
+
+
+class AdminFactory(Factory):
+    """Makes the connections of one admin address."""
+
+    noisy = False
+
+    def __init__(self, admin: Admin, door: Door) -> None:
+        self.admin = admin
+        self.door = door
+        self.channels: set[AdminChannel] = set()
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """See IProtocolFactory; None closes the connection."""
+        if len(self.channels) >= CONNECTIONS:
+            _quiet.warn("admin full", "admin: more than {n} connections refused", n=CONNECTIONS)
+            return None
+        return _Counted(self)
+
+    def log(self, request: Any) -> None:
+        """What twisted.web calls for each request: nothing, changes are logged by themselves."""
+
+    def close(self) -> None:
+        """Cut every connection."""
+        for channel in list(self.channels):
+            channel.transport.abortConnection()
+
+
+class _Counted(AdminChannel):
+    def __init__(self, factory: AdminFactory) -> None:
+        super().__init__()
+        self.factory = factory
+        self.site = factory
+        self.requestFactory = AdminRequest
+        self.timeOut = _IDLE  # type: ignore[assignment]
+        self.callLater = factory.admin.reactor.callLater  # type: ignore[method-assign]
+
+    def connectionMade(self) -> None:
+        """Accepted."""
+        self.factory.channels.add(self)
+        super().connectionMade()
+
+    def connectionLost(self, reason: Any = None) -> None:
+        """Closed."""
+        self.factory.channels.discard(self)
+        super().connectionLost(reason)
+
+
+class AdminRequest(Request):
+    """One request; :meth:`process` does all of it."""
+
+    _parsePOSTFormSubmission = False
+    _size = 0
+    _audit: tuple[Admin, Call, Route] | None = None
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """A piece of the body."""
+        self._size += len(data)
+        if self._size > BODY:
+            channel: Any = self.channel
+            if channel.refusing < 0:
+                channel.too_long()
+            return
+        super().handleContentChunk(data)
+
+    # -- one request, from its end to its answer ------------------------------------------------
+
+    def process(self) -> None:
+        """The whole request is here."""
+        channel: Any = self.channel
+        factory: AdminFactory = channel.factory
+        for name, value in SECURITY.items():
+            self.setHeader(name, value)
+        try:
+            result = self._answer(factory.admin, factory.door)
+            if isawaitable(result):
+                self._wait(result)
+            else:
+                self._send(result)
+        except APIError as error:
+            self._refuse(error)
+        except Exception:
+            self._failed(Failure())
+
+    def _wait(self, result: Awaitable[Any]) -> None:
+        waiting: Deferred[Any] = (
+            result if isinstance(result, Deferred) else ensureDeferred(result)  # type: ignore[arg-type]
+        )
+        self.notifyFinish().addErrback(lambda _: waiting.cancel())
+        waiting.addCallback(self._send)
+        waiting.addErrback(self._failed)
+
+    def _answer(self, admin: Admin, door: Door) -> Any:
+        method = self.method.decode("ascii", "replace")
+        path, _, query = self.uri.decode("ascii", "replace").partition("?")
+        who = door.who(self._certificate(), self._token())
+        self._check_host(admin, who)
+        if who.role is Role.NONE:
+            self._check_open(admin, method, path)
+        route, names = admin.table.match(method, path)
+        if route.role > who.role:
+            self._forbid(route, who, door)
+        if method in _CHANGES:
+            self._check_source(who, route)
+        call = Call(
+            admin,
+            who,
+            names,
+            _read_query(query, route),
+            self._read_body(route),
+            self._header("accept"),
+            _number(self._header("last-event-id")),
+        )
+        if route.role is Role.WRITE:
+            self._audit = (admin, call, route)
+        return route.handler(call)
+
+    # -- who, and from where --------------------------------------------------------------------
+
+    def _header(self, name: str) -> str:
+        return self.getHeader(name) or ""
+
+    def _token(self) -> bytes | None:
+        value = self._header("authorization")
+        kind, _, token = value.partition(" ")
+        return token.strip().encode() if kind.lower() == "bearer" else None
+
+    def _certificate(self) -> str:
+        """The name in the client's certificate, "" without one; it was verified in the handshake."""
+        transport: Any = self.channel.transport if self.channel is not None else None
+        get = getattr(transport, "getPeerCertificate", None)
+        certificate = get() if get is not None else None
+        return "" if certificate is None else str(certificate.get_subject().CN or "certificate")
+
+    def _check_host(self, admin: Admin, who: Identity) -> None:
+        hosts = self.requestHeaders.getRawHeaders("host") or []
+        if self.clientproto == b"HTTP/1.1" and len(hosts) != 1:
+            raise APIError(400, "a request has one Host header")
+        if who.proven or not hosts:
+            return
+        name = _host_name(hosts[0])
+        if name in ("localhost", *admin.hosts) or address_number(name) >= 0:
+            return
+        raise APIError(
+            421, f"Host {name[:100]!r} is not answered without a token: add it to admin_hosts"
+        )
+
+    def _check_open(self, admin: Admin, method: str, path: str) -> None:
+        """Nobody learns without a token which paths there are."""
+        for route in admin.table.routes:
+            if route.role is Role.NONE and route.path == path and method in ("GET", "HEAD"):
+                return
+        self._unknown()
+
+    def _unknown(self) -> None:
+        self.setHeader("WWW-Authenticate", 'Bearer realm="lbproxy"')
+        if self._token() is not None:
+            _quiet.warn("admin token", "admin: a wrong token was sent from {ip}", ip=self._peer())
+            raise APIError(401, "this token is not known")
+        raise APIError(401, "a token is needed: Authorization: Bearer TOKEN")
+
+    def _peer(self) -> str:
+        return str(getattr(self.getClientAddress(), "host", "") or "a unix socket")
+
+    def _forbid(self, route: Route, who: Identity, door: Door) -> None:
+        if who.role is Role.NONE:
+            self._unknown()
+        where = " at this address" if door.role < route.role else ""
+        raise APIError(
+            403, f"{who.name} may not do this{where}: the role {route.role.word} is needed"
+        )
+
+    def _check_source(self, who: Identity, route: Route) -> None:
+        """Not from a page of somebody else's, in the browser of somebody who may."""
+        origin = self._header("origin")
+        host = self._header("host")
+        if origin and (origin == "null" or urlsplit(origin).netloc.lower() != host.lower()):
+            raise APIError(403, f"changes are not taken from the origin {origin[:200]}")
+        if self._header("sec-fetch-site") not in ("", "same-origin", "none"):
+            raise APIError(403, "changes are not taken from other sites")
+        kind = self._header("content-type").partition(";")[0].strip().lower()
+        by_header = kind == "application/json" or self._header("x-requested-with")
+        if self._token() is None and not by_header:
+            raise APIError(
+                403, "a change needs a token, Content-Type: application/json or X-Requested-With"
+            )
+        if route.body is not None and kind not in ("application/json", ""):
+            raise APIError(415, f"the body is {kind[:80]}, and application/json is taken")
+
+    def _read_body(self, route: Route) -> Any:
+        content: Any = self.content
+        data = content.read() if content is not None else b""
+        if route.body is None:
+            if data.strip() not in (b"", b"{}"):
+                raise APIError(400, "this takes no body")
+            return None
+        try:
+            value = json.loads(data or b"{}", parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise APIError(400, f"the body is not JSON: {error}") from None
+        wrong = problem(value, route.body)
+        if wrong:
+            raise APIError(400, wrong)
+        return value
+
+    # -- the answer -----------------------------------------------------------------------------
+
+    def _send(self, result: Any) -> None:
+        if self._disconnected:
+            return
+        if isinstance(result, Stream):
+            self._follow(result)
+            return
+        if isinstance(result, Raw):
+            self.setHeader("Content-Type", result.content_type)
+            channel: Any = self.channel
+            reactor = channel.factory.admin.reactor
+            _Chunks(self, iter(result.chunks), reactor).start()
+            return
+        self._finish(200, _json(result))
+
+    def _finish(self, status: int, body: bytes) -> None:
+        if self._audit is not None:
+            admin, call, route = self._audit
+            admin.audit(call, route, status)
+        self.setResponseCode(status)
+        self.setHeader("Content-Type", "application/json")
+        self.setHeader("Content-Length", str(len(body)))
+        self.write(body)
+        self.finish()
+
+    def _refuse(self, error: APIError) -> None:
+        if isinstance(error, WrongMethod):
+            self.setHeader("Allow", ", ".join(error.allowed))
+        self._finish(error.status, _json(error.as_dict()))
+
+    def _failed(self, failure: Failure) -> None:
+        if self._disconnected or self.finished:
+            return
+        if isinstance(failure.value, APIError) and not self.startedWriting:
+            self._refuse(failure.value)
+            return
+        _quiet.failure("admin failed", "admin: {path} failed", failure, path=self.path.decode())
+        if self.startedWriting:
+            self.loseConnection()
+        else:
+            self._refuse(APIError(500, "this failed; the log of lbproxy says why"))
+
+    def _follow(self, stream: Stream) -> None:
+        channel: Any = self.channel
+        admin: Admin = channel.factory.admin
+        if self.method == b"HEAD":
+            self.setHeader("Content-Type", "text/event-stream")
+            self.finish()
+            return
+        transport: Any = channel.transport
+        follower = Follower(self.write, transport.abortConnection, admin.reactor.callLater)
+        admin.following(follower)  # APIError 503 when there are too many
+        self.setHeader("Content-Type", "text/event-stream")
+        self.setHeader("X-Accel-Buffering", "no")
+        self.notifyFinish().addBoth(lambda _: admin.unfollowed(follower))
+        self.write(b"")
+        self.registerProducer(follower, True)
+        follower.start(stream)
+
+
+@implementer(IPushProducer)
+class _Chunks:
+    """Sends an answer piece by piece, one for each turn of the reactor, as the client takes them."""
+
+    def __init__(self, request: AdminRequest, chunks: Iterator[bytes], reactor: Any) -> None:
+        self._request = request
+        self._chunks = chunks
+        self._reactor = reactor
+        self._call: Any = None
+        self._paused = False
+
+    def start(self) -> None:
+        """Begin."""
+        if self._request.method == b"HEAD":
+            self._request.finish()
+            return
+        self._request.notifyFinish().addErrback(lambda _: self.stopProducing())
+        self._request.registerProducer(self, True)
+        self._next()
+
+    def _next(self) -> None:
+        self._call = None
+        try:
+            chunk = next(self._chunks, None)
+        except Exception:
+            self._request.unregisterProducer()
+            self._request._failed(Failure())
+            return
+        if chunk is None:
+            self._request.unregisterProducer()
+            self._request.finish()
+            return
+        self._request.write(chunk)
+        self._soon()
+
+    def _soon(self) -> None:
+        if not self._paused and self._call is None:
+            self._call = self._reactor.callLater(0, self._next)
+
+    def pauseProducing(self) -> None:
+        """The client takes no more for now."""
+        self._paused = True
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def resumeProducing(self) -> None:
+        """It does again."""
+        self._paused = False
+        self._soon()
+
+    def stopProducing(self) -> None:
+        """It is gone."""
+        self.pauseProducing()
+
+
+def _host_name(value: str) -> str:
+    """The name in ``Host``, lower case, without port and brackets."""
+    text = value.strip().lower()
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0]
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+
+
+def _read_query(text: str, route: Route) -> dict[str, Any]:
+    values = {
+        name: schema["default"] for name, schema in route.query.items() if "default" in schema
+    }
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=50)
+    except ValueError:
+        raise APIError(400, "too many parameters") from None
+    for name, value in pairs:
+        schema = route.query.get(name)
+        if schema is None:
+            known = ", ".join(route.query) or "none"
+            raise APIError(400, f"unknown parameter {name[:100]!r}; known: {known}")
+        values[name] = _read_parameter(name, value, schema)
+    return values
+
+
+def _read_parameter(name: str, text: str, schema: Schema) -> Any:
+    value: Any = text
+    if schema["type"] == "integer":
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit() and len(digits) < 16):
+            raise APIError(400, f"{name} is not a whole number")
+        value = int(text)
+    elif schema["type"] == "boolean":
+        if text not in ("true", "false", "1", "0", "yes", "no"):
+            raise APIError(400, f"{name} is not true or false")
+        value = text in ("true", "1", "yes")
+    wrong = problem(value, schema, name)
+    if wrong:
+        raise APIError(400, wrong)
+    return value

@@ -1,0 +1,320 @@
+"""Requests that are refused, and those that are not: hosts, tokens, other people's pages, garbage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lbproxy.admin.web import BODY, CONNECTIONS, SECURITY
+
+from .kit import TEXT, AdminClient, admin
+
+READ, WRITE = "r" * 20, "w" * 20
+
+
+@pytest.fixture
+def local() -> Iterator[AdminClient]:
+    """On loopback, without tokens."""
+    with admin() as client:
+        yield client
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[AdminClient]:
+    """For everybody with a token."""
+    path = tmp_path / "tokens"
+    path.write_text(f"read grafana {READ}\nwrite alice {WRITE}\n")
+    path.chmod(0o600)
+    text = TEXT.replace(":interface=127.0.0.1", f"\nadmin_tokens = {path}")
+    with admin(text) as client:
+        yield client
+
+
+A = "backends/app/servers/a"
+
+
+def weight(client: AdminClient) -> int:
+    """Of the server that the tests try to change."""
+    return int(client.lb.server("app", "a").weight)
+
+
+def connections(client: AdminClient) -> int:
+    """Open on the admin side."""
+    return len(client.lb.service.admin._factories[0].channels)
+
+
+# -- hosts ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8404", "127.0.0.1:8404", "[::1]:8404", "LOCALHOST"]
+)
+def test_hosts_that_are_ours(local: AdminClient, host: str) -> None:
+    assert local.ask("GET", "whoami", host=host).data == {"name": "local", "role": "write"}
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8404", "localhost.evil.example", "127.0.0.1.nip.io"]
+)
+def test_a_name_that_was_made_to_lead_here(local: AdminClient, host: str) -> None:
+    answer = local.ask("GET", "state", host=host)
+    assert answer.status == 421
+    assert "admin_hosts" in answer.message
+
+
+def test_admin_hosts() -> None:
+    text = TEXT.replace("admin = ", "admin_hosts = lb.internal\nadmin = ")
+    with admin(text) as client:
+        assert client.ask("GET", "whoami", host="LB.internal:8404").status == 200
+        assert client.ask("GET", "whoami", host="other.internal").status == 421
+
+
+def test_one_host_header(local: AdminClient) -> None:
+    client = local.lb.connect(local.target)
+    client.send(b"GET /api/v1/state HTTP/1.1\r\n\r\n")
+    assert b" 400 " in client.take()
+
+
+# -- tokens -----------------------------------------------------------------------------------------
+
+
+def test_without_a_token(guarded: AdminClient) -> None:
+    for path in ("state", "/metrics", "nothing", "/", "/api/v1/backends/app/servers/a"):
+        answer = guarded.ask("GET", path)
+        assert answer.status == 401, path
+        assert answer.response.header("WWW-Authenticate") == 'Bearer realm="lbproxy"'
+    assert guarded.ask("PATCH", A, {"weight": 5}).status == 401
+    assert guarded.ask("GET", "state", Authorization="Bearer nonsense").status == 401
+    assert guarded.ask("GET", "state", Authorization=f"Basic {READ}").status == 401
+    assert guarded.ask("GET", "state", Authorization=f"Bearer {READ}x").status == 401
+    assert weight(guarded) == 3
+
+
+def test_a_token_that_may_read(guarded: AdminClient) -> None:
+    token = f"Bearer {READ}"
+    assert guarded.ask("GET", "whoami", Authorization=token).data["name"] == "grafana"
+    assert guarded.ask("GET", "/metrics", Authorization=token).status == 200
+    answer = guarded.ask("PATCH", A, {"weight": 5}, Authorization=token)
+    assert (answer.status, weight(guarded)) == (403, 3)
+    assert answer.message == "grafana may not do this: the role write is needed"
+
+
+def test_a_token_that_may_write(guarded: AdminClient) -> None:
+    token = f"Bearer {WRITE}"
+    answer = guarded.ask("PATCH", A, {"weight": 5}, Authorization=token, host="any.name.example")
+    assert (answer.status, weight(guarded)) == (200, 5)
+    last = guarded.get("events", Authorization=token)["items"][-1]
+    assert (last["kind"], last["subject"]) == ("changed", "app/a")
+    assert last["text"] == "alice: change a server while it runs {'weight': 5}"
+
+
+def test_a_listener_that_allows_no_changes(tmp_path: Path) -> None:
+    text = TEXT.replace("interface=127.0.0.1", "interface=127.0.0.1 role=read")
+    with admin(text) as client:
+        assert client.get("whoami")["role"] == "read"
+        answer = client.ask("PATCH", A, {"weight": 5})
+        assert (answer.status, weight(client)) == (403, 3)
+        assert "at this address" in answer.message
+
+
+def test_a_unix_socket_needs_no_token(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    path.write_text(f"read grafana {READ}\n")
+    path.chmod(0o600)
+    text = TEXT.replace(
+        "admin = ", f"admin_tokens = {path}\nadmin =\n    unix:{tmp_path}/sock\n    "
+    )
+    with admin(text) as client:
+        assert client.ask("GET", "whoami").status == 401
+        client.target = f"unix:{tmp_path}/sock"
+        assert client.ask("GET", "whoami", host="whatever").data["name"] == "socket"
+
+
+# -- other people's pages ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "application/json", "Origin": "https://evil.example"},
+        {"Content-Type": "application/json", "Origin": "null"},
+        {"Content-Type": "application/json", "Origin": "http://localhost:8080"},
+        {"Content-Type": "application/json", "Sec-Fetch-Site": "cross-site"},
+        {"Content-Type": "application/json", "Sec-Fetch-Site": "same-site"},
+        {},
+    ],
+)
+def test_a_page_from_elsewhere_changes_nothing(local: AdminClient, headers: dict[str, str]) -> None:
+    answer = local.ask("PATCH", A, raw=b'{"weight": 5}', **headers)
+    assert (answer.status, weight(local)) == (403, 3)
+
+
+def test_our_own_page_changes_things(local: AdminClient) -> None:
+    headers = {"Origin": "http://localhost:8404", "Sec-Fetch-Site": "same-origin"}
+    answer = local.ask("PATCH", A, {"weight": 5}, host="localhost:8404", **headers)
+    assert (answer.status, weight(local)) == (200, 5)
+    assert local.ask("POST", f"{A}/kill", X_Requested_With="x").data == {"killed": 0}
+
+
+def test_nothing_is_shared_with_other_sites(local: AdminClient) -> None:
+    for method, path in (
+        ("GET", "state"),
+        ("OPTIONS", "state"),
+        ("GET", "none"),
+        ("POST", "state"),
+    ):
+        answer = local.ask(method, path, Origin="https://evil.example")
+        names = {name.lower() for name, _ in answer.response.headers}
+        assert not any(name.startswith("access-control-") for name in names)
+        assert "set-cookie" not in names
+        for name, value in SECURITY.items():
+            assert answer.response.header(name) == value
+
+
+# -- garbage ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"{", "not JSON"),
+        (b"\xff\xfe\x00", "not JSON"),
+        (b'{"weight": NaN}', "not JSON"),
+        (b"[" * 60000, "not JSON"),
+        (b'{"weight": 1e999}', "weight is not an integer"),
+        (b"[]", "the body is not an object"),
+        (b'{"weight": -1}', "weight is less than 0"),
+        (b'{"wight": 1}', "did you mean weight?"),
+        (b"{}", "nothing to change"),
+        (b"", "nothing to change"),
+    ],
+)
+def test_a_body_that_is_wrong(local: AdminClient, body: bytes, words: str) -> None:
+    answer = local.ask("PATCH", A, raw=body, Content_Type="application/json")
+    assert (answer.status, weight(local)) == (400, 3)
+    assert words in answer.message
+
+
+def test_a_body_of_another_type(local: AdminClient) -> None:
+    answer = local.ask("PATCH", A, raw=b"weight=5", Content_Type="text/plain", X_Requested_With="x")
+    assert (answer.status, weight(local)) == (415, 3)
+
+
+def test_a_body_that_is_not_wanted(local: AdminClient) -> None:
+    assert local.ask("POST", f"{A}/kill", {"all": True}).status == 400
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_is_too_long(local: AdminClient, chunked: bool) -> None:
+    client = local.lb.connect(local.target)
+    head = f"PATCH /api/v1/{A} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    size = 10 * 1024 * 1024
+    lines = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {size}"
+    client.send(f"{head}{lines}\r\n\r\n".encode())
+    for _ in range(size // BODY):
+        client.send(b"%x\r\n%s\r\n" % (BODY, b" " * BODY) if chunked else b" " * BODY)
+        if client.finished:
+            break
+    received = client.take()
+    assert received.startswith(b"HTTP/1.1 413 ")
+    assert b'"status":413' in received
+    assert received.count(b"HTTP/1.1") == 1
+    local.lb.advance(10)
+    assert client.finished
+    assert connections(local) == 0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"garbage\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+        b"GET /\r\n",
+        b"GET / HTTP/1.1\r\nx\r\n\r\n",
+    ],
+)
+def test_what_is_no_request(local: AdminClient, data: bytes) -> None:
+    client = local.lb.connect(local.target)
+    client.send(data)
+    assert client.take().startswith(b"HTTP/1.1 400 ")
+    local.lb.advance(10)
+    assert client.finished
+    assert connections(local) == 0
+    assert local.get("whoami")
+
+
+def test_paths_that_are_not_there(local: AdminClient) -> None:
+    answer = local.ask("GET", "/api/v1/srvers")
+    assert answer.status == 404
+    assert "/api/v1/servers" in answer.data["error"]["nearest"]
+    for path in (
+        "/",
+        "//",
+        "/api",
+        "/api/v1",
+        "/%ff",
+        "/api/v1/backends//servers",
+        "/../etc/passwd",
+    ):
+        assert local.ask("GET", path).status == 404, path
+    answer = local.ask("PUT", "state")
+    assert (answer.status, answer.response.header("Allow")) == (405, "GET")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "limit=",
+        "limit=-1",
+        "offset=99999999999999999999",
+        "nothing=1",
+        "state=left",
+    ],
+)
+def test_parameters_that_are_wrong(local: AdminClient, query: str) -> None:
+    answer = local.ask("GET", f"servers?{query}")
+    assert answer.status == 400
+    assert query.partition("=")[0] in answer.message
+
+
+def test_names_that_are_not_there(local: AdminClient) -> None:
+    answer = local.ask("GET", "backends/ap")
+    assert (answer.status, answer.data["error"]["nearest"]) == (404, ["app", "pg"])
+    answer = local.ask("DELETE", "backends/app/servers/aa")
+    assert (answer.status, answer.data["error"]["nearest"]) == (404, ["app/a"])
+    assert "did you mean 'app/a'?" in answer.message
+    assert local.ask("GET", f"backends/{'x' * 5000}").status == 404
+
+
+def test_head_has_no_body(local: AdminClient) -> None:
+    response = local.ask("HEAD", "state").response
+    assert (response.status, response.body) == (200, b"")
+    assert local.ask("HEAD", "/metrics").response.body == b""
+    assert local.ask("HEAD", "stream").response.body == b""
+
+
+def test_more_connections_than_are_good(local: AdminClient) -> None:
+    clients = [local.lb.connect(local.target) for _ in range(CONNECTIONS + 5)]
+    assert sum(client.finished for client in clients) == 5
+    assert connections(local) == CONNECTIONS
+    local.lb.advance(200)
+    assert connections(local) == 0, "idle ones are closed"
+    assert local.get("whoami")
+
+
+def test_a_handler_that_fails_says_so_in_the_log_only(
+    local: AdminClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local.lb.service, "key_pairs", lambda: 1 / 0)
+    answer = local.ask("GET", "certificates")
+    assert (answer.status, answer.message) == (500, "this failed; the log of lbproxy says why")
+    assert "ZeroDivisionError" not in answer.response.text
+    answer = local.ask("GET", "state")
+    assert answer.status == 500
