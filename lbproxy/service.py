@@ -24,9 +24,9 @@ from twisted.python.failure import Failure
 from lbproxy.admin.auth import TokenError
 from lbproxy.admin.server import Admin
 from lbproxy.balance.server import AdminState, ServerState
-from lbproxy.config.errors import Problems
-from lbproxy.config.model import Config
-from lbproxy.control.compile import compile_config, proxy_factory
+from lbproxy.config.errors import ConfigError, ConfigErrors, Problems
+from lbproxy.config.model import Config, Where
+from lbproxy.control.compile import compile_config
 from lbproxy.control.drain import (
     Drains,
     DrainStatus,
@@ -38,6 +38,8 @@ from lbproxy.control.drain import (
 from lbproxy.control.generation import Ground
 from lbproxy.control.listening import Listener, bind, unbind
 from lbproxy.control.logsink import LogSink
+from lbproxy.control.plan import proxy_factory
+from lbproxy.control.reload import Reloader, ReloadReport
 from lbproxy.control.watch import Watch
 from lbproxy.errors import Kind, ListenError
 from lbproxy.guard.connections import ConnectionTotal
@@ -59,6 +61,15 @@ _quiet = Quiet(_log)
 
 def _subscriber_failed(error: Exception) -> None:
     _quiet.failure("subscriber", "a subscriber of events failed", Failure(error))
+
+
+def _is_text(source: Any) -> bool:
+    """Not the name of a file."""
+    return isinstance(source, Config) or (isinstance(source, str) and "\n" in source)
+
+
+def _read(source: str | Path) -> Config:
+    return parse_config(str(source)) if _is_text(source) else load_config(Path(source))
 
 
 class LoadBalancer(MultiService):
@@ -90,7 +101,9 @@ class LoadBalancer(MultiService):
             self.total,
             self.events,
         )
-        self.generation = compile_config(config, self._ground)
+        self.generation = compile_config(config, self._ground).commit()
+        self._reloader = Reloader(self._ground, self)
+        self._source: Path | None = None  # the file it was made from
         self._drains = Drains(reactor, self.network.wheel)
         self._drains.setServiceParent(self)  # type: ignore[no-untyped-call]
         for service in self.generation.services():
@@ -147,13 +160,13 @@ class LoadBalancer(MultiService):
         ``reactor`` defaults to the global one.  Raises :class:`lbproxy.config.errors.ConfigErrors` with
         everything that is wrong; nothing is opened or bound before :meth:`startService`.
         """
-        if isinstance(source, str) and "\n" in source:
-            config = parse_config(source)
-        else:
-            config = load_config(Path(source))
+        config = _read(source)
         if reactor is None:
             from twisted.internet import reactor
-        return cls(config, reactor=reactor, network=network, random=random)
+        balancer = cls(config, reactor=reactor, network=network, random=random)
+        if not _is_text(source):
+            balancer._source = Path(source).absolute()  # a daemon changes its folder
+        return balancer
 
     # -- the service ----------------------------------------------------------------------------
 
@@ -164,7 +177,7 @@ class LoadBalancer(MultiService):
 
     def startService(self) -> None:
         """Listen and serve.  Raises :class:`ListenError` when an address cannot be bound; nothing stays bound then."""
-        self.total.maxconn = self.config.settings.maxconn or client_bound()
+        self._limit()
         for frontend in self.frontends.values():
             frontend.start()
         for sink in self.generation.sinks.values():
@@ -177,6 +190,9 @@ class LoadBalancer(MultiService):
             for sink in self.generation.sinks.values():
                 sink.stop()
             raise
+
+    def _limit(self) -> None:
+        self.total.maxconn = self.config.settings.maxconn or client_bound()
 
     def _bind(self) -> None:
         bind(self.listeners, self.network, self.reactor)
@@ -198,13 +214,15 @@ class LoadBalancer(MultiService):
         deadline = self.network.wheel.now() + self.config.settings.timeout_shutdown
 
         def look() -> None:
-            left = sum(len(frontend.clients) for frontend in self.frontends.values())
+            leaving = sum(one.sessions for one in self._reloader.leaving)
+            left = self.generation.sessions() + leaving
             if left and self.network.wheel.now() < deadline:
                 self.reactor.callLater(0.05, look)
                 return
             if left:
                 _log.warn("{left} sessions cut off at shutdown", left=left)
             self._cut()
+            self._reloader.finish()
             finishing = [*closing, maybeDeferred(super(LoadBalancer, self).stopService)]
             DeferredList(finishing, consumeErrors=True).addCallback(finish)
 
@@ -223,6 +241,37 @@ class LoadBalancer(MultiService):
         for backend in self.backends.values():
             for server in backend.group.servers.values():
                 backend.kill_sessions(server, Kind.SHUTDOWN)
+
+    # -- reload ---------------------------------------------------------------------------------
+
+    def reload(
+        self, source: Config | str | Path | None = None, *, dry_run: bool = False
+    ) -> ReloadReport:
+        """Serve another configuration from now on; what it does not change lives on, sessions first of all.
+
+        ``source``: as in :meth:`from_config`, a Config, or None for the file this was made from.  A configuration that
+        is wrong, or an address that cannot be bound, changes nothing: the report says why.  Never raises.
+        ``dry_run``: only say what would happen.  See ``docs/operations.rst``.
+        """
+        try:
+            config = source if isinstance(source, Config) else self._reread(source)
+        except ConfigErrors as errors:
+            return self._reloader.refused(tuple(map(str, errors.errors)), dry_run)
+        self.generation, report = self._reloader.apply(self.generation, config, dry_run=dry_run)
+        if report.ok and not dry_run:
+            if self.running:
+                self._limit()
+            if source is not None:
+                self._source = None if _is_text(source) else Path(str(source)).absolute()
+        return report
+
+    def _reread(self, source: str | Path | None) -> Config:
+        if source is not None:
+            return _read(source)
+        if self._source is None:
+            message = "there is no file to read again: it was made from a text or a Config"
+            raise ConfigErrors([ConfigError(Where(self.config.file), "", "", message)])
+        return load_config(self._source)
 
     # -- for embedders --------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from lbproxy.config.plugins import dump_plugin
 from lbproxy.config.routes import dump_route
 from lbproxy.config.words import quote
 
-__all__ = ["MASK", "as_json", "dump"]
+__all__ = ["MASK", "as_json", "dump", "value_lines"]
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./:\[\]-]+( [A-Za-z0-9_./:\[\]-]+)*")
 
@@ -50,7 +50,7 @@ def _section(title: str, spec: Any) -> str:
         value = getattr(spec, name)
         if value == field_default(f):
             continue
-        items = [item.replace("${", "$${") for item in _items(f.metadata["kind"], value)]
+        items = [item.replace("${", "$${") for item in value_lines(f.metadata["kind"], value)]
         if len(items) == 1:
             lines.append(f"{name} = {items[0]}")
         else:
@@ -59,8 +59,8 @@ def _section(title: str, spec: Any) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _items(kind: str, value: Any) -> list[str]:
-    """The lines of one value."""
+def value_lines(kind: str, value: Any) -> list[str]:
+    """The lines of one value; ``kind`` as in :func:`lbproxy.config.model.option`."""
     if kind == "servers":
         return [dump_server(spec) for spec in value]
     if kind == "listens":

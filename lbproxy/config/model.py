@@ -41,8 +41,9 @@ def option(kind: str, default: Any = attrs.NOTHING, *, doc: str, **facts: Any) -
 
     ``kind`` names a parser in :mod:`lbproxy.config.units` (``int``, ``duration``, ``size``, ``bool``, ``string``,
     ``choice``, ``list:KIND`` ...).  ``facts`` may hold ``min``, ``max`` (inclusive), ``choices``, ``example``,
-    ``positional`` (True: the word stands without ``key=``; ``"rest"``: all remaining words, as a tuple) and
-    ``http_only`` (refused in tcp mode).  Extension authors use it in their ``Options`` classes.
+    ``positional`` (True: the word stands without ``key=``; ``"rest"``: all remaining words, as a tuple),
+    ``http_only`` (refused in tcp mode) and ``restart`` (a reload cannot change it).
+    Extension authors use it in their ``Options`` classes.
     """
     metadata = {"kind": kind, "doc": doc, **facts}
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
@@ -774,8 +775,16 @@ class GlobalSpec:
         "choice",
         "auto",
         choices=("auto", "epoll", "twisted"),
+        restart=True,
         doc="what moves the bytes: our epoll transport or Twisted's own; "
-        "``auto`` takes epoll where the system has it",
+        "``auto`` takes epoll where the system has it; a change needs a restart",
+    )
+    timeout_drain: float = option(
+        "duration",
+        30.0,
+        min=0.0,
+        max=86400,
+        doc="how long sessions of frontends, backends and servers that a reload removes may go on",
     )
     timeout_shutdown: float = option(
         "duration", 10.0, min=0.0, max=86400, doc="how long sessions may finish when lbproxy stops"
@@ -783,24 +792,28 @@ class GlobalSpec:
     admin: tuple[AdminSpec, ...] = option(
         "admins",
         (),
+        restart=True,
         doc="where the admin API, the metrics and the dashboard are, one address per line; none: nowhere",
         example="tcp:8404:interface=127.0.0.1",
     )
     admin_tokens: str = option(
         "path",
         "",
+        restart=True,
         doc="file with a line ``ROLE NAME TOKEN`` for each who may use the admin API; without it only loopback, unix "
         "sockets and client certificates can be used",
     )
     admin_hosts: tuple[str, ...] = option(
         "list:string",
         (),
+        restart=True,
         doc="names in ``Host`` that are answered without a token, besides localhost and IP addresses",
         example="lb.internal",
     )
     metrics_servers: bool = option(
         "bool",
         True,
+        restart=True,
         doc="metrics of each server; ``no`` leaves those of frontends and backends, for very many servers",
     )
     where: Where = hidden(NOWHERE)

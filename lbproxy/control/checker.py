@@ -170,8 +170,14 @@ class Checker(Service):
         self.probe: Any = spec.probe.cls(spec.probe.options, env)
         self._group = group
         self._env = env
-        self.tls_for: TLSFor = CheckTLS(spec, self.probe, certificates, tls_for)
+        self._traffic_tls = tls_for
+        self.tls_for: TLSFor
+        self.trust(certificates)
         self._probe_broken = False
+
+    def trust(self, certificates: Sequence[CertificateSpec]) -> None:
+        """Read keys and authorities anew with the next checks: files or lines may have changed."""
+        self.tls_for = CheckTLS(self.spec, self.probe, certificates, self._traffic_tls)
 
     def startService(self) -> None:
         """Begin: server i of n is first checked i/n of the interval from now."""

@@ -1,16 +1,20 @@
-"""CONTROL. From a configuration to a :class:`~lbproxy.control.generation.Generation`: every live object is made here.
+"""CONTROL. From a configuration to a :class:`~lbproxy.control.plan.Plan`: every live object is made here.
 
-Called by :mod:`lbproxy.service`.  Reads keys and certificates, opens and binds nothing.  What can be wrong with
-a configuration that was read without error (a certificate, a filter that cannot be made) is found here, all of it
-at once.
+Called by :mod:`lbproxy.service` at start, :mod:`lbproxy.control.reload` and ``lbproxy check``.  Reads keys and
+certificates, opens and binds nothing, and touches nothing that serves.  What can be wrong with a configuration that
+was read without error (a certificate, a filter that cannot be made) is found here, all of it at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+from attrs import evolve
+
+from lbproxy.balance.server import ServerState
+from lbproxy.config.diff import listener_key, successor
 from lbproxy.config.errors import Problems
 from lbproxy.config.model import (
     BackendSpec,
@@ -23,56 +27,55 @@ from lbproxy.config.model import (
     Where,
 )
 from lbproxy.control.checker import Checker
+from lbproxy.control.checktls import CheckTLS
 from lbproxy.control.generation import Generation, Ground
 from lbproxy.control.listening import Listener
 from lbproxy.control.logsink import LogSink, trouble_with
+from lbproxy.control.plan import BackendPlan, FrontendPlan, ListenerPlan, Plan
 from lbproxy.control.resolver import Resolver
 from lbproxy.control.syslog import SyslogSink
 from lbproxy.control.watch import follow
+from lbproxy.http.filter import compile_phases
 from lbproxy.http.route import Router
-from lbproxy.interfaces import Env
 from lbproxy.net.endpoints import TLSParameters
 from lbproxy.observe.accesslog import choose, compile_format
-from lbproxy.proxy.accept import ProxyFactory
 from lbproxy.proxy.backend import Backend
-from lbproxy.proxy.client import HTTPProxyFactory
 from lbproxy.proxy.frontend import Frontend
-from lbproxy.proxy.tcp import TCPProxyFactory
 from lbproxy.tls.certificates import CertificateError
 from lbproxy.tls.contexts import client_contexts, server_contexts
 
-__all__ = ["compile_config", "proxy_factory"]
+__all__ = ["compile_config"]
+
+T = TypeVar("T")
+TLSFor = Callable[[ServerSpec], TLSParameters | None]
 
 
-def compile_config(config: Config, ground: Ground) -> Generation:
-    """The live objects of ``config``, nothing started.  Raises ConfigErrors with everything that is wrong."""
-    return _Compiler(config, ground).run()
-
-
-def proxy_factory(
-    frontend: Frontend, listen: ListenSpec | None, tls: TLSParameters | None
-) -> ProxyFactory:
-    """The protocol factory of one listener, or (``listen`` None) of an endpoint that is not ours."""
-    kind = TCPProxyFactory if frontend.mode == "tcp" else HTTPProxyFactory
-    return kind(frontend, listen, tls)
+def compile_config(config: Config, ground: Ground, old: Generation | None = None) -> Plan:
+    """What ``config`` needs, nothing started; of ``old`` what goes on.  Raises ConfigErrors with everything wrong."""
+    return _Compiler(config, ground, old or Generation(Config())).run()
 
 
 class _Compiler:
-    def __init__(self, config: Config, ground: Ground) -> None:
+    def __init__(self, config: Config, ground: Ground, old: Generation) -> None:
         self.config = config
         self.ground = ground
-        self.made = Generation(config)
+        self.old = old
+        self.plan = Plan(config, ground)
         self.problems: Problems | None = Problems()  # while we are at it
+        self._left = list(old.listeners)  # not yet taken over
+        self._hooks_changed = False  # frontends have to be compiled anew
 
-    def run(self) -> Generation:
+    def run(self) -> Plan:
         for backend in self.config.backends:
             self._backend(backend)
+        self._gone_backends()
         for frontend in self.config.frontends:
             self._frontend(frontend)
+        self._gone_frontends()
         problems, self.problems = self.problems, None
         assert problems is not None
         problems.raise_if_any()
-        return self.made
+        return self.plan
 
     def _problem(self, where: Where, section: str, key: str, error: Exception) -> None:
         """All mistakes are collected; afterwards (a server added) one is raised at once."""
@@ -81,56 +84,140 @@ class _Compiler:
         if self.problems is None:
             problems.raise_if_any()
 
+    def _make(self, plugin: PluginSpec, section: str, key: str, make: Callable[[], T]) -> T | None:
+        """``make()``, which runs somebody's code; None after a problem."""
+        try:
+            return make()
+        except Exception as error:
+            reason = ValueError(f"{plugin.name}: {type(error).__name__}: {error}")
+            self._problem(plugin.where, section, key, reason)
+            return None
+
     # -- backends -------------------------------------------------------------------------------
 
     def _backend(self, spec: BackendSpec) -> None:
-        ground = self.ground
-        env = ground.env(spec.name)
-        backend = Backend(
-            spec,
-            ground.network,
-            spec.balance.cls(spec.balance.options, env),
-            filters=self._filters(spec.filters, env, f"backend {spec.name}"),
-            tls_for=partial(self._tls_for, spec),
-            random=ground.random,
+        ground, old, name = self.ground, self.old, spec.name
+        section = f"backend {name}"
+        before = old.backends.get(name)
+        if before is not None and successor(before.spec, [spec]) is None:
+            before = None
+        filters = self._filters(spec.filters, section, before)
+        same_balancer = before is not None and before.spec.balance == spec.balance
+        balancer = None if same_balancer else self._balancer(spec)
+        if before is None or not same_balancer or list(before.filters) != filters:
+            self._hooks_changed = True
+        tls_for = partial(self._tls_for, spec)
+        tls = {
+            server.name: self._old_tls(before, server, tls_for(server)) for server in spec.servers
+        }
+        if before is not None:
+            backend = before
+        elif balancer is None:
+            return  # a problem, told already
+        else:
+            first = self._made_first(spec, tls, tls_for)
+            backend = Backend(
+                spec,
+                ground.network,
+                balancer,
+                filters=filters,
+                tls_for=first,
+                random=ground.random,
+            )
+            follow(backend, ground.events)
+        checker = self._checker(spec, before, backend)
+        self._try_check_tls(spec, checker, tls)
+        self.plan.backends.append(
+            BackendPlan(
+                spec,
+                backend,
+                before is not None,
+                filters,
+                balancer,
+                tls_for,
+                tls,
+                self._resolver(spec, before, backend),
+                checker,
+                bool(self.config.settings.admin),
+            )
         )
-        if self.config.settings.admin:
-            backend.counters.measure()
-        self.made.backends[spec.name] = backend
-        follow(backend, ground.events)
-        self.made.resolvers[spec.name] = Resolver(
-            backend.group, ground.reactor, every=spec.resolve_every
-        )
-        if spec.check is not None:
-            checker = self.made.checkers[spec.name] = Checker(
+
+    def _balancer(self, spec: BackendSpec) -> Any:
+        def make() -> Any:
+            balancer = spec.balance.cls(spec.balance.options, self.ground.env(spec.name))
+            frozenset(balancer.needs)  # frontends will ask
+            return balancer
+
+        return self._make(spec.balance, f"backend {spec.name}", "balance", make)
+
+    def _resolver(self, spec: BackendSpec, before: Backend | None, backend: Backend) -> Resolver:
+        if before is not None and before.spec.resolve_every == spec.resolve_every:
+            return self.old.resolvers[spec.name]
+        return Resolver(backend.group, self.ground.reactor, every=spec.resolve_every)
+
+    def _checker(
+        self, spec: BackendSpec, before: Backend | None, backend: Backend
+    ) -> Checker | None:
+        check = spec.check
+        if check is None:
+            return None
+        if before is not None and before.spec.check == check:
+            return self.old.checkers[spec.name]
+
+        def make() -> Checker:
+            return Checker(
                 spec.name,
                 backend.group,
-                spec.check,
-                ground.network,
-                env,
+                check,
+                self.ground.network,
+                self.ground.env(spec.name),
                 tls_for=backend.tls_parameters,
                 certificates=self.config.certificates,
             )
-            self._try_tls(backend, checker, spec.check.where)
 
-    def _try_tls(self, backend: Backend, checker: Checker, where: Where) -> None:
+        return self._make(check.probe, f"backend {spec.name}", "check", make)
+
+    def _try_check_tls(
+        self, spec: BackendSpec, checker: Checker | None, tls: Mapping[str, Any]
+    ) -> None:
         """What is wrong with the check's TLS is found out now, not by the first check."""
-        for server in backend.group.servers.values():
+        if spec.check is None or checker is None:
+            return
+        ask = CheckTLS(spec.check, checker.probe, self.config.certificates, lambda one: one.tls)
+        for line in spec.servers:
+            server = ServerState.from_spec(spec.name, line)
+            server.tls = tls[line.name]
             try:
-                checker.tls_for(server)
+                ask(server)
             except CertificateError as error:
-                self._problem(where, f"backend {backend.name}", "check", error)
+                self._problem(spec.check.where, f"backend {spec.name}", "check", error)
                 return
 
-    def _filters(self, plugins: Iterable[PluginSpec], env: Env, section: str) -> list[Any]:
+    def _filters(self, plugins: Iterable[PluginSpec], section: str, old: Any) -> list[Any]:
+        """The filters of a section; one whose line is as before goes on, with all it knows."""
+        there = list(zip(old.spec.filters, old.filters, strict=True)) if old is not None else []
+        env = self.ground.env(section.partition(" ")[2])
         filters = []
         for plugin in plugins:
-            try:
-                filters.append(plugin.cls(plugin.options, env))
-            except Exception as error:
-                reason = ValueError(f"{plugin.name}: {type(error).__name__}: {error}")
-                self._problem(plugin.where, section, "filters", reason)
+            found = next((pair for pair in there if pair[0] == plugin), None)
+            if found is not None:
+                there.remove(found)
+                filters.append(found[1])
+                continue
+            made = self._make(plugin, section, "filters", partial(_filter, plugin, env))
+            if made is not None:
+                filters.append(made)
         return filters
+
+    @staticmethod
+    def _made_first(spec: BackendSpec, tls: Mapping[str, Any], tls_for: TLSFor) -> TLSFor:
+        """What was made for the servers of ``spec``; others are servers that are added later."""
+        ours = {id(server) for server in spec.servers}
+
+        def tls_of(server: ServerSpec) -> TLSParameters | None:
+            return tls[server.name] if id(server) in ours else tls_for(server)
+
+        return tls_of
 
     def _tls_for(self, backend: BackendSpec, spec: ServerSpec) -> TLSParameters | None:
         if not spec.tls:
@@ -143,48 +230,121 @@ class _Compiler:
             return None
         return TLSParameters(contexts, server_side=False)
 
+    @staticmethod
+    def _old_tls(
+        backend: Backend | None, spec: ServerSpec, new: TLSParameters | None
+    ) -> TLSParameters | None:
+        """The present parameters of this server, if they are the same: its sessions can be resumed."""
+        server = backend.group.servers.get(spec.name) if backend is not None else None
+        old = backend.tls_parameters(server) if backend is not None and server is not None else None
+        return old if _same_tls(old, new) else new
+
+    def _gone_backends(self) -> None:
+        kept = {id(plan.backend) for plan in self.plan.backends}
+        self.plan.gone_backends = [b for b in self.old.backends.values() if id(b) not in kept]
+        self._hooks_changed |= bool(self.plan.gone_backends)
+
     # -- frontends ------------------------------------------------------------------------------
 
     def _frontend(self, spec: FrontendSpec) -> None:
-        env = self.ground.env(spec.name)
+        section = f"frontend {spec.name}"
+        old = self.old.frontends.get(spec.name)
+        if old is not None and successor(old.spec, [spec]) is None:
+            old = None
         log = spec.access_log if spec.access_log is not None else self.config.settings.access_log
-        frontend = Frontend(
-            spec,
-            self.ground.network,
-            self.made.backends,
-            filters=self._filters(spec.filters, env, f"frontend {spec.name}"),
-            router=Router(spec.routes, spec.backend, env=env),
-            total=self.ground.total,
-            write_log=self._log_writer(log, spec),
+        write_log = self._write_log(log, spec, old)
+        filters = self._filters(spec.filters, section, old)
+        keep = (
+            old is not None
+            and not self._hooks_changed
+            and old.spec == spec
+            and list(old.filters) == filters
+            and old.write_log is write_log
         )
-        if self.config.settings.admin:
-            frontend.counters.measure()
-        self.made.frontends[spec.name] = frontend
+        router = self._router(spec, old)
+        if router is not None:
+            plan = FrontendPlan(
+                spec,
+                old,
+                keep,
+                filters,
+                router,
+                write_log,
+                bool(self.config.settings.admin),
+            )
+            self.plan.frontends.append(plan)
         for listen in spec.listen:
-            self._listener(frontend, listen)
+            self._listener(spec, listen, old)
 
-    def _listener(self, frontend: Frontend, spec: ListenSpec) -> None:
+    def _router(self, spec: FrontendSpec, old: Frontend | None) -> Router | None:
+        if old is not None and (old.spec.routes, old.spec.backend) == (spec.routes, spec.backend):
+            return old.router
+        try:
+            return Router(spec.routes, spec.backend, env=self.ground.env(spec.name))
+        except Exception as error:
+            reason = ValueError(f"{type(error).__name__}: {error}")
+            self._problem(spec.where, f"frontend {spec.name}", "routes", reason)
+            return None
+
+    def _listener(self, owner: FrontendSpec, spec: ListenSpec, frontend: Frontend | None) -> None:
+        old = self._old_listener(spec, frontend)
         tls = None
         if spec.tls:
             try:
-                contexts = server_contexts(spec, self.config.certificates, frontend.mode)
+                contexts = server_contexts(spec, self.config.certificates, owner.mode)
             except CertificateError as error:
-                self._problem(spec.where, f"frontend {frontend.name}", "listen", error)
+                self._problem(spec.where, f"frontend {owner.name}", "listen", error)
                 return
             tls = TLSParameters(contexts, server_side=True)
-        factory = proxy_factory(frontend, spec, tls)
-        self.made.listeners.append(Listener(frontend, spec, factory, self.ground.events))
+        keep = False
+        if old is not None:
+            if _same_tls(old.factory.tls, tls):
+                tls = old.factory.tls
+            keep = tls is old.factory.tls and old.spec == spec
+            keep &= frontend is not None and old.factory.frontend.lineage is frontend.lineage
+        listener = old if old is not None else Listener(owner, spec, self.ground.events)
+        self.plan.listeners.append(ListenerPlan(owner.name, spec, tls, listener, old is None, keep))
 
-    def _log_writer(self, log: LogSpec, spec: FrontendSpec) -> Any:
-        if not log.path or log.path == "off":
+    def _old_listener(self, spec: ListenSpec, frontend: Frontend | None) -> Listener | None:
+        """The old listener with this address, rather of the same frontend than of another."""
+        key = listener_key(spec)
+        fitting = [one for one in self._left if listener_key(one.spec) == key]
+        fitting.sort(key=lambda one: one.frontend is not frontend)
+        if not fitting:
             return None
-        sink = self.made.sinks.get(log.path)
-        if sink is None:
+        self._left.remove(fitting[0])
+        return fitting[0]
+
+    def _gone_frontends(self) -> None:
+        kept = {id(plan.old) for plan in self.plan.frontends}
+        self.plan.gone_frontends = [f for f in self.old.frontends.values() if id(f) not in kept]
+        self.plan.gone_listeners = self._left
+        sinks = list(self.plan.sinks.values())
+        self.plan.gone_sinks = [sink for sink in self.old.sinks.values() if sink not in sinks]
+
+    def _sink(self, log: LogSpec, spec: FrontendSpec) -> LogSink:
+        sink = self.plan.sinks.get(log.path)
+        if sink is not None:
+            return sink
+        sink = self.old.sinks.get(log.path)
+        if sink is None or not _same_target(sink.spec, log):
             trouble = trouble_with(log.path)
             if trouble:
                 self._problem(log.where, f"frontend {spec.name}", "access_log", ValueError(trouble))
             kind = SyslogSink if log.path.startswith("syslog:") else LogSink
-            sink = self.made.sinks[log.path] = kind(log, self.ground.reactor)
+            sink = kind(log, self.ground.reactor)
+        self.plan.sinks[log.path] = sink
+        return sink
+
+    def _write_log(self, log: LogSpec, spec: FrontendSpec, old: Frontend | None) -> Any:
+        if not log.path or log.path == "off":
+            return None
+        sink = self._sink(log, spec)
+        if old is not None and old.write_log is not None:
+            own = old.spec.access_log
+            before = own if own is not None else self.old.config.settings.access_log
+            if before == log and self.old.sinks.get(log.path) is sink:
+                return old.write_log
         line = compile_format(log.format, spec.mode)
         write = sink.write
 
@@ -200,3 +360,22 @@ class _Compiler:
                 write(line(record))
 
         return write_some
+
+
+def _filter(plugin: PluginSpec, env: Any) -> Any:
+    made = plugin.cls(plugin.options, env)
+    compile_phases([made])  # frontends will
+    return made
+
+
+def _same_target(old: LogSpec, new: LogSpec) -> bool:
+    """Only what is written differs, not where to."""
+    alike = evolve(old, format=new.format, sample=new.sample, min_time=new.min_time)
+    return bool(alike == new)
+
+
+def _same_tls(old: TLSParameters | None, new: TLSParameters | None) -> bool:
+    """Both do the same, so the old one is as good; by what they are made of, not by the name of a file."""
+    if old is None or new is None:
+        return old is new
+    return bool(old.creator.fingerprint == new.creator.fingerprint)

@@ -57,6 +57,10 @@ class Generation:
     listeners: list[Listener] = field(factory=list)
     sinks: dict[str, LogSink] = field(factory=dict)
 
+    def sessions(self) -> int:
+        """Client connections that are being served."""
+        return sum(len(frontend.clients) for frontend in self.frontends.values())
+
     def services(self) -> Iterator[Service]:
         """What runs in the background, in the order it is started."""
         yield from self.resolvers.values()

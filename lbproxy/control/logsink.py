@@ -64,6 +64,7 @@ class LogSink:
     """
 
     def __init__(self, spec: LogSpec, reactor: Any, wall: Callable[[], float] = time.time) -> None:
+        self.spec = spec
         self.path = spec.path
         self.enabled = spec.path not in ("", "off")
         self.dropped = 0

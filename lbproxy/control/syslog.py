@@ -34,7 +34,6 @@ class SyslogSink(LogSink):
 
     def __init__(self, spec: LogSpec, reactor: Any, wall: Callable[[], float] = time.time) -> None:
         super().__init__(spec, reactor, wall)
-        self._spec = spec
         self._transport, self._address = syslog_address(spec.path)
         self._socket: socket.socket | None = None
         self._framer: Framer | None = None
@@ -84,7 +83,7 @@ class SyslogSink(LogSink):
         self._fd = made.fileno()
         self._plain = False
         self._connecting_until = self._reactor.seconds() + CONNECT_TIMEOUT if stream else 0.0
-        spec = self._spec
+        spec = self.spec
         self._framer = Framer(
             spec.facility, socket.gethostname(), spec.tag, os.getpid(), counted=stream
         )

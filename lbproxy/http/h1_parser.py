@@ -39,9 +39,7 @@ class Parser:
     _bad_start = "malformed request line"
 
     def __init__(self, limits: Limits, line_max: int, body_limit: int | None) -> None:
-        self._limits = limits
-        self._line_max = min(line_max, limits.header_bytes)
-        self._body_limit = body_limit
+        self._set_limits(limits, line_max, body_limit)
         self._buf = bytearray()  # an incomplete head, or what is kept while stopped
         self._line_feeds = 0  # in _buf
         self._blank = 0
@@ -49,6 +47,11 @@ class Parser:
         self._chunks: ChunkedBody | None = None
         self._state = HEAD
         self._stop_after = False
+
+    def _set_limits(self, limits: Limits, line_max: int, body_limit: int | None) -> None:
+        self._limits = limits
+        self._line_max = min(line_max, limits.header_bytes)
+        self._body_limit = body_limit
 
     # -- what callers use
 

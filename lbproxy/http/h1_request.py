@@ -44,6 +44,10 @@ _USUAL_LINE = re.compile(
 _Meaning = tuple[bytes, int, bool]  # host, body length, expect_continue
 
 
+def _line_max(limits: Limits) -> int:
+    return limits.url_bytes + METHOD_MAX + 11  # two spaces, the version and a CR
+
+
 class RequestParser(Parser):
     """Requests of one client connection, pipelined or not.
 
@@ -54,13 +58,16 @@ class RequestParser(Parser):
     __slots__ = ("_block", "_found", "_last", "_llhttp", "_meaning")
 
     def __init__(self, limits: Limits) -> None:
-        line_max = limits.url_bytes + METHOD_MAX + 11  # two spaces, the version and a CR
-        super().__init__(limits, line_max, limits.body_bytes)
+        super().__init__(limits, _line_max(limits), limits.body_bytes)
         self._last = False
         self._found = FoundRequest()
         self._llhttp: HttpRequestParser | None = None  # one that waits for a head
         self._block: FieldBlock | None = None  # of the last request, if that was a plain one
         self._meaning: _Meaning = (b"", 0, False)  # of that block
+
+    def limit(self, limits: Limits) -> None:
+        """Hold the heads and bodies that begin from now on to ``limits``."""
+        self._set_limits(limits, _line_max(limits), limits.body_bytes)
 
     @property
     def idle(self) -> bool:

@@ -77,6 +77,14 @@ class Bound(ABC):
         """Where it really listens (port 0 resolved)."""
 
     @abstractmethod
+    def serve(
+        self, factory: IProtocolFactory, *, backlog: int = 0, mode: int | None = None
+    ) -> None:
+        """Give what is accepted from now on to ``factory``; the socket and its queue stay.
+
+        ``backlog`` (0: as it is) and ``mode`` (of a Unix socket; None: as it is) as in :meth:`Network.listen`."""
+
+    @abstractmethod
     def close(self) -> Any:
         """Stop accepting; a Deferred or None.  Accepted connections live on."""
 

@@ -163,6 +163,18 @@ class FastPort(Bound):
         """The reactor stops."""
         self.close()
 
+    def serve(
+        self, factory: IProtocolFactory, *, backlog: int = 0, mode: int | None = None
+    ) -> None:
+        """See :meth:`lbproxy.net.endpoints.Bound.serve`."""
+        factory.doStart()
+        old, self._factory = self._factory, factory
+        old.doStop()
+        if backlog:
+            self._socket.listen(backlog)
+        if mode is not None and _inode(self._address.path) == self._inode is not None:
+            Path(self._address.path).chmod(mode)
+
     def close(self) -> None:
         """Stop accepting; what is queued in the kernel is reset."""
         if not self._open:

@@ -25,7 +25,7 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IReactorSocket,
 )
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -153,16 +153,37 @@ class StockNetwork(Network):
 
 
 class StockBound(Bound):
-    """A listening port of the reactor."""
+    """A listening port of the reactor.  ``switch``: stands in it for a factory that may be inside others."""
 
-    def __init__(self, port: IListeningPort, address: Address) -> None:
+    def __init__(
+        self, port: IListeningPort, address: Address, switch: _Switch | None = None
+    ) -> None:
         self._port = port
         self._address = address
+        self._switch = switch
 
     @property
     def address(self) -> Address:
         """See :class:`Bound`."""
         return self._address
+
+    def serve(
+        self, factory: IProtocolFactory, *, backlog: int = 0, mode: int | None = None
+    ) -> None:
+        """See :meth:`lbproxy.net.endpoints.Bound.serve`."""
+        factory.doStart()
+        switch, port = self._switch, self._port
+        if switch is not None:
+            switch.inner.doStop()
+            switch.inner = factory
+        else:
+            old, port.factory = port.factory, factory  # type: ignore[attr-defined]
+            old.doStop()
+        sock = getattr(port, "socket", None)
+        if backlog and sock is not None:
+            sock.listen(backlog)
+        if mode is not None and self._address.kind == "unix" and sock is not None:
+            Path(self._address.path).chmod(mode)
 
     def close(self) -> Any:
         """See :class:`Bound`; a second call does nothing."""
@@ -170,14 +191,36 @@ class StockBound(Bound):
         return None if port is None else port.stopListening()
 
 
+class _Switch(Factory):
+    """Passes everything to another factory; endpoints may wrap it in factories of their own (TLS)."""
+
+    noisy = False
+
+    def __init__(self, inner: IProtocolFactory) -> None:
+        self.inner = inner
+
+    def doStart(self) -> None:
+        """See IProtocolFactory."""
+        self.inner.doStart()
+
+    def doStop(self) -> None:
+        """See IProtocolFactory."""
+        self.inner.doStop()
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """See IProtocolFactory."""
+        return self.inner.buildProtocol(addr)
+
+
 def listen_endpoint(reactor: Any, endpoint: str, factory: IProtocolFactory) -> Deferred[Bound]:
     """Listen on any Twisted endpoint string (``systemd:domain=INET:index=0``, a plugin's ...).
 
     Fires with a :class:`Bound`, or fails with :class:`ListenError`."""
+    switch = _Switch(factory)
 
     def bound(port: IListeningPort) -> Bound:
         _set_options(port)
-        return StockBound(port, _address_of(port.getHost()))
+        return StockBound(port, _address_of(port.getHost()), switch)
 
     def refused(failure: Failure) -> Bound:
         value = failure.value
@@ -186,7 +229,7 @@ def listen_endpoint(reactor: Any, endpoint: str, factory: IProtocolFactory) -> D
 
     try:
         parsed: Any = serverFromString(reactor, endpoint)
-        listening: Deferred[Any] = parsed.listen(factory)
+        listening: Deferred[Any] = parsed.listen(switch)
     except Exception as problem:  # a word it does not know, a plugin that fails
         listening = fail(problem)
     return listening.addCallbacks(bound, refused)

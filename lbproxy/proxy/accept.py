@@ -34,7 +34,7 @@ def _plain(ip: str) -> str:
 
 
 class ProxyFactory(Factory):
-    """The protocol factory of one listener of a frontend.
+    """The protocol factory of one listener of a frontend; each connection gets the frontend of the newest generation.
 
     Any Twisted endpoint can listen with it.  ``listen`` and ``tls`` add what a listener of ours does before the
     protocol proper: PROXY headers from trusted peers, TLS termination.
@@ -50,14 +50,13 @@ class ProxyFactory(Factory):
     ) -> None:
         self.frontend = frontend
         self.listener = listen.endpoint if listen is not None else ""
-        self._tls = tls
-        self._look = frontend.mode == "tcp" and tls is None and frontend.looks_at_hello
+        self.tls = tls
         self._trusted = AddressSet(listen.accept_proxy) if listen and listen.accept_proxy else None
 
     @property
     def key_pairs(self) -> tuple[Any, ...]:
         """The certificates it serves now (:class:`lbproxy.tls.certificates.KeyPair`); none in the clear."""
-        return self._tls.creator.pairs if self._tls is not None else ()
+        return self.tls.creator.pairs if self.tls is not None else ()
 
     def protocol_for(self, info: ConnectionInfo) -> IProtocol:
         """The protocol proper; subclasses say which."""
@@ -65,7 +64,7 @@ class ProxyFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """See :class:`twisted.internet.interfaces.IProtocolFactory`; None refuses the connection."""
-        frontend = self.frontend
+        frontend = self.frontend.lineage.current
         if frontend.stopping:
             return None
         frontend.counters.connections += 1
@@ -80,14 +79,15 @@ class ProxyFactory(Factory):
         if error is not None:
             frontend.refused(info, error)
             return None
-        if not (announced or self._tls is not None or self._look):
+        look = frontend.looks_at_hello and self.tls is None
+        if not (announced or look or self.tls is not None):
             return self.protocol_for(info)
-        return _Arrival(self, info, announced, self._tls, self._look)
+        return _Arrival(self, frontend, info, announced, self.tls, look)
 
     def arrived(self, info: ConnectionInfo) -> IProtocol:
         """The preamble is over: the protocol proper.  ProxyError refuses."""
         if self._trusted is not None and info.counted_as == "":
-            error = self.frontend.readmit(info)
+            error = self.frontend.lineage.current.readmit(info)
             if error is not None:
                 raise error
         return self.protocol_for(info)
@@ -99,13 +99,14 @@ class _Arrival(Preamble):
     def __init__(
         self,
         factory: ProxyFactory,
+        frontend: Frontend,
         info: ConnectionInfo,
         announced: bool,
         tls: TLSParameters | None,
         look: bool,
     ) -> None:
         self._factory = factory
-        frontend = factory.frontend
+        self._frontend = frontend
         super().__init__(
             frontend.network,
             info,
@@ -124,11 +125,11 @@ class _Arrival(Preamble):
 
     def _turned_away(self, info: ConnectionInfo, error: ProxyError) -> None:
         self._leave()
-        self._factory.frontend.depart(info)
-        self._factory.frontend.refused(info, error)
+        self._frontend.depart(info)
+        self._frontend.refused(info, error)
 
     def _leave(self) -> None:
-        self._factory.frontend.clients.discard(self)
+        self._frontend.clients.discard(self)
         self._ready = _decided  # it refers to us: no cycle for the garbage collector
 
     def shut(self) -> None:

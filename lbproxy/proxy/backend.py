@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
+from attrs import define, field
 from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,7 +15,8 @@ from lbproxy.balance.base import Balancer
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import AdminState, ServerState, State
-from lbproxy.config.model import Address, BackendSpec, ServerSpec
+from lbproxy.config.diff import server_moves
+from lbproxy.config.model import Address, BackendSpec, PassiveSpec, ServerSpec
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.filter import Phases, compile_phases
 from lbproxy.http.message import Limits
@@ -29,7 +31,7 @@ from lbproxy.proxy.server import connect
 from lbproxy.proxy.slowstart import SlowStart
 from lbproxy.proxy.streams import Connecting
 
-__all__ = ["Backend", "Connector"]
+__all__ = ["Backend", "Connector", "Moves"]
 
 _quiet = Quiet(Logger())
 _IDLE_HTTP, _IDLE_TCP = 60.0, 3600.0
@@ -37,6 +39,15 @@ _IDLE_HTTP, _IDLE_TCP = 60.0, 3600.0
 TLSFor = Callable[[ServerSpec], TLSParameters | None]
 Connector = Callable[["Backend", ServerState, Connecting], Dial]
 """Begins a connection to a server for an attempt; decides which protocol is spoken on it."""
+
+
+@define
+class Moves:
+    """What a reload does to servers that are there, and which ones come."""
+
+    gone: list[ServerState]
+    changed: list[tuple[ServerState, ServerSpec]] = field(factory=list)
+    added: list[ServerSpec] = field(factory=list)
 
 
 class Backend:
@@ -57,13 +68,36 @@ class Backend:
         connector: Connector = connect,
         random: Random | None = None,
     ) -> None:
-        self.spec = spec
         self.name = spec.name
         self.mode = spec.mode
         self.network = network
         self.connector = connector
         self.wheel = network.wheel
         self.counters = BackendCounters()
+        self.queue = Queue(network.wheel, spec.queue, spec.timeout_queue)
+        self.group = ServerGroup(balancer, network.wheel.now, panic=spec.panic)
+        self._panicking = False
+        self._configure(spec, filters)
+        self.group.on_state(self._state_changed)
+        self.group.on_free(self.serve_queue)
+        self.group.on_error(self._balancer_failed)
+        self.random = (random or Random()).random
+        self.passive: Ejector | None = None  # nobody is told anything while there is none
+        self._judge_by(spec.passive)
+        self.slow_start: SlowStart | None = None
+        self.pools: dict[ServerState, Pool] = {}
+        self._tls_for = tls_for
+        self._serving = False
+        with self.group.changes():
+            for server in spec.servers:
+                self.add(server)
+        self._warm_up(spec.slow_start)
+
+    # -- configuration --------------------------------------------------------------------------
+
+    def _configure(self, spec: BackendSpec, filters: Sequence[Any]) -> None:
+        """Take over what follows from the section, but for servers and balancer; at start and with each reload."""
+        self.spec = spec
         self.filters = tuple(filters)
         self.phases: Phases = compile_phases(filters)
         self.server_timeout = spec.timeout_server or (
@@ -73,26 +107,101 @@ class Backend:
         self.response_limits = Limits(
             header_bytes=spec.max_response_header_bytes, header_count=1000
         )
-        self.queue = Queue(network.wheel, spec.queue, spec.timeout_queue)
-        self.group = ServerGroup(balancer, network.wheel.now, panic=spec.panic)
-        self._panicking = False
-        self.group.on_state(self._state_changed)
-        self.group.on_free(self.serve_queue)
-        self.group.on_error(self._balancer_failed)
         self.retry = RetryPolicy.of(spec.retry_on, spec.retry_backoff)
-        self.random = (random or Random()).random
-        self.passive: Ejector | None = None  # nobody is told anything while there is none
-        if spec.passive is not None:
-            self.passive = Ejector(spec.name, self.group, spec.passive, network.wheel)
-        self.slow_start: SlowStart | None = None
-        self.pools: dict[ServerState, Pool] = {}
+        self.queue.limit = spec.queue
+        self.queue.timeout = spec.timeout_queue
+        self.group.panic = spec.panic
+
+    def _judge_by(self, spec: PassiveSpec | None) -> None:
+        """Passive health by these rules from now on; who was out by other rules is back."""
+        old, self.passive = self.passive, None
+        if old is not None:
+            for server in list(old.out):
+                old.release(server)
+            old.stop()
+        if spec is not None:
+            self.passive = Ejector(self.name, self.group, spec, self.wheel)
+
+    def _warm_up(self, seconds: float) -> None:
+        """Let servers that come up from now on take so long; those that warm up now are done with it."""
+        if self.slow_start is not None:
+            self.slow_start.change(seconds)
+        elif seconds:
+            self.slow_start = SlowStart(self.group, seconds, self.wheel)
+
+    def moves(self, spec: BackendSpec) -> Moves:
+        """What :meth:`refit` with ``spec`` will do to the servers that are there now.
+
+        What the configuration does not change, an operator may have changed meanwhile, and that stays: a server
+        removed stays removed, one added stays, and so do a weight, a limit, drain and maint.
+        """
+        live = self.group.servers
+        planned = server_moves(self.spec.servers, spec.servers)
+        moves = Moves([live[name] for name in planned.removed if name in live])
+        for server in spec.servers:
+            name = server.name
+            there = live.get(name)
+            if there is None:
+                if name in planned.added:
+                    moves.added.append(server)
+            elif there in moves.gone:
+                moves.added.append(server)
+            elif there.spec.address == server.address:
+                if there.spec != server:
+                    moves.changed.append((there, server))
+            elif name in planned.added or name in planned.changed:
+                moves.gone.append(there)
+                moves.added.append(server)
+        return moves
+
+    def refit(
+        self,
+        spec: BackendSpec,
+        *,
+        filters: Sequence[Any],
+        balancer: Balancer | None,
+        tls_for: TLSFor,
+        tls: Mapping[str, TLSParameters | None],
+    ) -> None:
+        """Go on as ``spec`` says.  Servers that keep name and address keep all they are; leases, queue and pools stay.
+
+        ``balancer``: a new one, or None to keep the present one.  ``tls``: what ``tls_for`` gave for each server of
+        ``spec``.  Raises nothing: whatever could fail is made by the caller.
+        """
+        moves = self.moves(spec)
         self._tls_for = tls_for
-        self._serving = False
+        if spec.passive != self.spec.passive:
+            self._judge_by(spec.passive)
+        if spec.slow_start != self.spec.slow_start:
+            self._warm_up(spec.slow_start)
+        self._configure(spec, filters)
+        for pool in self.pools.values():
+            pool.limit = spec.pool_size
         with self.group.changes():
-            for server in spec.servers:
-                self.add(server)
-        if spec.slow_start:
-            self.slow_start = SlowStart(self.group, spec.slow_start, network.wheel)
+            for server in moves.gone:
+                self.remove(server.name)
+            for server, line in moves.changed:
+                self._change(server, line)
+            for line in moves.added:
+                self._add(line, tls[line.name])
+            self.group.reorder(line.name for line in spec.servers)
+        if balancer is not None:
+            self.group.set_balancer(balancer)
+        for line in spec.servers:
+            there = self.group.servers.get(line.name)
+            if there is not None and there.spec == line and there.tls is not tls[line.name]:
+                there.tls = tls[line.name]
+                self.pools[there].shut()  # its connections were made on other terms
+
+    def _change(self, server: ServerState, line: ServerSpec) -> None:
+        """Another line for the same server: only what is different in it counts."""
+        old, server.spec = server.spec, line
+        if line.weight != old.weight:
+            self.group.set_weight(server.name, line.weight)
+        if line.maxconn != old.maxconn:
+            self.group.set_maxconn(server.name, line.maxconn)
+        if line.send_proxy != old.send_proxy:
+            self.pools[server].shut()
 
     # -- servers --------------------------------------------------------------------------------
 
@@ -100,7 +209,9 @@ class Backend:
         """A new server; it takes traffic once it has an address.  ValueError if the name is taken."""
         if spec.name in self.group.servers:
             raise ValueError(f"backend {self.name} already has a server named {spec.name!r}")
-        tls = self._tls_for(spec)
+        return self._add(spec, self._tls_for(spec))
+
+    def _add(self, spec: ServerSpec, tls: TLSParameters | None) -> ServerState:
         server = ServerState.from_spec(self.name, spec)
         server.tls = tls
         self.pools[server] = Pool(self.spec.pool_size)
@@ -232,15 +343,19 @@ class Backend:
             )
         return _SeveralDial(self, server, protocol, failed, preamble)
 
+    def retire(self) -> None:
+        """Nobody new will come: those who are here may finish, the waiting too; no connection is kept idle."""
+        for pool in self.pools.values():
+            pool.close()
+
     def close(self) -> None:
-        """Nobody will come any more: send the waiting away, close idle connections."""
+        """:meth:`retire`, and send the waiting away."""
         self.queue.refuse_all(ProxyError(Kind.SHUTDOWN))
         if self.passive is not None:
             self.passive.stop()
         if self.slow_start is not None:
             self.slow_start.stop()
-        for pool in self.pools.values():
-            pool.close()
+        self.retire()
 
 
 class _SeveralDial(Dial):

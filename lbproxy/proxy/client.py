@@ -43,7 +43,7 @@ class HTTPProxyFactory(ProxyFactory):
 
     def protocol_for(self, info: ConnectionInfo) -> H1ClientConnection:
         """The protocol for one accepted connection."""
-        return H1ClientConnection(self.frontend, info)
+        return H1ClientConnection(self.frontend.lineage.current, info)
 
 
 class H1ClientConnection:
@@ -183,7 +183,8 @@ class H1ClientConnection:
 
     def _begin(self, head: RequestHead) -> None:
         """Start the exchange of ``head`` with the body that is already here."""
-        frontend = self.frontend
+        frontend = self.frontend.lineage.current
+        welcome = frontend is self.frontend or self._follow(frontend)
         backlog = self._backlog
         data = b""
         end: End | None = None
@@ -222,7 +223,18 @@ class H1ClientConnection:
         else:
             self._timer.set(frontend.spec.timeout_body)
         self._exchange = exchange = Exchange(frontend, self, head, began, now - began)
+        if not welcome:
+            self._keep = False
+            frontend.counters.requests += 1
+            exchange.fail(ProxyError(Kind.DENIED, f"{self.info.client_ip} is not allowed any more"))
+            return
         exchange.start(data, end)
+
+    def _follow(self, frontend: Frontend) -> bool:
+        """There was a reload: go on as the new configuration has it; False: it does not want this client."""
+        self.frontend = frontend
+        self._parser.limit(frontend.request_limits)
+        return frontend.access.allows(self.info.client_ip)
 
     def _may_switch(self, head: RequestHead) -> bool:
         """Whether what follows ``head`` waits for the server's word: a tunnel, or more requests."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from weakref import WeakSet
 
 from attrs import field, frozen
 from twisted.logger import Logger
@@ -24,7 +25,7 @@ from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.quiet import Quiet
 from lbproxy.proxy.streams import ConnectionInfo
 
-__all__ = ["Frontend", "Hooks"]
+__all__ = ["Frontend", "Hooks", "Lineage"]
 
 _quiet = Quiet(Logger())
 _IDLE_HTTP, _IDLE_TCP = 60.0, 3600.0
@@ -51,9 +52,28 @@ class Hooks:
         return bool(self.response or self.finish)
 
 
-class Frontend:
-    """Shared by every connection of one ``[frontend]`` section.
+class Lineage:
+    """What one frontend keeps from generation to generation: its counts and its clients.
 
+    ``current`` is the frontend of the newest generation; ``members`` are all that some connection still uses.
+    """
+
+    def __init__(self, first: Frontend, total: ConnectionTotal | None) -> None:
+        self.current = first
+        self.members: WeakSet[Frontend] = WeakSet()
+        self.counters = FrontendCounters()
+        self.limits = ConnectionLimits(total=total)
+        self.clients: set[Any] = (
+            set()
+        )  # live client protocols, each with ``shut()`` and ``kill(error)``
+
+
+class Frontend:
+    """Shared by the connections of one ``[frontend]`` section, as one configuration has it.
+
+    A reload that changes the section makes a new one ``after`` the old: new connections get the new one, and
+    connections that are there go on with theirs until their next request begins.  What counts is shared by both, so
+    nothing in a frontend changes but its log, and whether it is ``stopping``.
     ``write_log``: gets a finished exchange or session; None when there is no access log.
     """
 
@@ -67,7 +87,10 @@ class Frontend:
         router: Router,
         total: ConnectionTotal | None = None,
         write_log: Callable[[Any], None] | None = None,
+        after: Frontend | None = None,
     ) -> None:
+        lineage = Lineage(self, total) if after is None else after.lineage
+        self.lineage: Lineage = lineage
         self.spec = spec
         self.name = spec.name
         self.mode = spec.mode
@@ -82,9 +105,9 @@ class Frontend:
         for name, backend in backends.items():
             both = self.phases.then(backend.phases)
             self.hooks[name] = Hooks(both.request, both.server_request, both.response, both.finish)
-        self.counters = FrontendCounters()
+        self.counters = lineage.counters
         self.access = Access(spec.allow, spec.deny)
-        self.limits = ConnectionLimits(spec.maxconn, spec.maxconn_per_ip, total)
+        self.limits = lineage.limits
         self.forwarder = Forwarder(spec)
         self.request_limits = Limits(
             header_bytes=spec.max_header_bytes,
@@ -98,8 +121,20 @@ class Frontend:
         )
         self.looks_at_hello = spec.mode == "tcp" and self._needs_hello()
         self.stopping = False
-        self.clients: set[Any] = set()  # live client protocols, each with ``shut()``
+        self.clients = lineage.clients
         self.write_log = write_log
+        if after is None:
+            self.lead()
+
+    def lead(self) -> None:
+        """Be the newest of the lineage: take its new clients, and log for the older ones too."""
+        lineage = self.lineage
+        lineage.current = self
+        lineage.members.add(self)
+        lineage.limits.maxconn = self.spec.maxconn
+        lineage.limits.maxconn_per_ip = self.spec.maxconn_per_ip
+        for older in lineage.members:
+            older.write_log = self.write_log
 
     def _needs_hello(self) -> bool:
         """Whether a route asks for what only a ClientHello tells, or the balancer of a backend it leads to."""
@@ -210,7 +245,8 @@ class Frontend:
 
     def stop(self) -> None:
         """Nobody new; idle clients go now, the others after what they are doing."""
-        self.stopping = True
+        for member in self.lineage.members:
+            member.stopping = True
         for client in list(self.clients):
             client.shut()
 

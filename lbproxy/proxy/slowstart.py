@@ -26,6 +26,14 @@ class SlowStart:
         self._timer = wheel.timer(self._step)
         group.on_state(self._moved)
 
+    def change(self, seconds: float) -> None:
+        """Take so long from now on, 0 for no slow start; who warms up now has its full weight at once."""
+        for server in self._group.servers.values():
+            self.ramp.end(server)
+        self._timer.clear()
+        self._group.set_shares(dict.fromkeys(self._group.servers.values(), 1.0))
+        self.ramp = Ramp(seconds)
+
     def _moved(self, server: ServerState, old: State, new: State) -> None:
         if new is State.UP:
             if old in _COLD:
@@ -35,6 +43,8 @@ class SlowStart:
 
     def begin(self, server: ServerState) -> None:
         """``server`` has come up, or was added."""
+        if not self.ramp.seconds:
+            return
         self.ramp.begin(server, self._now())
         self._step()
 

@@ -57,7 +57,7 @@ class TCPProxyFactory(ProxyFactory):
 
     def protocol_for(self, info: ConnectionInfo) -> Session:
         """The session of one accepted connection."""
-        return Session(self.frontend, info)
+        return Session(self.frontend.lineage.current, info)
 
 
 class Session:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 from cryptography import x509
@@ -45,6 +46,12 @@ class KeyPair:
     chain: tuple[x509.Certificate, ...]
     key: PrivateKeyTypes
     names: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> tuple[Any, ...]:
+        """Equal for pairs that are the same to clients."""
+        chain = (self.certificate, *self.chain)
+        return self.names, tuple(one.fingerprint(hashes.SHA256()) for one in chain)
 
     @property
     def expires(self) -> float:

@@ -74,6 +74,7 @@ class ServerContextFactory:
         ciphers: str = "",
         alpn: Sequence[str] = (),
     ) -> None:
+        self._options = (min_version, ciphers, tuple(alpn))
         self._min_version = min_version
         self._ciphers = ciphers
         self._alpn = [name.encode("latin-1") for name in alpn]
@@ -105,6 +106,11 @@ class ServerContextFactory:
         self.replace(self.pairs)
 
     @property
+    def fingerprint(self) -> tuple[Any, ...]:
+        """Equal for factories that do the same: a reload then keeps the old one, and its session tickets."""
+        return self._options, tuple(pair.fingerprint for pair in self.pairs)
+
+    @property
     def context(self) -> SSL.Context:
         """The context new connections begin with; the name callback may move them to another."""
         return self._table.default
@@ -126,7 +132,7 @@ class ServerContextFactory:
         context.set_session_id(b"lbproxy")
         _use_pair(context, pair)
         if self._client_ca:
-            _trust(context, self._client_ca)
+            _trust(context, self._client_ca, _ca_bytes(self._client_ca))
             context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
         if self._alpn:
             context.set_alpn_select_callback(_protocol_chooser(self._alpn))
@@ -176,6 +182,14 @@ class ClientContextFactory:
         alpn: Sequence[str] = (),
     ) -> None:
         self.host = host
+        trusted = _ca_bytes(ca) if ca and verify else b""
+        self.fingerprint: tuple[Any, ...] = (
+            host,
+            verify,
+            trusted,
+            pair and pair.fingerprint,
+            tuple(alpn),
+        )
         self._service, self._sni = _service(host)
         self._problems: WeakKeyDictionary[SSL.Connection, str] = WeakKeyDictionary()
         self.context = context = _new_context(SSL.TLS_CLIENT_METHOD, "1.2", "")
@@ -191,7 +205,7 @@ class ClientContextFactory:
                 "a server's certificate cannot be verified without a name: set sni"
             )
         if ca:
-            _trust(context, ca)
+            _trust(context, ca, trusted)
         else:
             context.set_default_verify_paths()
         context.set_verify(SSL.VERIFY_PEER, self._check)
@@ -333,8 +347,8 @@ def _service(host: str) -> tuple[ServiceID | None, bytes]:
     return IPAddress_ID(host), b""
 
 
-def _trust(context: SSL.Context, ca: str) -> None:
-    """A file or every file of a folder; any certificate in it is an anchor, self-signed or not."""
+def _ca_bytes(ca: str) -> bytes:
+    """A file, or every file of a folder."""
     path = Path(ca)
     try:
         files = (
@@ -342,9 +356,13 @@ def _trust(context: SSL.Context, ca: str) -> None:
             if path.is_dir()
             else [path]
         )
-        data = b"\n".join(entry.read_bytes() for entry in files)
+        return b"\n".join(entry.read_bytes() for entry in files)
     except OSError as error:
         raise CertificateError(f"{ca}: {error.strerror}") from None
+
+
+def _trust(context: SSL.Context, ca: str, data: bytes) -> None:
+    """Any certificate in ``data``, read from ``ca``, is an anchor, self-signed or not."""
     store = context.get_cert_store()
     assert store is not None
     for certificate in _certificates(data, ca):

@@ -1,0 +1,231 @@
+"""PURE. What is different between two configurations, section by section and key by key, and when each change is felt.
+
+Called by :mod:`lbproxy.control.reload` and the command line.  New keys need nothing here: sections are found through
+the fields of :class:`~lbproxy.config.model.Config`, keys through those of their class, and a key that a running process
+cannot change says ``restart=True`` in :mod:`lbproxy.config.model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import SequenceMatcher
+from enum import Enum
+from typing import Any, Literal
+
+import attrs
+from attrs import field, frozen
+
+from lbproxy.config.draft import SECTIONS
+from lbproxy.config.dump import value_lines
+from lbproxy.config.model import BackendSpec, Config, FrontendSpec, ListenSpec, ServerSpec
+from lbproxy.config.options import option_fields
+
+__all__ = [
+    "Change",
+    "ConfigDiff",
+    "Effect",
+    "ServerMoves",
+    "diff",
+    "listener_key",
+    "server_moves",
+    "successor",
+]
+
+_KIND = {cls: kind for kind, cls in SECTIONS.items()}
+
+
+class Effect(str, Enum):
+    """When a change is felt, and by whom."""
+
+    NOW = "at once"
+    NEXT = "new connections and the next requests"
+    LISTEN = "bound or closed; what is connected stays"
+    SERVERS = "at once; what runs on a removed server may finish in timeout_drain"
+    DRAIN = "what is connected may finish in timeout_drain"
+    RESTART = "needs a restart; the old value stays"
+
+
+@frozen
+class Change:
+    """One difference.
+
+    ``section`` is a header without brackets, ``key`` "" for a section that came or went.  ``before`` and ``after``
+    are the lines that differ, as they are written; equal ones mean that the code of a plugin's file changed.
+    """
+
+    section: str
+    key: str
+    what: Literal["added", "removed", "changed"]
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    effect: Effect
+
+    def text(self) -> str:
+        """For people."""
+        title = f"[{self.section}] {self.key}".rstrip()
+        head = f"{title} {self.what}" if self.what != "changed" else title
+        lines = [f"{head}: {self.effect.value}"]
+        if self.before == self.after:
+            lines += [f"    ~ {line}  (the same line: its code changed)" for line in self.after]
+        else:
+            lines += [f"    - {line}" for line in self.before]
+            lines += [f"    + {line}" for line in self.after]
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {**attrs.asdict(self), "effect": self.effect.name.lower()}
+
+
+@frozen
+class ConfigDiff:
+    """From ``old`` to ``new``; false when nothing changes."""
+
+    old: Config = field(repr=False)
+    new: Config = field(repr=False)
+    changes: tuple[Change, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.changes)
+
+    def section(self, title: str) -> tuple[Change, ...]:
+        """The changes of one section, such as ``backend app``."""
+        return tuple(change for change in self.changes if change.section == title)
+
+    @property
+    def restart(self) -> tuple[str, ...]:
+        """``section key`` of what a reload cannot change."""
+        return tuple(f"{c.section} {c.key}" for c in self.changes if c.effect is Effect.RESTART)
+
+    def text(self) -> str:
+        """For people; one paragraph for each change."""
+        return "\n".join(change.text() for change in self.changes) or "nothing changes"
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """For programs."""
+        return [change.as_json() for change in self.changes]
+
+
+def diff(old: Config, new: Config) -> ConfigDiff:
+    """Everything that is different; where a line stands in its file is not."""
+    changes: list[Change] = []
+    for name in (f.name for f in attrs.fields(Config)):
+        before, after = getattr(old, name), getattr(new, name)
+        if type(before) in _KIND:
+            changes += _keys(_KIND[type(before)], before, after)
+        elif isinstance(before, tuple):
+            changes += _sections(_by_title(before), _by_title(after))
+    return ConfigDiff(old, new, tuple(changes))
+
+
+def successor(old: Any, specs: Iterable[Any]) -> Any:
+    """The spec among ``specs`` that goes on with ``old``: same name and, where there is one, same mode.  Or None."""
+    for spec in specs:
+        if spec.name == old.name:
+            return spec if getattr(spec, "mode", "") == getattr(old, "mode", "") else None
+    return None
+
+
+def listener_key(spec: ListenSpec) -> tuple[Any, ...]:
+    """Two lines of ``listen`` with the same key are the same socket."""
+    address = spec.address
+    return (spec.endpoint,) if address is None else attrs.astuple(address)
+
+
+@frozen
+class ServerMoves:
+    """What becomes of the servers of a backend; names in configuration order.
+
+    A server goes on (``changed`` or ``kept``) when its name and address stay; with another address it is
+    ``removed`` and ``added``.
+    """
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+def server_moves(old: Iterable[ServerSpec], new: Iterable[ServerSpec]) -> ServerMoves:
+    """From the servers ``old`` to ``new``."""
+    before = {spec.name: spec for spec in old}
+    after = {spec.name: spec for spec in new}
+    stays = {n for n, spec in before.items() if n in after and after[n].address == spec.address}
+    return ServerMoves(
+        added=tuple(name for name in after if name not in stays),
+        removed=tuple(name for name in before if name not in stays),
+        changed=tuple(name for name in after if name in stays and after[name] != before[name]),
+        kept=tuple(name for name in after if name in stays and after[name] == before[name]),
+    )
+
+
+# -- sections and keys -------------------------------------------------------------------------
+
+
+def _by_title(specs: Iterable[Any]) -> dict[str, Any]:
+    return {f"{_KIND[type(spec)]} {spec.name}": spec for spec in specs}
+
+
+def _sections(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
+    for title, before in old.items():
+        after = new.get(title)
+        if after is None or successor(before, [after]) is None:
+            yield Change(title, "", "removed", (), (), _gone(before))
+        elif after != before:
+            yield from _keys(title, before, after)
+    for title, after in new.items():
+        before = old.get(title)
+        if before is None or successor(before, [after]) is None:
+            yield Change(title, "", "added", (), (), Effect.NOW)
+
+
+def _gone(spec: Any) -> Effect:
+    return Effect.DRAIN if isinstance(spec, FrontendSpec | BackendSpec) else Effect.NOW
+
+
+def _keys(title: str, old: Any, new: Any) -> Iterator[Change]:
+    for name, f in option_fields(type(old)).items():
+        before, after = getattr(old, name), getattr(new, name)
+        if before != after:
+            lines = _lines(f.metadata["kind"], before, after)
+            yield Change(title, name, "changed", *lines, _effect(old, name, f.metadata))
+
+
+def _effect(spec: Any, key: str, facts: Mapping[str, Any]) -> Effect:
+    if facts.get("restart"):
+        return Effect.RESTART
+    if key == "listen":
+        return Effect.LISTEN
+    if key == "servers":
+        return Effect.SERVERS
+    return Effect.NEXT if isinstance(spec, FrontendSpec) or key == "filters" else Effect.NOW
+
+
+def _lines(kind: str, old: Any, new: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The lines that differ, of lists only those."""
+    before, after = _written(kind, old), _written(kind, new)
+    if before == after:  # a plugin's code
+        pairs = zip(_items(old), _items(new), before, strict=True)
+        changed = tuple(line for a, b, line in pairs if a != b)
+        return changed, changed
+    if not isinstance(old, tuple):
+        return before, after
+    gone: list[str] = []
+    come: list[str] = []
+    for what, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if what != "equal":
+            gone += before[a:b]
+            come += after[c:d]
+    return tuple(gone), tuple(come)
+
+
+def _items(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _written(kind: str, value: Any) -> tuple[str, ...]:
+    if value is None and not kind.endswith("_or_none"):
+        return ()
+    if kind.startswith("list:"):
+        return tuple(line for item in value for line in value_lines(kind, (item,)))
+    return tuple(value_lines(kind, value))
