@@ -10,11 +10,13 @@ See ``docs/embedding.rst``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
+from attrs import evolve
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.protocol import Factory
@@ -25,7 +27,7 @@ from lbproxy.admin.auth import TokenError
 from lbproxy.admin.server import Admin
 from lbproxy.balance.server import AdminState, ServerState
 from lbproxy.config.errors import ConfigError, ConfigErrors, Problems
-from lbproxy.config.model import Config, Where
+from lbproxy.config.model import Config, GlobalSpec, Where
 from lbproxy.control.compile import compile_config
 from lbproxy.control.drain import (
     Drains,
@@ -35,6 +37,7 @@ from lbproxy.control.drain import (
     sessions_of,
     status_of,
 )
+from lbproxy.control.filewatch import FileWatch
 from lbproxy.control.generation import Ground
 from lbproxy.control.listening import Listener, bind, unbind
 from lbproxy.control.logsink import LogSink
@@ -54,6 +57,8 @@ from lbproxy.registry import load_config, parse_config, parse_server_line
 from lbproxy.tls.certificates import CertificateError, KeyPair
 
 __all__ = ["Listener", "LoadBalancer"]
+
+T = TypeVar("T")
 
 _log = Logger()
 _quiet = Quiet(_log)
@@ -104,6 +109,8 @@ class LoadBalancer(MultiService):
         self.generation = compile_config(config, self._ground).commit()
         self._reloader = Reloader(self._ground, self)
         self._source: Path | None = None  # the file it was made from
+        self._file_watch = FileWatch(reactor, self._watched, self.reload)
+        self._file_watch.setServiceParent(self)  # type: ignore[no-untyped-call]
         self._drains = Drains(reactor, self.network.wheel)
         self._drains.setServiceParent(self)  # type: ignore[no-untyped-call]
         for service in self.generation.services():
@@ -116,9 +123,14 @@ class LoadBalancer(MultiService):
             self.admin.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def _make_admin(self, config: Config) -> Admin:
+        return self._admin_problems(config, lambda: Admin(self, config, self.reactor, self.network))
+
+    @staticmethod
+    def _admin_problems(config: Config, make: Callable[[], T]) -> T:
+        """``make()``, with what is wrong with tokens and keys as errors of the configuration."""
         problems = Problems()
         try:
-            return Admin(self, config, self.reactor, self.network)
+            return make()
         except TokenError as error:
             problems.add_exception(config.settings.where, "lbproxy", "admin_tokens", error)
         except CertificateError as error:
@@ -255,15 +267,35 @@ class LoadBalancer(MultiService):
         """
         try:
             config = source if isinstance(source, Config) else self._reread(source)
+            doors = self._admin_problems(config, lambda: Admin.doors_of(config))
+            if doors and self.admin is None and not dry_run:
+                self._begin_admin()
+            if self.admin is not None and self.running and not dry_run:
+                self.admin.open(doors)
         except ConfigErrors as errors:
             return self._reloader.refused(tuple(map(str, errors.errors)), dry_run)
+        except ListenError as error:
+            return self._reloader.refused((str(error),))
         self.generation, report = self._reloader.apply(self.generation, config, dry_run=dry_run)
+        if not report.ok and self.admin is not None:
+            self.admin.shut(doors)
         if report.ok and not dry_run:
+            if self.admin is not None:
+                self.admin.take(doors, config.settings)
             if self.running:
                 self._limit()
             if source is not None:
                 self._source = None if _is_text(source) else Path(str(source)).absolute()
         return report
+
+    def _begin_admin(self) -> None:
+        """There was no admin side; it has no address yet."""
+        self.admin = self._make_admin(evolve(self.config, settings=GlobalSpec()))
+        self.admin.setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    def _watched(self) -> tuple[str, ...]:
+        """The files whose changes ask for a reload."""
+        return self.config.sources if self.config.settings.watch and self._source else ()
 
     def _reread(self, source: str | Path | None) -> Config:
         if source is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from pathlib import Path
@@ -70,13 +71,23 @@ def makeService(options: Any) -> IService:
     sys.excepthook = _say
     raise_limit()
     signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(balancer.reopen_logs))
-    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(_hang_up, reactor))
+    terminal = os.isatty(0)
+
+    def hang_up() -> None:
+        """SIGHUP: somebody wants a reload, or the terminal we run on is gone."""
+        if terminal and _gone(0):
+            reactor.stop()
+        else:
+            balancer.reload()
+
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(hang_up))
     return balancer
 
 
-def _hang_up(reactor: Any) -> None:
-    """SIGHUP: the terminal we run on is gone, or somebody hopes for a reload, who shall not lose all sessions."""
-    if os.isatty(0):
-        reactor.stop()
-    else:
-        _log.warn("SIGHUP ignored: a changed configuration needs a restart at present")
+def _gone(fd: int) -> bool:
+    """The other side of a terminal has hung up."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(
+        event & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0)
+    )

@@ -195,14 +195,60 @@ def test_as_a_daemon(tmp_path: Path, echo: Echo) -> None:
     assert [record["close"] for record in records(tmp_path / "access.log")] == ["ok"]
 
 
-def test_a_hang_up_is_no_reload_and_ends_nothing(tmp_path: Path, echo: Echo) -> None:
-    (port,) = free_ports(1)
-    with LBProcess(config(port, echo.port), tmp_path, ports=[port]) as lb, talk(port) as sock:
+def test_a_hang_up_is_a_reload_and_ends_nothing(tmp_path: Path, echo: Echo) -> None:
+    port, more = free_ports(2)
+    text = config(port, echo.port)
+    with LBProcess(text, tmp_path, ports=[port]) as lb, talk(port) as sock:
         lb.child.send_signal(signal.SIGHUP)
-        assert until(lambda: "SIGHUP ignored" in lb.output())
+        assert until(lambda: "reload: nothing changes, kept 1 of 1 sessions" in lb.output())
+        lb.config.write_text(text.replace("listen =", f"listen =\n    127.0.0.1:{more}\n   "))
+        lb.child.send_signal(signal.SIGHUP)
+        assert until(lambda: accepts(more))
+        lb.config.write_text(text.replace("mode = tcp", "mode = nonsense"))
+        lb.child.send_signal(signal.SIGHUP)
+        assert until(lambda: "reload: nothing was changed" in lb.output())
+        assert "lb.ini:" in lb.output()
         say(sock)
-        talk(port).close()
+        for address in (port, more):
+            talk(address).close()
         assert lb.alive
+        assert "Traceback" not in lb.output()
+
+
+def test_files_are_watched(tmp_path: Path, echo: Echo) -> None:
+    port, more = free_ports(2)
+    text = config(port, echo.port, "watch = yes")
+    (tmp_path / "conf.d").mkdir()
+    with LBProcess("include = conf.d/*.ini\n" + text, tmp_path, ports=[port]) as lb:
+        with talk(port) as sock:
+            (tmp_path / "conf.d" / "more.ini").write_text(
+                f"[frontend m]\nmode = tcp\nlisten = 127.0.0.1:{more}\nbackend = raw\n"
+            )
+            assert until(lambda: accepts(more))
+            (tmp_path / "conf.d" / "more.ini").write_text("[frontend m]\nnonsense = 1\n")
+            assert until(lambda: "reload: nothing was changed" in lb.output())
+            (tmp_path / "conf.d" / "more.ini").unlink()
+            assert until(lambda: not accepts(more))
+            say(sock)
+        assert "Traceback" not in lb.output()
+
+
+def test_a_terminal_that_is_still_there_hears_of_a_reload(tmp_path: Path, echo: Echo) -> None:
+    (port,) = free_ports(1)
+    (tmp_path / "lb.ini").write_text(config(port, echo.port))
+    ours, terminal = pty.openpty()
+    arguments = [*TWISTD, "-n", "--pidfile=", "--logfile=lb.log", "lbproxy", "--config", "lb.ini"]
+    child = subprocess.Popen(arguments, cwd=tmp_path, env=ENV, stdin=terminal)
+    try:
+        assert until(lambda: accepts(port), 15)
+        child.send_signal(signal.SIGHUP)
+        assert until(lambda: "reload: nothing changes" in (tmp_path / "lb.log").read_text())
+        assert accepts(port)
+    finally:
+        child.terminate()
+        child.wait(10)
+        os.close(ours)
+        os.close(terminal)
 
 
 def test_a_lost_terminal_stops_it_gracefully(tmp_path: Path, echo: Echo) -> None:
@@ -214,6 +260,7 @@ def test_a_lost_terminal_stops_it_gracefully(tmp_path: Path, echo: Echo) -> None
     try:
         assert until(lambda: accepts(port), 15)
         with talk(port) as sock:
+            os.close(ours)
             child.send_signal(signal.SIGHUP)
             assert until(lambda: not accepts(port))
             say(sock)
@@ -221,7 +268,6 @@ def test_a_lost_terminal_stops_it_gracefully(tmp_path: Path, echo: Echo) -> None
     finally:
         child.kill()
         child.wait()
-        os.close(ours)
         os.close(terminal)
 
 

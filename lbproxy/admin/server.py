@@ -9,6 +9,7 @@ transports, whatever moves the traffic.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Any
 
@@ -23,7 +24,7 @@ from lbproxy.admin.route import APIError, Call, Route, Table
 from lbproxy.admin.state import States
 from lbproxy.admin.stream import MAX_STREAMS, Follower
 from lbproxy.admin.web import AdminFactory
-from lbproxy.config.model import Address, AdminSpec, Config, ListenSpec
+from lbproxy.config.model import Address, AdminSpec, Config, GlobalSpec, ListenSpec
 from lbproxy.errors import ListenError
 from lbproxy.net.endpoints import Bound, Network
 from lbproxy.net.stock import StockNetwork
@@ -46,6 +47,7 @@ class Door:
         self.tokens = tokens
         self.tls = tls
         self.bound: Bound | None = None
+        self.factory: AdminFactory | None = None  # once it is bound
 
     @property
     def address(self) -> Address | None:
@@ -104,8 +106,7 @@ class Admin(Service):
         self.hosts = frozenset(name.lower() for name in settings.admin_hosts)
         self.table = Table(route for part in self.parts for route in part.routes)
         self.states = States(self)
-        tokens = Tokens.load(settings.admin_tokens) if settings.admin_tokens else None
-        self.doors = [Door(spec, tokens, _contexts(spec, config)) for spec in settings.admin]
+        self.doors = self.doors_of(config)
         self._network = (
             network if isinstance(network, StockNetwork) else StockNetwork(reactor, network.wheel)
         )
@@ -116,23 +117,29 @@ class Admin(Service):
 
     def bind(self) -> None:
         """Listen everywhere, once; the load balancer calls it with its own.  Raises ListenError."""
-        for door in self.doors:
-            if door.bound is not None:
-                continue
+        self._bind_all(self.doors)
+
+    def _bind_all(self, doors: list[Door]) -> None:
+        fresh = [door for door in doors if door.bound is None]
+        for door in fresh:
             try:
                 self._bind(door)
             except ListenError:
-                self.unbind()
+                _close(fresh)
                 raise
+
+    def _outer(self, door: Door, factory: AdminFactory) -> Any:
+        if door.tls is None:
+            return factory
+        outer: Any = TLSMemoryBIOFactory(door.tls, False, factory, self.reactor)
+        outer.noisy = False
+        return outer
 
     def _bind(self, door: Door) -> None:
         spec = door.spec
         assert spec.address is not None
-        factory = AdminFactory(self, door)
-        outer: Any = factory
-        if door.tls is not None:
-            outer = TLSMemoryBIOFactory(door.tls, False, factory, self.reactor)
-            outer.noisy = False
+        door.factory = factory = AdminFactory(self, door)
+        outer = self._outer(door, factory)
         door.bound = self._network.listen(spec.address, outer, backlog=spec.backlog, mode=spec.mode)
         self._factories.append(factory)
         _log.info(
@@ -148,10 +155,7 @@ class Admin(Service):
 
     def unbind(self) -> None:
         """Stop listening; connections go on."""
-        for door in self.doors:
-            bound, door.bound = door.bound, None
-            if bound is not None:
-                bound.close()
+        _close(self.doors)
 
     def startService(self) -> None:
         """Measure."""
@@ -168,6 +172,45 @@ class Admin(Service):
         for factory in self._factories:
             factory.close()
         self._factories.clear()
+
+    # -- reload ---------------------------------------------------------------------------------
+
+    @staticmethod
+    def doors_of(config: Config) -> list[Door]:
+        """The addresses of a configuration; reads tokens and keys.  Raises TokenError and CertificateError."""
+        settings = config.settings
+        tokens = Tokens.load(settings.admin_tokens) if settings.admin_tokens else None
+        return [Door(spec, tokens, _contexts(spec, config)) for spec in settings.admin]
+
+    def open(self, doors: list[Door]) -> None:
+        """Bind those of ``doors`` that are not open now.  Raises ListenError, and then none of them is."""
+        there = [door.spec.address for door in self.doors if door.bound is not None]
+        self._bind_all([door for door in doors if door.spec.address not in there])
+
+    def shut(self, doors: list[Door]) -> None:
+        """Undo :meth:`open`."""
+        _close(doors)
+
+    def take(self, doors: list[Door], settings: GlobalSpec) -> None:
+        """Go on with ``doors``, opened before: who comes in anywhere is judged by the new rules from now on."""
+        present = {door.spec.address: door for door in self.doors}
+        self.doors = [self._renewed(present.pop(door.spec.address, None), door) for door in doors]
+        for door in present.values():
+            door.role, door.tokens = (
+                Role.NONE,
+                Tokens(),
+            )  # connections that are still open may do nothing
+        _close(present.values())
+        self.hosts = frozenset(name.lower() for name in settings.admin_hosts)
+        self.metrics_servers = settings.metrics_servers
+
+    def _renewed(self, old: Door | None, new: Door) -> Door:
+        if old is None:
+            return new
+        old.spec, old.role, old.tokens, old.tls = new.spec, new.role, new.tokens, new.tls
+        if old.bound is not None and old.factory is not None:
+            old.bound.serve(self._outer(old, old.factory))
+        return old
 
     # -- those who follow -----------------------------------------------------------------------
 
@@ -213,6 +256,13 @@ class Admin(Service):
                 method=route.method,
                 path=path,
             )
+
+
+def _close(doors: Iterable[Door]) -> None:
+    for door in doors:
+        bound, door.bound = door.bound, None
+        if bound is not None:
+            bound.close()
 
 
 def _contexts(spec: AdminSpec, config: Config) -> ServerContextFactory | None:

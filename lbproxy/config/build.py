@@ -78,7 +78,40 @@ def load(
         raise ConfigErrors([ConfigError(Where(name), "", "", message)]) from None
     except ValueError:
         raise ConfigErrors([ConfigError(Where(name), "", "", "is not UTF-8 text")]) from None
-    return parse(text, name, folder, resolve=resolve, env=env, files=files)
+    sources = [os.path.join(folder, os.path.basename(name))]  # noqa: PTH118, PTH119
+    config = parse(
+        text,
+        name,
+        folder,
+        resolve=_noting_plugins(resolve, folder, sources),
+        env=env,
+        files=_noting_files(files, sources),
+    )
+    return attrs.evolve(config, sources=tuple(dict.fromkeys(sources)))
+
+
+def _noting_files(files: Files, sources: list[str]) -> Files:
+    """``files`` that write down what is asked for."""
+
+    def read(path: str) -> str:
+        sources.append(path)
+        return files.read(path)
+
+    def expand(pattern: str) -> list[str]:
+        sources.append(pattern)
+        return files.glob(pattern)
+
+    return Files(read=read, glob=expand, exists=files.exists)
+
+
+def _noting_plugins(resolve: Resolve, folder: str, sources: list[str]) -> Resolve:
+    def resolve_noting(kind: str, name: str) -> Any:
+        path, colon, _ = name.rpartition(":")
+        if colon and path.endswith(".py"):
+            sources.append(os.path.normpath(os.path.join(folder, path)))  # noqa: PTH118
+        return resolve(kind, name)
+
+    return resolve_noting
 
 
 def parse(

@@ -109,7 +109,10 @@ class ConfigDiff:
 def diff(old: Config, new: Config) -> ConfigDiff:
     """Everything that is different; where a line stands in its file is not."""
     changes: list[Change] = []
-    for name in (f.name for f in attrs.fields(Config)):
+    for f in attrs.fields(Config):
+        if f.metadata.get("kind") == "hidden":
+            continue
+        name = f.name
         before, after = getattr(old, name), getattr(new, name)
         if type(before) in _KIND:
             changes += _keys(_KIND[type(before)], before, after)

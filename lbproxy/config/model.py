@@ -779,6 +779,11 @@ class GlobalSpec:
         doc="what moves the bytes: our epoll transport or Twisted's own; "
         "``auto`` takes epoll where the system has it; a change needs a restart",
     )
+    watch: bool = option(
+        "bool",
+        False,
+        doc="reload by itself when the file, one that it includes or a plugin's .py file changes",
+    )
     timeout_drain: float = option(
         "duration",
         30.0,
@@ -792,28 +797,24 @@ class GlobalSpec:
     admin: tuple[AdminSpec, ...] = option(
         "admins",
         (),
-        restart=True,
         doc="where the admin API, the metrics and the dashboard are, one address per line; none: nowhere",
         example="tcp:8404:interface=127.0.0.1",
     )
     admin_tokens: str = option(
         "path",
         "",
-        restart=True,
         doc="file with a line ``ROLE NAME TOKEN`` for each who may use the admin API; without it only loopback, unix "
         "sockets and client certificates can be used",
     )
     admin_hosts: tuple[str, ...] = option(
         "list:string",
         (),
-        restart=True,
         doc="names in ``Host`` that are answered without a token, besides localhost and IP addresses",
         example="lb.internal",
     )
     metrics_servers: bool = option(
         "bool",
         True,
-        restart=True,
         doc="metrics of each server; ``no`` leaves those of frontends and backends, for very many servers",
     )
     where: Where = hidden(NOWHERE)
@@ -828,6 +829,8 @@ class Config:
     backends: tuple[BackendSpec, ...] = ()
     certificates: tuple[CertificateSpec, ...] = ()
     file: str = hidden("<text>")
+    sources: tuple[str, ...] = hidden(())
+    """What it was read from: files and glob patterns, plugins in files included; empty for a text."""
 
     def backend(self, name: str) -> BackendSpec:
         """The backend ``name``; KeyError if there is none."""

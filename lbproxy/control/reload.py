@@ -114,11 +114,14 @@ class Reloader:
     ) -> tuple[Generation, ReloadReport]:
         """``config`` in place of ``old``, which is returned when anything is wrong."""
         began = self._ground.network.wheel.now()
-        changes = diff(old.config, config)
         try:
+            changes = diff(old.config, config)
             plan = compile_config(config, self._ground, old)
         except ConfigErrors as errors:
             return old, self.refused(tuple(map(str, errors.errors)), dry_run)
+        except Exception as error:  # a bug, ours or a plugin's: what serves must go on
+            _log.failure("reload")
+            return old, self.refused((f"{type(error).__name__}: {error}",), dry_run)
         sessions = old.sessions()
         leaving = Leaving(
             self._ground,

@@ -624,3 +624,15 @@ def test_a_hundred_reloads_leave_nothing_behind(site: Site) -> None:
     assert not site.service._reloader.leaving
     site.lb.advance(30)
     assert len(site.lb.reactor.getDelayedCalls()) < 10
+
+
+def test_a_bug_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("lbproxy.control.reload.compile_config", broken)
+    generation = site.service.generation
+    report = site.change(("/shop/*", "/x"))
+    assert report.errors == ("ZeroDivisionError: oops",)
+    assert site.service.generation is generation
+    assert site.get("/shop/1") == "s"

@@ -11,6 +11,7 @@ from lbproxy.admin.parts import (
     frontends,
     metrics,
     process,
+    reload,
     servers,
     sessions,
 )
@@ -27,6 +28,7 @@ PARTS: tuple[Part, ...] = (
     sessions.PART,
     certificates.PART,
     configuration.PART,
+    reload.PART,
     events.PART,
     metrics.PART,
 )

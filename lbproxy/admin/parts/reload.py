@@ -1,0 +1,49 @@
+"""CONTROL. Reading the configuration again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lbproxy.admin.auth import Role
+from lbproxy.admin.route import Call, Part, Route
+from lbproxy.admin.schema import ANY, BOOLEAN, COUNT, NUMBER, STRING, array, object_
+
+__all__ = ["PART"]
+
+_REPORT = object_(
+    {
+        "ok": BOOLEAN,
+        "dry_run": BOOLEAN,
+        "errors": array(STRING),
+        "changes": array(ANY),
+        "sessions": COUNT,
+        "kept": COUNT,
+        "leaving": array(object_({"what": STRING, "sessions": COUNT})),
+        "drain_s": NUMBER,
+        "seconds": NUMBER,
+        "restart": array(STRING),
+        "summary": STRING,
+        "text": STRING,
+    }
+)
+
+
+def _reload(call: Call) -> Any:
+    report = call.balancer.reload(dry_run=bool(call.query.get("dry_run")))
+    return {**report.as_json(), "text": report.text()}
+
+
+PART = Part(
+    "reload",
+    routes=(
+        Route(
+            "POST",
+            "/api/v1/reload",
+            Role.WRITE,
+            "Read the configuration file again and use it; when it is wrong `ok` is false and nothing has changed",
+            _reload,
+            _REPORT,
+            query={"dry_run": {"type": "boolean", "description": "only say what would change"}},
+        ),
+    ),
+)
