@@ -73,6 +73,10 @@ BUILTIN: dict[str, dict[str, str]] = {
         "mysql": "lbproxy.probes.mysql:MysqlProbe",
         "redis": "lbproxy.probes.redis:RedisProbe",
         "memcached": "lbproxy.probes.memcached:MemcachedProbe",
+        "exec": "lbproxy.probes.exec_:ExecProbe",
+        "smtp": "lbproxy.probes.smtp:SmtpProbe",
+        "amqp": "lbproxy.probes.amqp:AmqpProbe",
+        "mqtt": "lbproxy.probes.mqtt:MqttProbe",
     },
 }
 """kind -> name -> ``module:Class``, imported when first used."""

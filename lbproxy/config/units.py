@@ -227,6 +227,11 @@ def _name(text: str, facts: Facts, base_dir: str) -> str:
     return parse_name(text)
 
 
+def _program(text: str, facts: Facts, base_dir: str) -> str:
+    """A path as any other if it has a slash; else a name to be looked for in PATH."""
+    return _path(text, facts, base_dir) if "/" in text else _string(text, facts, base_dir)
+
+
 def _path(text: str, facts: Facts, base_dir: str) -> str:
     if "\0" in text:
         raise Unfit(f"{_shown(text)} is not a path: it holds a NUL character")
@@ -335,6 +340,7 @@ KINDS: dict[str, Kind] = {
     "choice": Kind("choice", _choice),
     "name": Kind("name", _name),
     "path": Kind("path, relative to the configuration file's folder", _path),
+    "program": Kind("path of a program, or its name in PATH", _program),
     "pattern": Kind("regular expression", _pattern),
     "regex": Kind("regular expression", _pattern),
     "address": Kind("address: host:port, [v6]:port or unix:/path", _address),

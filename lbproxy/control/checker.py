@@ -88,17 +88,26 @@ class ServerCheck:
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
+        self._owner.turns.leave(self)
+
+    def go(self) -> None:
+        """Its turn has come."""
+        self._next.set(0.0)
 
     # -- one check ------------------------------------------------------------------------------
 
     def _start(self) -> None:
         server, owner = self.server, self._owner
         if server.admin is AdminState.MAINT:
+            owner.turns.leave(self)
             self._pause()
             return
         self._idle = False
         if not server.addresses:  # its name is not resolved yet
+            owner.turns.leave(self)
             self._arm(owner.spec.every)
+            return
+        if not owner.turns.take(self):
             return
         self._begun = owner.network.wheel.now()
         running = ensureDeferred(owner.check_once(server))
@@ -112,6 +121,7 @@ class ServerCheck:
             return  # cancelled, or judged already
         self._running = None
         self._deadline.clear()
+        self._owner.turns.leave(self)
         self._judge(self._result(found))
 
     def _result(self, found: Any) -> Result:
@@ -145,6 +155,37 @@ class ServerCheck:
         _log.failure("after a check of {server}", failure, server=self.server)
 
 
+class _Turns:
+    """At most ``limit`` checks at a time; the others wait in the order they came, their deadlines not yet set."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._at_work: set[ServerCheck] = set()
+        self._waiting: dict[ServerCheck, None] = {}
+
+    def take(self, check: ServerCheck) -> bool:
+        """It may begin now; if not, its ``go`` is called later."""
+        if not self._limit or check in self._at_work:
+            return True
+        if len(self._at_work) >= self._limit:
+            self._waiting[check] = None
+            return False
+        self._at_work.add(check)
+        return True
+
+    def leave(self, check: ServerCheck) -> None:
+        """It is over, or is not to begin; harmless at any time."""
+        self._waiting.pop(check, None)
+        if check not in self._at_work:
+            return
+        self._at_work.remove(check)
+        if self._waiting:
+            following = next(iter(self._waiting))
+            del self._waiting[following]
+            self._at_work.add(following)
+            following.go()
+
+
 class Checker(Service):
     """Keeps the health of one backend's servers up to date; see the module.
 
@@ -168,6 +209,7 @@ class Checker(Service):
         self.network = network
         self.checks: dict[ServerState, ServerCheck] = {}
         self.probe: Any = spec.probe.cls(spec.probe.options, env)
+        self.turns = _Turns(int(getattr(self.probe, "concurrent", 0)))
         self._group = group
         self._env = env
         self._traffic_tls = tls_for

@@ -150,8 +150,8 @@ class Conversation(Protocol):
     async def receive_line(self, limit: int = 1024) -> bytes:
         r"""The next line without its ``\n`` or ``\r\n``; :class:`Unhealthy` if it is longer or never ends."""
         data = b""
-        while (end := data.find(b"\n")) < 0:
-            if len(data) > limit:
+        while (end := data.find(b"\n", 0, limit + 2)) < 0:
+            if len(data) > limit + 1:
                 raise Unhealthy(f"sent a line of more than {limit} bytes: {shown(data)}")
             more = await self.receive()
             if not more:
@@ -242,6 +242,7 @@ class Probe:
     ``clear``: begin in the clear even where TLS is spoken, for protocols that start TLS themselves with
     ``target.tls``.  ``secure``: there is no such check without TLS, so ``target.tls`` is never None.  ``alpn``:
     protocols to offer when the check speaks TLS and traffic does not.
+    ``concurrent``: most checks of one backend at a time, 0 for no limit; the deadline of one that waits has not begun.
     A probe that does not use one connection overrides :meth:`check` instead.
     """
 
@@ -251,6 +252,7 @@ class Probe:
 
     clear = False
     secure = False
+    concurrent = 0
 
     def __init__(self, options: Any, env: Env) -> None:
         self.options = options
@@ -267,6 +269,9 @@ class Probe:
             try:
                 note = await self.talk(conversation, target)
                 clean = True
+            except Unhealthy:
+                clean = True  # the last words may be an answer to a refusal
+                raise
             finally:
                 conversation.close(clean=clean)
         except Unhealthy as error:

@@ -82,6 +82,7 @@ def value(kind: str, facts: Any) -> st.SearchStrategy[Any]:
         "name": NAME,
         "path": PATH,
         "retry": st.sampled_from(("connect", "reset", "timeout", "junk", "5xx", "429", "503")),
+        "program": PATH | NAME,
         "address": ADDRESS,
         "network": NETWORK,
     }

@@ -18,7 +18,7 @@ from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.roundrobin import RoundRobin
 from lbproxy.balance.server import AdminState, ServerState, State
 from lbproxy.config.model import Address, CheckSpec, PluginSpec, ServerSpec
-from lbproxy.control.checker import Checker
+from lbproxy.control.checker import Checker, _Turns
 from lbproxy.health.state import Result
 from lbproxy.interfaces import Env
 from lbproxy.net.proxyproto import SIGNATURE
@@ -52,6 +52,8 @@ class World:
         world = self
 
         class Fake:
+            concurrent = 0
+
             def __init__(self, options: Any, env: Env) -> None:
                 pass
 
@@ -361,6 +363,31 @@ def test_a_thousand_servers_without_a_burst() -> None:
         assert max(per_tick.values()) <= 2 * 1000 / 40, "at most twice the average"
         assert world.running <= 550
     assert all(server.state is State.UP for server in world.group.servers.values())
+
+
+def test_no_more_at_a_time_than_the_probe_wants() -> None:
+    world = World(*(f"s{i}" for i in range(20)), every=1.0, timeout=2.0)
+    world.checker.turns = _Turns(3)
+    world.answers = dict.fromkeys(world.group.servers, "hang")
+    world.checker.startService()
+    most = 0
+    for _ in range(400):
+        world.run(0.05)
+        most = max(most, world.running)
+    assert most == 3
+    assert 25 <= len(world.checked) <= 32, "three every two seconds"
+    assert len({name for _, name in world.checked}) == 20, "everybody has a turn"
+    last = [check.last for check in world.checker.checks.values() if check.last]
+    assert {result.note for result in last} == {"no answer in 2 s"}, "no deadline while waiting"
+    world.group.set_admin("s0", AdminState.MAINT)
+    world.checker.sync()
+    world.group.remove("s1")
+    world.checker.sync()
+    world.answers.clear()
+    world.run(10)
+    assert len({name for moment, name in world.checked if moment > 22}) == 18
+    world.checker.stopService()
+    assert not world.running
 
 
 def test_check_address_with_a_name() -> None:
