@@ -28,6 +28,7 @@ from lbproxy.admin.server import Admin
 from lbproxy.balance.server import AdminState, ServerState
 from lbproxy.config.errors import ConfigError, ConfigErrors, Problems
 from lbproxy.config.model import Config, GlobalSpec, Where
+from lbproxy.control.alerter import Alerter
 from lbproxy.control.compile import compile_config
 from lbproxy.control.drain import (
     Drains,
@@ -117,6 +118,8 @@ class LoadBalancer(MultiService):
             service.setServiceParent(self)
         self.watch = Watch(self, reactor)
         self.watch.setServiceParent(self)  # type: ignore[no-untyped-call]
+        self.alerter = Alerter(self, reactor)
+        self.alerter.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.admin: Admin | None = None
         if config.settings.admin:
             self.admin = self._make_admin(config)

@@ -28,7 +28,7 @@ PURE = set(LAYERS[0]) | set(LAYERS[1])
 
 # Between packages of one layer; anything not here is refused.
 CROSS: dict[str, tuple[str, ...]] = {
-    "config": ("http.condition", "http.route", "observe.accesslog"),
+    "config": ("http.condition", "http.route", "observe.accesslog", "observe.alerts"),
     "http": ("config.model", "guard.addresses"),
     "balance": ("config.model",),
     "health": ("config.model",),

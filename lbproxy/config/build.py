@@ -16,12 +16,13 @@ import attrs
 from attrs import frozen
 
 from lbproxy.config import crosscheck, units
-from lbproxy.config.draft import SECTIONS, Draft, Drafts
+from lbproxy.config.draft import SECTIONS, SINGLE, Draft, Drafts
 from lbproxy.config.errors import ConfigError, ConfigErrors, Problems, Unfit, nearest_word
 from lbproxy.config.ini import Entry, Item, Reader, Section, read_ini
 from lbproxy.config.lines import (
     read_admin,
     read_check,
+    read_line,
     read_listen,
     read_log,
     read_passive,
@@ -209,9 +210,9 @@ class _Builder:
         self.drafts.doubtful.add((nearest_word(section.kind, known), section.name))
 
     def _name_fits(self, section: Section) -> bool:
-        if section.kind == "lbproxy":
+        if section.kind in SINGLE:
             if section.name:
-                self._wrong(section, "the section [lbproxy] takes no name")
+                self._wrong(section, f"the section [{section.kind}] takes no name")
             return not section.name
         if not section.name:
             self._wrong(section, f"a {section.kind} needs a name: [{section.kind} NAME]")
@@ -270,7 +271,9 @@ class _Builder:
 
     def _value(self, entry: Entry, facts: Mapping[str, Any], spot: Spot, draft: Draft) -> Any:
         kind: str = facts["kind"]
-        if kind in ("servers", "listens", "admins", "routes") or kind.startswith("plugins:"):
+        if kind in ("servers", "listens", "admins", "routes") or kind.startswith(
+            ("plugins:", "lines:")
+        ):
             made = [self._line(kind, item, spot.at(item.where), draft) for item in entry.items]
             return tuple(one for one in made if one is not None)
         if kind.startswith("list:"):
@@ -315,6 +318,8 @@ class _Builder:
             return read_check(words, spot, self.resolve)
         if kind == "log":
             return read_log(words, spot)
+        if kind.startswith("lines:"):
+            return read_line(kind.partition(":")[2], words, spot)
         if kind == "passive":
             return read_passive(words, spot)
         return self._plugin(kind.partition(":")[2], words, spot)

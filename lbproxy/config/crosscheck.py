@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
+from lbproxy.config.alerts import check_alerts
 from lbproxy.config.draft import SECTIONS, Draft, Drafts
 from lbproxy.config.errors import Problems, nearest_word
 from lbproxy.config.lines import LOG_FILE, LOG_SYSLOG
@@ -53,6 +54,8 @@ class _Checker:
         self._logs(frontends)
         for draft in self.drafts.of("lbproxy"):
             self._admin(draft)
+        for draft in self.drafts.of("alerts"):
+            check_alerts(draft, self.problems, self.exists)
 
     def _wrong(self, draft: Draft, where: Where, key: str, message: str, **more: Any) -> None:
         self.problems.add(where, draft.title, key, message, **more)

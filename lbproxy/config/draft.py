@@ -11,6 +11,7 @@ import attrs
 from attrs import define, field
 
 from lbproxy.config.model import (
+    AlertsSpec,
     BackendSpec,
     CertificateSpec,
     Config,
@@ -20,14 +21,18 @@ from lbproxy.config.model import (
     Where,
 )
 
-__all__ = ["SECTIONS", "Draft", "Drafts"]
+__all__ = ["SECTIONS", "SINGLE", "Draft", "Drafts"]
 
 SECTIONS: dict[str, type[Any]] = {
     "lbproxy": GlobalSpec,
     "frontend": FrontendSpec,
     "backend": BackendSpec,
     "certificate": CertificateSpec,
+    "alerts": AlertsSpec,
 }
+
+SINGLE = ("lbproxy", "alerts")
+"""Sections without a name."""
 
 
 @define(eq=False)
@@ -100,10 +105,12 @@ class Drafts:
     def finish(self, file: str) -> Config:
         """The configuration; only when nothing is wrong."""
         settings = self.find("lbproxy", "")
+        alerts = self.find("alerts", "")
         return Config(
             settings=settings.finish() if settings is not None else GlobalSpec(),
             frontends=tuple(draft.finish() for draft in self.of("frontend")),
             backends=tuple(draft.finish() for draft in self.of("backend")),
             certificates=tuple(draft.finish() for draft in self.of("certificate")),
+            alerts=attrs.evolve(alerts.finish(), on=True) if alerts is not None else AlertsSpec(),
             file=file,
         )

@@ -16,6 +16,7 @@ from lbproxy.config import units
 from lbproxy.config.lines import (
     dump_admin,
     dump_check,
+    dump_line,
     dump_listen,
     dump_log,
     dump_passive,
@@ -41,6 +42,8 @@ def dump(config: Config) -> str:
     parts += [_section(f"frontend {spec.name}", spec) for spec in config.frontends]
     parts += [_section(f"backend {spec.name}", spec) for spec in config.backends]
     parts += [_section(f"certificate {spec.name}", spec) for spec in config.certificates]
+    if config.alerts.on:
+        parts.append(_section("alerts", config.alerts))
     return "\n".join(parts)
 
 
@@ -77,6 +80,8 @@ def value_lines(kind: str, value: Any) -> list[str]:
         return [dump_log(value)]
     if kind == "passive":
         return [dump_passive(value)]
+    if kind.startswith("lines:"):
+        return [dump_line(spec) for spec in value]
     if kind.startswith("plugin:"):
         return [" ".join(dump_plugin(value))]
     if kind.startswith("plugins:"):
@@ -98,8 +103,8 @@ _SECRET_HEADER = re.compile(r"authorization|cookie|token|secret|password|api-?ke
 def as_json(config: Config, *, mask: bool = False) -> dict[str, Any]:
     """``config`` as dicts, lists, strings, numbers, booleans and None; durations in seconds, sizes in bytes.
 
-    ``mask``: put :data:`MASK` in place of secrets: options called ``password``, ``secret``, ``token`` and the like, and
-    what is written into headers of such names.
+    ``mask``: put :data:`MASK` in place of secrets: options that say so or are called ``password``, ``token`` and the
+    like, and what is written into headers of such names.
     """
     plain = _Plain(mask)
     return {
@@ -108,6 +113,7 @@ def as_json(config: Config, *, mask: bool = False) -> dict[str, Any]:
         "frontends": {spec.name: plain.of(spec) for spec in config.frontends},
         "backends": {spec.name: plain.of(spec) for spec in config.backends},
         "certificates": {spec.name: plain.of(spec) for spec in config.certificates},
+        "alerts": plain.of(config.alerts),
     }
 
 
@@ -127,18 +133,19 @@ class _Plain:
         if isinstance(value, dict):
             return {str(key): self.of(item) for key, item in value.items()}
         return {
-            f.name: MASK if self._hidden(value, f.name) else self.of(getattr(value, f.name))
+            f.name: MASK if self._hidden(value, f) else self.of(getattr(value, f.name))
             for f in attrs.fields(type(value))
             if f.name != "where"
         }
 
-    def _hidden(self, spec: Any, name: str) -> bool:
+    def _hidden(self, spec: Any, field: attrs.Attribute[Any]) -> bool:
+        name = field.name
         if not self.mask or not getattr(spec, name):
             return False
         header = getattr(spec, "header", "")
         if name == "value" and isinstance(header, str) and _SECRET_HEADER.search(header):
             return True
-        return _SECRET.search(name) is not None
+        return bool(field.metadata.get("secret")) or _SECRET.search(name) is not None
 
 
 _ATTRS = object()

@@ -19,24 +19,31 @@ from lbproxy.config.model import (
     Address,
     AdminSpec,
     CheckSpec,
+    CommandSpec,
     ListenSpec,
     LogSpec,
+    MailSpec,
     PassiveSpec,
+    RuleSpec,
     ServerSpec,
+    WebhookSpec,
 )
 from lbproxy.config.options import Spot, construct, dump_options, option_fields, read_options
 from lbproxy.config.plugins import Resolve, dump_plugin, read_plugin
 from lbproxy.config.words import Word, quote
 
 __all__ = [
+    "LINES",
     "dump_admin",
     "dump_check",
+    "dump_line",
     "dump_listen",
     "dump_log",
     "dump_passive",
     "dump_server",
     "read_admin",
     "read_check",
+    "read_line",
     "read_listen",
     "read_log",
     "read_passive",
@@ -162,6 +169,26 @@ def dump_admin(spec: AdminSpec) -> str:
     fields = attrs.fields_dict(AdminSpec)
     within: dict[str, Any] = {name: fields[name].default for name in extra}
     return " ".join(dump_options(evolve(spec, **within)))
+
+
+LINES: dict[str, type[Any]] = {
+    "webhook": WebhookSpec,
+    "mail": MailSpec,
+    "command": CommandSpec,
+    "rule": RuleSpec,
+}
+"""Lines that are words and options and nothing else: ``lines:NAME`` in the model."""
+
+
+def read_line(name: str, words: Sequence[Word], spot: Spot) -> Any:
+    """One line of the kind ``name`` in :data:`LINES`."""
+    values = read_options(LINES[name], words, spot)
+    return None if spot.failed else LINES[name](**values, where=spot.where)
+
+
+def dump_line(spec: Any) -> str:
+    """The line :func:`read_line` reads."""
+    return " ".join(dump_options(spec))
 
 
 def read_check(words: Sequence[Word], spot: Spot, resolve: Resolve) -> CheckSpec | None:

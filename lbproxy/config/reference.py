@@ -15,7 +15,8 @@ import attrs
 from attrs import Attribute, frozen
 
 from lbproxy.config import units
-from lbproxy.config.draft import SECTIONS
+from lbproxy.config.draft import SECTIONS, SINGLE
+from lbproxy.config.lines import LINES
 from lbproxy.config.model import AdminSpec, CheckSpec, ListenSpec, LogSpec, PassiveSpec, ServerSpec
 from lbproxy.config.options import field_default, option_fields
 from lbproxy.config.plugins import options_class
@@ -32,23 +33,28 @@ _WORDS = {
     "check": "a check line (see `check line`)",
     "passive": "``on``, ``off`` or options (see `passive line`)",
     "log": "a log line (see `log line`)",
+    "lines:webhook": "webhook lines (see `webhook line`)",
+    "lines:mail": "mail lines (see `mail line`)",
+    "lines:command": "command lines (see `command line`)",
+    "lines:rule": "rule lines (see `rule line`)",
     "plugin:balancer": "a balancer and its options",
     "plugins:filter": "filters and their options, one per line",
 }
 
 _INTRO = """\
-A configuration is an INI text.  Sections are ``[lbproxy]``, ``[frontend NAME]``, ``[backend NAME]`` and
-``[certificate NAME]``.  Sections and keys begin in the first column; a line that begins with white space is one
-more line of the key above it.  ``#`` and ``;`` begin a comment at the start of a line, ``#`` also after white
-space.  ``${NAME}`` and ``${NAME:-default}`` are taken from the environment, ``$${`` is a plain ``${``.  Text with
-spaces stands in quotes.  ``include = FILE`` (or a glob, relative to the including file) may stand before the first
-section; other relative paths start at the folder of the main file."""
+A configuration is an INI text.  Sections are ``[lbproxy]``, ``[frontend NAME]``, ``[backend NAME]``,
+``[certificate NAME]`` and ``[alerts]``.  Sections and keys begin in the first column; a line that begins with
+white space is one more line of the key above it.  ``#`` and ``;`` begin a comment at the start of a line, ``#``
+also after white space.  ``${NAME}`` and ``${NAME:-default}`` are taken from the environment, ``$${`` is a plain
+``${``.  Text with spaces stands in quotes.  ``include = FILE`` (or a glob, relative to the including file) may
+stand before the first section; other relative paths start at the folder of the main file."""
 
 _SECTION_DOCS = {
     "lbproxy": "The process.",
     "frontend": "What clients connect to: listeners, rules and routes.",
     "backend": "Servers and how they are used.",
     "certificate": "One key pair.",
+    "alerts": "When operators are told, and how.",
 }
 
 _ROUTE = """\
@@ -171,7 +177,7 @@ def render(form: Format = "rst", plugins: Mapping[str, Sequence[Any]] | None = N
     writer.heading("Configuration reference", 0)
     writer.paragraph(_INTRO)
     for kind, cls in SECTIONS.items():
-        title = "[lbproxy]" if kind == "lbproxy" else f"[{kind} NAME]"
+        title = f"[{kind}]" if kind in SINGLE else f"[{kind} NAME]"
         writer.heading(title, 1)
         writer.paragraph(_SECTION_DOCS[kind])
         writer.table(cls)
@@ -208,6 +214,10 @@ def _lines(writer: _Writer) -> None:
     writer.heading("Log line", 1)
     writer.paragraph(_LOG)
     writer.table(LogSpec)
+    for name, cls in LINES.items():
+        writer.heading(f"{name.capitalize()} line", 1)
+        writer.paragraph((cls.__doc__ or "").partition(": ")[2])
+        writer.table(cls)
     writer.heading("Route line", 1)
     writer.paragraph(_ROUTE)
     from lbproxy.http.route import VERBS

@@ -20,7 +20,16 @@ from lbproxy.config.errors import Unfit, shorten
 from lbproxy.config.model import Address
 from lbproxy.config.words import comma_items, join
 
-__all__ = ["KINDS", "Kind", "describe", "dump", "parse", "parse_address", "parse_name"]
+__all__ = [
+    "KINDS",
+    "Kind",
+    "describe",
+    "dump",
+    "parse",
+    "parse_address",
+    "parse_name",
+    "parse_span",
+]
 
 Facts = Mapping[str, Any]
 
@@ -41,6 +50,7 @@ _FLOAT = re.compile(r"[+-]?([0-9]{1,20}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?
 _OCTAL = re.compile(r"(0o)?([0-7]{1,6})")
 _SPAN = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,400})?|\.[0-9]{1,400})(ms|s|m|h|d|w)")
 _SIZE = re.compile(r"([0-9]{1,18})([bkmgt]?)", re.IGNORECASE)
+_CLOCK = re.compile(r"([0-2][0-9]):([0-5][0-9])-([0-2][0-9]):([0-5][0-9])")
 _RATE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,40})?)/([smhd])")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -137,6 +147,21 @@ def _dump_size(value: int) -> str:
         if value and value % SIZES[unit] == 0:
             return f"{value // SIZES[unit]}{unit}"
     return str(value)
+
+
+def parse_span(text: str) -> tuple[int, int]:
+    """``22:00-06:00`` as minutes after midnight.  Raises :class:`Unfit`."""
+    found = _CLOCK.fullmatch(text)
+    if found:
+        start, end = int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])
+        if start != end and start < 1440 and end <= 1440:
+            return start, end
+    raise Unfit(f"{_shown(text)} is not a time of the day: write 22:00-06:00")
+
+
+def _span(text: str, facts: Facts, base_dir: str) -> str:
+    parse_span(text)
+    return text
 
 
 def _size_or_none(text: str, facts: Facts, base_dir: str) -> int | None:
@@ -332,6 +357,7 @@ KINDS: dict[str, Kind] = {
         _size_or_none,
         lambda value: "none" if value is None else _dump_size(value),
     ),
+    "span": Kind("time of the day, such as 22:00-06:00", _span),
     "rate": Kind("rate, such as 10/s or 100/m", _rate, _dump_rate),
     "percent": Kind("share, such as 20% or 0.5%", _percent, _dump_percent),
     "times": Kind("multiple, such as 3x or 1.5x", _times, _dump_times),

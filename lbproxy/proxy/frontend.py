@@ -21,6 +21,7 @@ from lbproxy.http.message import Limits, RequestHead
 from lbproxy.http.route import Router
 from lbproxy.net.endpoints import Network
 from lbproxy.observe.metrics import FrontendCounters, observe_exchange, observe_session
+from lbproxy.observe.suspects import Suspects
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.quiet import Quiet
 from lbproxy.proxy.streams import ConnectionInfo
@@ -106,6 +107,8 @@ class Frontend:
             both = self.phases.then(backend.phases)
             self.hooks[name] = Hooks(both.request, both.server_request, both.response, both.finish)
         self.counters = lineage.counters
+        # Who is refused and sent 4xx; None: nobody asks
+        self.suspects: Suspects | None = None if after is None else after.suspects
         self.access = Access(spec.allow, spec.deny)
         self.limits = lineage.limits
         self.forwarder = Forwarder(spec)
@@ -173,6 +176,8 @@ class Frontend:
     def refused(self, info: ConnectionInfo, error: ProxyError) -> None:
         """A connection ended before there was anything to log as traffic: count it, and tell operators."""
         self.counters.refused += 1
+        if self.suspects is not None:
+            self.suspects.add(info.client_ip)
         self.count_close(error.kind)
         if error.kind is not Kind.CLIENT_GONE:
             _quiet.warn(
@@ -202,6 +207,8 @@ class Frontend:
         counters.responses[exchange.status // 100 if exchange.status < 600 else 0] += 1
         counters.bytes_in += exchange.bytes_in
         counters.bytes_out += exchange.bytes_out
+        if self.suspects is not None and 400 <= exchange.status < 500:
+            self.suspects.add(exchange.client_ip)
         closes = counters.closes
         kind = exchange.close
         closes[kind] = closes.get(kind, 0) + 1

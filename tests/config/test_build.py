@@ -442,3 +442,48 @@ def test_one_place_is_written_in_one_way() -> None:
     assert errors == [
         "lb.ini:6: [frontend w] access_log: keep is not as at lb.ini:2, which writes to the same place"
     ]
+
+
+NO_SUCH = files(exists=lambda path: "no/such" not in path)
+ALERTS_WRONG = [
+    ("rules = eror_ratio off", "rules: there is no alert 'eror_ratio'"),
+    ("rules = error_ratio limit=5", "rules: limit: '5' is not a share"),
+    ("rules = backend_empty limit=5", "rules: 'backend_empty' has no limit"),
+    ("rules =\n    queue off\n    queue off", "rules: 'queue' is there already, at lb.ini:3"),
+    ("rules = queue after=x", "rules: after: 'x' is not a duration"),
+    ("webhooks = ftp://example.com/", "webhooks: 'ftp://example.com/' is not an http:// or https:// URL"),
+    ("webhooks = https://", "webhooks: 'https://' is not an http:// or https:// URL"),
+    ("webhooks = https://[::1", "webhooks: 'https://[::1' is not an http:// or https:// URL"),
+    ("webhooks = https://a/ format=teams", "webhooks: format: 'teams' is not a choice"),
+    ("mails = ops", "mails: 'ops' is not a mail address"),
+    ("mails = a@b.c user=x", "mails: a login needs tls=always"),
+    ("mails = a@b.c server=unix:/x", "mails: the server is a host and a port"),
+    ("commands = page me", "commands: 'page' is not an absolute path"),
+    ("commands = /no/such/page", "commands: no such file: /no/such/page"),
+    ("quiet = 22-06", "quiet: '22-06' is not a time of the day: write 22:00-06:00"),
+    ("quiet = 25:00-06:00", "quiet: '25:00-06:00' is not a time of the day"),
+    ("most = 0", "most: 0 is out of bounds"),
+    ("webhook = https://a/", "webhook: unknown key 'webhook'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("lines", "expected"), ALERTS_WRONG)
+def test_alerts_that_are_wrong(lines: str, expected: str) -> None:
+    errors = [str(one) for one in mistakes(f"[alerts]\n{lines}\n" + MINIMAL, files=NO_SUCH)]
+    assert any(expected in error for error in errors), errors
+    assert len(errors) == 1
+
+
+def test_alerts_take_no_name() -> None:
+    assert "takes no name" in str(mistakes("[alerts x]\n" + MINIMAL))
+
+
+def test_secrets_are_masked_where_a_configuration_is_shown() -> None:
+    from lbproxy.config.dump import as_json
+
+    text = "[alerts]\nwebhooks = https://a.example/secret token=hush\nmails = a@b.c tls=always user=me password=hush\n"
+    config = build(text + MINIMAL)
+    assert config.alerts.on and config.alerts.webhooks[0].token == "hush"
+    shown = str(as_json(config, mask=True))
+    assert "hush" not in shown and "secret" not in shown and "***" in shown
+    assert not build(MINIMAL).alerts.on

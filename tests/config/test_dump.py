@@ -13,18 +13,23 @@ from hypothesis import strategies as st
 from lbproxy.config.dump import as_json, dump
 from lbproxy.config.model import (
     Address,
+    AlertsSpec,
     BackendSpec,
     CertificateSpec,
     CheckSpec,
+    CommandSpec,
     Config,
     FrontendSpec,
     GlobalSpec,
     ListenSpec,
     LogSpec,
+    MailSpec,
     PassiveSpec,
     PluginSpec,
     RouteSpec,
+    RuleSpec,
     ServerSpec,
+    WebhookSpec,
 )
 from lbproxy.config.options import option_fields
 from lbproxy.config.routes import dump_route
@@ -105,6 +110,7 @@ def spec(cls: type[Any], **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[A
             "routes",
             "check",
             "log",
+            "lines",
             "passive",
         ):
             continue
@@ -247,12 +253,48 @@ BACKEND = spec(
     check=st.none() | CHECK,
     passive=st.none() | PASSIVE,
 ).map(_checked)
+MAIL_ADDRESS = st.from_regex(r"[a-z]{1,5}@[a-z]{1,5}\.example", fullmatch=True)
+TOKEN = st.from_regex(r"[!-~]{0,10}", fullmatch=True)
+
+
+def _login(mail: MailSpec) -> MailSpec:
+    return mail if mail.tls == "always" else attrs.evolve(mail, user="")
+
+
+def lines(cls: type[Any], **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(spec(cls, **fixed), max_size=2).map(tuple)
+
+
+ALERTS = spec(
+    AlertsSpec,
+    on=st.just(True),
+    webhooks=lines(WebhookSpec, url=st.just("https://example.com/x?a=1"), token=TOKEN),
+    mails=st.lists(
+        spec(
+            MailSpec,
+            to=st.lists(MAIL_ADDRESS, min_size=1, max_size=2).map(tuple),
+            sender=MAIL_ADDRESS,
+            server=st.just(Address("tcp", "mail.example", 587)),
+        ).map(_login),
+        max_size=2,
+    ).map(tuple),
+    commands=lines(
+        CommandSpec, argv=st.lists(STRING, max_size=2).map(lambda rest: ("/bin/true", *rest))
+    ),
+    rules=st.lists(
+        spec(RuleSpec, name=st.sampled_from(["queue", "latency"]), limit=st.just("")),
+        max_size=2,
+        unique_by=lambda rule: rule.name,
+    ).map(tuple),
+    quiet=st.lists(st.sampled_from(["22:00-06:00", "00:00-24:00"]), max_size=2).map(tuple),
+)
 CONFIGS = st.builds(
     Config,
     spec(GlobalSpec, access_log=LOG),
     FRONTEND.map(lambda one: (one,)),
     BACKEND.map(lambda one: (one,)),
     spec(CertificateSpec, name=NAME).map(lambda one: (one,)),
+    st.just(AlertsSpec()) | ALERTS,
 )
 
 

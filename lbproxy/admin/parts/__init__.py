@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lbproxy.admin.parts import (
+    alerts,
     backends,
     certificates,
     configuration,
@@ -30,6 +31,7 @@ PARTS: tuple[Part, ...] = (
     configuration.PART,
     reload.PART,
     events.PART,
+    alerts.PART,
     metrics.PART,
 )
 """All of them, in the order of the API's description and of the dashboard."""

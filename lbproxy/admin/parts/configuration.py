@@ -32,6 +32,7 @@ PART = Part(
                     "frontends": mapping(ANY),
                     "backends": mapping(ANY),
                     "certificates": mapping(ANY),
+                    "alerts": mapping(ANY),
                 }
             ),
         ),

@@ -1,0 +1,84 @@
+"""CONTROL. Alerts that fire now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from lbproxy.admin.auth import Role
+from lbproxy.admin.exposition import Family
+from lbproxy.admin.route import Call, Part, Route
+from lbproxy.admin.schema import ANY, BOOLEAN, COUNT, NUMBER, STRING, array, mapping, object_
+
+if TYPE_CHECKING:
+    from lbproxy.admin.server import Admin
+
+__all__ = ["PART"]
+
+_ALERT = object_(
+    {
+        "name": STRING,
+        "subject": STRING,
+        "severity": STRING,
+        "text": STRING,
+        "since": NUMBER,
+        "facts": mapping(ANY),
+    }
+)
+_SHOWN = {"on": BOOLEAN, "sent": COUNT, "failed": COUNT}
+
+
+def _rows(admin: Admin) -> list[dict[str, Any]]:
+    alerter = admin.balancer.alerter
+    return [
+        {
+            "name": alert.name,
+            "subject": alert.subject,
+            "severity": alert.finding.severity.value,
+            "text": alert.finding.text,
+            "since": round(alerter.unix(alert.since)),
+            "facts": dict(alert.finding.facts),
+        }
+        for alert in alerter.active
+    ]
+
+
+def _counts(admin: Admin) -> dict[str, Any]:
+    alerter = admin.balancer.alerter
+    return {"on": alerter.on, "sent": alerter.sent, "failed": alerter.failed}
+
+
+def _state(admin: Admin) -> Any:
+    firing = {f"{row['name']} {row['subject']}".strip(): row for row in _rows(admin)}
+    return {**_counts(admin), "firing": firing}
+
+
+def _list(call: Call) -> Any:
+    return {**_counts(call.admin), "items": _rows(call.admin)}
+
+
+def _metrics(admin: Admin) -> Iterator[Family]:
+    alerter = admin.balancer.alerter
+    yield Family("lbproxy_alerts_firing", "gauge", "Alerts that fire.", [("", len(alerter.active))])
+    yield Family(
+        "lbproxy_alert_notices_failed", "counter", "Notices that could not be delivered.",
+        [("", alerter.failed)],
+    )  # fmt: skip
+
+
+PART = Part(
+    "alerts",
+    routes=(
+        Route(
+            "GET",
+            "/api/v1/alerts",
+            Role.READ,
+            "Alerts that fire, in the order they began; `on` is false without [alerts]",
+            _list,
+            object_({**_SHOWN, "items": array(_ALERT)}),
+        ),
+    ),
+    state=_state,
+    schema=object_({**_SHOWN, "firing": mapping(_ALERT)}),
+    metrics=_metrics,
+)

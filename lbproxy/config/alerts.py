@@ -1,0 +1,79 @@
+"""PURE. What must hold in ``[alerts]``.  Called by :mod:`lbproxy.config.crosscheck`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from lbproxy.config import units
+from lbproxy.config.draft import Draft
+from lbproxy.config.errors import Problems, Unfit
+from lbproxy.config.model import CommandSpec, MailSpec, RuleSpec, WebhookSpec, Where
+from lbproxy.config.options import Spot
+
+__all__ = ["check_alerts"]
+
+_MAIL = re.compile(r"[!-?A-~]+@[A-Za-z0-9.-]+")
+
+
+def check_alerts(draft: Draft, problems: Problems, exists: Callable[[str], bool]) -> None:
+    """Report every mistake in the section to ``problems``."""
+    seen: dict[str, Where] = {}
+    for rule in draft.get("rules"):
+        spot = Spot(problems, draft.title, "rules", rule.where)
+        first = seen.setdefault(rule.name, rule.where)
+        if first is not rule.where:
+            spot.wrong(f"{rule.name!r} is there already, at {first}", found=rule.name)
+        _rule(rule, spot)
+    for hook in draft.get("webhooks"):
+        _webhook(hook, Spot(problems, draft.title, "webhooks", hook.where))
+    for mail in draft.get("mails"):
+        _mail(mail, Spot(problems, draft.title, "mails", mail.where))
+    for command in draft.get("commands"):
+        _command(command, Spot(problems, draft.title, "commands", command.where), exists)
+
+
+def _rule(rule: RuleSpec, spot: Spot) -> None:
+    from lbproxy.observe.alerts import RULES
+
+    known = RULES.get(rule.name)
+    if known is None:
+        spot.wrong(f"there is no alert {rule.name!r}", found=rule.name, known=tuple(RULES))
+    elif rule.limit and not known.unit:
+        spot.wrong(f"{rule.name!r} has no limit", found=rule.limit)
+    elif rule.limit:
+        try:
+            units.parse(known.unit, rule.limit, {"min": 0})
+        except Unfit as error:
+            spot.caught(error, "limit")
+
+
+def _webhook(hook: WebhookSpec, spot: Spot) -> None:
+    try:
+        parts = urlsplit(hook.url)
+        fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or not all("!" <= c <= "~" for c in hook.url):
+        spot.wrong(f"{hook.url[:80]!r} is not an http:// or https:// URL", found=hook.url)
+    if not all("!" <= c <= "~" for c in hook.token):
+        spot.wrong("the token holds what a header cannot")
+
+
+def _mail(mail: MailSpec, spot: Spot) -> None:
+    for address in (*mail.to, mail.sender):
+        if not _MAIL.fullmatch(address):
+            spot.wrong(f"{address[:80]!r} is not a mail address", found=address)
+    if mail.server.kind != "tcp":
+        spot.wrong("the server is a host and a port", found=str(mail.server))
+    if mail.user and mail.tls != "always":
+        spot.wrong("a login needs tls=always: the password would be sent in the clear")
+
+
+def _command(command: CommandSpec, spot: Spot, exists: Callable[[str], bool]) -> None:
+    program = command.argv[0]
+    if not program.startswith("/"):
+        spot.wrong(f"{program[:80]!r} is not an absolute path", found=program)
+    elif not exists(program):
+        spot.wrong(f"no such file: {program}", found=program)

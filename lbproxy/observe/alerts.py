@@ -1,0 +1,515 @@
+"""PURE. When operators are told: rules over what was counted, and the alerts that follow from them.
+
+:mod:`lbproxy.control.alerter` takes a :class:`Sample` each second and gives it to :meth:`Alerts.look`.  Each rule
+looks at the newest sample and at older ones (:class:`History`), and says for which subjects its condition holds.  An
+alert fires when that has been so for the rule's ``after`` seconds, and recovers when it has not been so for
+:data:`CALM` seconds.
+
+To add a rule: a function ``(History, Limits) -> Iterable[Finding]`` and a line in :data:`RULES`; its meaning for people
+goes into ``docs/runbook.rst``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from attrs import define, field, frozen
+
+from lbproxy.observe.events import Severity
+
+__all__ = [
+    "CALM",
+    "RULES",
+    "WINDOW",
+    "Alert",
+    "Alerts",
+    "BackendSample",
+    "Change",
+    "Finding",
+    "FrontendSample",
+    "History",
+    "Limits",
+    "Rule",
+    "Sample",
+]
+
+WINDOW = 60.0
+"""Seconds over which ratios and sums are taken."""
+
+CALM = 30.0
+"""An alert recovers when its condition has not held for this many seconds."""
+
+_LONG = 300.0  # how long single happenings (a worker that died) keep an alert up
+_DAY = 86400.0
+
+# The learned baselines.
+_STEP = 10.0  # seconds of one observation
+_LEARN = 30  # observations before it is believed
+_ALPHA = 0.02  # weight of a new observation: half of the past is forgotten in about six minutes
+_ALPHA_BAD = 0.002  # while it looks wrong: a change that stays becomes normal in about an hour
+_SIGMAS = 4.0
+
+
+@frozen
+class FrontendSample:
+    """Totals of a frontend since start, and ``active`` connections of ``maxconn`` (0: no limit) now.
+
+    ``done``: requests (HTTP) or sessions (TCP) that ended; ``failed``: those of them that failed on our side or the
+    servers'; ``bad``: those refused or answered with 4xx.  ``worst_client``: (address, its part of ``bad`` in the last
+    minute), None when nobody counts.
+    """
+
+    done: int = 0
+    failed: int = 0
+    bad: int = 0
+    active: int = 0
+    maxconn: int = 0
+    worst_client: tuple[str, int] | None = None
+
+
+@frozen
+class BackendSample:
+    """Totals of a backend since start, and its servers now.
+
+    ``wanted``: servers that should be up (neither backup nor taken out by an operator); ``up``: those of them that
+    are; ``usable``: any server can be picked.  ``waiting`` of ``queue`` places are taken.  ``timed`` answers took
+    ``seconds`` together.
+    """
+
+    wanted: int = 0
+    up: int = 0
+    usable: bool = True
+    waiting: int = 0
+    queue: int = 0
+    sent_away: int = 0
+    timed: int = 0
+    seconds: float = 0.0
+
+
+@frozen
+class Sample:
+    """What is counted at one moment.
+
+    ``at``: seconds of any steady clock.  ``active`` of ``maxconn`` connections of the process.  ``certificates``: name
+    -> seconds until it expires.  ``logs``: path -> lines dropped.  ``lag``: by how many seconds the reactor is late.
+    ``happened``: kind of event -> how many there were.
+    """
+
+    at: float
+    frontends: Mapping[str, FrontendSample] = field(factory=dict)
+    backends: Mapping[str, BackendSample] = field(factory=dict)
+    active: int = 0
+    maxconn: int = 0
+    certificates: Mapping[str, float] = field(factory=dict)
+    logs: Mapping[str, int] = field(factory=dict)
+    lag: float = 0.0
+    happened: Mapping[str, int] = field(factory=dict)
+
+
+class History:
+    """The samples of the last five minutes, one for each second at most, and what the baselines have learned."""
+
+    def __init__(self) -> None:
+        self._samples: deque[Sample] = deque()
+        self.baselines: dict[str, Baseline] = {}
+
+    def add(self, sample: Sample) -> None:
+        """The newest one; older than five minutes are forgotten, but for one."""
+        self._samples.append(sample)
+        while len(self._samples) > 2 and sample.at - self._samples[1].at >= _LONG:
+            self._samples.popleft()
+
+    @property
+    def now(self) -> Sample:
+        """The newest."""
+        return self._samples[-1]
+
+    def before(self, seconds: float) -> Sample:
+        """The newest that is at least ``seconds`` old, or the oldest there is."""
+        found = self._samples[0]
+        for sample in reversed(self._samples):
+            found = sample
+            if self.now.at - sample.at >= seconds:
+                break
+        return found
+
+    def baseline(self, key: str) -> Baseline:
+        """The one called ``key``, made when first asked for."""
+        found = self.baselines.get(key)
+        if found is None:
+            found = self.baselines[key] = Baseline()
+        return found
+
+    def forget(self, living: Iterable[str]) -> None:
+        """Baselines of nothing that is still there."""
+        kept = set(living)
+        for key in [key for key in self.baselines if key.partition(" ")[2] not in kept]:
+            del self.baselines[key]
+
+
+@define
+class Baseline:
+    """What is normal: an exponentially weighted mean and variance (Welford's, after Finch 2009)."""
+
+    mean: float = 0.0
+    variance: float = 0.0
+    count: int = 0
+    at: float = -math.inf
+    total: tuple[int, float] = (0, 0.0)  # as last seen
+    last: float = 0.0  # the newest observation
+    high: bool = False  # it was far above normal
+
+    def learn(self, value: float, high: bool) -> None:
+        """One observation more."""
+        self.count += 1
+        self.last, self.high = value, high
+        alpha = _ALPHA_BAD if high else max(_ALPHA, 1 / self.count)
+        change = value - self.mean
+        self.mean += alpha * change
+        self.variance = (1 - alpha) * (self.variance + alpha * change * change)
+
+    @property
+    def known(self) -> bool:
+        """It has seen enough to be believed."""
+        return self.count >= _LEARN
+
+    @property
+    def bound(self) -> float:
+        """What is above this is not normal."""
+        return self.mean + _SIGMAS * math.sqrt(self.variance)
+
+
+@frozen
+class Finding:
+    """A condition that holds now for ``subject``."""
+
+    subject: str
+    text: str
+    severity: Severity = Severity.WARNING
+    facts: Mapping[str, Any] = field(factory=dict)
+
+
+@frozen
+class Limits:
+    """What a rule goes by: ``limit`` in the rule's unit, ``after`` seconds, ``volume``: fewest requests to judge."""
+
+    limit: float
+    after: float
+    volume: int = 0
+
+
+Look = Callable[[History, Limits], Iterable[Finding]]
+
+
+@frozen
+class Rule:
+    """One line of :data:`RULES`.  ``unit`` names a parser of :mod:`lbproxy.config.units`, "" when there is no limit."""
+
+    look: Look
+    unit: str
+    defaults: Limits
+    doc: str
+
+
+# -- the rules ----------------------------------------------------------------------------------
+
+
+def _error_ratio(history: History, limits: Limits) -> Iterator[Finding]:
+    then = history.before(WINDOW)
+    for name, now in history.now.frontends.items():
+        old = then.frontends.get(name)
+        if old is None:
+            continue
+        done, failed = now.done - old.done, now.failed - old.failed
+        if done >= limits.volume and done and failed / done > limits.limit:
+            share = failed / done
+            yield Finding(
+                name,
+                f"frontend {name}: {share:.1%} of {done} requests failed in the last minute",
+                Severity.ERROR,
+                {"share": round(share, 4), "failed": failed, "done": done},
+            )
+
+
+def _latency(history: History, limits: Limits) -> Iterator[Finding]:
+    now = history.now
+    for name, backend in now.backends.items():
+        line = history.baseline(f"latency {name}")
+        count = backend.timed - line.total[0]
+        if now.at - line.at >= _STEP and (count >= limits.volume or count < 0):
+            mean = (backend.seconds - line.total[1]) / count if count > 0 else 0.0
+            first = line.at == -math.inf or count < 0  # counters began anew: nothing to compare
+            line.at, line.total = now.at, (backend.timed, backend.seconds)
+            if not first:
+                high = line.known and mean > max(
+                    line.bound, limits.limit * line.mean, line.mean + 0.02
+                )
+                line.learn(mean, high)
+        elif now.at - line.at >= WINDOW and line.at > -math.inf:
+            line.high = False  # too little traffic to say anything
+            line.at, line.total = now.at, (backend.timed, backend.seconds)
+        if line.high:
+            yield Finding(
+                name,
+                f"backend {name} answers in {_ms(line.last)}; normal is {_ms(line.mean)}",
+                Severity.WARNING,
+                {"seconds": round(line.last, 6), "normal": round(line.mean, 6)},
+            )
+
+
+def _backend_empty(history: History, limits: Limits) -> Iterator[Finding]:
+    for name, backend in history.now.backends.items():
+        if not backend.usable:
+            yield Finding(name, f"backend {name} has no server", Severity.ERROR)
+
+
+def _backend_weak(history: History, limits: Limits) -> Iterator[Finding]:
+    for name, backend in history.now.backends.items():
+        if backend.usable and backend.wanted and backend.up < limits.limit * backend.wanted:
+            yield Finding(
+                name,
+                f"backend {name}: {backend.up} of {backend.wanted} servers are up",
+                Severity.WARNING,
+                {"up": backend.up, "wanted": backend.wanted},
+            )
+
+
+def _queue(history: History, limits: Limits) -> Iterator[Finding]:
+    for name, backend in history.now.backends.items():
+        if backend.queue and backend.waiting > limits.limit * backend.queue:
+            yield Finding(
+                name,
+                f"backend {name}: {backend.waiting} wait in its queue of {backend.queue}",
+                Severity.WARNING,
+                {"waiting": backend.waiting, "queue": backend.queue},
+            )
+
+
+def _sent_away(history: History, limits: Limits) -> Iterator[Finding]:
+    then = history.before(WINDOW)
+    for name, now in history.now.backends.items():
+        old = then.backends.get(name)
+        count = now.sent_away - old.sent_away if old is not None else 0
+        if count > limits.limit:
+            yield Finding(
+                name,
+                f"backend {name} sent {count} away in the last minute: its servers and its queue are full",
+                Severity.ERROR,
+                {"count": count},
+            )
+
+
+def _connections(history: History, limits: Limits) -> Iterator[Finding]:
+    now = history.now
+    rows = [("lbproxy", "", now.active, now.maxconn)]
+    rows += [(f"frontend {n}", n, f.active, f.maxconn) for n, f in now.frontends.items()]
+    for words, subject, active, maxconn in rows:
+        if maxconn and active > limits.limit * maxconn:
+            yield Finding(
+                subject,
+                f"{words} has {active} of at most {maxconn} connections",
+                Severity.WARNING,
+                {"active": active, "maxconn": maxconn},
+            )
+
+
+def _certificate(history: History, limits: Limits) -> Iterator[Finding]:
+    for name, left in history.now.certificates.items():
+        if left < limits.limit:
+            days = left / _DAY
+            when = "has expired" if left < 0 else f"expires in {days:.1f} days"
+            yield Finding(
+                name,
+                f"certificate {name} {when}",
+                Severity.ERROR if days < 3 else Severity.WARNING,
+                {"days": round(days, 2)},
+            )
+
+
+def _attack(history: History, limits: Limits) -> Iterator[Finding]:
+    """More refusals and 4xx than ``limit`` times the usual, or most of many from one address."""
+    now = history.now
+    for name, frontend in now.frontends.items():
+        line = history.baseline(f"attack {name}")
+        if now.at - line.at >= _STEP:
+            count, span = frontend.bad - line.total[0], now.at - line.at
+            line.at, line.total = now.at, (frontend.bad, 0.0)
+            if count >= 0 and span < math.inf:  # else there is nothing to compare with
+                rate = count / span
+                enough = rate * _STEP >= limits.volume
+                line.learn(rate, line.known and enough and rate > limits.limit * line.mean)
+        if line.high:
+            yield Finding(
+                name,
+                f"frontend {name}: {line.last:.0f} bad requests and refused connections a second;"
+                f" normal is {line.mean:.1f}",
+                Severity.WARNING,
+                {"rate": round(line.last, 2), "normal": round(line.mean, 2)},
+            )
+        worst = frontend.worst_client
+        if worst is not None and worst[1] >= limits.volume * WINDOW / _STEP:
+            yield Finding(
+                f"{name} {worst[0]}",
+                f"frontend {name}: {worst[1]} bad requests and refused connections from {worst[0]} in a minute",
+                Severity.WARNING,
+                {"client": worst[0], "count": worst[1]},
+            )
+
+
+def _log_drops(history: History, limits: Limits) -> Iterator[Finding]:
+    then = history.before(WINDOW)
+    for path, dropped in history.now.logs.items():
+        count = dropped - then.logs.get(path, dropped)
+        if count > limits.limit:
+            yield Finding(
+                path,
+                f"access log {path} lost {count} lines in the last minute",
+                Severity.WARNING,
+                {"count": count},
+            )
+
+
+def _lag(history: History, limits: Limits) -> Iterator[Finding]:
+    lag = history.now.lag
+    if lag > limits.limit:
+        yield Finding(
+            "", f"lbproxy is {_ms(lag)} late: it has more to do than it can", Severity.WARNING,
+            {"seconds": round(lag, 3)},
+        )  # fmt: skip
+
+
+def _event(kind: str, text: str, severity: Severity) -> Look:
+    """An alert about single happenings; it lasts for five minutes after the last one."""
+
+    def look(history: History, limits: Limits) -> Iterator[Finding]:
+        count = history.now.happened.get(kind, 0) - history.before(_LONG).happened.get(kind, 0)
+        if count > limits.limit:
+            yield Finding("", text.format(count=count), severity, {"count": count})
+
+    return look
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+RULES: dict[str, Rule] = {
+    "error_ratio": Rule(
+        _error_ratio, "percent", Limits(0.05, 30, 50), "share of requests that fail, in a minute"
+    ),
+    "latency": Rule(
+        _latency, "times", Limits(2, 20, 20), "response time, as a multiple of what is normal"
+    ),
+    "backend_empty": Rule(_backend_empty, "", Limits(0, 2), "a backend has no server"),
+    "backend_weak": Rule(
+        _backend_weak, "percent", Limits(0.5, 30), "least share of a backend's servers that are up"
+    ),
+    "queue": Rule(_queue, "percent", Limits(0.5, 10), "share of a queue's places that are taken"),
+    "sent_away": Rule(
+        _sent_away, "int", Limits(0, 0), "requests sent away from a full queue, in a minute"
+    ),
+    "connections": Rule(
+        _connections, "percent", Limits(0.9, 10), "share of maxconn that is taken"
+    ),
+    "certificate": Rule(
+        _certificate, "duration", Limits(14 * _DAY, 0), "time left to a certificate"
+    ),
+    "attack": Rule(
+        _attack, "times", Limits(10, 10, 100),
+        "refused connections and 4xx, as a multiple of what is normal",
+    ),
+    "log_drops": Rule(_log_drops, "int", Limits(0, 0), "access log lines lost, in a minute"),
+    "lag": Rule(_lag, "duration", Limits(0.5, 5), "how late the reactor is"),
+    "worker_died": Rule(
+        _event("worker_died", "worker processes died: {count}", Severity.ERROR), "int", Limits(0, 0),
+        "worker processes that died, in five minutes",
+    ),
+    "reload_refused": Rule(
+        _event("reload_refused", "a new configuration was refused", Severity.WARNING), "int",
+        Limits(0, 0), "new configurations that were refused, in five minutes",
+    ),
+}  # fmt: skip
+"""Name -> rule, in the order of the documentation."""
+
+
+# -- alerts -------------------------------------------------------------------------------------
+
+
+@frozen
+class Alert:
+    """One that fires: the rule's name, and its :class:`Finding` as it is now.  ``since``: as :attr:`Sample.at`."""
+
+    name: str
+    finding: Finding
+    since: float
+
+    @property
+    def subject(self) -> str:
+        """What it is about."""
+        return self.finding.subject
+
+
+@frozen
+class Change:
+    """An alert fires, or (``fired`` False) has recovered."""
+
+    fired: bool
+    alert: Alert
+
+
+@define
+class _State:
+    finding: Finding
+    since: float  # when the condition began to hold
+    seen: float  # when it held last
+    alert: Alert | None = None
+
+
+class Alerts:
+    """Rules at work.  ``limits``: by rule's name; a rule without is not used."""
+
+    def __init__(self, limits: Mapping[str, Limits]) -> None:
+        self._limits = {name: limits[name] for name in RULES if name in limits}
+        self._history = History()
+        self._states: dict[tuple[str, str], _State] = {}
+
+    @property
+    def active(self) -> list[Alert]:
+        """Those that fire, in the order they began."""
+        found = [state.alert for state in self._states.values() if state.alert is not None]
+        return sorted(found, key=lambda alert: alert.since)
+
+    def look(self, sample: Sample) -> list[Change]:
+        """Take a sample in; what changes by it."""
+        self._history.add(sample)
+        changes: list[Change] = []
+        for name, limits in self._limits.items():
+            for finding in RULES[name].look(self._history, limits):
+                self._found(name, finding, limits.after, sample.at, changes)
+        for key, state in list(self._states.items()):
+            if state.seen == sample.at:
+                continue
+            if state.alert is None:
+                del self._states[key]  # it did not last
+            elif sample.at - state.seen >= CALM:
+                del self._states[key]
+                changes.append(Change(False, state.alert))
+        self._history.forget((*sample.frontends, *sample.backends))
+        return changes
+
+    def _found(
+        self, name: str, finding: Finding, after: float, at: float, changes: list[Change]
+    ) -> None:
+        key = (name, finding.subject)
+        state = self._states.get(key)
+        if state is None:
+            state = self._states[key] = _State(finding, at, at)
+        state.finding, state.seen = finding, at
+        if state.alert is not None:
+            state.alert = Alert(name, finding, state.alert.since)
+        elif at - state.since >= after:
+            state.alert = Alert(name, finding, at)
+            changes.append(Change(True, state.alert))

@@ -1,0 +1,173 @@
+"""PURE. What is sent about alerts, and when: together, not too often, not at night, again when it lasts.
+
+:mod:`lbproxy.control.alerter` owns one :class:`Notices` and sends what it gives.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from attrs import define, frozen
+
+from lbproxy.observe.alerts import Alert, Change
+from lbproxy.observe.events import Severity
+
+__all__ = ["Line", "Manners", "Notice", "Notices", "Span"]
+
+_LINES = 20
+"""More alerts than this in one notice are only counted."""
+
+Span = tuple[int, int]
+"""A time of the day, from and to, in minutes after midnight; it may go over midnight."""
+
+
+@frozen
+class Manners:
+    """``quiet``: times in which warnings wait.  ``repeat``: seconds after which an alert that lasts is told again, 0
+    for never.  ``recovery``: tell when it is over.  ``most``: notices a minute."""
+
+    quiet: tuple[Span, ...] = ()
+    repeat: float = 4 * 3600.0
+    recovery: bool = True
+    most: int = 10
+
+
+@frozen
+class Line:
+    """One alert in a notice; ``state``: ``firing``, ``lasting`` or ``recovered``."""
+
+    state: str
+    alert: Alert
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        finding = self.alert.finding
+        return {
+            "state": self.state,
+            "name": self.alert.name,
+            "subject": finding.subject,
+            "severity": finding.severity.value,
+            "text": finding.text,
+            "facts": dict(finding.facts),
+        }
+
+
+@frozen
+class Notice:
+    """What is sent at one time.  ``more``: alerts that are not listed."""
+
+    lines: tuple[Line, ...]
+    more: int = 0
+
+    @property
+    def title(self) -> str:
+        """One line for a subject or a chat."""
+        firing = [line for line in self.lines if line.state != "recovered"]
+        first = (firing or self.lines)[0]
+        others = len(self.lines) + self.more - 1
+        word = "recovered: " if not firing else ""
+        return f"{word}{first.alert.finding.text}" + (f" (and {others} more)" if others else "")
+
+    @property
+    def text(self) -> str:
+        """Everything, for people."""
+        rows = [
+            f"{line.state}: {line.alert.name}: {line.alert.finding.text}" for line in self.lines
+        ]
+        if self.more:
+            rows.append(f"and {self.more} more")
+        return "\n".join(rows)
+
+    @property
+    def severity(self) -> Severity:
+        """The worst of what fires; ``info`` when all has recovered."""
+        found = {line.alert.finding.severity for line in self.lines if line.state != "recovered"}
+        for severity in (Severity.ERROR, Severity.WARNING):
+            if severity in found:
+                return severity
+        return Severity.INFO
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "title": self.title,
+            "text": self.text,
+            "severity": self.severity.value,
+            "alerts": [line.as_dict() for line in self.lines],
+            "more": self.more,
+        }
+
+
+@define
+class _Told:
+    alert: Alert
+    at: float
+
+
+class Notices:
+    """See the module."""
+
+    def __init__(self, manners: Manners) -> None:
+        self._manners = manners
+        self._pending: dict[tuple[str, str], Line] = {}
+        self._told: dict[tuple[str, str], _Told] = {}
+        self._sent: deque[float] = deque()
+
+    def look(
+        self, now: float, minute: int, changes: Iterable[Change], active: Sequence[Alert]
+    ) -> Notice | None:
+        """What to send at ``now`` (seconds of a steady clock), ``minute`` minutes after midnight."""
+        for change in changes:
+            self._take(change)
+        self._repeat(now, active)
+        quiet = any(_within(minute, span) for span in self._manners.quiet)
+        ready = {
+            key: line
+            for key, line in self._pending.items()
+            if not quiet or line.alert.finding.severity is Severity.ERROR
+        }
+        if not ready or not self._may(now):
+            return None
+        for key, line in ready.items():
+            del self._pending[key]
+            if line.state == "recovered":
+                self._told.pop(key, None)
+            else:
+                self._told[key] = _Told(line.alert, now)
+        self._sent.append(now)
+        lines = tuple(ready.values())
+        return Notice(lines[:_LINES], len(lines[_LINES:]))
+
+    def _take(self, change: Change) -> None:
+        key = (change.alert.name, change.alert.subject)
+        if change.fired:
+            self._pending[key] = Line("firing", change.alert)
+            return
+        self._pending.pop(key, None)
+        if key not in self._told:
+            return  # nobody heard of it, so nobody needs to hear that it is over
+        if self._manners.recovery:
+            self._pending[key] = Line("recovered", change.alert)
+        else:
+            del self._told[key]
+
+    def _repeat(self, now: float, active: Sequence[Alert]) -> None:
+        for alert in active:
+            key = (alert.name, alert.subject)
+            told = self._told.get(key)
+            if told is None or key in self._pending or not self._manners.repeat:
+                continue
+            if now - told.at >= self._manners.repeat:
+                self._pending[key] = Line("lasting", alert)
+
+    def _may(self, now: float) -> bool:
+        while self._sent and now - self._sent[0] >= 60.0:
+            self._sent.popleft()
+        return len(self._sent) < self._manners.most
+
+
+def _within(minute: int, span: Span) -> bool:
+    start, end = span
+    return start <= minute < end if start <= end else minute >= start or minute < end

@@ -1,0 +1,39 @@
+"""PURE. Which addresses do the most of something, in bounded memory."""
+
+from __future__ import annotations
+
+__all__ = ["Suspects"]
+
+
+class Suspects:
+    """Counts by address over about a minute.
+
+    At most ``size`` addresses are kept.  When there are more, the least busy half is forgotten, so an address that
+    does much more than the others stays (a simple form of Misra and Gries' summary).
+    """
+
+    __slots__ = ("_counts", "_old", "_size")
+
+    def __init__(self, size: int = 1000) -> None:
+        self._size = size
+        self._counts: dict[str, int] = {}
+        self._old: dict[str, int] = {}
+
+    def add(self, address: str) -> None:
+        """One more from ``address``."""
+        counts = self._counts
+        counts[address] = counts.get(address, 0) + 1
+        if len(counts) > self._size:
+            kept = sorted(counts.items(), key=lambda item: item[1], reverse=True)
+            self._counts = dict(kept[: self._size // 2])
+
+    def turn(self) -> None:
+        """Half of the time is over: forget what is older than that.  To be called every 30 seconds."""
+        self._old, self._counts = self._counts, {}
+
+    def worst(self) -> tuple[str, int] | None:
+        """The address with the most, and its count over the last 30 to 60 seconds; None when there was none."""
+        both = self._old.copy()
+        for address, count in self._counts.items():
+            both[address] = both.get(address, 0) + count
+        return max(both.items(), key=lambda item: item[1], default=None)
