@@ -1,0 +1,223 @@
+"""Operators at work while traffic runs: reloads, drains, servers added and weighed, certificates swapped, origins
+killed.  No request may fail of it.
+
+``LBPROXY_CHAOS_S=600 pytest tests/live/test_chaos.py`` goes on for so many seconds.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import ssl
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from tests.support import tls
+from tests.support.ports import free_ports
+from tests.support.process import until
+
+pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live-chaos")]
+
+SECONDS = float(os.environ.get("LBPROXY_CHAOS_S", "5"))
+CLIENTS = 4
+PER_CONNECTION = 200  # requests, after which a client comes anew (and sees the present certificate)
+
+CONFIG = """\
+[frontend web]
+listen =
+    tcp:{http}:interface=127.0.0.1
+    tls:{https}:interface=127.0.0.1 certificates={pem}
+routes = path /nothing{round}/* -> reply 404
+backend = app
+
+[backend app]
+balance = {balance}
+check = http GET /healthz expect=200 every=200ms timeout=2s rise=2 fall=2
+retries = 5
+servers =
+    a {a} weight={weight}
+    b {b}
+{more}
+"""
+
+
+class Clients:
+    """Keep asking over HTTP and HTTPS; whatever is not 200 is remembered with its time."""
+
+    def __init__(self, ports):
+        self.statuses = Counter()
+        self.failures = []
+        self.certificates = set()
+        self._ports = ports
+        self._over = threading.Event()
+        self._context = ssl.create_default_context()
+        tls.authority().configure_trust(self._context)
+        self._threads = [threading.Thread(target=self._live, args=(i,)) for i in range(CLIENTS)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def total(self):
+        return sum(self.statuses.values())
+
+    def more(self, count=20):
+        """Wait until there are so many more answers."""
+        goal = self.total + count
+        assert until(lambda: self.total >= goal, 60)
+
+    def _live(self, index):
+        while not self._over.is_set():
+            client = self._connection(index)
+            try:
+                for _ in range(PER_CONNECTION):
+                    if self._over.is_set():
+                        break
+                    client.request("GET", "/hello")
+                    response = client.getresponse()
+                    response.read()
+                    self.statuses[response.status] += 1
+                    if response.status != 200:
+                        self.failures.append((time.time(), response.status))
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append((time.time(), repr(error)))
+                time.sleep(0.05)
+            finally:
+                client.close()
+
+    def _connection(self, index):
+        if index % 2 == 0:
+            return http.client.HTTPConnection("127.0.0.1", self._ports["http"], timeout=30)
+        client = http.client.HTTPSConnection(
+            "127.0.0.1", self._ports["https"], timeout=30, context=self._context
+        )
+        client.connect()
+        self.certificates.add(client.sock.getpeercert()["serialNumber"])
+        return client
+
+
+class Operator:
+    """Does one thing after another, and leaves the balancer able to serve after each."""
+
+    def __init__(self, lb, ports, origins, pem, chance):
+        self.lb = lb
+        self.ports = ports
+        self.origins = origins
+        self.pem = pem
+        self.random = chance
+        self.done = Counter()
+        self.reloads = 0
+        text = lb.process.config.read_text()
+        self.head = text.partition("[frontend")[0]
+        self.deeds = (
+            self.reload, self.drain, self.weigh, self.add_and_remove, self.swap_certificate, self.restart_origin,
+        )  # fmt: skip
+
+    def act(self):
+        deed = self.random.choice(self.deeds)
+        deed()
+        self.done[deed.__name__] += 1
+
+    def reload(self):
+        self.reloads += 1
+        text = site(
+            self.ports,
+            self.origins,
+            self.pem,
+            round=self.reloads,
+            weight=self.reloads % 3 + 1,
+            balance=self.random.choice(("roundrobin", "leastconn", "p2c")),
+        )
+        self.lb.process.config.write_text(self.head + text)
+        self.lb.process.child.send_signal(1)
+        self.lb.wait_output("reload: made", self.reloads, 30)
+
+    def drain(self):
+        name = self.random.choice("ab")
+        self.ask("PATCH", f"/servers/{name}", {"admin": "drain"})
+        waited = self.ask("POST", f"/servers/{name}/drain/wait", {"timeout_s": 20})
+        assert waited["done"], waited
+        self.ask("PATCH", f"/servers/{name}", {"admin": "ready"})
+
+    def weigh(self):
+        self.ask("PATCH", "/servers/b", {"weight": self.random.randrange(1, 10)})
+
+    def add_and_remove(self):
+        self.ask("POST", "/servers", {"server": f"extra {self.origins['a']}"})
+        time.sleep(0.2)
+        self.ask("DELETE", "/servers/extra")
+
+    def swap_certificate(self):
+        tls.issue.cache_clear()
+        tls.write(tls.issue("127.0.0.1"), self.pem.parent, self.pem.stem)
+        self.reload()
+
+    def restart_origin(self):
+        name = self.random.choice("ab")
+        origin = self.origins["servers"][name]
+        origin.child.kill()
+        time.sleep(self.random.random())
+        origin.start()
+        assert until(lambda: self.state(name) == "up", 30)
+
+    def state(self, name):
+        return self.ask("GET", f"/servers/{name}")["state"]
+
+    def ask(self, method, path, body=None):
+        """The admin API."""
+        client = http.client.HTTPConnection("127.0.0.1", self.ports["admin"], timeout=30)
+        data = None if body is None else json.dumps(body)
+        headers = {"Content-Type": "application/json"}
+        client.request(method, f"/api/v1/backends/app{path}", data, headers)
+        response = client.getresponse()
+        answer = json.loads(response.read())
+        client.close()
+        assert response.status < 300, (method, path, response.status, answer)
+        return answer
+
+
+def site(ports, origins, pem, **values):
+    """The configuration, but for ``[lbproxy]``."""
+    values = {"round": 0, "weight": 1, "balance": "leastconn", "more": "", **values}
+    return CONFIG.format(**ports, a=origins["a"], b=origins["b"], pem=pem, **values)
+
+
+def test_no_request_fails_while_operators_work(balancer, nginx, tmp_path):
+    ports = dict(zip(("http", "https", "admin"), free_ports(3), strict=True))
+    a, b = nginx("a"), nginx("b")
+    origins = {"a": a.address, "b": b.address, "servers": {"a": a, "b": b}}
+    pem = tmp_path / "site.pem"
+    tls.write(tls.issue("127.0.0.1"), tmp_path, "site")
+    lb = balancer(
+        site(ports, origins, pem),
+        settings=f"admin = tcp:{ports['admin']}:interface=127.0.0.1\ntimeout_drain = 2s\n",
+        ports=list(ports.values()),
+    )
+    operator = Operator(lb, ports, origins, pem, random.Random(7))
+    with Clients(ports) as clients:
+        clients.more()
+        assert until(lambda: operator.state("a") == operator.state("b") == "up", 10)
+        for deed in operator.deeds:  # each at least once
+            deed()
+            clients.more()
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end and not clients.failures:
+            operator.act()
+            clients.more()
+    print(f"{clients.total} requests, {dict(operator.done)}, {operator.reloads} reloads")
+    assert not clients.failures, (clients.failures[:10], operator.done)
+    assert set(clients.statuses) == {200}
+    assert len(clients.certificates) >= 2
+    assert "nothing was changed" not in lb.output()
