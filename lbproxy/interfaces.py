@@ -39,13 +39,15 @@ class Env:
     ``now``: seconds, monotonic enough for intervals.  ``random``: the only source of chance.
     ``name``: the backend or frontend it serves, for logs.  ``reactor``: for CONTROL extensions
     only;
-    None in pure ones and in ``lbproxy explain``.
+    None in pure ones and in ``lbproxy explain``.  ``secret``: for signing what clients keep for us; that of
+    ``[lbproxy]``, or random bytes that last as long as the process.
     """
 
     now: Callable[[], float]
     random: Random
     name: str = ""
     reactor: Any = None
+    secret: bytes = b""
 
 
 class Plugin(Protocol):

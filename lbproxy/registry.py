@@ -57,6 +57,14 @@ BUILTIN: dict[str, dict[str, str]] = {
         "hash": "lbproxy.balance.hash_:Hash",
         "ewma": "lbproxy.balance.ewma:Ewma",
     },
+    "sticky": {
+        "cookie": "lbproxy.balance.stickycookie:CookieSticky",
+        "prefix": "lbproxy.balance.stickycookie:PrefixSticky",
+        "learn": "lbproxy.balance.stickycookie:LearnSticky",
+        "source": "lbproxy.balance.sticky:SourceSticky",
+        "header": "lbproxy.balance.sticky:HeaderSticky",
+        "sni": "lbproxy.balance.sticky:SNISticky",
+    },
     "filter": {
         "set-header": "lbproxy.http.rewrite:SetHeader",
         "add-header": "lbproxy.http.rewrite:AddHeader",
@@ -81,7 +89,10 @@ BUILTIN: dict[str, dict[str, str]] = {
 }
 """kind -> name -> ``module:Class``, imported when first used."""
 
-_METHOD = {"balancer": "pick", "probe": "check"}
+_GROUP = {"sticky": "lbproxy.stickiness"}
+"""Entry point groups that are not ``lbproxy.KINDs``."""
+
+_METHOD = {"balancer": "pick", "sticky": "belongs", "probe": "check"}
 """What a class must have to be one of its kind; every method of a filter is optional."""
 
 
@@ -115,7 +126,7 @@ class PluginClass:
 def _entry_points(kind: str) -> dict[str, EntryPoint]:
     """Entry points of one kind; a built-in name is left out, with a warning."""
     found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=f"lbproxy.{kind}s"):
+    for point in entry_points(group=_GROUP.get(kind, f"lbproxy.{kind}s")):
         if point.name in BUILTIN[kind]:
             _log.warn(
                 "{kind} {name!r} of {value} is not used: there is a built-in one of this name",
@@ -192,6 +203,15 @@ def _unwritten(kind: str, found: Any) -> str:
         from lbproxy.balance.base import Balancer
 
         return "'pick'" if found.pick is Balancer.pick else ""
+    if kind == "sticky":
+        from lbproxy.balance.sticky import Sticky, TableSticky
+
+        if not issubclass(found, Sticky):
+            raise PluginError(f"{found.__name__!r} does not extend lbproxy.balance.sticky.Sticky")
+        if found.belongs is Sticky.belongs:
+            return "'belongs'"
+        keyed = issubclass(found, TableSticky) and found.belongs is TableSticky.belongs
+        return "'key'" if keyed and found.key is TableSticky.key else ""
     if kind == "probe":
         from lbproxy.probes.base import Probe
 

@@ -26,6 +26,7 @@ from twisted.python.failure import Failure
 from lbproxy.admin.auth import TokenError
 from lbproxy.admin.server import Admin
 from lbproxy.balance.server import AdminState, ServerState
+from lbproxy.balance.stickytable import StickyEntry
 from lbproxy.config.errors import ConfigError, ConfigErrors, Problems
 from lbproxy.config.model import Config, GlobalSpec, Where
 from lbproxy.control.alerter import Alerter
@@ -405,6 +406,25 @@ class LoadBalancer(MultiService):
                         session.server_gone(Kind.SESSION_KILLED)
                         return True
         return False
+
+    def sticky_entries(self, backend: str, limit: int = 1000) -> list[StickyEntry]:
+        """Which client belongs to which server, the one seen last first.  KeyError.
+
+        Empty for a backend whose ``sticky`` keeps no table, or that has none.
+        """
+        sticky = self.backends[backend].sticky
+        return [] if sticky is None else list(sticky.entries(limit))
+
+    def clear_sticky(self, backend: str, name: str = "") -> int:
+        """Forget who belongs to a server, or ("") everybody; how many table entries that were.  KeyError.
+
+        Cookies that clients hold stay good: put the server in maint to void them.
+        """
+        owner = self.backends[backend]
+        if name:
+            owner.group.servers[name]  # KeyError
+        sticky = owner.sticky
+        return 0 if sticky is None or sticky.table is None else sticky.table.clear(name)
 
     def maint(self, backend: str, name: str) -> None:
         """No new traffic and no checks.  KeyError."""

@@ -256,15 +256,11 @@ class ServerGroup:
         return Lease(server, self._back)
 
     def take(self, server: ServerState) -> Lease | None:
-        """A lease of this very server (a sticky session), or None if it is not eligible or is full.
+        """A lease of this very server (a sticky session), or None if it does not honour one or is full.
 
         The balancer has no say, but hears of it.
         """
-        if (
-            not (server.eligible or server.listed)
-            or server.full
-            or self.servers.get(server.name) is not server
-        ):
+        if not server.honours or server.full or self.servers.get(server.name) is not server:
             return None
         server.active += 1
         if server.listed and server.active == server.maxconn:
@@ -296,6 +292,10 @@ class ServerGroup:
         self._choose = balancer.pick
         self._taken = balancer.taken
         self._released = balancer.released
+
+    def failed(self, error: Exception) -> None:
+        """Whoever helps in picking has failed: counted and told like a failure of the balancer."""
+        self._failed(error)
 
     def _first_usable(self, avoid: Collection[ServerState]) -> ServerState | None:
         for server in self.listed:

@@ -170,5 +170,11 @@ class ServerState:
         """May be picked, if its tier is the active one."""
         return self.weight > 0 and self.state is State.UP
 
+    @property
+    def honours(self) -> bool:
+        """Clients that belong there still go there: alive, at most drained (or of weight 0); or listed for all that."""
+        alive = self.healthy and not self.ejected and bool(self.addresses)
+        return self.listed or (alive and self.admin is not AdminState.MAINT)
+
     def __repr__(self) -> str:
         return f"<server {self.backend}/{self.name} {self.state.value} active={self.active}>"

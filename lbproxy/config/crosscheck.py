@@ -51,6 +51,8 @@ class _Checker:
             self._backend(backend)
         for draft in self.drafts.of("certificate"):
             self._certificate(draft)
+        for draft in self.drafts.of("lbproxy"):
+            self._secret(draft)
         self._logs(frontends)
         for draft in self.drafts.of("lbproxy"):
             self._admin(draft)
@@ -190,8 +192,10 @@ class _Checker:
         balancer: PluginSpec | None = draft.get("balance", None)
         if balancer is not None:
             self._balancer(draft, balancer, mode)
+        sticky: PluginSpec | None = draft.get("sticky", None)
         if mode is not None:
             self._plugins(draft, mode, "filters", draft.get("filters"))
+            self._plugins(draft, mode, "sticky", () if sticky is None else (sticky,))
             self._http_only(draft, mode)
         check: CheckSpec | None = draft.get("check", None)
         if check is not None:
@@ -346,6 +350,12 @@ class _Checker:
                 f"no such file or folder, nor a [certificate] section: {item}{hint}",
                 found=item,
             )
+
+    def _secret(self, draft: Draft) -> None:
+        secret: str = draft.get("secret", "")
+        path = secret.removeprefix("file:")
+        if path != secret and not self.exists(path):
+            self._wrong(draft, draft.line("secret"), "secret", f"no such file: {path}", found=path)
 
     def _logs(self, frontends: list[Draft]) -> None:
         """A format is judged by the modes it is used in; the common one is reported once."""

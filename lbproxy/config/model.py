@@ -452,6 +452,12 @@ class BackendSpec:
     servers: tuple[ServerSpec, ...] = option(
         "servers", (), doc="one per line", example="a 10.0.0.11:8000 weight=3"
     )
+    sticky: PluginSpec | None = option(
+        "plugin:sticky",
+        None,
+        doc="keep clients with the server they were with before",
+        example="cookie LB",
+    )
     check: CheckSpec | None = option(
         "check",
         None,
@@ -796,6 +802,12 @@ class GlobalSpec:
         min=0.0,
         max=86400,
         doc="how long sessions of frontends, backends and servers that a reload removes may go on",
+    )
+    secret: str = option(
+        "secret",
+        "",
+        doc="signs what clients keep for us, such as sticky cookies; empty: random, so that a restart voids them",
+        example="file:/etc/lbproxy/secret",
     )
     timeout_shutdown: float = option(
         "duration", 10.0, min=0.0, max=86400, doc="how long sessions may finish when lbproxy stops"

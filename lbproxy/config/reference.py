@@ -38,6 +38,7 @@ _WORDS = {
     "lines:command": "command lines (see `command line`)",
     "lines:rule": "rule lines (see `rule line`)",
     "plugin:balancer": "a balancer and its options",
+    "plugin:sticky": "a kind of stickiness and its options (see `Stickiness`)",
     "plugins:filter": "filters and their options, one per line",
 }
 
@@ -65,7 +66,12 @@ _LOG = """\
 ``PATH``, ``stdout``, ``syslog:udp:HOST[:PORT]``, ``syslog:tcp:HOST[:PORT]``, ``syslog:unix:PATH`` or ``off``;
 then ``json``, ``common``, ``combined`` or a quoted format, ``json`` if there is none; then options:"""
 
-_KIND_TITLES = {"balancer": "Balancers", "filter": "Filters", "probe": "Probes"}
+_KIND_TITLES = {
+    "balancer": "Balancers",
+    "sticky": "Stickiness",
+    "filter": "Filters",
+    "probe": "Probes",
+}
 
 
 @frozen
@@ -95,7 +101,9 @@ def _default_words(f: Attribute[Any]) -> str:
     if kind == "size_or_none" and value is None:
         return "none"
     if value is None or value in ("", ()):
-        return "empty" if kind in ("string", "path") or kind.startswith("list:") else "none"
+        return (
+            "empty" if kind in ("string", "path", "secret") or kind.startswith("list:") else "none"
+        )
     return units.dump(kind, value)
 
 
@@ -171,7 +179,7 @@ class _Writer:
 def render(form: Format = "rst", plugins: Mapping[str, Sequence[Any]] | None = None) -> str:
     """The reference as reStructuredText or as plain text for the terminal.
 
-    ``plugins`` maps "balancer", "filter" and "probe" to classes.
+    ``plugins`` maps "balancer", "sticky", "filter" and "probe" to classes.
     """
     writer = _Writer(form)
     writer.heading("Configuration reference", 0)
@@ -236,7 +244,7 @@ def _plugin(writer: _Writer, kind: str, cls: Any) -> None:
     if text:
         for paragraph in text.split("\n\n"):
             writer.paragraph(paragraph)
-    if kind == "filter":
+    if kind in ("filter", "sticky"):
         writer.paragraph("Modes: " + ", ".join(sorted(_modes(cls))) + ".")
     options = options_class(cls)
     if attrs.has(options) and option_fields(options):

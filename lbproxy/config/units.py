@@ -271,6 +271,21 @@ def _pattern(text: str, facts: Facts, base_dir: str) -> str:
     return text
 
 
+SECRET_LENGTH = 16
+"""The fewest characters of a secret."""
+
+
+def _secret(text: str, facts: Facts, base_dir: str) -> str:
+    if text.startswith("file:"):
+        path = _path(text[5:], facts, base_dir)
+        if not path:
+            raise Unfit("'file:' needs a path")
+        return f"file:{path}"
+    if len(text) < SECRET_LENGTH:
+        raise Unfit(f"a secret has at least {SECRET_LENGTH} characters; this one has {len(text)}")
+    return _string(text, facts, base_dir)
+
+
 # -- addresses -------------------------------------------------------------------------------------
 
 
@@ -369,6 +384,7 @@ KINDS: dict[str, Kind] = {
     "program": Kind("path of a program, or its name in PATH", _program),
     "pattern": Kind("regular expression", _pattern),
     "regex": Kind("regular expression", _pattern),
+    "secret": Kind(f"text of at least {SECRET_LENGTH} characters, or file:PATH", _secret),
     "address": Kind("address: host:port, [v6]:port or unix:/path", _address),
     "endpoint": Kind("endpoint, such as tcp:8080, tls:8443 or unix:/path", _string),
     "network": Kind("network, such as 10.0.0.0/8, or one address", _network),

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from attrs import evolve
 
 from lbproxy.balance.server import ServerState
+from lbproxy.balance.sticky import Sticky
 from lbproxy.config.diff import listener_key, successor
 from lbproxy.config.errors import Problems
 from lbproxy.config.model import (
@@ -33,10 +34,12 @@ from lbproxy.control.listening import Listener
 from lbproxy.control.logsink import LogSink, trouble_with
 from lbproxy.control.plan import BackendPlan, FrontendPlan, ListenerPlan, Plan
 from lbproxy.control.resolver import Resolver
+from lbproxy.control.secret import read_secret
 from lbproxy.control.syslog import SyslogSink
 from lbproxy.control.watch import follow
 from lbproxy.http.filter import compile_phases
 from lbproxy.http.route import Router
+from lbproxy.interfaces import Env
 from lbproxy.net.endpoints import TLSParameters
 from lbproxy.observe.accesslog import choose, compile_format
 from lbproxy.proxy.backend import Backend
@@ -65,7 +68,10 @@ class _Compiler:
         self._left = list(old.listeners)  # not yet taken over
         self._hooks_changed = False  # frontends have to be compiled anew
 
+        self.secret = b""
+
     def run(self) -> Plan:
+        self._read_secret()
         for backend in self.config.backends:
             self._backend(backend)
         self._gone_backends()
@@ -93,6 +99,17 @@ class _Compiler:
             self._problem(plugin.where, section, key, reason)
             return None
 
+    def _env(self, name: str) -> Env:
+        return self.ground.env(name, self.secret)
+
+    def _read_secret(self) -> None:
+        settings = self.config.settings
+        try:
+            self.secret = read_secret(settings.secret)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            self._problem(settings.where, "lbproxy", "secret", ValueError(reason))
+
     # -- backends -------------------------------------------------------------------------------
 
     def _backend(self, spec: BackendSpec) -> None:
@@ -104,7 +121,13 @@ class _Compiler:
         filters = self._filters(spec.filters, section, before)
         same_balancer = before is not None and before.spec.balance == spec.balance
         balancer = None if same_balancer else self._balancer(spec)
-        if before is None or not same_balancer or list(before.filters) != filters:
+        sticky = self._sticky(spec, before)
+        if (
+            before is None
+            or not same_balancer
+            or list(before.filters) != filters
+            or before.sticky is not sticky
+        ):
             self._hooks_changed = True
         tls_for = partial(self._tls_for, spec)
         tls = {
@@ -123,6 +146,7 @@ class _Compiler:
                 filters=filters,
                 tls_for=first,
                 random=ground.random,
+                sticky=sticky,
             )
             follow(backend, ground.events)
         checker = self._checker(spec, before, backend)
@@ -134,6 +158,7 @@ class _Compiler:
                 before is not None,
                 filters,
                 balancer,
+                sticky,
                 tls_for,
                 tls,
                 self._resolver(spec, before, backend),
@@ -144,7 +169,7 @@ class _Compiler:
 
     def _balancer(self, spec: BackendSpec) -> Any:
         def make() -> Any:
-            balancer = spec.balance.cls(spec.balance.options, self.ground.env(spec.name))
+            balancer = spec.balance.cls(spec.balance.options, self._env(spec.name))
             frozenset(balancer.needs)  # frontends will ask
             return balancer
 
@@ -170,7 +195,7 @@ class _Compiler:
                 backend.group,
                 check,
                 self.ground.network,
-                self.ground.env(spec.name),
+                self._env(spec.name),
                 tls_for=backend.tls_parameters,
                 certificates=self.config.certificates,
             )
@@ -193,10 +218,26 @@ class _Compiler:
                 self._problem(spec.check.where, f"backend {spec.name}", "check", error)
                 return
 
+    def _sticky(self, spec: BackendSpec, before: Backend | None) -> Sticky | None:
+        """One whose line and secret are as before goes on, with its table."""
+        plugin = spec.sticky
+        if plugin is None:
+            return None
+        env = self._env(spec.name)
+        old = before.sticky if before is not None and before.spec.sticky == plugin else None
+        if old is not None and old.env.secret == env.secret:
+            return old
+
+        def make() -> Sticky:
+            made: Sticky = plugin.cls(plugin.options, env)
+            return made
+
+        return self._make(plugin, f"backend {spec.name}", "sticky", make)
+
     def _filters(self, plugins: Iterable[PluginSpec], section: str, old: Any) -> list[Any]:
         """The filters of a section; one whose line is as before goes on, with all it knows."""
         there = list(zip(old.spec.filters, old.filters, strict=True)) if old is not None else []
-        env = self.ground.env(section.partition(" ")[2])
+        env = self._env(section.partition(" ")[2])
         filters = []
         for plugin in plugins:
             found = next((pair for pair in there if pair[0] == plugin), None)
@@ -280,7 +321,7 @@ class _Compiler:
         if old is not None and (old.spec.routes, old.spec.backend) == (spec.routes, spec.backend):
             return old.router
         try:
-            return Router(spec.routes, spec.backend, env=self.ground.env(spec.name))
+            return Router(spec.routes, spec.backend, env=self._env(spec.name))
         except Exception as error:
             reason = ValueError(f"{type(error).__name__}: {error}")
             self._problem(spec.where, f"frontend {spec.name}", "routes", reason)

@@ -67,12 +67,13 @@ class SessionView:
 
 def status_of(backend: Backend, server: ServerState) -> DrainStatus:
     """The status now."""
+    table = backend.sticky.table if backend.sticky is not None else None
     return DrainStatus(
         backend.name,
         server.name,
         server.state,
         len(server.sessions),
-        None,
+        table.count(server.name) if table is not None else None,
         max(0.0, backend.wheel.now() - server.since),
     )
 

@@ -6,7 +6,9 @@ Made by :mod:`lbproxy.control.compile`; :mod:`lbproxy.service` starts, replaces 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from random import Random
+from secrets import token_bytes
 from typing import Any
 
 from attrs import define, field, frozen
@@ -32,6 +34,7 @@ class Ground:
     """What every generation of one load balancer stands on.
 
     ``reactor``: what the services need of it; ``total`` counts all client connections; ``events``: what happened.
+    ``secret``: random, for a configuration that has none of its own; the same for all generations.
     """
 
     reactor: Any
@@ -39,10 +42,17 @@ class Ground:
     random: Random
     total: ConnectionTotal
     events: Events
+    secret: bytes = field(factory=partial(token_bytes, 32), repr=False)
 
-    def env(self, name: str) -> Env:
-        """What extensions of the section ``name`` get."""
-        return Env(now=self.network.wheel.now, random=self.random, name=name, reactor=self.reactor)
+    def env(self, name: str, secret: bytes = b"") -> Env:
+        """What extensions of the section ``name`` get.  ``secret``: the configured one, if there is one."""
+        return Env(
+            now=self.network.wheel.now,
+            random=self.random,
+            name=name,
+            reactor=self.reactor,
+            secret=secret or self.secret,
+        )
 
 
 @define(eq=False)

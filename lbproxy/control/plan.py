@@ -6,7 +6,7 @@ its configuration does not change:
 1. A backend with the same name and mode goes on: pools, queue, leases, counters.  Its servers that keep name and
    address go on too: counters, health, what an operator set.
 2. Its checks go on if ``check`` is the same, its name look-ups if ``resolve_every`` is, a filter or balancer if its
-   line is.
+   line is, stickiness if its line and the secret are.  Another kind of stickiness takes over a table of the same keys.
 3. A frontend with the same name and mode goes on: counters, limits, clients.  Connections get its new form with their
    next request.
 4. A listener whose address stays keeps its socket, whatever frontend it is of.
@@ -21,6 +21,7 @@ from attrs import define, field
 
 from lbproxy.balance.base import Balancer
 from lbproxy.balance.server import ServerState
+from lbproxy.balance.sticky import Sticky
 from lbproxy.config.model import (
     BackendSpec,
     CertificateSpec,
@@ -62,6 +63,7 @@ class BackendPlan:
     refit: bool
     filters: Sequence[Any]
     balancer: Balancer | None
+    sticky: Sticky | None
     tls_for: Callable[[ServerSpec], TLSParameters | None]
     tls: Mapping[str, TLSParameters | None]
     resolver: Resolver
@@ -79,6 +81,7 @@ class BackendPlan:
                 self.spec,
                 filters=self.filters,
                 balancer=self.balancer,
+                sticky=self.sticky,
                 tls_for=self.tls_for,
                 tls=self.tls,
             )

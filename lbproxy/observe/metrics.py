@@ -212,6 +212,8 @@ class _Backend(Protocol):
     def queue(self) -> Sized: ...
     @property
     def group(self) -> _Group: ...
+    @property
+    def sticky(self) -> Any: ...
 
 
 class _LoadBalancer(Protocol):
@@ -294,6 +296,7 @@ def backend_snapshot(backend: _Backend, *, servers: bool = True) -> dict[str, An
             connect_seconds=backend.counters.connect_seconds,
             response_seconds=backend.counters.response_seconds,
         ),
+        "sticky": None if backend.sticky is None else backend.sticky.snapshot(),
     }
     if servers:
         found["servers"] = [server_snapshot(server) for server in backend.group.servers.values()]

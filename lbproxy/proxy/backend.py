@@ -11,10 +11,11 @@ from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from lbproxy.balance.base import Balancer
+from lbproxy.balance.base import Balancer, Need
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import AdminState, ServerState, State
+from lbproxy.balance.sticky import Sticky
 from lbproxy.config.diff import server_moves
 from lbproxy.config.model import Address, BackendSpec, PassiveSpec, ServerSpec
 from lbproxy.errors import Kind, ProxyError
@@ -55,6 +56,7 @@ class Backend:
 
     ``tls_for`` gives the client side TLS parameters of a server line, None in the clear.
     ``connector`` makes the connections that exchanges use.  ``random`` is for pauses before retries.
+    ``sticky`` picks before the balancer does.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Backend:
         tls_for: TLSFor = lambda server: None,
         connector: Connector = connect,
         random: Random | None = None,
+        sticky: Sticky | None = None,
     ) -> None:
         self.name = spec.name
         self.mode = spec.mode
@@ -77,6 +80,8 @@ class Backend:
         self.queue = Queue(network.wheel, spec.queue, spec.timeout_queue)
         self.group = ServerGroup(balancer, network.wheel.now, panic=spec.panic)
         self._panicking = False
+        self.sticky: Sticky | None = None
+        self._stick(sticky)
         self._configure(spec, filters)
         self.group.on_state(self._state_changed)
         self.group.on_free(self.serve_queue)
@@ -99,7 +104,8 @@ class Backend:
         """Take over what follows from the section, but for servers and balancer; at start and with each reload."""
         self.spec = spec
         self.filters = tuple(filters)
-        self.phases: Phases = compile_phases(filters)
+        sticky = () if self.sticky is None else (self.sticky,)
+        self.phases: Phases = compile_phases([*filters, *sticky])
         self.server_timeout = spec.timeout_server or (
             _IDLE_HTTP if spec.mode == "http" else _IDLE_TCP
         )
@@ -111,6 +117,18 @@ class Backend:
         self.queue.limit = spec.queue
         self.queue.timeout = spec.timeout_queue
         self.group.panic = spec.panic
+
+    def _stick(self, sticky: Sticky | None) -> None:
+        """Keep clients with their servers by these rules from now on."""
+        old, self.sticky = self.sticky, sticky
+        self._pick = self.group.pick
+        if sticky is not None:
+            self._pick = sticky.pick
+            sticky.bind(self.group)
+            for name in self.group.servers:
+                sticky.server_added(name)
+            if old is not None:
+                sticky.adopt(old)
 
     def _judge_by(self, spec: PassiveSpec | None) -> None:
         """Passive health by these rules from now on; who was out by other rules is back."""
@@ -160,13 +178,14 @@ class Backend:
         *,
         filters: Sequence[Any],
         balancer: Balancer | None,
+        sticky: Sticky | None,
         tls_for: TLSFor,
         tls: Mapping[str, TLSParameters | None],
     ) -> None:
         """Go on as ``spec`` says.  Servers that keep name and address keep all they are; leases, queue and pools stay.
 
-        ``balancer``: a new one, or None to keep the present one.  ``tls``: what ``tls_for`` gave for each server of
-        ``spec``.  Raises nothing: whatever could fail is made by the caller.
+        ``balancer``: a new one, or None to keep the present one.  ``sticky``: the present one, or another.
+        ``tls``: what ``tls_for`` gave for each server of ``spec``.  Raises nothing: the caller makes what may fail.
         """
         moves = self.moves(spec)
         self._tls_for = tls_for
@@ -174,6 +193,8 @@ class Backend:
             self._judge_by(spec.passive)
         if spec.slow_start != self.spec.slow_start:
             self._warm_up(spec.slow_start)
+        if sticky is not self.sticky:
+            self._stick(sticky)
         self._configure(spec, filters)
         for pool in self.pools.values():
             pool.limit = spec.pool_size
@@ -215,6 +236,8 @@ class Backend:
         server = ServerState.from_spec(self.name, spec)
         server.tls = tls
         self.pools[server] = Pool(self.spec.pool_size)
+        if self.sticky is not None:
+            self.sticky.server_added(spec.name)
         self.group.add(server)
         if self.slow_start is not None and server.state is State.UP:
             self.slow_start.begin(server)
@@ -228,11 +251,19 @@ class Backend:
             self.passive.forget(server)
         if self.slow_start is not None:
             self.slow_start.forget(server)
+        if self.sticky is not None:
+            self.sticky.server_removed(name)
         return server
 
     def set_admin(self, name: str, state: AdminState) -> None:
         """What the operator wants of a server."""
         self.group.set_admin(name, state)
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What has to be known about a client before a server is picked."""
+        needs = self.group.balancer.needs
+        return needs if self.sticky is None else needs | self.sticky.needs
 
     def tls_parameters(self, server: ServerState) -> TLSParameters | None:
         """How to speak TLS with it; None in the clear."""
@@ -283,9 +314,13 @@ class Backend:
         """
         group = self.group
         if not len(self.queue):
-            lease = group.pick(waiter, waiter.tried)
+            lease = self._pick(waiter, waiter.tried)
             if lease is None and waiter.tried:
-                lease = group.pick(waiter)
+                lease = self._pick(waiter)
+            if lease is not None:
+                return lease
+        elif self.sticky is not None:  # its server may be one that those who wait cannot have
+            lease = self.sticky.keep(waiter, waiter.tried)
             if lease is not None:
                 return lease
         if not group.has_eligible and self.spec.no_server == "fail":
@@ -309,10 +344,10 @@ class Backend:
             return
         self._serving = True
         try:
-            queue, group = self.queue, self.group
+            queue, pick = self.queue, self._pick
             while len(queue):
                 waiter = queue.first()
-                lease = group.pick(waiter, waiter.tried) or group.pick(waiter)
+                lease = pick(waiter, waiter.tried) or pick(waiter)
                 if lease is None:
                     break
                 queue.leave(waiter)

@@ -145,7 +145,7 @@ class Frontend:
         if any(verb in ("sni", "alpn") for route in routes for verb, _, _ in route.conditions):
             return True
         targets = {self.spec.backend, *(route.backend for route in routes)} & self.backends.keys()
-        return any(Need.SNI in self.backends[name].group.balancer.needs for name in targets)
+        return any(Need.SNI in self.backends[name].needs for name in targets)
 
     # -- admission ------------------------------------------------------------------------------
 

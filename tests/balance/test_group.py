@@ -228,12 +228,25 @@ def test_take_gives_this_very_server(balancer: Recorder) -> None:
     lease.release(Outcome.OK)
     assert group.free == 1
     group.set_admin("a", AdminState.DRAIN)
+    lease = group.take(a)
+    assert lease is not None and group.free == 1, "drained: who belongs there still comes"
+    lease.release(Outcome.OK)
+    group.set_admin("a", AdminState.MAINT)
+    assert group.take(a) is None
+    group.set_admin("a", AdminState.READY)
+    group.set_weight("a", 0)
+    lease = group.take(a)
+    assert lease is not None
+    lease.release(Outcome.OK)
+    group.set_health(a, False)
     assert group.take(a) is None
     lease = group.take(spare)
     assert lease is not None and group.free == 0
     lease.release(Outcome.OK)
     assert group.free == 1
-    assert balancer.told == ["+spare=1", "-spare=0 ok -1", "+spare=1", "-spare=0 ok -1"]
+    spare_twice = ["+spare=1", "-spare=0 ok -1"]
+    a_twice = ["+a=1", "-a=0 ok -1"]
+    assert balancer.told == spare_twice + a_twice * 2 + spare_twice
 
 
 @pytest.mark.parametrize("wrong", ["raises", "unlisted", "full", "avoided"])

@@ -104,7 +104,7 @@ class History(RuleBasedStateMachine):
     @rule(data=st.data())
     def take(self, data: st.DataObject) -> None:
         member = self.group.servers[data.draw(st.sampled_from(self.present))]
-        possible = member.eligible and not member.full
+        possible = member.honours and not member.full
         lease = self.group.take(member)
         assert (lease is not None) is possible
         if lease is not None:

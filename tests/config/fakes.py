@@ -6,6 +6,8 @@ from typing import Any
 
 from attrs import frozen
 
+from lbproxy.balance.sticky import SourceSticky
+from lbproxy.balance.stickycookie import CookieSticky
 from lbproxy.config.build import Files, parse
 from lbproxy.config.errors import ConfigError, ConfigErrors, PluginError
 from lbproxy.config.model import Config, option
@@ -132,6 +134,7 @@ class TcpProbe(FakePlugin):
 
 TABLE: dict[str, dict[str, Any]] = {
     "balancer": {cls.name: cls for cls in (RoundRobin, LeastConn, Hash, Explosive)},
+    "sticky": {"source": SourceSticky, "cookie": CookieSticky},
     "filter": {cls.name: cls for cls in (SetHeader, Tag, Redirect, Modeless)},
     "probe": {cls.name: cls for cls in (HttpProbe, TcpProbe)},
 }

@@ -481,9 +481,9 @@ def test_alerts_take_no_name() -> None:
 def test_secrets_are_masked_where_a_configuration_is_shown() -> None:
     from lbproxy.config.dump import as_json
 
-    text = "[alerts]\nwebhooks = https://a.example/secret token=hush\nmails = a@b.c tls=always user=me password=hush\n"
+    text = "[alerts]\nwebhooks = https://a.example/hidden token=hush\nmails = a@b.c tls=always user=me password=hush\n"
     config = build(text + MINIMAL)
     assert config.alerts.on and config.alerts.webhooks[0].token == "hush"
     shown = str(as_json(config, mask=True))
-    assert "hush" not in shown and "secret" not in shown and "***" in shown
+    assert "hush" not in shown and "hidden" not in shown and "***" in shown
     assert not build(MINIMAL).alerts.on

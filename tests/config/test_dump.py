@@ -85,6 +85,7 @@ def value(kind: str, facts: Any) -> st.SearchStrategy[Any]:
         "string": STRING,
         "choice": st.sampled_from(facts.get("choices", ("",))),
         "name": NAME,
+        "secret": PATH.map("file:{}".format) | st.text('ab #;"=${', min_size=16, max_size=20),
         "path": PATH,
         "retry": st.sampled_from(("connect", "reset", "timeout", "junk", "5xx", "429", "503")),
         "program": PATH | NAME,
@@ -250,6 +251,7 @@ BACKEND = spec(
     mode=st.just("http"),
     servers=SERVERS.map(tuple),
     balance=plugin("balancer", "roundrobin", "hash"),
+    sticky=st.none() | plugin("sticky", "source"),
     check=st.none() | CHECK,
     passive=st.none() | PASSIVE,
 ).map(_checked)
@@ -310,6 +312,12 @@ def test_defaults_are_left_out() -> None:
         "[lbproxy]\n\n[frontend web]\nlisten = tcp:8080\nbackend = app\n\n"
         "[backend app]\nmode = http\nbalance = roundrobin\nservers = a 10.0.0.1:80\n"
     )
+
+
+def test_plain_data_can_keep_the_secret() -> None:
+    config = build("[lbproxy]\nsecret = 0123456789abcdef\n" + MINIMAL)
+    assert "0123456789" not in json.dumps(as_json(config, mask=True))
+    assert as_json(build(MINIMAL), mask=True)["lbproxy"]["secret"] == ""
 
 
 def test_plain_data() -> None:

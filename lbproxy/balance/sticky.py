@@ -1,0 +1,341 @@
+"""PURE. Sticky sessions: a client goes to the server it was with before.
+
+A backend with ``sticky`` asks :meth:`Sticky.pick` in place of :meth:`lbproxy.balance.group.ServerGroup.pick`.
+The rules:
+
+1. A client belongs to a server by name, or to none (:meth:`Sticky.belongs`).
+2. It gets its server while that is up or drained (weight 0 is a drain too).  A server that is down, in maint, gone, or
+   among those already tried breaks the bond.
+3. A server that is only full lends the client to another one this once; the bond stays.
+4. Without a bond, or with a broken one, the balancer picks, and the client belongs to that server
+   (:meth:`Sticky.settled`).
+
+The kinds in this file know the client by something it brings along and keep a table.  Those that use a cookie
+are in :mod:`lbproxy.balance.stickycookie`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from hashlib import blake2b
+from ipaddress import IPv6Address, ip_address
+from itertools import islice
+from typing import Any, ClassVar
+
+from attrs import asdict, define, frozen
+
+from lbproxy.balance.base import Need, NoOptions
+from lbproxy.balance.group import ServerGroup
+from lbproxy.balance.lease import Lease
+from lbproxy.balance.server import ServerState
+from lbproxy.balance.stickytable import StickyEntry, StickyTable
+from lbproxy.config.model import option
+from lbproxy.interfaces import Env, PickContext
+
+__all__ = [
+    "HeaderSticky",
+    "SNISticky",
+    "SourceSticky",
+    "Sticky",
+    "StickyCounters",
+    "TableOptions",
+    "TableSticky",
+    "digest",
+]
+
+_HTTP = frozenset({"http"})
+_BOTH = frozenset({"http", "tcp"})
+
+
+@define(eq=False)
+class StickyCounters:
+    """Totals since start.
+
+    ``kept``: went where they belong; ``moved``: their server could not take them, so they belong to another one
+    now; ``lent``: it was full, so another one served them once; ``cookies``: Set-Cookie lines written.
+    """
+
+    kept: int = 0
+    moved: int = 0
+    lent: int = 0
+    cookies: int = 0
+
+
+class Sticky:
+    """Extend :class:`TableSticky` for a key of your own; extend this for anything else.
+
+    A class may also have methods named like filter phases: they run as filters of the backend.  Bound to
+    its group once, by :meth:`bind`.  ``table``: None where the client carries everything.
+    """
+
+    name: ClassVar[str] = ""
+    Options: ClassVar[type[Any]] = NoOptions
+    modes: frozenset[str] = _HTTP
+    needs: frozenset[Need] = frozenset()
+    fail_open = True  # as a filter
+
+    group: ServerGroup
+    table: StickyTable | None = None
+
+    def __init__(self, options: Any, env: Env) -> None:
+        self.options = options
+        self.env = env
+        self.counters = StickyCounters()
+
+    # what kinds write
+
+    def belongs(self, context: PickContext) -> str | None:
+        """The name of the server ``context`` belongs to; None if it belongs to none."""
+        raise NotImplementedError(f"{type(self).__name__}.belongs")
+
+    def settled(self, context: PickContext, server: ServerState, moved: bool) -> None:
+        """``context`` belongs to ``server`` now.  ``moved``: it belonged to another one before."""
+
+    def server_added(self, name: str) -> None:
+        """The backend has a server of this name now."""
+
+    def server_removed(self, name: str) -> None:
+        """It has it no more; one of the same name may come back."""
+
+    # what the backend calls
+
+    def bind(self, group: ServerGroup) -> None:
+        """Serve this group."""
+        self.group = group
+
+    def pick(self, context: PickContext, avoid: Collection[ServerState] = ()) -> Lease | None:
+        """As :meth:`ServerGroup.pick`, by the rules of the module.  A bug in a kind costs stickiness only."""
+        group = self.group
+        try:
+            name = self.belongs(context)
+        except Exception as error:
+            group.failed(error)
+            return group.pick(context, avoid)
+        if name is not None:
+            server = group.servers.get(name)
+            if server is not None and server.honours and server not in avoid:
+                lease = group.take(server)
+                if lease is not None:
+                    self.counters.kept += 1
+                    return lease
+                lease = group.pick(context, avoid)
+                self.counters.lent += lease is not None
+                return lease
+        lease = group.pick(context, avoid)
+        if lease is not None:
+            self.counters.moved += name is not None
+            try:
+                self.settled(context, lease.server, name is not None)
+            except Exception as error:
+                group.failed(error)
+        return lease
+
+    def keep(self, context: PickContext, avoid: Collection[ServerState] = ()) -> Lease | None:
+        """A lease of the server it belongs to, or None; for one that would have to wait for any other."""
+        try:
+            name = self.belongs(context)
+        except Exception as error:
+            self.group.failed(error)
+            return None
+        server = self.group.servers.get(name) if name is not None else None
+        if server is None or server in avoid:
+            return None
+        lease = self.group.take(server)
+        self.counters.kept += lease is not None
+        return lease
+
+    # for people
+
+    def snapshot(self) -> dict[str, Any]:
+        """Counters, and the table's if there is one, as plain JSON types."""
+        shown: dict[str, Any] = {"kind": self.name, **asdict(self.counters)}
+        table = self.table
+        if table is not None:
+            shown["table"] = {
+                "entries": len(table),
+                "size": table.size,
+                "created": table.created,
+                "evicted": table.evicted,
+                "expired": table.expired,
+            }
+        return shown
+
+    def shown_key(self, key: bytes) -> str:
+        """A key of the table as people may see it."""
+        return key.hex()
+
+    def entries(self, limit: int = 1000) -> Iterator[StickyEntry]:
+        """The table, the key used last first, at most ``limit``; empty without one."""
+        if self.table is not None:
+            for key, server, left in islice(self.table.entries(), limit):
+                yield StickyEntry(self.shown_key(key), server, left)
+
+    def adopt(self, old: Sticky) -> bool:
+        """After a reload: take over what ``old`` knew, if it means the same; whether it did."""
+        mine, theirs = self.table, old.table
+        if mine is None or theirs is None or self.identity() != old.identity():
+            return False
+        mine.adopt(theirs)
+        return True
+
+    def identity(self) -> tuple[Any, ...]:
+        """What a key of the table is: tables of equal identity hold keys of the same meaning."""
+        return (self.name, type(self).__name__)
+
+
+@frozen(kw_only=True)
+class TableOptions:
+    """Every kind with a table has these."""
+
+    size: int = option(
+        "int",
+        100_000,
+        min=1,
+        max=10_000_000,
+        doc="most clients remembered; the one not seen for the longest time goes first",
+    )
+    expire: float = option(
+        "duration",
+        1800.0,
+        min=1.0,
+        max=31_536_000,
+        doc="a client not seen for this long is forgotten",
+    )
+
+
+class TableSticky(Sticky):
+    """A client is known by a key it brings along; write :meth:`key`, and let your Options extend TableOptions."""
+
+    Options: ClassVar[type[Any]] = TableOptions
+
+    table: StickyTable
+
+    def __init__(self, options: Any, env: Env) -> None:
+        super().__init__(options, env)
+        self.table = StickyTable(options.size, options.expire, env.now)
+
+    def key(self, context: PickContext) -> bytes | None:
+        """What tells this client from others, at most a few dozen bytes; None or empty: it cannot be told."""
+        raise NotImplementedError(f"{type(self).__name__}.key")
+
+    def belongs(self, context: PickContext) -> str | None:
+        """See :class:`Sticky`."""
+        key = self.key(context)
+        return self.table.get(key) if key else None
+
+    def settled(self, context: PickContext, server: ServerState, moved: bool) -> None:
+        """See :class:`Sticky`."""
+        key = self.key(context)
+        if key:
+            self.table.put(key, server.name)
+
+
+@frozen(kw_only=True)
+class SourceOptions(TableOptions):
+    """``sticky = source prefix=24``."""
+
+    prefix: int = option(
+        "int", 32, min=1, max=32, doc="leading bits of an IPv4 address that count", example="24"
+    )
+    prefix6: int = option(
+        "int", 64, min=1, max=128, doc="leading bits of an IPv6 address that count"
+    )
+
+
+class SourceSticky(TableSticky):
+    """The client's address, or its leading bits, kept in a table.  IPv6 clients change the last 64 bits at will, so
+    these do not count unless asked for.
+
+    Clients behind one address translator all go to one server.
+    """
+
+    name = "source"
+    Options = SourceOptions
+    modes = _BOTH
+    needs = frozenset({Need.SOURCE})
+
+    def key(self, context: PickContext) -> bytes | None:
+        """The network the client is in; None for one on a Unix socket."""
+        try:
+            address = ip_address(context.client_ip)
+        except ValueError:
+            return None
+        if isinstance(address, IPv6Address):
+            mapped = address.ipv4_mapped
+            if mapped is None:
+                left: int = 128 - self.options.prefix6
+                return (int(address) >> left << left).to_bytes(16, "big")
+            address = mapped
+        left = 32 - self.options.prefix
+        return (int(address) >> left << left).to_bytes(4, "big")
+
+    def shown_key(self, key: bytes) -> str:
+        """The address."""
+        return str(ip_address(key))
+
+    def identity(self) -> tuple[Any, ...]:
+        """See :class:`Sticky`."""
+        return (*super().identity(), self.options.prefix, self.options.prefix6)
+
+
+@frozen(kw_only=True)
+class HeaderOptions(TableOptions):
+    """``sticky = header X-User``."""
+
+    header: str = option(
+        "string", doc="name of the request header", positional=True, example="X-User"
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if not self.header.isascii() or not self.header or " " in self.header:
+            raise ValueError(f"{self.header!r} is not the name of a header")
+
+
+class HeaderSticky(TableSticky):
+    """The value of a request header, kept in a table as a digest.  Requests without it are balanced as ever.
+
+    A client can send any value, and as many as it likes: use a header that your own edge sets.
+    """
+
+    name = "header"
+    Options = HeaderOptions
+    needs = frozenset({Need.REQUEST})
+
+    def __init__(self, options: HeaderOptions, env: Env) -> None:
+        super().__init__(options, env)
+        self._header = options.header.encode("ascii")
+
+    def key(self, context: PickContext) -> bytes | None:
+        """A digest of the first value."""
+        request = context.request
+        value = request.header(self._header) if request is not None else None
+        return digest(value) if value else None
+
+    def identity(self) -> tuple[Any, ...]:
+        """See :class:`Sticky`."""
+        return (*super().identity(), self.options.header.lower())
+
+
+class SNISticky(TableSticky):
+    """The server name of the client's TLS handshake, kept in a table: everybody who asks for one name goes to one
+    server.
+
+    In TCP mode lbproxy reads it from the ClientHello of TLS that passes through.
+    """
+
+    name = "sni"
+    modes = _BOTH
+    needs = frozenset({Need.SNI})
+
+    def key(self, context: PickContext) -> bytes | None:
+        """The name, in lower case."""
+        return context.sni.encode("ascii", "replace")[:255]
+
+    def shown_key(self, key: bytes) -> str:
+        """The name."""
+        return key.decode("ascii", "replace")
+
+
+def digest(value: bytes) -> bytes:
+    """16 bytes for a value of any length that may be a secret: what tables hold in its place."""
+    return blake2b(value, digest_size=16).digest()

@@ -1,0 +1,360 @@
+"""PURE. Sticky sessions by cookie: our own (``cookie``), the application's with a prefix (``prefix``), or learned
+(``learn``).
+
+A server is named in a cookie by an *id* that tells nothing: 128 bits of HMAC-SHA256 over backend and server name,
+under the secret of ``[lbproxy]``.  It cannot be made up, and the id of one backend means nothing in another one.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from base64 import urlsafe_b64encode
+from typing import Any
+
+from attrs import frozen
+
+from lbproxy.balance.base import Need
+from lbproxy.balance.server import ServerState
+from lbproxy.balance.sticky import Sticky, TableOptions, TableSticky, digest
+from lbproxy.config.model import option
+from lbproxy.interfaces import Env, PickContext
+
+__all__ = ["CookieSticky", "LearnSticky", "PrefixSticky", "server_id"]
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 6265 §4.1.1
+_VALUE = re.compile(r"[\x20-\x3a\x3c-\x7e]*")  # RFC 6265 §4.1.1: path-value and domain
+_ID_BYTES = 16
+_ID = re.compile(rb"[A-Za-z0-9_-]{22}")
+_MARK = b"~"  # between the id and the application's value
+
+
+def server_id(secret: bytes, backend: str, server: str) -> bytes:
+    """The id of a server: 22 characters of base64url."""
+    message = f"sticky\0{backend}\0{server}".encode()
+    mac = hmac.digest(secret, message, "sha256")[:_ID_BYTES]
+    return urlsafe_b64encode(mac).rstrip(b"=")
+
+
+class _Ids:
+    """The ids of a backend's servers, both ways."""
+
+    def __init__(self, secret: bytes, backend: str) -> None:
+        self._secret = secret
+        self._backend = backend
+        self._of: dict[str, bytes] = {}
+        self._names: dict[bytes, str] = {}
+
+    def add(self, name: str) -> None:
+        value = self.of(name)
+        self._names[value] = name
+
+    def drop(self, name: str) -> None:
+        value = self._of.pop(name, None)
+        if value is not None:
+            self._names.pop(value, None)
+
+    def of(self, name: str) -> bytes:
+        value = self._of.get(name)
+        if value is None:
+            value = self._of[name] = server_id(self._secret, self._backend, name)
+        return value
+
+    def name(self, value: bytes) -> str | None:
+        """The server, or None for anything that is not an id of this backend."""
+        return self._names.get(value)
+
+
+class _WithIds(Sticky):
+    """What the kinds that write ids into cookies share."""
+
+    needs = frozenset({Need.REQUEST})
+
+    def __init__(self, options: Any, env: Env) -> None:
+        super().__init__(options, env)
+        self._ids = _Ids(env.secret, env.name)
+        self._cookie = options.name.encode("ascii")
+
+    def server_added(self, name: str) -> None:
+        """See :class:`Sticky`."""
+        self._ids.add(name)
+
+    def server_removed(self, name: str) -> None:
+        """See :class:`Sticky`."""
+        self._ids.drop(name)
+
+    def _is_lent(self, traffic: Any, server: ServerState) -> bool:
+        """The client's own server is only full: the bond stays."""
+        name = self.belongs(traffic)
+        own = self.group.servers.get(name) if name is not None else None
+        return own is not None and own is not server and own.honours and own not in traffic.tried
+
+
+def _checked_name(name: str) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"{name!r} is not the name of a cookie")
+
+
+@frozen
+class CookieOptions:
+    """``sticky = cookie NAME``."""
+
+    name: str = option("string", doc="name of the cookie", positional=True, example="LB")
+    path: str = option("string", "/", doc="its Path")
+    domain: str = option("string", "", doc="its Domain; empty: this host only")
+    secure: str = option(
+        "choice",
+        "auto",
+        choices=("auto", "yes", "no"),
+        doc="send it over TLS only; ``auto``: if the client came over TLS",
+    )
+    httponly: bool = option("bool", True, doc="hide it from scripts")
+    samesite: str = option(
+        "choice",
+        "lax",
+        choices=("lax", "strict", "none", "unset"),
+        doc="whether it goes along with requests from other sites; ``unset`` leaves it to the browser",
+    )
+    max_age: float = option(
+        "duration",
+        0.0,
+        min=0.0,
+        max=34_560_000,
+        doc="lifetime from when it is set; 0: until the browser is closed",
+    )
+    private: bool = option(
+        "bool", True, doc="a response that sets it gets Cache-Control: private, if it has none"
+    )
+
+    def __attrs_post_init__(self) -> None:
+        _checked_name(self.name)
+        if not self.path.startswith("/") or not _VALUE.fullmatch(self.path):
+            raise ValueError(f"path {self.path!r} does not begin with '/', or holds a ';'")
+        if not re.fullmatch(r"[A-Za-z0-9.-]*", self.domain):
+            raise ValueError(f"domain {self.domain!r} is not a domain")
+        if self.samesite == "none" and self.secure == "no":
+            raise ValueError("samesite=none needs secure: browsers drop the cookie without it")
+
+
+class CookieSticky(_WithIds):
+    """A cookie of our own tells the server.  It holds an opaque id, is not passed on to servers, and is set when
+    a client has none, has one that means nothing, or has been moved to another server.
+    """
+
+    name = "cookie"
+    Options = CookieOptions
+
+    def __init__(self, options: CookieOptions, env: Env) -> None:
+        super().__init__(options, env)
+        words = [f"; Path={options.path}"]
+        if options.domain:
+            words.append(f"; Domain={options.domain}")
+        if options.max_age:
+            words.append(f"; Max-Age={int(options.max_age)}")
+        if options.httponly:
+            words.append("; HttpOnly")
+        if options.samesite != "unset":
+            words.append(f"; SameSite={options.samesite.capitalize()}")
+        self._plain = "".join(words).encode("ascii")
+        self._secure = self._plain + b"; Secure"
+
+    def belongs(self, context: PickContext) -> str | None:
+        """See :class:`Sticky`."""
+        request = context.request
+        value = request.cookie(self._cookie) if request is not None else None
+        return self._ids.name(value) if value is not None else None
+
+    def server_request(self, traffic: Any) -> None:
+        """Filter phase: our cookie is none of the server's business."""
+        head = traffic.server_request
+        head.headers = without_cookie(head.headers, self._cookie)
+
+    def response(self, traffic: Any) -> None:
+        """Filter phase: set the cookie unless it is right."""
+        server = traffic.server
+        head = traffic.response
+        if server is None or head is None:
+            return
+        head.headers = [line for line in head.headers if not _sets(line, self._cookie)]
+        if self.belongs(traffic) == server.name or self._is_lent(traffic, server):
+            return
+        secure = self.options.secure
+        if secure == "yes" or (secure == "auto" and traffic.scheme == "https"):
+            words = self._secure
+        else:
+            words = self._plain
+        value = self._cookie + b"=" + self._ids.of(server.name) + words
+        head.headers.append((b"Set-Cookie", value))
+        if self.options.private and head.header(b"cache-control") is None:
+            head.headers.append((b"Cache-Control", b"private"))
+        self.counters.cookies += 1
+
+
+@frozen
+class PrefixOptions:
+    """``sticky = prefix NAME``."""
+
+    name: str = option(
+        "string", doc="the application's cookie", positional=True, example="JSESSIONID"
+    )
+
+    def __attrs_post_init__(self) -> None:
+        _checked_name(self.name)
+
+
+class PrefixSticky(_WithIds):
+    """The application's own session cookie tells the server: its value gets the server's id and ``~`` put before it
+    on the way to the client, and taken off on the way back.  Clients without a session are balanced as ever, and no
+    table is needed.
+    """
+
+    name = "prefix"
+    Options = PrefixOptions
+
+    def belongs(self, context: PickContext) -> str | None:
+        """See :class:`Sticky`."""
+        request = context.request
+        value = request.cookie(self._cookie) if request is not None else None
+        if value is None:
+            return None
+        mark, found, _ = value.partition(_MARK)
+        return self._ids.name(mark) if found else None
+
+    def server_request(self, traffic: Any) -> None:
+        """Filter phase: the server gets what it has set.  An id of another time is taken off too."""
+        head = traffic.server_request
+        head.headers = rewritten_cookie(head.headers, self._cookie, _unprefixed)
+
+    def response(self, traffic: Any) -> None:
+        """Filter phase: mark what the server sets."""
+        server = traffic.server
+        head = traffic.response
+        if server is None or head is None:
+            return
+        mark = self._ids.of(server.name) + _MARK
+        for index, line in enumerate(head.headers):
+            if _sets(line, self._cookie):
+                name, _, rest = line[1].partition(b"=")
+                head.headers[index] = (line[0], name + b"=" + mark + rest.lstrip(b" \t"))
+                self.counters.cookies += 1
+
+
+@frozen(kw_only=True)
+class LearnOptions(TableOptions):
+    """``sticky = learn NAME``."""
+
+    name: str = option(
+        "string", doc="the application's cookie", positional=True, example="JSESSIONID"
+    )
+
+    def __attrs_post_init__(self) -> None:
+        _checked_name(self.name)
+
+
+class LearnSticky(TableSticky):
+    """The application's own session cookie tells the server: which one has set which value is kept in a table, as a
+    digest.  Nothing in the traffic is changed.  Only values that a server has set are learned, so clients cannot fill
+    the table.
+
+    The table is lost in a restart, and clients then are balanced anew; ``prefix`` does without one.
+    """
+
+    name = "learn"
+    Options = LearnOptions
+    needs = frozenset({Need.REQUEST})
+
+    def __init__(self, options: LearnOptions, env: Env) -> None:
+        super().__init__(options, env)
+        self._cookie = options.name.encode("ascii")
+
+    def key(self, context: PickContext) -> bytes | None:
+        """A digest of the value the client sends."""
+        request = context.request
+        value = request.cookie(self._cookie) if request is not None else None
+        return digest(value) if value else None
+
+    def settled(self, context: PickContext, server: ServerState, moved: bool) -> None:
+        """See :class:`Sticky`: a session that is known moves along; an unknown one is not believed."""
+        if moved:
+            super().settled(context, server, moved)
+
+    def response(self, traffic: Any) -> None:
+        """Filter phase: learn what the server sets, forget what it deletes."""
+        server = traffic.server
+        head = traffic.response
+        if server is None or head is None:
+            return
+        for line in head.headers:
+            if _sets(line, self._cookie):
+                value, _, words = line[1].partition(b"=")[2].partition(b";")
+                value = value.strip().strip(b'"')
+                if value and not _deletes(words):
+                    self.table.put(digest(value), server.name)
+
+    def identity(self) -> tuple[Any, ...]:
+        """See :class:`Sticky`."""
+        return (*super().identity(), self.options.name)
+
+
+# -- cookie lines ------------------------------------------------------------------------------------
+
+
+Line = tuple[bytes, bytes]
+
+
+def without_cookie(headers: list[Line], cookie: bytes) -> list[Line]:
+    """``headers`` without every cookie of this name; a Cookie line that held nothing else goes too."""
+    return rewritten_cookie(headers, cookie, lambda value: None)
+
+
+def rewritten_cookie(headers: list[Line], cookie: bytes, change: Any) -> list[Line]:
+    """``headers`` with every value of a cookie changed; ``change`` gives None to take it out.
+
+    Other cookies stay byte for byte as they were.
+    """
+    found = cookie + b"="
+    if not any(found in value for name, value in headers if name.lower() == b"cookie"):
+        return headers
+    out: list[Line] = []
+    for name, value in headers:
+        if name.lower() == b"cookie" and found in value:
+            parts = [_changed(part, found, change) for part in value.split(b";")]
+            left = b";".join(part for part in parts if part is not None).strip(b" \t;")
+            if left:
+                out.append((name, left))
+        else:
+            out.append((name, value))
+    return out
+
+
+def _changed(part: bytes, found: bytes, change: Any) -> bytes | None:
+    plain = part.lstrip(b" \t")
+    if not plain.startswith(found):
+        return part
+    value: bytes | None = change(plain[len(found) :])
+    return None if value is None else part[: len(part) - len(plain)] + found + value
+
+
+def _unprefixed(value: bytes) -> bytes:
+    quote = value[:1] if value[:1] == b'"' else b""
+    mark, found, rest = value[len(quote) :].partition(_MARK)
+    return quote + rest if found and _ID.fullmatch(mark) else value
+
+
+def _sets(line: Line, cookie: bytes) -> bool:
+    """Whether it is a Set-Cookie line for this cookie."""
+    name, value = line
+    return (
+        len(name) == 10
+        and name.lower() == b"set-cookie"
+        and value.partition(b"=")[0].strip() == cookie
+    )
+
+
+def _deletes(words: bytes) -> bool:
+    """Whether the attributes of a Set-Cookie line end the cookie at once."""
+    for word in words.split(b";"):
+        key, _, value = word.strip().partition(b"=")
+        if key.lower() == b"max-age":
+            return value.strip().lstrip(b"-0") == b"" or value.strip().startswith(b"-")
+    return False

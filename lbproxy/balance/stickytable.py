@@ -1,0 +1,125 @@
+"""PURE. The table behind sticky sessions: key -> server name, bounded in size, with expiry.
+
+Keyed by the server's *name*, so that it outlives the server's object: a reload or a server taken out and put back
+changes nothing in it.  Every operation is O(1) amortised.  Order of use is order of expiry, because each use moves
+an entry to the end and gives it the full time again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+
+from attrs import frozen
+
+__all__ = ["StickyEntry", "StickyTable"]
+
+
+@frozen
+class StickyEntry:
+    """One entry as people see it; ``expires_s``: seconds left."""
+
+    key: str
+    server: str
+    expires_s: float
+
+
+class StickyTable:
+    """At most ``size`` keys (at least 1); one not used for ``expire`` seconds is forgotten.
+
+    A full table drops the key that was not used for the longest time.  ``created``, ``evicted`` (dropped
+    before their time) and ``expired`` count.  ``now``: seconds, never going back.
+    """
+
+    def __init__(self, size: int, expire: float, now: Callable[[], float]) -> None:
+        self.size = size
+        self.expire = expire
+        self.created = self.evicted = self.expired = 0
+        self._now = now
+        self._entries: OrderedDict[bytes, tuple[str, float]] = OrderedDict()  # server, expires
+        self._counts: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        self._purge(self._now())
+        return len(self._entries)
+
+    def get(self, key: bytes) -> str | None:
+        """The server ``key`` belongs to, or None; a use."""
+        now = self._now()
+        found = self._entries.get(key)
+        if found is None:
+            return None
+        server, expires = found
+        if expires <= now:
+            self._purge(now)
+            return None
+        self._entries[key] = (server, now + self.expire)
+        self._entries.move_to_end(key)
+        return server
+
+    def put(self, key: bytes, server: str) -> None:
+        """``key`` belongs to ``server`` from now on."""
+        now = self._now()
+        self._purge(now)
+        old = self._entries.pop(key, None)
+        if old is not None:
+            self._uncount(old[0])
+        else:
+            self.created += 1
+            if len(self._entries) >= self.size:
+                self._drop_oldest()
+                self.evicted += 1
+        self._entries[key] = (server, now + self.expire)
+        self._counts[server] = self._counts.get(server, 0) + 1
+
+    def remove(self, key: bytes) -> bool:
+        """Forget one key; whether it was there."""
+        old = self._entries.pop(key, None)
+        if old is not None:
+            self._uncount(old[0])
+        return old is not None
+
+    def clear(self, server: str = "") -> int:
+        """Forget the keys of one server, or ("") all; how many.  O(size)."""
+        gone = [key for key, (name, _) in self._entries.items() if server in ("", name)]
+        for key in gone:
+            self.remove(key)
+        return len(gone)
+
+    def count(self, server: str) -> int:
+        """How many keys belong to ``server``."""
+        self._purge(self._now())
+        return self._counts.get(server, 0)
+
+    def entries(self) -> Iterator[tuple[bytes, str, float]]:
+        """(key, server, seconds left), the one used last first.  Not to be changed meanwhile."""
+        now = self._now()
+        for key, (server, expires) in reversed(self._entries.items()):
+            if expires <= now:
+                return
+            yield key, server, expires - now
+
+    def adopt(self, old: StickyTable) -> None:
+        """Take over the keys of a table of the same kind, as far as they fit; no longer than ``expire``."""
+        now = self._now()
+        newest = list(old.entries())[: self.size]
+        for key, server, left in reversed(newest):
+            self.put(key, server)
+            self._entries[key] = (server, now + min(left, self.expire))
+
+    def _purge(self, now: float) -> None:
+        entries = self._entries
+        while entries and next(iter(entries.values()))[1] <= now:
+            self._drop_oldest()
+            self.expired += 1
+
+    def _drop_oldest(self) -> None:
+        _, (server, _) = self._entries.popitem(last=False)
+        self._uncount(server)
+
+    def _uncount(self, server: str) -> None:
+        left = self._counts[server] - 1
+        if left:
+            self._counts[server] = left
+        else:
+            del self._counts[server]
