@@ -85,6 +85,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "smtp": "lbproxy.probes.smtp:SmtpProbe",
         "amqp": "lbproxy.probes.amqp:AmqpProbe",
         "mqtt": "lbproxy.probes.mqtt:MqttProbe",
+        "nats": "lbproxy.probes.nats:NatsProbe",
     },
 }
 """kind -> name -> ``module:Class``, imported when first used."""

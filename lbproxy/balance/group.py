@@ -66,7 +66,7 @@ class ServerGroup:
             raise ValueError(f"backend {server.backend} already has a server {server.name}")
         server.private = None
         server.since = self._now()
-        server.weight = effective_weight(server.full_weight, server.share, self._scaled)
+        server.weight = self._effective(server)
         self.servers[server.name] = server
         if server.candidate:
             self._refresh()
@@ -112,7 +112,7 @@ class ServerGroup:
         server = self.servers[name]
         if weight != server.full_weight:
             server.full_weight = weight
-            server.weight = effective_weight(weight, server.share, self._scaled)
+            server.weight = self._effective(server)
             self._reweighed |= server.listed
             self._refresh()
 
@@ -123,10 +123,25 @@ class ServerGroup:
         """
         for server, share in shares.items():
             server.share = share
+        self._reweigh()
+
+    def set_agent_share(self, server: ServerState, share: float) -> None:
+        """What its agent wants of its weight: 0 for nothing, 1 for all, or more.  A server removed may be named."""
+        if share != server.agent_share:
+            server.agent_share = share
+            self._reweigh()
+
+    def _effective(self, server: ServerState) -> int:
+        if not server.agent_share:
+            return 0
+        share = server.share * server.agent_share
+        return effective_weight(server.full_weight, share, self._scaled)
+
+    def _reweigh(self) -> None:
         everyone = self.servers.values()
-        self._scaled = any(server.share < 1.0 for server in everyone)
+        self._scaled = any(server.share * server.agent_share != 1.0 for server in everyone)
         for server in everyone:
-            weight = effective_weight(server.full_weight, server.share, self._scaled)
+            weight = self._effective(server)
             if weight != server.weight:
                 server.weight = weight
                 self._reweighed |= server.listed
@@ -176,6 +191,19 @@ class ServerGroup:
         old = server.state
         server.ejected = ejected
         server.ejected_note = note
+        self._moved(server, old)
+
+    def set_agent(self, server: ServerState, agent: State, note: str = "") -> None:
+        """What its agent wants, UP for nothing, with its reason for people.  A server removed may be named."""
+        old = server.state
+        server.agent = agent
+        server.agent_note = note
+        self._moved(server, old)
+
+    def set_leaving(self, server: ServerState, leaving: bool) -> None:
+        """Whether its check says that it wants no new work.  A server removed may be named."""
+        old = server.state
+        server.leaving = leaving
         self._moved(server, old)
 
     def set_addresses(self, server: ServerState, addresses: tuple[Address, ...]) -> None:

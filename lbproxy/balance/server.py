@@ -65,7 +65,8 @@ class ServerState:
     """One server as it is now; identity matters, equality does not.
 
     Owned by its :class:`lbproxy.balance.group.ServerGroup`, which is told of every change of
-    ``weight``, ``admin``, ``healthy``, ``ejected`` and ``addresses`` through its own methods: nobody else writes them.
+    ``weight``, ``admin``, ``agent``, ``healthy``, ``leaving``, ``ejected`` and ``addresses`` through its own methods:
+    nobody else writes them.
     ``active`` counts leases.  ``maxconn`` 0 means no limit.  ``addresses`` are what to dial (IP literals or a
     Unix path), empty while a name is not resolved yet.  ``sessions`` are live objects with a
     ``server_gone(kind)`` method that ``on_down = close`` ends.  ``tls``: how its backend speaks TLS with it;
@@ -80,6 +81,9 @@ class ServerState:
         "active",
         "addresses",
         "admin",
+        "agent",
+        "agent_note",
+        "agent_share",
         "backend",
         "counters",
         "ejected",
@@ -87,6 +91,7 @@ class ServerState:
         "full_weight",
         "health_note",
         "healthy",
+        "leaving",
         "listed",
         "maxconn",
         "private",
@@ -114,6 +119,10 @@ class ServerState:
         self.admin = AdminState.READY
         self.healthy = True
         self.health_note = ""
+        self.leaving = False  # its check says that it wants no new work
+        self.agent = State.UP  # what its agent says: anything but UP is a wish
+        self.agent_note = ""
+        self.agent_share = 1.0  # of its weight
         self.ejected = False  # by passive health, for a while
         self.ejected_note = ""
         self.addresses = addresses
@@ -148,22 +157,38 @@ class ServerState:
 
     @property
     def state(self) -> State:
-        """The one word for status pages and logs."""
-        if self.admin is AdminState.MAINT:
+        """The one word for status pages and logs.
+
+        The strictest of what the operator and the server's agent want; then health, to which both checks and
+        agent must agree; then a server that is well may still ask to be drained.
+        """
+        admin, agent = self.admin, self.agent
+        if admin is AdminState.MAINT or agent is State.MAINT:
             return State.MAINT
-        if self.admin is AdminState.DRAIN:
+        if admin is AdminState.DRAIN or agent is State.DRAIN:
             return State.DRAIN
-        return State.UP if self.healthy and self.addresses and not self.ejected else State.DOWN
+        well = self.healthy and self.addresses and not self.ejected and agent is not State.DOWN
+        if not well:
+            return State.DOWN
+        return State.DRAIN if self.leaving else State.UP
 
     @property
     def note(self) -> str:
         """Why it is in that state, for people; may be empty."""
+        if self.agent is not State.UP:
+            return self.agent_note
         return self.ejected_note if self.ejected else self.health_note
 
     @property
     def candidate(self) -> bool:
         """Could be picked if it were healthy: it has a weight and an address, and is not in drain or maint."""
-        return self.weight > 0 and self.admin is AdminState.READY and bool(self.addresses)
+        return (
+            self.weight > 0
+            and self.admin is AdminState.READY
+            and self.agent in (State.UP, State.DOWN)
+            and not self.leaving
+            and bool(self.addresses)
+        )
 
     @property
     def eligible(self) -> bool:

@@ -291,8 +291,18 @@ class Checker(Service):
             self._announce(server, transition)
         if self._group.servers.get(server.name) is not server:
             return
+        if server.leaving and result.ok and not result.drain:
+            self._group.set_leaving(server, False)
         if transition is not None or result.note != server.health_note:
             self._group.set_health(server, check.state.healthy, result.note)
+        if result.drain and result.ok and not server.leaving:
+            _log.info(
+                "server {backend}/{server} wants no new work: {note}",
+                backend=self.backend_name,
+                server=server.name,
+                note=result.note,
+            )
+            self._group.set_leaving(server, True)
         if result.weight is not None and result.weight != server.full_weight:
             self._group.set_weight(server.name, max(0, result.weight))
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from twisted.application.service import Service
 
-from lbproxy.balance.server import ServerState, State
+from lbproxy.balance.server import AdminState, ServerState, State
 from lbproxy.errors import Kind
 from lbproxy.observe.events import Burst, EventKind, Events, Severity
 from lbproxy.proxy.backend import Backend
@@ -57,7 +57,7 @@ class _Servers:
         backend = self._backend
         kind, severity = _STATES[new]
         subject = f"{backend.name}/{server.name}"
-        note = server.note if new in (State.UP, State.DOWN) else ""
+        note = server.note if server.admin is AdminState.READY else ""
         if new is State.DOWN and not server.addresses:
             note = "it has no address"
         self._events.add(

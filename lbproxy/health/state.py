@@ -23,6 +23,7 @@ class Result:
     ``weight``: a new weight that the server announced, None for no opinion.
     ``certain``: a failure that need not be repeated to be believed: the server itself said that it is not
     what is wanted.
+    ``drain``: it is well, and wants no new work (it is about to stop, say); what runs on it may finish.
     """
 
     ok: bool
@@ -30,6 +31,7 @@ class Result:
     seconds: float = 0.0
     weight: int | None = None
     certain: bool = False
+    drain: bool = False
 
 
 @frozen

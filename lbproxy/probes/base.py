@@ -25,6 +25,7 @@ from lbproxy.net.endpoints import Network, TLSParameters
 
 __all__ = [
     "Conversation",
+    "Draining",
     "NoOptions",
     "Probe",
     "ProbeTarget",
@@ -72,6 +73,10 @@ class WrongRole(Unhealthy):
     """
 
     certain = True
+
+
+class Draining(Exception):
+    """The server is well, and wants no new work; the text is the note.  It is in drain until a check says otherwise."""
 
 
 class Conversation(Protocol):
@@ -269,13 +274,15 @@ class Probe:
             try:
                 note = await self.talk(conversation, target)
                 clean = True
-            except Unhealthy:
+            except (Unhealthy, Draining):
                 clean = True  # the last words may be an answer to a refusal
                 raise
             finally:
                 conversation.close(clean=clean)
         except Unhealthy as error:
             return Result(False, str(error), now() - begun, certain=error.certain)
+        except Draining as drain:
+            return Result(True, str(drain), now() - begun, drain=True)
         except ProxyError as error:
             return Result(False, str(error), now() - begun)
         return Result(True, note, now() - begun)
@@ -283,7 +290,7 @@ class Probe:
     async def talk(self, conversation: Conversation, target: ProbeTarget) -> str:
         """Convince yourself that the server is well: a note for people ("" is fine).
 
-        Raises :class:`Unhealthy` when it is not.
+        Raises :class:`Unhealthy` when it is not, :class:`Draining` when it is and wants no new work.
         """
         raise NotImplementedError(f"{type(self).__name__}.talk")
 

@@ -16,7 +16,7 @@ from lbproxy.config.model import option
 from lbproxy.errors import ProxyError
 from lbproxy.health.state import Result
 from lbproxy.interfaces import Env
-from lbproxy.probes.base import Probe, ProbeTarget, Unhealthy
+from lbproxy.probes.base import Draining, Probe, ProbeTarget, Unhealthy
 
 __all__ = ["FunctionProbe", "function_probe", "verdict"]
 
@@ -47,6 +47,8 @@ class FunctionProbe(Probe):
         except (Unhealthy, ProxyError) as error:
             certain = getattr(error, "certain", False)
             return Result(False, str(error), now() - begun, certain=certain)
+        except Draining as drain:
+            return Result(True, str(drain), now() - begun, drain=True)
         return verdict(found, now() - begun)
 
 

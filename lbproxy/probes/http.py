@@ -15,7 +15,15 @@ from lbproxy.config.model import option
 from lbproxy.http.h1 import ResponseParser
 from lbproxy.http.message import End, Event, Invalid, Limits, ResponseHead
 from lbproxy.interfaces import Env
-from lbproxy.probes.base import Conversation, Probe, ProbeTarget, Unhealthy, hidden, unescape
+from lbproxy.probes.base import (
+    Conversation,
+    Draining,
+    Probe,
+    ProbeTarget,
+    Unhealthy,
+    hidden,
+    unescape,
+)
 
 __all__ = ["HttpOptions", "HttpProbe", "parse_statuses"]
 
@@ -31,25 +39,26 @@ _HOST = re.compile(r"[!-.0-~\[\]]+")
 Test = Callable[[bytes], bool]
 
 
-def parse_statuses(text: str) -> frozenset[int]:
+def parse_statuses(text: str, what: str = "expect") -> frozenset[int]:
     """``200``, ``2xx``, ``200-299``, ``2xx-3xx``, several separated by commas or ``|``.  Raises ValueError."""
     statuses: set[int] = set()
     for item in re.split(r"[,|]", text):
         first, dash, last = item.strip().partition("-")
-        low, high = _statuses(first, item)[0], _statuses(last if dash else first, item)[1]
+        low = _statuses(first, item, what)[0]
+        high = _statuses(last if dash else first, item, what)[1]
         if low > high:
-            raise ValueError(f"expect: {item.strip()!r} is the wrong way round")
+            raise ValueError(f"{what}: {item.strip()!r} is the wrong way round")
         statuses.update(range(low, high + 1))
     return frozenset(statuses)
 
 
-def _statuses(word: str, item: str) -> tuple[int, int]:
+def _statuses(word: str, item: str, what: str) -> tuple[int, int]:
     if re.fullmatch("[1-9]xx", word):
         return int(word[0]) * 100, int(word[0]) * 100 + 99
     if re.fullmatch("[1-9][0-9][0-9]", word):
         return int(word), int(word)
     raise ValueError(
-        f"expect: {item.strip()!r} is not a status; write 200, 2xx, 200-299 or 2xx-3xx"
+        f"{what}: {item.strip()!r} is not a status; write 200, 2xx, 200-299 or 2xx-3xx"
     )
 
 
@@ -104,6 +113,12 @@ class HttpOptions:
         doc="statuses of a healthy server: ``200``, ``2xx``, ``200-299``; several with commas",
         example="200,204",
     )
+    drain: str = option(
+        "string",
+        "",
+        doc="statuses of a server that is well but wants no new work, as ``expect``; it is put into drain",
+        example="404",
+    )
     host: str = option("string", "", doc="Host header; empty: the server's sni or address")
     header: str = option(
         "string",
@@ -130,6 +145,7 @@ class HttpOptions:
         example='{"ping":1}',
     )
     statuses: frozenset[int] = hidden()
+    draining: frozenset[int] = hidden()
     payload: bytes = hidden()
     line: tuple[str, str] = hidden()
     extra: bytes = hidden()
@@ -154,6 +170,7 @@ class HttpOptions:
             raise ValueError(f"host: {self.host[:80]!r} is not a host name")
         settle("line", (method, target))
         settle("statuses", parse_statuses(self.expect))
+        settle("draining", parse_statuses(self.drain, "drain") if self.drain else frozenset())
         settle("payload", unescape(self.send))
         if self.send and method in ("GET", "HEAD", "TRACE"):
             raise ValueError(
@@ -213,6 +230,8 @@ class HttpProbe(Probe):
 
     def _judge(self, head: ResponseHead, body: bytes) -> None:
         options: HttpOptions = self.options
+        if head.status in options.draining:
+            raise Draining(f"status {head.status}")
         if head.status not in options.statuses:
             raise Unhealthy(f"status {head.status}, wanted {options.expect}")
         if options.header_test is not None:

@@ -365,6 +365,28 @@ def test_a_thousand_servers_without_a_burst() -> None:
     assert all(server.state is State.UP for server in world.group.servers.values())
 
 
+def test_a_server_that_wants_no_new_work(events: list[str]) -> None:
+    """Drained while it is well, down when it is not, and up again when it comes back without the wish."""
+    world = World("a", rise=1, fall=1)
+    world.answers["a"] = Result(True, "lame duck", drain=True)
+    world.checker.startService()
+    world.run(5)
+    server = world.group.servers["a"]
+    assert world.state() is State.DRAIN and not server.candidate
+    assert events == ["server app/a wants no new work: lame duck"]
+    world.answers["a"] = BAD
+    world.run(2)
+    assert world.state() is State.DOWN
+    world.answers["a"] = OK
+    world.run(2)
+    assert world.state() is State.UP and server.candidate
+    world.answers["a"] = Result(True, "lame duck", drain=True)
+    world.run(2)
+    world.answers["a"] = OK
+    world.run(2)
+    assert world.state() is State.UP
+
+
 def test_no_more_at_a_time_than_the_probe_wants() -> None:
     world = World(*(f"s{i}" for i in range(20)), every=1.0, timeout=2.0)
     world.checker.turns = _Turns(3)

@@ -33,6 +33,15 @@ def probe(world: World, **options: Any) -> HttpProbe:
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Role: primary\r\n\r\nready"
 
 
+def test_a_status_that_asks_for_drain() -> None:
+    world = answering(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+    result = world.check(probe(world, drain="404,410"))
+    assert (result.ok, result.note, result.drain) == (True, "status 404", True)
+    assert not world.check(probe(world, drain="410")).ok
+    with pytest.raises(ValueError, match="drain: '4000' is not a status"):
+        HttpOptions(drain="4000")
+
+
 def test_the_request() -> None:
     world = answering(OK)
     options = {
