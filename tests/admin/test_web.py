@@ -81,7 +81,14 @@ def test_one_host_header(local: AdminClient) -> None:
 
 
 def test_without_a_token(guarded: AdminClient) -> None:
-    for path in ("state", "/metrics", "nothing", "/", "/api/v1/backends/app/servers/a"):
+    for path in (
+        "state",
+        "/metrics",
+        "nothing",
+        "/x",
+        "/dashboard/../x",
+        "/api/v1/backends/app/servers/a",
+    ):
         answer = guarded.ask("GET", path)
         assert answer.status == 401, path
         assert answer.response.header("WWW-Authenticate") == 'Bearer realm="lbproxy"'
@@ -252,8 +259,10 @@ def test_paths_that_are_not_there(local: AdminClient) -> None:
     assert answer.status == 404
     assert "/api/v1/servers" in answer.data["error"]["nearest"]
     for path in (
-        "/",
-        "//",
+        "/dashboard",
+        "/dashboard/",
+        "/dashboard/VERSION",
+        "/dashboard/../auth.py",
         "/api",
         "/api/v1",
         "/%ff",

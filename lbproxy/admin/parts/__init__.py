@@ -8,6 +8,7 @@ from lbproxy.admin.parts import (
     certificates,
     configuration,
     core,
+    dashboard,
     events,
     frontends,
     metrics,
@@ -33,5 +34,6 @@ PARTS: tuple[Part, ...] = (
     events.PART,
     alerts.PART,
     metrics.PART,
+    dashboard.PART,
 )
 """All of them, in the order of the API's description and of the dashboard."""
