@@ -46,6 +46,7 @@ class Kind(str, Enum):
     NO_SERVER = "no_server"  # none up
     QUEUE_FULL = "queue_full"
     QUEUE_TIMEOUT = "queue_timeout"
+    CIRCUIT_OPEN = "circuit_open"  # the backend has as much to do as it may
     # the server's doing
     CONNECT_FAILED = "connect_failed"
     CONNECT_TIMEOUT = "connect_timeout"
@@ -108,6 +109,7 @@ MEANING: dict[Kind, Meaning] = {
     Kind.NO_SERVER: Meaning(503, "proxy", _N),
     Kind.QUEUE_FULL: Meaning(503, "proxy", _N),
     Kind.QUEUE_TIMEOUT: Meaning(503, "proxy", _N),
+    Kind.CIRCUIT_OPEN: Meaning(503, "proxy", _N),
     Kind.CONNECT_FAILED: Meaning(502, "server", _F, retry=True),
     Kind.CONNECT_TIMEOUT: Meaning(504, "server", _F, retry=True),
     Kind.SERVER_TLS: Meaning(502, "server", _F, retry=True),

@@ -44,6 +44,7 @@ class ServerGroup:
         self.servers: dict[str, ServerState] = {}
         self.listed: tuple[ServerState, ...] = ()
         self.free = 0
+        self.active = 0  # leases held
         self.panic = panic
         self.panicking = False
         self.balancer_errors = 0
@@ -275,6 +276,7 @@ class ServerGroup:
             active = server.active
         active += 1
         server.active = active
+        self.active += 1
         if active == server.maxconn:
             self.free -= 1
         try:
@@ -291,6 +293,7 @@ class ServerGroup:
         if not server.honours or server.full or self.servers.get(server.name) is not server:
             return None
         server.active += 1
+        self.active += 1
         if server.listed and server.active == server.maxconn:
             self.free -= 1
         try:
@@ -302,6 +305,7 @@ class ServerGroup:
     def _give_back(self, server: ServerState, outcome: Outcome, seconds: float) -> None:
         active = server.active
         server.active = active - 1
+        self.active -= 1
         freed = active == server.maxconn and server.listed
         if freed:
             self.free += 1

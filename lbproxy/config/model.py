@@ -150,7 +150,8 @@ class RouteSpec:
     """One line of ``routes``: conditions that must all hold, ``->``, a backend or an action.
 
     ``conditions`` are (verb, arguments, negated) in the order written; ``default`` has none.  ``action`` is a filter
-    (redirect, reply) when the right side is one, else None and ``backend`` names a backend.
+    (redirect, reply) when the right side is one, else None and ``backend`` names a backend.  ``priority``: the
+    class in the backend's queue, lower ones first.
     """
 
     conditions: tuple[tuple[str, tuple[str, ...], bool], ...] = ()
@@ -158,6 +159,7 @@ class RouteSpec:
     action: PluginSpec | None = None
     text: str = ""
     where: Where = hidden(NOWHERE)
+    priority: int = 0
 
 
 @frozen
@@ -523,6 +525,36 @@ class BackendSpec:
         min=0.0,
         max=86400,
         doc="no further attempt begins later than this after the request came; 0: no limit",
+    )
+    max_retries: int = option(
+        "int",
+        0,
+        min=0,
+        max=10_000_000,
+        doc="most requests in a further attempt at once; 0: no limit",
+    )
+    retry_budget: float = option(
+        "percent",
+        0.0,
+        min=0.0,
+        max=1.0,
+        doc="most further attempts, as a share of the requests of the last 10 s; 0: no limit",
+        example="20%",
+    )
+    retry_floor: float = option(
+        "rate",
+        10.0,
+        min=0.0,
+        max=1_000_000,
+        doc="further attempts that ``retry_budget`` allows however few requests there are",
+    )
+    maxconn: int = option(
+        "int",
+        0,
+        min=0,
+        max=10_000_000,
+        doc="most connections (TCP) or requests (HTTP) at all servers together, those that wait included;"
+        " over it 503 at once; 0: no limit",
     )
     queue: int = option(
         "int",

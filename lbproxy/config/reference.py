@@ -60,7 +60,8 @@ _SECTION_DOCS = {
 
 _ROUTE = """\
 ``[not] CONDITION ARGUMENTS ... -> BACKEND`` or ``-> redirect STATUS URL`` or ``-> reply STATUS TEXT``.  All conditions
-must hold; the first route that fits wins.  ``default -> BACKEND`` takes what is left.  Conditions:"""
+must hold; the first route that fits wins.  ``-> BACKEND priority=N`` (-9 to 9, default 0): the class in the backend's
+queue, lower ones are served first.  ``default -> BACKEND`` takes what is left.  Conditions:"""
 
 _LOG = """\
 ``PATH``, ``stdout``, ``syslog:udp:HOST[:PORT]``, ``syslog:tcp:HOST[:PORT]``, ``syslog:unix:PATH`` or ``off``;

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from lbproxy.config import units
+from lbproxy.config.errors import Unfit
 from lbproxy.config.model import Mode, PluginSpec, RouteSpec
 from lbproxy.config.options import Spot
 from lbproxy.config.plugins import Resolve, dump_plugin, read_plugin
@@ -20,6 +22,9 @@ __all__ = ["ACTIONS", "RouteRules", "dump_route", "read_route"]
 
 ACTIONS = ("redirect", "reply")
 """Filters that may stand in the place of a backend."""
+
+PRIORITIES = {"min": -9, "max": 9}
+"""Classes of a queue; the default is 0."""
 
 Condition = tuple[str, tuple[str, ...], bool]
 
@@ -46,11 +51,24 @@ def read_route(
         spot.wrong("'->' is missing: write conditions -> backend")
         return None
     conditions = _conditions(words[:arrow], spot, mode, rules)
-    backend, action = _target(words[arrow + 1 :], spot, rules)
+    target, priority = _priority(words[arrow + 1 :], spot, rules)
+    backend, action = _target(target, spot, rules)
     if spot.failed:
         return None
-    spec = RouteSpec(conditions, backend, action, where=spot.where)
-    return RouteSpec(conditions, backend, action, dump_route(spec, rules.verbs), spot.where)
+    spec = RouteSpec(conditions, backend, action, where=spot.where, priority=priority)
+    return evolve(spec, text=dump_route(spec, rules.verbs))
+
+
+def _priority(words: Sequence[Word], spot: Spot, rules: RouteRules) -> tuple[Sequence[Word], int]:
+    """What is left of the target without ``priority=N``, and N."""
+    pair = words[1].option() if len(words) == 2 else None
+    if pair is None or pair[0] != "priority" or words[0].text not in rules.backends:
+        return words, 0
+    try:
+        return words[:1], units.parse("int", pair[1], PRIORITIES)
+    except Unfit as error:
+        spot.caught(error, "priority")
+        return words[:1], 0
 
 
 def _conditions(
@@ -130,4 +148,6 @@ def dump_route(spec: RouteSpec, verbs: Collection[str]) -> str:
             reserved = arg == "->" or (i > 0 and (arg == "not" or arg in verbs))
             out.append(quote(arg, force=reserved))
     target = dump_plugin(spec.action) if spec.action is not None else [quote(spec.backend)]
+    if spec.priority:
+        target.append(f"priority={spec.priority}")
     return " ".join((*(out or ["default"]), "->", *target))

@@ -46,6 +46,7 @@ class Route:
     action: Any = None
     spec: RouteSpec | None = None
     conditions: tuple[Condition, ...] = ()
+    priority: int = 0
 
     @property
     def text(self) -> str:
@@ -232,7 +233,7 @@ def _reachable(entries: Iterable[_Entry]) -> list[_Entry]:
 def _compile(spec: RouteSpec, env: Env) -> Route:
     conditions = tuple(compile_condition(*condition) for condition in spec.conditions)
     action = spec.action.cls(spec.action.options, env) if spec.action is not None else None
-    return Route(spec.backend, action, spec, conditions)
+    return Route(spec.backend, action, spec, conditions, spec.priority)
 
 
 def _entry(index: int, route: Route, key: str) -> _Entry:

@@ -121,7 +121,8 @@ class BackendCounters:
 
     ``retries``: further attempts after a failed one; ``redispatches``: those of them that had another
     server to go to.  ``queued``: had to wait for a server; ``queue_timeouts``: waited in vain;
-    ``queue_full``: could not even wait; ``no_server``: none was up.
+    ``queue_full``: could not even wait; ``no_server``: none was up; ``circuit_open``: the backend had reached its
+    ``maxconn``; ``retries_refused``: further attempts that ``max_retries`` or ``retry_budget`` forbade.
     """
 
     retries: int = 0
@@ -130,6 +131,8 @@ class BackendCounters:
     queue_timeouts: int = 0
     queue_full: int = 0
     no_server: int = 0
+    circuit_open: int = 0
+    retries_refused: int = 0
     queue_seconds: Histogram | None = None
     """Waits in the queue; who did not wait is not in it.  None, as below: nobody measures."""
     connect_seconds: Histogram | None = None

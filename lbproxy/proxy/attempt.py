@@ -15,6 +15,7 @@ from typing import Any
 
 from lbproxy.balance.lease import Lease
 from lbproxy.errors import MEANING, Kind, Outcome, ProxyError
+from lbproxy.health.breaker import RetryLimit
 from lbproxy.http.message import Reply, RequestHead
 from lbproxy.http.retry import IDEMPOTENT
 from lbproxy.proxy.hooks import run_hooks
@@ -101,8 +102,8 @@ class Attempts(HTTPTraffic):
     def refused(self, error: ProxyError) -> None:
         """The queue gives no server."""
         backend = self.backend
-        if backend is not None and error.kind is Kind.QUEUE_TIMEOUT:
-            backend.counters.queue_timeouts += 1
+        if backend is not None:
+            backend.turned_away(error.kind)
         self.fail(error)
 
     def _attempt(self) -> None:
@@ -263,12 +264,27 @@ class Attempts(HTTPTraffic):
         return True
 
     def _may_retry(self) -> bool:
-        """One more attempt is within the limits."""
-        spec = self.backend.spec  # type: ignore[union-attr]
-        if self.attempts > spec.retries:
+        """One more attempt is within the limits; it counts as begun."""
+        backend = self.backend
+        assert backend is not None
+        if self.attempts > backend.spec.retries:
             return False
-        limit = spec.timeout_retries
-        return not limit or self.frontend.now() - self.started < limit
+        longest = backend.spec.timeout_retries
+        if longest and self.frontend.now() - self.started >= longest:
+            return False
+        limit = backend.retry_limit
+        if limit is not None:
+            if not limit.take(self.frontend.now(), self._retrying is limit):
+                backend.counters.retries_refused += 1
+                return False
+            self._end_retry(limit)
+        return True
+
+    def _end_retry(self, new: RetryLimit | None = None) -> None:
+        """Count as a retry under ``new`` from now on, no longer under what it was."""
+        old, self._retrying = self._retrying, new
+        if old is not None and old is not new:
+            old.end()
 
     def _again(self, detail: str) -> None:
         """Another attempt, at another server if there is one; perhaps after a pause."""

@@ -19,6 +19,7 @@ from lbproxy.balance.sticky import Sticky
 from lbproxy.config.diff import server_moves
 from lbproxy.config.model import Address, BackendSpec, PassiveSpec, ServerSpec
 from lbproxy.errors import Kind, ProxyError
+from lbproxy.health.breaker import RetryBudget, RetryLimit
 from lbproxy.http.filter import Phases, compile_phases
 from lbproxy.http.message import Limits
 from lbproxy.http.retry import RetryPolicy
@@ -114,6 +115,11 @@ class Backend:
             header_bytes=spec.max_response_header_bytes, header_count=1000
         )
         self.retry = RetryPolicy.of(spec.retry_on, spec.retry_backoff)
+        self.retry_limit: RetryLimit | None = None
+        if spec.max_retries or spec.retry_budget:
+            budget = RetryBudget(spec.retry_budget, spec.retry_floor) if spec.retry_budget else None
+            self.retry_limit = RetryLimit(spec.max_retries, budget)
+        self.maxconn = spec.maxconn
         self.queue.limit = spec.queue
         self.queue.timeout = spec.timeout_queue
         self.group.panic = spec.panic
@@ -310,9 +316,14 @@ class Backend:
     def acquire(self, waiter: Waiter) -> Lease | None:
         """A lease now, or None: then ``waiter`` waits in the queue and is told later.
 
-        Raises :class:`ProxyError` QUEUE_FULL, or NO_SERVER when none is up and ``no_server`` is ``fail``.
+        Raises :class:`ProxyError` QUEUE_FULL, CIRCUIT_OPEN, or NO_SERVER when none is up and ``no_server`` is ``fail``.
         """
         group = self.group
+        if self.maxconn and group.active + len(self.queue) >= self.maxconn:
+            self.counters.circuit_open += 1
+            raise ProxyError(Kind.CIRCUIT_OPEN, f"{group.active} active, {len(self.queue)} waiting")
+        if self.retry_limit is not None and not waiter.tried:
+            self.retry_limit.request(self.wheel.now())
         if not len(self.queue):
             lease = self._pick(waiter, waiter.tried)
             if lease is None and waiter.tried:
@@ -333,6 +344,13 @@ class Backend:
             raise
         self.counters.queued += 1
         return None
+
+    def turned_away(self, kind: Kind) -> None:
+        """Count one who waited in the queue in vain."""
+        if kind is Kind.QUEUE_TIMEOUT:
+            self.counters.queue_timeouts += 1
+        elif kind is Kind.QUEUE_FULL:  # gave way to another
+            self.counters.queue_full += 1
 
     def has_other(self, tried: Sequence[ServerState]) -> bool:
         """Whether some server that could be picked is not among ``tried``."""

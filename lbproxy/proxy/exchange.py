@@ -144,6 +144,8 @@ class Exchange(Attempts):
             self.fail(ProxyError(Kind.NO_ROUTE))
             return
         self.route = route.text
+        if route.priority:
+            self.priority = route.priority
         if route.action is not None:
             run_hooks(self, (route.action.reply,), frontend.wheel, self._no_reply)
             return
@@ -398,6 +400,8 @@ class Exchange(Attempts):
         waiting, self.waiting = self.waiting, None
         if waiting is not None:
             waiting.cancel()
+        if self._retrying is not None:
+            self._end_retry()
         self._body.clear()
         self._held = None
         server = self._server

@@ -1,4 +1,10 @@
-"""DATA. The waiting line of a backend whose servers are all at their ``maxconn``, or (``no_server = queue``) down."""
+"""DATA. The waiting line of a backend whose servers are all at their ``maxconn``.
+
+1. Lower ``priority`` first; within one, first in, first out.
+2. Every place has a deadline.
+3. At most ``limit`` places.  One who comes when all are taken gets the place of the last of the highest number, if
+   that is higher than its own; else none.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +27,7 @@ class Waiter(Protocol):
     client_ip: str
     sni: str
     tried: list[ServerState]
+    priority: int
 
     @property
     def request(self) -> RequestHead | None:
@@ -34,44 +41,59 @@ class Waiter(Protocol):
 
 
 class Queue:
-    """First in, first out; every place has a deadline; at most ``limit`` places."""
+    """See the module.  ``limit`` and ``timeout`` may be changed; who waits already keeps its deadline."""
 
     def __init__(self, wheel: TimerWheel, limit: int, timeout: float) -> None:
         self._wheel = wheel
         self.limit = limit
         self.timeout = timeout
-        self._places: OrderedDict[Waiter, Timer] = OrderedDict()
+        self._places: dict[Waiter, tuple[Timer, int]] = {}
+        self._classes: dict[int, OrderedDict[Waiter, None]] = {}  # none of them empty
 
     def __len__(self) -> int:
         return len(self._places)
 
     def join(self, waiter: Waiter) -> None:
         """Wait.  Raises :class:`ProxyError` QUEUE_FULL when there is no place."""
+        priority = waiter.priority
+        loser: Waiter | None = None
         if len(self._places) >= self.limit:
-            raise ProxyError(Kind.QUEUE_FULL, f"{len(self._places)} waiting")
+            last = max(self._classes, default=priority)
+            if last <= priority:
+                raise ProxyError(Kind.QUEUE_FULL, f"{len(self._places)} waiting")
+            loser = next(reversed(self._classes[last]))
+            self.leave(loser)
         timer = self._wheel.timer(partial(self._expired, waiter))
         timer.set(self.timeout)
-        self._places[waiter] = timer
+        self._places[waiter] = (timer, priority)
+        self._classes.setdefault(priority, OrderedDict())[waiter] = None
+        if loser is not None:  # after all is in order: it may come again at once
+            loser.refused(ProxyError(Kind.QUEUE_FULL, f"gave way to priority {priority}"))
 
-    def leave(self, waiter: Waiter) -> None:
-        """The waiter is gone; harmless if it does not wait."""
-        timer = self._places.pop(waiter, None)
-        if timer is not None:
-            timer.close()
+    def leave(self, waiter: Waiter) -> bool:
+        """The waiter is gone; False if it does not wait."""
+        place = self._places.pop(waiter, None)
+        if place is None:
+            return False
+        timer, priority = place
+        timer.close()
+        waiting = self._classes[priority]
+        del waiting[waiter]
+        if not waiting:
+            del self._classes[priority]
+        return True
 
     def first(self) -> Waiter:
         """Who is next; the queue must not be empty."""
-        return next(iter(self._places))
+        return next(iter(self._classes[min(self._classes)]))
 
     def refuse_all(self, error: ProxyError) -> None:
         """Send everybody away."""
         while self._places:
-            waiter, timer = self._places.popitem(last=False)
-            timer.close()
+            waiter = self.first()
+            self.leave(waiter)
             waiter.refused(error)
 
     def _expired(self, waiter: Waiter) -> None:
-        timer = self._places.pop(waiter, None)
-        if timer is not None:
-            timer.close()
+        if self.leave(waiter):
             waiter.refused(ProxyError(Kind.QUEUE_TIMEOUT, f"no server free for {self.timeout:g} s"))

@@ -61,7 +61,7 @@ def error_reply(error: ProxyError) -> Reply:
         f"<body><h1>{title}</h1><p>{_EXPLAIN.get(status, '')}</p></body></html>\n"
     ).encode()
     headers = [(b"Content-Type", b"text/html; charset=utf-8"), (b"Cache-Control", b"no-store")]
-    if error.kind in (Kind.QUEUE_FULL, Kind.QUEUE_TIMEOUT, Kind.NO_SERVER):
+    if error.kind in (Kind.QUEUE_FULL, Kind.QUEUE_TIMEOUT, Kind.NO_SERVER, Kind.CIRCUIT_OPEN):
         headers.append((b"Retry-After", b"1"))
     if status == 405:
         headers.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"))

@@ -37,6 +37,7 @@ from lbproxy.proxy.outgoing import outgoing_header
 from lbproxy.proxy.streams import ConnectionInfo
 
 if TYPE_CHECKING:
+    from lbproxy.health.breaker import RetryLimit
     from lbproxy.net.endpoints import Dial
     from lbproxy.net.timers import Timer
     from lbproxy.proxy.backend import Backend
@@ -80,6 +81,7 @@ class Session:
         "_moved",
         "_quiet_parts",
         "_request_id",
+        "_retrying",
         "_server",
         "_server_eof",
         "_server_lost",
@@ -101,6 +103,7 @@ class Session:
         "frontend_name",
         "info",
         "over",
+        "priority",
         "route",
         "server_name",
         "sni",
@@ -134,6 +137,7 @@ class Session:
         self.backend_name = ""
         self.server_name = ""
         self.route = ""
+        self.priority = 0  # in the backend's queue; lower ones first
         self.close = Kind.OK
         self.detail = ""
         self.started = info.connected
@@ -146,6 +150,7 @@ class Session:
         self.waiting: Deferred[Any] | None = None
         self.vars: dict[str, Any] | None = None
         self._request_id = ""
+        self._retrying: RetryLimit | None = None
         self._hooks: Hooks | None = None
         self._lease: Lease | None = None
         self._server: ServerState | None = None
@@ -274,6 +279,8 @@ class Session:
             self.fail(ProxyError(Kind.NO_ROUTE))
             return
         self.route = route.text
+        if route.priority:
+            self.priority = route.priority
         self._use_backend(route.backend)
         hooks = self._hooks
         if hooks is not None and hooks.request:
@@ -324,8 +331,8 @@ class Session:
 
     def refused(self, error: ProxyError) -> None:
         """The queue gives no server."""
-        if self.backend is not None and error.kind is Kind.QUEUE_TIMEOUT:
-            self.backend.counters.queue_timeouts += 1
+        if self.backend is not None:
+            self.backend.turned_away(error.kind)
         self.fail(error)
 
     # -- the server's connection ----------------------------------------------------------------
@@ -353,7 +360,7 @@ class Session:
         if backend.passive is not None:
             backend.passive.failed(server, error.kind)
         self._release(error.outcome)
-        if not (error.retry and self.attempts <= backend.spec.retries):
+        if not (error.retry and self.attempts <= backend.spec.retries and self._may_retry()):
             self.fail(error)
             return
         backend.counters.retries += 1
@@ -366,6 +373,21 @@ class Session:
         else:
             self._idle = self.frontend.wheel.timer(self._retry_now)
             self._idle.set(_SAME_SERVER_PAUSE)
+
+    def _may_retry(self) -> bool:
+        """One more attempt is within ``max_retries`` and ``retry_budget``; it counts as begun."""
+        backend = self.backend
+        assert backend is not None
+        limit = backend.retry_limit
+        if limit is None:
+            return True
+        if not limit.take(self.frontend.now(), self._retrying is limit):
+            backend.counters.retries_refused += 1
+            return False
+        old, self._retrying = self._retrying, limit
+        if old is not None and old is not limit:
+            old.end()
+        return True
 
     def _retry_now(self) -> None:
         if self._idle is not None:
@@ -593,6 +615,9 @@ class Session:
             self._idle.clear()
         self._early = None
         self._server_write = None
+        retrying, self._retrying = self._retrying, None
+        if retrying is not None:
+            retrying.end()
         server = self._server
         if server is not None:
             server.counters.bytes_in += self.bytes_in

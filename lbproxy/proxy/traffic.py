@@ -15,6 +15,7 @@ from lbproxy.net.timers import Timer
 from lbproxy.proxy.streams import ClientStream, ServerStream
 
 if TYPE_CHECKING:
+    from lbproxy.health.breaker import RetryLimit
     from lbproxy.net.endpoints import Dial
     from lbproxy.proxy.backend import Backend
     from lbproxy.proxy.frontend import Frontend, Hooks
@@ -46,6 +47,7 @@ class HTTPTraffic:
         "_request_ended",
         "_request_id",
         "_response_ended",
+        "_retrying",
         "_sent",
         "_server",
         "_server_paused",
@@ -69,6 +71,7 @@ class HTTPTraffic:
         "frontend_name",
         "info",
         "over",
+        "priority",
         "request",
         "response",
         "reused",
@@ -115,6 +118,7 @@ class HTTPTraffic:
         self.backend_name = ""
         self.server_name = ""
         self.route = ""
+        self.priority = 0  # in the backend's queue; lower ones first
         self.status = 0  # of what was sent to the client; 0: nothing yet
         self.close = Kind.OK
         self.detail = ""
@@ -131,6 +135,7 @@ class HTTPTraffic:
         self.vars: dict[str, Any] | None = None  # a filter's own notes from phase to phase
         self._client = client
         self._request_id = ""
+        self._retrying: RetryLimit | None = None
         self._body: list[bytes] = []  # request body not yet sent, or kept for a replay
         self._body_size = 0
         self._lost = False  # body bytes were sent and not kept: no replay

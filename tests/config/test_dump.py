@@ -91,6 +91,7 @@ def value(kind: str, facts: Any) -> st.SearchStrategy[Any]:
         "program": PATH | NAME,
         "address": ADDRESS,
         "network": NETWORK,
+        "rate": st.integers(0, 10**6).map(lambda n: n / 100),
     }
     return table[kind]
 

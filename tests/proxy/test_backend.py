@@ -15,6 +15,7 @@ class Asker:
     """Somebody who wants a server."""
 
     client_ip, sni, request = "203.0.113.1", "", None
+    priority = 0
 
     def __init__(self, *tried: Any) -> None:
         self.tried = list(tried)

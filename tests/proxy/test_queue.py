@@ -17,8 +17,9 @@ from lbproxy.proxy.queue import Queue
 class Waiter:
     """Notes what it is told."""
 
-    def __init__(self, name: int = 0) -> None:
+    def __init__(self, name: int = 0, priority: int = 0) -> None:
         self.name = name
+        self.priority = priority
         self.errors: list[ProxyError] = []
 
     def refused(self, error: ProxyError) -> None:
@@ -114,3 +115,73 @@ def test_nobody_is_forgotten_or_told_twice(steps: list[Any]) -> None:
     queue.refuse_all(ProxyError(Kind.SHUTDOWN))
     assert all(len(one.errors) <= 1 for one in everybody)
     assert all(len(one.errors) == 1 for one in waiting.values())
+
+
+def test_lower_priorities_first() -> None:
+    queue, _ = build()
+    for name, priority in enumerate((0, 5, -1, 0, 5, -1)):
+        queue.join(Waiter(name, priority))
+    order = []
+    while len(queue):
+        order.append(queue.first().name)
+        queue.leave(queue.first())
+    assert order == [2, 5, 0, 3, 1, 4]
+
+
+def test_who_matters_more_gets_the_place_of_the_last_who_matters_least() -> None:
+    queue, _ = build(limit=3)
+    low, lower, last = Waiter(1, 1), Waiter(2, 2), Waiter(3, 2)
+    for waiter in (low, lower, last):
+        queue.join(waiter)
+    with pytest.raises(ProxyError):
+        queue.join(Waiter(4, 2))
+    queue.join(Waiter(5, 0))
+    assert [error.kind for error in last.errors] == [Kind.QUEUE_FULL]
+    assert (len(queue), lower.errors, low.errors) == (3, [], [])
+    queue.join(Waiter(6, 0))
+    assert lower.errors and len(queue) == 3
+
+
+def test_one_who_gave_way_may_come_again_at_once() -> None:
+    queue, _ = build(limit=1)
+
+    class Stubborn(Waiter):
+        def refused(self, error: ProxyError) -> None:
+            super().refused(error)
+            with pytest.raises(ProxyError):
+                queue.join(self)
+
+    queue.join(stubborn := Stubborn(1, 1))
+    queue.join(first := Waiter(2, 0))
+    assert stubborn.errors
+    assert queue.first() is first and len(queue) == 1
+
+
+@given(st.integers(1, 5), st.lists(st.tuples(st.integers(-2, 2), st.booleans()), max_size=60))
+def test_any_history_of_priorities(limit: int, steps: list[tuple[int, bool]]) -> None:
+    """Bounded; always the oldest of the lowest number; nobody is lost."""
+    queue, clock = build(limit=limit, timeout=10.0)
+    waiting: list[Waiter] = []
+    everybody: list[Waiter] = []
+    served: list[Waiter] = []
+    for name, (priority, serve) in enumerate(steps):
+        if serve and len(queue):
+            first = queue.first()
+            assert first is min(waiting, key=lambda w: (w.priority, w.name))
+            queue.leave(first)
+            waiting.remove(first)
+            served.append(first)
+        waiter = Waiter(name, priority)
+        everybody.append(waiter)
+        try:
+            queue.join(waiter)
+        except ProxyError as error:
+            assert len(waiting) == limit and all(w.priority <= priority for w in waiting)
+            waiter.errors.append(error)
+        else:
+            waiting = [w for w in waiting if not w.errors] + [waiter]
+        assert len(queue) == len(waiting) <= limit
+    clock.pump([0.05] * 210)
+    assert len(queue) == 0
+    for waiter in everybody:
+        assert len(waiter.errors) == (0 if waiter in served else 1)
