@@ -20,7 +20,7 @@ from lbproxy.http.message import Headers, Invalid, Limits, RequestHead
 from lbproxy.http.route import Router
 from lbproxy.interfaces import Env
 
-__all__ = ["Explanation", "explain_http", "explain_tcp"]
+__all__ = ["Explanation", "Traffic", "explain_http", "explain_tcp"]
 
 
 @define
@@ -96,7 +96,7 @@ class Explanation:
 
 
 @define
-class _Traffic:
+class Traffic:
     """What routes, balancers and route actions read, before anything is connected."""
 
     request: RequestHead | None
@@ -128,7 +128,7 @@ def explain_http(
         return Explanation(error=f"{head.status}: {head.detail}")
     head.scheme = parts.scheme.encode("ascii")
     sni = (parts.hostname or "").lower() if parts.scheme == "https" else ""
-    traffic = _Traffic(head, client_ip, sni=sni, scheme=parts.scheme)
+    traffic = Traffic(head, client_ip, sni=sni, scheme=parts.scheme)
     return _explain(config, found, traffic, f"no http frontend listens on port {port}")
 
 
@@ -167,7 +167,7 @@ def explain_tcp(
     client_ip: str = "192.0.2.1",
 ) -> Explanation:
     """Decisions for a TCP connection to ``port``."""
-    traffic = _Traffic(None, client_ip, sni=sni.lower(), alpn=alpn, scheme="tcp")
+    traffic = Traffic(None, client_ip, sni=sni.lower(), alpn=alpn, scheme="tcp")
     found = _listener(config, "tcp", port, tls=None)
     return _explain(config, found, traffic, f"no tcp frontend listens on port {port}")
 
@@ -198,7 +198,7 @@ def _listener(
 def _explain(
     config: Config,
     found: tuple[FrontendSpec, ListenSpec, str] | None,
-    traffic: _Traffic,
+    traffic: Traffic,
     nothing: str,
 ) -> Explanation:
     result = Explanation()
@@ -244,7 +244,7 @@ def _explain(
 
 
 def _behind_proxies(
-    frontend: FrontendSpec, head: RequestHead, traffic: _Traffic, result: Explanation
+    frontend: FrontendSpec, head: RequestHead, traffic: Traffic, result: Explanation
 ) -> None:
     """Whom a trusted proxy speaks for; what others say in X-Forwarded-For and the like is gone, as it will be."""
     peer = traffic.client_ip
@@ -253,7 +253,7 @@ def _behind_proxies(
         result.admitted += f", a trusted proxy that speaks for {traffic.client_ip}"
 
 
-def _explain_backend(spec: BackendSpec, traffic: _Traffic, env: Env, result: Explanation) -> None:
+def _explain_backend(spec: BackendSpec, traffic: Traffic, env: Env, result: Explanation) -> None:
     result.backend = spec.name
     result.balance = spec.balance.name
     result.filters += [plugin.name for plugin in spec.filters]

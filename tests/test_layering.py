@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("net", "tls"),
     ("proxy", "probes"),
     ("control", "workers", "admin"),
-    ("registry", "service", "testing", "explain", "demo"),
+    ("registry", "service", "testing", "explain", "replay", "demo"),
     ("tap", "cli", "__main__"),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
@@ -38,6 +38,7 @@ CROSS: dict[str, tuple[str, ...]] = {
     "net": ("tls.info",),
     "tls": ("net.endpoints",),
     "explain": ("registry",),
+    "replay": ("explain",),
     "demo": ("registry", "service"),
     "service": ("registry",),
     "testing": ("registry", "service"),

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from lbproxy.cli import alert, offline, serve
+from lbproxy.cli import alert, offline, replay, serve
 from lbproxy.cli.base import main
 
-__all__ = ["alert", "main", "offline", "serve"]
+__all__ = ["alert", "main", "offline", "replay", "serve"]

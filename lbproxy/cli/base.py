@@ -29,14 +29,14 @@ def main() -> None:
     """
 
 
-def load(path: Path, read: Callable[[Path], Config] = load_config) -> Config:
-    """The configuration, or every error on standard error and exit status 1."""
+def load(path: Path, read: Callable[[Path], Config] = load_config, *, status: int = 1) -> Config:
+    """The configuration, or every error on standard error and exit status ``status``."""
     try:
         return read(path)
     except ConfigErrors as errors:
         click.echo(str(errors), err=True)
         click.echo(f"{path}: {count(len(errors.errors), 'error')}", err=True)
-        sys.exit(1)
+        sys.exit(status)
 
 
 def count(number: int, what: str) -> str:

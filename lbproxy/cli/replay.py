@@ -1,0 +1,59 @@
+"""CONTROL. ``lbproxy replay``: what would another configuration have done?"""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from lbproxy.cli.base import FILE, load, main, stop
+
+__all__ = ["replay_command"]
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[TextIO]:
+    if path == "-":
+        yield sys.stdin
+        return
+    if path.endswith(".gz"):
+        with gzip.open(path, "rt", encoding="utf-8", errors="replace") as stream:
+            yield stream
+    else:
+        with Path(path).open(encoding="utf-8", errors="replace") as stream:
+            yield stream
+
+
+@main.command("replay")
+@click.argument("log")
+@click.option("--old", required=True, type=FILE, help="The configuration that is compared with.")
+@click.option("--new", required=True, type=FILE, help="The configuration that is judged.")
+@click.option(
+    "--host", default="localhost", show_default=True, help="Host of requests whose line has none."
+)
+@click.option("--frontend", default="", help="Frontend of requests whose line has none.")
+@click.option("--json", "as_data", is_flag=True, help="Machine-readable result.")
+def replay_command(log: str, old: Path, new: Path, host: str, frontend: str, as_data: bool) -> None:
+    """Run the requests of an access log through two configurations, and print which decisions change.
+
+    LOG is in the format json, common or combined; it may be compressed (.gz), or - for standard input.
+
+    Exit status 0 when nothing changes, 1 when something does, 2 when that cannot be said.
+    """
+    from lbproxy.replay import replay
+
+    before, after = load(old, status=2), load(new, status=2)
+    try:
+        with _opened(log) as lines:
+            result = replay(lines, before, after, host=host, frontend=frontend)
+    except OSError as error:
+        stop(f"{log}: {error.strerror or error}")
+    if not result.requests:
+        stop(f"{log}: there is no request in it, in the format json, common or combined")
+    click.echo(result.as_json() if as_data else result.as_text())
+    sys.exit(1 if result.changed else 0)
