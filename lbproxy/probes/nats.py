@@ -54,7 +54,7 @@ class NatsOptions:
 class NatsProbe(Probe):
     """Healthy: it takes the login and answers a PING.
 
-    A server in lame duck mode is put into drain: it gets no new connections, and those it has are left to it.
+    A server that says it is in lame duck mode is put into drain: it gets no new connections, and keeps those it has.
     """
 
     name: ClassVar[str] = "nats"
