@@ -18,7 +18,9 @@ from lbproxy import __version__
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.errors import ListenError
 from lbproxy.net.descriptors import raise_limit
+from lbproxy.registry import load_config
 from lbproxy.service import LoadBalancer
+from lbproxy.workers.master import Master
 
 __all__ = ["Options", "makeService"]
 
@@ -64,7 +66,9 @@ def makeService(options: Any) -> IService:
     reactor: Any = installed
 
     try:
-        balancer = LoadBalancer.from_config(Path(options["config"]), reactor=reactor)
+        alone = load_config(Path(options["config"])).settings.workers == 1
+        kind = LoadBalancer if alone else Master
+        balancer = kind.from_config(Path(options["config"]), reactor=reactor)
     except ConfigErrors as errors:
         print(errors, file=sys.stderr)
         sys.exit(1)

@@ -19,8 +19,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config", "http", "balance", "health", "observe", "guard", "cache"),
     ("net", "tls"),
     ("proxy", "probes"),
-    ("control", "workers", "admin"),
-    ("registry", "service", "testing", "explain", "replay", "demo"),
+    ("control", "admin"),
+    ("registry", "service", "testing", "explain", "replay", "demo", "workers"),
     ("tap", "cli", "__main__"),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
@@ -42,6 +42,7 @@ CROSS: dict[str, tuple[str, ...]] = {
     "demo": ("registry", "service"),
     "service": ("registry",),
     "testing": ("registry", "service"),
+    "workers": ("registry", "service"),
     "__main__": ("cli",),
 }
 
@@ -49,6 +50,7 @@ CROSS: dict[str, tuple[str, ...]] = {
 NET_KNOWS = ("config.model", "errors", "interfaces")
 
 REACTOR = {
+    "workers": ("main",),
     "tap": ("makeService",),
     "cli": None,
     "demo": ("run_demo",),

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Protocol
 
 from lbproxy.balance.base import Balancer
 from lbproxy.balance.lease import Lease
@@ -27,9 +28,19 @@ from lbproxy.config.model import Address
 from lbproxy.errors import Outcome
 from lbproxy.interfaces import PickContext
 
-__all__ = ["ServerGroup"]
+__all__ = ["Claims", "ServerGroup"]
 
 StateCallback = Callable[[ServerState, State, State], None]
+
+
+class Claims(Protocol):
+    """What several processes do so that ``maxconn`` holds for all of them together."""
+
+    def claim(self, group: ServerGroup, server: ServerState) -> bool:
+        """One lease more; False when others have taken the last ones, which ``group`` has then been told."""
+
+    def given_back(self, server: ServerState) -> None:
+        """One less: ``server.active`` does not count it any more."""
 
 
 class ServerGroup:
@@ -37,7 +48,8 @@ class ServerGroup:
 
     ``now``: seconds; stamps :attr:`ServerState.since`.  ``panic``: share of a tier that must be up, or
     health is ignored; 0 for never.  ``servers`` (by name), ``listed``, ``free`` and ``panicking`` are for
-    reading only.  ``balancer_errors`` counts exceptions and wrong answers of the balancer.
+    reading only.  ``claims``: of one of several workers.  ``balancer_errors`` counts exceptions and wrong
+    answers of the balancer.
     """
 
     def __init__(self, balancer: Balancer, now: Callable[[], float], *, panic: float = 0.0) -> None:
@@ -47,6 +59,7 @@ class ServerGroup:
         self.active = 0  # leases held
         self.panic = panic
         self.panicking = False
+        self.claims: Claims | None = None
         self.balancer_errors = 0
         self._now = now
         self._batch = 0
@@ -274,6 +287,9 @@ class ServerGroup:
             if server is None:
                 return None
             active = server.active
+        claims = self.claims
+        if claims is not None and server.maxconn and not claims.claim(self, server):
+            return self.pick(context, avoid)  # it is full by now
         active += 1
         server.active = active
         self.active += 1
@@ -292,6 +308,9 @@ class ServerGroup:
         """
         if not server.honours or server.full or self.servers.get(server.name) is not server:
             return None
+        claims = self.claims
+        if claims is not None and server.maxconn and not claims.claim(self, server):
+            return None
         server.active += 1
         self.active += 1
         if server.listed and server.active == server.maxconn:
@@ -306,6 +325,8 @@ class ServerGroup:
         active = server.active
         server.active = active - 1
         self.active -= 1
+        if self.claims is not None and server.maxconn:
+            self.claims.given_back(server)
         freed = active == server.maxconn and server.listed
         if freed:
             self.free += 1
@@ -316,6 +337,29 @@ class ServerGroup:
         if freed:
             for callback in self._free_callbacks:
                 callback()
+
+    def set_elsewhere(self, server: ServerState, count: int) -> None:
+        """Other processes hold ``count`` leases of ``server`` now; the balancer sees them as if they were ours."""
+        delta = count - server.elsewhere
+        if not delta:
+            return
+        was_full = server.full
+        server.elsewhere = count
+        step = 1 if delta > 0 else -1
+        for _ in range(abs(delta)):
+            server.active += step
+            try:
+                if step > 0:
+                    self._taken(server)
+                else:
+                    self._released(server, Outcome.NEUTRAL, -1.0)
+            except Exception as error:
+                self._failed(error)
+        if server.listed and server.full is not was_full:
+            self.free += 1 if was_full else -1
+            if was_full:
+                for callback in self._free_callbacks:
+                    callback()
 
     # upkeep
 

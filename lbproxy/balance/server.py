@@ -67,11 +67,11 @@ class ServerState:
     Owned by its :class:`lbproxy.balance.group.ServerGroup`, which is told of every change of
     ``weight``, ``admin``, ``agent``, ``healthy``, ``leaving``, ``ejected`` and ``addresses`` through its own methods:
     nobody else writes them.
-    ``active`` counts leases.  ``maxconn`` 0 means no limit.  ``addresses`` are what to dial (IP literals or a
-    Unix path), empty while a name is not resolved yet.  ``sessions`` are live objects with a
-    ``server_gone(kind)`` method that ``on_down = close`` ends.  ``tls``: how its backend speaks TLS with it;
-    None in the clear.  ``full_weight`` is the weight as configured or set, ``share`` the part of it that it has
-    now (slow start), ``weight`` what balancers see: only its ratio to the others' means anything.
+    ``active`` counts leases, those of other worker processes (``elsewhere``) included.  ``maxconn`` 0 means no limit.
+    ``addresses`` are what to dial (IP literals or a Unix path), empty while a name is not resolved yet.  ``sessions``
+    are live objects with a ``server_gone(kind)`` method that ``on_down = close`` ends.  ``tls``: how its backend speaks
+    TLS with it; None in the clear.  ``full_weight`` is the weight as configured or set, ``share`` the part of it that
+    it has now (slow start), ``weight`` what balancers see: only its ratio to the others' means anything.
     ``private``: the balancer's own.  ``listed``: the balancer may pick it now.  ``since``: when ``state`` last
     changed, in the group's time.
     """
@@ -88,6 +88,7 @@ class ServerState:
         "counters",
         "ejected",
         "ejected_note",
+        "elsewhere",
         "full_weight",
         "health_note",
         "healthy",
@@ -127,6 +128,7 @@ class ServerState:
         self.ejected_note = ""
         self.addresses = addresses
         self.active = 0
+        self.elsewhere = 0  # of ``active``: leases that other processes hold
         self.sessions: set[Any] = set()
         self.counters = ServerCounters()
         self.tls: Any = None

@@ -56,6 +56,7 @@ class _Checker:
         self._logs(frontends)
         for draft in self.drafts.of("lbproxy"):
             self._admin(draft)
+            self._workers(draft, frontends)
         for draft in self.drafts.of("alerts"):
             check_alerts(draft, self.problems, self.exists)
 
@@ -291,6 +292,21 @@ class _Checker:
                 "set admin_tokens, use tls: with client_ca=, or listen on the loopback interface "
                 "(tcp:8404:interface=127.0.0.1) or on unix:PATH", found=spec.endpoint,
             )  # fmt: skip
+
+    def _workers(self, draft: Draft, frontends: Sequence[Draft]) -> None:
+        """Several processes share what we bind ourselves."""
+        if draft.get("workers", 1) == 1:
+            return
+        for frontend in frontends:
+            for listen in frontend.get("listen"):
+                if listen.address is None:
+                    self._wrong(
+                        frontend,
+                        listen.where,
+                        "listen",
+                        f"{listen.endpoint!r} can only be used with workers = 1",
+                        found=listen.endpoint,
+                    )
 
     # -- shared ------------------------------------------------------------------------------------
 

@@ -823,6 +823,14 @@ class GlobalSpec:
         doc="what moves the bytes: our epoll transport or Twisted's own; "
         "``auto`` takes epoll where the system has it; a change needs a restart",
     )
+    workers: int = option(
+        "workers",
+        1,
+        min=1,
+        max=1024,
+        restart=True,
+        doc="processes that serve; ``cpu``: one for each processor",
+    )
     watch: bool = option(
         "bool",
         False,

@@ -168,6 +168,10 @@ def _size_or_none(text: str, facts: Facts, base_dir: str) -> int | None:
     return None if text == "none" else _size(text, facts, base_dir)
 
 
+def _workers(text: str, facts: Facts, base_dir: str) -> int:
+    return 0 if text == "cpu" else _int(text, facts, base_dir)
+
+
 def _rate(text: str, facts: Facts, base_dir: str) -> float:
     found = _RATE.fullmatch(text)
     if not found:
@@ -373,6 +377,7 @@ KINDS: dict[str, Kind] = {
         lambda value: "none" if value is None else _dump_size(value),
     ),
     "span": Kind("time of the day, such as 22:00-06:00", _span),
+    "workers": Kind("whole number, or cpu", _workers, lambda value: str(value) if value else "cpu"),
     "rate": Kind("rate, such as 10/s or 100/m", _rate, _dump_rate),
     "percent": Kind("share, such as 20% or 0.5%", _percent, _dump_percent),
     "times": Kind("multiple, such as 3x or 1.5x", _times, _dump_times),

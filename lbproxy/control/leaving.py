@@ -62,12 +62,11 @@ class Leaving:
     @property
     def sessions(self) -> int:
         """Sessions that will not outlive the time they have; each counts once."""
-        found = {id(client) for frontend in self.frontends for client in frontend.clients}
-        count = len(found)
+        count = sum(len(frontend.clients) for frontend in self.frontends)
         for server in self._servers():
+            count += len(server.sessions)
             for session in server.sessions:
-                frontend = getattr(session, "frontend", None)
-                count += frontend not in self.frontends
+                count -= getattr(session, "frontend", None) in self.frontends
         return count + sum(len(backend.queue) for backend in self.backends)
 
     def _servers(self) -> Iterator[ServerState]:

@@ -9,6 +9,7 @@ of
 
 from __future__ import annotations
 
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -107,6 +108,13 @@ class Network(ABC):
         """Bind now.  ``address.host`` is an IP literal or "" (all IPv4; "::" is dual stack).
 
         Raises :class:`lbproxy.errors.ListenError`."""
+
+    @abstractmethod
+    def adopt(self, sock: socket.socket, address: Address, factory: IProtocolFactory) -> Bound:
+        """Accept on a socket that somebody else has bound to ``address`` and listens on; it is ours from now on.
+
+        Its file, if it is a Unix socket, stays when it is closed.  Raises
+        :class:`lbproxy.errors.ListenError`."""
 
     @abstractmethod
     def dial(

@@ -83,6 +83,15 @@ class FastNetwork(Network):
             sock.close()
             raise refusal(address, error) from error
 
+    def adopt(self, sock: socket.socket, address: Address, factory: IProtocolFactory) -> Bound:
+        """See :meth:`lbproxy.net.endpoints.Network.adopt`."""
+        sock.setblocking(False)
+        try:
+            return FastPort(self.poller, sock, factory, address, owner=False)
+        except OSError as error:
+            sock.close()
+            raise refusal(address, error) from error
+
     def dial(
         self,
         address: Address,

@@ -68,7 +68,13 @@ class FastPort(Bound):
     """A listening socket in the poller."""
 
     def __init__(
-        self, poller: Poller, sock: socket.socket, factory: IProtocolFactory, address: Address
+        self,
+        poller: Poller,
+        sock: socket.socket,
+        factory: IProtocolFactory,
+        address: Address,
+        *,
+        owner: bool = True,
     ) -> None:
         self._poller = poller
         self._socket = sock
@@ -79,7 +85,7 @@ class FastPort(Bound):
         self._open = True
         self._budget = 1  # accepts per event; grows while a queue is found, to save the EAGAIN
         self._timer = poller.wheel.timer(self._resume)
-        self._inode = _inode(address.path) if address.kind == "unix" else None
+        self._inode = _inode(address.path) if address.kind == "unix" and owner else None
         factory.doStart()
         try:
             poller.register(self._fd, IN, self)

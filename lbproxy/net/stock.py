@@ -84,6 +84,16 @@ class StockNetwork(Network):
         _set_options(port)
         return StockBound(port, Address("tcp", address.host, port.getHost().port))
 
+    def adopt(self, sock: socket.socket, address: Address, factory: IProtocolFactory) -> Bound:
+        """See :meth:`lbproxy.net.endpoints.Network.adopt`."""
+        sock.setblocking(False)
+        with sock:  # the reactor makes a descriptor of its own
+            try:
+                port = self.reactor.adoptStreamPort(sock.fileno(), sock.family, factory)
+            except (OSError, error.CannotListenError) as problem:
+                raise refusal(address, problem) from problem
+        return StockBound(port, address)
+
     def dial(
         self,
         address: Address,

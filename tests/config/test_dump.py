@@ -74,6 +74,8 @@ def value(kind: str, facts: Any) -> st.SearchStrategy[Any]:
         return st.lists(value(kind[5:], facts), max_size=3, unique=True).map(tuple)
     if kind in ("int", "size"):
         return st.integers(0 if low is None else low, 10**9 if high is None else high)
+    if kind == "workers":
+        return st.integers(0, 1024)
     if kind == "size_or_none":
         return st.none() | st.integers(0, 1 << 40)
     if kind in ("duration", "float", "percent", "times"):

@@ -1,0 +1,43 @@
+"""CONTROL. ``python -m lbproxy.workers FD``: a worker process; only the master starts it."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from typing import Any
+
+from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogBeginner
+from zope.interface import implementer
+
+from lbproxy.net.descriptors import raise_limit
+from lbproxy.workers.worker import Worker, ignore_signals
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    from twisted.internet import reactor as installed
+
+    reactor: Any = installed
+    ignore_signals()
+    raise_limit()
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    worker = Worker(reactor, sock, lambda: reactor.callLater(0, reactor.stop))
+
+    @implementer(ILogObserver)
+    def observe(event: Any) -> None:
+        level = event.get("log_level") or LogLevel.info
+        text = formatEvent(event)
+        failure = event.get("log_failure")
+        if failure is not None:
+            text = f"{text}\n{failure.getTraceback()}"
+        if text:
+            worker.channel.send({"say": "log", "level": level.name, "text": text})
+
+    globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False, discardBuffer=True)
+    signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(worker.stop))
+    reactor.run(installSignalHandlers=False)
+
+
+if __name__ == "__main__":
+    main()

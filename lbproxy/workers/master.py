@@ -1,0 +1,401 @@
+"""CONTROL. The master of several worker processes: binds, starts and watches them, and is the one to talk to.
+
+:class:`Master` is a :class:`lbproxy.service.LoadBalancer` that accepts nobody.  It runs the checks, so its server
+states are the true ones; it has the admin side, so what operators change is changed in it first; and the counters in
+it are the sums of its workers' (:mod:`lbproxy.workers.tally`).  A few times a second each worker is told what is
+different.
+"""
+
+# mypy: disable-error-code=no-untyped-call
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import attrs
+from attrs import define, field
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger, LogLevel
+
+import lbproxy
+from lbproxy.balance.server import ServerState
+from lbproxy.config.dump import dump
+from lbproxy.config.lines import dump_server
+from lbproxy.config.model import Config
+from lbproxy.control.listening import unbind
+from lbproxy.control.reload import ReloadReport
+from lbproxy.net.endpoints import Network
+from lbproxy.net.fast import choose_network
+from lbproxy.observe.events import EventKind, Severity
+from lbproxy.service import LoadBalancer
+from lbproxy.workers.channel import Channel
+from lbproxy.workers.shared import PLACES, Board, place_name
+from lbproxy.workers.sockets import BindingNetwork, SharedBound
+from lbproxy.workers.tally import Elsewhere, Tally
+
+__all__ = ["Master", "WorkerProcess", "count_of"]
+
+_log = Logger()
+
+SYNC_EVERY = 0.25
+"""Seconds after which, at the latest, every worker knows what was changed or found out."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # before a worker that died is started again
+_GOOD = 10.0  # seconds after which a worker counts as healthy
+_GRACE = 5.0  # beyond timeout_shutdown
+
+
+def count_of(config: Config) -> int:
+    """How many workers a configuration asks for."""
+    return config.settings.workers or len(os.sched_getaffinity(0))
+
+
+@define(eq=False)
+class WorkerProcess:
+    """One place for a worker and the process that is in it now."""
+
+    slot: int
+    process: subprocess.Popen[bytes] | None = None
+    channel: Channel | None = None
+    ready: bool = False
+    since: float = 0.0
+    pause: float = _FIRST_PAUSE
+    restarts: int = 0
+    call: Any = None  # its next start
+    told: dict[str, Any] = field(factory=dict)  # by backend, the signature it was told
+    over: list[Deferred[None]] = field(factory=list)
+
+    @property
+    def pid(self) -> int:
+        """0 while there is none."""
+        return self.process.pid if self.process is not None else 0
+
+
+class Master(LoadBalancer):
+    """See the module.  ``workers``: by slot."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        reactor: Any,
+        network: Network | None = None,
+        random: Random | None = None,
+    ) -> None:
+        self.count = count_of(config)
+        inner = network or choose_network(config.settings.transport, reactor)
+        super().__init__(
+            config, reactor=reactor, network=BindingNetwork(inner, self.count), random=random
+        )
+        self.workers = [WorkerProcess(slot) for slot in range(self.count)]
+        self._board: Board | None = None
+        self._tally = Tally(self)
+        self._places: dict[str, int] = {}
+        self._sync_call: Any = None
+        self._ending = False
+
+    # -- the service ----------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        """Bind, then start the workers.  Raises ListenError."""
+        super().startService()
+        self._ending = False
+        self._board = Board.create(self.count)
+        for worker in self.workers:
+            self._start(worker)
+        self._sync()
+
+    def stopService(self) -> Deferred[None]:
+        """Tell the workers to finish, wait for them, end those that do not; then stop what runs here."""
+        self._ending = True
+        if self._sync_call is not None:
+            self._sync_call.cancel()
+            self._sync_call = None
+        closing = unbind(self.listeners)
+        ends = [self._stop(worker) for worker in self.workers]
+        done: Deferred[None] = Deferred()
+
+        def over(_: Any) -> None:
+            self._forget_sessions()
+            super(Master, self).stopService().chainDeferred(done)
+
+        DeferredList([*closing, *ends], consumeErrors=True).addCallback(over)
+        return done
+
+    def _forget_sessions(self) -> None:
+        for slot in range(self.count):
+            self._tally.died(slot)
+        self._tally.write()
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+
+    # -- one worker -----------------------------------------------------------------------------
+
+    def _start(self, worker: WorkerProcess) -> None:
+        worker.call = None
+        ours, theirs = socket.socketpair()
+        theirs.set_inheritable(True)
+        try:
+            worker.process = subprocess.Popen(
+                [sys.executable, "-m", "lbproxy.workers", str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                env=_environment(),
+            )
+        except OSError as error:
+            ours.close()
+            _log.error("worker {slot} cannot be started: {error}", slot=worker.slot, error=error)
+            self._again(worker)
+            return
+        finally:
+            theirs.close()
+        worker.since = self.reactor.seconds()
+        worker.ready = False
+        worker.told = {}
+        worker.channel = Channel(
+            self.reactor,
+            ours,
+            lambda message, _: self._heard(worker, message),
+            lambda: self._lost(worker),
+        )
+        assert self._board is not None
+        self._send_sockets(worker)
+        message = {"do": "begin", "slot": worker.slot, "workers": self.count, **self._all(worker)}
+        worker.channel.send(message, [self._board.fd])
+
+    def _all(self, worker: WorkerProcess) -> dict[str, Any]:
+        """Configuration and state."""
+        config = self.config
+        folder = os.path.dirname(os.path.abspath(config.file))  # noqa: PTH100, PTH120
+        self._find_places()
+        worker.told = {name: self._signature(name) for name in self.backends}
+        return {
+            "text": dump(config),
+            "file": config.file,
+            "folder": folder,
+            "state": {name: self._state(name) for name in self.backends},
+            "places": self._places,
+            "measure": bool(config.settings.admin),
+        }
+
+    def _send_sockets(self, worker: WorkerProcess) -> None:
+        assert worker.channel is not None
+        for listener in self.listeners:
+            bound = listener.bound
+            if isinstance(bound, SharedBound):
+                message = {"do": "socket", "address": attrs.asdict(bound.wanted)}
+                worker.channel.send(message, [bound.for_slot(worker.slot).fileno()])
+
+    def _heard(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
+        say = message["say"]
+        if say == "counts":
+            self._tally.came(worker.slot, message["counts"])
+        elif say == "log":
+            level = LogLevel.lookupByName(message["level"])
+            _log.emit(level, "worker {slot}: {text}", slot=worker.slot, text=message["text"])
+        elif say == "ready":
+            if not worker.ready:
+                worker.ready = True
+                self._tell(EventKind.WORKER_STARTED, worker, f"worker {worker.slot} serves")
+        elif say == "failed":
+            _log.error("worker {slot}: {why}", slot=worker.slot, why=message["why"])
+            if worker.ready and worker.channel is not None:
+                worker.channel.send({"do": "stop"})  # it serves the old configuration: begin anew
+
+    def _tell(
+        self,
+        kind: EventKind,
+        worker: WorkerProcess,
+        text: str,
+        severity: Severity = Severity.INFO,
+    ) -> None:
+        _log.info("{text} (pid {pid})", text=text, pid=worker.pid)
+        self.events.add(kind, f"worker {worker.slot}", text, severity, pid=worker.pid)
+
+    def _lost(self, worker: WorkerProcess) -> None:
+        """Its end of the channel is closed: it has ended, or is about to."""
+        worker.channel = None
+        self._reap(worker, 0)
+
+    def _reap(self, worker: WorkerProcess, tries: int) -> None:
+        process = worker.process
+        if process is None:
+            return
+        status = process.poll()
+        if status is None:
+            if tries == 100:
+                process.kill()
+            worker.call = self.reactor.callLater(0.02, self._reap, worker, tries + 1)
+            return
+        worker.call = None
+        self._tally.died(worker.slot)
+        if self._board is not None:
+            self._board.clear(worker.slot)
+        worker.process = None
+        ready, worker.ready = worker.ready, False
+        if self._ending:
+            over, worker.over = worker.over, []
+            for one in over:
+                one.callback(None)
+            return
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        self._tell(EventKind.WORKER_DIED, worker, f"worker {worker.slot} {how}", Severity.ERROR)
+        worker.restarts += 1
+        if ready and self.reactor.seconds() - worker.since > _GOOD:
+            worker.pause = _FIRST_PAUSE
+        self._again(worker)
+
+    def _again(self, worker: WorkerProcess) -> None:
+        worker.call = self.reactor.callLater(worker.pause, self._start, worker)
+        worker.pause = min(worker.pause * 2, _LONGEST_PAUSE)
+
+    def _stop(self, worker: WorkerProcess) -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        if worker.process is None:
+            if worker.call is not None and worker.call.active():
+                worker.call.cancel()
+            worker.call = None
+            done.callback(None)
+            return done
+        worker.over.append(done)
+        if worker.channel is not None:
+            worker.channel.send({"do": "stop"})
+        limit = self.config.settings.timeout_shutdown + _GRACE
+        kill = self.reactor.callLater(limit, self._kill, worker)
+
+        def over(result: Any) -> Any:
+            if kill.active():
+                kill.cancel()
+            return result
+
+        return done.addBoth(over)
+
+    @staticmethod
+    def _kill(worker: WorkerProcess) -> None:
+        if worker.process is not None:
+            _log.warn("worker {slot} does not end, killed", slot=worker.slot)
+            worker.process.kill()
+
+    # -- what all workers must know -------------------------------------------------------------
+
+    def _find_places(self) -> None:
+        """A place on the board for each server that is there; those of servers that are gone are free again."""
+        present = {
+            place_name(server)
+            for backend in self.backends.values()
+            for server in backend.group.servers.values()
+        }
+        for name in self._places.keys() - present:
+            del self._places[name]
+        taken = set(self._places.values())
+        free = iter(range(PLACES))
+        for name in sorted(present - self._places.keys()):
+            place = next((one for one in free if one not in taken), None)
+            if place is None:
+                return
+            self._places[name] = place
+
+    def _signature(self, backend: str) -> tuple[Any, ...]:
+        return tuple(
+            (*(s.name, s.spec, s.full_weight, s.maxconn, s.admin, s.healthy), *_wishes(s))
+            for s in self.backends[backend].group.servers.values()
+        )
+
+    def _state(self, backend: str) -> list[dict[str, Any]]:
+        return [_server(one) for one in self.backends[backend].group.servers.values()]
+
+    def _sync(self) -> None:
+        self._sync_call = self.reactor.callLater(SYNC_EVERY, self._sync)
+        self._tally.write()
+        now = {name: self._signature(name) for name in self.backends}
+        for worker in self.workers:
+            changed = [name for name, sign in now.items() if worker.told.get(name) != sign]
+            if changed and worker.channel is not None:
+                worker.told = now
+                self._find_places()
+                state = {name: self._state(name) for name in changed}
+                worker.channel.send({"do": "state", "state": state, "places": self._places})
+
+    def _to_all(self, message: dict[str, Any]) -> None:
+        for worker in self.workers:
+            if worker.channel is not None:
+                worker.channel.send(message)
+
+    # -- what is asked of a load balancer -------------------------------------------------------
+
+    def reload(
+        self, source: Config | str | Path | None = None, *, dry_run: bool = False
+    ) -> ReloadReport:
+        """See LoadBalancer: it is tried here first, then every worker takes it over."""
+        report = super().reload(source, dry_run=dry_run)
+        if report.ok and not dry_run and self.running:
+            self._let_leave()
+            for worker in self.workers:
+                if worker.channel is not None:
+                    self._send_sockets(worker)
+                    worker.channel.send({"do": "reload", **self._all(worker)})
+        return report
+
+    def _let_leave(self) -> None:
+        """The workers see to what is leaving; here it is not counted any more."""
+        for leaving in self._reloader.leaving:
+            owners = [*leaving.frontends, *(server for _, server in leaving.servers)]
+            for backend in leaving.backends:
+                owners += backend.group.servers.values()
+            for owner in owners:
+                there = getattr(owner, "clients", None) or getattr(owner, "sessions", None)
+                if isinstance(there, Elsewhere):
+                    there.count = 0
+
+    def kill_sessions(self, backend: str, name: str) -> int:
+        """See LoadBalancer."""
+        count = len(self.backends[backend].group.servers[name].sessions)
+        self._to_all({"do": "kill", "backend": backend, "server": name})
+        return count
+
+    def reopen_logs(self) -> None:
+        """See LoadBalancer."""
+        super().reopen_logs()
+        self._to_all({"do": "reopen"})
+
+    @property
+    def pids(self) -> Iterable[int]:
+        """Of the workers that are there."""
+        return [worker.pid for worker in self.workers if worker.pid]
+
+
+def _environment() -> dict[str, str]:
+    """A worker runs the lbproxy that its master is."""
+    ours = str(Path(lbproxy.__file__).resolve().parents[1])
+    path = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": f"{ours}{os.pathsep}{path}" if path else ours}
+
+
+def _server(server: ServerState) -> dict[str, Any]:
+    return {
+        "name": server.name,
+        "line": dump_server(server.spec),
+        "address": str(server.spec.address),
+        "weight": server.full_weight,
+        "maxconn": server.maxconn,
+        "admin": server.admin.value,
+        "healthy": server.healthy,
+        "note": server.health_note,
+        "leaving": server.leaving,
+        "agent": server.agent.value,
+        "agent_note": server.agent_note,
+        "agent_share": server.agent_share,
+    }
+
+
+def _wishes(server: ServerState) -> tuple[Any, ...]:
+    """What the server itself wants."""
+    return server.leaving, server.agent, server.agent_share

@@ -1,0 +1,190 @@
+"""CONTROL. Counters of several processes as one.
+
+A worker gives :func:`collect` of its load balancer, as JSON; the master's :class:`Tally` writes the sums into its own
+counters and server states, so that whoever reads those (metrics, dashboard, API) need not know of workers.  What a dead
+worker had counted is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from lbproxy.errors import Kind
+from lbproxy.observe.metrics import Histogram
+from lbproxy.proxy.queue import Queue
+
+__all__ = ["Elsewhere", "Tally", "collect"]
+
+
+class Elsewhere(set[Any]):
+    """As many sessions as the workers have: they can be counted, and not touched from here."""
+
+    count = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+
+def collect(balancer: Any) -> dict[str, Any]:
+    """What this process has counted."""
+    return {
+        "frontends": {
+            name: {
+                "counters": _plain(one.counters),
+                "limits": {"refused": one.limits.refused},
+                "now": {"clients": len(one.clients), "active": one.limits.active},
+            }
+            for name, one in balancer.frontends.items()
+        },
+        "backends": {
+            name: {
+                "counters": _plain(one.counters),
+                "now": {"queue": len(one.queue)},
+                "servers": {
+                    server.name: {
+                        "counters": _plain(server.counters),
+                        "now": {
+                            "active": server.active - server.elsewhere,
+                            "sessions": len(server.sessions),
+                            "ejected": int(server.ejected),
+                        },
+                    }
+                    for server in one.group.servers.values()
+                },
+            }
+            for name, one in balancer.backends.items()
+        },
+        "now": {"connections": balancer.total.active},
+    }
+
+
+def _plain(counters: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in _names(counters):
+        value = getattr(counters, name)
+        if isinstance(value, Histogram):
+            found[name] = {"counts": value.counts, "total": value.total}
+        elif isinstance(value, dict):
+            found[name] = {getattr(key, "value", key): count for key, count in value.items()}
+        elif value is not None:
+            found[name] = value
+    return found
+
+
+def _names(counters: Any) -> Iterable[str]:
+    return [f.name for f in attrs.fields(type(counters))]
+
+
+class Tally:
+    """``balancer``: the master's; its own probes and events count too."""
+
+    def __init__(self, balancer: Any) -> None:
+        self._balancer = balancer
+        self._latest: dict[int, dict[str, Any]] = {}  # by slot
+        self._dead: list[dict[str, Any]] = []
+
+    def came(self, slot: int, found: dict[str, Any]) -> None:
+        """A worker's latest."""
+        self._latest[slot] = found
+
+    def died(self, slot: int) -> None:
+        """Its worker is gone; what it had counted stays."""
+        last = self._latest.pop(slot, None)
+        if last is not None:
+            self._dead.append(last)
+            if len(self._dead) > 1:
+                self._dead = [_merged(self._dead)]
+
+    def write(self) -> None:
+        """Bring the master's objects up to date."""
+        total = _merged([*self._dead, *self._latest.values()])
+        now = _merged(list(self._latest.values()))
+        balancer = self._balancer
+        balancer.total.active = _at(now, "now").get("connections", 0)
+        for name, one in balancer.frontends.items():
+            _fill(one.counters, _at(total, "frontends", name, "counters"))
+            present = _at(now, "frontends", name, "now")
+            one.limits.refused = _at(total, "frontends", name, "limits").get("refused", 0)
+            one.limits.active = present.get("active", 0)
+            _elsewhere(one, "clients", present.get("clients", 0))
+        for name, one in balancer.backends.items():
+            _fill(one.counters, _at(total, "backends", name, "counters"))
+            _queue(one, _at(now, "backends", name, "now").get("queue", 0))
+            for server in one.group.servers.values():
+                own = ("probes_ok", "probes_failed", "downs")  # the master itself probes
+                counters = _at(total, "backends", name, "servers", server.name, "counters")
+                _fill(server.counters, counters, but=own)
+                present = _at(now, "backends", name, "servers", server.name, "now")
+                server.active = present.get("active", 0)
+                _elsewhere(server, "sessions", present.get("sessions", 0))
+            one.group.active = sum(server.active for server in one.group.servers.values())
+
+
+def _elsewhere(owner: Any, name: str, count: int) -> None:
+    found = getattr(owner, name)
+    if not isinstance(found, Elsewhere):
+        found = Elsewhere()
+        setattr(owner, name, found)
+        if hasattr(owner, "lineage"):
+            owner.lineage.clients = found
+    found.count = count
+
+
+class _Waiting(Queue):
+    """The queues of the workers."""
+
+    count = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def _queue(backend: Any, count: int) -> None:
+    queue = backend.queue
+    if not isinstance(queue, _Waiting):
+        queue = backend.queue = _Waiting(backend.wheel, queue.limit, queue.timeout)
+    queue.count = count
+
+
+def _at(tree: dict[str, Any], *path: str) -> dict[str, Any]:
+    for word in path:
+        tree = tree.get(word, {})
+    return tree
+
+
+def _merged(trees: list[dict[str, Any]]) -> dict[str, Any]:
+    """Numbers added, lists element by element, dicts key by key."""
+    merged: dict[str, Any] = {}
+    for tree in trees:
+        for key, value in tree.items():
+            merged[key] = _sum(merged[key], value) if key in merged else value
+    return merged
+
+
+def _sum(one: Any, two: Any) -> Any:
+    if isinstance(one, dict):
+        return _merged([one, two])
+    if isinstance(one, list):
+        return [a + b for a, b in zip(one, two, strict=True)]
+    return one + two
+
+
+def _fill(counters: Any, values: dict[str, Any], but: Iterable[str] = ()) -> None:
+    for name in _names(counters):
+        if name in but or name not in values:
+            continue
+        value = values[name]
+        present = getattr(counters, name)
+        if isinstance(present, Histogram):
+            present.counts, present.total = list(value["counts"]), value["total"]
+        elif isinstance(present, dict):
+            present.clear()
+            present.update({Kind(key): count for key, count in value.items()})
+        elif present is not None:
+            setattr(counters, name, value)

@@ -1,0 +1,269 @@
+"""CONTROL. One worker process: a load balancer that does as the master says.
+
+Started by :mod:`lbproxy.workers.master` as ``python -m lbproxy.workers``.  It accepts, balances and logs; checks, the
+admin side and the watching of files are the master's.  It ends, gracefully, when it is told to or when the master is
+gone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from attrs import evolve
+from twisted.logger import Logger
+
+from lbproxy.balance.server import AdminState, State
+from lbproxy.config.errors import ConfigErrors
+from lbproxy.config.model import Address, AlertsSpec, BackendSpec, Config
+from lbproxy.errors import ListenError
+from lbproxy.net.fast import choose_network
+from lbproxy.registry import parse_config, parse_server_line
+from lbproxy.service import LoadBalancer
+from lbproxy.workers.channel import Channel
+from lbproxy.workers.shared import EVERY, Board, BoardClaims, exchange
+from lbproxy.workers.sockets import GivenNetwork
+from lbproxy.workers.tally import collect
+
+__all__ = ["Worker", "worker_config"]
+
+_log = Logger()
+
+_COUNT_EVERY = 1.0  # seconds between two reports of counters
+_MANY = 500  # servers: with more, the board is looked at less often
+
+
+def worker_config(config: Config, workers: int) -> Config:
+    """What one of ``workers`` serves of ``config``: no checks, no admin side, its part of the connection limits."""
+
+    def part(limit: int) -> int:
+        return -(-limit // workers)
+
+    settings = evolve(
+        config.settings, admin=(), watch=False, workers=1, maxconn=part(config.settings.maxconn)
+    )
+    return evolve(
+        config,
+        settings=settings,
+        alerts=AlertsSpec(),
+        frontends=tuple(evolve(one, maxconn=part(one.maxconn)) for one in config.frontends),
+        backends=tuple(_unchecked(one) for one in config.backends),
+    )
+
+
+def _unchecked(spec: BackendSpec) -> BackendSpec:
+    return evolve(spec, check=None)
+
+
+class Worker:
+    """``sock``: our end of the channel.  ``ended`` is called when all is over."""
+
+    def __init__(self, reactor: Any, sock: socket.socket, ended: Callable[[], None]) -> None:
+        self.reactor = reactor
+        self.balancer: LoadBalancer | None = None
+        self._network: GivenNetwork | None = None
+        self._sockets: list[tuple[Address, socket.socket]] = []
+        self._board: Board | None = None
+        self._claims: BoardClaims | None = None
+        self._slot = self._workers = 0
+        self._places: dict[str, int] = {}
+        self._calls: list[Any] = []
+        self._ended = ended
+        self._stopping = False
+        self.channel = Channel(reactor, sock, self._told, self._orphaned)
+
+    # -- what the master says -------------------------------------------------------------------
+
+    def _told(self, message: dict[str, Any], fds: list[int]) -> None:
+        handler = getattr(self, f"do_{message['do']}", None)
+        if handler is None or self._stopping:
+            for fd in fds:
+                os.close(fd)
+            return
+        handler(message, fds)
+
+    def do_socket(self, message: dict[str, Any], fds: list[int]) -> None:
+        """A listening socket, for the configuration that follows."""
+        address = Address(**message["address"])
+        self._sockets.append((address, socket.socket(fileno=fds[0])))
+
+    def do_begin(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Who we are, and what to serve."""
+        self._slot, self._workers = message["slot"], message["workers"]
+        self._board = Board(fds[0], self._workers)
+        self._claims = BoardClaims(self._board, self._slot, self._places)
+        config = self._config(message)
+        network = GivenNetwork(choose_network(config.settings.transport, self.reactor))
+        self._network = network
+        try:
+            self.balancer = LoadBalancer(config, reactor=self.reactor, network=network)
+            self._give()
+            self.balancer.privilegedStartService()
+            self.balancer.startService()
+        except (ConfigErrors, ListenError) as error:
+            self.channel.send({"say": "failed", "why": str(error)})
+            self.stop()
+            return
+        self._sync(message)
+        network.discard()
+        self._measure(message)
+        self._look()
+        self._count()
+        self.channel.send({"say": "ready"})
+
+    def do_reload(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Another configuration, which the master has found good."""
+        balancer, network = self.balancer, self._network
+        if balancer is None or network is None:
+            return
+        self._give()
+        try:
+            report = balancer.reload(self._config(message))
+        except ConfigErrors as errors:
+            self.channel.send({"say": "failed", "why": str(errors)})
+            return
+        network.discard()
+        self._measure(message)
+        if not report.ok:
+            self.channel.send({"say": "failed", "why": "; ".join(report.errors)})
+            return
+        self._sync(message)
+        self.channel.send({"say": "ready"})
+
+    def do_state(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Servers as the master has them."""
+        if self.balancer is not None:
+            self._sync(message)
+
+    def do_kill(self, message: dict[str, Any], fds: list[int]) -> None:
+        """End the sessions of a server."""
+        if self.balancer is not None:
+            with suppress(KeyError):
+                self.balancer.kill_sessions(message["backend"], message["server"])
+
+    def do_reopen(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Log files were rotated."""
+        if self.balancer is not None:
+            self.balancer.reopen_logs()
+
+    def do_stop(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Finish what runs, and end."""
+        self.stop()
+
+    def _orphaned(self) -> None:
+        _log.warn("the master is gone: stopping")
+        self.stop()
+
+    # -- doing it -------------------------------------------------------------------------------
+
+    def _config(self, message: dict[str, Any]) -> Config:
+        config = parse_config(message["text"], message["file"], message["folder"])
+        return worker_config(config, self._workers)
+
+    def _give(self) -> None:
+        assert self._network is not None
+        for address, sock in self._sockets:
+            self._network.give(address, sock)
+        self._sockets.clear()
+
+    def _measure(self, message: dict[str, Any]) -> None:
+        """Somebody may look at times: measure them."""
+        if message["measure"] and self.balancer is not None:
+            for frontend in self.balancer.frontends.values():
+                frontend.counters.measure()
+            for backend in self.balancer.backends.values():
+                backend.counters.measure()
+
+    def _sync(self, message: dict[str, Any]) -> None:
+        """Make the servers of the backends in ``message`` what the master has."""
+        balancer = self.balancer
+        assert balancer is not None
+        self._places.update(message["places"])
+        for name, servers in message["state"].items():
+            backend = balancer.backends.get(name)
+            if backend is None:
+                continue
+            group = backend.group
+            with group.changes():
+                for gone in group.servers.keys() - {one["name"] for one in servers}:
+                    backend.remove(gone)
+                for wanted in servers:
+                    try:
+                        self._one(backend, wanted)
+                    except (ConfigErrors, ValueError) as error:
+                        _log.warn("server {name}: {error}", name=wanted["name"], error=error)
+            balancer.generation.sync(name)
+
+    def _one(self, backend: Any, wanted: dict[str, Any]) -> None:
+        balancer = self.balancer
+        assert balancer is not None
+        group, name = backend.group, wanted["name"]
+        server = group.servers.get(name)
+        if server is not None and str(server.spec.address) != wanted["address"]:
+            backend.remove(name)
+            server = None
+        if server is None:
+            server = backend.add(parse_server_line(wanted["line"], balancer.config))
+        if server.full_weight != wanted["weight"]:
+            group.set_weight(name, wanted["weight"])
+        if server.maxconn != wanted["maxconn"]:
+            group.set_maxconn(name, wanted["maxconn"])
+        if server.admin.value != wanted["admin"]:
+            backend.set_admin(name, AdminState(wanted["admin"]))
+        if server.healthy is not wanted["healthy"]:
+            group.set_health(server, wanted["healthy"], wanted["note"])
+        if server.leaving is not wanted["leaving"]:
+            group.set_leaving(server, wanted["leaving"])
+        if server.agent.value != wanted["agent"]:
+            group.set_agent(server, State(wanted["agent"]), wanted["agent_note"])
+        group.set_agent_share(server, wanted["agent_share"])
+
+    def _look(self) -> None:
+        """What the others hold."""
+        balancer, board = self.balancer, self._board
+        assert balancer is not None and board is not None
+        groups = [backend.group for backend in balancer.backends.values()]
+        for group in groups:
+            group.claims = self._claims
+        exchange(board, self._slot, self._places, groups)
+        pause = EVERY * max(1.0, len(self._places) / _MANY)
+        self._later(pause, self._look)
+
+    def _count(self) -> None:
+        if self.balancer is not None:
+            self.channel.send({"say": "counts", "counts": collect(self.balancer)})
+        self._later(_COUNT_EVERY, self._count)
+
+    def _later(self, pause: float, call: Callable[[], None]) -> None:
+        self._calls = [one for one in self._calls if one.active()]
+        self._calls.append(self.reactor.callLater(pause, call))
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Gracefully; harmless the second time."""
+        if self._stopping:
+            return
+        self._stopping = True
+        if self.balancer is None:
+            self._end()
+            return
+        self.balancer.stopService().addBoth(lambda _: self._end())
+
+    def _end(self) -> None:
+        for call in self._calls:
+            if call.active():
+                call.cancel()
+        if self.balancer is not None:
+            self.channel.send({"say": "counts", "counts": collect(self.balancer)})
+        self._ended()
+
+
+def ignore_signals() -> None:
+    """Ctrl-C and hang-ups go to the whole group: what they mean is the master's to say."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)

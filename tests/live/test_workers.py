@@ -1,0 +1,348 @@
+"""Several worker processes behind one address: killed, reloaded, counted and stopped under load."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.live.clients import ThreadServer, connect
+from tests.support.lb_process import ROOT, LBProcess
+from tests.support.ports import free_ports
+from tests.support.process import accepts, descendants, until
+
+pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live-workers")]
+
+
+def echoing(sock):
+    """A server's connection."""
+    while data := sock.recv(65536):
+        sock.sendall(data)
+
+
+@pytest.fixture
+def echo():
+    """A TCP server."""
+    return ThreadServer(echoing)
+
+
+class Slow:
+    """An HTTP server that takes its time, and knows how many it served at once."""
+
+    def __init__(self, seconds=0.1):
+        self.most = self.now = self.served = 0
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self.server = ThreadServer(self._serve)
+
+    @property
+    def address(self):
+        return self.server.address
+
+    def _serve(self, sock):
+        while True:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                data = sock.recv(65536)
+                if not data:
+                    return
+                head += data
+            with self._lock:
+                self.now += 1
+                self.most = max(self.most, self.now)
+            time.sleep(self._seconds)
+            with self._lock:
+                self.now -= 1
+                self.served += 1
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+class Clients:
+    """Keep asking on new connections, until told to end; ``fresh``: a connection for each request."""
+
+    def __init__(self, port, count=4, *, fresh=True):
+        self.port, self.fresh = port, fresh
+        self.answers = 0
+        self.errors = []
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(count)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def more(self, count):
+        goal = self.answers + count
+        assert until(lambda: self.answers >= goal, 60)
+
+    def _run(self):
+        client = None
+        while not self._over.is_set():
+            client = client or http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            try:
+                client.request("GET", "/")
+                response = client.getresponse()
+                response.read()
+                assert response.status == 200, response.status
+                self.answers += 1
+            except Exception as error:
+                self.errors.append(error)
+                client.close()
+                client = None
+                continue
+            if self.fresh:
+                client.close()
+                client = None
+        if client is not None:
+            client.close()
+
+
+def say(sock):
+    sock.sendall(b"hello")
+    assert sock.recv(100) == b"hello"
+
+
+def workers(lb):
+    """The pids of its workers."""
+    return descendants(lb.process.pid)
+
+
+def api(port, path, method="GET", body=None):
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/api/v1/{path}",
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"X-Requested-With": "test", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.load(answer)
+
+
+def ready(lb, count=2):
+    lb.wait_output(" serves (pid", count, timeout=60)
+    return lb
+
+
+WEB = "[frontend web]\nlisten = tcp:{}:interface=127.0.0.1\nbackend = app\n[backend app]\n"
+
+
+def test_a_killed_worker_costs_only_its_own_connections(balancer, echo):
+    web, tcp = free_ports(2)
+    text = (
+        f"[frontend web]\nlisten = tcp:{web}:interface=127.0.0.1\nroutes = default -> reply 200 ok\n"
+        f"[frontend t]\nmode = tcp\nlisten = tcp:{tcp}:interface=127.0.0.1\nbackend = raw\n"
+        f"[backend raw]\nservers = e {echo.address}\n"
+    )
+    lb = ready(balancer(text, settings="workers = 2"))
+    before = workers(lb)
+    assert len(before) == 2
+    sessions = [connect(tcp) for _ in range(20)]
+    for session in sessions:
+        say(session)
+    with Clients(web) as clients:
+        clients.more(50)
+        os.kill(before[0], signal.SIGKILL)
+        clients.more(300)
+        assert until(lambda: len(workers(lb)) == 2 and before[0] not in workers(lb), 30)
+        lb.wait_output(" serves (pid", 3, timeout=60)
+        clients.more(100)
+    # each client may have lost the one request that the killed worker was at; none waits or fails because of it
+    assert len(clients.errors) <= 4, clients.errors
+    alive = 0
+    for session in sessions:
+        with contextlib.suppress(OSError):
+            session.sendall(b"x")
+            alive += session.recv(10) == b"x"
+        session.close()
+    assert 0 < alive < 20, "those of the other worker live on"
+    assert "was killed by signal 9" in lb.output()
+    for _ in range(10):
+        with connect(tcp) as session:
+            say(session)
+
+
+def test_reloads_and_changes_reach_every_worker(balancer):
+    web, admin = free_ports(2)
+    slow = [Slow(0.0), Slow(0.0)]
+    text = (
+        WEB.format(web)
+        + "servers =\n"
+        + "".join(f"    {name} {one.address}\n" for name, one in zip("ab", slow, strict=True))
+    )
+    settings = f"workers = 2\nadmin = tcp:{admin}:interface=127.0.0.1"
+    lb = ready(balancer(text, settings=settings))
+    with Clients(web, 3, fresh=False) as clients:
+        clients.more(50)
+        api(admin, "backends/app/servers/a", "PATCH", {"admin": "drain"})
+
+        def quiet():
+            served = slow[0].served
+            clients.more(60)
+            return slow[0].served == served
+
+        assert until(quiet, 30), "both workers know it is drained"
+        config = lb.process.config.read_text()
+        lb.process.config.write_text(config + "    c " + slow[0].address + "\n")
+        for _ in range(20):
+            lb.process.child.send_signal(signal.SIGHUP)
+            clients.more(10)
+        assert until(lambda: not quiet(), 30), "c is the same server under another name"
+        lb.process.config.write_text(config.replace("workers", "wrokers"))
+        lb.process.child.send_signal(signal.SIGHUP)
+        lb.wait_output("nothing was changed")
+        clients.more(50)
+    assert not clients.errors
+    total = clients.answers
+    assert until(lambda: api(admin, "frontends/web")["requests"] >= total, 10), "the sum of both"
+    assert api(admin, "frontends/web")["requests"] == total
+
+
+def test_limits_and_leastconn_hold_across_workers(balancer):
+    (web,) = free_ports(1)
+    slow = Slow(0.3)
+    text = WEB.format(web) + f"timeout_queue = 30s\nservers = a {slow.address} maxconn=4\n"
+    lb = ready(balancer(text, settings="workers = 2"))
+    with Clients(web, 16) as clients:
+        clients.more(40)
+    assert not clients.errors
+    assert lb.process.alive
+    assert 3 <= slow.most <= 4
+
+
+def test_checks_run_once(balancer):
+    (web,) = free_ports(1)
+    seen = []
+
+    def healthy(sock):
+        seen.append(sock.recv(65536))
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    server = ThreadServer(healthy)
+    text = (
+        WEB.format(web) + f"check = http GET /healthz every=500ms\nservers = a {server.address}\n"
+    )
+    lb = ready(balancer(text, settings="workers = 2"))
+    start, count = time.monotonic(), len(seen)
+    time.sleep(3)
+    rate = (len(seen) - count) / (time.monotonic() - start)
+    assert 1 <= rate <= 3
+    assert lb.process.alive
+
+
+def test_they_end_with_their_master(echo, tmp_path):
+    (tcp,) = free_ports(1)
+    text = (
+        "[lbproxy]\nworkers = 2\ntimeout_shutdown = 20s\n"
+        f"[frontend t]\nmode = tcp\nlisten = tcp:{tcp}:interface=127.0.0.1\nbackend = raw\n"
+        f"[backend raw]\nservers = e {echo.address}\n"
+    )
+    with LBProcess(text, tmp_path, ports=[tcp]) as lb:
+        assert until(lambda: lb.output().count(" serves (pid") == 2, 60)
+        pids = descendants(lb.pid)
+        session = connect(tcp)
+        say(session)
+        lb.child.send_signal(signal.SIGTERM)
+        assert until(lambda: not accepts(tcp))
+        say(session)
+        assert lb.alive
+        session.close()
+        assert until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), 20)
+        assert lb.child.process.wait(20) == -signal.SIGTERM
+
+
+def test_they_end_without_their_master(echo, tmp_path):
+    (tcp,) = free_ports(1)
+    text = (
+        "[lbproxy]\nworkers = 2\n"
+        f"[frontend t]\nmode = tcp\nlisten = tcp:{tcp}:interface=127.0.0.1\nbackend = raw\n"
+        f"[backend raw]\nservers = e {echo.address}\n"
+    )
+    with LBProcess(text, tmp_path, ports=[tcp]) as lb:
+        assert until(lambda: lb.output().count(" serves (pid") == 2, 60)
+        pids = descendants(lb.pid)
+        lb.child.process.kill()
+        lb.child.process.wait(10)
+        assert until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), 20)
+    assert not accepts(tcp)
+
+
+def python_for(user):
+    """An interpreter that this user may run, with our packages; None if there is none."""
+    site = next(path for path in sys.path if path.endswith("site-packages"))
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{site}"}
+    for python in (sys.executable, "/usr/bin/python3"):
+        command = [python, "-c", "import lbproxy.service"]
+        who = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        with contextlib.suppress(OSError):
+            done = subprocess.run(command, env=environment, capture_output=True, **who)
+            if done.returncode == 0:
+                return python, environment
+    return None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_daemon_gives_up_root(tmp_path):
+    (port,) = free_ports(1)
+    user = pwd.getpwnam("nobody")
+    folder = tmp_path / "home"
+    folder.mkdir()
+    for one in (folder, *folder.parents):
+        if one.stat().st_uid == 0 and str(one).startswith(str(tmp_path.parent.parent)):
+            one.chmod(one.stat().st_mode | 0o055)
+    os.chown(folder, user.pw_uid, user.pw_gid)
+    (folder / "lb.ini").write_text(
+        f"[lbproxy]\nworkers = 2\n[frontend w]\nlisten =\n    tcp:{port}:interface=127.0.0.1\n"
+        f"    tcp:917:interface=127.0.0.1\nroutes = default -> reply 200 ok\n"
+    )
+    found = python_for(user)
+    if found is None:
+        pytest.skip("nobody may not run this Python")
+    python, environment = found
+    twistd = [python, "-c", "from twisted.scripts.twistd import run; run()"]
+    options = [
+        "--logfile=lb.log",
+        "--pidfile=lb.pid",
+        f"--uid={user.pw_uid}",
+        f"--gid={user.pw_gid}",
+    ]
+    command = [*twistd, *options, "lbproxy", "--config", "lb.ini"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    pid = int((folder / "lb.pid").read_text())
+    try:
+        log = folder / "lb.log"
+        assert until(lambda: log.read_text().count(" serves (pid") == 2, 60), log.read_text()
+        family = [pid, *descendants(pid)]
+        assert len(family) == 3
+        for one in family:
+            status = Path(f"/proc/{one}/status").read_text()
+            assert f"Uid:\t{user.pw_uid}\t{user.pw_uid}" in status
+        for address in (port, 917):
+            client = http.client.HTTPConnection("127.0.0.1", address, timeout=10)
+            client.request("GET", "/")
+            assert client.getresponse().status == 200
+            client.close()
+        with socket.create_connection(("127.0.0.1", port)):
+            pass
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    assert until(lambda: not any(os.path.exists(f"/proc/{one}") for one in family), 30)
+    assert "Traceback" not in log.read_text()

@@ -1,0 +1,94 @@
+"""Counters of several processes, as one process shows them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lbproxy.config.model import Config
+from lbproxy.errors import Kind
+from lbproxy.testing import LB
+from lbproxy.workers.tally import Tally, collect
+from lbproxy.workers.worker import worker_config
+
+TEXT = """
+[lbproxy]
+maxconn = 101
+[frontend web]
+listen = tcp:8080
+maxconn = 10
+backend = app
+[backend app]
+check = http GET /
+servers = a 10.0.0.1:80
+"""
+
+
+def lb() -> Any:
+    made = LB.from_config(TEXT)
+    made.origin("a", "10.0.0.1:80")
+    return made
+
+
+def test_sums_and_what_the_dead_had_counted() -> None:
+    one, two, master = lb(), lb(), lb()
+    for worker, count in ((one, 2), (two, 3)):
+        for counters in (worker.service.frontend("web").counters, worker.backend("app").counters):
+            counters.measure()
+        for _ in range(count):
+            worker.get("http://h:8080/")
+    held = one.connect("web")
+    for counters in (master.service.frontend("web").counters, master.backend("app").counters):
+        counters.measure()
+    tally = Tally(master.service)
+    for slot, worker in enumerate((one, two)):
+        tally.came(slot, json.loads(json.dumps(collect(worker.service))))
+    tally.write()
+    frontend = master.service.frontend("web")
+    assert frontend.counters.requests == 5
+    assert frontend.counters.responses[2] == 5
+    assert frontend.counters.closes == {Kind.OK: 5}
+    assert frontend.counters.request_seconds.count == 5
+    assert len(frontend.clients) == frontend.limits.active == 1
+    assert master.service.generation.sessions() == 1
+    assert master.server("app", "a").counters.picked == 5
+    tally.died(0)
+    tally.write()
+    assert frontend.counters.requests == 5, "counted is counted"
+    assert len(frontend.clients) == 0, "but its sessions are gone"
+    three = lb()
+    three.get("http://h:8080/")
+    tally.came(0, collect(three.service))
+    tally.write()
+    assert frontend.counters.requests == 6
+    tally.died(0)
+    tally.died(1)
+    tally.died(1)
+    tally.write()
+    assert frontend.counters.requests == 6
+    held.close()
+    for each in (one, two, three, master):
+        each.close()
+
+
+def test_probes_are_the_master_s_own() -> None:
+    worker, master = lb(), lb()
+    master.advance(3)
+    probed = master.server("app", "a").counters.probes_ok
+    assert probed
+    tally = Tally(master.service)
+    tally.came(0, collect(worker.service))
+    tally.write()
+    assert master.server("app", "a").counters.probes_ok == probed
+    worker.close()
+    master.close()
+
+
+def test_what_a_worker_serves() -> None:
+    from lbproxy.registry import parse_config
+
+    config: Config = worker_config(parse_config(TEXT), 4)
+    assert config.settings.maxconn == 26
+    assert config.frontend("web").maxconn == 3
+    assert config.backend("app").check is None
+    assert worker_config(parse_config(TEXT.replace("maxconn = 101", "")), 4).settings.maxconn == 0
