@@ -30,6 +30,7 @@ from lbproxy.balance.stickytable import StickyEntry
 from lbproxy.config.errors import ConfigError, ConfigErrors, Problems
 from lbproxy.config.model import Config, GlobalSpec, Where
 from lbproxy.control.alerter import Alerter
+from lbproxy.control.changing import Changing
 from lbproxy.control.compile import compile_config
 from lbproxy.control.drain import (
     Drains,
@@ -45,6 +46,7 @@ from lbproxy.control.listening import Listener, bind, unbind
 from lbproxy.control.logsink import LogSink
 from lbproxy.control.plan import proxy_factory
 from lbproxy.control.reload import Reloader, ReloadReport
+from lbproxy.control.statefile import StateFile
 from lbproxy.control.watch import Watch
 from lbproxy.errors import Kind, ListenError
 from lbproxy.guard.connections import ConnectionTotal
@@ -121,6 +123,10 @@ class LoadBalancer(MultiService):
         self.watch.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.alerter = Alerter(self, reactor)
         self.alerter.setServiceParent(self)  # type: ignore[no-untyped-call]
+        file = StateFile(config.settings.state, reactor) if config.settings.state else None
+        if file is not None:
+            file.setServiceParent(self)  # type: ignore[no-untyped-call]
+        self.changing = Changing(self, file)
         self.admin: Admin | None = None
         if config.settings.admin:
             self.admin = self._make_admin(config)
@@ -194,6 +200,7 @@ class LoadBalancer(MultiService):
     def startService(self) -> None:
         """Listen and serve.  Raises :class:`ListenError` when an address cannot be bound; nothing stays bound then."""
         self._limit()
+        self.changing.restore()
         for frontend in self.frontends.values():
             frontend.start()
         for sink in self.generation.sinks.values():
@@ -288,6 +295,7 @@ class LoadBalancer(MultiService):
                 self.admin.take(doors, config.settings)
             if self.running:
                 self._limit()
+            self.changing.settle()
             if source is not None:
                 self._source = None if _is_text(source) else Path(str(source)).absolute()
         return report
@@ -334,29 +342,41 @@ class LoadBalancer(MultiService):
         owner = self.backends[backend]
         server = owner.add(parse_server_line(line, self.config))
         self.generation.sync(backend)
+        self.changing.added(server)
         return server
 
     def remove_server(self, backend: str, name: str) -> ServerState:
         """Take a server out at once; what runs on it finishes.  KeyError."""
         server = self.backends[backend].remove(name)
         self.generation.sync(backend)
+        self.changing.removed(server)
         return server
 
     def set_weight(self, backend: str, name: str, weight: int) -> None:
         """0 takes no new traffic.  KeyError, ValueError."""
-        self.backends[backend].group.set_weight(name, weight)
+        group = self.backends[backend].group
+        group.set_weight(name, weight)
+        self.changing.note(group.servers[name], "weight", weight)
 
     def set_maxconn(self, backend: str, name: str, maxconn: int) -> None:
         """Most concurrent requests or connections, 0 for no limit; those above it run on.  KeyError, ValueError."""
-        self.backends[backend].group.set_maxconn(name, maxconn)
+        group = self.backends[backend].group
+        group.set_maxconn(name, maxconn)
+        self.changing.note(group.servers[name], "maxconn", maxconn)
+
+    def set_admin(self, backend: str, name: str, admin: AdminState) -> None:
+        """What operators want of a server: :meth:`drain`, :meth:`maint` and :meth:`ready` in one.  KeyError."""
+        owner = self.backends[backend]
+        owner.set_admin(name, admin)
+        self.generation.sync(backend)
+        self.changing.note(owner.group.servers[name], "admin", admin.value)
 
     def drain(self, backend: str, name: str) -> DrainStatus:
         """No new traffic but that of sticky clients; sessions finish by themselves.  KeyError.
 
         Says how many sessions are left; :meth:`drain_status` says it again later, :meth:`drained` waits.
         """
-        self.backends[backend].set_admin(name, AdminState.DRAIN)
-        self.generation.sync(backend)
+        self.set_admin(backend, name, AdminState.DRAIN)
         return self.drain_status(backend, name)
 
     def drain_status(self, backend: str, name: str) -> DrainStatus:
@@ -428,13 +448,11 @@ class LoadBalancer(MultiService):
 
     def maint(self, backend: str, name: str) -> None:
         """No new traffic and no checks.  KeyError."""
-        self.backends[backend].set_admin(name, AdminState.MAINT)
-        self.generation.sync(backend)
+        self.set_admin(backend, name, AdminState.MAINT)
 
     def ready(self, backend: str, name: str) -> None:
         """Back to work, if it is healthy.  KeyError."""
-        self.backends[backend].set_admin(name, AdminState.READY)
-        self.generation.sync(backend)
+        self.set_admin(backend, name, AdminState.READY)
 
     def key_pairs(self) -> list[KeyPair]:
         """The certificates of all TLS listeners."""

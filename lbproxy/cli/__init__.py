@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from lbproxy.cli import alert, offline, replay, serve
+from lbproxy.cli import alert, change, offline, replay, serve, show
 from lbproxy.cli.base import main
 
-__all__ = ["alert", "main", "offline", "replay", "serve"]
+__all__ = ["alert", "change", "main", "offline", "replay", "serve", "show"]

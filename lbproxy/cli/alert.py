@@ -27,6 +27,9 @@ def alert() -> None:
 def alert_test(config: Path) -> None:
     """Send a test notice to everybody that [alerts] of CONFIG names.
 
+    \b
+    lbproxy alert test lb.ini
+
     Exit status 0 when all of them took it, 1 when one did not.
     """
     spec = load(config).alerts

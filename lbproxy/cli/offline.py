@@ -10,9 +10,11 @@ from pathlib import Path
 import click
 
 from lbproxy.cli.base import FILE, count, load, main, stop
+from lbproxy.config.changes import Drift
 from lbproxy.config.dump import as_json
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.config.model import Config
+from lbproxy.control.statefile import read_state
 from lbproxy.explain import explain_http, explain_tcp
 from lbproxy.http.message import header_pairs
 from lbproxy.registry import load_config, reference
@@ -50,7 +52,20 @@ def check(config: Path, as_data: bool) -> None:
         f"{config}: good: {count(len(loaded.frontends), 'frontend')} with {count(listeners, 'listener')}, "
         f"{count(len(loaded.backends), 'backend')} with {count(servers, 'server')}"
     )
+    for one in _drift(loaded):
+        click.echo(f"running differs from {config}: {one.text}")
     click.echo(f"start it with: lbproxy run {config}")
+
+
+def _drift(config: Config) -> list[Drift]:
+    """What was changed at run time, as its state file says."""
+    if not config.settings.state:
+        return []
+    try:
+        return read_state(config.settings.state).drift(config)
+    except ValueError as error:
+        click.echo(f"{config.settings.state}: cannot be used: {error}", err=True)
+        return []
 
 
 def _check_json(config: Path) -> None:
@@ -61,7 +76,9 @@ def _check_json(config: Path) -> None:
             json.dumps({"ok": False, "errors": [one.as_dict() for one in errors.errors]}, indent=2)
         )
         sys.exit(1)
-    click.echo(json.dumps({"ok": True, "errors": [], "config": as_json(loaded)}, indent=2))
+    drift = [one.as_dict() for one in _drift(loaded)]
+    found = {"ok": True, "errors": [], "drift": drift, "config": as_json(loaded)}
+    click.echo(json.dumps(found, indent=2))
 
 
 @main.group()

@@ -870,6 +870,13 @@ class GlobalSpec:
         doc="names in ``Host`` that are answered without a token, besides localhost and IP addresses",
         example="lb.internal",
     )
+    state: str = option(
+        "path",
+        "",
+        doc="file that keeps what is changed at run time (weights, drains, servers added and removed) over a restart",
+        example="lbproxy.state.json",
+        restart=True,
+    )
     metrics_servers: bool = option(
         "bool",
         True,

@@ -216,7 +216,7 @@ def _backends(admin: Admin) -> Iterator[Family]:
 _SERVER_GAUGES = (
     ("up", "1: takes new traffic as far as health and operators go.", None),
     ("active", "Requests (http) or sessions (tcp) on it now.", "active"),
-    ("weight", "Its share of the traffic.", "weight"),
+    ("weight", "Its share of the traffic, as configured or set.", "full_weight"),
     ("maxconn", "Its limit of active ones; 0: none.", "maxconn"),
 )
 _SERVER_COUNTERS = (

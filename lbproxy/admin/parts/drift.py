@@ -1,0 +1,80 @@
+"""CONTROL. Drift: what operators changed while lbproxy runs, and so differs from the configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lbproxy.admin.auth import Role
+from lbproxy.admin.route import APIError, Call, Part, Route, find
+from lbproxy.admin.schema import COUNT, MAYBE_STRING, STRING, array, object_, string
+
+if TYPE_CHECKING:
+    from lbproxy.admin.server import Admin
+
+__all__ = ["PART"]
+
+_DRIFT = object_(
+    {
+        "backend": STRING,
+        "server": STRING,
+        "what": STRING,
+        "configured": STRING,
+        "running": STRING,
+        "line": STRING,
+        "text": STRING,
+    }
+)
+_STATE = object_({"count": COUNT, "file": MAYBE_STRING, "error": STRING})
+
+
+def _state(admin: Admin) -> Any:
+    changing = admin.balancer.changing
+    file = changing.file
+    return {
+        "count": len(changing.drift()) if changing.changes else 0,
+        "file": file.path if file is not None else None,
+        "error": file.error if file is not None else "",
+    }
+
+
+def _list(call: Call) -> Any:
+    found = [one.as_dict() for one in call.balancer.changing.drift()]
+    return {"items": found, **_state(call.admin)}
+
+
+def _reset(call: Call) -> Any:
+    backend, server = call.query.get("backend", ""), call.query.get("server", "")
+    if server and not backend:
+        raise APIError(400, "server needs backend too")
+    if backend:
+        find(call.balancer.backends, backend, "backend")
+    return {"undone": [one.as_dict() for one in call.balancer.changing.reset(backend, server)]}
+
+
+PART = Part(
+    "drift",
+    routes=(
+        Route(
+            "GET",
+            "/api/v1/drift",
+            Role.READ,
+            "What was changed at run time and differs from the configuration; `line` would make it part of it",
+            _list,
+            object_({"items": array(_DRIFT), **_STATE["properties"]}),
+        ),
+        Route(
+            "DELETE",
+            "/api/v1/drift",
+            Role.WRITE,
+            "Undo it: servers are as configured again",
+            _reset,
+            object_({"undone": array(_DRIFT)}),
+            query={
+                "backend": string("only of this backend"),
+                "server": string("only of this server of the backend"),
+            },
+        ),
+    ),
+    state=_state,
+    schema=_STATE,
+)

@@ -1,0 +1,347 @@
+"""CONTROL. Commands that look at a running lbproxy: status, servers, sessions, certificates, events, metrics, drift."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import click
+
+from lbproxy.cli.base import count, main
+from lbproxy.cli.remote import REFUSED, Remote, json_option, remote_options, show_json
+from lbproxy.cli.tables import bytes_, show, since, state
+
+__all__ = ["show_drift", "status"]
+
+
+@main.command()
+@remote_options
+@json_option
+def status(remote: Remote, as_data: bool) -> None:
+    """Show how a running lbproxy is: frontends, backends, and what needs attention.
+
+    \b
+    lbproxy status -c lb.ini
+    lbproxy status --admin unix:/run/lbproxy.sock --json | jq .backends
+
+    Exit status 1 when a backend has no server that can be used.
+    """
+    found = remote.get("state")
+    trouble = [name for name, one in found["backends"].items() if not one["eligible"]]
+    if as_data:
+        show_json(found)
+    else:
+        _status(found, trouble)
+    sys.exit(REFUSED if trouble else 0)
+
+
+def _status(found: dict[str, Any], trouble: list[str]) -> None:
+    process = found["process"]
+    age = since(found["at"] - process["started"])
+    click.echo(
+        f"lbproxy {process['version']}, pid {process['pid']}, up {age}, {process['config']}: "
+        f"{process['connections']} of {process['maxconn']} connections, "
+        f"{bytes_(process['resident_bytes'])} memory\n"
+    )
+    show(
+        ("FRONTEND", "MODE", "CONNECTIONS", "REQUESTS", "5XX", "IN", "OUT", "LISTEN"),
+        [
+            (
+                one["name"],
+                one["mode"],
+                one["active_connections"],
+                one["requests"],
+                one["responses"]["5xx"],
+                bytes_(one["bytes_in"]),
+                bytes_(one["bytes_out"]),
+                " ".join(one["listen"]),
+            )
+            for one in found["frontends"].values()
+        ],
+    )
+    click.echo()
+    show(
+        ("BACKEND", "BALANCE", "USABLE", "SERVERS", "ACTIVE", "WAITING", "RETRIES"),
+        [
+            (
+                one["name"],
+                one["balance"],
+                one["eligible"],
+                one["servers"],
+                one["active"],
+                one["waiting"],
+                one["retries"],
+            )
+            for one in found["backends"].values()
+        ],
+    )
+    if trouble:
+        click.echo(click.style(f"\nno server can be used: {', '.join(trouble)}", fg="red"))
+        click.echo(f"why: lbproxy servers {trouble[0]}")
+    drifts = found["drift"]["count"]
+    if drifts:
+        click.echo(f"\n{count(drifts, 'difference')} to the configuration: lbproxy drift")
+    if found["drift"]["error"]:
+        click.echo(f"changes cannot be kept: {found['drift']['error']}")
+
+
+@main.command()
+@click.argument("which", required=False, metavar="[BACKEND[/SERVER]]")
+@click.option(
+    "--state",
+    "wanted",
+    type=click.Choice(["up", "down", "drain", "maint"]),
+    help="Only those in this state.",
+)
+@remote_options
+@json_option
+def servers(remote: Remote, which: str | None, wanted: str | None, as_data: bool) -> None:
+    """List servers: state, load, what their last check said.
+
+    \b
+    lbproxy servers
+    lbproxy servers app
+    lbproxy servers app/b --json
+    lbproxy servers --state down
+
+    Exit status 1 when a server that is asked for by name is not up.
+    """
+    backend, _, server = (which or "").partition("/")
+    if server:
+        found = [remote.get(f"backends/{backend}/servers/{server}")]
+    else:
+        found = remote.all("servers", backend=backend or None, state=wanted)
+    if as_data:
+        show_json(found[0] if server else found)
+    elif found:
+        _servers(found)
+    else:
+        click.echo(f"no server is in the state {wanted}" if wanted else "there are no servers")
+    sys.exit(REFUSED if server and found[0]["state"] != "up" else 0)
+
+
+def _servers(found: list[dict[str, Any]]) -> None:
+    show(
+        (
+            "SERVER",
+            "STATE",
+            "FOR",
+            "WEIGHT",
+            "ACTIVE",
+            "MAX",
+            "PICKED",
+            "FAILED",
+            "ADDRESS",
+            "NOTE",
+        ),
+        [
+            (
+                f"{one['backend']}/{one['name']}",
+                state(one["state"]) + (" (backup)" if one["backup"] else ""),
+                since(one["since_s"]),
+                one["weight"],
+                one["active"],
+                one["maxconn"] or "-",
+                one["picked"],
+                one["failed"],
+                one["address"],
+                one["note"],
+            )
+            for one in found
+        ],
+    )
+
+
+@main.command()
+@click.argument("which", required=False, metavar="[BACKEND[/SERVER]]")
+@click.option("--client", help="Only those of this client address.")
+@click.option("--frontend", help="Only those of this frontend.")
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(1, 1000), help="Most shown."
+)
+@remote_options
+@json_option
+def sessions(
+    remote: Remote,
+    which: str | None,
+    client: str | None,
+    frontend: str | None,
+    limit: int,
+    as_data: bool,
+) -> None:
+    """List what runs now: TCP sessions, tunnels, requests; the oldest first on each server.
+
+    \b
+    lbproxy sessions app/b
+    lbproxy sessions --client 203.0.113.9 --json
+
+    One of them can be ended: lbproxy kill --session ID
+    """
+    backend, _, server = (which or "").partition("/")
+    found = remote.get(
+        "sessions",
+        backend=backend or None,
+        server=server or None,
+        client=client,
+        frontend=frontend,
+        limit=limit,
+    )
+    if as_data:
+        show_json(found)
+        return
+    if not found["items"]:
+        click.echo("nothing runs")
+        return
+    show(
+        ("ID", "CLIENT", "FRONTEND", "SERVER", "KIND", "AGE", "IN", "OUT", "REQUEST"),
+        [
+            (
+                one["id"],
+                one["client_ip"] or "unix",
+                one["frontend"],
+                f"{one['backend']}/{one['server']}",
+                one["kind"],
+                since(one["age_s"]),
+                bytes_(one["bytes_in"]),
+                bytes_(one["bytes_out"]),
+                one["request"],
+            )
+            for one in found["items"]
+        ],
+    )
+    if found["more"]:
+        click.echo(f"and more; the limit is {limit}")
+
+
+@main.command()
+@click.option("--days", type=int, help="Exit status 1 when one ends within so many days.")
+@remote_options
+@json_option
+def certificates(remote: Remote, days: int | None, as_data: bool) -> None:
+    """List the certificates that listeners serve, the first to expire first.
+
+    \b
+    lbproxy certificates
+    lbproxy certificates --days 14 || mail -s 'certificates end' ops < /dev/null
+    """
+    found = remote.all("certificates")
+    if as_data:
+        show_json(found)
+    elif not found:
+        click.echo("no listener has TLS")
+    else:
+        show(
+            ("DAYS LEFT", "ENDS", "NAMES", "FILE"),
+            [
+                (
+                    one["days_left"],
+                    time.strftime("%Y-%m-%d %H:%M", time.localtime(one["expires"])),
+                    " ".join(one["names"]),
+                    one["source"],
+                )
+                for one in found
+            ],
+        )
+    late = days is not None and any(one["days_left"] < days for one in found)
+    sys.exit(REFUSED if late else 0)
+
+
+@main.command()
+@click.option("-f", "--follow", is_flag=True, help="Go on with those that come.")
+@click.option("--since", "number", default=0, help="Only those after this number.")
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="Most past ones."
+)
+@remote_options
+@json_option
+def events(remote: Remote, follow: bool, number: int, limit: int, as_data: bool) -> None:
+    """Show what happened: servers up and down, changes by operators, certificates, limits.
+
+    \b
+    lbproxy events
+    lbproxy events --follow
+    lbproxy events --since 120 --json
+    """
+    if not follow:
+        for one in remote.get("events", since=number, limit=limit)["items"]:
+            _event(one, as_data)
+        return
+    try:
+        for line in remote.lines("events/stream", since=number, limit=limit):
+            if line.startswith("data: "):
+                _event(json.loads(line[6:]), as_data)
+    except KeyboardInterrupt:
+        return
+
+
+def _event(one: dict[str, Any], as_data: bool) -> None:
+    if as_data:
+        click.echo(json.dumps(one))
+        return
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one["at"]))
+    colour = {"warning": "yellow", "error": "red"}.get(one["severity"])
+    click.echo(f"{one['number']:>6}  {at}  {click.style(one['text'], fg=colour)}")
+
+
+@main.command()
+@click.argument("prefix", default="")
+@click.option("--openmetrics", is_flag=True, help="In the OpenMetrics format.")
+@remote_options
+def metrics(remote: Remote, prefix: str, openmetrics: bool) -> None:
+    """Print the metrics, as Prometheus gets them; those whose names begin with PREFIX.
+
+    \b
+    lbproxy metrics
+    lbproxy metrics lbproxy_server_active
+    """
+    accept = "application/openmetrics-text" if openmetrics else ""
+    text = remote.text("GET", "/metrics", accept=accept, timeout=60.0)
+    if prefix:
+        lines = [line for line in text.splitlines() if line.startswith(prefix)]
+        text = "".join(f"{line}\n" for line in lines)
+    click.echo(text, nl=False)
+
+
+@main.command()
+@remote_options
+@json_option
+def drift(remote: Remote, as_data: bool) -> None:
+    """Show what was changed at run time, and so differs from the configuration.
+
+    \b
+    lbproxy drift
+    lbproxy drift --json
+
+    Undo it with: lbproxy state reset.  Exit status 1 when there is a difference.
+    """
+    found = remote.get("drift")
+    if as_data:
+        show_json(found)
+    else:
+        show_drift(found)
+    sys.exit(REFUSED if found["items"] else 0)
+
+
+def show_drift(found: dict[str, Any]) -> None:
+    """The differences, and what to do about them."""
+    items = found["items"]
+    if not items:
+        click.echo("running is as configured")
+        return
+    for one in items:
+        click.echo(one["text"])
+    lines: dict[str, list[str]] = {}
+    for one in items:
+        if one["line"]:
+            lines.setdefault(one["backend"], []).append(one["line"])
+    if lines:
+        click.echo("\nto keep it for good, write:")
+    for backend, texts in lines.items():
+        click.echo(f"[backend {backend}] servers:")
+        for text in texts:
+            click.echo(f"    {text}")
+    click.echo("\nto undo it: lbproxy state reset")
+    if found["file"] is None:
+        click.echo("it is lost at a restart: there is no `state = FILE` in [lbproxy]")

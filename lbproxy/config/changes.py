@@ -1,0 +1,245 @@
+"""PURE. What operators changed while lbproxy runs, and how that differs from the configuration (its drift).
+
+:mod:`lbproxy.control.statefile` keeps a :class:`Changes` in a file; :mod:`lbproxy.service` notes changes and applies
+them again after a restart; ``lbproxy check`` and ``lbproxy drift`` show them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+from attrs import define, evolve, field, frozen
+
+from lbproxy.config.lines import dump_server
+from lbproxy.config.model import BackendSpec, Config, ServerSpec
+
+__all__ = ["Changes", "Drift", "ServerChange"]
+
+VERSION = 1
+_ADMIN = ("ready", "drain", "maint")
+_MOST = 100_000  # entries of one kind in a file
+_LINE = 10_000  # characters of an added server's line
+
+
+@frozen
+class Drift:
+    """One difference: ``what`` is ``weight``, ``maxconn``, ``admin``, ``added`` or ``removed``.
+
+    ``line``: the server line that would make it part of the configuration, "" where none can."""
+
+    backend: str
+    server: str
+    what: str
+    configured: str
+    running: str
+    line: str = ""
+
+    @property
+    def text(self) -> str:
+        """One line: ``app/b weight 3 -> 5``."""
+        name = f"{self.backend}/{self.server}"
+        if self.what in ("added", "removed"):
+            return f"{name} {self.what}"
+        what = "" if self.what == "admin" else f"{self.what} "
+        return f"{name} {what}{self.configured} -> {self.running}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {**attrs.asdict(self), "text": self.text}
+
+
+@define
+class ServerChange:
+    """What was changed of a server; None is as configured."""
+
+    weight: int | None = None
+    maxconn: int | None = None
+    admin: str | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Nothing was."""
+        return self.weight is None and self.maxconn is None and self.admin is None
+
+
+@define(eq=False)
+class Changes:
+    """By backend and server name.  ``added``: server lines; ``removed``: configured ones that were taken out."""
+
+    servers: dict[str, dict[str, ServerChange]] = field(factory=dict)
+    added: dict[str, dict[str, str]] = field(factory=dict)
+    removed: dict[str, set[str]] = field(factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.servers or self.added or self.removed)
+
+    # -- noting ---------------------------------------------------------------------------------
+
+    def of(self, backend: str, server: str) -> ServerChange:
+        """What was changed of one server."""
+        return self.servers.get(backend, {}).get(server, ServerChange())
+
+    def note(self, spec: ServerSpec, backend: str, what: str, value: Any) -> None:
+        """``what`` is ``weight``, ``maxconn`` or ``admin``; a value that is as in ``spec`` is no change."""
+        configured = "ready" if what == "admin" else getattr(spec, what)
+        change = evolve(
+            self.of(backend, spec.name), **{what: None if value == configured else value}
+        )
+        here = self.servers.setdefault(backend, {})
+        here[spec.name] = change
+        if change.empty:
+            self._forget(self.servers, backend, spec.name)
+
+    def note_added(self, backend: str, spec: ServerSpec, configured: bool) -> None:
+        """A server was added; ``configured``: exactly this one is in the configuration too."""
+        self._forget(self.removed, backend, spec.name)
+        if not configured:
+            self.added.setdefault(backend, {})[spec.name] = dump_server(spec)
+
+    def note_removed(self, backend: str, name: str, configured: bool) -> None:
+        """A server was removed; ``configured``: the configuration has one of that name."""
+        self._forget(self.servers, backend, name)
+        self._forget(self.added, backend, name)
+        if configured:
+            self.removed.setdefault(backend, set()).add(name)
+
+    def forget_removed(self, backend: str, name: str) -> None:
+        """It is there again."""
+        self._forget(self.removed, backend, name)
+
+    def forget_added(self, backend: str, name: str) -> None:
+        """The configuration has it now."""
+        self._forget(self.added, backend, name)
+
+    def forget(self, backend: str, name: str) -> None:
+        """All about one server."""
+        for table in (self.servers, self.added, self.removed):
+            self._forget(table, backend, name)
+
+    @staticmethod
+    def _forget(table: Any, backend: str, name: str) -> None:
+        here = table.get(backend)
+        if here is None:
+            return
+        if isinstance(here, set):
+            here.discard(name)
+        else:
+            here.pop(name, None)
+        if not here:
+            del table[backend]
+
+    def names(self) -> list[tuple[str, str]]:
+        """(backend, server) of all that is not as configured."""
+        tables: tuple[Any, ...] = (self.servers, self.added, self.removed)
+        found = [
+            (backend, name) for table in tables for backend in table for name in table[backend]
+        ]
+        return list(dict.fromkeys(found))
+
+    # -- what it means --------------------------------------------------------------------------
+
+    def drift(self, config: Config) -> list[Drift]:
+        """The differences to ``config``; what is not about a backend and a server of it is none."""
+        return [one for backend in config.backends for one in self._drift(backend)]
+
+    def _drift(self, backend: BackendSpec) -> Iterator[Drift]:
+        name = backend.name
+        removed = self.removed.get(name, ())
+        added = self.added.get(name, {})
+        specs = {spec.name: spec for spec in backend.servers}
+        for server, spec in specs.items():
+            if server in removed and server not in added:
+                yield Drift(name, server, "removed", dump_server(spec), "")
+        for server, line in added.items():
+            was = dump_server(specs[server]) if server in specs else ""
+            if line != was:
+                yield Drift(name, server, "added", was, line, line)
+        for server, change in self.servers.get(name, {}).items():
+            known = specs.get(server)
+            if known is not None and server not in removed:
+                yield from _differences(name, known, change)
+            elif server in added:
+                yield from _differences(name, None, change, server)
+
+    # -- plain data -----------------------------------------------------------------------------
+
+    def as_json(self) -> dict[str, Any]:
+        """For the state file."""
+        return {
+            "version": VERSION,
+            "servers": {
+                backend: {
+                    name: attrs.asdict(change, filter=lambda _, value: value is not None)
+                    for name, change in servers.items()
+                }
+                for backend, servers in self.servers.items()
+            },
+            "added": self.added,
+            "removed": {backend: sorted(names) for backend, names in self.removed.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Changes:
+        """What :meth:`as_json` gave.  Raises ValueError for anything else."""
+        if not isinstance(data, dict) or data.get("version") != VERSION:
+            raise ValueError(f"not a state of version {VERSION}")
+        made = cls()
+        for backend, servers in _table(data, "servers").items():
+            for name, change in _named(servers).items():
+                made.servers.setdefault(backend, {})[name] = _change(change)
+        for backend, lines in _table(data, "added").items():
+            for name, line in _named(lines).items():
+                if not isinstance(line, str) or len(line) > _LINE:
+                    raise ValueError(f"added: {backend}/{name} is not a server line")
+                made.added.setdefault(backend, {})[name] = line
+        for backend, names in _table(data, "removed").items():
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"removed: {backend} is not a list of names")
+            if names:
+                made.removed[backend] = set(names)
+        return made
+
+
+def _differences(
+    backend: str, spec: ServerSpec | None, change: ServerChange, name: str = ""
+) -> Iterator[Drift]:
+    """``spec`` None: a server that was added, whose line is not in the configuration."""
+    for what, value in attrs.asdict(change).items():
+        if value is None:
+            continue
+        configured = (
+            "ready" if what == "admin" else "" if spec is None else str(getattr(spec, what))
+        )
+        if str(value) == configured:
+            continue
+        line = ""
+        if spec is not None and what != "admin":
+            line = dump_server(evolve(spec, **{what: value}))
+        yield Drift(
+            backend, name or (spec.name if spec else ""), what, configured, str(value), line
+        )
+
+
+def _table(data: dict[str, Any], key: str) -> dict[str, Any]:
+    return _named(data.get(key, {}))
+
+
+def _named(table: Any) -> dict[str, Any]:
+    if not isinstance(table, dict) or len(table) > _MOST:
+        raise ValueError("not a table of names")
+    return table
+
+
+def _change(data: Any) -> ServerChange:
+    known = {f.name for f in attrs.fields(ServerChange)}
+    if not isinstance(data, dict) or not data or data.keys() - known:
+        raise ValueError("not what is changed of a server")
+    for what in ("weight", "maxconn"):
+        value = data.get(what, 0)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 10_000_000:
+            raise ValueError(f"{what} {value!r} is not a number that can be")
+    if data.get("admin", "ready") not in _ADMIN:
+        raise ValueError(f"admin {data['admin']!r} is none of {', '.join(_ADMIN)}")
+    return ServerChange(**data)

@@ -1,0 +1,147 @@
+"""CONTROL. The file that keeps what operators changed over a restart (``[lbproxy] state``).
+
+Written beside itself and renamed, so that it is whole whenever lbproxy or the machine dies; in a thread, so that no
+traffic waits for a disk; a moment after a change, so that many changes are one write.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lbproxy.config.changes import Changes
+
+__all__ = ["StateFile", "read_state", "write_whole"]
+
+_log = Logger()
+
+_SOON = 0.2
+_LARGEST = 64 * 1024 * 1024
+
+
+def read_state(path: str) -> Changes:
+    """The changes in the file; none if there is no file.  Raises ValueError with what is wrong with it."""
+    try:
+        if Path(path).stat().st_size > _LARGEST:
+            raise ValueError("it is too large")
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Changes()
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from None
+    try:
+        return Changes.from_json(json.loads(text))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """Replace the file; it is the old or the new one at any time.  OSError."""
+    part = Path(f"{path}.{os.getpid()}.new")
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
+class StateFile(Service):
+    """Writes ``changes`` to ``path`` some time after :meth:`changed`.
+
+    ``error``: why it could not be written the last time, "" if it could.
+    """
+
+    name = "state"
+
+    def __init__(self, path: str, reactor: Any) -> None:
+        self.path = path
+        self.error = ""
+        self._reactor = reactor
+        self._changes: Changes | None = None
+        self._call: Any = None
+        self._writing = False
+        self._again = False
+
+    def load(self) -> Changes:
+        """What it holds.  A file that cannot be understood is put aside, with a word in the log."""
+        try:
+            return read_state(self.path)
+        except ValueError as error:
+            aside = f"{self.path}.bad"
+            with suppress(OSError):
+                Path(self.path).replace(aside)
+            _log.error(
+                "state {path} cannot be used ({error}); it is now {aside}, and servers are as configured",
+                path=self.path,
+                error=str(error),
+                aside=aside,
+            )
+            return Changes()
+
+    def changed(self, changes: Changes) -> None:
+        """Write ``changes`` soon."""
+        self._changes = changes
+        if self._call is None:
+            self._call = self._reactor.callLater(_SOON, self._write)
+
+    def stopService(self) -> None:
+        """Write what is not written yet, now."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        call, self._call = self._call, None
+        pending = call is not None or self._again
+        if call is not None:
+            call.cancel()
+        if pending and self._changes is not None:
+            try:
+                write_whole(self.path, self._data())
+            except OSError as error:
+                self._failed(error)
+
+    def _data(self) -> bytes:
+        assert self._changes is not None
+        return json.dumps(self._changes.as_json(), indent=1, sort_keys=True).encode() + b"\n"
+
+    def _write(self) -> None:
+        self._call = None
+        if self._writing:
+            self._again = True
+            return
+        self._writing = True
+        pool = self._reactor.getThreadPool()
+        done = deferToThreadPool(self._reactor, pool, write_whole, self.path, self._data())
+        done.addCallbacks(self._written, self._refused)
+        done.addErrback(lambda failure: _log.failure("state", failure))
+
+    def _written(self, _: Any) -> None:
+        self.error = ""
+        self._over()
+
+    def _refused(self, failure: Failure) -> None:
+        self._failed(failure.value)
+        self._over()
+
+    def _over(self) -> None:
+        self._writing = False
+        again, self._again = self._again, False
+        if again and self.running:
+            self._write()
+
+    def _failed(self, error: BaseException | None) -> None:
+        words = getattr(error, "strerror", None) or str(error)
+        if words != self.error:
+            _log.error("state {path} cannot be written: {error}", path=self.path, error=words)
+        self.error = words
