@@ -329,6 +329,12 @@ class CheckSpec:
     )
     rise: int = option("int", 2, min=1, max=1000, doc="successes in a row that bring a server up")
     fall: int = option("int", 3, min=1, max=1000, doc="failures in a row that take it down")
+    initial: str = option(
+        "choice",
+        "up",
+        choices=("up", "down"),
+        doc="what a server is taken for until its first check, which decides alone",
+    )
     port: int = option(
         "int",
         0,

@@ -44,7 +44,10 @@ class ServerCheck:
     def __init__(self, owner: Checker, server: ServerState, delay: float) -> None:
         spec = owner.spec
         self.server = server
-        self.state = HealthState(spec.rise, spec.fall, server.healthy)
+        new = not server.counters.probes_ok and not server.counters.probes_failed
+        self.state = HealthState(
+            spec.rise, spec.fall, server.healthy, presumed=new and not server.healthy
+        )
         self.last: Result | None = None
         self.last_at = -1.0
         self._owner = owner

@@ -6,6 +6,7 @@ Used by :mod:`lbproxy.control.checker`, one per server.  The rules:
    decides, one failure takes it down.
 2. Up: ``fall`` failures in a row take it down, a *certain* one at once; a success forgets earlier failures.
 3. Down: ``rise`` successes in a row bring it up; a failure forgets earlier successes.
+4. A server may also be *presumed* down at its start (``initial = down``); its first check alone decides, either way.
 """
 
 from __future__ import annotations
@@ -46,23 +47,30 @@ class Transition:
 class HealthState:
     """See the module.  ``streak`` counts the results in a row that speak against the present verdict.
 
-    ``fresh``: no check has spoken yet.
+    ``fresh``: no check has spoken yet.  ``presumed``: nor has anybody else, so the first result is news in any case.
     """
 
-    __slots__ = ("fall", "fresh", "healthy", "rise", "streak")
+    __slots__ = ("fall", "fresh", "healthy", "presumed", "rise", "streak")
 
-    def __init__(self, rise: int, fall: int, healthy: bool = True) -> None:
+    def __init__(
+        self, rise: int, fall: int, healthy: bool = True, *, presumed: bool = False
+    ) -> None:
         if rise < 1 or fall < 1:
             raise ValueError("rise and fall must be at least 1")
         self.rise = rise
         self.fall = fall
         self.healthy = healthy
         self.fresh = True
+        self.presumed = presumed
         self.streak = 0
 
     def result(self, result: Result) -> Transition | None:
         """Take one result in; the change it makes, if any."""
         fresh, self.fresh = self.fresh, False
+        if self.presumed:
+            self.presumed = False
+            self.healthy = result.ok
+            return Transition(result.ok, result.note, 1)
         if result.ok is self.healthy:
             self.streak = 0
             return None

@@ -241,6 +241,9 @@ class Backend:
     def _add(self, spec: ServerSpec, tls: TLSParameters | None) -> ServerState:
         server = ServerState.from_spec(self.name, spec)
         server.tls = tls
+        check = self.spec.check
+        if check is not None and check.initial == "down" and not spec.no_check:
+            server.healthy, server.health_note = False, "not checked yet"
         self.pools[server] = Pool(self.spec.pool_size)
         if self.sticky is not None:
             self.sticky.server_added(spec.name)

@@ -56,6 +56,14 @@ def test_a_certain_failure_is_believed_at_once() -> None:
     assert run(state, "++") == ".U"
 
 
+@pytest.mark.parametrize(
+    ("results", "verdicts"),
+    [("+", "U"), ("-", "D"), ("-+", "D."), ("-++", "D.U"), ("+--", "U.."), ("+---", "U..D")],
+)
+def test_presumed_down(results: str, verdicts: str) -> None:
+    assert run(HealthState(2, 3, False, presumed=True), results) == verdicts
+
+
 def test_reset_makes_fresh_again() -> None:
     state = HealthState(2, 3)
     assert run(state, "+--") == "..."

@@ -151,6 +151,36 @@ def test_a_backend_without_a_queue_fails_at_once() -> None:
     bench.close()
 
 
+def test_the_first_clients_wait_for_the_first_check() -> None:
+    """``initial=down``: nobody is sent to a server of which nothing is known."""
+    bench = make_bench(
+        backend=f"{QUEUE}\nbalance = first\ncheck = tcp send=hi expect=hi every=1s initial=down",
+    )
+    a, b = origins(bench)
+    a.hang()
+    states = bench.backend.group.servers.values()
+    assert [(one.state.value, one.health_note) for one in states] == [
+        ("down", "not checked yet")
+    ] * 2
+    client = bench.lb.connect("t")
+    client.send(b"x")
+    bench.lb.advance(0.4)
+    assert client.received == b""
+    bench.lb.advance(0.4)
+    assert client.received == b"x", "b's first check, half an interval later, was enough"
+    client.close()
+    assert bench.last.server_name == "b"
+    for origin in (a, b):
+        origin.stop()
+    bench.close()
+
+
+def test_a_server_that_is_not_checked_starts_up() -> None:
+    bench = make_bench(backend="check = tcp initial=down", servers=(f"a {A} no_check", f"b {B}"))
+    assert [one.state.value for one in bench.backend.group.servers.values()] == ["up", "down"]
+    bench.close()
+
+
 def origins(bench: Bench) -> tuple[Any, Any]:
     return bench.lb.tcp_origin("a", A, "echo"), bench.lb.tcp_origin("b", B, "echo")
 
