@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from lbproxy.net.endpoints import TLSParameters
-from lbproxy.probes.answers import shorten
 from lbproxy.probes.base import Conversation, Unhealthy, shown
+from lbproxy.probes.notes import shorten
 
 __all__ = ["ACCESS_DENIED", "Credentials", "Greeting", "MySQLError", "MySQLSession"]
 

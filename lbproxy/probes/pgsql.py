@@ -13,16 +13,15 @@ from attrs import frozen
 from lbproxy.config.model import option
 from lbproxy.health.state import Result
 from lbproxy.interfaces import Env
-from lbproxy.probes.answers import Expectation, expectation, judge_answer
 from lbproxy.probes.base import Conversation, Probe, ProbeTarget, Unhealthy, WrongRole, hidden
 from lbproxy.probes.credentials import (
     password_file_option,
     password_option,
     read_password,
-    verify_password,
 )
 from lbproxy.probes.pgwire import Credentials, PgError, PgSession, pg_error
 from lbproxy.probes.primaries import Primaries
+from lbproxy.probes.sql import Expectation, judge_answer, verify_options
 
 __all__ = ["PgsqlOptions", "PgsqlProbe"]
 
@@ -92,27 +91,7 @@ class PgsqlOptions:
     test: Expectation | None = hidden()
 
     def __attrs_post_init__(self) -> None:
-        verify_password(self.password, self.password_file)
-        for name in ("user", "database", "query"):
-            if "\0" in getattr(self, name):
-                raise ValueError(f"{name}: holds a NUL character")
-        needs_user = {
-            "password": self.password or self.password_file,
-            "database": self.database,
-            "role": self.role != "any",
-            "query": self.query,
-            "max_lag": self.about_lag,
-        }
-        for name, given in needs_user.items():
-            if given and not self.user:
-                raise ValueError(f"{name}: needs a user to log in as")
-        if self.about_lag and self.role == "primary":
-            raise ValueError("max_lag and replicating are about replicas, and role is primary")
-        if self.exclusive and self.role != "primary":
-            raise ValueError("exclusive: needs role=primary")
-        if self.expect and not self.query:
-            raise ValueError("expect: needs a query")
-        object.__setattr__(self, "test", expectation(self.expect) if self.expect else None)
+        object.__setattr__(self, "test", verify_options(self))
 
     @property
     def about_lag(self) -> bool:

@@ -12,8 +12,8 @@ import secrets
 import struct
 
 from lbproxy.net.endpoints import TLSParameters
-from lbproxy.probes.answers import shorten
 from lbproxy.probes.base import Conversation, Unhealthy, shown
+from lbproxy.probes.notes import shorten
 from lbproxy.probes.scram import ScramClient, ScramError
 
 __all__ = ["Credentials", "PgError", "PgSession", "pg_error"]

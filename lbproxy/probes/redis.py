@@ -12,7 +12,6 @@ from attrs import frozen
 
 from lbproxy.config.model import Address, option
 from lbproxy.interfaces import Env
-from lbproxy.probes.answers import shorten
 from lbproxy.probes.base import Conversation, Probe, ProbeTarget, Unhealthy, WrongRole
 from lbproxy.probes.credentials import (
     password_file_option,
@@ -20,6 +19,7 @@ from lbproxy.probes.credentials import (
     read_password,
     verify_password,
 )
+from lbproxy.probes.notes import shorten
 from lbproxy.probes.resp import authenticate, command
 from lbproxy.probes.sentinel import Master, Sentinels, is_master
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from lbproxy.probes.answers import shorten
 from lbproxy.probes.base import Conversation, Unhealthy, shown
+from lbproxy.probes.notes import shorten
 
 __all__ = ["RedisError", "authenticate", "command"]
 

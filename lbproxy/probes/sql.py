@@ -1,0 +1,65 @@
+"""CONTROL. What the checks of SQL databases have in common: their options, and what ``query=`` must give."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from lbproxy.probes.base import Unhealthy
+from lbproxy.probes.credentials import verify_password
+from lbproxy.probes.notes import shorten
+
+__all__ = ["Expectation", "judge_answer", "verify_options"]
+
+Expectation = Callable[[str], bool]
+
+
+def verify_options(options: Any, **needs_user: Any) -> Expectation | None:
+    """What ``expect`` means.  Raises ValueError for options that make no sense together.
+
+    ``needs_user``: further ones that need a user to log in as, if they are given.
+    """
+    verify_password(options.password, options.password_file)
+    for name in ("user", "database", "query"):
+        if "\0" in getattr(options, name):
+            raise ValueError(f"{name}: holds a NUL character")
+    needs_user |= {
+        "password": options.password or options.password_file,
+        "database": options.database,
+        "role": options.role != "any",
+        "query": options.query,
+        "max_lag": options.about_lag,
+    }
+    for name, given in needs_user.items():
+        if given and not options.user:
+            raise ValueError(f"{name}: needs a user to log in as")
+    if options.about_lag and options.role == "primary":
+        raise ValueError("max_lag and replicating are about replicas, and role is primary")
+    if options.exclusive and options.role != "primary":
+        raise ValueError("exclusive: needs role=primary")
+    if options.expect and not options.query:
+        raise ValueError("expect: needs a query")
+    return _expectation(options.expect) if options.expect else None
+
+
+def _expectation(text: str) -> Expectation:
+    """``~PATTERN``: a regular expression to be found; anything else: equal.  Raises ValueError."""
+    if not text.startswith("~"):
+        return lambda value: value == text
+    try:
+        search = re.compile(text[1:]).search
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"expect: {text[1:81]!r} is not a regular expression: {error}") from None
+    return lambda value: search(value) is not None
+
+
+def judge_answer(row: list[str | None] | None, test: Expectation | None, wanted: str) -> str:
+    """The first column of the first row, for the note.  Raises :class:`Unhealthy` if it is not as wanted."""
+    if row is None:
+        raise Unhealthy("the query gave no row")
+    value = row[0] if row else None
+    found = "NULL" if value is None else value
+    if test is not None and (value is None or not test(value)):
+        raise Unhealthy(f"the query gave {shorten(found, 60)!r}, wanted {wanted!r}")
+    return f"the query gave {shorten(found, 60)!r}"
