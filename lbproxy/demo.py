@@ -33,6 +33,9 @@ _log = Logger()
 CONFIG = """\
 [lbproxy]
 access_log = {log} json
+admin = tcp:{admin}:interface=127.0.0.1
+
+[alerts]
 
 [frontend web]
 mode = http
@@ -78,6 +81,7 @@ lbproxy demo: everything below runs in this one process (stop it with Ctrl-C)
   HTTP   http://127.0.0.1:{http}/     answered in turn by origins alpha and beta
   HTTPS  https://127.0.0.1:{https}/    the same, with a certificate made just now
   TCP    127.0.0.1:{tcp}              a line echo, two origins, least connections
+  admin  http://127.0.0.1:{admin}/     the dashboard; or `lbproxy top --admin 127.0.0.1:{admin}`
   log    {log}
   config {config}   (`lbproxy check` and `lbproxy explain` work on it)
 
@@ -255,9 +259,9 @@ class Demo:
     def __init__(self, reactor: Any, folder: Path, first_port: int) -> None:
         self.reactor = reactor
         self.folder = folder
-        names = ("http", "https", "tcp", "control", "alpha", "beta", "slow", "one", "two")
+        names = ("http", "https", "tcp", "control", "alpha", "beta", "slow", "one", "two", "admin")
         self.ports = dict(zip(names, free_ports(first_port, len(names)), strict=True))
-        self.origins = {name: Origin(name, self.ports[name]) for name in names[4:]}
+        self.origins = {name: Origin(name, self.ports[name]) for name in names[4:9]}
         self.origins["slow"].delay = 0.5
         for name in ("alpha", "beta", "slow"):
             origin = self.origins[name]
