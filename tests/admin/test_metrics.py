@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import attrs
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
@@ -17,7 +18,14 @@ from lbproxy.admin.exposition import (
     labels,
     render,
 )
-from lbproxy.admin.parts.metrics import families
+from lbproxy.admin.parts.metrics import (
+    BACKEND_COUNTERS,
+    FRONTEND_COUNTERS,
+    SERVER_COUNTERS,
+    families,
+)
+from lbproxy.balance.server import ServerCounters
+from lbproxy.observe.metrics import BackendCounters, FrontendCounters
 
 from .kit import TEXT, AdminClient, admin
 
@@ -108,6 +116,23 @@ def test_names_follow_the_conventions() -> None:
                 assert label == "" or tuple(label[1:-1].count("=") for _ in (0,)) == (
                     len(family.labels),
                 )
+
+
+@pytest.mark.parametrize(
+    ("counters", "table"),
+    [
+        (FrontendCounters, FRONTEND_COUNTERS),
+        (BackendCounters, BACKEND_COUNTERS),
+        (ServerCounters, SERVER_COUNTERS),
+    ],
+)
+def test_whatever_is_counted_is_a_metric(counters: Any, table: Any) -> None:
+    counted = {name for name, value in vars_of(counters()) if type(value) is int}
+    assert counted == {attribute for _, attribute, _ in table}
+
+
+def vars_of(made: Any) -> list[tuple[str, Any]]:
+    return [(f.name, getattr(made, f.name)) for f in attrs.fields(type(made))]
 
 
 def test_no_times_are_measured_for_nobody() -> None:

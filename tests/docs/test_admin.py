@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from lbproxy.admin.parts import PARTS
+from lbproxy.admin.parts.metrics import families
 from lbproxy.cli import main
+from tests.admin.kit import admin
 
 from .pages import DOCS
 
@@ -30,6 +35,50 @@ def test_every_command_is_described() -> None:
     for shown in re.findall(r"``lbproxy ([a-z ]+)", page):
         words = shown.split()
         assert {" ".join(words[:n]) for n in (1, 2)} & known, shown
+
+
+NAME = re.compile(r"\b(?:lbproxy|process|python)_[a-z_]+\b")
+ENDINGS = ("", "_bucket", "_sum", "_count")
+
+
+def every_metric() -> dict[str, Any]:
+    """Every metric by the name that queries use."""
+    with admin() as client:
+        return {one.shown: one for one in families(client.lb.service.admin)}
+
+
+def test_every_metric_is_described() -> None:
+    page = (DOCS / "metrics.rst").read_text(encoding="utf-8")
+    metrics = every_metric()
+    for name, one in metrics.items():
+        labels = f" ({', '.join(one.labels)})" if one.labels else ""
+        text = f"``{name}``{labels}\n    {one.kind.capitalize()}.  {one.help}\n"
+        assert text in page, f"docs/metrics.rst needs:\n{text}"
+    assert set(re.findall(r"^``((?:lbproxy|process|python)_\w+)``", page, re.MULTILINE)) == set(
+        metrics
+    )
+
+
+@pytest.mark.parametrize("name", ["grafana.json", "prometheus-alerts.yml"])
+def test_examples_ask_for_metrics_that_exist(name: str) -> None:
+    text = (DOCS / "examples" / name).read_text(encoding="utf-8")
+    metrics = every_metric()
+    known = {
+        metric + ending
+        for metric, one in metrics.items()
+        for ending in (ENDINGS[1:] if one.kind == "histogram" else ENDINGS[:1])
+    }
+    used = set(NAME.findall(text))
+    assert len(used) >= 10
+    assert used <= known, used - known
+    for metric, labels in re.findall(r"(\w+)\{([^{}]*)\}", text.replace('\\"', '"')):
+        base = re.sub("_(bucket|sum|count)$", "", metric)
+        if base in metrics:
+            asked = set(re.findall(r"(\w+)(?:=~|!=|=)", labels))
+            assert asked <= set(metrics[base].labels), f"{metric}: {labels}"
+    if name.endswith(".json"):
+        ids = [panel["id"] for panel in json.loads(text)["panels"]]
+        assert len(set(ids)) == len(ids)
 
 
 def test_every_route_is_described() -> None:

@@ -26,7 +26,7 @@ from lbproxy.balance.server import State
 if TYPE_CHECKING:
     from lbproxy.admin.server import Admin
 
-__all__ = ["PART", "families"]
+__all__ = ["BACKEND_COUNTERS", "FRONTEND_COUNTERS", "PART", "SERVER_COUNTERS", "families"]
 
 _FRONTEND = ("frontend",)
 _BACKEND = ("backend",)
@@ -99,7 +99,7 @@ def _one(name: str, kind: Any, help: str, value: float) -> Family:
 
 # -- frontends --------------------------------------------------------------------------------------
 
-_FRONTEND_COUNTERS = (
+FRONTEND_COUNTERS = (
     ("connections", "connections", "Connections accepted, those refused later included."),
     ("refused_connections", "refused", "Connections that ended before they carried traffic."),
     ("requests", "requests", "HTTP requests."),
@@ -117,7 +117,7 @@ def _frontends(admin: Admin) -> Iterator[Family]:
         [(label, len(one.clients)) for label, one in named],
         _FRONTEND,
     )
-    for name, attribute, help in _FRONTEND_COUNTERS:
+    for name, attribute, help in FRONTEND_COUNTERS:
         get = attrgetter(attribute)
         yield Family(
             f"lbproxy_frontend_{name}",
@@ -165,13 +165,15 @@ def _histograms(named: Iterable[tuple[str, Any]], attribute: str) -> list[Sample
 
 # -- backends ---------------------------------------------------------------------------------------
 
-_BACKEND_COUNTERS = (
+BACKEND_COUNTERS = (
     ("retries", "retries", "Further attempts after a failed one."),
     ("redispatches", "redispatches", "Retries that went to another server."),
     ("queued", "queued", "Requests and sessions that had to wait for a server."),
     ("queue_timeouts", "queue_timeouts", "Waits in vain."),
     ("queue_full", "queue_full", "Sent away because the queue was full."),
     ("no_server", "no_server", "Sent away because no server was up."),
+    ("circuit_open", "circuit_open", "Sent away because the backend was at its maxconn."),
+    ("retries_refused", "retries_refused", "Retries that max_retries or retry_budget forbade."),
 )
 _BACKEND_TIMES = (
     ("queue_seconds", "Waits in the queue; who did not wait is not in it."),
@@ -191,11 +193,16 @@ def _backends(admin: Admin) -> Iterator[Family]:
         ),
         ("queue_length", "Who waits for a server now.", lambda one: len(one.queue)),
         ("queue_limit", "Places in the queue.", lambda one: one.queue.limit),
+        (
+            "idle_connections",
+            "Pooled connections to servers that wait for their next request.",
+            lambda one: sum(map(len, one.pools.values())),
+        ),
     )
     for name, help, count in gauges:
         samples = [(label, count(one)) for label, one in named]
         yield Family(f"lbproxy_backend_{name}", "gauge", help, samples, _BACKEND)
-    for name, attribute, help in _BACKEND_COUNTERS:
+    for name, attribute, help in BACKEND_COUNTERS:
         get = attrgetter(attribute)
         samples = [(label, get(one.counters)) for label, one in named]
         yield Family(f"lbproxy_backend_{name}", "counter", help, samples, _BACKEND)
@@ -218,8 +225,9 @@ _SERVER_GAUGES = (
     ("active", "Requests (http) or sessions (tcp) on it now.", "active"),
     ("weight", "Its share of the traffic, as configured or set.", "full_weight"),
     ("maxconn", "Its limit of active ones; 0: none.", "maxconn"),
+    ("ejected", "1: passive health has taken it out for a while.", "ejected"),
 )
-_SERVER_COUNTERS = (
+SERVER_COUNTERS = (
     ("picked", "picked", "Times it was chosen."),
     ("ok", "ok", "Attempts that went well."),
     ("failed", "failed", "Attempts that failed and were its fault."),
@@ -232,6 +240,7 @@ _SERVER_COUNTERS = (
     ("checks_failed", "probes_failed", "Health checks that failed."),
     ("checks_passed", "probes_ok", "Health checks that passed."),
     ("downs", "downs", "Times it went down."),
+    ("ejections", "ejections", "Times passive health took it out."),
 )
 
 
@@ -249,9 +258,9 @@ def _servers(admin: Admin) -> Iterator[Family]:
             samples = ((label, int(one.state is State.UP)) for label, one in named)
         else:
             get = attrgetter(attribute)
-            samples = ((label, read(one)) for read in (get,) for label, one in named)
+            samples = ((label, int(read(one))) for read in (get,) for label, one in named)
         yield Family(f"lbproxy_server_{name}", "gauge", help, samples, _SERVER)
-    for name, attribute, help in _SERVER_COUNTERS:
+    for name, attribute, help in SERVER_COUNTERS:
         get = attrgetter(attribute)
         samples = ((label, read(one.counters)) for read in (get,) for label, one in named)
         yield Family(f"lbproxy_server_{name}", "counter", help, samples, _SERVER)
