@@ -154,6 +154,11 @@ class LoadBalancer(MultiService):
         return self.generation.config
 
     @property
+    def serving(self) -> bool:
+        """All is up: traffic is served."""
+        return bool(self.running)
+
+    @property
     def frontends(self) -> dict[str, Frontend]:
         """By name."""
         return self.generation.frontends

@@ -16,6 +16,7 @@ from twisted.python import usage
 
 from lbproxy import __version__
 from lbproxy.config.errors import ConfigErrors
+from lbproxy.control.sdnotify import Systemd
 from lbproxy.errors import ListenError
 from lbproxy.net.descriptors import raise_limit
 from lbproxy.registry import load_config
@@ -76,13 +77,16 @@ def makeService(options: Any) -> IService:
     raise_limit()
     signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(balancer.reopen_logs))
     terminal = os.isatty(0)
+    systemd = Systemd(reactor, lambda: balancer.serving)
+    reactor.callWhenRunning(systemd.start)
+    reactor.addSystemEventTrigger("before", "shutdown", systemd.stopping)
 
     def hang_up() -> None:
         """SIGHUP: somebody wants a reload, or the terminal we run on is gone."""
         if terminal and _gone(0):
             reactor.stop()
         else:
-            balancer.reload()
+            systemd.reload(balancer.reload)
 
     signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(hang_up))
     return balancer

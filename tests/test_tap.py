@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 
 from tests.support.lb_process import ROOT, LBProcess
 from tests.support.ports import free_ports
-from tests.support.process import accepts, until
+from tests.support.process import accepts, descendants, until
 
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 ENDED = (0, -signal.SIGTERM)  # Twisted ends by the signal that stopped it
@@ -275,3 +276,63 @@ def test_version_and_help(tmp_path: Path) -> None:
     version = twistd(tmp_path, "lbproxy", "--version")
     assert version.returncode == 0 and version.stdout.startswith("lbproxy ")
     assert "--config" in twistd(tmp_path, "lbproxy", "--help").stdout
+
+
+def test_under_systemd(tmp_path: Path, echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "notify"))
+    manager.settimeout(20)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+
+    def heard(word: str) -> str:
+        while True:
+            text = manager.recv(4096).decode()
+            if text.startswith(word):
+                return text
+
+    (port,) = free_ports(1)
+    with LBProcess(config(port, echo.port), tmp_path, ports=[port]) as lb:
+        heard("READY=1")
+        heard("WATCHDOG=1")
+        talk(port).close()
+        lb.child.send_signal(signal.SIGHUP)
+        assert "MONOTONIC_USEC=" in heard("RELOADING=1")
+        assert "nothing changes" in heard("READY=1")
+        lb.child.send_signal(signal.SIGTERM)
+        heard("STOPPING=1")
+    manager.close()
+
+
+def test_as_the_first_process_of_a_container(tmp_path: Path, echo: Echo) -> None:
+    """Process 1 of its own process namespace: its log on standard output, and SIGTERM ends it."""
+    unshare = shutil.which("unshare")
+    if unshare is None or os.geteuid() != 0:
+        pytest.skip("needs root and unshare")
+    (port,) = free_ports(1)
+    (tmp_path / "lb.ini").write_text(
+        config(port, echo.port, "workers = 2").replace("access.log json", "stdout json")
+    )
+    command = [unshare, "--pid", "--fork", "--mount-proc", "--kill-child"]
+    log = (tmp_path / "out.log").open("wb")
+    child = subprocess.Popen(
+        [*command, sys.executable, "-m", "lbproxy", "run", "lb.ini"],
+        cwd=tmp_path, env=ENV, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        output = tmp_path / "out.log"
+        if not until(lambda: output.read_text().count(" serves (pid") == 2, 60):
+            pytest.skip(f"no namespaces here: {output.read_text()[-300:]}")
+        (first,) = descendants(child.pid)[:1]
+        talk(port).close()
+        assert until(lambda: '"close":"ok"' in output.read_text(), 20)
+        os.kill(descendants(first)[0], signal.SIGKILL)
+        assert until(lambda: output.read_text().count(" serves (pid") == 3, 60)
+        assert len(descendants(first)) == 2, "the dead one is no zombie"
+        os.kill(first, signal.SIGTERM)
+        child.wait(20)
+        assert "Traceback" not in output.read_text()
+    finally:
+        child.kill()
+        child.wait()
+        log.close()

@@ -137,6 +137,11 @@ class Master(LoadBalancer):
             self._board.close()
             self._board = None
 
+    @property
+    def serving(self) -> bool:
+        """Every worker serves."""
+        return bool(self.running) and all(worker.ready for worker in self.workers)
+
     # -- one worker -----------------------------------------------------------------------------
 
     def _start(self, worker: WorkerProcess) -> None:

@@ -44,7 +44,12 @@ def worker_config(config: Config, workers: int) -> Config:
         return -(-limit // workers)
 
     settings = evolve(
-        config.settings, admin=(), watch=False, workers=1, maxconn=part(config.settings.maxconn)
+        config.settings,
+        admin=(),
+        state="",
+        watch=False,
+        workers=1,
+        maxconn=part(config.settings.maxconn),
     )
     return evolve(
         config,

@@ -1,0 +1,87 @@
+"""CONTROL. Telling systemd how we are (``Type=notify``): the protocol of sd_notify(3), which is one datagram.
+
+Without ``NOTIFY_SOCKET`` in the environment nothing is sent.  Called by :mod:`lbproxy.tap`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.logger import Logger
+
+__all__ = ["Systemd"]
+
+_log = Logger()
+
+_POLL = 0.1  # seconds between two looks at whether all workers serve
+
+
+class Systemd:
+    """``reactor``: IReactorTime.  ``serving()``: traffic is served; asked until it is true."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        serving: Callable[[], bool],
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._reactor = reactor
+        self._serving = serving
+        self._address = environment.get("NOTIFY_SOCKET", "")
+        self._watchdog_s = self._watchdog(environment)
+
+    @staticmethod
+    def _watchdog(environment: Mapping[str, str]) -> float:
+        """How often systemd wants to hear from us, in seconds; 0: it does not watch."""
+        usec, pid = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", "")
+        if not usec.isdigit() or (pid and pid != str(os.getpid())):
+            return 0.0
+        return int(usec) / 1e6
+
+    def start(self) -> None:
+        """The reactor runs."""
+        if self._address:
+            self._wait()
+            if self._watchdog_s:
+                self._alive()
+
+    def _wait(self) -> None:
+        if self._serving():
+            self.tell("READY=1", "STATUS=serving")
+        else:
+            self._reactor.callLater(_POLL, self._wait)
+
+    def _alive(self) -> None:
+        """Twice as often as asked for: a turn of the reactor that takes too long is what it is to find."""
+        self.tell("WATCHDOG=1")
+        self._reactor.callLater(self._watchdog_s / 2, self._alive)
+
+    def reload(self, work: Callable[[], Any]) -> Any:
+        """``work()`` as a reload: systemd waits for the end of it."""
+        self.tell(
+            "RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
+        )
+        report = work()
+        self.tell("READY=1", f"STATUS={report.summary()}")
+        return report
+
+    def stopping(self) -> None:
+        """We end."""
+        self.tell("STOPPING=1", "STATUS=sessions may finish")
+
+    def tell(self, *lines: str) -> None:
+        """Send it; trouble is logged."""
+        if not self._address:
+            return
+        address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                sock.setblocking(False)
+                sock.connect(address)
+                sock.send("\n".join(line.replace("\n", " ") for line in lines).encode())
+        except OSError as error:
+            _log.warn("systemd cannot be told: {error}", error=error)
