@@ -21,6 +21,7 @@ from lbproxy.config.errors import ConfigError, ConfigErrors, Problems, Unfit, ne
 from lbproxy.config.ini import Entry, Item, Reader, Section, read_ini
 from lbproxy.config.lines import (
     read_admin,
+    read_agent,
     read_check,
     read_line,
     read_listen,
@@ -290,7 +291,7 @@ class _Builder:
             )
             return None
         item = entry.items[0]
-        if kind in ("check", "log", "passive") or kind.startswith("plugin:"):
+        if kind in ("agent", "check", "log", "passive") or kind.startswith("plugin:"):
             return self._line(kind, item, spot.at(item.where), draft)
         return self._plain(kind, item, facts, spot.at(item.where))
 
@@ -314,6 +315,8 @@ class _Builder:
             return read_admin(words, spot, self.drafts.names("certificate"))
         if kind == "routes":
             return read_route(words, spot, draft.mode, self._rules())
+        if kind == "agent":
+            return read_agent(words, spot)
         if kind == "check":
             return read_check(words, spot, self.resolve)
         if kind == "log":

@@ -15,6 +15,7 @@ import attrs
 from lbproxy.config import units
 from lbproxy.config.lines import (
     dump_admin,
+    dump_agent,
     dump_check,
     dump_line,
     dump_listen,
@@ -74,6 +75,8 @@ def value_lines(kind: str, value: Any) -> list[str]:
         from lbproxy.http.route import VERBS
 
         return [dump_route(spec, tuple(VERBS)) for spec in value]
+    if kind == "agent":
+        return [dump_agent(value)]
     if kind == "check":
         return [dump_check(value)]
     if kind == "log":

@@ -18,6 +18,7 @@ from lbproxy.config.errors import Unfit
 from lbproxy.config.model import (
     Address,
     AdminSpec,
+    AgentSpec,
     CheckSpec,
     CommandSpec,
     ListenSpec,
@@ -35,6 +36,7 @@ from lbproxy.config.words import Word, quote
 __all__ = [
     "LINES",
     "dump_admin",
+    "dump_agent",
     "dump_check",
     "dump_line",
     "dump_listen",
@@ -42,6 +44,7 @@ __all__ = [
     "dump_passive",
     "dump_server",
     "read_admin",
+    "read_agent",
     "read_check",
     "read_line",
     "read_listen",
@@ -234,6 +237,17 @@ def read_passive(words: Sequence[Word], spot: Spot) -> PassiveSpec | None:
 def dump_passive(spec: PassiveSpec) -> str:
     """The line :func:`read_passive` reads."""
     return " ".join(dump_options(spec)) or "on"
+
+
+def read_agent(words: Sequence[Word], spot: Spot) -> AgentSpec | None:
+    """``PORT options``."""
+    values = read_options(AgentSpec, words, spot)
+    return None if spot.failed else AgentSpec(**values, where=spot.where)
+
+
+def dump_agent(spec: AgentSpec) -> str:
+    """The line :func:`read_agent` reads."""
+    return " ".join(dump_options(spec))
 
 
 def read_log(words: Sequence[Word], spot: Spot) -> LogSpec | None:

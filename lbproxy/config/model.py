@@ -16,6 +16,7 @@ from attrs import field, frozen
 __all__ = [
     "Address",
     "AdminSpec",
+    "AgentSpec",
     "AlertsSpec",
     "BackendSpec",
     "CertificateSpec",
@@ -290,6 +291,9 @@ class ServerSpec:
     check_address: Address | None = option(
         "address", None, doc="where the health check goes, if not to the address itself"
     )
+    agent_address: Address | None = option(
+        "address", None, doc="where its agent listens, if not at the port of ``agent``"
+    )
     no_check: bool = option("flag", False, doc="do not check; always taken as up")
     tls: bool = option(
         "flag", False, doc="speak TLS to the server, verified against its name or IP address"
@@ -444,6 +448,31 @@ class PassiveSpec:
 
 
 @frozen
+class AgentSpec:
+    """``agent = PORT options``: programs beside the servers that say how much work they want."""
+
+    port: int = option(
+        "int",
+        min=1,
+        max=65535,
+        doc="port of each server's address that its agent listens on, in the clear",
+        positional=True,
+        example="9707",
+    )
+    every: float = option("duration", 2.0, min=0.05, max=86400, doc="how often an agent is asked")
+    timeout: float = option(
+        "duration", 1.0, min=0.01, max=3600, doc="an agent that takes longer says nothing"
+    )
+    send: str = option(
+        "string",
+        "",
+        doc=r"text that is sent to it first; ``\n`` inside double quotes ends a line",
+        example=r"hello\n",
+    )
+    where: Where = hidden(NOWHERE)
+
+
+@frozen
 class BackendSpec:
     """``[backend NAME]``: servers and how they are used."""
 
@@ -493,6 +522,12 @@ class BackendSpec:
         max=86400,
         doc="a server that comes up reaches its full weight in this time, beginning with a tenth; 0: at once",
         example="30s",
+    )
+    agent: AgentSpec | None = option(
+        "agent",
+        None,
+        doc="ask a program beside each server how much work it wants",
+        example="9707 every=2s",
     )
     on_down: str = option(
         "choice",

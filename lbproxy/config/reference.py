@@ -17,7 +17,15 @@ from attrs import Attribute, frozen
 from lbproxy.config import units
 from lbproxy.config.draft import SECTIONS, SINGLE
 from lbproxy.config.lines import LINES
-from lbproxy.config.model import AdminSpec, CheckSpec, ListenSpec, LogSpec, PassiveSpec, ServerSpec
+from lbproxy.config.model import (
+    AdminSpec,
+    AgentSpec,
+    CheckSpec,
+    ListenSpec,
+    LogSpec,
+    PassiveSpec,
+    ServerSpec,
+)
 from lbproxy.config.options import field_default, option_fields
 from lbproxy.config.plugins import options_class
 
@@ -30,6 +38,7 @@ _WORDS = {
     "listens": "listen lines (see `listen line`)",
     "admins": "admin lines (see `admin line`)",
     "routes": "route lines (see `route line`)",
+    "agent": "an agent line (see `agent line`)",
     "check": "a check line (see `check line`)",
     "passive": "``on``, ``off`` or options (see `passive line`)",
     "log": "a log line (see `log line`)",
@@ -227,6 +236,9 @@ def _lines(writer: _Writer) -> None:
         writer.heading(f"{name.capitalize()} line", 1)
         writer.paragraph((cls.__doc__ or "").partition(": ")[2])
         writer.table(cls)
+    writer.heading("Agent line", 1)
+    writer.paragraph("``PORT`` and options:")
+    writer.table(AgentSpec)
     writer.heading("Route line", 1)
     writer.paragraph(_ROUTE)
     from lbproxy.http.route import VERBS

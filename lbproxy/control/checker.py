@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lbproxy.balance.group import ServerGroup
-from lbproxy.balance.server import AdminState, ServerState
+from lbproxy.balance.server import ServerState, State
 from lbproxy.config.model import Address, CertificateSpec, CheckSpec
 from lbproxy.control.checktls import CheckTLS, TLSFor
 from lbproxy.control.resolver import literal_addresses, look_up
@@ -66,7 +66,7 @@ class ServerCheck:
 
     def look(self) -> None:
         """The operator may have changed something: leave a server in maint alone, check one that came back."""
-        maint = self.server.admin is AdminState.MAINT
+        maint = self._owner.rests(self.server)
         if maint and not self._idle:
             self._cancel()
             self._pause()
@@ -101,7 +101,7 @@ class ServerCheck:
 
     def _start(self) -> None:
         server, owner = self.server, self._owner
-        if server.admin is AdminState.MAINT:
+        if owner.rests(server):
             owner.turns.leave(self)
             self._pause()
             return
@@ -240,7 +240,7 @@ class Checker(Service):
         """Follow the group: servers added, removed, put into maint or back."""
         if not self.running:
             return
-        wanted = [s for s in self._group.servers.values() if not s.spec.no_check]
+        wanted = [server for server in self._group.servers.values() if self.wants(server)]
         for server in self.checks.keys() - set(wanted):
             self.checks.pop(server).stop()
         for check in self.checks.values():
@@ -251,13 +251,27 @@ class Checker(Service):
             jitter = self._env.random.random() * _JITTER * every / len(new)
             self.checks[server] = ServerCheck(self, server, i * every / len(new) + jitter)
 
+    # -- what agents do otherwise ----------------------------------------------------------------
+
+    def wants(self, server: ServerState) -> bool:
+        """Whether it is to be checked at all."""
+        return not server.spec.no_check
+
+    def rests(self, server: ServerState) -> bool:
+        """Whether it is left alone for now."""
+        return server.state is State.MAINT
+
+    def elsewhere(self, server: ServerState) -> Address | None:
+        """An address of its own to check it at."""
+        return server.spec.check_address
+
     # -- for ServerCheck ------------------------------------------------------------------------
 
     async def check_once(self, server: ServerState) -> Result:
         """Run the probe on ``server``; raises whatever it raises."""
         address = await self._address(server)
         if address is None:
-            return Result(False, f"cannot resolve {server.spec.check_address}")
+            return Result(False, f"cannot resolve {self.elsewhere(server)}")
         target = ProbeTarget(
             server=server,
             network=self.network,
@@ -271,7 +285,7 @@ class Checker(Service):
 
     async def _address(self, server: ServerState) -> Address | None:
         """Where to check it: its first address, or its ``check_address``."""
-        wanted = server.spec.check_address
+        wanted = self.elsewhere(server)
         if wanted is None:
             address, port = server.addresses[0], self.spec.port
             return evolve(address, port=port) if port and address.kind == "tcp" else address

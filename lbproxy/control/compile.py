@@ -27,6 +27,7 @@ from lbproxy.config.model import (
     ServerSpec,
     Where,
 )
+from lbproxy.control.agents import AgentChecker
 from lbproxy.control.checker import Checker
 from lbproxy.control.checktls import CheckTLS
 from lbproxy.control.generation import Generation, Ground
@@ -163,6 +164,7 @@ class _Compiler:
                 tls,
                 self._resolver(spec, before, backend),
                 checker,
+                self._agents(spec, before, backend),
                 bool(self.config.settings.admin),
             )
         )
@@ -201,6 +203,18 @@ class _Compiler:
             )
 
         return self._make(check.probe, f"backend {spec.name}", "check", make)
+
+    def _agents(
+        self, spec: BackendSpec, before: Backend | None, backend: Backend
+    ) -> AgentChecker | None:
+        if spec.agent is None:
+            return None
+        if before is not None and before.spec.agent == spec.agent:
+            return self.old.agents[spec.name]
+        ground = self.ground
+        return AgentChecker(
+            spec.name, backend.group, spec.agent, ground.network, ground.env(spec.name)
+        )
 
     def _try_check_tls(
         self, spec: BackendSpec, checker: Checker | None, tls: Mapping[str, Any]

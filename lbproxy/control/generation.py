@@ -15,6 +15,7 @@ from attrs import define, field, frozen
 from twisted.application.service import Service
 
 from lbproxy.config.model import Config
+from lbproxy.control.agents import AgentChecker
 from lbproxy.control.checker import Checker
 from lbproxy.control.listening import Listener
 from lbproxy.control.logsink import LogSink
@@ -63,6 +64,7 @@ class Generation:
     backends: dict[str, Backend] = field(factory=dict)
     resolvers: dict[str, Resolver] = field(factory=dict)
     checkers: dict[str, Checker] = field(factory=dict)
+    agents: dict[str, AgentChecker] = field(factory=dict)
     frontends: dict[str, Frontend] = field(factory=dict)
     listeners: list[Listener] = field(factory=list)
     sinks: dict[str, LogSink] = field(factory=dict)
@@ -75,9 +77,12 @@ class Generation:
         """What runs in the background, in the order it is started."""
         yield from self.resolvers.values()
         yield from self.checkers.values()
+        yield from self.agents.values()
 
     def sync(self, backend: str) -> None:
         """Servers of ``backend`` came, went, or are wanted otherwise: tell the services that look after them."""
         self.resolvers[backend].sync()
         if backend in self.checkers:
             self.checkers[backend].sync()
+        if backend in self.agents:
+            self.agents[backend].sync()

@@ -30,6 +30,7 @@ from lbproxy.config.model import (
     ListenSpec,
     ServerSpec,
 )
+from lbproxy.control.agents import AgentChecker, forget_agents
 from lbproxy.control.checker import Checker
 from lbproxy.control.generation import Generation, Ground
 from lbproxy.control.listening import Listener
@@ -68,6 +69,7 @@ class BackendPlan:
     tls: Mapping[str, TLSParameters | None]
     resolver: Resolver
     checker: Checker | None
+    agents: AgentChecker | None
     measure: bool
 
     def commit(self, certificates: Sequence[CertificateSpec]) -> None:
@@ -176,6 +178,10 @@ class Plan:
             made.resolvers[name] = backend.resolver
             if backend.checker is not None:
                 made.checkers[name] = backend.checker
+            if backend.agents is not None:
+                made.agents[name] = backend.agents
+            else:
+                forget_agents(backend.backend.group)
         for frontend in self.frontends:
             made.frontends[frontend.spec.name] = frontend.commit(self.ground, made.backends)
         for listener in self.listeners:

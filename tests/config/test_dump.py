@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lbproxy.config.dump import as_json, dump
 from lbproxy.config.model import (
     Address,
+    AgentSpec,
     AlertsSpec,
     BackendSpec,
     CertificateSpec,
@@ -116,6 +117,7 @@ def spec(cls: type[Any], **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[A
             "log",
             "lines",
             "passive",
+            "agent",
         ):
             continue
         if kind in ("backend", "endpoint"):
@@ -257,6 +259,7 @@ BACKEND = spec(
     sticky=st.none() | plugin("sticky", "source"),
     check=st.none() | CHECK,
     passive=st.none() | PASSIVE,
+    agent=st.none() | spec(AgentSpec),
 ).map(_checked)
 MAIL_ADDRESS = st.from_regex(r"[a-z]{1,5}@[a-z]{1,5}\.example", fullmatch=True)
 TOKEN = st.from_regex(r"[!-~]{0,10}", fullmatch=True)
