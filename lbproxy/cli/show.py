@@ -286,6 +286,34 @@ def _event(one: dict[str, Any], as_data: bool) -> None:
 
 
 @main.command()
+@click.argument("frontend", required=False)
+@click.option("--errors", is_flag=True, help="Only what did not go well.")
+@remote_options
+def logs(remote: Remote, frontend: str | None, errors: bool) -> None:
+    """Follow the access log: a JSON record on each line, whatever its format, or if it is off.
+
+    \b
+    lbproxy logs
+    lbproxy logs web --errors | jq .close
+
+    At most 100 records a second are shown; how many were left out is said on standard error.
+    """
+    missed = False
+    try:
+        for line in remote.lines(
+            "logs/stream", frontend=frontend, errors="true" if errors else None
+        ):
+            if line.startswith("event: "):
+                missed = line == "event: missed"
+            elif line.startswith("data: ") and missed:
+                click.echo(f"{json.loads(line[6:])['records']} records left out", err=True)
+            elif line.startswith("data: "):
+                click.echo(line[6:])
+    except KeyboardInterrupt:
+        return
+
+
+@main.command()
 @click.argument("prefix", default="")
 @click.option("--openmetrics", is_flag=True, help="In the OpenMetrics format.")
 @remote_options

@@ -126,6 +126,7 @@ class Frontend:
         self.stopping = False
         self.clients = lineage.clients
         self.write_log = write_log
+        self.tails: tuple[Callable[[Any], None], ...] = ()  # who looks at the log now
         if after is None:
             self.lead()
 
@@ -138,6 +139,7 @@ class Frontend:
         lineage.limits.maxconn_per_ip = self.spec.maxconn_per_ip
         for older in lineage.members:
             older.write_log = self.write_log
+            self.tails = self.tails or older.tails
 
     def _needs_hello(self) -> bool:
         """Whether a route asks for what only a ClientHello tells, or the balancer of a backend it leads to."""
@@ -214,6 +216,9 @@ class Frontend:
         closes[kind] = closes.get(kind, 0) + 1
         if counters.request_seconds is not None:
             observe_exchange(counters.request_seconds, exchange)
+        if self.tails:
+            for tail in self.tails:
+                tail(exchange)
         if self.write_log is not None:
             self.write_log(exchange)
 
@@ -224,6 +229,8 @@ class Frontend:
         self.count_close(session.close)
         if self.counters.request_seconds is not None:
             observe_session(self.counters.request_seconds, session)
+        for tail in self.tails:
+            tail(session)
         if self.write_log is not None:
             try:
                 self.write_log(session)

@@ -1,0 +1,109 @@
+"""CONTROL. The access log as it grows, for who wants to look: nothing is kept, and nothing is done while nobody looks.
+
+Records go to followers as JSON, whatever format ``access_log`` has, or if it is off.  At most :data:`RATE` a second are
+told; the others are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from lbproxy.admin.auth import Role
+from lbproxy.admin.route import Call, Part, Route, find
+from lbproxy.admin.schema import BOOLEAN, string
+from lbproxy.admin.stream import Follower, Stream, event
+from lbproxy.errors import Kind
+from lbproxy.observe.jsonlog import http_line, tcp_line
+
+if TYPE_CHECKING:
+    from lbproxy.admin.server import Admin
+
+__all__ = ["PART", "RATE", "Tail"]
+
+RATE = 100
+"""Most records told in one second."""
+
+EVERY = 1.0
+
+_FINE = (Kind.OK, Kind.REPLIED)
+
+
+class Tail:
+    """One who follows; looks at ``frontend`` only, or at all if it is "".  ``errors``: only what did not go well."""
+
+    def __init__(self, admin: Admin, follower: Follower, frontend: str, errors: bool) -> None:
+        self._admin = admin
+        self._follower = follower
+        self._frontend = frontend
+        self._errors = errors
+        self._lines = {"http": http_line(), "tcp": tcp_line()}
+        self._left = RATE
+        self._missed = 0
+        self._call: Any = None
+        self._tick()
+
+    def _tick(self) -> None:
+        """A new second; and a reload may have made new frontends."""
+        self._call = self._admin.reactor.callLater(EVERY, self._tick)
+        missed, self._missed, self._left = self._missed, 0, RATE
+        if missed:
+            self._follower.send(event("missed", {"records": missed}))
+        for name, frontend in self._admin.balancer.frontends.items():
+            if self._frontend in ("", name) and self.told not in frontend.tails:
+                frontend.tails = (*frontend.tails, self.told)
+
+    def told(self, record: Any) -> None:
+        """A request or session is over.  Never raises."""
+        if self._call is None:
+            return  # a connection of before a reload
+        if self._errors and record.close in _FINE and getattr(record, "status", 0) < 500:
+            return
+        if self._left <= 0:
+            self._missed += 1
+            return
+        self._left -= 1
+        try:
+            line = self._lines[record.mode](record).decode().rstrip("\n")
+        except Exception:  # a filter's own object in a field: the access log says more about it
+            self._missed += 1
+            return
+        self._follower.send(f"event: record\ndata: {line}\n\n".encode())
+
+    def end(self) -> None:
+        """No more."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        for frontend in self._admin.balancer.frontends.values():
+            frontend.tails = tuple(one for one in frontend.tails if one != self.told)
+
+
+def _follow(call: Call) -> Any:
+    frontend = call.query.get("frontend", "")
+    if frontend:
+        find(call.balancer.frontends, frontend, "frontend")
+
+    def begin(follower: Follower) -> Callable[[], None]:
+        return Tail(call.admin, follower, frontend, call.query["errors"]).end
+
+    return Stream(begin)
+
+
+PART = Part(
+    "logs",
+    routes=(
+        Route(
+            "GET",
+            "/api/v1/logs/stream",
+            Role.READ,
+            "Access records as they are made, as server-sent events: `record`; `missed` says how many were left out",
+            _follow,
+            query={
+                "frontend": string("only of this frontend"),
+                "errors": {**BOOLEAN, "default": False, "description": "only what did not go well"},
+            },
+            produces="text/event-stream",
+        ),
+    ),
+)

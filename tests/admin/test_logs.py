@@ -1,0 +1,94 @@
+"""The access log as it grows: for whom, how much, and nothing when nobody looks."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+from lbproxy.admin.parts.logs import RATE
+
+from .kit import TEXT, AdminClient, admin
+
+
+def follow(client: AdminClient, query: str = "") -> Any:
+    raw = client.lb.connect(client.target)
+    raw.send(f"GET /api/v1/logs/stream{query} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    assert b"text/event-stream" in raw.take()
+    return raw
+
+
+def told(raw: Any, kind: str = "record") -> list[Any]:
+    lines = raw.take().decode().splitlines()
+    return [json.loads(b[6:]) for a, b in pairwise(lines) if a == f"event: {kind}"]
+
+
+def test_records_of_those_who_follow_only() -> None:
+    with admin() as client:
+        client.lb.get("http://x/before", frontend="web")
+        every, errors, db = (
+            follow(client),
+            follow(client, "?errors=true"),
+            follow(client, "?frontend=db"),
+        )
+        client.lb.get("http://x/hello", frontend="web")
+        (record,) = told(every)
+        assert (record["status"], record["server"]) == (200, "b")
+        client.lb.origins["a"].stop()
+        client.lb.origins["b"].stop()
+        client.lb.get("http://x/bad", frontend="web")
+        assert [one["status"] for one in told(every)] == [502]
+        assert [one["status"] for one in told(errors)] == [502]
+        assert told(db) == []
+        every.close()
+        errors.close()
+        assert client.lb.service.frontend("web").tails == ()
+        assert len(client.lb.service.frontend("db").tails) == 1
+
+
+def test_tcp_sessions_too() -> None:
+    with admin() as client:
+        client.lb.tcp_origin("db1", "10.0.2.1:5432", lambda data: data)
+        raw = follow(client)
+        session = client.lb.connect("db")
+        session.send(b"hello")
+        session.close()
+        client.lb.advance(1)
+        (record,) = told(raw)
+        assert (record["frontend"], record["bytes_in"]) == ("db", 5)
+
+
+def test_no_more_than_a_bound() -> None:
+    with admin() as client:
+        raw = follow(client)
+        tail = client.lb.service.frontend("web").tails[0]
+        client.lb.get("http://x/", frontend="web")
+        frontend = client.lb.service.frontend("web")
+        seen: list[Any] = []
+        frontend.tails = (*frontend.tails, seen.append)
+        client.lb.get("http://x/", frontend="web")
+        for _ in range(RATE + 50):
+            tail(seen[0])
+        client.lb.advance(1.1)
+        data = raw.take().decode()
+        assert data.count("event: record") == RATE
+        assert 'event: missed\ndata: {"records":52}' in data
+
+
+def test_it_goes_on_after_a_reload() -> None:
+    with admin() as client:
+        raw = follow(client)
+        report = client.lb.service.reload(
+            TEXT.replace("weight=3", "weight=4").replace(
+                "backend = app", "max_headers = 50\nbackend = app"
+            )
+        )
+        assert report.ok, report.text()
+        client.lb.advance(1.1)
+        client.lb.get("http://x/", frontend="web")
+        assert len(told(raw)) == 1
+
+
+def test_a_frontend_that_is_not_there() -> None:
+    with admin() as client:
+        assert client.ask("GET", "logs/stream?frontend=wep").data["error"]["nearest"] == ["web"]
