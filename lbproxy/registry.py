@@ -153,7 +153,7 @@ def known(kind: str) -> tuple[str, ...]:
 
 
 def resolve(kind: str, name: str, base_dir: str = ".") -> Any:
-    """The class of kind "balancer", "filter" or "probe" behind ``name``.
+    """The class (or for "predicate" the function) of kind "balancer", "filter" or "probe" behind ``name``.
 
     A file's path is relative to ``base_dir``.  Raises :class:`UnknownPlugin`, or
     :class:`lbproxy.config.errors.PluginError` for one that cannot be loaded.
@@ -167,6 +167,8 @@ def _find(kind: str, name: str, base_dir: str) -> Any:
         return _member(_load_file(Path(base_dir, path)), attribute, name)
     if colon:
         return _import(name)
+    if kind == "predicate":
+        raise PluginError(f"{name!r} is not FILE.py:FUNCTION or MODULE:FUNCTION")
     points = _entry_points(kind)
     if name in BUILTIN[kind]:
         return _import(BUILTIN[kind][name])
@@ -179,6 +181,10 @@ def _find(kind: str, name: str, base_dir: str) -> Any:
 
 
 def _checked(kind: str, name: str, found: Any) -> Any:
+    if kind == "predicate":
+        if not callable(found):
+            raise PluginError(f"{name!r} is not a function")
+        return found
     if kind == "probe" and inspect.iscoroutinefunction(found):
         from lbproxy.probes.function import function_probe
 

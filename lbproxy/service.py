@@ -56,6 +56,7 @@ from lbproxy.net.fast import choose_network
 from lbproxy.observe.events import Events
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.frontend import Frontend
+from lbproxy.proxy.mirror import Difference
 from lbproxy.proxy.quiet import Quiet
 from lbproxy.registry import load_config, parse_config, parse_server_line
 from lbproxy.tls.certificates import CertificateError, KeyPair
@@ -439,6 +440,11 @@ class LoadBalancer(MultiService):
         """
         sticky = self.backends[backend].sticky
         return [] if sticky is None else list(sticky.entries(limit))
+
+    def mirror_differences(self, backend: str) -> list[Difference]:
+        """The last requests whose copy was answered differently, the oldest first.  KeyError."""
+        mirror = self.backends[backend].mirror
+        return [] if mirror is None else list(mirror.last)
 
     def clear_sticky(self, backend: str, name: str = "") -> int:
         """Forget who belongs to a server, or ("") everybody; how many table entries that were.  KeyError.

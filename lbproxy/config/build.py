@@ -26,6 +26,7 @@ from lbproxy.config.lines import (
     read_line,
     read_listen,
     read_log,
+    read_mirror,
     read_passive,
     read_server,
 )
@@ -291,7 +292,7 @@ class _Builder:
             )
             return None
         item = entry.items[0]
-        if kind in ("agent", "check", "log", "passive") or kind.startswith("plugin:"):
+        if kind in ("agent", "check", "log", "mirror", "passive") or kind.startswith("plugin:"):
             return self._line(kind, item, spot.at(item.where), draft)
         return self._plain(kind, item, facts, spot.at(item.where))
 
@@ -323,6 +324,8 @@ class _Builder:
             return read_log(words, spot)
         if kind.startswith("lines:"):
             return read_line(kind.partition(":")[2], words, spot)
+        if kind == "mirror":
+            return read_mirror(words, spot, self.resolve)
         if kind == "passive":
             return read_passive(words, spot)
         return self._plugin(kind.partition(":")[2], words, spot)

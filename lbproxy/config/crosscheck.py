@@ -18,6 +18,7 @@ from lbproxy.config.model import (
     Address,
     CheckSpec,
     LogSpec,
+    MirrorSpec,
     Mode,
     PassiveSpec,
     PluginSpec,
@@ -47,6 +48,8 @@ class _Checker:
             self._frontend(frontend)
         self._addresses(frontends)
         self._modes(frontends, backends)
+        for backend in backends:
+            self._mirror(backend)
         for backend in backends:
             self._backend(backend)
         for draft in self.drafts.of("certificate"):
@@ -145,6 +148,9 @@ class _Checker:
                 else:
                     users.setdefault(name, {}).setdefault(draft.mode, (draft, where))
         unread = any({"routes", "backend"} & draft.broken for draft in frontends)
+        unread |= any("mirror" in draft.broken for draft in backends)
+        unread |= not self._mirrors() <= self.backends
+        unread |= any(self._mirror_of(draft) == draft.name for draft in backends)
         for backend in backends:
             used = users.get(backend.name, {})
             if "mode" in backend.broken or backend.name in doubtful:
@@ -168,11 +174,22 @@ class _Checker:
             self._wrong(backend, backend.where, "mode", f"used by frontends of both modes: {both}")
         elif used:
             backend.values["mode"] = next(iter(used))
+        elif backend.name in self._mirrors():
+            backend.values["mode"] = "http"
         elif not unread:
             self._wrong(
                 backend, backend.where, "mode",
                 "no frontend uses this backend; write its mode (tcp or http), or remove it",
             )  # fmt: skip
+
+    def _mirrors(self) -> set[str]:
+        """Backends that are somebody's mirror."""
+        return {self._mirror_of(draft) for draft in self.drafts.of("backend")} - {""}
+
+    @staticmethod
+    def _mirror_of(draft: Draft) -> str:
+        spec: MirrorSpec | None = draft.get("mirror", None)
+        return spec.backend if spec is not None else ""
 
     # -- backends ----------------------------------------------------------------------------------
 
@@ -202,6 +219,20 @@ class _Checker:
         if check is not None:
             self._check(draft, check, servers)
         self._passive(draft, mode)
+
+    def _mirror(self, draft: Draft) -> None:
+        spec: MirrorSpec | None = draft.get("mirror", None)
+        if spec is None:
+            return
+        target = self.drafts.find("backend", spec.backend)
+        spot = Spot(self.problems, draft.title, "mirror", spec.where)
+        if spec.backend not in self.backends:
+            message = f"there is no backend {spec.backend!r}"
+            spot.wrong(message, found=spec.backend, known=sorted(self.backends))
+        elif spec.backend == draft.name:
+            spot.wrong("a backend cannot be its own mirror", found=spec.backend)
+        elif target is not None and target.values.get("mode") == "tcp":
+            spot.wrong(f"backend {spec.backend!r} is tcp; a mirror is http", found=spec.backend)
 
     def _passive(self, draft: Draft, mode: Mode | None) -> None:
         spec: PassiveSpec | None = draft.get("passive", None)

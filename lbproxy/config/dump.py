@@ -20,6 +20,7 @@ from lbproxy.config.lines import (
     dump_line,
     dump_listen,
     dump_log,
+    dump_mirror,
     dump_passive,
     dump_server,
 )
@@ -81,6 +82,8 @@ def value_lines(kind: str, value: Any) -> list[str]:
         return [dump_check(value)]
     if kind == "log":
         return [dump_log(value)]
+    if kind == "mirror":
+        return [dump_mirror(value)]
     if kind == "passive":
         return [dump_passive(value)]
     if kind.startswith("lines:"):

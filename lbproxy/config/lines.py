@@ -24,13 +24,14 @@ from lbproxy.config.model import (
     ListenSpec,
     LogSpec,
     MailSpec,
+    MirrorSpec,
     PassiveSpec,
     RuleSpec,
     ServerSpec,
     WebhookSpec,
 )
 from lbproxy.config.options import Spot, construct, dump_options, option_fields, read_options
-from lbproxy.config.plugins import Resolve, dump_plugin, read_plugin
+from lbproxy.config.plugins import Resolve, dump_plugin, find_class, read_plugin
 from lbproxy.config.words import Word, quote
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "dump_line",
     "dump_listen",
     "dump_log",
+    "dump_mirror",
     "dump_passive",
     "dump_server",
     "read_admin",
@@ -49,6 +51,7 @@ __all__ = [
     "read_line",
     "read_listen",
     "read_log",
+    "read_mirror",
     "read_passive",
     "read_server",
     "syslog_address",
@@ -247,6 +250,24 @@ def read_agent(words: Sequence[Word], spot: Spot) -> AgentSpec | None:
 
 def dump_agent(spec: AgentSpec) -> str:
     """The line :func:`read_agent` reads."""
+    return " ".join(dump_options(spec))
+
+
+def read_mirror(words: Sequence[Word], spot: Spot, resolve: Resolve) -> MirrorSpec | None:
+    """``BACKEND options``; the predicate is loaded."""
+    values = read_options(MirrorSpec, words, spot)
+    name = values.get("predicate")
+    judge = find_class("predicate", name, spot, resolve) if name else None
+    if spot.failed:
+        return None
+    made: MirrorSpec | None = construct(
+        MirrorSpec, {**values, "judge": judge, "where": spot.where}, spot, "mirror"
+    )
+    return made
+
+
+def dump_mirror(spec: MirrorSpec) -> str:
+    """The line :func:`read_mirror` reads."""
     return " ".join(dump_options(spec))
 
 

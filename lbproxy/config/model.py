@@ -28,6 +28,7 @@ __all__ = [
     "ListenSpec",
     "LogSpec",
     "MailSpec",
+    "MirrorSpec",
     "PassiveSpec",
     "PluginSpec",
     "RouteSpec",
@@ -473,6 +474,67 @@ class AgentSpec:
 
 
 @frozen
+class MirrorSpec:
+    """``mirror = BACKEND options``: copies of requests for another backend.  ``judge``: the predicate, loaded."""
+
+    backend: str = option("backend", doc="where the copies go; in http mode", positional=True)
+    share: float = option(
+        "percent", 1.0, min=0.0, max=1.0, doc="how many of the requests are copied"
+    )
+    methods: tuple[str, ...] = option(
+        "list:string",
+        ("GET", "HEAD", "OPTIONS"),
+        doc="which methods are copied; one that changes something will change it twice",
+    )
+    body: int = option(
+        "size",
+        64 * 1024,
+        min=0,
+        max=16 * 1024 * 1024,
+        doc="longest request body that is copied; no longer than ``retry_buffer``",
+    )
+    timeout: float = option(
+        "duration", 5.0, min=0.01, max=3600, doc="a copy without a complete answer by then is ended"
+    )
+    max: int = option(
+        "int", 100, min=1, max=100_000, doc="most copies at a time; more are dropped and counted"
+    )
+    header: str = option(
+        "string",
+        "",
+        doc="a header of this name, with the value 1, marks a copy",
+        example="X-Mirror",
+    )
+    compare: tuple[str, ...] = option(
+        "list:choice",
+        (),
+        choices=("status", "headers", "body"),
+        doc="what must be the same in both answers; empty: answers are dropped",
+        example="status,body",
+    )
+    ignore: tuple[str, ...] = option(
+        "list:string",
+        ("Date", "Age", "Expires", "Server", "Set-Cookie", "X-Request-Id"),
+        doc="headers that may differ, besides those that frame the message",
+    )
+    predicate: str = option(
+        "string",
+        "",
+        doc="a function that gets both answers and says whether they differ",
+        example="answers.py:differ",
+    )
+    judge: Any = hidden(None)
+    where: Where = hidden(NOWHERE)
+
+    def __attrs_post_init__(self) -> None:
+        for word in (*self.methods, *((self.header,) if self.header else ())):
+            if not word or not all(
+                c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in word
+            ):
+                raise ValueError(f"{word!r} is neither a method nor the name of a header")
+
+
+@frozen
 class BackendSpec:
     """``[backend NAME]``: servers and how they are used."""
 
@@ -494,6 +556,13 @@ class BackendSpec:
         None,
         doc="keep clients with the server they were with before",
         example="cookie LB",
+    )
+    mirror: MirrorSpec | None = option(
+        "mirror",
+        None,
+        http_only=True,
+        doc="copy requests to another backend, and compare the answers if asked",
+        example="next share=10% compare=status,body",
     )
     check: CheckSpec | None = option(
         "check",

@@ -23,6 +23,7 @@ from lbproxy.config.model import (
     CheckSpec,
     ListenSpec,
     LogSpec,
+    MirrorSpec,
     PassiveSpec,
     ServerSpec,
 )
@@ -40,6 +41,7 @@ _WORDS = {
     "routes": "route lines (see `route line`)",
     "agent": "an agent line (see `agent line`)",
     "check": "a check line (see `check line`)",
+    "mirror": "a mirror line (see `mirror line`)",
     "passive": "``on``, ``off`` or options (see `passive line`)",
     "log": "a log line (see `log line`)",
     "lines:webhook": "webhook lines (see `webhook line`)",
@@ -229,6 +231,9 @@ def _lines(writer: _Writer) -> None:
     writer.heading("Passive line", 1)
     writer.paragraph("``on``, or some of these:")
     writer.table(PassiveSpec)
+    writer.heading("Mirror line", 1)
+    writer.paragraph("``BACKEND`` and options:")
+    writer.table(MirrorSpec)
     writer.heading("Log line", 1)
     writer.paragraph(_LOG)
     writer.table(LogSpec)

@@ -45,6 +45,7 @@ from lbproxy.net.endpoints import TLSParameters
 from lbproxy.observe.accesslog import choose, compile_format
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.frontend import Frontend
+from lbproxy.proxy.mirror import Mirror
 from lbproxy.tls.certificates import CertificateError
 from lbproxy.tls.contexts import client_contexts, server_contexts
 
@@ -123,11 +124,13 @@ class _Compiler:
         same_balancer = before is not None and before.spec.balance == spec.balance
         balancer = None if same_balancer else self._balancer(spec)
         sticky = self._sticky(spec, before)
+        mirror = self._mirror(spec, before)
         if (
             before is None
             or not same_balancer
             or list(before.filters) != filters
             or before.sticky is not sticky
+            or before.mirror is not mirror
         ):
             self._hooks_changed = True
         tls_for = partial(self._tls_for, spec)
@@ -148,6 +151,7 @@ class _Compiler:
                 tls_for=first,
                 random=ground.random,
                 sticky=sticky,
+                mirror=mirror,
             )
             follow(backend, ground.events)
         checker = self._checker(spec, before, backend)
@@ -160,6 +164,7 @@ class _Compiler:
                 filters,
                 balancer,
                 sticky,
+                mirror,
                 tls_for,
                 tls,
                 self._resolver(spec, before, backend),
@@ -231,6 +236,15 @@ class _Compiler:
             except CertificateError as error:
                 self._problem(spec.check.where, f"backend {spec.name}", "check", error)
                 return
+
+    def _mirror(self, spec: BackendSpec, before: Backend | None) -> Mirror | None:
+        wanted = spec.mirror
+        old = before.mirror if before is not None else None
+        if wanted is None or (
+            old is not None and old.spec == wanted and old.spec.judge is wanted.judge
+        ):
+            return old if wanted is not None else None
+        return Mirror(wanted, self.ground.random)
 
     def _sticky(self, spec: BackendSpec, before: Backend | None) -> Sticky | None:
         """One whose line and secret are as before goes on, with its table."""

@@ -42,6 +42,7 @@ from lbproxy.proxy.accept import ProxyFactory
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.client import HTTPProxyFactory
 from lbproxy.proxy.frontend import Frontend
+from lbproxy.proxy.mirror import Mirror
 from lbproxy.proxy.tcp import TCPProxyFactory
 
 __all__ = ["BackendPlan", "FrontendPlan", "ListenerPlan", "Plan", "proxy_factory"]
@@ -65,6 +66,7 @@ class BackendPlan:
     filters: Sequence[Any]
     balancer: Balancer | None
     sticky: Sticky | None
+    mirror: Mirror | None
     tls_for: Callable[[ServerSpec], TLSParameters | None]
     tls: Mapping[str, TLSParameters | None]
     resolver: Resolver
@@ -84,6 +86,7 @@ class BackendPlan:
                 filters=self.filters,
                 balancer=self.balancer,
                 sticky=self.sticky,
+                mirror=self.mirror,
                 tls_for=self.tls_for,
                 tls=self.tls,
             )

@@ -217,6 +217,8 @@ class _Backend(Protocol):
     def group(self) -> _Group: ...
     @property
     def sticky(self) -> Any: ...
+    @property
+    def mirror(self) -> Any: ...
 
 
 class _LoadBalancer(Protocol):
@@ -300,6 +302,7 @@ def backend_snapshot(backend: _Backend, *, servers: bool = True) -> dict[str, An
             response_seconds=backend.counters.response_seconds,
         ),
         "sticky": None if backend.sticky is None else backend.sticky.snapshot(),
+        "mirror": None if backend.mirror is None else backend.mirror.snapshot(),
     }
     if servers:
         found["servers"] = [server_snapshot(server) for server in backend.group.servers.values()]

@@ -26,6 +26,7 @@ from lbproxy.http.retry import RetryPolicy
 from lbproxy.net.endpoints import Dial, Network, TLSParameters
 from lbproxy.observe.metrics import BackendCounters
 from lbproxy.proxy.ejector import Ejector
+from lbproxy.proxy.mirror import Mirror
 from lbproxy.proxy.pool import Pool
 from lbproxy.proxy.queue import Queue, Waiter
 from lbproxy.proxy.quiet import Quiet
@@ -57,7 +58,7 @@ class Backend:
 
     ``tls_for`` gives the client side TLS parameters of a server line, None in the clear.
     ``connector`` makes the connections that exchanges use.  ``random`` is for pauses before retries.
-    ``sticky`` picks before the balancer does.
+    ``sticky`` picks before the balancer does.  ``mirror`` copies requests elsewhere.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Backend:
         connector: Connector = connect,
         random: Random | None = None,
         sticky: Sticky | None = None,
+        mirror: Mirror | None = None,
     ) -> None:
         self.name = spec.name
         self.mode = spec.mode
@@ -83,6 +85,7 @@ class Backend:
         self._panicking = False
         self.sticky: Sticky | None = None
         self._stick(sticky)
+        self.mirror = mirror
         self._configure(spec, filters)
         self.group.on_state(self._state_changed)
         self.group.on_free(self.serve_queue)
@@ -185,12 +188,13 @@ class Backend:
         filters: Sequence[Any],
         balancer: Balancer | None,
         sticky: Sticky | None,
+        mirror: Mirror | None,
         tls_for: TLSFor,
         tls: Mapping[str, TLSParameters | None],
     ) -> None:
         """Go on as ``spec`` says.  Servers that keep name and address keep all they are; leases, queue and pools stay.
 
-        ``balancer``: a new one, or None to keep the present one.  ``sticky``: the present one, or another.
+        ``balancer``: a new one, or None to keep the present one.  ``sticky``, ``mirror``: the present one, or another.
         ``tls``: what ``tls_for`` gave for each server of ``spec``.  Raises nothing: the caller makes what may fail.
         """
         moves = self.moves(spec)
@@ -201,6 +205,7 @@ class Backend:
             self._warm_up(spec.slow_start)
         if sticky is not self.sticky:
             self._stick(sticky)
+        self.mirror = mirror
         self._configure(spec, filters)
         for pool in self.pools.values():
             pool.limit = spec.pool_size

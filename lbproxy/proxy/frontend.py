@@ -105,6 +105,8 @@ class Frontend:
         self.hooks: dict[str, Hooks] = {}
         for name, backend in backends.items():
             both = self.phases.then(backend.phases)
+            if backend.mirror is not None:
+                both = backend.mirror.around(both)
             self.hooks[name] = Hooks(both.request, both.server_request, both.response, both.finish)
         self.counters = lineage.counters
         # Who is refused and sent 4xx; None: nobody asks

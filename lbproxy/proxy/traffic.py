@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -175,6 +176,16 @@ class HTTPTraffic:
     def server(self) -> ServerState | None:
         """The server of the present attempt, or of the last one."""
         return self._server
+
+    def kept_body(self) -> bytes | None:
+        """The whole request body; None if it is not complete, or no longer kept.  For filters of phase ``response``."""
+        if self._lost or not self._request_ended:
+            return None
+        return b"".join(self._body)
+
+    def tap_response(self, tap: Callable[[Any, Any], Any], note: Any) -> None:
+        """Let ``tap(stream, note)`` stand between us and the client's stream.  For filters of phase ``response``."""
+        self._client = tap(self._client, note)
 
     @property
     def tunnelled(self) -> bool:

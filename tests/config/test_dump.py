@@ -118,6 +118,7 @@ def spec(cls: type[Any], **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[A
             "lines",
             "passive",
             "agent",
+            "mirror",
         ):
             continue
         if kind in ("backend", "endpoint"):

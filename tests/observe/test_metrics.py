@@ -69,7 +69,7 @@ def test_snapshot_is_plain_and_complete() -> None:
         },
         backends={
             "app": SimpleNamespace(
-                name="app", mode="http", counters=BackendCounters(retries=4), queue=[1], sticky=None,
+                name="app", mode="http", counters=BackendCounters(retries=4), queue=[1], sticky=None, mirror=None,
                 group=SimpleNamespace(servers={"a": server}, eligible_count=1, balancer_errors=0, panicking=False),
             )
         },

@@ -1,0 +1,108 @@
+"""PURE. Two answers to the same request, and in what they differ.  Called by :mod:`lbproxy.proxy.mirror`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from hashlib import blake2b
+
+from attrs import define, field, frozen
+
+from lbproxy.http.message import Headers
+
+__all__ = ["Answer", "BodyNote", "Comparison", "differences"]
+
+# framing and this hop's own fields; the body is compared as such
+_NEVER = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"via"})
+_SHOWN = 60  # characters of a value in words
+
+
+class BodyNote:
+    """A body that goes by: its digest and size, and its first ``keep`` bytes."""
+
+    __slots__ = ("_hash", "_keep", "_kept", "_left", "size")
+
+    def __init__(self, keep: int = 0) -> None:
+        self._hash = blake2b(digest_size=16)
+        self._keep = self._left = keep
+        self._kept: list[bytes] = []
+        self.size = 0
+
+    def add(self, data: bytes) -> None:
+        """The next bytes."""
+        self._hash.update(data)
+        self.size += len(data)
+        if self._left > 0:
+            self._kept.append(data[: self._left])
+            self._left -= len(data)
+
+    @property
+    def digest(self) -> bytes:
+        """16 bytes."""
+        return self._hash.digest()
+
+    @property
+    def start(self) -> bytes:
+        """The bytes kept."""
+        return b"".join(self._kept)
+
+
+@define(eq=False)
+class Answer:
+    """``status``, ``headers`` as a client would get them, ``seconds`` until the head came.
+
+    ``body``: its first bytes, at most the mirror's ``body``; empty unless a predicate is asked.
+    ``size`` and ``digest`` are of the whole body.
+    """
+
+    status: int
+    headers: Headers = field(factory=list)
+    seconds: float = 0.0
+    size: int = 0
+    digest: bytes = b""
+    body: bytes = b""
+
+
+@frozen
+class Comparison:
+    """What a predicate gets: ``method`` and ``target`` of the request, both answers."""
+
+    method: bytes
+    target: bytes
+    original: Answer
+    copy: Answer
+
+
+def differences(
+    original: Answer, copy: Answer, parts: Collection[str], ignore: Collection[bytes] = ()
+) -> list[str]:
+    """What differs, in words, of ``parts``: "status", "headers", "body".
+
+    ``ignore``: lower-case header names.  Headers are compared by name without case, repeated ones in their order.
+    Values are not in the words: they may be secrets.
+    """
+    found: list[str] = []
+    if "status" in parts and original.status != copy.status:
+        found.append(f"status {original.status}/{copy.status}")
+    if "headers" in parts:
+        one, two = _by_name(original.headers, ignore), _by_name(copy.headers, ignore)
+        for name in sorted(one.keys() | two.keys()):
+            shown = name.decode("latin-1")[:_SHOWN]
+            if name not in two:
+                found.append(f"header {shown} missing")
+            elif name not in one:
+                found.append(f"header {shown} added")
+            elif one[name] != two[name]:
+                found.append(f"header {shown}")
+    if "body" in parts and (original.size, original.digest) != (copy.size, copy.digest):
+        sizes = f" {original.size}/{copy.size} bytes" if original.size != copy.size else ""
+        found.append(f"body{sizes}")
+    return found
+
+
+def _by_name(headers: Headers, ignore: Collection[bytes]) -> dict[bytes, list[bytes]]:
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        low = name.lower()
+        if low not in _NEVER and low not in ignore:
+            found.setdefault(low, []).append(value)
+    return found
