@@ -3,13 +3,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check lint types docs bench clean wheel
+# 0: everything in pure Python; 1: compiled or an error; empty: compiled where there is a C compiler
+COMPILED ?=
+ifneq ($(COMPILED),)
+export LBPROXY_COMPILED = $(COMPILED)
+endif
 
-run: $(VENV)/.run
+.PHONY: run test check lint types docs bench clean wheel compiled
+
+run: $(VENV)/.run compiled
 	@$(BIN)/lbproxy demo
 
-test: $(VENV)/.test
-	$(BIN)/pytest -n 2 --dist loadgroup
+test: $(VENV)/.test compiled
+	$(BIN)/pytest -n 2 --dist loadgroup $(TESTS)
 
 check: lint types test
 
@@ -25,7 +31,7 @@ docs: $(VENV)/.docs
 	@echo "read docs/_build/html/index.html"
 
 # RIVALS=all: also the rivals from PyPI, in an environment of their own
-bench: $(VENV)/.test $(if $(filter all,$(RIVALS)),$(VENV)/rivals/.done)
+bench: $(VENV)/.test compiled $(if $(filter all,$(RIVALS)),$(VENV)/rivals/.done)
 	RIVALS=$(RIVALS) $(BIN)/python -m tests.bench
 
 $(VENV)/rivals/.done: tests/bench/rivals.py $(VENV)/.test
@@ -35,10 +41,18 @@ $(VENV)/rivals/.done: tests/bench/rivals.py $(VENV)/.test
 		$$($(BIN)/python -c 'from tests.bench.rivals import REQUIREMENTS; print(*REQUIREMENTS)')
 	@touch $@
 
-wheel: $(VENV)/.run
+wheel: $(VENV)/.run compiled
 	$(BIN)/pip wheel -q --no-deps -w dist .
 
+# again whenever a source is newer than the binaries, which are not used then
+compiled: $(if $(filter 0,$(COMPILED)),,$(VENV)/.compiled)
+
+$(VENV)/.compiled: $(VENV)/.run setup.py lbproxy/compiled.py $(wildcard lbproxy/*/*.py)
+	@$(BIN)/python tools/compile.py
+	@touch $@
+
 clean:
+	rm -rf lbproxy__mypyc.*.so lbproxy/compiled.json lbproxy/*/*.so
 	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
@@ -47,7 +61,8 @@ $(BIN)/python:
 	@$(BIN)/pip install -q --disable-pip-version-check -U pip
 
 # editable_mode=compat: otherwise twistd does not find the plugin of an editable install
-INSTALL = PYTHONWARNINGS=ignore $(BIN)/pip install -q --disable-pip-version-check --config-settings editable_mode=compat -e
+# what is compiled, is by the target below: with its own mypyc, and again when sources change
+INSTALL = LBPROXY_COMPILED=0 PYTHONWARNINGS=ignore $(BIN)/pip install -q --disable-pip-version-check --config-settings editable_mode=compat -e
 
 $(VENV)/.run: $(BIN)/python setup.cfg pyproject.toml
 	@echo "installing lbproxy ..."

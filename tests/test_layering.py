@@ -15,7 +15,7 @@ from attrs import frozen
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "interfaces"),
+    ("errors", "interfaces", "compiled"),
     ("config", "http", "balance", "health", "observe", "guard", "cache"),
     ("net", "tls"),
     ("proxy", "probes"),

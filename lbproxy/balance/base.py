@@ -10,6 +10,7 @@ from attrs import frozen
 from zope.interface import classImplements
 
 from lbproxy.balance.server import ServerState
+from lbproxy.compiled import native
 from lbproxy.errors import Outcome
 from lbproxy.interfaces import Env, IBalancer, PickContext
 
@@ -29,6 +30,7 @@ class NoOptions:
     """Takes no words after its name."""
 
 
+@native(allow_interpreted_subclasses=True)
 class Balancer:
     """Extend this, write :meth:`pick`, and name it in ``balance = file.py:YourClass``.
 

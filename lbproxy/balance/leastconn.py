@@ -24,7 +24,7 @@ __all__ = ["LeastConn"]
 
 FEW = 16  # measured: looking through this many costs three quarters of what the heap does
 
-_Entry = tuple[float, float, int, ServerState]  # load, turn, position, server
+_Entry = tuple[Any, ...]  # load, turn, position, server; never taken apart: its identity counts
 
 
 class LeastConn(Balancer):
@@ -96,7 +96,7 @@ class LeastConn(Balancer):
         else:
             self._clock = turn
         weight = server.weight
-        entry = (server.active / weight, turn + 1.0 / weight, old[2], server)
+        entry: _Entry = (server.active / weight, turn + 1.0 / weight, old[2], server)
         server.private = entry
         if heap and heap[0] is old:
             heapreplace(heap, entry)
@@ -111,7 +111,7 @@ class LeastConn(Balancer):
         old: _Entry | None = server.private
         if old is None:
             return
-        entry = (server.active / server.weight, old[1], old[2], server)
+        entry: _Entry = (server.active / server.weight, old[1], old[2], server)
         server.private = entry
         self._push(heap, entry)
 

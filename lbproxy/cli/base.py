@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from lbproxy import __version__
+from lbproxy import __version__, compiled
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.config.model import Config
 from lbproxy.registry import load_config
@@ -21,7 +21,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="lbproxy %(version)s")
+@click.version_option(__version__, message=f"lbproxy %(version)s ({compiled.running()})")
 def main() -> None:
     """A TCP and HTTP load balancer and reverse proxy.
 

@@ -10,6 +10,7 @@ from lbproxy.http.syntax import FIELD_TEXT, is_token
 __all__ = ["METHOD_MAX", "VERSIONS", "Parser"]
 
 METHOD_MAX = 32  # bytes; the longest registered method has 17 (UPDATEREDIRECTREF)
+_CR = 13
 _BLANK_MAX = 4  # empty lines before a request line (RFC 9112 §2.2 asks for at least one)
 _KEPT_MAX = 256 * 1024  # bytes kept for a tunnel that has not begun
 
@@ -225,10 +226,11 @@ class Parser:
         count = 0
         while (at := raw.find(b"\n", at + 1)) >= 0:
             count += 1
-            if raw[at - 1 : at] != b"\r":
+            if at < 1 or raw[at - 1] != _CR:
                 fault(at + 1, Kind.BAD_REQUEST, "line does not end in CRLF")
                 break
-            if count > limits.header_count + 1 and raw[at - 3 : at + 1] != b"\r\n\r\n":
+            last = at >= 3 and raw[at - 3 : at + 1] == b"\r\n\r\n"
+            if count > limits.header_count + 1 and not last:
                 fault(at + 1, Kind.HEADERS_TOO_LARGE, "too many header fields", 431)
                 break
         if faults:

@@ -168,7 +168,7 @@ class RequestParser(Parser):
             trouble = str(error) or "malformed request"
         method = llhttp.get_method()
         target = found.target
-        version = VERSIONS.get(raw[line_end - 8 : line_end])
+        version = VERSIONS.get(raw[line_end - 8 : line_end]) if line_end > 8 else None
         if (
             len(headers) != count  # it gave up before the end, or took several lines for one
             or version is None

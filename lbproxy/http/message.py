@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Union
 
-from attrs import define, field, frozen
+from attrs import frozen
 
 from lbproxy.errors import Kind
 
@@ -261,7 +261,6 @@ class Limits:
     body_bytes: int | None = None  # None: no limit
 
 
-@define(eq=False)
 class Reply:
     """An answer made by the proxy itself (a filter, a route, an error), complete in memory.
 
@@ -269,10 +268,18 @@ class Reply:
     ``close``: end the client's connection after it.
     """
 
-    status: int
-    body: bytes = b""
-    headers: Headers = field(factory=list)
-    close: bool = False
+    __slots__ = ("body", "close", "headers", "status")
+
+    def __init__(
+        self, status: int, body: bytes = b"", headers: Headers | None = None, close: bool = False
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers: Headers = [] if headers is None else headers
+        self.close = close
+
+    def __repr__(self) -> str:
+        return f"<reply {self.status} {self.headers!r} {len(self.body)} bytes>"
 
 
 def header_pairs(items: Iterable[tuple[str | bytes, str | bytes]]) -> Headers:

@@ -304,8 +304,8 @@ class FastTransport:
 
     # -- writing -----------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
-        """Send ``data`` now, or as soon as the peer takes it; dropped if the connection is gone."""
+    def write(self, data: Any) -> None:
+        """Send ``data`` (bytes or the like) now, or as soon as the peer takes it; dropped if the connection is gone."""
         if self._pending is None:
             try:
                 sent = self._send(data)

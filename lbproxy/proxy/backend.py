@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from attrs import define, field
 from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -44,13 +43,13 @@ Connector = Callable[["Backend", ServerState, Connecting], Dial]
 """Begins a connection to a server for an attempt; decides which protocol is spoken on it."""
 
 
-@define
 class Moves:
     """What a reload does to servers that are there, and which ones come."""
 
-    gone: list[ServerState]
-    changed: list[tuple[ServerState, ServerSpec]] = field(factory=list)
-    added: list[ServerSpec] = field(factory=list)
+    def __init__(self, gone: list[ServerState]) -> None:
+        self.gone = gone
+        self.changed: list[tuple[ServerState, ServerSpec]] = []
+        self.added: list[ServerSpec] = []
 
 
 class Backend:

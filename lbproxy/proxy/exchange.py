@@ -223,12 +223,16 @@ class Exchange(Attempts):
         if events and type(events[-1]) is End:
             self._server_done()
         run_hooks(self, hooks, self.frontend.wheel, self._release_held)
-        if self._held is not None and self._stream is not None:
+        if self._waits_for_hooks() and self._stream is not None:
             self._stream.pause_response()
+
+    def _waits_for_hooks(self) -> bool:
+        return self._held is not None
 
     def _release_held(self) -> None:
         """The response filters are through."""
-        events, self._held = self._held or [], None
+        events = self._held or []
+        self._held = None
         self._respond(events)
         stream = self._stream
         if stream is not None and not self._client_paused:

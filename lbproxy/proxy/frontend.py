@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
 
-from attrs import field, frozen
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -32,25 +31,35 @@ _quiet = Quiet(Logger())
 _IDLE_HTTP, _IDLE_TCP = 60.0, 3600.0
 
 
-@frozen
 class Hooks:
-    """The filters that traffic to one backend meets: the frontend's, then the backend's."""
+    """The filters that traffic to one backend meets: the frontend's, then the backend's.
 
-    request: tuple[Hook, ...] = ()
-    server_request: tuple[Hook, ...] = ()
-    response: tuple[Hook, ...] = ()
-    finish: tuple[Hook, ...] = ()
-    change_request: bool = field(init=False)
-    change_response: bool = field(init=False)
-    """Somebody may change the head: nothing remembered about its lines holds."""
+    ``change_request``, ``change_response``: somebody may change the head, so nothing remembered about its
+    lines holds.
+    """
 
-    @change_request.default
-    def _change_request(self) -> bool:
-        return bool(self.request or self.server_request)
+    __slots__ = (
+        "change_request",
+        "change_response",
+        "finish",
+        "request",
+        "response",
+        "server_request",
+    )
 
-    @change_response.default
-    def _change_response(self) -> bool:
-        return bool(self.response or self.finish)
+    def __init__(
+        self,
+        request: tuple[Hook, ...] = (),
+        server_request: tuple[Hook, ...] = (),
+        response: tuple[Hook, ...] = (),
+        finish: tuple[Hook, ...] = (),
+    ) -> None:
+        self.request = request
+        self.server_request = server_request
+        self.response = response
+        self.finish = finish
+        self.change_request = bool(request or server_request)
+        self.change_response = bool(response or finish)
 
 
 class Lineage:

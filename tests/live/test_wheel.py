@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lbproxy import compiled
 from tests.live.clients import run
 from tests.support.lb_process import ROOT
 from tests.support.ports import free_port
@@ -17,16 +18,28 @@ from tests.support.process import Child, accepts
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live-tls")]
 
-SOURCES = ("lbproxy", "twisted", "pyproject.toml", "setup.cfg", "README.rst", "LICENSE")
+SOURCES = (
+    *("lbproxy", "twisted", "tools", "setup.py", "pyproject.toml", "setup.cfg", "MANIFEST.in"),
+    *("README.rst", "LICENSE"),
+)
+COMPILED = compiled.running() == "compiled"
+"""Then the wheel gets the binaries that are here; compiling them again would take minutes."""
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """Built from a copy: a build leaves files behind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LBPROXY_COMPILED", "1" if COMPILED else "0")
+        return _build(tmp_path_factory)
+
+
+def _build(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
-    for name in SOURCES:
+    binaries = [p.name for p in ROOT.glob("lbproxy__mypyc.*")]
+    for name in [*SOURCES, *binaries]:
         path = ROOT / name
         if path.is_dir():
             skip = shutil.ignore_patterns("__pycache__", "dropin.cache")
@@ -75,6 +88,7 @@ def python(environment):
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.delenv("LBPROXY_COMPILED", raising=False)
     return tmp_path
 
 
@@ -88,13 +102,18 @@ def test_contents(wheel):
     assert not [n for n in names if n.startswith(("tests", "docs", "build"))]
     inside = {n for n in names if n.startswith("lbproxy/") and n.endswith(".py")}
     assert inside == {str(p.relative_to(ROOT)) for p in (ROOT / "lbproxy").rglob("*.py")}
+    binaries = [n for n in names if n.endswith(".so")]
+    assert len(binaries) == (len(compiled.MODULES) + 1 if COMPILED else 0)
+    assert ("lbproxy/compiled.json" in names) is COMPILED
+    assert wheel.name.endswith("-any.whl") is not COMPILED
 
 
 def test_commands(python, environment, elsewhere):
     where = python("-c", "import lbproxy; print(lbproxy.__file__)").stdout
     assert where.startswith(str(environment))
     version = python("-m", "lbproxy", "--version").stdout
-    assert re.fullmatch(r"lbproxy \d+\.\d+\S*\n", version)
+    how = "compiled" if COMPILED else "pure Python: .*"
+    assert re.fullmatch(rf"lbproxy \d+\.\d+\S* \({how}\)\n", version)
     assert run([str(environment / "bin" / "lbproxy"), "--version"]).stdout == version
     assert "--config" in python(*TWISTD, "lbproxy", "--help").stdout
     example = shutil.copy(ROOT / "docs" / "examples" / "web.ini", elsewhere)

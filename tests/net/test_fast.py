@@ -149,10 +149,14 @@ def test_a_protocol_hears_of_its_end_even_if_its_socket_cannot_be_watched(
         port = network.listen(LOOPBACK, factory)
         before = descriptors()
 
-        def full(*_: Any) -> None:
-            raise OSError(errno.ENOSPC, "no more watches")
+        class Full:
+            def __init__(self, epoll: Any) -> None:
+                self.poll, self.unregister, self.close = epoll.poll, epoll.unregister, epoll.close
 
-        monkeypatch.setattr(network.poller, "register", full)
+            def register(self, *_: Any) -> None:
+                raise OSError(errno.ENOSPC, "no more watches")
+
+        monkeypatch.setattr(network.poller, "_epoll", Full(network.poller._epoll))
         with socket.create_connection(("127.0.0.1", port.address.port)) as client:
             await eventually(reactor, lambda: factory.made and factory.made[0].reason)
             client.settimeout(2)

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from lbproxy.net import transport
 from lbproxy.net.descriptors import MAX_PIPES
 from lbproxy.net.fast import FastNetwork
-from lbproxy.net.relay import start_relay
+from lbproxy.net.pipes import Borrower, PipePool
 from lbproxy.service import LoadBalancer
 from tests.proxy.test_tcp_sockets import Peer
 from tests.support.reactor import eventually, run
@@ -135,11 +134,14 @@ def relays(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """What each attempt to set up a relay came to."""
     outcomes: list[bool] = []
 
-    def counted(*args: Any) -> bool:
-        outcomes.append(start_relay(*args))
-        return outcomes[-1]
+    take = PipePool.take
 
-    monkeypatch.setattr(transport, "start_relay", counted)
+    def counted(pool: PipePool, borrower: Borrower) -> Any:
+        pipe = take(pool, borrower)
+        outcomes.append(pipe is not None)
+        return pipe
+
+    monkeypatch.setattr(PipePool, "take", counted)
     return outcomes
 
 

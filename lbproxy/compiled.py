@@ -1,0 +1,137 @@
+"""Which modules may run compiled, and whether they do in this process.
+
+The modules named here are where the bytes go through.  ``setup.py`` compiles them, with mypyc, from the same source
+that runs without a compiler, and leaves :data:`STAMP` beside them: a digest of each source it read.  Compiled modules
+are used only while every digest still holds, so a binary never stands in for a source that has changed.
+
+The environment variable ``LBPROXY_COMPILED`` decides: ``0`` runs the sources, ``1`` refuses to start without the
+compiled modules; without it they are used where they are there and fit.
+
+Nothing here imports anything of lbproxy: it is asked before everything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    FileFinder,
+    ModuleSpec,
+    SourceFileLoader,
+)
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mypy_extensions import mypyc_attr as native
+else:
+
+    def native(**words: Any) -> Any:
+        """``@native(allow_interpreted_subclasses=True)``: what the compiler is told of a class; nothing else."""
+        return lambda cls: cls
+
+
+__all__ = ["MODULES", "STAMP", "VARIABLE", "digests", "native", "running", "settle", "trouble"]
+
+VARIABLE = "LBPROXY_COMPILED"
+STAMP = "compiled.json"
+
+MODULES = (
+    "balance/base.py",
+    "balance/group.py",
+    "balance/lease.py",
+    "balance/leastconn.py",
+    "http/forward.py",
+    "http/h1_body.py",
+    "http/h1_fields.py",
+    "http/h1_llhttp.py",
+    "http/h1_parser.py",
+    "http/h1_request.py",
+    "http/h1_response.py",
+    "http/h1_write.py",
+    "http/message.py",
+    "net/fastdial.py",
+    "net/fastport.py",
+    "net/poller.py",
+    "net/relay.py",
+    "net/sslsocket.py",
+    "net/timers.py",
+    "net/transport.py",
+    "observe/jsonlog.py",
+    "proxy/attempt.py",
+    "proxy/backend.py",
+    "proxy/client.py",
+    "proxy/exchange.py",
+    "proxy/pool.py",
+    "proxy/server.py",
+    "proxy/tcp.py",
+    "proxy/traffic.py",
+)
+"""Below the package's folder.  They are compiled as one, so that they call each other directly."""
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """What each of :data:`MODULES` is now; OSError when one is missing."""
+    return {
+        name: hashlib.blake2b((folder / name).read_bytes(), digest_size=16).hexdigest()
+        for name in MODULES
+    }
+
+
+def trouble(folder: Path) -> str:
+    """Why the compiled modules in ``folder`` cannot be used, "" if they can."""
+    try:
+        stamp = json.loads((folder / STAMP).read_text())
+        if stamp["suffix"] not in EXTENSION_SUFFIXES:
+            return "the compiled modules are for another Python"
+        fits = stamp["sources"] == digests(folder)
+    except FileNotFoundError:
+        return "there are no compiled modules"
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return f"the compiled modules cannot be judged: {error}"
+    return "" if fits else "the compiled modules are older than their sources"
+
+
+class _Sources(MetaPathFinder):
+    """Finds lbproxy's modules as sources, whatever lies beside them."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """See :class:`importlib.abc.MetaPathFinder`."""
+        if not name.startswith("lbproxy."):
+            return None
+        for entry in path or ():
+            spec = FileFinder(entry, (SourceFileLoader, SOURCE_SUFFIXES)).find_spec(name)
+            if spec is not None and spec.loader is not None:
+                return spec
+        return None
+
+
+_why_not = "nobody has asked"
+
+
+def settle(folder: Path) -> None:
+    """Decide for this process; called once, by the package itself.
+
+    Raises ImportError when compiled modules are demanded and cannot be had."""
+    global _why_not  # noqa: PLW0603
+    wish = os.environ.get(VARIABLE, "")
+    _why_not = f"{VARIABLE} is 0" if wish == "0" else trouble(folder)
+    if _why_not:
+        if wish == "1":
+            raise ImportError(f"{VARIABLE} is 1, but {_why_not}")
+        if any((folder / "net").glob("timers.*" + EXTENSION_SUFFIXES[-1])):
+            sys.meta_path.insert(0, _Sources())
+
+
+def running() -> str:
+    """For people: ``compiled``, or ``pure Python`` and why."""
+    return f"pure Python: {_why_not}" if _why_not else "compiled"

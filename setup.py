@@ -1,0 +1,111 @@
+"""Compiles what lbproxy/compiled.py names, where that is possible; everything else is in setup.cfg.
+
+Without a C compiler or without mypyc, or when compiling fails, the package is the same in pure Python.
+``LBPROXY_COMPILED=0`` asks for that, ``LBPROXY_COMPILED=1`` makes a failure one.  To compile beside the sources,
+for an editable install: ``python setup.py build_ext --inplace``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from setuptools import Distribution, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+PACKAGE = ROOT / "lbproxy"
+
+
+def module(name: str, path: Path):
+    """A file of ours, without importing a package."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+compiled = module("compiled", PACKAGE / "compiled.py")
+backend = module("backend", ROOT / "tools" / "backend.py")
+
+
+class BuildCompiled(build_ext):
+    """All modules or none."""
+
+    def finalize_options(self) -> None:
+        """Nothing is known of extensions before :meth:`run`: only mypyc can tell, and it takes its time."""
+        self.distribution.ext_modules = self.distribution.ext_modules or []
+        super().finalize_options()
+
+    def run(self) -> None:
+        """Compile, or say why not."""
+        try:
+            why = backend.obstacle()
+            if why:
+                raise RuntimeError(why)
+            if not self._copied():
+                self._compile()
+        except (Exception, SystemExit) as error:
+            self.extensions = []
+            if backend.demanded():
+                raise
+            print(f"lbproxy stays pure Python: {error}", file=sys.stderr)
+
+    def _target(self) -> Path:
+        return ROOT if self.inplace else Path(self.build_lib)
+
+    def _copied(self) -> bool:
+        """Whether what was compiled beside these very sources could be taken."""
+        if self.inplace or compiled.trouble(PACKAGE):
+            return False
+        for path in [
+            *ROOT.glob("lbproxy__mypyc.*.so"),
+            *PACKAGE.rglob("*.so"),
+            PACKAGE / compiled.STAMP,
+        ]:
+            target = self._target() / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+        return True
+
+    @staticmethod
+    def _forget() -> None:
+        """What an earlier build, perhaps of other modules, left beside the sources."""
+        for path in [PACKAGE / compiled.STAMP, *PACKAGE.rglob("*.so")]:
+            path.unlink(missing_ok=True)
+
+    def _compile(self) -> None:
+        from mypyc.build import mypycify
+
+        if self.inplace:
+            self._forget()
+        sources = compiled.digests(PACKAGE)
+        os.chdir(ROOT)  # where mypy finds its options
+        self.distribution.ext_modules = mypycify(
+            [f"lbproxy/{name}" for name in compiled.MODULES],
+            opt_level="2",
+            debug_level="0",
+            multi_file=True,
+            group_name="lbproxy",
+        )
+        self.parallel = True
+        self.swig_opts = None  # which finalize_options does not take twice
+        super().finalize_options()
+        super().run()
+        stamp = {"suffix": importlib.machinery.EXTENSION_SUFFIXES[0], "sources": sources}
+        (self._target() / "lbproxy" / compiled.STAMP).write_text(json.dumps(stamp))
+
+
+class CompiledDistribution(Distribution):
+    """Its wheel is for one Python and one machine if it will be compiled."""
+
+    def has_ext_modules(self) -> bool:
+        """Asked before there are any."""
+        return not backend.obstacle()
+
+
+setup(cmdclass={"build_ext": BuildCompiled}, distclass=CompiledDistribution)

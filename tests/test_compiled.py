@@ -1,0 +1,166 @@
+"""The compiled modules: used when they fit their sources, never otherwise, and the same classes either way."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IProtocol,
+    IReadDescriptor,
+    ITCPTransport,
+)
+from zope.interface.verify import verifyClass
+
+from lbproxy import compiled
+from lbproxy.net.poller import Poller
+from lbproxy.net.transport import FastTransport
+from lbproxy.proxy.client import H1ClientConnection
+from lbproxy.proxy.exchange import Exchange
+from lbproxy.proxy.server import H1ServerConnection
+from lbproxy.proxy.tcp import Session
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "lbproxy"
+RUNNING = compiled.running() == "compiled"
+
+HOT = (FastTransport, Poller, H1ClientConnection, H1ServerConnection, Exchange, Session)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A package whose binaries fit."""
+    for name in compiled.MODULES:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"# {name}\n")
+    stamp(tmp_path)
+    return tmp_path
+
+
+def stamp(folder: Path, **changes: Any) -> None:
+    facts = {"suffix": EXTENSION_SUFFIXES[0], "sources": compiled.digests(folder), **changes}
+    (folder / compiled.STAMP).write_text(json.dumps(facts))
+
+
+def test_they_fit(folder: Path) -> None:
+    assert compiled.trouble(folder) == ""
+
+
+def test_a_source_has_changed(folder: Path) -> None:
+    (folder / compiled.MODULES[-1]).write_text("# something else\n")
+    assert "older than their sources" in compiled.trouble(folder)
+
+
+def test_a_source_is_gone(folder: Path) -> None:
+    (folder / compiled.MODULES[0]).unlink()
+    assert compiled.trouble(folder)
+
+
+def test_another_python(folder: Path) -> None:
+    stamp(folder, suffix=".cpython-27.so")
+    assert "another Python" in compiled.trouble(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"suffix": 1}', "\0"])
+def test_a_stamp_that_says_nothing(folder: Path, text: str) -> None:
+    (folder / compiled.STAMP).write_text(text)
+    assert compiled.trouble(folder)
+
+
+def test_no_stamp(tmp_path: Path) -> None:
+    assert compiled.trouble(tmp_path) == "there are no compiled modules"
+
+
+def python(code: str, path: Path, wish: str | None) -> subprocess.CompletedProcess[str]:
+    env = {k: v for k, v in os.environ.items() if k != compiled.VARIABLE}
+    env["PYTHONPATH"] = str(path)
+    if wish is not None:
+        env[compiled.VARIABLE] = wish
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=env, cwd=path, capture_output=True, text=True, timeout=60)
+
+
+WHERE = "import lbproxy.net.timers as t, lbproxy.compiled as c; print(t.__file__, c.running())"
+
+
+def test_demanded_and_not_there(tmp_path: Path) -> None:
+    skip = shutil.ignore_patterns("*.so", compiled.STAMP, "__pycache__")
+    shutil.copytree(PACKAGE, tmp_path / "lbproxy", ignore=skip)
+    done = python(WHERE, tmp_path, None)
+    assert done.stdout.startswith(f"{tmp_path}/lbproxy/net/timers.py pure Python: there are no")
+    done = python(WHERE, tmp_path, "1")
+    assert done.returncode and "LBPROXY_COMPILED is 1, but there are no" in done.stderr
+
+
+@pytest.mark.skipif(bool(compiled.trouble(PACKAGE)), reason="nothing is compiled here")
+def test_binaries_never_hide_changed_sources(tmp_path: Path) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "lbproxy")
+    for path in ROOT.glob("lbproxy__mypyc.*"):
+        shutil.copy(path, tmp_path)
+    assert python(WHERE, tmp_path, None).stdout.endswith(".so compiled\n")
+    assert "timers.py pure Python: LBPROXY_COMPILED is 0" in python(WHERE, tmp_path, "0").stdout
+    with (tmp_path / "lbproxy" / "net" / "poller.py").open("a") as source:
+        source.write("\n")
+    done = python(WHERE, tmp_path, None)
+    assert "timers.py pure Python: the compiled modules are older" in done.stdout
+    assert python(WHERE, tmp_path, "1").returncode
+
+
+@pytest.mark.parametrize("name", compiled.MODULES)
+def test_what_runs_is_what_is_said(name: str) -> None:
+    found = importlib.import_module("lbproxy." + name.removesuffix(".py").replace("/", "."))
+    assert str(found.__file__).endswith(".so" if RUNNING else ".py")
+
+
+@pytest.mark.parametrize("cls", HOT)
+def test_hot_classes_have_no_dictionary(cls: type) -> None:
+    """A decorator or a base that the compiler does not know would make an ordinary class of it, silently."""
+    if RUNNING:
+        assert cls.__dictoffset__ == 0
+
+
+@pytest.mark.parametrize(
+    ("interface", "cls"),
+    [
+        (ITCPTransport, FastTransport),
+        (IReadDescriptor, Poller),
+        (IProtocol, H1ClientConnection),
+        (IHalfCloseableProtocol, H1ClientConnection),
+        (IProtocol, H1ServerConnection),
+        (IHalfCloseableProtocol, H1ServerConnection),
+        (IProtocol, Session),
+        (IHalfCloseableProtocol, Session),
+    ],
+)
+def test_interfaces(interface: Any, cls: type) -> None:
+    if RUNNING:  # signatures of binaries cannot be read
+        assert interface.implementedBy(cls)
+        assert all(callable(getattr(cls, name)) for name in interface.names(all=True))
+    else:
+        assert verifyClass(interface, cls)
+
+
+def test_a_build_without_a_compiler(tmp_path: Path) -> None:
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        import backend
+    finally:
+        sys.path.pop(0)
+    command = [sys.executable, "setup.py", "-q", "build_ext", "-b", str(tmp_path)]
+    env = {**os.environ, "CC": "no-such-compiler", compiled.VARIABLE: ""}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "stays pure Python: there is no C compiler" in done.stderr
+    env[compiled.VARIABLE] = "1"
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode and "no C compiler" in done.stderr
+    assert any(word.startswith("mypy") for word in backend.compile_requires())
