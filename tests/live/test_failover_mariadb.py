@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,15 @@ def transport() -> str:
 class Pair:
     """A primary, a replica, lbproxy before them; ``write_port`` and ``read_port`` are lbproxy's."""
 
-    def __init__(self, folder: Path, balancer: Any) -> None:
+    def __init__(self, folder: Path, balancer: Any, stack: ExitStack) -> None:
         binary = program("mariadbd")
         semi = ["--read-only=1", "--rpl-semi-sync-master-enabled=1"]
         semi += ["--rpl-semi-sync-slave-enabled=1", "--rpl-semi-sync-master-wait-point=AFTER_SYNC"]
         self.one, self.two = (
             MariaDB(binary, folder / f"db{n}", n, options=semi).start() for n in (1, 2)
         )
+        stack.callback(self.one.stop)
+        stack.callback(self.two.stop)
         self.two.follow(self.one)
         self.one.query(USERS)
         self.one.query("SET GLOBAL read_only = 0")
@@ -105,10 +108,8 @@ class Pair:
 def pair(live_folder: Path, tmp_path: Path, balancer: Any) -> Iterator[Pair]:
     folder = live_folder / f"mariadb-{tmp_path.name}"
     folder.mkdir()
-    made = Pair(folder, balancer)
-    yield made
-    made.one.stop()
-    made.two.stop()
+    with ExitStack() as stack:
+        yield Pair(folder, balancer, stack)
 
 
 def test_a_switch_by_read_only(pair: Pair, record_property: Any) -> None:

@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,14 @@ def transport() -> str:
 class Cluster:
     """A primary, a replica, lbproxy before them; ``write_port`` and ``read_port`` are lbproxy's."""
 
-    def __init__(self, folder: Path, balancer: Any) -> None:
+    def __init__(self, folder: Path, balancer: Any, stack: ExitStack) -> None:
         binaries = Path(program("initdb")).resolve().parent
         self.db1 = Postgres(binaries, folder / "db1", hba=HBA).start()
+        stack.callback(stop, self.db1)
         self.db1.query(f"create role lb login password '{SECRET}'")
         self.db1.query(TABLE)
         self.db2 = Postgres(binaries, folder / "db2", source=self.db1).start()
+        stack.callback(stop, self.db2)
         self.db1.stop()
         self.db1.settings.update(SYNCHRONOUS)
         self.db1.start()
@@ -98,12 +101,15 @@ class Cluster:
 def cluster(live_folder: Path, tmp_path: Path, balancer: Any) -> Iterator[Cluster]:
     folder = live_folder / f"failover-{tmp_path.name}"
     folder.mkdir()
-    made = Cluster(folder, balancer)
-    yield made
-    for server in (made.db1, made.db2):
-        if server.child is not None:
-            server.signal(signal.SIGCONT)
-            server.stop()
+    with ExitStack() as stack:
+        yield Cluster(folder, balancer, stack)
+
+
+def stop(server: Postgres) -> None:
+    """Whatever state it is in."""
+    if server.child is not None:
+        server.signal(signal.SIGCONT)
+        server.stop()
 
 
 def report(record: Any, name: str, seconds: float) -> None:
