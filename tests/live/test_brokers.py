@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -226,7 +227,8 @@ class Thing:
 
         def arrived():
             if text not in self.got and self.client.is_connected():
-                self.client.publish("things/1", text, qos=1).wait_for_publish(1)
+                with contextlib.suppress(RuntimeError):  # the connection has ended meanwhile
+                    self.client.publish("things/1", text, qos=1).wait_for_publish(1)
             return text in self.got
 
         assert until(arrived, 30), f"{text} never came back"
@@ -260,7 +262,7 @@ def test_mqtt_clients_go_to_the_standby(balancer, mosquittos, tmp_path, version)
         lb.wait_output("server mosquitto/standby is down: no answer in 1 s", timeout=30)
     finally:
         thing.close()
-    assert thing.connections == 3
+    assert thing.connections >= 3
 
 
 def test_mqtt_checks(balancer, mosquittos):
