@@ -1,5 +1,5 @@
 """Operators at work while traffic runs: reloads, drains, servers added and weighed, certificates swapped, origins
-killed.  No request may fail of it.
+and workers killed.  No request may fail of it but those that a killed worker was at.
 
 ``LBPROXY_CHAOS_S=600 pytest tests/live/test_chaos.py`` goes on for so many seconds.
 """
@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import random
+import signal
 import ssl
 import threading
 import time
@@ -19,7 +20,7 @@ import pytest
 
 from tests.support import tls
 from tests.support.ports import free_ports
-from tests.support.process import until
+from tests.support.process import descendants, until
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live-chaos")]
 
@@ -118,6 +119,7 @@ class Operator:
         self.pem = pem
         self.random = chance
         self.done = Counter()
+        self.kills = []  # (begin, end) of the time in which a worker was missed
         self.reloads = 0
         text = lb.process.config.read_text()
         self.head = text.partition("[frontend")[0]
@@ -172,6 +174,16 @@ class Operator:
         origin.start()
         assert until(lambda: self.state(name) == "up", 30)
 
+    def kill_worker(self):
+        begin = time.time()
+        pid = self.random.choice(self.workers())
+        os.kill(pid, signal.SIGKILL)
+        assert until(lambda: pid not in self.workers() and len(self.workers()) == 2, 30)
+        self.kills.append((begin, time.time()))
+
+    def workers(self):
+        return descendants(self.lb.process.pid)
+
     def state(self, name):
         return self.ask("GET", f"/servers/{name}")["state"]
 
@@ -194,18 +206,18 @@ def site(ports, origins, pem, **values):
     return CONFIG.format(**ports, a=origins["a"], b=origins["b"], pem=pem, **values)
 
 
-def test_no_request_fails_while_operators_work(balancer, nginx, tmp_path):
+def run(balancer, nginx, folder, settings=""):
+    """Load and operator for a while; both afterwards."""
     ports = dict(zip(("http", "https", "admin"), free_ports(3), strict=True))
     a, b = nginx("a"), nginx("b")
     origins = {"a": a.address, "b": b.address, "servers": {"a": a, "b": b}}
-    pem = tmp_path / "site.pem"
-    tls.write(tls.issue("127.0.0.1"), tmp_path, "site")
-    lb = balancer(
-        site(ports, origins, pem),
-        settings=f"admin = tcp:{ports['admin']}:interface=127.0.0.1\ntimeout_drain = 2s\n",
-        ports=list(ports.values()),
-    )
+    pem = folder / "site.pem"
+    tls.write(tls.issue("127.0.0.1"), folder, "site")
+    settings += f"admin = tcp:{ports['admin']}:interface=127.0.0.1\ntimeout_drain = 2s\n"
+    lb = balancer(site(ports, origins, pem), settings=settings, ports=list(ports.values()))
     operator = Operator(lb, ports, origins, pem, random.Random(7))
+    if "workers" in settings:
+        operator.deeds += (operator.kill_worker,)
     with Clients(ports) as clients:
         clients.more()
         assert until(lambda: operator.state("a") == operator.state("b") == "up", 10)
@@ -213,11 +225,30 @@ def test_no_request_fails_while_operators_work(balancer, nginx, tmp_path):
             deed()
             clients.more()
         end = time.monotonic() + SECONDS
-        while time.monotonic() < end and not clients.failures:
+        while time.monotonic() < end and len(clients.failures) <= CLIENTS * len(operator.kills):
             operator.act()
             clients.more()
     print(f"{clients.total} requests, {dict(operator.done)}, {operator.reloads} reloads")
-    assert not clients.failures, (clients.failures[:10], operator.done)
     assert set(clients.statuses) == {200}
     assert len(clients.certificates) >= 2
     assert "nothing was changed" not in lb.output()
+    return clients, operator
+
+
+def test_no_request_fails_while_operators_work(balancer, nginx, tmp_path):
+    clients, operator = run(balancer, nginx, tmp_path)
+    assert not clients.failures, (clients.failures[:10], operator.done)
+
+
+def test_only_killed_workers_cost_requests(balancer, nginx, tmp_path):
+    clients, operator = run(balancer, nginx, tmp_path, "workers = 2\n")
+    for begin, end in operator.kills:
+        lost = [what for at, what in clients.failures if begin <= at <= end + 1]
+        assert len(lost) <= CLIENTS, lost
+    others = [
+        failure
+        for failure in clients.failures
+        if not any(begin <= failure[0] <= end + 1 for begin, end in operator.kills)
+    ]
+    assert not others, (others, operator.kills)
+    print(f"{len(clients.failures)} requests lost by {len(operator.kills)} kills")
