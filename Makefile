@@ -48,6 +48,7 @@ wheel: $(VENV)/.run compiled
 compiled: $(if $(filter 0,$(COMPILED)),,$(VENV)/.compiled)
 
 $(VENV)/.compiled: $(VENV)/.run setup.py lbproxy/compiled.py $(wildcard lbproxy/*/*.py)
+	@$(BIN)/pip install -q --disable-pip-version-check setuptools
 	@$(BIN)/python tools/compile.py
 	@touch $@
 
