@@ -47,7 +47,6 @@ MODULES = (
     "balance/base.py",
     "balance/group.py",
     "balance/lease.py",
-    "balance/leastconn.py",
     "http/forward.py",
     "http/h1_body.py",
     "http/h1_fields.py",
