@@ -165,16 +165,16 @@ class Master(LoadBalancer):
         worker.since = self.reactor.seconds()
         worker.ready = False
         worker.told = {}
-        worker.channel = Channel(
+        worker.channel = channel = Channel(
             self.reactor,
             ours,
             lambda message, _: self._heard(worker, message),
             lambda: self._lost(worker),
         )
         assert self._board is not None
-        self._send_sockets(worker)
+        self._send_sockets(worker, channel)
         message = {"do": "begin", "slot": worker.slot, "workers": self.count, **self._all(worker)}
-        worker.channel.send(message, [self._board.fd])
+        channel.send(message, [self._board.fd])
 
     def _all(self, worker: WorkerProcess) -> dict[str, Any]:
         """Configuration and state."""
@@ -191,13 +191,13 @@ class Master(LoadBalancer):
             "measure": bool(config.settings.admin),
         }
 
-    def _send_sockets(self, worker: WorkerProcess) -> None:
-        assert worker.channel is not None
+    def _send_sockets(self, worker: WorkerProcess, channel: Channel) -> None:
+        """``channel`` is the worker's; sending may find out that it is lost, and forget it."""
         for listener in self.listeners:
             bound = listener.bound
             if isinstance(bound, SharedBound):
                 message = {"do": "socket", "address": attrs.asdict(bound.wanted)}
-                worker.channel.send(message, [bound.for_slot(worker.slot).fileno()])
+                channel.send(message, [bound.for_slot(worker.slot).fileno()])
 
     def _heard(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
         say = message["say"]
@@ -344,9 +344,10 @@ class Master(LoadBalancer):
         if report.ok and not dry_run and self.running:
             self._let_leave()
             for worker in self.workers:
-                if worker.channel is not None:
-                    self._send_sockets(worker)
-                    worker.channel.send({"do": "reload", **self._all(worker)})
+                channel = worker.channel
+                if channel is not None:
+                    self._send_sockets(worker, channel)
+                    channel.send({"do": "reload", **self._all(worker)})
         return report
 
     def _let_leave(self) -> None:
