@@ -11,11 +11,12 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from twisted.internet import error
+from twisted.internet import error, tcp, unix
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import (
@@ -92,6 +93,11 @@ class StockNetwork(Network):
                 port = self.reactor.adoptStreamPort(sock.fileno(), sock.family, factory)
             except (OSError, error.CannotListenError) as problem:
                 raise refusal(address, problem) from problem
+        if isinstance(port, unix.Port):
+            # as it closes an adopted TCP port: others accept from it too, so neither is the file
+            # removed nor the socket shut down
+            port._shouldShutdown = False
+            port.connectionLost = partial(tcp.Port.connectionLost, port)
         return StockBound(port, address)
 
     def dial(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol
@@ -20,6 +21,7 @@ from zope.interface import implementer
 from lbproxy.config.model import Address
 from lbproxy.errors import Kind, ListenError, ProxyError
 from lbproxy.net.endpoints import TLSInfo, TLSParameters
+from lbproxy.net.fast import FastNetwork
 from lbproxy.net.handover import hand_over
 from lbproxy.net.stock import StockNetwork, listen_endpoint, remove_stale_socket
 from lbproxy.testing.memory import MemoryReactor
@@ -661,3 +663,29 @@ def test_live_endpoint_strings(tmp_path: Path) -> None:
         await unix.close()
 
     run(scenario)
+
+
+@pytest.mark.parametrize("kind", [StockNetwork, FastNetwork])
+def test_an_adopted_unix_socket_stays_when_one_who_accepts_from_it_closes(kind, tmp_path):
+    """Worker processes share it: the file belongs to none of them."""
+    path = tmp_path / "web.sock"
+
+    async def scenario(reactor: Any) -> None:
+        with socket.socket(socket.AF_UNIX) as shared:
+            shared.bind(str(path))
+            shared.listen(5)
+            address = Address("unix", path=str(path))
+            first, other = (
+                kind(reactor).adopt(shared.dup(), address, factory)
+                for factory in (Factory.forProtocol(Recorder), keeper)
+            )
+            await maybeDeferred(first.close)
+            assert path.exists()
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+                await eventually(reactor, lambda: len(keeper.made) == 1)
+            await maybeDeferred(other.close)
+            assert path.exists()
+
+    keeper = Keeper()
+    run(scenario, strict=False)
