@@ -97,7 +97,7 @@ class StockNetwork(Network):
             # as it closes an adopted TCP port: others accept from it too, so neither is the file
             # removed nor the socket shut down
             port._shouldShutdown = False
-            port.connectionLost = partial(tcp.Port.connectionLost, port)
+            port.connectionLost = partial(tcp.Port.connectionLost, port)  # type: ignore[method-assign]
         return StockBound(port, address)
 
     def dial(
