@@ -12,12 +12,12 @@ import os
 import random
 import signal
 import ssl
-import threading
 import time
 from collections import Counter
 
 import pytest
 
+from tests.live.test_failover import Load
 from tests.support import tls
 from tests.support.ports import free_ports
 from tests.support.process import descendants, until
@@ -47,42 +47,24 @@ servers =
 """
 
 
-class Clients:
+class Clients(Load):
     """Keep asking over HTTP and HTTPS; whatever is not 200 is remembered with its time."""
 
     def __init__(self, ports):
-        self.statuses = Counter()
         self.failures = []
         self.certificates = set()
         self._ports = ports
-        self._over = threading.Event()
         self._context = ssl.create_default_context()
         tls.authority().configure_trust(self._context)
-        self._threads = [threading.Thread(target=self._live, args=(i,)) for i in range(CLIENTS)]
+        super().__init__(ports["http"], CLIENTS)
 
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exc):
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    @property
-    def total(self):
-        return sum(self.statuses.values())
-
-    def more(self, count=20):
-        """Wait until there are so many more answers."""
-        goal = self.total + count
-        assert until(lambda: self.total >= goal, 60)
-
-    def _live(self, index):
+    def _ask(self, index):
         while not self._over.is_set():
-            client = self._connection(index)
+            client = self._client(index)
             try:
+                client.connect()
+                if index % 2:
+                    self.certificates.add(client.sock.getpeercert()["serialNumber"])
                 for _ in range(PER_CONNECTION):
                     if self._over.is_set():
                         break
@@ -90,6 +72,7 @@ class Clients:
                     response = client.getresponse()
                     response.read()
                     self.statuses[response.status] += 1
+                    self.counts[index] += 1
                     if response.status != 200:
                         self.failures.append((time.time(), response.status))
             except (OSError, http.client.HTTPException) as error:
@@ -98,15 +81,11 @@ class Clients:
             finally:
                 client.close()
 
-    def _connection(self, index):
+    def _client(self, index):
+        host, context = "127.0.0.1", self._context
         if index % 2 == 0:
-            return http.client.HTTPConnection("127.0.0.1", self._ports["http"], timeout=30)
-        client = http.client.HTTPSConnection(
-            "127.0.0.1", self._ports["https"], timeout=30, context=self._context
-        )
-        client.connect()
-        self.certificates.add(client.sock.getpeercert()["serialNumber"])
-        return client
+            return http.client.HTTPConnection(host, self._ports["http"], timeout=30)
+        return http.client.HTTPSConnection(host, self._ports["https"], timeout=30, context=context)
 
 
 class Operator:
@@ -219,15 +198,15 @@ def run(balancer, nginx, folder, settings=""):
     if "workers" in settings:
         operator.deeds += (operator.kill_worker,)
     with Clients(ports) as clients:
-        clients.more()
+        clients.more(20)
         assert until(lambda: operator.state("a") == operator.state("b") == "up", 10)
         for deed in operator.deeds:  # each at least once
             deed()
-            clients.more()
+            clients.more(20)
         end = time.monotonic() + SECONDS
         while time.monotonic() < end and len(clients.failures) <= CLIENTS * len(operator.kills):
             operator.act()
-            clients.more()
+            clients.more(20)
     print(f"{clients.total} requests, {dict(operator.done)}, {operator.reloads} reloads")
     assert set(clients.statuses) == {200}
     assert len(clients.certificates) >= 2
