@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Thread
 
 from attrs import field, frozen
 
@@ -29,6 +32,8 @@ class Job:
 
     ``servers``: addresses, as many as the backend shall have members.  ``check_every``: seconds between
     health checks.  ``routes``: that many ``/route/N/`` prefixes to go through, all to the same backend.
+    ``workers``: processes (lbproxy, nginx) or threads (HAProxy).  ``admin``: lbproxy's metrics and API are on;
+    ``followed``: and a dashboard follows them.
     """
 
     mode: str = "http"
@@ -36,6 +41,9 @@ class Job:
     tls: Path | None = None
     check_every: int = 2
     routes: int = 0
+    workers: int = 1
+    admin: bool = False
+    followed: bool = False
     cores: Sequence[int] = field(default=(0,))
 
 
@@ -93,6 +101,8 @@ class LBProxy(Proxy):
         lines = [
             "[lbproxy]",
             "access_log = access.log json",
+            f"workers = {job.workers}",
+            *self._admin(),
             "[frontend bench]",
             f"mode = {job.mode}",
             f"listen = {scheme}:interface=127.0.0.1{options}",
@@ -108,7 +118,31 @@ class LBProxy(Proxy):
             *(f"    s{n} {address}" for n, address in enumerate(job.servers)),
         ]
         text = "\n".join(lines) + "\n"
-        return LBProcess(text, self.folder, cores=job.cores, timeout=60).child
+        child = LBProcess(text, self.folder, cores=job.cores, timeout=60).child
+        if job.followed:
+            self._follow()
+        return child
+
+    def _admin(self) -> list[str]:
+        if not (self.job.admin or self.job.followed):
+            return []
+        self.admin_port = free_port()
+        return [f"admin = tcp:{self.admin_port}:interface=127.0.0.1"]
+
+    def _follow(self) -> None:
+        """As the dashboard does: read the stream of states until the proxy ends."""
+        sock = socket.create_connection(("127.0.0.1", self.admin_port), 10)
+        sock.settimeout(None)
+        sock.sendall(b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        if not sock.recv(65536).startswith(b"HTTP/1.1 200"):
+            raise RuntimeError("the admin side has no stream")
+        Thread(target=_read_away, args=(sock,), daemon=True).start()
+
+
+def _read_away(sock: socket.socket) -> None:
+    with sock, contextlib.suppress(OSError):
+        while sock.recv(65536):
+            pass
 
 
 class HAProxy(Proxy):
@@ -128,7 +162,7 @@ class HAProxy(Proxy):
         return [
             "global",
             f"    maxconn {(DESCRIPTORS - 200 - len(self.job.servers)) // 2}",
-            "    nbthread 1",
+            f"    nbthread {self.job.workers}",
             "    log stdout format raw local0 info",
             "    ssl-default-bind-options ssl-min-ver TLSv1.2",
             "defaults",
@@ -184,7 +218,11 @@ class Nginx(Proxy):
         return _installed("nginx")
 
     def _common(self) -> list[str]:
-        lines = ["daemon off;", "worker_processes 1;", f"worker_rlimit_nofile {DESCRIPTORS};"]
+        lines = [
+            "daemon off;",
+            f"worker_processes {self.job.workers};",
+            f"worker_rlimit_nofile {DESCRIPTORS};",
+        ]
         if self.job.mode == "tcp" and not self.builtin_stream:
             module = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
             if not module.exists():

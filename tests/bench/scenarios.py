@@ -42,6 +42,11 @@ def _tls(lab: Lab) -> Job:
     return _http(lab, tls=lab.certificate)
 
 
+def _workers(count: int, lab: Lab) -> Job:
+    cores = sorted({*lab.proxy_cores, *lab.load_cores})[:count]
+    return Job(servers=lab.origins, workers=count, cores=cores)
+
+
 def _many(count: int, lab: Lab) -> Job:
     servers = [lab.origins[n % 2] for n in range(count)]
     return Job(servers=servers, cores=lab.proxy_cores, check_every=max(2, count // 50))
@@ -95,6 +100,10 @@ def _rr(connections: int) -> Scenario:
 
 _ALL = (
     Scenario("http-get", _http, _on_port(wrk)),
+    Scenario("http-get-metrics", partial(_http, admin=True), _on_port(wrk)),
+    Scenario("http-get-dashboard", partial(_http, followed=True), _on_port(wrk)),
+    Scenario("workers-1", partial(_workers, 1), _on_port(wrk)),
+    Scenario("workers-2", partial(_workers, 2), _on_port(wrk)),
     Scenario("http-get-64k", _http, _on_port(wrk, path="/64k")),
     Scenario("http-post-16k", _http, _on_port(wrk, path="/sink", method="POST", size=16384)),
     Scenario("http-close", _http, _on_port(wrk, close=True)),
