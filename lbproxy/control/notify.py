@@ -13,11 +13,13 @@ import socket
 import ssl
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from email.message import EmailMessage
 from typing import Any
+from urllib.parse import urlsplit
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.error import ProcessDone
+from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol, Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
@@ -34,6 +36,7 @@ __all__ = ["CommandTarget", "MailTarget", "NotifyError", "Target", "WebhookTarge
 
 _DISCARD = 64 * 1024  # most that is read of an answer
 _LONGEST_PAUSE = 60.0
+_GRACE = 0.2  # seconds
 
 
 class NotifyError(Exception):
@@ -108,22 +111,29 @@ class _Body:
 
 
 class _Discard(Protocol):
-    """Reads what is left of an answer, within reason, so that the connection ends well."""
+    """Reads what is left of an answer, within reason, so that the connection ends well.
+
+    Cancelling ``done`` ends the connection.
+    """
 
     def __init__(self) -> None:
-        self.done: Deferred[None] = Deferred()
+        self.done: Deferred[None] = Deferred(lambda _: self._end())
         self._left = _DISCARD
 
     def dataReceived(self, data: bytes) -> None:
         """More of it."""
         self._left -= len(data)
-        if self._left < 0 and self.transport is not None:
-            self.transport.loseConnection()
+        if self._left < 0:
+            self._end()
 
     def connectionLost(self, reason: Any = None) -> None:
         """All of it."""
         if not self.done.called:
             self.done.callback(None)
+
+    def _end(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
 
 
 class WebhookTarget(Target):
@@ -133,7 +143,9 @@ class WebhookTarget(Target):
         super().__init__(reactor)
         self._spec = spec
         self.retries = spec.retries
-        self.name = f"webhook {spec.url.split('?')[0][:60]}"
+        where = urlsplit(spec.url)  # chats have the secret in the path
+        line = f" (line {spec.where.line})" if spec.where.line else ""
+        self.name = f"webhook {where.scheme}://{where.netloc.rpartition('@')[2][:60]}{line}"
         policy = BrowserLikePolicyForHTTPS()
         self._agent = agent or Agent(reactor, policy, connectTimeout=spec.timeout)
 
@@ -184,8 +196,9 @@ class MailTarget(Target):
         message["From"] = self._spec.sender
         message["To"] = ", ".join(self._spec.to)
         message.set_content(f"lbproxy on {socket.gethostname()}\n\n{notice.text}\n")
+        smtp = smtplib.SMTP(timeout=self._spec.timeout)  # of each answer; of all of them is below
         talk: Deferred[Any] = deferToThreadPool(
-            self._reactor, self._reactor.getThreadPool(), self._talk, message
+            self._reactor, self._reactor.getThreadPool(), self._talk, smtp, message
         )
         talk.addTimeout(self._spec.timeout, self._reactor)
         try:
@@ -194,10 +207,16 @@ class MailTarget(Target):
             raise NotifyError(f"not done within {self._spec.timeout:g} s") from None
         except (smtplib.SMTPException, OSError) as error:
             raise NotifyError(_words(error)) from None
+        finally:
+            if smtp.sock is not None:  # given up: let the thread go back to the pool
+                with suppress(OSError):
+                    smtp.sock.shutdown(socket.SHUT_RDWR)
 
-    def _talk(self, message: EmailMessage) -> None:
+    def _talk(self, smtp: smtplib.SMTP, message: EmailMessage) -> None:
         spec = self._spec
-        with smtplib.SMTP(spec.server.host, spec.server.port, timeout=spec.timeout) as smtp:
+        with smtp:
+            smtp.connect(spec.server.host, spec.server.port)
+            smtp._host = spec.server.host  # type: ignore[attr-defined]  # whose certificate it must be
             smtp.ehlo()
             if spec.tls == "always" or (spec.tls == "auto" and smtp.has_extn("starttls")):
                 context = ssl.create_default_context()
@@ -215,12 +234,18 @@ class MailTarget(Target):
 
 
 class _Run(ProcessProtocol):
-    """The document on its standard input; what it says is kept in part, for the operators' log."""
+    """The document on its standard input; what it says is kept in part, for the operators' log.
 
-    def __init__(self, data: bytes) -> None:
-        self.done: Deferred[None] = Deferred(self._kill)
+    ``done`` fires when it has exited and said all, or :data:`_GRACE` after it has exited: what it has left behind in
+    the background may hold the pipes.  Cancelling it kills.
+    """
+
+    def __init__(self, data: bytes, reactor: Any) -> None:
+        self.done: Deferred[None] = Deferred(lambda _: self._kill())
         self.said = b""
         self._data = data
+        self._reactor = reactor
+        self._grace: Any = None
 
     def connectionMade(self) -> None:
         """It runs."""
@@ -234,14 +259,28 @@ class _Run(ProcessProtocol):
 
     errReceived = outReceived
 
+    def processExited(self, reason: Failure) -> None:
+        """It ended; the last of its words may still be on their way."""
+        self._grace = self._reactor.callLater(_GRACE, self.processEnded, reason)
+
     def processEnded(self, reason: Failure) -> None:
-        """It ended."""
+        """That is all of it."""
+        if self._grace is not None and self._grace.active():
+            self._grace.cancel()
+        self._close()
         if not self.done.called:
             self.done.callback(None) if reason.check(ProcessDone) else self.done.errback(reason)
 
-    def _kill(self, done: Any) -> None:
+    def _kill(self) -> None:
+        transport: Any = self.transport
+        if transport is not None:
+            with suppress(ProcessExitedAlready):
+                transport.signalProcess("KILL")
+        self._close()
+
+    def _close(self) -> None:
         if self.transport is not None:
-            self.transport.signalProcess("KILL")
+            self.transport.loseConnection()
 
 
 class CommandTarget(Target):
@@ -258,7 +297,7 @@ class CommandTarget(Target):
 
     async def send(self, notice: Notice) -> None:
         """See Target."""
-        run = _Run(json.dumps(document(notice)).encode("ascii"))
+        run = _Run(json.dumps(document(notice)).encode("ascii"), self._reactor)
         environment = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LBPROXY_TITLE": _one_line(notice.title),

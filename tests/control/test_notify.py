@@ -128,6 +128,40 @@ def test_what_is_said_about_failures(hook: Hook, words: str) -> None:
     assert with_hook(hook, use) == words
 
 
+class Drip(protocol.Protocol):
+    """Answers, and never comes to the end of it."""
+
+    lost = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nx")
+
+    def connectionLost(self, reason: Any = None) -> None:
+        Drip.lost += 1
+
+
+def test_an_answer_without_end_is_left() -> None:
+    async def scenario(reactor: Any) -> str:
+        factory = protocol.Factory.forProtocol(Drip)
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        before = Drip.lost
+        try:
+            url = f"http://127.0.0.1:{port.getHost().port}/"
+            await WebhookTarget(WebhookSpec(url, timeout=0.3, retries=0), reactor).deliver(NOTICE)
+        except NotifyError as error:
+            for _ in range(500):
+                if Drip.lost > before:
+                    return str(error)
+                await deferLater(reactor, 0.02, lambda: None)
+            return "the connection is still open"
+        finally:
+            await port.stopListening()
+        return "delivered"
+
+    assert run(scenario, 20, strict=False) == "no answer within 0.3 s"
+
+
 def test_nobody_listens() -> None:
     async def scenario(reactor: Any) -> str:
         target = WebhookTarget(WebhookSpec("http://127.0.0.1:9/", retries=0), reactor)
@@ -228,6 +262,45 @@ def test_a_mail_that_is_not_taken(options: dict[str, Any], words: str) -> None:
     assert words in error or (words.startswith("not done") and "timed out" in error), error
 
 
+class Chatter(protocol.Protocol):
+    """A mail server that never comes to the end of its greeting, and is never silent either."""
+
+    lost = 0
+    reactor: Any = None
+
+    def connectionMade(self) -> None:
+        self.call = LoopingCall(self.transport.write, b"220-and\r\n")  # type: ignore[union-attr]
+        self.call.clock = self.reactor
+        self.call.start(0.05)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.call.stop()
+        Chatter.lost += 1
+
+
+def test_a_mail_server_that_talks_for_ever_keeps_no_thread() -> None:
+    async def scenario(reactor: Any) -> str:
+        Chatter.reactor = reactor
+        factory = protocol.Factory.forProtocol(Chatter)
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        before = Chatter.lost
+        address = Address("tcp", "127.0.0.1", port.getHost().port)
+        spec = MailSpec(("ops@example.com",), server=address, timeout=0.4, retries=0)
+        try:
+            await MailTarget(spec, reactor).deliver(NOTICE)
+        except NotifyError as error:
+            for _ in range(500):
+                if Chatter.lost > before:
+                    return str(error)
+                await deferLater(reactor, 0.02, lambda: None)
+            return "the thread still listens"
+        finally:
+            await port.stopListening()
+        return "delivered"
+
+    assert run(scenario, 20, strict=False) == "not done within 0.4 s"
+
+
 def command(argv: tuple[str, ...], timeout: float = 10) -> str:
     async def scenario(reactor: Any) -> str:
         reaper = LoopingCall(reapAllProcesses)  # this reactor installs no signal handlers
@@ -273,6 +346,15 @@ def test_a_program_that_hangs_is_killed() -> None:
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.parametrize(("status", "words"), [(0, ""), (3, "exit code 3")])
+def test_a_program_that_leaves_a_child_behind(status: int, words: str) -> None:
+    """The child holds the pipes, so Twisted does not see the end of it; it has ended all the same."""
+    began = time.monotonic()
+    said = command(("/bin/sh", "-c", f"echo x; sleep 30 & exit {status}"), timeout=20)
+    assert words in said and bool(said) is bool(words)
+    assert time.monotonic() - began < 15
+
+
 def test_a_program_that_is_not_there() -> None:
     assert command(("/no/such/program",))
 
@@ -280,14 +362,14 @@ def test_a_program_that_is_not_there() -> None:
 def test_all_that_a_section_names() -> None:
     async def scenario(reactor: Any) -> list[str]:
         spec = AlertsSpec(
-            webhooks=(WebhookSpec("https://example.com/a?key=1"),),
+            webhooks=(WebhookSpec("https://me:pw@example.com/services/T1/s3cret?key=1"),),
             mails=(MailSpec(("a@example.com",)),),
             commands=(CommandSpec(("/bin/true", "x")),),
         )
         return [target.name for target in targets(spec, reactor)]
 
     assert run(scenario, strict=False) == [
-        "webhook https://example.com/a", "mail to a@example.com", "command /bin/true",
+        "webhook https://example.com", "mail to a@example.com", "command /bin/true",
     ]  # fmt: skip
 
 

@@ -38,12 +38,12 @@ def test_everybody_is_told_and_failures_are_named(tmp_path: Path) -> None:
     config.write_text(f"[alerts]\nwebhooks = {base}/good\ncommands = /usr/bin/tee {out}\n{REST}")
     good = run(config)
     assert (good.returncode, good.stderr) == (0, "")
-    assert good.stdout == f"webhook {base}/good: delivered\ncommand /usr/bin/tee: delivered\n"
+    assert good.stdout == f"webhook {base} (line 2): delivered\ncommand /usr/bin/tee: delivered\n"
     assert b"this is a test of lbproxy's alerts" in got[0] and "test" in out.read_text()
     config.write_text(f"[alerts]\nwebhooks = {base}/bad retries=0\n{REST}")
     bad = run(config)
     assert bad.returncode == 1
-    assert bad.stderr == f"webhook {base}/bad: answered 500\n"
+    assert bad.stderr == f"webhook {base} (line 2): answered 500\n"
     config.write_text(REST)
     assert run(config).returncode == 2
     server.shutdown()
