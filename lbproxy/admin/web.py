@@ -1,6 +1,7 @@
 """CONTROL. Requests on the admin side: twisted.web's HTTP, and the rules before a route's handler is called.
 
-1.  At most :data:`CONNECTIONS` connections, :data:`BODY` bytes of body, 16 KiB of head.
+1.  At most :data:`CONNECTIONS` connections; when there are more, those that have not said who they are go first.  At
+    most :data:`BODY` bytes of body and 16 KiB of head, all of it within :data:`PATIENCE`.
 2.  ``Host`` is localhost, an IP address or a name in ``admin_hosts``, unless the client proves who it is: a page from
     elsewhere whose name was made to lead here (DNS rebinding) gets nothing.
 3.  Who may not, gets 401 or 403.
@@ -30,14 +31,14 @@ from zope.interface import implementer
 from lbproxy.admin.auth import Identity, Role
 from lbproxy.admin.route import APIError, Call, Raw, Route, WrongMethod
 from lbproxy.admin.schema import Schema, problem
-from lbproxy.admin.stream import Follower, Stream
+from lbproxy.admin.stream import BEHIND, Follower, Stream
 from lbproxy.guard.addresses import address_number
 from lbproxy.proxy.quiet import Quiet
 
 if TYPE_CHECKING:
     from lbproxy.admin.server import Admin, Door
 
-__all__ = ["BODY", "CONNECTIONS", "AdminChannel", "AdminFactory", "AdminRequest"]
+__all__ = ["BODY", "CONNECTIONS", "PATIENCE", "AdminChannel", "AdminFactory", "AdminRequest"]
 
 _log = Logger()
 _quiet = Quiet(_log)
@@ -48,8 +49,10 @@ BODY = 64 * 1024
 CONNECTIONS = 200
 """How many may be open at each address."""
 
+PATIENCE = 60.0
+"""Seconds from the end of an answer, or the beginning of the connection, to the end of the next request."""
+
 _LINGER = 16 * 1024 * 1024  # bytes of a refused body that are read, so that the client sees why
-_IDLE = 60.0
 _CHANGES = ("POST", "PUT", "PATCH", "DELETE")
 
 SECURITY = {
@@ -108,6 +111,9 @@ class AdminChannel(HTTPChannel):
             self.refusing = 0
             self.forceAbortClient()
 
+    def resetTimeout(self) -> None:
+        """Bytes move no deadline: who sends a letter a minute is not waited for."""
+
     def too_long(self) -> None:
         """413, and nothing after it."""
         error = APIError(413, f"the body has more than {BODY} bytes")
@@ -153,14 +159,23 @@ class AdminFactory(Factory):
     def __init__(self, admin: Admin, door: Door) -> None:
         self.admin = admin
         self.door = door
-        self.channels: set[AdminChannel] = set()
+        self.channels: dict[_Counted, None] = {}  # in the order they came
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """See IProtocolFactory; None closes the connection."""
-        if len(self.channels) >= CONNECTIONS:
+        if len(self.channels) >= CONNECTIONS and not self._make_room():
             _quiet.warn("admin full", "admin: more than {n} connections refused", n=CONNECTIONS)
             return None
         return _Counted(self)
+
+    def _make_room(self) -> bool:
+        """Cut the oldest connection of somebody unknown; False if there is none."""
+        for channel in self.channels:
+            if not channel.known:
+                del self.channels[channel]
+                channel.transport.abortConnection()
+                return True
+        return False
 
     def log(self, request: Any) -> None:
         """What twisted.web calls for each request: nothing, changes are logged by themselves."""
@@ -172,22 +187,24 @@ class AdminFactory(Factory):
 
 
 class _Counted(AdminChannel):
+    known = False  # it had a request from somebody who may do something here
+
     def __init__(self, factory: AdminFactory) -> None:
         super().__init__()
         self.factory = factory
         self.site = factory
         self.requestFactory = AdminRequest
-        self.timeOut = _IDLE  # type: ignore[assignment]
+        self.timeOut = PATIENCE  # type: ignore[assignment]
         self.callLater = factory.admin.reactor.callLater  # type: ignore[method-assign]
 
     def connectionMade(self) -> None:
         """Accepted."""
-        self.factory.channels.add(self)
+        self.factory.channels[self] = None
         super().connectionMade()
 
     def connectionLost(self, reason: Any = None) -> None:
         """Closed."""
-        self.factory.channels.discard(self)
+        self.factory.channels.pop(self, None)
         super().connectionLost(reason)
 
 
@@ -242,6 +259,9 @@ class AdminRequest(Request):
         self._check_host(admin, who)
         if who.role is Role.NONE:
             self._check_open(admin, method, path)
+        else:
+            channel: Any = self.channel
+            channel.known = True
         route, names = admin.table.match(method, path)
         if route.role > who.role:
             self._forbid(route, who, door)
@@ -263,12 +283,13 @@ class AdminRequest(Request):
     # -- who, and from where --------------------------------------------------------------------
 
     def _header(self, name: str) -> str:
-        return self.getHeader(name) or ""
+        """Any bytes, one character each (RFC 9110, 5.5); "" without."""
+        return (self.getHeader(name.encode()) or b"").decode("latin-1")
 
     def _token(self) -> bytes | None:
         value = self._header("authorization")
         kind, _, token = value.partition(" ")
-        return token.strip().encode() if kind.lower() == "bearer" else None
+        return token.strip().encode("latin-1") if kind.lower() == "bearer" else None
 
     def _certificate(self) -> str:
         """The name in the client's certificate, "" without one; it was verified in the handshake."""
@@ -278,12 +299,12 @@ class AdminRequest(Request):
         return "" if certificate is None else str(certificate.get_subject().CN or "certificate")
 
     def _check_host(self, admin: Admin, who: Identity) -> None:
-        hosts = self.requestHeaders.getRawHeaders("host") or []
+        hosts = self.requestHeaders.getRawHeaders(b"host") or []
         if self.clientproto == b"HTTP/1.1" and len(hosts) != 1:
             raise APIError(400, "a request has one Host header")
         if who.proven or not hosts:
             return
-        name = _host_name(hosts[0])
+        name = _host_name(hosts[0].decode("latin-1"))
         if name in ("localhost", *admin.hosts) or address_number(name) >= 0:
             return
         raise APIError(
@@ -319,7 +340,7 @@ class AdminRequest(Request):
         """Not from a page of somebody else's, in the browser of somebody who may."""
         origin = self._header("origin")
         host = self._header("host")
-        if origin and (origin == "null" or urlsplit(origin).netloc.lower() != host.lower()):
+        if origin and (not host or _authority(origin) != host.lower()):
             raise APIError(403, f"changes are not taken from the origin {origin[:200]}")
         if self._header("sec-fetch-site") not in ("", "same-origin", "none"):
             raise APIError(403, "changes are not taken from other sites")
@@ -385,7 +406,7 @@ class AdminRequest(Request):
         if isinstance(failure.value, APIError) and not self.startedWriting:
             self._refuse(failure.value)
             return
-        _quiet.failure("admin failed", "admin: {path} failed", failure, path=self.path.decode())
+        _quiet.failure("admin failed", "admin: {path} failed", failure, path=ascii(self.path)[2:-1])
         if self.startedWriting:
             self.loseConnection()
         else:
@@ -411,13 +432,17 @@ class AdminRequest(Request):
 
 @implementer(IPushProducer)
 class _Chunks:
-    """Sends an answer piece by piece, one for each turn of the reactor, as the client takes them."""
+    """Sends an answer piece by piece, one for each turn of the reactor, as the client takes them.
+
+    A client that takes nothing for :data:`lbproxy.admin.stream.BEHIND` seconds is cut.
+    """
 
     def __init__(self, request: AdminRequest, chunks: Iterator[bytes], reactor: Any) -> None:
         self._request = request
         self._chunks = chunks
         self._reactor = reactor
         self._call: Any = None
+        self._patience: Any = None
         self._paused = False
 
     def start(self) -> None:
@@ -425,7 +450,7 @@ class _Chunks:
         if self._request.method == b"HEAD":
             self._request.finish()
             return
-        self._request.notifyFinish().addErrback(lambda _: self.stopProducing())
+        self._request.notifyFinish().addBoth(lambda _: self.stopProducing())
         self._request.registerProducer(self, True)
         self._next()
 
@@ -451,18 +476,32 @@ class _Chunks:
     def pauseProducing(self) -> None:
         """The client takes no more for now."""
         self._paused = True
+        if self._patience is None:
+            self._patience = self._reactor.callLater(BEHIND, self._cut)
         if self._call is not None:
             self._call.cancel()
             self._call = None
 
     def resumeProducing(self) -> None:
         """It does again."""
+        self._wait_no_more()
         self._paused = False
         self._soon()
 
     def stopProducing(self) -> None:
-        """It is gone."""
+        """It is gone, or has all."""
         self.pauseProducing()
+        self._wait_no_more()
+
+    def _wait_no_more(self) -> None:
+        call, self._patience = self._patience, None
+        if call is not None and call.active():
+            call.cancel()
+
+    def _cut(self) -> None:
+        channel: Any = self._request.channel
+        if channel is not None:
+            channel.forceAbortClient()
 
 
 def _host_name(value: str) -> str:
@@ -471,6 +510,14 @@ def _host_name(value: str) -> str:
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return text.partition(":")[0]
+
+
+def _authority(origin: str) -> str:
+    """Host and port in ``Origin``, lower case; "" for ``null`` and for what is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _no_constant(name: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lbproxy.admin.stream import BEHIND
 from lbproxy.admin.web import BODY, CONNECTIONS, SECURITY
 
 from .kit import TEXT, AdminClient, admin
@@ -150,6 +151,7 @@ def test_a_unix_socket_needs_no_token(tmp_path: Path) -> None:
         {"Content-Type": "application/json", "Origin": "https://evil.example"},
         {"Content-Type": "application/json", "Origin": "null"},
         {"Content-Type": "application/json", "Origin": "http://localhost:8080"},
+        {"Content-Type": "application/json", "Origin": "http://["},
         {"Content-Type": "application/json", "Sec-Fetch-Site": "cross-site"},
         {"Content-Type": "application/json", "Sec-Fetch-Site": "same-site"},
         {},
@@ -316,6 +318,64 @@ def test_more_connections_than_are_good(local: AdminClient) -> None:
     local.lb.advance(200)
     assert connections(local) == 0, "idle ones are closed"
     assert local.get("whoami")
+
+
+def test_who_is_known_keeps_his_place(guarded: AdminClient) -> None:
+    """However many come and say nothing."""
+    alice = guarded.lb.connect(guarded.target)
+    ask = f"GET /api/v1/whoami HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {READ}\r\n\r\n"
+    alice.send(ask.encode())
+    assert b"grafana" in alice.take()
+    strangers = [guarded.lb.connect(guarded.target) for _ in range(CONNECTIONS + 20)]
+    assert connections(guarded) == CONNECTIONS
+    assert [client.finished for client in strangers[:21]] == [True] * 21
+    alice.send(ask.encode())
+    assert b"grafana" in alice.take()
+    assert guarded.ask("GET", "whoami", Authorization=f"Bearer {READ}").status == 200
+
+
+@pytest.mark.parametrize("start", [b"", b"GET /api/v1/whoami HTTP/1.1\r\nHost: localhost\r\nX: "])
+def test_a_request_has_one_deadline(local: AdminClient, start: bytes) -> None:
+    client = local.lb.connect(local.target)
+    client.send(start)
+    for _ in range(80):
+        local.lb.advance(1.0)
+        if client.finished:
+            break
+        client.send(b"x" if start else b"")
+    assert client.finished
+    assert connections(local) == 0
+
+
+def test_an_answer_that_nobody_takes(local: AdminClient) -> None:
+    """It comes in pieces, the client takes the first of them, and then no more."""
+    group = local.lb.backend("app").group
+    for number in range(3000):
+        local.lb.service.add_server("app", f"n{number} 10.1.{number // 250}.{number % 250 + 1}:80")
+    assert len(group.servers) > 3000
+    client = local.lb.connect(local.target)
+    client.pause()
+    client.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    local.lb.advance(BEHIND - 5)
+    assert connections(local) == 1
+    local.lb.advance(10)
+    assert connections(local) == 0
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (b"Host: \xff\xfe", 421),
+        (b"Host: localhost\r\nAuthorization: Bearer \xff\xfe", 200),
+        (b"Host: localhost\r\nAccept: \xff", 200),
+        (b"Host: localhost\r\nLast-Event-ID: \xb2", 200),
+        (b"Host: [", 421),
+    ],
+)
+def test_headers_may_hold_any_bytes(local: AdminClient, header: bytes, status: int) -> None:
+    client = local.lb.connect(local.target)
+    client.send(b"GET /api/v1/whoami HTTP/1.1\r\n" + header + b"\r\n\r\n")
+    assert client.take().startswith(b"HTTP/1.1 %d " % status)
 
 
 def test_a_handler_that_fails_says_so_in_the_log_only(
