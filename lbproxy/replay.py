@@ -73,10 +73,12 @@ class Request:
 
     @property
     def text(self) -> str:
-        """For people."""
+        """For people: printable, whatever the client has sent."""
         if self.mode == "tcp":
-            return f"TCP {self.port or self.frontend}{f' sni {self.sni}' if self.sni else ''}"
-        return f"{self.method} {self.host}{self.target}"
+            text = f"TCP {self.port or self.frontend}{f' sni {self.sni}' if self.sni else ''}"
+        else:
+            text = f"{self.method} {self.host}{self.target}"
+        return "".join(c if c.isprintable() else "?" for c in text[:200])
 
 
 def read_line(line: str, host: str = "localhost", frontend: str = "") -> Request | None:
@@ -107,7 +109,7 @@ def _json_line(line: str, host: str, frontend: str) -> Request | None:
     try:
         facts = _loads(line)
         port = int(facts.get("local_port") or 0)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
     def get(name: str, otherwise: str = "") -> str:
@@ -430,7 +432,7 @@ def replay(
         result.changed += 1
         difference.count += 1
         if len(difference.examples) < EXAMPLES:
-            difference.examples.append((number, request.text[:200]))
+            difference.examples.append((number, request.text))
     result.differences = _grouped(one for one in found.values() if one.fields)
     return result
 

@@ -207,6 +207,22 @@ def test_no_line_is_too_strange(text: str) -> None:
     assert request is None or isinstance(Decider(parse_config(OLD)).decide(request).answer, str)
 
 
+@pytest.mark.parametrize(
+    "text", ['{"mode":"http","method":"GET","local_port":1e999}', '{"a":' * 100_000, "[" * 100_000]
+)
+def test_no_line_is_too_strange_for_the_standard_library(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """Without orjson."""
+    monkeypatch.setattr("lbproxy.replay._loads", json.loads)
+    assert read_line(text) is None
+
+
+def test_what_clients_send_does_not_reach_the_terminal() -> None:
+    assert Request(target="/\x1b[2J\udcff\n", host="a\x9b", method="GET").text == "GET a?/?[2J??"
+    assert len(Request(target="/" * 5000).text) == 200
+
+
 # -- the command --------------------------------------------------------------------------------
 
 
@@ -256,6 +272,27 @@ def test_when_it_cannot_be_said(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, argv).exit_code == 2
     (tmp_path / "b.ini").write_text("[nonsense]\n")
     assert CliRunner().invoke(main, [*argv, str(tmp_path / "access.log")]).exit_code == 2
+
+
+def test_a_log_that_is_damaged(tmp_path: Path) -> None:
+    run(tmp_path, line(), OLD)
+    argv = ["replay", "--old", str(tmp_path / "a.ini"), "--new", str(tmp_path / "b.ini")]
+    path = tmp_path / "cut.log.gz"
+    path.write_bytes(gzip.compress((line() + "\n").encode() * 1000)[:-20])
+    found = CliRunner().invoke(main, [*argv, str(path)])
+    assert found.exit_code == 2 and "damaged or cut short" in found.output
+
+
+def test_a_line_without_end_costs_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lbproxy.cli.replay.LONGEST", 1000)
+    log = "\n".join(
+        [line(), "x" * 1000, "y" * 999, line(agent="z" * 5000), line(target="/img/1"), ""]
+    )
+    found = run(tmp_path, log, MOVED)
+    assert "2 requests, 1 are decided differently (3 lines are no requests)" in found.output
+    assert "e.g. line 5" in found.output
 
 
 def test_what_the_log_does_not_tell_is_named(tmp_path: Path) -> None:

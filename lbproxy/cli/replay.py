@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ import click
 from lbproxy.cli.base import FILE, load, main, stop
 
 __all__ = ["replay_command"]
+
+LONGEST = 1024 * 1024
+"""Characters in the longest line that is looked at; a longer one is no request."""
 
 
 @contextmanager
@@ -27,6 +31,15 @@ def _opened(path: str) -> Iterator[TextIO]:
     else:
         with Path(path).open(encoding="utf-8", errors="replace") as stream:
             yield stream
+
+
+def _lines(stream: TextIO) -> Iterator[str]:
+    """One by one; of a line that is too long only its beginning, whatever its length."""
+    while line := stream.readline(LONGEST):
+        rest = line
+        while len(rest) == LONGEST and not rest.endswith("\n"):
+            line, rest = "too long", stream.readline(LONGEST)
+        yield line
 
 
 @main.command("replay")
@@ -50,7 +63,9 @@ def replay_command(log: str, old: Path, new: Path, host: str, frontend: str, as_
     before, after = load(old, status=2), load(new, status=2)
     try:
         with _opened(log) as lines:
-            result = replay(lines, before, after, host=host, frontend=frontend)
+            result = replay(_lines(lines), before, after, host=host, frontend=frontend)
+    except (EOFError, zlib.error) as error:
+        stop(f"{log}: it is damaged or cut short: {error}")
     except OSError as error:
         stop(f"{log}: {error.strerror or error}")
     if not result.requests:
