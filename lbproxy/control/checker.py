@@ -29,10 +29,14 @@ from lbproxy.interfaces import Env
 from lbproxy.net.endpoints import Network
 from lbproxy.net.proxyproto import encode_v1, encode_v2
 from lbproxy.probes.base import ProbeTarget
+from lbproxy.probes.notes import shorten
 
 __all__ = ["Checker", "ServerCheck"]
 
 _log = Logger()
+
+NOTE = 1100
+"""Characters of the longest note that is kept; an agent's line fits."""
 
 _JITTER = 0.1  # of the interval, at most, added to the first check
 _SOON = 0.1  # a server that comes back from maint is checked after this long
@@ -129,14 +133,15 @@ class ServerCheck:
 
     def _result(self, found: Any) -> Result:
         if isinstance(found, Result):
-            return found
+            note = shorten(found.note, NOTE)  # a server's words may hold what a terminal obeys
+            return found if note == found.note else evolve(found, note=note)
         seconds = self._owner.network.wheel.now() - self._begun
         if isinstance(found, Failure):
             self._owner.probe_failed(found)
             note = found.getErrorMessage()[:200] or type(found.value).__name__
         else:
             note = f"the probe gave {type(found).__name__}, not a Result"
-        return Result(False, f"check failed: {note}", seconds)
+        return Result(False, f"check failed: {shorten(note)}", seconds)
 
     def _late(self) -> None:
         timeout = self._owner.spec.timeout

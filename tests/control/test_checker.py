@@ -222,6 +222,16 @@ def test_a_probe_that_raises(events: list[str]) -> None:
     assert world.state() is State.UP
 
 
+def test_what_servers_say_does_not_reach_the_terminal(events: list[str]) -> None:
+    world = World("a", fall=1)
+    world.answers["a"] = Result(False, "closed with \x1b[2J\r\nup" + "x" * 5000)
+    world.checker.startService()
+    world.clock.pump([0.1] * 30)
+    note = world.group.servers["a"].health_note
+    assert note.startswith("closed with  [2J  upx") and len(note) < 1200
+    assert any("closed with  [2J  up" in event for event in events)
+
+
 def test_maint_is_left_alone_and_checked_soon_after() -> None:
     world = World("a", every=10.0)
     world.checker.startService()
