@@ -113,6 +113,7 @@ class Alerter(Service):
         self._balancer = balancer
         self._reactor = reactor
         self._now = now
+        self._epoch = now() - float(reactor.seconds())
         self._spec = AlertsSpec()
         self._alerts: Alerts | None = None
         self._notices = Notices(Manners())
@@ -137,8 +138,8 @@ class Alerter(Service):
         return self._alerts.active if self._alerts is not None else []
 
     def unix(self, moment: float) -> float:
-        """A moment of the reactor's clock as Unix time."""
-        return self._now() - float(self._reactor.seconds() - moment)
+        """A moment of the reactor's clock as Unix time; the same however often it is asked."""
+        return self._epoch + moment
 
     # -- life -----------------------------------------------------------------------------------
 
