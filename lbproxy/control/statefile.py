@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from twisted.python.failure import Failure
 
 from lbproxy.config.changes import Changes
 
-__all__ = ["StateFile", "read_state", "write_whole"]
+__all__ = ["StateFile", "StateUnreadable", "read_state", "write_whole"]
 
 _log = Logger()
 
@@ -27,16 +28,31 @@ _SOON = 0.2
 _LARGEST = 64 * 1024 * 1024
 
 
+class StateUnreadable(ValueError):
+    """Nobody knows what is in it: the file cannot be opened, or it is no file."""
+
+
 def read_state(path: str) -> Changes:
-    """The changes in the file; none if there is no file.  Raises ValueError with what is wrong with it."""
+    """The changes in the file; none if there is no file.
+
+    Raises ValueError with what is wrong with it, :class:`StateUnreadable` if it cannot be read at all.
+    """
     try:
-        if Path(path).stat().st_size > _LARGEST:
-            raise ValueError("it is too large")
-        text = Path(path).read_text(encoding="utf-8")
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # waits for no FIFO
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise StateUnreadable("it is not a file")
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                data = file.read(_LARGEST + 1)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         return Changes()
     except OSError as error:
-        raise ValueError(error.strerror or str(error)) from None
+        raise StateUnreadable(error.strerror or str(error)) from None
+    if len(data) > _LARGEST:
+        raise ValueError("it is too large")
+    text = data.decode()
     try:
         return Changes.from_json(json.loads(text))
     except RecursionError:
@@ -70,6 +86,7 @@ class StateFile(Service):
     def __init__(self, path: str, reactor: Any) -> None:
         self.path = path
         self.error = ""
+        self._usable = True
         self._reactor = reactor
         self._changes: Changes | None = None
         self._call: Any = None
@@ -77,9 +94,19 @@ class StateFile(Service):
         self._again = False
 
     def load(self) -> Changes:
-        """What it holds.  A file that cannot be understood is put aside, with a word in the log."""
+        """What it holds.  A file that cannot be understood is put aside, with a word in the log; one that cannot be
+        read is left alone, and nothing is kept."""
         try:
             return read_state(self.path)
+        except StateUnreadable as error:
+            self._usable = False
+            self.error = str(error)
+            _log.error(
+                "state {path} cannot be read ({error}); servers are as configured, and changes are not kept",
+                path=self.path,
+                error=self.error,
+            )
+            return Changes()
         except ValueError as error:
             aside = f"{self.path}.bad"
             with suppress(OSError):
@@ -94,6 +121,8 @@ class StateFile(Service):
 
     def changed(self, changes: Changes) -> None:
         """Write ``changes`` soon."""
+        if not self._usable:
+            return
         self._changes = changes
         if self._call is None:
             self._call = self._reactor.callLater(_SOON, self._write)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,27 @@ def test_a_file_that_cannot_be_used_is_put_aside(start: Any, path: Path, text: s
     change(lb)
     lb.advance(1)
     assert drift(start()) == DRIFT
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "device"])
+def test_what_is_no_file_is_left_alone(start: Any, path: Path, kind: str) -> None:
+    """Neither moved, nor read for ever, nor written over."""
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(statefile.StateUnreadable):
+        statefile.read_state(str(path))
+    before = path.lstat()
+    lb = start()
+    change(lb)
+    lb.advance(1)
+    assert lb.service.changing.file.error
+    after = path.lstat()
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_what_does_not_fit_any_more_is_dropped(start: Any, path: Path) -> None:
