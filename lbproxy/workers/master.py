@@ -221,9 +221,11 @@ class Master(LoadBalancer):
         worker: WorkerProcess,
         text: str,
         severity: Severity = Severity.INFO,
+        pid: int = 0,
     ) -> None:
-        _log.info("{text} (pid {pid})", text=text, pid=worker.pid)
-        self.events.add(kind, f"worker {worker.slot}", text, severity, pid=worker.pid)
+        pid = pid or worker.pid
+        _log.info("{text} (pid {pid})", text=text, pid=pid)
+        self.events.add(kind, f"worker {worker.slot}", text, severity, pid=pid)
 
     def _lost(self, worker: WorkerProcess) -> None:
         """Its end of the channel is closed: it has ended, or is about to."""
@@ -252,7 +254,8 @@ class Master(LoadBalancer):
                 one.callback(None)
             return
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        self._tell(EventKind.WORKER_DIED, worker, f"worker {worker.slot} {how}", Severity.ERROR)
+        text = f"worker {worker.slot} {how}"
+        self._tell(EventKind.WORKER_DIED, worker, text, Severity.ERROR, pid=process.pid)
         worker.restarts += 1
         if ready and self.reactor.seconds() - worker.since > _GOOD:
             worker.pause = _FIRST_PAUSE

@@ -142,7 +142,8 @@ class Operator:
 
     def swap_certificate(self):
         tls.issue.cache_clear()
-        tls.write(tls.issue("127.0.0.1"), self.pem.parent, self.pem.stem)
+        written = tls.write(tls.issue("127.0.0.1"), self.pem.parent, "next")
+        os.replace(written, self.pem)  # workers may be reading the old one
         self.reload()
 
     def restart_origin(self):

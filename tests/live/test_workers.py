@@ -173,7 +173,7 @@ def test_a_killed_worker_costs_only_its_own_connections(balancer, echo):
             alive += session.recv(10) == b"x"
         session.close()
     assert 0 < alive < 20, "those of the other worker live on"
-    assert "was killed by signal 9" in lb.output()
+    assert f"was killed by signal 9 (pid {before[0]})" in lb.output()
     for _ in range(10):
         with connect(tcp) as session:
             say(session)
