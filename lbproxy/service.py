@@ -27,8 +27,9 @@ from lbproxy.admin.auth import TokenError
 from lbproxy.admin.server import Admin
 from lbproxy.balance.server import AdminState, ServerState
 from lbproxy.balance.stickytable import StickyEntry
+from lbproxy.config.changes import Changes
 from lbproxy.config.errors import ConfigError, ConfigErrors, Problems
-from lbproxy.config.model import Config, GlobalSpec, Where
+from lbproxy.config.model import Address, Config, GlobalSpec, Where
 from lbproxy.control.alerter import Alerter
 from lbproxy.control.changing import Changing
 from lbproxy.control.compile import compile_config
@@ -47,12 +48,14 @@ from lbproxy.control.logsink import LogSink
 from lbproxy.control.plan import proxy_factory
 from lbproxy.control.reload import Reloader, ReloadReport
 from lbproxy.control.statefile import StateFile
+from lbproxy.control.upgrade import Upgrader
 from lbproxy.control.watch import Watch
 from lbproxy.errors import Kind, ListenError
 from lbproxy.guard.connections import ConnectionTotal
 from lbproxy.net.descriptors import client_bound
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
+from lbproxy.net.inherited import Inherited
 from lbproxy.observe.events import Events
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.frontend import Frontend
@@ -64,6 +67,8 @@ from lbproxy.tls.certificates import CertificateError, KeyPair
 __all__ = ["Listener", "LoadBalancer"]
 
 T = TypeVar("T")
+
+_IDLE_GRACE = 5.0  # seconds in which an idle client may ask once more after an upgrade
 
 _log = Logger()
 _quiet = Quiet(_log)
@@ -128,6 +133,8 @@ class LoadBalancer(MultiService):
         if file is not None:
             file.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.changing = Changing(self, file)
+        self.handed_over = False
+        self.upgrader: Upgrader | None = None  # lbproxy.tap's; a program that embeds this has none
         self.admin: Admin | None = None
         if config.settings.admin:
             self.admin = self._make_admin(config)
@@ -236,20 +243,33 @@ class LoadBalancer(MultiService):
         """Stop accepting, let what runs finish for ``timeout_shutdown``, then cut it off.  Fires when all is closed."""
         done: Deferred[None] = Deferred()
         closing = unbind(self.listeners)
+        patient = self.handed_over
         for frontend in self.frontends.values():
-            frontend.stop()
-        for backend in self.backends.values():
-            backend.close()
-        deadline = self.network.wheel.now() + self.config.settings.timeout_shutdown
+            frontend.stop(idle=not patient)
+        if not patient:
+            for backend in self.backends.values():
+                backend.close()
+        limit = self.config.settings.timeout_shutdown
+        began = self.network.wheel.now()
+        deadline = began + limit
+        idle_until = began + (min(_IDLE_GRACE, limit / 2) if patient else 0.0)
 
         def look() -> None:
+            nonlocal patient
             leaving = sum(one.sessions for one in self._reloader.leaving)
             left = self.generation.sessions() + leaving
+            if patient and self.network.wheel.now() >= idle_until:
+                patient = False
+                for frontend in self.frontends.values():
+                    frontend.stop()
             if left and self.network.wheel.now() < deadline:
                 self.reactor.callLater(0.05, look)
                 return
             if left:
                 _log.warn("{left} sessions cut off at shutdown", left=left)
+            if self.handed_over:
+                for backend in self.backends.values():
+                    backend.close()
             self._cut()
             self._reloader.finish()
             finishing = [*closing, maybeDeferred(super(LoadBalancer, self).stopService)]
@@ -263,6 +283,66 @@ class LoadBalancer(MultiService):
 
         look()
         return done
+
+    # -- upgrade --------------------------------------------------------------------------------
+
+    def sockets(self) -> list[tuple[Address, list[int]]]:
+        """The descriptors that are listened on, by the address as it is configured.
+
+        ListenError for an endpoint of Twisted's: nobody knows how to give its socket away."""
+        bounds = [(one.spec.address, one.spec.endpoint, one.bound) for one in self.listeners]
+        if self.admin is not None:
+            bounds += [(d.spec.address, d.spec.endpoint, d.bound) for d in self.admin.doors]
+        found = []
+        for address, endpoint, bound in bounds:
+            if address is None:
+                raise ListenError(f"{endpoint} cannot be handed over, a restart is needed")
+            if bound is not None:
+                found.append((address, bound.sockets()))
+        return found
+
+    def inherit(self, sockets: Inherited, known: dict[str, Any]) -> None:
+        """Before the start: listen on these, and believe what another process ``known`` of servers."""
+        self.network.inherited = sockets
+        if self.admin is not None:
+            self.admin.inherit(sockets)
+        self.changing.inherit(Changes.from_json(known["changes"]))
+        for name, server, address, healthy, note in known["health"]:
+            backend = self.backends.get(name)
+            found = backend.group.servers.get(server) if backend is not None else None
+            if backend is None or found is None or str(found.spec.address) != address:
+                continue
+            if name in self.generation.checkers and not found.spec.no_check:
+                backend.group.set_health(found, healthy, note)
+
+    def known(self) -> dict[str, Any]:
+        """For :meth:`inherit`: plain JSON types."""
+        health = [
+            (name, server.name, str(server.spec.address), server.healthy, server.health_note)
+            for name in self.generation.checkers
+            for server in self.backends[name].group.servers.values()
+            if not server.spec.no_check
+        ]
+        return {"changes": self.changing.changes.as_json(), "health": health}
+
+    def own_sockets(self, owner: bool = True) -> None:
+        """Whether the files of Unix sockets are ours to remove."""
+        doors = self.admin.doors if self.admin is not None else []
+        for bound in (*(one.bound for one in self.listeners), *(door.bound for door in doors)):
+            if bound is not None:
+                bound.own(owner)
+
+    def hand_over(self) -> None:
+        """Another process serves on our sockets: accept no more.  Files are its from now on.
+
+        Connections live on until :meth:`stopService`, which then is patient with idle ones and with the waiting:
+        it lets a client that keeps its connection ask once more."""
+        self.handed_over = True
+        self.own_sockets(False)
+        self.changing.hand_over()
+        unbind(self.listeners)
+        if self.admin is not None:
+            self.admin.unbind()
 
     def _cut(self) -> None:
         for frontend in self.frontends.values():

@@ -17,6 +17,8 @@ from twisted.python import usage
 from lbproxy import __version__
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.control.sdnotify import Systemd
+from lbproxy.control.takeover import HandoverError, Takeover
+from lbproxy.control.upgrade import Upgrader, holds_pid, write_pid
 from lbproxy.errors import ListenError
 from lbproxy.net.descriptors import raise_limit
 from lbproxy.registry import load_config
@@ -67,12 +69,15 @@ def makeService(options: Any) -> IService:
     reactor: Any = installed
 
     try:
+        takeover = Takeover.from_environment()
         alone = load_config(Path(options["config"])).settings.workers == 1
         kind = LoadBalancer if alone else Master
         balancer = kind.from_config(Path(options["config"]), reactor=reactor)
-    except ConfigErrors as errors:
+    except (ConfigErrors, HandoverError) as errors:
         print(errors, file=sys.stderr)
         sys.exit(1)
+    if takeover is not None:
+        balancer.inherit(takeover.sockets, takeover.known)
     sys.excepthook = _say
     raise_limit()
     signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(balancer.reopen_logs))
@@ -80,6 +85,15 @@ def makeService(options: Any) -> IService:
     systemd = Systemd(reactor, lambda: balancer.serving)
     reactor.callWhenRunning(systemd.start)
     reactor.addSystemEventTrigger("before", "shutdown", systemd.stopping)
+
+    if takeover is not None:
+        reactor.callWhenRunning(
+            takeover.start, reactor, lambda: balancer.serving, balancer.own_sockets
+        )
+        reactor.addSystemEventTrigger("after", "shutdown", takeover.remove_pidfile)
+    balancer.upgrader = upgrader = _upgrader(options, reactor, balancer, systemd, takeover)
+    reactor.addSystemEventTrigger("before", "shutdown", upgrader.abandon)
+    signal.signal(signal.SIGUSR2, lambda *_: reactor.callFromThread(upgrader.begin))
 
     def hang_up() -> None:
         """SIGHUP: somebody wants a reload, or the terminal we run on is gone."""
@@ -90,6 +104,45 @@ def makeService(options: Any) -> IService:
 
     signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(hang_up))
     return balancer
+
+
+def _upgrader(
+    options: Any, reactor: Any, balancer: LoadBalancer, systemd: Systemd, takeover: Takeover | None
+) -> Upgrader:
+    twistd = options.parent or {}
+    command = _command(twistd, options["config"])  # now: a daemon changes its folder
+
+    def pidfile() -> str:
+        name = takeover.pidfile if takeover is not None else twistd.get("pidfile")
+        path = os.path.abspath(name) if name else ""  # noqa: PTH100
+        return path if holds_pid(path, os.getpid()) else ""
+
+    def over(pid: int) -> None:
+        systemd.handed_over(pid)
+        path = pidfile()
+        if path:
+            try:
+                write_pid(path, pid)
+            except OSError as error:
+                _log.error("upgrade: {path} names the old process: {error}", path=path, error=error)
+            twistd["pidfile"] = ""  # what twistd would remove
+
+    return Upgrader(reactor, balancer, command, pidfile=pidfile, over=over)
+
+
+def _command(twistd: Any, config: str) -> list[str]:
+    """How a new program is started from this one: in its place, so not as a daemon, and as its user."""
+    line = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+    line += ["--nodaemon", "--pidfile="]
+    for name in ("reactor", "logger", "prefix"):
+        if twistd.get(name):
+            line.append(f"--{name}={twistd[name]}")
+    if twistd.get("syslog"):
+        line.append("--syslog")
+    else:
+        logfile = twistd.get("logfile") or ("-" if twistd.get("nodaemon", True) else "twistd.log")
+        line.append(f"--logfile={logfile if logfile == '-' else os.path.abspath(logfile)}")  # noqa: PTH100
+    return [*line, "lbproxy", "--config", os.path.abspath(config)]  # noqa: PTH100
 
 
 def _gone(fd: int) -> bool:

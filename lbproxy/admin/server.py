@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
@@ -27,6 +28,7 @@ from lbproxy.admin.web import AdminFactory
 from lbproxy.config.model import Address, AdminSpec, Config, GlobalSpec, ListenSpec
 from lbproxy.errors import ListenError
 from lbproxy.net.endpoints import Bound, Network
+from lbproxy.net.inherited import Inherited
 from lbproxy.net.stock import StockNetwork
 from lbproxy.observe.events import EventKind
 from lbproxy.tls.contexts import ServerContextFactory, server_contexts
@@ -153,25 +155,30 @@ class Admin(Service):
                 address=str(door.bound.address),
             )
 
-    def unbind(self) -> None:
-        """Stop listening; connections go on."""
-        _close(self.doors)
+    def inherit(self, sockets: Inherited) -> None:
+        """Listen on these where they fit."""
+        self._network.inherited = sockets
+
+    def unbind(self) -> list[Deferred[Any]]:
+        """Stop listening; connections go on.  Each Deferred fires when a socket is closed, its file included."""
+        return _close(self.doors)
 
     def startService(self) -> None:
         """Measure."""
         super().startService()
         self.lag.start()
 
-    def stopService(self) -> None:
+    def stopService(self) -> Deferred[Any]:
         """Stop listening and cut every connection."""
         super().stopService()
         self.lag.stop()
-        self.unbind()
+        closing = self.unbind()
         for follower in list(self._followers):
             follower.stop()
         for factory in self._factories:
             factory.close()
         self._factories.clear()
+        return DeferredList(closing, consumeErrors=True)
 
     # -- reload ---------------------------------------------------------------------------------
 
@@ -258,11 +265,13 @@ class Admin(Service):
             )
 
 
-def _close(doors: Iterable[Door]) -> None:
+def _close(doors: Iterable[Door]) -> list[Deferred[Any]]:
+    closing = []
     for door in doors:
         bound, door.bound = door.bound, None
         if bound is not None:
-            bound.close()
+            closing.append(maybeDeferred(bound.close))
+    return closing
 
 
 def _contexts(spec: AdminSpec, config: Config) -> ServerContextFactory | None:

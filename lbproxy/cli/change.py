@@ -272,6 +272,25 @@ def reload(remote: Remote, dry_run: bool, as_data: bool) -> None:
 
 
 @main.command()
+@remote_options
+@json_option
+def upgrade(remote: Remote, as_data: bool) -> None:
+    """Start lbproxy anew, as it is installed now, in the place of the running one, which drains and ends.
+
+    \b
+    pip install --upgrade lbproxy && lbproxy upgrade
+
+    No connection is refused meanwhile.  Exit status 1, and the running one goes on, when the new one does not serve.
+    """
+    found = remote.ask("POST", "upgrade", timeout=60.0)
+    if as_data:
+        show_json(found)
+    else:
+        click.echo(found["summary"], err=not found["ok"])
+    sys.exit(0 if found["ok"] else REFUSED)
+
+
+@main.command()
 @click.argument("name")
 @click.option(
     "--role",

@@ -55,6 +55,7 @@ class Changing:
         self.file = file
         self._runtime = runtime
         self._restored = False
+        self._kept: Changes | None = None
 
     # -- noting ---------------------------------------------------------------------------------
 
@@ -110,12 +111,25 @@ class Changing:
 
     # -- restoring and undoing ------------------------------------------------------------------
 
+    def inherit(self, kept: Changes) -> None:
+        """:meth:`restore` these, and not those in the file."""
+        self._kept = kept
+
+    def hand_over(self) -> None:
+        """Another process keeps the file from now on."""
+        file, self.file = self.file, None
+        if file is not None:
+            file.silence()
+
     def restore(self) -> None:
         """Make the changes in the file again, once; those that cannot be made are dropped, with a word in the log."""
-        if self._restored or self.file is None:
+        if self._restored or (self.file is None and self._kept is None):
             return
         self._restored = True
-        kept = self.file.load()
+        kept = self._kept
+        if kept is None:
+            assert self.file is not None
+            kept = self.file.load()
         made = 0
         for backend in list(dict.fromkeys(name for name, _ in kept.names())):
             owner = self._runtime.backends.get(backend)

@@ -73,6 +73,11 @@ class Systemd:
         """We end."""
         self.tell("STOPPING=1", "STATUS=sessions may finish")
 
+    def handed_over(self, pid: int) -> None:
+        """Another process is the one to watch; nothing more is said from here."""
+        self.tell(f"MAINPID={pid}", "STATUS=serving after an upgrade")
+        self._address = ""
+
     def tell(self, *lines: str) -> None:
         """Send it; trouble is logged."""
         if not self._address:

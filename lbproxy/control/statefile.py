@@ -127,6 +127,13 @@ class StateFile(Service):
         if self._call is None:
             self._call = self._reactor.callLater(_SOON, self._write)
 
+    def silence(self) -> None:
+        """Write no more: the file is somebody else's now."""
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+        self._again = False
+
     def stopService(self) -> None:
         """Write what is not written yet, now."""
         super().stopService()  # type: ignore[no-untyped-call]

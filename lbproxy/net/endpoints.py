@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory
 
 from lbproxy.config.model import Address
 from lbproxy.errors import ProxyError
+from lbproxy.net.inherited import Inherited
 from lbproxy.net.timers import TimerWheel
 
 __all__ = ["Bound", "Dial", "Handshaking", "Network", "TLSInfo", "TLSParameters"]
@@ -85,6 +86,16 @@ class Bound(ABC):
 
         ``backlog`` (0: as it is) and ``mode`` (of a Unix socket; None: as it is) as in :meth:`Network.listen`."""
 
+    def sockets(self) -> list[int]:
+        """The descriptors that are listened on; several where worker processes have one each.
+
+        Empty where there is none to give away (in-memory transports)."""
+        return []
+
+    def own(self, owner: bool) -> None:  # noqa: B027
+        """Whether nobody else listens on the same socket: only then :meth:`close` removes the file of a Unix
+        socket.  What :meth:`Network.listen` has bound is owned, what it has inherited is not."""
+
     @abstractmethod
     def close(self) -> Any:
         """Stop accepting; a Deferred or None.  Accepted connections live on."""
@@ -94,6 +105,7 @@ class Network(ABC):
     """Listens, dials and starts TLS on one reactor."""
 
     wheel: TimerWheel
+    inherited: Inherited | None = None  # sockets that :meth:`listen` takes before it binds any
 
     @abstractmethod
     def listen(

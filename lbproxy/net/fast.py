@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorFDSet
@@ -69,6 +70,9 @@ class FastNetwork(Network):
         reuse_port: bool = False,
     ) -> Bound:
         """See :meth:`lbproxy.net.endpoints.Network.listen`."""
+        given = self.inherited.take(address) if self.inherited is not None else None
+        if given is not None:
+            return self._take_over(given[0], address, factory, backlog, mode)
         try:
             family, raw = socket_address(address)
             sock = bound_socket(address, family, raw, mode, reuse_port)
@@ -79,6 +83,27 @@ class FastNetwork(Network):
             if family != socket.AF_UNIX:
                 address = Address("tcp", host=address.host, port=sock.getsockname()[1])
             return FastPort(self.poller, sock, factory, address)
+        except OSError as error:
+            sock.close()
+            raise refusal(address, error) from error
+
+    def _take_over(
+        self,
+        sock: socket.socket,
+        address: Address,
+        factory: IProtocolFactory,
+        backlog: int,
+        mode: int,
+    ) -> Bound:
+        """Listen on a socket that another process still has."""
+        sock.setblocking(False)
+        try:
+            if address.kind == "tcp":
+                address = Address("tcp", host=address.host, port=sock.getsockname()[1])
+            sock.listen(backlog)
+            if address.kind == "unix" and not address.path.startswith("\0"):
+                Path(address.path).chmod(mode)
+            return FastPort(self.poller, sock, factory, address, owner=False)
         except OSError as error:
             sock.close()
             raise refusal(address, error) from error

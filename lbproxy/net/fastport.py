@@ -102,6 +102,15 @@ class FastPort(Bound):
         """The listening descriptor."""
         return self._socket.fileno()
 
+    def sockets(self) -> list[int]:
+        """See :meth:`lbproxy.net.endpoints.Bound.sockets`."""
+        return [self._socket.fileno()]
+
+    def own(self, owner: bool) -> None:
+        """See :meth:`lbproxy.net.endpoints.Bound.own`."""
+        unix = owner and self._address.kind == "unix"
+        self._inode = _inode(self._address.path) if unix else None
+
     def on_events(self, events: int) -> None:
         """The poller's call: accept, at most ACCEPTS_PER_EVENT."""
         budget = self._budget

@@ -64,6 +64,9 @@ class StockNetwork(Network):
         reuse_port: bool = False,
     ) -> Bound:
         """See :meth:`lbproxy.net.endpoints.Network.listen`."""
+        given = self.inherited.take(address) if self.inherited is not None else None
+        if given is not None:
+            return self._take_over(given[0], address, factory, backlog, mode)
         try:
             if address.kind == "unix":
                 remove_stale_socket(address.path)
@@ -85,20 +88,54 @@ class StockNetwork(Network):
         _set_options(port)
         return StockBound(port, Address("tcp", address.host, port.getHost().port))
 
+    def _take_over(
+        self,
+        sock: socket.socket,
+        address: Address,
+        factory: IProtocolFactory,
+        backlog: int,
+        mode: int,
+    ) -> Bound:
+        """Listen on a socket that another process still has."""
+        sock.setblocking(False)
+        port: Any
+        with sock:  # the port makes a descriptor of its own
+            try:
+                # as adoptStreamPort does, but that sets backlog and mode to Twisted's
+                if address.kind == "unix":
+                    port = unix.Port._fromListeningDescriptor(self.reactor, sock.fileno(), factory)
+                    port.mode = mode
+                else:
+                    port = tcp.Port._fromListeningDescriptor(
+                        self.reactor, sock.fileno(), sock.family, factory
+                    )
+                    address = Address("tcp", address.host, sock.getsockname()[1])
+                port.backlog = backlog
+                port.startListening()
+            except (OSError, error.CannotListenError) as problem:
+                raise refusal(address, problem) from problem
+        bound = StockBound(port, address)
+        bound.own(False)
+        return bound
+
     def adopt(self, sock: socket.socket, address: Address, factory: IProtocolFactory) -> Bound:
         """See :meth:`lbproxy.net.endpoints.Network.adopt`."""
         sock.setblocking(False)
+        port: Any
         with sock:  # the reactor makes a descriptor of its own
             try:
-                port = self.reactor.adoptStreamPort(sock.fileno(), sock.family, factory)
+                if address.kind == "unix":
+                    # as adoptStreamPort does, but that lets everybody in
+                    port = unix.Port._fromListeningDescriptor(self.reactor, sock.fileno(), factory)
+                    port.mode = _mode(address.path)
+                    port.startListening()
+                else:
+                    port = self.reactor.adoptStreamPort(sock.fileno(), sock.family, factory)
             except (OSError, error.CannotListenError) as problem:
                 raise refusal(address, problem) from problem
-        if isinstance(port, unix.Port):
-            # as it closes an adopted TCP port: others accept from it too, so neither is the file
-            # removed nor the socket shut down
-            port._shouldShutdown = False
-            port.connectionLost = partial(tcp.Port.connectionLost, port)  # type: ignore[method-assign]
-        return StockBound(port, address)
+        bound = StockBound(port, address)
+        bound.own(False)  # others accept from it too
+        return bound
 
     def dial(
         self,
@@ -200,6 +237,22 @@ class StockBound(Bound):
             sock.listen(backlog)
         if mode is not None and self._address.kind == "unix" and sock is not None:
             Path(self._address.path).chmod(mode)
+
+    def sockets(self) -> list[int]:
+        """See :meth:`lbproxy.net.endpoints.Bound.sockets`."""
+        sock = getattr(self._port, "socket", None)
+        return [] if sock is None else [sock.fileno()]
+
+    def own(self, owner: bool) -> None:
+        """See :meth:`lbproxy.net.endpoints.Bound.own`."""
+        port: Any = self._port
+        if not isinstance(port, tcp.Port):
+            return
+        vars(port).pop("connectionLost", None)
+        if not owner:
+            # as an adopted TCP port is closed: neither is the file removed nor the socket shut down
+            port._shouldShutdown = False
+            port.connectionLost = partial(tcp.Port.connectionLost, port)  # type: ignore[method-assign]
 
     def close(self) -> Any:
         """See :class:`Bound`; a second call does nothing."""
@@ -429,6 +482,14 @@ def _set_options(port: Any) -> None:
     if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def _mode(path: str) -> int:
+    """Who may connect to a Unix socket, as its file says now."""
+    try:
+        return stat.S_IMODE(Path(path).stat().st_mode)
+    except (OSError, ValueError):  # it has no file
+        return 0
 
 
 def _address_of(host: Any) -> Address:

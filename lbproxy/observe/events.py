@@ -41,6 +41,8 @@ class EventKind(str, Enum):
     LISTENER_CLOSED = "listener_closed"
     RELOAD = "reload"
     RELOAD_REFUSED = "reload_refused"
+    UPGRADE = "upgrade"
+    UPGRADE_FAILED = "upgrade_failed"
     CHANGED = "changed"
     WORKER_DIED = "worker_died"
     WORKER_STARTED = "worker_started"
@@ -63,6 +65,8 @@ MEANING: dict[EventKind, str] = {
     EventKind.LISTENER_CLOSED: "an address is not listened on any more",
     EventKind.RELOAD: "a new configuration is in use",
     EventKind.RELOAD_REFUSED: "a new configuration was wrong and is not used",
+    EventKind.UPGRADE: "another process has taken over the listening sockets; this one drains",
+    EventKind.UPGRADE_FAILED: "a new process could not take over; this one goes on",
     EventKind.CHANGED: "an operator changed something at run time",
     EventKind.WORKER_DIED: "a worker process ended unexpectedly",
     EventKind.WORKER_STARTED: "a worker process started",

@@ -268,10 +268,15 @@ class Frontend:
         """Serve, again after :meth:`stop`."""
         self.stopping = False
 
-    def stop(self) -> None:
-        """Nobody new; idle clients go now, the others after what they are doing."""
+    def stop(self, *, idle: bool = True) -> None:
+        """Nobody new; idle clients go now, the others after what they are doing.
+
+        ``idle`` False: idle ones may ask once more, and go after that.  One that asks at the moment it is closed
+        would lose its request."""
         for member in self.lineage.members:
             member.stopping = True
+        if not idle:
+            return
         for client in list(self.clients):
             client.shut()
 

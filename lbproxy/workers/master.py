@@ -364,6 +364,11 @@ class Master(LoadBalancer):
                 if isinstance(there, Elsewhere):
                     there.count = 0
 
+    def hand_over(self) -> None:
+        """See LoadBalancer: the workers too."""
+        super().hand_over()
+        self._to_all({"do": "hand_over"})
+
     def kill_sessions(self, backend: str, name: str) -> int:
         """See LoadBalancer."""
         count = len(self.backends[backend].group.servers[name].sessions)

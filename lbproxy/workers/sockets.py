@@ -71,7 +71,8 @@ class SharedBound(Bound):
     """The sockets of one address; nothing is accepted here.  ``sockets``: by slot, one for all of a Unix socket."""
 
     def __init__(self, sockets: list[socket.socket], wanted: Address, address: Address) -> None:
-        self.sockets = sockets
+        self._sockets = sockets
+        self._owner = True
         self.wanted = wanted
         self._address = address
 
@@ -82,24 +83,32 @@ class SharedBound(Bound):
 
     def for_slot(self, slot: int) -> socket.socket:
         """What the worker in ``slot`` accepts on."""
-        return self.sockets[slot % len(self.sockets)]
+        return self._sockets[slot % len(self._sockets)]
 
     def serve(
         self, factory: IProtocolFactory, *, backlog: int = 0, mode: int | None = None
     ) -> None:
         """See Bound."""
-        for sock in self.sockets:
+        for sock in self._sockets:
             if backlog:
                 sock.listen(backlog)
         if mode is not None and self._address.kind == "unix":
             Path(self._address.path).chmod(mode)
 
+    def sockets(self) -> list[int]:
+        """See Bound."""
+        return [sock.fileno() for sock in self._sockets]
+
+    def own(self, owner: bool) -> None:
+        """See Bound."""
+        self._owner = owner
+
     def close(self) -> None:
         """See Bound."""
-        for sock in self.sockets:
+        for sock in self._sockets:
             sock.close()
-        self.sockets = []
-        if self._address.kind == "unix":
+        self._sockets = []
+        if self._owner and self._address.kind == "unix":
             with suppress(OSError):
                 Path(self._address.path).unlink()
 
@@ -122,6 +131,14 @@ class BindingNetwork(_Inner):
     ) -> Bound:
         """See Network; another program on the port is noticed although ours share it."""
         shared = address.kind == "unix"
+        given = None
+        if self.inherited is not None:  # before we look for strangers on the port
+            given = self.inherited.take(address, 1 if shared else self._count)
+        if given is not None:
+            bound = SharedBound(given, address, _real(address, given[0]))
+            bound.own(False)
+            bound.serve(factory, backlog=backlog, mode=mode)
+            return bound
         sockets: list[socket.socket] = []
         real = address
         try:

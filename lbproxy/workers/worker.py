@@ -155,6 +155,11 @@ class Worker:
         if self.balancer is not None:
             self.balancer.reopen_logs()
 
+    def do_hand_over(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Another program serves on our sockets."""
+        if self.balancer is not None:
+            self.balancer.hand_over()
+
     def do_stop(self, message: dict[str, Any], fds: list[int]) -> None:
         """Finish what runs, and end."""
         self.stop()

@@ -55,6 +55,13 @@ def test_ready_when_it_serves(manager: Manager, tmp_path: Path) -> None:
     assert not clock.getDelayedCalls()
 
 
+def test_after_an_upgrade_another_process_speaks(manager: Manager, tmp_path: Path) -> None:
+    systemd = Systemd(Clock(), lambda: True, {"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    systemd.handed_over(4711)
+    systemd.stopping()
+    assert manager.heard() == [["MAINPID=4711", "STATUS=serving after an upgrade"]]
+
+
 def test_reload_and_stop(manager: Manager, tmp_path: Path) -> None:
     systemd = Systemd(Clock(), lambda: True, {"NOTIFY_SOCKET": str(tmp_path / "notify")})
     order: list[Any] = []

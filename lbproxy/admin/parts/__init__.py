@@ -18,6 +18,7 @@ from lbproxy.admin.parts import (
     reload,
     servers,
     sessions,
+    upgrade,
 )
 from lbproxy.admin.route import Part
 
@@ -33,6 +34,7 @@ PARTS: tuple[Part, ...] = (
     certificates.PART,
     configuration.PART,
     reload.PART,
+    upgrade.PART,
     drift.PART,
     events.PART,
     logs.PART,

@@ -1,0 +1,41 @@
+"""CONTROL. Upgrade in place: another process takes over the listening sockets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lbproxy.admin.auth import Role
+from lbproxy.admin.route import Call, Part, Route
+from lbproxy.admin.schema import BOOLEAN, COUNT, STRING, object_
+
+__all__ = ["PART"]
+
+
+async def _upgrade(call: Call) -> Any:
+    upgrader = call.balancer.upgrader
+    if upgrader is None:
+        error = "lbproxy is part of another program here: that one has to be upgraded"
+        return {"ok": False, "pid": 0, "error": error, "summary": error}
+    report = await upgrader.begin()
+    return {
+        "ok": report.ok,
+        "pid": report.pid,
+        "error": report.error,
+        "summary": report.summary(),
+    }
+
+
+PART = Part(
+    "upgrade",
+    routes=(
+        Route(
+            "POST",
+            "/api/v1/upgrade",
+            Role.WRITE,
+            "Start the program anew, with the listening sockets of this process, which then drains and ends; "
+            "when it does not serve within 30 s `ok` is false and this process goes on",
+            _upgrade,
+            object_({"ok": BOOLEAN, "pid": COUNT, "error": STRING, "summary": STRING}),
+        ),
+    ),
+)
