@@ -57,6 +57,9 @@ class Kind(str, Enum):
     SERVER_TIMEOUT = "server_timeout"  # stalled in mid answer, or an idle TCP session
     SERVER_DOWN = "server_down"  # marked down with on_down = close
     SESSION_KILLED = "session_killed"  # an operator ended it
+    REBALANCED = (
+        "rebalanced"  # ended so that its client connects again, to a server with less to do
+    )
 
 
 class Outcome(str, Enum):
@@ -119,6 +122,7 @@ MEANING: dict[Kind, Meaning] = {
     Kind.SERVER_TIMEOUT: Meaning(504, "server", _F),
     Kind.SERVER_DOWN: Meaning(503, "server", _N, retry=True),
     Kind.SESSION_KILLED: Meaning(503, "proxy", _N),
+    Kind.REBALANCED: Meaning(0, "proxy", _N),
 }
 
 

@@ -61,6 +61,7 @@ from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.mirror import Difference
 from lbproxy.proxy.quiet import Quiet
+from lbproxy.proxy.rebalancer import Rebalance, Rebalancer
 from lbproxy.registry import load_config, parse_config, parse_server_line
 from lbproxy.tls.certificates import CertificateError, KeyPair
 
@@ -487,6 +488,19 @@ class LoadBalancer(MultiService):
         """
         owner = self.backends[backend]
         return owner.kill_sessions(owner.group.servers[name])
+
+    def rebalance(self, backend: str) -> Rebalance:
+        """Begin to move long-lived sessions to where there is room, as after a change of servers, and say how many.
+
+        KeyError; ValueError for a backend without ``rebalance``.  See ``docs/rebalancing.rst``.
+        """
+        return self._rebalancer(backend).start()
+
+    def _rebalancer(self, backend: str) -> Rebalancer:
+        rebalancer = self.backends[backend].rebalancer
+        if rebalancer is None or rebalancer.spec is None:
+            raise ValueError(f"backend {backend!r} has no rebalance in its configuration")
+        return rebalancer
 
     def sessions(
         self, backend: str = "", name: str = "", *, limit: int = 1000

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "interfaces", "compiled"),
-    ("config", "http", "balance", "health", "observe", "guard", "cache"),
+    ("config", "http", "balance", "health", "observe", "guard", "cache", "farewell"),
     ("net", "tls"),
     ("proxy", "probes"),
     ("control", "admin"),

@@ -69,6 +69,7 @@ class ServerGroup:
         self._state_callbacks: list[StateCallback] = []
         self._error_callbacks: list[Callable[[Exception], None]] = []
         self._free_callbacks: list[Callable[[], None]] = []
+        self._change_callbacks: list[Callable[[], None]] = []
         self._back = self._give_back
         self._use(balancer)
 
@@ -249,6 +250,10 @@ class ServerGroup:
         """Call ``callback()`` when ``free`` has grown: who waits for a server may try again."""
         self._free_callbacks.append(callback)
 
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call ``callback()`` when ``listed`` or a weight has changed."""
+        self._change_callbacks.append(callback)
+
     # the hot path
 
     @property
@@ -420,3 +425,5 @@ class ServerGroup:
         if self.free > before:
             for callback in self._free_callbacks:
                 callback()
+        for changed in self._change_callbacks:
+            changed()

@@ -74,6 +74,9 @@ class Sticky:
     needs: frozenset[Need] = frozenset()
     fail_open = True  # as a filter
 
+    forgets: ClassVar[bool] = False
+    """Whether :meth:`forget` can break a bond: not where the client carries it."""
+
     group: ServerGroup
     table: StickyTable | None = None
 
@@ -96,6 +99,9 @@ class Sticky:
 
     def server_removed(self, name: str) -> None:
         """It has it no more; one of the same name may come back."""
+
+    def forget(self, context: PickContext) -> None:
+        """``context`` is moved elsewhere: it belongs to no server until it is back."""
 
     # what the backend calls
 
@@ -207,6 +213,7 @@ class TableSticky(Sticky):
     """A client is known by a key it brings along; write :meth:`key`, and let your Options extend TableOptions."""
 
     Options: ClassVar[type[Any]] = TableOptions
+    forgets = True
 
     table: StickyTable
 
@@ -228,6 +235,12 @@ class TableSticky(Sticky):
         key = self.key(context)
         if key:
             self.table.put(key, server.name)
+
+    def forget(self, context: PickContext) -> None:
+        """See :class:`Sticky`.  Others with the same key (the same network, the same name) keep what runs."""
+        key = self.key(context)
+        if key:
+            self.table.remove(key)
 
 
 @frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""CONTROL. Commands that change a running lbproxy: drain, maint, ready, weight, maxconn, server, kill, state."""
+"""CONTROL. Commands that change a running lbproxy: drain, maint, ready, weight, maxconn, server, kill, rebalance..."""
 
 from __future__ import annotations
 
@@ -219,6 +219,28 @@ def kill(remote: Remote, which: Name | None, session: str | None, as_data: bool)
         show_json(found)
     else:
         click.echo(f"{count(found['killed'], 'session')} ended")
+
+
+@main.command()
+@click.argument("backend")
+@remote_options
+@json_option
+def rebalance(remote: Remote, backend: str, as_data: bool) -> None:
+    """Move long-lived sessions of BACKEND from servers with too many to the others, a few at a time.
+
+    \b
+    lbproxy rebalance app
+
+    By itself it happens when servers come or weights change. BACKEND has a `rebalance` line.
+    """
+    found = remote.ask("POST", f"backends/{backend}/rebalance")
+    if as_data:
+        show_json(found)
+        return
+    for name, moves in sorted(found["moves"].items()):
+        click.echo(f"{backend}/{name}: {count(moves, 'session')} to move")
+    if not found["moves"]:
+        click.echo(f"{backend}: balanced, nothing to move")
 
 
 @main.group()

@@ -28,6 +28,7 @@ from lbproxy.config.lines import (
     read_log,
     read_mirror,
     read_passive,
+    read_rebalance,
     read_server,
 )
 from lbproxy.config.model import Config, PluginSpec, ServerSpec, Where
@@ -292,7 +293,9 @@ class _Builder:
             )
             return None
         item = entry.items[0]
-        if kind in ("agent", "check", "log", "mirror", "passive") or kind.startswith("plugin:"):
+        if kind in ("agent", "check", "log", "mirror", "passive", "rebalance") or kind.startswith(
+            "plugin:"
+        ):
             return self._line(kind, item, spot.at(item.where), draft)
         return self._plain(kind, item, facts, spot.at(item.where))
 
@@ -328,6 +331,8 @@ class _Builder:
             return read_mirror(words, spot, self.resolve)
         if kind == "passive":
             return read_passive(words, spot)
+        if kind == "rebalance":
+            return read_rebalance(words, spot)
         return self._plugin(kind.partition(":")[2], words, spot)
 
     def _plugin(self, kind: str, words: list[Word], spot: Spot) -> PluginSpec | None:

@@ -22,6 +22,7 @@ from lbproxy.config.model import (
     Mode,
     PassiveSpec,
     PluginSpec,
+    RebalanceSpec,
     ServerSpec,
     Where,
 )
@@ -219,6 +220,25 @@ class _Checker:
         if check is not None:
             self._check(draft, check, servers)
         self._passive(draft, mode)
+        self._rebalance(draft, mode)
+
+    def _rebalance(self, draft: Draft, mode: Mode | None) -> None:
+        spec: RebalanceSpec | None = draft.get("rebalance", None)
+        if spec is None:
+            return
+        spot = Spot(self.problems, draft.title, "rebalance", spec.where)
+        wanted = {"websocket": "http", "tcp": mode}.get(spec.protocol, "tcp")
+        if mode is not None and mode != wanted:
+            spot.wrong(
+                f"{spec.protocol} is for backends with mode {wanted}, and this one is {mode}",
+                found=spec.protocol,
+            )
+        sticky: PluginSpec | None = draft.get("sticky", None)
+        if sticky is not None and not getattr(sticky.cls, "forgets", False):
+            spot.wrong(
+                f"sticky = {sticky.name} would send every moved client straight back: its cookie names the server",
+                found=sticky.name,
+            )
 
     def _mirror(self, draft: Draft) -> None:
         spec: MirrorSpec | None = draft.get("mirror", None)

@@ -22,6 +22,7 @@ from lbproxy.config.lines import (
     dump_log,
     dump_mirror,
     dump_passive,
+    dump_rebalance,
     dump_server,
 )
 from lbproxy.config.model import Address, Config, PluginSpec
@@ -86,6 +87,8 @@ def value_lines(kind: str, value: Any) -> list[str]:
         return [dump_mirror(value)]
     if kind == "passive":
         return [dump_passive(value)]
+    if kind == "rebalance":
+        return [dump_rebalance(value)]
     if kind.startswith("lines:"):
         return [dump_line(spec) for spec in value]
     if kind.startswith("plugin:"):

@@ -26,6 +26,7 @@ from lbproxy.config.model import (
     MailSpec,
     MirrorSpec,
     PassiveSpec,
+    RebalanceSpec,
     RuleSpec,
     ServerSpec,
     WebhookSpec,
@@ -44,6 +45,7 @@ __all__ = [
     "dump_log",
     "dump_mirror",
     "dump_passive",
+    "dump_rebalance",
     "dump_server",
     "read_admin",
     "read_agent",
@@ -53,6 +55,7 @@ __all__ = [
     "read_log",
     "read_mirror",
     "read_passive",
+    "read_rebalance",
     "read_server",
     "syslog_address",
 ]
@@ -250,6 +253,17 @@ def read_agent(words: Sequence[Word], spot: Spot) -> AgentSpec | None:
 
 def dump_agent(spec: AgentSpec) -> str:
     """The line :func:`read_agent` reads."""
+    return " ".join(dump_options(spec))
+
+
+def read_rebalance(words: Sequence[Word], spot: Spot) -> RebalanceSpec | None:
+    """``PROTOCOL options``."""
+    values = read_options(RebalanceSpec, words, spot)
+    return None if spot.failed else RebalanceSpec(**values, where=spot.where)
+
+
+def dump_rebalance(spec: RebalanceSpec) -> str:
+    """The line :func:`read_rebalance` reads."""
     return " ".join(dump_options(spec))
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "MirrorSpec",
     "PassiveSpec",
     "PluginSpec",
+    "RebalanceSpec",
     "RouteSpec",
     "RuleSpec",
     "ServerSpec",
@@ -535,6 +536,33 @@ class MirrorSpec:
 
 
 @frozen
+class RebalanceSpec:
+    """``rebalance = PROTOCOL options``: long-lived sessions move when servers come, or weights change."""
+
+    protocol: str = option(
+        "choice",
+        choices=("tcp", "websocket", "mqtt", "amqp", "postgresql"),
+        doc="what the sessions speak; it decides when one may be ended, and with which words",
+        positional=True,
+    )
+    rate: float = option("rate", 5.0, min=0.001, max=10_000, doc="most sessions moved in that time")
+    idle: float = option(
+        "duration",
+        1.0,
+        min=0.0,
+        max=86400,
+        doc="only sessions in which nothing has been sent for so long are moved",
+    )
+    after: float = option(
+        "duration", 2.0, min=0.0, max=86400, doc="pause between the change and the first move"
+    )
+    tolerance: float = option(
+        "percent", 0.05, min=0.0, max=1.0, doc="how far above its share a server may be"
+    )
+    where: Where = hidden(NOWHERE)
+
+
+@frozen
 class BackendSpec:
     """``[backend NAME]``: servers and how they are used."""
 
@@ -591,6 +619,12 @@ class BackendSpec:
         max=86400,
         doc="a server that comes up reaches its full weight in this time, beginning with a tenth; 0: at once",
         example="30s",
+    )
+    rebalance: RebalanceSpec | None = option(
+        "rebalance",
+        None,
+        doc="move long-lived sessions to servers that come or get more weight; none: they stay where they are",
+        example="websocket rate=5/s idle=5s",
     )
     agent: AgentSpec | None = option(
         "agent",

@@ -25,6 +25,7 @@ from lbproxy.config.model import (
     LogSpec,
     MirrorSpec,
     PassiveSpec,
+    RebalanceSpec,
     ServerSpec,
 )
 from lbproxy.config.options import field_default, option_fields
@@ -42,6 +43,7 @@ _WORDS = {
     "agent": "an agent line (see `agent line`)",
     "check": "a check line (see `check line`)",
     "mirror": "a mirror line (see `mirror line`)",
+    "rebalance": "a rebalance line (see `rebalance line`)",
     "passive": "``on``, ``off`` or options (see `passive line`)",
     "log": "a log line (see `log line`)",
     "lines:webhook": "webhook lines (see `webhook line`)",
@@ -234,6 +236,9 @@ def _lines(writer: _Writer) -> None:
     writer.heading("Mirror line", 1)
     writer.paragraph("``BACKEND`` and options:")
     writer.table(MirrorSpec)
+    writer.heading("Rebalance line", 1)
+    writer.paragraph("``PROTOCOL`` and options:")
+    writer.table(RebalanceSpec)
     writer.heading("Log line", 1)
     writer.paragraph(_LOG)
     writer.table(LogSpec)

@@ -132,6 +132,7 @@ class BackendCounters:
     queue_full: int = 0
     no_server: int = 0
     circuit_open: int = 0
+    rebalanced: int = 0  # sessions ended so that their clients go elsewhere
     retries_refused: int = 0
     queue_seconds: Histogram | None = None
     """Waits in the queue; who did not wait is not in it.  None, as below: nobody measures."""

@@ -16,7 +16,7 @@ from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import AdminState, ServerState, State
 from lbproxy.balance.sticky import Sticky
 from lbproxy.config.diff import server_moves
-from lbproxy.config.model import Address, BackendSpec, PassiveSpec, ServerSpec
+from lbproxy.config.model import Address, BackendSpec, PassiveSpec, RebalanceSpec, ServerSpec
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.health.breaker import RetryBudget, RetryLimit
 from lbproxy.http.filter import Phases, compile_phases
@@ -29,6 +29,7 @@ from lbproxy.proxy.mirror import Mirror
 from lbproxy.proxy.pool import Pool
 from lbproxy.proxy.queue import Queue, Waiter
 from lbproxy.proxy.quiet import Quiet
+from lbproxy.proxy.rebalancer import Rebalancer
 from lbproxy.proxy.server import connect
 from lbproxy.proxy.slowstart import SlowStart
 from lbproxy.proxy.streams import Connecting
@@ -100,6 +101,8 @@ class Backend:
             for server in spec.servers:
                 self.add(server)
         self._warm_up(spec.slow_start)
+        self.rebalancer: Rebalancer | None = None
+        self._rebalance_by(spec.rebalance)
 
     # -- configuration --------------------------------------------------------------------------
 
@@ -155,6 +158,13 @@ class Backend:
         elif seconds:
             self.slow_start = SlowStart(self.group, seconds, self.wheel)
 
+    def _rebalance_by(self, spec: RebalanceSpec | None) -> None:
+        """Move long-lived sessions by these rules from now on; those that run are watched as they were."""
+        if self.rebalancer is not None:
+            self.rebalancer.change(spec)
+        elif spec is not None:
+            self.rebalancer = Rebalancer(self, spec)
+
     def moves(self, spec: BackendSpec) -> Moves:
         """What :meth:`refit` with ``spec`` will do to the servers that are there now.
 
@@ -202,6 +212,8 @@ class Backend:
             self._judge_by(spec.passive)
         if spec.slow_start != self.spec.slow_start:
             self._warm_up(spec.slow_start)
+        if spec.rebalance != self.spec.rebalance:
+            self._rebalance_by(spec.rebalance)
         if sticky is not self.sticky:
             self._stick(sticky)
         self.mirror = mirror
@@ -415,6 +427,8 @@ class Backend:
             self.passive.stop()
         if self.slow_start is not None:
             self.slow_start.stop()
+        if self.rebalancer is not None:
+            self.rebalancer.stop()
         self.retire()
 
 

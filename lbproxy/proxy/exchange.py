@@ -61,6 +61,8 @@ class Exchange(Attempts):
         self.bytes_in += size
         stream = self._stream
         if self._tunnel:
+            if self.watched is not None:
+                self.watched.from_client(data)
             if stream is not None:
                 stream.send_body(data, None)
             return
@@ -324,6 +326,8 @@ class Exchange(Attempts):
         self._tunnel = True
         self._body.clear()
         self._request_ended = False
+        if self.backend is not None and self.backend.rebalancer is not None:
+            self.watched = self.backend.rebalancer.watch(self.response.upgrade or b"")
         self._client.send_response(self.response, b"", None)
         early, ended = self._client.start_tunnel()
         self._join(stream.start_tunnel(), rest, early, ended)
@@ -342,11 +346,22 @@ class Exchange(Attempts):
     def _tunnel_events(self, events: list[Any]) -> None:
         data, end = _gather(events)
         self.bytes_out += len(data)
+        if self.watched is not None:
+            self.watched.from_server(data)
         self._client.send_data(data, end)
         if end is not None:
             self._response_ended = True
             if self._request_ended and not self.over:
                 self._finish(Kind.OK)
+
+    def part(self, to_client: bytes, to_server: bytes) -> None:
+        """End a tunnel for the sake of balance: each side gets its last words, and is closed after them."""
+        if to_server and self._stream is not None:
+            self._stream.send_body(to_server, None)
+        if to_client and not self.over:
+            self._client.send_data(to_client, None)
+        if not self.over:
+            self._finish(Kind.REBALANCED)
 
     # -- the end --------------------------------------------------------------------------------
 

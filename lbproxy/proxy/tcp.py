@@ -115,6 +115,7 @@ class Session:
         "tried",
         "vars",
         "waiting",
+        "watched",
     )
 
     mode = "tcp"
@@ -168,6 +169,7 @@ class Session:
         self._quiet_parts = 0
         self._idle_for = 0.0
         self._idle: Timer | None = None
+        self.watched: Any = None  # a Watched, of a backend with ``rebalance``
 
     @property
     def request_id(self) -> str:
@@ -222,6 +224,8 @@ class Session:
 
     def bulk_flow(self) -> None:
         """Our transport's call: a lot came from the client."""
+        if self.watched is not None:  # the kernel would hide the bytes
+            return
         self.transport.splice_to(self._server_transport, self.moved_in)
 
     def moved_in(self, size: int) -> None:
@@ -410,16 +414,16 @@ class Session:
             then = partial(self._resume_and_join, side, held)
             run_hooks(self, hooks.response, self.frontend.wheel, then)
         else:
-            self._join()
+            self._join(side)
 
     def _resume_and_join(self, side: _ServerSide, held: list[bytes]) -> None:
-        side.client_write = write = self.transport.write
+        side.client_write = self.transport.write
         self._server_transport.resumeProducing()
-        self._join()
-        if held:
-            write(b"".join(held))
+        self._join(side)
+        if held and side.client_write is not None:
+            side.client_write(b"".join(held))
 
-    def _join(self) -> None:
+    def _join(self, side: _ServerSide) -> None:
         """Bytes may flow."""
         client, server = self.transport, self._server_transport
         if self._server_lost:
@@ -427,12 +431,18 @@ class Session:
             return
         server.registerProducer(client, True)
         client.registerProducer(server, True)
-        self._server_write = server.write
+        self._server_write = write = server.write
+        backend = self.backend
+        if backend is not None and backend.rebalancer is not None:
+            self.watched = watched = backend.rebalancer.watch()
+            if watched is not None:
+                self._server_write = write = watched.tap_client(write)
+                side.client_write = watched.tap_server(client.write)
         early, self._early = self._early, None
         if self._early_paused and not self._client_eof:
             client.resumeProducing()  # before the write, which may pause it again
         if early:
-            server.write(early[0] if len(early) == 1 else b"".join(early))
+            write(early[0] if len(early) == 1 else b"".join(early))
         if self._client_eof:
             half_close(server)
         self._watch()
@@ -559,6 +569,18 @@ class Session:
         else:
             self._end(kind, "")
 
+    def part(self, to_client: bytes, to_server: bytes) -> None:
+        """End it for the sake of balance: each side gets its last words, and is closed after them."""
+        self._finish(Kind.REBALANCED)
+        if not self._client_lost:
+            if to_client:
+                self.transport.write(to_client)
+            self._close(self.transport, True, self._client_eof)
+        if not self._server_lost:
+            if to_server:
+                self._server_transport.write(to_server)
+            self._close(self._server_transport, True, self._server_eof)
+
     def shut(self) -> None:
         """The frontend stops: a session that has a server goes on, one that has none ends."""
         if self._server_transport is None:
@@ -665,6 +687,8 @@ class _ServerSide:
     def bulk_flow(self) -> None:
         """Our transport's call: a lot came from the server."""
         session = self.session
+        if session.watched is not None:
+            return
         self.transport.splice_to(session.transport, session.moved_out)
 
     def readConnectionLost(self) -> None:

@@ -91,6 +91,7 @@ class HTTPTraffic:
         "tried",
         "vars",
         "waiting",
+        "watched",
     )
 
     mode = "http"
@@ -159,6 +160,7 @@ class HTTPTraffic:
         self._held: list[Any] | None = None  # response events while a response filter waits
         self._timer: Timer | None = None
         self._tunnel = False
+        self.watched: Any = None  # a Watched: of a tunnel of a backend with ``rebalance``
 
     @property
     def request_id(self) -> str:

@@ -34,6 +34,7 @@ from lbproxy.control.reload import ReloadReport
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
 from lbproxy.observe.events import EventKind, Severity
+from lbproxy.proxy.rebalancer import Rebalance
 from lbproxy.service import LoadBalancer
 from lbproxy.workers.channel import Channel
 from lbproxy.workers.shared import PLACES, Board, place_name
@@ -374,6 +375,13 @@ class Master(LoadBalancer):
         count = len(self.backends[backend].group.servers[name].sessions)
         self._to_all({"do": "kill", "backend": backend, "server": name})
         return count
+
+    def rebalance(self, backend: str) -> Rebalance:
+        """See LoadBalancer.  Each worker balances its own sessions; the answer is about all of them together."""
+        rebalancer = self._rebalancer(backend)
+        moves = {server.name: count for server, count in rebalancer.plan().items()}
+        self._to_all({"do": "rebalance", "backend": backend})
+        return Rebalance(backend, moves)
 
     def reopen_logs(self) -> None:
         """See LoadBalancer."""

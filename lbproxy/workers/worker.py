@@ -150,6 +150,12 @@ class Worker:
             with suppress(KeyError):
                 self.balancer.kill_sessions(message["backend"], message["server"])
 
+    def do_rebalance(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Move long-lived sessions of a backend."""
+        if self.balancer is not None:
+            with suppress(KeyError, ValueError):
+                self.balancer.rebalance(message["backend"])
+
     def do_reopen(self, message: dict[str, Any], fds: list[int]) -> None:
         """Log files were rotated."""
         if self.balancer is not None:

@@ -24,6 +24,7 @@ routes =
 backend = app
 
 [backend app]
+rebalance = tcp
 servers =
     a 10.0.0.1:8000 weight=3
     b 10.0.0.2:8000

@@ -27,6 +27,7 @@ from lbproxy.config.model import (
     MailSpec,
     PassiveSpec,
     PluginSpec,
+    RebalanceSpec,
     RouteSpec,
     RuleSpec,
     ServerSpec,
@@ -119,6 +120,7 @@ def spec(cls: type[Any], **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[A
             "passive",
             "agent",
             "mirror",
+            "rebalance",
         ):
             continue
         if kind in ("backend", "endpoint"):
@@ -261,6 +263,12 @@ BACKEND = spec(
     check=st.none() | CHECK,
     passive=st.none() | PASSIVE,
     agent=st.none() | spec(AgentSpec),
+    rebalance=st.none()
+    | spec(
+        RebalanceSpec,
+        protocol=st.just("tcp"),
+        rate=st.integers(1, 10**6).map(lambda n: n / 100),
+    ),
 ).map(_checked)
 MAIL_ADDRESS = st.from_regex(r"[a-z]{1,5}@[a-z]{1,5}\.example", fullmatch=True)
 TOKEN = st.from_regex(r"[!-~]{0,10}", fullmatch=True)

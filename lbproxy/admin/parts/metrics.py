@@ -173,6 +173,7 @@ BACKEND_COUNTERS = (
     ("queue_full", "queue_full", "Sent away because the queue was full."),
     ("no_server", "no_server", "Sent away because no server was up."),
     ("circuit_open", "circuit_open", "Sent away because the backend was at its maxconn."),
+    ("rebalanced", "rebalanced", "Sessions ended so that their clients go to another server."),
     ("retries_refused", "retries_refused", "Retries that max_retries or retry_budget forbade."),
 )
 _BACKEND_TIMES = (
