@@ -77,7 +77,7 @@ def _check_json(config: Path) -> None:
         )
         sys.exit(1)
     drift = [one.as_dict() for one in _drift(loaded)]
-    found = {"ok": True, "errors": [], "drift": drift, "config": as_json(loaded)}
+    found = {"ok": True, "errors": [], "drift": drift, "config": as_json(loaded, mask=True)}
     click.echo(json.dumps(found, indent=2))
 
 

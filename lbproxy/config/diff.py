@@ -16,7 +16,7 @@ import attrs
 from attrs import field, frozen
 
 from lbproxy.config.draft import SECTIONS
-from lbproxy.config.dump import value_lines
+from lbproxy.config.dump import masked, value_lines
 from lbproxy.config.model import BackendSpec, Config, FrontendSpec, ListenSpec, ServerSpec
 from lbproxy.config.options import option_fields
 
@@ -50,7 +50,8 @@ class Change:
     """One difference.
 
     ``section`` is a header without brackets, ``key`` "" for a section that came or went.  ``before`` and ``after``
-    are the lines that differ, as they are written; equal ones mean that the code of a plugin's file changed.
+    are the lines that differ, as they are written but for secrets; equal ones mean that the code of a plugin's file
+    changed.
     """
 
     section: str
@@ -187,10 +188,12 @@ def _gone(spec: Any) -> Effect:
 
 
 def _keys(title: str, old: Any, new: Any) -> Iterator[Change]:
+    shown_old, shown_new = masked(old), masked(new)
     for name, f in option_fields(type(old)).items():
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
-            lines = _lines(f.metadata["kind"], before, after)
+            shown = (getattr(shown_old, name), getattr(shown_new, name))
+            lines = _lines(f.metadata["kind"], before, after, *shown)
             yield Change(title, name, "changed", *lines, _effect(old, name, f.metadata))
 
 
@@ -204,22 +207,26 @@ def _effect(spec: Any, key: str, facts: Mapping[str, Any]) -> Effect:
     return Effect.NEXT if isinstance(spec, FrontendSpec) or key == "filters" else Effect.NOW
 
 
-def _lines(kind: str, old: Any, new: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The lines that differ, of lists only those."""
+def _lines(
+    kind: str, old: Any, new: Any, shown_old: Any, shown_new: Any
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The lines that differ, of lists only those; without their secrets, as in ``shown_old`` and ``shown_new``."""
     before, after = _written(kind, old), _written(kind, new)
+    shown_before, shown_after = _written(kind, shown_old), _written(kind, shown_new)
     if before == after:  # a plugin's code
-        pairs = zip(_items(old), _items(new), before, strict=True)
+        pairs = zip(_items(old), _items(new), shown_before, strict=True)
         changed = tuple(line for a, b, line in pairs if a != b)
         return changed, changed
-    if not isinstance(old, tuple):
-        return before, after
-    gone: list[str] = []
-    come: list[str] = []
-    for what, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
-        if what != "equal":
-            gone += before[a:b]
-            come += after[c:d]
-    return tuple(gone), tuple(come)
+    gone, come = shown_before, shown_after
+    if isinstance(old, tuple):
+        gone = come = ()
+        for what, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+            if what != "equal":
+                gone += shown_before[a:b]
+                come += shown_after[c:d]
+    if gone == come:
+        come = tuple(f"{line}  (another secret)" for line in come)
+    return gone, come
 
 
 def _items(value: Any) -> tuple[Any, ...]:

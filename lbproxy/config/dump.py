@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
@@ -31,7 +32,7 @@ from lbproxy.config.plugins import dump_plugin
 from lbproxy.config.routes import dump_route
 from lbproxy.config.words import quote
 
-__all__ = ["MASK", "as_json", "dump", "value_lines"]
+__all__ = ["MASK", "as_json", "dump", "masked", "value_lines"]
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./:\[\]-]+( [A-Za-z0-9_./:\[\]-]+)*")
 
@@ -107,13 +108,42 @@ MASK = "***"
 
 _SECRET = re.compile(r"(^|_)(password|passphrase|secret|token|credentials?)$")
 _SECRET_HEADER = re.compile(r"authorization|cookie|token|secret|password|api-?key", re.IGNORECASE)
+_SECRET_TEXT = re.compile(rf"{_SECRET_HEADER.pattern}|auth|pass", re.IGNORECASE)
+
+
+def _secret(spec: Any, field: attrs.Attribute[Any]) -> bool:
+    """The value of ``field`` is not to be shown."""
+    name, value = field.name, getattr(spec, field.name)
+    if not value:
+        return False
+    if name == "value":  # of a header that a filter sets
+        header = getattr(spec, "header", "")
+        return isinstance(header, str) and _SECRET_HEADER.search(header) is not None
+    if name in ("header", "send") and isinstance(value, str):  # what a check says
+        wanted = _SECRET_TEXT if name == "send" else _SECRET_HEADER
+        if ("value" not in attrs.fields_dict(type(spec))) and wanted.search(value):
+            return True
+    return bool(field.metadata.get("secret")) or _SECRET.search(name) is not None
+
+
+def masked(value: Any) -> Any:
+    """A copy of a spec, or of anything in one, with :data:`MASK` in place of secrets; to be shown, not used."""
+    if isinstance(value, tuple):
+        return tuple(masked(item) for item in value)
+    if _plain(value) is not _ATTRS or not attrs.has(type(value)):
+        return value
+    made = copy.copy(value)
+    for f in attrs.fields(type(value)):
+        shown = MASK if _secret(value, f) else masked(getattr(value, f.name))
+        object.__setattr__(made, f.name, shown)  # past the validators: nobody uses it
+    return made
 
 
 def as_json(config: Config, *, mask: bool = False) -> dict[str, Any]:
     """``config`` as dicts, lists, strings, numbers, booleans and None; durations in seconds, sizes in bytes.
 
     ``mask``: put :data:`MASK` in place of secrets: options that say so or are called ``password``, ``token`` and the
-    like, and what is written into headers of such names.
+    like, what is written into headers of such names, and what a check sends that looks like a login.
     """
     plain = _Plain(mask)
     return {
@@ -142,19 +172,10 @@ class _Plain:
         if isinstance(value, dict):
             return {str(key): self.of(item) for key, item in value.items()}
         return {
-            f.name: MASK if self._hidden(value, f) else self.of(getattr(value, f.name))
+            f.name: MASK if self.mask and _secret(value, f) else self.of(getattr(value, f.name))
             for f in attrs.fields(type(value))
-            if f.name != "where"
+            if f.name != "where" and f.init  # what is made of the others says nothing new
         }
-
-    def _hidden(self, spec: Any, field: attrs.Attribute[Any]) -> bool:
-        name = field.name
-        if not self.mask or not getattr(spec, name):
-            return False
-        header = getattr(spec, "header", "")
-        if name == "value" and isinstance(header, str) and _SECRET_HEADER.search(header):
-            return True
-        return bool(field.metadata.get("secret")) or _SECRET.search(name) is not None
 
 
 _ATTRS = object()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from lbproxy.config.diff import Effect, diff, listener_key, server_moves, successor
+from lbproxy.config.dump import as_json
 from lbproxy.config.model import Config, ServerSpec
 from lbproxy.registry import parse_config
 
@@ -102,6 +103,53 @@ def test_sections_that_come_and_go() -> None:
         ("frontend web", "removed", Effect.DRAIN),
         ("frontend shop", "added", Effect.NOW),
     ]
+
+
+SECRETS = """
+[lbproxy]
+secret = file-SECRET-0123456789
+[frontend web]
+listen = tcp:80
+backend = app
+filters = set-header request Authorization "Basic SECRET"
+[frontend db]
+mode = tcp
+listen = tcp:81
+backend = pg
+[backend app]
+servers = a 10.0.0.1:80
+check = http GET / header="Authorization: Bearer SECRET"
+[backend pg]
+servers = a 10.0.0.1:81
+check = pgsql user=x password=SECRET
+[backend redis]
+mode = tcp
+servers = a 10.0.0.1:82
+check = tcp send="AUTH SECRET"
+[alerts]
+webhooks = https://example.com/SECRET token=SECRET
+mails = a@example.com tls=always user=x password=SECRET
+"""
+
+
+def test_secrets_are_not_shown() -> None:
+    """Neither what they were nor what they are; but that they changed."""
+    old, new = parse_config(SECRETS), parse_config(SECRETS.replace("SECRET", "HIDDEN"))
+    found = diff(old, new)
+    text = found.text() + json.dumps(found.as_json())
+    assert "SECRET" not in text and "HIDDEN" not in text
+    assert {(c.section, c.key) for c in found.changes} == {
+        ("lbproxy", "secret"), ("frontend web", "filters"), ("backend app", "check"),
+        ("backend pg", "check"), ("backend redis", "check"), ("alerts", "webhooks"), ("alerts", "mails"),
+    }  # fmt: skip
+    assert (
+        "- pgsql user=x password=***\n    + pgsql user=x password=***  (another secret)"
+        in text.replace("'", "").replace('"', "")
+    )
+    assert "its code changed" not in text
+    other = diff(old, parse_config(SECRETS.replace("pgsql user=x", "pgsql user=y")))
+    assert [c.after for c in other.changes] == [("pgsql user=y password=***",)]
+    assert "SECRET" not in json.dumps(as_json(old, mask=True))
 
 
 def test_another_mode_is_another_frontend() -> None:
