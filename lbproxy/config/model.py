@@ -668,7 +668,8 @@ class BackendSpec:
         0.0,
         min=0.0,
         max=86400,
-        doc="no further attempt begins later than this after the request came; 0: no limit",
+        doc="no further attempt begins later than this after the request, or the tcp connection, came;"
+        " 0: no limit",
     )
     max_retries: int = option(
         "int",

@@ -371,17 +371,23 @@ class Session:
         server.counters.retried += 1
         if server not in self.tried:
             self.tried.append(server)
+        pause = _SAME_SERVER_PAUSE
         if backend.has_other(self.tried):
             backend.counters.redispatches += 1
-            self._acquire()
-        else:
+            pause = backend.retry.pause(self.attempts, backend.random)
+        if pause:
             self._idle = self.frontend.wheel.timer(self._retry_now)
-            self._idle.set(_SAME_SERVER_PAUSE)
+            self._idle.set(pause)
+        else:
+            self._acquire()
 
     def _may_retry(self) -> bool:
-        """One more attempt is within ``max_retries`` and ``retry_budget``; it counts as begun."""
+        """One more attempt is within ``timeout_retries``, ``max_retries`` and ``retry_budget``; it counts as begun."""
         backend = self.backend
         assert backend is not None
+        longest = backend.spec.timeout_retries
+        if longest and self.frontend.now() - self.started >= longest:
+            return False
         limit = backend.retry_limit
         if limit is None:
             return True

@@ -47,6 +47,28 @@ def test_all_dials_fail(make: Make) -> None:
     assert (bench.last.close.value, bench.last.attempts) == ("connect_failed", 3)
 
 
+def test_no_attempt_begins_too_late(make: Make) -> None:
+    bench = make(
+        backend="retries = 9\ntimeout_connect = 2s\ntimeout_retries = 3s", servers=(f"a {A}",)
+    )
+    bench.lb.reactor.blackhole(A)
+    client = bench.lb.connect("t")
+    bench.lb.advance(10)
+    assert client.closed
+    assert (bench.last.close.value, bench.last.attempts) == ("connect_timeout", 2)
+
+
+def test_a_pause_before_another_server(make: Make) -> None:
+    bench = make(backend="retries = 1\nretry_backoff = 10s")
+    bench.backend.random = lambda: 0.5
+    client = bench.lb.connect("t")
+    bench.lb.advance(4)
+    assert not client.closed
+    bench.lb.advance(2)
+    assert client.closed
+    assert (bench.last.close.value, bench.last.attempts) == ("connect_failed", 2)
+
+
 def test_a_dial_that_never_answers_times_out(make: Make) -> None:
     bench = make(backend="timeout_connect = 2s\nretries = 0", servers=(f"a {A}",))
     bench.lb.reactor.blackhole(A)
