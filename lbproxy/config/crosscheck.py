@@ -26,6 +26,11 @@ from lbproxy.config.model import (
     ServerSpec,
     Where,
 )
+from lbproxy.config.noeffect import (
+    check_backend_effects,
+    check_log_effects,
+    check_settings_effects,
+)
 from lbproxy.config.options import Spot, option_fields
 from lbproxy.config.plugins import trial
 
@@ -61,6 +66,7 @@ class _Checker:
         for draft in self.drafts.of("lbproxy"):
             self._admin(draft)
             self._workers(draft, frontends)
+            check_settings_effects(draft, self.problems)
         for draft in self.drafts.of("alerts"):
             check_alerts(draft, self.problems, self.exists)
 
@@ -221,6 +227,7 @@ class _Checker:
             self._check(draft, check, servers)
         self._passive(draft, mode)
         self._rebalance(draft, mode)
+        check_backend_effects(draft, self.problems)
 
     def _rebalance(self, draft: Draft, mode: Mode | None) -> None:
         spec: RebalanceSpec | None = draft.get("rebalance", None)
@@ -456,6 +463,7 @@ class _Checker:
     def _log(self, draft: Draft, log: LogSpec, modes: set[Mode]) -> None:
         from lbproxy.observe.accesslog import check_format
 
+        check_log_effects(log, Spot(self.problems, draft.title, "access_log", log.where))
         for mode in sorted(modes):
             try:
                 check_format(log.format, mode)

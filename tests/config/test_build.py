@@ -259,6 +259,30 @@ SINGLE = [
     (TCP + BACK + "passive = count=junk\n", 7, "and this backend is tcp"),
     (FRONT + BACK + "retry_on = connect timeot\n", 6, "did you mean 'timeout'?"),
     (FRONT + BACK.rstrip() + " backup tier=1\n", 5, "no effect with 'backup'"),
+    (FRONT + BACK + "retry_floor = 5/s\n", 6, "no effect without 'retry_budget'"),
+    (FRONT + BACK + "retries = 0\nretry_backoff = 1s\n", 7, "no effect with 'retries = 0'"),
+    (FRONT + BACK + "queue = 0\nno_server = queue\n", 7, "no effect with 'queue = 0'"),
+    (FRONT + BACK.rstrip() + " agent_address=10.0.0.1:9\n", 5, "no effect without 'agent'"),
+    (FRONT + BACK.rstrip() + " check_address=10.0.0.1:9\n", 5, "no effect without 'check'"),
+    (
+        FRONT + BACK.rstrip() + " no_check check_address=10.0.0.1:9\nagent = 9\n",
+        5,
+        "'check_address' has no effect with 'no_check'",
+    ),
+    (FRONT + BACK + "passive = stdev=3\n", 6, "no effect without 'success_rate'"),
+    (FRONT + BACK + "passive = latency_min=3s\n", 6, "no effect without 'latency'"),
+    (
+        FRONT + BACK + "passive = min_servers=5\n",
+        6,
+        "no effect without 'success_rate' or 'latency'",
+    ),
+    (
+        FRONT + BACK + "mirror = c ignore=Date\n[backend c]\nservers = a 10.0.0.1:1\n",
+        6,
+        "'compare=headers'",
+    ),
+    (FRONT + BACK + "[lbproxy]\nmetrics_servers = no\n", 7, "no effect without 'admin'"),
+    (FRONT + BACK + "[lbproxy]\naccess_log = a.log keep=3\n", 7, "no effect without 'rotate_size'"),
     (FRONT + BACK.rstrip() + " no_check\ncheck = tcp\n", 6, "every server says no_check"),
     (FRONT + BACK + "filters = modeless\n", 6, "its modes raised KeyError"),
     (FRONT + BACK + "via = x\n", 6, "unknown key 'via' here; it belongs in [frontend]"),
@@ -438,7 +462,9 @@ def test_log_options() -> None:
 
 
 def test_one_place_is_written_in_one_way() -> None:
-    errors = log_errors("a.log json keep=3", "access_log = a.log combined keep=4\n")
+    errors = log_errors(
+        "a.log json rotate_size=1m keep=3", "access_log = a.log combined rotate_size=1m keep=4\n"
+    )
     assert errors == [
         "lb.ini:6: [frontend w] access_log: keep is not as at lb.ini:2, which writes to the same place"
     ]

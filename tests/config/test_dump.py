@@ -192,7 +192,9 @@ def _fitting(log: LogSpec) -> LogSpec:
     """Without the options that its target does not have."""
     syslog = log.path.startswith("syslog:")
     if syslog or log.path in ("", "stdout"):
-        log = attrs.evolve(log, rotate_size=0, rotate_every=0.0, keep=10)
+        log = attrs.evolve(log, rotate_size=0, rotate_every=0.0)
+    if not (log.rotate_size or log.rotate_every):
+        log = attrs.evolve(log, keep=10)
     return log if syslog else attrs.evolve(log, facility="local0", tag="lbproxy")
 
 
@@ -238,10 +240,35 @@ def _checked(backend: BackendSpec) -> BackendSpec:
     return backend
 
 
+def _with_effect(backend: BackendSpec) -> BackendSpec:
+    """Without what does nothing as the rest is: a mistake too."""
+    servers = tuple(
+        attrs.evolve(
+            server,
+            check_address=None if server.no_check or not backend.check else server.check_address,
+            agent_address=server.agent_address if backend.agent else None,
+        )
+        for server in backend.servers
+    )
+    backend = attrs.evolve(backend, servers=servers, queue=backend.queue or 1)
+    if backend.retries == 0:
+        idle = ("retry_on", "retry_backoff", "timeout_retries", "max_retries", "retry_budget")
+        usual = {name: attrs.fields_dict(BackendSpec)[name].default for name in idle}
+        backend = attrs.evolve(backend, **usual)
+    if not backend.retry_budget:
+        backend = attrs.evolve(backend, retry_floor=10.0)
+    return backend
+
+
 def _judging(values: dict[str, Any]) -> PassiveSpec:
     values["eject_max"] = max(values.get("eject", 10.0), values.get("eject_max", 300.0))
     if not (values.get("success_rate") or values.get("latency")):
         values["errors"] = values.get("errors", 5) or 5
+        for idle in ("every", "min_servers", "min_requests"):
+            values.pop(idle, None)
+    for idle, without in (("stdev", "success_rate"), ("latency_min", "latency")):
+        if not values.get(without):
+            values.pop(idle, None)
     return PassiveSpec(**values)
 
 
@@ -253,23 +280,27 @@ PASSIVE = st.fixed_dictionaries(
     },
 ).map(_judging)
 
-BACKEND = spec(
-    BackendSpec,
-    name=st.just("app"),
-    mode=st.just("http"),
-    servers=SERVERS.map(tuple),
-    balance=plugin("balancer", "roundrobin", "hash"),
-    sticky=st.none() | plugin("sticky", "source"),
-    check=st.none() | CHECK,
-    passive=st.none() | PASSIVE,
-    agent=st.none() | spec(AgentSpec),
-    rebalance=st.none()
-    | spec(
-        RebalanceSpec,
-        protocol=st.just("tcp"),
-        rate=st.integers(1, 10**6).map(lambda n: n / 100),
-    ),
-).map(_checked)
+BACKEND = (
+    spec(
+        BackendSpec,
+        name=st.just("app"),
+        mode=st.just("http"),
+        servers=SERVERS.map(tuple),
+        balance=plugin("balancer", "roundrobin", "hash"),
+        sticky=st.none() | plugin("sticky", "source"),
+        check=st.none() | CHECK,
+        passive=st.none() | PASSIVE,
+        agent=st.none() | spec(AgentSpec),
+        rebalance=st.none()
+        | spec(
+            RebalanceSpec,
+            protocol=st.just("tcp"),
+            rate=st.integers(1, 10**6).map(lambda n: n / 100),
+        ),
+    )
+    .map(_checked)
+    .map(_with_effect)
+)
 MAIL_ADDRESS = st.from_regex(r"[a-z]{1,5}@[a-z]{1,5}\.example", fullmatch=True)
 TOKEN = st.from_regex(r"[!-~]{0,10}", fullmatch=True)
 
@@ -307,7 +338,9 @@ ALERTS = spec(
 )
 CONFIGS = st.builds(
     Config,
-    spec(GlobalSpec, access_log=LOG),
+    spec(GlobalSpec, access_log=LOG).map(
+        lambda one: attrs.evolve(one, metrics_servers=True, admin_hosts=(), admin_tokens="")
+    ),
     FRONTEND.map(lambda one: (one,)),
     BACKEND.map(lambda one: (one,)),
     spec(CertificateSpec, name=NAME).map(lambda one: (one,)),

@@ -1,0 +1,97 @@
+"""PURE. Keys and options that do nothing as the rest is written.  Called by :mod:`lbproxy.config.crosscheck`.
+
+Whoever wrote one believes that it protects something; so it is an error and not passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lbproxy.config.draft import Draft
+from lbproxy.config.errors import Problems
+from lbproxy.config.model import (
+    AgentSpec,
+    CheckSpec,
+    LogSpec,
+    MirrorSpec,
+    PassiveSpec,
+    ServerSpec,
+)
+from lbproxy.config.options import Spot
+
+__all__ = ["check_backend_effects", "check_log_effects", "check_settings_effects"]
+
+_RETRIES = ("retry_on", "retry_backoff", "timeout_retries", "max_retries", "retry_budget")
+_ADMIN = ("admin_tokens", "admin_hosts", "metrics_servers")
+
+
+def check_backend_effects(draft: Draft, problems: Problems) -> None:
+    """Report to ``problems`` what does nothing in a backend."""
+    for key, without in _backend_keys(draft):
+        problems.add(draft.line(key), draft.title, key, f"has no effect {without}")
+    check: CheckSpec | None = draft.get("check", None)
+    agent: AgentSpec | None = draft.get("agent", None)
+    servers: tuple[ServerSpec, ...] = draft.get("servers")
+    for server in servers:
+        spot = Spot(problems, draft.title, "servers", server.where)
+        if server.check_address and server.no_check:
+            spot.wrong("option 'check_address' has no effect with 'no_check'")
+        elif server.check_address and check is None and "check" not in draft.broken:
+            spot.wrong("option 'check_address' has no effect without 'check'")
+        if server.agent_address and agent is None and "agent" not in draft.broken:
+            spot.wrong("option 'agent_address' has no effect without 'agent'")
+    passive: PassiveSpec | None = draft.get("passive", None)
+    if passive is not None:
+        spot = Spot(problems, draft.title, "passive", passive.where)
+        for name, without in _passive_options(passive):
+            spot.wrong(f"option {name!r} has no effect without {without}", found=name)
+    mirror: MirrorSpec | None = draft.get("mirror", None)
+    if (
+        mirror is not None
+        and mirror.ignore != MirrorSpec("x").ignore
+        and "headers" not in mirror.compare
+        and not mirror.predicate
+    ):
+        spot = Spot(problems, draft.title, "mirror", mirror.where)
+        spot.wrong("option 'ignore' has no effect without 'compare=headers'", found="ignore")
+
+
+def _backend_keys(draft: Draft) -> Iterator[tuple[str, str]]:
+    """Keys, and what makes them idle."""
+    if draft.get("retries", 1) == 0:
+        for key in _RETRIES:
+            if draft.get(key, None):
+                yield key, "with 'retries = 0'"
+    no_budget = not draft.get("retry_budget", 0.0) and "retry_budget" not in draft.broken
+    if no_budget and "retry_floor" in draft.values:
+        yield "retry_floor", "without 'retry_budget'"
+    if draft.get("no_server", "fail") == "queue" and draft.get("queue", 1) == 0:
+        yield "no_server", "with 'queue = 0'"
+
+
+def _passive_options(spec: PassiveSpec) -> Iterator[tuple[str, str]]:
+    usual = PassiveSpec()
+    if spec.stdev != usual.stdev and not spec.success_rate:
+        yield "stdev", "'success_rate'"
+    if spec.latency_min != usual.latency_min and not spec.latency:
+        yield "latency_min", "'latency'"
+    if spec.success_rate or spec.latency:
+        return
+    for name in ("every", "min_servers", "min_requests"):
+        if getattr(spec, name) != getattr(usual, name):
+            yield name, "'success_rate' or 'latency'"
+
+
+def check_settings_effects(draft: Draft, problems: Problems) -> None:
+    """Report to ``problems`` what does nothing in ``[lbproxy]``."""
+    if draft.get("admin") or "admin" in draft.broken:
+        return
+    for key in _ADMIN:
+        if key in draft.values:
+            problems.add(draft.line(key), draft.title, key, "has no effect without 'admin'")
+
+
+def check_log_effects(log: LogSpec, spot: Spot) -> None:
+    """Report at ``spot`` what does nothing in an access log."""
+    if log.keep != LogSpec().keep and not (log.rotate_size or log.rotate_every):
+        spot.wrong("option 'keep' has no effect without 'rotate_size' or 'rotate_every'")
