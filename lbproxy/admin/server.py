@@ -214,9 +214,10 @@ class Admin(Service):
     def _renewed(self, old: Door | None, new: Door) -> Door:
         if old is None:
             return new
+        mode = new.spec.mode if new.spec.mode != old.spec.mode else None
         old.spec, old.role, old.tokens, old.tls = new.spec, new.role, new.tokens, new.tls
         if old.bound is not None and old.factory is not None:
-            old.bound.serve(self._outer(old, old.factory))
+            old.bound.serve(self._outer(old, old.factory), mode=mode)
         return old
 
     # -- those who follow -----------------------------------------------------------------------

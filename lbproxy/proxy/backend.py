@@ -86,6 +86,8 @@ class Backend:
         self.sticky: Sticky | None = None
         self._stick(sticky)
         self.mirror = mirror
+        self.retry_limit: RetryLimit | None = None
+        self._retry_limits: tuple[int, float, float] = (0, 0.0, 0.0)
         self._configure(spec, filters)
         self.group.on_state(self._state_changed)
         self.group.on_free(self.serve_queue)
@@ -120,14 +122,21 @@ class Backend:
             header_bytes=spec.max_response_header_bytes, header_count=1000
         )
         self.retry = RetryPolicy.of(spec.retry_on, spec.retry_backoff)
-        self.retry_limit: RetryLimit | None = None
-        if spec.max_retries or spec.retry_budget:
-            budget = RetryBudget(spec.retry_budget, spec.retry_floor) if spec.retry_budget else None
-            self.retry_limit = RetryLimit(spec.max_retries, budget)
+        self._limit_retries(spec)
         self.maxconn = spec.maxconn
         self.queue.limit = spec.queue
         self.queue.timeout = spec.timeout_queue
         self.group.panic = spec.panic
+
+    def _limit_retries(self, spec: BackendSpec) -> None:
+        """With other limits counting begins anew; with the same it goes on."""
+        limits = (spec.max_retries, spec.retry_budget, spec.retry_floor)
+        if limits == self._retry_limits:
+            return
+        self._retry_limits = limits
+        budget = RetryBudget(spec.retry_budget, spec.retry_floor) if spec.retry_budget else None
+        most = spec.max_retries
+        self.retry_limit = RetryLimit(most, budget) if most or budget is not None else None
 
     def _stick(self, sticky: Sticky | None) -> None:
         """Keep clients with their servers by these rules from now on."""

@@ -38,7 +38,7 @@ _MANY = 500  # servers: with more, the board is looked at less often
 
 
 def worker_config(config: Config, workers: int) -> Config:
-    """What one of ``workers`` serves of ``config``: no checks, no admin side, its part of the connection limits."""
+    """What one of ``workers`` serves of ``config``: no checks, no admin side, its part of the limits."""
 
     def part(limit: int) -> int:
         return -(-limit // workers)
@@ -56,12 +56,22 @@ def worker_config(config: Config, workers: int) -> Config:
         settings=settings,
         alerts=AlertsSpec(),
         frontends=tuple(evolve(one, maxconn=part(one.maxconn)) for one in config.frontends),
-        backends=tuple(_unchecked(one) for one in config.backends),
+        backends=tuple(_part_of(one, part, workers) for one in config.backends),
     )
 
 
-def _unchecked(spec: BackendSpec) -> BackendSpec:
-    return evolve(spec, check=None)
+def _part_of(spec: BackendSpec, part: Callable[[int], int], workers: int) -> BackendSpec:
+    """``maxconn`` of its servers is whole: workers tell one another (:mod:`lbproxy.workers.shared`)."""
+    mirror = spec.mirror
+    return evolve(
+        spec,
+        check=None,
+        maxconn=part(spec.maxconn),
+        queue=part(spec.queue),
+        max_retries=part(spec.max_retries),
+        retry_floor=spec.retry_floor / workers,
+        mirror=None if mirror is None else evolve(mirror, max=part(mirror.max)),
+    )
 
 
 class Worker:

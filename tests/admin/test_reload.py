@@ -57,6 +57,18 @@ def test_its_addresses_come_and_go(client: Any) -> None:
     assert client.ask("GET", "whoami").status == 200
 
 
+def test_the_mode_of_a_socket_is_changed() -> None:
+    text = TEXT.replace("tcp:8404:interface=127.0.0.1", "unix:/run/x:mode=600")
+    seen: list[int | None] = []
+    with admin(text) as client:
+        service = client.lb.service
+        bound = service.admin.doors[0].bound
+        bound.serve = lambda factory, *, mode=None: seen.append(mode)
+        assert service.reload(text.replace("600", "660")).ok
+        assert service.reload(text.replace("600", "660") + "\n").ok
+    assert seen == [0o660, None]
+
+
 def test_tokens_are_read_again(client: Any, tmp_path: Path) -> None:
     service = client.lb.service
     tokens = tmp_path / "tokens"

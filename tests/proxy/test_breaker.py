@@ -173,3 +173,27 @@ def test_tcp():
         lb.advance(1)
         assert backend.retry_limit.running == 0
         assert backend.group.active == 1
+
+
+RETRIES = """
+[frontend web]
+listen = tcp:80
+backend = app
+[backend app]
+servers = a 10.0.0.1:80
+max_retries = 9
+retry_budget = 20%
+"""
+
+
+def test_a_reload_of_something_else_does_not_forget_the_retries():
+    with LB.from_config(RETRIES) as lb:
+        backend = lb.service.backends["app"]
+        limit = backend.retry_limit
+        assert lb.service.reload(RETRIES + "queue = 7").ok
+        assert (backend.queue.limit, backend.retry_limit) == (7, limit)
+        assert lb.service.reload(RETRIES + "retry_floor = 5/s").ok
+        assert backend.retry_limit is not limit
+        assert backend.retry_limit.budget.floor == 5
+        assert lb.service.reload(RETRIES.partition("max_retries")[0]).ok
+        assert backend.retry_limit is None
