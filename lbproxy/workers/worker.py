@@ -38,7 +38,7 @@ _MANY = 500  # servers: with more, the board is looked at less often
 
 
 def worker_config(config: Config, workers: int) -> Config:
-    """What one of ``workers`` serves of ``config``: no checks, no admin side, its part of the limits."""
+    """What one of ``workers`` serves of ``config``: no checks, no agents, no admin side, its part of the limits."""
 
     def part(limit: int) -> int:
         return -(-limit // workers)
@@ -66,6 +66,7 @@ def _part_of(spec: BackendSpec, part: Callable[[int], int], workers: int) -> Bac
     return evolve(
         spec,
         check=None,
+        agent=None,
         maxconn=part(spec.maxconn),
         queue=part(spec.queue),
         max_retries=part(spec.max_retries),

@@ -100,10 +100,11 @@ def test_limits_of_a_backend_are_split() -> None:
     text = TEXT.replace(
         "[backend app]",
         "[backend copy]\nservers = c 10.0.0.9:80\n[backend app]\nmirror = copy max=10\nmaxconn = 101\n"
-        "queue = 40\nmax_retries = 3\nretry_budget = 20%\nretry_floor = 10/s",
+        "agent = 9000\nqueue = 40\nmax_retries = 3\nretry_budget = 20%\nretry_floor = 10/s",
     )
     app = worker_config(parse_config(text), 4).backend("app")
     assert (app.maxconn, app.queue, app.max_retries, app.retry_floor) == (26, 10, 1, 2.5)
     assert app.retry_budget == 0.2
+    assert app.agent is None, "the master asks"
     assert app.mirror is not None and app.mirror.max == 3
     assert worker_config(parse_config(TEXT), 4).backend("app").maxconn == 0
