@@ -187,6 +187,7 @@ class Master(LoadBalancer):
             "text": dump(config),
             "file": config.file,
             "folder": folder,
+            "secret": self._ground.secret.hex(),
             "state": {name: self._state(name) for name in self.backends},
             "places": self._places,
             "measure": bool(config.settings.admin),

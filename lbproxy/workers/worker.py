@@ -37,8 +37,11 @@ _COUNT_EVERY = 1.0  # seconds between two reports of counters
 _MANY = 500  # servers: with more, the board is looked at less often
 
 
-def worker_config(config: Config, workers: int) -> Config:
-    """What one of ``workers`` serves of ``config``: no checks, no agents, no admin side, its part of the limits."""
+def worker_config(config: Config, workers: int, secret: str = "") -> Config:
+    """What one of ``workers`` serves of ``config``: no checks, no agents, no admin side, its part of the limits.
+
+    ``secret``: for a configuration that has none; workers that made up their own would not know one another's cookies.
+    """
 
     def part(limit: int) -> int:
         return -(-limit // workers)
@@ -50,6 +53,7 @@ def worker_config(config: Config, workers: int) -> Config:
         watch=False,
         workers=1,
         maxconn=part(config.settings.maxconn),
+        secret=config.settings.secret or secret,
     )
     return evolve(
         config,
@@ -189,7 +193,7 @@ class Worker:
 
     def _config(self, message: dict[str, Any]) -> Config:
         config = parse_config(message["text"], message["file"], message["folder"])
-        return worker_config(config, self._workers)
+        return worker_config(config, self._workers, message["secret"])
 
     def _give(self) -> None:
         assert self._network is not None

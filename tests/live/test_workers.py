@@ -227,6 +227,30 @@ def test_limits_and_leastconn_hold_across_workers(balancer):
     assert 3 <= slow.most <= 4
 
 
+def test_a_cookie_of_one_worker_is_known_to_the_others(balancer):
+    (web,) = free_ports(1)
+    slow = Slow(0.0)
+    text = (
+        WEB.format(web)
+        + f"sticky = cookie LB\nservers =\n    a {slow.address}\n    b {slow.address}\n"
+    )
+    lb = ready(balancer(text, settings="workers = 2"))
+
+    def ask(**headers):
+        client = http.client.HTTPConnection("127.0.0.1", web, timeout=30)
+        client.request("GET", "/", headers=headers)
+        response = client.getresponse()
+        response.read()
+        client.close()
+        return response.status, response.headers["Set-Cookie"]
+
+    cookie = ask()[1].partition(";")[0]
+    assert [ask(Cookie=cookie) for _ in range(40)] == [(200, None)] * 40
+    os.kill(workers(lb)[0], signal.SIGKILL)
+    lb.wait_output(" serves (pid", 3, timeout=60)
+    assert [ask(Cookie=cookie) for _ in range(40)] == [(200, None)] * 40
+
+
 def test_checks_run_once(balancer):
     (web,) = free_ports(1)
     seen = []

@@ -108,3 +108,11 @@ def test_limits_of_a_backend_are_split() -> None:
     assert app.agent is None, "the master asks"
     assert app.mirror is not None and app.mirror.max == 3
     assert worker_config(parse_config(TEXT), 4).backend("app").maxconn == 0
+
+
+def test_workers_share_a_secret() -> None:
+    from lbproxy.registry import parse_config
+
+    assert worker_config(parse_config(TEXT), 4, "0123456789abcdef").settings.secret.endswith("ef")
+    text = TEXT.replace("[lbproxy]", "[lbproxy]\nsecret = our-own-secret-000")
+    assert worker_config(parse_config(text), 4, "x").settings.secret == "our-own-secret-000"
