@@ -95,6 +95,11 @@ class LogSink:
         """It has a name in the file system."""
         return self.enabled and self.path != "stdout" and not self.path.startswith("syslog:")
 
+    def count_elsewhere(self, dropped: int) -> None:
+        """Other processes that write there have dropped so many lines, and have said so themselves."""
+        self.dropped = dropped
+        self._reported = (dropped, self.errors)
+
     # -- the hot path ---------------------------------------------------------------------------
 
     def write(self, line: bytes) -> None:

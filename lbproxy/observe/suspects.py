@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from heapq import nlargest
+
 __all__ = ["Suspects"]
 
 
@@ -33,7 +35,22 @@ class Suspects:
 
     def worst(self) -> tuple[str, int] | None:
         """The address with the most, and its count over the last 30 to 60 seconds; None when there was none."""
+        return max(self._both().items(), key=_count, default=None)
+
+    def most(self, count: int) -> dict[str, int]:
+        """The ``count`` addresses with the most."""
+        return dict(nlargest(count, self._both().items(), key=_count))
+
+    def replace(self, counts: dict[str, int]) -> None:
+        """It is these, counted elsewhere."""
+        self._old, self._counts = {}, counts
+
+    def _both(self) -> dict[str, int]:
         both = self._old.copy()
         for address, count in self._counts.items():
             both[address] = both.get(address, 0) + count
-        return max(both.items(), key=lambda item: item[1], default=None)
+        return both
+
+
+def _count(item: tuple[str, int]) -> int:
+    return item[1]

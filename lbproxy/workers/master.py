@@ -190,7 +190,8 @@ class Master(LoadBalancer):
             "secret": self._ground.secret.hex(),
             "state": {name: self._state(name) for name in self.backends},
             "places": self._places,
-            "measure": bool(config.settings.admin),
+            "measure": bool(config.settings.admin) or config.alerts.on,
+            "suspect": config.alerts.on,
         }
 
     def _send_sockets(self, worker: WorkerProcess, channel: Channel) -> None:

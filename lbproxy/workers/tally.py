@@ -16,6 +16,8 @@ from lbproxy.errors import Kind
 from lbproxy.observe.metrics import Histogram
 from lbproxy.proxy.queue import Queue
 
+_SUSPECTS = 20  # addresses with the most refusals that each worker tells of
+
 __all__ = ["Elsewhere", "Tally", "collect"]
 
 
@@ -39,6 +41,7 @@ def collect(balancer: Any) -> dict[str, Any]:
                 "counters": _plain(one.counters),
                 "limits": {"refused": one.limits.refused},
                 "now": {"clients": len(one.clients), "active": one.limits.active},
+                "suspects": one.suspects.most(_SUSPECTS) if one.suspects is not None else {},
             }
             for name, one in balancer.frontends.items()
         },
@@ -60,6 +63,7 @@ def collect(balancer: Any) -> dict[str, Any]:
             }
             for name, one in balancer.backends.items()
         },
+        "logs": {sink.path: sink.dropped for sink in balancer.log_sinks()},
         "now": {"connections": balancer.total.active},
     }
 
@@ -113,6 +117,10 @@ class Tally:
             one.limits.refused = _at(total, "frontends", name, "limits").get("refused", 0)
             one.limits.active = present.get("active", 0)
             _elsewhere(one, "clients", present.get("clients", 0))
+            if one.suspects is not None:
+                one.suspects.replace(_at(now, "frontends", name, "suspects"))
+        for sink in balancer.log_sinks():
+            sink.count_elsewhere(_at(total, "logs").get(sink.path, 0))
         for name, one in balancer.backends.items():
             _fill(one.counters, _at(total, "backends", name, "counters"))
             _queue(one, _at(now, "backends", name, "now").get("queue", 0))

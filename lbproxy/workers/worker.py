@@ -22,6 +22,7 @@ from lbproxy.config.errors import ConfigErrors
 from lbproxy.config.model import Address, AlertsSpec, BackendSpec, Config
 from lbproxy.errors import ListenError
 from lbproxy.net.fast import choose_network
+from lbproxy.observe.suspects import Suspects
 from lbproxy.registry import parse_config, parse_server_line
 from lbproxy.service import LoadBalancer
 from lbproxy.workers.channel import Channel
@@ -34,6 +35,7 @@ __all__ = ["Worker", "worker_config"]
 _log = Logger()
 
 _COUNT_EVERY = 1.0  # seconds between two reports of counters
+_HALF_MINUTE = 30.0
 _MANY = 500  # servers: with more, the board is looked at less often
 
 
@@ -133,6 +135,7 @@ class Worker:
         self._measure(message)
         self._look()
         self._count()
+        self._later(_HALF_MINUTE, self._turn)
         self.channel.send({"say": "ready"})
 
     def do_reload(self, message: dict[str, Any], fds: list[int]) -> None:
@@ -202,7 +205,13 @@ class Worker:
         self._sockets.clear()
 
     def _measure(self, message: dict[str, Any]) -> None:
-        """Somebody may look at times: measure them."""
+        """Somebody may look at times, or for addresses that attack: keep them."""
+        if self.balancer is not None:
+            for frontend in self.balancer.frontends.values():
+                if not message["suspect"]:
+                    frontend.suspects = None
+                elif frontend.suspects is None:
+                    frontend.suspects = Suspects()
         if message["measure"] and self.balancer is not None:
             for frontend in self.balancer.frontends.values():
                 frontend.counters.measure()
@@ -268,6 +277,13 @@ class Worker:
         if self.balancer is not None:
             self.channel.send({"say": "counts", "counts": collect(self.balancer)})
         self._later(_COUNT_EVERY, self._count)
+
+    def _turn(self) -> None:
+        if self.balancer is not None:
+            for frontend in self.balancer.frontends.values():
+                if frontend.suspects is not None:
+                    frontend.suspects.turn()
+        self._later(_HALF_MINUTE, self._turn)
 
     def _later(self, pause: float, call: Callable[[], None]) -> None:
         self._calls = [one for one in self._calls if one.active()]

@@ -251,6 +251,21 @@ def test_a_cookie_of_one_worker_is_known_to_the_others(balancer):
     assert [ask(Cookie=cookie) for _ in range(40)] == [(200, None)] * 40
 
 
+def test_alerts_see_what_workers_see(balancer):
+    (web,) = free_ports(1)
+    text = (
+        f"[frontend web]\nlisten = tcp:{web}:interface=127.0.0.1\nroutes = default -> reply 404\n"
+        "[alerts]\ncommands = /bin/true\nrules = attack volume=1 after=0s\n"
+    )
+    lb = ready(balancer(text, settings="workers = 2"))
+    client = http.client.HTTPConnection("127.0.0.1", web, timeout=30)
+    for _ in range(30):
+        client.request("GET", "/")
+        client.getresponse().read()
+    lb.wait_output("bad requests and refused connections from 127.0.0.1 in a minute", 1, timeout=60)
+    client.close()
+
+
 def test_checks_run_once(balancer):
     (web,) = free_ports(1)
     seen = []

@@ -15,9 +15,14 @@ def test_the_worst_of_the_last_minute() -> None:
     suspects.turn()
     suspects.add("a")
     assert suspects.worst() == ("a", 4)
+    assert suspects.most(1) == {"a": 4}
     suspects.turn()
     suspects.turn()
     assert suspects.worst() is None
+    suspects.add("a")
+    suspects.turn()
+    suspects.replace({"b": 2, "c": 1})
+    assert suspects.most(9) == {"b": 2, "c": 1}
 
 
 def test_a_flood_of_addresses_does_not_hide_the_busy_one_or_take_memory() -> None:

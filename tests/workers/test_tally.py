@@ -7,6 +7,7 @@ from typing import Any
 
 from lbproxy.config.model import Config
 from lbproxy.errors import Kind
+from lbproxy.observe.suspects import Suspects
 from lbproxy.testing import LB
 from lbproxy.workers.tally import Tally, collect
 from lbproxy.workers.worker import worker_config
@@ -14,6 +15,7 @@ from lbproxy.workers.worker import worker_config
 TEXT = """
 [lbproxy]
 maxconn = 101
+access_log = stdout json
 [frontend web]
 listen = tcp:8080
 maxconn = 10
@@ -116,3 +118,23 @@ def test_workers_share_a_secret() -> None:
     assert worker_config(parse_config(TEXT), 4, "0123456789abcdef").settings.secret.endswith("ef")
     text = TEXT.replace("[lbproxy]", "[lbproxy]\nsecret = our-own-secret-000")
     assert worker_config(parse_config(text), 4, "x").settings.secret == "our-own-secret-000"
+
+
+def test_who_attacks_and_what_logs_drop_is_summed() -> None:
+    one, two, master = lb(), lb(), lb()
+    for worker in (one, two):
+        suspects = worker.service.frontends["web"].suspects = Suspects()
+        suspects.add("10.9.9.9")
+        for sink in worker.service.log_sinks():
+            sink.dropped = 3
+    one.service.frontends["web"].suspects.add("10.9.9.8")
+    master.service.frontends["web"].suspects = Suspects()
+    tally = Tally(master.service)
+    for slot, worker in enumerate((one, two)):
+        tally.came(slot, json.loads(json.dumps(collect(worker.service))))
+    for _ in range(2):
+        tally.write()
+        assert master.service.frontends["web"].suspects.worst() == ("10.9.9.9", 2)
+    assert [sink.dropped for sink in master.service.log_sinks()] == [6]
+    for each in (one, two, master):
+        each.close()
