@@ -92,8 +92,10 @@ class LoadBalancer(MultiService):
     """Frontends and backends of one configuration, on one reactor.
 
     ``generation``: the live objects of ``config``.  ``network`` moves all bytes; ``total`` counts client connections.
-    ``events``: what happened (see ``docs/events.rst``).
+    ``events``: what happened (see ``docs/events.rst``).  ``processes``: how many serve the same, this one included.
     """
+
+    processes = 1
 
     def __init__(
         self,
@@ -227,6 +229,12 @@ class LoadBalancer(MultiService):
             for sink in self.generation.sinks.values():
                 sink.stop()
             raise
+        self._keep_warm()
+
+    def _keep_warm(self) -> None:
+        """Traffic comes here: let the backends make connections ahead."""
+        for backend in self.backends.values():
+            backend.keep_warm(self.processes)
 
     def _limit(self) -> None:
         self.total.maxconn = self.config.settings.maxconn or client_bound()
@@ -382,6 +390,7 @@ class LoadBalancer(MultiService):
                 self.admin.take(doors, config.settings)
             if self.running:
                 self._limit()
+                self._keep_warm()
             self.changing.settle()
             if source is not None:
                 self._source = None if _is_text(source) else Path(str(source)).absolute()

@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
+import attrs
+
 from lbproxy.config.alerts import check_alerts
 from lbproxy.config.draft import SECTIONS, Draft, Drafts
 from lbproxy.config.errors import Problems, nearest_word
 from lbproxy.config.lines import LOG_FILE, LOG_SYSLOG
 from lbproxy.config.model import (
     Address,
+    BackendSpec,
     CheckSpec,
     LogSpec,
     MirrorSpec,
@@ -228,6 +231,11 @@ class _Checker:
         self._passive(draft, mode)
         self._rebalance(draft, mode)
         check_backend_effects(draft, self.problems)
+        fields = attrs.fields_dict(BackendSpec)
+        least, most = draft.get("pool_min", 0), draft.get("pool_size", fields["pool_size"].default)
+        if "pool_size" not in draft.broken and least > most:
+            message = f"must be at most pool_size, which is {most}"
+            self._wrong(draft, draft.line("pool_min"), "pool_min", message, found=str(least))
 
     def _rebalance(self, draft: Draft, mode: Mode | None) -> None:
         spec: RebalanceSpec | None = draft.get("rebalance", None)

@@ -755,6 +755,15 @@ class BackendSpec:
         http_only=True,
         doc="idle connections kept per server; 0: a new one for each request",
     )
+    pool_min: int = option(
+        "int",
+        0,
+        min=0,
+        max=10_000,
+        http_only=True,
+        doc="idle connections made ahead and kept to each server that is up; at most ``pool_size``; 0: none",
+        example="4",
+    )
     pool_idle: float = option(
         "duration",
         30.0,

@@ -33,6 +33,7 @@ from lbproxy.proxy.rebalancer import Rebalancer
 from lbproxy.proxy.server import connect
 from lbproxy.proxy.slowstart import SlowStart
 from lbproxy.proxy.streams import Connecting
+from lbproxy.proxy.warm import Warmer
 
 __all__ = ["Backend", "Connector", "Moves"]
 
@@ -105,6 +106,8 @@ class Backend:
         self._warm_up(spec.slow_start)
         self.rebalancer: Rebalancer | None = None
         self._rebalance_by(spec.rebalance)
+        self.warmer: Warmer | None = None
+        self._retired = False
 
     # -- configuration --------------------------------------------------------------------------
 
@@ -173,6 +176,17 @@ class Backend:
             self.rebalancer.change(spec)
         elif spec is not None:
             self.rebalancer = Rebalancer(self, spec)
+
+    def keep_warm(self, processes: int = 1) -> None:
+        """Traffic comes from now on: make ``pool_min`` connections to each server, and keep them.
+
+        Call it again when the settings have changed; nothing is dialled ahead before the first time.
+        ``processes``: how many do the same for the same servers.
+        """
+        if self.warmer is not None:
+            self.warmer.change()
+        elif self.spec.pool_min and not self._retired:
+            self.warmer = Warmer(self, processes)
 
     def moves(self, spec: BackendSpec) -> Moves:
         """What :meth:`refit` with ``spec`` will do to the servers that are there now.
@@ -426,6 +440,9 @@ class Backend:
 
     def retire(self) -> None:
         """Nobody new will come: those who are here may finish, the waiting too; no connection is kept idle."""
+        self._retired = True
+        if self.warmer is not None:
+            self.warmer.stop()
         for pool in self.pools.values():
             pool.close()
 

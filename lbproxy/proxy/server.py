@@ -322,12 +322,12 @@ class H1ServerConnection:
             and self._uses != self._most_uses
             and self.server.listed
         ):
-            self._rest()
+            self.rest()
         else:
             self._lose()
 
-    def _rest(self) -> None:
-        """Wait in the pool."""
+    def rest(self) -> None:
+        """See :class:`ServerConnection`."""
         pool = self.backend.pools.get(self.server)
         if pool is None:
             self._lose()

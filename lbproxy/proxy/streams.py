@@ -160,5 +160,8 @@ class ServerConnection(Protocol):
     def spare(self) -> int:
         """How many more streams it can carry now; 0 for one that is closing."""
 
+    def rest(self) -> None:
+        """Wait in the pool of its server; only while nothing runs on it."""
+
     def shut(self) -> None:
         """Close it: at once if nothing runs on it, else when the last stream ends."""

@@ -113,6 +113,9 @@ class Master(LoadBalancer):
             self._start(worker)
         self._sync()
 
+    def _keep_warm(self) -> None:
+        """Only workers have traffic."""
+
     def stopService(self) -> Deferred[None]:
         """Tell the workers to finish, wait for them, end those that do not; then stop what runs here."""
         self._ending = True

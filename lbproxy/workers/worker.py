@@ -123,6 +123,7 @@ class Worker:
         self._network = network
         try:
             self.balancer = LoadBalancer(config, reactor=self.reactor, network=network)
+            self.balancer.processes = self._workers
             self._give()
             self.balancer.privilegedStartService()
             self.balancer.startService()

@@ -347,6 +347,9 @@ class MuxServerConnection(Protocol, ServerConnection):
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
+    def rest(self) -> None:
+        self.offer()
+
     def offer(self) -> None:
         """Let others use it, if it can carry more."""
         pool = self.backend.pools.get(self.server)
