@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ pytest.importorskip("rich")
 
 from rich.console import Console
 
-from lbproxy.cli.top import keys
+from lbproxy.cli.top import keys, top
 from lbproxy.cli.topview import View
 from lbproxy.observe.metrics import BUCKETS
 
@@ -173,3 +175,15 @@ def test_keys() -> None:
     assert keys("q\x1b[A\x1b[6~\tx\r\x7f\x1b") == [
         "q", "up", "pagedown", "tab", "x", "enter", "backspace", "escape",
     ]  # fmt: skip
+
+
+def test_without_rich_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setitem(sys.modules, "lbproxy.cli.topview", None)
+    where = {"admin": "127.0.0.1:9", "config": None, "token_file": None}
+    with pytest.raises(SystemExit):
+        top.callback(**where, ca="", certificate="", every=1.0)
+    assert "pip install rich" in capsys.readouterr().err

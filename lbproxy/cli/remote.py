@@ -176,7 +176,10 @@ class Remote:
 
     def _nobody(self, error: Exception) -> NoReturn:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        stop(f"cannot reach lbproxy at {self.url}: {reason}", UNREACHABLE)
+        stop(
+            f"cannot reach lbproxy at {self.url}: {reason}; does it run, with this admin address?",
+            UNREACHABLE,
+        )
 
 
 def _message(response: http.client.HTTPResponse) -> str:

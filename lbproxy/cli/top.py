@@ -88,7 +88,7 @@ def top(remote: Remote, every: float) -> None:
     try:
         from lbproxy.cli.topview import View
     except ImportError:
-        stop("top needs the library rich: pip install 'lbproxy[cli]'")
+        stop("top needs the library rich: pip install rich; `lbproxy status` does not")
     patient = _Patient(**asdict(remote))
     _run(patient, View(), every)
 

@@ -306,7 +306,8 @@ def test_there_is_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("LBPROXY_ADMIN", raising=False)
     assert "cannot reach lbproxy at unix:" in run("status", "--admin", f"{tmp_path}/none", status=3)
     url = f"http://127.0.0.1:{free_port()}"
-    assert "Connection refused" in run("drain", "app/a", "--admin", url, status=3)
+    text = run("drain", "app/a", "--admin", url, status=3)
+    assert "Connection refused; does it run, with this admin address?" in text
     assert "which lbproxy?" in run("status", status=2)
     (tmp_path / "lb.ini").write_text(
         "[frontend w]\nlisten = tcp:1\nbackend = b\n[backend b]\nservers = a 10.0.0.1:1\n"
