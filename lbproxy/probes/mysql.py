@@ -13,9 +13,7 @@ from typing import Any, ClassVar
 from attrs import frozen
 
 from lbproxy.config.model import option
-from lbproxy.health.state import Result
-from lbproxy.interfaces import Env
-from lbproxy.probes.base import Conversation, Probe, ProbeTarget, Unhealthy, WrongRole, hidden
+from lbproxy.probes.base import Conversation, ProbeTarget, Unhealthy, WrongRole, hidden
 from lbproxy.probes.credentials import (
     password_file_option,
     password_option,
@@ -30,8 +28,15 @@ from lbproxy.probes.mysqlwire import (
     Row,
 )
 from lbproxy.probes.notes import shorten
-from lbproxy.probes.primaries import Primaries
-from lbproxy.probes.sql import Expectation, judge_answer, verify_options
+from lbproxy.probes.sql import (
+    Expectation,
+    SQLProbe,
+    exclusive_option,
+    expect_option,
+    judge_answer,
+    query_option,
+    verify_options,
+)
 
 __all__ = ["MysqlOptions", "MysqlProbe"]
 
@@ -75,15 +80,9 @@ class MysqlOptions:
         False,
         doc="a Galera node that is not Synced, ready and in the primary component is down",
     )
-    exclusive: bool = option(
-        "flag", False, doc="while several servers say that they are the primary, none is up"
-    )
-    query: str = option("string", "", doc="SQL that must work and give a row", example="SELECT 1")
-    expect: str = option(
-        "string",
-        "",
-        doc="what the first column of the query's first row must be; ``~`` and a regular expression",
-    )
+    exclusive: bool = exclusive_option()
+    query: str = query_option()
+    expect: str = expect_option()
     get_server_public_key: bool = option(
         "flag",
         False,
@@ -100,22 +99,13 @@ class MysqlOptions:
         return bool(self.max_lag or self.replicating)
 
 
-class MysqlProbe(Probe):
+class MysqlProbe(SQLProbe):
     """Healthy: it lets us in, has the role that is wanted and answers the query."""
 
     name: ClassVar[str] = "mysql"
     Options: ClassVar[type[Any]] = MysqlOptions
 
     clear = True  # TLS begins after the greeting
-
-    def __init__(self, options: MysqlOptions, env: Env) -> None:
-        super().__init__(options, env)
-        self._primaries = Primaries(exclusive=options.exclusive)
-
-    async def check(self, target: ProbeTarget) -> Result:
-        """See :class:`lbproxy.probes.base.Probe`."""
-        with self._primaries.asking(target.server):
-            return await super().check(target)
 
     async def talk(self, conversation: Conversation, target: ProbeTarget) -> str:
         """See :class:`lbproxy.probes.base.Probe`."""

@@ -11,17 +11,22 @@ from typing import Any, ClassVar
 from attrs import frozen
 
 from lbproxy.config.model import option
-from lbproxy.health.state import Result
-from lbproxy.interfaces import Env
-from lbproxy.probes.base import Conversation, Probe, ProbeTarget, Unhealthy, WrongRole, hidden
+from lbproxy.probes.base import Conversation, ProbeTarget, Unhealthy, WrongRole, hidden
 from lbproxy.probes.credentials import (
     password_file_option,
     password_option,
     read_password,
 )
 from lbproxy.probes.pgwire import Credentials, PgError, PgSession, pg_error
-from lbproxy.probes.primaries import Primaries
-from lbproxy.probes.sql import Expectation, judge_answer, verify_options
+from lbproxy.probes.sql import (
+    Expectation,
+    SQLProbe,
+    exclusive_option,
+    expect_option,
+    judge_answer,
+    query_option,
+    verify_options,
+)
 
 __all__ = ["PgsqlOptions", "PgsqlProbe"]
 
@@ -76,15 +81,9 @@ class PgsqlOptions:
     replicating: bool = option(
         "flag", False, doc="a replica that receives no WAL from its primary is down"
     )
-    exclusive: bool = option(
-        "flag", False, doc="while several servers say that they are the primary, none is up"
-    )
-    query: str = option("string", "", doc="SQL that must work and give a row", example="SELECT 1")
-    expect: str = option(
-        "string",
-        "",
-        doc="what the first column of the query's first row must be; ``~`` and a regular expression",
-    )
+    exclusive: bool = exclusive_option()
+    query: str = query_option()
+    expect: str = expect_option()
     allow_cleartext: bool = option(
         "flag", False, doc="send the password as it is, without TLS, if the server asks for that"
     )
@@ -99,22 +98,13 @@ class PgsqlOptions:
         return bool(self.max_lag or self.max_lag_bytes or self.replicating)
 
 
-class PgsqlProbe(Probe):
+class PgsqlProbe(SQLProbe):
     """Healthy: it lets us in, has the role that is wanted and answers the query."""
 
     name: ClassVar[str] = "pgsql"
     Options: ClassVar[type[Any]] = PgsqlOptions
 
     clear = True  # TLS begins after SSLRequest
-
-    def __init__(self, options: PgsqlOptions, env: Env) -> None:
-        super().__init__(options, env)
-        self._primaries = Primaries(exclusive=options.exclusive)
-
-    async def check(self, target: ProbeTarget) -> Result:
-        """See :class:`lbproxy.probes.base.Probe`."""
-        with self._primaries.asking(target.server):
-            return await super().check(target)
 
     async def talk(self, conversation: Conversation, target: ProbeTarget) -> str:
         """See :class:`lbproxy.probes.base.Probe`."""

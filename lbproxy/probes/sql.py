@@ -6,13 +6,59 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from lbproxy.probes.base import Unhealthy
+from lbproxy.config.model import option
+from lbproxy.health.state import Result
+from lbproxy.interfaces import Env
+from lbproxy.probes.base import Probe, ProbeTarget, Unhealthy
 from lbproxy.probes.credentials import verify_password
 from lbproxy.probes.notes import shorten
+from lbproxy.probes.primaries import Primaries
 
-__all__ = ["Expectation", "judge_answer", "verify_options"]
+__all__ = [
+    "Expectation",
+    "SQLProbe",
+    "exclusive_option",
+    "expect_option",
+    "judge_answer",
+    "query_option",
+    "verify_options",
+]
 
 Expectation = Callable[[str], bool]
+
+
+def exclusive_option() -> Any:
+    """The field for what :class:`lbproxy.probes.primaries.Primaries` does with several."""
+    return option(
+        "flag", False, doc="while several servers say that they are the primary, none is up"
+    )
+
+
+def query_option() -> Any:
+    """The field for an operator's own statement."""
+    return option("string", "", doc="SQL that must work and give a row", example="SELECT 1")
+
+
+def expect_option() -> Any:
+    """The field for what that must give."""
+    return option(
+        "string",
+        "",
+        doc="what the first column of the query's first row must be; ``~`` and a regular expression",
+    )
+
+
+class SQLProbe(Probe):
+    """A probe that knows the primaries of its backend."""
+
+    def __init__(self, options: Any, env: Env) -> None:
+        super().__init__(options, env)
+        self._primaries = Primaries(exclusive=options.exclusive)
+
+    async def check(self, target: ProbeTarget) -> Result:
+        """See :class:`lbproxy.probes.base.Probe`."""
+        with self._primaries.asking(target.server):
+            return await super().check(target)
 
 
 def verify_options(options: Any, **needs_user: Any) -> Expectation | None:
