@@ -139,6 +139,12 @@ def test_success_rates(shares: dict[str, float], out: list[str]) -> None:
     assert rates(judge(errors=0, success_rate=True), shares) == out
 
 
+@pytest.mark.parametrize(("requests", "out"), [(10, []), (1000, ["a"])])
+def test_a_few_requests_say_little(requests: int, out: list[str]) -> None:
+    health = judge(errors=0, success_rate=True, min_requests=10)
+    assert rates(health, {"a": 0.8, **dict.fromkeys("bcdef", 0.9)}, requests) == out
+
+
 def test_too_few_servers_or_requests_say_nothing() -> None:
     health = judge(errors=0, success_rate=True, min_servers=4)
     assert rates(health, {"a": 0.0, "b": 1.0, "c": 1.0}) == []
