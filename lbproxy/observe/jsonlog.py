@@ -1,103 +1,111 @@
 """PURE. Access records as lines of JSON: this runs once per request.
 
-The order of the work is what makes it fast: one dict is filled again and again, what does not change during
-a connection is written once and kept with it, and the text is looked at only as a whole: a line that is
-short, ASCII and without DEL cannot hold a field that needs care.  Any other line goes through
-:func:`_careful`.
+What does not change from line to line is kept as text: with the connection, with the header lines of a request
+that came before, and by name of frontend, route, backend and server.  The rest is numbers and the target, so a line is
+put together from a few pieces at once.  Every text among them has been through :func:`_quoted`, or is looked
+at each time.  What is kept by what a client or a filter chooses is bounded in number and in size.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from math import isfinite
+from typing import Any, Final
 
 from lbproxy.errors import Kind
-from lbproxy.http.message import Headers
-from lbproxy.observe.fields import FIELD_LIMIT, FIELDS, VERSIONS, clip
-from lbproxy.observe.record import Connection, HTTPRecord, Record
+from lbproxy.http.message import Headers, RequestHead
+from lbproxy.observe.fields import FIELD_LIMIT, TARGET_LIMIT, VERSIONS, clip
+from lbproxy.observe.record import Connection, HTTPRecord, LogCache, Record
 from lbproxy.observe.stamps import MILLIS, rfc3339
 
-__all__ = ["CONNECTION_KEYS", "http_line", "tcp_line"]
+__all__ = ["HTTPLines", "TCPLines", "http_line", "tcp_line"]
 
-Dumps = Callable[[Any], bytes]
+_KEPT: Final = 1024  # pieces of text that a writer remembers of each kind ...
+_KEPT_SIZE: Final = 1024  # ... and the longest one
+_encode: Final = json.JSONEncoder().encode
 
-
-def _standard() -> Dumps:
-    encode = json.JSONEncoder(separators=(",", ":")).encode
-    return lambda value: encode(value).encode("ascii")
-
-
-try:
-    from orjson import dumps as _orjson_dumps
-
-    dumps: Dumps = _orjson_dumps
-except ImportError:
-    dumps = _standard()
-
-_plain_dumps = _standard()
-
-CONNECTION_KEYS = (
-    "listener", "peer_ip", "peer_port", "local_ip", "local_port", "tls_version", "tls_cipher", "sni", "alpn",
-)  # fmt: skip
-"""Fields that are the same for every record of a connection; they end the line."""
-
-_CLOSES = {kind: kind.value for kind in Kind}
+_NO_TEXT: Final = '""'
+_told_key: Final = object()
+_MILLIS: Final = MILLIS
+_CLOSES: Final = {kind: f'"close":"{kind.value}"' for kind in Kind}
+_WHOLE: Final = tuple([str(n) for n in range(1000)])
+_FOREVER: Final = 1e12  # seconds that no clock measures
+_FRACTION: Final = tuple([str(n / 1000)[1:] for n in range(1000)])  # ".0" to ".999"
 
 
-def _safe_length(keys: tuple[str, ...]) -> int:
-    """A line no longer than this holds no field longer than FIELD_LIMIT: keys and punctuation take the rest."""
-    return FIELD_LIMIT + sum(len(key) + 4 for key in keys)
+def _quoted(value: Any, limit: int) -> str:
+    """A JSON value in printable ASCII, a text cut to ``limit``; for what a filter put there, something close."""
+    if isinstance(value, str):
+        return _encode(clip(value, limit))
+    plain = (
+        value is None or isinstance(value, int) or (isinstance(value, float) and isfinite(value))
+    )
+    return _encode(value) if plain else _quoted(str(value), limit)
 
 
-def _safe(data: bytes, length: int) -> bool:
-    return len(data) <= length and data.isascii() and b"\x7f" not in data
+def _number(value: Any) -> str:
+    """The value of a field that holds an int, unless a filter put something else there."""
+    return str(value) if type(value) is int else _quoted(value, FIELD_LIMIT)
 
 
-def _text(value: Any) -> Any:
-    """For values orjson refuses (lone surrogates of a filter's making, odd types): something close."""
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+def _field(name: str, value: Any) -> str:
+    return f'"{name}":{_quoted(value, FIELD_LIMIT)}'
 
 
-def _careful(values: dict[str, Any]) -> bytes:
-    """Every field cut to its limit, everything but printable ASCII escaped."""
-    cut = {
-        key: clip(value, FIELDS[key].limit) if isinstance(value, str) else _text(value)
-        for key, value in values.items()
-    }
-    return _plain_dumps(cut).replace(b"\x7f", b"\\u007f")
+def _latin(name: str, value: bytes) -> str:
+    return _field(name, value.decode("latin-1"))
 
 
-def _dump(values: dict[str, Any], length: int) -> bytes:
-    try:
-        data = dumps(values)
-    except (TypeError, ValueError):
-        return _careful(values)
-    return data if _safe(data, length) else _careful(values)
+def _target(target: bytes) -> str:
+    """The target quoted; most need no more than the quotes."""
+    text = target.decode("latin-1")
+    plain = text.isascii() and '"' not in text and "\\" not in text and text.isprintable()
+    if plain and len(text) <= TARGET_LIMIT:
+        return f'"{text}"'
+    return _quoted(text, TARGET_LIMIT)
 
 
-_CONNECTION_LENGTH = _safe_length(CONNECTION_KEYS)
+def _ms(seconds: float) -> str:
+    """Whole microseconds as milliseconds; null for "there was none" (negative)."""
+    if not 0.0 <= seconds < _FOREVER:
+        return "null"
+    micros = int(seconds * 1e6)
+    if micros < 1000000:
+        return _WHOLE[micros // 1000] + _FRACTION[micros % 1000]
+    return f"{micros // 1000}{_FRACTION[micros % 1000]}"
 
 
-def _connection(info: Connection) -> bytes:
-    """The end of the line, kept with the connection."""
+def _cache(info: Connection) -> LogCache:
+    """What is the same for every line of a connection: the end."""
     tls = info.tls
-    values = {
-        "listener": info.listener,
-        "peer_ip": info.peer_ip,
-        "peer_port": info.peer_port,
-        "local_ip": info.local_ip,
-        "local_port": info.local_port,
-        "tls_version": "" if tls is None else tls.version,
-        "tls_cipher": "" if tls is None else tls.cipher,
-        "sni": info.sni,
-        "alpn": "" if tls is None else tls.alpn,
-    }
-    info.log_cache = tail = b"," + _dump(values, _CONNECTION_LENGTH)[1:] + b"\n"
-    return tail
+    pairs = (
+        ("listener", info.listener),
+        ("peer_ip", info.peer_ip),
+        ("peer_port", info.peer_port),
+        ("local_ip", info.local_ip),
+        ("local_port", info.local_port),
+        ("tls_version", "" if tls is None else tls.version),
+        ("tls_cipher", "" if tls is None else tls.cipher),
+        ("sni", info.sni),
+        ("alpn", "" if tls is None else tls.alpn),
+    )
+    cache = LogCache(",".join([_field(name, value) for name, value in pairs]) + "}\n")
+    info.log_cache = cache
+    return cache
 
 
-def _browser(headers: Headers) -> tuple[str, str]:
+def _client(record: Record, cache: LogCache) -> str:
+    """Who the client is; kept for the connection's next line."""
+    ip, port = record.client_ip, record.client_port
+    if cache.ip != ip or cache.port != port:
+        cache.ip = ip
+        cache.port = port
+        cache.client = f"{_field('client_ip', ip)},{_field('client_port', port)}"
+    return cache.client
+
+
+def _browser(headers: Headers) -> str:
     """User-Agent and Referer, the first of each, in one pass."""
     agent = referer = b""
     for name, value in headers:
@@ -107,125 +115,137 @@ def _browser(headers: Headers) -> tuple[str, str]:
                 agent = value
         elif size == 7 and not referer and name.lower() == b"referer":
             referer = value
-    return agent.decode("latin-1"), referer.decode("latin-1")
+    return f"{_latin('user_agent', agent)},{_latin('referer', referer)}"
 
 
-def _first_keys(http: bool) -> tuple[str, ...]:
-    return tuple(
-        name
-        for name, field in FIELDS.items()
-        if field.json and name not in CONNECTION_KEYS and (http or not field.http)
-    )
+class _Told:
+    """What header lines that come again say in the log."""
+
+    __slots__ = ("browser", "host", "host_text")
+
+    def __init__(self, request: RequestHead) -> None:
+        self.host = request.host
+        self.host_text = _latin("host", request.host)
+        self.browser = _browser(request.headers)
 
 
-def http_line() -> Callable[[HTTPRecord], bytes]:
-    """A writer for exchanges.  It keeps state between lines and is for one thread."""
-    keys = _first_keys(http=True)
-    length = _safe_length(keys)
-    values: dict[str, Any] = dict.fromkeys(keys)
-    values["mode"] = "http"
-    second = -1
-    stamp = ""
-    encode = dumps
-    closes, millis, versions = _CLOSES, MILLIS, VERSIONS
-    refused = (TypeError, ValueError)
+def _told(request: RequestHead) -> _Told:
+    block = request.block
+    if block is None:
+        return _Told(request)
+    told: _Told | None = block.notes.get(_told_key)
+    if told is None or told.host != request.host:
+        told = block.notes[_told_key] = _Told(request)
+    return told
 
-    def line(record: HTTPRecord) -> bytes:
-        nonlocal second, stamp
-        v = values
-        moment = record.started
+
+class _Lines:
+    """What both writers keep from line to line."""
+
+    __slots__ = ("_second", "_stamp", "_ways")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._stamp = ""
+        self._ways: dict[tuple[str, str, str, str], str] = {}
+
+    def _time(self, moment: float) -> str:
         now = int(moment)
-        if now != second:
-            stamp = rfc3339(now)
-            second = now
-        v["time"] = stamp + millis[int((moment - now) * 1000)]
-        v["frontend"] = record.frontend_name
-        v["route"] = record.route
-        v["backend"] = record.backend_name
-        v["server"] = record.server_name
-        v["client_ip"] = record.client_ip
-        v["client_port"] = record.client_port
-        v["request_id"] = record.known_request_id
+        if now != self._second:
+            self._stamp = rfc3339(now)
+            self._second = now
+        return self._stamp + _MILLIS[int((moment - now) * 1000)]
+
+    def _way(self, record: Record) -> str:
+        """Frontend, route, backend and server."""
+        key = (record.frontend_name, record.route, record.backend_name, record.server_name)
+        way = self._ways.get(key)
+        if way is None:
+            names = ("frontend", "route", "backend", "server")
+            way = ",".join([_field(name, value) for name, value in zip(names, key, strict=True)])
+            if len(way) <= _KEPT_SIZE:
+                if len(self._ways) >= _KEPT:
+                    self._ways.clear()
+                self._ways[key] = way
+        return way
+
+
+class HTTPLines(_Lines):
+    """A writer for exchanges; for one thread."""
+
+    __slots__ = ("_methods",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._methods: dict[bytes, str] = {}
+
+    def line(self, record: HTTPRecord) -> bytes:
+        """The line of one exchange."""
+        info: Connection = record.info
+        cache = info.log_cache
+        if cache is None:
+            cache = _cache(info)
         request = record.request
-        v["method"] = request.method.decode("latin-1")
-        v["host"] = request.host.decode("latin-1")
-        v["target"] = request.target.decode("latin-1")
-        v["version"] = versions.get(request.version, "")
-        v["status"] = record.status
-        block = request.block
-        if block is None:
-            v["user_agent"], v["referer"] = _browser(request.headers)
-        else:
-            told = block.notes.get(_browser)
-            if told is None:
-                told = block.notes[_browser] = _browser(request.headers)
-            v["user_agent"], v["referer"] = told
-        v["bytes_in"] = record.bytes_in
-        v["bytes_out"] = record.bytes_out
-        v["attempts"] = record.attempts
-        v["reused"] = record.reused
-        v["close"] = closes[record.close]
-        v["detail"] = record.detail
-        t = record.t_header
-        v["header_ms"] = t * 1e6 // 1 / 1e3 if t >= 0 else None
-        t = record.t_queue
-        v["queue_ms"] = t * 1e6 // 1 / 1e3 if t >= 0 else None
-        t = record.t_connect
-        v["connect_ms"] = t * 1e6 // 1 / 1e3 if t >= 0 else None
-        t = record.t_response
-        v["response_ms"] = t * 1e6 // 1 / 1e3 if t >= 0 else None
-        t = record.t_total
-        v["total_ms"] = t * 1e6 // 1 / 1e3 if t >= 0 else None
-        try:
-            data = encode(v)
-        except refused:
-            data = _careful(v)
-        else:
-            if len(data) > length or not data.isascii() or b"\x7f" in data:
-                data = _careful(v)
-        info = record.info
-        return data[:-1] + (info.log_cache or _connection(info))
+        told = _told(request)
+        method = self._methods.get(request.method)
+        if method is None:
+            method = self._method(request.method)
+        version = "HTTP/1.1" if request.version == 11 else VERSIONS.get(request.version, "")
+        name = record.known_request_id
+        detail = record.detail
+        text = (
+            f'{{"time":"{self._time(record.started)}","mode":"http",{self._way(record)},'
+            f'{_client(record, cache)},"request_id":{_quoted(name, FIELD_LIMIT) if name else _NO_TEXT},'
+            f'{method},{told.host_text},"target":{_target(request.target)},"version":"{version}",'
+            f'"status":{_number(record.status)},{told.browser},"bytes_in":{_number(record.bytes_in)},'
+            f'"bytes_out":{_number(record.bytes_out)},"attempts":{_number(record.attempts)},'
+            f'"reused":{"true" if record.reused else "false"},{_CLOSES[record.close]},'
+            f'"detail":{_quoted(detail, FIELD_LIMIT) if detail else _NO_TEXT},'
+            f'"header_ms":{_ms(record.t_header)},"queue_ms":{_ms(record.t_queue)},'
+            f'"connect_ms":{_ms(record.t_connect)},"response_ms":{_ms(record.t_response)},'
+            f'"total_ms":{_ms(record.t_total)},{cache.tail}'
+        )
+        return text.encode("ascii")
 
-    return line
+    def _method(self, method: bytes) -> str:
+        text = _latin("method", method)
+        if len(text) <= _KEPT_SIZE:
+            if len(self._methods) >= _KEPT:
+                self._methods.clear()
+            self._methods[method] = text
+        return text
 
 
-def tcp_line() -> Callable[[Record], bytes]:
-    """A writer for sessions; the same fields less what only HTTP has.  State and threads as :func:`http_line`."""
-    keys = _first_keys(http=False)
-    length = _safe_length(keys)
-    values: dict[str, Any] = dict.fromkeys(keys)
-    values["mode"] = "tcp"
-    second = -1
-    stamp = ""
+class TCPLines(_Lines):
+    """A writer for sessions, with the same fields less what only HTTP has; for one thread."""
 
-    def line(record: Record) -> bytes:
-        nonlocal second, stamp
-        v = values
-        moment = record.started
-        now = int(moment)
-        if now != second:
-            stamp = rfc3339(now)
-            second = now
-        v["time"] = stamp + MILLIS[int((moment - now) * 1000)]
-        v["frontend"] = record.frontend_name
-        v["route"] = record.route
-        v["backend"] = record.backend_name
-        v["server"] = record.server_name
-        v["client_ip"] = record.client_ip
-        v["client_port"] = record.client_port
-        v["request_id"] = record.known_request_id
-        v["bytes_in"] = record.bytes_in
-        v["bytes_out"] = record.bytes_out
-        v["attempts"] = record.attempts
-        v["close"] = _CLOSES[record.close]
-        v["detail"] = record.detail
-        t = record.t_queue
-        v["queue_ms"] = t * 1e6 // 1 / 1e3 if t >= 0 else None
-        t = record.t_connect
-        v["connect_ms"] = t * 1e6 // 1 / 1e3 if t >= 0 else None
-        t = record.t_total
-        v["total_ms"] = t * 1e6 // 1 / 1e3 if t >= 0 else None
-        info = record.info
-        return _dump(v, length)[:-1] + (info.log_cache or _connection(info))
+    __slots__ = ()
 
-    return line
+    def line(self, record: Record) -> bytes:
+        """The line of one session."""
+        info: Connection = record.info
+        cache = info.log_cache
+        if cache is None:
+            cache = _cache(info)
+        name = record.known_request_id
+        detail = record.detail
+        text = (
+            f'{{"time":"{self._time(record.started)}","mode":"tcp",{self._way(record)},'
+            f'{_client(record, cache)},"request_id":{_quoted(name, FIELD_LIMIT) if name else _NO_TEXT},'
+            f'"bytes_in":{_number(record.bytes_in)},"bytes_out":{_number(record.bytes_out)},'
+            f'"attempts":{_number(record.attempts)},'
+            f'{_CLOSES[record.close]},"detail":{_quoted(detail, FIELD_LIMIT) if detail else _NO_TEXT},'
+            f'"queue_ms":{_ms(record.t_queue)},"connect_ms":{_ms(record.t_connect)},'
+            f'"total_ms":{_ms(record.t_total)},{cache.tail}'
+        )
+        return text.encode("ascii")
+
+
+def http_line() -> Callable[[Any], bytes]:
+    """A new writer's :meth:`HTTPLines.line`."""
+    return HTTPLines().line
+
+
+def tcp_line() -> Callable[[Any], bytes]:
+    """A new writer's :meth:`TCPLines.line`."""
+    return TCPLines().line

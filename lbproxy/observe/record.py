@@ -1,4 +1,4 @@
-"""PURE. What the access log reads: the shape of a finished TCP session and of a finished HTTP exchange.
+"""PURE. What the access log reads: a finished TCP session, and a finished HTTP exchange.
 
 :class:`lbproxy.proxy.tcp.Session` is a :class:`Record`, :class:`lbproxy.proxy.exchange.Exchange` an
 :class:`HTTPRecord`; neither is imported here.  Times are float seconds, ``started`` since the epoch, and
@@ -7,108 +7,132 @@ negative where there was nothing to measure.
 
 from __future__ import annotations
 
-from typing import Protocol
+import uuid
+from typing import Any, ClassVar, Final
 
 from lbproxy.errors import Kind
 from lbproxy.http.message import RequestHead, ResponseHead
 
-__all__ = ["TLS", "Connection", "HTTPRecord", "Record"]
+__all__ = ["Connection", "HTTPRecord", "LogCache", "Record"]
+
+_OK: Final = Kind.OK
 
 
-class TLS(Protocol):
-    """What a handshake settled."""
+class LogCache:
+    """What the access log has already written about a connection: its client, and the end of the line."""
 
-    @property
-    def version(self) -> str: ...
-    @property
-    def cipher(self) -> str: ...
-    @property
-    def alpn(self) -> str: ...
+    __slots__ = ("client", "ip", "port", "tail")
+
+    def __init__(self, tail: str) -> None:
+        self.tail = tail
+        self.ip = ""
+        self.port = -1
+        self.client = ""  # for that address and port
 
 
-class Connection(Protocol):
+class Connection:
     """The client's connection.
 
-    ``log_cache`` belongs to the access log: what it has already written about this connection.
+    ``tls``: what a handshake settled (``version``, ``cipher``, ``alpn``), None in the clear.  ``log_cache`` belongs
+    to the access log.
     """
 
-    log_cache: bytes
+    __slots__ = (
+        "listener",
+        "local_ip",
+        "local_port",
+        "log_cache",
+        "peer_ip",
+        "peer_port",
+        "sni",
+        "tls",
+    )
 
-    @property
-    def listener(self) -> str: ...
-    @property
-    def peer_ip(self) -> str: ...
-    @property
-    def peer_port(self) -> int: ...
-    @property
-    def local_ip(self) -> str: ...
-    @property
-    def local_port(self) -> int: ...
-    @property
-    def sni(self) -> str: ...
-    @property
-    def tls(self) -> TLS | None: ...
+    def __init__(self) -> None:
+        self.listener = ""
+        self.peer_ip = ""
+        self.peer_port = 0
+        self.local_ip = ""
+        self.local_port = 0
+        self.sni = ""
+        self.tls: Any = None
+        self.log_cache: LogCache | None = None
 
 
-class Record(Protocol):
+class Record:
     """A finished session, or the part of an exchange that sessions have too.
 
     ``t_queue``: wait for a server.  ``t_connect``: of the last attempt; 0 when a connection was used
-    again.  ``known_request_id``: "" when nobody asked for one.
+    again.
     """
 
+    __slots__ = (
+        "_request_id",
+        "attempts",
+        "backend_name",
+        "bytes_in",
+        "bytes_out",
+        "client_ip",
+        "client_port",
+        "close",
+        "detail",
+        "frontend_name",
+        "info",
+        "route",
+        "server_name",
+        "started",
+        "t_connect",
+        "t_queue",
+        "t_total",
+    )
+
+    mode: ClassVar[str] = "tcp"
+
+    def __init__(self, info: Any, started: float) -> None:
+        self.info = info
+        self.started = started
+        self.frontend_name = ""
+        self.backend_name = ""
+        self.server_name = ""
+        self.route = ""
+        self.client_ip: str = info.client_ip
+        self.client_port: int = info.client_port
+        self.close = _OK
+        self.detail = ""
+        self.t_queue = self.t_connect = self.t_total = -1.0
+        self.bytes_in = self.bytes_out = 0
+        self.attempts = 0
+        self._request_id = ""
+
     @property
-    def info(self) -> Connection: ...
+    def request_id(self) -> str:
+        """Unique; made when first asked for."""
+        if not self._request_id:
+            self._request_id = uuid.uuid4().hex
+        return self._request_id
+
     @property
-    def frontend_name(self) -> str: ...
-    @property
-    def backend_name(self) -> str: ...
-    @property
-    def server_name(self) -> str: ...
-    @property
-    def route(self) -> str: ...
-    @property
-    def client_ip(self) -> str: ...
-    @property
-    def client_port(self) -> int: ...
-    @property
-    def known_request_id(self) -> str: ...
-    @property
-    def started(self) -> float: ...
-    @property
-    def t_queue(self) -> float: ...
-    @property
-    def t_connect(self) -> float: ...
-    @property
-    def t_total(self) -> float: ...
-    @property
-    def bytes_in(self) -> int: ...
-    @property
-    def bytes_out(self) -> int: ...
-    @property
-    def attempts(self) -> int: ...
-    @property
-    def close(self) -> Kind: ...
-    @property
-    def detail(self) -> str: ...
+    def known_request_id(self) -> str:
+        """The request id if anybody asked for one, else ""."""
+        return self._request_id
 
 
-class HTTPRecord(Record, Protocol):
+class HTTPRecord(Record):
     """A finished exchange.
 
     ``t_header``: first byte of the request to its complete head.  ``t_response``: request sent to
     response head.  ``status`` 0: the client got none.
     """
 
-    @property
-    def request(self) -> RequestHead: ...
-    @property
-    def response(self) -> ResponseHead | None: ...
-    @property
-    def status(self) -> int: ...
-    @property
-    def reused(self) -> bool: ...
-    @property
-    def t_header(self) -> float: ...
-    @property
-    def t_response(self) -> float: ...
+    __slots__ = ("request", "response", "reused", "status", "t_header", "t_response")
+
+    mode: ClassVar[str] = "http"
+
+    def __init__(self, info: Any, request: RequestHead, started: float, t_header: float) -> None:
+        super().__init__(info, started)
+        self.request = request
+        self.response: ResponseHead | None = None
+        self.status = 0
+        self.reused = False
+        self.t_header = t_header
+        self.t_response = -1.0

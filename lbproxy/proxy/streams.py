@@ -11,11 +11,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from attrs import define
-
 from lbproxy.errors import ProxyError
 from lbproxy.http.message import End, RequestHead, ResponseHead
-from lbproxy.net.endpoints import TLSInfo
+from lbproxy.proxy.info import ConnectionInfo
 
 __all__ = [
     "ClientStream",
@@ -25,36 +23,6 @@ __all__ = [
     "ServerConnection",
     "ServerStream",
 ]
-
-
-@define(eq=False)
-class ConnectionInfo:
-    """Facts about one accepted connection, settled before its protocol starts.
-
-    ``peer_ip``/``peer_port``: the socket's other end ("" and 0 for a Unix socket).
-    ``client_ip``/``client_port``: the same,
-    or what a trusted PROXY header said.  ``local_ip``/``local_port``: the address the client
-    aimed at.
-    ``tls``: None in the clear.  ``sni``/``alpn``: from the handshake, or from the ClientHello
-    that was looked at.
-    ``counted_as``: the address the connection limits hold it under; None when they do not.
-    ``tlvs``: of a PROXY v2 header.  ``listener``: as written in the configuration.
-    """
-
-    peer_ip: str = ""
-    peer_port: int = 0
-    client_ip: str = ""
-    client_port: int = 0
-    local_ip: str = ""
-    local_port: int = 0
-    tls: TLSInfo | None = None
-    sni: str = ""
-    alpn: tuple[str, ...] = ()
-    tlvs: tuple[tuple[int, bytes], ...] = ()
-    listener: str = ""
-    connected: float = 0.0
-    counted_as: str | None = None
-    log_cache: bytes = b""  # the access log's own, see lbproxy.observe.record
 
 
 class ClientStream(Protocol):

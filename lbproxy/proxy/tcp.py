@@ -16,7 +16,6 @@ The rules of a session:
 
 from __future__ import annotations
 
-import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,7 @@ from lbproxy.balance.server import ServerState
 from lbproxy.errors import Kind, Outcome, ProxyError
 from lbproxy.http.message import Reply
 from lbproxy.net.closing import half_close
+from lbproxy.observe.record import Record
 from lbproxy.proxy.accept import ProxyFactory, note_local
 from lbproxy.proxy.hooks import run_hooks
 from lbproxy.proxy.outgoing import outgoing_header
@@ -61,7 +61,7 @@ class TCPProxyFactory(ProxyFactory):
         return Session(self.frontend.lineage.current, info)
 
 
-class Session:
+class Session(Record):
     """The client's side, and the whole: filters and the access log read its public attributes."""
 
     __slots__ = (
@@ -80,7 +80,6 @@ class Session:
         "_mark",
         "_moved",
         "_quiet_parts",
-        "_request_id",
         "_retrying",
         "_server",
         "_server_eof",
@@ -88,29 +87,13 @@ class Session:
         "_server_transport",
         "_server_write",
         "alpn",
-        "attempts",
         "backend",
-        "backend_name",
-        "bytes_in",
-        "bytes_out",
-        "client_ip",
-        "client_port",
-        "close",
-        "detail",
         "factory",
         "filter_timeout",
         "frontend",
-        "frontend_name",
-        "info",
         "over",
         "priority",
-        "route",
-        "server_name",
         "sni",
-        "started",
-        "t_connect",
-        "t_queue",
-        "t_total",
         "transport",
         "tried",
         "vars",
@@ -118,39 +101,26 @@ class Session:
         "watched",
     )
 
-    mode = "tcp"
     request = None
     reused = False
     t_header = -1.0
     t_response = -1.0
 
     def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
+        super().__init__(info, info.connected)
         self.factory: Any = None
         self.transport: Any = None
         self.frontend = frontend
         self.frontend_name = frontend.name
-        self.info = info
-        self.client_ip = info.client_ip
-        self.client_port = info.client_port
         self.sni = info.sni
         self.alpn = info.alpn
         self.backend: Backend | None = None
-        self.backend_name = ""
-        self.server_name = ""
-        self.route = ""
         self.priority = 0  # in the backend's queue; lower ones first
-        self.close = Kind.OK
-        self.detail = ""
-        self.started = info.connected
-        self.t_queue = self.t_connect = self.t_total = -1.0
-        self.bytes_in = self.bytes_out = 0
-        self.attempts = 0
         self.tried: list[ServerState] = []
         self.filter_timeout = frontend.spec.timeout_filter
         self.over = False
         self.waiting: Deferred[Any] | None = None
         self.vars: dict[str, Any] | None = None
-        self._request_id = ""
         self._retrying: RetryLimit | None = None
         self._hooks: Hooks | None = None
         self._lease: Lease | None = None
@@ -170,18 +140,6 @@ class Session:
         self._idle_for = 0.0
         self._idle: Timer | None = None
         self.watched: Any = None  # a Watched, of a backend with ``rebalance``
-
-    @property
-    def request_id(self) -> str:
-        """Unique; made when first asked for."""
-        if not self._request_id:
-            self._request_id = uuid.uuid4().hex
-        return self._request_id
-
-    @property
-    def known_request_id(self) -> str:
-        """The request id if anybody asked for one, else ""."""
-        return self._request_id
 
     @property
     def server(self) -> ServerState | None:

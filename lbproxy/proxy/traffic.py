@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +9,9 @@ from twisted.internet.defer import Deferred
 
 from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import ServerState
-from lbproxy.errors import Kind
-from lbproxy.http.message import END, End, RequestHead, ResponseHead
+from lbproxy.http.message import END, End, RequestHead
 from lbproxy.net.timers import Timer
+from lbproxy.observe.record import HTTPRecord
 from lbproxy.proxy.streams import ClientStream, ServerStream
 
 if TYPE_CHECKING:
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["HTTPTraffic"]
 
 
-class HTTPTraffic:
+class HTTPTraffic(HTTPRecord):
     """The state of an exchange; :mod:`lbproxy.proxy.attempt` and :mod:`lbproxy.proxy.exchange` act on it.
 
     The attributes without underscore are for filters and the access log (``docs/filters.rst``); times as in
-    :class:`lbproxy.observe.record.HTTPRecord`.
+    :class:`lbproxy.observe.record.HTTPRecord`.  ``status``: of what was sent to the client; 0: nothing yet.
     """
 
     __slots__ = (
@@ -46,7 +45,6 @@ class HTTPTraffic:
         "_mark",
         "_paused",
         "_request_ended",
-        "_request_id",
         "_response_ended",
         "_retrying",
         "_sent",
@@ -58,43 +56,19 @@ class HTTPTraffic:
         "_trailers",
         "_tunnel",
         "alpn",
-        "attempts",
         "backend",
-        "backend_name",
-        "bytes_in",
-        "bytes_out",
-        "client_ip",
-        "client_port",
-        "close",
-        "detail",
         "filter_timeout",
         "frontend",
-        "frontend_name",
-        "info",
         "over",
         "priority",
-        "request",
-        "response",
-        "reused",
-        "route",
         "scheme",
-        "server_name",
         "server_request",
         "sni",
-        "started",
-        "status",
-        "t_connect",
-        "t_header",
-        "t_queue",
-        "t_response",
-        "t_total",
         "tried",
         "vars",
         "waiting",
         "watched",
     )
-
-    mode = "http"
 
     def __init__(
         self,
@@ -105,38 +79,21 @@ class HTTPTraffic:
         t_header: float = 0.0,
     ) -> None:
         info = client.info
+        super().__init__(info, head, started, t_header)
         self.frontend = frontend
         self.frontend_name = frontend.name
-        self.info = info
-        self.request = head
-        self.response: ResponseHead | None = None
         self.server_request: RequestHead | None = None
-        self.client_ip = info.client_ip
-        self.client_port = info.client_port
         self.scheme = "http" if info.tls is None else "https"
         self.sni = info.sni
         self.alpn = info.alpn
         self.backend: Backend | None = None
-        self.backend_name = ""
-        self.server_name = ""
-        self.route = ""
         self.priority = 0  # in the backend's queue; lower ones first
-        self.status = 0  # of what was sent to the client; 0: nothing yet
-        self.close = Kind.OK
-        self.detail = ""
-        self.started = started
-        self.t_header = t_header
-        self.t_queue = self.t_connect = self.t_response = self.t_total = -1.0
-        self.bytes_in = self.bytes_out = 0
-        self.attempts = 0
-        self.reused = False
         self.tried: list[ServerState] = []
         self.filter_timeout = frontend.spec.timeout_filter
         self.over = False
         self.waiting: Deferred[Any] | None = None  # the asynchronous filter that is waited for
         self.vars: dict[str, Any] | None = None  # a filter's own notes from phase to phase
         self._client = client
-        self._request_id = ""
         self._retrying: RetryLimit | None = None
         self._body: list[bytes] = []  # request body not yet sent, or kept for a replay
         self._body_size = 0
@@ -161,18 +118,6 @@ class HTTPTraffic:
         self._timer: Timer | None = None
         self._tunnel = False
         self.watched: Any = None  # a Watched: of a tunnel of a backend with ``rebalance``
-
-    @property
-    def request_id(self) -> str:
-        """Unique; made when first asked for."""
-        if not self._request_id:
-            self._request_id = uuid.uuid4().hex
-        return self._request_id
-
-    @property
-    def known_request_id(self) -> str:
-        """The request id if anybody asked for one, else ""."""
-        return self._request_id
 
     @property
     def server(self) -> ServerState | None:

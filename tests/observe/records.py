@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
-from lbproxy.errors import Kind
 from lbproxy.http.message import RequestHead, ResponseHead, header_pairs
 from lbproxy.net.endpoints import TLSInfo
+from lbproxy.observe.record import HTTPRecord, Record
 from lbproxy.proxy.streams import ConnectionInfo
 
 MOMENT = 1763902000.123  # 2025-11-23 12:46:40 UTC
@@ -27,54 +27,45 @@ BROWSER = header_pairs(
 )
 
 
-class Traffic:
-    """Looks like an Exchange (or a Session) that is over."""
-
-    mode = "http"
-
-    def __init__(self, **changes: Any) -> None:
-        self.info = ConnectionInfo(
-            "10.1.1.1", 5000, "10.1.1.1", 5000, "10.0.0.1", 443, listener="tls:443", sni="example.com",
-            tls=TLSInfo("TLSv1.3", "TLS_AES_128_GCM_SHA256", "http/1.1", "example.com"),
-        )  # fmt: skip
-        self.frontend_name = "web"
-        self.backend_name = "app"
-        self.server_name = "a"
-        self.route = "path /static/*"
-        self.client_ip = "203.0.113.9"
-        self.client_port = 0
-        self.known_request_id = ""
-        self.started = MOMENT
-        self.t_header = 0.0001
-        self.t_queue = 0.0
-        self.t_connect = -1.0
-        self.t_response = 0.00125
-        self.t_total = 0.5
-        self.bytes_in = 12
-        self.bytes_out = 3456
-        self.attempts = 2
-        self.reused = True
-        self.close = Kind.OK
-        self.detail = ""
-        self.status = 200
-        self.request = RequestHead(
-            b"GET", b"/static/app.js?v=3", list(BROWSER), host=b"example.com"
-        )
-        self.response: ResponseHead | None = ResponseHead(
-            200, header_pairs([("Content-Type", "text/css")])
-        )
-        for name, value in changes.items():
-            setattr(self, name, value)
+def Traffic(**changes: Any) -> HTTPRecord:
+    """An exchange that is over."""
+    record = HTTPRecord(
+        _info(), RequestHead(b"GET", b"/static/app.js?v=3", list(BROWSER), host=b"example.com"), MOMENT, 0.0001
+    )  # fmt: skip
+    record.t_response = 0.00125
+    record.status = 200
+    record.reused = True
+    record.response = ResponseHead(200, header_pairs([("Content-Type", "text/css")]))
+    return _change(record, changes)
 
 
-class TCPTraffic(Traffic):
-    """Looks like a Session that is over: it has nothing of HTTP."""
+def TCPTraffic(**changes: Any) -> Record:
+    """A session that is over."""
+    return _change(Record(_info(), MOMENT), changes)
 
-    mode = "tcp"
 
-    def __init__(self, **changes: Any) -> None:
-        super().__init__(**changes)
-        for name in ("request", "response", "status"):
-            delattr(self, name)
-        self.t_header = self.t_response = -1.0
-        self.reused = False
+def _info() -> ConnectionInfo:
+    return ConnectionInfo(
+        "10.1.1.1", 5000, "10.1.1.1", 5000, "10.0.0.1", 443, listener="tls:443", sni="example.com",
+        tls=TLSInfo("TLSv1.3", "TLS_AES_128_GCM_SHA256", "http/1.1", "example.com"),
+    )  # fmt: skip
+
+
+R = TypeVar("R", bound=Record)
+
+
+def _change(record: R, changes: dict[str, Any]) -> R:
+    record.frontend_name = "web"
+    record.backend_name = "app"
+    record.server_name = "a"
+    record.route = "path /static/*"
+    record.client_ip = "203.0.113.9"
+    record.client_port = 0
+    record.t_queue = 0.0
+    record.t_total = 0.5
+    record.bytes_in = 12
+    record.bytes_out = 3456
+    record.attempts = 2
+    for name, value in changes.items():
+        setattr(record, "_request_id" if name == "known_request_id" else name, value)
+    return record

@@ -1,0 +1,55 @@
+"""DATA. What is known about one accepted connection before its protocol starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lbproxy.observe.record import Connection
+
+__all__ = ["ConnectionInfo"]
+
+
+class ConnectionInfo(Connection):
+    """Facts about one accepted connection, settled before its protocol starts.
+
+    ``peer_ip``/``peer_port``: the socket's other end ("" and 0 for a Unix socket).
+    ``client_ip``/``client_port``: the same, or what a trusted PROXY header said.
+    ``local_ip``/``local_port``: the address the client aimed at.
+    ``tls`` (:class:`lbproxy.net.endpoints.TLSInfo`): None in the clear.  ``sni``/``alpn``: from the handshake, or from
+    the ClientHello that was looked at.
+    ``counted_as``: the address the connection limits hold it under; None when they do not.
+    ``tlvs``: of a PROXY v2 header.  ``listener``: as written in the configuration.
+    ``connected``: when, in reactor time.
+    """
+
+    __slots__ = ("alpn", "client_ip", "client_port", "connected", "counted_as", "tlvs")
+
+    def __init__(
+        self,
+        peer_ip: str = "",
+        peer_port: int = 0,
+        client_ip: str = "",
+        client_port: int = 0,
+        local_ip: str = "",
+        local_port: int = 0,
+        tls: Any = None,
+        sni: str = "",
+        alpn: tuple[str, ...] = (),
+        tlvs: tuple[tuple[int, bytes], ...] = (),
+        listener: str = "",
+        connected: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.peer_ip = peer_ip
+        self.peer_port = peer_port
+        self.client_ip = client_ip
+        self.client_port = client_port
+        self.local_ip = local_ip
+        self.local_port = local_port
+        self.tls = tls
+        self.sni = sni
+        self.alpn = alpn
+        self.tlvs = tlvs
+        self.listener = listener
+        self.connected = connected
+        self.counted_as: str | None = None
