@@ -56,7 +56,7 @@ from lbproxy.net.descriptors import client_bound
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
 from lbproxy.net.inherited import Inherited
-from lbproxy.observe.events import Events
+from lbproxy.observe.events import EventKind, Events
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.mirror import Difference
@@ -96,6 +96,8 @@ class LoadBalancer(MultiService):
     """
 
     processes = 1
+    carries = True
+    """Traffic goes through this process; not through a master of workers."""
 
     def __init__(
         self,
@@ -394,6 +396,9 @@ class LoadBalancer(MultiService):
             self.changing.settle()
             if source is not None:
                 self._source = None if _is_text(source) else Path(str(source)).absolute()
+            self.events.add(
+                EventKind.RELOAD, "", f"reload: {report.summary()}"
+            )  # all is as it says
         return report
 
     def _begin_admin(self) -> None:

@@ -148,7 +148,6 @@ class Reloader:
         new = self._swap(old, plan, leaving)
         report = evolve(report, seconds=self._ground.network.wheel.now() - began)
         _log.info("reload: {summary}", summary=report.summary())
-        self._ground.events.add(EventKind.RELOAD, "", f"reload: {report.summary()}")
         return new, report
 
     def refused(self, errors: tuple[str, ...], dry_run: bool = False) -> ReloadReport:

@@ -82,6 +82,8 @@ class WorkerProcess:
 class Master(LoadBalancer):
     """See the module.  ``workers``: by slot."""
 
+    carries = False
+
     def __init__(
         self,
         config: Config,

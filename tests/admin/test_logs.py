@@ -23,6 +23,13 @@ def told(raw: Any, kind: str = "record") -> list[Any]:
     return [json.loads(b[6:]) for a, b in pairwise(lines) if a == f"event: {kind}"]
 
 
+def test_a_master_of_workers_has_no_records() -> None:
+    with admin() as client:
+        client.lb.service.carries = False
+        answer = client.ask("GET", "logs/stream")
+        assert (answer.status, "look at the access log" in answer.message) == (409, True)
+
+
 def test_records_of_those_who_follow_only() -> None:
     with admin() as client:
         client.lb.get("http://x/before", frontend="web")

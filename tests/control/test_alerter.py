@@ -16,7 +16,7 @@ from lbproxy.observe.events import EventKind, Severity
 from lbproxy.observe.notices import Notice
 from lbproxy.registry import parse_config
 from lbproxy.service import LoadBalancer
-from lbproxy.testing import HTTPOrigin, MemoryReactor
+from lbproxy.testing import LB, HTTPOrigin, MemoryReactor
 from lbproxy.testing.client import open_client
 
 TEXT = """
@@ -262,3 +262,17 @@ def test_limits_and_manners_of_a_configuration() -> None:
     manners = manners_of(spec)
     assert manners.quiet == ((1320, 360), (750, 780))
     assert (manners.repeat, manners.recovery, manners.most) == (3600, False, 3)
+
+
+def test_a_reload_of_a_load_balancer_begins_and_ends_them() -> None:
+    """At once: who hears of a reload finds the new configuration."""
+    text = "[frontend w]\nlisten = tcp:80\nroutes = default -> reply 200 ok\n"
+    with LB.from_config(text) as lb:
+        alerter = lb.service.alerter
+        assert not alerter.on
+        assert lb.service.reload(text + "[alerts]\ncommands = /bin/true\n").ok
+        assert alerter.on
+        assert lb.service.reload(text + "[alerts]\ncommands = /bin/true\nrules = queue off\n").ok
+        assert "queue" not in alerter._alerts._limits
+        assert lb.service.reload(text).ok
+        assert not alerter.on

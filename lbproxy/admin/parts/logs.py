@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import Call, Part, Route, find
+from lbproxy.admin.route import APIError, Call, Part, Route, find
 from lbproxy.admin.schema import BOOLEAN, string
 from lbproxy.admin.stream import Follower, Stream, event
 from lbproxy.errors import Kind
@@ -80,6 +80,10 @@ class Tail:
 
 
 def _follow(call: Call) -> Any:
+    if not call.balancer.carries:
+        raise APIError(
+            409, "with workers, records are made where the traffic is: look at the access log"
+        )
     frontend = call.query.get("frontend", "")
     if frontend:
         find(call.balancer.frontends, frontend, "frontend")
