@@ -230,6 +230,7 @@ class Attempts(HTTPTraffic):
             self._connect()
             return
         if backend.passive is not None and not dead:
+            server.sessions.discard(self)  # if that ejects the server, this attempt is over already
             backend.passive.failed(server, error.kind)
         self._release(error.outcome)
         if error.kind in backend.retry.kinds and replayable and self._may_retry():
@@ -258,6 +259,7 @@ class Attempts(HTTPTraffic):
         self.t_response = self.frontend.now() - self._mark
         stream.close(reuse=complete and self._request_ended)
         if backend.passive is not None:
+            server.sessions.discard(self)
             backend.passive.answered(server, status, self.t_response)
         self._release(Outcome.FAILED)
         self._again(f"status {status}")

@@ -277,6 +277,7 @@ class Exchange(Attempts):
             stream.close(reuse=self._request_ended)
         backend = self.backend
         if backend is not None and backend.passive is not None and self._server is not None:
+            self._server.sessions.discard(self)
             backend.passive.answered(self._server, self._server_status, self.t_response)
         self._release(Outcome.OK)
 
@@ -294,9 +295,11 @@ class Exchange(Attempts):
         elif error.kind is Kind.OK:
             self._finish(Kind.OK)  # a tunnel
         else:
-            backend = self.backend
-            if backend is not None and backend.passive is not None and not self._tunnel:
-                backend.passive.failed(self._server, error.kind)  # type: ignore[arg-type]
+            backend, server = self.backend, self._server
+            passive = None if backend is None or self._tunnel else backend.passive
+            if passive is not None and server is not None:
+                server.sessions.discard(self)
+                passive.failed(server, error.kind)
             self._release(error.outcome)
             self.fail(error)
 

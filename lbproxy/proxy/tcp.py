@@ -320,6 +320,7 @@ class Session(Record):
         backend, server = self.backend, self._server
         assert backend is not None and server is not None
         if backend.passive is not None:
+            server.sessions.discard(self)  # if that ejects the server, this attempt is over already
             backend.passive.failed(server, error.kind)
         self._release(error.outcome)
         if not (error.retry and self.attempts <= backend.spec.retries and self._may_retry()):

@@ -8,7 +8,7 @@ from lbproxy.balance.server import State
 from lbproxy.observe.metrics import server_snapshot
 from lbproxy.testing import LB
 from lbproxy.testing.origin import Answer
-from tests.proxy.http_kit import GET, TWO_SERVERS, A, B, rigs
+from tests.proxy.http_kit import GET, OK, TWO_SERVERS, A, B, Rig, rigs
 
 rig = pytest.fixture(rigs)
 
@@ -279,3 +279,30 @@ def test_tcp_a_server_may_end_a_session_that_lasted(tcp):
 
     sessions(tcp, 10, act)
     assert not tcp.server("pg", "a").ejected
+
+
+@pytest.mark.parametrize("how", ["abort", "cut", "503", "retried"])
+def test_an_attempt_that_ejects_its_server_ends_once(how):
+    r = Rig(
+        app="passive = errors=1 count=reset,5xx max_ejected=100%\non_down = close\nretries = 1\n"
+        + ("retry_on = 503" if how == "retried" else "retry_on = connect"),
+        servers=TWO_SERVERS,
+    )
+    b = r.raw(B)
+    client, server = r.talk()
+    busy = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\n"
+    if how == "abort":
+        server.abort()
+    elif how == "cut":
+        server.send(OK.replace(b": 2", b": 9"))
+        server.abort()
+    else:
+        server.send(busy + b"busy")
+    r.advance(0)
+    assert r.state().ejected
+    if how == "retried":
+        b.connections[0].send(OK)
+        r.advance(0)
+        assert client.received.endswith(b"hi")
+    assert len(r.log) == 1
+    r.check()
