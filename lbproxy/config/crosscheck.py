@@ -230,6 +230,7 @@ class _Checker:
             self._check(draft, check, servers)
         self._passive(draft, mode)
         self._rebalance(draft, mode)
+        self._hedge(draft)
         check_backend_effects(draft, self.problems)
         fields = attrs.fields_dict(BackendSpec)
         least, most = draft.get("pool_min", 0), draft.get("pool_size", fields["pool_size"].default)
@@ -254,6 +255,17 @@ class _Checker:
                 f"sticky = {sticky.name} would send every moved client straight back: its cookie names the server",
                 found=sticky.name,
             )
+
+    def _hedge(self, draft: Draft) -> None:
+        if not draft.get("hedge", 0.0):
+            return
+        line = draft.line("hedge")
+        if draft.get("sticky", None) is not None:
+            message = "sends a request to a second server, and sticky keeps a client to one"
+            self._wrong(draft, line, "hedge", message)
+        retries = attrs.fields_dict(BackendSpec)["retries"].default
+        if not draft.get("retries", retries) and "retries" not in draft.broken:
+            self._wrong(draft, line, "hedge", "needs retries, which is 0: a second attempt is one")
 
     def _mirror(self, draft: Draft) -> None:
         spec: MirrorSpec | None = draft.get("mirror", None)

@@ -693,6 +693,25 @@ class BackendSpec:
         max=1_000_000,
         doc="further attempts that ``retry_budget`` allows however few requests there are",
     )
+    hedge: float = option(
+        "duration",
+        0.0,
+        min=0.0,
+        max=3600,
+        http_only=True,
+        doc="an idempotent request that has no response head after this goes to a second server too, and the first"
+        " head wins; 0: never",
+        example="200ms",
+    )
+    hedge_share: float = option(
+        "percent",
+        0.1,
+        min=0.001,
+        max=1.0,
+        http_only=True,
+        doc="most second attempts by ``hedge``, as a share of the requests of the last 10 s",
+        example="5%",
+    )
     maxconn: int = option(
         "int",
         0,

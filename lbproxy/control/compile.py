@@ -131,6 +131,7 @@ class _Compiler:
             or list(before.filters) != filters
             or before.sticky is not sticky
             or before.mirror is not mirror
+            or (before.spec.hedge, before.spec.hedge_share) != (spec.hedge, spec.hedge_share)
         ):
             self._hooks_changed = True
         tls_for = partial(self._tls_for, spec)

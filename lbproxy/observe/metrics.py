@@ -123,6 +123,8 @@ class BackendCounters:
     server to go to.  ``queued``: had to wait for a server; ``queue_timeouts``: waited in vain;
     ``queue_full``: could not even wait; ``no_server``: none was up; ``circuit_open``: the backend had reached its
     ``maxconn``; ``retries_refused``: further attempts that ``max_retries`` or ``retry_budget`` forbade.
+    ``hedges``: second attempts because the first had no answer in time; ``hedges_won``: those whose answer came first;
+    ``hedges_refused``: those that a limit forbade, or that had no server to go to.
     """
 
     retries: int = 0
@@ -134,6 +136,9 @@ class BackendCounters:
     circuit_open: int = 0
     rebalanced: int = 0  # sessions ended so that their clients go elsewhere
     retries_refused: int = 0
+    hedges: int = 0
+    hedges_won: int = 0
+    hedges_refused: int = 0
     queue_seconds: Histogram | None = None
     """Waits in the queue; who did not wait is not in it.  None, as below: nobody measures."""
     connect_seconds: Histogram | None = None

@@ -7,6 +7,7 @@
    goes back and another server is tried, if ``retry_on`` names the failure and the request can be replayed: nothing
    of it was sent, or all of it is kept and the method is idempotent.
 5. A response head whose status ``retry_on`` names is thrown away for another attempt, while there may be one.
+6. Where :mod:`lbproxy.proxy.hedge` has begun a second attempt beside this one, that takes the place of a retry.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from __future__ import annotations
 from typing import Any
 
 from lbproxy.balance.lease import Lease
+from lbproxy.balance.server import ServerState
 from lbproxy.errors import MEANING, Kind, Outcome, ProxyError
 from lbproxy.health.breaker import RetryLimit
 from lbproxy.http.message import Reply, RequestHead
 from lbproxy.http.retry import IDEMPOTENT
+from lbproxy.net.endpoints import Dial
 from lbproxy.proxy.hooks import run_hooks
-from lbproxy.proxy.streams import ServerConnection
+from lbproxy.proxy.streams import ServerConnection, ServerStream
 from lbproxy.proxy.traffic import HTTPTraffic
 
 __all__ = ["Attempts"]
@@ -233,7 +236,10 @@ class Attempts(HTTPTraffic):
             server.sessions.discard(self)  # if that ejects the server, this attempt is over already
             backend.passive.failed(server, error.kind)
         self._release(error.outcome)
-        if error.kind in backend.retry.kinds and replayable and self._may_retry():
+        other = self._other_attempt()
+        if other is not None and other.take_over():
+            self._note_failed(server, error.detail)
+        elif error.kind in backend.retry.kinds and replayable and self._may_retry():
             self._again(error.detail)
         else:
             self.fail(error)
@@ -251,8 +257,10 @@ class Attempts(HTTPTraffic):
             or self._lost
             or stream is None
             or self.request.method not in IDEMPOTENT
-            or not self._may_retry()
         ):
+            return False
+        other = self._other_attempt()
+        if other is None and not self._may_retry():
             return False
         self._stream = None
         self._sent = self._server_paused = False
@@ -262,7 +270,10 @@ class Attempts(HTTPTraffic):
             server.sessions.discard(self)
             backend.passive.answered(server, status, self.t_response)
         self._release(Outcome.FAILED)
-        self._again(f"status {status}")
+        if other is not None and other.take_over():
+            self._note_failed(server, f"status {status}")
+        else:
+            self._again(f"status {status}")
         return True
 
     def _may_retry(self) -> bool:
@@ -294,9 +305,7 @@ class Attempts(HTTPTraffic):
         assert backend is not None and server is not None
         backend.counters.retries += 1
         server.counters.retried += 1
-        self.detail = detail
-        if server not in self.tried:
-            self.tried.append(server)
+        self._note_failed(server, detail)
         self._fresh = False
         self._server_status = 0
         self.t_response = -1.0
@@ -310,10 +319,73 @@ class Attempts(HTTPTraffic):
         else:
             self._acquire()
 
+    def _note_failed(self, server: ServerState, detail: str) -> None:
+        self.detail = detail
+        if server not in self.tried:
+            self.tried.append(server)
+
     def _retry_now(self) -> None:
         self._timer = None
         if not self.over:
             self._acquire()
+
+    # -- a second attempt beside this one -------------------------------------------------------
+
+    def _other_attempt(self) -> Any:
+        """What :mod:`lbproxy.proxy.hedge` has begun beside the attempt that has just failed; None for nothing."""
+        hooks = self._hooks
+        return None if hooks is None or hooks.hedging is None else hooks.hedging.other(self)
+
+    def begin_other(self) -> bool:
+        """Whether a second attempt may run beside this one; it counts as a retry does."""
+        if not self._may_retry():
+            return False
+        self.attempts += 1
+        return True
+
+    def send_copy(self, stream: ServerStream) -> None:
+        """Send the request, all of which is kept, on ``stream`` too.  ValueError as there."""
+        assert self.server_request is not None
+        stream.send_request(self.server_request, b"".join(self._body), self._trailers)
+
+    def give_up_attempt(self) -> None:
+        """Another one was faster, which says nothing about this server."""
+        server = self._server
+        self._drop_connection()
+        self._release(Outcome.NEUTRAL)
+        if server is not None and server not in self.tried:
+            self.tried.append(server)
+
+    def adopt(
+        self,
+        lease: Lease,
+        dial: Dial | None,
+        stream: ServerStream | None,
+        reused: bool,
+        dialled: float,
+        t_connect: float,
+        sent_at: float,
+    ) -> None:
+        """Go on with the second attempt: it has ``lease``, and ``dial`` runs or ``stream`` has the request."""
+        assert self._lease is None
+        server = lease.server
+        server.sessions.add(self)
+        self._lease = lease
+        self._server = server
+        self.server_name = server.spec.name
+        self._dial = dial
+        self._stream = stream
+        self._sent = stream is not None
+        self._fresh = self._server_paused = False
+        self._server_status = 0
+        self.reused = reused
+        self.t_connect = t_connect
+        self.t_response = -1.0
+        self._dialled = dialled
+        self._mark = sent_at
+        self._pause_client(False)
+        if stream is not None and self._client_paused:
+            stream.pause_response()
 
     # -- giving things back ---------------------------------------------------------------------
 

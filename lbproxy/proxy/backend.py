@@ -25,6 +25,7 @@ from lbproxy.http.retry import RetryPolicy
 from lbproxy.net.endpoints import Dial, Network, TLSParameters
 from lbproxy.observe.metrics import BackendCounters
 from lbproxy.proxy.ejector import Ejector
+from lbproxy.proxy.hedge import Hedging
 from lbproxy.proxy.mirror import Mirror
 from lbproxy.proxy.pool import Pool
 from lbproxy.proxy.queue import Queue, Waiter
@@ -89,6 +90,7 @@ class Backend:
         self.mirror = mirror
         self.retry_limit: RetryLimit | None = None
         self._retry_limits: tuple[int, float, float] = (0, 0.0, 0.0)
+        self.hedging: Hedging | None = None
         self._configure(spec, filters)
         self.group.on_state(self._state_changed)
         self.group.on_free(self.serve_queue)
@@ -126,6 +128,9 @@ class Backend:
         )
         self.retry = RetryPolicy.of(spec.retry_on, spec.retry_backoff)
         self._limit_retries(spec)
+        hedging = self.hedging
+        if hedging is None or (hedging.delay, hedging.share) != (spec.hedge, spec.hedge_share):
+            self.hedging = Hedging(spec.hedge, spec.hedge_share) if spec.hedge else None
         self.maxconn = spec.maxconn
         self.queue.limit = spec.queue
         self.queue.timeout = spec.timeout_queue
@@ -386,6 +391,12 @@ class Backend:
             raise
         self.counters.queued += 1
         return None
+
+    def acquire_at_once(self, waiter: Waiter, tried: Sequence[ServerState]) -> Lease | None:
+        """A lease of a server not in ``tried``, if nobody waits in the queue and ``maxconn`` allows; never waits."""
+        if len(self.queue) or (self.maxconn and self.group.active >= self.maxconn):
+            return None
+        return self.group.pick(waiter, tried)
 
     def turned_away(self, kind: Kind) -> None:
         """Count one who waited in the queue in vain."""

@@ -22,6 +22,7 @@ from lbproxy.net.endpoints import Network
 from lbproxy.observe.metrics import FrontendCounters, observe_exchange, observe_session
 from lbproxy.observe.suspects import Suspects
 from lbproxy.proxy.backend import Backend
+from lbproxy.proxy.hedge import Hedging
 from lbproxy.proxy.quiet import Quiet
 from lbproxy.proxy.streams import ConnectionInfo
 
@@ -35,13 +36,14 @@ class Hooks:
     """The filters that traffic to one backend meets: the frontend's, then the backend's.
 
     ``change_request``, ``change_response``: somebody may change the head, so nothing remembered about its
-    lines holds.
+    lines holds.  ``hedging``: of the backend, None without.
     """
 
     __slots__ = (
         "change_request",
         "change_response",
         "finish",
+        "hedging",
         "request",
         "response",
         "server_request",
@@ -53,7 +55,9 @@ class Hooks:
         server_request: tuple[Hook, ...] = (),
         response: tuple[Hook, ...] = (),
         finish: tuple[Hook, ...] = (),
+        hedging: Hedging | None = None,
     ) -> None:
+        self.hedging = hedging
         self.request = request
         self.server_request = server_request
         self.response = response
@@ -116,7 +120,12 @@ class Frontend:
             both = self.phases.then(backend.phases)
             if backend.mirror is not None:
                 both = backend.mirror.around(both)
-            self.hooks[name] = Hooks(both.request, both.server_request, both.response, both.finish)
+            hedging = backend.hedging
+            if hedging is not None:
+                both = hedging.around(both)
+            self.hooks[name] = Hooks(
+                both.request, both.server_request, both.response, both.finish, hedging
+            )
         self.counters = lineage.counters
         # Who is refused and sent 4xx; None: nobody asks
         self.suspects: Suspects | None = None if after is None else after.suspects

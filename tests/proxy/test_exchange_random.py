@@ -17,8 +17,8 @@ SWITCH = b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
 numbers = st.integers(0, 2)
 sizes = st.sampled_from([1, 100, 5000, 60_000, 76_800])
 CLIENT = ("get", "head", "begin", "post", "chunked", "garbage", "upgrade")
-SERVER = ("fixed", "chunked", "until_close", "100", "103", "101", "garbage", "extra", "204")
-HONEST = ("fixed", "chunked", "until_close", "103", "204")
+SERVER = ("fixed", "chunked", "until_close", "100", "103", "101", "garbage", "extra", "204", "503")
+HONEST = ("fixed", "chunked", "until_close", "103", "204", "503")
 ENDS = ("close", "abort", "half_close", "pause", "resume")
 
 steps = st.one_of(
@@ -41,6 +41,9 @@ setups = st.fixed_dictionaries(
                 "on_down = close\nretry_buffer = 1k",
                 "retries = 0\npool_requests = 2\ntimeout_response = 3s",
                 "queue = 1\ntimeout_queue = 2s\npool_size = 1\ntimeout_server = 3s",
+                "hedge = 200ms\nhedge_share = 100%",
+                "hedge = 10ms\nhedge_share = 100%\non_down = close\ntimeout_response = 3s\n"
+                "retry_on = connect reset timeout 503\nretries = 1\npassive = errors=2 eject=3s",
             ]
         ),
         "web": st.sampled_from(["", "timeout_body = 3s\ntimeout_client = 3s\nmax_requests = 2"]),
@@ -142,6 +145,8 @@ class Script:
             server.send(start + b"\r\n")
         elif what == "204":
             server.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+        elif what == "503":
+            server.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
         elif what == "extra":
             self.honest = False
             server.send(start + b"Content-Length: 0\r\n\r\n" * 2)
@@ -200,6 +205,8 @@ class Script:
 
     def check(self) -> None:
         self.rig.check()
+        hedging = self.rig.backend.hedging
+        assert hedging is None or not (hedging.running or hedging.watched)
         if self.honest and self.sane:
             for client in self.clients:
                 check_answers(client.received)

@@ -175,6 +175,9 @@ BACKEND_COUNTERS = (
     ("circuit_open", "circuit_open", "Sent away because the backend was at its maxconn."),
     ("rebalanced", "rebalanced", "Sessions ended so that their clients go to another server."),
     ("retries_refused", "retries_refused", "Retries that max_retries or retry_budget forbade."),
+    ("hedges", "hedges", "Second attempts because the first had no answer in time."),
+    ("hedges_won", "hedges_won", "Second attempts whose answer came first."),
+    ("hedges_refused", "hedges_refused", "Second attempts without a server or over a limit."),
 )
 _BACKEND_TIMES = (
     ("queue_seconds", "Waits in the queue; who did not wait is not in it."),
