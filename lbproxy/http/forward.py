@@ -9,7 +9,7 @@ writes them from the head's attributes.
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard.addresses import AddressSet, address_number
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_HOPS", "MAX_LOOPS", "PROTECTED", "Forwarder"]
 
-MAX_HOPS = 32
+MAX_HOPS: Final = 32
 """Most addresses of X-Forwarded-For that are looked at, from the right."""
 
-MAX_LOOPS = 10
+MAX_LOOPS: Final = 10
 """So often our name may stand in Via: proxies legitimately meet a request again, but not for ever."""
 
-_MEMO = 4096  # clients whose lines are remembered; about 2 MiB when full
+_MEMO: Final = 4096  # clients whose lines are remembered; about 2 MiB when full
 
-PROTECTED = frozenset(
+PROTECTED: Final = frozenset(
     b"host content-length content-type content-encoding content-range content-location "
     b"transfer-encoding trailer date expect range cache-control pragma expires age vary etag "
     b"authorization www-authenticate cookie set-cookie origin referer location max-forwards via "
@@ -38,7 +38,7 @@ PROTECTED = frozenset(
 """Fields that Connection cannot name away: they are for every recipient, or say who may do what (RFC 9110 §7.6.1)."""
 
 # What only a trusted proxy may say.  Servers behind CGI-like gateways read "_" as "-" (RFC 3875 §4.1.18)
-_CLAIMS = frozenset(
+_CLAIMS: Final = frozenset(
     b"".join(parts)
     for name in (
         b"forwarded",
@@ -58,20 +58,21 @@ _CLAIMS = frozenset(
 )
 
 # RFC 9110 §7.6.1, and what else is between two neighbours only
-_HOP_BY_HOP = frozenset(
+_HOP_BY_HOP: Final = frozenset(
     b"connection keep-alive proxy-connection te transfer-encoding upgrade "
     b"proxy-authenticate proxy-authorization proxy-authentication-info http2-settings".split()
 )
 # Framing in the spelling that CGI-like gateways take for the real thing, where lbproxy and others see an unknown field
-_DISGUISED = frozenset((b"content_length", b"transfer_encoding"))
-_REQUEST_SPECIAL = _HOP_BY_HOP | {b"host", b"content-length"} | _DISGUISED
-_X_LINES = frozenset(
+_DISGUISED: Final = frozenset((b"content_length", b"transfer_encoding"))
+_REQUEST_SPECIAL: Final = _HOP_BY_HOP | {b"host", b"content-length"} | _DISGUISED
+_X_LINES: Final = frozenset(
     (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port")
 )
 
-_NEVER_READ = _DISGUISED | {b"host", b"connection"}  # special, but nothing is made of their values
+# special, but nothing is made of their values
+_NEVER_READ: Final = _DISGUISED | {b"host", b"connection"}
 
-_VIA_VERSION = {10: b"1.0 ", 11: b"1.1 ", 20: b"2.0 ", 30: b"3.0 "}
+_VIA_VERSION: Final = {10: b"1.0 ", 11: b"1.1 ", 20: b"2.0 ", 30: b"3.0 "}
 
 _Line = tuple[bytes, bytes]
 _Own = tuple[_Line, _Line, _Line, bytes, bytes]
@@ -376,7 +377,8 @@ class Forwarder:
         return out
 
 
-_NO_CLAIMS = object()  # a note in a block: it holds nothing that only a trusted proxy may say
+# a note in a block: it holds nothing that only a trusted proxy may say
+_NO_CLAIMS: Final = object()
 
 
 def _may_have_length(status: int) -> bool:

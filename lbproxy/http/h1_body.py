@@ -8,6 +8,7 @@ are dropped, and chunk data is followed by exactly CRLF.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from lbproxy.errors import Kind
 from lbproxy.http.message import END, End, Event, Headers, Invalid, Limits
@@ -15,18 +16,21 @@ from lbproxy.http.syntax import FIELD_NAMES, FIELD_TEXT, TRAILER_FORBIDDEN, chec
 
 __all__ = ["ChunkedBody", "Refused"]
 
-_LINE_MAX = 256  # bytes of one chunk-size line; Node and Go are in the same range
-_EXTENSIONS_MAX = 16 * 1024  # bytes of all extensions of a message: they carry no data
-_SIZE_DIGITS_MAX = 15  # fits in 60 bits
-_HEX = b"0123456789abcdefABCDEF"
-_EXTENDED = re.compile(
+_LINE_MAX: Final = 256  # bytes of one chunk-size line; Node and Go are in the same range
+_EXTENSIONS_MAX: Final = 16 * 1024  # bytes of all extensions of a message: they carry no data
+_SIZE_DIGITS_MAX: Final = 15  # fits in 60 bits
+_HEX: Final = b"0123456789abcdefABCDEF"
+_EXTENDED: Final = re.compile(
     rb"([0-9A-Fa-f]+)"
     rb"(?:[ \t]*+;[ \t]*+[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
     rb"(?:[ \t]*=[ \t]*+(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
     rb'|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*+"))?)+'
 )
 
-_SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
+_SIZE: Final = 0
+_DATA: Final = 1
+_DATA_END: Final = 2
+_TRAILERS: Final = 3
 
 
 class Refused(Exception):

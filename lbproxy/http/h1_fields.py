@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from lbproxy.errors import Kind
 from lbproxy.http.h1_body import Refused
 from lbproxy.http.message import Headers
@@ -16,10 +18,10 @@ __all__ = [
     "read_upgrade",
 ]
 
-_LENGTH_DIGITS_MAX = 18
-_CONNECTION_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade"))
-_NEVER_NOMINATED = frozenset((b"host", b"content-length", b"transfer-encoding"))
-_REFUSED_UPGRADES = (b"h2", b"h2c", b"http", b"tls")
+_LENGTH_DIGITS_MAX: Final = 18
+_CONNECTION_OPTIONS: Final = frozenset((b"close", b"keep-alive", b"upgrade"))
+_NEVER_NOMINATED: Final = frozenset((b"host", b"content-length", b"transfer-encoding"))
+_REFUSED_UPGRADES: Final = (b"h2", b"h2c", b"http", b"tls")
 
 
 def read_fields(headers: Headers) -> dict[bytes, bytes]:

@@ -9,13 +9,15 @@ The lists are new for every head and given away with it.
 
 from __future__ import annotations
 
+from typing import Final
+
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from lbproxy.http.message import Headers
 
 __all__ = ["KEPT_OPEN", "NO_FIELDS", "FoundRequest", "FoundResponse", "knows_method"]
 
-KEPT_OPEN = frozenset((None, b"keep-alive", b"Keep-Alive"))
+KEPT_OPEN: Final = frozenset((None, b"keep-alive", b"Keep-Alive"))
 """Connection values (None: no such line) after which an llhttp parser takes another head.  After
 any other, which may mean ``close`` or an upgrade to it, it is not used again; nor after a
 Proxy-Connection line, which it reads alike."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from lbproxy.errors import Kind
 from lbproxy.http.h1_body import ChunkedBody, Refused
 from lbproxy.http.message import END, Event, Invalid, Limits
@@ -9,16 +11,22 @@ from lbproxy.http.syntax import FIELD_TEXT, is_token
 
 __all__ = ["METHOD_MAX", "VERSIONS", "Parser"]
 
-METHOD_MAX = 32  # bytes; the longest registered method has 17 (UPDATEREDIRECTREF)
-_CR = 13
-_BLANK_MAX = 4  # empty lines before a request line (RFC 9112 §2.2 asks for at least one)
-_KEPT_MAX = 256 * 1024  # bytes kept for a tunnel that has not begun
+METHOD_MAX: Final = 32  # bytes; the longest registered method has 17 (UPDATEREDIRECTREF)
+_CR: Final = 13
+_BLANK_MAX: Final = 4  # empty lines before a request line (RFC 9112 §2.2 asks for at least one)
+_KEPT_MAX: Final = 256 * 1024  # bytes kept for a tunnel that has not begun
 
-VERSIONS = {b"HTTP/1.1": 11, b"HTTP/1.0": 10}
+VERSIONS: Final = {b"HTTP/1.1": 11, b"HTTP/1.0": 10}
 """Versions we speak.  llhttp knows no higher minor one, of which there is none (RFC 9110 §2.5)."""
 
 # States.  READY is for responses only: no request is outstanding.
-HEAD, LENGTH, CHUNKED, UNTIL_CLOSE, STOPPED, READY, DEAD = range(7)
+HEAD: Final = 0
+LENGTH: Final = 1
+CHUNKED: Final = 2
+UNTIL_CLOSE: Final = 3
+STOPPED: Final = 4
+READY: Final = 5
+DEAD: Final = 6
 
 
 class Parser:

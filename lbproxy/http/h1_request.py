@@ -8,6 +8,7 @@ looked at, by a grammar narrower than the one for all requests; what does not fi
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
@@ -36,8 +37,8 @@ from lbproxy.http.syntax import is_token, normal_host
 
 __all__ = ["RequestParser"]
 
-_BLOCK_MAX = 4096  # field lines longer than this are not kept for the next request
-_USUAL_LINE = re.compile(
+_BLOCK_MAX: Final = 4096  # field lines longer than this are not kept for the next request
+_USUAL_LINE: Final = re.compile(
     rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[!\"$-~]*) HTTP/1\.1", re.DOTALL
 ).fullmatch
 

@@ -5,6 +5,8 @@ A head that is, byte for byte, the plain one before on the same connection is no
 
 from __future__ import annotations
 
+from typing import Final
+
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from lbproxy.errors import Kind
@@ -40,10 +42,10 @@ from lbproxy.http.message import (
 
 __all__ = ["ResponseParser"]
 
-_BLOCK_MAX = 4096  # a longer head is not kept for the next response
-_INTERIM_MAX = 100  # 1xx heads before one final response
-_STATUS_LINES_MAX = 512
-_NEVER_A_BODY = frozenset((100, 102, 103, 204, 304))
+_BLOCK_MAX: Final = 4096  # a longer head is not kept for the next response
+_INTERIM_MAX: Final = 100  # 1xx heads before one final response
+_STATUS_LINES_MAX: Final = 512
+_NEVER_A_BODY: Final = frozenset((100, 102, 103, 204, 304))
 
 _status_lines: dict[bytes, tuple[int, int, bytes]] = {}
 

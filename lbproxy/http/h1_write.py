@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from http import HTTPStatus
+from typing import Final
 
 from lbproxy.http.message import End, RequestHead, ResponseHead
 from lbproxy.http.syntax import (
@@ -31,15 +32,16 @@ __all__ = [
     "encode_trailers",
 ]
 
-LAST_CHUNK = b"0\r\n\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
 """The end of a chunked body without trailers."""
 
-_METHODS = frozenset((b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"PATCH"))
-_BODY_EXPECTED = frozenset((b"POST", b"PUT", b"PATCH"))  # RFC 9110 §8.6
-_PASSED_ON = frozenset((b"expect", b"date", b"te"))  # known to the codec, but not its to write
-_NO_BODY_FOR = frozenset((b"HEAD", b"CONNECT"))
-_TARGET_TEXT = bytes(range(0x21, 0x7F))
-_REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+_METHODS: Final = frozenset((b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"PATCH"))
+_BODY_EXPECTED: Final = frozenset((b"POST", b"PUT", b"PATCH"))  # RFC 9110 §8.6
+# known to the codec, but not its to write
+_PASSED_ON: Final = frozenset((b"expect", b"date", b"te"))
+_NO_BODY_FOR: Final = frozenset((b"HEAD", b"CONNECT"))
+_TARGET_TEXT: Final = bytes(range(0x21, 0x7F))
+_REASONS: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
 def _checked(lines: list[bytes]) -> bytes:

@@ -11,7 +11,7 @@ Header names keep the case they came in with (HTTP/1) and compare without it; na
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Union
+from typing import Any, Final, Union
 
 from attrs import frozen
 
@@ -229,7 +229,7 @@ class End:
     trailers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-END = End()
+END: Final = End()
 """The usual end: no trailers."""
 
 

@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FastDial"]
 
-_IN_PROGRESS = frozenset((errno.EINPROGRESS, errno.EALREADY, errno.EINTR))
-_EPHEMERAL = 32768  # ports from here on may be picked for an outgoing connection
+_IN_PROGRESS: Final = frozenset((errno.EINPROGRESS, errno.EALREADY, errno.EINTR))
+_EPHEMERAL: Final = 32768  # ports from here on may be picked for an outgoing connection
 
 
 class FastDial(Dial):

@@ -9,7 +9,7 @@ import contextlib
 import errno
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
@@ -23,9 +23,9 @@ from lbproxy.net.transport import FastTransport, twisted_address
 
 __all__ = ["ACCEPTS_PER_EVENT", "FastPort", "bound_socket"]
 
-ACCEPTS_PER_EVENT = 64
+ACCEPTS_PER_EVENT: Final = 64
 ACCEPT_PAUSE_S = 0.25  # when descriptors or memory are short
-_SHORTAGE = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_SHORTAGE: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 _log = Logger()
 

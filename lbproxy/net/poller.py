@@ -22,7 +22,7 @@ import contextlib
 import errno
 import select
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IReadDescriptor
@@ -35,14 +35,15 @@ from lbproxy.net.timers import TimerWheel
 
 __all__ = ["BATCH", "ERR", "HUP", "IN", "OUT", "RDHUP", "Handler", "Poller", "failure_of"]
 
-IN: int = getattr(select, "EPOLLIN", 1)
-OUT: int = getattr(select, "EPOLLOUT", 4)
-ERR: int = getattr(select, "EPOLLERR", 8)
-HUP: int = getattr(select, "EPOLLHUP", 16)
-RDHUP: int = getattr(select, "EPOLLRDHUP", 0x2000)
+# as <sys/epoll.h> has them for every architecture: numbers, so that the compiler knows them
+IN: Final = 1
+OUT: Final = 4
+ERR: Final = 8
+HUP: Final = 16
+RDHUP: Final = 0x2000
 
 BATCH = 256  # ready sockets served per turn
-SOON_ROUNDS = 4  # how often work that makes more work is followed within one turn
+SOON_ROUNDS: Final = 4  # how often work that makes more work is followed within one turn
 
 _log = Logger()
 _failure: Callable[..., Failure] = Failure

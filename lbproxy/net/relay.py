@@ -24,7 +24,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twisted.python.failure import Failure
 
@@ -36,17 +36,21 @@ if TYPE_CHECKING:
 
 __all__ = ["BULK_BYTES", "LARGE_BYTES", "Relay", "start_relay"]
 
-LARGE_BYTES = 16 * 1024
+LARGE_BYTES: Final = 16 * 1024
 """A read of this size or more is bulk; smaller ones cost the same either way."""
 
-BULK_BYTES = 256 * 1024
+BULK_BYTES: Final = 256 * 1024
 """So much in large reads makes it worth while to set up a relay."""
 
-SMALL_READS = 16  # so many small ones in a row are the end of the bulk
+SMALL_READS: Final = 16  # so many small ones in a row are the end of the bulk
 
 _FLAGS: int = getattr(os, "SPLICE_F_MOVE", 1) | getattr(os, "SPLICE_F_NONBLOCK", 2)
-_TRY_LATER = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ENOBUFS, errno.ENOMEM))
-_UNABLE = frozenset((errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES))
+_TRY_LATER: Final = frozenset(
+    (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ENOBUFS, errno.ENOMEM)
+)
+_UNABLE: Final = frozenset(
+    (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES)
+)
 
 
 def start_relay(

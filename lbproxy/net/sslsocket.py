@@ -27,7 +27,7 @@ import errno
 import socket
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionLost
@@ -55,13 +55,15 @@ from lbproxy.tls.info import tls_error_text, tls_info
 
 __all__ = ["CLOSE_WAIT_S", "FastTLSTransport", "Handshake"]
 
-RECORD_BYTES = 16 * 1024  # RFC 8446 §5.1
-RECORDS_PER_EVENT = 16
+RECORD_BYTES: Final = 16 * 1024  # RFC 8446 §5.1
+RECORDS_PER_EVENT: Final = 16
 CLOSE_WAIT_S = 3.0
-TRY_EVERY = 15  # rule 2; a power of two less one
+TRY_EVERY: Final = 15  # rule 2; a power of two less one
 
 # bits of _cross
-_READ_WANTS_WRITE, _WRITE_WANTS_READ, _ALERT_WAITS = 1, 2, 4
+_READ_WANTS_WRITE: Final = 1
+_WRITE_WANTS_READ: Final = 2
+_ALERT_WAITS: Final = 4
 
 
 def _tls_lost(error: SSL.Error) -> Failure:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -22,8 +22,8 @@ __all__ = ["Timer", "TimerWheel"]
 
 _log = Logger()
 
-HORIZON_S = 4.0
-ROUNDING_S = 1e-6  # what sums of floats may be off by: a deadline this near has come
+HORIZON_S: Final = 4.0
+ROUNDING_S: Final = 1e-6  # what sums of floats may be off by: a deadline this near has come
 
 
 class TimerWheel:

@@ -33,7 +33,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
@@ -53,24 +53,29 @@ from lbproxy.net.relay import BULK_BYTES, LARGE_BYTES, Relay, start_relay
 
 __all__ = ["CLOSE_GRACE_S", "HIGH_WATER_BYTES", "FastTransport", "lost", "twisted_address"]
 
-HIGH_WATER_BYTES = 64 * 1024
-READ_BYTES = 64 * 1024
-READS_PER_EVENT = 16  # while a hang-up is being drained
-SENDS_PER_EVENT = 4
-CLOSE_GRACE_S = 30.0
-IOVECS = 64
-SMALL_BYTES = 1024  # writes up to this size are gathered while the buffer is not empty
-GATHER_BYTES = 16 * 1024
+HIGH_WATER_BYTES: Final = 64 * 1024
+READ_BYTES: Final = 64 * 1024
+READS_PER_EVENT: Final = 16  # while a hang-up is being drained
+SENDS_PER_EVENT: Final = 4
+CLOSE_GRACE_S: Final = 30.0
+IOVECS: Final = 64
+SMALL_BYTES: Final = 1024  # writes up to this size are gathered while the buffer is not empty
+GATHER_BYTES: Final = 16 * 1024
 
-READ_MASK = IN | RDHUP
-DONE = failure_of(ConnectionDone())
-_RESET = struct.pack("ii", 1, 0)
-_TRY_LATER = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EINTR))
+READ_MASK: Final = IN | RDHUP
+DONE: Final = failure_of(ConnectionDone())
+_RESET: Final = struct.pack("ii", 1, 0)
+_TRY_LATER: Final = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EINTR))
 
 # how a transport is being closed
-_OPEN, _FLUSH, _BROKEN, _ABORT = 0, 1, 2, 3
+_OPEN: Final = 0
+_FLUSH: Final = 1
+_BROKEN: Final = 2
+_ABORT: Final = 3
 # bits of _half
-_READ_END, _WRITE_ENDING, _WRITE_END = 1, 2, 4
+_READ_END: Final = 1
+_WRITE_ENDING: Final = 2
+_WRITE_END: Final = 4
 
 _log = Logger()
 

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import ServerState
@@ -27,7 +27,10 @@ from lbproxy.proxy.traffic import HTTPTraffic
 
 __all__ = ["Attempts"]
 
-_SAME_SERVER_PAUSE = 0.25  # before a server that just failed is tried again, for want of another
+_GOOD: Final = Outcome.OK  # looked up once
+_SAME_SERVER_PAUSE: Final = (
+    0.25  # before a server that just failed is tried again, for want of another
+)
 
 
 class Attempts(HTTPTraffic):
@@ -414,7 +417,7 @@ class Attempts(HTTPTraffic):
         server = self._server
         assert lease is not None and server is not None
         server.sessions.discard(self)
-        if outcome is Outcome.OK:
+        if outcome is _GOOD:
             server.counters.ok += 1
         elif outcome is Outcome.FAILED:
             server.counters.failed += 1

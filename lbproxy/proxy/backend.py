@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
@@ -39,7 +39,8 @@ from lbproxy.proxy.warm import Warmer
 __all__ = ["Backend", "Connector", "Moves"]
 
 _quiet = Quiet(Logger())
-_IDLE_HTTP, _IDLE_TCP = 60.0, 3600.0
+_IDLE_HTTP: Final = 60.0
+_IDLE_TCP: Final = 3600.0
 
 TLSFor = Callable[[ServerSpec], TLSParameters | None]
 Connector = Callable[["Backend", ServerState, Connecting], Dial]

@@ -7,7 +7,7 @@ waits.  The connection is the :class:`ClientStream` of the exchange that is bein
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["H1ClientConnection", "HTTPProxyFactory"]
 
-_LINGER = 2.0  # seconds a client may go on sending after a final answer
-_LINGER_BYTES = 1024 * 1024
+_LINGER: Final = 2.0  # seconds a client may go on sending after a final answer
+_LINGER_BYTES: Final = 1024 * 1024
 
 
 class HTTPProxyFactory(ProxyFactory):

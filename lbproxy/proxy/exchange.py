@@ -15,7 +15,7 @@ The rules, in the order a request meets them:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from lbproxy.errors import MEANING, Kind, Outcome, ProxyError
 from lbproxy.http.message import END, End, Invalid, Reply, ResponseHead
@@ -24,6 +24,9 @@ from lbproxy.proxy.hooks import run_hooks
 from lbproxy.proxy.replies import error_reply, reply_head
 
 __all__ = ["Exchange"]
+
+_OK: Final = Kind.OK  # looked up once
+_GOOD: Final = Outcome.OK
 
 
 class Exchange(Attempts):
@@ -92,7 +95,7 @@ class Exchange(Attempts):
         if self._sent and self._stream is not None:
             self._stream.send_body(b"", end)
         if self._response_ended:
-            self._finish(Kind.OK)
+            self._finish(_OK)
 
     def client_invalid(self, invalid: Invalid) -> None:
         """The client broke the protocol inside this request's body."""
@@ -257,7 +260,7 @@ class Exchange(Attempts):
         if end is None:
             self._forget_body()  # there is no going back now
         elif not self.over:
-            self._finish(Kind.OK)
+            self._finish(_OK)
 
     def _forward_body(self, events: list[Any]) -> None:
         data, end = _gather(events)
@@ -268,7 +271,7 @@ class Exchange(Attempts):
         self._server_done()
         self._client.send_data(data, end)
         if not self.over:
-            self._finish(Kind.OK)
+            self._finish(_OK)
 
     def _server_done(self) -> None:
         """The response is complete: give connection and lease back."""
@@ -279,7 +282,7 @@ class Exchange(Attempts):
         if backend is not None and backend.passive is not None and self._server is not None:
             self._server.sessions.discard(self)
             backend.passive.answered(self._server, self._server_status, self.t_response)
-        self._release(Outcome.OK)
+        self._release(_GOOD)
 
     def server_failed(self, error: ProxyError) -> None:
         """See :class:`ResponseSink`."""
@@ -291,9 +294,9 @@ class Exchange(Attempts):
         self._stream = None
         held = self._held
         if held and type(held[-1]) is End:
-            self._release(Outcome.OK)  # all that was wanted of it is here
+            self._release(_GOOD)  # all that was wanted of it is here
         elif error.kind is Kind.OK:
-            self._finish(Kind.OK)  # a tunnel
+            self._finish(_OK)  # a tunnel
         else:
             backend, server = self.backend, self._server
             passive = None if backend is None or self._tunnel else backend.passive
@@ -355,7 +358,7 @@ class Exchange(Attempts):
         if end is not None:
             self._response_ended = True
             if self._request_ended and not self.over:
-                self._finish(Kind.OK)
+                self._finish(_OK)
 
     def part(self, to_client: bytes, to_server: bytes) -> None:
         """End a tunnel for the sake of balance: each side gets its last words, and is closed after them."""

@@ -17,7 +17,7 @@ The rules of a session:
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -45,12 +45,14 @@ if TYPE_CHECKING:
 
 __all__ = ["EARLY_BYTES", "Session", "TCPProxyFactory"]
 
-EARLY_BYTES = 64 * 1024
+EARLY_BYTES: Final = 64 * 1024
 """How much a client may send before its server is connected."""
 
-_SAME_SERVER_PAUSE = 0.25  # before a server that just failed is tried again, for want of another
-_FLUSH = 60.0  # longest time that the last bytes of a closed session may take
-_IDLE_PARTS = 8  # an idle session ends at most this part of its timeout late
+_SAME_SERVER_PAUSE: Final = (
+    0.25  # before a server that just failed is tried again, for want of another
+)
+_FLUSH: Final = 60.0  # longest time that the last bytes of a closed session may take
+_IDLE_PARTS: Final = 8  # an idle session ends at most this part of its timeout late
 
 
 class TCPProxyFactory(ProxyFactory):
