@@ -65,6 +65,9 @@ def _backend_keys(draft: Draft) -> Iterator[tuple[str, str]]:
     no_budget = not draft.get("retry_budget", 0.0) and "retry_budget" not in draft.broken
     if no_budget and "retry_floor" in draft.values:
         yield "retry_floor", "without 'retry_budget'"
+    no_hedge = not draft.get("hedge", 0.0) and "hedge" not in draft.broken
+    if no_hedge and "hedge_share" in draft.values:
+        yield "hedge_share", "without 'hedge'"
     if draft.get("no_server", "fail") == "queue" and draft.get("queue", 1) == 0:
         yield "no_server", "with 'queue = 0'"
 

@@ -260,6 +260,8 @@ SINGLE = [
     (FRONT + BACK + "retry_on = connect timeot\n", 6, "did you mean 'timeout'?"),
     (FRONT + BACK.rstrip() + " backup tier=1\n", 5, "no effect with 'backup'"),
     (FRONT + BACK + "retry_floor = 5/s\n", 6, "no effect without 'retry_budget'"),
+    (FRONT + BACK + "hedge_share = 5%\n", 6, "no effect without 'hedge'"),
+    (FRONT + BACK + "hedge = 1s\nretries = 0\n", 6, "needs retries, which is 0"),
     (FRONT + BACK + "retries = 0\nretry_backoff = 1s\n", 7, "no effect with 'retries = 0'"),
     (FRONT + BACK + "queue = 0\nno_server = queue\n", 7, "no effect with 'queue = 0'"),
     (FRONT + BACK.rstrip() + " agent_address=10.0.0.1:9\n", 5, "no effect without 'agent'"),
