@@ -259,6 +259,8 @@ def _with_effect(backend: BackendSpec) -> BackendSpec:
         backend = attrs.evolve(backend, retry_floor=10.0)
     if backend.retries == 0 or backend.sticky:
         backend = attrs.evolve(backend, hedge=0.0)
+    if backend.pool_min > backend.pool_size:
+        backend = attrs.evolve(backend, pool_min=backend.pool_size)
     if not backend.hedge:
         backend = attrs.evolve(
             backend, hedge_share=attrs.fields_dict(BackendSpec)["hedge_share"].default

@@ -276,7 +276,7 @@ def test_mistakes_have_file_and_line(lines: str, found: str) -> None:
 
 
 def test_the_line_can_be_written_back() -> None:
-    line = "next share=12.5% body=1k timeout=1s max=7 header=X-M compare=status ignore=Date"
+    line = "next share=12.5% body=1k timeout=1s max=7 header=X-M compare=headers ignore=Date"
     config = parse_config(f"{WEB}[backend app]\nservers = a 10.0.0.1:80\nmirror = {line}\n")
     assert parse_config(dump(config)) == config
     assert f"mirror = {line}\n" in dump(config)

@@ -143,14 +143,6 @@ def test_without_it_traffic_fails_at_once(make: Make) -> None:
     assert bench.closes == ["no_server"]
 
 
-def test_a_backend_without_a_queue_fails_at_once() -> None:
-    bench = make_bench(backend="no_server = queue\nqueue = 0")
-    down(bench, "a", "b")
-    assert bench.lb.connect("t").closed
-    assert bench.closes == ["queue_full"]
-    bench.close()
-
-
 def test_the_first_clients_wait_for_the_first_check() -> None:
     """``initial=down``: nobody is sent to a server of which nothing is known."""
     bench = make_bench(
