@@ -1,0 +1,86 @@
+"""PURE. The configuration as frozen objects: the single source of names, types, defaults, bounds and texts.
+
+Each class here is one section or one line of ``lb.ini``.  The metadata of its fields drive parsing and
+validation (:mod:`lbproxy.config.build`), the generated reference (:mod:`lbproxy.config.reference`), ``lbproxy
+check`` and ``lbproxy explain``.  Durations are float seconds, sizes are int bytes.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from lbproxy.config.model.alerts import AlertsSpec, CommandSpec, MailSpec, RuleSpec, WebhookSpec
+from lbproxy.config.model.backend import BackendSpec, MirrorSpec, RebalanceSpec
+from lbproxy.config.model.base import (
+    NOWHERE,
+    Address,
+    Mode,
+    Network,
+    PluginSpec,
+    Where,
+    hidden,
+    option,
+)
+from lbproxy.config.model.frontend import FrontendSpec, RouteSpec
+from lbproxy.config.model.listen import AdminSpec, CertificateSpec, ListenSpec, LogSpec
+from lbproxy.config.model.server import AgentSpec, CheckSpec, PassiveSpec, ServerSpec
+from lbproxy.config.model.settings import GlobalSpec
+
+__all__ = [
+    "NOWHERE",
+    "Address",
+    "AdminSpec",
+    "AgentSpec",
+    "AlertsSpec",
+    "BackendSpec",
+    "CertificateSpec",
+    "CheckSpec",
+    "CommandSpec",
+    "Config",
+    "FrontendSpec",
+    "GlobalSpec",
+    "ListenSpec",
+    "LogSpec",
+    "MailSpec",
+    "MirrorSpec",
+    "Mode",
+    "Network",
+    "PassiveSpec",
+    "PluginSpec",
+    "RebalanceSpec",
+    "RouteSpec",
+    "RuleSpec",
+    "ServerSpec",
+    "WebhookSpec",
+    "Where",
+    "hidden",
+    "option",
+]
+
+
+@frozen
+class Config:
+    """A whole configuration, checked: every reference leads somewhere."""
+
+    settings: GlobalSpec = GlobalSpec()
+    frontends: tuple[FrontendSpec, ...] = ()
+    backends: tuple[BackendSpec, ...] = ()
+    certificates: tuple[CertificateSpec, ...] = ()
+    alerts: AlertsSpec = AlertsSpec()
+    file: str = hidden("<text>")
+    sources: tuple[str, ...] = hidden(())
+    """What it was read from: files and glob patterns, plugins in files included; empty for a text."""
+
+    def backend(self, name: str) -> BackendSpec:
+        """The backend ``name``; KeyError if there is none."""
+        for spec in self.backends:
+            if spec.name == name:
+                return spec
+        raise KeyError(name)
+
+    def frontend(self, name: str) -> FrontendSpec:
+        """The frontend ``name``; KeyError if there is none."""
+        for spec in self.frontends:
+            if spec.name == name:
+                return spec
+        raise KeyError(name)

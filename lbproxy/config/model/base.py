@@ -1,0 +1,78 @@
+"""PURE. What every section and line is made of: keys, places in a text, addresses, names of plugins."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Literal
+
+import attrs
+from attrs import field, frozen
+
+__all__ = ["NOWHERE", "Address", "Mode", "Network", "PluginSpec", "Where", "hidden", "option"]
+
+Network = IPv4Network | IPv6Network
+Mode = Literal["tcp", "http"]
+
+
+def option(kind: str, default: Any = attrs.NOTHING, *, doc: str, **facts: Any) -> Any:
+    """A configuration key or option word.
+
+    ``kind`` names a parser in :mod:`lbproxy.config.units` (``int``, ``duration``, ``size``, ``bool``, ``string``,
+    ``choice``, ``list:KIND`` ...).  ``facts`` may hold ``min``, ``max`` (inclusive), ``choices``, ``example``,
+    ``positional`` (True: the word stands without ``key=``; ``"rest"``: all remaining words, as a tuple),
+    ``http_only`` (refused in tcp mode), ``restart`` (a reload cannot change it) and ``secret`` (masked where the
+    configuration is shown to others).
+    Extension authors use it in their ``Options`` classes.
+    """
+    metadata = {"kind": kind, "doc": doc, **facts}
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def hidden(default: Any = attrs.NOTHING) -> Any:
+    """A field the loader fills in itself; not a key."""
+    return field(default=default, metadata={"kind": "hidden"}, eq=False, repr=False)
+
+
+@frozen
+class Where:
+    """A place in a configuration text; ``line`` counts from 1, 0 where there is none."""
+
+    file: str = "<text>"
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+NOWHERE = Where()
+
+
+@frozen
+class Address:
+    """Where a socket is: ``tcp`` with host and port, or ``unix`` with a path.
+
+    ``host`` is an IPv4/IPv6 literal without brackets, a name still to be resolved, or "" for every interface.
+    """
+
+    kind: Literal["tcp", "unix"]
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.kind == "unix":
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@frozen
+class PluginSpec:
+    """``NAME words key=value``: a balancer, check or filter, resolved to its class and its parsed Options."""
+
+    name: str
+    cls: Any
+    options: Any
+    where: Where = hidden(NOWHERE)

@@ -1,0 +1,179 @@
+"""PURE. ``[frontend NAME]`` and its routes."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from lbproxy.config.model.base import NOWHERE, Mode, Network, PluginSpec, Where, hidden, option
+from lbproxy.config.model.listen import ListenSpec, LogSpec
+
+__all__ = ["FrontendSpec", "RouteSpec"]
+
+
+@frozen
+class RouteSpec:
+    """One line of ``routes``: conditions that must all hold, ``->``, a backend or an action.
+
+    ``conditions`` are (verb, arguments, negated) in the order written; ``default`` has none.  ``action`` is a filter
+    (redirect, reply) when the right side is one, else None and ``backend`` names a backend.  ``priority``: the
+    class in the backend's queue, lower ones first.
+    """
+
+    conditions: tuple[tuple[str, tuple[str, ...], bool], ...] = ()
+    backend: str = ""
+    action: PluginSpec | None = None
+    text: str = ""
+    where: Where = hidden(NOWHERE)
+    priority: int = 0
+
+
+@frozen
+class FrontendSpec:
+    """``[frontend NAME]``: listeners, rules and routes."""
+
+    name: str = option("hidden", "", doc="section name")
+    mode: Mode = option(
+        "choice", "http", choices=("tcp", "http"), doc="tcp passes bytes, http understands them"
+    )
+    listen: tuple[ListenSpec, ...] = option(
+        "listens", (), doc="addresses, one per line", example="tcp:8080"
+    )
+    routes: tuple[RouteSpec, ...] = option(
+        "routes", (), doc="first match wins, one per line", example="host api.example.com -> api"
+    )
+    backend: str = option(
+        "backend", "", doc="where traffic goes that no route takes", example="app"
+    )
+    filters: tuple[PluginSpec, ...] = option(
+        "plugins:filter",
+        (),
+        doc="filters, in order",
+        example="set-header response X-Served-By lbproxy",
+    )
+    access_log: LogSpec | None = option("log", None, doc="overrides the one in [lbproxy]")
+    maxconn: int = option(
+        "int", 0, min=0, max=10_000_000, doc="most client connections; 0: no limit of its own"
+    )
+    maxconn_per_ip: int = option(
+        "int", 0, min=0, max=10_000_000, doc="most client connections from one address; 0: no limit"
+    )
+    allow: tuple[Network, ...] = option(
+        "list:network",
+        (),
+        doc="only these clients; empty: everybody",
+        example="10.0.0.0/8 2001:db8::/32",
+    )
+    deny: tuple[Network, ...] = option(
+        "list:network", (), doc="never these clients; looked at before allow"
+    )
+    trusted_proxies: tuple[Network, ...] = option(
+        "list:network",
+        (),
+        http_only=True,
+        doc="peers whose X-Forwarded-For and Forwarded are believed",
+    )
+    forwarded: tuple[str, ...] = option(
+        "list:choice",
+        ("x-forwarded",),
+        choices=("x-forwarded", "rfc7239", "none"),
+        http_only=True,
+        doc="which headers tell servers about the client",
+    )
+    via: str = option(
+        "string",
+        "lbproxy",
+        http_only=True,
+        doc="our name in Via, both ways; ``none`` leaves Via alone",
+    )
+    server_header: str = option(
+        "choice", "pass", choices=("pass", "remove"), http_only=True, doc="the servers' Server line"
+    )
+    upgrade: str = option(
+        "choice",
+        "websocket",
+        choices=("websocket", "any", "none"),
+        http_only=True,
+        doc="protocol switches that may pass",
+    )
+    connect: str = option(
+        "choice", "deny", choices=("deny", "forward"), http_only=True, doc="what becomes of CONNECT"
+    )
+    max_header_bytes: int = option(
+        "size",
+        32 * 1024,
+        min=1024,
+        max=1024 * 1024,
+        http_only=True,
+        doc="largest request head; over it 431",
+    )
+    max_headers: int = option(
+        "int", 100, min=1, max=10_000, http_only=True, doc="most header lines; over it 431"
+    )
+    max_url: int = option(
+        "size",
+        8 * 1024,
+        min=64,
+        max=256 * 1024,
+        http_only=True,
+        doc="longest request target; over it 414",
+    )
+    max_body: int | None = option(
+        "size_or_none",
+        None,
+        http_only=True,
+        doc="largest request body; over it 413; ``none``: no limit",
+    )
+    max_requests: int = option(
+        "int",
+        0,
+        min=0,
+        max=1_000_000_000,
+        http_only=True,
+        doc="requests on one client connection before it is closed; 0: no limit",
+    )
+    timeout_handshake: float = option(
+        "duration",
+        10.0,
+        min=0.1,
+        max=600,
+        doc="TLS handshake, PROXY header and ClientHello must be complete in this time",
+    )
+    timeout_header: float = option(
+        "duration",
+        10.0,
+        min=0.1,
+        max=3600,
+        http_only=True,
+        doc="request head must be complete this long after its first byte; over it 408",
+    )
+    timeout_body: float = option(
+        "duration",
+        30.0,
+        min=0.1,
+        max=3600,
+        http_only=True,
+        doc="longest silence inside a request body; over it 408",
+    )
+    timeout_keepalive: float = option(
+        "duration",
+        60.0,
+        min=0.0,
+        max=3600,
+        http_only=True,
+        doc="longest wait for the next request; 0: no keep-alive",
+    )
+    timeout_client: float = option(
+        "duration",
+        0.0,
+        min=0.0,
+        max=864000,
+        doc="longest silence of a client that we wait for or write to; 0: 60 s (http), 1 h (tcp)",
+    )
+    timeout_filter: float = option(
+        "duration",
+        5.0,
+        min=0.01,
+        max=3600,
+        doc="longest time an asynchronous filter may hold traffic",
+    )
+    where: Where = hidden(NOWHERE)
