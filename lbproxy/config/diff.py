@@ -116,7 +116,13 @@ def diff(old: Config, new: Config) -> ConfigDiff:
         name = f.name
         before, after = getattr(old, name), getattr(new, name)
         if type(before) in _KIND:
-            changes += _keys(_KIND[type(before)], before, after)
+            title = _KIND[type(before)]
+            there = getattr(after, "on", True)
+            if getattr(before, "on", True) != there:
+                changes.append(
+                    Change(title, "", "added" if there else "removed", (), (), Effect.NOW)
+                )
+            changes += _keys(title, before, after)
         elif isinstance(before, tuple):
             changes += _sections(_by_title(before), _by_title(after))
     return ConfigDiff(old, new, tuple(changes))

@@ -132,6 +132,13 @@ mails = a@example.com tls=always user=x password=SECRET
 """
 
 
+def test_an_empty_section_of_alerts_counts() -> None:
+    bare, alerted = parse_config(TEXT), parse_config(TEXT + "[alerts]\n")
+    (there,), (back,) = diff(bare, alerted).changes, diff(alerted, bare).changes
+    assert (there.section, there.key, there.what) == ("alerts", "", "added")
+    assert (back.section, back.key, back.what) == ("alerts", "", "removed")
+
+
 def test_secrets_are_not_shown() -> None:
     """Neither what they were nor what they are; but that they changed."""
     old, new = parse_config(SECRETS), parse_config(SECRETS.replace("SECRET", "HIDDEN"))
