@@ -30,6 +30,7 @@ from lbproxy.balance.stickytable import StickyEntry
 from lbproxy.config.changes import Changes
 from lbproxy.config.errors import ConfigError, ConfigErrors, Problems
 from lbproxy.config.model import Address, Config, GlobalSpec, Where
+from lbproxy.control import bonds
 from lbproxy.control.alerter import Alerter
 from lbproxy.control.changing import Changing
 from lbproxy.control.compile import compile_config
@@ -325,6 +326,8 @@ class LoadBalancer(MultiService):
                 continue
             if name in self.generation.checkers and not found.spec.no_check:
                 backend.group.set_health(found, healthy, note)
+        for changes in known["bonds"]:
+            bonds.learn(self.backends, changes)
 
     def known(self) -> dict[str, Any]:
         """For :meth:`inherit`: plain JSON types."""
@@ -334,7 +337,11 @@ class LoadBalancer(MultiService):
             for server in self.backends[name].group.servers.values()
             if not server.spec.no_check
         ]
-        return {"changes": self.changing.changes.as_json(), "health": health}
+        return {
+            "changes": self.changing.changes.as_json(),
+            "health": health,
+            "bonds": list(bonds.whole(self.backends, bonds.MOST_HANDED_OVER)),
+        }
 
     def own_sockets(self, owner: bool = True) -> None:
         """Whether the files of Unix sockets are ours to remove."""

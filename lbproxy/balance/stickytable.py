@@ -3,6 +3,9 @@
 Keyed by the server's *name*, so that it outlives the server's object: a reload or a server taken out and put back
 changes nothing in it.  Every operation is O(1) amortised.  Order of use is order of expiry, because each use moves
 an entry to the end and gives it the full time again.
+
+Several processes can keep the same table: :attr:`StickyTable.tell` hears of what is put, removed and still used
+here, and :meth:`StickyTable.learn` takes in what it told elsewhere.
 """
 
 from __future__ import annotations
@@ -29,14 +32,19 @@ class StickyTable:
 
     A full table drops the key that was not used for the longest time.  ``created``, ``evicted`` (dropped
     before their time) and ``expired`` count.  ``now``: seconds, never going back.
+
+    ``tell``: called with key and server, "" when the key was removed; again while the key is in use, each time an
+    eighth of ``expire`` is over.
     """
 
     def __init__(self, size: int, expire: float, now: Callable[[], float]) -> None:
         self.size = size
         self.expire = expire
         self.created = self.evicted = self.expired = 0
+        self.tell: Callable[[bytes, str], None] | None = None
         self._now = now
-        self._entries: OrderedDict[bytes, tuple[str, float]] = OrderedDict()  # server, expires
+        # server, when it expires, and when others were told of it
+        self._entries: OrderedDict[bytes, tuple[str, float, float]] = OrderedDict()
         self._counts: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -49,16 +57,28 @@ class StickyTable:
         found = self._entries.get(key)
         if found is None:
             return None
-        server, expires = found
+        server, expires, told = found
         if expires <= now:
             self._purge(now)
             return None
-        self._entries[key] = (server, now + self.expire)
+        if self.tell is not None and now - told >= self.expire / 8:
+            told = now
+            self.tell(key, server)
+        self._entries[key] = (server, now + self.expire, told)
         self._entries.move_to_end(key)
         return server
 
     def put(self, key: bytes, server: str) -> None:
         """``key`` belongs to ``server`` from now on."""
+        self.learn(key, server)
+        if self.tell is not None:
+            self.tell(key, server)
+
+    def learn(self, key: bytes, server: str) -> None:
+        """As told by another table's ``tell``."""
+        if not server:
+            self._remove(key)
+            return
         now = self._now()
         self._purge(now)
         old = self._entries.pop(key, None)
@@ -69,21 +89,26 @@ class StickyTable:
             if len(self._entries) >= self.size:
                 self._drop_oldest()
                 self.evicted += 1
-        self._entries[key] = (server, now + self.expire)
+        self._entries[key] = (server, now + self.expire, now)
         self._counts[server] = self._counts.get(server, 0) + 1
 
     def remove(self, key: bytes) -> bool:
         """Forget one key; whether it was there."""
+        if self.tell is not None:
+            self.tell(key, "")
+        return self._remove(key)
+
+    def _remove(self, key: bytes) -> bool:
         old = self._entries.pop(key, None)
         if old is not None:
             self._uncount(old[0])
         return old is not None
 
     def clear(self, server: str = "") -> int:
-        """Forget the keys of one server, or ("") all; how many.  O(size)."""
-        gone = [key for key, (name, _) in self._entries.items() if server in ("", name)]
+        """Forget the keys of one server, or ("") all; how many.  O(size).  Others are not told."""
+        gone = [key for key, (name, *_) in self._entries.items() if server in ("", name)]
         for key in gone:
-            self.remove(key)
+            self._remove(key)
         return len(gone)
 
     def count(self, server: str) -> int:
@@ -94,7 +119,7 @@ class StickyTable:
     def entries(self) -> Iterator[tuple[bytes, str, float]]:
         """(key, server, seconds left), the one used last first.  Not to be changed meanwhile."""
         now = self._now()
-        for key, (server, expires) in reversed(self._entries.items()):
+        for key, (server, expires, _) in reversed(self._entries.items()):
             if expires <= now:
                 return
             yield key, server, expires - now
@@ -104,8 +129,8 @@ class StickyTable:
         now = self._now()
         newest = list(old.entries())[: self.size]
         for key, server, left in reversed(newest):
-            self.put(key, server)
-            self._entries[key] = (server, now + min(left, self.expire))
+            self.learn(key, server)
+            self._entries[key] = (server, now + min(left, self.expire), now)
 
     def _purge(self, now: float) -> None:
         entries = self._entries
@@ -114,7 +139,7 @@ class StickyTable:
             self.expired += 1
 
     def _drop_oldest(self) -> None:
-        _, (server, _) = self._entries.popitem(last=False)
+        _, (server, *_) = self._entries.popitem(last=False)
         self._uncount(server)
 
     def _uncount(self, server: str) -> None:

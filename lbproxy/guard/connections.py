@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["ConnectionLimits", "ConnectionTotal"]
+from typing import Protocol
+
+__all__ = ["ConnectionLimits", "ConnectionTotal", "Peers"]
+
+_NO_LIMIT = 1 << 62
 
 
 class ConnectionTotal:
@@ -15,6 +19,16 @@ class ConnectionTotal:
         self.active = 0
 
 
+class Peers(Protocol):
+    """Other processes that accept connections for the same frontend."""
+
+    def take(self, ip: str, room: int) -> bool:
+        """Tell them of one more connection from ``ip``, if they have fewer than ``room``; whether they had."""
+
+    def give_back(self, ip: str) -> None:
+        """Tell them that one of those is over."""
+
+
 class ConnectionLimits:
     """Client connections of one frontend; everything here is O(1).
 
@@ -23,7 +37,7 @@ class ConnectionLimits:
     An address nobody is connected from takes no memory.
     """
 
-    __slots__ = ("_per_ip", "active", "maxconn", "maxconn_per_ip", "refused", "total")
+    __slots__ = ("_peers", "_per_ip", "active", "maxconn", "maxconn_per_ip", "refused", "total")
 
     def __init__(
         self, maxconn: int = 0, maxconn_per_ip: int = 0, total: ConnectionTotal | None = None
@@ -34,6 +48,20 @@ class ConnectionLimits:
         self.active = 0
         self.refused = 0
         self._per_ip: dict[str, int] = {}
+        self._peers: Peers | None = None
+
+    def join(self, peers: Peers) -> None:
+        """From now on ``maxconn_per_ip`` holds for this frontend and its peers together.  Once."""
+        assert self._peers is None
+        self._peers = peers
+        for ip, count in self._per_ip.items():
+            for _ in range(count if ip else 0):
+                peers.take(ip, _NO_LIMIT)
+
+    @property
+    def joined(self) -> bool:
+        """Whether it has peers."""
+        return self._peers is not None
 
     def try_take(self, ip: str) -> str | None:
         """Count one more connection from ``ip``: None, or the limit that refuses it, in words for the log.
@@ -50,6 +78,12 @@ class ConnectionLimits:
             reason = f"maxconn {self.maxconn} of the frontend"
         elif 0 < self.maxconn_per_ip <= count and ip:
             reason = f"maxconn_per_ip {self.maxconn_per_ip}"
+        elif (
+            self._peers is not None
+            and ip
+            and not self._peers.take(ip, (self.maxconn_per_ip or _NO_LIMIT) - count)
+        ):
+            reason = f"maxconn_per_ip {self.maxconn_per_ip} of all workers"
         if reason is not None:
             self.refused += 1
             return reason
@@ -65,6 +99,8 @@ class ConnectionLimits:
             del self._per_ip[ip]
         else:
             self._per_ip[ip] = count - 1
+        if self._peers is not None and ip:
+            self._peers.give_back(ip)
         self.active -= 1
         self.total.active -= 1
 

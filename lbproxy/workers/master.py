@@ -14,7 +14,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -29,6 +29,7 @@ from lbproxy.balance.server import ServerState
 from lbproxy.config.dump import dump
 from lbproxy.config.lines import dump_server
 from lbproxy.config.model import Config
+from lbproxy.control import bonds
 from lbproxy.control.listening import unbind
 from lbproxy.control.reload import ReloadReport
 from lbproxy.net.endpoints import Network
@@ -37,7 +38,7 @@ from lbproxy.observe.events import EventKind, Severity
 from lbproxy.proxy.rebalancer import Rebalance
 from lbproxy.service import LoadBalancer
 from lbproxy.workers.channel import Channel
-from lbproxy.workers.shared import PLACES, Board, place_name
+from lbproxy.workers.shared import ADDRESSES, PLACES, Board, place_name
 from lbproxy.workers.sockets import BindingNetwork, SharedBound
 from lbproxy.workers.tally import Elsewhere, Tally
 
@@ -99,6 +100,7 @@ class Master(LoadBalancer):
         )
         self.workers = [WorkerProcess(slot) for slot in range(self.count)]
         self._board: Board | None = None
+        self._addresses: Board | None = None
         self._tally = Tally(self)
         self._places: dict[str, int] = {}
         self._sync_call: Any = None
@@ -111,6 +113,7 @@ class Master(LoadBalancer):
         super().startService()
         self._ending = False
         self._board = Board.create(self.count)
+        self._addresses = Board.create(self.count, ADDRESSES)
         for worker in self.workers:
             self._start(worker)
         self._sync()
@@ -139,9 +142,10 @@ class Master(LoadBalancer):
         for slot in range(self.count):
             self._tally.died(slot)
         self._tally.write()
-        if self._board is not None:
-            self._board.close()
-            self._board = None
+        for board in (self._board, self._addresses):
+            if board is not None:
+                board.close()
+        self._board = self._addresses = None
 
     @property
     def serving(self) -> bool:
@@ -177,10 +181,20 @@ class Master(LoadBalancer):
             lambda message, _: self._heard(worker, message),
             lambda: self._lost(worker),
         )
-        assert self._board is not None
+        assert self._board is not None and self._addresses is not None
         self._send_sockets(worker, channel)
         message = {"do": "begin", "slot": worker.slot, "workers": self.count, **self._all(worker)}
-        channel.send(message, [self._board.fd])
+        channel.send(message, [self._board.fd, self._addresses.fd])
+        self._teach(worker, channel, bonds.whole(self.backends))
+
+    def _teach(
+        self, worker: WorkerProcess, channel: Channel, left: Iterator[dict[str, Any]]
+    ) -> None:
+        """What sticky tables hold, a piece at a time: they may be large."""
+        changes = next(left, None)
+        if changes is not None and worker.channel is channel:
+            channel.send({"do": "bonds", "bonds": changes})
+            self.reactor.callLater(0, self._teach, worker, channel, left)
 
     def _all(self, worker: WorkerProcess) -> dict[str, Any]:
         """Configuration and state."""
@@ -211,6 +225,9 @@ class Master(LoadBalancer):
         say = message["say"]
         if say == "counts":
             self._tally.came(worker.slot, message["counts"])
+        elif say == "bonds":
+            bonds.learn(self.backends, message["bonds"])
+            self._to_all({"do": "bonds", "bonds": message["bonds"]})
         elif say == "log":
             level = LogLevel.lookupByName(message["level"])
             _log.emit(level, "worker {slot}: {text}", slot=worker.slot, text=message["text"])
@@ -252,8 +269,9 @@ class Master(LoadBalancer):
             return
         worker.call = None
         self._tally.died(worker.slot)
-        if self._board is not None:
-            self._board.clear(worker.slot)
+        for board in (self._board, self._addresses):
+            if board is not None:
+                board.clear(worker.slot)
         worker.process = None
         ready, worker.ready = worker.ready, False
         if self._ending:

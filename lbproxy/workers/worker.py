@@ -20,13 +20,14 @@ from twisted.logger import Logger
 from lbproxy.balance.server import AdminState, State
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.config.model import Address, AlertsSpec, BackendSpec, Config
+from lbproxy.control import bonds
 from lbproxy.errors import ListenError
 from lbproxy.net.fast import choose_network
 from lbproxy.observe.suspects import Suspects
 from lbproxy.registry import parse_config, parse_server_line
 from lbproxy.service import LoadBalancer
 from lbproxy.workers.channel import Channel
-from lbproxy.workers.shared import EVERY, Board, BoardClaims, exchange
+from lbproxy.workers.shared import ADDRESSES, EVERY, AddressPeers, Board, BoardClaims, exchange
 from lbproxy.workers.sockets import GivenNetwork
 from lbproxy.workers.tally import collect
 
@@ -91,6 +92,8 @@ class Worker:
         self._sockets: list[tuple[Address, socket.socket]] = []
         self._board: Board | None = None
         self._claims: BoardClaims | None = None
+        self._addresses: Board | None = None
+        self._bonds = bonds.BondsTold()
         self._slot = self._workers = 0
         self._places: dict[str, int] = {}
         self._calls: list[Any] = []
@@ -118,12 +121,14 @@ class Worker:
         self._slot, self._workers = message["slot"], message["workers"]
         self._board = Board(fds[0], self._workers)
         self._claims = BoardClaims(self._board, self._slot, self._places)
+        self._addresses = Board(fds[1], self._workers, ADDRESSES)
         config = self._config(message)
         network = GivenNetwork(choose_network(config.settings.transport, self.reactor))
         self._network = network
         try:
             self.balancer = LoadBalancer(config, reactor=self.reactor, network=network)
             self.balancer.processes = self._workers
+            self._join(message)
             self._give()
             self.balancer.privilegedStartService()
             self.balancer.startService()
@@ -151,6 +156,7 @@ class Worker:
             self.channel.send({"say": "failed", "why": str(errors)})
             return
         network.discard()
+        self._join(message)
         self._measure(message)
         if not report.ok:
             self.channel.send({"say": "failed", "why": "; ".join(report.errors)})
@@ -174,6 +180,11 @@ class Worker:
         if self.balancer is not None:
             with suppress(KeyError, ValueError):
                 self.balancer.rebalance(message["backend"])
+
+    def do_bonds(self, message: dict[str, Any], fds: list[int]) -> None:
+        """What a worker's sticky tables have learnt."""
+        if self.balancer is not None:
+            bonds.learn(self.balancer.backends, message["bonds"])
 
     def do_reopen(self, message: dict[str, Any], fds: list[int]) -> None:
         """Log files were rotated."""
@@ -204,6 +215,16 @@ class Worker:
         for address, sock in self._sockets:
             self._network.give(address, sock)
         self._sockets.clear()
+
+    def _join(self, message: dict[str, Any]) -> None:
+        """Limits per address and sticky tables are those of all workers."""
+        balancer, board = self.balancer, self._addresses
+        assert balancer is not None and board is not None
+        secret = bytes.fromhex(message["secret"])
+        for name, frontend in balancer.frontends.items():
+            if frontend.spec.maxconn_per_ip and not frontend.limits.joined:
+                frontend.limits.join(AddressPeers(board, self._slot, name, secret))
+        self._bonds.listen(balancer.backends)
 
     def _measure(self, message: dict[str, Any]) -> None:
         """Somebody may look at times, or for addresses that attack: keep them."""
@@ -271,6 +292,9 @@ class Worker:
         for group in groups:
             group.claims = self._claims
         exchange(board, self._slot, self._places, groups)
+        self._bonds.send(
+            balancer.backends, lambda told: self.channel.send({"say": "bonds", "bonds": told})
+        )
         pause = EVERY * max(1.0, len(self._places) / _MANY)
         self._later(pause, self._look)
 

@@ -47,7 +47,7 @@ class Balancer:
         return [(WEB, [self.sock.fileno()])]
 
     def known(self):
-        return {"changes": {"version": 1}, "health": []}
+        return {"changes": {"version": 1}, "health": [], "bonds": []}
 
     def hand_over(self):
         self.handed_over += 1

@@ -33,6 +33,41 @@ def test_unix_clients_are_not_limited_per_address() -> None:
     assert limits.try_take("") is not None
 
 
+class Others:
+    """Peers that hold ``held`` connections of every address."""
+
+    def __init__(self, held: int) -> None:
+        self.held = held
+        self.ours: dict[str, int] = {}
+
+    def take(self, ip: str, room: int) -> bool:
+        if self.held >= room:
+            return False
+        self.ours[ip] = self.ours.get(ip, 0) + 1
+        return True
+
+    def give_back(self, ip: str) -> None:
+        self.ours[ip] -= 1
+
+
+def test_a_limit_per_address_counts_what_peers_hold() -> None:
+    limits = ConnectionLimits(maxconn_per_ip=3)
+    assert limits.try_take("1.1.1.1") is None
+    assert limits.try_take("") is None
+    others = Others(1)
+    limits.join(others)
+    assert limits.joined and others.ours == {"1.1.1.1": 1}
+    assert limits.try_take("1.1.1.1") is None
+    assert limits.try_take("1.1.1.1") == "maxconn_per_ip 3 of all workers"
+    assert limits.try_take("") is None
+    assert others.ours == {"1.1.1.1": 2} and limits.from_address("1.1.1.1") == 2
+    limits.maxconn_per_ip = 0
+    assert limits.try_take("1.1.1.1") is None, "no limit, but counted"
+    for ip in ("1.1.1.1", "1.1.1.1", "1.1.1.1", "", ""):
+        limits.give_back(ip)
+    assert others.ours == {"1.1.1.1": 0} and limits.active == 0
+
+
 def test_total_is_shared() -> None:
     total = ConnectionTotal(2)
     one, two = ConnectionLimits(total=total), ConnectionLimits(total=total)

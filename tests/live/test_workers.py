@@ -251,6 +251,61 @@ def test_a_cookie_of_one_worker_is_known_to_the_others(balancer):
     assert [ask(Cookie=cookie) for _ in range(40)] == [(200, None)] * 40
 
 
+def test_a_sticky_table_is_that_of_all_workers(balancer):
+    (web,) = free_ports(1)
+    slow = Slow(0.0)
+    text = (
+        WEB.format(web)
+        + "sticky = header X-User\nfilters = set-header response X-Server {server}\n"
+        f"servers =\n    a {slow.address}\n    b {slow.address}\n"
+    )
+    lb = ready(balancer(text, settings="workers = 2"))
+
+    def ask(user):
+        client = http.client.HTTPConnection("127.0.0.1", web, timeout=30)
+        client.request("GET", "/", headers={"X-User": user})
+        response = client.getresponse()
+        response.read()
+        client.close()
+        assert response.status == 200
+        return response.headers["X-Server"]
+
+    users = [f"user{number}" for number in range(10)]
+    first = {user: ask(user) for user in users}
+    assert set(first.values()) == {"a", "b"}
+    time.sleep(0.5)  # told to the other one
+    for _ in range(6):
+        assert {user: ask(user) for user in users} == first
+    os.kill(workers(lb)[0], signal.SIGKILL)
+    lb.wait_output(" serves (pid", 3, timeout=60)
+    time.sleep(0.5)
+    for _ in range(6):
+        assert {user: ask(user) for user in users} == first, "the new worker is told"
+
+
+def test_connections_of_one_address_are_limited_across_workers(balancer, echo):
+    (port,) = free_ports(1)
+    text = (
+        f"[frontend raw]\nmode = tcp\nlisten = tcp:{port}:interface=127.0.0.1\nmaxconn_per_ip = 6\n"
+        f"backend = app\n[backend app]\nmode = tcp\nservers = a {echo.address}\n"
+    )
+    ready(balancer(text, settings="workers = 2"))
+    held = []
+    refused = 0
+    try:
+        for _ in range(30):
+            sock = socket.create_connection(("127.0.0.1", port), 20)
+            held.append(sock)
+            try:
+                say(sock)
+            except (OSError, AssertionError):
+                refused += 1
+        assert refused == 24
+    finally:
+        for sock in held:
+            sock.close()
+
+
 def test_alerts_see_what_workers_see(balancer):
     (web,) = free_ports(1)
     text = (

@@ -12,8 +12,16 @@ from lbproxy.balance.leastconn import LeastConn
 from lbproxy.balance.server import ServerState
 from lbproxy.config.model import Address, ServerSpec
 from lbproxy.errors import Outcome
+from lbproxy.guard.connections import ConnectionLimits
 from lbproxy.interfaces import Env
-from lbproxy.workers.shared import Board, BoardClaims, exchange, place_name
+from lbproxy.workers.shared import (
+    ADDRESSES,
+    AddressPeers,
+    Board,
+    BoardClaims,
+    exchange,
+    place_name,
+)
 
 
 class Context:
@@ -137,4 +145,45 @@ def test_a_limit_holds_at_the_same_moment() -> None:
     assert groups[1].take(groups[1].servers["a"]) is not None
     assert groups[0].take(groups[0].servers["a"]) is None
     assert groups[0].pick(Context(), ()) is None
+    board.close()
+
+
+def test_connections_of_an_address_are_counted_across_workers() -> None:
+    board = Board.create(2, ADDRESSES)
+    one, two = (AddressPeers(board, row, "web", b"secret") for row in range(2))
+    other = AddressPeers(board, 1, "other", b"secret")
+    assert all(one.take("192.0.2.1", 3) for _ in range(3)), "its own count is the caller's affair"
+    assert not two.take("192.0.2.1", 3)
+    assert two.take("192.0.2.1", 4) and other.take("192.0.2.1", 1), "per frontend"
+    one.give_back("192.0.2.1")
+    assert two.take("192.0.2.1", 3)
+    board.clear(1)
+    assert one.take("192.0.2.1", 1), "the dead hold nothing"
+    board.close()
+
+
+def test_few_addresses_are_taken_for_others() -> None:
+    board = Board.create(2, ADDRESSES)
+    one, two = (AddressPeers(board, row, "web", b"secret") for row in range(2))
+    for number in range(10_000):
+        assert one.take(f"10.1.{number // 256}.{number % 256}", 1)
+    wrong = sum(not two.take(f"10.2.{number // 256}.{number % 256}", 1) for number in range(10_000))
+    assert wrong <= 12, "3.6 are to be expected"
+    board.close()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), st.booleans(), st.integers(0, 3)), max_size=60))
+def test_no_address_is_over_its_limit(steps: list[tuple[int, bool, int]]) -> None:
+    board = Board.create(2, ADDRESSES)
+    workers = [ConnectionLimits(maxconn_per_ip=3) for _ in range(2)]
+    for row, limits in enumerate(workers):
+        limits.join(AddressPeers(board, row, "web", b"s"))
+    for row, comes, number in steps:
+        ip = f"192.0.2.{number}"
+        if comes:
+            held = sum(limits.from_address(ip) for limits in workers)
+            assert (workers[row].try_take(ip) is None) == (held < 3)
+        elif workers[row].from_address(ip):
+            workers[row].give_back(ip)
     board.close()
