@@ -97,8 +97,6 @@ class LoadBalancer(MultiService):
     """
 
     processes = 1
-    carries = True
-    """Traffic goes through this process; not through a master of workers."""
 
     def __init__(
         self,
@@ -524,19 +522,49 @@ class LoadBalancer(MultiService):
         return rebalancer
 
     def sessions(
-        self, backend: str = "", name: str = "", *, limit: int = 1000
+        self,
+        backend: str = "",
+        name: str = "",
+        *,
+        frontend: str = "",
+        client: str = "",
+        limit: int = 1000,
     ) -> list[SessionView]:
-        """What runs now, of one server, one backend or all ("" for all), at most ``limit``.  KeyError.
+        """What runs now in this process, at most ``limit``; of one server, backend, frontend or client.
 
-        O(sessions): for people, not for polling many times a second.
+        KeyError for a backend or server that is not there.  O(sessions): for people, not for polling many times a
+        second.
         """
         owners = [self.backends[backend]] if backend else list(self.backends.values())
         found: list[SessionView] = []
         for owner in owners:
             servers = owner.group.servers
             chosen = [servers[name]] if name else list(servers.values())
-            found += islice(sessions_of(owner, chosen), limit - len(found))
+            views = (
+                view
+                for view in sessions_of(owner, chosen)
+                if frontend in ("", view.frontend) and client in ("", view.client_ip)
+            )
+            found += islice(views, limit - len(found))
         return found
+
+    def all_sessions(
+        self,
+        backend: str = "",
+        name: str = "",
+        *,
+        frontend: str = "",
+        client: str = "",
+        limit: int = 1000,
+    ) -> Deferred[list[SessionView]]:
+        """As :meth:`sessions`, those of workers too."""
+        return maybeDeferred(
+            self.sessions, backend, name, frontend=frontend, client=client, limit=limit
+        )
+
+    def end_session(self, id: str) -> Deferred[bool]:
+        """As :meth:`kill_session`, for those of :meth:`all_sessions`."""
+        return maybeDeferred(self.kill_session, id)
 
     def kill_session(self, id: str) -> bool:
         """End the one that :meth:`sessions` showed with this ``id``; False if it is over already.  O(sessions)."""

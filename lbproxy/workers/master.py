@@ -30,14 +30,17 @@ from lbproxy.config.dump import dump
 from lbproxy.config.lines import dump_server
 from lbproxy.config.model import Config
 from lbproxy.control import bonds
+from lbproxy.control.drain import SessionView
 from lbproxy.control.listening import unbind
 from lbproxy.control.reload import ReloadReport
+from lbproxy.control.tails import Told
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
 from lbproxy.observe.events import EventKind, Severity
 from lbproxy.proxy.rebalancer import Rebalance
 from lbproxy.service import LoadBalancer
 from lbproxy.workers.channel import Channel
+from lbproxy.workers.questions import Questions
 from lbproxy.workers.shared import ADDRESSES, PLACES, Board, place_name
 from lbproxy.workers.sockets import BindingNetwork, SharedBound
 from lbproxy.workers.tally import Elsewhere, Tally
@@ -72,6 +75,7 @@ class WorkerProcess:
     restarts: int = 0
     call: Any = None  # its next start
     told: dict[str, Any] = field(factory=dict)  # by backend, the signature it was told
+    tail: list[str] = field(factory=list)  # frontends whose records it tells
     over: list[Deferred[None]] = field(factory=list)
 
     @property
@@ -82,8 +86,6 @@ class WorkerProcess:
 
 class Master(LoadBalancer):
     """See the module.  ``workers``: by slot."""
-
-    carries = False
 
     def __init__(
         self,
@@ -101,6 +103,7 @@ class Master(LoadBalancer):
         self.workers = [WorkerProcess(slot) for slot in range(self.count)]
         self._board: Board | None = None
         self._addresses: Board | None = None
+        self._questions = Questions(reactor)
         self._tally = Tally(self)
         self._places: dict[str, int] = {}
         self._sync_call: Any = None
@@ -174,7 +177,7 @@ class Master(LoadBalancer):
             theirs.close()
         worker.since = self.reactor.seconds()
         worker.ready = False
-        worker.told = {}
+        worker.told, worker.tail = {}, []
         worker.channel = channel = Channel(
             self.reactor,
             ours,
@@ -228,6 +231,15 @@ class Master(LoadBalancer):
         elif say == "bonds":
             bonds.learn(self.backends, message["bonds"])
             self._to_all({"do": "bonds", "bonds": message["bonds"]})
+        elif say == "answer":
+            self._questions.answered(worker.slot, message["number"], message["answer"])
+        elif say == "record":
+            frontend = self.frontends.get(message["frontend"])
+            for tail in frontend.tails if frontend is not None else ():
+                tail(Told(message["line"], message["fine"]))
+        elif say == "missed":
+            for tail in {tail for one in self.frontends.values() for tail in one.tails}:
+                tail(Told("", False, message["records"]))
         elif say == "log":
             level = LogLevel.lookupByName(message["level"])
             _log.emit(level, "worker {slot}: {text}", slot=worker.slot, text=message["text"])
@@ -269,6 +281,7 @@ class Master(LoadBalancer):
             return
         worker.call = None
         self._tally.died(worker.slot)
+        self._questions.lost(worker.slot)
         for board in (self._board, self._addresses):
             if board is not None:
                 board.clear(worker.slot)
@@ -350,7 +363,11 @@ class Master(LoadBalancer):
         self._sync_call = self.reactor.callLater(SYNC_EVERY, self._sync)
         self._tally.write()
         now = {name: self._signature(name) for name in self.backends}
+        followed = sorted(name for name, one in self.frontends.items() if one.tails)
         for worker in self.workers:
+            if worker.tail != followed and worker.channel is not None:
+                worker.tail = followed
+                worker.channel.send({"do": "tail", "frontends": followed})
             changed = [name for name, sign in now.items() if worker.told.get(name) != sign]
             if changed and worker.channel is not None:
                 worker.told = now
@@ -407,6 +424,45 @@ class Master(LoadBalancer):
         moves = {server.name: count for server, count in rebalancer.plan().items()}
         self._to_all({"do": "rebalance", "backend": backend})
         return Rebalance(backend, moves)
+
+    def all_sessions(
+        self,
+        backend: str = "",
+        name: str = "",
+        *,
+        frontend: str = "",
+        client: str = "",
+        limit: int = 1000,
+    ) -> Deferred[list[SessionView]]:
+        """See LoadBalancer.  A worker that does not answer in time is left out."""
+        of = {
+            "backend": backend,
+            "name": name,
+            "frontend": frontend,
+            "client": client,
+            "limit": limit,
+        }
+        asked = self._questions.ask(self._channels(), {"do": "sessions", "of": of})
+
+        def together(answers: dict[int, Any]) -> list[SessionView]:
+            found = [
+                SessionView(**{**one, "id": f"{slot}.{one['id']}"})
+                for slot, sessions in sorted(answers.items())
+                for one in sessions
+            ]
+            return sorted(found, key=lambda one: (one.backend, one.server, -one.age_s))[:limit]
+
+        return asked.addCallback(together)
+
+    def end_session(self, id: str) -> Deferred[bool]:
+        """See LoadBalancer."""
+        slot, _, inner = id.partition(".")
+        channels = {n: one for n, one in self._channels().items() if str(n) == slot}
+        asked = self._questions.ask(channels, {"do": "end_session", "id": inner})
+        return asked.addCallback(lambda answers: any(answers.values()))
+
+    def _channels(self) -> dict[int, Channel]:
+        return {one.slot: one.channel for one in self.workers if one.channel is not None}
 
     def reopen_logs(self) -> None:
         """See LoadBalancer."""

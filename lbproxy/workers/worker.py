@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import attrs
 from attrs import evolve
 from twisted.logger import Logger
 
@@ -27,6 +28,7 @@ from lbproxy.observe.suspects import Suspects
 from lbproxy.registry import parse_config, parse_server_line
 from lbproxy.service import LoadBalancer
 from lbproxy.workers.channel import Channel
+from lbproxy.workers.records import Records
 from lbproxy.workers.shared import ADDRESSES, EVERY, AddressPeers, Board, BoardClaims, exchange
 from lbproxy.workers.sockets import GivenNetwork
 from lbproxy.workers.tally import collect
@@ -100,6 +102,7 @@ class Worker:
         self._ended = ended
         self._stopping = False
         self.channel = Channel(reactor, sock, self._told, self._orphaned)
+        self._records = Records(self.channel.send)
 
     # -- what the master says -------------------------------------------------------------------
 
@@ -186,6 +189,27 @@ class Worker:
         if self.balancer is not None:
             bonds.learn(self.balancer.backends, message["bonds"])
 
+    def do_tail(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Somebody follows the access log of these frontends."""
+        if self.balancer is not None:
+            self._records.want(message["frontends"], self.balancer.frontends)
+
+    def do_sessions(self, message: dict[str, Any], fds: list[int]) -> None:
+        """What runs here."""
+        found: list[dict[str, Any]] = []
+        if self.balancer is not None:
+            with suppress(KeyError):
+                found = [attrs.asdict(one) for one in self.balancer.sessions(**message["of"])]
+        self._answer(message, found)
+
+    def do_end_session(self, message: dict[str, Any], fds: list[int]) -> None:
+        """One of them."""
+        balancer = self.balancer
+        self._answer(message, balancer is not None and balancer.kill_session(message["id"]))
+
+    def _answer(self, message: dict[str, Any], answer: Any) -> None:
+        self.channel.send({"say": "answer", "number": message["number"], "answer": answer})
+
     def do_reopen(self, message: dict[str, Any], fds: list[int]) -> None:
         """Log files were rotated."""
         if self.balancer is not None:
@@ -225,6 +249,7 @@ class Worker:
             if frontend.spec.maxconn_per_ip and not frontend.limits.joined:
                 frontend.limits.join(AddressPeers(board, self._slot, name, secret))
         self._bonds.listen(balancer.backends)
+        self._records.attach(balancer.frontends)
 
     def _measure(self, message: dict[str, Any]) -> None:
         """Somebody may look at times, or for addresses that attack: keep them."""
@@ -301,6 +326,7 @@ class Worker:
     def _count(self) -> None:
         if self.balancer is not None:
             self.channel.send({"say": "counts", "counts": collect(self.balancer)})
+            self._records.turn()
         self._later(_COUNT_EVERY, self._count)
 
     def _turn(self) -> None:

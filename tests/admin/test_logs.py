@@ -6,7 +6,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
-from lbproxy.admin.parts.logs import RATE
+from lbproxy.control.tails import RATE, Told
 
 from .kit import TEXT, AdminClient, admin
 
@@ -23,11 +23,18 @@ def told(raw: Any, kind: str = "record") -> list[Any]:
     return [json.loads(b[6:]) for a, b in pairwise(lines) if a == f"event: {kind}"]
 
 
-def test_a_master_of_workers_has_no_records() -> None:
+def test_a_master_of_workers_has_theirs() -> None:
     with admin() as client:
-        client.lb.service.carries = False
-        answer = client.ask("GET", "logs/stream")
-        assert (answer.status, "look at the access log" in answer.message) == (409, True)
+        every, errors = follow(client), follow(client, "?errors=true")
+        for tail in client.lb.service.frontend("web").tails:
+            tail(Told('{"status":200}', True))
+            tail(Told('{"status":502}', False))
+            tail(Told("", False, 7))
+        client.lb.advance(1.1)
+        data = every.take().decode()
+        assert 'data: {"status":200}\n' in data and 'data: {"status":502}\n' in data
+        assert 'event: missed\ndata: {"records":7}' in data
+        assert told(errors) == [{"status": 502}]
 
 
 def test_records_of_those_who_follow_only() -> None:

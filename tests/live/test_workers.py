@@ -306,6 +306,45 @@ def test_connections_of_one_address_are_limited_across_workers(balancer, echo):
             sock.close()
 
 
+def test_sessions_and_records_of_all_workers(balancer, echo):
+    admin, port = free_ports(2)
+    text = (
+        f"[frontend raw]\nmode = tcp\nlisten = tcp:{port}:interface=127.0.0.1\n"
+        f"backend = app\n[backend app]\nmode = tcp\nservers = a {echo.address}\n"
+    )
+    ready(balancer(text, settings=f"workers = 2\nadmin = 127.0.0.1:{admin}"))
+    stream = http.client.HTTPConnection("127.0.0.1", admin, timeout=30)
+    stream.request("GET", "/api/v1/logs/stream?frontend=raw")
+    records = stream.getresponse()
+    time.sleep(1)  # until the workers know
+    held = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(16)]
+    try:
+        for sock in held:
+            say(sock)
+        shown = api(admin, "sessions?frontend=raw&client=127.0.0.1")["items"]
+        ports = {sock.getsockname()[1]: sock for sock in held}
+        assert {one["client_port"] for one in shown} == set(ports)
+        assert {one["id"].partition(".")[0] for one in shown} == {"0", "1"}, "of both"
+        assert api(admin, "sessions?limit=5")["more"] is True
+        first = shown[0]
+        assert api(admin, f"sessions/{first['id']}", "DELETE") == {"killed": 1}
+        with pytest.raises(ConnectionResetError):
+            ports[first["client_port"]].recv(10)
+        assert len(api(admin, "sessions")["items"]) == 15
+    finally:
+        for sock in held:
+            sock.close()
+    found = []
+    while len(found) < 16:
+        line = records.readline()
+        assert line, "the stream has ended"
+        if line.startswith(b"data: {") and b'"close"' in line:
+            found.append(json.loads(line[6:]))
+    assert {one["client_port"] for one in found} == set(ports)
+    assert sum(one["close"] == "session_killed" for one in found) == 1
+    stream.close()
+
+
 def test_alerts_see_what_workers_see(balancer):
     (web,) = free_ports(1)
     text = (

@@ -1,7 +1,7 @@
 """CONTROL. The access log as it grows, for who wants to look: nothing is kept, and nothing is done while nobody looks.
 
-Records go to followers as JSON, whatever format ``access_log`` has, or if it is off.  At most :data:`RATE` a second are
-told; the others are counted.
+Records go to followers as JSON, whatever format ``access_log`` has, or if it is off.  At most
+:data:`lbproxy.control.tails.RATE` a second are told; the others are counted.
 """
 
 from __future__ import annotations
@@ -10,23 +10,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import APIError, Call, Part, Route, find
+from lbproxy.admin.route import Call, Part, Route, find
 from lbproxy.admin.schema import BOOLEAN, string
 from lbproxy.admin.stream import Follower, Stream, event
-from lbproxy.errors import Kind
-from lbproxy.observe.jsonlog import http_line, tcp_line
+from lbproxy.control.tails import LineMaker
 
 if TYPE_CHECKING:
     from lbproxy.admin.server import Admin
 
-__all__ = ["PART", "RATE", "Tail"]
-
-RATE = 100
-"""Most records told in one second."""
+__all__ = ["PART", "Tail"]
 
 EVERY = 1.0
-
-_FINE = (Kind.OK, Kind.REPLIED)
 
 
 class Tail:
@@ -37,16 +31,14 @@ class Tail:
         self._follower = follower
         self._frontend = frontend
         self._errors = errors
-        self._lines = {"http": http_line(), "tcp": tcp_line()}
-        self._left = RATE
-        self._missed = 0
+        self._lines = LineMaker()
         self._call: Any = None
         self._tick()
 
     def _tick(self) -> None:
         """A new second; and a reload may have made new frontends."""
         self._call = self._admin.reactor.callLater(EVERY, self._tick)
-        missed, self._missed, self._left = self._missed, 0, RATE
+        missed = self._lines.turn()
         if missed:
             self._follower.send(event("missed", {"records": missed}))
         for name, frontend in self._admin.balancer.frontends.items():
@@ -57,18 +49,11 @@ class Tail:
         """A request or session is over.  Never raises."""
         if self._call is None:
             return  # a connection of before a reload
-        if self._errors and record.close in _FINE and getattr(record, "status", 0) < 500:
+        if self._errors and self._lines.fine(record):
             return
-        if self._left <= 0:
-            self._missed += 1
-            return
-        self._left -= 1
-        try:
-            line = self._lines[record.mode](record).decode().rstrip("\n")
-        except Exception:  # a filter's own object in a field: the access log says more about it
-            self._missed += 1
-            return
-        self._follower.send(f"event: record\ndata: {line}\n\n".encode())
+        line = self._lines.line(record)
+        if line is not None:
+            self._follower.send(f"event: record\ndata: {line}\n\n".encode())
 
     def end(self) -> None:
         """No more."""
@@ -80,10 +65,6 @@ class Tail:
 
 
 def _follow(call: Call) -> Any:
-    if not call.balancer.carries:
-        raise APIError(
-            409, "with workers, records are made where the traffic is: look at the access log"
-        )
     frontend = call.query.get("frontend", "")
     if frontend:
         find(call.balancer.frontends, frontend, "frontend")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 from attrs import asdict
@@ -30,7 +29,7 @@ _SESSION = object_(
 )
 
 
-def _list(call: Call) -> Any:
+async def _list(call: Call) -> Any:
     query = call.query
     backend, server = query.get("backend", ""), query.get("server", "")
     if backend:
@@ -39,19 +38,20 @@ def _list(call: Call) -> Any:
             find(owner.group.servers, server, f"server of {backend}")
     elif server:
         raise APIError(400, "server needs backend too")
-    client, frontend = query.get("client"), query.get("frontend")
-    found = (
-        view
-        for view in call.balancer.sessions(backend, server, limit=100_000)
-        if client in (None, view.client_ip) and frontend in (None, view.frontend)
-    )
     limit = query["limit"]
-    shown = [{**asdict(view), "age_s": round(view.age_s, 3)} for view in islice(found, limit)]
-    return {"items": shown, "more": next(found, None) is not None}
+    found = await call.balancer.all_sessions(
+        backend,
+        server,
+        frontend=query.get("frontend", ""),
+        client=query.get("client", ""),
+        limit=limit + 1,
+    )
+    shown = [{**asdict(view), "age_s": round(view.age_s, 3)} for view in found[:limit]]
+    return {"items": shown, "more": len(found) > limit}
 
 
-def _kill(call: Call) -> Any:
-    if not call.balancer.kill_session(call.path["id"]):
+async def _kill(call: Call) -> Any:
+    if not await call.balancer.end_session(call.path["id"]):
         raise APIError(404, "there is no such session; it may be over")
     return {"killed": 1}
 

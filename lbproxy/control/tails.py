@@ -1,0 +1,71 @@
+"""CONTROL. Records of the access log for who looks at them now: what a record is as a line, and how many are told.
+
+A frontend's ``tails`` are called with each record.  In a master of workers they are called with records that come from
+its workers, which are lines already.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+from lbproxy.errors import Kind
+from lbproxy.observe.jsonlog import http_line, tcp_line
+
+__all__ = ["RATE", "LineMaker", "Told"]
+
+RATE = 100
+"""Most records told in one second."""
+
+_FINE = (Kind.OK, Kind.REPLIED)
+
+
+@frozen
+class Told:
+    """A record of another process.  ``line``: JSON, or "" and ``missed``: how many records it has left out."""
+
+    line: str
+    fine: bool
+    missed: int = 0
+
+
+class LineMaker:
+    """Records as JSON lines, whatever format the access log has, at most :data:`RATE` in a second.
+
+    ``missed``: what was left out since the last :meth:`turn`.
+    """
+
+    def __init__(self) -> None:
+        self._lines = {"http": http_line(), "tcp": tcp_line()}
+        self._left = RATE
+        self.missed = 0
+
+    def turn(self) -> int:
+        """A new second; what was missed in the last one."""
+        missed, self.missed, self._left = self.missed, 0, RATE
+        return missed
+
+    def line(self, record: Any) -> str | None:
+        """The line, or None: there were too many.  Never raises."""
+        if isinstance(record, Told) and not record.line:
+            self.missed += record.missed
+            return None
+        if self._left <= 0:
+            self.missed += 1
+            return None
+        self._left -= 1
+        if isinstance(record, Told):
+            return record.line
+        try:
+            return str(self._lines[record.mode](record), "utf-8").rstrip("\n")
+        except Exception:  # a filter's own object in a field: the access log says more about it
+            self.missed += 1
+            return None
+
+    @staticmethod
+    def fine(record: Any) -> bool:
+        """Whether it went well."""
+        if isinstance(record, Told):
+            return record.fine
+        return record.close in _FINE and getattr(record, "status", 0) < 500

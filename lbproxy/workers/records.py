@@ -1,0 +1,50 @@
+"""CONTROL. A worker's records for those who follow the access log at the master; nothing while nobody does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from lbproxy.control.tails import LineMaker
+from lbproxy.proxy.frontend import Frontend
+
+__all__ = ["Records"]
+
+
+class Records:
+    """``say`` takes a message for the master."""
+
+    def __init__(self, say: Callable[[dict[str, Any]], None]) -> None:
+        self._say = say
+        self._lines = LineMaker()
+        self._wanted: frozenset[str] = frozenset()
+        self._tails: dict[str, Callable[[Any], None]] = {}
+
+    def want(self, names: Iterable[str], frontends: Mapping[str, Frontend]) -> None:
+        """From now on records of these frontends are told, and of no others."""
+        self._wanted = frozenset(names)
+        self.attach(frontends)
+
+    def attach(self, frontends: Mapping[str, Frontend]) -> None:
+        """A reload may have made new ones."""
+        for name, frontend in frontends.items():
+            tail = self._tails.setdefault(name, partial(self._told, name))
+            if name in self._wanted and tail not in frontend.tails:
+                frontend.tails = (*frontend.tails, tail)
+            elif name not in self._wanted and tail in frontend.tails:
+                frontend.tails = tuple(one for one in frontend.tails if one != tail)
+
+    def turn(self) -> None:
+        """A new second."""
+        missed = self._lines.turn()
+        if missed:
+            self._say({"say": "missed", "records": missed})
+
+    def _told(self, name: str, record: Any) -> None:
+        if name not in self._wanted:
+            return  # a connection of before a reload
+        line = self._lines.line(record)
+        if line is not None:
+            fine = self._lines.fine(record)
+            self._say({"say": "record", "frontend": name, "line": line, "fine": fine})
