@@ -26,6 +26,7 @@ _KEPT_SIZE: Final = 1024  # ... and the longest one
 _encode: Final = json.JSONEncoder().encode
 
 _NO_TEXT: Final = '""'
+_IN_THE_CLEAR: Final = '"tls_version":"","tls_cipher":""'
 _told_key: Final = object()
 _MILLIS: Final = MILLIS
 _CLOSES: Final = {kind: f'"close":"{kind.value}"' for kind in Kind}
@@ -34,8 +35,18 @@ _FOREVER: Final = 1e12  # seconds that no clock measures
 _FRACTION: Final = tuple([str(n / 1000)[1:] for n in range(1000)])  # ".0" to ".999"
 
 
+def _text(text: str, limit: int) -> str:
+    """A JSON string in printable ASCII, cut to ``limit``; most need no more than the quotes."""
+    plain = text.isascii() and '"' not in text and "\\" not in text and text.isprintable()
+    if plain and len(text) <= limit:
+        return f'"{text}"'
+    return _encode(clip(text, limit))
+
+
 def _quoted(value: Any, limit: int) -> str:
     """A JSON value in printable ASCII, a text cut to ``limit``; for what a filter put there, something close."""
+    if type(value) is str:
+        return _text(value, limit)
     if isinstance(value, str):
         return _encode(clip(value, limit))
     plain = (
@@ -54,16 +65,7 @@ def _field(name: str, value: Any) -> str:
 
 
 def _latin(name: str, value: bytes) -> str:
-    return _field(name, value.decode("latin-1"))
-
-
-def _target(target: bytes) -> str:
-    """The target quoted; most need no more than the quotes."""
-    text = target.decode("latin-1")
-    plain = text.isascii() and '"' not in text and "\\" not in text and text.isprintable()
-    if plain and len(text) <= TARGET_LIMIT:
-        return f'"{text}"'
-    return _quoted(text, TARGET_LIMIT)
+    return f'"{name}":{_text(value.decode("latin-1"), FIELD_LIMIT)}'
 
 
 def _ms(seconds: float) -> str:
@@ -79,18 +81,15 @@ def _ms(seconds: float) -> str:
 def _cache(info: Connection) -> LogCache:
     """What is the same for every line of a connection: the end."""
     tls = info.tls
-    pairs = (
-        ("listener", info.listener),
-        ("peer_ip", info.peer_ip),
-        ("peer_port", info.peer_port),
-        ("local_ip", info.local_ip),
-        ("local_port", info.local_port),
-        ("tls_version", "" if tls is None else tls.version),
-        ("tls_cipher", "" if tls is None else tls.cipher),
-        ("sni", info.sni),
-        ("alpn", "" if tls is None else tls.alpn),
+    secured = _IN_THE_CLEAR
+    if tls is not None:
+        secured = f"{_field('tls_version', tls.version)},{_field('tls_cipher', tls.cipher)}"
+    cache = LogCache(
+        f'"listener":{_quoted(info.listener, FIELD_LIMIT)},"peer_ip":{_quoted(info.peer_ip, FIELD_LIMIT)},'
+        f'"peer_port":{_number(info.peer_port)},"local_ip":{_quoted(info.local_ip, FIELD_LIMIT)},'
+        f'"local_port":{_number(info.local_port)},{secured},"sni":{_quoted(info.sni, FIELD_LIMIT)},'
+        f'"alpn":{_NO_TEXT if tls is None else _quoted(tls.alpn, FIELD_LIMIT)}}}\n'
     )
-    cache = LogCache(",".join([_field(name, value) for name, value in pairs]) + "}\n")
     info.log_cache = cache
     return cache
 
@@ -101,7 +100,7 @@ def _client(record: Record, cache: LogCache) -> str:
     if cache.ip != ip or cache.port != port:
         cache.ip = ip
         cache.port = port
-        cache.client = f"{_field('client_ip', ip)},{_field('client_port', port)}"
+        cache.client = f'"client_ip":{_quoted(ip, FIELD_LIMIT)},"client_port":{_number(port)}'
     return cache.client
 
 
@@ -191,12 +190,13 @@ class HTTPLines(_Lines):
         if method is None:
             method = self._method(request.method)
         version = "HTTP/1.1" if request.version == 11 else VERSIONS.get(request.version, "")
+        target = request.target.decode("latin-1")
         name = record.known_request_id
         detail = record.detail
         text = (
             f'{{"time":"{self._time(record.started)}","mode":"http",{self._way(record)},'
             f'{_client(record, cache)},"request_id":{_quoted(name, FIELD_LIMIT) if name else _NO_TEXT},'
-            f'{method},{told.host_text},"target":{_target(request.target)},"version":"{version}",'
+            f'{method},{told.host_text},"target":{_text(target, TARGET_LIMIT)},"version":"{version}",'
             f'"status":{_number(record.status)},{told.browser},"bytes_in":{_number(record.bytes_in)},'
             f'"bytes_out":{_number(record.bytes_out)},"attempts":{_number(record.attempts)},'
             f'"reused":{"true" if record.reused else "false"},{_CLOSES[record.close]},'
