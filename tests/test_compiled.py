@@ -22,6 +22,7 @@ from twisted.internet.interfaces import (
 from zope.interface.verify import verifyClass
 
 from lbproxy import compiled
+from lbproxy.net.fastdial import FastDial
 from lbproxy.net.poller import Poller
 from lbproxy.net.transport import FastTransport
 from lbproxy.proxy.client import H1ClientConnection
@@ -33,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lbproxy"
 RUNNING = compiled.running() == "compiled"
 
-HOT = (FastTransport, Poller, H1ClientConnection, H1ServerConnection, Exchange, Session)
+HOT = (FastDial, FastTransport, Poller, H1ClientConnection, H1ServerConnection, Exchange, Session)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.interfaces import ISSLTransport
 
-from lbproxy.net.sslsocket import FastTLSTransport
+from lbproxy.net.transport import FastTransport
 
 __all__ = ["half_close"]
 
@@ -17,7 +17,7 @@ def half_close(transport: Any) -> None:
     A FIN, or a close_notify on our own TLS (RFC 8446 §6.1 lets the other direction live on).  Twisted's TLS has no
     half-close: there the whole connection is closed, once everything is written.
     """
-    if isinstance(transport, FastTLSTransport) or not ISSLTransport.providedBy(transport):
+    if isinstance(transport, FastTransport) or not ISSLTransport.providedBy(transport):
         transport.loseWriteConnection()
         return
     transport.unregisterProducer()  # type: ignore[attr-defined]

@@ -54,7 +54,7 @@ class TLSParameters:
     server_side: bool
 
 
-class Dial(ABC):
+class Dial(Protocol):
     """A connection being made."""
 
     @abstractmethod

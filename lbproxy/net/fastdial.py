@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from lbproxy.config.model import Address
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.net.endpoints import Dial, TLSInfo, TLSParameters
+from lbproxy.net.endpoints import TLSInfo, TLSParameters
 from lbproxy.net.poller import OUT
 from lbproxy.net.sockaddr import socket_address
 from lbproxy.net.stock import error_words
@@ -30,11 +30,37 @@ if TYPE_CHECKING:
 __all__ = ["FastDial"]
 
 _IN_PROGRESS: Final = frozenset((errno.EINPROGRESS, errno.EALREADY, errno.EINTR))
+# non-blocking at once: a system call less
+_STREAM: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 _EPHEMERAL: Final = 32768  # ports from here on may be picked for an outgoing connection
 
 
-class FastDial(Dial):
+def _joined_itself(sock: Any, port: int) -> bool:
+    name = sock.getsockname()
+    return bool(name[1] == port and name == sock.getpeername())
+
+
+class FastDial:
     """One connection being made; see :meth:`lbproxy.net.endpoints.Network.dial`."""
+
+    __slots__ = (
+        "_address",
+        "_deadline",
+        "_error",
+        "_failed",
+        "_fd",
+        "_handshake",
+        "_network",
+        "_poller",
+        "_preamble",
+        "_protocol",
+        "_raw",
+        "_registered",
+        "_socket",
+        "_timeout",
+        "_timer",
+        "_tls",
+    )
 
     def __init__(
         self,
@@ -54,7 +80,7 @@ class FastDial(Dial):
         self._timeout = timeout
         self._tls = tls
         self._preamble = preamble
-        self._socket: socket.socket | None = None
+        self._socket: Any = None
         self._fd = -1
         self._registered = False
         self._raw: Any = None
@@ -70,9 +96,8 @@ class FastDial(Dial):
 
     def _connect(self) -> None:
         family, self._raw = socket_address(self._address)
-        self._socket = sock = socket.socket(family, socket.SOCK_STREAM)
+        self._socket = sock = socket.SocketType(family, _STREAM)
         self._fd = sock.fileno()
-        sock.setblocking(False)
         if family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -127,7 +152,7 @@ class FastDial(Dial):
         if sock is None:
             return
         try:
-            myself = self._address.port >= _EPHEMERAL and sock.getsockname() == sock.getpeername()
+            myself = self._address.port >= _EPHEMERAL and _joined_itself(sock, self._address.port)
         except OSError as error:  # the peer has reset it already
             self._refused(error.errno or errno.ENOTCONN)
             return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
 from pathlib import Path
 from typing import Any, Final
@@ -77,10 +78,13 @@ class FastPort(Bound):
         owner: bool = True,
     ) -> None:
         self._poller = poller
-        self._socket = sock
+        self._socket: Any = sock
         self._fd = sock.fileno()
         self._family = int(sock.family)
+        self._type = int(sock.type)
         self._factory = factory
+        self._build = getattr(factory, "build_for", None)
+        self._host = _fixed_host(sock) if owner else None
         self._address = address
         self._open = True
         self._budget = 1  # accepts per event; grows while a queue is found, to save the EAGAIN
@@ -100,7 +104,7 @@ class FastPort(Bound):
 
     def fileno(self) -> int:
         """The listening descriptor."""
-        return self._socket.fileno()
+        return int(self._socket.fileno())
 
     def sockets(self) -> list[int]:
         """See :meth:`lbproxy.net.endpoints.Bound.sockets`."""
@@ -114,10 +118,11 @@ class FastPort(Bound):
     def on_events(self, events: int) -> None:
         """The poller's call: accept, at most ACCEPTS_PER_EVENT."""
         budget = self._budget
-        accept = self._socket.accept
+        # accept() spends more time on enums and a second object than the kernel does on the connection
+        accept = self._socket._accept
         for _ in range(budget):
             try:
-                sock, peer = accept()
+                fd, peer = accept()
             except BlockingIOError:
                 self._budget = max(1, budget // 2)
                 return
@@ -125,7 +130,7 @@ class FastPort(Bound):
                 if not self._failed(error):
                     return
                 continue
-            self._accepted(sock, peer)
+            self._accepted(fd, peer)
             if not self._open:
                 return
         self._budget = min(ACCEPTS_PER_EVENT, budget * 2)
@@ -155,21 +160,35 @@ class FastPort(Bound):
             except OSError:
                 self._timer.set(ACCEPT_PAUSE_S)
 
-    def _accepted(self, sock: socket.socket, peer: Any) -> None:
+    def _accepted(self, fd: int, peer: Any) -> None:
         transport = None
+        sock: Any = None
         try:
+            sock = socket.SocketType(self._family, self._type, 0, fd)
             sock.setblocking(False)
-            address = twisted_address(self._family, peer)
-            protocol = self._factory.buildProtocol(address)
+            protocol = self._protocol(peer)
             if protocol is None:
                 sock.close()
                 return
-            transport = FastTransport(self._poller, sock, address)
+            transport = FastTransport(self._poller, sock, peer, self._host)
             transport.protocol = protocol  # before anything can fail: it must hear of its end
             transport.start()
             protocol.makeConnection(transport)
         except Exception:
+            if sock is None:
+                os.close(fd)
             self._poller.crashed(_Rejected(sock) if transport is None else transport)
+
+    def _protocol(self, peer: Any) -> Any:
+        """What the factory makes for a client at the raw address ``peer``.
+
+        A factory may have ``build_for(ip, port)`` beside ``buildProtocol``, which spares it Twisted's address."""
+        build = self._build
+        if build is None:
+            return self._factory.buildProtocol(twisted_address(self._family, peer))
+        if self._family == socket.AF_UNIX:
+            return build("", 0)
+        return build(peer[0], peer[1])
 
     def on_soon(self) -> None:
         """Never asked for."""
@@ -184,6 +203,7 @@ class FastPort(Bound):
         """See :meth:`lbproxy.net.endpoints.Bound.serve`."""
         factory.doStart()
         old, self._factory = self._factory, factory
+        self._build = getattr(factory, "build_for", None)
         old.doStop()
         if backlog:
             self._socket.listen(backlog)
@@ -207,6 +227,16 @@ class FastPort(Bound):
         return str(self._address)
 
 
+def _fixed_host(sock: socket.socket) -> Any:
+    """The raw address that every connection of a listening socket has on this side; None if that may differ.
+
+    Not for a socket of others' making, which may take connections to other addresses (IP_TRANSPARENT)."""
+    if sock.family == socket.AF_UNIX:
+        return None
+    name = sock.getsockname()
+    return None if name[0] in ("0.0.0.0", "::") else name
+
+
 def _inode(path: str) -> tuple[int, int] | None:
     try:
         found = Path(path).stat()
@@ -218,7 +248,7 @@ def _inode(path: str) -> tuple[int, int] | None:
 class _Rejected:
     """An accepted socket that never got a protocol."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: Any) -> None:
         self._socket = sock
 
     def on_events(self, events: int) -> None:
@@ -229,4 +259,5 @@ class _Rejected:
 
     def on_crash(self, reason: Failure) -> None:
         """Close it."""
-        self._socket.close()
+        if self._socket is not None:
+            self._socket.close()

@@ -18,7 +18,6 @@ Rules:
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import select
 from collections.abc import Callable
@@ -115,18 +114,23 @@ class Poller:
 
     def unregister(self, fd: int) -> None:
         """Stop watching ``fd``; call it before closing the descriptor, harmless if repeated."""
-        if self._handlers.pop(fd, None) is not None:
+        if fd in self._handlers:
             # a descriptor inherited by a child would otherwise go on reporting
-            with contextlib.suppress(OSError, ValueError):
-                self._epoll.unregister(fd)
-            if not self._handlers:
-                self.reactor.removeReader(self)
+            self.silence(fd)
+            self.forget(fd)
+
+    def forget(self, fd: int) -> None:
+        """As :meth:`unregister` for a descriptor that was silenced; harmless if repeated."""
+        if self._handlers.pop(fd, None) is not None and not self._handlers:
+            self.reactor.removeReader(self)
 
     def silence(self, fd: int) -> None:
         """Report nothing of ``fd``, not even a hang-up, until it is registered again; its handler is
         still known."""
-        with contextlib.suppress(OSError, ValueError):
+        try:
             self._epoll.unregister(fd)
+        except (OSError, ValueError):  # closed already
+            return
 
     def __len__(self) -> int:
         """How many descriptors are watched."""

@@ -24,14 +24,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol, INegotiated, ISSLTransport
+from twisted.internet.interfaces import INegotiated, ISSLTransport
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
@@ -49,6 +48,7 @@ from lbproxy.net.transport import (
     READ_MASK,
     READS_PER_EVENT,
     FastTransport,
+    half_closeable,
     lost,
 )
 from lbproxy.tls.info import tls_error_text, tls_info
@@ -87,8 +87,10 @@ class FastTLSTransport(FastTransport):
 
     TLS = True
 
-    def __init__(self, poller: Poller, sock: socket.socket, connection: Any, peer: Any) -> None:
-        super().__init__(poller, sock, peer)
+    def __init__(
+        self, poller: Poller, sock: Any, connection: Any, peer: Any, host: Any = None
+    ) -> None:
+        super().__init__(poller, sock, peer, host)
         self._ssl = connection
         self._recv = connection.recv
         self._send = connection.send
@@ -148,7 +150,7 @@ class FastTLSTransport(FastTransport):
 
     def _read_end(self) -> None:
         """close_notify.  Without half-close what is written is still sent before closing."""
-        if self._closing or IHalfCloseableProtocol(self.protocol, None) is not None:
+        if self._closing or half_closeable(self.protocol) is not None:
             super()._read_end()
             return
         self._half |= _READ_END
@@ -240,8 +242,7 @@ class FastTLSTransport(FastTransport):
         if self._half & _READ_END:
             self._finish(DONE)
             return
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_WR)
+        self._send_fin()
         self._waiting = True
         self._pending = deque()
         self._half |= _WRITE_ENDING | _WRITE_END
@@ -255,9 +256,9 @@ class FastTLSTransport(FastTransport):
         if not self._close_notify():
             return
         self._watch(self._mask & ~OUT if self._mask > 0 else self._mask)
-        half_closeable = IHalfCloseableProtocol(self.protocol, None)
-        if half_closeable is not None:
-            half_closeable.writeConnectionLost()
+        protocol = half_closeable(self.protocol)
+        if protocol is not None:
+            protocol.writeConnectionLost()
 
     def _waited(self) -> None:
         self._finish(DONE)
@@ -331,6 +332,7 @@ class Handshake:
         "_established",
         "_failed",
         "_fd",
+        "_host",
         "_kind",
         "_late",
         "_mask",
@@ -362,6 +364,7 @@ class Handshake:
         self._late = late or ProxyError(self._kind, f"no handshake within {timeout:.3g} s")
         self._refused = ""
         self._peer = transport._peer
+        self._host = transport._host
         self._unsent = b"".join(transport._pending or ())
         self._fd = transport._fd
         self._mask = READ_MASK
@@ -451,7 +454,7 @@ class Handshake:
         self._failed = None
         self._timer.close()
         connection.set_app_data(None)
-        transport = FastTLSTransport(self._poller, self._socket, connection, self._peer)
+        transport = FastTLSTransport(self._poller, self._socket, connection, self._peer, self._host)
         transport.protocol = protocol
         self._poller.replace(self._fd, transport)
         transport.begin(self._mask)

@@ -80,6 +80,23 @@ _WRITE_END: Final = 4
 _log = Logger()
 
 
+_with_half_close: Final[dict[type, bool]] = {}  # classes of protocols; those of tests come and go
+_CLASSES: Final = 256
+
+
+def half_closeable(protocol: Any) -> Any:
+    """``protocol`` as IHalfCloseableProtocol, or None; the answer for a class that provides it is remembered."""
+    kind = type(protocol)
+    if kind in _with_half_close:
+        return protocol
+    found = IHalfCloseableProtocol(protocol, None)
+    if found is protocol and IHalfCloseableProtocol.implementedBy(kind):
+        if len(_with_half_close) >= _CLASSES:
+            _with_half_close.clear()
+        _with_half_close[kind] = True
+    return found
+
+
 def lost(error: OSError) -> Failure:
     """The reason given to a protocol when the system reports ``error``."""
     reason = ConnectionLost(f"[Errno {error.errno}] {os.strerror(error.errno or 0)}")
@@ -102,8 +119,8 @@ def twisted_address(family: int, raw: Any) -> IPv4Address | IPv6Address | UNIXAd
 class FastTransport:
     """One connected socket.
 
-    ``sock``: non-blocking, connected; owned from now on.  ``peer``: its raw peer address, None to ask
-    the socket.  The maker sets ``protocol``, calls :meth:`start` and then ``makeConnection``.
+    ``sock``: non-blocking, connected; owned from now on.  ``peer``, ``host``: the raw addresses of its ends,
+    None to ask the socket.  The maker sets ``protocol``, calls :meth:`start` and then ``makeConnection``.
     """
 
     __slots__ = (
@@ -134,14 +151,14 @@ class FastTransport:
 
     TLS = False
 
-    def __init__(self, poller: Poller, sock: socket.socket, peer: Any = None) -> None:
+    def __init__(self, poller: Poller, sock: Any, peer: Any = None, host: Any = None) -> None:
         self._poller = poller
-        self.socket = sock
+        self.socket: Any = sock
         self._fd = sock.fileno()
         self._recv: Callable[[int], bytes] = sock.recv
         self._send: Callable[[Any], int] = sock.send
         self._peer = peer
-        self._host: Any = None
+        self._host: Any = host
         self._mask = 0  # what the epoll watches; -1: not registered
         self._reading = True
         # None: nothing buffered and a write may go straight to the kernel
@@ -252,12 +269,13 @@ class FastTransport:
         if self._closing:
             self._finish(self._reason or DONE)
             return
-        half_closeable = IHalfCloseableProtocol(self.protocol, None)
-        if half_closeable is None:
+        protocol = half_closeable(self.protocol)
+        if protocol is None:
             self._finish(DONE)
             return
-        self._watch(self._mask & ~READ_MASK)
-        half_closeable.readConnectionLost()
+        protocol.readConnectionLost()
+        if self.connected and not self._closing and self._mask > 0:  # else rule 5
+            self._watch(self._mask & ~READ_MASK)
 
     def _hang_up(self) -> None:
         """The connection is dead and there is nothing to read, or reading is paused."""
@@ -551,12 +569,17 @@ class FastTransport:
 
     def _end_write(self) -> None:
         """Everything is written and our direction is to be ended."""
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_WR)
+        self._send_fin()
         self._watch(self._mask & ~OUT if self._mask > 0 else self._mask)
-        half_closeable = IHalfCloseableProtocol(self.protocol, None)
-        if half_closeable is not None:
-            half_closeable.writeConnectionLost()
+        protocol = half_closeable(self.protocol)
+        if protocol is not None:
+            protocol.writeConnectionLost()
+
+    def _send_fin(self) -> None:
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:  # the peer was faster
+            return
 
     def _finish(self, reason: Failure) -> None:
         """Close the socket and tell the producer and the protocol, once."""
@@ -569,8 +592,11 @@ class FastTransport:
             self._relay.over()
         if self._grace is not None:
             self._grace.close()
-        self._poller.unregister(self._fd)
-        self._mask = -1
+        if self._mask < 0:
+            self._poller.forget(self._fd)
+        else:
+            self._poller.unregister(self._fd)
+            self._mask = -1
         self._close_socket()
         producer, self.producer = self.producer, None
         protocol, self.protocol = self.protocol, None
@@ -584,8 +610,10 @@ class FastTransport:
         if self._closing == _ABORT:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        with contextlib.suppress(OSError):
+        try:
             sock.close()
+        except OSError:  # of a reset that nobody waits for
+            return
 
     def _told(self, callback: Callable[..., Any], *args: Any) -> None:
         try:
@@ -598,7 +626,7 @@ class FastTransport:
         """The protocol raised, or the reactor stops."""
         self._finish(reason)
 
-    def detach(self) -> socket.socket:
+    def detach(self) -> Any:
         """Give the socket away without a word to the protocol; the descriptor stays registered if it
         was (see :attr:`watched`).  Whoever takes it calls ``Poller.replace``."""
         self.connected = 0
@@ -669,7 +697,7 @@ class FastTransport:
 
     def fileno(self) -> int:
         """The descriptor; -1 when it is closed."""
-        return self.socket.fileno()
+        return int(self.socket.fileno())
 
     def getHandle(self) -> Any:
         """The socket."""
@@ -694,15 +722,31 @@ class FastTransport:
 
     def getHost(self) -> Any:
         """IPv4Address, IPv6Address or UNIXAddress of this end."""
-        if self._host is None:
-            raw: Any = None
-            with contextlib.suppress(OSError):
-                raw = self.socket.getsockname()
+        host = self._raw_host()
+        if host is None or type(host) in (tuple, str, bytes):
+            raw = host
             host = twisted_address(self.socket.family, raw)
-            if raw is None:
-                return host
-            self._host = host
+            if raw is not None:
+                self._host = host
+        return host
+
+    def _raw_host(self) -> Any:
+        """The address of this end as the system has it, or as Twisted has it; None if the socket is closed."""
+        if self._host is None:
+            try:
+                self._host = self.socket.getsockname()
+            except OSError:
+                return None
         return self._host
+
+    def local(self) -> tuple[str, int]:
+        """Address and port of this end; ("", 0) for a Unix socket."""
+        raw = self._raw_host()
+        if type(raw) is tuple:
+            host: str = raw[0]
+            port: int = raw[1]
+            return (host[7:] if host.startswith("::ffff:") and "." in host else host), port
+        return getattr(raw, "host", ""), getattr(raw, "port", 0)
 
     def getTcpNoDelay(self) -> bool:
         """Whether small segments are sent at once; False for a Unix socket."""

@@ -11,6 +11,7 @@ from lbproxy.config.model import ListenSpec
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard.addresses import AddressSet
 from lbproxy.net.endpoints import TLSParameters
+from lbproxy.net.transport import FastTransport
 from lbproxy.proxy.preamble import Preamble
 from lbproxy.proxy.streams import ConnectionInfo
 
@@ -22,7 +23,11 @@ __all__ = ["ProxyFactory", "note_local"]
 
 def note_local(info: ConnectionInfo, transport: Any) -> None:
     """Fill in the address the client aimed at, unless a PROXY header told it."""
-    if not info.local_port:
+    if info.local_port:
+        return
+    if isinstance(transport, FastTransport):
+        info.local_ip, info.local_port = transport.local()
+    else:
         host = transport.getHost()
         info.local_ip = _plain(getattr(host, "host", ""))
         info.local_port = getattr(host, "port", 0)
@@ -64,14 +69,16 @@ class ProxyFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """See :class:`twisted.internet.interfaces.IProtocolFactory`; None refuses the connection."""
+        return self.build_for(getattr(addr, "host", ""), getattr(addr, "port", 0))
+
+    def build_for(self, ip: str, port: int) -> Any:
+        """:meth:`buildProtocol` for a client at ``ip`` ("" for a Unix socket)."""
         frontend = self.frontend.lineage.current
         if frontend.stopping:
             return None
         frontend.counters.connections += 1
-        ip = _plain(getattr(addr, "host", ""))
-        info = ConnectionInfo(
-            ip, getattr(addr, "port", 0), ip, getattr(addr, "port", 0), listener=self.listener
-        )
+        ip = _plain(ip)
+        info = ConnectionInfo(ip, port, ip, port, listener=self.listener)
         info.connected = frontend.now()
         trusted = self._trusted
         announced = trusted is not None and (not ip or ip in trusted)

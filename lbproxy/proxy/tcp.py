@@ -27,7 +27,7 @@ from zope.interface import classImplements
 
 from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import ServerState
-from lbproxy.errors import Kind, Outcome, ProxyError
+from lbproxy.errors import MEANING, Kind, Outcome, ProxyError
 from lbproxy.http.message import Reply
 from lbproxy.net.closing import half_close
 from lbproxy.observe.record import Record
@@ -619,7 +619,7 @@ class Session(Record):
                 backend.passive.session_over(
                     self._lease.server, kind, self._hollow, self.t_connect, lasted
                 )
-            self._release(ProxyError(kind).outcome)
+            self._release(MEANING[kind].outcome)
         frontend.session_over(self)
         hooks = self._hooks
         for hook in hooks.finish if hooks is not None else frontend.phases.finish:

@@ -13,6 +13,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 
+from lbproxy.config.model import Address
 from lbproxy.net import fastport
 from lbproxy.net.fast import FastNetwork, choose_network
 from lbproxy.net.stock import StockNetwork
@@ -120,7 +121,7 @@ def test_accepting_pauses_when_descriptors_are_short(monkeypatch: pytest.MonkeyP
         real, tries = port._socket, 0
 
         class Short:
-            def accept(self) -> Any:
+            def _accept(self) -> Any:
                 nonlocal tries
                 tries += 1
                 raise OSError(errno.EMFILE, "too many")
@@ -128,7 +129,7 @@ def test_accepting_pauses_when_descriptors_are_short(monkeypatch: pytest.MonkeyP
             def __getattr__(self, name: str) -> Any:
                 return getattr(real, name)
 
-        port._socket = Short()  # type: ignore[assignment]
+        port._socket = Short()
         with socket.create_connection(("127.0.0.1", port.address.port)):
             await sleep(reactor, 0.2)
             assert 1 <= tries <= 5, "neither deaf nor spinning"
@@ -184,6 +185,40 @@ def test_a_burst_of_connections_is_accepted_in_bounded_portions() -> None:
             client.close()
         await eventually(reactor, lambda: all(made.reason for made in factory.made))
         port.close()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_connection_knows_both_its_ends(host: str, plain: bool) -> None:
+    """Whether or not the factory spares the network Twisted's address, and the network the system's question."""
+    given: list[tuple[str, int]] = []
+
+    class Plain(Serving):
+        def build_for(self, ip: str, port: int) -> Recorder:
+            given.append((ip, port))
+            return super().buildProtocol(None)
+
+        def buildProtocol(self, addr: Any) -> Recorder:
+            raise AssertionError("not asked")
+
+    async def scenario(reactor: Any) -> None:
+        network = FastNetwork(reactor)
+        factory = Plain() if plain else Serving()
+        port = network.listen(Address("tcp", host=host, port=0), factory)
+        target = "::1" if host == "::1" else "127.0.0.1"
+        with socket.create_connection((target, port.address.port)) as client:
+            await eventually(reactor, lambda: factory.made and factory.made[0].made)
+            name = client.getsockname()[:2]
+            transport = factory.made[0].transport
+            assert transport.local() == (target, port.address.port)
+            assert (transport.getHost().host, transport.getHost().port) == transport.local()
+            assert (transport.getPeer().host, transport.getPeer().port) == name
+            assert given == ([("::ffff:127.0.0.1" if host == "::" else name[0], name[1])] * plain)
+        await eventually(reactor, lambda: factory.made[0].reason)
+        assert transport.local() == (target, port.address.port)
+        network.close()
 
     run(scenario)
 
