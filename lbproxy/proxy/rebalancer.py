@@ -96,6 +96,8 @@ class Rebalancer:
 
     def __init__(self, backend: Backend, spec: RebalanceSpec) -> None:
         self.spec: RebalanceSpec | None = spec
+        self.elsewhere: dict[str, int] | None = None
+        """Sessions by server, where other processes have them: then we plan, and those processes move them."""
         self._backend = backend
         self._now = backend.wheel.now
         self._timer = backend.wheel.timer(self._step)
@@ -136,7 +138,7 @@ class Rebalancer:
         if spec is None:
             return {}
         loads = [
-            Load(server, self._count(server), server.weight, server.listed)
+            Load(server, self.count(server), server.weight, server.listed)
             for server in self._backend.group.servers.values()
         ]
         return plan(loads, spec.tolerance if tolerance is None else tolerance)
@@ -150,18 +152,21 @@ class Rebalancer:
             self._backend.name, {server.name: count for server, count in moves.items()}
         )
 
-    def _count(self, server: ServerState) -> int:
+    def count(self, server: ServerState) -> int:
+        """How many long-lived sessions ``server`` has."""
+        if self.elsewhere is not None:
+            return self.elsewhere.get(server.name, 0)
         sessions = server.sessions
         if self._backend.mode == "tcp":
             return len(sessions)
         return sum(bool(session.tunnelled) for session in sessions)
 
     def _sessions(self) -> int:
-        return sum(self._count(server) for server in self._backend.group.listed)
+        return sum(self.count(server) for server in self._backend.group.listed)
 
     def _changed(self) -> None:
         spec = self.spec
-        if spec is None:
+        if spec is None or self.elsewhere is not None:
             return
         if self._running:
             self._left = self.plan()

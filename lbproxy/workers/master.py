@@ -228,6 +228,7 @@ class Master(LoadBalancer):
         say = message["say"]
         if say == "counts":
             self._tally.came(worker.slot, message["counts"])
+            self._tally.differ(message["differences"])
         elif say == "bonds":
             bonds.learn(self.backends, message["bonds"])
             self._to_all({"do": "bonds", "bonds": message["bonds"]})
@@ -362,6 +363,10 @@ class Master(LoadBalancer):
     def _sync(self) -> None:
         self._sync_call = self.reactor.callLater(SYNC_EVERY, self._sync)
         self._tally.write()
+        self._spread()
+
+    def _spread(self) -> None:
+        """Tell the workers what they do not know yet of the servers."""
         now = {name: self._signature(name) for name in self.backends}
         followed = sorted(name for name, one in self.frontends.items() if one.tails)
         for worker in self.workers:
@@ -376,6 +381,8 @@ class Master(LoadBalancer):
                 worker.channel.send({"do": "state", "state": state, "places": self._places})
 
     def _to_all(self, message: dict[str, Any]) -> None:
+        """Say it after what was changed before: who drains a server and ends its sessions gets no new ones there."""
+        self._spread()
         for worker in self.workers:
             if worker.channel is not None:
                 worker.channel.send(message)
@@ -463,6 +470,12 @@ class Master(LoadBalancer):
 
     def _channels(self) -> dict[int, Channel]:
         return {one.slot: one.channel for one in self.workers if one.channel is not None}
+
+    def clear_sticky(self, backend: str, name: str = "") -> int:
+        """See LoadBalancer."""
+        gone = super().clear_sticky(backend, name)
+        self._to_all({"do": "clear_sticky", "backend": backend, "server": name})
+        return gone
 
     def reopen_logs(self) -> None:
         """See LoadBalancer."""

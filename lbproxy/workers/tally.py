@@ -14,11 +14,12 @@ import attrs
 
 from lbproxy.errors import Kind
 from lbproxy.observe.metrics import Histogram
+from lbproxy.proxy.mirror import Difference
 from lbproxy.proxy.queue import Queue
 
-_SUSPECTS = 20  # addresses with the most refusals that each worker tells of
+__all__ = ["Elsewhere", "Tally", "collect", "take_differences"]
 
-__all__ = ["Elsewhere", "Tally", "collect"]
+_SUSPECTS = 20  # addresses with the most refusals that each worker tells of
 
 
 class Elsewhere(set[Any]):
@@ -48,7 +49,12 @@ def collect(balancer: Any) -> dict[str, Any]:
         "backends": {
             name: {
                 "counters": _plain(one.counters),
-                "now": {"queue": len(one.queue)},
+                "sticky": {} if one.sticky is None else _plain(one.sticky.counters),
+                "mirror": {} if one.mirror is None else _plain(one.mirror.counters),
+                "now": {
+                    "queue": len(one.queue),
+                    "copies": 0 if one.mirror is None else len(one.mirror.running),
+                },
                 "servers": {
                     server.name: {
                         "counters": _plain(server.counters),
@@ -56,6 +62,7 @@ def collect(balancer: Any) -> dict[str, Any]:
                             "active": server.active - server.elsewhere,
                             "sessions": len(server.sessions),
                             "ejected": int(server.ejected),
+                            "long": one.rebalancer.count(server) if one.rebalancer else 0,
                         },
                     }
                     for server in one.group.servers.values()
@@ -66,6 +73,16 @@ def collect(balancer: Any) -> dict[str, Any]:
         "logs": {sink.path: sink.dropped for sink in balancer.log_sinks()},
         "now": {"connections": balancer.total.active},
     }
+
+
+def take_differences(balancer: Any) -> dict[str, list[dict[str, Any]]]:
+    """What mirrors have found since the last time, by backend; it is forgotten here."""
+    found = {}
+    for name, backend in balancer.backends.items():
+        if backend.mirror is not None and backend.mirror.last:
+            found[name] = [attrs.asdict(one) for one in backend.mirror.last]
+            backend.mirror.last.clear()
+    return found
 
 
 def _plain(counters: Any) -> dict[str, Any]:
@@ -92,6 +109,7 @@ class Tally:
         self._balancer = balancer
         self._latest: dict[int, dict[str, Any]] = {}  # by slot
         self._dead: list[dict[str, Any]] = []
+        self._differences: list[dict[str, Any]] = []  # that came since the last write
 
     def came(self, slot: int, found: dict[str, Any]) -> None:
         """A worker's latest."""
@@ -104,6 +122,11 @@ class Tally:
             self._dead.append(last)
             if len(self._dead) > 1:
                 self._dead = [_merged(self._dead)]
+
+    def differ(self, found: dict[str, list[dict[str, Any]]]) -> None:
+        """What :func:`take_differences` gave in a worker; shown together with its counts."""
+        if found:
+            self._differences.append(found)
 
     def write(self) -> None:
         """Bring the master's objects up to date."""
@@ -123,7 +146,16 @@ class Tally:
             sink.count_elsewhere(_at(total, "logs").get(sink.path, 0))
         for name, one in balancer.backends.items():
             _fill(one.counters, _at(total, "backends", name, "counters"))
-            _queue(one, _at(now, "backends", name, "now").get("queue", 0))
+            here = _at(now, "backends", name, "now")
+            _queue(one, here.get("queue", 0))
+            if one.sticky is not None:
+                _fill(one.sticky.counters, _at(total, "backends", name, "sticky"))
+            if one.mirror is not None:
+                _fill(one.mirror.counters, _at(total, "backends", name, "mirror"))
+                _elsewhere(one.mirror, "running", here.get("copies", 0))
+                for found in self._differences:
+                    one.mirror.last.extend(map(_difference, found.get(name, ())))
+            long: dict[str, int] = {}
             for server in one.group.servers.values():
                 own = ("probes_ok", "probes_failed", "downs")  # the master itself probes
                 counters = _at(total, "backends", name, "servers", server.name, "counters")
@@ -131,7 +163,16 @@ class Tally:
                 present = _at(now, "backends", name, "servers", server.name, "now")
                 server.active = present.get("active", 0)
                 _elsewhere(server, "sessions", present.get("sessions", 0))
+                long[server.name] = present.get("long", 0)
+            if one.rebalancer is not None:
+                one.rebalancer.elsewhere = long
             one.group.active = sum(server.active for server in one.group.servers.values())
+        self._differences.clear()
+
+
+def _difference(found: dict[str, Any]) -> Difference:
+    """From JSON, which knows no tuples."""
+    return Difference(**{**found, "what": tuple(found["what"])})
 
 
 def _elsewhere(owner: Any, name: str, count: int) -> None:

@@ -31,7 +31,7 @@ from lbproxy.workers.channel import Channel
 from lbproxy.workers.records import Records
 from lbproxy.workers.shared import ADDRESSES, EVERY, AddressPeers, Board, BoardClaims, exchange
 from lbproxy.workers.sockets import GivenNetwork
-from lbproxy.workers.tally import collect
+from lbproxy.workers.tally import collect, take_differences
 
 __all__ = ["Worker", "worker_config"]
 
@@ -210,6 +210,12 @@ class Worker:
     def _answer(self, message: dict[str, Any], answer: Any) -> None:
         self.channel.send({"say": "answer", "number": message["number"], "answer": answer})
 
+    def do_clear_sticky(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Forget which clients belong to a server, or to any."""
+        if self.balancer is not None:
+            with suppress(KeyError):
+                self.balancer.clear_sticky(message["backend"], message["server"])
+
     def do_reopen(self, message: dict[str, Any], fds: list[int]) -> None:
         """Log files were rotated."""
         if self.balancer is not None:
@@ -324,10 +330,15 @@ class Worker:
         self._later(pause, self._look)
 
     def _count(self) -> None:
-        if self.balancer is not None:
-            self.channel.send({"say": "counts", "counts": collect(self.balancer)})
-            self._records.turn()
+        self._report()
+        self._records.turn()
         self._later(_COUNT_EVERY, self._count)
+
+    def _report(self) -> None:
+        balancer = self.balancer
+        if balancer is not None:
+            found = {"counts": collect(balancer), "differences": take_differences(balancer)}
+            self.channel.send({"say": "counts", **found})
 
     def _turn(self) -> None:
         if self.balancer is not None:
@@ -356,8 +367,7 @@ class Worker:
         for call in self._calls:
             if call.active():
                 call.cancel()
-        if self.balancer is not None:
-            self.channel.send({"say": "counts", "counts": collect(self.balancer)})
+        self._report()
         self._ended()
 
 

@@ -15,7 +15,9 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 import pytest
+from click.testing import CliRunner
 
+from lbproxy.cli import main
 from tests.support.brokers import Mosquitto
 from tests.support.databases import Postgres
 from tests.support.ports import free_ports
@@ -46,14 +48,18 @@ def ask(admin: int, method: str, path: str, body: Any = None) -> bytes:
 class Scene:
     """lbproxy before one server; another one comes later."""
 
-    def __init__(self, balancer: Any, mode: str, rule: str, address: str) -> None:
+    def __init__(
+        self, balancer: Any, mode: str, rule: str, address: str, *, workers: int = 1
+    ) -> None:
         self.port, self.admin = free_ports(2)
         self.lb = balancer(
             f"[frontend app]\nmode = {mode}\nlisten = tcp:{self.port}:interface=127.0.0.1\n"
             f"backend = app\n[backend app]\nbalance = leastconn\nrebalance = {rule}\n"
             f"servers = a {address}\n",
-            settings=f"admin = tcp:{self.admin}:interface=127.0.0.1",
+            settings=f"workers = {workers}\nadmin = tcp:{self.admin}:interface=127.0.0.1",
         )
+        if workers > 1:
+            self.lb.wait_output(" serves (pid", workers, timeout=60)
 
     def add(self, address: str) -> None:
         ask(self.admin, "POST", "/api/v1/backends/app/servers", {"server": f"b {address}"})
@@ -155,6 +161,33 @@ def test_websockets(balancer: Any, talkers: list[str]) -> None:
     assert codes == [1012] * (CLIENTS // 2)
     assert [one.odd for one in browsers] == [[]] * CLIENTS
     assert sum(one.echoed for one in browsers) == greeted
+
+
+def test_websockets_of_workers_when_asked(balancer: Any, talkers: list[str]) -> None:
+    """Each worker moves half of its own; where their clients come back to is the kernel's choice."""
+    rule = "websocket rate=10/s idle=100ms after=1h"
+    scene = Scene(balancer, "http", rule, talkers[0], workers=2)
+    browsers = [Browser(scene.port) for _ in range(CLIENTS)]
+    try:
+        assert until(lambda: all(one.echoed for one in browsers), 20)
+        assert until(lambda: scene.active() == {"a": CLIENTS}, 20)
+        scene.add(talkers[1])
+        command = ["rebalance", "app", "--admin", f"127.0.0.1:{scene.admin}"]
+        told = CliRunner().invoke(main, command).output
+        found = re.fullmatch(r"app/a: (\d) sessions? to move\n", told)
+        assert found is not None and 0 < int(found[1]) <= CLIENTS // 2, told
+        assert until(
+            lambda: sum(scene.active().values()) == CLIENTS and scene.active()["b"] > 3, 60
+        )
+    finally:
+        for one in browsers:
+            one.over = True
+        for one in browsers:
+            one.thread.join(20)
+    codes = [code for one in browsers for code in one.codes]
+    assert codes == [1012] * len(codes)
+    assert 3 < len(codes) < CLIENTS
+    assert [one.odd for one in browsers] == [[]] * CLIENTS
 
 
 # -- MQTT 5 ----------------------------------------------------------------------------------------

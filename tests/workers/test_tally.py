@@ -9,7 +9,7 @@ from lbproxy.config.model import Config
 from lbproxy.errors import Kind
 from lbproxy.observe.suspects import Suspects
 from lbproxy.testing import LB
-from lbproxy.workers.tally import Tally, collect
+from lbproxy.workers.tally import Tally, collect, take_differences
 from lbproxy.workers.worker import worker_config
 
 TEXT = """
@@ -136,5 +136,64 @@ def test_who_attacks_and_what_logs_drop_is_summed() -> None:
         tally.write()
         assert master.service.frontends["web"].suspects.worst() == ("10.9.9.9", 2)
     assert [sink.dropped for sink in master.service.log_sinks()] == [6]
+    for each in (one, two, master):
+        each.close()
+
+
+LASTING = """
+[frontend web]
+listen = tcp:8080
+backend = app
+[backend app]
+sticky = header X-User
+mirror = next compare=body
+rebalance = websocket
+servers =
+    a 10.0.0.1:80
+    b 10.0.0.2:80
+[backend next]
+servers = n 10.0.0.3:80
+"""
+
+
+def test_mirrors_and_long_sessions() -> None:
+    def made() -> Any:
+        lb = LB.from_config(LASTING)
+        lb.origin("a", "10.0.0.1:80")
+        lb.origin("b", "10.0.0.2:80")
+        lb.origin("n", "10.0.0.3:80", lambda request: b"something else")
+        return lb
+
+    one, two, master = made(), made(), made()
+    tally = Tally(master.service)
+    for slot, (worker, users) in enumerate(((one, "abc"), (two, "de"))):
+        for user in users:
+            worker.get(f"http://h:8080/{user}", headers={"X-User": user})
+        worker.advance(1)
+        tally.came(slot, json.loads(json.dumps(collect(worker.service))))
+        found = json.loads(json.dumps(take_differences(worker.service)))
+        tally.differ(found)
+        assert len(found["app"]) == len(users)
+        assert take_differences(worker.service) == {}, "told once"
+    tally.write()
+    backend = master.backend("app")
+    assert backend.sticky.counters.moved == 0
+    assert (backend.mirror.counters.copied, backend.mirror.counters.different) == (5, 5)
+    last = master.service.mirror_differences("app")
+    assert [difference.path for difference in last] == ["/a", "/b", "/c", "/d", "/e"]
+    assert all(isinstance(difference.what, tuple) for difference in last)
+    assert len(backend.mirror.running) == 0
+    tally.write()
+    assert len(master.service.mirror_differences("app")) == 5, "each once"
+    assert backend.rebalancer.plan() == {}
+    counts = collect(one.service)
+    counts["backends"]["app"]["servers"]["a"]["now"]["long"] = 8
+    tally.came(0, counts)
+    tally.write()
+    moves = {server.name: count for server, count in backend.rebalancer.plan().items()}
+    assert moves == {"a": 4}
+    tally.died(1)
+    tally.write()
+    assert backend.mirror.counters.different == 5
     for each in (one, two, master):
         each.close()
