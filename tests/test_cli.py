@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lbproxy.cli import main
+from lbproxy.cli.tables import plain
 from lbproxy.tls.certificates import self_signed
 
 GOOD = """\
@@ -286,3 +287,8 @@ def test_check_looks_for_the_folder_of_the_log(run):
     assert result.exit_code == 1
     assert result.stderr.startswith("log.ini:2: ")
     assert "there is no folder" in result.stderr
+
+
+def test_what_clients_send_does_not_drive_the_terminal():
+    assert plain("GET /é?a=b") == "GET /é?a=b"
+    assert plain("\x1b[2J\x9bhi\r\n\u202e") == "?[2J?hi???"

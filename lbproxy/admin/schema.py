@@ -23,6 +23,7 @@ __all__ = [
     "enum",
     "integer",
     "mapping",
+    "maybe",
     "object_",
     "page",
     "problem",
@@ -64,6 +65,11 @@ def array(items: Schema) -> Schema:
 def mapping(values: Schema) -> Schema:
     """An object whose keys are names."""
     return {"type": "object", "additionalProperties": values}
+
+
+def maybe(schema: Schema) -> Schema:
+    """``schema``, or null."""
+    return {**schema, "type": [schema["type"], "null"]}
 
 
 def object_(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from lbproxy.cli import alert, change, offline, replay, serve, show, top
+from lbproxy.cli import affinity, alert, change, offline, replay, serve, show, top
 from lbproxy.cli.base import main
 
-__all__ = ["alert", "change", "main", "offline", "replay", "serve", "show", "top"]
+__all__ = ["affinity", "alert", "change", "main", "offline", "replay", "serve", "show", "top"]

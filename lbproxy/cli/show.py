@@ -11,7 +11,7 @@ import click
 
 from lbproxy.cli.base import count, main
 from lbproxy.cli.remote import REFUSED, Remote, json_option, remote_options, show_json
-from lbproxy.cli.tables import bytes_, show, since, state
+from lbproxy.cli.tables import bytes_, plain, show, since, state
 
 __all__ = ["show_drift", "status"]
 
@@ -206,7 +206,7 @@ def sessions(
                 since(one["age_s"]),
                 bytes_(one["bytes_in"]),
                 bytes_(one["bytes_out"]),
-                one["request"],
+                plain(one["request"]),
             )
             for one in found["items"]
         ],

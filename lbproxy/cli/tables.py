@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-__all__ = ["bytes_", "show", "since", "state"]
+__all__ = ["bytes_", "plain", "show", "since", "state"]
 
 _COLOURS = {"up": "green", "down": "red", "drain": "yellow", "maint": "yellow"}
 
@@ -37,6 +37,11 @@ def since(seconds: float) -> str:
 def state(word: str) -> str:
     """In its colour, on a terminal."""
     return click.style(word, fg=_COLOURS.get(word))
+
+
+def plain(text: str) -> str:
+    """What a client may have sent, fit for a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def show(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

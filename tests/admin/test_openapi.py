@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from jsonschema import Draft202012Validator
 
 from lbproxy.admin.parts import PARTS
 
-from .kit import AdminClient, admin
+from . import kit
+from .kit import AdminClient
 
 ROUTES = [route for part in PARTS for route in part.routes]
 
@@ -26,6 +28,14 @@ BODIES: dict[str, Any] = {
 }
 MISSING = {"DELETE /api/v1/sessions/{id}"}
 """There is none in a load balancer at rest: 404, as described."""
+
+
+TEXT = kit.TEXT.replace("rebalance = tcp\n", "rebalance = tcp\nsticky = source\nmirror = static\n")
+
+
+def admin() -> AbstractContextManager[AdminClient]:
+    """With something in every part of the state."""
+    return kit.admin(TEXT)
 
 
 def described(client: AdminClient) -> Any:

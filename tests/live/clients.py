@@ -7,7 +7,7 @@ import hashlib
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -16,6 +16,7 @@ __all__ = [
     "ThreadServer",
     "connect",
     "digest_of",
+    "heads",
     "is_closed",
     "marked_file",
     "read_all",
@@ -52,6 +53,16 @@ def read_all(sock: socket.socket) -> bytes:
     while data := sock.recv(65536):
         parts.append(data)
     return b"".join(parts)
+
+
+def heads(sock: socket.socket) -> Iterator[bytes]:
+    """Heads of the requests that come, one after the other; for servers of requests without a body."""
+    head = b""
+    while data := sock.recv(65536):
+        head += data
+        if b"\r\n\r\n" in head:
+            yield head
+            head = b""
 
 
 def is_closed(sock: socket.socket) -> bool:

@@ -401,6 +401,39 @@ def test_a_token_is_asked_for_and_a_reader_has_no_buttons(
         made.stop()
 
 
+def test_sticky_sessions_and_mirrors(tmp_path: Path, opened: Callable[..., Page]) -> None:
+    text = TEXT.replace(
+        "balance = leastconn\n", "sticky = source\nmirror = api compare=status\n"
+    ).replace("retries = 0\n", "sticky = cookie LB\n")
+    made = Site(tmp_path / "site", text=text)
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", made.port, timeout=10)
+        for path in ["/ok"] * 5 + ["/other"]:
+            connection.request("GET", path)
+            connection.getresponse().read()
+        connection.close()
+        page = opened(made.url).live()
+        panels = page.page.locator("#panels")
+
+        def shown(title: str, backend: str) -> list[str]:
+            row = panels.get_by_role("table", name=title).locator(
+                "tbody tr", has=page.page.get_by_text(backend, exact=True)
+            )
+            return [str(cell) for cell in row.locator("th, td").all_inner_texts()]
+
+        known = ["app", "source", "1", "100,000", "4", "0", "0", "0"]
+        assert until(lambda: shown("Sticky sessions", "app") == known), shown(
+            "Sticky sessions", "app"
+        )
+        nothing = ["api", "cookie", "", "", "0", "0", "0", ""]
+        assert shown("Sticky sessions", "api") == nothing, "it keeps no table"
+        copied = ["app", "api", "5", "0", "5", "0", "0", "0"]
+        assert until(lambda: shown("Mirrors", "app") == copied), shown("Mirrors", "app")
+        page.context.close()
+    finally:
+        made.stop()
+
+
 def test_ten_thousand_servers(tmp_path: Path, opened: Callable[..., Page]) -> None:
     many = "\n".join(f"    s{n} 127.0.{n // 250}.{n % 250 + 1}:9" for n in range(10_000))
     text = TEXT + f"\n[backend many]\nmode = http\nservers =\n{many}\n"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.clients import ThreadServer, connect
+from tests.live.clients import ThreadServer, connect, heads
 from tests.support.lb_process import ROOT, LBProcess
 from tests.support.ports import free_ports
 from tests.support.process import accepts, descendants, until
@@ -52,13 +52,7 @@ class Slow:
         return self.server.address
 
     def _serve(self, sock):
-        while True:
-            head = b""
-            while b"\r\n\r\n" not in head:
-                data = sock.recv(65536)
-                if not data:
-                    return
-                head += data
+        for _ in heads(sock):
             with self._lock:
                 self.now += 1
                 self.most = max(self.most, self.now)

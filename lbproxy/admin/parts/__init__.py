@@ -14,11 +14,13 @@ from lbproxy.admin.parts import (
     frontends,
     logs,
     metrics,
+    mirror,
     process,
     rebalancing,
     reload,
     servers,
     sessions,
+    sticky,
     upgrade,
 )
 from lbproxy.admin.route import Part
@@ -33,6 +35,8 @@ PARTS: tuple[Part, ...] = (
     servers.PART,
     sessions.PART,
     rebalancing.PART,
+    sticky.PART,
+    mirror.PART,
     certificates.PART,
     configuration.PART,
     reload.PART,
