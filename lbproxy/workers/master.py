@@ -33,10 +33,10 @@ from lbproxy.control import bonds
 from lbproxy.control.drain import SessionView
 from lbproxy.control.listening import unbind
 from lbproxy.control.reload import ReloadReport
-from lbproxy.control.tails import Told
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
 from lbproxy.observe.events import EventKind, Severity
+from lbproxy.observe.tails import Told
 from lbproxy.proxy.rebalancer import Rebalance
 from lbproxy.service import LoadBalancer
 from lbproxy.workers.channel import Channel

@@ -1,4 +1,4 @@
-"""CONTROL. Records of the access log for who looks at them now: what a record is as a line, and how many are told.
+"""PURE. Records of the access log for who looks at them now: what a record is as a line, and how many are told.
 
 A frontend's ``tails`` are called with each record.  In a master of workers they are called with records that come from
 its workers, which are lines already.
