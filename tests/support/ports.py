@@ -1,31 +1,49 @@
 """Free ports on the loopback address.
 
-They lie below the range the system takes ports of outgoing connections from, and the workers of pytest-xdist take
-different ones: a port stays free until the server it is meant for has bound it.
+They lie below the range the system takes ports of outgoing connections from, and each process that runs tests takes
+its own: a port stays free until the server it is meant for has bound it, which may be seconds later.
 """
 
 from __future__ import annotations
 
-import os
 import random
-import re
 import socket
 from collections.abc import Iterator
 
 __all__ = ["free_port", "free_ports"]
 
 FIRST, LAST = 12_000, 32_000
-WORKERS = 8
+BLOCK = 400
+"""Ports of one process, the first of which it holds as long as it lives: so nobody else takes them."""
+
+
+def _held(port: int) -> socket.socket | None:
+    """Bound there, not listening; None if somebody else is."""
+    sock = socket.socket()
+    try:
+        sock.bind(("127.0.0.1", port))
+    except OSError:
+        sock.close()
+        return None
+    return sock
 
 
 def _mine() -> Iterator[int]:
-    """This process's share of the ports, from a random one on, round and round."""
-    found = re.search(r"\d+", os.environ.get("PYTEST_XDIST_WORKER", "0"))
-    share = range(FIRST + (int(found[0]) if found else 0) % WORKERS, LAST, WORKERS)
-    at = random.SystemRandom().randrange(len(share))
-    while True:
-        at = (at + 1) % len(share)
-        yield share[at]
+    """This process's ports, from a random one on, round and round."""
+    chance = random.SystemRandom()
+    blocks = range(FIRST, LAST, BLOCK)
+    for first in chance.sample(blocks, len(blocks)):
+        guard = _held(first)
+        if guard is not None:
+            break
+    else:
+        raise OSError("too many processes that run tests")
+    share = range(first + 1, first + BLOCK)
+    at = chance.randrange(len(share))
+    with guard:
+        while True:
+            at = (at + 1) % len(share)
+            yield share[at]
 
 
 _ports = _mine()
@@ -34,7 +52,7 @@ _ports = _mine()
 def free_ports(count: int) -> list[int]:
     """``count`` different TCP ports that nobody has at the moment."""
     found: list[int] = []
-    for _ in range(LAST - FIRST):
+    for _ in range(BLOCK):
         if len(found) == count:
             return found
         port = next(_ports)
@@ -44,12 +62,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def _free(port: int) -> bool:
-    with socket.socket() as sock:
-        try:
-            sock.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+    sock = _held(port)
+    if sock is not None:
+        sock.close()
+    return sock is not None
 
 
 def free_port() -> int:
