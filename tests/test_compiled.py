@@ -22,11 +22,16 @@ from twisted.internet.interfaces import (
 from zope.interface.verify import verifyClass
 
 from lbproxy import compiled
+from lbproxy.balance.server import ServerCounters
+from lbproxy.http.route import Route
 from lbproxy.net.fastdial import FastDial
 from lbproxy.net.poller import Poller
 from lbproxy.net.transport import FastTransport
+from lbproxy.observe.metrics import BackendCounters, FrontendCounters
 from lbproxy.proxy.client import H1ClientConnection
 from lbproxy.proxy.exchange import Exchange
+from lbproxy.proxy.frontend import Frontend, Hooks
+from lbproxy.proxy.queue import Queue
 from lbproxy.proxy.server import H1ServerConnection
 from lbproxy.proxy.tcp import Session
 
@@ -34,7 +39,22 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lbproxy"
 RUNNING = compiled.running() == "compiled"
 
-HOT = (FastDial, FastTransport, Poller, H1ClientConnection, H1ServerConnection, Exchange, Session)
+HOT = (
+    FastDial,
+    FastTransport,
+    Poller,
+    Frontend,
+    Hooks,
+    FrontendCounters,
+    BackendCounters,
+    ServerCounters,
+    Route,
+    Queue,
+    H1ClientConnection,
+    H1ServerConnection,
+    Exchange,
+    Session,
+)
 
 
 @pytest.fixture

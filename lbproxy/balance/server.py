@@ -6,7 +6,7 @@ from enum import Enum
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from attrs import define
+from lbproxy.compiled import native
 
 if TYPE_CHECKING:
     from lbproxy.config.model import Address, ServerSpec
@@ -42,25 +42,35 @@ class State(str, Enum):
     MAINT = "maint"
 
 
-@define(eq=False)
 class ServerCounters:
     """Totals since start; plain ints, bumped on the hot path."""
 
-    picked: int = 0
-    ok: int = 0
-    failed: int = 0
-    retried: int = 0
-    connects: int = 0
-    connect_errors: int = 0
-    reused: int = 0
-    bytes_in: int = 0  # from the client to the server
-    bytes_out: int = 0  # from the server to the client
-    probes_ok: int = 0
-    probes_failed: int = 0
-    downs: int = 0
-    ejections: int = 0
+    __slots__ = (
+        "bytes_in",
+        "bytes_out",
+        "connect_errors",
+        "connects",
+        "downs",
+        "ejections",
+        "failed",
+        "ok",
+        "picked",
+        "probes_failed",
+        "probes_ok",
+        "retried",
+        "reused",
+    )
+
+    def __init__(self) -> None:
+        self.picked = self.ok = self.failed = self.retried = 0
+        self.connects = self.connect_errors = self.reused = 0
+        self.bytes_in = 0  # from the client to the server
+        self.bytes_out = 0  # from the server to the client
+        self.probes_ok = self.probes_failed = 0
+        self.downs = self.ejections = 0
 
 
+@native(native_class=False)  # checks and agents refer to it weakly
 class ServerState:
     """One server as it is now; identity matters, equality does not.
 

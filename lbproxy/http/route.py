@@ -34,24 +34,31 @@ __all__ = ["VERBS", "Route", "RouteContext", "Router", "check_condition", "norma
 _INDEX_FROM = 8  # so many routes of one name with a plain path are looked up, fewer are walked
 
 
-@frozen(eq=False)
 class Route:
     """One compiled route.  ``spec`` is None for the frontend's ``backend`` key.
+
+    ``text``: as written, for logs and ``lbproxy explain``.
 
     ``action``: an object with ``reply(exchange) -> Reply`` (a redirect, a fixed reply), else None and ``backend``
     is the name of the backend.
     """
 
-    backend: str
-    action: Any = None
-    spec: RouteSpec | None = None
-    conditions: tuple[Condition, ...] = ()
-    priority: int = 0
+    __slots__ = ("action", "backend", "conditions", "priority", "spec", "text")
 
-    @property
-    def text(self) -> str:
-        """As written, for logs and ``lbproxy explain``."""
-        return self.spec.text if self.spec is not None else f"backend = {self.backend}"
+    def __init__(
+        self,
+        backend: str,
+        action: Any = None,
+        spec: RouteSpec | None = None,
+        conditions: tuple[Condition, ...] = (),
+        priority: int = 0,
+    ) -> None:
+        self.backend = backend
+        self.action = action
+        self.spec = spec
+        self.conditions = conditions
+        self.priority = priority
+        self.text: str = spec.text if spec is not None else f"backend = {backend}"
 
 
 @frozen(eq=False)

@@ -12,9 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sized
 from operator import attrgetter
 from typing import Any, Protocol
 
-import attrs
-from attrs import define, field
-
 from lbproxy.errors import Kind
 
 __all__ = [
@@ -88,7 +85,6 @@ class Histogram:
         return rows
 
 
-@define(eq=False)
 class FrontendCounters:
     """Totals of a frontend since start.
 
@@ -96,18 +92,27 @@ class FrontendCounters:
     traffic (address lists, limits, TLS, PROXY header).  ``responses``: by class, index 1 to 5; index 0
     counts exchanges that ended without a status, or with one outside 100 to 599.  ``bytes_in``: bodies
     (HTTP) or bytes (TCP) from clients; ``bytes_out``: to clients.  ``closes``: how exchanges, sessions
-    and refused connections ended.
+    and refused connections ended.  ``request_seconds``: from the first byte of a request, or the connection of a
+    session, to its end; None: nobody measures.
     """
 
-    connections: int = 0
-    refused: int = 0
-    requests: int = 0
-    responses: list[int] = field(factory=lambda: [0] * 6)
-    bytes_in: int = 0
-    bytes_out: int = 0
-    closes: dict[Kind, int] = field(factory=dict)
-    request_seconds: Histogram | None = None
-    """From the first byte of a request, or the connection of a session, to its end; None: nobody measures."""
+    __slots__ = (
+        "bytes_in",
+        "bytes_out",
+        "closes",
+        "connections",
+        "refused",
+        "request_seconds",
+        "requests",
+        "responses",
+    )
+
+    def __init__(self) -> None:
+        self.connections = self.refused = self.requests = 0
+        self.bytes_in = self.bytes_out = 0
+        self.responses = [0] * 6
+        self.closes: dict[Kind, int] = {}
+        self.request_seconds: Histogram | None = None
 
     def measure(self) -> None:
         """Measure times from now on; harmless the second time."""
@@ -115,7 +120,6 @@ class FrontendCounters:
             self.request_seconds = Histogram()
 
 
-@define(eq=False)
 class BackendCounters:
     """Totals of a backend since start.
 
@@ -124,27 +128,40 @@ class BackendCounters:
     ``queue_full``: could not even wait; ``no_server``: none was up; ``circuit_open``: the backend had reached its
     ``maxconn``; ``retries_refused``: further attempts that ``max_retries`` or ``retry_budget`` forbade.
     ``hedges``: second attempts because the first had no answer in time; ``hedges_won``: those whose answer came first;
-    ``hedges_refused``: those that a limit forbade, or that had no server to go to.
+    ``hedges_refused``: those that a limit forbade, or that had no server to go to.  ``rebalanced``: sessions ended so
+    that their clients go elsewhere.
+
+    ``queue_seconds``: waits in the queue; who did not wait is not in it.  ``connect_seconds``: connections that were
+    made, TLS included; pooled ones are not in it.  ``response_seconds``: from the request, sent, to the response head;
+    HTTP only.  All three None: nobody measures.
     """
 
-    retries: int = 0
-    redispatches: int = 0
-    queued: int = 0
-    queue_timeouts: int = 0
-    queue_full: int = 0
-    no_server: int = 0
-    circuit_open: int = 0
-    rebalanced: int = 0  # sessions ended so that their clients go elsewhere
-    retries_refused: int = 0
-    hedges: int = 0
-    hedges_won: int = 0
-    hedges_refused: int = 0
-    queue_seconds: Histogram | None = None
-    """Waits in the queue; who did not wait is not in it.  None, as below: nobody measures."""
-    connect_seconds: Histogram | None = None
-    """Connections that were made, TLS included; pooled ones are not in it."""
-    response_seconds: Histogram | None = None
-    """From the request, sent, to the response head; HTTP only."""
+    __slots__ = (
+        "circuit_open",
+        "connect_seconds",
+        "hedges",
+        "hedges_refused",
+        "hedges_won",
+        "no_server",
+        "queue_full",
+        "queue_seconds",
+        "queue_timeouts",
+        "queued",
+        "rebalanced",
+        "redispatches",
+        "response_seconds",
+        "retries",
+        "retries_refused",
+    )
+
+    def __init__(self) -> None:
+        self.retries = self.redispatches = self.retries_refused = 0
+        self.queued = self.queue_timeouts = self.queue_full = 0
+        self.no_server = self.circuit_open = self.rebalanced = 0
+        self.hedges = self.hedges_won = self.hedges_refused = 0
+        self.queue_seconds: Histogram | None = None
+        self.connect_seconds: Histogram | None = None
+        self.response_seconds: Histogram | None = None
 
     def measure(self) -> None:
         """Measure times from now on; harmless the second time."""
@@ -238,10 +255,10 @@ _readers: dict[type[Any], tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]
 
 
 def _numbers(counters: Any) -> dict[str, Any]:
-    """The plain numbers of a counters object; ten times as fast as :func:`attrs.asdict`."""
+    """The plain numbers of a counters object."""
     reader = _readers.get(type(counters))
     if reader is None:
-        names = tuple(f.name for f in attrs.fields(type(counters)) if f.default == 0)
+        names = tuple(name for name in dir(counters) if type(getattr(counters, name)) is int)
         reader = _readers[type(counters)] = (names, attrgetter(*names))
     names, read = reader
     return dict(zip(names, read(counters), strict=True))

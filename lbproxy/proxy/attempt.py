@@ -206,7 +206,7 @@ class Attempts(HTTPTraffic):
         except (ValueError, TypeError) as error:  # a filter put something impossible into the head
             self.fail(ProxyError(Kind.FILTER_FAILED, f"request cannot be sent: {error}"))
             return
-        if body and self._body_size > backend.spec.retry_buffer:
+        if body and self._body_size > backend.retry_buffer:
             self._forget_body()
         if self._paused and not self._server_paused:
             self._pause_client(False)

@@ -123,6 +123,9 @@ class Backend:
         self.server_timeout = spec.timeout_server or (
             _IDLE_HTTP if spec.mode == "http" else _IDLE_TCP
         )
+        self.timeout_response = spec.timeout_response
+        self.pool_idle = spec.pool_idle
+        self.retry_buffer = spec.retry_buffer
         self.host_header = spec.host_header.encode("ascii")
         self.response_limits = Limits(
             header_bytes=spec.max_response_header_bytes, header_count=1000

@@ -207,7 +207,7 @@ class H1ClientConnection:
         self._request = head
         self._request_ended = end is not None
         self._hold = False
-        limit = frontend.spec.max_requests
+        limit = frontend.max_requests
         self._keep = (
             head.keep_alive
             and frontend.keepalive
@@ -326,16 +326,18 @@ class H1ClientConnection:
 
     def _rearm(self) -> None:
         """Arm the deadline of what we now wait for from the client."""
-        spec = self.frontend.spec
+        frontend = self.frontend
         if self._write_paused:
-            self._timer.set(self.frontend.client_timeout)
+            self._timer.set(frontend.client_timeout)
         elif self._exchange is None:
-            waits = spec.timeout_keepalive if self._began is None else spec.timeout_header
-            self._timer.set(waits)
+            if self._began is None:
+                self._timer.set(frontend.timeout_keepalive)
+            else:
+                self._timer.set(frontend.spec.timeout_header)
         elif self._request_ended or self._tunnel or self._hold or self._expects:
             self._timer.clear()
         else:
-            self._timer.set(spec.timeout_body)
+            self._timer.set(frontend.spec.timeout_body)
 
     def _expired(self) -> None:
         exchange = self._exchange

@@ -78,7 +78,7 @@ class Exchange(Attempts):
         """Keep body bytes until they are sent, and for a replay while there is room for that."""
         self._body_size += size
         backend = self.backend
-        if self._body_size <= (backend.spec.retry_buffer if backend is not None else 0):
+        if self._body_size <= (backend.retry_buffer if backend is not None else 0):
             self._body.append(data)
         elif self._sent:
             self._forget_body()

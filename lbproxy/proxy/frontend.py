@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 from weakref import WeakSet
 
 from twisted.logger import Logger
@@ -20,16 +20,19 @@ from lbproxy.http.message import Limits, RequestHead
 from lbproxy.http.route import Router
 from lbproxy.net.endpoints import Network
 from lbproxy.observe.metrics import FrontendCounters, observe_exchange, observe_session
+from lbproxy.observe.record import HTTPRecord, Record
 from lbproxy.observe.suspects import Suspects
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.hedge import Hedging
+from lbproxy.proxy.member import Member
 from lbproxy.proxy.quiet import Quiet
 from lbproxy.proxy.streams import ConnectionInfo
 
 __all__ = ["Frontend", "Hooks", "Lineage"]
 
-_quiet = Quiet(Logger())
-_IDLE_HTTP, _IDLE_TCP = 60.0, 3600.0
+_quiet: Final = Quiet(Logger())
+_IDLE_HTTP: Final = 60.0
+_IDLE_TCP: Final = 3600.0
 
 
 class Hooks:
@@ -74,12 +77,20 @@ class Lineage:
 
     def __init__(self, first: Frontend, total: ConnectionTotal | None) -> None:
         self.current = first
-        self.members: WeakSet[Frontend] = WeakSet()
+        self._members: WeakSet[Member] = WeakSet()
         self.counters = FrontendCounters()
         self.limits = ConnectionLimits(total=total)
-        self.clients: set[Any] = (
-            set()
-        )  # live client protocols, each with ``shut()`` and ``kill(error)``
+        # live client protocols, each with ``shut()`` and ``kill(error)``
+        self.clients: set[Any] = set()
+
+    @property
+    def members(self) -> list[Frontend]:
+        """Those still there, in no order."""
+        return [member.frontend for member in self._members]
+
+    def join(self, member: Member) -> None:
+        """A frontend is there for as long as ``member``, which it keeps, is."""
+        self._members.add(member)
 
 
 class Frontend:
@@ -105,7 +116,11 @@ class Frontend:
     ) -> None:
         lineage = Lineage(self, total) if after is None else after.lineage
         self.lineage: Lineage = lineage
+        self._member = Member(self)
         self.spec = spec
+        self.max_requests = spec.max_requests
+        self.timeout_filter = spec.timeout_filter
+        self.timeout_keepalive = spec.timeout_keepalive
         self.name = spec.name
         self.mode = spec.mode
         self.network = network
@@ -154,7 +169,7 @@ class Frontend:
         """Be the newest of the lineage: take its new clients, and log for the older ones too."""
         lineage = self.lineage
         lineage.current = self
-        lineage.members.add(self)
+        lineage.join(self._member)
         lineage.limits.maxconn = self.spec.maxconn
         lineage.limits.maxconn_per_ip = self.spec.maxconn_per_ip
         for older in lineage.members:
@@ -223,7 +238,7 @@ class Frontend:
 
     # -- the end of traffic ---------------------------------------------------------------------
 
-    def exchange_over(self, exchange: Any) -> None:
+    def exchange_over(self, exchange: HTTPRecord) -> None:
         """Count and log one HTTP exchange."""
         counters = self.counters
         counters.responses[exchange.status // 100 if exchange.status < 600 else 0] += 1
@@ -242,7 +257,7 @@ class Frontend:
         if self.write_log is not None:
             self.write_log(exchange)
 
-    def session_over(self, session: Any) -> None:
+    def session_over(self, session: Record) -> None:
         """Count and log one TCP session.  Does not raise: both its connections are still to be closed."""
         self.counters.bytes_in += session.bytes_in
         self.counters.bytes_out += session.bytes_out

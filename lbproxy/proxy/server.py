@@ -187,7 +187,7 @@ class H1ServerConnection:
         elif not self._request_ended and not self._expects:
             self._timer.clear()  # the client's deadline runs
         elif not self._answered:
-            self._timer.set(self.backend.spec.timeout_response)
+            self._timer.set(self.backend.timeout_response)
         else:
             self._timer.set(self.backend.server_timeout)
 
@@ -334,7 +334,7 @@ class H1ServerConnection:
             return
         if self._read_paused:
             self.resume_response()
-        self._timer.set(self.backend.spec.pool_idle)
+        self._timer.set(self.backend.pool_idle)
         pool.put(self)
 
     # -- closing --------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ class Session(Record):
         self.backend: Backend | None = None
         self.priority = 0  # in the backend's queue; lower ones first
         self.tried: list[ServerState] = []
-        self.filter_timeout = frontend.spec.timeout_filter
+        self.filter_timeout = frontend.timeout_filter
         self.over = False
         self.waiting: Deferred[Any] | None = None
         self.vars: dict[str, Any] | None = None

@@ -89,7 +89,7 @@ class HTTPTraffic(HTTPRecord):
         self.backend: Backend | None = None
         self.priority = 0  # in the backend's queue; lower ones first
         self.tried: list[ServerState] = []
-        self.filter_timeout = frontend.spec.timeout_filter
+        self.filter_timeout = frontend.timeout_filter
         self.over = False
         self.waiting: Deferred[Any] | None = None  # the asynchronous filter that is waited for
         self.vars: dict[str, Any] | None = None  # a filter's own notes from phase to phase

@@ -56,7 +56,10 @@ def test_quantile_of_nothing() -> None:
 
 
 def test_snapshot_is_plain_and_complete() -> None:
-    frontend = FrontendCounters(connections=3, requests=2, bytes_in=7)
+    frontend = FrontendCounters()
+    frontend.connections, frontend.requests, frontend.bytes_in = 3, 2, 7
+    backend = BackendCounters()
+    backend.retries = 4
     frontend.responses[2] += 2
     frontend.responses[0] += 1
     frontend.closes[Kind.CLIENT_GONE] = 1
@@ -69,7 +72,7 @@ def test_snapshot_is_plain_and_complete() -> None:
         },
         backends={
             "app": SimpleNamespace(
-                name="app", mode="http", counters=BackendCounters(retries=4), queue=[1], sticky=None, mirror=None,
+                name="app", mode="http", counters=backend, queue=[1], sticky=None, mirror=None,
                 group=SimpleNamespace(servers={"a": server}, eligible_count=1, balancer_errors=0, panicking=False),
             )
         },
