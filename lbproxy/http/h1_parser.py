@@ -96,6 +96,12 @@ class Parser:
         """Judge a complete head (with its CRLFCRLF), append the events it gives, set the state."""
         raise NotImplementedError
 
+    def _take_known(self, data: bytes, pos: int, events: list[Event]) -> int:
+        """Where the head at ``pos`` ends, if it is one that was judged before and is taken now; else -1.
+
+        Spares the search for the end of such a head; whatever gives -1 goes the long way."""
+        raise NotImplementedError
+
     def _refusal(self, invalid: Invalid) -> Invalid:
         raise NotImplementedError
 
@@ -127,6 +133,11 @@ class Parser:
                     self._buf.clear()
                     self._line_feeds = 0
                 else:
+                    known = -1 if self._buf else self._take_known(data, pos, events)
+                    if known >= 0:
+                        self._blank = 0
+                        pos = known
+                        continue
                     if self._buf:  # a lone CR: half of an empty line, perhaps
                         data = b"\r" + data
                         size += 1

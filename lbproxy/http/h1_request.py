@@ -102,6 +102,19 @@ class RequestParser(Parser):
         else:
             self._state = DEAD if self._last else HEAD
 
+    def _take_known(self, data: bytes, pos: int, events: list[Event]) -> int:
+        """A request that is all there is: a usual line and the fields of the one before, whose only empty line is
+        their last, as the grammar of that line has no line break."""
+        block = self._block
+        if (
+            block is None
+            or pos
+            or len(data) > self._limits.header_bytes
+            or not self._take_repeated(data, block, events)
+        ):
+            return -1
+        return len(data)
+
     def _take_repeated(self, raw: bytes, block: FieldBlock, events: list[Event]) -> bool:
         """Whether ``raw`` is a usual request line and then ``block`` once more; if so, take it."""
         if not raw.endswith(block.raw):

@@ -105,6 +105,21 @@ class ResponseParser(Parser):
     def _skip_blank(self, data: bytes, pos: int) -> int:
         raise Refused(Kind.BAD_RESPONSE, self._bad_start)
 
+    def _take_known(self, data: bytes, pos: int, events: list[Event]) -> int:
+        """The head before once more, perhaps with a body after it."""
+        plain = self._plain
+        if plain is None or plain.block is None:
+            return -1
+        raw = plain.block.raw
+        if (
+            not data.startswith(raw, pos)
+            or len(raw) > self._limits.header_bytes
+            or self._method in (b"HEAD", b"CONNECT")
+        ):
+            return -1
+        self._take_repeated(plain, events)
+        return pos + len(raw)
+
     def _take_repeated(self, plain: ResponseHead, events: list[Event]) -> None:
         """The head ``plain`` once more."""
         events.append(plain)

@@ -89,6 +89,29 @@ def test_long_conversations() -> None:
             assert whole == [e for e in alone(raw) if not isinstance(e, bytes)]
 
 
+def test_a_request_that_hides_one_before_the_known_fields() -> None:
+    """All that is read ends as the head before did, but the first empty line comes earlier."""
+    block = b"Host: a\r\nX: y\r\n\r\n"
+    for between in (
+        b"\r\n",
+        b"Host: b\r\n\r\n",
+        b"Host: b\r\n\r\nGET /2 HTTP/1.1\r\n",
+        b"A: b\r\n",
+    ):
+        raw = b"GET /1 HTTP/1.1\r\n" + between + block
+        parser = RequestParser(LIMITS)
+        parser.receive(b"GET / HTTP/1.1\r\n" + block)
+        assert [facts(event) for event in parser.receive(raw)] == alone(raw)
+
+
+def test_known_heads_are_held_to_new_limits() -> None:
+    raw = b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 300 + b"\r\n\r\n"
+    parser = RequestParser(LIMITS)
+    parser.receive(raw)
+    parser.limit(Limits(header_bytes=200, header_count=20, url_bytes=64))
+    assert [type(event).__name__ for event in parser.receive(raw)] == ["Invalid"]
+
+
 def test_filters_that_change_one_request_do_not_change_the_next() -> None:
     parser = RequestParser(LIMITS)
     raw = b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n"
