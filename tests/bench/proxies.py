@@ -245,6 +245,7 @@ class Nginx(Proxy):
             [
                 f"ssl_certificate {job.tls}; ssl_certificate_key {job.tls};",
                 "ssl_session_cache shared:tls:10m;",
+                "ssl_protocols TLSv1.2 TLSv1.3;",  # as the others; 1.22 has no 1.3 by default
             ]
             if job.tls
             else []
