@@ -98,8 +98,17 @@ def _plain(counters: Any) -> dict[str, Any]:
     return found
 
 
+_fields: dict[type[Any], list[str]] = {}
+
+
 def _names(counters: Any) -> Iterable[str]:
-    return [f.name for f in attrs.fields(type(counters))]
+    """What a counters object counts; some are attrs classes and some are not."""
+    names = _fields.get(type(counters))
+    if names is None:
+        public = [name for name in dir(counters) if not name.startswith("_")]
+        names = [name for name in public if not callable(getattr(counters, name))]
+        _fields[type(counters)] = names
+    return names
 
 
 class Tally:
