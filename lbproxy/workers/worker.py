@@ -231,8 +231,9 @@ class Worker:
         self.stop()
 
     def _orphaned(self) -> None:
+        """Perhaps found out by a line of the log, in the middle of a start."""
         _log.warn("the master is gone: stopping")
-        self.stop()
+        self.reactor.callLater(0, self.stop)
 
     # -- doing it -------------------------------------------------------------------------------
 
