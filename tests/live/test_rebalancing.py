@@ -269,7 +269,8 @@ class Pool:
 
 
 def test_postgresql(balancer: Any, databases: list[Postgres]) -> None:
-    rule = "postgresql rate=10/s idle=200ms after=200ms"
+    # clients look every 0.7 s: the second look comes when those who were moved are back
+    rule = "postgresql rate=10/s idle=200ms after=3s"
     scene = Scene(balancer, "tcp", rule, databases[0].address)
     pool = Pool(scene.port)
     busy = pool.sessions[0]
