@@ -41,17 +41,21 @@ class Waiter(Protocol):
 
 
 class Queue:
-    """See the module.  ``limit`` and ``timeout`` may be changed; who waits already keeps its deadline."""
+    """See the module.  ``limit`` and ``timeout`` may be changed; who waits already keeps its deadline.
+
+    ``elsewhere``: how many wait in the processes that a master has; they are only counted.
+    """
 
     def __init__(self, wheel: TimerWheel, limit: int, timeout: float) -> None:
         self._wheel = wheel
         self.limit = limit
         self.timeout = timeout
+        self.elsewhere = 0
         self._places: dict[Waiter, tuple[Timer, int]] = {}
         self._classes: dict[int, OrderedDict[Waiter, None]] = {}  # none of them empty
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._places) + self.elsewhere
 
     def join(self, waiter: Waiter) -> None:
         """Wait.  Raises :class:`ProxyError` QUEUE_FULL when there is no place."""

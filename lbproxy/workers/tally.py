@@ -15,7 +15,6 @@ import attrs
 from lbproxy.errors import Kind
 from lbproxy.observe.metrics import Histogram
 from lbproxy.proxy.mirror import Difference
-from lbproxy.proxy.queue import Queue
 
 __all__ = ["Elsewhere", "Tally", "collect", "take_differences"]
 
@@ -156,7 +155,7 @@ class Tally:
         for name, one in balancer.backends.items():
             _fill(one.counters, _at(total, "backends", name, "counters"))
             here = _at(now, "backends", name, "now")
-            _queue(one, here.get("queue", 0))
+            one.queue.elsewhere = here.get("queue", 0)
             if one.sticky is not None:
                 _fill(one.sticky.counters, _at(total, "backends", name, "sticky"))
             if one.mirror is not None:
@@ -192,22 +191,6 @@ def _elsewhere(owner: Any, name: str, count: int) -> None:
         if hasattr(owner, "lineage"):
             owner.lineage.clients = found
     found.count = count
-
-
-class _Waiting(Queue):
-    """The queues of the workers."""
-
-    count = 0
-
-    def __len__(self) -> int:
-        return self.count
-
-
-def _queue(backend: Any, count: int) -> None:
-    queue = backend.queue
-    if not isinstance(queue, _Waiting):
-        queue = backend.queue = _Waiting(backend.wheel, queue.limit, queue.timeout)
-    queue.count = count
 
 
 def _at(tree: dict[str, Any], *path: str) -> dict[str, Any]:
