@@ -39,22 +39,24 @@ PROTECTED: Final = frozenset(
 
 # What only a trusted proxy may say.  Servers behind CGI-like gateways read "_" as "-" (RFC 3875 §4.1.18)
 _CLAIMS: Final = frozenset(
-    b"".join(parts)
-    for name in (
-        b"forwarded",
-        b"x-forwarded",
-        b"x-forwarded-for",
-        b"x-forwarded-proto",
-        b"x-forwarded-protocol",
-        b"x-forwarded-host",
-        b"x-forwarded-port",
-        b"x-forwarded-server",
-        b"x-forwarded-scheme",
-        b"x-forwarded-ssl",
-        b"x-forwarded-prefix",
-        b"x-real-ip",
-    )
-    for parts in product(*([b"-", b"_"] if char == 45 else [bytes((char,))] for char in name))
+    [
+        b"".join(parts)
+        for name in (
+            b"forwarded",
+            b"x-forwarded",
+            b"x-forwarded-for",
+            b"x-forwarded-proto",
+            b"x-forwarded-protocol",
+            b"x-forwarded-host",
+            b"x-forwarded-port",
+            b"x-forwarded-server",
+            b"x-forwarded-scheme",
+            b"x-forwarded-ssl",
+            b"x-forwarded-prefix",
+            b"x-real-ip",
+        )
+        for parts in product(*([b"-", b"_"] if char == 45 else [bytes((char,))] for char in name))
+    ]
 )
 
 # RFC 9110 §7.6.1, and what else is between two neighbours only

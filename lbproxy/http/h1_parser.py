@@ -93,13 +93,13 @@ class Parser:
     # -- what the two directions define
 
     def _take_head(self, raw: bytes, events: list[Event]) -> None:
-        """Judge a complete head (with its CRLFCRLF), append the events it gives, set the state."""
+        """Judge a complete head (with its CRLFCRLF) that is not known, append the events it gives, set the state."""
         raise NotImplementedError
 
     def _take_known(self, data: bytes, pos: int, events: list[Event]) -> int:
         """Where the head at ``pos`` ends, if it is one that was judged before and is taken now; else -1.
 
-        Spares the search for the end of such a head; whatever gives -1 goes the long way."""
+        Asked once for each head, and before its end is searched for; whatever gives -1 goes the long way."""
         raise NotImplementedError
 
     def _refusal(self, invalid: Invalid) -> Invalid:
@@ -122,26 +122,25 @@ class Parser:
         while pos < size:
             state = self._state
             if state == HEAD:
-                if self._buf and self._buf != b"\r":
+                end = -1
+                if self._buf:
+                    lone = self._buf == b"\r"  # half of an empty line, perhaps
                     self._buf += data
-                    end = self._buf.find(b"\r\n\r\n", max(0, len(self._buf) - size - 3))
-                    if end < 0:
-                        self._check_partial(size)
-                        return
+                    if not lone:
+                        end = self._buf.find(b"\r\n\r\n", max(0, len(self._buf) - size - 3))
+                        if end < 0:
+                            self._check_partial(size)
+                            return
                     data = bytes(self._buf)
                     size = len(data)
                     self._buf.clear()
                     self._line_feeds = 0
-                else:
-                    known = -1 if self._buf else self._take_known(data, pos, events)
-                    if known >= 0:
-                        self._blank = 0
-                        pos = known
-                        continue
-                    if self._buf:  # a lone CR: half of an empty line, perhaps
-                        data = b"\r" + data
-                        size += 1
-                        self._buf.clear()
+                known = self._take_known(data, pos, events)
+                if known >= 0:
+                    self._blank = 0
+                    pos = known
+                    continue
+                if end < 0:
                     if data.startswith(b"\r", pos):
                         pos = self._skip_blank(data, pos)
                         if pos == size:

@@ -39,8 +39,8 @@ __all__ = ["RequestParser"]
 
 _BLOCK_MAX: Final = 4096  # field lines longer than this are not kept for the next request
 _USUAL_LINE: Final = re.compile(
-    rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[!\"$-~]*) HTTP/1\.1", re.DOTALL
-).fullmatch
+    rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[!\"$-~]*) HTTP/1\.1"
+).match
 
 _Meaning = tuple[bytes, int, bool]  # host, body length, expect_continue
 
@@ -67,7 +67,8 @@ class RequestParser(Parser):
         self._meaning: _Meaning = (b"", 0, False)  # of that block
 
     def limit(self, limits: Limits) -> None:
-        """Hold the heads and bodies that begin from now on to ``limits``."""
+        """Hold the heads and bodies that begin from now on to ``limits``; nothing judged by the old ones is known."""
+        self._block = None
         self._set_limits(limits, _line_max(limits), limits.body_bytes)
 
     @property
@@ -103,29 +104,24 @@ class RequestParser(Parser):
             self._state = DEAD if self._last else HEAD
 
     def _take_known(self, data: bytes, pos: int, events: list[Event]) -> int:
-        """A request that is all there is: a usual line and the fields of the one before, whose only empty line is
-        their last, as the grammar of that line has no line break."""
+        """A usual line and the fields of the request before, whose only empty line is their last."""
         block = self._block
-        if (
-            block is None
-            or pos
-            or len(data) > self._limits.header_bytes
-            or not self._take_repeated(data, block, events)
-        ):
+        if block is None:
             return -1
-        return len(data)
-
-    def _take_repeated(self, raw: bytes, block: FieldBlock, events: list[Event]) -> bool:
-        """Whether ``raw`` is a usual request line and then ``block`` once more; if so, take it."""
-        if not raw.endswith(block.raw):
-            return False
-        line = _USUAL_LINE(raw, 0, len(raw) - len(block.raw))
+        line = _USUAL_LINE(data, pos)
         if line is None:
-            return False
+            return -1
+        line_end = line.end()
+        end = line_end + len(block.raw)
         method, target = line.groups()
         host, length, expect_continue = self._meaning
-        if len(target) > self._limits.url_bytes or line.end() >= self._line_max:
-            return False
+        if (
+            not data.startswith(block.raw, line_end)
+            or end - pos > self._limits.header_bytes
+            or len(target) > self._limits.url_bytes
+            or line_end - pos >= self._line_max
+        ):
+            return -1
         headers = block.headers.copy()
         events.append(
             RequestHead(
@@ -148,7 +144,7 @@ class RequestParser(Parser):
         else:
             self._left = length
             self._state = LENGTH
-        return True
+        return end
 
     def _remember(self, raw: bytes, line_end: int, head: RequestHead, kept: bool) -> None:
         """Keep the field lines of a plain request: nothing switches, ends or is chunked after it."""
@@ -161,9 +157,6 @@ class RequestParser(Parser):
         self._meaning = (head.host, length, head.expect_continue)
 
     def _take_head(self, raw: bytes, events: list[Event]) -> None:
-        block = self._block
-        if block is not None and self._take_repeated(raw, block, events):
-            return
         line_end, count = self._measure(raw)
         found = self._found
         headers: Headers = []

@@ -117,11 +117,6 @@ class ResponseParser(Parser):
             or self._method in (b"HEAD", b"CONNECT")
         ):
             return -1
-        self._take_repeated(plain, events)
-        return pos + len(raw)
-
-    def _take_repeated(self, plain: ResponseHead, events: list[Event]) -> None:
-        """The head ``plain`` once more."""
         events.append(plain)
         length = plain.length
         if length is None:
@@ -132,6 +127,7 @@ class ResponseParser(Parser):
         else:
             self._state = READY
             events.append(END)
+        return pos + len(raw)
 
     def _remember(self, raw: bytes, head: ResponseHead) -> None:
         """Keep a head that says the same to every method but HEAD and CONNECT, and ends nothing."""
@@ -148,15 +144,6 @@ class ResponseParser(Parser):
             self._plain = None
 
     def _take_head(self, raw: bytes, events: list[Event]) -> None:
-        plain = self._plain
-        if (
-            plain is not None
-            and plain.block is not None
-            and raw == plain.block.raw
-            and self._method not in (b"HEAD", b"CONNECT")
-        ):
-            self._take_repeated(plain, events)
-            return
         line_end, count = self._measure(raw)
         found = self._found
         headers: Headers = []

@@ -83,7 +83,7 @@ class FastPort(Bound):
         self._family = int(sock.family)
         self._type = int(sock.type)
         self._factory = factory
-        self._build = getattr(factory, "build_for", None)
+        self._build = _shortcut(factory)
         self._host = _fixed_host(sock) if owner else None
         self._address = address
         self._open = True
@@ -203,7 +203,7 @@ class FastPort(Bound):
         """See :meth:`lbproxy.net.endpoints.Bound.serve`."""
         factory.doStart()
         old, self._factory = self._factory, factory
-        self._build = getattr(factory, "build_for", None)
+        self._build = _shortcut(factory)
         old.doStop()
         if backlog:
             self._socket.listen(backlog)
@@ -225,6 +225,18 @@ class FastPort(Bound):
 
     def __str__(self) -> str:
         return str(self._address)
+
+
+def _shortcut(factory: IProtocolFactory) -> Any:
+    """``build_for``, where the class that has it did not get another ``buildProtocol`` later; else None.
+
+    Asked of the class: an object that stands before a factory may pass on what it does not have itself."""
+    for kind in type(factory).__mro__:
+        if "build_for" in vars(kind):
+            return getattr(factory, "build_for")  # noqa: B009 - IProtocolFactory does not have it
+        if "buildProtocol" in vars(kind):
+            return None
+    return None
 
 
 def _fixed_host(sock: socket.socket) -> Any:

@@ -112,6 +112,30 @@ def test_known_heads_are_held_to_new_limits() -> None:
     assert [type(event).__name__ for event in parser.receive(raw)] == ["Invalid"]
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [Limits(body_bytes=2), Limits(header_count=1), Limits(url_bytes=1), Limits(header_bytes=50)],
+)
+def test_each_limit_holds_for_a_known_head_once_it_is_new(limits: Limits) -> None:
+    raw = b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+    parser = RequestParser(Limits())
+    parser.receive(raw)
+    parser.limit(limits)
+    assert [facts(event) for event in parser.receive(raw)] == [
+        facts(event) for event in RequestParser(limits).receive(raw)
+    ]
+
+
+def test_heads_in_two_pieces_and_behind_one_another_are_known_too() -> None:
+    raw = b"GET /1 HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n"
+    parser = RequestParser(LIMITS)
+    first = parser.receive(raw)[0]
+    pieces = [raw + raw, raw[:20], raw[20:] + raw[:-1], raw[-1:]]
+    heads = [e for piece in pieces for e in parser.receive(piece) if isinstance(e, RequestHead)]
+    assert isinstance(first, RequestHead)
+    assert [head.block is first.block for head in heads] == [True] * 4
+
+
 def test_filters_that_change_one_request_do_not_change_the_next() -> None:
     parser = RequestParser(LIMITS)
     raw = b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n"

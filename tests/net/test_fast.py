@@ -189,6 +189,39 @@ def test_a_burst_of_connections_is_accepted_in_bounded_portions() -> None:
     run(scenario)
 
 
+class _Short(Factory):
+    def build_for(self, ip: str, port: int) -> str:
+        return "short"
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return "long"
+
+
+class _Wrapped(_Short):
+    def buildProtocol(self, addr: Any) -> Any:
+        return "wrapped"
+
+
+class _Before:
+    """Stands before a factory, and passes on what it does not have itself."""
+
+    def __init__(self) -> None:
+        self._factory = _Short()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._factory, name)
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return "before"
+
+
+def test_the_short_way_to_a_protocol_is_not_taken_past_another_buildprotocol() -> None:
+    assert fastport._shortcut(_Short())("", 0) == "short"
+    assert fastport._shortcut(_Wrapped()) is None
+    assert fastport._shortcut(_Before()) is None
+    assert fastport._shortcut(Factory()) is None
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
 @pytest.mark.parametrize("plain", [True, False])
 def test_a_connection_knows_both_its_ends(host: str, plain: bool) -> None:
