@@ -92,8 +92,9 @@ class FrontendCounters:
     traffic (address lists, limits, TLS, PROXY header).  ``responses``: by class, index 1 to 5; index 0
     counts exchanges that ended without a status, or with one outside 100 to 599.  ``bytes_in``: bodies
     (HTTP) or bytes (TCP) from clients; ``bytes_out``: to clients.  ``closes``: how exchanges, sessions
-    and refused connections ended.  ``request_seconds``: from the first byte of a request, or the connection of a
-    session, to its end; None: nobody measures.
+    and refused connections ended.  ``log_errors``: records that the access log failed to take.
+    ``request_seconds``: from the first byte of a request, or the connection of a session, to its end; None: nobody
+    measures.
     """
 
     __slots__ = (
@@ -101,6 +102,7 @@ class FrontendCounters:
         "bytes_out",
         "closes",
         "connections",
+        "log_errors",
         "refused",
         "request_seconds",
         "requests",
@@ -109,7 +111,7 @@ class FrontendCounters:
 
     def __init__(self) -> None:
         self.connections = self.refused = self.requests = 0
-        self.bytes_in = self.bytes_out = 0
+        self.bytes_in = self.bytes_out = self.log_errors = 0
         self.responses = [0] * 6
         self.closes: dict[Kind, int] = {}
         self.request_seconds: Histogram | None = None
@@ -287,6 +289,7 @@ def frontend_snapshot(frontend: _Frontend) -> dict[str, Any]:
         "bytes_in": counters.bytes_in,
         "bytes_out": counters.bytes_out,
         "closes": {kind.value: count for kind, count in counters.closes.items()},
+        "log_errors": counters.log_errors,
         **_times(request_seconds=counters.request_seconds),
     }
 

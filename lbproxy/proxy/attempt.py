@@ -235,8 +235,8 @@ class Attempts(HTTPTraffic):
             self._fresh = True
             self._connect()
             return
+        server.sessions.discard(self)  # if this ejects the server, this attempt is over already
         if backend.passive is not None and not dead:
-            server.sessions.discard(self)  # if that ejects the server, this attempt is over already
             backend.passive.failed(server, error.kind)
         self._release(error.outcome)
         other = self._other_attempt()
@@ -269,8 +269,8 @@ class Attempts(HTTPTraffic):
         self._sent = self._server_paused = False
         self.t_response = self.frontend.now() - self._mark
         stream.close(reuse=complete and self._request_ended)
+        server.sessions.discard(self)
         if backend.passive is not None:
-            server.sessions.discard(self)
             backend.passive.answered(server, status, self.t_response)
         self._release(Outcome.FAILED)
         if other is not None and other.take_over():
@@ -354,9 +354,11 @@ class Attempts(HTTPTraffic):
     def give_up_attempt(self) -> None:
         """Another one was faster, which says nothing about this server."""
         server = self._server
+        assert server is not None
         self._drop_connection()
+        server.sessions.discard(self)
         self._release(Outcome.NEUTRAL)
-        if server is not None and server not in self.tried:
+        if server not in self.tried:
             self.tried.append(server)
 
     def adopt(
@@ -402,6 +404,8 @@ class Attempts(HTTPTraffic):
                 self._timer = None
             return
         self._drop_connection()
+        if self._server is not None:
+            self._server.sessions.discard(self)
         self._release(outcome)
 
     def _drop_connection(self) -> None:
@@ -413,10 +417,10 @@ class Attempts(HTTPTraffic):
             stream.close(reuse=False)
 
     def _release(self, outcome: Outcome) -> None:
+        """Give the lease back; who calls this has left the sessions of the server."""
         lease, self._lease = self._lease, None
         server = self._server
         assert lease is not None and server is not None
-        server.sessions.discard(self)
         if outcome is _GOOD:
             server.counters.ok += 1
         elif outcome is Outcome.FAILED:

@@ -259,7 +259,7 @@ class Backend:
                 self._change(server, line)
             for line in moves.added:
                 self._add(line, tls[line.name])
-            self.group.reorder(line.name for line in spec.servers)
+            self.group.reorder([line.name for line in spec.servers])
         if balancer is not None:
             self.group.set_balancer(balancer)
         for line in spec.servers:

@@ -157,6 +157,7 @@ class Exchange(Attempts):
         self._use_backend(route.backend)
         hooks = self._hooks
         if hooks is not None and hooks.request:
+            self.request.block = None
             run_hooks(self, hooks.request, frontend.wheel, self._acquire)
         else:
             self._acquire()
@@ -278,10 +279,11 @@ class Exchange(Attempts):
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close(reuse=self._request_ended)
-        backend = self.backend
-        if backend is not None and backend.passive is not None and self._server is not None:
-            self._server.sessions.discard(self)
-            backend.passive.answered(self._server, self._server_status, self.t_response)
+        backend, server = self.backend, self._server
+        assert backend is not None and server is not None
+        server.sessions.discard(self)
+        if backend.passive is not None:
+            backend.passive.answered(server, self._server_status, self.t_response)
         self._release(_GOOD)
 
     def server_failed(self, error: ProxyError) -> None:
@@ -292,19 +294,19 @@ class Exchange(Attempts):
             self._attempt_failed(error)
             return
         self._stream = None
-        held = self._held
+        if error.kind is Kind.OK:
+            self._finish(_OK)  # a tunnel
+            return
+        backend, server, held = self.backend, self._server, self._held
+        assert backend is not None and server is not None
+        server.sessions.discard(self)
         if held and type(held[-1]) is End:
             self._release(_GOOD)  # all that was wanted of it is here
-        elif error.kind is Kind.OK:
-            self._finish(_OK)  # a tunnel
-        else:
-            backend, server = self.backend, self._server
-            passive = None if backend is None or self._tunnel else backend.passive
-            if passive is not None and server is not None:
-                server.sessions.discard(self)
-                passive.failed(server, error.kind)
-            self._release(error.outcome)
-            self.fail(error)
+            return
+        if backend.passive is not None and not self._tunnel:
+            backend.passive.failed(server, error.kind)
+        self._release(error.outcome)
+        self.fail(error)
 
     # -- tunnels --------------------------------------------------------------------------------
 

@@ -168,20 +168,20 @@ class Frontend:
     def lead(self) -> None:
         """Be the newest of the lineage: take its new clients, and log for the older ones too."""
         lineage = self.lineage
+        self.tails = lineage.current.tails
         lineage.current = self
         lineage.join(self._member)
         lineage.limits.maxconn = self.spec.maxconn
         lineage.limits.maxconn_per_ip = self.spec.maxconn_per_ip
         for older in lineage.members:
             older.write_log = self.write_log
-            self.tails = self.tails or older.tails
 
     def _needs_hello(self) -> bool:
         """Whether a route asks for what only a ClientHello tells, or the balancer of a backend it leads to."""
         routes = self.spec.routes
         if any(verb in ("sni", "alpn") for route in routes for verb, _, _ in route.conditions):
             return True
-        targets = {self.spec.backend, *(route.backend for route in routes)} & self.backends.keys()
+        targets = {self.spec.backend, *[route.backend for route in routes]} & self.backends.keys()
         return any(Need.SNI in self.backends[name].needs for name in targets)
 
     # -- admission ------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ class Frontend:
     # -- the end of traffic ---------------------------------------------------------------------
 
     def exchange_over(self, exchange: HTTPRecord) -> None:
-        """Count and log one HTTP exchange."""
+        """Count and log one HTTP exchange.  Does not raise: its client still waits for what comes next."""
         counters = self.counters
         counters.responses[exchange.status // 100 if exchange.status < 600 else 0] += 1
         counters.bytes_in += exchange.bytes_in
@@ -251,11 +251,14 @@ class Frontend:
         closes[kind] = closes.get(kind, 0) + 1
         if counters.request_seconds is not None:
             observe_exchange(counters.request_seconds, exchange)
-        if self.tails:
-            for tail in self.tails:
-                tail(exchange)
-        if self.write_log is not None:
-            self.write_log(exchange)
+        try:
+            if self.write_log is not None:
+                self.write_log(exchange)
+            if self.tails:
+                for tail in self.tails:
+                    tail(exchange)
+        except Exception:
+            self._log_failed()
 
     def session_over(self, session: Record) -> None:
         """Count and log one TCP session.  Does not raise: both its connections are still to be closed."""
@@ -264,13 +267,17 @@ class Frontend:
         self.count_close(session.close)
         if self.counters.request_seconds is not None:
             observe_session(self.counters.request_seconds, session)
-        for tail in self.tails:
-            tail(session)
-        if self.write_log is not None:
-            try:
+        try:
+            if self.write_log is not None:
                 self.write_log(session)
-            except Exception:
-                _quiet.failure("log", "the access log of {name} failed", Failure(), name=self.name)
+            for tail in self.tails:
+                tail(session)
+        except Exception:
+            self._log_failed()
+
+    def _log_failed(self) -> None:
+        self.counters.log_errors += 1
+        _quiet.failure("log", "the access log of {name} failed", Failure(), name=self.name)
 
     def count_close(self, kind: Kind) -> None:
         """One more end of this kind."""

@@ -321,8 +321,8 @@ class Session(Record):
         """The attempt is over; try again if that is allowed and may help."""
         backend, server = self.backend, self._server
         assert backend is not None and server is not None
+        server.sessions.discard(self)  # if this ejects the server, this attempt is over already
         if backend.passive is not None:
-            server.sessions.discard(self)  # if that ejects the server, this attempt is over already
             backend.passive.failed(server, error.kind)
         self._release(error.outcome)
         if not (error.retry and self.attempts <= backend.spec.retries and self._may_retry()):
@@ -578,7 +578,6 @@ class Session(Record):
         if lease is None:
             return
         server = lease.server
-        server.sessions.discard(self)
         if outcome is Outcome.OK:
             server.counters.ok += 1
         elif outcome is Outcome.FAILED:
@@ -613,11 +612,13 @@ class Session(Record):
             server.counters.bytes_out += self.bytes_out
         frontend = self.frontend
         self.t_total = frontend.now() - self.started
-        if self._lease is not None:
+        lease = self._lease
+        if lease is not None:
+            lease.server.sessions.discard(self)
             if backend is not None and backend.passive is not None and self.t_connect >= 0:
                 lasted = frontend.now() - self._dialled - self.t_connect
                 backend.passive.session_over(
-                    self._lease.server, kind, self._hollow, self.t_connect, lasted
+                    lease.server, kind, self._hollow, self.t_connect, lasted
                 )
             self._release(MEANING[kind].outcome)
         frontend.session_over(self)

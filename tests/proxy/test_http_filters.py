@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import MethodType
 from typing import Any
 
@@ -10,6 +11,9 @@ from twisted.internet.defer import Deferred, succeed
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import Reply
+from lbproxy.observe.jsonlog import http_line
+from lbproxy.proxy.frontend import Hooks
+from lbproxy.testing import LB
 from tests.proxy.http_kit import GET, OK, A, post, rigs
 
 rig = pytest.fixture(rigs)
@@ -322,3 +326,53 @@ def test_a_failing_finish_hurts_nobody(rig):
     one.finish = raising(ValueError())
     _r, client = run(rig, one, request=GET + GET)
     assert client.received.count(b"200 OK") == 2
+
+
+# -- heads that come again ---------------------------------------------------------------------------
+
+
+class Numbering:
+    """A filter of one backend that changes each request, and may send it to another backend or answer it."""
+
+    def __init__(self, backend: str = "", reply: Reply | None = None) -> None:
+        self.backend, self.reply, self.count = backend, reply, 0
+
+    def request(self, exchange: Any) -> Any:
+        self.count += 1
+        exchange.request.set_header(b"User-Agent", b"number %d" % self.count)
+        if self.backend:
+            exchange.backend_name = self.backend
+        return self.reply
+
+
+def numbered(one: Numbering) -> tuple[list[bytes], list[str]]:
+    """What the server gets, and what the log says, of three equal requests on one connection."""
+    lb = LB.from_config(
+        "[frontend web]\nlisten = tcp:8080\nbackend = first\n"
+        f"[backend first]\nmode = http\nservers = x 10.0.0.9:80\n[backend app]\nmode = http\nservers = a {A}\n"
+    )
+    frontend = lb.service.frontends["web"]
+    frontend.hooks["first"] = Hooks(request=(one.request,))
+    line, told = http_line(), []
+    frontend.write_log = lambda record: told.append(json.loads(line(record))["user_agent"])
+    got: list[bytes] = []
+    lb.tcp_origin("a", A, lambda data: got.append(data) or OK)
+    client = lb.connect("web")
+    for _ in range(3):
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: me\r\n\r\n")
+        lb.advance(0.1)
+    client.abort()
+    lb.close()
+    return got, told
+
+
+def test_a_change_is_not_lost_where_the_request_goes_to_a_backend_without_filters() -> None:
+    got, told = numbered(Numbering("app"))
+    for number, data in enumerate(got, 1):
+        assert b"User-Agent: number %d\r\n" % number in data
+    assert told == ["number 1", "number 2", "number 3"]
+
+
+def test_a_change_is_in_the_log_where_the_filter_answers() -> None:
+    _, told = numbered(Numbering(reply=Reply(200)))
+    assert told == ["number 1", "number 2", "number 3"]

@@ -42,6 +42,7 @@ _FRONTEND = object_(
         "bytes_in": COUNT,
         "bytes_out": COUNT,
         "closes": mapping(COUNT),
+        "log_errors": COUNT,
     },
     {"request_seconds": HISTOGRAM},
 )

@@ -105,6 +105,7 @@ FRONTEND_COUNTERS = (
     ("requests", "requests", "HTTP requests."),
     ("received_bytes", "bytes_in", "From clients: bodies (http) or all bytes (tcp)."),
     ("sent_bytes", "bytes_out", "To clients: bodies (http) or all bytes (tcp)."),
+    ("log_errors", "log_errors", "Records that the access log failed to take."),
 )
 
 
