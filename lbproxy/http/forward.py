@@ -55,7 +55,7 @@ _CLAIMS: Final = frozenset(
             b"x-forwarded-prefix",
             b"x-real-ip",
         )
-        for parts in product(*([b"-", b"_"] if char == 45 else [bytes((char,))] for char in name))
+        for parts in product(*[[b"-", b"_"] if char == 45 else [bytes((char,))] for char in name])
     ]
 )
 
