@@ -96,7 +96,7 @@ class Ewma(Sampled):
             if server.listed:
                 self._averages[server] = _Average(seconds, now)
             return
-        keep = exp((average.stamp - now) / self._decay)
+        keep = exp(-max(0.0, now - average.stamp) / self._decay)  # clocks are set back
         faded = average.seconds * keep
         average.seconds = seconds if seconds >= faded else faded + seconds * (1.0 - keep)
         average.stamp = now

@@ -279,7 +279,7 @@ class LearnSticky(TableSticky):
             super().settled(context, server, moved)
 
     def response(self, traffic: Any) -> None:
-        """Filter phase: learn what the server sets, forget what it deletes."""
+        """Filter phase: learn what the server sets.  What it deletes is not sent again, and expires."""
         server = traffic.server
         head = traffic.response
         if server is None or head is None:

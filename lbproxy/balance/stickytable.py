@@ -31,7 +31,8 @@ class StickyTable:
     """At most ``size`` keys (at least 1); one not used for ``expire`` seconds is forgotten.
 
     A full table drops the key that was not used for the longest time.  ``created``, ``evicted`` (dropped
-    before their time) and ``expired`` count.  ``now``: seconds, never going back.
+    before their time) and ``expired`` count.  ``now``: seconds; where they go back, what was used before stays for
+    so much longer.
 
     ``tell``: called with key and server, "" when the key was removed; again while the key is in use, each time an
     eighth of ``expire`` is over.
@@ -60,8 +61,9 @@ class StickyTable:
         server, expires, told = found
         if expires <= now:
             self._purge(now)
+            self.expired += self._remove(key)  # it is still there if the clock was set back
             return None
-        if self.tell is not None and now - told >= self.expire / 8:
+        if self.tell is not None and not 0 <= now - told < self.expire / 8:
             told = now
             self.tell(key, server)
         self._entries[key] = (server, now + self.expire, told)
@@ -120,9 +122,8 @@ class StickyTable:
         """(key, server, seconds left), the one used last first.  Not to be changed meanwhile."""
         now = self._now()
         for key, (server, expires, _) in reversed(self._entries.items()):
-            if expires <= now:
-                return
-            yield key, server, expires - now
+            if expires > now:
+                yield key, server, expires - now
 
     def adopt(self, old: StickyTable) -> None:
         """Take over the keys of a table of the same kind, as far as they fit; no longer than ``expire``."""

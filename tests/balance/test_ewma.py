@@ -110,3 +110,15 @@ def test_load_counts_too() -> None:
         assert world.group.pick(Context()) is not None
     active = [s.active for s in world.group.listed]
     assert abs(active[0] - active[1]) <= 2
+
+
+@pytest.mark.parametrize("seconds", [60.0, 3600.0, 1e6])
+def test_a_clock_that_is_set_back_changes_no_average(seconds: float) -> None:
+    world = World({"s0": 0.010, "s1": 0.020})
+    world.run(200)
+    world.clock.time -= seconds
+    world.seconds.update(s0=0.005, s1=0.015)
+    world.run(200)
+    assert world.group.balancer_errors == 0
+    assert world.score("s0") < 0.05
+    assert world.score("s1") < 0.05

@@ -108,3 +108,29 @@ def test_another_table_takes_over_what_fits() -> None:
     assert all(left <= 50 for _, _, left in new.entries())
     clock.time += 51
     assert len(new) == 0
+
+
+def test_a_clock_that_is_set_back() -> None:
+    """What was put before stays longer; what was put after has its time, is shown and told as ever."""
+    clock = Clock()
+    clock.time = 1000.0
+    table = StickyTable(SIZE, EXPIRE, clock)
+    told: list[tuple[bytes, str]] = []
+    table.put(b"old", "a")
+    clock.time = 100.0
+    table.tell = lambda key, server: told.append((key, server))
+    assert table.get(b"old") == "a"
+    assert told == [(b"old", "a")]
+    table.put(b"older", "c")
+    clock.time = 1000.0
+    table.put(b"before", "a")
+    clock.time = 500.0
+    table.put(b"new", "b")
+    clock.time = 500.0 + EXPIRE
+    assert [key for key, _, _ in table.entries()] == [b"before"]
+    assert table.get(b"new") is None
+    assert table.count("b") == 0
+    assert table.get(b"before") == "a"
+    clock.time += EXPIRE
+    assert len(table) == 0
+    assert table.expired == 4
