@@ -420,8 +420,7 @@ class Backend:
         self._serving = True
         try:
             queue, pick = self.queue, self._pick
-            while len(queue):
-                waiter = queue.first()
+            while (waiter := queue.first()) is not None:
                 lease = pick(waiter, waiter.tried) or pick(waiter)
                 if lease is None:
                     break
@@ -456,6 +455,8 @@ class Backend:
     def retire(self) -> None:
         """Nobody new will come: those who are here may finish, the waiting too; no connection is kept idle."""
         self._retired = True
+        if self.rebalancer is not None:
+            self.rebalancer.stop()
         if self.warmer is not None:
             self.warmer.stop()
         for pool in self.pools.values():
@@ -468,8 +469,6 @@ class Backend:
             self.passive.stop()
         if self.slow_start is not None:
             self.slow_start.stop()
-        if self.rebalancer is not None:
-            self.rebalancer.stop()
         self.retire()
 
 

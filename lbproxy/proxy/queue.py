@@ -87,14 +87,13 @@ class Queue:
             del self._classes[priority]
         return True
 
-    def first(self) -> Waiter:
-        """Who is next; the queue must not be empty."""
-        return next(iter(self._classes[min(self._classes)]))
+    def first(self) -> Waiter | None:
+        """Who is next; None if nobody waits here."""
+        return next(iter(self._classes[min(self._classes)])) if self._places else None
 
     def refuse_all(self, error: ProxyError) -> None:
         """Send everybody away."""
-        while self._places:
-            waiter = self.first()
+        while (waiter := self.first()) is not None:
             self.leave(waiter)
             waiter.refused(error)
 

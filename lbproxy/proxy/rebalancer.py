@@ -6,8 +6,9 @@ One per backend with ``rebalance``, owned by :class:`lbproxy.proxy.backend.Backe
 1. What counts are the sessions of this process: those of a TCP backend, or the tunnels of an HTTP backend.
 2. A run begins ``after`` seconds after a change, with a plan for each server that has too many.  It moves at most
    ``rate`` sessions a second, and never more than the plan, nor more than what is too many at that moment.
-3. Only a session that is polite and has been silent for ``idle`` is ended; the others are looked at again later, for
-   at most :data:`PATIENCE` seconds without a move.
+3. Only a session that is polite and has been silent for ``idle`` is ended, and only if its sticky bond to the server,
+   where it has one, can be broken; the others are looked at again later, for at most :data:`PATIENCE` seconds without
+   a move.
 4. Some clients may have come back to where they were.  If the run has at least halved what was too many, another one
    follows; if not, moving does not help here, and nothing is moved until the next change.
 
@@ -225,6 +226,8 @@ class Rebalancer:
                 looks -= looked
                 if session is None:
                     break
+                if not self._unbound(server, session):
+                    continue
                 count -= 1
                 self._left[server] -= 1
                 self._credit -= 1
@@ -273,16 +276,24 @@ class Rebalancer:
                 return session, looked
         return None, max(looked, 1)
 
+    def _unbound(self, server: ServerState, session: Any) -> bool:
+        """Whether its client is free to go elsewhere: a bond to ``server`` is broken now, one to another stays."""
+        sticky = self._backend.sticky
+        if sticky is None:
+            return True
+        try:
+            if sticky.belongs(session) != server.name:
+                return True
+            sticky.forget(session)
+            return sticky.belongs(session) != server.name
+        except Exception as error:
+            self._backend.group.failed(error)
+            return False
+
     def _part(self, session: Any) -> None:
-        backend = self._backend
         to_client, to_server = session.watched.farewell.words(os.urandom(4))
         session.watched.parted = True
-        backend.counters.rebalanced += 1
-        if backend.sticky is not None:
-            try:
-                backend.sticky.forget(session)
-            except Exception as error:
-                backend.group.failed(error)
+        self._backend.counters.rebalanced += 1
         session.part(to_client, to_server)
 
 

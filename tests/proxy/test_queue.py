@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.net.timers import TimerWheel
 from lbproxy.proxy.queue import Queue
+from tests.proxy.bench import Make
 
 
 class Waiter:
@@ -185,3 +186,14 @@ def test_any_history_of_priorities(limit: int, steps: list[tuple[int, bool]]) ->
     assert len(queue) == 0
     for waiter in everybody:
         assert len(waiter.errors) == (0 if waiter in served else 1)
+
+
+def test_those_who_wait_in_other_processes_are_counted_and_not_served(make: Make) -> None:
+    bench = make()
+    bench.backend.queue.elsewhere = 3
+    assert len(bench.backend.queue) == 3
+    assert bench.backend.queue.first() is None
+    bench.lb.service.maint("raw", "b")
+    bench.lb.service.ready("raw", "b")  # there is room: the queue is looked at
+    bench.backend.queue.refuse_all(ProxyError(Kind.SHUTDOWN))
+    bench.backend.queue.elsewhere = 0

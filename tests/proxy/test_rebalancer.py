@@ -140,6 +140,113 @@ def test_a_learned_bond_is_broken(make: Make) -> None:
     assert sorted(entry.server for entry in entries) == ["a"] * 4 + ["b"] * 4
 
 
+def bound(make: Make, more: str = "") -> tuple[Bench, list[Any]]:
+    """Four clients of ``a``, each with a bond to it, and a new server ``b``."""
+    bench = make(
+        servers=ONE, backend=f"{RULE}\nsticky = source", **({"more": more} if more else {})
+    )
+    origins(bench)
+    clients = [bench.lb.connect("t", client=f"10.1.0.{n}") for n in range(4)]
+    for client in clients:
+        client.send(b"x")
+    bench.lb.service.add_server("raw", f"b {B}")
+    return bench, clients
+
+
+def tenths(bench: Bench, count: int) -> None:
+    for _ in range(count):
+        bench.lb.advance(0.1)
+
+
+def test_a_bond_to_another_server_stays(make: Make) -> None:
+    """The client has been moved in the meantime: that an old session of it ends does not change where it belongs."""
+    bench, clients = bound(make)
+    table = bench.backend.sticky.table
+    for key, _, _ in list(table.entries()):
+        table.put(key, "b")
+    tenths(bench, 100)
+    assert sum(client.finished for client in clients) == 2
+    assert table.count("b") == 4
+
+
+@pytest.mark.parametrize("how", ["raises", "does not forget"])
+def test_nobody_is_moved_against_a_bond(make: Make, how: str) -> None:
+    bench, clients = bound(make)
+
+    def forget(context: Any) -> None:
+        if how == "raises":
+            raise ValueError("a bug")
+
+    bench.backend.sticky.forget = forget
+    tenths(bench, 100)
+    assert not any(client.finished for client in clients)
+    assert bench.backend.counters.rebalanced == 0
+    bench.may_fail = True
+
+
+def test_a_backend_that_is_removed_moves_nobody(make: Make) -> None:
+    bench, clients = bound(make)
+    tenths(bench, 15)
+    text = f"[frontend u]\nmode = tcp\nlisten = tcp:9001\nbackend = new\n[backend new]\nservers = a {A}\n"
+    rebalancer = bench.backend.rebalancer
+    assert rebalancer.plan()
+    assert bench.lb.service.reload(text).ok
+    tenths(bench, 60)
+    assert not any(client.finished for client in clients)
+    assert rebalancer.plan() == {}
+
+
+def test_a_server_that_is_removed_in_the_middle(make: Make) -> None:
+    bench = make(servers=ONE, backend=RULE)
+    origins(bench)
+    crowd = Crowd(bench, 20)
+    bench.lb.service.add_server("raw", f"b {B}")
+    crowd.advance(3.5)
+    moved = bench.backend.counters.rebalanced
+    assert 0 < moved < 10
+    gone = bench.backend.group.servers["b"]
+    bench.lb.service.remove_server("raw", "b")
+    crowd.advance(20)
+    assert bench.backend.counters.rebalanced <= moved + 1
+    assert len(gone.sessions) == moved
+    assert not bench.backend.rebalancer._running
+
+
+def test_sessions_that_end_by_themselves_are_not_missed(make: Make) -> None:
+    bench = make(servers=ONE, backend=RULE)
+    origins(bench)
+    crowd = Crowd(bench, 20)
+    bench.lb.service.add_server("raw", f"b {B}")
+    crowd.advance(3)
+    for client in crowd.clients[::2]:
+        client.abort()
+    crowd.clients = crowd.clients[1::2]
+    crowd.advance(10)
+    assert sum(load(bench).values()) == 10
+    assert abs(load(bench)["a"] - load(bench)["b"]) <= 2
+    assert not bench.backend.rebalancer._running
+
+
+def test_last_words_that_nobody_reads_have_a_deadline(make: Make) -> None:
+    bench = make(servers=ONE, backend=RULE)
+    sources = origins(bench, None)
+    clients = [bench.lb.connect("t") for _ in range(2)]
+    for client, server in zip(clients, sources[0].connections, strict=True):
+        client.send(b"x")
+        client.pause()
+        server.send(b"y" * 1_000_000)
+    bench.lb.service.add_server("raw", f"b {B}")
+    tenths(bench, 50)
+    assert bench.backend.counters.rebalanced == 1
+    assert len(bench.frontend.clients) == 2
+    bench.lb.advance(61)
+    assert len(bench.frontend.clients) == 1
+    for client in clients:
+        client.resume()
+        client.abort()
+    bench.lb.advance(1)
+
+
 def test_on_demand(make: Make) -> None:
     bench = make(backend="balance = leastconn\nrebalance = tcp rate=10/s idle=0s after=1h")
     origins(bench)
