@@ -224,6 +224,8 @@ class Mirror:
         """What the user's predicate says: falsy for the same, else True or words."""
         try:
             verdict = self.spec.judge(comparison)
+            if not verdict:
+                return []
         except Exception:
             _quiet.failure(
                 "predicate",
@@ -232,8 +234,6 @@ class Mirror:
                 name=self.spec.backend,
             )
             return ["predicate failed"]
-        if not verdict:
-            return []
         return [f"predicate: {str(verdict)[:200]}" if isinstance(verdict, str) else "predicate"]
 
     def _tell(self, note: _Note, copy: Copy, found: list[str]) -> None:

@@ -206,9 +206,14 @@ def test_a_predicate_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     Path("answers.py").write_text(
         "import json\n"
+        "class Undecided:\n"
+        "    def __bool__(self):\n"
+        "        raise ValueError('neither true nor false')\n"
         "def differ(two):\n"
         "    if two.target == b'/broken':\n"
         "        raise ValueError\n"
+        "    if two.target == b'/undecided':\n"
+        "        return Undecided()\n"
         "    one, other = json.loads(two.original.body), json.loads(two.copy.body)\n"
         "    return 'price' if one['price'] != other['price'] else None\n"
     )
@@ -218,10 +223,12 @@ def test_a_predicate_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     one.other = b'{"price": 2}'
     one.get()
     one.get("/broken")
+    one.get("/undecided")
     assert one.counters == {
-        "copied": 3, "answered": 3, "same": 1, "different": 2, "predicate": 2,
+        "copied": 4, "answered": 4, "same": 1, "different": 3, "predicate": 3,
     }  # fmt: skip
-    assert [d.what for d in one.mirror.last] == [("predicate: price",), ("predicate failed",)]
+    failed = ("predicate failed",)
+    assert [d.what for d in one.mirror.last] == [("predicate: price",), failed, failed]
     one.check()
 
 
