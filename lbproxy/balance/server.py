@@ -210,8 +210,10 @@ class ServerState:
     @property
     def honours(self) -> bool:
         """Clients that belong there still go there: alive, at most drained (or of weight 0); or listed for all that."""
+        if self.listed:
+            return True
         alive = self.healthy and not self.ejected and bool(self.addresses)
-        return self.listed or (alive and self.admin is not AdminState.MAINT)
+        return alive and self.state in (State.UP, State.DRAIN)
 
     def __repr__(self) -> str:
         return f"<server {self.backend}/{self.name} {self.state.value} active={self.active}>"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproxy.balance.server import AdminState
+from lbproxy.balance.server import AdminState, State
 from lbproxy.balance.sticky import (
     HeaderOptions,
     HeaderSticky,
@@ -70,6 +70,11 @@ def test_drain_and_weight_0_keep_clients_and_get_no_new_ones(clock: Clock) -> No
     for change in (
         lambda: bench.group.set_admin(mine, AdminState.DRAIN),
         lambda: (bench.group.set_admin(mine, AdminState.READY), bench.group.set_weight(mine, 0)),
+        lambda: bench.group.set_agent(bench.servers[mine], State.DRAIN),
+        lambda: (
+            bench.group.set_agent(bench.servers[mine], State.UP),
+            bench.group.set_leaving(bench.servers[mine], True),
+        ),
     ):
         change()
         assert bench.go(Context("10.0.0.1")) == mine
@@ -77,7 +82,9 @@ def test_drain_and_weight_0_keep_clients_and_get_no_new_ones(clock: Clock) -> No
         assert mine not in others
 
 
-@pytest.mark.parametrize("how", ["down", "maint", "removed", "tried"])
+@pytest.mark.parametrize(
+    "how", ["down", "maint", "agent down", "agent maint", "ejected", "removed", "tried"]
+)
 def test_a_broken_bond_moves_the_client_for_good(clock: Clock, how: str) -> None:
     bench = Bench(source(clock))
     mine = bench.go(Context("10.0.0.1"))
@@ -87,6 +94,10 @@ def test_a_broken_bond_moves_the_client_for_good(clock: Clock, how: str) -> None
         bench.group.set_health(bench.servers[mine], False)
     elif how == "maint":
         bench.group.set_admin(mine, AdminState.MAINT)
+    elif how.startswith("agent"):
+        bench.group.set_agent(bench.servers[mine], State(how.removeprefix("agent ")))
+    elif how == "ejected":
+        bench.group.set_ejected(bench.servers[mine], True)
     elif how == "removed":
         bench.group.remove(mine)
     else:
