@@ -26,6 +26,9 @@ MAX_HOPS: Final = 32
 MAX_LOOPS: Final = 10
 """So often our name may stand in Via: proxies legitimately meet a request again, but not for ever."""
 
+_BLOCK_NOTES: Final = (
+    16  # frontends that share a server connection and are remembered with its lines
+)
 _MEMO: Final = 4096  # clients whose lines are remembered; about 2 MiB when full
 
 PROTECTED: Final = frozenset(
@@ -342,6 +345,8 @@ class Forwarder:
         assert block is not None
         ours: FieldBlock | None = block.notes.get(self)
         if ours is None:
+            if len(block.notes) >= _BLOCK_NOTES:  # of frontends that reloads have replaced
+                block.notes.clear()
             ours = block.notes[self] = FieldBlock(b"", self.response_headers(head))
         return ours
 

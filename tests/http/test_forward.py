@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from lbproxy.config.model import FrontendSpec
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.forward import MAX_HOPS, MAX_LOOPS, PROTECTED, Forwarder
-from lbproxy.http.message import Headers, RequestHead, ResponseHead, header_pairs
+from lbproxy.http.h1 import ResponseParser
+from lbproxy.http.message import Headers, Limits, RequestHead, ResponseHead, header_pairs
 from tests.http.traffic import request
 
 PEER = "10.0.0.9"
@@ -365,3 +366,15 @@ def test_response_properties(lines: Any) -> None:
     out = fwd.response_headers(response)
     assert not (GONE | {b"te"}) & {name.lower() for name, _ in out}
     assert fwd.response_headers(ResponseHead(200, list(out), length=7)) == out
+
+
+def test_what_reloads_replace_is_not_remembered_for_ever() -> None:
+    """A server connection, and the lines that come on it again and again, outlive frontends."""
+    parser = ResponseParser(Limits())
+    for number in range(100):
+        parser.begin(b"GET")
+        (head, _) = parser.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: y\r\n\r\n")
+        new = forwarder(via=f"lb{number}")
+        assert new.response_block(head).headers == new.response_headers(head)
+        assert new.response_block(head) is new.response_block(head)
+        assert len(head.block.notes) <= 20
