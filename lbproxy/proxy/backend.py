@@ -248,6 +248,8 @@ class Backend:
             self._rebalance_by(spec.rebalance)
         if sticky is not self.sticky:
             self._stick(sticky)
+        if self.mirror is not None and self.mirror is not mirror:
+            self.mirror.stop()
         self.mirror = mirror
         self._configure(spec, filters)
         for pool in self.pools.values():
@@ -469,6 +471,8 @@ class Backend:
             self.passive.stop()
         if self.slow_start is not None:
             self.slow_start.stop()
+        if self.mirror is not None:
+            self.mirror.stop()
         self.retire()
 
 

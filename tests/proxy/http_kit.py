@@ -58,19 +58,31 @@ class Rig:
         listen: str = "tcp:8080",
     ) -> None:
         lines = "".join(f"    {line}\n" for line in servers.splitlines())
-        self.lb = LB.from_config(
+        self._text = (
             f"[frontend web]\nlisten = {listen}\nbackend = app\n{indented(web)}\n"
             f"[backend app]\nbalance = roundrobin\n{indented(app)}servers =\n{lines}"
         )
+        self.lb = LB.from_config(self._text)
         self.log: list[Logged] = []
-        self.frontend = self.lb.service.frontends["web"]
-        self.frontend.write_log = self._logged
+        self.log_fails = False
+        self._lead()
         self.backend = self.lb.backend("app")
         if filters is not None:
             self._use_filters(filters)
         self.closed = False
         self.failures: list[str] = []
         globalLogPublisher.addObserver(self._observe)
+
+    def _lead(self) -> None:
+        self.frontend = self.lb.service.frontends["web"]
+        for one in self.frontend.lineage.members:
+            one.write_log = self._logged
+
+    def reload(self, line: str) -> None:
+        """Go on with one line more in the frontend; filters given as objects are lost."""
+        text = self._text.replace("backend = app\n", f"backend = app\n{line}\n", 1)
+        assert self.lb.service.reload(text).ok
+        self._lead()
 
     def _observe(self, event: Any) -> None:
         """Exceptions in timers are logged, not raised."""
@@ -103,6 +115,8 @@ class Rig:
                 exchange.client_port,
             )
         )
+        if self.log_fails:
+            raise OSError(28, "No space left on device")
 
     # -- actors
 

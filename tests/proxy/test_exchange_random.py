@@ -8,8 +8,10 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lbproxy.balance.server import AdminState
 from tests.proxy.http_kit import GET, TWO_SERVERS, A, B, Rig
 
+C = "10.0.0.3:8000"
 BODY = bytes(range(256)) * 300  # what every upload and every answer carries
 UPGRADE = GET[:-2] + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"
 SWITCH = b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -32,6 +34,10 @@ steps = st.one_of(
     st.tuples(st.just("health"), numbers, st.booleans()),
     st.tuples(st.just("listen"), numbers, st.booleans()),
     st.tuples(st.just("network"), numbers, st.booleans()),
+    st.tuples(st.just("log"), numbers, st.booleans()),
+    st.tuples(st.just("reload"), numbers, st.sampled_from([100, 4000, 8000])),
+    st.tuples(st.just("admin"), numbers, st.sampled_from(AdminState)),
+    st.tuples(st.just("kill"), numbers, st.just(None)),
 )
 setups = st.fixed_dictionaries(
     {
@@ -44,10 +50,20 @@ setups = st.fixed_dictionaries(
                 "hedge = 200ms\nhedge_share = 100%",
                 "hedge = 10ms\nhedge_share = 100%\non_down = close\ntimeout_response = 3s\n"
                 "retry_on = connect reset timeout 503\nretries = 1\npassive = errors=2 eject=3s",
+                "hedge = 200ms\nhedge_share = 50%\nretries = 3\nmax_retries = 2\nretry_budget = 50%\nqueue = 2\n"
+                "retry_on = connect reset 503\nretry_backoff = 100ms",
+                "sticky = header X-User\nrebalance = websocket rate=5/s idle=0s after=1s\nmaxconn = 2",
             ]
         ),
         "web": st.sampled_from(["", "timeout_body = 3s\ntimeout_client = 3s\nmax_requests = 2"]),
-        "servers": st.sampled_from([f"a {A}", TWO_SERVERS, f"a {A} maxconn=1\nb {B} maxconn=1"]),
+        "servers": st.sampled_from(
+            [
+                f"a {A}",
+                TWO_SERVERS,
+                f"a {A} maxconn=1\nb {B} maxconn=1",
+                f"a {A} maxconn=1\nb {B} maxconn=1\nc {C} maxconn=1",
+            ]
+        ),
     }
 )
 
@@ -58,7 +74,7 @@ class Script:
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
         self.clients: list[Any] = []
-        self.origins = [rig.raw(A), rig.raw(B)]
+        self.origins = [rig.raw(A), rig.raw(B), rig.raw(C)]
         self.uploads: dict[Any, tuple[int, bool]] = {}  # how far, and whether in chunks
         self.downloads: dict[Any, tuple[int, str]] = {}
         self.honest = True  # no server sent anything wrong
@@ -188,7 +204,7 @@ class Script:
         self.rig.advance(0)
 
     def do_listen(self, number: int, listens: bool) -> None:
-        origin = self.origins[number % 2]
+        origin = self.origins[number]
         if listens:
             origin.start()
         else:
@@ -199,6 +215,21 @@ class Script:
             self.rig.lb.reactor.heal()
         else:
             self.rig.lb.reactor.blackhole(f"10.0.0.{number % 2 + 1}")
+        self.rig.advance(0)
+
+    def do_log(self, number: int, works: bool) -> None:
+        self.rig.log_fails = not works
+
+    def do_reload(self, number: int, size: int) -> None:
+        self.rig.reload(f"max_url = {size}")
+
+    def do_admin(self, number: int, state: AdminState) -> None:
+        servers = list(self.rig.backend.group.servers)
+        self.rig.backend.set_admin(servers[number % len(servers)], state)
+
+    def do_kill(self, number: int, what: None) -> None:
+        servers = list(self.rig.backend.group.servers.values())
+        self.rig.backend.kill_sessions(servers[number % len(servers)])
         self.rig.advance(0)
 
     # -- the verdict

@@ -257,6 +257,27 @@ def test_a_reload_keeps_counting_or_ends_it(site: Any) -> None:
     assert one.counters["copied"] == 1 and len(one.n.requests) == 3
 
 
+@pytest.mark.parametrize("how", ["reload", "stop"])
+def test_copies_end_with_the_mirror(how: str) -> None:
+    one = Site()
+    one.n.hang()
+    one.get()
+    mirror = one.mirror
+    assert len(mirror.running) == 1
+    if how == "reload":
+        text = (
+            f"[frontend web]\nlisten = tcp:8080\nroutes =\n    path /next -> next\n    default -> app\n"
+            f"[backend app]\nservers = a {A}\n[backend next]\nservers = n {N}\n"
+        )
+        assert one.lb.service.reload(text).ok
+    else:
+        one.lb.backend("app").close()
+    assert not mirror.running
+    (server,) = one.lb.backend("next").group.servers.values()
+    assert (server.active, server.sessions) == (0, set())
+    one.lb.close()
+
+
 WEB = "[frontend web]\nlisten = tcp:8080\nbackend = app\n[backend next]\nservers = n 10.0.0.2:80\n"
 
 
