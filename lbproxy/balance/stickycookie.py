@@ -162,7 +162,19 @@ class CookieSticky(_WithIds):
         """See :class:`Sticky`."""
         request = context.request
         value = request.cookie(self._cookie) if request is not None else None
-        return self._ids.name(value) if value is not None else None
+        if request is None or value is None:
+            return None
+        return self._ids.name(value) or self._name_among(request)
+
+    def _name_among(self, request: Any) -> str | None:
+        """The first means nothing: one of another path or domain, or of another time, may stand before ours."""
+        for line in request.header_values(b"cookie"):
+            for part in line.split(b";"):
+                key, _, value = part.strip().partition(b"=")
+                name = self._ids.name(value.strip(b'"')) if key == self._cookie else None
+                if name is not None:
+                    return name
+        return None
 
     def server_request(self, traffic: Any) -> None:
         """Filter phase: our cookie is none of the server's business."""

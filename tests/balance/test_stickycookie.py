@@ -130,6 +130,21 @@ def test_a_server_cannot_set_our_cookie() -> None:
     assert len(lines) == 2 and lines[0] == b"LBX=1" and not lines[1].startswith(b"LB=forged")
 
 
+@pytest.mark.parametrize(
+    "old", [b"LB=", b'LB="\xff\xfe"', b"LB=" + b"x" * 5000, b"LB", b"LB=a;LB=b"]
+)
+def test_a_cookie_of_another_time_before_ours_does_not_hide_it(old: bytes) -> None:
+    """As browsers send it that have one for a domain and another for the host."""
+    sticky = cookie()
+    ours = b"LB=" + sticky._ids.of("b")
+    for lines in ((old + b"; " + ours,), (old, ours), (b"x=LB=1; " + old, b"z=y; " + ours + b" ")):
+        one = traffic(sticky, *lines, at="b")
+        assert sticky.belongs(one) == "b"
+        sticky.response(one)
+        assert set_cookie(one) == []
+    assert sticky.belongs(traffic(sticky, old)) is None
+
+
 def test_ids_tell_nothing_and_mean_nothing_elsewhere() -> None:
     ids = {
         server_id(secret, backend, name)
