@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from inspect import isawaitable
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable, iscoroutine
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -77,7 +77,9 @@ def _wait(
     then: Callable[[], None],
 ) -> None:
     """Wait for one asynchronous hook, at most ``traffic.filter_timeout`` seconds."""
-    deferred = result if isinstance(result, Deferred) else Deferred.fromCoroutine(result)
+    if not isinstance(result, Deferred):
+        result = Deferred.fromCoroutine(result if iscoroutine(result) else _awaited(result))
+    deferred: Deferred[Any] = result
     traffic.waiting = deferred
 
     def go_on(value: Any) -> None:
@@ -107,6 +109,10 @@ def _wait(
                 go_on(value)
 
     deferred.addBoth(done)
+
+
+async def _awaited(result: Awaitable[Any]) -> Any:
+    return await result
 
 
 def _name(hook: Hook) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from types import MethodType
 from typing import Any
@@ -326,6 +327,33 @@ def test_a_failing_finish_hurts_nobody(rig):
     one.finish = raising(ValueError())
     _r, client = run(rig, one, request=GET + GET)
     assert client.received.count(b"200 OK") == 2
+
+
+class Ready:
+    """May be awaited, and is neither a coroutine nor a Deferred."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __await__(self) -> Any:
+        return (yield from succeed(self.value).__await__())
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_whatever_may_be_awaited_is(rig, phase: str) -> None:
+    r, client = run(rig, Acting(phase, ok(Ready(Reply(418)))))
+    assert status(client) == b"418"
+    assert r.closes == ["replied"]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_what_another_loop_would_have_to_fire_fails(rig, phase: str) -> None:
+    loop = asyncio.new_event_loop()
+    one = Acting(phase, lambda exchange: loop.create_future())
+    r, client = run(rig, one)
+    loop.close()
+    assert status(client) == b"500"
+    assert r.closes == ["filter_failed"]
 
 
 # -- heads that come again ---------------------------------------------------------------------------
