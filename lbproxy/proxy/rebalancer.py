@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["PATIENCE", "Rebalance", "Rebalancer", "Watched"]
 
 PATIENCE = 600.0
-"""Seconds that a run waits for a polite moment of any session."""
+"""Seconds that a run waits for a polite moment of any session; three times the pause of its rate, if that is longer."""
 
 _STEP = 0.1  # seconds between two looks, on average, where the rate does not ask for longer pauses
 _LOOKS = 500  # sessions looked at in one step
@@ -233,7 +233,7 @@ class Rebalancer:
                 self._credit -= 1
                 self._moved = now
                 self._part(session)
-        if not movable or now - self._moved > PATIENCE:
+        if not movable or now - self._moved > max(PATIENCE, 3 / spec.rate):
             self._over()
         else:
             self._pause()

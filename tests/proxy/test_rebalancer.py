@@ -63,6 +63,25 @@ def test_half_of_the_sessions_move_at_the_set_rate(make: Make) -> None:
     assert not bench.backend.rebalancer._running
 
 
+@pytest.mark.parametrize("chance", [0.0, 1.0])
+def test_a_rate_of_less_than_one_in_ten_minutes(make: Make, chance: float) -> None:
+    """The pause between two moves is longer than what is waited for a polite moment."""
+    bench = make(
+        servers=ONE,
+        frontend="timeout_client = 2d",
+        backend=f"{RULE.replace('5/s', '4/h')}\ntimeout_server = 2d",
+    )
+    bench.backend.random = lambda: chance
+    origins(bench)
+    for _ in range(4):
+        bench.lb.connect("t").send(b"x")
+    bench.lb.service.add_server("raw", f"b {B}")
+    bench.lb.advance(1800)
+    assert bench.backend.counters.rebalanced == 1
+    bench.lb.advance(1800)
+    assert bench.backend.counters.rebalanced == 2
+
+
 def test_weights_count_and_a_change_of_weight_is_a_reason(make: Make) -> None:
     bench = make(backend=RULE)
     origins(bench)
