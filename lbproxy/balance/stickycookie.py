@@ -46,7 +46,7 @@ class _Ids:
         self._names: dict[bytes, str] = {}
 
     def add(self, name: str) -> None:
-        value = self.of(name)
+        value = self._of[name] = server_id(self._secret, self._backend, name)
         self._names[value] = name
 
     def drop(self, name: str) -> None:
@@ -55,10 +55,8 @@ class _Ids:
             self._names.pop(value, None)
 
     def of(self, name: str) -> bytes:
-        value = self._of.get(name)
-        if value is None:
-            value = self._of[name] = server_id(self._secret, self._backend, name)
-        return value
+        """Of any server: one that was removed may still answer, and is not remembered for that."""
+        return self._of.get(name) or server_id(self._secret, self._backend, name)
 
     def name(self, value: bytes) -> str | None:
         """The server, or None for anything that is not an id of this backend."""

@@ -40,7 +40,7 @@ __all__ = ["RequestParser"]
 _BLOCK_MAX: Final = 4096  # field lines longer than this are not kept for the next request
 _USUAL_LINE: Final = re.compile(
     rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[!\"$-~]*) HTTP/1\.1"
-).match
+).fullmatch
 
 _Meaning = tuple[bytes, int, bool]  # host, body length, expect_continue
 
@@ -108,16 +108,17 @@ class RequestParser(Parser):
         block = self._block
         if block is None:
             return -1
-        line = _USUAL_LINE(data, pos)
+        line_end = data.find(b"\r\n", pos)
+        if line_end < 0 or not data.startswith(block.raw, line_end):
+            return -1
+        line = _USUAL_LINE(data, pos, line_end)
         if line is None:
             return -1
-        line_end = line.end()
         end = line_end + len(block.raw)
         method, target = line.groups()
         host, length, expect_continue = self._meaning
         if (
-            not data.startswith(block.raw, line_end)
-            or end - pos > self._limits.header_bytes
+            end - pos > self._limits.header_bytes
             or len(target) > self._limits.url_bytes
             or line_end - pos >= self._line_max
         ):

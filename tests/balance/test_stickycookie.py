@@ -145,6 +145,19 @@ def test_a_cookie_of_another_time_before_ours_does_not_hide_it(old: bytes) -> No
     assert sticky.belongs(traffic(sticky, old)) is None
 
 
+def test_a_server_that_answers_after_it_was_removed_is_not_remembered() -> None:
+    sticky = cookie()
+    for number in range(50):
+        sticky.server_added(f"s{number}")
+        late = traffic(sticky)
+        late.server = server(f"s{number}")
+        sticky.server_removed(f"s{number}")
+        sticky.response(late)
+        (line,) = set_cookie(late)
+        assert line.startswith(b"LB=" + server_id(SECRET, "app", f"s{number}"))
+    assert len(sticky._ids._of) == len(NAMES)
+
+
 def test_ids_tell_nothing_and_mean_nothing_elsewhere() -> None:
     ids = {
         server_id(secret, backend, name)
