@@ -196,6 +196,7 @@ class Rig:
         assert frontend.clients == set()
         assert frontend.limits.addresses == 0
         assert len(backend.queue) == 0
+        assert backend.retry_limit is None or backend.retry_limit.running == 0
         for server in backend.group.servers.values():
             assert server.active == 0
             assert server.sessions == set()

@@ -56,11 +56,11 @@ class Pair:
 class World:
     """The bench, with actions by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, more: str = "") -> None:
         self.bench: Bench = bench.make(
             frontend="timeout_client = 30s",
             backend="timeout_server = 30s\ntimeout_connect = 2s\ntimeout_queue = 4s\n"
-            "queue = 2\non_down = close\nretries = 1",
+            f"queue = 2\non_down = close\nretries = 1\n{more}",
             servers=(f"a {A} maxconn=2", f"b {B}"),
         )
         self.origins: tuple[TCPOrigin, TCPOrigin] = bench.origins(self.bench, None)
@@ -164,10 +164,13 @@ class World:
         assert len(self.released) == picked
 
 
+MOVING = "balance = leastconn\nsticky = source\nrebalance = tcp rate=20/s idle=0s after=0s"
+
+
 @settings(max_examples=120)
-@given(steps)
-def test_any_history(history: list[tuple[str, int, Any]]) -> None:
-    world = World()
+@given(st.sampled_from(["", MOVING]), steps)
+def test_any_history(more: str, history: list[tuple[str, int, Any]]) -> None:
+    world = World(more)
     for step in history:
         world.act(*step)
         world.check()
