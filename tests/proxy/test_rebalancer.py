@@ -385,6 +385,33 @@ def test_websockets_move_between_messages(rig: Any) -> None:
     assert [record.close.value for record in r.log] == ["rebalanced"] * 2
 
 
+def test_a_websocket_client_that_does_not_read_is_cut_off_in_time(rig: Any) -> None:
+    r = rig(app="rebalance = websocket rate=10/s idle=1s after=1s", servers=TWO_SERVERS)
+    a = r.raw()
+    r.raw("10.0.0.2:8000")
+    r.lb.service.maint("app", "b")
+    clients = []
+    for number in range(2):
+        client = r.client()
+        client.send(UPGRADE)
+        server = a.connections[number]
+        server.send(SWITCH)
+        client.pause()
+        server.pause()
+        for _ in range(10):
+            server.send(frame(2, bytes(60_000)))
+        clients.append((client, server))
+    r.lb.service.ready("app", "b")
+    for _ in range(50):
+        r.advance(0.1)
+    assert r.backend.counters.rebalanced == 1
+    assert r.closes == ["rebalanced"]
+    assert r.clients == 2, "what was written may still be read"
+    r.advance(61)
+    assert r.clients == 0
+    assert r.closes == ["rebalanced", "client_stalled"]
+
+
 def test_other_upgrades_and_plain_requests_are_left_alone(rig: Any) -> None:
     r = rig(app="rebalance = websocket rate=10/s idle=0s after=0s", servers=TWO_SERVERS)
     a = r.raw()
