@@ -301,8 +301,8 @@ def _port(word: bytes) -> int:
 
 # -- version 2 (section 2.2) ---------------------------------------------------------------------
 
-# address family -> (bytes of both addresses and ports)
-_ADDRESS_BYTES = {0x0: 0, 0x1: 12, 0x2: 36, 0x3: 216}
+# address family and transport -> bytes of both addresses and ports; others must be refused
+_ADDRESS_BYTES = {0x00: 0, 0x11: 12, 0x12: 12, 0x21: 36, 0x22: 36, 0x31: 216, 0x32: 216}
 
 
 def _check_command(byte: int) -> None:
@@ -313,9 +313,9 @@ def _check_command(byte: int) -> None:
 def _parse_v2(header: bytes) -> ProxyHeader:
     if header[12] == 0x20:  # LOCAL: the rest must be ignored
         return ProxyHeader(2, local=True)
-    family, transport = header[13] >> 4, header[13] & 0x0F
-    size = _ADDRESS_BYTES.get(family)
-    if size is None or transport > 2:
+    family = header[13] >> 4
+    size = _ADDRESS_BYTES.get(header[13])
+    if size is None:
         raise _bad(f"PROXY address family {header[13]:#04x} unknown")
     if len(header) < 16 + size:
         raise _bad("PROXY header too short for its addresses")
