@@ -1,4 +1,4 @@
-"""A day of a backend with hundreds of servers that crash, sicken, slow down and recover, on a virtual clock.
+"""A day of a backend with a thousand servers that crash, sicken, slow down and recover, on a virtual clock.
 
 Real are the backend, its queue, balancer, passive health and slow start; servers, checks and requests are played.  The
 laws are looked at all the time, and whatever happens in between is Hypothesis's choice.
@@ -29,7 +29,7 @@ from lbproxy.proxy.backend import Backend
 from tests.balance.tools import make
 
 STEP = 40.0  # seconds between two looks at the world
-REQUESTS = 30  # in each step
+REQUESTS = 60  # in each step
 SLOW_START = 600.0
 MAX_EJECTED = 0.3
 PANIC = 0.4
@@ -267,15 +267,15 @@ class Day:
 
 
 def test_a_day() -> None:
-    """24 hours, 300 servers, about 1,200 failures of single ones and an incident that takes most of them."""
-    day = Day(300, seed=1)
+    """24 hours, 1,000 servers, about 4,000 failures of single ones and an incident that takes most of them."""
+    day = Day(1000, seed=1)
     for hour in range(24):
         day.new_window()
         if hour == 12:
             for server in list(day.truth):
                 if day.random.random() < 0.7:
                     day.befall(server, "dead", 900, day.random.random() < 0.9)
-        day.run(3600, requests=125 if hour == 18 else REQUESTS)
+        day.run(3600, requests=250 if hour == 18 else REQUESTS)
         if hour != 12:
             day.fair()
     assert day.ejections > 200
