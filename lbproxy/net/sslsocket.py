@@ -37,6 +37,7 @@ from zope.interface import classImplements
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.net.endpoints import TLSInfo, TLSParameters
 from lbproxy.net.poller import IN, OUT, Poller, failure_of
+from lbproxy.net.sslrecords import RECORD_BYTES, record_calls
 from lbproxy.net.transport import (
     _BROKEN,
     _READ_END,
@@ -55,7 +56,6 @@ from lbproxy.tls.info import tls_error_text, tls_info
 
 __all__ = ["CLOSE_WAIT_S", "FastTLSTransport", "Handshake"]
 
-RECORD_BYTES: Final = 16 * 1024  # RFC 8446 §5.1
 RECORDS_PER_EVENT: Final = 16
 CLOSE_WAIT_S = 3.0
 TRY_EVERY: Final = 15  # rule 2; a power of two less one
@@ -92,8 +92,7 @@ class FastTLSTransport(FastTransport):
     ) -> None:
         super().__init__(poller, sock, peer, host)
         self._ssl = connection
-        self._recv = connection.recv
-        self._send = connection.send
+        self._recv, self._send = record_calls(connection)
         self._cross = 0
         self._short = 0
         self._waiting = False  # for the peer's FIN, after ours
