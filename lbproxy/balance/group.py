@@ -71,7 +71,7 @@ class ServerGroup:
         self._free_callbacks: list[Callable[[], None]] = []
         self._change_callbacks: list[Callable[[], None]] = []
         self._back = self._give_back
-        self._use(balancer)
+        self.balancer = balancer
 
     # who is there
 
@@ -233,7 +233,7 @@ class ServerGroup:
         """Use another balancer from now on; leases of the old one are released to this one."""
         for server in self.servers.values():
             server.private = None
-        self._use(balancer)
+        self.balancer = balancer
         self._tell()
 
     # who hears of it
@@ -280,7 +280,7 @@ class ServerGroup:
         if not self.free:
             return None
         try:
-            server = self._choose(context, avoid)
+            server = self.balancer.pick(context, avoid)
             if server is None:
                 return None
             active = server.active
@@ -301,7 +301,7 @@ class ServerGroup:
         if active == server.maxconn:
             self.free -= 1
         try:
-            self._taken(server)
+            self.balancer.taken(server)
         except Exception as error:
             self._failed(error)
         return Lease(server, self._back)
@@ -321,7 +321,7 @@ class ServerGroup:
         if server.listed and server.active == server.maxconn:
             self.free -= 1
         try:
-            self._taken(server)
+            self.balancer.taken(server)
         except Exception as error:
             self._failed(error)
         return Lease(server, self._back)
@@ -336,7 +336,7 @@ class ServerGroup:
         if freed:
             self.free += 1
         try:
-            self._released(server, outcome, seconds)
+            self.balancer.released(server, outcome, seconds)
         except Exception as error:
             self._failed(error)
         if freed:
@@ -355,9 +355,9 @@ class ServerGroup:
             server.active += step
             try:
                 if step > 0:
-                    self._taken(server)
+                    self.balancer.taken(server)
                 else:
-                    self._released(server, Outcome.NEUTRAL, -1.0)
+                    self.balancer.released(server, Outcome.NEUTRAL, -1.0)
             except Exception as error:
                 self._failed(error)
         if server.listed and server.full is not was_full:
@@ -367,12 +367,6 @@ class ServerGroup:
                     callback()
 
     # upkeep
-
-    def _use(self, balancer: Balancer) -> None:
-        self.balancer = balancer
-        self._choose = balancer.pick
-        self._taken = balancer.taken
-        self._released = balancer.released
 
     def failed(self, error: Exception) -> None:
         """Whoever helps in picking has failed: counted and told like a failure of the balancer."""

@@ -70,7 +70,7 @@ class ServerCounters:
         self.downs = self.ejections = 0
 
 
-@native(native_class=False)  # checks and agents refer to it weakly
+@native(allow_interpreted_subclasses=True)
 class ServerState:
     """One server as it is now; identity matters, equality does not.
 
@@ -87,7 +87,6 @@ class ServerState:
     """
 
     __slots__ = (
-        "__weakref__",
         "active",
         "addresses",
         "admin",

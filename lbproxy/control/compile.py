@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 
-from lbproxy.balance.server import ServerState
+from lbproxy.balance.live import LiveServer
 from lbproxy.balance.sticky import Sticky
 from lbproxy.config.diff import listener_key, successor
 from lbproxy.config.errors import Problems
@@ -32,7 +32,7 @@ from lbproxy.control.checker import Checker
 from lbproxy.control.checktls import CheckTLS
 from lbproxy.control.generation import Generation, Ground
 from lbproxy.control.listening import Listener
-from lbproxy.control.logsink import LogSink, trouble_with
+from lbproxy.control.logsink import LogSink, LogWriter, trouble_with
 from lbproxy.control.plan import BackendPlan, FrontendPlan, ListenerPlan, Plan
 from lbproxy.control.resolver import Resolver
 from lbproxy.control.secret import read_secret
@@ -230,7 +230,7 @@ class _Compiler:
             return
         ask = CheckTLS(spec.check, checker.probe, self.config.certificates, lambda one: one.tls)
         for line in spec.servers:
-            server = ServerState.from_spec(spec.name, line)
+            server = LiveServer.from_spec(spec.name, line)
             server.tls = tls[line.name]
             try:
                 ask(server)
@@ -415,19 +415,14 @@ class _Compiler:
             before = own if own is not None else self.old.config.settings.access_log
             if before == log and self.old.sinks.get(log.path) is sink:
                 return old.write_log
-        line = compile_format(log.format, spec.mode)
-        write = sink.write
-
-        def write_log(record: Any) -> None:
-            write(line(record))
-
+        write_log = LogWriter(compile_format(log.format, spec.mode), sink).write
         if log.sample >= 1 and not log.min_time:
             return write_log
         wanted = choose(log.sample, log.min_time, self.ground.random.random)
 
         def write_some(record: Any) -> None:
             if wanted(record):
-                write(line(record))
+                write_log(record)
 
         return write_some
 

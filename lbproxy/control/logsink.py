@@ -17,12 +17,13 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from lbproxy.compiled import native
 from lbproxy.config.model import LogSpec
 from lbproxy.control.rotation import Rotation
 
-__all__ = ["BATCH_BYTES", "BUFFER_BYTES", "INTERVAL", "LogSink", "trouble_with"]
+__all__ = ["BATCH_BYTES", "BUFFER_BYTES", "INTERVAL", "LogSink", "LogWriter", "trouble_with"]
 
-_log = Logger()
+_log = Logger(__name__)
 
 INTERVAL = 0.2
 """Longest time a line waits in memory, in seconds, while the target takes what is written."""
@@ -56,6 +57,7 @@ def trouble_with(path: str) -> str:
     return "" if os.access(target.parent, os.W_OK) else f"folder {target.parent} is not writable"
 
 
+@native(allow_interpreted_subclasses=True)
 class LogSink:
     """One target of access log lines.
 
@@ -302,3 +304,17 @@ class LogSink:
             errors=failed,
             dropped=self.dropped - dropped,
         )
+
+
+class LogWriter:
+    """Makes the lines of one frontend: ``line`` of each finished exchange or session, for ``sink``."""
+
+    __slots__ = ("_line", "_sink")
+
+    def __init__(self, line: Callable[[Any], bytes], sink: LogSink) -> None:
+        self._line = line
+        self._sink = sink
+
+    def write(self, record: Any) -> None:
+        """One record."""
+        self._sink.write(self._line(record))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard.addresses import AddressSet, address_number
-from lbproxy.http.message import FieldBlock, Headers, RequestHead, ResponseHead
+from lbproxy.http.message import FieldBlock, Headers, KeptLines, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from lbproxy.config.model import FrontendSpec
@@ -84,6 +84,16 @@ _Own = tuple[_Line, _Line, _Line, bytes, bytes]
 """X-Forwarded-For, -Proto, -Port, and what stands before and behind the host in Forwarded."""
 
 
+class _Passed:
+    """What one forwarder makes of field lines, whoever sent them."""
+
+    __slots__ = ("kept", "read")
+
+    def __init__(self, kept: Headers, read: dict[bytes, bytes] | None) -> None:
+        self.kept = KeptLines(kept)
+        self.read = read
+
+
 class Forwarder:
     """The forwarding rules of one frontend, precomputed."""
 
@@ -130,7 +140,7 @@ class Forwarder:
         """
         scheme = scheme or head.scheme.decode("ascii", "replace")
         block = head.block
-        if block is not None and _NO_CLAIMS in block.notes:
+        if block is not None and _NO_CLAIMS in block.common:
             return peer_ip, scheme
         headers = head.headers
         if head.nominated:
@@ -142,7 +152,7 @@ class Forwarder:
                 break
         else:
             if block is not None:
-                block.notes[_NO_CLAIMS] = True
+                block.common[_NO_CLAIMS] = True
             return peer_ip, scheme
         if peer_ip not in self._trusted:
             head.headers = [pair for pair in headers if pair[0].lower() not in _CLAIMS]
@@ -192,15 +202,13 @@ class Forwarder:
         key = (self, client_ip, client_port, scheme, local_port, host_header)
         ours: FieldBlock | None = block.notes.get(key)
         if ours is None:
-            headers = self.request_headers(
-                head,
-                client_ip=client_ip,
-                client_port=client_port,
-                scheme=scheme,
-                local_port=local_port,
-                host_header=host_header,
-            )
-            ours = block.notes[key] = FieldBlock(b"", headers)
+            passed: _Passed | None = block.common.get(self)
+            if passed is None:
+                passed = block.common[self] = _Passed(*self._sort(head.headers))
+            own = self._own(head, passed.read, client_ip, client_port, scheme, local_port)
+            kept = passed.kept
+            headers = [(b"Host", host_header or head.host), *kept.headers, *own]
+            ours = block.notes[key] = FieldBlock(b"", headers, None, kept)
         return ours
 
     def request_headers(
@@ -227,20 +235,41 @@ class Forwarder:
 
         Raises :class:`ProxyError` LOOP_DETECTED when our name stands in Via :data:`MAX_LOOPS` times.
         """
-        out: Headers = [(b"Host", host_header or head.host)]
+        kept, seen = self._sort(head.headers)
+        out: Headers = [(b"Host", host_header or head.host), *kept]
+        if head.nominated:
+            away = frozenset(head.nominated) - PROTECTED
+            out = [pair for pair in out if pair[0].lower() not in away]
+        out += self._own(head, seen, client_ip, client_port, scheme, local_port)
+        if upgrade and seen and b"upgrade" in seen:
+            out.append((b"Upgrade", seen[b"upgrade"]))
+        return out
+
+    def _sort(self, headers: Headers) -> tuple[Headers, dict[bytes, bytes] | None]:
+        """The lines that pass as they are, and the values that are read of the others."""
         special = self._request_special
+        kept: Headers = []
         found: list[_Line] = []
-        append = out.append
-        for pair in head.headers:
+        append = kept.append
+        for pair in headers:
             low = pair[0].lower()
             if low not in special:
                 append(pair)
             elif low not in _NEVER_READ:
                 found.append((low, pair[1]))
-        seen = _joined(found) if found else None
-        if head.nominated:
-            away = frozenset(head.nominated) - PROTECTED
-            out = [pair for pair in out if pair[0].lower() not in away]
+        return kept, _joined(found) if found else None
+
+    def _own(
+        self,
+        head: RequestHead,
+        seen: dict[bytes, bytes] | None,
+        client_ip: str,
+        client_port: int,
+        scheme: str,
+        local_port: int,
+    ) -> Headers:
+        """The lines that this hop adds."""
+        out: Headers = []
         key = (client_ip, client_port if self._rfc7239 else 0, scheme, local_port)
         lines = self._memo.get(key)
         if lines is None:
@@ -260,11 +289,8 @@ class Forwarder:
                     raise ProxyError(Kind.LOOP_DETECTED, before.decode("latin-1")[:200])
                 via = before + b", " + via
             out.append((b"Via", via))
-        if seen:
-            if b"trailers" in seen.get(b"te", b"").lower():
-                out.append((b"TE", b"trailers"))
-            if upgrade and b"upgrade" in seen:
-                out.append((b"Upgrade", seen[b"upgrade"]))
+        if seen and b"trailers" in seen.get(b"te", b"").lower():
+            out.append((b"TE", b"trailers"))
         return out
 
     def _add_x(

@@ -32,7 +32,7 @@ beside Content-Length, any coding but a single ``chunked``, user information in 
 
 from __future__ import annotations
 
-from lbproxy.http.h1_request import RequestParser
+from lbproxy.http.h1_request import KnownHeads, RequestParser
 from lbproxy.http.h1_response import ResponseParser
 
-__all__ = ["RequestParser", "ResponseParser"]
+__all__ = ["KnownHeads", "RequestParser", "ResponseParser"]

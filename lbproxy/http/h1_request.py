@@ -1,8 +1,9 @@
 """PURE. The HTTP/1 request parser: what a client may send.
 
-A client repeats its field lines from request to request.  Lines that are, byte for byte, those of the plain request
-before on the same connection are not parsed again: what they meant then they mean now.  Only the request line is
-looked at, by a grammar narrower than the one for all requests; what does not fit it takes the long way.
+A client repeats its field lines from request to request, and when it comes back.  Lines that are, byte for byte, those
+of the plain request before on the same connection, or those that some connection of the frontend has begun with,
+are not parsed again: what they meant then they mean now.  Only the request line is looked at, by a grammar
+narrower than the one for all requests; what does not fit it takes the long way.
 """
 
 from __future__ import annotations
@@ -35,18 +36,45 @@ from lbproxy.http.message import (
 )
 from lbproxy.http.syntax import is_token, normal_host
 
-__all__ = ["RequestParser"]
+__all__ = ["KnownHeads", "RequestParser"]
 
 _BLOCK_MAX: Final = 4096  # field lines longer than this are not kept for the next request
+_KNOWN_MAX: Final = 256  # field lines kept for the connections of one frontend; some 2 MB when full
 _USUAL_LINE: Final = re.compile(
     rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[!\"$-~]*) HTTP/1\.1"
 ).fullmatch
 
-_Meaning = tuple[bytes, int, bool]  # host, body length, expect_continue
+_Meaning = tuple[bytes, int, bool, bool]  # host, body length, expect_continue, keep_alive
 
 
 def _line_max(limits: Limits) -> int:
     return limits.url_bytes + METHOD_MAX + 11  # two spaces, the version and a CR
+
+
+class KnownHeads:
+    """The field lines that connections of one frontend began with, for those that begin with the same.
+
+    For parsers with the same limits.  At most 256 of at most 4 KiB; the oldest goes first.
+    """
+
+    __slots__ = ("_heads",)
+
+    def __init__(self) -> None:
+        self._heads: dict[bytes, tuple[FieldBlock, _Meaning]] = {}
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    def find(self, lines: bytes) -> tuple[FieldBlock, _Meaning] | None:
+        """What :meth:`keep` was told of these lines."""
+        return self._heads.get(lines)
+
+    def keep(self, block: FieldBlock, meaning: _Meaning) -> None:
+        """Remember the lines of ``block``."""
+        heads = self._heads
+        if len(heads) >= _KNOWN_MAX:
+            del heads[next(iter(heads))]
+        heads[block.raw] = (block, meaning)
 
 
 class RequestParser(Parser):
@@ -54,21 +82,23 @@ class RequestParser(Parser):
 
     Stops after a request for CONNECT or for an upgrade we would pass on, until ``resume`` or
     ``detach``.  Ignores what follows a request after which the client wants the connection closed.
+    ``known``: of the frontend; only the first head of a connection is looked up there, and kept there.
     """
 
-    __slots__ = ("_block", "_found", "_last", "_llhttp", "_meaning")
+    __slots__ = ("_block", "_found", "_known", "_last", "_llhttp", "_meaning")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, known: KnownHeads | None = None) -> None:
         super().__init__(limits, _line_max(limits), limits.body_bytes)
+        self._known = known  # None after the first head
         self._last = False
         self._found = FoundRequest()
         self._llhttp: HttpRequestParser | None = None  # one that waits for a head
         self._block: FieldBlock | None = None  # of the last request, if that was a plain one
-        self._meaning: _Meaning = (b"", 0, False)  # of that block
+        self._meaning: _Meaning = (b"", 0, False, True)  # of that block
 
     def limit(self, limits: Limits) -> None:
         """Hold the heads and bodies that begin from now on to ``limits``; nothing judged by the old ones is known."""
-        self._block = None
+        self._block = self._known = None
         self._set_limits(limits, _line_max(limits), limits.body_bytes)
 
     @property
@@ -116,7 +146,7 @@ class RequestParser(Parser):
             return -1
         end = line_end + len(block.raw)
         method, target = line.groups()
-        host, length, expect_continue = self._meaning
+        host, length, expect_continue, keep_alive = self._meaning
         if (
             end - pos > self._limits.header_bytes
             or len(target) > self._limits.url_bytes
@@ -133,31 +163,51 @@ class RequestParser(Parser):
                 host,
                 b"http",
                 length,
-                True,
+                keep_alive,
                 None,
                 expect_continue,
                 (),
                 block,
             )
         )
+        self._last = not keep_alive
         if length == 0:
             events.append(END)
+            self._message_done()
         else:
             self._left = length
             self._state = LENGTH
         return end
 
+    def _recall(self, raw: bytes) -> bool:
+        """Whether this is a first head and other connections began with its field lines: then they are known."""
+        known = self._known
+        if known is None:
+            return False
+        found = known.find(raw[raw.find(b"\r\n") :])
+        if found is None:
+            return False
+        self._known = None
+        block, self._meaning = found
+        self._block = FieldBlock(block.raw, block.headers, block.common)
+        return True
+
     def _remember(self, raw: bytes, line_end: int, head: RequestHead, kept: bool) -> None:
         """Keep the field lines of a plain request: nothing switches, ends or is chunked after it."""
+        known, self._known = self._known, None
         length = head.length
         size = len(raw) - line_end
         if not kept or length is None or head.nominated or size > _BLOCK_MAX:
             self._block = None
             return
         self._block = head.block = FieldBlock(raw[line_end:], head.headers.copy())
-        self._meaning = (head.host, length, head.expect_continue)
+        self._meaning = (head.host, length, head.expect_continue, head.keep_alive)
+        if known is not None:
+            known.keep(head.block, self._meaning)
 
     def _take_head(self, raw: bytes, events: list[Event]) -> None:
+        if self._recall(raw) and self._take_known(raw, 0, events) >= 0:
+            return
         line_end, count = self._measure(raw)
         found = self._found
         headers: Headers = []
@@ -261,8 +311,10 @@ class RequestParser(Parser):
         ):
             self._llhttp = llhttp
         self._last = not keep_alive
-        plain = version == 11 and keep_alive and target is found.target and host == sent_host
-        self._remember(raw, line_end, head, plain and not self._stop_after)
+        limit = self._body_limit
+        too_large = limit is not None and length is not None and length > limit
+        plain = version == 11 and target is found.target and host == sent_host
+        self._remember(raw, line_end, head, plain and not self._stop_after and not too_large)
         events.append(head)
         if length == 0:
             events.append(END)
@@ -270,8 +322,7 @@ class RequestParser(Parser):
         elif length is None:
             self._start_chunks()
         else:
-            if self._body_limit is not None and length > self._body_limit:
-                self._block = None
+            if too_large:
                 raise Refused(Kind.BODY_TOO_LARGE, "content-length is over the limit", 413)
             self._left = length
             self._state = LENGTH

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
 
-from lbproxy.http.message import End, RequestHead, ResponseHead
+from lbproxy.http.message import End, Headers, KeptLines, RequestHead, ResponseHead
 from lbproxy.http.syntax import (
     FIELD_NAMES,
     FIELD_TEXT,
@@ -70,7 +70,10 @@ def encode_request(head: RequestHead, host: bytes | None = None, *, close: bool 
     key = (method, close)
     rest: bytes | None = block.notes.get(key)
     if rest is None:
-        out = _encode_request(head, host, close)
+        kept = block.kept
+        out = (
+            _encode_request(head, host, close) if kept is None else _encode_kept(head, kept, close)
+        )
         block.notes[key] = out[len(method) + len(target) + 1 :]
         return out
     if not target or target.translate(None, _TARGET_TEXT):
@@ -79,16 +82,46 @@ def encode_request(head: RequestHead, host: bytes | None = None, *, close: bool 
 
 
 def _encode_request(head: RequestHead, host: bytes | None, close: bool) -> bytes:
+    lines = [_request_line(head), b""]
+    options: list[bytes] = []
+    found = _add_fields(lines, options, head.headers)
+    if host is None:
+        host = head.host if found is None else found
+    lines[1] = b"Host: " + host
+    _add_framing(lines, options, head, close)
+    return _checked(lines)
+
+
+def _encode_kept(head: RequestHead, kept: KeptLines, close: bool) -> bytes:
+    """The same, where ``kept`` follow the first header, which is Host: they are written once for all heads."""
+    encoded = kept.encoded
+    if encoded is None:
+        fields: list[bytes] = []
+        _add_fields(fields, [], kept.headers)
+        encoded = kept.encoded = _checked(fields)[:-2] if fields else b""
+    lines = [_request_line(head), b"Host: " + head.headers[0][1]]
+    options: list[bytes] = []
+    _add_fields(lines, options, head.headers[1 + len(kept.headers) :])
+    _add_framing(lines, options, head, close)
+    out = _checked(lines)
+    at = len(lines[0]) + len(lines[1]) + 4
+    return out[:at] + encoded + out[at:]
+
+
+def _request_line(head: RequestHead) -> bytes:
     method, target = head.method, head.target
     if method not in _METHODS and not is_token(method):
         raise ValueError("method is not a token")
-    if not target or not target.isascii() or b" " in target or b"\t" in target:
+    if not target or target.translate(None, _TARGET_TEXT):
         raise ValueError("malformed target")
-    lines = [method + b" " + target + b" HTTP/1.1", b""]
-    options: list[bytes] = []
-    add = lines.append
+    return method + b" " + target + b" HTTP/1.1"
+
+
+def _add_fields(lines: list[bytes], options: list[bytes], headers: Headers) -> bytes | None:
+    """Add the lines that are not the codec's to write; the value of the first Host line, which is."""
+    host: bytes | None = None
     known = FIELD_NAMES
-    for name, value in head.headers:
+    for name, value in headers:
         low = known.get(name)
         if low is None:
             low = checked_name(name)
@@ -96,24 +129,27 @@ def _encode_request(head: RequestHead, host: bytes | None, close: bool) -> bytes
             if low == b"host" and host is None:
                 host = value
         else:
-            add(name + b": " + value)
+            lines.append(name + b": " + value)
             if low == b"te" and not options:
                 options.append(b"TE")
-    lines[1] = b"Host: " + (head.host if host is None else host)
+    return host
+
+
+def _add_framing(lines: list[bytes], options: list[bytes], head: RequestHead, close: bool) -> None:
+    """Add what says how the body is delimited and what becomes of the connection."""
     length = head.length
     if length is None:
-        add(b"Transfer-Encoding: chunked")
-    elif length or method in _BODY_EXPECTED:
-        add(b"Content-Length: %d" % length)
+        lines.append(b"Transfer-Encoding: chunked")
+    elif length or head.method in _BODY_EXPECTED:
+        lines.append(b"Content-Length: %d" % length)
     if head.upgrade is not None:
         options.append(b"upgrade")
     elif close:
         options.append(b"close")
     if options:
-        add(b"Connection: " + b", ".join(options))
+        lines.append(b"Connection: " + b", ".join(options))
     if head.upgrade is not None:
-        add(b"Upgrade: " + head.upgrade)
-    return _checked(lines)
+        lines.append(b"Upgrade: " + head.upgrade)
 
 
 def encode_response(

@@ -56,20 +56,40 @@ class _Head:
         self.headers = [pair for pair in self.headers if pair[0].lower() != name]
 
 
+class KeptLines:
+    """Header lines that go from one head into another as they are; ``encoded`` is theirs who write them."""
+
+    __slots__ = ("encoded", "headers")
+
+    def __init__(self, headers: Headers) -> None:
+        self.headers = headers
+        self.encoded: bytes | None = None
+
+
 class FieldBlock:
-    """The header lines of an HTTP/1 head that came once more, byte for byte, on the same connection.
+    """The header lines of an HTTP/1 head that came once more, byte for byte, from the same peer.
 
     Clients and servers repeat themselves: while a connection's heads differ in nothing but the start line (for
     responses: in nothing), what follows from the lines is worked out once.  ``notes`` is where those who
-    read the head keep what they made of it; a key is the reader's own object.  Nobody changes ``headers``.
+    read the head keep what they made of it on this connection; a key is the reader's own object.  ``common`` is for
+    what holds whoever sent the lines, the same for all connections that sent them.  Nobody changes ``headers``.
+    ``kept``: for a head made of such a one, what follows its first line unchanged.
     """
 
-    __slots__ = ("headers", "notes", "raw")
+    __slots__ = ("common", "headers", "kept", "notes", "raw")
 
-    def __init__(self, raw: bytes, headers: Headers) -> None:
+    def __init__(
+        self,
+        raw: bytes,
+        headers: Headers,
+        common: dict[Any, Any] | None = None,
+        kept: KeptLines | None = None,
+    ) -> None:
         self.raw = raw
         self.headers = headers
         self.notes: dict[Any, Any] = {}
+        self.common: dict[Any, Any] = {} if common is None else common
+        self.kept = kept
 
 
 class RequestHead(_Head):

@@ -28,7 +28,7 @@ ACCEPTS_PER_EVENT: Final = 64
 ACCEPT_PAUSE_S = 0.25  # when descriptors or memory are short
 _SHORTAGE: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
-_log = Logger()
+_log = Logger(__name__)
 
 
 def bound_socket(

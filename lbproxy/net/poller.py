@@ -44,7 +44,7 @@ RDHUP: Final = 0x2000
 BATCH = 256  # ready sockets served per turn
 SOON_ROUNDS: Final = 4  # how often work that makes more work is followed within one turn
 
-_log = Logger()
+_log = Logger(__name__)
 _failure: Callable[..., Failure] = Failure
 
 

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 __all__ = ["Timer", "TimerWheel"]
 
-_log = Logger()
+_log = Logger(__name__)
 
 HORIZON_S: Final = 4.0
 ROUNDING_S: Final = 1e-6  # what sums of floats may be off by: a deadline this near has come

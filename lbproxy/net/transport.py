@@ -77,7 +77,7 @@ _READ_END: Final = 1
 _WRITE_ENDING: Final = 2
 _WRITE_END: Final = 4
 
-_log = Logger()
+_log = Logger(__name__)
 
 
 _with_half_close: Final[dict[type, bool]] = {}  # classes of protocols; those of tests come and go

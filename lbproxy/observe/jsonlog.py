@@ -28,6 +28,8 @@ _encode: Final = json.JSONEncoder().encode
 _NO_TEXT: Final = '""'
 _IN_THE_CLEAR: Final = '"tls_version":"","tls_cipher":""'
 _told_key: Final = object()
+_addresses: Final[dict[str, str]] = {}  # quoted; of hosts that come again
+_ADDRESS_SIZE: Final = 64
 _MILLIS: Final = MILLIS
 _CLOSES: Final = {kind: f'"close":"{kind.value}"' for kind in Kind}
 _WHOLE: Final = tuple([str(n) for n in range(1000)])
@@ -53,6 +55,20 @@ def _quoted(value: Any, limit: int) -> str:
         value is None or isinstance(value, int) or (isinstance(value, float) and isfinite(value))
     )
     return _encode(value) if plain else _quoted(str(value), limit)
+
+
+def _address(value: Any) -> str:
+    """An IP address, a host or the name of a listener, most likely one that came before."""
+    if type(value) is not str:
+        return _quoted(value, FIELD_LIMIT)
+    known = _addresses.get(value)
+    if known is None:
+        known = _text(value, FIELD_LIMIT)
+        if len(known) <= _ADDRESS_SIZE:
+            if len(_addresses) >= _KEPT:
+                _addresses.clear()
+            _addresses[value] = known
+    return known
 
 
 def _number(value: Any) -> str:
@@ -85,9 +101,9 @@ def _cache(info: Connection) -> LogCache:
     if tls is not None:
         secured = f"{_field('tls_version', tls.version)},{_field('tls_cipher', tls.cipher)}"
     cache = LogCache(
-        f'"listener":{_quoted(info.listener, FIELD_LIMIT)},"peer_ip":{_quoted(info.peer_ip, FIELD_LIMIT)},'
-        f'"peer_port":{_number(info.peer_port)},"local_ip":{_quoted(info.local_ip, FIELD_LIMIT)},'
-        f'"local_port":{_number(info.local_port)},{secured},"sni":{_quoted(info.sni, FIELD_LIMIT)},'
+        f'"listener":{_address(info.listener)},"peer_ip":{_address(info.peer_ip)},'
+        f'"peer_port":{_number(info.peer_port)},"local_ip":{_address(info.local_ip)},'
+        f'"local_port":{_number(info.local_port)},{secured},"sni":{_address(info.sni)},'
         f'"alpn":{_NO_TEXT if tls is None else _quoted(tls.alpn, FIELD_LIMIT)}}}\n'
     )
     info.log_cache = cache
@@ -100,7 +116,7 @@ def _client(record: Record, cache: LogCache) -> str:
     if cache.ip != ip or cache.port != port:
         cache.ip = ip
         cache.port = port
-        cache.client = f'"client_ip":{_quoted(ip, FIELD_LIMIT)},"client_port":{_number(port)}'
+        cache.client = f'"client_ip":{_address(ip)},"client_port":{_number(port)}'
     return cache.client
 
 
@@ -132,9 +148,9 @@ def _told(request: RequestHead) -> _Told:
     block = request.block
     if block is None:
         return _Told(request)
-    told: _Told | None = block.notes.get(_told_key)
+    told: _Told | None = block.common.get(_told_key)
     if told is None or told.host != request.host:
-        told = block.notes[_told_key] = _Told(request)
+        told = block.common[_told_key] = _Told(request)
     return told
 
 

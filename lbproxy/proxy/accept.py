@@ -11,31 +11,14 @@ from lbproxy.config.model import ListenSpec
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard.addresses import AddressSet
 from lbproxy.net.endpoints import TLSParameters
-from lbproxy.net.transport import FastTransport
+from lbproxy.proxy.info import plain_ip
 from lbproxy.proxy.preamble import Preamble
 from lbproxy.proxy.streams import ConnectionInfo
 
 if TYPE_CHECKING:
     from lbproxy.proxy.frontend import Frontend
 
-__all__ = ["ProxyFactory", "note_local"]
-
-
-def note_local(info: ConnectionInfo, transport: Any) -> None:
-    """Fill in the address the client aimed at, unless a PROXY header told it."""
-    if info.local_port:
-        return
-    if isinstance(transport, FastTransport):
-        info.local_ip, info.local_port = transport.local()
-    else:
-        host = transport.getHost()
-        info.local_ip = _plain(getattr(host, "host", ""))
-        info.local_port = getattr(host, "port", 0)
-
-
-def _plain(ip: str) -> str:
-    """An IPv4 address of a dual-stack socket without its IPv6 dress."""
-    return ip[7:] if ip.startswith("::ffff:") and "." in ip else ip
+__all__ = ["ProxyFactory"]
 
 
 class ProxyFactory(Factory):
@@ -74,17 +57,10 @@ class ProxyFactory(Factory):
     def build_for(self, ip: str, port: int) -> Any:
         """:meth:`buildProtocol` for a client at ``ip`` ("" for a Unix socket)."""
         frontend = self.frontend.lineage.current
-        if frontend.stopping:
-            return None
-        frontend.counters.connections += 1
-        ip = _plain(ip)
-        info = ConnectionInfo(ip, port, ip, port, listener=self.listener)
-        info.connected = frontend.now()
         trusted = self._trusted
-        announced = trusted is not None and (not ip or ip in trusted)
-        error = frontend.admit(info, "" if announced else ip, judge=not announced)
-        if error is not None:
-            frontend.refused(info, error)
+        announced = trusted is not None and (not ip or plain_ip(ip) in trusted)
+        info = frontend.welcome(ip, port, self.listener, announced)
+        if info is None:
             return None
         look = frontend.looks_at_hello and self.tls is None
         if not (announced or look or self.tls is not None):

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from lbproxy.balance.base import Balancer, Need
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.lease import Lease
+from lbproxy.balance.live import LiveServer
 from lbproxy.balance.server import AdminState, ServerState, State
 from lbproxy.balance.sticky import Sticky
 from lbproxy.config.diff import server_moves
@@ -289,7 +290,7 @@ class Backend:
         return self._add(spec, self._tls_for(spec))
 
     def _add(self, spec: ServerSpec, tls: TLSParameters | None) -> ServerState:
-        server = ServerState.from_spec(self.name, spec)
+        server = LiveServer.from_spec(self.name, spec)
         server.tls = tls
         check = self.spec.check
         if check is not None and check.initial == "down" and not spec.no_check:

@@ -24,8 +24,9 @@ from lbproxy.http.h1 import RequestParser
 from lbproxy.http.h1_write import LAST_CHUNK, encode_chunk, encode_response, encode_trailers
 from lbproxy.http.message import END, End, Invalid, RequestHead, ResponseHead
 from lbproxy.net.closing import half_close
-from lbproxy.proxy.accept import ProxyFactory, note_local
+from lbproxy.proxy.accept import ProxyFactory
 from lbproxy.proxy.exchange import Exchange
+from lbproxy.proxy.info import note_local
 from lbproxy.proxy.progress import unsent_bytes
 from lbproxy.proxy.streams import ConnectionInfo
 
@@ -54,7 +55,7 @@ class H1ClientConnection:
         self.transport: Any = None
         self.frontend = frontend
         self.info = info
-        self._parser = RequestParser(frontend.request_limits)
+        self._parser = RequestParser(frontend.request_limits, frontend.known_heads)
         self._timer = frontend.wheel.timer(self._expired)
         self._exchange: Exchange | None = None
         self._request: RequestHead | None = None  # of the exchange

@@ -16,6 +16,7 @@ from lbproxy.guard.addresses import Access
 from lbproxy.guard.connections import ConnectionLimits, ConnectionTotal
 from lbproxy.http.filter import Hook, compile_phases
 from lbproxy.http.forward import Forwarder
+from lbproxy.http.h1 import KnownHeads
 from lbproxy.http.message import Limits, RequestHead
 from lbproxy.http.route import Router
 from lbproxy.net.endpoints import Network
@@ -24,6 +25,7 @@ from lbproxy.observe.record import HTTPRecord, Record
 from lbproxy.observe.suspects import Suspects
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.hedge import Hedging
+from lbproxy.proxy.info import plain_ip
 from lbproxy.proxy.member import Member
 from lbproxy.proxy.quiet import Quiet
 from lbproxy.proxy.streams import ConnectionInfo
@@ -153,6 +155,7 @@ class Frontend:
             url_bytes=spec.max_url,
             body_bytes=spec.max_body,
         )
+        self.known_heads = KnownHeads()
         self.keepalive = spec.timeout_keepalive > 0
         self.client_timeout = spec.timeout_client or (
             _IDLE_HTTP if spec.mode == "http" else _IDLE_TCP
@@ -185,6 +188,24 @@ class Frontend:
         return any(Need.SNI in self.backends[name].needs for name in targets)
 
     # -- admission ------------------------------------------------------------------------------
+
+    def welcome(self, ip: str, port: int, listener: str, announced: bool) -> ConnectionInfo | None:
+        """What is known of a client that has connected; None: it is not let in, which is counted.
+
+        ``announced``: a PROXY header will tell the address that counts (:meth:`readmit`).
+        """
+        if self.stopping:
+            return None
+        self.counters.connections += 1
+        ip = plain_ip(ip)
+        info = ConnectionInfo(ip, port, ip, port)
+        info.listener = listener
+        info.connected = self.now()
+        error = self.admit(info, "" if announced else ip, judge=not announced)
+        if error is not None:
+            self.refused(info, error)
+            return None
+        return info
 
     def admit(self, info: ConnectionInfo, ip: str, *, judge: bool = True) -> ProxyError | None:
         """Count one connection from ``ip`` ("" for a Unix socket), or say why not.

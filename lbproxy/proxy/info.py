@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from lbproxy.net.transport import FastTransport
 from lbproxy.observe.record import Connection
 
-__all__ = ["ConnectionInfo"]
+__all__ = ["ConnectionInfo", "note_local", "plain_ip"]
+
+
+def plain_ip(ip: str) -> str:
+    """An IPv4 address of a dual-stack socket without its IPv6 dress."""
+    return ip[7:] if ip.startswith("::ffff:") and "." in ip else ip
 
 
 class ConnectionInfo(Connection):
@@ -53,3 +59,15 @@ class ConnectionInfo(Connection):
         self.listener = listener
         self.connected = connected
         self.counted_as: str | None = None
+
+
+def note_local(info: ConnectionInfo, transport: Any) -> None:
+    """Fill in the address the client aimed at, unless a PROXY header told it."""
+    if info.local_port:
+        return
+    if isinstance(transport, FastTransport):
+        info.local_ip, info.local_port = transport.local()
+    else:
+        host = transport.getHost()
+        info.local_ip = plain_ip(getattr(host, "host", ""))
+        info.local_port = getattr(host, "port", 0)

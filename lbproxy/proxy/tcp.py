@@ -31,8 +31,9 @@ from lbproxy.errors import MEANING, Kind, Outcome, ProxyError
 from lbproxy.http.message import Reply
 from lbproxy.net.closing import half_close
 from lbproxy.observe.record import Record
-from lbproxy.proxy.accept import ProxyFactory, note_local
+from lbproxy.proxy.accept import ProxyFactory
 from lbproxy.proxy.hooks import run_hooks
+from lbproxy.proxy.info import note_local
 from lbproxy.proxy.outgoing import outgoing_header
 from lbproxy.proxy.streams import ConnectionInfo
 

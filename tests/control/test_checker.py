@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
 
 from lbproxy.balance.group import ServerGroup
+from lbproxy.balance.live import LiveServer
 from lbproxy.balance.roundrobin import RoundRobin
 from lbproxy.balance.server import AdminState, ServerState, State
 from lbproxy.config.model import Address, CheckSpec, PluginSpec, ServerSpec
@@ -66,7 +67,7 @@ class World:
         self.checker = Checker("app", self.group, self.spec, self.network, self.env)
 
     def add(self, name: str, **spec: Any) -> ServerState:
-        server = ServerState("app", ServerSpec(name, Address("tcp", "10.0.0.1", 80), **spec))
+        server = LiveServer("app", ServerSpec(name, Address("tcp", "10.0.0.1", 80), **spec))
         server.addresses = (server.spec.address,)
         self.group.add(server)
         return server
@@ -430,7 +431,7 @@ def test_check_address_with_a_name() -> None:
     group = ServerGroup(RoundRobin(None, env), reactor.seconds)
     for name, host in (("a", "health.example"), ("b", "nowhere.example")):
         check_address = Address("tcp", host, 81)
-        server = ServerState("app", ServerSpec(name, OTHER, check_address=check_address))
+        server = LiveServer("app", ServerSpec(name, OTHER, check_address=check_address))
         server.addresses = (OTHER,)
         group.add(server)
     origin = HTTPOrigin(reactor, "health", "10.0.0.9:81", 200)
@@ -450,7 +451,7 @@ def test_with_a_real_probe_in_memory() -> None:
     network = StockNetwork(reactor)
     env = Env(now=reactor.seconds, random=Random(7), reactor=reactor)
     group = ServerGroup(RoundRobin(None, env), reactor.seconds)
-    server = ServerState("app", ServerSpec("a", Address("tcp", "10.0.0.1", 80)))
+    server = LiveServer("app", ServerSpec("a", Address("tcp", "10.0.0.1", 80)))
     server.addresses = (server.spec.address,)
     group.add(server)
     origin = HTTPOrigin(reactor, "a", "10.0.0.1:80", 200)

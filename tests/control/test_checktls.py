@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lbproxy.balance.server import ServerState
+from lbproxy.balance.live import LiveServer
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.config.model import Address, CheckSpec, ServerSpec
 from lbproxy.control.checktls import CheckTLS
@@ -28,7 +28,7 @@ def asked(check: dict[str, Any], server: dict[str, Any], **probe: Any) -> Any:
         (),
         lambda server: TRAFFIC if server.spec.tls else None,
     )
-    state = ServerState("app", ServerSpec("a", ADDRESS, **server))
+    state = LiveServer("app", ServerSpec("a", ADDRESS, **server))
     found = one(state)
     assert one(state) is found, "made once"
     return found

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lbproxy.balance.server import ServerState
+from lbproxy.balance.live import LiveServer
 from lbproxy.config.model import Address, ServerSpec
 from lbproxy.health.state import Result
 from lbproxy.interfaces import Env
@@ -48,7 +48,7 @@ def check(request: pytest.FixtureRequest) -> Check:
                 address = Address("unix", path=str(where))
             env = Env(now=reactor.seconds, random=Random(1), reactor=reactor)
             network = request.param(reactor)
-            server = ServerState("db", ServerSpec("a", address=address))
+            server = LiveServer("db", ServerSpec("a", address=address))
             target = ProbeTarget(server, network, address, tls, 10.0)
             return await cls(options, env).check(target)  # type: ignore[no-any-return]
 

@@ -190,6 +190,7 @@ from random import Random
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
 from lbproxy.config.model import Address, ServerSpec
+from lbproxy.balance.live import LiveServer
 from lbproxy.balance.server import ServerState
 from lbproxy.interfaces import Env
 from lbproxy.net.stock import StockNetwork
@@ -200,7 +201,7 @@ address = Address("tcp", "10.0.0.1", 80)
 network = StockNetwork(reactor)
 env = Env(now=reactor.seconds, random=Random(1), reactor=reactor)
 probe = ExecProbe(ExecOptions("sh", ("-c", sys.argv[1])), env)
-target = ProbeTarget(ServerState("app", ServerSpec("a", address)), network, address, None, 5.0)
+target = ProbeTarget(LiveServer("app", ServerSpec("a", address)), network, address, None, 5.0)
 running = ensureDeferred(probe.check(target))
 running.addBoth(lambda found: (print(found), reactor.callLater(0.1, reactor.stop)))
 if len(sys.argv) > 2:

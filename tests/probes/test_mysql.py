@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lbproxy.balance.server import ServerState
+from lbproxy.balance.live import LiveServer
 from lbproxy.config.model import Address, ServerSpec
 from lbproxy.probes.mysql import MysqlOptions, MysqlProbe
 from tests.probes.fake_mysql import OK, FakeMySQL, error, greeting, packet, table
@@ -280,7 +280,7 @@ def test_a_query_of_ones_own() -> None:
 def test_exclusive() -> None:
     world = listening(says(role=read_only("0")))
     one = probe(world, **PASSWORD, role="primary", exclusive=True)
-    servers = [ServerState("app", ServerSpec(name, address=ADDRESS)) for name in "ab"]
+    servers = [LiveServer("app", ServerSpec(name, address=ADDRESS)) for name in "ab"]
     results = [world.check(one, evolve(world.target(), server=server)) for server in servers]
     assert [result.ok for result in results] == [True, False]
     assert results[1].note == "not the only primary: so says a"

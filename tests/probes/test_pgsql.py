@@ -11,7 +11,8 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lbproxy.balance.server import AdminState, ServerState
+from lbproxy.balance.live import LiveServer
+from lbproxy.balance.server import AdminState
 from lbproxy.config.model import ServerSpec
 from lbproxy.probes.pgsql import PgsqlOptions, PgsqlProbe
 from lbproxy.probes.pgwire import MESSAGE_BYTES
@@ -300,7 +301,7 @@ class Pair:
         self.world = listening(FakePostgres(answer=lambda sql: self.rows[self.asked]))
         self.probe = probe(self.world, user="lb", role="primary", **options)
         self.servers = {
-            name: ServerState("app", ServerSpec(name, address=ADDRESS)) for name in ("a", "b")
+            name: LiveServer("app", ServerSpec(name, address=ADDRESS)) for name in ("a", "b")
         }
         self.asked = ""
 

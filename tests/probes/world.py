@@ -10,7 +10,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from lbproxy.balance.server import ServerState
+from lbproxy.balance.live import LiveServer
 from lbproxy.config.model import Address, ServerSpec
 from lbproxy.health.state import Result
 from lbproxy.interfaces import Env
@@ -75,7 +75,7 @@ class World:
         self, *, tls: TLSParameters | None = None, preamble: bytes = b"", **spec: Any
     ) -> ProbeTarget:
         spec.setdefault("address", ADDRESS)
-        server = ServerState("app", ServerSpec("a", **spec))
+        server = LiveServer("app", ServerSpec("a", **spec))
         return ProbeTarget(server, self.network, ADDRESS, tls, 1.0, preamble)
 
     def begin(self, probe: Any, target: ProbeTarget | None = None) -> list[Any]:

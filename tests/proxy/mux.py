@@ -16,8 +16,9 @@ from twisted.internet.protocol import Protocol
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.net.endpoints import Dial
-from lbproxy.proxy.accept import ProxyFactory, note_local
+from lbproxy.proxy.accept import ProxyFactory
 from lbproxy.proxy.exchange import Exchange
+from lbproxy.proxy.info import note_local
 from lbproxy.proxy.streams import (
     ClientStream,
     ConnectionInfo,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lbproxy.balance.base import Balancer
 from lbproxy.balance.lease import Lease
 from lbproxy.errors import Kind, Outcome, ProxyError
 from tests.proxy.bench import A, B, Bench, C, Make
@@ -113,12 +114,12 @@ def test_names_are_unique_and_free_again_after_removal(make: Make) -> None:
 
 
 def test_a_balancer_that_fails_is_replaced_for_that_pick(make: Make) -> None:
+    class Broken(Balancer):
+        def pick(self, context: Any, avoid: Any) -> Any:
+            raise RuntimeError("balancer bug")
+
     bench = make(may_fail=True)
-
-    def broken(*args: Any) -> Any:
-        raise RuntimeError("balancer bug")
-
-    bench.backend.group._choose = broken
+    bench.backend.group.set_balancer(Broken(None, None))  # type: ignore[arg-type]
     one = ask(bench)
     assert one.lease is not None and one.lease.server.name == "a"
     assert bench.backend.group.balancer_errors == 1
