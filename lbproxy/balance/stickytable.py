@@ -70,6 +70,11 @@ class StickyTable:
         self._entries.move_to_end(key)
         return server
 
+    def peek(self, key: bytes) -> str | None:
+        """As :meth:`get`, and not a use."""
+        found = self._entries.get(key)
+        return found[0] if found is not None and found[1] > self._now() else None
+
     def put(self, key: bytes, server: str) -> None:
         """``key`` belongs to ``server`` from now on."""
         self.learn(key, server)

@@ -7,7 +7,7 @@ included, so that two who disagreed about a client soon agree.  An upgrade gives
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -16,10 +16,16 @@ from lbproxy.balance.sticky import Sticky
 from lbproxy.balance.stickytable import StickyTable
 from lbproxy.proxy.backend import Backend
 
-__all__ = ["CHUNK", "MOST_HANDED_OVER", "BondsTold", "learn", "whole"]
+__all__ = ["CHUNK", "CHUNK_BYTES", "MOST_HANDED_OVER", "MOST_KEPT", "BondsTold", "learn", "whole"]
 
 CHUNK = 10_000
 """Most changes in one message."""
+
+CHUNK_BYTES = 256 * 1024
+"""Bytes of keys and names after which a message is full; one more key of any length may be in it."""
+
+MOST_KEPT = 100_000
+"""Most changes of one backend that are kept while nobody takes them; more are told when they are used again."""
 
 MOST_HANDED_OVER = 100_000
 """Most clients of one backend that the process after an upgrade is told of."""
@@ -48,26 +54,31 @@ class BondsTold:
                 table.tell = partial(_note, told)
 
     def send(self, backends: Mapping[str, Backend], say: Callable[[Changes], None]) -> None:
-        """What there is, in messages of at most :data:`CHUNK` changes."""
+        """What there is, in messages of at most :data:`CHUNK` changes and about :data:`CHUNK_BYTES`."""
         for name, told in self._told.items():
             if told:
-                for part in _chunks(told):
+                for part in _chunks(told.items()):
                     say(_changes(name, backends[name].sticky, part))
                 told.clear()
 
 
 def _note(told: dict[bytes, str], key: bytes, server: str) -> None:
-    told[key] = server
+    if len(told) < MOST_KEPT or key in told:
+        told[key] = server
 
 
 def whole(backends: Mapping[str, Backend], most: int | None = None) -> Iterator[Changes]:
-    """What the tables hold, each at most the ``most`` keys used last, those at the end."""
+    """What the tables hold, each at most the ``most`` keys used last, those at the end.
+
+    A piece is as the tables are when it is asked for: what was told meanwhile is not taken back by it.
+    """
     for name, backend in backends.items():
         sticky = backend.sticky
         if sticky is not None and sticky.table is not None:
-            entries = islice(sticky.table.entries(), most)
-            bonds = [(key, server) for key, server, _ in entries]
-            for part in _chunks(dict(reversed(bonds))):
+            keys = [key for key, *_ in islice(sticky.table.entries(), most)]
+            peek = sticky.table.peek
+            bonds = ((key, server) for key in reversed(keys) if (server := peek(key)))
+            for part in _chunks(bonds):
                 yield _changes(name, sticky, part)
 
 
@@ -82,9 +93,16 @@ def learn(backends: Mapping[str, Backend], changes: Changes) -> None:
             sticky.table.learn(bytes.fromhex(key), server)
 
 
-def _chunks(bonds: dict[bytes, str]) -> Iterator[dict[bytes, str]]:
-    items = iter(bonds.items())
-    while part := dict(islice(items, CHUNK)):
+def _chunks(bonds: Iterable[tuple[bytes, str]]) -> Iterator[dict[bytes, str]]:
+    part: dict[bytes, str] = {}
+    size = 0
+    for key, server in bonds:
+        part[key] = server
+        size += len(key) + len(server)
+        if len(part) == CHUNK or size >= CHUNK_BYTES:
+            yield part
+            part, size = {}, 0
+    if part:
         yield part
 
 

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from attrs import evolve, frozen
@@ -175,9 +176,9 @@ class Reloader:
         fresh, gone = plan.fresh_listeners(), plan.gone_listeners
         try:
             bind(fresh, ground.network, ground.reactor)
-        except ListenError:
+        except ListenError as error:
             in_the_way = [one for one in gone if any(_overlap(one, other) for other in fresh)]
-            if not in_the_way:
+            if not in_the_way or ground.network.shares_ports or _forbidden(error):
                 raise
             unbind(in_the_way)
             try:
@@ -222,6 +223,13 @@ def _overlap(old: Listener, new: Listener) -> bool:
     if a is None or b is None or a.kind != "tcp" or b.kind != "tcp":
         return False
     return a.port == b.port
+
+
+def _forbidden(error: ListenError) -> bool:
+    """What is closed could not be bound again: whoever bound it had rights that we have given up."""
+    cause = error.__cause__
+    problem = getattr(cause, "socketError", cause)
+    return getattr(problem, "errno", None) in (errno.EACCES, errno.EPERM)
 
 
 def _checked(generation: Generation) -> dict[str, set[Any]]:

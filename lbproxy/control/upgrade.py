@@ -159,42 +159,44 @@ class Upgrader:
 
     def _start(self) -> None:
         sockets = self._balancer.sockets()
-        pidfile = self._pidfile()
-        with ExitStack() as ours:
-            ready, theirs = os.pipe()
-            ours.callback(os.close, theirs)
-            self._pipe = ready
-            os.set_blocking(ready, False)
-            self._said = tempfile.TemporaryFile()  # noqa: SIM115
-            stderr = os.dup(2)
-            ours.callback(os.close, stderr)
-            document = ours.enter_context(tempfile.TemporaryFile())
-            told = {
-                "version": VERSION,
-                "sockets": [
-                    {"address": attrs.asdict(address), "fds": fds} for address, fds in sockets
-                ],
-                "known": self._balancer.known(),
-                "ready": theirs,
-                "stderr": stderr,
-                "pidfile": pidfile,
-            }
-            document.write(json.dumps(told).encode())
-            document.seek(0)
-            environment = {**os.environ, ENVIRONMENT: str(document.fileno())}
-            environment.pop("WATCHDOG_PID", None)  # it is the one to be watched
-            listening = [fd for _, fds in sockets for fd in fds]
-            try:
-                self._process = subprocess.Popen(
-                    self._command,
-                    pass_fds=(*listening, theirs, stderr, document.fileno()),
-                    stdin=subprocess.DEVNULL,
-                    stderr=self._said,
-                    env=environment,
-                )
-            except OSError:
-                self._clean()
-                raise
+        try:
+            with ExitStack() as ours:
+                self._process = self._spawn(sockets, ours)
+        except BaseException:
+            self._clean()
+            raise
+
+    def _spawn(
+        self, sockets: list[tuple[Address, list[int]]], ours: ExitStack
+    ) -> subprocess.Popen[bytes]:
+        """``ours``: what we need no more when it runs."""
+        self._pipe, theirs = os.pipe()
+        ours.callback(os.close, theirs)
+        os.set_blocking(self._pipe, False)
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115
+        stderr = os.dup(2)
+        ours.callback(os.close, stderr)
+        document = ours.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        told = {
+            "version": VERSION,
+            "sockets": [{"address": attrs.asdict(address), "fds": fds} for address, fds in sockets],
+            "known": self._balancer.known(),
+            "ready": theirs,
+            "stderr": stderr,
+            "pidfile": self._pidfile(),
+        }
+        document.write(json.dumps(told).encode())
+        document.seek(0)
+        environment = {**os.environ, ENVIRONMENT: str(document.fileno())}
+        environment.pop("WATCHDOG_PID", None)  # it is the one to be watched
+        listening = [fd for _, fds in sockets for fd in fds]
+        return subprocess.Popen(
+            self._command,
+            pass_fds=(*listening, theirs, stderr, document.fileno()),
+            stdin=subprocess.DEVNULL,
+            stderr=self._said,
+            env=environment,
+        )
 
     def _look(self) -> None:
         self._call = None

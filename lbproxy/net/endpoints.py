@@ -106,6 +106,9 @@ class Network(ABC):
 
     wheel: TimerWheel
     inherited: Inherited | None = None  # sockets that :meth:`listen` takes before it binds any
+    shares_ports = (
+        False  # two addresses of one port can be listened on while another process has them open
+    )
 
     @abstractmethod
     def listen(

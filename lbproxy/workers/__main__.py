@@ -13,6 +13,8 @@ from zope.interface import implementer
 from lbproxy.net.descriptors import raise_limit
 from lbproxy.workers.worker import Worker, ignore_signals
 
+_LOG_BEHIND = 1024 * 1024  # bytes that a master may have left unread; lines beyond are lost
+
 
 def main() -> None:
     """Serve until told to stop."""
@@ -31,7 +33,7 @@ def main() -> None:
         failure = event.get("log_failure")
         if failure is not None:
             text = f"{text}\n{failure.getTraceback()}"
-        if text:
+        if text and worker.channel.behind < _LOG_BEHIND:
             worker.channel.send({"say": "log", "level": level.name, "text": text})
 
     globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False, discardBuffer=True)

@@ -1,15 +1,18 @@
 """CONTROL. What master and worker say to each other: JSON lines on a socket pair, with descriptors where needed.
 
-Both ends trust each other; a line has at most :data:`LINE_MAX` bytes.
+Both ends trust each other; a line has at most :data:`LINE_MAX` bytes.  Who does not read is waited for, up to a limit:
+what can be said again later is not said to somebody who is :attr:`Channel.behind`, and who is so by more than a line of
+full length is given up.
 """
 
 from __future__ import annotations
 
 import array
 import json
+import os
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.interfaces import IReadWriteDescriptor
@@ -33,7 +36,9 @@ class Channel:
     """One end.  ``told(message, descriptors)`` gets each message; ``lost()`` is called once, when nobody is
     at the other end any more.
 
-    Descriptors that come are the receiver's to close; those that go are the sender's until they are sent.
+    Descriptors that come are the receiver's to close; those that go stay the sender's, who may close them at once.
+
+    ``behind``: bytes that the other end has not taken yet, which wait here; at most twice :data:`LINE_MAX`.
     """
 
     def __init__(
@@ -49,18 +54,32 @@ class Channel:
         self._lost: Callable[[], None] | None = lost
         self._buffer = bytearray()
         self._came: deque[int] = deque()
-        self._out: deque[tuple[bytes, list[int]]] = deque()
+        self._out: deque[tuple[memoryview, list[int]]] = deque()
+        self.behind = 0
         sock.setblocking(False)
         reactor.addReader(self)
 
-    def send(self, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
+    def send(self, message: dict[str, Any], descriptors: Iterable[int] = ()) -> None:
         """Say something; nothing happens when the other end is gone."""
         if self._lost is None:
             return
-        fds = list(descriptors or ())
+        if self.behind > LINE_MAX:
+            waited = self.behind
+            self._end()
+            _log.error("{waited} bytes wait for the other end, it is given up", waited=waited)
+            return
+        fds: list[int] = []
+        try:
+            for fd in descriptors:
+                fds.append(os.dup(fd))  # it may have to wait
+        except OSError:
+            _close(fds)
+            self._end()
+            return
         assert len(fds) <= _FDS
         line = json.dumps({**message, "fds": len(fds)}, separators=(",", ":")).encode() + b"\n"
-        self._out.append((line, fds))
+        self._out.append((memoryview(line), fds))
+        self.behind += len(line)
         self.doWrite()
 
     # -- for the reactor ------------------------------------------------------------------------
@@ -83,9 +102,14 @@ class Channel:
             except BlockingIOError:
                 self._reactor.addWriter(self)
                 return
+            except (BrokenPipeError, ConnectionResetError):
+                self._forget()  # there may be last words: reading tells when it is over
+                return
             except OSError:
                 self._end()
                 return
+            _close(fds)
+            self.behind -= sent
             if sent < len(line):
                 self._out[0] = (line[sent:], [])
                 self._reactor.addWriter(self)
@@ -96,7 +120,9 @@ class Channel:
     def doRead(self) -> None:
         """Take what came."""
         try:
-            data, rights, _, _ = self._socket.recvmsg(_READ, socket.CMSG_SPACE(_FDS * 4))
+            data, rights, _, _ = self._socket.recvmsg(
+                _READ, socket.CMSG_SPACE(_FDS * 4), socket.MSG_CMSG_CLOEXEC
+            )
         except BlockingIOError:
             return
         except OSError:
@@ -117,12 +143,18 @@ class Channel:
         *lines, rest = self._buffer.split(b"\n")
         self._buffer = bytearray(rest)
         for line in lines:
-            self._message(bytes(line))
+            if self._lost is not None:
+                self._message(bytes(line))
 
     def _message(self, line: bytes) -> None:
         try:
             message = json.loads(line)
-            fds = [self._came.popleft() for _ in range(message.pop("fds", 0))]
+            fds = [self._came.popleft() for _ in range(message.pop("fds"))]
+        except (ValueError, LookupError):  # descriptors that there was no room for are lost
+            _log.failure("a message between master and worker cannot be read")
+            self._end()
+            return
+        try:
             self._told(message, fds)
         except Exception:
             _log.failure("a message between master and worker")
@@ -147,6 +179,20 @@ class Channel:
     def _close(self) -> None:
         if self._socket.fileno() >= 0:
             self._reactor.removeReader(self)
-            self._reactor.removeWriter(self)
+            self._forget()
             self._socket.close()
+        _close(self._came)
+        self._came.clear()
+
+    def _forget(self) -> None:
+        """What waits is for nobody."""
+        self._reactor.removeWriter(self)
+        for _, fds in self._out:
+            _close(fds)
         self._out.clear()
+        self.behind = 0
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,7 +29,7 @@ import lbproxy
 from lbproxy.balance.server import ServerState
 from lbproxy.config.dump import dump
 from lbproxy.config.lines import dump_server
-from lbproxy.config.model import Config
+from lbproxy.config.model import Address, Config
 from lbproxy.control import bonds
 from lbproxy.control.drain import SessionView
 from lbproxy.control.listening import unbind
@@ -40,7 +41,7 @@ from lbproxy.observe.tails import Told
 from lbproxy.proxy.rebalancer import Rebalance
 from lbproxy.service import LoadBalancer
 from lbproxy.workers.channel import Channel
-from lbproxy.workers.questions import Questions
+from lbproxy.workers.questions import Questions, SessionQuery
 from lbproxy.workers.shared import ADDRESSES, PLACES, Board, place_name
 from lbproxy.workers.sockets import BindingNetwork, SharedBound
 from lbproxy.workers.tally import Elsewhere, Tally
@@ -55,6 +56,8 @@ SYNC_EVERY = 0.25
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # before a worker that died is started again
 _GOOD = 10.0  # seconds after which a worker counts as healthy
 _GRACE = 5.0  # beyond timeout_shutdown
+_ANY = ("", "0.0.0.0", "::")
+_BONDS_BEHIND = 8 * 1024 * 1024  # bytes: who has more to read is taught sticky tables anew
 
 
 def count_of(config: Config) -> int:
@@ -74,8 +77,12 @@ class WorkerProcess:
     pause: float = _FIRST_PAUSE
     restarts: int = 0
     call: Any = None  # its next start
+    kill: Any = None  # the end of its patience with a stop
     told: dict[str, Any] = field(factory=dict)  # by backend, the signature it was told
     tail: list[str] = field(factory=list)  # frontends whose records it tells
+    untaught: bool = False  # bonds were kept from it
+    asked: int = 0  # the last configuration it was sent
+    holds: set[Address] = field(factory=set)  # addresses it may have sockets of
     over: list[Deferred[None]] = field(factory=list)
 
     @property
@@ -97,10 +104,9 @@ class Master(LoadBalancer):
     ) -> None:
         self.count = count_of(config)
         inner = network or choose_network(config.settings.transport, reactor)
-        super().__init__(
-            config, reactor=reactor, network=BindingNetwork(inner, self.count), random=random
-        )
         self.workers = [WorkerProcess(slot) for slot in range(self.count)]
+        binding = BindingNetwork(inner, self.count, self._holds)
+        super().__init__(config, reactor=reactor, network=binding, random=random)
         self._board: Board | None = None
         self._addresses: Board | None = None
         self._questions = Questions(reactor)
@@ -159,28 +165,18 @@ class Master(LoadBalancer):
 
     def _start(self, worker: WorkerProcess) -> None:
         worker.call = None
-        ours, theirs = socket.socketpair()
-        theirs.set_inheritable(True)
         try:
-            worker.process = subprocess.Popen(
-                [sys.executable, "-m", "lbproxy.workers", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                env=_environment(),
-            )
+            sock = self._spawn(worker)
         except OSError as error:
-            ours.close()
             _log.error("worker {slot} cannot be started: {error}", slot=worker.slot, error=error)
             self._again(worker)
             return
-        finally:
-            theirs.close()
         worker.since = self.reactor.seconds()
         worker.ready = False
         worker.told, worker.tail = {}, []
         worker.channel = channel = Channel(
             self.reactor,
-            ours,
+            sock,
             lambda message, _: self._heard(worker, message),
             lambda: self._lost(worker),
         )
@@ -190,14 +186,43 @@ class Master(LoadBalancer):
         channel.send(message, [self._board.fd, self._addresses.fd])
         self._teach(worker, channel, bonds.whole(self.backends))
 
+    @staticmethod
+    def _spawn(worker: WorkerProcess) -> socket.socket:
+        """Our end of its channel.  OSError."""
+        ours, theirs = socket.socketpair()
+        with theirs, ExitStack() as failed:
+            failed.callback(ours.close)
+            worker.process = subprocess.Popen(
+                [sys.executable, "-m", "lbproxy.workers", str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                env=_environment(),
+            )
+            failed.pop_all()
+        return ours
+
     def _teach(
         self, worker: WorkerProcess, channel: Channel, left: Iterator[dict[str, Any]]
     ) -> None:
-        """What sticky tables hold, a piece at a time: they may be large."""
+        """What sticky tables hold, a piece at a time, as the worker takes them: they may be large."""
+        if worker.channel is not channel:
+            return
+        if channel.behind > _BONDS_BEHIND:
+            self.reactor.callLater(SYNC_EVERY, self._teach, worker, channel, left)
+            return
         changes = next(left, None)
-        if changes is not None and worker.channel is channel:
+        if changes is not None:
             channel.send({"do": "bonds", "bonds": changes})
             self.reactor.callLater(0, self._teach, worker, channel, left)
+
+    def _pass_on(self, changes: dict[str, Any]) -> None:
+        """What one worker's sticky tables have learnt, to all."""
+        for worker in self.workers:
+            channel = worker.channel
+            if channel is not None and channel.behind > _BONDS_BEHIND:
+                worker.untaught = True
+            elif channel is not None:
+                channel.send({"do": "bonds", "bonds": changes})
 
     def _all(self, worker: WorkerProcess) -> dict[str, Any]:
         """Configuration and state."""
@@ -205,7 +230,10 @@ class Master(LoadBalancer):
         folder = os.path.dirname(os.path.abspath(config.file))  # noqa: PTH100, PTH120
         self._find_places()
         worker.told = {name: self._signature(name) for name in self.backends}
+        worker.asked += 1
+        worker.holds |= self._shared_addresses()
         return {
+            "number": worker.asked,
             "text": dump(config),
             "file": config.file,
             "folder": folder,
@@ -224,6 +252,21 @@ class Master(LoadBalancer):
                 message = {"do": "socket", "address": attrs.asdict(bound.wanted)}
                 channel.send(message, [bound.for_slot(worker.slot).fileno()])
 
+    def _shared_addresses(self) -> set[Address]:
+        """Those whose sockets all workers are given."""
+        bounds = [listener.bound for listener in self.listeners]
+        return {bound.address for bound in bounds if isinstance(bound, SharedBound)}
+
+    def _holds(self, address: Address) -> bool:
+        """We or a worker may listen there still."""
+        ours = [self._shared_addresses(), *(worker.holds for worker in self.workers)]
+        return any(
+            one.port == address.port
+            and (one.host == address.host or one.host in _ANY or address.host in _ANY)
+            for held in ours
+            for one in held
+        )
+
     def _heard(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
         say = message["say"]
         if say == "counts":
@@ -231,7 +274,7 @@ class Master(LoadBalancer):
             self._tally.differ(message["differences"])
         elif say == "bonds":
             bonds.learn(self.backends, message["bonds"])
-            self._to_all({"do": "bonds", "bonds": message["bonds"]})
+            self._pass_on(message["bonds"])
         elif say == "answer":
             self._questions.answered(worker.slot, message["number"], message["answer"])
         elif say == "record":
@@ -245,13 +288,15 @@ class Master(LoadBalancer):
             level = LogLevel.lookupByName(message["level"])
             _log.emit(level, "worker {slot}: {text}", slot=worker.slot, text=message["text"])
         elif say == "ready":
+            if message["number"] == worker.asked:
+                worker.holds = self._shared_addresses()
             if not worker.ready:
                 worker.ready = True
                 self._tell(EventKind.WORKER_STARTED, worker, f"worker {worker.slot} serves")
         elif say == "failed":
             _log.error("worker {slot}: {why}", slot=worker.slot, why=message["why"])
-            if worker.ready and worker.channel is not None:
-                worker.channel.send({"do": "stop"})  # it serves the old configuration: begin anew
+            if worker.ready:
+                self._bid_stop(worker)  # it serves the old configuration: begin anew
 
     def _tell(
         self,
@@ -281,12 +326,16 @@ class Master(LoadBalancer):
             worker.call = self.reactor.callLater(0.02, self._reap, worker, tries + 1)
             return
         worker.call = None
+        if worker.kill is not None:
+            worker.kill.cancel()
+            worker.kill = None
         self._tally.died(worker.slot)
         self._questions.lost(worker.slot)
         for board in (self._board, self._addresses):
             if board is not None:
                 board.clear(worker.slot)
         worker.process = None
+        worker.holds = set()
         ready, worker.ready = worker.ready, False
         if self._ending:
             over, worker.over = worker.over, []
@@ -314,20 +363,20 @@ class Master(LoadBalancer):
             done.callback(None)
             return done
         worker.over.append(done)
+        self._bid_stop(worker)
+        return done
+
+    def _bid_stop(self, worker: WorkerProcess) -> None:
+        """Gracefully; it has its time, and no more."""
         if worker.channel is not None:
             worker.channel.send({"do": "stop"})
-        limit = self.config.settings.timeout_shutdown + _GRACE
-        kill = self.reactor.callLater(limit, self._kill, worker)
-
-        def over(result: Any) -> Any:
-            if kill.active():
-                kill.cancel()
-            return result
-
-        return done.addBoth(over)
+        if worker.kill is None:
+            limit = self.config.settings.timeout_shutdown + _GRACE
+            worker.kill = self.reactor.callLater(limit, self._kill, worker)
 
     @staticmethod
     def _kill(worker: WorkerProcess) -> None:
+        worker.kill = None
         if worker.process is not None:
             _log.warn("worker {slot} does not end, killed", slot=worker.slot)
             worker.process.kill()
@@ -363,22 +412,30 @@ class Master(LoadBalancer):
     def _sync(self) -> None:
         self._sync_call = self.reactor.callLater(SYNC_EVERY, self._sync)
         self._tally.write()
-        self._spread()
+        self._spread(patient=True)
+        for worker in self.workers:
+            channel = worker.channel
+            if worker.untaught and channel is not None and not channel.behind:
+                worker.untaught = False
+                self._teach(worker, channel, bonds.whole(self.backends))
 
-    def _spread(self) -> None:
-        """Tell the workers what they do not know yet of the servers."""
+    def _spread(self, *, patient: bool = False) -> None:
+        """Tell the workers what they do not know yet of the servers; ``patient``: not those who are behind."""
         now = {name: self._signature(name) for name in self.backends}
         followed = sorted(name for name, one in self.frontends.items() if one.tails)
         for worker in self.workers:
-            if worker.tail != followed and worker.channel is not None:
+            channel = worker.channel
+            if channel is None or (patient and channel.behind):
+                continue
+            if worker.tail != followed:
                 worker.tail = followed
-                worker.channel.send({"do": "tail", "frontends": followed})
+                channel.send({"do": "tail", "frontends": followed})
             changed = [name for name, sign in now.items() if worker.told.get(name) != sign]
-            if changed and worker.channel is not None:
+            if changed:
                 worker.told = now
                 self._find_places()
                 state = {name: self._state(name) for name in changed}
-                worker.channel.send({"do": "state", "state": state, "places": self._places})
+                channel.send({"do": "state", "state": state, "places": self._places})
 
     def _to_all(self, message: dict[str, Any]) -> None:
         """Say it after what was changed before: who drains a server and ends its sessions gets no new ones there."""
@@ -442,7 +499,7 @@ class Master(LoadBalancer):
         limit: int = 1000,
     ) -> Deferred[list[SessionView]]:
         """See LoadBalancer.  A worker that does not answer in time is left out."""
-        of = {
+        of: SessionQuery = {
             "backend": backend,
             "name": name,
             "frontend": frontend,

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import count
-from typing import Any
+from typing import Any, TypedDict
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
 from lbproxy.workers.channel import Channel
 
-__all__ = ["PATIENCE", "Questions"]
+__all__ = ["PATIENCE", "Questions", "SessionQuery"]
 
 PATIENCE = 5.0
 """Seconds that a worker has; who does not answer is left out."""
+
+
+class SessionQuery(TypedDict):
+    """Which sessions: the arguments of :meth:`lbproxy.service.LoadBalancer.sessions`."""
+
+    backend: str
+    name: str
+    frontend: str
+    client: str
+    limit: int
 
 
 @define(eq=False)

@@ -146,10 +146,12 @@ class AddressPeers:
             self._board.add(self._row, place, -1)
 
     def _places(self, ip: str) -> tuple[int, int]:
+        """One in each half of the board: they are never the same one, which would count twice."""
         number = int.from_bytes(
             blake2b(self._salt + ip.encode(), key=self._key, digest_size=8).digest(), "big"
         )
-        return number % self._board.places, (number >> 32) % self._board.places
+        half = self._board.places // 2
+        return number % half, half + (number >> 32) % half
 
 
 def exchange(

@@ -114,11 +114,18 @@ class SharedBound(Bound):
 
 
 class BindingNetwork(_Inner):
-    """The master's: binds for ``count`` workers, and lets nobody in."""
+    """The master's: binds for ``count`` workers, and lets nobody in.
 
-    def __init__(self, inner: Network, count: int) -> None:
+    ``holds``: whether a worker may still listen on a TCP address, or on one that overlaps with it: it shares the port
+    and is no stranger.
+    """
+
+    shares_ports = True
+
+    def __init__(self, inner: Network, count: int, holds: Callable[[Address], bool]) -> None:
         super().__init__(inner)
         self._count = count
+        self._holds = holds
 
     def listen(
         self,
@@ -143,7 +150,7 @@ class BindingNetwork(_Inner):
         real = address
         try:
             family, raw = socket_address(address)
-            if not shared and address.port:
+            if not shared and address.port and not self._holds(address):
                 bound_socket(address, family, raw, mode, False).close()
             for _ in range(1 if shared else self._count):
                 sock = bound_socket(real, family, socket_address(real)[1], mode, not shared)

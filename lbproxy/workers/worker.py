@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 from attrs import evolve
+from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
 from lbproxy.balance.server import AdminState, State
@@ -28,6 +29,7 @@ from lbproxy.observe.suspects import Suspects
 from lbproxy.registry import parse_config, parse_server_line
 from lbproxy.service import LoadBalancer
 from lbproxy.workers.channel import Channel
+from lbproxy.workers.questions import SessionQuery
 from lbproxy.workers.records import Records
 from lbproxy.workers.shared import ADDRESSES, EVERY, AddressPeers, Board, BoardClaims, exchange
 from lbproxy.workers.sockets import GivenNetwork
@@ -84,6 +86,10 @@ def _part_of(spec: BackendSpec, part: Callable[[int], int], workers: int) -> Bac
     )
 
 
+class RefusedError(Exception):
+    """A configuration that the master serves cannot be served here."""
+
+
 class Worker:
     """``sock``: our end of the channel.  ``ended`` is called when all is over."""
 
@@ -107,65 +113,85 @@ class Worker:
     # -- what the master says -------------------------------------------------------------------
 
     def _told(self, message: dict[str, Any], fds: list[int]) -> None:
-        handler = getattr(self, f"do_{message['do']}", None)
-        if handler is None or self._stopping:
+        """``fds``: a handler takes out those that it keeps."""
+        try:
+            handler = getattr(self, f"do_{message['do']}", None)
+            if handler is not None and not self._stopping:
+                handler(message, fds)
+        finally:
             for fd in fds:
                 os.close(fd)
-            return
-        handler(message, fds)
 
     def do_socket(self, message: dict[str, Any], fds: list[int]) -> None:
         """A listening socket, for the configuration that follows."""
-        address = Address(**message["address"])
-        self._sockets.append((address, socket.socket(fileno=fds[0])))
+        sock = socket.socket(fileno=fds[0])
+        fds.pop(0)
+        self._sockets.append((Address(**message["address"]), sock))
 
     def do_begin(self, message: dict[str, Any], fds: list[int]) -> None:
-        """Who we are, and what to serve."""
+        """Who we are, and what to serve.  Whatever goes wrong, the master hears of it, and we end."""
+        try:
+            self._begin(message, fds)
+        except Exception as error:
+            self._failed(error)
+            self.stop()
+
+    def _begin(self, message: dict[str, Any], fds: list[int]) -> None:
         self._slot, self._workers = message["slot"], message["workers"]
         self._board = Board(fds[0], self._workers)
+        fds.pop(0)
+        self._addresses = Board(fds[0], self._workers, ADDRESSES)
+        fds.pop(0)
         self._claims = BoardClaims(self._board, self._slot, self._places)
-        self._addresses = Board(fds[1], self._workers, ADDRESSES)
         config = self._config(message)
-        network = GivenNetwork(choose_network(config.settings.transport, self.reactor))
-        self._network = network
-        try:
-            self.balancer = LoadBalancer(config, reactor=self.reactor, network=network)
-            self.balancer.processes = self._workers
-            self._join(message)
-            self._give()
-            self.balancer.privilegedStartService()
-            self.balancer.startService()
-        except (ConfigErrors, ListenError) as error:
-            self.channel.send({"say": "failed", "why": str(error)})
-            self.stop()
-            return
+        self._network = GivenNetwork(choose_network(config.settings.transport, self.reactor))
+        self.balancer = LoadBalancer(config, reactor=self.reactor, network=self._network)
+        self.balancer.processes = self._workers
+        self._join(message)
+        self._give()
+        self.balancer.privilegedStartService()
+        self.balancer.startService()
         self._sync(message)
-        network.discard()
+        self._network.discard()
         self._measure(message)
         self._look()
         self._count()
         self._later(_HALF_MINUTE, self._turn)
-        self.channel.send({"say": "ready"})
+        self._ready(message)
 
     def do_reload(self, message: dict[str, Any], fds: list[int]) -> None:
-        """Another configuration, which the master has found good."""
+        """Another configuration, which the master has found good; if it is not so here, it has us begin anew."""
+        try:
+            self._reload(message)
+        except Exception as error:
+            self._failed(error)
+
+    def _reload(self, message: dict[str, Any]) -> None:
         balancer, network = self.balancer, self._network
         if balancer is None or network is None:
             return
         self._give()
         try:
             report = balancer.reload(self._config(message))
-        except ConfigErrors as errors:
-            self.channel.send({"say": "failed", "why": str(errors)})
-            return
-        network.discard()
+        finally:
+            network.discard()
         self._join(message)
         self._measure(message)
         if not report.ok:
-            self.channel.send({"say": "failed", "why": "; ".join(report.errors)})
-            return
+            raise RefusedError("; ".join(report.errors))
         self._sync(message)
-        self.channel.send({"say": "ready"})
+        self._ready(message)
+
+    def _ready(self, message: dict[str, Any]) -> None:
+        self.channel.send({"say": "ready", "number": message["number"]})
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, ConfigErrors | ListenError | RefusedError):
+            why = str(error)
+        else:
+            _log.failure("begin or reload")
+            why = f"{type(error).__name__}: {error}"
+        self.channel.send({"say": "failed", "why": why})
 
     def do_state(self, message: dict[str, Any], fds: list[int]) -> None:
         """Servers as the master has them."""
@@ -198,8 +224,9 @@ class Worker:
         """What runs here."""
         found: list[dict[str, Any]] = []
         if self.balancer is not None:
+            of: SessionQuery = message["of"]
             with suppress(KeyError):
-                found = [attrs.asdict(one) for one in self.balancer.sessions(**message["of"])]
+                found = [attrs.asdict(one) for one in self.balancer.sessions(**of)]
         self._answer(message, found)
 
     def do_end_session(self, message: dict[str, Any], fds: list[int]) -> None:
@@ -318,22 +345,23 @@ class Worker:
 
     def _look(self) -> None:
         """What the others hold."""
+        self._later(EVERY * max(1.0, len(self._places) / _MANY), self._look)
         balancer, board = self.balancer, self._board
         assert balancer is not None and board is not None
         groups = [backend.group for backend in balancer.backends.values()]
         for group in groups:
             group.claims = self._claims
         exchange(board, self._slot, self._places, groups)
-        self._bonds.send(
-            balancer.backends, lambda told: self.channel.send({"say": "bonds", "bonds": told})
-        )
-        pause = EVERY * max(1.0, len(self._places) / _MANY)
-        self._later(pause, self._look)
+        if not self.channel.behind:
+            self._bonds.send(
+                balancer.backends, lambda told: self.channel.send({"say": "bonds", "bonds": told})
+            )
 
     def _count(self) -> None:
-        self._report()
-        self._records.turn()
         self._later(_COUNT_EVERY, self._count)
+        if not self.channel.behind:
+            self._report()
+            self._records.turn()
 
     def _report(self) -> None:
         balancer = self.balancer
@@ -362,14 +390,24 @@ class Worker:
         if self.balancer is None:
             self._end()
             return
-        self.balancer.stopService().addBoth(lambda _: self._end())
+        stopped = maybeDeferred(self.balancer.stopService)
+        stopped.addErrback(lambda failure: _log.failure("the end", failure))
+        stopped.addCallback(lambda _: self._end())
 
     def _end(self) -> None:
-        for call in self._calls:
-            if call.active():
-                call.cancel()
-        self._report()
-        self._ended()
+        try:
+            for call in self._calls:
+                if call.active():
+                    call.cancel()
+            self._report()
+            for _, sock in self._sockets:
+                sock.close()
+            if self._network is not None:
+                self._network.discard()
+        except Exception:
+            _log.failure("the last report")
+        finally:
+            self._ended()
 
 
 def ignore_signals() -> None:

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pytest
 
-from lbproxy.workers.shared import ADDRESSES, Board
 from tests.live.clients import ThreadServer, connect, heads
 from tests.support.lb_process import ROOT, LBProcess
 from tests.support.ports import free_ports
@@ -410,47 +409,6 @@ def test_they_end_without_their_master(echo, tmp_path):
         lb.child.process.wait(10)
         assert until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), 20)
     assert not accepts(tcp)
-
-
-def test_a_worker_ends_whose_master_is_gone_before_it_serves(tmp_path):
-    ports = free_ports(40)
-    config = "".join(
-        f"[frontend t{port}]\nmode = tcp\nlisten = tcp:{port}:interface=127.0.0.1\nbackend = raw\n"
-        for port in ports
-    )
-    known = {
-        "text": f"{config}[backend raw]\nservers = e 127.0.0.1:9\n", "file": "lb.ini",
-        "folder": str(tmp_path), "secret": "00" * 32, "state": {}, "places": {}, "measure": False,
-        "suspect": False,
-    }  # fmt: skip
-    ours, theirs = socket.socketpair()
-    boards = [Board.create(1), Board.create(1, ADDRESSES)]
-
-    def say_so(what, fds, **more):
-        line = json.dumps({"do": what, **more, "fds": len(fds)}).encode() + b"\n"
-        socket.send_fds(ours, [line], fds)
-
-    for port in ports:
-        address = {"kind": "tcp", "host": "127.0.0.1", "port": port, "path": ""}
-        with socket.create_server(("127.0.0.1", port)) as bound:
-            say_so("socket", [bound.fileno()], address=address)
-    say_so("begin", [board.fd for board in boards], slot=0, workers=1, **known)
-    command = [sys.executable, "-m", "lbproxy.workers", str(theirs.fileno())]
-    with subprocess.Popen(
-        command, pass_fds=[theirs.fileno()], cwd=ROOT, stderr=subprocess.PIPE
-    ) as worker:
-        theirs.close()
-        ours.settimeout(60)
-        assert b"listens" in ours.recv(65536), "it starts"
-        ours.close()
-        try:
-            _, said = worker.communicate(timeout=60)
-        finally:
-            worker.kill()
-            for board in boards:
-                board.close()
-    assert (worker.returncode, said) == (0, b"")
-    assert not any(accepts(port) for port in ports)
 
 
 def python_for(user):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lbproxy.workers import channel
 from lbproxy.workers.channel import Channel
 
 
@@ -122,3 +123,67 @@ def test_a_handler_that_fails_is_not_the_end(pair: Any) -> None:
     a.channel.send({"good": True})
     loop.run()
     assert [message for message, _ in b.heard] == [{"good": True}]
+
+
+def test_what_waits_is_counted_and_bounded(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "LINE_MAX", 2_000_000)
+    loop, a, b = pair
+    a.channel.send({"text": "x" * 1_500_000})
+    assert 0 < a.channel.behind < 1_500_100
+    loop.run(100)
+    assert a.channel.behind == 0 and len(b.heard) == 1
+    for _ in range(2):
+        a.channel.send({"text": "x" * 1_500_000})
+    assert a.lost == 0 and a.channel.behind > 2_000_000
+    a.channel.send({"one": "too many"})
+    assert a.lost == 1 and a.channel.behind == 0
+    a.channel.send({"into": "the void"})
+    assert a.lost == 1
+
+
+def test_descriptors_may_be_closed_before_they_are_sent(pair: Any) -> None:
+    loop, a, b = pair
+    before = len(os.listdir("/proc/self/fd"))
+    a.channel.send({"text": "y" * 2_000_000})
+    read, write = os.pipe()
+    a.channel.send({"after": True}, [write])
+    os.close(write)
+    loop.run(100)
+    ((_, _), (_, (came,))) = b.heard
+    os.write(came, b"through")
+    assert os.read(read, 10) == b"through"
+    assert not os.get_inheritable(came)
+    os.close(came)
+    os.close(read)
+    assert len(os.listdir("/proc/self/fd")) == before, "none is left here"
+
+
+def test_descriptors_that_nobody_took_are_closed(pair: Any) -> None:
+    loop, _, b = pair
+    before = len(os.listdir("/proc/self/fd"))
+    b.channel.send({"text": "y" * 2_000_000})
+    b.channel.send({"waits": True}, [0, 1])
+    b.channel.close()
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+    loop.run(1)
+
+
+def test_the_last_words_are_heard_by_who_cannot_answer(pair: Any) -> None:
+    loop, a, b = pair
+    b.channel.send({"last": "words"})
+    b.channel.close()
+    a.channel.send({"too": "late"})
+    loop.run(2)
+    assert [message for message, _ in a.heard] == [{"last": "words"}] and a.lost == 1
+
+
+@pytest.mark.parametrize("line", [b"{\n", b"\xff\n", b"{}\n", b'{"fds":1}\n', b"x" * 100])
+def test_what_cannot_be_read_is_the_end(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "LINE_MAX", 50)
+    loop = Loop()
+    raw, sock = socket.socketpair()
+    end = End(loop, sock)
+    with raw:
+        raw.sendall(b'{"fds":0}\n' + line + b'{"fds":0}\n')
+        loop.run(3)
+    assert (end.heard, end.lost) == ([({}, [])], 1)
