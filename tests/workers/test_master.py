@@ -1,0 +1,381 @@
+"""The master in this process; its workers are sockets that the test reads when it wants to."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lbproxy.control import bonds
+from lbproxy.net.stock import StockNetwork
+from lbproxy.registry import parse_config
+from lbproxy.workers import channel, master
+from lbproxy.workers.master import Master
+from tests.support.ports import free_ports
+from tests.workers.test_worker import Reactor
+
+KINDS = ("state", "tail", "bonds")
+
+
+class FakeWorker:
+    """What the master takes for a process.  ``heard``: what it was told since the last look."""
+
+    def __init__(self, command: list[str], **options: Any) -> None:
+        self.pid = 1000
+        self.sock = socket.socket(fileno=os.dup(int(command[-1])))
+        self.sock.setblocking(False)
+        self.status: int | None = None
+        self.killed = 0
+        self.given: list[socket.socket] = []  # listening sockets
+        self.heard: list[dict[str, Any]] = []
+
+    def poll(self) -> int | None:
+        return self.status
+
+    def kill(self) -> None:
+        self.killed += 1
+        self.end(-signal.SIGKILL)
+
+    def end(self, status: int) -> None:
+        self.status = status
+        self.close()
+
+    def close(self) -> None:
+        self.sock.close()
+        for one in self.given:
+            one.close()
+
+    def say(self, say: str, **more: Any) -> None:
+        self.sock.sendall(json.dumps({"say": say, **more, "fds": 0}).encode() + b"\n")
+
+    def ready(self) -> None:
+        """As told last; sockets are closed that are not of the last configuration."""
+        (number, *_) = [one["number"] for one in reversed(self.heard) if "number" in one]
+        self.say("ready", number=number)
+
+
+class Scene:
+    """A master with two workers."""
+
+    def __init__(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reactor = Reactor()
+        self.processes: list[FakeWorker] = []
+        self.trouble: list[OSError] = []
+        monkeypatch.setattr(subprocess, "Popen", self._spawn)
+        self.master = Master(
+            parse_config(text), reactor=self.reactor, network=StockNetwork(self.reactor)
+        )
+        self.master.privilegedStartService()
+        self.master.startService()
+
+    def _spawn(self, command: list[str], **options: Any) -> FakeWorker:
+        if self.trouble:
+            raise self.trouble.pop()
+        self.processes.append(FakeWorker(command, **options))
+        return self.processes[-1]
+
+    @property
+    def live(self) -> list[FakeWorker]:
+        return [one for one in self.processes if one.status is None]
+
+    def read(self, worker: FakeWorker) -> list[dict[str, Any]]:
+        """All there is for it now, while the master writes on."""
+        data = b""
+        while True:
+            for one in self.master.workers:
+                if one.channel is not None:
+                    one.channel.doWrite()
+            try:
+                part, fds, _, _ = socket.recv_fds(worker.sock, 1 << 20, 16)
+            except BlockingIOError:
+                break
+            if not part:
+                break
+            data += part
+            for fd in fds:
+                if stat.S_ISSOCK(os.fstat(fd).st_mode):
+                    worker.given.append(socket.socket(fileno=fd))
+                else:
+                    os.close(fd)  # a board
+        found = [json.loads(line) for line in data.splitlines()]
+        worker.heard += found
+        return found
+
+    def serve(self) -> None:
+        """All workers do as they are told."""
+        for one in self.live:
+            self.read(one)
+            one.ready()
+        self.hear()
+
+    def hear(self) -> None:
+        for reader in list(self.reactor.readers):
+            reader.doRead()
+
+    def close(self) -> None:
+        self.master.stopService()
+        for one in self.live:
+            one.end(0)
+        self.hear()
+        self.reactor.advance(0.1)
+        self.reactor.advance(1)
+
+
+def web(*listen: str, more: str = "") -> str:
+    lines = "".join(f"    {one}\n" for one in listen)
+    return (
+        f"[lbproxy]\nworkers = 2\ntransport = twisted\n{more}[frontend web]\nlisten =\n{lines}"
+        "backend = app\n[backend app]\nsticky = header X\nservers = a 10.0.0.1:80\n"
+    )
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    made: list[Scene] = []
+
+    def make(text: str) -> Scene:
+        made.append(Scene(text, monkeypatch))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+        assert not one.reactor.getDelayedCalls()
+
+
+def held(port: int) -> str:
+    return f"tcp:{port}:interface=127.0.0.1"
+
+
+def stranger(port: int) -> socket.socket:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(("127.0.0.1", port))
+    sock.listen()
+    return sock
+
+
+def test_an_address_that_comes_back_before_its_workers_have_left_it(scene: Any) -> None:
+    one, two = free_ports(2)
+    made = scene(web(held(one), held(two)))
+    made.serve()
+    assert made.master.serving
+    for worker in made.live:
+        assert len(worker.given) == 2, "they keep them"
+    assert made.master.reload(web(held(one))).ok
+    report = made.master.reload(web(held(one), held(two)))
+    assert report.ok, report.errors
+    for worker in made.live:
+        for sock in worker.given[:2]:
+            sock.close()
+        del worker.given[:2]
+    made.serve()
+    ports = [sorted(sock.getsockname()[1] for sock in worker.given) for worker in made.live]
+    assert ports == [sorted([one, one, two])] * 2
+    with socket.create_connection(("127.0.0.1", two)) as client:
+        accepted = 0
+        for worker in made.live:
+            for sock in worker.given:
+                sock.setblocking(False)
+                try:
+                    sock.accept()[0].close()
+                    accepted += 1
+                except BlockingIOError:
+                    pass
+        assert accepted == 1, client
+
+
+def test_a_stranger_is_noticed_when_the_workers_have_left(scene: Any) -> None:
+    one, two = free_ports(2)
+    made = scene(web(held(one), held(two)))
+    made.serve()
+    assert made.master.reload(web(held(one))).ok
+    made.serve()
+    for worker in made.live:
+        for sock in worker.given:
+            sock.close()
+    with stranger(two):
+        report = made.master.reload(web(held(one), held(two)))
+    assert not report.ok and "another program listens there" in report.errors[0]
+    assert made.master.reload(web(held(one), held(two))).ok
+
+
+def test_a_worker_that_was_killed_holds_nothing(scene: Any) -> None:
+    one, two = free_ports(2)
+    made = scene(web(held(one), held(two)))
+    made.serve()
+    for worker in made.live:
+        worker.end(-9)
+    made.hear()
+    made.reactor.advance(0.05)
+    assert made.master.reload(web(held(one))).ok
+    with stranger(two):
+        assert not made.master.reload(web(held(one), held(two))).ok
+
+
+def test_from_one_interface_to_all_and_back(scene: Any) -> None:
+    (port,) = free_ports(1)
+    made = scene(web(held(port)))
+    made.serve()
+    for text in (web(f"tcp:{port}"), web(held(port))):
+        report = made.master.reload(text)
+        assert report.ok, report.errors
+        made.serve()
+
+
+def test_a_taken_port_changes_nothing_and_leaves_the_sockets(scene: Any) -> None:
+    one, two = free_ports(2)
+    made = scene(web(held(one)))
+    made.serve()
+    bound = made.master.listeners[0].bound
+    with stranger(two):
+        assert not made.master.reload(web(held(one), held(two))).ok
+        assert not made.master.reload(web(f"tcp:{one}", held(two))).ok
+    assert made.master.listeners[0].bound is bound and bound.sockets()
+    assert [one for worker in made.live for one in made.read(worker)] == []
+
+
+@pytest.mark.parametrize("where", ["socketpair", "Popen"])
+def test_a_worker_that_cannot_be_started_is_tried_again(
+    scene: Any, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = scene(web(held(*free_ports(1))))
+    made.serve()
+    full = OSError(errno.EMFILE, "too many open files")
+
+    def fails(*args: Any) -> Any:
+        raise full
+
+    made.live[0].end(-9)
+    made.hear()
+    with monkeypatch.context() as patch:
+        if where == "socketpair":
+            patch.setattr(socket, "socketpair", fails)
+        else:
+            made.trouble.append(full)
+        made.reactor.advance(0.05)
+        made.reactor.advance(0.11)
+    assert len(made.live) == 1 and made.master.workers[0].pid == 0
+    made.reactor.advance(0.5)
+    made.serve()
+    assert len(made.live) == 2 and made.master.serving
+
+
+def test_a_stop_in_the_pause_before_a_restart(scene: Any) -> None:
+    made = scene(web(held(*free_ports(1))))
+    made.serve()
+    made.live[0].end(-9)
+    made.hear()
+    made.reactor.advance(0.03)
+    done: list[Any] = []
+    made.master.stopService().addCallback(done.append)
+    (left,) = made.live
+    assert made.read(left)[-1] == {"do": "stop", "fds": 0}
+    left.end(0)
+    made.hear()
+    made.reactor.advance(1)
+    assert done and len(made.processes) == 2
+
+
+def test_a_worker_that_cannot_reload_is_bidden_to_end_and_then_made_to(scene: Any) -> None:
+    made = scene(web(held(*free_ports(1)), more="timeout_shutdown = 3s\n"))
+    made.serve()
+    first, other = made.live
+    first.say("failed", why="no such file")
+    made.hear()
+    assert made.read(first)[-1]["do"] == "stop"
+    made.reactor.advance(7)
+    assert not first.killed, "it has its time"
+    made.reactor.advance(2)
+    assert first.killed == 1 and not other.killed
+    made.hear()
+    for _ in range(5):
+        made.reactor.advance(0.1)
+    made.serve()
+    assert len(made.live) == 2 and made.master.serving
+
+
+def test_nothing_is_piled_up_for_a_worker_that_does_not_read(
+    scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(master, "_BONDS_BEHIND", 300_000)
+    made = scene(web(held(*free_ports(1))))
+    made.serve()
+    stopped, other = made.live
+    lb = made.master
+    slow = lb.workers[0].channel
+    (kind,) = (one["app"]["kind"] for one in _learnt(lb, [b"seen"]))
+    for number in range(400):
+        keys = {f"{number:016x}{n:016x}": "a" for n in range(40)}
+        other.say("bonds", bonds={"app": {"kind": kind, "bonds": keys}})
+        made.hear()
+        lb.set_weight("app", "a", number % 7 + 1)
+        made.reactor.advance(0.3)
+        made.read(other)
+        assert slow.behind < 350_000
+    told = made.read(stopped)
+    assert len([one for one in told if one["do"] == "state"]) < 200
+    assert sum(len(one["bonds"]["app"]["bonds"]) for one in told if one["do"] == "bonds") < 15_000
+    made.reactor.advance(0.3)
+    caught: dict[str, str] = {}
+    weights = []
+    for one in made.read(stopped):
+        if one["do"] == "bonds":
+            caught |= one["bonds"]["app"]["bonds"]
+        if one["do"] == "state":
+            weights.append(one["state"]["app"][0]["weight"])
+    assert len(caught) == 16_001, "it is taught the whole table"
+    assert weights == [399 % 7 + 1]
+    made.reactor.advance(0.3)
+    assert made.read(stopped) == []
+
+
+def _learnt(lb: Any, keys: list[bytes]) -> list[dict[str, Any]]:
+    table = lb.backends["app"].sticky.table
+    for key in keys:
+        table.put(key, "a")
+    return list(bonds.whole(lb.backends))
+
+
+def test_who_stays_behind_is_replaced(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "LINE_MAX", 20_000)
+    made = scene(web(held(*free_ports(1))))
+    made.serve()
+    stopped, other = made.live
+    for _ in range(6000):
+        made.master.kill_sessions("app", "a")
+        made.read(other)
+        if made.master.workers[0].channel is None:
+            break
+    assert made.master.workers[0].channel is None
+    made.reactor.advance(3)
+    assert stopped.killed == 1
+    made.reactor.advance(0.5)
+    made.serve()
+    assert made.master.serving and len(made.live) == 2
+
+
+def test_a_hundred_reloads_leave_no_descriptors(scene: Any) -> None:
+    one, two = free_ports(2)
+    made = scene(web(held(one)))
+    made.serve()
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(100):
+        assert made.master.reload(web(held(one), *([held(two)] * (number % 2 == 0)))).ok
+        for worker in made.live:
+            made.read(worker)
+            for sock in worker.given:
+                sock.close()
+            worker.given.clear()
+            worker.ready()
+            worker.heard.clear()
+        made.hear()
+    assert len(os.listdir("/proc/self/fd")) == before - 2, "the workers' first"
