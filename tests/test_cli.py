@@ -164,6 +164,8 @@ def test_check_of_a_configuration_that_serves_nothing(run):
     Path("empty.ini").write_text("")
     result = run("check", "empty.ini")
     assert (result.exit_code, "no [frontend NAME]" in result.output) == (1, True)
+    found = json.loads(run("check", "empty.ini", "--json").output)
+    assert "no [frontend NAME]" in found["errors"][0]["message"]
 
 
 def test_explain_a_request(run):
@@ -292,3 +294,13 @@ def test_check_looks_for_the_folder_of_the_log(run):
 def test_what_clients_send_does_not_drive_the_terminal():
     assert plain("GET /é?a=b") == "GET /é?a=b"
     assert plain("\x1b[2J\x9bhi\r\n\u202e") == "?[2J?hi???"
+
+
+@pytest.mark.parametrize(
+    "command", ["sticky {} --forget", "state reset {}", "servers {}", "sessions {}"]
+)
+@pytest.mark.parametrize("name", ["app/", "/a", "/"])
+def test_a_name_that_is_missing_does_not_mean_all(run, command, name):
+    result = run(*command.format(name).split(), "--admin", "http://127.0.0.1:9")
+    assert result.exit_code == 2
+    assert f"{name!r} is neither BACKEND nor BACKEND/SERVER" in result.output

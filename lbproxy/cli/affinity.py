@@ -8,21 +8,21 @@ from urllib.parse import quote
 import click
 
 from lbproxy.cli.base import count, main, stop
-from lbproxy.cli.remote import Remote, json_option, remote_options, show_json
+from lbproxy.cli.remote import Remote, chosen, json_option, remote_options, show_json
 from lbproxy.cli.tables import plain, show, since
 
 __all__: list[str] = []
 
 
 @main.command()
-@click.argument("which", metavar="BACKEND[/SERVER]")
+@click.argument("which", type=chosen, metavar="BACKEND[/SERVER]")
 @click.option("--forget", is_flag=True, help="Forget the clients of the backend, or of the server.")
 @click.option(
     "--limit", default=100, show_default=True, type=click.IntRange(1, 1000), help="Most shown."
 )
 @remote_options
 @json_option
-def sticky(remote: Remote, which: str, forget: bool, limit: int, as_data: bool) -> None:
+def sticky(remote: Remote, which: tuple[str, str], forget: bool, limit: int, as_data: bool) -> None:
     """Show which client belongs to which server, the one seen last first; or forget it.
 
     \b
@@ -31,14 +31,15 @@ def sticky(remote: Remote, which: str, forget: bool, limit: int, as_data: bool) 
 
     Who is forgotten is balanced as if new; what runs goes on. Keys that may be secrets are shown as digests.
     """
-    backend, _, server = which.partition("/")
+    backend, server = which
     path = f"backends/{quote(backend, safe='')}/sticky"
     if forget:
         found = remote.ask("DELETE", path, server=server or None)
         if as_data:
             show_json(found)
         else:
-            click.echo(f"{which}: {count(found['forgotten'], 'client')} forgotten")
+            name = f"{backend}/{server}" if server else backend
+            click.echo(f"{name}: {count(found['forgotten'], 'client')} forgotten")
         return
     if server:
         stop("a table is shown as a whole: say BACKEND, or add --forget")

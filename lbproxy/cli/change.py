@@ -14,6 +14,7 @@ from lbproxy.cli.base import count, main, stop
 from lbproxy.cli.remote import (
     REFUSED,
     Remote,
+    chosen,
     duration,
     json_option,
     remote_options,
@@ -249,17 +250,19 @@ def state() -> None:
 
 
 @state.command("reset")
-@click.argument("which", required=False, metavar="[BACKEND[/SERVER]]")
+@click.argument(
+    "which", required=False, type=chosen, default=("", ""), metavar="[BACKEND[/SERVER]]"
+)
 @remote_options
 @json_option
-def state_reset(remote: Remote, which: str | None, as_data: bool) -> None:
+def state_reset(remote: Remote, which: Name, as_data: bool) -> None:
     """Undo what was changed at run time: servers are as configured again.
 
     \b
     lbproxy state reset
     lbproxy state reset app/b
     """
-    backend, _, name = (which or "").partition("/")
+    backend, name = which
     found = remote.ask("DELETE", "drift", backend=backend or None, server=name or None)
     if as_data:
         show_json(found)

@@ -332,6 +332,19 @@ class _Target(click.ParamType):  # type: ignore[type-arg]
         return backend, server
 
 
+class _Chosen(click.ParamType):  # type: ignore[type-arg]
+    name = "BACKEND[/SERVER]"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
+        """Both names; "" for a server that is left out, and not for one that is missing after the slash."""
+        if isinstance(value, tuple):
+            return value
+        backend, slash, server = str(value).partition("/")
+        if not backend or (slash and not server):
+            self.fail(f"{value!r} is neither BACKEND nor BACKEND/SERVER, such as app/b", param, ctx)
+        return backend, server
+
+
 class _Duration(click.ParamType):  # type: ignore[type-arg]
     name = "DURATION"
 
@@ -347,6 +360,9 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]
 
 target = _Target()
 """The parameter type ``app/b``."""
+
+chosen = _Chosen()
+"""The parameter type ``app`` or ``app/b``; ``("", "")`` is a good default."""
 
 duration = _Duration()
 """The parameter type ``30s``."""

@@ -10,7 +10,15 @@ from typing import Any
 import click
 
 from lbproxy.cli.base import count, main
-from lbproxy.cli.remote import REFUSED, Remote, json_option, remote_options, show_json
+from lbproxy.cli.remote import (
+    REFUSED,
+    Remote,
+    chosen,
+    json_option,
+    remote_options,
+    server_path,
+    show_json,
+)
 from lbproxy.cli.tables import bytes_, plain, show, since, state
 
 __all__ = ["show_drift", "status"]
@@ -88,7 +96,9 @@ def _status(found: dict[str, Any], trouble: list[str]) -> None:
 
 
 @main.command()
-@click.argument("which", required=False, metavar="[BACKEND[/SERVER]]")
+@click.argument(
+    "which", required=False, type=chosen, default=("", ""), metavar="[BACKEND[/SERVER]]"
+)
 @click.option(
     "--state",
     "wanted",
@@ -97,7 +107,7 @@ def _status(found: dict[str, Any], trouble: list[str]) -> None:
 )
 @remote_options
 @json_option
-def servers(remote: Remote, which: str | None, wanted: str | None, as_data: bool) -> None:
+def servers(remote: Remote, which: tuple[str, str], wanted: str | None, as_data: bool) -> None:
     """List servers: state, load, what their last check said.
 
     \b
@@ -108,9 +118,9 @@ def servers(remote: Remote, which: str | None, wanted: str | None, as_data: bool
 
     Exit status 1 when a server that is asked for by name is not up.
     """
-    backend, _, server = (which or "").partition("/")
+    backend, server = which
     if server:
-        found = [remote.get(f"backends/{backend}/servers/{server}")]
+        found = [remote.get(server_path(which))]
     else:
         found = remote.all("servers", backend=backend or None, state=wanted)
     if as_data:
@@ -155,7 +165,9 @@ def _servers(found: list[dict[str, Any]]) -> None:
 
 
 @main.command()
-@click.argument("which", required=False, metavar="[BACKEND[/SERVER]]")
+@click.argument(
+    "which", required=False, type=chosen, default=("", ""), metavar="[BACKEND[/SERVER]]"
+)
 @click.option("--client", help="Only those of this client address.")
 @click.option("--frontend", help="Only those of this frontend.")
 @click.option(
@@ -165,7 +177,7 @@ def _servers(found: list[dict[str, Any]]) -> None:
 @json_option
 def sessions(
     remote: Remote,
-    which: str | None,
+    which: tuple[str, str],
     client: str | None,
     frontend: str | None,
     limit: int,
@@ -179,7 +191,7 @@ def sessions(
 
     One of them can be ended: lbproxy kill --session ID
     """
-    backend, _, server = (which or "").partition("/")
+    backend, server = which
     found = remote.get(
         "sessions",
         backend=backend or None,

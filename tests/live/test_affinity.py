@@ -108,6 +108,10 @@ def test_tables_are_shown_and_forgotten(scene: Scene) -> None:
     assert scene.ask("sticky", "app", "--forget") == {"forgotten": len(USERS) - of_a}
     assert until(lambda: scene.known() == 0, 20)
     assert "no server of app 'zz'" in scene.run("sticky", "app/zz", "--forget", status=1)
+    assert "'app/' is neither BACKEND nor BACKEND/SERVER" in scene.run(
+        "sticky", "app/", "--forget", status=2
+    )
+    assert scene.known() == 0
     assert "has no sticky" in scene.run("sticky", "next", status=1)
     assert "add --forget" in scene.run("sticky", "app/a", status=2)
 
