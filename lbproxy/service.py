@@ -66,7 +66,7 @@ from lbproxy.proxy.rebalancer import Rebalance, Rebalancer
 from lbproxy.registry import load_config, parse_config, parse_server_line
 from lbproxy.tls.certificates import CertificateError, KeyPair
 
-__all__ = ["Listener", "LoadBalancer"]
+__all__ = ["Listener", "LoadBalancer", "refuse_nothing"]
 
 T = TypeVar("T")
 
@@ -78,6 +78,14 @@ _quiet = Quiet(_log)
 
 def _subscriber_failed(error: Exception) -> None:
     _quiet.failure("subscriber", "a subscriber of events failed", Failure(error))
+
+
+def refuse_nothing(config: Config) -> Config:
+    """``config``, if it serves anything.  ConfigErrors: a file that is empty or half written is a mistake."""
+    if not config.frontends:
+        message = "serves nothing: there is no [frontend NAME]"
+        raise ConfigErrors([ConfigError(Where(config.file), "", "", message)])
+    return config
 
 
 def _is_text(source: Any) -> bool:
@@ -375,11 +383,14 @@ class LoadBalancer(MultiService):
         """Serve another configuration from now on; what it does not change lives on, sessions first of all.
 
         ``source``: as in :meth:`from_config`, a Config, or None for the file this was made from.  A configuration that
-        is wrong, or an address that cannot be bound, changes nothing: the report says why.  Never raises.
+        is wrong or serves nothing, or an address that cannot be bound, changes nothing: the report says why.
+        Never raises.
         ``dry_run``: only say what would happen.  See ``docs/operations.rst``.
         """
         try:
             config = source if isinstance(source, Config) else self._reread(source)
+            if self.frontends:
+                refuse_nothing(config)
             doors = self._admin_problems(config, lambda: Admin.doors_of(config))
             if doors and self.admin is None and not dry_run:
                 self._begin_admin()

@@ -22,7 +22,7 @@ from lbproxy.control.upgrade import Upgrader, holds_pid, write_pid
 from lbproxy.errors import ListenError
 from lbproxy.net.descriptors import raise_limit
 from lbproxy.registry import load_config
-from lbproxy.service import LoadBalancer
+from lbproxy.service import LoadBalancer, refuse_nothing
 from lbproxy.workers.master import Master
 
 __all__ = ["Options", "makeService"]
@@ -73,6 +73,7 @@ def makeService(options: Any) -> IService:
         alone = load_config(Path(options["config"])).settings.workers == 1
         kind = LoadBalancer if alone else Master
         balancer = kind.from_config(Path(options["config"]), reactor=reactor)
+        refuse_nothing(balancer.config)
     except (ConfigErrors, HandoverError) as errors:
         print(errors, file=sys.stderr)
         sys.exit(1)

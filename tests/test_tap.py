@@ -144,6 +144,10 @@ def test_a_bad_configuration_is_told_in_full(tmp_path: Path) -> None:
     lines = [line for line in done.stderr.splitlines() if "lb.ini:" in line]
     assert [line.split(":")[1] for line in lines] == ["2", "3", "6"]
     assert "did you mean 'tcp'?" in lines[0]
+    (tmp_path / "lb.ini").write_text("")
+    done = twistd(tmp_path, "-n", "--pidfile=", "lbproxy", "--config", "lb.ini")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "lb.ini: serves nothing: there is no [frontend NAME]" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ def _read_all(path: Path) -> Config:
     """The configuration, after making all that it needs short of opening anything: keys, certificates, filters."""
     from twisted.internet import reactor
 
-    from lbproxy.service import LoadBalancer
+    from lbproxy.service import LoadBalancer, refuse_nothing
 
-    config = load_config(path)
+    config = refuse_nothing(load_config(path))
     LoadBalancer(config, reactor=reactor)
     return config
 
@@ -43,9 +43,6 @@ def check(config: Path, as_data: bool) -> None:
         _check_json(config)
         return
     loaded = load(config, _read_all)
-    if not loaded.frontends:
-        click.echo(f"{config}: serves nothing: there is no [frontend NAME]", err=True)
-        sys.exit(1)
     servers = sum(len(backend.servers) for backend in loaded.backends)
     listeners = sum(len(frontend.listen) for frontend in loaded.frontends)
     click.echo(

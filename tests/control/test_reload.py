@@ -99,6 +99,18 @@ def site() -> Any:
     site.lb.close()
 
 
+@pytest.mark.parametrize(
+    "text", ["\n", "[lbproxy]\n", "[backend b]\nmode = tcp\nservers = a 10.0.0.1:80\n"]
+)
+def test_a_configuration_that_serves_nothing_is_refused(text: str, tmp_path: Path) -> None:
+    site = Site()
+    for source in (text, tmp_path / "lb.ini"):
+        (tmp_path / "lb.ini").write_text(text)
+        report = site.service.reload(source)
+        assert "serves nothing: there is no [frontend NAME]" in report.errors[0]
+    assert site.get("/") in "ab" and site.service.listeners[0].bound is not None
+
+
 def test_nothing_changes(site: Site) -> None:
     before = site.service.generation
     kept, session = site.lb.connect("web"), site.tcp()

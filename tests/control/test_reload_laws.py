@@ -74,7 +74,8 @@ def texts(draw: Any) -> str:
         )
         extra = extra if mode == "http" else ""
         parts.append(f"[backend {name}]\nmode = {mode}\n{keys}\n{extra}servers =\n{servers}\n")
-    for name in draw(st.lists(st.sampled_from(["web", "raw", "api"]), unique=True)):
+    frontends = st.lists(st.sampled_from(["web", "raw", "api"]), min_size=1, unique=True)
+    for name in draw(frontends):
         lines = [line for line in draw(LISTEN) if line.split()[0] not in taken]
         if not lines:
             continue
