@@ -177,3 +177,39 @@ def test_a_new_process_knows_them_after_an_upgrade(world: World) -> None:
 
     new.service.inherit(Inherited([]), known)
     assert [s for _, s, _ in new.backend("app").sticky.table.entries()] == [server]
+
+
+def test_a_message_is_bounded_in_bytes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bonds, "CHUNK_BYTES", 1000)
+    table = world.workers[0].backend("app").sticky.table
+    for number in range(20):
+        table.put(b"%2d" % number * 150, "a")
+    said: list[Any] = []
+    world.told[0].send(world.workers[0].service.backends, said.append)
+    assert [len(one["app"]["bonds"]) for one in said] == [4] * 5
+    assert [len(one["app"]["bonds"]) for one in bonds.whole(world.workers[0].service.backends)] == (
+        [4] * 5
+    )
+
+
+def test_what_nobody_takes_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bonds, "MOST_KEPT", 3)
+    table = world.workers[0].backend("app").sticky.table
+    for key in (b"1", b"2", b"3", b"4"):
+        table.put(key, "a")
+    table.put(b"1", "b")
+    said: list[Any] = []
+    world.told[0].send(world.workers[0].service.backends, said.append)
+    assert [one["app"]["bonds"] for one in said] == [{"31": "b", "32": "a", "33": "a"}]
+
+
+def test_a_later_piece_takes_nothing_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bonds, "CHUNK", 1)
+    table = world.master.backend("app").sticky.table
+    for key in (b"1", b"2", b"3"):
+        table.put(key, "a")
+    pieces = bonds.whole(world.master.service.backends)
+    assert next(pieces)["app"]["bonds"] == {"31": "a"}
+    table.learn(b"2", "b")
+    table.learn(b"3", "")
+    assert [one["app"]["bonds"] for one in pieces] == [{"32": "b"}]

@@ -162,6 +162,17 @@ def test_connections_of_an_address_are_counted_across_workers() -> None:
     board.close()
 
 
+def test_an_address_is_never_counted_twice() -> None:
+    board = Board.create(2, 4)
+    one, two = (AddressPeers(board, row, "web", b"secret") for row in range(2))
+    for number in range(50):
+        ip = f"192.0.2.{number}"
+        assert one.take(ip, 9) and not two.take(ip, 1) and two.take(ip, 2), ip
+        one.give_back(ip)
+        two.give_back(ip)
+    board.close()
+
+
 def test_few_addresses_are_taken_for_others() -> None:
     board = Board.create(2, ADDRESSES)
     one, two = (AddressPeers(board, row, "web", b"secret") for row in range(2))
