@@ -257,7 +257,13 @@ class StockBound(Bound):
     def close(self) -> Any:
         """See :class:`Bound`; a second call does nothing."""
         port, self._port = self._port, None  # type: ignore[assignment]
-        return None if port is None else port.stopListening()
+        if port is None:
+            return None
+        closing = port.stopListening()
+        sock = getattr(port, "socket", None)
+        if sock is not None and self._address.kind == "tcp":
+            sock.close()  # Twisted does so in its next turn; who listens there next may be here before that
+        return closing
 
 
 class _Switch(Factory):
