@@ -20,6 +20,7 @@ from attrs import evolve
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -259,7 +260,6 @@ class LoadBalancer(MultiService):
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting, let what runs finish for ``timeout_shutdown``, then cut it off.  Fires when all is closed."""
-        done: Deferred[None] = Deferred()
         closing = unbind(self.listeners)
         patient = self.handed_over
         for frontend in self.frontends.values():
@@ -267,40 +267,44 @@ class LoadBalancer(MultiService):
         if not patient:
             for backend in self.backends.values():
                 backend.close()
-        limit = self.config.settings.timeout_shutdown
-        began = self.network.wheel.now()
-        deadline = began + limit
-        idle_until = began + (min(_IDLE_GRACE, limit / 2) if patient else 0.0)
+        return Deferred.fromCoroutine(self._finish(closing, patient))
 
-        def look() -> None:
-            nonlocal patient
-            leaving = sum(one.sessions for one in self._reloader.leaving)
-            left = self.generation.sessions() + leaving
-            if patient and self.network.wheel.now() >= idle_until:
-                patient = False
-                for frontend in self.frontends.values():
-                    frontend.stop()
-            if left and self.network.wheel.now() < deadline:
-                self.reactor.callLater(0.05, look)
-                return
-            if left:
-                _log.warn("{left} sessions cut off at shutdown", left=left)
+    async def _finish(self, closing: list[Deferred[Any]], patient: bool) -> None:
+        """Whatever goes wrong with one thing, the others are closed."""
+        left = await self._sessions_end(patient)
+        if left:
+            _log.warn("{left} sessions cut off at shutdown", left=left)
+        try:
             if self.handed_over:
                 for backend in self.backends.values():
                     backend.close()
             self._cut()
             self._reloader.finish()
-            finishing = [*closing, maybeDeferred(super(LoadBalancer, self).stopService)]
-            DeferredList(finishing, consumeErrors=True).addCallback(finish)
+        finally:
+            finishing = [*closing, maybeDeferred(super().stopService)]
+            await DeferredList(finishing, consumeErrors=True)
+            try:
+                self._cut()
+            finally:
+                for sink in self.generation.sinks.values():
+                    sink.stop()
 
-        def finish(_: Any) -> None:
-            self._cut()
-            for sink in self.generation.sinks.values():
-                sink.stop()
-            done.callback(None)
-
-        look()
-        return done
+    async def _sessions_end(self, patient: bool) -> int:
+        """How many are left after their time.  ``patient``: idle clients are not sent away at once."""
+        limit = self.config.settings.timeout_shutdown
+        now = self.network.wheel.now
+        deadline = now() + limit
+        idle_until = now() + min(_IDLE_GRACE, limit / 2)
+        while True:
+            if patient and now() >= idle_until:
+                patient = False
+                for frontend in self.frontends.values():
+                    frontend.stop()
+            left = self.generation.sessions()
+            left += sum(one.sessions for one in self._reloader.leaving)
+            if not left or now() >= deadline:
+                return left
+            await deferLater(self.reactor, 0.05)
 
     # -- upgrade --------------------------------------------------------------------------------
 

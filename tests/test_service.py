@@ -207,6 +207,21 @@ def test_sessions_finish_within_the_time_for_shutdown(reactor: MemoryReactor) ->
     assert done == [None]
 
 
+def test_a_bug_at_the_end_does_not_keep_it_from_ending(
+    reactor: MemoryReactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = build(reactor, "\n    [lbproxy]\n    timeout_shutdown = 3s\n" + TEXT)
+    service.startService()
+    client = connect(reactor)
+    monkeypatch.setattr(service, "_cut", None)  # there is no such thing to call
+    done: list[Any] = []
+    service.stopService().addBoth(done.append)
+    reactor.advance(10)
+    assert done[0].check(TypeError)
+    assert not any(one.running for one in service)
+    client.close()
+
+
 def test_last_bytes_to_a_client_that_does_not_read_are_cut_off_too(reactor: MemoryReactor) -> None:
     origin = TCPOrigin(reactor, "a", A)
     service = build(reactor, "\n    [lbproxy]\n    timeout_shutdown = 3s\n" + TEXT)

@@ -138,14 +138,14 @@ class Master(LoadBalancer):
             self._sync_call = None
         closing = unbind(self.listeners)
         ends = [self._stop(worker) for worker in self.workers]
-        done: Deferred[None] = Deferred()
+        return Deferred.fromCoroutine(self._when_ended([*closing, *ends]))
 
-        def over(_: Any) -> None:
+    async def _when_ended(self, ends: list[Deferred[Any]]) -> None:
+        await DeferredList(ends, consumeErrors=True)
+        try:
             self._forget_sessions()
-            super(Master, self).stopService().chainDeferred(done)
-
-        DeferredList([*closing, *ends], consumeErrors=True).addCallback(over)
-        return done
+        finally:
+            await super().stopService()
 
     def _forget_sessions(self) -> None:
         for slot in range(self.count):

@@ -317,6 +317,8 @@ class Worker:
                         self._one(backend, wanted)
                     except (ConfigErrors, ValueError) as error:
                         _log.warn("server {name}: {error}", name=wanted["name"], error=error)
+                    except Exception:  # the others must not suffer
+                        _log.failure("server {name}", name=wanted["name"])
             balancer.generation.sync(name)
 
     def _one(self, backend: Any, wanted: dict[str, Any]) -> None:

@@ -285,6 +285,22 @@ def test_a_stop_in_the_pause_before_a_restart(scene: Any) -> None:
     assert done and len(made.processes) == 2
 
 
+def test_sums_that_cannot_be_written_do_not_keep_it_from_ending(
+    scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = scene(web(held(*free_ports(1))))
+    made.serve()
+    monkeypatch.setattr(made.master._tally, "write", lambda: 1 / 0)
+    done: list[Any] = []
+    made.master.stopService().addBoth(done.append)
+    for one in made.live:
+        one.end(0)
+    made.hear()
+    made.reactor.advance(0.1)
+    made.reactor.advance(1)
+    assert done[0].check(ZeroDivisionError) and not made.master.running
+
+
 def test_a_worker_that_cannot_reload_is_bidden_to_end_and_then_made_to(scene: Any) -> None:
     made = scene(web(held(*free_ports(1)), more="timeout_shutdown = 3s\n"))
     made.serve()
