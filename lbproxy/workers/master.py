@@ -81,7 +81,8 @@ class WorkerProcess:
     told: dict[str, Any] = field(factory=dict)  # by backend, the signature it was told
     tail: list[str] = field(factory=list)  # frontends whose records it tells
     untaught: bool = False  # bonds were kept from it
-    asked: int = 0  # the last configuration it was sent
+    busy: bool = False  # it has not said yet that it serves what it was sent
+    outdated: bool = False  # there has been another one since
     holds: set[Address] = field(factory=set)  # addresses it may have sockets of
     over: list[Deferred[None]] = field(factory=list)
 
@@ -230,10 +231,9 @@ class Master(LoadBalancer):
         folder = os.path.dirname(os.path.abspath(config.file))  # noqa: PTH100, PTH120
         self._find_places()
         worker.told = {name: self._signature(name) for name in self.backends}
-        worker.asked += 1
+        worker.busy, worker.outdated = True, False
         worker.holds |= self._shared_addresses()
         return {
-            "number": worker.asked,
             "text": dump(config),
             "file": config.file,
             "folder": folder,
@@ -288,7 +288,10 @@ class Master(LoadBalancer):
             level = LogLevel.lookupByName(message["level"])
             _log.emit(level, "worker {slot}: {text}", slot=worker.slot, text=message["text"])
         elif say == "ready":
-            if message["number"] == worker.asked:
+            worker.busy = False
+            if worker.outdated:
+                self._send_reload(worker)
+            else:
                 worker.holds = self._shared_addresses()
             if not worker.ready:
                 worker.ready = True
@@ -454,11 +457,16 @@ class Master(LoadBalancer):
         if report.ok and not dry_run and self.running:
             self._let_leave()
             for worker in self.workers:
-                channel = worker.channel
-                if channel is not None:
-                    self._send_sockets(worker, channel)
-                    channel.send({"do": "reload", **self._all(worker)})
+                self._send_reload(worker)
         return report
+
+    def _send_reload(self, worker: WorkerProcess) -> None:
+        """One at a time: who is slow gets the last of several."""
+        channel = worker.channel
+        worker.outdated = worker.busy
+        if channel is not None and not worker.busy:
+            self._send_sockets(worker, channel)
+            channel.send({"do": "reload", **self._all(worker)})
 
     def _let_leave(self) -> None:
         """The workers see to what is leaving; here it is not counted any more."""

@@ -157,7 +157,7 @@ class Worker:
         self._look()
         self._count()
         self._later(_HALF_MINUTE, self._turn)
-        self._ready(message)
+        self.channel.send({"say": "ready"})
 
     def do_reload(self, message: dict[str, Any], fds: list[int]) -> None:
         """Another configuration, which the master has found good; if it is not so here, it has us begin anew."""
@@ -180,10 +180,7 @@ class Worker:
         if not report.ok:
             raise RefusedError("; ".join(report.errors))
         self._sync(message)
-        self._ready(message)
-
-    def _ready(self, message: dict[str, Any]) -> None:
-        self.channel.send({"say": "ready", "number": message["number"]})
+        self.channel.send({"say": "ready"})
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, ConfigErrors | ListenError | RefusedError):
