@@ -11,24 +11,16 @@ different.
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import attrs
-from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger, LogLevel
 
-import lbproxy
-from lbproxy.balance.server import ServerState
 from lbproxy.config.dump import dump
-from lbproxy.config.lines import dump_server
 from lbproxy.config.model import Address, Config
 from lbproxy.control import bonds
 from lbproxy.control.drain import SessionView
@@ -41,19 +33,21 @@ from lbproxy.observe.tails import Told
 from lbproxy.proxy.rebalancer import Rebalance
 from lbproxy.service import LoadBalancer
 from lbproxy.workers.channel import Channel
+from lbproxy.workers.process import FIRST_PAUSE, WorkerProcess
 from lbproxy.workers.questions import Questions, SessionQuery
 from lbproxy.workers.shared import ADDRESSES, PLACES, Board, place_name
 from lbproxy.workers.sockets import BindingNetwork, SharedBound
+from lbproxy.workers.states import signature, state_of
 from lbproxy.workers.tally import Elsewhere, Tally
 
-__all__ = ["Master", "WorkerProcess", "count_of"]
+__all__ = ["Master", "count_of"]
 
 _log = Logger()
 
 SYNC_EVERY = 0.25
 """Seconds after which, at the latest, every worker knows what was changed or found out."""
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # before a worker that died is started again
+_LONGEST_PAUSE = 5.0  # before a worker that died is started again
 _GOOD = 10.0  # seconds after which a worker counts as healthy
 _GRACE = 5.0  # beyond timeout_shutdown
 _ANY = ("", "0.0.0.0", "::")
@@ -63,33 +57,6 @@ _BONDS_BEHIND = 8 * 1024 * 1024  # bytes: who has more to read is taught sticky 
 def count_of(config: Config) -> int:
     """How many workers a configuration asks for."""
     return config.settings.workers or len(os.sched_getaffinity(0))
-
-
-@define(eq=False)
-class WorkerProcess:
-    """One place for a worker and the process that is in it now."""
-
-    slot: int
-    process: subprocess.Popen[bytes] | None = None
-    channel: Channel | None = None
-    ready: bool = False
-    since: float = 0.0
-    pause: float = _FIRST_PAUSE
-    restarts: int = 0
-    call: Any = None  # its next start
-    kill: Any = None  # the end of its patience with a stop
-    told: dict[str, Any] = field(factory=dict)  # by backend, the signature it was told
-    tail: list[str] = field(factory=list)  # frontends whose records it tells
-    untaught: bool = False  # bonds were kept from it
-    busy: bool = False  # it has not said yet that it serves what it was sent
-    outdated: bool = False  # there has been another one since
-    holds: set[Address] = field(factory=set)  # addresses it may have sockets of
-    over: list[Deferred[None]] = field(factory=list)
-
-    @property
-    def pid(self) -> int:
-        """0 while there is none."""
-        return self.process.pid if self.process is not None else 0
 
 
 class Master(LoadBalancer):
@@ -167,7 +134,7 @@ class Master(LoadBalancer):
     def _start(self, worker: WorkerProcess) -> None:
         worker.call = None
         try:
-            sock = self._spawn(worker)
+            sock = worker.spawn()
         except OSError as error:
             _log.error("worker {slot} cannot be started: {error}", slot=worker.slot, error=error)
             self._again(worker)
@@ -186,21 +153,6 @@ class Master(LoadBalancer):
         message = {"do": "begin", "slot": worker.slot, "workers": self.count, **self._all(worker)}
         channel.send(message, [self._board.fd, self._addresses.fd])
         self._teach(worker, channel, bonds.whole(self.backends))
-
-    @staticmethod
-    def _spawn(worker: WorkerProcess) -> socket.socket:
-        """Our end of its channel.  OSError."""
-        ours, theirs = socket.socketpair()
-        with theirs, ExitStack() as failed:
-            failed.callback(ours.close)
-            worker.process = subprocess.Popen(
-                [sys.executable, "-m", "lbproxy.workers", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                env=_environment(),
-            )
-            failed.pop_all()
-        return ours
 
     def _teach(
         self, worker: WorkerProcess, channel: Channel, left: Iterator[dict[str, Any]]
@@ -230,7 +182,7 @@ class Master(LoadBalancer):
         config = self.config
         folder = os.path.dirname(os.path.abspath(config.file))  # noqa: PTH100, PTH120
         self._find_places()
-        worker.told = {name: self._signature(name) for name in self.backends}
+        worker.told = {name: signature(one) for name, one in self.backends.items()}
         worker.busy, worker.outdated = True, False
         worker.holds |= self._shared_addresses()
         return {
@@ -238,7 +190,7 @@ class Master(LoadBalancer):
             "file": config.file,
             "folder": folder,
             "secret": self._ground.secret.hex(),
-            "state": {name: self._state(name) for name in self.backends},
+            "state": {name: state_of(one) for name, one in self.backends.items()},
             "places": self._places,
             "measure": bool(config.settings.admin) or config.alerts.on,
             "suspect": config.alerts.on,
@@ -350,7 +302,7 @@ class Master(LoadBalancer):
         self._tell(EventKind.WORKER_DIED, worker, text, Severity.ERROR, pid=process.pid)
         worker.restarts += 1
         if ready and self.reactor.seconds() - worker.since > _GOOD:
-            worker.pause = _FIRST_PAUSE
+            worker.pause = FIRST_PAUSE
         self._again(worker)
 
     def _again(self, worker: WorkerProcess) -> None:
@@ -403,15 +355,6 @@ class Master(LoadBalancer):
                 return
             self._places[name] = place
 
-    def _signature(self, backend: str) -> tuple[Any, ...]:
-        return tuple(
-            (*(s.name, s.spec, s.full_weight, s.maxconn, s.admin, s.healthy), *_wishes(s))
-            for s in self.backends[backend].group.servers.values()
-        )
-
-    def _state(self, backend: str) -> list[dict[str, Any]]:
-        return [_server(one) for one in self.backends[backend].group.servers.values()]
-
     def _sync(self) -> None:
         self._sync_call = self.reactor.callLater(SYNC_EVERY, self._sync)
         self._tally.write()
@@ -424,7 +367,7 @@ class Master(LoadBalancer):
 
     def _spread(self, *, patient: bool = False) -> None:
         """Tell the workers what they do not know yet of the servers; ``patient``: not those who are behind."""
-        now = {name: self._signature(name) for name in self.backends}
+        now = {name: signature(one) for name, one in self.backends.items()}
         followed = sorted(name for name, one in self.frontends.items() if one.tails)
         for worker in self.workers:
             channel = worker.channel
@@ -437,7 +380,7 @@ class Master(LoadBalancer):
             if changed:
                 worker.told = now
                 self._find_places()
-                state = {name: self._state(name) for name in changed}
+                state = {name: state_of(self.backends[name]) for name in changed}
                 channel.send({"do": "state", "state": state, "places": self._places})
 
     def _to_all(self, message: dict[str, Any]) -> None:
@@ -551,32 +494,3 @@ class Master(LoadBalancer):
     def pids(self) -> Iterable[int]:
         """Of the workers that are there."""
         return [worker.pid for worker in self.workers if worker.pid]
-
-
-def _environment() -> dict[str, str]:
-    """A worker runs the lbproxy that its master is."""
-    ours = str(Path(lbproxy.__file__).resolve().parents[1])
-    path = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": f"{ours}{os.pathsep}{path}" if path else ours}
-
-
-def _server(server: ServerState) -> dict[str, Any]:
-    return {
-        "name": server.name,
-        "line": dump_server(server.spec),
-        "address": str(server.spec.address),
-        "weight": server.full_weight,
-        "maxconn": server.maxconn,
-        "admin": server.admin.value,
-        "healthy": server.healthy,
-        "note": server.health_note,
-        "leaving": server.leaving,
-        "agent": server.agent.value,
-        "agent_note": server.agent_note,
-        "agent_share": server.agent_share,
-    }
-
-
-def _wishes(server: ServerState) -> tuple[Any, ...]:
-    """What the server itself wants."""
-    return server.leaving, server.agent, server.agent_share
