@@ -43,11 +43,15 @@ class BondsTold:
 
     def listen(self, backends: Mapping[str, Backend]) -> None:
         """To the tables of ``backends`` and no others; cheap when nothing has changed."""
-        for name in self._told.keys() - backends.keys():
+        tables = {
+            name: one.sticky.table
+            for name, one in backends.items()
+            if one.sticky is not None and one.sticky.table is not None
+        }
+        for name in self._told.keys() - tables.keys():
             del self._told[name], self._heard[name]
-        for name, backend in backends.items():
-            table = backend.sticky.table if backend.sticky is not None else None
-            if table is not None and self._heard.get(name) is not table:
+        for name, table in tables.items():
+            if self._heard.get(name) is not table:
                 self._heard[name] = table
                 told: dict[bytes, str] = {}
                 self._told[name] = told

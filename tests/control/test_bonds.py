@@ -151,6 +151,21 @@ def test_a_reload_listens_to_the_new_table_and_leaves_keys_of_another_kind_out(
     world.spread()
 
 
+def test_what_was_not_told_yet_when_stickiness_went(world: World) -> None:
+    world.ask(0, "u")
+    service, told = world.workers[0].service, world.told[0]
+    service.reload(parse_config(TEXT.replace("sticky = header X-User size=50 expire=80s\n", "")))
+    told.listen(service.backends)
+    said: list[Any] = []
+    told.send(service.backends, said.append)
+    assert said == []
+    service.reload(parse_config(TEXT))
+    told.listen(service.backends)
+    world.ask(0, "u")
+    told.send(service.backends, said.append)
+    assert len(said) == 1
+
+
 def test_the_whole_table_in_pieces(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bonds, "CHUNK", 4)
     numbers = count()
