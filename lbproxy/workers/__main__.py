@@ -24,6 +24,7 @@ def main() -> None:
     ignore_signals()
     raise_limit()
     sock = socket.socket(fileno=int(sys.argv[1]))
+    sock.set_inheritable(False)  # what a filter starts must not keep it open when we are dead
     worker = Worker(reactor, sock, lambda: reactor.callLater(0, reactor.stop))
 
     @implementer(ILogObserver)

@@ -284,11 +284,10 @@ class Master(LoadBalancer):
         if worker.kill is not None:
             worker.kill.cancel()
             worker.kill = None
-        self._tally.died(worker.slot)
-        self._questions.lost(worker.slot)
-        for board in (self._board, self._addresses):
-            if board is not None:
-                board.clear(worker.slot)
+        try:
+            self._forget(worker.slot)
+        except Exception:  # it must be started again all the same
+            _log.failure("what worker {slot} has left", slot=worker.slot)
         worker.process = None
         worker.holds = set()
         ready, worker.ready = worker.ready, False
@@ -304,6 +303,14 @@ class Master(LoadBalancer):
         if ready and self.reactor.seconds() - worker.since > _GOOD:
             worker.pause = FIRST_PAUSE
         self._again(worker)
+
+    def _forget(self, slot: int) -> None:
+        """The worker in this slot is dead: it holds nothing, and answers no more."""
+        self._tally.died(slot)
+        self._questions.lost(slot)
+        for board in (self._board, self._addresses):
+            if board is not None:
+                board.clear(slot)
 
     def _again(self, worker: WorkerProcess) -> None:
         worker.call = self.reactor.callLater(worker.pause, self._start, worker)
@@ -357,13 +364,20 @@ class Master(LoadBalancer):
 
     def _sync(self) -> None:
         self._sync_call = self.reactor.callLater(SYNC_EVERY, self._sync)
-        self._tally.write()
         self._spread(patient=True)
         for worker in self.workers:
-            channel = worker.channel
-            if worker.untaught and channel is not None and not channel.behind:
-                worker.untaught = False
-                self._teach(worker, channel, bonds.whole(self.backends))
+            if worker.channel is not None:
+                self._look_after(worker, worker.channel)
+        self._tally.write()
+
+    def _look_after(self, worker: WorkerProcess, channel: Channel) -> None:
+        process = worker.process
+        if process is not None and process.poll() is not None:
+            channel.close()  # somebody else, a child of its own, holds the other end
+            self._lost(worker)
+        elif worker.untaught and not channel.behind:
+            worker.untaught = False
+            self._teach(worker, channel, bonds.whole(self.backends))
 
     def _spread(self, *, patient: bool = False) -> None:
         """Tell the workers what they do not know yet of the servers; ``patient``: not those who are behind."""

@@ -369,11 +369,11 @@ class Worker:
             self.channel.send({"say": "counts", **found})
 
     def _turn(self) -> None:
+        self._later(_HALF_MINUTE, self._turn)
         if self.balancer is not None:
             for frontend in self.balancer.frontends.values():
                 if frontend.suspects is not None:
                     frontend.suspects.turn()
-        self._later(_HALF_MINUTE, self._turn)
 
     def _later(self, pause: float, call: Callable[[], None]) -> None:
         self._calls = [one for one in self._calls if one.active()]

@@ -291,6 +291,33 @@ def test_a_worker_that_cannot_be_started_is_tried_again(
     assert len(made.live) == 2 and made.master.serving
 
 
+def test_counts_that_cannot_be_added_do_not_keep_it_from_being_started_again(
+    scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = scene(web(held(*free_ports(1))))
+    made.serve()
+    with monkeypatch.context() as patch:
+        patch.setattr(made.master._tally, "died", lambda slot: 1 / 0)
+        made.live[0].end(-9)
+        made.hear()
+        made.reactor.advance(0.05)
+    made.reactor.advance(0.2)
+    made.serve()
+    assert len(made.live) == 2 and made.master.serving
+
+
+def test_a_dead_worker_whose_end_of_the_channel_is_held_by_another(scene: Any) -> None:
+    made = scene(web(held(*free_ports(1))))
+    made.serve()
+    dead = made.live[0]
+    dead.status = -9
+    made.reactor.advance(0.3)
+    made.reactor.advance(0.2)
+    made.serve()
+    assert len(made.live) == 2 and made.master.serving
+    dead.close()
+
+
 def test_a_stop_in_the_pause_before_a_restart(scene: Any) -> None:
     made = scene(web(held(*free_ports(1))))
     made.serve()
