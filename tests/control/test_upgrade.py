@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -100,7 +101,7 @@ def test_it_hands_over_and_ends():
     assert not world.balancer.handed_over
     again = world.begin()
     assert "under way" in again[0].error
-    report = world.wait(found, 0.001)
+    report = world.wait(found, 0.01)
     try:
         assert report.ok and world.pids == [report.pid]
         assert world.balancer.handed_over == 1 and world.kinds() == ["upgrade_failed", "upgrade"]
@@ -123,7 +124,7 @@ def test_it_hands_over_and_ends():
 )
 def test_one_that_fails_changes_nothing(code, words):
     world = World(code)
-    report = world.wait(world.begin(), 0.001)
+    report = world.wait(world.begin(), 0.01)
     assert not report.ok and words in report.error
     assert not world.balancer.handed_over and world.kinds() == ["upgrade_failed"]
     assert world.sock.fileno() > 0
@@ -140,6 +141,22 @@ def test_one_that_takes_too_long_is_killed():
     assert not found
     world.upgrader.abandon()
     assert "told to stop" in found[0].error
+
+
+@pytest.mark.parametrize("call", [(os, "dup"), (tempfile, "TemporaryFile"), (os, "pipe")])
+def test_no_descriptors_are_lost_when_there_are_none_left(monkeypatch, call):
+    world = World("")
+    before = len(os.listdir("/proc/self/fd"))
+
+    def full(*args):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*call, full)
+        (report,) = world.begin()
+    assert "Too many open files" in report.error
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert world.wait(world.begin()).error != report.error, "it can be tried again"
 
 
 def test_what_is_refused_at_once(monkeypatch):
