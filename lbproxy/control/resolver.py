@@ -138,7 +138,8 @@ class Resolver(Service):
         self._deadline = deadline
         self._slots = slots if slots is not None else DeferredSemaphore(CONCURRENT)
         self._names: dict[ServerState, _Name] = {}
-        self._set_literals()
+        self._named: dict[ServerState, bool] = {}  # whether its address is a name
+        self._learn()
 
     def startService(self) -> None:
         """Look every name up now, then regularly."""
@@ -153,24 +154,29 @@ class Resolver(Service):
 
     def sync(self) -> None:
         """Follow the group: servers added are resolved, servers removed forgotten."""
-        self._set_literals()
+        self._learn()
         if not self.running:
             return
-        present = set(self._group.servers.values())
         for server in list(self._names):
-            if server not in present:
+            if server not in self._named:
                 self._drop(server)
-        for server in self._group.servers.values():
-            if server not in self._names and literal_addresses(server.spec.address) is None:
+        for server in [one for one, named in self._named.items() if named]:
+            if server not in self._names:
                 name = self._names[server] = _Name(server)
                 self._look(name)
 
-    def _set_literals(self) -> None:
+    def _learn(self) -> None:
+        """Servers that are new; a literal is their address at once."""
+        known, self._named = self._named, {}
         with self._group.changes():
             for server in self._group.servers.values():
-                literals = literal_addresses(server.spec.address)
-                if literals is not None and server.addresses != literals:
-                    self._group.set_addresses(server, literals)
+                named = known.get(server)
+                if named is None:
+                    literals = literal_addresses(server.spec.address)
+                    named = literals is None
+                    if literals is not None and server.addresses != literals:
+                        self._group.set_addresses(server, literals)
+                self._named[server] = named
 
     def _drop(self, server: ServerState) -> None:
         name = self._names.pop(server)

@@ -349,10 +349,8 @@ def test_a_request_has_one_deadline(local: AdminClient, start: bytes) -> None:
 
 def test_an_answer_that_nobody_takes(local: AdminClient) -> None:
     """It comes in pieces, the client takes the first of them, and then no more."""
-    group = local.lb.backend("app").group
-    for number in range(3000):
-        local.lb.service.add_server("app", f"n{number} 10.1.{number // 250}.{number % 250 + 1}:80")
-    assert len(group.servers) > 3000
+    lines = "".join(f"    n{n} 10.1.{n // 250}.{n % 250 + 1}:80\n" for n in range(3000))
+    assert local.lb.service.reload(f"{TEXT}[backend many]\nmode = tcp\nservers =\n{lines}").ok
     client = local.lb.connect(local.target)
     client.pause()
     client.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")

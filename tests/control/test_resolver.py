@@ -12,6 +12,7 @@ from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.roundrobin import RoundRobin
 from lbproxy.balance.server import ServerState
 from lbproxy.config.model import Address, ServerSpec
+from lbproxy.control import resolver
 from lbproxy.control.resolver import ADDRESSES_MAX, Resolver, literal_addresses
 
 
@@ -91,6 +92,28 @@ def test_literals_are_set_before_start_and_at_sync() -> None:
     assert world.hosts("late") == ["2001:db8::1"]
     world.resolver.startService()
     assert not world.reactor.queries and not world.reactor.getDelayedCalls()
+
+
+def test_what_is_known_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World("10.0.0.1", "app.example", "10.0.0.2")
+    world.resolver.startService()
+    asked: list[str] = []
+
+    def ask(address: Address) -> Any:
+        asked.append(address.host)
+        return literal_addresses(address)
+
+    monkeypatch.setattr(resolver, "literal_addresses", ask)
+    world.add("late", "10.0.0.3")
+    for _ in range(3):
+        world.resolver.sync()
+    assert asked == ["10.0.0.3"], "many servers are added one by one"
+    gone = world.group.servers["s0"]
+    world.group.remove("s0")
+    world.resolver.sync()
+    world.add("s0", "10.0.0.9")
+    world.resolver.sync()
+    assert world.hosts() == ["10.0.0.9"] and gone.addresses
 
 
 def test_a_name_is_resolved_at_start_and_again() -> None:
