@@ -35,7 +35,7 @@ from lbproxy.observe.notices import Notice
 __all__ = ["CommandTarget", "MailTarget", "NotifyError", "Target", "WebhookTarget", "targets"]
 
 _DISCARD = 64 * 1024  # most that is read of an answer
-_LONGEST_PAUSE = 60.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between two tries
 _GRACE = 0.2  # seconds
 
 
@@ -58,7 +58,7 @@ class Target(ABC):
 
     async def deliver(self, notice: Notice) -> None:
         """Try until it is delivered or ``retries`` are used up; raises what the last try raised."""
-        pause = 1.0
+        pause = _FIRST_PAUSE
         for left in range(self.retries, -1, -1):
             try:
                 await self.send(notice)

@@ -17,6 +17,7 @@ from twisted.protocols.basic import LineReceiver
 from twisted.web import resource, server
 
 from lbproxy.config.model import Address, AlertsSpec, CommandSpec, MailSpec, WebhookSpec
+from lbproxy.control import notify
 from lbproxy.control.notify import (
     CommandTarget,
     MailTarget,
@@ -97,7 +98,8 @@ def test_a_chat() -> None:
     assert "firing: queue: backend app waits" in hook.got[0][1]["text"]
 
 
-def test_a_server_that_fails_is_asked_again() -> None:
+def test_a_server_that_fails_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "_FIRST_PAUSE", 0.01)
     hook = Hook(500, 503)
 
     async def use(reactor: Any, url: str) -> None:

@@ -76,7 +76,7 @@ def frames(data: bytes) -> list[bytes]:
 def read(client: socket.socket) -> bytes:
     """What comes until there is nothing for a moment, or the connection ends."""
     got = b""
-    client.settimeout(0.2)
+    client.settimeout(0.05)
     try:
         while data := client.recv(1 << 20):
             got += data
