@@ -33,6 +33,8 @@ __all__ = ["AgentChecker", "AgentState", "forget_agents"]
 
 _log = Logger()
 
+_limits: WeakKeyDictionary[ServerState, int] = WeakKeyDictionary()  # ``maxconn`` as agents said
+
 
 class AgentChecker(Checker):
     """See the module."""
@@ -109,8 +111,10 @@ class AgentChecker(Checker):
             group.set_agent(server, state, "" if state is State.UP else note)
         if advice.percent is not None:
             group.set_agent_share(server, advice.percent / 100)
-        if advice.maxconn is not None and advice.maxconn != server.maxconn:
-            group.set_maxconn(server.name, advice.maxconn)
+        if advice.maxconn is not None:
+            _limits[server] = advice.maxconn
+            if advice.maxconn != server.maxconn:
+                group.set_maxconn(server.name, advice.maxconn)
 
 
 @define
@@ -146,3 +150,6 @@ def forget_agents(group: ServerGroup) -> None:
         if server.agent is not State.UP:
             group.set_agent(server, State.UP)
         group.set_agent_share(server, 1.0)
+        limit = _limits.pop(server, None)
+        if limit is not None and limit == server.maxconn:  # nobody has set another one since
+            group.set_maxconn(server.name, server.spec.maxconn)

@@ -207,7 +207,10 @@ def test_without_checks(world: World) -> None:
 
 
 def test_a_reload_keeps_or_forgets_what_it_said(world: World) -> None:
-    world.says("a", b"drain 50%\n")
+    world.says("b", b"maxconn:5\n")
+    world.lb.service.set_maxconn("app", "b", 6)
+    world.agents["b"].line = b"up\n"
+    world.says("a", b"drain 50% maxconn:7\n")
     from lbproxy.registry import parse_config
 
     reload = world.lb.service.reload
@@ -217,7 +220,9 @@ def test_a_reload_keeps_or_forgets_what_it_said(world: World) -> None:
     world.agents["a"].line = b"up\n"
     world.lb.advance(5)
     assert world.server().state is State.DRAIN, "up takes back no drain, said before the reload too"
+    assert world.server().maxconn == 7
     lines = (re.sub(" agent_address=.*", "", one) for one in TEXT.splitlines())
     reload(parse_config("\n".join(one for one in lines if not one.startswith("agent"))))
     world.lb.advance(1)
     assert world.server().state is State.UP and world.server().agent_share == 1.0
+    assert (world.server().maxconn, world.server("b").maxconn) == (0, 6), "the operator's stays"
