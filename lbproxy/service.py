@@ -147,6 +147,7 @@ class LoadBalancer(MultiService):
             file.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.changing = Changing(self, file)
         self.handed_over = False
+        self.stopping = False
         self.upgrader: Upgrader | None = None  # lbproxy.tap's; a program that embeds this has none
         self.admin: Admin | None = None
         if config.settings.admin:
@@ -177,7 +178,7 @@ class LoadBalancer(MultiService):
     @property
     def serving(self) -> bool:
         """All is up: traffic is served."""
-        return bool(self.running)
+        return bool(self.running) and not self.stopping
 
     @property
     def frontends(self) -> dict[str, Frontend]:
@@ -225,6 +226,7 @@ class LoadBalancer(MultiService):
 
     def startService(self) -> None:
         """Listen and serve.  Raises :class:`ListenError` when an address cannot be bound; nothing stays bound then."""
+        self.stopping = False
         self._limit()
         self.changing.restore()
         for frontend in self.frontends.values():
@@ -260,6 +262,7 @@ class LoadBalancer(MultiService):
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting, let what runs finish for ``timeout_shutdown``, then cut it off.  Fires when all is closed."""
+        self.stopping = True
         closing = unbind(self.listeners)
         patient = self.handed_over
         for frontend in self.frontends.values():
@@ -288,6 +291,7 @@ class LoadBalancer(MultiService):
             finally:
                 for sink in self.generation.sinks.values():
                     sink.stop()
+                self.stopping = False
 
     async def _sessions_end(self, patient: bool) -> int:
         """How many are left after their time.  ``patient``: idle clients are not sent away at once."""
@@ -387,10 +391,14 @@ class LoadBalancer(MultiService):
         """Serve another configuration from now on; what it does not change lives on, sessions first of all.
 
         ``source``: as in :meth:`from_config`, a Config, or None for the file this was made from.  A configuration that
-        is wrong or serves nothing, or an address that cannot be bound, changes nothing: the report says why.
+        is wrong or serves nothing, or an address that cannot be bound, changes nothing: the report says why.  Neither
+        does any when lbproxy stops or has been replaced.
         Never raises.
         ``dry_run``: only say what would happen.  See ``docs/operations.rst``.
         """
+        if self.stopping or self.handed_over:
+            why = "another process serves by now" if self.handed_over else "lbproxy is stopping"
+            return self._reloader.refused((why,), dry_run)
         try:
             config = source if isinstance(source, Config) else self._reread(source)
             if self.frontends:

@@ -207,6 +207,36 @@ def test_sessions_finish_within_the_time_for_shutdown(reactor: MemoryReactor) ->
     assert done == [None]
 
 
+@pytest.mark.parametrize("how", ["stop", "hand over"])
+def test_who_stops_or_has_handed_over_binds_nothing_new(reactor: MemoryReactor, how: str) -> None:
+    TCPOrigin(reactor, "a", A, "echo")
+    text = "\n    [lbproxy]\n    timeout_shutdown = 3s\n" + TEXT
+    service = build(reactor, text)
+    service.startService()
+    client = connect(reactor)
+    done: list[Any] = []
+    assert service.serving
+    if how == "stop":
+        service.stopService().addBoth(done.append)
+        assert not service.serving, "an upgrade is refused"
+    else:
+        service.hand_over()
+    more = dedent(text).replace("tcp:9000", "tcp:9000\n    tcp:9001")
+    report = service.reload(more)
+    assert not report.ok and not any(port in (9000, 9001) for _, port in reactor.ports), report
+    if how == "hand over":
+        service.stopService().addBoth(done.append)
+    client.close()
+    reactor.advance(10)
+    assert done == [None]
+    if how == "stop":
+        assert report.errors == ("lbproxy is stopping",)
+        assert service.reload(more).ok, "it has stopped"
+        service.startService()
+        assert echoes(reactor, 9001)
+        stop(service, reactor)
+
+
 def test_a_bug_at_the_end_does_not_keep_it_from_ending(
     reactor: MemoryReactor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,14 +81,12 @@ class Master(LoadBalancer):
         self._tally = Tally(self)
         self._places: dict[str, int] = {}
         self._sync_call: Any = None
-        self._ending = False
 
     # -- the service ----------------------------------------------------------------------------
 
     def startService(self) -> None:
         """Bind, then start the workers.  Raises ListenError."""
         super().startService()
-        self._ending = False
         self._board = Board.create(self.count)
         self._addresses = Board.create(self.count, ADDRESSES)
         for worker in self.workers:
@@ -100,7 +98,7 @@ class Master(LoadBalancer):
 
     def stopService(self) -> Deferred[None]:
         """Tell the workers to finish, wait for them, end those that do not; then stop what runs here."""
-        self._ending = True
+        self.stopping = True
         if self._sync_call is not None:
             self._sync_call.cancel()
             self._sync_call = None
@@ -127,7 +125,7 @@ class Master(LoadBalancer):
     @property
     def serving(self) -> bool:
         """Every worker serves."""
-        return bool(self.running) and all(worker.ready for worker in self.workers)
+        return super().serving and all(worker.ready for worker in self.workers)
 
     # -- one worker -----------------------------------------------------------------------------
 
@@ -291,7 +289,7 @@ class Master(LoadBalancer):
         worker.process = None
         worker.holds = set()
         ready, worker.ready = worker.ready, False
-        if self._ending:
+        if self.stopping:
             over, worker.over = worker.over, []
             for one in over:
                 one.callback(None)
