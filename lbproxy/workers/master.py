@@ -181,6 +181,7 @@ class Master(LoadBalancer):
         folder = os.path.dirname(os.path.abspath(config.file))  # noqa: PTH100, PTH120
         self._find_places()
         worker.told = {name: signature(one) for name, one in self.backends.items()}
+        worker.placed = self._places
         worker.busy, worker.outdated = True, False
         worker.holds |= self._shared_addresses()
         return {
@@ -350,15 +351,13 @@ class Master(LoadBalancer):
             for backend in self.backends.values()
             for server in backend.group.servers.values()
         }
-        for name in self._places.keys() - present:
-            del self._places[name]
-        taken = set(self._places.values())
-        free = iter(range(PLACES))
-        for name in sorted(present - self._places.keys()):
-            place = next((one for one in free if one not in taken), None)
-            if place is None:
-                return
-            self._places[name] = place
+        if present == self._places.keys():
+            return
+        places = {name: place for name, place in self._places.items() if name in present}
+        taken = set(places.values())
+        free = (one for one in range(PLACES) if one not in taken)
+        places.update(zip(sorted(present - places.keys()), free, strict=False))
+        self._places = places
 
     def _sync(self) -> None:
         self._sync_call = self.reactor.callLater(SYNC_EVERY, self._sync)
@@ -393,7 +392,9 @@ class Master(LoadBalancer):
                 worker.told = now
                 self._find_places()
                 state = {name: state_of(self.backends[name]) for name in changed}
-                channel.send({"do": "state", "state": state, "places": self._places})
+                places = None if worker.placed is self._places else self._places
+                worker.placed = self._places
+                channel.send({"do": "state", "state": state, "places": places})
 
     def _to_all(self, message: dict[str, Any]) -> None:
         """Say it after what was changed before: who drains a server and ends its sessions gets no new ones there."""

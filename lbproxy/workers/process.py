@@ -37,6 +37,7 @@ class WorkerProcess:
     call: Any = None  # its next start
     kill: Any = None  # the end of its patience with a stop
     told: dict[str, Any] = field(factory=dict)  # by backend, the signature it was told
+    placed: dict[str, int] | None = None  # the places on the board it was told
     tail: list[str] = field(factory=list)  # frontends whose records it tells
     untaught: bool = False  # bonds were kept from it
     busy: bool = False  # it has not said yet that it serves what it was sent

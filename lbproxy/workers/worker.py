@@ -300,7 +300,9 @@ class Worker:
         """Make the servers of the backends in ``message`` what the master has."""
         balancer = self.balancer
         assert balancer is not None
-        self._places.update(message["places"])
+        if message["places"] is not None:
+            self._places.clear()  # whoever is gone must not write to a place that is another's by now
+            self._places.update(message["places"])
         for name, servers in message["state"].items():
             backend = balancer.backends.get(name)
             if backend is None:

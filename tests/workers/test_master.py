@@ -403,6 +403,26 @@ def test_nothing_is_piled_up_for_a_worker_that_does_not_read(
     assert made.read(stopped) == []
 
 
+def test_places_on_the_board_are_told_when_they_change(scene: Any) -> None:
+    made = scene(web(held(*free_ports(1))))
+    one = made.live[0]
+    told = []
+    for change in (
+        lambda: None,
+        lambda: made.master.set_weight("app", "a", 3),
+        lambda: made.master.add_server("app", "b 10.0.0.2:80"),
+        lambda: made.master.set_weight("app", "a", 4),
+        lambda: made.master.remove_server("app", "a"),
+        lambda: made.master.add_server("app", "c 10.0.0.3:80"),
+    ):
+        change()
+        made.reactor.advance(0.3)
+        told += [said["places"] for said in made.read(one) if "places" in said]
+    a, b, c = (f"app/{name}/10.0.0.{n}:80" for n, name in enumerate("abc", 1))
+    assert told == [{a: 0}, None, {a: 0, b: 1}, None, {b: 1}, {b: 1, c: 0}]
+    made.serve()
+
+
 def _learnt(lb: Any, keys: list[bytes]) -> list[dict[str, Any]]:
     table = lb.backends["app"].sticky.table
     for key in keys:

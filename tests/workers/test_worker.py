@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import fail
 
+from lbproxy.errors import Outcome
 from lbproxy.service import LoadBalancer
 from lbproxy.testing.memory import MemoryReactor
 from lbproxy.workers import worker as module
@@ -264,6 +265,24 @@ def test_a_reload_that_fails_is_told_whatever_it_was(
     monkeypatch.undo()
     scene.tell("reload", **{**known, "text": TEXT})
     assert scene.words() == ["ready"]
+    scene.tell("stop")
+
+
+def test_places_of_servers_that_are_gone_are_forgotten(scene: Scene) -> None:
+    scene.begin(places={"app/a/10.0.0.1:80": 0, "app/b/10.0.0.2:80": 1})
+    balancer = scene.worker.balancer
+    assert balancer is not None
+    a = balancer.backends["app"].group.servers["a"]
+    lease = balancer.backends["app"].group.take(a)
+    assert lease is not None
+    scene.tell("state", state={}, places=None)
+    assert scene.worker._places.keys() == {"app/a/10.0.0.1:80", "app/b/10.0.0.2:80"}
+    scene.tell("state", state={}, places={"app/c/10.0.0.3:80": 0})
+    assert scene.worker._places == {"app/c/10.0.0.3:80": 0}
+    scene.boards[0].put(0, 0, 9)
+    a.maxconn = 5
+    lease.release(Outcome.OK)
+    assert scene.boards[0].others(1, 0) == 9, "the place is another's by now"
     scene.tell("stop")
 
 
