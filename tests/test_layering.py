@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("net", "tls"),
     ("proxy", "probes"),
     ("control", "admin"),
-    ("registry", "service", "testing", "explain", "replay", "demo", "workers"),
+    ("registry", "runtime", "service", "testing", "explain", "replay", "demo", "workers"),
     ("tap", "cli", "__main__"),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
@@ -40,7 +40,8 @@ CROSS: dict[str, tuple[str, ...]] = {
     "explain": ("registry",),
     "replay": ("explain",),
     "demo": ("registry", "service"),
-    "service": ("registry",),
+    "runtime": ("registry",),
+    "service": ("registry", "runtime"),
     "testing": ("registry", "service"),
     "workers": ("registry", "service"),
     "__main__": ("cli",),

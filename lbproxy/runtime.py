@@ -1,0 +1,264 @@
+"""What operators and embedding programs ask of a running load balancer, and change in it.
+
+:class:`lbproxy.service.LoadBalancer` is one; the admin side and the commands go through it, and so may you.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.protocol import Factory
+
+from lbproxy.balance.server import AdminState, ServerState
+from lbproxy.balance.stickytable import StickyEntry
+from lbproxy.config.model import Config
+from lbproxy.control.changing import Changing
+from lbproxy.control.drain import (
+    Drains,
+    DrainStatus,
+    SessionView,
+    session_id,
+    sessions_of,
+    status_of,
+)
+from lbproxy.control.generation import Generation
+from lbproxy.control.listening import Listener
+from lbproxy.control.logsink import LogSink
+from lbproxy.control.plan import proxy_factory
+from lbproxy.errors import Kind
+from lbproxy.proxy.backend import Backend
+from lbproxy.proxy.frontend import Frontend
+from lbproxy.proxy.mirror import Difference
+from lbproxy.proxy.rebalancer import Rebalance, Rebalancer
+from lbproxy.registry import parse_server_line
+from lbproxy.tls.certificates import KeyPair
+
+__all__ = ["Runtime"]
+
+
+class Runtime(MultiService):
+    """``generation``: the live objects of the configuration that is served."""
+
+    generation: Generation
+    changing: Changing
+    _drains: Drains
+
+    # -- what there is --------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        """What is served now."""
+        return self.generation.config
+
+    @property
+    def frontends(self) -> dict[str, Frontend]:
+        """By name."""
+        return self.generation.frontends
+
+    @property
+    def backends(self) -> dict[str, Backend]:
+        """By name."""
+        return self.generation.backends
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """In configuration order."""
+        return self.generation.listeners
+
+    def frontend(self, name: str) -> Frontend:
+        """KeyError if there is none."""
+        return self.frontends[name]
+
+    def backend(self, name: str) -> Backend:
+        """KeyError if there is none."""
+        return self.backends[name]
+
+    def factory(self, frontend: str) -> Factory:
+        """A protocol factory of a frontend, for an endpoint of your own (TLS is then the endpoint's business)."""
+        return proxy_factory(self.frontends[frontend], None, None)
+
+    # -- servers at run time --------------------------------------------------------------------
+
+    def add_server(self, backend: str, line: str) -> ServerState:
+        """Add a server, written as in ``servers``: ``add_server("app", "c 10.0.0.3:8000 weight=2")``.
+
+        It is checked and resolved like one from the file.  Raises KeyError (backend), ConfigErrors (line),
+        ValueError (name taken).
+        """
+        owner = self.backends[backend]
+        server = owner.add(parse_server_line(line, self.config))
+        self.generation.sync(backend)
+        self.changing.added(server)
+        return server
+
+    def remove_server(self, backend: str, name: str) -> ServerState:
+        """Take a server out at once; what runs on it finishes.  KeyError."""
+        server = self.backends[backend].remove(name)
+        self.generation.sync(backend)
+        self.changing.removed(server)
+        return server
+
+    def set_weight(self, backend: str, name: str, weight: int) -> None:
+        """0 takes no new traffic.  KeyError, ValueError."""
+        group = self.backends[backend].group
+        group.set_weight(name, weight)
+        self.changing.note(group.servers[name], "weight", weight)
+
+    def set_maxconn(self, backend: str, name: str, maxconn: int) -> None:
+        """Most concurrent requests or connections, 0 for no limit; those above it run on.  KeyError, ValueError."""
+        group = self.backends[backend].group
+        group.set_maxconn(name, maxconn)
+        self.changing.note(group.servers[name], "maxconn", maxconn)
+
+    def set_admin(self, backend: str, name: str, admin: AdminState) -> None:
+        """What operators want of a server: :meth:`drain`, :meth:`maint` and :meth:`ready` in one.  KeyError."""
+        owner = self.backends[backend]
+        owner.set_admin(name, admin)
+        self.generation.sync(backend)
+        self.changing.note(owner.group.servers[name], "admin", admin.value)
+
+    def drain(self, backend: str, name: str) -> DrainStatus:
+        """No new traffic but that of sticky clients; sessions finish by themselves.  KeyError.
+
+        Says how many sessions are left; :meth:`drain_status` says it again later, :meth:`drained` waits.
+        """
+        self.set_admin(backend, name, AdminState.DRAIN)
+        return self.drain_status(backend, name)
+
+    def drain_status(self, backend: str, name: str) -> DrainStatus:
+        """What still runs on a server, whatever its state.  KeyError."""
+        owner = self.backends[backend]
+        return status_of(owner, owner.group.servers[name])
+
+    def drained(self, backend: str, name: str, timeout: float = 60.0) -> Deferred[DrainStatus]:
+        """Wait until nothing runs on a server that was drained (or put in maint).  KeyError.
+
+        Fires with the status then; at the latest after ``timeout`` seconds, when the server is made
+        ready again, or when lbproxy stops: ``done`` tells which.  Never fails; may be cancelled.
+        """
+        owner = self.backends[backend]
+        return self._drains.wait(owner, owner.group.servers[name], timeout)
+
+    def kill_sessions(self, backend: str, name: str) -> int:
+        """End every session of a server now; how many there were.  KeyError.
+
+        TCP sessions and tunnels are cut.  A request without a response head yet goes to another server if
+        it may be sent again.  Nothing keeps new ones away: :meth:`drain` or :meth:`maint` first.
+        """
+        owner = self.backends[backend]
+        return owner.kill_sessions(owner.group.servers[name])
+
+    def rebalance(self, backend: str) -> Rebalance:
+        """Begin to move long-lived sessions to where there is room, as after a change of servers, and say how many.
+
+        KeyError; ValueError for a backend without ``rebalance``.  See ``docs/rebalancing.rst``.
+        """
+        return self._rebalancer(backend).start()
+
+    def _rebalancer(self, backend: str) -> Rebalancer:
+        rebalancer = self.backends[backend].rebalancer
+        if rebalancer is None or rebalancer.spec is None:
+            raise ValueError(f"backend {backend!r} has no rebalance in its configuration")
+        return rebalancer
+
+    def sessions(
+        self,
+        backend: str = "",
+        name: str = "",
+        *,
+        frontend: str = "",
+        client: str = "",
+        limit: int = 1000,
+    ) -> list[SessionView]:
+        """What runs now in this process, at most ``limit``; of one server, backend, frontend or client.
+
+        KeyError for a backend or server that is not there.  O(sessions): for people, not for polling many times a
+        second.
+        """
+        owners = [self.backends[backend]] if backend else list(self.backends.values())
+        found: list[SessionView] = []
+        for owner in owners:
+            servers = owner.group.servers
+            chosen = [servers[name]] if name else list(servers.values())
+            views = (
+                view
+                for view in sessions_of(owner, chosen)
+                if frontend in ("", view.frontend) and client in ("", view.client_ip)
+            )
+            found += islice(views, limit - len(found))
+        return found
+
+    def all_sessions(
+        self,
+        backend: str = "",
+        name: str = "",
+        *,
+        frontend: str = "",
+        client: str = "",
+        limit: int = 1000,
+    ) -> Deferred[list[SessionView]]:
+        """As :meth:`sessions`, those of workers too."""
+        return maybeDeferred(
+            self.sessions, backend, name, frontend=frontend, client=client, limit=limit
+        )
+
+    def end_session(self, id: str) -> Deferred[bool]:
+        """As :meth:`kill_session`, for those of :meth:`all_sessions`."""
+        return maybeDeferred(self.kill_session, id)
+
+    def kill_session(self, id: str) -> bool:
+        """End the one that :meth:`sessions` showed with this ``id``; False if it is over already.  O(sessions)."""
+        for backend in self.backends.values():
+            for server in backend.group.servers.values():
+                for session in server.sessions:
+                    if session_id(session) == id:
+                        session.server_gone(Kind.SESSION_KILLED)
+                        return True
+        return False
+
+    def sticky_entries(self, backend: str, limit: int = 1000) -> list[StickyEntry]:
+        """Which client belongs to which server, the one seen last first.  KeyError.
+
+        Empty for a backend whose ``sticky`` keeps no table, or that has none.
+        """
+        sticky = self.backends[backend].sticky
+        return [] if sticky is None else list(sticky.entries(limit))
+
+    def mirror_differences(self, backend: str) -> list[Difference]:
+        """The last requests whose copy was answered differently, the oldest first.  KeyError."""
+        mirror = self.backends[backend].mirror
+        return [] if mirror is None else list(mirror.last)
+
+    def clear_sticky(self, backend: str, name: str = "") -> int:
+        """Forget who belongs to a server, or ("") everybody; how many table entries that were.  KeyError.
+
+        Cookies that clients hold stay good: put the server in maint to void them.
+        """
+        owner = self.backends[backend]
+        if name:
+            owner.group.servers[name]  # KeyError
+        sticky = owner.sticky
+        return 0 if sticky is None or sticky.table is None else sticky.table.clear(name)
+
+    def maint(self, backend: str, name: str) -> None:
+        """No new traffic and no checks.  KeyError."""
+        self.set_admin(backend, name, AdminState.MAINT)
+
+    def ready(self, backend: str, name: str) -> None:
+        """Back to work, if it is healthy.  KeyError."""
+        self.set_admin(backend, name, AdminState.READY)
+
+    def key_pairs(self) -> list[KeyPair]:
+        """The certificates of all TLS listeners."""
+        return [pair for listener in self.listeners for pair in listener.factory.key_pairs]
+
+    def log_sinks(self) -> list[LogSink]:
+        """The access logs."""
+        return list(self.generation.sinks.values())
+
+    def reopen_logs(self) -> None:
+        """After rotation: write to new files."""
+        for sink in self.generation.sinks.values():
+            sink.reopen()
