@@ -26,6 +26,9 @@ _KEPT_SIZE: Final = 1024  # ... and the longest one
 _encode: Final = json.JSONEncoder().encode
 
 _NO_TEXT: Final = '""'
+_ZERO: Final = "0.000"
+# what stands for itself in a JSON string
+_PLAIN: Final = bytes(range(0x20, 0x7F)).translate(None, b'"\\')
 _IN_THE_CLEAR: Final = '"tls_version":"","tls_cipher":""'
 _told_key: Final = object()
 _addresses: Final[dict[str, str]] = {}  # quoted; of hosts that come again
@@ -86,6 +89,8 @@ def _latin(name: str, value: bytes) -> str:
 
 def _ms(seconds: float) -> str:
     """Whole microseconds as milliseconds; null for "there was none" (negative)."""
+    if seconds == 0.0:
+        return _ZERO
     if not 0.0 <= seconds < _FOREVER:
         return "null"
     micros = int(seconds * 1e6)
@@ -206,13 +211,17 @@ class HTTPLines(_Lines):
         if method is None:
             method = self._method(request.method)
         version = "HTTP/1.1" if request.version == 11 else VERSIONS.get(request.version, "")
-        target = request.target.decode("latin-1")
+        target = request.target
+        if len(target) <= TARGET_LIMIT and not target.translate(None, _PLAIN):
+            target_text = target.decode("ascii")
+        else:
+            target_text = _text(target.decode("latin-1"), TARGET_LIMIT)[1:-1]
         name = record.known_request_id
         detail = record.detail
         text = (
             f'{{"time":"{self._time(record.started)}","mode":"http",{self._way(record)},'
             f'{_client(record, cache)},"request_id":{_quoted(name, FIELD_LIMIT) if name else _NO_TEXT},'
-            f'{method},{told.host_text},"target":{_text(target, TARGET_LIMIT)},"version":"{version}",'
+            f'{method},{told.host_text},"target":"{target_text}","version":"{version}",'
             f'"status":{_number(record.status)},{told.browser},"bytes_in":{_number(record.bytes_in)},'
             f'"bytes_out":{_number(record.bytes_out)},"attempts":{_number(record.attempts)},'
             f'"reused":{"true" if record.reused else "false"},{_CLOSES[record.close]},'

@@ -22,6 +22,7 @@ from lbproxy.http.message import Reply, RequestHead
 from lbproxy.http.retry import IDEMPOTENT
 from lbproxy.net.endpoints import Dial
 from lbproxy.proxy.hooks import run_hooks
+from lbproxy.proxy.info import ConnectionInfo
 from lbproxy.proxy.streams import ServerConnection, ServerStream
 from lbproxy.proxy.traffic import HTTPTraffic
 
@@ -115,29 +116,37 @@ class Attempts(HTTPTraffic):
     def _attempt(self) -> None:
         backend = self.backend
         assert backend is not None
-        head, info, hooks = self.request, self.info, self._hooks
+        head, hooks = self.request, self._hooks
+        info: ConnectionInfo = self.info
         forwarder = self.frontend.forwarder
         if hooks is None or hooks.change_request:
             head.block = None
         block = head.block
-        forward = forwarder.request_headers if block is None else forwarder.request_block
+        # an HTTP/1.0 client may send no Host; HTTP/1.1 to the server needs one (RFC 9112 §3.2)
+        host = backend.host_header or (b"" if head.host else self._server_host())
         try:
-            out: Any = forward(
-                head,
-                client_ip=info.client_ip,
-                client_port=info.client_port,
-                scheme=self.scheme,
-                local_port=info.local_port,
-                # an HTTP/1.0 client may send no Host; HTTP/1.1 to the server needs one (RFC 9112 §3.2)
-                host_header=backend.host_header or (b"" if head.host else self._server_host()),
-            )
+            if block is None:
+                headers = forwarder.request_headers(
+                    head,
+                    client_ip=info.client_ip,
+                    client_port=info.client_port,
+                    scheme=self.scheme,
+                    local_port=info.local_port,
+                    host_header=host,
+                )
+            else:
+                block = forwarder.request_block(
+                    head,
+                    client_ip=info.client_ip,
+                    client_port=info.client_port,
+                    scheme=self.scheme,
+                    local_port=info.local_port,
+                    host_header=host,
+                )
+                headers = block.headers
         except ProxyError as error:
             self.fail(error)
             return
-        if block is not None:
-            block, headers = out, out.headers
-        else:
-            headers = out
         self.server_request = RequestHead(
             head.method,
             head.target,
