@@ -39,7 +39,7 @@ from lbproxy.http.syntax import is_token, normal_host
 __all__ = ["KnownHeads", "RequestParser"]
 
 _BLOCK_MAX: Final = 4096  # field lines longer than this are not kept for the next request
-_KNOWN_MAX: Final = 256  # field lines kept for the connections of one frontend; some 2 MB when full
+_KNOWN_MAX: Final = 256  # field lines kept for the connections of one frontend; some 4 MB when full
 _USUAL_LINE: Final = re.compile(
     rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) (/[!\"$-~]*) HTTP/1\.1"
 ).fullmatch

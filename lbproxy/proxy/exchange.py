@@ -152,6 +152,7 @@ class Exchange(Attempts):
         if route.priority:
             self.priority = route.priority
         if route.action is not None:
+            self.request.block = None
             run_hooks(self, (route.action.reply,), frontend.wheel, self._no_reply)
             return
         self._use_backend(route.backend)
@@ -226,6 +227,7 @@ class Exchange(Attempts):
     def _run_response_hooks(self, events: list[Any], hooks: tuple[Any, ...]) -> None:
         """Keep what follows the head until the filters are through."""
         self._held = events
+        self.request.block = None  # a filter may change what is logged
         if events and type(events[-1]) is End:
             self._server_done()
         run_hooks(self, hooks, self.frontend.wheel, self._release_held)
