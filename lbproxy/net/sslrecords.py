@@ -4,17 +4,20 @@ pyOpenSSL takes new memory for each read, looks at every result for all that can
 attributes by way of ``__getattr__``.  Here OpenSSL is called itself, through the binding that pyOpenSSL has already;
 what goes wrong is still pyOpenSSL's to tell.  Those names are not public: where they are missing its own methods serve.
 
+OpenSSL notes errors in one list for all connections.  pyOpenSSL leaves there what a system call said, and would take
+it for the reason when another connection ends badly: so it is cleared here.
+
 One buffer serves every connection, for one reading is over before the next begins: the reactor's thread only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from OpenSSL import SSL
 
-__all__ = ["RECORD_BYTES", "record_calls"]
+__all__ = ["RECORD_BYTES", "close_notify", "record_calls"]
 
 RECORD_BYTES: Final = 16 * 1024
 """Most bytes in one record: RFC 8446 §5.1."""
@@ -24,6 +27,7 @@ _ffi: Any = getattr(SSL, "_ffi", None)
 _ssl_read: Any = getattr(_lib, "SSL_read", None)
 _ssl_write: Any = getattr(_lib, "SSL_write", None)
 _from_buffer: Any = getattr(_ffi, "from_buffer", None)
+_clear_errors: Any = getattr(_lib, "ERR_clear_error", lambda: None)
 _DIRECT: Final = bool(_ssl_read and _ssl_write and _from_buffer)
 _memory: Any = _ffi.new("char[]", RECORD_BYTES) if _DIRECT else None
 _buffer: Any = _ffi.buffer(_memory) if _DIRECT else None
@@ -42,7 +46,7 @@ class _Records:
         """At most ``size`` bytes, which is not more than RECORD_BYTES."""
         got: int = _ssl_read(self._handle, _memory, size)
         if got <= 0:
-            self._raise(self._handle, got)
+            self._fail(got)
         data: bytes = _buffer[:got]
         return data
 
@@ -51,8 +55,16 @@ class _Records:
         memory = data if type(data) is bytes else _from_buffer(data)
         sent: int = _ssl_write(self._handle, memory, len(memory))
         if sent <= 0:
-            self._raise(self._handle, sent)
+            self._fail(sent)
         return sent
+
+    def _fail(self, result: int) -> NoReturn:
+        try:
+            self._raise(self._handle, result)
+        except SSL.SysCallError:
+            _clear_errors()
+            raise
+        raise SSL.Error([])  # whatever it was, there are no bytes
 
 
 def record_calls(connection: Any) -> tuple[Callable[[int], bytes], Callable[[Any], int]]:
@@ -65,3 +77,12 @@ def record_calls(connection: Any) -> tuple[Callable[[int], bytes], Callable[[Any
         return connection.recv, connection.send
     records = _Records(connection._ssl, tell)
     return records.read, records.write
+
+
+def close_notify(connection: Any) -> None:
+    """Send it on ``connection``; raises what its ``shutdown`` raises."""
+    try:
+        connection.shutdown()
+    except SSL.SysCallError:
+        _clear_errors()
+        raise

@@ -37,7 +37,7 @@ from zope.interface import classImplements
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.net.endpoints import TLSInfo, TLSParameters
 from lbproxy.net.poller import IN, OUT, Poller, failure_of
-from lbproxy.net.sslrecords import RECORD_BYTES, record_calls
+from lbproxy.net.sslrecords import RECORD_BYTES, close_notify, record_calls
 from lbproxy.net.transport import (
     _BROKEN,
     _READ_END,
@@ -223,7 +223,7 @@ class FastTLSTransport(FastTransport):
     def _close_notify(self) -> bool:
         """Send it; whether it is on its way (or never will be)."""
         try:
-            self._ssl.shutdown()
+            close_notify(self._ssl)
         except SSL.WantWriteError:
             self._cross |= _ALERT_WAITS
             self._watch((self._mask if self._mask > 0 else 0) | OUT)

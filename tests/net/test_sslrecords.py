@@ -13,7 +13,7 @@ import trustme
 from OpenSSL import SSL
 
 from lbproxy.net import sslrecords
-from lbproxy.net.sslrecords import RECORD_BYTES, record_calls
+from lbproxy.net.sslrecords import RECORD_BYTES, close_notify, record_calls
 
 
 class Pair:
@@ -106,3 +106,33 @@ def test_garbage_is_an_error_with_a_reason(pair: Pair) -> None:
     with pytest.raises(SSL.Error) as caught:
         pair.read(RECORD_BYTES)
     assert caught.type is SSL.Error and caught.value.args[0]
+
+
+@pytest.mark.parametrize("broken", ["write", "close_notify"])
+def test_an_error_of_one_connection_is_not_taken_for_anothers(broken: str) -> None:
+    """OpenSSL has one list of errors for all of them."""
+    one, other = Pair(), Pair()
+    one.sockets[1].close()
+    with pytest.raises(SSL.SysCallError, match="EPIPE"):
+        if broken == "write":
+            one.write(b"x")
+        else:
+            close_notify(one.ends[0])
+    other.sockets[1].send(b"\x17\x03\x03\x00\x20" + bytes(32))
+    with pytest.raises(SSL.Error, match="bad record mac") as caught:
+        other.read(RECORD_BYTES)
+    assert {library for library, _, _ in caught.value.args[0]} == {"SSL routines"}
+    for sock in (*one.sockets, *other.sockets):
+        sock.close()
+
+
+def test_a_failure_that_nobody_can_name_gives_no_bytes_of_another_connection() -> None:
+    pair = Pair()
+    pair.ends[1].send(b"secret")
+    assert pair.read(RECORD_BYTES) == b"secret"
+    silent = sslrecords._Records(pair.ends[0]._ssl, lambda handle, result: None)
+    assert kind(silent.read, RECORD_BYTES) is SSL.Error
+    pair.sockets[0].shutdown(socket.SHUT_RDWR)
+    assert kind(silent.write, b"x") is SSL.Error
+    for sock in pair.sockets:
+        sock.close()
