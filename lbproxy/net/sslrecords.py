@@ -5,7 +5,7 @@ attributes by way of ``__getattr__``.  Here OpenSSL is called itself, through th
 what goes wrong is still pyOpenSSL's to tell.  Those names are not public: where they are missing its own methods serve.
 
 OpenSSL notes errors in one list for all connections.  pyOpenSSL leaves there what a system call said, and would take
-it for the reason when another connection ends badly: so it is cleared here.
+it for a reason why another connection ends: so it is cleared.
 
 One buffer serves every connection, for one reading is over before the next begins: the reactor's thread only.
 """
@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 
 from OpenSSL import SSL
 
-__all__ = ["RECORD_BYTES", "close_notify", "record_calls"]
+__all__ = ["RECORD_BYTES", "clear_errors", "record_calls"]
 
 RECORD_BYTES: Final = 16 * 1024
 """Most bytes in one record: RFC 8446 §5.1."""
@@ -27,8 +27,10 @@ _ffi: Any = getattr(SSL, "_ffi", None)
 _ssl_read: Any = getattr(_lib, "SSL_read", None)
 _ssl_write: Any = getattr(_lib, "SSL_write", None)
 _from_buffer: Any = getattr(_ffi, "from_buffer", None)
-_clear_errors: Any = getattr(_lib, "ERR_clear_error", lambda: None)
 _DIRECT: Final = bool(_ssl_read and _ssl_write and _from_buffer)
+clear_errors: Any = getattr(_lib, "ERR_clear_error", None) or (lambda: None)
+"""To be called when a method of pyOpenSSL has raised and something may be left in OpenSSL's list."""
+
 _memory: Any = _ffi.new("char[]", RECORD_BYTES) if _DIRECT else None
 _buffer: Any = _ffi.buffer(_memory) if _DIRECT else None
 
@@ -55,6 +57,7 @@ class _Records:
         memory = data if type(data) is bytes else _from_buffer(data)
         sent: int = _ssl_write(self._handle, memory, len(memory))
         if sent <= 0:
+            del memory  # whoever keeps the error does not keep ``data`` from growing
             self._fail(sent)
         return sent
 
@@ -62,7 +65,7 @@ class _Records:
         try:
             self._raise(self._handle, result)
         except SSL.SysCallError:
-            _clear_errors()
+            clear_errors()
             raise
         raise SSL.Error([])  # whatever it was, there are no bytes
 
@@ -77,12 +80,3 @@ def record_calls(connection: Any) -> tuple[Callable[[int], bytes], Callable[[Any
         return connection.recv, connection.send
     records = _Records(connection._ssl, tell)
     return records.read, records.write
-
-
-def close_notify(connection: Any) -> None:
-    """Send it on ``connection``; raises what its ``shutdown`` raises."""
-    try:
-        connection.shutdown()
-    except SSL.SysCallError:
-        _clear_errors()
-        raise

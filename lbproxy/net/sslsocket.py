@@ -37,7 +37,7 @@ from zope.interface import classImplements
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.net.endpoints import TLSInfo, TLSParameters
 from lbproxy.net.poller import IN, OUT, Poller, failure_of
-from lbproxy.net.sslrecords import RECORD_BYTES, close_notify, record_calls
+from lbproxy.net.sslrecords import RECORD_BYTES, clear_errors, record_calls
 from lbproxy.net.transport import (
     _BROKEN,
     _READ_END,
@@ -223,13 +223,13 @@ class FastTLSTransport(FastTransport):
     def _close_notify(self) -> bool:
         """Send it; whether it is on its way (or never will be)."""
         try:
-            close_notify(self._ssl)
+            self._ssl.shutdown()
         except SSL.WantWriteError:
             self._cross |= _ALERT_WAITS
             self._watch((self._mask if self._mask > 0 else 0) | OUT)
             return False
         except SSL.Error:
-            pass
+            clear_errors()
         return True
 
     def _end(self) -> None:
@@ -396,6 +396,7 @@ class Handshake:
         except SSL.WantWriteError:
             self._watch(OUT)
         except SSL.Error as error:
+            clear_errors()
             problem = getattr(self._creator, "problem", None)
             why = problem(self._connection) if problem is not None else ""
             self._fail(ProxyError(self._kind, why or self._refused or tls_error_text(error)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,22 @@ def test_abort_while_waiting_for_the_peer(kit: Kit) -> None:
         await eventually(reactor, lambda: session.far.reason)
         assert session.far.lost == "ConnectionAborted"
         raw.close()
+        await closing(session.port)
+
+    run(scenario)
+
+
+def test_what_a_system_call_said_of_one_connection_is_not_kept(kit: Kit) -> None:
+    async def scenario(reactor: Any) -> None:
+        session = Session(reactor, kit, Recorder(), Recorder())
+        raw, _ = await raw_client(reactor, session)
+        await eventually(reactor, lambda: session.far.made)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raw.close()
+        assert session.far.transport._close_notify()
+        assert SSL._lib.ERR_peek_error() == 0
+        session.far.transport.loseConnection()
+        await eventually(reactor, lambda: session.far.reason)
         await closing(session.port)
 
     run(scenario)
