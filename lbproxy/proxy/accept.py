@@ -56,7 +56,7 @@ class ProxyFactory(Factory):
 
     def build_for(self, ip: str, port: int) -> Any:
         """:meth:`buildProtocol` for a client at ``ip`` ("" for a Unix socket)."""
-        frontend = self.frontend.lineage.current
+        self.frontend = frontend = self.frontend.lineage.current  # older ones may go
         trusted = self._trusted
         announced = trusted is not None and (not ip or plain_ip(ip) in trusted)
         info = frontend.welcome(ip, port, self.listener, announced)

@@ -100,7 +100,7 @@ class Frontend:
 
     A reload that changes the section makes a new one ``after`` the old: new connections get the new one, and
     connections that are there go on with theirs until their next request begins.  What counts is shared by both, so
-    nothing in a frontend changes but its log, and whether it is ``stopping``.
+    nothing in a frontend changes but its log, the heads it knows, and whether it is ``stopping``.
     ``write_log``: gets a finished exchange or session; None when there is no access log.
     """
 
@@ -171,8 +171,9 @@ class Frontend:
     def lead(self) -> None:
         """Be the newest of the lineage: take its new clients, and log for the older ones too."""
         lineage = self.lineage
-        self.tails = lineage.current.tails
-        lineage.current = self
+        before, lineage.current = lineage.current, self
+        self.tails = before.tails
+        before.known_heads = KnownHeads()  # no connection begins there any more
         lineage.join(self._member)
         lineage.limits.maxconn = self.spec.maxconn
         lineage.limits.maxconn_per_ip = self.spec.maxconn_per_ip

@@ -6,6 +6,7 @@ clients get and what is logged must be the same, to the byte.
 
 from __future__ import annotations
 
+import gc
 import random
 import re
 from collections.abc import Iterator
@@ -269,3 +270,31 @@ def test_what_a_filter_makes_of_one_client_is_not_said_of_the_next(
                 for _ in range(2):
                     day.connect(0, ip).send(LINES[0] + BLOCKS[1])
         assert days[0].seen() == days[1].seen()
+
+
+def test_reloads_leave_no_frontends_behind() -> None:
+    with two_days(text(("", ""), "")) as (day, _):
+        kept = [day.connect(0, ip) for ip in CLIENTS]
+        for number in range(20):
+            day.reload(text((f"max_requests = {1000 + number}", ""), ""), ())
+            for client in kept:
+                client.send(LINES[0] + BLOCKS[1])
+            client = day.connect(0, CLIENTS[1])
+            client.send(LINES[0] + BLOCKS[1])
+            client.close()
+        gc.collect()
+        lineage = day.lb.service.frontends["web0"].lineage
+        assert sorted(one.max_requests for one in lineage.members) == [1018, 1019]
+
+
+def test_frontends_that_old_tunnels_still_use_know_no_heads() -> None:
+    upgrade = b"Host: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
+    with two_days(text(("", ""), "")) as (day, _):
+        for number in range(5):
+            day.connect(0, CLIENTS[1]).send(LINES[0] + BLOCKS[1])
+            day.connect(0, CLIENTS[1]).send(LINES[0] + upgrade)
+            day.reload(text((f"max_requests = {1000 + number}", ""), ""), ())
+        lineage = day.lb.service.frontends["web0"].lineage
+        day.connect(0, CLIENTS[1]).send(LINES[0] + BLOCKS[1])
+        known = {one.max_requests: len(one.known_heads) for one in lineage.members}
+        assert known == {0: 0, 1000: 0, 1001: 0, 1002: 0, 1003: 0, 1004: 1}
