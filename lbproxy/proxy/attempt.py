@@ -144,6 +144,8 @@ class Attempts(HTTPTraffic):
                     host_header=host,
                 )
                 headers = block.headers
+                if hooks is not None and hooks.change_response:
+                    headers = headers.copy()  # filters see it, and may take it for theirs
         except ProxyError as error:
             self.fail(error)
             return

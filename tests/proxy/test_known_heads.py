@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from lbproxy.http.filter import compile_phases
+from lbproxy.http.h1 import KnownHeads
 from lbproxy.http.message import Reply
 from lbproxy.observe.jsonlog import http_line
 from lbproxy.proxy.frontend import Hooks
@@ -116,12 +117,23 @@ class LateMarks:
         traffic.response.headers.append((b"X-Back", mark))
 
 
+class LastMarks:
+    """Takes what was sent apart when all is over."""
+
+    def finish(self, traffic: Any) -> None:
+        if traffic.server_request is not None:
+            traffic.server_request.headers.reverse()
+            del traffic.server_request.headers[2:]
+        traffic.request.headers.clear()
+
+
 FILTERS: list[tuple[Any, ...]] = [
     (),
     (Marks(),),
     (EarlyMarks(),),
     (ServerMarks(),),
     (LateMarks(),),
+    (LastMarks(),),
     (ServerMarks(), LateMarks()),
 ]
 
@@ -166,8 +178,6 @@ class Day:
     def _lead(self) -> None:
         for frontend in self.lb.service.frontends.values():
             frontend.write_log = self._logged
-            if not self.knows:
-                frontend.known_heads = None
             if self.filters:
                 frontend.phases = compile_phases(self.filters)
                 for name in frontend.backends:
@@ -185,6 +195,8 @@ class Day:
         self._lead()
 
     def connect(self, web: int, ip: str) -> Client:
+        if not self.knows:
+            self.lb.service.frontends[f"web{web}"].known_heads = KnownHeads()
         self.clients.append(self.lb.connect(f"web{web}", client=ip))
         return self.clients[-1]
 
@@ -269,7 +281,12 @@ def test_what_a_filter_makes_of_one_client_is_not_said_of_the_next(
             for ip in CLIENTS:
                 for _ in range(2):
                     day.connect(0, ip).send(LINES[0] + BLOCKS[1])
+                client = day.connect(0, ip)
+                for line in LINES[:4]:
+                    client.send(line + BLOCKS[1])
         assert days[0].seen() == days[1].seen()
+        sent = b"".join(connection.received for connection in days[0].origins[0].connections)
+        assert sent.count(b"\r\nX-Forwarded-For: ") == sent.count(b" HTTP/1.1\r\n") > 0
 
 
 def test_reloads_leave_no_frontends_behind() -> None:
