@@ -121,7 +121,7 @@ class Operator:
             weight=self.reloads % 3 + 1,
             balance=self.random.choice(("roundrobin", "leastconn", "p2c")),
         )
-        self.lb.process.config.write_text(self.head + text)
+        self.lb.process.rewrite(self.head + text)
         self.lb.process.child.send_signal(1)
         self.lb.wait_output("reload: made", self.reloads, 30)
 

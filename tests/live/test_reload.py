@@ -64,7 +64,7 @@ def test_a_hundred_reloads_under_load(balancer, nginx_pair, echo):
 
     def reload(round_):
         done = lb.output().count("reload: ")
-        lb.process.config.write_text(head + site(ports, addresses, round_))
+        lb.process.rewrite(head + site(ports, addresses, round_))
         lb.process.child.send_signal(1)
         lb.wait_output("reload: ", done + 1)
 
