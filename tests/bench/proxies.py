@@ -12,9 +12,10 @@ from threading import Thread
 
 from attrs import field, frozen
 
+from tests.bench.quota import NoQuota, Quota
 from tests.support.lb_process import LBProcess
 from tests.support.ports import free_port
-from tests.support.process import Child, accepts, find_binary
+from tests.support.process import Child, accepts, descendants, find_binary, until
 
 __all__ = ["PROXIES", "Job", "Proxy", "Unavailable"]
 
@@ -32,8 +33,8 @@ class Job:
 
     ``servers``: addresses, as many as the backend shall have members.  ``check_every``: seconds between
     health checks.  ``routes``: that many ``/route/N/`` prefixes to go through, all to the same backend.
-    ``workers``: processes (lbproxy, nginx) or threads (HAProxy).  ``admin``: lbproxy's metrics and API are on;
-    ``followed``: and a dashboard follows them.
+    ``workers``: processes (lbproxy, nginx) or threads (HAProxy).  ``share``: of a core that each of them may
+    use; 0: all of it.  ``admin``: lbproxy's metrics and API are on; ``followed``: and a dashboard follows them.
     """
 
     mode: str = "http"
@@ -42,6 +43,7 @@ class Job:
     check_every: int = 2
     routes: int = 0
     workers: int = 1
+    share: float = 0
     admin: bool = False
     followed: bool = False
     cores: Sequence[int] = field(default=(0,))
@@ -65,6 +67,7 @@ class Proxy(ABC):
         self.folder = folder
         self.port = free_port()
         self.child = self.launch()
+        self._quota = self._hold() if job.share else None
 
     @abstractmethod
     def launch(self) -> Child:
@@ -73,6 +76,20 @@ class Proxy(ABC):
     def stop(self) -> None:
         """End it."""
         self.child.stop()
+        if self._quota is not None:
+            self._quota.end()
+
+    def _hold(self) -> Quota:
+        until(lambda: len(self._tasks()) == self.job.workers)
+        try:
+            return Quota(self._tasks(), self.job.share)
+        except NoQuota as error:
+            self.child.stop()
+            raise Unavailable(str(error)) from error
+
+    def _tasks(self) -> Sequence[int]:
+        """What does the work."""
+        return descendants(self.child.pid) or [self.child.pid]
 
     def _start(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
         child = Child(
@@ -157,6 +174,10 @@ class HAProxy(Proxy):
 
     def _binary(self) -> str:
         return _installed("haproxy")
+
+    def _tasks(self) -> Sequence[int]:
+        """Its threads."""
+        return [int(task.name) for task in Path(f"/proc/{self.child.pid}/task").iterdir()]
 
     def _common(self) -> list[str]:
         return [

@@ -42,9 +42,9 @@ def _tls(lab: Lab) -> Job:
     return _http(lab, tls=lab.certificate)
 
 
-def _workers(count: int, lab: Lab) -> Job:
+def _workers(count: int, lab: Lab, share: float = 0) -> Job:
     cores = sorted({*lab.proxy_cores, *lab.load_cores})[:count]
-    return Job(servers=lab.origins, workers=count, cores=cores)
+    return Job(servers=lab.origins, workers=count, cores=cores, share=share)
 
 
 def _many(count: int, lab: Lab) -> Job:
@@ -104,6 +104,8 @@ _ALL = (
     Scenario("http-get-dashboard", partial(_http, followed=True), _on_port(wrk)),
     Scenario("workers-1", partial(_workers, 1), _on_port(wrk)),
     Scenario("workers-2", partial(_workers, 2), _on_port(wrk)),
+    Scenario("workers-1-quarter", partial(_workers, 1, share=0.25), _on_port(wrk)),
+    Scenario("workers-2-quarter", partial(_workers, 2, share=0.25), _on_port(wrk)),
     Scenario("http-get-64k", _http, _on_port(wrk, path="/64k")),
     Scenario("http-post-16k", _http, _on_port(wrk, path="/sink", method="POST", size=16384)),
     Scenario("http-close", _http, _on_port(wrk, close=True)),

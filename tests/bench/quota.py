@@ -1,0 +1,54 @@
+"""So much of a core for each process of a proxy: how several share the work shows on few cores, too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from itertools import count
+from pathlib import Path
+
+__all__ = ["NoQuota", "Quota"]
+
+_V1 = Path("/sys/fs/cgroup/cpu")
+_V2 = Path("/sys/fs/cgroup")
+_PERIOD = 20_000  # microseconds
+_numbers = count()
+
+
+class NoQuota(Exception):
+    """There are no control groups for us here."""
+
+
+class Quota:
+    """Each of ``tasks`` (processes, with cgroups v1 also threads) may use ``share`` of a core until :meth:`end`.
+
+    Raises NoQuota; it takes root.
+    """
+
+    def __init__(self, tasks: Iterable[int], share: float) -> None:
+        self._groups: list[Path] = []
+        try:
+            for task in tasks:
+                self._hold(task, round(share * _PERIOD))
+        except OSError as error:
+            self.end()
+            raise NoQuota(f"no quota of a core here: {error}") from error
+
+    def _hold(self, task: int, quota: int) -> None:
+        name = f"lbproxy-bench-{os.getpid()}-{next(_numbers)}"
+        group = (_V1 if (_V1 / "cpu.cfs_quota_us").exists() else _V2) / name
+        group.mkdir()
+        self._groups.append(group)
+        if group.parent == _V1:
+            (group / "cpu.cfs_period_us").write_text(str(_PERIOD))
+            (group / "cpu.cfs_quota_us").write_text(str(quota))
+            (group / "tasks").write_text(str(task))
+        else:
+            (group / "cpu.max").write_text(f"{quota} {_PERIOD}")
+            (group / "cgroup.procs").write_text(str(task))
+
+    def end(self) -> None:
+        """When the processes are gone."""
+        for group in self._groups:
+            group.rmdir()
+        self._groups.clear()
