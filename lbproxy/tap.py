@@ -16,11 +16,13 @@ from twisted.python import usage
 
 from lbproxy import __version__
 from lbproxy.config.errors import ConfigErrors
+from lbproxy.control.heap import Heap
 from lbproxy.control.sdnotify import Systemd
 from lbproxy.control.takeover import HandoverError, Takeover
 from lbproxy.control.upgrade import Upgrader, holds_pid, write_pid
 from lbproxy.errors import ListenError
 from lbproxy.net.descriptors import raise_limit
+from lbproxy.observe.events import EventKind
 from lbproxy.registry import load_config
 from lbproxy.service import LoadBalancer, refuse_nothing
 from lbproxy.workers.master import Master
@@ -83,6 +85,11 @@ def makeService(options: Any) -> IService:
     raise_limit()
     signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(balancer.reopen_logs))
     terminal = os.isatty(0)
+    heap = Heap(reactor)
+    reactor.callWhenRunning(heap.changed)
+    balancer.events.subscribe(
+        lambda event: heap.changed() if event.kind is EventKind.RELOAD else None
+    )
     systemd = Systemd(reactor, lambda: balancer.serving)
     reactor.callWhenRunning(systemd.start)
     reactor.addSystemEventTrigger("before", "shutdown", systemd.stopping)

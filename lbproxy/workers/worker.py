@@ -23,6 +23,7 @@ from lbproxy.balance.server import AdminState, State
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.config.model import Address, AlertsSpec, BackendSpec, Config
 from lbproxy.control import bonds
+from lbproxy.control.heap import Heap
 from lbproxy.errors import ListenError
 from lbproxy.net.fast import choose_network
 from lbproxy.observe.suspects import Suspects
@@ -102,6 +103,7 @@ class Worker:
         self._claims: BoardClaims | None = None
         self._addresses: Board | None = None
         self._bonds = bonds.BondsTold()
+        self._heap = Heap(reactor)
         self._slot = self._workers = 0
         self._places: dict[str, int] = {}
         self._calls: list[Any] = []
@@ -157,6 +159,7 @@ class Worker:
         self._look()
         self._count()
         self._later(_HALF_MINUTE, self._turn)
+        self._heap.changed()
         self.channel.send({"say": "ready"})
 
     def do_reload(self, message: dict[str, Any], fds: list[int]) -> None:
@@ -179,6 +182,7 @@ class Worker:
         self._measure(message)
         if not report.ok:
             raise RefusedError("; ".join(report.errors))
+        self._heap.changed()
         self._sync(message)
         self.channel.send({"say": "ready"})
 
@@ -397,6 +401,7 @@ class Worker:
 
     def _end(self) -> None:
         try:
+            self._heap.stop()
             for call in self._calls:
                 if call.active():
                     call.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -112,9 +113,11 @@ class Scene:
 
 @pytest.fixture
 def scene() -> Iterator[Scene]:
+    gc.collect()  # as a worker does
     before = len(os.listdir("/proc/self/fd"))
     made = Scene()
     yield made
+    gc.unfreeze()
     worker = made.worker
     made.close()
     for board in (worker._board, worker._addresses):
