@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -42,13 +43,21 @@ class Quota:
         if group.parent == _V1:
             (group / "cpu.cfs_period_us").write_text(str(_PERIOD))
             (group / "cpu.cfs_quota_us").write_text(str(quota))
-            (group / "tasks").write_text(str(task))
         else:
             (group / "cpu.max").write_text(f"{quota} {_PERIOD}")
-            (group / "cgroup.procs").write_text(str(task))
+        (group / _list(group)).write_text(str(task))
 
     def end(self) -> None:
-        """When the processes are gone."""
+        """Whoever still runs may use all of a core again."""
         for group in self._groups:
+            members = group / _list(group)
+            for task in members.read_text().split() if members.exists() else ():
+                with suppress(OSError):  # it has ended meanwhile
+                    (group.parent / members.name).write_text(task)
             group.rmdir()
         self._groups.clear()
+
+
+def _list(group: Path) -> str:
+    """The file that names who is in ``group``; that of threads where there is one."""
+    return "tasks" if group.parent == _V1 else "cgroup.procs"
