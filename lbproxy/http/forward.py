@@ -220,14 +220,13 @@ class Forwarder:
         scheme: str,
         local_port: int = 0,
         host_header: bytes = b"",
-        upgrade: bool = False,
     ) -> Headers:
         """The header lines for a server, a new list; ``head`` stays as it is.
 
         ``client_ip``, ``client_port``, ``local_port``: of the *connection* (:class:`ConnectionInfo`): this hop is
         what we vouch for, what :meth:`client` found stands in X-Forwarded-For already.  ``scheme``: what
         :meth:`client` gave.
-        ``host_header`` replaces the Host, b"" keeps it.  ``upgrade``: the protocol switch may pass.
+        ``host_header`` replaces the Host, b"" keeps it.
 
         Hop-by-hop fields, Content-Length and Transfer-Encoding, also spelled with ``_``, are gone.  Present
         X-Forwarded-Proto, -Host and -Port (of a trusted proxy, or set by a filter) stay; -For, Forwarded and Via
@@ -241,8 +240,6 @@ class Forwarder:
             away = frozenset(head.nominated) - PROTECTED
             out = [pair for pair in out if pair[0].lower() not in away]
         out += self._own(head, seen, client_ip, client_port, scheme, local_port)
-        if upgrade and seen and b"upgrade" in seen:
-            out.append((b"Upgrade", seen[b"upgrade"]))
         return out
 
     def _sort(self, headers: Headers) -> tuple[Headers, dict[bytes, bytes] | None]:
