@@ -47,7 +47,7 @@ wheel: $(VENV)/.run compiled
 # again whenever a source is newer than the binaries, which are not used then
 compiled: $(if $(filter 0,$(COMPILED)),,$(VENV)/.compiled)
 
-$(VENV)/.compiled: $(VENV)/.run setup.py lbproxy/compiled.py $(wildcard lbproxy/*/*.py)
+$(VENV)/.compiled: $(VENV)/.run setup.py lbproxy/compiled.py $(wildcard lbproxy/*/*.py lbproxy/*/*/*.py)
 	@$(BIN)/pip install -q --disable-pip-version-check setuptools
 	@$(BIN)/python tools/compile.py
 	@touch $@

@@ -14,8 +14,13 @@ from twisted.internet.protocol import Factory
 from lbproxy.balance.server import AdminState, ServerState
 from lbproxy.balance.stickytable import StickyEntry
 from lbproxy.config.model import Config
-from lbproxy.control.changing import Changing
-from lbproxy.control.drain import (
+from lbproxy.errors import Kind
+from lbproxy.generation.generation import Generation
+from lbproxy.generation.listening import Listener
+from lbproxy.generation.plan import proxy_factory
+from lbproxy.logs.sink import LogSink
+from lbproxy.operate.changing import Changing
+from lbproxy.operate.drain import (
     Drains,
     DrainStatus,
     SessionView,
@@ -23,15 +28,10 @@ from lbproxy.control.drain import (
     sessions_of,
     status_of,
 )
-from lbproxy.control.generation import Generation
-from lbproxy.control.listening import Listener
-from lbproxy.control.logsink import LogSink
-from lbproxy.control.plan import proxy_factory
-from lbproxy.errors import Kind
 from lbproxy.proxy.backend import Backend
+from lbproxy.proxy.features.mirror import Difference
+from lbproxy.proxy.features.rebalancer import Rebalance, Rebalancer
 from lbproxy.proxy.frontend import Frontend
-from lbproxy.proxy.mirror import Difference
-from lbproxy.proxy.rebalancer import Rebalance, Rebalancer
 from lbproxy.registry import parse_server_line
 from lbproxy.tls.certificates import KeyPair
 

@@ -23,29 +23,29 @@ from twisted.python.failure import Failure
 
 from lbproxy.admin.auth import TokenError
 from lbproxy.admin.server import Admin
+from lbproxy.alerts.alerter import Alerter
+from lbproxy.alerts.watch import Watch
 from lbproxy.config.changes import Changes
 from lbproxy.config.errors import ConfigError, ConfigErrors, Problems
 from lbproxy.config.model import Address, Config, GlobalSpec, Where
-from lbproxy.control import bonds
-from lbproxy.control.alerter import Alerter
-from lbproxy.control.changing import Changing
-from lbproxy.control.compile import compile_config
-from lbproxy.control.drain import Drains
-from lbproxy.control.filewatch import FileWatch
-from lbproxy.control.generation import Ground
-from lbproxy.control.listening import Listener, bind, unbind
-from lbproxy.control.reload import Reloader, ReloadReport
-from lbproxy.control.statefile import StateFile
-from lbproxy.control.upgrade import Upgrader
-from lbproxy.control.watch import Watch
 from lbproxy.errors import Kind, ListenError
+from lbproxy.generation.assemble import compile_config
+from lbproxy.generation.generation import Ground
+from lbproxy.generation.listening import Listener, bind, unbind
+from lbproxy.generation.reload import Reloader, ReloadReport
 from lbproxy.guard.connections import ConnectionTotal
 from lbproxy.net.descriptors import client_bound
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
 from lbproxy.net.inherited import Inherited
 from lbproxy.observe.events import EventKind, Events
-from lbproxy.proxy.quiet import Quiet
+from lbproxy.operate.changing import Changing
+from lbproxy.operate.drain import Drains
+from lbproxy.operate.statefile import StateFile
+from lbproxy.process import replication
+from lbproxy.process.filewatch import FileWatch
+from lbproxy.process.upgrade import Upgrader
+from lbproxy.proxy.ratelog import Quiet
 from lbproxy.registry import load_config, parse_config
 from lbproxy.runtime import Runtime
 from lbproxy.tls.certificates import CertificateError
@@ -304,7 +304,7 @@ class LoadBalancer(Runtime):
             if name in self.generation.checkers and not found.spec.no_check:
                 backend.group.set_health(found, healthy, note)
         for changes in known["bonds"]:
-            bonds.learn(self.backends, changes)
+            replication.learn(self.backends, changes)
 
     def known(self) -> dict[str, Any]:
         """For :meth:`inherit`: plain JSON types."""
@@ -317,7 +317,7 @@ class LoadBalancer(Runtime):
         return {
             "changes": self.changing.changes.as_json(),
             "health": health,
-            "bonds": list(bonds.whole(self.backends, bonds.MOST_HANDED_OVER)),
+            "bonds": list(replication.whole(self.backends, replication.MOST_HANDED_OVER)),
         }
 
     def own_sockets(self, owner: bool = True) -> None:

@@ -16,13 +16,13 @@ from twisted.python import usage
 
 from lbproxy import __version__
 from lbproxy.config.errors import ConfigErrors
-from lbproxy.control.heap import Heap
-from lbproxy.control.sdnotify import Systemd
-from lbproxy.control.takeover import HandoverError, Takeover
-from lbproxy.control.upgrade import Upgrader, holds_pid, write_pid
 from lbproxy.errors import ListenError
 from lbproxy.net.descriptors import raise_limit
 from lbproxy.observe.events import EventKind
+from lbproxy.process.gc import Heap
+from lbproxy.process.sdnotify import Systemd
+from lbproxy.process.takeover import HandoverError, Takeover
+from lbproxy.process.upgrade import Upgrader, holds_pid, write_pid
 from lbproxy.registry import load_config
 from lbproxy.service import LoadBalancer, refuse_nothing
 from lbproxy.workers.master import Master

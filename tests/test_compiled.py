@@ -28,11 +28,11 @@ from lbproxy.net.fastdial import FastDial
 from lbproxy.net.poller import Poller
 from lbproxy.net.transport import FastTransport
 from lbproxy.observe.metrics import BackendCounters, FrontendCounters
-from lbproxy.proxy.client import H1ClientConnection
-from lbproxy.proxy.exchange import Exchange
 from lbproxy.proxy.frontend import Frontend, Hooks
+from lbproxy.proxy.http.client import H1ClientConnection
+from lbproxy.proxy.http.exchange import Exchange
+from lbproxy.proxy.http.server import H1ServerConnection
 from lbproxy.proxy.queue import Queue
-from lbproxy.proxy.server import H1ServerConnection
 from lbproxy.proxy.tcp import Session
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lbproxy.admin.stream import Follower, Stream, event, merge_patch
-from lbproxy.proxy.quiet import Quiet
+from lbproxy.proxy.ratelog import Quiet
 
 if TYPE_CHECKING:
     from lbproxy.admin.server import Admin

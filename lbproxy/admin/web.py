@@ -33,7 +33,7 @@ from lbproxy.admin.route import APIError, Call, Raw, Route, WrongMethod
 from lbproxy.admin.schema import Schema, problem
 from lbproxy.admin.stream import BEHIND, Follower, Stream
 from lbproxy.guard.addresses import address_number
-from lbproxy.proxy.quiet import Quiet
+from lbproxy.proxy.ratelog import Quiet
 
 if TYPE_CHECKING:
     from lbproxy.admin.server import Admin, Door

@@ -1,6 +1,6 @@
 """PURE. Slow start: the share of its weight that a server has while it warms up.
 
-Driven by :mod:`lbproxy.proxy.slowstart`; time is an argument.  A server's share grows in a straight line from
+Driven by :mod:`lbproxy.proxy.features.slowstart`; time is an argument.  A server's share grows in a straight line from
 :data:`FIRST` to 1 in ``seconds``.  Balancers know nothing of it: what they see is ``server.weight``, which
 :meth:`lbproxy.balance.group.ServerGroup.set_shares` sets a few times a second at most, so a pick costs what it
 always does.

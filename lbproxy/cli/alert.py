@@ -44,7 +44,7 @@ def _send(spec: AlertsSpec) -> int:
     from twisted.internet import task
     from twisted.internet.defer import Deferred
 
-    from lbproxy.control.notify import NotifyError, targets
+    from lbproxy.alerts.notify import NotifyError, targets
 
     finding = Finding("test", "this is a test of lbproxy's alerts", Severity.WARNING)
     notice = Notice((Line("firing", Alert("test", finding, 0.0)),))

@@ -14,9 +14,9 @@ from lbproxy.config.changes import Drift
 from lbproxy.config.dump import as_json
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.config.model import Config
-from lbproxy.control.statefile import read_state
-from lbproxy.explain import explain_http, explain_tcp
+from lbproxy.decide.explain import explain_http, explain_tcp
 from lbproxy.http.message import header_pairs
+from lbproxy.operate.statefile import read_state
 from lbproxy.registry import load_config, reference
 
 

@@ -58,7 +58,7 @@ def replay_command(log: str, old: Path, new: Path, host: str, frontend: str, as_
 
     Exit status 0 when nothing changes, 1 when something does, 2 when that cannot be said.
     """
-    from lbproxy.replay import replay
+    from lbproxy.decide.replay import replay
 
     before, after = load(old, status=2), load(new, status=2)
     try:

@@ -19,7 +19,7 @@ from lbproxy.cli.base import FILE, load, main
 )
 def demo(port: int) -> None:
     """Run a complete example that needs nothing: origins, HTTP, HTTPS and TCP frontends."""
-    from lbproxy.demo import run_demo
+    from lbproxy.cli.demo import run_demo
 
     sys.exit(run_demo(port))
 

@@ -1,6 +1,6 @@
 """PURE. What operators changed while lbproxy runs, and how that differs from the configuration (its drift).
 
-:mod:`lbproxy.control.statefile` keeps a :class:`Changes` in a file; :mod:`lbproxy.service` notes changes and applies
+:mod:`lbproxy.operate.statefile` keeps a :class:`Changes` in a file; :mod:`lbproxy.service` notes changes and applies
 them again after a restart; ``lbproxy check`` and ``lbproxy drift`` show them.
 """
 

@@ -1,6 +1,6 @@
 """PURE. What is different between two configurations, section by section and key by key, and when each change is felt.
 
-Called by :mod:`lbproxy.control.reload` and the command line.  New keys need nothing here: sections are found through
+Called by :mod:`lbproxy.generation.reload` and the command line.  New keys need nothing here: sections are found through
 the fields of :class:`~lbproxy.config.model.Config`, keys through those of their class, and a key that a running process
 cannot change says ``restart=True`` in :mod:`lbproxy.config.model`.
 """

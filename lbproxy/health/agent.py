@@ -1,6 +1,6 @@
 """PURE. What a server's agent says: one line of words, in HAProxy's agent-check protocol.
 
-Read by :mod:`lbproxy.control.agents`.  Words are separated by white space or commas, in any case; what follows ``#`` is
+Read by :mod:`lbproxy.checks.agents`.  Words are separated by white space or commas, in any case; what follows ``#`` is
 a reason for people:
 
 ==========================  ==============================================================================

@@ -1,6 +1,6 @@
 """PURE. Passive health: servers judged by how the traffic they get fares.
 
-Driven by :mod:`lbproxy.proxy.ejector`, one per backend with ``passive``; time is an argument, a server is any
+Driven by :mod:`lbproxy.proxy.features.ejector`, one per backend with ``passive``; time is an argument, a server is any
 object that can be a key.  The rules:
 
 1. ``errors`` failures in a row eject a server.  A success forgets them.

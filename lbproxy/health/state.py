@@ -1,6 +1,6 @@
 """PURE. The rise and fall machine: from check results to verdicts.
 
-Used by :mod:`lbproxy.control.checker`, one per server.  The rules:
+Used by :mod:`lbproxy.checks.checker`, one per server.  The rules:
 
 1. A server starts up, so that a restart does not refuse traffic; but it is *fresh*: its first check alone
    decides, one failure takes it down.

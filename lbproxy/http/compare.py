@@ -1,4 +1,4 @@
-"""PURE. Two answers to the same request, and in what they differ.  Called by :mod:`lbproxy.proxy.mirror`."""
+"""PURE. Two answers to the same request, and in what they differ.  Called by :mod:`lbproxy.proxy.features.mirror`."""
 
 from __future__ import annotations
 

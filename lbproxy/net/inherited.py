@@ -1,6 +1,6 @@
 """DATA. Listening sockets that a program before us has bound, for whoever listens on their addresses.
 
-Given to :class:`lbproxy.net.endpoints.Network` by :mod:`lbproxy.control.takeover` when lbproxy is upgraded in place.
+Given to :class:`lbproxy.net.endpoints.Network` by :mod:`lbproxy.process.takeover` when lbproxy is upgraded in place.
 """
 
 from __future__ import annotations

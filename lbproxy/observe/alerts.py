@@ -1,6 +1,6 @@
 """PURE. When operators are told: rules over what was counted, and the alerts that follow from them.
 
-:mod:`lbproxy.control.alerter` takes a :class:`Sample` each second and gives it to :meth:`Alerts.look`.  Each rule
+:mod:`lbproxy.alerts.alerter` takes a :class:`Sample` each second and gives it to :meth:`Alerts.look`.  Each rule
 looks at the newest sample and at older ones (:class:`History`), and says for which subjects its condition holds.  An
 alert fires when that has been so for the rule's ``after`` seconds, and recovers when it has not been so for
 :data:`CALM` seconds.

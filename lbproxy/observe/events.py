@@ -1,6 +1,6 @@
 """PURE. What happened, for people: a bounded list of typed events that others can follow.
 
-:mod:`lbproxy.service` owns one :class:`Events`; :mod:`lbproxy.control.watch` and the alerts add to it, the
+:mod:`lbproxy.service` owns one :class:`Events`; :mod:`lbproxy.alerts.watch` and the alerts add to it, the
 admin side shows it.  Events are rare by construction: what a client can cause as often as it likes is
 added as one event that counts (see :class:`Burst`).
 """

@@ -13,7 +13,7 @@ from typing import Any
 from attrs import frozen
 
 from lbproxy.http.message import RequestHead
-from lbproxy.observe.stamps import clf_stamp, rfc3339_stamp
+from lbproxy.observe.timestamps import clf_stamp, rfc3339_stamp
 
 __all__ = [
     "FIELDS",

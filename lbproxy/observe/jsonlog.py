@@ -17,7 +17,7 @@ from lbproxy.errors import Kind
 from lbproxy.http.message import Headers, RequestHead
 from lbproxy.observe.fields import FIELD_LIMIT, TARGET_LIMIT, VERSIONS, clip
 from lbproxy.observe.record import Connection, HTTPRecord, LogCache, Record
-from lbproxy.observe.stamps import MILLIS, rfc3339
+from lbproxy.observe.timestamps import MILLIS, rfc3339
 
 __all__ = ["HTTPLines", "TCPLines", "http_line", "tcp_line"]
 

@@ -1,6 +1,6 @@
 """PURE. What is sent about alerts, and when: together, not too often, not at night, again when it lasts.
 
-:mod:`lbproxy.control.alerter` owns one :class:`Notices` and sends what it gives.
+:mod:`lbproxy.alerts.alerter` owns one :class:`Notices` and sends what it gives.
 """
 
 from __future__ import annotations

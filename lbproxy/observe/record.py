@@ -1,6 +1,6 @@
 """PURE. What the access log reads: a finished TCP session, and a finished HTTP exchange.
 
-:class:`lbproxy.proxy.tcp.Session` is a :class:`Record`, :class:`lbproxy.proxy.exchange.Exchange` an
+:class:`lbproxy.proxy.tcp.Session` is a :class:`Record`, :class:`lbproxy.proxy.http.exchange.Exchange` an
 :class:`HTTPRecord`; neither is imported here.  Times are float seconds, ``started`` since the epoch, and
 negative where there was nothing to measure.
 """

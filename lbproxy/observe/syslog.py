@@ -1,8 +1,8 @@
-"""PURE. Log lines as syslog messages (RFC 5424), for :mod:`lbproxy.control.syslog`."""
+"""PURE. Log lines as syslog messages (RFC 5424), for :mod:`lbproxy.logs.syslog`."""
 
 from __future__ import annotations
 
-from lbproxy.observe.stamps import rfc3339_stamp
+from lbproxy.observe.timestamps import rfc3339_stamp
 
 __all__ = ["FACILITIES", "MESSAGE_LIMIT", "Framer"]
 

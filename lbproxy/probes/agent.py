@@ -1,4 +1,4 @@
-"""CONTROL. Asks a server's agent for its line; :mod:`lbproxy.control.agents` does what it says.
+"""CONTROL. Asks a server's agent for its line; :mod:`lbproxy.checks.agents` does what it says.
 
 Not a check: ``agent = PORT`` of a backend stands beside ``check``.
 """

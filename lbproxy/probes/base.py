@@ -1,6 +1,6 @@
 """CONTROL. The class every probe extends, and the connection it talks over.
 
-:class:`lbproxy.control.checker.Checker` makes one probe per backend and calls :meth:`Probe.check` for each
+:class:`lbproxy.checks.checker.Checker` makes one probe per backend and calls :meth:`Probe.check` for each
 server on schedule.  Probes dial through :class:`lbproxy.net.endpoints.Network` like traffic does, so they
 run on virtual networks too.
 """

@@ -11,9 +11,9 @@ from lbproxy.config.model import ListenSpec
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard.addresses import AddressSet
 from lbproxy.net.endpoints import TLSParameters
+from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.info import plain_ip
 from lbproxy.proxy.preamble import Preamble
-from lbproxy.proxy.streams import ConnectionInfo
 
 if TYPE_CHECKING:
     from lbproxy.proxy.frontend import Frontend

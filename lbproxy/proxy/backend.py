@@ -25,17 +25,17 @@ from lbproxy.http.message import Limits
 from lbproxy.http.retry import RetryPolicy
 from lbproxy.net.endpoints import Dial, Network, TLSParameters
 from lbproxy.observe.metrics import BackendCounters
-from lbproxy.proxy.ejector import Ejector
-from lbproxy.proxy.hedge import Hedging
-from lbproxy.proxy.mirror import Mirror
-from lbproxy.proxy.pool import Pool
+from lbproxy.proxy.features.ejector import Ejector
+from lbproxy.proxy.features.hedge import Hedging
+from lbproxy.proxy.features.mirror import Mirror
+from lbproxy.proxy.features.prewarm import Warmer
+from lbproxy.proxy.features.rebalancer import Rebalancer
+from lbproxy.proxy.features.slowstart import SlowStart
+from lbproxy.proxy.http.pool import Pool
+from lbproxy.proxy.http.server import connect
+from lbproxy.proxy.http.streams import Connecting
 from lbproxy.proxy.queue import Queue, Waiter
-from lbproxy.proxy.quiet import Quiet
-from lbproxy.proxy.rebalancer import Rebalancer
-from lbproxy.proxy.server import connect
-from lbproxy.proxy.slowstart import SlowStart
-from lbproxy.proxy.streams import Connecting
-from lbproxy.proxy.warm import Warmer
+from lbproxy.proxy.ratelog import Quiet
 
 __all__ = ["Backend", "Connector", "Moves"]
 

@@ -21,14 +21,14 @@ from lbproxy.http.message import Limits, RequestHead
 from lbproxy.http.route import Router
 from lbproxy.net.endpoints import Network
 from lbproxy.observe.metrics import FrontendCounters, observe_exchange, observe_session
+from lbproxy.observe.offenders import Suspects
 from lbproxy.observe.record import HTTPRecord, Record
-from lbproxy.observe.suspects import Suspects
 from lbproxy.proxy.backend import Backend
-from lbproxy.proxy.hedge import Hedging
+from lbproxy.proxy.features.hedge import Hedging
+from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.info import plain_ip
 from lbproxy.proxy.member import Member
-from lbproxy.proxy.quiet import Quiet
-from lbproxy.proxy.streams import ConnectionInfo
+from lbproxy.proxy.ratelog import Quiet
 
 __all__ = ["Frontend", "Hooks", "Lineage"]
 

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import Reply
 from lbproxy.net.timers import TimerWheel
-from lbproxy.proxy.quiet import Quiet
+from lbproxy.proxy.ratelog import Quiet
 
 __all__ = ["Hook", "Traffic", "run_hooks"]
 

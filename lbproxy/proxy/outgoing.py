@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lbproxy.net.proxyproto import encode_v1, encode_v2
-from lbproxy.proxy.streams import ConnectionInfo
+from lbproxy.proxy.http.streams import ConnectionInfo
 
 __all__ = ["outgoing_header"]
 

@@ -27,7 +27,7 @@ from lbproxy.net.clienthello import NotTLS, sniff
 from lbproxy.net.endpoints import Handshaking, Network, TLSInfo, TLSParameters
 from lbproxy.net.handover import hand_over
 from lbproxy.net.proxyproto import ProxyHeader, ProxyHeaderParser
-from lbproxy.proxy.streams import ConnectionInfo
+from lbproxy.proxy.http.streams import ConnectionInfo
 
 __all__ = ["Preamble"]
 

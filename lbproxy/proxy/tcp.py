@@ -33,9 +33,9 @@ from lbproxy.net.closing import half_close
 from lbproxy.observe.record import Record
 from lbproxy.proxy.accept import ProxyFactory
 from lbproxy.proxy.hooks import run_hooks
+from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.info import note_local
 from lbproxy.proxy.outgoing import outgoing_header
-from lbproxy.proxy.streams import ConnectionInfo
 
 if TYPE_CHECKING:
     from lbproxy.health.breaker import RetryLimit

@@ -2,7 +2,7 @@
 
 :class:`Master` is a :class:`lbproxy.service.LoadBalancer` that accepts nobody.  It runs the checks, so its server
 states are the true ones; it has the admin side, so what operators change is changed in it first; and the counters in
-it are the sums of its workers' (:mod:`lbproxy.workers.tally`).  A few times a second each worker is told what is
+it are the sums of its workers' (:mod:`lbproxy.workers.aggregate`).  A few times a second each worker is told what is
 different.
 """
 
@@ -22,23 +22,23 @@ from twisted.logger import Logger, LogLevel
 
 from lbproxy.config.dump import dump
 from lbproxy.config.model import Address, Config
-from lbproxy.control import bonds
-from lbproxy.control.drain import SessionView
-from lbproxy.control.listening import unbind
-from lbproxy.control.reload import ReloadReport
+from lbproxy.generation.listening import unbind
+from lbproxy.generation.reload import ReloadReport
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
 from lbproxy.observe.events import EventKind, Severity
-from lbproxy.observe.tails import Told
-from lbproxy.proxy.rebalancer import Rebalance
+from lbproxy.observe.follow import Told
+from lbproxy.operate.drain import SessionView
+from lbproxy.process import replication
+from lbproxy.proxy.features.rebalancer import Rebalance
 from lbproxy.service import LoadBalancer
+from lbproxy.workers.aggregate import Elsewhere, Tally
 from lbproxy.workers.channel import Channel
 from lbproxy.workers.process import FIRST_PAUSE, WorkerProcess
-from lbproxy.workers.questions import Questions, SessionQuery
+from lbproxy.workers.rpc import Questions, SessionQuery
 from lbproxy.workers.shared import ADDRESSES, PLACES, Board, place_name
 from lbproxy.workers.sockets import BindingNetwork, SharedBound
 from lbproxy.workers.states import signature, state_of
-from lbproxy.workers.tally import Elsewhere, Tally
 
 __all__ = ["Master", "count_of"]
 
@@ -150,7 +150,7 @@ class Master(LoadBalancer):
         self._send_sockets(worker, channel)
         message = {"do": "begin", "slot": worker.slot, "workers": self.count, **self._all(worker)}
         channel.send(message, [self._board.fd, self._addresses.fd])
-        self._teach(worker, channel, bonds.whole(self.backends))
+        self._teach(worker, channel, replication.whole(self.backends))
 
     def _teach(
         self, worker: WorkerProcess, channel: Channel, left: Iterator[dict[str, Any]]
@@ -224,7 +224,7 @@ class Master(LoadBalancer):
             self._tally.came(worker.slot, message["counts"])
             self._tally.differ(message["differences"])
         elif say == "bonds":
-            bonds.learn(self.backends, message["bonds"])
+            replication.learn(self.backends, message["bonds"])
             self._pass_on(message["bonds"])
         elif say == "answer":
             self._questions.answered(worker.slot, message["number"], message["answer"])
@@ -374,7 +374,7 @@ class Master(LoadBalancer):
             self._lost(worker)
         elif worker.untaught and not channel.behind:
             worker.untaught = False
-            self._teach(worker, channel, bonds.whole(self.backends))
+            self._teach(worker, channel, replication.whole(self.backends))
 
     def _spread(self, *, patient: bool = False) -> None:
         """Tell the workers what they do not know yet of the servers; ``patient``: not those who are behind."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from lbproxy.observe.tails import LineMaker
+from lbproxy.observe.follow import LineMaker
 from lbproxy.proxy.frontend import Frontend
 
 __all__ = ["Records"]

@@ -22,19 +22,19 @@ from twisted.logger import Logger
 from lbproxy.balance.server import AdminState, State
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.config.model import Address, AlertsSpec, BackendSpec, Config
-from lbproxy.control import bonds
-from lbproxy.control.heap import Heap
 from lbproxy.errors import ListenError
 from lbproxy.net.fast import choose_network
-from lbproxy.observe.suspects import Suspects
+from lbproxy.observe.offenders import Suspects
+from lbproxy.process import replication
+from lbproxy.process.gc import Heap
 from lbproxy.registry import parse_config, parse_server_line
 from lbproxy.service import LoadBalancer
+from lbproxy.workers.aggregate import collect, take_differences
 from lbproxy.workers.channel import Channel
-from lbproxy.workers.questions import SessionQuery
 from lbproxy.workers.records import Records
+from lbproxy.workers.rpc import SessionQuery
 from lbproxy.workers.shared import ADDRESSES, EVERY, AddressPeers, Board, BoardClaims, exchange
 from lbproxy.workers.sockets import GivenNetwork
-from lbproxy.workers.tally import collect, take_differences
 
 __all__ = ["Worker", "worker_config"]
 
@@ -102,7 +102,7 @@ class Worker:
         self._board: Board | None = None
         self._claims: BoardClaims | None = None
         self._addresses: Board | None = None
-        self._bonds = bonds.BondsTold()
+        self._bonds = replication.BondsTold()
         self._heap = Heap(reactor)
         self._slot = self._workers = 0
         self._places: dict[str, int] = {}
@@ -214,7 +214,7 @@ class Worker:
     def do_bonds(self, message: dict[str, Any], fds: list[int]) -> None:
         """What a worker's sticky tables have learnt."""
         if self.balancer is not None:
-            bonds.learn(self.balancer.backends, message["bonds"])
+            replication.learn(self.balancer.backends, message["bonds"])
 
     def do_tail(self, message: dict[str, Any], fds: list[int]) -> None:
         """Somebody follows the access log of these frontends."""

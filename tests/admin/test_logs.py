@@ -6,7 +6,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
-from lbproxy.observe.tails import RATE, Told
+from lbproxy.observe.follow import RATE, Told
 
 from .kit import TEXT, AdminClient, admin
 

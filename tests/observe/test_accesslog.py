@@ -18,8 +18,8 @@ from lbproxy.observe import jsonlog
 from lbproxy.observe.accesslog import check_format, choose, compile_format
 from lbproxy.observe.fields import FIELD_LIMIT, FIELDS, TARGET_LIMIT
 from lbproxy.observe.record import HTTPRecord
-from lbproxy.proxy.exchange import Exchange
-from lbproxy.proxy.streams import ConnectionInfo
+from lbproxy.proxy.http.exchange import Exchange
+from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.tcp import Session
 from tests.observe.records import BROWSER, TCPTraffic, Traffic
 

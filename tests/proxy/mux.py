@@ -17,15 +17,15 @@ from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.net.endpoints import Dial
 from lbproxy.proxy.accept import ProxyFactory
-from lbproxy.proxy.exchange import Exchange
-from lbproxy.proxy.info import note_local
-from lbproxy.proxy.streams import (
+from lbproxy.proxy.http.exchange import Exchange
+from lbproxy.proxy.http.streams import (
     ClientStream,
     ConnectionInfo,
     ResponseSink,
     ServerConnection,
     ServerStream,
 )
+from lbproxy.proxy.info import note_local
 
 HEAD, DATA, RESET, PAUSE, RESUME = range(1, 6)
 LAST = 0x80

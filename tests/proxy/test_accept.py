@@ -6,8 +6,8 @@ import pytest
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.testing import StringTransport
 
+from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.info import note_local
-from lbproxy.proxy.streams import ConnectionInfo
 from lbproxy.proxy.tcp import Session
 from tests.proxy.bench import A, Bench, Make, origins
 

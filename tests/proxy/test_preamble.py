@@ -14,8 +14,8 @@ from lbproxy.errors import Kind, ProxyError
 from lbproxy.net.endpoints import TLSParameters
 from lbproxy.net.proxyproto import encode_v1, encode_v2
 from lbproxy.net.stock import StockNetwork
+from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.preamble import Preamble
-from lbproxy.proxy.streams import ConnectionInfo
 from lbproxy.testing.memory import MemoryReactor
 from lbproxy.tls.contexts import ClientContextFactory, ServerContextFactory
 from tests.support.tls import ca_file, pair

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from lbproxy.control import bonds
 from lbproxy.net.stock import StockNetwork
+from lbproxy.process import replication
 from lbproxy.registry import parse_config
 from lbproxy.workers import channel, master
 from lbproxy.workers.master import Master
@@ -427,7 +427,7 @@ def _learnt(lb: Any, keys: list[bytes]) -> list[dict[str, Any]]:
     table = lb.backends["app"].sticky.table
     for key in keys:
         table.put(key, "a")
-    return list(bonds.whole(lb.backends))
+    return list(replication.whole(lb.backends))
 
 
 def test_who_stays_behind_is_replaced(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lbproxy.observe.tails import RATE
+from lbproxy.observe.follow import RATE
 from lbproxy.registry import parse_config
 from lbproxy.testing import LB
 from lbproxy.workers.records import Records

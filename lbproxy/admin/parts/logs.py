@@ -1,7 +1,7 @@
 """CONTROL. The access log as it grows, for who wants to look: nothing is kept, and nothing is done while nobody looks.
 
 Records go to followers as JSON, whatever format ``access_log`` has, or if it is off.  At most
-:data:`lbproxy.observe.tails.RATE` a second are told; the others are counted.
+:data:`lbproxy.observe.follow.RATE` a second are told; the others are counted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from lbproxy.admin.auth import Role
 from lbproxy.admin.route import Call, Part, Route, find
 from lbproxy.admin.schema import BOOLEAN, string
 from lbproxy.admin.stream import Follower, Stream, event
-from lbproxy.observe.tails import LineMaker
+from lbproxy.observe.follow import LineMaker
 
 if TYPE_CHECKING:
     from lbproxy.admin.server import Admin

@@ -1,0 +1,1 @@
+"""CONTROL. Events and alerts: watch the counters, notify operators."""

@@ -1,0 +1,330 @@
+"""CONTROL. Looks at the counters once a second and tells operators when something is wrong.
+
+:mod:`lbproxy.service` owns one :class:`Alerter`; it works while the configuration has ``[alerts]``, and follows a
+reload.  The rules are in :mod:`lbproxy.observe.alerts`, when to tell in :mod:`lbproxy.observe.notices`, how in
+:mod:`lbproxy.alerts.notify`.
+"""
+
+# mypy: disable-error-code=no-untyped-call
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lbproxy.alerts.notify import NotifyError, Target, targets
+from lbproxy.alerts.watch import Watched
+from lbproxy.balance.server import AdminState
+from lbproxy.config import units
+from lbproxy.config.model import AlertsSpec, Config
+from lbproxy.errors import MEANING, Kind
+from lbproxy.guard.connections import ConnectionTotal
+from lbproxy.observe.alerts import (
+    RULES,
+    Alert,
+    Alerts,
+    BackendSample,
+    Change,
+    FrontendSample,
+    Limits,
+    Sample,
+)
+from lbproxy.observe.events import Event, EventKind, Severity
+from lbproxy.observe.notices import Manners, Notice, Notices
+from lbproxy.observe.offenders import Suspects
+from lbproxy.proxy.backend import Backend
+from lbproxy.proxy.frontend import Frontend
+from lbproxy.proxy.ratelog import Quiet
+
+__all__ = ["Alerter", "limits_of", "manners_of"]
+
+_log = Logger()
+_quiet = Quiet(_log)
+
+EVERY = 1.0
+"""Seconds between two samples."""
+
+IN_FLIGHT = 20
+"""Most notices on their way at a time; what is over is dropped, and told in the log."""
+
+_SERVERS_EVERY = 5.0  # how often the servers of each backend are counted
+_CERTIFICATES_EVERY = 60.0
+_HALF_MINUTE = 30.0
+
+_FAILURES = frozenset(kind for kind, meaning in MEANING.items() if meaning.side == "server") | {
+    Kind.NO_SERVER,
+    Kind.QUEUE_FULL,
+    Kind.QUEUE_TIMEOUT,
+    Kind.FILTER_FAILED,
+    Kind.FILTER_TIMEOUT,
+}
+
+
+def limits_of(spec: AlertsSpec) -> dict[str, Limits]:
+    """The rules' own limits, with what ``rules`` says otherwise."""
+    limits = {name: rule.defaults for name, rule in RULES.items()}
+    for one in spec.rules:
+        rule = RULES[one.name]
+        if one.off:
+            del limits[one.name]
+            continue
+        limits[one.name] = Limits(
+            float(units.parse(rule.unit, one.limit, {})) if one.limit else rule.defaults.limit,
+            rule.defaults.after if one.after is None else one.after,
+            rule.defaults.volume if one.volume is None else one.volume,
+        )
+    return limits
+
+
+def manners_of(spec: AlertsSpec) -> Manners:
+    """How often, and when not."""
+    quiet = tuple(units.parse_span(text) for text in spec.quiet)
+    return Manners(quiet, spec.repeat, spec.recovery, spec.most)
+
+
+class Balanced(Watched, Protocol):
+    """What is looked at: :class:`lbproxy.service.LoadBalancer`."""
+
+    @property
+    def total(self) -> ConnectionTotal: ...
+    @property
+    def config(self) -> Config: ...
+
+
+class Alerter(Service):
+    """``reactor``: IReactorTime, and what the targets need.  ``now``: Unix time.
+
+    ``active``: the alerts that fire.  ``sent`` and ``failed`` count notices, one for each target.
+    """
+
+    name = "alerter"
+
+    def __init__(
+        self, balancer: Balanced, reactor: Any, now: Callable[[], float] = time.time
+    ) -> None:
+        self.sent = 0
+        self.failed = 0
+        self._balancer = balancer
+        self._reactor = reactor
+        self._now = now
+        self._epoch = now() - float(reactor.seconds())
+        self._spec = AlertsSpec()
+        self._alerts: Alerts | None = None
+        self._notices = Notices(Manners())
+        self._targets: list[Target] = []
+        self._call: Any = None
+        self._due = 0.0
+        self._sending: set[Deferred[Any]] = set()
+        self._happened: dict[str, int] = {}
+        self._servers: dict[str, tuple[int, int]] = {}
+        self._certificates: dict[str, float] = {}
+        self._servers_at = self._certificates_at = self._turned_at = float("-inf")
+        self._end: Callable[[], None] = lambda: None
+
+    @property
+    def on(self) -> bool:
+        """There is an ``[alerts]``."""
+        return self._alerts is not None
+
+    @property
+    def active(self) -> list[Alert]:
+        """Those that fire, in the order they began."""
+        return self._alerts.active if self._alerts is not None else []
+
+    def unix(self, moment: float) -> float:
+        """A moment of the reactor's clock as Unix time; the same however often it is asked."""
+        return self._epoch + moment
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        """Begin, if the configuration says so."""
+        super().startService()
+        self._end = self._balancer.events.subscribe(self._event)
+        self._configure()
+
+    def stopService(self) -> None:
+        """No more; notices on their way are given up."""
+        super().stopService()
+        self._end()
+        self._stop_looking()
+        for sending in list(self._sending):
+            sending.cancel()
+
+    def _event(self, event: Event) -> None:
+        self._happened[event.kind.value] = self._happened.get(event.kind.value, 0) + 1
+        if event.kind is EventKind.RELOAD:
+            self._configure()
+
+    def _configure(self) -> None:
+        spec = self._balancer.config.alerts
+        if spec == self._spec:
+            return
+        self._stop_looking()
+        self._spec = spec
+        if not spec.on:
+            return
+        self._alerts = Alerts(limits_of(spec))
+        self._notices = Notices(manners_of(spec))
+        self._targets = targets(spec, self._reactor)
+        self._due = self._reactor.seconds() + EVERY
+        self._call = self._reactor.callLater(EVERY, self._look)
+
+    def _stop_looking(self) -> None:
+        self._spec = AlertsSpec()
+        self._alerts = None
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+        for frontend in self._balancer.frontends.values():
+            frontend.suspects = None
+
+    # -- once a second --------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        alerts = self._alerts
+        assert alerts is not None
+        now = self._reactor.seconds()
+        lag, self._due = max(0.0, now - self._due), now + EVERY
+        self._call = self._reactor.callLater(EVERY, self._look)
+        changes = alerts.look(self.sample(now, lag))
+        for change in changes:
+            self._changed(change)
+        clock = time.localtime(self._now())
+        minute = clock.tm_hour * 60 + clock.tm_min
+        notice = self._notices.look(now, minute, changes, alerts.active)
+        if notice is not None:
+            self.tell(notice)
+
+    def _changed(self, change: Change) -> None:
+        """An alert is an event too."""
+        alert = change.alert
+        finding = alert.finding
+        text = finding.text if change.fired else f"over: {finding.text}"
+        self._balancer.events.add(
+            EventKind.ALERT if change.fired else EventKind.RECOVERED,
+            alert.subject or "lbproxy",
+            f"{alert.name}: {text}",
+            finding.severity if change.fired else Severity.INFO,
+            name=alert.name,
+            **finding.facts,
+        )
+        write = _log.warn if change.fired else _log.info
+        write("alert {name}: {text}", name=alert.name, text=text)
+
+    def tell(self, notice: Notice) -> None:
+        """Send to every target, in the background."""
+        for target in self._targets:
+            if len(self._sending) >= IN_FLIGHT:
+                self.failed += 1
+                _quiet.warn(
+                    "too many", "alerts: too many notices are on their way, one was dropped"
+                )
+                continue
+            sending = ensureDeferred(self._deliver(target, notice))
+            self._sending.add(sending)
+            sending.addBoth(self._done, sending)
+
+    def _done(self, result: Any, sending: Deferred[Any]) -> None:
+        self._sending.discard(sending)
+        if isinstance(result, Failure) and not result.check(CancelledError):
+            _quiet.failure("deliver", "alerts: a notice could not be sent", result)
+
+    async def _deliver(self, target: Target, notice: Notice) -> None:
+        try:
+            await target.deliver(notice)
+        except NotifyError as error:
+            self.failed += 1
+            _quiet.warn(
+                target.name, "alerts: {target}: {error}", target=target.name, error=str(error)
+            )
+        else:
+            self.sent += 1
+
+    # -- what there is to see -------------------------------------------------------------------
+
+    def sample(self, now: float, lag: float = 0.0) -> Sample:
+        """Everything the rules look at, as it is at ``now`` (of the reactor)."""
+        balancer = self._balancer
+        if now - self._certificates_at >= _CERTIFICATES_EVERY:
+            self._certificates_at = now
+            self._certificates = {
+                pair.names[0] if pair.names else pair.source: pair.expires
+                for pair in balancer.key_pairs()
+            }
+        if now - self._servers_at >= _SERVERS_EVERY:
+            self._servers_at = now
+            self._servers = {name: _wanted(one) for name, one in balancer.backends.items()}
+        if now - self._turned_at >= _HALF_MINUTE:
+            self._turned_at = now
+            for frontend in balancer.frontends.values():
+                if frontend.suspects is not None:
+                    frontend.suspects.turn()
+        wall = self._now()
+        return Sample(
+            at=now,
+            frontends={name: _frontend(one) for name, one in balancer.frontends.items()},
+            backends={
+                name: _backend(one, self._servers.get(name, (0, 0)))
+                for name, one in balancer.backends.items()
+            },
+            active=balancer.total.active,
+            maxconn=balancer.total.maxconn,
+            certificates={name: at - wall for name, at in self._certificates.items()},
+            logs={sink.path: sink.dropped for sink in balancer.log_sinks()},
+            lag=lag,
+            happened=dict(self._happened),
+        )
+
+
+def _frontend(frontend: Frontend) -> FrontendSample:
+    counters = frontend.counters
+    counters.measure()
+    if frontend.suspects is None:
+        frontend.suspects = Suspects()
+    if frontend.mode == "http":
+        done, failed = sum(counters.responses), counters.responses[5]
+        bad = counters.refused + counters.responses[4]
+    else:
+        done, failed = _ended(counters.closes)
+        bad = counters.refused
+    limits = frontend.limits
+    return FrontendSample(
+        done, failed, bad, limits.active, limits.maxconn, frontend.suspects.worst()
+    )
+
+
+def _ended(closes: Mapping[Kind, int]) -> tuple[int, int]:
+    return sum(closes.values()), sum(closes.get(kind, 0) for kind in _FAILURES)
+
+
+def _backend(backend: Backend, servers: tuple[int, int]) -> BackendSample:
+    counters = backend.counters
+    counters.measure()
+    times = counters.response_seconds
+    return BackendSample(
+        wanted=servers[0],
+        up=servers[1],
+        usable=backend.group.has_eligible,
+        waiting=len(backend.queue),
+        queue=backend.spec.queue,
+        sent_away=counters.queue_full + counters.queue_timeouts,
+        timed=times.count if times is not None else 0,
+        seconds=times.total if times is not None else 0.0,
+    )
+
+
+def _wanted(backend: Backend) -> tuple[int, int]:
+    """Servers that should be up, and those of them that are."""
+    wanted = up = 0
+    for server in backend.group.servers.values():
+        if server.admin is AdminState.READY and not server.spec.backup:
+            wanted += 1
+            up += server.healthy and bool(server.addresses)
+    return wanted, up

@@ -1,0 +1,1 @@
+"""CONTROL. Health checks, agents and name look-ups."""

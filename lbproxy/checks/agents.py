@@ -1,0 +1,155 @@
+"""CONTROL. Agents: programs beside the servers that say how much work they want.
+
+One :class:`AgentChecker` per backend with ``agent``; it asks each server's agent on schedule, as its checks are
+made.  The rules, of which :attr:`lbproxy.balance.server.ServerState.state` holds the first three:
+
+1. The operator's ``drain`` and ``maint`` stand, whatever an agent says; an agent takes back only its own.
+2. A server is up if both its checks and its agent say so.
+3. An agent's ``maint`` stops the checks, but not the agent, who alone can end it.
+4. A percentage is of the weight that is configured or that the operator has set; ``maxconn`` takes the place of the
+   configured one.
+5. What a line leaves out stays as it was.  An agent that cannot be reached, or talks nonsense, changes nothing,
+   and is told of once.
+"""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+from attrs import define
+from twisted.logger import Logger
+
+from lbproxy.balance.group import ServerGroup
+from lbproxy.balance.server import AdminState, ServerState, State
+from lbproxy.checks.checker import Checker, ServerCheck
+from lbproxy.config.model import Address, AgentSpec, CheckSpec, PluginSpec
+from lbproxy.health.agent import Advice, parse_advice
+from lbproxy.health.state import Result, Transition
+from lbproxy.interfaces import Env
+from lbproxy.net.endpoints import Network
+from lbproxy.probes.agent import AgentOptions, AgentProbe
+
+__all__ = ["AgentChecker", "AgentState", "forget_agents"]
+
+_log = Logger()
+
+_limits: WeakKeyDictionary[ServerState, int] = WeakKeyDictionary()  # ``maxconn`` as agents said
+
+
+class AgentChecker(Checker):
+    """See the module."""
+
+    def __init__(
+        self, backend_name: str, group: ServerGroup, spec: AgentSpec, network: Network, env: Env
+    ) -> None:
+        check = CheckSpec(
+            probe=PluginSpec("agent", AgentProbe, AgentOptions(spec.send)),
+            every=spec.every,
+            timeout=spec.timeout,
+            port=spec.port,
+            rise=1,
+            fall=1,
+            no_tls=True,
+        )
+        super().__init__(backend_name, group, check, network, env)
+        self._states: WeakKeyDictionary[ServerState, AgentState] = WeakKeyDictionary()
+        self._silent: WeakKeyDictionary[ServerState, bool] = WeakKeyDictionary()
+
+    def wants(self, server: ServerState) -> bool:
+        """All servers have agents, also those that are not checked."""
+        return True
+
+    def rests(self, server: ServerState) -> bool:
+        """Only the operator can silence an agent."""
+        return server.admin is AdminState.MAINT
+
+    def elsewhere(self, server: ServerState) -> Address | None:
+        """See :class:`Checker`."""
+        return server.spec.agent_address
+
+    def judged(self, check: ServerCheck, result: Result, transition: Transition | None) -> None:
+        """An agent was asked."""
+        server = check.server
+        if self._group.servers.get(server.name) is not server:
+            return
+        try:
+            advice = parse_advice(result.note) if result.ok else None
+        except ValueError as error:
+            self._unheard(server, str(error))
+            return
+        if advice is None:
+            self._unheard(server, result.note)
+            return
+        if self._silent.pop(server, False):
+            _log.info("{server} has an agent again", server=f"{self.backend_name}/{server.name}")
+        self._apply(server, advice)
+
+    def _unheard(self, server: ServerState, note: str) -> None:
+        if not self._silent.get(server):
+            self._silent[server] = True
+            _log.warn(
+                "the agent of {server} is not heard, and nothing changes: {note}",
+                server=f"{self.backend_name}/{server.name}",
+                note=note,
+            )
+
+    def _apply(self, server: ServerState, advice: Advice) -> None:
+        group = self._group
+        said = self._states.get(server)
+        if said is None:  # before a reload, perhaps by another object
+            said = self._states[server] = AgentState.of(server.agent)
+        said.take(advice)
+        state = said.state
+        if state is not server.agent:
+            note = advice.note or f"its agent says {state.value}"
+            _log.info(
+                "the agent of {server} says {state}{note}",
+                server=f"{self.backend_name}/{server.name}",
+                state=state.value,
+                note=f": {advice.note}" if advice.note else "",
+            )
+            group.set_agent(server, state, "" if state is State.UP else note)
+        if advice.percent is not None:
+            group.set_agent_share(server, advice.percent / 100)
+        if advice.maxconn is not None:
+            _limits[server] = advice.maxconn
+            if advice.maxconn != server.maxconn:
+                group.set_maxconn(server.name, advice.maxconn)
+
+
+@define
+class AgentState:
+    """What an agent has said so far: what a line leaves out stays as it was."""
+
+    wish: str = "ready"
+    well: bool = True
+
+    @classmethod
+    def of(cls, state: State) -> AgentState:
+        """What must have been said, for ``state`` to be."""
+        wish = state.value if state in (State.DRAIN, State.MAINT) else "ready"
+        return cls(wish, state is not State.DOWN)
+
+    def take(self, advice: Advice) -> None:
+        """Hear one line."""
+        self.wish = advice.wish or self.wish
+        if advice.well is not None:
+            self.well = advice.well
+
+    @property
+    def state(self) -> State:
+        """The strictest of it; UP for no wish at all."""
+        if self.wish != "ready":
+            return State(self.wish)
+        return State.UP if self.well else State.DOWN
+
+
+def forget_agents(group: ServerGroup) -> None:
+    """There are no agents any more: what they wanted is nobody's wish."""
+    for server in group.servers.values():
+        if server.agent is not State.UP:
+            group.set_agent(server, State.UP)
+        group.set_agent_share(server, 1.0)
+        limit = _limits.pop(server, None)
+        if limit is not None and limit == server.maxconn:  # nobody has set another one since
+            group.set_maxconn(server.name, server.spec.maxconn)

@@ -1,0 +1,363 @@
+"""CONTROL. Active health checks: probes every server of one backend on schedule and tells the group.
+
+:mod:`lbproxy.service` runs one :class:`Checker` per backend that has a ``check``.  Servers in maint, without
+an address yet, or marked ``no_check`` are left alone.  Checks are spread over the interval, never overlap for
+one server, and end at their timeout whatever the probe does.
+"""
+
+# mypy: disable-error-code=no-untyped-call
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from attrs import evolve
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lbproxy.balance.group import ServerGroup
+from lbproxy.balance.server import ServerState, State
+from lbproxy.checks.checktls import CheckTLS, TLSFor
+from lbproxy.config.model import Address, CertificateSpec, CheckSpec
+from lbproxy.health.state import HealthState, Result, Transition
+from lbproxy.interfaces import Env
+from lbproxy.net.endpoints import Network
+from lbproxy.net.lookup import literal_addresses, look_up
+from lbproxy.net.proxyproto import encode_v1, encode_v2
+from lbproxy.probes.base import ProbeTarget
+from lbproxy.probes.notes import shorten
+
+__all__ = ["Checker", "ServerCheck"]
+
+_log = Logger()
+
+NOTE = 1100
+"""Characters of the longest note that is kept; an agent's line fits."""
+
+_JITTER = 0.1  # of the interval, at most, added to the first check
+_SOON = 0.1  # a server that comes back from maint is checked after this long
+
+
+class ServerCheck:
+    """The checks of one server; the admin side reads ``state``, ``last`` and ``last_at``."""
+
+    def __init__(self, owner: Checker, server: ServerState, delay: float) -> None:
+        spec = owner.spec
+        self.server = server
+        new = not server.counters.probes_ok and not server.counters.probes_failed
+        self.state = HealthState(
+            spec.rise, spec.fall, server.healthy, presumed=new and not server.healthy
+        )
+        self.last: Result | None = None
+        self.last_at = -1.0
+        self._owner = owner
+        self._idle = False  # in maint when last looked at
+        self._begun = 0.0
+        self._running: Deferred[Any] | None = None
+        self._next = owner.network.wheel.timer(self._start)
+        self._deadline = owner.network.wheel.timer(self._late)
+        self._due = owner.network.wheel.now()
+        self._arm(delay)
+
+    def stop(self) -> None:
+        """No more checks; a running one is cancelled."""
+        self._next.clear()
+        self._cancel()
+
+    def look(self) -> None:
+        """The operator may have changed something: leave a server in maint alone, check one that came back."""
+        maint = self._owner.rests(self.server)
+        if maint and not self._idle:
+            self._cancel()
+            self._pause()
+        elif self._idle and not maint:
+            self._due = self._owner.network.wheel.now()
+            self._arm(min(_SOON, self._owner.spec.every))
+
+    def _arm(self, wait: float) -> None:
+        """Check again ``wait`` after the last was due, not after it began: timers fire a little late, and
+        servers whose checks were spread would drift into one another."""
+        now = self._owner.network.wheel.now()
+        self._due = max(now, self._due + wait)
+        self._next.set(self._due - now)
+
+    def _pause(self) -> None:
+        self._idle = True
+        self.state.reset()
+        self._arm(self._owner.spec.every)
+
+    def _cancel(self) -> None:
+        self._deadline.clear()
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
+        self._owner.turns.leave(self)
+
+    def go(self) -> None:
+        """Its turn has come."""
+        self._next.set(0.0)
+
+    # -- one check ------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        server, owner = self.server, self._owner
+        if owner.rests(server):
+            owner.turns.leave(self)
+            self._pause()
+            return
+        self._idle = False
+        if not server.addresses:  # its name is not resolved yet
+            owner.turns.leave(self)
+            self._arm(owner.spec.every)
+            return
+        if not owner.turns.take(self):
+            return
+        self._begun = owner.network.wheel.now()
+        running = ensureDeferred(owner.check_once(server))
+        self._running = running
+        self._deadline.set(owner.spec.timeout)
+        running.addBoth(partial(self._over, running))
+        running.addErrback(self._bug)
+
+    def _over(self, running: Deferred[Any], found: Result | Failure) -> None:
+        if self._running is not running:
+            return  # cancelled, or judged already
+        self._running = None
+        self._deadline.clear()
+        self._owner.turns.leave(self)
+        self._judge(self._result(found))
+
+    def _result(self, found: Any) -> Result:
+        if isinstance(found, Result):
+            note = shorten(found.note, NOTE)  # a server's words may hold what a terminal obeys
+            return found if note == found.note else evolve(found, note=note)
+        seconds = self._owner.network.wheel.now() - self._begun
+        if isinstance(found, Failure):
+            self._owner.probe_failed(found)
+            note = found.getErrorMessage()[:200] or type(found.value).__name__
+        else:
+            note = f"the probe gave {type(found).__name__}, not a Result"
+        return Result(False, f"check failed: {shorten(note)}", seconds)
+
+    def _late(self) -> None:
+        timeout = self._owner.spec.timeout
+        self._cancel()
+        self._judge(Result(False, f"no answer in {timeout:g} s", timeout))
+
+    def _judge(self, result: Result) -> None:
+        owner = self._owner
+        spec = owner.spec
+        self.last = result
+        self.last_at = owner.network.wheel.now()
+        transition = self.state.result(result)
+        # Armed before anybody is told: nothing that goes wrong there may end the checks.
+        wait = self.state.interval(spec.every, spec.fast, spec.down)
+        self._arm(wait)
+        owner.judged(self, result, transition)
+
+    def _bug(self, failure: Failure) -> None:
+        _log.failure("after a check of {server}", failure, server=self.server)
+
+
+class _Turns:
+    """At most ``limit`` checks at a time; the others wait in the order they came, their deadlines not yet set."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._at_work: set[ServerCheck] = set()
+        self._waiting: dict[ServerCheck, None] = {}
+
+    def take(self, check: ServerCheck) -> bool:
+        """It may begin now; if not, its ``go`` is called later."""
+        if not self._limit or check in self._at_work:
+            return True
+        if len(self._at_work) >= self._limit:
+            self._waiting[check] = None
+            return False
+        self._at_work.add(check)
+        return True
+
+    def leave(self, check: ServerCheck) -> None:
+        """It is over, or is not to begin; harmless at any time."""
+        self._waiting.pop(check, None)
+        if check not in self._at_work:
+            return
+        self._at_work.remove(check)
+        if self._waiting:
+            following = next(iter(self._waiting))
+            del self._waiting[following]
+            self._at_work.add(following)
+            following.go()
+
+
+class Checker(Service):
+    """Keeps the health of one backend's servers up to date; see the module.
+
+    ``tls_for(server)``: how traffic speaks TLS with it, or None.  Call :meth:`sync` after servers were added or
+    removed, or their admin state changed.  ``checks``: by server.
+    """
+
+    def __init__(
+        self,
+        backend_name: str,
+        group: ServerGroup,
+        spec: CheckSpec,
+        network: Network,
+        env: Env,
+        *,
+        tls_for: TLSFor = lambda server: None,
+        certificates: Sequence[CertificateSpec] = (),
+    ) -> None:
+        self.backend_name = backend_name
+        self.spec = spec
+        self.network = network
+        self.checks: dict[ServerState, ServerCheck] = {}
+        self.probe: Any = spec.probe.cls(spec.probe.options, env)
+        self.turns = _Turns(int(getattr(self.probe, "concurrent", 0)))
+        self._group = group
+        self._env = env
+        self._traffic_tls = tls_for
+        self.tls_for: TLSFor
+        self.trust(certificates)
+        self._probe_broken = False
+
+    def trust(self, certificates: Sequence[CertificateSpec]) -> None:
+        """Read keys and authorities anew with the next checks: files or lines may have changed."""
+        self.tls_for = CheckTLS(self.spec, self.probe, certificates, self._traffic_tls)
+
+    def startService(self) -> None:
+        """Begin: server i of n is first checked i/n of the interval from now."""
+        super().startService()
+        self.sync()
+
+    def stopService(self) -> None:
+        """Cancel everything; verdicts stay."""
+        super().stopService()
+        for check in self.checks.values():
+            check.stop()
+        self.checks.clear()
+
+    def sync(self) -> None:
+        """Follow the group: servers added, removed, put into maint or back."""
+        if not self.running:
+            return
+        wanted = [server for server in self._group.servers.values() if self.wants(server)]
+        for server in self.checks.keys() - set(wanted):
+            self.checks.pop(server).stop()
+        for check in self.checks.values():
+            check.look()
+        new = [server for server in wanted if server not in self.checks]
+        every = self.spec.every
+        for i, server in enumerate(new):
+            jitter = self._env.random.random() * _JITTER * every / len(new)
+            self.checks[server] = ServerCheck(self, server, i * every / len(new) + jitter)
+
+    # -- what agents do otherwise ----------------------------------------------------------------
+
+    def wants(self, server: ServerState) -> bool:
+        """Whether it is to be checked at all."""
+        return not server.spec.no_check
+
+    def rests(self, server: ServerState) -> bool:
+        """Whether it is left alone for now."""
+        return server.state is State.MAINT
+
+    def elsewhere(self, server: ServerState) -> Address | None:
+        """An address of its own to check it at."""
+        return server.spec.check_address
+
+    # -- for ServerCheck ------------------------------------------------------------------------
+
+    async def check_once(self, server: ServerState) -> Result:
+        """Run the probe on ``server``; raises whatever it raises."""
+        address = await self._address(server)
+        if address is None:
+            return Result(False, f"cannot resolve {self.elsewhere(server)}")
+        target = ProbeTarget(
+            server=server,
+            network=self.network,
+            address=address,
+            tls=self.tls_for(server),
+            timeout=self.spec.timeout,
+            preamble=b"" if self.spec.port else _preamble(server),
+        )
+        result: Result = await self.probe.check(target)
+        return result
+
+    async def _address(self, server: ServerState) -> Address | None:
+        """Where to check it: its first address, or its ``check_address``."""
+        wanted = self.elsewhere(server)
+        if wanted is None:
+            address, port = server.addresses[0], self.spec.port
+            return evolve(address, port=port) if port and address.kind == "tcp" else address
+        literals = literal_addresses(wanted)
+        if literals is not None:
+            return literals[0]
+        if wanted.host == server.spec.address.host:
+            return evolve(wanted, host=server.addresses[0].host)
+        hosts = await look_up(self._env.reactor, wanted.host)
+        return evolve(wanted, host=hosts[0]) if hosts else None
+
+    def judged(self, check: ServerCheck, result: Result, transition: Transition | None) -> None:
+        """A check is over: count it, and tell the group and the operators what it changes."""
+        server = check.server
+        if result.ok:
+            server.counters.probes_ok += 1
+        else:
+            server.counters.probes_failed += 1
+        if transition is not None:
+            self._announce(server, transition)
+        if self._group.servers.get(server.name) is not server:
+            return
+        if server.leaving and result.ok and not result.drain:
+            self._group.set_leaving(server, False)
+        if transition is not None or result.note != server.health_note:
+            self._group.set_health(server, check.state.healthy, result.note)
+        if result.drain and result.ok and not server.leaving:
+            _log.info(
+                "server {backend}/{server} wants no new work: {note}",
+                backend=self.backend_name,
+                server=server.name,
+                note=result.note,
+            )
+            self._group.set_leaving(server, True)
+        if result.weight is not None and result.weight != server.full_weight:
+            self._group.set_weight(server.name, max(0, result.weight))
+
+    def _announce(self, server: ServerState, transition: Transition) -> None:
+        words = ("check passed", "checks passed") if transition.healthy else ("failure", "failures")
+        _log.info(
+            "server {backend}/{server} is {state}: {note} ({count} {word})",
+            backend=self.backend_name,
+            server=server.name,
+            state="up" if transition.healthy else "down",
+            note=transition.note or ("checked" if transition.healthy else "check failed"),
+            count=transition.count,
+            word=words[transition.count != 1],
+        )
+
+    def probe_failed(self, failure: Failure) -> None:
+        """The probe raised: its traceback once, the rest is in the notes."""
+        if not self._probe_broken:
+            self._probe_broken = True
+            _log.failure(
+                "the check of backend {backend} failed; further failures are only counted",
+                failure,
+                backend=self.backend_name,
+            )
+
+
+def _preamble(server: ServerState) -> bytes:
+    """A server that expects a PROXY header gets one that says "the proxy itself" (LOCAL, UNKNOWN).
+
+    Not at a ``check_address`` or another port: that is another listener.
+    """
+    if server.spec.check_address is not None or not server.spec.send_proxy:
+        return b""
+    if server.spec.send_proxy == "v1":
+        return encode_v1(None, None)
+    return encode_v2(None, None, local=True)

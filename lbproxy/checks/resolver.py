@@ -1,0 +1,193 @@
+"""CONTROL. Server names to addresses, at start and again every so often.
+
+:mod:`lbproxy.service` runs one :class:`Resolver` per backend.  The data path dials IP literals only; this is
+where they come from.  A look-up that fails or takes too long changes nothing: the last good answer stays.
+"""
+
+# mypy: disable-error-code=no-untyped-call
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from attrs import define, evolve
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, TimeoutError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lbproxy.balance.group import ServerGroup
+from lbproxy.balance.server import ServerState
+from lbproxy.config.model import Address
+from lbproxy.net.lookup import literal_addresses, look_up
+
+__all__ = ["Resolver"]
+
+_log = Logger()
+
+DEADLINE = 5.0
+"""Longest wait for one look-up, in seconds."""
+
+CONCURRENT = 8
+"""Most look-ups of one backend at a time."""
+
+_FIRST_RETRY = 1.0  # after a failure; doubles up to the usual interval
+
+
+@define(eq=False)
+class _Name:
+    """One server whose address is a name."""
+
+    server: ServerState
+    call: Any = None  # the next look-up
+    running: Deferred[Any] | None = None
+    pause: float = _FIRST_RETRY
+    failing: bool = False
+
+
+class Resolver(Service):
+    """Keeps the addresses of one backend's servers up to date.
+
+    ``reactor``: IReactorTime and IReactorPluggableNameResolver.  ``every``: seconds between look-ups of one
+    name.  ``slots`` bounds concurrent look-ups and may be shared.  Call :meth:`sync` after servers were
+    added or removed; literals are set at once, in the constructor and there, names only while running.
+    """
+
+    def __init__(
+        self,
+        group: ServerGroup,
+        reactor: Any,
+        *,
+        every: float = 30.0,
+        deadline: float = DEADLINE,
+        slots: DeferredSemaphore | None = None,
+    ) -> None:
+        self._group = group
+        self._reactor = reactor
+        self._every = every
+        self._deadline = deadline
+        self._slots = slots if slots is not None else DeferredSemaphore(CONCURRENT)
+        self._names: dict[ServerState, _Name] = {}
+        self._named: dict[ServerState, bool] = {}  # whether its address is a name
+        self._learn()
+
+    def startService(self) -> None:
+        """Look every name up now, then regularly."""
+        super().startService()
+        self.sync()
+
+    def stopService(self) -> None:
+        """Stop at once; addresses stay as they are."""
+        super().stopService()
+        for server in list(self._names):
+            self._drop(server)
+
+    def sync(self) -> None:
+        """Follow the group: servers added are resolved, servers removed forgotten."""
+        self._learn()
+        if not self.running:
+            return
+        for server in list(self._names):
+            if server not in self._named:
+                self._drop(server)
+        for server in [one for one, named in self._named.items() if named]:
+            if server not in self._names:
+                name = self._names[server] = _Name(server)
+                self._look(name)
+
+    def _learn(self) -> None:
+        """Servers that are new; a literal is their address at once."""
+        known, self._named = self._named, {}
+        with self._group.changes():
+            for server in self._group.servers.values():
+                named = known.get(server)
+                if named is None:
+                    literals = literal_addresses(server.spec.address)
+                    named = literals is None
+                    if literals is not None and server.addresses != literals:
+                        self._group.set_addresses(server, literals)
+                self._named[server] = named
+
+    def _drop(self, server: ServerState) -> None:
+        name = self._names.pop(server)
+        if name.call is not None:
+            name.call.cancel()
+            name.call = None
+        running, name.running = name.running, None
+        if running is not None:
+            running.cancel()
+
+    # -- one look-up ----------------------------------------------------------------------------
+
+    def _look(self, name: _Name) -> None:
+        name.call = None
+        running = self._slots.run(self._timed, name.server.spec.address.host)
+        name.running = running
+        running.addCallbacks(partial(self._answered, name), partial(self._failed, name))
+        running.addErrback(partial(self._broken, name))
+
+    def _timed(self, host: str) -> Deferred[list[str]]:
+        return look_up(self._reactor, host).addTimeout(self._deadline, self._reactor)
+
+    def _answered(self, name: _Name, hosts: list[str]) -> None:
+        if self._names.get(name.server) is not name:
+            return
+        if not hosts:
+            self._no_answer(name, "no address")
+            return
+        name.running = None
+        name.pause = _FIRST_RETRY
+        name.failing = False
+        self._set(name.server, hosts)
+        self._again(name, self._every)
+
+    def _failed(self, name: _Name, failure: Failure) -> None:
+        if self._names.get(name.server) is name and not failure.check(CancelledError):
+            late = failure.check(TimeoutError) is not None
+            reason = f"no answer in {self._deadline:g} s" if late else failure.getErrorMessage()
+            self._no_answer(name, reason)
+
+    def _broken(self, name: _Name, failure: Failure) -> None:
+        """Somebody told of the new addresses raised: their bug must not end our look-ups."""
+        _log.failure("resolving {host} failed", failure, host=name.server.spec.address.host)
+        if self._names.get(name.server) is name:
+            self._again(name, self._every)
+
+    def _no_answer(self, name: _Name, reason: str) -> None:
+        server = name.server
+        if not name.failing:
+            name.failing = True
+            _log.warn(
+                "server {backend}/{server}: cannot resolve {host}: {reason}; {kept}",
+                backend=server.backend,
+                server=server.name,
+                host=server.spec.address.host,
+                reason=reason,
+                kept=f"keeping {_words(server.addresses)}" if server.addresses else "it is down",
+            )
+        self._again(name, min(name.pause, self._every))
+        name.pause = min(name.pause * 2, self._every)
+
+    def _again(self, name: _Name, delay: float) -> None:
+        name.running = None
+        name.call = self._reactor.callLater(delay, self._look, name)
+
+    def _set(self, server: ServerState, hosts: list[str]) -> None:
+        """New addresses, unless they are the old ones in another order (resolvers rotate them)."""
+        wanted = server.spec.address
+        addresses = tuple(evolve(wanted, host=host) for host in hosts)
+        if set(addresses) == set(server.addresses):
+            return
+        _log.info(
+            "server {backend}/{server}: {host} is {addresses}",
+            backend=server.backend,
+            server=server.name,
+            host=wanted.host,
+            addresses=_words(addresses),
+        )
+        self._group.set_addresses(server, addresses)
+
+
+def _words(addresses: tuple[Address, ...]) -> str:
+    return ", ".join(address.host for address in addresses)

@@ -1,0 +1,345 @@
+"""CONTROL. ``lbproxy demo``: a whole installation in one process, to try before reading anything.
+
+Three HTTP origins (one of them slow), two TCP origins, and in front of them an HTTP, an HTTPS and a TCP frontend.  A
+small control address stops, starts and spoils the origins, so that one can watch what lbproxy does about it.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from attrs import define
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import ILogObserver, LogEvent, Logger, formatEvent, globalLogBeginner
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+from zope.interface import implementer
+
+from lbproxy.service import LoadBalancer
+from lbproxy.tls.certificates import self_signed
+
+__all__ = ["CONFIG", "Demo", "run_demo"]
+
+_log = Logger()
+
+CONFIG = """\
+[lbproxy]
+access_log = {log} json
+admin = tcp:{admin}:interface=127.0.0.1
+
+[alerts]
+
+[frontend web]
+mode = http
+listen =
+    tcp:{http}:interface=127.0.0.1
+    tls:{https}:interface=127.0.0.1 certificates={certificate}
+routes =
+    path /slow/*          -> slow
+    path /old             -> redirect 302 /new
+    path /teapot          -> reply 418 "short and stout"
+    default               -> app
+filters =
+    set-header response X-Served-By {{server}}
+
+[frontend chat]
+mode = tcp
+listen = tcp:{tcp}:interface=127.0.0.1
+backend = echo
+
+[backend app]
+balance = roundrobin
+check = http GET /healthz expect=200 every=500ms timeout=400ms rise=2 fall=2
+servers =
+    alpha 127.0.0.1:{alpha}
+    beta 127.0.0.1:{beta}
+    slow 127.0.0.1:{slow} backup
+
+[backend slow]
+servers =
+    slow 127.0.0.1:{slow}
+
+[backend echo]
+balance = leastconn
+check = tcp every=500ms timeout=400ms
+servers =
+    one 127.0.0.1:{one}
+    two 127.0.0.1:{two}
+"""
+
+_TOUR = """
+lbproxy demo: everything below runs in this one process (stop it with Ctrl-C)
+
+  HTTP   http://127.0.0.1:{http}/     answered in turn by origins alpha and beta
+  HTTPS  https://127.0.0.1:{https}/    the same, with a certificate made just now
+  TCP    127.0.0.1:{tcp}              a line echo, two origins, least connections
+  admin  http://127.0.0.1:{admin}/     the dashboard; or `lbproxy top --admin 127.0.0.1:{admin}`
+  log    {log}
+  config {config}   (`lbproxy check` and `lbproxy explain` work on it)
+
+Try, in another terminal:
+
+  curl http://127.0.0.1:{http}/                       # "server": alpha, then beta, then alpha ...
+  curl -k https://127.0.0.1:{https}/                  # the same over TLS
+  curl -i http://127.0.0.1:{http}/old                 # a redirect made by a route
+  curl http://127.0.0.1:{http}/slow/report            # an origin that takes half a second
+  curl -X POST --data-binary @/etc/hostname http://127.0.0.1:{http}/   # a body goes through too
+  printf 'hello\\n' | nc -N 127.0.0.1 {tcp}            # TCP: "one: hello" or "two: hello"
+
+Then break something:
+
+  curl -X POST http://127.0.0.1:{control}/stop/beta       # beta refuses connections: no request fails
+  curl -X POST http://127.0.0.1:{control}/fail/alpha      # alpha fails its check: the slow backup answers
+  curl -X POST http://127.0.0.1:{control}/start/alpha     # and back again; the same for start/beta
+
+What lbproxy notices is printed here:
+"""
+
+
+class _Answer(Resource):
+    """Tells which origin answered, and what it was sent."""
+
+    isLeaf = True
+
+    def __init__(self, origin: Origin, reactor: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.origin = origin
+        self._reactor = reactor
+
+    def render(self, request: Request) -> Any:
+        """Answer any method."""
+        origin = self.origin
+        origin.answered += 1
+        request.setHeader(b"content-type", b"application/json")
+        if origin.failing:
+            request.setResponseCode(500)
+            return b'{"error": "told to fail"}\n'
+        size = len(request.content.read()) if request.content else 0
+        body = {
+            "server": origin.name,
+            "method": request.method.decode("ascii", "replace"),
+            "path": request.uri.decode("ascii", "replace"),
+            "body_bytes": size,
+            "client": request.getHeader("x-forwarded-for"),
+            "scheme": request.getHeader("x-forwarded-proto"),
+        }
+        data = json.dumps(body).encode() + b"\n"
+        if not origin.delay or request.uri == b"/healthz":
+            return data
+        call = self._reactor.callLater(origin.delay, self._late, request, data)
+        request.notifyFinish().addErrback(lambda _: call.active() and call.cancel())
+        return NOT_DONE_YET
+
+    @staticmethod
+    def _late(request: Request, data: bytes) -> None:
+        request.write(data)
+        request.finish()
+
+
+@implementer(IHalfCloseableProtocol)
+class _Echo(Protocol):
+    """Sends each line back with the origin's name before it; a client's FIN ends it after the answer."""
+
+    def readConnectionLost(self) -> None:
+        self.transport.loseConnection()  # type: ignore[union-attr]
+
+    def writeConnectionLost(self) -> None:
+        pass
+
+    def connectionMade(self) -> None:
+        self._rest = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > 65536:
+            self.transport.abortConnection()  # type: ignore[union-attr]
+            return
+        name: bytes = self.factory.origin_name
+        self.transport.write(b"".join(name + b": " + line + b"\n" for line in lines))  # type: ignore[union-attr]
+
+
+@define(eq=False)
+class Origin:
+    """One small server of the demo."""
+
+    name: str
+    port: int
+    factory: Any = None
+    delay: float = 0.0
+    failing: bool = False
+    answered: int = 0
+    listening: Any = None
+
+    def start(self, reactor: Any) -> None:
+        """Listen, and be well."""
+        self.failing = False
+        if self.listening is None:
+            self.listening = reactor.listenTCP(self.port, self.factory, interface="127.0.0.1")
+
+    def stop(self) -> None:
+        """Refuse connections and cut those there are, as a crash would."""
+        listening, self.listening = self.listening, None
+        if listening is not None:
+            listening.stopListening()
+        for transport in list(self.factory.live):
+            transport.abortConnection()
+
+
+class _Control(Resource):
+    """``POST /stop/NAME``, ``/start/NAME``, ``/fail/NAME``."""
+
+    isLeaf = True
+
+    def __init__(self, origins: dict[str, Origin], reactor: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._origins = origins
+        self._reactor = reactor
+
+    def render_POST(self, request: Request) -> bytes:
+        """Do it."""
+        verb, _, name = request.uri.decode("ascii", "replace").strip("/").partition("/")
+        origin = self._origins.get(name)
+        actions: dict[str, Callable[[Origin], None]] = {
+            "stop": lambda origin: origin.stop(),
+            "start": lambda origin: origin.start(self._reactor),
+            "fail": self._fail,
+        }
+        if origin is None or verb not in actions:
+            request.setResponseCode(404)
+            return f"use /stop|start|fail/{'|'.join(self._origins)}\n".encode()
+        actions[verb](origin)
+        return f"{name}: {verb} done\n".encode()
+
+    @staticmethod
+    def _fail(origin: Origin) -> None:
+        origin.failing = True
+
+
+class _Tracking:
+    """A factory around another one that knows the open connections, so that a stop can cut them."""
+
+    def __init__(self, factory: Any) -> None:
+        self._factory = factory
+        self.live: set[Any] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._factory, name)
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """See IProtocolFactory."""
+        protocol = self._factory.buildProtocol(addr)
+        made, lost = protocol.makeConnection, protocol.connectionLost
+        mine: set[Any] = set()
+
+        def make_connection(transport: Any) -> None:
+            mine.add(transport)
+            self.live.add(transport)
+            made(transport)
+
+        def connection_lost(reason: Any) -> None:
+            self.live.difference_update(mine)
+            lost(reason)
+
+        protocol.makeConnection = make_connection
+        protocol.connectionLost = connection_lost
+        return protocol
+
+
+class Demo:
+    """The demo's origins and its load balancer; ``ports`` by name."""
+
+    def __init__(self, reactor: Any, folder: Path, first_port: int) -> None:
+        self.reactor = reactor
+        self.folder = folder
+        names = ("http", "https", "tcp", "control", "alpha", "beta", "slow", "one", "two", "admin")
+        self.ports = dict(zip(names, free_ports(first_port, len(names)), strict=True))
+        self.origins = {name: Origin(name, self.ports[name]) for name in names[4:9]}
+        self.origins["slow"].delay = 0.5
+        for name in ("alpha", "beta", "slow"):
+            origin = self.origins[name]
+            origin.factory = _Tracking(Site(_Answer(origin, reactor)))
+        for name in ("one", "two"):
+            factory: Any = Factory.forProtocol(_Echo)
+            factory.origin_name = name.encode()
+            self.origins[name].factory = _Tracking(factory)
+        self.config = folder / "lb.ini"
+        self.log = folder / "access.log"
+        self.balancer: LoadBalancer | None = None
+
+    def start(self) -> None:
+        """Start origins, then the load balancer."""
+        certificate, key = self_signed(["localhost", "127.0.0.1"])
+        pem = self.folder / "demo.pem"
+        pem.write_bytes(certificate + key)
+        pem.chmod(0o600)
+        self.config.write_text(CONFIG.format(log=self.log, certificate=pem, **self.ports))
+        for origin in self.origins.values():
+            origin.start(self.reactor)
+        control = Site(_Control(self.origins, self.reactor))
+        self.reactor.listenTCP(self.ports["control"], control, interface="127.0.0.1")
+        self.balancer = LoadBalancer.from_config(self.config, reactor=self.reactor)
+        self.balancer.startService()
+
+    def tour(self) -> str:
+        """What to try."""
+        return _TOUR.format(log=self.log, config=self.config, **self.ports)
+
+    def stop(self) -> Any:
+        """Stop everything; a Deferred or None."""
+        for origin in self.origins.values():
+            origin.stop()
+        return self.balancer.stopService() if self.balancer is not None else None
+
+
+def free_ports(first: int, count: int) -> list[int]:
+    """``count`` ports of 127.0.0.1 nobody uses, from ``first`` up."""
+    found: list[int] = []
+    port = first
+    while len(found) < count and port < 65536:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                pass
+            else:
+                found.append(port)
+        port += 1
+    if len(found) < count:
+        raise OSError(f"no {count} free ports from {first} up")
+    return found
+
+
+def _print_event(event: LogEvent) -> None:
+    """What lbproxy itself has to say, one line each; Twisted's own chatter is left out."""
+    if str(event.get("log_namespace", "")).startswith("lbproxy") or "log_failure" in event:
+        clock = time.strftime("%H:%M:%S", time.localtime(event["log_time"]))
+        print(f"  {clock}  {formatEvent(event)}", flush=True)
+        if "log_failure" in event:
+            print(event["log_failure"].getTraceback(), flush=True)
+
+
+def run_demo(port: int) -> int:
+    """Run until interrupted; the exit status."""
+    from twisted.internet import reactor
+
+    globalLogBeginner.beginLoggingTo([cast(ILogObserver, _print_event)], redirectStandardIO=False)
+    with tempfile.TemporaryDirectory(prefix="lbproxy-demo-") as folder:
+        try:
+            demo = Demo(reactor, Path(folder), port)
+            demo.start()
+        except OSError as error:
+            print(f"lbproxy demo: {error}", file=sys.stderr)
+            return 1
+        print(demo.tour(), flush=True)
+        reactor.addSystemEventTrigger("before", "shutdown", demo.stop)
+        reactor.run()
+    return 0

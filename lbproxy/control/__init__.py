@@ -1,1 +1,0 @@
-"""CONTROL. Everything that changes state in the background."""

@@ -1,0 +1,1 @@
+"""CONTROL. Decisions without traffic: ``lbproxy explain`` and ``lbproxy replay``."""

@@ -1,1 +1,0 @@
-"""PURE. How to end a long-lived session politely, one module for each protocol; see :mod:`lbproxy.farewell.base`."""

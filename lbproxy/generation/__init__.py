@@ -1,0 +1,1 @@
+"""CONTROL. A configuration at work: assembled, bound, replaced by the next one, retired."""

@@ -1,0 +1,88 @@
+"""CONTROL. A compiled configuration: the live objects that serve it, and what they share with those before and after.
+
+Made by :mod:`lbproxy.generation.assemble`; :mod:`lbproxy.service` starts, replaces and stops it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from random import Random
+from secrets import token_bytes
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.application.service import Service
+
+from lbproxy.checks.agents import AgentChecker
+from lbproxy.checks.checker import Checker
+from lbproxy.checks.resolver import Resolver
+from lbproxy.config.model import Config
+from lbproxy.generation.listening import Listener
+from lbproxy.guard.connections import ConnectionTotal
+from lbproxy.interfaces import Env
+from lbproxy.logs.sink import LogSink
+from lbproxy.net.endpoints import Network
+from lbproxy.observe.events import Events
+from lbproxy.proxy.backend import Backend
+from lbproxy.proxy.frontend import Frontend
+
+__all__ = ["Generation", "Ground"]
+
+
+@frozen
+class Ground:
+    """What every generation of one load balancer stands on.
+
+    ``reactor``: what the services need of it; ``total`` counts all client connections; ``events``: what happened.
+    ``secret``: random, for a configuration that has none of its own; the same for all generations.
+    """
+
+    reactor: Any
+    network: Network
+    random: Random
+    total: ConnectionTotal
+    events: Events
+    secret: bytes = field(factory=partial(token_bytes, 32), repr=False)
+
+    def env(self, name: str, secret: bytes = b"") -> Env:
+        """What extensions of the section ``name`` get.  ``secret``: the configured one, if there is one."""
+        return Env(
+            now=self.network.wheel.now,
+            random=self.random,
+            name=name,
+            reactor=self.reactor,
+            secret=secret or self.secret,
+        )
+
+
+@define(eq=False)
+class Generation:
+    """Everything one configuration is at work: by name, ``listeners`` in the order written, ``sinks`` by path."""
+
+    config: Config
+    backends: dict[str, Backend] = field(factory=dict)
+    resolvers: dict[str, Resolver] = field(factory=dict)
+    checkers: dict[str, Checker] = field(factory=dict)
+    agents: dict[str, AgentChecker] = field(factory=dict)
+    frontends: dict[str, Frontend] = field(factory=dict)
+    listeners: list[Listener] = field(factory=list)
+    sinks: dict[str, LogSink] = field(factory=dict)
+
+    def sessions(self) -> int:
+        """Client connections that are being served."""
+        return sum(len(frontend.clients) for frontend in self.frontends.values())
+
+    def services(self) -> Iterator[Service]:
+        """What runs in the background, in the order it is started."""
+        yield from self.resolvers.values()
+        yield from self.checkers.values()
+        yield from self.agents.values()
+
+    def sync(self, backend: str) -> None:
+        """Servers of ``backend`` came, went, or are wanted otherwise: tell the services that look after them."""
+        self.resolvers[backend].sync()
+        if backend in self.checkers:
+            self.checkers[backend].sync()
+        if backend in self.agents:
+            self.agents[backend].sync()

@@ -1,0 +1,122 @@
+"""CONTROL. What a reload took out of service, until the sessions it still has are over or their time is.
+
+Made by :mod:`lbproxy.generation.reload`, one for each reload that removes something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.logger import Logger
+
+from lbproxy.balance.server import ServerState
+from lbproxy.errors import Kind
+from lbproxy.generation.generation import Ground
+from lbproxy.logs.sink import LogSink
+from lbproxy.proxy.backend import Backend
+from lbproxy.proxy.frontend import Frontend
+
+__all__ = ["Leaving", "Remnant"]
+
+_log = Logger()
+
+_LOOK = 0.25  # seconds between two looks at whether all is over
+
+
+@frozen
+class Remnant:
+    """``sessions`` that run on something removed: ``what`` is ``frontend web``, ``backend app``, ``server app/a``."""
+
+    what: str
+    sessions: int
+
+
+@define(eq=False)
+class Leaving:
+    """Frontends, backends and servers without a place in the new generation, and logs that only they write."""
+
+    ground: Ground
+    frontends: list[Frontend] = field(factory=list)
+    backends: list[Backend] = field(factory=list)
+    servers: list[tuple[Backend, ServerState]] = field(factory=list)
+    sinks: list[LogSink] = field(factory=list)
+    _over: Callable[[Leaving], None] | None = None
+    _deadline: float = 0.0
+    _call: Any = None
+
+    def remnants(self) -> Iterator[Remnant]:
+        """What still runs, where something does.  A session may count for its frontend and for its server."""
+        for frontend in self.frontends:
+            if frontend.clients:
+                yield Remnant(f"frontend {frontend.name}", len(frontend.clients))
+        for backend in self.backends:
+            running = sum(len(server.sessions) for server in backend.group.servers.values())
+            if running or len(backend.queue):
+                yield Remnant(f"backend {backend.name}", running + len(backend.queue))
+        for backend, server in self.servers:
+            if server.sessions:
+                yield Remnant(f"server {backend.name}/{server.name}", len(server.sessions))
+
+    @property
+    def sessions(self) -> int:
+        """Sessions that will not outlive the time they have; each counts once."""
+        count = sum(len(frontend.clients) for frontend in self.frontends)
+        for server in self._servers():
+            count += len(server.sessions)
+            for session in server.sessions:
+                count -= getattr(session, "frontend", None) in self.frontends
+        return count + sum(len(backend.queue) for backend in self.backends)
+
+    def _servers(self) -> Iterator[ServerState]:
+        for backend in self.backends:
+            yield from backend.group.servers.values()
+        for _, server in self.servers:
+            yield server
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def begin(self, limit: float, over: Callable[[Leaving], None]) -> None:
+        """Nothing new from now on; ``limit`` seconds for what runs.  ``over(self)`` is called once, maybe at once."""
+        self._over = over
+        self._deadline = self.ground.network.wheel.now() + limit
+        for frontend in self.frontends:
+            frontend.stop()
+        for backend in self.backends:
+            backend.retire()
+        self._look()
+
+    def _look(self) -> None:
+        self._call = None
+        left = self._deadline - self.ground.network.wheel.now()
+        if left > 0 and any(self.remnants()):
+            self._call = self.ground.reactor.callLater(min(left, _LOOK), self._look)
+            return
+        self.finish()
+
+    def finish(self) -> None:
+        """Cut off what is left; harmless the second time."""
+        over, self._over = self._over, None
+        if over is None:
+            return
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        for remnant in self.remnants():
+            _log.warn(
+                "{sessions} sessions of {what}, removed by a reload, cut off",
+                sessions=remnant.sessions,
+                what=remnant.what,
+            )
+        for frontend in self.frontends:
+            frontend.abort()
+        for backend in self.backends:
+            backend.close()
+            for server in backend.group.servers.values():
+                backend.kill_sessions(server, Kind.SHUTDOWN)
+        for backend, server in self.servers:
+            backend.kill_sessions(server)
+        for sink in self.sinks:
+            sink.stop()
+        over(self)

@@ -1,0 +1,192 @@
+"""CONTROL. A generation to be: everything made and checked, nothing changed before :meth:`Plan.commit`.
+
+:mod:`lbproxy.generation.assemble` makes plans.  The first one of a process makes everything anew; a reload's keeps what
+its configuration does not change:
+
+1. A backend with the same name and mode goes on: pools, queue, leases, counters.  Its servers that keep name and
+   address go on too: counters, health, what an operator set.
+2. Its checks go on if ``check`` is the same, its name look-ups if ``resolve_every`` is, a filter or balancer if its
+   line is, stickiness if its line and the secret are.  Another kind of stickiness takes over a table of the same keys.
+3. A frontend with the same name and mode goes on: counters, limits, clients.  Connections get its new form with their
+   next request.
+4. A listener whose address stays keeps its socket, whatever frontend it is of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import define, field
+
+from lbproxy.balance.base import Balancer
+from lbproxy.balance.server import ServerState
+from lbproxy.balance.sticky import Sticky
+from lbproxy.checks.agents import AgentChecker, forget_agents
+from lbproxy.checks.checker import Checker
+from lbproxy.checks.resolver import Resolver
+from lbproxy.config.model import (
+    BackendSpec,
+    CertificateSpec,
+    Config,
+    FrontendSpec,
+    ListenSpec,
+    ServerSpec,
+)
+from lbproxy.generation.generation import Generation, Ground
+from lbproxy.generation.listening import Listener
+from lbproxy.http.route import Router
+from lbproxy.logs.sink import LogSink
+from lbproxy.net.endpoints import TLSParameters
+from lbproxy.proxy.accept import ProxyFactory
+from lbproxy.proxy.backend import Backend
+from lbproxy.proxy.features.mirror import Mirror
+from lbproxy.proxy.frontend import Frontend
+from lbproxy.proxy.http.client import HTTPProxyFactory
+from lbproxy.proxy.tcp import TCPProxyFactory
+
+__all__ = ["BackendPlan", "FrontendPlan", "ListenerPlan", "Plan", "proxy_factory"]
+
+
+def proxy_factory(
+    frontend: Frontend, listen: ListenSpec | None, tls: TLSParameters | None
+) -> ProxyFactory:
+    """The protocol factory of one listener, or (``listen`` None) of an endpoint that is not ours."""
+    kind = TCPProxyFactory if frontend.mode == "tcp" else HTTPProxyFactory
+    return kind(frontend, listen, tls)
+
+
+@define(eq=False)
+class BackendPlan:
+    """``backend`` as it is now; ``refit``: it is of the old generation and has to change."""
+
+    spec: BackendSpec
+    backend: Backend
+    refit: bool
+    filters: Sequence[Any]
+    balancer: Balancer | None
+    sticky: Sticky | None
+    mirror: Mirror | None
+    tls_for: Callable[[ServerSpec], TLSParameters | None]
+    tls: Mapping[str, TLSParameters | None]
+    resolver: Resolver
+    checker: Checker | None
+    agents: AgentChecker | None
+    measure: bool
+
+    def commit(self, certificates: Sequence[CertificateSpec]) -> None:
+        """Let the backend be as planned."""
+        if self.measure:
+            self.backend.counters.measure()
+        if self.checker is not None:
+            self.checker.trust(certificates)
+        if self.refit:
+            self.backend.refit(
+                self.spec,
+                filters=self.filters,
+                balancer=self.balancer,
+                sticky=self.sticky,
+                mirror=self.mirror,
+                tls_for=self.tls_for,
+                tls=self.tls,
+            )
+
+
+@define(eq=False)
+class FrontendPlan:
+    """``old``: whose clients and counts it takes over.  ``keep``: the old one fits as it is."""
+
+    spec: FrontendSpec
+    old: Frontend | None
+    keep: bool
+    filters: Sequence[Any]
+    router: Router
+    write_log: Any
+    measure: bool
+
+    def commit(self, ground: Ground, backends: Mapping[str, Backend]) -> Frontend:
+        """The frontend as planned."""
+        if self.keep and self.old is not None:
+            return self.old
+        frontend = Frontend(
+            self.spec,
+            ground.network,
+            backends,
+            filters=self.filters,
+            router=self.router,
+            total=ground.total,
+            write_log=self.write_log,
+            after=self.old,
+        )
+        frontend.lead()
+        if self.measure:
+            frontend.counters.measure()
+        return frontend
+
+
+@define(eq=False)
+class ListenerPlan:
+    """``fresh``: not of the old generation.  ``keep``: what it accepts goes where it went, served as it was."""
+
+    frontend: str
+    spec: ListenSpec
+    tls: TLSParameters | None
+    listener: Listener
+    fresh: bool
+    keep: bool
+
+    def commit(self, frontend: Frontend) -> Listener:
+        """What its socket accepts goes to ``frontend`` from now on."""
+        listener = self.listener
+        factory = listener.factory if self.keep else proxy_factory(frontend, self.spec, self.tls)
+        listener.serve(frontend, self.spec, factory)
+        return listener
+
+
+@define(eq=False)
+class Plan:
+    """See the module.  ``gone_*``: what the old generation has and the new one has not."""
+
+    config: Config
+    ground: Ground
+    backends: list[BackendPlan] = field(factory=list)
+    frontends: list[FrontendPlan] = field(factory=list)
+    listeners: list[ListenerPlan] = field(factory=list)
+    sinks: dict[str, LogSink] = field(factory=dict)
+    gone_backends: list[Backend] = field(factory=list)
+    gone_frontends: list[Frontend] = field(factory=list)
+    gone_listeners: list[Listener] = field(factory=list)
+    gone_sinks: list[LogSink] = field(factory=list)
+
+    def gone_servers(self) -> list[tuple[Backend, ServerState]]:
+        """Servers that backends lose which stay; to be asked before the commit."""
+        return [
+            (plan.backend, server)
+            for plan in self.backends
+            if plan.refit
+            for server in plan.backend.moves(plan.spec).gone
+        ]
+
+    def fresh_listeners(self) -> list[Listener]:
+        """Those that need a socket of their own."""
+        return [plan.listener for plan in self.listeners if plan.fresh]
+
+    def commit(self) -> Generation:
+        """Make it so.  Everything that could go wrong has been tried before."""
+        made = Generation(self.config, sinks=self.sinks)
+        for backend in self.backends:
+            backend.commit(self.config.certificates)
+            name = backend.spec.name
+            made.backends[name] = backend.backend
+            made.resolvers[name] = backend.resolver
+            if backend.checker is not None:
+                made.checkers[name] = backend.checker
+            if backend.agents is not None:
+                made.agents[name] = backend.agents
+            else:
+                forget_agents(backend.backend.group)
+        for frontend in self.frontends:
+            made.frontends[frontend.spec.name] = frontend.commit(self.ground, made.backends)
+        for listener in self.listeners:
+            made.listeners.append(listener.commit(made.frontends[listener.frontend]))
+        return made

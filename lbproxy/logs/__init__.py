@@ -1,0 +1,1 @@
+"""CONTROL. Access log outputs: files with rotation, standard output, syslog."""

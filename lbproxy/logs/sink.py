@@ -1,0 +1,320 @@
+"""CONTROL. Where access log lines go: collected in memory, written a few times a second.
+
+:mod:`lbproxy.service` makes one :class:`LogSink` per path and shares it among frontends.  The data path never
+waits: a regular file is written as the kernel takes it, anything else (a pipe, a terminal, a socket) only
+while it has room.  What does not fit into the bounded buffer is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from select import POLLOUT, poll
+from typing import Any
+
+from twisted.logger import Logger
+
+from lbproxy.compiled import native
+from lbproxy.config.model import LogSpec
+from lbproxy.logs.rotation import Rotation
+
+__all__ = ["BATCH_BYTES", "BUFFER_BYTES", "INTERVAL", "LogSink", "LogWriter", "trouble_with"]
+
+_log = Logger(__name__)
+
+INTERVAL = 0.2
+"""Longest time a line waits in memory, in seconds, while the target takes what is written."""
+
+BATCH_BYTES = 64 * 1024
+"""This much is written at once without waiting for the interval."""
+
+BUFFER_BYTES = 1024 * 1024
+"""Most that is kept for a target that cannot take it; further lines are dropped."""
+
+_RETRY = 1.0  # pause after an error
+_ROTATE_RETRY = 60.0  # pause after a file could not be put aside
+_REPORT = 1.0  # at most one operators' line in this time
+_STDOUT = 1
+_ATOMIC = (
+    4096  # POSIX PIPE_BUF on Linux: a pipe that polls writable takes this much without blocking
+)
+
+
+def trouble_with(path: str) -> str:
+    """Why a log at ``path`` could not be written as things stand, "" if nothing speaks against it."""
+    target = Path(path)
+    if path in ("", "off", "stdout") or path.startswith("syslog:"):
+        return ""
+    if target.is_dir():
+        return f"{path} is a folder"
+    if target.exists():
+        return "" if os.access(target, os.W_OK) else f"{path} is not writable"
+    if not target.parent.is_dir():
+        return f"there is no folder {target.parent}"
+    return "" if os.access(target.parent, os.W_OK) else f"folder {target.parent} is not writable"
+
+
+@native(allow_interpreted_subclasses=True)
+class LogSink:
+    """One target of access log lines.
+
+    ``spec.path``: a file, ``stdout``, or ``off`` (or "") which swallows everything.  ``reactor``: IReactorTime.
+    ``wall``: Unix time.  ``dropped`` (lines), ``errors`` and ``written`` (bytes) are totals.
+    """
+
+    def __init__(self, spec: LogSpec, reactor: Any, wall: Callable[[], float] = time.time) -> None:
+        self.spec = spec
+        self.path = spec.path
+        self.enabled = spec.path not in ("", "off")
+        self.dropped = 0
+        self.errors = 0
+        self.written = 0
+        self._reactor = reactor
+        self._lines: list[bytes] = []
+        self._rest = b""  # what an earlier write left over
+        self._size = 0  # bytes in both
+        self._mark = BATCH_BYTES  # at this size write() looks closer
+        self._call: Any = None
+        self._fd = -1
+        self._plain = True  # a regular file: writing does not block
+        self._started = False
+        self._reported = (0, 0)
+        self._last_report = float("-inf")
+        self._last_error = ""
+        self._wall = wall
+        self._rotation: Rotation | None = None
+        if self.is_file and (spec.rotate_size or spec.rotate_every):
+            self._rotation = Rotation(spec.path, spec.rotate_size, spec.rotate_every, spec.keep)
+        self._rotate_at = float("-inf")  # not before this, after a failure
+        self._unfinished = False  # a message was sent in part
+        self._done = 0  # bytes of the batch that a failed write had got out
+
+    @property
+    def is_file(self) -> bool:
+        """It has a name in the file system."""
+        return self.enabled and self.path != "stdout" and not self.path.startswith("syslog:")
+
+    def count_elsewhere(self, dropped: int) -> None:
+        """Other processes that write there have dropped so many lines, and have said so themselves."""
+        self.dropped = dropped
+        self._reported = (dropped, self.errors)
+
+    # -- the hot path ---------------------------------------------------------------------------
+
+    def write(self, line: bytes) -> None:
+        """Take one line, with its line feed.  Never raises, never blocks."""
+        size = self._size + len(line)
+        if size >= self._mark:
+            self._crowded(line)
+            return
+        self._lines.append(line)
+        self._size = size
+        if self._call is None:
+            self._arm(INTERVAL)
+
+    def _crowded(self, line: bytes) -> None:
+        if not self.enabled:
+            return
+        if self._size + len(line) > BUFFER_BYTES:
+            self.dropped += 1
+        else:
+            self._lines.append(line)
+            self._size += len(line)
+            if self._mark == BATCH_BYTES:
+                self.flush()
+        if self._call is None:
+            self._arm(INTERVAL)
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Open the target.  A failure is counted, logged and tried again; it is not raised."""
+        if not self.enabled:
+            self._mark = 0  # every line is refused at once
+            return
+        self._started = True
+        if self._fd < 0:
+            self._open()
+        if self._size:
+            self.flush()
+
+    def stop(self) -> None:
+        """Write what can be written now, and close; what is left is dropped."""
+        if self.enabled and self._started:
+            self.flush()
+        self._started = False
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        if self._size:
+            self.dropped += b"".join([self._rest, *self._lines]).count(b"\n")
+        self._lines.clear()
+        self._rest, self._size = b"", 0
+        self._report(force=True)
+        self._close()
+
+    def reopen(self) -> None:
+        """After rotation: what is buffered goes to the old file, what follows to a new one.
+
+        If the new one cannot be opened, the old one is used on.
+        """
+        if not self._started or not self.is_file:
+            return
+        self.flush()
+        self._open_anew()
+
+    def _open_anew(self) -> None:
+        old, self._fd = self._fd, -1
+        if self._open():
+            if old >= 0:
+                os.close(old)
+        else:
+            self._fd = old
+
+    def _open(self) -> bool:
+        try:
+            if self.path == "stdout":
+                fd = _STDOUT
+            else:
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+                fd = os.open(self.path, flags, 0o640)
+            self._plain = stat.S_ISREG(os.fstat(fd).st_mode)
+            if self._rotation is not None:
+                self._rotation.opened(fd, self._wall())
+        except (OSError, ValueError) as error:
+            self._failed(error)
+            return False
+        self._fd = fd
+        return True
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0 and self.path != "stdout":
+            os.close(fd)
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def _arm(self, delay: float) -> None:
+        if self.enabled and self._call is None:
+            self._call = self._reactor.callLater(delay, self._tick)
+
+    def _tick(self) -> None:
+        self._call = None
+        self.flush()
+        self._report()
+        if self._size or self._unfinished or self._reported != (self.dropped, self.errors):
+            self._arm(INTERVAL if self._mark == BATCH_BYTES else _RETRY)
+
+    def flush(self) -> None:
+        """Write what is buffered, as far as the target takes it.  Never raises."""
+        if not (self._size or self._unfinished) or not self._started:
+            return
+        if self._fd < 0 and not self._open():
+            return
+        if self._rotation is not None and self._plain and not self._rest:
+            self._rotate(self._rotation)
+        data = b"".join([self._rest, *self._lines]) if self._rest else b"".join(self._lines)
+        self._lines.clear()
+        self._rest = b""
+        try:
+            done = self._send(data)
+        except OSError as error:
+            self._keep(data, self._done)
+            self._failed(error)
+            self._close()
+            return
+        self._keep(data, done)
+        self._mark = BATCH_BYTES if done == len(data) else BUFFER_BYTES
+
+    def _keep(self, data: bytes, done: int) -> None:
+        self.written += done
+        self._rest = data[done:] if done < len(data) else b""
+        self._size = len(self._rest)
+
+    def _rotate(self, rotation: Rotation) -> None:
+        """Begin a new file if it is time; trouble with that is told, and the old file used on."""
+        now = self._wall()
+        if now < self._rotate_at:
+            return
+        try:
+            if not rotation.due(self._fd, now):
+                return
+            rotation.rotate(self._fd)
+        except OSError as error:
+            self._rotate_at = now + _ROTATE_RETRY
+            self._failed(error, "cannot begin a new file")
+            return
+        self._open_anew()
+
+    def _send(self, data: bytes) -> int:
+        """Write as much as goes; ``_done`` says how much that was when it raises OSError."""
+        return self._write_plain(data) if self._plain else self._write_careful(data)
+
+    def _write_plain(self, data: bytes) -> int:
+        """A regular file takes everything, or says why not."""
+        done = self._done = 0
+        view = memoryview(data)
+        while done < len(data):
+            done += os.write(self._fd, view[done:])
+            self._done = done
+        return done
+
+    def _write_careful(self, data: bytes) -> int:
+        """As much as goes without blocking."""
+        done = self._done = 0
+        view = memoryview(data)
+        ready = poll()
+        ready.register(self._fd, POLLOUT)
+        while done < len(data) and ready.poll(0):
+            try:
+                done += os.write(self._fd, view[done : done + _ATOMIC])
+            except BlockingIOError:
+                break
+            self._done = done
+        return done
+
+    # -- trouble --------------------------------------------------------------------------------
+
+    def _failed(self, error: Exception, what: str = "cannot be written") -> None:
+        self.errors += 1
+        self._mark = BUFFER_BYTES
+        self._last_error = f"{what} ({getattr(error, 'strerror', None) or error})"
+        self._report()
+        if self._started:
+            self._arm(_RETRY)
+
+    def _report(self, *, force: bool = False) -> None:
+        """One line for operators about what went wrong since the last one."""
+        dropped, errors = self._reported
+        if (self.dropped, self.errors) == self._reported:
+            return
+        now = self._reactor.seconds()
+        if now - self._last_report < _REPORT and not force:
+            return
+        self._last_report = now
+        self._reported = (self.dropped, self.errors)
+        failed = self.errors - errors
+        _log.warn(
+            "access log {path} {trouble}; {dropped} lines dropped",
+            path=self.path,
+            trouble=self._last_error if failed else "is too slow",
+            errors=failed,
+            dropped=self.dropped - dropped,
+        )
+
+
+class LogWriter:
+    """Makes the lines of one frontend: ``line`` of each finished exchange or session, for ``sink``."""
+
+    __slots__ = ("_line", "_sink")
+
+    def __init__(self, line: Callable[[Any], bytes], sink: LogSink) -> None:
+        self._line = line
+        self._sink = sink
+
+    def write(self, record: Any) -> None:
+        """One record."""
+        self._sink.write(self._line(record))

@@ -1,0 +1,88 @@
+"""DATA. Host names to IP literals, through the reactor's resolver.
+
+:class:`lbproxy.checks.resolver.Resolver`, checks and the syslog output look names up here.
+The caller sets the deadline.
+"""
+
+# mypy: disable-error-code=no-untyped-call
+
+from __future__ import annotations
+
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHostResolution, IResolutionReceiver
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from lbproxy.config.model import Address
+
+__all__ = ["literal_addresses", "look_up"]
+
+ADDRESSES_MAX = 64
+"""Further addresses of one name are not used."""
+
+
+def literal_addresses(address: Address) -> tuple[Address, ...] | None:
+    """What needs no look-up: IP literals and Unix paths as they are; None for a name."""
+    if address.kind == "unix":
+        return (address,)
+    try:
+        ip_address(address.host)
+    except ValueError:
+        return None
+    return (address,)
+
+
+@implementer(IResolutionReceiver)
+class _Receiver:
+    """Collects the answers of one look-up."""
+
+    def __init__(self) -> None:
+        self.done: Deferred[list[str]] = Deferred(self.abandon)
+        self.hosts: list[str] = []
+        self.resolution: Any = None
+        self.over = False
+
+    def resolutionBegan(self, resolution: IHostResolution) -> None:
+        """See IResolutionReceiver."""
+        self.resolution = resolution
+
+    def addressResolved(self, address: Any) -> None:
+        """See IResolutionReceiver."""
+        known = isinstance(address, (IPv4Address, IPv6Address))
+        if known and address.host not in self.hosts and len(self.hosts) < ADDRESSES_MAX:
+            self.hosts.append(address.host)
+
+    def resolutionComplete(self) -> None:
+        """See IResolutionReceiver."""
+        if not self.over:
+            self.over = True
+            self.done.callback(self.hosts)
+
+    def abandon(self, _: Any) -> None:
+        """The look-up is cancelled: tell the resolver, which need not be able to stop."""
+        self.over = True
+        if self.resolution is not None:
+            with suppress(NotImplementedError):  # getaddrinfo in a thread cannot be stopped
+                self.resolution.cancel()
+
+
+def look_up(reactor: Any, host: str) -> Deferred[list[str]]:
+    """IPv4 and IPv6 literals of ``host`` in the resolver's order; an empty list when there are none.
+
+    ``reactor``: IReactorPluggableNameResolver.  Cancel it to give up; the caller sets the deadline.
+    """
+    receiver = _Receiver()
+    done = receiver.done
+    try:
+        reactor.nameResolver.resolveHostName(
+            receiver, host, addressTypes=[IPv4Address, IPv6Address]
+        )
+    except Exception:
+        receiver.over = True
+        done.errback(Failure())
+    return done

@@ -1,0 +1,232 @@
+"""CONTROL. What operators change while lbproxy runs: noted, kept over a restart, undone.
+
+:class:`lbproxy.service.LoadBalancer` makes the changes and notes them here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from twisted.logger import Logger
+
+from lbproxy.balance.server import AdminState, ServerState
+from lbproxy.config.changes import Changes, Drift
+from lbproxy.config.errors import ConfigErrors
+from lbproxy.config.lines import dump_server
+from lbproxy.config.model import Config, ServerSpec
+from lbproxy.operate.statefile import StateFile
+from lbproxy.proxy.backend import Backend
+
+__all__ = ["Changing", "Runtime"]
+
+_log = Logger()
+
+
+class Runtime(Protocol):
+    """What can be changed: :class:`lbproxy.service.LoadBalancer`."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def backends(self) -> Mapping[str, Backend]: ...
+
+    def add_server(self, backend: str, line: str) -> ServerState:
+        """KeyError, ConfigErrors, ValueError."""
+
+    def remove_server(self, backend: str, name: str) -> ServerState:
+        """KeyError."""
+
+    def set_weight(self, backend: str, name: str, weight: int) -> None:
+        """KeyError, ValueError."""
+
+    def set_maxconn(self, backend: str, name: str, maxconn: int) -> None:
+        """KeyError, ValueError."""
+
+    def set_admin(self, backend: str, name: str, admin: AdminState) -> None:
+        """KeyError."""
+
+
+class Changing:
+    """``changes``: all that is not as configured.  ``file``: where they are kept, None if nowhere."""
+
+    def __init__(self, runtime: Runtime, file: StateFile | None) -> None:
+        self.changes = Changes()
+        self.file = file
+        self._runtime = runtime
+        self._restored = False
+        self._kept: Changes | None = None
+
+    # -- noting ---------------------------------------------------------------------------------
+
+    def note(self, server: ServerState, what: str, value: Any) -> None:
+        """``what`` of a server is now ``value``."""
+        self.changes.note(server.spec, server.backend, what, value)
+        self._keep()
+
+    def added(self, server: ServerState) -> None:
+        """A server was added."""
+        spec = server.spec
+        self.changes.note_added(server.backend, spec, self._configured(server) == spec)
+        self._keep()
+
+    def removed(self, server: ServerState) -> None:
+        """A server was removed."""
+        self.changes.note_removed(server.backend, server.name, self._configured(server) is not None)
+        self._keep()
+
+    def _keep(self) -> None:
+        if self.file is not None:
+            self.file.changed(self.changes)
+
+    def _configured(self, server: ServerState) -> ServerSpec | None:
+        return _specs(self._runtime.config, server.backend).get(server.name)
+
+    # -- what differs ---------------------------------------------------------------------------
+
+    def drift(self) -> list[Drift]:
+        """The differences between what runs and the configuration."""
+        return self.changes.drift(self._runtime.config)
+
+    def settle(self) -> None:
+        """After a reload: forget what the new configuration says itself, and what it has overruled."""
+        backends = self._runtime.backends
+        for backend, name in self.changes.names():
+            owner = backends.get(backend)
+            server = owner.group.servers.get(name) if owner is not None else None
+            spec = _specs(self._runtime.config, backend).get(name)
+            if owner is None or (server is None and spec is None):
+                self.changes.forget(backend, name)
+                continue
+            if server is None:
+                continue  # removed, and still in the configuration
+            self.changes.forget_removed(backend, name)
+            if spec == server.spec:
+                self.changes.forget_added(backend, name)
+            change = self.changes.of(backend, name)
+            for what, live in (("weight", server.full_weight), ("maxconn", server.maxconn)):
+                if getattr(change, what) not in (None, live):
+                    self.changes.note(server.spec, backend, what, getattr(server.spec, what))
+        self._keep()
+
+    # -- restoring and undoing ------------------------------------------------------------------
+
+    def inherit(self, kept: Changes) -> None:
+        """:meth:`restore` these, and not those in the file."""
+        self._kept = kept
+
+    def hand_over(self) -> None:
+        """Another process keeps the file from now on."""
+        file, self.file = self.file, None
+        if file is not None:
+            file.silence()
+
+    def restore(self) -> None:
+        """Make the changes in the file again, once; those that cannot be made are dropped, with a word in the log."""
+        if self._restored or (self.file is None and self._kept is None):
+            return
+        self._restored = True
+        kept = self._kept
+        if kept is None:
+            assert self.file is not None
+            kept = self.file.load()
+        made = 0
+        for backend in list(dict.fromkeys(name for name, _ in kept.names())):
+            owner = self._runtime.backends.get(backend)
+            if owner is None:
+                _log.warn("state: there is no backend {name} any more", name=backend)
+                continue
+            with owner.group.changes():
+                made += self._restore(kept, backend, owner)
+        if made:
+            _log.info(
+                "{count} changes made at run time are in effect again; `lbproxy drift` shows them",
+                count=made,
+            )
+        self._keep()
+
+    def _restore(self, kept: Changes, backend: str, owner: Backend) -> int:
+        runtime, made = self._runtime, 0
+        for name in kept.removed.get(backend, ()):
+            made += self._try(backend, name, lambda n: runtime.remove_server(backend, n))
+        for name, line in kept.added.get(backend, {}).items():
+            made += self._try(backend, name, lambda _, text=line: runtime.add_server(backend, text))
+        for name, change in kept.servers.get(backend, {}).items():
+            if change.weight is not None:
+                made += self._try(
+                    backend, name, lambda n, w=change.weight: runtime.set_weight(backend, n, w)
+                )
+            if change.maxconn is not None:
+                made += self._try(
+                    backend, name, lambda n, m=change.maxconn: runtime.set_maxconn(backend, n, m)
+                )
+            if change.admin is not None:
+                state = AdminState(change.admin)
+                made += self._try(
+                    backend, name, lambda n, s=state: runtime.set_admin(backend, n, s)
+                )
+        return made
+
+    @staticmethod
+    def _try(backend: str, name: str, change: Any) -> int:
+        try:
+            change(name)
+        except (KeyError, ValueError, ConfigErrors) as error:
+            reason = "there is no such server" if isinstance(error, KeyError) else str(error)
+            _log.warn(
+                "state: {backend}/{name} is left as configured: {reason}",
+                backend=backend,
+                name=name,
+                reason=reason,
+            )
+            return 0
+        return 1
+
+    def reset(self, backend: str = "", server: str = "") -> list[Drift]:
+        """Undo all changes, or those of one backend or server; what was undone."""
+        undone = [
+            one
+            for one in self.drift()
+            if backend in ("", one.backend) and server in ("", one.server)
+        ]
+        names = [
+            (owner, name)
+            for owner, name in self.changes.names()
+            if backend in ("", owner) and server in ("", name)
+        ]
+        for owner in dict.fromkeys(owner for owner, _ in names):
+            if owner in self._runtime.backends:
+                self._reset(owner, [name for one, name in names if one == owner])
+        for one in names:
+            self.changes.forget(*one)
+        self._keep()
+        return undone
+
+    def _reset(self, name: str, servers: Iterable[str]) -> None:
+        runtime, backend = self._runtime, self._runtime.backends[name]
+        specs = _specs(runtime.config, name)
+        with backend.group.changes():
+            for server in servers:
+                live, spec = backend.group.servers.get(server), specs.get(server)
+                if live is not None and live.spec != spec:
+                    runtime.remove_server(name, server)
+                    live = None
+                if spec is None:
+                    continue
+                if live is None:
+                    self._put_back(backend, spec)
+                    continue
+                runtime.set_weight(name, server, spec.weight)
+                runtime.set_maxconn(name, server, spec.maxconn)
+                runtime.set_admin(name, server, AdminState.READY)
+            backend.group.reorder(specs)
+
+    def _put_back(self, backend: Backend, spec: ServerSpec) -> None:
+        self._runtime.add_server(backend.name, dump_server(spec))
+
+
+def _specs(config: Config, backend: str) -> dict[str, ServerSpec]:
+    for spec in config.backends:
+        if spec.name == backend:
+            return {server.name: server for server in spec.servers}
+    return {}

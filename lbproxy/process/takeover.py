@@ -1,0 +1,88 @@
+"""CONTROL. Upgrade in place, the side of the new process: take over what :mod:`lbproxy.process.upgrade` hands over."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, MutableMapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from twisted.logger import Logger
+
+from lbproxy.config.model import Address
+from lbproxy.net.inherited import Inherited
+from lbproxy.process.upgrade import ENVIRONMENT, READY, VERSION, holds_pid
+
+__all__ = ["HandoverError", "Takeover"]
+
+_log = Logger()
+
+_POLL = 0.05
+
+
+class HandoverError(Exception):
+    """The running process speaks of an upgrade as we do not."""
+
+
+class Takeover:
+    """``told``: the document of the running process.
+
+    Its descriptors are ours from now on.  Raises HandoverError.
+    """
+
+    def __init__(self, told: Any) -> None:
+        if not isinstance(told, dict) or told.get("version") != VERSION:
+            raise HandoverError(
+                "the running lbproxy hands over in another way than this version knows: restart it"
+            )
+        self.known: dict[str, Any] = told["known"]
+        self.pidfile: str = told["pidfile"]
+        self._ready: int = told["ready"]
+        self._stderr: int = told["stderr"]
+        os.set_inheritable(self._ready, False)
+        os.set_inheritable(self._stderr, False)
+        found = []
+        for one in told["sockets"]:
+            sockets = [socket.socket(fileno=fd) for fd in one["fds"]]
+            for sock in sockets:
+                sock.set_inheritable(False)
+            found.append((Address(**one["address"]), sockets))
+        self.sockets = Inherited(found)
+
+    @classmethod
+    def from_environment(
+        cls, environment: MutableMapping[str, str] = os.environ
+    ) -> Takeover | None:
+        """None: this is an ordinary start.  Our own children must not find it there.  Raises HandoverError."""
+        number = environment.pop(ENVIRONMENT, "")
+        if not number:
+            return None
+        try:
+            with os.fdopen(int(number), "rb") as file:
+                told = json.load(file)
+        except (OSError, ValueError) as error:
+            raise HandoverError(f"{ENVIRONMENT} cannot be read: {error}") from None
+        return cls(told)
+
+    def start(self, reactor: Any, serving: Callable[[], bool], own: Callable[[], None]) -> None:
+        """The reactor runs: say so when we serve, after ``own()`` has made the sockets ours for good."""
+        if not serving():
+            reactor.callLater(_POLL, self.start, reactor, serving, own)
+            return
+        self.sockets.discard()
+        own()
+        os.dup2(self._stderr, 2)  # until here the running process keeps what we say
+        os.close(self._stderr)
+        with suppress(BrokenPipeError):  # it was killed meanwhile
+            os.write(self._ready, READY)
+        os.close(self._ready)
+        _log.info("upgrade: took over from process {pid}", pid=os.getppid())
+
+    def remove_pidfile(self) -> None:
+        """At our end, unless it names another process by now."""
+        if self.pidfile and holds_pid(self.pidfile, os.getpid()):
+            with suppress(OSError):
+                Path(self.pidfile).unlink()

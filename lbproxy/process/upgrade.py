@@ -1,0 +1,289 @@
+"""CONTROL. Upgrade in place, the side of the process that goes: start the new program and give it our sockets.
+
+Driven by SIGUSR2 and ``POST /api/v1/upgrade``; :mod:`lbproxy.tap` makes the :class:`Upgrader`, and
+:mod:`lbproxy.process.takeover` is the other side.
+
+1. The new program is started with our command line.  It inherits the listening sockets, and a file that says which
+   they are and what we know of servers.
+2. It reads its configuration, takes over the sockets, and writes ``ready`` into a pipe when it serves.
+3. Only then we stop accepting, drain, and end.  If it does not come so far, it is killed and we go on as before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import attrs
+from attrs import frozen
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+
+from lbproxy.config.model import Address
+from lbproxy.errors import ListenError
+from lbproxy.observe.events import EventKind, Events, Severity
+
+__all__ = [
+    "ENVIRONMENT",
+    "LIMIT_S",
+    "READY",
+    "VERSION",
+    "Upgradable",
+    "UpgradeReport",
+    "Upgrader",
+    "holds_pid",
+    "write_pid",
+]
+
+_log = Logger()
+
+ENVIRONMENT = "LBPROXY_UPGRADE"
+"""The variable with the descriptor of the file that says what is handed over."""
+
+VERSION = 1
+READY = b"ready"
+LIMIT_S = 30.0
+"""Seconds within which the new program has to serve."""
+
+_POLL = 0.05
+_SAY_FIRST = 0.3  # before we end, for an answer to whoever asked for it
+_WORDS = 4000  # of what a program that failed had to say
+
+
+class Upgradable(Protocol):
+    """What :class:`lbproxy.service.LoadBalancer` does for it."""
+
+    events: Events
+
+    @property
+    def serving(self) -> bool: ...
+
+    def sockets(self) -> list[tuple[Address, list[int]]]:
+        """ListenError."""
+
+    def known(self) -> dict[str, Any]:
+        """Plain JSON types."""
+
+    def hand_over(self) -> None:
+        """Accept no more."""
+
+
+@frozen
+class UpgradeReport:
+    """``error``: why all is as it was, "" when the process ``pid`` serves now."""
+
+    pid: int = 0
+    error: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """It serves."""
+        return not self.error
+
+    def summary(self) -> str:
+        """One line, or several where a configuration is wrong."""
+        if self.ok:
+            return f"process {self.pid} serves now; this one, {os.getpid()}, drains and ends"
+        return f"{self.error}; process {os.getpid()} goes on"
+
+
+class Upgrader:
+    """``command``: the program and its arguments.  ``pidfile()``: the file to hand on, "" for none.
+
+    ``over(pid)``: it serves, and we are about to end.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        balancer: Upgradable,
+        command: list[str],
+        *,
+        pidfile: Callable[[], str] = lambda: "",
+        over: Callable[[int], None] = lambda pid: None,
+    ) -> None:
+        self._reactor = reactor
+        self._balancer = balancer
+        self._command = command
+        self._pidfile = pidfile
+        self._over = over
+        self._done = False
+        self._waiting: Deferred[UpgradeReport] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._said: IO[bytes] | None = None
+        self._pipe = -1
+        self._deadline = 0.0
+        self._call: Any = None
+
+    def begin(self) -> Deferred[UpgradeReport]:
+        """Start it.  The Deferred fires when it serves, or when it is sure that it will not; it never fails."""
+        reason = self._why_not()
+        if reason:
+            return succeed(self._refused(reason))
+        try:
+            self._start()
+        except (ListenError, OSError) as error:
+            return succeed(self._refused(str(error)))
+        _log.info("upgrade: started process {pid}", pid=self._pid)
+        self._deadline = self._reactor.seconds() + LIMIT_S
+        waiting: Deferred[UpgradeReport] = Deferred()
+        self._waiting = waiting
+        self._look()
+        return waiting
+
+    def abandon(self) -> None:
+        """We stop: a program that does not serve yet is not wanted."""
+        if self._waiting is not None:
+            self._fail("the running process was told to stop")
+
+    @property
+    def _pid(self) -> int:
+        return self._process.pid if self._process is not None else 0
+
+    def _why_not(self) -> str:
+        if self._done:
+            return f"process {self._pid} has taken over already"
+        if self._waiting is not None:
+            return f"an upgrade is under way, process {self._pid} is starting"
+        if os.getpid() == 1:
+            return "this is process 1 of a container, which ends with it: replace the container"
+        if not self._balancer.serving:
+            return "not all is up yet"
+        return ""
+
+    def _start(self) -> None:
+        sockets = self._balancer.sockets()
+        try:
+            with ExitStack() as ours:
+                self._process = self._spawn(sockets, ours)
+        except BaseException:
+            self._clean()
+            raise
+
+    def _spawn(
+        self, sockets: list[tuple[Address, list[int]]], ours: ExitStack
+    ) -> subprocess.Popen[bytes]:
+        """``ours``: what we need no more when it runs."""
+        self._pipe, theirs = os.pipe()
+        ours.callback(os.close, theirs)
+        os.set_blocking(self._pipe, False)
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115
+        stderr = os.dup(2)
+        ours.callback(os.close, stderr)
+        document = ours.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        told = {
+            "version": VERSION,
+            "sockets": [{"address": attrs.asdict(address), "fds": fds} for address, fds in sockets],
+            "known": self._balancer.known(),
+            "ready": theirs,
+            "stderr": stderr,
+            "pidfile": self._pidfile(),
+        }
+        document.write(json.dumps(told).encode())
+        document.seek(0)
+        environment = {**os.environ, ENVIRONMENT: str(document.fileno())}
+        environment.pop("WATCHDOG_PID", None)  # it is the one to be watched
+        listening = [fd for _, fds in sockets for fd in fds]
+        return subprocess.Popen(
+            self._command,
+            pass_fds=(*listening, theirs, stderr, document.fileno()),
+            stdin=subprocess.DEVNULL,
+            stderr=self._said,
+            env=environment,
+        )
+
+    def _look(self) -> None:
+        self._call = None
+        process = self._process
+        assert process is not None
+        status = process.poll()
+        if self._is_ready() and status is None:
+            self._succeed()
+        elif status is not None:
+            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            self._fail(f"the new process {how}{self._words()}")
+        elif self._reactor.seconds() >= self._deadline:
+            self._fail(f"the new process did not serve within {LIMIT_S:g} s{self._words()}")
+        else:
+            self._call = self._reactor.callLater(_POLL, self._look)
+
+    def _is_ready(self) -> bool:
+        try:
+            return os.read(self._pipe, 64).startswith(READY)
+        except BlockingIOError:
+            return False
+
+    def _words(self) -> str:
+        assert self._said is not None
+        size = self._said.seek(0, os.SEEK_END)
+        self._said.seek(max(0, size - _WORDS))
+        text = self._said.read().decode(errors="replace").strip()
+        if "Traceback (most recent" in text:
+            text = text.rpartition("\n")[2]
+        return f": {text}" if text else ""
+
+    def _succeed(self) -> None:
+        self._done = True
+        self._clean()
+        self._balancer.hand_over()
+        self._over(self._pid)
+        report = UpgradeReport(self._pid)
+        _log.info("upgrade: {summary}", summary=report.summary())
+        self._balancer.events.add(EventKind.UPGRADE, "", report.summary(), pid=report.pid)
+        self._reactor.callLater(_SAY_FIRST, self._reactor.stop)
+        self._answer(report)
+
+    def _fail(self, why: str) -> None:
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.kill()  # not SIGTERM: it must not tidy up what is still ours
+            process.wait()
+        self._clean()
+        self._answer(self._refused(why))
+
+    def _refused(self, why: str) -> UpgradeReport:
+        report = UpgradeReport(error=why)
+        text = f"upgrade: {report.summary()}"
+        _log.error("{text}", text=text)
+        self._balancer.events.add(EventKind.UPGRADE_FAILED, "", text, Severity.ERROR)
+        return report
+
+    def _clean(self) -> None:
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        self._call = None
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
+        if self._said is not None:
+            self._said.close()
+            self._said = None
+
+    def _answer(self, report: UpgradeReport) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(report)
+
+
+def write_pid(path: str, pid: int) -> None:
+    """Put another process id in the file, whole at any time where its folder may be written.  OSError."""
+    part = Path(f"{path}.{pid}.new")
+    try:
+        part.write_text(f"{pid}")
+        part.replace(path)
+    except PermissionError:  # root made it, and we are root no more
+        Path(path).write_text(f"{pid}")
+
+
+def holds_pid(path: str, pid: int) -> bool:
+    """The file names this process."""
+    try:
+        return Path(path).read_text().strip() == str(pid)
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,1 @@
+"""DATA. Features of a backend: hedging, mirroring, passive health, rebalancing, slow start, connections made ahead."""

@@ -1,0 +1,158 @@
+"""DATA. Passive health at work: hears how attempts and sessions ended, ejects servers and takes them back.
+
+One per backend with ``passive``, owned by :class:`lbproxy.proxy.backend.Backend`; the judgement is
+:class:`lbproxy.health.passive.PassiveHealth`.  Its timers run only while a server is out or there is something to
+compare.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from twisted.logger import Logger
+
+from lbproxy.balance.group import ServerGroup
+from lbproxy.balance.server import ServerState
+from lbproxy.config.model import PassiveSpec
+from lbproxy.errors import Kind
+from lbproxy.health.passive import Ejection, PassiveHealth
+from lbproxy.http.retry import cause_of, is_server_error
+from lbproxy.net.timers import Timer, TimerWheel
+from lbproxy.proxy.ratelog import Quiet
+
+__all__ = ["AT_ONCE_S", "Ejector"]
+
+_quiet = Quiet(Logger())
+
+AT_ONCE_S = 1.0
+"""A TCP session that the server ends this soon, without having said anything, has failed."""
+
+
+class Ejector:
+    """See the module.  ``health``: the judge; ``out``: the ejected servers."""
+
+    def __init__(
+        self, backend_name: str, group: ServerGroup, spec: PassiveSpec, wheel: TimerWheel
+    ) -> None:
+        self.backend_name = backend_name
+        self.health: PassiveHealth[ServerState] = PassiveHealth(spec, self._may_eject)
+        self.out: dict[ServerState, Timer] = {}
+        self._group = group
+        self._spec = spec
+        self._wheel = wheel
+        self._counts = frozenset(spec.count)
+        self._judging = wheel.timer(self._judge) if self.health.compares else None
+        self._armed = self._judging is None
+
+    # -- evidence -------------------------------------------------------------------------------
+
+    def answered(self, server: ServerState, status: int, seconds: float) -> None:
+        """A complete response; ``status`` as the server gave it."""
+        if status >= 500 and is_server_error(status):
+            if "5xx" in self._counts:
+                self._bad(server, f"status {status}")
+        else:
+            self.succeeded(server, seconds)
+
+    def succeeded(self, server: ServerState, seconds: float) -> None:
+        """An attempt or a session went well; ``seconds`` to the first answer, or to connect."""
+        self.health.succeeded(server, seconds)
+        if not self._armed:
+            self._arm()
+
+    def failed(self, server: ServerState, kind: Kind) -> None:
+        """An attempt failed; whether that is the server's fault is settled here."""
+        if cause_of(kind) in self._counts:
+            self._bad(server, kind.value)
+
+    def session_over(
+        self, server: ServerState, kind: Kind, hollow: bool, connect_s: float, lasted_s: float
+    ) -> None:
+        """A TCP session that was connected has ended, ``lasted_s`` later.
+
+        ``hollow``: the server ended it, and had said nothing.
+        """
+        if kind is Kind.SERVER_TIMEOUT:
+            return  # silence of both sides
+        if kind is Kind.SERVER_GONE:
+            self.failed(server, kind)
+        elif hollow and lasted_s < AT_ONCE_S:
+            if "reset" in self._counts:
+                self._bad(server, "closed at once")
+        elif kind is Kind.OK:
+            self.succeeded(server, connect_s)
+
+    def _bad(self, server: ServerState, why: str) -> None:
+        ejection = self.health.failed(server, why, self._wheel.now())
+        if ejection is not None:
+            self._eject(ejection)
+        if not self._armed:
+            self._arm()
+
+    # -- ejections ------------------------------------------------------------------------------
+
+    def _may_eject(self, server: ServerState) -> bool:
+        return self._group.may_eject(server, self._spec.max_ejected)
+
+    def _eject(self, ejection: Ejection[ServerState]) -> None:
+        server = ejection.server
+        timer = self._wheel.timer(partial(self._back, server))
+        timer.set(ejection.seconds)
+        self.out[server] = timer
+        server.counters.ejections += 1
+        _quiet.warn(
+            f"{self.backend_name} ejected",
+            "server {backend}/{server} is ejected for {seconds:g} s: {reason}",
+            backend=self.backend_name,
+            server=server.name,
+            seconds=ejection.seconds,
+            reason=ejection.reason,
+        )
+        note = f"ejected for {ejection.seconds:g} s: {ejection.reason}"
+        self._group.set_ejected(server, True, note)
+
+    def _back(self, server: ServerState) -> None:
+        timer = self.out.pop(server, None)
+        if timer is None:
+            return
+        timer.close()
+        self.health.returned(server, self._wheel.now())
+        _quiet.warn(
+            f"{self.backend_name} back",
+            "server {backend}/{server} is back on trial",
+            backend=self.backend_name,
+            server=server.name,
+        )
+        self._group.set_ejected(server, False)
+
+    def release(self, server: ServerState) -> None:
+        """Take an ejected server back before its time; harmless for others."""
+        self._back(server)
+
+    def forget(self, server: ServerState) -> None:
+        """It was removed from the backend."""
+        timer = self.out.pop(server, None)
+        if timer is not None:
+            timer.close()
+        self.health.forget(server)
+
+    # -- comparison -----------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        if self._judging is not None:
+            self._armed = True
+            self._judging.set(self._spec.every)
+
+    def _judge(self) -> None:
+        self._armed = False
+        for ejection in self.health.judge(self._wheel.now()):
+            self._eject(ejection)
+
+    def stop(self) -> None:
+        """No more timers; what is out stays out."""
+        for timer in self.out.values():
+            timer.close()
+        self.out.clear()
+        if self._judging is not None:
+            self._judging.close()
+        self._judging, self._armed = None, True

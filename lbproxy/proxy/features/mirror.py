@@ -1,0 +1,263 @@
+"""DATA. Copies of a share of a backend's requests go to another backend; their answers are dropped or compared.
+
+The rules:
+
+1. A request is copied when its response is over, as its server got it: nothing about the original waits for the copy,
+   and nothing of the copy's is seen by the client.
+2. Copied is what was answered by a server, whose method is in ``methods``, whose body was complete before the response
+   began and is at most ``body`` (and the backend's ``retry_buffer``) long.  Upgrades and CONNECT never are.
+3. At most ``max`` copies run; one more is dropped and counted.  Each has ``timeout`` seconds, its wait in the other
+   backend's queue included, and is not retried.
+4. Answers are compared as they came from the servers, before filters.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from attrs import asdict, define, frozen
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lbproxy.config.model import MirrorSpec
+from lbproxy.http.compare import Answer, BodyNote, Comparison, differences
+from lbproxy.http.filter import Phases
+from lbproxy.http.message import RequestHead
+from lbproxy.proxy.features.mirrorcopy import Copy
+from lbproxy.proxy.ratelog import Quiet
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.backend import Backend
+
+__all__ = ["Difference", "Mirror", "MirrorCounters"]
+
+_quiet = Quiet(Logger())
+_KEPT = 50  # of the last differences
+_NOTE = "lbproxy.mirror"  # in traffic.vars
+
+
+@define(eq=False)
+class MirrorCounters:
+    """Totals.  ``copied`` were sent; of these ``answered`` or ``failed`` (no server, no answer, too late); ``same`` or
+    ``different`` where answers are compared, and what differed in ``status``, ``headers``, ``body``, ``predicate``.
+
+    Not sent: ``busy`` (``max`` ran), ``too_large`` (body too long, or not complete when the response began).
+    """
+
+    copied: int = 0
+    answered: int = 0
+    failed: int = 0
+    busy: int = 0
+    too_large: int = 0
+    same: int = 0
+    different: int = 0
+    status: int = 0
+    headers: int = 0
+    body: int = 0
+    predicate: int = 0
+
+
+@frozen
+class Difference:
+    """Two answers that differ.  ``at``: in the clock of ``now``.  ``path`` has no query, which may hold secrets."""
+
+    at: float
+    method: str
+    path: str
+    server: str
+    copy_server: str
+    what: tuple[str, ...]
+
+
+@define(eq=False)
+class _Note:
+    """What is known of the original until it is over."""
+
+    head: RequestHead
+    body: bytes
+    answer: Answer
+    passing: BodyNote | None
+
+
+class _Tap:
+    """A client stream that takes note of the body on its way."""
+
+    __slots__ = ("_add", "_stream", "info")
+
+    def __init__(self, stream: Any, add: Callable[[bytes], None]) -> None:
+        self._stream = stream
+        self._add = add
+        self.info = stream.info
+
+    def send_response(self, head: Any, data: bytes, end: Any) -> None:
+        if data:
+            self._add(data)
+        self._stream.send_response(head, data, end)
+
+    def send_data(self, data: bytes, end: Any) -> None:
+        if data:
+            self._add(data)
+        self._stream.send_data(data, end)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class Mirror:
+    """The mirror of one backend; ``running`` are its copies.  Its methods are hooks of filter phases."""
+
+    fail_open = True
+
+    def __init__(self, spec: MirrorSpec, random: Random) -> None:
+        self.spec = spec
+        self.counters = MirrorCounters()
+        self.last: deque[Difference] = deque(maxlen=_KEPT)
+        self.running: set[Copy] = set()
+        self._random = random.random
+        self._methods = frozenset(method.encode("ascii") for method in spec.methods)
+        self._ignore = frozenset(name.lower().encode("latin-1", "replace") for name in spec.ignore)
+        self._mark = spec.header.encode("ascii")
+        self._notes_body = "body" in spec.compare or spec.judge is not None
+
+    def around(self, phases: Phases) -> Phases:
+        """``phases`` with ours: the response is seen before others change it, the end after all."""
+        return Phases(
+            phases.early,
+            phases.request,
+            phases.server_request,
+            (self.response, *phases.response),
+            (*phases.finish, self.finish),
+        )
+
+    def response(self, traffic: Any) -> None:
+        """Phase ``response``: choose, and take note."""
+        spec = self.spec
+        head: RequestHead | None = traffic.server_request
+        if (
+            head is None
+            or traffic.server is None
+            or head.method not in self._methods
+            or head.upgrade is not None
+            or (spec.share < 1.0 and self._random() >= spec.share)
+        ):
+            return
+        body = traffic.kept_body()
+        if body is None or len(body) > spec.body:
+            self.counters.too_large += 1
+            return
+        response = traffic.response
+        answer = Answer(response.status, list(response.headers), traffic.t_response)
+        passing = None
+        if self._notes_body:
+            passing = BodyNote(spec.body if spec.judge is not None else 0)
+            traffic.tap_response(_Tap, passing.add)
+        if traffic.vars is None:
+            traffic.vars = {}
+        traffic.vars[_NOTE] = _Note(head, body, answer, passing)
+
+    def finish(self, traffic: Any) -> None:
+        """Phase ``finish``: the client has its answer, now the copy may go."""
+        note: _Note | None = traffic.vars.pop(_NOTE, None) if traffic.vars else None
+        if note is None:
+            return
+        if len(self.running) >= self.spec.max:
+            self.counters.busy += 1
+            return
+        backend: Backend | None = traffic.frontend.backends.get(self.spec.backend)
+        if backend is None or traffic.frontend.stopping:
+            return
+        if note.passing is not None:
+            note.answer.size = note.passing.size
+            note.answer.digest = note.passing.digest
+            note.answer.body = note.passing.start
+        whole = traffic.close.value == "ok"
+        self.counters.copied += 1
+        copy = Copy(
+            traffic, backend, self._head(note, backend), note.body, self.spec, self._notes_body
+        )
+        self.running.add(copy)
+
+        def done(answer: Answer | None) -> None:
+            self.running.discard(copy)
+            self._done(note, answer if whole or answer is None else None, copy, answer is not None)
+
+        copy.start(done)
+
+    def _head(self, note: _Note, backend: Backend) -> RequestHead:
+        old = note.head
+        drop = {b"expect", b"host"} if backend.host_header else {b"expect"}
+        headers = [pair for pair in old.headers if pair[0].lower() not in drop]
+        if backend.host_header:
+            headers.insert(0, (b"Host", backend.host_header))
+        if self._mark:
+            headers.append((self._mark, b"1"))
+        host = backend.host_header or old.host
+        return RequestHead(old.method, old.target, headers, 11, host, old.scheme, len(note.body))
+
+    def _done(self, note: _Note, answer: Answer | None, copy: Copy, answered: bool) -> None:
+        counters, spec = self.counters, self.spec
+        if answered:
+            counters.answered += 1
+        else:
+            counters.failed += 1
+        if answer is None or not (spec.compare or spec.judge is not None):
+            return
+        found = differences(note.answer, answer, spec.compare, self._ignore)
+        if spec.judge is not None:
+            found += self._judged(
+                Comparison(note.head.method, note.head.target, note.answer, answer)
+            )
+        if not found:
+            counters.same += 1
+            return
+        counters.different += 1
+        for part in ("status", "header", "body", "predicate"):
+            if any(words.startswith(part) for words in found):
+                name = "headers" if part == "header" else part
+                setattr(counters, name, getattr(counters, name) + 1)
+        self._tell(note, copy, found)
+
+    def _judged(self, comparison: Comparison) -> list[str]:
+        """What the user's predicate says: falsy for the same, else True or words."""
+        try:
+            verdict = self.spec.judge(comparison)
+            if not verdict:
+                return []
+        except Exception:
+            _quiet.failure(
+                "predicate",
+                "the predicate of mirror {name} failed",
+                Failure(),
+                name=self.spec.backend,
+            )
+            return ["predicate failed"]
+        return [f"predicate: {str(verdict)[:200]}" if isinstance(verdict, str) else "predicate"]
+
+    def _tell(self, note: _Note, copy: Copy, found: list[str]) -> None:
+        head = note.head
+        path = head.path.decode("latin-1")[:200]
+        method = head.method.decode("latin-1")
+        one = Difference(
+            copy.started, method, path, copy.original_server, copy.server_name, tuple(found[:20])
+        )
+        self.last.append(one)
+        _quiet.warn(
+            f"mirror {self.spec.backend}",
+            "mirror {name}: {method} {path} differs: {what}",
+            name=self.spec.backend,
+            method=method,
+            path=path,
+            what=", ".join(one.what),
+        )
+
+    def stop(self) -> None:
+        """End the copies that run."""
+        for copy in list(self.running):
+            copy.cancel()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Counters and what runs, as plain JSON types."""
+        return {"backend": self.spec.backend, "running": len(self.running), **asdict(self.counters)}

@@ -1,0 +1,222 @@
+"""DATA. Connections made before they are asked for: ``pool_min`` idle ones for each server that takes traffic.
+
+One per backend with ``pool_min``, owned by :class:`lbproxy.proxy.backend.Backend`.  The rules:
+
+1. A server is kept warm while it is up and may be picked: not in drain, maint or down, not a backup that rests.
+   One that gets the PROXY header is not, for its connections belong to one client each.
+2. What is missing is dialled when the server comes up, and looked for once a second.  At most :data:`AT_ONCE` dials
+   of a backend run at once, and at most ``pool_min`` a second are begun for a server that closes them as fast as
+   they are made.
+3. Leases, idle connections and dials together are never more than the server's ``maxconn``.  Of several worker
+   processes, which do not see each other's idle connections, each takes its part of it at most.
+4. A dial has ``timeout_connect``.  One that fails is counted like any other (``connect_errors``, passive health,
+   once for all that ran at the same time); the server is then left alone for a second, the next time for two, at
+   most for :data:`LONGEST_PAUSE`, and begins with one dial.
+5. What is not used for ``pool_idle`` is closed like any other, and replaced.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define
+
+from lbproxy.balance.server import ServerState, State
+from lbproxy.errors import ProxyError
+from lbproxy.proxy.http.streams import ConnectionInfo, ServerConnection
+
+if TYPE_CHECKING:
+    from lbproxy.net.endpoints import Dial
+    from lbproxy.proxy.backend import Backend
+
+__all__ = ["AT_ONCE", "LONGEST_PAUSE", "Warmer"]
+
+AT_ONCE = 16
+"""Dials of one backend that run at the same time."""
+
+LONGEST_PAUSE = 30.0
+"""Seconds between two dials to a server that does not answer, at most."""
+
+_LOOK = 1.0  # seconds between two looks
+_SOON = 0.1  # the next look while more is missing than may be dialled at once
+
+
+@define(eq=False)
+class _Note:
+    """What is known of a server's dials.  ``pause``: 0 while they succeed."""
+
+    running: int = 0
+    begun: int = 0  # since ``second``
+    second: float = float("-inf")
+    until: float = float("-inf")  # left alone until then
+    pause: float = 0.0
+
+
+class _Warming:
+    """One dial: who waits for the connection."""
+
+    def __init__(self, warmer: Warmer, server: ServerState) -> None:
+        self.info = ConnectionInfo()
+        self.server = server
+        self.tls = server.tls
+        self.dial: Dial | None = None
+        self._warmer = warmer
+
+    def connected(self, connection: ServerConnection) -> None:
+        """It is made."""
+        self._warmer.made(self, connection)
+
+    def connect_failed(self, error: ProxyError) -> None:
+        """It is not."""
+        self._warmer.failed(self, error)
+
+
+class Warmer:
+    """See the module.  ``dials`` run now."""
+
+    def __init__(self, backend: Backend, processes: int = 1) -> None:
+        self.dials: set[_Warming] = set()
+        self._backend = backend
+        self._processes = processes
+        self._now = backend.wheel.now
+        self._notes: dict[ServerState, _Note] = {}
+        self._stopped = False
+        self._timer = backend.wheel.timer(self._look)
+        self._timer.set(0.0)
+        backend.group.on_state(self._moved)
+
+    def change(self) -> None:
+        """The backend has other settings."""
+        if not self._stopped:
+            self._timer.set(0.0)
+
+    def stop(self) -> None:
+        """No more dials; those that run are given up."""
+        self._stopped = True
+        self._timer.close()
+        self._cancel()
+
+    def _cancel(self) -> None:
+        dials, self.dials = self.dials, set()
+        self._notes.clear()
+        for one in dials:
+            if one.dial is not None:
+                one.dial.cancel()
+
+    def _moved(self, server: ServerState, old: State, new: State) -> None:
+        if new is State.UP and self._backend.spec.pool_min and not self._stopped:
+            note = self._notes.get(server)
+            if note is not None:
+                note.until = note.pause = 0.0
+            self._timer.set(0.0)
+
+    # -- what is missing ------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        backend = self._backend
+        if not backend.spec.pool_min:
+            self._cancel()  # and rest, until there is something to do
+            return
+        now = self._now()
+        servers = backend.group.servers
+        for server in [one for one in self._notes if servers.get(one.name) is not one]:
+            del self._notes[server]
+        pause = _LOOK
+        for server in servers.values():
+            missing = self._missing(server, now)
+            while missing and len(self.dials) < AT_ONCE:
+                missing -= 1
+                self._dial(server)
+            if missing:
+                pause = _SOON
+                break
+        self._timer.set(pause)
+
+    def _takes(self, server: ServerState) -> bool:
+        """It is worth a connection now."""
+        up = server.listed and server.state is State.UP
+        return up and not server.spec.send_proxy and server in self._backend.pools
+
+    def _missing(self, server: ServerState, now: float) -> int:
+        """How many dials may begin."""
+        if not self._takes(server):
+            return 0
+        wanted = self._backend.spec.pool_min
+        idle = len(self._backend.pools[server])
+        note = self._notes.get(server)
+        running = 0
+        if note is not None:
+            if now < note.until:
+                return 0
+            running = note.running
+            if note.pause:
+                return int(running + idle < wanted and self._room(server) > 0 and not running)
+            if now - note.second < _LOOK:
+                return max(0, min(wanted - idle - running, wanted - note.begun, self._room(server)))
+        return max(0, min(wanted - idle - running, self._room(server)))
+
+    def _room(self, server: ServerState) -> int:
+        """How many connections more ``maxconn`` allows."""
+        if not server.maxconn:
+            return self._backend.spec.pool_min
+        note = self._notes.get(server)
+        running = note.running if note is not None else 0
+        ours = len(self._backend.pools[server]) + running
+        return min(server.maxconn - server.active, server.maxconn // self._processes) - ours
+
+    # -- a dial ---------------------------------------------------------------------------------
+
+    def _dial(self, server: ServerState) -> None:
+        now = self._now()
+        note = self._notes.get(server)
+        if note is None:
+            note = self._notes[server] = _Note()
+        if now - note.second >= _LOOK:
+            note.second, note.begun = now, 0
+        note.begun += 1
+        note.running += 1
+        one = _Warming(self, server)
+        self.dials.add(one)
+        one.dial = self._backend.connector(self._backend, server, one)
+
+    def _over(self, one: _Warming) -> _Note | None:
+        """A dial has ended; None if nobody waits for it any more."""
+        if one not in self.dials:
+            return None
+        self.dials.discard(one)
+        note = self._notes.get(one.server)
+        if note is not None:
+            note.running -= 1
+        return note
+
+    def made(self, one: _Warming, connection: ServerConnection) -> None:
+        """Into the pool with it, if the server still wants it."""
+        server = one.server
+        note = self._over(one)
+        if note is None or not self._takes(server) or server.tls is not one.tls:
+            connection.shut()
+            return
+        note.pause = 0.0
+        if (
+            self._room(server) > 0
+            and len(self._backend.pools[server]) < self._backend.spec.pool_min
+        ):
+            connection.rest()
+        else:
+            connection.shut()  # traffic was faster
+
+    def failed(self, one: _Warming, error: ProxyError) -> None:
+        """Count it, and leave the server alone for a while."""
+        server = one.server
+        server.counters.connect_errors += 1
+        note = self._over(one)
+        if note is None:
+            return
+        now = self._now()
+        if now < note.until:
+            return  # one of several that ran at the same time
+        note.pause = min(2 * note.pause, LONGEST_PAUSE) or 1.0
+        note.until = now + note.pause
+        passive = self._backend.passive
+        if passive is not None and self._takes(server):
+            passive.failed(server, error.kind)

@@ -1,0 +1,302 @@
+"""DATA. Rebalancing at work: when servers come or weights change, long-lived sessions move, a few at a time.
+
+One per backend with ``rebalance``, owned by :class:`lbproxy.proxy.backend.Backend` as slow start is; how many move is
+:mod:`lbproxy.balance.rebalance`, when and how one may be ended is :mod:`lbproxy.sessionclose`.  The rules:
+
+1. What counts are the sessions of this process: those of a TCP backend, or the tunnels of an HTTP backend.
+2. A run begins ``after`` seconds after a change, with a plan for each server that has too many.  It moves at most
+   ``rate`` sessions a second, and never more than the plan, nor more than what is too many at that moment.
+3. Only a session that is polite and has been silent for ``idle`` is ended, and only if its sticky bond to the server,
+   where it has one, can be broken; the others are looked at again later, for at most :data:`PATIENCE` seconds without
+   a move.
+4. Some clients may have come back to where they were.  If the run has at least halved what was too many, another one
+   follows; if not, moving does not help here, and nothing is moved until the next change.
+
+The timer runs only during a run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from lbproxy.balance.rebalance import Load, plan
+from lbproxy.balance.server import ServerState
+from lbproxy.config.model import RebalanceSpec
+from lbproxy.sessionclose.base import Farewell
+from lbproxy.sessionclose.table import FAREWELLS
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.backend import Backend
+
+__all__ = ["PATIENCE", "Rebalance", "Rebalancer", "Watched"]
+
+PATIENCE = 600.0
+"""Seconds that a run waits for a polite moment of any session; three times the pause of its rate, if that is longer."""
+
+_STEP = 0.1  # seconds between two looks, on average, where the rate does not ask for longer pauses
+_LOOKS = 500  # sessions looked at in one step
+
+
+@frozen
+class Rebalance:
+    """``moves``: how many sessions are to leave each server that has too many; empty when the backend is balanced."""
+
+    backend: str
+    moves: dict[str, int]
+
+
+class Watched:
+    """One session of a backend with ``rebalance``: its farewell, and when something moved in it last."""
+
+    __slots__ = ("_now", "farewell", "moved", "parted")
+
+    def __init__(self, farewell: Farewell, now: Callable[[], float]) -> None:
+        self.farewell = farewell
+        self.moved = now()
+        self.parted = False
+        self._now = now
+
+    def from_client(self, data: bytes) -> None:
+        """On its way to the server."""
+        self.moved = self._now()
+        self.farewell.from_client(data)
+
+    def from_server(self, data: bytes) -> None:
+        """On its way to the client."""
+        self.moved = self._now()
+        self.farewell.from_server(data)
+
+    def tap_client(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """``write`` to the server, looked at."""
+
+        def write_looked_at(data: bytes) -> None:
+            self.from_client(data)
+            write(data)
+
+        return write_looked_at
+
+    def tap_server(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """``write`` to the client, looked at; nothing follows the last words."""
+
+        def write_looked_at(data: bytes) -> None:
+            if not self.parted:
+                self.from_server(data)
+                write(data)
+
+        return write_looked_at
+
+
+class Rebalancer:
+    """See the module."""
+
+    def __init__(self, backend: Backend, spec: RebalanceSpec) -> None:
+        self.spec: RebalanceSpec | None = spec
+        self.elsewhere: dict[str, int] | None = None
+        """Sessions by server, where other processes have them: then we plan, and those processes move them."""
+        self._backend = backend
+        self._now = backend.wheel.now
+        self._timer = backend.wheel.timer(self._step)
+        self._running = False
+        self._left: dict[ServerState, int] = {}  # of the plan
+        self._excess = self._total = 0  # sessions too many, and sessions, when the run began
+        self._queues: dict[ServerState, deque[Any]] = {}  # who has not been looked at lately
+        self._credit = 0.0  # moves that the rate allows now
+        self._looked = self._moved = 0.0  # when
+        self._waiting = False  # for ``after``
+        self._again = False  # to see whether the last run has helped
+        backend.group.on_change(self._changed)
+
+    def change(self, spec: RebalanceSpec | None) -> None:
+        """Go on like this; None: move nobody any more."""
+        self.spec = spec
+        if spec is None:
+            self._end()
+
+    def stop(self) -> None:
+        """For good."""
+        self.spec = None
+        self._end()
+        self._timer.close()
+
+    def watch(self, upgrade: bytes | None = None) -> Watched | None:
+        """For a session that begins.  ``upgrade``: of a tunnel; None for TCP."""
+        spec = self.spec
+        if spec is None:
+            return None
+        if spec.protocol == "websocket" and (upgrade or b"").lower() != b"websocket":
+            return None
+        return Watched(FAREWELLS[spec.protocol](), self._now)
+
+    def plan(self, tolerance: float | None = None) -> dict[ServerState, int]:
+        """How many sessions each server has too many now; O(servers), and O(requests that run) in HTTP."""
+        spec = self.spec
+        if spec is None:
+            return {}
+        loads = [
+            Load(server, self.count(server), server.weight, server.listed)
+            for server in self._backend.group.servers.values()
+        ]
+        return plan(loads, spec.tolerance if tolerance is None else tolerance)
+
+    def start(self) -> Rebalance:
+        """Begin a run now, if it takes one, and say what is to move."""
+        moves = self.plan()
+        if moves and not self._running:
+            self._begin(moves)
+        return Rebalance(
+            self._backend.name, {server.name: count for server, count in moves.items()}
+        )
+
+    def count(self, server: ServerState) -> int:
+        """How many long-lived sessions ``server`` has."""
+        if self.elsewhere is not None:
+            return self.elsewhere.get(server.name, 0)
+        sessions = server.sessions
+        if self._backend.mode == "tcp":
+            return len(sessions)
+        return sum(bool(session.tunnelled) for session in sessions)
+
+    def _sessions(self) -> int:
+        return sum(self.count(server) for server in self._backend.group.listed)
+
+    def _changed(self) -> None:
+        spec = self.spec
+        if spec is None or self.elsewhere is not None:
+            return
+        if self._running:
+            self._left = self.plan()
+            self._excess, self._total = sum(self._left.values()), self._sessions()
+        elif not self._waiting or self._again:
+            self._waiting, self._again = True, False
+            self._timer.set(spec.after * self._jitter())
+
+    def _jitter(self) -> float:
+        """Around 1: several lbproxies, and their clients, are not to act in step."""
+        return 0.75 + 0.5 * self._backend.random()
+
+    def _begin(self, moves: dict[ServerState, int]) -> None:
+        self._running, self._waiting, self._again = True, False, False
+        self._left, self._excess, self._total = moves, sum(moves.values()), self._sessions()
+        self._queues.clear()
+        self._credit = 0.0
+        self._looked = self._moved = self._now()
+        self._pause()
+
+    def _end(self) -> None:
+        self._running = self._waiting = self._again = False
+        self._left = {}
+        self._queues.clear()
+        self._timer.clear()
+
+    def _pause(self) -> None:
+        assert self.spec is not None
+        self._timer.set(max(_STEP, 1 / self.spec.rate) * self._jitter())
+
+    def _step(self) -> None:
+        spec = self.spec
+        if spec is None:
+            return
+        if not self._running:
+            again, self._waiting, self._again = self._again, False, False
+            moves = self.plan()
+            if moves and (not again or self._helped(moves)):
+                self._begin(moves)
+            return
+        now = self._now()
+        self._credit = min(
+            self._credit + (now - self._looked) * spec.rate, max(1.0, 2 * _STEP * spec.rate)
+        )
+        self._looked = now
+        surplus = self.plan(0.0)  # a run that has begun goes all the way
+        looks = _LOOKS
+        movable = 0
+        for server, left in list(self._left.items()):
+            count = min(left, surplus.get(server, 0))
+            if count <= 0:
+                continue
+            movable += self._watched(server)
+            while count and looks and self._credit >= 1:
+                session, looked = self._polite(server, looks)
+                looks -= looked
+                if session is None:
+                    break
+                if not self._unbound(server, session):
+                    continue
+                count -= 1
+                self._left[server] -= 1
+                self._credit -= 1
+                self._moved = now
+                self._part(session)
+        if not movable or now - self._moved > max(PATIENCE, 3 / spec.rate):
+            self._over()
+        else:
+            self._pause()
+
+    def _over(self) -> None:
+        """The plan is carried out, or cannot be."""
+        tried = not any(self._left.values())
+        self._end()
+        if tried and self.spec is not None and self.plan():
+            self._waiting = self._again = True
+            self._timer.set(self.spec.after + _STEP)
+
+    def _helped(self, moves: dict[ServerState, int]) -> bool:
+        """Most of those who were moved are back, and what is too many is at most half of what it was."""
+        missing = self._total - self._sessions()
+        return missing * 2 <= self._excess and sum(moves.values()) * 2 <= self._excess
+
+    @staticmethod
+    def _watched(server: ServerState) -> bool:
+        return any(_watched_of(session) is not None for session in server.sessions)
+
+    def _polite(self, server: ServerState, most: int) -> tuple[Any, int]:
+        """A session that may be ended now, or None, and how many were looked at, at most ``most``."""
+        spec, queue = self.spec, self._queues.get(server)
+        assert spec is not None
+        if not queue:
+            there = [one for one in server.sessions if _watched_of(one) is not None]
+            queue = self._queues[server] = deque(
+                sorted(there, key=lambda one: self._backend.random())
+            )
+        before = self._now() - spec.idle
+        looked = 0
+        for _ in islice(range(len(queue)), most):
+            session = queue.popleft()
+            looked += 1
+            if session.over or session not in server.sessions:
+                continue
+            watched = session.watched
+            if watched.moved <= before and watched.farewell.polite:
+                return session, looked
+        return None, max(looked, 1)
+
+    def _unbound(self, server: ServerState, session: Any) -> bool:
+        """Whether its client is free to go elsewhere: a bond to ``server`` is broken now, one to another stays."""
+        sticky = self._backend.sticky
+        if sticky is None:
+            return True
+        try:
+            if sticky.belongs(session) != server.name:
+                return True
+            sticky.forget(session)
+            return sticky.belongs(session) != server.name
+        except Exception as error:
+            self._backend.group.failed(error)
+            return False
+
+    def _part(self, session: Any) -> None:
+        to_client, to_server = session.watched.farewell.words(os.urandom(4))
+        session.watched.parted = True
+        self._backend.counters.rebalanced += 1
+        session.part(to_client, to_server)
+
+
+def _watched_of(session: Any) -> Watched | None:
+    watched: Watched | None = getattr(session, "watched", None)
+    return watched

@@ -1,0 +1,1 @@
+"""DATA. HTTP exchanges: a client's request, the attempts at servers, the response."""

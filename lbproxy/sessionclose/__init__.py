@@ -1,0 +1,1 @@
+"""PURE. How to end a long-lived session politely: one module for each protocol."""

@@ -1,0 +1,104 @@
+"""PURE. PostgreSQL (protocol 3): FATAL 57P01 (admin_shutdown) while the session is idle and outside a transaction.
+
+It is what a server sends to the sessions it ends, and what drivers and pools take as "connect again".  The server
+gets a Terminate, so that it does not log a broken connection.  What lives in a session (prepared statements,
+``LISTEN``, temporary tables, advisory locks) ends with it.  Encrypted sessions cannot be read: never polite.
+"""
+
+from __future__ import annotations
+
+from lbproxy.sessionclose.base import Farewell, Frames
+
+__all__ = ["PostgreSQLFarewell"]
+
+_SSL, _GSS, _CANCEL = 80877103, 80877104, 80877102
+_ANSWERED = frozenset(b"QSF")  # Query, Sync, FunctionCall: one ReadyForQuery each
+_PARTS = frozenset(b"pdcf")  # passwords and COPY: of something that is answered
+_LOST = (
+    b"SFATAL\x00VFATAL\x00C57P01\x00"
+    b"Mterminating connection due to administrator command\x00"
+    b"Dlbproxy moves this session to another server.\x00\x00"
+)
+
+
+class PostgreSQLFarewell(Farewell):
+    """Polite when every command is answered, the last answer was ReadyForQuery ``I``, and nothing was asked since."""
+
+    name = "postgresql"
+
+    def __init__(self) -> None:
+        self._started = False  # the client has said which protocol it speaks
+        self._offered = False  # it has asked for encryption, and there is no answer yet
+        self._loose = False  # it has begun what a Sync has to end
+        self._leaving = False
+        self._waiting = 0  # for so many ReadyForQuery
+        self._idle = False
+        self._client = Frames(self._client_length, self._client_message, keep=4)
+        self._server = Frames(self._server_length, self._server_message, keep=1)
+        self.from_client = self._client.feed  # type: ignore[method-assign]
+        self.from_server = self._server.feed  # type: ignore[method-assign]
+
+    def _client_length(self, header: bytes) -> int:
+        if not self._started:
+            if len(header) < 8:
+                return -1
+            code = int.from_bytes(header[4:8], "big")
+            if code not in (_SSL, _GSS, _CANCEL) and code >> 16 != 3:
+                raise ValueError("not PostgreSQL")
+            return _rest(header[:4], 8)
+        return _rest(header[1:5], 4) if len(header) >= 5 else -1
+
+    def _client_message(self, header: bytes, body: bytes) -> None:
+        if not self._started:
+            code = int.from_bytes(header[4:8], "big")
+            if code == _CANCEL or self._offered:
+                raise ValueError("no session")
+            if code in (_SSL, _GSS):
+                self._offered = True
+            else:
+                self._started = True
+                self._waiting = 1
+            return
+        kind = header[0]
+        if kind in _ANSWERED:
+            self._waiting += 1
+            self._loose = False
+        elif kind == 0x58:  # Terminate
+            self._leaving = True
+        elif kind not in _PARTS:
+            self._loose = True
+
+    def _server_length(self, header: bytes) -> int:
+        if self._offered:
+            if header != b"N":
+                raise ValueError("encrypted from here on")
+            return 0
+        return _rest(header[1:5], 4) if len(header) >= 5 else -1
+
+    def _server_message(self, header: bytes, body: bytes) -> None:
+        if self._offered:
+            self._offered = False
+            return
+        self._idle = header[0] == 0x5A and body == b"I"  # ReadyForQuery, idle
+        if header[0] == 0x5A:
+            if not self._waiting:
+                raise ValueError("nobody has asked")
+            self._waiting -= 1
+
+    @property
+    def polite(self) -> bool:
+        """See :class:`Farewell`."""
+        quiet = self._idle and not self._waiting and not self._loose and not self._leaving
+        return quiet and self._client.between and self._server.between
+
+    def words(self, mask: bytes) -> tuple[bytes, bytes]:
+        """See :class:`Farewell`."""
+        return b"E" + (len(_LOST) + 4).to_bytes(4, "big") + _LOST, b"X\x00\x00\x00\x04"
+
+
+def _rest(length: bytes, counted: int) -> int:
+    """How much follows, when a length that counts itself has been read."""
+    size = int.from_bytes(length, "big")
+    if not counted <= size < 1 << 31:
+        raise ValueError("impossible length")
+    return size - counted

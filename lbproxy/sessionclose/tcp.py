@@ -1,0 +1,13 @@
+"""PURE. Any protocol: silence is all there is to go by, and closing all there is to say."""
+
+from __future__ import annotations
+
+from lbproxy.sessionclose.base import Farewell
+
+__all__ = ["TCPFarewell"]
+
+
+class TCPFarewell(Farewell):
+    """Always polite: whoever uses it says with ``idle`` which silence means that nothing is under way."""
+
+    name = "tcp"

@@ -1,0 +1,77 @@
+"""PURE. WebSocket (RFC 6455): a Close frame with status 1012 (service restart) between two messages.
+
+The browser's ``onclose`` gets code 1012, which libraries take as a wish to connect again.  The server is told 1001
+(going away), as if the client had said it.  Extensions change what is inside data frames, and not what is read here.
+"""
+
+from __future__ import annotations
+
+from lbproxy.sessionclose.base import Farewell, Frames
+
+__all__ = ["WebSocketFarewell"]
+
+_CONTINUATION, _CLOSE = 0x0, 0x8
+_OPCODES = frozenset((0x0, 0x1, 0x2, 0x8, 0x9, 0xA))
+_RESTART, _GOING_AWAY = 1012, 1001
+
+
+class _Direction:
+    """Messages of one side; ``masked``: as clients must send (§5.1)."""
+
+    __slots__ = ("_masked", "closing", "frames", "open")
+
+    def __init__(self, masked: bool) -> None:
+        self._masked = masked
+        self.open = False  # a message has begun, and its last frame is still to come
+        self.closing = False
+        self.frames = Frames(self._length, self._done)
+
+    def _length(self, header: bytes) -> int:
+        if len(header) < 2:
+            return -1
+        masked, short = header[1] >= 0x80, header[1] & 0x7F
+        opcode = header[0] & 0x0F
+        if masked is not self._masked or opcode not in _OPCODES:
+            raise ValueError("not WebSocket")
+        if opcode >= _CLOSE and (short > 125 or header[0] < 0x80):
+            raise ValueError("control frames are short and whole")
+        wide = {126: 2, 127: 8}.get(short, 0)
+        if len(header) < 2 + wide:
+            return -1
+        size = int.from_bytes(header[2:], "big") if wide else short
+        return size + (4 if masked else 0)
+
+    def _done(self, header: bytes, body: bytes) -> None:
+        opcode, final = header[0] & 0x0F, header[0] >= 0x80
+        if opcode == _CLOSE:
+            self.closing = True
+        elif opcode < _CLOSE:
+            if (opcode == _CONTINUATION) is not self.open:
+                raise ValueError("not the frame that has to follow")
+            self.open = not final
+
+    @property
+    def between(self) -> bool:
+        return self.frames.between and not self.open and not self.closing
+
+
+class WebSocketFarewell(Farewell):
+    """Polite when no message is under way in either direction and nobody has begun to close."""
+
+    name = "websocket"
+
+    def __init__(self) -> None:
+        self._client = _Direction(masked=True)
+        self._server = _Direction(masked=False)
+        self.from_client = self._client.frames.feed  # type: ignore[method-assign]
+        self.from_server = self._server.frames.feed  # type: ignore[method-assign]
+
+    @property
+    def polite(self) -> bool:
+        """See :class:`Farewell`."""
+        return self._client.between and self._server.between
+
+    def words(self, mask: bytes) -> tuple[bytes, bytes]:
+        """See :class:`Farewell`; frames to a server are masked (§5.3)."""
+        hidden = bytes(a ^ b for a, b in zip(_GOING_AWAY.to_bytes(2, "big"), mask, strict=False))
+        return b"\x88\x02" + _RESTART.to_bytes(2, "big"), b"\x88\x82" + mask + hidden

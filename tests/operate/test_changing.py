@@ -1,0 +1,182 @@
+"""Changes at run time survive a restart, a bad file does no harm, and all of it can be undone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lbproxy.operate import statefile
+from lbproxy.testing import LoadBalancerFixture
+
+TEXT = """\
+[lbproxy]
+state = {path}
+
+[frontend web]
+listen = tcp:8080
+backend = app
+
+[backend app]
+servers =
+    a 10.0.0.1:8000 weight=3
+    b 10.0.0.2:8000
+    d 10.0.0.4:8000
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "lb.state.json"
+
+
+@pytest.fixture
+def start(path: Path) -> Iterator[Callable[..., Any]]:
+    made: list[LoadBalancerFixture] = []
+
+    def begin(text: str = TEXT) -> Any:
+        for one in made:
+            one.close()
+        made.append(LoadBalancerFixture.from_config(text.format(path=path)))
+        return made[-1]
+
+    yield begin
+    made[-1].close()
+
+
+def change(lb: Any) -> None:
+    """Some of everything."""
+    service = lb.service
+    service.set_weight("app", "a", 5)
+    service.set_maxconn("app", "a", 9)
+    service.drain("app", "b")
+    service.remove_server("app", "d")
+    service.add_server("app", "c 10.0.0.3:8000 weight=2")
+    service.maint("app", "c")
+
+
+DRIFT = [
+    "app/d removed",
+    "app/c added",
+    "app/a weight 3 -> 5",
+    "app/a maxconn 0 -> 9",
+    "app/b ready -> drain",
+    "app/c ready -> maint",
+]
+
+
+def drift(lb: Any) -> list[str]:
+    return [one.text for one in lb.service.changing.drift()]
+
+
+def test_it_survives_a_restart(start: Any, path: Path) -> None:
+    lb = start()
+    change(lb)
+    assert drift(lb) == DRIFT
+    assert not path.exists()
+    lb.advance(1)
+    assert path.exists(), "written a moment later"
+    assert path.stat().st_mode & 0o777 == 0o600
+    lb = start()
+    assert drift(lb) == DRIFT
+    a = lb.server("app", "a")
+    assert (a.full_weight, a.maxconn) == (5, 9)
+    assert lb.server("app", "b").state.value == "drain"
+    assert lb.server("app", "c").state.value == "maint"
+    assert "d" not in lb.backend("app").group.servers
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name], "nothing is left over"
+
+
+def test_what_was_changed_last_is_written_at_the_end(start: Any, path: Path) -> None:
+    lb = start()
+    lb.service.set_weight("app", "a", 7)
+    lb.close()
+    assert json.loads(path.read_text())["servers"]["app"]["a"] == {"weight": 7}
+    assert start().server("app", "a").full_weight == 7
+
+
+def test_many_changes_are_one_write(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lb = start()
+    lb.advance(1)
+    written: list[int] = []
+    monkeypatch.setattr(statefile, "write_whole", lambda path, data: written.append(1))
+    for weight in range(10, 1000):
+        lb.service.set_weight("app", "a", weight)
+    lb.advance(1)
+    assert len(written) == 1
+
+
+def test_reset(start: Any, path: Path) -> None:
+    lb = start()
+    change(lb)
+    undone = lb.service.changing.reset("app", "a")
+    assert [one.text for one in undone] == ["app/a weight 3 -> 5", "app/a maxconn 0 -> 9"]
+    assert lb.server("app", "a").full_weight == 3
+    lb.service.changing.reset()
+    assert drift(lb) == []
+    group = lb.backend("app").group
+    assert list(group.servers) == ["a", "b", "d"]
+    assert {server.state.value for server in group.servers.values()} == {"up"}
+    lb.advance(1)
+    assert drift(start()) == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 9}', "[" * 100_000, "\xff"])
+def test_a_file_that_cannot_be_used_is_put_aside(start: Any, path: Path, text: str) -> None:
+    path.write_bytes(text.encode("latin-1"))
+    lb = start()
+    assert drift(lb) == []
+    assert (path.parent / (path.name + ".bad")).read_bytes() == text.encode("latin-1")
+    change(lb)
+    lb.advance(1)
+    assert drift(start()) == DRIFT
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "device"])
+def test_what_is_no_file_is_left_alone(start: Any, path: Path, kind: str) -> None:
+    """Neither moved, nor read for ever, nor written over."""
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(statefile.StateUnreadable):
+        statefile.read_state(str(path))
+    before = path.lstat()
+    lb = start()
+    change(lb)
+    lb.advance(1)
+    assert lb.service.changing.file.error
+    after = path.lstat()
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_does_not_fit_any_more_is_dropped(start: Any, path: Path) -> None:
+    change(start())
+    other = TEXT.replace("    b 10.0.0.2:8000\n", "").replace("weight=3", "weight=5")
+    lb = start(other + "    c 10.0.0.3:8000\n")
+    assert drift(lb) == ["app/d removed", "app/a maxconn 0 -> 9", "app/c ready -> maint"]
+    start(TEXT.replace("app", "other"))
+    assert drift(start()) == []
+
+
+def test_a_folder_that_cannot_be_written(start: Any, path: Path) -> None:
+    lb = start(TEXT.replace("{path}", "{path}/none/state"))
+    change(lb)
+    lb.advance(1)
+    assert lb.service.changing.file.error == "No such file or directory"
+    assert drift(lb) == DRIFT, "it runs all the same"
+
+
+def test_nothing_is_kept_without_a_file(start: Any) -> None:
+    lb = start(TEXT.replace("state = {path}", ""))
+    change(lb)
+    assert drift(lb) == DRIFT
+    assert lb.service.changing.file is None
+    lb.close()

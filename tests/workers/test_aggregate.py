@@ -1,0 +1,199 @@
+"""Counters of several processes, as one process shows them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lbproxy.config.model import Config
+from lbproxy.errors import Kind
+from lbproxy.observe.offenders import Suspects
+from lbproxy.testing import LB
+from lbproxy.workers.aggregate import Tally, collect, take_differences
+from lbproxy.workers.worker import worker_config
+
+TEXT = """
+[lbproxy]
+maxconn = 101
+access_log = stdout json
+[frontend web]
+listen = tcp:8080
+maxconn = 10
+backend = app
+[backend app]
+check = http GET /
+servers = a 10.0.0.1:80
+"""
+
+
+def lb() -> Any:
+    made = LB.from_config(TEXT)
+    made.origin("a", "10.0.0.1:80")
+    return made
+
+
+def test_sums_and_what_the_dead_had_counted() -> None:
+    one, two, master = lb(), lb(), lb()
+    for worker, count in ((one, 2), (two, 3)):
+        for counters in (worker.service.frontend("web").counters, worker.backend("app").counters):
+            counters.measure()
+        for _ in range(count):
+            worker.get("http://h:8080/")
+    held = one.connect("web")
+    for counters in (master.service.frontend("web").counters, master.backend("app").counters):
+        counters.measure()
+    tally = Tally(master.service)
+    for slot, worker in enumerate((one, two)):
+        tally.came(slot, json.loads(json.dumps(collect(worker.service))))
+    tally.write()
+    frontend = master.service.frontend("web")
+    assert frontend.counters.requests == 5
+    assert frontend.counters.responses[2] == 5
+    assert frontend.counters.closes == {Kind.OK: 5}
+    assert frontend.counters.request_seconds.count == 5
+    assert len(frontend.clients) == frontend.limits.active == 1
+    assert master.service.generation.sessions() == 1
+    assert master.server("app", "a").counters.picked == 5
+    tally.died(0)
+    tally.write()
+    assert frontend.counters.requests == 5, "counted is counted"
+    assert len(frontend.clients) == 0, "but its sessions are gone"
+    three = lb()
+    three.get("http://h:8080/")
+    tally.came(0, collect(three.service))
+    tally.write()
+    assert frontend.counters.requests == 6
+    tally.died(0)
+    tally.died(1)
+    tally.died(1)
+    tally.write()
+    assert frontend.counters.requests == 6
+    held.close()
+    for each in (one, two, three, master):
+        each.close()
+
+
+def test_probes_are_the_master_s_own() -> None:
+    worker, master = lb(), lb()
+    master.advance(3)
+    probed = master.server("app", "a").counters.probes_ok
+    assert probed
+    tally = Tally(master.service)
+    tally.came(0, collect(worker.service))
+    tally.write()
+    assert master.server("app", "a").counters.probes_ok == probed
+    worker.close()
+    master.close()
+
+
+def test_what_a_worker_serves() -> None:
+    from lbproxy.registry import parse_config
+
+    config: Config = worker_config(parse_config(TEXT), 4)
+    assert config.settings.maxconn == 26
+    assert config.frontend("web").maxconn == 3
+    assert config.backend("app").check is None
+    assert worker_config(parse_config(TEXT.replace("maxconn = 101", "")), 4).settings.maxconn == 0
+
+
+def test_limits_of_a_backend_are_split() -> None:
+    from lbproxy.registry import parse_config
+
+    text = TEXT.replace(
+        "[backend app]",
+        "[backend copy]\nservers = c 10.0.0.9:80\n[backend app]\nmirror = copy max=10\nmaxconn = 101\n"
+        "agent = 9000\nqueue = 40\nmax_retries = 3\nretry_budget = 20%\nretry_floor = 10/s",
+    )
+    app = worker_config(parse_config(text), 4).backend("app")
+    assert (app.maxconn, app.queue, app.max_retries, app.retry_floor) == (26, 10, 1, 2.5)
+    assert app.retry_budget == 0.2
+    assert app.agent is None, "the master asks"
+    assert app.mirror is not None and app.mirror.max == 3
+    assert worker_config(parse_config(TEXT), 4).backend("app").maxconn == 0
+
+
+def test_workers_share_a_secret() -> None:
+    from lbproxy.registry import parse_config
+
+    assert worker_config(parse_config(TEXT), 4, "0123456789abcdef").settings.secret.endswith("ef")
+    text = TEXT.replace("[lbproxy]", "[lbproxy]\nsecret = our-own-secret-000")
+    assert worker_config(parse_config(text), 4, "x").settings.secret == "our-own-secret-000"
+
+
+def test_who_attacks_and_what_logs_drop_is_summed() -> None:
+    one, two, master = lb(), lb(), lb()
+    for worker in (one, two):
+        suspects = worker.service.frontends["web"].suspects = Suspects()
+        suspects.add("10.9.9.9")
+        for sink in worker.service.log_sinks():
+            sink.dropped = 3
+    one.service.frontends["web"].suspects.add("10.9.9.8")
+    master.service.frontends["web"].suspects = Suspects()
+    tally = Tally(master.service)
+    for slot, worker in enumerate((one, two)):
+        tally.came(slot, json.loads(json.dumps(collect(worker.service))))
+    for _ in range(2):
+        tally.write()
+        assert master.service.frontends["web"].suspects.worst() == ("10.9.9.9", 2)
+    assert [sink.dropped for sink in master.service.log_sinks()] == [6]
+    for each in (one, two, master):
+        each.close()
+
+
+LASTING = """
+[frontend web]
+listen = tcp:8080
+backend = app
+[backend app]
+sticky = header X-User
+mirror = next compare=body
+rebalance = websocket
+servers =
+    a 10.0.0.1:80
+    b 10.0.0.2:80
+[backend next]
+servers = n 10.0.0.3:80
+"""
+
+
+def test_mirrors_and_long_sessions() -> None:
+    def made() -> Any:
+        lb = LB.from_config(LASTING)
+        lb.origin("a", "10.0.0.1:80")
+        lb.origin("b", "10.0.0.2:80")
+        lb.origin("n", "10.0.0.3:80", lambda request: b"something else")
+        return lb
+
+    one, two, master = made(), made(), made()
+    tally = Tally(master.service)
+    for slot, (worker, users) in enumerate(((one, "abc"), (two, "de"))):
+        for user in users:
+            worker.get(f"http://h:8080/{user}", headers={"X-User": user})
+        worker.advance(1)
+        tally.came(slot, json.loads(json.dumps(collect(worker.service))))
+        found = json.loads(json.dumps(take_differences(worker.service)))
+        tally.differ(found)
+        assert len(found["app"]) == len(users)
+        assert take_differences(worker.service) == {}, "told once"
+    tally.write()
+    backend = master.backend("app")
+    assert backend.sticky.counters.moved == 0
+    assert (backend.mirror.counters.copied, backend.mirror.counters.different) == (5, 5)
+    last = master.service.mirror_differences("app")
+    assert [difference.path for difference in last] == ["/a", "/b", "/c", "/d", "/e"]
+    assert all(isinstance(difference.what, tuple) for difference in last)
+    assert len(backend.mirror.running) == 0
+    tally.write()
+    assert len(master.service.mirror_differences("app")) == 5, "each once"
+    assert backend.rebalancer.plan() == {}
+    counts = collect(one.service)
+    counts["backends"]["app"]["servers"]["a"]["now"]["long"] = 8
+    tally.came(0, counts)
+    tally.write()
+    moves = {server.name: count for server, count in backend.rebalancer.plan().items()}
+    assert moves == {"a": 4}
+    tally.died(1)
+    tally.write()
+    assert backend.mirror.counters.different == 5
+    for each in (one, two, master):
+        each.close()
