@@ -62,7 +62,7 @@ def folder(tmp_path: Path) -> Path:
     """A package whose binaries fit."""
     for name in compiled.MODULES:
         path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"# {name}\n")
     stamp(tmp_path)
     return tmp_path
