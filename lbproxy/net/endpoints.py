@@ -14,44 +14,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from attrs import frozen
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 
 from lbproxy.config.model import Address
 from lbproxy.errors import ProxyError
 from lbproxy.net.inherited import Inherited
 from lbproxy.net.timers import TimerWheel
+from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
 __all__ = ["Bound", "Dial", "Handshaking", "Network", "TLSInfo", "TLSParameters"]
-
-
-@frozen
-class TLSInfo:
-    """What a finished handshake settled: ``version`` such as "TLSv1.3", ``cipher``, ``alpn``
-    ("" if none), ``sni`` (lower case)."""
-
-    version: str = ""
-    cipher: str = ""
-    alpn: str = ""
-    sni: str = ""
-
-
-@frozen
-class TLSParameters:
-    """How to start TLS on a connection.
-
-    ``creator`` provides IOpenSSLServerConnectionCreator or IOpenSSLClientConnectionCreator, as
-    ``server_side`` says.
-
-    It may also have ``connection_for_socket(socket) -> OpenSSL.SSL.Connection``: a connection on that
-    non-blocking socket, in accept or connect state, with SNI set and verification built into its
-    context (verify callback), without read-ahead.  Then TLS runs on the socket itself where the network
-    can do that; without it, and for bytes already read, through a memory BIO.  And
-    ``problem(connection) -> str``: why its verification failed, "" if it did not.
-    """
-
-    creator: Any
-    server_side: bool
 
 
 class Dial(Protocol):

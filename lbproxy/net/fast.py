@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from lbproxy.config.model import Address
 from lbproxy.errors import ProxyError
-from lbproxy.net.endpoints import Bound, Dial, Handshaking, Network, TLSInfo, TLSParameters
+from lbproxy.net.endpoints import Bound, Dial, Handshaking, Network
 from lbproxy.net.fastdial import FastDial
 from lbproxy.net.fastport import FastPort, bound_socket
 from lbproxy.net.poller import Poller
@@ -27,6 +27,7 @@ from lbproxy.net.stock import StockNetwork, refusal
 from lbproxy.net.stocktls import StockHandshake
 from lbproxy.net.timers import TimerWheel
 from lbproxy.net.transport import FastTransport
+from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
 __all__ = ["FastNetwork", "choose_network"]
 

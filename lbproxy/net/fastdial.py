@@ -16,7 +16,6 @@ from twisted.python.failure import Failure
 
 from lbproxy.config.model import Address
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.net.endpoints import TLSInfo, TLSParameters
 from lbproxy.net.poller import OUT
 from lbproxy.net.sockaddr import socket_address
 from lbproxy.net.stock import error_words
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from lbproxy.net.fast import FastNetwork
     from lbproxy.net.sslsocket import Handshake
     from lbproxy.net.stocktls import StockHandshake
+
+from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
 __all__ = ["FastDial"]
 

@@ -35,7 +35,6 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.net.endpoints import TLSInfo, TLSParameters
 from lbproxy.net.poller import IN, OUT, Poller, failure_of
 from lbproxy.net.sslrecords import RECORD_BYTES, clear_errors, record_calls
 from lbproxy.net.transport import (
@@ -53,6 +52,7 @@ from lbproxy.net.transport import (
     lost,
 )
 from lbproxy.tls.info import tls_error_text, tls_info
+from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
 __all__ = ["CLOSE_WAIT_S", "FastTLSTransport", "Handshake"]
 

@@ -32,10 +32,11 @@ from zope.interface import implementer
 
 from lbproxy.config.model import Address
 from lbproxy.errors import Kind, ListenError, ProxyError
-from lbproxy.net.endpoints import Bound, Dial, Handshaking, Network, TLSInfo, TLSParameters
+from lbproxy.net.endpoints import Bound, Dial, Handshaking, Network
 from lbproxy.net.handover import hand_over
 from lbproxy.net.stocktls import StockHandshake
 from lbproxy.net.timers import TimerWheel
+from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
 __all__ = ["StockNetwork", "error_words", "listen_endpoint", "refusal", "remove_stale_socket"]
 

@@ -18,10 +18,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.net.endpoints import TLSInfo, TLSParameters
 from lbproxy.net.handover import hand_over
 from lbproxy.net.timers import TimerWheel
 from lbproxy.tls.info import tls_error_text, tls_info
+from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
 __all__ = ["StockHandshake", "StockTLSTransport"]
 

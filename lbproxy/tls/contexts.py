@@ -1,7 +1,7 @@
 """DATA. OpenSSL contexts for both sides, as the connection creators Twisted asks for.
 
 :func:`server_contexts` and :func:`client_contexts` build them from the configuration;
-:class:`lbproxy.net.endpoints.TLSParameters` carries them to a network.  An embedder can hand either
+:class:`lbproxy.tls.parameters.TLSParameters` carries them to a network.  An embedder can hand either
 to any Twisted TLS endpoint.  Contexts are never changed once they are used: new certificates make
 new contexts.
 """

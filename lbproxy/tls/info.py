@@ -6,7 +6,7 @@ from typing import Any
 
 from OpenSSL import SSL
 
-from lbproxy.net.endpoints import TLSInfo
+from lbproxy.tls.parameters import TLSInfo
 
 __all__ = ["tls_error_text", "tls_info"]
 

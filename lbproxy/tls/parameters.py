@@ -1,0 +1,44 @@
+"""DATA. How to start TLS on a connection, and what a handshake settled.
+
+Made by :mod:`lbproxy.tls.contexts`, used by the networks (:mod:`lbproxy.net.endpoints`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+__all__ = ["TLSInfo", "TLSParameters"]
+
+
+@frozen
+class TLSInfo:
+    """What a finished handshake settled: ``version`` such as "TLSv1.3", ``cipher``, ``alpn``
+    ("" if none), ``sni`` (lower case)."""
+
+    version: str = ""
+    cipher: str = ""
+    alpn: str = ""
+    sni: str = ""
+
+
+@frozen
+class TLSParameters:
+    """How to start TLS on a connection.
+
+    ``creator`` provides IOpenSSLServerConnectionCreator or IOpenSSLClientConnectionCreator, as
+    ``server_side`` says.  It may have two more methods:
+
+    ``connection_for_socket(socket) -> OpenSSL.SSL.Connection``
+        A connection on that non-blocking socket, in accept or connect state, with SNI set and
+        verification built into its context (verify callback), without read-ahead.  TLS then runs on
+        the socket itself where the network can do that.  Without this method, and for bytes already
+        read, TLS runs through a memory BIO.
+
+    ``problem(connection) -> str``
+        Why its verification failed, "" if it did not.
+    """
+
+    creator: Any
+    server_side: bool
