@@ -7,11 +7,37 @@ from collections.abc import Iterable
 
 from tests.test_layering import imports
 
+
+def names(words: str) -> frozenset[str]:
+    """The words of a string."""
+    return frozenset(words.split())
+
+
 # Cycles that still exist, by the reason.  A module that has left its cycle must leave the list.
-MODULES: dict[str, frozenset[str]] = {}
+MODULES: dict[str, frozenset[str]] = {
+    "the fast network and its dials": names("net.fast net.fastdial"),
+    "a relay and its transports": names("net.relay net.transport"),
+    "one request and the backend that serves it": names(
+        "proxy.backend proxy.frontend proxy.member proxy.features.hedge proxy.features.mirror "
+        "proxy.features.mirrorcopy proxy.features.prewarm proxy.features.rebalancer "
+        "proxy.http.attempt proxy.http.exchange proxy.http.server proxy.http.traffic"
+    ),
+    "the admin server, its routes and the parts that answer them": names(
+        "admin.openapi admin.parts admin.parts.alerts admin.parts.backends "
+        "admin.parts.certificates admin.parts.configuration admin.parts.core "
+        "admin.parts.dashboard admin.parts.drift admin.parts.events admin.parts.frontends "
+        "admin.parts.logs admin.parts.metrics admin.parts.mirror admin.parts.process "
+        "admin.parts.rebalancing admin.parts.reload admin.parts.servers admin.parts.sessions "
+        "admin.parts.sticky admin.parts.upgrade admin.route admin.server admin.state admin.web"
+    ),
+}
 
 # The same among the packages (and plain modules) directly below ``lbproxy``.
-PACKAGES: dict[str, frozenset[str]] = {}
+PACKAGES: dict[str, frozenset[str]] = {
+    "options are parsed into types of the packages that use them": names(
+        "balance config http interfaces observe"
+    ),
+}
 
 
 def edges() -> dict[str, set[str]]:
@@ -47,9 +73,9 @@ def cycles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
     """The strongly connected components of more than one node, and nodes that import themselves."""
     seen = {name: reachable(graph, name) for name in graph}
     return {
-        frozenset(other for other in names if name in seen.get(other, ()))
-        for name, names in seen.items()
-        if name in names
+        frozenset(other for other in beyond if name in seen.get(other, ()))
+        for name, beyond in seen.items()
+        if name in beyond
     }
 
 
@@ -65,7 +91,7 @@ def test_the_search_finds_cycles() -> None:
 
 def strangers(found: set[frozenset[str]], known: dict[str, frozenset[str]]) -> set[frozenset[str]]:
     """The cycles in ``found`` that no exception covers."""
-    return {one for one in found if not any(one <= names for names in known.values())}
+    return {one for one in found if not any(one <= listed for listed in known.values())}
 
 
 def test_no_cycle_among_modules() -> None:

@@ -55,7 +55,7 @@ CROSS: dict[str, tuple[str, ...]] = {
 }
 
 # Layer 2 is machinery: of the pure packages it may know only these.
-NET_KNOWS = ("config.model", "errors", "interfaces")
+NET_KNOWS = ("compiled", "config.model", "errors", "interfaces")
 
 REACTOR = {
     "workers": ("main",),

@@ -12,18 +12,32 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from twisted.internet import error, interfaces, main
 from twisted.internet.abstract import FileDescriptor
 from twisted.python.failure import Failure
 from zope.interface import classImplements, implementer
 
-if TYPE_CHECKING:
-    from lbproxy.testing.memory import MemoryReactor
+__all__ = ["Carrier", "MemoryTransport", "MemoryUNIXTransport"]
 
-__all__ = ["MemoryTransport", "MemoryUNIXTransport"]
+
+class Carrier(Protocol):
+    """What a transport needs of the reactor that carries its bytes."""
+
+    def soon(self, work: Callable[..., Any], *args: Any, **kw: Any) -> None:
+        """Run ``work`` after what is already waiting."""
+
+    def carry(self, transport: MemoryTransport) -> None:
+        """Something was sent to ``transport``: call its :meth:`~MemoryTransport.land` in time."""
+
+    def forget(self, transport: MemoryTransport) -> None:
+        """A connection has ended."""
+
+    def failed(self, failure: Failure) -> None:
+        """A protocol raised an exception."""
 
 
 class _Mark(Enum):
@@ -45,7 +59,7 @@ class MemoryTransport(FileDescriptor):
     reactor: Any
 
     def __init__(
-        self, reactor: MemoryReactor, host: Any, peer: Any, connector: Any | None = None
+        self, reactor: Carrier, host: Any, peer: Any, connector: Any | None = None
     ) -> None:
         super().__init__(reactor)  # type: ignore[arg-type]
         self.other: MemoryTransport = self
