@@ -21,7 +21,8 @@ from twisted.logger import Logger
 
 from lbproxy.balance.server import AdminState, State
 from lbproxy.config.errors import ConfigErrors
-from lbproxy.config.model import Address, AlertsSpec, BackendSpec, Config
+from lbproxy.config.model import Address, Config
+from lbproxy.config.share import share_of
 from lbproxy.errors import ListenError
 from lbproxy.net.fast import choose_network
 from lbproxy.observe.offenders import Suspects
@@ -46,45 +47,12 @@ _MANY = 500  # servers: with more, the board is looked at less often
 
 
 def worker_config(config: Config, workers: int, secret: str = "") -> Config:
-    """What one of ``workers`` serves of ``config``: no checks, no agents, no admin side, its part of the limits.
+    """Return what one of ``workers`` serves of ``config`` (:mod:`lbproxy.config.share`).
 
     ``secret``: for a configuration that has none; workers that made up their own would not know one another's cookies.
     """
-
-    def part(limit: int) -> int:
-        return -(-limit // workers)
-
-    settings = evolve(
-        config.settings,
-        admin=(),
-        state="",
-        watch=False,
-        workers=1,
-        maxconn=part(config.settings.maxconn),
-        secret=config.settings.secret or secret,
-    )
-    return evolve(
-        config,
-        settings=settings,
-        alerts=AlertsSpec(),
-        frontends=tuple(evolve(one, maxconn=part(one.maxconn)) for one in config.frontends),
-        backends=tuple(_part_of(one, part, workers) for one in config.backends),
-    )
-
-
-def _part_of(spec: BackendSpec, part: Callable[[int], int], workers: int) -> BackendSpec:
-    """``maxconn`` of its servers is whole: workers tell one another (:mod:`lbproxy.workers.shared`)."""
-    mirror = spec.mirror
-    return evolve(
-        spec,
-        check=None,
-        agent=None,
-        maxconn=part(spec.maxconn),
-        queue=part(spec.queue),
-        max_retries=part(spec.max_retries),
-        retry_floor=spec.retry_floor / workers,
-        mirror=None if mirror is None else evolve(mirror, max=part(mirror.max)),
-    )
+    part = share_of(config, workers)
+    return evolve(part, settings=evolve(part.settings, secret=part.settings.secret or secret))
 
 
 class RefusedError(Exception):

@@ -7,7 +7,7 @@ check`` and ``lbproxy explain``.  Durations are float seconds, sizes are int byt
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
 
 from lbproxy.config.model.alerts import AlertsSpec, CommandSpec, MailSpec, RuleSpec, WebhookSpec
 from lbproxy.config.model.backend import BackendSpec, MirrorSpec, RebalanceSpec
@@ -66,7 +66,7 @@ class Config:
     frontends: tuple[FrontendSpec, ...] = ()
     backends: tuple[BackendSpec, ...] = ()
     certificates: tuple[CertificateSpec, ...] = ()
-    alerts: AlertsSpec = AlertsSpec()
+    alerts: AlertsSpec = field(default=AlertsSpec(), metadata={"workers": "master"})
     file: str = hidden("<text>")
     sources: tuple[str, ...] = hidden(())
     """What it was read from: files and glob patterns, plugins in files included; empty for a text."""

@@ -36,7 +36,12 @@ class MirrorSpec:
         "duration", 5.0, min=0.01, max=3600, doc="a copy without a complete answer by then is ended"
     )
     max: int = option(
-        "int", 100, min=1, max=100_000, doc="most copies at a time; more are dropped and counted"
+        "int",
+        100,
+        min=1,
+        max=100_000,
+        workers="split",
+        doc="most copies at a time; more are dropped and counted",
     )
     header: str = option(
         "string",
@@ -115,7 +120,11 @@ class BackendSpec:
         "plugin:balancer", None, doc="which server is next", example="leastconn"
     )
     servers: tuple[ServerSpec, ...] = option(
-        "servers", (), doc="one per line", example="a 10.0.0.11:8000 weight=3"
+        "servers",
+        (),
+        workers="shared",
+        doc="one per line",
+        example="a 10.0.0.11:8000 weight=3",
     )
     sticky: PluginSpec | None = option(
         "plugin:sticky",
@@ -133,6 +142,7 @@ class BackendSpec:
     check: CheckSpec | None = option(
         "check",
         None,
+        workers="master",
         doc="active health check; none: servers are taken as up",
         example="http GET /healthz expect=200",
     )
@@ -167,6 +177,7 @@ class BackendSpec:
     agent: AgentSpec | None = option(
         "agent",
         None,
+        workers="master",
         doc="ask a program beside each server how much work it wants",
         example="9707 every=2s",
     )
@@ -214,6 +225,7 @@ class BackendSpec:
         0,
         min=0,
         max=10_000_000,
+        workers="split",
         doc="most requests in a further attempt at once; 0: no limit",
     )
     retry_budget: float = option(
@@ -229,6 +241,7 @@ class BackendSpec:
         10.0,
         min=0.0,
         max=1_000_000,
+        workers="split",
         doc="further attempts that ``retry_budget`` allows however few requests there are",
     )
     hedge: float = option(
@@ -255,6 +268,7 @@ class BackendSpec:
         0,
         min=0,
         max=10_000_000,
+        workers="split",
         doc="most connections (TCP) or requests (HTTP) at all servers together, those that wait included;"
         " over it 503 at once; 0: no limit",
     )
@@ -263,6 +277,7 @@ class BackendSpec:
         1024,
         min=0,
         max=1_000_000,
+        workers="split",
         doc="requests that may wait while every server is at its maxconn; 0: none",
     )
     timeout_queue: float = option(

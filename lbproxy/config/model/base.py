@@ -20,8 +20,12 @@ def option(kind: str, default: Any = attrs.NOTHING, *, doc: str, **facts: Any) -
     ``kind`` names a parser in :mod:`lbproxy.config.units` (``int``, ``duration``, ``size``, ``bool``, ``string``,
     ``choice``, ``list:KIND`` ...).  ``facts`` may hold ``min``, ``max`` (inclusive), ``choices``, ``example``,
     ``positional`` (True: the word stands without ``key=``; ``"rest"``: all remaining words, as a tuple),
-    ``http_only`` (refused in tcp mode), ``restart`` (a reload cannot change it) and ``secret`` (masked where the
-    configuration is shown to others).
+    ``http_only`` (refused in tcp mode), ``restart`` (a reload cannot change it), ``secret`` (masked where the
+    configuration is shown to others) and ``workers``.
+
+    ``workers`` says what worker processes get (:mod:`lbproxy.config.share`): ``"split"``, an equal share of a
+    limit; ``"master"``, the default, because only the master does it; ``"shared"``, the value as it is, because
+    workers keep its limits together at run time.  Without a rule they get the value as it is.
     Extension authors use it in their ``Options`` classes.
     """
     metadata = {"kind": kind, "doc": doc, **facts}

@@ -52,7 +52,12 @@ class FrontendSpec:
     )
     access_log: LogSpec | None = option("log", None, doc="overrides the one in [lbproxy]")
     maxconn: int = option(
-        "int", 0, min=0, max=10_000_000, doc="most client connections; 0: no limit of its own"
+        "int",
+        0,
+        min=0,
+        max=10_000_000,
+        workers="split",
+        doc="most client connections; 0: no limit of its own",
     )
     maxconn_per_ip: int = option(
         "int", 0, min=0, max=10_000_000, doc="most client connections from one address; 0: no limit"

@@ -27,6 +27,7 @@ class GlobalSpec:
         0,
         min=0,
         max=10_000_000,
+        workers="split",
         doc="most client connections in all; 0: half of the descriptors the process may open",
     )
     transport: Literal["auto", "epoll", "twisted"] = option(
@@ -43,11 +44,13 @@ class GlobalSpec:
         min=1,
         max=1024,
         restart=True,
+        workers="master",
         doc="processes that serve; ``cpu``: one for each processor",
     )
     watch: bool = option(
         "bool",
         False,
+        workers="master",
         doc="reload by itself when the file, one that it includes or a plugin's .py file changes",
     )
     timeout_drain: float = option(
@@ -69,6 +72,7 @@ class GlobalSpec:
     admin: tuple[AdminSpec, ...] = option(
         "admins",
         (),
+        workers="master",
         doc="where the admin API, the metrics and the dashboard are, one address per line; none: nowhere",
         example="tcp:8404:interface=127.0.0.1",
     )
@@ -87,6 +91,7 @@ class GlobalSpec:
     state: str = option(
         "path",
         "",
+        workers="master",
         doc="file that keeps what is changed at run time (weights, drains, servers added and removed) over a restart",
         example="lbproxy.state.json",
         restart=True,

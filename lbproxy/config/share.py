@@ -1,0 +1,71 @@
+"""PURE. The part of a configuration that one of several worker processes serves.
+
+The options say it themselves: ``option(..., workers=RULE)`` in :mod:`lbproxy.config.model` and in the ``Options`` of
+plugins.  Without a rule a worker gets the value as it is.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import attrs
+
+__all__ = ["MASTER", "SHARED", "SPLIT", "share_of"]
+
+SPLIT = "split"
+"""A limit: each worker gets an equal share, whole numbers rounded up so that 0 alone means no limit."""
+
+MASTER = "master"
+"""Only the master does this: workers get the default."""
+
+SHARED = "shared"
+"""The workers keep this limit together at run time, so they get it whole.  Nothing inside it is split."""
+
+T = TypeVar("T")
+
+
+def share_of(spec: T, workers: int) -> T:
+    """Return ``spec``, an attrs object, as one of ``workers`` processes serves it.
+
+    Nested specs, and those in tuples, are treated alike.  An object without anything to change is returned itself.
+    """
+    changes = {}
+    for name, rule, default in _rules(cast("Any", type(spec))):
+        value = getattr(spec, name)
+        new = default if rule == MASTER else _part(value, rule, workers)
+        if new is not value:
+            changes[name] = new
+    return cast("T", attrs.evolve(cast("Any", spec), **changes)) if changes else spec
+
+
+def _part(value: Any, rule: str, workers: int) -> Any:
+    if rule == SPLIT:
+        if not value:
+            return value
+        return value / workers if isinstance(value, float) else -(-value // workers)
+    if isinstance(value, tuple):
+        parts = tuple(_part(one, "", workers) for one in value)
+        changed = any(new is not old for new, old in zip(parts, value, strict=True))
+        return parts if changed else value
+    return share_of(value, workers) if attrs.has(type(value)) else value
+
+
+@cache
+def _rules(cls: Any) -> tuple[tuple[str, str, Any], ...]:
+    """Name, rule and default of each field that may be different in a worker."""
+    found = []
+    for field in attrs.fields(cls):
+        rule = field.metadata.get("workers", "")
+        if rule not in ("", SPLIT, MASTER, SHARED):
+            raise ValueError(f"{cls.__name__}.{field.name}: unknown rule workers={rule!r}")
+        if rule == SPLIT or (rule == "" and field.init):
+            found.append((field.name, rule, None))
+        elif rule == MASTER:
+            found.append((field.name, rule, _default(field)))
+    return tuple(found)
+
+
+def _default(field: Any) -> Any:
+    default = field.default
+    return default.factory() if isinstance(default, attrs.Factory) else default  # type: ignore[arg-type]
