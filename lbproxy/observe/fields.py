@@ -128,74 +128,83 @@ def _request_line(record: Any) -> str:
 FIELDS: dict[str, Field] = {
     "time": Field(
         _stamped(rfc3339_stamp()),
-        "when the request's first byte came or the connection was accepted; RFC 3339, UTC, milliseconds",
+        "arrival of the request's first byte (http) or of the connection (tcp); RFC 3339, UTC",
     ),
     "mode": Field(lambda r: r.mode, "``http`` or ``tcp``"),
     "frontend": Field(lambda r: r.frontend_name, "name of the frontend"),
-    "route": Field(lambda r: r.route, "the route that matched, as written; empty before one did"),
+    "route": Field(lambda r: r.route, "the route that matched, as written; empty if none matched"),
     "backend": Field(lambda r: r.backend_name, "name of the backend; empty if none was chosen"),
-    "server": Field(lambda r: r.server_name, "name of the last server tried; empty if none was"),
+    "server": Field(
+        lambda r: r.server_name, "name of the last server tried; empty if none was tried"
+    ),
     "client_ip": Field(
         lambda r: r.client_ip,
-        "the client's address: announced by a trusted proxy if there was one, else ``peer_ip``",
+        "the client's address: reported by a trusted proxy, else ``peer_ip``",
     ),
-    "client_port": Field(lambda r: r.client_port, "the port that goes with it; 0 if unknown"),
+    "client_port": Field(lambda r: r.client_port, "the client's port; 0 if unknown"),
     "request_id": Field(
         lambda r: r.known_request_id,
-        "id of the request or session; empty unless a filter asked for it",
+        "id of the request or session; empty unless a filter uses it",
     ),
     "method": Field(
         lambda r: r.request.method.decode("latin-1"),
-        "request method; empty when what came was not a request",
+        "request method; empty if the input was not a valid request",
         http=True,
     ),
     "host": Field(
         lambda r: r.request.host.decode("latin-1"),
-        "effective host, lower case, with a port if sent",
+        "effective host in lower case, with the port if sent",
         http=True,
     ),
     "target": Field(
         lambda r: r.request.target.decode("latin-1"),
-        "path and query, as filters left them; at most 8 KiB",
+        "path and query, as changed by filters; at most 8 KiB",
         http=True,
         limit=TARGET_LIMIT,
     ),
     "version": Field(
         lambda r: VERSIONS.get(r.request.version, ""), "protocol, such as ``HTTP/1.1``", http=True
     ),
-    "status": Field(lambda r: r.status, "status the client got; 0 if it got none", http=True),
+    "status": Field(lambda r: r.status, "status sent to the client; 0 if none was sent", http=True),
     "user_agent": Field(header_getter("request", "user-agent"), "the User-Agent header", http=True),
     "referer": Field(header_getter("request", "referer"), "the Referer header", http=True),
     "bytes_in": Field(
-        lambda r: r.bytes_in, "bytes from the client: the request's body (http), all of them (tcp)"
+        lambda r: r.bytes_in, "bytes from the client: request body (http), all bytes (tcp)"
     ),
     "bytes_out": Field(
-        lambda r: r.bytes_out, "bytes to the client: the response's body (http), all of them (tcp)"
+        lambda r: r.bytes_out, "bytes to the client: response body (http), all bytes (tcp)"
     ),
-    "attempts": Field(lambda r: r.attempts, "how many servers were tried; over 1 means retries"),
-    "reused": Field(lambda r: r.reused, "the server's connection had been used before", http=True),
-    "close": Field(lambda r: r.close.value, "why it ended, ``ok`` if all went well (see below)"),
-    "detail": Field(lambda r: r.detail, "more about why it ended; empty if all went well"),
+    "attempts": Field(lambda r: r.attempts, "number of attempts; above 1 means retries"),
+    "reused": Field(
+        lambda r: r.reused, "whether the server connection came from the pool", http=True
+    ),
+    "close": Field(lambda r: r.close.value, "close reason; ``ok`` for success (see below)"),
+    "detail": Field(lambda r: r.detail, "details of the close reason; empty for success"),
     "header_ms": Field(
-        _ms("t_header"), "first byte of the request to its complete head", http=True
+        _ms("t_header"), "from the first byte of the request to its complete head", http=True
     ),
-    "queue_ms": Field(_ms("t_queue"), "wait for a server"),
+    "queue_ms": Field(_ms("t_queue"), "wait in the queue for a server"),
     "connect_ms": Field(
-        _ms("t_connect"), "last attempt's connect, TLS included; 0 when a connection was reused"
+        _ms("t_connect"),
+        "connect time of the last attempt, TLS included; 0 for a reused connection",
     ),
-    "response_ms": Field(_ms("t_response"), "request sent to response head", http=True),
-    "total_ms": Field(_ms("t_total"), "everything, from ``time`` on"),
-    "listener": Field(lambda r: r.info.listener, "the ``listen`` line it came in by"),
+    "response_ms": Field(
+        _ms("t_response"), "from the request sent to the response head", http=True
+    ),
+    "total_ms": Field(_ms("t_total"), "total duration from ``time`` on"),
+    "listener": Field(
+        lambda r: r.info.listener, "the ``listen`` line that accepted the connection"
+    ),
     "peer_ip": Field(
-        lambda r: r.info.peer_ip, "the other end of the socket; empty for a Unix socket"
+        lambda r: r.info.peer_ip, "the peer address of the socket; empty for a Unix socket"
     ),
-    "peer_port": Field(lambda r: r.info.peer_port, "its port"),
-    "local_ip": Field(lambda r: r.info.local_ip, "the address the client aimed at"),
-    "local_port": Field(lambda r: r.info.local_port, "the port the client aimed at"),
-    "tls_version": Field(_tls("version"), "such as ``TLSv1.3``; empty in the clear"),
-    "tls_cipher": Field(_tls("cipher"), "cipher suite; empty in the clear"),
-    "sni": Field(lambda r: r.info.sni, "server name the client asked for in its ClientHello"),
-    "alpn": Field(_tls("alpn"), "protocol agreed on in the TLS handshake"),
+    "peer_port": Field(lambda r: r.info.peer_port, "the peer port of the socket"),
+    "local_ip": Field(lambda r: r.info.local_ip, "the address that the client connected to"),
+    "local_port": Field(lambda r: r.info.local_port, "the port that the client connected to"),
+    "tls_version": Field(_tls("version"), "such as ``TLSv1.3``; empty without TLS"),
+    "tls_cipher": Field(_tls("cipher"), "cipher suite; empty without TLS"),
+    "sni": Field(lambda r: r.info.sni, "server name in the client's ClientHello"),
+    "alpn": Field(_tls("alpn"), "protocol negotiated in the TLS handshake"),
     "time_clf": Field(
         _stamped(clf_stamp()),
         "``time`` as in the common format: ``23/Nov/2026:12:46:06 +0000``",
@@ -206,7 +215,7 @@ FIELDS: dict[str, Field] = {
     ),
     "request_line": Field(
         _request_line,
-        "method, target and version; empty when what came was not a request",
+        "method, target and version; empty if the input was not a valid request",
         http=True,
         json=False,
         limit=TARGET_LIMIT + FIELD_LIMIT,
