@@ -6,7 +6,7 @@ Implementations are found by :mod:`lbproxy.registry` under a name, as ``path/to/
 ``name``
     the word used in the configuration;
 ``Options``
-    a frozen attrs class (see :func:`lbproxy.config.model.option`) that the words after the name are
+    a frozen attrs class (see :func:`lbproxy.model.option`) that the words after the name are
     parsed into, so that mistakes carry file and line and the options appear in the reference;
 ``__init__(options, env)``
     ``env`` is an :class:`Env`.

@@ -34,9 +34,7 @@ MODULES: dict[str, frozenset[str]] = {
 
 # The same among the packages (and plain modules) directly below ``lbproxy``.
 PACKAGES: dict[str, frozenset[str]] = {
-    "options are parsed into types of the packages that use them": names(
-        "balance config http interfaces observe"
-    ),
+    "the extension points name the objects that plugins see": names("balance http interfaces"),
 }
 
 

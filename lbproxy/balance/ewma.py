@@ -19,9 +19,9 @@ from attrs import frozen
 
 from lbproxy.balance.sampler import Sampled
 from lbproxy.balance.server import ServerState
-from lbproxy.config.model import option
 from lbproxy.errors import Outcome
 from lbproxy.interfaces import Env, PickContext
+from lbproxy.model import option
 
 __all__ = ["Ewma", "EwmaOptions"]
 

@@ -24,9 +24,9 @@ from lbproxy.balance.lease import Lease
 from lbproxy.balance.ramp import effective_weight
 from lbproxy.balance.server import AdminState, ServerState, State
 from lbproxy.balance.tiers import choose, peers
-from lbproxy.config.model import Address
 from lbproxy.errors import Outcome
 from lbproxy.interfaces import PickContext
+from lbproxy.model import Address
 
 __all__ = ["Claims", "ServerGroup"]
 

@@ -28,9 +28,9 @@ from attrs import frozen
 from lbproxy.balance.base import Need
 from lbproxy.balance.sampler import Sampled
 from lbproxy.balance.server import ServerState
-from lbproxy.config.model import option
 from lbproxy.errors import Outcome
 from lbproxy.interfaces import Env, PickContext
+from lbproxy.model import option
 
 __all__ = ["Hash", "HashOptions", "hash_key"]
 

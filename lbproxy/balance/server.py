@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lbproxy.compiled import native
 
 if TYPE_CHECKING:
-    from lbproxy.config.model import Address, ServerSpec
+    from lbproxy.model import Address, ServerSpec
 
 __all__ = ["AdminState", "ServerCounters", "ServerState", "State"]
 

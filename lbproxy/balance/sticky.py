@@ -29,8 +29,8 @@ from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import ServerState
 from lbproxy.balance.stickytable import StickyEntry, StickyTable
-from lbproxy.config.model import option
 from lbproxy.interfaces import Env, PickContext
+from lbproxy.model import option
 
 __all__ = [
     "HeaderSticky",

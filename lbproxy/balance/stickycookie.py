@@ -17,8 +17,8 @@ from attrs import frozen
 from lbproxy.balance.base import Need
 from lbproxy.balance.server import ServerState
 from lbproxy.balance.sticky import Sticky, TableOptions, TableSticky, digest
-from lbproxy.config.model import option
 from lbproxy.interfaces import Env, PickContext
+from lbproxy.model import option
 
 __all__ = ["CookieSticky", "LearnSticky", "PrefixSticky", "server_id"]
 

@@ -1,4 +1,4 @@
-"""PURE. Text to :class:`lbproxy.config.model.Config`, or every mistake in it at once.
+"""PURE. Text to :class:`lbproxy.model.Config`, or every mistake in it at once.
 
 :func:`load` and :func:`parse` are called by :mod:`lbproxy.registry`, which gives them the way from a
 plugin's name to its class.  Files are reached through :class:`Files`, so tests need none.
@@ -15,27 +15,18 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from lbproxy.config import crosscheck, units
-from lbproxy.config.draft import SECTIONS, SINGLE, Draft, Drafts
+from lbproxy.config import sections as registry
+from lbproxy.config import units
+from lbproxy.config.draft import Draft, Drafts
 from lbproxy.config.errors import ConfigError, ConfigErrors, Problems, Unfit, nearest_word
 from lbproxy.config.ini import Entry, Item, Reader, Section, read_ini
-from lbproxy.config.lines import (
-    read_admin,
-    read_agent,
-    read_check,
-    read_line,
-    read_listen,
-    read_log,
-    read_mirror,
-    read_passive,
-    read_rebalance,
-    read_server,
-)
-from lbproxy.config.model import Config, PluginSpec, ServerSpec, Where
+from lbproxy.config.line import Scope
+from lbproxy.config.lines.server import read_server
 from lbproxy.config.options import Spot, option_fields
-from lbproxy.config.plugins import Resolve, read_plugin
-from lbproxy.config.routes import RouteRules, read_route
-from lbproxy.config.words import Word, split
+from lbproxy.config.plugins import Resolve
+from lbproxy.config.sections import SECTIONS
+from lbproxy.config.value import read_words, value_kind
+from lbproxy.model import Config, ServerSpec, Where
 
 __all__ = ["DISK", "ConfigError", "ConfigErrors", "Files", "load", "parse", "parse_server"]
 
@@ -54,9 +45,6 @@ def _read(path: str) -> str:
 def _glob_sorted(pattern: str) -> list[str]:
     return sorted(_glob.glob(pattern))  # noqa: PTH207
 
-
-DEFAULT_BALANCER = "roundrobin"
-"""What a backend without ``balance`` has."""
 
 DISK = Files(read=_read, glob=_glob_sorted, exists=os.path.exists)
 """The real files."""
@@ -138,9 +126,9 @@ def parse(
         text, file=file, folder=base_dir, env=environment, reader=files, problems=problems
     )
     drafts = _Builder(problems, base_dir, resolve).build(sections)
-    crosscheck.check(drafts, problems, files.exists)
+    registry.check(drafts, problems, files.exists)
     problems.raise_if_any()
-    return drafts.finish(file)
+    return registry.finish(drafts, file)
 
 
 def parse_server(text: str, *, base_dir: str = ".", where: Where | None = None) -> ServerSpec:
@@ -150,23 +138,15 @@ def parse_server(text: str, *, base_dir: str = ".", where: Where | None = None) 
     """
     problems = Problems()
     spot = Spot(problems, "", "servers", where or Where("<server>"), base_dir)
-    words = _words(text, spot)
+    words = read_words(text, spot)
     spec = read_server(words, spot) if words is not None else None
     problems.raise_if_any()
     assert spec is not None
     return spec
 
 
-def _words(text: str, spot: Spot) -> list[Word] | None:
-    try:
-        return split(text)
-    except Unfit as error:
-        spot.caught(error)
-        return None
-
-
 class _Builder:
-    """Sections to drafts; what depends on several sections is :mod:`lbproxy.config.crosscheck`'s."""
+    """Sections to drafts; what depends on several sections is for the checks of :mod:`lbproxy.config.sections`."""
 
     def __init__(self, problems: Problems, base_dir: str, resolve: Resolve) -> None:
         self.problems, self.base_dir, self.resolve = problems, base_dir, resolve
@@ -176,15 +156,17 @@ class _Builder:
         accepted = [(s, d) for s in sections if (d := self._draft(s)) is not None]
         for section, draft in accepted:
             self._entries(section, draft)
-            if draft.kind == "backend" and "balance" not in draft.lines:
-                self._default_balancer(draft)
+            SECTIONS[draft.kind].prepare(draft, self._reader(draft))
         return self.drafts
 
-    def _default_balancer(self, draft: Draft) -> None:
-        spot = Spot(self.problems, draft.title, "balance", draft.where, self.base_dir)
-        spec = self._plugin("balancer", [Word(DEFAULT_BALANCER)], spot)
-        if spec is not None:
-            draft.values["balance"] = spec
+    def _reader(self, draft: Draft) -> Callable[[str, str], None]:
+        """Reads a key that is not written, for :attr:`Section.prepare`."""
+        fields = option_fields(draft.spec)
+
+        def read(key: str, text: str) -> None:
+            self._key(Entry(key, draft.where, [Item(text, draft.where)]), fields[key], draft)
+
+        return read
 
     # -- sections ----------------------------------------------------------------------------------
 
@@ -193,7 +175,7 @@ class _Builder:
         if kind not in SECTIONS:
             self._unknown_section(section)
             return None
-        draft = Draft(kind, name, section.where)
+        draft = Draft(kind, name, SECTIONS[kind].spec, section.where)
         if not self._name_fits(section):
             return None
         first = self.drafts.find(kind, name)
@@ -213,7 +195,7 @@ class _Builder:
         self.drafts.doubtful.add((nearest_word(section.kind, known), section.name))
 
     def _name_fits(self, section: Section) -> bool:
-        if section.kind in SINGLE:
+        if SECTIONS[section.kind].single:
             if section.name:
                 self._wrong(section, f"the section [{section.kind}] takes no name")
             return not section.name
@@ -235,7 +217,9 @@ class _Builder:
 
     def _unknown_key(self, section: Section, entry: Entry, known: tuple[str, ...]) -> None:
         message = f"unknown key {entry.key!r}"
-        homes = [f"[{kind}]" for kind, cls in SECTIONS.items() if entry.key in option_fields(cls)]
+        homes = [
+            f"[{kind}]" for kind, one in SECTIONS.items() if entry.key in option_fields(one.spec)
+        ]
         if homes:  # the word is right, the place is not
             message, known = f"{message} here; it belongs in {' or '.join(homes)}", ()
         self.problems.add(
@@ -243,7 +227,7 @@ class _Builder:
         )
 
     def _entries(self, section: Section, draft: Draft) -> None:
-        fields = option_fields(SECTIONS[draft.kind])
+        fields = option_fields(draft.spec)
         mine: dict[str, Entry] = {}
         for entry in section.entries:
             if entry.key not in fields:
@@ -266,87 +250,10 @@ class _Builder:
             draft.broken.add(entry.key)
             return
         before = len(self.problems.errors)
-        value = self._value(entry, field.metadata, spot, draft)
+        facts = field.metadata
+        scope = Scope(self.resolve, self.drafts.names, draft.mode)
+        value = value_kind(facts["kind"]).read(entry, facts, spot, scope)
         if len(self.problems.errors) > before:
             draft.broken.add(entry.key)
         else:
             draft.values[entry.key] = value
-
-    def _value(self, entry: Entry, facts: Mapping[str, Any], spot: Spot, draft: Draft) -> Any:
-        kind: str = facts["kind"]
-        if kind in ("servers", "listens", "admins", "routes") or kind.startswith(
-            ("plugins:", "lines:")
-        ):
-            made = [self._line(kind, item, spot.at(item.where), draft) for item in entry.items]
-            return tuple(one for one in made if one is not None)
-        if kind.startswith("list:"):
-            lists = [self._plain(kind, item, facts, spot.at(item.where)) for item in entry.items]
-            return tuple(value for one in lists for value in one or ())
-        if not entry.items:
-            spot.wrong(
-                'has no value; write "" for an empty text' if kind == "string" else "has no value"
-            )
-            return None
-        if len(entry.items) > 1:
-            spot.at(entry.items[1].where).wrong(
-                "takes one value; a line that begins with white space belongs to the key above it"
-            )
-            return None
-        item = entry.items[0]
-        if kind in ("agent", "check", "log", "mirror", "passive", "rebalance") or kind.startswith(
-            "plugin:"
-        ):
-            return self._line(kind, item, spot.at(item.where), draft)
-        return self._plain(kind, item, facts, spot.at(item.where))
-
-    def _plain(self, kind: str, item: Item, facts: Mapping[str, Any], spot: Spot) -> Any:
-        try:
-            text = item.text if kind.startswith("list:") else _unquoted(item.text)
-            return units.parse(kind, text, facts, self.base_dir)
-        except Unfit as error:
-            spot.caught(error)
-            return None
-
-    def _line(self, kind: str, item: Item, spot: Spot, draft: Draft) -> Any:
-        words = _words(item.text, spot)
-        if words is None:
-            return None
-        if kind == "servers":
-            return read_server(words, spot)
-        if kind == "listens":
-            return read_listen(words, spot, self.drafts.names("certificate"))
-        if kind == "admins":
-            return read_admin(words, spot, self.drafts.names("certificate"))
-        if kind == "routes":
-            return read_route(words, spot, draft.mode, self._rules())
-        if kind == "agent":
-            return read_agent(words, spot)
-        if kind == "check":
-            return read_check(words, spot, self.resolve)
-        if kind == "log":
-            return read_log(words, spot)
-        if kind.startswith("lines:"):
-            return read_line(kind.partition(":")[2], words, spot)
-        if kind == "mirror":
-            return read_mirror(words, spot, self.resolve)
-        if kind == "passive":
-            return read_passive(words, spot)
-        if kind == "rebalance":
-            return read_rebalance(words, spot)
-        return self._plugin(kind.partition(":")[2], words, spot)
-
-    def _plugin(self, kind: str, words: list[Word], spot: Spot) -> PluginSpec | None:
-        return read_plugin(kind, words, spot, self.resolve)
-
-    def _rules(self) -> RouteRules:
-        from lbproxy.http.route import VERBS, check_condition
-
-        return RouteRules(tuple(VERBS), check_condition, self.drafts.names("backend"), self.resolve)
-
-
-def _unquoted(text: str) -> str:
-    """A value that is one quoted word without its quotes; any other as it is."""
-    if text[0] not in "\"'":
-        return text
-    words = split(text)
-    return words[0].text if len(words) == 1 and not words[0].bare else text

@@ -12,8 +12,8 @@ from typing import Any
 import attrs
 from attrs import define, evolve, field, frozen
 
-from lbproxy.config.lines import dump_server
-from lbproxy.config.model import BackendSpec, Config, ServerSpec
+from lbproxy.config.lines.server import dump_server
+from lbproxy.model import BackendSpec, Config, ServerSpec
 
 __all__ = ["Changes", "Drift", "ServerChange"]
 

@@ -1,8 +1,8 @@
 """PURE. What is different between two configurations, section by section and key by key, and when each change is felt.
 
 Called by :mod:`lbproxy.generation.reload` and the command line.  New keys need nothing here: sections are found through
-the fields of :class:`~lbproxy.config.model.Config`, keys through those of their class, and a key that a running process
-cannot change says ``restart=True`` in :mod:`lbproxy.config.model`.
+:data:`lbproxy.config.sections.SECTIONS`, keys through those of their class, and a key that a running process
+cannot change says ``restart=True`` in :mod:`lbproxy.model`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import Any, Literal
 import attrs
 from attrs import field, frozen
 
-from lbproxy.config.draft import SECTIONS
-from lbproxy.config.dump import masked, value_lines
-from lbproxy.config.model import BackendSpec, Config, FrontendSpec, ListenSpec, ServerSpec
+from lbproxy.config.dump import masked
 from lbproxy.config.options import option_fields
+from lbproxy.config.section import Section
+from lbproxy.config.sections import SECTIONS
+from lbproxy.config.value import value_kind
+from lbproxy.model import BackendSpec, Config, FrontendSpec, ListenSpec, ServerSpec
 
 __all__ = [
     "Change",
@@ -30,8 +32,6 @@ __all__ = [
     "server_moves",
     "successor",
 ]
-
-_KIND = {cls: kind for kind, cls in SECTIONS.items()}
 
 
 class Effect(str, Enum):
@@ -110,22 +110,20 @@ class ConfigDiff:
 def diff(old: Config, new: Config) -> ConfigDiff:
     """Everything that is different; where a line stands in its file is not."""
     changes: list[Change] = []
-    for f in attrs.fields(Config):
-        if f.metadata.get("kind") == "hidden":
-            continue
-        name = f.name
-        before, after = getattr(old, name), getattr(new, name)
-        if type(before) in _KIND:
-            title = _KIND[type(before)]
-            there = getattr(after, "on", True)
-            if getattr(before, "on", True) != there:
-                changes.append(
-                    Change(title, "", "added" if there else "removed", (), (), Effect.NOW)
-                )
-            changes += _keys(title, before, after)
-        elif isinstance(before, tuple):
-            changes += _sections(_by_title(before), _by_title(after))
+    for section in SECTIONS.values():
+        if section.single:
+            changes += _single(section, old, new)
+        else:
+            before, after = section.specs(old), section.specs(new)
+            changes += _sections(_by_title(section, before), _by_title(section, after))
     return ConfigDiff(old, new, tuple(changes))
+
+
+def _single(section: Section, old: Config, new: Config) -> Iterator[Change]:
+    present = bool(section.specs(new))
+    if bool(section.specs(old)) != present:
+        yield Change(section.kind, "", "added" if present else "removed", (), (), Effect.NOW)
+    yield from _keys(section.kind, getattr(old, section.field), getattr(new, section.field))
 
 
 def successor(old: Any, specs: Iterable[Any]) -> Any:
@@ -172,8 +170,8 @@ def server_moves(old: Iterable[ServerSpec], new: Iterable[ServerSpec]) -> Server
 # -- sections and keys -------------------------------------------------------------------------
 
 
-def _by_title(specs: Iterable[Any]) -> dict[str, Any]:
-    return {f"{_KIND[type(spec)]} {spec.name}": spec for spec in specs}
+def _by_title(section: Section, specs: Iterable[Any]) -> dict[str, Any]:
+    return {section.title_of(spec): spec for spec in specs}
 
 
 def _sections(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
@@ -217,8 +215,9 @@ def _lines(
     kind: str, old: Any, new: Any, shown_old: Any, shown_new: Any
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The lines that differ, of lists only those; without their secrets, as in ``shown_old`` and ``shown_new``."""
-    before, after = _written(kind, old), _written(kind, new)
-    shown_before, shown_after = _written(kind, shown_old), _written(kind, shown_new)
+    before, after, shown_before, shown_after = (
+        tuple(value_kind(kind).parts(value)) for value in (old, new, shown_old, shown_new)
+    )
     if before == after:  # a plugin's code
         pairs = zip(_items(old), _items(new), shown_before, strict=True)
         changed = tuple(line for a, b, line in pairs if a != b)
@@ -237,11 +236,3 @@ def _lines(
 
 def _items(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
-
-
-def _written(kind: str, value: Any) -> tuple[str, ...]:
-    if value is None and not kind.endswith("_or_none"):
-        return ()
-    if kind.startswith("list:"):
-        return tuple(line for item in value for line in value_lines(kind, (item,)))
-    return tuple(value_lines(kind, value))

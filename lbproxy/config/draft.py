@@ -1,6 +1,6 @@
 """PURE. A configuration while it is being built: sections with the keys read so far, and what went wrong.
 
-Filled by :mod:`lbproxy.config.build`, judged by :mod:`lbproxy.config.crosscheck`.
+Filled by :mod:`lbproxy.config.build`, judged by the checks of :mod:`lbproxy.config.sections`.
 """
 
 from __future__ import annotations
@@ -10,34 +10,14 @@ from typing import Any
 import attrs
 from attrs import define, field
 
-from lbproxy.config.model import (
-    AlertsSpec,
-    BackendSpec,
-    CertificateSpec,
-    Config,
-    FrontendSpec,
-    GlobalSpec,
-    Mode,
-    Where,
-)
+from lbproxy.model import Mode, Where
 
-__all__ = ["SECTIONS", "SINGLE", "Draft", "Drafts"]
-
-SECTIONS: dict[str, type[Any]] = {
-    "lbproxy": GlobalSpec,
-    "frontend": FrontendSpec,
-    "backend": BackendSpec,
-    "certificate": CertificateSpec,
-    "alerts": AlertsSpec,
-}
-
-SINGLE = ("lbproxy", "alerts")
-"""Sections without a name."""
+__all__ = ["Draft", "Drafts"]
 
 
 @define(eq=False)
 class Draft:
-    """One section.
+    """One section; ``spec`` is its model class.
 
     ``values``: keys that were written and are right; ``lines``: where each written key stands;
     ``broken``: written keys with a mistake, about which nothing more is said.
@@ -45,6 +25,7 @@ class Draft:
 
     kind: str
     name: str
+    spec: type[Any]
     where: Where
     values: dict[str, Any] = field(factory=dict)
     lines: dict[str, Where] = field(factory=dict)
@@ -71,9 +52,8 @@ class Draft:
 
     def finish(self) -> Any:
         """The spec of this section."""
-        cls = SECTIONS[self.kind]
-        extra = {"name": self.name} if "name" in attrs.fields_dict(cls) else {}
-        return cls(**self.values, **extra, where=self.where)
+        extra = {"name": self.name} if "name" in attrs.fields_dict(self.spec) else {}
+        return self.spec(**self.values, **extra, where=self.where)
 
 
 @define(eq=False)
@@ -101,16 +81,3 @@ class Drafts:
         """Names that may be referred to, doubtful ones included."""
         doubtful = {name for k, name in self.doubtful if k == kind}
         return {draft.name for draft in self.of(kind)} | doubtful
-
-    def finish(self, file: str) -> Config:
-        """The configuration; only when nothing is wrong."""
-        settings = self.find("lbproxy", "")
-        alerts = self.find("alerts", "")
-        return Config(
-            settings=settings.finish() if settings is not None else GlobalSpec(),
-            frontends=tuple(draft.finish() for draft in self.of("frontend")),
-            backends=tuple(draft.finish() for draft in self.of("backend")),
-            certificates=tuple(draft.finish() for draft in self.of("certificate")),
-            alerts=attrs.evolve(alerts.finish(), on=True) if alerts is not None else AlertsSpec(),
-            file=file,
-        )

@@ -13,28 +13,12 @@ from typing import Any
 
 import attrs
 
-from lbproxy.config import units
-from lbproxy.config.lines import (
-    dump_admin,
-    dump_agent,
-    dump_check,
-    dump_line,
-    dump_listen,
-    dump_log,
-    dump_mirror,
-    dump_passive,
-    dump_rebalance,
-    dump_server,
-)
-from lbproxy.config.model import Address, Config, PluginSpec
 from lbproxy.config.options import field_default, option_fields
-from lbproxy.config.plugins import dump_plugin
-from lbproxy.config.routes import dump_route
-from lbproxy.config.words import quote
+from lbproxy.config.sections import SECTIONS
+from lbproxy.config.value import value_lines
+from lbproxy.model import Address, Config, PluginSpec
 
 __all__ = ["MASK", "as_json", "dump", "masked", "value_lines"]
-
-_PLAIN = re.compile(r"[A-Za-z0-9_./:\[\]-]+( [A-Za-z0-9_./:\[\]-]+)*")
 
 
 def dump(config: Config) -> str:
@@ -42,13 +26,11 @@ def dump(config: Config) -> str:
 
     Read it with the same ``base_dir``, for a socket's path and a plugin's file stay as written.
     """
-    parts = [_section("lbproxy", config.settings)]
-    parts += [_section(f"frontend {spec.name}", spec) for spec in config.frontends]
-    parts += [_section(f"backend {spec.name}", spec) for spec in config.backends]
-    parts += [_section(f"certificate {spec.name}", spec) for spec in config.certificates]
-    if config.alerts.on:
-        parts.append(_section("alerts", config.alerts))
-    return "\n".join(parts)
+    return "\n".join(
+        _section(section.title_of(spec), spec)
+        for section in SECTIONS.values()
+        for spec in section.specs(config)
+    )
 
 
 def _section(title: str, spec: Any) -> str:
@@ -64,43 +46,6 @@ def _section(title: str, spec: Any) -> str:
             lines.append(f"{name} =")
             lines += [f"    {item}" for item in items]
     return "\n".join(lines) + "\n"
-
-
-def value_lines(kind: str, value: Any) -> list[str]:
-    """The lines of one value; ``kind`` as in :func:`lbproxy.config.model.option`."""
-    if kind == "servers":
-        return [dump_server(spec) for spec in value]
-    if kind == "listens":
-        return [dump_listen(spec) for spec in value]
-    if kind == "admins":
-        return [dump_admin(spec) for spec in value]
-    if kind == "routes":
-        from lbproxy.http.route import VERBS
-
-        return [dump_route(spec, tuple(VERBS)) for spec in value]
-    if kind == "agent":
-        return [dump_agent(value)]
-    if kind == "check":
-        return [dump_check(value)]
-    if kind == "log":
-        return [dump_log(value)]
-    if kind == "mirror":
-        return [dump_mirror(value)]
-    if kind == "passive":
-        return [dump_passive(value)]
-    if kind == "rebalance":
-        return [dump_rebalance(value)]
-    if kind.startswith("lines:"):
-        return [dump_line(spec) for spec in value]
-    if kind.startswith("plugin:"):
-        return [" ".join(dump_plugin(value))]
-    if kind.startswith("plugins:"):
-        return [" ".join(dump_plugin(spec)) for spec in value]
-    if kind.startswith("list:"):
-        one = kind.removeprefix("list:")
-        return [" ".join(quote(units.dump(one, item)) for item in value)] if value else []
-    text = units.dump(kind, value)
-    return [text if _PLAIN.fullmatch(text) else quote(text, force=True)]
 
 
 MASK = "***"
@@ -146,14 +91,13 @@ def as_json(config: Config, *, mask: bool = False) -> dict[str, Any]:
     like, what is written into headers of such names, and what a check sends that looks like a login.
     """
     plain = _Plain(mask)
-    return {
-        "file": config.file,
-        "lbproxy": plain.of(config.settings),
-        "frontends": {spec.name: plain.of(spec) for spec in config.frontends},
-        "backends": {spec.name: plain.of(spec) for spec in config.backends},
-        "certificates": {spec.name: plain.of(spec) for spec in config.certificates},
-        "alerts": plain.of(config.alerts),
-    }
+    found: dict[str, Any] = {"file": config.file}
+    for section in SECTIONS.values():
+        if section.single:
+            found[section.kind] = plain.of(getattr(config, section.field))
+        else:
+            found[section.plural] = {spec.name: plain.of(spec) for spec in section.specs(config)}
+    return found
 
 
 class _Plain:

@@ -16,7 +16,7 @@ from attrs import field, frozen
 
 from lbproxy.config import units
 from lbproxy.config.errors import Unfit, nearest_word
-from lbproxy.config.model import Address
+from lbproxy.model import Address
 
 __all__ = ["Endpoint", "parse_endpoint"]
 

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 
 from attrs import asdict, frozen
 
-from lbproxy.config.model import Where
+from lbproxy.model import Where
 
 __all__ = ["ConfigError", "ConfigErrors", "PluginError", "Unfit", "nearest_word"]
 

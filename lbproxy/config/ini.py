@@ -22,8 +22,8 @@ from collections.abc import Callable, Mapping
 from attrs import define, field, frozen
 
 from lbproxy.config.errors import Problems, Unfit, shorten
-from lbproxy.config.model import Where
 from lbproxy.config.words import split
+from lbproxy.model import Where
 
 __all__ = ["Entry", "Item", "Reader", "Section", "read_ini"]
 

@@ -15,8 +15,8 @@ from attrs import Attribute, define
 
 from lbproxy.config import units
 from lbproxy.config.errors import Problems, nearest_word
-from lbproxy.config.model import Where
 from lbproxy.config.words import Word, quote
+from lbproxy.model import Where
 
 __all__ = ["Spot", "construct", "dump_options", "field_default", "option_fields", "read_options"]
 

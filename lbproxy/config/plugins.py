@@ -14,10 +14,10 @@ import attrs
 from attrs import frozen
 
 from lbproxy.config.errors import PluginError
-from lbproxy.config.model import PluginSpec
 from lbproxy.config.options import Spot, construct, dump_options, read_options
 from lbproxy.config.words import Word, quote
 from lbproxy.interfaces import Env
+from lbproxy.model import PluginSpec
 
 __all__ = ["Resolve", "dump_plugin", "read_plugin", "trial"]
 

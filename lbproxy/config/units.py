@@ -17,13 +17,14 @@ from typing import Any
 from attrs import frozen
 
 from lbproxy.config.errors import Unfit, shorten
-from lbproxy.config.model import Address
 from lbproxy.config.words import comma_items, join
+from lbproxy.model import Address
 
 __all__ = [
     "KINDS",
     "Kind",
     "describe",
+    "describe_default",
     "dump",
     "parse",
     "parse_address",
@@ -356,11 +357,17 @@ def _network(text: str, facts: Facts, base_dir: str) -> Any:
 
 @frozen
 class Kind:
-    """``parse(text, facts, base_dir)`` and ``dump(value)`` are inverse; ``words`` is for the reference."""
+    """``parse(text, facts, base_dir)`` and ``dump(value)`` are inverse.
+
+    For the reference: ``words`` describe the kind, ``unset`` stands for an empty default.  ``none`` is the word that
+    is read as None, "" if there is no such word.
+    """
 
     words: str
     parse: Callable[[str, Facts, str], Any]
     dump: Callable[[Any], str] = str
+    unset: str = "none"
+    none: str = ""
 
 
 KINDS: dict[str, Kind] = {
@@ -368,13 +375,14 @@ KINDS: dict[str, Kind] = {
     "float": Kind("number", _float, lambda value: repr(float(value))),
     "octal": Kind("octal file mode, such as 660", _octal, lambda value: f"{value:o}"),
     "bool": Kind("yes or no", _bool, lambda value: "yes" if value else "no"),
-    "flag": Kind("flag: the word alone turns it on", _bool, lambda value: "yes" if value else "no"),
+    "flag": Kind("flag: the word alone turns it on", _bool, lambda value: "on" if value else "off"),
     "duration": Kind("duration, such as 500ms, 30s or 1h", _duration, _dump_duration),
     "size": Kind("size in bytes, such as 64k or 10m", _size, _dump_size),
     "size_or_none": Kind(
         "size in bytes, such as 64k or 10m, or none",
         _size_or_none,
-        lambda value: "none" if value is None else _dump_size(value),
+        _dump_size,
+        none="none",
     ),
     "span": Kind("time of the day, such as 22:00-06:00", _span),
     "workers": Kind("whole number, or cpu", _workers, lambda value: str(value) if value else "cpu"),
@@ -382,14 +390,16 @@ KINDS: dict[str, Kind] = {
     "percent": Kind("share, such as 20% or 0.5%", _percent, _dump_percent),
     "times": Kind("multiple, such as 3x or 1.5x", _times, _dump_times),
     "retry": Kind("``connect``, ``reset``, ``timeout``, ``junk``, ``5xx`` or a status", _retry),
-    "string": Kind("text", _string),
+    "string": Kind("text", _string, unset="empty"),
     "choice": Kind("choice", _choice),
     "name": Kind("name", _name),
-    "path": Kind("path, relative to the configuration file's folder", _path),
+    "path": Kind("path, relative to the configuration file's folder", _path, unset="empty"),
     "program": Kind("path of a program, or its name in PATH", _program),
     "pattern": Kind("regular expression", _pattern),
     "regex": Kind("regular expression", _pattern),
-    "secret": Kind(f"text of at least {SECRET_LENGTH} characters, or file:PATH", _secret),
+    "secret": Kind(
+        f"text of at least {SECRET_LENGTH} characters, or file:PATH", _secret, unset="empty"
+    ),
     "address": Kind("address: host:port, [v6]:port or unix:/path", _address),
     "endpoint": Kind("endpoint, such as tcp:8080, tls:8443 or unix:/path", _string),
     "network": Kind("network, such as 10.0.0.0/8, or one address", _network),
@@ -409,7 +419,7 @@ def _kind(kind: str) -> Kind:
 def parse(kind: str, text: str, facts: Facts, base_dir: str = "") -> Any:
     """``text`` as a value of ``kind``; ``list:KIND`` gives a tuple.
 
-    ``facts`` are a field's metadata (see :func:`lbproxy.config.model.option`).  Relative paths are taken
+    ``facts`` are a field's metadata (see :func:`lbproxy.model.option`).  Relative paths are taken
     from ``base_dir``.  Raises :class:`Unfit`.
     """
     one = _kind(kind)
@@ -421,6 +431,8 @@ def parse(kind: str, text: str, facts: Facts, base_dir: str = "") -> Any:
 def dump(kind: str, value: Any) -> str:
     """The text that :func:`parse` makes ``value`` of."""
     one = _kind(kind)
+    if value is None:
+        return one.none
     if kind.startswith("list:"):
         return join((one.dump(item) for item in value), ",")
     return one.dump(value)
@@ -440,3 +452,11 @@ def describe(kind: str, facts: Facts) -> str:
     elif low is not None or high is not None:
         words += f"; at least {one.dump(low)}" if high is None else f"; at most {one.dump(high)}"
     return words
+
+
+def describe_default(kind: str, value: Any) -> str:
+    """The default ``value`` in words, for the reference."""
+    if kind.startswith("list:"):
+        return dump(kind, value) if value else "empty"
+    one = _kind(kind)
+    return one.unset if value in ("", None, ()) else one.dump(value)

@@ -23,7 +23,7 @@ from typing import Generic, TypeVar
 
 from attrs import frozen
 
-from lbproxy.config.model import PassiveSpec
+from lbproxy.model import PassiveSpec
 
 __all__ = ["Ejection", "PassiveHealth"]
 

@@ -16,7 +16,7 @@ from lbproxy.guard.addresses import AddressSet, address_number
 from lbproxy.http.message import FieldBlock, Headers, KeptLines, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
-    from lbproxy.config.model import FrontendSpec
+    from lbproxy.model import FrontendSpec
 
 __all__ = ["MAX_HOPS", "MAX_LOOPS", "PROTECTED", "Forwarder"]
 

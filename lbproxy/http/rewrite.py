@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 from attrs import frozen
 
-from lbproxy.config.model import option
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.condition import path_key
 from lbproxy.http.filter import Filter
@@ -22,6 +21,7 @@ from lbproxy.http.pattern import compile_regex
 from lbproxy.http.syntax import normal_host
 from lbproxy.http.template import HTTPTraffic, Template, clean
 from lbproxy.interfaces import Env
+from lbproxy.model import option
 
 __all__ = ["AddHeader", "Redirect", "RemoveHeader", "ReplyFilter", "Rewrite", "SetHeader"]
 

@@ -27,7 +27,7 @@ from lbproxy.http.paths import normal_path
 from lbproxy.interfaces import Env
 
 if TYPE_CHECKING:
-    from lbproxy.config.model import RouteSpec
+    from lbproxy.model import RouteSpec
 
 __all__ = ["VERBS", "Route", "RouteContext", "Router", "check_condition", "normal_path"]
 

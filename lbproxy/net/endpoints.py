@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 
-from lbproxy.config.model import Address
 from lbproxy.errors import ProxyError
+from lbproxy.model import Address
 from lbproxy.net.inherited import Inherited
 from lbproxy.net.timers import TimerWheel
 from lbproxy.tls.parameters import TLSInfo, TLSParameters

@@ -15,8 +15,8 @@ from typing import Any, Literal
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorFDSet
 from twisted.logger import Logger
 
-from lbproxy.config.model import Address
 from lbproxy.errors import ProxyError
+from lbproxy.model import Address
 from lbproxy.net.endpoints import Bound, Dial, Handshaking, Network
 from lbproxy.net.fastdial import FastDial
 from lbproxy.net.fastport import FastPort, bound_socket

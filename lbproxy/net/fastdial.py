@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
-from lbproxy.config.model import Address
 from lbproxy.errors import Kind, ProxyError
+from lbproxy.model import Address
 from lbproxy.net.poller import OUT
 from lbproxy.net.sockaddr import socket_address
 from lbproxy.net.stock import error_words

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from lbproxy.config.model import Address
+from lbproxy.model import Address
 from lbproxy.net.endpoints import Bound
 from lbproxy.net.poller import IN, Poller
 from lbproxy.net.stock import error_words, remove_stale_socket

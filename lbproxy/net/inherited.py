@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from lbproxy.config.model import Address
 from lbproxy.errors import ListenError
+from lbproxy.model import Address
 
 __all__ = ["Inherited"]
 

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IHostResolution, IResolutionReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lbproxy.config.model import Address
+from lbproxy.model import Address
 
 __all__ = ["literal_addresses", "look_up"]
 

@@ -1,4 +1,4 @@
-"""DATA. From an :class:`~lbproxy.config.model.Address` to what the system's socket calls take."""
+"""DATA. From an :class:`~lbproxy.model.Address` to what the system's socket calls take."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 from functools import lru_cache
 from typing import Any
 
-from lbproxy.config.model import Address
+from lbproxy.model import Address
 
 __all__ = ["socket_address"]
 

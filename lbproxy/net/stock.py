@@ -30,8 +30,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lbproxy.config.model import Address
 from lbproxy.errors import Kind, ListenError, ProxyError
+from lbproxy.model import Address
 from lbproxy.net.endpoints import Bound, Dial, Handshaking, Network
 from lbproxy.net.handover import hand_over
 from lbproxy.net.stocktls import StockHandshake

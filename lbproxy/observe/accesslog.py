@@ -1,6 +1,6 @@
 """PURE. From ``access_log = ... FORMAT`` to a function that makes one line of each record.
 
-Called by :mod:`lbproxy.service` for each frontend and by :mod:`lbproxy.config.crosscheck`.  Whatever a client
+Called by :mod:`lbproxy.service` for each frontend and by :mod:`lbproxy.config.sections`.  Whatever a client
 sends, a record is one line of printable ASCII (but for what the format itself says): nothing can forge
 another line, leave its quotes, or reach a terminal.
 """

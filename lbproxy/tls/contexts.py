@@ -26,7 +26,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from lbproxy.config.model import CertificateSpec, ListenSpec, Mode, ServerSpec
+from lbproxy.model import CertificateSpec, ListenSpec, Mode, ServerSpec
 from lbproxy.tls.certificates import CertificateError, KeyPair, load, load_path
 from lbproxy.tls.sni import NameTable
 

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lbproxy.config.dump import as_json, dump
+from lbproxy.config.lines.route import dump_route
 from lbproxy.config.model import (
     Address,
     AgentSpec,
@@ -34,8 +35,6 @@ from lbproxy.config.model import (
     WebhookSpec,
 )
 from lbproxy.config.options import option_fields
-from lbproxy.config.routes import dump_route
-from lbproxy.http.route import VERBS
 
 from .fakes import MINIMAL, TABLE, build
 
@@ -107,21 +106,7 @@ def spec(cls: type[Any], **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[A
         kind = f.metadata["kind"]
         if name in fixed:
             continue
-        if kind.partition(":")[0] in (
-            "plugin",
-            "plugins",
-            "servers",
-            "listens",
-            "admins",
-            "routes",
-            "check",
-            "log",
-            "lines",
-            "passive",
-            "agent",
-            "mirror",
-            "rebalance",
-        ):
+        if kind.partition(":")[0] in ("line", "lines"):
             continue
         if kind in ("backend", "endpoint"):
             continue
@@ -175,7 +160,7 @@ CONDITION = st.sampled_from(sorted(ROUTE_ARGS)).flatmap(
 
 def _route(conditions: Any, action: PluginSpec | None) -> RouteSpec:
     bare = RouteSpec(tuple(conditions), "" if action else "app", action)
-    return attrs.evolve(bare, text=dump_route(bare, tuple(VERBS)))
+    return attrs.evolve(bare, text=dump_route(bare))
 
 
 ROUTES = st.lists(

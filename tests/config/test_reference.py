@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lbproxy.config.draft import SECTIONS
 from lbproxy.config.model import CheckSpec, ListenSpec, ServerSpec
 from lbproxy.config.options import option_fields
 from lbproxy.config.reference import Format, render
+from lbproxy.config.sections import SECTIONS
 from lbproxy.http.route import VERBS
 
 from .fakes import TABLE
@@ -19,7 +19,12 @@ PLUGINS = {kind: list(classes.values()) for kind, classes in TABLE.items()}
 def test_every_key_is_there(form: Format) -> None:
     lines = render(form, PLUGINS).splitlines()
     heads = {line.strip("`") for line in lines if line and not line[0].isspace()}
-    for cls in (*SECTIONS.values(), ServerSpec, ListenSpec, CheckSpec):
+    for cls in (
+        *(section.spec for section in SECTIONS.values()),
+        ServerSpec,
+        ListenSpec,
+        CheckSpec,
+    ):
         for name, f in option_fields(cls).items():
             label = name.upper() if f.metadata.get("positional") else name
             assert label in heads, label

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from lbproxy.config.model.base import NOWHERE, Address, Where, hidden, option
+from lbproxy.model.base import NOWHERE, Address, Where, hidden, option
 
 __all__ = ["AlertsSpec", "CommandSpec", "MailSpec", "RuleSpec", "WebhookSpec"]
 

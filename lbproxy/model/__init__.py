@@ -7,11 +7,13 @@ check`` and ``lbproxy explain``.  Durations are float seconds, sizes are int byt
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 from attrs import field, frozen
 
-from lbproxy.config.model.alerts import AlertsSpec, CommandSpec, MailSpec, RuleSpec, WebhookSpec
-from lbproxy.config.model.backend import BackendSpec, MirrorSpec, RebalanceSpec
-from lbproxy.config.model.base import (
+from lbproxy.model.alerts import AlertsSpec, CommandSpec, MailSpec, RuleSpec, WebhookSpec
+from lbproxy.model.backend import BackendSpec, MirrorSpec, RebalanceSpec
+from lbproxy.model.base import (
     NOWHERE,
     Address,
     Mode,
@@ -21,10 +23,10 @@ from lbproxy.config.model.base import (
     hidden,
     option,
 )
-from lbproxy.config.model.frontend import FrontendSpec, RouteSpec
-from lbproxy.config.model.listen import AdminSpec, CertificateSpec, ListenSpec, LogSpec
-from lbproxy.config.model.server import AgentSpec, CheckSpec, PassiveSpec, ServerSpec
-from lbproxy.config.model.settings import GlobalSpec
+from lbproxy.model.frontend import FrontendSpec, RouteSpec
+from lbproxy.model.listen import AdminSpec, CertificateSpec, ListenSpec, LogSpec
+from lbproxy.model.server import AgentSpec, CheckSpec, PassiveSpec, ServerSpec
+from lbproxy.model.settings import GlobalSpec
 
 __all__ = [
     "NOWHERE",
@@ -58,6 +60,9 @@ __all__ = [
 ]
 
 
+T = TypeVar("T")
+
+
 @frozen
 class Config:
     """A whole configuration, checked: every reference leads somewhere."""
@@ -67,9 +72,15 @@ class Config:
     backends: tuple[BackendSpec, ...] = ()
     certificates: tuple[CertificateSpec, ...] = ()
     alerts: AlertsSpec = field(default=AlertsSpec(), metadata={"workers": "master"})
+    others: tuple[Any, ...] = ()
+    """Sections that only one feature knows; see :meth:`of`."""
     file: str = hidden("<text>")
     sources: tuple[str, ...] = hidden(())
     """What it was read from: files and glob patterns, plugins in files included; empty for a text."""
+
+    def of(self, cls: type[T]) -> tuple[T, ...]:
+        """The sections in ``others`` whose class is ``cls``, in the order written."""
+        return tuple(spec for spec in self.others if isinstance(spec, cls))
 
     def backend(self, name: str) -> BackendSpec:
         """The backend ``name``; KeyError if there is none."""

@@ -6,8 +6,8 @@ from typing import Literal
 
 from attrs import frozen
 
-from lbproxy.config.model.base import NOWHERE, Where, hidden, option
-from lbproxy.config.model.listen import AdminSpec, LogSpec
+from lbproxy.model.base import NOWHERE, Where, hidden, option
+from lbproxy.model.listen import AdminSpec, LogSpec
 
 __all__ = ["GlobalSpec"]
 
@@ -17,7 +17,7 @@ class GlobalSpec:
     """``[lbproxy]``: the process."""
 
     access_log: LogSpec = option(
-        "log",
+        "line:log",
         LogSpec(),
         doc="where and how requests and sessions are logged",
         example="access.log json",
@@ -70,7 +70,7 @@ class GlobalSpec:
         "duration", 10.0, min=0.0, max=86400, doc="how long sessions may finish when lbproxy stops"
     )
     admin: tuple[AdminSpec, ...] = option(
-        "admins",
+        "lines:admin",
         (),
         workers="master",
         doc="where the admin API, the metrics and the dashboard are, one address per line; none: nowhere",

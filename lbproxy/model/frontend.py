@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from lbproxy.config.model.base import NOWHERE, Mode, Network, PluginSpec, Where, hidden, option
-from lbproxy.config.model.listen import ListenSpec, LogSpec
+from lbproxy.model.base import NOWHERE, Mode, Network, PluginSpec, Where, hidden, option
+from lbproxy.model.listen import ListenSpec, LogSpec
 
 __all__ = ["FrontendSpec", "RouteSpec"]
 
@@ -36,21 +36,24 @@ class FrontendSpec:
         "choice", "http", choices=("tcp", "http"), doc="tcp passes bytes, http understands them"
     )
     listen: tuple[ListenSpec, ...] = option(
-        "listens", (), doc="addresses, one per line", example="tcp:8080"
+        "lines:listen", (), doc="addresses, one per line", example="tcp:8080"
     )
     routes: tuple[RouteSpec, ...] = option(
-        "routes", (), doc="first match wins, one per line", example="host api.example.com -> api"
+        "lines:route",
+        (),
+        doc="first match wins, one per line",
+        example="host api.example.com -> api",
     )
     backend: str = option(
         "backend", "", doc="where traffic goes that no route takes", example="app"
     )
     filters: tuple[PluginSpec, ...] = option(
-        "plugins:filter",
+        "lines:filter",
         (),
         doc="filters, in order",
         example="set-header response X-Served-By lbproxy",
     )
-    access_log: LogSpec | None = option("log", None, doc="overrides the one in [lbproxy]")
+    access_log: LogSpec | None = option("line:log", None, doc="overrides the one in [lbproxy]")
     maxconn: int = option(
         "int",
         0,

@@ -1,4 +1,4 @@
-"""PURE. What must hold in ``[alerts]``.  Called by :mod:`lbproxy.config.crosscheck`."""
+"""PURE. ``[alerts]``: rules that exist, and targets that can be reached."""
 
 from __future__ import annotations
 
@@ -8,35 +8,41 @@ from urllib.parse import urlsplit
 
 from lbproxy.config import units
 from lbproxy.config.draft import Draft
-from lbproxy.config.errors import Problems, Unfit
-from lbproxy.config.model import CommandSpec, MailSpec, RuleSpec, WebhookSpec, Where
+from lbproxy.config.errors import Unfit
 from lbproxy.config.options import Spot
+from lbproxy.config.section import Judge, Section
+from lbproxy.model import (
+    AlertsSpec,
+    CommandSpec,
+    MailSpec,
+    RuleSpec,
+    WebhookSpec,
+    Where,
+)
+from lbproxy.observe.alerts import RULES
 
-__all__ = ["check_alerts"]
+__all__ = ["ALERTS"]
 
 _MAIL = re.compile(r"[!-?A-~]+@[A-Za-z0-9.-]+")
 
 
-def check_alerts(draft: Draft, problems: Problems, exists: Callable[[str], bool]) -> None:
-    """Report every mistake in the section to ``problems``."""
+def _check(draft: Draft, judge: Judge) -> None:
     seen: dict[str, Where] = {}
     for rule in draft.get("rules"):
-        spot = Spot(problems, draft.title, "rules", rule.where)
+        spot = judge.spot(draft, "rules", rule.where)
         first = seen.setdefault(rule.name, rule.where)
         if first is not rule.where:
             spot.wrong(f"{rule.name!r} is there already, at {first}", found=rule.name)
         _rule(rule, spot)
     for hook in draft.get("webhooks"):
-        _webhook(hook, Spot(problems, draft.title, "webhooks", hook.where))
+        _webhook(hook, judge.spot(draft, "webhooks", hook.where))
     for mail in draft.get("mails"):
-        _mail(mail, Spot(problems, draft.title, "mails", mail.where))
+        _mail(mail, judge.spot(draft, "mails", mail.where))
     for command in draft.get("commands"):
-        _command(command, Spot(problems, draft.title, "commands", command.where), exists)
+        _command(command, judge.spot(draft, "commands", command.where), judge.exists)
 
 
 def _rule(rule: RuleSpec, spot: Spot) -> None:
-    from lbproxy.observe.alerts import RULES
-
     known = RULES.get(rule.name)
     if known is None:
         spot.wrong(f"there is no alert {rule.name!r}", found=rule.name, known=tuple(RULES))
@@ -77,3 +83,13 @@ def _command(command: CommandSpec, spot: Spot, exists: Callable[[str], bool]) ->
         spot.wrong(f"{program[:80]!r} is not an absolute path", found=program)
     elif not exists(program):
         spot.wrong(f"no such file: {program}", found=program)
+
+
+ALERTS = Section(
+    "alerts",
+    AlertsSpec,
+    doc="When operators are told, and how.",
+    field="alerts",
+    single=True,
+    check=_check,
+)

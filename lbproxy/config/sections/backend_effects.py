@@ -1,6 +1,6 @@
-"""PURE. Keys and options that do nothing as the rest is written.  Called by :mod:`lbproxy.config.crosscheck`.
+"""PURE. Keys and options of a backend that do nothing as the rest is written.
 
-Whoever wrote one believes that it protects something; so it is an error and not passed over.
+They are errors: the author of such a line believes that it protects something.
 """
 
 from __future__ import annotations
@@ -9,20 +9,18 @@ from collections.abc import Iterator
 
 from lbproxy.config.draft import Draft
 from lbproxy.config.errors import Problems
-from lbproxy.config.model import (
+from lbproxy.config.options import Spot
+from lbproxy.model import (
     AgentSpec,
     CheckSpec,
-    LogSpec,
     MirrorSpec,
     PassiveSpec,
     ServerSpec,
 )
-from lbproxy.config.options import Spot
 
-__all__ = ["check_backend_effects", "check_log_effects", "check_settings_effects"]
+__all__ = ["check_backend_effects"]
 
 _RETRIES = ("retry_on", "retry_backoff", "timeout_retries", "max_retries", "retry_budget")
-_ADMIN = ("admin_tokens", "admin_hosts", "metrics_servers")
 
 
 def check_backend_effects(draft: Draft, problems: Problems) -> None:
@@ -83,18 +81,3 @@ def _passive_options(spec: PassiveSpec) -> Iterator[tuple[str, str]]:
     for name in ("every", "min_servers", "min_requests"):
         if getattr(spec, name) != getattr(usual, name):
             yield name, "'success_rate' or 'latency'"
-
-
-def check_settings_effects(draft: Draft, problems: Problems) -> None:
-    """Report to ``problems`` what does nothing in ``[lbproxy]``."""
-    if draft.get("admin") or "admin" in draft.broken:
-        return
-    for key in _ADMIN:
-        if key in draft.values:
-            problems.add(draft.line(key), draft.title, key, "has no effect without 'admin'")
-
-
-def check_log_effects(log: LogSpec, spot: Spot) -> None:
-    """Report at ``spot`` what does nothing in an access log."""
-    if log.keep != LogSpec().keep and not (log.rotate_size or log.rotate_every):
-        spot.wrong("option 'keep' has no effect without 'rotate_size' or 'rotate_every'")

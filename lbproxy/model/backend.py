@@ -6,8 +6,8 @@ from typing import Any
 
 from attrs import frozen
 
-from lbproxy.config.model.base import NOWHERE, Mode, PluginSpec, Where, hidden, option
-from lbproxy.config.model.server import AgentSpec, CheckSpec, PassiveSpec, ServerSpec
+from lbproxy.model.base import NOWHERE, Mode, PluginSpec, Where, hidden, option
+from lbproxy.model.server import AgentSpec, CheckSpec, PassiveSpec, ServerSpec
 
 __all__ = ["BackendSpec", "MirrorSpec", "RebalanceSpec"]
 
@@ -117,37 +117,37 @@ class BackendSpec:
         doc="as its frontends; only needed for a backend no frontend names",
     )
     balance: PluginSpec = option(
-        "plugin:balancer", None, doc="which server is next", example="leastconn"
+        "line:balancer", None, doc="which server is next", example="leastconn"
     )
     servers: tuple[ServerSpec, ...] = option(
-        "servers",
+        "lines:server",
         (),
         workers="shared",
         doc="one per line",
         example="a 10.0.0.11:8000 weight=3",
     )
     sticky: PluginSpec | None = option(
-        "plugin:sticky",
+        "line:sticky",
         None,
         doc="keep clients with the server they were with before",
         example="cookie LB",
     )
     mirror: MirrorSpec | None = option(
-        "mirror",
+        "line:mirror",
         None,
         http_only=True,
         doc="copy requests to another backend, and compare the answers if asked",
         example="next share=10% compare=status,body",
     )
     check: CheckSpec | None = option(
-        "check",
+        "line:check",
         None,
         workers="master",
         doc="active health check; none: servers are taken as up",
         example="http GET /healthz expect=200",
     )
     passive: PassiveSpec | None = option(
-        "passive",
+        "line:passive",
         None,
         doc="eject servers by how traffic fares with them; none: they are not judged so",
         example="errors=5 eject=10s max_ejected=50%",
@@ -169,13 +169,13 @@ class BackendSpec:
         example="30s",
     )
     rebalance: RebalanceSpec | None = option(
-        "rebalance",
+        "line:rebalance",
         None,
         doc="move long-lived sessions to servers that come or get more weight; none: they stay where they are",
         example="websocket rate=5/s idle=5s",
     )
     agent: AgentSpec | None = option(
-        "agent",
+        "line:agent",
         None,
         workers="master",
         doc="ask a program beside each server how much work it wants",
@@ -188,7 +188,7 @@ class BackendSpec:
         doc="what happens to sessions of a server that goes down",
     )
     filters: tuple[PluginSpec, ...] = option(
-        "plugins:filter", (), doc="filters for traffic to this backend, in order"
+        "lines:filter", (), doc="filters for traffic to this backend, in order"
     )
     retries: int = option(
         "int",

@@ -1,4 +1,4 @@
-"""PURE. What every section and line is made of: keys, places in a text, addresses, names of plugins."""
+"""PURE. What every section and line of a configuration is made of: keys, places in a text, addresses, plugins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def option(kind: str, default: Any = attrs.NOTHING, *, doc: str, **facts: Any) -
     """A configuration key or option word.
 
     ``kind`` names a parser in :mod:`lbproxy.config.units` (``int``, ``duration``, ``size``, ``bool``, ``string``,
-    ``choice``, ``list:KIND`` ...).  ``facts`` may hold ``min``, ``max`` (inclusive), ``choices``, ``example``,
+    ``choice``, ``list:KIND`` ...), or ``line:NAME`` and ``lines:NAME`` for
+    a line of :mod:`lbproxy.config.lines`.  ``facts`` may hold ``min``, ``max`` (inclusive), ``choices``, ``example``,
     ``positional`` (True: the word stands without ``key=``; ``"rest"``: all remaining words, as a tuple),
     ``http_only`` (refused in tcp mode), ``restart`` (a reload cannot change it), ``secret`` (masked where the
     configuration is shown to others) and ``workers``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from lbproxy.config.model.base import NOWHERE, Address, Network, Where, hidden, option
+from lbproxy.model.base import NOWHERE, Address, Network, Where, hidden, option
 
 __all__ = ["AdminSpec", "CertificateSpec", "ListenSpec", "LogSpec"]
 

@@ -1,0 +1,27 @@
+"""PURE. Every class of line.
+
+A new one is a :class:`~lbproxy.config.line.Line` in a file here, named in :data:`LINES`.
+"""
+
+from __future__ import annotations
+
+from lbproxy.config.line import Line
+from lbproxy.config.lines.alerts import COMMAND, MAIL, RULE, WEBHOOK
+from lbproxy.config.lines.backend import MIRROR, REBALANCE
+from lbproxy.config.lines.health import AGENT, CHECK, PASSIVE
+from lbproxy.config.lines.listen import ADMIN, LISTEN, read_admin
+from lbproxy.config.lines.log import LOG, syslog_address
+from lbproxy.config.lines.plugin import BALANCER, FILTER, STICKY
+from lbproxy.config.lines.route import ROUTE
+from lbproxy.config.lines.server import SERVER, dump_server
+
+__all__ = ["LINES", "dump_server", "read_admin", "syslog_address"]
+
+LINES: dict[str, Line] = {
+    line.name: line
+    for line in (
+        SERVER, LISTEN, ADMIN, CHECK, PASSIVE, MIRROR, REBALANCE, LOG, WEBHOOK, MAIL, COMMAND, RULE, AGENT, ROUTE,
+        BALANCER, STICKY, FILTER,
+    )
+}  # fmt: skip
+"""By the name after ``line:`` or ``lines:`` in a field's kind, in the order of the reference."""

@@ -1,0 +1,140 @@
+"""PURE. What a section is, and what its check is given.
+
+A kind of section (``[backend NAME]``) is one :class:`Section` in :mod:`lbproxy.config.sections`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from attrs import frozen
+
+from lbproxy.config.draft import Draft, Drafts
+from lbproxy.config.errors import Problems, nearest_word
+from lbproxy.config.options import Spot, option_fields
+from lbproxy.config.plugins import trial
+from lbproxy.model import Config, Mode, PluginSpec, Where
+
+__all__ = ["Judge", "Section"]
+
+
+def _nothing(*given: Any) -> None:
+    """Where a section has nothing to check."""
+
+
+@frozen
+class Section:
+    """One kind of section.
+
+    ``spec`` is the model class; its fields are the keys.  ``field`` is the field of
+    :class:`~lbproxy.model.Config` that holds the sections, "" for ``Config.others``; ``plural`` is the name of
+    a table of them in JSON.  ``single``: the section has no name and stands at most once.
+
+    ``prepare(draft, read)`` runs when the keys are read, and fills in what depends on the whole section;
+    ``read(key, text)`` reads a key as if it were written.  ``between(judge)`` checks all sections of the kind
+    together, before ``check(draft, judge)`` checks each.
+    """
+
+    kind: str
+    spec: type[Any]
+    doc: str
+    field: str = ""
+    plural: str = ""
+    single: bool = False
+    prepare: Callable[[Draft, Callable[[str, str], None]], None] = _nothing
+    between: Callable[[Judge], None] = _nothing
+    check: Callable[[Draft, Judge], None] = _nothing
+
+    @property
+    def title(self) -> str:
+        """As the reference writes it."""
+        return f"[{self.kind}]" if self.single else f"[{self.kind} NAME]"
+
+    def title_of(self, spec: Any) -> str:
+        """The header of one section, without brackets."""
+        return self.kind if self.single else f"{self.kind} {spec.name}"
+
+    def specs(self, config: Config) -> tuple[Any, ...]:
+        """The sections of this kind in ``config``; one that is on by being written only if it is."""
+        if not self.field:
+            return tuple(spec for spec in config.others if type(spec) is self.spec)
+        value = getattr(config, self.field)
+        if not self.single:
+            return tuple(value)
+        return (value,) if getattr(value, "on", True) else ()
+
+
+class Judge:
+    """What the checks of sections share: the sections as read, and where mistakes go.
+
+    A key that already has a mistake of its own (``Draft.broken``) is not judged again, so that one mistake is one
+    error.  ``exists(path)`` is asked about files that the configuration names.
+    """
+
+    def __init__(self, drafts: Drafts, problems: Problems, exists: Callable[[str], bool]) -> None:
+        self.drafts, self.problems, self.exists = drafts, problems, exists
+        self.backends = drafts.names("backend")
+        self.certificates = drafts.names("certificate")
+
+    def wrong(self, draft: Draft, where: Where, key: str, message: str, **more: Any) -> None:
+        """Report a mistake in ``draft``."""
+        self.problems.add(where, draft.title, key, message, **more)
+
+    def spot(self, draft: Draft, key: str, where: Where) -> Spot:
+        """A place for the mistakes of one line."""
+        return Spot(self.problems, draft.title, key, where)
+
+    def file(self, draft: Draft, key: str, where: Where, path: str, option: str = "") -> None:
+        """Report a file that does not exist; "" is none."""
+        if path and not self.exists(path):
+            message = f"no such file: {path}"
+            self.wrong(draft, where, key, f"{option}: {message}" if option else message, found=path)
+
+    def key_pairs(self, draft: Draft, key: str, where: Where, items: Iterable[str]) -> None:
+        """Report each of ``certificates`` that is neither a section nor a path."""
+        for item in items:
+            if item in self.certificates or self.exists(item):
+                continue
+            near = nearest_word(item.rpartition("/")[2], self.certificates)
+            hint = f"; did you mean the certificate {near!r}?" if near else ""
+            message = f"no such file or folder, nor a [certificate] section: {item}{hint}"
+            self.wrong(draft, where, key, message, found=item)
+
+    def known(
+        self, draft: Draft, key: str, where: Where, kind: str, name: str, names: Iterable[str]
+    ) -> None:
+        """Report a ``name`` of a section that does not exist; "" is none."""
+        if name and name not in names:
+            message = f"there is no {kind} {name!r}"
+            self.wrong(draft, where, key, message, found=name, known=sorted(names))
+
+    def plugins(self, draft: Draft, mode: Mode, key: str, specs: Iterable[PluginSpec]) -> None:
+        """Report plugins that do not work in ``mode``."""
+        if "mode" in draft.broken:
+            return
+        for spec in specs:
+            spot = self.spot(draft, key, spec.where)
+            modes = getattr(spec.cls, "modes", None)
+            try:
+                if isinstance(modes, property):
+                    made = trial(spec, spot, draft.name)
+                    modes = None if made is None else made.modes
+                modes = None if modes is None else frozenset(modes)
+            except Exception as error:
+                spot.wrong(f"{spec.name}: its modes raised {type(error).__name__}: {error}")
+                continue
+            if modes is not None and mode not in modes:
+                allowed = " and ".join(sorted(modes))
+                spot.wrong(
+                    f"{spec.name!r} works in {allowed} mode, not in {mode} mode", found=spec.name
+                )
+
+    def http_only(self, draft: Draft, mode: Mode) -> None:
+        """Report keys that mean nothing in tcp mode."""
+        if mode != "tcp" or "mode" in draft.broken:
+            return
+        fields = option_fields(draft.spec)
+        for key, where in draft.lines.items():
+            if fields[key].metadata.get("http_only"):
+                self.wrong(draft, where, key, f"only for http mode, and this {draft.kind} is tcp")

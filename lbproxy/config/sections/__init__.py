@@ -1,0 +1,56 @@
+"""PURE. Every kind of section.  A new one is a :class:`~lbproxy.config.section.Section` in a file here, named below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import evolve
+
+from lbproxy.config.draft import Drafts
+from lbproxy.config.errors import Problems
+from lbproxy.config.section import Judge, Section
+from lbproxy.config.sections.alerts import ALERTS
+from lbproxy.config.sections.backend import BACKEND
+from lbproxy.config.sections.certificate import CERTIFICATE
+from lbproxy.config.sections.frontend import FRONTEND
+from lbproxy.config.sections.settings import SETTINGS
+from lbproxy.model import Config
+
+__all__ = ["SECTIONS", "check", "finish", "of_class"]
+
+SECTIONS: dict[str, Section] = {
+    section.kind: section for section in (SETTINGS, FRONTEND, BACKEND, CERTIFICATE, ALERTS)
+}
+"""By the first word of the header, in the order of the reference and of a dump."""
+
+
+def of_class(cls: type[Any]) -> Section | None:
+    """The section whose keys ``cls`` has, or None."""
+    return next((section for section in SECTIONS.values() if section.spec is cls), None)
+
+
+def check(drafts: Drafts, problems: Problems, exists: Callable[[str], bool]) -> None:
+    """Report to ``problems`` what does not fit between sections, and settle every backend's mode."""
+    judge = Judge(drafts, problems, exists)
+    for section in SECTIONS.values():
+        section.between(judge)
+    for section in SECTIONS.values():
+        for draft in drafts.of(section.kind):
+            section.check(draft, judge)
+
+
+def finish(drafts: Drafts, file: str) -> Config:
+    """The configuration; only when nothing is wrong."""
+    values: dict[str, Any] = {}
+    others: list[Any] = []
+    for section in SECTIONS.values():
+        specs = [draft.finish() for draft in drafts.of(section.kind)]
+        if not section.field:
+            others += specs
+        elif not section.single:
+            values[section.field] = tuple(specs)
+        elif specs:
+            written = {"on": True} if hasattr(specs[0], "on") else {}
+            values[section.field] = evolve(specs[0], **written)
+    return Config(**values, others=tuple(others), file=file)
