@@ -138,7 +138,9 @@ class LoadBalancer(Runtime):
             self.admin.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def _make_admin(self, config: Config) -> Admin:
-        return self._admin_problems(config, lambda: Admin(self, config, self.reactor, self.network))
+        return self._admin_problems(
+            config, lambda: Admin(self, config, self.reactor, self.network.binder)
+        )
 
     @staticmethod
     def _admin_problems(config: Config, make: Callable[[], T]) -> T:
@@ -215,7 +217,7 @@ class LoadBalancer(Runtime):
         self.total.maxconn = self.config.settings.maxconn or client_bound()
 
     def _bind(self) -> None:
-        bind(self.listeners, self.network, self.reactor)
+        bind(self.listeners, self.network.binder, self.reactor)
         if self.admin is not None:
             try:
                 self.admin.bind()
@@ -292,7 +294,7 @@ class LoadBalancer(Runtime):
 
     def inherit(self, sockets: Inherited, known: dict[str, Any]) -> None:
         """Before the start: listen on these, and believe what another process ``known`` of servers."""
-        self.network.inherited = sockets
+        self.network.binder.inherited = sockets
         if self.admin is not None:
             self.admin.inherit(sockets)
         self.changing.inherit(Changes.from_json(known["changes"]))

@@ -285,7 +285,7 @@ class SlowEndpoint:
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> SlowEndpoint:
     endpoint = SlowEndpoint()
-    monkeypatch.setattr("lbproxy.net.stock.serverFromString", lambda reactor, text: endpoint)
+    monkeypatch.setattr("lbproxy.net.stockport.serverFromString", lambda reactor, text: endpoint)
     return endpoint
 
 

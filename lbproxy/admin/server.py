@@ -27,9 +27,9 @@ from lbproxy.admin.stream import MAX_STREAMS, Follower
 from lbproxy.admin.web import AdminFactory
 from lbproxy.config.model import Address, AdminSpec, Config, GlobalSpec, ListenSpec
 from lbproxy.errors import ListenError
-from lbproxy.net.endpoints import Bound, Network
+from lbproxy.net.endpoints import Binder, Bound
 from lbproxy.net.inherited import Inherited
-from lbproxy.net.stock import StockNetwork
+from lbproxy.net.stock import StockBinder
 from lbproxy.observe.events import EventKind
 from lbproxy.tls.contexts import ServerContextFactory, server_contexts
 
@@ -97,7 +97,7 @@ class Admin(Service):
 
     name = "admin"
 
-    def __init__(self, balancer: Any, config: Config, reactor: Any, network: Network) -> None:
+    def __init__(self, balancer: Any, config: Config, reactor: Any, binder: Binder) -> None:
         settings = config.settings
         self.balancer = balancer
         self.reactor = reactor
@@ -109,9 +109,7 @@ class Admin(Service):
         self.table = Table(route for part in self.parts for route in part.routes)
         self.states = States(self)
         self.doors = self.doors_of(config)
-        self._network = (
-            network if isinstance(network, StockNetwork) else StockNetwork(reactor, network.wheel)
-        )
+        self._binder = binder if isinstance(binder, StockBinder) else StockBinder(reactor)
         self._factories: list[AdminFactory] = []
         self._followers: set[Follower] = set()
 
@@ -142,7 +140,7 @@ class Admin(Service):
         assert spec.address is not None
         door.factory = factory = AdminFactory(self, door)
         outer = self._outer(door, factory)
-        door.bound = self._network.listen(spec.address, outer, backlog=spec.backlog, mode=spec.mode)
+        door.bound = self._binder.listen(spec.address, outer, backlog=spec.backlog, mode=spec.mode)
         self._factories.append(factory)
         _log.info(
             "admin is at {address}{tls}",
@@ -157,7 +155,7 @@ class Admin(Service):
 
     def inherit(self, sockets: Inherited) -> None:
         """Listen on these where they fit."""
-        self._network.inherited = sockets
+        self._binder.inherited = sockets
 
     def unbind(self) -> list[Deferred[Any]]:
         """Stop listening; connections go on.  Each Deferred fires when a socket is closed, its file included."""

@@ -26,7 +26,7 @@ from lbproxy.config.model import Address, AgentSpec, CheckSpec, PluginSpec
 from lbproxy.health.agent import Advice, parse_advice
 from lbproxy.health.state import Result, Transition
 from lbproxy.interfaces import Env
-from lbproxy.net.endpoints import Network
+from lbproxy.net.endpoints import Dialler
 from lbproxy.probes.agent import AgentOptions, AgentProbe
 
 __all__ = ["AgentChecker", "AgentState", "forget_agents"]
@@ -40,7 +40,7 @@ class AgentChecker(Checker):
     """See the module."""
 
     def __init__(
-        self, backend_name: str, group: ServerGroup, spec: AgentSpec, network: Network, env: Env
+        self, backend_name: str, group: ServerGroup, spec: AgentSpec, dialler: Dialler, env: Env
     ) -> None:
         check = CheckSpec(
             probe=PluginSpec("agent", AgentProbe, AgentOptions(spec.send)),
@@ -51,7 +51,7 @@ class AgentChecker(Checker):
             fall=1,
             no_tls=True,
         )
-        super().__init__(backend_name, group, check, network, env)
+        super().__init__(backend_name, group, check, dialler, env)
         self._states: WeakKeyDictionary[ServerState, AgentState] = WeakKeyDictionary()
         self._silent: WeakKeyDictionary[ServerState, bool] = WeakKeyDictionary()
 

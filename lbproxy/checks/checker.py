@@ -25,7 +25,7 @@ from lbproxy.checks.checktls import CheckTLS, TLSFor
 from lbproxy.config.model import Address, CertificateSpec, CheckSpec
 from lbproxy.health.state import HealthState, Result, Transition
 from lbproxy.interfaces import Env
-from lbproxy.net.endpoints import Network
+from lbproxy.net.endpoints import Dialler
 from lbproxy.net.lookup import literal_addresses, look_up
 from lbproxy.net.proxyproto import encode_v1, encode_v2
 from lbproxy.probes.base import ProbeTarget
@@ -58,9 +58,9 @@ class ServerCheck:
         self._idle = False  # in maint when last looked at
         self._begun = 0.0
         self._running: Deferred[Any] | None = None
-        self._next = owner.network.wheel.timer(self._start)
-        self._deadline = owner.network.wheel.timer(self._late)
-        self._due = owner.network.wheel.now()
+        self._next = owner.dialler.wheel.timer(self._start)
+        self._deadline = owner.dialler.wheel.timer(self._late)
+        self._due = owner.dialler.wheel.now()
         self._arm(delay)
 
     def stop(self) -> None:
@@ -75,13 +75,13 @@ class ServerCheck:
             self._cancel()
             self._pause()
         elif self._idle and not maint:
-            self._due = self._owner.network.wheel.now()
+            self._due = self._owner.dialler.wheel.now()
             self._arm(min(_SOON, self._owner.spec.every))
 
     def _arm(self, wait: float) -> None:
         """Check again ``wait`` after the last was due, not after it began: timers fire a little late, and
         servers whose checks were spread would drift into one another."""
-        now = self._owner.network.wheel.now()
+        now = self._owner.dialler.wheel.now()
         self._due = max(now, self._due + wait)
         self._next.set(self._due - now)
 
@@ -116,7 +116,7 @@ class ServerCheck:
             return
         if not owner.turns.take(self):
             return
-        self._begun = owner.network.wheel.now()
+        self._begun = owner.dialler.wheel.now()
         running = ensureDeferred(owner.check_once(server))
         self._running = running
         self._deadline.set(owner.spec.timeout)
@@ -135,7 +135,7 @@ class ServerCheck:
         if isinstance(found, Result):
             note = shorten(found.note, NOTE)  # a server's words may hold what a terminal obeys
             return found if note == found.note else evolve(found, note=note)
-        seconds = self._owner.network.wheel.now() - self._begun
+        seconds = self._owner.dialler.wheel.now() - self._begun
         if isinstance(found, Failure):
             self._owner.probe_failed(found)
             note = found.getErrorMessage()[:200] or type(found.value).__name__
@@ -152,7 +152,7 @@ class ServerCheck:
         owner = self._owner
         spec = owner.spec
         self.last = result
-        self.last_at = owner.network.wheel.now()
+        self.last_at = owner.dialler.wheel.now()
         transition = self.state.result(result)
         # Armed before anybody is told: nothing that goes wrong there may end the checks.
         wait = self.state.interval(spec.every, spec.fast, spec.down)
@@ -206,7 +206,7 @@ class Checker(Service):
         backend_name: str,
         group: ServerGroup,
         spec: CheckSpec,
-        network: Network,
+        dialler: Dialler,
         env: Env,
         *,
         tls_for: TLSFor = lambda server: None,
@@ -214,7 +214,7 @@ class Checker(Service):
     ) -> None:
         self.backend_name = backend_name
         self.spec = spec
-        self.network = network
+        self.dialler = dialler
         self.checks: dict[ServerState, ServerCheck] = {}
         self.probe: Any = spec.probe.cls(spec.probe.options, env)
         self.turns = _Turns(int(getattr(self.probe, "concurrent", 0)))
@@ -279,7 +279,7 @@ class Checker(Service):
             return Result(False, f"cannot resolve {self.elsewhere(server)}")
         target = ProbeTarget(
             server=server,
-            network=self.network,
+            network=self.dialler,
             address=address,
             tls=self.tls_for(server),
             timeout=self.spec.timeout,

@@ -19,8 +19,8 @@ from attrs import evolve
 
 from lbproxy.balance.server import ServerState
 from lbproxy.config.model import CertificateSpec, CheckSpec, ServerSpec
-from lbproxy.net.endpoints import TLSParameters
 from lbproxy.tls.contexts import client_contexts
+from lbproxy.tls.parameters import TLSParameters
 
 __all__ = ["CheckTLS"]
 

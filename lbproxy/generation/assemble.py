@@ -41,13 +41,13 @@ from lbproxy.http.route import Router
 from lbproxy.interfaces import Env
 from lbproxy.logs.sink import LogSink, LogWriter, trouble_with
 from lbproxy.logs.syslog import SyslogSink
-from lbproxy.net.endpoints import TLSParameters
 from lbproxy.observe.accesslog import choose, compile_format
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.features.mirror import Mirror
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.tls.certificates import CertificateError
 from lbproxy.tls.contexts import client_contexts, server_contexts
+from lbproxy.tls.parameters import TLSParameters
 
 __all__ = ["compile_config"]
 
@@ -146,7 +146,7 @@ class _Compiler:
             first = self._made_first(spec, tls, tls_for)
             backend = Backend(
                 spec,
-                ground.network,
+                ground.network.dialler,
                 balancer,
                 filters=filters,
                 tls_for=first,
@@ -202,7 +202,7 @@ class _Compiler:
                 spec.name,
                 backend.group,
                 check,
-                self.ground.network,
+                self.ground.network.dialler,
                 self._env(spec.name),
                 tls_for=backend.tls_parameters,
                 certificates=self.config.certificates,
@@ -219,7 +219,7 @@ class _Compiler:
             return self.old.agents[spec.name]
         ground = self.ground
         return AgentChecker(
-            spec.name, backend.group, spec.agent, ground.network, ground.env(spec.name)
+            spec.name, backend.group, spec.agent, ground.network.dialler, ground.env(spec.name)
         )
 
     def _try_check_tls(

@@ -17,8 +17,8 @@ from twisted.python.failure import Failure
 
 from lbproxy.config.model import Address, FrontendSpec, ListenSpec
 from lbproxy.errors import ListenError
-from lbproxy.net.endpoints import Bound, Network
-from lbproxy.net.stock import listen_endpoint
+from lbproxy.net.endpoints import Binder, Bound
+from lbproxy.net.stockport import listen_endpoint
 from lbproxy.observe.events import EventKind, Events
 from lbproxy.proxy.accept import ProxyFactory
 from lbproxy.proxy.frontend import Frontend
@@ -68,13 +68,13 @@ class Listener:
             self._given = factory
             bound.serve(factory, backlog=backlog, mode=mode)
 
-    def bind(self, network: Network, reactor: Any) -> None:
+    def bind(self, binder: Binder, reactor: Any) -> None:
         """Listen now, or (an endpoint of Twisted's) soon.  ListenError."""
         spec = self.spec
         if spec.address is None:
             self._bind_endpoint(reactor)
             return
-        self._bound(network.listen(spec.address, self._given, backlog=spec.backlog, mode=spec.mode))
+        self._bound(binder.listen(spec.address, self._given, backlog=spec.backlog, mode=spec.mode))
 
     def _bind_endpoint(self, reactor: Any) -> None:
         """One of Twisted's: most answer at once, and a refusal is then raised like any other."""
@@ -124,7 +124,7 @@ class Listener:
         _tell(EventKind.LISTENER_BOUND, self, bound, "listens on")
 
 
-def bind(listeners: Iterable[Listener], network: Network, reactor: Any) -> None:
+def bind(listeners: Iterable[Listener], binder: Binder, reactor: Any) -> None:
     """Bind those that are not bound yet.  ListenError: what was bound here is closed again."""
     fresh: list[Listener] = []
     for listener in listeners:
@@ -132,7 +132,7 @@ def bind(listeners: Iterable[Listener], network: Network, reactor: Any) -> None:
             continue
         fresh.append(listener)
         try:
-            listener.bind(network, reactor)
+            listener.bind(binder, reactor)
         except ListenError:
             unbind(fresh)
             raise

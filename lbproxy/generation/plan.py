@@ -37,13 +37,13 @@ from lbproxy.generation.generation import Generation, Ground
 from lbproxy.generation.listening import Listener
 from lbproxy.http.route import Router
 from lbproxy.logs.sink import LogSink
-from lbproxy.net.endpoints import TLSParameters
 from lbproxy.proxy.accept import ProxyFactory
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.features.mirror import Mirror
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.http.client import HTTPProxyFactory
 from lbproxy.proxy.tcp import TCPProxyFactory
+from lbproxy.tls.parameters import TLSParameters
 
 __all__ = ["BackendPlan", "FrontendPlan", "ListenerPlan", "Plan", "proxy_factory"]
 
@@ -110,7 +110,7 @@ class FrontendPlan:
             return self.old
         frontend = Frontend(
             self.spec,
-            ground.network,
+            ground.network.dialler,
             backends,
             filters=self.filters,
             router=self.router,

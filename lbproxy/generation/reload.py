@@ -175,16 +175,16 @@ class Reloader:
         ground = self._ground
         fresh, gone = plan.fresh_listeners(), plan.gone_listeners
         try:
-            bind(fresh, ground.network, ground.reactor)
+            bind(fresh, ground.network.binder, ground.reactor)
         except ListenError as error:
             in_the_way = [one for one in gone if any(_overlap(one, other) for other in fresh)]
-            if not in_the_way or ground.network.shares_ports or _forbidden(error):
+            if not in_the_way or ground.network.binder.shares_ports or _forbidden(error):
                 raise
             unbind(in_the_way)
             try:
-                bind(fresh, ground.network, ground.reactor)
+                bind(fresh, ground.network.binder, ground.reactor)
             except ListenError:
-                bind(in_the_way, ground.network, ground.reactor)
+                bind(in_the_way, ground.network.binder, ground.reactor)
                 raise
 
     def _swap(self, old: Generation, plan: Plan, leaving: Leaving) -> Generation:

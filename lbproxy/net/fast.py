@@ -1,35 +1,29 @@
 """DATA. The Network on our own transports: listening and dialling through one nested epoll.
 
-Chosen by :func:`choose_network`; has the same contract as :class:`lbproxy.net.stock.StockNetwork`, which it
-also uses for TLS that cannot run on the socket itself (see :class:`~lbproxy.net.endpoints.TLSParameters`).
+Chosen by :func:`choose_network`; has the same contract as :class:`lbproxy.net.stock.StockNetwork`.
 """
 
 from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorFDSet
+from twisted.internet.interfaces import IProtocolFactory, IReactorFDSet
 from twisted.logger import Logger
 
-from lbproxy.errors import ProxyError
 from lbproxy.model import Address
-from lbproxy.net.endpoints import Bound, Dial, Handshaking, Network
-from lbproxy.net.fastdial import FastDial
+from lbproxy.net.endpoints import Binder, Bound, Dialler, ListenOptions, Network
+from lbproxy.net.errorwords import refusal
+from lbproxy.net.fastdial import FastDial, handshaking
 from lbproxy.net.fastport import FastPort, bound_socket
 from lbproxy.net.poller import Poller
 from lbproxy.net.sockaddr import socket_address
-from lbproxy.net.sslsocket import Handshake
-from lbproxy.net.stock import StockNetwork, refusal
-from lbproxy.net.stocktls import StockHandshake
+from lbproxy.net.stock import StockNetwork
 from lbproxy.net.timers import TimerWheel
-from lbproxy.net.transport import FastTransport
-from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
-__all__ = ["FastNetwork", "choose_network"]
+__all__ = ["FastBinder", "FastNetwork", "choose_network"]
 
 _log = Logger()
 
@@ -56,131 +50,65 @@ class FastNetwork(Network):
     """
 
     def __init__(self, reactor: Any, wheel: TimerWheel | None = None) -> None:
+        self.poller = poller = Poller(reactor, wheel)
+        super().__init__(FastBinder(poller), Dialler(poller, FastDial, handshaking))
         self.reactor = reactor
-        self.wheel = TimerWheel(reactor) if wheel is None else wheel
-        self.poller = Poller(reactor, self.wheel)
-        self._stock = StockNetwork(reactor, self.wheel)
 
-    def listen(
-        self,
-        address: Address,
-        factory: IProtocolFactory,
-        *,
-        backlog: int = 1024,
-        mode: int = 0o660,
-        reuse_port: bool = False,
-    ) -> Bound:
-        """See :meth:`lbproxy.net.endpoints.Network.listen`."""
-        given = self.inherited.take(address) if self.inherited is not None else None
-        if given is not None:
-            return self._take_over(given[0], address, factory, backlog, mode)
+    def close(self) -> None:
+        """Lose every connection and close every port."""
+        self.poller.close()
+
+
+class FastBinder(Binder):
+    """Listens through a poller."""
+
+    def __init__(self, poller: Poller) -> None:
+        self._poller = poller
+
+    def _bind(self, address: Address, factory: IProtocolFactory, options: ListenOptions) -> Bound:
+        """See :class:`Binder`."""
         try:
             family, raw = socket_address(address)
-            sock = bound_socket(address, family, raw, mode, reuse_port)
+            sock = bound_socket(address, family, raw, options.mode, options.reuse_port)
         except OSError as error:
             raise refusal(address, error) from error
         try:
-            sock.listen(backlog)
-            if family != socket.AF_UNIX:
-                address = Address("tcp", host=address.host, port=sock.getsockname()[1])
-            return FastPort(self.poller, sock, factory, address)
+            sock.listen(options.backlog)
+            return FastPort(self._poller, sock, factory, _real(address, sock))
         except OSError as error:
             sock.close()
             raise refusal(address, error) from error
 
     def _take_over(
         self,
-        sock: socket.socket,
+        sockets: list[socket.socket],
         address: Address,
         factory: IProtocolFactory,
-        backlog: int,
-        mode: int,
+        options: ListenOptions,
     ) -> Bound:
-        """Listen on a socket that another process still has."""
-        sock.setblocking(False)
+        """See :class:`Binder`."""
+        sock = sockets[0]
         try:
-            if address.kind == "tcp":
-                address = Address("tcp", host=address.host, port=sock.getsockname()[1])
-            sock.listen(backlog)
+            sock.listen(options.backlog)
             if address.kind == "unix" and not address.path.startswith("\0"):
-                Path(address.path).chmod(mode)
-            return FastPort(self.poller, sock, factory, address, owner=False)
+                Path(address.path).chmod(options.mode)
         except OSError as error:
             sock.close()
             raise refusal(address, error) from error
+        return self.adopt(sock, _real(address, sock), factory)
 
     def adopt(self, sock: socket.socket, address: Address, factory: IProtocolFactory) -> Bound:
-        """See :meth:`lbproxy.net.endpoints.Network.adopt`."""
+        """See :class:`Binder`."""
         sock.setblocking(False)
         try:
-            return FastPort(self.poller, sock, factory, address, owner=False)
+            return FastPort(self._poller, sock, factory, address, owner=False)
         except OSError as error:
             sock.close()
             raise refusal(address, error) from error
 
-    def dial(
-        self,
-        address: Address,
-        protocol: IProtocol,
-        failed: Callable[[ProxyError], None],
-        *,
-        timeout: float,
-        tls: TLSParameters | None = None,
-        preamble: bytes = b"",
-    ) -> Dial:
-        """See :meth:`lbproxy.net.endpoints.Network.dial`."""
-        return FastDial(self, address, protocol, failed, timeout, tls, preamble)
 
-    def start_tls(
-        self,
-        transport: Any,
-        parameters: TLSParameters,
-        protocol: Callable[[TLSInfo], IProtocol],
-        failed: Callable[[ProxyError], None],
-        *,
-        timeout: float,
-        received: bytes = b"",
-    ) -> Handshaking:
-        """See :meth:`lbproxy.net.endpoints.Network.start_tls`; on the socket itself where the creator
-        can and nothing was read ahead, else through Twisted's memory BIO."""
-        return self.handshake(
-            transport, parameters, protocol, failed, timeout=timeout, received=received
-        )
-
-    def handshake(
-        self,
-        transport: Any,
-        parameters: TLSParameters,
-        protocol: Callable[[TLSInfo], IProtocol],
-        failed: Callable[[ProxyError], None],
-        *,
-        timeout: float,
-        received: bytes = b"",
-        late: ProxyError | None = None,
-    ) -> Handshake | StockHandshake:
-        """:meth:`start_tls` that can be cancelled; ``late``: the error at the deadline."""
-        usable = type(transport) is FastTransport and not transport.disconnecting
-        on_socket = hasattr(parameters.creator, "connection_for_socket")
-        if received or not (usable and on_socket and transport.connected):
-            return self._stock.handshake(
-                transport,
-                parameters,
-                protocol,
-                failed,
-                timeout=timeout,
-                received=received,
-                late=late,
-            )
-        return Handshake(
-            self.poller,
-            transport,
-            parameters,
-            protocol,
-            failed,
-            timeout=timeout,
-            late=late,
-        )
-
-    def close(self) -> None:
-        """Lose every connection and close every port."""
-        self.poller.close()
+def _real(address: Address, sock: socket.socket) -> Address:
+    """``address`` with the port that the system has chosen for 0."""
+    if address.kind == "unix":
+        return address
+    return Address("tcp", host=address.host, port=sock.getsockname()[1])

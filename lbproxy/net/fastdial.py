@@ -1,6 +1,6 @@
 """DATA. Connections being made through the poller: connect, preamble, TLS, one outcome.
 
-Made by :class:`lbproxy.net.fast.FastNetwork`.
+Made for :class:`lbproxy.net.fast.FastNetwork`.
 """
 
 from __future__ import annotations
@@ -8,27 +8,22 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.model import Address
-from lbproxy.net.poller import OUT
+from lbproxy.net.dialling import Dialling
+from lbproxy.net.errorwords import error_words
+from lbproxy.net.handshaking import Handshaking
+from lbproxy.net.poller import OUT, Poller
 from lbproxy.net.sockaddr import socket_address
-from lbproxy.net.stock import error_words
+from lbproxy.net.sslsocket import Handshake
+from lbproxy.net.stocktls import StockHandshake
 from lbproxy.net.transport import FastTransport
+from lbproxy.tls.parameters import TLSParameters
 
-if TYPE_CHECKING:
-    from lbproxy.net.fast import FastNetwork
-    from lbproxy.net.sslsocket import Handshake
-    from lbproxy.net.stocktls import StockHandshake
-
-from lbproxy.tls.parameters import TLSInfo, TLSParameters
-
-__all__ = ["FastDial"]
+__all__ = ["FastDial", "handshaking"]
 
 _IN_PROGRESS: Final = frozenset((errno.EINPROGRESS, errno.EALREADY, errno.EINTR))
 # non-blocking at once: a system call less
@@ -36,60 +31,30 @@ _STREAM: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLO
 _EPHEMERAL: Final = 32768  # ports from here on may be picked for an outgoing connection
 
 
-def _joined_itself(sock: Any, port: int) -> bool:
-    name = sock.getsockname()
-    return bool(name[1] == port and name == sock.getpeername())
+def handshaking(transport: Any, tls: TLSParameters, received: bytes) -> type[Handshaking]:
+    """TLS runs on the socket itself if ``tls.creator`` can do that, the connection is one of ours in use
+    and nothing was read ahead; else through a memory BIO."""
+    usable = type(transport) is FastTransport and not transport.disconnecting
+    on_socket = hasattr(tls.creator, "connection_for_socket")
+    if received or not (usable and on_socket and transport.connected):
+        return StockHandshake
+    return Handshake
 
 
-class FastDial:
-    """One connection being made; see :meth:`lbproxy.net.endpoints.Network.dial`."""
+class FastDial(Dialling):
+    """One connection being made."""
 
-    __slots__ = (
-        "_address",
-        "_deadline",
-        "_error",
-        "_failed",
-        "_fd",
-        "_handshake",
-        "_network",
-        "_poller",
-        "_preamble",
-        "_protocol",
-        "_raw",
-        "_registered",
-        "_socket",
-        "_timeout",
-        "_timer",
-        "_tls",
-    )
+    __slots__ = ("_fd", "_poller", "_problem", "_raw", "_registered", "_socket")
 
-    def __init__(
-        self,
-        network: FastNetwork,
-        address: Address,
-        protocol: IProtocol,
-        failed: Callable[[ProxyError], None],
-        timeout: float,
-        tls: TLSParameters | None,
-        preamble: bytes,
-    ) -> None:
-        self._network = network
-        self._poller = poller = network.poller
-        self._address = address
-        self._protocol = protocol
-        self._failed: Callable[[ProxyError], None] | None = failed
-        self._timeout = timeout
-        self._tls = tls
-        self._preamble = preamble
+    def begin(self) -> None:
+        """See :meth:`Dialling.begin`."""
+        loop: Any = self._loop
+        self._poller: Poller = loop
         self._socket: Any = None
         self._fd = -1
         self._registered = False
         self._raw: Any = None
-        self._error: ProxyError | None = None
-        self._handshake: Handshake | StockHandshake | None = None
-        self._timer = poller.wheel.timer(self._too_late)
-        self._timer.set(timeout)
-        self._deadline = poller.wheel.now() + timeout
+        self._problem: ProxyError | None = None
         try:
             self._connect()
         except OSError as error:
@@ -116,14 +81,14 @@ class FastDial:
         self._registered = True
 
     def _fail_soon(self, error: OSError) -> None:
-        self._error = ProxyError(Kind.CONNECT_FAILED, f"{self._address}: {error_words(error)}")
+        self._problem = self._error(Kind.CONNECT_FAILED, error_words(error))
         self._poller.soon(self)
 
     def on_soon(self) -> None:
         """The end of the turn in which it was dialled."""
         sock = self._socket
-        if self._error is not None:
-            self._fail(self._error)
+        if self._problem is not None:
+            self._fail(self._problem)
         elif self._failed is not None and sock is not None and not self._registered:
             code = sock.connect_ex(self._raw)
             if code in (0, errno.EISCONN):
@@ -146,7 +111,7 @@ class FastDial:
 
     def _refused(self, code: int) -> None:
         kind = Kind.CONNECT_TIMEOUT if code == errno.ETIMEDOUT else Kind.CONNECT_FAILED
-        self._fail(ProxyError(kind, f"{self._address}: {os.strerror(code)}"))
+        self._fail(self._error(kind, os.strerror(code)))
 
     def _connected(self) -> None:
         sock = self._socket
@@ -168,8 +133,10 @@ class FastDial:
             transport.start()
         if self._preamble:
             transport.write(self._preamble)
-        if self._tls is not None:
-            self._start_tls(transport, self._tls)
+        tls = self._tls
+        if tls is not None:
+            self._socket = None  # the handshake's from now on
+            self._secure(handshaking(transport, tls, b""), transport, tls)
             return
         self._decided()
         transport.protocol = self._protocol
@@ -178,59 +145,21 @@ class FastDial:
         except Exception:
             self._poller.crashed(transport)
 
-    def _start_tls(self, transport: FastTransport, tls: TLSParameters) -> None:
-        self._socket = None  # the handshake's from now on
-        self._timer.clear()
-        transport.protocol = None
-        self._handshake = self._network.handshake(
-            transport,
-            tls,
-            self._secured,
-            self._insecure,
-            timeout=max(0.0, self._deadline - self._poller.wheel.now()),
-            late=ProxyError(Kind.CONNECT_TIMEOUT, f"no TLS within {self._timeout:g} s"),
-        )
-
-    def _secured(self, info: TLSInfo) -> IProtocol:
-        self._decided()
-        return self._protocol
-
-    def _insecure(self, error: ProxyError) -> None:
-        self._fail(ProxyError(error.kind, f"{self._address}: {error.detail}"))
-
-    def _too_late(self) -> None:
-        words = f"{self._address}: no connection within {self._timeout:g} s"
-        self._fail(ProxyError(Kind.CONNECT_TIMEOUT, words))
-
-    def _decided(self) -> None:
-        self._failed = None
-        self._timer.close()
-        self._handshake = None
-
-    def _fail(self, error: ProxyError) -> None:
-        failed = self._failed
-        if failed is not None:
-            self._decided()
-            self._close()
-            failed(error)
-
-    def _close(self) -> None:
+    def _drop(self) -> None:
         sock, self._socket = self._socket, None
         if sock is not None:
             if self._registered:
                 self._poller.unregister(self._fd)
             sock.close()
+        handshake, self._handshake = self._handshake, None
+        if handshake is not None:
+            handshake.cancel()
 
     def on_crash(self, reason: Failure) -> None:
         """Something of ours raised, or the reactor stops."""
-        self._fail(ProxyError(Kind.CONNECT_FAILED, f"{self._address}: {reason.getErrorMessage()}"))
+        self._fail(self._error(Kind.CONNECT_FAILED, reason.getErrorMessage()))
 
-    def cancel(self) -> None:
-        """See :meth:`lbproxy.net.endpoints.Dial.cancel`."""
-        if self._failed is None:
-            return
-        handshake = self._handshake
-        self._decided()
-        self._close()
-        if handshake is not None:
-            handshake.cancel()
+
+def _joined_itself(sock: Any, port: int) -> bool:
+    name = sock.getsockname()
+    return bool(name[1] == port and name == sock.getpeername())

@@ -18,9 +18,10 @@ from twisted.python.failure import Failure
 
 from lbproxy.model import Address
 from lbproxy.net.endpoints import Bound
+from lbproxy.net.errorwords import error_words
 from lbproxy.net.poller import IN, Poller
-from lbproxy.net.stock import error_words, remove_stale_socket
 from lbproxy.net.transport import FastTransport, twisted_address
+from lbproxy.net.unixpath import remove_stale_socket
 
 __all__ = ["ACCEPTS_PER_EVENT", "FastPort", "bound_socket"]
 

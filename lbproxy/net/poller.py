@@ -29,6 +29,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
+from lbproxy.net.loop import Loop
 from lbproxy.net.pipes import PipePool
 from lbproxy.net.timers import TimerWheel
 
@@ -66,7 +67,7 @@ class Handler(Protocol):
         """One of the above raised: close, with this reason."""
 
 
-class Poller:
+class Poller(Loop):
     """The nested epoll.
 
     ``reactor``: provides IReactorFDSet and IReactorTime.  ``wheel``: for the deadlines of what is
@@ -75,8 +76,7 @@ class Poller:
     """
 
     def __init__(self, reactor: Any, wheel: TimerWheel | None = None) -> None:
-        self.reactor = reactor
-        self.wheel = TimerWheel(reactor) if wheel is None else wheel
+        super().__init__(reactor, wheel)
         self.pipes = PipePool(self.wheel)
         self.in_turn = False
         self._epoll = select.epoll()

@@ -25,7 +25,6 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Final
 
 from OpenSSL import SSL
@@ -34,7 +33,8 @@ from twisted.internet.interfaces import INegotiated, ISSLTransport
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from lbproxy.errors import Kind, ProxyError
+from lbproxy.errors import ProxyError
+from lbproxy.net.handshaking import Handshaking
 from lbproxy.net.poller import IN, OUT, Poller, failure_of
 from lbproxy.net.sslrecords import RECORD_BYTES, clear_errors, record_calls
 from lbproxy.net.transport import (
@@ -52,7 +52,6 @@ from lbproxy.net.transport import (
     lost,
 )
 from lbproxy.tls.info import tls_error_text, tls_info
-from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
 __all__ = ["CLOSE_WAIT_S", "FastTLSTransport", "Handshake"]
 
@@ -314,71 +313,51 @@ def _gather(pending: deque[Any]) -> Any:
     return joined
 
 
-class Handshake:
+class Handshake(Handshaking):
     """TLS being started on the socket of a :class:`FastTransport`, which is detached by this.
 
     ``parameters.creator.connection_for_socket(socket)`` makes the pyOpenSSL Connection; its app data is
     this object meanwhile, so that a context's callbacks may call :meth:`failVerification`.
-    ``established(info)`` returns the protocol, which then gets ``makeConnection``, or raises a
-    ProxyError to refuse; ``failed(error)`` is the other end, the socket being closed.
-    Neither is called before the constructor has returned.
-    ``late``: the error at the deadline, ``timeout`` seconds from now.
     """
 
     __slots__ = (
         "_connection",
-        "_creator",
-        "_established",
-        "_failed",
         "_fd",
         "_host",
-        "_kind",
-        "_late",
         "_mask",
         "_peer",
         "_poller",
         "_refused",
         "_socket",
-        "_timer",
         "_unsent",
     )
 
-    def __init__(
-        self,
-        poller: Poller,
-        transport: FastTransport,
-        parameters: TLSParameters,
-        established: Callable[[TLSInfo], Any],
-        failed: Callable[[ProxyError], None],
-        *,
-        timeout: float,
-        late: ProxyError | None = None,
-    ) -> None:
-        self._poller = poller
-        self._creator = parameters.creator
+    def begin(self, transport: Any, received: bytes) -> None:
+        """See :meth:`Handshaking.begin`; nothing was received."""
+        loop: Any = self._loop
+        self._poller: Poller = loop
         self._connection: Any = None
-        self._established = established
-        self._failed: Callable[[ProxyError], None] | None = failed
-        self._kind = Kind.CLIENT_TLS if parameters.server_side else Kind.SERVER_TLS
-        self._late = late or ProxyError(self._kind, f"no handshake within {timeout:.3g} s")
         self._refused = ""
+        self._take(transport)
+        if self._unsent or not self._parameters.server_side:
+            self._poller.soon(self)
+
+    def _take(self, transport: FastTransport) -> None:
+        """Take the socket, and what was written to it in the clear, from ``transport``."""
+        poller = self._poller
         self._peer = transport._peer
         self._host = transport._host
         self._unsent = b"".join(transport._pending or ())
         self._fd = transport._fd
         self._mask = READ_MASK
         watched, mask = transport.watched, transport._mask
-        self._socket = transport.detach()
+        self._socket: Any = transport.detach()
         if watched:
             poller.replace(self._fd, self)
             if mask != READ_MASK:
                 poller.modify(self._fd, READ_MASK)
         else:
             poller.register(self._fd, READ_MASK, self)
-        self._timer = poller.wheel.timer(self._too_late)
-        self._timer.set(timeout)
-        if self._unsent or not parameters.server_side:
-            poller.soon(self)
 
     def on_events(self, events: int) -> None:
         """The poller's call."""
@@ -387,7 +366,7 @@ class Handshake:
         if self._unsent and not self._send_unsent():
             return
         if self._connection is None:
-            self._connection = self._creator.connection_for_socket(self._socket)
+            self._connection = self._parameters.creator.connection_for_socket(self._socket)
             self._connection.set_app_data(self)
         try:
             self._connection.do_handshake()
@@ -397,7 +376,7 @@ class Handshake:
             self._watch(OUT)
         except SSL.Error as error:
             clear_errors()
-            problem = getattr(self._creator, "problem", None)
+            problem = getattr(self._parameters.creator, "problem", None)
             why = problem(self._connection) if problem is not None else ""
             self._fail(ProxyError(self._kind, why or self._refused or tls_error_text(error)))
         else:
@@ -414,11 +393,6 @@ class Handshake:
     def failVerification(self, reason: Failure) -> None:
         """For a context's callbacks: the peer is not who it should be."""
         self._refused = reason.getErrorMessage() or "verification failed"
-
-    def cancel(self) -> None:
-        """Close the connection and tell nobody; harmless once it is decided."""
-        if self._failed is not None:
-            self._shut()
 
     def _send_unsent(self) -> bool:
         """What was written in the clear before TLS."""
@@ -444,15 +418,9 @@ class Handshake:
             self._fail(ProxyError(self._kind, self._refused))
             return
         connection = self._connection
-        try:
-            protocol = self._established(tls_info(connection))
-        except ProxyError as error:
-            self._fail(error)
+        protocol = self._settle(tls_info(connection))
+        if protocol is None:
             return
-        if self._failed is None:  # cancelled by what was just called
-            return
-        self._failed = None
-        self._timer.close()
         connection.set_app_data(None)
         transport = FastTLSTransport(self._poller, self._socket, connection, self._peer, self._host)
         transport.protocol = protocol
@@ -463,18 +431,7 @@ class Handshake:
         except Exception:
             self._poller.crashed(transport)
 
-    def _too_late(self) -> None:
-        self._fail(self._late)
-
-    def _fail(self, error: ProxyError) -> None:
-        failed = self._failed
-        if failed is not None:
-            self._shut()
-            failed(error)
-
-    def _shut(self) -> None:
-        self._failed = None
-        self._timer.close()
+    def _drop(self) -> None:
         self._poller.unregister(self._fd)
         self._connection = None
         with contextlib.suppress(OSError):

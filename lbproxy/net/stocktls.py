@@ -1,27 +1,25 @@
 """DATA. A TLS handshake on any Twisted transport, through Twisted's memory BIO.
 
-Used by :class:`lbproxy.net.stock.StockNetwork`, and by the fast network where it cannot run TLS on the
+Used by :mod:`lbproxy.net.stock`, and by the fast network where it cannot run TLS on the
 socket itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHandshakeListener, IProtocol, ISSLTransport
+from twisted.internet.interfaces import IHandshakeListener, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lbproxy.errors import Kind, ProxyError
+from lbproxy.errors import ProxyError
 from lbproxy.net.handover import hand_over
-from lbproxy.net.timers import TimerWheel
+from lbproxy.net.handshaking import Handshaking
 from lbproxy.tls.info import tls_error_text, tls_info
-from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
 __all__ = ["StockHandshake", "StockTLSTransport"]
 
@@ -52,92 +50,57 @@ class StockTLSTransport(TLSMemoryBIOProtocol):
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
 
-@implementer(IHandshakeListener)
-class StockHandshake(Protocol):
-    """What sits on the TLS layer until the handshake has ended.
+class StockHandshake(Handshaking):
+    """A handshake on any transport of Twisted's or ours."""
 
-    ``established(info)`` returns the protocol that follows; ``failed(error)`` is the other end, the
-    connection being closed; exactly one of them is called, unless :meth:`cancel` is.  ``late``: the
-    error at the deadline, ``timeout`` seconds from now.
-    """
+    _raw: Any = None
 
-    def __init__(
-        self,
-        wheel: TimerWheel,
-        parameters: TLSParameters,
-        established: Callable[[TLSInfo], IProtocol],
-        failed: Callable[[ProxyError], None],
-        *,
-        timeout: float,
-        late: ProxyError | None = None,
-    ) -> None:
-        self._parameters = parameters
-        self._established = established
-        self._failed: Callable[[ProxyError], None] | None = failed
-        self._kind = Kind.CLIENT_TLS if parameters.server_side else Kind.SERVER_TLS
-        self._late = late or ProxyError(self._kind, f"no handshake within {timeout:.3g} s")
-        self._raw: Any = None
-        self._timer = wheel.timer(self._too_late)
-        self._timer.set(timeout)
-
-    def begin(self, clock: Any, transport: Any, received: bytes) -> None:
-        """Put TLS on ``transport``, ``received`` being what was read from it already."""
+    def begin(self, transport: Any, received: bytes) -> None:
+        """See :meth:`Handshaking.begin`."""
         self._raw = transport
+        reactor = self._loop.reactor
+        creator, client = self._parameters.creator, not self._parameters.server_side
         try:
-            factory = TLSMemoryBIOFactory(
-                self._parameters.creator, not self._parameters.server_side, _WRAPPED, clock
-            )
-            tls = StockTLSTransport(factory, self)  # type: ignore[no-untyped-call]
+            factory = TLSMemoryBIOFactory(creator, client, _WRAPPED, reactor)
+            tls = StockTLSTransport(factory, _Waiting(self))  # type: ignore[no-untyped-call]
             if not hand_over(transport, tls, received):
                 raise TypeError(f"{transport!r} cannot be given to another protocol")
         except Exception:
             _log.failure("TLS cannot be started")
-            clock.callLater(0, self._fail, ProxyError(self._kind, "TLS cannot be started"))
+            reactor.callLater(0, self._fail, ProxyError(self._kind, "TLS cannot be started"))
 
-    def handshakeCompleted(self) -> None:
+    def completed(self, tls: Any) -> None:
         """Verified and established: the protocol proper takes over."""
-        failed = self._decided()
-        if failed is None:
+        if self._failed is None:
             return
-        tls: Any = self.transport
-        try:
-            protocol = self._established(tls_info(tls.getHandle()))
-        except ProxyError as error:
-            tls.abortConnection()
-            failed(error)
-            return
-        hand_over(tls, protocol)
+        protocol = self._settle(tls_info(tls.getHandle()))
+        if protocol is not None:
+            hand_over(tls, protocol)
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
+    def lost(self, tls: Any, reason: BaseException) -> None:
         """The handshake failed, or the peer left."""
-        tls: Any = self.transport
         problem = getattr(self._parameters.creator, "problem", None)
         detail = problem(tls.getHandle()) if problem is not None else ""
-        assert reason.value is not None
-        self._fail(ProxyError(self._kind, detail or tls_error_text(reason.value)))
+        self._fail(ProxyError(self._kind, detail or tls_error_text(reason)))
 
-    def cancel(self) -> None:
-        """Drop the connection and say nothing; harmless once it is decided."""
-        if self._decided() is not None:
-            self._abort()
-
-    def _too_late(self) -> None:
-        self._fail(self._late)
-
-    def _fail(self, error: ProxyError) -> None:
-        failed = self._decided()
-        if failed is not None:
-            self._abort()
-            failed(error)
-
-    def _decided(self) -> Callable[[ProxyError], None] | None:
-        failed, self._failed = self._failed, None
-        self._timer.close()
-        return failed
-
-    def _abort(self) -> None:
+    def _drop(self) -> None:
         if self._raw is not None:
             self._raw.abortConnection()
+
+
+@implementer(IHandshakeListener)
+class _Waiting(Protocol):
+    """What sits on the TLS layer until the handshake has ended."""
+
+    def __init__(self, handshake: StockHandshake) -> None:
+        self._handshake = handshake
+
+    def handshakeCompleted(self) -> None:
+        self._handshake.completed(self.transport)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        assert reason.value is not None
+        self._handshake.lost(self.transport, reason.value)
 
 
 _WRAPPED = Factory()  # Twisted's TLS factory wants one; the protocols are made here

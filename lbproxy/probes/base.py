@@ -1,7 +1,7 @@
 """CONTROL. The class every probe extends, and the connection it talks over.
 
 :class:`lbproxy.checks.checker.Checker` makes one probe per backend and calls :meth:`Probe.check` for each
-server on schedule.  Probes dial through :class:`lbproxy.net.endpoints.Network` like traffic does, so they
+server on schedule.  Probes dial through :class:`lbproxy.net.endpoints.Dialler` like traffic does, so they
 run on virtual networks too.
 """
 
@@ -21,7 +21,8 @@ from lbproxy.config.model import Address
 from lbproxy.errors import ProxyError
 from lbproxy.health.state import Result
 from lbproxy.interfaces import Env, IProbe
-from lbproxy.net.endpoints import Network, TLSParameters
+from lbproxy.net.endpoints import Dialler
+from lbproxy.tls.parameters import TLSParameters
 
 __all__ = [
     "Conversation",
@@ -48,7 +49,7 @@ class ProbeTarget:
     """
 
     server: ServerState
-    network: Network
+    network: Dialler
     address: Address
     tls: TLSParameters | None = None
     timeout: float = 1.0
@@ -85,7 +86,7 @@ class Conversation(Protocol):
     While nobody reads, at most ``limit`` bytes are taken in; then the transport is paused.
     """
 
-    def __init__(self, network: Network, limit: int = 64 * 1024) -> None:
+    def __init__(self, network: Dialler, limit: int = 64 * 1024) -> None:
         self._network = network
         self._wheel = network.wheel
         self._limit = limit

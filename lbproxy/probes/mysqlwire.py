@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from lbproxy.net.endpoints import TLSParameters
 from lbproxy.probes.base import Conversation, Unhealthy, shown
 from lbproxy.probes.notes import shorten
+from lbproxy.tls.parameters import TLSParameters
 
 __all__ = ["ACCESS_DENIED", "Credentials", "Greeting", "MySQLError", "MySQLSession"]
 

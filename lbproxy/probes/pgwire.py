@@ -11,10 +11,10 @@ import hashlib
 import secrets
 import struct
 
-from lbproxy.net.endpoints import TLSParameters
 from lbproxy.probes.base import Conversation, Unhealthy, shown
 from lbproxy.probes.notes import shorten
 from lbproxy.probes.scram import ScramClient, ScramError
+from lbproxy.tls.parameters import TLSParameters
 
 __all__ = ["Credentials", "PgError", "PgSession", "pg_error"]
 

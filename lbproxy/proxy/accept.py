@@ -10,10 +10,10 @@ from twisted.internet.protocol import Factory
 from lbproxy.config.model import ListenSpec
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard.addresses import AddressSet
-from lbproxy.net.endpoints import TLSParameters
 from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.info import plain_ip
 from lbproxy.proxy.preamble import Preamble
+from lbproxy.tls.parameters import TLSParameters
 
 if TYPE_CHECKING:
     from lbproxy.proxy.frontend import Frontend
@@ -91,7 +91,7 @@ class _Arrival(Preamble):
         self._factory = factory
         self._frontend = frontend
         super().__init__(
-            frontend.network,
+            frontend.dialler,
             info,
             accept_proxy=announced,
             tls=tls,

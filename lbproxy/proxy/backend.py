@@ -23,7 +23,7 @@ from lbproxy.health.breaker import RetryBudget, RetryLimit
 from lbproxy.http.filter import Phases, compile_phases
 from lbproxy.http.message import Limits
 from lbproxy.http.retry import RetryPolicy
-from lbproxy.net.endpoints import Dial, Network, TLSParameters
+from lbproxy.net.endpoints import Dial, Dialler
 from lbproxy.observe.metrics import BackendCounters
 from lbproxy.proxy.features.ejector import Ejector
 from lbproxy.proxy.features.hedge import Hedging
@@ -36,6 +36,7 @@ from lbproxy.proxy.http.server import connect
 from lbproxy.proxy.http.streams import Connecting
 from lbproxy.proxy.queue import Queue, Waiter
 from lbproxy.proxy.ratelog import Quiet
+from lbproxy.tls.parameters import TLSParameters
 
 __all__ = ["Backend", "Connector", "Moves"]
 
@@ -68,7 +69,7 @@ class Backend:
     def __init__(
         self,
         spec: BackendSpec,
-        network: Network,
+        dialler: Dialler,
         balancer: Balancer,
         *,
         filters: Sequence[Any] = (),
@@ -80,12 +81,12 @@ class Backend:
     ) -> None:
         self.name = spec.name
         self.mode = spec.mode
-        self.network = network
+        self.dialler = dialler
         self.connector = connector
-        self.wheel = network.wheel
+        self.wheel = dialler.wheel
         self.counters = BackendCounters()
-        self.queue = Queue(network.wheel, spec.queue, spec.timeout_queue)
-        self.group = ServerGroup(balancer, network.wheel.now, panic=spec.panic)
+        self.queue = Queue(dialler.wheel, spec.queue, spec.timeout_queue)
+        self.group = ServerGroup(balancer, dialler.wheel.now, panic=spec.panic)
         self._panicking = False
         self.sticky: Sticky | None = None
         self._stick(sticky)
@@ -445,7 +446,7 @@ class Backend:
         server.counters.connects += 1
         addresses = server.addresses
         if len(addresses) == 1:
-            return self.network.dial(
+            return self.dialler.dial(
                 addresses[0],
                 protocol,
                 failed,
@@ -507,7 +508,7 @@ class _SeveralDial(Dial):
 
     def _next(self) -> None:
         left = max(0.01, self._deadline - self._backend.wheel.now()) / len(self._left)
-        self._dial = self._backend.network.dial(
+        self._dial = self._backend.dialler.dial(
             self._left.pop(0),
             self._protocol,
             self._one_failed,

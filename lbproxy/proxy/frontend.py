@@ -19,7 +19,7 @@ from lbproxy.http.forward import Forwarder
 from lbproxy.http.h1 import KnownHeads
 from lbproxy.http.message import Limits, RequestHead
 from lbproxy.http.route import Router
-from lbproxy.net.endpoints import Network
+from lbproxy.net.endpoints import Dialler
 from lbproxy.observe.metrics import FrontendCounters, observe_exchange, observe_session
 from lbproxy.observe.offenders import Suspects
 from lbproxy.observe.record import HTTPRecord, Record
@@ -107,7 +107,7 @@ class Frontend:
     def __init__(
         self,
         spec: FrontendSpec,
-        network: Network,
+        dialler: Dialler,
         backends: Mapping[str, Backend],
         *,
         filters: Sequence[Any] = (),
@@ -125,9 +125,9 @@ class Frontend:
         self.timeout_keepalive = spec.timeout_keepalive
         self.name = spec.name
         self.mode = spec.mode
-        self.network = network
-        self.wheel = network.wheel
-        self.now: Callable[[], float] = network.wheel.now
+        self.dialler = dialler
+        self.wheel = dialler.wheel
+        self.now: Callable[[], float] = dialler.wheel.now
         self.backends = backends
         self.router = router
         self.filters = tuple(filters)

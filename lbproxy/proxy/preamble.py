@@ -24,10 +24,11 @@ from twisted.python.failure import Failure
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.net.clienthello import NotTLS, sniff
-from lbproxy.net.endpoints import Handshaking, Network, TLSInfo, TLSParameters
+from lbproxy.net.endpoints import Dialler, Handshaking
 from lbproxy.net.handover import hand_over
 from lbproxy.net.proxyproto import ProxyHeader, ProxyHeaderParser
 from lbproxy.proxy.http.streams import ConnectionInfo
+from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
 __all__ = ["Preamble"]
 
@@ -44,7 +45,7 @@ class Preamble(Protocol):
 
     def __init__(
         self,
-        network: Network,
+        dialler: Dialler,
         info: ConnectionInfo,
         *,
         accept_proxy: bool,
@@ -54,7 +55,7 @@ class Preamble(Protocol):
         ready: Callable[[ConnectionInfo, bytes], IProtocol],
         failed: Callable[[ConnectionInfo, ProxyError], None],
     ) -> None:
-        self._network = network
+        self._dialler = dialler
         self._info = info
         self._header = ProxyHeaderParser() if accept_proxy else None
         self._tls = tls
@@ -63,7 +64,7 @@ class Preamble(Protocol):
         self._deadline = 0.0
         self._ready = ready
         self._failed: Callable[[ConnectionInfo, ProxyError], None] | None = failed
-        self._timer = network.wheel.timer(self._too_late)
+        self._timer = dialler.wheel.timer(self._too_late)
         self._buffer = b""
         self._handshake: Handshaking | None = None
         self._next: IProtocol | None = None  # on transports that cannot be handed over
@@ -72,7 +73,7 @@ class Preamble(Protocol):
 
     def connectionMade(self) -> None:
         """Twisted's call: the connection is accepted."""
-        self._deadline = self._network.wheel.now() + self._timeout
+        self._deadline = self._dialler.wheel.now() + self._timeout
         self._timer.set(self._timeout)
         if self._header is None:
             self._after_header(b"")
@@ -123,12 +124,12 @@ class Preamble(Protocol):
     def _after_header(self, data: bytes) -> None:
         if self._tls is not None:
             self._timer.close()
-            self._handshake = self._network.start_tls(
+            self._handshake = self._dialler.start_tls(
                 self.transport,
                 self._tls,
                 self._secured,
                 self._insecure,
-                timeout=max(0.0, self._deadline - self._network.wheel.now()),
+                timeout=max(0.0, self._deadline - self._dialler.wheel.now()),
                 received=data,
             )
         elif self._look:

@@ -21,9 +21,9 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger, LogLevel
 
 from lbproxy.config.dump import dump
-from lbproxy.config.model import Address, Config
 from lbproxy.generation.listening import unbind
 from lbproxy.generation.reload import ReloadReport
+from lbproxy.model import Address, Config
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
 from lbproxy.observe.events import EventKind, Severity
@@ -37,7 +37,7 @@ from lbproxy.workers.channel import Channel
 from lbproxy.workers.process import FIRST_PAUSE, WorkerProcess
 from lbproxy.workers.rpc import Questions, SessionQuery
 from lbproxy.workers.shared import ADDRESSES, PLACES, Board, place_name
-from lbproxy.workers.sockets import BindingNetwork, SharedBound
+from lbproxy.workers.sockets import MasterBinder, SharedBound
 from lbproxy.workers.states import signature, state_of
 
 __all__ = ["Master", "count_of"]
@@ -73,8 +73,9 @@ class Master(LoadBalancer):
         self.count = count_of(config)
         inner = network or choose_network(config.settings.transport, reactor)
         self.workers = [WorkerProcess(slot) for slot in range(self.count)]
-        binding = BindingNetwork(inner, self.count, self._holds)
-        super().__init__(config, reactor=reactor, network=binding, random=random)
+        binder = MasterBinder(inner.binder, self.count, self._holds)
+        network = Network(binder, inner.dialler)
+        super().__init__(config, reactor=reactor, network=network, random=random)
         self._board: Board | None = None
         self._addresses: Board | None = None
         self._questions = Questions(reactor)

@@ -14,7 +14,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 
 import lbproxy
-from lbproxy.config.model import Address
+from lbproxy.model import Address
 from lbproxy.workers.channel import Channel
 
 __all__ = ["FIRST_PAUSE", "WorkerProcess"]

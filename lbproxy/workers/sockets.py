@@ -11,60 +11,17 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.internet.interfaces import IProtocolFactory
 
-from lbproxy.config.model import Address
-from lbproxy.errors import ListenError, ProxyError
-from lbproxy.net.endpoints import Bound, Dial, Handshaking, Network, TLSInfo, TLSParameters
+from lbproxy.errors import ListenError
+from lbproxy.model import Address
+from lbproxy.net.endpoints import Binder, Bound, ListenOptions
+from lbproxy.net.errorwords import refusal
 from lbproxy.net.fastport import bound_socket
 from lbproxy.net.sockaddr import socket_address
-from lbproxy.net.stock import refusal
 
-__all__ = ["BindingNetwork", "GivenNetwork", "SharedBound"]
-
-
-class _Inner(Network):
-    """Dials and handshakes by another network."""
-
-    def __init__(self, inner: Network) -> None:
-        self.inner = inner
-        self.wheel = inner.wheel
-
-    def adopt(self, sock: socket.socket, address: Address, factory: IProtocolFactory) -> Bound:
-        """See Network."""
-        return self.inner.adopt(sock, address, factory)
-
-    def dial(
-        self,
-        address: Address,
-        protocol: IProtocol,
-        failed: Callable[[ProxyError], None],
-        *,
-        timeout: float,
-        tls: TLSParameters | None = None,
-        preamble: bytes = b"",
-    ) -> Dial:
-        """See Network."""
-        return self.inner.dial(
-            address, protocol, failed, timeout=timeout, tls=tls, preamble=preamble
-        )
-
-    def start_tls(
-        self,
-        transport: Any,
-        parameters: TLSParameters,
-        protocol: Callable[[TLSInfo], IProtocol],
-        failed: Callable[[ProxyError], None],
-        *,
-        timeout: float,
-        received: bytes = b"",
-    ) -> Handshaking:
-        """See Network."""
-        return self.inner.start_tls(
-            transport, parameters, protocol, failed, timeout=timeout, received=received
-        )
+__all__ = ["MasterBinder", "SharedBound", "WorkerBinder"]
 
 
 class SharedBound(Bound):
@@ -113,93 +70,100 @@ class SharedBound(Bound):
                 Path(self._address.path).unlink()
 
 
-class BindingNetwork(_Inner):
-    """The master's: binds for ``count`` workers, and lets nobody in.
+class MasterBinder(Binder):
+    """Binds for ``count`` workers and accepts nothing itself.
 
-    ``holds``: whether a worker may still listen on a TCP address, or on one that overlaps with it: it shares the port
-    and is no stranger.
+    ``holds``: whether a worker may still listen on a TCP address, or on one that overlaps with it.  Such a
+    worker shares the port and is no stranger.
     """
 
     shares_ports = True
 
-    def __init__(self, inner: Network, count: int, holds: Callable[[Address], bool]) -> None:
-        super().__init__(inner)
-        self._count = count
+    def __init__(self, inner: Binder, count: int, holds: Callable[[Address], bool]) -> None:
+        self._inner = inner
+        self.sockets_per_address = count
         self._holds = holds
 
-    def listen(
+    def _take_over(
         self,
+        sockets: list[socket.socket],
         address: Address,
         factory: IProtocolFactory,
-        *,
-        backlog: int = 1024,
-        mode: int = 0o660,
-        reuse_port: bool = False,
+        options: ListenOptions,
     ) -> Bound:
-        """See Network; another program on the port is noticed although ours share it."""
+        """See Binder."""
+        bound = SharedBound(sockets, address, _real(address, sockets[0]))
+        bound.own(False)
+        bound.serve(factory, backlog=options.backlog, mode=options.mode)
+        return bound
+
+    def _bind(self, address: Address, factory: IProtocolFactory, options: ListenOptions) -> Bound:
+        """See Binder; fails if another program is on the port, although the workers share it."""
         shared = address.kind == "unix"
-        given = None
-        if self.inherited is not None:  # before we look for strangers on the port
-            given = self.inherited.take(address, 1 if shared else self._count)
-        if given is not None:
-            bound = SharedBound(given, address, _real(address, given[0]))
-            bound.own(False)
-            bound.serve(factory, backlog=backlog, mode=mode)
-            return bound
         sockets: list[socket.socket] = []
         real = address
         try:
             family, raw = socket_address(address)
             if not shared and address.port and not self._holds(address):
-                bound_socket(address, family, raw, mode, False).close()
-            for _ in range(1 if shared else self._count):
-                sock = bound_socket(real, family, socket_address(real)[1], mode, not shared)
+                bound_socket(address, family, raw, options.mode, False).close()
+            for _ in range(1 if shared else self.sockets_per_address):
+                raw = socket_address(real)[1]
+                sock = bound_socket(real, family, raw, options.mode, not shared)
                 sockets.append(sock)
-                if not shared:
-                    real = Address("tcp", host=address.host, port=sock.getsockname()[1])
+                real = _real(address, sock)
             for sock in sockets:
-                sock.listen(backlog)
+                sock.listen(options.backlog)
         except OSError as error:
             for sock in sockets:
                 sock.close()
             raise refusal(address, error) from error
         return SharedBound(sockets, address, real)
 
+    def adopt(self, sock: socket.socket, address: Address, factory: IProtocolFactory) -> Bound:
+        """See Binder."""
+        return self._inner.adopt(sock, address, factory)
 
-class GivenNetwork(_Inner):
-    """A worker's: listens on what the master has given, by the address as it is configured."""
 
-    def __init__(self, inner: Network) -> None:
-        super().__init__(inner)
+class WorkerBinder(Binder):
+    """Listens on sockets that the master has given, by the address as it is configured."""
+
+    def __init__(self, inner: Binder) -> None:
+        self._inner = inner
         self._given: dict[Address, socket.socket] = {}
 
     def give(self, address: Address, sock: socket.socket) -> None:
-        """For the next :meth:`listen` on ``address``."""
+        """Keep ``sock`` for the next :meth:`listen` on ``address``."""
         old = self._given.pop(address, None)
         if old is not None:
             old.close()
         self._given[address] = sock
 
     def discard(self) -> None:
-        """Close what nobody has asked for."""
+        """Close the sockets that were not asked for."""
         for sock in self._given.values():
             sock.close()
         self._given.clear()
 
-    def listen(
-        self,
-        address: Address,
-        factory: IProtocolFactory,
-        *,
-        backlog: int = 1024,
-        mode: int = 0o660,
-        reuse_port: bool = False,
-    ) -> Bound:
-        """See Network."""
+    def _bind(self, address: Address, factory: IProtocolFactory, options: ListenOptions) -> Bound:
+        """See Binder."""
         sock = self._given.pop(address, None)
         if sock is None:
             raise ListenError(f"cannot listen on {address}: the master gave no socket")
-        return self.inner.adopt(sock, _real(address, sock), factory)
+        return self._inner.adopt(sock, _real(address, sock), factory)
+
+    def _take_over(
+        self,
+        sockets: list[socket.socket],
+        address: Address,
+        factory: IProtocolFactory,
+        options: ListenOptions,
+    ) -> Bound:
+        """See Binder; only the master inherits sockets."""
+        raise NotImplementedError
+
+    def adopt(self, sock: socket.socket, address: Address, factory: IProtocolFactory) -> Bound:
+        """See Binder."""
+        return self._inner.adopt(sock, address, factory)
 
 
 def _real(address: Address, sock: socket.socket) -> Address:

@@ -21,9 +21,10 @@ from twisted.logger import Logger
 
 from lbproxy.balance.server import AdminState, State
 from lbproxy.config.errors import ConfigErrors
-from lbproxy.config.model import Address, Config
 from lbproxy.config.share import share_of
 from lbproxy.errors import ListenError
+from lbproxy.model import Address, Config
+from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
 from lbproxy.observe.offenders import Suspects
 from lbproxy.process import replication
@@ -35,7 +36,7 @@ from lbproxy.workers.channel import Channel
 from lbproxy.workers.records import Records
 from lbproxy.workers.rpc import SessionQuery
 from lbproxy.workers.shared import ADDRESSES, EVERY, AddressPeers, Board, BoardClaims, exchange
-from lbproxy.workers.sockets import GivenNetwork
+from lbproxy.workers.sockets import WorkerBinder
 
 __all__ = ["Worker", "worker_config"]
 
@@ -65,7 +66,7 @@ class Worker:
     def __init__(self, reactor: Any, sock: socket.socket, ended: Callable[[], None]) -> None:
         self.reactor = reactor
         self.balancer: LoadBalancer | None = None
-        self._network: GivenNetwork | None = None
+        self._binder: WorkerBinder | None = None
         self._sockets: list[tuple[Address, socket.socket]] = []
         self._board: Board | None = None
         self._claims: BoardClaims | None = None
@@ -114,15 +115,17 @@ class Worker:
         fds.pop(0)
         self._claims = BoardClaims(self._board, self._slot, self._places)
         config = self._config(message)
-        self._network = GivenNetwork(choose_network(config.settings.transport, self.reactor))
-        self.balancer = LoadBalancer(config, reactor=self.reactor, network=self._network)
+        inner = choose_network(config.settings.transport, self.reactor)
+        self._binder = WorkerBinder(inner.binder)
+        network = Network(self._binder, inner.dialler)
+        self.balancer = LoadBalancer(config, reactor=self.reactor, network=network)
         self.balancer.processes = self._workers
         self._join(message)
         self._give()
         self.balancer.privilegedStartService()
         self.balancer.startService()
         self._sync(message)
-        self._network.discard()
+        self._binder.discard()
         self._measure(message)
         self._look()
         self._count()
@@ -138,14 +141,14 @@ class Worker:
             self._failed(error)
 
     def _reload(self, message: dict[str, Any]) -> None:
-        balancer, network = self.balancer, self._network
-        if balancer is None or network is None:
+        balancer, binder = self.balancer, self._binder
+        if balancer is None or binder is None:
             return
         self._give()
         try:
             report = balancer.reload(self._config(message))
         finally:
-            network.discard()
+            binder.discard()
         self._join(message)
         self._measure(message)
         if not report.ok:
@@ -238,9 +241,9 @@ class Worker:
         return worker_config(config, self._workers, message["secret"])
 
     def _give(self) -> None:
-        assert self._network is not None
+        assert self._binder is not None
         for address, sock in self._sockets:
-            self._network.give(address, sock)
+            self._binder.give(address, sock)
         self._sockets.clear()
 
     def _join(self, message: dict[str, Any]) -> None:
@@ -376,8 +379,8 @@ class Worker:
             self._report()
             for _, sock in self._sockets:
                 sock.close()
-            if self._network is not None:
-                self._network.discard()
+            if self._binder is not None:
+                self._binder.discard()
         except Exception:
             _log.failure("the last report")
         finally:

@@ -437,7 +437,7 @@ def test_check_address_with_a_name() -> None:
         group.add(server)
     origin = HTTPOrigin(reactor, "health", "10.0.0.9:81", 200)
     probe = PluginSpec("http", HttpProbe, HttpOptions())
-    checker = Checker("app", group, CheckSpec(probe=probe), network, env)
+    checker = Checker("app", group, CheckSpec(probe=probe), network.dialler, env)
     checker.startService()
     reactor.advance(2)
     assert group.servers["a"].state is State.UP and len(origin.requests) == 1
@@ -458,7 +458,7 @@ def test_with_a_real_probe_in_memory() -> None:
     origin = HTTPOrigin(reactor, "a", "10.0.0.1:80", 200)
     probe = PluginSpec("http", HttpProbe, HttpOptions(expect="200"))
     spec = CheckSpec(probe=probe, every=2.0, timeout=1.0, rise=1, fall=1)
-    checker = Checker("app", group, spec, network, env)
+    checker = Checker("app", group, spec, network.dialler, env)
     checker.startService()
     reactor.advance(1)
     assert server.state is State.UP and server.health_note == "status 200"

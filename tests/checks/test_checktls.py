@@ -12,9 +12,9 @@ from lbproxy.balance.live import LiveServer
 from lbproxy.checks.checktls import CheckTLS
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.config.model import Address, CheckSpec, ServerSpec
-from lbproxy.net.endpoints import TLSParameters
 from lbproxy.registry import parse_config
 from lbproxy.testing import LB
+from lbproxy.tls.parameters import TLSParameters
 from tests.support import tls
 
 ADDRESS = Address("tcp", "app.test", 443)

@@ -15,7 +15,6 @@ from lbproxy.balance.live import LiveServer
 from lbproxy.config.model import Address, ServerSpec
 from lbproxy.health.state import Result
 from lbproxy.interfaces import Env
-from lbproxy.net.endpoints import TLSParameters
 from lbproxy.net.fast import FastNetwork
 from lbproxy.net.stock import StockNetwork
 from lbproxy.probes.base import ProbeTarget
@@ -24,6 +23,7 @@ from lbproxy.probes.mysql import MysqlOptions, MysqlProbe
 from lbproxy.probes.pgsql import PgsqlOptions, PgsqlProbe
 from lbproxy.probes.redis import RedisOptions, RedisProbe
 from lbproxy.tls.contexts import ClientContextFactory
+from lbproxy.tls.parameters import TLSParameters
 from tests.support import tls
 from tests.support.databases import Postgres, Redis
 from tests.support.mariadb import MariaDB
@@ -49,7 +49,7 @@ def check(request: pytest.FixtureRequest) -> Check:
             env = Env(now=reactor.seconds, random=Random(1), reactor=reactor)
             network = request.param(reactor)
             server = LiveServer("db", ServerSpec("a", address=address))
-            target = ProbeTarget(server, network, address, tls, 10.0)
+            target = ProbeTarget(server, network.dialler, address, tls, 10.0)
             return await cls(options, env).check(target)  # type: ignore[no-any-return]
 
         return run(scenario, 20, strict=False)  # type: ignore[no-any-return]

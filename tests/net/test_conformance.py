@@ -301,7 +301,7 @@ def test_data_before_a_hang_up_is_delivered(make: Any) -> None:
     async def scenario(reactor: Any) -> None:
         network = make(reactor)
         far = Recorder()
-        port = network.listen(LOOPBACK, Once(far))
+        port = network.binder.listen(LOOPBACK, Once(far))
         with socket.create_connection(("127.0.0.1", port.address.port)) as client:
             await eventually(reactor, lambda: far.made)
             far.transport.pauseProducing()
@@ -319,7 +319,7 @@ def test_data_before_a_hang_up_is_delivered(make: Any) -> None:
 def test_peer_reset(make: Any) -> None:
     async def scenario(reactor: Any) -> None:
         far = Recorder()
-        port = make(reactor).listen(LOOPBACK, Once(far))
+        port = make(reactor).binder.listen(LOOPBACK, Once(far))
         client = socket.create_connection(("127.0.0.1", port.address.port))
         await eventually(reactor, lambda: far.made)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -334,7 +334,7 @@ def test_peer_reset(make: Any) -> None:
 def test_a_failing_write_is_told_later(make: Any) -> None:
     async def scenario(reactor: Any) -> None:
         far = Recorder()
-        port = make(reactor).listen(LOOPBACK, Once(far))
+        port = make(reactor).binder.listen(LOOPBACK, Once(far))
         client = socket.create_connection(("127.0.0.1", port.address.port))
         await eventually(reactor, lambda: far.made)
         far.transport.pauseProducing()
@@ -357,7 +357,7 @@ def test_a_protocol_that_raises_loses_its_connection_only(make: Any) -> None:
     async def scenario(reactor: Any) -> None:
         network = make(reactor)
         bad, good = Recorder(on_data=explode), Recorder()
-        port = network.listen(LOOPBACK, Once(bad, good))
+        port = network.binder.listen(LOOPBACK, Once(bad, good))
         target = ("127.0.0.1", port.address.port)
         with socket.create_connection(target) as one, socket.create_connection(target) as two:
             one.sendall(b"x")
@@ -383,7 +383,7 @@ def test_refused(make: Any) -> None:
     async def scenario(reactor: Any) -> None:
         failures: list[Any] = []
         address = Address("tcp", "127.0.0.1", free_port())
-        make(reactor).dial(address, Recorder(), failures.append, timeout=5)
+        make(reactor).dialler.dial(address, Recorder(), failures.append, timeout=5)
         assert not failures, "told from within dial"
         await eventually(reactor, lambda: failures)
         assert failures[0].kind is Kind.CONNECT_FAILED
@@ -399,13 +399,13 @@ def test_impossible_address(make: Any, address: Address) -> None:
     async def scenario(reactor: Any) -> None:
         failures: list[Any] = []
         network = make(reactor)
-        network.dial(address, Recorder(), failures.append, timeout=5)
+        network.dialler.dial(address, Recorder(), failures.append, timeout=5)
         assert not failures
         await eventually(reactor, lambda: failures)
         assert failures[0].kind is Kind.CONNECT_FAILED
         if address.kind == "unix":
             with pytest.raises(ListenError, match="cannot listen on"):
-                network.listen(address, Once())
+                network.binder.listen(address, Once())
 
     run(scenario)
 
@@ -423,9 +423,9 @@ def test_connect_timeout_and_cancel(make: Any) -> None:
             await sleep(reactor, 0.02)
             failures: list[Any] = []
             network = make(reactor)
-            network.dial(address, Recorder(), failures.append, timeout=0.2)
+            network.dialler.dial(address, Recorder(), failures.append, timeout=0.2)
             cancelled: list[Any] = []
-            dial = network.dial(address, Recorder(), cancelled.append, timeout=0.1)
+            dial = network.dialler.dial(address, Recorder(), cancelled.append, timeout=0.1)
             dial.cancel()
             dial.cancel()
             await eventually(reactor, lambda: failures)
@@ -440,9 +440,9 @@ def test_cancel_before_it_is_connected(make: Any) -> None:
     async def scenario(reactor: Any) -> None:
         network = make(reactor)
         near, far = Recorder(), Recorder()
-        port = network.listen(LOOPBACK, Once(far))
+        port = network.binder.listen(LOOPBACK, Once(far))
         failures: list[Any] = []
-        network.dial(port.address, near, failures.append, timeout=5).cancel()
+        network.dialler.dial(port.address, near, failures.append, timeout=5).cancel()
         await sleep(reactor, 0.05)
         assert not near.made and not failures
         assert not far.made or far.reason
@@ -455,17 +455,17 @@ def test_port_in_use_and_factory_life(make: Any) -> None:
     async def scenario(reactor: Any) -> None:
         network = make(reactor)
         factory = Once()
-        port = network.listen(LOOPBACK, factory)
+        port = network.binder.listen(LOOPBACK, factory)
         assert factory.started == 1
         with pytest.raises(ListenError, match=r"cannot listen on 127.0.0.1:.*in use"):
-            network.listen(port.address, Once())
+            network.binder.listen(port.address, Once())
         with socket.create_connection(("127.0.0.1", port.address.port)) as refused:
             refused.setblocking(False)
             await eventually(reactor, lambda: closed_by_peer(refused))
         await closing(port)
         await closing(port)
         assert factory.started == 0
-        again = network.listen(port.address, factory)
+        again = network.binder.listen(port.address, factory)
         await closing(again)
 
     run(scenario)
@@ -483,8 +483,8 @@ def closed_by_peer(sock: socket.socket) -> bool:
 def test_shared_port(make: Any) -> None:
     async def scenario(reactor: Any) -> None:
         network = make(reactor)
-        one = network.listen(LOOPBACK, Once(), reuse_port=True)
-        two = network.listen(one.address, Once(), reuse_port=True)
+        one = network.binder.listen(LOOPBACK, Once(), reuse_port=True)
+        two = network.binder.listen(one.address, Once(), reuse_port=True)
         assert one.address == two.address
         await closing(one)
         await closing(two)
@@ -496,7 +496,7 @@ def test_dual_stack(make: Any) -> None:
     async def scenario(reactor: Any) -> None:
         network = make(reactor)
         four, six = Recorder(), Recorder()
-        port = network.listen(Address("tcp", "::", 0), Once(four, six))
+        port = network.binder.listen(Address("tcp", "::", 0), Once(four, six))
         with socket.create_connection(("127.0.0.1", port.address.port)):
             await eventually(reactor, lambda: four.made)
             with socket.create_connection(("::1", port.address.port)):
@@ -517,12 +517,12 @@ def test_unix_socket(make: Any, tmp_path: Path) -> None:
             stale.bind(address.path)
         near = Recorder()
         far = Recorder(on_data=lambda self, data: self.transport.write(data.upper()))
-        port = network.listen(address, Once(far), mode=0o600)
+        port = network.binder.listen(address, Once(far), mode=0o600)
         assert os.stat(address.path).st_mode & 0o777 == 0o600
         with pytest.raises(ListenError):
-            network.listen(address, Once())
+            network.binder.listen(address, Once())
         failures: list[Any] = []
-        network.dial(address, near, failures.append, timeout=5, preamble=b"abc")
+        network.dialler.dial(address, near, failures.append, timeout=5, preamble=b"abc")
         await eventually(reactor, lambda: near.data or failures)
         assert near.data == b"ABC"
         near.transport.loseConnection()

@@ -12,9 +12,9 @@ from OpenSSL import SSL
 from twisted.internet.protocol import Protocol
 
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.net.endpoints import TLSInfo, TLSParameters
 from lbproxy.net.sslsocket import FastTLSTransport
 from lbproxy.tls.contexts import ClientContextFactory, ServerContextFactory
+from lbproxy.tls.parameters import TLSInfo, TLSParameters
 from tests.net.wire import LOOPBACK, NETWORKS, Once, Recorder, closing
 from tests.support.reactor import eventually, run, sleep
 from tests.support.tls import ca_file, pair
@@ -51,7 +51,7 @@ class Secure(Protocol):
 
     def connectionMade(self) -> None:
         session = self.session
-        session.far_network.start_tls(
+        session.far_network.dialler.start_tls(
             self.transport,
             TLSParameters(session.kit.server, server_side=True),
             session.far_ready,
@@ -74,14 +74,14 @@ class Session:
         self.far_failed: list[ProxyError] = []
         self.info: TLSInfo | None = None
         self.timeout = 5.0
-        self.port = self.far_network.listen(LOOPBACK, Once(Secure(self)))
+        self.port = self.far_network.binder.listen(LOOPBACK, Once(Secure(self)))
 
     def far_ready(self, info: TLSInfo) -> Recorder:
         self.info = info
         return self.far
 
     def dial(self, tls: TLSParameters | None, timeout: float = 5.0) -> Any:
-        return self.near_network.dial(
+        return self.near_network.dialler.dial(
             self.port.address, self.near, self.near_failed.append, timeout=timeout, tls=tls
         )
 
@@ -306,9 +306,11 @@ def test_dial_deadline_covers_the_handshake(kit: Kit) -> None:
     async def scenario(reactor: Any) -> None:
         network = kit.near_type(reactor)
         silent = Recorder()
-        port = network.listen(LOOPBACK, Once(silent))
+        port = network.binder.listen(LOOPBACK, Once(silent))
         failures: list[ProxyError] = []
-        network.dial(port.address, Recorder(), failures.append, timeout=0.15, tls=kit.client())
+        network.dialler.dial(
+            port.address, Recorder(), failures.append, timeout=0.15, tls=kit.client()
+        )
         await eventually(reactor, lambda: failures)
         assert failures[0].kind is Kind.CONNECT_TIMEOUT
         await eventually(reactor, lambda: silent.reason)
@@ -321,9 +323,11 @@ def test_cancel_during_the_handshake(kit: Kit) -> None:
     async def scenario(reactor: Any) -> None:
         network = kit.near_type(reactor)
         silent, near = Recorder(), Recorder()
-        port = network.listen(LOOPBACK, Once(silent))
+        port = network.binder.listen(LOOPBACK, Once(silent))
         failures: list[ProxyError] = []
-        dial = network.dial(port.address, near, failures.append, timeout=5, tls=kit.client())
+        dial = network.dialler.dial(
+            port.address, near, failures.append, timeout=5, tls=kit.client()
+        )
         await eventually(reactor, lambda: silent.data)
         dial.cancel()
         await eventually(reactor, lambda: silent.reason)
@@ -340,7 +344,7 @@ def test_bytes_already_read_are_part_of_the_handshake(kit: Kit) -> None:
         failures: list[ProxyError] = []
 
         def looked(self: Recorder, data: bytes) -> None:
-            network.start_tls(
+            network.dialler.start_tls(
                 self.transport,
                 TLSParameters(kit.server, server_side=True),
                 lambda info: far,
@@ -349,8 +353,8 @@ def test_bytes_already_read_are_part_of_the_handshake(kit: Kit) -> None:
                 received=data,
             )
 
-        port = network.listen(LOOPBACK, Once(Recorder(on_data=looked)))
-        kit.near_type(reactor).dial(
+        port = network.binder.listen(LOOPBACK, Once(Recorder(on_data=looked)))
+        kit.near_type(reactor).dialler.dial(
             port.address, near, failures.append, timeout=5, tls=kit.client()
         )
         await eventually(reactor, lambda: (near.made and far.made) or failures)

@@ -41,7 +41,7 @@ def test_a_flood_starves_neither_timers_nor_neighbours() -> None:
     async def scenario(reactor: Any) -> None:
         network = FastNetwork(reactor)
         factory = Serving(lambda self, data: self.transport.write(data))
-        port = network.listen(LOOPBACK, factory)
+        port = network.binder.listen(LOOPBACK, factory)
         flood, quiet = Recorder(), Recorder()
         received = 0
 
@@ -53,7 +53,7 @@ def test_a_flood_starves_neither_timers_nor_neighbours() -> None:
 
         flood.on_data = more
         for protocol in (flood, quiet):
-            network.dial(port.address, protocol, pytest.fail, timeout=5)
+            network.dialler.dial(port.address, protocol, pytest.fail, timeout=5)
         await eventually(reactor, lambda: flood.made and quiet.made)
         flood.transport.write(b"f" * 1_000_000)
         trips = 0
@@ -82,13 +82,13 @@ def test_no_descriptor_is_left_behind() -> None:
     async def scenario(reactor: Any) -> None:
         network = FastNetwork(reactor)
         factory = Serving(lambda self, data: self.transport.write(data))
-        port = network.listen(LOOPBACK, factory)
+        port = network.binder.listen(LOOPBACK, factory)
         gc.collect()
         before = descriptors()
         for batch in range(10):
             near = [Recorder() for _ in range(50)]
             for number, protocol in enumerate(near):
-                dial = network.dial(port.address, protocol, pytest.fail, timeout=5)
+                dial = network.dialler.dial(port.address, protocol, pytest.fail, timeout=5)
                 if number % 10 == 9:
                     dial.cancel()
             dialled = [protocol for number, protocol in enumerate(near) if number % 10 != 9]
@@ -116,7 +116,7 @@ def test_accepting_pauses_when_descriptors_are_short(monkeypatch: pytest.MonkeyP
     async def scenario(reactor: Any) -> None:
         network = FastNetwork(reactor)
         factory = Serving()
-        port = network.listen(LOOPBACK, factory)
+        port = network.binder.listen(LOOPBACK, factory)
         assert isinstance(port, fastport.FastPort)
         real, tries = port._socket, 0
 
@@ -147,7 +147,7 @@ def test_a_protocol_hears_of_its_end_even_if_its_socket_cannot_be_watched(
     async def scenario(reactor: Any) -> None:
         network = FastNetwork(reactor)
         factory = Serving()
-        port = network.listen(LOOPBACK, factory)
+        port = network.binder.listen(LOOPBACK, factory)
         gc.collect()  # not in the middle: earlier scenarios have left the epolls of their networks
         before = descriptors()
 
@@ -173,7 +173,7 @@ def test_a_burst_of_connections_is_accepted_in_bounded_portions() -> None:
     async def scenario(reactor: Any) -> None:
         network = FastNetwork(reactor)
         factory = Serving()
-        port = network.listen(LOOPBACK, factory)
+        port = network.binder.listen(LOOPBACK, factory)
         clients = [socket.create_connection(("127.0.0.1", port.address.port)) for _ in range(150)]
         seen = []
         while len(factory.made) < 150:
@@ -239,7 +239,7 @@ def test_a_connection_knows_both_its_ends(host: str, plain: bool) -> None:
     async def scenario(reactor: Any) -> None:
         network = FastNetwork(reactor)
         factory = Plain() if plain else Serving()
-        port = network.listen(Address("tcp", host=host, port=0), factory)
+        port = network.binder.listen(Address("tcp", host=host, port=0), factory)
         target = "::1" if host == "::1" else "127.0.0.1"
         with socket.create_connection((target, port.address.port)) as client:
             await eventually(reactor, lambda: factory.made and factory.made[0].made)
@@ -267,7 +267,7 @@ def test_a_factory_that_raises_costs_one_connection() -> None:
     async def scenario(reactor: Any) -> None:
         network = FastNetwork(reactor)
         good = Recorder()
-        port = network.listen(LOOPBACK, Sometimes(None, good))
+        port = network.binder.listen(LOOPBACK, Sometimes(None, good))
         target = ("127.0.0.1", port.address.port)
         with socket.create_connection(target) as first:
             first.settimeout(5)
@@ -288,8 +288,8 @@ def test_a_protocol_that_raises_when_connected() -> None:
         network = FastNetwork(reactor)
         near, far = Recorder(on_made=explode), Recorder(on_made=explode)
         failures: list[Any] = []
-        port = network.listen(LOOPBACK, Once(far))
-        network.dial(port.address, near, failures.append, timeout=5)
+        port = network.binder.listen(LOOPBACK, Once(far))
+        network.dialler.dial(port.address, near, failures.append, timeout=5)
         await eventually(reactor, lambda: near.reason and far.reason)
         assert near.lost in ("LookupError", "ConnectionDone") and not failures
         port.close()

@@ -20,12 +20,14 @@ from zope.interface import implementer
 
 from lbproxy.config.model import Address
 from lbproxy.errors import Kind, ListenError, ProxyError
-from lbproxy.net.endpoints import TLSInfo, TLSParameters
 from lbproxy.net.fast import FastNetwork
 from lbproxy.net.handover import hand_over
-from lbproxy.net.stock import StockNetwork, listen_endpoint, remove_stale_socket
+from lbproxy.net.stock import StockNetwork
+from lbproxy.net.stockport import listen_endpoint
+from lbproxy.net.unixpath import remove_stale_socket
 from lbproxy.testing.memory import MemoryReactor
 from lbproxy.tls.contexts import ClientContextFactory, ServerContextFactory
+from lbproxy.tls.parameters import TLSInfo, TLSParameters
 from tests.support.reactor import eventually, run
 from tests.support.tls import ca_file, pair
 
@@ -89,10 +91,10 @@ class World:
         self.errors: list[ProxyError] = []
 
     def listen(self) -> None:
-        self.network.listen(ADDRESS, self.accepted)
+        self.network.binder.listen(ADDRESS, self.accepted)
 
     def dial(self, address: Address = ADDRESS, timeout: float = 5, **options: Any) -> Any:
-        dial = self.network.dial(
+        dial = self.network.dialler.dial(
             address, self.client, self.errors.append, timeout=timeout, **options
         )
         assert not self.client.made and not self.errors  # never before it returns
@@ -135,7 +137,7 @@ class TLSKeeper(Keeper):
             return self.made[-1]
 
         first.made_at.append(
-            lambda: self.network.start_tls(
+            lambda: self.network.dialler.start_tls(
                 first.transport,
                 self.parameters,
                 established,
@@ -195,7 +197,7 @@ def test_cancel_at_every_moment(
 ) -> None:
     world.reactor.latency = latency
     peer = TLSKeeper(world.network, tls[0])
-    world.network.listen(ADDRESS, peer if with_tls else world.accepted)
+    world.network.binder.listen(ADDRESS, peer if with_tls else world.accepted)
     dial = world.dial(tls=tls[1] if with_tls else None)
     if steps:
         world.reactor.advance(latency * steps / 2)
@@ -221,7 +223,7 @@ def test_dial_to_nonsense_fails_later(world: World, port: int) -> None:
 
 def test_dial_unix(world: World) -> None:
     path = Address("unix", path="/nowhere/socket")
-    world.network.listen(path, world.accepted)
+    world.network.binder.listen(path, world.accepted)
     world.dial(path)
     world.reactor.pump()
     assert world.client.made == 1 and len(world.accepted.made) == 1
@@ -232,7 +234,7 @@ def test_dial_unix(world: World) -> None:
 
 def test_dial_with_tls(world: World, tls: tuple[TLSParameters, TLSParameters]) -> None:
     peer = TLSKeeper(world.network, tls[0])
-    world.network.listen(ADDRESS, peer)
+    world.network.binder.listen(ADDRESS, peer)
     world.client.made_at.append(lambda: world.client.transport.write(b"hello"))  # type: ignore[union-attr]
     world.dial(tls=tls[1])
     world.reactor.pump()
@@ -255,7 +257,7 @@ def test_dial_with_tls(world: World, tls: tuple[TLSParameters, TLSParameters]) -
 
 def test_back_pressure_through_tls(world: World, tls: tuple[TLSParameters, TLSParameters]) -> None:
     peer = TLSKeeper(world.network, tls[0])
-    world.network.listen(ADDRESS, peer)
+    world.network.binder.listen(ADDRESS, peer)
     world.dial(tls=tls[1])
     world.reactor.pump()
     events: list[str] = []
@@ -284,7 +286,7 @@ def test_closing_tls_waits_for_nobody(
     world: World, tls: tuple[TLSParameters, TLSParameters], closer: str, how: str
 ) -> None:
     peer = TLSKeeper(world.network, tls[0])
-    world.network.listen(ADDRESS, peer)
+    world.network.binder.listen(ADDRESS, peer)
     world.dial(tls=tls[1])
     world.reactor.pump()
     near, far = world.client, peer.made[0]
@@ -310,7 +312,7 @@ def test_dial_refuses_a_wrong_certificate(
 ) -> None:
     wrong = ClientContextFactory("other.example", ca=ca_file(tmp_path))
     peer = TLSKeeper(world.network, tls[0])
-    world.network.listen(ADDRESS, peer)
+    world.network.binder.listen(ADDRESS, peer)
     world.dial(tls=TLSParameters(wrong, False))
     world.reactor.pump()
     assert world.kinds() == [Kind.SERVER_TLS] and not world.client.made
@@ -324,7 +326,7 @@ def test_dial_tls_to_a_plain_server(world: World, tls: tuple[TLSParameters, TLSP
         def dataReceived(self, data: bytes) -> None:
             self.transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")  # type: ignore[union-attr]
 
-    world.network.listen(ADDRESS, Keeper(Plain))
+    world.network.binder.listen(ADDRESS, Keeper(Plain))
     world.dial(tls=tls[1])
     world.reactor.pump()
     assert world.kinds() == [Kind.SERVER_TLS] and not world.client.made
@@ -351,7 +353,7 @@ def test_peer_leaves_during_the_handshake(
         def dataReceived(self, data: bytes) -> None:
             getattr(self.transport, leave)()
 
-    world.network.listen(ADDRESS, Keeper(Leaver))
+    world.network.binder.listen(ADDRESS, Keeper(Leaver))
     world.dial(tls=tls[1])
     world.reactor.pump()
     assert world.kinds() == [Kind.SERVER_TLS]
@@ -362,7 +364,7 @@ def test_start_tls_deadline_and_silence(
     world: World, tls: tuple[TLSParameters, TLSParameters]
 ) -> None:
     peer = TLSKeeper(world.network, tls[0], timeout=2)
-    world.network.listen(ADDRESS, peer)
+    world.network.binder.listen(ADDRESS, peer)
     world.dial()
     world.reactor.pump()
     world.client.transport.write(b"\x16\x03\x01")  # type: ignore[union-attr]
@@ -375,7 +377,7 @@ def test_start_tls_sends_an_alert_to_nonsense(
     world: World, tls: tuple[TLSParameters, TLSParameters]
 ) -> None:
     peer = TLSKeeper(world.network, tls[0])
-    world.network.listen(ADDRESS, peer)
+    world.network.binder.listen(ADDRESS, peer)
     world.dial()
     world.reactor.pump()
     world.client.transport.write(b"\x16\x03\x01\x00\x04\x01\x00\x00\x00")  # type: ignore[union-attr]
@@ -395,14 +397,14 @@ def test_start_tls_refused_by_the_protocol_and_broken_creator(
                 raise ProxyError(Kind.DENIED)
 
             first.made_at.append(
-                lambda: self.network.start_tls(
+                lambda: self.network.dialler.start_tls(
                     first.transport, self.parameters, refuse, self.errors.append, timeout=5
                 )
             )
             return first
 
     peer = Refusing(world.network, tls[0])
-    world.network.listen(ADDRESS, peer)
+    world.network.binder.listen(ADDRESS, peer)
     world.dial(tls=tls[1])
     world.reactor.pump()
     assert [error.kind for error in peer.errors] == [Kind.DENIED]
@@ -420,7 +422,7 @@ def test_received_bytes_are_part_of_the_handshake(
         def dataReceived(self, data: bytes) -> None:
             self.data += data
             if len(self.data) > 20:
-                world.network.start_tls(
+                world.network.dialler.start_tls(
                     self.transport,
                     tls[0],
                     lambda info: secured,
@@ -429,7 +431,7 @@ def test_received_bytes_are_part_of_the_handshake(
                     received=self.data,
                 )
 
-    world.network.listen(ADDRESS, Keeper(Reader))
+    world.network.binder.listen(ADDRESS, Keeper(Reader))
     world.client.made_at.append(lambda: world.client.transport.write(b"hi"))  # type: ignore[union-attr]
     world.dial(tls=tls[1])
     world.reactor.pump()
@@ -438,13 +440,13 @@ def test_received_bytes_are_part_of_the_handshake(
 
 def test_tls_inside_tls(world: World, tls: tuple[TLSParameters, TLSParameters]) -> None:
     peer = TLSKeeper(world.network, tls[0])
-    world.network.listen(ADDRESS, peer)
+    world.network.binder.listen(ADDRESS, peer)
     world.dial(tls=tls[1])
     world.reactor.pump()
     inner = [Recorder(), Recorder()]
     errors: list[ProxyError] = []
     for side, (outer, parameters) in enumerate(((peer.made[0], tls[0]), (world.client, tls[1]))):
-        world.network.start_tls(
+        world.network.dialler.start_tls(
             outer.transport,
             parameters,
             lambda info, side=side: inner[side],
@@ -481,7 +483,7 @@ def test_hand_over_gives_data_unless_closing() -> None:
 async def connect(network: StockNetwork, address: Address, **options: Any) -> Recorder:
     client = HalfCloser()
     errors: list[ProxyError] = []
-    network.dial(address, client, errors.append, timeout=5, **options)
+    network.dialler.dial(address, client, errors.append, timeout=5, **options)
     await eventually(network.reactor, lambda: client.made or errors)
     if errors:
         raise errors[0]
@@ -494,11 +496,11 @@ def test_live_tcp(host: str, reuse_port: bool) -> None:
     async def scenario(reactor: Any) -> None:
         network = StockNetwork(reactor)
         accepted = Keeper(HalfCloser)
-        bound = network.listen(Address("tcp", host, 0), accepted, reuse_port=reuse_port)
+        bound = network.binder.listen(Address("tcp", host, 0), accepted, reuse_port=reuse_port)
         assert bound.address.port > 0 and bound.address.host == host
         second = None
         if reuse_port:
-            second = network.listen(bound.address, accepted, reuse_port=True)
+            second = network.binder.listen(bound.address, accepted, reuse_port=True)
         targets = {"": ["127.0.0.1"], "::": ["::1", "127.0.0.1"]}.get(host, [host])
         for target in targets:
             client = await connect(
@@ -530,7 +532,7 @@ def test_live_tls(tls: tuple[TLSParameters, TLSParameters]) -> None:
     async def scenario(reactor: Any) -> None:
         network = StockNetwork(reactor)
         accepted = TLSKeeper(network, tls[0])
-        bound = network.listen(LOOPBACK, accepted)
+        bound = network.binder.listen(LOOPBACK, accepted)
         client = await connect(network, bound.address, tls=tls[1])
         server = await eventually(reactor, lambda: accepted.made and accepted.made[0])
         data = os.urandom(300_000)
@@ -580,14 +582,14 @@ def test_live_unix_socket_file(tmp_path: Path) -> None:
         accepted = Keeper()
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(path)  # bound, never listening: what a killed process leaves
-        bound = network.listen(address, accepted, mode=0o600)
+        bound = network.binder.listen(address, accepted, mode=0o600)
         assert bound.address == address
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
         client = await connect(network, address)
         client.transport.write(b"hello")  # type: ignore[union-attr]
         await eventually(reactor, lambda: accepted.made and accepted.made[0].data == b"hello")
         with pytest.raises(ListenError, match=r"cannot listen on unix:.*in use"):
-            network.listen(address, accepted)
+            network.binder.listen(address, accepted)
         assert len(accepted.made) == 1  # finding that out was not a connection
         client.transport.loseConnection()  # type: ignore[union-attr]
         await eventually(reactor, lambda: accepted.made[0].lost)
@@ -595,7 +597,7 @@ def test_live_unix_socket_file(tmp_path: Path) -> None:
         assert not os.path.exists(path)  # noqa: ASYNC240
         (tmp_path / "file").write_text("precious")
         with pytest.raises(ListenError, match="in use"):
-            network.listen(Address("unix", path=str(tmp_path / "file")), accepted)
+            network.binder.listen(Address("unix", path=str(tmp_path / "file")), accepted)
         assert (tmp_path / "file").read_text() == "precious"
 
     run(scenario)
@@ -609,17 +611,17 @@ def test_remove_stale_socket_leaves_abstract_names_alone() -> None:
 def test_live_listen_errors() -> None:
     async def scenario(reactor: Any) -> None:
         network = StockNetwork(reactor)
-        bound = network.listen(LOOPBACK, Keeper())
+        bound = network.binder.listen(LOOPBACK, Keeper())
         with pytest.raises(ListenError) as caught:
-            network.listen(bound.address, Keeper())
+            network.binder.listen(bound.address, Keeper())
         assert str(caught.value) == (
             f"cannot listen on {bound.address}: Address already in use"
             " (another program listens there)"
         )
         with pytest.raises(ListenError, match="no interface of this machine"):
-            network.listen(Address("tcp", "192.0.2.1", 0), Keeper())
+            network.binder.listen(Address("tcp", "192.0.2.1", 0), Keeper())
         with pytest.raises(ListenError, match="must be 0-65535"):
-            network.listen(Address("tcp", "127.0.0.1", 99999), Keeper())
+            network.binder.listen(Address("tcp", "127.0.0.1", 99999), Keeper())
         await bound.close()
 
     run(scenario)
@@ -635,9 +637,9 @@ def test_low_port_hint(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(network.reactor, "listenTCP", deny)
     with pytest.raises(ListenError, match=r"Permission denied \(ports below 1024 need root"):
-        network.listen(Address("tcp", "", 80), Keeper())
+        network.binder.listen(Address("tcp", "", 80), Keeper())
     with pytest.raises(ListenError, match="cannot share ports"):
-        network.listen(Address("tcp", "", 80), Keeper(), reuse_port=True)
+        network.binder.listen(Address("tcp", "", 80), Keeper(), reuse_port=True)
 
 
 def test_live_endpoint_strings(tmp_path: Path) -> None:
@@ -676,7 +678,7 @@ def test_an_adopted_unix_socket_stays_when_one_who_accepts_from_it_closes(kind, 
             shared.listen(5)
             address = Address("unix", path=str(path))
             first, other = (
-                kind(reactor).adopt(shared.dup(), address, factory)
+                kind(reactor).binder.adopt(shared.dup(), address, factory)
                 for factory in (Factory.forProtocol(Recorder), keeper)
             )
             await maybeDeferred(first.close)

@@ -92,8 +92,10 @@ class Pair:
         self.port: Any = None
 
     async def open(self, **options: Any) -> Pair:
-        self.port = self.network.listen(LOOPBACK, Once(self.far))
-        self.network.dial(self.port.address, self.near, self.failures.append, timeout=5, **options)
+        self.port = self.network.binder.listen(LOOPBACK, Once(self.far))
+        self.network.dialler.dial(
+            self.port.address, self.near, self.failures.append, timeout=5, **options
+        )
         await eventually(self.reactor, lambda: (self.near.made and self.far.made) or self.failures)
         assert not self.failures
         return self

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from lbproxy.http.message import RequestHead, ResponseHead, header_pairs
-from lbproxy.net.endpoints import TLSInfo
 from lbproxy.observe.record import HTTPRecord, Record
 from lbproxy.proxy.http.streams import ConnectionInfo
+from lbproxy.tls.parameters import TLSInfo
 
 MOMENT = 1763902000.123  # 2025-11-23 12:46:40 UTC
 

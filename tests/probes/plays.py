@@ -9,8 +9,8 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from lbproxy.net.endpoints import TLSParameters
 from lbproxy.tls.contexts import ClientContextFactory, ServerContextFactory
+from lbproxy.tls.parameters import TLSParameters
 from tests.probes.world import Script, Scripted, World
 from tests.support import tls
 
@@ -57,7 +57,7 @@ class Peer:
             return self.client
 
         parameters = TLSParameters(creator, server_side=True)
-        world.network.start_tls(
+        world.network.dialler.start_tls(
             old.transport,
             parameters,
             secured,

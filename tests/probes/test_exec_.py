@@ -198,7 +198,7 @@ from lbproxy.probes.base import ProbeTarget
 from lbproxy.probes.exec_ import ExecOptions, ExecProbe
 
 address = Address("tcp", "10.0.0.1", 80)
-network = StockNetwork(reactor)
+network = StockNetwork(reactor).dialler
 env = Env(now=reactor.seconds, random=Random(1), reactor=reactor)
 probe = ExecProbe(ExecOptions("sh", ("-c", sys.argv[1])), env)
 target = ProbeTarget(LiveServer("app", ServerSpec("a", address)), network, address, None, 5.0)

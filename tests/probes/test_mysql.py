@@ -114,8 +114,8 @@ def test_tls_switched_off_and_not_trusted(tmp_path: Path) -> None:
 def test_a_unix_socket_is_private() -> None:
     world = listening(FakeMySQL("caching_sha2_password", cached=False, secured=True))
     target = evolve(world.target(), address=Address("unix", path="/run/mysqld.sock"))
-    dial = world.network.dial
-    world.network.dial = lambda address, *args, **how: dial(ADDRESS, *args, **how)  # type: ignore[method-assign]
+    dial = world.network.dialler.dial
+    world.network.dialler.dial = lambda address, *args, **how: dial(ADDRESS, *args, **how)  # type: ignore[method-assign]
     assert world.check(probe(world, **PASSWORD), target).ok
 
 

@@ -10,9 +10,9 @@ import pytest
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from lbproxy.health.state import Result
-from lbproxy.net.endpoints import TLSParameters
 from lbproxy.probes.nats import NatsOptions, NatsProbe
 from lbproxy.tls.contexts import ClientContextFactory, ServerContextFactory
+from lbproxy.tls.parameters import TLSParameters
 from tests.probes.world import Scripted, World
 from tests.support import tls
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
-from lbproxy.net.endpoints import TLSParameters
 from lbproxy.probes.smtp import SmtpOptions, SmtpProbe
 from lbproxy.tls.contexts import ClientContextFactory, ServerContextFactory
+from lbproxy.tls.parameters import TLSParameters
 from tests.probes.world import Scripted, World
 from tests.support import tls
 

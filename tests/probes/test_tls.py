@@ -10,11 +10,11 @@ import pytest
 import trustme
 from twisted.logger import formatEvent, globalLogPublisher
 
-from lbproxy.net.endpoints import TLSParameters
 from lbproxy.probes.base import ProbeTarget
 from lbproxy.probes.tls import TlsOptions, TlsProbe
 from lbproxy.tls.certificates import load
 from lbproxy.tls.contexts import ClientContextFactory, ServerContextFactory
+from lbproxy.tls.parameters import TLSParameters
 from tests.probes.world import World
 from tests.support import tls
 

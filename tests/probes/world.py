@@ -14,11 +14,11 @@ from lbproxy.balance.live import LiveServer
 from lbproxy.config.model import Address, ServerSpec
 from lbproxy.health.state import Result
 from lbproxy.interfaces import Env
-from lbproxy.net.endpoints import TLSParameters
 from lbproxy.net.stock import StockNetwork
 from lbproxy.probes.base import ProbeTarget
 from lbproxy.testing.memory import MemoryReactor
 from lbproxy.tls.contexts import ServerContextFactory
+from lbproxy.tls.parameters import TLSParameters
 
 ADDRESS = Address("tcp", "10.0.0.1", 8000)
 
@@ -76,7 +76,7 @@ class World:
     ) -> ProbeTarget:
         spec.setdefault("address", ADDRESS)
         server = LiveServer("app", ServerSpec("a", **spec))
-        return ProbeTarget(server, self.network, ADDRESS, tls, 1.0, preamble)
+        return ProbeTarget(server, self.network.dialler, ADDRESS, tls, 1.0, preamble)
 
     def begin(self, probe: Any, target: ProbeTarget | None = None) -> list[Any]:
         """Start a check; what it gives (a Result or a Failure) will be in the list."""

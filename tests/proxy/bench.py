@@ -12,11 +12,11 @@ from twisted.logger import globalLogPublisher
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from lbproxy.balance.server import ServerState
-from lbproxy.net.endpoints import TLSParameters
 from lbproxy.net.stock import StockNetwork
 from lbproxy.testing import LB, LoadBalancerFixture, MemoryReactor, TCPOrigin
 from lbproxy.testing.origin import TCPConnection
 from lbproxy.tls.contexts import ServerContextFactory
+from lbproxy.tls.parameters import TLSParameters
 from tests.support import tls
 
 __all__ = ["A", "B", "Bench", "C", "Make", "TLSOrigin", "nothing_armed", "origins"]
@@ -183,7 +183,7 @@ class TLSOrigin(TCPOrigin):
 
     def secure(self, transport: Any, received: bytes) -> None:
         """Begin TLS after the header."""
-        StockNetwork(self.reactor).start_tls(
+        StockNetwork(self.reactor).dialler.start_tls(
             transport,
             TLSParameters(self.creator, server_side=True),
             lambda info: TCPConnection(self),

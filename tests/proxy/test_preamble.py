@@ -11,13 +11,13 @@ from twisted.internet.testing import StringTransport
 
 from lbproxy.config.model import Address
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.net.endpoints import TLSParameters
 from lbproxy.net.proxyproto import encode_v1, encode_v2
 from lbproxy.net.stock import StockNetwork
 from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.preamble import Preamble
 from lbproxy.testing.memory import MemoryReactor
 from lbproxy.tls.contexts import ClientContextFactory, ServerContextFactory
+from lbproxy.tls.parameters import TLSParameters
 from tests.support.tls import ca_file, pair
 
 ADDRESS = Address("tcp", "192.0.2.1", 443)
@@ -65,7 +65,7 @@ class World:
             return self.server
 
         return Preamble(
-            self.network,
+            self.network.dialler,
             ConnectionInfo("192.0.2.7", 7, "192.0.2.7", 7),
             accept_proxy=proxy,
             tls=tls,
@@ -82,10 +82,10 @@ class World:
             def buildProtocol(self, addr: Any) -> Preamble:
                 return world.preamble(**options)
 
-        self.network.listen(ADDRESS, Listener())
+        self.network.binder.listen(ADDRESS, Listener())
 
     def connect(self, tls: Any = None, preamble: bytes = b"") -> None:
-        self.network.dial(
+        self.network.dialler.dial(
             ADDRESS, self.client, self.errors.append, timeout=5, tls=tls, preamble=preamble
         )
         self.reactor.pump()

@@ -1,0 +1,83 @@
+"""DATA. TLS being started on a connection: its deadline, and its outcome exactly once.
+
+The base of :class:`lbproxy.net.sslsocket.Handshake` (TLS on the socket itself) and
+:class:`lbproxy.net.stocktls.StockHandshake` (TLS through a memory BIO), which do the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lbproxy.compiled import native
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.net.loop import Loop
+from lbproxy.tls.parameters import TLSInfo, TLSParameters
+
+__all__ = ["Handshaking"]
+
+
+@native(allow_interpreted_subclasses=True)
+class Handshaking:
+    """See :meth:`lbproxy.net.endpoints.Dialler.start_tls` for the contract.
+
+    ``established(info)`` returns the protocol that follows, or raises a ProxyError to refuse.
+    ``late``: the error at the deadline, ``timeout`` seconds from now; None: a plain one.
+    """
+
+    __slots__ = ("_established", "_failed", "_kind", "_late", "_loop", "_parameters", "_timer")
+
+    def __init__(
+        self,
+        loop: Loop,
+        parameters: TLSParameters,
+        established: Callable[[TLSInfo], Any],
+        failed: Callable[[ProxyError], None],
+        timeout: float,
+        late: ProxyError | None = None,
+    ) -> None:
+        self._loop = loop
+        self._parameters = parameters
+        self._established = established
+        self._failed: Callable[[ProxyError], None] | None = failed
+        self._kind = Kind.CLIENT_TLS if parameters.server_side else Kind.SERVER_TLS
+        self._late = late or ProxyError(self._kind, f"no handshake within {timeout:.3g} s")
+        self._timer = loop.wheel.timer(self._too_late)
+        self._timer.set(timeout)
+
+    def begin(self, transport: Any, received: bytes) -> None:
+        """Start on ``transport``; ``received``: what was read from it already."""
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """Close the connection and report nothing; harmless once it is decided."""
+        if self._decided() is not None:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Close the connection."""
+        raise NotImplementedError
+
+    def _settle(self, info: TLSInfo) -> Any:
+        """The protocol that follows a handshake that succeeded; None if it was refused or cancelled."""
+        try:
+            protocol = self._established(info)
+        except ProxyError as error:
+            self._fail(error)
+            return None
+        return protocol if self._decided() is not None else None
+
+    def _fail(self, error: ProxyError) -> None:
+        failed = self._decided()
+        if failed is not None:
+            self._drop()
+            failed(error)
+
+    def _too_late(self) -> None:
+        self._fail(self._late)
+
+    def _decided(self) -> Callable[[ProxyError], None] | None:
+        """``failed`` for the first caller, None for all later ones."""
+        failed, self._failed = self._failed, None
+        self._timer.close()
+        return failed

@@ -1,0 +1,22 @@
+"""DATA. A reactor with the timer wheel that runs on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lbproxy.compiled import native
+from lbproxy.net.timers import TimerWheel
+
+__all__ = ["Loop"]
+
+
+@native(allow_interpreted_subclasses=True)
+class Loop:
+    """``reactor``: provides IReactorTime and whatever its users need.  ``wheel``: for their deadlines;
+    None makes a new one."""
+
+    __slots__ = ("reactor", "wheel")
+
+    def __init__(self, reactor: Any, wheel: TimerWheel | None = None) -> None:
+        self.reactor = reactor
+        self.wheel = TimerWheel(reactor) if wheel is None else wheel

@@ -1,0 +1,114 @@
+"""DATA. Connections being made through the reactor's own connectors."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+from twisted.internet import error
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from lbproxy.errors import Kind
+from lbproxy.net.dialling import Dialling
+from lbproxy.net.errorwords import error_words
+from lbproxy.net.handover import hand_over
+from lbproxy.net.stocktls import StockHandshake
+from lbproxy.net.unixpath import MAX_UNIX_PATH
+
+__all__ = ["StockDial"]
+
+_EPHEMERAL = 1024  # where kernels may take outgoing ports from, at the lowest
+
+
+@implementer(IProtocolFactory)
+class StockDial(Dialling):
+    """One connection being made; the reactor's connector treats it as its client factory."""
+
+    noisy = False
+    _connector: Any = None
+
+    def begin(self) -> None:
+        """See :meth:`Dialling.begin`."""
+        reactor, address = self._loop.reactor, self._address
+        no_timeout: Any = None  # ours covers everything
+        try:
+            if address.kind == "unix":
+                if len(os.fsencode(address.path)) > MAX_UNIX_PATH:  # the reactor trips over it
+                    raise OSError(errno.ENAMETOOLONG, "path too long")
+                self._connector = reactor.connectUNIX(address.path, self, timeout=no_timeout)
+            else:
+                self._connector = reactor.connectTCP(
+                    address.host, address.port, self, timeout=no_timeout
+                )
+        except Exception as problem:  # a port out of range, a path too long: whatever it finds
+            self._fail_later(error_words(problem))
+
+    def _fail_later(self, words: str) -> None:
+        failure = self._error(Kind.CONNECT_FAILED, words)
+        self._loop.reactor.callLater(0, self._fail, failure)
+
+    # -- what the connector calls
+
+    def doStart(self) -> None:
+        """See IProtocolFactory."""
+
+    def doStop(self) -> None:
+        """See IProtocolFactory."""
+
+    def startedConnecting(self, connector: Any) -> None:
+        """See ClientFactory."""
+
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:
+        """See ClientFactory; None drops a connection that nobody wants any longer."""
+        return None if self._failed is None else _Connected(self)
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        """See ClientFactory."""
+        slow = isinstance(reason.value, error.TimeoutError | error.TCPTimedOutError)
+        kind = Kind.CONNECT_TIMEOUT if slow else Kind.CONNECT_FAILED
+        self._fail(self._error(kind, error_words(reason.value)))
+
+    def clientConnectionLost(self, connector: Any, reason: Failure) -> None:
+        """See ClientFactory; the protocol knows."""
+
+    def connected(self, transport: Any) -> None:
+        """The socket is connected: preamble, TLS, hand-over."""
+        if self._failed is None:
+            transport.abortConnection()
+            return
+        if self._address.kind == "tcp":
+            if self._address.port >= _EPHEMERAL and transport.getHost() == transport.getPeer():
+                # TCP lets a port nobody listens on connect to itself
+                transport.abortConnection()
+                self._fail_later(os.strerror(errno.ECONNREFUSED))
+                return
+            transport.setTcpNoDelay(True)
+            transport.setTcpKeepAlive(True)
+        if self._preamble:
+            transport.write(self._preamble)
+        if self._tls is not None:
+            self._secure(StockHandshake, transport, self._tls)
+            return
+        self._decided()
+        hand_over(transport, self._protocol)
+
+    def _drop(self) -> None:
+        """End a handshake, a connection, or an attempt."""
+        if self._handshake is not None:
+            super()._drop()
+        elif self._connector is not None and self._connector.state == "connecting":
+            self._connector.stopConnecting()
+
+
+class _Connected(Protocol):
+    """The first moment of a dialled connection."""
+
+    def __init__(self, dial: StockDial) -> None:
+        self._dial = dial
+
+    def connectionMade(self) -> None:
+        self._dial.connected(self.transport)
