@@ -196,6 +196,23 @@ def test_a_reload_brings_changes_and_takes_alerts_away(reactor: MemoryReactor) -
     stop(balancer, reactor)
 
 
+@pytest.mark.parametrize(
+    ("status", "counted"), [(399, False), (400, True), (499, True), (500, False)]
+)
+def test_clients_with_refused_requests_are_counted(status: int, counted: bool) -> None:
+    """Statuses from 400 to 499 make an address an offender; others do not."""
+    lb = LB.from_config(dedent(TEXT))
+    answer = b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status
+    for server in ("a", "b"):
+        lb.tcp_origin(server, f"10.0.0.{'ab'.index(server) + 1}:8000", lambda data: answer)
+    lb.advance(2)
+    assert lb.get("http://example.com:8080/").status == status
+    offenders = lb.service.frontends["web"].suspects
+    assert offenders is not None
+    assert (offenders.worst() is not None) is counted
+    lb.close()
+
+
 def test_stop_and_start_again(reactor: MemoryReactor) -> None:
     balancer, _ = started(reactor)
     stop(balancer, reactor)

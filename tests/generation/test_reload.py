@@ -437,6 +437,20 @@ def test_checks_go_on_or_begin_anew() -> None:
     site.lb.close()
 
 
+def test_a_server_that_asked_to_leave_is_back_when_nobody_checks_it(site: Site) -> None:
+    """A check may say that a server wants no new work; without the check it takes work again."""
+    site.change(("[backend app]", "[backend app]\ncheck = http GET / every=1s"))
+    site.lb.advance(3)
+    a, b = site.server("app", "a"), site.server("app", "b")
+    group = site.service.backends["app"].group
+    group.set_leaving(a, True)
+    group.set_leaving(b, True)
+    site.change((f"a {A}", f"a {A} no_check"))
+    assert (a.state.value, b.state.value) == ("up", "drain")
+    site.change(("check = http GET / every=1s", ""))
+    assert b.state.value == "up"
+
+
 def test_queue_and_pools_stay(site: Site) -> None:
     site.change(("[backend shop]", "[backend shop]\nqueue = 5"), (f"s {C}", f"s {C} maxconn=1"))
     slow = site.lb.origins["s"]

@@ -125,6 +125,80 @@ def test_reset(start: Any, path: Path) -> None:
     assert drift(start()) == []
 
 
+def reload(lb: Any, path: Path, **changed: str) -> None:
+    """Reload ``TEXT`` with some server lines replaced, by name; an empty line removes the server."""
+    text = TEXT.format(path=path)
+    for name, line in changed.items():
+        old = next(one for one in text.splitlines() if one.strip().startswith(f"{name} "))
+        text = text.replace(f"{old}\n", f"    {line}\n" if line else "")
+    assert lb.service.reload(text).ok
+
+
+def test_a_reload_keeps_changes_that_the_new_configuration_does_not_mention(
+    start: Any, path: Path
+) -> None:
+    lb = start()
+    change(lb)
+    reload(lb, path, b="b 10.0.0.2:8000 weight=2")
+    assert drift(lb) == DRIFT
+    lb.advance(1)
+    assert drift(start(TEXT.replace("b 10.0.0.2:8000", "b 10.0.0.2:8000 weight=2"))) == DRIFT
+
+
+def test_a_reload_that_contains_an_added_server_ends_its_drift(start: Any, path: Path) -> None:
+    lb = start()
+    lb.service.add_server("app", "c 10.0.0.3:8000 weight=2")
+    assert drift(lb) == ["app/c added"]
+    reload(lb, path, d="c 10.0.0.3:8000 weight=2")
+    assert drift(lb) == []
+
+
+def test_a_reload_with_another_line_for_an_added_server_keeps_its_drift(
+    start: Any, path: Path
+) -> None:
+    """Where the two lines differ, the server still runs as the operator added it."""
+    lb = start()
+    lb.service.add_server("app", "c 10.0.0.3:8000 weight=2")
+    lb.service.remove_server("app", "d")
+    reload(lb, path, a="a 10.0.0.1:8000 weight=4")
+    assert drift(lb) == ["app/d removed", "app/c added"]
+
+
+def test_a_reload_that_sets_what_an_operator_changed_wins(start: Any, path: Path) -> None:
+    lb = start()
+    lb.service.set_weight("app", "a", 5)
+    lb.service.set_maxconn("app", "a", 9)
+    lb.service.drain("app", "a")
+    reload(lb, path, a="a 10.0.0.1:8000 weight=7")
+    assert lb.server("app", "a").full_weight == 7
+    assert drift(lb) == ["app/a maxconn 0 -> 9", "app/a ready -> drain"]
+
+
+def test_a_reload_without_a_removed_server_forgets_it(start: Any, path: Path) -> None:
+    lb = start()
+    lb.service.remove_server("app", "d")
+    reload(lb, path, d="")
+    assert drift(lb) == []
+    reload(lb, path)
+    assert "d" in lb.backend("app").group.servers, "it is back: nobody removed this one"
+    lb.service.remove_server("app", "d")
+    reload(lb, path, b="b 10.0.0.2:8000 weight=2")
+    assert drift(lb) == ["app/d removed"], "still configured, still removed"
+
+
+def test_a_reload_that_replaces_a_server_as_the_operator_did_ends_its_drift(
+    start: Any, path: Path
+) -> None:
+    lb = start()
+    lb.service.remove_server("app", "d")
+    lb.service.add_server("app", "d 10.0.0.9:8000")
+    assert drift(lb)
+    reload(lb, path, d="d 10.0.0.9:8000")
+    assert drift(lb) == []
+    lb.advance(1)
+    assert drift(start(TEXT.replace("d 10.0.0.4", "d 10.0.0.9"))) == []
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 9}', "[" * 100_000, "\xff"])
 def test_a_file_that_cannot_be_used_is_put_aside(start: Any, path: Path, text: str) -> None:
     path.write_bytes(text.encode("latin-1"))

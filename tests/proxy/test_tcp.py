@@ -210,6 +210,41 @@ def test_idle_sessions_end(make: Make) -> None:
     assert bench.last.close.value == "client_timeout"
 
 
+def test_an_idle_session_ends_at_most_an_eighth_late(make: Make) -> None:
+    bench = make(frontend="timeout_client = 80s", backend="timeout_server = 80s")
+    origins(bench)
+    client = bench.lb.connect("t")
+    client.send(b"x")
+    bench.lb.advance(79.9)
+    assert not client.closed
+    bench.lb.advance(10.3)  # an eighth, and some ticks of the timer wheel
+    assert client.closed
+
+
+@pytest.mark.parametrize("first", ["client", "server"])
+def test_a_reset_after_both_have_sent_all_is_no_failure(make: Make, first: str) -> None:
+    """Programs close with a reset when both FINs have passed; the session was good."""
+    bench = make(servers=(f"a {A}",))
+    origin = bench.lb.tcp_origin("a", A)
+    client = bench.lb.connect("t")
+    client.send(b"question")
+    server = origin.connections[0]
+    server.send(b"answer")
+    if first == "client":
+        client.half_close()
+        server.half_close()
+        server.abort()
+    else:
+        server.half_close()
+        client.half_close()
+        client.abort()
+    bench.lb.advance(1)
+    assert bench.last.close.value == "ok"
+    state = bench.backend.group.servers["a"]
+    assert state.counters.failed == 0
+    assert state.active == 0
+
+
 def test_idle_after_half_close_counts_for_the_side_that_may_still_send(make: Make) -> None:
     bench = make(
         servers=(f"a {A}",), frontend="timeout_client = 40s", backend="timeout_server = 80s"

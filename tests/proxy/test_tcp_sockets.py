@@ -6,6 +6,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,32 @@ def test_resets_are_passed_on(transport: str, who: str) -> None:
     other = far if who == "client" else near
     assert isinstance(other, ConnectionResetError)
     assert close == f"{who}_gone"
+
+
+@BOTH
+def test_a_reset_after_the_server_s_fin_is_no_failure(transport: str) -> None:
+    """The server has sent all it had; its reset only answers what the client sends too late."""
+    half_closed = threading.Event()
+
+    def short(sock: socket.socket) -> None:
+        sock.recv(1)
+        sock.sendall(b"answer")
+        sock.shutdown(socket.SHUT_WR)
+        half_closed.wait(5)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def late(sock: socket.socket) -> bytes:
+        sock.sendall(b"x")
+        data = everything(sock)
+        half_closed.set()
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                sock.sendall(b"too late")
+                time.sleep(0.01)
+        return data
+
+    near, _, close = session(transport, late, short)
+    assert (near, close) == (b"answer", "ok")
 
 
 @pytest.fixture

@@ -62,6 +62,12 @@ def status(client) -> bytes:
     return client.received[9:12]
 
 
+def one_exchange(r) -> Any:
+    """The only exchange that runs."""
+    (exchange,) = r.state().sessions
+    return exchange
+
+
 def ok(value: Any) -> Any:
     return lambda exchange: value
 
@@ -157,6 +163,80 @@ def test_waiting_too_long(rig, phase, how, fail_open):
     r.advance(0.2)
     assert status(client) == (b"200" if fail_open else b"500")
     assert r.closes == ["ok" if fail_open else "filter_timeout"]
+
+
+@pytest.mark.parametrize("how", ["deferred", "coroutine"])
+@pytest.mark.parametrize("phase", PHASES)
+def test_filters_behind_one_that_waited_run(rig, phase, how):
+    """A refusal behind an asynchronous filter still refuses."""
+    waits = Waiting(phase, how)
+    order: list[str] = []
+    between = Acting(phase, lambda x: order.append("between"))
+    refuses = Acting(phase, raising(ProxyError(Kind.DENIED, "behind")))
+    r = rig(filters=[waits, between, refuses])
+    r.lb.tcp_origin("a", A, lambda data: OK)
+    client = r.client()
+    client.send(GET)
+    r.advance(0.1)
+    assert order == []
+    waits.waits.callback(None)
+    r.advance(0)
+    assert order == ["between"]
+    assert status(client) == b"403"
+    assert r.closes == ["denied"]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_filters_behind_one_that_timed_out_and_fails_open_run(rig, phase):
+    waits = Waiting(phase, "deferred")
+    waits.fail_open = True
+    refuses = Acting(phase, raising(ProxyError(Kind.DENIED, "behind")))
+    r = rig(filters=[waits, refuses], web="timeout_filter = 2s")
+    r.lb.tcp_origin("a", A, lambda data: OK)
+    client = r.client()
+    client.send(GET)
+    r.advance(2.1)
+    assert status(client) == b"403"
+
+
+@pytest.mark.parametrize("how", ["deferred", "coroutine"])
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_filter_that_timed_out_is_cancelled(rig, phase, how):
+    """What the filter waits for is cancelled, so that it does not run on for nobody."""
+    cancelled: list[Deferred[Any]] = []
+    one = Waiting(phase, how)
+    one.waits = Deferred(cancelled.append)
+    r, client = run(rig, one, web="timeout_filter = 2s")
+    r.advance(1.8)
+    assert not cancelled
+    r.advance(0.3)
+    assert cancelled == [one.waits]
+    assert status(client) == b"500"
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+def test_a_slow_client_while_a_response_filter_waits(rig, resumes):
+    """The server stays paused while the filter or the client is not ready, and goes on when both are."""
+    one = Waiting("response", "deferred")
+    r = rig(filters=[one])
+    client, server = r.talk()
+    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n" + b"x" * 1000)
+    exchange = one_exchange(r)
+    exchange.client_paused()
+    if resumes:
+        exchange.client_resumed()
+    server.send(b"y" * 499_000)
+    r.advance(0.1)
+    assert server.transport._unsent()  # the filter still waits: nothing is read
+    one.waits.callback(None)
+    r.advance(0.1)
+    assert bool(server.transport._unsent()) is not resumes
+    if not resumes:
+        exchange.client_resumed()
+    server.send(b"z" * 400_000)
+    r.advance(1)
+    assert client.received.endswith(b"z") and len(client.received) > 900_000
+    assert r.closes == ["ok"]
 
 
 def test_a_filter_that_will_not_be_cancelled(rig):
