@@ -73,6 +73,7 @@ class MemoryTransport(FileDescriptor):
         self._aborting = False
         self._broken = False  # the peer reset the connection
         self._fin_sent = False
+        self._read_ended = False
         self._inbox: deque[bytes | _Mark] = deque()
         self._inbox_bytes = 0
         self._flight: deque[bytes | _Mark] = deque()
@@ -143,6 +144,7 @@ class MemoryTransport(FileDescriptor):
         """See :meth:`twisted.internet.interfaces.IReadDescriptor.doRead`."""
         item = self._inbox.popleft()
         if item is _Mark.FIN:
+            self._read_ended = True
             return main.CONNECTION_DONE
         if item is _Mark.RST:
             return main.CONNECTION_LOST
@@ -154,8 +156,10 @@ class MemoryTransport(FileDescriptor):
         return None
 
     def startReading(self) -> None:
-        """See :class:`FileDescriptor`."""
+        """See :class:`FileDescriptor`.  After the peer's end the end is read again, as from a real socket."""
         self._reading = True
+        if self._read_ended and not self._inbox:
+            self._inbox.append(_Mark.FIN)
         if self._inbox:
             self._wake()
 

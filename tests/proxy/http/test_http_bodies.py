@@ -267,3 +267,39 @@ def test_http10_without_host_gets_the_servers(rig):
     raw = r.raw()
     r.client().send(b"GET / HTTP/1.0\r\n\r\n")
     assert b"\r\nHost: 10.0.0.1:8000\r\n" in raw.connections[0].received
+
+
+@pytest.mark.parametrize("framing", ["length", "close"])
+def test_a_server_that_ended_is_not_read_again(rig, framing: str) -> None:
+    """A slow client resumes the server's stream after the server's FIN: the end comes once."""
+    r = rig()
+    client, server = r.talk()
+    client.pause()
+    body = b"#" * 400_000
+    length = b"Content-Length: 400000\r\n" if framing == "length" else b""
+    server.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n" + length + b"\r\n" + body)
+    server.half_close()
+    r.advance(0.1)
+    client.resume()
+    r.advance(1)
+    assert client.received.count(b"#") == len(body)
+    assert r.closes == ["ok"]
+    assert r.lb.reactor.errors == []
+
+
+@pytest.mark.parametrize("requests", [1, 2])
+def test_a_client_that_ended_is_not_read_again(rig, requests: int) -> None:
+    """Reading pauses while a pipelined request waits; after the client's FIN it does not resume."""
+    r = rig()
+    origin = r.raw()
+    client = r.client()
+    client.send(GET * requests)
+    client.half_close()
+    for number in range(requests):
+        origin.connections[0].send(OK)
+        r.advance(0.1)
+        assert client.received.count(b"\r\n\r\nhi") == number + 1
+    r.advance(1)
+    assert r.closes == ["ok"] * requests
+    assert client.finished
+    assert r.lb.reactor.errors == []
