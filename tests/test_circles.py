@@ -15,7 +15,6 @@ def names(words: str) -> frozenset[str]:
 
 # Cycles that still exist, by the reason.  A module that has left its cycle must leave the list.
 MODULES: dict[str, frozenset[str]] = {
-    "a relay and its transports": names("net.relay net.transport"),
     "one request and the backend that serves it": names(
         "proxy.backend proxy.frontend proxy.member proxy.features.hedge proxy.features.mirror "
         "proxy.features.mirrorcopy proxy.features.prewarm proxy.features.rebalancer "

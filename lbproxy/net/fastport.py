@@ -20,8 +20,9 @@ from lbproxy.model import Address
 from lbproxy.net.endpoints import Bound
 from lbproxy.net.errorwords import error_words
 from lbproxy.net.poller import IN, Poller
-from lbproxy.net.transport import FastTransport, twisted_address
+from lbproxy.net.transport import FastTransport
 from lbproxy.net.unixpath import remove_stale_socket
+from lbproxy.net.watchedsocket import twisted_address
 
 __all__ = ["ACCEPTS_PER_EVENT", "FastPort", "bound_socket"]
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from lbproxy.compiled import native
 from lbproxy.net.timers import TimerWheel
 
 __all__ = ["Loop"]
 
 
-@native(allow_interpreted_subclasses=True)
 class Loop:
     """``reactor``: provides IReactorTime and whatever its users need.  ``wheel``: for their deadlines;
     None makes a new one."""

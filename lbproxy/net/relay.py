@@ -1,4 +1,4 @@
-"""DATA. Bulk from one socket to another inside the kernel; used by :mod:`lbproxy.net.transport`.
+"""DATA. Bulk from one socket to another inside the kernel; for protocols that get bulk.
 
 A :class:`Relay` takes over one direction of a session that moves bulk: socket, pipe, socket, with
 ``splice(2)``, so that the bytes are never copied to and from this process.  Rules:
@@ -24,23 +24,16 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from twisted.python.failure import Failure
 
+from lbproxy.net.outbuffer import PipeChunk
 from lbproxy.net.pipes import Pipe, PipePool, splice
 from lbproxy.net.poller import IN
+from lbproxy.net.transport import BULK_BYTES, LARGE_BYTES, FastTransport
 
-if TYPE_CHECKING:
-    from lbproxy.net.transport import FastTransport
-
-__all__ = ["BULK_BYTES", "LARGE_BYTES", "Relay", "start_relay"]
-
-LARGE_BYTES: Final = 16 * 1024
-"""A read of this size or more is bulk; smaller ones cost the same either way."""
-
-BULK_BYTES: Final = 256 * 1024
-"""So much in large reads makes it worth while to set up a relay."""
+__all__ = ["BULK_BYTES", "LARGE_BYTES", "SMALL_READS", "Relay", "splice_to"]
 
 SMALL_READS: Final = 16  # so many small ones in a row are the end of the bulk
 
@@ -53,14 +46,21 @@ _UNABLE: Final = frozenset(
 )
 
 
-def start_relay(
-    source: FastTransport, sink: FastTransport, moved: Callable[[int], None], pool: PipePool
-) -> bool:
-    """Let the kernel move what ``source`` receives to ``sink``; whether it does.
+def splice_to(source: Any, sink: Any, moved: Callable[[int], None]) -> bool:
+    """Let the kernel move what ``source`` receives to ``sink``, without a call of ``dataReceived``.
 
-    ``sink``'s producer must be ``source``, and nothing may be buffered at it."""
-    if sink._pending is not None or sink.producer is not source or not sink.streamingProducer:
+    For a protocol that only writes what it receives to ``sink``, whose streaming producer ``source`` is.
+    ``moved(size)`` is called with the number of bytes received; ``moved(0)``, when ``sink`` took something
+    of what it was given before.  False, and nothing changes: TLS, not our transports, something buffered,
+    no pipe to be had, no splice here.  It ends by itself: ``dataReceived`` may be called again at any
+    time."""
+    if not isinstance(source, FastTransport) or not isinstance(sink, FastTransport):
         return False
+    if source._relay is not None:
+        return True
+    if source.TLS or sink.TLS or not source._reading or not sink.splice_sink(source):
+        return False
+    pool = source._poller.pipes
     relay = Relay(source, sink, moved, pool)
     pipe = pool.take(relay)
     if pipe is None:
@@ -69,7 +69,7 @@ def start_relay(
     return True
 
 
-class Relay:
+class Relay(PipeChunk):
     """One direction.  It is the poller's handler of the source's socket while it is active."""
 
     __slots__ = (
@@ -85,7 +85,6 @@ class Relay:
         "_source",
         "_used",
         "_write_end",
-        "left",
     )
 
     def __init__(
@@ -95,6 +94,7 @@ class Relay:
         moved: Callable[[int], None],
         pool: PipePool,
     ) -> None:
+        super().__init__()
         self._source = source
         self._sink = sink
         self._moved = moved
@@ -106,11 +106,6 @@ class Relay:
         self._small = 0  # small reads in a row
         self._used = True  # since the last sweep
         self._over = False  # nothing more will be put into the pipe
-        self.left = 0  # bytes in the pipe
-
-    def __len__(self) -> int:
-        """Bytes in the pipe."""
-        return self.left
 
     def begin(self, pipe: Pipe) -> None:
         """Take over."""
@@ -125,7 +120,7 @@ class Relay:
     def on_events(self, events: int) -> None:
         """The source's socket is ready."""
         source, sink = self._source, self._sink
-        if events != IN or not source._reading or sink._pending is not None or sink._ending():
+        if events != IN or not source._reading or not sink.takes_splice():
             source.on_events(events)  # rule 3
             return
         try:
@@ -134,7 +129,7 @@ class Relay:
             self._read_failed(error)
             return
         if not size:
-            source._read_end()
+            source.read_end()
             return
         self.left = size
         if size >= LARGE_BYTES:
@@ -156,7 +151,7 @@ class Relay:
             self._pool.refuse(error)
             self._release()
         elif error.errno not in _TRY_LATER:
-            self._source._read_failed(error)
+            self._source.read_failed(error)
 
     # -- to the sink -------------------------------------------------------------------------
 
@@ -166,17 +161,16 @@ class Relay:
         try:
             self._drain()
         except OSError as error:
-            sink._write_failed(error)
+            sink.write_failed(error)
             self.lose()
             return
         if self.left:
-            sink._hold(self)
+            sink.hold(self)
         elif self._small >= SMALL_READS:
             self._release()
 
     def flush(self) -> int:
-        """The first chunk of the sink's buffer is to be sent; how many bytes were.  OSError as ``send``
-        has it, but never "try again"."""
+        """See :meth:`PipeChunk.flush`."""
         sent = self._drain()
         if sent:
             if self._source.connected:
@@ -217,13 +211,13 @@ class Relay:
     # -- the end -----------------------------------------------------------------------------
 
     def over(self) -> None:
-        """The source gives no more: what is in the pipe is still for the sink."""
+        """See :meth:`PipeChunk.over`."""
         self._over = True
         if not self.left:
             self._release()
 
     def lose(self) -> None:
-        """The sink takes no more: what is in the pipe is lost."""
+        """See :meth:`PipeChunk.lose`."""
         self._release()
         self.left = 0
 

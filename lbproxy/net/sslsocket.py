@@ -34,23 +34,21 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from lbproxy.errors import ProxyError
+from lbproxy.net import halfclose
 from lbproxy.net.handshaking import Handshaking
+from lbproxy.net.outbuffer import gather
 from lbproxy.net.poller import IN, OUT, Poller, failure_of
-from lbproxy.net.sslrecords import RECORD_BYTES, clear_errors, record_calls
-from lbproxy.net.transport import (
-    _BROKEN,
-    _READ_END,
-    _WRITE_END,
-    _WRITE_ENDING,
+from lbproxy.net.sender import (
+    BROKEN,
     CLOSE_GRACE_S,
     DONE,
-    READ_BYTES,
-    READ_MASK,
-    READS_PER_EVENT,
-    FastTransport,
+    LINGER,
     half_closeable,
     lost,
 )
+from lbproxy.net.sslrecords import RECORD_BYTES, clear_errors, record_calls
+from lbproxy.net.transport import READ_BYTES, READS_PER_EVENT, FastTransport
+from lbproxy.net.watchedsocket import READ_MASK
 from lbproxy.tls.info import tls_error_text, tls_info
 
 __all__ = ["CLOSE_WAIT_S", "FastTLSTransport", "Handshake"]
@@ -82,7 +80,7 @@ def _gone(argument: Any) -> Any:
 class FastTLSTransport(FastTransport):
     """An established TLS connection; ``connection`` is a pyOpenSSL Connection on ``sock``."""
 
-    __slots__ = ("_cross", "_short", "_ssl", "_waiting")
+    __slots__ = ("_cross", "_short", "_ssl")
 
     TLS = True
 
@@ -94,7 +92,6 @@ class FastTLSTransport(FastTransport):
         self._recv, self._send = record_calls(connection)
         self._cross = 0
         self._short = 0
-        self._waiting = False  # for the peer's FIN, after ours
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -114,7 +111,7 @@ class FastTLSTransport(FastTransport):
         if self._cross & _WRITE_WANTS_READ:
             self._cross &= ~_WRITE_WANTS_READ
             self._flush()
-        if self._waiting:
+        if self._closing == LINGER:
             self._discard()
         elif self._reading:
             self._read(bool(events & ~(IN | OUT)))
@@ -131,10 +128,10 @@ class FastTLSTransport(FastTransport):
                 return
             except SSL.WantWriteError:
                 self._cross |= _READ_WANTS_WRITE
-                self._watch((self._mask if self._mask > 0 else 0) | OUT)
+                self._watch_too(OUT)
                 return
             except SSL.ZeroReturnError:
-                self._read_end()
+                self.read_end()
                 return
             except SSL.Error as error:
                 self._finish(self._reason or _tls_lost(error))
@@ -146,12 +143,12 @@ class FastTLSTransport(FastTransport):
                 self._short += 1
                 return
 
-    def _read_end(self) -> None:
+    def read_end(self) -> None:
         """close_notify.  Without half-close what is written is still sent before closing."""
         if self._closing or half_closeable(self.protocol) is not None:
-            super()._read_end()
+            super().read_end()
             return
-        self._half |= _READ_END
+        self._half = halfclose.after(self._half, halfclose.PEER_END)
         self.loseConnection()
 
     def _drain_broken(self) -> bool:
@@ -181,7 +178,7 @@ class FastTLSTransport(FastTransport):
 
     def on_soon(self) -> None:
         """The end of a turn with writes, or with a close."""
-        if self._pending and self.connected and self._closing < _BROKEN:
+        if self._pending and self.connected and self._closing < BROKEN:
             self._queued = False
             if not self._cross:
                 self._flush()
@@ -201,12 +198,14 @@ class FastTLSTransport(FastTransport):
     def _send_pending(self, pending: deque[Any]) -> bool:
         for _ in range(RECORDS_PER_EVENT):
             try:
-                sent = self._send(pending[0] if len(pending) == 1 else _gather(pending))
+                sent = self._send(
+                    pending[0] if len(pending) == 1 else gather(pending, RECORD_BYTES)
+                )
             except SSL.WantWriteError:
                 break
             except SSL.WantReadError:
                 self._cross |= _WRITE_WANTS_READ
-                self._watch((self._mask if self._mask > 0 else 0) | READ_MASK)
+                self._watch_too(READ_MASK)
                 return False
             except SSL.Error as error:
                 self._break(_tls_lost(error))
@@ -214,7 +213,7 @@ class FastTLSTransport(FastTransport):
             self._taken(pending, sent)
             if not pending:
                 return True
-        self._watch((self._mask if self._mask > 0 else 0) | OUT)
+        self._watch_too(OUT)
         return False
 
     # -- closing -----------------------------------------------------------------------------
@@ -225,25 +224,26 @@ class FastTLSTransport(FastTransport):
             self._ssl.shutdown()
         except SSL.WantWriteError:
             self._cross |= _ALERT_WAITS
-            self._watch((self._mask if self._mask > 0 else 0) | OUT)
+            self._watch_too(OUT)
             return False
         except SSL.Error:
             clear_errors()
         return True
 
     def _end(self) -> None:
-        if self._waiting:
+        if self._closing == LINGER:
             return
         if not self._close_notify():
             self._set_grace(CLOSE_GRACE_S)
             return
-        if self._half & _READ_END:
+        if halfclose.peer_ended(self._half):
             self._finish(DONE)
             return
         self._send_fin()
-        self._waiting = True
+        self._closing = LINGER
         self._pending = deque()
-        self._half |= _WRITE_ENDING | _WRITE_END
+        self._half = halfclose.after(self._half, halfclose.END)
+        self._half = halfclose.after(self._half, halfclose.FLUSHED)
         if self._grace is not None:
             self._grace.close()
         self._grace = self._poller.wheel.timer(self._waited)
@@ -251,12 +251,8 @@ class FastTLSTransport(FastTransport):
         self._watch(READ_MASK)
 
     def _end_write(self) -> None:
-        if not self._close_notify():
-            return
-        self._watch(self._mask & ~OUT if self._mask > 0 else self._mask)
-        protocol = half_closeable(self.protocol)
-        if protocol is not None:
-            protocol.writeConnectionLost()
+        if self._close_notify():
+            self._write_ended()
 
     def _waited(self) -> None:
         self._finish(DONE)
@@ -296,21 +292,6 @@ class FastTLSTransport(FastTransport):
 
 
 classImplements(FastTLSTransport, ISSLTransport, INegotiated)
-
-
-def _gather(pending: deque[Any]) -> Any:
-    """Join the first chunks to a record; what was tried before stays a prefix of it."""
-    size = len(pending[0])
-    if size >= RECORD_BYTES:
-        return pending[0]
-    parts = [pending.popleft()]
-    while pending and size < RECORD_BYTES:
-        part = pending.popleft()
-        parts.append(part)
-        size += len(part)
-    joined = b"".join(parts)
-    pending.appendleft(joined)
-    return joined
 
 
 class Handshake(Handshaking):

@@ -30,6 +30,7 @@ from lbproxy.balance.server import ServerState
 from lbproxy.errors import MEANING, Kind, Outcome, ProxyError
 from lbproxy.http.message import Reply
 from lbproxy.net.closing import half_close
+from lbproxy.net.relay import splice_to
 from lbproxy.observe.record import Record
 from lbproxy.proxy.accept import ProxyFactory
 from lbproxy.proxy.hooks import run_hooks
@@ -187,7 +188,7 @@ class Session(Record):
         """Our transport's call: a lot came from the client."""
         if self.watched is not None:  # the kernel would hide the bytes
             return
-        self.transport.splice_to(self._server_transport, self.moved_in)
+        splice_to(self.transport, self._server_transport, self.moved_in)
 
     def moved_in(self, size: int) -> None:
         """The kernel took so many bytes from the client; 0: the server took some."""
@@ -658,7 +659,7 @@ class _ServerSide:
         session = self.session
         if session.watched is not None:
             return
-        self.transport.splice_to(session.transport, session.moved_out)
+        splice_to(self.transport, session.transport, session.moved_out)
 
     def readConnectionLost(self) -> None:
         """See IHalfCloseableProtocol."""

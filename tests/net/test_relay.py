@@ -19,9 +19,10 @@ from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
 from lbproxy.net import pipes, relay
+from lbproxy.net.halfclose import ending
 from lbproxy.net.pipes import KEPT, PIPE_BYTES, SHORTAGE_S, SWEEP_S, PipePool
 from lbproxy.net.poller import Poller
-from lbproxy.net.relay import BULK_BYTES, LARGE_BYTES, SMALL_READS
+from lbproxy.net.relay import BULK_BYTES, LARGE_BYTES, SMALL_READS, splice_to
 from lbproxy.net.transport import FastTransport
 from tests.net.test_poller import Reactor
 
@@ -55,7 +56,7 @@ class Side(Protocol):
         self.other.transport.write(data)
 
     def bulk_flow(self) -> None:
-        self.switched.append(self.transport.splice_to(self.other.transport, self.count))
+        self.switched.append(splice_to(self.transport, self.other.transport, self.count))
 
     def count(self, size: int) -> None:
         assert not self.lost
@@ -64,7 +65,7 @@ class Side(Protocol):
 
     def readConnectionLost(self) -> None:
         other = self.other
-        if self.transport._half & 2 and not other.lost:  # both directions have ended
+        if ending(self.transport._half) and not other.lost:  # both directions have ended
             for side in (self, other):
                 side.transport.unregisterProducer()
                 side.transport.loseConnection()
@@ -504,7 +505,7 @@ def test_only_to_who_has_us_as_producer(rig: Rig) -> None:
     rig.b.transport.unregisterProducer()
     rig.upload(MEGABYTE)
     assert rig.a.switched and not any(rig.a.switched)
-    assert not rig.a.transport.splice_to(object(), rig.a.count)
+    assert not splice_to(rig.a.transport, object(), rig.a.count)
 
 
 def test_protocols_that_know_nothing_of_it(loop: Loop) -> None:

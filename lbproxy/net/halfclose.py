@@ -1,0 +1,80 @@
+"""PURE. Which directions of a stream are still open, as a table of states and events.
+
+TCP and TLS close each direction on its own (RFC 9293 section 3.6, RFC 8446 section 6.1): a FIN or a
+close_notify ends what its sender says, and what it hears goes on.  The transports keep one state per
+connection.  An event that means nothing in a state leaves it as it is.
+
+=======================  ========  ==================================
+state                    receives  sends
+=======================  ========  ==================================
+OPEN                     yes       yes
+PEER_ENDED               no        yes
+ENDING                   yes       what is buffered, then its end
+PEER_ENDED_ENDING        no        what is buffered, then its end
+ENDED                    yes       no
+OVER                     no        no
+=======================  ========  ==================================
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "END",
+    "ENDED",
+    "ENDING",
+    "FLUSHED",
+    "OPEN",
+    "OVER",
+    "PEER_END",
+    "PEER_ENDED",
+    "PEER_ENDED_ENDING",
+    "after",
+    "ending",
+    "peer_ended",
+    "sends",
+]
+
+# states: plain integers, which compiled code compares without a call; odd ones do not receive
+OPEN: Final = 0
+PEER_ENDED: Final = 1
+ENDING: Final = 2
+PEER_ENDED_ENDING: Final = 3
+ENDED: Final = 4
+OVER: Final = 5
+
+# events
+PEER_END: Final = 0  # the peer's end was read
+END: Final = 1  # our end was asked for
+FLUSHED: Final = 2  # nothing is buffered
+
+_NEXT: Final = (
+    # PEER_END          END                FLUSHED
+    (PEER_ENDED, ENDING, OPEN),  # OPEN
+    (PEER_ENDED, PEER_ENDED_ENDING, PEER_ENDED),  # PEER_ENDED
+    (PEER_ENDED_ENDING, ENDING, ENDED),  # ENDING
+    (PEER_ENDED_ENDING, PEER_ENDED_ENDING, OVER),  # PEER_ENDED_ENDING
+    (OVER, ENDED, ENDED),  # ENDED
+    (OVER, OVER, OVER),  # OVER
+)
+
+
+def after(state: int, event: int) -> int:
+    """The state that follows ``state`` when ``event`` happens."""
+    return _NEXT[state][event]
+
+
+def peer_ended(state: int) -> bool:
+    """Whether the peer has said that it sends no more."""
+    return state & 1 != 0
+
+
+def ending(state: int) -> bool:
+    """Whether our end was asked for, sent or not."""
+    return state >= ENDING
+
+
+def sends(state: int) -> bool:
+    """Whether bytes may still go out, be it only those that are buffered."""
+    return state < ENDED

@@ -1,0 +1,363 @@
+"""DATA. The sending half of a transport: write, buffer, flush, producers, and the ways to end.
+
+The middle layer of :class:`lbproxy.net.transport.FastTransport`; its rules are numbered there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any, Final
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.python.failure import Failure
+
+from lbproxy.net import halfclose
+from lbproxy.net.outbuffer import PipeChunk, add, remove
+from lbproxy.net.poller import OUT, Poller, failure_of
+from lbproxy.net.watchedsocket import WatchedSocket
+
+__all__ = [
+    "ABORT",
+    "BROKEN",
+    "CLOSE_GRACE_S",
+    "DONE",
+    "FLUSH",
+    "HIGH_WATER_BYTES",
+    "LINGER",
+    "OPEN",
+    "TRY_LATER",
+    "Sender",
+    "half_closeable",
+    "lost",
+]
+
+HIGH_WATER_BYTES: Final = 64 * 1024
+SENDS_PER_EVENT: Final = 4
+CLOSE_GRACE_S: Final = 30.0
+IOVECS: Final = 64
+
+DONE: Final = failure_of(ConnectionDone())
+TRY_LATER: Final = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EINTR))
+
+# How a transport is being closed.  A higher number overrides a lower one, and from BROKEN on nothing is sent.
+OPEN: Final = 0
+FLUSH: Final = 1  # loseConnection: once everything is written
+LINGER: Final = 2  # all written and ended; only the peer's end is waited for (TLS)
+BROKEN: Final = 3  # writing failed: once what the peer had sent is delivered
+ABORT: Final = 4  # abortConnection: at the end of this turn, with a reset
+
+
+def lost(error: OSError) -> Failure:
+    """The reason given to a protocol when the system reports ``error``."""
+    reason = ConnectionLost(f"[Errno {error.errno}] {os.strerror(error.errno or 0)}")
+    reason.__cause__ = error
+    return failure_of(reason)
+
+
+_with_half_close: Final[dict[type, bool]] = {}  # classes of protocols; those of tests come and go
+_CLASSES: Final = 256
+
+
+def half_closeable(protocol: Any) -> Any:
+    """``protocol`` as IHalfCloseableProtocol, or None; the answer for a class that provides it is remembered."""
+    kind = type(protocol)
+    if kind in _with_half_close:
+        return protocol
+    found = IHalfCloseableProtocol(protocol, None)
+    if found is protocol and IHalfCloseableProtocol.implementedBy(kind):
+        if len(_with_half_close) >= _CLASSES:
+            _with_half_close.clear()
+        _with_half_close[kind] = True
+    return found
+
+
+class Sender(WatchedSocket):
+    """The sending half of one connected socket."""
+
+    __slots__ = (
+        "_closing",
+        "_grace",
+        "_pending",
+        "_pending_bytes",
+        "_reading",
+        "_reason",
+        "_send",
+        "producer",
+        "producerPaused",
+        "streamingProducer",
+    )
+
+    def __init__(self, poller: Poller, sock: Any, peer: Any, host: Any) -> None:
+        super().__init__(poller, sock, peer, host)
+        self._send: Callable[[Any], int] = sock.send
+        self._reading = True
+        # None: nothing buffered and a write may go straight to the kernel
+        self._pending: deque[Any] | None = None
+        self._pending_bytes = 0
+        self._closing = OPEN
+        self._reason: Failure | None = None
+        self._grace: Any = None
+        self.producer: Any = None
+        self.streamingProducer = False
+        self.producerPaused = False
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def write(self, data: Any) -> None:
+        """Send ``data`` (bytes or the like) now, or as soon as the peer takes it; dropped if the connection is gone."""
+        if self._pending is None:
+            try:
+                sent = self._send(data)
+            except OSError as error:
+                if error.errno not in TRY_LATER:
+                    self._break(lost(error))
+                    return
+                sent = 0
+            if sent == len(data):
+                return
+            self._pending = deque()
+            self._append(memoryview(bytes(data))[sent:] if sent else data)
+        elif data:
+            self._append(data)
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """:meth:`write` of all of them."""
+        self.write(b"".join(iovec))
+
+    def _append(self, data: Any) -> None:
+        """Buffer ``data`` and see that it will be sent."""
+        pending = self._pending
+        if pending is None or not self._writable():
+            return
+        self._pending_bytes += len(data)
+        add(pending, data)
+        self._want_flush()
+        if self._pending_bytes > HIGH_WATER_BYTES:
+            self._pause_producer()
+
+    def _pause_producer(self) -> None:
+        if self.producer is not None and self.streamingProducer and not self.producerPaused:
+            self.producerPaused = True
+            self.producer.pauseProducing()
+
+    def hold(self, chunk: PipeChunk) -> None:
+        """Buffer what is in a pipe; nothing else is buffered."""
+        self._pending = deque((chunk,))
+        self._pending_bytes = chunk.left
+        self._want_flush()
+        self._pause_producer()
+
+    def write_failed(self, error: OSError) -> None:
+        """Writing to the socket by other means than :meth:`write` failed."""
+        self._break(lost(error))
+
+    def splice_sink(self, producer: Any) -> bool:
+        """Whether the kernel may write to the socket: for the streaming ``producer``, with nothing buffered."""
+        return self._pending is None and self.producer is producer and self.streamingProducer
+
+    def takes_splice(self) -> bool:
+        """Whether it may go on: nothing is buffered, and no close or half-close was asked for."""
+        return self._pending is None and not self._closing and self._half < halfclose.ENDING
+
+    def _writable(self) -> bool:
+        return bool(self.connected) and self._closing < BROKEN and halfclose.sends(self._half)
+
+    def _want_flush(self) -> None:
+        self._watch_too(OUT)
+
+    def _flush(self) -> None:
+        """The kernel takes data again."""
+        pending = self._pending
+        if not pending:
+            self._watch_no_more(OUT)  # rule 5
+            return
+        try:
+            if not self._send_pending(pending):
+                return
+        except OSError as error:
+            if error.errno not in TRY_LATER:
+                self._break(lost(error))
+            return
+        self._pending_bytes = 0
+        self._written()
+
+    def _send_pending(self, pending: deque[Any]) -> bool:
+        """Whether everything is sent."""
+        for _ in range(SENDS_PER_EVENT):
+            first = pending[0]
+            if isinstance(first, PipeChunk):
+                if not self._flush_pipe(pending, first):
+                    return False
+                if not pending:
+                    return True
+            if len(pending) == 1:
+                sent = self._send(pending[0])
+            else:
+                sent = self.socket.sendmsg(list(islice(pending, IOVECS)))
+            self._taken(pending, sent)
+            if not pending:
+                return True
+        return False
+
+    def _flush_pipe(self, pending: deque[Any], pipe: PipeChunk) -> bool:
+        """Whether the pipe at the head of the buffer is empty and out of the way."""
+        sent = pipe.flush()
+        self._pending_bytes -= sent
+        if sent:
+            self._extend_grace()
+        if pipe.left:
+            return False
+        if pending[0] is pipe:
+            pending.popleft()
+        return True
+
+    def _taken(self, pending: deque[Any], sent: int) -> None:
+        """The kernel has taken the first ``sent`` bytes of the buffer."""
+        self._pending_bytes -= sent
+        remove(pending, sent)
+        self._extend_grace()
+
+    def _written(self) -> None:
+        """Nothing is buffered: what waited for that goes on."""
+        producer = self.producer
+        if not halfclose.sends(self._half) or (producer is not None and not self.streamingProducer):
+            self._pending = deque() if self._pending is None else self._pending
+        else:
+            self._pending = None
+        if producer is not None and (not self.streamingProducer or self.producerPaused):
+            self.producerPaused = False
+            producer.resumeProducing()
+        elif self._closing == FLUSH:
+            self._end()
+        elif halfclose.ending(self._half) and halfclose.sends(self._half):
+            self._half = halfclose.after(self._half, halfclose.FLUSHED)
+            self._pending = deque()
+            self._end_write()
+
+    # -- producers ---------------------------------------------------------------------------
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """See rule 7.  RuntimeError if there is one already."""
+        if self.producer is not None:
+            raise RuntimeError(
+                f"cannot register {producer!r}: {self.producer!r} was never unregistered"
+            )
+        if not self.connected:
+            producer.stopProducing()
+            return
+        self.producer = producer
+        self.streamingProducer = bool(streaming)
+        self.producerPaused = False
+        if not streaming:
+            if self._pending is None:
+                self._pending = deque()
+            producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        """The producer is done; a close that waited for it goes on."""
+        self.producer = None
+        if not self.connected:
+            return
+        if self._closing or halfclose.ending(self._half):
+            self._later()
+        elif self._pending is not None and not self._pending:
+            self._pending = None
+
+    # -- ending ------------------------------------------------------------------------------
+
+    def loseConnection(self) -> None:
+        """Close once everything is written (rule 6)."""
+        if not self.connected or self._closing:
+            return
+        self._closing = FLUSH
+        self._reading = False
+        self._later()
+        if self._pending or self.producer is not None:
+            self._set_grace(CLOSE_GRACE_S)
+
+    def abortConnection(self) -> None:
+        """Close now with a reset; what is buffered is lost."""
+        if self.connected and self._closing != ABORT:
+            self._stop(ABORT, failure_of(ConnectionAborted()))
+            self._reading = False
+
+    def loseWriteConnection(self) -> None:
+        """Send everything, then end our direction; reading goes on."""
+        if self.connected and not self._closing and not halfclose.ending(self._half):
+            self._half = halfclose.after(self._half, halfclose.END)
+            self._later()
+
+    def _break(self, reason: Failure) -> None:
+        """Writing failed: see rules 2 and 3."""
+        if self.connected and self._closing < BROKEN:
+            self._stop(BROKEN, reason)
+
+    def _stop(self, how: int, reason: Failure) -> None:
+        self._closing = how
+        self._reason = reason
+        self._drop_pending()
+        self._later()
+
+    def _drop_pending(self) -> None:
+        """What is buffered is lost, and nothing is sent at once from now on."""
+        pending = self._pending
+        if pending:
+            first = pending[0]
+            if isinstance(first, PipeChunk):
+                first.lose()
+        self._pending = deque()
+        self._pending_bytes = 0
+
+    def _set_grace(self, delay: float) -> None:
+        if self._grace is None:
+            self._grace = self._poller.wheel.timer(self.abortConnection)
+        self._grace.set(delay)
+
+    def _extend_grace(self) -> None:
+        """The peer has taken something: a close that waits for it has more time."""
+        if self._closing == FLUSH and self._grace is not None:
+            self._grace.set(CLOSE_GRACE_S)
+
+    def _end(self) -> None:
+        """Everything is written and the connection is to be closed."""
+        raise NotImplementedError
+
+    def _end_write(self) -> None:
+        """Everything is written and our direction is to be ended."""
+        self._send_fin()
+        self._write_ended()
+
+    def _write_ended(self) -> None:
+        self._watch_no_more(OUT)
+        protocol = half_closeable(self.protocol)
+        if protocol is not None:
+            protocol.writeConnectionLost()
+
+    def _send_fin(self) -> None:
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:  # the peer was faster
+            return
+
+    # -- facts -------------------------------------------------------------------------------
+
+    @property
+    def disconnecting(self) -> bool:
+        """loseConnection or abortConnection was called, or writing failed."""
+        return self._closing != OPEN
+
+    @property
+    def disconnected(self) -> bool:
+        """It is over."""
+        return not self.connected
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes written but not yet taken by the kernel."""
+        return self._pending_bytes

@@ -1,0 +1,201 @@
+"""DATA. A connected socket in the poller: its descriptor's mask, its addresses, its options.
+
+The bottom layer of :class:`lbproxy.net.transport.FastTransport`; :mod:`lbproxy.net.sender` writes to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import Any, Final
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+
+from lbproxy.net import halfclose
+from lbproxy.net.poller import IN, RDHUP, Poller
+
+__all__ = ["READ_MASK", "WatchedSocket", "twisted_address"]
+
+READ_MASK: Final = IN | RDHUP
+
+
+def twisted_address(family: int, raw: Any) -> IPv4Address | IPv6Address | UNIXAddress:
+    """A socket address as Twisted shows it; an IPv4 client of a dual-stack socket is shown as IPv4."""
+    if family == socket.AF_UNIX:
+        return UNIXAddress(raw or None)
+    if family == socket.AF_INET6 and raw:
+        host = raw[0]
+        if host.startswith("::ffff:") and "." in host:
+            return IPv4Address("TCP", host[7:], raw[1])
+        return IPv6Address("TCP", host, raw[1], raw[2], raw[3])
+    return IPv4Address("TCP", raw[0], raw[1]) if raw else IPv4Address("TCP", "0.0.0.0", 0)
+
+
+class WatchedSocket:
+    """``sock``: non-blocking, connected; owned from now on.  ``peer``, ``host``: the raw addresses of its
+    ends, None to ask the socket."""
+
+    __slots__ = (
+        "_fd",
+        "_half",
+        "_host",
+        "_mask",
+        "_peer",
+        "_poller",
+        "_queued",
+        "connected",
+        "protocol",
+        "socket",
+    )
+
+    def __init__(self, poller: Poller, sock: Any, peer: Any, host: Any) -> None:
+        self._poller = poller
+        self.socket: Any = sock
+        self._fd: int = sock.fileno()
+        self._peer = peer
+        self._host: Any = host
+        self._mask = 0  # what the epoll watches; -1: not registered
+        self._half = halfclose.OPEN
+        self._queued = False  # in the poller's list for the end of this turn
+        self.connected = 1
+        self.protocol: Any = None
+
+    # -- the poller --------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Watch the socket; OSError if the kernel will not."""
+        self._mask = READ_MASK
+        self._poller.register(self._fd, READ_MASK, self)
+
+    def begin(self, mask: int) -> None:
+        """Instead of :meth:`start`, where the descriptor is watched for ``mask`` already."""
+        self._mask = mask
+        self._watch(READ_MASK)
+
+    @property
+    def watched(self) -> bool:
+        """Whether the poller watches the descriptor."""
+        return self._mask >= 0
+
+    def _watch(self, mask: int) -> None:
+        """Change what the epoll watches; -1 takes the descriptor out of it.
+
+        A socket that is shut both ways is a permanent hang-up, so it is not watched at all."""
+        if mask == 0 and self._half == halfclose.OVER:
+            mask = -1
+        if mask == self._mask:
+            return
+        if mask < 0:
+            self._poller.silence(self._fd)
+        elif self._mask < 0:
+            self._poller.register(self._fd, mask, self)
+        else:
+            self._poller.modify(self._fd, mask)
+        self._mask = mask
+
+    def _watch_too(self, more: int) -> None:
+        self._watch((self._mask if self._mask > 0 else 0) | more)
+
+    def _watch_no_more(self, less: int) -> None:
+        self._watch(self._mask & ~less if self._mask > 0 else self._mask)
+
+    def _later(self) -> None:
+        """Have :meth:`on_soon` called at the end of this turn."""
+        if not self._queued:
+            self._queued = True
+            self._poller.soon(self)
+
+    def on_events(self, events: int) -> None:
+        """The poller's call."""
+        raise NotImplementedError
+
+    def on_soon(self) -> None:
+        """The poller's call at the end of the turn."""
+        raise NotImplementedError
+
+    def on_crash(self, reason: Any) -> None:
+        """The protocol raised, or the reactor stops."""
+        raise NotImplementedError
+
+    # -- facts and options -------------------------------------------------------------------
+
+    @property
+    def reactor(self) -> Any:
+        """The reactor that drives the poller."""
+        return self._poller.reactor
+
+    def fileno(self) -> int:
+        """The descriptor; -1 when it is closed."""
+        return int(self.socket.fileno())
+
+    def getHandle(self) -> Any:
+        """The socket."""
+        return self.socket
+
+    def logPrefix(self) -> str:
+        """For Twisted's log context."""
+        return type(self.protocol).__name__
+
+    def getPeer(self) -> Any:
+        """IPv4Address, IPv6Address or UNIXAddress of the other end; remembered after the close."""
+        peer = self._peer
+        if peer is None or type(peer) in (tuple, str, bytes):
+            family = self.socket.family
+            if peer is None:
+                with contextlib.suppress(OSError):
+                    peer = self.socket.getpeername()
+            peer = twisted_address(family, peer)
+            if self.connected or self._peer is not None:
+                self._peer = peer
+        return peer
+
+    def getHost(self) -> Any:
+        """IPv4Address, IPv6Address or UNIXAddress of this end."""
+        host = self._raw_host()
+        if host is None or type(host) in (tuple, str, bytes):
+            raw = host
+            host = twisted_address(self.socket.family, raw)
+            if raw is not None:
+                self._host = host
+        return host
+
+    def _raw_host(self) -> Any:
+        """The address of this end as the system has it, or as Twisted has it; None if the socket is closed."""
+        if self._host is None:
+            try:
+                self._host = self.socket.getsockname()
+            except OSError:
+                return None
+        return self._host
+
+    def local(self) -> tuple[str, int]:
+        """Address and port of this end; ("", 0) for a Unix socket."""
+        raw = self._raw_host()
+        if type(raw) is tuple:
+            host: str = raw[0]
+            port: int = raw[1]
+            return (host[7:] if host.startswith("::ffff:") and "." in host else host), port
+        return getattr(raw, "host", ""), getattr(raw, "port", 0)
+
+    def getTcpNoDelay(self) -> bool:
+        """Whether small segments are sent at once; False for a Unix socket."""
+        return self._option(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """No effect on a Unix socket."""
+        self._set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
+
+    def getTcpKeepAlive(self) -> bool:
+        """Whether the system probes an idle connection; False for a Unix socket."""
+        return self._option(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """No effect on a Unix socket."""
+        self._set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
+
+    def _option(self, level: int, option: int) -> bool:
+        return self.socket.family != socket.AF_UNIX and bool(self.socket.getsockopt(level, option))
+
+    def _set_option(self, level: int, option: int, enabled: bool) -> None:
+        if self.socket.family != socket.AF_UNIX:
+            self.socket.setsockopt(level, option, int(bool(enabled)))
