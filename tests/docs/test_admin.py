@@ -52,7 +52,7 @@ def test_every_metric_is_described() -> None:
     metrics = every_metric()
     for name, one in metrics.items():
         labels = f" ({', '.join(one.labels)})" if one.labels else ""
-        text = f"``{name}``{labels}\n    {one.kind.capitalize()}.  {one.help}\n"
+        text = f"``{name}``{labels}\n    {one.kind.capitalize()}. {one.help}\n"
         assert text in page, f"docs/metrics.rst needs:\n{text}"
     assert set(re.findall(r"^``((?:lbproxy|process|python)_\w+)``", page, re.MULTILINE)) == set(
         metrics

@@ -59,9 +59,9 @@ def _list(call: Call) -> Any:
 
 def _metrics(admin: Admin) -> Iterator[Family]:
     alerter = admin.balancer.alerter
-    yield Family("lbproxy_alerts_firing", "gauge", "Alerts that fire.", [("", len(alerter.active))])
+    yield Family("lbproxy_alerts_firing", "gauge", "Firing alerts.", [("", len(alerter.active))])
     yield Family(
-        "lbproxy_alert_notices_failed", "counter", "Notices that could not be delivered.",
+        "lbproxy_alert_notices_failed", "counter", "Alert notices that could not be delivered.",
         [("", alerter.failed)],
     )  # fmt: skip
 

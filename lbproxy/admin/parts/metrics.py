@@ -52,42 +52,64 @@ def _metrics(call: Call) -> Any:
 def _process(admin: Admin) -> Iterator[Family]:
     total, times = admin.balancer.total, os.times()
     build = labels(version=__version__)
-    yield Family("lbproxy_build_info", "gauge", "Always 1.", [(build, 1)], ("version",))
-    yield _one("process_start_time_seconds", "gauge", "Start, Unix time.", admin.started)
+    yield Family(
+        "lbproxy_build_info",
+        "gauge",
+        "Always 1; the label is the version.",
+        [(build, 1)],
+        ("version",),
+    )
+    yield _one(
+        "process_start_time_seconds",
+        "gauge",
+        "Start time of the process, in seconds since the epoch.",
+        admin.started,
+    )
     yield _one(
         "process_cpu_seconds",
         "counter",
-        "Processor time of the process, user and system.",
+        "CPU time of the process in seconds, user and system.",
         round(times.user + times.system, 2),
     )
-    yield _one("process_resident_memory_bytes", "gauge", "Memory in RAM.", resident_bytes())
-    yield _one("process_open_fds", "gauge", "Open descriptors.", descriptors())
     yield _one(
-        "lbproxy_connections", "gauge", "Client connections now, of all frontends.", total.active
+        "process_resident_memory_bytes",
+        "gauge",
+        "Resident memory of the process in bytes.",
+        resident_bytes(),
+    )
+    yield _one("process_open_fds", "gauge", "Open file descriptors.", descriptors())
+    yield _one(
+        "lbproxy_connections", "gauge", "Open client connections of all frontends.", total.active
     )
     yield _one(
-        "lbproxy_connections_limit", "gauge", "Most client connections (maxconn).", total.maxconn
+        "lbproxy_connections_limit",
+        "gauge",
+        "Limit of client connections (maxconn).",
+        total.maxconn,
     )
     yield _one(
         "lbproxy_reactor_lag_seconds",
         "gauge",
-        "How late the last timer of the reactor ran: the longest anything had to wait.",
+        "Delay of the last timer of the reactor: the longest wait of any event.",
         round(admin.lag.last, 6),
     )
     yield _one(
         "lbproxy_reactor_lag_max_seconds",
         "gauge",
-        "The largest lag within the last minute.",
+        "Largest reactor lag within the last minute.",
         round(admin.lag.worst, 6),
     )
     yield _one(
-        "lbproxy_admin_streams", "gauge", "Who follows events or the state.", admin.followers
+        "lbproxy_admin_streams",
+        "gauge",
+        "Open streams of the admin API (events and state).",
+        admin.followers,
     )
     generations = gc.get_stats()
     yield Family(
         "python_gc_collections",
         "counter",
-        "Runs of the garbage collector.",
+        "Runs of the garbage collector, by generation.",
         [(labels(generation=str(i)), one["collections"]) for i, one in enumerate(generations)],
         ("generation",),
     )
@@ -100,12 +122,16 @@ def _one(name: str, kind: Any, help: str, value: float) -> Family:
 # -- frontends --------------------------------------------------------------------------------------
 
 FRONTEND_COUNTERS = (
-    ("connections", "connections", "Connections accepted, those refused later included."),
+    ("connections", "connections", "Accepted connections, including those refused later."),
     ("refused_connections", "refused", "Connections that ended before they carried traffic."),
-    ("requests", "requests", "HTTP requests."),
-    ("received_bytes", "bytes_in", "From clients: bodies (http) or all bytes (tcp)."),
-    ("sent_bytes", "bytes_out", "To clients: bodies (http) or all bytes (tcp)."),
-    ("log_errors", "log_errors", "Records that the access log failed to take."),
+    ("requests", "requests", "HTTP requests received."),
+    (
+        "received_bytes",
+        "bytes_in",
+        "Bytes received from clients: bodies (http) or all bytes (tcp).",
+    ),
+    ("sent_bytes", "bytes_out", "Bytes sent to clients: bodies (http) or all bytes (tcp)."),
+    ("log_errors", "log_errors", "Access log records that could not be formatted."),
 )
 
 
@@ -114,7 +140,7 @@ def _frontends(admin: Admin) -> Iterator[Family]:
     yield Family(
         "lbproxy_frontend_connections_active",
         "gauge",
-        "Client connections now.",
+        "Open client connections.",
         [(label, len(one.clients)) for label, one in named],
         _FRONTEND,
     )
@@ -130,7 +156,7 @@ def _frontends(admin: Admin) -> Iterator[Family]:
     yield Family(
         "lbproxy_frontend_responses",
         "counter",
-        "HTTP responses by class; none: the client got none.",
+        "HTTP responses by status class; none: no response was sent.",
         [
             (labels(frontend=one.name, code=f"{n}xx" if n else "none"), one.counters.responses[n])
             for _, one in named
@@ -142,7 +168,7 @@ def _frontends(admin: Admin) -> Iterator[Family]:
     yield Family(
         "lbproxy_frontend_closes",
         "counter",
-        "How requests, sessions and refused connections ended.",
+        "Requests, sessions and refused connections, by close reason.",
         [
             (labels(frontend=one.name, close=kind.value), count)
             for _, one in named
@@ -153,7 +179,7 @@ def _frontends(admin: Admin) -> Iterator[Family]:
     yield Family(
         "lbproxy_frontend_request_seconds",
         "histogram",
-        "How long requests (http) and sessions (tcp) took, from first to last.",
+        "Duration of requests (http) and sessions (tcp).",
         _histograms(named, "request_seconds"),
         _FRONTEND,
     )
@@ -167,40 +193,52 @@ def _histograms(named: Iterable[tuple[str, Any]], attribute: str) -> list[Sample
 # -- backends ---------------------------------------------------------------------------------------
 
 BACKEND_COUNTERS = (
-    ("retries", "retries", "Further attempts after a failed one."),
+    ("retries", "retries", "Retries: further attempts after a failed one."),
     ("redispatches", "redispatches", "Retries that went to another server."),
-    ("queued", "queued", "Requests and sessions that had to wait for a server."),
-    ("queue_timeouts", "queue_timeouts", "Waits in vain."),
-    ("queue_full", "queue_full", "Sent away because the queue was full."),
-    ("no_server", "no_server", "Sent away because no server was up."),
-    ("circuit_open", "circuit_open", "Sent away because the backend was at its maxconn."),
-    ("rebalanced", "rebalanced", "Sessions ended so that their clients go to another server."),
-    ("retries_refused", "retries_refused", "Retries that max_retries or retry_budget forbade."),
-    ("hedges", "hedges", "Second attempts because the first had no answer in time."),
-    ("hedges_won", "hedges_won", "Second attempts whose answer came first."),
-    ("hedges_refused", "hedges_refused", "Second attempts without a server or over a limit."),
+    ("queued", "queued", "Requests and sessions that entered the queue."),
+    (
+        "queue_timeouts",
+        "queue_timeouts",
+        "Requests and sessions that waited timeout_queue for a server.",
+    ),
+    ("queue_full", "queue_full", "Requests and sessions rejected because the queue was full."),
+    ("no_server", "no_server", "Requests and sessions rejected because no server was up."),
+    (
+        "circuit_open",
+        "circuit_open",
+        "Requests and sessions rejected because the backend was at its maxconn.",
+    ),
+    (
+        "rebalanced",
+        "rebalanced",
+        "Sessions ended so that their clients reconnect to another server.",
+    ),
+    ("retries_refused", "retries_refused", "Retries refused by max_retries or retry_budget."),
+    ("hedges", "hedges", "Hedged requests: second attempts because the first was slow."),
+    ("hedges_won", "hedges_won", "Hedged requests in which the second attempt answered first."),
+    ("hedges_refused", "hedges_refused", "Second attempts refused: no server, or over a limit."),
 )
 _BACKEND_TIMES = (
-    ("queue_seconds", "Waits in the queue; who did not wait is not in it."),
-    ("connect_seconds", "Connections made to servers, TLS included; pooled ones are not in it."),
-    ("response_seconds", "From a request, sent, to the head of its response."),
+    ("queue_seconds", "Waiting time in the queue; only requests and sessions that waited."),
+    ("connect_seconds", "Connect time of new server connections, TLS included."),
+    ("response_seconds", "Time from the request sent to the response head."),
 )
 
 
 def _backends(admin: Admin) -> Iterator[Family]:
     named = [(labels(backend=name), one) for name, one in admin.balancer.backends.items()]
     gauges: tuple[tuple[str, str, Callable[[Any], int]], ...] = (
-        ("servers", "Servers, whatever their state.", lambda one: len(one.group.servers)),
+        ("servers", "Servers in any state.", lambda one: len(one.group.servers)),
         (
             "servers_eligible",
-            "Servers that may be picked now.",
+            "Servers that may be picked.",
             lambda one: one.group.eligible_count,
         ),
-        ("queue_length", "Who waits for a server now.", lambda one: len(one.queue)),
-        ("queue_limit", "Places in the queue.", lambda one: one.queue.limit),
+        ("queue_length", "Requests and sessions waiting in the queue.", lambda one: len(one.queue)),
+        ("queue_limit", "Limit of the queue (queue).", lambda one: one.queue.limit),
         (
             "idle_connections",
-            "Pooled connections to servers that wait for their next request.",
+            "Idle pooled connections to servers.",
             lambda one: sum(map(len, one.pools.values())),
         ),
     )
@@ -214,7 +252,7 @@ def _backends(admin: Admin) -> Iterator[Family]:
     yield Family(
         "lbproxy_backend_balancer_errors",
         "counter",
-        "Exceptions and wrong answers of the balancer.",
+        "Exceptions and invalid picks of the balancer.",
         [(label, one.group.balancer_errors) for label, one in named],
         _BACKEND,
     )
@@ -226,26 +264,26 @@ def _backends(admin: Admin) -> Iterator[Family]:
 # -- servers ----------------------------------------------------------------------------------------
 
 _SERVER_GAUGES = (
-    ("up", "1: takes new traffic as far as health and operators go.", None),
-    ("active", "Requests (http) or sessions (tcp) on it now.", "active"),
-    ("weight", "Its share of the traffic, as configured or set.", "full_weight"),
-    ("maxconn", "Its limit of active ones; 0: none.", "maxconn"),
-    ("ejected", "1: passive health has taken it out for a while.", "ejected"),
+    ("up", "1 if the server is up, else 0.", None),
+    ("active", "Active requests (http) or sessions (tcp).", "active"),
+    ("weight", "Weight, as configured or set at run time.", "full_weight"),
+    ("maxconn", "Limit of active requests or sessions; 0: no limit.", "maxconn"),
+    ("ejected", "1 while passive health has ejected the server, else 0.", "ejected"),
 )
 SERVER_COUNTERS = (
-    ("picked", "picked", "Times it was chosen."),
-    ("ok", "ok", "Attempts that went well."),
-    ("failed", "failed", "Attempts that failed and were its fault."),
-    ("retried", "retried", "Attempts that were tried again elsewhere."),
-    ("connects", "connects", "Connections begun."),
-    ("connect_errors", "connect_errors", "Connections that could not be made."),
-    ("reused_connections", "reused", "Requests on a pooled connection."),
-    ("sent_bytes", "bytes_in", "From clients to the server."),
-    ("received_bytes", "bytes_out", "From the server to clients."),
-    ("checks_failed", "probes_failed", "Health checks that failed."),
-    ("checks_passed", "probes_ok", "Health checks that passed."),
-    ("downs", "downs", "Times it went down."),
-    ("ejections", "ejections", "Times passive health took it out."),
+    ("picked", "picked", "Picks of the server."),
+    ("ok", "ok", "Successful attempts."),
+    ("failed", "failed", "Attempts that failed because of the server."),
+    ("retried", "retried", "Attempts that were retried."),
+    ("connects", "connects", "Connection attempts to the server."),
+    ("connect_errors", "connect_errors", "Failed connection attempts."),
+    ("reused_connections", "reused", "Requests sent on a pooled connection."),
+    ("sent_bytes", "bytes_in", "Bytes sent to the server."),
+    ("received_bytes", "bytes_out", "Bytes received from the server."),
+    ("checks_failed", "probes_failed", "Failed health checks."),
+    ("checks_passed", "probes_ok", "Passed health checks."),
+    ("downs", "downs", "Transitions of the server to down."),
+    ("ejections", "ejections", "Ejections by passive health."),
 )
 
 
@@ -272,7 +310,7 @@ def _servers(admin: Admin) -> Iterator[Family]:
     yield Family(
         "lbproxy_server_state",
         "gauge",
-        "1 at the state it is in.",
+        "1 for the current state, 0 for the others.",
         (
             (f'{label[:-1]},state="{state.value}"}}', int(now is state))
             for label, one in named
@@ -288,7 +326,7 @@ def _certificates(admin: Admin) -> Iterator[Family]:
     yield Family(
         "lbproxy_certificate_expiry_seconds",
         "gauge",
-        "When a certificate in use ends, Unix time.",
+        "Expiry time of a certificate in use, in seconds since the epoch.",
         [(labels(certificate=source), pair.expires) for source, pair in pairs.items()],
         ("certificate",),
     )
