@@ -11,7 +11,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.protocol import Factory
 
-from lbproxy.balance.server import AdminState, ServerState
+from lbproxy.balance.server import OPERATOR, AdminState, ServerState
 from lbproxy.balance.stickytable import StickyEntry
 from lbproxy.config.model import Config
 from lbproxy.errors import Kind
@@ -88,7 +88,7 @@ class Runtime(MultiService):
         ValueError (name taken).
         """
         owner = self.backends[backend]
-        server = owner.add(parse_server_line(line, self.config))
+        server = owner.add(parse_server_line(line, self.config), OPERATOR)
         self.generation.sync(backend)
         self.changing.added(server)
         return server

@@ -301,7 +301,7 @@ class LoadBalancer(Runtime):
         for name, server, address, healthy, note in known["health"]:
             backend = self.backends.get(name)
             found = backend.group.servers.get(server) if backend is not None else None
-            if backend is None or found is None or str(found.spec.address) != address:
+            if backend is None or found is None or str(found.spec.target) != address:
                 continue
             if name in self.generation.checkers and not found.spec.no_check:
                 backend.group.set_health(found, healthy, note)
@@ -311,7 +311,7 @@ class LoadBalancer(Runtime):
     def known(self) -> dict[str, Any]:
         """For :meth:`inherit`: plain JSON types."""
         health = [
-            (name, server.name, str(server.spec.address), server.healthy, server.health_note)
+            (name, server.name, str(server.spec.target), server.healthy, server.health_note)
             for name in self.generation.checkers
             for server in self.backends[name].group.servers.values()
             if not server.spec.no_check

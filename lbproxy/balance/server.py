@@ -11,7 +11,11 @@ from lbproxy.compiled import native
 if TYPE_CHECKING:
     from lbproxy.model import Address, ServerSpec
 
-__all__ = ["AdminState", "ServerCounters", "ServerState", "State"]
+__all__ = ["CONFIG", "OPERATOR", "AdminState", "ServerCounters", "ServerState", "State"]
+
+CONFIG = "config"
+OPERATOR = "operator"
+"""Origins of a server; one that a discovery found has ``discovery:NAME``."""
 
 
 def _literal(address: Address) -> bool:
@@ -82,6 +86,7 @@ class ServerState:
     are live objects with a ``server_gone(kind)`` method that ``on_down = close`` ends.  ``tls``: how its backend speaks
     TLS with it; None in the clear.  ``full_weight`` is the weight as configured or set, ``share`` the part of it that
     it has now (slow start), ``weight`` what balancers see: only its ratio to the others' means anything.
+    ``origin``: where the server comes from, ``config``, ``operator`` or ``discovery:NAME``.
     ``private``: the balancer's own.  ``listed``: the balancer may pick it now.  ``since``: when ``state`` last
     changed, in the group's time.
     """
@@ -104,6 +109,7 @@ class ServerState:
         "leaving",
         "listed",
         "maxconn",
+        "origin",
         "private",
         "sessions",
         "share",
@@ -120,6 +126,7 @@ class ServerState:
         weight: int = 1,
         maxconn: int = 0,
         addresses: tuple[Address, ...] = (),
+        origin: str = CONFIG,
     ) -> None:
         self.backend = backend
         self.spec = spec
@@ -136,6 +143,7 @@ class ServerState:
         self.ejected = False  # by passive health, for a while
         self.ejected_note = ""
         self.addresses = addresses
+        self.origin = origin
         self.active = 0
         self.elsewhere = 0  # of ``active``: leases that other processes hold
         self.sessions: set[Any] = set()
@@ -146,14 +154,15 @@ class ServerState:
         self.since = 0.0
 
     @classmethod
-    def from_spec(cls, backend: str, spec: ServerSpec) -> ServerState:
+    def from_spec(cls, backend: str, spec: ServerSpec, origin: str = CONFIG) -> ServerState:
         """A server as configured; one named by a host name has no ``addresses`` until it is resolved."""
         return cls(
             backend,
             spec,
             weight=spec.weight,
             maxconn=spec.maxconn,
-            addresses=(spec.address,) if _literal(spec.address) else (),
+            addresses=tuple(one for one in spec.target.sockets if _literal(one)),
+            origin=origin,
         )
 
     @property

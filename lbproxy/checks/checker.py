@@ -297,7 +297,7 @@ class Checker(Service):
         literals = literal_addresses(wanted)
         if literals is not None:
             return literals[0]
-        if wanted.host == server.spec.address.host:
+        if any(wanted.host == one.host for one in server.spec.target.sockets):
             return evolve(wanted, host=server.addresses[0].host)
         hosts = await look_up(self._env.reactor, wanted.host)
         return evolve(wanted, host=hosts[0]) if hosts else None

@@ -40,6 +40,7 @@ class _Name:
     """One server whose address is a name."""
 
     server: ServerState
+    wanted: Address  # the name and its port
     call: Any = None  # the next look-up
     running: Deferred[Any] | None = None
     pause: float = _FIRST_RETRY
@@ -69,7 +70,7 @@ class Resolver(Service):
         self._deadline = deadline
         self._slots = slots if slots is not None else DeferredSemaphore(CONCURRENT)
         self._names: dict[ServerState, _Name] = {}
-        self._named: dict[ServerState, bool] = {}  # whether its address is a name
+        self._named: dict[ServerState, Address | None] = {}  # the address, if it is a name
         self._learn()
 
     def startService(self) -> None:
@@ -91,9 +92,9 @@ class Resolver(Service):
         for server in list(self._names):
             if server not in self._named:
                 self._drop(server)
-        for server in [one for one, named in self._named.items() if named]:
-            if server not in self._names:
-                name = self._names[server] = _Name(server)
+        for server, wanted in list(self._named.items()):
+            if wanted is not None and server not in self._names:
+                name = self._names[server] = _Name(server, wanted)
                 self._look(name)
 
     def _learn(self) -> None:
@@ -101,13 +102,17 @@ class Resolver(Service):
         known, self._named = self._named, {}
         with self._group.changes():
             for server in self._group.servers.values():
-                named = known.get(server)
-                if named is None:
-                    literals = literal_addresses(server.spec.address)
-                    named = literals is None
-                    if literals is not None and server.addresses != literals:
-                        self._group.set_addresses(server, literals)
-                self._named[server] = named
+                self._named[server] = known[server] if server in known else self._name_of(server)
+
+    def _name_of(self, server: ServerState) -> Address | None:
+        """The address of ``server`` if it is a name; literals are set, and an application has none."""
+        wanted = server.spec.target.address
+        if wanted is None:
+            return None
+        literals = literal_addresses(wanted)
+        if literals is not None and server.addresses != literals:
+            self._group.set_addresses(server, literals)
+        return wanted if literals is None else None
 
     def _drop(self, server: ServerState) -> None:
         name = self._names.pop(server)
@@ -122,7 +127,7 @@ class Resolver(Service):
 
     def _look(self, name: _Name) -> None:
         name.call = None
-        running = self._slots.run(self._timed, name.server.spec.address.host)
+        running = self._slots.run(self._timed, name.wanted.host)
         name.running = running
         running.addCallbacks(partial(self._answered, name), partial(self._failed, name))
         running.addErrback(partial(self._broken, name))
@@ -139,7 +144,7 @@ class Resolver(Service):
         name.running = None
         name.pause = _FIRST_RETRY
         name.failing = False
-        self._set(name.server, hosts)
+        self._set(name.server, name.wanted, hosts)
         self._again(name, self._every)
 
     def _failed(self, name: _Name, failure: Failure) -> None:
@@ -150,7 +155,7 @@ class Resolver(Service):
 
     def _broken(self, name: _Name, failure: Failure) -> None:
         """Somebody told of the new addresses raised: their bug must not end our look-ups."""
-        _log.failure("resolving {host} failed", failure, host=name.server.spec.address.host)
+        _log.failure("resolving {host} failed", failure, host=name.wanted.host)
         if self._names.get(name.server) is name:
             self._again(name, self._every)
 
@@ -162,7 +167,7 @@ class Resolver(Service):
                 "server {backend}/{server}: cannot resolve {host}: {reason}; {kept}",
                 backend=server.backend,
                 server=server.name,
-                host=server.spec.address.host,
+                host=name.wanted.host,
                 reason=reason,
                 kept=f"keeping {_words(server.addresses)}" if server.addresses else "it is down",
             )
@@ -173,9 +178,8 @@ class Resolver(Service):
         name.running = None
         name.call = self._reactor.callLater(delay, self._look, name)
 
-    def _set(self, server: ServerState, hosts: list[str]) -> None:
+    def _set(self, server: ServerState, wanted: Address, hosts: list[str]) -> None:
         """New addresses, unless they are the old ones in another order (resolvers rotate them)."""
-        wanted = server.spec.address
         addresses = tuple(evolve(wanted, host=host) for host in hosts)
         if set(addresses) == set(server.addresses):
             return

@@ -133,6 +133,8 @@ def servers(remote: Remote, which: tuple[str, str], wanted: str | None, as_data:
 
 
 def _servers(found: list[dict[str, Any]]) -> None:
+    """A table; the origin of servers is shown when some do not come from the configuration."""
+    strange = any(one["origin"] != "config" for one in found)
     show(
         (
             "SERVER",
@@ -144,6 +146,7 @@ def _servers(found: list[dict[str, Any]]) -> None:
             "PICKED",
             "FAILED",
             "ADDRESS",
+            *(("ORIGIN",) if strange else ()),
             "NOTE",
         ),
         [
@@ -157,6 +160,7 @@ def _servers(found: list[dict[str, Any]]) -> None:
                 one["picked"],
                 one["failed"],
                 one["address"],
+                *((one["origin"],) if strange else ()),
                 one["note"],
             )
             for one in found

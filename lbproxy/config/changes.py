@@ -6,7 +6,7 @@ them again after a restart; ``lbproxy check`` and ``lbproxy drift`` show them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -16,6 +16,8 @@ from lbproxy.config.lines.server import dump_server
 from lbproxy.model import BackendSpec, Config, ServerSpec
 
 __all__ = ["Changes", "Drift", "ServerChange"]
+
+Found = Callable[[str], Mapping[str, ServerSpec]]
 
 VERSION = 1
 _ADMIN = ("ready", "drain", "maint")
@@ -140,11 +142,17 @@ class Changes:
 
     # -- what it means --------------------------------------------------------------------------
 
-    def drift(self, config: Config) -> list[Drift]:
-        """The differences to ``config``; what is not about a backend and a server of it is none."""
-        return [one for backend in config.backends for one in self._drift(backend)]
+    def drift(self, config: Config, found: Found = lambda backend: {}) -> list[Drift]:
+        """The differences to ``config``; changes of unknown backends and servers are left out.
 
-    def _drift(self, backend: BackendSpec) -> Iterator[Drift]:
+        ``found(backend)`` gives the servers of a discovery by name.  They are no drift themselves, but what operators
+        changed of them is.
+        """
+        return [
+            one for backend in config.backends for one in self._drift(backend, found(backend.name))
+        ]
+
+    def _drift(self, backend: BackendSpec, found: Mapping[str, ServerSpec]) -> Iterator[Drift]:
         name = backend.name
         removed = self.removed.get(name, ())
         added = self.added.get(name, {})
@@ -160,8 +168,9 @@ class Changes:
             known = specs.get(server)
             if known is not None and server not in removed:
                 yield from _differences(name, known, change)
-            elif server in added:
-                yield from _differences(name, None, change, server)
+            elif server in added or server in found:
+                for one in _differences(name, found.get(server), change, server):
+                    yield evolve(one, line="")
 
     # -- plain data -----------------------------------------------------------------------------
 

@@ -158,7 +158,7 @@ def server_moves(old: Iterable[ServerSpec], new: Iterable[ServerSpec]) -> Server
     """From the servers ``old`` to ``new``."""
     before = {spec.name: spec for spec in old}
     after = {spec.name: spec for spec in new}
-    stays = {n for n, spec in before.items() if n in after and after[n].address == spec.address}
+    stays = {n for n, spec in before.items() if n in after and after[n].target == spec.target}
     return ServerMoves(
         added=tuple(name for name in after if name not in stays),
         removed=tuple(name for name in before if name not in stays),

@@ -13,10 +13,10 @@ from typing import Any
 
 import attrs
 
-from lbproxy.config.options import field_default, option_fields
+from lbproxy.config.options import field_default, label, option_fields
 from lbproxy.config.sections import SECTIONS
 from lbproxy.config.value import value_lines
-from lbproxy.model import Address, Config, PluginSpec
+from lbproxy.model import Address, Config, PluginSpec, Target
 
 __all__ = ["MASK", "as_json", "dump", "masked", "value_lines"]
 
@@ -116,7 +116,7 @@ class _Plain:
         if isinstance(value, dict):
             return {str(key): self.of(item) for key, item in value.items()}
         return {
-            f.name: MASK if self.mask and _secret(value, f) else self.of(getattr(value, f.name))
+            label(f): MASK if self.mask and _secret(value, f) else self.of(getattr(value, f.name))
             for f in attrs.fields(type(value))
             if f.name != "where" and f.init  # what is made of the others says nothing new
         }
@@ -131,7 +131,7 @@ def _plain(value: Any) -> Any:
         return _plain(value.value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, Address | IPv4Network | IPv6Network):
+    if isinstance(value, Address | Target | IPv4Network | IPv6Network):
         return str(value)
     if isinstance(value, PluginSpec | tuple | list | set | frozenset | dict) or attrs.has(
         type(value)

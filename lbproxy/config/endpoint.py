@@ -15,6 +15,7 @@ from typing import Any
 from attrs import field, frozen
 
 from lbproxy.config import units
+from lbproxy.config.addresses import parse_port
 from lbproxy.config.errors import Unfit, nearest_word
 from lbproxy.model import Address
 
@@ -96,7 +97,7 @@ def _tcp(kind: str, rest: str) -> Endpoint:
     extra = {}
     if "backlog" in keyed:
         extra["backlog"] = units.parse("int", keyed["backlog"], _BACKLOG)
-    return Endpoint(Address("tcp", host, units.parse_port(plain[0], 0)), kind == "tls", extra)
+    return Endpoint(Address("tcp", host, parse_port(plain[0], 0)), kind == "tls", extra)
 
 
 def _unix(rest: str, base_dir: str) -> Endpoint:
@@ -119,7 +120,7 @@ def _bare(text: str) -> Endpoint:
         )
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise Unfit(f"{text!r}: write an IPv6 address in brackets, [::1]:80")
-    return Endpoint(Address("tcp", _interface(host), units.parse_port(port, 0)))
+    return Endpoint(Address("tcp", _interface(host), parse_port(port, 0)))
 
 
 def parse_endpoint(text: str, base_dir: str = "") -> Endpoint:

@@ -18,7 +18,15 @@ from lbproxy.config.errors import Problems, nearest_word
 from lbproxy.config.words import Word, quote
 from lbproxy.model import Where
 
-__all__ = ["Spot", "construct", "dump_options", "field_default", "option_fields", "read_options"]
+__all__ = [
+    "Spot",
+    "construct",
+    "dump_options",
+    "field_default",
+    "label",
+    "option_fields",
+    "read_options",
+]
 
 Fields = Mapping[str, "Attribute[Any]"]
 
@@ -55,6 +63,11 @@ def option_fields(cls: type[Any]) -> dict[str, Attribute[Any]]:
     return {f.name: f for f in attrs.fields(cls) if f.metadata.get("kind", "hidden") != "hidden"}
 
 
+def label(f: Attribute[Any]) -> str:
+    """The name of a field as users see it."""
+    return str(f.metadata.get("label", f.name))
+
+
 def _positional(fields: Fields) -> list[Attribute[Any]]:
     return [f for f in fields.values() if f.metadata.get("positional")]
 
@@ -88,7 +101,7 @@ class _Reader:
             self._word(word)
         for f in (*self.slots, *self.keyed.values()):
             if f.default is attrs.NOTHING and f.name not in self.values:
-                self.spot.wrong(f"{f.name} is missing: {f.metadata['doc']}")
+                self.spot.wrong(f"{label(f)} is missing: {f.metadata['doc']}")
                 self.values[f.name] = None
         return self.values
 
@@ -138,7 +151,7 @@ class _Reader:
         try:
             return units.parse(kind, text, f.metadata, self.spot.base_dir)
         except Exception as error:
-            self.spot.caught(error, f.name)
+            self.spot.caught(error, label(f))
             return None
 
 

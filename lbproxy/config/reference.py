@@ -16,7 +16,7 @@ from attrs import Attribute, frozen
 
 from lbproxy.config.line import Line
 from lbproxy.config.lines import LINES
-from lbproxy.config.options import field_default, option_fields
+from lbproxy.config.options import field_default, label, option_fields
 from lbproxy.config.plugins import options_class
 from lbproxy.config.sections import SECTIONS
 from lbproxy.config.value import value_kind
@@ -63,15 +63,15 @@ def _default_words(f: Attribute[Any]) -> str:
 
 def rows(cls: type[Any]) -> Iterator[Row]:
     """The keys or options of ``cls``, in order."""
-    for name, f in option_fields(cls).items():
+    for f in option_fields(cls).values():
         facts = f.metadata
         kind = value_kind(facts["kind"]).describe(facts)
         positional = facts.get("positional")
-        label = (
-            f"{name.upper()}..." if positional == "rest" else name.upper() if positional else name
-        )
+        shown = label(f)
+        if positional:
+            shown = shown.upper() + ("..." if positional == "rest" else "")
         yield Row(
-            label,
+            shown,
             kind,
             _default_words(f),
             facts["doc"],

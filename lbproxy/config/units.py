@@ -7,18 +7,22 @@ is where a kind is added.  Every parser takes the text without surrounding quote
 
 from __future__ import annotations
 
-import os.path
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_network
 from typing import Any
 
 from attrs import frozen
 
+from lbproxy.config.addresses import (
+    parse_address,
+    parse_network,
+    parse_path,
+    parse_target,
+)
 from lbproxy.config.errors import Unfit, shorten
 from lbproxy.config.words import comma_items, join
-from lbproxy.model import Address
+from lbproxy.model import Address, Network, Target
 
 __all__ = [
     "KINDS",
@@ -27,7 +31,6 @@ __all__ = [
     "describe_default",
     "dump",
     "parse",
-    "parse_address",
     "parse_name",
     "parse_span",
 ]
@@ -54,7 +57,6 @@ _SIZE = re.compile(r"([0-9]{1,18})([bkmgt]?)", re.IGNORECASE)
 _CLOCK = re.compile(r"([0-2][0-9]):([0-5][0-9])-([0-2][0-9]):([0-5][0-9])")
 _RATE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,40})?)/([smhd])")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
 def _shown(text: str) -> str:
@@ -263,9 +265,7 @@ def _program(text: str, facts: Facts, base_dir: str) -> str:
 
 
 def _path(text: str, facts: Facts, base_dir: str) -> str:
-    if "\0" in text:
-        raise Unfit(f"{_shown(text)} is not a path: it holds a NUL character")
-    return os.path.normpath(os.path.join(base_dir, text)) if text else ""  # noqa: PTH118
+    return parse_path(text, base_dir)
 
 
 def _pattern(text: str, facts: Facts, base_dir: str) -> str:
@@ -294,62 +294,16 @@ def _secret(text: str, facts: Facts, base_dir: str) -> str:
 # -- addresses -------------------------------------------------------------------------------------
 
 
-def parse_host(text: str) -> str:
-    """An IPv4 literal or a host name as they are, an IPv6 literal from within its brackets.
-
-    Raises :class:`Unfit`.
-    """
-    try:
-        if text.startswith("[") and text.endswith("]"):
-            return str(IPv6Address(text[1:-1]))
-        if re.fullmatch(r"[0-9.]+", text):
-            return str(IPv4Address(text))
-    except AddressValueError as error:
-        raise Unfit(f"{_shown(text)} is not an IP address: {error}") from None
-    if ":" in text:
-        raise Unfit(f"{_shown(text)}: write an IPv6 address in brackets, [::1]:80")
-    labels = text.removesuffix(".").split(".")
-    if len(text) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise Unfit(f"{_shown(text)} is neither an IP address nor a host name")
-    return text
-
-
-def parse_port(text: str, lowest: int = 1) -> int:
-    """A port from ``lowest`` (0 for listeners, where 0 means any) to 65535.  Raises :class:`Unfit`."""
-    if not re.fullmatch(r"[0-9]{1,5}", text) or not lowest <= int(text) <= 65535:
-        raise Unfit(f"{_shown(text)} is not a port; it must be {lowest} to 65535")
-    return int(text)
-
-
-def parse_address(text: str, base_dir: str = "") -> Address:
-    """``host:port``, ``[v6]:port`` or ``unix:/path``.  Raises :class:`Unfit`."""
-    if text.startswith("unix:"):
-        path = _path(text[5:], {}, base_dir)
-        if not path:
-            raise Unfit("'unix:' needs a path")
-        return Address("unix", path=path)
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or (host.startswith("[") and not host.endswith("]")):
-        raise Unfit(f"{_shown(text)} is not an address: write host:port, [v6]:port or unix:/path")
-    return Address("tcp", parse_host(host), parse_port(port))
-
-
 def _address(text: str, facts: Facts, base_dir: str) -> Address:
     return parse_address(text, base_dir)
 
 
-def _network(text: str, facts: Facts, base_dir: str) -> Any:
-    try:
-        return ip_network(text)
-    except ValueError:
-        pass
-    try:
-        fixed = ip_network(text, strict=False)
-    except ValueError:
-        raise Unfit(
-            f"{_shown(text)} is not a network: write 10.0.0.0/8, 2001:db8::/32 or one address"
-        ) from None
-    raise Unfit(f"{_shown(text)} has bits set after its prefix; did you mean {str(fixed)!r}?")
+def _target(text: str, facts: Facts, base_dir: str) -> Target:
+    return parse_target(text, base_dir)
+
+
+def _network(text: str, facts: Facts, base_dir: str) -> Network:
+    return parse_network(text)
 
 
 # -- the table -------------------------------------------------------------------------------------
@@ -402,6 +356,7 @@ KINDS: dict[str, Kind] = {
     ),
     "address": Kind("address: host:port, [v6]:port or unix:/path", _address),
     "endpoint": Kind("endpoint, such as tcp:8080, tls:8443 or unix:/path", _string),
+    "target": Kind("address: host:port, [v6]:port or unix:/path", _target),
     "network": Kind("network, such as 10.0.0.0/8, or one address", _network),
     "backend": Kind("name of a backend", _name),
 }

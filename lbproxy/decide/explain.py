@@ -262,13 +262,13 @@ def _explain_backend(spec: BackendSpec, traffic: Traffic, env: Env, result: Expl
     with group.changes():
         for server in spec.servers:
             state = ServerState(spec.name, server, weight=server.weight, maxconn=server.maxconn)
-            state.addresses = (server.address,)
+            state.addresses = server.target.sockets
             group.add(state)
     scores = {server: (score, meaning) for server, score, meaning in balancer.scores(traffic)}
     for state in group.servers.values():
         score, meaning = scores.get(state, (None, "backup" if state.spec.backup else "no weight"))
         result.candidates.append(
-            Candidate(state.name, str(state.spec.address), "up (assumed)", score, meaning)
+            Candidate(state.name, str(state.spec.target), "up (assumed)", score, meaning)
         )
     lease = group.pick(traffic)
     if lease is None:

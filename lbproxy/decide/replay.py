@@ -19,8 +19,8 @@ from attrs import asdict, define, evolve, field, frozen
 from lbproxy.balance.base import Need
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.server import ServerState
-from lbproxy.config.dump import value_lines
 from lbproxy.config.model import BackendSpec, Config, FrontendSpec, ListenSpec
+from lbproxy.config.value import value_lines
 from lbproxy.decide.explain import Traffic
 from lbproxy.errors import Kind, Outcome, ProxyError
 from lbproxy.guard.addresses import Access
@@ -192,7 +192,7 @@ class Decider:
             Access(spec.allow, spec.deny),
             Router(spec.routes, spec.backend, env=self._env(spec.name)),
             Limits(spec.max_header_bytes, spec.max_headers, spec.max_url),
-            tuple(value_lines("plugins:filter", spec.filters)),
+            tuple(value_lines("lines:filter", spec.filters)),
         )
 
     def _backend(self, spec: BackendSpec) -> _Backend:
@@ -201,10 +201,12 @@ class Decider:
         with group.changes():
             for server in spec.servers:
                 state = ServerState(spec.name, server, weight=server.weight, maxconn=server.maxconn)
-                state.addresses = (server.address,)
+                state.addresses = server.target.sockets
                 group.add(state)
-        lines = value_lines("plugin:balancer", spec.balance) + value_lines("servers", spec.servers)
-        filters = tuple(value_lines("plugins:filter", spec.filters))
+        lines = value_lines("line:balancer", spec.balance) + value_lines(
+            "lines:server", spec.servers
+        )
+        filters = tuple(value_lines("lines:filter", spec.filters))
         return _Backend(spec, group, frozenset(balancer.needs), "; ".join(lines), filters)
 
     def decide(self, request: Request) -> Decision:

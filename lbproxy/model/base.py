@@ -8,21 +8,33 @@ from typing import Any, Literal
 import attrs
 from attrs import field, frozen
 
-__all__ = ["NOWHERE", "Address", "Mode", "Network", "PluginSpec", "Where", "hidden", "option"]
+__all__ = [
+    "NOWHERE",
+    "Address",
+    "Mode",
+    "Network",
+    "PluginSpec",
+    "Target",
+    "Where",
+    "hidden",
+    "option",
+]
 
 Network = IPv4Network | IPv6Network
 Mode = Literal["tcp", "http"]
 
 
-def option(kind: str, default: Any = attrs.NOTHING, *, doc: str, **facts: Any) -> Any:
+def option(
+    kind: str, default: Any = attrs.NOTHING, *, doc: str, converter: Any = None, **facts: Any
+) -> Any:
     """A configuration key or option word.
 
     ``kind`` names a parser in :mod:`lbproxy.config.units` (``int``, ``duration``, ``size``, ``bool``, ``string``,
-    ``choice``, ``list:KIND`` ...), or ``line:NAME`` and ``lines:NAME`` for
-    a line of :mod:`lbproxy.config.lines`.  ``facts`` may hold ``min``, ``max`` (inclusive), ``choices``, ``example``,
+    ``choice``, ``list:KIND`` ...), or ``line:NAME`` and ``lines:NAME`` for a line of :mod:`lbproxy.config.lines`.
+    ``facts`` may hold ``min``, ``max`` (inclusive), ``choices``, ``example``,
     ``positional`` (True: the word stands without ``key=``; ``"rest"``: all remaining words, as a tuple),
-    ``http_only`` (refused in tcp mode), ``restart`` (a reload cannot change it), ``secret`` (masked where the
-    configuration is shown to others) and ``workers``.
+    ``label`` (the name users see, if it is not that of the field), ``http_only`` (refused in tcp mode), ``restart`` (a
+    reload cannot change it), ``secret`` (masked where the configuration is shown to others) and ``workers``.
 
     ``workers`` says what worker processes get (:mod:`lbproxy.config.share`): ``"split"``, an equal share of a
     limit; ``"master"``, the default, because only the master does it; ``"shared"``, the value as it is, because
@@ -30,9 +42,7 @@ def option(kind: str, default: Any = attrs.NOTHING, *, doc: str, **facts: Any) -
     Extension authors use it in their ``Options`` classes.
     """
     metadata = {"kind": kind, "doc": doc, **facts}
-    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-        return field(default=default, metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata, converter=converter)
 
 
 def hidden(default: Any = attrs.NOTHING) -> Any:
@@ -71,6 +81,31 @@ class Address:
             return f"unix:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+
+@frozen
+class Target:
+    """What answers for a server: a socket at ``address``, or an application (then ``address`` may be None).
+
+    ``scheme`` and ``text`` name the application as written, ``scheme:text``; both are "" for a plain socket.
+    """
+
+    address: Address | None
+    scheme: str = ""
+    text: str = ""
+
+    @classmethod
+    def of(cls, value: Target | Address) -> Target:
+        """``value``, or the target that is the socket at ``value``."""
+        return cls(value) if isinstance(value, Address) else value
+
+    @property
+    def sockets(self) -> tuple[Address, ...]:
+        """The address as written, as a tuple of one; empty without one."""
+        return () if self.address is None else (self.address,)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}:{self.text}" if self.scheme else str(self.address)
 
 
 @frozen

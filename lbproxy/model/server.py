@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from lbproxy.model.base import NOWHERE, Address, PluginSpec, Where, hidden, option
+from lbproxy.model.base import NOWHERE, Address, PluginSpec, Target, Where, hidden, option
 
 __all__ = ["AgentSpec", "CheckSpec", "PassiveSpec", "ServerSpec"]
 
@@ -16,7 +16,9 @@ class ServerSpec:
     name: str = option(
         "name", doc="unique in the backend; seen in logs and metrics", positional=True
     )
-    address: Address = option("address", doc="where traffic goes", positional=True)
+    target: Target = option(
+        "target", label="address", doc="where traffic goes", positional=True, converter=Target.of
+    )
     weight: int = option("int", 1, min=0, max=1_000_000, doc="share of the traffic; 0: none")
     backup: bool = option("flag", False, doc="used only when no other server is up")
     tier: int = option(

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from twisted.logger import Logger
 
-from lbproxy.balance.server import AdminState, ServerState
+from lbproxy.balance.server import CONFIG, AdminState, ServerState
 from lbproxy.config.changes import Changes, Drift
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.config.lines import dump_server
@@ -67,7 +67,10 @@ class Changing:
     def added(self, server: ServerState) -> None:
         """A server was added."""
         spec = server.spec
-        self.changes.note_added(server.backend, spec, self._configured(server) == spec)
+        configured = self._configured(server) == spec
+        if configured:
+            server.origin = CONFIG
+        self.changes.note_added(server.backend, spec, configured)
         self._keep()
 
     def removed(self, server: ServerState) -> None:
@@ -86,7 +89,13 @@ class Changing:
 
     def drift(self) -> list[Drift]:
         """The differences between what runs and the configuration."""
-        return self.changes.drift(self._runtime.config)
+        return self.changes.drift(self._runtime.config, self._found)
+
+    def _found(self, backend: str) -> dict[str, ServerSpec]:
+        """The servers that a discovery found."""
+        owner = self._runtime.backends.get(backend)
+        servers = owner.group.servers.values() if owner is not None else ()
+        return {one.name: one.spec for one in servers if one.origin.startswith("discovery:")}
 
     def settle(self) -> None:
         """After a reload: forget what the new configuration says itself, and what it has overruled."""
@@ -102,6 +111,7 @@ class Changing:
                 continue  # removed, and still in the configuration
             self.changes.forget_removed(backend, name)
             if spec == server.spec:
+                server.origin = CONFIG
                 self.changes.forget_added(backend, name)
             change = self.changes.of(backend, name)
             for what, live in (("weight", server.full_weight), ("maxconn", server.maxconn)):

@@ -283,10 +283,10 @@ class _Answer:
 
 def _host(target: ProbeTarget) -> str:
     spec = target.server.spec
-    address = spec.address
+    address = spec.target.address
     if spec.sni:
         return spec.sni
-    if address.kind == "unix":
+    if address is None or address.kind == "unix":
         return "localhost"
     host = f"[{address.host}]" if ":" in address.host else address.host
     usual = 443 if target.tls is not None else 80

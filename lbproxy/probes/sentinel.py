@@ -121,4 +121,4 @@ def is_master(target: ProbeTarget, master: Master) -> bool:
 
 def known_addresses(target: ProbeTarget) -> tuple[Any, ...]:
     """What the server is called: as written, and as resolved."""
-    return (target.server.spec.address, *target.server.addresses)
+    return (*target.server.spec.target.sockets, *target.server.addresses)

@@ -14,7 +14,7 @@ from lbproxy.balance.base import Balancer, Need
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.lease import Lease
 from lbproxy.balance.live import LiveServer
-from lbproxy.balance.server import AdminState, ServerState, State
+from lbproxy.balance.server import CONFIG, AdminState, ServerState, State
 from lbproxy.balance.sticky import Sticky
 from lbproxy.config.diff import server_moves
 from lbproxy.config.model import Address, BackendSpec, PassiveSpec, RebalanceSpec, ServerSpec
@@ -216,7 +216,7 @@ class Backend:
                     moves.added.append(server)
             elif there in moves.gone:
                 moves.added.append(server)
-            elif there.spec.address == server.address:
+            elif there.spec.target == server.target:
                 if there.spec != server:
                     moves.changed.append((there, server))
             elif name in planned.added or name in planned.changed:
@@ -275,6 +275,7 @@ class Backend:
     def _change(self, server: ServerState, line: ServerSpec) -> None:
         """Another line for the same server: only what is different in it counts."""
         old, server.spec = server.spec, line
+        server.origin = CONFIG
         if line.weight != old.weight:
             self.group.set_weight(server.name, line.weight)
         if line.maxconn != old.maxconn:
@@ -284,14 +285,19 @@ class Backend:
 
     # -- servers --------------------------------------------------------------------------------
 
-    def add(self, spec: ServerSpec) -> ServerState:
-        """A new server; it takes traffic once it has an address.  ValueError if the name is taken."""
+    def add(self, spec: ServerSpec, origin: str = CONFIG) -> ServerState:
+        """A new server; it takes traffic once it has an address.  ValueError if the name is taken.
+
+        ``origin``: see :class:`~lbproxy.balance.server.ServerState`.
+        """
         if spec.name in self.group.servers:
             raise ValueError(f"backend {self.name} already has a server named {spec.name!r}")
-        return self._add(spec, self._tls_for(spec))
+        return self._add(spec, self._tls_for(spec), origin)
 
-    def _add(self, spec: ServerSpec, tls: TLSParameters | None) -> ServerState:
-        server = LiveServer.from_spec(self.name, spec)
+    def _add(
+        self, spec: ServerSpec, tls: TLSParameters | None, origin: str = CONFIG
+    ) -> ServerState:
+        server = LiveServer.from_spec(self.name, spec, origin)
         server.tls = tls
         check = self.spec.check
         if check is not None and check.initial == "down" and not spec.no_check:

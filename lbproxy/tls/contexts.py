@@ -301,7 +301,7 @@ def client_contexts(
         if not found:
             raise CertificateError(f"server {server.name}: no [certificate {server.certificate}]")
         pair = _section(found[0])
-    host = server.sni or server.address.host
+    host = server.sni or (server.target.address.host if server.target.address else "")
     return ClientContextFactory(host, verify=server.verify, ca=server.ca, pair=pair, alpn=alpn)
 
 

@@ -170,4 +170,4 @@ def exchange(
 
 def place_name(server: ServerState) -> str:
     """What a server is called in ``places``: by its address too, for another one is another server."""
-    return f"{server.backend}/{server.name}/{server.spec.address}"
+    return f"{server.backend}/{server.name}/{server.spec.target}"

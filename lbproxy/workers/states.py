@@ -38,7 +38,8 @@ def _server(server: ServerState) -> dict[str, Any]:
     return {
         "name": server.name,
         "line": dump_server(server.spec),
-        "address": str(server.spec.address),
+        "address": str(server.spec.target),
+        "origin": server.origin,
         "weight": server.full_weight,
         "maxconn": server.maxconn,
         "admin": server.admin.value,

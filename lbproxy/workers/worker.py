@@ -300,11 +300,12 @@ class Worker:
         assert balancer is not None
         group, name = backend.group, wanted["name"]
         server = group.servers.get(name)
-        if server is not None and str(server.spec.address) != wanted["address"]:
+        if server is not None and str(server.spec.target) != wanted["address"]:
             backend.remove(name)
             server = None
         if server is None:
-            server = backend.add(parse_server_line(wanted["line"], balancer.config))
+            spec = parse_server_line(wanted["line"], balancer.config)
+            server = backend.add(spec, wanted["origin"])
         if server.full_weight != wanted["weight"]:
             group.set_weight(name, wanted["weight"])
         if server.maxconn != wanted["maxconn"]:

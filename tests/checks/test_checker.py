@@ -69,7 +69,7 @@ class World:
 
     def add(self, name: str, **spec: Any) -> ServerState:
         server = LiveServer("app", ServerSpec(name, Address("tcp", "10.0.0.1", 80), **spec))
-        server.addresses = (server.spec.address,)
+        server.addresses = server.spec.target.sockets
         self.group.add(server)
         return server
 
@@ -453,7 +453,7 @@ def test_with_a_real_probe_in_memory() -> None:
     env = Env(now=reactor.seconds, random=Random(7), reactor=reactor)
     group = ServerGroup(RoundRobin(None, env), reactor.seconds)
     server = LiveServer("app", ServerSpec("a", Address("tcp", "10.0.0.1", 80)))
-    server.addresses = (server.spec.address,)
+    server.addresses = server.spec.target.sockets
     group.add(server)
     origin = HTTPOrigin(reactor, "a", "10.0.0.1:80", 200)
     probe = PluginSpec("http", HttpProbe, HttpOptions(expect="200"))

@@ -351,7 +351,7 @@ def test_variables_and_includes_reach_the_model() -> None:
         env={"HOST": "10.9.9.9"},
     )
     assert config.frontends[0].listen[0].address == Address("tcp", "", 81)
-    assert config.backends[0].servers[1].address.host == "10.9.9.9"
+    assert config.backends[0].servers[1].target.address.host == "10.9.9.9"
     assert config.backends[0].where.file == "/etc/lb/more.ini"
 
 

@@ -93,6 +93,7 @@ def value(kind: str, facts: Any) -> st.SearchStrategy[Any]:
         "retry": st.sampled_from(("connect", "reset", "timeout", "junk", "5xx", "429", "503")),
         "program": PATH | NAME,
         "address": ADDRESS,
+        "target": ADDRESS,
         "network": NETWORK,
         "rate": st.integers(0, 10**6).map(lambda n: n / 100),
     }

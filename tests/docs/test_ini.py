@@ -37,7 +37,7 @@ def test_example_starts_and_stops(
 def test_the_first_example_needs_nothing_but_itself() -> None:
     config = load_config(EXAMPLES / "web.ini")
     addresses = [one.address for frontend in config.frontends for one in frontend.listen]
-    servers = [server.address for backend in config.backends for server in backend.servers]
+    servers = [server.target.address for backend in config.backends for server in backend.servers]
     assert all(a is not None and a.host == "127.0.0.1" and a.port > 1024 for a in addresses)
     assert all(a.host == "127.0.0.1" for a in servers)
     assert not config.certificates

@@ -48,7 +48,7 @@ def check(request: pytest.FixtureRequest) -> Check:
                 address = Address("unix", path=str(where))
             env = Env(now=reactor.seconds, random=Random(1), reactor=reactor)
             network = request.param(reactor)
-            server = LiveServer("db", ServerSpec("a", address=address))
+            server = LiveServer("db", ServerSpec("a", target=address))
             target = ProbeTarget(server, network.dialler, address, tls, 10.0)
             return await cls(options, env).check(target)  # type: ignore[no-any-return]
 

@@ -64,7 +64,7 @@ def test_snapshot_is_plain_and_complete() -> None:
     frontend.responses[0] += 1
     frontend.closes[Kind.CLIENT_GONE] = 1
     server = ServerState("app", ServerSpec("a", Address("tcp", "10.0.0.1", 80), weight=3), weight=3)
-    server.addresses = (server.spec.address,)
+    server.addresses = server.spec.target.sockets
     server.counters.picked = 9
     balancer = SimpleNamespace(
         frontends={

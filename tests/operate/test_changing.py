@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from lbproxy.config.build import parse_server
 from lbproxy.operate import statefile
+from lbproxy.registry import parse_config
 from lbproxy.testing import LoadBalancerFixture
 
 TEXT = """\
@@ -254,3 +256,31 @@ def test_nothing_is_kept_without_a_file(start: Any) -> None:
     assert drift(lb) == DRIFT
     assert lb.service.changing.file is None
     lb.close()
+
+
+def test_where_servers_come_from(start: Callable[..., Any]) -> None:
+    lb = start()
+    lb.service.add_server("app", "c 10.0.0.3:8000")
+    group = lb.service.backends["app"].group
+    assert [one.origin for one in group.servers.values()] == ["config"] * 3 + ["operator"]
+    lb.service.remove_server("app", "b")
+    lb.service.add_server("app", "b 10.0.0.2:8000")
+    assert group.servers["b"].origin == "config"  # as the configuration has it
+
+
+def test_a_reload_that_says_the_same_makes_a_server_the_configurations(
+    start: Callable[..., Any], path: Path
+) -> None:
+    lb = start()
+    lb.service.add_server("app", "c 10.0.0.3:8000")
+    lb.service.reload(parse_config(TEXT.format(path=path) + "    c 10.0.0.3:8000\n"))
+    assert lb.service.backends["app"].group.servers["c"].origin == "config"
+
+
+def test_discovered_servers_are_no_drift(start: Callable[..., Any]) -> None:
+    lb = start()
+    backend = lb.service.backends["app"]
+    found = backend.add(parse_server("x 10.0.0.9:8000"), "discovery:dns")
+    assert lb.service.changing.drift() == []
+    lb.service.set_weight("app", found.name, 7)
+    assert [one.text for one in lb.service.changing.drift()] == ["app/x weight 1 -> 7"]

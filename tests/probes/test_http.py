@@ -60,9 +60,9 @@ def test_the_request() -> None:
     ("spec", "host"),
     [
         ({}, b"10.0.0.1:8000"),
-        ({"address": Address("tcp", "app.example", 80)}, b"app.example"),
-        ({"address": Address("tcp", "2001:db8::1", 81)}, b"[2001:db8::1]:81"),
-        ({"address": Address("unix", path="/run/app")}, b"localhost"),
+        ({"target": Address("tcp", "app.example", 80)}, b"app.example"),
+        ({"target": Address("tcp", "2001:db8::1", 81)}, b"[2001:db8::1]:81"),
+        ({"target": Address("unix", path="/run/app")}, b"localhost"),
         ({"sni": "inner.example"}, b"inner.example"),
     ],
 )

@@ -280,7 +280,7 @@ def test_a_query_of_ones_own() -> None:
 def test_exclusive() -> None:
     world = listening(says(role=read_only("0")))
     one = probe(world, **PASSWORD, role="primary", exclusive=True)
-    servers = [LiveServer("app", ServerSpec(name, address=ADDRESS)) for name in "ab"]
+    servers = [LiveServer("app", ServerSpec(name, target=ADDRESS)) for name in "ab"]
     results = [world.check(one, evolve(world.target(), server=server)) for server in servers]
     assert [result.ok for result in results] == [True, False]
     assert results[1].note == "not the only primary: so says a"

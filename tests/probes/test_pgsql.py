@@ -301,7 +301,7 @@ class Pair:
         self.world = listening(FakePostgres(answer=lambda sql: self.rows[self.asked]))
         self.probe = probe(self.world, user="lb", role="primary", **options)
         self.servers = {
-            name: LiveServer("app", ServerSpec(name, address=ADDRESS)) for name in ("a", "b")
+            name: LiveServer("app", ServerSpec(name, target=ADDRESS)) for name in ("a", "b")
         }
         self.asked = ""
 

@@ -235,7 +235,7 @@ def test_a_server_that_the_sentinels_know_by_name() -> None:
     world = listening(redis(MASTER))
     sentinels(world, *[["Redis-1.Example", "8000"]] * 3)
     one = probe(world, sentinel=SENTINELS, master="main")
-    target = world.target(address=Address("tcp", "redis-1.example", 8000))
+    target = world.target(target=Address("tcp", "redis-1.example", 8000))
     assert world.check(one, target).ok
 
 

@@ -74,7 +74,7 @@ class World:
     def target(
         self, *, tls: TLSParameters | None = None, preamble: bytes = b"", **spec: Any
     ) -> ProbeTarget:
-        spec.setdefault("address", ADDRESS)
+        spec.setdefault("target", ADDRESS)
         server = LiveServer("app", ServerSpec("a", **spec))
         return ProbeTarget(server, self.network.dialler, ADDRESS, tls, 1.0, preamble)
 

@@ -51,6 +51,7 @@ _SERVER = object_(
         "maxconn": COUNT,
         "idle": COUNT,
         "address": STRING,
+        "origin": STRING,
         "addresses": array(STRING),
         "picked": COUNT,
         "ok": COUNT,
@@ -105,7 +106,8 @@ def row(backend: Any, server: Any) -> dict[str, Any]:
     found["backend"] = backend.name
     found["admin"] = server.admin.value
     found["healthy"] = server.healthy
-    found["address"] = str(server.spec.address)
+    found["origin"] = server.origin
+    found["address"] = str(server.spec.target)
     found["idle"] = 0 if pool is None else len(pool)
     return found
 

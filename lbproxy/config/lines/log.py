@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lbproxy.config import units
+from lbproxy.config.addresses import parse_address
 from lbproxy.config.errors import Unfit
 from lbproxy.config.line import Line, Scope
 from lbproxy.config.options import Spot, dump_options, read_options
@@ -88,7 +89,7 @@ def syslog_address(target: str) -> tuple[str, Address]:
         return transport, Address("unix", path=rest)
     if ":" not in rest or rest.endswith("]"):
         rest = f"{rest}:{SYSLOG_PORTS[transport]}"
-    return transport, units.parse_address(rest)
+    return transport, parse_address(rest)
 
 
 def _dump(spec: LogSpec) -> str:

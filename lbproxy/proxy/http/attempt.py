@@ -170,8 +170,10 @@ class Attempts(HTTPTraffic):
 
     def _server_host(self) -> bytes:
         assert self._server is not None
-        address = self._server.spec.address
-        return str(address).encode("ascii", "replace") if address.kind == "tcp" else b"localhost"
+        address = self._server.spec.target.address
+        if address is None or address.kind != "tcp":
+            return b"localhost"
+        return str(address).encode("ascii", "replace")
 
     # -- a connection ---------------------------------------------------------------------------
 
