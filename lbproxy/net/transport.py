@@ -11,8 +11,10 @@ its addresses and options, :mod:`~lbproxy.net.halfclose` the table of its two di
 2. No protocol method is called from within ``write``, ``loseConnection``, ``abortConnection`` or
    ``loseWriteConnection``: their consequences run at the end of the turn (``Poller.soon``).
 3. After a failed ``write``, what the peer sent before it went is delivered, then ``connectionLost``.
-4. Hang-ups arrive with data unread: data first.  While reading is paused they are seen all the same, see
-   :meth:`FastTransport._hang_up_paused`.
+4. Hang-ups arrive with data unread: data first.  While reading is paused a protocol that has
+   ``peer_hung_up(reset)`` is told of them at once: of a FIN (``reset`` is False) and of a reset, once each.  If
+   it returns True, the connection ends and the unread data is lost.  Without that method, or if it returns
+   False, a hang-up is left alone until reading is resumed or a write fails.
 5. Changing one's mind is free: pausing only sets a flag, and the descriptor's mask is corrected when
    an event arrives that nobody wants; the same for a write buffer that became empty.
 6. ``loseConnection`` writes what is buffered first, and resets the connection when the peer has taken
@@ -28,6 +30,7 @@ An idle connection owns no buffer.
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import struct
 from collections.abc import Callable
@@ -41,7 +44,7 @@ from zope.interface import classImplements
 
 from lbproxy.net import halfclose
 from lbproxy.net.outbuffer import PipeChunk
-from lbproxy.net.poller import ERR, HUP, IN, OUT, Poller, failure_of
+from lbproxy.net.poller import ERR, HUP, IN, OUT, RDHUP, Poller, failure_of
 from lbproxy.net.sender import ABORT, BROKEN, DONE, TRY_LATER, Sender, half_closeable, lost
 from lbproxy.net.watchedsocket import READ_MASK
 
@@ -101,10 +104,8 @@ class FastTransport(Sender):
         if events & ~OUT and self.connected:
             if self._reading:
                 self._drain(events)
-            elif events & (HUP | ERR):
-                self._hang_up()
-            elif self._mask & IN:  # rule 5: somebody paused us meanwhile
-                self._watch(self._mask & ~READ_MASK)
+            else:
+                self._paused_events(events)
 
     def _drain(self, events: int) -> None:
         """Read what came before the hang-up, then the hang-up."""
@@ -115,7 +116,7 @@ class FastTransport(Sender):
                 if error.errno not in TRY_LATER:
                     self._finish(lost(error))
                 elif events & (ERR | HUP):
-                    self._hang_up()
+                    self._hang_up(events)
                 return
             if not data:
                 self.read_end()
@@ -154,7 +155,20 @@ class FastTransport(Sender):
         if self.connected and not self._closing and self._mask > 0:  # else rule 5
             self._watch(self._mask & ~READ_MASK)
 
-    def _hang_up(self) -> None:
+    def _paused_events(self, events: int) -> None:
+        """Something came while reading is paused, or after the peer's end."""
+        if events & (HUP | ERR):
+            self._hang_up(events)
+        elif self._closing or halfclose.peer_ended(self._half):
+            self._watch_no_more(READ_MASK)
+        elif not events & RDHUP:
+            self._watch_no_more(IN)  # rule 5: somebody paused us meanwhile
+        elif self._leaves(False):
+            self._finish(DONE)
+        else:
+            self._watch_no_more(READ_MASK)
+
+    def _hang_up(self, events: int) -> None:
         """The connection is dead and there is nothing to read, or reading is paused."""
         if self._pending:
             self._flush()
@@ -169,8 +183,15 @@ class FastTransport(Sender):
                 self._finish(self._reason or DONE)
             else:
                 self._finish(failure_of(ConnectionLost("hung up")))
+        elif self._leaves(events & ERR != 0):
+            self._finish(lost(OSError(errno.ECONNRESET, "")) if events & ERR else DONE)
         else:
             self._watch(-1)
+
+    def _leaves(self, reset: bool) -> bool:
+        """Ask the protocol whether to give up a connection whose peer hung up while reading is paused."""
+        hung_up = getattr(self.protocol, "peer_hung_up", None)
+        return hung_up is not None and bool(hung_up(reset)) and bool(self.connected)
 
     def pauseProducing(self) -> None:
         """Deliver no more data until :meth:`resumeProducing`."""

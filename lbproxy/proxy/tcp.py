@@ -200,6 +200,10 @@ class Session(Record):
         self.bytes_out += size
         self._quiet_parts = 0
 
+    def peer_hung_up(self, reset: bool) -> bool:
+        """The client has gone while reading is paused; a reset ends the session at once."""
+        return reset
+
     def readConnectionLost(self) -> None:
         """The client sends no more."""
         if self._client_eof:

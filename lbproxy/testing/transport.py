@@ -123,6 +123,22 @@ class MemoryTransport(FileDescriptor):
         self._inbox.append(item)
         if self._reading or self._writing:
             self._wake()
+        if not self._reading and isinstance(item, _Mark):
+            self._hung_up(item)
+
+    def _hung_up(self, mark: _Mark) -> None:
+        """The peer has gone while reading is paused: as the fast transport does, ask the protocol."""
+        hook = getattr(self.protocol, "peer_hung_up", None)
+        if hook is None or self.disconnecting or self._read_ended:
+            return
+        try:
+            leaves = hook(mark is _Mark.RST)
+        except Exception:
+            self.reactor.failed(Failure())
+            leaves = True
+        if leaves:
+            reason = main.CONNECTION_LOST if mark is _Mark.RST else main.CONNECTION_DONE
+            self.reactor.soon(self.connectionLost, Failure(reason))
 
     def land_all(self) -> None:
         """Everything on its way arrives at once: a partition has healed."""

@@ -61,6 +61,18 @@ class HalfRecorder(Recorder):
         self.calls.append("write lost")
 
 
+class HangUpRecorder(HalfRecorder):
+    """A recorder that is told of hang-ups while it is paused; ``leaves``: its answer."""
+
+    def __init__(self, leaves: bool) -> None:
+        super().__init__()
+        self.leaves = leaves
+
+    def peer_hung_up(self, reset: bool) -> bool:
+        self.calls.append("reset" if reset else "fin")
+        return self.leaves
+
+
 class Once(Factory):
     """Hands out the given protocols, then None."""
 

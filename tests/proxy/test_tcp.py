@@ -393,3 +393,15 @@ def test_a_stopping_service_lets_sessions_finish_and_then_cuts_them(make: Make) 
     assert client.closed
     assert stopped
     assert bench.last.close.value == "shutdown"
+
+
+def test_a_reset_behind_unread_data_ends_the_session_at_once(make: Make) -> None:
+    """The server takes nothing, so the client is not read; its reset must be seen all the same."""
+    bench = make(servers=(f"a {A}",))
+    origin = bench.lb.tcp_origin("a", A)
+    client = bench.lb.connect("t")
+    origin.connections[0].transport.pauseProducing()
+    client.send(b"x" * 1_000_000)
+    assert not bench.records
+    client.abort()
+    assert bench.last.close.value == "client_gone"

@@ -128,6 +128,10 @@ class H1ClientConnection:
                 exchange.client_gone(ProxyError(Kind.CLIENT_GONE, reason.getErrorMessage()))
         self.frontend.depart(self.info)
 
+    def peer_hung_up(self, reset: bool) -> bool:
+        """The client has gone while reading is paused; a reset ends its exchange at once."""
+        return reset
+
     def readConnectionLost(self) -> None:
         """The client has closed its sending side: it may still read."""
         self._eof = True

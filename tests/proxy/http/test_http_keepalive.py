@@ -247,3 +247,13 @@ def test_lingering_close_is_bounded_and_delivers(rig):
     assert r.clients == 0
     assert r.log[0].close.value == "ok"
     assert r.log[0].status == 413
+
+
+def test_a_reset_behind_a_pipelined_request_ends_the_exchange_at_once(rig):
+    """A second request stops reading; the client's reset must be seen all the same."""
+    r = rig()
+    client, server = r.talk()
+    client.send(GET + GET)
+    client.abort()
+    assert r.clients == 0 and server.closed
+    assert r.closes == ["client_gone"]
