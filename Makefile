@@ -9,7 +9,7 @@ ifneq ($(COMPILED),)
 export LBPROXY_COMPILED = $(COMPILED)
 endif
 
-.PHONY: run test check lint types docs bench clean wheel compiled
+.PHONY: run test check lint types docs bench count clean wheel compiled
 
 run: $(VENV)/.run compiled
 	@$(BIN)/lbproxy demo
@@ -33,6 +33,10 @@ docs: $(VENV)/.docs
 # RIVALS=all: also the rivals from PyPI, in an environment of their own
 bench: $(VENV)/.test compiled $(if $(filter all,$(RIVALS)),$(VENV)/rivals/.done)
 	RIVALS=$(RIVALS) $(BIN)/python -m tests.bench
+
+# instructions and system calls per unit of work; ROWS="same tls", RIVALS=1: nginx and HAProxy too
+count: $(VENV)/.test compiled
+	$(BIN)/python -m tests.count $(ROWS) $(if $(RIVALS),--rivals)
 
 $(VENV)/rivals/.done: tests/bench/rivals.py $(VENV)/.test
 	@echo "installing the rivals ..."

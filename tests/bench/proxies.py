@@ -17,7 +17,7 @@ from tests.support.lb_process import LBProcess
 from tests.support.ports import free_port
 from tests.support.process import Child, accepts, descendants, find_binary, until
 
-__all__ = ["PROXIES", "Job", "Proxy", "Unavailable"]
+__all__ = ["PROXIES", "Job", "Proxy", "Unavailable", "Words"]
 
 DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 """The most that a process here may have; the lab raises the soft limit to it."""
@@ -28,13 +28,32 @@ class Unavailable(Exception):
 
 
 @frozen
+class Words:
+    """Configuration that one proxy needs for an extra part of a job.
+
+    ``front``: lines of the frontend (nginx: of the server block).  ``routes``: lines of lbproxy's
+    routes, or of HAProxy's frontend.  ``back``: lines of the backend (nginx: of the upstream block).
+    ``server``: the end of HAProxy's server lines; ``{n}`` is the server's number.  ``balance``: the
+    balancer in place of least connections.
+    """
+
+    front: Sequence[str] = ()
+    routes: Sequence[str] = ()
+    back: Sequence[str] = ()
+    server: str = ""
+    balance: str = ""
+
+
+@frozen
 class Job:
     """What a proxy is to do: one listener, one backend.
 
-    ``servers``: addresses, as many as the backend shall have members.  ``check_every``: seconds between
-    health checks.  ``routes``: that many ``/route/N/`` prefixes to go through, all to the same backend.
-    ``workers``: processes (lbproxy, nginx) or threads (HAProxy).  ``share``: of a core that each of them may
-    use; 0: all of it.  ``admin``: lbproxy's metrics and API are on; ``followed``: and a dashboard follows them.
+    ``servers``: addresses of the backend's servers.  ``check_every``: seconds between health checks;
+    0: none.  ``routes``: number of routes ``/route/N/``, all to the same backend.  ``workers``:
+    processes (lbproxy, nginx) or threads (HAProxy).  ``share``: part of a core that each of them may
+    use; 0: all of it.  ``admin``: lbproxy's metrics and API are on.  ``followed``: a dashboard follows
+    them.  ``words``: extra configuration by proxy; other proxies are left out.  ``prefix``: command
+    to run the proxy under, as one process.
     """
 
     mode: str = "http"
@@ -46,6 +65,8 @@ class Job:
     share: float = 0
     admin: bool = False
     followed: bool = False
+    words: Mapping[str, Words] = field(factory=dict)
+    prefix: Sequence[str] = ()
     cores: Sequence[int] = field(default=(0,))
 
 
@@ -64,10 +85,16 @@ class Proxy(ABC):
     def __init__(self, job: Job, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.job = job
+        self.words = self._words()
         self.folder = folder
         self.port = free_port()
         self.child = self.launch()
         self._quota = self._hold() if job.share else None
+
+    def _words(self) -> Words:
+        if self.job.words and self.name not in self.job.words:
+            raise Unavailable(f"{self.name} cannot do this")
+        return self.job.words.get(self.name, Words())
 
     @abstractmethod
     def launch(self) -> Child:
@@ -93,9 +120,13 @@ class Proxy(ABC):
 
     def _start(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
         child = Child(
-            command, self.folder / "output.log", cwd=self.folder, cores=self.job.cores, env=env
+            [*self.job.prefix, *command],
+            self.folder / "output.log",
+            cwd=self.folder,
+            cores=self.job.cores,
+            env=env,
         )
-        child.wait_ready(lambda: accepts(self.port), 60)
+        child.wait_ready(lambda: accepts(self.port), 120)
         return child
 
     def _write(self, name: str, lines: Sequence[str]) -> Path:
@@ -124,18 +155,21 @@ class LBProxy(Proxy):
             f"mode = {job.mode}",
             f"listen = {scheme}:interface=127.0.0.1{options}",
             "backend = app",
+            *self.words.front,
         ]
-        if job.routes:
-            lines += ["routes =", *(f"    path /route/{n}/* -> app" for n in range(job.routes))]
+        routes = [f"path /route/{n}/* -> app" for n in range(job.routes)]
+        if routes or self.words.routes:
+            lines += ["routes =", *(f"    {line}" for line in (*routes, *self.words.routes))]
+        lines += ["[backend app]", f"balance = {self.words.balance or 'leastconn'}"]
+        if job.check_every:
+            lines.append(f"check = {check} every={job.check_every}s")
         lines += [
-            "[backend app]",
-            "balance = leastconn",
-            f"check = {check} every={job.check_every}s",
+            *self.words.back,
             "servers =",
             *(f"    s{n} {address}" for n, address in enumerate(job.servers)),
         ]
         text = "\n".join(lines) + "\n"
-        child = LBProcess(text, self.folder, cores=job.cores, timeout=60).child
+        child = LBProcess(text, self.folder, cores=job.cores, prefix=job.prefix, timeout=120).child
         if job.followed:
             self._follow()
         return child
@@ -212,15 +246,20 @@ class HAProxy(Proxy):
             table = [f"/route/{n}/ app" for n in range(job.routes)]
             path = self._write("routes.map", table)
             lines.append(f"    use_backend %[path,map_beg({path},app)]")
+        lines += [f"    {line}" for line in (*self.words.front, *self.words.routes)]
         return [*lines, "    default_backend app"]
 
     def _back(self) -> list[str]:
         job = self.job
-        lines = ["backend app", "    balance leastconn"]
-        if job.mode == "http":
-            lines += ["    option httpchk GET /healthz", "    http-check expect status 200"]
-        lines.append(f"    default-server check inter {job.check_every}s")
-        return [*lines, *(f"    server s{n} {a}" for n, a in enumerate(job.servers))]
+        words = self.words
+        lines = ["backend app", f"    balance {words.balance or 'leastconn'}"]
+        lines += [f"    {line}" for line in words.back]
+        if job.check_every:
+            if job.mode == "http":
+                lines += ["    option httpchk GET /healthz", "    http-check expect status 200"]
+            lines.append(f"    default-server check inter {job.check_every}s")
+        ends = [words.server.format(n=n) for n in range(len(job.servers))]
+        return [*lines, *(f"    server s{n} {a}{ends[n]}" for n, a in enumerate(job.servers))]
 
 
 class Nginx(Proxy):
@@ -242,6 +281,7 @@ class Nginx(Proxy):
         lines = [
             "daemon off;",
             f"worker_processes {self.job.workers};",
+            *(["master_process off;"] if self.job.prefix else []),
             f"worker_rlimit_nofile {DESCRIPTORS};",
         ]
         if self.job.mode == "tcp" and not self.builtin_stream:
@@ -285,7 +325,8 @@ class Nginx(Proxy):
             "    keepalive_timeout 60s;",
             "    keepalive_requests 1000000000;",
             "    upstream app {",
-            "        least_conn;",
+            f"        {self.words.balance or 'least_conn'};",
+            *(f"        {line}" for line in self.words.back),
             *self._servers(),
             "        keepalive 256;",
             "        keepalive_requests 1000000000;",
@@ -299,6 +340,7 @@ class Nginx(Proxy):
             "    server {",
             f"        listen 127.0.0.1:{self.port}{tls} backlog=4096;",
             *certificate,
+            *(f"        {line}" for line in self.words.front),
             *(f"        location {place} {{ proxy_pass http://app; }}" for place in places),
             "    }",
             "}",

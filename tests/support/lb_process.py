@@ -19,8 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 class LBProcess:
     """``twistd -n lbproxy --config FILE`` with its files in ``folder``.
 
-    ``text``: the configuration (indentation in common is removed).  ``ports``: wait until these accept;
-    default: every TCP port that ``text`` listens on.  ``cores``: pin it to these.
+    ``text``: the configuration (indentation in common is removed).  ``ports``: wait until these
+    accept; default: every TCP port that ``text`` listens on.  ``cores``: pin the process to these.
+    ``prefix``: a command to run it under.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class LBProcess:
         *,
         ports: Sequence[int] = (),
         cores: Sequence[int] = (),
+        prefix: Sequence[str] = (),
         timeout: float = 20.0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +40,7 @@ class LBProcess:
         self.config.write_text(dedent(text))
         self.ports = list(ports) or _ports(self.config)
         self.child = Child(
-            [*_twistd(), "--nodaemon", "--pidfile=", "lbproxy", "--config", "lb.ini"],
+            [*prefix, *_twistd(), "--nodaemon", "--pidfile=", "lbproxy", "--config", "lb.ini"],
             folder / "lbproxy.log",
             cwd=folder,
             env={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},

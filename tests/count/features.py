@@ -1,0 +1,100 @@
+"""What the switched-on rows add to a frontend or backend, in the words of each proxy."""
+
+from __future__ import annotations
+
+from tests.bench.proxies import Words
+
+__all__ = ["COOKIES", "HASH", "HEADERS", "REWRITE", "STICKY"]
+
+# some of these the browser sends, with other values; the others it does not
+_HEADERS = (
+    "User-Agent",
+    "Accept",
+    "Accept-Language",
+    "Referer",
+    "Sec-Fetch-Dest",
+    "X-Canary",
+    "X-Region",
+    "X-Tenant",
+    "Authorization",
+    "X-Debug",
+)
+_COOKIES = (
+    "session",
+    "theme",
+    "seen",
+    "_ga",
+    "beta",
+    "canary",
+    "region",
+    "tenant",
+    "debug",
+    "consent",
+)
+
+HEADERS = {
+    "lbproxy": Words(routes=[f"header {name} pick-me -> app" for name in _HEADERS]),
+    "haproxy": Words(
+        routes=[f"use_backend app if {{ req.hdr({name}) -m str pick-me }}" for name in _HEADERS]
+    ),
+    "nginx": Words(
+        front=[
+            f"if ($http_{name.lower().replace('-', '_')} = pick-me) {{ return 404; }}"
+            for name in _HEADERS
+        ]
+    ),
+}
+"""Ten conditions on header values; none holds."""
+
+COOKIES = {
+    "lbproxy": Words(routes=[f"cookie {name} pick-me -> app" for name in _COOKIES]),
+    "haproxy": Words(
+        routes=[f"use_backend app if {{ req.cook({name}) -m str pick-me }}" for name in _COOKIES]
+    ),
+    "nginx": Words(front=[f"if ($cookie_{name} = pick-me) {{ return 404; }}" for name in _COOKIES]),
+}
+"""Ten conditions on cookies; none holds."""
+
+STICKY = {
+    "lbproxy": Words(back=["sticky = cookie LB"]),
+    "haproxy": Words(back=["cookie LB insert indirect nocache"], server=" cookie s{n}"),
+}
+"""The cookie ``LB`` names the server; the free nginx has nothing like it."""
+
+REWRITE = {
+    "lbproxy": Words(
+        front=[
+            "filters =",
+            "    set-header request X-Client {client_ip}",
+            "    set-header response X-Served-By lbproxy",
+            "    rewrite /assets/* /static/*",
+        ]
+    ),
+    "haproxy": Words(
+        front=[
+            "http-request set-header X-Client %[src]",
+            "http-response set-header X-Served-By haproxy",
+            r"http-request replace-path /assets/(.*) /static/\1",
+        ]
+    ),
+    "nginx": Words(
+        front=[
+            'proxy_set_header Connection "";',
+            "proxy_set_header Host $http_host;",
+            "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+            "proxy_set_header X-Forwarded-Proto $scheme;",
+            "proxy_set_header X-Forwarded-Host $http_host;",
+            "proxy_set_header X-Client $remote_addr;",
+            "add_header X-Served-By nginx;",
+            "rewrite ^/assets/(.*)$ /static/$1 break;",
+        ]
+    ),
+}
+"""A header set in each direction, and ``/assets/...`` becomes ``/static/...``."""
+
+HASH = {
+    "lbproxy": Words(balance="hash uri"),
+    "haproxy": Words(balance="uri whole\n    hash-type consistent"),
+    "nginx": Words(balance="hash $request_uri consistent"),
+}
+"""Consistent hashing of the request target."""
