@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -29,7 +30,8 @@ from lbproxy.operate.drain import (
     status_of,
 )
 from lbproxy.proxy.backend import Backend
-from lbproxy.proxy.features.mirror import Difference
+from lbproxy.proxy.feature import Feature
+from lbproxy.proxy.features.mirror import Difference, Mirror
 from lbproxy.proxy.features.rebalancer import Rebalance, Rebalancer
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.registry import parse_server_line
@@ -78,6 +80,11 @@ class Runtime(MultiService):
     def factory(self, frontend: str) -> Factory:
         """A protocol factory of a frontend, for an endpoint of your own (TLS is then the endpoint's business)."""
         return proxy_factory(self.frontends[frontend], None, None)
+
+    def _owners(self, kind: str) -> dict[str, Any]:
+        """Backends or frontends: those that have features."""
+        owners: dict[str, dict[str, Any]] = {"backend": self.backends, "frontend": self.frontends}
+        return owners[kind]
 
     # -- servers at run time --------------------------------------------------------------------
 
@@ -155,13 +162,26 @@ class Runtime(MultiService):
 
         KeyError; ValueError for a backend without ``rebalance``.  See ``docs/rebalancing.rst``.
         """
-        return self._rebalancer(backend).start()
+        return self._rebalancer(backend).run()
 
     def _rebalancer(self, backend: str) -> Rebalancer:
-        rebalancer = self.backends[backend].rebalancer
-        if rebalancer is None or rebalancer.spec is None:
+        rebalancer = Rebalancer.of(self.backends[backend])
+        if rebalancer is None:
             raise ValueError(f"backend {backend!r} has no rebalance in its configuration")
         return rebalancer
+
+    def operate(
+        self, owner: str, name: str, feature: str, operation: str, arguments: dict[str, Any]
+    ) -> Any:
+        """Run ``operation`` (``METHOD path``) of a feature, as the API does.
+
+        ``owner``: "backend" or "frontend", ``name``: its name.  KeyError for something that does not exist; ValueError
+        if the configuration of the owner does not have the feature, or the feature refuses.
+        """
+        found: Feature[Any] | None = self._owners(owner)[name].features.get(feature)
+        if found is None:
+            raise ValueError(f"{owner} {name!r} has no {feature} in its configuration")
+        return found.operation(operation).run(found, **arguments)
 
     def sessions(
         self,
@@ -228,7 +248,7 @@ class Runtime(MultiService):
 
     def mirror_differences(self, backend: str) -> list[Difference]:
         """The last requests whose copy was answered differently, the oldest first.  KeyError."""
-        mirror = self.backends[backend].mirror
+        mirror = Mirror.of(self.backends[backend])
         return [] if mirror is None else list(mirror.last)
 
     def clear_sticky(self, backend: str, name: str = "") -> int:

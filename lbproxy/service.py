@@ -206,12 +206,12 @@ class LoadBalancer(Runtime):
             for sink in self.generation.sinks.values():
                 sink.stop()
             raise
-        self._keep_warm()
+        self._start_backends()
 
-    def _keep_warm(self) -> None:
-        """Traffic comes here: let the backends make connections ahead."""
+    def _start_backends(self) -> None:
+        """Let the features of backends begin: traffic comes here."""
         for backend in self.backends.values():
-            backend.keep_warm(self.processes)
+            backend.start(self.processes)
 
     def _limit(self) -> None:
         self.total.maxconn = self.config.settings.maxconn or client_bound()
@@ -385,7 +385,7 @@ class LoadBalancer(Runtime):
                 self.admin.take(doors, config.settings)
             if self.running:
                 self._limit()
-                self._keep_warm()
+                self._start_backends()
             self.changing.settle()
             if source is not None:
                 self._source = None if _is_text(source) else Path(str(source)).absolute()

@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config", "http", "balance", "health", "observe", "guard", "cache", "sessionclose"),
     ("net", "tls"),
     ("proxy", "probes"),
-    ("generation", "checks", "logs", "alerts", "operate", "process", "admin"),
+    ("generation", "checks", "logs", "alerts", "operate", "process", "admin", "features"),
     ("registry", "runtime", "service", "testing", "decide", "workers"),
     ("tap", "cli", "__main__"),
 )
@@ -28,7 +28,8 @@ PURE = set(LAYERS[0]) | set(LAYERS[1])
 
 # The wings of layer 4: which of them a wing may import.
 WINGS: dict[str, tuple[str, ...]] = {
-    "generation": ("checks", "logs", "alerts"),
+    "generation": ("checks", "logs", "alerts", "features"),
+    "admin": ("features",),
     "operate": ("generation",),
     "process": ("generation",),
 }
@@ -42,6 +43,8 @@ CROSS: dict[str, tuple[str, ...]] = {
     "cache": ("http.message", "http.syntax"),
     "net": ("tls.info", "tls.parameters"),
     "generation": WINGS["generation"],
+    "admin": WINGS["admin"],
+    "features": ("checks",),
     "operate": WINGS["operate"],
     "process": WINGS["process"],
     "decide": ("registry",),

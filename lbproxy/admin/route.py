@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from lbproxy.admin.auth import Identity, Role
 from lbproxy.admin.schema import ANY, Schema, integer
+from lbproxy.proxy.adminpart import Column
 
 if TYPE_CHECKING:
     from lbproxy.admin.exposition import Family
@@ -115,17 +116,6 @@ class Route:
     def names(self) -> list[str]:
         """The names in the path."""
         return [part[1:-1] for part in self.segments if part.startswith("{")]
-
-
-@frozen
-class Column:
-    """One column of a panel: a key of its rows, its title, and how it is shown.
-
-    ``unit``: "" (as it is), ``count``, ``bytes``, ``seconds``, ``time`` (Unix time) or ``rate`` (growth per second)."""
-
-    key: str
-    title: str
-    unit: str = ""
 
 
 @frozen

@@ -1,7 +1,7 @@
 """CONTROL. Agents: programs beside the servers that say how much work they want.
 
-One :class:`AgentChecker` per backend with ``agent``; it asks each server's agent on schedule, as its checks are
-made.  The rules, of which :attr:`lbproxy.balance.server.ServerState.state` holds the first three:
+:class:`AgentChecker` asks each server's agent on schedule, as checks are made.  The rules, of which
+:attr:`lbproxy.balance.server.ServerState.state` holds the first three:
 
 1. The operator's ``drain`` and ``maint`` stand, whatever an agent says; an agent takes back only its own.
 2. A server is up if both its checks and its agent say so.
@@ -14,6 +14,8 @@ made.  The rules, of which :attr:`lbproxy.balance.server.ServerState.state` hold
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from attrs import define
@@ -28,8 +30,14 @@ from lbproxy.health.state import Result, Transition
 from lbproxy.interfaces import Env
 from lbproxy.net.endpoints import Dialler
 from lbproxy.probes.agent import AgentOptions, AgentProbe
+from lbproxy.proxy.feature import Feature, Given
 
-__all__ = ["AgentChecker", "AgentState", "forget_agents"]
+if TYPE_CHECKING:
+    from twisted.application.service import Service
+
+    from lbproxy.proxy.backend import Backend
+
+__all__ = ["AgentChecker", "AgentState", "Agents"]
 
 _log = Logger()
 
@@ -144,8 +152,47 @@ class AgentState:
         return State.UP if self.well else State.DOWN
 
 
-def forget_agents(group: ServerGroup) -> None:
-    """There are no agents any more: what they wanted is nobody's wish."""
+class Agents(Feature["Backend"]):
+    """``agent``: see the module."""
+
+    name = "agent"
+    keys = ("agent",)
+
+    def __init__(self, spec: AgentSpec, given: Given) -> None:
+        self._spec = spec
+        self._given = given
+
+    @classmethod
+    def prepare(cls, spec: Any, old: Agents | None, given: Given) -> Agents | None:
+        """See :class:`Feature`."""
+        wanted: AgentSpec | None = spec.agent
+        if wanted is None:
+            return None
+        return old if old is not None and old._spec == wanted else cls(wanted, given)
+
+    def attach(self, owner: Backend) -> None:
+        """See :class:`Feature`."""
+        self._owner = owner
+        given = self._given
+        self._checker = AgentChecker(
+            owner.name, owner.group, self._spec, given.network.dialler, given.env
+        )
+
+    def detach(self) -> None:
+        """Forget what the agents wanted, unless other ones are asked from now on."""
+        if self._owner.spec.agent is None:
+            _forget(self._owner.group)
+
+    def services(self) -> Iterable[Service]:
+        """See :class:`Feature`."""
+        return (self._checker,)
+
+    def sync(self) -> None:
+        """See :class:`Feature`."""
+        self._checker.sync()
+
+
+def _forget(group: ServerGroup) -> None:
     for server in group.servers.values():
         if server.agent is not State.UP:
             group.set_agent(server, State.UP)

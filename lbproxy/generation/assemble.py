@@ -15,8 +15,6 @@ from attrs import evolve
 
 from lbproxy.alerts.watch import follow
 from lbproxy.balance.live import LiveServer
-from lbproxy.balance.sticky import Sticky
-from lbproxy.checks.agents import AgentChecker
 from lbproxy.checks.checker import Checker
 from lbproxy.checks.checktls import CheckTLS
 from lbproxy.checks.resolver import Resolver
@@ -32,6 +30,7 @@ from lbproxy.config.model import (
     ServerSpec,
     Where,
 )
+from lbproxy.features import features_of
 from lbproxy.generation.generation import Generation, Ground
 from lbproxy.generation.listening import Listener
 from lbproxy.generation.plan import BackendPlan, FrontendPlan, ListenerPlan, Plan
@@ -43,7 +42,7 @@ from lbproxy.logs.sink import LogSink, LogWriter, trouble_with
 from lbproxy.logs.syslog import SyslogSink
 from lbproxy.observe.accesslog import choose, compile_format
 from lbproxy.proxy.backend import Backend
-from lbproxy.proxy.features.mirror import Mirror
+from lbproxy.proxy.feature import Feature, FeatureSet, Given
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.tls.certificates import CertificateError
 from lbproxy.tls.contexts import client_contexts, server_contexts
@@ -123,15 +122,12 @@ class _Compiler:
         filters = self._filters(spec.filters, section, before)
         same_balancer = before is not None and before.spec.balance == spec.balance
         balancer = None if same_balancer else self._balancer(spec)
-        sticky = self._sticky(spec, before)
-        mirror = self._mirror(spec, before)
+        features = self._features("backend", spec, before)
         if (
             before is None
             or not same_balancer
             or list(before.filters) != filters
-            or before.sticky is not sticky
-            or before.mirror is not mirror
-            or (before.spec.hedge, before.spec.hedge_share) != (spec.hedge, spec.hedge_share)
+            or _hooked(before.features) != _hooked(features)
         ):
             self._hooks_changed = True
         tls_for = partial(self._tls_for, spec)
@@ -151,8 +147,8 @@ class _Compiler:
                 filters=filters,
                 tls_for=first,
                 random=ground.random,
-                sticky=sticky,
-                mirror=mirror,
+                kinds=features_of("backend"),
+                features=features,
             )
             follow(backend, ground.events)
         checker = self._checker(spec, before, backend)
@@ -164,13 +160,11 @@ class _Compiler:
                 before is not None,
                 filters,
                 balancer,
-                sticky,
-                mirror,
+                features,
                 tls_for,
                 tls,
                 self._resolver(spec, before, backend),
                 checker,
-                self._agents(spec, before, backend),
                 bool(self.config.settings.admin),
             )
         )
@@ -210,18 +204,6 @@ class _Compiler:
 
         return self._make(check.probe, f"backend {spec.name}", "check", make)
 
-    def _agents(
-        self, spec: BackendSpec, before: Backend | None, backend: Backend
-    ) -> AgentChecker | None:
-        if spec.agent is None:
-            return None
-        if before is not None and before.spec.agent == spec.agent:
-            return self.old.agents[spec.name]
-        ground = self.ground
-        return AgentChecker(
-            spec.name, backend.group, spec.agent, ground.network.dialler, ground.env(spec.name)
-        )
-
     def _try_check_tls(
         self, spec: BackendSpec, checker: Checker | None, tls: Mapping[str, Any]
     ) -> None:
@@ -238,30 +220,27 @@ class _Compiler:
                 self._problem(spec.check.where, f"backend {spec.name}", "check", error)
                 return
 
-    def _mirror(self, spec: BackendSpec, before: Backend | None) -> Mirror | None:
-        wanted = spec.mirror
-        old = before.mirror if before is not None else None
-        if wanted is None or (
-            old is not None and old.spec == wanted and old.spec.judge is wanted.judge
-        ):
-            return old if wanted is not None else None
-        return Mirror(wanted, self.ground.random)
-
-    def _sticky(self, spec: BackendSpec, before: Backend | None) -> Sticky | None:
-        """One whose line and secret are as before goes on, with its table."""
-        plugin = spec.sticky
-        if plugin is None:
-            return None
-        env = self._env(spec.name)
-        old = before.sticky if before is not None and before.spec.sticky == plugin else None
-        if old is not None and old.env.secret == env.secret:
-            return old
-
-        def make() -> Sticky:
-            made: Sticky = plugin.cls(plugin.options, env)
-            return made
-
-        return self._make(plugin, f"backend {spec.name}", "sticky", make)
+    def _features(
+        self, owner: str, spec: BackendSpec | FrontendSpec, before: Backend | Frontend | None
+    ) -> FeatureSet:
+        """The features that ``spec`` asks for; each decides whether its old object goes on."""
+        given = Given(self._env(spec.name), self.ground.network)
+        found = {}
+        for kind in features_of(owner):
+            key = kind.keys[0]
+            old = before.features.get(kind.name) if before is not None else None
+            try:
+                made = kind.prepare(spec, old, given)
+            except Exception as error:
+                line = getattr(spec, key)
+                where = getattr(line, "where", spec.where)
+                name = getattr(line, "name", key)
+                reason = ValueError(f"{name}: {type(error).__name__}: {error}")
+                self._problem(where, f"{owner} {spec.name}", key, reason)
+                continue
+            if made is not None:
+                found[kind.name] = made
+        return found
 
     def _filters(self, plugins: Iterable[PluginSpec], section: str, old: Any) -> list[Any]:
         """The filters of a section; one whose line is as before goes on, with all it knows."""
@@ -324,11 +303,13 @@ class _Compiler:
         log = spec.access_log if spec.access_log is not None else self.config.settings.access_log
         write_log = self._write_log(log, spec, old)
         filters = self._filters(spec.filters, section, old)
+        features = self._features("frontend", spec, old)
         keep = (
             old is not None
             and not self._hooks_changed
             and old.spec == spec
             and list(old.filters) == filters
+            and old.features == features
             and old.write_log is write_log
         )
         router = self._router(spec, old)
@@ -338,6 +319,7 @@ class _Compiler:
                 old,
                 keep,
                 filters,
+                features,
                 router,
                 write_log,
                 bool(self.config.settings.admin),
@@ -425,6 +407,11 @@ class _Compiler:
                 write_log(record)
 
         return write_some
+
+
+def _hooked(features: FeatureSet) -> list[Feature[Any]]:
+    """Those that have hooks: when one of them is another, so are the hooks of frontends."""
+    return [one for one in features.values() if one.has_hooks()]
 
 
 def _filter(plugin: PluginSpec, env: Any) -> Any:

@@ -14,7 +14,6 @@ from typing import Any
 from attrs import define, field, frozen
 from twisted.application.service import Service
 
-from lbproxy.checks.agents import AgentChecker
 from lbproxy.checks.checker import Checker
 from lbproxy.checks.resolver import Resolver
 from lbproxy.config.model import Config
@@ -58,16 +57,20 @@ class Ground:
 
 @define(eq=False)
 class Generation:
-    """Everything one configuration is at work: by name, ``listeners`` in the order written, ``sinks`` by path."""
+    """The live objects of one configuration: by name, ``listeners`` in the order written, ``sinks`` by path.
+
+    ``of_features``: the services of its features.  A backend goes on with other features after a reload, so they
+    are noted here.
+    """
 
     config: Config
     backends: dict[str, Backend] = field(factory=dict)
     resolvers: dict[str, Resolver] = field(factory=dict)
     checkers: dict[str, Checker] = field(factory=dict)
-    agents: dict[str, AgentChecker] = field(factory=dict)
     frontends: dict[str, Frontend] = field(factory=dict)
     listeners: list[Listener] = field(factory=list)
     sinks: dict[str, LogSink] = field(factory=dict)
+    of_features: list[Service] = field(factory=list)
 
     def sessions(self) -> int:
         """Client connections that are being served."""
@@ -77,12 +80,18 @@ class Generation:
         """What runs in the background, in the order it is started."""
         yield from self.resolvers.values()
         yield from self.checkers.values()
-        yield from self.agents.values()
+        yield from self.of_features
+
+    def note_services(self) -> None:
+        """Note the services of the features as they are now, once all objects are in place."""
+        owners: list[Backend | Frontend] = [*self.backends.values(), *self.frontends.values()]
+        features = (feature for owner in owners for feature in owner.features.values())
+        self.of_features = [service for feature in features for service in feature.services()]
 
     def sync(self, backend: str) -> None:
         """Servers of ``backend`` came, went, or are wanted otherwise: tell the services that look after them."""
         self.resolvers[backend].sync()
         if backend in self.checkers:
             self.checkers[backend].sync()
-        if backend in self.agents:
-            self.agents[backend].sync()
+        for feature in self.backends[backend].features.values():
+            feature.sync()

@@ -6,7 +6,7 @@ its configuration does not change:
 1. A backend with the same name and mode goes on: pools, queue, leases, counters.  Its servers that keep name and
    address go on too: counters, health, what an operator set.
 2. Its checks go on if ``check`` is the same, its name look-ups if ``resolve_every`` is, a filter or balancer if its
-   line is, stickiness if its line and the secret are.  Another kind of stickiness takes over a table of the same keys.
+   line is.  A feature decides for itself (:meth:`lbproxy.proxy.feature.Feature.prepare`).
 3. A frontend with the same name and mode goes on: counters, limits, clients.  Connections get its new form with their
    next request.
 4. A listener whose address stays keeps its socket, whatever frontend it is of.
@@ -21,8 +21,6 @@ from attrs import define, field
 
 from lbproxy.balance.base import Balancer
 from lbproxy.balance.server import ServerState
-from lbproxy.balance.sticky import Sticky
-from lbproxy.checks.agents import AgentChecker, forget_agents
 from lbproxy.checks.checker import Checker
 from lbproxy.checks.resolver import Resolver
 from lbproxy.config.model import (
@@ -33,13 +31,14 @@ from lbproxy.config.model import (
     ListenSpec,
     ServerSpec,
 )
+from lbproxy.features import features_of
 from lbproxy.generation.generation import Generation, Ground
 from lbproxy.generation.listening import Listener
 from lbproxy.http.route import Router
 from lbproxy.logs.sink import LogSink
 from lbproxy.proxy.accept import ProxyFactory
 from lbproxy.proxy.backend import Backend
-from lbproxy.proxy.features.mirror import Mirror
+from lbproxy.proxy.feature import FeatureSet
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.http.client import HTTPProxyFactory
 from lbproxy.proxy.tcp import TCPProxyFactory
@@ -65,13 +64,11 @@ class BackendPlan:
     refit: bool
     filters: Sequence[Any]
     balancer: Balancer | None
-    sticky: Sticky | None
-    mirror: Mirror | None
+    features: FeatureSet
     tls_for: Callable[[ServerSpec], TLSParameters | None]
     tls: Mapping[str, TLSParameters | None]
     resolver: Resolver
     checker: Checker | None
-    agents: AgentChecker | None
     measure: bool
 
     def commit(self, certificates: Sequence[CertificateSpec]) -> None:
@@ -85,8 +82,7 @@ class BackendPlan:
                 self.spec,
                 filters=self.filters,
                 balancer=self.balancer,
-                sticky=self.sticky,
-                mirror=self.mirror,
+                features=self.features,
                 tls_for=self.tls_for,
                 tls=self.tls,
             )
@@ -100,6 +96,7 @@ class FrontendPlan:
     old: Frontend | None
     keep: bool
     filters: Sequence[Any]
+    features: FeatureSet
     router: Router
     write_log: Any
     measure: bool
@@ -113,6 +110,8 @@ class FrontendPlan:
             ground.network.dialler,
             backends,
             filters=self.filters,
+            kinds=features_of("frontend"),
+            features=self.features,
             router=self.router,
             total=ground.total,
             write_log=self.write_log,
@@ -181,12 +180,9 @@ class Plan:
             made.resolvers[name] = backend.resolver
             if backend.checker is not None:
                 made.checkers[name] = backend.checker
-            if backend.agents is not None:
-                made.agents[name] = backend.agents
-            else:
-                forget_agents(backend.backend.group)
         for frontend in self.frontends:
             made.frontends[frontend.spec.name] = frontend.commit(self.ground, made.backends)
         for listener in self.listeners:
             made.listeners.append(listener.commit(made.frontends[listener.frontend]))
+        made.note_services()
         return made

@@ -128,10 +128,7 @@ class BackendCounters:
     ``retries``: further attempts after a failed one; ``redispatches``: those of them that had another
     server to go to.  ``queued``: had to wait for a server; ``queue_timeouts``: waited in vain;
     ``queue_full``: could not even wait; ``no_server``: none was up; ``circuit_open``: the backend had reached its
-    ``maxconn``; ``retries_refused``: further attempts that ``max_retries`` or ``retry_budget`` forbade.
-    ``hedges``: second attempts because the first had no answer in time; ``hedges_won``: those whose answer came first;
-    ``hedges_refused``: those that a limit forbade, or that had no server to go to.  ``rebalanced``: sessions ended so
-    that their clients go elsewhere.
+    ``maxconn``.  Features count for themselves (:attr:`lbproxy.proxy.feature.Feature.Counters`).
 
     ``queue_seconds``: waits in the queue; who did not wait is not in it.  ``connect_seconds``: connections that were
     made, TLS included; pooled ones are not in it.  ``response_seconds``: from the request, sent, to the response head;
@@ -141,26 +138,20 @@ class BackendCounters:
     __slots__ = (
         "circuit_open",
         "connect_seconds",
-        "hedges",
-        "hedges_refused",
-        "hedges_won",
         "no_server",
         "queue_full",
         "queue_seconds",
         "queue_timeouts",
         "queued",
-        "rebalanced",
         "redispatches",
         "response_seconds",
         "retries",
-        "retries_refused",
     )
 
     def __init__(self) -> None:
-        self.retries = self.redispatches = self.retries_refused = 0
+        self.retries = self.redispatches = 0
         self.queued = self.queue_timeouts = self.queue_full = 0
-        self.no_server = self.circuit_open = self.rebalanced = 0
-        self.hedges = self.hedges_won = self.hedges_refused = 0
+        self.no_server = self.circuit_open = 0
         self.queue_seconds: Histogram | None = None
         self.connect_seconds: Histogram | None = None
         self.response_seconds: Histogram | None = None
@@ -216,6 +207,7 @@ class _Frontend(Protocol):
     def counters(self) -> FrontendCounters: ...
     @property
     def clients(self) -> Sized: ...
+    def feature_snapshot(self) -> dict[str, Any]: ...
 
 
 class _Group(Protocol):
@@ -240,10 +232,7 @@ class _Backend(Protocol):
     def queue(self) -> Sized: ...
     @property
     def group(self) -> _Group: ...
-    @property
-    def sticky(self) -> Any: ...
-    @property
-    def mirror(self) -> Any: ...
+    def feature_snapshot(self) -> dict[str, Any]: ...
 
 
 class _LoadBalancer(Protocol):
@@ -290,6 +279,7 @@ def frontend_snapshot(frontend: _Frontend) -> dict[str, Any]:
         "bytes_out": counters.bytes_out,
         "closes": {kind.value: count for kind, count in counters.closes.items()},
         "log_errors": counters.log_errors,
+        **frontend.feature_snapshot(),
         **_times(request_seconds=counters.request_seconds),
     }
 
@@ -327,8 +317,7 @@ def backend_snapshot(backend: _Backend, *, servers: bool = True) -> dict[str, An
             connect_seconds=backend.counters.connect_seconds,
             response_seconds=backend.counters.response_seconds,
         ),
-        "sticky": None if backend.sticky is None else backend.sticky.snapshot(),
-        "mirror": None if backend.mirror is None else backend.mirror.snapshot(),
+        **backend.feature_snapshot(),
     }
     if servers:
         found["servers"] = [server_snapshot(server) for server in backend.group.servers.values()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
@@ -17,26 +17,24 @@ from lbproxy.balance.live import LiveServer
 from lbproxy.balance.server import CONFIG, AdminState, ServerState, State
 from lbproxy.balance.sticky import Sticky
 from lbproxy.config.diff import server_moves
-from lbproxy.config.model import Address, BackendSpec, PassiveSpec, RebalanceSpec, ServerSpec
+from lbproxy.config.model import Address, BackendSpec, ServerSpec
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.health.breaker import RetryBudget, RetryLimit
+from lbproxy.health.breaker import RetryLimit
 from lbproxy.http.filter import Phases, compile_phases
 from lbproxy.http.message import Limits
 from lbproxy.http.retry import RetryPolicy
 from lbproxy.net.endpoints import Dial, Dialler
 from lbproxy.observe.metrics import BackendCounters
-from lbproxy.proxy.features.ejector import Ejector
-from lbproxy.proxy.features.hedge import Hedging
-from lbproxy.proxy.features.mirror import Mirror
-from lbproxy.proxy.features.prewarm import Warmer
-from lbproxy.proxy.features.rebalancer import Rebalancer
-from lbproxy.proxy.features.slowstart import SlowStart
+from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, take_over
 from lbproxy.proxy.http.pool import Pool
 from lbproxy.proxy.http.server import connect
 from lbproxy.proxy.http.streams import Connecting
 from lbproxy.proxy.queue import Queue, Waiter
 from lbproxy.proxy.ratelog import Quiet
 from lbproxy.tls.parameters import TLSParameters
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.roles import Evidence, Pick, SecondAttempts, SessionWatch
 
 __all__ = ["Backend", "Connector", "Moves"]
 
@@ -63,7 +61,8 @@ class Backend:
 
     ``tls_for`` gives the client side TLS parameters of a server line, None in the clear.
     ``connector`` makes the connections that exchanges use.  ``random`` is for pauses before retries.
-    ``sticky`` picks before the balancer does.  ``mirror`` copies requests elsewhere.
+    ``kinds``: the features it could have; ``features``: those it has, by name; ``counts``: what they count.
+    ``processes``: how many serve the same servers, this one included.
     """
 
     def __init__(
@@ -76,8 +75,8 @@ class Backend:
         tls_for: TLSFor = lambda server: None,
         connector: Connector = connect,
         random: Random | None = None,
-        sticky: Sticky | None = None,
-        mirror: Mirror | None = None,
+        kinds: Sequence[type[Feature[Any]]] = (),
+        features: FeatureSet | None = None,
     ) -> None:
         self.name = spec.name
         self.mode = spec.mode
@@ -88,31 +87,30 @@ class Backend:
         self.queue = Queue(dialler.wheel, spec.queue, spec.timeout_queue)
         self.group = ServerGroup(balancer, dialler.wheel.now, panic=spec.panic)
         self._panicking = False
+        # Roles of features that traffic asks directly (lbproxy.proxy.roles)
+        self.pick: Pick = self.group.pick
         self.sticky: Sticky | None = None
-        self._stick(sticky)
-        self.mirror = mirror
+        self.passive: Evidence | None = None
         self.retry_limit: RetryLimit | None = None
-        self._retry_limits: tuple[int, float, float] = (0, 0.0, 0.0)
-        self.hedging: Hedging | None = None
+        self.rebalancer: SessionWatch | None = None
+        self.hedging: SecondAttempts | None = None
+        self.kinds: Sequence[type[Feature[Any]]] = kinds
+        self.counts: dict[str, Any] = counts_of(kinds)
+        self.features: dict[str, Feature[Any]] = {}
+        self.processes = 1
         self._configure(spec, filters)
         self.group.on_state(self._state_changed)
+        self.group.on_change(self._servers_changed)
         self.group.on_free(self.serve_queue)
         self.group.on_error(self._balancer_failed)
         self.random = (random or Random()).random
-        self.passive: Ejector | None = None  # nobody is told anything while there is none
-        self._judge_by(spec.passive)
-        self.slow_start: SlowStart | None = None
         self.pools: dict[ServerState, Pool] = {}
         self._tls_for = tls_for
         self._serving = False
         with self.group.changes():
             for server in spec.servers:
                 self.add(server)
-        self._warm_up(spec.slow_start)
-        self.rebalancer: Rebalancer | None = None
-        self._rebalance_by(spec.rebalance)
-        self.warmer: Warmer | None = None
-        self._retired = False
+        take_over(self, {}, features or {})
 
     # -- configuration --------------------------------------------------------------------------
 
@@ -120,8 +118,7 @@ class Backend:
         """Take over what follows from the section, but for servers and balancer; at start and with each reload."""
         self.spec = spec
         self.filters = tuple(filters)
-        sticky = () if self.sticky is None else (self.sticky,)
-        self.phases: Phases = compile_phases([*filters, *sticky])
+        self.phases: Phases = compile_phases(filters)
         self.server_timeout = spec.timeout_server or (
             _IDLE_HTTP if spec.mode == "http" else _IDLE_TCP
         )
@@ -133,71 +130,10 @@ class Backend:
             header_bytes=spec.max_response_header_bytes, header_count=1000
         )
         self.retry = RetryPolicy.of(spec.retry_on, spec.retry_backoff)
-        self._limit_retries(spec)
-        hedging = self.hedging
-        if hedging is None or (hedging.delay, hedging.share) != (spec.hedge, spec.hedge_share):
-            self.hedging = Hedging(spec.hedge, spec.hedge_share) if spec.hedge else None
         self.maxconn = spec.maxconn
         self.queue.limit = spec.queue
         self.queue.timeout = spec.timeout_queue
         self.group.panic = spec.panic
-
-    def _limit_retries(self, spec: BackendSpec) -> None:
-        """With other limits counting begins anew; with the same it goes on."""
-        limits = (spec.max_retries, spec.retry_budget, spec.retry_floor)
-        if limits == self._retry_limits:
-            return
-        self._retry_limits = limits
-        budget = RetryBudget(spec.retry_budget, spec.retry_floor) if spec.retry_budget else None
-        most = spec.max_retries
-        self.retry_limit = RetryLimit(most, budget) if most or budget is not None else None
-
-    def _stick(self, sticky: Sticky | None) -> None:
-        """Keep clients with their servers by these rules from now on."""
-        old, self.sticky = self.sticky, sticky
-        self._pick = self.group.pick
-        if sticky is not None:
-            self._pick = sticky.pick
-            sticky.bind(self.group)
-            for name in self.group.servers:
-                sticky.server_added(name)
-            if old is not None:
-                sticky.adopt(old)
-
-    def _judge_by(self, spec: PassiveSpec | None) -> None:
-        """Passive health by these rules from now on; who was out by other rules is back."""
-        old, self.passive = self.passive, None
-        if old is not None:
-            for server in list(old.out):
-                old.release(server)
-            old.stop()
-        if spec is not None:
-            self.passive = Ejector(self.name, self.group, spec, self.wheel)
-
-    def _warm_up(self, seconds: float) -> None:
-        """Let servers that come up from now on take so long; those that warm up now are done with it."""
-        if self.slow_start is not None:
-            self.slow_start.change(seconds)
-        elif seconds:
-            self.slow_start = SlowStart(self.group, seconds, self.wheel)
-
-    def _rebalance_by(self, spec: RebalanceSpec | None) -> None:
-        """Move long-lived sessions by these rules from now on; those that run are watched as they were."""
-        if self.rebalancer is not None:
-            self.rebalancer.change(spec)
-        elif spec is not None:
-            self.rebalancer = Rebalancer(self, spec)
-
-    def keep_warm(self, processes: int = 1) -> None:
-        """Traffic comes from now on: make ``pool_min`` connections to each server, and keep them.
-
-        Call it again when the settings have changed; nothing is dialled ahead before the first time.
-        ``processes``: how many do the same for the same servers.
-        """
-        if self.warmer is not None:
-            self.warmer.change()
-        elif self.spec.pool_min and not self._retired:
-            self.warmer = Warmer(self, processes)
 
     def moves(self, spec: BackendSpec) -> Moves:
         """What :meth:`refit` with ``spec`` will do to the servers that are there now.
@@ -230,30 +166,19 @@ class Backend:
         *,
         filters: Sequence[Any],
         balancer: Balancer | None,
-        sticky: Sticky | None,
-        mirror: Mirror | None,
+        features: FeatureSet,
         tls_for: TLSFor,
         tls: Mapping[str, TLSParameters | None],
     ) -> None:
         """Go on as ``spec`` says.  Servers that keep name and address keep all they are; leases, queue and pools stay.
 
-        ``balancer``: a new one, or None to keep the present one.  ``sticky``, ``mirror``: the present one, or another.
+        ``balancer``: a new one, or None to keep the present one.  ``features``: all of them, old and new.
         ``tls``: what ``tls_for`` gave for each server of ``spec``.  Raises nothing: the caller makes what may fail.
         """
         moves = self.moves(spec)
         self._tls_for = tls_for
-        if spec.passive != self.spec.passive:
-            self._judge_by(spec.passive)
-        if spec.slow_start != self.spec.slow_start:
-            self._warm_up(spec.slow_start)
-        if spec.rebalance != self.spec.rebalance:
-            self._rebalance_by(spec.rebalance)
-        if sticky is not self.sticky:
-            self._stick(sticky)
-        if self.mirror is not None and self.mirror is not mirror:
-            self.mirror.stop()
-        self.mirror = mirror
         self._configure(spec, filters)
+        take_over(self, self.features, features)
         for pool in self.pools.values():
             pool.limit = spec.pool_size
         with self.group.changes():
@@ -303,23 +228,17 @@ class Backend:
         if check is not None and check.initial == "down" and not spec.no_check:
             server.healthy, server.health_note = False, "not checked yet"
         self.pools[server] = Pool(self.spec.pool_size)
-        if self.sticky is not None:
-            self.sticky.server_added(spec.name)
         self.group.add(server)
-        if self.slow_start is not None and server.state is State.UP:
-            self.slow_start.begin(server)
+        for one in self.features.values():
+            one.server_added(server)
         return server
 
     def remove(self, name: str) -> ServerState:
         """Take a server out: no new work, idle connections closed, running work finishes.  KeyError if unknown."""
         server = self.group.remove(name)
         self.pools.pop(server).shut()
-        if self.passive is not None:
-            self.passive.forget(server)
-        if self.slow_start is not None:
-            self.slow_start.forget(server)
-        if self.sticky is not None:
-            self.sticky.server_removed(name)
+        for one in self.features.values():
+            one.server_removed(server)
         return server
 
     def set_admin(self, name: str, state: AdminState) -> None:
@@ -346,6 +265,8 @@ class Backend:
                 pool.shut()
             if new is State.DOWN and self.spec.on_down == "close":
                 self.kill_sessions(server, Kind.SERVER_DOWN)
+        for one in self.features.values():
+            one.state_changed(server, old, new)
         if self.group.panicking is not self._panicking:
             self._panicking = self.group.panicking
             _quiet.warn(
@@ -356,6 +277,10 @@ class Backend:
                 if self._panicking
                 else "enough servers are up again, panic is over",
             )
+
+    def _servers_changed(self) -> None:
+        for one in self.features.values():
+            one.servers_changed()
 
     def _balancer_failed(self, error: Exception) -> None:
         _quiet.failure(
@@ -372,6 +297,10 @@ class Backend:
             session.server_gone(kind)
         return len(sessions)
 
+    def feature_snapshot(self) -> dict[str, Any]:
+        """What its features show, as plain JSON types."""
+        return shown(self)
+
     # -- leases ---------------------------------------------------------------------------------
 
     def acquire(self, waiter: Waiter) -> Lease | None:
@@ -386,9 +315,9 @@ class Backend:
         if self.retry_limit is not None and not waiter.tried:
             self.retry_limit.request(self.wheel.now())
         if not len(self.queue):
-            lease = self._pick(waiter, waiter.tried)
+            lease = self.pick(waiter, waiter.tried)
             if lease is None and waiter.tried:
-                lease = self._pick(waiter)
+                lease = self.pick(waiter)
             if lease is not None:
                 return lease
         elif self.sticky is not None:  # its server may be one that those who wait cannot have
@@ -429,7 +358,7 @@ class Backend:
             return
         self._serving = True
         try:
-            queue, pick = self.queue, self._pick
+            queue, pick = self.queue, self.pick
             while (waiter := queue.first()) is not None:
                 lease = pick(waiter, waiter.tried) or pick(waiter)
                 if lease is None:
@@ -462,26 +391,25 @@ class Backend:
             )
         return _SeveralDial(self, server, protocol, failed, preamble)
 
+    def start(self, processes: int = 1) -> None:
+        """Traffic begins.  Called again after each reload.  ``processes``: how many serve the same servers."""
+        self.processes = processes
+        for one in self.features.values():
+            one.start()
+
     def retire(self) -> None:
         """Nobody new will come: those who are here may finish, the waiting too; no connection is kept idle."""
-        self._retired = True
-        if self.rebalancer is not None:
-            self.rebalancer.stop()
-        if self.warmer is not None:
-            self.warmer.stop()
+        for one in self.features.values():
+            one.retire()
         for pool in self.pools.values():
             pool.close()
 
     def close(self) -> None:
         """:meth:`retire`, and send the waiting away."""
         self.queue.refuse_all(ProxyError(Kind.SHUTDOWN))
-        if self.passive is not None:
-            self.passive.stop()
-        if self.slow_start is not None:
-            self.slow_start.stop()
-        if self.mirror is not None:
-            self.mirror.stop()
         self.retire()
+        for one in self.features.values():
+            one.close()
 
 
 class _SeveralDial(Dial):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from twisted.logger import Logger
@@ -24,11 +24,14 @@ from lbproxy.observe.metrics import FrontendCounters, observe_exchange, observe_
 from lbproxy.observe.offenders import Suspects
 from lbproxy.observe.record import HTTPRecord, Record
 from lbproxy.proxy.backend import Backend
-from lbproxy.proxy.features.hedge import Hedging
+from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, surround, take_over
 from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.info import plain_ip
 from lbproxy.proxy.member import Member
 from lbproxy.proxy.ratelog import Quiet
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.roles import SecondAttempts
 
 __all__ = ["Frontend", "Hooks", "Lineage"]
 
@@ -60,7 +63,7 @@ class Hooks:
         server_request: tuple[Hook, ...] = (),
         response: tuple[Hook, ...] = (),
         finish: tuple[Hook, ...] = (),
-        hedging: Hedging | None = None,
+        hedging: SecondAttempts | None = None,
     ) -> None:
         self.hedging = hedging
         self.request = request
@@ -81,6 +84,7 @@ class Lineage:
         self.current = first
         self._members: WeakSet[Member] = WeakSet()
         self.counters = FrontendCounters()
+        self.counts: dict[str, Any] = counts_of(first.kinds)
         self.limits = ConnectionLimits(total=total)
         # live client protocols, each with ``shut()`` and ``kill(error)``
         self.clients: set[Any] = set()
@@ -101,6 +105,7 @@ class Frontend:
     A reload that changes the section makes a new one ``after`` the old: new connections get the new one, and
     connections that are there go on with theirs until their next request begins.  What counts is shared by both, so
     nothing in a frontend changes but its log, the heads it knows, and whether it is ``stopping``.
+    ``kinds``, ``features``, ``counts``: as of a backend; its features surround those of backends.
     ``write_log``: gets a finished exchange or session; None when there is no access log.
     """
 
@@ -115,7 +120,10 @@ class Frontend:
         total: ConnectionTotal | None = None,
         write_log: Callable[[Any], None] | None = None,
         after: Frontend | None = None,
+        kinds: Sequence[type[Feature[Any]]] = (),
+        features: FeatureSet | None = None,
     ) -> None:
+        self.kinds: Sequence[type[Feature[Any]]] = kinds
         lineage = Lineage(self, total) if after is None else after.lineage
         self.lineage: Lineage = lineage
         self._member = Member(self)
@@ -131,18 +139,6 @@ class Frontend:
         self.backends = backends
         self.router = router
         self.filters = tuple(filters)
-        self.phases = compile_phases(filters)
-        self.hooks: dict[str, Hooks] = {}
-        for name, backend in backends.items():
-            both = self.phases.then(backend.phases)
-            if backend.mirror is not None:
-                both = backend.mirror.around(both)
-            hedging = backend.hedging
-            if hedging is not None:
-                both = hedging.around(both)
-            self.hooks[name] = Hooks(
-                both.request, both.server_request, both.response, both.finish, hedging
-            )
         self.counters = lineage.counters
         # Who is refused and sent 4xx; None: nobody asks
         self.suspects: Suspects | None = None if after is None else after.suspects
@@ -165,6 +161,18 @@ class Frontend:
         self.clients = lineage.clients
         self.write_log = write_log
         self.tails: tuple[Callable[[Any], None], ...] = ()  # who looks at the log now
+        self.counts: dict[str, Any] = lineage.counts
+        self.features: dict[str, Feature[Any]] = {}
+        take_over(self, {} if after is None else after.features, features or {})
+        filtered = compile_phases(filters)
+        self.phases = surround(filtered, self.features)
+        self.hooks: dict[str, Hooks] = {}
+        for name, backend in backends.items():
+            both = surround(filtered.then(backend.phases), backend.features)
+            both = surround(both, self.features)
+            self.hooks[name] = Hooks(
+                both.request, both.server_request, both.response, both.finish, backend.hedging
+            )
         if after is None:
             self.lead()
 
@@ -315,11 +323,17 @@ class Frontend:
                 "finish", "a filter of {name} failed in finish", Failure(), name=self.name
             )
 
+    def feature_snapshot(self) -> dict[str, Any]:
+        """What its features show, as plain JSON types."""
+        return shown(self)
+
     # -- stopping -------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Serve, again after :meth:`stop`."""
         self.stopping = False
+        for one in self.features.values():
+            one.start()
 
     def stop(self, *, idle: bool = True) -> None:
         """Nobody new; idle clients go now, the others after what they are doing.
@@ -328,6 +342,8 @@ class Frontend:
         would lose its request."""
         for member in self.lineage.members:
             member.stopping = True
+        for one in self.features.values():
+            one.retire()
         if not idle:
             return
         for client in list(self.clients):
@@ -338,4 +354,6 @@ class Frontend:
         clients = list(self.clients)
         for client in clients:
             client.kill(ProxyError(Kind.SHUTDOWN))
+        for one in self.features.values():
+            one.close()
         return len(clients)

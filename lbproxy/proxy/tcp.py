@@ -359,7 +359,6 @@ class Session(Record):
         if limit is None:
             return True
         if not limit.take(self.frontend.now(), self._retrying is limit):
-            backend.counters.retries_refused += 1
             return False
         old, self._retrying = self._retrying, limit
         if old is not None and old is not limit:

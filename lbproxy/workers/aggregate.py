@@ -10,13 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import attrs
-
 from lbproxy.errors import Kind
 from lbproxy.observe.metrics import Histogram
-from lbproxy.proxy.features.mirror import Difference
 
-__all__ = ["Elsewhere", "Tally", "collect", "take_differences"]
+__all__ = ["Elsewhere", "Tally", "collect", "take_records"]
 
 _SUSPECTS = 20  # addresses with the most refusals that each worker tells of
 
@@ -40,6 +37,7 @@ def collect(balancer: Any) -> dict[str, Any]:
             name: {
                 "counters": _plain(one.counters),
                 "limits": {"refused": one.limits.refused},
+                "features": _features(one),
                 "now": {"clients": len(one.clients), "active": one.limits.active},
                 "suspects": one.suspects.most(_SUSPECTS) if one.suspects is not None else {},
             }
@@ -48,12 +46,8 @@ def collect(balancer: Any) -> dict[str, Any]:
         "backends": {
             name: {
                 "counters": _plain(one.counters),
-                "sticky": {} if one.sticky is None else _plain(one.sticky.counters),
-                "mirror": {} if one.mirror is None else _plain(one.mirror.counters),
-                "now": {
-                    "queue": len(one.queue),
-                    "copies": 0 if one.mirror is None else len(one.mirror.running),
-                },
+                "features": _features(one),
+                "now": {"queue": len(one.queue)},
                 "servers": {
                     server.name: {
                         "counters": _plain(server.counters),
@@ -61,7 +55,6 @@ def collect(balancer: Any) -> dict[str, Any]:
                             "active": server.active - server.elsewhere,
                             "sessions": len(server.sessions),
                             "ejected": int(server.ejected),
-                            "long": one.rebalancer.count(server) if one.rebalancer else 0,
                         },
                     }
                     for server in one.group.servers.values()
@@ -74,14 +67,40 @@ def collect(balancer: Any) -> dict[str, Any]:
     }
 
 
-def take_differences(balancer: Any) -> dict[str, list[dict[str, Any]]]:
-    """What mirrors have found since the last time, by backend; it is forgotten here."""
-    found = {}
+def take_records(balancer: Any) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """What features of backends have recorded since the last time, by backend and feature."""
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for name, backend in balancer.backends.items():
-        if backend.mirror is not None and backend.mirror.last:
-            found[name] = [attrs.asdict(one) for one in backend.mirror.last]
-            backend.mirror.last.clear()
+        for one in backend.features.values():
+            records = one.take_records()
+            if records:
+                found.setdefault(name, {})[one.name] = records
     return found
+
+
+def _features(owner: Any) -> dict[str, Any]:
+    """What the features of a frontend or a backend count, and their state now."""
+    counts = {name: _plain(found) for name, found in owner.counts.items()}
+    counts |= {
+        one.name: _plain(one.counters)
+        for one in owner.features.values()
+        if one.counters is not None
+    }
+    return {
+        "counters": counts,
+        "now": {one.name: one.gauges() for one in owner.features.values()},
+    }
+
+
+def _show_features(owner: Any, total: dict[str, Any], now: dict[str, Any]) -> None:
+    """Write the sums of all workers into ``owner``."""
+    counters, states = _at(total, "features", "counters"), _at(now, "features", "now")
+    for name, found in owner.counts.items():
+        _fill(found, counters.get(name, {}))
+    for one in owner.features.values():
+        if one.counters is not None:
+            _fill(one.counters, counters.get(one.name, {}))
+        one.show_gauges(states.get(one.name, {}))
 
 
 def _plain(counters: Any) -> dict[str, Any]:
@@ -117,7 +136,7 @@ class Tally:
         self._balancer = balancer
         self._latest: dict[int, dict[str, Any]] = {}  # by slot
         self._dead: list[dict[str, Any]] = []
-        self._differences: list[dict[str, Any]] = []  # that came since the last write
+        self._records: list[dict[str, Any]] = []  # that came since the last write
 
     def came(self, slot: int, found: dict[str, Any]) -> None:
         """A worker's latest."""
@@ -131,10 +150,10 @@ class Tally:
             if len(self._dead) > 1:
                 self._dead = [_merged(self._dead)]
 
-    def differ(self, found: dict[str, list[dict[str, Any]]]) -> None:
-        """What :func:`take_differences` gave in a worker; shown together with its counts."""
+    def recorded(self, found: dict[str, Any]) -> None:
+        """What :func:`take_records` gave in a worker; shown together with its counts."""
         if found:
-            self._differences.append(found)
+            self._records.append(found)
 
     def write(self) -> None:
         """Bring the master's objects up to date."""
@@ -147,6 +166,7 @@ class Tally:
             present = _at(now, "frontends", name, "now")
             one.limits.refused = _at(total, "frontends", name, "limits").get("refused", 0)
             one.limits.active = present.get("active", 0)
+            _show_features(one, _at(total, "frontends", name), _at(now, "frontends", name))
             _elsewhere(one, "clients", present.get("clients", 0))
             if one.suspects is not None:
                 one.suspects.replace(_at(now, "frontends", name, "suspects"))
@@ -156,14 +176,11 @@ class Tally:
             _fill(one.counters, _at(total, "backends", name, "counters"))
             here = _at(now, "backends", name, "now")
             one.queue.elsewhere = here.get("queue", 0)
-            if one.sticky is not None:
-                _fill(one.sticky.counters, _at(total, "backends", name, "sticky"))
-            if one.mirror is not None:
-                _fill(one.mirror.counters, _at(total, "backends", name, "mirror"))
-                _elsewhere(one.mirror, "running", here.get("copies", 0))
-                for found in self._differences:
-                    one.mirror.last.extend(map(_difference, found.get(name, ())))
-            long: dict[str, int] = {}
+            _show_features(one, _at(total, "backends", name), _at(now, "backends", name))
+            for records in self._records:
+                for feature, found in records.get(name, {}).items():
+                    if feature in one.features:
+                        one.features[feature].add_records(found)
             for server in one.group.servers.values():
                 own = ("probes_ok", "probes_failed", "downs")  # the master itself probes
                 counters = _at(total, "backends", name, "servers", server.name, "counters")
@@ -171,16 +188,8 @@ class Tally:
                 present = _at(now, "backends", name, "servers", server.name, "now")
                 server.active = present.get("active", 0)
                 _elsewhere(server, "sessions", present.get("sessions", 0))
-                long[server.name] = present.get("long", 0)
-            if one.rebalancer is not None:
-                one.rebalancer.elsewhere = long
             one.group.active = sum(server.active for server in one.group.servers.values())
-        self._differences.clear()
-
-
-def _difference(found: dict[str, Any]) -> Difference:
-    """From JSON, which knows no tuples."""
-    return Difference(**{**found, "what": tuple(found["what"])})
+        self._records.clear()
 
 
 def _elsewhere(owner: Any, name: str, count: int) -> None:

@@ -94,7 +94,7 @@ class Master(LoadBalancer):
             self._start(worker)
         self._sync()
 
-    def _keep_warm(self) -> None:
+    def _start_backends(self) -> None:
         """Only workers have traffic."""
 
     def stopService(self) -> Deferred[None]:
@@ -223,7 +223,7 @@ class Master(LoadBalancer):
         say = message["say"]
         if say == "counts":
             self._tally.came(worker.slot, message["counts"])
-            self._tally.differ(message["differences"])
+            self._tally.recorded(message["records"])
         elif say == "bonds":
             replication.learn(self.backends, message["bonds"])
             self._pass_on(message["bonds"])
@@ -449,10 +449,19 @@ class Master(LoadBalancer):
 
     def rebalance(self, backend: str) -> Rebalance:
         """See LoadBalancer.  Each worker balances its own sessions; the answer is about all of them together."""
-        rebalancer = self._rebalancer(backend)
-        moves = {server.name: count for server, count in rebalancer.plan().items()}
+        plan = super().rebalance(backend)
         self._to_all({"do": "rebalance", "backend": backend})
-        return Rebalance(backend, moves)
+        return plan
+
+    def operate(
+        self, owner: str, name: str, feature: str, operation: str, arguments: dict[str, Any]
+    ) -> Any:
+        """See LoadBalancer.  An operation of all processes runs in the workers too."""
+        answer = super().operate(owner, name, feature, operation, arguments)
+        if self._owners(owner)[name].features[feature].operation(operation).everywhere:
+            what = {"owner": owner, "name": name, "feature": feature, "operation": operation}
+            self._to_all({"do": "operate", "what": {**what, "arguments": arguments}})
+        return answer
 
     def all_sessions(
         self,

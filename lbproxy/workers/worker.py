@@ -31,7 +31,7 @@ from lbproxy.process import replication
 from lbproxy.process.gc import Heap
 from lbproxy.registry import parse_config, parse_server_line
 from lbproxy.service import LoadBalancer
-from lbproxy.workers.aggregate import collect, take_differences
+from lbproxy.workers.aggregate import collect, take_records
 from lbproxy.workers.channel import Channel
 from lbproxy.workers.records import Records
 from lbproxy.workers.rpc import SessionQuery
@@ -175,6 +175,12 @@ class Worker:
         if self.balancer is not None:
             with suppress(KeyError):
                 self.balancer.kill_sessions(message["backend"], message["server"])
+
+    def do_operate(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Run an operation of a feature."""
+        if self.balancer is not None:
+            with suppress(KeyError, ValueError):
+                self.balancer.operate(**message["what"])
 
     def do_rebalance(self, message: dict[str, Any], fds: list[int]) -> None:
         """Move long-lived sessions of a backend."""
@@ -343,7 +349,7 @@ class Worker:
     def _report(self) -> None:
         balancer = self.balancer
         if balancer is not None:
-            found = {"counts": collect(balancer), "differences": take_differences(balancer)}
+            found = {"counts": collect(balancer), "records": take_records(balancer)}
             self.channel.send({"say": "counts", **found})
 
     def _turn(self) -> None:

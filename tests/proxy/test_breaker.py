@@ -54,7 +54,7 @@ def test_so_many_requests_are_retried_at_once(rig):
     assert len(second.connections) == 2
     second.connections[0].close()  # two's: one is retried already
     assert status(two) == b"502"
-    assert r.backend.counters.retries_refused == 1
+    assert r.backend.counts["retry_limit"].retries_refused == 1
     second.connections[1].close()  # one's again: it is one retried request, not two
     r.advance(0.3)
     assert one.received == b""
@@ -87,7 +87,7 @@ def test_a_budget(rig):
     statuses = [r.lb.get("http://a/").status for _ in range(100)]
     assert set(statuses) == {200, 502}
     assert r.backend.counters.retries == 20
-    assert r.backend.counters.retries_refused == statuses.count(502)
+    assert r.backend.counts["retry_limit"].retries_refused == statuses.count(502)
     assert r.backend.retry_limit.running == 0
 
 
@@ -164,7 +164,7 @@ def test_tcp():
         lb.advance(1)
         backend = lb.backend("pg")
         assert [c.closed for c in clients] == [False, True]
-        assert backend.counters.retries_refused == backend.retry_limit.running == 1
+        assert backend.counts["retry_limit"].retries_refused == backend.retry_limit.running == 1
         lb.tcp_origin("a", "10.0.0.1:5432", "echo")
         clients += [lb.connect("db") for _ in range(2)]
         assert [c.closed for c in clients] == [False, True, False, True]

@@ -24,8 +24,11 @@ from lbproxy.balance.server import AdminState, ServerState, State
 from lbproxy.balance.tiers import peers
 from lbproxy.config.model import Address, BackendSpec, PassiveSpec, ServerSpec
 from lbproxy.errors import Kind, Outcome, ProxyError
+from lbproxy.features import features_of
+from lbproxy.interfaces import Env
 from lbproxy.net.timers import TimerWheel
 from lbproxy.proxy.backend import Backend
+from lbproxy.proxy.feature import Given
 from tests.balance.tools import make
 
 STEP = 40.0  # seconds between two looks at the world
@@ -92,8 +95,16 @@ class Day:
             panic=PANIC, slow_start=SLOW_START, queue=QUEUE, timeout_queue=TIMEOUT_QUEUE,
         )  # fmt: skip
         network: Any = SimpleNamespace(wheel=wheel)
+        given = Given(Env(self.clock.seconds, self.random), network)
+        prepared = ((kind.name, kind.prepare(spec, None, given)) for kind in features_of("backend"))
+        features = {name: one for name, one in prepared if one is not None}
         self.backend = Backend(
-            spec, network, make("roundrobin", self.clock.seconds), random=self.random
+            spec,
+            network,
+            make("roundrobin", self.clock.seconds),
+            random=self.random,
+            kinds=features_of("backend"),
+            features=features,
         )
         self.group = self.backend.group
         self.truth: dict[ServerState, str] = dict.fromkeys(self.group.servers.values(), "well")

@@ -8,8 +8,10 @@ from typing import Any
 from lbproxy.config.model import Config
 from lbproxy.errors import Kind
 from lbproxy.observe.offenders import Suspects
+from lbproxy.proxy.features.mirror import Mirror
+from lbproxy.proxy.features.rebalancer import Rebalancer
 from lbproxy.testing import LB
-from lbproxy.workers.aggregate import Tally, collect, take_differences
+from lbproxy.workers.aggregate import Tally, collect, take_records
 from lbproxy.workers.worker import worker_config
 
 TEXT = """
@@ -171,29 +173,30 @@ def test_mirrors_and_long_sessions() -> None:
             worker.get(f"http://h:8080/{user}", headers={"X-User": user})
         worker.advance(1)
         tally.came(slot, json.loads(json.dumps(collect(worker.service))))
-        found = json.loads(json.dumps(take_differences(worker.service)))
-        tally.differ(found)
-        assert len(found["app"]) == len(users)
-        assert take_differences(worker.service) == {}, "told once"
+        found = json.loads(json.dumps(take_records(worker.service)))
+        tally.recorded(found)
+        assert len(found["app"]["mirror"]) == len(users)
+        assert take_records(worker.service) == {}, "told once"
     tally.write()
     backend = master.backend("app")
     assert backend.sticky.counters.moved == 0
-    assert (backend.mirror.counters.copied, backend.mirror.counters.different) == (5, 5)
+    mirror = Mirror.of(backend)
+    assert (mirror.counters.copied, mirror.counters.different) == (5, 5)
     last = master.service.mirror_differences("app")
     assert [difference.path for difference in last] == ["/a", "/b", "/c", "/d", "/e"]
     assert all(isinstance(difference.what, tuple) for difference in last)
-    assert len(backend.mirror.running) == 0
+    assert mirror.snapshot()["running"] == 0
     tally.write()
     assert len(master.service.mirror_differences("app")) == 5, "each once"
-    assert backend.rebalancer.plan() == {}
+    assert Rebalancer.of(backend).plan() == {}
     counts = collect(one.service)
-    counts["backends"]["app"]["servers"]["a"]["now"]["long"] = 8
+    counts["backends"]["app"]["features"]["now"]["rebalance"]["a"] = 8
     tally.came(0, counts)
     tally.write()
-    moves = {server.name: count for server, count in backend.rebalancer.plan().items()}
+    moves = {server.name: count for server, count in Rebalancer.of(backend).plan().items()}
     assert moves == {"a": 4}
     tally.died(1)
     tally.write()
-    assert backend.mirror.counters.different == 5
+    assert mirror.counters.different == 5
     for each in (one, two, master):
         each.close()

@@ -1,4 +1,7 @@
-"""CONTROL. The features on the admin side, one module each; a new one is a module and a line in :data:`PARTS`."""
+"""CONTROL. The admin side, one module for each part; a new one is a module and a line in :data:`PARTS`.
+
+The parts of features are made of what each declares (:mod:`lbproxy.admin.parts.features`).
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,15 @@ from lbproxy.admin.parts import (
     frontends,
     logs,
     metrics,
-    mirror,
     process,
-    rebalancing,
     reload,
     servers,
     sessions,
-    sticky,
     upgrade,
 )
+from lbproxy.admin.parts.features import part_of
 from lbproxy.admin.route import Part
+from lbproxy.features import all_features
 
 __all__ = ["PARTS"]
 
@@ -34,9 +36,7 @@ PARTS: tuple[Part, ...] = (
     backends.PART,
     servers.PART,
     sessions.PART,
-    rebalancing.PART,
-    sticky.PART,
-    mirror.PART,
+    *(part_of(kind) for kind in all_features() if kind.part is not None),
     certificates.PART,
     configuration.PART,
     reload.PART,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.parts import mirror, sticky
+from lbproxy.admin.parts.features import feature_fields
 from lbproxy.admin.parts.frontends import HISTOGRAM
 from lbproxy.admin.route import PAGE, Call, Column, Panel, Part, Route, find, paged
-from lbproxy.admin.schema import COUNT, NUMBER, SCALAR, STRING, mapping, maybe, object_, page
+from lbproxy.admin.schema import COUNT, NUMBER, SCALAR, STRING, mapping, object_, page
 from lbproxy.balance.server import State
 from lbproxy.observe.metrics import backend_snapshot
 
@@ -39,8 +39,7 @@ _BACKEND = object_(
         "queue_seconds": HISTOGRAM,
         "connect_seconds": HISTOGRAM,
         "response_seconds": HISTOGRAM,
-        "sticky": maybe(sticky.SNAPSHOT),
-        "mirror": maybe(mirror.SNAPSHOT),
+        **feature_fields("backend"),
     },
 )
 _BACKEND["additionalProperties"] = SCALAR  # what other features add

@@ -19,6 +19,7 @@ from lbproxy.admin.exposition import (
     labels,
     render,
 )
+from lbproxy.admin.parts.features import feature_families
 from lbproxy.admin.parts.process import descriptors, resident_bytes
 from lbproxy.admin.route import Call, Part, Raw, Route
 from lbproxy.balance.server import State
@@ -208,15 +209,6 @@ BACKEND_COUNTERS = (
         "circuit_open",
         "Requests and sessions rejected because the backend was at its maxconn.",
     ),
-    (
-        "rebalanced",
-        "rebalanced",
-        "Sessions ended so that their clients reconnect to another server.",
-    ),
-    ("retries_refused", "retries_refused", "Retries refused by max_retries or retry_budget."),
-    ("hedges", "hedges", "Hedged requests: second attempts because the first was slow."),
-    ("hedges_won", "hedges_won", "Hedged requests in which the second attempt answered first."),
-    ("hedges_refused", "hedges_refused", "Second attempts refused: no server, or over a limit."),
 )
 _BACKEND_TIMES = (
     ("queue_seconds", "Waiting time in the queue; only requests and sessions that waited."),
@@ -336,6 +328,7 @@ def _all(admin: Admin) -> Iterator[Family]:
     yield from _process(admin)
     yield from _frontends(admin)
     yield from _backends(admin)
+    yield from feature_families(admin)
     yield from _servers(admin)
     yield from _certificates(admin)
 

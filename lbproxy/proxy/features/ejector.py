@@ -1,24 +1,27 @@
 """DATA. Passive health at work: hears how attempts and sessions ended, ejects servers and takes them back.
 
-One per backend with ``passive``, owned by :class:`lbproxy.proxy.backend.Backend`; the judgement is
-:class:`lbproxy.health.passive.PassiveHealth`.  Its timers run only while a server is out or there is something to
-compare.
+The judgement is :class:`lbproxy.health.passive.PassiveHealth`.  Timers run only while a server is out, or while there
+is something to compare.  A changed ``passive`` line begins anew, and servers that were out are back.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
-from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.server import ServerState
 from lbproxy.config.model import PassiveSpec
 from lbproxy.errors import Kind
 from lbproxy.health.passive import Ejection, PassiveHealth
 from lbproxy.http.retry import cause_of, is_server_error
-from lbproxy.net.timers import Timer, TimerWheel
+from lbproxy.net.timers import Timer
+from lbproxy.proxy.feature import Feature, Given
 from lbproxy.proxy.ratelog import Quiet
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.backend import Backend
 
 __all__ = ["AT_ONCE_S", "Ejector"]
 
@@ -28,21 +31,43 @@ AT_ONCE_S = 1.0
 """A TCP session that the server ends this soon, without having said anything, has failed."""
 
 
-class Ejector:
+class Ejector(Feature["Backend"]):
     """See the module.  ``health``: the judge; ``out``: the ejected servers."""
 
-    def __init__(
-        self, backend_name: str, group: ServerGroup, spec: PassiveSpec, wheel: TimerWheel
-    ) -> None:
-        self.backend_name = backend_name
+    name = "passive"
+    keys = ("passive",)
+
+    def __init__(self, spec: PassiveSpec) -> None:
         self.health: PassiveHealth[ServerState] = PassiveHealth(spec, self._may_eject)
         self.out: dict[ServerState, Timer] = {}
-        self._group = group
         self._spec = spec
-        self._wheel = wheel
         self._counts = frozenset(spec.count)
-        self._judging = wheel.timer(self._judge) if self.health.compares else None
+        self._judging: Timer | None = None
+        self._armed = True
+
+    @classmethod
+    def prepare(cls, spec: Any, old: Ejector | None, given: Given) -> Ejector | None:
+        """See :class:`Feature`."""
+        wanted: PassiveSpec | None = spec.passive
+        if wanted is None or (old is not None and old._spec == wanted):
+            return old if wanted is not None else None
+        return cls(wanted)
+
+    def attach(self, owner: Backend) -> None:
+        """See :class:`Feature`."""
+        self.backend_name = owner.name
+        self._group = owner.group
+        self._wheel = owner.wheel
+        self._judging = owner.wheel.timer(self._judge) if self.health.compares else None
         self._armed = self._judging is None
+        self._owner = owner
+        owner.passive = self
+
+    def detach(self) -> None:
+        """Let ejected servers work again."""
+        self._owner.passive = None
+        for server in list(self.out):
+            self.release(server)
 
     # -- evidence -------------------------------------------------------------------------------
 
@@ -129,8 +154,8 @@ class Ejector:
         """Take an ejected server back before its time; harmless for others."""
         self._back(server)
 
-    def forget(self, server: ServerState) -> None:
-        """It was removed from the backend."""
+    def server_removed(self, server: ServerState) -> None:
+        """Forget a server that the backend no longer has."""
         timer = self.out.pop(server, None)
         if timer is not None:
             timer.close()
@@ -148,8 +173,8 @@ class Ejector:
         for ejection in self.health.judge(self._wheel.now()):
             self._eject(ejection)
 
-    def stop(self) -> None:
-        """No more timers; what is out stays out."""
+    def close(self) -> None:
+        """Stop all timers; servers that are out stay out."""
         for timer in self.out.values():
             timer.close()
         self.out.clear()

@@ -1,7 +1,7 @@
 """DATA. Hedging: a request that has no response head in time goes to a second server too, and the first head wins.
 
-One :class:`Hedging` for each backend with ``hedge``; its methods are hooks of filter phases, so that exchanges with
-other backends know nothing of it.  One :class:`Hedge` for each exchange it watches.  The rules:
+The methods of :class:`Hedging` are hooks of filter phases, so that exchanges with other backends know nothing of it.
+One :class:`Hedge` is made for each exchange it watches.  The rules:
 
 1. Watched is the first attempt of a request whose method is idempotent, that asks for no upgrade and does not wait
    for a 100.  The delay runs from when its server is known, so it includes the connection.
@@ -19,12 +19,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from attrs import define
+
 from lbproxy.balance.lease import Lease
 from lbproxy.errors import Kind, Outcome, ProxyError
 from lbproxy.health.breaker import RetryBudget
 from lbproxy.http.filter import Phases
 from lbproxy.http.message import End, RequestHead
 from lbproxy.http.retry import IDEMPOTENT
+from lbproxy.proxy.feature import Feature, Given, counted
 
 if TYPE_CHECKING:
     from lbproxy.net.endpoints import Dial
@@ -38,9 +41,22 @@ FLOOR = 0.1
 """Second attempts a second that are allowed however few requests there are."""
 
 
-class Hedging:
+@define(eq=False)
+class HedgeCounters:
+    """Totals of a backend."""
+
+    hedges: int = counted("Hedged requests: second attempts because the first was slow.")
+    hedges_won: int = counted("Hedged requests in which the second attempt answered first.")
+    hedges_refused: int = counted("Second attempts refused: no server, or over a limit.")
+
+
+class Hedging(Feature["Backend"]):
     """``delay``: seconds.  ``share``: of the requests of the last 10 s.  ``running``: second attempts."""
 
+    name = "hedge"
+    keys = ("hedge", "hedge_share")
+    Counters = HedgeCounters
+    counters: HedgeCounters
     fail_open = True
 
     def __init__(self, delay: float, share: float) -> None:
@@ -49,6 +65,24 @@ class Hedging:
         self.running: set[Hedge] = set()
         self.watched: dict[Exchange, Hedge] = {}
         self.budget = RetryBudget(share, FLOOR)
+
+    @classmethod
+    def prepare(cls, spec: Any, old: Hedging | None, given: Given) -> Hedging | None:
+        """See :class:`Feature`."""
+        if not spec.hedge:
+            return None
+        if old is not None and (old.delay, old.share) == (spec.hedge, spec.hedge_share):
+            return old
+        return cls(spec.hedge, spec.hedge_share)
+
+    def attach(self, owner: Backend) -> None:
+        """See :class:`Feature`."""
+        self._owner = owner
+        owner.hedging = self
+
+    def detach(self) -> None:
+        """See :class:`Feature`.  Second attempts that run go on."""
+        self._owner.hedging = None
 
     def around(self, phases: Phases) -> Phases:
         """``phases`` with ours: a head is seen before others see it, a request after all have."""
@@ -143,13 +177,13 @@ class Hedge:
             return
         lease = backend.acquire_at_once(exchange, (first,))
         if lease is None:
-            backend.counters.hedges_refused += 1
+            hedging.counters.hedges_refused += 1
             return
         if not hedging.budget.take(backend.wheel.now()) or not exchange.begin_other():
             lease.release(Outcome.NEUTRAL)
-            backend.counters.hedges_refused += 1
+            hedging.counters.hedges_refused += 1
             return
-        backend.counters.hedges += 1
+        hedging.counters.hedges += 1
         server = lease.server
         self._lease = lease
         self.server_name = server.name
@@ -258,7 +292,7 @@ class Hedge:
     def _won(self, events: list[Any]) -> None:
         exchange = self._exchange
         self._hedging.watched.pop(exchange, None)
-        self._backend.counters.hedges_won += 1
+        self._hedging.counters.hedges_won += 1
         exchange.give_up_attempt()
         if self.take_over():
             exchange.server_events(events)

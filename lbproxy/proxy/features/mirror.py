@@ -14,11 +14,11 @@ The rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from attrs import asdict, define, frozen
+from attrs import asdict, define, fields, frozen
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -26,6 +26,8 @@ from lbproxy.config.model import MirrorSpec
 from lbproxy.http.compare import Answer, BodyNote, Comparison, differences
 from lbproxy.http.filter import Phases
 from lbproxy.http.message import RequestHead
+from lbproxy.proxy.adminpart import AdminPart, Argument, Column, Operation
+from lbproxy.proxy.feature import Feature, Given
 from lbproxy.proxy.features.mirrorcopy import Copy
 from lbproxy.proxy.ratelog import Quiet
 
@@ -106,21 +108,41 @@ class _Tap:
         return getattr(self._stream, name)
 
 
-class Mirror:
-    """The mirror of one backend; ``running`` are its copies.  Its methods are hooks of filter phases."""
+class Mirror(Feature["Backend"]):
+    """The mirror of one backend; ``running`` are its copies.  Its methods are hooks of filter phases.
 
+    ``elsewhere``: the number of copies that run in workers; 0 but in their master.
+    """
+
+    name = "mirror"
+    keys = ("mirror",)
     fail_open = True
 
     def __init__(self, spec: MirrorSpec, random: Random) -> None:
         self.spec = spec
-        self.counters = MirrorCounters()
+        self.counters = MirrorCounters()  # another line compares anew
         self.last: deque[Difference] = deque(maxlen=_KEPT)
         self.running: set[Copy] = set()
+        self.elsewhere = 0
         self._random = random.random
         self._methods = frozenset(method.encode("ascii") for method in spec.methods)
         self._ignore = frozenset(name.lower().encode("latin-1", "replace") for name in spec.ignore)
         self._mark = spec.header.encode("ascii")
         self._notes_body = "body" in spec.compare or spec.judge is not None
+
+    @classmethod
+    def prepare(cls, spec: Any, old: Mirror | None, given: Given) -> Mirror | None:
+        """See :class:`Feature`."""
+        wanted: MirrorSpec | None = spec.mirror
+        if wanted is None:
+            return None
+        if old is not None and old.spec == wanted and old.spec.judge is wanted.judge:
+            return old
+        return cls(wanted, given.env.random)
+
+    def attach(self, owner: Backend) -> None:
+        """See :class:`Feature`."""
+        self._now = owner.wheel.now
 
     def around(self, phases: Phases) -> Phases:
         """``phases`` with ours: the response is seen before others change it, the end after all."""
@@ -253,11 +275,93 @@ class Mirror:
             what=", ".join(one.what),
         )
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """End the copies that run."""
         for copy in list(self.running):
             copy.cancel()
 
+    # -- what is shown, and workers -------------------------------------------------------------
+
     def snapshot(self) -> dict[str, Any]:
-        """Counters and what runs, as plain JSON types."""
-        return {"backend": self.spec.backend, "running": len(self.running), **asdict(self.counters)}
+        """See :class:`Feature`."""
+        running = len(self.running) + self.elsewhere
+        return {"backend": self.spec.backend, "running": running, **asdict(self.counters)}
+
+    def detailed(self, limit: int) -> dict[str, Any]:
+        """:meth:`snapshot`, and at most ``limit`` of the last differences, the newest first."""
+        now = self._now()
+        # those of workers arrive late and mixed
+        last = sorted(self.last, key=lambda one: one.at, reverse=True)[:limit]
+        shown = [
+            {
+                "age_s": round(max(0.0, now - one.at), 3),
+                "method": one.method,
+                "path": one.path,
+                "server": one.server,
+                "copy_server": one.copy_server,
+                "what": list(one.what),
+            }
+            for one in last
+        ]
+        return {**self.snapshot(), "differences": shown}
+
+    def gauges(self) -> dict[str, Any]:
+        """See :class:`Feature`."""
+        return {"running": len(self.running)}
+
+    def show_gauges(self, total: dict[str, Any]) -> None:
+        """See :class:`Feature`."""
+        self.elsewhere = total.get("running", 0)
+
+    def take_records(self) -> list[dict[str, Any]]:
+        """See :class:`Feature`: the differences."""
+        found = [asdict(one) for one in self.last]
+        self.last.clear()
+        return found
+
+    def add_records(self, records: Sequence[dict[str, Any]]) -> None:
+        """See :class:`Feature`."""
+        for one in records:
+            self.last.append(Difference(**{**one, "what": tuple(one["what"])}))
+
+
+_COUNTS = {
+    "backend": "string",
+    "running": "count",
+    **{field.name: "count" for field in fields(MirrorCounters)},
+}
+_DIFFERENCE = {
+    "age_s": "number",
+    "method": "string",
+    "path": "string",
+    "server": "string",
+    "copy_server": "string",
+    "what": ["string"],
+}
+
+Mirror.part = AdminPart(
+    "mirrors",
+    state="mirrors",
+    title="Mirrors",
+    fields=_COUNTS,
+    columns=(
+        Column("name", "Backend"),
+        Column("backend", "Mirror"),
+        Column("copied", "Copied", "count"),
+        Column("failed", "Failed", "count"),
+        Column("same", "Same", "count"),
+        Column("different", "Different", "count"),
+        Column("busy", "Too many", "count"),
+        Column("too_large", "Too large", "count"),
+    ),
+    operations=(
+        Operation(
+            "GET",
+            "mirror",
+            "What was copied to the mirror, and the last differences, the newest first",
+            Mirror.detailed,
+            {**_COUNTS, "differences": [_DIFFERENCE]},
+            {"limit": Argument("most differences in the answer", low=1, high=50, default=50)},
+        ),
+    ),
+)

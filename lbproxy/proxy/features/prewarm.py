@@ -1,6 +1,6 @@
 """DATA. Connections made before they are asked for: ``pool_min`` idle ones for each server that takes traffic.
 
-One per backend with ``pool_min``, owned by :class:`lbproxy.proxy.backend.Backend`.  The rules:
+The rules:
 
 1. A server is kept warm while it is up and may be picked: not in drain, maint or down, not a backup that rests.
    One that gets the PROXY header is not, for its connections belong to one client each.
@@ -17,12 +17,13 @@ One per backend with ``pool_min``, owned by :class:`lbproxy.proxy.backend.Backen
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
 from lbproxy.balance.server import ServerState, State
 from lbproxy.errors import ProxyError
+from lbproxy.proxy.feature import Feature, Given
 from lbproxy.proxy.http.streams import ConnectionInfo, ServerConnection
 
 if TYPE_CHECKING:
@@ -71,30 +72,43 @@ class _Warming:
         self._warmer.failed(self, error)
 
 
-class Warmer:
+class Warmer(Feature["Backend"]):
     """See the module.  ``dials`` run now."""
 
-    def __init__(self, backend: Backend, processes: int = 1) -> None:
-        self.dials: set[_Warming] = set()
-        self._backend = backend
-        self._processes = processes
-        self._now = backend.wheel.now
-        self._notes: dict[ServerState, _Note] = {}
-        self._stopped = False
-        self._timer = backend.wheel.timer(self._look)
-        self._timer.set(0.0)
-        backend.group.on_state(self._moved)
+    name = "pool_min"
+    keys = ("pool_min",)
 
-    def change(self) -> None:
-        """The backend has other settings."""
-        if not self._stopped:
+    def __init__(self) -> None:
+        self.dials: set[_Warming] = set()
+        self._notes: dict[ServerState, _Note] = {}
+        self._works = self._retired = False
+
+    @classmethod
+    def prepare(cls, spec: Any, old: Warmer | None, given: Given) -> Warmer | None:
+        """See :class:`Feature`."""
+        if not spec.pool_min:
+            return None
+        return old if old is not None else cls()
+
+    def attach(self, owner: Backend) -> None:
+        """See :class:`Feature`.  Nothing is dialled before :meth:`start`."""
+        self._backend = owner
+        self._now = owner.wheel.now
+        self._timer = owner.wheel.timer(self._look)
+
+    def start(self) -> None:
+        """See :class:`Feature`."""
+        if not self._retired:
+            self._works = True
             self._timer.set(0.0)
 
-    def stop(self) -> None:
-        """No more dials; those that run are given up."""
-        self._stopped = True
+    def retire(self) -> None:
+        """Begin no more dials, and give up those that run."""
+        self._works, self._retired = False, True
         self._timer.close()
         self._cancel()
+
+    close = retire
 
     def _cancel(self) -> None:
         dials, self.dials = self.dials, set()
@@ -103,8 +117,9 @@ class Warmer:
             if one.dial is not None:
                 one.dial.cancel()
 
-    def _moved(self, server: ServerState, old: State, new: State) -> None:
-        if new is State.UP and self._backend.spec.pool_min and not self._stopped:
+    def state_changed(self, server: ServerState, old: State, new: State) -> None:
+        """Dial a server that has come up."""
+        if new is State.UP and self._works:
             note = self._notes.get(server)
             if note is not None:
                 note.until = note.pause = 0.0
@@ -114,9 +129,6 @@ class Warmer:
 
     def _look(self) -> None:
         backend = self._backend
-        if not backend.spec.pool_min:
-            self._cancel()  # and rest, until there is something to do
-            return
         now = self._now()
         servers = backend.group.servers
         for server in [one for one in self._notes if servers.get(one.name) is not one]:
@@ -162,7 +174,7 @@ class Warmer:
         note = self._notes.get(server)
         running = note.running if note is not None else 0
         ours = len(self._backend.pools[server]) + running
-        return min(server.maxconn - server.active, server.maxconn // self._processes) - ours
+        return min(server.maxconn - server.active, server.maxconn // self._backend.processes) - ours
 
     # -- a dial ---------------------------------------------------------------------------------
 

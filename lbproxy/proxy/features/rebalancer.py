@@ -1,7 +1,7 @@
 """DATA. Rebalancing at work: when servers come or weights change, long-lived sessions move, a few at a time.
 
-One per backend with ``rebalance``, owned by :class:`lbproxy.proxy.backend.Backend` as slow start is; how many move is
-:mod:`lbproxy.balance.rebalance`, when and how one may be ended is :mod:`lbproxy.sessionclose`.  The rules:
+:mod:`lbproxy.balance.rebalance` says how many sessions move, :mod:`lbproxy.sessionclose` when and how one may be
+ended.  The rules:
 
 1. What counts are the sessions of this process: those of a TCP backend, or the tunnels of an HTTP backend.
 2. A run begins ``after`` seconds after a change, with a plan for each server that has too many.  It moves at most
@@ -23,11 +23,13 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import define, frozen
 
 from lbproxy.balance.rebalance import Load, plan
 from lbproxy.balance.server import ServerState
 from lbproxy.config.model import RebalanceSpec
+from lbproxy.proxy.adminpart import AdminPart, Many, Operation
+from lbproxy.proxy.feature import Feature, Given, counted
 from lbproxy.sessionclose.base import Farewell
 from lbproxy.sessionclose.table import FAREWELLS
 
@@ -92,16 +94,25 @@ class Watched:
         return write_looked_at
 
 
-class Rebalancer:
+@define(eq=False)
+class RebalanceCounters:
+    """Totals of a backend."""
+
+    rebalanced: int = counted("Sessions ended so that their clients reconnect to another server.")
+
+
+class Rebalancer(Feature["Backend"]):
     """See the module."""
 
-    def __init__(self, backend: Backend, spec: RebalanceSpec) -> None:
+    name = "rebalance"
+    keys = ("rebalance",)
+    Counters = RebalanceCounters
+    counters: RebalanceCounters
+
+    def __init__(self, spec: RebalanceSpec) -> None:
         self.spec: RebalanceSpec | None = spec
         self.elsewhere: dict[str, int] | None = None
         """Sessions by server, where other processes have them: then we plan, and those processes move them."""
-        self._backend = backend
-        self._now = backend.wheel.now
-        self._timer = backend.wheel.timer(self._step)
         self._running = False
         self._left: dict[ServerState, int] = {}  # of the plan
         self._excess = self._total = 0  # sessions too many, and sessions, when the run began
@@ -110,19 +121,36 @@ class Rebalancer:
         self._looked = self._moved = 0.0  # when
         self._waiting = False  # for ``after``
         self._again = False  # to see whether the last run has helped
-        backend.group.on_change(self._changed)
 
-    def change(self, spec: RebalanceSpec | None) -> None:
-        """Go on like this; None: move nobody any more."""
-        self.spec = spec
-        if spec is None:
-            self._end()
+    @classmethod
+    def prepare(cls, spec: Any, old: Rebalancer | None, given: Given) -> Rebalancer | None:
+        """See :class:`Feature`.  A run goes on under changed rules; running sessions are watched as they were."""
+        if spec.rebalance is None:
+            return None
+        return old if old is not None else cls(spec.rebalance)
 
-    def stop(self) -> None:
-        """For good."""
+    def attach(self, owner: Backend) -> None:
+        """See :class:`Feature`."""
+        self._backend = owner
+        self._now = owner.wheel.now
+        self._timer = owner.wheel.timer(self._step)
+        owner.rebalancer = self
+
+    def refit(self, owner: Backend) -> None:
+        """See :class:`Feature`."""
+        self.spec = owner.spec.rebalance
+
+    def detach(self) -> None:
+        """Watch no more sessions."""
+        self._backend.rebalancer = None
+
+    def retire(self) -> None:
+        """Move nobody any more."""
         self.spec = None
         self._end()
         self._timer.close()
+
+    close = retire
 
     def watch(self, upgrade: bytes | None = None) -> Watched | None:
         """For a session that begins.  ``upgrade``: of a tunnel; None for TCP."""
@@ -144,10 +172,10 @@ class Rebalancer:
         ]
         return plan(loads, spec.tolerance if tolerance is None else tolerance)
 
-    def start(self) -> Rebalance:
+    def run(self) -> Rebalance:
         """Begin a run now, if it takes one, and say what is to move."""
         moves = self.plan()
-        if moves and not self._running:
+        if moves and not self._running and self.elsewhere is None:
             self._begin(moves)
         return Rebalance(
             self._backend.name, {server.name: count for server, count in moves.items()}
@@ -165,7 +193,8 @@ class Rebalancer:
     def _sessions(self) -> int:
         return sum(self.count(server) for server in self._backend.group.listed)
 
-    def _changed(self) -> None:
+    def servers_changed(self) -> None:
+        """Wait for ``after``, then see whether sessions should move."""
         spec = self.spec
         if spec is None or self.elsewhere is not None:
             return
@@ -255,6 +284,18 @@ class Rebalancer:
     def _watched(server: ServerState) -> bool:
         return any(_watched_of(session) is not None for session in server.sessions)
 
+    # -- workers ------------------------------------------------------------------------------------
+
+    def gauges(self) -> dict[str, Any]:
+        """See :class:`Feature`: long-lived sessions by server."""
+        return {server.name: self.count(server) for server in self._backend.group.servers.values()}
+
+    def show_gauges(self, total: dict[str, Any]) -> None:
+        """See :class:`Feature`."""
+        self.elsewhere = total
+
+    # -- one session ----------------------------------------------------------------------------
+
     def _polite(self, server: ServerState, most: int) -> tuple[Any, int]:
         """A session that may be ended now, or None, and how many were looked at, at most ``most``."""
         spec, queue = self.spec, self._queues.get(server)
@@ -293,10 +334,34 @@ class Rebalancer:
     def _part(self, session: Any) -> None:
         to_client, to_server = session.watched.farewell.words(os.urandom(4))
         session.watched.parted = True
-        self._backend.counters.rebalanced += 1
+        self.counters.rebalanced += 1
         session.part(to_client, to_server)
 
 
 def _watched_of(session: Any) -> Watched | None:
     watched: Watched | None = getattr(session, "watched", None)
     return watched
+
+
+def _rebalance(rebalancer: Rebalancer) -> dict[str, Any]:
+    begun = rebalancer.run()
+    return {
+        "backend": begun.backend,
+        "sessions": sum(begun.moves.values()),
+        "moves": begun.moves,
+    }
+
+
+Rebalancer.part = AdminPart(
+    "rebalancing",
+    operations=(
+        Operation(
+            "POST",
+            "rebalance",
+            "Begin to move long-lived sessions to servers with room",
+            _rebalance,
+            {"backend": "string", "sessions": "count", "moves": Many("count")},
+            everywhere=True,
+        ),
+    ),
+)

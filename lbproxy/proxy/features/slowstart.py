@@ -1,63 +1,79 @@
 """DATA. Slow start at work: a server that comes up gets its full weight little by little.
 
-One per backend with ``slow_start``, owned by :class:`lbproxy.proxy.backend.Backend`; the arithmetic is
-:mod:`lbproxy.balance.ramp`.  Its timer runs only while a server warms up.
+The arithmetic is :mod:`lbproxy.balance.ramp`.  The timer runs only while a server warms up.  A reload that changes
+``slow_start`` gives servers that warm up their full weight at once.
 """
 
 from __future__ import annotations
 
-from lbproxy.balance.group import ServerGroup
+from typing import TYPE_CHECKING, Any
+
 from lbproxy.balance.ramp import Ramp
 from lbproxy.balance.server import ServerState, State
-from lbproxy.net.timers import TimerWheel
+from lbproxy.proxy.feature import Feature, Given
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.backend import Backend
 
 __all__ = ["SlowStart"]
 
 _COLD = (State.DOWN, State.MAINT)  # a drained server has been at work
 
 
-class SlowStart:
-    """See the module.  Make it when the servers that are there from the beginning are in the group."""
+class SlowStart(Feature["Backend"]):
+    """See the module.  Servers that exist when it is attached have their full weight already."""
 
-    def __init__(self, group: ServerGroup, seconds: float, wheel: TimerWheel) -> None:
+    name = "slow_start"
+    keys = ("slow_start",)
+
+    def __init__(self, seconds: float) -> None:
         self.ramp: Ramp[ServerState] = Ramp(seconds)
-        self._group = group
-        self._now = wheel.now
-        self._timer = wheel.timer(self._step)
-        group.on_state(self._moved)
 
-    def change(self, seconds: float) -> None:
-        """Take so long from now on, 0 for no slow start; who warms up now has its full weight at once."""
-        for server in self._group.servers.values():
-            self.ramp.end(server)
-        self._timer.clear()
+    @classmethod
+    def prepare(cls, spec: Any, old: SlowStart | None, given: Given) -> SlowStart | None:
+        """See :class:`Feature`."""
+        seconds: float = spec.slow_start
+        if old is not None and old.ramp.seconds == seconds:
+            return old
+        return cls(seconds) if seconds else None
+
+    def attach(self, owner: Backend) -> None:
+        """See :class:`Feature`."""
+        self._group = owner.group
+        self._now = owner.wheel.now
+        self._timer = owner.wheel.timer(self._step)
+
+    def detach(self) -> None:
+        """Give every server its full weight."""
         self._group.set_shares(dict.fromkeys(self._group.servers.values(), 1.0))
-        self.ramp = Ramp(seconds)
 
-    def _moved(self, server: ServerState, old: State, new: State) -> None:
+    def close(self) -> None:
+        """Stop the timer; shares stay as they are."""
+        self._timer.close()
+
+    def state_changed(self, server: ServerState, old: State, new: State) -> None:
+        """Begin with a server that comes up, forget one that goes down."""
         if new is State.UP:
             if old in _COLD:
-                self.begin(server)
+                self._begin(server)
         elif new in _COLD:
-            self.forget(server)
+            self.server_removed(server)
 
-    def begin(self, server: ServerState) -> None:
-        """``server`` has come up, or was added."""
-        if not self.ramp.seconds:
-            return
-        self.ramp.begin(server, self._now())
-        self._step()
+    def server_added(self, server: ServerState) -> None:
+        """Begin with a server that is added while it is up."""
+        if server.state is State.UP:
+            self._begin(server)
 
-    def forget(self, server: ServerState) -> None:
-        """It is down or gone: next time it begins anew."""
+    def server_removed(self, server: ServerState) -> None:
+        """Forget a server, so that it starts afresh when it returns."""
         if self.ramp.end(server):
             self._group.set_shares({server: 1.0})  # nobody's weight is scaled for its sake
+
+    def _begin(self, server: ServerState) -> None:
+        self.ramp.begin(server, self._now())
+        self._step()
 
     def _step(self) -> None:
         self._group.set_shares(self.ramp.shares(self._now()))
         if len(self.ramp):
             self._timer.set(self.ramp.step)
-
-    def stop(self) -> None:
-        """No more steps."""
-        self._timer.close()

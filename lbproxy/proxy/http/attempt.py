@@ -304,7 +304,6 @@ class Attempts(HTTPTraffic):
         limit = backend.retry_limit
         if limit is not None:
             if not limit.take(self.frontend.now(), self._retrying is limit):
-                backend.counters.retries_refused += 1
                 return False
             self._end_retry(limit)
         return True

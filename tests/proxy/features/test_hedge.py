@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lbproxy.config.errors import ConfigErrors
+from lbproxy.proxy.features.hedge import Hedging
 from lbproxy.registry import parse_config
 from lbproxy.testing import LB
 from tests.proxy.http_kit import GET, OK, TWO_SERVERS, A, B, Rig, post
@@ -50,7 +51,7 @@ class Site(Rig):
     @property
     def hedges(self):
         """Begun, won, refused."""
-        counters = self.backend.counters
+        counters = self.backend.counts["hedge"]
         return (counters.hedges, counters.hedges_won, counters.hedges_refused)
 
     def told(self, name):
@@ -60,7 +61,7 @@ class Site(Rig):
 
     def idle(self):
         """Nothing runs, before any client has left."""
-        hedging = self.backend.hedging
+        hedging = Hedging.of(self.backend)
         assert hedging is None or not (hedging.running or hedging.watched)
         assert [s.active for s in self.backend.group.servers.values() if s.active] == []
 
@@ -459,7 +460,7 @@ def test_a_reload_in_between():
     clients[1].send(GET)
     lb.advance(5)
     assert len(a.connections) + len(b.connections) == 3
-    assert lb.backend("app").hedging is None
+    assert Hedging.of(lb.backend("app")) is None
     clients[1].abort()
     lb.advance(0)
     assert [s.active for s in lb.backend("app").group.servers.values()] == [0, 0]

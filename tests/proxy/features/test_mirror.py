@@ -9,6 +9,7 @@ import pytest
 
 from lbproxy.config.dump import dump
 from lbproxy.config.errors import ConfigErrors
+from lbproxy.proxy.features.mirror import Mirror
 from lbproxy.registry import parse_config
 from lbproxy.testing import LB
 from lbproxy.testing.origin import Answer
@@ -32,7 +33,7 @@ class Site:
 
     @property
     def mirror(self) -> Any:
-        return self.lb.backend("app").mirror
+        return Mirror.of(self.lb.backend("app"))
 
     @property
     def counters(self) -> dict[str, int]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from attrs import evolve
 
 from lbproxy.balance.server import AdminState
 from lbproxy.config.errors import ConfigErrors
+from lbproxy.proxy.features.prewarm import Warmer
 from lbproxy.registry import parse_config
 from lbproxy.testing import LB
 from tests.proxy.http_kit import GET, OK, TWO_SERVERS, A, B, Rig
@@ -34,7 +34,8 @@ def rig():
     yield make
     for r in made:
         r.backend.retire()
-        assert not r.backend.warmer or not r.backend.warmer.dials
+        warmer = Warmer.of(r.backend)
+        assert warmer is None or not warmer.dials
         r.check()
 
 
@@ -105,7 +106,7 @@ def test_one_that_is_made_when_the_last_place_is_taken_is_closed(rig):
     r.client().send(GET)
     assert live(raw) == 1
     r.state().active = 0  # as if the place were free for a moment
-    r.backend.warmer._look()
+    Warmer.of(r.backend)._look()
     r.state().active = 1
     r.advance(0)
     assert (live(raw), pooled(r)) == (1, 0)
@@ -129,8 +130,8 @@ def test_not_for_servers_that_are_out(rig, wish):
 def test_down_while_it_is_dialled(rig):
     r = rig()
     raw = r.raw()
-    r.backend.warmer._look()
-    assert len(r.backend.warmer.dials) == 2
+    Warmer.of(r.backend)._look()
+    assert len(Warmer.of(r.backend).dials) == 2
     r.backend.group.set_health(r.state(), False)
     r.advance(5)
     assert (live(raw), pooled(r)) == (0, 0)
@@ -192,9 +193,9 @@ def test_a_dial_has_a_deadline(rig):
     r = rig("pool_min = 1\ntimeout_connect = 2s")
     r.raw().unreachable()
     r.advance(1)
-    assert len(r.backend.warmer.dials) == 1
+    assert len(Warmer.of(r.backend).dials) == 1
     r.advance(1.2)
-    assert len(r.backend.warmer.dials) == 0
+    assert len(Warmer.of(r.backend).dials) == 0
     assert r.state().counters.connect_errors == 1
 
 
@@ -202,8 +203,8 @@ def test_no_more_than_so_many_at_once(rig):
     servers = "\n".join(f"s{n} 10.0.1.{n}:80" for n in range(1, 21))
     r = rig("pool_min = 3", servers=servers)
     origins = [r.raw(f"10.0.1.{n}:80") for n in range(1, 21)]
-    r.backend.warmer._look()
-    assert len(r.backend.warmer.dials) == 16
+    Warmer.of(r.backend)._look()
+    assert len(Warmer.of(r.backend).dials) == 16
     r.advance(2)
     assert [live(origin) for origin in origins] == [3] * 20
 
@@ -249,17 +250,16 @@ def test_a_backend_that_is_gone_makes_none():
 def test_several_processes_share_what_maxconn_allows(rig):
     r = rig("pool_min = 4", servers=f"a {A} maxconn=5")
     raw = r.raw()
-    r.backend.warmer._processes = 2
+    r.backend.start(processes=2)
     r.advance(3)
     assert live(raw) == 2
 
 
 def test_none_for_a_backend_that_has_retired(rig):
-    r = rig("pool_min = 0")
+    r = rig("pool_min = 2")
     raw = r.raw()
     r.backend.retire()
-    r.backend.spec = evolve(r.backend.spec, pool_min=2)
-    r.backend.keep_warm()
+    r.backend.start()
     r.advance(3)
     assert raw.connections == []
 

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lbproxy.balance.server import AdminState
+from lbproxy.proxy.features.hedge import Hedging
 from tests.proxy.http_kit import GET, TWO_SERVERS, A, B, Rig
 
 C = "10.0.0.3:8000"
@@ -236,7 +237,7 @@ class Script:
 
     def check(self) -> None:
         self.rig.check()
-        hedging = self.rig.backend.hedging
+        hedging = Hedging.of(self.rig.backend)
         assert hedging is None or not (hedging.running or hedging.watched)
         if self.honest and self.sane:
             for client in self.clients:

@@ -1,0 +1,243 @@
+"""DATA. The contract of a feature: what a frontend or a backend can do besides its main work.
+
+A feature is one class in one file and one line in :mod:`lbproxy.features`.  Nothing else knows it: assembling, reload,
+workers, metrics and the admin side read the class attributes below and call the methods below.  The life of a feature:
+
+1. :meth:`Feature.prepare` runs while a configuration is compiled.  It returns a new object, the old one if that can go
+   on, or None if the configuration does not ask for the feature.  It may raise, and it touches nothing that serves.
+2. In the swap, :meth:`Feature.attach` binds a new object to its owner, and :meth:`Feature.refit` gives an old one the
+   new configuration of its owner.  These and all later methods must not raise.
+3. :meth:`Feature.start` runs when traffic begins, and again after each reload.
+4. :meth:`Feature.detach` undoes what the feature did to an owner that goes on without it.  :meth:`Feature.close`
+   follows.
+5. When the owner itself ends, :meth:`Feature.retire` runs when nobody new comes, :meth:`Feature.close` at the end.
+
+A feature that the configuration does not ask for has no object, so it costs nothing.  Traffic asks a feature in one of
+two ways: by hooks of filter phases (:meth:`Feature.around`), or by a role, an attribute of the owner that is None until
+a feature takes it in :meth:`Feature.attach` (:mod:`lbproxy.proxy.roles`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
+
+import attrs
+from attrs import frozen
+
+from lbproxy.http.filter import Phases
+from lbproxy.interfaces import Env
+
+if TYPE_CHECKING:
+    from twisted.application.service import Service
+
+    from lbproxy.balance.server import ServerState, State
+    from lbproxy.net.endpoints import Network
+    from lbproxy.proxy.adminpart import AdminPart, Operation
+
+__all__ = [
+    "Feature",
+    "FeatureSet",
+    "Given",
+    "Owner",
+    "OwnerT",
+    "counted",
+    "counts_of",
+    "shown",
+    "surround",
+    "take_over",
+]
+
+
+def counted(help: str = "") -> Any:
+    """An attrs field of :attr:`Feature.Counters`: a number that only grows, from 0.
+
+    With ``help`` it is also a metric: field ``hedges`` of a backend is ``lbproxy_backend_hedges_total``.
+    """
+    return attrs.field(default=0, metadata={"help": help})
+
+
+@frozen
+class Given:
+    """What :meth:`Feature.prepare` may use besides the specification of its owner."""
+
+    env: Env
+    network: Network
+
+
+class Owner(Protocol):
+    """What frontends and backends have in common for their features.
+
+    ``kinds``: the features it could have; ``features``: those it has, by name; ``counts``: the counters of each of
+    ``kinds`` that has some.  Counters belong to the owner, so that they survive every reload.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kinds(self) -> Sequence[type[Feature[Any]]]: ...
+    @property
+    def counts(self) -> dict[str, Any]: ...
+
+    features: dict[str, Feature[Any]]
+
+
+OwnerT = TypeVar("OwnerT")
+FeatureSet = Mapping[str, "Feature[Any]"]
+
+
+class Feature(Generic[OwnerT]):
+    """Extend this; see the module.
+
+    ``name``: in the API and in :attr:`Owner.features`.  ``keys``: the configuration keys it reads; a mistake that
+    :meth:`prepare` raises is reported at the first.  ``owner``: who has it.  ``Counters``: an attrs class of
+    :func:`counted` fields.  ``part``: its place on the admin side.
+    """
+
+    name: ClassVar[str]
+    keys: ClassVar[tuple[str, ...]]
+    owner: ClassVar[Literal["frontend", "backend"]] = "backend"
+    Counters: ClassVar[type[Any] | None] = None
+    part: ClassVar[AdminPart | None] = None
+
+    counters: Any = None
+    """The owner's object of class :attr:`Counters`, from :meth:`attach` on.
+
+    A feature whose counts begin anew with another configuration sets an object of its own instead.
+    """
+
+    @classmethod
+    def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
+        """The object that serves ``spec``; see the module.  ``old``: of the same owner, before the reload."""
+        raise NotImplementedError(f"{cls.__name__}.prepare")
+
+    @classmethod
+    def of(cls, owner: Any) -> Self | None:
+        """The feature of this class that ``owner`` has, or None."""
+        found: Self | None = owner.features.get(cls.name)
+        return found
+
+    @classmethod
+    def has_hooks(cls) -> bool:
+        """Whether exchanges run hooks of it, so that a reload must renew them with the feature."""
+        return cls.around is not Feature.around
+
+    @classmethod
+    def has_snapshot(cls) -> bool:
+        """Whether it is shown as an object of its own, and not as fields of its owner."""
+        return cls.snapshot is not Feature.snapshot
+
+    @classmethod
+    def operation(cls, key: str) -> Operation:
+        """The operation ``METHOD path`` of :attr:`part`.  KeyError."""
+        operations = cls.part.operations if cls.part is not None else ()
+        return {one.key: one for one in operations}[key]
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def around(self, phases: Phases) -> Phases:
+        """``phases`` with the hooks of this feature: before, after or between those of filters."""
+        return phases
+
+    def attach(self, owner: OwnerT) -> None:
+        """Work for ``owner`` from now on.  Its servers exist already."""
+
+    def refit(self, owner: OwnerT) -> None:
+        """Go on with the new ``owner.spec``; a frontend is also a new object after a reload."""
+
+    def start(self) -> None:
+        """Traffic begins.  Called again after each reload: harmless when started."""
+
+    def detach(self) -> None:
+        """Undo what this feature did to its owner, which goes on without it."""
+
+    def retire(self) -> None:
+        """Nobody new comes; what runs may finish.  Harmless the second time."""
+
+    def close(self) -> None:
+        """Release timers, dials and files.  Hooks of exchanges that still run may be called later."""
+
+    def services(self) -> Iterable[Service]:
+        """Services that run in the background while the owner serves."""
+        return ()
+
+    # -- what a backend reports -----------------------------------------------------------------
+
+    def server_added(self, server: ServerState) -> None:
+        """The backend has one server more."""
+
+    def server_removed(self, server: ServerState) -> None:
+        """The backend has lost a server; one of the same name may come back."""
+
+    def state_changed(self, server: ServerState, old: State, new: State) -> None:
+        """A server went up, down, into drain or maint."""
+
+    def servers_changed(self) -> None:
+        """The servers that may be picked have changed, or a weight has."""
+
+    def sync(self) -> None:
+        """An operator or a reload added, removed or changed servers; for features with :meth:`services`."""
+
+    # -- what is shown, and how workers add it up -----------------------------------------------
+
+    def snapshot(self) -> dict[str, Any] | None:
+        """What ``GET /api/v1/backends/NAME`` shows under :attr:`name`; None for fields of :attr:`Counters` alone."""
+        return None
+
+    def row(self) -> dict[str, Any]:
+        """Return the row in the state and on the dashboard, if :attr:`part` has one."""
+        return self.snapshot() or {}
+
+    def gauges(self) -> dict[str, Any]:
+        """In a worker: what is true at this moment, as numbers in nested dicts.  The master adds them up."""
+        return {}
+
+    def show_gauges(self, total: dict[str, Any]) -> None:
+        """In the master: the sum of :meth:`gauges` of all workers, {} while there is none."""
+
+    def take_records(self) -> list[dict[str, Any]]:
+        """In a worker: the records since the last call, as JSON types."""
+        return []
+
+    def add_records(self, records: Sequence[dict[str, Any]]) -> None:
+        """In the master: what :meth:`take_records` gave in a worker."""
+
+
+def counts_of(kinds: Sequence[type[Feature[Any]]]) -> dict[str, Any]:
+    """Counters, all 0, for the features of ``kinds`` that count."""
+    return {kind.name: kind.Counters() for kind in kinds if kind.Counters is not None}
+
+
+def shown(owner: Owner) -> dict[str, Any]:
+    """What ``owner`` shows of its features: counters as its own fields, the others as objects or None."""
+    found: dict[str, Any] = {}
+    for kind in owner.kinds:
+        one = owner.features.get(kind.name)
+        if kind.has_snapshot():
+            found[kind.name] = None if one is None else one.snapshot()
+        elif kind.Counters is not None:
+            found.update(attrs.asdict(owner.counts[kind.name]))
+    return found
+
+
+def surround(phases: Phases, features: FeatureSet) -> Phases:
+    """``phases`` with the hooks of ``features``, the last one outermost."""
+    for one in features.values():
+        phases = one.around(phases)
+    return phases
+
+
+def take_over(owner: Owner, old: FeatureSet, wanted: FeatureSet) -> None:
+    """Let ``owner`` have exactly the features ``wanted``; ``old`` are those it had before."""
+    for name, one in old.items():
+        if wanted.get(name) is not one:
+            one.detach()
+            one.close()
+    owner.features = dict(wanted)
+    for name, one in wanted.items():
+        if old.get(name) is one:
+            one.refit(owner)
+        else:
+            if one.Counters is not None:
+                one.counters = owner.counts[name]
+            one.attach(owner)

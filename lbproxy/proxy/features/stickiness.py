@@ -1,0 +1,160 @@
+"""DATA. Sticky sessions at work: ``sticky = KIND`` picks before the balancer does.
+
+The kinds are in :mod:`lbproxy.balance.sticky`.  A kind whose line and secret stay goes on through a reload; another one
+takes over the table of its predecessor if its keys mean the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import asdict
+
+from lbproxy.balance.server import ServerState
+from lbproxy.balance.sticky import Sticky
+from lbproxy.config.model import PluginSpec
+from lbproxy.http.filter import Phases, compile_phases
+from lbproxy.proxy.adminpart import AdminPart, Argument, Column, Maybe, Operation
+from lbproxy.proxy.feature import Feature, Given
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.backend import Backend
+
+__all__ = ["Stickiness"]
+
+
+class Stickiness(Feature["Backend"]):
+    """See the module.  ``kind``: what knows which client belongs where; ``counters`` are its own."""
+
+    name = "sticky"
+    keys = ("sticky",)
+
+    def __init__(self, spec: PluginSpec, kind: Sticky, before: Stickiness | None) -> None:
+        self.spec = spec
+        self.kind = kind
+        self.counters = kind.counters
+        self._before = before
+
+    @classmethod
+    def prepare(cls, spec: Any, old: Stickiness | None, given: Given) -> Stickiness | None:
+        """See :class:`Feature`."""
+        plugin: PluginSpec | None = spec.sticky
+        if plugin is None:
+            return None
+        if old is not None and old.spec == plugin and old.kind.env.secret == given.env.secret:
+            return old
+        return cls(plugin, plugin.cls(plugin.options, given.env), old)
+
+    def around(self, phases: Phases) -> Phases:
+        """``phases``, and then the hooks that the kind has."""
+        return phases.then(compile_phases([self.kind]))
+
+    def attach(self, owner: Backend) -> None:
+        """See :class:`Feature`."""
+        kind, before = self.kind, self._before
+        self._owner, self._before = owner, None
+        owner.sticky = kind
+        owner.pick = kind.pick
+        kind.bind(owner.group)
+        for name in owner.group.servers:
+            kind.server_added(name)
+        if before is not None:
+            kind.adopt(before.kind)
+
+    def detach(self) -> None:
+        """Let the balancer pick alone."""
+        self._owner.sticky = None
+        self._owner.pick = self._owner.group.pick
+
+    def server_added(self, server: ServerState) -> None:
+        """See :class:`Feature`."""
+        self.kind.server_added(server.name)
+
+    def server_removed(self, server: ServerState) -> None:
+        """See :class:`Feature`."""
+        self.kind.server_removed(server.name)
+
+    # -- what is shown --------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """See :class:`Feature`."""
+        return self.kind.snapshot()
+
+    def row(self) -> dict[str, Any]:
+        """See :class:`Feature`: the table's numbers beside the others."""
+        found = self.snapshot()
+        return {**found.pop("table", {}), **found}
+
+    def detailed(self, limit: int) -> dict[str, Any]:
+        """:meth:`snapshot`, and at most ``limit`` entries of the table, the client seen last first."""
+        shown = {"table": None, **self.snapshot()}
+        known = list(self.kind.entries(limit))
+        return {
+            **shown,
+            "items": [{**asdict(one), "expires_s": round(one.expires_s, 3)} for one in known],
+            "more": shown["table"] is not None and shown["table"]["entries"] > len(known),
+        }
+
+    def forget(self, server: str = "") -> dict[str, int]:
+        """Forget who belongs to ``server``, or ("") everybody.  ValueError if the kind keeps no table."""
+        kind = self.kind
+        if kind.table is None:
+            raise ValueError(
+                f"sticky = {kind.name} keeps no table: its cookies are void while a server is in maint"
+            )
+        return {"forgotten": kind.table.clear(server)}
+
+
+_COUNTS = {
+    "kind": "string",
+    "kept": "count",
+    "moved": "count",
+    "lent": "count",
+    "cookies": "count",
+}
+_TABLE = {
+    "entries": "count",
+    "size": "count",
+    "created": "count",
+    "evicted": "count",
+    "expired": "count",
+}
+_ENTRY = {"key": "string", "server": "string", "expires_s": "number"}
+
+Stickiness.part = AdminPart(
+    "sticky",
+    state="sticky",
+    title="Sticky sessions",
+    owner_key="backend",
+    fields={**_COUNTS, "table?": _TABLE},
+    row={**_COUNTS, **{f"{name}?": kind for name, kind in _TABLE.items()}},
+    columns=(
+        Column("backend", "Backend"),
+        Column("kind", "Kind"),
+        Column("entries", "Clients known", "count"),
+        Column("size", "Room", "count"),
+        Column("kept", "Kept", "count"),
+        Column("moved", "Moved", "count"),
+        Column("lent", "Lent", "count"),
+        Column("evicted", "Evicted", "count"),
+    ),
+    operations=(
+        Operation(
+            "GET",
+            "sticky",
+            "Which client belongs to which server, the one seen last first; secrets among the keys are digests",
+            Stickiness.detailed,
+            {**_COUNTS, "table": Maybe(_TABLE), "items": [_ENTRY], "more": "boolean"},
+            {"limit": Argument("most items in the answer", low=1, high=1000, default=100)},
+        ),
+        Operation(
+            "DELETE",
+            "sticky",
+            "Forget it: these clients are balanced as if they were new",
+            Stickiness.forget,
+            {"forgotten": "count"},
+            {"server": Argument("only who belongs to this server", "server")},
+            everywhere=True,
+        ),
+    ),
+)

@@ -1,0 +1,54 @@
+"""DATA. Roles that features play for traffic.
+
+A backend has one attribute for each role, None until a feature takes it.  Whoever carries traffic asks
+``if backend.passive is not None``, which costs one attribute read, and knows nothing of the feature.  Two more roles
+have classes of their own: :class:`lbproxy.balance.sticky.Sticky` and :class:`lbproxy.health.breaker.RetryLimit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lbproxy.balance.lease import Lease
+
+if TYPE_CHECKING:
+    from lbproxy.balance.server import ServerState
+    from lbproxy.errors import Kind
+
+__all__ = ["Evidence", "Pick", "SecondAttempts", "SessionWatch"]
+
+Pick = Callable[..., Lease | None]
+"""``pick(context, avoid=())``, as :meth:`lbproxy.balance.group.ServerGroup.pick` (``Backend.pick``)."""
+
+
+class Evidence(Protocol):
+    """Hears how attempts and sessions ended (``Backend.passive``)."""
+
+    def answered(self, server: ServerState, status: int, seconds: float) -> None:
+        """The server gave a complete response."""
+
+    def succeeded(self, server: ServerState, seconds: float) -> None:
+        """An attempt or a session went well; ``seconds`` to the first answer, or to connect."""
+
+    def failed(self, server: ServerState, kind: Kind) -> None:
+        """An attempt failed."""
+
+    def session_over(
+        self, server: ServerState, kind: Kind, hollow: bool, connect_s: float, lasted_s: float
+    ) -> None:
+        """A TCP session that was connected has ended; ``hollow``: by the server, without a word."""
+
+
+class SessionWatch(Protocol):
+    """Watches long-lived sessions (``Backend.rebalancer``)."""
+
+    def watch(self, upgrade: bytes | None = None) -> Any:
+        """The watch of a session that begins, or None; ``upgrade``: of a tunnel, None for TCP."""
+
+
+class SecondAttempts(Protocol):
+    """Knows second attempts beside first ones (``Backend.hedging``)."""
+
+    def other(self, exchange: Any) -> Any:
+        """The second attempt of an exchange whose first one has failed, or None."""
