@@ -12,6 +12,7 @@ Nothing here imports anything of lbproxy: it is asked before everything else.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -38,7 +39,17 @@ else:
         return lambda cls: cls
 
 
-__all__ = ["MODULES", "STAMP", "VARIABLE", "digests", "native", "running", "settle", "trouble"]
+__all__ = [
+    "MODULES",
+    "STAMP",
+    "VARIABLE",
+    "digests",
+    "docstring",
+    "native",
+    "running",
+    "settle",
+    "trouble",
+]
 
 VARIABLE = "LBPROXY_COMPILED"
 STAMP = "compiled.json"
@@ -133,6 +144,29 @@ class _Sources(MetaPathFinder):
             if spec is not None and spec.loader is not None:
                 return spec
         return None
+
+
+def docstring(cls: type[Any]) -> str:
+    """Return the docstring of a class, which mypyc drops, from its source; "" if it has none."""
+    module = sys.modules.get(cls.__module__)
+    file = getattr(module, "__file__", None) or ""
+    if file.endswith(tuple(EXTENSION_SUFFIXES)):
+        source = Path(file).parent / f"{cls.__module__.rpartition('.')[2]}.py"
+        if source.exists():
+            return _written(source.read_text(encoding="utf-8"), cls.__qualname__)
+    return cls.__doc__ or ""
+
+
+def _written(source: str, name: str) -> str:
+    body: list[ast.stmt] = ast.parse(source).body
+    found: ast.ClassDef | None = None
+    for part in name.split("."):
+        classes = (node for node in body if isinstance(node, ast.ClassDef))
+        found = next((node for node in classes if node.name == part), None)
+        if found is None:
+            return ""
+        body = found.body
+    return (found and ast.get_docstring(found)) or ""
 
 
 _why_not = "nobody has asked"

@@ -150,6 +150,24 @@ def test_hot_classes_have_no_dictionary(cls: type) -> None:
         assert cls.__dictoffset__ == 0
 
 
+@pytest.mark.parametrize("cls", HOT)
+def test_docstrings_are_those_of_the_sources(cls: type) -> None:
+    source = PACKAGE.parent / (cls.__module__.replace(".", "/") + ".py")
+    assert compiled.docstring(cls)
+    assert compiled.docstring(cls).splitlines()[0] in source.read_text(encoding="utf-8")
+
+
+def test_docstring_of_an_inner_class_and_of_none() -> None:
+    class Inner:
+        """Inside."""
+
+    class Bare:
+        pass
+
+    assert compiled.docstring(Inner) == "Inside."
+    assert compiled.docstring(Bare) == ""
+
+
 @pytest.mark.parametrize(
     ("interface", "cls"),
     [

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import attrs
 from attrs import Attribute, frozen
 
+from lbproxy.compiled import docstring
 from lbproxy.config.line import Line
 from lbproxy.config.lines import LINES
 from lbproxy.config.options import field_default, label, option_fields
@@ -167,7 +168,7 @@ def _line(writer: _Writer, line: Line) -> None:
 
 def _plugin(writer: _Writer, kind: str, cls: Any) -> None:
     writer.heading(str(cls.name), 2)
-    text = inspect.cleandoc(cls.__doc__ or "").strip()
+    text = inspect.cleandoc(docstring(cls)).strip()
     if text:
         for paragraph in text.split("\n\n"):
             writer.paragraph(paragraph)
