@@ -15,7 +15,7 @@ from typing import Any, Literal
 import attrs
 from attrs import field, frozen
 
-from lbproxy.config.dump import masked
+from lbproxy.config.masking import masked
 from lbproxy.config.options import option_fields
 from lbproxy.config.section import Section
 from lbproxy.config.sections import SECTIONS

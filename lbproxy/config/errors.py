@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
+from lbproxy.config.masking import redact
 from lbproxy.model import Where
 
 __all__ = ["ConfigError", "ConfigErrors", "PluginError", "Unfit", "nearest_word"]
@@ -111,6 +112,18 @@ class Problems:
 
     def __init__(self) -> None:
         self.errors: list[ConfigError] = []
+        self._secrets: dict[Where, set[str]] = {}
+
+    def hide(self, where: Where, secret: str) -> None:
+        """Show ``secret`` in no error about the line ``where``, whether it is reported before or after."""
+        if secret:
+            self._secrets.setdefault(where, set()).add(secret)
+
+    def _redacted(self, error: ConfigError) -> ConfigError:
+        message, found = error.message, error.found
+        for secret in sorted(self._secrets.get(error.where, ()), key=len, reverse=True):
+            message, found = redact(message, secret), redact(found, secret)
+        return evolve(error, message=message, found=found)
 
     def add(
         self,
@@ -149,5 +162,6 @@ class Problems:
                 file: i for i, file in reversed(list(enumerate(e.where.file for e in self.errors)))
             }
             raise ConfigErrors(
-                sorted(self.errors, key=lambda e: (order[e.where.file], e.where.line))
+                self._redacted(error)
+                for error in sorted(self.errors, key=lambda e: (order[e.where.file], e.where.line))
             )

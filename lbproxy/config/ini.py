@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from attrs import define, field, frozen
 
 from lbproxy.config.errors import Problems, Unfit, shorten
-from lbproxy.config.words import split
+from lbproxy.config.words import quote, split
 from lbproxy.model import Where
+from lbproxy.model.secrets import mask_text
 
 __all__ = ["Entry", "Item", "Reader", "Section", "read_ini"]
 
@@ -35,6 +36,7 @@ MAX_FILES = 1000
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}|\$\{")
 _VARIABLE_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_BARE = re.compile(r"[A-Za-z0-9_./:~*^+?@%&!<(){}\[\]|\\,;#-]*")
 _HEADER = re.compile(r"\[([^\]]*)\](.*)", re.DOTALL)
 
 
@@ -42,12 +44,15 @@ _HEADER = re.compile(r"\[([^\]]*)\](.*)", re.DOTALL)
 class Item:
     """One line of a value, comment removed and variables replaced.
 
+    ``text`` is to be split into words: what a variable held is quoted there where it would be more than one.
+    ``plain`` is the same line as one text, None if it begins with a quote.
     ``broken``: a variable in it could not be replaced, which is reported already.
     """
 
     text: str
     where: Where
     broken: bool = False
+    plain: str | None = None
 
 
 @define
@@ -115,23 +120,69 @@ def substitute(text: str, env: Mapping[str, str]) -> str:
 
     Raises :class:`Unfit` for a variable that is not set and has no default.
     """
+    return "".join(value for value, _ in _pieces(text, env))
 
-    def value(match: re.Match[str]) -> str:
-        if match[0] == "$${":
-            return "${"
-        found = _VARIABLE_NAME.fullmatch(match[1] or "")
-        if not found:
-            raise Unfit(
-                f"{shorten(match[0], 60)!r} is not ${{NAME}} or ${{NAME:-default}}; write $${{ for a plain ${{"
-            )
-        name, default = found[1], found[2]
-        if default is not None:
-            return env.get(name) or default
-        if name not in env:
-            raise Unfit(f"environment variable {name} is not set", found=name)
-        return env[name]
 
-    return _VARIABLE.sub(value, text)
+def substitute_words(text: str, env: Mapping[str, str]) -> str:
+    """As :func:`substitute`, for a text that is split into words: a variable stays one word, or a part of one."""
+    out, around = "", ""
+    for value, variable in _pieces(text, env):
+        if variable:
+            out += _within(value, around)
+        else:
+            out += value
+            around = _open_quote(value, around)
+    return out
+
+
+def _pieces(text: str, env: Mapping[str, str]) -> Iterator[tuple[str, bool]]:
+    """The parts of ``text``, and whether each comes from a variable."""
+    at = 0
+    for match in _VARIABLE.finditer(text):
+        yield text[at : match.start()], False
+        yield _variable(match, env), match[0] != "$${"
+        at = match.end()
+    yield text[at:], False
+
+
+def _within(value: str, around: str) -> str:
+    """``value`` as a part of a word, inside of the quotes ``around`` or of none ("")."""
+    if around == '"':
+        return quote(value, force=True)[1:-1]
+    if around:
+        return value if around not in value else f"{around}{quote(value, force=True)}{around}"
+    return value if _BARE.fullmatch(value) else quote(value, force=True)
+
+
+def _open_quote(text: str, around: str) -> str:
+    """The quote that is open behind ``text`` if ``around`` was open before it; "" for none."""
+    i = 0
+    while i < len(text):
+        c = text[i]
+        if around == '"' and c == "\\":
+            i += 1
+        elif around:
+            around = "" if c == around else around
+        elif c in "\"'":
+            around = c
+        i += 1
+    return around
+
+
+def _variable(match: re.Match[str], env: Mapping[str, str]) -> str:
+    if match[0] == "$${":
+        return "${"
+    found = _VARIABLE_NAME.fullmatch(match[1] or "")
+    if not found:
+        raise Unfit(
+            f"{shorten(match[0], 60)!r} is not ${{NAME}} or ${{NAME:-default}}; write $${{ for a plain ${{"
+        )
+    name, default = found[1], found[2]
+    if default is not None:
+        return env.get(name) or default
+    if name not in env:
+        raise Unfit(f"environment variable {name} is not set", found=name)
+    return env[name]
 
 
 class _FileParser:
@@ -168,7 +219,7 @@ class _FileParser:
         if self.entry is None:
             self._wrong(
                 where,
-                f"{line!r} begins with white space but there is no key above it to belong to; "
+                f"{mask_text(line)!r} begins with white space but there is no key above it to belong to; "
                 "sections and keys begin in the first column",
             )
             return
@@ -194,7 +245,7 @@ class _FileParser:
         key = key.strip()
         self.entry = Entry(key, where)
         if not equals or not key:
-            self._wrong(where, f"{line!r} is neither a section header nor 'key = value'")
+            self._wrong(where, f"{mask_text(line)!r} is neither a section header nor 'key = value'")
             return
         self._value(rest, where)
         if key == "include":
@@ -212,14 +263,16 @@ class _FileParser:
         plain = strip_comment(text)
         if not plain:
             return
+        quoted = plain[0] in "\"'"
         try:
-            plain = substitute(plain, self.env).strip()
+            text = substitute_words(plain, self.env).strip()
+            whole = None if quoted else substitute(plain, self.env).strip()
         except Unfit as error:
             self.problems.add_exception(where, self._title(), self.entry.key, error)
             self.entry.items.append(Item("", where, broken=True))
             return
-        if plain:
-            self.entry.items.append(Item(plain, where))
+        if text:
+            self.entry.items.append(Item(text, where, plain=whole))
 
 
 class _Loader:

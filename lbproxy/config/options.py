@@ -15,8 +15,10 @@ from attrs import Attribute, define
 
 from lbproxy.config import units
 from lbproxy.config.errors import Problems, nearest_word
+from lbproxy.config.masking import is_secret
 from lbproxy.config.words import Word, quote
 from lbproxy.model import Where
+from lbproxy.model.secrets import mask_text, secret_name
 
 __all__ = [
     "Spot",
@@ -52,6 +54,10 @@ class Spot:
         self.failed = True
         key = f"{self.key}: {prefix}" if prefix else self.key
         self.problems.add_exception(self.where, self.section, key, error)
+
+    def hide(self, secret: str) -> None:
+        """Show ``secret`` in no error about this line."""
+        self.problems.hide(self.where, secret)
 
     def at(self, where: Where) -> Spot:
         """The same key, another line."""
@@ -94,11 +100,17 @@ class _Reader:
         self.slots = _positional(fields)
         self.spot = spot
         self.known = (*self.keyed, *extra)
+        self.fields = fields
         self.values: dict[str, Any] = {}
+        self.texts: dict[str, str] = {}  # the last one of each field
+        self.secret = ""  # the word before, if it set a secret option
 
     def read(self, words: Iterable[Word]) -> dict[str, Any]:
         for word in words:
             self._word(word)
+        for f in self.fields.values():
+            if is_secret(f, self.fields, self.texts.get):
+                self.spot.hide(self.texts[f.name])
         for f in (*self.slots, *self.keyed.values()):
             if f.default is attrs.NOTHING and f.name not in self.values:
                 self.spot.wrong(f"{label(f)} is missing: {f.metadata['doc']}")
@@ -107,6 +119,10 @@ class _Reader:
 
     def _word(self, word: Word) -> None:
         pair = word.option()
+        before, self.secret = self.secret, ""
+        if pair is not None and self._looks_secret(pair[0]):
+            self.spot.hide(pair[1])
+            self.secret = pair[0]
         if pair is not None and pair[0] in self.keyed:
             self._set(self.keyed[pair[0]], pair[1])
         elif word.is_bare and self._is_flag(word.text):
@@ -115,8 +131,19 @@ class _Reader:
             self._unknown(pair[0])
         elif self.slots:
             self._fill(word)
+        elif before and pair is None:
+            self.spot.hide(word.text)
+            self.secret = before
+            self.spot.wrong(f"{before} has more than one word; text with spaces stands in quotes")
         else:
             self._unknown(pair[0] if pair else word.text)
+
+    def _looks_secret(self, key: str) -> bool:
+        """``key`` is secret, or a misspelt word for one that is."""
+        near = self.fields.get(key) or self.fields.get(nearest_word(key, self.known))
+        return secret_name(key) or (
+            near is not None and is_secret(near, self.fields, lambda name: "x")
+        )
 
     def _is_flag(self, text: str) -> bool:
         return text in self.keyed and self.keyed[text].metadata["kind"] == "flag"
@@ -138,6 +165,7 @@ class _Reader:
             self.slots.pop(0)
             self._set(f, word.text)
             return
+        self._note(f, word.text)
         value = self._value(f, f.metadata["kind"].removeprefix("list:"), word.text)
         self.values[f.name] = (*self.values.get(f.name, ()), value)
 
@@ -145,7 +173,14 @@ class _Reader:
         if f.name in self.values:
             self.spot.wrong(f"option {f.name!r} is given twice", found=f.name)
             return
+        self._note(f, text)
         self.values[f.name] = self._value(f, f.metadata["kind"], text)
+
+    def _note(self, f: Attribute[Any], text: str) -> None:
+        self.texts[f.name] = text
+        masked = mask_text(text)
+        if masked != text:
+            self.spot.hide(text)
 
     def _value(self, f: Attribute[Any], kind: str, text: str) -> Any:
         try:

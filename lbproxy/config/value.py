@@ -85,7 +85,10 @@ class _Plain(_One):
 
     def read_item(self, item: Item, facts: Facts, spot: Spot, scope: Scope) -> Any:
         try:
-            return units.parse(self.kind, _unquoted(item.text), facts, spot.base_dir)
+            text = _unquoted(item.text) if item.plain is None else item.plain
+            if facts.get("secret") or (self.kind == "secret" and not text.startswith("file:")):
+                spot.hide(text)
+            return units.parse(self.kind, text, facts, spot.base_dir)
         except Unfit as error:
             spot.caught(error)
             return None

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from attrs import field, frozen
 
-from lbproxy.config.errors import Unfit, shorten
+from lbproxy.config.errors import Unfit
 
 __all__ = ["Word", "comma_items", "quote", "split"]
 
@@ -59,7 +59,7 @@ def _quoted(text: str, start: int) -> tuple[str, int]:
             continue
         out.append(c)
         i += 1
-    raise Unfit(f"the quote {mark} at column {start + 1} is never closed: {shorten(text, 80)}")
+    raise Unfit(f"the quote {mark} at column {start + 1} is never closed")
 
 
 def split(text: str, separators: str = "") -> list[Word]:

@@ -19,6 +19,7 @@ from attrs import asdict, define, evolve, field, frozen
 from lbproxy.balance.base import Need
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.server import ServerState
+from lbproxy.config.masking import masked
 from lbproxy.config.model import BackendSpec, Config, FrontendSpec, ListenSpec
 from lbproxy.config.value import value_lines
 from lbproxy.decide.explain import Traffic
@@ -192,7 +193,7 @@ class Decider:
             Access(spec.allow, spec.deny),
             Router(spec.routes, spec.backend, env=self._env(spec.name)),
             Limits(spec.max_header_bytes, spec.max_headers, spec.max_url),
-            tuple(value_lines("lines:filter", spec.filters)),
+            tuple(value_lines("lines:filter", masked(spec.filters))),
         )
 
     def _backend(self, spec: BackendSpec) -> _Backend:
@@ -206,7 +207,7 @@ class Decider:
         lines = value_lines("line:balancer", spec.balance) + value_lines(
             "lines:server", spec.servers
         )
-        filters = tuple(value_lines("lines:filter", spec.filters))
+        filters = tuple(value_lines("lines:filter", masked(spec.filters)))
         return _Backend(spec, group, frozenset(balancer.needs), "; ".join(lines), filters)
 
     def decide(self, request: Request) -> Decision:

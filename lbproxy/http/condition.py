@@ -18,6 +18,7 @@ from lbproxy.guard.addresses import AddressSet
 from lbproxy.http.message import RequestHead
 from lbproxy.http.paths import normal_pattern
 from lbproxy.http.pattern import Matcher, text_matcher
+from lbproxy.model.secrets import mask_condition
 
 __all__ = [
     "VERBS",
@@ -81,8 +82,9 @@ class Condition:
 
     @property
     def text(self) -> str:
-        """As written."""
-        return " ".join(("not", self.verb, *self.args) if self.negated else (self.verb, *self.args))
+        """As written, without secrets."""
+        words = (self.verb, *mask_condition(self.verb, self.args))
+        return " ".join(("not", *words) if self.negated else words)
 
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")

@@ -14,11 +14,13 @@ from attrs import evolve
 from lbproxy.config import units
 from lbproxy.config.errors import Unfit
 from lbproxy.config.line import Line, Scope
+from lbproxy.config.masking import masked
 from lbproxy.config.options import Spot
 from lbproxy.config.plugins import dump_plugin, read_plugin
 from lbproxy.config.words import Word, quote
 from lbproxy.http.condition import VERBS, check_condition
 from lbproxy.model import PluginSpec, RouteSpec
+from lbproxy.model.secrets import mask_condition
 
 __all__ = ["ACTIONS", "ROUTE", "dump_route"]
 
@@ -43,7 +45,7 @@ def _read(words: Sequence[Word], spot: Spot, scope: Scope) -> RouteSpec | None:
     if spot.failed:
         return None
     spec = RouteSpec(conditions, backend, action, where=spot.where, priority=priority)
-    return evolve(spec, text=dump_route(spec))
+    return evolve(spec, text=dump_route(masked(spec)))
 
 
 def _priority(words: Sequence[Word], spot: Spot, scope: Scope) -> tuple[Sequence[Word], int]:
@@ -77,6 +79,9 @@ def _conditions(words: Sequence[Word], spot: Spot, scope: Scope) -> tuple[Condit
             break
         end = _end_of_arguments(words, at + 1)
         condition = (verb.text, tuple(w.text for w in words[at + 1 : end]), bool(negated))
+        for shown, arg in zip(mask_condition(*condition[:2]), condition[1], strict=True):
+            if shown != arg:
+                spot.hide(arg)
         try:
             check_condition(condition[0], condition[1], scope.mode)
         except ValueError as error:
@@ -125,7 +130,7 @@ def _target(words: Sequence[Word], spot: Spot, scope: Scope) -> tuple[str, Plugi
 
 
 def dump_route(spec: RouteSpec) -> str:
-    """The line of a route; also its ``text``."""
+    """The line of a route; its ``text`` is this without secrets."""
     out: list[str] = []
     for verb, args, negated in spec.conditions:
         out.extend(("not", verb) if negated else (verb,))

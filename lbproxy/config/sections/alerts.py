@@ -62,7 +62,7 @@ def _webhook(hook: WebhookSpec, spot: Spot) -> None:
     except ValueError:
         fits = False
     if not fits or not all("!" <= c <= "~" for c in hook.url):
-        spot.wrong(f"{hook.url[:80]!r} is not an http:// or https:// URL", found=hook.url)
+        spot.wrong("a URL has the scheme http or https, a host, and no spaces")
     if not all("!" <= c <= "~" for c in hook.token):
         spot.wrong("the token holds what a header cannot")
 

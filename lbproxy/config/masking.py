@@ -1,0 +1,99 @@
+"""PURE. Which values of a configuration are secret, and a configuration without them.
+
+The names and shapes of secrets are those of :mod:`lbproxy.model.secrets`.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from attrs import evolve
+
+from lbproxy.model import RouteSpec
+from lbproxy.model.secrets import (
+    MASK,
+    mask_condition,
+    mask_text,
+    mask_words,
+    secret_header,
+    secret_name,
+)
+
+__all__ = ["is_secret", "masked", "redact"]
+
+_LOGIN = re.compile(r"auth|pass", re.IGNORECASE)
+_SHORTEST = 6  # characters of a secret that are recognised within a message
+
+
+def is_secret(f: attrs.Attribute[Any], names: Any, get: Callable[[str], Any]) -> bool:
+    """Whether the value of ``f`` must not be shown.
+
+    ``names`` are the fields beside it, ``get`` gives their values (or texts), None where there is none.
+    """
+    value = get(f.name)
+    if not value:
+        return False
+    if f.metadata.get("secret") or f.metadata.get("kind") == "secret" or secret_name(f.name):
+        return True
+    if f.name == "value":  # of a header that a filter sets
+        header = get("header")
+        return isinstance(header, str) and secret_header(header)
+    if f.name in ("header", "send") and isinstance(value, str) and "value" not in names:
+        return secret_header(value) or (f.name == "send" and _LOGIN.search(value) is not None)
+    return False
+
+
+def masked(value: Any) -> Any:
+    """A copy of a spec, or of anything in one, with :data:`MASK` in place of secrets; to be shown, not used."""
+    if isinstance(value, str):
+        return mask_text(value)
+    if isinstance(value, tuple):
+        if value and all(isinstance(item, str) for item in value):
+            return mask_words(value)
+        return tuple(masked(item) for item in value)
+    if not attrs.has(type(value)):
+        return value
+    if isinstance(value, RouteSpec):
+        return _masked_route(value)
+    made = copy.copy(value)
+    fields = attrs.fields_dict(type(value))
+    for f in fields.values():
+        own = getattr(value, f.name)
+        shown = MASK if is_secret(f, fields, lambda name: getattr(value, name, None)) else own
+        object.__setattr__(made, f.name, masked(shown))  # past the validators: nobody uses it
+    return made
+
+
+def _masked_route(spec: RouteSpec) -> RouteSpec:
+    conditions = tuple(
+        (verb, mask_condition(verb, args), negated) for verb, args, negated in spec.conditions
+    )
+    return evolve(spec, conditions=conditions, action=masked(spec.action))
+
+
+def redact(message: str, secret: str) -> str:
+    """``message`` without ``secret``, without long parts of it, and without both as ``repr`` writes them."""
+    for form in {secret, repr(secret)[1:-1]}:
+        if len(form) < _SHORTEST:
+            message = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", MASK, message) if form else message
+        else:
+            message = _cut(message, form)
+    return message
+
+
+def _cut(message: str, secret: str) -> str:
+    out, at = "", 0
+    while at < len(message):
+        end = at + _SHORTEST
+        if message[at:end] not in secret or end > len(message):
+            out += message[at]
+            at += 1
+            continue
+        while end < len(message) and message[at : end + 1] in secret:
+            end += 1
+        out, at = out + MASK, end
+    return out

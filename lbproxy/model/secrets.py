@@ -1,0 +1,87 @@
+"""PURE. What is secret in a configuration, by name and by shape, and texts without it.
+
+Used wherever a configuration is shown: the admin API, ``lbproxy check`` and ``explain``, error messages, logs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+__all__ = ["MASK", "mask_condition", "mask_text", "mask_words", "secret_header", "secret_name"]
+
+MASK = "***"
+"""What stands for a secret."""
+
+_WORDS = r"pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|api[_-]?key|auth|signature"
+_OPTION = re.compile(r"(?:^|_)(?:password|passphrase|secret|token|credentials?)$")
+_HEADER = re.compile(r"authorization|cookie|token|secret|password|api-?key", re.IGNORECASE)
+_PARAMETER = re.compile(rf"(?:^|[_.-])(?:{_WORDS}|sig|key|session|sid)(?:$|[_.-])", re.IGNORECASE)
+_FLAG = re.compile(rf"--?(?:[\w.-]*[_.-])?(?:{_WORDS})", re.IGNORECASE)
+
+_TEMPLATE = r"(?!\{[^{}]*\}(?:[&\s]|\Z))"  # a variable such as {cookie:token} says nothing
+_SHAPES = (
+    # the user part of a URL
+    (re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s@?#]+@"), rf"\1{MASK}@"),
+    # NAME=value: a query parameter, an argument, a variable
+    (
+        re.compile(
+            rf"((?:[\w.-]*[_.-])?(?:{_WORDS}|sig)\b[\w.-]*=){_TEMPLATE}(?:\"[^\"]*\"?|'[^']*'?|[^&\s#\"']+)",
+            re.IGNORECASE,
+        ),
+        rf"\1{MASK}",
+    ),
+    # Name: value, a header line
+    (
+        re.compile(
+            r"([\w-]*(?:authorization|cookie|token|secret|password|api-?key)[\w-]*:[ \t]+)[^\r\n]+",
+            re.IGNORECASE,
+        ),
+        rf"\1{MASK}",
+    ),
+    # credentials as a header has them
+    (
+        re.compile(r"\b(bearer|basic|digest|negotiate)([ ]+)[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE),
+        rf"\1\2{MASK}",
+    ),
+)
+
+
+def secret_name(name: str) -> bool:
+    """Whether the value of an option called ``name`` is secret."""
+    return _OPTION.search(name) is not None
+
+
+def secret_header(name: str) -> bool:
+    """Whether the value of a header called ``name`` is secret."""
+    return _HEADER.search(name) is not None
+
+
+def mask_text(text: str) -> str:
+    """``text`` without passwords in URLs, secret parameters, header values and credentials."""
+    for pattern, instead in _SHAPES:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def mask_words(words: Sequence[str]) -> tuple[str, ...]:
+    """The words of a command line without secrets: ``--password X``, ``-u NAME:X`` and what :func:`mask_text` finds."""
+    shown: list[str] = []
+    before = ""
+    for word in words:
+        if _FLAG.fullmatch(before):
+            shown.append(MASK)
+        elif before in ("-u", "--user") and ":" in word:
+            shown.append(f"{word.partition(':')[0]}:{MASK}")
+        else:
+            shown.append(mask_text(word))
+        before = word
+    return tuple(shown)
+
+
+def mask_condition(verb: str, args: Sequence[str]) -> tuple[str, ...]:
+    """The arguments of a condition of a route, without the value of a secret header, cookie or parameter."""
+    named = verb in ("header", "cookie", "query") and len(args) > 1
+    if named and (_HEADER if verb == "header" else _PARAMETER).search(args[0]):
+        return (args[0], *(MASK for _ in args[1:]))
+    return tuple(mask_text(arg) for arg in args)
