@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from twisted.python.failure import Failure
 
+from lbproxy.compiled import native
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.net.dialling import Dialling
 from lbproxy.net.errorwords import error_words
@@ -41,6 +42,7 @@ def handshaking(transport: Any, tls: TLSParameters, received: bytes) -> type[Han
     return Handshake
 
 
+@native(allow_interpreted_subclasses=True)  # else the __init__ it inherits runs twice
 class FastDial(Dialling):
     """One connection being made."""
 

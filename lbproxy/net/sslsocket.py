@@ -33,6 +33,7 @@ from twisted.internet.interfaces import INegotiated, ISSLTransport
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
+from lbproxy.compiled import native
 from lbproxy.errors import ProxyError
 from lbproxy.net import halfclose
 from lbproxy.net.handshaking import Handshaking
@@ -294,6 +295,7 @@ class FastTLSTransport(FastTransport):
 classImplements(FastTLSTransport, ISSLTransport, INegotiated)
 
 
+@native(allow_interpreted_subclasses=True)  # else the __init__ it inherits runs twice
 class Handshake(Handshaking):
     """TLS being started on the socket of a :class:`FastTransport`, which is detached by this.
 
