@@ -36,7 +36,7 @@ __all__ = ["Env", "IBalancer", "IFilter", "IProbe", "PickContext", "Plugin"]
 class Env:
     """What an extension gets from its surroundings; tests pass their own.
 
-    ``now``: seconds, monotonic enough for intervals.  ``random``: the only source of chance.
+    ``now``: seconds of the monotonic clock.  ``random``: the only source of chance.
     ``name``: the backend or frontend it serves, for logs.  ``reactor``: for CONTROL extensions
     only;
     None in pure ones and in ``lbproxy explain``.  ``secret``: for signing what clients keep for us; that of

@@ -38,6 +38,7 @@ from lbproxy.net.descriptors import client_bound
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
 from lbproxy.net.inherited import Inherited
+from lbproxy.net.steady import steady
 from lbproxy.observe.events import EventKind, Events
 from lbproxy.operate.changing import Changing
 from lbproxy.operate.drain import Drains
@@ -99,7 +100,7 @@ class LoadBalancer(Runtime):
         random: Random | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.reactor = reactor
+        self.reactor = reactor = steady(reactor)
         self.network: Network = (
             network if network is not None else choose_network(config.settings.transport, reactor)
         )

@@ -18,6 +18,7 @@ from lbproxy import __version__
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.errors import ListenError
 from lbproxy.net.descriptors import raise_limit
+from lbproxy.net.steady import keep_steady
 from lbproxy.observe.events import EventKind
 from lbproxy.process.gc import Heap
 from lbproxy.process.sdnotify import Systemd
@@ -69,6 +70,7 @@ def makeService(options: Any) -> IService:
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
+    keep_steady(reactor)
 
     try:
         takeover = Takeover.from_environment()

@@ -23,6 +23,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
 
+from lbproxy.net.steady import keep_steady
 from lbproxy.service import LoadBalancer
 from lbproxy.tls.certificates import self_signed
 
@@ -331,6 +332,7 @@ def run_demo(port: int) -> int:
     """Run until interrupted; the exit status."""
     from twisted.internet import reactor
 
+    keep_steady(reactor)
     globalLogBeginner.beginLoggingTo([cast(ILogObserver, _print_event)], redirectStandardIO=False)
     with tempfile.TemporaryDirectory(prefix="lbproxy-demo-") as folder:
         try:

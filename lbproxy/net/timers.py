@@ -7,11 +7,15 @@ A timer waits in a slot of the wheel.  Re-arming it later, or clearing it, leave
 the slot comes up it is put into the right one, or dropped.  No slot is further away than
 ``HORIZON_S``, so the timer of a connection that is gone is soon forgotten however long its
 deadline was; :meth:`Timer.close` lets go of the owner at once.
+
+Deadlines go by the clock of the reactor, which programs and :class:`lbproxy.service.LoadBalancer` make
+monotonic (:mod:`lbproxy.net.steady`).  The wheel also knows how far the system's clock is from it, for dates.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -29,12 +33,16 @@ ROUNDING_S: Final = 1e-6  # what sums of floats may be off by: a deadline this n
 class TimerWheel:
     """Runs many :class:`Timer` objects on one ``callLater`` per tick; none while nothing is armed.
 
-    ``tick``: granularity in seconds.
+    ``tick``: granularity in seconds.  ``epoch``: Unix time less :attr:`now`, at most a tick old while a timer
+    is armed; 0 on a clock that is not monotonic: that of a test, or one that is Unix time already.
     """
 
     def __init__(self, clock: IReactorTime, tick: float = 0.05) -> None:
         self.clock = clock
         self.now: Callable[[], float] = clock.seconds
+        self._monotonic = self.now is time.monotonic
+        self.epoch = 0.0
+        self._set_epoch(self.now())
         self._tick = tick
         self._slots: dict[int, list[Timer]] = {}
         self._next = 0  # first slot not yet run
@@ -45,6 +53,16 @@ class TimerWheel:
     def timer(self, callback: Callable[[], None]) -> Timer:
         """A new timer, not armed; ``callback`` runs each time it fires."""
         return Timer(self, callback)
+
+    def wall(self) -> float:
+        """Unix time, for dates only."""
+        now = self.now()
+        self._set_epoch(now)
+        return now + self.epoch
+
+    def _set_epoch(self, now: float) -> None:
+        if self._monotonic:
+            self.epoch = time.time() - now
 
     def close(self) -> None:
         """Forget everything; timers armed later start it again."""
@@ -61,6 +79,7 @@ class TimerWheel:
         slots = self._slots
         if not slots and not self._running:
             now = self.now()
+            self._set_epoch(now)
             self._next = int((now + ROUNDING_S) / self._tick)
             if self._call is None:
                 self._wake_at_next(now)
@@ -77,6 +96,7 @@ class TimerWheel:
 
     def _run(self) -> None:
         now = self.now()
+        self._set_epoch(now)
         current = int((now + ROUNDING_S) / self._tick)
         self._call = None
         slots = self._slots

@@ -270,6 +270,7 @@ class Frontend:
 
     def exchange_over(self, exchange: HTTPRecord) -> None:
         """Count and log one HTTP exchange.  Does not raise: its client still waits for what comes next."""
+        exchange.started += self.wheel.epoch
         counters = self.counters
         counters.responses[exchange.status // 100 if exchange.status < 600 else 0] += 1
         counters.bytes_in += exchange.bytes_in
@@ -292,6 +293,7 @@ class Frontend:
 
     def session_over(self, session: Record) -> None:
         """Count and log one TCP session.  Does not raise: both its connections are still to be closed."""
+        session.started += self.wheel.epoch
         self.counters.bytes_in += session.bytes_in
         self.counters.bytes_out += session.bytes_out
         self.count_close(session.close)

@@ -11,6 +11,7 @@ from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogBeginne
 from zope.interface import implementer
 
 from lbproxy.net.descriptors import raise_limit
+from lbproxy.net.steady import keep_steady
 from lbproxy.workers.worker import Worker, ignore_signals
 
 _LOG_BEHIND = 1024 * 1024  # bytes that a master may have left unread; lines beyond are lost
@@ -21,6 +22,7 @@ def main() -> None:
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
+    keep_steady(reactor)
     ignore_signals()
     raise_limit()
     sock = socket.socket(fileno=int(sys.argv[1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -21,7 +22,8 @@ class LBProcess:
 
     ``text``: the configuration (indentation in common is removed).  ``ports``: wait until these
     accept; default: every TCP port that ``text`` listens on.  ``cores``: pin the process to these.
-    ``prefix``: a command to run it under.
+    ``prefix``: a command to run it under.  ``modules``: a folder
+    whose Python modules come before all others.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class LBProcess:
         ports: Sequence[int] = (),
         cores: Sequence[int] = (),
         prefix: Sequence[str] = (),
+        modules: Path | None = None,
         timeout: float = 20.0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -39,11 +42,12 @@ class LBProcess:
         self.config = folder / "lb.ini"
         self.config.write_text(dedent(text))
         self.ports = list(ports) or _ports(self.config)
+        path = str(ROOT) if modules is None else f"{modules}{os.pathsep}{ROOT}"
         self.child = Child(
             [*prefix, *_twistd(), "--nodaemon", "--pidfile=", "lbproxy", "--config", "lb.ini"],
             folder / "lbproxy.log",
             cwd=folder,
-            env={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+            env={"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
             cores=cores,
         )
         self.child.wait_ready(lambda: all(accepts(port) for port in self.ports), timeout)

@@ -14,6 +14,7 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from lbproxy.net.steady import keep_steady
 from lbproxy.net.timers import TimerWheel
 
 __all__ = ["ScenarioTimeout", "eventually", "leftovers", "run", "sleep"]
@@ -36,6 +37,7 @@ def run(
     ``timeout`` in seconds. ``strict``: sockets and timers that are left a second after the end are an AssertionError.
     """
     reactor: Any = EPollReactor()
+    keep_steady(reactor)
     result: list[Any] = []
     left: list[str] = []
     task: list[Deferred[Any]] = []

@@ -401,7 +401,7 @@ class Exchange(Attempts):
         self._held = None
         if not 200 <= reply.status <= 999:
             raise ValueError(f"status {reply.status}")
-        head = reply_head(reply, self.frontend.now())
+        head = reply_head(reply, self.frontend.wheel.wall())
         body = reply.body
         if self.request.method == b"HEAD":
             if body:
