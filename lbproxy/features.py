@@ -13,6 +13,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from lbproxy.checks.agents import Agents
+from lbproxy.config.sections import add_keys
 from lbproxy.proxy.feature import Feature
 from lbproxy.proxy.features.ejector import Ejector
 from lbproxy.proxy.features.hedge import Hedging
@@ -23,7 +24,7 @@ from lbproxy.proxy.features.retries import Retries
 from lbproxy.proxy.features.slowstart import SlowStart
 from lbproxy.proxy.features.stickiness import Stickiness
 
-__all__ = ["FEATURES", "GROUP", "Kind", "all_features", "features_of"]
+__all__ = ["FEATURES", "GROUP", "Kind", "all_features", "declare_keys", "features_of"]
 
 _log = Logger()
 
@@ -43,6 +44,13 @@ FEATURES: tuple[Kind, ...] = (
 
 GROUP = "lbproxy.features"
 """Entry points of features in other packages."""
+
+
+def declare_keys() -> None:
+    """Let sections have the keys of all features; harmless the second time."""
+    for kind in all_features():
+        if kind.Keys is not None:
+            add_keys(kind.owner, kind.Keys)
 
 
 @cache

@@ -312,8 +312,16 @@ def resolver(base_dir: str = ".") -> Resolve:
     return resolve_here
 
 
+def _declare_keys() -> None:
+    """Let sections have the keys of features.  Imported when it is needed: features import most of lbproxy."""
+    from lbproxy.features import declare_keys
+
+    declare_keys()
+
+
 def load_config(path: str | os.PathLike[str], *, env: Mapping[str, str] | None = None) -> Config:
     """The configuration in a file.  Raises :class:`lbproxy.config.errors.ConfigErrors` with every mistake."""
+    _declare_keys()
     return build.load(path, resolve=resolver(str(Path(path).absolute().parent)), env=env)
 
 
@@ -325,6 +333,7 @@ def parse_config(
     env: Mapping[str, str] | None = None,
 ) -> Config:
     """The configuration in a text; relative paths start at ``base_dir``.  Raises as :func:`load_config`."""
+    _declare_keys()
     return build.parse(text, file, base_dir, resolve=resolver(base_dir), env=env)
 
 
@@ -348,6 +357,7 @@ def parse_server_line(line: str, config: Config) -> ServerSpec:
 
 def reference(form: Format = "rst") -> str:
     """The configuration reference with every plugin that is installed and can be loaded."""
+    _declare_keys()
     plugins: dict[str, list[Any]] = {}
     for kind in BUILTIN:
         plugins[kind] = []

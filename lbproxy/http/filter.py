@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 from zope.interface import implementer
 
 from lbproxy.interfaces import Env, IFilter
@@ -77,6 +77,14 @@ class Phases:
     server_request: tuple[Hook, ...] = ()
     response: tuple[Hook, ...] = ()
     finish: tuple[Hook, ...] = ()
+
+    def before(self, **hooks: Hook) -> Phases:
+        """These hooks, each of ``hooks`` before those of the phase it is named after."""
+        return evolve(self, **{name: (one, *getattr(self, name)) for name, one in hooks.items()})
+
+    def after(self, **hooks: Hook) -> Phases:
+        """These hooks, each of ``hooks`` after those of the phase it is named after."""
+        return evolve(self, **{name: (*getattr(self, name), one) for name, one in hooks.items()})
 
     def then(self, other: Phases) -> Phases:
         """These hooks, then those of ``other``, in every phase."""

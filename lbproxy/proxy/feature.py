@@ -92,11 +92,16 @@ class Feature(Generic[OwnerT]):
     ``name``: in the API and in :attr:`Owner.features`.  ``keys``: the configuration keys it reads; a mistake that
     :meth:`prepare` raises is reported at the first.  ``owner``: who has it.  ``Counters``: an attrs class of
     :func:`counted` fields.  ``part``: its place on the admin side.
+
+    ``Keys``: an attrs class of :func:`lbproxy.config.model.option` fields, all with defaults, that become keys of its
+    owner's section; None if :mod:`lbproxy.model` has them.  ``workers=`` of an option says how workers split it
+    (:mod:`lbproxy.config.share`).
     """
 
     name: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]
     owner: ClassVar[Literal["frontend", "backend"]] = "backend"
+    Keys: ClassVar[type[Any] | None] = None
     Counters: ClassVar[type[Any] | None] = None
     part: ClassVar[AdminPart | None] = None
 

@@ -86,13 +86,8 @@ class Hedging(Feature["Backend"]):
 
     def around(self, phases: Phases) -> Phases:
         """``phases`` with ours: a head is seen before others see it, a request after all have."""
-        return Phases(
-            phases.early,
-            phases.request,
-            (*phases.server_request, self.server_request),
-            (self.response, *phases.response),
-            (*phases.finish, self.finish),
-        )
+        outer = phases.before(response=self.response)
+        return outer.after(server_request=self.server_request, finish=self.finish)
 
     def server_request(self, exchange: Exchange) -> None:
         """Phase ``server_request``: watch it, if it is one that may be sent twice."""

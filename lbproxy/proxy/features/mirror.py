@@ -146,13 +146,7 @@ class Mirror(Feature["Backend"]):
 
     def around(self, phases: Phases) -> Phases:
         """``phases`` with ours: the response is seen before others change it, the end after all."""
-        return Phases(
-            phases.early,
-            phases.request,
-            phases.server_request,
-            (self.response, *phases.response),
-            (*phases.finish, self.finish),
-        )
+        return phases.before(response=self.response).after(finish=self.finish)
 
     def response(self, traffic: Any) -> None:
         """Phase ``response``: choose, and take note."""

@@ -1,0 +1,44 @@
+"""Install extensions for one test, as a package with entry points would."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lbproxy.config.sections import SECTIONS
+from lbproxy.features import GROUP, all_features
+
+Install = Callable[[str, str, str], Path]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """``install(module, source, feature)`` puts a module with a feature class on the path and returns its folder."""
+    sections = dict(SECTIONS)
+
+    def make(module: str, source: str, feature: str) -> Path:
+        (tmp_path / f"{module}.py").write_text(source)
+        info = tmp_path / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{GROUP}]\n{module} = {module}:{feature}\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        importlib.invalidate_caches()
+        all_features.cache_clear()
+        return tmp_path
+
+    yield make
+    SECTIONS.clear()
+    SECTIONS.update(sections)
+    monkeypatch.undo()
+    all_features.cache_clear()
+    for name in [name for name, one in sys.modules.items() if _is_in(one, tmp_path)]:
+        del sys.modules[name]
+
+
+def _is_in(module: object, folder: Path) -> bool:
+    return str(getattr(module, "__file__", None) or "").startswith(str(folder))
