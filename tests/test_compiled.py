@@ -23,7 +23,12 @@ from zope.interface.verify import verifyClass
 
 from lbproxy import compiled
 from lbproxy.balance.server import ServerCounters
+from lbproxy.http.forward import Forwarder
+from lbproxy.http.h1 import RequestParser, ResponseParser
+from lbproxy.http.head import Ours, RequestHead, ResponseHead
+from lbproxy.http.known import FieldName
 from lbproxy.http.route import Route
+from lbproxy.http.scan import Lines
 from lbproxy.net.fastdial import FastDial
 from lbproxy.net.poller import Poller
 from lbproxy.net.transport import FastTransport
@@ -49,6 +54,14 @@ HOT = (
     BackendCounters,
     ServerCounters,
     Route,
+    Lines,
+    FieldName,
+    Ours,
+    RequestHead,
+    ResponseHead,
+    RequestParser,
+    ResponseParser,
+    Forwarder,
     Queue,
     H1ClientConnection,
     H1ServerConnection,

@@ -1,19 +1,48 @@
 """PURE. Which headers go to servers and back to clients, and who the client is; one object per frontend.
 
 The exchange calls :meth:`Forwarder.client` once when a request head is read, before any filter, then
-:meth:`Forwarder.request_headers` for each attempt and :meth:`Forwarder.response_headers` for each response head.
+:meth:`Forwarder.server_request` for each attempt and :meth:`Forwarder.response` for each response head.
 Framing (Content-Length, Transfer-Encoding) and connection management (Connection, Upgrade) are the codec's: it
 writes them from the head's attributes.
+
+What goes to the other side is a head over the same lines: a set of names that are left out, settled when the frontend
+is made, and the lines that this hop adds.
 """
 
 from __future__ import annotations
 
-from itertools import product
 from typing import TYPE_CHECKING, Final
+
+from librt.strings import BytesWriter
+from mypy_extensions import i64
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard.addresses import AddressSet, address_number
-from lbproxy.http.message import FieldBlock, Headers, KeptLines, RequestHead, ResponseHead
+from lbproxy.http.h1_write import add_line
+from lbproxy.http.head import Head, Ours
+from lbproxy.http.known import (
+    CLAIM,
+    CONNECTION,
+    CONTENT_LENGTH,
+    DISGUISED,
+    FORWARDED,
+    HOP_BY_HOP,
+    HOST,
+    PROXY_CONNECTION,
+    SERVER,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    VIA,
+    X_FORWARDED_FOR,
+    X_FORWARDED_HOST,
+    X_FORWARDED_PORT,
+    X_FORWARDED_PROTO,
+    field_name,
+)
+from lbproxy.http.message import Headers, RequestHead, ResponseHead
+from lbproxy.http.scan import lines_of
 
 if TYPE_CHECKING:
     from lbproxy.model import FrontendSpec
@@ -26,9 +55,6 @@ MAX_HOPS: Final = 32
 MAX_LOOPS: Final = 10
 """So often our name may stand in Via: proxies legitimately meet a request again, but not for ever."""
 
-_BLOCK_NOTES: Final = (
-    16  # frontends that share a server connection and are remembered with its lines
-)
 _MEMO: Final = 4096  # clients whose lines are remembered; about 2 MiB when full
 
 PROTECTED: Final = frozenset(
@@ -40,58 +66,45 @@ PROTECTED: Final = frozenset(
 )
 """Fields that Connection cannot name away: they are for every recipient, or say who may do what (RFC 9110 §7.6.1)."""
 
-# What only a trusted proxy may say.  Servers behind CGI-like gateways read "_" as "-" (RFC 3875 §4.1.18)
-_CLAIMS: Final = frozenset(
-    [
-        b"".join(parts)
-        for name in (
-            b"forwarded",
-            b"x-forwarded",
-            b"x-forwarded-for",
-            b"x-forwarded-proto",
-            b"x-forwarded-protocol",
-            b"x-forwarded-host",
-            b"x-forwarded-port",
-            b"x-forwarded-server",
-            b"x-forwarded-scheme",
-            b"x-forwarded-ssl",
-            b"x-forwarded-prefix",
-            b"x-real-ip",
-        )
-        for parts in product(*[[b"-", b"_"] if char == 45 else [bytes((char,))] for char in name])
-    ]
+_CLAIMS: Final = (
+    1 << FORWARDED
+    | 1 << X_FORWARDED_FOR
+    | 1 << X_FORWARDED_PROTO
+    | 1 << X_FORWARDED_HOST
+    | 1 << X_FORWARDED_PORT
+    | 1 << CLAIM
 )
-
-# RFC 9110 §7.6.1, and what else is between two neighbours only
-_HOP_BY_HOP: Final = frozenset(
-    b"connection keep-alive proxy-connection te transfer-encoding upgrade "
-    b"proxy-authenticate proxy-authorization proxy-authentication-info http2-settings".split()
+"""What only a trusted proxy may say."""
+_X_LINES: Final = (
+    1 << X_FORWARDED_FOR | 1 << X_FORWARDED_PROTO | 1 << X_FORWARDED_HOST | 1 << X_FORWARDED_PORT
 )
-# Framing in the spelling that CGI-like gateways take for the real thing, where lbproxy and others see an unknown field
-_DISGUISED: Final = frozenset((b"content_length", b"transfer_encoding"))
-_REQUEST_SPECIAL: Final = _HOP_BY_HOP | {b"host", b"content-length"} | _DISGUISED
-_X_LINES: Final = frozenset(
-    (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port")
+_HOP: Final = (
+    1 << CONNECTION
+    | 1 << HOP_BY_HOP
+    | 1 << PROXY_CONNECTION
+    | 1 << TE
+    | 1 << TRANSFER_ENCODING
+    | 1 << UPGRADE
 )
-
-# special, but nothing is made of their values
-_NEVER_READ: Final = _DISGUISED | {b"host", b"connection"}
+"""RFC 9110 §7.6.1, and what else is between two neighbours only."""
+_NOT_TO_SERVERS: Final = _HOP | 1 << HOST | 1 << CONTENT_LENGTH | 1 << DISGUISED
+_READ: Final = 1 << VIA | 1 << FORWARDED | 1 << TE | _X_LINES
+"""Request fields whose values matter for the lines that this hop adds."""
+_NAMES: Final = {
+    VIA: b"via",
+    FORWARDED: b"forwarded",
+    TE: b"te",
+    X_FORWARDED_FOR: b"x-forwarded-for",
+    X_FORWARDED_PROTO: b"x-forwarded-proto",
+    X_FORWARDED_HOST: b"x-forwarded-host",
+    X_FORWARDED_PORT: b"x-forwarded-port",
+}
 
 _VIA_VERSION: Final = {10: b"1.0 ", 11: b"1.1 ", 20: b"2.0 ", 30: b"3.0 "}
 
 _Line = tuple[bytes, bytes]
 _Own = tuple[_Line, _Line, _Line, bytes, bytes]
 """X-Forwarded-For, -Proto, -Port, and what stands before and behind the host in Forwarded."""
-
-
-class _Passed:
-    """What one forwarder makes of field lines, whoever sent them."""
-
-    __slots__ = ("kept", "read")
-
-    def __init__(self, kept: Headers, read: dict[bytes, bytes] | None) -> None:
-        self.kept = KeptLines(kept)
-        self.read = read
 
 
 class Forwarder:
@@ -104,23 +117,28 @@ class Forwarder:
         name = b"" if spec.via == "none" else spec.via.encode("ascii", "replace")
         self._name = name.lower()
         self._via = {version: start + name for version, start in _VIA_VERSION.items()}
-        special = _REQUEST_SPECIAL
+        not_to_servers = _NOT_TO_SERVERS
+        not_to_clients = _HOP | 1 << CONTENT_LENGTH
         if name:
-            special |= {b"via"}
+            not_to_servers |= 1 << VIA
+            not_to_clients |= 1 << VIA
         if self._x:
-            special |= _X_LINES
+            not_to_servers |= _X_LINES
         if self._rfc7239:
-            special |= {b"forwarded"}
-        self._request_special = special
-        self._response_special = _HOP_BY_HOP | {b"content-length"}
-        if name:
-            self._response_special |= {b"via"}
+            not_to_servers |= 1 << FORWARDED
         if spec.server_header == "remove":
-            self._response_special |= {b"server"}
+            not_to_clients |= 1 << SERVER
+        self._not_to_servers: i64 = not_to_servers
+        self._not_to_clients: i64 = not_to_clients
+        self._read: i64 = _READ & not_to_servers
+        self._to_clients = {
+            version: _ours([(b"Via", via)]) if name else None for version, via in self._via.items()
+        }
         self._reads = ("rfc7239", "x-forwarded")
         if self._x and (not self._rfc7239 or spec.forwarded[0] == "x-forwarded"):
             self._reads = ("x-forwarded", "rfc7239")
         self._memo: dict[tuple[str, int, str, int], _Own] = {}
+        self._to_servers: dict[tuple[str, int, str, int, bytes, int], Ours] = {}
 
     # --- who the client is
 
@@ -139,26 +157,14 @@ class Forwarder:
         adds later can be named away.  Call it once per request, before the filters.
         """
         scheme = scheme or head.scheme.decode("ascii", "replace")
-        block = head.block
-        if block is not None and _NO_CLAIMS in block.common:
-            return peer_ip, scheme
-        headers = head.headers
         if head.nominated:
-            away = frozenset(head.nominated) - PROTECTED
-            headers = head.headers = [pair for pair in headers if pair[0].lower() not in away]
+            _remove_nominated(head, head.nominated)
             head.nominated = ()
-        for name, _ in headers:
-            if name.lower() in _CLAIMS:
-                break
-        else:
-            if block is not None:
-                block.common[_NO_CLAIMS] = True
-            return peer_ip, scheme
-        if peer_ip not in self._trusted:
-            head.headers = [pair for pair in headers if pair[0].lower() not in _CLAIMS]
-            head.block = None
-            return peer_ip, scheme
-        return self._believe(peer_ip, head, scheme)
+        if head.listed or head.present & _CLAIMS:
+            if peer_ip in self._trusted:
+                return self._believe(peer_ip, head, scheme)
+            head.drop(_CLAIMS)
+        return peer_ip, scheme
 
     def _believe(self, ip: str, head: RequestHead, scheme: str) -> tuple[str, str]:
         """The client a trusted proxy at ``ip`` speaks for."""
@@ -183,35 +189,7 @@ class Forwarder:
 
     # --- to the server
 
-    def request_block(
-        self,
-        head: RequestHead,
-        *,
-        client_ip: str,
-        client_port: int,
-        scheme: str,
-        local_port: int,
-        host_header: bytes,
-    ) -> FieldBlock:
-        """What :meth:`request_headers` gives, worked out once for the block that ``head`` has (it must have one).
-
-        Nobody may change it.
-        """
-        block = head.block
-        assert block is not None
-        key = (self, client_ip, client_port, scheme, local_port, host_header)
-        ours: FieldBlock | None = block.notes.get(key)
-        if ours is None:
-            passed: _Passed | None = block.common.get(self)
-            if passed is None:
-                passed = block.common[self] = _Passed(*self._sort(head.headers))
-            own = self._own(head, passed.read, client_ip, client_port, scheme, local_port)
-            kept = passed.kept
-            headers = [(b"Host", host_header or head.host), *kept.headers, *own]
-            ours = block.notes[key] = FieldBlock(b"", headers, None, kept)
-        return ours
-
-    def request_headers(
+    def server_request(
         self,
         head: RequestHead,
         *,
@@ -220,8 +198,8 @@ class Forwarder:
         scheme: str,
         local_port: int = 0,
         host_header: bytes = b"",
-    ) -> Headers:
-        """The header lines for a server, a new list; ``head`` stays as it is.
+    ) -> RequestHead:
+        """The head for a server; ``head`` stays as it is.
 
         ``client_ip``, ``client_port``, ``local_port``: of the *connection* (:class:`ConnectionInfo`): this hop is
         what we vouch for, what :meth:`client` found stands in X-Forwarded-For already.  ``scheme``: what
@@ -232,29 +210,53 @@ class Forwarder:
         X-Forwarded-Proto, -Host and -Port (of a trusted proxy, or set by a filter) stay; -For, Forwarded and Via
         get this hop appended.
 
-        Raises :class:`ProxyError` LOOP_DETECTED when our name stands in Via :data:`MAX_LOOPS` times.
+        Raises :class:`ProxyError` LOOP_DETECTED when our name stands in Via :data:`MAX_LOOPS` times; ValueError and
+        TypeError for what a filter put into ``head`` and cannot be sent.
         """
-        kept, seen = self._sort(head.headers)
-        out: Headers = [(b"Host", host_header or head.host), *kept]
+        source: Head = _with_added(head, self._not_to_servers)
+        out = RequestHead(
+            head.method,
+            head.target,
+            None,
+            11,
+            head.host,
+            head.scheme,
+            head.length,
+            True,
+            head.upgrade,
+            head.expect_continue,
+            (),
+            source.lines,
+        )
+        out.checked = head.checked
+        out.gone = source.gone
+        out.without = source.without | self._not_to_servers
+        out.host_line = host_header or head.host
+        if source.added is not None:
+            out.before = source.added.copy()
         if head.nominated:
-            away = frozenset(head.nominated) - PROTECTED
-            out = [pair for pair in out if pair[0].lower() not in away]
-        out += self._own(head, seen, client_ip, client_port, scheme, local_port)
+            _remove_nominated(out, head.nominated)
+        if source.present & self._read:
+            seen = _seen(source, self._read)
+            pairs = self._own(head, seen, client_ip, client_port, scheme, local_port)
+            out.ours = _ours(pairs)
+            return out
+        key = (
+            client_ip,
+            client_port if self._rfc7239 else 0,
+            scheme,
+            local_port,
+            head.host,
+            head.version,
+        )
+        ours = self._to_servers.get(key)
+        if ours is None:
+            ours = _ours(self._own(head, None, client_ip, client_port, scheme, local_port))
+            if len(self._to_servers) >= _MEMO:
+                self._to_servers.clear()
+            self._to_servers[key] = ours
+        out.ours = ours
         return out
-
-    def _sort(self, headers: Headers) -> tuple[Headers, dict[bytes, bytes] | None]:
-        """The lines that pass as they are, and the values that are read of the others."""
-        special = self._request_special
-        kept: Headers = []
-        found: list[_Line] = []
-        append = kept.append
-        for pair in headers:
-            low = pair[0].lower()
-            if low not in special:
-                append(pair)
-            elif low not in _NEVER_READ:
-                found.append((low, pair[1]))
-        return kept, _joined(found) if found else None
 
     def _own(
         self,
@@ -358,23 +360,8 @@ class Forwarder:
 
     # --- to the client
 
-    def response_block(self, head: ResponseHead) -> FieldBlock:
-        """What :meth:`response_headers` gives a client of HTTP/1.1, worked out once for the block that ``head`` has
-        (it must have one).
-
-        Nobody may change it.
-        """
-        block = head.block
-        assert block is not None
-        ours: FieldBlock | None = block.notes.get(self)
-        if ours is None:
-            if len(block.notes) >= _BLOCK_NOTES:  # of frontends that reloads have replaced
-                block.notes.clear()
-            ours = block.notes[self] = FieldBlock(b"", self.response_headers(head))
-        return ours
-
-    def response_headers(self, head: ResponseHead, *, client_version: int = 11) -> Headers:
-        """The header lines for a client that speaks ``client_version`` (10, 11, 20), a new list.
+    def response(self, head: ResponseHead, *, client_version: int = 11) -> ResponseHead:
+        """The head for a client that speaks ``client_version`` (10, 11, 20); ``head`` stays as it is.
 
         Hop-by-hop fields are gone, and the ones Connection nominates (not :data:`PROTECTED` ones); Via has this hop;
         Server is there or not, as the frontend says.  Trailer goes with the chunked coding, which HTTP/1.0 lacks.
@@ -382,33 +369,75 @@ class Forwarder:
         Content-Length stays where ``head.length`` is 0, as it may describe the body of a HEAD or 304 answer, which only
         the codec can tell; it is gone from a 1xx and 204, which must not have one (RFC 9110 §8.6).
         """
-        special = self._response_special
-        out: Headers = []
-        append = out.append
-        via = b""
-        for pair in head.headers:
-            low = pair[0].lower()
-            if low not in special:
-                append(pair)
-            elif low == b"via":
-                via = via + b", " + pair[1] if via else pair[1]
-            elif low == b"content-length" and head.length == 0 and _may_have_length(head.status):
-                append(pair)
-        if head.nominated or client_version < 11:
-            away = frozenset(head.nominated) - PROTECTED
-            if client_version < 11:
-                away |= {b"trailer"}
-            out = [pair for pair in out if pair[0].lower() not in away]
+        source: Head = _with_added(head, self._not_to_clients)
+        out = ResponseHead(
+            head.status, None, head.reason, head.version, head.length, lines=source.lines
+        )
+        without: i64 = self._not_to_clients
+        if head.length == 0 and _may_have_length(head.status):
+            without &= ~(1 << CONTENT_LENGTH)
+        if client_version < 11:
+            without |= 1 << TRAILER
+        out.gone = source.gone
+        out.without = source.without | without
+        if source.added is not None:
+            out.before = source.added.copy()
+        if head.nominated:
+            _remove_nominated(out, head.nominated)
         if self._name:
-            own = self._via[head.version]
-            out.append((b"Via", via + b", " + own if via else own))
+            if source.present >> VIA & 1:
+                before = _joined(source, VIA)
+                via = self._via[head.version]
+                out.ours = _ours([(b"Via", before + b", " + via if before else via)])
+            else:
+                out.ours = self._to_clients[head.version]
         if head.status == 101 and head.upgrade:
-            out.append((b"Upgrade", head.upgrade))
+            out.add_header(b"Upgrade", head.upgrade)
         return out
 
 
-# a note in a block: it holds nothing that only a trusted proxy may say
-_NO_CLAIMS: Final = object()
+def _with_added(head: Head, special: i64) -> Head:
+    """``head``, or the same in lines alone if a list or an added line has a say in what passes."""
+    if head.listed:
+        return head.settled()
+    if head.added is not None:
+        for name, _ in head.added:
+            if (special | _READ) >> field_name(name).number & 1:
+                return Head(None, lines_of(head.pairs()))
+    return head
+
+
+def _remove_nominated(head: Head, nominated: tuple[bytes, ...]) -> None:
+    for name in nominated:
+        if name not in PROTECTED:
+            head.remove_header(name)
+
+
+def _seen(head: Head, read: i64) -> dict[bytes, bytes]:
+    """The values of the fields in the set ``read`` that ``head`` has, by name."""
+    return {
+        name: _joined(head, number)
+        for number, name in _NAMES.items()
+        if (head.present & read) >> number & 1
+    }
+
+
+def _joined(head: Head, number: int) -> bytes:
+    """The lines of a list as one value (RFC 9110 §5.3)."""
+    found = b""
+    for value in head.lines.values(number):
+        found = found + b", " + value if found else value
+    return found
+
+
+def _ours(pairs: Headers) -> Ours:
+    """Lines as they are sent.  ValueError if they cannot be."""
+    writer = BytesWriter()
+    te = False
+    for name, value in pairs:
+        add_line(writer, name, value)
+        te = te or name == b"TE"
+    return Ours(pairs, writer.getvalue(), te)
 
 
 def _may_have_length(status: int) -> bool:
@@ -417,15 +446,6 @@ def _may_have_length(status: int) -> bool:
 
 _Hop = tuple[str, str]
 """An address, "" for what is none, and the scheme it used, "" if that was not said."""
-
-
-def _joined(found: list[_Line]) -> dict[bytes, bytes]:
-    """One value per name: the lines of a list joined (RFC 9110 §5.3)."""
-    seen: dict[bytes, bytes] = {}
-    for name, value in found:
-        before = seen.get(name)
-        seen[name] = before + b", " + value if before else value
-    return seen
 
 
 def _node(value: bytes) -> bytes:

@@ -6,14 +6,15 @@ from typing import Final
 
 from lbproxy.errors import Kind
 from lbproxy.http.h1_body import Refused
-from lbproxy.http.message import Headers
-from lbproxy.http.syntax import FIELD_NAMES, checked_name, is_token, list_members
+from lbproxy.http.known import CONTENT_LENGTH, HOST, TRANSFER_ENCODING
+from lbproxy.http.scan import Lines
+from lbproxy.http.syntax import is_token, list_members
 
 __all__ = [
     "CONNECTIONS",
     "check_coding",
+    "check_repeated",
     "read_connection",
-    "read_fields",
     "read_length",
     "read_upgrade",
 ]
@@ -24,29 +25,12 @@ _NEVER_NOMINATED: Final = frozenset((b"host", b"content-length", b"transfer-enco
 _REFUSED_UPGRADES: Final = (b"h2", b"h2c", b"http", b"tls")
 
 
-def read_fields(headers: Headers) -> dict[bytes, bytes]:
-    """The fields that matter to the codec, by lower-case name, after checking every name.
-
-    Repeated lines are joined with a comma, except for Host and Content-Length, which may not be
-    repeated.  Control characters have been looked for already.
-    """
-    known = FIELD_NAMES
-    special: dict[bytes, bytes] = {}
-    for name, value in headers:
-        low = known.get(name)
-        if low is None:
-            try:
-                low = checked_name(name)
-            except ValueError:
-                raise Refused(Kind.BAD_REQUEST, "malformed field name") from None
-        if low:
-            if low in special:
-                if low in (b"host", b"content-length"):
-                    raise Refused(Kind.BAD_REQUEST, f"repeated {low.decode('ascii')}")
-                special[low] += b"," + value
-            else:
-                special[low] = value
-    return special
+def check_repeated(lines: Lines) -> None:
+    """Refuse a second Host or Content-Length line, even an equal one (RFC 9112 §3.2, RFC 9110 §8.6)."""
+    if lines.repeated >> HOST & 1:
+        raise Refused(Kind.BAD_REQUEST, "repeated host")
+    if lines.repeated >> CONTENT_LENGTH & 1:
+        raise Refused(Kind.BAD_REQUEST, "repeated content-length")
 
 
 def read_length(text: bytes) -> int:
@@ -56,16 +40,18 @@ def read_length(text: bytes) -> int:
     return int(text)
 
 
-def check_coding(value: bytes, special: dict[bytes, bytes], version: int) -> None:
-    """Whether the body is framed by a single ``chunked`` and nothing contradicts it
-    (RFC 9112 §6.1, §6.3)."""
+def check_coding(lines: Lines, version: int) -> None:
+    """Refuse a body that is not framed by a single ``chunked`` alone (RFC 9112 §6.1, §6.3)."""
     if version == 10:
         raise Refused(Kind.BAD_REQUEST, "transfer-encoding in HTTP/1.0")
-    if b"content-length" in special:
+    if lines.present >> CONTENT_LENGTH & 1:
         raise Refused(Kind.BAD_REQUEST, "both transfer-encoding and content-length")
-    if value.lower() == b"chunked":
+    value = lines.joined(TRANSFER_ENCODING).lower()
+    if value == b"chunked":
+        if lines.tab_behind(TRANSFER_ENCODING):  # for some parsers it is part of the coding's name
+            raise Refused(Kind.BAD_REQUEST, "tab behind a transfer coding")
         return
-    codings = [part.strip(b" \t") for part in value.lower().split(b",")]
+    codings = [part.strip(b" \t") for part in value.split(b",")]
     if not all(map(is_token, codings)):
         raise Refused(Kind.BAD_REQUEST, "malformed transfer-encoding")
     if b"chunked" in codings[:-1]:

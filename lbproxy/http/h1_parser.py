@@ -6,18 +6,15 @@ from typing import Final
 
 from lbproxy.errors import Kind
 from lbproxy.http.h1_body import ChunkedBody, Refused
-from lbproxy.http.message import END, Event, Invalid, Limits
+from lbproxy.http.message import END, End, Event, Invalid, Limits
 from lbproxy.http.syntax import FIELD_TEXT, is_token
 
-__all__ = ["METHOD_MAX", "VERSIONS", "Parser"]
+__all__ = ["METHOD_MAX", "Parser"]
 
 METHOD_MAX: Final = 32  # bytes; the longest registered method has 17 (UPDATEREDIRECTREF)
 _CR: Final = 13
 _BLANK_MAX: Final = 4  # empty lines before a request line (RFC 9112 §2.2 asks for at least one)
 _KEPT_MAX: Final = 256 * 1024  # bytes kept for a tunnel that has not begun
-
-VERSIONS: Final = {b"HTTP/1.1": 11, b"HTTP/1.0": 10}
-"""Versions we speak.  llhttp knows no higher minor one, of which there is none (RFC 9110 §2.5)."""
 
 # States.  READY is for responses only: no request is outstanding.
 HEAD: Final = 0
@@ -41,6 +38,8 @@ class Parser:
         "_limits",
         "_line_feeds",
         "_line_max",
+        "_rest",
+        "_rest_at",
         "_state",
         "_stop_after",
     )
@@ -52,6 +51,8 @@ class Parser:
         self._buf = bytearray()  # an incomplete head, or what is kept while stopped
         self._line_feeds = 0  # in _buf
         self._blank = 0
+        self._rest = b""  # from _rest_at on: what follows a complete request
+        self._rest_at = 0
         self._left = 0
         self._chunks: ChunkedBody | None = None
         self._state = HEAD
@@ -65,10 +66,29 @@ class Parser:
     # -- what callers use
 
     def receive(self, data: bytes) -> list[Event]:
-        """The events that ``data`` completes; an Invalid is the last one ever."""
+        """The events that ``data`` completes, of one request at most; an Invalid is the last one ever.
+
+        What follows a complete request is kept as it is, see :attr:`pending`.
+        """
+        if self._rest:
+            data = self._rest[self._rest_at :] + data
+            self._rest = b""
+        return self._events(data, 0)
+
+    @property
+    def pending(self) -> bool:
+        """Whether bytes behind a complete request wait for :meth:`proceed`."""
+        return bool(self._rest)
+
+    def proceed(self) -> list[Event]:
+        """The events of the next request, as far as it is here already."""
+        rest, self._rest = self._rest, b""
+        return self._events(rest, self._rest_at)
+
+    def _events(self, data: bytes, pos: int) -> list[Event]:
         events: list[Event] = []
         try:
-            self._run(data, events)
+            self._run(data, pos, events)
         except Refused as refusal:
             self._die()
             events.append(self._refusal(refusal.invalid))
@@ -92,14 +112,14 @@ class Parser:
 
     # -- what the two directions define
 
-    def _take_head(self, raw: bytes, events: list[Event]) -> None:
-        """Judge a complete head (with its CRLFCRLF) that is not known, append the events it gives, set the state."""
+    def _take(self, data: bytes, pos: int, events: list[Event]) -> int:
+        """Read the head at ``pos``: append the events it gives, set the state, return where it ends.
+
+        -1 if there is no complete and well-formed head.  Raises Refused for one that must not be passed on."""
         raise NotImplementedError
 
-    def _take_known(self, data: bytes, pos: int, events: list[Event]) -> int:
-        """Where the head at ``pos`` ends, if it is one that was judged before and is taken now; else -1.
-
-        Asked once for each head, and before its end is searched for; whatever gives -1 goes the long way."""
+    def _judge(self, raw: bytes) -> Refused:
+        """What is wrong with a complete head that :meth:`_take` did not take."""
         raise NotImplementedError
 
     def _refusal(self, invalid: Invalid) -> Invalid:
@@ -114,14 +134,18 @@ class Parser:
     def _die(self) -> None:
         self._state = DEAD
         self._buf = bytearray()
+        self._rest = b""
         self._chunks = None
 
-    def _run(self, data: bytes, events: list[Event]) -> None:
-        pos = 0
+    def _run(self, data: bytes, pos: int, events: list[Event]) -> None:
         size = len(data)
         while pos < size:
             state = self._state
             if state == HEAD:
+                if events and type(events[-1]) is End:
+                    self._rest = data
+                    self._rest_at = pos
+                    return
                 end = -1
                 if self._buf:
                     lone = self._buf == b"\r"  # half of an empty line, perhaps
@@ -135,28 +159,24 @@ class Parser:
                     size = len(data)
                     self._buf.clear()
                     self._line_feeds = 0
-                known = self._take_known(data, pos, events)
-                if known >= 0:
+                if data[pos] == _CR:
+                    pos = self._skip_blank(data, pos)
+                    if pos == size:
+                        return
+                taken = self._take(data, pos, events)
+                if taken >= 0:
                     self._blank = 0
-                    pos = known
+                    pos = taken
                     continue
                 if end < 0:
-                    if data.startswith(b"\r", pos):
-                        pos = self._skip_blank(data, pos)
-                        if pos == size:
-                            return
                     end = data.find(b"\r\n\r\n", pos)
                     if end < 0:
                         self._buf += data[pos:] if pos else data
                         self._check_partial(size - pos)
                         return
-                end += 4
-                if end - pos > self._limits.header_bytes:
-                    self._check_head(data[pos:end])
-                self._blank = 0
-                self._take_head(data[pos:end], events)
-                pos = end
-            elif state == LENGTH:
+                self._check_head(data[pos : end + 4])
+                raise self._judge(data[pos : end + 4])
+            if state == LENGTH:
                 stop = pos + self._left
                 if stop > size:
                     events.append(data[pos:] if pos else data)
@@ -254,17 +274,6 @@ class Parser:
         if faults:
             raise min(faults)[2]
 
-    def _measure(self, raw: bytes) -> tuple[int, int]:
-        """Length of the start line and number of field lines of a complete head, after which every
-        line of it ends in CRLF, no other control character but HTAB is in it, and its only empty
-        line is the last."""
-        breaks = raw.count(b"\r\n")
-        line_end = raw.find(b"\r\n")
-        if (
-            len(raw.translate(None, FIELD_TEXT)) != 2 * breaks
-            or breaks - 2 > self._limits.header_count
-            or line_end >= self._line_max
-        ):
-            self._check_head(raw)
-            raise Refused(Kind.BAD_REQUEST, "control character in the head")
-        return line_end, breaks - 2
+    def _bad_text(self, raw: bytes) -> bool:
+        """Whether a complete head holds a control character besides its CRLFs and HTAB."""
+        return len(raw.translate(None, FIELD_TEXT)) != 2 * raw.count(b"\r\n")

@@ -1,24 +1,23 @@
-"""PURE. The HTTP/1 response parser: what a server may answer.
-
-A head that is, byte for byte, the plain one before on the same connection is not parsed again.
-"""
+"""PURE. The HTTP/1 response parser: what a server may answer."""
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from librt.strings import read_i64_le
+from mypy_extensions import i64
 
 from lbproxy.errors import Kind
+from lbproxy.http.grammar import USUAL, Grammar
 from lbproxy.http.h1_body import Refused
 from lbproxy.http.h1_fields import (
     CONNECTIONS,
     check_coding,
+    check_repeated,
     read_connection,
-    read_fields,
     read_length,
 )
-from lbproxy.http.h1_llhttp import KEPT_OPEN, NO_FIELDS, FoundResponse
 from lbproxy.http.h1_parser import (
     CHUNKED,
     DEAD,
@@ -27,27 +26,18 @@ from lbproxy.http.h1_parser import (
     READY,
     STOPPED,
     UNTIL_CLOSE,
-    VERSIONS,
     Parser,
 )
-from lbproxy.http.message import (
-    END,
-    Event,
-    FieldBlock,
-    Headers,
-    Invalid,
-    Limits,
-    ResponseHead,
-)
+from lbproxy.http.known import CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE
+from lbproxy.http.message import END, Event, Invalid, Limits, ResponseHead
+from lbproxy.http.scan import Lines, scan, text_end
 
 __all__ = ["ResponseParser"]
 
-_BLOCK_MAX: Final = 4096  # a longer head is not kept for the next response
 _INTERIM_MAX: Final = 100  # 1xx heads before one final response
-_STATUS_LINES_MAX: Final = 512
-_NEVER_A_BODY: Final = frozenset((100, 102, 103, 204, 304))
-
-_status_lines: dict[bytes, tuple[int, int, bytes]] = {}
+_HTTP_1_1: Final[bytes] = b"HTTP/1.1"
+_STATUS_AT: Final = 9  # bytes before the status in a status line
+_BLANKS: Final = re.compile(rb"(?<=\r\n)([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]+:")
 
 
 class ResponseParser(Parser):
@@ -57,17 +47,15 @@ class ResponseParser(Parser):
     status line; ``limits.body_bytes`` is about requests and not used.
     """
 
-    __slots__ = ("_found", "_interim", "_llhttp", "_method", "_plain")
+    __slots__ = ("_grammar", "_interim", "_method")
 
     _bad_start = "malformed status line"
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, grammar: Grammar = USUAL) -> None:
         super().__init__(limits, limits.url_bytes, None)
+        self._grammar = grammar
         self._method = b""
         self._interim = 0
-        self._found = FoundResponse()
-        self._llhttp: HttpResponseParser | None = None  # one that waits for a head
-        self._plain: ResponseHead | None = None  # the last head, if it was a plain one
         self._state = READY
 
     def begin(self, method: bytes) -> None:
@@ -105,78 +93,59 @@ class ResponseParser(Parser):
     def _skip_blank(self, data: bytes, pos: int) -> int:
         raise Refused(Kind.BAD_RESPONSE, self._bad_start)
 
-    def _take_known(self, data: bytes, pos: int, events: list[Event]) -> int:
-        """The head before once more, perhaps with a body after it."""
-        plain = self._plain
-        if plain is None or plain.block is None:
+    def _take(self, data: bytes, pos: int, events: list[Event]) -> int:
+        size: i64 = len(data)
+        base: i64 = pos
+        if base + 16 > size:  # the shortest head: version, status and two line ends
             return -1
-        raw = plain.block.raw
-        if (
-            not data.startswith(raw, pos)
-            or len(raw) > self._limits.header_bytes
-            or self._method in (b"HEAD", b"CONNECT")
-        ):
+        version = 11
+        if read_i64_le(data, base) != read_i64_le(_HTTP_1_1, 0):
+            version = self._grammar.versions.get(data[base : base + 8], 0)
+            if not version:
+                return -1
+        at: i64 = base + _STATUS_AT
+        # the space before an empty reason may be missing
+        status = _digits(data, at)
+        if status < 100 or data[at - 1] != 32:
             return -1
-        events.append(plain)
-        length = plain.length
-        if length is None:
-            self._start_chunks()
-        elif length:
-            self._left = length
-            self._state = LENGTH
-        else:
-            self._state = READY
-            events.append(END)
-        return pos + len(raw)
+        at += 3
+        reason = b""
+        if data[at] == 32:
+            start: i64 = at + 1
+            at = text_end(data, start)
+            reason = data[start:at]
+        if at + 1 >= size or data[at] != 13 or data[at + 1] != 10 or at - base >= self._line_max:
+            return -1
+        lines = scan(data, base, at + 2, self._limits.header_count)
+        if lines is None:
+            return self._take_repaired(data, pos, events) if self._grammar.blanks else -1
+        if len(lines.raw) > self._limits.header_bytes:
+            return -1
+        self._begin(status, reason, version, lines, events)
+        return pos + len(lines.raw)
 
-    def _remember(self, raw: bytes, head: ResponseHead) -> None:
-        """Keep a head that says the same to every method but HEAD and CONNECT, and ends nothing."""
-        if (
-            head.keep_alive
-            and 200 <= head.status != 304
-            and self._method not in (b"HEAD", b"CONNECT")
-            and not head.nominated
-            and len(raw) <= _BLOCK_MAX
-        ):
-            head.block = FieldBlock(raw, head.headers)
-            self._plain = head
-        else:
-            self._plain = None
+    def _take_repaired(self, data: bytes, pos: int, events: list[Event]) -> int:
+        """A head with white space before colons, without it (RFC 9112 §5.1)."""
+        end = data.find(b"\r\n\r\n", pos) + 4
+        if end < 4:
+            return -1
+        raw = data[pos:end]
+        repaired = _BLANKS.sub(rb"\1:", raw)
+        if repaired == raw or len(raw) > self._limits.header_bytes:
+            return -1
+        taken = self._take(repaired, 0, events)
+        return end if taken >= 0 else -1
 
-    def _take_head(self, raw: bytes, events: list[Event]) -> None:
-        line_end, count = self._measure(raw)
-        found = self._found
-        headers: Headers = []
-        found.headers = headers
-        found.reason = b""
-        llhttp = self._llhttp
-        if llhttp is None:
-            llhttp = HttpResponseParser(found)
-        else:
-            self._llhttp = None  # until it is known to wait for another head
-        trouble = ""
-        try:
-            llhttp.feed_data(raw)
-        except HttpParserUpgrade:
-            pass
-        except HttpParserError as error:
-            trouble = str(error) or "malformed response"
-        if len(headers) != count:  # it gave up before the end, or took several lines for one
-            self._check_head(raw)
-            raise Refused(Kind.BAD_RESPONSE, trouble or "malformed field line")
-        line = raw[:line_end]
-        version, status, reason = _status_lines.get(line) or _read_status_line(
-            line, llhttp.get_status_code(), found.reason
-        )
-        found.headers = NO_FIELDS
-        special = read_fields(headers)
-        if trouble and status != 101:  # which it calls an error when it stops for the switch
-            raise Refused(Kind.BAD_RESPONSE, trouble)
-
+    def _begin(
+        self, status: int, reason: bytes, version: int, lines: Lines, events: list[Event]
+    ) -> None:
+        """Append the head, and go on with its body.  Raises Refused for what the lines mean."""
+        present = lines.present
+        check_repeated(lines)
         keep_alive = version == 11
         nominated: tuple[bytes, ...] = ()
-        connection = special.get(b"connection")
-        if connection is not None:
+        if present >> CONNECTION & 1:
+            connection = lines.joined(CONNECTION)
             options, nominated = CONNECTIONS.get(connection) or read_connection(connection)
             if b"close" in options:
                 keep_alive = False
@@ -187,68 +156,62 @@ class ResponseParser(Parser):
         chunked = until_close = False
         upgrade: bytes | None = None
         state = READY
-        coding = special.get(b"transfer-encoding")
-        if coding is not None:
-            check_coding(coding, special, version)
-        declared = special.get(b"content-length")
-        if declared is not None:
-            length = read_length(declared)
-        if (
-            version == 11
-            and connection in KEPT_OPEN
-            and b"proxy-connection" not in special
-            and (status in _NEVER_A_BODY or (length == 0 and declared and coding is None))
-        ):
-            self._llhttp = llhttp
+        coded = bool(present >> TRANSFER_ENCODING & 1)
+        if coded:
+            check_coding(lines, version)
+        declared = bool(present >> CONTENT_LENGTH & 1)
+        if declared:
+            length = read_length(lines.value(CONTENT_LENGTH))
 
         if status < 200:
-            state = self._interim_state(status, special)
+            if coded or (declared and lines.value(CONTENT_LENGTH) != b"0"):
+                raise Refused(Kind.BAD_REQUEST, "interim response with a body")
+            state = self._interim_state(status, lines)
             if state == STOPPED:
-                upgrade = special[b"upgrade"].lower()
+                upgrade = lines.joined(UPGRADE).lower()
             length = 0
         elif method == b"CONNECT" and status < 300:
             state, length = STOPPED, 0
         elif method == b"HEAD" or status == 304:
             length = 0
         elif status == 204:
-            if coding is not None:
+            if coded:
                 raise Refused(Kind.BAD_RESPONSE, "transfer-encoding in a 204")
             if length:
                 keep_alive = False  # whatever follows is no answer
             length = 0
-        elif coding is not None:
+        elif coded:
             state, length, chunked = CHUNKED, None, True
-        elif declared is None:
+        elif not declared:
             state, length, until_close, keep_alive = UNTIL_CLOSE, None, True, False
         elif length:
             state = LENGTH
             self._left = length
-        head = ResponseHead(
-            status,
-            headers,
-            reason,
-            version,
-            length,
-            keep_alive,
-            chunked,
-            until_close,
-            upgrade,
-            nominated,
+        events.append(
+            ResponseHead(
+                status,
+                None,
+                reason,
+                version,
+                length,
+                keep_alive,
+                chunked,
+                until_close,
+                upgrade,
+                nominated,
+                lines,
+            )
         )
-        self._remember(raw, head)
-        events.append(head)
         self._state = state
         if state == CHUNKED:
             self._start_chunks()
         elif state == READY:
             events.append(END)
 
-    def _interim_state(self, status: int, special: dict[bytes, bytes]) -> int:
+    def _interim_state(self, status: int, lines: Lines) -> int:
         """What follows a 1xx head (RFC 9110 §15.2)."""
-        if b"transfer-encoding" in special or special.get(b"content-length", b"0") != b"0":
-            raise Refused(Kind.BAD_RESPONSE, "interim response with a body")
         if status == 101:
-            if b"upgrade" not in special:
+            if not lines.present >> UPGRADE & 1:
                 raise Refused(Kind.BAD_RESPONSE, "101 without upgrade")
             return STOPPED
         self._interim += 1
@@ -256,17 +219,32 @@ class ResponseParser(Parser):
             raise Refused(Kind.BAD_RESPONSE, "too many interim responses")
         return HEAD
 
+    def _judge(self, raw: bytes) -> Refused:
+        """In which part of a head something is wrong."""
+        if self._bad_text(raw):
+            return Refused(Kind.BAD_RESPONSE, "control character in the head")
+        line = raw[: raw.find(b"\r\n")]
+        digits = line[_STATUS_AT : _STATUS_AT + 3]
+        if (
+            line[:8] not in self._grammar.versions
+            or line[8:9] != b" "
+            or len(digits) != 3
+            or not digits.isdigit()
+            or digits < b"100"
+            or line[12:13] not in (b"", b" ")
+        ):
+            return Refused(Kind.BAD_RESPONSE, self._bad_start)
+        return Refused(Kind.BAD_RESPONSE, "malformed field line")
 
-def _read_status_line(line: bytes, status: int, reason: bytes) -> tuple[int, int, bytes]:
-    """Version, status and reason, which llhttp has found in ``line``; remembered, as servers
-    repeat a few.  The space before an empty reason may be missing."""
-    version = VERSIONS.get(line[:8])
-    expected = b" %d " % status + reason
-    if version is None or status < 100 or line[8:] not in (expected, expected[:4]):
-        raise Refused(Kind.BAD_RESPONSE, "malformed status line")
-    parsed = (version, status, reason)
-    if len(_status_lines) >= _STATUS_LINES_MAX:
-        _status_lines.clear()
-    if len(line) <= 64:
-        _status_lines[line] = parsed
-    return parsed
+
+def _digits(data: bytes, at: i64) -> i64:
+    """The number that the three digits at ``at`` are, -1 if they are none."""
+    found: i64 = 0
+    end: i64 = at + 3
+    while at < end:
+        digit: i64 = i64(data[at]) - 48
+        if digit < 0 or digit > 9:
+            return -1
+        found = found * 10 + digit
+        at += 1
+    return found

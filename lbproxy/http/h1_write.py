@@ -1,11 +1,11 @@
 """PURE. Serialising HTTP/1 heads and chunked bodies; used by the client and server connections.
 
-Headers given here have lost their hop-by-hop fields already.  The codec alone writes the framing:
-a Content-Length, Transfer-Encoding, Connection, Proxy-Connection, Upgrade or (for requests) Host
-line that a filter left in ``headers`` is replaced by what the head's attributes say.
+Heads given here have lost their hop-by-hop fields already.  The codec alone writes the framing: a Content-Length,
+Transfer-Encoding, Connection, Proxy-Connection, Upgrade or (for requests) Host line that a filter left in a head is
+replaced by what the head's attributes say.
 
-Nothing that would start another line or message can be written: a name that is not a token, or a
-CR, LF or other control character anywhere raises ValueError.
+Lines that came in are copied in runs, and are not checked again.  What lbproxy or a filter has added is checked: a
+name that is not a token, or a CR, LF or other control character anywhere, raises ValueError.
 """
 
 from __future__ import annotations
@@ -14,17 +14,27 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
 
-from lbproxy.http.message import End, Headers, KeptLines, RequestHead, ResponseHead
-from lbproxy.http.syntax import (
-    FIELD_NAMES,
-    FIELD_TEXT,
-    TRAILER_FORBIDDEN,
-    checked_name,
-    is_token,
+from librt.strings import BytesWriter
+from mypy_extensions import i64
+
+from lbproxy.http.head import Head, Headers, Ours
+from lbproxy.http.known import (
+    CONNECTION,
+    CONTENT_LENGTH,
+    HOST,
+    PROXY_CONNECTION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    field_name,
 )
+from lbproxy.http.message import End, RequestHead, ResponseHead
+from lbproxy.http.scan import text_end
+from lbproxy.http.syntax import TRAILER_FORBIDDEN, is_token
 
 __all__ = [
     "LAST_CHUNK",
+    "add_line",
     "encode_chunk",
     "encode_end",
     "encode_request",
@@ -37,20 +47,65 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 
 _METHODS: Final = frozenset((b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"PATCH"))
 _BODY_EXPECTED: Final = frozenset((b"POST", b"PUT", b"PATCH"))  # RFC 9110 §8.6
-# known to the codec, but not its to write
-_PASSED_ON: Final = frozenset((b"expect", b"date", b"te"))
-_NO_BODY_FOR: Final = frozenset((b"HEAD", b"CONNECT"))
 _TARGET_TEXT: Final = bytes(range(0x21, 0x7F))
 _REASONS: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+_OURS_TO_WRITE: Final = (
+    1 << HOST
+    | 1 << CONTENT_LENGTH
+    | 1 << TRANSFER_ENCODING
+    | 1 << CONNECTION
+    | 1 << UPGRADE
+    | 1 << PROXY_CONNECTION
+)
+_HOST: Final = field_name(b"host")
+_LENGTH: Final = field_name(b"content-length")
+_DATE: Final = field_name(b"date")
 
 
-def _checked(lines: list[bytes]) -> bytes:
-    """The head made of ``lines``, each of which holds no control character but HTAB."""
-    lines.append(b"\r\n")
-    head = b"\r\n".join(lines)
-    if len(head.translate(None, FIELD_TEXT)) != 2 * len(lines):
+def add_line(writer: BytesWriter, name: bytes, value: bytes) -> None:
+    """Write one field line.  ValueError for a name that is no token, or a control character in the value."""
+    if not field_name(name).token:
+        raise ValueError("field name is not a token")
+    if text_end(value, 0) != len(value):
         raise ValueError("control character in a head")
-    return head
+    writer.write(name)
+    writer.write(b": ")
+    writer.write(value)
+    writer.write(b"\r\n")
+
+
+def _add_lines(writer: BytesWriter, headers: Headers | None) -> bool:
+    """Write the lines that are not the codec's to write; whether TE is among them."""
+    te = False
+    if headers is not None:
+        for name, value in headers:
+            number = field_name(name).number
+            if not _OURS_TO_WRITE >> number & 1:
+                add_line(writer, name, value)
+                te = te or number == TE
+    return te
+
+
+def _add_number(writer: BytesWriter, number: i64) -> None:
+    """Write a number that is not negative in decimal digits."""
+    power: i64 = 1
+    while number // power >= 10:
+        power *= 10
+    while power > 0:
+        writer.append(48 + number // power % 10)
+        power //= 10
+
+
+def _add_fields(writer: BytesWriter, head: Head) -> bool:
+    """Write the lines of a head that is settled; whether TE is among them."""
+    head.copy_lines(writer, _OURS_TO_WRITE)
+    te = bool(head.present >> TE & 1)
+    te = _add_lines(writer, head.before) or te
+    ours: Ours | None = head.ours
+    if ours is not None:
+        writer.write(ours.encoded)
+        te = te or ours.te
+    return _add_lines(writer, head.added) or te
 
 
 def encode_request(head: RequestHead, host: bytes | None = None, *, close: bool = False) -> bytes:
@@ -60,96 +115,53 @@ def encode_request(head: RequestHead, host: bytes | None = None, *, close: bool 
     The body is chunked if ``head.length`` is None.  ``close``: tell the server that this is the
     last request.  A TE line is named in Connection as well (RFC 9110 §10.1.4).  ValueError if
     anything in it could be read as more than one head.
-
-    The lines of a ``head.block`` are written once and remembered in its notes.
     """
-    block = head.block
-    if block is None or host is not None:
-        return _encode_request(head, host, close)
-    method, target = head.method, head.target
-    key = (method, close)
-    rest: bytes | None = block.notes.get(key)
-    if rest is None:
-        kept = block.kept
-        out = (
-            _encode_request(head, host, close) if kept is None else _encode_kept(head, kept, close)
-        )
-        block.notes[key] = out[len(method) + len(target) + 1 :]
-        return out
-    if not target or target.translate(None, _TARGET_TEXT):
-        raise ValueError("malformed target")
-    return method + b" " + target + rest
-
-
-def _encode_request(head: RequestHead, host: bytes | None, close: bool) -> bytes:
-    lines = [_request_line(head), b""]
-    options: list[bytes] = []
-    found = _add_fields(lines, options, head.headers)
-    if host is None:
-        host = head.host if found is None else found
-    lines[1] = b"Host: " + host
-    _add_framing(lines, options, head, close)
-    return _checked(lines)
-
-
-def _encode_kept(head: RequestHead, kept: KeptLines, close: bool) -> bytes:
-    """The same, where ``kept`` follow the first header, which is Host: they are written once for all heads."""
-    encoded = kept.encoded
-    if encoded is None:
-        fields: list[bytes] = []
-        _add_fields(fields, [], kept.headers)
-        encoded = kept.encoded = _checked(fields)[:-2] if fields else b""
-    lines = [_request_line(head), b"Host: " + head.headers[0][1]]
-    options: list[bytes] = []
-    _add_fields(lines, options, head.headers[1 + len(kept.headers) :])
-    _add_framing(lines, options, head, close)
-    out = _checked(lines)
-    at = len(lines[0]) + len(lines[1]) + 4
-    return out[:at] + encoded + out[at:]
-
-
-def _request_line(head: RequestHead) -> bytes:
     method, target = head.method, head.target
     if method not in _METHODS and not is_token(method):
         raise ValueError("method is not a token")
-    if not target or target.translate(None, _TARGET_TEXT):
+    if target is not head.checked and (not target or target.translate(None, _TARGET_TEXT)):
         raise ValueError("malformed target")
-    return method + b" " + target + b" HTTP/1.1"
-
-
-def _add_fields(lines: list[bytes], options: list[bytes], headers: Headers) -> bytes | None:
-    """Add the lines that are not the codec's to write; the value of the first Host line, which is."""
-    host: bytes | None = None
-    known = FIELD_NAMES
-    for name, value in headers:
-        low = known.get(name)
-        if low is None:
-            low = checked_name(name)
-        if low and low not in _PASSED_ON:
-            if low == b"host" and host is None:
-                host = value
-        else:
-            lines.append(name + b": " + value)
-            if low == b"te" and not options:
-                options.append(b"TE")
-    return host
-
-
-def _add_framing(lines: list[bytes], options: list[bytes], head: RequestHead, close: bool) -> None:
-    """Add what says how the body is delimited and what becomes of the connection."""
+    settled = head.settled()
+    if host is None:
+        host = settled.first(_HOST)
+        if host is None:
+            host = head.host
+    if text_end(host, 0) != len(host):
+        raise ValueError("control character in a head")
+    writer = BytesWriter()
+    writer.write(method)
+    writer.append(32)
+    writer.write(target)
+    writer.write(b" HTTP/1.1\r\nHost: ")
+    writer.write(host)
+    writer.write(b"\r\n")
+    te = _add_fields(writer, settled)
     length = head.length
     if length is None:
-        lines.append(b"Transfer-Encoding: chunked")
-    elif length or head.method in _BODY_EXPECTED:
-        lines.append(b"Content-Length: %d" % length)
-    if head.upgrade is not None:
+        writer.write(b"Transfer-Encoding: chunked\r\n")
+    elif length or method in _BODY_EXPECTED:
+        writer.write(b"Content-Length: ")
+        _add_number(writer, length)
+        writer.write(b"\r\n")
+    upgrade = head.upgrade
+    if te or close or upgrade is not None:
+        _add_connection(writer, te, close, upgrade)
+    writer.write(b"\r\n")
+    return writer.getvalue()
+
+
+def _add_connection(writer: BytesWriter, te: bool, close: bool, upgrade: bytes | None) -> None:
+    """Write what becomes of the connection."""
+    options: list[bytes] = []
+    if te:
+        options.append(b"TE")
+    if upgrade is not None:
         options.append(b"upgrade")
     elif close:
         options.append(b"close")
-    if options:
-        lines.append(b"Connection: " + b", ".join(options))
-    if head.upgrade is not None:
-        lines.append(b"Upgrade: " + head.upgrade)
+    add_line(writer, b"Connection", b", ".join(options))
+    if upgrade is not None:
+        add_line(writer, b"Upgrade", upgrade)
 
 
 def encode_response(
@@ -169,72 +181,55 @@ def encode_response(
     ``keep_alive`` is.  An interim (1xx) head for an HTTP/1.0 client is empty: it must not get one
     (RFC 9110 §15.2).  ValueError as for :func:`encode_request`.
     """
-    block = head.block
-    if block is None or client_version < 11 or date is not None or method in _NO_BODY_FOR:
-        return _encode_response(head, client_version, keep_alive, date, method)
-    known: tuple[bytes, bool] | None = block.notes.get(keep_alive)
-    if known is None:
-        known = _encode_response(head, client_version, keep_alive, date, method)
-        block.notes[keep_alive] = known
-    return known
-
-
-def _encode_response(
-    head: ResponseHead, client_version: int, keep_alive: bool, date: bytes | None, method: bytes
-) -> tuple[bytes, bool]:
     status = head.status
     if not 100 <= status <= 999:
         raise ValueError("status out of range")
     interim = status < 200
     if interim and client_version < 11:
         return b"", False
-    bodyless = interim or status == 204 or (method == b"CONNECT" and status < 300)
-    described = method == b"HEAD" or status == 304
-    lines = [b"HTTP/1.1 %d %b" % (status, head.reason or _REASONS.get(status, b""))]
-    add = lines.append
-    known = FIELD_NAMES
-    declared: bytes | None = None
-    for name, value in head.headers:
-        low = known.get(name)
-        if low is None:
-            low = checked_name(name)
-        if low:
-            if low == b"date":
-                date = None
-            elif low == b"content-length":
-                declared = value
-                continue
-            elif low not in _PASSED_ON:
-                continue
-        add(name + b": " + value)
-    if date is not None and not interim:
-        add(b"Date: " + date)
+    settled = head.settled()
+    reason = head.reason or _REASONS.get(status, b"")
+    if text_end(reason, 0) != len(reason):
+        raise ValueError("control character in a head")
+    writer = BytesWriter()
+    writer.write(b"HTTP/1.1 ")
+    _add_number(writer, status)
+    writer.append(32)
+    writer.write(reason)
+    writer.write(b"\r\n")
+    _add_fields(writer, settled)
+    if date is not None and not interim and settled.first(_DATE) is None:
+        add_line(writer, b"Date", date)
 
     length = head.length
     chunked = False
-    if described:
-        if declared is not None and declared.isdigit():
-            add(b"Content-Length: " + declared)
-    elif bodyless:
+    if method == b"HEAD" or status == 304:
+        declared = settled.every(_LENGTH)
+        if declared and declared[-1].isdigit():
+            add_line(writer, b"Content-Length", declared[-1])
+    elif interim or status == 204 or (method == b"CONNECT" and status < 300):
         pass
     elif length is not None:
-        add(b"Content-Length: %d" % length)
+        writer.write(b"Content-Length: ")
+        _add_number(writer, length)
+        writer.write(b"\r\n")
     elif client_version >= 11:
-        add(b"Transfer-Encoding: chunked")
+        writer.write(b"Transfer-Encoding: chunked\r\n")
         chunked = True
     else:
         keep_alive = False
 
     if status == 101:
-        add(b"Connection: upgrade")
-        add(b"Upgrade: " + (head.upgrade or b""))
+        writer.write(b"Connection: upgrade\r\n")
+        add_line(writer, b"Upgrade", head.upgrade or b"")
     elif interim or (method == b"CONNECT" and status < 300):
         pass
     elif not keep_alive:
-        add(b"Connection: close")
+        writer.write(b"Connection: close\r\n")
     elif client_version < 11:
-        add(b"Connection: keep-alive")
-    return _checked(lines), chunked
+        writer.write(b"Connection: keep-alive\r\n")
+    writer.write(b"\r\n")
+    return writer.getvalue(), chunked
 
 
 def encode_chunk(data: bytes) -> bytes:
@@ -246,13 +241,13 @@ def encode_trailers(trailers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The end of a chunked body with ``trailers``; those that may not be there are left out.
 
     ValueError as for :func:`encode_request`."""
-    lines = [b"0"]
+    writer = BytesWriter()
+    writer.write(b"0\r\n")
     for name, value in trailers:
-        if name not in FIELD_NAMES:
-            checked_name(name)
         if name.lower() not in TRAILER_FORBIDDEN:
-            lines.append(name + b": " + value)
-    return _checked(lines) if len(lines) > 1 else LAST_CHUNK
+            add_line(writer, name, value)
+    writer.write(b"\r\n")
+    return writer.getvalue()
 
 
 def encode_end(end: End) -> bytes:

@@ -30,7 +30,6 @@ _ZERO: Final = "0.000"
 # what stands for itself in a JSON string
 _PLAIN: Final = bytes(range(0x20, 0x7F)).translate(None, b'"\\')
 _IN_THE_CLEAR: Final = '"tls_version":"","tls_cipher":""'
-_told_key: Final = object()
 _addresses: Final[dict[str, str]] = {}  # quoted; of hosts that come again
 _ADDRESS_SIZE: Final = 64
 _MILLIS: Final = MILLIS
@@ -149,16 +148,6 @@ class _Told:
         self.browser = _browser(request.headers)
 
 
-def _told(request: RequestHead) -> _Told:
-    block = request.block
-    if block is None:
-        return _Told(request)
-    told: _Told | None = block.common.get(_told_key)
-    if told is None or told.host != request.host:
-        told = block.common[_told_key] = _Told(request)
-    return told
-
-
 class _Lines:
     """What both writers keep from line to line."""
 
@@ -206,7 +195,7 @@ class HTTPLines(_Lines):
         if cache is None:
             cache = _cache(info)
         request = record.request
-        told = _told(request)
+        told = _Told(request)
         method = self._methods.get(request.method)
         if method is None:
             method = self._method(request.method)

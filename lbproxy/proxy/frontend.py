@@ -16,7 +16,6 @@ from lbproxy.guard.addresses import Access
 from lbproxy.guard.connections import ConnectionLimits, ConnectionTotal
 from lbproxy.http.filter import Hook, compile_phases
 from lbproxy.http.forward import Forwarder
-from lbproxy.http.h1 import KnownHeads
 from lbproxy.http.message import Limits, RequestHead
 from lbproxy.http.route import Router
 from lbproxy.net.endpoints import Dialler
@@ -43,13 +42,10 @@ _IDLE_TCP: Final = 3600.0
 class Hooks:
     """The filters that traffic to one backend meets: the frontend's, then the backend's.
 
-    ``change_request``, ``change_response``: somebody may change the head, so nothing remembered about its
-    lines holds.  ``hedging``: of the backend, None without.
+    ``hedging``: of the backend, None without.
     """
 
     __slots__ = (
-        "change_request",
-        "change_response",
         "finish",
         "hedging",
         "request",
@@ -70,8 +66,6 @@ class Hooks:
         self.server_request = server_request
         self.response = response
         self.finish = finish
-        self.change_request = bool(request or server_request)
-        self.change_response = bool(response or finish)
 
 
 class Lineage:
@@ -151,7 +145,6 @@ class Frontend:
             url_bytes=spec.max_url,
             body_bytes=spec.max_body,
         )
-        self.known_heads = KnownHeads()
         self.keepalive = spec.timeout_keepalive > 0
         self.client_timeout = spec.timeout_client or (
             _IDLE_HTTP if spec.mode == "http" else _IDLE_TCP
@@ -181,7 +174,6 @@ class Frontend:
         lineage = self.lineage
         before, lineage.current = lineage.current, self
         self.tails = before.tails
-        before.known_heads = KnownHeads()  # no connection begins there any more
         lineage.join(self._member)
         lineage.limits.maxconn = self.spec.maxconn
         lineage.limits.maxconn_per_ip = self.spec.maxconn_per_ip

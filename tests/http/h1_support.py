@@ -64,12 +64,20 @@ def pieces(data: bytes, cuts: Iterable[int]) -> Iterator[bytes]:
     return (data[a:b] for a, b in pairwise(edges))
 
 
+def receive_all(parser: RequestParser, data: bytes) -> list[Event]:
+    """The events of every request that ``data`` completes."""
+    events = parser.receive(data)
+    while parser.pending:
+        events += parser.proceed()
+    return events
+
+
 def run_requests(parts: Iterable[bytes], limits: Limits) -> tuple[list[Event], bytes]:
     """All events, and what a tunnel would get."""
     parser = RequestParser(limits)
     events: list[Event] = []
     for part in parts:
-        events += parser.receive(part)
+        events += receive_all(parser, part)
     return merged(events), parser.detach() if parser.stopped else b""
 
 

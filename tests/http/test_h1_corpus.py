@@ -7,7 +7,7 @@ import pytest
 from lbproxy.http.h1 import RequestParser, ResponseParser
 from lbproxy.http.message import RequestHead
 from tests.http.corpus import requests, responses
-from tests.http.h1_support import facts, run_requests, run_responses, shorthand
+from tests.http.h1_support import facts, receive_all, run_requests, run_responses, shorthand
 
 
 def test_the_corpus_is_as_large_as_it_should_be() -> None:
@@ -22,7 +22,7 @@ def test_the_corpus_is_as_large_as_it_should_be() -> None:
 )
 def test_request(raw: bytes, expected: list[str]) -> None:
     parser = RequestParser(requests.LIMITS)
-    seen = [shorthand(event) for event in parser.receive(raw)]
+    seen = [shorthand(event) for event in receive_all(parser, raw)]
     merged: list[str] = []
     for word in seen:
         if word[0] == "+" and merged and merged[-1][0] == "+":
@@ -44,8 +44,8 @@ def test_request(raw: bytes, expected: list[str]) -> None:
 def test_another_request_behind(raw: bytes) -> None:
     """What llhttp still held of one head would change its reading of the next."""
     parser = RequestParser(requests.LIMITS)
-    last = [event for event in parser.receive(raw) if isinstance(event, RequestHead)][-1]
-    seen = [shorthand(event) for event in parser.receive(requests.field(b"X-Y: z"))]
+    last = [event for event in receive_all(parser, raw) if isinstance(event, RequestHead)][-1]
+    seen = [shorthand(event) for event in receive_all(parser, requests.field(b"X-Y: z"))]
     assert seen == (["GET / 11 a 0", "end"] if last.keep_alive else [])
 
 

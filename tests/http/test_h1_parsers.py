@@ -7,7 +7,7 @@ import pytest
 from lbproxy.errors import Kind
 from lbproxy.http.h1 import RequestParser, ResponseParser
 from lbproxy.http.message import END, Event, Invalid, Limits, RequestHead, ResponseHead
-from tests.http.h1_support import shorthand
+from tests.http.h1_support import receive_all, shorthand
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 UPGRADE = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -118,7 +118,8 @@ def test_resume_goes_on_with_what_was_kept() -> None:
     assert parser.stopped
     assert not parser.idle
     assert parser.receive(b" HTTP/1.1\r\nHost: a\r\n\r\n") == []
-    assert words(parser.resume()) == ["GET / 11 a 0", "end", "GET /2 11 a 0", "end"]
+    assert words(parser.resume()) == ["GET / 11 a 0", "end"]
+    assert words(parser.proceed()) == ["GET /2 11 a 0", "end"]
     assert not parser.stopped
     assert parser.resume() == []
 
@@ -258,7 +259,7 @@ def test_tiny_chunks_of_one_input_are_one_event() -> None:
     raw = GET[:-2] + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 5000
     parser = RequestParser(Limits())
     assert parser.receive(raw)[1:] == [b"x" * 5000]
-    assert parser.receive(b"1\r\ny\r\n0\r\n\r\n" + GET)[:2] == [b"y", END]
+    assert receive_all(parser, b"1\r\ny\r\n0\r\n\r\n" + GET)[:2] == [b"y", END]
     assert parser.idle
 
 
@@ -279,3 +280,35 @@ def test_heads_share_nothing() -> None:
     assert isinstance(second, RequestHead)
     assert first.headers == [(b"Host", b"a")]
     assert second.headers == [(b"Host", b"a"), (b"X", b"y")]
+
+
+def test_only_one_request_of_an_input_is_read() -> None:
+    """60 KB of tiny requests stay bytes, however often somebody looks."""
+    parser = RequestParser(Limits())
+    raw = GET * (60 * 1024 // len(GET))
+    assert words(parser.receive(raw)) == ["GET / 11 a 0", "end"]
+    for left in range(len(raw) // len(GET) - 1, 0, -1):
+        assert parser.pending and not parser.idle
+        assert left > 1500 or words(parser.receive(b"")) == ["GET / 11 a 0", "end"]
+        if left > 1500:
+            assert words(parser.proceed()) == ["GET / 11 a 0", "end"]
+    assert not parser.pending and parser.idle
+
+
+def test_bytes_that_come_while_requests_are_pending_follow_them() -> None:
+    parser = RequestParser(Limits())
+    parser.receive(GET + GET[:5])
+    assert words(parser.receive(GET[5:] + b"POST")) == ["GET / 11 a 0", "end"]
+    assert parser.proceed() == []
+    assert parser.mid_head
+    assert words(parser.receive(GET[3:])) == ["POST / 11 a 0", "end"]
+
+
+@pytest.mark.parametrize(("last", "expected"), [(b"", []), (b"GE", ["400 bad_request"])])
+def test_the_end_comes_after_the_pending_requests(last: bytes, expected: list[str]) -> None:
+    parser = RequestParser(Limits())
+    parser.receive(GET + GET + last)
+    assert parser.eof() == []
+    assert words(parser.proceed()) == ["GET / 11 a 0", "end"]
+    assert words(parser.proceed()) == expected
+    assert not parser.pending

@@ -1,4 +1,4 @@
-"""Heads that repeat the lines of the one before mean what they would mean on a connection of their own."""
+"""A head means on a connection that had others before it what it means on one of its own."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import random
 
 import pytest
 
+from lbproxy.config.model import FrontendSpec
+from lbproxy.http.forward import Forwarder
 from lbproxy.http.h1 import RequestParser, ResponseParser
-from lbproxy.http.h1_write import encode_request, encode_response
-from lbproxy.http.message import Limits, RequestHead, ResponseHead
-from tests.http.h1_support import facts
+from lbproxy.http.h1_write import encode_request
+from lbproxy.http.message import END, Limits, RequestHead
+from tests.http.h1_support import facts, receive_all
 
 LIMITS = Limits(header_bytes=2048, header_count=20, url_bytes=64, body_bytes=1000)
 
@@ -56,7 +58,7 @@ LINES = [
 
 
 def alone(raw: bytes) -> list[object]:
-    return [facts(event) for event in RequestParser(LIMITS).receive(raw)]
+    return [facts(event) for event in receive_all(RequestParser(LIMITS), raw)]
 
 
 @pytest.mark.parametrize("block", range(len(BLOCKS)))
@@ -73,7 +75,7 @@ def test_every_request_after_every_request(block: int) -> None:
                 return
             if parser._last:
                 return  # what follows is dropped
-            found = [facts(event) for event in parser.receive(raw)]
+            found = [facts(event) for event in receive_all(parser, raw)]
             assert found == alone(raw), (first, raw)
 
 
@@ -101,7 +103,7 @@ def test_a_request_that_hides_one_before_the_known_fields() -> None:
         raw = b"GET /1 HTTP/1.1\r\n" + between + block
         parser = RequestParser(LIMITS)
         parser.receive(b"GET / HTTP/1.1\r\n" + block)
-        assert [facts(event) for event in parser.receive(raw)] == alone(raw)
+        assert [facts(event) for event in receive_all(parser, raw)] == alone(raw)
 
 
 def test_known_heads_are_held_to_new_limits() -> None:
@@ -124,16 +126,6 @@ def test_each_limit_holds_for_a_known_head_once_it_is_new(limits: Limits) -> Non
     assert [facts(event) for event in parser.receive(raw)] == [
         facts(event) for event in RequestParser(limits).receive(raw)
     ]
-
-
-def test_heads_in_two_pieces_and_behind_one_another_are_known_too() -> None:
-    raw = b"GET /1 HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n"
-    parser = RequestParser(LIMITS)
-    first = parser.receive(raw)[0]
-    pieces = [raw + raw, raw[:20], raw[20:] + raw[:-1], raw[-1:]]
-    heads = [e for piece in pieces for e in parser.receive(piece) if isinstance(e, RequestHead)]
-    assert isinstance(first, RequestHead)
-    assert [head.block is first.block for head in heads] == [True] * 4
 
 
 def test_filters_that_change_one_request_do_not_change_the_next() -> None:
@@ -174,34 +166,41 @@ def test_every_response_after_every_response() -> None:
                     assert found == [facts(event) for event in single.receive(raw)]
 
 
-def test_what_is_written_from_memory_is_what_would_be_written() -> None:
+def test_after_a_close_nothing_is_read() -> None:
+    raw = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     parser = RequestParser(LIMITS)
-    block = b"Host: a\r\nCookie: a=b\r\nTE: trailers\r\nContent-Length: 0\r\n\r\n"
-    for line in (b"GET / HTTP/1.1\r\n", b"GET /b HTTP/1.1\r\n", b"POST /c HTTP/1.1\r\n") * 2:
-        head = parser.receive(line + block)[0]
+    events = parser.receive(raw + raw)
+    assert len(events) == 2 and events[1] is END and not parser.pending
+    assert isinstance(events[0], RequestHead) and not events[0].keep_alive
+
+
+HEAD = b"GET /1 HTTP/1.1\r\nHost: a\r\nX: y\r\nTE: trailers\r\nVia: 1.1 b\r\n\r\n"
+
+
+@pytest.mark.parametrize("close", [False, True])
+@pytest.mark.parametrize("raw", [HEAD, *(LINES[2] + block for block in BLOCKS[:8])])
+@pytest.mark.parametrize("forwarded", [("x-forwarded",), ("rfc7239",), ()])
+def test_each_client_is_forwarded_under_its_own_name(
+    raw: bytes, forwarded: tuple[str, ...], close: bool
+) -> None:
+    """The lines of one client are not said of the next; and a head is written as its list says."""
+    forwarder = Forwarder(FrontendSpec(name="web", forwarded=forwarded))
+    for number in (1, 2, 2, 3):
+        head = RequestParser(LIMITS).receive(raw)[0]
         assert isinstance(head, RequestHead)
-        assert head.block is not None
-        for close in (False, True):
-            remembered = encode_request(head, close=close)
-            known, head.block = head.block, None
-            assert remembered == encode_request(head, close=close)
-            head.block = known
-    answers = ResponseParser(LIMITS)
-    for _ in range(3):
-        answers.begin(b"GET")
-        answer = answers.receive(RESPONSES[0])[0]
-        assert isinstance(answer, ResponseHead)
-        for keep in (True, False):
-            for version in (10, 11):
-                for method in (b"GET", b"HEAD"):
-                    remembered_answer = encode_response(
-                        answer, client_version=version, keep_alive=keep, method=method
-                    )
-                    block_of, answer.block = answer.block, None
-                    assert remembered_answer == encode_response(
-                        answer, client_version=version, keep_alive=keep, method=method
-                    )
-                    answer.block = block_of
+        forwarder.client("192.0.2.9", head)
+        to_server = forwarder.server_request(
+            head,
+            client_ip=f"192.0.2.{number}",
+            client_port=number,
+            scheme="http",
+            local_port=80,
+            host_header=b"inner" if number == 3 else b"",
+        )
+        listed = RequestHead(head.method, head.target, to_server.pairs(), length=head.length)
+        written = encode_request(to_server, close=close)
+        assert encode_request(listed, close=close) in (written, written.replace(b"X:\ty ", b"X: y"))
+        assert (b"192.0.2.%d" % number in written) is bool(forwarded)
 
 
 def test_a_target_from_a_filter_cannot_smuggle_a_line() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbproxy.errors import Kind
-from lbproxy.http.message import FieldBlock, RequestHead, header_pairs
+from lbproxy.http.message import RequestHead, header_pairs
 from lbproxy.observe import jsonlog
 from lbproxy.observe.accesslog import check_format, choose, compile_format
 from lbproxy.observe.fields import FIELD_LIMIT, FIELDS, TARGET_LIMIT
@@ -250,9 +250,8 @@ def test_what_a_writer_remembers_has_a_bound() -> None:
     assert all(len(part) < 100 for key in writer._ways for part in key)
 
 
-def test_a_block_that_comes_again_is_told_anew_when_the_host_is_another() -> None:
+def test_another_host_is_logged() -> None:
     head = RequestHead(b"GET", b"/", list(BROWSER), host=b"a.example")
-    head.block = FieldBlock(b"", list(BROWSER))
     writer = jsonlog.HTTPLines()
     record = Traffic(request=head)
     assert json.loads(writer.line(record))["host"] == "a.example"

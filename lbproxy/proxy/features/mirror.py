@@ -165,7 +165,7 @@ class Mirror(Feature["Backend"]):
             self.counters.too_large += 1
             return
         response = traffic.response
-        answer = Answer(response.status, list(response.headers), traffic.t_response)
+        answer = Answer(response.status, response.pairs(), traffic.t_response)
         passing = None
         if self._notes_body:
             passing = BodyNote(spec.body if spec.judge is not None else 0)
@@ -205,7 +205,7 @@ class Mirror(Feature["Backend"]):
     def _head(self, note: _Note, backend: Backend) -> RequestHead:
         old = note.head
         drop = {b"expect", b"host"} if backend.host_header else {b"expect"}
-        headers = [pair for pair in old.headers if pair[0].lower() not in drop]
+        headers = [pair for pair in old.pairs() if pair[0].lower() not in drop]
         if backend.host_header:
             headers.insert(0, (b"Host", backend.host_header))
         if self._mark:

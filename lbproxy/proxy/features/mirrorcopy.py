@@ -136,7 +136,7 @@ class Copy:
                 self._complete()
             elif event.status >= 200:
                 seconds = self._backend.wheel.now() - self.started
-                headers = self._forwarder.response_headers(event)
+                headers = self._forwarder.response(event).pairs()
                 self._answer = Answer(event.status, headers, seconds)
             elif event.status == 101:
                 self._end(Outcome.FAILED, None)

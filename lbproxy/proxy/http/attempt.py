@@ -18,7 +18,7 @@ from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import ServerState
 from lbproxy.errors import MEANING, Kind, Outcome, ProxyError
 from lbproxy.health.breaker import RetryLimit
-from lbproxy.http.message import Reply, RequestHead
+from lbproxy.http.message import Reply
 from lbproxy.http.retry import IDEMPOTENT
 from lbproxy.net.endpoints import Dial
 from lbproxy.proxy.hooks import run_hooks
@@ -119,50 +119,23 @@ class Attempts(HTTPTraffic):
         head, hooks = self.request, self._hooks
         info: ConnectionInfo = self.info
         forwarder = self.frontend.forwarder
-        if hooks is None or hooks.change_request:
-            head.block = None
-        block = head.block
         # an HTTP/1.0 client may send no Host; HTTP/1.1 to the server needs one (RFC 9112 §3.2)
         host = backend.host_header or (b"" if head.host else self._server_host())
         try:
-            if block is None:
-                headers = forwarder.request_headers(
-                    head,
-                    client_ip=info.client_ip,
-                    client_port=info.client_port,
-                    scheme=self.scheme,
-                    local_port=info.local_port,
-                    host_header=host,
-                )
-            else:
-                block = forwarder.request_block(
-                    head,
-                    client_ip=info.client_ip,
-                    client_port=info.client_port,
-                    scheme=self.scheme,
-                    local_port=info.local_port,
-                    host_header=host,
-                )
-                headers = block.headers
-                if hooks is not None and hooks.change_response:
-                    headers = headers.copy()  # filters see it, and may take it for theirs
+            self.server_request = forwarder.server_request(
+                head,
+                client_ip=info.client_ip,
+                client_port=info.client_port,
+                scheme=self.scheme,
+                local_port=info.local_port,
+                host_header=host,
+            )
         except ProxyError as error:
             self.fail(error)
             return
-        self.server_request = RequestHead(
-            head.method,
-            head.target,
-            headers,
-            11,
-            head.host,
-            head.scheme,
-            head.length,
-            True,
-            head.upgrade,
-            head.expect_continue,
-            (),
-            block,
-        )
+        except (ValueError, TypeError) as error:  # a filter put something impossible into the head
+            self.fail(ProxyError(Kind.FILTER_FAILED, f"request cannot be sent: {error}"))
+            return
         if hooks is not None and hooks.server_request:
             run_hooks(self, hooks.server_request, self.frontend.wheel, self._connect)
         else:

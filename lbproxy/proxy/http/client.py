@@ -55,7 +55,7 @@ class H1ClientConnection:
         self.transport: Any = None
         self.frontend = frontend
         self.info = info
-        self._parser = RequestParser(frontend.request_limits, frontend.known_heads)
+        self._parser = RequestParser(frontend.request_limits)
         self._timer = frontend.wheel.timer(self._expired)
         self._exchange: Exchange | None = None
         self._request: RequestHead | None = None  # of the exchange
@@ -147,7 +147,7 @@ class H1ClientConnection:
         exchange = self._exchange
         if exchange is None:
             self._lose()
-        elif not self._backlog:
+        elif not self._backlog and not self._parser.pending:
             self._keep = False
             if exchange.queued:
                 exchange.client_gone(ProxyError(Kind.CLIENT_GONE, "left while it was queued"))
@@ -217,7 +217,7 @@ class H1ClientConnection:
             head.keep_alive
             and frontend.keepalive
             and not (limit and self._requests >= limit)
-            and not (self._eof and not backlog)
+            and not (self._eof and not backlog and not self._parser.pending)
         )
         self._switching = (
             head.upgrade is not None or head.method == b"CONNECT"
@@ -294,7 +294,7 @@ class H1ClientConnection:
         if self._closing:
             want = self._linger_left >= 0
         else:
-            want = not (self._backlog or self._hold)
+            want = not (self._backlog or self._hold or self._parser.pending)
         if want == self._read_paused:
             self._read_paused = not want
             transport = self.transport
@@ -463,6 +463,8 @@ class H1ClientConnection:
         if not backlog and not parser.idle:
             if parser.stopped:  # no switch of protocols
                 backlog.extend(parser.resume())
+            elif parser.pending:
+                backlog.extend(parser.proceed())
             if not backlog and parser.mid_head:
                 self._began = self.frontend.now()
         if self._eof and not backlog:
@@ -491,7 +493,8 @@ class H1ClientConnection:
 
     def _close_gently(self) -> None:
         """Close after an answer.  A client still sending gets time to read the answer before a reset could eat it."""
-        sends = not self._request_ended or self._backlog or self._read_paused
+        pending = self._backlog or self._parser.pending
+        sends = not self._request_ended or pending or self._read_paused
         if not sends or self._tunnel or self._eof:
             self._lose()
             return

@@ -51,7 +51,6 @@ class Exchange(Attempts):
         )
         early = frontend.phases.early
         if early:
-            self.request.block = None
             run_hooks(self, early, frontend.wheel, self._route)
         else:
             self._route()
@@ -152,13 +151,11 @@ class Exchange(Attempts):
         if route.priority:
             self.priority = route.priority
         if route.action is not None:
-            self.request.block = None
             run_hooks(self, (route.action.reply,), frontend.wheel, self._no_reply)
             return
         self._use_backend(route.backend)
         hooks = self._hooks
         if hooks is not None and hooks.request:
-            self.request.block = None
             run_hooks(self, hooks.request, frontend.wheel, self._acquire)
         else:
             self._acquire()
@@ -201,33 +198,17 @@ class Exchange(Attempts):
                 if status > 399 and self._status_failed(status, type(events[-1]) is End):
                     return -1
                 self.t_response = self.frontend.now() - self._mark
-                self.response = self._forwarded(head)
+                self.response = self.frontend.forwarder.response(
+                    head, client_version=self.request.version
+                )
                 return index + 1
             if self.request.version >= 11:
-                headers = self.frontend.forwarder.response_headers(head)
-                self._client.send_response(ResponseHead(status, headers, head.reason), b"", None)
+                self._client.send_response(self.frontend.forwarder.response(head), b"", None)
         return -1
-
-    def _forwarded(self, head: ResponseHead) -> ResponseHead:
-        """The final head as the client gets it, but for what filters do to it."""
-        forwarder, version, hooks = self.frontend.forwarder, self.request.version, self._hooks
-        if head.block is None or version != 11 or hooks is None or hooks.change_response:
-            headers = forwarder.response_headers(head, client_version=version)
-            return ResponseHead(head.status, headers, head.reason, head.version, head.length)
-        block = forwarder.response_block(head)
-        return ResponseHead(
-            head.status,
-            block.headers,
-            head.reason,
-            head.version,
-            head.length,
-            block=block,
-        )
 
     def _run_response_hooks(self, events: list[Any], hooks: tuple[Any, ...]) -> None:
         """Keep what follows the head until the filters are through."""
         self._held = events
-        self.request.block = None  # a filter may change what is logged
         if events and type(events[-1]) is End:
             self._server_done()
         run_hooks(self, hooks, self.frontend.wheel, self._release_held)
@@ -324,13 +305,9 @@ class Exchange(Attempts):
             return
         self.t_response = self.frontend.now() - self._mark
         self.status = head.status
-        self.response = ResponseHead(
-            head.status,
-            self.frontend.forwarder.response_headers(head),
-            head.reason,
-            length=0,
-            upgrade=head.upgrade or self.request.upgrade,
-        )
+        self.response = self.frontend.forwarder.response(head)
+        self.response.length = 0
+        self.response.upgrade = head.upgrade or self.request.upgrade
         if self.backend is not None and self.backend.passive is not None:
             self.backend.passive.succeeded(self._server, self.t_response)  # type: ignore[arg-type]
         self._tunnel = True
@@ -405,7 +382,7 @@ class Exchange(Attempts):
         body = reply.body
         if self.request.method == b"HEAD":
             if body:
-                head.headers.append((b"Content-Length", b"%d" % len(body)))
+                head.add_header(b"Content-Length", b"%d" % len(body))
             head.length, body = 0, b""
         elif reply.status in (204, 304):
             head.length, body = 0, b""

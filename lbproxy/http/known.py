@@ -1,0 +1,240 @@
+"""PURE. Field names: which ones lbproxy knows, and how a name is found in the table of a head.
+
+The scanner (:mod:`lbproxy.http.scan`) gives each field line the number of its name, so that later questions compare
+numbers.  A name is recognised by its length and its last eight bytes: together they give a place in a table without
+collisions, and the name that stands there is then compared byte for byte.
+
+A number is below 62, so a set of names is one ``i64``.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Final
+
+from librt.strings import read_i64_le
+from mypy_extensions import i64
+
+__all__ = [
+    "LOWER",
+    "NUMBERS",
+    "FieldName",
+    "disguised",
+    "field_name",
+    "known_number",
+    "matches",
+]
+
+UNKNOWN: Final = 0
+HOST: Final = 1
+CONTENT_LENGTH: Final = 2
+TRANSFER_ENCODING: Final = 3
+CONNECTION: Final = 4
+UPGRADE: Final = 5
+EXPECT: Final = 6
+DATE: Final = 7
+TE: Final = 8
+PROXY_CONNECTION: Final = 9
+HOP_BY_HOP: Final = 10
+"""Every other field between two neighbours only (RFC 9110 §7.6.1)."""
+VIA: Final = 11
+TRAILER: Final = 12
+SERVER: Final = 13
+COOKIE: Final = 14
+SET_COOKIE: Final = 15
+USER_AGENT: Final = 16
+REFERER: Final = 17
+FORWARDED: Final = 18
+X_FORWARDED_FOR: Final = 19
+X_FORWARDED_PROTO: Final = 20
+X_FORWARDED_HOST: Final = 21
+X_FORWARDED_PORT: Final = 22
+CLAIM: Final = 23
+"""Every other field that only a trusted proxy may send, and all such fields spelled with ``_``."""
+DISGUISED: Final = 24
+"""``content_length`` and ``transfer_encoding``: CGI-like gateways take them for the real fields (RFC 3875 §4.1.18)."""
+
+NUMBERS: Final[dict[bytes, int]] = {
+    b"host": HOST,
+    b"content-length": CONTENT_LENGTH,
+    b"transfer-encoding": TRANSFER_ENCODING,
+    b"connection": CONNECTION,
+    b"upgrade": UPGRADE,
+    b"expect": EXPECT,
+    b"date": DATE,
+    b"te": TE,
+    b"proxy-connection": PROXY_CONNECTION,
+    b"keep-alive": HOP_BY_HOP,
+    b"proxy-authenticate": HOP_BY_HOP,
+    b"proxy-authorization": HOP_BY_HOP,
+    b"proxy-authentication-info": HOP_BY_HOP,
+    b"http2-settings": HOP_BY_HOP,
+    b"via": VIA,
+    b"trailer": TRAILER,
+    b"server": SERVER,
+    b"cookie": COOKIE,
+    b"set-cookie": SET_COOKIE,
+    b"user-agent": USER_AGENT,
+    b"referer": REFERER,
+    b"forwarded": FORWARDED,
+    b"x-forwarded-for": X_FORWARDED_FOR,
+    b"x-forwarded-proto": X_FORWARDED_PROTO,
+    b"x-forwarded-host": X_FORWARDED_HOST,
+    b"x-forwarded-port": X_FORWARDED_PORT,
+    b"x-forwarded": CLAIM,
+    b"x-forwarded-protocol": CLAIM,
+    b"x-forwarded-server": CLAIM,
+    b"x-forwarded-scheme": CLAIM,
+    b"x-forwarded-ssl": CLAIM,
+    b"x-forwarded-prefix": CLAIM,
+    b"x-real-ip": CLAIM,
+}
+"""The number of each name that lbproxy knows, by its spelling in lower case."""
+
+_SHARED: Final = frozenset((UNKNOWN, HOP_BY_HOP, CLAIM, DISGUISED))
+TAIL_BYTES: Final = 8
+
+
+_CLAIMS: Final = (
+    1 << FORWARDED
+    | 1 << X_FORWARDED_FOR
+    | 1 << X_FORWARDED_PROTO
+    | 1 << X_FORWARDED_HOST
+    | 1 << X_FORWARDED_PORT
+    | 1 << CLAIM
+)
+"""What only a trusted proxy may say."""
+
+
+def _disguises() -> dict[bytes, int]:
+    """Names spelled with at least one ``_`` for a ``-``, in lower case."""
+    found = {b"content_length": DISGUISED, b"transfer_encoding": DISGUISED}
+    for name, number in NUMBERS.items():
+        if _CLAIMS >> number & 1:
+            parts = [[b"-", b"_"] if char == 45 else [bytes((char,))] for char in name]
+            for spelling in map(b"".join, product(*parts)):
+                if spelling != name:
+                    found[spelling] = CLAIM
+    return found
+
+
+_DISGUISES: Final[dict[bytes, int]] = _disguises()
+
+# -- the table without collisions --------------------------------------------------------------------
+
+_PLACES: Final = 256
+_MIX: Final = 11  # found by trying, like the shifts: no two names share a place
+_ROW: Final = 48  # bytes: number, length, tail, and the first 24 bytes of the name
+
+
+def _tail(low: bytes) -> int:
+    """The last eight bytes of a name, or all of a shorter one, as a number."""
+    return int.from_bytes(low[-TAIL_BYTES:], "little")
+
+
+def _place(tail: i64, size: i64) -> i64:
+    return (tail ^ (tail >> 2) ^ (tail >> 36) ^ (size * _MIX)) & 255
+
+
+def _build() -> bytes:
+    rows: list[bytes | None] = [None] * _PLACES
+    for name, number in NUMBERS.items():
+        place = int(_place(_tail(name), len(name)))
+        if rows[place] is not None:
+            raise ValueError(f"{name!r} collides with another field name: change _MIX")
+        words = [number, len(name), _tail(name)]
+        start = name.ljust(24, b"\0")[:24]
+        rows[place] = b"".join(word.to_bytes(8, "little") for word in words) + start
+    return b"".join(row or bytes(_ROW) for row in rows)
+
+
+_TABLE: Final[bytes] = _build()
+
+
+def known_number(raw: bytes, start: i64, size: i64, tail: i64) -> i64:
+    """The number of the name of ``size`` bytes at ``start``, whose ``tail`` is known; 0 for any other name.
+
+    ``tail``: its last eight bytes (all of a shorter name) in lower case, little endian.
+    The name is a token; it may be in any case.
+    """
+    table = _TABLE
+    row: i64 = _place(tail, size) * _ROW
+    if read_i64_le(table, row + 8) != size or read_i64_le(table, row + 16) != tail:
+        return 0
+    # "|" makes letters small, and no other byte of a token becomes one that stands in a known name
+    blanks: i64 = 0x2020202020202020
+    done: i64 = 0
+    while done + 8 < size:
+        if read_i64_le(raw, start + done) | blanks != read_i64_le(table, row + 24 + done):
+            return 0
+        done += 8
+    return read_i64_le(table, row)
+
+
+def disguised(name: bytes) -> int:
+    """The number of a name with ``_`` in it."""
+    return _DISGUISES.get(name.lower(), UNKNOWN)
+
+
+# -- names that are looked for -----------------------------------------------------------------------
+
+_KEPT_MAX: Final = 2048
+_KEPT_SIZE_MAX: Final = 64  # bytes of a name that is kept
+_TOKEN_BYTES: Final = frozenset(
+    b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
+
+
+class FieldName:
+    """A name to look for in heads, prepared once.
+
+    ``low``: in lower case.  ``number``: as in :data:`NUMBERS`.  ``single``: no other name has this number, which is
+    not 0.  ``token``: it is one, so a line with this name can be written.
+    """
+
+    __slots__ = ("low", "number", "single", "size", "tail", "token")
+
+    def __init__(self, name: bytes) -> None:
+        low = name.lower()
+        number = NUMBERS.get(low, UNKNOWN)
+        if number == UNKNOWN and b"_" in low:
+            number = disguised(low)
+        self.low = low
+        self.size: i64 = len(low)
+        self.token = bool(low) and _TOKEN_BYTES.issuperset(low)
+        # as the scanner makes it: a name that is no token is in no head
+        folded = bytes([char | 0x20 for char in low[-TAIL_BYTES:]]) if self.token else b""
+        self.tail: i64 = _tail(folded)
+        self.number: i64 = number
+        self.single = number not in _SHARED
+
+
+_names: dict[bytes, FieldName] = {}
+
+
+def field_name(name: bytes) -> FieldName:
+    """``name``, in any case, prepared; what is asked for again is remembered, in bounded number and size."""
+    found = _names.get(name)
+    if found is None:
+        found = FieldName(name)
+        if len(name) <= _KEPT_SIZE_MAX:
+            if len(_names) >= _KEPT_MAX:
+                _names.clear()
+            _names[name] = found
+    return found
+
+
+def matches(raw: bytes, start: i64, name: FieldName) -> bool:
+    """Whether the name at ``start`` of ``raw``, of the same length, is ``name`` in any case."""
+    low: bytes = name.low
+    lower: bytes = LOWER
+    size: i64 = name.size
+    at: i64 = 0
+    while at < size:
+        if lower[i64(raw[start + at])] != low[at]:
+            return False
+        at += 1
+    return True
+
+
+LOWER: Final[bytes] = bytes([c + 32 if 65 <= c <= 90 else c for c in range(256)])
