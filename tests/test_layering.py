@@ -36,7 +36,13 @@ WINGS: dict[str, tuple[str, ...]] = {
 
 # Between packages of one layer; anything not here is refused.
 CROSS: dict[str, tuple[str, ...]] = {
-    "config": ("http.condition", "observe.accesslog", "observe.alerts"),
+    "config": (
+        "http.circumstances",
+        "http.condition",
+        "http.filter",
+        "observe.accesslog",
+        "observe.alerts",
+    ),
     "http": ("guard.addresses",),
     "observe": ("http.message",),
     "guard": ("http.message",),

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from lbproxy.config.conditions import dump_conditions
 from lbproxy.config.masking import masked
 from lbproxy.config.options import field_default, label, option_fields
 from lbproxy.config.sections import SECTIONS
@@ -74,7 +75,10 @@ def _json(value: Any) -> Any:
     if plain is not _ATTRS:
         return plain
     if isinstance(value, PluginSpec):
-        return {"name": value.name, "options": _json(value.options)}
+        found = {"name": value.name, "options": _json(value.options)}
+        if value.conditions:
+            found["if"] = " ".join(dump_conditions(value.conditions))
+        return found
     if isinstance(value, tuple | list | set | frozenset):
         return [_json(item) for item in value]
     if isinstance(value, dict):

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
-from attrs import evolve
 
-from lbproxy.model import RouteSpec
+from lbproxy.model import Condition
 from lbproxy.model.secrets import (
     MASK,
     mask_condition,
@@ -57,22 +56,20 @@ def masked(value: Any) -> Any:
         return tuple(masked(item) for item in value)
     if not attrs.has(type(value)):
         return value
-    if isinstance(value, RouteSpec):
-        return _masked_route(value)
     made = copy.copy(value)
     fields = attrs.fields_dict(type(value))
     for f in fields.values():
         own = getattr(value, f.name)
-        shown = MASK if is_secret(f, fields, lambda name: getattr(value, name, None)) else own
-        object.__setattr__(made, f.name, masked(shown))  # past the validators: nobody uses it
+        if is_secret(f, fields, lambda name: getattr(value, name, None)):
+            shown: Any = MASK
+        else:
+            shown = _masked_conditions(own) if f.name == "conditions" else masked(own)
+        object.__setattr__(made, f.name, shown)  # past the validators: nobody uses it
     return made
 
 
-def _masked_route(spec: RouteSpec) -> RouteSpec:
-    conditions = tuple(
-        (verb, mask_condition(verb, args), negated) for verb, args, negated in spec.conditions
-    )
-    return evolve(spec, conditions=conditions, action=masked(spec.action))
+def _masked_conditions(conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
+    return tuple((verb, mask_condition(verb, args), negated) for verb, args, negated in conditions)
 
 
 def redact(message: str, secret: str) -> str:

@@ -14,6 +14,8 @@ from lbproxy.config.draft import Draft, Drafts
 from lbproxy.config.errors import Problems, nearest_word
 from lbproxy.config.options import Spot, option_fields
 from lbproxy.config.plugins import trial
+from lbproxy.http.condition import VERBS, check_condition
+from lbproxy.http.filter import phases_of
 from lbproxy.model import Config, Mode, PluginSpec, Where
 
 __all__ = ["Judge", "Section"]
@@ -115,6 +117,8 @@ class Judge:
             return
         for spec in specs:
             spot = self.spot(draft, key, spec.where)
+            if not self._conditions(spec, mode, spot):
+                continue
             modes = getattr(spec.cls, "modes", None)
             try:
                 if isinstance(modes, property):
@@ -129,6 +133,24 @@ class Judge:
                 spot.wrong(
                     f"{spec.name!r} works in {allowed} mode, not in {mode} mode", found=spec.name
                 )
+
+    @staticmethod
+    def _conditions(spec: PluginSpec, mode: Mode, spot: Spot) -> bool:
+        """Whether the conditions of a filter can be known where it works."""
+        try:
+            for verb, args, _ in spec.conditions:
+                check_condition(verb, args, mode, response=True)
+        except ValueError as error:
+            spot.caught(error)
+            return False
+        late = next((verb for verb, _, _ in spec.conditions if VERBS[verb].late), "")
+        made = trial(spec, spot, "") if late else None
+        if made is not None and set(phases_of(made)) - {"response", "finish"}:
+            spot.wrong(
+                f"{spec.name!r}, as written, works on requests, when {late!r} is not known yet"
+            )
+            return False
+        return True
 
     def http_only(self, draft: Draft, mode: Mode) -> None:
         """Report keys that mean nothing in tcp mode."""

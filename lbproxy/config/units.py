@@ -22,6 +22,7 @@ from lbproxy.config.addresses import (
 )
 from lbproxy.config.errors import Unfit, shorten
 from lbproxy.config.words import comma_items, join
+from lbproxy.http.circumstances import clock_span
 from lbproxy.model import Address, Network, Target
 
 __all__ = [
@@ -54,7 +55,6 @@ _FLOAT = re.compile(r"[+-]?([0-9]{1,20}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?
 _OCTAL = re.compile(r"(0o)?([0-7]{1,6})")
 _SPAN = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,400})?|\.[0-9]{1,400})(ms|s|m|h|d|w)")
 _SIZE = re.compile(r"([0-9]{1,18})([bkmgt]?)", re.IGNORECASE)
-_CLOCK = re.compile(r"([0-2][0-9]):([0-5][0-9])-([0-2][0-9]):([0-5][0-9])")
 _RATE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,40})?)/([smhd])")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
@@ -154,11 +154,9 @@ def _dump_size(value: int) -> str:
 
 def parse_span(text: str) -> tuple[int, int]:
     """``22:00-06:00`` as minutes after midnight.  Raises :class:`Unfit`."""
-    found = _CLOCK.fullmatch(text)
-    if found:
-        start, end = int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])
-        if start != end and start < 1440 and end <= 1440:
-            return start, end
+    found = clock_span(text)
+    if found is not None:
+        return found
     raise Unfit(f"{_shown(text)} is not a time of the day: write 22:00-06:00")
 
 

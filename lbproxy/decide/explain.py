@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from random import Random
+from time import time
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -11,16 +12,19 @@ from attrs import asdict, define, field
 
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.server import ServerState
-from lbproxy.config.model import BackendSpec, Config, FrontendSpec, ListenSpec
+from lbproxy.config.model import BackendSpec, Config, FrontendSpec, ListenSpec, PluginSpec
 from lbproxy.errors import ProxyError
 from lbproxy.guard.addresses import Access
+from lbproxy.http.condition import VERBS
+from lbproxy.http.conditional import Conditions
 from lbproxy.http.forward import Forwarder
 from lbproxy.http.h1 import RequestParser
 from lbproxy.http.message import Headers, Invalid, Limits, RequestHead
 from lbproxy.http.route import Router
 from lbproxy.interfaces import Env
+from lbproxy.observe.record import Connection
 
-__all__ = ["Explanation", "Traffic", "explain_http", "explain_tcp"]
+__all__ = ["Explanation", "Traffic", "connected", "explain_http", "explain_tcp"]
 
 
 @define
@@ -110,7 +114,8 @@ class Traffic:
     server_name: str = ""
     request_id: str = "explain"
     response: Any = None
-    info: Any = None
+    started: float = field(factory=time)
+    info: Any = field(factory=Connection)
 
 
 def explain_http(
@@ -128,8 +133,15 @@ def explain_http(
         return Explanation(error=f"{head.status}: {head.detail}")
     head.scheme = parts.scheme.encode("ascii")
     sni = (parts.hostname or "").lower() if parts.scheme == "https" else ""
-    traffic = Traffic(head, client_ip, sni=sni, scheme=parts.scheme)
+    traffic = Traffic(head, client_ip, sni=sni, scheme=parts.scheme, info=connected(port))
     return _explain(config, found, traffic, f"no http frontend listens on port {port}")
+
+
+def connected(port: int) -> Connection:
+    """A connection to ``port``."""
+    made = Connection()
+    made.local_port = port
+    return made
 
 
 def _head(
@@ -167,7 +179,9 @@ def explain_tcp(
     client_ip: str = "192.0.2.1",
 ) -> Explanation:
     """Decisions for a TCP connection to ``port``."""
-    traffic = Traffic(None, client_ip, sni=sni.lower(), alpn=alpn, scheme="tcp")
+    traffic = Traffic(
+        None, client_ip, sni=sni.lower(), alpn=alpn, scheme="tcp", info=connected(port)
+    )
     found = _listener(config, "tcp", port, tls=None)
     return _explain(config, found, traffic, f"no tcp frontend listens on port {port}")
 
@@ -221,7 +235,7 @@ def _explain(
             result.error = "405: CONNECT"
             return result
     env = Env(now=lambda: 0.0, random=Random(0), name=frontend.name)
-    result.filters = [plugin.name for plugin in frontend.filters]
+    result.filters = [_filter(plugin, traffic) for plugin in frontend.filters]
     router = Router(frontend.routes, frontend.backend, env=env)
     result.routes = [Step(*line) for line in router.explain(traffic)]
     try:
@@ -243,6 +257,20 @@ def _explain(
     return result
 
 
+def _filter(plugin: PluginSpec, traffic: Traffic) -> str:
+    """Its name, and its conditions with whether they hold."""
+    if not plugin.conditions:
+        return plugin.name
+    conditions = Conditions(plugin.conditions)
+    words = f"{plugin.name} if {' '.join(one.text for one in conditions.conditions)}"
+    if any(VERBS[verb].late for verb, _, _ in plugin.conditions):
+        return words
+    try:
+        return words if conditions.hold(traffic) else f"{words} (not here)"
+    except ProxyError:
+        return f"{words} (refused with 400: the path is ambiguous)"
+
+
 def _behind_proxies(
     frontend: FrontendSpec, head: RequestHead, traffic: Traffic, result: Explanation
 ) -> None:
@@ -256,7 +284,7 @@ def _behind_proxies(
 def _explain_backend(spec: BackendSpec, traffic: Traffic, env: Env, result: Explanation) -> None:
     result.backend = spec.name
     result.balance = spec.balance.name
-    result.filters += [plugin.name for plugin in spec.filters]
+    result.filters += [_filter(plugin, traffic) for plugin in spec.filters]
     balancer = spec.balance.cls(spec.balance.options, env)
     group = ServerGroup(balancer, env.now)
     with group.changes():

@@ -22,7 +22,7 @@ from lbproxy.balance.server import ServerState
 from lbproxy.config.masking import masked
 from lbproxy.config.model import BackendSpec, Config, FrontendSpec, ListenSpec
 from lbproxy.config.value import value_lines
-from lbproxy.decide.explain import Traffic
+from lbproxy.decide.explain import Traffic, connected
 from lbproxy.errors import Kind, Outcome, ProxyError
 from lbproxy.guard.addresses import Access
 from lbproxy.http.h1 import RequestParser
@@ -243,7 +243,7 @@ class Decider:
             return Decision(name, "denied")
         traffic = Traffic(
             None, request.client_ip, sni=request.sni, scheme="https" if request.tls else "http",
-            alpn=(request.alpn,) if request.alpn else (), frontend_name=name,
+            alpn=(request.alpn,) if request.alpn else (), frontend_name=name, info=connected(request.port),
         )  # fmt: skip
         if request.mode == "http":
             head = _head(request, front.limits)
@@ -394,13 +394,15 @@ class Result:
 
 
 def unknown_inputs(*configs: Config) -> list[str]:
-    """What routes look at and a log does not tell: headers and cookies."""
+    """What routes look at and a log does not have: headers, cookies and the time."""
     found: dict[str, None] = {}
     for config in configs:
         for frontend in config.frontends:
             for route in frontend.routes:
                 for verb, args, _ in route.conditions:
-                    if verb == "cookie":
+                    if verb == "time":
+                        found["the time (now is taken)"] = None
+                    elif verb == "cookie":
                         found[f"cookie {args[0]}"] = None
                     elif verb == "header" and args[0].lower() not in (
                         "host",

@@ -35,6 +35,7 @@ from lbproxy.generation.generation import Generation, Ground
 from lbproxy.generation.listening import Listener
 from lbproxy.generation.plan import BackendPlan, FrontendPlan, ListenerPlan, Plan
 from lbproxy.generation.secret import read_secret
+from lbproxy.http.conditional import make_filter
 from lbproxy.http.filter import compile_phases
 from lbproxy.http.route import Router
 from lbproxy.interfaces import Env
@@ -415,7 +416,7 @@ def _hooked(features: FeatureSet) -> list[Feature[Any]]:
 
 
 def _filter(plugin: PluginSpec, env: Any) -> Any:
-    made = plugin.cls(plugin.options, env)
+    made = make_filter(plugin, env)
     compile_phases([made])  # frontends will
     return made
 

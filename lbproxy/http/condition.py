@@ -10,11 +10,17 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from ipaddress import ip_network
-from typing import Protocol
 
 from attrs import frozen
 
 from lbproxy.guard.addresses import AddressSet
+from lbproxy.http.circumstances import (
+    compile_port,
+    compile_scheme,
+    compile_status,
+    compile_time,
+)
+from lbproxy.http.context import Compiled, RouteContext, Test
 from lbproxy.http.message import RequestHead
 from lbproxy.http.paths import normal_pattern
 from lbproxy.http.pattern import Matcher, text_matcher
@@ -33,41 +39,20 @@ __all__ = [
 ]
 
 
-class RouteContext(Protocol):
-    """What a route can look at: an HTTP exchange or a TCP session.
-
-    ``request``: None for raw TCP.  ``client_ip``: "" for a Unix socket.  ``sni``: lower case, "" if none.
-    ``alpn``: what the client offered.
-    """
-
-    @property
-    def request(self) -> RequestHead | None: ...
-
-    @property
-    def client_ip(self) -> str: ...
-
-    @property
-    def sni(self) -> str: ...
-
-    @property
-    def alpn(self) -> tuple[str, ...]: ...
-
-
-Test = Callable[[RouteContext, bytes], bool]
-"""A compiled condition, called with the context and the normalised path."""
-
-_Compiled = tuple[Test, Callable[[RouteContext, bytes], str]]
-
-
 @frozen
 class Verb:
-    """One word a condition begins with.  ``least``: fewest arguments; ``modes``: where it may be used."""
+    """One word a condition begins with.
+
+    ``least``: fewest arguments; ``modes``: where it may be used; ``late``: it is about the response, so only filters
+    of responses can use it.
+    """
 
     usage: str
     doc: str
     least: int
     modes: frozenset[str]
-    compile: Callable[[Sequence[str]], _Compiled]
+    compile: Callable[[Sequence[str]], Compiled]
+    late: bool = False
 
 
 @frozen
@@ -163,7 +148,7 @@ def _any_of(matchers: Sequence[Matcher]) -> Matcher:
     return lambda text: any(match(text) for match in every)
 
 
-def _host(args: Sequence[str]) -> _Compiled:
+def _host(args: Sequence[str]) -> Compiled:
     match = _any_of([_name_matcher(arg) for arg in args])
 
     def test(context: RouteContext, path: bytes) -> bool:
@@ -176,12 +161,12 @@ def _host(args: Sequence[str]) -> _Compiled:
     return test, shown
 
 
-def _path(args: Sequence[str]) -> _Compiled:
+def _path(args: Sequence[str]) -> Compiled:
     match = _any_of([_path_matcher(arg) for arg in args])
     return (lambda context, path: match(path)), (lambda context, path: _show(path))
 
 
-def _method(args: Sequence[str]) -> _Compiled:
+def _method(args: Sequence[str]) -> Compiled:
     for arg in args:
         if not _TOKEN.match(arg):
             raise ValueError(f"method {arg!r} is not a word")
@@ -201,7 +186,7 @@ def _method(args: Sequence[str]) -> _Compiled:
 
 def _values(
     args: Sequence[str], read: Callable[[RequestHead, bytes], Sequence[bytes | None]]
-) -> _Compiled:
+) -> Compiled:
     """A test of a named value: present when no pattern is given, else one of the patterns matches one of the values."""
     if not _TOKEN.match(args[0]):
         raise ValueError(f"{args[0]!r} is not a valid name")
@@ -221,19 +206,19 @@ def _values(
     return test, shown
 
 
-def _header(args: Sequence[str]) -> _Compiled:
+def _header(args: Sequence[str]) -> Compiled:
     return _values(args, lambda request, name: request.header_values(name))
 
 
-def _cookie(args: Sequence[str]) -> _Compiled:
+def _cookie(args: Sequence[str]) -> Compiled:
     return _values(args, lambda request, name: [request.cookie(name)])
 
 
-def _query(args: Sequence[str]) -> _Compiled:
+def _query(args: Sequence[str]) -> Compiled:
     return _values(args, lambda request, name: [request.query_value(name)])
 
 
-def _client(args: Sequence[str]) -> _Compiled:
+def _client(args: Sequence[str]) -> Compiled:
     try:
         addresses = AddressSet(ip_network(arg) for arg in args)
     except ValueError as error:
@@ -244,7 +229,7 @@ def _client(args: Sequence[str]) -> _Compiled:
     )
 
 
-def _sni(args: Sequence[str]) -> _Compiled:
+def _sni(args: Sequence[str]) -> Compiled:
     match = _any_of([_name_matcher(arg) for arg in args])
     return (
         lambda context, path: match(context.sni.encode("utf-8", "replace")),
@@ -252,7 +237,7 @@ def _sni(args: Sequence[str]) -> _Compiled:
     )
 
 
-def _alpn(args: Sequence[str]) -> _Compiled:
+def _alpn(args: Sequence[str]) -> Compiled:
     wanted = frozenset(args)
     return (
         lambda context, path: not wanted.isdisjoint(context.alpn),
@@ -273,12 +258,32 @@ VERBS: Mapping[str, Verb] = {
     "client": Verb("NETWORK...", "client's address is in a network", 1, _BOTH, _client),
     "sni": Verb("NAME...", "server name of the TLS handshake", 1, _BOTH, _sni),
     "alpn": Verb("PROTOCOL...", "TLS client offers one of the protocols", 1, _BOTH, _alpn),
+    "scheme": Verb("http|https", "scheme of the request", 1, _HTTP, compile_scheme),
+    "port": Verb("PORT...", "port that the client connected to", 1, _BOTH, compile_port),
+    "time": Verb(
+        "SPAN|DAY...",
+        "local time is in ``22:00-06:00``, day is ``mon`` or within ``sat-sun``",
+        1,
+        _BOTH,
+        compile_time,
+    ),
+    "status": Verb(
+        "STATUS...",
+        "status of the response, such as 404 or 5xx; for filters of responses",
+        1,
+        _HTTP,
+        compile_status,
+        late=True,
+    ),
 }
 """Every condition by the word it begins with; ``not`` before it negates it."""
 
 
-def check_condition(verb: str, args: Sequence[str], mode: str) -> None:
-    """Raises ValueError with what is wrong with a condition in a frontend of ``mode`` (``tcp`` or ``http``)."""
+def check_condition(verb: str, args: Sequence[str], mode: str, *, response: bool = False) -> None:
+    """Raise ValueError with what is wrong with a condition in ``mode`` (``tcp`` or ``http``).
+
+    ``response``: conditions about the response are allowed.
+    """
     known = VERBS.get(verb)
     if known is None:
         close = get_close_matches(verb, VERBS, 1, 0.5)
@@ -287,14 +292,18 @@ def check_condition(verb: str, args: Sequence[str], mode: str) -> None:
     if mode not in known.modes:
         allowed = ", ".join(name for name, one in VERBS.items() if mode in one.modes)
         raise ValueError(f"{verb!r} needs mode = http; in tcp mode there are {allowed}")
+    if known.late and not response:
+        raise ValueError(f"{verb!r} is about the response; only filters can use it")
     if len(args) < known.least:
         raise ValueError(f"{verb!r} wants {known.usage}")
     known.compile(args)
 
 
-def compile_condition(verb: str, args: Sequence[str], negated: bool) -> Condition:
+def compile_condition(
+    verb: str, args: Sequence[str], negated: bool, *, response: bool = False
+) -> Condition:
     """The compiled condition; ValueError as from :func:`check_condition`."""
-    check_condition(verb, args, "http")
+    check_condition(verb, args, "http", response=response)
     test, shown = VERBS[verb].compile(args)
     return Condition(verb, tuple(args), negated, _negate(test) if negated else test, shown)
 

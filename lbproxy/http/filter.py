@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from lbproxy.interfaces import Env, IFilter
 
-__all__ = ["PHASES", "Filter", "Hook", "NoOptions", "Phases", "compile_phases"]
+__all__ = ["PHASES", "Filter", "Hook", "NoOptions", "Phases", "compile_phases", "phases_of"]
 
 Hook = Callable[[Any], Any]
 
@@ -98,11 +98,13 @@ def compile_phases(filters: Iterable[Any]) -> Phases:
     """
     hooks: Mapping[str, list[Hook]] = {phase: [] for phase in PHASES}
     for one in filters:
-        wanted = one.phases() if isinstance(one, Filter) else _methods(one)
-        for phase in wanted:
+        for phase in phases_of(one):
             hooks[phase].append(getattr(one, phase))
     return Phases(*(tuple(hooks[phase]) for phase in PHASES))
 
 
-def _methods(one: object) -> list[str]:
+def phases_of(one: Any) -> Iterable[str]:
+    """The phases that a filter takes part in."""
+    if isinstance(one, Filter):
+        return one.phases()
     return [phase for phase in PHASES if callable(getattr(one, phase, None))]

@@ -16,6 +16,7 @@ from lbproxy.model.backend import BackendSpec, MirrorSpec, RebalanceSpec
 from lbproxy.model.base import (
     NOWHERE,
     Address,
+    Condition,
     Mode,
     Network,
     PluginSpec,
@@ -39,6 +40,7 @@ __all__ = [
     "CertificateSpec",
     "CheckSpec",
     "CommandSpec",
+    "Condition",
     "Config",
     "FrontendSpec",
     "GlobalSpec",

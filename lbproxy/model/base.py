@@ -11,6 +11,7 @@ from attrs import field, frozen
 __all__ = [
     "NOWHERE",
     "Address",
+    "Condition",
     "Mode",
     "Network",
     "PluginSpec",
@@ -22,6 +23,8 @@ __all__ = [
 
 Network = IPv4Network | IPv6Network
 Mode = Literal["tcp", "http"]
+Condition = tuple[str, tuple[str, ...], bool]
+"""Verb, arguments, and whether ``not`` stands before it."""
 
 
 def option(
@@ -110,9 +113,13 @@ class Target:
 
 @frozen
 class PluginSpec:
-    """``NAME words key=value``: a balancer, check or filter, resolved to its class and its parsed Options."""
+    """``NAME words key=value``: a balancer, check or filter, resolved to its class and its parsed Options.
+
+    ``conditions``: behind the ``if`` of a filter, as in :class:`RouteSpec`.
+    """
 
     name: str
     cls: Any
     options: Any
     where: Where = hidden(NOWHERE)
+    conditions: tuple[Condition, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from lbproxy.model.base import NOWHERE, Mode, Network, PluginSpec, Where, hidden, option
+from lbproxy.model.base import NOWHERE, Condition, Mode, Network, PluginSpec, Where, hidden, option
 from lbproxy.model.listen import ListenSpec, LogSpec
 
 __all__ = ["FrontendSpec", "RouteSpec"]
@@ -19,7 +19,7 @@ class RouteSpec:
     class in the backend's queue, lower ones first.
     """
 
-    conditions: tuple[tuple[str, tuple[str, ...], bool], ...] = ()
+    conditions: tuple[Condition, ...] = ()
     backend: str = ""
     action: PluginSpec | None = None
     text: str = ""

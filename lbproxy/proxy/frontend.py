@@ -183,7 +183,10 @@ class Frontend:
     def _needs_hello(self) -> bool:
         """Whether a route asks for what only a ClientHello tells, or the balancer of a backend it leads to."""
         routes = self.spec.routes
-        if any(verb in ("sni", "alpn") for route in routes for verb, _, _ in route.conditions):
+        filters = [one for owner in self.backends.values() for one in owner.spec.filters]
+        conditions = [one.conditions for one in routes]
+        conditions += [one.conditions for one in (*self.spec.filters, *filters)]
+        if any(verb in ("sni", "alpn") for some in conditions for verb, _, _ in some):
             return True
         targets = {self.spec.backend, *[route.backend for route in routes]} & self.backends.keys()
         return any(Need.SNI in self.backends[name].needs for name in targets)

@@ -117,6 +117,7 @@ async def _awaited(result: Awaitable[Any]) -> Any:
 
 def _name(hook: Hook) -> str:
     owner = getattr(hook, "__self__", None)
+    owner = getattr(owner, "inner", owner)  # of a filter with conditions
     name: str = getattr(hook, "__name__", "hook")
     return f"{type(owner).__name__}.{name}" if owner is not None else name
 

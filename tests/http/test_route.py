@@ -255,6 +255,10 @@ def test_good_conditions() -> None:
         "client",
         "sni",
         "alpn",
+        "scheme",
+        "port",
+        "time",
+        "status",
     }
     for verb, args in (("client", ("10.0.0.0/8",)), ("sni", ("*.x",)), ("alpn", ("h2",))):
         check_condition(verb, args, "tcp")

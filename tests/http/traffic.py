@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import define
 
 from lbproxy.http.message import RequestHead, ResponseHead, header_pairs
@@ -35,3 +37,6 @@ class Traffic:
     backend_name: str = "app"
     server_name: str = "a"
     request_id: str = "r-1"
+    started: float = 0.0
+    info: Any = None
+    vars: dict[str, Any] | None = None

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from attrs import evolve
+
+from lbproxy.config.conditions import dump_conditions, find_if, read_conditions
 from lbproxy.config.line import Line, Scope
 from lbproxy.config.options import Spot
 from lbproxy.config.plugins import dump_plugin, read_plugin
@@ -41,4 +44,28 @@ STICKY = Line(
     _dump,
     words="a kind of stickiness and its options (see `Stickiness`)",
 )
-FILTER = Line("filter", _reader("filter"), _dump, words="filters and their options, one per line")
+
+
+def _read_filter(words: Sequence[Word], spot: Spot, scope: Scope) -> PluginSpec | None:
+    """``NAME words options [if CONDITIONS]``."""
+    at = find_if(words)
+    spec = read_plugin("filter", words[:at], spot, scope.resolve)
+    if spec is None or at == len(words):
+        return spec
+    conditions = read_conditions(words[at + 1 :], spot, scope, response=True)
+    return None if spot.failed else evolve(spec, conditions=conditions)
+
+
+def _dump_filter(spec: Any) -> str:
+    words = dump_plugin(spec, ("if",))
+    if spec.conditions:
+        words += ["if", *dump_conditions(spec.conditions)]
+    return " ".join(words)
+
+
+FILTER = Line(
+    "filter",
+    _read_filter,
+    _dump_filter,
+    words="filters and their options, one per line, each with ``if`` and conditions as in a `route line` where needed",
+)

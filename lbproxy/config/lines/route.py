@@ -1,9 +1,4 @@
-"""PURE. One line of ``routes``: ``[not] verb args ... -> backend`` or ``-> action``.
-
-The verbs and their meaning are those of :mod:`lbproxy.http.condition`; here a line is only taken apart.  The word
-after a verb always belongs to it, so ``header host x`` asks for a header; further words belong to it
-until the next bare verb, ``not`` or ``->``.  A quoted word is never a verb.
-"""
+"""PURE. One line of ``routes``: ``[not] verb args ... -> backend`` or ``-> action``."""
 
 from __future__ import annotations
 
@@ -12,15 +7,15 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from lbproxy.config import units
+from lbproxy.config.conditions import dump_conditions, read_conditions
 from lbproxy.config.errors import Unfit
 from lbproxy.config.line import Line, Scope
 from lbproxy.config.masking import masked
 from lbproxy.config.options import Spot
 from lbproxy.config.plugins import dump_plugin, read_plugin
 from lbproxy.config.words import Word, quote
-from lbproxy.http.condition import VERBS, check_condition
-from lbproxy.model import PluginSpec, RouteSpec
-from lbproxy.model.secrets import mask_condition
+from lbproxy.http.condition import VERBS
+from lbproxy.model import Condition, PluginSpec, RouteSpec
 
 __all__ = ["ACTIONS", "ROUTE", "dump_route"]
 
@@ -29,8 +24,6 @@ ACTIONS = ("redirect", "reply")
 
 PRIORITIES = {"min": -9, "max": 9}
 """Classes of a queue; the default is 0."""
-
-Condition = tuple[str, tuple[str, ...], bool]
 
 
 def _read(words: Sequence[Word], spot: Spot, scope: Scope) -> RouteSpec | None:
@@ -65,49 +58,7 @@ def _conditions(words: Sequence[Word], spot: Spot, scope: Scope) -> tuple[Condit
         return ()
     if not words:
         spot.wrong("there is no condition before '->'; write 'default' for everything")
-    out: list[Condition] = []
-    at = 0
-    while at < len(words):
-        negated = words[at].is_bare and words[at].text == "not"
-        at += negated
-        if at >= len(words):
-            spot.wrong("'not' stands before nothing")
-            break
-        verb = words[at]
-        if not (verb.is_bare and verb.text in VERBS):
-            _unknown_verb(verb, spot, scope)
-            break
-        end = _end_of_arguments(words, at + 1)
-        condition = (verb.text, tuple(w.text for w in words[at + 1 : end]), bool(negated))
-        for shown, arg in zip(mask_condition(*condition[:2]), condition[1], strict=True):
-            if shown != arg:
-                spot.hide(arg)
-        try:
-            check_condition(condition[0], condition[1], scope.mode)
-        except ValueError as error:
-            spot.caught(error)
-        out.append(condition)
-        at = end
-    return tuple(out)
-
-
-def _unknown_verb(word: Word, spot: Spot, scope: Scope) -> None:
-    if word.is_bare and word.text == "default":
-        spot.wrong("'default' stands alone, without conditions")
-        return
-    spot.wrong(
-        f"unknown condition {word.text!r}", found=word.text, known=(*VERBS, "default", "not")
-    )
-
-
-def _end_of_arguments(words: Sequence[Word], at: int) -> int:
-    first = at
-    while at < len(words):
-        word = words[at]
-        if at > first and word.is_bare and (word.text in VERBS or word.text == "not"):
-            break
-        at += 1
-    return at
+    return read_conditions(words, spot, scope)
 
 
 def _target(words: Sequence[Word], spot: Spot, scope: Scope) -> tuple[str, PluginSpec | None]:
@@ -131,12 +82,7 @@ def _target(words: Sequence[Word], spot: Spot, scope: Scope) -> tuple[str, Plugi
 
 def dump_route(spec: RouteSpec) -> str:
     """The line of a route; its ``text`` is this without secrets."""
-    out: list[str] = []
-    for verb, args, negated in spec.conditions:
-        out.extend(("not", verb) if negated else (verb,))
-        for i, arg in enumerate(args):
-            reserved = arg == "->" or (i > 0 and (arg == "not" or arg in VERBS))
-            out.append(quote(arg, force=reserved))
+    out = dump_conditions(spec.conditions)
     target = dump_plugin(spec.action) if spec.action is not None else [quote(spec.backend)]
     if spec.priority:
         target.append(f"priority={spec.priority}")

@@ -1,0 +1,88 @@
+"""PURE. Conditions in the words of routes: before ``->``, and behind the ``if`` of a filter.
+
+The verbs and their meaning are those of :mod:`lbproxy.http.condition`; here words are only taken apart.  The word
+after a verb always belongs to it, so ``header host x`` asks for a header; further words belong to it
+until the next bare verb or ``not``.  A quoted word is never a verb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from lbproxy.config.line import Scope
+from lbproxy.config.options import Spot
+from lbproxy.config.words import Word, quote
+from lbproxy.http.condition import VERBS, check_condition
+from lbproxy.model import Condition
+from lbproxy.model.secrets import mask_condition
+
+__all__ = ["dump_conditions", "find_if", "read_conditions"]
+
+
+def _is_verb(word: Word) -> bool:
+    return word.is_bare and (word.text in VERBS or word.text == "not")
+
+
+def find_if(words: Sequence[Word]) -> int:
+    """The index of the ``if`` that begins conditions: bare, and followed by a verb or ``not``; else ``len(words)``."""
+    for at in range(1, len(words) - 1):
+        if words[at].is_bare and words[at].text == "if" and _is_verb(words[at + 1]):
+            return at
+    return len(words)
+
+
+def read_conditions(
+    words: Sequence[Word], spot: Spot, scope: Scope, *, response: bool = False
+) -> tuple[Condition, ...]:
+    """The conditions; mistakes go to ``spot``.  ``response``: those about the response are allowed."""
+    out: list[Condition] = []
+    at = 0
+    while at < len(words):
+        negated = words[at].is_bare and words[at].text == "not"
+        at += negated
+        if at >= len(words):
+            spot.wrong("'not' stands before nothing")
+            break
+        verb = words[at]
+        if not (verb.is_bare and verb.text in VERBS):
+            _unknown_verb(verb, spot)
+            break
+        end = _end_of_arguments(words, at + 1)
+        args = tuple(word.text for word in words[at + 1 : end])
+        for shown, arg in zip(mask_condition(verb.text, args), args, strict=True):
+            if shown != arg:
+                spot.hide(arg)
+        try:
+            check_condition(verb.text, args, scope.mode, response=response)
+        except ValueError as error:
+            spot.caught(error)
+        out.append((verb.text, args, bool(negated)))
+        at = end
+    return tuple(out)
+
+
+def _unknown_verb(word: Word, spot: Spot) -> None:
+    if word.is_bare and word.text == "default":
+        spot.wrong("'default' stands alone, without conditions")
+        return
+    spot.wrong(
+        f"unknown condition {word.text!r}", found=word.text, known=(*VERBS, "default", "not")
+    )
+
+
+def _end_of_arguments(words: Sequence[Word], at: int) -> int:
+    first = at
+    while at < len(words) and (at == first or not _is_verb(words[at])):
+        at += 1
+    return at
+
+
+def dump_conditions(conditions: Iterable[Condition]) -> list[str]:
+    """The words that :func:`read_conditions` makes ``conditions`` of."""
+    out: list[str] = []
+    for verb, args, negated in conditions:
+        out.extend(("not", verb) if negated else (verb,))
+        for i, arg in enumerate(args):
+            reserved = arg == "->" or (i > 0 and (arg == "not" or arg in VERBS))
+            out.append(quote(arg, force=reserved))
+    return out

@@ -1,0 +1,44 @@
+"""PURE. What conditions look at: an HTTP exchange or a TCP session, as routes and filters see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from lbproxy.http.message import RequestHead
+
+__all__ = ["Compiled", "RouteContext", "Test"]
+
+
+class RouteContext(Protocol):
+    """What a route can look at: an HTTP exchange or a TCP session.
+
+    ``request``: None for raw TCP.  ``client_ip``: "" for a Unix socket.  ``sni``: lower case, "" if none.
+    ``alpn``: what the client offered.  ``started``: seconds since the epoch.  ``info.local_port``: the port that the
+    client connected to.  HTTP has ``scheme`` and ``response`` (None until it arrives) too.
+    """
+
+    @property
+    def request(self) -> RequestHead | None: ...
+
+    @property
+    def client_ip(self) -> str: ...
+
+    @property
+    def sni(self) -> str: ...
+
+    @property
+    def alpn(self) -> tuple[str, ...]: ...
+
+    @property
+    def started(self) -> float: ...
+
+    @property
+    def info(self) -> Any: ...
+
+
+Test = Callable[[RouteContext, bytes], bool]
+"""A compiled condition, called with the context and the normalised path."""
+
+Compiled = tuple[Test, Callable[[RouteContext, bytes], str]]
+"""A test, and the value that it looks at, for people."""
