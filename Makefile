@@ -9,13 +9,19 @@ ifneq ($(COMPILED),)
 export LBPROXY_COMPILED = $(COMPILED)
 endif
 
-.PHONY: run test check lint types docs bench count clean wheel compiled
+.PHONY: run test test-long test-all check lint types docs bench count clean wheel compiled
 
 run: $(VENV)/.run compiled
 	@$(BIN)/lbproxy demo
 
 test: $(VENV)/.test compiled
 	$(BIN)/pytest -n 2 --dist loadgroup $(TESTS)
+
+# the tests marked long; make test-all: all tests
+test-long: $(VENV)/.test compiled
+	$(BIN)/pytest -n 2 --dist loadgroup -m long $(TESTS)
+
+test-all: test test-long
 
 check: lint types test
 
@@ -34,9 +40,11 @@ docs: $(VENV)/.docs
 bench: $(VENV)/.test compiled $(if $(filter all,$(RIVALS)),$(VENV)/rivals/.done)
 	RIVALS=$(RIVALS) $(BIN)/python -m tests.bench
 
-# instructions and system calls per unit of work; ROWS="same tls", RIVALS=1: nginx and HAProxy too
+# instructions and system calls per unit of work; ROWS="same tls", RIVALS=1: nginx and HAProxy too;
+# CHECK=1: fail above the budgets; REASON="why figures rise": write the budgets
 count: $(VENV)/.test compiled
-	$(BIN)/python -m tests.count $(ROWS) $(if $(RIVALS),--rivals)
+	$(BIN)/python -m tests.count $(ROWS) $(if $(RIVALS),--rivals) $(if $(CHECK),--check) \
+		$(if $(REASON),--reason "$(REASON)")
 
 $(VENV)/rivals/.done: tests/bench/rivals.py $(VENV)/.test
 	@echo "installing the rivals ..."

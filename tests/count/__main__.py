@@ -19,8 +19,11 @@ from attrs import asdict
 from lbproxy import compiled
 from tests.bench.load import MissingTool
 from tests.bench.proxies import Unavailable
+from tests.count.budget import BUDGETS, Budget, complaints, parse, render, unexplained
 from tests.count.measure import Figure, count
+from tests.count.parent import NoParent, parent_budget, parent_rows
 from tests.count.rows import ROWS
+from tests.count.versions import versions
 from tests.support.process import NotReady
 
 FORMAT = "{:<18} {:<8} {:>12} {:>7}  {}"
@@ -41,7 +44,42 @@ def main() -> int:
         found.append(figure)
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(f) for f in found], indent=1) + "\n")
-    return 0
+    ours = [figure for figure in found if figure.proxy == "lbproxy"]
+    failed = [f"{row}: was not counted" for row in rows if row not in {f.row for f in ours}]
+    if options.reason:
+        _write(ours, options.reason)
+    elif options.check:
+        failed += _check(ours)
+    for complaint in failed:
+        print(complaint)
+    if options.check and failed:
+        print(f'allow a rise in its own commit: make count REASON="why", and commit {BUDGETS.name}')
+    return int(bool(failed))
+
+
+def _write(figures: list[Figure], reason: str) -> None:
+    old = parse(BUDGETS.read_text()) if BUDGETS.exists() else Budget()
+    BUDGETS.write_text(render(old.with_figures(figures, versions(), reason)))
+
+
+def _check(figures: list[Figure]) -> list[str]:
+    """Compare with the budgets, or with the parent commit if they are those of other versions."""
+    if compiled.running() != "compiled":
+        return [f"the budgets are for compiled modules, and lbproxy is {compiled.running()}"]
+    budget = parse(BUDGETS.read_text())
+    now = versions()
+    try:
+        found = unexplained(parent_budget(), budget)
+        other = [name for name in now if now[name] != budget.versions.get(name)]
+        if not other:
+            return found + complaints(budget.rows, figures)
+        for name in other:
+            print(f"{name} is {now[name]}, and {budget.versions.get(name)} in {BUDGETS.name}")
+        print("comparing with the parent commit, which is compiled and counted now", flush=True)
+        before = parent_rows([figure.row for figure in figures])
+        return found + complaints(before, figures, "parent commit's")
+    except NoParent as error:
+        return [str(error)]
 
 
 def line(figure: Figure) -> str:
@@ -59,6 +97,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="rows at a time (2)")
     parser.add_argument("--keep", type=Path, help="a folder for the profiles that callgrind writes")
     parser.add_argument("--json", type=Path, help="a file for the figures")
+    parser.add_argument("--check", action="store_true", help="fail if a row exceeds its budget")
+    parser.add_argument("--reason", help="write the figures to the budgets file, with this reason")
     return parser.parse_args()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +31,7 @@ from tests.http.h1_support import facts, pieces, run_requests, run_responses
 
 LIMITS = Limits()
 many = settings(max_examples=100, deadline=None, derandomize=True)
+most = settings(max_examples=5000, deadline=None, derandomize=True)
 
 
 @st.composite
@@ -99,12 +101,15 @@ def damaged(draw: st.DrawFn, raws: list[bytes]) -> bytes:
     return bytes(raw)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
-@given(
+any_requests = given(
     st.one_of(mixtures, damaged([row[1] for row in requests.REQUESTS])),
     st.sampled_from([SMALL, requests.LIMITS]),
     st.data(),
 )
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@any_requests
 def test_any_requests_in_pieces(raw: bytes, limits: Limits, data: st.DataObject) -> None:
     whole, kept = run_requests([raw], limits)
     assert invalid_only_last(whole)
@@ -115,12 +120,15 @@ def test_any_requests_in_pieces(raw: bytes, limits: Limits, data: st.DataObject)
         assert (list(map(facts, events)), kept) == expected
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
-@given(
+any_responses = given(
     st.one_of(mixtures, damaged([row[2] for row in responses.RESPONSES])),
     st.sampled_from([b"GET", b"HEAD", b"CONNECT"]),
     st.data(),
 )
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@any_responses
 def test_any_responses_in_pieces(raw: bytes, method: bytes, data: st.DataObject) -> None:
     whole, kept, stopped = run_responses([raw], method, SMALL)
     assert invalid_only_last(whole)
@@ -188,3 +196,17 @@ def test_response_round_trip(
     framing = {b"content-length", b"transfer-encoding", b"connection"}
     assert [pair for pair in got.headers if pair[0].lower() not in framing] == headers
     assert events[1:] == [*([body] if body else []), end]
+
+
+@pytest.mark.long
+@most
+@any_requests
+def test_many_requests_in_pieces(raw: bytes, limits: Limits, data: st.DataObject) -> None:
+    test_any_requests_in_pieces.hypothesis.inner_test(raw, limits, data)
+
+
+@pytest.mark.long
+@most
+@any_responses
+def test_many_responses_in_pieces(raw: bytes, method: bytes, data: st.DataObject) -> None:
+    test_any_responses_in_pieces.hypothesis.inner_test(raw, method, data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -324,11 +325,12 @@ def unchunk(data: bytes) -> tuple[bytes, bytes]:
     return body, b""
 
 
-@settings(
-    max_examples=150,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-@given(setup=setups, script=st.lists(steps, min_size=4, max_size=60))
+patient = [HealthCheck.too_slow, HealthCheck.data_too_large]
+scripts = given(setup=setups, script=st.lists(steps, min_size=4, max_size=60))
+
+
+@settings(max_examples=150, suppress_health_check=patient)
+@scripts
 def test_any_script_ends_well(setup: dict[str, str], script: list[tuple[str, int, Any]]) -> None:
     run = Script(Rig(**setup))
     for step in script:
@@ -345,11 +347,11 @@ honest_steps = st.one_of(
 )
 
 
-@settings(
-    max_examples=100,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-@given(setup=setups, script=st.lists(honest_steps, min_size=4, max_size=60))
+honest_scripts = given(setup=setups, script=st.lists(honest_steps, min_size=4, max_size=60))
+
+
+@settings(max_examples=100, suppress_health_check=patient)
+@honest_scripts
 def test_bodies_are_never_mixed_up(
     setup: dict[str, str], script: list[tuple[str, int, Any]]
 ) -> None:
@@ -357,3 +359,19 @@ def test_bodies_are_never_mixed_up(
     for step in script:
         run.run(*step)
     run.check()
+
+
+@pytest.mark.long
+@settings(max_examples=2000, suppress_health_check=patient)
+@scripts
+def test_many_scripts_end_well(setup: dict[str, str], script: list[tuple[str, int, Any]]) -> None:
+    test_any_script_ends_well.hypothesis.inner_test(setup, script)
+
+
+@pytest.mark.long
+@settings(max_examples=1500, suppress_health_check=patient)
+@honest_scripts
+def test_many_bodies_are_never_mixed_up(
+    setup: dict[str, str], script: list[tuple[str, int, Any]]
+) -> None:
+    test_bodies_are_never_mixed_up.hypothesis.inner_test(setup, script)
