@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import json
-from random import Random
-from time import time
-from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from attrs import asdict, define, field
 
-from lbproxy.balance.group import ServerGroup
-from lbproxy.balance.server import ServerState
-from lbproxy.config.model import BackendSpec, Config, FrontendSpec, ListenSpec, PluginSpec
+from lbproxy.config.model import Config, FrontendSpec, ListenSpec, PluginSpec
+from lbproxy.decide.path import DryBackend, DryFrontend, DryTraffic, connected
 from lbproxy.errors import ProxyError
-from lbproxy.guard.addresses import Access
 from lbproxy.http.condition import VERBS
 from lbproxy.http.conditional import Conditions
-from lbproxy.http.forward import Forwarder
-from lbproxy.http.h1 import RequestParser
-from lbproxy.http.message import Headers, Invalid, Limits, RequestHead
-from lbproxy.http.route import Router
-from lbproxy.interfaces import Env
-from lbproxy.observe.record import Connection
+from lbproxy.http.message import Headers, Invalid, RequestHead
 
-__all__ = ["Explanation", "Traffic", "connected", "explain_http", "explain_tcp"]
+__all__ = ["Explanation", "explain_http", "explain_tcp"]
 
 
 @define
@@ -99,25 +89,6 @@ class Explanation:
         return "\n".join(lines)
 
 
-@define
-class Traffic:
-    """What routes, balancers and route actions read, before anything is connected."""
-
-    request: RequestHead | None
-    client_ip: str
-    sni: str = ""
-    alpn: tuple[str, ...] = ()
-    scheme: str = "http"
-    client_port: int = 40000
-    frontend_name: str = ""
-    backend_name: str = ""
-    server_name: str = ""
-    request_id: str = "explain"
-    response: Any = None
-    started: float = field(factory=time)
-    info: Any = field(factory=Connection)
-
-
 def explain_http(
     config: Config, method: str, url: str, headers: Headers, client_ip: str = "192.0.2.1"
 ) -> Explanation:
@@ -127,25 +98,18 @@ def explain_http(
         raise ValueError(f"{url!r} is not an absolute http:// or https:// URL")
     port = parts.port or (443 if parts.scheme == "https" else 80)
     found = _listener(config, "http", port, tls=parts.scheme == "https")
-    limits = found[0] if found is not None else FrontendSpec(name="")
-    head = _head(method, parts, headers, limits)
+    frontend = DryFrontend(found[0] if found is not None else FrontendSpec(name=""))
+    head = _head(method, parts, headers, frontend)
     if isinstance(head, Invalid):
         return Explanation(error=f"{head.status}: {head.detail}")
     head.scheme = parts.scheme.encode("ascii")
     sni = (parts.hostname or "").lower() if parts.scheme == "https" else ""
-    traffic = Traffic(head, client_ip, sni=sni, scheme=parts.scheme, info=connected(port))
+    traffic = DryTraffic(head, client_ip, sni=sni, scheme=parts.scheme, info=connected(port))
     return _explain(config, found, traffic, f"no http frontend listens on port {port}")
 
 
-def connected(port: int) -> Connection:
-    """A connection to ``port``."""
-    made = Connection()
-    made.local_port = port
-    return made
-
-
 def _head(
-    method: str, parts: SplitResult, headers: Headers, spec: FrontendSpec
+    method: str, parts: SplitResult, headers: Headers, frontend: DryFrontend
 ) -> RequestHead | Invalid:
     """The request as the codec reads it, with a client's usual Host; or what it would be refused with."""
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -163,12 +127,10 @@ def _head(
     if not any(name.lower() == b"host" for name, _ in headers):
         lines.append(b"Host: " + authority)
     lines += [name + b": " + value for name, value in headers]
-    limits = Limits(spec.max_header_bytes, spec.max_headers, spec.max_url)
-    events = RequestParser(limits).receive(b"\r\n".join(lines) + b"\r\n\r\n")
-    first = events[0] if events else None
-    if isinstance(first, RequestHead | Invalid):
-        return first
-    raise ValueError("this is no request")
+    head = frontend.parse(lines)
+    if head is None:
+        raise ValueError("this is no request")
+    return head
 
 
 def explain_tcp(
@@ -179,7 +141,7 @@ def explain_tcp(
     client_ip: str = "192.0.2.1",
 ) -> Explanation:
     """Decisions for a TCP connection to ``port``."""
-    traffic = Traffic(
+    traffic = DryTraffic(
         None, client_ip, sni=sni.lower(), alpn=alpn, scheme="tcp", info=connected(port)
     )
     found = _listener(config, "tcp", port, tls=None)
@@ -212,7 +174,7 @@ def _listener(
 def _explain(
     config: Config,
     found: tuple[FrontendSpec, ListenSpec, str] | None,
-    traffic: Traffic,
+    traffic: DryTraffic,
     nothing: str,
 ) -> Explanation:
     result = Explanation()
@@ -220,44 +182,35 @@ def _explain(
         known = sorted({str(one.endpoint) for f in config.frontends for one in f.listen})
         result.error = f"{nothing}; listeners: {', '.join(known) or 'none'}"
         return result
-    frontend, listen, assumed = found
+    spec, listen, assumed = found
+    frontend = DryFrontend(spec)
     result.listener = listen.endpoint + assumed
-    result.frontend, result.mode = frontend.name, frontend.mode
-    traffic.frontend_name = frontend.name
-    if not Access(frontend.allow, frontend.deny).allows(traffic.client_ip):
-        result.admitted = f"{traffic.client_ip} is refused"
+    result.frontend, result.mode = spec.name, spec.mode
+    peer = traffic.client_ip
+    if not frontend.admits(peer):
+        result.admitted = f"{peer} is refused"
         result.error = "denied: allow/deny of the frontend"
         return result
-    result.admitted = f"{traffic.client_ip} is admitted"
-    if traffic.request is not None:
-        _behind_proxies(frontend, traffic.request, traffic, result)
-        if traffic.request.method == b"CONNECT" and frontend.connect != "forward":
-            result.error = "405: CONNECT"
-            return result
-    env = Env(now=lambda: 0.0, random=Random(0), name=frontend.name)
-    result.filters = [_filter(plugin, traffic) for plugin in frontend.filters]
-    router = Router(frontend.routes, frontend.backend, env=env)
-    result.routes = [Step(*line) for line in router.explain(traffic)]
-    try:
-        route = router.match(traffic)
-    except ProxyError as error:
-        result.error = f"{error.status}: {error.detail}"
-        return result
-    if route is None:
-        result.error = "no_route: 404" if frontend.mode == "http" else "no_route: closed"
-        return result
-    if route.action is not None:
-        reply = route.action.reply(traffic)
-        where = next(
-            (v.decode("latin-1") for n, v in reply.headers if n.lower() == b"location"), ""
-        )
-        result.action = f"answered with {reply.status}{f' to {where}' if where else ''}"
-        return result
-    _explain_backend(config.backend(route.backend), traffic, env, result)
+    result.admitted = f"{peer} is admitted"
+    if frontend.find_client(traffic):
+        result.admitted += f", a trusted proxy that speaks for {traffic.client_ip}"
+    verdict = frontend.decide(traffic)
+    if verdict.ends != "405":
+        result.filters = [_filter(plugin, traffic) for plugin in spec.filters]
+        result.routes = [Step(*line) for line in frontend.router.explain(traffic)]
+    if verdict.ends == "no_route":
+        result.error = "no_route: 404" if spec.mode == "http" else "no_route: closed"
+    elif verdict.ends:
+        result.error = f"{verdict.ends}: {verdict.detail}"
+    elif verdict.reply is not None:
+        where = f" to {verdict.location}" if verdict.location else ""
+        result.action = f"answered with {verdict.reply.status}{where}"
+    else:
+        _explain_backend(DryBackend(config.backend(verdict.backend)), traffic, result)
     return result
 
 
-def _filter(plugin: PluginSpec, traffic: Traffic) -> str:
+def _filter(plugin: PluginSpec, traffic: DryTraffic) -> str:
     """Its name, and its conditions with whether they hold."""
     if not plugin.conditions:
         return plugin.name
@@ -271,34 +224,18 @@ def _filter(plugin: PluginSpec, traffic: Traffic) -> str:
         return f"{words} (refused with 400: the path is ambiguous)"
 
 
-def _behind_proxies(
-    frontend: FrontendSpec, head: RequestHead, traffic: Traffic, result: Explanation
-) -> None:
-    """Whom a trusted proxy speaks for; what others say in X-Forwarded-For and the like is gone, as it will be."""
-    peer = traffic.client_ip
-    traffic.client_ip, traffic.scheme = Forwarder(frontend).client(peer, head, traffic.scheme)
-    if traffic.client_ip != peer:
-        result.admitted += f", a trusted proxy that speaks for {traffic.client_ip}"
-
-
-def _explain_backend(spec: BackendSpec, traffic: Traffic, env: Env, result: Explanation) -> None:
+def _explain_backend(backend: DryBackend, traffic: DryTraffic, result: Explanation) -> None:
+    spec = backend.spec
     result.backend = spec.name
     result.balance = spec.balance.name
     result.filters += [_filter(plugin, traffic) for plugin in spec.filters]
-    balancer = spec.balance.cls(spec.balance.options, env)
-    group = ServerGroup(balancer, env.now)
-    with group.changes():
-        for server in spec.servers:
-            state = ServerState(spec.name, server, weight=server.weight, maxconn=server.maxconn)
-            state.addresses = server.target.sockets
-            group.add(state)
-    scores = {server: (score, meaning) for server, score, meaning in balancer.scores(traffic)}
-    for state in group.servers.values():
+    scores = {s: (score, meaning) for s, score, meaning in backend.balancer.scores(traffic)}
+    for state in backend.group.servers.values():
         score, meaning = scores.get(state, (None, "backup" if state.spec.backup else "no weight"))
         result.candidates.append(
             Candidate(state.name, str(state.spec.target), "up (assumed)", score, meaning)
         )
-    lease = group.pick(traffic)
+    lease = backend.pick(traffic)
     if lease is None:
         result.error = "no_server: 503" if spec.mode == "http" else "no_server: closed"
         return

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbproxy.cli import main
-from lbproxy.decide.replay import Decider, Request, read_line, replay
+from lbproxy.decide.decider import Decider
+from lbproxy.decide.logline import LoggedRequest, read_line
+from lbproxy.decide.replay import replay
 from lbproxy.observe.accesslog import compile_format
 from lbproxy.registry import parse_config
 from tests.observe.records import TCPTraffic, Traffic
@@ -127,7 +129,7 @@ def test_the_pick_of_a_hash_is_compared() -> None:
 
 def test_it_decides_as_explain_and_as_the_log_says() -> None:
     decision = Decider(parse_config(OLD)).decide(
-        Request(port=8080, method="GET", host="x", target="/static/a")
+        LoggedRequest(port=8080, method="GET", host="x", target="/static/a")
     )
     assert (decision.frontend, decision.backend, decision.route) == (
         "web",
@@ -185,7 +187,7 @@ def test_lines_of_others() -> None:
     apache = '203.0.113.9 - frank [10/Oct/2026:13:55:36 -0700] "GET /a?b=c HTTP/1.0" 200 2326'
     apache += ' "-" "Mozilla/5.0 (\\x22X\\x22)"'
     request = read_line(apache, host="h.example", frontend="web")
-    assert request == Request(
+    assert request == LoggedRequest(
         frontend="web", method="GET", host="h.example", target="/a?b=c", peer_ip="203.0.113.9",
         client_ip="203.0.113.9", agent='Mozilla/5.0 ("X")',
     )  # fmt: skip
@@ -214,13 +216,15 @@ def test_no_line_is_too_strange_for_the_standard_library(
     monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     """Without orjson."""
-    monkeypatch.setattr("lbproxy.decide.replay._loads", json.loads)
+    monkeypatch.setattr("lbproxy.decide.logline._loads", json.loads)
     assert read_line(text) is None
 
 
 def test_what_clients_send_does_not_reach_the_terminal() -> None:
-    assert Request(target="/\x1b[2J\udcff\n", host="a\x9b", method="GET").text == "GET a?/?[2J??"
-    assert len(Request(target="/" * 5000).text) == 200
+    assert (
+        LoggedRequest(target="/\x1b[2J\udcff\n", host="a\x9b", method="GET").text == "GET a?/?[2J??"
+    )
+    assert len(LoggedRequest(target="/" * 5000).text) == 200
 
 
 # -- the command --------------------------------------------------------------------------------

@@ -1,0 +1,157 @@
+"""CONTROL. The path of a decision without traffic: address lists, request head, routes, backend, pick.
+
+``lbproxy explain`` and ``lbproxy replay`` take this path.  It asks the same objects as the data path does, in the same
+order; what is decided here and not in traffic, or the other way round, is a bug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+from time import time
+from typing import Any
+
+from attrs import define, field, frozen
+
+from lbproxy.balance.group import ServerGroup
+from lbproxy.balance.lease import Lease
+from lbproxy.balance.server import ServerState
+from lbproxy.config.model import BackendSpec, FrontendSpec
+from lbproxy.errors import ProxyError
+from lbproxy.guard.addresses import Access
+from lbproxy.http.forward import Forwarder
+from lbproxy.http.h1 import RequestParser
+from lbproxy.http.message import Invalid, Limits, Reply, RequestHead
+from lbproxy.http.route import Route, Router
+from lbproxy.interfaces import Env
+from lbproxy.observe.record import Connection
+
+__all__ = ["DryBackend", "DryFrontend", "DryTraffic", "Verdict", "connected", "dry_env"]
+
+
+@define
+class DryTraffic:
+    """What routes, balancers and route actions read of a request or a connection, without one."""
+
+    request: RequestHead | None
+    client_ip: str
+    sni: str = ""
+    alpn: tuple[str, ...] = ()
+    scheme: str = "http"
+    client_port: int = 40000
+    frontend_name: str = ""
+    backend_name: str = ""
+    server_name: str = ""
+    request_id: str = "explain"
+    response: Any = None
+    started: float = field(factory=time)
+    info: Any = field(factory=Connection)
+
+
+def connected(port: int) -> Connection:
+    """A connection to ``port``."""
+    made = Connection()
+    made.local_port = port
+    return made
+
+
+@frozen
+class Verdict:
+    """Where the path ends: at a ``route``, or before one.
+
+    ``ends``: "" at a route, else ``denied`` (address lists), ``no_route`` or the status of an error, with ``detail``.
+    ``reply``: the answer of a route with an action; ``backend``: the name of the backend otherwise.
+    """
+
+    ends: str = ""
+    detail: str = ""
+    route: Route | None = None
+    reply: Reply | None = None
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend, "" without one."""
+        return "" if self.route is None or self.route.action is not None else self.route.backend
+
+    @property
+    def location(self) -> str:
+        """Where a redirect leads, "" for any other reply."""
+        headers = [] if self.reply is None else self.reply.headers
+        found = (value.decode("latin-1") for name, value in headers if name.lower() == b"location")
+        return next(found, "")
+
+
+def dry_env(name: str) -> Env:
+    """The surroundings of extensions: a clock that stands at 0 and a repeatable source of chance."""
+    return Env(now=lambda: 0.0, random=Random(0), name=name)
+
+
+class DryFrontend:
+    """A frontend that decides and serves nobody."""
+
+    def __init__(self, spec: FrontendSpec) -> None:
+        self.spec = spec
+        self.router = Router(spec.routes, spec.backend, env=dry_env(spec.name))
+        self._access = Access(spec.allow, spec.deny)
+        self._limits = Limits(spec.max_header_bytes, spec.max_headers, spec.max_url)
+        self._forwarder = Forwarder(spec)
+
+    def parse(self, lines: Iterable[bytes]) -> RequestHead | Invalid | None:
+        """The head of the request with these lines, or what it is refused with; None if it is no request."""
+        data = b"\r\n".join([*lines, b"", b""])
+        events = RequestParser(self._limits).receive(data)
+        first = events[0] if events else None
+        return first if isinstance(first, RequestHead | Invalid) else None
+
+    def admits(self, peer_ip: str) -> bool:
+        """Whether the address lists let a connection from ``peer_ip`` in."""
+        return self._access.allows(peer_ip)
+
+    def find_client(self, traffic: DryTraffic) -> bool:
+        """Let ``traffic`` come from whom a trusted proxy speaks for; whether it does.
+
+        What others claim in X-Forwarded-For and the like is removed, as it will be.
+        """
+        peer, head = traffic.client_ip, traffic.request
+        if head is None:
+            return False
+        traffic.client_ip, traffic.scheme = self._forwarder.client(peer, head, traffic.scheme)
+        return traffic.client_ip != peer
+
+    def decide(self, traffic: DryTraffic) -> Verdict:
+        """Where an admitted request or connection goes."""
+        traffic.frontend_name = self.spec.name
+        head = traffic.request
+        if head is not None and head.method == b"CONNECT" and self.spec.connect != "forward":
+            return Verdict("405", "CONNECT")
+        try:
+            route = self.router.match(traffic)
+        except ProxyError as error:
+            return Verdict(str(error.status), error.detail)
+        if route is None:
+            return Verdict("no_route")
+        action = route.action
+        return Verdict(route=route, reply=None if action is None else action.reply(traffic))
+
+
+@define(eq=False)
+class DryBackend:
+    """A backend that picks and dials nobody: all servers are up, and none has anything to do."""
+
+    spec: BackendSpec
+    balancer: Any = field(init=False)
+    group: ServerGroup = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        spec, env = self.spec, dry_env(self.spec.name)
+        self.balancer = spec.balance.cls(spec.balance.options, env)
+        self.group = ServerGroup(self.balancer, env.now)
+        with self.group.changes():
+            for server in spec.servers:
+                state = ServerState(spec.name, server, weight=server.weight, maxconn=server.maxconn)
+                state.addresses = server.target.sockets
+                self.group.add(state)
+
+    def pick(self, traffic: DryTraffic) -> Lease | None:
+        """A lease of the server that the balancer picks; None if no server has a weight."""
+        return self.group.pick(traffic)

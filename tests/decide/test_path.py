@@ -1,0 +1,52 @@
+"""One path for explain and replay: what each says of the same request."""
+
+from __future__ import annotations
+
+import pytest
+
+from lbproxy.decide.decider import Decider
+from lbproxy.decide.explain import explain_http
+from lbproxy.decide.logline import LoggedRequest
+from lbproxy.registry import parse_config
+
+TEXT = """
+[frontend web]
+listen = tcp:80
+deny = 192.0.2.66
+routes =
+    path /old/* -> redirect 301 https://example.com/new
+    path /api/* -> api
+[backend api]
+balance = hash uri
+servers =
+    a 10.0.0.1:80
+    b 10.0.0.2:80
+"""
+CASES = [
+    ("GET", "/api/x", "192.0.2.1"),
+    ("GET", "/old/y", "192.0.2.1"),
+    ("GET", "/elsewhere", "192.0.2.1"),
+    ("GET", "/api/x", "192.0.2.66"),
+    ("CONNECT", "/api/x", "192.0.2.1"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "ip"), CASES)
+def test_explain_and_replay_agree(method: str, path: str, ip: str) -> None:
+    config = parse_config(TEXT)
+    told = explain_http(config, method, f"http://h{path}", [], ip)
+    target = "h:443" if method == "CONNECT" else path
+    request = LoggedRequest(
+        port=80, method=method, host="h", target=target, peer_ip=ip, client_ip=ip
+    )
+    decided = Decider(config).decide(request)
+    assert decided.backend == told.backend
+    assert decided.server == told.pick
+    assert bool(decided.answer) == bool(told.error or told.action)
+    if told.error.startswith(("4", "5")):
+        assert decided.answer == told.error.replace(": ", " ")
+
+
+def test_a_refused_client_meets_no_route() -> None:
+    told = explain_http(parse_config(TEXT), "GET", "http://h/api/x", [], "192.0.2.66")
+    assert told.error.startswith("denied") and told.routes == []
