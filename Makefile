@@ -9,7 +9,7 @@ ifneq ($(COMPILED),)
 export LBPROXY_COMPILED = $(COMPILED)
 endif
 
-.PHONY: run test test-long test-all check lint types docs bench count clean wheel compiled
+.PHONY: run test test-long test-all check lint types docs bench count clean wheel wheels sdist compiled
 
 run: $(VENV)/.run compiled
 	@$(BIN)/lbproxy demo
@@ -56,6 +56,13 @@ $(VENV)/rivals/.done: tests/bench/rivals.py $(VENV)/.test
 wheel: $(VENV)/.run compiled
 	$(BIN)/pip wheel -q --no-deps -w dist .
 
+# for a release: LBPROXY_URL=https://... names the repository; a wheel for every Python here, each tried in a fresh environment
+wheels: $(VENV)/.run
+	$(BIN)/python tools/wheels.py dist
+
+sdist: $(VENV)/.run
+	$(BIN)/python tools/wheels.py --sdist dist
+
 # again whenever a source is newer than the binaries, which are not used then
 compiled: $(if $(filter 0,$(COMPILED)),,$(VENV)/.compiled)
 
@@ -65,7 +72,8 @@ $(VENV)/.compiled: $(VENV)/.run setup.py lbproxy/compiled.py $(wildcard lbproxy/
 	@touch $@
 
 clean:
-	rm -rf lbproxy__mypyc.*.so lbproxy/compiled.json lbproxy/*/*.so
+	rm -f lbproxy__mypyc.*.so lbproxy/compiled.json
+	find lbproxy -name '*.so' -delete
 	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:

@@ -31,6 +31,8 @@ def module(name: str, path: Path):
 
 compiled = module("compiled", PACKAGE / "compiled.py")
 backend = module("backend", ROOT / "tools" / "backend.py")
+metadata = module("metadata", ROOT / "tools" / "metadata.py")
+URL = os.environ.get("LBPROXY_URL", "").rstrip("/")
 
 
 class BuildCompiled(build_ext):
@@ -108,4 +110,10 @@ class CompiledDistribution(Distribution):
         return not backend.obstacle()
 
 
-setup(cmdclass={"build_ext": BuildCompiled}, distclass=CompiledDistribution)
+setup(
+    cmdclass={"build_ext": BuildCompiled},
+    distclass=CompiledDistribution,
+    long_description=metadata.description(ROOT / "README.rst", URL),
+    long_description_content_type="text/x-rst",
+    project_urls=metadata.addresses(URL),
+)

@@ -1,0 +1,97 @@
+"""The container image: its steps run, it serves without root, its health check works, it stops on SIGTERM."""
+
+from __future__ import annotations
+
+import fnmatch
+import shutil
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import dockerfile
+from tests.support.lb_process import ROOT
+from tests.support.ports import free_port
+
+pytestmark = [pytest.mark.live, pytest.mark.long]
+
+
+def context(folder: Path) -> Path:
+    """What a builder is sent: the files under version control but for those in .dockerignore."""
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.split():
+        if name.split("/")[0] in ignored or any(fnmatch.fnmatch(name, one) for one in ignored):
+            continue
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, target)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dockerfile.Image]:
+    why = dockerfile.possible()
+    if why:
+        pytest.skip(why)
+    folder = tmp_path_factory.mktemp("image")
+    built = dockerfile.Image(folder, context(tmp_path_factory.mktemp("context")))
+    try:
+        built.build(dockerfile.parse((ROOT / "Dockerfile").read_text()))
+        yield built
+    finally:
+        built.close()
+
+
+def configured(image: dockerfile.Image, port: int) -> None:
+    """The configuration of the image, on a free port of this machine."""
+    path = "/etc/lbproxy/lb.ini"
+    listen = f"tcp:{port}:interface=127.0.0.1"
+    image._run(f"sed -i 's/listen = tcp:.*/listen = {listen}/' {path}")
+
+
+def test_the_image_serves(image: dockerfile.Image) -> None:
+    assert image.user != "root"
+    port = free_port()
+    configured(image, port)
+    assert not image.healthy(), "nothing runs yet"
+    with image.started() as process:
+        end = time.monotonic() + 20
+        body = b""
+        while not body and time.monotonic() < end:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+                    body = answer.read()
+            except OSError:
+                assert process.poll() is None, process.stdout and process.stdout.read()
+                time.sleep(0.1)
+        assert b"lbproxy runs" in body
+        assert image.healthy()
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        assert "Uid:\t10001\t" in status or f"Uid:\t{_uid(image)}\t" in status
+        process.send_signal(signal.SIGTERM)
+        output = process.communicate(timeout=20)[0]
+        assert process.returncode == 0, output
+    assert b'"status":200' in output.replace(b" ", b""), "requests are logged to standard output"
+
+
+def _uid(image: dockerfile.Image) -> int:
+    line = image.words(["id", "-u", image.user])
+    return int(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
+
+
+def test_the_image_is_compiled(image: dockerfile.Image) -> None:
+    line = image.words(["lbproxy", "--version"], user=image.user)
+    done = subprocess.run(line, env=image.environment, capture_output=True, text=True, check=True)
+    assert "(compiled)" in done.stdout
