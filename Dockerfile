@@ -13,7 +13,8 @@ RUN LBPROXY_COMPILED=1 pip wheel --no-cache-dir --wheel-dir /wheels "/src[fast,c
 FROM python:3.13-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /var/lib/lbproxy --create-home lbproxy
 COPY --from=build /wheels /wheels
-RUN pip install --no-cache-dir --no-index --find-links /wheels "lbproxy[fast,cli]"
+# the second command writes Twisted's plugin cache, which the user of the image cannot write
+RUN pip install --no-cache-dir --no-index --find-links /wheels "lbproxy[fast,cli]" && twistd --help >/dev/null
 COPY docs/examples/container.ini /etc/lbproxy/lb.ini
 USER lbproxy
 WORKDIR /var/lib/lbproxy
