@@ -178,10 +178,15 @@ class Runtime(MultiService):
         ``owner``: "backend" or "frontend", ``name``: its name.  KeyError for something that does not exist; ValueError
         if the configuration of the owner does not have the feature, or the feature refuses.
         """
+        found = self.feature(owner, name, feature)
+        return found.operation(operation).run(found, **arguments)
+
+    def feature(self, owner: str, name: str, feature: str) -> Feature[Any]:
+        """Return the feature of a "backend" or "frontend".  KeyError, ValueError as :meth:`operate`."""
         found: Feature[Any] | None = self._owners(owner)[name].features.get(feature)
         if found is None:
             raise ValueError(f"{owner} {name!r} has no {feature} in its configuration")
-        return found.operation(operation).run(found, **arguments)
+        return found
 
     def sessions(
         self,

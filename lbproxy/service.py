@@ -161,6 +161,11 @@ class LoadBalancer(Runtime):
         """All is up: traffic is served."""
         return bool(self.running) and not self.stopping
 
+    @property
+    def turning(self) -> bool:
+        """All processes take their turns; this one does, since it answers."""
+        return True
+
     @classmethod
     def from_config(
         cls,
@@ -306,8 +311,8 @@ class LoadBalancer(Runtime):
                 continue
             if name in self.generation.checkers and not found.spec.no_check:
                 backend.group.set_health(found, healthy, note)
-        for changes in known["bonds"]:
-            replication.learn(self.backends, changes)
+        for message in known["sticky"]:
+            replication.learn(self.backends, message)
 
     def known(self) -> dict[str, Any]:
         """For :meth:`inherit`: plain JSON types."""
@@ -320,7 +325,7 @@ class LoadBalancer(Runtime):
         return {
             "changes": self.changing.changes.as_json(),
             "health": health,
-            "bonds": list(replication.whole(self.backends, replication.MOST_HANDED_OVER)),
+            "sticky": list(replication.whole(self.backends, replication.MOST_HANDED_OVER)),
         }
 
     def own_sockets(self, owner: bool = True) -> None:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "interfaces", "compiled", "model"),
-    ("config", "http", "balance", "health", "observe", "guard", "cache", "sessionclose"),
+    ("config", "http", "balance", "health", "observe", "guard", "cache", "sessionclose", "sharing"),
     ("net", "tls"),
     ("proxy", "probes"),
     ("generation", "checks", "logs", "alerts", "operate", "process", "admin", "features"),
@@ -47,6 +47,7 @@ CROSS: dict[str, tuple[str, ...]] = {
     "observe": ("http.message",),
     "guard": ("http.message",),
     "cache": ("http.message", "http.syntax"),
+    "sharing": ("balance.group", "guard.connections"),
     "net": ("tls.info", "tls.parameters"),
     "generation": WINGS["generation"],
     "admin": WINGS["admin"],

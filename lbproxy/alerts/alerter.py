@@ -312,7 +312,7 @@ def _backend(backend: Backend, servers: tuple[int, int]) -> BackendSample:
         wanted=servers[0],
         up=servers[1],
         usable=backend.group.has_eligible,
-        waiting=len(backend.queue),
+        waiting=backend.queue.waiting,
         queue=backend.spec.queue,
         sent_away=counters.queue_full + counters.queue_timeouts,
         timed=times.count if times is not None else 0,

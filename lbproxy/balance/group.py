@@ -343,13 +343,13 @@ class ServerGroup:
             for callback in self._free_callbacks:
                 callback()
 
-    def set_elsewhere(self, server: ServerState, count: int) -> None:
-        """Other processes hold ``count`` leases of ``server`` now; the balancer sees them as if they were ours."""
-        delta = count - server.elsewhere
+    def set_remote_active(self, server: ServerState, count: int) -> None:
+        """Set the leases of ``server`` that other processes hold; the balancer sees them as if they were ours."""
+        delta = count - server.remote_active
         if not delta:
             return
         was_full = server.full
-        server.elsewhere = count
+        server.remote_active = count
         step = 1 if delta > 0 else -1
         for _ in range(abs(delta)):
             server.active += step

@@ -81,7 +81,8 @@ class ServerState:
     Owned by its :class:`lbproxy.balance.group.ServerGroup`, which is told of every change of
     ``weight``, ``admin``, ``agent``, ``healthy``, ``leaving``, ``ejected`` and ``addresses`` through its own methods:
     nobody else writes them.
-    ``active`` counts leases, those of other worker processes (``elsewhere``) included.  ``maxconn`` 0 means no limit.
+    ``active`` counts leases, those of other worker processes (``remote_active``) included.
+    ``maxconn`` 0 means no limit.
     ``addresses`` are what to dial (IP literals or a Unix path), empty while a name is not resolved yet.  ``sessions``
     are live objects with a ``server_gone(kind)`` method that ``on_down = close`` ends.  ``tls``: how its backend speaks
     TLS with it; None in the clear.  ``full_weight`` is the weight as configured or set, ``share`` the part of it that
@@ -102,7 +103,6 @@ class ServerState:
         "counters",
         "ejected",
         "ejected_note",
-        "elsewhere",
         "full_weight",
         "health_note",
         "healthy",
@@ -111,6 +111,8 @@ class ServerState:
         "maxconn",
         "origin",
         "private",
+        "remote_active",
+        "remote_sessions",
         "sessions",
         "share",
         "since",
@@ -145,8 +147,9 @@ class ServerState:
         self.addresses = addresses
         self.origin = origin
         self.active = 0
-        self.elsewhere = 0  # of ``active``: leases that other processes hold
+        self.remote_active = 0  # of ``active``: leases that other processes hold
         self.sessions: set[Any] = set()
+        self.remote_sessions = 0  # those of the workers, in a master
         self.counters = ServerCounters()
         self.tls: Any = None
         self.private: Any = None
@@ -169,6 +172,11 @@ class ServerState:
     def name(self) -> str:
         """Unique in its backend."""
         return self.spec.name
+
+    @property
+    def session_count(self) -> int:
+        """Sessions that run on it, here and in the workers of a master."""
+        return len(self.sessions) + self.remote_sessions
 
     @property
     def full(self) -> bool:

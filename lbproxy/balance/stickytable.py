@@ -4,8 +4,8 @@ Keyed by the server's *name*, so that it outlives the server's object: a reload 
 changes nothing in it.  Every operation is O(1) amortised.  Order of use is order of expiry, because each use moves
 an entry to the end and gives it the full time again.
 
-Several processes can keep the same table: :attr:`StickyTable.tell` hears of what is put, removed and still used
-here, and :meth:`StickyTable.learn` takes in what it told elsewhere.
+Several processes can keep the same table: :attr:`StickyTable.tell` is called for what is put, removed and still used
+here, and :meth:`StickyTable.learn` applies that in another process.
 """
 
 from __future__ import annotations

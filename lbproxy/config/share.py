@@ -1,6 +1,6 @@
 """PURE. The part of a configuration that one of several worker processes serves.
 
-The options say it themselves: ``option(..., workers=RULE)`` in :mod:`lbproxy.config.model` and in the ``Options`` of
+The options say it themselves: ``option(..., workers=RULE)`` in :mod:`lbproxy.model` and in the ``Options`` of
 plugins.  Without a rule a worker gets the value as it is.
 """
 

@@ -74,7 +74,7 @@ class Generation:
 
     def sessions(self) -> int:
         """Client connections that are being served."""
-        return sum(len(frontend.clients) for frontend in self.frontends.values())
+        return sum(frontend.client_count for frontend in self.frontends.values())
 
     def services(self) -> Iterator[Service]:
         """What runs in the background, in the order it is started."""

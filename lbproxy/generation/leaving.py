@@ -49,25 +49,25 @@ class Leaving:
     def remnants(self) -> Iterator[Remnant]:
         """What still runs, where something does.  A session may count for its frontend and for its server."""
         for frontend in self.frontends:
-            if frontend.clients:
-                yield Remnant(f"frontend {frontend.name}", len(frontend.clients))
+            if frontend.client_count:
+                yield Remnant(f"frontend {frontend.name}", frontend.client_count)
         for backend in self.backends:
-            running = sum(len(server.sessions) for server in backend.group.servers.values())
-            if running or len(backend.queue):
-                yield Remnant(f"backend {backend.name}", running + len(backend.queue))
+            running = sum(server.session_count for server in backend.group.servers.values())
+            if running or backend.queue.waiting:
+                yield Remnant(f"backend {backend.name}", running + backend.queue.waiting)
         for backend, server in self.servers:
-            if server.sessions:
-                yield Remnant(f"server {backend.name}/{server.name}", len(server.sessions))
+            if server.session_count:
+                yield Remnant(f"server {backend.name}/{server.name}", server.session_count)
 
     @property
     def sessions(self) -> int:
         """Sessions that will not outlive the time they have; each counts once."""
-        count = sum(len(frontend.clients) for frontend in self.frontends)
+        count = sum(frontend.client_count for frontend in self.frontends)
         for server in self._servers():
-            count += len(server.sessions)
+            count += server.session_count
             for session in server.sessions:
                 count -= getattr(session, "frontend", None) in self.frontends
-        return count + sum(len(backend.queue) for backend in self.backends)
+        return count + sum(backend.queue.waiting for backend in self.backends)
 
     def _servers(self) -> Iterator[ServerState]:
         for backend in self.backends:

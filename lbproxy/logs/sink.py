@@ -97,8 +97,8 @@ class LogSink:
         """It has a name in the file system."""
         return self.enabled and self.path != "stdout" and not self.path.startswith("syslog:")
 
-    def count_elsewhere(self, dropped: int) -> None:
-        """Other processes that write there have dropped so many lines, and have said so themselves."""
+    def set_remote_dropped(self, dropped: int) -> None:
+        """Show the ``dropped`` lines of the worker processes, which have reported them themselves."""
         self.dropped = dropped
         self._reported = (dropped, self.errors)
 

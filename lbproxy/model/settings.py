@@ -47,6 +47,14 @@ class GlobalSpec:
         workers="master",
         doc="processes that serve; ``cpu``: one for each processor",
     )
+    worker_timeout: float = option(
+        "duration",
+        10.0,
+        min=3.0,
+        max=3600,
+        workers="master",
+        doc="a worker that has not turned for so long is replaced, and its stack logged",
+    )
     watch: bool = option(
         "bool",
         False,

@@ -1,4 +1,4 @@
-"""PURE. Records of the access log for who looks at them now: what a record is as a line, and how many are told.
+"""PURE. Records of the access log for who looks at them now: what a record is as a line, and how many are sent.
 
 A frontend's ``tails`` are called with each record.  In a master of workers they are called with records that come from
 its workers, which are lines already.
@@ -13,16 +13,16 @@ from attrs import frozen
 from lbproxy.errors import Kind
 from lbproxy.observe.jsonlog import http_line, tcp_line
 
-__all__ = ["RATE", "LineMaker", "Told"]
+__all__ = ["RATE", "LineMaker", "ViewerLine"]
 
 RATE = 100
-"""Most records told in one second."""
+"""Maximum number of records sent to a viewer per second."""
 
 _FINE = (Kind.OK, Kind.REPLIED)
 
 
 @frozen
-class Told:
+class ViewerLine:
     """A record of another process.  ``line``: JSON, or "" and ``missed``: how many records it has left out."""
 
     line: str
@@ -48,14 +48,14 @@ class LineMaker:
 
     def line(self, record: Any) -> str | None:
         """The line, or None: there were too many.  Never raises."""
-        if isinstance(record, Told) and not record.line:
+        if isinstance(record, ViewerLine) and not record.line:
             self.missed += record.missed
             return None
         if self._left <= 0:
             self.missed += 1
             return None
         self._left -= 1
-        if isinstance(record, Told):
+        if isinstance(record, ViewerLine):
             return record.line
         try:
             return str(self._lines[record.mode](record), "utf-8").rstrip("\n")
@@ -66,6 +66,6 @@ class LineMaker:
     @staticmethod
     def fine(record: Any) -> bool:
         """Whether it went well."""
-        if isinstance(record, Told):
+        if isinstance(record, ViewerLine):
             return record.fine
         return record.close in _FINE and getattr(record, "status", 0) < 500

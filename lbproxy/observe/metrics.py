@@ -8,7 +8,7 @@ functions, which cost nothing to anybody else.  The counters of a server are
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -206,7 +206,7 @@ class _Frontend(Protocol):
     @property
     def counters(self) -> FrontendCounters: ...
     @property
-    def clients(self) -> Sized: ...
+    def client_count(self) -> int: ...
     def feature_snapshot(self) -> dict[str, Any]: ...
 
 
@@ -221,6 +221,11 @@ class _Group(Protocol):
     def panicking(self) -> bool: ...
 
 
+class _Queue(Protocol):
+    @property
+    def waiting(self) -> int: ...
+
+
 class _Backend(Protocol):
     @property
     def name(self) -> str: ...
@@ -229,7 +234,7 @@ class _Backend(Protocol):
     @property
     def counters(self) -> BackendCounters: ...
     @property
-    def queue(self) -> Sized: ...
+    def queue(self) -> _Queue: ...
     @property
     def group(self) -> _Group: ...
     def feature_snapshot(self) -> dict[str, Any]: ...
@@ -270,7 +275,7 @@ def frontend_snapshot(frontend: _Frontend) -> dict[str, Any]:
     return {
         "name": frontend.name,
         "mode": frontend.mode,
-        "active_connections": len(frontend.clients),
+        "active_connections": frontend.client_count,
         "connections": counters.connections,
         "refused": counters.refused,
         "requests": counters.requests,
@@ -307,7 +312,7 @@ def backend_snapshot(backend: _Backend, *, servers: bool = True) -> dict[str, An
     found = {
         "name": backend.name,
         "mode": backend.mode,
-        "waiting": len(backend.queue),
+        "waiting": backend.queue.waiting,
         "eligible": backend.group.eligible_count,
         "panic": backend.group.panicking,
         "balancer_errors": backend.group.balancer_errors,

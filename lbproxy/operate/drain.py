@@ -72,7 +72,7 @@ def status_of(backend: Backend, server: ServerState) -> DrainStatus:
         backend.name,
         server.name,
         server.state,
-        len(server.sessions),
+        server.session_count,
         table.count(server.name) if table is not None else None,
         max(0.0, backend.wheel.now() - server.since),
     )
@@ -160,7 +160,7 @@ class Drains(Service):
         waits, self._waits = self._waits, []
         over: list[_Wait] = []
         for wait in waits:
-            ended = not wait.server.sessions or wait.server.admin is AdminState.READY
+            ended = not wait.server.session_count or wait.server.admin is AdminState.READY
             (over if ended or now >= wait.deadline else self._waits).append(wait)
         for wait in over:
             wait.done.callback(status_of(wait.backend, wait.server))

@@ -1,8 +1,9 @@
-"""CONTROL. Sticky tables that several processes share.
+"""CONTROL. Replication of sticky tables between processes, over :class:`lbproxy.sharing.contracts.Replicated`.
 
-What one worker learns, the others are told through the master.  It keeps the tables too, which is what it shows to
-people and what a worker begins with.  It passes changes on in one order to all workers, the one they came from
-included, so that two who disagreed about a client soon agree.  An upgrade gives the tables to the new process.
+Every process publishes what its tables learn, and applies what is published, its own messages included: all apply the
+same changes in the same order, so two processes that disagreed about a client soon agree.  The master of workers has
+the tables too; it shows them to people, and sends them to a worker that begins.  An upgrade hands them to the new
+process.
 """
 
 from __future__ import annotations
@@ -15,8 +16,20 @@ from typing import Any
 from lbproxy.balance.sticky import Sticky
 from lbproxy.balance.stickytable import StickyTable
 from lbproxy.proxy.backend import Backend
+from lbproxy.sharing.contracts import Replicated
 
-__all__ = ["CHUNK", "CHUNK_BYTES", "MOST_HANDED_OVER", "MOST_KEPT", "BondsTold", "learn", "whole"]
+__all__ = [
+    "CHUNK",
+    "CHUNK_BYTES",
+    "MOST_HANDED_OVER",
+    "MOST_KEPT",
+    "TOPIC",
+    "StickyReplication",
+    "learn",
+    "whole",
+]
+
+TOPIC = "sticky:tables"
 
 CHUNK = 10_000
 """Most changes in one message."""
@@ -25,82 +38,102 @@ CHUNK_BYTES = 256 * 1024
 """Bytes of keys and names after which a message is full; one more key of any length may be in it."""
 
 MOST_KEPT = 100_000
-"""Most changes of one backend that are kept while nobody takes them; more are told when they are used again."""
+"""Most changes of one backend that are kept while they cannot be published; more follow when they are used again."""
 
 MOST_HANDED_OVER = 100_000
-"""Most clients of one backend that the process after an upgrade is told of."""
+"""Most clients of one backend that an upgrade hands to the new process."""
 
 Changes = dict[str, Any]
-"""By backend: ``kind``, what the keys mean, and ``bonds``, servers by key; "" for none any more."""
+"""By backend: ``kind``, what the keys mean, and ``entries``, servers by key; "" for a key that was removed."""
+
+Backends = Mapping[str, Backend]
 
 
-class BondsTold:
-    """What a worker's tables have told since the last :meth:`send`; for one key only the last word."""
+class StickyReplication:
+    """The tables of one process.  ``backends()``: those that are served now."""
 
-    def __init__(self) -> None:
-        self._told: dict[str, dict[bytes, str]] = {}
-        self._heard: dict[str, StickyTable] = {}
+    def __init__(self, replicated: Replicated, backends: Callable[[], Backends]) -> None:
+        self._replicated = replicated
+        self._backends = backends
+        self._changes: dict[
+            str, dict[bytes, str]
+        ] = {}  # not published yet; the last one for each key
+        self._tables: dict[str, StickyTable] = {}  # whose changes these are
+        self._end = replicated.subscribe(TOPIC, self._receive, self._whole)
 
-    def listen(self, backends: Mapping[str, Backend]) -> None:
-        """To the tables of ``backends`` and no others; cheap when nothing has changed."""
+    def stop(self) -> None:
+        """Neither publish nor apply anything more."""
+        self._end()
+
+    def attach(self) -> None:
+        """Collect the changes of the tables that are served now; cheap when nothing is new."""
         tables = {
             name: one.sticky.table
-            for name, one in backends.items()
+            for name, one in self._backends().items()
             if one.sticky is not None and one.sticky.table is not None
         }
-        for name in self._told.keys() - tables.keys():
-            del self._told[name], self._heard[name]
+        for name in self._changes.keys() - tables.keys():
+            del self._changes[name], self._tables[name]
         for name, table in tables.items():
-            if self._heard.get(name) is not table:
-                self._heard[name] = table
-                told: dict[bytes, str] = {}
-                self._told[name] = told
-                table.tell = partial(_note, told)
+            if self._tables.get(name) is not table:
+                self._tables[name] = table
+                changes: dict[bytes, str] = {}
+                self._changes[name] = changes
+                table.tell = partial(_note, changes)
 
-    def send(self, backends: Mapping[str, Backend], say: Callable[[Changes], None]) -> None:
-        """What there is, in messages of at most :data:`CHUNK` changes and about :data:`CHUNK_BYTES`."""
-        for name, told in self._told.items():
-            if told:
-                for part in _chunks(told.items()):
-                    say(_changes(name, backends[name].sticky, part))
-                told.clear()
+    def publish(self) -> None:
+        """Publish the changes, in messages of at most :data:`CHUNK` entries and about :data:`CHUNK_BYTES`."""
+        if not self._replicated.ready:
+            return
+        backends = self._backends()
+        for name, changes in self._changes.items():
+            if changes:
+                for part in _chunks(changes.items()):
+                    self._replicated.publish(TOPIC, _message(name, backends[name].sticky, part))
+                changes.clear()
+
+    def _receive(self, message: Changes) -> None:
+        learn(self._backends(), message)
+
+    def _whole(self) -> Iterator[Changes]:
+        return whole(self._backends())
 
 
-def _note(told: dict[bytes, str], key: bytes, server: str) -> None:
-    if len(told) < MOST_KEPT or key in told:
-        told[key] = server
+def _note(changes: dict[bytes, str], key: bytes, server: str) -> None:
+    if len(changes) < MOST_KEPT or key in changes:
+        changes[key] = server
 
 
-def whole(backends: Mapping[str, Backend], most: int | None = None) -> Iterator[Changes]:
-    """What the tables hold, each at most the ``most`` keys used last, those at the end.
+def whole(backends: Backends, most: int | None = None) -> Iterator[Changes]:
+    """Messages with all entries of the tables, or the ``most`` of each that were used last, those at the end.
 
-    A piece is as the tables are when it is asked for: what was told meanwhile is not taken back by it.
+    Each message is made when it is taken, so it never undoes a change that was applied meanwhile.
     """
     for name, backend in backends.items():
         sticky = backend.sticky
         if sticky is not None and sticky.table is not None:
             keys = [key for key, *_ in islice(sticky.table.entries(), most)]
             peek = sticky.table.peek
-            bonds = ((key, server) for key in reversed(keys) if (server := peek(key)))
-            for part in _chunks(bonds):
-                yield _changes(name, sticky, part)
+            entries = ((key, server) for key in reversed(keys) if (server := peek(key)))
+            for part in _chunks(entries):
+                yield _message(name, sticky, part)
 
 
-def learn(backends: Mapping[str, Backend], changes: Changes) -> None:
-    """Take in what another process told; keys of another meaning than here (a reload is under way) are left out."""
-    for name, change in changes.items():
+def learn(backends: Backends, message: Changes) -> None:
+    """Apply a message.  Keys that mean something else here, because a reload is under way, are left out."""
+    for name, change in message.items():
         backend = backends.get(name)
         sticky = backend.sticky if backend is not None else None
         if sticky is None or sticky.table is None or _kind(sticky) != change["kind"]:
             continue
-        for key, server in change["bonds"].items():
+        for key, server in change["entries"].items():
             sticky.table.learn(bytes.fromhex(key), server)
 
 
-def _chunks(bonds: Iterable[tuple[bytes, str]]) -> Iterator[dict[bytes, str]]:
+def _chunks(entries: Iterable[tuple[bytes, str]]) -> Iterator[dict[bytes, str]]:
     part: dict[bytes, str] = {}
     size = 0
-    for key, server in bonds:
+    for key, server in entries:
         part[key] = server
         size += len(key) + len(server)
         if len(part) == CHUNK or size >= CHUNK_BYTES:
@@ -110,12 +143,12 @@ def _chunks(bonds: Iterable[tuple[bytes, str]]) -> Iterator[dict[bytes, str]]:
         yield part
 
 
-def _changes(name: str, sticky: Sticky | None, bonds: dict[bytes, str]) -> Changes:
+def _message(name: str, sticky: Sticky | None, entries: dict[bytes, str]) -> Changes:
     assert sticky is not None
     return {
         name: {
             "kind": _kind(sticky),
-            "bonds": {key.hex(): server for key, server in bonds.items()},
+            "entries": {key.hex(): server for key, server in entries.items()},
         }
     }
 

@@ -46,7 +46,7 @@ _log = Logger()
 ENVIRONMENT = "LBPROXY_UPGRADE"
 """The variable with the descriptor of the file that says what is handed over."""
 
-VERSION = 1
+VERSION = 2
 READY = b"ready"
 LIMIT_S = 30.0
 """Seconds within which the new program has to serve."""

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lbproxy.balance.base import Balancer, Need
-from lbproxy.balance.group import ServerGroup
+from lbproxy.balance.group import Claims, ServerGroup
 from lbproxy.balance.lease import Lease
 from lbproxy.balance.live import LiveServer
 from lbproxy.balance.server import CONFIG, AdminState, ServerState, State
@@ -31,6 +31,7 @@ from lbproxy.proxy.http.server import connect
 from lbproxy.proxy.http.streams import Connecting
 from lbproxy.proxy.queue import Queue, Waiter
 from lbproxy.proxy.ratelog import Quiet
+from lbproxy.sharing.contracts import Turn
 from lbproxy.tls.parameters import TLSParameters
 
 if TYPE_CHECKING:
@@ -314,7 +315,8 @@ class Backend:
             raise ProxyError(Kind.CIRCUIT_OPEN, f"{group.active} active, {len(self.queue)} waiting")
         if self.retry_limit is not None and not waiter.tried:
             self.retry_limit.request(self.wheel.now())
-        if not len(self.queue):
+        queue = self.queue
+        if not len(queue) and (queue.turn is None or not queue.others_wait):
             lease = self.pick(waiter, waiter.tried)
             if lease is None and waiter.tried:
                 lease = self.pick(waiter)
@@ -337,7 +339,10 @@ class Backend:
 
     def acquire_at_once(self, waiter: Waiter, tried: Sequence[ServerState]) -> Lease | None:
         """A lease of a server not in ``tried``, if nobody waits in the queue and ``maxconn`` allows; never waits."""
-        if len(self.queue) or (self.maxconn and self.group.active >= self.maxconn):
+        queue = self.queue
+        if len(queue) or (self.maxconn and self.group.active >= self.maxconn):
+            return None
+        if queue.turn is not None and queue.others_wait:
             return None
         return self.group.pick(waiter, tried)
 
@@ -353,13 +358,18 @@ class Backend:
         return any(server not in tried for server in self.group.listed)
 
     def serve_queue(self) -> None:
-        """Hand free places to those who wait, in turn."""
+        """Give free places to waiters, in turn; where other processes have earlier waiters, wake those."""
         if self._serving:
+            return
+        turn = self.queue.turn
+        if turn is not None and not self.group.has_free:
             return
         self._serving = True
         try:
             queue, pick = self.queue, self.pick
             while (waiter := queue.first()) is not None:
+                if turn is not None and not queue.has_turn:
+                    break
                 lease = pick(waiter, waiter.tried) or pick(waiter)
                 if lease is None:
                     break
@@ -367,6 +377,13 @@ class Backend:
                 waiter.leased(lease)
         finally:
             self._serving = False
+        if turn is not None and self.group.has_free:
+            turn.wake_first()
+
+    def join(self, claims: Claims | None, turn: Turn | None) -> None:
+        """Keep the limits of servers, and the order of the queue, together with other processes."""
+        self.group.claims = claims
+        self.queue.turn = turn
 
     # -- dialling -------------------------------------------------------------------------------
 

@@ -80,6 +80,7 @@ class Lineage:
         self.counters = FrontendCounters()
         self.counts: dict[str, Any] = counts_of(first.kinds)
         self.limits = ConnectionLimits(total=total)
+        self.remote_clients = 0  # those of the workers, in a master
         # live client protocols, each with ``shut()`` and ``kill(error)``
         self.clients: set[Any] = set()
 
@@ -168,6 +169,11 @@ class Frontend:
             )
         if after is None:
             self.lead()
+
+    @property
+    def client_count(self) -> int:
+        """Client connections, here and in the workers of a master."""
+        return len(self.clients) + self.lineage.remote_clients
 
     def lead(self) -> None:
         """Be the newest of the lineage: take its new clients, and log for the older ones too."""

@@ -17,6 +17,7 @@ from lbproxy.balance.server import ServerState
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import RequestHead
 from lbproxy.net.timers import Timer, TimerWheel
+from lbproxy.sharing.contracts import Turn
 
 __all__ = ["Queue", "Waiter"]
 
@@ -43,19 +44,26 @@ class Waiter(Protocol):
 class Queue:
     """See the module.  ``limit`` and ``timeout`` may be changed; who waits already keeps its deadline.
 
-    ``elsewhere``: how many wait in the processes that a master has; they are only counted.
+    ``turn``: the order of all processes that serve this backend, None for a single one.
+    ``len()`` counts the waiters of this process; :attr:`waiting` those of a master's workers (``remote``) too.
     """
 
     def __init__(self, wheel: TimerWheel, limit: int, timeout: float) -> None:
         self._wheel = wheel
         self.limit = limit
         self.timeout = timeout
-        self.elsewhere = 0
-        self._places: dict[Waiter, tuple[Timer, int]] = {}
+        self.remote = 0
+        self.turn: Turn | None = None
+        self._places: dict[Waiter, tuple[Timer, int, int]] = {}
         self._classes: dict[int, OrderedDict[Waiter, None]] = {}  # none of them empty
 
     def __len__(self) -> int:
-        return len(self._places) + self.elsewhere
+        return len(self._places)
+
+    @property
+    def waiting(self) -> int:
+        """Waiters in this process and, in a master, in its workers."""
+        return len(self._places) + self.remote
 
     def join(self, waiter: Waiter) -> None:
         """Wait.  Raises :class:`ProxyError` QUEUE_FULL when there is no place."""
@@ -69,8 +77,10 @@ class Queue:
             self.leave(loser)
         timer = self._wheel.timer(partial(self._expired, waiter))
         timer.set(self.timeout)
-        self._places[waiter] = (timer, priority)
+        ticket = self.turn.ticket(priority) if self.turn is not None else 0
+        self._places[waiter] = (timer, priority, ticket)
         self._classes.setdefault(priority, OrderedDict())[waiter] = None
+        self.publish()
         if loser is not None:  # after all is in order: it may come again at once
             loser.refused(ProxyError(Kind.QUEUE_FULL, f"gave way to priority {priority}"))
 
@@ -79,17 +89,35 @@ class Queue:
         place = self._places.pop(waiter, None)
         if place is None:
             return False
-        timer, priority = place
+        timer, priority, _ = place
         timer.close()
         waiting = self._classes[priority]
         del waiting[waiter]
         if not waiting:
             del self._classes[priority]
+        self.publish()
         return True
 
     def first(self) -> Waiter | None:
         """Who is next; None if nobody waits here."""
         return next(iter(self._classes[min(self._classes)])) if self._places else None
+
+    @property
+    def has_turn(self) -> bool:
+        """The first waiter of this process comes before those of all other processes."""
+        turn, waiter = self.turn, self.first()
+        return turn is None or waiter is None or turn.is_first(self._places[waiter][2])
+
+    @property
+    def others_wait(self) -> bool:
+        """Another process has a waiter, so new traffic must wait too."""
+        return self.turn is not None and self.turn.others_wait()
+
+    def publish(self) -> None:
+        """Make the first waiter known to the other processes; harmless when nothing has changed."""
+        if self.turn is not None:
+            waiter = self.first()
+            self.turn.publish(0 if waiter is None else self._places[waiter][2])
 
     def refuse_all(self, error: ProxyError) -> None:
         """Send everybody away."""

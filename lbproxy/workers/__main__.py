@@ -1,7 +1,12 @@
-"""CONTROL. ``python -m lbproxy.workers FD``: a worker process; only the master starts it."""
+"""CONTROL. ``python -m lbproxy.workers STACK CHANNEL``: a worker process; only the master starts it.
+
+The arguments are descriptors: a file for its stack, and its end of the channel.
+"""
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import signal
 import socket
 import sys
@@ -12,6 +17,7 @@ from zope.interface import implementer
 
 from lbproxy.net.descriptors import raise_limit
 from lbproxy.net.steady import keep_steady
+from lbproxy.workers.supervisor import STACK_SIGNAL
 from lbproxy.workers.worker import Worker, ignore_signals
 
 _LOG_BEHIND = 1024 * 1024  # bytes that a master may have left unread; lines beyond are lost
@@ -25,7 +31,10 @@ def main() -> None:
     keep_steady(reactor)
     ignore_signals()
     raise_limit()
-    sock = socket.socket(fileno=int(sys.argv[1]))
+    stack, channel = (int(text) for text in sys.argv[1:3])
+    os.set_inheritable(stack, False)
+    faulthandler.register(STACK_SIGNAL, file=stack, all_threads=True)
+    sock = socket.socket(fileno=channel)
     sock.set_inheritable(False)  # what a filter starts must not keep it open when we are dead
     worker = Worker(reactor, sock, lambda: reactor.callLater(0, reactor.stop))
 
@@ -37,7 +46,7 @@ def main() -> None:
         if failure is not None:
             text = f"{text}\n{failure.getTraceback()}"
         if text and worker.channel.behind < _LOG_BEHIND:
-            worker.channel.send({"say": "log", "level": level.name, "text": text})
+            worker.channel.send({"type": "log", "level": level.name, "text": text})
 
     globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False, discardBuffer=True)
     signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(worker.stop))

@@ -1,8 +1,8 @@
-"""CONTROL. What master and worker say to each other: JSON lines on a socket pair, with descriptors where needed.
+"""CONTROL. Messages between master and worker: JSON lines on a socket pair, with descriptors where needed.
 
-Both ends trust each other; a line has at most :data:`LINE_MAX` bytes.  Who does not read is waited for, up to a limit:
-what can be said again later is not said to somebody who is :attr:`Channel.behind`, and who is so by more than a line of
-full length is given up.
+Both ends trust each other; a line has at most :data:`LINE_MAX` bytes.  What the other end does not read waits, up to a
+limit: messages that can be sent later are not sent while it is :attr:`Channel.behind`, and an end that is behind by
+more than a line of full length is given up.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-__all__ = ["LINE_MAX", "Channel"]
+__all__ = ["FDS", "LINE_MAX", "Channel"]
 
 _log = Logger()
 
@@ -28,13 +28,14 @@ LINE_MAX = 64 * 1024 * 1024
 """A configuration with a hundred thousand servers fits."""
 
 _READ = 256 * 1024
-_FDS = 16  # most descriptors in one message
+FDS = 16
+"""Most descriptors in one message."""
 
 
 @implementer(IReadWriteDescriptor)
 class Channel:
-    """One end.  ``told(message, descriptors)`` gets each message; ``lost()`` is called once, when nobody is
-    at the other end any more.
+    """One end.  ``received(message, descriptors)`` is called for each message; ``lost()`` once, when the other end is
+    closed.
 
     Descriptors that come are the receiver's to close; those that go stay the sender's, who may close them at once.
 
@@ -45,12 +46,12 @@ class Channel:
         self,
         reactor: Any,
         sock: socket.socket,
-        told: Callable[[dict[str, Any], list[int]], None],
+        received: Callable[[dict[str, Any], list[int]], None],
         lost: Callable[[], None],
     ) -> None:
         self._reactor = reactor
         self._socket = sock
-        self._told = told
+        self._received = received
         self._lost: Callable[[], None] | None = lost
         self._buffer = bytearray()
         self._came: deque[int] = deque()
@@ -60,7 +61,7 @@ class Channel:
         reactor.addReader(self)
 
     def send(self, message: dict[str, Any], descriptors: Iterable[int] = ()) -> None:
-        """Say something; nothing happens when the other end is gone."""
+        """Send a message; nothing happens when the other end is closed."""
         if self._lost is None:
             return
         if self.behind > LINE_MAX:
@@ -76,7 +77,7 @@ class Channel:
             _close(fds)
             self._end()
             return
-        assert len(fds) <= _FDS
+        assert len(fds) <= FDS
         line = json.dumps({**message, "fds": len(fds)}, separators=(",", ":")).encode() + b"\n"
         self._out.append((memoryview(line), fds))
         self.behind += len(line)
@@ -121,7 +122,7 @@ class Channel:
         """Take what came."""
         try:
             data, rights, _, _ = self._socket.recvmsg(
-                _READ, socket.CMSG_SPACE(_FDS * 4), socket.MSG_CMSG_CLOEXEC
+                _READ, socket.CMSG_SPACE(FDS * 4), socket.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
             return
@@ -155,7 +156,7 @@ class Channel:
             self._end()
             return
         try:
-            self._told(message, fds)
+            self._received(message, fds)
         except Exception:
             _log.failure("a message between master and worker")
 
@@ -166,7 +167,7 @@ class Channel:
     readConnectionLost = writeConnectionLost = connectionLost
 
     def close(self) -> None:
-        """Say no more, hear no more; ``lost`` is not called."""
+        """Send and receive nothing more; ``lost`` is not called."""
         self._lost = None
         self._close()
 

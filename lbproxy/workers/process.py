@@ -1,4 +1,4 @@
-"""CONTROL. What the master knows of one worker process, and how it is started."""
+"""CONTROL. One worker process as its master sees it, and how it is started."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,49 +20,76 @@ from lbproxy.workers.channel import Channel
 __all__ = ["FIRST_PAUSE", "WorkerProcess"]
 
 FIRST_PAUSE = 0.1
-"""Seconds before a worker that died is started again; they double each time."""
+"""Seconds before a worker that ended is started again; they double each time."""
+
+_STACK_BYTES = 64 * 1024  # of a stack that is logged
 
 
 @define(eq=False)
 class WorkerProcess:
-    """One place for a worker and the process that is in it now."""
+    """One slot for a worker, and the process that is in it now."""
 
     slot: int
     process: subprocess.Popen[bytes] | None = None
     channel: Channel | None = None
     ready: bool = False
-    since: float = 0.0
+    since: float = 0.0  # when it was started
+    heard: float = 0.0  # when its last message came
     pause: float = FIRST_PAUSE
     restarts: int = 0
-    call: Any = None  # its next start
-    kill: Any = None  # the end of its patience with a stop
-    told: dict[str, Any] = field(factory=dict)  # by backend, the signature it was told
-    placed: dict[str, int] | None = None  # the places on the board it was told
-    tail: list[str] = field(factory=list)  # frontends whose records it tells
-    untaught: bool = False  # bonds were kept from it
-    busy: bool = False  # it has not said yet that it serves what it was sent
-    outdated: bool = False  # there has been another one since
+    call: Any = None  # its next start, or the next look at whether it has ended
+    kill: Any = None  # when it is killed because it does not stop
+    signatures: dict[str, Any] = field(factory=dict)  # by backend: the state it was sent
+    places: dict[str, int] | None = None  # the places on the board it was sent
+    followed: list[str] = field(factory=list)  # frontends whose records it sends
+    busy: bool = False  # it has not confirmed the configuration that it was sent
+    outdated: bool = False  # there has been another configuration since
+    hung: bool = False  # its stack was asked for
     holds: set[Address] = field(factory=set)  # addresses it may have sockets of
-    over: list[Deferred[None]] = field(factory=list)
+    ended: list[Deferred[None]] = field(factory=list)
+    _stack: int = -1  # a file in memory that it writes its stack to
 
     @property
     def pid(self) -> int:
-        """0 while there is none."""
+        """0 while there is no process."""
         return self.process.pid if self.process is not None else 0
 
     def spawn(self) -> socket.socket:
-        """Start it; our end of its channel.  OSError."""
+        """Start it and return our end of its channel.  OSError."""
         ours, theirs = socket.socketpair()
         with theirs, ExitStack() as failed:
             failed.callback(ours.close)
+            self._close_stack()
+            self._stack = os.memfd_create("lbproxy-stack", os.MFD_CLOEXEC)
+            descriptors = (self._stack, theirs.fileno())
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "lbproxy.workers", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
+                [sys.executable, "-m", "lbproxy.workers", *map(str, descriptors)],
+                pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
                 env=_environment(),
             )
             failed.pop_all()
         return ours
+
+    def stack(self) -> str:
+        """The stack that it has written since it was sent ``STACK_SIGNAL``; "" if it has not."""
+        if self._stack < 0:
+            return ""
+        with suppress(OSError):
+            return os.pread(self._stack, _STACK_BYTES, 0).decode(errors="replace").strip()
+        return ""
+
+    def forget(self) -> None:
+        """The process has ended: nothing of it is left."""
+        self.process = None
+        self.ready = self.busy = self.hung = False
+        self.holds = set()
+        self._close_stack()
+
+    def _close_stack(self) -> None:
+        if self._stack >= 0:
+            os.close(self._stack)
+            self._stack = -1
 
 
 def _environment() -> dict[str, str]:

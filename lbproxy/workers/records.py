@@ -13,10 +13,10 @@ __all__ = ["Records"]
 
 
 class Records:
-    """``say`` takes a message for the master."""
+    """``send`` takes a message for the master."""
 
-    def __init__(self, say: Callable[[dict[str, Any]], None]) -> None:
-        self._say = say
+    def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
+        self._send = send
         self._lines = LineMaker()
         self._wanted: frozenset[str] = frozenset()
         self._tails: dict[str, Callable[[Any], None]] = {}
@@ -29,7 +29,7 @@ class Records:
     def attach(self, frontends: Mapping[str, Frontend]) -> None:
         """A reload may have made new ones."""
         for name, frontend in frontends.items():
-            tail = self._tails.setdefault(name, partial(self._told, name))
+            tail = self._tails.setdefault(name, partial(self._seen, name))
             if name in self._wanted and tail not in frontend.tails:
                 frontend.tails = (*frontend.tails, tail)
             elif name not in self._wanted and tail in frontend.tails:
@@ -39,12 +39,12 @@ class Records:
         """A new second."""
         missed = self._lines.turn()
         if missed:
-            self._say({"say": "missed", "records": missed})
+            self._send({"type": "missed", "records": missed})
 
-    def _told(self, name: str, record: Any) -> None:
+    def _seen(self, name: str, record: Any) -> None:
         if name not in self._wanted:
             return  # a connection of before a reload
         line = self._lines.line(record)
         if line is not None:
             fine = self._lines.fine(record)
-            self._say({"say": "record", "frontend": name, "line": line, "fine": fine})
+            self._send({"type": "record", "frontend": name, "line": line, "fine": fine})

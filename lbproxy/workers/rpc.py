@@ -1,85 +1,79 @@
-"""CONTROL. What the master asks its workers, and those that still have to answer."""
+"""CONTROL. Calls over channels: requests that are answered, and those that are still open."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import count
-from typing import Any, TypedDict
+from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
 from lbproxy.workers.channel import Channel
 
-__all__ = ["PATIENCE", "Questions", "SessionQuery"]
+__all__ = ["PATIENCE", "RemoteCalls"]
 
 PATIENCE = 5.0
-"""Seconds that a worker has; who does not answer is left out."""
-
-
-class SessionQuery(TypedDict):
-    """Which sessions: the arguments of :meth:`lbproxy.service.LoadBalancer.sessions`."""
-
-    backend: str
-    name: str
-    frontend: str
-    client: str
-    limit: int
+"""Seconds within which a process must answer; later it is left out."""
 
 
 @define(eq=False)
-class _Question:
-    left: set[int]
+class _Call:
+    waiting: set[int]
     done: Deferred[dict[int, Any]]
     answers: dict[int, Any] = field(factory=dict)
     limit: Any = None
 
 
-class Questions:
-    """Workers are known by their slots.  Every question is answered, at the latest after :data:`PATIENCE`."""
+class RemoteCalls:
+    """Processes are known by their slots.  Every call ends, at the latest after :data:`PATIENCE`."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._numbers = count(1)
-        self._open: dict[int, _Question] = {}
+        self._open: dict[int, _Call] = {}
 
-    def ask(
+    def send(
         self, channels: Mapping[int, Channel], message: dict[str, Any]
     ) -> Deferred[dict[int, Any]]:
-        """Fires with the answers by slot, of those that have answered."""
+        """Send ``message`` with a ``number``.  Fires with the answers by slot, of those that have answered."""
         number = next(self._numbers)
         done: Deferred[dict[int, Any]] = Deferred()
-        question = _Question(set(channels), done)
-        self._open[number] = question
-        question.limit = self._reactor.callLater(PATIENCE, self._over, number)
+        call = _Call(set(channels), done)
+        self._open[number] = call
+        call.limit = self._reactor.callLater(PATIENCE, self._finish, number)
         for channel in list(channels.values()):
             channel.send({**message, "number": number})
-        self._look(number)
+        self._check(number)
         return done
 
     def answered(self, slot: int, number: int, answer: Any) -> None:
-        """One worker has; perhaps too late."""
-        question = self._open.get(number)
-        if question is not None and slot in question.left:
-            question.left.discard(slot)
-            question.answers[slot] = answer
-            self._look(number)
+        """Take the answer of one process; ignored when it is late."""
+        call = self._open.get(number)
+        if call is not None and slot in call.waiting:
+            call.waiting.discard(slot)
+            call.answers[slot] = answer
+            self._check(number)
 
     def lost(self, slot: int) -> None:
-        """This one will not answer any more."""
-        for number, question in list(self._open.items()):
-            question.left.discard(slot)
-            self._look(number)
+        """The process in this slot has ended: wait for it no longer."""
+        for number, call in list(self._open.items()):
+            call.waiting.discard(slot)
+            self._check(number)
 
-    def _look(self, number: int) -> None:
-        question = self._open.get(number)
-        if question is not None and not question.left:
-            question.limit.cancel()
+    def stop(self) -> None:
+        """End all calls with the answers there are."""
+        for call in list(self._open.values()):
+            call.waiting.clear()
+        for number in list(self._open):
+            self._check(number)
+
+    def _check(self, number: int) -> None:
+        call = self._open.get(number)
+        if call is not None and not call.waiting:
+            call.limit.cancel()
             self._finish(number)
 
-    def _over(self, number: int) -> None:
-        self._finish(number)
-
     def _finish(self, number: int) -> None:
-        question = self._open.pop(number)
-        question.done.callback(question.answers)
+        call = self._open.pop(number)
+        call.done.callback(call.answers)

@@ -1,20 +1,20 @@
-"""CONTROL. How many leases each worker holds of each server, and connections of each client, in memory that all see.
+"""CONTROL. :class:`lbproxy.sharing.contracts.Shared` for worker processes: leases, connections and queues of all.
 
-One row for each worker, which only that worker writes: an aligned 64-bit store is atomic, so nobody waits for anybody.
-Each worker looks at the others' rows every :data:`EVERY` seconds and tells its balancers
-(:meth:`lbproxy.balance.group.ServerGroup.set_elsewhere`); traffic itself touches this memory only for servers with a
-``maxconn``, and to frontends with ``maxconn_per_ip``.
+Each worker reads the others' counts every :data:`EVERY` seconds and passes them to its balancers
+(:meth:`lbproxy.balance.group.ServerGroup.set_remote_active`).  Traffic itself touches the shared memory only for
+servers with a ``maxconn``, for their queues, and for frontends with ``maxconn_per_ip``.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
-from collections.abc import Iterable, Mapping
-from hashlib import blake2b
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.server import ServerState
+from lbproxy.workers.board import ADDRESSES, PLACES, Board, KeyedCounts
 
 __all__ = [
     "ADDRESSES",
@@ -23,151 +23,231 @@ __all__ = [
     "AddressPeers",
     "Board",
     "BoardClaims",
+    "BoardShared",
+    "BoardTurn",
     "exchange",
     "place_name",
+    "queue_place",
 ]
 
 EVERY = 0.02
-"""Seconds between two looks: leastconn is this far behind, and who waits hears so late of room made elsewhere."""
+"""Seconds between two looks: leastconn is this far behind."""
 
-PLACES = 1 << 16
-"""Most servers; those beyond are counted by each worker for itself."""
+PASSED_OVER = 0.1
+"""Seconds that the first waiter of another process may leave room unused before others are served."""
 
-ADDRESSES = 1 << 20
-"""Places that clients' addresses are spread over."""
-
-_BYTES = 8
-
-
-class Board:
-    """``rows`` workers with ``places`` counts each; the pages nobody writes take no memory."""
-
-    def __init__(self, fd: int, rows: int, places: int = PLACES) -> None:
-        self.fd = fd
-        self.rows = rows
-        self.places = places
-        self._map = mmap.mmap(fd, rows * places * _BYTES)
-        self._cells = memoryview(self._map).cast("q")
-
-    @classmethod
-    def create(cls, rows: int, places: int = PLACES) -> Board:
-        """A new one, all zero; its descriptor can be passed on."""
-        fd = os.memfd_create("lbproxy-workers", os.MFD_CLOEXEC)
-        os.ftruncate(fd, rows * places * _BYTES)
-        return cls(fd, rows, places)
-
-    def put(self, row: int, place: int, count: int) -> None:
-        """``row`` is the caller's own."""
-        self._cells[row * self.places + place] = count
-
-    def add(self, row: int, place: int, count: int) -> None:
-        """``row`` is the caller's own."""
-        self._cells[row * self.places + place] += count
-
-    def others(self, row: int, place: int) -> int:
-        """The sum of all rows but ``row``."""
-        cells, places = self._cells, self.places
-        return sum(cells[other * places + place] for other in range(self.rows) if other != row)
-
-    def clear(self, row: int) -> None:
-        """Its worker is dead: it holds nothing."""
-        size = self.places * _BYTES
-        self._map.madvise(mmap.MADV_REMOVE, row * size, size)
-
-    def close(self) -> None:
-        """Unmap it."""
-        self._cells.release()
-        self._map.close()
-        os.close(self.fd)
+_TICK = 0.05  # seconds without a question after which room was not left unused all the time
+_LOWEST = -1023  # priorities are kept within these bounds on the board
+_HIGHEST = 1023
+_TIME_BITS = 52  # microseconds of 142 years
 
 
 class BoardClaims:
-    """Limits that hold across workers: a lease of a limited server is written down first, then the others' are read.
+    """``maxconn`` of servers across workers: a lease is written down first, then the others' are read.
 
-    Who finds that there are too many takes its own back, so that at a tie both may wait, and nobody is over the limit.
+    A worker that finds too many takes its own back, so at a tie both may wait, and no limit is exceeded.
+    ``room(server)`` is called after a lease was given back.
     """
 
-    def __init__(self, board: Board, row: int, places: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        board: Board,
+        row: int,
+        places: Mapping[str, int],
+        room: Callable[[ServerState], None] = lambda server: None,
+    ) -> None:
         self._board = board
         self._row = row
         self._places = places
+        self._room = room
 
     def claim(self, group: ServerGroup, server: ServerState) -> bool:
         """See :class:`lbproxy.balance.group.Claims`."""
         place = self._places.get(place_name(server))
         if place is None:
             return True
-        own = server.active - server.elsewhere
+        own = server.active - server.remote_active
         self._board.put(self._row, place, own + 1)
         others = self._board.others(self._row, place)
         if own + 1 + others <= server.maxconn:
             return True
         self._board.put(self._row, place, own)
-        group.set_elsewhere(server, others)
+        group.set_remote_active(server, others)
         return False
 
     def given_back(self, server: ServerState) -> None:
         """See :class:`lbproxy.balance.group.Claims`."""
         place = self._places.get(place_name(server))
         if place is not None:
-            self._board.put(self._row, place, server.active - server.elsewhere)
+            self._board.put(self._row, place, server.active - server.remote_active)
+            self._room(server)
 
 
 class AddressPeers:
-    """``maxconn_per_ip`` of one frontend across workers.  See :class:`lbproxy.guard.connections.Peers`.
+    """``maxconn_per_ip`` of one frontend across workers.  See :class:`lbproxy.guard.connections.Peers`."""
 
-    Each address has two of the board's places, found with ``secret`` so that nobody can choose an address that shares
-    them with another; the smaller count is believed (a count-min sketch, Cormode and Muthukrishnan 2005).  So an
-    address is never counted too low, and too high only if others, at other workers, share both: with 10,000 clients
-    connected one address in 2,800 does.
-    """
-
-    def __init__(self, board: Board, row: int, frontend: str, secret: bytes) -> None:
-        self._board = board
-        self._row = row
-        self._key = secret[:64]
-        self._salt = frontend.encode() + b"\0"
+    def __init__(self, counts: KeyedCounts, frontend: str) -> None:
+        self._counts = counts
+        self._prefix = f"address:{frontend}:"
 
     def take(self, ip: str, room: int) -> bool:
-        """See Peers.  Written down first, so that at a tie both may be refused and nobody is over the limit."""
-        board, row = self._board, self._row
-        places = self._places(ip)
-        for place in places:
-            board.add(row, place, 1)
-        if min(board.others(row, place) for place in places) < room:
-            return True
-        for place in places:
-            board.add(row, place, -1)
-        return False
+        """See Peers."""
+        return self._counts.claim(self._prefix + ip, room)
 
     def give_back(self, ip: str) -> None:
         """See Peers."""
-        for place in self._places(ip):
-            self._board.add(self._row, place, -1)
+        self._counts.release(self._prefix + ip)
 
-    def _places(self, ip: str) -> tuple[int, int]:
-        """One in each half of the board: they are never the same one, which would count twice."""
-        number = int.from_bytes(
-            blake2b(self._salt + ip.encode(), key=self._key, digest_size=8).digest(), "big"
-        )
-        half = self._board.places // 2
-        return number % half, half + (number >> 32) % half
+
+class BoardTurn:
+    """The queue of one backend across workers.  See :class:`lbproxy.sharing.contracts.Turn`.
+
+    A place on the board holds the ticket of each worker's first waiter: its priority, then the time it came, in
+    microseconds of the clock that all processes share.  At a tie the lower row is first.  ``wake(row)`` wakes a worker.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        row: int,
+        places: Mapping[str, int],
+        backend: str,
+        wake: Callable[[int], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._board = board
+        self._row = row
+        self._places = places
+        self._name = queue_place(backend)
+        self._wake = wake
+        self._clock = clock
+        self._blocking = (-1, 0)  # row and ticket of the waiter that was first when asked last
+        self._since = self._asked = 0.0
+
+    def ticket(self, priority: int) -> int:
+        """See Turn."""
+        level = min(max(priority, _LOWEST), _HIGHEST) - _LOWEST
+        return (level << _TIME_BITS) + int(self._clock() * 1e6) + 1
+
+    def publish(self, ticket: int) -> None:
+        """See Turn."""
+        place = self._places.get(self._name)
+        if place is not None:
+            self._board.put(self._row, place, ticket)
+
+    def is_first(self, ticket: int) -> bool:
+        """See Turn."""
+        first, row = self._first(self._row, ticket)
+        if row == self._row:
+            return True
+        now = self._clock()
+        if self._blocking != (row, first) or now - self._asked > _TICK:
+            self._blocking, self._since = (row, first), now
+        self._asked = now
+        return now - self._since > PASSED_OVER
+
+    def others_wait(self) -> bool:
+        """See Turn."""
+        place = self._places.get(self._name)
+        return place is not None and self._board.others(self._row, place) > 0
+
+    def wake_first(self) -> None:
+        """See Turn."""
+        place = self._places.get(self._name)
+        own = self._board.get(self._row, place) if place is not None else 0
+        _, row = self._first(self._row, own)
+        if row != self._row:
+            self._wake(row)
+
+    def _first(self, row: int, ticket: int) -> tuple[int, int]:
+        """The lowest ticket and its row; ``ticket`` (0: none) is that of ``row``."""
+        place = self._places.get(self._name)
+        first = (ticket, row)
+        if place is not None:
+            for other in range(self._board.rows):
+                found = self._board.get(other, place) if other != row else 0
+                if found and (not first[0] or (found, other) < first):
+                    first = (found, other)
+        return first
+
+
+class BoardShared:
+    """See :class:`lbproxy.sharing.contracts.Shared`.
+
+    ``servers``: the board of servers and queues, whose ``places`` have names; ``keys``: that of keys.  ``wakers``: an
+    eventfd for each worker.  The boards stay their owner's.
+    """
+
+    def __init__(
+        self,
+        servers: Board,
+        keys: Board,
+        row: int,
+        places: Mapping[str, int],
+        secret: bytes,
+        wakers: list[int],
+    ) -> None:
+        self._board = servers
+        self._row = row
+        self._places = places
+        self._wakers = wakers
+        self._counts = KeyedCounts(keys, row, secret)
+        self._turns: dict[str, BoardTurn] = {}
+        self._claims = BoardClaims(servers, row, places, self._room)
+        self.add = self._counts.add
+        self.others = self._counts.others
+        self.claim = self._counts.claim
+        self.release = self._counts.release
+
+    def claims(self) -> BoardClaims:
+        """See Shared."""
+        return self._claims
+
+    def peers(self, frontend: str) -> AddressPeers:
+        """See Shared."""
+        return AddressPeers(self._counts, frontend)
+
+    def turn(self, backend: str) -> BoardTurn:
+        """See Shared."""
+        turn = self._turns.get(backend)
+        if turn is None:
+            turn = BoardTurn(self._board, self._row, self._places, backend, self._wake)
+            self._turns[backend] = turn
+        return turn
+
+    def exchange(self, groups: Iterable[ServerGroup]) -> None:
+        """Publish this worker's leases and read the others'."""
+        exchange(self._board, self._row, self._places, groups)
+
+    def _room(self, server: ServerState) -> None:
+        turn = self._turns.get(server.backend)
+        if turn is not None:
+            turn.wake_first()
+
+    def _wake(self, row: int) -> None:
+        with suppress(BlockingIOError, IndexError):  # it has been woken often enough
+            os.eventfd_write(self._wakers[row], 1)
 
 
 def exchange(
     board: Board, row: int, places: Mapping[str, int], groups: Iterable[ServerGroup]
 ) -> None:
-    """Publish what this worker holds, and tell its groups what the others do."""
+    """Publish what this worker holds of servers, and pass what the others hold to its groups."""
     for group in groups:
         for server in group.servers.values():
             place = places.get(place_name(server))
             if place is not None:
-                board.put(row, place, server.active - server.elsewhere)
+                board.put(row, place, server.active - server.remote_active)
                 others = board.others(row, place)
-                if others != server.elsewhere:
-                    group.set_elsewhere(server, others)
+                if others != server.remote_active:
+                    group.set_remote_active(server, others)
 
 
 def place_name(server: ServerState) -> str:
-    """What a server is called in ``places``: by its address too, for another one is another server."""
+    """What the place of a server on the board goes by; an address is another server."""
     return f"{server.backend}/{server.name}/{server.spec.target}"
+
+
+def queue_place(backend: str) -> str:
+    """What the place of a backend's queue on the board goes by."""
+    return f"{backend}//queue"

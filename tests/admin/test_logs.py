@@ -6,7 +6,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
-from lbproxy.observe.follow import RATE, Told
+from lbproxy.observe.follow import RATE, ViewerLine
 
 from .kit import TEXT, AdminClient, admin
 
@@ -27,9 +27,9 @@ def test_a_master_of_workers_has_theirs() -> None:
     with admin() as client:
         every, errors = follow(client), follow(client, "?errors=true")
         for tail in client.lb.service.frontend("web").tails:
-            tail(Told('{"status":200}', True))
-            tail(Told('{"status":502}', False))
-            tail(Told("", False, 7))
+            tail(ViewerLine('{"status":200}', True))
+            tail(ViewerLine('{"status":502}', False))
+            tail(ViewerLine("", False, 7))
         client.lb.advance(1.1)
         data = every.take().decode()
         assert 'data: {"status":200}\n' in data and 'data: {"status":502}\n' in data

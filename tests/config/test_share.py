@@ -6,8 +6,8 @@ import attrs
 import pytest
 from attrs import frozen
 
-from lbproxy.config.model import Config, option
 from lbproxy.config.share import share_of
+from lbproxy.model import Config, option
 from lbproxy.registry import parse_config
 
 TEXT = """
@@ -86,7 +86,7 @@ def test_every_rule_in_the_model_is_known() -> None:
     seen: list[type] = [Config]
     share_of(Config(), 2)
     share_of(parse_config(TEXT), 2)
-    from lbproxy.config import model
+    from lbproxy import model
 
     for name in model.__all__:
         found = getattr(model, name)

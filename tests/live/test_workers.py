@@ -224,6 +224,76 @@ def test_limits_and_leastconn_hold_across_workers(balancer):
     assert 3 <= slow.most <= 4
 
 
+def test_all_workers_have_one_queue(balancer):
+    """Ten keep-alive clients at a server that takes one request at a time: first come, first served."""
+    (web,) = free_ports(1)
+    slow = Slow(0.02)
+    text = WEB.format(web) + f"timeout_queue = 10s\nservers = a {slow.address} maxconn=1\n"
+    ready(balancer(text, settings="workers = 2"))
+    served = [0] * 10
+    over = threading.Event()
+    refused = []
+
+    def ask(number):
+        client = http.client.HTTPConnection("127.0.0.1", web, timeout=30)
+        while not over.is_set():
+            client.request("GET", "/")
+            answer = client.getresponse()
+            answer.read()
+            if answer.status != 200:
+                refused.append(answer.status)
+            served[number] += 1
+        client.close()
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(10)]
+    for thread in threads:
+        thread.start()
+    assert until(lambda: sum(served) >= 165, 60)
+    counts = list(served)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert not refused and slow.most == 1
+    assert max(counts) - min(counts) <= 2, counts
+
+
+HANGING = """
+import time
+from lbproxy.http.filter import Filter
+
+class Hang(Filter):
+    name = "hang"
+
+    def early(self, exchange):
+        if exchange.request.path == b"/hang":
+            never_ends()
+
+def never_ends():
+    while True:
+        time.sleep(1)
+"""
+
+
+def test_a_worker_that_hangs_is_replaced_and_its_stack_logged(balancer, tmp_path):
+    (web,) = free_ports(1)
+    (tmp_path / "hang.py").write_text(HANGING)
+    text = (
+        f"[frontend web]\nlisten = tcp:{web}:interface=127.0.0.1\n"
+        f"filters = {tmp_path}/hang.py:Hang\nroutes = default -> reply 200 ok\n"
+    )
+    lb = ready(balancer(text, settings="workers = 2\nworker_timeout = 3s"))
+    before = workers(lb)
+    with connect(web) as client:
+        client.sendall(b"GET /hang HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert until(lambda: set(before) - set(workers(lb)), 30)
+        lb.wait_output(" serves (pid", 3, timeout=60)
+    output = lb.output()
+    assert "has not turned for" in output and "in never_ends" in output
+    with Clients(web) as clients:
+        clients.more(50)
+    assert not clients.errors
+
+
 def test_a_cookie_of_one_worker_is_known_to_the_others(balancer):
     (web,) = free_ports(1)
     slow = Slow(0.0)

@@ -27,22 +27,47 @@ servers =
 """
 
 
+class Published:
+    """Replicated for one worker: what it publishes is kept until :meth:`World.spread`."""
+
+    alone = False
+    ready = True
+
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
+
+    def publish(self, topic: str, message: Any) -> None:
+        assert topic == replication.TOPIC
+        self.messages.append(message)
+
+    def subscribe(self, topic: str, receive: Any, whole: Any = None) -> Any:
+        return lambda: None
+
+
 class World:
     """Two workers and a master, which carries nothing itself."""
 
     def __init__(self) -> None:
         self.master, *self.workers = self.all = [LB.from_config(TEXT) for _ in range(3)]
-        self.told = [replication.BondsTold() for _ in self.workers]
-        for lb, told in zip(self.workers, self.told, strict=True):
+        self.published = [Published() for _ in self.workers]
+        self.tables_of = [
+            replication.StickyReplication(published, lambda lb=lb: lb.service.backends)
+            for lb, published in zip(self.workers, self.published, strict=True)
+        ]
+        for lb, replicating in zip(self.workers, self.tables_of, strict=True):
             for number, name in enumerate("abc", 1):
                 lb.origin(name, f"10.0.0.{number}:80")
-            told.listen(lb.service.backends)
+            replicating.attach()
+
+    def taken(self, worker: int) -> list[Any]:
+        """What this worker publishes now."""
+        self.published[worker].messages.clear()
+        self.tables_of[worker].publish()
+        return list(self.published[worker].messages)
 
     def spread(self) -> None:
         """As workers and master do, over JSON."""
-        said: deque[str] = deque()
-        for lb, told in zip(self.workers, self.told, strict=True):
-            told.send(lb.service.backends, lambda changes: said.append(json.dumps(changes)))
+        said = deque(json.dumps(one) for worker in range(2) for one in self.taken(worker))
         for text in said:
             for lb in self.all:
                 replication.learn(lb.service.backends, json.loads(text))
@@ -106,9 +131,7 @@ def test_use_is_not_told_each_time(world: World) -> None:
     for _ in range(5):
         world.ask(0, "u")
         world.advance(1)
-    said: list[Any] = []
-    world.told[0].send(world.workers[0].service.backends, said.append)
-    assert said == []
+    assert world.taken(0) == []
 
 
 def test_a_server_that_is_down_breaks_the_bond_everywhere(world: World) -> None:
@@ -138,32 +161,29 @@ def test_a_reload_listens_to_the_new_table_and_leaves_keys_of_another_kind_out(
     world.ask(0, "u")
     other = parse_config(TEXT.replace("header X-User", "header X-Session"))
     world.workers[0].service.reload(other)
-    world.told[0].listen(world.workers[0].service.backends)
+    world.tables_of[0].attach()
     world.ask(1, "w")
     world.spread()
     assert [len(table) for table in world.tables()] == [1, 0, 1]
     gone = parse_config(TEXT.replace("sticky = header X-User size=50 expire=80s\n", ""))
     for lb in world.all:
         lb.service.reload(gone)
-    for told, lb in zip(world.told, world.workers, strict=True):
-        told.listen(lb.service.backends)
+    for replicating in world.tables_of:
+        replicating.attach()
     world.ask(1, "w")
     world.spread()
 
 
 def test_what_was_not_told_yet_when_stickiness_went(world: World) -> None:
     world.ask(0, "u")
-    service, told = world.workers[0].service, world.told[0]
+    service, replicating = world.workers[0].service, world.tables_of[0]
     service.reload(parse_config(TEXT.replace("sticky = header X-User size=50 expire=80s\n", "")))
-    told.listen(service.backends)
-    said: list[Any] = []
-    told.send(service.backends, said.append)
-    assert said == []
+    replicating.attach()
+    assert world.taken(0) == []
     service.reload(parse_config(TEXT))
-    told.listen(service.backends)
+    replicating.attach()
     world.ask(0, "u")
-    told.send(service.backends, said.append)
-    assert len(said) == 1
+    assert len(world.taken(0)) == 1
 
 
 def test_the_whole_table_in_pieces(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,15 +192,15 @@ def test_the_whole_table_in_pieces(world: World, monkeypatch: pytest.MonkeyPatch
     for _ in range(10):
         world.ask(0, f"u{next(numbers)}")
     pieces = list(replication.whole(world.workers[0].service.backends))
-    assert [len(piece["app"]["bonds"]) for piece in pieces] == [4, 4, 2]
+    assert [len(piece["app"]["entries"]) for piece in pieces] == [4, 4, 2]
     for piece in pieces:
         replication.learn(world.master.service.backends, json.loads(json.dumps(piece)))
     assert list(world.master.backend("app").sticky.table.entries()) == list(
         world.workers[0].backend("app").sticky.table.entries()
     )
     (newest,) = replication.whole(world.workers[0].service.backends, 3)
-    assert list(newest["app"]["bonds"]) == list(pieces[1]["app"]["bonds"])[-1:] + list(
-        pieces[2]["app"]["bonds"]
+    assert list(newest["app"]["entries"]) == list(pieces[1]["app"]["entries"])[-1:] + list(
+        pieces[2]["app"]["entries"]
     )
 
 
@@ -199,11 +219,10 @@ def test_a_message_is_bounded_in_bytes(world: World, monkeypatch: pytest.MonkeyP
     table = world.workers[0].backend("app").sticky.table
     for number in range(20):
         table.put(b"%2d" % number * 150, "a")
-    said: list[Any] = []
-    world.told[0].send(world.workers[0].service.backends, said.append)
-    assert [len(one["app"]["bonds"]) for one in said] == [4] * 5
+    said = world.taken(0)
+    assert [len(one["app"]["entries"]) for one in said] == [4] * 5
     assert [
-        len(one["app"]["bonds"]) for one in replication.whole(world.workers[0].service.backends)
+        len(one["app"]["entries"]) for one in replication.whole(world.workers[0].service.backends)
     ] == ([4] * 5)
 
 
@@ -213,9 +232,8 @@ def test_what_nobody_takes_is_bounded(world: World, monkeypatch: pytest.MonkeyPa
     for key in (b"1", b"2", b"3", b"4"):
         table.put(key, "a")
     table.put(b"1", "b")
-    said: list[Any] = []
-    world.told[0].send(world.workers[0].service.backends, said.append)
-    assert [one["app"]["bonds"] for one in said] == [{"31": "b", "32": "a", "33": "a"}]
+    said = world.taken(0)
+    assert [one["app"]["entries"] for one in said] == [{"31": "b", "32": "a", "33": "a"}]
 
 
 def test_a_later_piece_takes_nothing_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +242,7 @@ def test_a_later_piece_takes_nothing_back(world: World, monkeypatch: pytest.Monk
     for key in (b"1", b"2", b"3"):
         table.put(key, "a")
     pieces = replication.whole(world.master.service.backends)
-    assert next(pieces)["app"]["bonds"] == {"31": "a"}
+    assert next(pieces)["app"]["entries"] == {"31": "a"}
     table.learn(b"2", "b")
     table.learn(b"3", "")
-    assert [one["app"]["bonds"] for one in pieces] == [{"32": "b"}]
+    assert [one["app"]["entries"] for one in pieces] == [{"32": "b"}]

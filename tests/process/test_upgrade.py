@@ -48,7 +48,7 @@ class Balancer:
         return [(WEB, [self.sock.fileno()])]
 
     def known(self):
-        return {"changes": {"version": 1}, "health": [], "bonds": []}
+        return {"changes": {"version": 1}, "health": [], "sticky": []}
 
     def hand_over(self):
         self.handed_over += 1

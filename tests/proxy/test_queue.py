@@ -190,10 +190,10 @@ def test_any_history_of_priorities(limit: int, steps: list[tuple[int, bool]]) ->
 
 def test_those_who_wait_in_other_processes_are_counted_and_not_served(make: Make) -> None:
     bench = make()
-    bench.backend.queue.elsewhere = 3
-    assert len(bench.backend.queue) == 3
+    bench.backend.queue.remote = 3
+    assert bench.backend.queue.waiting == 3 and len(bench.backend.queue) == 0
     assert bench.backend.queue.first() is None
     bench.lb.service.maint("raw", "b")
     bench.lb.service.ready("raw", "b")  # there is room: the queue is looked at
     bench.backend.queue.refuse_all(ProxyError(Kind.SHUTDOWN))
-    bench.backend.queue.elsewhere = 0
+    bench.backend.queue.remote = 0

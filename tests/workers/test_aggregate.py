@@ -11,7 +11,7 @@ from lbproxy.observe.offenders import Suspects
 from lbproxy.proxy.features.mirror import Mirror
 from lbproxy.proxy.features.rebalancer import Rebalancer
 from lbproxy.testing import LB
-from lbproxy.workers.aggregate import Tally, collect, take_records
+from lbproxy.workers.aggregate import Totals, report_of
 from lbproxy.workers.worker import worker_config
 
 TEXT = """
@@ -44,31 +44,31 @@ def test_sums_and_what_the_dead_had_counted() -> None:
     held = one.connect("web")
     for counters in (master.service.frontend("web").counters, master.backend("app").counters):
         counters.measure()
-    tally = Tally(master.service)
+    totals = Totals(master.service)
     for slot, worker in enumerate((one, two)):
-        tally.came(slot, json.loads(json.dumps(collect(worker.service))))
-    tally.write()
+        totals.received(slot, json.loads(json.dumps(report_of(worker.service))))
+    totals.write()
     frontend = master.service.frontend("web")
     assert frontend.counters.requests == 5
     assert frontend.counters.responses[2] == 5
     assert frontend.counters.closes == {Kind.OK: 5}
     assert frontend.counters.request_seconds.count == 5
-    assert len(frontend.clients) == frontend.limits.active == 1
+    assert frontend.client_count == frontend.limits.active == 1
     assert master.service.generation.sessions() == 1
     assert master.server("app", "a").counters.picked == 5
-    tally.died(0)
-    tally.write()
+    totals.ended(0)
+    totals.write()
     assert frontend.counters.requests == 5, "counted is counted"
-    assert len(frontend.clients) == 0, "but its sessions are gone"
+    assert frontend.client_count == 0, "but its sessions are gone"
     three = lb()
     three.get("http://h:8080/")
-    tally.came(0, collect(three.service))
-    tally.write()
+    totals.received(0, report_of(three.service))
+    totals.write()
     assert frontend.counters.requests == 6
-    tally.died(0)
-    tally.died(1)
-    tally.died(1)
-    tally.write()
+    totals.ended(0)
+    totals.ended(1)
+    totals.ended(1)
+    totals.write()
     assert frontend.counters.requests == 6
     held.close()
     for each in (one, two, three, master):
@@ -80,9 +80,9 @@ def test_probes_are_the_master_s_own() -> None:
     master.advance(3)
     probed = master.server("app", "a").counters.probes_ok
     assert probed
-    tally = Tally(master.service)
-    tally.came(0, collect(worker.service))
-    tally.write()
+    totals = Totals(master.service)
+    totals.received(0, report_of(worker.service))
+    totals.write()
     assert master.server("app", "a").counters.probes_ok == probed
     worker.close()
     master.close()
@@ -131,11 +131,11 @@ def test_who_attacks_and_what_logs_drop_is_summed() -> None:
             sink.dropped = 3
     one.service.frontends["web"].suspects.add("10.9.9.8")
     master.service.frontends["web"].suspects = Suspects()
-    tally = Tally(master.service)
+    totals = Totals(master.service)
     for slot, worker in enumerate((one, two)):
-        tally.came(slot, json.loads(json.dumps(collect(worker.service))))
+        totals.received(slot, json.loads(json.dumps(report_of(worker.service))))
     for _ in range(2):
-        tally.write()
+        totals.write()
         assert master.service.frontends["web"].suspects.worst() == ("10.9.9.9", 2)
     assert [sink.dropped for sink in master.service.log_sinks()] == [6]
     for each in (one, two, master):
@@ -167,17 +167,17 @@ def test_mirrors_and_long_sessions() -> None:
         return lb
 
     one, two, master = made(), made(), made()
-    tally = Tally(master.service)
+    totals = Totals(master.service)
     for slot, (worker, users) in enumerate(((one, "abc"), (two, "de"))):
         for user in users:
             worker.get(f"http://h:8080/{user}", headers={"X-User": user})
         worker.advance(1)
-        tally.came(slot, json.loads(json.dumps(collect(worker.service))))
-        found = json.loads(json.dumps(take_records(worker.service)))
-        tally.recorded(found)
-        assert len(found["app"]["mirror"]) == len(users)
-        assert take_records(worker.service) == {}, "told once"
-    tally.write()
+        report = json.loads(json.dumps(report_of(worker.service)))
+        totals.received(slot, report)
+        assert len(report["backends"]["app"]["records"]["mirror"]) == len(users)
+        again = report_of(worker.service)
+        assert "records" not in again["backends"]["app"], "reported once"
+    totals.write()
     backend = master.backend("app")
     assert backend.sticky.counters.moved == 0
     mirror = Mirror.of(backend)
@@ -186,17 +186,17 @@ def test_mirrors_and_long_sessions() -> None:
     assert [difference.path for difference in last] == ["/a", "/b", "/c", "/d", "/e"]
     assert all(isinstance(difference.what, tuple) for difference in last)
     assert mirror.snapshot()["running"] == 0
-    tally.write()
+    totals.write()
     assert len(master.service.mirror_differences("app")) == 5, "each once"
     assert Rebalancer.of(backend).plan() == {}
-    counts = collect(one.service)
-    counts["backends"]["app"]["features"]["now"]["rebalance"]["a"] = 8
-    tally.came(0, counts)
-    tally.write()
+    counts = report_of(one.service)
+    counts["backends"]["app"]["gauges"]["rebalance"]["a"] = 8
+    totals.received(0, counts)
+    totals.write()
     moves = {server.name: count for server, count in Rebalancer.of(backend).plan().items()}
     assert moves == {"a": 4}
-    tally.died(1)
-    tally.write()
+    totals.ended(1)
+    totals.write()
     assert mirror.counters.different == 5
     for each in (one, two, master):
         each.close()

@@ -17,12 +17,10 @@ import pytest
 from lbproxy.net.stock import StockNetwork
 from lbproxy.process import replication
 from lbproxy.registry import parse_config
-from lbproxy.workers import channel, master
+from lbproxy.workers import channel, replicated, supervisor
 from lbproxy.workers.master import Master
 from tests.support.ports import free_ports
 from tests.workers.test_worker import Reactor
-
-KINDS = ("state", "tail", "bonds")
 
 
 class FakeWorker:
@@ -34,6 +32,7 @@ class FakeWorker:
         self.sock.setblocking(False)
         self.status: int | None = None
         self.killed = 0
+        self.signals: list[int] = []
         self.given: list[socket.socket] = []  # listening sockets
         self.heard: list[dict[str, Any]] = []
 
@@ -44,6 +43,9 @@ class FakeWorker:
         self.killed += 1
         self.end(-signal.SIGKILL)
 
+    def send_signal(self, number: int) -> None:
+        self.signals.append(number)
+
     def end(self, status: int) -> None:
         self.status = status
         self.close()
@@ -53,12 +55,16 @@ class FakeWorker:
         for one in self.given:
             one.close()
 
-    def say(self, say: str, **more: Any) -> None:
-        self.sock.sendall(json.dumps({"say": say, **more, "fds": 0}).encode() + b"\n")
+    def say(self, kind: str, **more: Any) -> None:
+        self.sock.sendall(json.dumps({"type": kind, **more, "fds": 0}).encode() + b"\n")
+
+    def publish(self, message: dict[str, Any]) -> None:
+        arguments = {"topic": replication.TOPIC, "message": message}
+        self.say("replicated", operation="publish", arguments=arguments, number=0)
 
     def ready(self) -> None:
         """If it was asked to serve something."""
-        if any(one["do"] in ("begin", "reload") for one in self.heard):
+        if any(one["type"] in ("begin", "reload") for one in self.heard):
             self.say("ready")
         self.heard.clear()
 
@@ -297,7 +303,7 @@ def test_counts_that_cannot_be_added_do_not_keep_it_from_being_started_again(
     made = scene(web(held(*free_ports(1))))
     made.serve()
     with monkeypatch.context() as patch:
-        patch.setattr(made.master._tally, "died", lambda slot: 1 / 0)
+        patch.setattr(made.master._totals, "ended", lambda slot: 1 / 0)
         made.live[0].end(-9)
         made.hear()
         made.reactor.advance(0.05)
@@ -327,7 +333,7 @@ def test_a_stop_in_the_pause_before_a_restart(scene: Any) -> None:
     done: list[Any] = []
     made.master.stopService().addCallback(done.append)
     (left,) = made.live
-    assert made.read(left)[-1] == {"do": "stop", "fds": 0}
+    assert made.read(left)[-1] == {"type": "stop", "fds": 0}
     left.end(0)
     made.hear()
     made.reactor.advance(1)
@@ -339,7 +345,7 @@ def test_sums_that_cannot_be_written_do_not_keep_it_from_ending(
 ) -> None:
     made = scene(web(held(*free_ports(1))))
     made.serve()
-    monkeypatch.setattr(made.master._tally, "write", lambda: 1 / 0)
+    monkeypatch.setattr(made.master._totals, "write", lambda: 1 / 0)
     done: list[Any] = []
     made.master.stopService().addBoth(done.append)
     for one in made.live:
@@ -356,7 +362,7 @@ def test_a_worker_that_cannot_reload_is_bidden_to_end_and_then_made_to(scene: An
     first, other = made.live
     first.say("failed", why="no such file")
     made.hear()
-    assert made.read(first)[-1]["do"] == "stop"
+    assert made.read(first)[-1]["type"] == "stop"
     made.reactor.advance(7)
     assert not first.killed, "it has its time"
     made.reactor.advance(2)
@@ -371,8 +377,8 @@ def test_a_worker_that_cannot_reload_is_bidden_to_end_and_then_made_to(scene: An
 def test_nothing_is_piled_up_for_a_worker_that_does_not_read(
     scene: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(master, "_BONDS_BEHIND", 300_000)
-    made = scene(web(held(*free_ports(1))))
+    monkeypatch.setattr(replicated, "BEHIND", 300_000)
+    made = scene(web(held(*free_ports(1)), more="worker_timeout = 1h\n"))
     made.serve()
     stopped, other = made.live
     lb = made.master
@@ -380,22 +386,22 @@ def test_nothing_is_piled_up_for_a_worker_that_does_not_read(
     (kind,) = (one["app"]["kind"] for one in _learnt(lb, [b"seen"]))
     for number in range(400):
         keys = {f"{number:016x}{n:016x}": "a" for n in range(40)}
-        other.say("bonds", bonds={"app": {"kind": kind, "bonds": keys}})
+        other.publish({"app": {"kind": kind, "entries": keys}})
         made.hear()
         lb.set_weight("app", "a", number % 7 + 1)
         made.reactor.advance(0.3)
         made.read(other)
         assert slow.behind < 350_000
     told = made.read(stopped)
-    assert len([one for one in told if one["do"] == "state"]) < 200
-    assert sum(len(one["bonds"]["app"]["bonds"]) for one in told if one["do"] == "bonds") < 15_000
+    assert len([one for one in told if one["type"] == "state"]) < 200
+    assert sum(len(entries(one)) for one in told if one["type"] == "publish") < 15_000
     made.reactor.advance(0.3)
     caught: dict[str, str] = {}
     weights = []
     for one in made.read(stopped):
-        if one["do"] == "bonds":
-            caught |= one["bonds"]["app"]["bonds"]
-        if one["do"] == "state":
+        if one["type"] == "publish":
+            caught |= entries(one)
+        if one["type"] == "state":
             weights.append(one["state"]["app"][0]["weight"])
     assert len(caught) == 16_001, "it is taught the whole table"
     assert weights == [399 % 7 + 1]
@@ -419,8 +425,16 @@ def test_places_on_the_board_are_told_when_they_change(scene: Any) -> None:
         made.reactor.advance(0.3)
         told += [said["places"] for said in made.read(one) if "places" in said]
     a, b, c = (f"app/{name}/10.0.0.{n}:80" for n, name in enumerate("abc", 1))
-    assert told == [{a: 0}, None, {a: 0, b: 1}, None, {b: 1}, {b: 1, c: 0}]
+    queue = {"app//queue": 0}
+    assert told == [
+        {**queue, **places} if places is not None else None
+        for places in ({a: 1}, None, {a: 1, b: 2}, None, {b: 2}, {b: 2, c: 1})
+    ]
     made.serve()
+
+
+def entries(message: dict[str, Any]) -> dict[str, str]:
+    return dict(message["message"]["app"]["entries"])
 
 
 def _learnt(lb: Any, keys: list[bytes]) -> list[dict[str, Any]]:
@@ -463,3 +477,61 @@ def test_a_hundred_reloads_leave_no_descriptors(scene: Any) -> None:
             worker.ready()
         made.hear()
     assert len(os.listdir("/proc/self/fd")) == before - 2, "the workers' first"
+
+
+def beat(made: Any, *workers: Any) -> None:
+    for one in workers:
+        one.say("report", report={})
+    made.hear()
+
+
+def test_a_worker_that_hangs_is_replaced(scene: Any) -> None:
+    made = scene(web(held(*free_ports(1)), more="worker_timeout = 5s\n"))
+    made.serve()
+    hung, other = made.live
+    for _ in range(40):
+        beat(made, other)
+        made.reactor.advance(0.25)
+    assert hung.killed == 1 and not other.killed
+    assert hung.signals == [supervisor.STACK_SIGNAL], "its stack first"
+    made.hear()
+    made.reactor.advance(0.2)
+    made.reactor.advance(0.2)
+    made.serve()
+    assert len(made.live) == 2 and made.master.serving and made.master.turning
+
+
+def test_a_master_that_was_late_itself_judges_nobody(scene: Any) -> None:
+    made = scene(web(held(*free_ports(1)), more="worker_timeout = 5s\n"))
+    made.serve()
+    made.reactor.advance(20)
+    assert not any(one.signals for one in made.live)
+    beat(made, *made.live)
+    made.reactor.advance(0.25)
+    assert not any(one.signals for one in made.live)
+
+
+def test_a_large_configuration_takes_its_time(scene: Any) -> None:
+    made = scene(web(held(*free_ports(1)), more="worker_timeout = 5s\n"))
+    for _ in range(80):
+        made.reactor.advance(0.25)
+    assert not any(one.signals for one in made.live), "they start"
+    assert not made.master.serving and made.master.turning
+    made.serve()
+    assert made.master.serving
+    for _ in range(8 * 60 * 2):
+        made.reactor.advance(0.25)
+        made.hear()
+    assert len(made.processes) > 2, "not for ever"
+
+
+def test_the_master_says_whether_workers_turn(scene: Any) -> None:
+    made = scene(web(held(*free_ports(1)), more="worker_timeout = 5s\n"))
+    made.serve()
+    assert made.master.turning
+    made.reactor.advance(0.1)
+    made.master._supervisor._reactor.advance(0)
+    made.reactor.rightNow += 7  # nothing runs meanwhile
+    assert not made.master.turning
+    beat(made, *made.live)
+    assert made.master.turning

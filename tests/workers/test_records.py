@@ -61,6 +61,6 @@ def test_no_more_than_a_bound() -> None:
         lb.get("http://h/", frontend="web")
     assert len(said) == RATE
     records.turn()
-    assert said[-1] == {"say": "missed", "records": 3}
+    assert said[-1] == {"type": "missed", "records": 3}
     records.turn()
     assert len(said) == RATE + 1

@@ -1,4 +1,4 @@
-"""Questions to workers: answered by all, by some, late, or by nobody."""
+"""Calls to workers: answered by all, by some, late, or by nobody."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from lbproxy.workers.rpc import PATIENCE, Questions
+from lbproxy.workers.rpc import PATIENCE, RemoteCalls
 
 
 class Line:
@@ -19,43 +19,43 @@ class Line:
         self.said.append(message)
 
 
-def ask(count: int = 2) -> tuple[Clock, Questions, list[Line], list[Any]]:
+def ask(count: int = 2) -> tuple[Clock, RemoteCalls, list[Line], list[Any]]:
     clock = Clock()
-    questions = Questions(clock)
+    calls = RemoteCalls(clock)
     lines = [Line() for _ in range(count)]
     got: list[Any] = []
-    asked: Any = questions.ask(dict(enumerate(lines)), {"do": "count"})  # type: ignore[arg-type]
+    asked: Any = calls.send(dict(enumerate(lines)), {"type": "count"})  # type: ignore[arg-type]
     asked.addCallback(got.append)
-    return clock, questions, lines, got
+    return clock, calls, lines, got
 
 
 def test_all_answer() -> None:
-    clock, questions, lines, got = ask()
+    clock, calls, lines, got = ask()
     ((one,), (two,)) = (line.said for line in lines)
-    assert one == two == {"do": "count", "number": one["number"]}
-    questions.answered(1, one["number"], "b")
+    assert one == two == {"type": "count", "number": one["number"]}
+    calls.answered(1, one["number"], "b")
     assert got == []
-    questions.answered(0, one["number"], "a")
+    calls.answered(0, one["number"], "a")
     assert got == [{0: "a", 1: "b"}]
-    questions.answered(0, one["number"], "again")
+    calls.answered(0, one["number"], "again")
     assert got == [{0: "a", 1: "b"}] and not clock.getDelayedCalls()
 
 
 def test_one_is_late() -> None:
-    clock, questions, lines, got = ask()
+    clock, calls, lines, got = ask()
     number = lines[0].said[0]["number"]
-    questions.answered(0, number, "a")
-    questions.answered(0, number, "twice")
+    calls.answered(0, number, "a")
+    calls.answered(0, number, "twice")
     clock.advance(PATIENCE + 0.1)
     assert got == [{0: "a"}]
-    questions.answered(1, number, "late")
+    calls.answered(1, number, "late")
     assert got == [{0: "a"}]
 
 
 def test_one_is_lost() -> None:
-    clock, questions, lines, got = ask()
-    questions.answered(0, lines[0].said[0]["number"], "a")
-    questions.lost(1)
+    clock, calls, lines, got = ask()
+    calls.answered(0, lines[0].said[0]["number"], "a")
+    calls.lost(1)
     assert got == [{0: "a"}] and not clock.getDelayedCalls()
 
 

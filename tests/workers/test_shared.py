@@ -14,10 +14,9 @@ from lbproxy.config.model import Address, ServerSpec
 from lbproxy.errors import Outcome
 from lbproxy.guard.connections import ConnectionLimits
 from lbproxy.interfaces import Env
+from lbproxy.workers.board import ADDRESSES, Board, KeyedCounts
 from lbproxy.workers.shared import (
-    ADDRESSES,
     AddressPeers,
-    Board,
     BoardClaims,
     exchange,
     place_name,
@@ -115,11 +114,11 @@ def test_counts_stay_right(maxconn: int, steps: list[tuple[str, int]]) -> None:
             held.pop(number % len(held)).release(Outcome.OK)
         elif what == "elsewhere":
             server = list(made.servers.values())[number % 3]
-            made.set_elsewhere(server, number)
+            made.set_remote_active(server, number)
         assert made.free == sum(not server.full for server in made.listed)
         assert made.balancer_errors == 0
     for server in made.servers.values():
-        made.set_elsewhere(server, 0)
+        made.set_remote_active(server, 0)
     for lease in held:
         lease.release(Outcome.OK)
     assert all(server.active == 0 for server in made.servers.values())
@@ -150,8 +149,8 @@ def test_a_limit_holds_at_the_same_moment() -> None:
 
 def test_connections_of_an_address_are_counted_across_workers() -> None:
     board = Board.create(2, ADDRESSES)
-    one, two = (AddressPeers(board, row, "web", b"secret") for row in range(2))
-    other = AddressPeers(board, 1, "other", b"secret")
+    one, two = (AddressPeers(KeyedCounts(board, row, b"secret"), "web") for row in range(2))
+    other = AddressPeers(KeyedCounts(board, 1, b"secret"), "other")
     assert all(one.take("192.0.2.1", 3) for _ in range(3)), "its own count is the caller's affair"
     assert not two.take("192.0.2.1", 3)
     assert two.take("192.0.2.1", 4) and other.take("192.0.2.1", 1), "per frontend"
@@ -164,7 +163,7 @@ def test_connections_of_an_address_are_counted_across_workers() -> None:
 
 def test_an_address_is_never_counted_twice() -> None:
     board = Board.create(2, 4)
-    one, two = (AddressPeers(board, row, "web", b"secret") for row in range(2))
+    one, two = (AddressPeers(KeyedCounts(board, row, b"secret"), "web") for row in range(2))
     for number in range(50):
         ip = f"192.0.2.{number}"
         assert one.take(ip, 9) and not two.take(ip, 1) and two.take(ip, 2), ip
@@ -175,7 +174,7 @@ def test_an_address_is_never_counted_twice() -> None:
 
 def test_few_addresses_are_taken_for_others() -> None:
     board = Board.create(2, ADDRESSES)
-    one, two = (AddressPeers(board, row, "web", b"secret") for row in range(2))
+    one, two = (AddressPeers(KeyedCounts(board, row, b"secret"), "web") for row in range(2))
     for number in range(10_000):
         assert one.take(f"10.1.{number // 256}.{number % 256}", 1)
     wrong = sum(not two.take(f"10.2.{number // 256}.{number % 256}", 1) for number in range(10_000))
@@ -189,7 +188,7 @@ def test_no_address_is_over_its_limit(steps: list[tuple[int, bool, int]]) -> Non
     board = Board.create(2, ADDRESSES)
     workers = [ConnectionLimits(maxconn_per_ip=3) for _ in range(2)]
     for row, limits in enumerate(workers):
-        limits.join(AddressPeers(board, row, "web", b"s"))
+        limits.join(AddressPeers(KeyedCounts(board, row, b"s"), "web"))
     for row, comes, number in steps:
         ip = f"192.0.2.{number}"
         if comes:

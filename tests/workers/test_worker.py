@@ -75,9 +75,9 @@ class Scene:
     def _over(self) -> None:
         self.ended += 1
 
-    def tell(self, do: str, fds: list[int] | None = None, **more: Any) -> None:
+    def tell(self, kind: str, fds: list[int] | None = None, **more: Any) -> None:
         """And let the worker hear it."""
-        line = json.dumps({"do": do, **more, "fds": len(fds or ())}).encode() + b"\n"
+        line = json.dumps({"type": kind, **more, "fds": len(fds or ())}).encode() + b"\n"
         socket.send_fds(self.master, [line], fds or [])
         self.hear()
 
@@ -90,7 +90,7 @@ class Scene:
             self.tell("socket", [bound.fileno()], address=ADDRESS)
         known = {
             "text": TEXT, "file": "lb.ini", "folder": ".", "secret": "00" * 32, "state": {},
-            "places": {}, "measure": True, "suspect": True, "slot": 0, "workers": 2,
+            "places": {}, "measure": True, "offenders": True, "slot": 0, "workers": 2,
         }  # fmt: skip
         self.tell("begin", [board.fd for board in self.boards], **{**known, **more})
 
@@ -104,7 +104,7 @@ class Scene:
         except BlockingIOError:
             pass
         self.said = [json.loads(line) for line in data.splitlines()]
-        return [one["say"] for one in self.said]
+        return [one["type"] for one in self.said]
 
     def close(self) -> None:
         self.worker.channel.close()
@@ -131,9 +131,8 @@ def scene() -> Iterator[Scene]:
     gc.unfreeze()
     worker = made.worker
     made.close()
-    for board in (worker._board, worker._addresses):
-        if board is not None:
-            board.close()
+    for board in worker._boards:
+        board.close()
     # earlier tests may still close theirs meanwhile: only what is new counts
     assert until(lambda: not descriptors() - before), descriptors() - before
 
@@ -148,13 +147,13 @@ def failed(*args: Any, **named: Any) -> Any:
 
 def test_it_serves_and_stops(scene: Scene) -> None:
     scene.begin()
-    assert scene.words() == ["counts", "ready"]
+    assert scene.words() == ["report", "ready"]
     assert len(scene.reactor.adopted) == 1
     scene.tell("stop")
     scene.tell("stop")
     scene.worker.stop()
     scene.reactor.advance(1)
-    assert scene.ended == 1 and scene.words() == ["counts"]
+    assert scene.ended == 1 and scene.words() == ["report"]
     assert not scene.reactor.getDelayedCalls()
 
 
@@ -202,15 +201,15 @@ def test_descriptors_of_what_is_not_understood_or_too_late_are_closed(scene: Sce
 
 
 def test_messages_before_the_beginning_are_harmless(scene: Scene) -> None:
-    for do in ("state", "bonds", "tail", "reopen", "hand_over", "reload"):
+    for do in ("state", "publish", "follow", "reload"):
         scene.tell(do)
-    scene.tell("kill", backend="app", server="a")
-    scene.tell("sessions", number=7)
-    scene.tell("end_session", number=8, id="x")
+    scene.tell("run", operation="kill_sessions", arguments={}, number=0)
+    scene.tell("run", operation="all_sessions", arguments={}, number=7)
+    scene.tell("run", operation="end_session", arguments={"id": "x"}, number=8)
     assert scene.words() == ["answer", "answer"]
-    assert [one["answer"] for one in scene.said] == [[], False]
+    assert [one["answer"] for one in scene.said] == [None, None]
     scene.begin()
-    assert scene.words() == ["counts", "ready"]
+    assert scene.words() == ["report", "ready"]
 
 
 @pytest.mark.parametrize("what", [boom, failed])
@@ -229,7 +228,7 @@ def test_counts_that_cannot_be_collected_do_not_keep_it(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene.begin()
-    monkeypatch.setattr(module, "collect", boom)
+    monkeypatch.setattr(module, "report_of", boom)
     scene.tell("stop")
     scene.reactor.advance(1)
     assert scene.ended == 1 and not scene.reactor.getDelayedCalls()
@@ -270,7 +269,7 @@ def test_a_reload_that_fails_is_told_whatever_it_was(
     scene.words()
     known = {
         "text": "[nonsense]", "file": "lb.ini", "folder": ".", "secret": "00" * 32, "state": {},
-        "places": {}, "measure": True, "suspect": True,
+        "places": {}, "measure": True, "offenders": True,
     }  # fmt: skip
     scene.tell("reload", **known)
     assert scene.words() == ["failed"] and "nonsense" in scene.said[0]["why"]
@@ -317,5 +316,5 @@ def test_nothing_is_piled_up_for_a_master_that_does_not_read(
     assert scene.words() == []
     scene.worker.channel.behind = 0
     scene.reactor.advance(1.1)
-    assert set(scene.words()) == {"bonds", "counts"}
+    assert set(scene.words()) == {"replicated", "report"}
     scene.tell("stop")

@@ -87,7 +87,7 @@ def _queue(backend: Any) -> dict[str, Any]:
     counters = backend.counters
     return {
         "backend": backend.name,
-        "waiting": len(backend.queue),
+        "waiting": backend.queue.waiting,
         "limit": backend.queue.limit,
         "timeout_s": backend.queue.timeout,
         "queued": counters.queued,

@@ -142,7 +142,7 @@ def _frontends(admin: Admin) -> Iterator[Family]:
         "lbproxy_frontend_connections_active",
         "gauge",
         "Open client connections.",
-        [(label, len(one.clients)) for label, one in named],
+        [(label, one.client_count) for label, one in named],
         _FRONTEND,
     )
     for name, attribute, help in FRONTEND_COUNTERS:
@@ -226,7 +226,11 @@ def _backends(admin: Admin) -> Iterator[Family]:
             "Servers that may be picked.",
             lambda one: one.group.eligible_count,
         ),
-        ("queue_length", "Requests and sessions waiting in the queue.", lambda one: len(one.queue)),
+        (
+            "queue_length",
+            "Requests and sessions waiting in the queue.",
+            lambda one: one.queue.waiting,
+        ),
         ("queue_limit", "Limit of the queue (queue).", lambda one: one.queue.limit),
         (
             "idle_connections",

@@ -197,7 +197,7 @@ def _remove(call: Call) -> Any:
             409, f"{backend.name}/{server.name} is the backend's last server; put it in maint"
         )
     call.balancer.remove_server(backend.name, server.name)
-    return {"removed": f"{backend.name}/{server.name}", "sessions": len(server.sessions)}
+    return {"removed": f"{backend.name}/{server.name}", "sessions": server.session_count}
 
 
 def _kill(call: Call) -> Any:

@@ -111,7 +111,7 @@ class _Tap:
 class Mirror(Feature["Backend"]):
     """The mirror of one backend; ``running`` are its copies.  Its methods are hooks of filter phases.
 
-    ``elsewhere``: the number of copies that run in workers; 0 but in their master.
+    ``remote``: the number of copies that run in workers; 0 except in their master.
     """
 
     name = "mirror"
@@ -123,7 +123,7 @@ class Mirror(Feature["Backend"]):
         self.counters = MirrorCounters()  # another line compares anew
         self.last: deque[Difference] = deque(maxlen=_KEPT)
         self.running: set[Copy] = set()
-        self.elsewhere = 0
+        self.remote = 0
         self._random = random.random
         self._methods = frozenset(method.encode("ascii") for method in spec.methods)
         self._ignore = frozenset(name.lower().encode("latin-1", "replace") for name in spec.ignore)
@@ -278,7 +278,7 @@ class Mirror(Feature["Backend"]):
 
     def snapshot(self) -> dict[str, Any]:
         """See :class:`Feature`."""
-        running = len(self.running) + self.elsewhere
+        running = len(self.running) + self.remote
         return {"backend": self.spec.backend, "running": running, **asdict(self.counters)}
 
     def detailed(self, limit: int) -> dict[str, Any]:
@@ -305,7 +305,7 @@ class Mirror(Feature["Backend"]):
 
     def show_gauges(self, total: dict[str, Any]) -> None:
         """See :class:`Feature`."""
-        self.elsewhere = total.get("running", 0)
+        self.remote = total.get("running", 0)
 
     def take_records(self) -> list[dict[str, Any]]:
         """See :class:`Feature`: the differences."""

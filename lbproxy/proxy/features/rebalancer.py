@@ -111,7 +111,7 @@ class Rebalancer(Feature["Backend"]):
 
     def __init__(self, spec: RebalanceSpec) -> None:
         self.spec: RebalanceSpec | None = spec
-        self.elsewhere: dict[str, int] | None = None
+        self.remote_sessions: dict[str, int] | None = None
         """Sessions by server, where other processes have them: then we plan, and those processes move them."""
         self._running = False
         self._left: dict[ServerState, int] = {}  # of the plan
@@ -175,7 +175,7 @@ class Rebalancer(Feature["Backend"]):
     def run(self) -> Rebalance:
         """Begin a run now, if it takes one, and say what is to move."""
         moves = self.plan()
-        if moves and not self._running and self.elsewhere is None:
+        if moves and not self._running and self.remote_sessions is None:
             self._begin(moves)
         return Rebalance(
             self._backend.name, {server.name: count for server, count in moves.items()}
@@ -183,8 +183,8 @@ class Rebalancer(Feature["Backend"]):
 
     def count(self, server: ServerState) -> int:
         """How many long-lived sessions ``server`` has."""
-        if self.elsewhere is not None:
-            return self.elsewhere.get(server.name, 0)
+        if self.remote_sessions is not None:
+            return self.remote_sessions.get(server.name, 0)
         sessions = server.sessions
         if self._backend.mode == "tcp":
             return len(sessions)
@@ -196,7 +196,7 @@ class Rebalancer(Feature["Backend"]):
     def servers_changed(self) -> None:
         """Wait for ``after``, then see whether sessions should move."""
         spec = self.spec
-        if spec is None or self.elsewhere is not None:
+        if spec is None or self.remote_sessions is not None:
             return
         if self._running:
             self._left = self.plan()
@@ -292,7 +292,7 @@ class Rebalancer(Feature["Backend"]):
 
     def show_gauges(self, total: dict[str, Any]) -> None:
         """See :class:`Feature`."""
-        self.elsewhere = total
+        self.remote_sessions = total
 
     # -- one session ----------------------------------------------------------------------------
 

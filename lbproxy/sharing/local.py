@@ -1,0 +1,127 @@
+"""PURE. Shared state of a single process: nobody else holds anything, and everything is in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from lbproxy.sharing.contracts import Rate, Turn
+from lbproxy.sharing.store import Store
+
+if TYPE_CHECKING:
+    from lbproxy.balance.group import Claims
+    from lbproxy.guard.connections import Peers
+
+__all__ = ["LocalReplicated", "LocalShared", "Topics"]
+
+
+class LocalShared:
+    """See :class:`~lbproxy.sharing.contracts.Shared`."""
+
+    def add(self, key: str, count: int) -> None:
+        """See Shared: nobody asks."""
+
+    def others(self, key: str) -> int:
+        """See Shared."""
+        return 0
+
+    def claim(self, key: str, room: int) -> bool:
+        """See Shared."""
+        return room > 0
+
+    def release(self, key: str) -> None:
+        """See Shared."""
+
+    def claims(self) -> Claims | None:
+        """See Shared."""
+        return None
+
+    def peers(self, frontend: str) -> Peers | None:
+        """See Shared."""
+        return None
+
+    def turn(self, backend: str) -> Turn | None:
+        """See Shared."""
+        return None
+
+
+class Topics:
+    """Subscribers of this process, by topic."""
+
+    def __init__(self) -> None:
+        self._receivers: dict[str, list[Callable[[Any], None]]] = {}
+        self._wholes: dict[str, list[Callable[[], Iterator[Any]]]] = {}
+
+    def subscribe(
+        self,
+        topic: str,
+        receive: Callable[[Any], None],
+        whole: Callable[[], Iterator[Any]] | None,
+    ) -> Callable[[], None]:
+        """See Replicated."""
+        self._receivers.setdefault(topic, []).append(receive)
+        if whole is not None:
+            self._wholes.setdefault(topic, []).append(whole)
+
+        def end() -> None:
+            self._receivers[topic].remove(receive)
+            if whole is not None:
+                self._wholes[topic].remove(whole)
+
+        return end
+
+    def deliver(self, topic: str, message: Any) -> None:
+        """Call the receivers of ``topic``; an exception ends the delivery."""
+        for receive in list(self._receivers.get(topic, ())):
+            receive(message)
+
+    def whole(self, topic: str = "") -> Iterator[tuple[str, Any]]:
+        """Topic and message of all that is known of ``topic``, or of every topic."""
+        for name in [topic] if topic else list(self._wholes):
+            for one in list(self._wholes.get(name, ())):
+                for message in one():
+                    yield name, message
+
+
+class LocalReplicated:
+    """See :class:`~lbproxy.sharing.contracts.Replicated`.  ``now``: seconds, monotonic."""
+
+    alone = True
+    ready = True
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.store = Store(now)
+        self._topics = Topics()
+
+    async def take(self, key: str, cost: float, rate: Rate) -> float:
+        """See Replicated."""
+        return self.store.take(key, cost, rate)
+
+    async def lease(self, name: str, seconds: float) -> bool:
+        """See Replicated."""
+        return self.store.lease(name, "", seconds)
+
+    async def release(self, name: str) -> None:
+        """See Replicated."""
+        self.store.release(name, "")
+
+    async def get(self, key: str) -> Any:
+        """See Replicated."""
+        return self.store.get(key)
+
+    async def put(self, key: str, value: Any, seconds: float = 0.0) -> None:
+        """See Replicated."""
+        self.store.put(key, value, seconds)
+
+    def publish(self, topic: str, message: Any) -> None:
+        """See Replicated."""
+        self._topics.deliver(topic, message)
+
+    def subscribe(
+        self,
+        topic: str,
+        receive: Callable[[Any], None],
+        whole: Callable[[], Iterator[Any]] | None = None,
+    ) -> Callable[[], None]:
+        """See Replicated; ``whole`` is for nobody."""
+        return self._topics.subscribe(topic, receive, whole)

@@ -1,0 +1,113 @@
+"""CONTROL. Counts in memory that the workers of one master share.
+
+One row for each worker, which only that worker writes: an aligned 64-bit store is atomic, so no worker waits for
+another.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from hashlib import blake2b
+
+__all__ = ["ADDRESSES", "PLACES", "Board", "KeyedCounts"]
+
+PLACES = 1 << 16
+"""Places of the first board: one for each server and each queue.  Those beyond are not shared."""
+
+ADDRESSES = 1 << 20
+"""Places of the second board, which keys such as client addresses are spread over."""
+
+_BYTES = 8
+
+
+class Board:
+    """``rows`` workers with ``places`` counts each; the pages nobody writes take no memory."""
+
+    def __init__(self, fd: int, rows: int, places: int = PLACES) -> None:
+        self.fd = fd
+        self.rows = rows
+        self.places = places
+        self._map = mmap.mmap(fd, rows * places * _BYTES)
+        self._cells = memoryview(self._map).cast("q")
+
+    @classmethod
+    def create(cls, rows: int, places: int = PLACES) -> Board:
+        """A new one, all zero; its descriptor can be passed on."""
+        fd = os.memfd_create("lbproxy-workers", os.MFD_CLOEXEC)
+        os.ftruncate(fd, rows * places * _BYTES)
+        return cls(fd, rows, places)
+
+    def put(self, row: int, place: int, count: int) -> None:
+        """``row`` is the caller's own."""
+        self._cells[row * self.places + place] = count
+
+    def add(self, row: int, place: int, count: int) -> None:
+        """``row`` is the caller's own."""
+        self._cells[row * self.places + place] += count
+
+    def get(self, row: int, place: int) -> int:
+        """The count of any row."""
+        return self._cells[row * self.places + place]
+
+    def others(self, row: int, place: int) -> int:
+        """The sum of all rows but ``row``."""
+        cells, places = self._cells, self.places
+        return sum(cells[other * places + place] for other in range(self.rows) if other != row)
+
+    def clear(self, row: int) -> None:
+        """Set a row to zero, whose worker has ended."""
+        size = self.places * _BYTES
+        self._map.madvise(mmap.MADV_REMOVE, row * size, size)
+
+    def close(self) -> None:
+        """Unmap it."""
+        self._cells.release()
+        self._map.close()
+        os.close(self.fd)
+
+
+class KeyedCounts:
+    """Counts of one worker by key, on a board that has fewer places than there are keys.
+
+    Each key has two places, found with ``secret`` so that nobody can choose a key that shares them with another; the
+    smaller count is believed (a count-min sketch, Cormode and Muthukrishnan 2005).  So a count is never too low, and
+    too high only if other keys, at other workers, share both places: with 10,000 keys in use one in 2,800 does.
+    """
+
+    def __init__(self, board: Board, row: int, secret: bytes) -> None:
+        self._board = board
+        self._row = row
+        self._secret = secret[:64]
+
+    def add(self, key: str, count: int) -> None:
+        """See :class:`lbproxy.sharing.contracts.Shared`."""
+        for place in self._places(key):
+            self._board.add(self._row, place, count)
+
+    def others(self, key: str) -> int:
+        """See Shared."""
+        return min(self._board.others(self._row, place) for place in self._places(key))
+
+    def claim(self, key: str, room: int) -> bool:
+        """See Shared: written first, then compared, so that the limit is never exceeded."""
+        board, row = self._board, self._row
+        places = self._places(key)
+        for place in places:
+            board.add(row, place, 1)
+        if min(board.others(row, place) for place in places) < room:
+            return True
+        for place in places:
+            board.add(row, place, -1)
+        return False
+
+    def release(self, key: str) -> None:
+        """See Shared."""
+        self.add(key, -1)
+
+    def _places(self, key: str) -> tuple[int, int]:
+        """One place in each half of the board: two different ones, so that nothing counts twice."""
+        digest = blake2b(key.encode(), key=self._secret, digest_size=8).digest()
+        number = int.from_bytes(digest, "big")
+        half = self._board.places // 2
+        return number % half, half + (number >> 32) % half

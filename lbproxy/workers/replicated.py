@@ -1,0 +1,197 @@
+"""CONTROL. :class:`lbproxy.sharing.contracts.Replicated` through the master.
+
+The master has a :class:`Hub`: limits, leases and values are in its memory, and it sends what is published to every
+worker, the publisher included, in one order.  A worker has a :class:`MasterReplicated`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+from attrs import define
+from twisted.logger import Logger
+
+from lbproxy.sharing.contracts import Rate, SharedStateError
+from lbproxy.sharing.local import LocalReplicated, Topics
+from lbproxy.workers.channel import Channel
+from lbproxy.workers.rpc import RemoteCalls
+
+__all__ = ["BEHIND", "Hub", "MasterReplicated"]
+
+_log = Logger()
+
+BEHIND = 8 * 1024 * 1024
+"""Bytes that may wait for a worker; one with more misses messages, and gets their topics anew later."""
+
+_AGAIN = 0.25  # seconds until a worker that is behind is looked at again
+
+
+@define(eq=False)
+class _Peer:
+    """``missed``: topics to be sent anew."""
+
+    channel: Channel
+    missed: set[str]
+
+
+class Hub(LocalReplicated):
+    """The master's.  Its own subscribers are in the same process."""
+
+    alone = False
+
+    def __init__(self, reactor: Any, now: Callable[[], float]) -> None:
+        super().__init__(now)
+        self._reactor = reactor
+        self._peers: dict[int, _Peer] = {}
+
+    # -- workers --------------------------------------------------------------------------------
+
+    def attach(self, slot: int, channel: Channel) -> None:
+        """A worker begins: send it all that is known."""
+        peer = _Peer(channel, set())
+        self._peers[slot] = peer
+        self._send_whole(slot, peer, self._topics.whole())
+
+    def detach(self, slot: int) -> None:
+        """The worker in this slot has ended, and so do its leases."""
+        self._peers.pop(slot, None)
+        self.store.release_all(f"worker {slot}")
+
+    def tend(self) -> None:
+        """Send topics anew to workers that have missed messages and have caught up; called a few times a second."""
+        for slot, peer in self._peers.items():
+            if peer.missed and not peer.channel.behind:
+                topics, peer.missed = sorted(peer.missed), set()
+                for topic in topics:
+                    self._send_whole(slot, peer, self._topics.whole(topic))
+
+    def received(self, slot: int, message: dict[str, Any]) -> None:
+        """A worker's request; see :class:`MasterReplicated`."""
+        operation, arguments = message["operation"], message["arguments"]
+        if operation == "publish":
+            self.publish(**arguments)
+            return
+        try:
+            answer = {"value": self._run(f"worker {slot}", operation, arguments)}
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        peer = self._peers.get(slot)
+        if peer is not None:
+            peer.channel.send({"type": "answer", "number": message["number"], "answer": answer})
+
+    def _run(self, holder: str, operation: str, arguments: dict[str, Any]) -> Any:
+        store = self.store
+        if operation == "take":
+            rate = Rate(**arguments["rate"])
+            return store.take(arguments["key"], arguments["cost"], rate)
+        if operation == "lease":
+            return store.lease(arguments["name"], holder, arguments["seconds"])
+        if operation == "release":
+            return store.release(arguments["name"], holder)
+        if operation == "get":
+            return store.get(**arguments)
+        if operation == "put":
+            return store.put(**arguments)
+        raise ValueError(f"unknown operation {operation!r}")
+
+    def publish(self, topic: str, message: Any) -> None:
+        """See Replicated."""
+        super().publish(topic, message)
+        for peer in list(self._peers.values()):
+            if peer.channel.behind > BEHIND:
+                peer.missed.add(topic)
+            else:
+                _send(peer.channel, topic, message)
+
+    def _send_whole(self, slot: int, peer: _Peer, left: Iterator[tuple[str, Any]]) -> None:
+        """One message a turn of the reactor, as the worker reads them: the whole may be large."""
+        if self._peers.get(slot) is not peer:
+            return
+        if peer.channel.behind > BEHIND:
+            self._reactor.callLater(_AGAIN, self._send_whole, slot, peer, left)
+            return
+        found = next(left, None)
+        if found is not None:
+            _send(peer.channel, *found)
+            self._reactor.callLater(0, self._send_whole, slot, peer, left)
+
+
+def _send(channel: Channel, topic: str, message: Any) -> None:
+    channel.send({"type": "publish", "topic": topic, "message": message})
+
+
+class MasterReplicated:
+    """A worker's.  ``channel``: to the master, whose messages come through :meth:`answered` and :meth:`received`."""
+
+    alone = False
+
+    def __init__(self, reactor: Any, channel: Channel) -> None:
+        self._topics = Topics()
+        self._channel = channel
+        self._calls = RemoteCalls(reactor)
+
+    @property
+    def ready(self) -> bool:
+        """See Replicated."""
+        return not self._channel.behind
+
+    async def take(self, key: str, cost: float, rate: Rate) -> float:
+        """See Replicated."""
+        return float(await self._call("take", key=key, cost=cost, rate=attrs.asdict(rate)))
+
+    async def lease(self, name: str, seconds: float) -> bool:
+        """See Replicated."""
+        return bool(await self._call("lease", name=name, seconds=seconds))
+
+    async def release(self, name: str) -> None:
+        """See Replicated."""
+        await self._call("release", name=name)
+
+    async def get(self, key: str) -> Any:
+        """See Replicated."""
+        return await self._call("get", key=key)
+
+    async def put(self, key: str, value: Any, seconds: float = 0.0) -> None:
+        """See Replicated."""
+        await self._call("put", key=key, value=value, seconds=seconds)
+
+    def publish(self, topic: str, message: Any) -> None:
+        """See Replicated; it comes back through :meth:`received`."""
+        self._send("publish", {"topic": topic, "message": message})
+
+    def subscribe(
+        self,
+        topic: str,
+        receive: Callable[[Any], None],
+        whole: Callable[[], Iterator[Any]] | None = None,
+    ) -> Callable[[], None]:
+        """See Replicated; the master has a ``whole`` of its own."""
+        return self._topics.subscribe(topic, receive, None)
+
+    def received(self, topic: str, message: Any) -> None:
+        """The master sends a message that was published, by this process or another."""
+        self._topics.deliver(topic, message)
+
+    def answered(self, number: int, answer: Any) -> None:
+        """The master answers a call."""
+        self._calls.answered(0, number, answer)
+
+    def stop(self) -> None:
+        """Fail what is not answered."""
+        self._calls.stop()
+
+    async def _call(self, operation: str, **arguments: Any) -> Any:
+        request = {"type": "replicated", "operation": operation, "arguments": arguments}
+        answers = await self._calls.send({0: self._channel}, request)
+        answer = answers.get(0)
+        if answer is None:
+            raise SharedStateError("the master did not answer")
+        if "error" in answer:
+            raise SharedStateError(answer["error"])
+        return answer["value"]
+
+    def _send(self, operation: str, arguments: dict[str, Any]) -> None:
+        request = {"type": "replicated", "operation": operation, "arguments": arguments}
+        self._channel.send({**request, "number": 0})
