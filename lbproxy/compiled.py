@@ -96,6 +96,7 @@ MODULES = (
     "observe/metrics.py",
     "observe/record.py",
     "proxy/http/attempt.py",
+    "proxy/http/attempts.py",
     "proxy/backend.py",
     "proxy/http/client.py",
     "proxy/http/exchange.py",
@@ -105,8 +106,10 @@ MODULES = (
     "proxy/unsent.py",
     "proxy/queue.py",
     "proxy/http/server.py",
+    "proxy/http/sink.py",
     "proxy/tcp.py",
     "proxy/http/traffic.py",
+    "proxy/tries.py",
 )
 """Below the package's folder.  They are compiled as one, so that they call each other directly."""
 

@@ -116,7 +116,7 @@ class IFilter(Interface):
     """A hook in the TCP or HTTP path; every phase is optional and a phase nobody overrides
     costs nothing.
 
-    HTTP: the argument is the :class:`lbproxy.proxy.http.exchange.Exchange`; TCP: the
+    HTTP: the argument is the :class:`lbproxy.proxy.http.traffic.HTTPTraffic`; TCP: the
     :class:`lbproxy.proxy.tcp.Session`.  A method may be ``async`` or return a Deferred; the traffic
     waits, for at most the frontend's ``timeout_filter``.  Returning a
     :class:`lbproxy.http.message.Reply` from an

@@ -34,9 +34,12 @@ from lbproxy.net.poller import Poller
 from lbproxy.net.transport import FastTransport
 from lbproxy.observe.metrics import BackendCounters, FrontendCounters
 from lbproxy.proxy.frontend import Frontend, Hooks
+from lbproxy.proxy.http.attempt import Attempt
+from lbproxy.proxy.http.attempts import Attempts
 from lbproxy.proxy.http.client import H1ClientConnection
 from lbproxy.proxy.http.exchange import Exchange
 from lbproxy.proxy.http.server import H1ServerConnection
+from lbproxy.proxy.http.traffic import HTTPTraffic
 from lbproxy.proxy.queue import Queue
 from lbproxy.proxy.tcp import Session
 
@@ -66,6 +69,9 @@ HOT = (
     H1ClientConnection,
     H1ServerConnection,
     Exchange,
+    HTTPTraffic,
+    Attempts,
+    Attempt,
     Session,
 )
 

@@ -66,7 +66,7 @@ class Leaving:
         for server in self._servers():
             count += server.session_count
             for session in server.sessions:
-                count -= getattr(session, "frontend", None) in self.frontends
+                count -= getattr(session.traffic, "frontend", None) in self.frontends
         return count + sum(backend.queue.waiting for backend in self.backends)
 
     def _servers(self) -> Iterator[ServerState]:

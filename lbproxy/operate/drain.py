@@ -82,32 +82,33 @@ def sessions_of(backend: Backend, servers: Iterable[ServerState]) -> Iterator[Se
     """What runs on ``servers`` of ``backend``, oldest first on each."""
     now = backend.wheel.now()
     for server in servers:
-        for session in sorted(server.sessions, key=lambda one: one.started):
+        for session in sorted(server.sessions, key=lambda one: one.traffic.started):
             yield _view(backend.name, server.name, session, now)
 
 
 def session_id(session: Any) -> str:
     """See :class:`SessionView`; the moment it began tells it from one before it at the same place in memory."""
-    return f"{id(session):x}-{int(session.started * 1e6):x}"
+    return f"{id(session):x}-{int(session.traffic.started * 1e6):x}"
 
 
 def _view(backend: str, server: str, session: Any, now: float) -> SessionView:
-    request = session.request
+    traffic = session.traffic
+    request = traffic.request
     kind, line = "tcp", ""
     if request is not None:
-        kind = "tunnel" if session.tunnelled else "http"
+        kind = "tunnel" if traffic.tunnelled else "http"
         line = b" ".join((request.method, request.path)).decode("latin-1")[:200]
     return SessionView(
         session_id(session),
         backend,
         server,
-        session.frontend_name,
+        traffic.frontend_name,
         kind,
-        session.client_ip,
-        session.client_port,
-        max(0.0, now - session.started),
-        session.bytes_in,
-        session.bytes_out,
+        traffic.client_ip,
+        traffic.client_port,
+        max(0.0, now - traffic.started),
+        traffic.bytes_in,
+        traffic.bytes_out,
         line,
     )
 

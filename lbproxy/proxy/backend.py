@@ -23,6 +23,7 @@ from lbproxy.health.breaker import RetryLimit
 from lbproxy.http.filter import Phases, compile_phases
 from lbproxy.http.message import Limits
 from lbproxy.http.retry import RetryPolicy
+from lbproxy.interfaces import PickContext
 from lbproxy.net.endpoints import Dial, Dialler
 from lbproxy.observe.metrics import BackendCounters
 from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, take_over
@@ -313,17 +314,18 @@ class Backend:
         if self.maxconn and group.active + len(self.queue) >= self.maxconn:
             self.counters.circuit_open += 1
             raise ProxyError(Kind.CIRCUIT_OPEN, f"{group.active} active, {len(self.queue)} waiting")
-        if self.retry_limit is not None and not waiter.tried:
+        traffic, tried = waiter.traffic, waiter.tried
+        if self.retry_limit is not None and not tried:
             self.retry_limit.request(self.wheel.now())
         queue = self.queue
         if not len(queue) and (queue.turn is None or not queue.others_wait):
-            lease = self.pick(waiter, waiter.tried)
-            if lease is None and waiter.tried:
-                lease = self.pick(waiter)
+            lease = self.pick(traffic, tried)
+            if lease is None and tried:
+                lease = self.pick(traffic)
             if lease is not None:
                 return lease
         elif self.sticky is not None:  # its server may be one that those who wait cannot have
-            lease = self.sticky.keep(waiter, waiter.tried)
+            lease = self.sticky.keep(traffic, tried)
             if lease is not None:
                 return lease
         if not group.has_eligible and self.spec.no_server == "fail":
@@ -337,14 +339,14 @@ class Backend:
         self.counters.queued += 1
         return None
 
-    def acquire_at_once(self, waiter: Waiter, tried: Sequence[ServerState]) -> Lease | None:
+    def acquire_at_once(self, traffic: PickContext, tried: Sequence[ServerState]) -> Lease | None:
         """A lease of a server not in ``tried``, if nobody waits in the queue and ``maxconn`` allows; never waits."""
         queue = self.queue
         if len(queue) or (self.maxconn and self.group.active >= self.maxconn):
             return None
         if queue.turn is not None and queue.others_wait:
             return None
-        return self.group.pick(waiter, tried)
+        return self.group.pick(traffic, tried)
 
     def turned_away(self, kind: Kind) -> None:
         """Count one who waited in the queue in vain."""
@@ -370,7 +372,8 @@ class Backend:
             while (waiter := queue.first()) is not None:
                 if turn is not None and not queue.has_turn:
                     break
-                lease = pick(waiter, waiter.tried) or pick(waiter)
+                traffic = waiter.traffic
+                lease = pick(traffic, waiter.tried) or pick(traffic)
                 if lease is None:
                     break
                 queue.leave(waiter)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from weakref import WeakSet
 
 from twisted.logger import Logger
@@ -29,9 +29,6 @@ from lbproxy.proxy.info import plain_ip
 from lbproxy.proxy.member import Member
 from lbproxy.proxy.ratelog import Quiet
 
-if TYPE_CHECKING:
-    from lbproxy.proxy.roles import SecondAttempts
-
 __all__ = ["Frontend", "Hooks", "Lineage"]
 
 _quiet: Final = Quiet(Logger())
@@ -40,14 +37,10 @@ _IDLE_TCP: Final = 3600.0
 
 
 class Hooks:
-    """The filters that traffic to one backend meets: the frontend's, then the backend's.
-
-    ``hedging``: of the backend, None without.
-    """
+    """The filters that traffic to one backend meets: the frontend's, then the backend's."""
 
     __slots__ = (
         "finish",
-        "hedging",
         "request",
         "response",
         "server_request",
@@ -59,9 +52,7 @@ class Hooks:
         server_request: tuple[Hook, ...] = (),
         response: tuple[Hook, ...] = (),
         finish: tuple[Hook, ...] = (),
-        hedging: SecondAttempts | None = None,
     ) -> None:
-        self.hedging = hedging
         self.request = request
         self.server_request = server_request
         self.response = response
@@ -164,9 +155,7 @@ class Frontend:
         for name, backend in backends.items():
             both = surround(filtered.then(backend.phases), backend.features)
             both = surround(both, self.features)
-            self.hooks[name] = Hooks(
-                both.request, both.server_request, both.response, both.finish, backend.hedging
-            )
+            self.hooks[name] = Hooks(both.request, both.server_request, both.response, both.finish)
         if after is None:
             self.lead()
 

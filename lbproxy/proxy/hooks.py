@@ -12,10 +12,9 @@ from twisted.python.failure import Failure
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import Reply
-from lbproxy.net.timers import TimerWheel
 from lbproxy.proxy.ratelog import Quiet
 
-__all__ = ["Hook", "Traffic", "run_hooks"]
+__all__ = ["Hook", "Runner", "run_hooks"]
 
 _log = Logger()
 _quiet = Quiet(_log)
@@ -23,10 +22,9 @@ _quiet = Quiet(_log)
 Hook = Callable[[Any], Any]
 
 
-class Traffic(Protocol):
-    """What a phase runs for: an exchange or a TCP session."""
+class Runner(Protocol):
+    """What runs a phase: an exchange or a TCP session."""
 
-    filter_timeout: float
     over: bool
     waiting: Deferred[Any] | None
 
@@ -38,74 +36,74 @@ class Traffic(Protocol):
 
 
 def run_hooks(
-    traffic: Traffic, hooks: tuple[Hook, ...], wheel: TimerWheel, then: Callable[[], None]
+    runner: Runner, traffic: Any, hooks: tuple[Hook, ...], then: Callable[[], None]
 ) -> None:
     """Call each of ``hooks`` with ``traffic``, waiting for asynchronous ones, then ``then()``.
 
-    A reply or an error ends the phase and ``then`` is not called; nor is it when the traffic ended meanwhile
-    (``traffic.over``).  ``traffic.waiting`` is the Deferred waited for; who no longer waits takes it away and cancels
-    it, and then nothing follows.
-    """
+    A reply or an error ends the phase and ``then`` is not called; nor is it when the traffic ended
+    meanwhile (``runner.over``).  ``runner.waiting`` is the Deferred waited for; a runner that no
+    longer waits removes it and cancels it, and then nothing follows.  A hook may take the
+    frontend's ``timeout_filter``."""
     for index, hook in enumerate(hooks):
         try:
             result = hook(traffic)
         except Exception:
-            if not _forgiven(traffic, hook, Failure()):
+            if not _forgiven(runner, hook, Failure()):
                 return
             continue
         if result is None:
             continue
         if isinstance(result, Reply):
-            traffic.hook_replied(result)
+            runner.hook_replied(result)
             return
         if isinstance(result, Deferred) or isawaitable(result):
-            _wait(traffic, hook, result, hooks[index + 1 :], wheel, then)
+            _wait(runner, traffic, hook, result, hooks[index + 1 :], then)
             return
         error = TypeError(f"returned {type(result).__name__}, wanted None, Reply or an awaitable")
-        if not _forgiven(traffic, hook, Failure(error)):
+        if not _forgiven(runner, hook, Failure(error)):
             return
-    if not traffic.over:
+    if not runner.over:
         then()
 
 
 def _wait(
-    traffic: Traffic,
+    runner: Runner,
+    traffic: Any,
     hook: Hook,
     result: Any,
     rest: tuple[Hook, ...],
-    wheel: TimerWheel,
     then: Callable[[], None],
 ) -> None:
-    """Wait for one asynchronous hook, at most ``traffic.filter_timeout`` seconds."""
+    """Wait for one asynchronous hook, at most ``timeout_filter`` seconds."""
     if not isinstance(result, Deferred):
         result = Deferred.fromCoroutine(result if iscoroutine(result) else _awaited(result))
     deferred: Deferred[Any] = result
-    traffic.waiting = deferred
+    runner.waiting = deferred
 
     def go_on(value: Any) -> None:
         if isinstance(value, Failure):
-            if not _forgiven(traffic, hook, value):
+            if not _forgiven(runner, hook, value):
                 return
             value = None
         if isinstance(value, Reply):
-            traffic.hook_replied(value)
+            runner.hook_replied(value)
         else:
-            run_hooks(traffic, rest, wheel, then)
+            run_hooks(runner, traffic, rest, then)
 
     def expired() -> None:
         # no longer waited for, whatever it makes of being cancelled
-        traffic.waiting = None
+        runner.waiting = None
         deferred.cancel()
         go_on(Failure(ProxyError(Kind.FILTER_TIMEOUT, _name(hook))))
 
-    timer = wheel.timer(expired)
-    timer.set(traffic.filter_timeout)
+    timer = traffic.frontend.wheel.timer(expired)
+    timer.set(traffic.frontend.timeout_filter)
 
     def done(value: Any) -> None:
         timer.close()
-        if traffic.waiting is deferred:
-            traffic.waiting = None
-            if not traffic.over:
+        if runner.waiting is deferred:
+            runner.waiting = None
+            if not runner.over:
                 go_on(value)
 
     deferred.addBoth(done)
@@ -122,9 +120,9 @@ def _name(hook: Hook) -> str:
     return f"{type(owner).__name__}.{name}" if owner is not None else name
 
 
-def _forgiven(traffic: Traffic, hook: Hook, failure: Failure) -> bool:
+def _forgiven(runner: Runner, hook: Hook, failure: Failure) -> bool:
     """True to carry on after a hook failed (it fails open); else the traffic has been failed."""
-    if traffic.over:
+    if runner.over:
         return False
     error = failure.value
     refused = isinstance(error, ProxyError) and error.kind is not Kind.FILTER_TIMEOUT
@@ -134,5 +132,5 @@ def _forgiven(traffic: Traffic, hook: Hook, failure: Failure) -> bool:
             return True
     if not isinstance(error, ProxyError):
         error = ProxyError(Kind.FILTER_FAILED, f"{_name(hook)}: {type(error).__name__}: {error}")
-    traffic.fail(error)
+    runner.fail(error)
     return False

@@ -2,20 +2,20 @@
 
 1. Lower ``priority`` first; within one, first in, first out.
 2. Every place has a deadline.
-3. At most ``limit`` places.  One who comes when all are taken gets the place of the last of the highest number, if
-   that is higher than its own; else none.
-"""
+3. At most ``limit`` places.  One who comes when all are taken gets the place of the last of the
+   highest number, if that is higher than its own; else none."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
 from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import ServerState
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.http.message import RequestHead
+from lbproxy.interfaces import PickContext
 from lbproxy.net.timers import Timer, TimerWheel
 from lbproxy.sharing.contracts import Turn
 
@@ -23,16 +23,19 @@ __all__ = ["Queue", "Waiter"]
 
 
 class Waiter(Protocol):
-    """Somebody who wants a server: an HTTP exchange or a TCP session.  Also the balancer's PickContext."""
+    """Who wants a server: an attempt of an HTTP exchange, or a TCP session.
 
-    client_ip: str
-    sni: str
-    tried: list[ServerState]
-    priority: int
+    ``tried``: servers to avoid.  ``priority``: the place in the queue."""
+
+    tried: Sequence[ServerState]
 
     @property
-    def request(self) -> RequestHead | None:
-        """None for raw TCP."""
+    def traffic(self) -> PickContext:
+        """What balancers look at."""
+
+    @property
+    def priority(self) -> int:
+        """Lower ones first."""
 
     def leased(self, lease: Lease) -> None:
         """Here is your server."""
@@ -42,7 +45,8 @@ class Waiter(Protocol):
 
 
 class Queue:
-    """See the module.  ``limit`` and ``timeout`` may be changed; who waits already keeps its deadline.
+    """See the module.  ``limit`` and ``timeout`` may be changed; who waits already keeps its
+    deadline.
 
     ``turn``: the order of all processes that serve this backend, None for a single one.
     ``len()`` counts the waiters of this process; :attr:`waiting` those of a master's workers (``remote``) too.

@@ -48,7 +48,7 @@ class SessionWatch(Protocol):
 
 
 class SecondAttempts(Protocol):
-    """Knows second attempts beside first ones (``Backend.hedging``)."""
+    """Makes second attempts beside first ones (``Backend.hedging``)."""
 
-    def other(self, exchange: Any) -> Any:
-        """The second attempt of an exchange whose first one has failed, or None."""
+    def attempts(self, traffic: Any, backend: Any, sink: Any) -> Any:
+        """Return the source of an exchange: its :class:`lbproxy.proxy.http.attempts.Attempts`."""

@@ -16,6 +16,7 @@ The rules of a session:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,9 +38,9 @@ from lbproxy.proxy.hooks import run_hooks
 from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.info import note_local
 from lbproxy.proxy.outgoing import outgoing_header
+from lbproxy.proxy.tries import NONE_TRIED, Tries
 
 if TYPE_CHECKING:
-    from lbproxy.health.breaker import RetryLimit
     from lbproxy.net.endpoints import Dial
     from lbproxy.net.timers import Timer
     from lbproxy.proxy.backend import Backend
@@ -50,9 +51,6 @@ __all__ = ["EARLY_BYTES", "Session", "TCPProxyFactory"]
 EARLY_BYTES: Final = 64 * 1024
 """How much a client may send before its server is connected."""
 
-_SAME_SERVER_PAUSE: Final = (
-    0.25  # before a server that just failed is tried again, for want of another
-)
 _FLUSH: Final = 60.0  # longest time that the last bytes of a closed session may take
 _IDLE_PARTS: Final = 8  # an idle session ends at most this part of its timeout late
 
@@ -84,16 +82,15 @@ class Session(Record):
         "_mark",
         "_moved",
         "_quiet_parts",
-        "_retrying",
         "_server",
         "_server_eof",
         "_server_lost",
         "_server_transport",
         "_server_write",
+        "_tries",
         "alpn",
         "backend",
         "factory",
-        "filter_timeout",
         "frontend",
         "over",
         "priority",
@@ -120,12 +117,11 @@ class Session(Record):
         self.alpn = info.alpn
         self.backend: Backend | None = None
         self.priority = 0  # in the backend's queue; lower ones first
-        self.tried: list[ServerState] = []
-        self.filter_timeout = frontend.timeout_filter
+        self.tried: Sequence[ServerState] = NONE_TRIED
         self.over = False
         self.waiting: Deferred[Any] | None = None
         self.vars: dict[str, Any] | None = None
-        self._retrying: RetryLimit | None = None
+        self._tries: Tries | None = None
         self._hooks: Hooks | None = None
         self._lease: Lease | None = None
         self._server: ServerState | None = None
@@ -150,6 +146,11 @@ class Session(Record):
         """The server of the present attempt."""
         return self._server
 
+    @property
+    def traffic(self) -> Session:
+        """What balancers and lists of sessions look at."""
+        return self
+
     # -- the client's connection ----------------------------------------------------------------
 
     def makeConnection(self, transport: Any) -> None:
@@ -164,7 +165,7 @@ class Session(Record):
         frontend.clients.add(self)
         early = frontend.phases.early
         if early:
-            run_hooks(self, early, frontend.wheel, self._route)
+            run_hooks(self, self, early, self._route)
         else:
             self._route()
 
@@ -254,7 +255,7 @@ class Session(Record):
         self._use_backend(route.backend)
         hooks = self._hooks
         if hooks is not None and hooks.request:
-            run_hooks(self, hooks.request, frontend.wheel, self._acquire)
+            run_hooks(self, self, hooks.request, self._acquire)
         else:
             self._acquire()
 
@@ -295,7 +296,7 @@ class Session(Record):
         server.counters.picked += 1
         hooks = self._hooks
         if hooks is not None and hooks.server_request:
-            run_hooks(self, hooks.server_request, self.frontend.wheel, self._connect)
+            run_hooks(self, self, hooks.server_request, self._connect)
         else:
             self._connect()
 
@@ -331,39 +332,19 @@ class Session(Record):
         if backend.passive is not None:
             backend.passive.failed(server, error.kind)
         self._release(error.outcome)
-        if not (error.retry and self.attempts <= backend.spec.retries and self._may_retry()):
+        tries = self._tries
+        if tries is None:
+            tries = self._tries = Tries(self.started)
+            self.tried = tries.servers
+        if not (error.retry and tries.allow(backend, self.attempts)):
             self.fail(error)
             return
-        backend.counters.retries += 1
-        server.counters.retried += 1
-        if server not in self.tried:
-            self.tried.append(server)
-        pause = _SAME_SERVER_PAUSE
-        if backend.has_other(self.tried):
-            backend.counters.redispatches += 1
-            pause = backend.retry.pause(self.attempts, backend.random)
+        pause = tries.again(backend, server, self.attempts)
         if pause:
             self._idle = self.frontend.wheel.timer(self._retry_now)
             self._idle.set(pause)
         else:
             self._acquire()
-
-    def _may_retry(self) -> bool:
-        """One more attempt is within ``timeout_retries``, ``max_retries`` and ``retry_budget``; it counts as begun."""
-        backend = self.backend
-        assert backend is not None
-        longest = backend.spec.timeout_retries
-        if longest and self.frontend.now() - self.started >= longest:
-            return False
-        limit = backend.retry_limit
-        if limit is None:
-            return True
-        if not limit.take(self.frontend.now(), self._retrying is limit):
-            return False
-        old, self._retrying = self._retrying, limit
-        if old is not None and old is not limit:
-            old.end()
-        return True
 
     def _retry_now(self) -> None:
         if self._idle is not None:
@@ -384,7 +365,7 @@ class Session(Record):
             held: list[bytes] = []  # TLS may have read on already
             side.client_write = held.append
             then = partial(self._resume_and_join, side, held)
-            run_hooks(self, hooks.response, self.frontend.wheel, then)
+            run_hooks(self, self, hooks.response, then)
         else:
             self._join(side)
 
@@ -608,9 +589,8 @@ class Session(Record):
             self._idle.clear()
         self._early = None
         self._server_write = None
-        retrying, self._retrying = self._retrying, None
-        if retrying is not None:
-            retrying.end()
+        if self._tries is not None:
+            self._tries.end()
         server = self._server
         if server is not None:
             server.counters.bytes_in += self.bytes_in

@@ -23,6 +23,10 @@ class Asker:
         self.lease: Lease | None = None
         self.error: ProxyError | None = None
 
+    @property
+    def traffic(self) -> Any:
+        return self
+
     def leased(self, lease: Lease) -> None:
         self.lease = lease
 

@@ -51,6 +51,10 @@ class Request:
         self.joined = -1.0
         self.ended = ""
 
+    @property
+    def traffic(self) -> Any:
+        return self
+
     def go(self) -> None:
         self.joined = self.day.now
         try:

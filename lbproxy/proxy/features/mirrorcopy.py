@@ -1,33 +1,33 @@
-"""DATA. The copy of one request on its way through another backend: one attempt, a deadline of its own."""
+"""DATA. The copy of one request on its way through another backend: one attempt, a deadline of its
+own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import ServerState
 from lbproxy.config.model import MirrorSpec
-from lbproxy.errors import Kind, Outcome, ProxyError
+from lbproxy.errors import Outcome, ProxyError
 from lbproxy.http.compare import Answer, BodyNote
-from lbproxy.http.message import END, End, RequestHead
+from lbproxy.http.message import END, RequestHead, ResponseHead
+from lbproxy.proxy.http.attempt import Attempt, AttemptOwner
 
 if TYPE_CHECKING:
-    from lbproxy.net.endpoints import Dial
     from lbproxy.proxy.backend import Backend
-    from lbproxy.proxy.http.streams import ServerConnection, ServerStream
 
 __all__ = ["Copy"]
 
 
-class Copy:
-    """A waiter, who wants a connection, and the sink of its response, like an exchange but without a client.
+class Copy(AttemptOwner):
+    """The owner of one attempt, like an exchange but without a client.
 
-    What runs on a server has these attributes; the lists of sessions show a copy as a request of ``frontend_name``.
-    """
+    The traffic of an attempt has these attributes; lists of sessions show a copy as a request of
+    ``frontend_name``."""
 
     priority = 1 << 30  # in the queue: gives way to everybody
     tunnelled = False
+    watched = None
     bytes_out = 0
 
     def __init__(
@@ -60,142 +60,87 @@ class Copy:
         self._timeout = spec.timeout
         self._done: Callable[[Answer | None], None] | None = None
         self._answer: Answer | None = None
-        self._lease: Lease | None = None
-        self._dial: Dial | None = None
-        self._stream: ServerStream | None = None
-        self._reused = False
+        # passive health does not judge by copies
+        self._attempt: Attempt | None = Attempt(self, backend, self, self.tried, judged=False)
 
     def start(self, done: Callable[[Answer | None], None]) -> None:
         """Go; ``done`` is called once, with the answer or with None."""
         self._done = done
         self._timer.set(self._timeout)
-        try:
-            lease = self._backend.acquire(self)
-        except ProxyError:
-            self._end(Outcome.NEUTRAL, None)
-            return
-        if lease is not None:
-            self.leased(lease)
+        if self._attempt is not None:
+            self._attempt.acquire()
 
     def cancel(self) -> None:
-        """Its time is over.  That it was slow is no more than neutral: nobody was promised anything."""
-        self._end(Outcome.NEUTRAL, None)
+        """Its time is over.  That it was slow is no more than neutral: nobody was promised
+        anything."""
+        self._end(None)
 
-    # -- Waiter and Connecting ------------------------------------------------------------------
+    # -- AttemptOwner ---------------------------------------------------------------------------
 
-    def leased(self, lease: Lease) -> None:
-        """Here is a server."""
-        self._lease = lease
-        server = lease.server
-        self.server_name = server.name
-        server.sessions.add(self)
-        server.counters.picked += 1
-        pool = self._backend.pools.get(server)
-        connection = pool.take() if pool is not None else None
-        if connection is not None:
-            self._reused = True
-            server.counters.reused += 1
-            self._send(connection)
-        else:
-            self._dial = self._backend.connector(self._backend, server, self)
+    def attempt_leased(self, attempt: Attempt) -> None:
+        """See :class:`AttemptOwner`."""
+        if attempt.server is not None:
+            self.server_name = attempt.server.name
+        attempt.request = self.request
+        attempt.connect()
 
-    def refused(self, error: ProxyError) -> None:
-        """The queue gives none."""
-        self._end(Outcome.NEUTRAL, None)
+    def attempt_refused(self, attempt: Attempt, error: ProxyError) -> None:
+        """See :class:`AttemptOwner`."""
+        self._end(None)
 
-    def connected(self, connection: ServerConnection) -> None:
-        """The connection is ready."""
-        self._dial = None
-        self._send(connection)
-
-    def connect_failed(self, error: ProxyError) -> None:
-        """It could not be made."""
-        self._dial = None
-        if self._lease is not None:
-            self._lease.server.counters.connect_errors += 1
-        self._end(error.outcome, None)
-
-    def _send(self, connection: ServerConnection) -> None:
-        self._stream = stream = connection.open_stream(self)
+    def attempt_connected(self, attempt: Attempt) -> None:
+        """See :class:`AttemptOwner`.  The body is sent whole."""
         try:
-            stream.send_request(self.request, self._body, END)
+            attempt.send(self._body, END)
         except (ValueError, TypeError):
-            self._end(Outcome.NEUTRAL, None)
+            self._end(None)
 
-    # -- ResponseSink ---------------------------------------------------------------------------
+    def attempt_may_resend(self, attempt: Attempt) -> bool:
+        """See :class:`AttemptOwner`."""
+        return True
 
-    def server_events(self, events: list[Any]) -> None:
-        """Heads, body and end of the answer."""
-        for event in events:
-            if self.over:
-                return
-            if type(event) is bytes:
-                if self._note is not None:
-                    self._note.add(event)
-            elif type(event) is End:
-                self._complete()
-            elif event.status >= 200:
-                seconds = self._backend.wheel.now() - self.started
-                headers = self._forwarder.response(event).pairs()
-                self._answer = Answer(event.status, headers, seconds)
-            elif event.status == 101:
-                self._end(Outcome.FAILED, None)
+    def attempt_paused(self, attempt: Attempt) -> None:
+        """See :class:`AttemptOwner`."""
 
-    def _complete(self) -> None:
-        answer = self._answer
-        note = self._note
-        if answer is not None and note is not None:
-            answer.size, answer.digest, answer.body = note.size, note.digest, note.start
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close(reuse=True)
-        self._end(Outcome.OK, answer)
+    def attempt_resumed(self, attempt: Attempt) -> None:
+        """See :class:`AttemptOwner`."""
 
-    def server_failed(self, error: ProxyError) -> None:
-        """It ended in the middle.  A pooled connection that died while idle says nothing: a new one is made."""
-        self._stream = None
-        if self.over:
-            return
-        lease = self._lease
-        dead = self._reused and self._answer is None and error.kind is Kind.SERVER_GONE
-        if dead and lease is not None:
-            self._reused = False
-            self._dial = self._backend.connector(self._backend, lease.server, self)
-        else:
-            self._end(error.outcome, None)
+    def attempt_interim(self, attempt: Attempt, head: ResponseHead) -> None:
+        """See :class:`AttemptOwner`."""
 
-    def server_paused(self) -> None:
-        """Nothing to hold back: the body is sent whole."""
+    def attempt_answered(self, attempt: Attempt, events: list[Any]) -> bool:
+        """See :class:`AttemptOwner`."""
+        seconds = self._backend.wheel.now() - self.started
+        head = events.pop(0)
+        self._answer = Answer(head.status, self._forwarder.response(head).pairs(), seconds)
+        return True
 
-    def server_resumed(self) -> None:
-        """See above."""
+    def attempt_events(self, attempt: Attempt, events: list[Any]) -> None:
+        """See :class:`AttemptOwner`."""
+        answer, note = self._answer, self._note
+        if note is not None:
+            for event in events:
+                if type(event) is bytes:
+                    note.add(event)
+        if attempt.over:
+            if answer is not None and note is not None:
+                answer.size, answer.digest, answer.body = note.size, note.digest, note.start
+            self._end(answer)
 
-    def server_gone(self, kind: Kind) -> None:
-        """The server goes down, or an operator ends what runs on it."""
-        self._end(Outcome.NEUTRAL, None)
+    def attempt_failed(self, attempt: Attempt, error: ProxyError) -> None:
+        """See :class:`AttemptOwner`."""
+        self._end(None)
 
     # -- the end --------------------------------------------------------------------------------
 
-    def _end(self, outcome: Outcome, answer: Answer | None) -> None:
+    def _end(self, answer: Answer | None) -> None:
         if self.over:
             return
         self.over = True
         self._timer.close()
-        dial, self._dial = self._dial, None
-        if dial is not None:
-            dial.cancel()
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close(reuse=False)
-        lease, self._lease = self._lease, None
-        if lease is None:
-            self._backend.queue.leave(self)
-        else:
-            server = lease.server
-            server.sessions.discard(self)
-            server.counters.ok += outcome is Outcome.OK
-            server.counters.failed += outcome is Outcome.FAILED
-            lease.release(outcome, answer.seconds if answer is not None else -1.0)
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.cancel(Outcome.NEUTRAL)
         done, self._done = self._done, None
         if done is not None:
             done(answer)

@@ -188,7 +188,7 @@ class Rebalancer(Feature["Backend"]):
         sessions = server.sessions
         if self._backend.mode == "tcp":
             return len(sessions)
-        return sum(bool(session.tunnelled) for session in sessions)
+        return sum(bool(session.traffic.tunnelled) for session in sessions)
 
     def _sessions(self) -> int:
         return sum(self.count(server) for server in self._backend.group.listed)
@@ -312,7 +312,7 @@ class Rebalancer(Feature["Backend"]):
             looked += 1
             if session.over or session not in server.sessions:
                 continue
-            watched = session.watched
+            watched = session.traffic.watched
             if watched.moved <= before and watched.farewell.polite:
                 return session, looked
         return None, max(looked, 1)
@@ -323,23 +323,25 @@ class Rebalancer(Feature["Backend"]):
         if sticky is None:
             return True
         try:
-            if sticky.belongs(session) != server.name:
+            traffic = session.traffic
+            if sticky.belongs(traffic) != server.name:
                 return True
-            sticky.forget(session)
-            return sticky.belongs(session) != server.name
+            sticky.forget(traffic)
+            return sticky.belongs(traffic) != server.name
         except Exception as error:
             self._backend.group.failed(error)
             return False
 
     def _part(self, session: Any) -> None:
-        to_client, to_server = session.watched.farewell.words(os.urandom(4))
-        session.watched.parted = True
+        watched = session.traffic.watched
+        to_client, to_server = watched.farewell.words(os.urandom(4))
+        watched.parted = True
         self.counters.rebalanced += 1
         session.part(to_client, to_server)
 
 
 def _watched_of(session: Any) -> Watched | None:
-    watched: Watched | None = getattr(session, "watched", None)
+    watched: Watched | None = session.traffic.watched
     return watched
 
 

@@ -1,438 +1,461 @@
-"""DATA. The server's half of an HTTP exchange: attempt after attempt, until one gives a response head.
+"""DATA. One attempt at one server: a lease, a connection, a response.
 
-1. A lease from the backend, at once or from its queue; filters of phase ``server_request``.
-2. A pooled or a new connection; the head and the body bytes known so far in one write.
-3. The rest of the body under back-pressure.  Up to ``retry_buffer`` bytes of it are kept for a replay.
-4. A failure before the response head: a pooled connection that turns out dead is replaced at no cost; else the lease
-   goes back and another server is tried, if ``retry_on`` names the failure and the request can be replayed: nothing
-   of it was sent, or all of it is kept and the method is idempotent.
-5. A response head whose status ``retry_on`` names is thrown away for another attempt, while there may be one.
-6. A second attempt that :mod:`lbproxy.proxy.features.hedge` has begun takes the place of a retry.
-"""
+An attempt has an owner, which decides what to send, and what to make of the response or the
+failure: the attempts of an exchange (:mod:`lbproxy.proxy.http.attempts`), hedging, the copy of a
+mirrored request.  The states:
+
+========= ====================================================== ===============================
+state     meaning                                                next
+========= ====================================================== ===============================
+ASKING    no server yet: in the queue of the backend             LEASED, OVER
+LEASED    has a server; the owner prepares the request           DIALLING, SENT, OVER
+DIALLING  a connection is being made                             SENT, OVER
+SENT      the request is on a stream; the final head is not in   ANSWERED, TUNNEL, OVER
+                                                                 (rule 2: DIALLING, SENT)
+ANSWERED  the final head is in, the body follows                 OVER
+TUNNEL    bytes both ways, after a 101 or a 2xx to CONNECT       OVER
+OVER      connection and lease are given back
+========= ====================================================== ===============================
+
+1. The lease is given back exactly once, with the outcome, when the state becomes OVER.
+2. A pooled connection that closes before it answers died while it was idle.  If the owner allows
+   it, the request goes out again on another connection of the same server; nothing is counted
+   against the server.
+3. When the response ends, connection and lease are given back before the owner gets the end: the
+   next request of the client may want that connection.
+4. A failure is counted and the lease is given back before the owner hears of it."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
 
 from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import ServerState
-from lbproxy.errors import MEANING, Kind, Outcome, ProxyError
-from lbproxy.health.breaker import RetryLimit
-from lbproxy.http.message import Reply
-from lbproxy.http.retry import IDEMPOTENT
+from lbproxy.compiled import native
+from lbproxy.errors import Kind, Outcome, ProxyError
+from lbproxy.http.message import End, RequestHead, ResponseHead
 from lbproxy.net.endpoints import Dial
-from lbproxy.proxy.hooks import run_hooks
+from lbproxy.proxy.http.sink import ResponseSink
 from lbproxy.proxy.http.streams import ServerConnection, ServerStream
-from lbproxy.proxy.http.traffic import HTTPTraffic
-from lbproxy.proxy.info import ConnectionInfo
 
-__all__ = ["Attempts"]
+if TYPE_CHECKING:
+    from lbproxy.proxy.backend import Backend
 
-_GOOD: Final = Outcome.OK  # looked up once
-_SAME_SERVER_PAUSE: Final = (
-    0.25  # before a server that just failed is tried again, for want of another
-)
+__all__ = ["Attempt", "AttemptOwner", "AttemptState"]
 
 
-class Attempts(HTTPTraffic):
-    """See the module; :class:`lbproxy.proxy.http.exchange.Exchange` is the other half."""
+class AttemptState(Enum):
+    """See the module."""
+
+    ASKING = 0
+    LEASED = 1
+    DIALLING = 2
+    SENT = 3
+    ANSWERED = 4
+    TUNNEL = 5
+    OVER = 6
+
+
+_ASKING: Final = AttemptState.ASKING  # each looked up once
+_LEASED: Final = AttemptState.LEASED
+_DIALLING: Final = AttemptState.DIALLING
+_SENT: Final = AttemptState.SENT
+_ANSWERED: Final = AttemptState.ANSWERED
+_TUNNEL: Final = AttemptState.TUNNEL
+_OVER: Final = AttemptState.OVER
+_GOOD: Final = Outcome.OK
+_FAILED: Final = Outcome.FAILED
+
+
+@native(allow_interpreted_subclasses=True)
+class AttemptOwner:
+    """What an attempt calls; ``attempt`` says which one, for owners of several."""
 
     __slots__ = ()
 
-    # -- what the other half has ----------------------------------------------------------------
-
-    def fail(self, error: ProxyError) -> None:
-        """Nothing came of it."""
+    def attempt_leased(self, attempt: Attempt) -> None:
+        """A server is known: set ``attempt.request`` and call ``attempt.connect()``, now or
+        later."""
         raise NotImplementedError
 
-    def hook_replied(self, reply: Reply) -> None:
-        """A filter answers in place of a server."""
+    def attempt_refused(self, attempt: Attempt, error: ProxyError) -> None:
+        """No server will be found; the attempt is over."""
         raise NotImplementedError
 
-    def server_events(self, events: list[Any]) -> None:
-        """See :class:`~lbproxy.proxy.http.streams.ResponseSink`."""
+    def attempt_connected(self, attempt: Attempt) -> None:
+        """A connection is ready: call ``attempt.send()``, at once."""
         raise NotImplementedError
 
-    def server_failed(self, error: ProxyError) -> None:
-        """See :class:`~lbproxy.proxy.http.streams.ResponseSink`."""
+    def attempt_may_resend(self, attempt: Attempt) -> bool:
+        """Return whether the request may go out again, after a pooled connection has died."""
         raise NotImplementedError
 
-    def _pause_client(self, paused: bool) -> None:
+    def attempt_interim(self, attempt: Attempt, head: ResponseHead) -> None:
+        """An interim (1xx) head came."""
         raise NotImplementedError
+
+    def attempt_answered(self, attempt: Attempt, events: list[Any]) -> bool:
+        """The final head came, the first of ``events``.  Return False if the attempt is dropped."""
+        raise NotImplementedError
+
+    def attempt_events(self, attempt: Attempt, events: list[Any]) -> None:
+        """Take the final head and what follows it; after the End the attempt is over."""
+        raise NotImplementedError
+
+    def attempt_failed(self, attempt: Attempt, error: ProxyError) -> None:
+        """The attempt is over without a complete response."""
+        raise NotImplementedError
+
+    def attempt_paused(self, attempt: Attempt) -> None:
+        """The server does not take request bytes fast enough."""
+        raise NotImplementedError
+
+    def attempt_resumed(self, attempt: Attempt) -> None:
+        """The server takes request bytes again."""
+        raise NotImplementedError
+
+    def part(self, to_client: bytes, to_server: bytes) -> None:
+        """End a tunnel after last words for each side."""
+        raise NotImplementedError
+
+
+class Attempt(ResponseSink):
+    """See the module.  It waits in the queue, for the connection, and is the sink of the response.
+
+    ``traffic``: what balancers look at, and what lists of sessions show.  ``tried``: servers to
+    avoid. ``judged``: passive health hears how it ends.  ``request``: as the server gets it.
+    ``waited``, ``t_connect``, ``t_response``: seconds, negative where there was nothing to measure.
+    ``status``: of the final head, 0 before.  ``sent``: the server may have seen some of the
+    request. ``ended``: all of the request is sent.  ``paused``: the server takes no more for now.
+    """
+
+    __slots__ = (
+        "_dial",
+        "_fresh",
+        "_lease",
+        "_mark",
+        "_owner",
+        "_stream",
+        "backend",
+        "ended",
+        "judged",
+        "paused",
+        "request",
+        "reused",
+        "sent",
+        "server",
+        "state",
+        "status",
+        "t_connect",
+        "t_response",
+        "traffic",
+        "tried",
+        "waited",
+    )
+
+    def __init__(
+        self,
+        owner: AttemptOwner,
+        backend: Backend,
+        traffic: Any,
+        tried: Sequence[ServerState],
+        judged: bool = True,
+    ) -> None:
+        self._owner = owner
+        self.backend = backend
+        self.traffic = traffic
+        self.tried = tried
+        self.judged = judged
+        self.state = _ASKING
+        self.server: ServerState | None = None
+        self.request: RequestHead | None = None
+        self.reused = self.sent = self.ended = self.paused = False
+        self.status = 0
+        self.waited = 0.0
+        self.t_connect = self.t_response = -1.0
+        self._mark = 0.0  # when the present wait began
+        self._fresh = False  # must not use a pooled connection
+        self._lease: Lease | None = None
+        self._dial: Dial | None = None
+        self._stream: ServerStream | None = None
+
+    # -- what lists of sessions and rebalancing see -----------------------------------------------
+
+    @property
+    def over(self) -> bool:
+        """Connection and lease are given back."""
+        return self.state is _OVER
+
+    @property
+    def info(self) -> Any:
+        """The client's connection, for a PROXY header."""
+        return self.traffic.info
+
+    @property
+    def priority(self) -> int:
+        """The place in the queue."""
+        priority: int = self.traffic.priority
+        return priority
+
+    def part(self, to_client: bytes, to_server: bytes) -> None:
+        """End a tunnel for the sake of balance."""
+        self._owner.part(to_client, to_server)
 
     # -- a server -------------------------------------------------------------------------------
 
-    def _use_backend(self, name: str) -> None:
-        self.backend = self.frontend.backends[name]
-        self.backend_name = name
-        self._hooks = self.frontend.hooks[name]
-
-    def _acquire(self) -> None:
-        backend = self.backend
-        assert backend is not None
-        if backend.name != self.backend_name:  # a filter chose another one
-            name = self.backend_name
-            chosen = self.frontend.backends.get(name)
-            if chosen is None or chosen.mode != "http":
-                self.backend_name = backend.name
-                self.fail(ProxyError(Kind.FILTER_FAILED, f"no http backend {name!r} to go to"))
-                return
-            self._use_backend(name)
-            backend = chosen
-        self._mark = self.frontend.now()
+    def acquire(self) -> None:
+        """Ask the backend for a server, and wait in its queue if there is none."""
         try:
-            lease = backend.acquire(self)
+            lease = self.backend.acquire(self)
         except ProxyError as error:
-            self.fail(error)
+            self.state = _OVER
+            self._owner.attempt_refused(self, error)
             return
-        if lease is not None:
-            if self.t_queue < 0:
-                self.t_queue = 0.0
-            self._leased(lease)
+        if lease is None:
+            self._mark = self.backend.wheel.now()
+        else:
+            self.take(lease)
 
     def leased(self, lease: Lease) -> None:
-        """The backend's queue gives a server."""
-        self.t_queue = max(self.t_queue, 0.0) + self.frontend.now() - self._mark
-        self._leased(lease)
-
-    def _leased(self, lease: Lease) -> None:
-        self._lease = lease
-        server = lease.server
-        self._server = server
-        self.server_name = server.spec.name
-        self.attempts += 1
-        self.t_connect = -1.0
-        server.sessions.add(self)
-        server.counters.picked += 1
-        self._attempt()
+        """The queue gives a server."""
+        self.waited = self.backend.wheel.now() - self._mark
+        self.take(lease)
 
     def refused(self, error: ProxyError) -> None:
         """The queue gives no server."""
-        backend = self.backend
-        if backend is not None:
-            backend.turned_away(error.kind)
-        self.fail(error)
+        self.backend.turned_away(error.kind)
+        self.state = _OVER
+        self._owner.attempt_refused(self, error)
 
-    def _attempt(self) -> None:
-        backend = self.backend
-        assert backend is not None
-        head, hooks = self.request, self._hooks
-        info: ConnectionInfo = self.info
-        forwarder = self.frontend.forwarder
-        # an HTTP/1.0 client may send no Host; HTTP/1.1 to the server needs one (RFC 9112 §3.2)
-        host = backend.host_header or (b"" if head.host else self._server_host())
-        try:
-            self.server_request = forwarder.server_request(
-                head,
-                client_ip=info.client_ip,
-                client_port=info.client_port,
-                scheme=self.scheme,
-                local_port=info.local_port,
-                host_header=host,
-            )
-        except ProxyError as error:
-            self.fail(error)
-            return
-        except (ValueError, TypeError) as error:  # a filter put something impossible into the head
-            self.fail(ProxyError(Kind.FILTER_FAILED, f"request cannot be sent: {error}"))
-            return
-        if hooks is not None and hooks.server_request:
-            run_hooks(self, hooks.server_request, self.frontend.wheel, self._connect)
-        else:
-            self._connect()
-
-    def _server_host(self) -> bytes:
-        assert self._server is not None
-        address = self._server.spec.target.address
-        if address is None or address.kind != "tcp":
-            return b"localhost"
-        return str(address).encode("ascii", "replace")
+    def take(self, lease: Lease) -> None:
+        """Go on with this lease."""
+        self._lease = lease
+        self.server = server = lease.server
+        self.state = _LEASED
+        server.sessions.add(self)
+        server.counters.picked += 1
+        self._owner.attempt_leased(self)
 
     # -- a connection ---------------------------------------------------------------------------
 
-    def _connect(self) -> None:
-        backend, server = self.backend, self._server
-        assert backend is not None and server is not None
+    def connect(self) -> None:
+        """Take a connection from the pool, or dial."""
+        backend, server = self.backend, self.server
+        assert server is not None
         pool = backend.pools.get(server)
         connection = None if self._fresh or pool is None else pool.take()
         if connection is not None:
             self.reused = True
             self.t_connect = 0.0
             server.counters.reused += 1
-            self._send(connection)
+            self._stream = connection.open_stream(self)
+            self._owner.attempt_connected(self)
             return
         self.reused = False
-        self._dialled = self.frontend.now()
+        self.state = _DIALLING
+        self._mark = backend.wheel.now()
         self._dial = backend.connector(backend, server, self)
 
     def connected(self, connection: ServerConnection) -> None:
         """The connection dialled for this attempt is ready."""
         self._dial = None
-        self.t_connect = self.frontend.now() - self._dialled
-        self._send(connection)
+        self.t_connect = self.backend.wheel.now() - self._mark
+        self._stream = connection.open_stream(self)
+        self._owner.attempt_connected(self)
 
     def connect_failed(self, error: ProxyError) -> None:
-        """It could not be made."""
+        """The dial failed."""
         self._dial = None
-        server = self._server
-        assert server is not None
-        server.counters.connect_errors += 1
-        self._attempt_failed(error)
+        assert self.server is not None
+        self.server.counters.connect_errors += 1
+        self._fail(error)
 
-    def _send(self, connection: ServerConnection) -> None:
-        head, backend = self.server_request, self.backend
-        assert head is not None and backend is not None
-        self._stream = stream = connection.open_stream(self)
-        self._sent = True
-        self._mark = self.frontend.now()
-        body = self._body
-        data = b"" if not body else body[0] if len(body) == 1 else b"".join(body)
-        try:
-            stream.send_request(head, data, self._trailers if self._request_ended else None)
-        except (ValueError, TypeError) as error:  # a filter put something impossible into the head
-            self.fail(ProxyError(Kind.FILTER_FAILED, f"request cannot be sent: {error}"))
+    # -- the request ----------------------------------------------------------------------------
+
+    def send(self, data: bytes, end: End | None) -> None:
+        """Send :attr:`request` with the body bytes known so far, and the end if known.
+
+        ValueError or TypeError, with nothing sent, for a head that cannot be written."""
+        stream, request = self._stream, self.request
+        assert stream is not None and request is not None
+        self.state = _SENT
+        self.sent = True
+        self.ended = end is not None
+        self._mark = self.backend.wheel.now()
+        stream.send_request(request, data, end)
+
+    def send_body(self, data: bytes, end: End | None) -> None:
+        """Send more of the body, and the end if known; in a tunnel, bytes and the client's FIN."""
+        if end is not None:
+            self.ended = True
+        if self._stream is not None:
+            self._stream.send_body(data, end)
+
+    def pause_response(self) -> None:
+        """Let no more of the response come for now."""
+        if self._stream is not None:
+            self._stream.pause_response()
+
+    def resume_response(self) -> None:
+        """Let the response come again."""
+        if self._stream is not None:
+            self._stream.resume_response()
+
+    def start_tunnel(self) -> bytes:
+        """The owner goes along with the switch: return what has come for the tunnel so far."""
+        assert self._stream is not None and self.server is not None
+        passive = self.backend.passive
+        if passive is not None:
+            passive.succeeded(self.server, self.t_response)
+        return self._stream.start_tunnel()
+
+    # -- the response ---------------------------------------------------------------------------
+
+    def server_events(self, events: list[Any]) -> None:
+        """See :class:`ResponseSink`."""
+        state = self.state
+        if state is _OVER or (state is _SENT and not self._has_head(events)):
             return
-        if body and self._body_size > backend.retry_buffer:
-            self._forget_body()
-        if self._paused and not self._server_paused:
-            self._pause_client(False)
-        if self._client_paused:
-            stream.pause_response()
+        if type(events[-1]) is End and not self._is_tunnel():
+            self._complete()
+        self._owner.attempt_events(self, events)
 
-    def _forget_body(self) -> None:
-        self._lost = True
-        self._body.clear()
+    def _is_tunnel(self) -> bool:
+        return self.state is _TUNNEL
 
-    # -- failures before the response head ------------------------------------------------------
+    def _has_head(self, events: list[Any]) -> bool:
+        """Take interim heads out of ``events``; return whether the final head is there and
+        wanted."""
+        request = self.request
+        assert request is not None
+        while events:
+            head: ResponseHead = events[0]
+            status = head.status
+            if status == 101 or (status < 300 and request.method == b"CONNECT" and status >= 200):
+                if request.method != b"CONNECT" and request.upgrade is None:
+                    self._stop(
+                        ProxyError(Kind.BAD_RESPONSE, f"{status} to a request without Upgrade")
+                    )
+                    return False
+                if not self.ended:
+                    why = f"{status} before the request was complete"
+                    self._stop(ProxyError(Kind.BAD_RESPONSE, why))
+                    return False
+                self.state = _TUNNEL
+            elif status >= 200:
+                self.state = _ANSWERED
+            else:
+                self._owner.attempt_interim(self, head)
+                if self.state is _OVER:
+                    return False
+                del events[0]
+                continue
+            self.status = status
+            self.t_response = self.backend.wheel.now() - self._mark
+            return self._owner.attempt_answered(self, events)
+        return False
 
-    def _attempt_failed(self, error: ProxyError) -> None:
-        """Try again, or tell the client."""
-        backend, server = self.backend, self._server
-        assert backend is not None and server is not None
-        waiting, self.waiting = self.waiting, None
-        if waiting is not None:
-            waiting.cancel()
-        replayable = not self._lost and (not self._sent or self.request.method in IDEMPOTENT)
-        dead = self._sent and self.reused and error.kind is Kind.SERVER_GONE
+    def server_failed(self, error: ProxyError) -> None:
+        """See :class:`ResponseSink`."""
         self._stream = None
-        self._sent = self._server_paused = False
-        if dead and replayable:
-            # it died while it was idle: says nothing about the server, costs no retry
+        if self.state is _OVER:
+            return
+        dead = self.state is _SENT and self.reused and error.kind is Kind.SERVER_GONE
+        if dead and self._owner.attempt_may_resend(self):
             self._fresh = True
-            self._connect()
-            return
-        server.sessions.discard(self)  # if this ejects the server, this attempt is over already
-        if backend.passive is not None and not dead:
-            backend.passive.failed(server, error.kind)
-        self._release(error.outcome)
-        other = self._other_attempt()
-        if other is not None and other.take_over():
-            self._note_failed(server, error.detail)
-        elif error.kind in backend.retry.kinds and replayable and self._may_retry():
-            self._again(error.detail)
+            self.sent = self.paused = False
+            self.connect()
         else:
-            self.fail(error)
+            self._fail(error, blame=not dead)
 
-    def _status_failed(self, status: int, complete: bool) -> bool:
-        """A final head with an error status: whether it is thrown away for another attempt.
+    def server_paused(self) -> None:
+        """See :class:`ResponseSink`."""
+        self.paused = True
+        if self.state is not _OVER:
+            self._owner.attempt_paused(self)
 
-        ``complete``: the response has ended already, so that its connection can be used again.
-        """
-        backend, server, stream = self.backend, self._server, self._stream
-        assert backend is not None and server is not None
-        self._server_status = status
-        if (
-            status not in backend.retry.statuses
-            or self._lost
-            or stream is None
-            or self.request.method not in IDEMPOTENT
-        ):
-            return False
-        other = self._other_attempt()
-        if other is None and not self._may_retry():
-            return False
-        self._stream = None
-        self._sent = self._server_paused = False
-        self.t_response = self.frontend.now() - self._mark
-        stream.close(reuse=complete and self._request_ended)
-        server.sessions.discard(self)
-        if backend.passive is not None:
-            backend.passive.answered(server, status, self.t_response)
-        self._release(Outcome.FAILED)
-        if other is not None and other.take_over():
-            self._note_failed(server, f"status {status}")
-        else:
-            self._again(f"status {status}")
-        return True
+    def server_resumed(self) -> None:
+        """See :class:`ResponseSink`."""
+        self.paused = False
+        if self.state is not _OVER:
+            self._owner.attempt_resumed(self)
 
-    def _may_retry(self) -> bool:
-        """One more attempt is within the limits; it counts as begun."""
-        backend = self.backend
-        assert backend is not None
-        if self.attempts > backend.spec.retries:
-            return False
-        longest = backend.spec.timeout_retries
-        if longest and self.frontend.now() - self.started >= longest:
-            return False
-        limit = backend.retry_limit
-        if limit is not None:
-            if not limit.take(self.frontend.now(), self._retrying is limit):
-                return False
-            self._end_retry(limit)
-        return True
+    # -- the end --------------------------------------------------------------------------------
 
-    def _end_retry(self, new: RetryLimit | None = None) -> None:
-        """Count as a retry under ``new`` from now on, no longer under what it was."""
-        old, self._retrying = self._retrying, new
-        if old is not None and old is not new:
-            old.end()
+    def server_gone(self, kind: Kind) -> None:
+        """The server went down with ``on_down = close``, or an operator ended the session."""
+        if self._lease is not None:
+            self.reused = False
+            self._stop(ProxyError(kind))
 
-    def _again(self, detail: str) -> None:
-        """Another attempt, at another server if there is one; perhaps after a pause."""
-        backend, server = self.backend, self._server
-        assert backend is not None and server is not None
-        backend.counters.retries += 1
-        server.counters.retried += 1
-        self._note_failed(server, detail)
-        self._fresh = False
-        self._server_status = 0
-        self.t_response = -1.0
-        pause = _SAME_SERVER_PAUSE
-        if backend.has_other(self.tried):
-            backend.counters.redispatches += 1
-            pause = backend.retry.pause(self.attempts, backend.random)
-        if pause:
-            self._timer = self.frontend.wheel.timer(self._retry_now)
-            self._timer.set(pause)
-        else:
-            self._acquire()
+    def reject(self, complete: bool) -> None:
+        """Drop a response because of its status: the attempt has failed.
 
-    def _note_failed(self, server: ServerState, detail: str) -> None:
-        self.detail = detail
-        if server not in self.tried:
-            self.tried.append(server)
-
-    def _retry_now(self) -> None:
-        self._timer = None
-        if not self.over:
-            self._acquire()
-
-    # -- a second attempt beside this one -------------------------------------------------------
-
-    def _other_attempt(self) -> Any:
-        """The second attempt that hedging has begun beside the failed one; None without one."""
-        hooks = self._hooks
-        return None if hooks is None or hooks.hedging is None else hooks.hedging.other(self)
-
-    def begin_other(self) -> bool:
-        """Whether a second attempt may run beside this one; it counts as a retry does."""
-        if not self._may_retry():
-            return False
-        self.attempts += 1
-        return True
-
-    def send_copy(self, stream: ServerStream) -> None:
-        """Send the request, all of which is kept, on ``stream`` too.  ValueError as there."""
-        assert self.server_request is not None
-        stream.send_request(self.server_request, b"".join(self._body), self._trailers)
-
-    def give_up_attempt(self) -> None:
-        """Another one was faster, which says nothing about this server."""
-        server = self._server
+        ``complete``: the response has ended, so that its connection can be used again."""
+        server, passive = self.server, self.backend.passive
         assert server is not None
-        self._drop_connection()
+        self._disconnect(complete and self.ended)
         server.sessions.discard(self)
-        self._release(Outcome.NEUTRAL)
-        if server not in self.tried:
-            self.tried.append(server)
+        if passive is not None and self.judged:
+            passive.answered(server, self.status, self.t_response)
+        self._release(_FAILED)
 
-    def adopt(
-        self,
-        lease: Lease,
-        dial: Dial | None,
-        stream: ServerStream | None,
-        reused: bool,
-        dialled: float,
-        t_connect: float,
-        sent_at: float,
-    ) -> None:
-        """Go on with the second attempt: it has ``lease``, and ``dial`` runs or ``stream`` has the request."""
-        assert self._lease is None
-        server = lease.server
-        server.sessions.add(self)
-        self._lease = lease
-        self._server = server
-        self.server_name = server.spec.name
-        self._dial = dial
-        self._stream = stream
-        self._sent = stream is not None
-        self._fresh = self._server_paused = False
-        self._server_status = 0
-        self.reused = reused
-        self.t_connect = t_connect
-        self.t_response = -1.0
-        self._dialled = dialled
-        self._mark = sent_at
-        self._pause_client(False)
-        if stream is not None and self._client_paused:
-            stream.pause_response()
-
-    # -- giving things back ---------------------------------------------------------------------
-
-    def _drop_server(self, outcome: Outcome) -> None:
-        """Leave the queue, the dial or the server, whichever it is."""
-        if self._lease is None:
-            if self.backend is not None:
-                self.backend.queue.leave(self)
-            if self._timer is not None:
-                self._timer.close()
-                self._timer = None
+    def cancel(self, outcome: Outcome) -> None:
+        """End it, wherever it is; the owner hears nothing."""
+        if self.state is _OVER:
             return
-        self._drop_connection()
-        if self._server is not None:
-            self._server.sessions.discard(self)
+        if self._lease is None:
+            self.state = _OVER
+            self.backend.queue.leave(self)
+            return
+        self._disconnect(False)
+        assert self.server is not None
+        self.server.sessions.discard(self)
         self._release(outcome)
 
-    def _drop_connection(self) -> None:
+    def _complete(self) -> None:
+        """The response has ended."""
+        server, passive = self.server, self.backend.passive
+        assert server is not None
+        self._disconnect(self.ended)
+        server.sessions.discard(self)
+        if passive is not None and self.judged:
+            passive.answered(server, self.status, self.t_response)
+        self._release(_GOOD)
+
+    def _stop(self, error: ProxyError) -> None:
+        """End it for a reason that the connection does not know yet."""
+        self._disconnect(False)
+        self._fail(error)
+
+    def _fail(self, error: ProxyError, blame: bool = True) -> None:
+        server, passive, tunnel = self.server, self.backend.passive, self.state is _TUNNEL
+        assert server is not None
+        self._disconnect(False)
+        server.sessions.discard(self)  # if this ejects the server, this attempt is over already
+        if passive is not None and self.judged and blame and not tunnel:
+            passive.failed(server, error.kind)
+        self._release(error.outcome)
+        self._owner.attempt_failed(self, error)
+
+    def _disconnect(self, reuse: bool) -> None:
+        """Give up the dial or the connection, whichever there is."""
+        self.state = _OVER
         dial, self._dial = self._dial, None
         if dial is not None:
             dial.cancel()
         stream, self._stream = self._stream, None
         if stream is not None:
-            stream.close(reuse=False)
+            stream.close(reuse=reuse)
 
     def _release(self, outcome: Outcome) -> None:
-        """Give the lease back; who calls this has left the sessions of the server."""
-        lease, self._lease = self._lease, None
-        server = self._server
+        lease, server = self._lease, self.server
         assert lease is not None and server is not None
+        self._lease = None
         if outcome is _GOOD:
             server.counters.ok += 1
-        elif outcome is Outcome.FAILED:
+        elif outcome is _FAILED:
             server.counters.failed += 1
         lease.release(outcome, self.t_response)
-
-    def server_gone(self, kind: Kind) -> None:
-        """The server went down with ``on_down = close``, or an operator ended the session."""
-        if self.over or self._lease is None:
-            return
-        error = ProxyError(kind)
-        if self.response is not None or self._tunnel:
-            self._drop_server(MEANING[kind].outcome)
-            self.fail(error)
-            return
-        self._drop_connection()
-        self.reused = False
-        self._attempt_failed(error)
-
-    def server_paused(self) -> None:
-        """See :class:`ResponseSink`."""
-        self._server_paused = True
-        if not self.over:
-            self._pause_client(True)
-
-    def server_resumed(self) -> None:
-        """See :class:`ResponseSink`."""
-        self._server_paused = False
-        if not self.over:
-            self._pause_client(False)

@@ -16,7 +16,8 @@ from lbproxy.http.h1_write import LAST_CHUNK, encode_chunk, encode_request, enco
 from lbproxy.http.message import END, End, Invalid, RequestHead
 from lbproxy.net.closing import half_close
 from lbproxy.net.endpoints import Dial
-from lbproxy.proxy.http.streams import Connecting, ResponseSink, ServerStream
+from lbproxy.proxy.http.sink import ResponseSink
+from lbproxy.proxy.http.streams import Connecting, ServerStream
 from lbproxy.proxy.outgoing import outgoing_header
 from lbproxy.proxy.unsent import unsent_bytes
 

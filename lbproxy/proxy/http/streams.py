@@ -9,10 +9,11 @@ caller.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from lbproxy.errors import ProxyError
 from lbproxy.http.message import End, RequestHead, ResponseHead
+from lbproxy.proxy.http.sink import ResponseSink
 from lbproxy.proxy.info import ConnectionInfo
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ResponseSink",
     "ServerConnection",
     "ServerStream",
+    "SourceStream",
 ]
 
 
@@ -60,23 +62,6 @@ class ClientStream(Protocol):
         is written."""
 
 
-class ResponseSink(Protocol):
-    """What a server stream calls: one attempt of an exchange."""
-
-    def server_events(self, events: list[Any]) -> None:
-        """Response events in order, as many as one read gave: ResponseHead (interim ones
-        too), bytes, End."""
-
-    def server_failed(self, error: ProxyError) -> None:
-        """The stream ended without an End; nothing follows."""
-
-    def server_paused(self) -> None:
-        """The server does not take request bytes fast enough: stop sending."""
-
-    def server_resumed(self) -> None:
-        """It does again."""
-
-
 class ServerStream(Protocol):
     """One attempt's way to a server."""
 
@@ -102,10 +87,21 @@ class ServerStream(Protocol):
         hears nothing more."""
 
 
-class Connecting(Protocol):
-    """Who wants a connection to a server: an attempt of an exchange."""
+class SourceStream(ServerStream, Protocol):
+    """The stream of a source that an exchange asks: a server stream that may have to wait for a
+    server."""
 
-    info: ConnectionInfo
+    @property
+    def queued(self) -> bool:
+        """Whether no server has the request."""
+
+
+class Connecting(Protocol):
+    """Who wants a connection to a server: an attempt, or a connection made ahead."""
+
+    @property
+    def info(self) -> ConnectionInfo:
+        """The client's connection, for a PROXY header."""
 
     def connected(self, connection: ServerConnection) -> None:
         """It is ready."""

@@ -62,7 +62,7 @@ class Site(Rig):
     def idle(self):
         """Nothing runs, before any client has left."""
         hedging = Hedging.of(self.backend)
-        assert hedging is None or not (hedging.running or hedging.watched)
+        assert hedging is None or not hedging.running
         assert [s.active for s in self.backend.group.servers.values() if s.active] == []
 
 
@@ -437,7 +437,7 @@ def test_it_is_among_the_sessions_of_its_server(site):
     r = site()
     r.hedged()
     (one,) = r.state("b").sessions
-    assert (one.frontend_name, one.server_name, one.request.method) == ("web", "b", b"GET")
+    assert (one.traffic.frontend_name, one.server.name, one.request.method) == ("web", "b", b"GET")
     assert r.backend.kill_sessions(r.state("b")) == 1
     r.advance(0)
     assert not r.asked("b")

@@ -1,0 +1,377 @@
+"""DATA. The servers of a backend as the source of a response: attempt after attempt, until one
+gives a head.
+
+1. A lease from the backend, at once or from its queue; filters of phase ``server_request``.
+2. A pooled or a new connection; the head and the body bytes known so far in one write.
+3. The rest of the body under back-pressure.  Up to ``retry_buffer`` bytes of it are kept for a
+   replay.
+4. A failure before the response head: another server is tried, if ``retry_on`` names the failure
+   and the request can be replayed: nothing of it was sent, or all of it is kept and the method is
+   idempotent.
+5. A response head whose status ``retry_on`` names is thrown away for another attempt, while there
+   may be one.
+
+An exchange makes one :class:`Attempts`; :mod:`lbproxy.proxy.features.hedge` has one that makes two
+attempts at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from lbproxy.balance.server import ServerState
+from lbproxy.compiled import native
+from lbproxy.errors import MEANING, Kind, ProxyError
+from lbproxy.http.message import END, End, RequestHead, ResponseHead
+from lbproxy.http.retry import IDEMPOTENT
+from lbproxy.net.timers import Timer
+from lbproxy.proxy.hooks import run_hooks
+from lbproxy.proxy.http.attempt import Attempt, AttemptOwner
+from lbproxy.proxy.http.sink import Asking
+from lbproxy.proxy.http.traffic import HTTPTraffic
+from lbproxy.proxy.tries import Tries
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.backend import Backend
+
+__all__ = ["Attempts"]
+
+_BAD_HEAD: Final = (ValueError, TypeError)
+
+
+@native(allow_interpreted_subclasses=True)
+class Attempts(AttemptOwner):
+    """See the module.  A :class:`~lbproxy.proxy.http.streams.Source`, and its own stream."""
+
+    __slots__ = (
+        "_attempt",
+        "_backend",
+        "_full",
+        "_held_back",
+        "_sink",
+        "_timer",
+        "_trailers",
+        "_tries",
+        "traffic",
+    )
+
+    def __init__(self, traffic: HTTPTraffic, backend: Backend, sink: Asking) -> None:
+        self.traffic = traffic
+        self._backend = backend
+        self._sink = sink
+        self._attempt: Attempt | None = None
+        self._tries: Tries | None = None
+        self._timer: Timer | None = None
+        self._trailers: End = END
+        self._held_back = (
+            False  # the client is not to send more body before a server has the request
+        )
+        self._full = False  # the client does not take more response
+
+    # -- ServerStream ---------------------------------------------------------------------------
+
+    def send_request(self, head: RequestHead, data: bytes, end: End | None) -> None:
+        """See :class:`ServerStream`."""
+        if end is not None:
+            self._trailers = end
+        if data:
+            self._keep(data, False)
+        self._acquire()
+
+    def send_body(self, data: bytes, end: End | None) -> None:
+        """See :class:`ServerStream`."""
+        attempt = self._attempt
+        sent = attempt is not None and attempt.sent
+        if end is not None:
+            self._trailers = end
+        if data and not self.traffic.body_lost:
+            self._keep(data, sent)
+        if sent and attempt is not None:
+            attempt.send_body(data, end)
+
+    def _keep(self, data: bytes, sent: bool) -> None:
+        """Keep body bytes until they are sent, and for a replay while there is room for that."""
+        traffic = self.traffic
+        traffic.body_size += len(data)
+        fits = traffic.body_size <= self._backend.retry_buffer
+        if sent and not fits:
+            traffic.lose_body()
+            return
+        if traffic.body is None:
+            traffic.body = [data]
+        else:
+            traffic.body.append(data)
+        if not fits and not self._held_back:
+            self._held_back = True
+            self._sink.server_paused()
+
+    def pause_response(self) -> None:
+        """See :class:`ServerStream`."""
+        self._full = True
+        if self._attempt is not None:
+            self._attempt.pause_response()
+
+    def resume_response(self) -> None:
+        """See :class:`ServerStream`."""
+        self._full = False
+        if self._attempt is not None:
+            self._attempt.resume_response()
+
+    def start_tunnel(self) -> bytes:
+        """See :class:`ServerStream`."""
+        assert self._attempt is not None
+        self.traffic.lose_body()
+        return self._attempt.start_tunnel()
+
+    def close(self, *, reuse: bool) -> None:
+        """See :class:`ServerStream`.  The outcome for the server is that of ``traffic.close``."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.close()
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.cancel(MEANING[self.traffic.close].outcome)
+        self._end_tries()
+
+    @property
+    def queued(self) -> bool:
+        """No server has the request: it waits in the queue, or for the next attempt."""
+        return self._attempt is None or self._attempt.server is None
+
+    # -- a server -------------------------------------------------------------------------------
+
+    def _acquire(self) -> None:
+        traffic = self.traffic
+        if traffic.backend_name != self._backend.name and not self._change_backend():
+            return
+        attempt = self._attempt = Attempt(self, self._backend, traffic, traffic.tried)
+        attempt.acquire()
+
+    def _change_backend(self) -> bool:
+        """A filter chose another backend: go there; False if there is none."""
+        traffic = self.traffic
+        name = traffic.backend_name
+        chosen = traffic.frontend.backends.get(name)
+        if chosen is None or chosen.mode != "http":
+            traffic.backend_name = self._backend.name
+            self._sink.fail(ProxyError(Kind.FILTER_FAILED, f"no http backend {name!r} to go to"))
+            return False
+        self._backend = traffic.backend = chosen
+        traffic.hooks = traffic.frontend.hooks[name]
+        return True
+
+    def attempt_refused(self, attempt: Attempt, error: ProxyError) -> None:
+        """See :class:`AttemptOwner`."""
+        self._attempt = None
+        self._note_wait(attempt)
+        self._sink.fail(error)
+
+    def attempt_leased(self, attempt: Attempt) -> None:
+        """See :class:`AttemptOwner`."""
+        traffic = self.traffic
+        traffic.attempts += 1
+        self._note_wait(attempt)
+        self._show(attempt)
+        try:
+            traffic.server_request = self._server_request(attempt)
+        except ProxyError as error:
+            self._sink.fail(error)
+            return
+        except _BAD_HEAD as error:
+            self._cannot_send(error)
+            return
+        hooks = traffic.hooks
+        if hooks is not None and hooks.server_request:
+            run_hooks(self._sink, traffic, hooks.server_request, self._connect)
+        else:
+            self._connect()
+
+    def _note_wait(self, attempt: Attempt) -> None:
+        traffic = self.traffic
+        traffic.t_queue = (
+            attempt.waited if traffic.t_queue < 0.0 else traffic.t_queue + attempt.waited
+        )
+
+    def _show(self, attempt: Attempt) -> None:
+        """Let ``traffic`` name the server and the times of this attempt."""
+        server = attempt.server
+        assert server is not None
+        traffic = self.traffic
+        traffic.server = server
+        traffic.server_name = server.spec.name
+        traffic.reused = attempt.reused
+        traffic.t_connect = attempt.t_connect
+        traffic.t_response = attempt.t_response
+
+    def _server_request(self, attempt: Attempt) -> RequestHead:
+        """Return the head for this hop, before filters of phase ``server_request``.
+
+        Raises ProxyError for a request that goes round in circles."""
+        traffic = self.traffic
+        head, info = traffic.request, traffic.info
+        # an HTTP/1.0 client may send no Host; HTTP/1.1 to the server needs one (RFC 9112 §3.2)
+        host = self._backend.host_header or (b"" if head.host else _server_host(attempt))
+        return traffic.frontend.forwarder.server_request(
+            head,
+            client_ip=info.client_ip,
+            client_port=info.client_port,
+            scheme=traffic.scheme,
+            local_port=info.local_port,
+            host_header=host,
+        )
+
+    # -- a connection ---------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        """Filters are through: go to the server."""
+        attempt = self._attempt
+        assert attempt is not None
+        attempt.request = self.traffic.server_request
+        attempt.connect()
+
+    def attempt_connected(self, attempt: Attempt) -> None:
+        """See :class:`AttemptOwner`."""
+        traffic = self.traffic
+        traffic.reused = attempt.reused
+        traffic.t_connect = attempt.t_connect
+        if not self._send(attempt):
+            return
+        if traffic.body_size > self._backend.retry_buffer:
+            traffic.lose_body()
+        if self._held_back:
+            self._held_back = False
+            if not attempt.paused:
+                self._sink.server_resumed()
+        if self._full:
+            attempt.pause_response()
+
+    def _send(self, attempt: Attempt) -> bool:
+        traffic = self.traffic
+        try:
+            attempt.send(traffic.joined_body(), self._trailers if traffic.request_ended else None)
+        except _BAD_HEAD as error:
+            self._cannot_send(error)
+            return False
+        return True
+
+    def _cannot_send(self, error: Exception) -> None:
+        """A filter put something impossible into the head."""
+        self._sink.fail(ProxyError(Kind.FILTER_FAILED, f"request cannot be sent: {error}"))
+
+    def attempt_paused(self, attempt: Attempt) -> None:
+        """See :class:`AttemptOwner`."""
+        self._sink.server_paused()
+
+    def attempt_resumed(self, attempt: Attempt) -> None:
+        """See :class:`AttemptOwner`."""
+        self._sink.server_resumed()
+
+    # -- the response ---------------------------------------------------------------------------
+
+    def attempt_interim(self, attempt: Attempt, head: ResponseHead) -> None:
+        """See :class:`AttemptOwner`."""
+        self._sink.server_events([head])
+
+    def attempt_answered(self, attempt: Attempt, events: list[Any]) -> bool:
+        """See :class:`AttemptOwner`."""
+        self.traffic.t_response = attempt.t_response
+        status = attempt.status
+        if status > 399 and status in self._backend.retry.statuses:
+            return not self._thrown_away(attempt, type(events[-1]) is End)
+        return True
+
+    def _thrown_away(self, attempt: Attempt, complete: bool) -> bool:
+        """Drop a response with a status of ``retry_on`` and try again, if that is allowed."""
+        if self.traffic.body_lost or self.traffic.request.method not in IDEMPOTENT:
+            return False
+        if not self._may_retry():
+            return False
+        attempt.reject(complete)
+        assert attempt.server is not None
+        self._again(attempt.server, f"status {attempt.status}")
+        return True
+
+    def attempt_events(self, attempt: Attempt, events: list[Any]) -> None:
+        """See :class:`AttemptOwner`."""
+        if attempt.over:
+            self._attempt = None
+            self._end_tries()
+        self._sink.server_events(events)
+
+    def part(self, to_client: bytes, to_server: bytes) -> None:
+        """See :class:`AttemptOwner`."""
+        self._sink.part(to_client, to_server)
+
+    # -- failures and retries -------------------------------------------------------------------
+
+    def attempt_may_resend(self, attempt: Attempt) -> bool:
+        """See :class:`AttemptOwner`."""
+        return not self.traffic.body_lost and self.traffic.request.method in IDEMPOTENT
+
+    def attempt_failed(self, attempt: Attempt, error: ProxyError) -> None:
+        """See :class:`AttemptOwner`."""
+        self._attempt = None
+        self._stop_filter()
+        if attempt.status or not self._tried_again(attempt, error):
+            self._end_tries()
+            self._sink.server_failed(error)
+
+    def _tried_again(self, attempt: Attempt, error: ProxyError) -> bool:
+        """Begin the next attempt after one that gave no head, if that is allowed and may help."""
+        traffic, server = self.traffic, attempt.server
+        assert server is not None
+        self._show(attempt)
+        if error.kind not in self._backend.retry.kinds or traffic.body_lost:
+            return False
+        if attempt.sent and traffic.request.method not in IDEMPOTENT:
+            return False
+        if not self._may_retry():
+            return False
+        self._again(server, error.detail)
+        return True
+
+    def _stop_filter(self) -> None:
+        """Wait no longer for a filter of phase ``server_request``: its attempt is over."""
+        waiting, self._sink.waiting = self._sink.waiting, None
+        if waiting is not None:
+            waiting.cancel()
+
+    def _may_retry(self) -> bool:
+        """Return whether a further attempt is within the limits, and count it as begun."""
+        traffic = self.traffic
+        tries = self._tries
+        if tries is None:
+            tries = self._tries = Tries(traffic.started)
+            traffic.tried = tries.servers
+        return tries.allow(self._backend, traffic.attempts)
+
+    def _again(self, server: ServerState, detail: str) -> None:
+        """Make another attempt, at another server if there is one; perhaps after a pause."""
+        traffic, tries = self.traffic, self._tries
+        assert tries is not None
+        self._attempt = None
+        traffic.detail = detail
+        traffic.t_response = -1.0
+        pause = tries.again(self._backend, server, traffic.attempts)
+        if pause:
+            self._timer = self._backend.wheel.timer(self._retry_now)
+            self._timer.set(pause)
+        else:
+            self._acquire()
+
+    def _retry_now(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.close()
+            self._acquire()
+
+    def _end_tries(self) -> None:
+        if self._tries is not None:
+            self._tries.end()
+
+
+def _server_host(attempt: Attempt) -> bytes:
+    assert attempt.server is not None
+    address = attempt.server.spec.target.address
+    if address is None or address.kind != "tcp":
+        return b"localhost"
+    return str(address).encode("ascii", "replace")
