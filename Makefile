@@ -87,7 +87,7 @@ INSTALL = LBPROXY_COMPILED=0 PYTHONWARNINGS=ignore $(BIN)/pip install -q --disab
 
 $(VENV)/.run: $(BIN)/python setup.cfg pyproject.toml
 	@echo "installing lbproxy ..."
-	@$(INSTALL) .[fast]
+	@$(INSTALL) .[fast,cli]
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run

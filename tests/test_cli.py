@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from lbproxy.cli import main
+from lbproxy.cli.base import COMMANDS
 from lbproxy.cli.tables import plain
 from lbproxy.tls.certificates import self_signed
 
@@ -304,3 +309,53 @@ def test_a_name_that_is_missing_does_not_mean_all(run, command, name):
     result = run(*command.format(name).split(), "--admin", "http://127.0.0.1:9")
     assert result.exit_code == 2
     assert f"{name!r} is neither BACKEND nor BACKEND/SERVER" in result.output
+
+
+def test_each_command_is_in_the_table_of_its_module() -> None:
+    """Modules are imported by need; the table must know all of them."""
+    for module, names in COMMANDS.items():
+        before = set(main.commands)
+        import_module(f"lbproxy.cli.{module}")
+        assert set(main.commands) - before <= set(names)
+        assert set(names) <= set(main.commands)
+    assert set(main.list_commands(None)) == set(main.commands)  # type: ignore[arg-type]
+
+
+def test_a_command_does_not_wait_for_the_others() -> None:
+    """The version, and commands that ask a running process, load neither Twisted nor the proxy."""
+    code = (
+        "import sys\nfrom lbproxy.cli import main\nmain(['--version'], standalone_mode=False)\n"
+        "print([name for name in sys.modules if name.startswith(('twisted', 'lbproxy.proxy'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell: str) -> None:
+    done = CliRunner().invoke(main, ["completion", shell])
+    assert done.exit_code == 0 and "_LBPROXY_COMPLETE" in done.output
+
+
+def test_names_of_servers_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = {
+        "COMP_WORDS": "lbproxy drain us",
+        "COMP_CWORD": "2",
+        "_LBPROXY_COMPLETE": "bash_complete",
+    }
+    code = [sys.executable, "-c", "from lbproxy.cli import main; main(prog_name='lbproxy')"]
+
+    def offered() -> list[str]:
+        done = subprocess.run(
+            code, capture_output=True, text=True, env=os.environ | words, cwd=tmp_path
+        )
+        return [line.partition(",")[2] for line in done.stdout.split()]
+
+    assert offered() == [], "no configuration here"
+    (tmp_path / "lb.ini").write_text(GOOD)
+    assert offered() == ["users/a", "users/b"]
+    words["COMP_WORDS"] = "lbproxy servers us"
+    assert offered() == ["users", "users/a", "users/b"]
+    (tmp_path / "lb.ini").write_text(TEN_MISTAKES)
+    assert offered() == []

@@ -15,6 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -195,6 +196,8 @@ class MailTarget(Target):
         message["Subject"] = f"[lbproxy] {_one_line(notice.title)}"
         message["From"] = self._spec.sender
         message["To"] = ", ".join(self._spec.to)
+        message["Date"] = formatdate()
+        message["Message-ID"] = make_msgid(domain=self._spec.sender.rpartition("@")[2] or None)
         message.set_content(f"lbproxy on {socket.gethostname()}\n\n{notice.text}\n")
         smtp = smtplib.SMTP(timeout=self._spec.timeout)  # of each answer; of all of them is below
         talk: Deferred[Any] = deferToThreadPool(

@@ -4,23 +4,59 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from lbproxy import __version__, compiled
-from lbproxy.config.errors import ConfigErrors
-from lbproxy.config.model import Config
-from lbproxy.registry import load_config
 
-__all__ = ["FILE", "count", "load", "main", "stop"]
+if TYPE_CHECKING:
+    from lbproxy.model import Config
+
+__all__ = ["COMMANDS", "FILE", "count", "load", "main", "stop"]
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 """A configuration file; :func:`load` says what is wrong with it."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "affinity": ("sticky", "mirror"),
+    "alert": ("alert",),
+    "change": (
+        *("drain", "maint", "ready", "weight", "maxconn", "server", "kill", "rebalance"),
+        *("state", "reload", "upgrade", "token"),
+    ),
+    "completion": ("completion",),
+    "offline": ("check", "config", "explain"),
+    "replay": ("replay",),
+    "serve": ("demo", "run"),
+    "show": (
+        *("status", "servers", "sessions", "certificates", "events", "logs", "metrics"),
+        "drift",
+    ),
+    "top": ("top",),
+}
+"""The module of :mod:`lbproxy.cli` that has each command.  It is imported when the command is used."""
+
+
+class _Commands(click.Group):
+    """Imports the module of a command when somebody asks for it: most of the start-up time is imports."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """See :class:`click.Group`."""
+        for module, names in COMMANDS.items():
+            if cmd_name in names:
+                import_module(f"lbproxy.cli.{module}")
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """See :class:`click.Group`."""
+        return sorted(name for names in COMMANDS.values() for name in names)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message=f"lbproxy %(version)s ({compiled.running()})")
 def main() -> None:
     """A TCP and HTTP load balancer and reverse proxy.
@@ -29,10 +65,13 @@ def main() -> None:
     """
 
 
-def load(path: Path, read: Callable[[Path], Config] = load_config, *, status: int = 1) -> Config:
-    """The configuration, or every error on standard error and exit status ``status``."""
+def load(path: Path, read: Callable[[Path], Config] | None = None, *, status: int = 1) -> Config:
+    """Return the configuration, or print every error on standard error and exit with ``status``."""
+    from lbproxy.config.errors import ConfigErrors
+    from lbproxy.registry import load_config
+
     try:
-        return read(path)
+        return (read or load_config)(path)
     except ConfigErrors as errors:
         click.echo(str(errors), err=True)
         click.echo(f"{path}: {count(len(errors.errors), 'error')}", err=True)

@@ -301,7 +301,10 @@ class Demo:
 
 
 def free_ports(first: int, count: int) -> list[int]:
-    """``count`` ports of 127.0.0.1 nobody uses, from ``first`` up."""
+    """Return ``count`` unused ports of 127.0.0.1, from ``first`` up; 0: wherever the system finds them."""
+    if first == 0:
+        with socket.create_server(("127.0.0.1", 0)) as any_port:
+            first = min(any_port.getsockname()[1], 65535 - 10 * count)
     found: list[int] = []
     port = first
     while len(found) < count and port < 65536:

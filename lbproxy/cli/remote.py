@@ -20,6 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import click
 from attrs import define
+from click.shell_completion import CompletionItem
 
 from lbproxy.cli.base import load, stop
 from lbproxy.config.build import DISK
@@ -319,6 +320,20 @@ def show_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
+def completions(ctx: click.Context, incomplete: str) -> list[str]:
+    """Return ``backend`` and ``backend/server`` names of the configuration that begin so; [] if it cannot be read."""
+    from lbproxy.config.errors import ConfigErrors
+    from lbproxy.registry import load_config
+
+    try:
+        config = load_config(Path(ctx.params.get("config") or _DEFAULT))
+    except (ConfigErrors, OSError):
+        return []
+    names = [backend.name for backend in config.backends]
+    names += [f"{one.name}/{server.name}" for one in config.backends for server in one.servers]
+    return [name for name in names if name.startswith(incomplete)]
+
+
 class _Target(click.ParamType):  # type: ignore[type-arg]
     name = "BACKEND/SERVER"
 
@@ -330,6 +345,11 @@ class _Target(click.ParamType):  # type: ignore[type-arg]
         if not (backend and slash and server):
             self.fail(f"{value!r} is not BACKEND/SERVER, such as app/b", param, ctx)
         return backend, server
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
+        """The servers of the configuration."""
+        found = completions(ctx, incomplete)
+        return [CompletionItem(name) for name in found if "/" in name]
 
 
 class _Chosen(click.ParamType):  # type: ignore[type-arg]
@@ -343,6 +363,10 @@ class _Chosen(click.ParamType):  # type: ignore[type-arg]
         if not backend or (slash and not server):
             self.fail(f"{value!r} is neither BACKEND nor BACKEND/SERVER, such as app/b", param, ctx)
         return backend, server
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
+        """The backends and servers of the configuration."""
+        return [CompletionItem(name) for name in completions(ctx, incomplete)]
 
 
 class _Duration(click.ParamType):  # type: ignore[type-arg]

@@ -13,9 +13,10 @@ from lbproxy.cli.base import FILE, load, main
 @main.command()
 @click.option(
     "--port",
+    type=click.IntRange(0, 65000),
     default=8080,
     show_default=True,
-    help="First of the ports used (HTTP, HTTPS, TCP follow).",
+    help="First of the ports used (HTTP, HTTPS, TCP follow); 0: any free ones.",
 )
 def demo(port: int) -> None:
     """Run a complete example that needs nothing: origins, HTTP, HTTPS and TCP frontends."""

@@ -368,6 +368,22 @@ def drift(remote: Remote, as_data: bool) -> None:
     sys.exit(REFUSED if found["items"] else 0)
 
 
+def _show_advice(items: list[dict[str, Any]]) -> None:
+    """What to write into the configuration; it can be pasted under ``servers`` as it stands."""
+    for backend in dict.fromkeys(one["backend"] for one in items):
+        ours = [one for one in items if one["backend"] == backend]
+        lines = dict.fromkeys(one["line"] for one in ours if one["line"])
+        gone = [one["server"] for one in ours if one["what"] == "removed"]
+        if lines or gone:
+            click.echo(f"\nto keep it, change [backend {backend}]:")
+        if lines:
+            click.echo("    # under servers, in place of the lines with the same names")
+        for line in lines:
+            click.echo(f"    {line}")
+        for name in gone:
+            click.echo(f"    # delete the line of {name}")
+
+
 def show_drift(found: dict[str, Any]) -> None:
     """The differences, and what to do about them."""
     items = found["items"]
@@ -376,16 +392,7 @@ def show_drift(found: dict[str, Any]) -> None:
         return
     for one in items:
         click.echo(one["text"])
-    lines: dict[str, list[str]] = {}
-    for one in items:
-        if one["line"]:
-            lines.setdefault(one["backend"], []).append(one["line"])
-    if lines:
-        click.echo("\nto keep it for good, write:")
-    for backend, texts in lines.items():
-        click.echo(f"[backend {backend}] servers:")
-        for text in texts:
-            click.echo(f"    {text}")
+    _show_advice(items)
     click.echo("\nto undo it: lbproxy state reset")
     if found["file"] is None:
         click.echo("it is lost at a restart: there is no `state = FILE` in [lbproxy]")

@@ -29,7 +29,7 @@ _LINE = 10_000  # characters of an added server's line
 class Drift:
     """One difference: ``what`` is ``weight``, ``maxconn``, ``admin``, ``added`` or ``removed``.
 
-    ``line``: the server line that would make it part of the configuration, "" where none can."""
+    ``line``: the server line that makes all changes of this server part of the configuration, "" where none can."""
 
     backend: str
     server: str
@@ -163,7 +163,8 @@ class Changes:
         for server, line in added.items():
             was = dump_server(specs[server]) if server in specs else ""
             if line != was:
-                yield Drift(name, server, "added", was, line, line)
+                keep = _with(line, self.of(name, server))
+                yield Drift(name, server, "added", was, line, keep)
         for server, change in self.servers.get(name, {}).items():
             known = specs.get(server)
             if known is not None and server not in removed:
@@ -223,12 +224,27 @@ def _differences(
         )
         if str(value) == configured:
             continue
-        line = ""
-        if spec is not None and what != "admin":
-            line = dump_server(evolve(spec, **{what: value}))
+        line = _line(spec, change) if spec is not None and what != "admin" else ""
         yield Drift(
             backend, name or (spec.name if spec else ""), what, configured, str(value), line
         )
+
+
+def _with(line: str, change: ServerChange) -> str:
+    """A server line with what was changed after the server was added."""
+    words = line.split(" ")
+    for what, value in (("weight", change.weight), ("maxconn", change.maxconn)):
+        if value is not None:
+            words = [word for word in words if not word.startswith(f"{what}=")]
+            words.append(f"{what}={value}")
+    return " ".join(words)
+
+
+def _line(spec: ServerSpec, change: ServerChange) -> str:
+    """The server line with all that was changed of it, so that one line makes all of it permanent."""
+    weight = spec.weight if change.weight is None else change.weight
+    maxconn = spec.maxconn if change.maxconn is None else change.maxconn
+    return dump_server(evolve(spec, weight=weight, maxconn=maxconn))
 
 
 def _table(data: dict[str, Any], key: str) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def test_changes_survive_a_restart_and_are_drift(site: Site) -> None:
         "app/b ready -> maint",
         "app/c maxconn  -> 7",
     ]
-    assert f"    c 127.0.0.1:{third} weight=2" in text
+    assert f"    c 127.0.0.1:{third} weight=2 maxconn=7" in text
     assert "running differs from lb.ini: app/b weight 1 -> 5" in run("check", "lb.ini")
     drift = json.loads(run("check", "lb.ini", "--json"))["drift"]
     assert [one["text"] for one in drift] == text.splitlines()[:4]

@@ -93,6 +93,24 @@ def test_it_survives_a_restart(start: Any, path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == [path.name], "nothing is left over"
 
 
+def test_the_advice_of_drift_is_a_configuration(start: Any, path: Path) -> None:
+    """Each server has one line, and a configuration with these lines has no drift."""
+    lb = start()
+    service = lb.service
+    service.set_weight("app", "a", 5)
+    service.set_maxconn("app", "a", 9)
+    service.add_server("app", "c 10.0.0.3:8000 weight=2")
+    service.set_weight("app", "c", 8)
+    lines = {one.server: {one.line} - {""} for one in service.changing.drift() if one.line}
+    assert lines == {
+        "a": {"a 10.0.0.1:8000 weight=5 maxconn=9"},
+        "c": {"c 10.0.0.3:8000 weight=8"},
+    }
+    text = TEXT.format(path=path).replace("a 10.0.0.1:8000 weight=3", lines["a"].pop())
+    assert service.reload(text.rstrip() + f"\n    {lines['c'].pop()}\n").ok
+    assert drift(lb) == []
+
+
 def test_what_was_changed_last_is_written_at_the_end(start: Any, path: Path) -> None:
     lb = start()
     lb.service.set_weight("app", "a", 7)

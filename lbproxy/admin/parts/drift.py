@@ -47,7 +47,10 @@ def _reset(call: Call) -> Any:
     if server and not backend:
         raise APIError(400, "server needs backend too")
     if backend:
-        find(call.balancer.backends, backend, "backend")
+        owner = find(call.balancer.backends, backend, "backend")
+        known = [name for of, name in call.balancer.changing.changes.names() if of == backend]
+        if server and server not in owner.group.servers and server not in known:
+            raise APIError(404, f"no server {server!r} in backend {backend!r}")
     return {"undone": [one.as_dict() for one in call.balancer.changing.reset(backend, server)]}
 
 
