@@ -26,10 +26,21 @@ from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     from lbproxy.balance.server import ServerState
-    from lbproxy.errors import Outcome
-    from lbproxy.http.message import RequestHead
+    from lbproxy.errors import Kind, Outcome
+    from lbproxy.http.message import RequestHead, ResponseHead
 
-__all__ = ["Env", "IBalancer", "IFilter", "IProbe", "PickContext", "Plugin"]
+__all__ = [
+    "AnyTraffic",
+    "Env",
+    "FilterTraffic",
+    "HTTPFilterTraffic",
+    "IBalancer",
+    "IFilter",
+    "IProbe",
+    "PickContext",
+    "Plugin",
+    "TCPFilterTraffic",
+]
 
 
 @frozen
@@ -64,12 +75,107 @@ class PickContext(Protocol):
     ``request``: None for raw TCP.  ``sni``: lower-case server name, "" if none.
     """
 
-    client_ip: str
-    sni: str
+    @property
+    def client_ip(self) -> str: ...
+    @property
+    def sni(self) -> str: ...
+    @property
+    def request(self) -> RequestHead | None: ...
+
+
+class FilterTraffic(Protocol):
+    """The argument of every method of a filter: one HTTP request, or one TCP connection.
+
+    Filters may set ``backend_name`` in phase ``request`` to choose another backend, and ``priority`` (the class in its
+    queue, lower ones first).  ``vars`` is None until a filter puts a dict there: its notes from phase to phase.
+    ``server`` (``server_name``) is that of the present attempt, or of the last one; ``tried`` are those whose attempts
+    failed, and ``attempts`` counts all.
+    ``info`` describes the client's connection (``peer_ip``, ``local_port``, ``tls`` ...).  ``close`` says in phase
+    ``finish`` how it ended.  Times (``t_queue``, ``t_connect``, ``t_total``) are seconds, negative where nothing was
+    measured.
+    """
+
+    backend_name: str
+    priority: int
+    vars: dict[str, Any] | None
 
     @property
-    def request(self) -> RequestHead | None:
-        """The request's head."""
+    def client_ip(self) -> str: ...
+    @property
+    def client_port(self) -> int: ...
+    @property
+    def frontend_name(self) -> str: ...
+    @property
+    def route(self) -> str: ...
+    @property
+    def server_name(self) -> str: ...
+    @property
+    def server(self) -> ServerState | None: ...
+    @property
+    def tried(self) -> Sequence[ServerState]: ...
+    @property
+    def sni(self) -> str: ...
+    @property
+    def alpn(self) -> tuple[str, ...]: ...
+    @property
+    def info(self) -> Any: ...
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def bytes_in(self) -> int: ...
+    @property
+    def bytes_out(self) -> int: ...
+    @property
+    def close(self) -> Kind: ...
+    @property
+    def t_queue(self) -> float: ...
+    @property
+    def t_connect(self) -> float: ...
+    @property
+    def t_total(self) -> float: ...
+
+
+class HTTPFilterTraffic(FilterTraffic, Protocol):
+    """One HTTP request and its response, in every phase.
+
+    ``request``: as the client sent it; changes in phases ``early`` and ``request`` count for routes and servers.
+    ``server_request``: as the server of this attempt gets it, from phase ``server_request`` on.  ``response``: from
+    phase ``response`` on.  ``scheme``: ``http`` or ``https``.  ``status``: what the client got, 0 for nothing yet.
+    """
+
+    @property
+    def request(self) -> RequestHead: ...
+    @property
+    def server_request(self) -> RequestHead | None: ...
+    @property
+    def response(self) -> ResponseHead | None: ...
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def reused(self) -> bool: ...
+    @property
+    def t_header(self) -> float: ...
+    @property
+    def t_response(self) -> float: ...
+
+    def kept_body(self) -> bytes | None:
+        """The whole request body; None if it is not complete or no longer kept.  In phase ``response``."""
+
+
+class TCPFilterTraffic(FilterTraffic, Protocol):
+    """One TCP connection, in every phase."""
+
+
+class AnyTraffic(HTTPFilterTraffic, TCPFilterTraffic, Protocol):
+    """What the methods of the class :class:`lbproxy.http.filter.Filter` take.
+
+    A filter annotates its own with the traffic that it works for: ``HTTPFilterTraffic``, ``TCPFilterTraffic``, or
+    ``FilterTraffic`` for both.
+    """
 
 
 class IBalancer(Interface):
@@ -116,36 +222,34 @@ class IFilter(Interface):
     """A hook in the TCP or HTTP path; every phase is optional and a phase nobody overrides
     costs nothing.
 
-    HTTP: the argument is the :class:`lbproxy.proxy.http.traffic.HTTPTraffic`; TCP: the
-    :class:`lbproxy.proxy.tcp.Session`.  A method may be ``async`` or return a Deferred; the traffic
-    waits, for at most the frontend's ``timeout_filter``.  Returning a
-    :class:`lbproxy.http.message.Reply` from an
-    HTTP phase before ``response`` answers the client; raising
-    :class:`lbproxy.errors.ProxyError` refuses it; any
-    other exception is counted, logged, and fails the request unless the filter sets ``fail_open``.
+    The argument is a :class:`HTTPFilterTraffic` or a :class:`TCPFilterTraffic`.  A method may be ``async`` or return a
+    Deferred; the traffic waits, for at most the frontend's ``timeout_filter``.  Returning a
+    :class:`lbproxy.http.message.Reply` from an HTTP phase before ``response`` answers the client; raising
+    :class:`lbproxy.errors.ProxyError` refuses it; any other exception is counted, logged, and fails the request unless
+    the filter sets ``fail_open``.
     """
 
     modes = Attribute("frozenset of 'tcp' and 'http': where it may be used")
     fail_open = Attribute("bool: carry on when the hook raises or is too slow")
 
-    def early(traffic: Any) -> Any:
+    def early(traffic: AnyTraffic) -> Any:
         """As soon as the client is known: request head read (HTTP), connection accepted
         (TCP); no route yet."""
 
-    def request(traffic: Any) -> Any:
-        """The route is known, no server picked.  May change the request (HTTP) or
-        ``traffic.backend``."""
+    def request(traffic: AnyTraffic) -> Any:
+        """The route is known, no server picked.  May change the request (HTTP), or set
+        ``traffic.backend_name`` to choose another backend."""
 
-    def server_request(traffic: Any) -> Any:
+    def server_request(traffic: AnyTraffic) -> Any:
         """A server is picked; called for every attempt, before its request is sent (HTTP)
         or it is dialled (TCP)."""
 
-    def response(traffic: Any) -> Any:
+    def response(traffic: AnyTraffic) -> Any:
         """The final response head is here (HTTP), or the server is connected (TCP).  May
         change ``traffic.response``;
         may return a Reply to answer in its place."""
 
-    def finish(traffic: Any) -> None:
+    def finish(traffic: AnyTraffic) -> None:
         """Everything is over, counters and log included; never waits."""
 
 

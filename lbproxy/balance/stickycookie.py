@@ -17,7 +17,7 @@ from attrs import frozen
 from lbproxy.balance.base import Need
 from lbproxy.balance.server import ServerState
 from lbproxy.balance.sticky import Sticky, TableOptions, TableSticky, digest
-from lbproxy.interfaces import Env, PickContext
+from lbproxy.interfaces import Env, HTTPFilterTraffic, PickContext
 from lbproxy.model import option
 
 __all__ = ["CookieSticky", "LearnSticky", "PrefixSticky", "server_id"]
@@ -81,7 +81,7 @@ class _WithIds(Sticky):
         """See :class:`Sticky`."""
         self._ids.drop(name)
 
-    def _is_lent(self, traffic: Any, server: ServerState) -> bool:
+    def _is_lent(self, traffic: HTTPFilterTraffic, server: ServerState) -> bool:
         """The client's own server is only full: the bond stays."""
         name = self.belongs(traffic)
         own = self.group.servers.get(name) if name is not None else None
@@ -174,12 +174,13 @@ class CookieSticky(_WithIds):
                     return name
         return None
 
-    def server_request(self, traffic: Any) -> None:
+    def server_request(self, traffic: HTTPFilterTraffic) -> None:
         """Filter phase: our cookie is none of the server's business."""
         head = traffic.server_request
-        head.headers = without_cookie(head.headers, self._cookie)
+        if head is not None:
+            head.headers = without_cookie(head.headers, self._cookie)
 
-    def response(self, traffic: Any) -> None:
+    def response(self, traffic: HTTPFilterTraffic) -> None:
         """Filter phase: set the cookie unless it is right."""
         server = traffic.server
         head = traffic.response
@@ -230,12 +231,13 @@ class PrefixSticky(_WithIds):
         mark, found, _ = value.partition(_MARK)
         return self._ids.name(mark) if found else None
 
-    def server_request(self, traffic: Any) -> None:
+    def server_request(self, traffic: HTTPFilterTraffic) -> None:
         """Filter phase: the server gets what it has set.  An id of another time is taken off too."""
         head = traffic.server_request
-        head.headers = rewritten_cookie(head.headers, self._cookie, _unprefixed)
+        if head is not None:
+            head.headers = rewritten_cookie(head.headers, self._cookie, _unprefixed)
 
-    def response(self, traffic: Any) -> None:
+    def response(self, traffic: HTTPFilterTraffic) -> None:
         """Filter phase: mark what the server sets."""
         server = traffic.server
         head = traffic.response
@@ -288,7 +290,7 @@ class LearnSticky(TableSticky):
         if moved:
             super().settled(context, server, moved)
 
-    def response(self, traffic: Any) -> None:
+    def response(self, traffic: HTTPFilterTraffic) -> None:
         """Filter phase: learn what the server sets.  What it deletes is not sent again, and expires."""
         server = traffic.server
         head = traffic.response

@@ -9,7 +9,7 @@ from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.condition import VERBS, Condition, compile_condition
 from lbproxy.http.filter import Filter, phases_of
 from lbproxy.http.paths import normal_path
-from lbproxy.interfaces import Env
+from lbproxy.interfaces import AnyTraffic, Env
 
 if TYPE_CHECKING:
     from lbproxy.model import PluginSpec
@@ -71,7 +71,7 @@ class Conditional(Filter):
             return self._own
         return ("request", *self._own)
 
-    def _holds(self, traffic: Any) -> bool:
+    def _holds(self, traffic: AnyTraffic) -> bool:
         if traffic.request is None:
             return self._early.hold(traffic)  # nothing about a connection changes
         noted = traffic.vars
@@ -82,25 +82,25 @@ class Conditional(Filter):
             found = noted[self._note] = self._early.hold(traffic)
         return bool(found)
 
-    def early(self, traffic: Any) -> Any:
+    def early(self, traffic: AnyTraffic) -> Any:
         """See :class:`lbproxy.interfaces.IFilter`."""
         return self.inner.early(traffic) if self._holds(traffic) else None
 
-    def request(self, traffic: Any) -> Any:
+    def request(self, traffic: AnyTraffic) -> Any:
         """See :class:`lbproxy.interfaces.IFilter`."""
         holds = self._holds(traffic)
         return self.inner.request(traffic) if holds and "request" in self._own else None
 
-    def server_request(self, traffic: Any) -> Any:
+    def server_request(self, traffic: AnyTraffic) -> Any:
         """See :class:`lbproxy.interfaces.IFilter`."""
         return self.inner.server_request(traffic) if self._holds(traffic) else None
 
-    def response(self, traffic: Any) -> Any:
+    def response(self, traffic: AnyTraffic) -> Any:
         """See :class:`lbproxy.interfaces.IFilter`."""
         holds = self._holds(traffic) and (self._late is None or self._late.hold(traffic))
         return self.inner.response(traffic) if holds else None
 
-    def finish(self, traffic: Any) -> None:
+    def finish(self, traffic: AnyTraffic) -> None:
         """See :class:`lbproxy.interfaces.IFilter`."""
         noted = traffic.vars
         if noted is not None and noted.get(self._note):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from attrs import evolve, frozen
 from zope.interface import implementer
 
-from lbproxy.interfaces import Env, IFilter
+from lbproxy.interfaces import AnyTraffic, Env, IFilter
 
 __all__ = ["PHASES", "Filter", "Hook", "NoOptions", "Phases", "compile_phases", "phases_of"]
 
@@ -49,19 +49,19 @@ class Filter:
         mine = type(self)
         return [phase for phase in PHASES if getattr(mine, phase) is not getattr(Filter, phase)]
 
-    def early(self, traffic: Any) -> Any:
+    def early(self, traffic: AnyTraffic) -> Any:
         """See :class:`lbproxy.interfaces.IFilter`."""
 
-    def request(self, traffic: Any) -> Any:
+    def request(self, traffic: AnyTraffic) -> Any:
         """See :class:`lbproxy.interfaces.IFilter`."""
 
-    def server_request(self, traffic: Any) -> Any:
+    def server_request(self, traffic: AnyTraffic) -> Any:
         """See :class:`lbproxy.interfaces.IFilter`."""
 
-    def response(self, traffic: Any) -> Any:
+    def response(self, traffic: AnyTraffic) -> Any:
         """See :class:`lbproxy.interfaces.IFilter`."""
 
-    def finish(self, traffic: Any) -> None:
+    def finish(self, traffic: AnyTraffic) -> None:
         """See :class:`lbproxy.interfaces.IFilter`."""
 
 

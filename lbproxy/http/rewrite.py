@@ -19,8 +19,8 @@ from lbproxy.http.message import Reply
 from lbproxy.http.paths import normal_path
 from lbproxy.http.pattern import compile_regex
 from lbproxy.http.syntax import normal_host
-from lbproxy.http.template import HTTPTraffic, Template, clean
-from lbproxy.interfaces import Env
+from lbproxy.http.template import Template, TemplateContext, clean
+from lbproxy.interfaces import Env, HTTPFilterTraffic
 from lbproxy.model import option
 
 __all__ = ["AddHeader", "Redirect", "RemoveHeader", "ReplyFilter", "Rewrite", "SetHeader"]
@@ -102,15 +102,15 @@ class _HeaderFilter(Filter):
         """The phase of the message it changes."""
         return (self.options.message,)
 
-    def request(self, traffic: Any) -> None:
+    def request(self, traffic: HTTPFilterTraffic) -> None:
         """Change the request."""
         self.apply(traffic.request, traffic)
 
-    def response(self, traffic: Any) -> None:
+    def response(self, traffic: HTTPFilterTraffic) -> None:
         """Change the response."""
         self.apply(traffic.response, traffic)
 
-    def apply(self, head: Any, traffic: HTTPTraffic) -> None:
+    def apply(self, head: Any, traffic: TemplateContext) -> None:
         """Change ``head``."""
         raise NotImplementedError
 
@@ -125,7 +125,7 @@ class SetHeader(_HeaderFilter):
         super().__init__(options, env)
         self._value = options.template()
 
-    def apply(self, head: Any, traffic: HTTPTraffic) -> None:
+    def apply(self, head: Any, traffic: TemplateContext) -> None:
         """See the class."""
         value = self._value.render(traffic).strip()
         if value:
@@ -144,7 +144,7 @@ class AddHeader(_HeaderFilter):
         super().__init__(options, env)
         self._value = options.template()
 
-    def apply(self, head: Any, traffic: HTTPTraffic) -> None:
+    def apply(self, head: Any, traffic: TemplateContext) -> None:
         """See the class."""
         value = self._value.render(traffic).strip()
         if value:
@@ -157,7 +157,7 @@ class RemoveHeader(_HeaderFilter):
     name: ClassVar[str] = "remove-header"
     Options: ClassVar[type[Any]] = RemoveOptions
 
-    def apply(self, head: Any, traffic: HTTPTraffic) -> None:
+    def apply(self, head: Any, traffic: TemplateContext) -> None:
         """See the class."""
         if not self._name.endswith(b"*"):
             head.remove_header(self._name)
@@ -174,7 +174,7 @@ class RemoveHeader(_HeaderFilter):
 
 
 _Piece = Template | int
-_Rewriter = Callable[[bytes, HTTPTraffic], "bytes | None"]
+_Rewriter = Callable[[bytes, TemplateContext], "bytes | None"]
 _GROUP = re.compile(r"\$\$|[$\\](\d)")
 
 
@@ -202,7 +202,7 @@ def _regex_rewriter(pattern: str, replacement: str) -> _Rewriter:
     regex = compile_regex(pattern)
     pieces = _group_pieces(replacement, regex.groups)
 
-    def rewrite(path: bytes, traffic: HTTPTraffic) -> bytes | None:
+    def rewrite(path: bytes, traffic: TemplateContext) -> bytes | None:
         found = regex.search(path)
         if found is None:
             return None
@@ -227,7 +227,7 @@ def _plain_rewriter(pattern: str, replacement: str) -> _Rewriter:
     head = Template(before, escape="url", early=True)
     tail = Template(after, escape="url", early=True)
 
-    def rewrite(path: bytes, traffic: HTTPTraffic) -> bytes | None:
+    def rewrite(path: bytes, traffic: TemplateContext) -> bytes | None:
         if not (path.startswith(start) if kind == "prefix" else path == start):
             return None
         rest = path[len(start) :] if star else b""
@@ -281,7 +281,7 @@ class Rewrite(Filter):
         self._rewrite: _Rewriter = options.rewriter()
         self._host = Template(options.host, early=True) if options.host else None
 
-    def request(self, traffic: Any) -> None:
+    def request(self, traffic: HTTPFilterTraffic) -> None:
         """Raises ProxyError BAD_REQUEST for an ambiguous path (see :func:`normal_path`) or a host that is none."""
         head = traffic.request
         if not head.target.startswith(b"/"):
@@ -353,7 +353,7 @@ class Redirect(Filter):
         self._target = Template(options.target, escape="url", early=True)
         self._local = not _ABSOLUTE.match(options.target)
 
-    def reply(self, traffic: HTTPTraffic) -> Reply:
+    def reply(self, traffic: TemplateContext) -> Reply:
         """The answer for ``traffic``, a new object each time."""
         target = self._target.render(traffic)
         if self._local and target.startswith(b"//"):
@@ -361,7 +361,7 @@ class Redirect(Filter):
             target = b"/" + target.lstrip(b"/")
         return Reply(self._status, headers=[(b"Location", target)])
 
-    def request(self, traffic: Any) -> Reply:
+    def request(self, traffic: HTTPFilterTraffic) -> Reply:
         """As a filter: answers everything that comes by."""
         return self.reply(traffic)
 
@@ -406,11 +406,11 @@ class ReplyFilter(Filter):
             kind += "; charset=utf-8"
         self._type = (b"Content-Type", clean(kind.encode("ascii")))
 
-    def reply(self, traffic: HTTPTraffic) -> Reply:
+    def reply(self, traffic: TemplateContext) -> Reply:
         """The answer for ``traffic``, a new object each time."""
         body = self._body.render(traffic)
         return Reply(self._status, body, [self._type] if body else [])
 
-    def request(self, traffic: Any) -> Reply:
+    def request(self, traffic: HTTPFilterTraffic) -> Reply:
         """As a filter: answers everything that comes by."""
         return self.reply(traffic)

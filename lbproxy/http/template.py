@@ -13,16 +13,18 @@ from typing import Literal, Protocol
 
 from lbproxy.http.message import RequestHead, ResponseHead
 
-__all__ = ["VARIABLES", "Escape", "HTTPTraffic", "Template", "clean"]
+__all__ = ["VARIABLES", "Escape", "Template", "TemplateContext", "clean"]
 
 Escape = Literal["", "url", "html"]
 
 
-class HTTPTraffic(Protocol):
+class TemplateContext(Protocol):
     """What variables read: the public face of an HTTP exchange."""
 
-    request: RequestHead
-    response: ResponseHead | None
+    @property
+    def request(self) -> RequestHead: ...
+    @property
+    def response(self) -> ResponseHead | None: ...
 
     @property
     def client_ip(self) -> str: ...
@@ -49,7 +51,7 @@ class HTTPTraffic(Protocol):
     def request_id(self) -> str: ...
 
 
-Reader = Callable[[HTTPTraffic], bytes]
+Reader = Callable[[TemplateContext], bytes]
 
 _CONTROLS = bytes((*range(0x20), 0x7F))
 _CLEAN = bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS))
@@ -65,12 +67,12 @@ def _text(value: str) -> bytes:
     return value.encode("utf-8", "replace")
 
 
-def _path(traffic: HTTPTraffic) -> bytes:
+def _path(traffic: TemplateContext) -> bytes:
     path = traffic.request.path
     return path if path.startswith(b"/") else b"/"  # OPTIONS * and CONNECT have none
 
 
-def _uri(traffic: HTTPTraffic) -> bytes:
+def _uri(traffic: TemplateContext) -> bytes:
     target = traffic.request.target
     return target if target.startswith(b"/") else b"/"
 
@@ -157,7 +159,7 @@ class Template:
         if len(constants) == len(self._parts):
             self.constant = b"".join(constants)
 
-    def render(self, traffic: HTTPTraffic) -> bytes:
+    def render(self, traffic: TemplateContext) -> bytes:
         """The text for ``traffic``.  About 0.5 us for two variables."""
         if self.constant is not None:
             return self.constant
