@@ -1,9 +1,10 @@
 """``python -m tests.bench``: lbproxy against HAProxy and nginx on this machine.
 
-Environment: ``ROUNDS`` (5), ``SECONDS`` of load in each round (3), ``SCENARIO`` (names or patterns with ``*``,
-comma separated; all), ``PROXY`` (the same for proxies), ``RIVALS=all`` (those of ``rivals.py`` too), ``JSON``
-(path of the result file; bench.json).  The proxy is alone on the first core; load and origins share the others.
-"Measured" is the proxy's CPU time, user and system of all its processes, for each unit of work; "ratio" is
+Environment: ``ROUNDS`` (5), ``SECONDS`` of load in each round (3), ``SCENARIO`` (names or patterns
+with ``*``, comma separated; all), ``PROXY`` (the same for proxies), ``RIVALS=all`` (those of
+``rivals.py`` too), ``JSON`` (path of the result file; bench.json).  The proxy is alone on the first
+core; load and origins share the others.  "Measured" is the proxy's CPU time, user and system of all
+its processes, for each unit of work; "ratio" is
 lbproxy's by the best rival's, below 1 is better.
 """
 

@@ -1,8 +1,16 @@
--- wrk: a browser's ten headers; method, body size and connection handling from the command line;
--- one line of JSON in the end.
+-- wrk: requests with a browser's ten headers, or those of a file; method, body size and connection
+-- handling come from the command line.  The last line of output is JSON.
 local path, method, size, close = "/small", "GET", 0, false
+local requests, at = nil, 0
 
 function init(args)
+   if args[5] then
+      requests = {}
+      for one in io.open(args[5], "rb"):read("*a"):gmatch("(.-\r\n\r\n)") do
+         requests[#requests + 1] = one
+      end
+      return
+   end
    path, method, size, close = args[1], args[2], tonumber(args[3]), args[4] == "close"
    local headers = {
       ["Host"] = "www.example.com",
@@ -21,6 +29,10 @@ function init(args)
 end
 
 function request()
+   if requests then
+      at = at % #requests + 1
+      return requests[at]
+   end
    return prepared
 end
 

@@ -1,4 +1,4 @@
-"""The surroundings of a bench run: cores, folders, a certificate, and origins that are started when first needed."""
+"""What a bench run needs: cores, a folder, a certificate, and origins, started when first used."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from shutil import rmtree
 
+from tests.bench.heads import browser_mix
 from tests.bench.load import run_tool, tool
 from tests.support.databases import Postgres, Redis
 from tests.support.nginx import NginxOrigin
@@ -20,9 +21,9 @@ __all__ = ["Lab"]
 
 
 class Lab:
-    """Use it as a context manager: in the end everything it started is stopped and its folder removed.
+    """A context manager that stops what it started and removes its folder.
 
-    The proxy gets the first core, everything else (ourselves too) the others; on one core all share it.
+    The proxy gets the first core. Everything else, this process too, gets the others, if any.
     """
 
     def __init__(self) -> None:
@@ -55,6 +56,13 @@ class Lab:
             self._stop.append(origin.start())
             found.append(origin.address)
         return found[0], found[1]
+
+    @cached_property
+    def browser_mix(self) -> Path:
+        """A file of requests by fifty browsers in turn."""
+        path = self.folder / "browser-mix"
+        path.write_bytes(b"".join(browser_mix()))
+        return path
 
     @cached_property
     def sink(self) -> tuple[str, str]:

@@ -20,8 +20,9 @@ class MissingTool(Exception):
 class Load:
     """One run: how much was done (requests, connections, transactions or GB), in how many seconds.
 
-    Latencies in microseconds, 0 if the tool does not tell.  ``value``: for scenarios that measure
-    something other than CPU time (bytes per connection).
+    Latencies are in microseconds, 0 if the tool does not report them.  ``value``: for scenarios
+    that measure something other than CPU time (bytes per connection).  ``late_us``: a generator
+    with a fixed rate sent 99% of requests no later than this after they were due.
     """
 
     done: float
@@ -30,6 +31,7 @@ class Load:
     p99_us: float = 0.0
     errors: int = 0
     value: float = 0.0
+    late_us: float = 0.0
 
 
 def tool(name: str) -> str:

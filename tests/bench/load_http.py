@@ -26,13 +26,15 @@ def wrk(
     close: bool = False,
     tls: bool = False,
     connections: int = 50,
+    replay: Path | None = None,
 ) -> Load:
-    """Keep ``connections`` busy for ``seconds``."""
+    """Keep ``connections`` busy for ``seconds``.  ``replay``: a file of requests to send."""
     scheme = "https" if tls else "http"
     whole = max(1, round(seconds))
     command = [tool("wrk"), "-t1", f"-c{connections}", f"-d{whole}s", "--timeout", "10s"]
     command += ["-s", str(SCRIPT), f"{scheme}://127.0.0.1:{port}", "--"]
-    output = run_tool([*command, path, method, str(size), "close" if close else "keep"], whole + 30)
+    command += [path, method, str(size), "close" if close else "keep"]
+    output = run_tool([*command, str(replay)] if replay else command, whole + 30)
     found = re.search(r"^RESULT (.*)$", output, re.MULTILINE)
     if found is None:
         raise RuntimeError(output)
@@ -47,7 +49,7 @@ def wrk(
 
 
 def bulk(port: int, seconds: float, *, gigabytes: int = 1) -> Load:
-    """Fetch a sparse file of a gigabyte, over and over, through a proxy that does not know it is HTTP."""
+    """Fetch a sparse file of a gigabyte again and again through a TCP proxy."""
     begin = time.monotonic()
     rounds = 0
     while rounds < gigabytes or time.monotonic() - begin < seconds:

@@ -23,7 +23,10 @@ FAILURES = (Unavailable, MissingTool, NotReady, RuntimeError, OSError, TimeoutEx
 
 @frozen
 class Sample:
-    """One run of one proxy.  ``figure``: what the scenario measures, lower is better."""
+    """One run of one proxy.  ``figure``: what the scenario measures, lower is better.
+
+    ``late_us``: 99% of requests were sent no later than this after they were due.
+    """
 
     figure: float
     rate: float
@@ -31,6 +34,7 @@ class Sample:
     p99_us: float
     peak_rss_bytes: int
     errors: int
+    late_us: float = 0.0
 
 
 @frozen
@@ -46,11 +50,15 @@ class Summary:
     peak_rss_bytes: int
     errors: int
     runs: int
+    late_us: float = 0.0
 
 
 @frozen
 class Result:
-    """A scenario's outcome.  ``ratio``: lbproxy's figure by the best rival's, 0 if either is missing."""
+    """A scenario's outcome.
+
+    ``ratio``: lbproxy's figure divided by the best rival's; 0 if either is missing.
+    """
 
     scenario: str
     unit: str
@@ -58,6 +66,7 @@ class Result:
     summaries: tuple[Summary, ...]
     missing: tuple[str, ...]
     ratio: float
+    note: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """For the JSON file."""
@@ -103,6 +112,7 @@ def measure(
         summaries,
         tuple(missing),
         _ratio(summaries),
+        scenario.note,
     )
 
 
@@ -132,6 +142,7 @@ def _sample(scenario: Scenario, proxy: Proxy, seconds: float) -> Sample:
         p99_us=load.p99_us,
         peak_rss_bytes=proxy.child.rss_bytes(peak=True),
         errors=load.errors,
+        late_us=load.late_us,
     )
 
 
@@ -148,6 +159,7 @@ def _summary(name: str, runs: list[Sample]) -> Summary:
         peak_rss_bytes=max(run.peak_rss_bytes for run in runs),
         errors=sum(run.errors for run in runs),
         runs=len(runs),
+        late_us=median(run.late_us for run in runs),
     )
 
 

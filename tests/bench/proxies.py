@@ -32,9 +32,9 @@ class Words:
     """Configuration that one proxy needs for an extra part of a job.
 
     ``front``: lines of the frontend (nginx: of the server block).  ``routes``: lines of lbproxy's
-    routes, or of HAProxy's frontend.  ``back``: lines of the backend (nginx: of the upstream block).
-    ``server``: the end of HAProxy's server lines; ``{n}`` is the server's number.  ``balance``: the
-    balancer in place of least connections.
+    routes, or of HAProxy's frontend.  ``back``: lines of the backend (nginx: of the upstream
+    block).  ``server``: the end of HAProxy's server lines; ``{n}`` is the server's number.
+    ``balance``: the balancer in place of least connections.
     """
 
     front: Sequence[str] = ()
@@ -48,12 +48,13 @@ class Words:
 class Job:
     """What a proxy is to do: one listener, one backend.
 
-    ``servers``: addresses of the backend's servers.  ``check_every``: seconds between health checks;
-    0: none.  ``routes``: number of routes ``/route/N/``, all to the same backend.  ``workers``:
-    processes (lbproxy, nginx) or threads (HAProxy).  ``share``: part of a core that each of them may
-    use; 0: all of it.  ``admin``: lbproxy's metrics and API are on.  ``followed``: a dashboard follows
-    them.  ``words``: extra configuration by proxy; other proxies are left out.  ``prefix``: command
-    to run the proxy under, as one process.
+    ``servers``: addresses of the backend's servers.  ``check_every``: seconds between health
+    checks; 0: none.  ``routes``: number of routes ``/route/N/``, all to the same backend.
+    ``workers``: processes (lbproxy, nginx) or threads (HAProxy).  ``share``: part of a core that
+    each of them may use; 0: all of it.  ``admin``: lbproxy's metrics and API are on.  ``followed``:
+    a dashboard follows them.  ``words``: extra configuration by proxy; other proxies are left out.
+    ``prefix``: command to run the proxy under, as one process.  ``replay``: file of the requests
+    that clients send.
     """
 
     mode: str = "http"
@@ -67,6 +68,7 @@ class Job:
     followed: bool = False
     words: Mapping[str, Words] = field(factory=dict)
     prefix: Sequence[str] = ()
+    replay: Path | None = None
     cores: Sequence[int] = field(default=(0,))
 
 
@@ -263,7 +265,7 @@ class HAProxy(Proxy):
 
 
 class Nginx(Proxy):
-    """nginx, one worker, buffered JSON access log; its active checks are not in the free version."""
+    """nginx, one worker, buffered JSON access log; the free version has no active checks."""
 
     name = "nginx"
     builtin_stream = False

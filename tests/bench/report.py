@@ -27,6 +27,11 @@ def _lines(result: Result) -> Iterator[str]:
         yield _row(result, summary)
         if summary.errors:
             yield f"    {summary.proxy}: {summary.errors} errors"
+        if summary.late_us:
+            late = f"{summary.late_us:,.0f} us"
+            yield f"    {summary.proxy}: 99% of requests sent within {late} of due"
+    if result.note:
+        yield f"    {result.scenario}: {result.note}"
     for line in result.missing:
         yield f"    {result.scenario}: without {line.strip()}"
 

@@ -11,6 +11,7 @@ from tests.bench.lab import Lab
 from tests.bench.load import Load
 from tests.bench.load_http import bulk, handshakes, upload, wrk
 from tests.bench.load_idle import idle
+from tests.bench.load_paced import paced
 from tests.bench.load_tools import pgbench, redis
 from tests.bench.proxies import Job, Proxy
 
@@ -21,8 +22,8 @@ __all__ = ["SCENARIOS", "Scenario"]
 class Scenario:
     """``load`` gets the running proxy and a number of seconds; ``unit`` is what it does many of.
 
-    ``measure``: ``cpu``: CPU microseconds of the proxy for each unit; ``value``: what the load says.
-    ``fresh``: a new proxy process for every run.
+    ``measure``: ``cpu``: CPU microseconds of the proxy for each unit; ``value``: what the load
+    reports.  ``fresh``: a new proxy process for every run.  ``note``: printed below the table.
     """
 
     name: str
@@ -32,10 +33,15 @@ class Scenario:
     measure: str = "cpu"
     measure_unit: str = "us/request"
     fresh: bool = False
+    note: str = ""
 
 
 def _http(lab: Lab, **options: object) -> Job:
     return Job(servers=lab.origins, cores=lab.proxy_cores, **options)  # type: ignore[arg-type]
+
+
+def _mix(lab: Lab) -> Job:
+    return _http(lab, replay=lab.browser_mix)
 
 
 def _tls(lab: Lab) -> Job:
@@ -72,6 +78,11 @@ def _on_port(load: Callable[..., Load], **options: object) -> Callable[[Proxy, f
     return lambda proxy, seconds: load(proxy.port, seconds, **options)
 
 
+def _replay(load: Callable[..., Load]) -> Callable[[Proxy, float], Load]:
+    """Requests of browsers, which differ from each other."""
+    return lambda proxy, seconds: load(proxy.port, seconds, replay=proxy.job.replay)
+
+
 def _idle(proxy: Proxy, seconds: float) -> Load:
     return idle(proxy.port, proxy.child.rss_bytes)
 
@@ -98,8 +109,12 @@ def _rr(connections: int) -> Scenario:
     )
 
 
+_SAME = "all requests have the same head: a memo can win this"
+
 _ALL = (
-    Scenario("http-get", _http, _on_port(wrk)),
+    Scenario("http-browser", _mix, _replay(wrk)),
+    Scenario("http-browser-4000", _mix, _replay(paced)),
+    Scenario("http-get", _http, _on_port(wrk), note=_SAME),
     Scenario("http-get-metrics", partial(_http, admin=True), _on_port(wrk)),
     Scenario("http-get-dashboard", partial(_http, followed=True), _on_port(wrk)),
     Scenario("workers-1", partial(_workers, 1), _on_port(wrk)),

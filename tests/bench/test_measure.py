@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from socket import create_server
+from threading import Thread
+from time import sleep
+
 import pytest
 
 from tests.bench.__main__ import chosen
+from tests.bench.heads import browser_mix
+from tests.bench.load_paced import paced
 from tests.bench.measure import Result, Sample, _brief, _ratio, _summary
 from tests.bench.report import header, table
 from tests.bench.scenarios import SCENARIOS
@@ -40,7 +47,7 @@ def test_choice(monkeypatch):
         "idle-10k",
     ]
     monkeypatch.setenv("SCENARIO", "nosuch")
-    with pytest.raises(SystemExit, match="there are: http-get"):
+    with pytest.raises(SystemExit, match="there are: http-browser"):
         chosen("SCENARIO", list(SCENARIOS))
 
 
@@ -50,3 +57,56 @@ def test_a_failure_is_told_in_one_line():
     )
     assert _brief(OSError()) == "OSError"
     assert len(_brief(RuntimeError("y" * 1000))) == 160
+
+
+def test_lateness_and_notes_are_shown():
+    paced = [Sample(20.0, 4000.0, 5.0, 9.0, 10_000_000, 0, late) for late in (10.0, 30.0, 20.0)]
+    result = Result("x", "request", "us", (_summary("nginx", paced),), (), 0.0, "a note")
+    assert table(result).splitlines()[1:] == [
+        "    nginx: 99% of requests sent within 20 us of due",
+        "    x: a note",
+    ]
+
+
+def test_paced_load_counts_from_the_due_time(tmp_path):
+    replay = tmp_path / "requests"
+    replay.write_bytes(b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n")
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    with create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            sock = listener.accept()[0]
+            with sock:
+                while sock.recv(1000):
+                    sleep(0.02)
+                    sock.sendall(answer)
+
+        Thread(target=serve, daemon=True).start()
+        port = listener.getsockname()[1]
+        # one connection answers 50 requests a second; 100 a second are due
+        load = paced(port, 0.3, replay=replay, rate=100, connections=1)
+    assert load.done == 30 and not load.errors
+    assert load.late_us > 200_000 and load.p99_us > 200_000 and load.p50_us > 20_000
+
+
+def test_paced_load_counts_errors(tmp_path):
+    replay = tmp_path / "requests"
+    replay.write_bytes(b"GET /1 HTTP/1.1\r\n\r\n")
+    with create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            sock = listener.accept()[0]
+            with sock:
+                while sock.recv(1000):
+                    sock.sendall(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+
+        Thread(target=serve, daemon=True).start()
+        load = paced(listener.getsockname()[1], 0.1, replay=replay, rate=100, connections=1)
+    assert load.errors == load.done == 10
+
+
+def test_the_mix_differs_and_takes_turns():
+    mix = list(browser_mix(200, 20))
+    assert len(set(mix)) == 200
+    agents = [re.search(rb"User-Agent: ([^\r]*)", request)[1] for request in mix]
+    assert agents[:20] == agents[20:40]

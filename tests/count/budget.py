@@ -31,7 +31,7 @@ _HEADER = """\
 
 @frozen
 class Budget:
-    """``rows``: instructions and system calls by row.  ``reasons``: one for each rise, oldest first."""
+    """``rows``: instructions and system calls by row.  ``reasons``: one per rise, oldest first."""
 
     versions: Mapping[str, str] = field(factory=dict)
     reasons: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ def raised(old: Budget, new: Budget) -> list[str]:
 
 
 def unexplained(old: Budget, new: Budget) -> list[str]:
-    """Return one line for each row whose budget rose from ``old`` to ``new`` without a new reason."""
+    """Return one line per row whose budget rose from ``old`` to ``new`` without a new reason."""
     if set(new.reasons) - set(old.reasons):
         return []
     return [f"{row}: its budget rose, and [reasons] has no new line" for row in raised(old, new)]

@@ -76,9 +76,8 @@ def _instructions(row: Row, proxy: str, folder: Path, keep: Path | None) -> floa
 
 def _calls(row: Row, proxy: str, folder: Path) -> dict[str, float]:
     strace = Strace(folder / "strace")
-    moments: list[float] = []
-    _run(row, proxy, folder / "traced", strace.prefix, lambda pid: moments.append(strace.now()))
-    once, thrice = strace.calls(moments)
+    _run(row, proxy, folder / "traced", strace.prefix, strace.mark)
+    once, thrice = strace.calls()
     each = {name: (thrice[name] - once[name]) / (2 * row.units) for name in thrice}
     return {name: number for name, number in sorted(each.items()) if abs(number) >= 0.005}
 

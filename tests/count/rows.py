@@ -9,9 +9,9 @@ from typing import Protocol
 
 from attrs import field, frozen
 
+from tests.bench.heads import SAME_ANSWER, answers, browser_requests, same
 from tests.bench.proxies import Words
 from tests.count import features
-from tests.count.heads import SAME_ANSWER, answers, browser_requests, same
 from tests.count.traffic import Browsers, Gate, Origin, Pings, Requests
 
 __all__ = ["ROWS", "Client", "Row"]

@@ -8,8 +8,8 @@ from socket import create_connection
 import h11
 import pytest
 
+from tests.bench.heads import SAME_ANSWER, answers, browser_requests, same
 from tests.count.callgrind import total
-from tests.count.heads import SAME_ANSWER, answers, browser_requests, same
 from tests.count.rows import ROWS
 from tests.count.strace import Strace
 from tests.count.traffic import PING, Gate, Origin
@@ -61,7 +61,7 @@ def test_sum_of_a_profile():
         total("events: Ir\n")
 
 
-def test_calls_between_two_moments(tmp_path):
+def test_calls_between_two_marks(tmp_path, monkeypatch):
     strace = Strace.__new__(Strace)
     strace._out = tmp_path / "strace.out"
     strace._out.write_text(
@@ -71,8 +71,15 @@ def test_calls_between_two_moments(tmp_path):
         "7 101.2 <... write resumed>) = 1\n"
         "7 101.3 --- SIGSTOP {si_signo=SIGSTOP} ---\n"
         '7 102.5 read(3, ""..., 1) = 1\n'
+        "7 102.6 +++ exited with 0 +++\n"
     )
-    assert strace.calls([100.0, 101.0, 102.0]) == [{"read": 1}, {"write": 1, "read": 1}]
+    strace._pid = 7
+    strace._moments = [100.0, 101.0, 102.0]
+    assert strace.calls() == [{"read": 1}, {"write": 1, "read": 1}]
+    monkeypatch.setattr("tests.count.strace.until", lambda ready, timeout: ready())
+    strace._pid = 8
+    with pytest.raises(RuntimeError, match="end of the process"):
+        strace.calls()
 
 
 def test_the_origin_waits_for_a_batch():

@@ -31,6 +31,18 @@ http {{
     keepalive_timeout 300s;
     keepalive_requests 1000000000;
     client_max_body_size 0;
+    # answers to a browser: ETag, request id, cookies, type, length and status vary
+    map $request_id $mix_cookie {{
+        ~^[0-4] "seen=$request_id; Path=/; HttpOnly; SameSite=Lax";
+    }}
+    map $request_id $mix_caching {{
+        ~^[0-7] "private, max-age=60";
+        default "max-age=31536000, immutable";
+    }}
+    map $http_if_none_match $mix_known {{ ~[0-5]\"$ 1; default 0; }}
+    map $request_id $mix_body {{
+        {bodies}
+    }}
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         {tls}
@@ -50,6 +62,18 @@ http {{
         location = /received {{ return 200 "$http_x_length\\n"; }}
         location = /redirect {{ return 302 http://$http_host/hello; }}
         location = /headers {{ return 200 "$http_host|$http_x_forwarded_for|$http_via\\n"; }}
+        location /assets/ {{
+            types {{
+                text/html html; text/css css; text/javascript js; image/webp webp;
+                font/woff2 woff2; application/json json;
+            }}
+            add_header ETag '"$request_id"' always;
+            add_header X-Request-Id $request_id always;
+            add_header Cache-Control $mix_caching always;
+            add_header Set-Cookie $mix_cookie;
+            if ($mix_known) {{ return 304; }}
+            return 200 $mix_body;
+        }}
         location /route/ {{ return 200 "{small}"; }}
         location = /sink {{ return 200 "ok\n"; }}
         location /status/ {{ return 503 "no\\n"; }}
@@ -62,9 +86,10 @@ http {{
 class NginxOrigin:
     """One nginx on free ports of 127.0.0.1, its files in ``folder``.
 
-    Paths: ``/healthz``, ``/small`` and ``/route/...`` (120 bytes), ``/hello``, ``/64k``, ``/1m``, ``/1g`` (sparse),
-    ``POST /upload`` (answers the body's length), ``POST /sink`` (reads it away), ``/redirect``, ``/headers``,
-    ``/status/503``.  ``certificate`` is a PEM file with key and chain; with it ``tls_port`` is served too.
+    Paths: ``/healthz``, ``/small`` and ``/route/...`` (120 bytes), ``/assets/...`` (answers vary),
+    ``/hello``, ``/64k``, ``/1m``, ``/1g`` (sparse), ``POST /upload`` (answers the body's length),
+    ``POST /sink`` (reads it away), ``/redirect``, ``/headers``, ``/status/503``.  ``certificate`` is
+    a PEM file with key and chain; with it ``tls_port`` is served too.
     """
 
     def __init__(
@@ -100,6 +125,7 @@ class NginxOrigin:
             tls=tls,
             name=name,
             small="x" * 119 + "\\n",
+            bodies="\n        ".join(f"~{n:x}$ '{'x' * (100 + 120 * n)}';" for n in range(16)),
             access_log=f"{self.log} plain" if access_log else "off",
             servers=servers,
         )

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
-__all__ = ["SAME_ANSWER", "SAME_HEADERS", "answers", "browser_headers", "browser_requests", "same"]
+__all__ = [
+    "SAME_ANSWER",
+    "SAME_HEADERS",
+    "answers",
+    "browser_headers",
+    "browser_mix",
+    "browser_requests",
+    "same",
+]
 
 SAME_HEADERS = (
     "Host: www.example.com",
@@ -156,6 +164,13 @@ def browser_requests(
             content = b"%08x" % chance.getrandbits(32) + body[8:]
         lines.append("Connection: close" if close else "Connection: keep-alive")
         yield _head(f"{method} {path} HTTP/1.1", lines) + content
+
+
+def browser_mix(count: int = 20_000, browsers: int = 50) -> Iterator[bytes]:
+    """Yield ``count`` requests by ``browsers`` browsers in turn."""
+    each = [browser_requests(seed) for seed in range(browsers)]
+    for number in range(count):
+        yield next(each[number % browsers])
 
 
 def answers(seed: int, size: int = 0) -> Iterator[bytes]:
