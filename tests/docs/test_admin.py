@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import click
 import pytest
 
 from lbproxy.admin.parts import PARTS
@@ -19,12 +20,12 @@ from .pages import DOCS
 
 def commands(command: Any = main, words: tuple[str, ...] = ()) -> Iterator[str]:
     """Every command, as it is typed."""
-    children = getattr(command, "commands", None)
-    if children is None:
+    if not isinstance(command, click.Group):
         yield " ".join(words)
         return
-    for name, child in children.items():
-        yield from commands(child, (*words, name))
+    context = click.Context(command)
+    for name in command.list_commands(context):  # groups import their commands when asked
+        yield from commands(command.get_command(context, name), (*words, name))
 
 
 def test_every_command_is_described() -> None:
