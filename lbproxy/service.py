@@ -87,9 +87,13 @@ class LoadBalancer(Runtime):
 
     ``generation``: the live objects of ``config``.  ``network`` moves all bytes; ``total`` counts client connections.
     ``events``: what happened (see ``docs/events.rst``).  ``processes``: how many serve the same, this one included.
+    ``worker_lag``, ``worker_lag_max``: the largest reactor lag of a worker process in the last second
+    and in the last minute, in seconds; 0 without workers.
     """
 
     processes = 1
+    worker_lag = 0.0
+    worker_lag_max = 0.0
 
     def __init__(
         self,

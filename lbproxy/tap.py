@@ -92,7 +92,7 @@ def makeService(options: Any) -> IService:
     balancer.events.subscribe(
         lambda event: heap.changed() if event.kind is EventKind.RELOAD else None
     )
-    systemd = Systemd(reactor, lambda: balancer.serving)
+    systemd = Systemd(reactor, lambda: balancer.serving, turning=lambda: balancer.turning)
     reactor.callWhenRunning(systemd.start)
     reactor.addSystemEventTrigger("before", "shutdown", systemd.stopping)
 

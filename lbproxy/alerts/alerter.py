@@ -96,6 +96,8 @@ class Balanced(Watched, Protocol):
     @property
     def config(self) -> Config: ...
 
+    worker_lag: float
+
 
 class Alerter(Service):
     """``reactor``: IReactorTime, and what the targets need.  ``now``: Unix time.
@@ -278,7 +280,7 @@ class Alerter(Service):
             maxconn=balancer.total.maxconn,
             certificates={name: at - wall for name, at in self._certificates.items()},
             logs={sink.path: sink.dropped for sink in balancer.log_sinks()},
-            lag=lag,
+            lag=max(lag, self._balancer.worker_lag),
             happened=dict(self._happened),
         )
 

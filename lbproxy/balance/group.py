@@ -67,7 +67,7 @@ class ServerGroup:
         self._reweighed = False
         self._scaled = False  # weights are multiplied: some server has a share of its own only
         self._state_callbacks: list[StateCallback] = []
-        self._error_callbacks: list[Callable[[Exception], None]] = []
+        self._error_callbacks: list[Callable[[BaseException], None]] = []
         self._free_callbacks: list[Callable[[], None]] = []
         self._change_callbacks: list[Callable[[], None]] = []
         self._back = self._give_back
@@ -242,7 +242,7 @@ class ServerGroup:
         """Call ``callback(server, old, new)`` after each change of a server's state."""
         self._state_callbacks.append(callback)
 
-    def on_error(self, callback: Callable[[Exception], None]) -> None:
+    def on_error(self, callback: Callable[[BaseException], None]) -> None:
         """Call ``callback(error)`` when the balancer fails; it limits its own rate."""
         self._error_callbacks.append(callback)
 
@@ -286,7 +286,7 @@ class ServerGroup:
             active = server.active
             if not server.listed or 0 < server.maxconn <= active or (avoid and server in avoid):
                 raise ValueError(f"the balancer picked {server!r}, which it was not offered")
-        except Exception as error:
+        except BaseException as error:
             self._failed(error)
             server = self._first_usable(avoid)
             if server is None:
@@ -302,7 +302,7 @@ class ServerGroup:
             self.free -= 1
         try:
             self.balancer.taken(server)
-        except Exception as error:
+        except BaseException as error:
             self._failed(error)
         return Lease(server, self._back)
 
@@ -322,7 +322,7 @@ class ServerGroup:
             self.free -= 1
         try:
             self.balancer.taken(server)
-        except Exception as error:
+        except BaseException as error:
             self._failed(error)
         return Lease(server, self._back)
 
@@ -337,7 +337,7 @@ class ServerGroup:
             self.free += 1
         try:
             self.balancer.released(server, outcome, seconds)
-        except Exception as error:
+        except BaseException as error:
             self._failed(error)
         if freed:
             for callback in self._free_callbacks:
@@ -358,7 +358,7 @@ class ServerGroup:
                     self.balancer.taken(server)
                 else:
                     self.balancer.released(server, Outcome.NEUTRAL, -1.0)
-            except Exception as error:
+            except BaseException as error:
                 self._failed(error)
         if server.listed and server.full is not was_full:
             self.free += 1 if was_full else -1
@@ -368,7 +368,7 @@ class ServerGroup:
 
     # upkeep
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException) -> None:
         """Whoever helps in picking has failed: counted and told like a failure of the balancer."""
         self._failed(error)
 
@@ -378,7 +378,7 @@ class ServerGroup:
                 return server
         return None
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         self.balancer_errors += 1
         for callback in self._error_callbacks:
             callback(error)
@@ -414,7 +414,7 @@ class ServerGroup:
         self.free = sum(not server.full for server in self.listed)
         try:
             self.balancer.servers_changed(self.listed)
-        except Exception as error:
+        except BaseException as error:
             self._failed(error)
         if self.free > before:
             for callback in self._free_callbacks:

@@ -114,7 +114,7 @@ class Sticky:
         group = self.group
         try:
             name = self.belongs(context)
-        except Exception as error:
+        except BaseException as error:
             group.failed(error)
             return group.pick(context, avoid)
         if name is not None:
@@ -132,7 +132,7 @@ class Sticky:
             self.counters.moved += name is not None
             try:
                 self.settled(context, lease.server, name is not None)
-            except Exception as error:
+            except BaseException as error:
                 group.failed(error)
         return lease
 
@@ -140,7 +140,7 @@ class Sticky:
         """A lease of the server it belongs to, or None; for one that would have to wait for any other."""
         try:
             name = self.belongs(context)
-        except Exception as error:
+        except BaseException as error:
             self.group.failed(error)
             return None
         server = self.group.servers.get(name) if name is not None else None

@@ -144,7 +144,7 @@ class FastDial(Dialling):
         transport.protocol = self._protocol
         try:
             self._protocol.makeConnection(transport)
-        except Exception:
+        except BaseException:
             self._poller.crashed(transport)
 
     def _drop(self) -> None:

@@ -176,7 +176,7 @@ class FastPort(Bound):
             transport.protocol = protocol  # before anything can fail: it must hear of its end
             transport.start()
             protocol.makeConnection(transport)
-        except Exception:
+        except BaseException:
             if sock is None:
                 os.close(fd)
             self._poller.crashed(_Rejected(sock) if transport is None else transport)

@@ -166,7 +166,7 @@ class Poller(Loop):
             for handler in batch:
                 try:
                     handler.on_soon()
-                except Exception:
+                except BaseException:
                     self.crashed(handler)
             if not self._soon:
                 return
@@ -193,7 +193,7 @@ class Poller(Loop):
                     continue
                 try:
                     handler.on_events(events)
-                except Exception:
+                except BaseException:
                     self.crashed(handler)
             if self._soon:
                 self._run_soon()
@@ -210,7 +210,7 @@ class Poller(Loop):
             _log.failure("a connection's handler failed: {kind}", failure=reason, kind=kind)
         try:
             handler.on_crash(reason)
-        except Exception:
+        except BaseException:
             if self.may_log(kind + " again"):
                 _log.failure("closing a failed connection failed: {kind}", kind=kind)
 
@@ -253,7 +253,7 @@ class Poller(Loop):
         for handler in list(self._handlers.values()):
             try:
                 handler.on_crash(reason)
-            except Exception:
+            except BaseException:
                 _log.failure("closing a connection failed")
         if self._handlers:
             self._handlers.clear()

@@ -411,7 +411,7 @@ class Handshake(Handshaking):
         transport.begin(self._mask)
         try:
             protocol.makeConnection(transport)
-        except Exception:
+        except BaseException:
             self._poller.crashed(transport)
 
     def _drop(self) -> None:

@@ -130,7 +130,7 @@ class SteadyReactor:
         call.called = 1
         try:
             call.func(*call.args, **call.kw)
-        except Exception:
+        except BaseException:
             _log.failure("a delayed call failed: {call}", call=call)
 
     def _set_alarm(self) -> None:

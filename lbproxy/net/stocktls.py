@@ -65,7 +65,7 @@ class StockHandshake(Handshaking):
             tls = StockTLSTransport(factory, _Waiting(self))  # type: ignore[no-untyped-call]
             if not hand_over(transport, tls, received):
                 raise TypeError(f"{transport!r} cannot be given to another protocol")
-        except Exception:
+        except BaseException:
             _log.failure("TLS cannot be started")
             reactor.callLater(0, self._fail, ProxyError(self._kind, "TLS cannot be started"))
 

@@ -164,7 +164,7 @@ class Timer:
             self._deadline = math.inf
             try:
                 self._callback()
-            except Exception:
+            except BaseException:
                 _log.failure("a timer callback failed: {callback}", callback=self._callback)
         elif deadline != math.inf:
             self._wheel._put(self)

@@ -284,7 +284,7 @@ class FastTransport(Sender):
     def _told(self, callback: Callable[..., Any], *args: Any) -> None:
         try:
             callback(*args)
-        except Exception as error:
+        except BaseException as error:
             if self._poller.may_log(f"told {type(error).__name__}"):
                 _log.failure("a protocol failed while it was told that its connection is lost")
 

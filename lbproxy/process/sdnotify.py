@@ -21,15 +21,20 @@ _POLL = 0.1  # seconds between two looks at whether all workers serve
 
 
 class Systemd:
-    """``reactor``: IReactorTime.  ``serving()``: traffic is served; asked until it is true."""
+    """``reactor``: IReactorTime.  ``serving()``: traffic is served; asked until it is true.
+
+    ``turning()``: all worker processes take their turns; while one does not, the watchdog is not fed.
+    """
 
     def __init__(
         self,
         reactor: Any,
         serving: Callable[[], bool],
         environment: Mapping[str, str] = os.environ,
+        turning: Callable[[], bool] = lambda: True,
     ) -> None:
         self._reactor = reactor
+        self._turning = turning
         self._serving = serving
         self._address = environment.get("NOTIFY_SOCKET", "")
         self._watchdog_s = self._watchdog(environment)
@@ -56,8 +61,9 @@ class Systemd:
             self._reactor.callLater(_POLL, self._wait)
 
     def _alive(self) -> None:
-        """Twice as often as asked for: a turn of the reactor that takes too long is what it is to find."""
-        self.tell("WATCHDOG=1")
+        """Feed the watchdog, twice as often as it asks for, so that it finds a turn that takes too long."""
+        if self._turning():
+            self.tell("WATCHDOG=1")
         self._reactor.callLater(self._watchdog_s / 2, self._alive)
 
     def reload(self, work: Callable[[], Any]) -> Any:

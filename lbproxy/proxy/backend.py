@@ -284,7 +284,7 @@ class Backend:
         for one in self.features.values():
             one.servers_changed()
 
-    def _balancer_failed(self, error: Exception) -> None:
+    def _balancer_failed(self, error: BaseException) -> None:
         _quiet.failure(
             "balancer",
             "balancer of backend {backend} failed, took the first usable server",

@@ -278,7 +278,7 @@ class Frontend:
             if self.tails:
                 for tail in self.tails:
                     tail(exchange)
-        except Exception:
+        except BaseException:
             self._log_failed()
 
     def session_over(self, session: Record) -> None:
@@ -294,7 +294,7 @@ class Frontend:
                 self.write_log(session)
             for tail in self.tails:
                 tail(session)
-        except Exception:
+        except BaseException:
             self._log_failed()
 
     def _log_failed(self) -> None:
@@ -310,7 +310,7 @@ class Frontend:
         """A filter's last phase; its errors are nobody's problem but the operator's."""
         try:
             hook(traffic)
-        except Exception:
+        except BaseException:
             _quiet.failure(
                 "finish", "a filter of {name} failed in finish", Failure(), name=self.name
             )

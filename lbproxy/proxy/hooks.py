@@ -47,7 +47,7 @@ def run_hooks(
     for index, hook in enumerate(hooks):
         try:
             result = hook(traffic)
-        except Exception:
+        except BaseException:
             if not _forgiven(runner, hook, Failure()):
                 return
             continue

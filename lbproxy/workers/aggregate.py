@@ -152,6 +152,14 @@ BACKEND = Table(
 PROCESS = Table(
     (
         Value("connections", lambda one: one.total.active, _set("total.active")),
+        Value("lag", lambda one: one.worker_lag, _set("worker_lag"), combine=max, empty=0.0),
+        Value(
+            "lag_max",
+            lambda one: one.worker_lag_max,
+            _set("worker_lag_max"),
+            combine=max,
+            empty=0.0,
+        ),
         Value("log_drops", _read_drops, _show_drops, Lifetime.TOTAL, empty={}),
     ),
     {

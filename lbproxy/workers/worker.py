@@ -19,6 +19,7 @@ from attrs import evolve
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
+from lbproxy.admin.lag import Lag
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.config.share import share_of
 from lbproxy.errors import ListenError
@@ -76,6 +77,7 @@ class Worker:
         self._wakers: list[int] = []
         self._waker: Waker | None = None
         self._heap = Heap(reactor)
+        self._lag = Lag(reactor)
         self._slot = self._workers = 0
         self._places: dict[str, int] = {}
         self._calls: list[Any] = []
@@ -142,6 +144,7 @@ class Worker:
         self._sync(message)
         self._binder.discard()
         self._measure(message)
+        self._lag.start()
         self._look()
         self._count()
         self._later(_HALF_MINUTE, self._turn)
@@ -299,6 +302,8 @@ class Worker:
 
     def _report(self) -> None:
         if self.balancer is not None:
+            self.balancer.worker_lag = self._lag.last
+            self.balancer.worker_lag_max = self._lag.worst
             self.channel.send({"type": "report", "report": report_of(self.balancer)})
 
     def _turn(self) -> None:
@@ -329,6 +334,7 @@ class Worker:
     def _end(self) -> None:
         try:
             self._heap.stop()
+            self._lag.stop()
             self.replicated.stop()
             for call in self._calls:
                 if call.active():

@@ -294,6 +294,41 @@ def test_a_worker_that_hangs_is_replaced_and_its_stack_logged(balancer, tmp_path
     assert not clients.errors
 
 
+LEAVING = """
+from lbproxy.http.filter import Filter
+
+class Leave(Filter):
+    name = "leave"
+
+    def early(self, exchange):
+        if exchange.request.path == b"/leave":
+            raise SystemExit(3)
+
+    def finish(self, exchange):
+        if exchange.request.path == b"/late":
+            raise KeyboardInterrupt
+"""
+
+
+def test_a_filter_that_exits_ends_no_process(tmp_path):
+    (web,) = free_ports(1)
+    (tmp_path / "leave.py").write_text(LEAVING)
+    text = (
+        f"[frontend web]\nlisten = tcp:{web}:interface=127.0.0.1\n"
+        f"filters = {tmp_path}/leave.py:Leave\nroutes = default -> reply 200 ok\n"
+    )
+    lb = LBProcess(text, tmp_path / "lb")
+    client = http.client.HTTPConnection("127.0.0.1", web, timeout=10)
+    for path, status in (("/leave", 500), ("/", 200), ("/late", 200), ("/", 200)) * 3:
+        client.request("GET", path)
+        answer = client.getresponse()
+        answer.read()
+        assert answer.status == status, path
+    client.close()
+    assert lb.alive
+    lb.stop()
+
+
 def test_a_cookie_of_one_worker_is_known_to_the_others(balancer):
     (web,) = free_ports(1)
     slow = Slow(0.0)

@@ -107,3 +107,17 @@ def test_without_systemd_and_without_its_socket() -> None:
     Systemd(clock, lambda: True, {}).start()
     assert not clock.getDelayedCalls()
     Systemd(clock, lambda: True, {"NOTIFY_SOCKET": "/nowhere/notify"}).tell("READY=1")
+
+
+def test_the_watchdog_is_not_fed_while_a_worker_hangs(manager: Manager, tmp_path: Path) -> None:
+    clock, turning = Clock(), [True]
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000000"}
+    Systemd(clock, lambda: True, environment, turning=lambda: turning[0]).start()
+    clock.pump([0.5] * 4)
+    assert manager.heard().count(["WATCHDOG=1"]) == 3
+    turning[0] = False
+    clock.pump([0.5] * 8)
+    assert manager.heard() == []
+    turning[0] = True
+    clock.pump([0.5] * 4)
+    assert manager.heard() == [["WATCHDOG=1"]] * 2

@@ -101,6 +101,18 @@ def _process(admin: Admin) -> Iterator[Family]:
         round(admin.lag.worst, 6),
     )
     yield _one(
+        "lbproxy_worker_lag_seconds",
+        "gauge",
+        "Largest reactor lag of a worker process in the last second; 0 without workers.",
+        round(admin.balancer.worker_lag, 6),
+    )
+    yield _one(
+        "lbproxy_worker_lag_max_seconds",
+        "gauge",
+        "Largest reactor lag of a worker process within the last minute; 0 without workers.",
+        round(admin.balancer.worker_lag_max, 6),
+    )
+    yield _one(
         "lbproxy_admin_streams",
         "gauge",
         "Open streams of the admin API (events and state).",

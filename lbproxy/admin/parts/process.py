@@ -65,7 +65,7 @@ def _state(admin: Admin) -> Any:
         "connections": total.active,
         "maxconn": total.maxconn,
         "followers": admin.followers,
-        "lag_s": round(admin.lag.worst, 4),
+        "lag_s": round(max(admin.lag.worst, admin.balancer.worker_lag_max), 4),
         "bounds": list(BUCKETS),
     }
 
