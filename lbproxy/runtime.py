@@ -36,6 +36,7 @@ from lbproxy.proxy.features.rebalancer import Rebalance, Rebalancer
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.registry import parse_server_line
 from lbproxy.tls.certificates import KeyPair
+from lbproxy.tls.contexts import unused_certificates
 
 __all__ = ["Runtime"]
 
@@ -68,6 +69,15 @@ class Runtime(MultiService):
     def listeners(self) -> list[Listener]:
         """In configuration order."""
         return self.generation.listeners
+
+    def warnings(self) -> list[str]:
+        """What is allowed in the configuration, and probably not meant."""
+        found: list[str] = []
+        for listener in self.listeners:
+            tls = getattr(getattr(listener, "factory", None), "tls", None)
+            if tls is not None:
+                found += unused_certificates(listener.owner.name, tls.creator)
+        return found
 
     def frontend(self, name: str) -> Frontend:
         """KeyError if there is none."""

@@ -48,7 +48,7 @@ CROSS: dict[str, tuple[str, ...]] = {
     "guard": ("http.message",),
     "cache": ("http.message", "http.syntax"),
     "sharing": ("balance.group", "guard.connections"),
-    "net": ("tls.info", "tls.parameters"),
+    "net": ("tls.errorwords", "tls.info", "tls.openssl", "tls.parameters"),
     "generation": WINGS["generation"],
     "admin": WINGS["admin"],
     "features": ("checks",),

@@ -6,7 +6,7 @@ Made by :mod:`lbproxy.service`, asked by :class:`lbproxy.checks.checker.Checker`
 2. TLS is spoken if the server's line says ``tls``, if the check does, or if there is no such check without it
    (:attr:`lbproxy.probes.base.Probe.secure`).
 3. ``sni``, ``ca`` and ``verify`` of the check come before those of the server's line.  Where the check says
-   none of them and traffic speaks TLS too, traffic's own context is used.
+   none of them and traffic speaks TLS too, traffic's own context is used, without resuming its sessions.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from attrs import evolve
 
 from lbproxy.balance.server import ServerState
 from lbproxy.config.model import CertificateSpec, CheckSpec, ServerSpec
+from lbproxy.tls.clientcontext import full_handshakes
 from lbproxy.tls.contexts import client_contexts
 from lbproxy.tls.parameters import TLSParameters
 
@@ -51,7 +52,7 @@ class CheckTLS:
         if self._check.no_tls or not (self._secure or server.spec.tls):
             return None
         if server.spec.tls and not self._own:
-            return self._traffic(server)
+            return full_handshakes(self._traffic(server))
         made = self._made.get(server)
         if made is None:
             made = self._made[server] = self._make(server.spec)

@@ -27,7 +27,8 @@ def _read_all(path: Path) -> Config:
     from lbproxy.service import LoadBalancer, refuse_nothing
 
     config = refuse_nothing(load_config(path))
-    LoadBalancer(config, reactor=reactor)
+    for text in LoadBalancer(config, reactor=reactor).warnings():
+        click.echo(f"warning: {text}", err=True)
     return config
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from attrs import evolve
+from twisted.logger import Logger
 
 from lbproxy.alerts.watch import follow
 from lbproxy.balance.live import LiveServer
@@ -46,10 +47,12 @@ from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Feature, FeatureSet, Given
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.tls.certificates import CertificateError
-from lbproxy.tls.contexts import client_contexts, server_contexts
+from lbproxy.tls.contexts import client_contexts, server_contexts, unused_certificates
 from lbproxy.tls.parameters import TLSParameters
 
 __all__ = ["compile_config"]
+
+_log = Logger()
 
 T = TypeVar("T")
 TLSFor = Callable[[ServerSpec], TLSParameters | None]
@@ -349,6 +352,8 @@ class _Compiler:
                 self._problem(spec.where, f"frontend {owner.name}", "listen", error)
                 return
             tls = TLSParameters(contexts, server_side=True)
+            for text in unused_certificates(owner.name, contexts):
+                _log.warn("{text}", text=text)
         keep = False
         if old is not None:
             if _same_tls(old.factory.tls, tls):

@@ -232,7 +232,7 @@ def _client(args: Sequence[str]) -> Compiled:
 def _sni(args: Sequence[str]) -> Compiled:
     match = _any_of([_name_matcher(arg) for arg in args])
     return (
-        lambda context, path: match(context.sni.encode("utf-8", "replace")),
+        lambda context, path: match(context.sni.rstrip(".").encode("utf-8", "replace")),
         lambda context, path: repr(context.sni) if context.sni else "absent",
     )
 

@@ -175,7 +175,7 @@ class Router:
         if self._key == "host":
             name = request.hostname if request is not None else b""
         elif self._key:
-            name = context.sni.encode("utf-8", "replace")
+            name = context.sni.rstrip(".").encode("utf-8", "replace")
         bucket = self._buckets.get(name)
         if bucket is None:
             bucket = self._bucket(name)

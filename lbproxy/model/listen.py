@@ -36,6 +36,12 @@ class ListenSpec:
         (),
         doc="protocols offered, best first; empty: http/1.1 in http mode, none in tcp mode",
     )
+    groups: tuple[str, ...] = option(
+        "list:string",
+        (),
+        doc="groups for key exchange in OpenSSL's words, best first; empty: OpenSSL's choice",
+        example="X25519,P-256",
+    )
     accept_proxy: tuple[Network, ...] = option(
         "list:network",
         (),

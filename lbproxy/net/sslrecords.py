@@ -2,7 +2,8 @@
 
 pyOpenSSL takes new memory for each read, looks at every result for all that can go wrong, and finds each of its
 attributes by way of ``__getattr__``.  Here OpenSSL is called itself, through the binding that pyOpenSSL has already;
-what goes wrong is still pyOpenSSL's to tell.  Those names are not public: where they are missing its own methods serve.
+what goes wrong is still pyOpenSSL's to tell.  Those names are not public (:mod:`lbproxy.tls.openssl`): where they are
+missing its own methods serve.
 
 OpenSSL notes errors in one list for all connections.  pyOpenSSL leaves there what a system call said, and would take
 it for a reason why another connection ends: so it is cleared.
@@ -17,22 +18,20 @@ from typing import Any, Final, NoReturn
 
 from OpenSSL import SSL
 
-__all__ = ["RECORD_BYTES", "clear_errors", "record_calls"]
+from lbproxy.tls.openssl import clear_errors, ffi, raise_of, ssl_of, ssl_read, ssl_write
+
+__all__ = ["RECORD_BYTES", "record_calls"]
 
 RECORD_BYTES: Final = 16 * 1024
 """Most bytes in one record: RFC 8446 §5.1."""
 
-_lib: Any = getattr(SSL, "_lib", None)
-_ffi: Any = getattr(SSL, "_ffi", None)
-_ssl_read: Any = getattr(_lib, "SSL_read", None)
-_ssl_write: Any = getattr(_lib, "SSL_write", None)
-_from_buffer: Any = getattr(_ffi, "from_buffer", None)
+_ssl_read: Any = ssl_read
+_ssl_write: Any = ssl_write
+_from_buffer: Any = getattr(ffi, "from_buffer", None)
 _DIRECT: Final = bool(_ssl_read and _ssl_write and _from_buffer)
-clear_errors: Any = getattr(_lib, "ERR_clear_error", None) or (lambda: None)
-"""To be called when a method of pyOpenSSL has raised and something may be left in OpenSSL's list."""
 
-_memory: Any = _ffi.new("char[]", RECORD_BYTES) if _DIRECT else None
-_buffer: Any = _ffi.buffer(_memory) if _DIRECT else None
+_memory: Any = ffi.new("char[]", RECORD_BYTES) if _DIRECT else None
+_buffer: Any = ffi.buffer(_memory) if _DIRECT else None
 
 
 class _Records:
@@ -75,8 +74,8 @@ def record_calls(connection: Any) -> tuple[Callable[[int], bytes], Callable[[Any
 
     Both raise what its ``recv`` and ``send`` raise (:class:`OpenSSL.SSL.Error` and its kin).
     """
-    tell = getattr(connection, "_raise_ssl_error", None)
+    tell = raise_of(connection)
     if not _DIRECT or tell is None:
         return connection.recv, connection.send
-    records = _Records(connection._ssl, tell)
+    records = _Records(ssl_of(connection), tell)
     return records.read, records.write

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import socket
 from collections import deque
 from typing import Any, Final
 
@@ -47,10 +48,12 @@ from lbproxy.net.sender import (
     half_closeable,
     lost,
 )
-from lbproxy.net.sslrecords import RECORD_BYTES, clear_errors, record_calls
+from lbproxy.net.sslrecords import RECORD_BYTES, record_calls
 from lbproxy.net.transport import READ_BYTES, READS_PER_EVENT, FastTransport
 from lbproxy.net.watchedsocket import READ_MASK
-from lbproxy.tls.info import tls_error_text, tls_info
+from lbproxy.tls.errorwords import speaks_http, tls_error_text
+from lbproxy.tls.info import tls_info
+from lbproxy.tls.openssl import clear_errors
 
 __all__ = ["CLOSE_WAIT_S", "FastTLSTransport", "Handshake"]
 
@@ -273,7 +276,10 @@ class FastTLSTransport(FastTransport):
     def _close_socket(self) -> None:
         super()._close_socket()
         self._recv = self._send = _gone
-        self._ssl = None
+        connection, self._ssl = self._ssl, None
+        remember = connection.get_app_data()
+        if remember is not None:
+            remember(connection)
 
     # -- facts -------------------------------------------------------------------------------
 
@@ -359,11 +365,22 @@ class Handshake(Handshaking):
             self._watch(OUT)
         except SSL.Error as error:
             clear_errors()
-            problem = getattr(self._parameters.creator, "problem", None)
+            creator = self._parameters.creator
+            reply = getattr(creator, "plain_reply", b"")
+            if reply and speaks_http(error):
+                self._answer_in_the_clear(reply)
+            problem = getattr(creator, "problem", None)
             why = problem(self._connection) if problem is not None else ""
             self._fail(ProxyError(self._kind, why or self._refused or tls_error_text(error)))
         else:
             self._finish()
+
+    def _answer_in_the_clear(self, reply: bytes) -> None:
+        """Send ``reply`` and our end; what came is read, so that closing does not reset the connection."""
+        with contextlib.suppress(OSError):
+            self._socket.send(reply)
+            self._socket.shutdown(socket.SHUT_WR)
+            self._socket.recv(READ_BYTES)
 
     def on_soon(self) -> None:
         """The client's first step."""
@@ -404,7 +421,8 @@ class Handshake(Handshaking):
         protocol = self._settle(tls_info(connection))
         if protocol is None:
             return
-        connection.set_app_data(None)
+        # kept for the end: see :meth:`lbproxy.tls.clientcontext.ClientContextFactory.remember`
+        connection.set_app_data(getattr(self._parameters.creator, "remember", None))
         transport = FastTLSTransport(self._poller, self._socket, connection, self._peer, self._host)
         transport.protocol = protocol
         self._poller.replace(self._fd, transport)

@@ -19,7 +19,8 @@ from zope.interface import implementer
 from lbproxy.errors import ProxyError
 from lbproxy.net.handover import hand_over
 from lbproxy.net.handshaking import Handshaking
-from lbproxy.tls.info import tls_error_text, tls_info
+from lbproxy.tls.errorwords import speaks_http, tls_error_text
+from lbproxy.tls.info import tls_info
 
 __all__ = ["StockHandshake", "StockTLSTransport"]
 
@@ -32,7 +33,10 @@ class StockTLSTransport(TLSMemoryBIOProtocol):
 
     Twisted sends close_notify and then waits for the peer's, without a limit; a peer may never answer.
     RFC 8446 §6.1 does not ask for the wait: everything written is flushed, then the connection closes.
+    ``creator``: see :class:`lbproxy.tls.parameters.TLSParameters`.
     """
+
+    creator: Any = None
 
     def loseWriteConnection(self) -> None:
         """Close: a FIN below TLS, which this would be otherwise, is an attack to the peer."""
@@ -43,10 +47,21 @@ class StockTLSTransport(TLSMemoryBIOProtocol):
         if self.disconnecting and not self._aborted and self.transport is not None:
             self.transport.loseConnection()
 
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:
+        """TLS has ended; a client that speaks plain HTTP gets an answer in the clear."""
+        reply = getattr(self.creator, "plain_reply", b"")
+        if reply and reason is not None and speaks_http(reason.value):
+            assert self.transport is not None
+            self.transport.write(reply)
+        super()._tlsShutdownFinished(reason)  # type: ignore[no-untyped-call]
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Twisted's call.  We did not wait for the peer's close_notify, so its absence is no loss."""
         if self.disconnecting and not self._aborted and isinstance(reason.value, ConnectionDone):
             self._lostTLSConnection = True
+        remember = getattr(self.creator, "remember", None)
+        if remember is not None and self._handshakeDone:
+            remember(self._tlsConnection)
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
 
@@ -63,6 +78,7 @@ class StockHandshake(Handshaking):
         try:
             factory = TLSMemoryBIOFactory(creator, client, _WRAPPED, reactor)
             tls = StockTLSTransport(factory, _Waiting(self))  # type: ignore[no-untyped-call]
+            tls.creator = creator
             if not hand_over(transport, tls, received):
                 raise TypeError(f"{transport!r} cannot be given to another protocol")
         except BaseException:

@@ -276,6 +276,7 @@ def test_tcp_routes_by_server_name() -> None:
     router = Router([spec("sni db.example.com", "db"), spec("client 10.0.0.0/8", "in")], "rest")
     for sni, ip, wanted in (
         ("db.example.com", "192.0.2.1", "db"),
+        ("db.example.com.", "192.0.2.1", "db"),
         ("", "10.1.1.1", "in"),
         ("x", "192.0.2.1", "rest"),
     ):

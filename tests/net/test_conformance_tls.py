@@ -413,3 +413,67 @@ def test_renegotiation_is_off(tmp_path: Path) -> None:
         await closing(session.port)
 
     run(scenario)
+
+
+def test_http_spoken_to_a_tls_port_gets_a_plain_answer(kit: Kit) -> None:
+    kit.server.plain_reply = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+
+    async def scenario(reactor: Any) -> None:
+        session = Session(reactor, kit, Recorder(), Recorder())
+        network = kit.near_type(reactor)
+        client = Recorder()
+        network.dialler.dial(session.port.address, client, pytest.fail, timeout=5)
+        await eventually(reactor, lambda: client.made)
+        client.transport.write(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
+        await eventually(reactor, lambda: client.reason and session.far_failed)
+        assert bytes(client.data) == kit.server.plain_reply
+        assert session.far_failed[0].kind is Kind.CLIENT_TLS
+        assert session.far_failed[0].detail == "the peer speaks plain HTTP, not TLS"
+        await closing(session.port)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("garbage", [b"SSH-2.0-x\r\n", b"\0" * 50])
+def test_nothing_is_said_in_the_clear_to_others(kit: Kit, garbage: bytes) -> None:
+    kit.server.plain_reply = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+
+    async def scenario(reactor: Any) -> None:
+        session = Session(reactor, kit, Recorder(), Recorder())
+        client = Recorder()
+        network = kit.near_type(reactor)
+        network.dialler.dial(session.port.address, client, pytest.fail, timeout=5)
+        await eventually(reactor, lambda: client.made)
+        client.transport.write(garbage)
+        await eventually(reactor, lambda: client.reason and session.far_failed)
+        assert b"HTTP" not in client.data
+        await closing(session.port)
+
+    run(scenario)
+
+
+def test_the_next_connection_resumes_the_session(kit: Kit) -> None:
+    client = kit.client()
+    verified: list[int] = []
+    client.creator.context.set_verify(
+        SSL.VERIFY_PEER, lambda *args: bool(verified.append(1)) or True
+    )
+
+    async def once(reactor: Any) -> bool:
+        """Whether the server proved who it is."""
+        verified.clear()
+        session = Session(reactor, kit, Recorder(), Recorder())
+        session.dial(client)
+        await eventually(reactor, lambda: session.near.made and session.far.made)
+        session.far.transport.write(b"x")
+        await eventually(reactor, lambda: session.near.data)
+        session.near.transport.loseConnection()
+        await session.closed()
+        return bool(verified)
+
+    async def scenario(reactor: Any) -> None:
+        assert await once(reactor)
+        assert not await once(reactor)
+        assert not await once(reactor)
+
+    run(scenario)

@@ -27,15 +27,18 @@ def other_authority() -> trustme.CA:
 
 
 @cache
-def issue(*names: str, expired: bool = False, trusted: bool = True) -> trustme.LeafCert:
-    """A certificate for DNS names or IP literals."""
+def issue(
+    *names: str, expired: bool = False, trusted: bool = True, rsa: bool = False, deep: bool = False
+) -> trustme.LeafCert:
+    """A certificate for DNS names or IP literals; ``deep``: below an authority between."""
     end = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1) if expired else None
     ca = authority() if trusted else other_authority()
+    ca = ca.create_child_ca() if deep else ca
     return ca.issue_cert(
         *names,
         not_before=end and end - datetime.timedelta(days=9),
         not_after=end,
-        key_type=trustme.KeyType.ECDSA,
+        key_type=trustme.KeyType.RSA if rsa else trustme.KeyType.ECDSA,
     )
 
 

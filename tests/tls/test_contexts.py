@@ -14,7 +14,8 @@ from twisted.internet.interfaces import (
 from zope.interface.verify import verifyObject
 
 from lbproxy.config.model import Address, CertificateSpec, ListenSpec, ServerSpec, Where
-from lbproxy.tls.certificates import CertificateError, load, self_signed
+from lbproxy.tls.certificates import CertificateError, KeyPair, load, self_signed
+from lbproxy.tls.clientcontext import full_handshakes
 from lbproxy.tls.contexts import (
     ClientContextFactory,
     ServerContextFactory,
@@ -22,6 +23,9 @@ from lbproxy.tls.contexts import (
     listener_pairs,
     server_contexts,
 )
+from lbproxy.tls.errorwords import tls_error_text
+from lbproxy.tls.parameters import TLSParameters
+from lbproxy.tls.servercontext import NoCommonProtocol
 from tests.support.tls import authority, ca_file, issue, pair, write
 
 
@@ -180,11 +184,100 @@ def test_alpn(tmp_path: Path) -> None:
         for offered, chosen in (
             (["http/1.1", "h2"], b"h2"),
             (["http/1.1"], b"http/1.1"),
-            (["spdy"], b""),
             ([], b""),
         ):
             near, far = connect(ClientContextFactory(host, ca=ca, alpn=offered), server)
             assert near.get_alpn_proto_negotiated() == far.get_alpn_proto_negotiated() == chosen
+
+
+@pytest.mark.parametrize("host", ["a.example", "b.example"])
+def test_alpn_without_a_common_protocol_is_refused(tmp_path: Path, host: str) -> None:
+    server = ServerContextFactory(
+        [pair(tmp_path, "a.example"), pair(tmp_path, "b.example")], alpn=["h2", "http/1.1"]
+    )
+    client = ClientContextFactory(host, ca=ca_file(tmp_path), alpn=["spdy"])
+    near, far = client.connection_for_socket(), server.connection_for_socket()
+    with pytest.raises(NoCommonProtocol) as raised:
+        shake(near, far)
+    assert tls_error_text(raised.value) == "no application protocol (ALPN) in common"
+    with pytest.raises(SSL.Error) as told:  # the alert has come
+        near.do_handshake()
+    assert "no application protocol" in tls_error_text(told.value)
+    connect(ClientContextFactory(host, ca=ca_file(tmp_path), alpn=["h2"]), server)
+
+
+def keys_of(tmp_path: Path, *host: str) -> list[KeyPair]:
+    """An ECDSA and an RSA pair of the same names, each below an authority of its own."""
+    return [
+        load(write(issue(*host, rsa=rsa, deep=True), tmp_path, f"{host[0]}-{rsa}"))
+        for rsa in (False, True)
+    ]
+
+
+@pytest.mark.parametrize("host", ["a.example", "b.example", "unknown.example"])
+@pytest.mark.parametrize("rsa", [True, False])
+def test_a_name_with_two_kinds_of_keys(tmp_path: Path, host: str, rsa: bool) -> None:
+    server = ServerContextFactory(
+        [*keys_of(tmp_path, "a.example"), *keys_of(tmp_path, "b.example")]
+    )
+    assert not server.unused
+    name = host if host != "unknown.example" else "a.example"
+    client = ClientContextFactory(name, ca=ca_file(tmp_path))
+    client._sni = host.encode()
+    client.context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    client.context.set_cipher_list(
+        b"ECDHE-RSA-AES128-GCM-SHA256" if rsa else b"ECDHE-ECDSA-AES128-GCM-SHA256"
+    )
+    near, _ = connect(client, server)  # it verifies, so the chain is that of this very certificate
+    certificate = near.get_peer_certificate(as_cryptography=True)
+    assert certificate is not None
+    assert type(certificate.public_key()).__name__ == ("RSAPublicKey" if rsa else "ECPublicKey")
+    assert len(near.get_peer_cert_chain() or ()) == 2, "the leaf and what is above it, nothing else"
+
+
+def test_pairs_that_no_client_can_get_are_named(tmp_path: Path) -> None:
+    first, second = pair(tmp_path, "a.example"), pair(tmp_path, "a.example", "b.example")
+    again = load(write(issue("b.example", deep=True), tmp_path, "again"))
+    server = ServerContextFactory([first, second, again])
+    assert server.unused == (again,)
+
+
+def test_groups(tmp_path: Path) -> None:
+    ca, certificate = ca_file(tmp_path), pair(tmp_path, "a.example")
+    client = ClientContextFactory("a.example", ca=ca)
+    for group, name in (("P-384", "secp384r1"), ("X25519", "x25519")):
+        near, _ = connect(client, ServerContextFactory([certificate], groups=[group]))
+        assert (near.get_group_name() or "").lower() == name
+    with pytest.raises(CertificateError, match="groups=P-384,nonsense"):
+        ServerContextFactory([certificate], groups=["P-384", "nonsense"])
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+def test_sessions_of_ended_connections_are_resumed(tmp_path: Path, version: int) -> None:
+    server = ServerContextFactory([pair(tmp_path, "a.example")])
+    client = ClientContextFactory("a.example", ca=ca_file(tmp_path))
+    client.context.set_max_proto_version(version)
+
+    verified: list[int] = []
+    client.context.set_verify(SSL.VERIFY_PEER, lambda *args: bool(verified.append(1)) or True)
+
+    def once(factory: ClientContextFactory) -> bool:
+        """Whether the server proved who it is."""
+        verified.clear()
+        near, far = connect(factory, server)
+        far.send(b"x")
+        near.bio_write(far.bio_read(65536))
+        assert near.recv(10) == b"x"
+        near.shutdown()
+        factory.remember(near)
+        return bool(verified)
+
+    assert [once(client) for _ in range(3)] == [True, False, False]
+    checks = client.full_handshakes()
+    assert [once(checks) for _ in range(2)] == [True, True]
+    assert not once(client)
+    other = full_handshakes(TLSParameters(client, server_side=False))
+    assert other is not None and once(other.creator)
 
 
 def test_versions_and_ciphers(tmp_path: Path) -> None:

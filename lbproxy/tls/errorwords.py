@@ -1,0 +1,94 @@
+"""DATA. Errors of OpenSSL in plain words, for logs and error messages."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from OpenSSL import SSL, crypto
+
+__all__ = ["GONE", "chain_words", "openssl_words", "speaks_http", "tls_error_text"]
+
+GONE: Final = "the peer left during the handshake"
+
+_HTTP: Final = "http request"
+# OpenSSL's reasons (openssl/sslerr.h), lower case, that say less than what has happened
+_REASONS: Final = {
+    _HTTP: "the peer speaks plain HTTP, not TLS",
+    "https proxy request": "the peer speaks plain HTTP (CONNECT), not TLS",
+    "wrong version number": "the peer does not speak TLS, or another version of it",
+    "packet length too long": "the peer does not speak TLS",
+    "unsupported protocol": "no TLS version in common",
+    "version too low": "no TLS version in common",
+    "no shared cipher": "no cipher in common",
+    "no suitable signature algorithm": "no signature algorithm in common for the certificate's key",
+    "no suitable key share": "no key exchange group in common",
+    "no shared groups": "no key exchange group in common",
+    "no application protocol": "no application protocol (ALPN) in common",
+    "peer did not return a certificate": "the client sent no certificate",
+    "certificate verify failed": "the peer's certificate is not trusted",
+    "ca md too weak": "the certificate is signed with too weak a hash",
+    "ee key too small": "the certificate's key is too small",
+}
+
+# X509_V_ERR_*, openssl/x509_vfy.h
+_CHAIN: Final = {
+    2: "issuer unknown",
+    7: "bad signature",
+    9: "certificate not yet valid",
+    10: "certificate expired",
+    18: "self-signed certificate not trusted",
+    19: "self-signed authority not trusted",
+    20: "issuer unknown",
+    21: "issuer unknown",
+    23: "certificate revoked",
+    24: "issuer is not an authority",
+    26: "certificate is not for servers",
+}
+
+
+def chain_words(code: int) -> str:
+    """Why OpenSSL does not accept a chain, by its error code."""
+    return _CHAIN.get(code, f"verification error {code}")
+
+
+def _reasons(error: BaseException) -> list[str]:
+    """OpenSSL's reasons, the cause first; empty if it gave none."""
+    queue: Any = error.args[0] if error.args else None
+    if not isinstance(queue, list):
+        return []
+    return [str(entry[-1]) for entry in queue if entry and entry[-1]]
+
+
+def openssl_words(error: BaseException) -> str:
+    """What an error of pyOpenSSL says: the cause, and not what it led to."""
+    if not isinstance(error, SSL.Error | crypto.Error):
+        return str(error)
+    found = _reasons(error)
+    if not found:
+        return "TLS error"
+    for reason in found:
+        words = _REASONS.get(reason.lower())
+        if words is not None:
+            return words
+    return _alert(found[0]) or found[0]
+
+
+def _alert(reason: str) -> str:
+    """The peer's own words: "ssl/tls alert bad certificate", "tlsv1 alert unknown ca"."""
+    _, found, alert = reason.partition(" alert ")
+    return f"the peer refused: {alert}" if found else ""
+
+
+def speaks_http(error: BaseException | None) -> bool:
+    """Whether a handshake failed because the peer speaks plain HTTP."""
+    return isinstance(error, SSL.Error) and any(r.lower() == _HTTP for r in _reasons(error))
+
+
+def tls_error_text(error: BaseException) -> str:
+    """Why a handshake or a connection ended; a peer that only went away is said so."""
+    if isinstance(error, SSL.SysCallError) or not isinstance(error, SSL.Error):
+        return GONE
+    found = _reasons(error)
+    if not found or found[-1].lower().startswith("unexpected eof"):
+        return GONE
+    return openssl_words(error)
