@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,9 @@ def test_a_mail() -> None:
     ]
     assert "Subject: [lbproxy] backend app waits for <ever>" in one["lines"]
     assert "firing: queue: backend app waits" in one["lines"]
+    fields = dict(line.split(": ", 1) for line in one["lines"] if ": " in line)
+    assert parsedate_to_datetime(fields["Date"]).tzinfo is not None
+    assert fields["Message-ID"].startswith("<") and fields["Message-ID"].endswith("@localhost>")
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import trustme
 from click.testing import CliRunner, Result
@@ -389,12 +390,12 @@ def test_traffic_does_not_notice_a_scrape(site: Site) -> None:
 
 def _commands() -> Iterator[Any]:
     def walk(command: Any, words: tuple[str, ...]) -> Iterator[Any]:
-        children: Callable[..., Any] | Any = getattr(command, "commands", None)
-        if children is None:
+        if not isinstance(command, click.Group):
             yield words, command
             return
-        for name, child in children.items():
-            yield from walk(child, (*words, name))
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from walk(command.get_command(context, name), (*words, name))
 
     yield from walk(main, ())
 
