@@ -196,7 +196,7 @@ class MailTarget(Target):
         message["Subject"] = f"[lbproxy] {_one_line(notice.title)}"
         message["From"] = self._spec.sender
         message["To"] = ", ".join(self._spec.to)
-        message["Date"] = formatdate()
+        message["Date"] = formatdate(localtime=True)
         message["Message-ID"] = make_msgid(domain=self._spec.sender.rpartition("@")[2] or None)
         message.set_content(f"lbproxy on {socket.gethostname()}\n\n{notice.text}\n")
         smtp = smtplib.SMTP(timeout=self._spec.timeout)  # of each answer; of all of them is below
