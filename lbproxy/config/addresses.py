@@ -1,4 +1,4 @@
-"""PURE. Where something is: paths, hosts, ports, socket addresses, networks, and the targets of servers."""
+"""PURE. Names, and where something is: paths, hosts, ports, socket addresses, networks, and the targets of servers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ __all__ = [
     "TARGETS",
     "parse_address",
     "parse_host",
+    "parse_name",
     "parse_network",
     "parse_path",
     "parse_port",
     "parse_target",
 ]
 
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
@@ -76,6 +78,15 @@ def _unix(text: str, base_dir: str) -> Address:
     if not path:
         raise Unfit("'unix:' needs a path")
     return Address("unix", path=path)
+
+
+def parse_name(text: str) -> str:
+    """A name of a section or a server: letters, digits, ``_``, ``.`` and ``-``, at most 100."""
+    if not _NAME.fullmatch(text):
+        raise Unfit(
+            f"{_shown(text)} is not a name: use letters, digits, '_', '.' and '-', at most 100"
+        )
+    return text
 
 
 TARGETS: dict[str, Callable[[str, str], Target]] = {

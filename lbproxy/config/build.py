@@ -24,7 +24,7 @@ from lbproxy.config.line import Scope
 from lbproxy.config.lines.server import read_server
 from lbproxy.config.options import Spot, option_fields
 from lbproxy.config.plugins import Resolve
-from lbproxy.config.sections import SECTIONS
+from lbproxy.config.sections import MACROS, SECTIONS
 from lbproxy.config.value import read_words, value_kind
 from lbproxy.model import Config, ServerSpec, Where
 
@@ -125,6 +125,7 @@ def parse(
     sections = read_ini(
         text, file=file, folder=base_dir, env=environment, reader=files, problems=problems
     )
+    sections = registry.expand(sections, problems)
     drafts = _Builder(problems, base_dir, resolve).build(sections)
     registry.check(drafts, problems, files.exists)
     problems.raise_if_any()
@@ -175,7 +176,7 @@ class _Builder:
         if kind not in SECTIONS:
             self._unknown_section(section)
             return None
-        draft = Draft(kind, name, SECTIONS[kind].spec, section.where)
+        draft = Draft(kind, name, SECTIONS[kind].spec, section.where, shown=section.shown)
         if not self._name_fits(section):
             return None
         first = self.drafts.find(kind, name)
@@ -186,7 +187,7 @@ class _Builder:
         return draft
 
     def _unknown_section(self, section: Section) -> None:
-        known = tuple(SECTIONS)
+        known = (*SECTIONS, *MACROS)
         self.problems.add(
             section.where, section.title, "", f"unknown section {section.kind!r}",
             found=section.kind, known=known,
@@ -222,9 +223,8 @@ class _Builder:
         ]
         if homes:  # the word is right, the place is not
             message, known = f"{message} here; it belongs in {' or '.join(homes)}", ()
-        self.problems.add(
-            entry.where, section.title, entry.key, message, found=entry.key, known=known
-        )
+        title = entry.section or section.title
+        self.problems.add(entry.where, title, entry.key, message, found=entry.key, known=known)
 
     def _entries(self, section: Section, draft: Draft) -> None:
         fields = option_fields(draft.spec)
@@ -245,7 +245,12 @@ class _Builder:
 
     def _key(self, entry: Entry, field: attrs.Attribute[Any], draft: Draft) -> None:
         draft.lines[entry.key] = entry.where
-        spot = Spot(self.problems, draft.title, entry.key, entry.where, self.base_dir)
+        if entry.inherited:
+            draft.inherited[entry.key] = entry.inherited
+        title = entry.section or draft.title
+        draft.elsewhere[entry.where] = title
+        draft.elsewhere.update({i.where: i.section for i in entry.items if i.section})
+        spot = Spot(self.problems, title, entry.key, entry.where, self.base_dir)
         if any(item.broken for item in entry.items):
             draft.broken.add(entry.key)
             return

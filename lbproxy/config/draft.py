@@ -20,7 +20,9 @@ class Draft:
     """One section; ``spec`` is its model class.
 
     ``values``: keys that were written and are right; ``lines``: where each written key stands;
-    ``broken``: written keys with a mistake, about which nothing more is said.
+    ``broken``: written keys with a mistake, about which nothing more is said; ``inherited``: keys of a
+    ``[defaults]``, with the mode it is for or "any".
+    ``shown``: the header it was written under, if that is another one; ``elsewhere``: the same of single lines.
     """
 
     kind: str
@@ -30,11 +32,18 @@ class Draft:
     values: dict[str, Any] = field(factory=dict)
     lines: dict[str, Where] = field(factory=dict)
     broken: set[str] = field(factory=set)
+    inherited: dict[str, str] = field(factory=dict)
+    shown: str = ""
+    elsewhere: dict[Where, str] = field(factory=dict)
 
     @property
     def title(self) -> str:
         """As errors name it."""
-        return f"{self.kind} {self.name}".strip()
+        return self.shown or f"{self.kind} {self.name}".strip()
+
+    def title_at(self, where: Where) -> str:
+        """As errors about the line ``where`` name the section."""
+        return self.elsewhere.get(where, self.title)
 
     @property
     def mode(self) -> Mode:

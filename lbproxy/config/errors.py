@@ -161,7 +161,8 @@ class Problems:
             order = {
                 file: i for i, file in reversed(list(enumerate(e.where.file for e in self.errors)))
             }
+            unique = dict.fromkeys(self.errors)  # a line of [defaults] is read for each section
             raise ConfigErrors(
                 self._redacted(error)
-                for error in sorted(self.errors, key=lambda e: (order[e.where.file], e.where.line))
+                for error in sorted(unique, key=lambda e: (order[e.where.file], e.where.line))
             )

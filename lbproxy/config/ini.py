@@ -47,36 +47,45 @@ class Item:
     ``text`` is to be split into words: what a variable held is quoted there where it would be more than one.
     ``plain`` is the same line as one text, None if it begins with a quote.
     ``broken``: a variable in it could not be replaced, which is reported already.
+    ``section``: the header it was written under, if that is another one.
     """
 
     text: str
     where: Where
     broken: bool = False
     plain: str | None = None
+    section: str = ""
 
 
 @define
 class Entry:
-    """``key = ...`` with its lines."""
+    """``key = ...`` with its lines.
+
+    ``section``: the header it was written under, if that is another one.  ``inherited``: it
+    comes from a ``[defaults]`` for this mode, "any" for both; "" if it does not.
+    """
 
     key: str
     where: Where
     items: list[Item] = field(factory=list)
+    section: str = ""
+    inherited: str = ""
 
 
 @define
 class Section:
-    """``[kind name]``; ``title`` is its header without brackets."""
+    """``[kind name]``; ``title`` is its header without brackets, ``shown`` one that it was written under instead."""
 
     kind: str
     name: str
     where: Where
     entries: list[Entry] = field(factory=list)
+    shown: str = ""
 
     @property
     def title(self) -> str:
         """As errors name it."""
-        return f"{self.kind} {self.name}".strip()
+        return self.shown or f"{self.kind} {self.name}".strip()
 
 
 @frozen

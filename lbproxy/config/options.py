@@ -59,9 +59,9 @@ class Spot:
         """Show ``secret`` in no error about this line."""
         self.problems.hide(self.where, secret)
 
-    def at(self, where: Where) -> Spot:
-        """The same key, another line."""
-        return Spot(self.problems, self.section, self.key, where, self.base_dir)
+    def at(self, where: Where, section: str = "") -> Spot:
+        """The same key, another line; ``section`` if it was written under another header."""
+        return Spot(self.problems, section or self.section, self.key, where, self.base_dir)
 
 
 def option_fields(cls: type[Any]) -> dict[str, Attribute[Any]]:

@@ -19,7 +19,7 @@ from lbproxy.config.line import Line
 from lbproxy.config.lines import LINES
 from lbproxy.config.options import field_default, label, option_fields
 from lbproxy.config.plugins import options_class
-from lbproxy.config.sections import SECTIONS
+from lbproxy.config.sections import MACROS, SECTIONS
 from lbproxy.config.value import value_kind
 
 __all__ = ["Format", "render"]
@@ -28,7 +28,8 @@ Format = Literal["rst", "text"]
 
 _INTRO = """\
 A configuration is an INI text.  Sections are ``[lbproxy]``, ``[frontend NAME]``, ``[backend NAME]``,
-``[certificate NAME]`` and ``[alerts]``.  Sections and keys begin in the first column; a line that begins with
+``[certificate NAME]`` and ``[alerts]``; ``[listen NAME]``, ``[site NAME]`` and ``[defaults]`` are written in their
+terms.  Sections and keys begin in the first column; a line that begins with
 white space is one more line of the key above it.  ``#`` and ``;`` begin a comment at the start of a line, ``#``
 also after white space.  ``${NAME}`` and ``${NAME:-default}`` are taken from the environment, ``$${`` is a plain
 ``${``.  Text with spaces stands in quotes.  ``include = FILE`` (or a glob, relative to the including file) may
@@ -147,6 +148,11 @@ def render(form: Format = "rst", plugins: Mapping[str, Sequence[Any]] | None = N
         writer.heading(section.title, 1)
         writer.paragraph(section.doc)
         writer.table(section.spec)
+    for macro in MACROS.values():
+        writer.heading(macro.title, 1)
+        writer.paragraph(macro.doc)
+        if macro.keys is not None:
+            writer.table(macro.keys)
     for line in LINES.values():
         if line.intro:
             _line(writer, line)

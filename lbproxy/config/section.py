@@ -81,11 +81,11 @@ class Judge:
 
     def wrong(self, draft: Draft, where: Where, key: str, message: str, **more: Any) -> None:
         """Report a mistake in ``draft``."""
-        self.problems.add(where, draft.title, key, message, **more)
+        self.problems.add(where, draft.title_at(where), key, message, **more)
 
     def spot(self, draft: Draft, key: str, where: Where) -> Spot:
         """A place for the mistakes of one line."""
-        return Spot(self.problems, draft.title, key, where)
+        return Spot(self.problems, draft.title_at(where), key, where)
 
     def file(self, draft: Draft, key: str, where: Where, path: str, option: str = "") -> None:
         """Report a file that does not exist; "" is none."""
@@ -158,5 +158,9 @@ class Judge:
             return
         fields = option_fields(draft.spec)
         for key, where in draft.lines.items():
-            if fields[key].metadata.get("http_only"):
+            if not fields[key].metadata.get("http_only"):
+                continue
+            if key in draft.inherited:
+                draft.values.pop(key, None)
+            else:
                 self.wrong(draft, where, key, f"only for http mode, and this {draft.kind} is tcp")

@@ -16,6 +16,7 @@ from attrs import frozen
 
 from lbproxy.config.addresses import (
     parse_address,
+    parse_name,
     parse_network,
     parse_path,
     parse_target,
@@ -56,7 +57,6 @@ _OCTAL = re.compile(r"(0o)?([0-7]{1,6})")
 _SPAN = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,400})?|\.[0-9]{1,400})(ms|s|m|h|d|w)")
 _SIZE = re.compile(r"([0-9]{1,18})([bkmgt]?)", re.IGNORECASE)
 _RATE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,40})?)/([smhd])")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 def _shown(text: str) -> str:
@@ -241,15 +241,6 @@ def _retry(text: str, facts: Facts, base_dir: str) -> str:
         raise Unfit(f"{_shown(text)} is neither a cause nor a status", found=text, known=known)
     if not (len(text) == 3 and 400 <= int(text) <= 599):
         raise Unfit(f"{_shown(text)} is not a status that can be retried; it must be 400 to 599")
-    return text
-
-
-def parse_name(text: str) -> str:
-    """A name of a section or a server: letters, digits, ``_``, ``.`` and ``-``, at most 100."""
-    if not _NAME.fullmatch(text):
-        raise Unfit(
-            f"{_shown(text)} is not a name: use letters, digits, '_', '.' and '-', at most 100"
-        )
     return text
 
 

@@ -68,7 +68,7 @@ class _One(ValueKind):
             )
             return None
         item = entry.items[0]
-        return self.read_item(item, facts, spot.at(item.where), scope)
+        return self.read_item(item, facts, spot.at(item.where, item.section), scope)
 
     @abstractmethod
     def read_item(self, item: Item, facts: Facts, spot: Spot, scope: Scope) -> Any:
@@ -119,7 +119,7 @@ class _List(ValueKind):
             try:
                 found += units.parse(self.kind, item.text, facts, spot.base_dir)
             except Unfit as error:
-                spot.at(item.where).caught(error)
+                spot.at(item.where, item.section).caught(error)
         return tuple(found)
 
     def parts(self, value: Any) -> list[str]:
@@ -165,7 +165,7 @@ class _Lines(ValueKind):
     def read(self, entry: Entry, facts: Facts, spot: Spot, scope: Scope) -> Any:
         found: list[Any] = []
         for item in entry.items:
-            at = spot.at(item.where)
+            at = spot.at(item.where, item.section)
             words = read_words(item.text, at)
             made = None if words is None else self.line.read(words, at, scope)
             if made is not None:

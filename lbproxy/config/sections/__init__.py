@@ -10,20 +10,29 @@ from attrs import evolve
 
 from lbproxy.config.draft import Drafts
 from lbproxy.config.errors import Problems
+from lbproxy.config.expand import Expansion, Macro
+from lbproxy.config.ini import Section as IniSection
+from lbproxy.config.options import option_fields
 from lbproxy.config.section import Judge, Section
 from lbproxy.config.sections.alerts import ALERTS
 from lbproxy.config.sections.backend import BACKEND
 from lbproxy.config.sections.certificate import CERTIFICATE
+from lbproxy.config.sections.defaults import DEFAULTS
 from lbproxy.config.sections.frontend import FRONTEND
+from lbproxy.config.sections.listen import LISTEN
 from lbproxy.config.sections.settings import SETTINGS
+from lbproxy.config.sections.site import SITE
 from lbproxy.model import Config
 
-__all__ = ["SECTIONS", "add_keys", "check", "finish", "of_class"]
+__all__ = ["MACROS", "SECTIONS", "add_keys", "check", "expand", "finish", "of_class"]
 
 SECTIONS: dict[str, Section] = {
     section.kind: section for section in (SETTINGS, FRONTEND, BACKEND, CERTIFICATE, ALERTS)
 }
 """By the first word of the header, in the order of the reference and of a dump."""
+
+MACROS: dict[str, Macro] = {macro.kind: macro for macro in (LISTEN, SITE, DEFAULTS)}
+"""Sections that are rewritten into others, in the order in which that is done."""
 
 
 def of_class(cls: type[Any]) -> Section | None:
@@ -62,6 +71,16 @@ def add_keys(kind: str, keys: type[Any]) -> None:
 
 def _same(one: Any, two: Any) -> bool:
     return bool(one.metadata == two.metadata and one.default == two.default)
+
+
+def expand(sections: list[IniSection], problems: Problems) -> list[IniSection]:
+    """``sections`` with the macros rewritten; mistakes go to ``problems``."""
+    if not any(section.kind in MACROS for section in sections):
+        return sections
+    expansion = Expansion(sections, problems, lambda kind: option_fields(SECTIONS[kind].spec))
+    for macro in MACROS.values():
+        macro.expand(expansion)
+    return expansion.sections
 
 
 def check(drafts: Drafts, problems: Problems, exists: Callable[[str], bool]) -> None:

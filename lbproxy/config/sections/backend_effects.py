@@ -26,7 +26,11 @@ _RETRIES = ("retry_on", "retry_backoff", "timeout_retries", "max_retries", "retr
 def check_backend_effects(draft: Draft, problems: Problems) -> None:
     """Report to ``problems`` what does nothing in a backend."""
     for key, without in _backend_keys(draft):
-        problems.add(draft.line(key), draft.title, key, f"has no effect {without}")
+        if key in draft.inherited:
+            continue
+        problems.add(
+            draft.line(key), draft.title_at(draft.line(key)), key, f"has no effect {without}"
+        )
     check: CheckSpec | None = draft.get("check", None)
     agent: AgentSpec | None = draft.get("agent", None)
     servers: tuple[ServerSpec, ...] = draft.get("servers")

@@ -43,6 +43,16 @@ def settle_modes(judge: Judge) -> None:
         elif not unread:
             message = "no frontend uses this backend; write its mode (tcp or http), or remove it"
             judge.wrong(backend, backend.where, "mode", message)
+        _disinherit(backend)
+
+
+def _disinherit(backend: Draft) -> None:
+    """Drop what comes from a ``[defaults]`` of the other mode."""
+    mode = backend.values.get("mode")
+    for key, wanted in list(backend.inherited.items()):
+        if mode and wanted not in ("any", mode):
+            backend.values.pop(key, None)
+            del backend.inherited[key], backend.lines[key]
 
 
 def _agree(judge: Judge, backend: Draft, used: _Users) -> None:

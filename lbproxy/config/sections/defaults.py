@@ -1,0 +1,98 @@
+"""PURE. ``[defaults]`` and ``[defaults NAME]``: keys that frontends and backends inherit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lbproxy.config.expand import Expansion, Macro, moved
+from lbproxy.config.ini import Entry, Section
+
+__all__ = ["DEFAULTS"]
+
+NONE = "none"
+"""``defaults = none``: nothing is inherited."""
+
+OWN = ("listen", "routes", "servers", "backend", "filters", "maxconn", "sticky", "mirror")
+"""Keys that each section writes itself: they name other sections, or mean different things in the two kinds."""
+
+
+def _expand(expansion: Expansion) -> None:
+    kinds = {kind: expansion.fields(kind) for kind in ("frontend", "backend")}
+    known = [key for fields in kinds.values() for key in fields if key not in OWN]
+    tables: dict[str, tuple[Section, dict[str, Entry]]] = {}
+    for section in expansion.take(DEFAULTS):
+        if section.name == NONE:
+            expansion.wrong(section, section.where, "", "'none' is reserved as a name")
+            continue
+        tables[section.name] = (section, expansion.keys(section, dict.fromkeys(known)))
+    used = {""}
+    for section in expansion.sections:
+        if section.kind in kinds:
+            name = _wanted(expansion, section, tables)
+            used.add(name)
+            if name in tables:
+                _inherit(section, *tables[name], kinds[section.kind], named=bool(name))
+    for name, (section, _) in tables.items():
+        if name not in used:
+            expansion.wrong(section, section.where, "", "no frontend and no backend uses it")
+
+
+def _wanted(expansion: Expansion, section: Section, tables: Mapping[str, Any]) -> str:
+    """The name of the defaults of ``section``, ``none`` for none; its key is taken out."""
+    entry = next((one for one in section.entries if one.key == "defaults"), None)
+    if entry is None:
+        return ""
+    section.entries.remove(entry)
+    words = [word for word, _ in expansion.words(section, entry)]
+    if len(words) != 1:
+        expansion.wrong(section, entry.where, "defaults", "wants one name, or none")
+        return NONE
+    name = words[0]
+    if name != NONE and name not in tables:
+        known = (*sorted(filter(None, tables)), NONE)
+        message = f"there is no [defaults {name}]"
+        expansion.wrong(section, entry.where, "defaults", message, found=name, known=known)
+        return NONE
+    return name
+
+
+def _inherit(
+    section: Section,
+    defaults: Section,
+    entries: Mapping[str, Entry],
+    fields: Mapping[str, Any],
+    *,
+    named: bool,
+) -> None:
+    """Add what ``section`` does not write itself.
+
+    The mode of ``[defaults]`` is given to frontends, whose backends follow; that of a named one to whatever names it.
+    A section of another mode inherits nothing.
+    """
+    written = {entry.key: entry for entry in section.entries}
+    mode = _text(entries.get("mode"))
+    if mode and _text(written.get("mode"), mode) != mode:
+        return
+    for key, entry in entries.items():
+        if key not in fields or key in written:
+            continue
+        if key == "mode" and section.kind == "backend" and not named:
+            continue
+        section.entries.append(moved(entry, defaults, inherited=mode or "any"))
+
+
+def _text(entry: Entry | None, otherwise: str = "") -> str:
+    return entry.items[0].text if entry is not None and entry.items else otherwise
+
+
+DEFAULTS = Macro(
+    "defaults",
+    doc="Keys that frontends and backends inherit where they do not write them.  ``[defaults]`` is for all of them,"
+    " ``[defaults NAME]`` for those with ``defaults = NAME``; ``defaults = none`` inherits nothing.  A section takes"
+    " the keys that its kind and its mode have.  Not inherited: "
+    + ", ".join(f"``{key}``" for key in OWN)
+    + ".  ``mode`` sets the mode of frontends without one; sections of another mode inherit nothing.",
+    expand=_expand,
+    optional=True,
+)

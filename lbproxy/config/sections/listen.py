@@ -1,0 +1,34 @@
+"""PURE. ``[listen NAME]``: a frontend and a backend of one name in one section."""
+
+from __future__ import annotations
+
+from lbproxy.config.expand import Expansion, Macro, moved
+from lbproxy.config.ini import Entry, Item, Section
+
+__all__ = ["LISTEN"]
+
+SHARED = ("mode", "defaults")
+"""Keys that both halves get; any other key of both is the frontend's."""
+
+
+def _expand(expansion: Expansion) -> None:
+    front, back = expansion.fields("frontend"), expansion.fields("backend")
+    for section in expansion.take(LISTEN):
+        known = [key for key in dict.fromkeys((*front, *back, "defaults")) if key != "backend"]
+        entries = expansion.keys(section, known)
+        frontend = [moved(e, section) for k, e in entries.items() if k in front or k in SHARED]
+        backend = [moved(e, section) for k, e in entries.items() if k not in front or k in SHARED]
+        leads = Entry("backend", section.where, [Item(section.name, section.where)])
+        frontend.append(moved(leads, section))
+        for kind, mine in (("frontend", frontend), ("backend", backend)):
+            made = Section(kind, section.name, section.where, mine, shown=section.title)
+            expansion.sections.append(made)
+
+
+LISTEN = Macro(
+    "listen",
+    doc="A frontend and a backend of the same name in one section.  It has the keys of both, and its traffic goes to"
+    " its own servers.  ``mode`` and ``defaults`` hold for both; other keys that both know, such as ``filters`` and"
+    " ``maxconn``, are the frontend's.",
+    expand=_expand,
+)
