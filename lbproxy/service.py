@@ -49,6 +49,8 @@ from lbproxy.process.upgrade import Upgrader
 from lbproxy.proxy.ratelog import Quiet
 from lbproxy.registry import load_config, parse_config
 from lbproxy.runtime import Runtime
+from lbproxy.sharing.contracts import Replicated, Shared
+from lbproxy.sharing.local import LocalReplicated, LocalShared
 from lbproxy.tls.certificates import CertificateError
 
 __all__ = ["Listener", "LoadBalancer", "refuse_nothing"]
@@ -89,6 +91,8 @@ class LoadBalancer(Runtime):
     ``events``: what happened (see ``docs/events.rst``).  ``processes``: how many serve the same, this one included.
     ``worker_lag``, ``worker_lag_max``: the largest reactor lag of a worker process in the last second
     and in the last minute, in seconds; 0 without workers.
+    ``shared``, ``replicated``: the state that processes share (:mod:`lbproxy.sharing`); without
+    others, it is that of this process.
     """
 
     processes = 1
@@ -102,6 +106,8 @@ class LoadBalancer(Runtime):
         reactor: Any,
         network: Network | None = None,
         random: Random | None = None,
+        shared: Shared | None = None,
+        replicated: Replicated | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.reactor = reactor = steady(reactor)
@@ -116,6 +122,8 @@ class LoadBalancer(Runtime):
             random if random is not None else Random(),
             self.total,
             self.events,
+            shared if shared is not None else LocalShared(),
+            replicated if replicated is not None else LocalReplicated(self.network.wheel.now),
         )
         self.generation = compile_config(config, self._ground).commit()
         self._reloader = Reloader(self._ground, self)
@@ -178,6 +186,8 @@ class LoadBalancer(Runtime):
         reactor: Any = None,
         network: Network | None = None,
         random: Random | None = None,
+        shared: Shared | None = None,
+        replicated: Replicated | None = None,
     ) -> LoadBalancer:
         """From a file (a Path, or a str of one line) or from configuration text (a str with line breaks).
 
@@ -187,7 +197,14 @@ class LoadBalancer(Runtime):
         config = _read(source)
         if reactor is None:
             from twisted.internet import reactor
-        balancer = cls(config, reactor=reactor, network=network, random=random)
+        balancer = cls(
+            config,
+            reactor=reactor,
+            network=network,
+            random=random,
+            shared=shared,
+            replicated=replicated,
+        )
         if not _is_text(source):
             balancer._source = Path(source).absolute()  # a daemon changes its folder
         return balancer

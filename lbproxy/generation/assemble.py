@@ -228,7 +228,8 @@ class _Compiler:
         self, owner: str, spec: BackendSpec | FrontendSpec, before: Backend | Frontend | None
     ) -> FeatureSet:
         """The features that ``spec`` asks for; each decides whether its old object goes on."""
-        given = Given(self._env(spec.name), self.ground.network)
+        ground = self.ground
+        given = Given(self._env(spec.name), ground.network, ground.shared, ground.replicated)
         found = {}
         for kind in features_of(owner):
             key = kind.keys[0]

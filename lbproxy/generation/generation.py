@@ -25,6 +25,7 @@ from lbproxy.net.endpoints import Network
 from lbproxy.observe.events import Events
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.frontend import Frontend
+from lbproxy.sharing.contracts import Replicated, Shared
 
 __all__ = ["Generation", "Ground"]
 
@@ -34,7 +35,8 @@ class Ground:
     """What every generation of one load balancer stands on.
 
     ``reactor``: what the services need of it; ``total`` counts all client connections; ``events``: what happened.
-    ``secret``: random, for a configuration that has none of its own; the same for all generations.
+    ``shared``, ``replicated``: the state that processes share.  ``secret``: random, for a configuration that has none
+    of its own; the same for all generations.
     """
 
     reactor: Any
@@ -42,6 +44,8 @@ class Ground:
     random: Random
     total: ConnectionTotal
     events: Events
+    shared: Shared
+    replicated: Replicated
     secret: bytes = field(factory=partial(token_bytes, 32), repr=False)
 
     def env(self, name: str, secret: bytes = b"") -> Env:

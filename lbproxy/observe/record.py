@@ -1,8 +1,9 @@
 """PURE. What the access log reads: a finished TCP session, and a finished HTTP exchange.
 
 :class:`lbproxy.proxy.tcp.Session` is a :class:`Record`, :class:`lbproxy.proxy.http.traffic.HTTPTraffic` an
-:class:`HTTPRecord`; neither is imported here.  Times are float seconds, and negative where there was nothing to measure.
-``started`` is a moment of the monotonic clock while the traffic runs, and Unix time once the record is logged.
+:class:`HTTPRecord`; neither is imported here.  Times are float seconds, negative where there was nothing to
+measure.  ``started`` is a moment of the monotonic clock while the traffic runs, and Unix time once the record
+is logged.
 """
 
 from __future__ import annotations

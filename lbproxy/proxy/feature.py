@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lbproxy.balance.server import ServerState, State
     from lbproxy.net.endpoints import Network
     from lbproxy.proxy.adminpart import AdminPart, Operation
+    from lbproxy.sharing.contracts import Replicated, Shared
 
 __all__ = [
     "Feature",
@@ -59,10 +60,16 @@ def counted(help: str = "") -> Any:
 
 @frozen
 class Given:
-    """What :meth:`Feature.prepare` may use besides the specification of its owner."""
+    """What :meth:`Feature.prepare` may use besides the specification of its owner.
+
+    ``shared``: state of all processes of this machine, fast enough for traffic.  ``replicated``: eventual state of all
+    processes, for the background.
+    """
 
     env: Env
     network: Network
+    shared: Shared
+    replicated: Replicated
 
 
 class Owner(Protocol):

@@ -75,13 +75,15 @@ class Master(LoadBalancer):
         inner = network or choose_network(config.settings.transport, reactor)
         binder = MasterBinder(inner.binder, self.count, self._holds)
         network = Network(binder, inner.dialler)
-        super().__init__(config, reactor=reactor, network=network, random=random)
+        self.hub = Hub(reactor, network.wheel.now)
+        super().__init__(
+            config, reactor=reactor, network=network, random=random, replicated=self.hub
+        )
         self._boards: list[Board] = []
         self._wakers: list[int] = []
         self._calls = RemoteCalls(reactor)
         self._totals = Totals(self)
         self._places = Places()
-        self.hub = Hub(reactor, self.network.wheel.now)
         self._sticky = StickyReplication(self.hub, lambda: self.backends)
         self._sync_call: Any = None
 

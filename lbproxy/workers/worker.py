@@ -135,7 +135,13 @@ class Worker:
         inner = choose_network(config.settings.transport, self.reactor)
         self._binder = WorkerBinder(inner.binder)
         network = Network(self._binder, inner.dialler)
-        self.balancer = LoadBalancer(config, reactor=self.reactor, network=network)
+        self.balancer = LoadBalancer(
+            config,
+            reactor=self.reactor,
+            network=network,
+            shared=self.shared,
+            replicated=self.replicated,
+        )
         self.balancer.processes = self._workers
         self._join()
         self._give()

@@ -29,6 +29,7 @@ from lbproxy.interfaces import Env
 from lbproxy.net.timers import TimerWheel
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Given
+from lbproxy.sharing.local import LocalReplicated, LocalShared
 from tests.balance.tools import make
 
 STEP = 40.0  # seconds between two looks at the world
@@ -99,7 +100,8 @@ class Day:
             panic=PANIC, slow_start=SLOW_START, queue=QUEUE, timeout_queue=TIMEOUT_QUEUE,
         )  # fmt: skip
         network: Any = SimpleNamespace(wheel=wheel)
-        given = Given(Env(self.clock.seconds, self.random), network)
+        env = Env(self.clock.seconds, self.random)
+        given = Given(env, network, LocalShared(), LocalReplicated(env.now))
         prepared = ((kind.name, kind.prepare(spec, None, given)) for kind in features_of("backend"))
         features = {name: one for name, one in prepared if one is not None}
         self.backend = Backend(
