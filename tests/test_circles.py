@@ -18,14 +18,6 @@ MODULES: dict[str, frozenset[str]] = {
     "one request and the backend that serves it": names(
         "proxy.backend proxy.frontend proxy.member proxy.http.server"
     ),
-    "the admin server, its routes and the parts that answer them": names(
-        "admin.openapi admin.parts admin.parts.alerts admin.parts.backends "
-        "admin.parts.certificates admin.parts.configuration admin.parts.core "
-        "admin.parts.dashboard admin.parts.drift admin.parts.events admin.parts.features "
-        "admin.parts.frontends admin.parts.logs admin.parts.metrics admin.parts.process "
-        "admin.parts.reload admin.parts.servers admin.parts.sessions admin.parts.upgrade "
-        "admin.route admin.server admin.state admin.web"
-    ),
 }
 
 # The same among the packages (and plain modules) directly below ``lbproxy``.

@@ -16,11 +16,11 @@ from attrs import field, frozen
 
 from lbproxy.admin.auth import Identity, Role
 from lbproxy.admin.schema import ANY, Schema, integer
+from lbproxy.admin.view import AdminView
 from lbproxy.proxy.adminpart import Column
 
 if TYPE_CHECKING:
     from lbproxy.admin.exposition import Family
-    from lbproxy.admin.server import Admin
 
 __all__ = [
     "PAGE",
@@ -62,7 +62,7 @@ class Call:
     ``body``: as the route's schema says, None without one.  ``accept``: the header, "" without one.
     """
 
-    admin: Admin
+    admin: AdminView
     who: Identity
     path: Mapping[str, str] = field(factory=dict)
     query: Mapping[str, Any] = field(factory=dict)
@@ -137,9 +137,9 @@ class Part:
 
     name: str
     routes: tuple[Route, ...] = ()
-    state: Callable[[Admin], Any] | None = None
+    state: Callable[[AdminView], Any] | None = None
     schema: Schema = ANY
-    metrics: Callable[[Admin], Iterable[Family]] | None = None
+    metrics: Callable[[AdminView], Iterable[Family]] | None = None
     panels: tuple[Panel, ...] = ()
 
 

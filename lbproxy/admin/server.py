@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from ipaddress import ip_address
 from typing import Any
 
 from twisted.application.service import Service
@@ -18,74 +17,25 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from lbproxy.admin.auth import Identity, Role, Tokens
+from lbproxy.admin.auth import Role, Tokens
+from lbproxy.admin.door import Door
 from lbproxy.admin.lag import Lag
 from lbproxy.admin.parts import PARTS
 from lbproxy.admin.route import APIError, Call, Route, Table
 from lbproxy.admin.state import States
 from lbproxy.admin.stream import MAX_STREAMS, Follower
 from lbproxy.admin.web import AdminFactory
-from lbproxy.config.model import Address, AdminSpec, Config, GlobalSpec, ListenSpec
+from lbproxy.config.model import AdminSpec, Config, GlobalSpec, ListenSpec
 from lbproxy.errors import ListenError
-from lbproxy.net.endpoints import Binder, Bound
+from lbproxy.net.endpoints import Binder
 from lbproxy.net.inherited import Inherited
 from lbproxy.net.stock import StockBinder
 from lbproxy.observe.events import EventKind
 from lbproxy.tls.contexts import ServerContextFactory, server_contexts
 
-__all__ = ["Admin", "Door"]
+__all__ = ["Admin"]
 
 _log = Logger()
-
-
-class Door:
-    """One address of the admin side, and who may come in there (see :mod:`lbproxy.admin.auth`)."""
-
-    def __init__(
-        self, spec: AdminSpec, tokens: Tokens | None, tls: ServerContextFactory | None
-    ) -> None:
-        self.spec = spec
-        self.role = Role[spec.role.upper()]
-        self.tokens = tokens
-        self.tls = tls
-        self.bound: Bound | None = None
-        self.factory: AdminFactory | None = None  # once it is bound
-
-    @property
-    def address(self) -> Address | None:
-        """Where it really is; None before it is bound."""
-        return self.bound.address if self.bound is not None else None
-
-    @property
-    def unix(self) -> bool:
-        """A unix socket: its permissions say who may come."""
-        return self.spec.address is not None and self.spec.address.kind == "unix"
-
-    @property
-    def loopback(self) -> bool:
-        """Only programs on this machine come here."""
-        address = self.spec.address
-        return address is not None and address.kind == "tcp" and _is_loopback(address.host)
-
-    def who(self, certificate: str, token: bytes | None) -> Identity:
-        """Who comes with this token (None: without) and certificate ("": without)."""
-        if token is not None and self.tokens is not None:
-            known = self.tokens.identify(token)
-            return Identity("", Role.NONE) if known is None else known.at_most(self.role)
-        if certificate:
-            return Identity(certificate[:100], self.role)
-        if self.unix:
-            return Identity("socket", self.role)
-        if self.tokens is None and self.loopback and not self.spec.client_ca:
-            return Identity("local", self.role, proven=False)
-        return Identity("", Role.NONE, proven=False)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class Admin(Service):

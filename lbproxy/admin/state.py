@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lbproxy.admin.stream import Follower, Stream, event, merge_patch
+from lbproxy.admin.view import AdminView
 from lbproxy.proxy.ratelog import Quiet
-
-if TYPE_CHECKING:
-    from lbproxy.admin.server import Admin
 
 __all__ = ["EVERY", "States"]
 
@@ -31,7 +29,7 @@ EVERY = 1.0
 class States:
     """The state now, and who follows it."""
 
-    def __init__(self, admin: Admin) -> None:
+    def __init__(self, admin: AdminView) -> None:
         self._admin = admin
         self._last: dict[str, Any] = {}
         self._call: Any = None

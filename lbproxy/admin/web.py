@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Iterator
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -29,14 +29,13 @@ from twisted.web.http import HTTPChannel, Request
 from zope.interface import implementer
 
 from lbproxy.admin.auth import Identity, Role
+from lbproxy.admin.door import Door
 from lbproxy.admin.route import APIError, Call, Raw, Route, WrongMethod
 from lbproxy.admin.schema import Schema, problem
 from lbproxy.admin.stream import BEHIND, Follower, Stream
+from lbproxy.admin.view import AdminView
 from lbproxy.guard.addresses import address_number
 from lbproxy.proxy.ratelog import Quiet
-
-if TYPE_CHECKING:
-    from lbproxy.admin.server import Admin, Door
 
 __all__ = ["BODY", "CONNECTIONS", "PATIENCE", "AdminChannel", "AdminFactory", "AdminRequest"]
 
@@ -156,7 +155,7 @@ class AdminFactory(Factory):
 
     noisy = False
 
-    def __init__(self, admin: Admin, door: Door) -> None:
+    def __init__(self, admin: AdminView, door: Door) -> None:
         self.admin = admin
         self.door = door
         self.channels: dict[_Counted, None] = {}  # in the order they came
@@ -213,7 +212,7 @@ class AdminRequest(Request):
 
     _parsePOSTFormSubmission = False
     _size = 0
-    _audit: tuple[Admin, Call, Route] | None = None
+    _audit: tuple[AdminView, Call, Route] | None = None
 
     def handleContentChunk(self, data: bytes) -> None:
         """A piece of the body."""
@@ -252,7 +251,7 @@ class AdminRequest(Request):
         waiting.addCallback(self._send)
         waiting.addErrback(self._failed)
 
-    def _answer(self, admin: Admin, door: Door) -> Any:
+    def _answer(self, admin: AdminView, door: Door) -> Any:
         method = self.method.decode("ascii", "replace")
         path, _, query = self.uri.decode("ascii", "replace").partition("?")
         who = door.who(self._certificate(), self._token())
@@ -298,7 +297,7 @@ class AdminRequest(Request):
         certificate = get() if get is not None else None
         return "" if certificate is None else str(certificate.get_subject().CN or "certificate")
 
-    def _check_host(self, admin: Admin, who: Identity) -> None:
+    def _check_host(self, admin: AdminView, who: Identity) -> None:
         hosts = self.requestHeaders.getRawHeaders(b"host") or []
         if self.clientproto == b"HTTP/1.1" and len(hosts) != 1:
             raise APIError(400, "a request has one Host header")
@@ -311,7 +310,7 @@ class AdminRequest(Request):
             421, f"Host {name[:100]!r} is not answered without a token: add it to admin_hosts"
         )
 
-    def _check_open(self, admin: Admin, method: str, path: str) -> None:
+    def _check_open(self, admin: AdminView, method: str, path: str) -> None:
         """Nobody learns without a token which paths there are."""
         for route in admin.table.routes:
             if route.role is Role.NONE and route.path == path and method in ("GET", "HEAD"):
@@ -414,7 +413,7 @@ class AdminRequest(Request):
 
     def _follow(self, stream: Stream) -> None:
         channel: Any = self.channel
-        admin: Admin = channel.factory.admin
+        admin: AdminView = channel.factory.admin
         if self.method == b"HEAD":
             self.setHeader("Content-Type", "text/event-stream")
             self.finish()

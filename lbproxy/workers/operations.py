@@ -9,21 +9,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import attrs
 from attrs import frozen
+from twisted.internet.defer import Deferred
 
 from lbproxy.operate.drain import SessionView
 from lbproxy.service import LoadBalancer
-
-if TYPE_CHECKING:
-    from lbproxy.workers.master import Master
 
 __all__ = ["OPERATIONS", "Operation", "run", "spread"]
 
 Arguments = dict[str, Any]
 Answers = dict[int, Any]
+
+
+class Asks(Protocol):
+    """What an operation uses of the master (:class:`lbproxy.workers.master.Master`)."""
+
+    backends: Any
+
+    def feature(self, owner: str, name: str, feature: str) -> Any:
+        """See LoadBalancer."""
+
+    def call_workers(
+        self, operation: str, arguments: Arguments, slot: int | None, *, answer: bool
+    ) -> Deferred[Answers]:
+        """Run an operation in all workers, or in that of ``slot``; fires with the answers by slot."""
+
 
 M = TypeVar("M", bound="type[LoadBalancer]")
 
@@ -47,14 +60,14 @@ class Operation:
     everywhere: Callable[[Any, Arguments], bool] = lambda master, arguments: True
 
 
-def _session_count(master: Master, backend: str, name: str) -> int:
-    return master.backends[backend].group.servers[name].session_count
+def _session_count(master: Asks, backend: str, name: str) -> int:
+    return int(master.backends[backend].group.servers[name].session_count)
 
 
-def _everywhere(master: Master, arguments: Arguments) -> bool:
+def _everywhere(master: Asks, arguments: Arguments) -> bool:
     """Whether an operation of a feature is for all processes."""
     feature = master.feature(arguments["owner"], arguments["name"], arguments["feature"])
-    return feature.operation(arguments["operation"]).everywhere
+    return bool(feature.operation(arguments["operation"]).everywhere)
 
 
 def _sessions(balancer: LoadBalancer, **arguments: Any) -> list[dict[str, Any]]:
@@ -116,7 +129,7 @@ def _method(operation: Operation) -> Callable[..., Any]:
     parameters = signature(base)
 
     @wraps(base)
-    def method(master: Master, *args: Any, **named: Any) -> Any:
+    def method(master: Asks, *args: Any, **named: Any) -> Any:
         bound = parameters.bind(master, *args, **named)
         arguments = {k: v for k, v in bound.arguments.items() if k != "self"}
         result = operation.master(master, **arguments) if operation.master is not None else None

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.exposition import Family
 from lbproxy.admin.route import Call, Part, Route
 from lbproxy.admin.schema import ANY, BOOLEAN, COUNT, NUMBER, STRING, array, mapping, object_
-
-if TYPE_CHECKING:
-    from lbproxy.admin.server import Admin
+from lbproxy.admin.view import AdminView
 
 __all__ = ["PART"]
 
@@ -28,7 +26,7 @@ _ALERT = object_(
 _SHOWN = {"on": BOOLEAN, "sent": COUNT, "failed": COUNT}
 
 
-def _rows(admin: Admin) -> list[dict[str, Any]]:
+def _rows(admin: AdminView) -> list[dict[str, Any]]:
     alerter = admin.balancer.alerter
     return [
         {
@@ -43,12 +41,12 @@ def _rows(admin: Admin) -> list[dict[str, Any]]:
     ]
 
 
-def _counts(admin: Admin) -> dict[str, Any]:
+def _counts(admin: AdminView) -> dict[str, Any]:
     alerter = admin.balancer.alerter
     return {"on": alerter.on, "sent": alerter.sent, "failed": alerter.failed}
 
 
-def _state(admin: Admin) -> Any:
+def _state(admin: AdminView) -> Any:
     firing = {f"{row['name']} {row['subject']}".strip(): row for row in _rows(admin)}
     return {**_counts(admin), "firing": firing}
 
@@ -57,7 +55,7 @@ def _list(call: Call) -> Any:
     return {**_counts(call.admin), "items": _rows(call.admin)}
 
 
-def _metrics(admin: Admin) -> Iterator[Family]:
+def _metrics(admin: AdminView) -> Iterator[Family]:
     alerter = admin.balancer.alerter
     yield Family("lbproxy_alerts_firing", "gauge", "Firing alerts.", [("", len(alerter.active))])
     yield Family(

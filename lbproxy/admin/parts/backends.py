@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.parts.features import feature_fields
 from lbproxy.admin.parts.frontends import HISTOGRAM
 from lbproxy.admin.route import PAGE, Call, Column, Panel, Part, Route, find, paged
 from lbproxy.admin.schema import COUNT, NUMBER, SCALAR, STRING, mapping, object_, page
+from lbproxy.admin.view import AdminView
 from lbproxy.balance.server import State
 from lbproxy.observe.metrics import backend_snapshot
-
-if TYPE_CHECKING:
-    from lbproxy.admin.server import Admin
 
 __all__ = ["PART"]
 
@@ -67,7 +65,7 @@ def row(backend: Any) -> dict[str, Any]:
     return found
 
 
-def _state(admin: Admin) -> Any:
+def _state(admin: AdminView) -> Any:
     return {name: row(backend) for name, backend in admin.balancer.backends.items()}
 
 

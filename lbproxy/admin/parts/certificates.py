@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.route import PAGE, Call, Column, Panel, Part, Route, paged
 from lbproxy.admin.schema import NUMBER, STRING, array, mapping, object_, page
-
-if TYPE_CHECKING:
-    from lbproxy.admin.server import Admin
+from lbproxy.admin.view import AdminView
 
 __all__ = ["PART"]
 
@@ -26,7 +24,7 @@ _CERTIFICATE = object_(
 )
 
 
-def _pairs(admin: Admin) -> list[Any]:
+def _pairs(admin: AdminView) -> list[Any]:
     """Each file once, however many listeners serve it."""
     return list({pair.source: pair for pair in admin.balancer.key_pairs()}.values())
 
@@ -42,7 +40,7 @@ def _row(pair: Any) -> dict[str, Any]:
     }
 
 
-def _state(admin: Admin) -> Any:
+def _state(admin: AdminView) -> Any:
     return {pair.source: _row(pair) for pair in _pairs(admin)}
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.route import APIError, Call, Part, Route, find
 from lbproxy.admin.schema import COUNT, MAYBE_STRING, STRING, array, object_, string
-
-if TYPE_CHECKING:
-    from lbproxy.admin.server import Admin
+from lbproxy.admin.view import AdminView
 
 __all__ = ["PART"]
 
@@ -27,7 +25,7 @@ _DRIFT = object_(
 _STATE = object_({"count": COUNT, "file": MAYBE_STRING, "error": STRING})
 
 
-def _state(admin: Admin) -> Any:
+def _state(admin: AdminView) -> Any:
     changing = admin.balancer.changing
     file = changing.file
     return {

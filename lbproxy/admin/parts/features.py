@@ -7,7 +7,7 @@ The declarations are :class:`lbproxy.proxy.adminpart.AdminPart` and the fields o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
@@ -27,11 +27,9 @@ from lbproxy.admin.schema import (
     object_,
     string,
 )
+from lbproxy.admin.view import AdminView
 from lbproxy.features import Kind, all_features
 from lbproxy.proxy.adminpart import AdminPart, Argument, Fields, Many, Maybe, Operation
-
-if TYPE_CHECKING:
-    from lbproxy.admin.server import Admin
 
 __all__ = ["feature_families", "feature_fields", "part_of", "schema_of"]
 
@@ -76,7 +74,7 @@ def part_of(kind: Kind) -> Part:
     )
 
 
-def _owners(admin: Admin, owner: str) -> dict[str, Any]:
+def _owners(admin: AdminView, owner: str) -> dict[str, Any]:
     found: dict[str, Any] = getattr(admin.balancer, f"{owner}s")
     return found
 
@@ -88,12 +86,12 @@ def _row_fields(kind: Kind, part: AdminPart) -> Fields:
     return {part.owner_key: "string", **(part.row or part.fields)}
 
 
-def _state(kind: Kind) -> Callable[[Admin], Any]:
+def _state(kind: Kind) -> Callable[[AdminView], Any]:
     part = kind.part
     assert part is not None
     key = part.owner_key
 
-    def state(admin: Admin) -> Any:
+    def state(admin: AdminView) -> Any:
         return {
             name: {key: name, **one.row()}
             for name, owner in _owners(admin, kind.owner).items()
@@ -143,7 +141,7 @@ def _parameter(argument: Argument) -> Schema:
 # -- metrics ----------------------------------------------------------------------------------------
 
 
-def feature_families(admin: Admin) -> Iterator[Family]:
+def feature_families(admin: AdminView) -> Iterator[Family]:
     """The counters of features that have a help text."""
     for kind in all_features():
         if kind.Counters is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.route import PAGE, Call, Column, Panel, Part, Route, find, paged
@@ -17,10 +17,8 @@ from lbproxy.admin.schema import (
     object_,
     page,
 )
+from lbproxy.admin.view import AdminView
 from lbproxy.observe.metrics import frontend_snapshot
-
-if TYPE_CHECKING:
-    from lbproxy.admin.server import Admin
 
 __all__ = ["HISTOGRAM", "PART"]
 
@@ -70,7 +68,7 @@ def row(balancer: Any, frontend: Any) -> dict[str, Any]:
     return found
 
 
-def _state(admin: Admin) -> Any:
+def _state(admin: AdminView) -> Any:
     balancer = admin.balancer
     return {name: row(balancer, frontend) for name, frontend in balancer.frontends.items()}
 

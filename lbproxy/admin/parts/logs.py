@@ -7,16 +7,14 @@ Records go to followers as JSON, whatever format ``access_log`` has, or if it is
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.route import Call, Part, Route, find
 from lbproxy.admin.schema import BOOLEAN, string
 from lbproxy.admin.stream import Follower, Stream, event
+from lbproxy.admin.view import AdminView
 from lbproxy.observe.follow import LineMaker
-
-if TYPE_CHECKING:
-    from lbproxy.admin.server import Admin
 
 __all__ = ["PART", "Tail"]
 
@@ -26,7 +24,7 @@ EVERY = 1.0
 class Tail:
     """One who follows; looks at ``frontend`` only, or at all if it is "".  ``errors``: only what did not go well."""
 
-    def __init__(self, admin: Admin, follower: Follower, frontend: str, errors: bool) -> None:
+    def __init__(self, admin: AdminView, follower: Follower, frontend: str, errors: bool) -> None:
         self._admin = admin
         self._follower = follower
         self._frontend = frontend

@@ -6,7 +6,7 @@ import gc
 import os
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lbproxy import __version__
 from lbproxy.admin.auth import Role
@@ -22,10 +22,8 @@ from lbproxy.admin.exposition import (
 from lbproxy.admin.parts.features import feature_families
 from lbproxy.admin.parts.process import descriptors, resident_bytes
 from lbproxy.admin.route import Call, Part, Raw, Route
+from lbproxy.admin.view import AdminView
 from lbproxy.balance.server import State
-
-if TYPE_CHECKING:
-    from lbproxy.admin.server import Admin
 
 __all__ = ["BACKEND_COUNTERS", "FRONTEND_COUNTERS", "PART", "SERVER_COUNTERS", "families"]
 
@@ -34,7 +32,7 @@ _BACKEND = ("backend",)
 _SERVER = ("backend", "server")
 
 
-def families(admin: Admin) -> Iterator[Family]:
+def families(admin: AdminView) -> Iterator[Family]:
     """Every metric of every part."""
     for part in admin.parts:
         if part.metrics is not None:
@@ -50,7 +48,7 @@ def _metrics(call: Call) -> Any:
 # -- the process ------------------------------------------------------------------------------------
 
 
-def _process(admin: Admin) -> Iterator[Family]:
+def _process(admin: AdminView) -> Iterator[Family]:
     total, times = admin.balancer.total, os.times()
     build = labels(version=__version__)
     yield Family(
@@ -148,7 +146,7 @@ FRONTEND_COUNTERS = (
 )
 
 
-def _frontends(admin: Admin) -> Iterator[Family]:
+def _frontends(admin: AdminView) -> Iterator[Family]:
     named = [(labels(frontend=name), one) for name, one in admin.balancer.frontends.items()]
     yield Family(
         "lbproxy_frontend_connections_active",
@@ -229,7 +227,7 @@ _BACKEND_TIMES = (
 )
 
 
-def _backends(admin: Admin) -> Iterator[Family]:
+def _backends(admin: AdminView) -> Iterator[Family]:
     named = [(labels(backend=name), one) for name, one in admin.balancer.backends.items()]
     gauges: tuple[tuple[str, str, Callable[[Any], int]], ...] = (
         ("servers", "Servers in any state.", lambda one: len(one.group.servers)),
@@ -295,7 +293,7 @@ SERVER_COUNTERS = (
 )
 
 
-def _servers(admin: Admin) -> Iterator[Family]:
+def _servers(admin: AdminView) -> Iterator[Family]:
     if not admin.metrics_servers:
         return
     named = [
@@ -329,7 +327,7 @@ def _servers(admin: Admin) -> Iterator[Family]:
     )
 
 
-def _certificates(admin: Admin) -> Iterator[Family]:
+def _certificates(admin: AdminView) -> Iterator[Family]:
     pairs = {pair.source: pair for pair in admin.balancer.key_pairs()}
     yield Family(
         "lbproxy_certificate_expiry_seconds",
@@ -340,7 +338,7 @@ def _certificates(admin: Admin) -> Iterator[Family]:
     )
 
 
-def _all(admin: Admin) -> Iterator[Family]:
+def _all(admin: AdminView) -> Iterator[Family]:
     yield from _process(admin)
     yield from _frontends(admin)
     yield from _backends(admin)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lbproxy import __version__
 from lbproxy.admin.route import Part
 from lbproxy.admin.schema import COUNT, NUMBER, STRING, array, object_
+from lbproxy.admin.view import AdminView
 from lbproxy.observe.metrics import BUCKETS
-
-if TYPE_CHECKING:
-    from lbproxy.admin.server import Admin
 
 __all__ = ["PART", "descriptors", "resident_bytes"]
 
@@ -51,7 +49,7 @@ def descriptors() -> int:
         return 0
 
 
-def _state(admin: Admin) -> Any:
+def _state(admin: AdminView) -> Any:
     times = os.times()
     total = admin.balancer.total
     return {

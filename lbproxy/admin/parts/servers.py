@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import asdict
 
@@ -24,12 +24,10 @@ from lbproxy.admin.schema import (
     page,
     string,
 )
+from lbproxy.admin.view import AdminView
 from lbproxy.balance.server import AdminState, State
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.observe.metrics import server_snapshot
-
-if TYPE_CHECKING:
-    from lbproxy.admin.server import Admin
 
 __all__ = ["IN_STATE", "PART"]
 
@@ -117,7 +115,7 @@ def _full(backend: Any, server: Any) -> dict[str, Any]:
     return {**row(backend, server), "since_s": round(since, 3)}
 
 
-def _state(admin: Admin) -> Any:
+def _state(admin: AdminView) -> Any:
     found = {}
     for backend in admin.balancer.backends.values():
         if len(backend.group.servers) > IN_STATE:

@@ -1,0 +1,63 @@
+"""CONTROL. One address of the admin side: what it listens on, and who a caller is there."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+from lbproxy.admin.auth import Identity, Role, Tokens
+from lbproxy.model import Address, AdminSpec
+from lbproxy.net.endpoints import Bound
+from lbproxy.tls.contexts import ServerContextFactory
+
+__all__ = ["Door"]
+
+
+class Door:
+    """One address of the admin side, and who may come in there (see :mod:`lbproxy.admin.auth`)."""
+
+    def __init__(
+        self, spec: AdminSpec, tokens: Tokens | None, tls: ServerContextFactory | None
+    ) -> None:
+        self.spec = spec
+        self.role = Role[spec.role.upper()]
+        self.tokens = tokens
+        self.tls = tls
+        self.bound: Bound | None = None
+        self.factory: Any = None  # once it is bound
+
+    @property
+    def address(self) -> Address | None:
+        """Where it really is; None before it is bound."""
+        return self.bound.address if self.bound is not None else None
+
+    @property
+    def unix(self) -> bool:
+        """A unix socket: its permissions say who may come."""
+        return self.spec.address is not None and self.spec.address.kind == "unix"
+
+    @property
+    def loopback(self) -> bool:
+        """Only programs on this machine come here."""
+        address = self.spec.address
+        return address is not None and address.kind == "tcp" and _is_loopback(address.host)
+
+    def who(self, certificate: str, token: bytes | None) -> Identity:
+        """Who comes with this token (None: without) and certificate ("": without)."""
+        if token is not None and self.tokens is not None:
+            known = self.tokens.identify(token)
+            return Identity("", Role.NONE) if known is None else known.at_most(self.role)
+        if certificate:
+            return Identity(certificate[:100], self.role)
+        if self.unix:
+            return Identity("socket", self.role)
+        if self.tokens is None and self.loopback and not self.spec.client_ca:
+            return Identity("local", self.role, proven=False)
+        return Identity("", Role.NONE, proven=False)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
