@@ -34,10 +34,17 @@ class EwmaOptions:
     """How fast it forgets, and what a failure costs."""
 
     decay: float = option(
-        "duration", 10.0, min=0.1, max=3600, doc="time in which an old answer loses 63% of its say"
+        "duration",
+        10.0,
+        min=0.1,
+        max=3600,
+        doc=(
+            "time constant of the average: the time in which an old response loses 63% of "
+            "its weight"
+        ),
     )
     penalty: float = option(
-        "duration", 1.0, min=0.0, max=3600, doc="a failure counts as an answer that took this long"
+        "duration", 1.0, min=0.0, max=3600, doc="response time that a failure counts as"
     )
 
 
@@ -52,7 +59,7 @@ class _Average:
 
 
 class Ewma(Sampled):
-    """Peak EWMA, the better of two."""
+    """Peak EWMA: the better of two servers by expected response time."""
 
     name = "ewma"
     Options = EwmaOptions

@@ -20,7 +20,7 @@ __all__ = ["First"]
 
 
 class First(Balancer):
-    """Fills servers in order."""
+    """The first server with room, in the order of the configuration."""
 
     name = "first"
 

@@ -64,13 +64,17 @@ class HashOptions:
         positional=True,
         example="X-User",
     )
-    consistent: bool = option("bool", True, doc="a change of servers moves as few keys as possible")
+    consistent: bool = option(
+        "bool",
+        True,
+        doc="use consistent hashing: a change of servers moves as few keys as possible",
+    )
     bound: float = option(
         "float",
         0.0,
         min=0.0,
         max=100.0,
-        doc="most load of a server, as a multiple of its share, at least 1.1; 0: no bound",
+        doc="maximum load of a server, as a multiple of its share, at least 1.1; 0: no bound",
         example="1.25",
     )
 
@@ -89,11 +93,9 @@ def hash_key(key: bytes) -> int:
 
 
 class Hash(Sampled):
-    """Consistent hashing.
+    """Consistent hashing of one property of the request."""
 
-    ``self.free`` is only drawn from when nearly every server is full.
-    """
-
+    # self.free of Sampled is used only when nearly every server is full
     name = "hash"
     Options = HashOptions
 

@@ -28,11 +28,9 @@ _Entry = tuple[Any, ...]  # load, turn, position, server; never taken apart: its
 
 
 class LeastConn(Balancer):
-    """Weighted least connections.
+    """Weighted least connections."""
 
-    ``server.private`` is the position after its own in the few, or its one valid heap entry.
-    """
-
+    # server.private: index of the next rotation (few servers), or the server's only valid heap entry
     name = "leastconn"
 
     def __init__(self, options: Any, env: Env) -> None:

@@ -15,7 +15,7 @@ __all__ = ["PowerOfTwo"]
 
 
 class PowerOfTwo(Sampled):
-    """The better of two."""
+    """The less loaded of two random servers."""
 
     name = "p2c"
 

@@ -14,7 +14,7 @@ __all__ = ["Random"]
 
 
 class Random(Sampled):
-    """Weighted chance."""
+    """A random server, by weight."""
 
     name = "random"
 

@@ -198,14 +198,14 @@ class TableOptions:
         100_000,
         min=1,
         max=10_000_000,
-        doc="most clients remembered; the one not seen for the longest time goes first",
+        doc="maximum number of clients; the least recently seen one is forgotten first",
     )
     expire: float = option(
         "duration",
         1800.0,
         min=1.0,
         max=31_536_000,
-        doc="a client not seen for this long is forgotten",
+        doc="time after which a client that was not seen is forgotten",
     )
 
 
@@ -248,18 +248,23 @@ class SourceOptions(TableOptions):
     """``sticky = source prefix=24``."""
 
     prefix: int = option(
-        "int", 32, min=1, max=32, doc="leading bits of an IPv4 address that count", example="24"
+        "int",
+        32,
+        min=1,
+        max=32,
+        doc="number of significant leading bits of an IPv4 address",
+        example="24",
     )
     prefix6: int = option(
-        "int", 64, min=1, max=128, doc="leading bits of an IPv6 address that count"
+        "int", 64, min=1, max=128, doc="number of significant leading bits of an IPv6 address"
     )
 
 
 class SourceSticky(TableSticky):
-    """The client's address, or its leading bits, kept in a table.  IPv6 clients change the last 64 bits at will, so
-    these do not count unless asked for.
+    """The client's address, or its network, identifies the client in a table. IPv6 clients change
+    the last 64 bits at will, so these are ignored by default.
 
-    Clients behind one address translator all go to one server.
+    All clients behind one NAT go to one server.
     """
 
     name = "source"
@@ -305,9 +310,10 @@ class HeaderOptions(TableOptions):
 
 
 class HeaderSticky(TableSticky):
-    """The value of a request header, kept in a table as a digest.  Requests without it are balanced as ever.
+    """The value of a request header identifies the client in a table, which stores a digest of it.
+    Requests without the header are balanced as usual.
 
-    A client can send any value, and as many as it likes: use a header that your own edge sets.
+    A client can send any number of different values: use a header that your own edge sets.
     """
 
     name = "header"
@@ -330,10 +336,10 @@ class HeaderSticky(TableSticky):
 
 
 class SNISticky(TableSticky):
-    """The server name of the client's TLS handshake, kept in a table: everybody who asks for one name goes to one
-    server.
+    """The server name of the client's TLS handshake identifies the server in a table: all clients
+    that ask for one name go to one server.
 
-    In TCP mode lbproxy reads it from the ClientHello of TLS that passes through.
+    In TCP mode lbproxy reads the name from the ClientHello of TLS that is passed through.
     """
 
     name = "sni"

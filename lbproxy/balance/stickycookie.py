@@ -98,30 +98,36 @@ class CookieOptions:
     """``sticky = cookie NAME``."""
 
     name: str = option("string", doc="name of the cookie", positional=True, example="LB")
-    path: str = option("string", "/", doc="its Path")
-    domain: str = option("string", "", doc="its Domain; empty: this host only")
+    path: str = option("string", "/", doc="Path attribute")
+    domain: str = option("string", "", doc="Domain attribute; empty: this host only")
     secure: str = option(
         "choice",
         "auto",
         choices=("auto", "yes", "no"),
-        doc="send it over TLS only; ``auto``: if the client came over TLS",
+        doc="Secure attribute; ``auto``: if the client uses TLS",
     )
-    httponly: bool = option("bool", True, doc="hide it from scripts")
+    httponly: bool = option(
+        "bool", True, doc="HttpOnly attribute, which hides the cookie from scripts"
+    )
     samesite: str = option(
         "choice",
         "lax",
         choices=("lax", "strict", "none", "unset"),
-        doc="whether it goes along with requests from other sites; ``unset`` leaves it to the browser",
+        doc="SameSite attribute; ``unset``: none, the browser decides",
     )
     max_age: float = option(
         "duration",
         0.0,
         min=0.0,
         max=34_560_000,
-        doc="lifetime from when it is set; 0: until the browser is closed",
+        doc="lifetime of the cookie; 0: until the browser is closed",
     )
     private: bool = option(
-        "bool", True, doc="a response that sets it gets Cache-Control: private, if it has none"
+        "bool",
+        True,
+        doc=(
+            "add Cache-Control: private to responses that set the cookie and have no Cache-Control"
+        ),
     )
 
     def __attrs_post_init__(self) -> None:
@@ -135,8 +141,8 @@ class CookieOptions:
 
 
 class CookieSticky(_WithIds):
-    """A cookie of our own tells the server.  It holds an opaque id, is not passed on to servers, and is set when
-    a client has none, has one that means nothing, or has been moved to another server.
+    """A cookie set by lbproxy identifies the server. It contains an opaque id and is not forwarded
+    to servers. It is set if a client has none or an invalid one, or was moved to another server.
     """
 
     name = "cookie"
@@ -206,7 +212,7 @@ class PrefixOptions:
     """``sticky = prefix NAME``."""
 
     name: str = option(
-        "string", doc="the application's cookie", positional=True, example="JSESSIONID"
+        "string", doc="name of the application's cookie", positional=True, example="JSESSIONID"
     )
 
     def __attrs_post_init__(self) -> None:
@@ -214,9 +220,9 @@ class PrefixOptions:
 
 
 class PrefixSticky(_WithIds):
-    """The application's own session cookie tells the server: its value gets the server's id and ``~`` put before it
-    on the way to the client, and taken off on the way back.  Clients without a session are balanced as ever, and no
-    table is needed.
+    """The application's own session cookie identifies the server: lbproxy puts the server's id and
+    ``~`` before the value on the way to the client, and removes them on the way back. Clients
+    without a session are balanced as usual. No table is needed.
     """
 
     name = "prefix"
@@ -256,7 +262,7 @@ class LearnOptions(TableOptions):
     """``sticky = learn NAME``."""
 
     name: str = option(
-        "string", doc="the application's cookie", positional=True, example="JSESSIONID"
+        "string", doc="name of the application's cookie", positional=True, example="JSESSIONID"
     )
 
     def __attrs_post_init__(self) -> None:
@@ -264,11 +270,11 @@ class LearnOptions(TableOptions):
 
 
 class LearnSticky(TableSticky):
-    """The application's own session cookie tells the server: which one has set which value is kept in a table, as a
-    digest.  Nothing in the traffic is changed.  Only values that a server has set are learned, so clients cannot fill
-    the table.
+    """The application's own session cookie identifies the server: a table stores which server has
+    set which value, as a digest. The traffic is unchanged. Only values that a server has set are
+    learned, so clients cannot fill the table.
 
-    The table is lost in a restart, and clients then are balanced anew; ``prefix`` does without one.
+    A restart loses the table, and clients are then balanced again; ``prefix`` needs no table.
     """
 
     name = "learn"

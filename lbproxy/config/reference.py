@@ -27,13 +27,14 @@ __all__ = ["Format", "render"]
 Format = Literal["rst", "text"]
 
 _INTRO = """\
-A configuration is an INI text.  Sections are ``[lbproxy]``, ``[frontend NAME]``, ``[backend NAME]``,
-``[certificate NAME]`` and ``[alerts]``; ``[listen NAME]``, ``[site NAME]`` and ``[defaults]`` are written in their
-terms.  Sections and keys begin in the first column; a line that begins with
-white space is one more line of the key above it.  ``#`` and ``;`` begin a comment at the start of a line, ``#``
-also after white space.  ``${NAME}`` and ``${NAME:-default}`` are taken from the environment, ``$${`` is a plain
-``${``.  Text with spaces stands in quotes.  ``include = FILE`` (or a glob, relative to the including file) may
-stand before the first section; other relative paths start at the folder of the main file."""
+A configuration is an INI text. Sections are ``[lbproxy]``, ``[frontend NAME]``, ``[backend NAME]``,
+``[certificate NAME]`` and ``[alerts]``. ``[listen NAME]``, ``[site NAME]`` and ``[defaults]`` contain the
+same keys and are expanded into these sections. Sections and keys begin in the first column. A line that
+begins with white space continues the value of the key above it. ``#`` and ``;`` begin a comment at the
+start of a line, ``#`` also after white space. ``${NAME}`` and ``${NAME:-default}`` are replaced by
+environment variables, and ``$${`` is a literal ``${``. Text with spaces is quoted. ``include = FILE`` (or
+a glob, relative to the including file) may stand before the first section. Other relative paths are
+relative to the directory of the main file."""
 
 _KIND_TITLES = {
     "balancer": "Balancers",
@@ -108,12 +109,12 @@ class _Writer:
 
     def row(self, row: Row) -> None:
         default = "Required" if row.default == "required" else f"Default: {row.default}"
-        facts = f"{row.kind}.  {default}."
+        facts = f"{row.kind}. {default}."
         doc = row.doc + "."
         if not row.doc.startswith(row.keep):
             doc = doc[:1].upper() + doc[1:]
         if row.http_only:
-            doc = "In http mode only.  " + doc
+            doc = "HTTP mode only. " + doc
         lines = [doc, facts[:1].upper() + facts[1:]]
         if row.example:
             lines.append(f"Example: ``{row.example}``")

@@ -336,7 +336,7 @@ KINDS: dict[str, Kind] = {
     "string": Kind("text", _string, unset="empty"),
     "choice": Kind("choice", _choice),
     "name": Kind("name", _name),
-    "path": Kind("path, relative to the configuration file's folder", _path, unset="empty"),
+    "path": Kind("path, relative to the configuration file's directory", _path, unset="empty"),
     "program": Kind("path of a program, or its name in PATH", _program),
     "pattern": Kind("regular expression", _pattern),
     "regex": Kind("regular expression", _pattern),

@@ -249,27 +249,45 @@ _HTTP = frozenset({"http"})
 _BOTH = frozenset({"tcp", "http"})
 
 VERBS: Mapping[str, Verb] = {
-    "host": Verb("NAME...", "name, ``*.name`` or ``*``; ``~regex``", 1, _HTTP, _host),
-    "path": Verb("PATTERN...", "path, ``/prefix/*``, glob or ``~regex``", 1, _HTTP, _path),
-    "method": Verb("METHOD...", "one of the methods", 1, _HTTP, _method),
-    "header": Verb("NAME [PATTERN...]", "header is there, or matches", 1, _HTTP, _header),
-    "cookie": Verb("NAME [PATTERN...]", "cookie is there, or matches", 1, _HTTP, _cookie),
-    "query": Verb("NAME [PATTERN...]", "query parameter is there, or matches", 1, _HTTP, _query),
-    "client": Verb("NETWORK...", "client's address is in a network", 1, _BOTH, _client),
-    "sni": Verb("NAME...", "server name of the TLS handshake", 1, _BOTH, _sni),
-    "alpn": Verb("PROTOCOL...", "TLS client offers one of the protocols", 1, _BOTH, _alpn),
-    "scheme": Verb("http|https", "scheme of the request", 1, _HTTP, compile_scheme),
-    "port": Verb("PORT...", "port that the client connected to", 1, _BOTH, compile_port),
+    "host": Verb(
+        "NAME...", "the host is ``NAME``, matches ``*.NAME``, ``*`` or ``~REGEX``", 1, _HTTP, _host
+    ),
+    "path": Verb(
+        "PATTERN...",
+        "the path is ``PATH``, matches ``/prefix/*``, a glob or ``~REGEX``",
+        1,
+        _HTTP,
+        _path,
+    ),
+    "method": Verb("METHOD...", "the method is one of these", 1, _HTTP, _method),
+    "header": Verb(
+        "NAME [PATTERN...]", "the header exists, or matches a pattern", 1, _HTTP, _header
+    ),
+    "cookie": Verb(
+        "NAME [PATTERN...]", "the cookie exists, or matches a pattern", 1, _HTTP, _cookie
+    ),
+    "query": Verb(
+        "NAME [PATTERN...]", "the query parameter exists, or matches a pattern", 1, _HTTP, _query
+    ),
+    "client": Verb(
+        "NETWORK...", "the client's address is in one of the networks", 1, _BOTH, _client
+    ),
+    "sni": Verb(
+        "NAME...", "the server name of the TLS handshake is one of the names", 1, _BOTH, _sni
+    ),
+    "alpn": Verb("PROTOCOL...", "the TLS client offers one of the protocols", 1, _BOTH, _alpn),
+    "scheme": Verb("http|https", "the request's scheme is one of these", 1, _HTTP, compile_scheme),
+    "port": Verb("PORT...", "the client connected to one of these ports", 1, _BOTH, compile_port),
     "time": Verb(
         "SPAN|DAY...",
-        "local time is in ``22:00-06:00``, day is ``mon`` or within ``sat-sun``",
+        "the local time is within ``22:00-06:00``, or the day is ``mon`` or within ``sat-sun``",
         1,
         _BOTH,
         compile_time,
     ),
     "status": Verb(
         "STATUS...",
-        "status of the response, such as 404 or 5xx; for filters of responses",
+        "the response has this status, such as 404 or 5xx; only in filters of responses",
         1,
         _HTTP,
         compile_status,

@@ -57,11 +57,14 @@ class HeaderOptions:
     """Words of ``set-header`` and ``add-header``."""
 
     message: str = option(
-        "choice", choices=("request", "response"), doc="which message is changed", positional=True
+        "choice", choices=("request", "response"), doc="message to change", positional=True
     )
     header: str = option("string", doc="name of the header", positional=True, example="X-Client")
     value: str = option(
-        "string", doc="its value; may hold {variables}", positional=True, example="{client_ip}"
+        "string",
+        doc="value of the header; may contain {variables}",
+        positional=True,
+        example="{client_ip}",
     )
 
     def __attrs_post_init__(self) -> None:
@@ -78,11 +81,11 @@ class RemoveOptions:
     """Words of ``remove-header``."""
 
     message: str = option(
-        "choice", choices=("request", "response"), doc="which message is changed", positional=True
+        "choice", choices=("request", "response"), doc="message to change", positional=True
     )
     header: str = option(
         "string",
-        doc="name of the header; a ``*`` at its end stands for the rest",
+        doc="name of the header; a ``*`` at its end matches any rest",
         positional=True,
         example="X-Powered-By",
     )
@@ -116,7 +119,9 @@ class _HeaderFilter(Filter):
 
 
 class SetHeader(_HeaderFilter):
-    """``set-header request|response NAME VALUE``: the header has this value and no other; an empty value removes it."""
+    """``set-header request|response NAME VALUE``: replaces all lines of the header with one; an
+    empty value removes the header.
+    """
 
     name: ClassVar[str] = "set-header"
     Options: ClassVar[type[Any]] = HeaderOptions
@@ -135,7 +140,9 @@ class SetHeader(_HeaderFilter):
 
 
 class AddHeader(_HeaderFilter):
-    """``add-header request|response NAME VALUE``: one more line; none when the value is empty."""
+    """``add-header request|response NAME VALUE``: adds a line of the header; an empty value adds
+    none.
+    """
 
     name: ClassVar[str] = "add-header"
     Options: ClassVar[type[Any]] = HeaderOptions
@@ -152,7 +159,9 @@ class AddHeader(_HeaderFilter):
 
 
 class RemoveHeader(_HeaderFilter):
-    """``remove-header request|response NAME``: every line of it; ``X-Internal-*`` every name that begins so."""
+    """``remove-header request|response NAME``: removes every line of the header; ``X-Internal-*``
+    removes every header with this prefix.
+    """
 
     name: ClassVar[str] = "remove-header"
     Options: ClassVar[type[Any]] = RemoveOptions
@@ -242,17 +251,22 @@ class RewriteOptions:
 
     pattern: str = option(
         "string",
-        doc="a path, ``/prefix/*``, or ``~regex``; compared with the normalised path",
+        doc="path, ``/prefix/*``, or ``~regex``, compared with the normalised path",
         positional=True,
         example="/api/*",
     )
     replacement: str = option(
         "string",
-        doc="the new path: ``*`` is what the pattern's star stood for, ``$1`` a group; may hold {variables}",
+        doc=(
+            "new path: ``*`` stands for the match of the pattern's star, ``$1`` for a group; may "
+            "contain {variables}"
+        ),
         positional=True,
         example="/*",
     )
-    host: str = option("string", "", doc="new Host as well; may hold {variables}")
+    host: str = option(
+        "string", "", doc="new Host header; may contain {variables}; empty: unchanged"
+    )
 
     def __attrs_post_init__(self) -> None:
         self.rewriter()
@@ -268,9 +282,11 @@ class RewriteOptions:
 
 
 class Rewrite(Filter):
-    """``rewrite PATTERN REPLACEMENT [host=NAME]``: changes the path, and the host, that servers see.
+    """``rewrite PATTERN REPLACEMENT [host=NAME]``: changes the path, and the host, that servers
+    see.
 
-    The query stays; one in the replacement goes before it.  Paths that do not match stay as they are.
+    The query is kept; a query in the replacement is put before it. Paths that do not match stay
+    unchanged.
     """
 
     name: ClassVar[str] = "rewrite"
@@ -320,12 +336,12 @@ class RedirectOptions:
     status: str = option(
         "choice",
         choices=("301", "302", "303", "307", "308"),
-        doc="301, 308: for good; 302, 303, 307: for now; 307 and 308 keep the method",
+        doc="301 and 308 are permanent; 302, 303 and 307 temporary; 307 and 308 keep the method",
         positional=True,
     )
     target: str = option(
         "string",
-        doc="where to; may hold {variables}",
+        doc="target of the redirect; may contain {variables}",
         positional=True,
         example="https://{host}{uri}",
     )
@@ -341,7 +357,7 @@ class RedirectOptions:
 class Redirect(Filter):
     """``redirect STATUS TARGET``: answers with a Location; a filter or a route action.
 
-    A target without scheme and host stays on this host, whatever the request's path looks like.
+    A target without scheme and host stays on this host, whatever the request's path is.
     """
 
     name: ClassVar[str] = "redirect"
@@ -372,9 +388,13 @@ class ReplyOptions:
 
     status: int = option("int", min=200, max=599, doc="HTTP status", positional=True)
     body: str = option(
-        "string", "", doc="text of the answer; may hold {variables}", positional=True, example="ok"
+        "string",
+        "",
+        doc="body of the response; may contain {variables}",
+        positional=True,
+        example="ok",
     )
-    type: str = option("string", "text/plain", doc="its Content-Type")
+    type: str = option("string", "text/plain", doc="Content-Type of the response")
 
     def __attrs_post_init__(self) -> None:
         if not 200 <= self.status <= 599:
@@ -392,7 +412,9 @@ class ReplyOptions:
 
 
 class ReplyFilter(Filter):
-    """``reply STATUS [BODY] [type=text/plain]``: a fixed answer; a filter or a route action."""
+    """``reply STATUS [BODY] [type=text/plain]``: sends a fixed response; a filter or a route
+    action.
+    """
 
     name: ClassVar[str] = "reply"
     Options: ClassVar[type[Any]] = ReplyOptions

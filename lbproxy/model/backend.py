@@ -16,24 +16,24 @@ __all__ = ["BackendSpec", "MirrorSpec", "RebalanceSpec"]
 class MirrorSpec:
     """``mirror = BACKEND options``: copies of requests for another backend.  ``judge``: the predicate, loaded."""
 
-    backend: str = option("backend", doc="where the copies go; in http mode", positional=True)
-    share: float = option(
-        "percent", 1.0, min=0.0, max=1.0, doc="how many of the requests are copied"
+    backend: str = option(
+        "backend", doc="backend that receives the copies, in http mode", positional=True
     )
+    share: float = option("percent", 1.0, min=0.0, max=1.0, doc="share of the requests to copy")
     methods: tuple[str, ...] = option(
         "list:string",
         ("GET", "HEAD", "OPTIONS"),
-        doc="which methods are copied; one that changes something will change it twice",
+        doc="methods to copy; a request that changes something changes it twice",
     )
     body: int = option(
         "size",
         64 * 1024,
         min=0,
         max=16 * 1024 * 1024,
-        doc="longest request body that is copied; no longer than ``retry_buffer``",
+        doc="maximum size of a copied request body; at most ``retry_buffer``",
     )
     timeout: float = option(
-        "duration", 5.0, min=0.01, max=3600, doc="a copy without a complete answer by then is ended"
+        "duration", 5.0, min=0.01, max=3600, doc="maximum time for the complete response to a copy"
     )
     max: int = option(
         "int",
@@ -41,30 +41,30 @@ class MirrorSpec:
         min=1,
         max=100_000,
         workers="split",
-        doc="most copies at a time; more are dropped and counted",
+        doc="maximum number of concurrent copies; further ones are dropped and counted",
     )
     header: str = option(
         "string",
         "",
-        doc="a header of this name, with the value 1, marks a copy",
+        doc="name of a header with the value 1 that marks copies; empty: none",
         example="X-Mirror",
     )
     compare: tuple[str, ...] = option(
         "list:choice",
         (),
         choices=("status", "headers", "body"),
-        doc="what must be the same in both answers; empty: answers are dropped",
+        doc="parts of the responses that must be equal; empty: responses are discarded",
         example="status,body",
     )
     ignore: tuple[str, ...] = option(
         "list:string",
         ("Date", "Age", "Expires", "Server", "Set-Cookie", "X-Request-Id"),
-        doc="headers that may differ, besides those that frame the message",
+        doc="headers that may differ, besides framing headers",
     )
     predicate: str = option(
         "string",
         "",
-        doc="a function that gets both answers and says whether they differ",
+        doc="function that receives both responses and decides whether they differ",
         example="answers.py:differ",
     )
     judge: Any = hidden(None)
@@ -85,22 +85,25 @@ class RebalanceSpec:
     protocol: str = option(
         "choice",
         choices=("tcp", "websocket", "mqtt", "amqp", "postgresql"),
-        doc="what the sessions speak; it decides when one may be ended, and with which words",
+        doc=(
+            "protocol of the sessions; it determines when a session may be ended, and with which "
+            "message"
+        ),
         positional=True,
     )
-    rate: float = option("rate", 5.0, min=0.001, max=10_000, doc="most sessions moved in that time")
+    rate: float = option("rate", 5.0, min=0.001, max=10_000, doc="maximum rate of moved sessions")
     idle: float = option(
         "duration",
         1.0,
         min=0.0,
         max=86400,
-        doc="only sessions in which nothing has been sent for so long are moved",
+        doc="minimum silence of a session before it is moved",
     )
     after: float = option(
         "duration", 2.0, min=0.0, max=86400, doc="pause between the change and the first move"
     )
     tolerance: float = option(
-        "percent", 0.05, min=0.0, max=1.0, doc="how far above its share a server may be"
+        "percent", 0.05, min=0.0, max=1.0, doc="how far a server may exceed its share"
     )
     where: Where = hidden(NOWHERE)
 
@@ -114,42 +117,42 @@ class BackendSpec:
         "choice",
         "",
         choices=("tcp", "http"),
-        doc="as its frontends; only needed for a backend no frontend names",
+        doc="mode of the backend; only needed if no frontend uses it",
     )
     balance: PluginSpec = option(
-        "line:balancer", None, doc="which server is next", example="leastconn"
+        "line:balancer", None, doc="balancer that picks the next server", example="leastconn"
     )
     servers: tuple[ServerSpec, ...] = option(
         "lines:server",
         (),
         workers="shared",
-        doc="one per line",
+        doc="servers, one per line",
         example="a 10.0.0.11:8000 weight=3",
     )
     sticky: PluginSpec | None = option(
         "line:sticky",
         None,
-        doc="keep clients with the server they were with before",
+        doc="send a client to the server that served it before",
         example="cookie LB",
     )
     mirror: MirrorSpec | None = option(
         "line:mirror",
         None,
         http_only=True,
-        doc="copy requests to another backend, and compare the answers if asked",
+        doc="copy requests to another backend, and optionally compare the responses",
         example="next share=10% compare=status,body",
     )
     check: CheckSpec | None = option(
         "line:check",
         None,
         workers="master",
-        doc="active health check; none: servers are taken as up",
+        doc="active health check; none: servers count as up",
         example="http GET /healthz expect=200",
     )
     passive: PassiveSpec | None = option(
         "line:passive",
         None,
-        doc="eject servers by how traffic fares with them; none: they are not judged so",
+        doc="eject servers by the outcome of their traffic; none: off",
         example="errors=5 eject=10s max_ejected=50%",
     )
     panic: float = option(
@@ -157,7 +160,7 @@ class BackendSpec:
         0.0,
         min=0.0,
         max=1.0,
-        doc="when less than this share of a tier is up, health is ignored; 0: never",
+        doc="ignore health when less than this share of a tier is up; 0: never",
         example="30%",
     )
     slow_start: float = option(
@@ -165,43 +168,47 @@ class BackendSpec:
         0.0,
         min=0.0,
         max=86400,
-        doc="a server that comes up reaches its full weight in this time, beginning with a tenth; 0: at once",
+        doc=(
+            "time in which a server that comes up reaches its full weight, from a tenth; 0: at once"
+        ),
         example="30s",
     )
     rebalance: RebalanceSpec | None = option(
         "line:rebalance",
         None,
-        doc="move long-lived sessions to servers that come or get more weight; none: they stay where they are",
+        doc="move long-lived sessions to servers that are added or get more weight; none: off",
         example="websocket rate=5/s idle=5s",
     )
     agent: AgentSpec | None = option(
         "line:agent",
         None,
         workers="master",
-        doc="ask a program beside each server how much work it wants",
+        doc="query a program beside each server for its state and capacity",
         example="9707 every=2s",
     )
     on_down: str = option(
         "choice",
         "keep",
         choices=("keep", "close"),
-        doc="what happens to sessions of a server that goes down",
+        doc="keep or close the sessions of a server that goes down",
     )
     filters: tuple[PluginSpec, ...] = option(
-        "lines:filter", (), doc="filters for traffic to this backend, in order"
+        "lines:filter",
+        (),
+        doc="filters for traffic to this backend, in the order in which they run",
     )
     retries: int = option(
         "int",
         2,
         min=0,
         max=100,
-        doc="further attempts after the first, each at another server where possible",
+        doc="maximum number of attempts after the first, each at another server if possible",
     )
     retry_on: tuple[str, ...] = option(
         "list:retry",
         ("connect", "reset"),
         http_only=True,
-        doc="what makes a further attempt, if the request can be sent again",
+        doc="failures after which a request is retried, if it can be replayed",
         example="connect reset timeout 502 503 504",
     )
     retry_backoff: float = option(
@@ -209,16 +216,20 @@ class BackendSpec:
         0.0,
         min=0.0,
         max=60,
-        doc="longest pause before the first further attempt at another server, doubled each time up to"
-        " ten times this; the pause is drawn at random between 0 and that",
+        doc=(
+            "maximum pause before the first retry at another server, doubled for each retry up "
+            "to ten times this; the actual pause is random between 0 and the maximum"
+        ),
     )
     timeout_retries: float = option(
         "duration",
         0.0,
         min=0.0,
         max=86400,
-        doc="no further attempt begins later than this after the request, or the tcp connection, came;"
-        " 0: no limit",
+        doc=(
+            "time after the arrival of the request or tcp connection in which a retry may begin; "
+            "0: no limit"
+        ),
     )
     max_retries: int = option(
         "int",
@@ -226,14 +237,14 @@ class BackendSpec:
         min=0,
         max=10_000_000,
         workers="split",
-        doc="most requests in a further attempt at once; 0: no limit",
+        doc="maximum number of requests that are retried at the same time; 0: no limit",
     )
     retry_budget: float = option(
         "percent",
         0.0,
         min=0.0,
         max=1.0,
-        doc="most further attempts, as a share of the requests of the last 10 s; 0: no limit",
+        doc="maximum number of retries, as a share of the requests of the last 10 s; 0: no limit",
         example="20%",
     )
     retry_floor: float = option(
@@ -242,7 +253,7 @@ class BackendSpec:
         min=0.0,
         max=1_000_000,
         workers="split",
-        doc="further attempts that ``retry_budget`` allows however few requests there are",
+        doc="retries that ``retry_budget`` allows regardless of the number of requests",
     )
     hedge: float = option(
         "duration",
@@ -250,8 +261,10 @@ class BackendSpec:
         min=0.0,
         max=3600,
         http_only=True,
-        doc="an idempotent request that has no response head after this goes to a second server too, and the first"
-        " head wins; 0: never",
+        doc=(
+            "time after which an idempotent request without a response head is also sent to a "
+            "second server; the first head wins; 0: never"
+        ),
         example="200ms",
     )
     hedge_share: float = option(
@@ -260,7 +273,10 @@ class BackendSpec:
         min=0.001,
         max=1.0,
         http_only=True,
-        doc="most second attempts by ``hedge``, as a share of the requests of the last 10 s",
+        doc=(
+            "maximum number of second attempts by ``hedge``, as a share of the requests of the "
+            "last 10 s"
+        ),
         example="5%",
     )
     maxconn: int = option(
@@ -269,8 +285,10 @@ class BackendSpec:
         min=0,
         max=10_000_000,
         workers="split",
-        doc="most connections (TCP) or requests (HTTP) at all servers together, those that wait included;"
-        " over it 503 at once; 0: no limit",
+        doc=(
+            "maximum number of connections (TCP) or requests (HTTP) at all servers together, "
+            "including waiting ones; more get 503 at once; 0: no limit"
+        ),
     )
     queue: int = option(
         "int",
@@ -278,23 +296,23 @@ class BackendSpec:
         min=0,
         max=1_000_000,
         workers="split",
-        doc="requests that may wait while every server is at its maxconn; 0: none",
+        doc="maximum number of requests that wait while every server is at its maxconn; 0: none",
     )
     timeout_queue: float = option(
-        "duration", 5.0, min=0.01, max=3600, doc="longest wait in the queue"
+        "duration", 5.0, min=0.01, max=3600, doc="maximum wait in the queue"
     )
     no_server: str = option(
         "choice",
         "fail",
         choices=("fail", "queue"),
-        doc="what new traffic does while no server is up: ``fail`` at once, or wait in the queue",
+        doc="new traffic while no server is up: ``fail`` at once, or wait in the ``queue``",
     )
     timeout_connect: float = option(
         "duration",
         5.0,
         min=0.01,
         max=3600,
-        doc="longest wait for a connection, TLS handshake included",
+        doc="maximum wait for a connection, TLS handshake included",
     )
     timeout_response: float = option(
         "duration",
@@ -302,14 +320,14 @@ class BackendSpec:
         min=0.01,
         max=86400,
         http_only=True,
-        doc="longest wait for the response head once the request is sent",
+        doc="maximum wait for the response head once the request is sent",
     )
     timeout_server: float = option(
         "duration",
         0.0,
         min=0.0,
         max=864000,
-        doc="longest silence of a server; 0: 60 s in mid answer (http), 1 h (tcp)",
+        doc="maximum silence of a server; 0: 60 s within a response (http), 1 h (tcp)",
     )
     timeout_tunnel: float = option(
         "duration",
@@ -317,7 +335,7 @@ class BackendSpec:
         min=0.01,
         max=864000,
         http_only=True,
-        doc="longest silence of a WebSocket or CONNECT tunnel",
+        doc="maximum silence in a WebSocket or CONNECT tunnel",
     )
     pool_size: int = option(
         "int",
@@ -325,7 +343,7 @@ class BackendSpec:
         min=0,
         max=100_000,
         http_only=True,
-        doc="idle connections kept per server; 0: a new one for each request",
+        doc="maximum number of idle connections per server; 0: a new connection for each request",
     )
     pool_min: int = option(
         "int",
@@ -333,7 +351,10 @@ class BackendSpec:
         min=0,
         max=10_000,
         http_only=True,
-        doc="idle connections made ahead and kept to each server that is up; at most ``pool_size``; 0: none",
+        doc=(
+            "number of idle connections opened in advance to each server that is up; at most "
+            "``pool_size``; 0: none"
+        ),
         example="4",
     )
     pool_idle: float = option(
@@ -342,7 +363,7 @@ class BackendSpec:
         min=0.1,
         max=86400,
         http_only=True,
-        doc="an idle connection is closed after this long",
+        doc="time after which an idle connection is closed",
     )
     pool_requests: int = option(
         "int",
@@ -350,7 +371,7 @@ class BackendSpec:
         min=0,
         max=1_000_000_000,
         http_only=True,
-        doc="requests after which a connection is not used again; 0: no limit",
+        doc="number of requests after which a connection is not reused; 0: no limit",
     )
     retry_buffer: int = option(
         "size",
@@ -358,15 +379,20 @@ class BackendSpec:
         min=0,
         max=16 * 1024 * 1024,
         http_only=True,
-        doc="body bytes kept so that a request can be sent again",
+        doc="size of the buffer that keeps a request body for retries",
     )
     max_response_header_bytes: int = option(
-        "size", 64 * 1024, min=1024, max=1024 * 1024, http_only=True, doc="largest response head"
+        "size",
+        64 * 1024,
+        min=1024,
+        max=1024 * 1024,
+        http_only=True,
+        doc="maximum size of a response head",
     )
     host_header: str = option(
-        "string", "", http_only=True, doc="Host sent to servers; empty: the client's"
+        "string", "", http_only=True, doc="Host header sent to servers; empty: the client's"
     )
     resolve_every: float = option(
-        "duration", 30.0, min=1.0, max=86400, doc="how often server names are looked up again"
+        "duration", 30.0, min=1.0, max=86400, doc="interval between look-ups of server names"
     )
     where: Where = hidden(NOWHERE)

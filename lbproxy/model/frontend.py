@@ -33,78 +33,95 @@ class FrontendSpec:
 
     name: str = option("hidden", "", doc="section name")
     mode: Mode = option(
-        "choice", "http", choices=("tcp", "http"), doc="tcp passes bytes, http understands them"
+        "choice",
+        "http",
+        choices=("tcp", "http"),
+        doc="``tcp`` relays bytes, ``http`` parses requests",
     )
     listen: tuple[ListenSpec, ...] = option(
-        "lines:listen", (), doc="addresses, one per line", example="tcp:8080"
+        "lines:listen", (), doc="addresses to listen on, one per line", example="tcp:8080"
     )
     routes: tuple[RouteSpec, ...] = option(
         "lines:route",
         (),
-        doc="first match wins, one per line",
+        doc="routes, one per line; the first match wins",
         example="host api.example.com -> api",
     )
     backend: str = option(
-        "backend", "", doc="where traffic goes that no route takes", example="app"
+        "backend", "", doc="backend for traffic that no route takes", example="app"
     )
     filters: tuple[PluginSpec, ...] = option(
         "lines:filter",
         (),
-        doc="filters, in order",
+        doc="filters, in the order in which they run",
         example="set-header response X-Served-By lbproxy",
     )
-    access_log: LogSpec | None = option("line:log", None, doc="overrides the one in [lbproxy]")
+    access_log: LogSpec | None = option(
+        "line:log", None, doc="access log of this frontend; overrides the one in [lbproxy]"
+    )
     maxconn: int = option(
         "int",
         0,
         min=0,
         max=10_000_000,
         workers="split",
-        doc="most client connections; 0: no limit of its own",
+        doc="maximum number of client connections; 0: no limit of its own",
     )
     maxconn_per_ip: int = option(
-        "int", 0, min=0, max=10_000_000, doc="most client connections from one address; 0: no limit"
+        "int",
+        0,
+        min=0,
+        max=10_000_000,
+        doc="maximum number of client connections from one address; 0: no limit",
     )
     allow: tuple[Network, ...] = option(
         "list:network",
         (),
-        doc="only these clients; empty: everybody",
+        doc="accept only these clients; empty: all",
         example="10.0.0.0/8 2001:db8::/32",
     )
     deny: tuple[Network, ...] = option(
-        "list:network", (), doc="never these clients; looked at before allow"
+        "list:network", (), doc="refuse these clients; evaluated before allow"
     )
     trusted_proxies: tuple[Network, ...] = option(
         "list:network",
         (),
         http_only=True,
-        doc="peers whose X-Forwarded-For and Forwarded are believed",
+        doc="proxies whose X-Forwarded-For and Forwarded headers are trusted",
     )
     forwarded: tuple[str, ...] = option(
         "list:choice",
         ("x-forwarded",),
         choices=("x-forwarded", "rfc7239", "none"),
         http_only=True,
-        doc="which headers tell servers about the client",
+        doc="headers that report the client's address to servers",
     )
     via: str = option(
         "string",
         "lbproxy",
         http_only=True,
-        doc="our name in Via, both ways; ``none`` leaves Via alone",
+        doc="name to add to Via in both directions; ``none``: leave Via unchanged",
     )
     server_header: str = option(
-        "choice", "pass", choices=("pass", "remove"), http_only=True, doc="the servers' Server line"
+        "choice",
+        "pass",
+        choices=("pass", "remove"),
+        http_only=True,
+        doc="what to do with the Server header of responses",
     )
     upgrade: str = option(
         "choice",
         "websocket",
         choices=("websocket", "any", "none"),
         http_only=True,
-        doc="protocol switches that may pass",
+        doc="protocols that a client may switch to with Upgrade",
     )
     connect: str = option(
-        "choice", "deny", choices=("deny", "forward"), http_only=True, doc="what becomes of CONNECT"
+        "choice",
+        "deny",
+        choices=("deny", "forward"),
+        http_only=True,
+        doc="refuse CONNECT, or forward it to the servers",
     )
     max_header_bytes: int = option(
         "size",
@@ -112,10 +129,15 @@ class FrontendSpec:
         min=1024,
         max=1024 * 1024,
         http_only=True,
-        doc="largest request head; over it 431",
+        doc="maximum size of a request head; larger ones get 431",
     )
     max_headers: int = option(
-        "int", 100, min=1, max=10_000, http_only=True, doc="most header lines; over it 431"
+        "int",
+        100,
+        min=1,
+        max=10_000,
+        http_only=True,
+        doc="maximum number of header lines; more get 431",
     )
     max_url: int = option(
         "size",
@@ -123,13 +145,13 @@ class FrontendSpec:
         min=64,
         max=256 * 1024,
         http_only=True,
-        doc="longest request target; over it 414",
+        doc="maximum size of the request target; larger ones get 414",
     )
     max_body: int | None = option(
         "size_or_none",
         None,
         http_only=True,
-        doc="largest request body; over it 413; ``none``: no limit",
+        doc="maximum size of a request body; larger ones get 413; ``none``: no limit",
     )
     max_requests: int = option(
         "int",
@@ -137,14 +159,14 @@ class FrontendSpec:
         min=0,
         max=1_000_000_000,
         http_only=True,
-        doc="requests on one client connection before it is closed; 0: no limit",
+        doc="number of requests on one client connection before it is closed; 0: no limit",
     )
     timeout_handshake: float = option(
         "duration",
         10.0,
         min=0.1,
         max=600,
-        doc="TLS handshake, PROXY header and ClientHello must be complete in this time",
+        doc="deadline for PROXY header, ClientHello and TLS handshake together, from the accept",
     )
     timeout_header: float = option(
         "duration",
@@ -152,7 +174,7 @@ class FrontendSpec:
         min=0.1,
         max=3600,
         http_only=True,
-        doc="request head must be complete this long after its first byte; over it 408",
+        doc="deadline for a complete request head, from its first byte; later ones get 408",
     )
     timeout_body: float = option(
         "duration",
@@ -160,7 +182,7 @@ class FrontendSpec:
         min=0.1,
         max=3600,
         http_only=True,
-        doc="longest silence inside a request body; over it 408",
+        doc="maximum silence within a request body; longer ones get 408",
     )
     timeout_keepalive: float = option(
         "duration",
@@ -168,20 +190,23 @@ class FrontendSpec:
         min=0.0,
         max=3600,
         http_only=True,
-        doc="longest wait for the next request; 0: no keep-alive",
+        doc="maximum wait for the next request; 0: no keep-alive",
     )
     timeout_client: float = option(
         "duration",
         0.0,
         min=0.0,
         max=864000,
-        doc="longest silence of a client that we wait for or write to; 0: 60 s (http), 1 h (tcp)",
+        doc=(
+            "maximum time without progress while lbproxy waits for a client to read or send; 0: "
+            "60 s (http), 1 h (tcp)"
+        ),
     )
     timeout_filter: float = option(
         "duration",
         5.0,
         min=0.01,
         max=3600,
-        doc="longest time an asynchronous filter may hold traffic",
+        doc="maximum time that an asynchronous filter may delay traffic",
     )
     where: Where = hidden(NOWHERE)

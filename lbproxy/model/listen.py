@@ -17,16 +17,16 @@ class ListenSpec:
     address: Address | None = option(
         "hidden", None, doc="parsed from the first word; None for systemd and plugin endpoints"
     )
-    endpoint: str = option("endpoint", "", doc="the address as written", positional=True)
+    endpoint: str = option("endpoint", "", doc="address to listen on", positional=True)
     tls: bool = option("hidden", False, doc="the endpoint began with tls:")
     certificates: tuple[str, ...] = option(
         "list:string",
         (),
-        doc="names of [certificate] sections, PEM files or folders; comma separated",
+        doc="names of [certificate] sections, PEM files or folders, separated by commas",
         example="certs/",
     )
     min_version: str = option(
-        "choice", "1.2", choices=("1.2", "1.3"), doc="lowest TLS version accepted"
+        "choice", "1.2", choices=("1.2", "1.3"), doc="lowest accepted TLS version"
     )
     ciphers: str = option(
         "string", "", doc="OpenSSL cipher list for TLS 1.2; empty: a strong default"
@@ -34,7 +34,9 @@ class ListenSpec:
     alpn: tuple[str, ...] = option(
         "list:string",
         (),
-        doc="protocols offered, best first; empty: http/1.1 in http mode, none in tcp mode",
+        doc=(
+            "ALPN protocols in order of preference; empty: http/1.1 in http mode, none in tcp mode"
+        ),
     )
     groups: tuple[str, ...] = option(
         "list:string",
@@ -45,13 +47,20 @@ class ListenSpec:
     accept_proxy: tuple[Network, ...] = option(
         "list:network",
         (),
-        doc="expect a PROXY protocol header (v1 or v2) from these peers; others are served as they are",
+        doc=(
+            "peers that must send a PROXY protocol header (v1 or v2); other peers are served "
+            "without one"
+        ),
         example="10.0.0.0/8",
     )
     backlog: int = option(
-        "int", 1024, min=1, max=65535, doc="connections the kernel may hold before we accept them"
+        "int",
+        1024,
+        min=1,
+        max=65535,
+        doc="maximum number of connections that the kernel queues before lbproxy accepts them",
     )
-    mode: int = option("octal", 0o660, doc="permissions of a unix socket")
+    mode: int = option("octal", 0o660, doc="permissions of a Unix socket")
     where: Where = hidden(NOWHERE)
 
 
@@ -70,21 +79,21 @@ class LogSpec:
         1.0,
         min=0.0,
         max=1.0,
-        doc="part of the requests that is logged; errors always are",
+        doc="share of the requests to log; errors are always logged",
     )
     min_time: float = option(
         "duration",
         0.0,
         min=0.0,
         max=86400,
-        doc="log only what took at least this long; errors always are",
+        doc="minimum duration of logged requests; errors are always logged",
     )
     rotate_size: int = option(
         "size",
         0,
         min=0,
         max=1 << 50,
-        doc="begin a new file when the file is this large; 0: never",
+        doc="start a new file when the file reaches this size; 0: never",
         example="100m",
     )
     rotate_every: float = option(
@@ -92,9 +101,9 @@ class LogSpec:
         0.0,
         min=0.0,
         max=366 * 86400,
-        doc="begin a new file when this time is over (1d: at midnight UTC); 0: never",
+        doc="start a new file after this time (1d: at midnight UTC); 0: never",
     )
-    keep: int = option("int", 10, min=0, max=10_000, doc="how many old files are kept")
+    keep: int = option("int", 10, min=0, max=10_000, doc="number of old files to keep")
     facility: str = option(
         "choice",
         "local0",
@@ -113,30 +122,39 @@ class AdminSpec:
     """One line of ``admin``: ``tcp:PORT:interface=IP``, ``tls:PORT...``, ``unix:PATH`` or ``IP:PORT``; then options."""
 
     address: Address | None = option("hidden", None, doc="parsed from the first word")
-    endpoint: str = option("endpoint", "", doc="the address as written", positional=True)
+    endpoint: str = option("endpoint", "", doc="address to listen on", positional=True)
     tls: bool = option("hidden", False, doc="the endpoint began with tls:")
     role: str = option(
         "choice",
         "write",
         choices=("read", "write"),
-        doc="the most anybody may do who comes this way: look, or change things too",
+        doc="highest role of clients of this address: read, or also change",
     )
     mode: int = option(
-        "octal", 0o600, doc="permissions of a unix socket, which are all it asks for"
+        "octal", 0o600, doc="permissions of a Unix socket, which decide who has access"
     )
     certificates: tuple[str, ...] = option(
         "list:string",
         (),
-        doc="for ``tls:``, names of [certificate] sections, PEM files or folders; comma separated",
+        doc=(
+            "for ``tls:``, names of [certificate] sections, PEM files or folders, separated by "
+            "commas"
+        ),
         example="certs/admin.pem",
     )
     client_ca: str = option(
         "path",
         "",
-        doc="for ``tls:``, PEM file of authorities; who has a certificate of theirs needs no token, and nobody "
-        "else is let in",
+        doc=(
+            "for ``tls:``, PEM file of certificate authorities; only clients with a certificate "
+            "from one of them are admitted, and they need no token"
+        ),
     )
-    backlog: int = option("hidden", 64, doc="connections the kernel may hold before we accept them")
+    backlog: int = option(
+        "hidden",
+        64,
+        doc="maximum number of connections that the kernel queues before lbproxy accepts them",
+    )
     where: Where = hidden(NOWHERE)
 
 
@@ -146,10 +164,14 @@ class CertificateSpec:
 
     name: str = option("hidden", doc="section name")
     certificate: str = option(
-        "path", doc="PEM file: certificate, then the chain", example="certs/site.pem"
+        "path", doc="PEM file with the certificate, followed by its chain", example="certs/site.pem"
     )
-    key: str = option("path", "", doc="PEM file of the private key; empty: in the certificate file")
+    key: str = option(
+        "path", "", doc="PEM file with the private key; empty: in the certificate file"
+    )
     hosts: tuple[str, ...] = option(
-        "list:string", (), doc="server names it is used for; empty: the names in the certificate"
+        "list:string",
+        (),
+        doc=("server names that the certificate is used for; empty: the names in the certificate"),
     )
     where: Where = hidden(NOWHERE)

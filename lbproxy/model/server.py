@@ -14,50 +14,69 @@ class ServerSpec:
     """One line of ``servers``: ``NAME HOST:PORT|unix:PATH`` and options."""
 
     name: str = option(
-        "name", doc="unique in the backend; seen in logs and metrics", positional=True
+        "name",
+        doc="name of the server, unique in the backend; appears in logs and metrics",
+        positional=True,
     )
     target: Target = option(
-        "target", label="address", doc="where traffic goes", positional=True, converter=Target.of
+        "target",
+        label="address",
+        doc="address of the server, such as 10.0.0.1:80",
+        positional=True,
+        converter=Target.of,
     )
-    weight: int = option("int", 1, min=0, max=1_000_000, doc="share of the traffic; 0: none")
-    backup: bool = option("flag", False, doc="used only when no other server is up")
+    weight: int = option(
+        "int",
+        1,
+        min=0,
+        max=1_000_000,
+        doc="share of the traffic, relative to the other servers; 0: none",
+    )
+    backup: bool = option("flag", False, doc="use the server only when no other server is up")
     tier: int = option(
         "int",
         0,
         min=0,
         max=100,
-        doc="servers of a higher tier are used only when no server of a lower one is up;"
-        " ``backup`` comes after all tiers",
+        doc=(
+            "servers of a higher tier are used only when no server of a lower tier is up; "
+            "``backup`` comes after all tiers"
+        ),
     )
     maxconn: int = option(
         "int",
         0,
         min=0,
         max=10_000_000,
-        doc="most concurrent connections (TCP) or requests (HTTP); 0: no limit",
+        doc="maximum number of concurrent connections (TCP) or requests (HTTP); 0: no limit",
     )
     check_address: Address | None = option(
-        "address", None, doc="where the health check goes, if not to the address itself"
+        "address", None, doc="address for health checks, if other than the server's address"
     )
     agent_address: Address | None = option(
-        "address", None, doc="where its agent listens, if not at the port of ``agent``"
+        "address", None, doc="address of the server's agent, if other than the port of ``agent``"
     )
-    no_check: bool = option("flag", False, doc="do not check; always taken as up")
+    no_check: bool = option("flag", False, doc="do not check the server; it always counts as up")
     tls: bool = option(
-        "flag", False, doc="speak TLS to the server, verified against its name or IP address"
+        "flag", False, doc="use TLS to the server, and verify its name or IP address"
     )
     ca: str = option(
-        "path", "", doc="PEM file or folder of trusted authorities; empty: the system's"
+        "path", "", doc="PEM file or folder of trusted certificate authorities; empty: the system's"
     )
     verify: bool = option(
-        "bool", True, doc="verify the server's certificate; ``no`` is for tests only"
+        "bool", True, doc="verify the server's certificate; use ``no`` in tests only"
     )
-    sni: str = option("string", "", doc="name sent and verified; empty: the host in the address")
+    sni: str = option(
+        "string", "", doc="server name to send and verify; empty: the host in the address"
+    )
     certificate: str = option(
-        "string", "", doc="client certificate: the name of a [certificate] section"
+        "string", "", doc="client certificate: name of a [certificate] section"
     )
     send_proxy: str = option(
-        "choice", "", choices=("v1", "v2"), doc="begin each connection with a PROXY protocol header"
+        "choice",
+        "",
+        choices=("v1", "v2"),
+        doc="version of the PROXY protocol header that begins each connection",
     )
     where: Where = hidden(NOWHERE)
 
@@ -71,40 +90,56 @@ class CheckSpec:
         "duration", 2.0, min=0.05, max=86400, doc="interval while the server is up"
     )
     fast: float = option(
-        "duration", 0.0, min=0.0, max=86400, doc="interval while it is between states; 0: as every"
+        "duration",
+        0.0,
+        min=0.0,
+        max=86400,
+        doc="interval during a transition; 0: same as ``every``",
     )
     down: float = option(
-        "duration", 0.0, min=0.0, max=86400, doc="interval while it is down; 0: as every"
+        "duration",
+        0.0,
+        min=0.0,
+        max=86400,
+        doc="interval while the server is down; 0: same as ``every``",
     )
     timeout: float = option(
-        "duration", 1.0, min=0.01, max=3600, doc="a check that takes longer has failed"
+        "duration", 1.0, min=0.01, max=3600, doc="time after which a check fails"
     )
-    rise: int = option("int", 2, min=1, max=1000, doc="successes in a row that bring a server up")
-    fall: int = option("int", 3, min=1, max=1000, doc="failures in a row that take it down")
+    rise: int = option(
+        "int", 2, min=1, max=1000, doc="number of consecutive successes that bring a server up"
+    )
+    fall: int = option(
+        "int", 3, min=1, max=1000, doc="number of consecutive failures that take a server down"
+    )
     initial: str = option(
         "choice",
         "up",
         choices=("up", "down"),
-        doc="what a server is taken for until its first check, which decides alone",
+        doc="assumed state of a server before its first check, which alone decides the next state",
     )
     port: int = option(
         "int",
         0,
         min=0,
         max=65535,
-        doc="another port of the server's address; 0: traffic's. A server's check_address goes first",
+        doc=(
+            "port for checks at the server's address; 0: the port for traffic; check_address of "
+            "a server takes precedence"
+        ),
     )
-    tls: bool = option("flag", False, doc="speak TLS in the check even if traffic does not")
-    no_tls: bool = option(
-        "flag", False, doc="check in the clear even if the server's line says tls"
-    )
+    tls: bool = option("flag", False, doc="use TLS in the check even if traffic does not")
+    no_tls: bool = option("flag", False, doc="check without TLS even if the server line has tls")
     sni: str = option(
-        "string", "", doc="name sent and verified in the check's TLS; empty: as for traffic"
+        "string", "", doc="server name to send and verify in the check's TLS; empty: as for traffic"
     )
     ca: str = option(
         "path",
         "",
-        doc="PEM file or folder of authorities the check trusts; empty: as for traffic",
+        doc=(
+            "PEM file or folder of certificate authorities that the check trusts; empty: as for "
+            "traffic"
+        ),
     )
     verify: bool | None = option(
         "bool", None, doc="verify the certificate in the check; none: as for traffic"
@@ -117,13 +152,17 @@ class PassiveSpec:
     """``passive = errors=5 eject=10s ...``: servers judged by the traffic they get."""
 
     errors: int = option(
-        "int", 5, min=0, max=10_000, doc="failures in a row that eject a server; 0: not judged so"
+        "int",
+        5,
+        min=0,
+        max=10_000,
+        doc="number of consecutive failures that eject a server; 0: off",
     )
     count: tuple[str, ...] = option(
         "list:choice",
         ("connect", "reset", "timeout", "junk", "5xx"),
         choices=("connect", "reset", "timeout", "junk", "5xx"),
-        doc="what counts as a failure, with commas; 501 and 505 never do",
+        doc="failures to count, separated by commas; 501 and 505 never count",
         example="connect,reset",
     )
     eject: float = option(
@@ -131,35 +170,40 @@ class PassiveSpec:
         10.0,
         min=0.1,
         max=86400,
-        doc="length of the first ejection; the n-th in a row is n times as long",
+        doc="duration of the first ejection; the n-th in a row lasts n times as long",
     )
     eject_max: float = option(
-        "duration", 300.0, min=0.1, max=86400, doc="an ejection is never longer than this"
+        "duration", 300.0, min=0.1, max=86400, doc="maximum duration of an ejection"
     )
     max_ejected: float = option(
         "percent",
         0.5,
         min=0.0,
         max=1.0,
-        doc="an ejection never leaves more than this share of a tier's servers out of use",
+        doc="maximum share of a tier's servers that may be out of service after an ejection",
     )
     success_rate: bool = option(
-        "flag", False, doc="eject a server that succeeds clearly less often than the others"
+        "flag", False, doc="eject a server with a significantly lower success rate than the others"
     )
     stdev: float = option(
         "float",
         1.9,
         min=0.1,
         max=100.0,
-        doc="``success_rate``: how many standard deviations below the others' mean is too low",
+        doc=(
+            "for ``success_rate``: number of standard deviations below the others' mean that "
+            "ejects a server"
+        ),
     )
     latency: float = option(
         "times",
         0.0,
         min=0.0,
         max=1000.0,
-        doc="eject a server whose mean response time is above this multiple of the others'"
-        " median; 0: not judged so",
+        doc=(
+            "eject a server whose mean response time is above this multiple of the others' "
+            "median; 0: off"
+        ),
         example="3x",
     )
     latency_min: float = option(
@@ -167,24 +211,31 @@ class PassiveSpec:
         0.01,
         min=0.0,
         max=3600,
-        doc="``latency``: and slower than the others' median by at least this",
+        doc="for ``latency``: minimum difference to the others' median",
     )
     every: float = option(
         "duration",
         10.0,
         min=0.5,
         max=3600,
-        doc="how often ``success_rate`` and ``latency`` are looked at, over the time since",
+        doc=(
+            "interval at which ``success_rate`` and ``latency`` are evaluated, over the time "
+            "since the last evaluation"
+        ),
     )
     min_servers: int = option(
-        "int", 3, min=2, max=10_000, doc="fewest servers with ``min_requests`` to compare"
+        "int",
+        3,
+        min=2,
+        max=10_000,
+        doc="minimum number of servers with ``min_requests`` for a comparison",
     )
     min_requests: int = option(
         "int",
         100,
         min=1,
         max=1_000_000_000,
-        doc="fewest requests of a server within ``every`` to judge it by",
+        doc="minimum number of requests of a server within ``every`` for an evaluation",
     )
     where: Where = hidden(NOWHERE)
 
@@ -203,18 +254,18 @@ class AgentSpec:
         "int",
         min=1,
         max=65535,
-        doc="port of each server's address that its agent listens on, in the clear",
+        doc="port of the agent at each server's address, without TLS",
         positional=True,
         example="9707",
     )
-    every: float = option("duration", 2.0, min=0.05, max=86400, doc="how often an agent is asked")
+    every: float = option("duration", 2.0, min=0.05, max=86400, doc="interval between queries")
     timeout: float = option(
-        "duration", 1.0, min=0.01, max=3600, doc="an agent that takes longer says nothing"
+        "duration", 1.0, min=0.01, max=3600, doc="time after which an answer is ignored"
     )
     send: str = option(
         "string",
         "",
-        doc=r"text that is sent to it first; ``\n`` inside double quotes ends a line",
+        doc=r"text to send to the agent first; ``\n`` inside double quotes ends a line",
         example=r"hello\n",
     )
     where: Where = hidden(NOWHERE)

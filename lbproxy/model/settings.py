@@ -19,7 +19,7 @@ class GlobalSpec:
     access_log: LogSpec = option(
         "line:log",
         LogSpec(),
-        doc="where and how requests and sessions are logged",
+        doc="destination and format of the access log",
         example="access.log json",
     )
     maxconn: int = option(
@@ -28,15 +28,20 @@ class GlobalSpec:
         min=0,
         max=10_000_000,
         workers="split",
-        doc="most client connections in all; 0: half of the descriptors the process may open",
+        doc=(
+            "maximum number of client connections in total; 0: half of the process's file "
+            "descriptor limit"
+        ),
     )
     transport: Literal["auto", "epoll", "twisted"] = option(
         "choice",
         "auto",
         choices=("auto", "epoll", "twisted"),
         restart=True,
-        doc="what moves the bytes: our epoll transport or Twisted's own; "
-        "``auto`` takes epoll where the system has it; a change needs a restart",
+        doc=(
+            "transport for sockets: lbproxy's epoll transport or Twisted's own; ``auto`` selects "
+            "epoll if the system has it; a change needs a restart"
+        ),
     )
     workers: int = option(
         "workers",
@@ -45,7 +50,7 @@ class GlobalSpec:
         max=1024,
         restart=True,
         workers="master",
-        doc="processes that serve; ``cpu``: one for each processor",
+        doc="number of worker processes; ``cpu``: one for each CPU",
     )
     worker_timeout: float = option(
         "duration",
@@ -59,54 +64,78 @@ class GlobalSpec:
         "bool",
         False,
         workers="master",
-        doc="reload by itself when the file, one that it includes or a plugin's .py file changes",
+        doc=(
+            "reload automatically when the configuration file, an included file or a plugin's "
+            ".py file changes"
+        ),
     )
     timeout_drain: float = option(
         "duration",
         30.0,
         min=0.0,
         max=86400,
-        doc="how long sessions of frontends, backends and servers that a reload removes may go on",
+        doc=(
+            "how long sessions may continue after a reload removes their frontend, backend or "
+            "server"
+        ),
     )
     secret: str = option(
         "secret",
         "",
-        doc="signs what clients keep for us, such as sticky cookies; empty: random, so that a restart voids them",
+        doc=(
+            "key that signs data stored by clients, such as sticky cookies; empty: random, so "
+            "that a restart invalidates them"
+        ),
         example="file:/etc/lbproxy/secret",
     )
     timeout_shutdown: float = option(
-        "duration", 10.0, min=0.0, max=86400, doc="how long sessions may finish when lbproxy stops"
+        "duration",
+        10.0,
+        min=0.0,
+        max=86400,
+        doc="how long running sessions may finish when lbproxy stops",
     )
     admin: tuple[AdminSpec, ...] = option(
         "lines:admin",
         (),
         workers="master",
-        doc="where the admin API, the metrics and the dashboard are, one address per line; none: nowhere",
+        doc="addresses of the admin API, the metrics and the dashboard, one per line",
         example="tcp:8404:interface=127.0.0.1",
     )
     admin_tokens: str = option(
         "path",
         "",
-        doc="file with a line ``ROLE NAME TOKEN`` for each who may use the admin API; without it only loopback, unix "
-        "sockets and client certificates can be used",
+        doc=(
+            "file with the clients of the admin API, one line ``ROLE NAME TOKEN`` each; without "
+            "it the API accepts only loopback, Unix sockets and client certificates"
+        ),
     )
     admin_hosts: tuple[str, ...] = option(
         "list:string",
         (),
-        doc="names in ``Host`` that are answered without a token, besides localhost and IP addresses",
+        doc=(
+            "names in ``Host`` that the admin API accepts without a token, besides localhost and "
+            "IP addresses"
+        ),
         example="lb.internal",
     )
     state: str = option(
         "path",
         "",
         workers="master",
-        doc="file that keeps what is changed at run time (weights, drains, servers added and removed) over a restart",
+        doc=(
+            "file that preserves run-time changes (weights, drains, servers added and removed) "
+            "over a restart"
+        ),
         example="lbproxy.state.json",
         restart=True,
     )
     metrics_servers: bool = option(
         "bool",
         True,
-        doc="metrics of each server; ``no`` leaves those of frontends and backends, for very many servers",
+        doc=(
+            "export metrics of each server; ``no``: only of frontends and backends, for very "
+            "many servers"
+        ),
     )
     where: Where = hidden(NOWHERE)

@@ -52,8 +52,10 @@ class AmqpOptions:
     publish: bool = option(
         "flag",
         False,
-        doc="publish a message that no queue takes and wait for its confirmation: fails while a memory or disk "
-        "alarm blocks publishers",
+        doc=(
+            "publish a message that no queue receives, and wait for its confirmation; fails "
+            "while a memory or disk alarm blocks publishers"
+        ),
     )
 
     def __attrs_post_init__(self) -> None:
@@ -67,10 +69,11 @@ class AmqpOptions:
 
 
 class AmqpProbe(Probe):
-    """Healthy: it accepts an AMQP connection, the login and the virtual host, and closes in good order.
+    """Healthy if the server accepts an AMQP connection, the login and the virtual host, and closes
+    the connection cleanly.
 
-    Nothing is declared.  With ``publish`` one message goes to the default exchange, under a routing key that
-    no queue has.
+    The check declares nothing. With ``publish`` it sends one message to the default exchange, with
+    a routing key that no queue has.
     """
 
     name: ClassVar[str] = "amqp"

@@ -23,7 +23,7 @@ def password_option(what: str = "password") -> Any:
     made = option(
         "string",
         "",
-        doc=f"{what}; better from the environment",
+        doc=f"{what}; preferably from the environment",
         example="${DB_PASSWORD}",
         secret=True,
     )
@@ -34,7 +34,7 @@ def password_option(what: str = "password") -> Any:
 def password_file_option(what: str = "password") -> Any:
     """The field for the file a password is in."""
     return option(
-        "path", "", doc=f"file with the {what}, read for each check; its last line end is left out"
+        "path", "", doc=f"file with the {what}, read for each check; a final line end is removed"
     )
 
 

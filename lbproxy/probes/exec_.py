@@ -42,14 +42,17 @@ class ExecOptions:
 
     program: str = option(
         "program",
-        doc="the program: a path, or a name that is looked for in PATH; no shell is involved",
+        doc="program to run, without a shell: a path, or a name to be found in PATH",
         positional=True,
         example="/usr/lib/nagios/plugins/check_ssh",
     )
     arguments: tuple[str, ...] = option(
         "string",
         (),
-        doc="its arguments; ``{address}``, ``{port}``, ``{server}`` and ``{backend}`` are filled in",
+        doc=(
+            "arguments of the program; ``{address}``, ``{port}``, ``{server}`` and ``{backend}`` "
+            "are replaced"
+        ),
         positional="rest",
         example="-p {port} {address}",
     )
@@ -57,7 +60,7 @@ class ExecOptions:
         "list:int", (0,), min=0, max=255, doc="exit statuses of a healthy server", example="0,1"
     )
     concurrent: int = option(
-        "int", 16, min=1, max=1000, doc="most programs at the same time; further checks wait"
+        "int", 16, min=1, max=1000, doc="maximum number of concurrent programs; further checks wait"
     )
     path: str = hidden()
 
@@ -71,10 +74,12 @@ class ExecOptions:
 
 
 class ExecProbe(Probe):
-    """Healthy: the program ends in time with a status that is ``ok``.  The first line it writes is the note.
+    """Healthy if the program exits in time with a status in ``ok``. Its first line of output is the
+    note.
 
-    Its environment has ``LBPROXY_BACKEND``, ``LBPROXY_SERVER``, ``LBPROXY_ADDRESS``, ``LBPROXY_PORT`` and
-    ``LBPROXY_TIMEOUT`` (seconds), and of lbproxy's own only PATH, HOME, USER and the language.
+    Its environment has ``LBPROXY_BACKEND``, ``LBPROXY_SERVER``, ``LBPROXY_ADDRESS``,
+    ``LBPROXY_PORT`` and ``LBPROXY_TIMEOUT`` (seconds), and of lbproxy's own environment only PATH,
+    HOME, USER, LANG, LC_ALL and TZ.
     """
 
     name: ClassVar[str] = "exec"

@@ -104,9 +104,11 @@ class HttpOptions:
     """Words after ``check = http``."""
 
     method: str = option(
-        "string", "GET", doc="request method; may be left out: ``http /healthz``", positional=True
+        "string", "GET", doc="request method; may be omitted: ``http /healthz``", positional=True
     )
-    target: str = option("string", "/", doc="path and query", positional=True, example="/healthz")
+    target: str = option(
+        "string", "/", doc="path and query of the request", positional=True, example="/healthz"
+    )
     expect: str = option(
         "string",
         "2xx-3xx",
@@ -116,14 +118,17 @@ class HttpOptions:
     drain: str = option(
         "string",
         "",
-        doc="statuses of a server that is well but wants no new work, as ``expect``; it is put into drain",
+        doc=(
+            "statuses of a healthy server that wants no new work, written as for ``expect``; the "
+            "server is drained"
+        ),
         example="404",
     )
     host: str = option("string", "", doc="Host header; empty: the server's sni or address")
     header: str = option(
         "string",
         "",
-        doc=r"a further request header; more of them after ``\n`` inside double quotes",
+        doc=r"additional request header; more of them after ``\n`` inside double quotes",
         example="Authorization: Basic bGI6bGI=",
     )
     body: str = option(
@@ -135,13 +140,16 @@ class HttpOptions:
     expect_header: str = option(
         "string",
         "",
-        doc="a header the response must have: ``Name``, ``Name: value`` or ``Name: ~regular expression``",
+        doc=(
+            "header that the response must have: ``Name``, ``Name: value`` or ``Name: ~regular "
+            "expression``"
+        ),
         example="X-Role: primary",
     )
     send: str = option(
         "string",
         "",
-        doc=r"a body to send with the request; ``\r \n \t \0 \\ \xHH`` are escapes",
+        doc=r"request body to send; ``\r \n \t \0 \\ \xHH`` are escapes",
         example='{"ping":1}',
     )
     statuses: frozenset[int] = hidden()
@@ -191,7 +199,7 @@ class HttpOptions:
 
 
 class HttpProbe(Probe):
-    """Healthy: the answer to one request has the status, header and body that are wanted."""
+    """Healthy if the response to one request has the required status, header and body."""
 
     name: ClassVar[str] = "http"
     Options: ClassVar[type[Any]] = HttpOptions

@@ -27,13 +27,13 @@ class MemcachedOptions:
         "int",
         0,
         min=0,
-        doc="fewest items that a warm cache holds; 0: a cold one will do",
+        doc="minimum number of items in the cache; 0: an empty cache is healthy",
         example="1000",
     )
 
 
 class MemcachedProbe(Probe):
-    """Healthy: it tells its version, and holds enough items."""
+    """Healthy if the server reports its version, and holds enough items."""
 
     name: ClassVar[str] = "memcached"
     Options: ClassVar[type[Any]] = MemcachedOptions

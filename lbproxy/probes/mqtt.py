@@ -60,14 +60,17 @@ _REFUSALS_5 = {
 class MqttOptions:
     """Words after ``check = mqtt``."""
 
-    version: str = option("choice", "3.1.1", choices=("3.1.1", "5"), doc="version of MQTT to speak")
-    user: str = option("string", "", doc="user to log in as; empty: nobody", example="lbproxy")
+    version: str = option("choice", "3.1.1", choices=("3.1.1", "5"), doc="MQTT protocol version")
+    user: str = option("string", "", doc="user to log in as; empty: anonymous", example="lbproxy")
     password: str = password_option("its password")
     password_file: str = password_file_option()
     client_id: str = option(
         "string",
         "lbproxy",
-        doc="how client ids begin; what follows is different in every check, for two clients of one id end one another",
+        doc=(
+            "prefix of client ids; the rest differs in every check, because two clients with the "
+            "same id disconnect each other"
+        ),
     )
 
     def __attrs_post_init__(self) -> None:
@@ -80,7 +83,7 @@ class MqttOptions:
 
 
 class MqttProbe(Probe):
-    """Healthy: it accepts a client, with a clean session that leaves nothing behind."""
+    """Healthy if the broker accepts a client with a clean session, which leaves nothing behind."""
 
     name: ClassVar[str] = "mqtt"
     Options: ClassVar[type[Any]] = MqttOptions

@@ -54,7 +54,12 @@ class MysqlOptions:
     """Words after ``check = mysql``."""
 
     user: str = option(
-        "string", "", doc="who logs in; empty: only see whether it speaks MySQL and has room"
+        "string",
+        "",
+        doc=(
+            "user to log in as; empty: only check that the server speaks MySQL and accepts "
+            "connections"
+        ),
     )
     password: str = password_option()
     password_file: str = password_file_option()
@@ -70,15 +75,15 @@ class MysqlOptions:
         0.0,
         min=0.0,
         max=864000,
-        doc="a replica further behind, or not replicating, is down; 0: no limit",
+        doc="maximum lag of a replica; with more, or without replication, it is down; 0: no limit",
     )
     replicating: bool = option(
-        "flag", False, doc="a replica whose replication threads do not both run is down"
+        "flag", False, doc="take down a replica whose two replication threads do not run"
     )
     galera: bool = option(
         "flag",
         False,
-        doc="a Galera node that is not Synced, ready and in the primary component is down",
+        doc="take down a Galera node that is not Synced, ready and in the primary component",
     )
     exclusive: bool = exclusive_option()
     query: str = query_option()
@@ -86,7 +91,10 @@ class MysqlOptions:
     get_server_public_key: bool = option(
         "flag",
         False,
-        doc="without TLS, encrypt the password for the RSA key that the server sends (caching_sha2_password)",
+        doc=(
+            "without TLS, encrypt the password with the RSA key that the server sends "
+            "(caching_sha2_password)"
+        ),
     )
     test: Expectation | None = hidden()
 
@@ -100,7 +108,7 @@ class MysqlOptions:
 
 
 class MysqlProbe(SQLProbe):
-    """Healthy: it lets us in, has the role that is wanted and answers the query."""
+    """Healthy if the server accepts the login, has the required role and answers the query."""
 
     name: ClassVar[str] = "mysql"
     Options: ClassVar[type[Any]] = MysqlOptions

@@ -52,9 +52,10 @@ class NatsOptions:
 
 
 class NatsProbe(Probe):
-    """Healthy: it takes the login and answers a PING.
+    """Healthy if the server accepts the login and answers a PING.
 
-    A server that says it is in lame duck mode is put into drain: it gets no new connections, and keeps those it has.
+    A server that reports lame duck mode is drained: it gets no new connections and keeps existing
+    ones.
     """
 
     name: ClassVar[str] = "nats"

@@ -53,11 +53,16 @@ class PgsqlOptions:
     """Words after ``check = pgsql``."""
 
     user: str = option(
-        "string", "", doc="who logs in; empty: only see whether it takes connections, as pg_isready"
+        "string",
+        "",
+        doc=(
+            "user to log in as; empty: only check that the server accepts connections, like "
+            "pg_isready"
+        ),
     )
     password: str = password_option()
     password_file: str = password_file_option()
-    database: str = option("string", "", doc="database to log in to; empty: named like the user")
+    database: str = option("string", "", doc="database to log in to; empty: the name of the user")
     role: str = option(
         "choice",
         "any",
@@ -69,23 +74,26 @@ class PgsqlOptions:
         0.0,
         min=0.0,
         max=864000,
-        doc="a replica further behind is down; 0: no limit",
+        doc="maximum lag of a replica, which is otherwise down; 0: no limit",
     )
     max_lag_bytes: int = option(
         "size",
         0,
         min=0,
         max=1 << 50,
-        doc="a replica with more WAL received and not replayed is down; 0: no limit",
+        doc=(
+            "maximum WAL that a replica has received but not replayed; with more it is down; 0: "
+            "no limit"
+        ),
     )
     replicating: bool = option(
-        "flag", False, doc="a replica that receives no WAL from its primary is down"
+        "flag", False, doc="take down a replica that receives no WAL from its primary"
     )
     exclusive: bool = exclusive_option()
     query: str = query_option()
     expect: str = expect_option()
     allow_cleartext: bool = option(
-        "flag", False, doc="send the password as it is, without TLS, if the server asks for that"
+        "flag", False, doc="send the password unencrypted, without TLS, if the server asks for it"
     )
     test: Expectation | None = hidden()
 
@@ -99,7 +107,7 @@ class PgsqlOptions:
 
 
 class PgsqlProbe(SQLProbe):
-    """Healthy: it lets us in, has the role that is wanted and answers the query."""
+    """Healthy if the server accepts the login, has the required role and answers the query."""
 
     name: ClassVar[str] = "pgsql"
     Options: ClassVar[type[Any]] = PgsqlOptions

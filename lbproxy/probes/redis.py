@@ -30,29 +30,34 @@ __all__ = ["RedisOptions", "RedisProbe"]
 class RedisOptions:
     """Words after ``check = redis``."""
 
-    user: str = option("string", "", doc="ACL user of AUTH; empty: the default user")
+    user: str = option("string", "", doc="ACL user for AUTH; empty: the default user")
     password: str = password_option()
     password_file: str = password_file_option()
     role: str = option(
-        "choice", "any", choices=("any", "master", "replica"), doc="what ROLE must say"
+        "choice", "any", choices=("any", "master", "replica"), doc="role that ROLE must report"
     )
     max_lag: float = option(
         "duration",
         0.0,
         min=0.0,
         max=864000,
-        doc="a replica that has heard nothing of its master for longer is down; 0: no limit",
+        doc=(
+            "maximum time since a replica last received data from its master; after that it is "
+            "down; 0: no limit"
+        ),
     )
     replicating: bool = option(
-        "flag", False, doc="a replica whose link to its master is not up is down"
+        "flag", False, doc="take down a replica whose link to its master is not up"
     )
     sentinel: tuple[Address, ...] = option(
         "list:address",
         (),
-        doc="sentinels, by IP address: only the master that more than half of them name is up",
+        doc="sentinels, by IP address: a master is up only if more than half of them name it",
         example="10.0.0.41:26379,10.0.0.42:26379,10.0.0.43:26379",
     )
-    master: str = option("string", "", doc="what the sentinels call the master", example="mymaster")
+    master: str = option(
+        "string", "", doc="name of the master in the sentinels", example="mymaster"
+    )
     sentinel_user: str = option("string", "", doc="ACL user for the sentinels")
     sentinel_password: str = password_option("password for the sentinels")
     sentinel_password_file: str = password_file_option("password for the sentinels")
@@ -85,7 +90,7 @@ class RedisOptions:
 
 
 class RedisProbe(Probe):
-    """Healthy: it answers PING and has the role that is wanted."""
+    """Healthy if the server answers PING and has the required role."""
 
     name: ClassVar[str] = "redis"
     Options: ClassVar[type[Any]] = RedisOptions

@@ -26,11 +26,11 @@ _REPLY = re.compile(rb"([2-5][0-9]{2})([ -]|$)(.*)", re.DOTALL)
 class SmtpOptions:
     """Words after ``check = smtp``."""
 
-    helo: str = option("string", "localhost", doc="name to greet with")
+    helo: str = option("string", "localhost", doc="name in the greeting")
     starttls: bool = option(
         "flag",
         False,
-        doc="go on in TLS after STARTTLS; the certificate is verified as for ``check = tls``",
+        doc="continue in TLS after STARTTLS; the certificate is verified as for ``check = tls``",
     )
 
     def __attrs_post_init__(self) -> None:
@@ -39,10 +39,11 @@ class SmtpOptions:
 
 
 class SmtpProbe(Probe):
-    """Healthy: it greets with 220, takes an EHLO (or a HELO) and, with ``starttls``, goes on in TLS.
+    """Healthy if the server greets with 220, accepts EHLO (or HELO) and, with ``starttls``,
+    continues in TLS.
 
-    No mail is sent.  Without ``starttls``, TLS that the server's line or the check says begins with the
-    connection, as on port 465.
+    The check sends no mail. Without ``starttls``, TLS of the server line or the check begins with
+    the connection, as on port 465.
     """
 
     name: ClassVar[str] = "smtp"

@@ -30,13 +30,13 @@ Expectation = Callable[[str], bool]
 def exclusive_option() -> Any:
     """The field for what :class:`lbproxy.probes.primaries.Primaries` does with several."""
     return option(
-        "flag", False, doc="while several servers say that they are the primary, none is up"
+        "flag", False, doc="while several servers claim to be the primary, take all of them down"
     )
 
 
 def query_option() -> Any:
     """The field for an operator's own statement."""
-    return option("string", "", doc="SQL that must work and give a row", example="SELECT 1")
+    return option("string", "", doc="SQL that must succeed and return a row", example="SELECT 1")
 
 
 def expect_option() -> Any:
@@ -44,7 +44,10 @@ def expect_option() -> Any:
     return option(
         "string",
         "",
-        doc="what the first column of the query's first row must be; ``~`` and a regular expression",
+        doc=(
+            "required value of the first column of the query's first row; or ``~`` and a regular "
+            "expression"
+        ),
     )
 
 

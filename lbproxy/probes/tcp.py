@@ -61,20 +61,23 @@ class TcpOptions:
     steps: tuple[str, ...] = option(
         "string",
         (),
-        doc="a longer talk: ``send:BYTES`` and ``expect:BYTES`` in the order they are to happen",
+        doc="longer dialogue: ``send:BYTES`` and ``expect:BYTES``, in the order in which they run",
         positional="rest",
         example=r"expect:~^220 send:QUIT\r\n expect:~^221",
     )
     send: str = option(
         "string",
         "",
-        doc=r"bytes sent after connecting; ``\r \n \t \0 \\ \xHH`` are escapes",
+        doc=r"bytes to send after connecting; ``\r \n \t \0 \\ \xHH`` are escapes",
         example=r"PING\r\n",
     )
     expect: str = option(
         "string",
         "",
-        doc="what must come within the first 16 KiB: bytes with these escapes, or ``~`` and a regular expression",
+        doc=(
+            "what the first 16 KiB must contain: bytes with these escapes, or ``~`` and a "
+            "regular expression"
+        ),
         example="+PONG",
     )
     script: tuple[Step, ...] = hidden()
@@ -91,9 +94,10 @@ class TcpOptions:
 
 
 class TcpProbe(Probe):
-    """Healthy: it accepts a connection and answers what is sent in the way that is expected.
+    """Healthy if the server accepts a connection and sends the expected data.
 
-    What came before a ``send`` is forgotten; an ``expect`` after an ``expect`` looks behind what that one matched.
+    A ``send`` discards the data received before it; an ``expect`` after an ``expect`` searches
+    behind the previous match.
     """
 
     name: ClassVar[str] = "tcp"

@@ -33,18 +33,19 @@ class TlsOptions:
         14 * 86400.0,
         min=0.0,
         max=3650 * 86400.0,
-        doc="warn when the certificate expires within this time; 0: never",
+        doc="log a warning when the certificate expires within this time; 0: never",
         example="30d",
     )
     strict: bool = option(
-        "flag", False, doc="a certificate that expires within that time is a failure, not a warning"
+        "flag", False, doc="fail the check if the certificate expires within that time"
     )
 
 
 class TlsProbe(Probe):
-    """Healthy: the TLS handshake succeeds, and the certificate is trusted and for the right name.
+    """Healthy if the TLS handshake succeeds, and the certificate is trusted and valid for the name.
 
-    The note says when the certificate expires; one that soon will is also logged, once.
+    The note gives the expiry date of the certificate. lbproxy logs a warning, once, when it expires
+    soon.
     """
 
     name: ClassVar[str] = "tls"

@@ -24,7 +24,7 @@ __all__ = ["HISTOGRAM", "PART"]
 
 HISTOGRAM = object_(
     {"counts": array(COUNT), "total": NUMBER},
-    doc="How many took how long: one count for each bound of `bounds` in `process`, one for what is above",
+    doc="Histogram of durations: one count for each of the `bounds` in `process`, and one for longer durations",
 )
 _FRONTEND = object_(
     {

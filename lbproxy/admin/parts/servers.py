@@ -93,7 +93,7 @@ _DRAIN = object_(
     }
 )
 _WAIT = object_(
-    {}, {"timeout_s": integer("longest wait in seconds", 0, 86_400)}, doc="how long to wait"
+    {}, {"timeout_s": integer("longest wait in seconds", 0, 86_400)}, doc="maximum wait in seconds"
 )
 
 

@@ -114,8 +114,8 @@ LISTEN = Line(
     _read_listen,
     _dump,
     words="listen lines (see `listen line`)",
-    intro="``ENDPOINT`` and options: ``tcp:PORT``, ``tcp:PORT:interface=IP``, ``tcp6:PORT``, ``tls:PORT``, ``IP:PORT``,"
-    " ``unix:PATH``, ``systemd:domain=INET:index=0`` or the endpoint of a Twisted plugin.",
+    intro="``ENDPOINT`` and options. Endpoints are ``tcp:PORT``, ``tcp:PORT:interface=IP``, ``tcp6:PORT``,"
+    " ``tls:PORT``, ``IP:PORT``, ``unix:PATH``, ``systemd:domain=INET:index=0`` and those of Twisted plugins.",
     options=ListenSpec,
 )
 ADMIN = Line(
@@ -123,7 +123,7 @@ ADMIN = Line(
     _read_admin,
     _dump,
     words="admin lines (see `admin line`)",
-    intro="``ENDPOINT`` and options: ``tcp:PORT:interface=IP``, ``tls:PORT``, ``IP:PORT`` or ``unix:PATH``.  An"
-    " address that is not on the loopback interface needs ``admin_tokens`` or ``client_ca``.",
+    intro="``ENDPOINT`` and options. Endpoints are ``tcp:PORT:interface=IP``, ``tls:PORT``, ``IP:PORT`` and"
+    " ``unix:PATH``. An address outside the loopback interface needs ``admin_tokens`` or ``client_ca``.",
     options=AdminSpec,
 )

@@ -21,8 +21,9 @@ LOG_SYSLOG = ("facility", "tag")
 SYSLOG_PORTS = {"udp": 514, "tcp": 601, "unix": 0}  # RFC 5426 §3.3, RFC 6587 §3.2.1
 
 _INTRO = """\
-``PATH``, ``stdout``, ``syslog:udp:HOST[:PORT]``, ``syslog:tcp:HOST[:PORT]``, ``syslog:unix:PATH`` or ``off``;
-then ``json``, ``common``, ``combined`` or a quoted format, ``json`` if there is none; then options:"""
+The destination: ``PATH``, ``stdout``, ``syslog:udp:HOST[:PORT]``, ``syslog:tcp:HOST[:PORT]``,
+``syslog:unix:PATH`` or ``off``. Then the format: ``json`` (the default), ``common``, ``combined`` or a
+quoted format. Then options:"""
 
 
 def _read(words: Sequence[Word], spot: Spot, scope: Scope) -> LogSpec | None:

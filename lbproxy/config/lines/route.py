@@ -93,16 +93,17 @@ def _rows() -> list[tuple[str, str]]:
     return [
         (
             f"{verb} {facts.usage}",
-            f"{facts.doc[:1].upper()}{facts.doc[1:]}.  Mode: {', '.join(sorted(facts.modes))}.",
+            f"{facts.doc[:1].upper()}{facts.doc[1:]}. Mode: {', '.join(sorted(facts.modes))}.",
         )
         for verb, facts in VERBS.items()
     ]
 
 
 _INTRO = """\
-``[not] CONDITION ARGUMENTS ... -> BACKEND`` or ``-> redirect STATUS URL`` or ``-> reply STATUS TEXT``.  All conditions
-must hold; the first route that fits wins.  ``-> BACKEND priority=N`` (-9 to 9, default 0): the class in the backend's
-queue, lower ones are served first.  ``default -> BACKEND`` takes what is left.  Conditions:"""
+``[not] CONDITION ARGUMENTS ... -> BACKEND`` or ``-> redirect STATUS URL`` or ``-> reply STATUS TEXT``.
+All conditions must hold; the first matching route wins. ``-> BACKEND priority=N`` (-9 to 9, default 0)
+sets the class in the backend's queue; lower numbers are served first. ``default -> BACKEND`` takes all
+remaining traffic. Conditions:"""
 
 ROUTE = Line(
     "route",

@@ -88,7 +88,7 @@ def _command(command: CommandSpec, spot: Spot, exists: Callable[[str], bool]) ->
 ALERTS = Section(
     "alerts",
     AlertsSpec,
-    doc="When operators are told, and how.",
+    doc="Alerts and their destinations.",
     field="alerts",
     single=True,
     check=_check,

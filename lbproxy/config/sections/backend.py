@@ -186,7 +186,7 @@ def _active(draft: Draft, judge: Judge, check: CheckSpec, servers: Sequence[Serv
 BACKEND = Section(
     "backend",
     BackendSpec,
-    doc="Servers and how they are used.",
+    doc="A set of servers and the settings for their use.",
     field="backends",
     plural="backends",
     prepare=_prepare,

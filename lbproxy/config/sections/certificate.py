@@ -22,7 +22,7 @@ def _check(draft: Draft, judge: Judge) -> None:
 CERTIFICATE = Section(
     "certificate",
     CertificateSpec,
-    doc="One key pair.",
+    doc="A certificate with its private key.",
     field="certificates",
     plural="certificates",
     check=_check,

@@ -65,7 +65,7 @@ def _addresses(judge: Judge) -> None:
 FRONTEND = Section(
     "frontend",
     FrontendSpec,
-    doc="What clients connect to: listeners, rules and routes.",
+    doc="The client-facing side: listeners, filters, routes and limits.",
     field="frontends",
     plural="frontends",
     between=_addresses,

@@ -71,7 +71,7 @@ def _workers(draft: Draft, judge: Judge) -> None:
 SETTINGS = Section(
     "lbproxy",
     GlobalSpec,
-    doc="The process.",
+    doc="Settings of the process.",
     field="settings",
     single=True,
     between=check_logs,
