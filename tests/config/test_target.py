@@ -38,4 +38,4 @@ def test_another_target_is_another_server() -> None:
 
 def test_a_missing_one() -> None:
     (error,) = mistakes(MINIMAL.replace("a 10.0.0.1:80", "a"))
-    assert error.message == "address is missing: where traffic goes"
+    assert error.message == "address is missing: address of the server, such as 10.0.0.1:80"
