@@ -110,7 +110,7 @@ class CommandSpec:
 class AlertsSpec:
     """``[alerts]``: rules and destinations of alerts. ``on``: whether the section exists."""
 
-    on: bool = option("hidden", False, doc="the section is there")
+    on: bool = option("hidden", False, doc="whether the section exists")
     webhooks: tuple[WebhookSpec, ...] = option(
         "lines:webhook",
         (),

@@ -190,7 +190,7 @@ class BackendSpec:
         "choice",
         "keep",
         choices=("keep", "close"),
-        doc="keep or close the sessions of a server that goes down",
+        doc="what to do with the sessions of a server that goes down",
     )
     filters: tuple[PluginSpec, ...] = option(
         "lines:filter",

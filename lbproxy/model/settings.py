@@ -58,7 +58,7 @@ class GlobalSpec:
         min=3.0,
         max=3600,
         workers="master",
-        doc="a worker that has not turned for so long is replaced, and its stack logged",
+        doc="time without a turn of its reactor after which a worker is replaced; its stack is logged",
     )
     watch: bool = option(
         "bool",

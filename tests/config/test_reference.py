@@ -42,7 +42,7 @@ def test_a_row_says_kind_bounds_default_and_mode() -> None:
     )
     assert "pool_size HTTP mode only. Maximum number of idle connections per server" in text
     assert (
-        "on_down Keep or close the sessions of a server that goes down. One of keep, close. Default: keep."
+        "on_down What to do with the sessions of a server that goes down. One of keep, close. Default: keep."
         in text
     )
 

@@ -67,5 +67,6 @@ FILTER = Line(
     "filter",
     _read_filter,
     _dump_filter,
-    words="filters and their options, one per line, each with ``if`` and conditions as in a `route line` where needed",
+    words="filters and their options, one per line, optionally followed by ``if`` and conditions"
+    " as in a `route line`",
 )
