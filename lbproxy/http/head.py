@@ -144,6 +144,18 @@ class Head:
             return None
         return _first(self._behind(), name)
 
+    def place(self, name: FieldName) -> i64:
+        """Where in ``lines.raw`` the first value of a known ``name`` is: start, and end in the upper 32 bits.
+
+        -1: there is none.  -2: ask :meth:`first`, as there are edits.
+        """
+        if self._list is not None or self.added is not None or self.before is not None:
+            return -2
+        if not self.present >> name.number & 1:
+            return -1
+        lines = self.lines
+        return read_i64_le(lines.table, lines.find_number(name.number) * ROW + 8)
+
     def every(self, name: FieldName) -> list[bytes]:
         """As :meth:`header_values`, for a name that is prepared."""
         if self._list is not None:

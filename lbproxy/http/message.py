@@ -17,17 +17,20 @@ from attrs import frozen
 
 from lbproxy.errors import Kind
 from lbproxy.http.head import Headers, RequestHead, ResponseHead
+from lbproxy.http.known import FieldName, field_name
 
 __all__ = [
     "END",
     "End",
     "Event",
+    "FieldName",
     "Headers",
     "Invalid",
     "Limits",
     "Reply",
     "RequestHead",
     "ResponseHead",
+    "field_name",
     "header_pairs",
 ]
 

@@ -4,14 +4,13 @@
 field: a row of the table says where name and value are.  :class:`Lines` answers from the table; a name or a value
 becomes a Python object when somebody asks for it.
 
-A row is three little-endian ``i64``:
+A row is two little-endian ``i64``:
 
 ====  ==================================================================================
 word  bits
 ====  ==================================================================================
 0     0 to 31 offset of the name, 32 to 39 its number, 40 to 62 its length in bytes
 1     0 to 31 offset of the value, 32 to 62 the offset behind it, without blanks
-2     the last eight bytes of the name in lower case, as :mod:`lbproxy.http.known` wants them
 ====  ==================================================================================
 
 The same source runs compiled and uncompiled.  No expression depends on arithmetic that wraps.
@@ -28,7 +27,7 @@ from lbproxy.http.known import FieldName, disguised, known_number, matches
 
 __all__ = ["EMPTY", "ROW", "TEXT", "Lines", "lines_of", "scan", "target_end", "text_end"]
 
-ROW: Final = 24  # bytes
+ROW: Final = 16  # bytes
 MASK: Final = 0xFFFFFFFF
 _CR: Final = 13
 _LF: Final = 10
@@ -94,15 +93,13 @@ class Lines:
     def find(self, name: FieldName, index: i64 = 0) -> i64:
         """The first line of ``name`` from ``index`` on; -1 if there is none."""
         table = self.table
-        tail: i64 = name.tail
         size: i64 = name.size
         at: i64 = index * ROW
         end: i64 = self.count * ROW
         while at < end:
-            if read_i64_le(table, at + 16) == tail:
-                word = read_i64_le(table, at)
-                if word >> 40 == size and matches(self.raw, word & MASK, name):
-                    return at // ROW
+            word = read_i64_le(table, at)
+            if word >> 40 == size and matches(self.raw, word & MASK, name):
+                return at // ROW
             at += ROW
         return -1
 
@@ -226,7 +223,6 @@ def scan(data: bytes, base: i64, at: i64, most: i64) -> Lines | None:
             end -= 1
         write_i64_le(writer, (start - base) | (number << 32) | (length << 40))
         write_i64_le(writer, (value - base) | ((end - base) << 32))
-        write_i64_le(writer, tail)
         count += 1
         i += 2
     raw = data if base == 0 and i == size else data[base:i]

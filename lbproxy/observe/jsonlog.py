@@ -1,9 +1,9 @@
 """PURE. Access records as lines of JSON: this runs once per request.
 
-What does not change from line to line is kept as text: with the connection, with the header lines of a request
-that came before, and by name of frontend, route, backend and server.  The rest is numbers and the target, so a line is
-put together from a few pieces at once.  Every text among them has been through :func:`_quoted`, or is looked
-at each time.  What is kept by what a client or a filter chooses is bounded in number and in size.
+A line is written into one buffer: constants and what is the same from line to line (the connection, the method, the
+names of frontend, route, backend and server) as bytes, numbers and times digit by digit, and text of clients straight
+from the raw head, copied when a scan finds it clean and escaped otherwise.  What is kept by what a client or a filter
+chooses is bounded in number and in size.
 """
 
 from __future__ import annotations
@@ -13,30 +13,39 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Any, Final
 
+from librt.strings import BytesWriter, read_i64_le
+from mypy_extensions import i64
+
 from lbproxy.errors import Kind
-from lbproxy.http.message import Headers, RequestHead
+from lbproxy.http.message import FieldName, RequestHead, field_name
 from lbproxy.observe.fields import FIELD_LIMIT, TARGET_LIMIT, VERSIONS, clip
 from lbproxy.observe.record import Connection, HTTPRecord, LogCache, Record
-from lbproxy.observe.timestamps import MILLIS, rfc3339
+from lbproxy.observe.timestamps import rfc3339
 
-__all__ = ["HTTPLines", "TCPLines", "http_line", "tcp_line"]
+__all__ = ["HTTPLines", "TCPLines", "http_line", "plain_end", "tcp_line"]
 
 _KEPT: Final = 1024  # pieces of text that a writer remembers of each kind ...
 _KEPT_SIZE: Final = 1024  # ... and the longest one
+_BUFFER_MAX: Final = 64 * 1024  # a buffer that has grown beyond this is not used again
 _encode: Final = json.JSONEncoder().encode
 
-_NO_TEXT: Final = '""'
-_ZERO: Final = "0.000"
-# what stands for itself in a JSON string
-_PLAIN: Final = bytes(range(0x20, 0x7F)).translate(None, b'"\\')
 _IN_THE_CLEAR: Final = '"tls_version":"","tls_cipher":""'
 _addresses: Final[dict[str, str]] = {}  # quoted; of hosts that come again
 _ADDRESS_SIZE: Final = 64
-_MILLIS: Final = MILLIS
-_CLOSES: Final = {kind: f'"close":"{kind.value}"' for kind in Kind}
-_WHOLE: Final = tuple([str(n) for n in range(1000)])
 _FOREVER: Final = 1e12  # seconds that no clock measures
-_FRACTION: Final = tuple([str(n / 1000)[1:] for n in range(1000)])  # ".0" to ".999"
+_MOST: Final = 10**18  # a larger number is written the slow way
+_USER_AGENT: Final = field_name(b"user-agent")
+_REFERER: Final = field_name(b"referer")
+_VERSIONS: Final = {
+    version: f'","version":"{text}","status":'.encode() for version, text in VERSIONS.items()
+}
+_NO_VERSION: Final[bytes] = b'","version":"","status":'
+_CLOSES: Final = {kind: f'"close":"{kind.value}","detail":"'.encode() for kind in Kind}
+# what stands for itself in a JSON string: printable ASCII but quote and backslash
+_PLAIN: Final[bytes] = bytes([0x20 <= c <= 0x7E and c not in (34, 92) for c in range(256)])
+
+
+# -- values as text, for what is kept or odd --------------------------------------------------------
 
 
 def _text(text: str, limit: int) -> str:
@@ -82,20 +91,113 @@ def _field(name: str, value: Any) -> str:
     return f'"{name}":{_quoted(value, FIELD_LIMIT)}'
 
 
-def _latin(name: str, value: bytes) -> str:
-    return f'"{name}":{_text(value.decode("latin-1"), FIELD_LIMIT)}'
+# -- values into the buffer -------------------------------------------------------------------------
 
 
-def _ms(seconds: float) -> str:
-    """Whole microseconds as milliseconds; null for "there was none" (negative)."""
+def plain_end(raw: bytes, at: i64, end: i64) -> i64:
+    """Where the bytes of ``raw`` from ``at`` on end that stand for themselves in a JSON string; at most ``end``."""
+    plain: bytes = _PLAIN
+    wide: i64 = end - 8
+    blanks: i64 = 0x2020202020202020
+    ones: i64 = 0x0101010101010101
+    deletes: i64 = 0x7F7F7F7F7F7F7F7F
+    quotes: i64 = 0x2222222222222222
+    slashes: i64 = 0x5C5C5C5C5C5C5C5C
+    high: i64 = -0x7F7F7F7F7F7F7F80
+    i: i64 = at
+    while i <= wide:
+        word: i64 = read_i64_le(raw, i)
+        flip: i64 = word ^ deletes
+        quote: i64 = word ^ quotes
+        slash: i64 = word ^ slashes
+        # some byte below 0x20, above 0x7e, a quote or a backslash
+        if (
+            ((word - blanks) & ~word)
+            | ((flip - ones) & ~flip)
+            | ((quote - ones) & ~quote)
+            | ((slash - ones) & ~slash)
+            | word
+        ) & high:
+            break
+        i += 8
+    while i < end and plain[i64(raw[i])]:
+        i += 1
+    return i
+
+
+def _add_raw(writer: BytesWriter, raw: bytes, at: i64, end: i64, limit: i64) -> None:
+    """Write bytes ``at`` to ``end`` of ``raw``, taken as latin-1, as the inside of a JSON string."""
+    if at >= end:
+        return
+    if end - at <= limit and plain_end(raw, at, end) == end:
+        writer.write(raw if end - at == len(raw) else raw[at:end])
+        return
+    text = raw[at : min(end, at + limit + 1)].decode("latin-1")
+    writer.write(_encode(clip(text, limit))[1:-1].encode("ascii"))
+
+
+def _add_text(writer: BytesWriter, text: Any) -> None:
+    """Write a str that is empty in most lines, as the inside of a JSON string."""
+    if text:
+        quoted = _quoted(text if isinstance(text, str) else str(text), FIELD_LIMIT)
+        writer.write(quoted[1:-1].encode("ascii"))
+
+
+def _add_digits(writer: BytesWriter, number: i64) -> None:
+    """Write a number that is not negative."""
+    if number < 10:
+        writer.append(48 + number)
+        return
+    power: i64 = 10
+    while number // power >= 10:
+        power *= 10
+    while power > 0:
+        digit: i64 = number // power
+        writer.append(48 + digit)
+        number -= digit * power
+        power //= 10
+
+
+def _add_number(writer: BytesWriter, value: Any) -> None:
+    """Write the value of a field that holds an int, unless a filter put something else there."""
+    if type(value) is int and 0 <= value < _MOST:
+        _add_digits(writer, value)
+    else:
+        writer.write(_number(value).encode("ascii"))
+
+
+def _add_thousandths(writer: BytesWriter, number: i64) -> None:
+    """Write three digits."""
+    writer.append(48 + number // 100)
+    writer.append(48 + number // 10 % 10)
+    writer.append(48 + number % 10)
+
+
+def _add_ms(writer: BytesWriter, seconds: float) -> None:
+    """Write whole microseconds as milliseconds; null for "there was none" (negative)."""
     if seconds == 0.0:
-        return _ZERO
-    if not 0.0 <= seconds < _FOREVER:
-        return "null"
-    micros = int(seconds * 1e6)
-    if micros < 1000000:
-        return _WHOLE[micros // 1000] + _FRACTION[micros % 1000]
-    return f"{micros // 1000}{_FRACTION[micros % 1000]}"
+        writer.write(b"0.000")
+    elif not 0.0 <= seconds < _FOREVER:
+        writer.write(b"null")
+    else:
+        micros: i64 = int(seconds * 1e6)
+        _add_digits(writer, micros // 1000)
+        writer.append(46)
+        _add_thousandths(writer, micros % 1000)
+
+
+def _add_header(writer: BytesWriter, head: RequestHead, name: FieldName) -> None:
+    """Write the first value of a header, straight from the raw head where it is still there."""
+    word = head.place(name)
+    if word >= 0:
+        _add_raw(writer, head.lines.raw, word & 0xFFFFFFFF, word >> 32, FIELD_LIMIT)
+    elif word == -2:
+        value = head.first(name)
+        if value is not None:
+            _add_raw(writer, value, 0, len(value), FIELD_LIMIT)
+
+
+# -- the lines --------------------------------------------------------------------------------------
 
 
 def _cache(info: Connection) -> LogCache:
@@ -104,79 +206,104 @@ def _cache(info: Connection) -> LogCache:
     secured = _IN_THE_CLEAR
     if tls is not None:
         secured = f"{_field('tls_version', tls.version)},{_field('tls_cipher', tls.cipher)}"
-    cache = LogCache(
-        f'"listener":{_address(info.listener)},"peer_ip":{_address(info.peer_ip)},'
+    alpn = '""' if tls is None else _quoted(tls.alpn, FIELD_LIMIT)
+    tail = (
+        f',"listener":{_address(info.listener)},"peer_ip":{_address(info.peer_ip)},'
         f'"peer_port":{_number(info.peer_port)},"local_ip":{_address(info.local_ip)},'
         f'"local_port":{_number(info.local_port)},{secured},"sni":{_address(info.sni)},'
-        f'"alpn":{_NO_TEXT if tls is None else _quoted(tls.alpn, FIELD_LIMIT)}}}\n'
+        f'"alpn":{alpn}}}\n'
     )
+    cache = LogCache(tail.encode("ascii"))
     info.log_cache = cache
     return cache
 
 
-def _client(record: Record, cache: LogCache) -> str:
+def _client(record: Record, cache: LogCache) -> bytes:
     """Who the client is; kept for the connection's next line."""
     ip, port = record.client_ip, record.client_port
     if cache.ip != ip or cache.port != port:
         cache.ip = ip
         cache.port = port
-        cache.client = f'"client_ip":{_address(ip)},"client_port":{_number(port)}'
+        text = f'"client_ip":{_address(ip)},"client_port":{_number(port)},"request_id":"'
+        cache.client = text.encode("ascii")
     return cache.client
-
-
-def _browser(headers: Headers) -> str:
-    """User-Agent and Referer, the first of each, in one pass."""
-    agent = referer = b""
-    for name, value in headers:
-        size = len(name)
-        if size == 10:
-            if not agent and name.lower() == b"user-agent":
-                agent = value
-        elif size == 7 and not referer and name.lower() == b"referer":
-            referer = value
-    return f"{_latin('user_agent', agent)},{_latin('referer', referer)}"
-
-
-class _Told:
-    """What header lines that come again say in the log."""
-
-    __slots__ = ("browser", "host", "host_text")
-
-    def __init__(self, request: RequestHead) -> None:
-        self.host = request.host
-        self.host_text = _latin("host", request.host)
-        self.browser = _browser(request.headers)
 
 
 class _Lines:
     """What both writers keep from line to line."""
 
-    __slots__ = ("_second", "_stamp", "_ways")
+    __slots__ = (
+        "_backend",
+        "_frontend",
+        "_route",
+        "_second",
+        "_server",
+        "_stamp",
+        "_way",
+        "_ways",
+        "_writer",
+    )
+
+    _mode = b'Z","mode":"tcp",'
 
     def __init__(self) -> None:
         self._second = -1
-        self._stamp = ""
-        self._ways: dict[tuple[str, str, str, str], str] = {}
+        self._stamp = b""
+        self._ways: dict[tuple[str, str, str, str], bytes] = {}
+        self._frontend = self._route = self._backend = self._server = "\0"
+        self._way = b""  # of these four
+        self._writer = BytesWriter()
 
-    def _time(self, moment: float) -> str:
+    def _begin(self, record: Record) -> BytesWriter:
+        """The buffer with the start of a line, up to the request id."""
+        writer = self._writer
+        writer.truncate(0)
+        moment: float = record.started
         now = int(moment)
         if now != self._second:
-            self._stamp = rfc3339(now)
+            self._stamp = f'{{"time":"{rfc3339(now)}.'.encode("ascii")
             self._second = now
-        return self._stamp + _MILLIS[int((moment - now) * 1000)]
+        writer.write(self._stamp)
+        _add_thousandths(writer, int((moment - now) * 1000))
+        if (
+            record.server_name != self._server
+            or record.route != self._route
+            or record.backend_name != self._backend
+            or record.frontend_name != self._frontend
+        ):
+            self._follow(record)
+        writer.write(self._way)
+        info: Connection = record.info
+        cache = info.log_cache
+        if cache is None:
+            cache = _cache(info)
+        writer.write(_client(record, cache))
+        _add_text(writer, record.known_request_id)
+        return writer
 
-    def _way(self, record: Record) -> str:
-        """Frontend, route, backend and server."""
+    def _follow(self, record: Record) -> None:
+        """Look up frontend, route, backend and server of a line that are not those of the line before."""
         key = (record.frontend_name, record.route, record.backend_name, record.server_name)
         way = self._ways.get(key)
         if way is None:
             names = ("frontend", "route", "backend", "server")
-            way = ",".join([_field(name, value) for name, value in zip(names, key, strict=True)])
+            pairs = [_field(name, value) for name, value in zip(names, key, strict=True)]
+            way = self._mode + (",".join(pairs) + ",").encode("ascii")
             if len(way) <= _KEPT_SIZE:
                 if len(self._ways) >= _KEPT:
                     self._ways.clear()
                 self._ways[key] = way
-        return way
+        if len(way) > _KEPT_SIZE:
+            key = ("\0", "\0", "\0", "\0")  # long names are not held on to
+        self._frontend, self._route, self._backend, self._server = key
+        self._way = way
+
+    def _end(self, writer: BytesWriter) -> bytes:
+        """The line in the buffer."""
+        line = writer.getvalue()
+        if len(line) > _BUFFER_MAX:
+            self._writer = BytesWriter()
+        return line
 
 
 class HTTPLines(_Lines):
@@ -184,50 +311,59 @@ class HTTPLines(_Lines):
 
     __slots__ = ("_methods",)
 
+    _mode = b'Z","mode":"http",'
+
     def __init__(self) -> None:
         super().__init__()
-        self._methods: dict[bytes, str] = {}
+        self._methods: dict[bytes, bytes] = {}
 
     def line(self, record: HTTPRecord) -> bytes:
         """The line of one exchange."""
-        info: Connection = record.info
-        cache = info.log_cache
-        if cache is None:
-            cache = _cache(info)
+        writer = self._begin(record)
         request = record.request
-        told = _Told(request)
         method = self._methods.get(request.method)
-        if method is None:
-            method = self._method(request.method)
-        version = "HTTP/1.1" if request.version == 11 else VERSIONS.get(request.version, "")
+        writer.write(self._method(request.method) if method is None else method)
+        host = request.host
+        _add_raw(writer, host, 0, len(host), FIELD_LIMIT)
+        writer.write(b'","target":"')
         target = request.target
-        if len(target) <= TARGET_LIMIT and not target.translate(None, _PLAIN):
-            target_text = target.decode("ascii")
-        else:
-            target_text = _text(target.decode("latin-1"), TARGET_LIMIT)[1:-1]
-        name = record.known_request_id
-        detail = record.detail
-        text = (
-            f'{{"time":"{self._time(record.started)}","mode":"http",{self._way(record)},'
-            f'{_client(record, cache)},"request_id":{_quoted(name, FIELD_LIMIT) if name else _NO_TEXT},'
-            f'{method},{told.host_text},"target":"{target_text}","version":"{version}",'
-            f'"status":{_number(record.status)},{told.browser},"bytes_in":{_number(record.bytes_in)},'
-            f'"bytes_out":{_number(record.bytes_out)},"attempts":{_number(record.attempts)},'
-            f'"reused":{"true" if record.reused else "false"},{_CLOSES[record.close]},'
-            f'"detail":{_quoted(detail, FIELD_LIMIT) if detail else _NO_TEXT},'
-            f'"header_ms":{_ms(record.t_header)},"queue_ms":{_ms(record.t_queue)},'
-            f'"connect_ms":{_ms(record.t_connect)},"response_ms":{_ms(record.t_response)},'
-            f'"total_ms":{_ms(record.t_total)},{cache.tail}'
-        )
-        return text.encode("ascii")
+        _add_raw(writer, target, 0, len(target), TARGET_LIMIT)
+        writer.write(_VERSIONS.get(request.version, _NO_VERSION))
+        _add_number(writer, record.status)
+        writer.write(b',"user_agent":"')
+        _add_header(writer, request, _USER_AGENT)
+        writer.write(b'","referer":"')
+        _add_header(writer, request, _REFERER)
+        writer.write(b'","bytes_in":')
+        _add_number(writer, record.bytes_in)
+        writer.write(b',"bytes_out":')
+        _add_number(writer, record.bytes_out)
+        writer.write(b',"attempts":')
+        _add_number(writer, record.attempts)
+        writer.write(b',"reused":true,' if record.reused else b',"reused":false,')
+        writer.write(_CLOSES[record.close])
+        _add_text(writer, record.detail)
+        writer.write(b'","header_ms":')
+        _add_ms(writer, record.t_header)
+        writer.write(b',"queue_ms":')
+        _add_ms(writer, record.t_queue)
+        writer.write(b',"connect_ms":')
+        _add_ms(writer, record.t_connect)
+        writer.write(b',"response_ms":')
+        _add_ms(writer, record.t_response)
+        writer.write(b',"total_ms":')
+        _add_ms(writer, record.t_total)
+        writer.write(record.info.log_cache.tail)
+        return self._end(writer)
 
-    def _method(self, method: bytes) -> str:
-        text = _latin("method", method)
-        if len(text) <= _KEPT_SIZE:
+    def _method(self, method: bytes) -> bytes:
+        text = _text(method.decode("latin-1"), FIELD_LIMIT)
+        found = f'","method":{text},"host":"'.encode("ascii")
+        if len(found) <= _KEPT_SIZE:
             if len(self._methods) >= _KEPT:
                 self._methods.clear()
-            self._methods[method] = text
-        return text
+            self._methods[method] = found
+        return found
 
 
 class TCPLines(_Lines):
@@ -237,22 +373,24 @@ class TCPLines(_Lines):
 
     def line(self, record: Record) -> bytes:
         """The line of one session."""
-        info: Connection = record.info
-        cache = info.log_cache
-        if cache is None:
-            cache = _cache(info)
-        name = record.known_request_id
-        detail = record.detail
-        text = (
-            f'{{"time":"{self._time(record.started)}","mode":"tcp",{self._way(record)},'
-            f'{_client(record, cache)},"request_id":{_quoted(name, FIELD_LIMIT) if name else _NO_TEXT},'
-            f'"bytes_in":{_number(record.bytes_in)},"bytes_out":{_number(record.bytes_out)},'
-            f'"attempts":{_number(record.attempts)},'
-            f'{_CLOSES[record.close]},"detail":{_quoted(detail, FIELD_LIMIT) if detail else _NO_TEXT},'
-            f'"queue_ms":{_ms(record.t_queue)},"connect_ms":{_ms(record.t_connect)},'
-            f'"total_ms":{_ms(record.t_total)},{cache.tail}'
-        )
-        return text.encode("ascii")
+        writer = self._begin(record)
+        writer.write(b'","bytes_in":')
+        _add_number(writer, record.bytes_in)
+        writer.write(b',"bytes_out":')
+        _add_number(writer, record.bytes_out)
+        writer.write(b',"attempts":')
+        _add_number(writer, record.attempts)
+        writer.append(44)
+        writer.write(_CLOSES[record.close])
+        _add_text(writer, record.detail)
+        writer.write(b'","queue_ms":')
+        _add_ms(writer, record.t_queue)
+        writer.write(b',"connect_ms":')
+        _add_ms(writer, record.t_connect)
+        writer.write(b',"total_ms":')
+        _add_ms(writer, record.t_total)
+        writer.write(record.info.log_cache.tail)
+        return self._end(writer)
 
 
 def http_line() -> Callable[[Any], bytes]:

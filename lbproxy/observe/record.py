@@ -24,11 +24,11 @@ class LogCache:
 
     __slots__ = ("client", "ip", "port", "tail")
 
-    def __init__(self, tail: str) -> None:
+    def __init__(self, tail: bytes) -> None:
         self.tail = tail
         self.ip = ""
         self.port = -1
-        self.client = ""  # for that address and port
+        self.client = b""  # for that address and port
 
 
 class Connection:
