@@ -171,20 +171,18 @@ class CookieSticky(_WithIds):
         return self._ids.name(value) or self._name_among(request)
 
     def _name_among(self, request: Any) -> str | None:
-        """The first means nothing: one of another path or domain, or of another time, may stand before ours."""
-        for line in request.header_values(b"cookie"):
-            for part in line.split(b";"):
-                key, _, value = part.strip().partition(b"=")
-                name = self._ids.name(value.strip(b'"')) if key == self._cookie else None
-                if name is not None:
-                    return name
+        """The server of the first cookie that means something: one of another path, domain or time may precede it."""
+        for value in request.cookies(self._cookie):
+            name = self._ids.name(value)
+            if name is not None:
+                return name
         return None
 
     def server_request(self, traffic: HTTPFilterTraffic) -> None:
         """Filter phase: our cookie is none of the server's business."""
         head = traffic.server_request
         if head is not None:
-            head.headers = without_cookie(head.headers, self._cookie)
+            rewrite_cookie(head, self._cookie, _removed)
 
     def response(self, traffic: HTTPFilterTraffic) -> None:
         """Filter phase: set the cookie unless it is right."""
@@ -192,7 +190,12 @@ class CookieSticky(_WithIds):
         head = traffic.response
         if server is None or head is None:
             return
-        head.headers = [line for line in head.headers if not _sets(line, self._cookie)]
+        set_by_server = head.header_values(b"set-cookie")
+        if any(_sets(value, self._cookie) for value in set_by_server):
+            head.remove_header(b"set-cookie")
+            for value in set_by_server:
+                if not _sets(value, self._cookie):
+                    head.add_header(b"Set-Cookie", value)
         if self.belongs(traffic) == server.name or self._is_lent(traffic, server):
             return
         secure = self.options.secure
@@ -201,9 +204,9 @@ class CookieSticky(_WithIds):
         else:
             words = self._plain
         value = self._cookie + b"=" + self._ids.of(server.name) + words
-        head.headers.append((b"Set-Cookie", value))
+        head.add_header(b"Set-Cookie", value)
         if self.options.private and head.header(b"cache-control") is None:
-            head.headers.append((b"Cache-Control", b"private"))
+            head.add_header(b"Cache-Control", b"private")
         self.counters.cookies += 1
 
 
@@ -241,7 +244,7 @@ class PrefixSticky(_WithIds):
         """Filter phase: the server gets what it has set.  An id of another time is taken off too."""
         head = traffic.server_request
         if head is not None:
-            head.headers = rewritten_cookie(head.headers, self._cookie, _unprefixed)
+            rewrite_cookie(head, self._cookie, _unprefixed)
 
     def response(self, traffic: HTTPFilterTraffic) -> None:
         """Filter phase: mark what the server sets."""
@@ -250,11 +253,17 @@ class PrefixSticky(_WithIds):
         if server is None or head is None:
             return
         mark = self._ids.of(server.name) + _MARK
-        for index, line in enumerate(head.headers):
-            if _sets(line, self._cookie):
-                name, _, rest = line[1].partition(b"=")
-                head.headers[index] = (line[0], name + b"=" + mark + rest.lstrip(b" \t"))
+        set_by_server = head.header_values(b"set-cookie")
+        if not any(_sets(value, self._cookie) for value in set_by_server):
+            return
+        head.remove_header(b"set-cookie")
+        for value in set_by_server:
+            marked = value
+            if _sets(value, self._cookie):
+                name, _, rest = value.partition(b"=")
+                marked = name + b"=" + mark + rest.lstrip(b" \t")
                 self.counters.cookies += 1
+            head.add_header(b"Set-Cookie", marked)
 
 
 @frozen(kw_only=True)
@@ -302,9 +311,9 @@ class LearnSticky(TableSticky):
         head = traffic.response
         if server is None or head is None:
             return
-        for line in head.headers:
+        for line in head.header_values(b"set-cookie"):
             if _sets(line, self._cookie):
-                value, _, words = line[1].partition(b"=")[2].partition(b";")
+                value, _, words = line.partition(b"=")[2].partition(b";")
                 value = value.strip().strip(b'"')
                 if value and not _deletes(words):
                     self.table.put(digest(value), server.name)
@@ -317,32 +326,27 @@ class LearnSticky(TableSticky):
 # -- cookie lines ------------------------------------------------------------------------------------
 
 
-Line = tuple[bytes, bytes]
+def rewrite_cookie(head: Any, cookie: bytes, change: Any) -> None:
+    """Change every value of a cookie in ``head``; ``change`` gives None to take it out.
 
-
-def without_cookie(headers: list[Line], cookie: bytes) -> list[Line]:
-    """``headers`` without every cookie of this name; a Cookie line that held nothing else goes too."""
-    return rewritten_cookie(headers, cookie, lambda value: None)
-
-
-def rewritten_cookie(headers: list[Line], cookie: bytes, change: Any) -> list[Line]:
-    """``headers`` with every value of a cookie changed; ``change`` gives None to take it out.
-
-    Other cookies stay byte for byte as they were.
+    Other cookies stay byte for byte as they were.  A Cookie line that held nothing else goes too.
     """
     found = cookie + b"="
-    if not any(found in value for name, value in headers if name.lower() == b"cookie"):
-        return headers
-    out: list[Line] = []
-    for name, value in headers:
-        if name.lower() == b"cookie" and found in value:
-            parts = [_changed(part, found, change) for part in value.split(b";")]
+    lines = head.header_values(b"cookie")
+    if not any(found in line for line in lines):
+        return
+    head.remove_header(b"cookie")
+    for line in lines:
+        left = line
+        if found in line:
+            parts = [_changed(part, found, change) for part in line.split(b";")]
             left = b";".join(part for part in parts if part is not None).strip(b" \t;")
-            if left:
-                out.append((name, left))
-        else:
-            out.append((name, value))
-    return out
+        if left:
+            head.add_header(b"Cookie", left)
+
+
+def _removed(value: bytes) -> None:
+    """Take the cookie out."""
 
 
 def _changed(part: bytes, found: bytes, change: Any) -> bytes | None:
@@ -359,14 +363,9 @@ def _unprefixed(value: bytes) -> bytes:
     return quote + rest if found and _ID.fullmatch(mark) else value
 
 
-def _sets(line: Line, cookie: bytes) -> bool:
-    """Whether it is a Set-Cookie line for this cookie."""
-    name, value = line
-    return (
-        len(name) == 10
-        and name.lower() == b"set-cookie"
-        and value.partition(b"=")[0].strip() == cookie
-    )
+def _sets(value: bytes, cookie: bytes) -> bool:
+    """Whether the value of a Set-Cookie line sets this cookie."""
+    return value.partition(b"=")[0].strip() == cookie
 
 
 def _deletes(words: bytes) -> bool:

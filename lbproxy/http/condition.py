@@ -14,6 +14,18 @@ from ipaddress import ip_network
 from attrs import frozen
 
 from lbproxy.guard.addresses import AddressSet
+from lbproxy.http.checks import (
+    Check,
+    CookieCheck,
+    HeaderCheck,
+    HostCheck,
+    MethodCheck,
+    Not,
+    PathCheck,
+    Patterns,
+    QueryCheck,
+    text_patterns,
+)
 from lbproxy.http.circumstances import (
     compile_port,
     compile_scheme,
@@ -136,9 +148,13 @@ def path_key(pattern: str) -> tuple[str, bytes]:
     return ("prefix", raw[:-1]) if star == len(raw) - 1 else ("glob", raw)
 
 
-def _path_matcher(pattern: str) -> Matcher:
-    kind, raw = path_key(pattern)
-    return text_matcher(pattern, raw + b"*" if kind == "prefix" else raw)
+def _path_patterns(patterns: Sequence[str]) -> Patterns:
+    keys = [(pattern, *path_key(pattern)) for pattern in patterns]
+    return Patterns(
+        [raw for _, kind, raw in keys if kind == "exact"],
+        [raw for _, kind, raw in keys if kind == "prefix"],
+        [text_matcher(pattern, raw) for pattern, kind, raw in keys if kind in ("glob", "regex")],
+    )
 
 
 def _any_of(matchers: Sequence[Matcher]) -> Matcher:
@@ -149,21 +165,16 @@ def _any_of(matchers: Sequence[Matcher]) -> Matcher:
 
 
 def _host(args: Sequence[str]) -> Compiled:
-    match = _any_of([_name_matcher(arg) for arg in args])
-
-    def test(context: RouteContext, path: bytes) -> bool:
-        request = context.request
-        return request is not None and match(request.hostname)
+    check = HostCheck(_any_of([_name_matcher(arg) for arg in args]))
 
     def shown(context: RouteContext, path: bytes) -> str:
         return _show(context.request.hostname if context.request else None)
 
-    return test, shown
+    return check, shown
 
 
 def _path(args: Sequence[str]) -> Compiled:
-    match = _any_of([_path_matcher(arg) for arg in args])
-    return (lambda context, path: match(path)), (lambda context, path: _show(path))
+    return PathCheck(_path_patterns(args)), lambda context, path: _show(path)
 
 
 def _method(args: Sequence[str]) -> Compiled:
@@ -172,50 +183,41 @@ def _method(args: Sequence[str]) -> Compiled:
             raise ValueError(f"method {arg!r} is not a word")
         if not arg.isupper():
             raise ValueError(f"method {arg!r}: methods are written in capitals, {arg.upper()}")
-    methods = frozenset(arg.encode("ascii") for arg in args)
-
-    def test(context: RouteContext, path: bytes) -> bool:
-        request = context.request
-        return request is not None and request.method in methods
 
     def shown(context: RouteContext, path: bytes) -> str:
         return _show(context.request.method if context.request else None)
 
-    return test, shown
+    return MethodCheck(frozenset(arg.encode("ascii") for arg in args)), shown
 
 
-def _values(
-    args: Sequence[str], read: Callable[[RequestHead, bytes], Sequence[bytes | None]]
-) -> Compiled:
-    """A test of a named value: present when no pattern is given, else one of the patterns matches one of the values."""
+def _named(args: Sequence[str]) -> tuple[bytes, Patterns | None]:
+    """The name of a value, and what it has to match; None: it has to be there."""
     if not _TOKEN.match(args[0]):
         raise ValueError(f"{args[0]!r} is not a valid name")
-    name = args[0].encode("ascii")
-    match = _any_of([text_matcher(arg) for arg in args[1:]] or [lambda value: True])
+    return args[0].encode("ascii"), text_patterns(args[1:]) if args[1:] else None
 
-    def test(context: RouteContext, path: bytes) -> bool:
-        request = context.request
-        if request is None:
-            return False
-        return any(value is not None and match(value) for value in read(request, name))
 
+def _shown(read: Callable[[RequestHead], Sequence[bytes | None]]) -> Callable[..., str]:
     def shown(context: RouteContext, path: bytes) -> str:
-        values = read(context.request, name) if context.request else []
+        values = read(context.request) if context.request else []
         return ", ".join(_show(value) for value in values) or "absent"
 
-    return test, shown
+    return shown
 
 
 def _header(args: Sequence[str]) -> Compiled:
-    return _values(args, lambda request, name: request.header_values(name))
+    name, patterns = _named(args)
+    return HeaderCheck(name, patterns), _shown(lambda request: request.header_values(name))
 
 
 def _cookie(args: Sequence[str]) -> Compiled:
-    return _values(args, lambda request, name: [request.cookie(name)])
+    name, patterns = _named(args)
+    return CookieCheck(name, patterns), _shown(lambda request: [request.cookie(name)])
 
 
 def _query(args: Sequence[str]) -> Compiled:
-    return _values(args, lambda request, name: [request.query_value(name)])
+    name, patterns = _named(args)
+    return QueryCheck(name, patterns), _shown(lambda request: [request.query_value(name)])
 
 
 def _client(args: Sequence[str]) -> Compiled:
@@ -327,4 +329,6 @@ def compile_condition(
 
 
 def _negate(test: Test) -> Test:
+    if isinstance(test, Check):
+        return Not(test)
     return lambda context, path: not test(context, path)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.checks import Called, Check
 from lbproxy.http.condition import (
     VERBS,
     Condition,
     RouteContext,
-    Test,
     check_condition,
     compile_condition,
     name_key,
@@ -71,13 +71,13 @@ class _Entry:
 
     index: int
     route: Route
-    tests: tuple[Test, ...]
-    rest: tuple[Test, ...]
+    tests: tuple[Check, ...]
+    rest: tuple[Check, ...]
     names: tuple[tuple[str, bytes], ...] | None
     paths: tuple[tuple[str, bytes], ...] | None
 
 
-_Walk = tuple[tuple[tuple[Test, ...], Route], ...]
+_Walk = tuple[tuple[tuple[Check, ...], Route], ...]
 
 
 class _Bucket:
@@ -87,9 +87,9 @@ class _Bucket:
 
     def __init__(self, entries: Sequence[_Entry]) -> None:
         self._walk: _Walk = ()
-        self._exact: dict[bytes, list[tuple[int, tuple[Test, ...], Route]]] = {}
-        self._prefix: dict[bytes, list[tuple[int, tuple[Test, ...], Route]]] = {}
-        self._others: list[tuple[int, tuple[Test, ...], Route]] = []
+        self._exact: dict[bytes, list[tuple[int, tuple[Check, ...], Route]]] = {}
+        self._prefix: dict[bytes, list[tuple[int, tuple[Check, ...], Route]]] = {}
+        self._others: list[tuple[int, tuple[Check, ...], Route]] = []
         if sum(entry.paths is not None for entry in entries) < _INDEX_FROM:
             self._walk = tuple((entry.tests, entry.route) for entry in entries)
         else:
@@ -107,15 +107,16 @@ class _Bucket:
 
     def find(self, context: RouteContext, path: bytes) -> Route | None:
         """The first route that takes it."""
-        for tests, route in self._walk or self._filed(path):
-            for test in tests:
-                if not test(context, path):
+        request = context.request
+        for checks, route in self._walk or self._filed(path):
+            for check in checks:
+                if not check.passes(context, request, path):
                     break
             else:
                 return route
         return None
 
-    def _filed(self, path: bytes) -> Iterable[tuple[tuple[Test, ...], Route]]:
+    def _filed(self, path: bytes) -> Iterable[tuple[tuple[Check, ...], Route]]:
         found = self._others + self._exact.get(path, [])
         prefixes, size = self._prefix, len(path)
         for length in self._lengths:
@@ -126,7 +127,7 @@ class _Bucket:
         return [(tests, route) for _, tests, route in found]
 
 
-def _by_index(item: tuple[int, tuple[Test, ...], Route]) -> int:
+def _by_index(item: tuple[int, tuple[Check, ...], Route]) -> int:
     return item[0]
 
 
@@ -245,8 +246,8 @@ def _compile(spec: RouteSpec, env: Env) -> Route:
 
 def _entry(index: int, route: Route, key: str) -> _Entry:
     names = paths = None
-    tests: list[Test] = []
-    rest: list[Test] = []
+    tests: list[Check] = []
+    rest: list[Check] = []
     for one in route.conditions:
         if one.verb == key and names is None and not one.negated:
             keys = tuple(name_key(arg) for arg in one.args)
@@ -255,13 +256,14 @@ def _entry(index: int, route: Route, key: str) -> _Entry:
             if all(kind != "regex" for kind, _ in keys):
                 names = keys
                 continue
-        tests.append(one.holds)
+        check = one.holds if isinstance(one.holds, Check) else Called(one.holds)
+        tests.append(check)
         if one.verb == "path" and paths is None and not one.negated:
             keys = tuple(path_key(arg) for arg in one.args)
             if all(kind in ("exact", "prefix") for kind, _ in keys):
                 paths = keys
                 continue
-        rest.append(one.holds)
+        rest.append(check)
     return _Entry(index, route, tuple(tests), tuple(rest), names, paths)
 
 

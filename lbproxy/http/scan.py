@@ -160,11 +160,12 @@ def scan(data: bytes, base: i64, at: i64, most: i64) -> Lines | None:
     kinds: bytes = TEXT
     size: i64 = len(data)
     wide: i64 = size - 8
-    # above 2**62 and looked at for each word: as constants they would be boxed each time
+    # constants above 2**62 are Python objects in compiled code, so they are computed
     blanks: i64 = 0x2020202020202020
     ones: i64 = 0x0101010101010101
-    deletes: i64 = 0x7F7F7F7F7F7F7F7F
-    high: i64 = -0x7F7F7F7F7F7F7F80
+    halves: i64 = 0x3F3F3F3F3F3F3F3F
+    deletes: i64 = halves * 2 + ones  # 0x7f in each byte
+    high: i64 = ~deletes
     writer: BytesWriter = BytesWriter()
     count: i64 = 0
     present: i64 = 0
@@ -236,9 +237,10 @@ def target_end(data: bytes, at: i64) -> i64:
     wide: i64 = size - 8
     least: i64 = 0x2121212121212121
     ones: i64 = 0x0101010101010101
-    deletes: i64 = 0x7F7F7F7F7F7F7F7F
+    halves: i64 = 0x3F3F3F3F3F3F3F3F
+    deletes: i64 = halves * 2 + ones  # 0x7f in each byte
     hashes: i64 = 0x2323232323232323
-    high: i64 = -0x7F7F7F7F7F7F7F80
+    high: i64 = ~deletes
     i: i64 = at
     while i <= wide:
         word: i64 = read_i64_le(data, i)
@@ -262,8 +264,9 @@ def text_end(value: bytes, at: i64) -> i64:
     wide: i64 = size - 8
     blanks: i64 = 0x2020202020202020
     ones: i64 = 0x0101010101010101
-    deletes: i64 = 0x7F7F7F7F7F7F7F7F
-    high: i64 = -0x7F7F7F7F7F7F7F80
+    halves: i64 = 0x3F3F3F3F3F3F3F3F
+    deletes: i64 = halves * 2 + ones  # 0x7f in each byte
+    high: i64 = ~deletes
     i: i64 = at
     while i <= wide:
         word: i64 = read_i64_le(value, i)

@@ -100,10 +100,11 @@ def plain_end(raw: bytes, at: i64, end: i64) -> i64:
     wide: i64 = end - 8
     blanks: i64 = 0x2020202020202020
     ones: i64 = 0x0101010101010101
-    deletes: i64 = 0x7F7F7F7F7F7F7F7F
+    halves: i64 = 0x3F3F3F3F3F3F3F3F
+    deletes: i64 = halves * 2 + ones  # 0x7f in each byte
     quotes: i64 = 0x2222222222222222
     slashes: i64 = 0x5C5C5C5C5C5C5C5C
-    high: i64 = -0x7F7F7F7F7F7F7F80
+    high: i64 = ~deletes
     i: i64 = at
     while i <= wide:
         word: i64 = read_i64_le(raw, i)

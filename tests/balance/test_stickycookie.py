@@ -17,8 +17,9 @@ from lbproxy.balance.stickycookie import (
     LearnSticky,
     PrefixOptions,
     PrefixSticky,
+    _removed,
+    rewrite_cookie,
     server_id,
-    without_cookie,
 )
 from lbproxy.http.message import RequestHead, ResponseHead
 from lbproxy.interfaces import Env
@@ -189,6 +190,12 @@ def test_what_is_forged_or_cut_names_no_server(data: st.DataObject) -> None:
             assert sticky.belongs(one) is None
         sticky.server_request(one)
         sticky.response(one)
+
+
+def without_cookie(headers: list[Any], cookie: bytes) -> list[Any]:
+    head = RequestHead(b"GET", b"/", list(headers))
+    rewrite_cookie(head, cookie, _removed)
+    return head.headers
 
 
 TOKEN = st.from_regex(rb"[A-Za-z0-9!#-+.^_|-]{1,8}", fullmatch=True)
