@@ -15,7 +15,6 @@ from http import HTTPStatus
 from typing import Final
 
 from librt.strings import BytesWriter
-from mypy_extensions import i64
 
 from lbproxy.http.head import Head, Headers, Ours
 from lbproxy.http.known import (
@@ -29,7 +28,7 @@ from lbproxy.http.known import (
     field_name,
 )
 from lbproxy.http.message import End, RequestHead, ResponseHead
-from lbproxy.http.scan import text_end
+from lbproxy.http.scan import add_number, text_end
 from lbproxy.http.syntax import TRAILER_FORBIDDEN, is_token
 
 __all__ = [
@@ -86,16 +85,6 @@ def _add_lines(writer: BytesWriter, headers: Headers | None) -> bool:
     return te
 
 
-def _add_number(writer: BytesWriter, number: i64) -> None:
-    """Write a number that is not negative in decimal digits."""
-    power: i64 = 1
-    while number // power >= 10:
-        power *= 10
-    while power > 0:
-        writer.append(48 + number // power % 10)
-        power //= 10
-
-
 def _add_fields(writer: BytesWriter, head: Head) -> bool:
     """Write the lines of a head that is settled; whether TE is among them."""
     head.copy_lines(writer, _OURS_TO_WRITE)
@@ -130,7 +119,7 @@ def encode_request(head: RequestHead, host: bytes | None = None, *, close: bool 
         raise ValueError("control character in a head")
     writer = BytesWriter()
     writer.write(method)
-    writer.append(32)
+    writer.write(b" ")
     writer.write(target)
     writer.write(b" HTTP/1.1\r\nHost: ")
     writer.write(host)
@@ -141,7 +130,7 @@ def encode_request(head: RequestHead, host: bytes | None = None, *, close: bool 
         writer.write(b"Transfer-Encoding: chunked\r\n")
     elif length or method in _BODY_EXPECTED:
         writer.write(b"Content-Length: ")
-        _add_number(writer, length)
+        add_number(writer, length)
         writer.write(b"\r\n")
     upgrade = head.upgrade
     if te or close or upgrade is not None:
@@ -193,8 +182,8 @@ def encode_response(
         raise ValueError("control character in a head")
     writer = BytesWriter()
     writer.write(b"HTTP/1.1 ")
-    _add_number(writer, status)
-    writer.append(32)
+    add_number(writer, status)
+    writer.write(b" ")
     writer.write(reason)
     writer.write(b"\r\n")
     _add_fields(writer, settled)
@@ -211,7 +200,7 @@ def encode_response(
         pass
     elif length is not None:
         writer.write(b"Content-Length: ")
-        _add_number(writer, length)
+        add_number(writer, length)
         writer.write(b"\r\n")
     elif client_version >= 11:
         writer.write(b"Transfer-Encoding: chunked\r\n")

@@ -18,6 +18,7 @@ from attrs import frozen
 from lbproxy.errors import Kind
 from lbproxy.http.head import Headers, RequestHead, ResponseHead
 from lbproxy.http.known import FieldName, field_name
+from lbproxy.http.scan import add_number
 
 __all__ = [
     "END",
@@ -30,6 +31,7 @@ __all__ = [
     "Reply",
     "RequestHead",
     "ResponseHead",
+    "add_number",
     "field_name",
     "header_pairs",
 ]

@@ -21,11 +21,21 @@ from __future__ import annotations
 from typing import Final
 
 from librt.strings import BytesWriter, read_i64_le, write_i64_le
-from mypy_extensions import i64
+from mypy_extensions import i64, u8
 
 from lbproxy.http.known import FieldName, disguised, known_number, matches
 
-__all__ = ["EMPTY", "ROW", "TEXT", "Lines", "lines_of", "scan", "target_end", "text_end"]
+__all__ = [
+    "EMPTY",
+    "ROW",
+    "TEXT",
+    "Lines",
+    "add_number",
+    "lines_of",
+    "scan",
+    "target_end",
+    "text_end",
+]
 
 ROW: Final = 16  # bytes
 MASK: Final = 0xFFFFFFFF
@@ -277,6 +287,18 @@ def text_end(value: bytes, at: i64) -> i64:
     while i < size and i64(kinds[i64(value[i])]) & _VALUE:
         i += 1
     return i
+
+
+def add_number(writer: BytesWriter, number: i64) -> None:
+    """Write a number that is not negative in decimal digits."""
+    power: i64 = 1
+    while number // power >= 10:
+        power *= 10
+    while power > 0:
+        digit: i64 = number // power
+        writer.append(u8(48 + digit))
+        number -= digit * power
+        power //= 10
 
 
 _START: Final = (

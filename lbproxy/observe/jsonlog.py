@@ -17,7 +17,7 @@ from librt.strings import BytesWriter, read_i64_le
 from mypy_extensions import i64
 
 from lbproxy.errors import Kind
-from lbproxy.http.message import FieldName, RequestHead, field_name
+from lbproxy.http.message import FieldName, RequestHead, add_number, field_name
 from lbproxy.observe.fields import FIELD_LIMIT, TARGET_LIMIT, VERSIONS, clip
 from lbproxy.observe.record import Connection, HTTPRecord, LogCache, Record
 from lbproxy.observe.timestamps import rfc3339
@@ -41,6 +41,8 @@ _VERSIONS: Final = {
 }
 _NO_VERSION: Final[bytes] = b'","version":"","status":'
 _CLOSES: Final = {kind: f'"close":"{kind.value}","detail":"'.encode() for kind in Kind}
+_WHOLE: Final[list[bytes]] = [b"%d" % n for n in range(1000)]
+_THOUSANDTHS: Final[list[bytes]] = [b".%03d" % n for n in range(1000)]
 # what stands for itself in a JSON string: printable ASCII but quote and backslash
 _PLAIN: Final[bytes] = bytes([0x20 <= c <= 0x7E and c not in (34, 92) for c in range(256)])
 
@@ -144,34 +146,16 @@ def _add_text(writer: BytesWriter, text: Any) -> None:
         writer.write(quoted[1:-1].encode("ascii"))
 
 
-def _add_digits(writer: BytesWriter, number: i64) -> None:
-    """Write a number that is not negative."""
-    if number < 10:
-        writer.append(48 + number)
-        return
-    power: i64 = 10
-    while number // power >= 10:
-        power *= 10
-    while power > 0:
-        digit: i64 = number // power
-        writer.append(48 + digit)
-        number -= digit * power
-        power //= 10
-
-
 def _add_number(writer: BytesWriter, value: Any) -> None:
     """Write the value of a field that holds an int, unless a filter put something else there."""
     if type(value) is int and 0 <= value < _MOST:
-        _add_digits(writer, value)
+        number: i64 = value
+        if number < 1000:
+            writer.write(_WHOLE[number])
+        else:
+            add_number(writer, number)
     else:
         writer.write(_number(value).encode("ascii"))
-
-
-def _add_thousandths(writer: BytesWriter, number: i64) -> None:
-    """Write three digits."""
-    writer.append(48 + number // 100)
-    writer.append(48 + number // 10 % 10)
-    writer.append(48 + number % 10)
 
 
 def _add_ms(writer: BytesWriter, seconds: float) -> None:
@@ -182,9 +166,12 @@ def _add_ms(writer: BytesWriter, seconds: float) -> None:
         writer.write(b"null")
     else:
         micros: i64 = int(seconds * 1e6)
-        _add_digits(writer, micros // 1000)
-        writer.append(46)
-        _add_thousandths(writer, micros % 1000)
+        millis: i64 = micros // 1000
+        if millis < 1000:
+            writer.write(_WHOLE[millis])
+        else:
+            add_number(writer, millis)
+        writer.write(_THOUSANDTHS[micros - millis * 1000])
 
 
 def _add_header(writer: BytesWriter, head: RequestHead, name: FieldName) -> None:
@@ -262,10 +249,10 @@ class _Lines:
         moment: float = record.started
         now = int(moment)
         if now != self._second:
-            self._stamp = f'{{"time":"{rfc3339(now)}.'.encode("ascii")
+            self._stamp = f'{{"time":"{rfc3339(now)}'.encode("ascii")
             self._second = now
         writer.write(self._stamp)
-        _add_thousandths(writer, int((moment - now) * 1000))
+        writer.write(_THOUSANDTHS[int((moment - now) * 1000)])
         if (
             record.server_name != self._server
             or record.route != self._route
@@ -381,7 +368,7 @@ class TCPLines(_Lines):
         _add_number(writer, record.bytes_out)
         writer.write(b',"attempts":')
         _add_number(writer, record.attempts)
-        writer.append(44)
+        writer.write(b",")
         writer.write(_CLOSES[record.close])
         _add_text(writer, record.detail)
         writer.write(b'","queue_ms":')

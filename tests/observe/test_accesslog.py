@@ -18,8 +18,8 @@ from lbproxy.observe import jsonlog
 from lbproxy.observe.accesslog import check_format, choose, compile_format
 from lbproxy.observe.fields import FIELD_LIMIT, FIELDS, TARGET_LIMIT
 from lbproxy.observe.record import HTTPRecord
-from lbproxy.proxy.http.exchange import Exchange
 from lbproxy.proxy.http.streams import ConnectionInfo
+from lbproxy.proxy.http.traffic import HTTPTraffic
 from lbproxy.proxy.tcp import Session
 from tests.observe.records import BROWSER, TCPTraffic, Traffic
 
@@ -270,7 +270,7 @@ def test_the_real_records_have_what_is_read() -> None:
              "known_request_id", "started", "t_queue", "t_connect", "t_total", "bytes_in", "bytes_out",
              "attempts", "close", "detail", "mode", "t_header", "t_response"}  # fmt: skip
     assert not names - set(dir(Session))
-    assert not (names | {"request", "response", "status", "reused"}) - set(dir(Exchange))
+    assert not (names | {"request", "response", "status", "reused"}) - set(dir(HTTPTraffic))
 
 
 def test_every_field_is_documented() -> None:
