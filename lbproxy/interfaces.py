@@ -26,8 +26,9 @@ from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     from lbproxy.balance.server import ServerState
-    from lbproxy.errors import Kind, Outcome
+    from lbproxy.errors import Kind, Outcome, ProxyError
     from lbproxy.http.message import RequestHead, ResponseHead
+    from lbproxy.http.transform import Transform
 
 __all__ = [
     "AnyTraffic",
@@ -47,12 +48,10 @@ __all__ = [
 class Env:
     """What an extension gets from its surroundings; tests pass their own.
 
-    ``now``: seconds of the monotonic clock.  ``random``: the only source of chance.
-    ``name``: the backend or frontend it serves, for logs.  ``reactor``: for CONTROL extensions
-    only;
-    None in pure ones and in ``lbproxy explain``.  ``secret``: for signing what clients keep for us; that of
-    ``[lbproxy]``, or random bytes that last as long as the process.
-    """
+    ``now``: seconds of the monotonic clock.  ``random``: the only source of chance. ``name``: the
+    backend or frontend it serves, for logs.  ``reactor``: for CONTROL extensions only; None in pure
+    ones and in ``lbproxy explain``.  ``secret``: for signing what clients keep for us; that of
+    ``[lbproxy]``, or random bytes that last as long as the process."""
 
     now: Callable[[], float]
     random: Random
@@ -143,6 +142,7 @@ class HTTPFilterTraffic(FilterTraffic, Protocol):
     ``request``: as the client sent it; changes in phases ``early`` and ``request`` count for routes and servers.
     ``server_request``: as the server of this attempt gets it, from phase ``server_request`` on.  ``response``: from
     phase ``response`` on.  ``scheme``: ``http`` or ``https``.  ``status``: what the client got, 0 for nothing yet.
+    ``source`` of the response: ``server``, ``reply`` (of a filter or route) or ``error`` (a page).
     """
 
     @property
@@ -156,6 +156,8 @@ class HTTPFilterTraffic(FilterTraffic, Protocol):
     @property
     def status(self) -> int: ...
     @property
+    def source(self) -> str: ...
+    @property
     def reused(self) -> bool: ...
     @property
     def t_header(self) -> float: ...
@@ -164,6 +166,12 @@ class HTTPFilterTraffic(FilterTraffic, Protocol):
 
     def kept_body(self) -> bytes | None:
         """The whole request body; None if it is not complete or no longer kept.  In phase ``response``."""
+
+    def transform_request(self, transform: Transform) -> None:
+        """Send the request body through ``transform``, in this attempt.  In phase ``server_request``."""
+
+    def transform_response(self, transform: Transform) -> None:
+        """Send the body of the response through ``transform``.  In phase ``response``."""
 
 
 class TCPFilterTraffic(FilterTraffic, Protocol):
@@ -231,6 +239,9 @@ class IFilter(Interface):
 
     modes = Attribute("frozenset of 'tcp' and 'http': where it may be used")
     fail_open = Attribute("bool: carry on when the hook raises or is too slow")
+    always = Attribute(
+        "bool: phase response also runs for replies and error pages of lbproxy's own"
+    )
 
     def early(traffic: AnyTraffic) -> Any:
         """As soon as the client is known: request head read (HTTP), connection accepted
@@ -247,7 +258,14 @@ class IFilter(Interface):
     def response(traffic: AnyTraffic) -> Any:
         """The final response head is here (HTTP), or the server is connected (TCP).  May
         change ``traffic.response``;
-        may return a Reply to answer in its place."""
+        may return a Reply to answer in its place.  Runs for what servers answer; for replies of
+        filters and routes and for error pages only if the filter sets ``always``."""
+
+    def failed(traffic: AnyTraffic, error: ProxyError) -> Any:
+        """The exchange has failed, and the client has seen nothing of a response.
+
+        HTTP only.  May return a Reply in place of the error page, or set ``traffic.backend_name``
+        to let another backend answer, once, if the request body is complete or still kept."""
 
     def finish(traffic: AnyTraffic) -> None:
         """Everything is over, counters and log included; never waits."""
@@ -259,6 +277,7 @@ class IProbe(Interface):
     def check(target: Any) -> Any:
         """Check one server once: a coroutine or Deferred of a :class:`lbproxy.health.state.Result`.
 
-        ``target`` is a :class:`lbproxy.probes.base.ProbeTarget`.  Called again only when the last check
-        of the same server is over.  The caller cancels it after ``target.timeout`` seconds; what it
-        opened must then be closed.  An exception counts as a failed check, its text as the note."""
+        ``target`` is a :class:`lbproxy.probes.base.ProbeTarget`.  Called again only when the last
+        check of the same server is over.  The caller cancels it after ``target.timeout`` seconds;
+        what it opened must then be closed.  An exception counts as a failed check, its text as the
+        note."""

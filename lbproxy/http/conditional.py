@@ -59,6 +59,7 @@ class Conditional(Filter):
         self.inner = inner
         self.modes = getattr(inner, "modes", frozenset({"http"}))
         self.fail_open = bool(getattr(inner, "fail_open", False))
+        self.always = bool(getattr(inner, "always", False))
         self._early = Conditions([one for one in plugin.conditions if one not in late])
         self._late = Conditions(late) if late else None
         self._own = tuple(phases_of(inner))
@@ -99,6 +100,10 @@ class Conditional(Filter):
         """See :class:`lbproxy.interfaces.IFilter`."""
         holds = self._holds(traffic) and (self._late is None or self._late.hold(traffic))
         return self.inner.response(traffic) if holds else None
+
+    def failed(self, traffic: AnyTraffic, error: ProxyError) -> Any:
+        """See :class:`lbproxy.interfaces.IFilter`."""
+        return self.inner.failed(traffic, error) if self._holds(traffic) else None
 
     def finish(self, traffic: AnyTraffic) -> None:
         """See :class:`lbproxy.interfaces.IFilter`."""

@@ -8,13 +8,15 @@ from typing import Any, ClassVar
 from attrs import evolve, frozen
 from zope.interface import implementer
 
+from lbproxy.errors import ProxyError
 from lbproxy.interfaces import AnyTraffic, Env, IFilter
 
 __all__ = ["PHASES", "Filter", "Hook", "NoOptions", "Phases", "compile_phases", "phases_of"]
 
-Hook = Callable[[Any], Any]
+Hook = Callable[..., Any]
+"""Gets the traffic; in phase ``failed`` the error too."""
 
-PHASES: tuple[str, ...] = ("early", "request", "server_request", "response", "finish")
+PHASES: tuple[str, ...] = ("early", "request", "server_request", "response", "failed", "finish")
 """In the order traffic goes through them."""
 
 
@@ -27,18 +29,20 @@ class NoOptions:
 class Filter:
     """Extend this, write the phases you need, and name it in ``filters = file.py:YourClass``.
 
-    The phases and their results are those of :class:`lbproxy.interfaces.IFilter`.  One object serves every request
-    of its frontend or backend, so what belongs to a request must not be kept on ``self``.
+    The phases and their results are those of :class:`lbproxy.interfaces.IFilter`.  One object
+    serves every request of its frontend or backend, so what belongs to a request must not be kept
+    on ``self``.
 
-    ``Options`` is a frozen attrs class; a ValueError it raises when it is made (an attrs validator, or
-    ``__attrs_post_init__``) is reported with file and line.  ``fail_open``: traffic goes on when a hook
-    raises or takes too long.
-    """
+    ``Options`` is a frozen attrs class; a ValueError it raises when it is made (an attrs validator,
+    or ``__attrs_post_init__``) is reported with file and line.  ``fail_open``: traffic goes on when
+    a hook raises or takes too long.  ``always``: phase ``response`` also runs for replies of
+    filters and routes, and for error pages."""
 
     name: ClassVar[str] = ""
     Options: ClassVar[type[Any]] = NoOptions
     modes: frozenset[str] = frozenset({"http"})
     fail_open: bool = False
+    always: bool = False
 
     def __init__(self, options: Any, env: Env) -> None:
         self.options = options
@@ -61,13 +65,17 @@ class Filter:
     def response(self, traffic: AnyTraffic) -> Any:
         """See :class:`lbproxy.interfaces.IFilter`."""
 
+    def failed(self, traffic: AnyTraffic, error: ProxyError) -> Any:
+        """See :class:`lbproxy.interfaces.IFilter`."""
+
     def finish(self, traffic: AnyTraffic) -> None:
         """See :class:`lbproxy.interfaces.IFilter`."""
 
 
 @frozen
 class Phases:
-    """Hooks per phase, in the order the filters were written; an empty tuple where nobody is interested.
+    """Hooks per phase, in the order the filters were written; an empty tuple where nobody is
+    interested.
 
     A hook is a bound method, so ``hook.__self__`` is its filter.
     """
@@ -76,7 +84,17 @@ class Phases:
     request: tuple[Hook, ...] = ()
     server_request: tuple[Hook, ...] = ()
     response: tuple[Hook, ...] = ()
+    failed: tuple[Hook, ...] = ()
     finish: tuple[Hook, ...] = ()
+
+    @property
+    def always(self) -> tuple[Hook, ...]:
+        """The hooks of phase ``response`` that also run for answers of our own."""
+        return tuple(
+            hook
+            for hook in self.response
+            if getattr(getattr(hook, "__self__", None), "always", False)
+        )
 
     def before(self, **hooks: Hook) -> Phases:
         """These hooks, each of ``hooks`` before those of the phase it is named after."""

@@ -52,6 +52,11 @@ def _check_name(name: str, message: str) -> None:
         raise ValueError("header Host: use 'rewrite * * host=NAME', or host_header in the backend")
 
 
+def _check_always(always: bool, message: str) -> None:
+    if always and message == "request":
+        raise ValueError("'always' is for responses only")
+
+
 @frozen
 class HeaderOptions:
     """Words of ``set-header`` and ``add-header``."""
@@ -66,9 +71,13 @@ class HeaderOptions:
         positional=True,
         example="{client_ip}",
     )
+    always: bool = option(
+        "flag", False, doc="also in replies of filters and routes, and in error pages"
+    )
 
     def __attrs_post_init__(self) -> None:
         _check_name(self.header, self.message)
+        _check_always(self.always, self.message)
         self.template()
 
     def template(self) -> Template:
@@ -89,8 +98,12 @@ class RemoveOptions:
         positional=True,
         example="X-Powered-By",
     )
+    always: bool = option(
+        "flag", False, doc="also in replies of filters and routes, and in error pages"
+    )
 
     def __attrs_post_init__(self) -> None:
+        _check_always(self.always, self.message)
         _check_name(self.header.removesuffix("*") or "*", self.message)
 
 
@@ -100,6 +113,7 @@ class _HeaderFilter(Filter):
     def __init__(self, options: Any, env: Env) -> None:
         super().__init__(options, env)
         self._name = options.header.encode("ascii")
+        self.always = options.always
 
     def phases(self) -> Iterable[str]:
         """The phase of the message it changes."""
@@ -119,8 +133,8 @@ class _HeaderFilter(Filter):
 
 
 class SetHeader(_HeaderFilter):
-    """``set-header request|response NAME VALUE``: replaces all lines of the header with one; an
-    empty value removes the header.
+    """``set-header request|response [always] NAME VALUE``: replaces all lines of the header with
+    one; an empty value removes the header.
     """
 
     name: ClassVar[str] = "set-header"
@@ -140,8 +154,8 @@ class SetHeader(_HeaderFilter):
 
 
 class AddHeader(_HeaderFilter):
-    """``add-header request|response NAME VALUE``: adds a line of the header; an empty value adds
-    none.
+    """``add-header request|response [always] NAME VALUE``: adds a line of the header; an empty value
+    adds none.
     """
 
     name: ClassVar[str] = "add-header"
@@ -159,8 +173,8 @@ class AddHeader(_HeaderFilter):
 
 
 class RemoveHeader(_HeaderFilter):
-    """``remove-header request|response NAME``: removes every line of the header; ``X-Internal-*``
-    removes every header with this prefix.
+    """``remove-header request|response [always] NAME``: removes every line of the header;
+    ``X-Internal-*`` removes every header with this prefix.
     """
 
     name: ClassVar[str] = "remove-header"

@@ -14,7 +14,7 @@ from lbproxy.config.model import FrontendSpec
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard.addresses import Access
 from lbproxy.guard.connections import ConnectionLimits, ConnectionTotal
-from lbproxy.http.filter import Hook, compile_phases
+from lbproxy.http.filter import Hook, Phases, compile_phases
 from lbproxy.http.forward import Forwarder
 from lbproxy.http.message import Limits, RequestHead
 from lbproxy.http.route import Router
@@ -40,6 +40,8 @@ class Hooks:
     """The filters that traffic to one backend meets: the frontend's, then the backend's."""
 
     __slots__ = (
+        "always",
+        "failed",
         "finish",
         "request",
         "response",
@@ -52,11 +54,27 @@ class Hooks:
         server_request: tuple[Hook, ...] = (),
         response: tuple[Hook, ...] = (),
         finish: tuple[Hook, ...] = (),
+        failed: tuple[Hook, ...] = (),
+        always: tuple[Hook, ...] = (),
     ) -> None:
         self.request = request
         self.server_request = server_request
         self.response = response
         self.finish = finish
+        self.failed = failed
+        self.always = always
+
+    @staticmethod
+    def of(phases: Phases) -> Hooks:
+        """The hooks of ``phases``."""
+        return Hooks(
+            phases.request,
+            phases.server_request,
+            phases.response,
+            phases.finish,
+            phases.failed,
+            phases.always,
+        )
 
 
 class Lineage:
@@ -155,7 +173,8 @@ class Frontend:
         for name, backend in backends.items():
             both = surround(filtered.then(backend.phases), backend.features)
             both = surround(both, self.features)
-            self.hooks[name] = Hooks(both.request, both.server_request, both.response, both.finish)
+            self.hooks[name] = Hooks.of(both)
+        self.own_hooks = Hooks.of(self.phases)
         if after is None:
             self.lead()
 

@@ -19,7 +19,7 @@ __all__ = ["Hook", "Runner", "run_hooks"]
 _log = Logger()
 _quiet = Quiet(_log)
 
-Hook = Callable[[Any], Any]
+Hook = Callable[..., Any]
 
 
 class Runner(Protocol):
@@ -36,9 +36,9 @@ class Runner(Protocol):
 
 
 def run_hooks(
-    runner: Runner, traffic: Any, hooks: tuple[Hook, ...], then: Callable[[], None]
+    runner: Runner, traffic: Any, hooks: tuple[Hook, ...], then: Callable[[], None], *words: Any
 ) -> None:
-    """Call each of ``hooks`` with ``traffic``, waiting for asynchronous ones, then ``then()``.
+    """Call each of ``hooks`` with ``traffic`` (and ``words``), waiting for asynchronous ones, then ``then()``.
 
     A reply or an error ends the phase and ``then`` is not called; nor is it when the traffic ended
     meanwhile (``runner.over``).  ``runner.waiting`` is the Deferred waited for; a runner that no
@@ -46,7 +46,7 @@ def run_hooks(
     frontend's ``timeout_filter``."""
     for index, hook in enumerate(hooks):
         try:
-            result = hook(traffic)
+            result = hook(traffic, *words)
         except BaseException:
             if not _forgiven(runner, hook, Failure()):
                 return
@@ -57,7 +57,7 @@ def run_hooks(
             runner.hook_replied(result)
             return
         if isinstance(result, Deferred) or isawaitable(result):
-            _wait(runner, traffic, hook, result, hooks[index + 1 :], then)
+            _wait(runner, traffic, hook, result, hooks[index + 1 :], then, words)
             return
         error = TypeError(f"returned {type(result).__name__}, wanted None, Reply or an awaitable")
         if not _forgiven(runner, hook, Failure(error)):
@@ -73,6 +73,7 @@ def _wait(
     result: Any,
     rest: tuple[Hook, ...],
     then: Callable[[], None],
+    words: tuple[Any, ...],
 ) -> None:
     """Wait for one asynchronous hook, at most ``timeout_filter`` seconds."""
     if not isinstance(result, Deferred):
@@ -88,7 +89,7 @@ def _wait(
         if isinstance(value, Reply):
             runner.hook_replied(value)
         else:
-            run_hooks(runner, traffic, rest, then)
+            run_hooks(runner, traffic, rest, then, *words)
 
     def expired() -> None:
         # no longer waited for, whatever it makes of being cancelled

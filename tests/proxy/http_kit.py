@@ -56,11 +56,12 @@ class Rig:
         servers: str = SERVERS,
         filters: Any = None,
         listen: str = "tcp:8080",
+        sections: str = "",
     ) -> None:
         lines = "".join(f"    {line}\n" for line in servers.splitlines())
         self._text = (
             f"[frontend web]\nlisten = {listen}\nbackend = app\n{indented(web)}\n"
-            f"[backend app]\nbalance = roundrobin\n{indented(app)}servers =\n{lines}"
+            f"[backend app]\nbalance = roundrobin\n{indented(app)}servers =\n{lines}{sections}"
         )
         self.lb = LB.from_config(self._text)
         self.log: list[Logged] = []
@@ -98,9 +99,8 @@ class Rig:
         frontend.phases = compile_phases(filters)
         for name, backend in frontend.backends.items():
             both = frontend.phases.then(backend.phases)
-            frontend.hooks[name] = Hooks(
-                both.request, both.server_request, both.response, both.finish
-            )
+            frontend.hooks[name] = Hooks.of(both)
+        frontend.own_hooks = Hooks.of(frontend.phases)
 
     def _logged(self, exchange: Any) -> None:
         self.log.append(
@@ -134,11 +134,11 @@ class Rig:
     def advance(self, seconds: float) -> None:
         self.lb.advance(seconds)
 
-    def talk(self) -> tuple[Client, TCPConnection]:
-        """A client that has sent GET, and the connection its request came out of."""
+    def talk(self, request: bytes = GET) -> tuple[Client, TCPConnection]:
+        """A client that has sent a request, and the connection its request came out of."""
         origin = self.lb.origins.get(A) or self.raw()
         client = self.client()
-        client.send(GET)
+        client.send(request)
         return client, origin.connections[-1]
 
     @property

@@ -117,6 +117,7 @@ class HedgedAttempts(Attempts):
             and head.method in IDEMPOTENT
             and head.upgrade is None
             and not head.expect_continue
+            and self.traffic.request_transforms is None
             and (head.host or backend.host_header)  # else it names its server
         ):
             self._delay.set(self._hedging.delay)

@@ -26,6 +26,7 @@ from lbproxy.config.model import MirrorSpec
 from lbproxy.http.compare import Answer, BodyNote, Comparison, differences
 from lbproxy.http.filter import Phases
 from lbproxy.http.message import RequestHead
+from lbproxy.http.transform import Transform
 from lbproxy.proxy.adminpart import AdminPart, Argument, Column, Operation
 from lbproxy.proxy.feature import Feature, Given
 from lbproxy.proxy.features.mirrorcopy import Copy
@@ -84,28 +85,18 @@ class _Note:
     passing: BodyNote | None
 
 
-class _Tap:
-    """A client stream that takes note of the body on its way."""
+class _Tap(Transform):
+    """Takes note of the body on its way to the client."""
 
-    __slots__ = ("_add", "_stream", "info")
+    keeps_length = True
 
-    def __init__(self, stream: Any, add: Callable[[bytes], None]) -> None:
-        self._stream = stream
+    def __init__(self, add: Callable[[bytes], None]) -> None:
         self._add = add
-        self.info = stream.info
 
-    def send_response(self, head: Any, data: bytes, end: Any) -> None:
-        if data:
-            self._add(data)
-        self._stream.send_response(head, data, end)
-
-    def send_data(self, data: bytes, end: Any) -> None:
-        if data:
-            self._add(data)
-        self._stream.send_data(data, end)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+    def data(self, data: bytes) -> bytes:
+        """See :class:`Transform`."""
+        self._add(data)
+        return data
 
 
 class Mirror(Feature["Backend"]):
@@ -157,6 +148,7 @@ class Mirror(Feature["Backend"]):
             or traffic.server is None
             or head.method not in self._methods
             or head.upgrade is not None
+            or traffic.request_transforms is not None
             or (spec.share < 1.0 and self._random() >= spec.share)
         ):
             return
@@ -169,7 +161,7 @@ class Mirror(Feature["Backend"]):
         passing = None
         if self._notes_body:
             passing = BodyNote(spec.body if spec.judge is not None else 0)
-            traffic.tap_response(_Tap, passing.add)
+            traffic.transform_response(_Tap(passing.add))
         if traffic.vars is None:
             traffic.vars = {}
         traffic.vars[_NOTE] = _Note(head, body, answer, passing)

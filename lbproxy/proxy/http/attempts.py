@@ -26,6 +26,7 @@ from lbproxy.http.retry import IDEMPOTENT
 from lbproxy.net.timers import Timer
 from lbproxy.proxy.hooks import run_hooks
 from lbproxy.proxy.http.attempt import Attempt, AttemptOwner
+from lbproxy.proxy.http.bodies import TransformedBody
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.traffic import HTTPTraffic
 from lbproxy.proxy.tries import Tries
@@ -45,6 +46,7 @@ class Attempts(AttemptOwner):
     __slots__ = (
         "_attempt",
         "_backend",
+        "_body",
         "_full",
         "_held_back",
         "_sink",
@@ -62,6 +64,7 @@ class Attempts(AttemptOwner):
         self._tries: Tries | None = None
         self._timer: Timer | None = None
         self._trailers: End = END
+        self._body: TransformedBody | None = None  # of the present attempt
         self._held_back = (
             False  # the client is not to send more body before a server has the request
         )
@@ -86,7 +89,35 @@ class Attempts(AttemptOwner):
         if data and not self.traffic.body_lost:
             self._keep(data, sent)
         if sent and attempt is not None:
-            attempt.send_body(data, end)
+            if self._body is None:
+                attempt.send_body(data, end)
+            else:
+                self._send_transformed(self._body, data, end)
+
+    def _send_transformed(self, body: TransformedBody, data: bytes, end: End | None) -> None:
+        try:
+            data, end = body.feed(data, end)
+        except ProxyError as error:
+            self._sink.fail(error)
+            return
+        self._send_on(data, end)
+
+    def _send_on(self, data: bytes, end: End | None) -> None:
+        """Send what came out of transforms."""
+        if self._attempt is not None and (data or end is not None):
+            self._attempt.send_body(data, end)
+
+    def _hold_request(self, paused: bool) -> None:
+        """A transform pauses the client, or goes on."""
+        if paused:
+            self._sink.server_paused()
+        elif self._attempt is not None and not self._attempt.paused:
+            self._sink.server_resumed()
+
+    def _drop_body(self) -> None:
+        body, self._body = self._body, None
+        if body is not None:
+            body.close()
 
     def _keep(self, data: bytes, sent: bool) -> None:
         """Keep body bytes until they are sent, and for a replay while there is room for that."""
@@ -127,6 +158,7 @@ class Attempts(AttemptOwner):
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.close()
+        self._drop_body()
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.cancel(MEANING[self.traffic.close].outcome)
@@ -180,6 +212,7 @@ class Attempts(AttemptOwner):
             self._cannot_send(error)
             return
         hooks = traffic.hooks
+        traffic.request_transforms = None
         if hooks is not None and hooks.server_request:
             run_hooks(self._sink, traffic, hooks.server_request, self._connect)
         else:
@@ -246,12 +279,35 @@ class Attempts(AttemptOwner):
 
     def _send(self, attempt: Attempt) -> bool:
         traffic = self.traffic
+        data, end = traffic.joined_body(), self._trailers if traffic.request_ended else None
         try:
-            attempt.send(traffic.joined_body(), self._trailers if traffic.request_ended else None)
+            if traffic.request_transforms is not None:
+                data, end = self._transformed(data, end)
+            attempt.send(data, end)
+        except ProxyError as error:
+            self._sink.fail(error)
+            return False
         except _BAD_HEAD as error:
             self._cannot_send(error)
             return False
         return True
+
+    def _transformed(self, data: bytes, end: End | None) -> tuple[bytes, End | None]:
+        """Begin to send the body through transforms.  A request without a body has none."""
+        traffic = self.traffic
+        head, transforms = traffic.server_request, traffic.request_transforms
+        assert head is not None and transforms is not None
+        if head.length == 0:
+            return data, end
+        self._body = TransformedBody(
+            transforms,
+            self._backend.wheel,
+            traffic.frontend.timeout_filter,
+            self._hold_request,
+            self._send_on,
+            self._sink.fail,
+        )
+        return self._body.start(head, data, end)
 
     def _cannot_send(self, error: Exception) -> None:
         """A filter put something impossible into the head."""
@@ -294,6 +350,7 @@ class Attempts(AttemptOwner):
         """See :class:`AttemptOwner`."""
         if attempt.over:
             self._attempt = None
+            self._drop_body()
             self._end_tries()
         self._sink.server_events(events)
 
@@ -310,6 +367,7 @@ class Attempts(AttemptOwner):
     def attempt_failed(self, attempt: Attempt, error: ProxyError) -> None:
         """See :class:`AttemptOwner`."""
         self._attempt = None
+        self._drop_body()
         self._stop_filter()
         if attempt.status or not self._tried_again(attempt, error):
             self._end_tries()

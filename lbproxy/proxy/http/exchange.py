@@ -13,6 +13,8 @@ WAITING   a source has the request; the final head is not here       FILTERING, 
 FILTERING filters of phase ``response``; the rest is held            ANSWERING, OVER
 ANSWERING the head is sent, the body follows                         OVER
 TUNNEL    bytes both ways                                            OVER
+FAILING   filters of phase ``failed``                                REPLYING, WAITING, OVER
+REPLYING  a reply or page of our own, at filters with ``always``     OVER
 OVER      counted and logged
 ========= ========================================================== ===========================
 
@@ -30,15 +32,20 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, Final
 
-from lbproxy.errors import Kind, ProxyError
+from twisted.logger import Logger
+
+from lbproxy.errors import MEANING, Kind, ProxyError
 from lbproxy.http.message import END, End, Invalid, Reply, RequestHead, ResponseHead
-from lbproxy.proxy.frontend import Frontend
+from lbproxy.proxy.frontend import Frontend, Hooks
 from lbproxy.proxy.hooks import run_hooks
 from lbproxy.proxy.http.attempts import Attempts
+from lbproxy.proxy.http.bodies import TransformedBody
 from lbproxy.proxy.http.replies import error_reply, reply_head
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.streams import ClientStream, SourceStream
 from lbproxy.proxy.http.traffic import HTTPTraffic
+from lbproxy.proxy.ratelog import Quiet
+from lbproxy.proxy.tries import NONE_TRIED
 
 __all__ = ["Exchange", "ExchangeState"]
 
@@ -53,7 +60,9 @@ class ExchangeState(Enum):
     FILTERING = 2
     ANSWERING = 3
     TUNNEL = 4
-    OVER = 5
+    FAILING = 5
+    REPLYING = 6
+    OVER = 7
 
 
 _ASKED: Final = ExchangeState.ASKED
@@ -61,18 +70,27 @@ _WAITING: Final = ExchangeState.WAITING
 _FILTERING: Final = ExchangeState.FILTERING
 _ANSWERING: Final = ExchangeState.ANSWERING
 _TUNNEL: Final = ExchangeState.TUNNEL
+_FAILING: Final = ExchangeState.FAILING
+_REPLYING: Final = ExchangeState.REPLYING
 _OVER: Final = ExchangeState.OVER
+_BAD_HEAD: Final = (ValueError, TypeError, AttributeError)
+_quiet: Final = Quiet(Logger(__name__))
 
 
 class Exchange(Asking):
     """See the module.  ``traffic``: what is known of it."""
 
     __slots__ = (
+        "_body",
         "_client",
         "_client_paused",
         "_early",
+        "_error",
         "_held",
+        "_moved",
         "_paused",
+        "_reply_body",
+        "_reply_reuse",
         "_response_ended",
         "_state",
         "_stream",
@@ -101,6 +119,11 @@ class Exchange(Asking):
         self._client_paused = False  # the client does not take more response
         self._held: list[Any] = []  # response events while a response filter waits
         self._response_ended = False  # in a tunnel: the server sends no more
+        self._body: TransformedBody | None = None  # of a response with transforms
+        self._error: ProxyError | None = None  # that filters of phase failed look at
+        self._moved = False  # one of them chose another backend
+        self._reply_body = b""  # of an answer of our own
+        self._reply_reuse = False
 
     # -- from the client ------------------------------------------------------------------------
 
@@ -133,7 +156,7 @@ class Exchange(Asking):
             traffic.watched.from_client(data)
         if stream is not None:
             stream.send_body(data, None)
-        elif self._state is _ASKED:
+        elif self._state is _ASKED or self._state is _FAILING:
             self._early += data
             self._pause_client(True)
 
@@ -167,8 +190,9 @@ class Exchange(Asking):
     def client_resumed(self) -> None:
         """The client takes more of the response."""
         self._client_paused = False
-        if self._stream is not None and self._state is not _FILTERING:
-            self._stream.resume_response()
+        stream = self._stream
+        if stream is not None and self._state is not _FILTERING and not self._is_held():
+            stream.resume_response()
 
     @property
     def queued(self) -> bool:
@@ -288,6 +312,7 @@ class Exchange(Asking):
         del events[0]
         if events and type(events[-1]) is End:
             self._stream = None
+        traffic.source = "server"
         traffic.response = self.frontend.forwarder.response(
             head, client_version=traffic.request.version
         )
@@ -310,47 +335,99 @@ class Exchange(Asking):
 
     def _release_held(self) -> None:
         """The response filters are through."""
-        taps = self.traffic.taps
-        if taps is not None:
-            for tap, note in taps:
-                self._client = tap(self._client, note)
         events, self._held = self._held, []
         if events and type(events[-1]) is End:
             self._stream = None
         self._respond(events)
         stream = self._stream
-        if stream is not None and not self._client_paused:
+        if stream is not None and not self._client_paused and not self._is_held():
             stream.resume_response()
 
     def _respond(self, events: list[Any]) -> None:
         """Send the final head with what is already there of its body."""
         traffic = self.traffic
         head = traffic.response
-        assert head is not None
         data, end = _gather(events)
         self._state = _ANSWERING
         try:
-            self._client.send_response(head, data, end)
-        except (ValueError, TypeError) as error:  # a filter put something impossible into the head
-            self.fail(ProxyError(Kind.FILTER_FAILED, f"response cannot be sent: {error}"))
+            if traffic.response_transforms is not None:
+                data, end = self._transformed(data, end)
+            self._client.send_response(head, data, end)  # type: ignore[arg-type]
+        except ProxyError as error:
+            self.fail(error)
             return
-        traffic.status = head.status
+        except _BAD_HEAD as error:
+            self._bad_head("response", error)
+            return
+        traffic.status = traffic.response.status  # type: ignore[union-attr]
         traffic.bytes_out += len(data)
         if end is None:
             traffic.lose_body()  # there is no going back now
         elif not self.over:
             self._finish(_OK)
 
+    def _bad_head(self, what: str, error: Exception) -> None:
+        """A filter put something impossible into a head."""
+        detail = f"{what} cannot be sent: {error}"
+        name = self.frontend.name
+        _quiet.warn(f"{name} head", "frontend {name}: {detail}", name=name, detail=detail)
+        self.fail(ProxyError(Kind.FILTER_FAILED, detail))
+
     def _forward_body(self, events: list[Any]) -> None:
         data, end = _gather(events)
-        self.traffic.bytes_out += len(data)
-        if end is None:
-            self._client.send_data(data, None)
+        if end is not None:
+            self._stream = None
+        if self._body is None:
+            self._send_on(data, end)
             return
-        self._stream = None
-        self._client.send_data(data, end)
-        if not self.over:
+        try:
+            data, end = self._body.feed(data, end)
+        except ProxyError as error:
+            self.fail(error)
+            return
+        self._send_on(data, end)
+
+    def _send_on(self, data: bytes, end: End | None) -> None:
+        """Send more of the body."""
+        self.traffic.bytes_out += len(data)
+        if data or end is not None:
+            self._client.send_data(data, end)
+        if end is not None and not self.over:
             self._finish(_OK)
+
+    # -- transforms of the response -------------------------------------------------------------
+
+    def _transformed(self, data: bytes, end: End | None) -> tuple[bytes, End | None]:
+        """Begin to send the body through transforms; ProxyError if one fails."""
+        traffic, frontend = self.traffic, self.frontend
+        head, transforms = traffic.response, traffic.response_transforms
+        assert head is not None and transforms is not None
+        if traffic.request.method == b"HEAD" or head.status in (204, 304):
+            if not all(one.keeps_length for one in transforms):
+                head.remove_header(b"Content-Length")  # of a body that would be another one
+            return data, end
+        self._body = body = TransformedBody(
+            transforms,
+            frontend.wheel,
+            frontend.timeout_filter,
+            self._hold_response,
+            self._send_on,
+            self.fail,
+        )
+        return body.start(head, data, end)
+
+    def _hold_response(self, paused: bool) -> None:
+        """A transform pauses the source, or goes on."""
+        stream = self._stream
+        if stream is None:
+            return
+        if paused:
+            stream.pause_response()
+        elif not self._client_paused:
+            stream.resume_response()
+
+    def _is_held(self) -> bool:
+        return self._body is not None and self._body.paused
 
     # -- tunnels --------------------------------------------------------------------------------
 
@@ -409,14 +486,17 @@ class Exchange(Asking):
     # -- the end --------------------------------------------------------------------------------
 
     def hook_replied(self, reply: Reply) -> None:
-        """A filter or a route answers in place of a server."""
+        """A filter or a route answers in place of a server, or in place of an error page."""
         if self.over:
             return
-        self._drop(Kind.REPLIED)
-        try:
-            self._reply(reply, Kind.REPLIED, "")
-        except (ValueError, TypeError, AttributeError) as error:
-            self.fail(ProxyError(Kind.FILTER_FAILED, f"reply cannot be sent: {error}"))
+        error, traffic = self._error, self.traffic
+        if error is not None and self._state is _FAILING:
+            self._reply(reply, error.kind, error.detail, "error")
+        elif self._state is _REPLYING:  # a filter with ``always``
+            self._reply(reply, traffic.close, "", traffic.source)
+        else:
+            self._drop(Kind.REPLIED)
+            self._reply(reply, Kind.REPLIED, "", "reply")
 
     def fail(self, error: ProxyError) -> None:
         """End without a response: an error page, or a cut stream if the response has begun."""
@@ -426,21 +506,84 @@ class Exchange(Asking):
         if self.traffic.status:
             self._client.abort(error)
             self._finish(error.kind, error.detail)
+            return
+        failed = self._hooks().failed
+        if failed and self._state is not _FAILING and self._state is not _REPLYING:
+            self._error = error
+            self._state = _FAILING
+            self.traffic.response = None
+            run_hooks(self, self.traffic, failed, self._after_failed, error)
         else:
-            self._reply(error_reply(error), error.kind, error.detail or self.traffic.detail)
+            self._give_up(error)
+
+    def _hooks(self) -> Hooks:
+        hooks = self.traffic.hooks
+        return self.frontend.own_hooks if hooks is None else hooks
+
+    def _after_failed(self) -> None:
+        """Filters of phase ``failed`` gave no reply: another backend, or a page."""
+        error, traffic, backend = self._error, self.traffic, self.traffic.backend
+        assert error is not None
+        if backend is None or traffic.backend_name == backend.name:
+            self._give_up(error)
+            return
+        name = traffic.backend_name
+        chosen = self.frontend.backends.get(name)
+        if chosen is None or chosen.mode != "http":
+            error = ProxyError(Kind.FILTER_FAILED, f"no http backend {name!r} to go to")
+        elif not (self._moved or traffic.body_lost or MEANING[error.kind].side == "client"):
+            self._moved = True
+            traffic.backend = chosen
+            traffic.hooks = self.frontend.hooks[name]
+            traffic.tried = NONE_TRIED
+            traffic.detail = error.detail
+            self._ask()
+            return
+        traffic.backend_name = backend.name
+        self._give_up(error)
+
+    def _give_up(self, error: ProxyError) -> None:
+        detail = error.detail or self.traffic.detail
+        self._reply(error_reply(error), error.kind, detail, "error")
 
     def _drop(self, kind: Kind) -> None:
-        """Let go of the source; ``kind`` says why."""
+        """Let go of the source and of filters that wait; ``kind`` says why."""
         self.traffic.close = kind
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close(reuse=False)
+        waiting, self.waiting = self.waiting, None
+        if waiting is not None:
+            waiting.cancel()
+        body, self._body = self._body, None
+        if body is not None:
+            body.close()
 
-    def _reply(self, reply: Reply, kind: Kind, detail: str) -> None:
-        """Send an answer of our own.  ValueError and the like, with nothing sent, if it cannot
-        be."""
+    def _reply(self, reply: Reply, kind: Kind, detail: str, source: str) -> None:
+        """Send an answer of our own, after filters with ``always``."""
         traffic = self.traffic
         self._held = []
+        traffic.response_transforms = None  # they were meant for the server's body
+        traffic.source = source
+        traffic.close = kind
+        if detail:
+            traffic.detail = detail
+        first = self._state is not _REPLYING
+        self._state = _REPLYING
+        try:
+            self._make_reply(reply)
+        except _BAD_HEAD as error:
+            self._bad_head("reply", error)
+            return
+        always = self._hooks().always
+        if always and first:
+            run_hooks(self, traffic, always, self._send_reply)
+        else:
+            self._send_reply()
+
+    def _make_reply(self, reply: Reply) -> None:
+        """Set ``traffic.response``.  ValueError and the like if the reply is impossible."""
+        traffic = self.traffic
         if not 200 <= reply.status <= 999:
             raise ValueError(f"status {reply.status}")
         head = reply_head(reply, self.frontend.wheel.wall())
@@ -451,13 +594,21 @@ class Exchange(Asking):
             head.length, body = 0, b""
         elif reply.status in (204, 304):
             head.length, body = 0, b""
-        reuse = head.keep_alive = not reply.close and traffic.request_ended
-        self._client.send_response(head, body, END)
+        head.keep_alive = self._reply_reuse = not reply.close and traffic.request_ended
+        self._reply_body = body
         traffic.response = head
-        traffic.status = reply.status
+
+    def _send_reply(self) -> None:
+        traffic, body = self.traffic, self._reply_body
+        try:
+            self._client.send_response(traffic.response, body, END)  # type: ignore[arg-type]
+        except _BAD_HEAD as error:
+            self._bad_head("reply", error)
+            return
+        traffic.status = traffic.response.status  # type: ignore[union-attr]
         traffic.bytes_out += len(body)
         if not self.over:
-            self._finish(kind, detail, reuse=reuse)
+            self._finish(traffic.close, reuse=self._reply_reuse)
 
     def _finish(self, kind: Kind, detail: str = "", *, reuse: bool = True) -> None:
         """Exactly once, whatever happened."""
@@ -468,11 +619,8 @@ class Exchange(Asking):
         traffic.close = kind
         if detail:
             traffic.detail = detail
-        if self._stream is not None:
+        if self._stream is not None or self.waiting is not None or self._body is not None:
             self._drop(kind)
-        waiting, self.waiting = self.waiting, None
-        if waiting is not None:
-            waiting.cancel()
         traffic.body = None
         server = traffic.server
         if server is not None:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from lbproxy.balance.server import ServerState
 from lbproxy.http.message import RequestHead
+from lbproxy.http.transform import Transform
 from lbproxy.observe.record import HTTPRecord
+from lbproxy.proxy.http.bodies import StreamTap
 from lbproxy.proxy.info import ConnectionInfo
 from lbproxy.proxy.tries import NONE_TRIED
 
@@ -24,6 +26,8 @@ class HTTPTraffic(HTTPRecord):
     :class:`lbproxy.proxy.http.exchange.Exchange` and its source keep it up to date.  Times are
     those of :class:`lbproxy.observe.record.HTTPRecord`.
 
+    ``source`` of the response: ``server``, ``reply`` (of a filter or route), ``error`` (a page); ""
+    before there is one.
     ``status``: of what was sent to the client; 0: nothing yet.  ``server``: of the present attempt,
     or of the last one. ``server_request``: the request as the server gets it.  ``tried``: servers
     whose attempts failed. ``priority``: in the backend's queue; lower ones first.  ``tunnelled``: a
@@ -41,11 +45,13 @@ class HTTPTraffic(HTTPRecord):
         "hooks",
         "priority",
         "request_ended",
+        "request_transforms",
+        "response_transforms",
         "scheme",
         "server",
         "server_request",
         "sni",
-        "taps",
+        "source",
         "tried",
         "tunnelled",
         "vars",
@@ -73,7 +79,9 @@ class HTTPTraffic(HTTPRecord):
         self.priority = 0
         self.tried: Sequence[ServerState] = NONE_TRIED
         self.vars: dict[str, Any] | None = None
-        self.taps: list[tuple[Callable[[Any, Any], Any], Any]] | None = None
+        self.source = ""
+        self.request_transforms: list[Transform] | None = None
+        self.response_transforms: list[Transform] | None = None
         self.tunnelled = False
         self.watched: Any = None
         self.request_ended = False
@@ -101,9 +109,25 @@ class HTTPTraffic(HTTPRecord):
         self.body_lost = True
         self.body = None
 
+    def transform_request(self, transform: Transform) -> None:
+        """Send the request body through ``transform``, in this attempt.
+
+        For filters of phase ``server_request``; behind those that were there before."""
+        if self.request_transforms is None:
+            self.request_transforms = []
+        self.request_transforms.append(transform)
+
+    def transform_response(self, transform: Transform) -> None:
+        """Send the body of the source's response through ``transform``.
+
+        For filters of phase ``response``; behind those that were there before.  A Reply that takes
+        the place of the response drops it."""
+        if self.response_transforms is None:
+            self.response_transforms = []
+        self.response_transforms.append(transform)
+
     def tap_response(self, tap: Callable[[Any, Any], Any], note: Any) -> None:
-        """Let ``tap(stream, note)`` stand between us and the client's stream.  For filters of phase
-        ``response``."""
-        if self.taps is None:
-            self.taps = []
-        self.taps.append((tap, note))
+        """Let ``tap(stream, note)`` hear the response on its way to the client's ``stream``.
+
+        A :class:`~lbproxy.http.transform.Transform` is the better way."""
+        self.transform_response(StreamTap(self.info, tap, note))

@@ -204,9 +204,7 @@ class Day:
                 frontend.phases = compile_phases(self.filters)
                 for name in frontend.backends:
                     both = frontend.phases.then(frontend.backends[name].phases)
-                    frontend.hooks[name] = Hooks(
-                        both.request, both.server_request, both.response, both.finish
-                    )
+                    frontend.hooks[name] = Hooks.of(both)
 
     def _logged(self, exchange: Any) -> None:
         self.log.append(self.line(exchange))

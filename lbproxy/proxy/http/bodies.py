@@ -1,0 +1,165 @@
+"""DATA. One body on its way through transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.message import End
+from lbproxy.http.transform import Transform
+from lbproxy.proxy.ratelog import Quiet
+
+__all__ = ["StreamTap", "TransformedBody"]
+
+_quiet = Quiet(Logger(__name__))
+
+Output = tuple[bytes, End | None]
+
+
+class TransformedBody:
+    """The transforms of one body, in order; it is their :class:`lbproxy.http.transform.Flow`.
+
+    ``hold(paused)`` pauses and resumes the sender.  ``proceed(data, end)`` takes what comes out
+    after a pause, and ``fail(error)`` a failure then.  A pause may take ``timeout`` seconds.
+    """
+
+    def __init__(
+        self,
+        transforms: Sequence[Transform],
+        wheel: Any,
+        timeout: float,
+        hold: Callable[[bool], None],
+        proceed: Callable[[bytes, End | None], None],
+        fail: Callable[[ProxyError], None],
+    ) -> None:
+        self._transforms = transforms
+        self._timer = wheel.timer(self._expired)
+        self._timeout = timeout
+        self._hold = hold
+        self._proceed = proceed
+        self._fail = fail
+        self.paused = False
+        self._kept: list[bytes] = []
+        self._end: End | None = None
+
+    def start(self, head: Any, data: bytes, end: End | None) -> Output:
+        """Begin with the head and what is there of the body; settles ``head.length``.
+
+        Raises ProxyError FILTER_FAILED, as :meth:`feed` does."""
+        for one in self._transforms:
+            one.flow = self
+            self._guarded(one.start, head)
+        out, last = self.feed(data, end)
+        if last is not None:
+            head.length = len(out)
+        elif not all(one.keeps_length for one in self._transforms):
+            head.length = None
+        return out, last
+
+    def feed(self, data: bytes, end: End | None) -> Output:
+        """Return the output for more of the body, and its end if that is through."""
+        if self.paused:
+            if data:
+                self._kept.append(data)
+            self._end = end if end is not None else self._end
+            return b"", None
+        for place, one in enumerate(self._transforms):
+            if data:
+                data = self._guarded(one.data, data)
+            if end is not None and not self.paused:
+                data += self._guarded(one.end)
+            if self.paused:
+                return self._stopped(place, data, end)
+        return data, end
+
+    def _stopped(self, place: int, data: bytes, end: End | None) -> Output:
+        """A transform paused: what it gave so far goes on, through the transforms behind it."""
+        for one in self._transforms[place + 1 :]:
+            if data:
+                data = self._guarded(one.data, data)
+        self._end = end
+        return data, None
+
+    def _guarded(self, method: Callable[..., Any], *words: Any) -> Any:
+        try:
+            result = method(*words)
+            if words and isinstance(words[0], bytes) and not isinstance(result, bytes):
+                raise TypeError(f"returned {type(result).__name__}, wanted bytes")
+        except BaseException as error:
+            name = type(getattr(method, "__self__", None)).__name__
+            _quiet.failure(name, "transform {name} failed", Failure(), name=name)
+            detail = f"{name}: {type(error).__name__}: {error}"
+            raise ProxyError(Kind.FILTER_FAILED, detail) from error
+        return result
+
+    # -- Flow -----------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """See :class:`Flow`."""
+        if not self.paused:
+            self.paused = True
+            self._timer.set(self._timeout)
+            self._hold(True)
+
+    def resume(self) -> None:
+        """See :class:`Flow`."""
+        if not self.paused:
+            return
+        self.paused = False
+        self._timer.clear()
+        data, end = b"".join(self._kept), self._end
+        self._kept, self._end = [], None
+        try:
+            out = self.feed(data, end)
+        except ProxyError as error:
+            self._fail(error)
+            return
+        if not self.paused:
+            self._hold(False)
+        self._proceed(*out)
+
+    def _expired(self) -> None:
+        self._fail(ProxyError(Kind.FILTER_TIMEOUT, "a transform paused for too long"))
+
+    def close(self) -> None:
+        """Nobody wants the body any more."""
+        self.paused = True
+        self._timer.close()
+
+
+class StreamTap(Transform):
+    """What ``traffic.tap_response`` makes of a tap: a client stream that keeps what it is given."""
+
+    keeps_length = True
+
+    def __init__(self, info: Any, tap: Callable[[Any, Any], Any], note: Any) -> None:
+        self.info = info
+        self._parts: list[bytes] = []
+        self._stream = tap(self, note)
+
+    def start(self, head: Any) -> None:
+        """See :class:`Transform`."""
+        self._stream.send_response(head, b"", None)
+
+    def data(self, data: bytes) -> bytes:
+        """See :class:`Transform`."""
+        self._stream.send_data(data, None)
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+    # what the tap calls
+
+    def send_response(self, head: Any, data: bytes, end: End | None) -> None:
+        """Take the head, which goes its own way, and body bytes."""
+        self._parts.append(data)
+
+    def send_data(self, data: bytes, end: End | None) -> None:
+        """Take body bytes."""
+        self._parts.append(data)

@@ -1,0 +1,329 @@
+"""Bodies that filters change on their way, in both directions."""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any
+
+import pytest
+
+from lbproxy.http.message import Reply
+from lbproxy.http.transform import Transform
+from tests.proxy.http_kit import GET, OK, TWO_SERVERS, A, B, post, rigs
+
+rig = pytest.fixture(rigs)
+
+
+class Double(Transform):
+    """Each byte twice, and a mark at the end."""
+
+    def data(self, data: bytes) -> bytes:
+        return bytes(byte for one in data for byte in (one, one))
+
+    def end(self) -> bytes:
+        return b"."
+
+
+class Upper(Transform):
+    keeps_length = True
+
+    def data(self, data: bytes) -> bytes:
+        return data.upper()
+
+
+class Collect(Transform):
+    """Nothing before the end."""
+
+    def __init__(self) -> None:
+        self.all = b""
+
+    def start(self, head: Any) -> None:
+        head.set_header(b"X-Seen", b"yes")
+
+    def data(self, data: bytes) -> bytes:
+        self.all += data
+        return b""
+
+    def end(self) -> bytes:
+        return self.all[::-1]
+
+
+class Pausing(Transform):
+    """Pauses with the first bytes, which it gives back when it goes on."""
+
+    keeps_length = True
+
+    def data(self, data: bytes) -> bytes:
+        if not hasattr(self, "went"):
+            self.went = True
+            self.flow.pause()
+        return data
+
+
+class Broken(Transform):
+    def data(self, data: bytes) -> bytes:
+        raise ZeroDivisionError
+
+
+class Using:
+    """Hands over transforms in one phase."""
+
+    def __init__(self, phase: str, *kinds: Any) -> None:
+        self.made: list[Any] = []
+        kind = phase.removeprefix("server_")
+
+        def act(self: Any, traffic: Any) -> None:
+            for one in kinds:
+                self.made.append(one())
+                getattr(traffic, f"transform_{kind}")(self.made[-1])
+
+        setattr(self, phase, MethodType(act, self))
+
+
+class Replying:
+    def response(self, traffic: Any) -> Any:
+        return Reply(200, b"short\n")
+
+
+def answer(r: Any, request: bytes = GET, response: bytes = OK) -> tuple[Any, Any]:
+    client, server = r.talk(request)
+    server.send(response)
+    r.advance(0.1)
+    return client, server
+
+
+def test_a_response_that_is_there_has_the_length_of_the_output(rig):
+    client, _ = answer(rig(filters=[Using("response", Double)]))
+    head, _, body = client.received.partition(b"\r\n\r\n")
+    assert (b"Content-Length: 5" in head, body) == (True, b"hhii.")
+
+
+def test_in_pieces_it_is_chunked(rig):
+    r = rig(filters=[Using("response", Double)])
+    client, server = answer(r, GET, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+    assert client.received.endswith(b"\r\n\r\n4\r\naabb\r\n")
+    server.send(b"cd")
+    r.advance(0.1)
+    assert client.received.endswith(b"5\r\nccdd.\r\n0\r\n\r\n")
+    assert b"Content-Length" not in client.received
+    assert r.closes == ["ok"]
+    assert r.log[0].bytes_out == 9
+
+
+def test_a_transform_that_keeps_the_length(rig):
+    r = rig(filters=[Using("response", Upper)])
+    client, server = answer(r, GET, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+    server.send(b"cd")
+    r.advance(0.1)
+    assert b"Content-Length: 4\r\n" in client.received
+    assert client.received.endswith(b"ABCD")
+
+
+def test_the_first_one_gets_what_the_server_sent(rig):
+    client, _ = answer(rig(filters=[Using("response", Double, Collect)]))
+    assert b"X-Seen: yes" in client.received
+    assert client.received.endswith(b".iihh")
+
+
+@pytest.mark.parametrize(
+    "response",
+    [b"HTTP/1.1 204 No\r\n\r\n", b"HTTP/1.1 304 No\r\n\r\n"],
+)
+def test_no_body(rig, response):
+    client, _ = answer(rig(filters=[Using("response", Double)]), GET, response)
+    assert client.received.endswith(b"\r\n\r\n")
+
+
+def test_the_length_in_a_response_to_head_would_be_wrong(rig):
+    request = GET.replace(b"GET", b"HEAD")
+    response = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+    client, _ = answer(rig(filters=[Using("response", Double)]), request, response)
+    assert b"Content-Length" not in client.received
+    client, _ = answer(rig(filters=[Using("response", Upper)]), request, response)
+    assert b"Content-Length: 5" in client.received
+
+
+def test_a_reply_drops_what_was_meant_for_the_servers_body(rig):
+    """It had the length of the reply and the body of the transform, or the other way round."""
+    tapped: list[bytes] = []
+
+    class Tapping:
+        def response(self, traffic: Any) -> None:
+            traffic.tap_response(Tap, tapped)
+
+    class Tap:
+        def __init__(self, stream: Any, note: list[bytes]) -> None:
+            self.stream, self.note = stream, note
+
+        def send_response(self, head: Any, data: bytes, end: Any) -> None:
+            self.stream.send_response(head, data, end)
+
+        def send_data(self, data: bytes, end: Any) -> None:
+            self.note.append(data)
+            self.stream.send_data(data + b"more than that", end)
+
+    for first in (Using("response", Double), Tapping()):
+        client, _ = answer(rig(filters=[first, Replying()]))
+        head, _, body = client.received.partition(b"\r\n\r\n")
+        assert b"Content-Length: 6\r\n" in head + b"\r\n"
+        assert body == b"short\n"
+    assert not tapped
+
+
+def test_a_tap_hears_the_body(rig):
+    tapped: list[bytes] = []
+
+    class Tap:
+        def __init__(self, stream: Any, note: list[bytes]) -> None:
+            self.stream, self.note = stream, note
+
+        def send_response(self, head: Any, data: bytes, end: Any) -> None:
+            self.stream.send_response(head, data, end)
+
+        def send_data(self, data: bytes, end: Any) -> None:
+            self.note.append(data)
+            self.stream.send_data(data, end)
+
+    class Tapping:
+        def response(self, traffic: Any) -> None:
+            traffic.tap_response(Tap, tapped)
+
+    client, _ = answer(rig(filters=[Tapping()]))
+    assert client.received.endswith(b"\r\n\r\nhi")
+    assert tapped == [b"hi"]
+
+
+def test_a_transform_that_fails(rig):
+    r = rig(filters=[Using("response", Broken)])
+    client, _ = answer(r)
+    assert client.received.startswith(b"HTTP/1.1 500 ")
+    assert (r.closes, r.state().counters.failed) == (["filter_failed"], 0)
+    client, server = answer(r, GET, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+    assert client.received.startswith(b"HTTP/1.1 200 ")
+    server.send(b"ab")
+    r.advance(0.1)
+    assert client.closed
+    assert r.closes == ["filter_failed"] * 2
+
+
+def test_a_transform_pauses_the_server(rig):
+    using = Using("response", Pausing)
+    r = rig(filters=[using])
+    client, server = answer(r, GET, b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\nx")
+    server.send(b"y" * 899_999)
+    r.advance(1)
+    assert client.received.endswith(b"\r\n\r\nx")
+    assert server.transport._unsent()
+    using.made[0].flow.resume()
+    r.advance(1)
+    assert client.received.endswith(b"\r\n\r\nx" + b"y" * 899_999)
+    assert r.closes == ["ok"]
+
+
+def test_a_pause_behind_the_end(rig):
+    """The server is done; the client gets the rest when the transform goes on."""
+    using = Using("response", Pausing)
+    r = rig(filters=[using])
+    client, server = answer(r, GET, OK)
+    assert client.received.endswith(b"hi")
+    assert r.closes == []
+    assert len(r.backend.pools[r.state()]) == 1
+    using.made[0].flow.resume()
+    assert r.closes == ["ok"]
+    client.take()
+    client.send(GET)
+    assert server.received.count(b"GET") == 2
+
+
+def test_a_pause_has_a_deadline(rig):
+    r = rig(filters=[Using("response", Pausing)], web="timeout_filter = 2s")
+    client, _ = answer(r)
+    r.advance(3)
+    assert client.closed
+    assert r.closes == ["filter_timeout"]
+
+
+def test_a_client_that_leaves_during_a_pause(rig):
+    using = Using("response", Pausing)
+    r = rig(filters=[using])
+    client, _ = answer(r, GET, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab")
+    client.abort()
+    r.advance(0)
+    using.made[0].flow.resume()
+    assert r.closes == ["client_gone"]
+
+
+# -- requests ---------------------------------------------------------------------------------------
+
+
+def test_a_request_body(rig):
+    r = rig(filters=[Using("server_request", Double)])
+    _, server = r.talk(post(b"abc"))
+    head, _, body = server.received.partition(b"\r\n\r\n")
+    assert (b"Content-Length: 7" in head, body) == (True, b"aabbcc.")
+
+
+def test_a_request_body_in_pieces(rig):
+    r = rig(filters=[Using("server_request", Double)])
+    client = r.client()
+    origin = r.raw()
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na")
+    (server,) = origin.connections
+    assert b"Transfer-Encoding: chunked" in server.received
+    client.send(b"bc")
+    assert server.received.endswith(b"2\r\naa\r\n4\r\nbbcc\r\n1\r\n.\r\n0\r\n\r\n")
+    server.send(OK)
+    r.advance(0)
+    assert client.received.endswith(b"hi")
+
+
+def test_a_request_without_a_body_has_none_to_change(rig):
+    using = Using("server_request", Double)
+    _, server = rig(filters=[using]).talk(GET)
+    assert server.received.endswith(b"\r\n\r\n")
+    assert b"Content-Length" not in server.received
+
+
+def test_transforms_are_made_anew_for_every_attempt(rig):
+    using = Using("server_request", Collect)
+    r = rig(filters=[using], servers=TWO_SERVERS, app="retry_on = connect reset 503")
+    first, second = r.raw(A), r.raw(B)
+    client = r.client()
+    client.send(post(b"abc").replace(b"POST", b"PUT"))
+    (server,) = first.connections
+    assert server.received.endswith(b"cba")
+    server.send(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+    r.advance(0.1)
+    (server,) = second.connections
+    assert server.received.endswith(b"cba")
+    server.send(OK)
+    r.advance(0)
+    assert client.received.endswith(b"hi")
+    assert len(using.made) == 2
+
+
+def test_a_request_transform_pauses_the_client(rig):
+    using = Using("server_request", Pausing)
+    r = rig(filters=[using])
+    client = r.client()
+    origin = r.raw()
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\na")
+    (server,) = origin.connections
+    client.send(b"bcd")
+    assert not server.received.endswith(b"bcd")
+    using.made[0].flow.resume()
+    r.advance(0)
+    assert server.received.endswith(b"abcd")
+    server.send(OK)
+    r.advance(0)
+    assert client.received.endswith(b"hi")
+
+
+def test_a_request_transform_that_fails(rig):
+    r = rig(filters=[Using("server_request", Broken)])
+    r.raw()
+    client = r.client()
+    client.send(post(b"abc"))
+    r.advance(0)
+    assert client.received.startswith(b"HTTP/1.1 500 ")
+    assert r.closes == ["filter_failed"]
