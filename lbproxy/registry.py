@@ -319,10 +319,16 @@ def _declare_keys() -> None:
     declare_keys()
 
 
-def load_config(path: str | os.PathLike[str], *, env: Mapping[str, str] | None = None) -> Config:
+def load_config(
+    path: str | os.PathLike[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    files: build.Files = build.DISK,
+) -> Config:
     """The configuration in a file.  Raises :class:`lbproxy.config.errors.ConfigErrors` with every mistake."""
     _declare_keys()
-    return build.load(path, resolve=resolver(str(Path(path).absolute().parent)), env=env)
+    folder = str(Path(path).absolute().parent)
+    return build.load(path, resolve=resolver(folder), env=env, files=files)
 
 
 def parse_config(
@@ -331,10 +337,11 @@ def parse_config(
     base_dir: str = ".",
     *,
     env: Mapping[str, str] | None = None,
+    files: build.Files = build.DISK,
 ) -> Config:
     """The configuration in a text; relative paths start at ``base_dir``.  Raises as :func:`load_config`."""
     _declare_keys()
-    return build.parse(text, file, base_dir, resolve=resolver(base_dir), env=env)
+    return build.parse(text, file, base_dir, resolve=resolver(base_dir), env=env, files=files)
 
 
 def parse_server_line(line: str, config: Config) -> ServerSpec:

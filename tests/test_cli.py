@@ -359,3 +359,25 @@ def test_names_of_servers_are_completed(tmp_path: Path, monkeypatch: pytest.Monk
     assert offered() == ["users", "users/a", "users/b"]
     (tmp_path / "lb.ini").write_text(TEN_MISTAKES)
     assert offered() == []
+
+
+def test_check_without_files(run):
+    text = Path("good.ini").read_text() + (
+        "[certificate x]\ncertificate = nowhere.pem\n[frontend log]\nlisten = tcp:9999\n"
+        "access_log = no/such/folder/log\nroutes = default -> reply 200\n"
+    )
+    Path("ci.ini").write_text(text)
+    assert run("check", "ci.ini").exit_code == 1
+    result = run("check", "--no-files", "ci.ini")
+    assert result.exit_code == 0, result.output
+    assert json.loads(run("check", "--no-files", "--json", "ci.ini").stdout)["ok"] is True
+    assert run("check", "--no-files", "bad.ini").exit_code == 1
+
+
+def test_check_of_standard_input():
+    good = "[frontend a]\nlisten = tcp:1\nbackend = b\n[backend b]\nservers = a 10.0.0.1:1\n"
+    result = CliRunner().invoke(main, ["check", "-"], input=good)
+    assert result.exit_code == 0 and "lbproxy run" not in result.output
+    wrong = CliRunner().invoke(main, ["check", "-"], input=good.replace("tcp:1", "tcp:x"))
+    assert wrong.exit_code == 1 and wrong.stderr.startswith("<stdin>:2: [frontend a] listen:")
+    assert CliRunner().invoke(main, ["check", "-"], input=b"\xff").exit_code == 1

@@ -4,55 +4,93 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
 import click
 
 from lbproxy.cli.base import FILE, count, load, main, stop
+from lbproxy.config.build import DISK, Files
 from lbproxy.config.changes import Drift
 from lbproxy.config.dump import as_json
-from lbproxy.config.errors import ConfigErrors
-from lbproxy.config.model import Config
+from lbproxy.config.errors import ConfigError, ConfigErrors
+from lbproxy.config.model import Config, Where
 from lbproxy.decide.explain import explain_http, explain_tcp
 from lbproxy.http.message import header_pairs
 from lbproxy.operate.statefile import read_state
-from lbproxy.registry import load_config, reference
+from lbproxy.registry import load_config, parse_config, reference
+
+STDIN_BYTES = 16 * 1024 * 1024
+"""Longest configuration that is read from standard input."""
+
+NO_FILES = Files(read=DISK.read, glob=DISK.glob, exists=lambda path: True)
+"""Every certificate, key and authority is taken as existing."""
 
 
 def _read_all(path: Path) -> Config:
     """The configuration, after making all that it needs short of opening anything: keys, certificates, filters."""
     from twisted.internet import reactor
 
-    from lbproxy.service import LoadBalancer, refuse_nothing
+    from lbproxy.service import LoadBalancer
 
-    config = refuse_nothing(load_config(path))
+    config = _read(path, DISK)
     for text in LoadBalancer(config, reactor=reactor).warnings():
         click.echo(f"warning: {text}", err=True)
     return config
 
 
+def _read_text(path: Path) -> Config:
+    """The configuration alone: only the file, what it includes and plugins in files are read."""
+    return _read(path, NO_FILES)
+
+
+def _read(path: Path, files: Files) -> Config:
+    """The configuration in a file, or for ``-`` from standard input, with paths from the present folder."""
+    from lbproxy.service import refuse_nothing
+
+    if str(path) != "-":
+        return refuse_nothing(load_config(path, files=files))
+    text = sys.stdin.buffer.read(STDIN_BYTES + 1)
+    try:
+        if len(text) > STDIN_BYTES:
+            raise ValueError(f"is longer than {STDIN_BYTES} bytes")
+        return refuse_nothing(parse_config(text.decode("utf-8"), "<stdin>", ".", files=files))
+    except UnicodeDecodeError:
+        message = "is not UTF-8 text"
+    except ValueError as error:
+        message = str(error)
+    raise ConfigErrors([ConfigError(Where("<stdin>"), "", "", message)])
+
+
 @main.command()
 @click.argument("config", type=FILE)
 @click.option("--json", "as_data", is_flag=True, help="Machine-readable result on standard output.")
-def check(config: Path, as_data: bool) -> None:
+@click.option(
+    "--no-files",
+    is_flag=True,
+    help="Read only the configuration: take certificates, keys and the folders of logs as existing.",
+)
+def check(config: Path, as_data: bool, no_files: bool) -> None:
     """Say everything that is wrong with CONFIG, and with the keys and certificates it names.
 
-    Exit status 0 when it can be used, 1 when it cannot.
+    CONFIG may be -, for standard input.  Exit status 0 when it can be used, 1 when it cannot.
     """
+    read = _read_text if no_files else _read_all
     if as_data:
-        _check_json(config)
+        _check_json(config, read, drifts=not no_files)
         return
-    loaded = load(config, _read_all)
+    loaded = load(config, read)
     servers = sum(len(backend.servers) for backend in loaded.backends)
     listeners = sum(len(frontend.listen) for frontend in loaded.frontends)
     click.echo(
         f"{config}: good: {count(len(loaded.frontends), 'frontend')} with {count(listeners, 'listener')}, "
         f"{count(len(loaded.backends), 'backend')} with {count(servers, 'server')}"
     )
-    for one in _drift(loaded):
+    for one in () if no_files else _drift(loaded):
         click.echo(f"running differs from {config}: {one.text}")
-    click.echo(f"start it with: lbproxy run {config}")
+    if str(config) != "-":
+        click.echo(f"start it with: lbproxy run {config}")
 
 
 def _drift(config: Config) -> list[Drift]:
@@ -66,15 +104,15 @@ def _drift(config: Config) -> list[Drift]:
         return []
 
 
-def _check_json(config: Path) -> None:
+def _check_json(config: Path, read: Callable[[Path], Config], *, drifts: bool) -> None:
     try:
-        loaded = _read_all(config)
+        loaded = read(config)
     except ConfigErrors as errors:
         click.echo(
             json.dumps({"ok": False, "errors": [one.as_dict() for one in errors.errors]}, indent=2)
         )
         sys.exit(1)
-    drift = [one.as_dict() for one in _drift(loaded)]
+    drift = [one.as_dict() for one in (_drift(loaded) if drifts else ())]
     found = {"ok": True, "errors": [], "drift": drift, "config": as_json(loaded, mask=True)}
     click.echo(json.dumps(found, indent=2))
 

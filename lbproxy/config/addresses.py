@@ -19,7 +19,11 @@ __all__ = [
     "parse_path",
     "parse_port",
     "parse_target",
+    "socket_path",
 ]
+
+UNIX_PATH = 107
+"""Longest path of a Unix socket, in bytes (sun_path in unix(7), less the final NUL)."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -77,7 +81,17 @@ def _unix(text: str, base_dir: str) -> Address:
     path = parse_path(text, base_dir)
     if not path:
         raise Unfit("'unix:' needs a path")
-    return Address("unix", path=path)
+    return Address("unix", path=socket_path(path))
+
+
+def socket_path(path: str) -> str:
+    """``path``, if a Unix socket can have it.  Raises :class:`Unfit`."""
+    size = len(path.encode("utf-8", "surrogateescape"))
+    if size > UNIX_PATH:
+        raise Unfit(
+            f"the path of a Unix socket has at most {UNIX_PATH} bytes; {_shown(path)} has {size}"
+        )
+    return path
 
 
 def parse_name(text: str) -> str:

@@ -19,6 +19,7 @@ from lbproxy.config import sections as registry
 from lbproxy.config import units
 from lbproxy.config.draft import Draft, Drafts
 from lbproxy.config.errors import ConfigError, ConfigErrors, Problems, Unfit, nearest_word
+from lbproxy.config.foreign import foreign_key, foreign_section
 from lbproxy.config.ini import Entry, Item, Reader, Section, read_ini
 from lbproxy.config.line import Scope
 from lbproxy.config.lines.server import read_server
@@ -188,10 +189,12 @@ class _Builder:
 
     def _unknown_section(self, section: Section) -> None:
         known = (*SECTIONS, *MACROS)
-        self.problems.add(
-            section.where, section.title, "", f"unknown section {section.kind!r}",
-            found=section.kind, known=known,
-        )  # fmt: skip
+        message, here = f"unknown section {section.kind!r}", foreign_section(section.kind)
+        if here:
+            self._wrong(section, f"{message}; {here}")
+        else:
+            found = section.kind
+            self.problems.add(section.where, section.title, "", message, found=found, known=known)
         # What names it is not wrong as well.
         self.drafts.doubtful.add((nearest_word(section.kind, known), section.name))
 
@@ -221,6 +224,9 @@ class _Builder:
         homes = [
             f"[{kind}]" for kind, one in SECTIONS.items() if entry.key in option_fields(one.spec)
         ]
+        here = foreign_key(entry.key)
+        if here and not homes:
+            message, known = f"{message}; {here}", ()
         if homes:  # the word is right, the place is not
             message, known = f"{message} here; it belongs in {' or '.join(homes)}", ()
         title = entry.section or section.title

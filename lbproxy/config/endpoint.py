@@ -15,7 +15,7 @@ from typing import Any
 from attrs import field, frozen
 
 from lbproxy.config import units
-from lbproxy.config.addresses import parse_port
+from lbproxy.config.addresses import parse_path, parse_port, socket_path
 from lbproxy.config.errors import Unfit, nearest_word
 from lbproxy.model import Address
 
@@ -109,7 +109,8 @@ def _unix(rest: str, base_dir: str) -> Endpoint:
         extra["mode"] = units.parse("octal", keyed["mode"], {})
     if "backlog" in keyed:
         extra["backlog"] = units.parse("int", keyed["backlog"], _BACKLOG)
-    return Endpoint(Address("unix", path=units.parse("path", plain[0], {}, base_dir)), extra=extra)
+    path = socket_path(parse_path(plain[0], base_dir))
+    return Endpoint(Address("unix", path=path), extra=extra)
 
 
 def _bare(text: str) -> Endpoint:

@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 
 from lbproxy.config.addresses import parse_name
 from lbproxy.config.errors import Problems, Unfit
+from lbproxy.config.foreign import foreign_key
 from lbproxy.config.ini import Entry, Item, Section
 from lbproxy.config.words import Word, quote, split
 from lbproxy.model import Where
@@ -90,7 +91,10 @@ class Expansion:
                 message = f"given twice, first at {found[entry.key].where}"
                 self.wrong(section, entry.where, entry.key, message)
             elif entry.key not in words:
-                message = f"unknown key {entry.key!r}"
+                message, here = f"unknown key {entry.key!r}", foreign_key(entry.key)
+                if here:
+                    self.wrong(section, entry.where, entry.key, f"{message}; {here}")
+                    continue
                 self.wrong(section, entry.where, entry.key, message, found=entry.key, known=words)
             else:
                 found[entry.key] = entry

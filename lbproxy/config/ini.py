@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from attrs import define, field, frozen
 
 from lbproxy.config.errors import Problems, Unfit, shorten
+from lbproxy.config.foreign import foreign_key
 from lbproxy.config.words import quote, split
 from lbproxy.model import Where
 from lbproxy.model.secrets import mask_text
@@ -194,6 +195,12 @@ def _variable(match: re.Match[str], env: Mapping[str, str]) -> str:
     return env[name]
 
 
+def _foreign(line: str) -> str:
+    """What follows an error about a line that another program would understand."""
+    here = foreign_key(line)
+    return f"; {here}" if here else ""
+
+
 class _FileParser:
     """Reads the lines of one file."""
 
@@ -229,7 +236,7 @@ class _FileParser:
             self._wrong(
                 where,
                 f"{mask_text(line)!r} begins with white space but there is no key above it to belong to; "
-                "sections and keys begin in the first column",
+                "sections and keys begin in the first column" + _foreign(line),
             )
             return
         self._value(line, where)
@@ -254,7 +261,8 @@ class _FileParser:
         key = key.strip()
         self.entry = Entry(key, where)
         if not equals or not key:
-            self._wrong(where, f"{mask_text(line)!r} is neither a section header nor 'key = value'")
+            message = f"{mask_text(line)!r} is neither a section header nor 'key = value'"
+            self._wrong(where, message + _foreign(line))
             return
         self._value(rest, where)
         if key == "include":

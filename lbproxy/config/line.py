@@ -38,6 +38,8 @@ class Line:
     ``read`` gives the spec, or None with the mistakes reported to the spot; ``dump`` gives the text that ``read``
     makes the spec of.
 
+    ``unique``: no two lines of a value begin with the same word, which is a name.
+
     For the reference: ``words`` describe the value of a key, ``default`` its value when the key is not written
     (called with the default of the field), ``intro`` begins the part about this line, ``options`` are the classes
     whose fields follow, and ``rows`` are (name, text) pairs after them.  A line without ``intro`` has no part.
@@ -51,16 +53,19 @@ class Line:
     intro: str = ""
     options: type[Any] | None = None
     rows: Callable[[], Sequence[tuple[str, str]]] = field(default=tuple)
+    unique: bool = False
 
 
-def options_line(name: str, cls: type[Any], *, words: str, intro: str) -> Line:
+def options_line(
+    name: str, cls: type[Any], *, words: str, intro: str, unique: bool = False
+) -> Line:
     """A line that is the positional words and the options of ``cls`` and nothing else."""
 
     def read(words: Sequence[Word], spot: Spot, scope: Scope) -> Any:
         values = read_options(cls, words, spot)
         return None if spot.failed else cls(**values, where=spot.where)
 
-    return Line(name, read, dump_words, words, intro=intro, options=cls)
+    return Line(name, read, dump_words, words, intro=intro, options=cls, unique=unique)
 
 
 def dump_words(spec: Any) -> str:

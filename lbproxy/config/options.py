@@ -15,6 +15,7 @@ from attrs import Attribute, define
 
 from lbproxy.config import units
 from lbproxy.config.errors import Problems, nearest_word
+from lbproxy.config.foreign import foreign_option
 from lbproxy.config.masking import is_secret
 from lbproxy.config.words import Word, quote
 from lbproxy.model import Where
@@ -83,24 +84,31 @@ def _keyed(fields: Fields) -> dict[str, Attribute[Any]]:
 
 
 def read_options(
-    cls: type[Any], words: Iterable[Word], spot: Spot, *, extra: Sequence[str] = ()
+    cls: type[Any],
+    words: Iterable[Word],
+    spot: Spot,
+    *,
+    extra: Sequence[str] = (),
+    foreign: bool = False,
 ) -> dict[str, Any]:
     """Field values from ``words``; every mistake goes to ``spot``.  Defaults are not filled in.
 
     ``extra`` are further words the caller takes from the same line, for "did you mean".
+    ``foreign``: explain words of other programs (:mod:`lbproxy.config.foreign`).
     """
-    return _Reader(option_fields(cls), spot, extra).read(words)
+    return _Reader(option_fields(cls), spot, extra, foreign).read(words)
 
 
 class _Reader:
     """State of one :func:`read_options`."""
 
-    def __init__(self, fields: Fields, spot: Spot, extra: Sequence[str]) -> None:
+    def __init__(self, fields: Fields, spot: Spot, extra: Sequence[str], foreign: bool) -> None:
         self.keyed = _keyed(fields)
         self.slots = _positional(fields)
         self.spot = spot
         self.known = (*self.keyed, *extra)
         self.fields = fields
+        self.foreign = foreign
         self.values: dict[str, Any] = {}
         self.texts: dict[str, str] = {}  # the last one of each field
         self.secret = ""  # the word before, if it set a secret option
@@ -154,6 +162,8 @@ class _Reader:
     def _unknown(self, text: str) -> None:
         if text in self.keyed:
             self.spot.wrong(f"option {text!r} needs a value: {text}=...", found=text)
+        elif self.foreign and foreign_option(text):
+            self.spot.wrong(f"unknown option {text!r}; {foreign_option(text)}")
         elif self.known:
             self.spot.wrong(f"unknown option {text!r}", found=text, known=self.known)
         else:

@@ -14,6 +14,7 @@ import attrs
 from attrs import frozen
 
 from lbproxy.config.errors import PluginError
+from lbproxy.config.foreign import foreign_plugin
 from lbproxy.config.options import Spot, construct, dump_options, read_options
 from lbproxy.config.words import Word, quote
 from lbproxy.interfaces import Env
@@ -35,6 +36,10 @@ def find_class(kind: str, name: str, spot: Spot, resolve: Resolve) -> Any:
     try:
         return resolve(kind, name)
     except LookupError as error:
+        here = foreign_plugin(kind, name)
+        if here:
+            spot.wrong(f"unknown {kind} {name!r}; {here}", found=name)
+            return None
         known = tuple(getattr(error, "known", ()))
         spot.wrong(f"unknown {kind} {name!r}", found=name, known=known)
     except PluginError as error:

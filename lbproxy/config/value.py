@@ -21,6 +21,7 @@ from lbproxy.config.line import Line, Scope
 from lbproxy.config.lines import LINES
 from lbproxy.config.options import Spot
 from lbproxy.config.words import Word, quote, split
+from lbproxy.model import Where
 
 __all__ = ["ValueKind", "read_words", "value_kind", "value_lines"]
 
@@ -164,9 +165,16 @@ class _Lines(ValueKind):
 
     def read(self, entry: Entry, facts: Facts, spot: Spot, scope: Scope) -> Any:
         found: list[Any] = []
+        names: dict[str, Where] = {}
         for item in entry.items:
             at = spot.at(item.where, item.section)
             words = read_words(item.text, at)
+            if self.line.unique and words:
+                name = words[0].text
+                first = names.setdefault(name, item.where)
+                if first is not item.where:
+                    message = f"{self.line.name} {name!r} is there already, at {first}"
+                    at.wrong(message, found=name)
             made = None if words is None else self.line.read(words, at, scope)
             if made is not None:
                 found.append(made)

@@ -82,7 +82,13 @@ def normal_pattern(pattern: str) -> bytes:
     Characters outside ASCII are taken as UTF-8.  ValueError when it can match nothing for being no normal path.
     """
     raw = pattern.encode("utf-8")
-    normal = normal_path(raw)
+    if b"#" in raw:
+        raise ValueError(f"path {pattern!r} can never match: a fragment (#) is not sent to servers")
+    if re.search(rb"\?[^?*/=&]+=", raw):
+        raise ValueError(
+            f"path {pattern!r} can never match a query: paths are compared without it; add 'query NAME VALUE'"
+        )
+    normal = normal_path(_RAW.sub(_escape, raw))
     if normal is None or b"/../" in raw + b"/" or b"/./" in raw + b"/" or b"//" in raw:
         raise ValueError(
             f"path {pattern!r} can never match: paths are compared without '..', '.' and '//'"

@@ -477,7 +477,7 @@ ALERTS_WRONG = [
     ("rules = eror_ratio off", "rules: there is no alert 'eror_ratio'"),
     ("rules = error_ratio limit=5", "rules: limit: '5' is not a share"),
     ("rules = backend_empty limit=5", "rules: 'backend_empty' has no limit"),
-    ("rules =\n    queue off\n    queue off", "rules: 'queue' is there already, at lb.ini:3"),
+    ("rules =\n    queue off\n    queue off", "rules: rule 'queue' is there already, at lb.ini:3"),
     ("rules = queue after=x", "rules: after: 'x' is not a duration"),
     ("webhooks = ftp://example.com/", "webhooks: a URL has the scheme http or https"),
     ("webhooks = https://", "webhooks: a URL has the scheme http or https"),

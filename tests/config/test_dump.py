@@ -164,14 +164,20 @@ def _route(conditions: Any, action: PluginSpec | None) -> RouteSpec:
     return attrs.evolve(bare, text=dump_route(bare))
 
 
-ROUTES = st.lists(
-    st.builds(
-        _route,
-        st.lists(CONDITION, min_size=1, max_size=2),
-        st.none() | plugin("filter", "redirect"),
-    ),
-    max_size=2,
-).map(tuple)
+ROUTES = (
+    st.lists(
+        st.builds(
+            _route,
+            st.lists(CONDITION, min_size=1, max_size=2),
+            st.none() | plugin("filter", "redirect"),
+        ),
+        max_size=2,
+    )
+    .filter(
+        lambda routes: len(routes) < 2 or not {*routes[0].conditions} <= {*routes[1].conditions}
+    )
+    .map(tuple)
+)  # the second one must be reached
 
 
 def _fitting(log: LogSpec) -> LogSpec:

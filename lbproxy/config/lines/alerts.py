@@ -12,7 +12,9 @@ __all__ = ["COMMAND", "MAIL", "RULE", "WEBHOOK"]
 
 def _line(name: str, cls: type[Any]) -> Line:
     intro = (cls.__doc__ or "").partition(": ")[2]
-    return options_line(name, cls, words=f"{name} lines (see `{name} line`)", intro=intro)
+    return options_line(
+        name, cls, words=f"{name} lines (see `{name} line`)", intro=intro, unique=cls is RuleSpec
+    )
 
 
 WEBHOOK = _line("webhook", WebhookSpec)

@@ -23,7 +23,7 @@ LISTEN_TLS = ("certificates", "min_version", "ciphers", "alpn")
 
 def _read_listen(words: Sequence[Word], spot: Spot, scope: Scope) -> ListenSpec | None:
     """``ENDPOINT options``."""
-    values = read_options(ListenSpec, words, spot)
+    values = read_options(ListenSpec, words, spot, foreign=True)
     if not values.get("endpoint"):
         return None
     try:

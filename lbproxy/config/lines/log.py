@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lbproxy.config import units
-from lbproxy.config.addresses import parse_address
+from lbproxy.config.addresses import parse_address, socket_path
 from lbproxy.config.errors import Unfit
 from lbproxy.config.line import Line, Scope
 from lbproxy.config.options import Spot, dump_options, read_options
@@ -87,7 +87,7 @@ def syslog_address(target: str) -> tuple[str, Address]:
     if transport == "unix":
         if not rest.startswith("/"):
             raise Unfit(f"{target[:80]!r}: a Unix socket has an absolute path")
-        return transport, Address("unix", path=rest)
+        return transport, Address("unix", path=socket_path(rest))
     if ":" not in rest or rest.endswith("]"):
         rest = f"{rest}:{SYSLOG_PORTS[transport]}"
     return transport, parse_address(rest)

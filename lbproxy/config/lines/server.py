@@ -16,7 +16,7 @@ NEEDS_TLS = ("ca", "verify", "sni", "certificate")
 
 def read_server(words: Sequence[Word], spot: Spot) -> ServerSpec | None:
     """``NAME ADDRESS options``."""
-    values = read_options(ServerSpec, words, spot)
+    values = read_options(ServerSpec, words, spot, foreign=True)
     if not values.get("tls"):
         for name in NEEDS_TLS:
             if name in values:
@@ -42,4 +42,5 @@ SERVER = Line(
     words="server lines (see `server line`)",
     intro="``NAME ADDRESS`` and options, one line for each server.",
     options=ServerSpec,
+    unique=True,
 )

@@ -17,7 +17,6 @@ from lbproxy.model import (
     MailSpec,
     RuleSpec,
     WebhookSpec,
-    Where,
 )
 from lbproxy.observe.alerts import RULES
 
@@ -27,12 +26,8 @@ _MAIL = re.compile(r"[!-?A-~]+@[A-Za-z0-9.-]+")
 
 
 def _check(draft: Draft, judge: Judge) -> None:
-    seen: dict[str, Where] = {}
     for rule in draft.get("rules"):
         spot = judge.spot(draft, "rules", rule.where)
-        first = seen.setdefault(rule.name, rule.where)
-        if first is not rule.where:
-            spot.wrong(f"{rule.name!r} is there already, at {first}", found=rule.name)
         _rule(rule, spot)
     for hook in draft.get("webhooks"):
         _webhook(hook, judge.spot(draft, "webhooks", hook.where))

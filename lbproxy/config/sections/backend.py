@@ -22,7 +22,6 @@ from lbproxy.model import (
     PluginSpec,
     RebalanceSpec,
     ServerSpec,
-    Where,
 )
 
 __all__ = ["BACKEND"]
@@ -43,14 +42,7 @@ def _check(draft: Draft, judge: Judge) -> None:
     servers = draft.get("servers")
     if not servers and "servers" not in draft.broken:
         judge.wrong(draft, draft.line("servers"), "servers", "the backend has no servers")
-    names: dict[str, Where] = {}
     for server in servers:
-        first = names.setdefault(server.name, server.where)
-        if first is not server.where:
-            judge.wrong(
-                draft, server.where, "servers", f"server {server.name!r} is there already, at {first}",
-                found=server.name,
-            )  # fmt: skip
         _server(draft, judge, server)
     mode: Mode | None = draft.values.get("mode")
     balancer: PluginSpec | None = draft.get("balance", None)

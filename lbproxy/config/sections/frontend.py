@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from lbproxy.config.draft import Draft
 from lbproxy.config.section import Judge, Section
-from lbproxy.model import Address, FrontendSpec, Where
+from lbproxy.http.condition import path_key
+from lbproxy.model import Condition, FrontendSpec, Where
 
 __all__ = ["FRONTEND"]
 
@@ -19,6 +20,7 @@ def _check(draft: Draft, judge: Judge) -> None:
     name = draft.get("backend", "")
     judge.known(draft, "backend", draft.line("backend"), "backend", name, judge.backends)
     _defaults(draft, judge)
+    _reached(draft, judge)
     for listen in draft.get("listen"):
         judge.key_pairs(draft, "listen", listen.where, listen.certificates)
     forwarded = draft.get("forwarded")
@@ -28,6 +30,43 @@ def _check(draft: Draft, judge: Judge) -> None:
     actions = [route.action for route in draft.get("routes") if route.action is not None]
     judge.plugins(draft, draft.mode, "routes", actions)
     judge.http_only(draft, draft.mode)
+
+
+def _reached(draft: Draft, judge: Judge) -> None:
+    """A route is never reached if an earlier one asks for no more than it does."""
+    alone: dict[Condition, Where] = {}
+    sets: dict[frozenset[Condition], Where] = {}
+    prefixes: list[tuple[bytes, Where]] = []
+    for route in draft.get("routes"):
+        conditions: tuple[Condition, ...] = route.conditions
+        whole = frozenset(conditions)
+        first = sets.get(whole) or next((alone[c] for c in conditions if c in alone), None)
+        first = first or _covered(conditions, prefixes)
+        if conditions and first is not None:
+            message = f"never reached: the route at {first} takes all that this one would"
+            judge.wrong(draft, route.where, "routes", message)
+            continue
+        sets[whole] = route.where
+        if len(conditions) == 1:
+            alone[conditions[0]] = route.where
+            verb, args, negated = conditions[0]
+            if verb == "path" and not negated:
+                found = [path_key(arg) for arg in args]
+                prefixes += [(path, route.where) for kind, path in found if kind == "prefix"]
+
+
+def _covered(
+    conditions: tuple[Condition, ...], prefixes: list[tuple[bytes, Where]]
+) -> Where | None:
+    """The earlier route whose path prefix covers all the paths of a condition."""
+    for verb, args, negated in conditions:
+        if verb != "path" or negated or not prefixes:
+            continue
+        keys = [path_key(arg) for arg in args]
+        for prefix, where in prefixes:
+            if all(kind in ("exact", "prefix") and path.startswith(prefix) for kind, path in keys):
+                return where
+    return None
 
 
 def _defaults(draft: Draft, judge: Judge) -> None:
@@ -45,8 +84,8 @@ def _defaults(draft: Draft, judge: Judge) -> None:
 
 
 def _addresses(judge: Judge) -> None:
-    """No two lines listen at the same address."""
-    seen: dict[Address, Where] = {}
+    """No two lines listen at addresses of which the kernel would refuse one."""
+    seen: dict[tuple[str, int | str], list[tuple[str, Where]]] = {}
     lines = [(draft, "listen") for draft in judge.drafts.of("frontend")]
     lines += [(draft, "admin") for draft in judge.drafts.of("lbproxy")]
     for draft, key in lines:
@@ -54,12 +93,21 @@ def _addresses(judge: Judge) -> None:
             address = listen.address
             if address is None or (address.kind == "tcp" and address.port == 0):
                 continue
-            if address.host == "0.0.0.0":
-                address = Address("tcp", "", address.port)
-            first = seen.setdefault(address, listen.where)
-            if first is not listen.where:
-                message = f"{listen.endpoint!r} is the same address as at {first}"
+            host = "" if address.host == "0.0.0.0" else address.host
+            others = seen.setdefault((address.kind, address.port or address.path), [])
+            taken = next((other for other in others if _overlap(host, other[0])), None)
+            others.append((host, listen.where))
+            if taken is not None:
+                how = "is the same address as" if host == taken[0] else "overlaps with the one"
+                message = f"{listen.endpoint!r} {how} at {taken[1]}"
                 judge.wrong(draft, listen.where, key, message)
+
+
+def _overlap(one: str, two: str) -> bool:
+    """Whether two hosts share addresses: "" is all of IPv4, ``::`` both families."""
+    if one == two or "::" in (one, two):
+        return True
+    return "" in (one, two) and ":" not in one + two
 
 
 FRONTEND = Section(
