@@ -20,10 +20,12 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from lbproxy.admin.auth import Role, Tokens
 from lbproxy.admin.door import Door
 from lbproxy.admin.lag import Lag
+from lbproxy.admin.pace import paces
 from lbproxy.admin.parts import PARTS
+from lbproxy.admin.reloads import Reloads
 from lbproxy.admin.route import APIError, Call, Route, Table
 from lbproxy.admin.state import States
-from lbproxy.admin.stream import MAX_STREAMS, Follower
+from lbproxy.admin.stream import MAX_STREAMS, RESERVED_STREAMS, Follower
 from lbproxy.admin.web import AdminFactory
 from lbproxy.config.model import AdminSpec, Config, GlobalSpec, ListenSpec
 from lbproxy.errors import ListenError
@@ -55,6 +57,8 @@ class Admin(Service):
         self.parts = PARTS
         self.metrics_servers = settings.metrics_servers
         self.lag = Lag(reactor)
+        self.paces = paces(reactor.seconds)
+        self.reloads = Reloads(balancer, reactor)
         self.hosts = frozenset(name.lower() for name in settings.admin_hosts)
         self.table = Table(route for part in self.parts for route in part.routes)
         self.states = States(self)
@@ -120,6 +124,7 @@ class Admin(Service):
         """Stop listening and cut every connection."""
         super().stopService()
         self.lag.stop()
+        self.reloads.stop()
         closing = self.unbind()
         for follower in list(self._followers):
             follower.stop()
@@ -170,10 +175,11 @@ class Admin(Service):
 
     # -- those who follow -----------------------------------------------------------------------
 
-    def following(self, follower: Follower) -> None:
-        """One more.  Raises :class:`APIError` 503."""
-        if len(self._followers) >= MAX_STREAMS:
-            raise APIError(503, f"{MAX_STREAMS} streams are followed already")
+    def following(self, follower: Follower, role: Role = Role.WRITE) -> None:
+        """One more, of a caller with ``role``.  Raises :class:`APIError` 503."""
+        limit = MAX_STREAMS if role is Role.WRITE else MAX_STREAMS - RESERVED_STREAMS
+        if len(self._followers) >= limit:
+            raise APIError(503, f"{limit} streams are followed already")
         self._followers.add(follower)
 
     def unfollowed(self, follower: Follower) -> None:

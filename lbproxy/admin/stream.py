@@ -12,10 +12,13 @@ from typing import Any
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-__all__ = ["MAX_STREAMS", "Follower", "Stream", "event", "merge_patch"]
+__all__ = ["MAX_STREAMS", "RESERVED_STREAMS", "Follower", "Stream", "event", "merge_patch"]
 
 MAX_STREAMS = 50
 """How many may follow at once, all streams together."""
+
+RESERVED_STREAMS = 10
+"""How many of them callers with the role ``read`` cannot take."""
 
 BEHIND = 30.0
 """Seconds after which a client that takes nothing is let go."""

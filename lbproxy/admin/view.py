@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from lbproxy.admin.auth import Role
 from lbproxy.admin.lag import Lag
+from lbproxy.admin.pace import Pace
+from lbproxy.admin.reloads import Reloads
 from lbproxy.admin.stream import Follower
 
 __all__ = ["AdminView"]
@@ -16,7 +19,7 @@ __all__ = ["AdminView"]
 class AdminView(Protocol):
     """``balancer``: the :class:`lbproxy.service.LoadBalancer` it is about.  ``parts`` and ``table``: what it
     shows, and the routes.  ``states``: the state that is shown and followed.  ``started``: Unix time.
-    ``hosts``: names it may be called by."""
+    ``hosts``: names it may be called by.  ``paces``: how fast each role is answered."""
 
     balancer: Any
     reactor: Any
@@ -27,13 +30,15 @@ class AdminView(Protocol):
     hosts: frozenset[str]
     table: Any
     states: Any
+    paces: dict[Role, Pace]
+    reloads: Reloads
 
     @property
     def followers(self) -> int:
         """Number of streams that are followed now."""
 
-    def following(self, follower: Follower) -> None:
-        """One more.  Raises :class:`lbproxy.admin.route.APIError` 503."""
+    def following(self, follower: Follower, role: Role = Role.WRITE) -> None:
+        """One more, of a caller with ``role``.  Raises :class:`lbproxy.admin.route.APIError` 503."""
 
     def unfollowed(self, follower: Follower) -> None:
         """Its connection is gone."""

@@ -1,7 +1,9 @@
 """CONTROL. Requests on the admin side: twisted.web's HTTP, and the rules before a route's handler is called.
 
-1.  At most :data:`CONNECTIONS` connections; when there are more, those that have not said who they are go first.  At
-    most :data:`BODY` bytes of body and 16 KiB of head, all of it within :data:`PATIENCE`.
+1.  At most :data:`CONNECTIONS` connections; when there are more, those that have not said who they are go first, and
+    :data:`RESERVED` are kept from callers that may only read.  At most :data:`BODY` bytes of body and 16 KiB of head,
+    all of it within :data:`PATIENCE`.  One request of a connection in a turn of the reactor, and a bounded share of the
+    process's time for each role (:mod:`lbproxy.admin.pace`).
 2.  ``Host`` is localhost, an IP address or a name in ``admin_hosts``, unless the client proves who it is: a page from
     elsewhere whose name was made to lead here (DNS rebinding) gets nothing.
 3.  Who may not, gets 401 or 403.
@@ -30,6 +32,7 @@ from zope.interface import implementer
 
 from lbproxy.admin.auth import Identity, Role
 from lbproxy.admin.door import Door
+from lbproxy.admin.pace import LONGEST, Pace
 from lbproxy.admin.route import APIError, Call, Raw, Route, WrongMethod
 from lbproxy.admin.schema import Schema, problem
 from lbproxy.admin.stream import BEHIND, Follower, Stream
@@ -37,7 +40,15 @@ from lbproxy.admin.view import AdminView
 from lbproxy.guard.addresses import address_number
 from lbproxy.proxy.ratelog import Quiet
 
-__all__ = ["BODY", "CONNECTIONS", "PATIENCE", "AdminChannel", "AdminFactory", "AdminRequest"]
+__all__ = [
+    "BODY",
+    "CONNECTIONS",
+    "PATIENCE",
+    "RESERVED",
+    "AdminChannel",
+    "AdminFactory",
+    "AdminRequest",
+]
 
 _log = Logger()
 _quiet = Quiet(_log)
@@ -47,6 +58,9 @@ BODY = 64 * 1024
 
 CONNECTIONS = 200
 """How many may be open at each address."""
+
+RESERVED = 20
+"""Connections at each address that callers with the role ``read`` cannot take."""
 
 PATIENCE = 60.0
 """Seconds from the end of an answer, or the beginning of the connection, to the end of the next request."""
@@ -76,6 +90,7 @@ class AdminChannel(HTTPChannel):
     transport: Any
     maxHeaders = 100
     refusing = -1  # bytes of a refused body still to be thrown away; negative: not refusing
+    _turn: Any = None  # when the next request is read
 
     def allHeadersReceived(self) -> None:
         """A body that is too long is refused before it is read."""
@@ -89,6 +104,28 @@ class AdminChannel(HTTPChannel):
         """The request is complete."""
         if self.refusing < 0:
             super().allContentReceived()
+
+    def requestDone(self, request: Any) -> None:
+        """The answer is sent: read the next request in another turn, so that traffic comes in between."""
+        super().requestDone(request)
+        if self.persistent and self.refusing < 0:
+            self._handlingRequest = True  # bytes that come meanwhile are kept
+            self.setRawMode()
+            self._turn = self.callLater(0, self._next_request)
+
+    def _next_request(self) -> None:
+        self._turn = None
+        self._handlingRequest = False
+        data = b"".join(self._dataBuffer)
+        self._dataBuffer = []
+        self.setLineMode(data)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        """Closed."""
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.cancel()
+        super().connectionLost(reason)
 
     def lineReceived(self, line: bytes) -> None:
         """A line of the head."""
@@ -176,6 +213,14 @@ class AdminFactory(Factory):
                 return True
         return False
 
+    def limit_readers(self, newest: _Counted) -> None:
+        """Cut the oldest connection of a caller that may only read, if they have too many."""
+        readers = [one for one in self.channels if one.role is Role.READ and one is not newest]
+        if newest.role is Role.READ and len(readers) >= CONNECTIONS - RESERVED:
+            oldest = readers[0]
+            del self.channels[oldest]
+            oldest.transport.abortConnection()
+
     def log(self, request: Any) -> None:
         """What twisted.web calls for each request: nothing, changes are logged by themselves."""
 
@@ -186,7 +231,12 @@ class AdminFactory(Factory):
 
 
 class _Counted(AdminChannel):
-    known = False  # it had a request from somebody who may do something here
+    role = Role.NONE  # of the last caller
+
+    @property
+    def known(self) -> bool:
+        """It had a request from a caller who may do something here."""
+        return self.role is not Role.NONE
 
     def __init__(self, factory: AdminFactory) -> None:
         super().__init__()
@@ -227,13 +277,35 @@ class AdminRequest(Request):
     # -- one request, from its end to its answer ------------------------------------------------
 
     def process(self) -> None:
-        """The whole request is here."""
+        """The whole request is here: answer it, at the pace of the caller's role."""
         channel: Any = self.channel
         factory: AdminFactory = channel.factory
         for name, value in SECURITY.items():
             self.setHeader(name, value)
+        admin = factory.admin
+        who = factory.door.who(self._certificate(), self._token())
+        pace = admin.paces[who.role]
+        wait = pace.reserve()
+        if wait > LONGEST:
+            self.setHeader("Retry-After", str(round(wait)))
+            self._refuse(APIError(429, "there are too many requests: ask less often"))
+        elif wait > 0:
+            call = admin.reactor.callLater(wait, self._paced, who, pace)
+            self.notifyFinish().addErrback(lambda _: call.active() and call.cancel())
+        else:
+            self._paced(who, pace)
+
+    def _paced(self, who: Identity, pace: Pace) -> None:
+        channel: Any = self.channel
+        factory: AdminFactory = channel.factory
+        now = factory.admin.reactor.seconds
+        start = now()
+        self._run(factory, who)
+        pace.spent(now() - start)
+
+    def _run(self, factory: AdminFactory, who: Identity) -> None:
         try:
-            result = self._answer(factory.admin, factory.door)
+            result = self._answer(factory.admin, factory.door, who)
             if isawaitable(result):
                 self._wait(result)
             else:
@@ -251,16 +323,16 @@ class AdminRequest(Request):
         waiting.addCallback(self._send)
         waiting.addErrback(self._failed)
 
-    def _answer(self, admin: AdminView, door: Door) -> Any:
+    def _answer(self, admin: AdminView, door: Door, who: Identity) -> Any:
         method = self.method.decode("ascii", "replace")
         path, _, query = self.uri.decode("ascii", "replace").partition("?")
-        who = door.who(self._certificate(), self._token())
         self._check_host(admin, who)
+        channel: Any = self.channel
         if who.role is Role.NONE:
             self._check_open(admin, method, path)
-        else:
-            channel: Any = self.channel
-            channel.known = True
+        elif channel.role is not who.role:
+            channel.role = who.role
+            channel.factory.limit_readers(channel)
         route, names = admin.table.match(method, path)
         if route.role > who.role:
             self._forbid(route, who, door)
@@ -420,7 +492,7 @@ class AdminRequest(Request):
             return
         transport: Any = channel.transport
         follower = Follower(self.write, transport.abortConnection, admin.reactor.callLater)
-        admin.following(follower)  # APIError 503 when there are too many
+        admin.following(follower, channel.role)  # APIError 503 when there are too many
         self.setHeader("Content-Type", "text/event-stream")
         self.setHeader("X-Accel-Buffering", "no")
         self.notifyFinish().addBoth(lambda _: admin.unfollowed(follower))

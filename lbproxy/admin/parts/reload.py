@@ -28,8 +28,8 @@ _REPORT = object_(
 )
 
 
-def _reload(call: Call) -> Any:
-    report = call.balancer.reload(dry_run=bool(call.query.get("dry_run")))
+async def _reload(call: Call) -> Any:
+    report = await call.admin.reloads.reload(dry_run=bool(call.query.get("dry_run")))
     return {**report.as_json(), "text": report.text()}
 
 
