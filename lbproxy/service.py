@@ -144,6 +144,7 @@ class LoadBalancer(Runtime):
         self.changing = Changing(self, file)
         self.handed_over = False
         self.stopping = False
+        self._hurried = False
         self.upgrader: Upgrader | None = None  # lbproxy.tap's; a program that embeds this has none
         self.admin: Admin | None = None
         if config.settings.admin:
@@ -218,7 +219,7 @@ class LoadBalancer(Runtime):
 
     def startService(self) -> None:
         """Listen and serve.  Raises :class:`ListenError` when an address cannot be bound; nothing stays bound then."""
-        self.stopping = False
+        self.stopping = self._hurried = False
         self._limit()
         self.changing.restore()
         for frontend in self.frontends.values():
@@ -285,6 +286,10 @@ class LoadBalancer(Runtime):
                     sink.stop()
                 self.stopping = False
 
+    def hurry(self) -> None:
+        """Cut off what is left of the sessions, if lbproxy is stopping."""
+        self._hurried = True
+
     async def _sessions_end(self, patient: bool) -> int:
         """How many are left after their time.  ``patient``: idle clients are not sent away at once."""
         limit = self.config.settings.timeout_shutdown
@@ -298,7 +303,7 @@ class LoadBalancer(Runtime):
                     frontend.stop()
             left = self.generation.sessions()
             left += sum(one.sessions for one in self._reloader.leaving)
-            if not left or now() >= deadline:
+            if not left or self._hurried or now() >= deadline:
                 return left
             await deferLater(self.reactor, 0.05)
 

@@ -15,13 +15,16 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from lbproxy import __version__
+from lbproxy.compiled import running
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.errors import ListenError
 from lbproxy.net.descriptors import raise_limit
 from lbproxy.net.steady import keep_steady
 from lbproxy.observe.events import EventKind
 from lbproxy.process.gc import Heap
+from lbproxy.process.logfile import append_only
 from lbproxy.process.sdnotify import Systemd
+from lbproxy.process.signals import StopSignals
 from lbproxy.process.takeover import HandoverError, Takeover
 from lbproxy.process.upgrade import Upgrader, holds_pid, write_pid
 from lbproxy.registry import load_config
@@ -103,7 +106,12 @@ def makeService(options: Any) -> IService:
         reactor.addSystemEventTrigger("after", "shutdown", takeover.remove_pidfile)
     balancer.upgrader = upgrader = _upgrader(options, reactor, balancer, systemd, takeover)
     reactor.addSystemEventTrigger("before", "shutdown", upgrader.abandon)
+    log = _logfile(options.parent or {})
     signal.signal(signal.SIGUSR2, lambda *_: reactor.callFromThread(upgrader.begin))
+    stops = StopSignals(reactor, lambda: balancer.config.settings.timeout_shutdown, balancer.hurry)
+    reactor.callWhenRunning(append_only, log)
+    reactor.callWhenRunning(stops.install)
+    reactor.callWhenRunning(_say_hello, balancer)
 
     def hang_up() -> None:
         """SIGHUP: somebody wants a reload, or the terminal we run on is gone."""
@@ -114,6 +122,23 @@ def makeService(options: Any) -> IService:
 
     signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(hang_up))
     return balancer
+
+
+def _say_hello(balancer: LoadBalancer) -> None:
+    config = balancer.config
+    _log.info(
+        "lbproxy {version} ({how}) serves {file} with {count}",
+        version=__version__,
+        how=running(),
+        file=config.file,
+        count="one process" if balancer.processes == 1 else f"{balancer.processes} workers",
+    )
+
+
+def _logfile(twistd: Any) -> str:
+    """The log file of twistd, "" when it logs elsewhere; an absolute path, since a daemon changes its folder."""
+    name = twistd.get("logfile") or ("" if twistd.get("nodaemon", True) else "twistd.log")
+    return "" if name in ("", "-") or twistd.get("syslog") else os.path.abspath(name)  # noqa: PTH100
 
 
 def _upgrader(
@@ -137,7 +162,12 @@ def _upgrader(
                 _log.error("upgrade: {path} names the old process: {error}", path=path, error=error)
             twistd["pidfile"] = ""  # what twistd would remove
 
-    return Upgrader(reactor, balancer, command, pidfile=pidfile, over=over)
+    log = _logfile(twistd)
+
+    def prepare() -> None:
+        append_only(log)  # it may have been rotated since the start
+
+    return Upgrader(reactor, balancer, command, pidfile=pidfile, prepare=prepare, over=over)
 
 
 def _command(twistd: Any, config: str) -> list[str]:

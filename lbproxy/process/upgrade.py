@@ -96,7 +96,7 @@ class UpgradeReport:
 class Upgrader:
     """``command``: the program and its arguments.  ``pidfile()``: the file to hand on, "" for none.
 
-    ``over(pid)``: it serves, and we are about to end.
+    ``prepare()`` is called before it is started; ``over(pid)``: it serves, and we are about to end.
     """
 
     def __init__(
@@ -106,12 +106,14 @@ class Upgrader:
         command: list[str],
         *,
         pidfile: Callable[[], str] = lambda: "",
+        prepare: Callable[[], Any] = lambda: None,
         over: Callable[[int], None] = lambda pid: None,
     ) -> None:
         self._reactor = reactor
         self._balancer = balancer
         self._command = command
         self._pidfile = pidfile
+        self._prepare = prepare
         self._over = over
         self._done = False
         self._waiting: Deferred[UpgradeReport] | None = None
@@ -126,6 +128,7 @@ class Upgrader:
         reason = self._why_not()
         if reason:
             return succeed(self._refused(reason))
+        self._prepare()
         try:
             self._start()
         except (ListenError, OSError) as error:

@@ -79,6 +79,7 @@ class Master(LoadBalancer):
         super().__init__(
             config, reactor=reactor, network=network, random=random, replicated=self.hub
         )
+        self.processes = self.count
         self._boards: list[Board] = []
         self._wakers: list[int] = []
         self._calls = RemoteCalls(reactor)

@@ -95,6 +95,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("rebalance", LoadBalancer.rebalance, master=LoadBalancer.rebalance),
     Operation("clear_sticky", LoadBalancer.clear_sticky, master=LoadBalancer.clear_sticky),
     Operation("reopen_logs", LoadBalancer.reopen_logs, master=LoadBalancer.reopen_logs),
+    Operation("hurry", LoadBalancer.hurry, master=LoadBalancer.hurry),
     Operation("hand_over", LoadBalancer.hand_over, master=LoadBalancer.hand_over),
     Operation("operate", LoadBalancer.operate, master=LoadBalancer.operate, everywhere=_everywhere),
     Operation("all_sessions", _sessions, gather=_all_sessions),

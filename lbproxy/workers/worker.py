@@ -94,7 +94,8 @@ class Worker:
         """``fds``: a handler takes out those that it keeps."""
         try:
             handler = getattr(self, f"_on_{message['type']}", None)
-            if handler is not None and not self._stopping:
+            wanted = not self._stopping or message["type"] == "run"  # such as ``hurry``
+            if handler is not None and wanted:
                 handler(message, fds)
         finally:
             for fd in fds:

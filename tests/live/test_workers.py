@@ -581,3 +581,23 @@ def test_a_daemon_gives_up_root(tmp_path):
         os.kill(pid, signal.SIGTERM)
     assert until(lambda: not any(os.path.exists(f"/proc/{one}") for one in family), 30)
     assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_second_signal_cuts_off_what_the_first_lets_finish(tmp_path, count):
+    (web,) = free_ports(1)
+    slow = Slow(60.0)
+    settings = f"[lbproxy]\nworkers = {count}\ntimeout_shutdown = 50s\n"
+    lb = LBProcess(settings + WEB.format(web) + f"servers = a {slow.address}\n", tmp_path / "lb")
+    if count == 2:
+        assert until(lambda: lb.output().count(" serves (pid") == 2, 60)
+    assert ("one process" if count == 1 else "2 workers") in lb.output()
+    with connect(web) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert until(lambda: slow.now, 20)
+        os.kill(lb.pid, signal.SIGINT)
+        assert until(lambda: "a second signal cuts them off" in lb.output(), 10)
+        assert lb.alive
+        os.kill(lb.pid, signal.SIGINT)
+        assert until(lambda: not lb.alive, 20), "it waits no longer"
+    assert "Traceback" not in lb.output()
