@@ -9,7 +9,7 @@ ifneq ($(COMPILED),)
 export LBPROXY_COMPILED = $(COMPILED)
 endif
 
-.PHONY: run test test-long test-all check lint types docs bench count clean wheel wheels sdist compiled
+.PHONY: run test test-long test-all mutants check lint types docs bench count clean wheel wheels sdist compiled
 
 run: $(VENV)/.run compiled
 	@$(BIN)/lbproxy demo
@@ -22,6 +22,10 @@ test-long: $(VENV)/.test compiled
 	$(BIN)/pytest -n 2 --dist loadgroup -m long $(TESTS)
 
 test-all: test test-long
+
+# small errors in the sources that no test notices; MUTANTS="--sample 50 http/forward.py"
+mutants: $(VENV)/.dev
+	$(BIN)/python tools/mutants.py $(MUTANTS)
 
 check: lint types test
 

@@ -1,0 +1,82 @@
+"""The errors that ``make mutants`` puts into sources."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TOOL = Path(__file__).resolve().parents[1] / "tools" / "mutations.py"
+
+
+@pytest.fixture(scope="module")
+def tool() -> Any:
+    spec = importlib.util.spec_from_file_location("mutations", TOOL)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["mutations"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("body", "changed"),
+    [
+        ("return a < b", ["return None", "return a <= b"]),
+        ("return not a", ["return None", "return a"]),
+        ("return a and b or c", ["return None", "return (a and b) and c", "return (a or b) or c"]),
+        ("x = 1 + n", ["x = 1 - n", "x = 2 + n"]),
+        ("x = b'a'", ["x = b'a~'"]),
+        ("self.x = True", ["self.x = None", "self.x = False"]),
+        ("self.x = None", []),
+        ("call(a)", ["pass"]),
+        ("n += 1", ["pass", "n += 2"]),
+        ("return None", []),
+        ("x: Final[int] = 1", ["x: Final[int] = 2"]),
+        ("x = a if b else c", ["x = c if b else a"]),
+        ("'text'", []),
+        ("raise Error('text')", []),
+    ],
+)
+def test_changes_of_a_statement(tool: Any, body: str, changed: list[str]) -> None:
+    source = f"def f(self):\n    {body}\n"
+    found = [
+        ast.unparse(tool.mutate(source, m.index).body[0].body[0]) for m in tool.mutations(source)
+    ]
+    assert sorted(found) == sorted(ast.unparse(ast.parse(one)) for one in changed)
+
+
+def test_conditions_and_loops(tool: Any) -> None:
+    source = "def f():\n    while a:\n        if b:\n            break\n        continue\n"
+    shown = [(m.line, m.before, m.after) for m in tool.mutations(source)]
+    assert shown == [
+        (2, "while a:", "while not a:"),
+        (3, "if b:", "if not b:"),
+        (4, "break", "continue"),
+        (5, "continue", "break"),
+    ]
+
+
+def test_declarations_and_docstrings_stay(tool: Any) -> None:
+    source = (
+        '"""Text."""\nX = 1\nclass C:\n    y: int = 2\n    @mark(3)\n'
+        '    def f(self, a: "B" = 4) -> 5:\n        """Text."""\n        return 6\n'
+    )
+    assert [(m.line, m.before) for m in tool.mutations(source)] == [(8, "return 6"), (8, "6")]
+
+
+def test_lines_stay_where_they_are(tool: Any) -> None:
+    source = "def f(a):\n    if a:\n        return 1\n    return 2\n"
+    for mutation in tool.mutations(source):
+        tree = tool.mutate(source, mutation.index)
+        compile(tree, "x", "exec")
+        assert tree.body[0].body[-1].lineno == 4
+
+
+def test_no_such_mutation(tool: Any) -> None:
+    with pytest.raises(IndexError):
+        tool.mutate("def f():\n    pass\n", 0)
