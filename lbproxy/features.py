@@ -13,7 +13,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from lbproxy.checks.agents import Agents
-from lbproxy.config.sections import add_keys
+from lbproxy.config.sections import SECTIONS, add_keys
 from lbproxy.proxy.feature import Feature
 from lbproxy.proxy.features.ejector import Ejector
 from lbproxy.proxy.features.hedge import Hedging
@@ -47,8 +47,10 @@ GROUP = "lbproxy.features"
 
 
 def declare_keys() -> None:
-    """Let sections have the keys of all features; harmless the second time."""
+    """Add the sections of all features, and their keys to other sections; harmless the second time."""
     for kind in all_features():
+        for section in kind.sections:
+            SECTIONS.setdefault(section.kind, section)
         if kind.Keys is not None:
             add_keys(kind.owner, kind.Keys)
 

@@ -229,7 +229,8 @@ class _Compiler:
     ) -> FeatureSet:
         """The features that ``spec`` asks for; each decides whether its old object goes on."""
         ground = self.ground
-        given = Given(self._env(spec.name), ground.network, ground.shared, ground.replicated)
+        env = self._env(spec.name)
+        given = Given(self.config, env, ground.network, ground.shared, ground.replicated)
         found = {}
         for kind in features_of(owner):
             key = kind.keys[0]

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from twisted.application.service import Service
 
     from lbproxy.balance.server import ServerState, State
+    from lbproxy.config.section import Section
+    from lbproxy.model import Config
     from lbproxy.net.endpoints import Network
     from lbproxy.proxy.adminpart import AdminPart, Operation
     from lbproxy.sharing.contracts import Replicated, Shared
@@ -62,10 +64,12 @@ def counted(help: str = "") -> Any:
 class Given:
     """What :meth:`Feature.prepare` may use besides the specification of its owner.
 
+    ``config``: the whole configuration; ``config.of(SPEC)`` gives the sections that only this feature knows.
     ``shared``: state of all processes of this machine, fast enough for traffic.  ``replicated``: eventual state of all
     processes, for the background.
     """
 
+    config: Config
     env: Env
     network: Network
     shared: Shared
@@ -102,13 +106,14 @@ class Feature(Generic[OwnerT]):
 
     ``Keys``: an attrs class of :func:`lbproxy.config.model.option` fields, all with defaults, that become keys of its
     owner's section; None if :mod:`lbproxy.model` has them.  ``workers=`` of an option says how workers split it
-    (:mod:`lbproxy.config.share`).
+    (:mod:`lbproxy.config.share`).  ``sections``: kinds of sections that belong to this feature.
     """
 
     name: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]
     owner: ClassVar[Literal["frontend", "backend"]] = "backend"
     Keys: ClassVar[type[Any] | None] = None
+    sections: ClassVar[tuple[Section, ...]] = ()
     Counters: ClassVar[type[Any] | None] = None
     part: ClassVar[AdminPart | None] = None
 

@@ -22,7 +22,7 @@ from lbproxy.balance.lease import Lease
 from lbproxy.balance.ramp import FIRST
 from lbproxy.balance.server import AdminState, ServerState, State
 from lbproxy.balance.tiers import peers
-from lbproxy.config.model import Address, BackendSpec, PassiveSpec, ServerSpec
+from lbproxy.config.model import Address, BackendSpec, Config, PassiveSpec, ServerSpec
 from lbproxy.errors import Kind, Outcome, ProxyError
 from lbproxy.features import features_of
 from lbproxy.interfaces import Env
@@ -101,7 +101,7 @@ class Day:
         )  # fmt: skip
         network: Any = SimpleNamespace(wheel=wheel)
         env = Env(self.clock.seconds, self.random)
-        given = Given(env, network, LocalShared(), LocalReplicated(env.now))
+        given = Given(Config(), env, network, LocalShared(), LocalReplicated(env.now))
         prepared = ((kind.name, kind.prepare(spec, None, given)) for kind in features_of("backend"))
         features = {name: one for name, one in prepared if one is not None}
         self.backend = Backend(
