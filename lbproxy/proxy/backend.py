@@ -1,4 +1,5 @@
-"""DATA. A backend at work: its group of servers, its queue, its pools, and how to dial one of them."""
+"""DATA. A backend at work: its group of servers, its queue, its pools, and how to dial one of
+them."""
 
 from __future__ import annotations
 
@@ -62,10 +63,9 @@ class Backend:
     """What frontends ask for servers.
 
     ``tls_for`` gives the client side TLS parameters of a server line, None in the clear.
-    ``connector`` makes the connections that exchanges use.  ``random`` is for pauses before retries.
-    ``kinds``: the features it could have; ``features``: those it has, by name; ``counts``: what they count.
-    ``processes``: how many serve the same servers, this one included.
-    """
+    ``connector`` makes the connections that exchanges use.  ``random`` is for pauses before
+    retries. ``kinds``: the features it could have; ``features``: those it has, by name; ``counts``:
+    what they count. ``processes``: how many serve the same servers, this one included."""
 
     def __init__(
         self,
@@ -117,7 +117,8 @@ class Backend:
     # -- configuration --------------------------------------------------------------------------
 
     def _configure(self, spec: BackendSpec, filters: Sequence[Any]) -> None:
-        """Take over what follows from the section, but for servers and balancer; at start and with each reload."""
+        """Take over what follows from the section, but for servers and balancer; at start and with
+        each reload."""
         self.spec = spec
         self.filters = tuple(filters)
         self.phases: Phases = compile_phases(filters)
@@ -140,9 +141,9 @@ class Backend:
     def moves(self, spec: BackendSpec) -> Moves:
         """What :meth:`refit` with ``spec`` will do to the servers that are there now.
 
-        What the configuration does not change, an operator may have changed meanwhile, and that stays: a server
-        removed stays removed, one added stays, and so do a weight, a limit, drain and maint.
-        """
+        What the configuration does not change, an operator may have changed meanwhile, and that
+        stays: a server removed stays removed, one added stays, and so do a weight, a limit, drain
+        and maint."""
         live = self.group.servers
         planned = server_moves(self.spec.servers, spec.servers)
         moves = Moves([live[name] for name in planned.removed if name in live])
@@ -172,11 +173,12 @@ class Backend:
         tls_for: TLSFor,
         tls: Mapping[str, TLSParameters | None],
     ) -> None:
-        """Go on as ``spec`` says.  Servers that keep name and address keep all they are; leases, queue and pools stay.
+        """Go on as ``spec`` says.  Servers that keep name and address keep all they are; leases,
+        queue and pools stay.
 
-        ``balancer``: a new one, or None to keep the present one.  ``features``: all of them, old and new.
-        ``tls``: what ``tls_for`` gave for each server of ``spec``.  Raises nothing: the caller makes what may fail.
-        """
+        ``balancer``: a new one, or None to keep the present one.  ``features``: all of them, old
+        and new. ``tls``: what ``tls_for`` gave for each server of ``spec``.  Raises nothing: the
+        caller makes what may fail."""
         moves = self.moves(spec)
         self._tls_for = tls_for
         self._configure(spec, filters)
@@ -236,7 +238,8 @@ class Backend:
         return server
 
     def remove(self, name: str) -> ServerState:
-        """Take a server out: no new work, idle connections closed, running work finishes.  KeyError if unknown."""
+        """Take a server out: no new work, idle connections closed, running work finishes.  KeyError
+        if unknown."""
         server = self.group.remove(name)
         self.pools.pop(server).shut()
         for one in self.features.values():
@@ -305,16 +308,17 @@ class Backend:
 
     # -- leases ---------------------------------------------------------------------------------
 
-    def acquire(self, waiter: Waiter) -> Lease | None:
+    def acquire(
+        self, waiter: Waiter, traffic: PickContext, tried: Sequence[ServerState]
+    ) -> Lease | None:
         """A lease now, or None: then ``waiter`` waits in the queue and is told later.
 
-        Raises :class:`ProxyError` QUEUE_FULL, CIRCUIT_OPEN, or NO_SERVER when none is up and ``no_server`` is ``fail``.
-        """
+        ``traffic`` and ``tried`` are those of the waiter.  Raises :class:`ProxyError` QUEUE_FULL,
+        CIRCUIT_OPEN, or NO_SERVER when none is up and ``no_server`` is ``fail``."""
         group = self.group
         if self.maxconn and group.active + len(self.queue) >= self.maxconn:
             self.counters.circuit_open += 1
             raise ProxyError(Kind.CIRCUIT_OPEN, f"{group.active} active, {len(self.queue)} waiting")
-        traffic, tried = waiter.traffic, waiter.tried
         if self.retry_limit is not None and not tried:
             self.retry_limit.request(self.wheel.now())
         queue = self.queue
@@ -340,7 +344,8 @@ class Backend:
         return None
 
     def acquire_at_once(self, traffic: PickContext, tried: Sequence[ServerState]) -> Lease | None:
-        """A lease of a server not in ``tried``, if nobody waits in the queue and ``maxconn`` allows; never waits."""
+        """A lease of a server not in ``tried``, if nobody waits in the queue and ``maxconn``
+        allows; never waits."""
         queue = self.queue
         if len(queue) or (self.maxconn and self.group.active >= self.maxconn):
             return None
@@ -360,7 +365,8 @@ class Backend:
         return any(server not in tried for server in self.group.listed)
 
     def serve_queue(self) -> None:
-        """Give free places to waiters, in turn; where other processes have earlier waiters, wake those."""
+        """Give free places to waiters, in turn; where other processes have earlier waiters, wake
+        those."""
         if self._serving:
             return
         turn = self.queue.turn
@@ -412,13 +418,15 @@ class Backend:
         return _SeveralDial(self, server, protocol, failed, preamble)
 
     def start(self, processes: int = 1) -> None:
-        """Traffic begins.  Called again after each reload.  ``processes``: how many serve the same servers."""
+        """Traffic begins.  Called again after each reload.  ``processes``: how many serve the same
+        servers."""
         self.processes = processes
         for one in self.features.values():
             one.start()
 
     def retire(self) -> None:
-        """Nobody new will come: those who are here may finish, the waiting too; no connection is kept idle."""
+        """Nobody new will come: those who are here may finish, the waiting too; no connection is
+        kept idle."""
         for one in self.features.values():
             one.retire()
         for pool in self.pools.values():

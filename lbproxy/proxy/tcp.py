@@ -278,7 +278,7 @@ class Session(Record):
             backend = self._use_backend(name)
         self._mark = self.frontend.now()
         try:
-            lease = backend.acquire(self)
+            lease = backend.acquire(self, self, self.tried)
         except ProxyError as error:
             self.fail(error)
             return

@@ -36,7 +36,7 @@ class Asker:
 
 def ask(bench: Bench, *tried: Any) -> Asker:
     asker = Asker(*tried)
-    lease = bench.backend.acquire(asker)
+    lease = bench.backend.acquire(asker, asker, asker.tried)
     if lease is not None:
         asker.leased(lease)
     return asker
@@ -81,7 +81,7 @@ def test_an_asker_that_gives_up_at_once_does_not_stop_the_queue(make: Make) -> N
     first = ask(bench)
     fickle = [Fickle() for _ in range(200)]
     for asker in fickle:
-        assert bench.backend.acquire(asker) is None
+        assert bench.backend.acquire(asker, asker, asker.tried) is None
     last = ask(bench)
     give(first)
     assert all(asker.lease for asker in fickle)

@@ -59,7 +59,7 @@ class Request:
     def go(self) -> None:
         self.joined = self.day.now
         try:
-            lease = self.day.backend.acquire(self)
+            lease = self.day.backend.acquire(self, self, self.tried)
         except ProxyError as error:
             self.end(error.kind)
             return

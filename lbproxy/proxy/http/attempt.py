@@ -208,7 +208,7 @@ class Attempt(ResponseSink):
     def acquire(self) -> None:
         """Ask the backend for a server, and wait in its queue if there is none."""
         try:
-            lease = self.backend.acquire(self)
+            lease = self.backend.acquire(self, self.traffic, self.tried)
         except ProxyError as error:
             self.state = _OVER
             self._owner.attempt_refused(self, error)

@@ -29,6 +29,7 @@ from lbproxy.proxy.http.attempt import Attempt, AttemptOwner
 from lbproxy.proxy.http.bodies import TransformedBody
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.traffic import HTTPTraffic
+from lbproxy.proxy.info import ConnectionInfo
 from lbproxy.proxy.tries import Tries
 
 if TYPE_CHECKING:
@@ -240,7 +241,8 @@ class Attempts(AttemptOwner):
 
         Raises ProxyError for a request that goes round in circles."""
         traffic = self.traffic
-        head, info = traffic.request, traffic.info
+        head = traffic.request
+        info: ConnectionInfo = traffic.info
         # an HTTP/1.0 client may send no Host; HTTP/1.1 to the server needs one (RFC 9112 §3.2)
         host = self._backend.host_header or (b"" if head.host else _server_host(attempt))
         return traffic.frontend.forwarder.server_request(

@@ -249,7 +249,7 @@ class Exchange(Asking):
         traffic = self.traffic
         backend = traffic.backend
         assert backend is not None
-        source: SourceStream
+        source: Attempts
         if backend.hedging is None:
             source = Attempts(traffic, backend, self)
         else:
