@@ -1,6 +1,8 @@
-"""CONTROL. How much of the process's time the admin side may use, so that it cannot stop the traffic.
+"""CONTROL. How much of the process's time the admin side may use, so that it cannot stop the
+traffic.
 
-Each role has a share of its own: callers without a role cannot delay readers, and readers cannot delay operators.
+Each role has a share of its own: callers without a role cannot delay readers, and readers cannot
+delay operators.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ class Pace:
         self._expected = 0.0  # seconds of one request
 
     def reserve(self) -> float:
-        """Return the seconds to wait before the work may begin; more than :data:`LONGEST` reserves nothing."""
+        """Return the seconds to wait before the work may begin; more than :data:`LONGEST` reserves
+        nothing.
+        """
         now = self._now()
         self._debt = max(0.0, self._debt - (now - self._paid) * self._share)
         self._paid = now

@@ -25,7 +25,8 @@ class Reloads:
     def reload(self, *, dry_run: bool) -> Deferred[Any]:
         """Read the configuration again, now or soon; fires with the report.
 
-        Requests that come while one waits get the report of that one, which reads the file after all of them.
+        Requests that come while one waits get the report of that one, which reads the file after
+        all of them.
         """
         done: Deferred[Any] = Deferred()
         self._waiting.setdefault(dry_run, []).append(done)

@@ -1,7 +1,7 @@
 """PURE. The part of a configuration that one of several worker processes serves.
 
-The options say it themselves: ``option(..., workers=RULE)`` in :mod:`lbproxy.model` and in the ``Options`` of
-plugins.  Without a rule a worker gets the value as it is.
+The options say it themselves: ``option(..., workers=RULE)`` in :mod:`lbproxy.model` and in the
+``Options`` of plugins.  Without a rule a worker gets the value as it is.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ import attrs
 __all__ = ["MASTER", "SHARED", "SPLIT", "share_of"]
 
 SPLIT = "split"
-"""A limit: each worker gets an equal share, whole numbers rounded up so that 0 alone means no limit."""
+"""A limit: each worker gets an equal share, whole numbers rounded up so that 0 alone means no
+limit.
+"""
 
 MASTER = "master"
 """Only the master does this: workers get the default."""
 
 SHARED = "shared"
-"""The workers keep this limit together at run time, so they get it whole.  Nothing inside it is split."""
+"""The workers keep this limit together at run time, so they get it whole.  Nothing inside it is
+split.
+"""
 
 T = TypeVar("T")
 
@@ -28,7 +32,8 @@ T = TypeVar("T")
 def share_of(spec: T, workers: int) -> T:
     """Return ``spec``, an attrs object, as one of ``workers`` processes serves it.
 
-    Nested specs, and those in tuples, are treated alike.  An object without anything to change is returned itself.
+    Nested specs, and those in tuples, are treated alike.  An object without anything to change is
+    returned itself.
     """
     changes = {}
     for name, rule, default in _rules(cast("Any", type(spec))):
@@ -68,4 +73,6 @@ def _rules(cls: Any) -> tuple[tuple[str, str, Any], ...]:
 
 def _default(field: Any) -> Any:
     default = field.default
-    return default.factory() if isinstance(default, attrs.Factory) else default  # type: ignore[arg-type]
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        return default.factory()
+    return default

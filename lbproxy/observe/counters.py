@@ -1,11 +1,12 @@
 """PURE. Counters of several processes as one: how an object is reported, added up and shown.
 
-A :class:`Table` lists the :class:`Value` objects that a worker process reports of one kind of object, such as a
-frontend.  :func:`collect` makes the report in a worker; the master adds reports up with :func:`merge` and shows the
-sums with :func:`show`.  A report consists of JSON types.  :mod:`lbproxy.workers.aggregate` has the tables.
+A :class:`Table` lists the :class:`Value` objects that a worker process reports of one kind of
+object, such as a frontend.  :func:`collect` makes the report in a worker; the master adds reports
+up with :func:`merge` and shows the sums with :func:`show`.  A report consists of JSON types.
+:mod:`lbproxy.workers.aggregate` has the tables.
 
-A counters object (:class:`lbproxy.observe.metrics.FrontendCounters` and others) is reported with all its public
-attributes, so a new counter is declared in its class and nowhere else.
+A counters object (:class:`lbproxy.observe.metrics.FrontendCounters` and others) is reported with
+all its public attributes, so a new counter is declared in its class and nowhere else.
 """
 
 from __future__ import annotations
@@ -58,8 +59,9 @@ def add(one: Any, two: Any) -> Any:
 class Value:
     """One value of an object.
 
-    ``read(object)`` gives it in a worker, None for nothing to report; ``write(object, sum)`` shows it in the master.
-    ``combine`` adds the values of two processes.  ``empty``: the sum when no process reports one.
+    ``read(object)`` gives it in a worker, None for nothing to report; ``write(object, sum)`` shows
+    it in the master.  ``combine`` adds the values of two processes.  ``empty``: the sum when no
+    process reports one.
     """
 
     name: str
@@ -115,7 +117,9 @@ def merge(table: Table, reports: Iterable[Report], lifetimes: Collection[Lifetim
 
 
 def show(table: Table, owner: Any, report: Report) -> None:
-    """Write the values of ``report`` into ``owner`` and its parts; where a value is missing, its ``empty``."""
+    """Write the values of ``report`` into ``owner`` and its parts; where a value is missing, its
+    ``empty``.
+    """
     for value in table.values:
         value.write(owner, report.get(value.name, value.empty))
     for kind, (parts, inner) in table.parts.items():
@@ -157,7 +161,9 @@ def dump_counters(found: Any) -> dict[str, Any]:
 
 
 def load_counters(found: Any, values: Mapping[str, Any], but: Collection[str] = ()) -> None:
-    """Set the attributes of a counters object to ``values``, but for those in ``but``; others stay as they are."""
+    """Set the attributes of a counters object to ``values``, but for those in ``but``; others stay
+    as they are.
+    """
     for name in _names(found):
         if name in but or name not in values:
             continue
@@ -176,7 +182,9 @@ _fields: dict[type[Any], tuple[str, ...]] = {}
 
 
 def _names(found: Any) -> tuple[str, ...]:
-    """The public data attributes of a counters object: an attrs class, one with slots, or a compiled one."""
+    """The public data attributes of a counters object: an attrs class, one with slots, or a
+    compiled one.
+    """
     names = _fields.get(type(found))
     if names is None:
         public = (name for name in dir(found) if not name.startswith("_"))

@@ -15,7 +15,8 @@ _DESCRIPTORS = Path("/proc/self/fd")
 def append_only(path: str) -> int:
     """Let every open descriptor of the file at ``path`` append; how many there were.
 
-    Twisted writes at the position that it knows, over the lines that another process has written since.
+    Twisted writes at the position that it knows, over the lines that another process has written
+    since.
     """
     found = 0
     wanted = os.path.realpath(path)

@@ -1,9 +1,10 @@
-"""CONTROL. Replication of sticky tables between processes, over :class:`lbproxy.sharing.contracts.Replicated`.
+"""CONTROL. Replication of sticky tables between processes, over
+:class:`lbproxy.sharing.contracts.Replicated`.
 
-Every process publishes what its tables learn, and applies what is published, its own messages included: all apply the
-same changes in the same order, so two processes that disagreed about a client soon agree.  The master of workers has
-the tables too; it shows them to people, and sends them to a worker that begins.  An upgrade hands them to the new
-process.
+Every process publishes what its tables learn, and applies what is published, its own messages
+included: all apply the same changes in the same order, so two processes that disagreed about a
+client soon agree.  The master of workers has the tables too; it shows them to people, and sends
+them to a worker that begins.  An upgrade hands them to the new process.
 """
 
 from __future__ import annotations
@@ -35,16 +36,21 @@ CHUNK = 10_000
 """Most changes in one message."""
 
 CHUNK_BYTES = 256 * 1024
-"""Bytes of keys and names after which a message is full; one more key of any length may be in it."""
+"""Bytes of keys and names after which a message is full; one more key of any length may be in it.
+"""
 
 MOST_KEPT = 100_000
-"""Most changes of one backend that are kept while they cannot be published; more follow when they are used again."""
+"""Most changes of one backend that are kept while they cannot be published; more follow when they
+are used again.
+"""
 
 MOST_HANDED_OVER = 100_000
 """Most clients of one backend that an upgrade hands to the new process."""
 
 Changes = dict[str, Any]
-"""By backend: ``kind``, what the keys mean, and ``entries``, servers by key; "" for a key that was removed."""
+"""By backend: ``kind``, what the keys mean, and ``entries``, servers by key; "" for a key that was
+removed.
+"""
 
 Backends = Mapping[str, Backend]
 
@@ -82,7 +88,9 @@ class StickyReplication:
                 table.tell = partial(_note, changes)
 
     def publish(self) -> None:
-        """Publish the changes, in messages of at most :data:`CHUNK` entries and about :data:`CHUNK_BYTES`."""
+        """Publish the changes, in messages of at most :data:`CHUNK` entries and about
+        :data:`CHUNK_BYTES`.
+        """
         if not self._replicated.ready:
             return
         backends = self._backends()
@@ -105,7 +113,8 @@ def _note(changes: dict[bytes, str], key: bytes, server: str) -> None:
 
 
 def whole(backends: Backends, most: int | None = None) -> Iterator[Changes]:
-    """Messages with all entries of the tables, or the ``most`` of each that were used last, those at the end.
+    """Messages with all entries of the tables, or the ``most`` of each that were used last, those
+    at the end.
 
     Each message is made when it is taken, so it never undoes a change that was applied meanwhile.
     """
@@ -120,7 +129,9 @@ def whole(backends: Backends, most: int | None = None) -> Iterator[Changes]:
 
 
 def learn(backends: Backends, message: Changes) -> None:
-    """Apply a message.  Keys that mean something else here, because a reload is under way, are left out."""
+    """Apply a message.  Keys that mean something else here, because a reload is under way, are left
+    out.
+    """
     for name, change in message.items():
         backend = backends.get(name)
         sticky = backend.sticky if backend is not None else None

@@ -27,8 +27,8 @@ class StopSignals:
     def install(self) -> None:
         """Take over the reactor's handlers, once it runs.
 
-        The reactor's own handler is called for the first signal only: at a second one it would fail, because the
-        reactor has stopped.
+        The reactor's own handler is called for the first signal only: at a second one it would
+        fail, because the reactor has stopped.
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             stop = signal.getsignal(number)

@@ -48,8 +48,9 @@ class Queue:
     """See the module.  ``limit`` and ``timeout`` may be changed; who waits already keeps its
     deadline.
 
-    ``turn``: the order of all processes that serve this backend, None for a single one.
-    ``len()`` counts the waiters of this process; :attr:`waiting` those of a master's workers (``remote``) too.
+    ``turn``: the order of all processes that serve this backend, None for a single one.  ``len()``
+    counts the waiters of this process; :attr:`waiting` those of a master's workers (``remote``)
+    too.
     """
 
     def __init__(self, wheel: TimerWheel, limit: int, timeout: float) -> None:

@@ -1,7 +1,8 @@
 """PURE. The contracts of shared state; see the package.
 
-Keys and topics are text.  Each user begins its own with a word and a colon (``sticky:``, ``limit:logins:``), so that
-two features never share one by accident.  Messages and values consist of JSON types.
+Keys and topics are text.  Each user begins its own with a word and a colon (``sticky:``,
+``limit:logins:``), so that two features never share one by accident.  Messages and values consist
+of JSON types.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ class SharedStateError(Exception):
 
 
 class Turn(Protocol):
-    """The order in which the waiters of one backend are served, those of all processes of this machine together.
+    """The order in which the waiters of one backend are served, those of all processes of this
+    machine together.
 
-    Synchronous and O(processes).  A ticket is a whole number above 0; the waiter with the lowest one is the first.
+    Synchronous and O(processes).  A ticket is a whole number above 0; the waiter with the lowest
+    one is the first.
     """
 
     def ticket(self, priority: int) -> int:
@@ -35,13 +38,15 @@ class Turn(Protocol):
         """
 
     def publish(self, ticket: int) -> None:
-        """Make the ticket of this process's first waiter known to the others; 0 when nobody waits here."""
+        """Make the ticket of this process's first waiter known to the others; 0 when nobody waits
+        here.
+        """
 
     def is_first(self, ticket: int) -> bool:
         """Whether no other process has a waiter that comes before ``ticket``.
 
-        A waiter that has been first in its process for long while servers had room is passed over: its
-        process may hang, or may see fewer servers than this one.
+        A waiter that has been first in its process for long while servers had room is passed over:
+        its process may hang, or may see fewer servers than this one.
         """
 
     def others_wait(self) -> bool:
@@ -52,10 +57,12 @@ class Turn(Protocol):
 
 
 class Shared(Protocol):
-    """What the processes of this machine share, for the data path: synchronous, and never more than memory accesses.
+    """What the processes of this machine share, for the data path: synchronous, and never more than
+    memory accesses.
 
-    The counts of a process end with it.  Keys share places, so a count of *other* processes can be too high, never too
-    low (:mod:`lbproxy.workers.shared` has the figures); what this process holds, it must count itself.
+    The counts of a process end with it.  Keys share places, so a count of *other* processes can be
+    too high, never too low (:mod:`lbproxy.workers.shared` has the figures); what this process
+    holds, it must count itself.
     """
 
     def add(self, key: str, count: int) -> None:
@@ -65,9 +72,11 @@ class Shared(Protocol):
         """Return how much the other processes hold of ``key``."""
 
     def claim(self, key: str, room: int) -> bool:
-        """Add 1 to what this process holds of ``key`` if the others hold less than ``room``, and return whether.
+        """Add 1 to what this process holds of ``key`` if the others hold less than ``room``, and
+        return whether.
 
-        Two processes that claim the last place at once may both be refused; the limit is never exceeded.
+        Two processes that claim the last place at once may both be refused; the limit is never
+        exceeded.
         """
 
     def release(self, key: str) -> None:
@@ -77,10 +86,14 @@ class Shared(Protocol):
         """Return what holds ``maxconn`` of servers for all processes; None for a single process."""
 
     def peers(self, frontend: str) -> Peers | None:
-        """Return what holds ``maxconn_per_ip`` of a frontend for all processes; None for a single process."""
+        """Return what holds ``maxconn_per_ip`` of a frontend for all processes; None for a single
+        process.
+        """
 
     def turn(self, backend: str) -> Turn | None:
-        """Return the order of the queue of ``backend``; None for a single process, whose queue has its own."""
+        """Return the order of the queue of ``backend``; None for a single process, whose queue has
+        its own.
+        """
 
 
 @frozen
@@ -93,9 +106,11 @@ class Rate:
 
 
 class Replicated(Protocol):
-    """What processes share eventually, wherever they are: asynchronous, and no request waits for it.
+    """What processes share eventually, wherever they are: asynchronous, and no request waits for
+    it.
 
-    The awaitables fail with :class:`SharedStateError` when the others cannot be reached within a few seconds.
+    The awaitables fail with :class:`SharedStateError` when the others cannot be reached within a
+    few seconds.
     """
 
     @property
@@ -113,7 +128,9 @@ class Replicated(Protocol):
         """
 
     def lease(self, name: str, seconds: float) -> Awaitable[bool]:
-        """Hold ``name`` for ``seconds``, or longer when it is this process's already; False if another holds it."""
+        """Hold ``name`` for ``seconds``, or longer when it is this process's already; False if
+        another holds it.
+        """
 
     def release(self, name: str) -> Awaitable[None]:
         """End this process's lease of ``name``, if it has one."""
@@ -127,8 +144,8 @@ class Replicated(Protocol):
     def publish(self, topic: str, message: Any) -> None:
         """Send ``message`` to the subscribers of ``topic`` in all processes, this one included.
 
-        All receive the messages of a topic in one order.  A process that cannot keep up misses messages; a topic
-        with ``whole`` is then sent anew.
+        All receive the messages of a topic in one order.  A process that cannot keep up misses
+        messages; a topic with ``whole`` is then sent anew.
         """
 
     def subscribe(
@@ -137,8 +154,9 @@ class Replicated(Protocol):
         receive: Callable[[Any], None],
         whole: Callable[[], Iterator[Any]] | None = None,
     ) -> Callable[[], None]:
-        """Call ``receive(message)`` for each message of ``topic``; returns what ends the subscription.
+        """Call ``receive(message)`` for each message of ``topic``; returns what ends the
+        subscription.
 
-        ``whole()`` gives messages that together say all that is known, for a process that begins or has missed
-        some.  They are taken one by one, as that process reads them.
+        ``whole()`` gives messages that together say all that is known, for a process that begins or
+        has missed some.  They are taken one by one, as that process reads them.
         """

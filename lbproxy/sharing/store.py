@@ -1,7 +1,9 @@
-"""PURE. The limits, leases and values of :class:`~lbproxy.sharing.contracts.Replicated`, in the memory of one process.
+"""PURE. The limits, leases and values of :class:`~lbproxy.sharing.contracts.Replicated`, in the
+memory of one process.
 
-Synchronous: :mod:`lbproxy.sharing.local` uses it for its own process, the master of workers on behalf of all of them.
-Each kind holds at most :data:`MOST` keys; beyond that, the keys that were used longest ago are forgotten.
+Synchronous: :mod:`lbproxy.sharing.local` uses it for its own process, the master of workers on
+behalf of all of them. Each kind holds at most :data:`MOST` keys; beyond that, the keys that were
+used longest ago are forgotten.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class Store:
     def take(self, key: str, cost: float, rate: Rate) -> float:
         """See :meth:`Replicated.take`.
 
-        The generic cell rate algorithm (ITU-T I.371): one number a key, the time at which its limit is full again.
+        The generic cell rate algorithm (ITU-T I.371): one number a key, the time at which its limit
+        is full again.
         """
         if cost < 0 or cost > rate.burst:
             raise ValueError(f"a cost of {cost:g} is not between 0 and the burst, {rate.burst:g}")

@@ -1,4 +1,5 @@
-"""CONTROL. ``python -m lbproxy.workers STACK CHANNEL``: a worker process; only the master starts it.
+"""CONTROL. ``python -m lbproxy.workers STACK CHANNEL``: a worker process; only the master starts
+it.
 
 The arguments are descriptors: a file for its stack, and its end of the channel.
 """

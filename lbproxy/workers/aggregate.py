@@ -1,8 +1,9 @@
 """CONTROL. What workers report each second, and how the master shows the sums.
 
-:data:`PROCESS` is the table of everything that is reported (:mod:`lbproxy.observe.counters`).  A worker reports
-:func:`report_of` its load balancer; the master's :class:`Totals` writes the sums into its own objects, so that metrics,
-dashboard and API read the same attributes with workers as without.
+:data:`PROCESS` is the table of everything that is reported (:mod:`lbproxy.observe.counters`).  A
+worker reports :func:`report_of` its load balancer; the master's :class:`Totals` writes the sums
+into its own objects, so that metrics, dashboard and API read the same attributes with workers as
+without.
 """
 
 from __future__ import annotations
@@ -107,7 +108,9 @@ FEATURES = (
     Value("gauges", _gauges, _show_gauges, empty={}),
     Value("records", _take_records, _add_records, Lifetime.ONCE, _concatenate, empty={}),
 )
-"""What :class:`lbproxy.proxy.feature.Feature` declares, for every feature of a frontend or a backend."""
+"""What :class:`lbproxy.proxy.feature.Feature` declares, for every feature of a frontend or a
+backend.
+"""
 
 FRONTEND = Table(
     (

@@ -1,7 +1,7 @@
 """CONTROL. Counts in memory that the workers of one master share.
 
-One row for each worker, which only that worker writes: an aligned 64-bit store is atomic, so no worker waits for
-another.
+One row for each worker, which only that worker writes: an aligned 64-bit store is atomic, so no
+worker waits for another.
 """
 
 from __future__ import annotations
@@ -70,9 +70,10 @@ class Board:
 class KeyedCounts:
     """Counts of one worker by key, on a board that has fewer places than there are keys.
 
-    Each key has two places, found with ``secret`` so that nobody can choose a key that shares them with another; the
-    smaller count is believed (a count-min sketch, Cormode and Muthukrishnan 2005).  So a count is never too low, and
-    too high only if other keys, at other workers, share both places: with 10,000 keys in use one in 2,800 does.
+    Each key has two places, found with ``secret`` so that nobody can choose a key that shares them
+    with another; the smaller count is believed (a count-min sketch, Cormode and Muthukrishnan
+    2005).  So a count is never too low, and too high only if other keys, at other workers, share
+    both places: with 10,000 keys in use one in 2,800 does.
     """
 
     def __init__(self, board: Board, row: int, secret: bytes) -> None:

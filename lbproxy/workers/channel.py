@@ -1,8 +1,9 @@
-"""CONTROL. Messages between master and worker: JSON lines on a socket pair, with descriptors where needed.
+"""CONTROL. Messages between master and worker: JSON lines on a socket pair, with descriptors where
+needed.
 
-Both ends trust each other; a line has at most :data:`LINE_MAX` bytes.  What the other end does not read waits, up to a
-limit: messages that can be sent later are not sent while it is :attr:`Channel.behind`, and an end that is behind by
-more than a line of full length is given up.
+Both ends trust each other; a line has at most :data:`LINE_MAX` bytes.  What the other end does not
+read waits, up to a limit: messages that can be sent later are not sent while it is
+:attr:`Channel.behind`, and an end that is behind by more than a line of full length is given up.
 """
 
 from __future__ import annotations
@@ -34,12 +35,14 @@ FDS = 16
 
 @implementer(IReadWriteDescriptor)
 class Channel:
-    """One end.  ``received(message, descriptors)`` is called for each message; ``lost()`` once, when the other end is
-    closed.
+    """One end.  ``received(message, descriptors)`` is called for each message; ``lost()`` once,
+    when the other end is closed.
 
-    Descriptors that come are the receiver's to close; those that go stay the sender's, who may close them at once.
+    Descriptors that come are the receiver's to close; those that go stay the sender's, who may
+    close them at once.
 
-    ``behind``: bytes that the other end has not taken yet, which wait here; at most twice :data:`LINE_MAX`.
+    ``behind``: bytes that the other end has not taken yet, which wait here; at most twice
+    :data:`LINE_MAX`.
     """
 
     def __init__(

@@ -1,9 +1,10 @@
-"""CONTROL. The master of several worker processes: it binds, checks and counts, and operators talk to it.
+"""CONTROL. The master of several worker processes: it binds, checks and counts, and operators talk
+to it.
 
-:class:`Master` is a :class:`lbproxy.service.LoadBalancer` that accepts nobody.  It runs the checks, so its server
-states are the true ones, and workers copy them (:mod:`lbproxy.workers.serverstate`).  It has the admin side; what
-operators ask is in :mod:`lbproxy.workers.operations`.  Its counters are the sums of its workers'
-(:mod:`lbproxy.workers.aggregate`).
+:class:`Master` is a :class:`lbproxy.service.LoadBalancer` that accepts nobody.  It runs the checks,
+so its server states are the true ones, and workers copy them (:mod:`lbproxy.workers.serverstate`).
+It has the admin side; what operators ask is in :mod:`lbproxy.workers.operations`.  Its counters are
+the sums of its workers' (:mod:`lbproxy.workers.aggregate`).
 """
 
 # mypy: disable-error-code=no-untyped-call
@@ -299,8 +300,8 @@ class Master(LoadBalancer):
     ) -> Deferred[dict[int, Any]]:
         """Run an operation in all workers, or in that of ``slot``; fires with the answers by slot.
 
-        State that was changed before is sent before, so a server that was drained gets no new sessions when its old
-        ones are ended.  Without ``answer`` it fires at once.
+        State that was changed before is sent before, so a server that was drained gets no new
+        sessions when its old ones are ended.  Without ``answer`` it fires at once.
         """
         self._send_state()
         channels = {
@@ -337,7 +338,9 @@ class Master(LoadBalancer):
             channel.send({"type": "reload", **self._everything(worker)})
 
     def _let_leave(self) -> None:
-        """Sessions of what a reload removed are the workers' affair; here they are not counted any more."""
+        """Sessions of what a reload removed are the workers' affair; here they are not counted any
+        more.
+        """
         for leaving in self._reloader.leaving:
             for frontend in leaving.frontends:
                 frontend.lineage.remote_clients = 0

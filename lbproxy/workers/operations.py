@@ -1,7 +1,8 @@
 """CONTROL. What is asked of a load balancer with workers: one table, for both ends.
 
-An :class:`Operation` has the name of a method of :class:`lbproxy.service.LoadBalancer` and says where it runs.  The
-master's method is made from it (:func:`spread`), and a worker runs its part (:func:`run`).
+An :class:`Operation` has the name of a method of :class:`lbproxy.service.LoadBalancer` and says
+where it runs.  The master's method is made from it (:func:`spread`), and a worker runs its part
+(:func:`run`).
 """
 
 from __future__ import annotations
@@ -45,10 +46,11 @@ M = TypeVar("M", bound="type[LoadBalancer]")
 class Operation:
     """One method of the load balancer, spread over master and workers.
 
-    ``worker(balancer, **arguments)``: the part of each worker.  ``master(master, **arguments)``: the part of the
-    master; it runs first, and its result is that of the method unless there is ``gather``.  ``gather(arguments,
-    answers)`` makes the result of the workers' answers, by slot, as a Deferred's; a worker that does not answer in
-    time is left out.  ``one(arguments)`` gives the slot of the only worker that is asked, and its arguments.
+    ``worker(balancer, **arguments)``: the part of each worker.  ``master(master, **arguments)``:
+    the part of the master; it runs first, and its result is that of the method unless there is
+    ``gather``.  ``gather(arguments, answers)`` makes the result of the workers' answers, by slot,
+    as a Deferred's; a worker that does not answer in time is left out.  ``one(arguments)`` gives
+    the slot of the only worker that is asked, and its arguments.
     ``everywhere(master, arguments)``: whether workers have a part at all.
     """
 
@@ -111,7 +113,9 @@ _BY_NAME = {operation.name: operation for operation in OPERATIONS}
 
 
 def run(balancer: LoadBalancer, name: str, arguments: Arguments) -> Any:
-    """Do a worker's part of the operation ``name``; None for a name of the configuration that it does not have."""
+    """Do a worker's part of the operation ``name``; None for a name of the configuration that it
+    does not have.
+    """
     try:
         return _BY_NAME[name].worker(balancer, **arguments)
     except (KeyError, ValueError):

@@ -1,4 +1,6 @@
-"""CONTROL. A worker's records for those who follow the access log at the master; nothing while nobody does."""
+"""CONTROL. A worker's records for those who follow the access log at the master; nothing while
+nobody does.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """CONTROL. :class:`lbproxy.sharing.contracts.Replicated` through the master.
 
-The master has a :class:`Hub`: limits, leases and values are in its memory, and it sends what is published to every
-worker, the publisher included, in one order.  A worker has a :class:`MasterReplicated`.
+The master has a :class:`Hub`: limits, leases and values are in its memory, and it sends what is
+published to every worker, the publisher included, in one order.  A worker has a
+:class:`MasterReplicated`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ __all__ = ["BEHIND", "Hub", "MasterReplicated"]
 _log = Logger()
 
 BEHIND = 8 * 1024 * 1024
-"""Bytes that may wait for a worker; one with more misses messages, and gets their topics anew later."""
+"""Bytes that may wait for a worker; one with more misses messages, and gets their topics anew
+later.
+"""
 
 _AGAIN = 0.25  # seconds until a worker that is behind is looked at again
 
@@ -60,7 +63,9 @@ class Hub(LocalReplicated):
         self.store.release_all(f"worker {slot}")
 
     def tend(self) -> None:
-        """Send topics anew to workers that have missed messages and have caught up; called a few times a second."""
+        """Send topics anew to workers that have missed messages and have caught up; called a few
+        times a second.
+        """
         for slot, peer in self._peers.items():
             if peer.missed and not peer.channel.behind:
                 topics, peer.missed = sorted(peer.missed), set()
@@ -123,7 +128,9 @@ def _send(channel: Channel, topic: str, message: Any) -> None:
 
 
 class MasterReplicated:
-    """A worker's.  ``channel``: to the master, whose messages come through :meth:`answered` and :meth:`received`."""
+    """A worker's.  ``channel``: to the master, whose messages come through :meth:`answered` and
+    :meth:`received`.
+    """
 
     alone = False
 

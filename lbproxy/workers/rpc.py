@@ -36,7 +36,9 @@ class RemoteCalls:
     def send(
         self, channels: Mapping[int, Channel], message: dict[str, Any]
     ) -> Deferred[dict[int, Any]]:
-        """Send ``message`` with a ``number``.  Fires with the answers by slot, of those that have answered."""
+        """Send ``message`` with a ``number``.  Fires with the answers by slot, of those that have
+        answered.
+        """
         number = next(self._numbers)
         done: Deferred[dict[int, Any]] = Deferred()
         call = _Call(set(channels), done)

@@ -1,7 +1,7 @@
 """CONTROL. What the master synchronises of its servers: one table, for both ends.
 
-The master sends :func:`encode` of a backend when its :func:`signature` has changed, and a worker makes its own servers
-so with :func:`apply`.  A new attribute is one more :class:`Field`.
+The master sends :func:`encode` of a backend when its :func:`signature` has changed, and a worker
+makes its own servers so with :func:`apply`.  A new attribute is one more :class:`Field`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ _log = Logger()
 class Field:
     """One attribute of a server.
 
-    ``changes``: cheap to get; a new value means that workers must be sent the server again.  ``encode``: as JSON types.
-    ``apply``: makes a worker's server so; called only when it encodes differently.
+    ``changes``: cheap to get; a new value means that workers must be sent the server again.
+    ``encode``: as JSON types.  ``apply``: makes a worker's server so; called only when it encodes
+    differently.
     """
 
     name: str
@@ -97,7 +98,9 @@ _CHANGES = tuple(field.changes for field in FIELDS)
 
 
 def signature(backend: Backend) -> list[Any]:
-    """Return something that is different after a change that workers must see; cheaper than :func:`encode`."""
+    """Return something that is different after a change that workers must see; cheaper than
+    :func:`encode`.
+    """
     found: list[Any] = []
     for server in backend.group.servers.values():
         found.append(server.spec)
@@ -124,7 +127,8 @@ def apply(
 ) -> None:
     """Make the servers of a worker's ``backend`` what the master encoded.
 
-    ``parse`` reads a server line; ConfigErrors.  A server that fails is logged, and the others are done.
+    ``parse`` reads a server line; ConfigErrors.  A server that fails is logged, and the others are
+    done.
     """
     wanted = {one["name"]: one for one in servers}
     with backend.group.changes():

@@ -1,8 +1,10 @@
-"""CONTROL. :class:`lbproxy.sharing.contracts.Shared` for worker processes: leases, connections and queues of all.
+"""CONTROL. :class:`lbproxy.sharing.contracts.Shared` for worker processes: leases, connections and
+queues of all.
 
 Each worker reads the others' counts every :data:`EVERY` seconds and passes them to its balancers
-(:meth:`lbproxy.balance.group.ServerGroup.set_remote_active`).  Traffic itself touches the shared memory only for
-servers with a ``maxconn``, for their queues, and for frontends with ``maxconn_per_ip``.
+(:meth:`lbproxy.balance.group.ServerGroup.set_remote_active`).  Traffic itself touches the shared
+memory only for servers with a ``maxconn``, for their queues, and for frontends with
+``maxconn_per_ip``.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ EVERY = 0.02
 """Seconds between two looks: leastconn is this far behind."""
 
 PASSED_OVER = 0.1
-"""Seconds that the first waiter of another process may leave room unused before others are served."""
+"""Seconds that the first waiter of another process may leave room unused before others are served.
+"""
 
 _TICK = 0.05  # seconds without a question after which room was not left unused all the time
 _LOWEST = -1023  # priorities are kept within these bounds on the board
@@ -43,10 +46,11 @@ _TIME_BITS = 52  # microseconds of 142 years
 
 
 class BoardClaims:
-    """``maxconn`` of servers across workers: a lease is written down first, then the others' are read.
+    """``maxconn`` of servers across workers: a lease is written down first, then the others' are
+    read.
 
-    A worker that finds too many takes its own back, so at a tie both may wait, and no limit is exceeded.
-    ``room(server)`` is called after a lease was given back.
+    A worker that finds too many takes its own back, so at a tie both may wait, and no limit is
+    exceeded. ``room(server)`` is called after a lease was given back.
     """
 
     def __init__(
@@ -84,7 +88,9 @@ class BoardClaims:
 
 
 class AddressPeers:
-    """``maxconn_per_ip`` of one frontend across workers.  See :class:`lbproxy.guard.connections.Peers`."""
+    """``maxconn_per_ip`` of one frontend across workers.  See
+    :class:`lbproxy.guard.connections.Peers`.
+    """
 
     def __init__(self, counts: KeyedCounts, frontend: str) -> None:
         self._counts = counts
@@ -102,8 +108,9 @@ class AddressPeers:
 class BoardTurn:
     """The queue of one backend across workers.  See :class:`lbproxy.sharing.contracts.Turn`.
 
-    A place on the board holds the ticket of each worker's first waiter: its priority, then the time it came, in
-    microseconds of the clock that all processes share.  At a tie the lower row is first.  ``wake(row)`` wakes a worker.
+    A place on the board holds the ticket of each worker's first waiter: its priority, then the time
+    it came, in microseconds of the clock that all processes share.  At a tie the lower row is
+    first.  ``wake(row)`` wakes a worker.
     """
 
     def __init__(
@@ -174,8 +181,8 @@ class BoardTurn:
 class BoardShared:
     """See :class:`lbproxy.sharing.contracts.Shared`.
 
-    ``servers``: the board of servers and queues, whose ``places`` have names; ``keys``: that of keys.  ``wakers``: an
-    eventfd for each worker.  The boards stay their owner's.
+    ``servers``: the board of servers and queues, whose ``places`` have names; ``keys``: that of
+    keys.  ``wakers``: an eventfd for each worker.  The boards stay their owner's.
     """
 
     def __init__(

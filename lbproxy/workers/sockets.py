@@ -1,8 +1,10 @@
-"""CONTROL. Listening sockets of several processes: the master binds and keeps them, each worker accepts on its own.
+"""CONTROL. Listening sockets of several processes: the master binds and keeps them, each worker
+accepts on its own.
 
-A TCP address has one socket for each worker (``SO_REUSEPORT``): the kernel spreads connections evenly over them, where
-with one socket shared by all the first to wake takes most.  The master keeps all of them open, so what waits in the
-queue of a worker that was killed waits for its successor.  A Unix socket cannot be bound twice and is shared.
+A TCP address has one socket for each worker (``SO_REUSEPORT``): the kernel spreads connections
+evenly over them, where with one socket shared by all the first to wake takes most.  The master
+keeps all of them open, so what waits in the queue of a worker that was killed waits for its
+successor.  A Unix socket cannot be bound twice and is shared.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ __all__ = ["MasterBinder", "SharedBound", "WorkerBinder"]
 
 
 class SharedBound(Bound):
-    """The sockets of one address; nothing is accepted here.  ``sockets``: by slot, one for all of a Unix socket."""
+    """The sockets of one address; nothing is accepted here.  ``sockets``: by slot, one for all of a
+    Unix socket.
+    """
 
     def __init__(self, sockets: list[socket.socket], wanted: Address, address: Address) -> None:
         self._sockets = sockets
@@ -73,8 +77,8 @@ class SharedBound(Bound):
 class MasterBinder(Binder):
     """Binds for ``count`` workers and accepts nothing itself.
 
-    ``holds``: whether a worker may still listen on a TCP address, or on one that overlaps with it.  Such a
-    worker shares the port and is no stranger.
+    ``holds``: whether a worker may still listen on a TCP address, or on one that overlaps with it.
+    Such a worker shares the port and is no stranger.
     """
 
     shares_ports = True

@@ -1,9 +1,11 @@
 """CONTROL. The life of worker processes: started, watched, started again, stopped.
 
-1. A worker that ends is started again, after a pause that doubles each time, up to :data:`LONGEST_PAUSE`.
+1. A worker that ends is started again, after a pause that doubles each time, up to
+   :data:`LONGEST_PAUSE`.
 2. A worker that is told to stop has ``timeout_shutdown`` and a grace period, then it is killed.
-3. Every worker reports once a second.  One that has not for ``worker_timeout`` hangs: its stack is logged, and it is
-   killed.  A worker that starts or takes a configuration has :data:`STARTING` more.
+3. Every worker reports once a second.  One that has not for ``worker_timeout`` hangs: its stack is
+   logged, and it is killed.  A worker that starts or takes a configuration has :data:`STARTING`
+   more.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ LONGEST_PAUSE = 5.0
 """Seconds before a worker that ended is started again, at most."""
 
 STARTING = 60.0
-"""Seconds beyond ``worker_timeout`` for a start or a reload, which may load a large configuration in one turn."""
+"""Seconds beyond ``worker_timeout`` for a start or a reload, which may load a large configuration
+in one turn.
+"""
 
 STACK_SIGNAL = signal.SIGUSR2
 """Makes a worker write its stack (:mod:`faulthandler`), whatever it is doing."""

@@ -1,8 +1,8 @@
 """CONTROL. One worker process: a load balancer that does as the master says.
 
-Started by :mod:`lbproxy.workers.process` as ``python -m lbproxy.workers``.  It accepts, balances and logs; checks, the
-admin side and the watching of files are the master's.  It ends, gracefully, when it is told to or when the master is
-gone.
+Started by :mod:`lbproxy.workers.process` as ``python -m lbproxy.workers``.  It accepts, balances
+and logs; checks, the admin side and the watching of files are the master's.  It ends, gracefully,
+when it is told to or when the master is gone.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ _MANY = 500  # servers: with more, the board is looked at less often
 def worker_config(config: Config, workers: int, secret: str = "") -> Config:
     """Return what one of ``workers`` serves of ``config`` (:mod:`lbproxy.config.share`).
 
-    ``secret``: for a configuration that has none; workers that made up their own would not know one another's cookies.
+    ``secret``: for a configuration that has none; workers that made up their own would not know one
+    another's cookies.
     """
     part = share_of(config, workers)
     return evolve(part, settings=evolve(part.settings, secret=part.settings.secret or secret))
@@ -159,7 +160,9 @@ class Worker:
         self.channel.send({"type": "ready"})
 
     def _on_reload(self, message: dict[str, Any], fds: list[int]) -> None:
-        """Another configuration, which the master has accepted.  If it fails here, the master has us begin anew."""
+        """Another configuration, which the master has accepted.  If it fails here, the master has
+        us begin anew.
+        """
         try:
             self._reload(message)
         except Exception as error:
