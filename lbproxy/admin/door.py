@@ -24,6 +24,7 @@ class Door:
         self.tokens = tokens
         self.tls = tls
         self.bound: Bound | None = None
+        self.announced = False  # the log has its address
         self.factory: Any = None  # once it is bound
 
     @property

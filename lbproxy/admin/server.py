@@ -39,6 +39,8 @@ __all__ = ["Admin"]
 
 _log = Logger()
 
+_POLL = 0.1  # seconds between two looks at whether all workers serve
+
 
 class Admin(Service):
     """See the module.
@@ -59,6 +61,7 @@ class Admin(Service):
         self.lag = Lag(reactor)
         self.paces = paces(reactor.seconds)
         self.reloads = Reloads(balancer, reactor)
+        self._announcing: Any = None
         self.hosts = frozenset(name.lower() for name in settings.admin_hosts)
         self.table = Table(route for part in self.parts for route in part.routes)
         self.states = States(self)
@@ -96,16 +99,23 @@ class Admin(Service):
         outer = self._outer(door, factory)
         door.bound = self._binder.listen(spec.address, outer, backlog=spec.backlog, mode=spec.mode)
         self._factories.append(factory)
-        _log.info(
-            "admin is at {address}{tls}",
-            address=str(door.bound.address),
-            tls=" with TLS" if spec.tls else "",
-        )
         if not (spec.tls or door.unix or door.loopback):
             _log.warn(
                 "admin at {address} is not encrypted: tokens can be read on the way; use tls:",
                 address=str(door.bound.address),
             )
+
+    def _announce(self) -> None:
+        """Log the addresses once they can answer: with workers, when all of them serve."""
+        self._announcing = None
+        if not self.balancer.serving:
+            self._announcing = self.reactor.callLater(_POLL, self._announce)
+            return
+        for door in self.doors:
+            if door.bound is not None and not door.announced:
+                door.announced = True
+                tls = " with TLS" if door.spec.tls else ""
+                _log.info("admin is at {address}{tls}", address=str(door.bound.address), tls=tls)
 
     def inherit(self, sockets: Inherited) -> None:
         """Listen on these where they fit."""
@@ -119,12 +129,16 @@ class Admin(Service):
         """Measure."""
         super().startService()
         self.lag.start()
+        self._announcing = self.reactor.callLater(0, self._announce)
 
     def stopService(self) -> Deferred[Any]:
         """Stop listening and cut every connection."""
         super().stopService()
         self.lag.stop()
         self.reloads.stop()
+        call, self._announcing = self._announcing, None
+        if call is not None:
+            call.cancel()
         closing = self.unbind()
         for follower in list(self._followers):
             follower.stop()
@@ -163,6 +177,8 @@ class Admin(Service):
         _close(present.values())
         self.hosts = frozenset(name.lower() for name in settings.admin_hosts)
         self.metrics_servers = settings.metrics_servers
+        if self._announcing is None:
+            self._announce()
 
     def _renewed(self, old: Door | None, new: Door) -> Door:
         if old is None:
@@ -223,7 +239,7 @@ class Admin(Service):
 def _close(doors: Iterable[Door]) -> list[Deferred[Any]]:
     closing = []
     for door in doors:
-        bound, door.bound = door.bound, None
+        bound, door.bound, door.announced = door.bound, None, False
         if bound is not None:
             closing.append(maybeDeferred(bound.close))
     return closing

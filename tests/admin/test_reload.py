@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.logger import formatEvent, globalLogPublisher
 
+from lbproxy.service import LoadBalancer
 from lbproxy.testing import MemoryReactor
 from tests.admin.kit import TEXT, AdminClient, admin
 
 
 def test_there_is_a_report(tmp_path: Path) -> None:
-    from lbproxy.service import LoadBalancer
     from lbproxy.testing import LoadBalancerFixture
 
     path = tmp_path / "lb.ini"
@@ -113,3 +114,26 @@ def test_switched_on_and_off() -> None:
     assert lb.service.reload(TEXT).ok
     assert AdminClient(lb).ask("GET", "whoami").status == 200
     lb.close()
+
+
+def test_an_address_is_logged_when_it_can_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With workers, that is when all of them serve."""
+    logged: list[str] = []
+
+    def observe(event: Any) -> None:
+        text = formatEvent(event)
+        if "admin is at" in text:
+            logged.append(text)
+
+    globalLogPublisher.addObserver(observe)
+    with monkeypatch.context() as patch:
+        patch.setattr(LoadBalancer, "serving", False)
+        with admin() as client:
+            client.lb.advance(5)
+            assert logged == []
+            patch.setattr(LoadBalancer, "serving", True)
+            client.lb.advance(0.2)
+            assert len(logged) == 1
+            report = client.lb.service.reload(TEXT.replace("8404", "8405"))
+            assert report.ok and len(logged) == 2 and "8405" in logged[1]
+    globalLogPublisher.removeObserver(observe)
