@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +15,9 @@ from twisted.internet.task import Clock
 
 from lbproxy.net.steady import SteadyReactor, keep_steady, steady
 from lbproxy.net.timers import TimerWheel
+from lbproxy.registry import parse_config
+from lbproxy.service import LoadBalancer
+from tests.support.ports import free_port
 from tests.support.reactor import _dispose
 
 STEPS = [3600.0, -3600.0]
@@ -150,3 +155,41 @@ def test_only_clocks_that_jump_are_replaced() -> None:
         assert TimerWheel(clock).epoch == 0.0
     finally:
         _dispose(reactor)
+
+
+@pytest.mark.parametrize("transport", ["epoll", "twisted"])
+@pytest.mark.parametrize("step", STEPS)
+def test_an_embedded_load_balancer_keeps_its_deadlines(
+    foreign: Any, wall: Wall, step: float, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lbproxy.net.steady.wall_clock", wall)  # what Twisted's reactors go by
+    port = free_port()
+    balancer = LoadBalancer(
+        parse_config(
+            f"[lbproxy]\ntransport = {transport}\n"
+            f"[frontend web]\nmode = http\nlisten = tcp:127.0.0.1:{port}\n"
+            "timeout_header = 300ms\nbackend = app\n[backend app]\nservers = a 127.0.0.1:1\n"
+        ),
+        reactor=foreign,
+    )
+    assert isinstance(balancer.reactor, SteadyReactor)
+    balancer.startService()
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.setblocking(False)
+        client.sendall(b"GET / HTTP/1.1\r\n")
+        begun = time.monotonic()
+        turn_until(foreign, lambda: time.monotonic() > begun + 0.1)
+        wall.offset = step
+        received: list[bytes] = []
+
+        def answered() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                received.append(client.recv(4096))
+            return bool(received)
+
+        turn_until(foreign, answered)
+        assert b" 408 " in received[0]
+        assert 0.25 < time.monotonic() - begun < 2.0
+    stopped: list[Any] = []
+    balancer.stopService().addBoth(stopped.append)
+    turn_until(foreign, lambda: stopped)
