@@ -89,6 +89,7 @@ MODULES = (
     "net/poller.py",
     "net/relay.py",
     "net/sender.py",
+    "net/sslhandshake.py",
     "net/sslrecords.py",
     "net/sslsocket.py",
     "net/timers.py",

@@ -19,7 +19,7 @@ from lbproxy.net.errorwords import error_words
 from lbproxy.net.handshaking import Handshaking
 from lbproxy.net.poller import OUT, Poller
 from lbproxy.net.sockaddr import socket_address
-from lbproxy.net.sslsocket import Handshake
+from lbproxy.net.sslhandshake import Handshake
 from lbproxy.net.stocktls import StockHandshake
 from lbproxy.net.transport import FastTransport
 from lbproxy.tls.parameters import TLSParameters

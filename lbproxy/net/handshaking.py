@@ -1,6 +1,6 @@
 """DATA. TLS being started on a connection: its deadline, and its outcome exactly once.
 
-The base of :class:`lbproxy.net.sslsocket.Handshake` (TLS on the socket itself) and
+The base of :class:`lbproxy.net.sslhandshake.Handshake` (TLS on the socket itself) and
 :class:`lbproxy.net.stocktls.StockHandshake` (TLS through a memory BIO), which do the work.
 """
 

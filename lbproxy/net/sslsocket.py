@@ -1,8 +1,7 @@
-"""DATA. TLS on the socket itself, without a memory BIO between; used by :mod:`lbproxy.net.fast`.
+"""DATA. TLS on the socket itself, without a memory BIO between; used by :mod:`lbproxy.net.fastdial`.
 
-:class:`Handshake` owns a socket from the moment TLS starts until it is established or has failed;
-:class:`FastTLSTransport` is the transport afterwards.  Rules, next to those of
-:mod:`lbproxy.net.transport`:
+:class:`FastTLSTransport` is the transport after a handshake (:mod:`lbproxy.net.sslhandshake`).  Rules, next
+to those of :mod:`lbproxy.net.transport`:
 
 1. OpenSSL reads one record at a time and never ahead (``SSL_CTX_set_read_ahead`` stays off), and a
    read asks for a whole record: so nothing is left inside OpenSSL that epoll does not know of, and a
@@ -22,9 +21,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import socket
 from collections import deque
 from typing import Any, Final
 
@@ -34,10 +31,7 @@ from twisted.internet.interfaces import INegotiated, ISSLTransport
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from lbproxy.compiled import native
-from lbproxy.errors import ProxyError
 from lbproxy.net import halfclose
-from lbproxy.net.handshaking import Handshaking
 from lbproxy.net.outbuffer import gather
 from lbproxy.net.poller import IN, OUT, Poller, failure_of
 from lbproxy.net.sender import (
@@ -51,11 +45,10 @@ from lbproxy.net.sender import (
 from lbproxy.net.sslrecords import RECORD_BYTES, record_calls
 from lbproxy.net.transport import READ_BYTES, READS_PER_EVENT, FastTransport
 from lbproxy.net.watchedsocket import READ_MASK
-from lbproxy.tls.errorwords import speaks_http, tls_error_text
-from lbproxy.tls.info import tls_info
+from lbproxy.tls.errorwords import tls_error_text
 from lbproxy.tls.openssl import clear_errors
 
-__all__ = ["CLOSE_WAIT_S", "FastTLSTransport", "Handshake"]
+__all__ = ["CLOSE_WAIT_S", "FastTLSTransport"]
 
 RECORDS_PER_EVENT: Final = 16
 CLOSE_WAIT_S = 3.0
@@ -299,141 +292,3 @@ class FastTLSTransport(FastTransport):
 
 
 classImplements(FastTLSTransport, ISSLTransport, INegotiated)
-
-
-@native(allow_interpreted_subclasses=True)  # else the __init__ it inherits runs twice
-class Handshake(Handshaking):
-    """TLS being started on the socket of a :class:`FastTransport`, which is detached by this.
-
-    ``parameters.creator.connection_for_socket(socket)`` makes the pyOpenSSL Connection; its app data is
-    this object meanwhile, so that a context's callbacks may call :meth:`failVerification`.
-    """
-
-    __slots__ = (
-        "_connection",
-        "_fd",
-        "_host",
-        "_mask",
-        "_peer",
-        "_poller",
-        "_refused",
-        "_socket",
-        "_unsent",
-    )
-
-    def begin(self, transport: Any, received: bytes) -> None:
-        """See :meth:`Handshaking.begin`; nothing was received."""
-        loop: Any = self._loop
-        self._poller: Poller = loop
-        self._connection: Any = None
-        self._refused = ""
-        self._take(transport)
-        if self._unsent or not self._parameters.server_side:
-            self._poller.soon(self)
-
-    def _take(self, transport: FastTransport) -> None:
-        """Take the socket, and what was written to it in the clear, from ``transport``."""
-        poller = self._poller
-        self._peer = transport._peer
-        self._host = transport._host
-        self._unsent = b"".join(transport._pending or ())
-        self._fd = transport._fd
-        self._mask = READ_MASK
-        watched, mask = transport.watched, transport._mask
-        self._socket: Any = transport.detach()
-        if watched:
-            poller.replace(self._fd, self)
-            if mask != READ_MASK:
-                poller.modify(self._fd, READ_MASK)
-        else:
-            poller.register(self._fd, READ_MASK, self)
-
-    def on_events(self, events: int) -> None:
-        """The poller's call."""
-        if self._failed is None:
-            return
-        if self._unsent and not self._send_unsent():
-            return
-        if self._connection is None:
-            self._connection = self._parameters.creator.connection_for_socket(self._socket)
-            self._connection.set_app_data(self)
-        try:
-            self._connection.do_handshake()
-        except SSL.WantReadError:
-            self._watch(READ_MASK)
-        except SSL.WantWriteError:
-            self._watch(OUT)
-        except SSL.Error as error:
-            clear_errors()
-            creator = self._parameters.creator
-            reply = getattr(creator, "plain_reply", b"")
-            if reply and speaks_http(error):
-                self._answer_in_the_clear(reply)
-            problem = getattr(creator, "problem", None)
-            why = problem(self._connection) if problem is not None else ""
-            self._fail(ProxyError(self._kind, why or self._refused or tls_error_text(error)))
-        else:
-            self._finish()
-
-    def _answer_in_the_clear(self, reply: bytes) -> None:
-        """Send ``reply`` and our end; what came is read, so that closing does not reset the connection."""
-        with contextlib.suppress(OSError):
-            self._socket.send(reply)
-            self._socket.shutdown(socket.SHUT_WR)
-            self._socket.recv(READ_BYTES)
-
-    def on_soon(self) -> None:
-        """The client's first step."""
-        self.on_events(OUT)
-
-    def on_crash(self, reason: Failure) -> None:
-        """A callback of the context raised, or the reactor stops."""
-        self._fail(ProxyError(self._kind, reason.getErrorMessage()))
-
-    def failVerification(self, reason: Failure) -> None:
-        """For a context's callbacks: the peer is not who it should be."""
-        self._refused = reason.getErrorMessage() or "verification failed"
-
-    def _send_unsent(self) -> bool:
-        """What was written in the clear before TLS."""
-        try:
-            sent = self._socket.send(self._unsent)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            self._fail(ProxyError(self._kind, str(error)))
-            return False
-        self._unsent = self._unsent[sent:]
-        if self._unsent:
-            self._watch(OUT)
-        return not self._unsent
-
-    def _watch(self, mask: int) -> None:
-        if mask != self._mask:
-            self._mask = mask
-            self._poller.modify(self._fd, mask)
-
-    def _finish(self) -> None:
-        if self._refused:
-            self._fail(ProxyError(self._kind, self._refused))
-            return
-        connection = self._connection
-        protocol = self._settle(tls_info(connection))
-        if protocol is None:
-            return
-        # kept for the end: see :meth:`lbproxy.tls.clientcontext.ClientContextFactory.remember`
-        connection.set_app_data(getattr(self._parameters.creator, "remember", None))
-        transport = FastTLSTransport(self._poller, self._socket, connection, self._peer, self._host)
-        transport.protocol = protocol
-        self._poller.replace(self._fd, transport)
-        transport.begin(self._mask)
-        try:
-            protocol.makeConnection(transport)
-        except BaseException:
-            self._poller.crashed(transport)
-
-    def _drop(self) -> None:
-        self._poller.unregister(self._fd)
-        self._connection = None
-        with contextlib.suppress(OSError):
-            self._socket.close()
