@@ -49,20 +49,23 @@ PEER_END: Final = 0  # the peer's end was read
 END: Final = 1  # our end was asked for
 FLUSHED: Final = 2  # nothing is buffered
 
-_NEXT: Final = (
-    # PEER_END          END                FLUSHED
-    (PEER_ENDED, ENDING, OPEN),  # OPEN
-    (PEER_ENDED, PEER_ENDED_ENDING, PEER_ENDED),  # PEER_ENDED
-    (PEER_ENDED_ENDING, ENDING, ENDED),  # ENDING
-    (PEER_ENDED_ENDING, PEER_ENDED_ENDING, OVER),  # PEER_ENDED_ENDING
-    (OVER, ENDED, ENDED),  # ENDED
-    (OVER, OVER, OVER),  # OVER
-)
+# one row per state; bytes, because compiled code would copy a tuple of tuples for each look
+# fmt: off
+_NEXT: Final = bytes((
+    # PEER_END         END                FLUSHED
+    PEER_ENDED,        ENDING,            OPEN,               # OPEN
+    PEER_ENDED,        PEER_ENDED_ENDING, PEER_ENDED,         # PEER_ENDED
+    PEER_ENDED_ENDING, ENDING,            ENDED,              # ENDING
+    PEER_ENDED_ENDING, PEER_ENDED_ENDING, OVER,               # PEER_ENDED_ENDING
+    OVER,              ENDED,             ENDED,              # ENDED
+    OVER,              OVER,              OVER,               # OVER
+))
+# fmt: on
 
 
 def after(state: int, event: int) -> int:
     """The state that follows ``state`` when ``event`` happens."""
-    return _NEXT[state][event]
+    return _NEXT[3 * state + event]
 
 
 def peer_ended(state: int) -> bool:
