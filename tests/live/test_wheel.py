@@ -152,3 +152,31 @@ def test_twistd_serves_the_first_example(environment, elsewhere, nginx_pair, cur
     finally:
         child.stop()
     assert "Traceback" not in child.output()
+
+
+WITHOUT_COMPILERS = """\
+import sys
+for name in ("mypy", "mypyc", "httptools", "h11"):
+    sys.modules[name] = None
+from twisted.scripts.twistd import run
+run()
+"""
+
+
+def test_serves_without_mypy_and_without_other_parsers(environment, elsewhere, curl):
+    port = free_port()
+    config = elsewhere / "lb.ini"
+    config.write_text(
+        f"[frontend web]\nlisten = tcp:{port}:interface=127.0.0.1\nroutes =\n"
+        "    header X-Test = 1 -> reply 200 found\n    default -> reply 404\n"
+    )
+    command = [str(environment / "bin" / "python"), "-c", WITHOUT_COMPILERS]
+    command += ["-n", "--pidfile=", "lbproxy", "--config", str(config)]
+    child = Child(command, elsewhere / "log", cwd=elsewhere)
+    try:
+        child.wait_ready(lambda: accepts(port))
+        done = run([curl, "-sS", "-H", "x-test: 1", f"http://127.0.0.1:{port}/"])
+        assert done.stdout == "found"
+    finally:
+        child.stop()
+    assert "Traceback" not in child.output()

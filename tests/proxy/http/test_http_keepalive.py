@@ -74,6 +74,28 @@ def test_a_pipelining_client_is_not_read_without_end(rig):
     assert raw.connections[0].received.count(b"GET") == 2
 
 
+def test_nothing_is_parsed_beyond_the_running_exchange(rig):
+    """60 KB of tiny requests are one request and bytes, and reading pauses."""
+    r = rig()
+    raw = r.raw()
+    client = r.client()
+    tiny = b"GET / HTTP/1.1\r\nHost:a\r\n\r\n"
+    count = 60 * 1024 // len(tiny)
+    client.send(tiny * count)
+    (protocol,) = r.frontend.clients
+    gc.collect()
+    heads = sum(type(one).__name__ == "RequestHead" for one in gc.get_objects())
+    assert not protocol._backlog and protocol._parser.pending and protocol._read_paused
+    assert heads < 20
+    server = raw.connections[0]
+    for answered in range(1, count + 1):
+        assert server.received.count(b"GET") == answered
+        server.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+        assert len(protocol._backlog) <= 2
+    assert client.received.count(b"HTTP/1.1 204") == count
+    assert not protocol._parser.pending and not protocol._read_paused
+
+
 def test_a_pipelining_client_that_does_not_read_starts_nothing_new(rig):
     r = rig()
     origin = r.lb.origin("a", "10.0.0.1:8000", b"x" * 100_000)
