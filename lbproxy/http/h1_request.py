@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from librt.strings import read_i64_le
+from librt.strings import read_i32_le, read_i64_le
 from mypy_extensions import i64
 
 from lbproxy.errors import Kind
@@ -38,6 +38,7 @@ from lbproxy.http.syntax import is_token, normal_host
 __all__ = ["RequestParser"]
 
 _VERSION_BYTES: Final = 8
+_GET: Final = 0x20544547  # "GET " as a little-endian number
 _HTTP_1_1: Final[bytes] = b"HTTP/1.1"
 
 
@@ -110,13 +111,19 @@ class RequestParser(Parser):
         limits = self._limits
         size: i64 = len(data)
         base: i64 = pos
+        if base + 4 > size:
+            return -1
         # the method
         at: i64 = base
-        while at < size and data[at] != 32:
-            if at - base >= METHOD_MAX:
-                return -1
-            at += 1
-        method = data[base:at]
+        method = b"GET"
+        if read_i32_le(data, at) == _GET:
+            at += 3
+        else:
+            while at < size and data[at] != 32:
+                if at - base >= METHOD_MAX:
+                    return -1
+                at += 1
+            method = data[base:at]
         if method not in self._grammar.methods:
             return -1
         # the target

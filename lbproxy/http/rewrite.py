@@ -187,13 +187,9 @@ class RemoveHeader(_HeaderFilter):
             return
         start = self._name[:-1].lower()
         keep = b"host" if self.options.message == "request" else None
-        head.headers = [
-            pair
-            for pair in head.headers
-            if (low := pair[0].lower()) == keep
-            or low.decode("latin-1") in _OURS
-            or not low.startswith(start)
-        ]
+        for low in {name.lower() for name, _ in head.pairs()}:
+            if low.startswith(start) and low != keep and low.decode("latin-1") not in _OURS:
+                head.remove_header(low)
 
 
 _Piece = Template | int
