@@ -173,7 +173,7 @@ class Table:
                 allowed.append(route.method)
         if allowed:
             raise WrongMethod(method, allowed)
-        raise APIError(404, f"there is nothing at {path[:200]}", self._nearest(path))
+        raise APIError(404, f"no such path: {path[:200]}", self._nearest(path))
 
     def _nearest(self, path: str) -> list[str]:
         paths = {route.path for route in self.routes}

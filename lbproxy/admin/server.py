@@ -195,7 +195,7 @@ class Admin(Service):
         """One more, of a caller with ``role``.  Raises :class:`APIError` 503."""
         limit = MAX_STREAMS if role is Role.WRITE else MAX_STREAMS - RESERVED_STREAMS
         if len(self._followers) >= limit:
-            raise APIError(503, f"{limit} streams are followed already")
+            raise APIError(503, f"too many open streams; the limit is {limit}")
         self._followers.add(follower)
 
     def unfollowed(self, follower: Follower) -> None:

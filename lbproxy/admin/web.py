@@ -152,7 +152,7 @@ class AdminChannel(HTTPChannel):
 
     def too_long(self) -> None:
         """413, and nothing after it."""
-        error = APIError(413, f"the body has more than {BODY} bytes")
+        error = APIError(413, f"the body is longer than {BODY} bytes")
         self.refuse(b"413 Content Too Large", error)
 
     def refuse(self, line: bytes, error: APIError) -> None:
@@ -169,9 +169,7 @@ class AdminChannel(HTTPChannel):
             half()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        self.refuse(
-            b"400 Bad Request", APIError(400, "this is not a request that can be understood")
-        )
+        self.refuse(b"400 Bad Request", APIError(400, "invalid request"))
 
     def timeoutConnection(self) -> None:
         """Idle, or refused: nobody is told."""
@@ -372,14 +370,14 @@ class AdminRequest(Request):
     def _check_host(self, admin: AdminView, who: Identity) -> None:
         hosts = self.requestHeaders.getRawHeaders(b"host") or []
         if self.clientproto == b"HTTP/1.1" and len(hosts) != 1:
-            raise APIError(400, "a request has one Host header")
+            raise APIError(400, "the request must have exactly one Host header")
         if who.proven or not hosts:
             return
         name = _host_name(hosts[0].decode("latin-1"))
         if name in ("localhost", *admin.hosts) or address_number(name) >= 0:
             return
         raise APIError(
-            421, f"Host {name[:100]!r} is not answered without a token: add it to admin_hosts"
+            421, f"Host {name[:100]!r} is not accepted without a token: add it to admin_hosts"
         )
 
     def _check_open(self, admin: AdminView, method: str, path: str) -> None:
@@ -393,8 +391,8 @@ class AdminRequest(Request):
         self.setHeader("WWW-Authenticate", 'Bearer realm="lbproxy"')
         if self._token() is not None:
             _quiet.warn("admin token", "admin: a wrong token was sent from {ip}", ip=self._peer())
-            raise APIError(401, "this token is not known")
-        raise APIError(401, "a token is needed: Authorization: Bearer TOKEN")
+            raise APIError(401, "unknown token")
+        raise APIError(401, "a token is required: Authorization: Bearer TOKEN")
 
     def _peer(self) -> str:
         return str(getattr(self.getClientAddress(), "host", "") or "a unix socket")
@@ -404,7 +402,7 @@ class AdminRequest(Request):
             self._unknown()
         where = " at this address" if door.role < route.role else ""
         raise APIError(
-            403, f"{who.name} may not do this{where}: the role {route.role.word} is needed"
+            403, f"{who.name} may not do this{where}: the role {route.role.word} is required"
         )
 
     def _check_source(self, who: Identity, route: Route) -> None:
@@ -412,24 +410,24 @@ class AdminRequest(Request):
         origin = self._header("origin")
         host = self._header("host")
         if origin and (not host or _authority(origin) != host.lower()):
-            raise APIError(403, f"changes are not taken from the origin {origin[:200]}")
+            raise APIError(403, f"changes are not accepted from the origin {origin[:200]}")
         if self._header("sec-fetch-site") not in ("", "same-origin", "none"):
-            raise APIError(403, "changes are not taken from other sites")
+            raise APIError(403, "changes are not accepted from other sites")
         kind = self._header("content-type").partition(";")[0].strip().lower()
         by_header = kind == "application/json" or self._header("x-requested-with")
         if self._token() is None and not by_header:
             raise APIError(
-                403, "a change needs a token, Content-Type: application/json or X-Requested-With"
+                403, "a change requires a token, Content-Type: application/json or X-Requested-With"
             )
         if route.body is not None and kind not in ("application/json", ""):
-            raise APIError(415, f"the body is {kind[:80]}, and application/json is taken")
+            raise APIError(415, f"the body is {kind[:80]}; only application/json is accepted")
 
     def _read_body(self, route: Route) -> Any:
         content: Any = self.content
         data = content.read() if content is not None else b""
         if route.body is None:
             if data.strip() not in (b"", b"{}"):
-                raise APIError(400, "this takes no body")
+                raise APIError(400, "this request takes no body")
             return None
         try:
             value = json.loads(data or b"{}", parse_constant=_no_constant)
@@ -481,7 +479,7 @@ class AdminRequest(Request):
         if self.startedWriting:
             self.loseConnection()
         else:
-            self._refuse(APIError(500, "this failed; the log of lbproxy says why"))
+            self._refuse(APIError(500, "internal error; see the log of lbproxy"))
 
     def _follow(self, stream: Stream) -> None:
         channel: Any = self.channel
@@ -621,11 +619,11 @@ def _read_parameter(name: str, text: str, schema: Schema) -> Any:
     if schema["type"] == "integer":
         digits = text.removeprefix("-")
         if not (digits.isascii() and digits.isdigit() and len(digits) < 16):
-            raise APIError(400, f"{name} is not a whole number")
+            raise APIError(400, f"{name} must be a whole number")
         value = int(text)
     elif schema["type"] == "boolean":
         if text not in ("true", "false", "1", "0", "yes", "no"):
-            raise APIError(400, f"{name} is not true or false")
+            raise APIError(400, f"{name} must be true or false")
         value = text in ("true", "1", "yes")
     wrong = problem(value, schema, name)
     if wrong:

@@ -18,18 +18,23 @@ __all__: list[str] = []
 @click.argument("which", type=chosen, metavar="BACKEND[/SERVER]")
 @click.option("--forget", is_flag=True, help="Forget the clients of the backend, or of the server.")
 @click.option(
-    "--limit", default=100, show_default=True, type=click.IntRange(1, 1000), help="Most shown."
+    "--limit",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1, 1000),
+    help="Maximum number of clients to show.",
 )
 @remote_options
 @json_option
 def sticky(remote: Remote, which: tuple[str, str], forget: bool, limit: int, as_data: bool) -> None:
-    """Show which client belongs to which server, the one seen last first; or forget it.
+    """Show which client belongs to which server, the most recent first; or forget clients.
 
     \b
     lbproxy sticky app
     lbproxy sticky app/b --forget
 
-    Who is forgotten is balanced as if new; what runs goes on. Keys that may be secrets are shown as digests.
+    Forgotten clients are balanced like new ones; their running requests continue. Keys that may be
+    secrets are shown as digests.
     """
     backend, server = which
     path = f"backends/{quote(backend, safe='')}/sticky"
@@ -72,7 +77,7 @@ def _sticky(backend: str, found: dict[str, Any]) -> None:
 @remote_options
 @json_option
 def mirror(remote: Remote, backend: str, as_data: bool) -> None:
-    """Show what BACKEND copied to its mirror, and the last answers that differed, the newest first.
+    """Show how many requests BACKEND copied to its mirror, and the last responses that differed.
 
     \b
     lbproxy mirror app

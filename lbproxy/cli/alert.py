@@ -1,4 +1,4 @@
-"""CONTROL. ``lbproxy alert``: are operators told?"""
+"""CONTROL. ``lbproxy alert``: tests the destinations of alerts."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ __all__ = ["alert"]
 
 @main.group()
 def alert() -> None:
-    """Alerts: when operators are told, and how."""
+    """Test alerts and their destinations."""
 
 
 @alert.command("test")
 @click.argument("config", type=FILE)
 def alert_test(config: Path) -> None:
-    """Send a test notice to everybody that [alerts] of CONFIG names.
+    """Send a test notice to every destination in [alerts] of CONFIG.
 
     \b
     lbproxy alert test lb.ini
 
-    Exit status 0 when all of them took it, 1 when one did not.
+    Exit status 0 if all destinations accepted it, else 1.
     """
     spec = load(config).alerts
     if not (spec.webhooks or spec.mails or spec.commands):
@@ -40,7 +40,7 @@ def alert_test(config: Path) -> None:
 
 
 def _send(spec: AlertsSpec) -> int:
-    """How many targets did not take it."""
+    """Return the number of destinations that did not accept the notice."""
     from twisted.internet import task
     from twisted.internet.defer import Deferred
 

@@ -48,17 +48,17 @@ def _said(as_data: bool, answers: list[dict[str, Any]], text: str, then: str = "
 
 @main.command()
 @click.argument("servers", type=target, nargs=-1, required=True)
-@click.option("--wait", type=duration, help="Wait until nothing runs on them, at most so long.")
+@click.option("--wait", type=duration, help="Wait until no session is left, at most this long.")
 @remote_options
 @json_option
 def drain(remote: Remote, servers: tuple[Name, ...], wait: float | None, as_data: bool) -> None:
-    """Give servers no new traffic; what runs on them may finish.
+    """Stop new traffic to servers; running sessions may finish.
 
     \b
     lbproxy drain app/b
     lbproxy drain app/b app/c --wait 60s && restart-them
 
-    Exit status 1 when something still runs after --wait.
+    Exit status 1 if sessions are left after --wait.
     """
     _change(remote, servers, admin="drain")
     found = [_wait(remote, name, wait, as_data) for name in servers]
@@ -88,7 +88,9 @@ def _wait(remote: Remote, name: Name, wait: float | None, as_data: bool) -> dict
 def _drained(one: dict[str, Any], wait: float | None) -> None:
     name = f"{one['backend']}/{one['server']}"
     if one["done"]:
-        click.echo(f"{name}: drained, nothing runs on it. Back to work: lbproxy ready {name}")
+        click.echo(
+            f"{name}: drained, no sessions left. To return it to service: lbproxy ready {name}"
+        )
         return
     left = count(one["sessions"], "session")
     if wait is None:
@@ -97,7 +99,7 @@ def _drained(one: dict[str, Any], wait: float | None) -> None:
             f"back: lbproxy ready {name}"
         )
     else:
-        click.echo(f"{name}: {left} left after {wait:g} s. End them: lbproxy kill {name}")
+        click.echo(f"{name}: {left} left after {wait:g} s. To end them: lbproxy kill {name}")
 
 
 @main.command()
@@ -105,7 +107,7 @@ def _drained(one: dict[str, Any], wait: float | None) -> None:
 @remote_options
 @json_option
 def maint(remote: Remote, servers: tuple[Name, ...], as_data: bool) -> None:
-    """Give servers no new traffic and no health checks.
+    """Stop new traffic and health checks of servers.
 
     \b
     lbproxy maint app/b
@@ -119,7 +121,7 @@ def maint(remote: Remote, servers: tuple[Name, ...], as_data: bool) -> None:
 @remote_options
 @json_option
 def ready(remote: Remote, servers: tuple[Name, ...], as_data: bool) -> None:
-    """Put servers back to work after drain or maint; health checks decide from here.
+    """Return servers to service after drain or maint; health checks decide again.
 
     \b
     lbproxy ready app/b app/c
@@ -133,7 +135,7 @@ def ready(remote: Remote, servers: tuple[Name, ...], as_data: bool) -> None:
 @remote_options
 @json_option
 def weight(remote: Remote, server: Name, weight: int, as_data: bool) -> None:
-    """Set a server's share of the traffic; 0 gives it no new one.
+    """Set a server's share of the traffic; 0: no new traffic.
 
     \b
     lbproxy weight app/b 5
@@ -147,7 +149,7 @@ def weight(remote: Remote, server: Name, weight: int, as_data: bool) -> None:
 @remote_options
 @json_option
 def maxconn(remote: Remote, server: Name, limit: int, as_data: bool) -> None:
-    """Set the most requests or connections that run on a server at once; 0: no limit.
+    """Set the limit of concurrent requests or connections of a server; 0: no limit.
 
     \b
     lbproxy maxconn app/b 200
@@ -182,7 +184,7 @@ def server_add(remote: Remote, backend: str, line: tuple[str, ...], as_data: boo
 @remote_options
 @json_option
 def server_remove(remote: Remote, which: Name, as_data: bool) -> None:
-    """Take a server out for good; what runs on it finishes.
+    """Remove a server; its running sessions finish.
 
     \b
     lbproxy drain app/c --wait 60s; lbproxy server remove app/c
@@ -197,17 +199,19 @@ def server_remove(remote: Remote, which: Name, as_data: bool) -> None:
 
 @main.command()
 @click.argument("which", type=target, required=False)
-@click.option("--session", metavar="ID", help="Only this one, as `lbproxy sessions` shows it.")
+@click.option(
+    "--session", metavar="ID", help="Only this session, with the ID from `lbproxy sessions`."
+)
 @remote_options
 @json_option
 def kill(remote: Remote, which: Name | None, session: str | None, as_data: bool) -> None:
-    """End what runs on a server, or one session.
+    """End the sessions of a server, or one session.
 
     \b
     lbproxy kill app/b
     lbproxy kill --session 7f21c8-5d1a
 
-    New traffic goes on coming: drain the server first.
+    A ready server receives new traffic at once: drain it first.
     """
     if (which is None) == (session is None):
         stop("say what: BACKEND/SERVER, or --session ID")
@@ -227,12 +231,12 @@ def kill(remote: Remote, which: Name | None, session: str | None, as_data: bool)
 @remote_options
 @json_option
 def rebalance(remote: Remote, backend: str, as_data: bool) -> None:
-    """Move long-lived sessions of BACKEND from servers with too many to the others, a few at a time.
+    """Move long-lived sessions of BACKEND from overloaded servers to the others, at its `rate`.
 
     \b
     lbproxy rebalance app
 
-    By itself it happens when servers come or weights change. BACKEND has a `rebalance` line.
+    lbproxy does it automatically when servers are added or weights change. BACKEND needs a `rebalance` line.
     """
     found = remote.ask("POST", f"backends/{backend}/rebalance")
     if as_data:
@@ -246,7 +250,7 @@ def rebalance(remote: Remote, backend: str, as_data: bool) -> None:
 
 @main.group()
 def state() -> None:
-    """What was changed at run time; `lbproxy drift` shows it."""
+    """Manage run-time changes; `lbproxy drift` shows them."""
 
 
 @state.command("reset")
@@ -256,7 +260,7 @@ def state() -> None:
 @remote_options
 @json_option
 def state_reset(remote: Remote, which: Name, as_data: bool) -> None:
-    """Undo what was changed at run time: servers are as configured again.
+    """Undo run-time changes: servers are as configured again.
 
     \b
     lbproxy state reset
@@ -270,21 +274,21 @@ def state_reset(remote: Remote, which: Name, as_data: bool) -> None:
     for one in found["undone"]:
         click.echo(f"undone: {one['text']}")
     if not found["undone"]:
-        click.echo("nothing to undo: running is as configured")
+        click.echo("nothing to undo: running as configured")
 
 
 @main.command()
-@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@click.option("--dry-run", is_flag=True, help="Only report what would change.")
 @remote_options
 @json_option
 def reload(remote: Remote, dry_run: bool, as_data: bool) -> None:
-    """Let lbproxy read its configuration again, and serve it without dropping anything.
+    """Make lbproxy read and apply its configuration again without dropping connections.
 
     \b
     lbproxy reload --dry-run
     lbproxy reload
 
-    Exit status 1, and nothing is changed, when the configuration is wrong.
+    Exit status 1, and nothing changes, if the configuration is wrong.
     """
     found = remote.ask("POST", "reload", timeout=60.0, dry_run=str(dry_run).lower())
     if as_data:
@@ -292,7 +296,7 @@ def reload(remote: Remote, dry_run: bool, as_data: bool) -> None:
     else:
         click.echo(found["text"], err=not found["ok"])
         if dry_run and found["ok"]:
-            click.echo("to do it: lbproxy reload")
+            click.echo("to apply: lbproxy reload")
     sys.exit(0 if found["ok"] else REFUSED)
 
 
@@ -300,12 +304,13 @@ def reload(remote: Remote, dry_run: bool, as_data: bool) -> None:
 @remote_options
 @json_option
 def upgrade(remote: Remote, as_data: bool) -> None:
-    """Start lbproxy anew, as it is installed now, in the place of the running one, which drains and ends.
+    """Replace the running process with the currently installed lbproxy; the old process drains and exits.
 
     \b
     pip install --upgrade lbproxy && lbproxy upgrade
 
-    No connection is refused meanwhile.  Exit status 1, and the running one goes on, when the new one does not serve.
+    No connection is refused. Exit status 1, and the running process continues, if the new one does not
+    serve.
     """
     found = remote.ask("POST", "upgrade", timeout=60.0)
     if as_data:
@@ -322,16 +327,16 @@ def upgrade(remote: Remote, as_data: bool) -> None:
     type=click.Choice(["read", "write"]),
     default="read",
     show_default=True,
-    help="Its role.",
+    help="Role of the token.",
 )
 def token(name: str, role: str) -> None:
-    """Make a token for the admin API, and the line for the file that admin_tokens names.
+    """Generate a token for the admin API, and its line for the admin_tokens file.
 
     \b
     lbproxy token grafana
     lbproxy token alice --role write
     """
     made = secrets.token_urlsafe(24)
-    click.echo(f"the token, for {name} and nobody else:\n    {made}")
+    click.echo(f"the token, for {name} only:\n    {made}")
     digest = sha256(made.encode()).hexdigest()
     click.echo(f"the line, for the token file:\n    {role} {name} sha256:{digest}")

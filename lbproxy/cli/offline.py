@@ -69,12 +69,12 @@ def _read(path: Path, files: Files) -> Config:
 @click.option(
     "--no-files",
     is_flag=True,
-    help="Read only the configuration: take certificates, keys and the folders of logs as existing.",
+    help="Read only the configuration; assume that certificates, keys and log directories exist.",
 )
 def check(config: Path, as_data: bool, no_files: bool) -> None:
-    """Say everything that is wrong with CONFIG, and with the keys and certificates it names.
+    """Report all mistakes in CONFIG, and in its keys and certificates.
 
-    CONFIG may be -, for standard input.  Exit status 0 when it can be used, 1 when it cannot.
+    CONFIG may be - for standard input. Exit status 0 if the configuration is valid, else 1.
     """
     read = _read_text if no_files else _read_all
     if as_data:

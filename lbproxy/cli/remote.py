@@ -290,20 +290,25 @@ def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
     path = click.Path(dir_okay=False, path_type=Path)
     for option in (
         click.option(
-            "--certificate", default="", metavar="PEM", help="Client certificate and key."
+            "--certificate",
+            default="",
+            metavar="PEM",
+            help="File with the client certificate and key.",
         ),
-        click.option("--ca", default="", metavar="PEM", help="Authority of its certificate."),
         click.option(
-            "--token-file", type=path, help="File with the token; else LBPROXY_TOKEN is used."
+            "--ca", default="", metavar="PEM", help="Certificate authority of the server."
         ),
         click.option(
-            "-c", "--config", type=path, help="Its configuration, which says where it is. [lb.ini]"
+            "--token-file", type=path, help="File with the token. Default: LBPROXY_TOKEN."
+        ),
+        click.option(
+            "-c", "--config", type=path, help="Configuration with the admin address. [lb.ini]"
         ),
         click.option(
             "--admin",
             default="",
             metavar="ADDRESS",
-            help="unix:PATH, http://HOST:PORT or https://HOST:PORT; else LBPROXY_ADMIN is used.",
+            help="unix:PATH, http://HOST:PORT or https://HOST:PORT. Default: LBPROXY_ADMIN.",
         ),
     ):
         run = option(run)
@@ -312,7 +317,9 @@ def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def json_option(command: F) -> F:
     """``--json``."""
-    return click.option("--json", "as_data", is_flag=True, help="The answer as JSON.")(command)
+    return click.option("--json", "as_data", is_flag=True, help="Print the response as JSON.")(
+        command
+    )
 
 
 def show_json(value: Any) -> None:

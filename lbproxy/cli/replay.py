@@ -44,19 +44,19 @@ def _lines(stream: TextIO) -> Iterator[str]:
 
 @main.command("replay")
 @click.argument("log")
-@click.option("--old", required=True, type=FILE, help="The configuration that is compared with.")
-@click.option("--new", required=True, type=FILE, help="The configuration that is judged.")
+@click.option("--old", required=True, type=FILE, help="The old configuration.")
+@click.option("--new", required=True, type=FILE, help="The new configuration.")
 @click.option(
-    "--host", default="localhost", show_default=True, help="Host of requests whose line has none."
+    "--host", default="localhost", show_default=True, help="Host of log lines without one."
 )
-@click.option("--frontend", default="", help="Frontend of requests whose line has none.")
+@click.option("--frontend", default="", help="Frontend of log lines without one.")
 @click.option("--json", "as_data", is_flag=True, help="Machine-readable result.")
 def replay_command(log: str, old: Path, new: Path, host: str, frontend: str, as_data: bool) -> None:
     """Run the requests of an access log through two configurations, and print which decisions change.
 
-    LOG is in the format json, common or combined; it may be compressed (.gz), or - for standard input.
+    LOG has the format json, common or combined. It may be compressed (.gz), or - for standard input.
 
-    Exit status 0 when nothing changes, 1 when something does, 2 when that cannot be said.
+    Exit status 0 if nothing changes, 1 if something changes, 2 if replay cannot decide.
     """
     from lbproxy.decide.replay import replay
 

@@ -16,10 +16,10 @@ from lbproxy.cli.base import FILE, load, main
     type=click.IntRange(0, 65000),
     default=8080,
     show_default=True,
-    help="First of the ports used (HTTP, HTTPS, TCP follow); 0: any free ones.",
+    help="First port (HTTP, HTTPS and TCP follow); 0: any free ports.",
 )
 def demo(port: int) -> None:
-    """Run a complete example that needs nothing: origins, HTTP, HTTPS and TCP frontends."""
+    """Run a complete example: origins, HTTP, HTTPS and TCP frontends. Needs no configuration."""
     from lbproxy.cli.demo import run_demo
 
     sys.exit(run_demo(port))

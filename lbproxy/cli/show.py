@@ -28,13 +28,13 @@ __all__ = ["show_drift", "status"]
 @remote_options
 @json_option
 def status(remote: Remote, as_data: bool) -> None:
-    """Show how a running lbproxy is: frontends, backends, and what needs attention.
+    """Show the state of a running lbproxy: frontends, backends, and what needs attention.
 
     \b
     lbproxy status -c lb.ini
     lbproxy status --admin unix:/run/lbproxy.sock --json | jq .backends
 
-    Exit status 1 when a backend has no server that can be used.
+    Exit status 1 if a backend has no usable server.
     """
     found = remote.get("state")
     trouble = [name for name, one in found["backends"].items() if not one["eligible"]]
@@ -92,7 +92,7 @@ def _status(found: dict[str, Any], trouble: list[str]) -> None:
     if drifts:
         click.echo(f"\n{count(drifts, 'difference')} to the configuration: lbproxy drift")
     if found["drift"]["error"]:
-        click.echo(f"changes cannot be kept: {found['drift']['error']}")
+        click.echo(f"changes cannot be saved: {found['drift']['error']}")
 
 
 @main.command()
@@ -108,7 +108,7 @@ def _status(found: dict[str, Any], trouble: list[str]) -> None:
 @remote_options
 @json_option
 def servers(remote: Remote, which: tuple[str, str], wanted: str | None, as_data: bool) -> None:
-    """List servers: state, load, what their last check said.
+    """List servers: state, load, result of the last check.
 
     \b
     lbproxy servers
@@ -116,7 +116,7 @@ def servers(remote: Remote, which: tuple[str, str], wanted: str | None, as_data:
     lbproxy servers app/b --json
     lbproxy servers --state down
 
-    Exit status 1 when a server that is asked for by name is not up.
+    Exit status 1 if a server given by name is not up.
     """
     backend, server = which
     if server:
@@ -128,7 +128,7 @@ def servers(remote: Remote, which: tuple[str, str], wanted: str | None, as_data:
     elif found:
         _servers(found)
     else:
-        click.echo(f"no server is in the state {wanted}" if wanted else "there are no servers")
+        click.echo(f"no server is in the state {wanted}" if wanted else "no servers")
     sys.exit(REFUSED if server and found[0]["state"] != "up" else 0)
 
 
@@ -175,7 +175,11 @@ def _servers(found: list[dict[str, Any]]) -> None:
 @click.option("--client", help="Only those of this client address.")
 @click.option("--frontend", help="Only those of this frontend.")
 @click.option(
-    "--limit", default=100, show_default=True, type=click.IntRange(1, 1000), help="Most shown."
+    "--limit",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1, 1000),
+    help="Maximum number of clients to show.",
 )
 @remote_options
 @json_option
@@ -187,13 +191,13 @@ def sessions(
     limit: int,
     as_data: bool,
 ) -> None:
-    """List what runs now: TCP sessions, tunnels, requests; the oldest first on each server.
+    """List running TCP sessions, tunnels and requests, the oldest first on each server.
 
     \b
     lbproxy sessions app/b
     lbproxy sessions --client 203.0.113.9 --json
 
-    One of them can be ended: lbproxy kill --session ID
+    To end one: lbproxy kill --session ID
     """
     backend, server = which
     found = remote.get(
@@ -208,7 +212,7 @@ def sessions(
         show_json(found)
         return
     if not found["items"]:
-        click.echo("nothing runs")
+        click.echo("no sessions")
         return
     show(
         ("ID", "CLIENT", "FRONTEND", "SERVER", "KIND", "AGE", "IN", "OUT", "REQUEST"),
@@ -236,7 +240,7 @@ def sessions(
 @remote_options
 @json_option
 def certificates(remote: Remote, days: int | None, as_data: bool) -> None:
-    """List the certificates that listeners serve, the first to expire first.
+    """List the certificates of the listeners, the first to expire first.
 
     \b
     lbproxy certificates
@@ -273,7 +277,7 @@ def certificates(remote: Remote, days: int | None, as_data: bool) -> None:
 @remote_options
 @json_option
 def events(remote: Remote, follow: bool, number: int, limit: int, as_data: bool) -> None:
-    """Show what happened: servers up and down, changes by operators, certificates, limits.
+    """Show events: servers up and down, changes by operators, certificates, limits.
 
     \b
     lbproxy events
@@ -306,13 +310,13 @@ def _event(one: dict[str, Any], as_data: bool) -> None:
 @click.option("--errors", is_flag=True, help="Only what did not go well.")
 @remote_options
 def logs(remote: Remote, frontend: str | None, errors: bool) -> None:
-    """Follow the access log: a JSON record on each line, whatever its format, or if it is off.
+    """Follow the access log, one JSON record per line, whatever its format, and even if it is off.
 
     \b
     lbproxy logs
     lbproxy logs web --errors | jq .close
 
-    At most 100 records a second are shown; how many were left out is said on standard error.
+    At most 100 records a second are shown; the number of omitted ones is printed on standard error.
     """
     missed = False
     try:
@@ -334,7 +338,7 @@ def logs(remote: Remote, frontend: str | None, errors: bool) -> None:
 @click.option("--openmetrics", is_flag=True, help="In the OpenMetrics format.")
 @remote_options
 def metrics(remote: Remote, prefix: str, openmetrics: bool) -> None:
-    """Print the metrics, as Prometheus gets them; those whose names begin with PREFIX.
+    """Print the metrics as Prometheus receives them, or only those whose names begin with PREFIX.
 
     \b
     lbproxy metrics
@@ -352,13 +356,13 @@ def metrics(remote: Remote, prefix: str, openmetrics: bool) -> None:
 @remote_options
 @json_option
 def drift(remote: Remote, as_data: bool) -> None:
-    """Show what was changed at run time, and so differs from the configuration.
+    """Show run-time changes that differ from the configuration.
 
     \b
     lbproxy drift
     lbproxy drift --json
 
-    Undo it with: lbproxy state reset.  Exit status 1 when there is a difference.
+    Undo them with: lbproxy state reset. Exit status 1 if there is a difference.
     """
     found = remote.get("drift")
     if as_data:
@@ -375,7 +379,7 @@ def _show_advice(items: list[dict[str, Any]]) -> None:
         lines = dict.fromkeys(one["line"] for one in ours if one["line"])
         gone = [one["server"] for one in ours if one["what"] == "removed"]
         if lines or gone:
-            click.echo(f"\nto keep it, change [backend {backend}]:")
+            click.echo(f"\nto make them permanent, change [backend {backend}]:")
         if lines:
             click.echo("    # under servers, in place of the lines with the same names")
         for line in lines:
@@ -388,11 +392,11 @@ def show_drift(found: dict[str, Any]) -> None:
     """The differences, and what to do about them."""
     items = found["items"]
     if not items:
-        click.echo("running is as configured")
+        click.echo("no run-time changes: running as configured")
         return
     for one in items:
         click.echo(one["text"])
     _show_advice(items)
-    click.echo("\nto undo it: lbproxy state reset")
+    click.echo("\nto undo the changes: lbproxy state reset")
     if found["file"] is None:
-        click.echo("it is lost at a restart: there is no `state = FILE` in [lbproxy]")
+        click.echo("these changes are lost at a restart: [lbproxy] has no `state = FILE`")

@@ -202,7 +202,7 @@ const sessions = new Table($("sessions-table"), "Sessions", [
   { title: "Age", kind: "number", text: (row) => span(row.age_s), value: (row) => row.age_s },
   { title: "In", kind: "number", text: (row) => bytes(row.bytes_in) },
   { title: "Out", kind: "number", text: (row) => bytes(row.bytes_out) },
-], { key: (row) => row.id, empty: "nothing runs" });
+], { key: (row) => row.id, empty: "no sessions" });
 
 const certificates = new Table($("certificates-table"), "Certificates", [
   { title: "Names", kind: "", text: (row) => row.names.join(", ") || row.source, value: (row) => row.names[0] || "" },

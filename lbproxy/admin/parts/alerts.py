@@ -71,7 +71,7 @@ PART = Part(
             "GET",
             "/api/v1/alerts",
             Role.READ,
-            "Alerts that fire, in the order they began; `on` is false without [alerts]",
+            "Firing alerts, the oldest first; `on` is false without [alerts]",
             _list,
             object_({**_SHOWN, "items": array(_ALERT)}),
         ),

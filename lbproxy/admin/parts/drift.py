@@ -43,7 +43,7 @@ def _list(call: Call) -> Any:
 def _reset(call: Call) -> Any:
     backend, server = call.query.get("backend", ""), call.query.get("server", "")
     if server and not backend:
-        raise APIError(400, "server needs backend too")
+        raise APIError(400, "server requires backend")
     if backend:
         owner = find(call.balancer.backends, backend, "backend")
         known = [name for of, name in call.balancer.changing.changes.names() if of == backend]
@@ -59,7 +59,7 @@ PART = Part(
             "GET",
             "/api/v1/drift",
             Role.READ,
-            "What was changed at run time and differs from the configuration; `line` would make it part of it",
+            "Run-time changes that differ from the configuration; `line` is the configuration line with the change",
             _list,
             object_({"items": array(_DRIFT), **_STATE["properties"]}),
         ),
@@ -67,7 +67,7 @@ PART = Part(
             "DELETE",
             "/api/v1/drift",
             Role.WRITE,
-            "Undo it: servers are as configured again",
+            "Undo run-time changes: servers are as configured again",
             _reset,
             object_({"undone": array(_DRIFT)}),
             query={

@@ -80,11 +80,11 @@ PART = Part(
             "GET",
             "/api/v1/logs/stream",
             Role.READ,
-            "Access records as they are made, as server-sent events: `record`; `missed` says how many were left out",
+            "New access records as server-sent events: `record`; `missed` has the number of omitted records",
             _follow,
             query={
                 "frontend": string("only of this frontend"),
-                "errors": {**BOOLEAN, "default": False, "description": "only what did not go well"},
+                "errors": {**BOOLEAN, "default": False, "description": "only failures"},
             },
             produces="text/event-stream",
         ),

@@ -40,10 +40,10 @@ PART = Part(
             "POST",
             "/api/v1/reload",
             Role.WRITE,
-            "Read the configuration file again and use it; when it is wrong `ok` is false and nothing has changed",
+            "Read and apply the configuration file again; if it is wrong, `ok` is false and nothing changes",
             _reload,
             _REPORT,
-            query={"dry_run": {"type": "boolean", "description": "only say what would change"}},
+            query={"dry_run": {"type": "boolean", "description": "only report what would change"}},
         ),
     ),
 )

@@ -37,7 +37,7 @@ async def _list(call: Call) -> Any:
         if server:
             find(owner.group.servers, server, f"server of {backend}")
     elif server:
-        raise APIError(400, "server needs backend too")
+        raise APIError(400, "server requires backend")
     limit = query["limit"]
     found = await call.balancer.all_sessions(
         backend,
@@ -63,7 +63,7 @@ PART = Part(
             "GET",
             "/api/v1/sessions",
             Role.READ,
-            "What runs now, the oldest first on each server",
+            "Running sessions, the oldest first on each server",
             _list,
             object_({"items": array(_SESSION), "more": {"type": "boolean"}}),
             query={

@@ -1,4 +1,4 @@
-"""DATA. The answers lbproxy gives itself when no server's answer can be had."""
+"""DATA. The responses that lbproxy generates itself: error pages and replies of filters."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from lbproxy.http.message import Reply, ResponseHead
 __all__ = ["error_reply", "http_date", "reason_phrase", "reply_head"]
 
 _EXPLAIN = {
-    400: "The request could not be understood.",
-    403: "This is not for you.",
-    404: "There is nothing here.",
-    405: "This method is not allowed here.",
+    400: "The request is invalid.",
+    403: "Access denied.",
+    404: "Not found.",
+    405: "The method is not allowed.",
     408: "The request took too long to arrive.",
     413: "The request body is too large.",
-    414: "The address is too long.",
-    417: "The expectation cannot be met.",
-    431: "The request's header fields are too large.",
-    500: "Something went wrong on our side.",
-    501: "The request asks for something that is not supported.",
-    502: "The server gave no usable answer.",
-    503: "No server is available right now. Please try again shortly.",
-    504: "The server did not answer in time.",
-    505: "This version of HTTP is not supported.",
-    508: "The request came back to a proxy it had already passed.",
+    414: "The URL is too long.",
+    417: "The expectation of the request cannot be met.",
+    431: "The request header fields are too large.",
+    500: "Internal error.",
+    501: "The request needs a feature that is not supported.",
+    502: "The server did not send a valid response.",
+    503: "No server is available. Please try again shortly.",
+    504: "The server did not respond in time.",
+    505: "The HTTP version is not supported.",
+    508: "The request loops: it has passed through this proxy before.",
 }
 
-# after these the client's connection is in a state nobody should rely on
+# after these the state of the client's connection is undefined, so it is closed
 _CLOSING = frozenset({400, 408, 413, 414, 417, 431, 501, 505})
 
 _cached_date = (-1, b"")
@@ -45,7 +45,7 @@ def http_date(now: float) -> bytes:
 
 
 def reason_phrase(status: int) -> bytes:
-    """The standard phrase, or an empty one."""
+    """Return the standard reason phrase of ``status``, or an empty one."""
     try:
         return HTTPStatus(status).phrase.encode("ascii")
     except ValueError:
@@ -53,7 +53,7 @@ def reason_phrase(status: int) -> bytes:
 
 
 def error_reply(error: ProxyError) -> Reply:
-    """The page for a failure: no detail of ours, nothing of the client's."""
+    """Return the error page for ``error``, without internal details or data from the client."""
     status = error.status or 500
     title = f"{status} {reason_phrase(status).decode()}"
     body = (
@@ -69,7 +69,7 @@ def error_reply(error: ProxyError) -> Reply:
 
 
 def reply_head(reply: Reply, now: float) -> ResponseHead:
-    """The head of a reply of ours; 204 and 304 carry no length."""
+    """Return the response head for ``reply``; 204 and 304 have no length."""
     headers = list(reply.headers)
     headers.append((b"Date", http_date(now)))
     return ResponseHead(
