@@ -106,7 +106,7 @@ def test_a_token_that_may_read(guarded: AdminClient) -> None:
     assert guarded.ask("GET", "/metrics", Authorization=token).status == 200
     answer = guarded.ask("PATCH", A, {"weight": 5}, Authorization=token)
     assert (answer.status, weight(guarded)) == (403, 3)
-    assert answer.message == "grafana may not do this: the role write is needed"
+    assert answer.message == "grafana may not do this: the role write is required"
 
 
 def test_a_token_that_may_write(guarded: AdminClient) -> None:
@@ -115,7 +115,7 @@ def test_a_token_that_may_write(guarded: AdminClient) -> None:
     assert (answer.status, weight(guarded)) == (200, 5)
     last = guarded.get("events", Authorization=token)["items"][-1]
     assert (last["kind"], last["subject"]) == ("changed", "app/a")
-    assert last["text"] == "alice: change a server while it runs {'weight': 5}"
+    assert last["text"] == "alice: change a server at run time {'weight': 5}"
 
 
 def test_a_listener_that_allows_no_changes(tmp_path: Path) -> None:
@@ -381,7 +381,7 @@ def test_a_handler_that_fails_says_so_in_the_log_only(
 ) -> None:
     monkeypatch.setattr(local.lb.service, "key_pairs", lambda: 1 / 0)
     answer = local.ask("GET", "certificates")
-    assert (answer.status, answer.message) == (500, "this failed; the log of lbproxy says why")
+    assert (answer.status, answer.message) == (500, "internal error; see the log of lbproxy")
     assert "ZeroDivisionError" not in answer.response.text
     answer = local.ask("GET", "state")
     assert answer.status == 500
