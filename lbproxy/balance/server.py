@@ -159,7 +159,7 @@ class ServerState:
     @classmethod
     def from_spec(cls, backend: str, spec: ServerSpec, origin: str = CONFIG) -> ServerState:
         """A server as configured; one named by a host name has no ``addresses`` until it is resolved."""
-        return cls(
+        made = cls(
             backend,
             spec,
             weight=spec.weight,
@@ -167,6 +167,8 @@ class ServerState:
             addresses=tuple(one for one in spec.target.sockets if _literal(one)),
             origin=origin,
         )
+        made.admin = AdminState(spec.admin)
+        return made
 
     @property
     def name(self) -> str:

@@ -85,7 +85,7 @@ class Changes:
 
     def note(self, spec: ServerSpec, backend: str, what: str, value: Any) -> None:
         """``what`` is ``weight``, ``maxconn`` or ``admin``; a value that is as in ``spec`` is no change."""
-        configured = "ready" if what == "admin" else getattr(spec, what)
+        configured = getattr(spec, what)
         change = evolve(
             self.of(backend, spec.name), **{what: None if value == configured else value}
         )
@@ -220,7 +220,7 @@ def _differences(
         if value is None:
             continue
         configured = (
-            "ready" if what == "admin" else "" if spec is None else str(getattr(spec, what))
+            str(getattr(spec, what)) if spec is not None else "ready" if what == "admin" else ""
         )
         if str(value) == configured:
             continue

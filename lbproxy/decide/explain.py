@@ -232,8 +232,11 @@ def _explain_backend(backend: DryBackend, traffic: DryTraffic, result: Explanati
     scores = {s: (score, meaning) for s, score, meaning in backend.balancer.scores(traffic)}
     for state in backend.group.servers.values():
         score, meaning = scores.get(state, (None, "backup" if state.spec.backup else "no weight"))
+        shown = "up (assumed)"
+        if state.spec.disabled:
+            shown, meaning = "maint", "disabled"
         result.candidates.append(
-            Candidate(state.name, str(state.spec.target), "up (assumed)", score, meaning)
+            Candidate(state.name, str(state.spec.target), shown, score, meaning)
         )
     lease = backend.pick(traffic)
     if lease is None:

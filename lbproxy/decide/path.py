@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.lease import Lease
-from lbproxy.balance.server import ServerState
+from lbproxy.balance.server import AdminState, ServerState
 from lbproxy.config.model import BackendSpec, FrontendSpec
 from lbproxy.errors import ProxyError
 from lbproxy.guard.addresses import Access
@@ -150,6 +150,7 @@ class DryBackend:
             for server in spec.servers:
                 state = ServerState(spec.name, server, weight=server.weight, maxconn=server.maxconn)
                 state.addresses = server.target.sockets
+                state.admin = AdminState(server.admin)
                 self.group.add(state)
 
     def pick(self, traffic: DryTraffic) -> Lease | None:

@@ -33,6 +33,11 @@ class ServerSpec:
         doc="share of the traffic, relative to the other servers; 0: none",
     )
     backup: bool = option("flag", False, doc="use the server only when no other server is up")
+    disabled: bool = option(
+        "flag",
+        False,
+        doc="starts in maint: no traffic and no checks until an operator says ``ready``",
+    )
     tier: int = option(
         "int",
         0,
@@ -79,6 +84,11 @@ class ServerSpec:
         doc="version of the PROXY protocol header that begins each connection",
     )
     where: Where = hidden(NOWHERE)
+
+    @property
+    def admin(self) -> str:
+        """The state that an operator would set for what is written: ``maint`` or ``ready``."""
+        return "maint" if self.disabled else "ready"
 
 
 @frozen

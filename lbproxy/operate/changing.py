@@ -114,7 +114,11 @@ class Changing:
                 server.origin = CONFIG
                 self.changes.forget_added(backend, name)
             change = self.changes.of(backend, name)
-            for what, live in (("weight", server.full_weight), ("maxconn", server.maxconn)):
+            for what, live in (
+                ("weight", server.full_weight),
+                ("maxconn", server.maxconn),
+                ("admin", server.admin.value),
+            ):
                 if getattr(change, what) not in (None, live):
                     self.changes.note(server.spec, backend, what, getattr(server.spec, what))
         self._keep()
@@ -228,7 +232,7 @@ class Changing:
                     continue
                 runtime.set_weight(name, server, spec.weight)
                 runtime.set_maxconn(name, server, spec.maxconn)
-                runtime.set_admin(name, server, AdminState.READY)
+                runtime.set_admin(name, server, AdminState(spec.admin))
             backend.group.reorder(specs)
 
     def _put_back(self, backend: Backend, spec: ServerSpec) -> None:

@@ -209,6 +209,8 @@ class Backend:
             self.group.set_weight(server.name, line.weight)
         if line.maxconn != old.maxconn:
             self.group.set_maxconn(server.name, line.maxconn)
+        if line.disabled is not old.disabled:
+            self.set_admin(server.name, AdminState(line.admin))
         if line.send_proxy != old.send_proxy:
             self.pools[server].shut()
 
