@@ -198,14 +198,9 @@ class LoadBalancer(Runtime):
         config = _read(source)
         if reactor is None:
             from twisted.internet import reactor
-        balancer = cls(
-            config,
-            reactor=reactor,
-            network=network,
-            random=random,
-            shared=shared,
-            replicated=replicated,
-        )
+        state = {"shared": shared, "replicated": replicated}  # a master has its own
+        given: dict[str, Any] = {name: one for name, one in state.items() if one is not None}
+        balancer = cls(config, reactor=reactor, network=network, random=random, **given)
         if not _is_text(source):
             balancer._source = Path(source).absolute()  # a daemon changes its folder
         return balancer

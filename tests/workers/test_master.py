@@ -535,3 +535,12 @@ def test_the_master_says_whether_workers_turn(scene: Any) -> None:
     assert not made.master.turning
     beat(made, *made.live)
     assert made.master.turning
+
+
+def test_a_master_from_a_file(tmp_path: Any) -> None:
+    """As the command line makes it."""
+    path = tmp_path / "lb.ini"
+    path.write_text(web(held(*free_ports(1))))
+    reactor = Reactor()
+    made = Master.from_config(path, reactor=reactor, network=StockNetwork(reactor))
+    assert isinstance(made, Master) and made.count == made.processes == 2
