@@ -37,7 +37,7 @@ from lbproxy.sharing.contracts import Turn
 from lbproxy.tls.parameters import TLSParameters
 
 if TYPE_CHECKING:
-    from lbproxy.proxy.roles import Evidence, Pick, SecondAttempts, SessionWatch
+    from lbproxy.proxy.roles import Evidence, MakeSource, Pick, SessionWatch
 
 __all__ = ["Backend", "Connector", "Moves"]
 
@@ -95,7 +95,7 @@ class Backend:
         self.passive: Evidence | None = None
         self.retry_limit: RetryLimit | None = None
         self.rebalancer: SessionWatch | None = None
-        self.hedging: SecondAttempts | None = None
+        self.source: MakeSource | None = None
         self.kinds: Sequence[type[Feature[Any]]] = kinds
         self.counts: dict[str, Any] = counts_of(kinds)
         self.features: dict[str, Feature[Any]] = {}
@@ -112,7 +112,7 @@ class Backend:
         with self.group.changes():
             for server in spec.servers:
                 self.add(server)
-        take_over(self, {}, features or {})
+        self._use(features or {})
 
     # -- configuration --------------------------------------------------------------------------
 
@@ -137,6 +137,14 @@ class Backend:
         self.queue.limit = spec.queue
         self.queue.timeout = spec.timeout_queue
         self.group.panic = spec.panic
+
+    def _use(self, features: FeatureSet) -> None:
+        """Have exactly these features."""
+        take_over(self, self.features, features)
+        source: MakeSource | None = None
+        for one in self.features.values():
+            source = one.source(source)
+        self.source = source
 
     def moves(self, spec: BackendSpec) -> Moves:
         """What :meth:`refit` with ``spec`` will do to the servers that are there now.
@@ -182,7 +190,7 @@ class Backend:
         moves = self.moves(spec)
         self._tls_for = tls_for
         self._configure(spec, filters)
-        take_over(self, self.features, features)
+        self._use(features)
         for pool in self.pools.values():
             pool.limit = spec.pool_size
         with self.group.changes():

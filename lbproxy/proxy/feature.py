@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lbproxy.model import Config
     from lbproxy.net.endpoints import Network
     from lbproxy.proxy.adminpart import AdminPart, Operation
+    from lbproxy.proxy.roles import MakeSource
     from lbproxy.sharing.contracts import Replicated, Shared
 
 __all__ = [
@@ -155,6 +156,13 @@ class Feature(Generic[OwnerT]):
     def around(self, phases: Phases) -> Phases:
         """``phases`` with the hooks of this feature: before, after or between those of filters."""
         return phases
+
+    def source(self, inner: MakeSource | None) -> MakeSource | None:
+        """Who makes the sources of a backend's exchanges, in place of ``inner`` or by means of it.
+
+        None: :class:`lbproxy.proxy.http.attempts.Attempts`, the servers of the backend.
+        """
+        return inner
 
     def attach(self, owner: OwnerT) -> None:
         """Work for ``owner`` from now on.  Its servers exist already."""

@@ -15,8 +15,9 @@ from lbproxy.balance.lease import Lease
 if TYPE_CHECKING:
     from lbproxy.balance.server import ServerState
     from lbproxy.errors import Kind
+    from lbproxy.proxy.http.streams import SourceStream
 
-__all__ = ["Evidence", "Pick", "SecondAttempts", "SessionWatch"]
+__all__ = ["Evidence", "MakeSource", "Pick", "SessionWatch"]
 
 Pick = Callable[..., Lease | None]
 """``pick(context, avoid=())``, as :meth:`lbproxy.balance.group.ServerGroup.pick` (``Backend.pick``)."""
@@ -47,8 +48,11 @@ class SessionWatch(Protocol):
         """The watch of a session that begins, or None; ``upgrade``: of a tunnel, None for TCP."""
 
 
-class SecondAttempts(Protocol):
-    """Makes second attempts beside first ones (``Backend.hedging``)."""
+class MakeSource(Protocol):
+    """Makes the source that answers an exchange (``Backend.source``).
 
-    def attempts(self, traffic: Any, backend: Any, sink: Any) -> Any:
-        """Return the source of an exchange: its :class:`lbproxy.proxy.http.attempts.Attempts`."""
+    Without one it is :class:`lbproxy.proxy.http.attempts.Attempts`: the servers of the backend.
+    """
+
+    def __call__(self, traffic: Any, backend: Any, sink: Any, /) -> SourceStream:
+        """Return the source; the response goes to ``sink``."""

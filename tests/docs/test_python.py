@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from ..support.reactor import run
 from .pages import DOCS, EXAMPLES, ROOT, blocks, furnish, write_captioned
 
-PAGES = ["configuration.rst", "embedding.rst", "testing.rst", "tls.rst"]
+PAGES = ["configuration.rst", "embedding.rst", "extending.rst", "testing.rst", "tls.rst"]
 
 
 def execute(page: Path) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from lbproxy.proxy.http.traffic import HTTPTraffic
 
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
+    from lbproxy.proxy.roles import MakeSource
 
 __all__ = ["FLOOR", "HedgedAttempts", "Hedging"]
 
@@ -76,14 +77,9 @@ class Hedging(Feature["Backend"]):
             return old
         return cls(spec.hedge, spec.hedge_share)
 
-    def attach(self, owner: Backend) -> None:
+    def source(self, inner: MakeSource | None) -> MakeSource:
         """See :class:`Feature`."""
-        self._owner = owner
-        owner.hedging = self
-
-    def detach(self) -> None:
-        """See :class:`Feature`.  Second attempts that run go on."""
-        self._owner.hedging = None
+        return self.attempts
 
     def attempts(self, traffic: HTTPTraffic, backend: Backend, sink: Asking) -> Attempts:
         """Return the source for an exchange with the backend of this hedging."""

@@ -249,18 +249,19 @@ class Exchange(Asking):
         traffic = self.traffic
         backend = traffic.backend
         assert backend is not None
-        source: Attempts
-        if backend.hedging is None:
-            source = Attempts(traffic, backend, self)
-        else:
-            source = backend.hedging.attempts(traffic, backend, self)
-        self._stream = source
         self._state = _WAITING
         data, self._early = self._early, b""
         paused, self._paused = self._paused, False
-        source.send_request(
-            traffic.request, data, self._trailers if traffic.request_ended else None
-        )
+        end = self._trailers if traffic.request_ended else None
+        make = backend.source
+        if make is None:
+            attempts = Attempts(traffic, backend, self)
+            self._stream = attempts
+            attempts.send_request(traffic.request, data, end)  # a direct call when compiled
+        else:
+            source: SourceStream = make(traffic, backend, self)
+            self._stream = source
+            source.send_request(traffic.request, data, end)
         if paused and not self._paused and not self.over:
             self._client.resume_request()
 
