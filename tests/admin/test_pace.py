@@ -179,7 +179,7 @@ def test_readers_leave_streams_for_operators() -> None:
 
         for _ in range(MAX_STREAMS - RESERVED_STREAMS):
             side.following(follower(), Role.READ)
-        with pytest.raises(Exception, match="streams are followed"):
+        with pytest.raises(Exception, match="too many open streams"):
             side.following(follower(), Role.READ)
         side.following(follower(), Role.WRITE)
         side._followers.clear()
