@@ -1,9 +1,9 @@
-"""PURE. One error type for everything that goes wrong with traffic, and one table of its meaning.
+"""PURE. One error type for all failures of traffic, and one table of their meaning.
 
-Every failure on the data path is a :class:`ProxyError` of one :class:`Kind`; :data:`MEANING` maps
-the kind to the HTTP status the client gets, the outcome the server is credited with, and whether
-another server may be tried.  The kind's value is also the metric label and the ``close`` reason in
-the access log, so one word follows a failure everywhere.
+Every failure on the data path is a :class:`ProxyError` of one :class:`Kind`. :data:`MEANING` maps
+the kind to the HTTP status for the client, the outcome for the server, and whether another server
+may be tried. The kind's value is also the metric label and the ``close`` reason in the access log,
+so the same word appears everywhere.
 """
 
 from __future__ import annotations
@@ -17,66 +17,66 @@ Side = Literal["client", "server", "proxy"]
 
 
 class Kind(str, Enum):
-    """Why a connection or an exchange ended; the value is the access log's ``close`` word."""
+    """The reason why a connection or an exchange ended; the value is the ``close`` word of the
+    access log.
+    """
 
     OK = "ok"
-    # the client's doing
-    CLIENT_GONE = "client_gone"  # left before the answer was complete
+    # caused by the client
+    CLIENT_GONE = "client_gone"  # closed before the response was complete
     CLIENT_TIMEOUT = "client_timeout"  # head, body or TCP bytes came too slowly
-    CLIENT_STALLED = "client_stalled"  # does not read what we send
+    CLIENT_STALLED = "client_stalled"  # does not read the response
     BAD_REQUEST = "bad_request"
     HEADERS_TOO_LARGE = "headers_too_large"
     URL_TOO_LONG = "url_too_long"
     BODY_TOO_LARGE = "body_too_large"
     EXPECTATION_FAILED = "expectation_failed"
     METHOD_REFUSED = "method_refused"  # CONNECT, or a method the frontend does not allow
-    UNSUPPORTED = "unsupported"  # transfer coding or protocol version we do not speak
+    UNSUPPORTED = "unsupported"  # unsupported transfer coding or protocol version
     CLIENT_TLS = "client_tls"  # handshake failed or took too long
-    BAD_PREAMBLE = "bad_preamble"  # PROXY header or ClientHello malformed
-    # our own decision
+    BAD_PREAMBLE = "bad_preamble"  # PROXY header malformed or late, or ClientHello malformed
+    # decided by lbproxy
     DENIED = "denied"  # address list, filter
     LIMITED = "limited"  # a connection limit
     NO_ROUTE = "no_route"
-    LOOP_DETECTED = "loop_detected"  # our own name stands too often in Via
-    REPLIED = "replied"  # a filter or a route answered: no server was needed
+    LOOP_DETECTED = "loop_detected"  # Via names this lbproxy too often
+    REPLIED = "replied"  # a filter or a route answered; no server was needed
     FILTER_FAILED = "filter_failed"
     FILTER_TIMEOUT = "filter_timeout"
-    SHUTDOWN = "shutdown"  # lbproxy stops, or the frontend is gone
-    # no server to be had
-    NO_SERVER = "no_server"  # none up
+    SHUTDOWN = "shutdown"  # lbproxy is stopping, or the frontend was removed
+    # no server available
+    NO_SERVER = "no_server"  # no server is up
     QUEUE_FULL = "queue_full"
     QUEUE_TIMEOUT = "queue_timeout"
-    CIRCUIT_OPEN = "circuit_open"  # the backend has as much to do as it may
-    # the server's doing
+    CIRCUIT_OPEN = "circuit_open"  # the backend is at its maxconn
+    # caused by the server
     CONNECT_FAILED = "connect_failed"
     CONNECT_TIMEOUT = "connect_timeout"
     SERVER_TLS = "server_tls"  # handshake or verification failed
-    SERVER_GONE = "server_gone"  # closed or reset before a complete answer
-    BAD_RESPONSE = "bad_response"  # not HTTP, ambiguous, or over our limits
+    SERVER_GONE = "server_gone"  # closed or reset before a complete response
+    BAD_RESPONSE = "bad_response"  # not HTTP, ambiguous, or over a limit
     RESPONSE_TIMEOUT = "response_timeout"  # no response head in time
-    SERVER_TIMEOUT = "server_timeout"  # stalled in mid answer, or an idle TCP session
+    SERVER_TIMEOUT = "server_timeout"  # stalled within a response, or an idle TCP session
     SERVER_DOWN = "server_down"  # marked down with on_down = close
     SESSION_KILLED = "session_killed"  # an operator ended it
-    REBALANCED = (
-        "rebalanced"  # ended so that its client connects again, to a server with less to do
-    )
+    REBALANCED = "rebalanced"  # ended so that its client reconnects to a less loaded server
 
 
 class Outcome(str, Enum):
-    """What a lease is given back with: the balancer's and passive health's evidence."""
+    """The outcome with which a lease is released; balancers and passive health use it."""
 
     OK = "ok"
     FAILED = "failed"  # the server's fault
-    NEUTRAL = "neutral"  # says nothing about the server (the client left, we stopped)
+    NEUTRAL = "neutral"  # says nothing about the server (the client left, lbproxy stopped)
 
 
 @frozen
 class Meaning:
-    """What a :class:`Kind` implies.
+    """The consequences of a :class:`Kind`.
 
-    ``status``: HTTP status for the client, 0 where none can or should be sent.
-    ``side``: who caused it.  ``outcome``: evidence about the server.
-    ``retry``: another server may help, provided the request can be replayed.
+    ``status``: HTTP status for the client, 0 if none is sent. ``side``: the side that caused it.
+    ``outcome``: the outcome for the server. ``retry``: whether another server may help, if the
+    request can be replayed.
     """
 
     status: int
@@ -129,8 +129,8 @@ MEANING: dict[Kind, Meaning] = {
 class ProxyError(Exception):
     """A failure on the data path.
 
-    ``kind`` names it; ``detail`` is for the log, never for the client;
-    ``status`` overrides the table where one kind has several statuses (505 for a version).
+    ``kind`` names it. ``detail`` is for the log, never for the client. ``status`` overrides the
+    table if one kind has several statuses (505 for a version).
     """
 
     def __init__(self, kind: Kind, detail: str = "", status: int = 0) -> None:
@@ -141,12 +141,12 @@ class ProxyError(Exception):
 
     @property
     def side(self) -> Side:
-        """Who caused it."""
+        """The side that caused the failure."""
         return MEANING[self.kind].side
 
     @property
     def outcome(self) -> Outcome:
-        """What it says about the server."""
+        """The outcome for the server."""
         return MEANING[self.kind].outcome
 
     @property
@@ -160,4 +160,4 @@ class ListenError(Exception):
 
 
 class LeaseError(AssertionError):
-    """A lease was given back twice: a bug in the caller, never in traffic."""
+    """A lease was released twice: a bug in the caller, never caused by traffic."""

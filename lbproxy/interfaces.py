@@ -1,18 +1,18 @@
-"""Every extension point as a zope Interface: its contract, its cost, its errors.
+"""The extension points as zope Interfaces, with contract, cost and errors.
 
-Implementations are found by :mod:`lbproxy.registry` under a name, as ``path/to/file.py:Name`` or as
-``package.module:Name``.  What is looked up is always a **class** with three class attributes:
+:mod:`lbproxy.registry` finds implementations by name, as ``path/to/file.py:Name`` or as
+``package.module:Name``. An implementation is a **class** with three class attributes:
 
 ``name``
     the word used in the configuration;
 ``Options``
-    a frozen attrs class (see :func:`lbproxy.model.option`) that the words after the name are
-    parsed into, so that mistakes carry file and line and the options appear in the reference;
+    a frozen attrs class (see :func:`lbproxy.model.option`). The words after the name are parsed
+    into it, so mistakes are reported with file and line, and the options appear in the reference;
 ``__init__(options, env)``
     ``env`` is an :class:`Env`.
 
-The base classes :class:`lbproxy.balance.base.Balancer`, :class:`lbproxy.http.filter.Filter` and
-:class:`lbproxy.probes.base.Probe` implement these and are what extensions subclass.
+Extensions subclass :class:`lbproxy.balance.base.Balancer`, :class:`lbproxy.http.filter.Filter` and
+:class:`lbproxy.probes.base.Probe`, which implement these interfaces.
 """
 
 from __future__ import annotations
@@ -46,12 +46,15 @@ __all__ = [
 
 @frozen
 class Env:
-    """What an extension gets from its surroundings; tests pass their own.
+    """The environment of an extension. Tests create their own.
 
-    ``now``: seconds of the monotonic clock.  ``random``: the only source of chance. ``name``: the
-    backend or frontend it serves, for logs.  ``reactor``: for CONTROL extensions only; None in pure
-    ones and in ``lbproxy explain``.  ``secret``: for signing what clients keep for us; that of
-    ``[lbproxy]``, or random bytes that last as long as the process."""
+    - ``now``: the monotonic clock in seconds.
+    - ``random``: the only source of random numbers.
+    - ``name``: the backend or frontend that the extension serves, for logs.
+    - ``reactor``: for CONTROL extensions only; None in pure ones and in ``lbproxy explain``.
+    - ``secret``: key for signing data that clients store: that of ``[lbproxy]``, or random bytes
+      that last as long as the process.
+    """
 
     now: Callable[[], float]
     random: Random
@@ -61,17 +64,17 @@ class Env:
 
 
 class Plugin(Protocol):
-    """The shape of every extension class (see the module's docstring)."""
+    """The attributes of every extension class (see the module's docstring)."""
 
     name: ClassVar[str]
     Options: ClassVar[type[Any]]
 
 
 class PickContext(Protocol):
-    """What is known about the connection or request a server is picked for.
+    """The connection or request for which a server is picked.
 
-    ``client_ip``: textual address without port, "" for a Unix socket.
-    ``request``: None for raw TCP.  ``sni``: lower-case server name, "" if none.
+    ``client_ip``: address without port, "" for a Unix socket. ``request``: None for raw TCP.
+    ``sni``: lower-case server name, "" if none.
     """
 
     @property
@@ -83,15 +86,16 @@ class PickContext(Protocol):
 
 
 class FilterTraffic(Protocol):
-    """The argument of every method of a filter: one HTTP request, or one TCP connection.
+    """The argument of every filter method: one HTTP request or one TCP connection.
 
-    Filters may set ``backend_name`` in phase ``request`` to choose another backend, and ``priority`` (the class in its
-    queue, lower ones first).  ``vars`` is None until a filter puts a dict there: its notes from phase to phase.
-    ``server`` (``server_name``) is that of the present attempt, or of the last one; ``tried`` are those whose attempts
-    failed, and ``attempts`` counts all.
-    ``info`` describes the client's connection (``peer_ip``, ``local_port``, ``tls`` ...).  ``close`` says in phase
-    ``finish`` how it ended.  Times (``t_queue``, ``t_connect``, ``t_total``) are seconds, negative where nothing was
-    measured.
+    - ``backend_name``, ``priority``: filters may set them in phase ``request`` to choose another
+      backend, and the class in its queue (lower numbers are served first).
+    - ``vars``: None until a filter stores a dict there, for its data from phase to phase.
+    - ``server``, ``server_name``: the server of the current attempt, or of the last one.
+    - ``tried``: the servers whose attempts failed. ``attempts``: the number of all attempts.
+    - ``info``: the client's connection (``peer_ip``, ``local_port``, ``tls`` ...).
+    - ``close``: the close reason, in phase ``finish``.
+    - ``t_queue``, ``t_connect``, ``t_total``: seconds, negative if not measured.
     """
 
     backend_name: str
@@ -139,10 +143,12 @@ class FilterTraffic(Protocol):
 class HTTPFilterTraffic(FilterTraffic, Protocol):
     """One HTTP request and its response, in every phase.
 
-    ``request``: as the client sent it; changes in phases ``early`` and ``request`` count for routes and servers.
-    ``server_request``: as the server of this attempt gets it, from phase ``server_request`` on.  ``response``: from
-    phase ``response`` on.  ``scheme``: ``http`` or ``https``.  ``status``: what the client got, 0 for nothing yet.
-    ``source`` of the response: ``server``, ``reply`` (of a filter or route) or ``error`` (a page).
+    - ``request``: as sent by the client. Changes in phases ``early`` and ``request`` apply to
+      routes and servers.
+    - ``server_request``: as sent to the server of this attempt, from phase ``server_request`` on.
+    - ``response``: from phase ``response`` on.
+    - ``scheme``: ``http`` or ``https``.
+    - ``status``: the status sent to the client, 0 before.
     """
 
     @property
@@ -165,7 +171,9 @@ class HTTPFilterTraffic(FilterTraffic, Protocol):
     def t_response(self) -> float: ...
 
     def kept_body(self) -> bytes | None:
-        """The whole request body; None if it is not complete or no longer kept.  In phase ``response``."""
+        """Return the complete request body in phase ``response``; None if it is incomplete or no
+        longer kept.
+        """
 
     def transform_request(self, transform: Transform) -> None:
         """Send the request body through ``transform``, in this attempt.  In phase ``server_request``."""
@@ -179,20 +187,19 @@ class TCPFilterTraffic(FilterTraffic, Protocol):
 
 
 class AnyTraffic(HTTPFilterTraffic, TCPFilterTraffic, Protocol):
-    """What the methods of the class :class:`lbproxy.http.filter.Filter` take.
+    """The argument type of the methods of :class:`lbproxy.http.filter.Filter`.
 
-    A filter annotates its own with the traffic that it works for: ``HTTPFilterTraffic``, ``TCPFilterTraffic``, or
-    ``FilterTraffic`` for both.
+    A filter annotates its own methods with the traffic that it supports: ``HTTPFilterTraffic``,
+    ``TCPFilterTraffic``, or ``FilterTraffic`` for both.
     """
 
 
 class IBalancer(Interface):
-    """Chooses one of the eligible servers.  Told about changes, never polls.
+    """Picks one of the eligible servers. The backend notifies it of changes; it never polls.
 
-    All methods run on the data path, synchronously; ``pick``, ``taken`` and ``released`` must
-    be O(1) or
-    O(log n).  An exception in ``pick`` is counted and logged, and the first eligible server is
-    used.
+    All methods run synchronously on the data path. ``pick``, ``taken`` and ``released`` must be
+    O(1) or O(log n). An exception in ``pick`` is counted and logged, and the first eligible server
+    is used.
     """
 
     needs = Attribute(
@@ -200,41 +207,46 @@ class IBalancer(Interface):
     )
 
     def servers_changed(servers: Sequence[ServerState]) -> None:
-        """The eligible servers are now exactly these (up, weight > 0, one priority tier,
-        config order).
+        """The eligible servers are now exactly these: up, weight above 0, one priority tier, in the
+        order of the configuration.
 
         Also called when only a weight changed, or when a new ``maxconn`` made a server full or no
-        longer full.  May be empty; ``active`` may be anything.  O(n) is fine here."""
+        longer full. The list may be empty, and ``active`` may have any value. O(n) is acceptable.
+        """
 
     def pick(context: PickContext, avoid: Collection[ServerState]) -> ServerState | None:
-        """A server not in ``avoid`` and not ``full``, or None when there is none.
+        """Return a server that is neither in ``avoid`` nor ``full``, or None if there is none.
 
-        ``avoid`` is small: the servers this request has already tried."""
+        ``avoid`` is small: the servers that this request has already tried.
+        """
 
     def taken(server: ServerState) -> None:
-        """``server`` got one more lease; ``server.active`` already counts it.  May name a
-        server that is not eligible."""
+        """``server`` received one more lease, which ``server.active`` already includes. The server
+        may be one that is not eligible.
+        """
 
     def released(server: ServerState, outcome: Outcome, seconds: float) -> None:
-        """A lease ended; ``server.active`` no longer counts it.  ``seconds``: time to the
-        first response
-        byte for HTTP, connect time for TCP; negative if it never came.  May name a server
-        that is gone."""
+        """A lease ended, and ``server.active`` no longer includes it.
+
+        ``seconds``: time to the first response byte for HTTP, connect time for TCP; negative if it
+        never came. The server may have been removed.
+        """
 
     def scores(context: PickContext) -> list[tuple[ServerState, float, str]]:
-        """For ``lbproxy explain``: every eligible server with a score (lower is better) and
-        its meaning in words.  O(n)."""
+        """Return every eligible server with a score (lower is better) and an explanation, for
+        ``lbproxy explain``. O(n).
+        """
 
 
 class IFilter(Interface):
-    """A hook in the TCP or HTTP path; every phase is optional and a phase nobody overrides
+    """A hook in the TCP or HTTP path. Every phase is optional, and a phase that no filter overrides
     costs nothing.
 
-    The argument is a :class:`HTTPFilterTraffic` or a :class:`TCPFilterTraffic`.  A method may be ``async`` or return a
-    Deferred; the traffic waits, for at most the frontend's ``timeout_filter``.  Returning a
-    :class:`lbproxy.http.message.Reply` from an HTTP phase before ``response`` answers the client; raising
-    :class:`lbproxy.errors.ProxyError` refuses it; any other exception is counted, logged, and fails the request unless
-    the filter sets ``fail_open``.
+    The argument is a :class:`HTTPFilterTraffic` or a :class:`TCPFilterTraffic`. A method may be
+    ``async`` or return a Deferred; the traffic waits for at most the frontend's ``timeout_filter``.
+    Returning a :class:`lbproxy.http.message.Reply` from an HTTP phase before ``response`` answers
+    the client. Raising :class:`lbproxy.errors.ProxyError` refuses it. Any other exception is
+    counted and logged, and fails the request unless the filter sets ``fail_open``.
     """
 
     modes = Attribute("frozenset of 'tcp' and 'http': where it may be used")
@@ -244,22 +256,24 @@ class IFilter(Interface):
     )
 
     def early(traffic: AnyTraffic) -> Any:
-        """As soon as the client is known: request head read (HTTP), connection accepted
-        (TCP); no route yet."""
+        """Called as soon as the client is known: request head read (HTTP), connection accepted
+        (TCP). No route is selected yet.
+        """
 
     def request(traffic: AnyTraffic) -> Any:
-        """The route is known, no server picked.  May change the request (HTTP), or set
-        ``traffic.backend_name`` to choose another backend."""
+        """Called when the route is known and no server is picked. May change the request (HTTP), or
+        set ``traffic.backend_name`` to choose another backend.
+        """
 
     def server_request(traffic: AnyTraffic) -> Any:
-        """A server is picked; called for every attempt, before its request is sent (HTTP)
-        or it is dialled (TCP)."""
+        """Called for every attempt when its server is picked, before the request is sent (HTTP) or
+        the server is dialled (TCP).
+        """
 
     def response(traffic: AnyTraffic) -> Any:
-        """The final response head is here (HTTP), or the server is connected (TCP).  May
-        change ``traffic.response``;
-        may return a Reply to answer in its place.  Runs for what servers answer; for replies of
-        filters and routes and for error pages only if the filter sets ``always``."""
+        """Called with the final response head (HTTP), or when the server is connected (TCP). May
+        change ``traffic.response``, or return a Reply that replaces it.
+        """
 
     def failed(traffic: AnyTraffic, error: ProxyError) -> Any:
         """The exchange has failed, and the client has seen nothing of a response.
@@ -268,16 +282,17 @@ class IFilter(Interface):
         to let another backend answer, once, if the request body is complete or still kept."""
 
     def finish(traffic: AnyTraffic) -> None:
-        """Everything is over, counters and log included; never waits."""
+        """Called after the end, counters and log included. Must not wait."""
 
 
 class IProbe(Interface):
     """One kind of active health check."""
 
     def check(target: Any) -> Any:
-        """Check one server once: a coroutine or Deferred of a :class:`lbproxy.health.state.Result`.
+        """Check one server once: return a coroutine or Deferred of a
+        :class:`lbproxy.health.state.Result`.
 
-        ``target`` is a :class:`lbproxy.probes.base.ProbeTarget`.  Called again only when the last
-        check of the same server is over.  The caller cancels it after ``target.timeout`` seconds;
-        what it opened must then be closed.  An exception counts as a failed check, its text as the
-        note."""
+        ``target`` is a :class:`lbproxy.probes.base.ProbeTarget`. Checks of one server never
+        overlap. The caller cancels the check after ``target.timeout`` seconds, and the probe must
+        then close what it opened. An exception counts as a failed check, with its text as the note.
+        """

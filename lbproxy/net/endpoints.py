@@ -1,9 +1,9 @@
-"""DATA. How the proxy listens and dials: small interfaces over whatever moves the bytes.
+"""DATA. How the proxy listens and dials: small interfaces that hide the transport.
 
-A :class:`Network` is a :class:`Binder` and a :class:`Dialler` on one reactor.  Both implementations run
-ordinary Twisted protocols: :class:`lbproxy.net.stock.StockNetwork` on any reactor's own transports (and
-on the in-memory ones of :mod:`lbproxy.testing`), :class:`lbproxy.net.fast.FastNetwork` on our own epoll
-transport.
+A :class:`Network` is a :class:`Binder` and a :class:`Dialler` on one reactor. Both implementations
+run ordinary Twisted protocols: :class:`lbproxy.net.stock.StockNetwork` on any reactor's own
+transports (and on the in-memory ones of :mod:`lbproxy.testing`),
+:class:`lbproxy.net.fast.FastNetwork` on lbproxy's epoll transport.
 """
 
 from __future__ import annotations
@@ -43,8 +43,12 @@ __all__ = [
 
 @frozen
 class ListenOptions:
-    """``backlog``: connections that the kernel keeps until they are accepted.  ``mode``: permissions of a
-    Unix socket's file.  ``reuse_port``: share the port with other processes (``SO_REUSEPORT``)."""
+    """Options of a listening socket.
+
+    - ``backlog``: maximum number of connections that the kernel queues until they are accepted.
+    - ``mode``: permissions of a Unix socket's file.
+    - ``reuse_port``: share the port with other processes (``SO_REUSEPORT``).
+    """
 
     backlog: int = 1024
     mode: int = 0o660
@@ -57,43 +61,45 @@ class Bound(ABC):
     @property
     @abstractmethod
     def address(self) -> Address:
-        """Where it really listens (port 0 resolved)."""
+        """The actual address, with port 0 resolved."""
 
     @abstractmethod
     def serve(
         self, factory: IProtocolFactory, *, backlog: int = 0, mode: int | None = None
     ) -> None:
-        """Give what is accepted from now on to ``factory``; the socket and its queue stay.
+        """Direct connections accepted from now on to ``factory``. The socket and its queue stay.
 
-        ``backlog`` (0: as it is) and ``mode`` (None: as it is) as in :class:`ListenOptions`."""
+        ``backlog`` (0: unchanged) and ``mode`` (None: unchanged) as in :class:`ListenOptions`.
+        """
 
     def sockets(self) -> list[int]:
-        """The descriptors that are listened on; several where worker processes have one each.
-
-        Empty where there is none to give away (in-memory transports)."""
+        """Return the listening descriptors: several if worker processes have one each, none if
+        there is none to hand over (in-memory transports).
+        """
         return []
 
     def own(self, owner: bool) -> None:  # noqa: B027
-        """Set whether nobody else listens on the same socket: only then :meth:`close` removes the file
-        of a Unix socket.  A socket that :meth:`Binder.listen` has bound is owned, one that it has
-        inherited is not."""
+        """Set whether no other process listens on the same socket. Only then :meth:`close` removes
+        the file of a Unix socket. A socket that :meth:`Binder.listen` has bound is owned, an
+        inherited one is not.
+        """
 
     @abstractmethod
     def close(self) -> Any:
-        """Stop accepting; a Deferred or None.  Accepted connections live on."""
+        """Stop accepting; return a Deferred or None. Accepted connections continue."""
 
 
 class Binder(ABC):
-    """Listens."""
+    """Binds listening sockets."""
 
     inherited: Inherited | None = None
-    """Sockets that :meth:`listen` takes before it binds any."""
+    """Inherited sockets, which :meth:`listen` uses before it binds new ones."""
 
     shares_ports = False
-    """Two addresses of one port can be listened on while another process has them open."""
+    """Whether two addresses of one port can be bound while another process has them open."""
 
     sockets_per_address = 1
-    """Sockets that one TCP address has; a Unix address always has one."""
+    """Number of sockets of one TCP address; a Unix address always has one."""
 
     def listen(
         self,
@@ -104,9 +110,12 @@ class Binder(ABC):
         mode: int = 0o660,
         reuse_port: bool = False,
     ) -> Bound:
-        """Listen from now on.  ``address.host`` is an IP literal or "" (all IPv4; "::" is dual stack).
+        """Listen from now on. ``address.host`` is an IP literal or "" (all IPv4; "::" is dual
+        stack).
 
-        The other arguments: see :class:`ListenOptions`.  Raises :class:`lbproxy.errors.ListenError`."""
+        The other arguments are those of :class:`ListenOptions`. Raises
+        :class:`lbproxy.errors.ListenError`.
+        """
         options = ListenOptions(backlog, mode, reuse_port)
         if self.inherited is not None:
             count = self.sockets_per_address if address.kind == "tcp" else 1
@@ -117,7 +126,7 @@ class Binder(ABC):
 
     @abstractmethod
     def _bind(self, address: Address, factory: IProtocolFactory, options: ListenOptions) -> Bound:
-        """Bind a socket of our own and listen on it."""
+        """Bind a new socket and listen on it."""
 
     @abstractmethod
     def _take_over(
@@ -127,32 +136,36 @@ class Binder(ABC):
         factory: IProtocolFactory,
         options: ListenOptions,
     ) -> Bound:
-        """Listen on sockets that another process still has."""
+        """Listen on sockets that another process also has open."""
 
     @abstractmethod
     def adopt(self, sock: socket.socket, address: Address, factory: IProtocolFactory) -> Bound:
         """Accept on a socket that another process has bound to ``address`` and listens on.
 
-        The socket is ours from now on.  If it is a Unix socket, its file stays when it is closed.
-        Raises :class:`lbproxy.errors.ListenError`."""
+        The caller gives up the socket. The file of a Unix socket stays when the socket is closed.
+        Raises :class:`lbproxy.errors.ListenError`.
+        """
 
 
 # -- dialling --------------------------------------------------------------------------------
 
 
 class Dial(Protocol):
-    """A connection being made."""
+    """A connection attempt in progress."""
 
     @abstractmethod
     def cancel(self) -> None:
-        """Give up: neither the protocol nor ``failed`` is called any more; harmless once it is decided."""
+        """Give up: neither the protocol nor ``failed`` is called afterwards. Has no effect once the
+        attempt has ended.
+        """
 
 
 class Dialler:
     """Dials and starts TLS.
 
-    ``dialling``: makes a connection.  ``handshaking(transport, parameters, received)``: the kind of
-    handshake that can run on a connection.
+    ``dialling``: the class that makes a connection.
+    ``handshaking(transport, parameters, received)``: returns the class of handshake that can run on
+    a connection.
     """
 
     def __init__(
@@ -178,10 +191,14 @@ class Dialler:
     ) -> Dial:
         """Connect to an IP literal or Unix path.
 
-        Later, never before it returns, exactly one of these is called:
-        ``protocol.makeConnection(transport)``, with ``preamble`` already written in the clear and TLS
-        established and verified; or ``failed(error)`` with kind CONNECT_FAILED, CONNECT_TIMEOUT or
-        SERVER_TLS.  ``timeout`` covers all of it, in seconds."""
+        Exactly one of these is called, never before ``dial`` returns:
+
+        - ``protocol.makeConnection(transport)``, with ``preamble`` already written unencrypted, and
+          TLS established and verified;
+        - ``failed(error)`` with kind CONNECT_FAILED, CONNECT_TIMEOUT or SERVER_TLS.
+
+        ``timeout`` covers all of it, in seconds.
+        """
         dial = self._dialling(self._loop, address, protocol, failed, timeout, tls, preamble)
         dial.begin()
         return dial
@@ -196,12 +213,18 @@ class Dialler:
         timeout: float,
         received: bytes = b"",
     ) -> Handshaking:
-        """Handshake on a connection in use; ``received``: bytes of it that were read already.
+        """Run a TLS handshake on an existing connection. ``received``: bytes that were already read
+        from it.
 
-        Ends with exactly one of these: the object that ``protocol(info)`` returns gets
-        ``makeConnection(tls_transport)`` and all data from then on; or ``failed(error)`` (CLIENT_TLS or
-        SERVER_TLS), the connection being closed.  A peer that leaves during the handshake is a failure
-        too.  ``protocol`` may raise a :class:`ProxyError` to refuse, which ``failed`` then gets."""
+        It ends with exactly one of these:
+
+        - the object that ``protocol(info)`` returns gets ``makeConnection(tls_transport)`` and all
+          further data;
+        - ``failed(error)`` (CLIENT_TLS or SERVER_TLS), and the connection is closed. A peer that
+          leaves during the handshake is a failure too.
+
+        ``protocol`` may raise a :class:`ProxyError` to refuse, which is passed to ``failed``.
+        """
         kind = self._handshaking(transport, parameters, received)
         handshake = kind(self._loop, parameters, protocol, failed, timeout)
         handshake.begin(transport, received)

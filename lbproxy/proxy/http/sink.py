@@ -1,8 +1,9 @@
-"""DATA. What the layers of an exchange call on the layer above, as native base classes.
+"""DATA. The calls from each layer of an exchange to the layer above, as native base classes.
 
-A response goes from a server connection to an :class:`~lbproxy.proxy.http.attempt.Attempt`, from
-there through its owner to the :class:`~lbproxy.proxy.http.exchange.Exchange`.  The protocols that
-these layers implement downwards are in :mod:`lbproxy.proxy.http.streams`."""
+A response passes from a server connection to an :class:`~lbproxy.proxy.http.attempt.Attempt`, and
+through its owner to the :class:`~lbproxy.proxy.http.exchange.Exchange`.
+:mod:`lbproxy.proxy.http.streams` has the interfaces that these layers implement downwards.
+"""
 
 from __future__ import annotations
 
@@ -19,25 +20,26 @@ __all__ = ["Asking", "ResponseSink"]
 
 @native(allow_interpreted_subclasses=True)
 class ResponseSink:
-    """Hears the response of one :class:`~lbproxy.proxy.http.streams.ServerStream`."""
+    """Receives the response of one :class:`~lbproxy.proxy.http.streams.ServerStream`."""
 
     __slots__ = ()
 
     def server_events(self, events: list[Any]) -> None:
-        """Take response events in order, as many as one read gave: ResponseHead (interim ones too),
-        bytes, End."""
+        """Receive the response events of one read in order: ResponseHead (including interim ones),
+        bytes, End.
+        """
         raise NotImplementedError
 
     def server_failed(self, error: ProxyError) -> None:
-        """The stream ended without an End; nothing follows."""
+        """The stream ended without an End. No further calls follow."""
         raise NotImplementedError
 
     def server_paused(self) -> None:
-        """The server does not take request bytes fast enough: stop sending."""
+        """The server does not accept request bytes fast enough: stop sending."""
         raise NotImplementedError
 
     def server_resumed(self) -> None:
-        """The server takes request bytes again."""
+        """The server accepts request bytes again."""
         raise NotImplementedError
 
 

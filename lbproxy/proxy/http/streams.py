@@ -1,10 +1,8 @@
-"""DATA. The seams of one HTTP exchange: what it calls on either side, and what either side calls on
-it.
+"""DATA. The interfaces of one HTTP exchange towards the client and towards the server.
 
-Neither side is assumed to carry one request at a time: an HTTP/1 connection is itself the stream of
-its current
-exchange, a multiplexing one makes a stream object per exchange.  No call below may re-enter its
-caller.
+Neither side is limited to one request at a time: an HTTP/1 connection is itself the stream of its
+current exchange, and a multiplexing connection creates a stream object per exchange. No call below
+may re-enter its caller.
 """
 
 from __future__ import annotations
@@ -28,104 +26,116 @@ __all__ = [
 
 
 class ClientStream(Protocol):
-    """Where an exchange's response goes."""
+    """The destination of an exchange's response."""
 
     info: ConnectionInfo
 
     def send_response(self, head: ResponseHead, data: bytes, end: End | None) -> None:
-        """Send the head (with ``head.length`` None meaning: frame it yourself), the first
-        body bytes and, if it is already
-        known, the end, in one write.  May be called again after an interim (1xx) head,
-        which has neither data nor end.  ValueError, with nothing sent, for a head that
-        could be read as anything but this one head."""
+        """Send the head, the first body bytes and, if known, the end, in one write.
+
+        ``head.length`` None: the stream chooses the framing. May be called again after an interim
+        (1xx) head, which has neither data nor end. Raises ValueError, with nothing sent, for a head
+        that could be parsed as anything else than this one head.
+        """
 
     def send_data(self, data: bytes, end: End | None) -> None:
-        """More body and/or the end."""
+        """Send more of the body, the end, or both."""
 
     def abort(self, error: ProxyError) -> None:
-        """The response cannot be completed: make that visible to the client (cut the
-        connection, reset the stream)."""
+        """Signal to the client that the response cannot be completed: abort the connection or reset
+        the stream.
+        """
 
     def pause_request(self) -> None:
-        """Deliver no more request body for now."""
+        """Stop delivering the request body."""
 
     def resume_request(self) -> None:
-        """Deliver request body again."""
+        """Deliver the request body again."""
 
     def start_tunnel(self) -> tuple[bytes, bool]:
-        """After a 101 (or a 2xx to CONNECT) has been sent: everything from now on is opaque
-        bytes, both ways.  Returns what has already come for the tunnel, and whether that
-        was all the client will ever send."""
+        """Switch to opaque bytes in both directions, after a 101 (or a 2xx to CONNECT) was sent.
+
+        Return the bytes already received for the tunnel, and whether the client has sent its FIN.
+        """
 
     def exchange_done(self, *, reuse: bool) -> None:
-        """The exchange is finished; ``reuse`` False closes the connection (HTTP/1) once all
-        is written."""
+        """The exchange is finished. ``reuse`` False closes the connection (HTTP/1) after everything
+        is written.
+        """
 
 
 class ServerStream(Protocol):
-    """One attempt's way to a server."""
+    """The stream of one attempt to a server."""
 
     def send_request(self, head: RequestHead, data: bytes, end: End | None) -> None:
-        """Head (already rewritten for the server), the body bytes known so far, and the end
-        if known, in one write.  ValueError, with nothing sent, for a head that could be
-        read as anything but this one head."""
+        """Send the head (already rewritten for the server), the body bytes known so far and, if
+        known, the end, in one write.
+
+        Raises ValueError, with nothing sent, for a head that could be parsed as anything else than
+        this one head.
+        """
 
     def send_body(self, data: bytes, end: End | None) -> None:
-        """More body and/or the end."""
+        """Send more of the body, the end, or both."""
 
     def pause_response(self) -> None:
-        """Deliver no more response for now."""
+        """Stop delivering the response."""
 
     def resume_response(self) -> None:
-        """Deliver response again."""
+        """Deliver the response again."""
 
     def start_tunnel(self) -> bytes:
-        """After the 101: opaque bytes from now on.  Returns those that have already come."""
+        """Switch to opaque bytes after the 101, and return the bytes already received."""
 
     def close(self, *, reuse: bool) -> None:
-        """The attempt is over; ``reuse`` says that both messages were complete.  The sink
-        hears nothing more."""
+        """End the attempt. ``reuse``: both messages were complete. The sink receives no further
+        calls.
+        """
 
 
 class SourceStream(ServerStream, Protocol):
-    """The stream of a source that an exchange asks: a server stream that may have to wait for a
-    server."""
+    """The stream of the source that an exchange uses: a server stream that may have to wait for a
+    server.
+    """
 
     @property
     def queued(self) -> bool:
-        """Whether no server has the request."""
+        """Whether the request waits and no server has it."""
 
 
 class Connecting(Protocol):
-    """Who wants a connection to a server: an attempt, or a connection made ahead."""
+    """The requester of a connection to a server: an attempt, or the pool that opens connections in
+    advance.
+    """
 
     @property
     def info(self) -> ConnectionInfo:
         """The client's connection, for a PROXY header."""
 
     def connected(self, connection: ServerConnection) -> None:
-        """It is ready."""
+        """The connection is ready."""
 
     def connect_failed(self, error: ProxyError) -> None:
-        """It could not be made."""
+        """The connection could not be made."""
 
 
 class ServerConnection(Protocol):
-    """A connection to a server that a pool may keep.
+    """A connection to a server, which a pool may keep.
 
-    ``pooled``: it is in its pool now; only the pool writes it."""
+    ``pooled``: whether it is in its pool now; only the pool sets it.
+    """
 
     pooled: bool
 
     def open_stream(self, sink: ResponseSink) -> ServerStream:
-        """Start one more exchange on it; only while ``spare`` is positive."""
+        """Start one more exchange on the connection; only while ``spare`` is positive."""
 
     @property
     def spare(self) -> int:
-        """How many more streams it can carry now; 0 for one that is closing."""
+        """Number of further streams that the connection can carry now; 0 if it is closing."""
 
     def rest(self) -> None:
-        """Wait in the pool of its server; only while nothing runs on it."""
+        """Wait in the pool of the server; only while no stream is open."""
 
     def shut(self) -> None:
-        """Close it: at once if nothing runs on it, else when the last stream ends."""
+        """Close the connection: at once if no stream is open, else when the last stream ends."""
