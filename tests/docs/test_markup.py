@@ -69,6 +69,8 @@ def test_every_page_is_listed() -> None:
     index = (DOCS / "index.rst").read_text(encoding="utf-8")
     for page in DOCS.glob("*.rst"):
         assert page.stem == "index" or re.search(rf"^   {page.stem}$", index, re.MULTILINE), page
+    for page in (DOCS / "api").glob("*.rst"):
+        assert re.search(rf"^   api/{page.stem}$", index, re.MULTILINE), page
 
 
 def test_every_example_is_described() -> None:
