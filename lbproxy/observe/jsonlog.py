@@ -39,8 +39,11 @@ _REFERER: Final = field_name(b"referer")
 _VERSIONS: Final = {
     version: f'","version":"{text}","status":'.encode() for version, text in VERSIONS.items()
 }
+_HTTP_1_1: Final[bytes] = _VERSIONS[11]
 _NO_VERSION: Final[bytes] = b'","version":"","status":'
 _CLOSES: Final = {kind: f'"close":"{kind.value}","detail":"'.encode() for kind in Kind}
+_OK: Final = Kind.OK
+_CLOSE_OK: Final[bytes] = _CLOSES[_OK]  # the hash of an enum's member is computed in Python
 _WHOLE: Final[list[bytes]] = [b"%d" % n for n in range(1000)]
 _THOUSANDTHS: Final[list[bytes]] = [b".%03d" % n for n in range(1000)]
 # what stands for itself in a JSON string: printable ASCII but quote and backslash
@@ -148,14 +151,15 @@ def _add_text(writer: BytesWriter, text: Any) -> None:
 
 def _add_number(writer: BytesWriter, value: Any) -> None:
     """Write the value of a field that holds an int, unless a filter put something else there."""
-    if type(value) is int and 0 <= value < _MOST:
-        number: i64 = value
-        if number < 1000:
+    if type(value) is int:
+        number: int = value
+        if 0 <= number < 1000:
             writer.write(_WHOLE[number])
-        else:
+            return
+        if 0 < number < _MOST:
             add_number(writer, number)
-    else:
-        writer.write(_number(value).encode("ascii"))
+            return
+    writer.write(_number(value).encode("ascii"))
 
 
 def _add_ms(writer: BytesWriter, seconds: float) -> None:
@@ -227,6 +231,7 @@ class _Lines:
         "_second",
         "_server",
         "_stamp",
+        "_tail",
         "_way",
         "_ways",
         "_writer",
@@ -240,6 +245,7 @@ class _Lines:
         self._ways: dict[tuple[str, str, str, str], bytes] = {}
         self._frontend = self._route = self._backend = self._server = "\0"
         self._way = b""  # of these four
+        self._tail = b""  # of the line in the buffer
         self._writer = BytesWriter()
 
     def _begin(self, record: Record) -> BytesWriter:
@@ -265,6 +271,7 @@ class _Lines:
         cache = info.log_cache
         if cache is None:
             cache = _cache(info)
+        self._tail = cache.tail
         writer.write(_client(record, cache))
         _add_text(writer, record.known_request_id)
         return writer
@@ -316,7 +323,8 @@ class HTTPLines(_Lines):
         writer.write(b'","target":"')
         target = request.target
         _add_raw(writer, target, 0, len(target), TARGET_LIMIT)
-        writer.write(_VERSIONS.get(request.version, _NO_VERSION))
+        version = request.version
+        writer.write(_HTTP_1_1 if version == 11 else _VERSIONS.get(version, _NO_VERSION))
         _add_number(writer, record.status)
         writer.write(b',"user_agent":"')
         _add_header(writer, request, _USER_AGENT)
@@ -329,7 +337,7 @@ class HTTPLines(_Lines):
         writer.write(b',"attempts":')
         _add_number(writer, record.attempts)
         writer.write(b',"reused":true,' if record.reused else b',"reused":false,')
-        writer.write(_CLOSES[record.close])
+        writer.write(_CLOSE_OK if record.close is _OK else _CLOSES[record.close])
         _add_text(writer, record.detail)
         writer.write(b'","header_ms":')
         _add_ms(writer, record.t_header)
@@ -341,7 +349,7 @@ class HTTPLines(_Lines):
         _add_ms(writer, record.t_response)
         writer.write(b',"total_ms":')
         _add_ms(writer, record.t_total)
-        writer.write(record.info.log_cache.tail)
+        writer.write(self._tail)
         return self._end(writer)
 
     def _method(self, method: bytes) -> bytes:
@@ -369,7 +377,7 @@ class TCPLines(_Lines):
         writer.write(b',"attempts":')
         _add_number(writer, record.attempts)
         writer.write(b",")
-        writer.write(_CLOSES[record.close])
+        writer.write(_CLOSE_OK if record.close is _OK else _CLOSES[record.close])
         _add_text(writer, record.detail)
         writer.write(b'","queue_ms":')
         _add_ms(writer, record.t_queue)
@@ -377,7 +385,7 @@ class TCPLines(_Lines):
         _add_ms(writer, record.t_connect)
         writer.write(b',"total_ms":')
         _add_ms(writer, record.t_total)
-        writer.write(record.info.log_cache.tail)
+        writer.write(self._tail)
         return self._end(writer)
 
 
