@@ -1,6 +1,6 @@
 """PURE. How many retries a backend may have: at once, and as a share of its requests.
 
-Asked by :mod:`lbproxy.proxy.http.attempt` and :mod:`lbproxy.proxy.tcp` before each further attempt; one per backend
+Asked by :mod:`lbproxy.proxy.tries` before each further attempt; one per backend
 with ``max_retries`` or ``retry_budget``, none otherwise.  Without it a backend that fails gets its traffic several
 times over, just when it can bear it least.
 """

@@ -1,6 +1,6 @@
 """PURE. Which failures of an attempt make another one, and how long to wait before it.
 
-Called by :mod:`lbproxy.proxy.http.attempt`, through :class:`lbproxy.proxy.backend.Backend`.  The words of
+Called by :mod:`lbproxy.proxy.http.attempts`, through :class:`lbproxy.proxy.backend.Backend`.  The words of
 ``retry_on`` and of ``passive`` ``count`` are the keys of :data:`CAUSE`; HAProxy and nginx call them:
 
 =========== ============================== ===========================================================

@@ -5,7 +5,8 @@ The rules:
 1. A request is copied when its response is over, as its server got it: nothing about the original waits for the copy,
    and nothing of the copy's is seen by the client.
 2. Copied is what was answered by a server, whose method is in ``methods``, whose body was complete before the response
-   began and is at most ``body`` (and the backend's ``retry_buffer``) long.  Upgrades and CONNECT never are.
+   began and is at most ``body`` (and the backend's ``retry_buffer``) long.  Upgrades, CONNECT and
+   requests whose body filters changed never are.
 3. At most ``max`` copies run; one more is dropped and counted.  Each has ``timeout`` seconds, its wait in the other
    backend's queue included, and is not retried.
 4. Answers are compared as they came from the servers, before filters.
