@@ -38,10 +38,16 @@ __all__ = [
     "IBalancer",
     "IFilter",
     "IProbe",
+    "NoOptions",
     "PickContext",
     "Plugin",
     "TCPFilterTraffic",
 ]
+
+
+@frozen
+class NoOptions:
+    """The options of an extension that takes no words after its name."""
 
 
 @frozen

@@ -31,7 +31,7 @@ from lbproxy.operate.drain import (
 )
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Feature
-from lbproxy.proxy.features.mirror import Difference, Mirror
+from lbproxy.proxy.features.mirror import Mirror, MirrorDifference
 from lbproxy.proxy.features.rebalancer import Rebalance, Rebalancer
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.registry import parse_server_line
@@ -261,7 +261,7 @@ class Runtime(MultiService):
         sticky = self.backends[backend].sticky
         return [] if sticky is None else list(sticky.entries(limit))
 
-    def mirror_differences(self, backend: str) -> list[Difference]:
+    def mirror_differences(self, backend: str) -> list[MirrorDifference]:
         """The last requests whose copy was answered differently, the oldest first.  KeyError."""
         mirror = Mirror.of(self.backends[backend])
         return [] if mirror is None else list(mirror.last)

@@ -10,7 +10,7 @@ from typing import Any
 
 from lbproxy import __version__
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import Part, Route
+from lbproxy.admin.route import APIRoute, Part
 from lbproxy.admin.schema import STRING, array, object_
 
 __all__ = ["document"]
@@ -36,7 +36,7 @@ _ERRORS = {
 }
 
 
-def document(routes: Iterable[Route], parts: Iterable[Part]) -> dict[str, Any]:
+def document(routes: Iterable[APIRoute], parts: Iterable[Part]) -> dict[str, Any]:
     """The document for ``routes``; each is tagged with the part it belongs to."""
     owner = {id(route): part.name for part in parts for route in part.routes}
     paths: dict[str, Any] = {}
@@ -58,7 +58,7 @@ def document(routes: Iterable[Route], parts: Iterable[Part]) -> dict[str, Any]:
     }
 
 
-def _operation(route: Route, tag: str) -> dict[str, Any]:
+def _operation(route: APIRoute, tag: str) -> dict[str, Any]:
     content: Any = {route.produces: {"schema": route.answer}}
     found: dict[str, Any] = {
         "operationId": _operation_id(route),
@@ -85,7 +85,7 @@ def _operation(route: Route, tag: str) -> dict[str, Any]:
     return found
 
 
-def _errors(route: Route) -> dict[str, Any]:
+def _errors(route: APIRoute) -> dict[str, Any]:
     wanted = ["400", "421"]
     if route.role is not Role.NONE:
         wanted += ["401", "403"]
@@ -99,7 +99,7 @@ def _errors(route: Route) -> dict[str, Any]:
     return {code: {"description": _ERRORS[code], "content": content} for code in sorted(wanted)}
 
 
-def _operation_id(route: Route) -> str:
+def _operation_id(route: APIRoute) -> str:
     words = [
         part.strip("{}").replace(".", "_") for part in route.segments if part not in ("api", "v1")
     ]

@@ -1,6 +1,6 @@
 """CONTROL. What a feature adds to the admin side: routes, a place in the state, metrics, panels of the dashboard.
 
-A :class:`Part` is all of that in one object; :data:`lbproxy.admin.parts.PARTS` lists them.  A :class:`Route` is the
+A :class:`Part` is all of that in one object; :data:`lbproxy.admin.parts.PARTS` lists them.  A :class:`APIRoute` is the
 single source of what is served under a path, of what is checked before its handler is called, and of the OpenAPI
 document.
 """
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 __all__ = [
     "PAGE",
     "APIError",
+    "APIRoute",
     "Call",
     "Column",
     "Panel",
     "Part",
     "Raw",
-    "Route",
     "Table",
     "find",
     "paged",
@@ -88,7 +88,7 @@ Handler = Callable[[Call], Any | Awaitable[Any]]
 
 
 @frozen
-class Route:
+class APIRoute:
     """What is done at a method and a path.
 
     ``path``: segments in braces are names.  ``role``: who may.  ``handler``: gives JSON types, a :class:`Raw` or a
@@ -136,7 +136,7 @@ class Part:
     """
 
     name: str
-    routes: tuple[Route, ...] = ()
+    routes: tuple[APIRoute, ...] = ()
     state: Callable[[AdminView], Any] | None = None
     schema: Schema = ANY
     metrics: Callable[[AdminView], Iterable[Family]] | None = None
@@ -146,9 +146,9 @@ class Part:
 class Table:
     """All routes; :meth:`match` finds the one for a request."""
 
-    def __init__(self, routes: Iterable[Route]) -> None:
+    def __init__(self, routes: Iterable[APIRoute]) -> None:
         self.routes = tuple(routes)
-        self._by_length: dict[int, list[Route]] = {}
+        self._by_length: dict[int, list[APIRoute]] = {}
         seen: set[tuple[str, str]] = set()
         for route in self.routes:
             key = (route.method, route.path)
@@ -159,7 +159,7 @@ class Table:
         for some in self._by_length.values():  # words before names
             some.sort(key=lambda route: [part.startswith("{") for part in route.segments])
 
-    def match(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+    def match(self, method: str, path: str) -> tuple[APIRoute, dict[str, str]]:
         """The route and the names in its path.  Raises :class:`APIError` 404, and 405 with :attr:`Allowed.methods`."""
         parts = [unquote(part) for part in path.strip("/").split("/")]
         allowed: list[str] = []

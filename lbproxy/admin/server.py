@@ -23,7 +23,7 @@ from lbproxy.admin.lag import Lag
 from lbproxy.admin.pace import paces
 from lbproxy.admin.parts import PARTS
 from lbproxy.admin.reloads import Reloads
-from lbproxy.admin.route import APIError, Call, Route, Table
+from lbproxy.admin.route import APIError, APIRoute, Call, Table
 from lbproxy.admin.state import States
 from lbproxy.admin.stream import MAX_STREAMS, RESERVED_STREAMS, Follower
 from lbproxy.admin.web import AdminFactory
@@ -210,7 +210,7 @@ class Admin(Service):
 
     # -- the log --------------------------------------------------------------------------------
 
-    def audit(self, call: Call, route: Route, status: int) -> None:
+    def audit(self, call: Call, route: APIRoute, status: int) -> None:
         """Somebody changed something, or tried to."""
         path = route.path
         for name, value in call.path.items():

@@ -33,7 +33,7 @@ from zope.interface import implementer
 from lbproxy.admin.auth import Identity, Role
 from lbproxy.admin.door import Door
 from lbproxy.admin.pace import LONGEST, Pace
-from lbproxy.admin.route import APIError, Call, Raw, Route, WrongMethod
+from lbproxy.admin.route import APIError, APIRoute, Call, Raw, WrongMethod
 from lbproxy.admin.schema import Schema, problem
 from lbproxy.admin.stream import BEHIND, Follower, Stream
 from lbproxy.admin.view import AdminView
@@ -260,7 +260,7 @@ class AdminRequest(Request):
 
     _parsePOSTFormSubmission = False
     _size = 0
-    _audit: tuple[AdminView, Call, Route] | None = None
+    _audit: tuple[AdminView, Call, APIRoute] | None = None
 
     def handleContentChunk(self, data: bytes) -> None:
         """A piece of the body."""
@@ -397,7 +397,7 @@ class AdminRequest(Request):
     def _peer(self) -> str:
         return str(getattr(self.getClientAddress(), "host", "") or "a unix socket")
 
-    def _forbid(self, route: Route, who: Identity, door: Door) -> None:
+    def _forbid(self, route: APIRoute, who: Identity, door: Door) -> None:
         if who.role is Role.NONE:
             self._unknown()
         where = " at this address" if door.role < route.role else ""
@@ -405,7 +405,7 @@ class AdminRequest(Request):
             403, f"{who.name} may not do this{where}: the role {route.role.word} is required"
         )
 
-    def _check_source(self, who: Identity, route: Route) -> None:
+    def _check_source(self, who: Identity, route: APIRoute) -> None:
         """Not from a page of somebody else's, in the browser of somebody who may."""
         origin = self._header("origin")
         host = self._header("host")
@@ -422,7 +422,7 @@ class AdminRequest(Request):
         if route.body is not None and kind not in ("application/json", ""):
             raise APIError(415, f"the body is {kind[:80]}; only application/json is accepted")
 
-    def _read_body(self, route: Route) -> Any:
+    def _read_body(self, route: APIRoute) -> Any:
         content: Any = self.content
         data = content.read() if content is not None else b""
         if route.body is None:
@@ -597,7 +597,7 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
 
 
-def _read_query(text: str, route: Route) -> dict[str, Any]:
+def _read_query(text: str, route: APIRoute) -> dict[str, Any]:
     values = {
         name: schema["default"] for name, schema in route.query.items() if "default" in schema
     }

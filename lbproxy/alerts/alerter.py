@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lbproxy.alerts.notify import NotifyError, Target, targets
-from lbproxy.alerts.watch import Watched
+from lbproxy.alerts.watch import WatchTarget
 from lbproxy.balance.server import AdminState
 from lbproxy.config import units
 from lbproxy.config.model import AlertsSpec, Config
@@ -28,11 +28,11 @@ from lbproxy.guard.connections import ConnectionTotal
 from lbproxy.observe.alerts import (
     RULES,
     Alert,
+    AlertChange,
+    AlertLimits,
     Alerts,
     BackendSample,
-    Change,
     FrontendSample,
-    Limits,
     Sample,
 )
 from lbproxy.observe.events import Event, EventKind, Severity
@@ -66,7 +66,7 @@ _FAILURES = frozenset(kind for kind, meaning in MEANING.items() if meaning.side 
 }
 
 
-def limits_of(spec: AlertsSpec) -> dict[str, Limits]:
+def limits_of(spec: AlertsSpec) -> dict[str, AlertLimits]:
     """The rules' own limits, with what ``rules`` says otherwise."""
     limits = {name: rule.defaults for name, rule in RULES.items()}
     for one in spec.rules:
@@ -74,7 +74,7 @@ def limits_of(spec: AlertsSpec) -> dict[str, Limits]:
         if one.off:
             del limits[one.name]
             continue
-        limits[one.name] = Limits(
+        limits[one.name] = AlertLimits(
             float(units.parse(rule.unit, one.limit, {})) if one.limit else rule.defaults.limit,
             rule.defaults.after if one.after is None else one.after,
             rule.defaults.volume if one.volume is None else one.volume,
@@ -88,7 +88,7 @@ def manners_of(spec: AlertsSpec) -> Manners:
     return Manners(quiet, spec.repeat, spec.recovery, spec.most)
 
 
-class Balanced(Watched, Protocol):
+class Balanced(WatchTarget, Protocol):
     """What is looked at: :class:`lbproxy.service.LoadBalancer`."""
 
     @property
@@ -204,7 +204,7 @@ class Alerter(Service):
         if notice is not None:
             self.tell(notice)
 
-    def _changed(self, change: Change) -> None:
+    def _changed(self, change: AlertChange) -> None:
         """An alert is an event too."""
         alert = change.alert
         finding = alert.finding

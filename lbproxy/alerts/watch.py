@@ -22,7 +22,7 @@ from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.tls.certificates import KeyPair
 
-__all__ = ["EVERY", "EXPIRY_DAYS", "Watch", "Watched", "follow"]
+__all__ = ["EVERY", "EXPIRY_DAYS", "Watch", "WatchTarget", "follow"]
 
 EVERY = 1.0
 """Seconds between two looks."""
@@ -84,7 +84,7 @@ class _Servers:
             )
 
 
-class Watched(Protocol):
+class WatchTarget(Protocol):
     """What is looked at: :class:`lbproxy.service.LoadBalancer`."""
 
     @property
@@ -107,7 +107,7 @@ class Watch(Service):
     name = "watch"
 
     def __init__(
-        self, watched: Watched, reactor: Any, now: Callable[[], float] = time.time
+        self, watched: WatchTarget, reactor: Any, now: Callable[[], float] = time.time
     ) -> None:
         self._watched = watched
         self._events = watched.events

@@ -6,13 +6,12 @@ from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import Any, ClassVar
 
-from attrs import frozen
 from zope.interface import classImplements
 
 from lbproxy.balance.server import ServerState
 from lbproxy.compiled import native
 from lbproxy.errors import Outcome
-from lbproxy.interfaces import Env, IBalancer, PickContext
+from lbproxy.interfaces import Env, IBalancer, NoOptions, PickContext
 
 __all__ = ["Balancer", "Need", "NoOptions"]
 
@@ -23,11 +22,6 @@ class Need(str, Enum):
     SOURCE = "source"
     SNI = "sni"
     REQUEST = "request"
-
-
-@frozen
-class NoOptions:
-    """Takes no words after its name."""
 
 
 @native(allow_interpreted_subclasses=True)

@@ -11,24 +11,18 @@ from random import Random
 from typing import Any
 
 import attrs
-from attrs import frozen
 
 from lbproxy.config.errors import PluginError
 from lbproxy.config.foreign import foreign_plugin
 from lbproxy.config.options import Spot, construct, dump_options, read_options
 from lbproxy.config.words import Word, quote
-from lbproxy.interfaces import Env
+from lbproxy.interfaces import Env, NoOptions
 from lbproxy.model import PluginSpec
 
 __all__ = ["Resolve", "dump_plugin", "read_plugin", "trial"]
 
 Resolve = Callable[[str, str], Any]
 """``resolve(kind, name)`` -> class.  Raises LookupError with the names it knows in ``.known``, or PluginError."""
-
-
-@frozen
-class _NoOptions:
-    """For a class that declares none."""
 
 
 def find_class(kind: str, name: str, spot: Spot, resolve: Resolve) -> Any:
@@ -49,7 +43,7 @@ def find_class(kind: str, name: str, spot: Spot, resolve: Resolve) -> Any:
 
 def options_class(cls: Any) -> type[Any]:
     """The Options of a plugin class, or an empty one."""
-    options: type[Any] = getattr(cls, "Options", None) or _NoOptions
+    options: type[Any] = getattr(cls, "Options", None) or NoOptions
     return options
 
 

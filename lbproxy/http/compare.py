@@ -9,7 +9,7 @@ from attrs import define, field, frozen
 
 from lbproxy.http.message import Headers
 
-__all__ = ["Answer", "BodyNote", "Comparison", "differences"]
+__all__ = ["BodyNote", "ComparedAnswer", "Comparison", "differences"]
 
 # framing and this hop's own fields; the body is compared as such
 _NEVER = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"via"})
@@ -47,7 +47,7 @@ class BodyNote:
 
 
 @define(eq=False)
-class Answer:
+class ComparedAnswer:
     """``status``, ``headers`` as a client would get them, ``seconds`` until the head came.
 
     ``body``: its first bytes, at most the mirror's ``body``; empty unless a predicate is asked.
@@ -68,12 +68,15 @@ class Comparison:
 
     method: bytes
     target: bytes
-    original: Answer
-    copy: Answer
+    original: ComparedAnswer
+    copy: ComparedAnswer
 
 
 def differences(
-    original: Answer, copy: Answer, parts: Collection[str], ignore: Collection[bytes] = ()
+    original: ComparedAnswer,
+    copy: ComparedAnswer,
+    parts: Collection[str],
+    ignore: Collection[bytes] = (),
 ) -> list[str]:
     """What differs, in words, of ``parts``: "status", "headers", "body".
 

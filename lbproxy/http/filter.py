@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 from zope.interface import implementer
 
 from lbproxy.errors import ProxyError
-from lbproxy.interfaces import AnyTraffic, Env, IFilter
+from lbproxy.interfaces import AnyTraffic, Env, IFilter, NoOptions
 
 __all__ = ["PHASES", "Filter", "Hook", "NoOptions", "Phases", "compile_phases", "phases_of"]
 
@@ -18,11 +18,6 @@ Hook = Callable[..., Any]
 
 PHASES: tuple[str, ...] = ("early", "request", "server_request", "response", "failed", "finish")
 """In the order traffic goes through them."""
-
-
-@frozen
-class NoOptions:
-    """Takes no words after its name."""
 
 
 @implementer(IFilter)

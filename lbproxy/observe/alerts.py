@@ -25,13 +25,13 @@ __all__ = [
     "RULES",
     "WINDOW",
     "Alert",
+    "AlertChange",
+    "AlertLimits",
     "Alerts",
     "BackendSample",
-    "Change",
     "Finding",
     "FrontendSample",
     "History",
-    "Limits",
     "Rule",
     "Sample",
 ]
@@ -193,7 +193,7 @@ class Finding:
 
 
 @frozen
-class Limits:
+class AlertLimits:
     """What a rule goes by: ``limit`` in the rule's unit, ``after`` seconds, ``volume``: fewest requests to judge."""
 
     limit: float
@@ -201,7 +201,7 @@ class Limits:
     volume: int = 0
 
 
-Look = Callable[[History, Limits], Iterable[Finding]]
+Look = Callable[[History, AlertLimits], Iterable[Finding]]
 
 
 @frozen
@@ -210,14 +210,14 @@ class Rule:
 
     look: Look
     unit: str
-    defaults: Limits
+    defaults: AlertLimits
     doc: str
 
 
 # -- the rules ----------------------------------------------------------------------------------
 
 
-def _error_ratio(history: History, limits: Limits) -> Iterator[Finding]:
+def _error_ratio(history: History, limits: AlertLimits) -> Iterator[Finding]:
     then = history.before(WINDOW)
     for name, now in history.now.frontends.items():
         old = then.frontends.get(name)
@@ -234,7 +234,7 @@ def _error_ratio(history: History, limits: Limits) -> Iterator[Finding]:
             )
 
 
-def _latency(history: History, limits: Limits) -> Iterator[Finding]:
+def _latency(history: History, limits: AlertLimits) -> Iterator[Finding]:
     now = history.now
     for name, backend in now.backends.items():
         line = history.baseline(f"latency {name}")
@@ -260,13 +260,13 @@ def _latency(history: History, limits: Limits) -> Iterator[Finding]:
             )
 
 
-def _backend_empty(history: History, limits: Limits) -> Iterator[Finding]:
+def _backend_empty(history: History, limits: AlertLimits) -> Iterator[Finding]:
     for name, backend in history.now.backends.items():
         if not backend.usable:
             yield Finding(name, f"backend {name} has no server", Severity.ERROR)
 
 
-def _backend_weak(history: History, limits: Limits) -> Iterator[Finding]:
+def _backend_weak(history: History, limits: AlertLimits) -> Iterator[Finding]:
     for name, backend in history.now.backends.items():
         if backend.usable and backend.wanted and backend.up < limits.limit * backend.wanted:
             yield Finding(
@@ -277,7 +277,7 @@ def _backend_weak(history: History, limits: Limits) -> Iterator[Finding]:
             )
 
 
-def _queue(history: History, limits: Limits) -> Iterator[Finding]:
+def _queue(history: History, limits: AlertLimits) -> Iterator[Finding]:
     for name, backend in history.now.backends.items():
         if backend.queue and backend.waiting > limits.limit * backend.queue:
             yield Finding(
@@ -288,7 +288,7 @@ def _queue(history: History, limits: Limits) -> Iterator[Finding]:
             )
 
 
-def _sent_away(history: History, limits: Limits) -> Iterator[Finding]:
+def _sent_away(history: History, limits: AlertLimits) -> Iterator[Finding]:
     then = history.before(WINDOW)
     for name, now in history.now.backends.items():
         old = then.backends.get(name)
@@ -302,7 +302,7 @@ def _sent_away(history: History, limits: Limits) -> Iterator[Finding]:
             )
 
 
-def _connections(history: History, limits: Limits) -> Iterator[Finding]:
+def _connections(history: History, limits: AlertLimits) -> Iterator[Finding]:
     now = history.now
     rows = [("lbproxy", "", now.active, now.maxconn)]
     rows += [(f"frontend {n}", n, f.active, f.maxconn) for n, f in now.frontends.items()]
@@ -316,7 +316,7 @@ def _connections(history: History, limits: Limits) -> Iterator[Finding]:
             )
 
 
-def _certificate(history: History, limits: Limits) -> Iterator[Finding]:
+def _certificate(history: History, limits: AlertLimits) -> Iterator[Finding]:
     for name, left in history.now.certificates.items():
         if left < limits.limit:
             days = left / _DAY
@@ -329,7 +329,7 @@ def _certificate(history: History, limits: Limits) -> Iterator[Finding]:
             )
 
 
-def _attack(history: History, limits: Limits) -> Iterator[Finding]:
+def _attack(history: History, limits: AlertLimits) -> Iterator[Finding]:
     """More refusals and 4xx than ``limit`` times the usual, or most of many from one address."""
     now = history.now
     for name, frontend in now.frontends.items():
@@ -359,7 +359,7 @@ def _attack(history: History, limits: Limits) -> Iterator[Finding]:
             )
 
 
-def _log_drops(history: History, limits: Limits) -> Iterator[Finding]:
+def _log_drops(history: History, limits: AlertLimits) -> Iterator[Finding]:
     then = history.before(WINDOW)
     for path, dropped in history.now.logs.items():
         count = dropped - then.logs.get(path, dropped)
@@ -372,7 +372,7 @@ def _log_drops(history: History, limits: Limits) -> Iterator[Finding]:
             )
 
 
-def _lag(history: History, limits: Limits) -> Iterator[Finding]:
+def _lag(history: History, limits: AlertLimits) -> Iterator[Finding]:
     lag = history.now.lag
     if lag > limits.limit:
         yield Finding(
@@ -384,7 +384,7 @@ def _lag(history: History, limits: Limits) -> Iterator[Finding]:
 def _event(kind: str, text: str, severity: Severity) -> Look:
     """An alert about single happenings; it lasts for five minutes after the last one."""
 
-    def look(history: History, limits: Limits) -> Iterator[Finding]:
+    def look(history: History, limits: AlertLimits) -> Iterator[Finding]:
         count = history.now.happened.get(kind, 0) - history.before(_LONG).happened.get(kind, 0)
         if count > limits.limit:
             yield Finding("", text.format(count=count), severity, {"count": count})
@@ -398,38 +398,38 @@ def _ms(seconds: float) -> str:
 
 RULES: dict[str, Rule] = {
     "error_ratio": Rule(
-        _error_ratio, "percent", Limits(0.05, 30, 50), "share of requests that fail, in a minute"
+        _error_ratio, "percent", AlertLimits(0.05, 30, 50), "share of requests that fail, in a minute"
     ),
     "latency": Rule(
-        _latency, "times", Limits(2, 20, 20), "response time, as a multiple of what is normal"
+        _latency, "times", AlertLimits(2, 20, 20), "response time, as a multiple of what is normal"
     ),
-    "backend_empty": Rule(_backend_empty, "", Limits(0, 2), "a backend has no server"),
+    "backend_empty": Rule(_backend_empty, "", AlertLimits(0, 2), "a backend has no server"),
     "backend_weak": Rule(
-        _backend_weak, "percent", Limits(0.5, 30), "least share of a backend's servers that are up"
+        _backend_weak, "percent", AlertLimits(0.5, 30), "least share of a backend's servers that are up"
     ),
-    "queue": Rule(_queue, "percent", Limits(0.5, 10), "share of a queue's places that are taken"),
+    "queue": Rule(_queue, "percent", AlertLimits(0.5, 10), "share of a queue's places that are taken"),
     "sent_away": Rule(
-        _sent_away, "int", Limits(0, 0), "requests sent away from a full queue, in a minute"
+        _sent_away, "int", AlertLimits(0, 0), "requests sent away from a full queue, in a minute"
     ),
     "connections": Rule(
-        _connections, "percent", Limits(0.9, 10), "share of maxconn that is taken"
+        _connections, "percent", AlertLimits(0.9, 10), "share of maxconn that is taken"
     ),
     "certificate": Rule(
-        _certificate, "duration", Limits(14 * _DAY, 0), "time left to a certificate"
+        _certificate, "duration", AlertLimits(14 * _DAY, 0), "time left to a certificate"
     ),
     "attack": Rule(
-        _attack, "times", Limits(10, 10, 100),
+        _attack, "times", AlertLimits(10, 10, 100),
         "refused connections and 4xx, as a multiple of what is normal",
     ),
-    "log_drops": Rule(_log_drops, "int", Limits(0, 0), "access log lines lost, in a minute"),
-    "lag": Rule(_lag, "duration", Limits(0.5, 5), "how late the reactor is"),
+    "log_drops": Rule(_log_drops, "int", AlertLimits(0, 0), "access log lines lost, in a minute"),
+    "lag": Rule(_lag, "duration", AlertLimits(0.5, 5), "how late the reactor is"),
     "worker_died": Rule(
-        _event("worker_died", "worker processes died: {count}", Severity.ERROR), "int", Limits(0, 0),
+        _event("worker_died", "worker processes died: {count}", Severity.ERROR), "int", AlertLimits(0, 0),
         "worker processes that died, in five minutes",
     ),
     "reload_refused": Rule(
         _event("reload_refused", "a new configuration was refused", Severity.WARNING), "int",
-        Limits(0, 0), "new configurations that were refused, in five minutes",
+        AlertLimits(0, 0), "new configurations that were refused, in five minutes",
     ),
 }  # fmt: skip
 """Name -> rule, in the order of the documentation."""
@@ -453,7 +453,7 @@ class Alert:
 
 
 @frozen
-class Change:
+class AlertChange:
     """An alert fires, or (``fired`` False) has recovered."""
 
     fired: bool
@@ -471,7 +471,7 @@ class _State:
 class Alerts:
     """Rules at work.  ``limits``: by rule's name; a rule without is not used."""
 
-    def __init__(self, limits: Mapping[str, Limits]) -> None:
+    def __init__(self, limits: Mapping[str, AlertLimits]) -> None:
         self._limits = {name: limits[name] for name in RULES if name in limits}
         self._history = History()
         self._states: dict[tuple[str, str], _State] = {}
@@ -482,10 +482,10 @@ class Alerts:
         found = [state.alert for state in self._states.values() if state.alert is not None]
         return sorted(found, key=lambda alert: alert.since)
 
-    def look(self, sample: Sample) -> list[Change]:
+    def look(self, sample: Sample) -> list[AlertChange]:
         """Take a sample in; what changes by it."""
         self._history.add(sample)
-        changes: list[Change] = []
+        changes: list[AlertChange] = []
         for name, limits in self._limits.items():
             for finding in RULES[name].look(self._history, limits):
                 self._found(name, finding, limits.after, sample.at, changes)
@@ -496,12 +496,12 @@ class Alerts:
                 del self._states[key]  # it did not last
             elif sample.at - state.seen >= CALM:
                 del self._states[key]
-                changes.append(Change(False, state.alert))
+                changes.append(AlertChange(False, state.alert))
         self._history.forget((*sample.frontends, *sample.backends))
         return changes
 
     def _found(
-        self, name: str, finding: Finding, after: float, at: float, changes: list[Change]
+        self, name: str, finding: Finding, after: float, at: float, changes: list[AlertChange]
     ) -> None:
         key = (name, finding.subject)
         state = self._states.get(key)
@@ -512,4 +512,4 @@ class Alerts:
             state.alert = Alert(name, finding, state.alert.since)
         elif at - state.since >= after:
             state.alert = Alert(name, finding, at)
-            changes.append(Change(True, state.alert))
+            changes.append(AlertChange(True, state.alert))

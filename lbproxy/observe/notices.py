@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import define, frozen
 
-from lbproxy.observe.alerts import Alert, Change
+from lbproxy.observe.alerts import Alert, AlertChange
 from lbproxy.observe.events import Severity
 
 __all__ = ["Line", "Manners", "Notice", "Notices", "Span"]
@@ -116,7 +116,7 @@ class Notices:
         self._sent: deque[float] = deque()
 
     def look(
-        self, now: float, minute: int, changes: Iterable[Change], active: Sequence[Alert]
+        self, now: float, minute: int, changes: Iterable[AlertChange], active: Sequence[Alert]
     ) -> Notice | None:
         """What to send at ``now`` (seconds of a steady clock), ``minute`` minutes after midnight."""
         for change in changes:
@@ -140,7 +140,7 @@ class Notices:
         lines = tuple(ready.values())
         return Notice(lines[:_LINES], len(lines[_LINES:]))
 
-    def _take(self, change: Change) -> None:
+    def _take(self, change: AlertChange) -> None:
         key = (change.alert.name, change.alert.subject)
         if change.fired:
             self._pending[key] = Line("firing", change.alert)

@@ -18,12 +18,12 @@ from lbproxy.config.model import Config, ServerSpec
 from lbproxy.operate.statefile import StateFile
 from lbproxy.proxy.backend import Backend
 
-__all__ = ["Changing", "Runtime"]
+__all__ = ["ChangeTarget", "Changing"]
 
 _log = Logger()
 
 
-class Runtime(Protocol):
+class ChangeTarget(Protocol):
     """What can be changed: :class:`lbproxy.service.LoadBalancer`."""
 
     @property
@@ -50,7 +50,7 @@ class Runtime(Protocol):
 class Changing:
     """``changes``: all that is not as configured.  ``file``: where they are kept, None if nowhere."""
 
-    def __init__(self, runtime: Runtime, file: StateFile | None) -> None:
+    def __init__(self, runtime: ChangeTarget, file: StateFile | None) -> None:
         self.changes = Changes()
         self.file = file
         self._runtime = runtime

@@ -20,7 +20,7 @@ from lbproxy.balance.server import ServerState
 from lbproxy.config.model import Address
 from lbproxy.errors import ProxyError
 from lbproxy.health.state import Result
-from lbproxy.interfaces import Env, IProbe
+from lbproxy.interfaces import Env, IProbe, NoOptions
 from lbproxy.net.endpoints import Dialler
 from lbproxy.tls.parameters import TLSParameters
 
@@ -54,11 +54,6 @@ class ProbeTarget:
     tls: TLSParameters | None = None
     timeout: float = 1.0
     preamble: bytes = b""
-
-
-@frozen
-class NoOptions:
-    """Takes no words after its name."""
 
 
 class Unhealthy(Exception):

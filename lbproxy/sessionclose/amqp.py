@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 
-from lbproxy.sessionclose.base import Farewell, Frames
+from lbproxy.sessionclose.base import Frames, SessionClose
 
-__all__ = ["AMQPFarewell"]
+__all__ = ["AMQPClose"]
 
 _PREAMBLE = b"AMQP\x00\x00\x09\x01"
 _METHOD, _HEADER, _BODY = 1, 2, 3
@@ -61,7 +61,7 @@ class _Direction:
         return self.frames.between and not self.content and not self.closing
 
 
-class AMQPFarewell(Farewell):
+class AMQPClose(SessionClose):
     """Polite when the connection is open and the last message in each direction is complete."""
 
     name = "amqp"
@@ -73,7 +73,7 @@ class AMQPFarewell(Farewell):
         self.from_server = self._server.frames.feed  # type: ignore[method-assign]
 
     def from_client(self, data: bytes) -> None:
-        """See :class:`Farewell`."""
+        """See :class:`SessionClose`."""
         want = len(_PREAMBLE) - len(self._preamble)
         if want:
             self._preamble += data[:want]
@@ -84,9 +84,9 @@ class AMQPFarewell(Farewell):
 
     @property
     def polite(self) -> bool:
-        """See :class:`Farewell`."""
+        """See :class:`SessionClose`."""
         return self._server.opened and self._client.between and self._server.between
 
     def words(self, mask: bytes) -> tuple[bytes, bytes]:
-        """See :class:`Farewell`."""
+        """See :class:`SessionClose`."""
         return _close(320, b"CONNECTION_FORCED - moved to another server"), _close(200, b"Goodbye")

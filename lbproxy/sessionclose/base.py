@@ -1,14 +1,14 @@
-"""PURE. The contract of a farewell, and the reading of length-prefixed frames that most of them need."""
+"""PURE. The contract of a session close, and the reading of length-prefixed frames that most of them need."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import ClassVar
 
-__all__ = ["Farewell", "Frames"]
+__all__ = ["Frames", "SessionClose"]
 
 
-class Farewell:
+class SessionClose:
     """Follows one session; says when it may be ended, and with which words.
 
     Told of every byte, in both directions, in the order in which lbproxy passes them on; however the bytes are cut

@@ -7,9 +7,9 @@ server gets a DISCONNECT with reason 0, so that it does not publish the client's
 
 from __future__ import annotations
 
-from lbproxy.sessionclose.base import Farewell, Frames
+from lbproxy.sessionclose.base import Frames, SessionClose
 
-__all__ = ["MQTTFarewell"]
+__all__ = ["MQTTClose"]
 
 _CONNECT, _CONNACK, _DISCONNECT = 1, 2, 14
 _MQTT5 = b"\x00\x04MQTT\x05"
@@ -31,7 +31,7 @@ def _length(header: bytes) -> int:
     return size
 
 
-class MQTTFarewell(Farewell):
+class MQTTClose(SessionClose):
     """Polite between packets, once the server has accepted a client of version 5."""
 
     name = "mqtt"
@@ -60,10 +60,10 @@ class MQTTFarewell(Farewell):
 
     @property
     def polite(self) -> bool:
-        """See :class:`Farewell`."""
+        """See :class:`SessionClose`."""
         ready = self._accepted and self._asked and not self._leaving
         return ready and self._client.between and self._server.between
 
     def words(self, mask: bytes) -> tuple[bytes, bytes]:
-        """See :class:`Farewell`."""
+        """See :class:`SessionClose`."""
         return _USE_ANOTHER_SERVER, _NORMAL

@@ -7,9 +7,9 @@ gets a Terminate, so that it does not log a broken connection.  What lives in a 
 
 from __future__ import annotations
 
-from lbproxy.sessionclose.base import Farewell, Frames
+from lbproxy.sessionclose.base import Frames, SessionClose
 
-__all__ = ["PostgreSQLFarewell"]
+__all__ = ["PostgreSQLClose"]
 
 _SSL, _GSS, _CANCEL = 80877103, 80877104, 80877102
 _ANSWERED = frozenset(b"QSF")  # Query, Sync, FunctionCall: one ReadyForQuery each
@@ -21,7 +21,7 @@ _LOST = (
 )
 
 
-class PostgreSQLFarewell(Farewell):
+class PostgreSQLClose(SessionClose):
     """Polite when every command is answered, the last answer was ReadyForQuery ``I``, and nothing was asked since."""
 
     name = "postgresql"
@@ -87,12 +87,12 @@ class PostgreSQLFarewell(Farewell):
 
     @property
     def polite(self) -> bool:
-        """See :class:`Farewell`."""
+        """See :class:`SessionClose`."""
         quiet = self._idle and not self._waiting and not self._loose and not self._leaving
         return quiet and self._client.between and self._server.between
 
     def words(self, mask: bytes) -> tuple[bytes, bytes]:
-        """See :class:`Farewell`."""
+        """See :class:`SessionClose`."""
         return b"E" + (len(_LOST) + 4).to_bytes(4, "big") + _LOST, b"X\x00\x00\x00\x04"
 
 

@@ -1,17 +1,16 @@
-"""PURE. The farewells by the names that ``rebalance`` knows; a new one is a module and a line here."""
+"""PURE. The kinds of session close by the names that ``rebalance`` knows; a new one is a module and a line here."""
 
 from __future__ import annotations
 
-from lbproxy.sessionclose.amqp import AMQPFarewell
-from lbproxy.sessionclose.base import Farewell
-from lbproxy.sessionclose.mqtt import MQTTFarewell
-from lbproxy.sessionclose.postgresql import PostgreSQLFarewell
-from lbproxy.sessionclose.tcp import TCPFarewell
-from lbproxy.sessionclose.websocket import WebSocketFarewell
+from lbproxy.sessionclose.amqp import AMQPClose
+from lbproxy.sessionclose.base import SessionClose
+from lbproxy.sessionclose.mqtt import MQTTClose
+from lbproxy.sessionclose.postgresql import PostgreSQLClose
+from lbproxy.sessionclose.tcp import TCPClose
+from lbproxy.sessionclose.websocket import WebSocketClose
 
-__all__ = ["FAREWELLS"]
+__all__ = ["SESSION_CLOSES"]
 
-FAREWELLS: dict[str, type[Farewell]] = {
-    cls.name: cls
-    for cls in (TCPFarewell, WebSocketFarewell, MQTTFarewell, AMQPFarewell, PostgreSQLFarewell)
+SESSION_CLOSES: dict[str, type[SessionClose]] = {
+    cls.name: cls for cls in (TCPClose, WebSocketClose, MQTTClose, AMQPClose, PostgreSQLClose)
 }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from lbproxy.sessionclose.base import Farewell
+from lbproxy.sessionclose.base import SessionClose
 
-__all__ = ["TCPFarewell"]
+__all__ = ["TCPClose"]
 
 
-class TCPFarewell(Farewell):
+class TCPClose(SessionClose):
     """Always polite: whoever uses it says with ``idle`` which silence means that nothing is under way."""
 
     name = "tcp"

@@ -6,9 +6,9 @@ The browser's ``onclose`` gets code 1012, which libraries take as a wish to conn
 
 from __future__ import annotations
 
-from lbproxy.sessionclose.base import Farewell, Frames
+from lbproxy.sessionclose.base import Frames, SessionClose
 
-__all__ = ["WebSocketFarewell"]
+__all__ = ["WebSocketClose"]
 
 _CONTINUATION, _CLOSE = 0x0, 0x8
 _OPCODES = frozenset((0x0, 0x1, 0x2, 0x8, 0x9, 0xA))
@@ -55,7 +55,7 @@ class _Direction:
         return self.frames.between and not self.open and not self.closing
 
 
-class WebSocketFarewell(Farewell):
+class WebSocketClose(SessionClose):
     """Polite when no message is under way in either direction and nobody has begun to close."""
 
     name = "websocket"
@@ -68,10 +68,10 @@ class WebSocketFarewell(Farewell):
 
     @property
     def polite(self) -> bool:
-        """See :class:`Farewell`."""
+        """See :class:`SessionClose`."""
         return self._client.between and self._server.between
 
     def words(self, mask: bytes) -> tuple[bytes, bytes]:
-        """See :class:`Farewell`; frames to a server are masked (§5.3)."""
+        """See :class:`SessionClose`; frames to a server are masked (§5.3)."""
         hidden = bytes(a ^ b for a, b in zip(_GOING_AWAY.to_bytes(2, "big"), mask, strict=False))
         return b"\x88\x02" + _RESTART.to_bytes(2, "big"), b"\x88\x82" + mask + hidden

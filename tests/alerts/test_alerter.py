@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from lbproxy.alerts.alerter import IN_FLIGHT, limits_of, manners_of
 from lbproxy.alerts.notify import NotifyError, Target
 from lbproxy.errors import Kind
-from lbproxy.observe.alerts import RULES, Limits
+from lbproxy.observe.alerts import RULES, AlertLimits
 from lbproxy.observe.events import EventKind, Severity
 from lbproxy.observe.notices import Notice
 from lbproxy.registry import parse_config
@@ -272,8 +272,8 @@ def test_limits_and_manners_of_a_configuration() -> None:
     """
     spec = parse_config(dedent(text)).alerts
     limits = limits_of(spec)
-    assert limits["error_ratio"] == Limits(0.01, 5, 7)
-    assert limits["certificate"] == Limits(30 * 86400.0, 0)
+    assert limits["error_ratio"] == AlertLimits(0.01, 5, 7)
+    assert limits["certificate"] == AlertLimits(30 * 86400.0, 0)
     assert limits["log_drops"].limit == 10
     assert set(RULES) - set(limits) == {"latency"}
     manners = manners_of(spec)

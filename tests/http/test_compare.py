@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproxy.http.compare import Answer, BodyNote, differences
+from lbproxy.http.compare import BodyNote, ComparedAnswer, differences
 
 ALL = ("status", "headers", "body")
 
 
-def answer(status: int = 200, body: bytes = b"", *headers: tuple[bytes, bytes]) -> Answer:
+def answer(status: int = 200, body: bytes = b"", *headers: tuple[bytes, bytes]) -> ComparedAnswer:
     note = BodyNote()
     note.add(body)
-    return Answer(status, list(headers), size=note.size, digest=note.digest)
+    return ComparedAnswer(status, list(headers), size=note.size, digest=note.digest)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def answer(status: int = 200, body: bytes = b"", *headers: tuple[bytes, bytes]) 
         ),
     ],
 )
-def test_what_is_found(one: Answer, two: Answer, found: list[str]) -> None:
+def test_what_is_found(one: ComparedAnswer, two: ComparedAnswer, found: list[str]) -> None:
     assert differences(one, two, ALL, {b"date"}) == found
     if found:
         assert len(differences(one, two, (found[0].split()[0].replace("header", "headers"),))) >= 1

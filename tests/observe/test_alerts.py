@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from lbproxy.observe.alerts import (
     CALM,
     RULES,
+    AlertChange,
+    AlertLimits,
     Alerts,
     BackendSample,
-    Change,
     FrontendSample,
-    Limits,
     Sample,
 )
 
@@ -29,7 +29,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 class World:
     """Rules and a clock; ``step(n, make)`` gives them ``n`` samples, a second apart."""
 
-    def __init__(self, *names: str, **limits: Limits) -> None:
+    def __init__(self, *names: str, **limits: AlertLimits) -> None:
         self.alerts = Alerts({name: RULES[name].defaults for name in names} | limits)
         self.now = 0.0
         self.log: list[tuple[float, bool, str, str]] = []
@@ -311,7 +311,7 @@ def test_an_alert_that_lasts_is_shown_as_it_is_now() -> None:
 
 
 def test_other_limits_and_none() -> None:
-    world = World(queue=Limits(0.9, 0))
+    world = World(queue=AlertLimits(0.9, 0))
     world.step(3, lambda now: backend(waiting=60, queue=100))
     assert not world.log
     world.step(1, lambda now: backend(waiting=91, queue=100))
@@ -332,7 +332,7 @@ def test_each_alert_fires_and_recovers_in_turn(steps: list[tuple[bool, int, floa
     open_: set[tuple[str, str]] = set()
     now = 0.0
 
-    def follow(changes: list[Change]) -> None:
+    def follow(changes: list[AlertChange]) -> None:
         for change in changes:
             key = (change.alert.name, change.alert.subject)
             assert (key in open_) is not change.fired

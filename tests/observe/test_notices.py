@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproxy.observe.alerts import Alert, Change, Finding
+from lbproxy.observe.alerts import Alert, AlertChange, Finding
 from lbproxy.observe.events import Severity
 from lbproxy.observe.notices import Line, Manners, Notice, Notices
 
@@ -18,12 +18,12 @@ def alert(subject: str = "app", severity: Severity = Severity.WARNING) -> Alert:
     return Alert("queue", Finding(subject, f"backend {subject} waits", severity, {"n": 1}), 5.0)
 
 
-def fired(subject: str = "app", severity: Severity = Severity.WARNING) -> Change:
-    return Change(True, alert(subject, severity))
+def fired(subject: str = "app", severity: Severity = Severity.WARNING) -> AlertChange:
+    return AlertChange(True, alert(subject, severity))
 
 
-def over(subject: str = "app") -> Change:
-    return Change(False, alert(subject))
+def over(subject: str = "app") -> AlertChange:
+    return AlertChange(False, alert(subject))
 
 
 def states(notice: Notice | None) -> list[tuple[str, str]]:

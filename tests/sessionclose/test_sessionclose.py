@@ -1,4 +1,4 @@
-"""Farewells: when a session may be ended, with which words, however its bytes are cut."""
+"""Session close: when a session may be ended, with which words, however its bytes are cut."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproxy.sessionclose.table import FAREWELLS
+from lbproxy.sessionclose.table import SESSION_CLOSES
 
 C, S = "client", "server"
 MASK = b"\x01\x02\x03\x04"
@@ -130,10 +130,10 @@ CASES: list[tuple[str, list[tuple[str, bytes]], bool]] = [
 
 
 def verdict(protocol: str, passed: list[tuple[str, bytes]]) -> bool:
-    farewell = FAREWELLS[protocol]()
+    session_close = SESSION_CLOSES[protocol]()
     for side, data in passed:
-        (farewell.from_client if side == C else farewell.from_server)(data)
-    return farewell.polite
+        (session_close.from_client if side == C else session_close.from_server)(data)
+    return session_close.polite
 
 
 @pytest.mark.parametrize(("protocol", "passed", "polite"), CASES)
@@ -155,17 +155,17 @@ def test_any_cut_gives_the_same(case: Any, data: st.DataObject) -> None:
 
 
 @given(
-    st.sampled_from([name for name in FAREWELLS if name != "tcp"]),
+    st.sampled_from([name for name in SESSION_CLOSES if name != "tcp"]),
     st.lists(st.tuples(st.sampled_from((C, S)), st.binary(max_size=60)), max_size=12),
 )
 def test_garbage_raises_nothing_and_stays_small(
     protocol: str, passed: list[tuple[str, bytes]]
 ) -> None:
-    farewell = FAREWELLS[protocol]()
+    session_close = SESSION_CLOSES[protocol]()
     for side, data in passed:
-        (farewell.from_client if side == C else farewell.from_server)(data)
-    assert farewell.polite in (True, False)
-    for directed in (farewell._client, farewell._server):  # type: ignore[attr-defined]
+        (session_close.from_client if side == C else session_close.from_server)(data)
+    assert session_close.polite in (True, False)
+    for directed in (session_close._client, session_close._server):  # type: ignore[attr-defined]
         frames = getattr(directed, "frames", directed)
         assert len(frames._header) <= 16
         assert len(frames._body) <= 16
@@ -177,7 +177,7 @@ def test_a_server_that_breaks_the_protocol_is_never_polite_again() -> None:
 
 
 def test_words() -> None:
-    words = {name: cls().words(MASK) for name, cls in FAREWELLS.items()}
+    words = {name: cls().words(MASK) for name, cls in SESSION_CLOSES.items()}
     assert words["tcp"] == (b"", b"")
     to_client, to_server = words["websocket"]
     assert to_client == b"\x88\x02\x03\xf4"

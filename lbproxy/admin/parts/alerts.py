@@ -7,7 +7,7 @@ from typing import Any
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.exposition import Family
-from lbproxy.admin.route import Call, Part, Route
+from lbproxy.admin.route import APIRoute, Call, Part
 from lbproxy.admin.schema import ANY, BOOLEAN, COUNT, NUMBER, STRING, array, mapping, object_
 from lbproxy.admin.view import AdminView
 
@@ -67,7 +67,7 @@ def _metrics(admin: AdminView) -> Iterator[Family]:
 PART = Part(
     "alerts",
     routes=(
-        Route(
+        APIRoute(
             "GET",
             "/api/v1/alerts",
             Role.READ,

@@ -7,7 +7,7 @@ from typing import Any
 from lbproxy.admin.auth import Role
 from lbproxy.admin.parts.features import feature_fields
 from lbproxy.admin.parts.frontends import HISTOGRAM
-from lbproxy.admin.route import PAGE, Call, Column, Panel, Part, Route, find, paged
+from lbproxy.admin.route import PAGE, APIRoute, Call, Column, Panel, Part, find, paged
 from lbproxy.admin.schema import COUNT, NUMBER, SCALAR, STRING, mapping, object_, page
 from lbproxy.admin.view import AdminView
 from lbproxy.balance.server import State
@@ -97,7 +97,7 @@ def _queue(backend: Any) -> dict[str, Any]:
 PART = Part(
     "backends",
     routes=(
-        Route(
+        APIRoute(
             "GET",
             "/api/v1/backends",
             Role.READ,
@@ -106,8 +106,8 @@ PART = Part(
             page(_BACKEND),
             query=PAGE,
         ),
-        Route("GET", "/api/v1/backends/{backend}", Role.READ, "One backend", _one, _BACKEND),
-        Route(
+        APIRoute("GET", "/api/v1/backends/{backend}", Role.READ, "One backend", _one, _BACKEND),
+        APIRoute(
             "GET",
             "/api/v1/queues",
             Role.READ,

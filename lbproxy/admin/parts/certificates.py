@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import PAGE, Call, Column, Panel, Part, Route, paged
+from lbproxy.admin.route import PAGE, APIRoute, Call, Column, Panel, Part, paged
 from lbproxy.admin.schema import NUMBER, STRING, array, mapping, object_, page
 from lbproxy.admin.view import AdminView
 
@@ -51,7 +51,7 @@ def _list(call: Call) -> Any:
 PART = Part(
     "certificates",
     routes=(
-        Route(
+        APIRoute(
             "GET",
             "/api/v1/certificates",
             Role.READ,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import Call, Part, Route
+from lbproxy.admin.route import APIRoute, Call, Part
 from lbproxy.admin.schema import ANY, STRING, mapping, object_
 from lbproxy.config.dump import as_json
 
@@ -19,7 +19,7 @@ def _config(call: Call) -> Any:
 PART = Part(
     "config",
     routes=(
-        Route(
+        APIRoute(
             "GET",
             "/api/v1/config",
             Role.READ,

@@ -8,7 +8,7 @@ from attrs import asdict
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.openapi import document
-from lbproxy.admin.route import Call, Part, Route
+from lbproxy.admin.route import APIRoute, Call, Part
 from lbproxy.admin.schema import ANY, NUMBER, STRING, array, mapping, object_
 
 __all__ = ["PART"]
@@ -46,7 +46,7 @@ def _who(call: Call) -> Any:
 PART = Part(
     "core",
     routes=(
-        Route(
+        APIRoute(
             "GET",
             "/api/v1/state",
             Role.READ,
@@ -54,7 +54,7 @@ PART = Part(
             _state,
             {**mapping(ANY), "properties": {"at": NUMBER}, "required": ["at"]},
         ),
-        Route(
+        APIRoute(
             "GET",
             "/api/v1/stream",
             Role.READ,
@@ -63,7 +63,7 @@ PART = Part(
             _stream,
             produces="text/event-stream",
         ),
-        Route(
+        APIRoute(
             "GET",
             "/api/v1/panels",
             Role.READ,
@@ -71,8 +71,8 @@ PART = Part(
             _panels,
             object_({"panels": array(_PANEL)}),
         ),
-        Route("GET", "/api/v1/whoami", Role.READ, "The caller's name and role", _who, _WHO),
-        Route(
+        APIRoute("GET", "/api/v1/whoami", Role.READ, "The caller's name and role", _who, _WHO),
+        APIRoute(
             "GET",
             "/api/v1/openapi.json",
             Role.READ,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import Call, Part, Raw, Route
+from lbproxy.admin.route import APIRoute, Call, Part, Raw
 
 __all__ = ["FILES", "PART"]
 
@@ -61,7 +61,7 @@ def _handler(name: str) -> Callable[[Call], Any]:
 PART = Part(
     "dashboard",
     routes=tuple(
-        Route(
+        APIRoute(
             "GET",
             path,
             Role.NONE,

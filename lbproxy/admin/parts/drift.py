@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import APIError, Call, Part, Route, find
+from lbproxy.admin.route import APIError, APIRoute, Call, Part, find
 from lbproxy.admin.schema import COUNT, MAYBE_STRING, STRING, array, object_, string
 from lbproxy.admin.view import AdminView
 
@@ -55,7 +55,7 @@ def _reset(call: Call) -> Any:
 PART = Part(
     "drift",
     routes=(
-        Route(
+        APIRoute(
             "GET",
             "/api/v1/drift",
             Role.READ,
@@ -63,7 +63,7 @@ PART = Part(
             _list,
             object_({"items": array(_DRIFT), **_STATE["properties"]}),
         ),
-        Route(
+        APIRoute(
             "DELETE",
             "/api/v1/drift",
             Role.WRITE,

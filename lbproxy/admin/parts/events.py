@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import Call, Part, Route
+from lbproxy.admin.route import APIRoute, Call, Part
 from lbproxy.admin.schema import ANY, COUNT, NUMBER, STRING, array, integer, mapping, object_
 from lbproxy.admin.stream import Follower, Stream, event
 
@@ -55,7 +55,7 @@ _QUERY = {
 PART = Part(
     "events",
     routes=(
-        Route(
+        APIRoute(
             "GET",
             "/api/v1/events",
             Role.READ,
@@ -64,7 +64,7 @@ PART = Part(
             object_({"items": array(_EVENT), "last": COUNT}),
             query=_QUERY,
         ),
-        Route(
+        APIRoute(
             "GET",
             "/api/v1/events/stream",
             Role.READ,

@@ -13,7 +13,7 @@ import attrs
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.exposition import Family, labels
-from lbproxy.admin.route import APIError, Call, Panel, Part, Route, find
+from lbproxy.admin.route import APIError, APIRoute, Call, Panel, Part, find
 from lbproxy.admin.schema import (
     BOOLEAN,
     COUNT,
@@ -104,7 +104,7 @@ def _state(kind: Kind) -> Callable[[AdminView], Any]:
 # -- routes -----------------------------------------------------------------------------------------
 
 
-def _route(kind: Kind, operation: Operation) -> Route:
+def _route(kind: Kind, operation: Operation) -> APIRoute:
     def handle(call: Call) -> Any:
         owner = find(_owners(call.admin, kind.owner), call.path[kind.owner], kind.owner)
         if kind.of(owner) is None:
@@ -121,7 +121,7 @@ def _route(kind: Kind, operation: Operation) -> Route:
         except ValueError as error:
             raise APIError(409, str(error)) from None
 
-    return Route(
+    return APIRoute(
         operation.method,
         f"/api/v1/{kind.owner}s/{{{kind.owner}}}/{operation.path}",
         Role.READ if operation.method == "GET" else Role.WRITE,

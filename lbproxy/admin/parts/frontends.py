@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import PAGE, Call, Column, Panel, Part, Route, find, paged
+from lbproxy.admin.route import PAGE, APIRoute, Call, Column, Panel, Part, find, paged
 from lbproxy.admin.schema import (
     BOOLEAN,
     COUNT,
@@ -109,7 +109,7 @@ def _route(spec: Any, position: int, route: Any) -> dict[str, Any]:
 PART = Part(
     "frontends",
     routes=(
-        Route(
+        APIRoute(
             "GET",
             "/api/v1/frontends",
             Role.READ,
@@ -118,7 +118,7 @@ PART = Part(
             page(_FRONTEND),
             query=PAGE,
         ),
-        Route(
+        APIRoute(
             "GET",
             "/api/v1/frontends/{frontend}",
             Role.READ,
@@ -126,7 +126,7 @@ PART = Part(
             _one,
             _FRONTEND,
         ),
-        Route(
+        APIRoute(
             "GET",
             "/api/v1/routes",
             Role.READ,

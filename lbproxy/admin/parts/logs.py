@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import Call, Part, Route, find
+from lbproxy.admin.route import APIRoute, Call, Part, find
 from lbproxy.admin.schema import BOOLEAN, string
 from lbproxy.admin.stream import Follower, Stream, event
 from lbproxy.admin.view import AdminView
@@ -76,7 +76,7 @@ def _follow(call: Call) -> Any:
 PART = Part(
     "logs",
     routes=(
-        Route(
+        APIRoute(
             "GET",
             "/api/v1/logs/stream",
             Role.READ,

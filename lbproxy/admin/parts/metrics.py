@@ -21,7 +21,7 @@ from lbproxy.admin.exposition import (
 )
 from lbproxy.admin.parts.features import feature_families
 from lbproxy.admin.parts.process import descriptors, resident_bytes
-from lbproxy.admin.route import Call, Part, Raw, Route
+from lbproxy.admin.route import APIRoute, Call, Part, Raw
 from lbproxy.admin.view import AdminView
 from lbproxy.balance.server import State
 
@@ -350,7 +350,7 @@ def _all(admin: AdminView) -> Iterator[Family]:
 PART = Part(
     "metrics",
     routes=(
-        Route(
+        APIRoute(
             "GET",
             "/metrics",
             Role.READ,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import Call, Part, Route
+from lbproxy.admin.route import APIRoute, Call, Part
 from lbproxy.admin.schema import ANY, BOOLEAN, COUNT, NUMBER, STRING, array, object_
 
 __all__ = ["PART"]
@@ -36,7 +36,7 @@ async def _reload(call: Call) -> Any:
 PART = Part(
     "reload",
     routes=(
-        Route(
+        APIRoute(
             "POST",
             "/api/v1/reload",
             Role.WRITE,

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import asdict
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import PAGE, APIError, Call, Column, Panel, Part, Route, find, paged
+from lbproxy.admin.route import PAGE, APIError, APIRoute, Call, Column, Panel, Part, find, paged
 from lbproxy.admin.schema import (
     BOOLEAN,
     COUNT,
@@ -231,7 +231,7 @@ _ONE = _PATH + "/{server}"
 PART = Part(
     "servers",
     routes=(
-        Route(
+        APIRoute(
             "GET",
             "/api/v1/servers",
             Role.READ,
@@ -244,9 +244,9 @@ PART = Part(
                 **PAGE,
             },
         ),
-        Route("GET", _ONE, Role.READ, "One server", _one, _SERVER),
-        Route("POST", _PATH, Role.WRITE, "Add a server", _add, _SERVER, body=_ADD),
-        Route(
+        APIRoute("GET", _ONE, Role.READ, "One server", _one, _SERVER),
+        APIRoute("POST", _PATH, Role.WRITE, "Add a server", _add, _SERVER, body=_ADD),
+        APIRoute(
             "PATCH",
             _ONE,
             Role.WRITE,
@@ -255,7 +255,7 @@ PART = Part(
             _SERVER,
             body=_CHANGE,
         ),
-        Route(
+        APIRoute(
             "DELETE",
             _ONE,
             Role.WRITE,
@@ -263,7 +263,7 @@ PART = Part(
             _remove,
             object_({"removed": STRING, "sessions": COUNT}),
         ),
-        Route(
+        APIRoute(
             "POST",
             _ONE + "/kill",
             Role.WRITE,
@@ -271,8 +271,8 @@ PART = Part(
             _kill,
             object_({"killed": COUNT}),
         ),
-        Route("GET", _ONE + "/drain", Role.READ, "What still runs on a server", _drain, _DRAIN),
-        Route(
+        APIRoute("GET", _ONE + "/drain", Role.READ, "What still runs on a server", _drain, _DRAIN),
+        APIRoute(
             "POST",
             _ONE + "/drain/wait",
             Role.READ,

@@ -7,7 +7,7 @@ from typing import Any
 from attrs import asdict
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import APIError, Call, Part, Route, find
+from lbproxy.admin.route import APIError, APIRoute, Call, Part, find
 from lbproxy.admin.schema import COUNT, NUMBER, STRING, array, integer, object_, string
 
 __all__ = ["PART"]
@@ -59,7 +59,7 @@ async def _kill(call: Call) -> Any:
 PART = Part(
     "sessions",
     routes=(
-        Route(
+        APIRoute(
             "GET",
             "/api/v1/sessions",
             Role.READ,
@@ -74,7 +74,7 @@ PART = Part(
                 "limit": integer("most items in the answer", 1, 1000, 100),
             },
         ),
-        Route(
+        APIRoute(
             "DELETE",
             "/api/v1/sessions/{id}",
             Role.WRITE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import Call, Part, Route
+from lbproxy.admin.route import APIRoute, Call, Part
 from lbproxy.admin.schema import BOOLEAN, COUNT, STRING, object_
 
 __all__ = ["PART"]
@@ -28,7 +28,7 @@ async def _upgrade(call: Call) -> Any:
 PART = Part(
     "upgrade",
     routes=(
-        Route(
+        APIRoute(
             "POST",
             "/api/v1/upgrade",
             Role.WRITE,

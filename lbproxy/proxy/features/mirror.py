@@ -24,7 +24,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lbproxy.config.model import MirrorSpec
-from lbproxy.http.compare import Answer, BodyNote, Comparison, differences
+from lbproxy.http.compare import BodyNote, ComparedAnswer, Comparison, differences
 from lbproxy.http.filter import Phases
 from lbproxy.http.message import RequestHead
 from lbproxy.http.transform import Transform
@@ -36,7 +36,7 @@ from lbproxy.proxy.ratelog import Quiet
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
 
-__all__ = ["Difference", "Mirror", "MirrorCounters"]
+__all__ = ["Mirror", "MirrorCounters", "MirrorDifference"]
 
 _quiet = Quiet(Logger())
 _KEPT = 50  # of the last differences
@@ -65,7 +65,7 @@ class MirrorCounters:
 
 
 @frozen
-class Difference:
+class MirrorDifference:
     """Two answers that differ.  ``at``: in the clock of ``now``.  ``path`` has no query, which may hold secrets."""
 
     at: float
@@ -82,7 +82,7 @@ class _Note:
 
     head: RequestHead
     body: bytes
-    answer: Answer
+    answer: ComparedAnswer
     passing: BodyNote | None
 
 
@@ -113,7 +113,7 @@ class Mirror(Feature["Backend"]):
     def __init__(self, spec: MirrorSpec, random: Random) -> None:
         self.spec = spec
         self.counters = MirrorCounters()  # another line compares anew
-        self.last: deque[Difference] = deque(maxlen=_KEPT)
+        self.last: deque[MirrorDifference] = deque(maxlen=_KEPT)
         self.running: set[Copy] = set()
         self.remote = 0
         self._random = random.random
@@ -158,7 +158,7 @@ class Mirror(Feature["Backend"]):
             self.counters.too_large += 1
             return
         response = traffic.response
-        answer = Answer(response.status, response.pairs(), traffic.t_response)
+        answer = ComparedAnswer(response.status, response.pairs(), traffic.t_response)
         passing = None
         if self._notes_body:
             passing = BodyNote(spec.body if spec.judge is not None else 0)
@@ -189,7 +189,7 @@ class Mirror(Feature["Backend"]):
         )
         self.running.add(copy)
 
-        def done(answer: Answer | None) -> None:
+        def done(answer: ComparedAnswer | None) -> None:
             self.running.discard(copy)
             self._done(note, answer if whole or answer is None else None, copy, answer is not None)
 
@@ -206,7 +206,7 @@ class Mirror(Feature["Backend"]):
         host = backend.host_header or old.host
         return RequestHead(old.method, old.target, headers, 11, host, old.scheme, len(note.body))
 
-    def _done(self, note: _Note, answer: Answer | None, copy: Copy, answered: bool) -> None:
+    def _done(self, note: _Note, answer: ComparedAnswer | None, copy: Copy, answered: bool) -> None:
         counters, spec = self.counters, self.spec
         if answered:
             counters.answered += 1
@@ -249,7 +249,7 @@ class Mirror(Feature["Backend"]):
         head = note.head
         path = head.path.decode("latin-1")[:200]
         method = head.method.decode("latin-1")
-        one = Difference(
+        one = MirrorDifference(
             copy.started, method, path, copy.original_server, copy.server_name, tuple(found[:20])
         )
         self.last.append(one)
@@ -309,7 +309,7 @@ class Mirror(Feature["Backend"]):
     def add_records(self, records: Sequence[dict[str, Any]]) -> None:
         """See :class:`Feature`."""
         for one in records:
-            self.last.append(Difference(**{**one, "what": tuple(one["what"])}))
+            self.last.append(MirrorDifference(**{**one, "what": tuple(one["what"])}))
 
 
 _COUNTS = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lbproxy.balance.server import ServerState
 from lbproxy.config.model import MirrorSpec
 from lbproxy.errors import Outcome, ProxyError
-from lbproxy.http.compare import Answer, BodyNote
+from lbproxy.http.compare import BodyNote, ComparedAnswer
 from lbproxy.http.message import END, RequestHead, ResponseHead
 from lbproxy.proxy.http.attempt import Attempt, AttemptOwner
 
@@ -58,12 +58,12 @@ class Copy(AttemptOwner):
         self._note = BodyNote(keep) if notes_body else None
         self._timer = backend.wheel.timer(self.cancel)
         self._timeout = spec.timeout
-        self._done: Callable[[Answer | None], None] | None = None
-        self._answer: Answer | None = None
+        self._done: Callable[[ComparedAnswer | None], None] | None = None
+        self._answer: ComparedAnswer | None = None
         # passive health does not judge by copies
         self._attempt: Attempt | None = Attempt(self, backend, self, self.tried, judged=False)
 
-    def start(self, done: Callable[[Answer | None], None]) -> None:
+    def start(self, done: Callable[[ComparedAnswer | None], None]) -> None:
         """Go; ``done`` is called once, with the answer or with None."""
         self._done = done
         self._timer.set(self._timeout)
@@ -112,7 +112,7 @@ class Copy(AttemptOwner):
         """See :class:`AttemptOwner`."""
         seconds = self._backend.wheel.now() - self.started
         head = events.pop(0)
-        self._answer = Answer(head.status, self._forwarder.response(head).pairs(), seconds)
+        self._answer = ComparedAnswer(head.status, self._forwarder.response(head).pairs(), seconds)
         return True
 
     def attempt_events(self, attempt: Attempt, events: list[Any]) -> None:
@@ -133,7 +133,7 @@ class Copy(AttemptOwner):
 
     # -- the end --------------------------------------------------------------------------------
 
-    def _end(self, answer: Answer | None) -> None:
+    def _end(self, answer: ComparedAnswer | None) -> None:
         if self.over:
             return
         self.over = True

@@ -30,13 +30,13 @@ from lbproxy.balance.server import ServerState
 from lbproxy.config.model import RebalanceSpec
 from lbproxy.proxy.adminpart import AdminPart, Many, Operation
 from lbproxy.proxy.feature import Feature, Given, counted
-from lbproxy.sessionclose.base import Farewell
-from lbproxy.sessionclose.table import FAREWELLS
+from lbproxy.sessionclose.base import SessionClose
+from lbproxy.sessionclose.table import SESSION_CLOSES
 
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
 
-__all__ = ["PATIENCE", "Rebalance", "Rebalancer", "Watched"]
+__all__ = ["PATIENCE", "Rebalance", "Rebalancer", "WatchedSession"]
 
 PATIENCE = 600.0
 """Seconds that a run waits for a polite moment of any session; three times the pause of its rate, if that is longer."""
@@ -53,13 +53,13 @@ class Rebalance:
     moves: dict[str, int]
 
 
-class Watched:
-    """One session of a backend with ``rebalance``: its farewell, and when something moved in it last."""
+class WatchedSession:
+    """One session of a backend with ``rebalance``: how it is closed, and when bytes moved in it last."""
 
-    __slots__ = ("_now", "farewell", "moved", "parted")
+    __slots__ = ("_now", "moved", "parted", "session_close")
 
-    def __init__(self, farewell: Farewell, now: Callable[[], float]) -> None:
-        self.farewell = farewell
+    def __init__(self, session_close: SessionClose, now: Callable[[], float]) -> None:
+        self.session_close = session_close
         self.moved = now()
         self.parted = False
         self._now = now
@@ -67,12 +67,12 @@ class Watched:
     def from_client(self, data: bytes) -> None:
         """On its way to the server."""
         self.moved = self._now()
-        self.farewell.from_client(data)
+        self.session_close.from_client(data)
 
     def from_server(self, data: bytes) -> None:
         """On its way to the client."""
         self.moved = self._now()
-        self.farewell.from_server(data)
+        self.session_close.from_server(data)
 
     def tap_client(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
         """``write`` to the server, looked at."""
@@ -152,14 +152,14 @@ class Rebalancer(Feature["Backend"]):
 
     close = retire
 
-    def watch(self, upgrade: bytes | None = None) -> Watched | None:
+    def watch(self, upgrade: bytes | None = None) -> WatchedSession | None:
         """For a session that begins.  ``upgrade``: of a tunnel; None for TCP."""
         spec = self.spec
         if spec is None:
             return None
         if spec.protocol == "websocket" and (upgrade or b"").lower() != b"websocket":
             return None
-        return Watched(FAREWELLS[spec.protocol](), self._now)
+        return WatchedSession(SESSION_CLOSES[spec.protocol](), self._now)
 
     def plan(self, tolerance: float | None = None) -> dict[ServerState, int]:
         """How many sessions each server has too many now; O(servers), and O(requests that run) in HTTP."""
@@ -313,7 +313,7 @@ class Rebalancer(Feature["Backend"]):
             if session.over or session not in server.sessions:
                 continue
             watched = session.traffic.watched
-            if watched.moved <= before and watched.farewell.polite:
+            if watched.moved <= before and watched.session_close.polite:
                 return session, looked
         return None, max(looked, 1)
 
@@ -334,14 +334,14 @@ class Rebalancer(Feature["Backend"]):
 
     def _part(self, session: Any) -> None:
         watched = session.traffic.watched
-        to_client, to_server = watched.farewell.words(os.urandom(4))
+        to_client, to_server = watched.session_close.words(os.urandom(4))
         watched.parted = True
         self.counters.rebalanced += 1
         session.part(to_client, to_server)
 
 
-def _watched_of(session: Any) -> Watched | None:
-    watched: Watched | None = session.traffic.watched
+def _watched_of(session: Any) -> WatchedSession | None:
+    watched: WatchedSession | None = session.traffic.watched
     return watched
 
 
