@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from enum import Enum
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lbproxy.compiled import native
 
 if TYPE_CHECKING:
+    from lbproxy.errors import Kind
     from lbproxy.model import Address, ServerSpec
 
-__all__ = ["CONFIG", "OPERATOR", "AdminState", "ServerCounters", "ServerState", "State"]
+__all__ = [
+    "CONFIG",
+    "OPERATOR",
+    "AdminState",
+    "RunningSession",
+    "ServerCounters",
+    "ServerState",
+    "SessionTraffic",
+    "State",
+]
 
 CONFIG = "config"
 OPERATOR = "operator"
@@ -44,6 +54,41 @@ class State(str, Enum):
     DOWN = "down"
     DRAIN = "drain"
     MAINT = "maint"
+
+
+class SessionTraffic(Protocol):
+    """What lists of sessions show of one.
+
+    ``request``: None for raw TCP.  ``tunnelled``: a WebSocket, another upgrade, or CONNECT.
+    ``started``: a moment of the monotonic clock.
+    """
+
+    @property
+    def client_ip(self) -> str: ...
+    @property
+    def client_port(self) -> int: ...
+    @property
+    def frontend_name(self) -> str: ...
+    @property
+    def request(self) -> Any: ...
+    @property
+    def tunnelled(self) -> bool: ...
+    @property
+    def started(self) -> float: ...
+    @property
+    def bytes_in(self) -> int: ...
+    @property
+    def bytes_out(self) -> int: ...
+
+
+class RunningSession(Protocol):
+    """What runs on a server: a TCP session, or an attempt at a request."""
+
+    @property
+    def traffic(self) -> SessionTraffic: ...
+
+    def server_gone(self, kind: Kind) -> None:
+        """End it: the server went down, or an operator wants it."""
 
 
 class ServerCounters:
@@ -84,7 +129,7 @@ class ServerState:
     ``active`` counts leases, those of other worker processes (``remote_active``) included.
     ``maxconn`` 0 means no limit.
     ``addresses`` are what to dial (IP literals or a Unix path), empty while a name is not resolved yet.  ``sessions``
-    are live objects with a ``server_gone(kind)`` method that ``on_down = close`` ends.  ``tls``: how its backend speaks
+    are what runs on it, which ``on_down = close`` ends.  ``tls``: how its backend speaks
     TLS with it; None in the clear.  ``full_weight`` is the weight as configured or set, ``share`` the part of it that
     it has now (slow start), ``weight`` what balancers see: only its ratio to the others' means anything.
     ``origin``: where the server comes from, ``config``, ``operator`` or ``discovery:NAME``.
@@ -148,7 +193,7 @@ class ServerState:
         self.origin = origin
         self.active = 0
         self.remote_active = 0  # of ``active``: leases that other processes hold
-        self.sessions: set[Any] = set()
+        self.sessions: set[RunningSession] = set()
         self.remote_sessions = 0  # those of the workers, in a master
         self.counters = ServerCounters()
         self.tls: Any = None

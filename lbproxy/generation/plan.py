@@ -15,7 +15,7 @@ its configuration does not change:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
@@ -45,6 +45,15 @@ from lbproxy.proxy.tcp import TCPProxyFactory
 from lbproxy.tls.parameters import TLSParameters
 
 __all__ = ["BackendPlan", "FrontendPlan", "ListenerPlan", "Plan", "proxy_factory"]
+
+
+if TYPE_CHECKING:  # what filters get is what lbproxy.interfaces says
+    from lbproxy.interfaces import HTTPFilterTraffic, TCPFilterTraffic
+    from lbproxy.proxy.http.traffic import HTTPTraffic
+    from lbproxy.proxy.tcp import Session
+
+    _HTTP: type[HTTPFilterTraffic] = HTTPTraffic
+    _TCP: type[TCPFilterTraffic] = Session
 
 
 def proxy_factory(

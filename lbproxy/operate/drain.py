@@ -12,7 +12,7 @@ from attrs import define, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
-from lbproxy.balance.server import AdminState, ServerState, State
+from lbproxy.balance.server import AdminState, RunningSession, ServerState, State
 from lbproxy.net.timers import TimerWheel
 from lbproxy.proxy.backend import Backend
 
@@ -86,12 +86,12 @@ def sessions_of(backend: Backend, servers: Iterable[ServerState]) -> Iterator[Se
             yield _view(backend.name, server.name, session, now)
 
 
-def session_id(session: Any) -> str:
+def session_id(session: RunningSession) -> str:
     """See :class:`SessionView`; the moment it began tells it from one before it at the same place in memory."""
     return f"{id(session):x}-{int(session.traffic.started * 1e6):x}"
 
 
-def _view(backend: str, server: str, session: Any, now: float) -> SessionView:
+def _view(backend: str, server: str, session: RunningSession, now: float) -> SessionView:
     traffic = session.traffic
     request = traffic.request
     kind, line = "tcp", ""

@@ -151,6 +151,11 @@ class Session(Record):
         """What balancers and lists of sessions look at."""
         return self
 
+    @property
+    def tunnelled(self) -> bool:
+        """False: there is no request that could have become a tunnel."""
+        return False
+
     # -- the client's connection ----------------------------------------------------------------
 
     def makeConnection(self, transport: Any) -> None:
