@@ -1,4 +1,6 @@
-"""PURE. Counts client connections against ``maxconn`` and ``maxconn_per_ip``; one object per frontend, one for all."""
+"""PURE. Counts client connections against ``maxconn`` and ``maxconn_per_ip``: one object per
+frontend, one for the process.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ _NO_LIMIT = 1 << 62
 
 
 class ConnectionTotal:
-    """Connections of the whole process.  ``maxconn`` 0 means no limit; it may be changed at any time."""
+    """The connections of the whole process. ``maxconn`` 0 means no limit; it may be changed at any
+    time.
+    """
 
     __slots__ = ("active", "maxconn")
 
@@ -23,18 +27,20 @@ class Peers(Protocol):
     """Other processes that accept connections for the same frontend."""
 
     def take(self, ip: str, room: int) -> bool:
-        """Tell them of one more connection from ``ip``, if they have fewer than ``room``; whether they had."""
+        """Count one more connection from ``ip`` at the peers if they have fewer than ``room``;
+        return whether it was counted.
+        """
 
     def give_back(self, ip: str) -> None:
-        """Tell them that one of those is over."""
+        """Report to the peers that one of the counted connections has ended."""
 
 
 class ConnectionLimits:
-    """Client connections of one frontend; everything here is O(1).
+    """The client connections of one frontend. Every operation is O(1).
 
-    Each connection is taken once with :meth:`try_take` and, if that gave None, given back once.  The limits are
-    plain attributes: a reload changes them and keeps the counts, and connections over a lowered limit live on.
-    An address nobody is connected from takes no memory.
+    Each connection is counted once with :meth:`try_take` and, if that returned None, given back
+    once. The limits are plain attributes: a reload changes them and keeps the counts. Connections
+    over a lowered limit continue. An address without connections uses no memory.
     """
 
     __slots__ = ("_peers", "_per_ip", "active", "maxconn", "maxconn_per_ip", "refused", "total")
@@ -51,7 +57,9 @@ class ConnectionLimits:
         self._peers: Peers | None = None
 
     def join(self, peers: Peers) -> None:
-        """From now on ``maxconn_per_ip`` holds for this frontend and its peers together.  Once."""
+        """Apply ``maxconn_per_ip`` to this frontend and its peers together from now on. Call it
+        once.
+        """
         assert self._peers is None
         self._peers = peers
         for ip, count in self._per_ip.items():
@@ -60,11 +68,12 @@ class ConnectionLimits:
 
     @property
     def joined(self) -> bool:
-        """Whether it has peers."""
+        """Whether the frontend has peers."""
         return self._peers is not None
 
     def try_take(self, ip: str) -> str | None:
-        """Count one more connection from ``ip``: None, or the limit that refuses it, in words for the log.
+        """Count one more connection from ``ip``. Return None, or the limit that refuses it, as text
+        for the log.
 
         Clients without an address ("", Unix sockets) are not limited per address.
         """
@@ -93,7 +102,9 @@ class ConnectionLimits:
         return None
 
     def give_back(self, ip: str) -> None:
-        """The connection taken from ``ip`` is over.  KeyError when none is counted: a bug in the caller."""
+        """Uncount a connection from ``ip``. Raises KeyError if none is counted: a bug in the
+        caller.
+        """
         count = self._per_ip[ip]
         if count == 1:
             del self._per_ip[ip]
@@ -105,10 +116,10 @@ class ConnectionLimits:
         self.total.active -= 1
 
     def from_address(self, ip: str) -> int:
-        """Connections counted for ``ip`` now."""
+        """Return the number of connections counted for ``ip``."""
         return self._per_ip.get(ip, 0)
 
     @property
     def addresses(self) -> int:
-        """How many different addresses are connected now."""
+        """Return the number of different addresses with connections."""
         return len(self._per_ip)

@@ -1,12 +1,14 @@
-"""PURE. The rise and fall machine: from check results to verdicts.
+"""PURE. The rise and fall state machine: from check results to up and down.
 
-Used by :mod:`lbproxy.checks.checker`, one per server.  The rules:
+:mod:`lbproxy.checks.checker` uses one per server. The rules:
 
-1. A server starts up, so that a restart does not refuse traffic; but it is *fresh*: its first check alone
-   decides, one failure takes it down.
-2. Up: ``fall`` failures in a row take it down, a *certain* one at once; a success forgets earlier failures.
-3. Down: ``rise`` successes in a row bring it up; a failure forgets earlier successes.
-4. A server may also be *presumed* down at its start (``initial = down``); its first check alone decides, either way.
+1. A server starts up, so that a restart does not refuse traffic. It is *fresh*: its first check
+   alone decides, and one failure takes it down.
+2. Up: ``fall`` consecutive failures take it down, a *certain* failure at once. A success resets the
+   count.
+3. Down: ``rise`` consecutive successes bring it up. A failure resets the count.
+4. A server may also be *presumed* down at its start (``initial = down``). Its first check alone
+   decides in both directions.
 """
 
 from __future__ import annotations
@@ -18,13 +20,15 @@ __all__ = ["HealthState", "Result", "Transition"]
 
 @frozen
 class Result:
-    """What one check found.
+    """The result of one check.
 
-    ``note``: for people, such as "status 503, wanted 200"; may be empty.  ``seconds``: how long it took.
-    ``weight``: a new weight that the server announced, None for no opinion.
-    ``certain``: a failure that need not be repeated to be believed: the server itself said that it is not
-    what is wanted.
-    ``drain``: it is well, and wants no new work (it is about to stop, say); what runs on it may finish.
+    - ``note``: text for humans, such as "status 503, wanted 200"; may be empty.
+    - ``seconds``: duration of the check.
+    - ``weight``: a new weight that the server announced, None if it announced none.
+    - ``certain``: a failure that needs no confirmation, because the server itself reports that it
+      has the wrong role.
+    - ``drain``: the server is healthy and wants no new work, for example because it is about to
+      stop. Running sessions may finish.
     """
 
     ok: bool
@@ -37,7 +41,9 @@ class Result:
 
 @frozen
 class Transition:
-    """A change of verdict; ``count`` results in a row caused it, ``note`` is the last one's."""
+    """A change between up and down. ``count`` consecutive results caused it; ``note`` is that of
+    the last one.
+    """
 
     healthy: bool
     note: str
@@ -45,9 +51,11 @@ class Transition:
 
 
 class HealthState:
-    """See the module.  ``streak`` counts the results in a row that speak against the present verdict.
+    """The state of one server (see the module for the rules).
 
-    ``fresh``: no check has spoken yet.  ``presumed``: nor has anybody else, so the first result is news in any case.
+    ``streak``: number of consecutive results against the current state. ``fresh``: no check has
+    completed yet. ``presumed``: the initial state is an assumption, so the first result always
+    counts as a change.
     """
 
     __slots__ = ("fall", "fresh", "healthy", "presumed", "rise", "streak")
@@ -65,7 +73,7 @@ class HealthState:
         self.streak = 0
 
     def result(self, result: Result) -> Transition | None:
-        """Take one result in; the change it makes, if any."""
+        """Process one result; return the change that it causes, or None."""
         fresh, self.fresh = self.fresh, False
         if self.presumed:
             self.presumed = False
@@ -87,14 +95,15 @@ class HealthState:
         return 1 if fresh else self.fall
 
     def reset(self) -> None:
-        """Forget the streak and be fresh again (the server was not checked for a while)."""
+        """Reset the count and be fresh again, after a time without checks."""
         self.fresh = True
         self.streak = 0
 
     def interval(self, every: float, fast: float = 0.0, down: float = 0.0) -> float:
-        """Seconds until the next check: ``fast`` while a change is under way, ``down`` while down.
+        """Return the seconds until the next check: ``fast`` during a transition, ``down`` while
+        down.
 
-        0 for either stands for ``every``.
+        ``every`` replaces a value of 0.
         """
         if self.streak:
             return fast or every

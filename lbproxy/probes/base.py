@@ -1,8 +1,8 @@
-"""CONTROL. The class every probe extends, and the connection it talks over.
+"""CONTROL. The base class of probes, and the connection that they use.
 
-:class:`lbproxy.checks.checker.Checker` makes one probe per backend and calls :meth:`Probe.check` for each
-server on schedule.  Probes dial through :class:`lbproxy.net.endpoints.Dialler` like traffic does, so they
-run on virtual networks too.
+:class:`lbproxy.checks.checker.Checker` creates one probe per backend and calls :meth:`Probe.check`
+for each server on schedule. Probes dial through :class:`lbproxy.net.endpoints.Dialler` like
+traffic, so they also run on in-memory networks.
 """
 
 from __future__ import annotations
@@ -42,10 +42,12 @@ _LINGER = 1.0  # how long a finished check's connection may take to close by its
 
 @frozen(eq=False)
 class ProbeTarget:
-    """What to check and how to get there.
+    """The server to check and how to connect to it.
 
-    ``address``: IP literal or Unix path.  ``tls``: how the check's words and the server's line say to speak
-    TLS, or None.  ``timeout``: seconds for the whole check.  ``preamble``: to be sent first, in the clear.
+    - ``address``: IP literal or Unix path.
+    - ``tls``: TLS settings from the check and the server line, or None.
+    - ``timeout``: seconds for the whole check.
+    - ``preamble``: bytes to send first, unencrypted.
     """
 
     server: ServerState
@@ -57,28 +59,31 @@ class ProbeTarget:
 
 
 class Unhealthy(Exception):
-    """The check has failed; the text is the note: what was found and what was wanted."""
+    """The check failed. The text is the note: what was found and what was expected."""
 
     certain = False
 
 
 class WrongRole(Unhealthy):
-    """The server is well, and says that it is not what is wanted: not the primary, say.
+    """The server is healthy and reports that it has the wrong role, for example that it is not the
+    primary.
 
-    It goes down at once; nobody waits for ``fall`` failures.
+    The server goes down at once, without waiting for ``fall`` failures.
     """
 
     certain = True
 
 
 class Draining(Exception):
-    """The server is well, and wants no new work; the text is the note.  It is in drain until a check says otherwise."""
+    """The server is healthy and wants no new work; the text is the note. It is drained until a
+    check reports otherwise.
+    """
 
 
 class Conversation(Protocol):
     """One connection, read with ``await``.
 
-    While nobody reads, at most ``limit`` bytes are taken in; then the transport is paused.
+    While no coroutine reads, at most ``limit`` bytes are buffered; then the transport is paused.
     """
 
     def __init__(self, network: Dialler, limit: int = 64 * 1024) -> None:
@@ -96,7 +101,7 @@ class Conversation(Protocol):
     async def open(
         cls, target: ProbeTarget, *, tls: TLSParameters | None = None, limit: int = 64 * 1024
     ) -> Conversation:
-        """Connect.  Raises :class:`lbproxy.errors.ProxyError`."""
+        """Connect to the target. Raises :class:`lbproxy.errors.ProxyError`."""
         self = cls(target.network, limit)
         waiting: Deferred[None] = Deferred(lambda _: dial.cancel())
         self._waiting = waiting
@@ -122,12 +127,14 @@ class Conversation(Protocol):
         self.close(clean=kind is None)
 
     def send(self, data: bytes) -> None:
-        """Write; what the peer does not take is kept, so send little."""
+        """Write bytes. Data that the peer does not accept is buffered without limit, so send
+        little.
+        """
         if self.transport is not None and not self._ended:
             self.transport.write(data)
 
     async def receive(self) -> bytes:
-        """The next bytes, b"" once the peer has closed; one caller at a time."""
+        """Return the next bytes, or b"" once the peer has closed. Only one caller at a time."""
         if not self._data and not self._ended:
             self._waiting = Deferred()
             await self._waiting
@@ -138,7 +145,9 @@ class Conversation(Protocol):
         return data
 
     async def receive_exactly(self, count: int) -> bytes:
-        """``count`` bytes, which the caller has bounded; :class:`Unhealthy` if the peer closes before."""
+        """Return exactly ``count`` bytes, a number that the caller has bounded. Raises
+        :class:`Unhealthy` if the peer closes before.
+        """
         data = b""
         while len(data) < count:
             more = await self.receive()
@@ -149,7 +158,9 @@ class Conversation(Protocol):
         return data[:count]
 
     async def receive_line(self, limit: int = 1024) -> bytes:
-        r"""The next line without its ``\n`` or ``\r\n``; :class:`Unhealthy` if it is longer or never ends."""
+        r"""Return the next line without its ``\n`` or ``\r\n``. Raises :class:`Unhealthy` if it is
+        too long or incomplete.
+        """
         data = b""
         while (end := data.find(b"\n", 0, limit + 2)) < 0:
             if len(data) > limit + 1:
@@ -162,8 +173,12 @@ class Conversation(Protocol):
         return data[:end].removesuffix(b"\r")
 
     async def start_tls(self, tls: TLSParameters, timeout: float) -> None:
-        """Go on in TLS.  :class:`lbproxy.errors.ProxyError` if the handshake fails, :class:`Unhealthy` if the
-        peer has said more in the clear than it was asked for (it would be taken for encrypted)."""
+        """Continue in TLS.
+
+        Raises :class:`lbproxy.errors.ProxyError` if the handshake fails, and :class:`Unhealthy` if
+        the peer has sent more unencrypted data than expected, which could otherwise be mistaken for
+        encrypted data.
+        """
         if self._data:
             raise Unhealthy(f"said {shown(self._data)} before TLS began")
         waiting: Deferred[None] = Deferred(lambda _: handshake.cancel())
@@ -186,7 +201,7 @@ class Conversation(Protocol):
         self._data = data + self._data
 
     def close(self, *, clean: bool) -> None:
-        """Close, or abort when not ``clean``; harmless when it is closed."""
+        """Close the connection, or abort it if not ``clean``. Has no effect if it is closed."""
         self._closed = True
         self._data = b""
         if self.transport is None or self._ended:
@@ -238,13 +253,16 @@ class Conversation(Protocol):
 
 @implementer(IProbe)
 class Probe:
-    """Extend this, write :meth:`talk`, and name it in ``check = file.py:YourClass``.
+    """Base class of probes: implement :meth:`talk`, and configure ``check = file.py:YourClass``.
 
-    ``clear``: begin in the clear even where TLS is spoken, for protocols that start TLS themselves with
-    ``target.tls``.  ``secure``: there is no such check without TLS, so ``target.tls`` is never None.  ``alpn``:
-    protocols to offer when the check speaks TLS and traffic does not.
-    ``concurrent``: most checks of one backend at a time, 0 for no limit; the deadline of one that waits has not begun.
-    A probe that does not use one connection overrides :meth:`check` instead.
+    - ``clear``: begin without TLS even if TLS is configured, for protocols that start TLS
+      themselves with ``target.tls``.
+    - ``secure``: the check requires TLS, so ``target.tls`` is never None.
+    - ``alpn``: protocols to offer if the check uses TLS and traffic does not.
+    - ``concurrent``: maximum number of concurrent checks of one backend, 0 for no limit. The
+      deadline of a waiting check has not started.
+
+    A probe that does not use exactly one connection overrides :meth:`check` instead.
     """
 
     name: ClassVar[str] = ""
@@ -284,20 +302,21 @@ class Probe:
         return Result(True, note, now() - begun)
 
     async def talk(self, conversation: Conversation, target: ProbeTarget) -> str:
-        """Convince yourself that the server is well: a note for people ("" is fine).
+        """Check the server over ``conversation`` and return a note for humans ("" is allowed).
 
-        Raises :class:`Unhealthy` when it is not, :class:`Draining` when it is and wants no new work.
+        Raises :class:`Unhealthy` if the server is not healthy, and :class:`Draining` if it is
+        healthy but wants no new work.
         """
         raise NotImplementedError(f"{type(self).__name__}.talk")
 
 
 def hidden() -> Any:
-    """A field of an Options class that its ``__attrs_post_init__`` fills in."""
+    """Return an Options field that ``__attrs_post_init__`` sets."""
     return field(init=False, eq=False, repr=False, metadata={"kind": "hidden"})
 
 
 def shown(data: bytes, limit: int = 40) -> str:
-    """The beginning of what a server said, for a note."""
+    """Return the beginning of a server's answer, for a note."""
     if not data:
         return "nothing"
     text = repr(data[:limit])[1:]
@@ -308,7 +327,9 @@ _ESCAPES = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}
 
 
 def unescape(text: str) -> bytes:
-    r"""``text`` as UTF-8, with ``\r \n \t \0 \\`` and ``\xHH`` for any byte.  Raises ValueError for others."""
+    r"""Return ``text`` as UTF-8, with the escapes ``\r \n \t \0 \\`` and ``\xHH`` replaced. Raises
+    ValueError for other escapes.
+    """
     out = bytearray()
     at = 0
     while (back := text.find("\\", at)) >= 0:

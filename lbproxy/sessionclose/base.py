@@ -1,4 +1,6 @@
-"""PURE. The contract of a session close, and the reading of length-prefixed frames that most of them need."""
+"""PURE. The contract for ending a session in its own protocol, and a parser of length-prefixed
+frames, which most protocols need.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,12 @@ __all__ = ["Frames", "SessionClose"]
 
 
 class SessionClose:
-    """Follows one session; says when it may be ended, and with which words.
+    """Follows one session, and decides when it may be ended and with which messages.
 
-    Told of every byte, in both directions, in the order in which lbproxy passes them on; however the bytes are cut
-    into pieces, the verdict is the same.  Keeps a bounded state and raises nothing: a session that does not speak the
-    protocol is never polite.  The length of the silence is not its business.
+    It receives every byte in both directions, in the order in which lbproxy forwards them. The
+    result does not depend on how the bytes are split. The state is bounded, and no method raises: a
+    session that does not speak the protocol is never at a safe point. The caller measures the
+    silence of the session.
     """
 
     name: ClassVar[str] = ""
@@ -24,10 +27,10 @@ class SessionClose:
         return True
 
     def from_client(self, data: bytes) -> None:
-        """Bytes on their way to the server."""
+        """Receive bytes on their way to the server."""
 
     def from_server(self, data: bytes) -> None:
-        """Bytes on their way to the client."""
+        """Receive bytes on their way to the client."""
 
     def words(self, mask: bytes) -> tuple[bytes, bytes]:
         """What to send to the client and to the server before both are closed.  ``mask``: four random bytes."""
@@ -35,11 +38,12 @@ class SessionClose:
 
 
 class Frames:
-    """One direction as frames: a header that tells how much follows.
+    """One direction as frames: a header that contains the length of the body that follows.
 
-    ``length(header)`` gets what there is of a header, and gives how many bytes follow it or -1 while it is not
-    complete.  ``done(header, body)`` gets each complete frame, of its body the first ``keep`` bytes.  Either may raise
-    ValueError: then the stream is ``broken``, and nothing of it is read any more.
+    ``length(header)`` gets the bytes of a header received so far, and returns the length of the
+    body, or -1 while the header is incomplete. ``done(header, body)`` gets each complete frame,
+    with the first ``keep`` bytes of its body. Either may raise ValueError: the stream is then
+    ``broken``, and no more of it is parsed.
     """
 
     __slots__ = ("_body", "_done", "_header", "_keep", "_left", "_length", "broken")
@@ -60,11 +64,11 @@ class Frames:
 
     @property
     def between(self) -> bool:
-        """At the end of a frame, or before the first."""
+        """Whether the stream is at the end of a frame, or before the first one."""
         return not self._header and not self.broken
 
     def feed(self, data: bytes) -> None:
-        """More of it."""
+        """Receive more bytes."""
         at, end = 0, len(data)
         try:
             while at < end and not self.broken:
