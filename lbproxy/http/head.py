@@ -51,7 +51,6 @@ class Head:
     """
 
     __slots__ = (
-        "_cookies",
         "_list",
         "added",
         "before",
@@ -64,9 +63,6 @@ class Head:
 
     def __init__(self, headers: Headers | None, lines: Lines) -> None:
         self._list = headers
-        self._cookies: bytes | None = (
-            None  # a table of the cookies in ``lines``, made when one is asked for
-        )
         self.lines = lines
         self.without: i64 = 0
         self.gone: i64 = 0
@@ -423,9 +419,10 @@ class RequestHead(Head):
         return not _every(self._behind(), _COOKIE)
 
     def _cookie_table(self) -> bytes:
-        table = self._cookies
+        lines = self.lines
+        table = lines.cookies
         if table is None:
-            table = self._cookies = _cookie_rows(self.lines)
+            table = lines.cookies = _cookie_rows(lines)
         return table
 
     def _cookies_of(self, name: bytes) -> list[bytes]:

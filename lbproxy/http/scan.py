@@ -74,13 +74,15 @@ class Lines:
 
     ``raw``: the whole head, from its start line to its empty line.  ``table``: ``count`` rows, see the module.
     ``present`` and ``repeated``: the sets of known names that occur, and that occur more than once.
+    ``cookies``: a table of the cookies, made by the head that is asked for one first.
     """
 
-    __slots__ = ("count", "present", "raw", "repeated", "table")
+    __slots__ = ("cookies", "count", "present", "raw", "repeated", "table")
 
     def __init__(self, raw: bytes, table: bytes, count: i64, present: i64, repeated: i64) -> None:
         self.raw = raw
         self.table = table
+        self.cookies: bytes | None = None
         self.count: i64 = count
         self.present: i64 = present
         self.repeated: i64 = repeated
