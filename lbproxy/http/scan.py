@@ -162,6 +162,19 @@ EMPTY: Final[Lines] = Lines(b"", b"", 0, 0, 0)
 """No line at all."""
 
 
+def _plain_name(word: i64) -> bool:
+    """Whether the lower seven bytes of ``word``, whose eighth is 0, are letters and hyphens.
+
+    Sums of seven bytes fit, so nothing wraps.
+    """
+    if word & 0x80808080808080:
+        return False
+    low: i64 = word | 0x20202020202020
+    letters: i64 = (low + 0x1F1F1F1F1F1F1F) & ~(low + 0x05050505050505)
+    hyphens: i64 = 0x80808080808080 - (word ^ 0x2D2D2D2D2D2D2D)
+    return (letters | hyphens) & 0x80808080808080 == 0x80808080808080
+
+
 def scan(data: bytes, base: i64, at: i64, most: i64) -> Lines | None:
     """The field lines of ``data`` from ``at`` to their empty line; None if they are no lines, or do not end.
 
@@ -188,6 +201,8 @@ def scan(data: bytes, base: i64, at: i64, most: i64) -> Lines | None:
         start: i64 = i
         seen: i64 = 0
         kind: i64 = 0
+        while i <= wide and _plain_name(read_i64_le(data, i) & 0xFFFFFFFFFFFFFF):
+            i += 7
         while i < size:
             kind = i64(kinds[i64(data[i])])
             if not kind & _TOKEN:

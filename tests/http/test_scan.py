@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from lbproxy.http.h1 import RequestParser, ResponseParser
 from lbproxy.http.known import NUMBERS, FieldName, field_name
 from lbproxy.http.message import Invalid, Limits, RequestHead, ResponseHead
-from lbproxy.http.scan import Lines, lines_of, scan, target_end, text_end
+from lbproxy.http.scan import Lines, _plain_name, lines_of, scan, target_end, text_end
 
 START = b"GET / HTTP/1.1\r\n"
 TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
@@ -48,6 +49,7 @@ def check(fields: bytes) -> None:
 SAMPLES = [
     b"Host: a\r\nContent-Length: 5\r\n\r\n",
     b"X: abcdefgh\r\nX_Forwarded_For:\t\r\nTE: trailers , x\t\r\n\r\n",
+    b"Accept-Language-Of-Somebody: de-DE, de;q=0.5, and more\r\nX: y\r\n\r\nbehind it all",
     b"Transfer-Encoding:chunked\r\nCookie: a=b; c=d\r\n\r\nbody",
 ]
 
@@ -145,6 +147,16 @@ def test_names_spelled_with_underscores() -> None:
         assert lines is not None and lines.number_at(0) == lines.number_at(1) > 0
     lines = scan(START + b"User_Agent: x\r\n\r\n", 0, len(START), 9)
     assert lines is not None and lines.number_at(0) == 0
+
+
+@pytest.mark.parametrize("fill", [b"a", b"Z", b"-"])
+def test_seven_bytes_of_a_plain_name(fill: bytes) -> None:
+    plain = set((string.ascii_letters + "-").encode())
+    for at in range(7):
+        for byte in range(256):
+            word = bytearray(fill * 7)
+            word[at] = byte
+            assert _plain_name(int.from_bytes(word, "little")) is (byte in plain)
 
 
 def test_a_head_of_64_kilobytes() -> None:
