@@ -16,14 +16,16 @@ __all__ = ["Client", "NoResponse", "PendingResponse", "Response"]
 
 
 class NoResponse(AssertionError):
-    """The connection ended, or the time was over, before a complete answer came."""
+    """The connection ended, or the time expired, before a complete response arrived."""
 
 
 @define(eq=False)
 class Response:
-    """A complete answer.  ``server``: the name of the fake origin that gave it, "" if lbproxy did.
+    """A complete response. ``server``: the name of the fake origin that sent it, "" if lbproxy
+    itself responded.
 
-    ``interim``: the statuses of 1xx answers before it.  ``closed``: the connection was closed after it.
+    ``interim``: the statuses of preceding 1xx responses. ``closed``: whether the connection was
+    closed afterwards.
     """
 
     status: int
@@ -37,7 +39,7 @@ class Response:
 
     @property
     def server(self) -> str:
-        """Which origin answered."""
+        """The name of the origin that sent the response, "" for lbproxy itself."""
         return self.header("X-Origin")
 
     @property
@@ -46,21 +48,23 @@ class Response:
         return self.body.decode()
 
     def header(self, name: str, default: str = "") -> str:
-        """The first value of ``name``, any case."""
+        """Return the first value of the header ``name``, ignoring case."""
         values = self.header_values(name)
         return values[0] if values else default
 
     def header_values(self, name: str) -> list[str]:
-        """Every value of ``name``, in order."""
+        """Return every value of the header ``name``, in order."""
         return [value for key, value in self.headers if key.lower() == name.lower()]
 
 
 @implementer(IHalfCloseableProtocol)
 class Client(Protocol):
-    """A raw client connection; every method lets the network settle before it returns.
+    """A raw client connection. Every method lets the network settle before it returns.
 
-    ``received``: all bytes so far.  ``established``: it was connected.  ``finished``: the other side sends
-    no more.  ``closed``: it is over; ``reason`` says why (a Failure; ConnectionDone is a clean close).
+    - ``received``: all bytes received so far.
+    - ``established``: whether it was connected.
+    - ``finished``: whether the peer has sent its FIN.
+    - ``closed``: whether it has ended; ``reason`` is the Failure (ConnectionDone is a clean close).
     """
 
     def __init__(self, reactor: MemoryReactor) -> None:
@@ -98,48 +102,50 @@ class Client(Protocol):
 
     @property
     def reset(self) -> bool:
-        """It ended, and not in good order."""
+        """Whether the connection has ended uncleanly."""
         from twisted.internet.error import ConnectionDone
 
         return self.closed and self.reason is not None and not self.reason.check(ConnectionDone)
 
     def take(self) -> bytes:
-        """The bytes received since the last call."""
+        """Return the bytes received since the last call."""
         data, self.received = self.received, b""
         return data
 
     def send(self, data: bytes) -> None:
-        """Write."""
+        """Write bytes."""
         self.transport.write(data)  # type: ignore[union-attr]
         self.reactor.pump()
 
     def close(self) -> None:
-        """Close in good order."""
+        """Close the connection cleanly."""
         if self.transport is not None:
             self.transport.loseConnection()
         self.reactor.pump()
 
     def half_close(self) -> None:
-        """Send no more, keep reading."""
+        """Send a FIN and continue reading."""
         self.transport.loseWriteConnection()  # type: ignore[union-attr]
         self.reactor.pump()
 
     def abort(self) -> None:
-        """Reset it."""
+        """Reset the connection."""
         self.transport.abortConnection()  # type: ignore[union-attr]
         self.reactor.pump()
 
     def pause(self) -> None:
-        """Read no more, so that the other side feels back-pressure."""
+        """Stop reading, so that the peer meets back-pressure."""
         self.transport.pauseProducing()  # type: ignore[union-attr]
 
     def resume(self) -> None:
-        """Read again."""
+        """Continue reading."""
         self.transport.resumeProducing()  # type: ignore[union-attr]
         self.reactor.pump()
 
     def request(self, method: str, raw: bytes) -> PendingResponse:
-        """Send ``raw``, a whole request whose method is ``method``; may be called again at once (pipelining)."""
+        """Send ``raw``, a complete request with the method ``method``. May be called again at once
+        (pipelining).
+        """
         self._http = True
         self.reader.expect(method)
         pending = PendingResponse(self, len(self.responses) + len(self.reader._methods) - 1)
@@ -175,14 +181,14 @@ class Client(Protocol):
 
 @define(eq=False)
 class PendingResponse:
-    """An answer that may not have come yet."""
+    """A response that may not have arrived yet."""
 
     client: Client
     _index: int
 
     @property
     def response(self) -> Response | None:
-        """The answer once it is complete, else None."""
+        """The complete response, or None before it arrives."""
         if self._index >= len(self.client.responses):
             return None
         response = self.client.responses[self._index]
@@ -191,13 +197,15 @@ class PendingResponse:
 
     @property
     def failed(self) -> bool:
-        """The connection ended without it."""
+        """Whether the connection ended without a response."""
         return self.response is None and self.client.finished
 
     def wait(self, within: float = 60.0) -> Response:
-        """The answer; lets at most ``within`` seconds of virtual time pass, no more than are needed.
+        """Return the response. At most ``within`` seconds of virtual time pass, and no more than
+        needed.
 
-        Raises :class:`NoResponse`."""
+        Raises :class:`NoResponse`.
+        """
         reactor = self.client.reactor
         reactor.advance_until(lambda: self.response is not None or self.client.finished, within)
         response = self.response
@@ -234,10 +242,11 @@ def open_client(
     context: Any = None,
     timeout: float = 30.0,
 ) -> Client:
-    """A :class:`Client` connected (or refused, or still connecting) to ``host:port``; port -1: a Unix path.
+    """Return a :class:`Client` that is connected, refused or still connecting to ``host:port``;
+    port -1: a Unix path.
 
-    ``tls_name``: speak TLS and send this server name; ``context``: its pyOpenSSL Context, default: any
-    certificate will do.
+    ``tls_name``: use TLS and send this server name. ``context``: its pyOpenSSL Context; the default
+    accepts any certificate.
     """
     client = Client(reactor)
     factory: Any = _Factory(client)

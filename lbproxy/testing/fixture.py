@@ -1,6 +1,7 @@
-"""CONTROL. :class:`LoadBalancerFixture`: a whole load balancer on a :class:`MemoryReactor`, with its surroundings.
+"""CONTROL. :class:`LoadBalancerFixture`: a complete load balancer on a :class:`MemoryReactor`, with
+fake servers and clients.
 
-Called by tests (ours and other people's), usually through the pytest fixture ``lbproxy_factory``.
+Tests use it, usually through the pytest fixture ``lbproxy_factory``.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ HeaderArgument = Mapping[str, str] | Sequence[tuple[str, str]] | None
 
 
 class LoadBalancerFixture:
-    """A running load balancer, virtual time, and fake servers and clients around it.
+    """A running load balancer on a virtual clock, with fake servers and clients.
 
-    ``service``: the :class:`lbproxy.service.LoadBalancer`.  ``reactor``: the :class:`MemoryReactor`
-    that everything runs on.  ``origins``: the fake servers by name.  See :mod:`lbproxy.testing` for an
+    ``service``: the :class:`lbproxy.service.LoadBalancer`. ``reactor``: the :class:`MemoryReactor`
+    that everything runs on. ``origins``: the fake servers by name. :mod:`lbproxy.testing` has an
     example.
     """
 
@@ -42,10 +43,11 @@ class LoadBalancerFixture:
     def from_config(
         cls, text: str, *, reactor: MemoryReactor | None = None, **options: Any
     ) -> LoadBalancerFixture:
-        """Start what the configuration ``text`` says (indentation in common is removed).
+        """Start a load balancer with the configuration ``text`` (common indentation is removed).
 
-        ``options`` are passed on to :meth:`lbproxy.service.LoadBalancer.from_config`; ``random`` is seeded
-        unless given, so that every run is the same."""
+        ``options`` are passed to :meth:`lbproxy.service.LoadBalancer.from_config`. ``random`` has a
+        fixed seed unless given, so every run is the same.
+        """
         from lbproxy.net.stock import StockNetwork
         from lbproxy.service import LoadBalancer
 
@@ -58,7 +60,9 @@ class LoadBalancerFixture:
     # -- surroundings
 
     def origin(self, name: str, address: str, handler: Handler = b"ok") -> HTTPOrigin:
-        """A fake HTTP server at ``address`` ("10.0.0.1:8000" or "unix:/path"); see :class:`HTTPOrigin`."""
+        """Start a fake HTTP server at ``address`` ("10.0.0.1:8000" or "unix:/path"); see
+        :class:`HTTPOrigin`.
+        """
         origin = HTTPOrigin(self.reactor, name, address, handler)
         self.origins[name] = origin
         return origin
@@ -66,21 +70,21 @@ class LoadBalancerFixture:
     def tcp_origin(
         self, name: str, address: str, handler: str | Callable[[bytes], bytes | None] | None = None
     ) -> TCPOrigin:
-        """A fake TCP server at ``address``; see :class:`TCPOrigin`."""
+        """Start a fake TCP server at ``address``; see :class:`TCPOrigin`."""
         origin = TCPOrigin(self.reactor, name, address, handler)
         self.origins[name] = origin
         return origin
 
     def advance(self, seconds: float) -> None:
-        """Let virtual time pass."""
+        """Advance the virtual clock by ``seconds``."""
         self.reactor.advance(seconds)
 
     def backend(self, name: str) -> Any:
-        """The live backend ``name``: its ``group.servers`` are the server states."""
+        """Return the live backend ``name``; its ``group.servers`` are the server states."""
         return self.service.backend(name)
 
     def server(self, backend: str, name: str) -> Any:
-        """The live :class:`lbproxy.balance.server.ServerState` ``name`` of ``backend``."""
+        """Return the live :class:`lbproxy.balance.server.ServerState` ``name`` of ``backend``."""
         return self.backend(backend).group.servers[name]
 
     # -- traffic
@@ -93,9 +97,10 @@ class LoadBalancerFixture:
         tls: str | None = None,
         context: Any = None,
     ) -> Client:
-        """A raw connection to a frontend (by name: its first listener) or to ``host:port``.
+        """Open a raw connection to a frontend (by name: its first listener) or to ``host:port``.
 
-        ``client``: the address it comes from.  ``tls``: speak TLS, sending this server name."""
+        ``client``: the client's address. ``tls``: use TLS and send this server name.
+        """
         host, port = self._address(target)
         made = open_client(
             self.reactor, host, port, client_ip=client, tls_name=tls, context=context
@@ -104,13 +109,14 @@ class LoadBalancerFixture:
         return made
 
     def get(self, url: str, **options: Any) -> Response:
-        """:meth:`request` with GET."""
+        """Call :meth:`request` with GET."""
         return self.request("GET", url, **options)
 
     def request(self, method: str, url: str, *, within: float = 60.0, **options: Any) -> Response:
-        """Send a request and wait for its answer, at most ``within`` seconds of virtual time.
+        """Send a request and wait for its response, at most ``within`` seconds of virtual time.
 
-        Options as in :meth:`begin`.  Raises :class:`NoResponse` if no complete answer comes."""
+        Options as in :meth:`begin`. Raises :class:`NoResponse` if no complete response arrives.
+        """
         pending = self.begin(method, url, **options)
         response = pending.wait(within)
         if "via" not in options:
@@ -129,11 +135,12 @@ class LoadBalancerFixture:
         via: Client | None = None,
         context: Any = None,
     ) -> PendingResponse:
-        """Send a request and do not wait.
+        """Send a request without waiting.
 
-        The URL's host goes into ``Host``; its port says which listener to use (or ``frontend`` does, or there is
-        only one that fits).  ``via``: use this connection, from :meth:`connect` or an earlier
-        ``PendingResponse.client``, and leave it open."""
+        The URL's host is sent as ``Host``. Its port selects the listener, unless ``frontend`` does
+        or only one fits. ``via``: use this connection, from :meth:`connect` or an earlier
+        ``PendingResponse.client``, and leave it open.
+        """
         parts = urlsplit(url)
         if via is None:
             target = frontend or self._listener(parts.scheme, parts.port)
@@ -151,7 +158,9 @@ class LoadBalancerFixture:
     # -- the end
 
     def close(self) -> None:
-        """Stop the load balancer, letting time pass until it has stopped; harmless the second time."""
+        """Stop the load balancer and advance the clock until it has stopped. A second call has no
+        effect.
+        """
         if self._stopped:
             return
         self._stopped = True

@@ -1,8 +1,8 @@
-"""DATA. A reactor in memory: virtual time and a virtual network, for deterministic tests.
+"""DATA. An in-memory reactor with a virtual clock and network, for deterministic tests.
 
-:class:`MemoryReactor` runs ordinary Twisted factories, endpoints and protocols without a socket.  Whoever
-listens and whoever connects on the same reactor are joined; nothing moves until :meth:`MemoryReactor.pump`
-or :meth:`MemoryReactor.advance` is called, and then always in the same order.
+:class:`MemoryReactor` runs ordinary Twisted factories, endpoints and protocols without sockets. It
+connects listeners and clients on the same reactor. Nothing moves until :meth:`MemoryReactor.pump`
+or :meth:`MemoryReactor.advance` is called, and the order is always the same.
 """
 
 # mypy: disable-error-code=no-untyped-call
@@ -39,7 +39,7 @@ TURNS = 200_000
 
 
 class Livelock(AssertionError):
-    """Something keeps the reactor busy without time passing."""
+    """The reactor has work without end at one instant."""
 
 
 @implementer(interfaces.IHostResolution)
@@ -198,14 +198,16 @@ class _InlinePool:
     interfaces.IReactorFromThreads,
 )
 class MemoryReactor(Clock):
-    """A reactor whose time and network are in memory.
+    """A reactor with a virtual clock and an in-memory network.
 
-    ``resolver.table`` holds the names it knows.  ``latency`` is the one-way delay of everything, in seconds.
-    ``errors`` are exceptions that protocols raised: as on a real reactor they cost the connection, and
-    :meth:`pump` raises the first of them unless ``raise_errors`` is False.  ``local_addresses`` (and
-    all of 127.0.0.0/8) reach listeners that are bound to no particular address.
+    - ``resolver.table``: the host names that it resolves.
+    - ``latency``: one-way delay of all data, in seconds.
+    - ``errors``: exceptions raised by protocols. As on a real reactor they end the connection, and
+      :meth:`pump` raises the first of them unless ``raise_errors`` is False.
+    - ``local_addresses``: these (and all of 127.0.0.0/8) reach listeners that are not bound to a
+      particular address.
 
-    Addresses given to its methods are ``"10.0.0.1:80"``, ``"10.0.0.1"`` (every port), or a Unix path.
+    Addresses in arguments are ``"10.0.0.1:80"``, ``"10.0.0.1"`` (every port), or a Unix path.
     """
 
     def __init__(self) -> None:
@@ -229,19 +231,21 @@ class MemoryReactor(Clock):
     # -- running
 
     def soon(self, work: Callable[..., Any], *args: Any, **kw: Any) -> None:
-        """Run ``work`` on the next :meth:`pump`, after what is already waiting."""
+        """Run ``work`` in the next :meth:`pump`, after the work that is already waiting."""
         self._ready.append((work, args, kw))
 
     def pump(self, timings: Iterable[float] = ()) -> None:
-        """Run until nothing is left to do at this instant; then advance by each of ``timings``.
+        """Run until no work is left at this instant, then advance by each of ``timings``.
 
-        Raises :class:`Livelock` when that does not end, and the first exception a protocol raised."""
+        Raises :class:`Livelock` if the work does not end, and the first exception raised by a
+        protocol.
+        """
         self._settle()
         for amount in timings:
             self.advance(amount)
 
     def advance(self, amount: float) -> None:
-        """Let ``amount`` seconds pass, stopping at every delayed call on the way."""
+        """Advance the clock by ``amount`` seconds, and stop at every delayed call on the way."""
         target = self.rightNow + amount
         self._settle()
         while self.calls and self.calls[0].getTime() <= target:
@@ -251,7 +255,9 @@ class MemoryReactor(Clock):
         self._settle()
 
     def advance_until(self, done: Callable[[], Any], within: float) -> bool:
-        """Let time pass from one delayed call to the next until ``done()``; False after ``within`` seconds."""
+        """Advance from one delayed call to the next until ``done()``; return False after ``within``
+        seconds.
+        """
         limit = self.rightNow + within
         self._settle()
         while not done():
@@ -263,7 +269,7 @@ class MemoryReactor(Clock):
         return True
 
     def failed(self, failure: Failure) -> None:
-        """A protocol raised: remember it."""
+        """Record an exception raised by a protocol."""
         _log.failure("in a protocol on the memory reactor", failure)
         self.errors.append(failure)
 
@@ -292,15 +298,15 @@ class MemoryReactor(Clock):
     # -- the state of the network
 
     def blackhole(self, address: str) -> None:
-        """From now on attempts to connect there get no answer at all."""
+        """Drop all further connection attempts to this address."""
         self._dark.add(address)
 
     def partition(self, address: str) -> None:
-        """As :meth:`blackhole`, and what is sent on existing connections does not arrive."""
+        """Do the same as :meth:`blackhole`, and drop data on existing connections."""
         self._cut.add(address)
 
     def slow(self, address: str, seconds: float) -> None:
-        """Everything to or from there takes ``seconds`` more, one way."""
+        """Delay all data to or from this address by ``seconds`` more, one way."""
         self._slow[address] = seconds
 
     def heal(self, address: str = "") -> None:
@@ -319,7 +325,7 @@ class MemoryReactor(Clock):
                 transport.land_all()
 
     def carry(self, transport: MemoryTransport) -> None:
-        """Something was sent to ``transport``: let it arrive when it should."""
+        """Deliver the data sent to ``transport`` when it is due."""
         if self._is_cut(transport):
             return
         delay = self._delay(transport)
@@ -333,7 +339,7 @@ class MemoryReactor(Clock):
             transport.land()
 
     def forget(self, transport: MemoryTransport) -> None:
-        """A connection has ended."""
+        """Remove a connection that has ended."""
         if transport in self.connections:
             self.connections.remove(transport)
 

@@ -18,7 +18,9 @@ __all__ = ["Answer", "HTTPOrigin", "Request", "TCPConnection", "TCPOrigin"]
 
 @define(eq=False)
 class Request:
-    """What an origin received.  ``peer``: the address it came from; ``connection`` counts from 1."""
+    """A request that an origin received. ``peer``: the address of the sender; ``connection`` counts
+    from 1.
+    """
 
     method: str
     target: str
@@ -35,20 +37,21 @@ class Request:
         return self.target.partition("?")[0]
 
     def header(self, name: str, default: str = "") -> str:
-        """The first value of ``name``, any case."""
+        """Return the first value of the header ``name``, ignoring case."""
         values = self.header_values(name)
         return values[0] if values else default
 
     def header_values(self, name: str) -> list[str]:
-        """Every value of ``name``, in order."""
+        """Return every value of the header ``name``, in order."""
         return [value for key, value in self.headers if key.lower() == name.lower()]
 
 
 @define(eq=False)
 class Answer:
-    """What a handler may return when a status or a body alone does not say enough.
+    """The return value of a handler that needs more than a status or a body.
 
-    ``raw``: sent as it is, nothing else is.  ``close``: end the connection afterwards; ``reset``: abort it.
+    ``raw``: sent unchanged, in place of everything else. ``close``: close the connection
+    afterwards; ``reset``: abort it.
     """
 
     status: int = 200
@@ -66,7 +69,7 @@ Handler = Union[Canned, Callable[[Request], Canned]]
 
 
 class _Listening:
-    """Starting, stopping and cutting off one fake server."""
+    """Starts, stops and isolates one fake server."""
 
     def __init__(self, reactor: MemoryReactor, name: str, address: str) -> None:
         self.reactor = reactor
@@ -81,7 +84,7 @@ class _Listening:
         raise NotImplementedError
 
     def start(self) -> None:
-        """Listen, and answer again after :meth:`hang`; harmless if it does already."""
+        """Listen, and answer again after :meth:`hang`. Has no effect on a running server."""
         self.hung = False
         if self._port is None:
             factory = Factory.forProtocol(self._protocol)
@@ -90,7 +93,7 @@ class _Listening:
         self.reactor.pump()
 
     def stop(self, *, reset: bool = False) -> None:
-        """Refuse connections and close (or ``reset``) the ones there are."""
+        """Refuse connections and close (or ``reset``) existing ones."""
         if self._port is not None:
             self._port.stopListening()
             self._port = None
@@ -106,7 +109,7 @@ class _Listening:
         self.hung = True
 
     def unreachable(self) -> None:
-        """Let nothing arrive here or leave from here, until :meth:`reachable`."""
+        """Drop everything to and from this server until :meth:`reachable`."""
         self.reactor.partition(self.address)
 
     def reachable(self) -> None:
@@ -116,16 +119,16 @@ class _Listening:
 
     @property
     def open(self) -> int:
-        """Connections that are open now."""
+        """The number of open connections."""
         return len(self._open)
 
 
 class HTTPOrigin(_Listening):
     """A fake HTTP/1.1 server.
 
-    ``handler``: a status, a body, an :class:`Answer`, or a function from :class:`Request` to one of these; None
-    as a function's result means no answer at all.  Every answer has ``X-Origin: NAME``.
-    ``requests`` holds all requests, those while hung too.
+    ``handler``: a status, a body, an :class:`Answer`, or a function from :class:`Request` to one of
+    these. If the function returns None, the server does not answer. Every response has
+    ``X-Origin: NAME``. ``requests`` has all requests, including those received while hung.
     """
 
     def __init__(
@@ -140,7 +143,7 @@ class HTTPOrigin(_Listening):
         return _HTTPServer(self)
 
     def answer(self, request: Request) -> Answer | None:
-        """What ``request`` gets."""
+        """Return the response to ``request``."""
         canned: Canned = self.handler(request) if callable(self.handler) else self.handler
         if isinstance(canned, int):
             return Answer(status=canned)
@@ -236,8 +239,8 @@ class _HTTPServer(Protocol):
 class TCPOrigin(_Listening):
     """A fake TCP server.
 
-    ``handler``: ``"echo"``, a function from the bytes received to the bytes to send (or None), or None
-    to collect only.  ``connections`` holds all of them, ended ones too.
+    ``handler``: ``"echo"``, a function from the bytes received to the bytes to send (or None), or
+    None to only collect bytes. ``connections`` has all connections, including ended ones.
     """
 
     def __init__(
@@ -264,7 +267,9 @@ class TCPOrigin(_Listening):
 
 @implementer(IHalfCloseableProtocol)
 class TCPConnection(Protocol):
-    """One connection of a :class:`TCPOrigin`: ``received``, ``finished`` (the peer sends no more), ``closed``."""
+    """One connection of a :class:`TCPOrigin`: ``received``, ``finished`` (the peer has sent its
+    FIN), ``closed``.
+    """
 
     def __init__(self, origin: TCPOrigin) -> None:
         self._origin = origin
@@ -300,31 +305,31 @@ class TCPConnection(Protocol):
         self._origin._open.remove(self)
 
     def send(self, data: bytes) -> None:
-        """Write and let it arrive."""
+        """Write bytes and deliver them."""
         self.transport.write(data)  # type: ignore[union-attr]
         self._origin.reactor.pump()
 
     def close(self) -> None:
-        """Close in good order."""
+        """Close the connection cleanly."""
         self.transport.loseConnection()  # type: ignore[union-attr]
         self._origin.reactor.pump()
 
     def half_close(self) -> None:
-        """Send no more, keep reading."""
+        """Send a FIN and continue reading."""
         self.transport.loseWriteConnection()  # type: ignore[union-attr]
         self._origin.reactor.pump()
 
     def abort(self) -> None:
-        """Reset it."""
+        """Reset the connection."""
         self.transport.abortConnection()  # type: ignore[union-attr]
         self._origin.reactor.pump()
 
     def pause(self) -> None:
-        """Read no more, so that the peer feels back-pressure."""
+        """Stop reading, so that the peer meets back-pressure."""
         self.transport.pauseProducing()  # type: ignore[union-attr]
 
     def resume(self) -> None:
-        """Read again."""
+        """Continue reading."""
         self.transport.resumeProducing()  # type: ignore[union-attr]
         self._origin.reactor.pump()
 

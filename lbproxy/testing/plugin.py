@@ -1,7 +1,8 @@
-"""CONTROL. The pytest plugin: fixtures ``lb_factory`` and ``lbproxy_factory`` (the same) for anybody's test suite.
+"""CONTROL. The pytest plugin with the fixtures ``lbproxy_factory``, ``lb_factory`` (the same) and
+``memory_reactor``.
 
-Registered by the entry point ``pytest11``; imports nothing of lbproxy until a fixture is used, so that
-it costs a test run that does not need it next to nothing.
+The entry point ``pytest11`` registers it. It imports nothing of lbproxy until a fixture is used, so
+it costs other test runs next to nothing.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ __all__ = ["lb_factory", "lbproxy_factory", "memory_reactor"]
 
 @pytest.fixture
 def lbproxy_factory() -> Iterator[Callable[..., LoadBalancerFixture]]:
-    """Make load balancers from configuration texts; each is stopped and checked after the test.
+    """Create load balancers from configuration texts; each is stopped and checked after the test.
 
-    ``lb = lbproxy_factory(text)`` takes what
-    :meth:`lbproxy.testing.LoadBalancerFixture.from_config` takes.
+    ``lb = lbproxy_factory(text)`` takes the arguments of
+    :meth:`lbproxy.testing.LoadBalancerFixture.from_config`.
     """
     from lbproxy.testing.fixture import LoadBalancerFixture
 
