@@ -261,7 +261,7 @@ def test_plain_http_on_a_tls_listener(
     world.connect()
     world.send(b"GET / HTTP/1.1\r\n\r\n")
     assert world.kinds() == [Kind.CLIENT_TLS] and world.client.lost
-    assert world.errors[0].detail == "http request"
+    assert world.errors[0].detail == "the peer speaks plain HTTP, not TLS"
     assert not world.server.made
 
 
