@@ -11,7 +11,7 @@ from tests.bench.load import tool
 
 __all__ = ["versions"]
 
-PACKAGES = ("mypy", "cryptography", "pyopenssl", "twisted", "httptools", "orjson")
+PACKAGES = ("mypy", "cryptography", "pyopenssl", "twisted", "librt", "orjson")
 
 
 def versions() -> dict[str, str]:
