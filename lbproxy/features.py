@@ -1,7 +1,8 @@
 """CONTROL. The features of backends and frontends: one line each.
 
-The order is that in which they see traffic: the hooks of a later one surround those of an earlier one.  An installed
-package adds features of its own by entry points of the group ``lbproxy.features``; they come last, by name.
+The order is that in which they see traffic: the hooks of a later one surround those of an earlier
+one.  An installed package adds features of its own by entry points of the group
+``lbproxy.features``; they come last, by name.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ GROUP = "lbproxy.features"
 
 
 def declare_keys() -> None:
-    """Add the sections of all features, and their keys to other sections; harmless the second time."""
+    """Add the sections of all features, and their keys to other sections; harmless the second
+    time.
+    """
     for kind in all_features():
         for section in kind.sections:
             SECTIONS.setdefault(section.kind, section)
@@ -57,7 +60,9 @@ def declare_keys() -> None:
 
 @cache
 def all_features() -> tuple[Kind, ...]:
-    """:data:`FEATURES`, and those of installed packages; one that cannot be loaded is left out with a warning."""
+    """:data:`FEATURES`, and those of installed packages; one that cannot be loaded is left out with
+    a warning.
+    """
     found = {kind.name: kind for kind in FEATURES}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         try:

@@ -182,7 +182,9 @@ class HTTPFilterTraffic(FilterTraffic, Protocol):
         """
 
     def transform_request(self, transform: Transform) -> None:
-        """Send the request body through ``transform``, in this attempt.  In phase ``server_request``."""
+        """Send the request body through ``transform``, in this attempt.  In phase
+        ``server_request``.
+        """
 
     def transform_response(self, transform: Transform) -> None:
         """Send the body of the response through ``transform``.  In phase ``response``."""

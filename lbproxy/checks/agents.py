@@ -3,13 +3,14 @@
 :class:`AgentChecker` asks each server's agent on schedule, as checks are made.  The rules, of which
 :attr:`lbproxy.balance.server.ServerState.state` holds the first three:
 
-1. The operator's ``drain`` and ``maint`` stand, whatever an agent says; an agent takes back only its own.
+1. The operator's ``drain`` and ``maint`` stand, whatever an agent says; an agent takes back only
+   its own.
 2. A server is up if both its checks and its agent say so.
 3. An agent's ``maint`` stops the checks, but not the agent, who alone can end it.
-4. A percentage is of the weight that is configured or that the operator has set; ``maxconn`` takes the place of the
-   configured one.
-5. What a line leaves out stays as it was.  An agent that cannot be reached, or talks nonsense, changes nothing,
-   and is told of once.
+4. A percentage is of the weight that is configured or that the operator has set; ``maxconn`` takes
+   the place of the configured one.
+5. What a line leaves out stays as it was.  An agent that cannot be reached, or talks nonsense,
+   changes nothing, and is told of once.
 """
 
 from __future__ import annotations

@@ -26,8 +26,9 @@ _CACHE = 200_000  # shapes that are remembered for each configuration
 class Decision:
     """What a configuration does with a request.
 
-    ``answer``: what lbproxy itself answers, or why the connection is closed; "" when a server answers.  ``server``: the
-    pick, where it depends on the request alone; ``servers``: those it is made from, with the balancer.
+    ``answer``: what lbproxy itself answers, or why the connection is closed; "" when a server
+    answers.  ``server``: the pick, where it depends on the request alone; ``servers``: those it is
+    made from, with the balancer.
     """
 
     frontend: str = ""
@@ -101,7 +102,9 @@ class Decider:
         self._known: dict[tuple[Any, ...], Decision] = {}
 
     def decide(self, request: LoggedRequest) -> Decision:
-        """The decision; remembered for requests that differ in nothing the configuration looks at."""
+        """The decision; remembered for requests that differ in nothing the configuration looks
+        at.
+        """
         shape = self._shape.of(request)
         known = self._known.get(shape)
         if known is None:
@@ -158,7 +161,9 @@ class Decider:
 
 
 class _Shape:
-    """Which parts of a request a configuration looks at; the others need not be part of the key of a cache."""
+    """Which parts of a request a configuration looks at; the others need not be part of the key of
+    a cache.
+    """
 
     def __init__(self, config: Config, backends: Iterable[_Backend]) -> None:
         needs = {need for backend in backends for need in backend.needs}

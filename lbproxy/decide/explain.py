@@ -1,4 +1,6 @@
-"""CONTROL. What would happen to a request or a connection, without any traffic: ``lbproxy explain``."""
+"""CONTROL. What would happen to a request or a connection, without any traffic: ``lbproxy
+explain``.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,9 @@ class Explanation:
 def explain_http(
     config: Config, method: str, url: str, headers: Headers, client_ip: str = "192.0.2.1"
 ) -> Explanation:
-    """Decisions for ``method url``; ``url`` is absolute.  ValueError when it is not http or https."""
+    """Decisions for ``method url``; ``url`` is absolute.  ValueError when it is not http or
+    https.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url!r} is not an absolute http:// or https:// URL")
@@ -111,7 +115,9 @@ def explain_http(
 def _head(
     method: str, parts: SplitResult, headers: Headers, frontend: DryFrontend
 ) -> RequestHead | Invalid:
-    """The request as the codec reads it, with a client's usual Host; or what it would be refused with."""
+    """The request as the codec reads it, with a client's usual Host; or what it would be refused
+    with.
+    """
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     host = parts.netloc.rpartition("@")[2]
     method = method.upper()

@@ -12,7 +12,8 @@ from attrs import field, frozen
 __all__ = ["LoggedRequest", "read_line"]
 
 _COMBINED = re.compile(
-    r'(?P<ip>\S+) \S+ \S+ \[[^\]]*\] "(?P<method>[!-~]+) (?P<target>\S+) [^"]*" (?P<status>\d{1,3}) \S+'
+    r'(?P<ip>\S+) \S+ \S+ \[[^\]]*\] "(?P<method>[!-~]+) (?P<target>\S+) [^"]*"'
+    r" (?P<status>\d{1,3}) \S+"
     r'(?: "(?P<referer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)")?'
 )
 _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
@@ -26,7 +27,8 @@ except ImportError:
 
 @frozen
 class LoggedRequest:
-    """One line of a log.  ``port``: that the client aimed at, 0 if the log does not say.  Empty is unknown.
+    """One line of a log.  ``port``: that the client aimed at, 0 if the log does not say.  Empty is
+    unknown.
 
     ``backend``: that the log says, for comparison; "" when it does not.
     """
@@ -57,7 +59,8 @@ class LoggedRequest:
 
 
 def read_line(line: str, host: str = "localhost", frontend: str = "") -> LoggedRequest | None:
-    """A line of our JSON log, or of the common or combined format; None when it is none, or was no request.
+    """A line of our JSON log, or of the common or combined format; None when it is none, or was no
+    request.
 
     ``host`` and ``frontend`` are for lines that do not tell them.
     """

@@ -1,7 +1,9 @@
-"""CONTROL. The path of a decision without traffic: address lists, request head, routes, backend, pick.
+"""CONTROL. The path of a decision without traffic: address lists, request head, routes, backend,
+pick.
 
-``lbproxy explain`` and ``lbproxy replay`` take this path.  It asks the same objects as the data path does, in the same
-order; what is decided here and not in traffic, or the other way round, is a bug.
+``lbproxy explain`` and ``lbproxy replay`` take this path.  It asks the same objects as the data
+path does, in the same order; what is decided here and not in traffic, or the other way round, is a
+bug.
 """
 
 from __future__ import annotations
@@ -59,8 +61,9 @@ def connected(port: int) -> Connection:
 class Verdict:
     """Where the path ends: at a ``route``, or before one.
 
-    ``ends``: "" at a route, else ``denied`` (address lists), ``no_route`` or the status of an error, with ``detail``.
-    ``reply``: the answer of a route with an action; ``backend``: the name of the backend otherwise.
+    ``ends``: "" at a route, else ``denied`` (address lists), ``no_route`` or the status of an
+    error, with ``detail``. ``reply``: the answer of a route with an action; ``backend``: the name
+    of the backend otherwise.
     """
 
     ends: str = ""
@@ -82,7 +85,9 @@ class Verdict:
 
 
 def dry_env(name: str) -> Env:
-    """The surroundings of extensions: a clock that stands at 0 and a repeatable source of chance."""
+    """The surroundings of extensions: a clock that stands at 0 and a repeatable source of
+    chance.
+    """
     return Env(now=lambda: 0.0, random=Random(0), name=name)
 
 
@@ -97,7 +102,9 @@ class DryFrontend:
         self._forwarder = Forwarder(spec)
 
     def parse(self, lines: Iterable[bytes]) -> RequestHead | Invalid | None:
-        """The head of the request with these lines, or what it is refused with; None if it is no request."""
+        """The head of the request with these lines, or what it is refused with; None if it is no
+        request.
+        """
         data = b"\r\n".join([*lines, b"", b""])
         events = RequestParser(self._limits).receive(data)
         first = events[0] if events else None

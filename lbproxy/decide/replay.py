@@ -1,10 +1,11 @@
 """CONTROL. Logged requests through two configurations, without any traffic: ``lbproxy replay``.
 
 :func:`lbproxy.decide.logline.read_line` makes a request of a line of an access log,
-:class:`lbproxy.decide.decider.Decider` says what a configuration does with one, :func:`replay` counts where two of them
-differ.  What is compared is what the log knows enough for: refusals by address lists, request heads that are not taken,
-routes, their actions, backends, the filters on the way, and of the balancer the servers it chooses from, or its pick
-where that depends on nothing but the request.
+:class:`lbproxy.decide.decider.Decider` says what a configuration does with one, :func:`replay`
+counts where two of them differ.  What is compared is what the log knows enough for: refusals by
+address lists, request heads that are not taken, routes, their actions, backends, the filters on the
+way, and of the balancer the servers it chooses from, or its pick where that depends on nothing but
+the request.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ EXAMPLES = 3
 class RequestDifference:
     """Requests that are decided differently in the same way.
 
-    ``fields``: what differs, each with its value before and after.  ``examples``: (line number, text).
+    ``fields``: what differs, each with its value before and after.  ``examples``: (line number,
+    text).
     """
 
     fields: dict[str, tuple[str, str]]
@@ -39,8 +41,8 @@ class RequestDifference:
 
 @define
 class ReplayResult:
-    """What came of it.  ``skipped``: lines that are no requests.  ``surprises``: requests of which the log has another
-    backend than the old configuration decides on."""
+    """What came of it.  ``skipped``: lines that are no requests.  ``surprises``: requests of which
+    the log has another backend than the old configuration decides on."""
 
     requests: int = 0
     changed: int = 0
@@ -70,8 +72,8 @@ class ReplayResult:
             lines += [f"  e.g. line {number}: {text}" for number, text in one.examples]
         if self.surprises:
             lines.append(
-                f"\nnote: of {self.surprises:,} requests the log has another backend than the old configuration"
-                " decides on"
+                f"\nnote: of {self.surprises:,} requests the log has another backend than the old"
+                " configuration decides on"
             )
         if self.unknown:
             lines.append(f"\nnote: not in the log, so taken as absent: {', '.join(self.unknown)}")

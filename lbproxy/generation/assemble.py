@@ -1,8 +1,10 @@
-"""CONTROL. From a configuration to a :class:`~lbproxy.generation.plan.Plan`: every live object is made here.
+"""CONTROL. From a configuration to a :class:`~lbproxy.generation.plan.Plan`: every live object is
+made here.
 
-Called by :mod:`lbproxy.service` at start, :mod:`lbproxy.generation.reload` and ``lbproxy check``.  Reads keys and
-certificates, opens and binds nothing, and touches nothing that serves.  What can be wrong with a configuration that
-was read without error (a certificate, a filter that cannot be made) is found here, all of it at once.
+Called by :mod:`lbproxy.service` at start, :mod:`lbproxy.generation.reload` and ``lbproxy check``.
+Reads keys and certificates, opens and binds nothing, and touches nothing that serves.  What can be
+wrong with a configuration that was read without error (a certificate, a filter that cannot be made)
+is found here, all of it at once.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ TLSFor = Callable[[ServerSpec], TLSParameters | None]
 
 
 def compile_config(config: Config, ground: Ground, old: Generation | None = None) -> Plan:
-    """What ``config`` needs, nothing started; of ``old`` what goes on.  Raises ConfigErrors with everything wrong."""
+    """What ``config`` needs, nothing started; of ``old`` what goes on.  Raises ConfigErrors with
+    everything wrong.
+    """
     return _Compiler(config, ground, old or Generation(Config())).run()
 
 
@@ -289,7 +293,9 @@ class _Compiler:
     def _old_tls(
         backend: Backend | None, spec: ServerSpec, new: TLSParameters | None
     ) -> TLSParameters | None:
-        """The present parameters of this server, if they are the same: its sessions can be resumed."""
+        """The present parameters of this server, if they are the same: its sessions can be
+        resumed.
+        """
         server = backend.group.servers.get(spec.name) if backend is not None else None
         old = backend.tls_parameters(server) if backend is not None and server is not None else None
         return old if _same_tls(old, new) else new
@@ -435,7 +441,9 @@ def _same_target(old: LogSpec, new: LogSpec) -> bool:
 
 
 def _same_tls(old: TLSParameters | None, new: TLSParameters | None) -> bool:
-    """Both do the same, so the old one is as good; by what they are made of, not by the name of a file."""
+    """Both do the same, so the old one is as good; by what they are made of, not by the name of a
+    file.
+    """
     if old is None or new is None:
         return old is new
     return bool(old.creator.fingerprint == new.creator.fingerprint)

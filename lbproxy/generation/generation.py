@@ -1,4 +1,5 @@
-"""CONTROL. A compiled configuration: the live objects that serve it, and what they share with those before and after.
+"""CONTROL. A compiled configuration: the live objects that serve it, and what they share with those
+before and after.
 
 Made by :mod:`lbproxy.generation.assemble`; :mod:`lbproxy.service` starts, replaces and stops it.
 """
@@ -34,9 +35,9 @@ __all__ = ["Generation", "Ground"]
 class Ground:
     """What every generation of one load balancer stands on.
 
-    ``reactor``: what the services need of it; ``total`` counts all client connections; ``events``: what happened.
-    ``shared``, ``replicated``: the state that processes share.  ``secret``: random, for a configuration that has none
-    of its own; the same for all generations.
+    ``reactor``: what the services need of it; ``total`` counts all client connections; ``events``:
+    what happened. ``shared``, ``replicated``: the state that processes share.  ``secret``: random,
+    for a configuration that has none of its own; the same for all generations.
     """
 
     reactor: Any
@@ -49,7 +50,9 @@ class Ground:
     secret: bytes = field(factory=partial(token_bytes, 32), repr=False)
 
     def env(self, name: str, secret: bytes = b"") -> Env:
-        """What extensions of the section ``name`` get.  ``secret``: the configured one, if there is one."""
+        """What extensions of the section ``name`` get.  ``secret``: the configured one, if there is
+        one.
+        """
         return Env(
             now=self.network.wheel.now,
             random=self.random,
@@ -61,10 +64,11 @@ class Ground:
 
 @define(eq=False)
 class Generation:
-    """The live objects of one configuration: by name, ``listeners`` in the order written, ``sinks`` by path.
+    """The live objects of one configuration: by name, ``listeners`` in the order written, ``sinks``
+    by path.
 
-    ``of_features``: the services of its features.  A backend goes on with other features after a reload, so they
-    are noted here.
+    ``of_features``: the services of its features.  A backend goes on with other features after a
+    reload, so they are noted here.
     """
 
     config: Config
@@ -93,7 +97,9 @@ class Generation:
         self.of_features = [service for feature in features for service in feature.services()]
 
     def sync(self, backend: str) -> None:
-        """Servers of ``backend`` came, went, or are wanted otherwise: tell the services that look after them."""
+        """Servers of ``backend`` came, went, or are wanted otherwise: tell the services that look
+        after them.
+        """
         self.resolvers[backend].sync()
         if backend in self.checkers:
             self.checkers[backend].sync()

@@ -1,4 +1,5 @@
-"""CONTROL. What a reload took out of service, until the sessions it still has are over or their time is.
+"""CONTROL. What a reload took out of service, until the sessions it still has are over or their
+time is.
 
 Made by :mod:`lbproxy.generation.reload`, one for each reload that removes something.
 """
@@ -27,7 +28,9 @@ _LOOK = 0.25  # seconds between two looks at whether all is over
 
 @frozen
 class Remnant:
-    """``sessions`` that run on something removed: ``what`` is ``frontend web``, ``backend app``, ``server app/a``."""
+    """``sessions`` that run on something removed: ``what`` is ``frontend web``, ``backend app``,
+    ``server app/a``.
+    """
 
     what: str
     sessions: int
@@ -35,7 +38,9 @@ class Remnant:
 
 @define(eq=False)
 class Leaving:
-    """Frontends, backends and servers without a place in the new generation, and logs that only they write."""
+    """Frontends, backends and servers without a place in the new generation, and logs that only
+    they write.
+    """
 
     ground: Ground
     frontends: list[Frontend] = field(factory=list)
@@ -47,7 +52,9 @@ class Leaving:
     _call: Any = None
 
     def remnants(self) -> Iterator[Remnant]:
-        """What still runs, where something does.  A session may count for its frontend and for its server."""
+        """What still runs, where something does.  A session may count for its frontend and for its
+        server.
+        """
         for frontend in self.frontends:
             if frontend.client_count:
                 yield Remnant(f"frontend {frontend.name}", frontend.client_count)
@@ -78,7 +85,9 @@ class Leaving:
     # -- life -----------------------------------------------------------------------------------
 
     def begin(self, limit: float, over: Callable[[Leaving], None]) -> None:
-        """Nothing new from now on; ``limit`` seconds for what runs.  ``over(self)`` is called once, maybe at once."""
+        """Nothing new from now on; ``limit`` seconds for what runs.  ``over(self)`` is called once,
+        maybe at once.
+        """
         self._over = over
         self._deadline = self.ground.network.wheel.now() + limit
         for frontend in self.frontends:

@@ -1,7 +1,7 @@
 """CONTROL. The bound addresses of frontends: all of them or none.
 
-:mod:`lbproxy.generation.assemble` makes a :class:`Listener` for each line of ``listen``; :mod:`lbproxy.service` binds
-them, and closes them when it stops.
+:mod:`lbproxy.generation.assemble` makes a :class:`Listener` for each line of ``listen``;
+:mod:`lbproxy.service` binds them, and closes them when it stops.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _log = Logger()
 class Listener:
     """One address, whatever generation serves it; ``events`` hears when it is bound and closed.
 
-    ``owner``: whose line it is.  It can be bound before there is anybody to :meth:`serve`: so that a reload that
-    cannot bind has changed nothing.
+    ``owner``: whose line it is.  It can be bound before there is anybody to :meth:`serve`: so that
+    a reload that cannot bind has changed nothing.
     """
 
     frontend: Frontend
@@ -52,7 +52,9 @@ class Listener:
         return self.bound.address if self.bound is not None else None
 
     def serve(self, frontend: Frontend, spec: ListenSpec, factory: ProxyFactory) -> None:
-        """What is accepted from now on goes to ``factory``, of ``frontend``; a socket that is bound stays so."""
+        """What is accepted from now on goes to ``factory``, of ``frontend``; a socket that is bound
+        stays so.
+        """
         before, self.spec = self.spec, spec
         self.owner = frontend.spec
         self.frontend = frontend

@@ -1,14 +1,16 @@
-"""CONTROL. A generation to be: everything made and checked, nothing changed before :meth:`Plan.commit`.
+"""CONTROL. A generation to be: everything made and checked, nothing changed before
+:meth:`Plan.commit`.
 
-:mod:`lbproxy.generation.assemble` makes plans.  The first one of a process makes everything anew; a reload's keeps what
-its configuration does not change:
+:mod:`lbproxy.generation.assemble` makes plans.  The first one of a process makes everything anew; a
+reload's keeps what its configuration does not change:
 
-1. A backend with the same name and mode goes on: pools, queue, leases, counters.  Its servers that keep name and
-   address go on too: counters, health, what an operator set.
-2. Its checks go on if ``check`` is the same, its name look-ups if ``resolve_every`` is, a filter or balancer if its
-   line is.  A feature decides for itself (:meth:`lbproxy.proxy.feature.Feature.prepare`).
-3. A frontend with the same name and mode goes on: counters, limits, clients.  Connections get its new form with their
-   next request.
+1. A backend with the same name and mode goes on: pools, queue, leases, counters.  Its servers that
+   keep name and address go on too: counters, health, what an operator set.
+2. Its checks go on if ``check`` is the same, its name look-ups if ``resolve_every`` is, a filter or
+   balancer if its line is.  A feature decides for itself
+   (:meth:`lbproxy.proxy.feature.Feature.prepare`).
+3. A frontend with the same name and mode goes on: counters, limits, clients.  Connections get its
+   new form with their next request.
 4. A listener whose address stays keeps its socket, whatever frontend it is of.
 """
 
@@ -59,7 +61,9 @@ if TYPE_CHECKING:  # what filters get is what lbproxy.interfaces says
 def proxy_factory(
     frontend: Frontend, listen: ListenSpec | None, tls: TLSParameters | None
 ) -> ProxyFactory:
-    """The protocol factory of one listener, or (``listen`` None) of an endpoint that is not ours."""
+    """The protocol factory of one listener, or (``listen`` None) of an endpoint that is not
+    ours.
+    """
     kind = TCPProxyFactory if frontend.mode == "tcp" else HTTPProxyFactory
     return kind(frontend, listen, tls)
 
@@ -134,7 +138,9 @@ class FrontendPlan:
 
 @define(eq=False)
 class ListenerPlan:
-    """``fresh``: not of the old generation.  ``keep``: what it accepts goes where it went, served as it was."""
+    """``fresh``: not of the old generation.  ``keep``: what it accepts goes where it went, served
+    as it was.
+    """
 
     frontend: str
     spec: ListenSpec

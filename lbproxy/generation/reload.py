@@ -1,6 +1,7 @@
 """CONTROL. From one generation to the next, while traffic goes on.
 
-:meth:`lbproxy.service.LoadBalancer.reload` reads the new configuration and calls :meth:`Reloader.apply`.  The steps:
+:meth:`lbproxy.service.LoadBalancer.reload` reads the new configuration and calls
+:meth:`Reloader.apply`.  The steps:
 
 1. Everything new is made and checked (:mod:`lbproxy.generation.assemble`), what stays is found.
 2. New addresses are bound.  Up to here any mistake is reported and nothing has changed.
@@ -38,9 +39,9 @@ _log = Logger()
 class ReloadReport:
     """What a reload did, or (``dry_run``) would do.
 
-    ``errors``: why nothing was changed; empty when all went well.  ``sessions``: client connections at that moment;
-    ``leaving`` says which of them belong to something removed, and they have ``drain_s`` seconds to end.
-    ``seconds``: how long traffic waited for it.
+    ``errors``: why nothing was changed; empty when all went well.  ``sessions``: client connections
+    at that moment; ``leaving`` says which of them belong to something removed, and they have
+    ``drain_s`` seconds to end. ``seconds``: how long traffic waited for it.
     """
 
     changes: ConfigDiff | None = None
@@ -103,7 +104,9 @@ class ReloadReport:
 
 
 class Reloader:
-    """``services``: the parent of what runs in the background; while it does not run, nothing is bound."""
+    """``services``: the parent of what runs in the background; while it does not run, nothing is
+    bound.
+    """
 
     def __init__(self, ground: Ground, services: MultiService) -> None:
         self._ground = ground
@@ -218,7 +221,9 @@ class Reloader:
 
 
 def _overlap(old: Listener, new: Listener) -> bool:
-    """The kernel may refuse ``new`` while ``old`` is open: the same port, and one of them on every interface."""
+    """The kernel may refuse ``new`` while ``old`` is open: the same port, and one of them on every
+    interface.
+    """
     a, b = old.spec.address, new.spec.address
     if a is None or b is None or a.kind != "tcp" or b.kind != "tcp":
         return False
@@ -226,7 +231,9 @@ def _overlap(old: Listener, new: Listener) -> bool:
 
 
 def _forbidden(error: ListenError) -> bool:
-    """What is closed could not be bound again: whoever bound it had rights that we have given up."""
+    """What is closed could not be bound again: whoever bound it had rights that we have given
+    up.
+    """
     cause = error.__cause__
     problem = getattr(cause, "socketError", cause)
     return getattr(problem, "errno", None) in (errno.EACCES, errno.EPERM)

@@ -14,8 +14,8 @@ _MOST = 4096  # bytes of a file that can be meant
 def read_secret(text: str) -> bytes:
     """The bytes of ``secret = text``; empty if there is none.
 
-    White space around the content of a file does not count.  Raises OSError, and ValueError for a file
-    that holds too little or far too much.
+    White space around the content of a file does not count.  Raises OSError, and ValueError for a
+    file that holds too little or far too much.
     """
     path = text.removeprefix("file:")
     if path == text:

@@ -1,7 +1,9 @@
-"""DATA. The place of a feature on the admin side, as data that :mod:`lbproxy.admin.parts.features` interprets.
+"""DATA. The place of a feature on the admin side, as data that :mod:`lbproxy.admin.parts.features`
+interprets.
 
-Kinds of values are words: ``string``, ``count`` (a whole number from 0), ``number``, ``boolean``.  A list of one kind
-is a list, a dict an object; a key that ends in ``?`` may be missing.  :class:`Many` and :class:`Maybe` do the rest.
+Kinds of values are words: ``string``, ``count`` (a whole number from 0), ``number``, ``boolean``.
+A list of one kind is a list, a dict an object; a key that ends in ``?`` may be missing.
+:class:`Many` and :class:`Maybe` do the rest.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ class Maybe:
 class Column:
     """One column of a panel: a key of its rows, its title, and how it is shown.
 
-    ``unit``: "" (as it is), ``count``, ``bytes``, ``seconds``, ``time`` (Unix time) or ``rate`` (growth per second)."""
+    ``unit``: "" (as it is), ``count``, ``bytes``, ``seconds``, ``time`` (Unix time) or ``rate``
+    (growth per second)."""
 
     key: str
     title: str
@@ -43,7 +46,9 @@ class Column:
 
 @frozen
 class Argument:
-    """A query parameter of an operation: a whole number between two bounds, or the name of a server."""
+    """A query parameter of an operation: a whole number between two bounds, or the name of a
+    server.
+    """
 
     doc: str
     kind: Literal["integer", "server"] = "integer"
@@ -56,9 +61,9 @@ class Argument:
 class Operation:
     """A request of the API: ``METHOD /api/v1/backends/NAME/path``.
 
-    ``run(feature, **arguments)`` gives the answer, whose kinds are ``answer``; a ValueError is answered with 409.
-    GET may be used by readers, anything else by those who may write.  ``everywhere``: worker processes run it too,
-    and the answer is that of the master.
+    ``run(feature, **arguments)`` gives the answer, whose kinds are ``answer``; a ValueError is
+    answered with 409. GET may be used by readers, anything else by those who may write.
+    ``everywhere``: worker processes run it too, and the answer is that of the master.
     """
 
     method: str
@@ -77,11 +82,12 @@ class Operation:
 
 @frozen
 class AdminPart:
-    """``state``: the name in ``GET /api/v1/state`` of the rows of all owners, "" for none; ``title``: of the panel.
+    """``state``: the name in ``GET /api/v1/state`` of the rows of all owners, "" for none;
+    ``title``: of the panel.
 
     ``fields``: kinds of :meth:`lbproxy.proxy.feature.Feature.snapshot`; ``row``: kinds of
-    :meth:`lbproxy.proxy.feature.Feature.row`, which also gets the owner's name under ``owner_key``; ``columns``: what
-    the panel shows of a row.
+    :meth:`lbproxy.proxy.feature.Feature.row`, which also gets the owner's name under ``owner_key``;
+    ``columns``: what the panel shows of a row.
     """
 
     name: str

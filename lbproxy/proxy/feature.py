@@ -1,20 +1,24 @@
 """DATA. The contract of a feature: what a frontend or a backend can do besides its main work.
 
-A feature is one class in one file and one line in :mod:`lbproxy.features`.  Nothing else knows it: assembling, reload,
-workers, metrics and the admin side read the class attributes below and call the methods below.  The life of a feature:
+A feature is one class in one file and one line in :mod:`lbproxy.features`.  Nothing else knows it:
+assembling, reload, workers, metrics and the admin side read the class attributes below and call the
+methods below.  The life of a feature:
 
-1. :meth:`Feature.prepare` runs while a configuration is compiled.  It returns a new object, the old one if that can go
-   on, or None if the configuration does not ask for the feature.  It may raise, and it touches nothing that serves.
-2. In the swap, :meth:`Feature.attach` binds a new object to its owner, and :meth:`Feature.refit` gives an old one the
-   new configuration of its owner.  These and all later methods must not raise.
+1. :meth:`Feature.prepare` runs while a configuration is compiled.  It returns a new object, the old
+   one if that can go on, or None if the configuration does not ask for the feature.  It may raise,
+   and it touches nothing that serves.
+2. In the swap, :meth:`Feature.attach` binds a new object to its owner, and :meth:`Feature.refit`
+   gives an old one the new configuration of its owner.  These and all later methods must not raise.
 3. :meth:`Feature.start` runs when traffic begins, and again after each reload.
-4. :meth:`Feature.detach` undoes what the feature did to an owner that goes on without it.  :meth:`Feature.close`
-   follows.
-5. When the owner itself ends, :meth:`Feature.retire` runs when nobody new comes, :meth:`Feature.close` at the end.
+4. :meth:`Feature.detach` undoes what the feature did to an owner that goes on without it.
+   :meth:`Feature.close` follows.
+5. When the owner itself ends, :meth:`Feature.retire` runs when nobody new comes,
+   :meth:`Feature.close` at the end.
 
-A feature that the configuration does not ask for has no object, so it costs nothing.  Traffic asks a feature in one of
-two ways: by hooks of filter phases (:meth:`Feature.around`), or by a role, an attribute of the owner that is None until
-a feature takes it in :meth:`Feature.attach` (:mod:`lbproxy.proxy.roles`).
+A feature that the configuration does not ask for has no object, so it costs nothing.  Traffic asks
+a feature in one of two ways: by hooks of filter phases (:meth:`Feature.around`), or by a role, an
+attribute of the owner that is None until a feature takes it in :meth:`Feature.attach`
+(:mod:`lbproxy.proxy.roles`).
 """
 
 from __future__ import annotations
@@ -56,7 +60,8 @@ __all__ = [
 def counted(help: str = "") -> Any:
     """An attrs field of :attr:`Feature.Counters`: a number that only grows, from 0.
 
-    With ``help`` it is also a metric: field ``hedges`` of a backend is ``lbproxy_backend_hedges_total``.
+    With ``help`` it is also a metric: field ``hedges`` of a backend is
+    ``lbproxy_backend_hedges_total``.
     """
     return attrs.field(default=0, metadata={"help": help})
 
@@ -65,9 +70,9 @@ def counted(help: str = "") -> Any:
 class Given:
     """What :meth:`Feature.prepare` may use besides the specification of its owner.
 
-    ``config``: the whole configuration; ``config.of(SPEC)`` gives the sections that only this feature knows.
-    ``shared``: state of all processes of this machine, fast enough for traffic.  ``replicated``: eventual state of all
-    processes, for the background.
+    ``config``: the whole configuration; ``config.of(SPEC)`` gives the sections that only this
+    feature knows. ``shared``: state of all processes of this machine, fast enough for traffic.
+    ``replicated``: eventual state of all processes, for the background.
     """
 
     config: Config
@@ -80,8 +85,9 @@ class Given:
 class Owner(Protocol):
     """What frontends and backends have in common for their features.
 
-    ``kinds``: the features it could have; ``features``: those it has, by name; ``counts``: the counters of each of
-    ``kinds`` that has some.  Counters belong to the owner, so that they survive every reload.
+    ``kinds``: the features it could have; ``features``: those it has, by name; ``counts``: the
+    counters of each of ``kinds`` that has some.  Counters belong to the owner, so that they survive
+    every reload.
     """
 
     @property
@@ -101,13 +107,14 @@ FeatureSet = Mapping[str, "Feature[Any]"]
 class Feature(Generic[OwnerT]):
     """Extend this; see the module.
 
-    ``name``: in the API and in :attr:`Owner.features`.  ``keys``: the configuration keys it reads; a mistake that
-    :meth:`prepare` raises is reported at the first.  ``owner``: who has it.  ``Counters``: an attrs class of
-    :func:`counted` fields.  ``part``: its place on the admin side.
+    ``name``: in the API and in :attr:`Owner.features`.  ``keys``: the configuration keys it reads;
+    a mistake that :meth:`prepare` raises is reported at the first.  ``owner``: who has it.
+    ``Counters``: an attrs class of :func:`counted` fields.  ``part``: its place on the admin side.
 
-    ``Keys``: an attrs class of :func:`lbproxy.config.model.option` fields, all with defaults, that become keys of its
-    owner's section; None if :mod:`lbproxy.model` has them.  ``workers=`` of an option says how workers split it
-    (:mod:`lbproxy.config.share`).  ``sections``: kinds of sections that belong to this feature.
+    ``Keys``: an attrs class of :func:`lbproxy.config.model.option` fields, all with defaults, that
+    become keys of its owner's section; None if :mod:`lbproxy.model` has them.  ``workers=`` of an
+    option says how workers split it (:mod:`lbproxy.config.share`).  ``sections``: kinds of sections
+    that belong to this feature.
     """
 
     name: ClassVar[str]
@@ -126,7 +133,9 @@ class Feature(Generic[OwnerT]):
 
     @classmethod
     def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
-        """The object that serves ``spec``; see the module.  ``old``: of the same owner, before the reload."""
+        """The object that serves ``spec``; see the module.  ``old``: of the same owner, before the
+        reload.
+        """
         raise NotImplementedError(f"{cls.__name__}.prepare")
 
     @classmethod
@@ -180,7 +189,9 @@ class Feature(Generic[OwnerT]):
         """Nobody new comes; what runs may finish.  Harmless the second time."""
 
     def close(self) -> None:
-        """Release timers, dials and files.  Hooks of exchanges that still run may be called later."""
+        """Release timers, dials and files.  Hooks of exchanges that still run may be called
+        later.
+        """
 
     def services(self) -> Iterable[Service]:
         """Services that run in the background while the owner serves."""
@@ -201,12 +212,16 @@ class Feature(Generic[OwnerT]):
         """The servers that may be picked have changed, or a weight has."""
 
     def sync(self) -> None:
-        """An operator or a reload added, removed or changed servers; for features with :meth:`services`."""
+        """An operator or a reload added, removed or changed servers; for features with
+        :meth:`services`.
+        """
 
     # -- what is shown, and how workers add it up -----------------------------------------------
 
     def snapshot(self) -> dict[str, Any] | None:
-        """What ``GET /api/v1/backends/NAME`` shows under :attr:`name`; None for fields of :attr:`Counters` alone."""
+        """What ``GET /api/v1/backends/NAME`` shows under :attr:`name`; None for fields of
+        :attr:`Counters` alone.
+        """
         return None
 
     def row(self) -> dict[str, Any]:
@@ -214,7 +229,9 @@ class Feature(Generic[OwnerT]):
         return self.snapshot() or {}
 
     def gauges(self) -> dict[str, Any]:
-        """In a worker: what is true at this moment, as numbers in nested dicts.  The master adds them up."""
+        """In a worker: what is true at this moment, as numbers in nested dicts.  The master adds
+        them up.
+        """
         return {}
 
     def show_gauges(self, total: dict[str, Any]) -> None:
@@ -234,7 +251,9 @@ def counts_of(kinds: Sequence[type[Feature[Any]]]) -> dict[str, Any]:
 
 
 def shown(owner: Owner) -> dict[str, Any]:
-    """What ``owner`` shows of its features: counters as its own fields, the others as objects or None."""
+    """What ``owner`` shows of its features: counters as its own fields, the others as objects or
+    None.
+    """
     found: dict[str, Any] = {}
     for kind in owner.kinds:
         one = owner.features.get(kind.name)

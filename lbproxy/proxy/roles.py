@@ -1,8 +1,9 @@
 """DATA. Roles that features play for traffic.
 
-A backend has one attribute for each role, None until a feature takes it.  Whoever carries traffic asks
-``if backend.passive is not None``, which costs one attribute read, and knows nothing of the feature.  Two more roles
-have classes of their own: :class:`lbproxy.balance.sticky.Sticky` and :class:`lbproxy.health.breaker.RetryLimit`.
+A backend has one attribute for each role, None until a feature takes it.  Whoever carries traffic
+asks ``if backend.passive is not None``, which costs one attribute read, and knows nothing of the
+feature.  Two more roles have classes of their own: :class:`lbproxy.balance.sticky.Sticky` and
+:class:`lbproxy.health.breaker.RetryLimit`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["Evidence", "MakeSource", "Pick", "SessionWatch"]
 
 Pick = Callable[..., Lease | None]
-"""``pick(context, avoid=())``, as :meth:`lbproxy.balance.group.ServerGroup.pick` (``Backend.pick``)."""
+"""``pick(context, avoid=())``, as :meth:`lbproxy.balance.group.ServerGroup.pick`
+(``Backend.pick``).
+"""
 
 
 class Evidence(Protocol):

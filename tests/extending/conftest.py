@@ -17,7 +17,9 @@ Install = Callable[[str, str, str], Path]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """``install(module, source, feature)`` puts a module with a feature class on the path and returns its folder."""
+    """``install(module, source, feature)`` puts a module with a feature class on the path and
+    returns its folder.
+    """
     sections = dict(SECTIONS)
 
     def make(module: str, source: str, feature: str) -> Path:

@@ -1,4 +1,4 @@
-"""A feature in one file: its key, hook, counter, metric and operation, through reloads and in worker processes."""
+"""A feature in one file: key, hook, counter, metric, operation; reloads and worker processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A feature that speaks another protocol to servers: one selector, then text until the end (Gopher)."""
+"""A feature that speaks another protocol to servers: one selector, then text until the end
+(Gopher).
+"""
 
 from attrs import frozen
 from twisted.internet.protocol import Protocol

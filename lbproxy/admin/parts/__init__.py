@@ -1,4 +1,5 @@
-"""CONTROL. The admin side, one module for each part; a new one is a module and a line in :data:`PARTS`.
+"""CONTROL. The admin side, one module for each part; a new one is a module and a line in
+:data:`PARTS`.
 
 The parts of features are made of what each declares (:mod:`lbproxy.admin.parts.features`).
 """

@@ -1,4 +1,5 @@
-"""CONTROL. The features of backends on the admin side: routes, state, panels and metrics made of what each declares.
+"""CONTROL. The features of backends on the admin side: routes, state, panels and metrics made of
+what each declares.
 
 The declarations are :class:`lbproxy.proxy.adminpart.AdminPart` and the fields of
 :attr:`lbproxy.proxy.feature.Feature.Counters`.
@@ -79,7 +80,7 @@ def _owners(admin: AdminView, owner: str) -> dict[str, Any]:
     return found
 
 
-# -- state ------------------------------------------------------------------------------------------
+# -- state -------------------------------------------------------------------------------------
 
 
 def _row_fields(kind: Kind, part: AdminPart) -> Fields:
@@ -101,7 +102,7 @@ def _state(kind: Kind) -> Callable[[AdminView], Any]:
     return state
 
 
-# -- routes -----------------------------------------------------------------------------------------
+# -- routes ------------------------------------------------------------------------------------
 
 
 def _route(kind: Kind, operation: Operation) -> APIRoute:
@@ -138,7 +139,7 @@ def _parameter(argument: Argument) -> Schema:
     return integer(argument.doc, argument.low, argument.high, argument.default)
 
 
-# -- metrics ----------------------------------------------------------------------------------------
+# -- metrics -----------------------------------------------------------------------------------
 
 
 def feature_families(admin: AdminView) -> Iterator[Family]:

@@ -1,4 +1,6 @@
-"""PURE. Every kind of section.  A new one is a :class:`~lbproxy.config.section.Section` in a file here, named below."""
+"""PURE. Every kind of section.  A new one is a :class:`~lbproxy.config.section.Section` in a file
+here, named below.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +43,12 @@ def of_class(cls: type[Any]) -> Section | None:
 
 
 def add_keys(kind: str, keys: type[Any]) -> None:
-    """Give the sections of ``kind`` the keys of ``keys``, an attrs class of :func:`lbproxy.config.model.option` fields.
+    """Give the sections of ``kind`` the keys of ``keys``, an attrs class of
+    :func:`lbproxy.config.model.option` fields.
 
-    The model class of the section becomes a subclass with these fields, so that they are read, checked, dumped,
-    compared and documented as any other.  Each needs a default.  Adding the same class again does nothing; ValueError
-    for a key that exists.
+    The model class of the section becomes a subclass with these fields, so that they are read,
+    checked, dumped, compared and documented as any other.  Each needs a default.  Adding the same
+    class again does nothing; ValueError for a key that exists.
     """
     section = SECTIONS[kind]
     known = attrs.fields_dict(section.spec)
@@ -84,7 +87,9 @@ def expand(sections: list[IniSection], problems: Problems) -> list[IniSection]:
 
 
 def check(drafts: Drafts, problems: Problems, exists: Callable[[str], bool]) -> None:
-    """Report to ``problems`` what does not fit between sections, and settle every backend's mode."""
+    """Report to ``problems`` what does not fit between sections, and settle every backend's
+    mode.
+    """
     judge = Judge(drafts, problems, exists)
     for section in SECTIONS.values():
         section.between(judge)

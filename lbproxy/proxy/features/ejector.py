@@ -1,7 +1,9 @@
-"""DATA. Passive health at work: hears how attempts and sessions ended, ejects servers and takes them back.
+"""DATA. Passive health at work: hears how attempts and sessions ended, ejects servers and takes
+them back.
 
-The judgement is :class:`lbproxy.health.passive.PassiveHealth`.  Timers run only while a server is out, or while there
-is something to compare.  A changed ``passive`` line begins anew, and servers that were out are back.
+The judgement is :class:`lbproxy.health.passive.PassiveHealth`.  Timers run only while a server is
+out, or while there is something to compare.  A changed ``passive`` line begins anew, and servers
+that were out are back.
 """
 
 from __future__ import annotations

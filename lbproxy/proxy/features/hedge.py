@@ -55,7 +55,9 @@ class HedgeCounters:
 
 
 class Hedging(Feature["Backend"]):
-    """``delay``: seconds.  ``share``: of the requests of the last 10 s.  ``running``: have two attempts."""
+    """``delay``: seconds.  ``share``: of the requests of the last 10 s.  ``running``: have two
+    attempts.
+    """
 
     name = "hedge"
     keys = ("hedge", "hedge_share")

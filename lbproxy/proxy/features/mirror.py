@@ -1,14 +1,15 @@
-"""DATA. Copies of a share of a backend's requests go to another backend; their answers are dropped or compared.
+"""DATA. Copies of a share of a backend's requests go to another backend; their answers are dropped
+or compared.
 
 The rules:
 
-1. A request is copied when its response is over, as its server got it: nothing about the original waits for the copy,
-   and nothing of the copy's is seen by the client.
-2. Copied is what was answered by a server, whose method is in ``methods``, whose body was complete before the response
-   began and is at most ``body`` (and the backend's ``retry_buffer``) long.  Upgrades, CONNECT and
-   requests whose body filters changed never are.
-3. At most ``max`` copies run; one more is dropped and counted.  Each has ``timeout`` seconds, its wait in the other
-   backend's queue included, and is not retried.
+1. A request is copied when its response is over, as its server got it: nothing about the original
+   waits for the copy, and nothing of the copy's is seen by the client.
+2. Copied is what was answered by a server, whose method is in ``methods``, whose body was complete
+   before the response began and is at most ``body`` (and the backend's ``retry_buffer``) long.
+   Upgrades, CONNECT and requests whose body filters changed never are.
+3. At most ``max`` copies run; one more is dropped and counted.  Each has ``timeout`` seconds, its
+   wait in the other backend's queue included, and is not retried.
 4. Answers are compared as they came from the servers, before filters.
 """
 
@@ -45,10 +46,12 @@ _NOTE = "lbproxy.mirror"  # in traffic.vars
 
 @define(eq=False)
 class MirrorCounters:
-    """Totals.  ``copied`` were sent; of these ``answered`` or ``failed`` (no server, no answer, too late); ``same`` or
-    ``different`` where answers are compared, and what differed in ``status``, ``headers``, ``body``, ``predicate``.
+    """Totals.  ``copied`` were sent; of these ``answered`` or ``failed`` (no server, no answer, too
+    late); ``same`` or ``different`` where answers are compared, and what differed in ``status``,
+    ``headers``, ``body``, ``predicate``.
 
-    Not sent: ``busy`` (``max`` ran), ``too_large`` (body too long, or not complete when the response began).
+    Not sent: ``busy`` (``max`` ran), ``too_large`` (body too long, or not complete when the
+    response began).
     """
 
     copied: int = 0
@@ -66,7 +69,9 @@ class MirrorCounters:
 
 @frozen
 class MirrorDifference:
-    """Two answers that differ.  ``at``: in the clock of ``now``.  ``path`` has no query, which may hold secrets."""
+    """Two answers that differ.  ``at``: in the clock of ``now``.  ``path`` has no query, which may
+    hold secrets.
+    """
 
     at: float
     method: str
@@ -101,7 +106,8 @@ class _Tap(Transform):
 
 
 class Mirror(Feature["Backend"]):
-    """The mirror of one backend; ``running`` are its copies.  Its methods are hooks of filter phases.
+    """The mirror of one backend; ``running`` are its copies.  Its methods are hooks of filter
+    phases.
 
     ``remote``: the number of copies that run in workers; 0 except in their master.
     """

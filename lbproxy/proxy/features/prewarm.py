@@ -1,17 +1,19 @@
-"""DATA. Connections made before they are asked for: ``pool_min`` idle ones for each server that takes traffic.
+"""DATA. Connections made before they are asked for: ``pool_min`` idle ones for each server that
+takes traffic.
 
 The rules:
 
-1. A server is kept warm while it is up and may be picked: not in drain, maint or down, not a backup that rests.
-   One that gets the PROXY header is not, for its connections belong to one client each.
-2. What is missing is dialled when the server comes up, and looked for once a second.  At most :data:`AT_ONCE` dials
-   of a backend run at once, and at most ``pool_min`` a second are begun for a server that closes them as fast as
-   they are made.
-3. Leases, idle connections and dials together are never more than the server's ``maxconn``.  Of several worker
-   processes, which do not see each other's idle connections, each takes its part of it at most.
-4. A dial has ``timeout_connect``.  One that fails is counted like any other (``connect_errors``, passive health,
-   once for all that ran at the same time); the server is then left alone for a second, the next time for two, at
-   most for :data:`LONGEST_PAUSE`, and begins with one dial.
+1. A server is kept warm while it is up and may be picked: not in drain, maint or down, not a backup
+   that rests. One that gets the PROXY header is not, for its connections belong to one client each.
+2. What is missing is dialled when the server comes up, and looked for once a second.  At most
+   :data:`AT_ONCE` dials of a backend run at once, and at most ``pool_min`` a second are begun for a
+   server that closes them as fast as they are made.
+3. Leases, idle connections and dials together are never more than the server's ``maxconn``.  Of
+   several worker processes, which do not see each other's idle connections, each takes its part of
+   it at most.
+4. A dial has ``timeout_connect``.  One that fails is counted like any other (``connect_errors``,
+   passive health, once for all that ran at the same time); the server is then left alone for a
+   second, the next time for two, at most for :data:`LONGEST_PAUSE`, and begins with one dial.
 5. What is not used for ``pool_idle`` is closed like any other, and replaced.
 """
 

@@ -1,16 +1,20 @@
-"""DATA. Rebalancing at work: when servers come or weights change, long-lived sessions move, a few at a time.
+"""DATA. Rebalancing at work: when servers come or weights change, long-lived sessions move, a few
+at a time.
 
-:mod:`lbproxy.balance.rebalance` says how many sessions move, :mod:`lbproxy.sessionclose` when and how one may be
-ended.  The rules:
+:mod:`lbproxy.balance.rebalance` says how many sessions move, :mod:`lbproxy.sessionclose` when and
+how one may be ended.  The rules:
 
-1. What counts are the sessions of this process: those of a TCP backend, or the tunnels of an HTTP backend.
-2. A run begins ``after`` seconds after a change, with a plan for each server that has too many.  It moves at most
-   ``rate`` sessions a second, and never more than the plan, nor more than what is too many at that moment.
-3. Only a session that is polite and has been silent for ``idle`` is ended, and only if its sticky bond to the server,
-   where it has one, can be broken; the others are looked at again later, for at most :data:`PATIENCE` seconds without
-   a move.
-4. Some clients may have come back to where they were.  If the run has at least halved what was too many, another one
-   follows; if not, moving does not help here, and nothing is moved until the next change.
+1. What counts are the sessions of this process: those of a TCP backend, or the tunnels of an HTTP
+   backend.
+2. A run begins ``after`` seconds after a change, with a plan for each server that has too many.  It
+   moves at most ``rate`` sessions a second, and never more than the plan, nor more than what is too
+   many at that moment.
+3. Only a session that is polite and has been silent for ``idle`` is ended, and only if its sticky
+   bond to the server, where it has one, can be broken; the others are looked at again later, for at
+   most :data:`PATIENCE` seconds without a move.
+4. Some clients may have come back to where they were.  If the run has at least halved what was too
+   many, another one follows; if not, moving does not help here, and nothing is moved until the next
+   change.
 
 The timer runs only during a run.
 """
@@ -39,7 +43,9 @@ if TYPE_CHECKING:
 __all__ = ["PATIENCE", "Rebalance", "Rebalancer", "WatchedSession"]
 
 PATIENCE = 600.0
-"""Seconds that a run waits for a polite moment of any session; three times the pause of its rate, if that is longer."""
+"""Seconds that a run waits for a polite moment of any session; three times the pause of its rate,
+if that is longer.
+"""
 
 _STEP = 0.1  # seconds between two looks, on average, where the rate does not ask for longer pauses
 _LOOKS = 500  # sessions looked at in one step
@@ -47,14 +53,18 @@ _LOOKS = 500  # sessions looked at in one step
 
 @frozen
 class Rebalance:
-    """``moves``: how many sessions are to leave each server that has too many; empty when the backend is balanced."""
+    """``moves``: how many sessions are to leave each server that has too many; empty when the
+    backend is balanced.
+    """
 
     backend: str
     moves: dict[str, int]
 
 
 class WatchedSession:
-    """One session of a backend with ``rebalance``: how it is closed, and when bytes moved in it last."""
+    """One session of a backend with ``rebalance``: how it is closed, and when bytes moved in it
+    last.
+    """
 
     __slots__ = ("_now", "moved", "parted", "session_close")
 
@@ -112,7 +122,9 @@ class Rebalancer(Feature["Backend"]):
     def __init__(self, spec: RebalanceSpec) -> None:
         self.spec: RebalanceSpec | None = spec
         self.remote_sessions: dict[str, int] | None = None
-        """Sessions by server, where other processes have them: then we plan, and those processes move them."""
+        """Sessions by server, where other processes have them: then we plan, and those processes
+        move them.
+        """
         self._running = False
         self._left: dict[ServerState, int] = {}  # of the plan
         self._excess = self._total = 0  # sessions too many, and sessions, when the run began
@@ -124,7 +136,9 @@ class Rebalancer(Feature["Backend"]):
 
     @classmethod
     def prepare(cls, spec: Any, old: Rebalancer | None, given: Given) -> Rebalancer | None:
-        """See :class:`Feature`.  A run goes on under changed rules; running sessions are watched as they were."""
+        """See :class:`Feature`.  A run goes on under changed rules; running sessions are watched as
+        they were.
+        """
         if spec.rebalance is None:
             return None
         return old if old is not None else cls(spec.rebalance)
@@ -162,7 +176,9 @@ class Rebalancer(Feature["Backend"]):
         return WatchedSession(SESSION_CLOSES[spec.protocol](), self._now)
 
     def plan(self, tolerance: float | None = None) -> dict[ServerState, int]:
-        """How many sessions each server has too many now; O(servers), and O(requests that run) in HTTP."""
+        """How many sessions each server has too many now; O(servers), and O(requests that run) in
+        HTTP.
+        """
         spec = self.spec
         if spec is None:
             return {}
@@ -276,7 +292,9 @@ class Rebalancer(Feature["Backend"]):
             self._timer.set(self.spec.after + _STEP)
 
     def _helped(self, moves: dict[ServerState, int]) -> bool:
-        """Most of those who were moved are back, and what is too many is at most half of what it was."""
+        """Most of those who were moved are back, and what is too many is at most half of what it
+        was.
+        """
         missing = self._total - self._sessions()
         return missing * 2 <= self._excess and sum(moves.values()) * 2 <= self._excess
 
@@ -284,7 +302,7 @@ class Rebalancer(Feature["Backend"]):
     def _watched(server: ServerState) -> bool:
         return any(_watched_of(session) is not None for session in server.sessions)
 
-    # -- workers ------------------------------------------------------------------------------------
+    # -- workers -------------------------------------------------------------------------------
 
     def gauges(self) -> dict[str, Any]:
         """See :class:`Feature`: long-lived sessions by server."""
@@ -297,7 +315,9 @@ class Rebalancer(Feature["Backend"]):
     # -- one session ----------------------------------------------------------------------------
 
     def _polite(self, server: ServerState, most: int) -> tuple[Any, int]:
-        """A session that may be ended now, or None, and how many were looked at, at most ``most``."""
+        """A session that may be ended now, or None, and how many were looked at, at most
+        ``most``.
+        """
         spec, queue = self.spec, self._queues.get(server)
         assert spec is not None
         if not queue:
@@ -318,7 +338,9 @@ class Rebalancer(Feature["Backend"]):
         return None, max(looked, 1)
 
     def _unbound(self, server: ServerState, session: Any) -> bool:
-        """Whether its client is free to go elsewhere: a bond to ``server`` is broken now, one to another stays."""
+        """Whether its client is free to go elsewhere: a bond to ``server`` is broken now, one to
+        another stays.
+        """
         sticky = self._backend.sticky
         if sticky is None:
             return True

@@ -1,7 +1,7 @@
 """DATA. Slow start at work: a server that comes up gets its full weight little by little.
 
-The arithmetic is :mod:`lbproxy.balance.ramp`.  The timer runs only while a server warms up.  A reload that changes
-``slow_start`` gives servers that warm up their full weight at once.
+The arithmetic is :mod:`lbproxy.balance.ramp`.  The timer runs only while a server warms up.  A
+reload that changes ``slow_start`` gives servers that warm up their full weight at once.
 """
 
 from __future__ import annotations

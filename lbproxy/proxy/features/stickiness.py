@@ -1,7 +1,7 @@
 """DATA. Sticky sessions at work: ``sticky = KIND`` picks before the balancer does.
 
-The kinds are in :mod:`lbproxy.balance.sticky`.  A kind whose line and secret stay goes on through a reload; another one
-takes over the table of its predecessor if its keys mean the same.
+The kinds are in :mod:`lbproxy.balance.sticky`.  A kind whose line and secret stay goes on through a
+reload; another one takes over the table of its predecessor if its keys mean the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ __all__ = ["Stickiness"]
 
 
 class Stickiness(Feature["Backend"]):
-    """See the module.  ``kind``: what knows which client belongs where; ``counters`` are its own."""
+    """See the module.  ``kind``: what knows which client belongs where; ``counters`` are its
+    own.
+    """
 
     name = "sticky"
     keys = ("sticky",)
@@ -86,7 +88,9 @@ class Stickiness(Feature["Backend"]):
         return {**found.pop("table", {}), **found}
 
     def detailed(self, limit: int) -> dict[str, Any]:
-        """:meth:`snapshot`, and at most ``limit`` entries of the table, the client seen last first."""
+        """:meth:`snapshot`, and at most ``limit`` entries of the table, the client seen last
+        first.
+        """
         shown = {"table": None, **self.snapshot()}
         known = list(self.kind.entries(limit))
         return {
@@ -96,11 +100,14 @@ class Stickiness(Feature["Backend"]):
         }
 
     def forget(self, server: str = "") -> dict[str, int]:
-        """Forget who belongs to ``server``, or ("") everybody.  ValueError if the kind keeps no table."""
+        """Forget who belongs to ``server``, or ("") everybody.  ValueError if the kind keeps no
+        table.
+        """
         kind = self.kind
         if kind.table is None:
             raise ValueError(
-                f"sticky = {kind.name} keeps no table: its cookies are void while a server is in maint"
+                f"sticky = {kind.name} keeps no table: its cookies are void while a server is in"
+                " maint"
             )
         return {"forgotten": kind.table.clear(server)}
 
@@ -142,7 +149,8 @@ Stickiness.part = AdminPart(
         Operation(
             "GET",
             "sticky",
-            "Which client belongs to which server, the one seen last first; secrets among the keys are digests",
+            "Which client belongs to which server, the one seen last first; secrets among the keys"
+            " are digests",
             Stickiness.detailed,
             {**_COUNTS, "table": Maybe(_TABLE), "items": [_ENTRY], "more": "boolean"},
             {"limit": Argument("most items in the answer", low=1, high=1000, default=100)},
