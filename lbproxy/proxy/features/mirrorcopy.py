@@ -111,7 +111,7 @@ class Copy(AttemptOwner):
     def attempt_answered(self, attempt: Attempt, events: list[Any]) -> bool:
         """See :class:`AttemptOwner`."""
         seconds = self._backend.wheel.now() - self.started
-        head = events.pop(0)
+        head = events[0]
         self._answer = ComparedAnswer(head.status, self._forwarder.response(head).pairs(), seconds)
         return True
 

@@ -318,3 +318,22 @@ def test_a_mirror_is_http() -> None:
         parse_config(WEB + tcp + app)
     with pytest.raises(ConfigErrors, match="only for http mode"):
         parse_config(WEB.replace("listen", "mode = tcp\nlisten") + app)
+
+
+def test_an_answer_whose_body_comes_after_its_head() -> None:
+    lb = LB.from_config(
+        f"[frontend web]\nlisten = tcp:8080\nbackend = app\n"
+        f"[backend app]\nservers = a {A}\nmirror = next compare=status,body\n"
+        f"[backend next]\nservers = n {N}\n"
+    )
+    lb.origin("a", A, lambda request: b"hello")
+    origin = lb.tcp_origin("n", N)
+    lb.get("http://example.com/x")
+    (copy,) = origin.connections
+    copy.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+    lb.advance(0.1)
+    copy.send(b"hello")
+    lb.advance(0.1)
+    shown = Mirror.of(lb.backend("app")).snapshot()
+    assert (shown["answered"], shown["same"], shown["running"]) == (1, 1, 0)
+    lb.close()
