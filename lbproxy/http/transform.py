@@ -42,5 +42,8 @@ class Transform:
         return data
 
     def end(self) -> bytes:
-        """The body is complete: return the rest of the output."""
+        """The body is complete: return the rest of the output.
+
+        Called once, and once more after each pause that began in it.
+        """
         return b""

@@ -215,7 +215,7 @@ class HedgedAttempts(Attempts):
         """The second attempt is the first now."""
         self._attempt = attempt
         self._show(attempt)
-        self._sink.server_resumed()
+        self._let_go()
         if self._full:
             attempt.pause_response()
 

@@ -92,6 +92,10 @@ class AttemptOwner:
         """Return whether the request may go out again, after a pooled connection has died."""
         raise NotImplementedError
 
+    def attempt_resend(self, attempt: Attempt) -> None:
+        """The request goes out again: call ``attempt.connect()``, now or later."""
+        attempt.connect()
+
     def attempt_interim(self, attempt: Attempt, head: ResponseHead) -> None:
         """An interim (1xx) head came."""
         raise NotImplementedError
@@ -366,7 +370,8 @@ class Attempt(ResponseSink):
         if dead and self._owner.attempt_may_resend(self):
             self._fresh = True
             self.sent = self.paused = False
-            self.connect()
+            self.state = _LEASED
+            self._owner.attempt_resend(self)
         else:
             self._fail(error, blame=not dead)
 

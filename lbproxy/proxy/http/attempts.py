@@ -66,9 +66,7 @@ class Attempts(AttemptOwner):
         self._timer: Timer | None = None
         self._trailers: End = END
         self._body: TransformedBody | None = None  # of the present attempt
-        self._held_back = (
-            False  # the client is not to send more body before a server has the request
-        )
+        self._held_back = False  # the client is not to send more body for now
         self._full = False  # the client does not take more response
 
     # -- ServerStream ---------------------------------------------------------------------------
@@ -111,8 +109,28 @@ class Attempts(AttemptOwner):
     def _hold_request(self, paused: bool) -> None:
         """A transform pauses the client, or goes on."""
         if paused:
+            self._hold_back()
+        else:
+            self._let_go()
+
+    def _hold_back(self) -> None:
+        """Let the client send no more body."""
+        if not self._held_back:
+            self._held_back = True
             self._sink.server_paused()
-        elif self._attempt is not None and not self._attempt.paused:
+
+    def _let_go(self) -> None:
+        """Let the client send again, if a server has the request and neither that server nor a
+        transform is paused."""
+        attempt, body = self._attempt, self._body
+        if (
+            self._held_back
+            and attempt is not None
+            and attempt.sent
+            and not attempt.paused
+            and (body is None or not body.paused)
+        ):
+            self._held_back = False
             self._sink.server_resumed()
 
     def _drop_body(self) -> None:
@@ -132,9 +150,8 @@ class Attempts(AttemptOwner):
             traffic.body = [data]
         else:
             traffic.body.append(data)
-        if not fits and not self._held_back:
-            self._held_back = True
-            self._sink.server_paused()
+        if not fits:
+            self._hold_back()
 
     def pause_response(self) -> None:
         """See :class:`ServerStream`."""
@@ -204,6 +221,11 @@ class Attempts(AttemptOwner):
         traffic.attempts += 1
         self._note_wait(attempt)
         self._show(attempt)
+        self._prepare(attempt)
+
+    def _prepare(self, attempt: Attempt) -> None:
+        """Make the request for the server of ``attempt``, run the filters, and connect."""
+        traffic = self.traffic
         try:
             traffic.server_request = self._server_request(attempt)
         except ProxyError as error:
@@ -273,9 +295,7 @@ class Attempts(AttemptOwner):
         if traffic.body_size > self._backend.retry_buffer:
             traffic.lose_body()
         if self._held_back:
-            self._held_back = False
-            if not attempt.paused:
-                self._sink.server_resumed()
+            self._let_go()
         if self._full:
             attempt.pause_response()
 
@@ -317,11 +337,11 @@ class Attempts(AttemptOwner):
 
     def attempt_paused(self, attempt: Attempt) -> None:
         """See :class:`AttemptOwner`."""
-        self._sink.server_paused()
+        self._hold_back()
 
     def attempt_resumed(self, attempt: Attempt) -> None:
         """See :class:`AttemptOwner`."""
-        self._sink.server_resumed()
+        self._let_go()
 
     # -- the response ---------------------------------------------------------------------------
 
@@ -344,6 +364,7 @@ class Attempts(AttemptOwner):
         if not self._may_retry():
             return False
         attempt.reject(complete)
+        self._drop_body()
         assert attempt.server is not None
         self._again(attempt.server, f"status {attempt.status}")
         return True
@@ -365,6 +386,14 @@ class Attempts(AttemptOwner):
     def attempt_may_resend(self, attempt: Attempt) -> bool:
         """See :class:`AttemptOwner`."""
         return not self.traffic.body_lost and self.traffic.request.method in IDEMPOTENT
+
+    def attempt_resend(self, attempt: Attempt) -> None:
+        """See :class:`AttemptOwner`.  A transform serves one body, so filters hand over new ones."""
+        if self._body is None:
+            attempt.connect()
+        else:
+            self._drop_body()
+            self._prepare(attempt)
 
     def attempt_failed(self, attempt: Attempt, error: ProxyError) -> None:
         """See :class:`AttemptOwner`."""

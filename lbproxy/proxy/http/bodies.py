@@ -43,8 +43,10 @@ class TransformedBody:
         self._proceed = proceed
         self._fail = fail
         self.paused = False
+        self._closed = False
         self._kept: list[bytes] = []
         self._end: End | None = None
+        self._ended = 0  # number of transforms that have had the end
 
     def start(self, head: Any, data: bytes, end: End | None) -> Output:
         """Begin with the head and what is there of the body; settles ``head.length``.
@@ -70,8 +72,9 @@ class TransformedBody:
         for place, one in enumerate(self._transforms):
             if data:
                 data = self._guarded(one.data, data)
-            if end is not None and not self.paused:
+            if end is not None and place >= self._ended and not self.paused:
                 data += self._guarded(one.end)
+                self._ended = place if self.paused else place + 1
             if self.paused:
                 return self._stopped(place, data, end)
         return data, end
@@ -107,7 +110,7 @@ class TransformedBody:
 
     def resume(self) -> None:
         """See :class:`Flow`."""
-        if not self.paused:
+        if not self.paused or self._closed:
             return
         self.paused = False
         self._timer.clear()
@@ -118,17 +121,24 @@ class TransformedBody:
         except ProxyError as error:
             self._fail(error)
             return
-        if not self.paused:
-            self._hold(False)
         self._proceed(*out)
+        if not self.paused:
+            self._hold(False)  # after the output: the sender may give more at once
 
     def _expired(self) -> None:
         self._fail(ProxyError(Kind.FILTER_TIMEOUT, "a transform paused for too long"))
 
     def close(self) -> None:
-        """Nobody wants the body any more."""
-        self.paused = True
+        """Nobody wants the body any more: what its transforms still call does nothing."""
+        self.paused = self._closed = True
         self._timer.close()
+        self._kept = []
+        self._transforms = ()  # they know this object: no reference cycle is left
+        self._hold = self._proceed = self._fail = _nothing
+
+
+def _nothing(*words: Any) -> None:
+    """The callbacks of a closed body."""
 
 
 class StreamTap(Transform):

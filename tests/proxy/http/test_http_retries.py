@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lbproxy.balance.server import AdminState
+from lbproxy.testing.transport import MemoryTransport
 from tests.proxy.http_kit import GET, OK, TWO_SERVERS, A, B, post, rigs
 
 rig = pytest.fixture(rigs)
@@ -199,3 +200,20 @@ def test_the_queue_is_sent_away_when_lbproxy_stops(rig):
     r.advance(0)
     assert status(client) == b"503"
     assert r.closes == ["shutdown"]
+
+
+def test_a_client_held_back_by_a_server_that_failed(rig, monkeypatch):
+    """The next server took all there was at once, and nobody let the client go on."""
+    r = rig(servers=TWO_SERVERS, app="retry_buffer = 1m")
+    first, second = r.raw(A), r.raw(B)
+    client = r.client()
+    client.send(post(length=400_000).replace(b"POST", b"PUT"))
+    (server,) = first.connections
+    server.pause()
+    client.send(b"x" * 400_000)
+    r.advance(0.1)
+    monkeypatch.setattr(MemoryTransport, "bufferSize", 1 << 20)
+    server.abort()
+    r.advance(1)
+    (server,) = second.connections
+    assert server.received.endswith(b"x" * 400_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gc import get_referents
 from types import MethodType
 from typing import Any
 
@@ -58,6 +59,22 @@ class Pausing(Transform):
             self.went = True
             self.flow.pause()
         return data
+
+
+class Waiting(Transform):
+    """Pauses with each piece, and puts a mark behind the body."""
+
+    def data(self, data: bytes) -> bytes:
+        self.flow.pause()
+        return data
+
+    def end(self) -> bytes:
+        return b"!"
+
+
+class BadHead(Transform):
+    def start(self, head: Any) -> None:
+        head.set_header(b"X", b"a\r\nb")
 
 
 class Broken(Transform):
@@ -253,6 +270,37 @@ def test_a_client_that_leaves_during_a_pause(rig):
     assert r.closes == ["client_gone"]
 
 
+def test_the_end_comes_once_though_a_later_one_pauses(rig):
+    """The first one ended the body again each time the second one went on."""
+    using = Using("response", Double, Waiting)
+    r = rig(filters=[using])
+    client, _ = answer(r)
+    using.made[1].flow.resume()
+    r.advance(0)
+    assert client.received.endswith(b"\r\n5\r\nhhii.\r\n1\r\n!\r\n0\r\n\r\n")
+
+
+def test_one_that_goes_on_after_its_response_failed(rig):
+    """What it still had was sent behind the error page, on a connection that is kept."""
+    using = Using("response", Waiting, BadHead)
+    r = rig(filters=[using])
+    client, _ = answer(r)
+    assert client.received.startswith(b"HTTP/1.1 500 ")
+    client.take()
+    using.made[0].flow.resume()
+    r.advance(0)
+    assert client.received == b""
+    assert r.closes == ["filter_failed"]
+
+
+def test_a_closed_body_is_no_reference_cycle(rig):
+    using = Using("response", Waiting)
+    answer(rig(filters=[using], web="timeout_filter = 50ms"))
+    body = using.made[0].flow
+    assert not [one for one in get_referents(body) if one is using.made[0]]
+    assert not any(callable(one) and hasattr(one, "__self__") for one in vars(body).values())
+
+
 # -- requests ---------------------------------------------------------------------------------------
 
 
@@ -327,3 +375,105 @@ def test_a_request_transform_that_fails(rig):
     r.advance(0)
     assert client.received.startswith(b"HTTP/1.1 500 ")
     assert r.closes == ["filter_failed"]
+
+
+def test_a_request_that_goes_out_again_has_new_transforms(rig):
+    """A pooled connection was dead: the body was in what the transform had collected already."""
+    using = Using("server_request", Collect)
+    r = rig(filters=[using])
+    client, server = answer(r)
+    client.send(post(b"abc").replace(b"POST", b"PUT"))
+    server.abort()
+    r.advance(0.1)
+    assert server.received.endswith(b"\r\n\r\ncba")
+    again = r.lb.origins[A].connections[-1]
+    assert again is not server
+    assert again.received.endswith(b"X-Seen: yes\r\nContent-Length: 3\r\n\r\ncba")
+    again.send(OK)
+    r.advance(0.1)
+    assert r.closes == ["ok", "ok"]
+    assert r.log[1].attempts == 1
+
+
+RETRY = "retry_on = connect reset 503"
+
+
+@pytest.mark.parametrize("status", [0, 503])
+def test_a_transform_of_an_attempt_that_is_over(rig, status):
+    """Its rest went to the server of the next attempt."""
+    using = Using("server_request", Waiting)
+    r = rig(filters=[using], servers=TWO_SERVERS, app=RETRY)
+    first, second = r.raw(A), r.raw(B)
+    client = r.client()
+    client.send(post(b"abc").replace(b"POST", b"PUT"))
+    (server,) = first.connections
+    if status:
+        server.send(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+        r.advance(0)
+    else:
+        server.abort()
+    r.advance(0.1)
+    (server,) = second.connections
+    using.made[0].flow.resume()
+    r.advance(0)
+    assert server.received.endswith(b"\r\n3\r\nabc\r\n")
+    using.made[1].flow.resume()
+    r.advance(0)
+    assert server.received.endswith(b"\r\n3\r\nabc\r\n1\r\n!\r\n0\r\n\r\n")
+    server.send(OK)
+    r.advance(0.1)
+    assert r.closes == ["ok"]
+
+
+def test_a_retry_after_a_pause_takes_the_rest_of_the_body(rig):
+    """The client was paused for the transform of the first attempt, and stayed so."""
+    using = Using("server_request", Pausing)
+
+    class OnlyFirst:
+        def server_request(self, traffic: Any) -> None:
+            if traffic.attempts == 1:
+                using.server_request(traffic)  # type: ignore[attr-defined]
+
+    r = rig(filters=[OnlyFirst()], servers=TWO_SERVERS, app=RETRY)
+    first, second = r.raw(A), r.raw(B)
+    client = r.client()
+    client.send(post(b"abc", length=6).replace(b"POST", b"PUT"))
+    client.send(b"def")
+    first.connections[0].abort()
+    r.advance(0.1)
+    (server,) = second.connections
+    assert server.received.endswith(b"\r\n\r\nabcdef")
+
+
+def test_a_server_that_takes_more_does_not_end_a_pause(rig):
+    """All the client had was kept in memory."""
+
+    class Late(Transform):
+        """Pauses once, at 100,000 bytes."""
+
+        seen = 0
+
+        def data(self, data: bytes) -> bytes:
+            if self.seen < 100_000 <= self.seen + len(data):
+                self.flow.pause()
+            self.seen += len(data)
+            return data
+
+    using = Using("server_request", Late)
+    r = rig(filters=[using])
+    origin = r.raw()
+    client = r.client()
+    client.send(post(length=1_000_000))
+    (server,) = origin.connections
+    server.pause()
+    client.send(b"x" * 1_000_000)
+    r.advance(0.1)
+    server.resume()
+    r.advance(0.1)
+    (late,) = using.made
+    assert late.flow.paused
+    assert not late.flow._kept
+    late.flow.resume()
+    r.advance(0.1)
+    assert late.seen == 1_000_000
+    assert server.received.endswith(b"x\r\n0\r\n\r\n")
