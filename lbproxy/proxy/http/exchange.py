@@ -504,6 +504,7 @@ class Exchange(Asking):
         if self.over:
             return
         self._drop(error.kind)
+        self.traffic.response_transforms = None
         if self.traffic.status:
             self._client.abort(error)
             self._finish(error.kind, error.detail)

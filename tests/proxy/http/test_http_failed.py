@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import Reply
+from lbproxy.http.transform import Transform
 from lbproxy.testing import LB
 from tests.proxy.http_kit import GET, OK, A, post, rigs
 
@@ -290,3 +291,34 @@ def test_set_header_always():
         "DENY",
         "",
     )
+
+
+def test_another_backend_gets_transforms_of_its_own(rig):
+    """Those of the response that failed changed the second one too."""
+
+    class Double(Transform):
+        def data(self, data: bytes) -> bytes:
+            return data + data
+
+    class Doubling:
+        def response(self, traffic: Any) -> None:
+            traffic.transform_response(Double())
+
+    class RefusingFirst:
+        def response(self, traffic: Any) -> None:
+            if traffic.backend_name == "app":
+                raise ProxyError(Kind.FILTER_FAILED, "no")
+
+    def move(traffic: Any, error: ProxyError) -> None:
+        traffic.backend_name = "other"
+
+    other = OTHER.replace("retries", "mode = http\nretries")
+    filters = [Doubling(), RefusingFirst(), Failed(move)]
+    r = rig(filters=filters, sections=other)
+    origin = r.raw("10.0.0.9:8000")
+    client, server = r.talk()
+    server.send(OK)
+    r.advance(0.1)
+    origin.connections[0].send(OK)
+    r.advance(0.1)
+    assert client.received.endswith(b"\r\n\r\nhihi")
