@@ -199,14 +199,13 @@ class Attempts(AttemptOwner):
     def _change_backend(self) -> bool:
         """A filter chose another backend: go there; False if there is none."""
         traffic = self.traffic
-        name = traffic.backend_name
-        chosen = traffic.frontend.backends.get(name)
-        if chosen is None or chosen.mode != "http":
-            traffic.backend_name = self._backend.name
-            self._sink.fail(ProxyError(Kind.FILTER_FAILED, f"no http backend {name!r} to go to"))
+        try:
+            traffic.go_over()
+        except ProxyError as error:
+            self._sink.fail(error)
             return False
-        self._backend = traffic.backend = chosen
-        traffic.hooks = traffic.frontend.hooks[name]
+        assert traffic.backend is not None
+        self._backend = traffic.backend
         return True
 
     def attempt_refused(self, attempt: Attempt, error: ProxyError) -> None:

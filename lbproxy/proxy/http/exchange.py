@@ -249,6 +249,9 @@ class Exchange(Asking):
         traffic = self.traffic
         backend = traffic.backend
         assert backend is not None
+        if traffic.backend_name != backend.name:
+            self._ask_other()
+            return
         self._state = _WAITING
         data, self._early = self._early, b""
         paused, self._paused = self._paused, False
@@ -264,6 +267,15 @@ class Exchange(Asking):
             source.send_request(traffic.request, data, end)
         if paused and not self._paused and not self.over:
             self._client.resume_request()
+
+    def _ask_other(self) -> None:
+        """A filter chose another backend, which may have a source of its own."""
+        try:
+            self.traffic.go_over()
+        except ProxyError as error:
+            self.fail(error)
+            return
+        self._ask()
 
     # -- from the source ------------------------------------------------------------------------
 
@@ -529,20 +541,14 @@ class Exchange(Asking):
         if backend is None or traffic.backend_name == backend.name:
             self._give_up(error)
             return
-        name = traffic.backend_name
-        chosen = self.frontend.backends.get(name)
-        if chosen is None or chosen.mode != "http":
-            error = ProxyError(Kind.FILTER_FAILED, f"no http backend {name!r} to go to")
-        elif not (self._moved or traffic.body_lost or MEANING[error.kind].side == "client"):
-            self._moved = True
-            traffic.backend = chosen
-            traffic.hooks = self.frontend.hooks[name]
-            traffic.tried = NONE_TRIED
-            traffic.detail = error.detail
-            self._ask()
+        if self._moved or traffic.body_lost or MEANING[error.kind].side == "client":
+            traffic.backend_name = backend.name
+            self._give_up(error)
             return
-        traffic.backend_name = backend.name
-        self._give_up(error)
+        self._moved = True
+        traffic.tried = NONE_TRIED
+        traffic.detail = error.detail
+        self._ask()  # in this state a failure of its own is the end
 
     def _give_up(self, error: ProxyError) -> None:
         detail = error.detail or self.traffic.detail

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lbproxy.balance.server import ServerState
+from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import RequestHead
 from lbproxy.http.transform import Transform
 from lbproxy.observe.record import HTTPRecord
@@ -88,6 +89,19 @@ class HTTPTraffic(HTTPRecord):
         self.body: list[bytes] | None = None  # request body not yet sent, or kept for a replay
         self.body_size = 0
         self.body_lost = False  # body bytes were sent and not kept: no replay
+
+    def go_over(self) -> None:
+        """Go to the backend that a filter has named in ``backend_name``.
+
+        Raises ProxyError FILTER_FAILED, with ``backend_name`` as it was, if there is none."""
+        name, backend = self.backend_name, self.backend
+        assert backend is not None
+        chosen = self.frontend.backends.get(name)
+        if chosen is None or chosen.mode != "http":
+            self.backend_name = backend.name
+            raise ProxyError(Kind.FILTER_FAILED, f"no http backend {name!r} to go to")
+        self.backend = chosen
+        self.hooks = self.frontend.hooks[name]
 
     def kept_body(self) -> bytes | None:
         """Return the whole request body; None if it is not complete, or no longer kept.

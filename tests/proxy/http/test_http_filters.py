@@ -15,9 +15,10 @@ from lbproxy.http.message import Reply
 from lbproxy.observe.jsonlog import http_line
 from lbproxy.proxy.frontend import Hooks
 from lbproxy.testing import LB
-from tests.proxy.http_kit import GET, OK, A, post, rigs
+from tests.proxy.http_kit import GET, OK, A, B, post, rigs
 
 rig = pytest.fixture(rigs)
+C = "10.0.0.3:8000"
 
 PHASES = ("early", "request", "server_request", "response")
 
@@ -346,6 +347,24 @@ def test_choosing_a_backend(rig):
     r, client = run(rig, Acting("request", act), request=GET.replace(b"/", b"/nowhere", 1))
     assert status(client) == b"500"
     assert r.closes == ["filter_failed"]
+
+
+def test_a_chosen_backend_has_its_own_source(rig):
+    """The backend of the route made the source: ``hedge`` of the chosen one did nothing."""
+    other = f"[backend other]\nmode = http\nhedge = 100ms\nservers =\n    b {B}\n    c {C}\n"
+
+    def act(exchange: Any) -> None:
+        exchange.backend_name = "other"
+
+    r = rig(filters=[Acting("request", act)], sections=other)
+    origins = [r.raw(B), r.raw(C)]
+    client = r.client()
+    client.send(GET)
+    r.advance(1)
+    assert [len(origin.connections) for origin in origins] == [1, 1]
+    origins[1].connections[0].send(OK)
+    r.advance(0.1)
+    assert status(client) == b"200"
 
 
 @pytest.mark.parametrize("value", [b"a\r\nX-Evil: 1", b"a\n", "text", b"\x00", None])
