@@ -28,7 +28,7 @@ from lbproxy.http.h1_parser import (
     UNTIL_CLOSE,
     Parser,
 )
-from lbproxy.http.known import CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE
+from lbproxy.http.known import CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE
 from lbproxy.http.message import END, Event, Invalid, Limits, ResponseHead
 from lbproxy.http.scan import Lines, scan, text_end
 
@@ -36,6 +36,7 @@ __all__ = ["ResponseParser"]
 
 _INTERIM_MAX: Final = 100  # 1xx heads before one final response
 _HTTP_1_1: Final[bytes] = b"HTTP/1.1"
+_FRAMING: Final = 1 << CONTENT_LENGTH | 1 << TRANSFER_ENCODING
 _STATUS_AT: Final = 9  # bytes before the status in a status line
 _BLANKS: Final = re.compile(rb"(?<=\r\n)([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]+:")
 
@@ -47,7 +48,7 @@ class ResponseParser(Parser):
     status line; ``limits.body_bytes`` is about requests and not used.
     """
 
-    __slots__ = ("_grammar", "_interim", "_method")
+    __slots__ = ("_doubtful", "_grammar", "_interim", "_method")
 
     _bad_start = "malformed status line"
 
@@ -56,6 +57,7 @@ class ResponseParser(Parser):
         self._grammar = grammar
         self._method = b""
         self._interim = 0
+        self._doubtful = False  # a response without a body claimed to have one
         self._state = READY
 
     def begin(self, method: bytes) -> None:
@@ -66,6 +68,7 @@ class ResponseParser(Parser):
             raise ValueError("a response is outstanding, or the connection is spent")
         self._method = method
         self._interim = 0
+        self._doubtful = False
         self._state = HEAD
 
     @property
@@ -141,7 +144,17 @@ class ResponseParser(Parser):
     ) -> None:
         """Append the head, and go on with its body.  Raises Refused for what the lines mean."""
         present = lines.present
-        check_repeated(lines)
+        method = self._method
+        bodiless = (
+            status < 200
+            or status in (204, 304)
+            or method == b"HEAD"
+            or (method == b"CONNECT" and status < 300)
+        )
+        if not bodiless:
+            check_repeated(lines)
+        elif lines.repeated >> HOST & 1:
+            raise Refused(Kind.BAD_RESPONSE, "repeated host")
         keep_alive = version == 11
         nominated: tuple[bytes, ...] = ()
         if present >> CONNECTION & 1:
@@ -151,57 +164,49 @@ class ResponseParser(Parser):
                 keep_alive = False
             elif b"keep-alive" in options:
                 keep_alive = True
-        method = self._method
         length: int | None = 0
         chunked = until_close = False
         upgrade: bytes | None = None
         state = READY
-        coded = bool(present >> TRANSFER_ENCODING & 1)
-        if coded:
+        doubtful = False
+        if bodiless:
+            if (present >> TRANSFER_ENCODING | present >> CONTENT_LENGTH) & 1:
+                doubtful = _is_doubtful(status, method, version, lines)
+                self._doubtful = self._doubtful or doubtful
+            if status < 200:
+                state = self._interim_state(status, lines)
+                if state == STOPPED:
+                    upgrade = lines.joined(UPGRADE).lower()
+            elif method == b"CONNECT" and status < 300:
+                state = STOPPED
+        elif present >> TRANSFER_ENCODING & 1:
             check_coding(lines, version)
-        declared = bool(present >> CONTENT_LENGTH & 1)
-        if declared:
-            length = read_length(lines.value(CONTENT_LENGTH))
-
-        if status < 200:
-            if coded or (declared and lines.value(CONTENT_LENGTH) != b"0"):
-                raise Refused(Kind.BAD_REQUEST, "interim response with a body")
-            state = self._interim_state(status, lines)
-            if state == STOPPED:
-                upgrade = lines.joined(UPGRADE).lower()
-            length = 0
-        elif method == b"CONNECT" and status < 300:
-            state, length = STOPPED, 0
-        elif method == b"HEAD" or status == 304:
-            length = 0
-        elif status == 204:
-            if coded:
-                raise Refused(Kind.BAD_RESPONSE, "transfer-encoding in a 204")
-            if length:
-                keep_alive = False  # whatever follows is no answer
-            length = 0
-        elif coded:
             state, length, chunked = CHUNKED, None, True
-        elif not declared:
+        elif present >> CONTENT_LENGTH & 1:
+            length = read_length(lines.value(CONTENT_LENGTH))
+            if length:
+                state = LENGTH
+                self._left = length
+        else:
             state, length, until_close, keep_alive = UNTIL_CLOSE, None, True, False
-        elif length:
-            state = LENGTH
-            self._left = length
-        events.append(
-            ResponseHead(
-                status,
-                None,
-                reason,
-                version,
-                length,
-                keep_alive,
-                chunked,
-                until_close,
-                upgrade,
-                nominated,
-                lines,
-            )
+        if self._doubtful:
+            keep_alive = False
+        head = ResponseHead(
+            status,
+            None,
+            reason,
+            version,
+            length,
+            keep_alive,
+            chunked,
+            until_close,
+            upgrade,
+            nominated,
+            lines,
         )
+        if doubtful:
+            head.drop(_FRAMING)
+        events.append(head)
         self._state = state
         if state == CHUNKED:
             self._start_chunks()
@@ -235,6 +240,29 @@ class ResponseParser(Parser):
         ):
             return Refused(Kind.BAD_RESPONSE, self._bad_start)
         return Refused(Kind.BAD_RESPONSE, "malformed field line")
+
+
+def _is_doubtful(status: int, method: bytes, version: int, lines: Lines) -> bool:
+    """Whether a response that has no body frames one in a way that it must not.
+
+    RFC 9112 §6.3 rules 1 and 2: the framing of 1xx, 204, 304, of answers to HEAD and of 2xx to
+    CONNECT does not count.  Answers to HEAD and 304 may describe the body that they lack, in a way
+    that would be valid.  A server that says anything else may send a body, so its connection
+    serves no other request.
+    """
+    coded = lines.present >> TRANSFER_ENCODING & 1
+    declared = lines.present >> CONTENT_LENGTH & 1
+    if status < 200 or status == 204 or method == b"CONNECT":
+        return bool(coded) or lines.joined(CONTENT_LENGTH) != b"0"
+    try:
+        check_repeated(lines)
+        if coded:
+            check_coding(lines, version)
+        if declared:
+            read_length(lines.value(CONTENT_LENGTH))
+    except Refused:
+        return True
+    return False
 
 
 def _digits(data: bytes, at: i64) -> i64:

@@ -418,7 +418,31 @@ H11_RESPONSES = table(
         ["body: chunked and length", "body: chunked in 1.0"],
     ),
     ("stricter", "h11 merges equal lengths", ["body: length twice", "body: length list"]),
-    ("stricter", "RFC 9112 §6.1 forbids it to servers; h11 ignores it", ["bodyless: 204, chunked"]),
+    (
+        "laxer",
+        "RFC 9112 §6.3 lets no framing count in a response without a body",
+        [
+            "bodyless: HEAD, malformed length",
+            "bodyless: HEAD, two lengths",
+            "bodyless: HEAD, unknown coding",
+            "bodyless: 304, unknown coding",
+            "bodyless: CONNECT, unknown coding",
+        ],
+    ),
+    (
+        "different",
+        "we remove the framing that must not be there",
+        [
+            "bodyless: HEAD, length and chunked",
+            "bodyless: 204 with length",
+            "bodyless: 204, chunked",
+            "bodyless: 204 with chunks",
+            "bodyless: 204 in 1.0, chunked",
+            "bodyless: CONNECT with length",
+            "interim: 101, chunked",
+        ],
+    ),
+    ("stricter", "h11 counts no Host in responses", ["bodyless: HEAD, two hosts"]),
     ("stricter", "RFC 9110 §15.2.2 asks for it; h11 does not", ["interim: 101 without upgrade"]),
 )
 

@@ -174,7 +174,11 @@ BODYLESS: list[Row] = [
     ("HEAD, nothing", b"HEAD", ok(), ["200 11 0", "end"]),
     ("HEAD with a body", b"HEAD", ok(b"Content-Length: 1", body=b"x"), ["200 11 0", "end", BAD]),
     ("head is not HEAD", b"head", ok(b"Content-Length: 1", body=b"x"), ["200 11 1", "+x", "end"]),
-    ("HEAD, malformed length", b"HEAD", ok(b"Content-Length: x"), [BAD]),
+    ("HEAD, malformed length", b"HEAD", ok(b"Content-Length: x"), ["200 11 0 close", "end"]),
+    ("HEAD, two lengths", b"HEAD", ok(b"Content-Length: 1", EMPTY), ["200 11 0 close", "end"]),
+    ("HEAD, length and chunked", b"HEAD", ok(EMPTY, CHUNKED), ["200 11 0 close", "end"]),
+    ("HEAD, unknown coding", b"HEAD", ok(CHUNKED + b", gzip"), ["200 11 0 close", "end"]),
+    ("HEAD, two hosts", b"HEAD", ok(b"Host: a", b"Host: a"), [BAD]),
     (
         "304 with length",
         b"GET",
@@ -196,7 +200,25 @@ BODYLESS: list[Row] = [
         res(b"HTTP/1.1 204 x", b"Content-Length: 5"),
         ["204 11 0 close", "end"],
     ),
-    ("204, chunked", b"GET", res(b"HTTP/1.1 204 x", CHUNKED), [BAD]),
+    ("204, chunked", b"GET", res(b"HTTP/1.1 204 x", CHUNKED), ["204 11 0 close", "end"]),
+    (
+        "204 with chunks",
+        b"DELETE",
+        res(b"HTTP/1.1 204 x", CHUNKED, body=b"0\r\n\r\n"),
+        ["204 11 0 close", "end", BAD],
+    ),
+    (
+        "204 in 1.0, chunked",
+        b"GET",
+        res(b"HTTP/1.0 204 x", CHUNKED),
+        ["204 10 0 close", "end"],
+    ),
+    (
+        "304, unknown coding",
+        b"GET",
+        res(b"HTTP/1.1 304 x", b"Transfer-Encoding: x"),
+        ["304 11 0 close", "end"],
+    ),
     (
         "205 without length",
         b"GET",
@@ -204,7 +226,18 @@ BODYLESS: list[Row] = [
         ["205 11 None until-close close", "end"],
     ),
     ("CONNECT", b"CONNECT", ok(body=b"\x16\x03"), ["200 11 0", "stopped"]),
-    ("CONNECT with length", b"CONNECT", ok(b"Content-Length: 5"), ["200 11 0", "stopped"]),
+    (
+        "CONNECT with length",
+        b"CONNECT",
+        ok(b"Content-Length: 5"),
+        ["200 11 0 close", "stopped"],
+    ),
+    (
+        "CONNECT, unknown coding",
+        b"CONNECT",
+        ok(b"Transfer-Encoding: x"),
+        ["200 11 0 close", "stopped"],
+    ),
     ("CONNECT refused", b"CONNECT", res(b"HTTP/1.1 403 x", EMPTY), ["403 11 0", "end"]),
 ]
 
@@ -223,8 +256,30 @@ INTERIM: list[Row] = [
         res(b"HTTP/1.1 100 x", EMPTY) + ok(EMPTY),
         ["100 11 0", "200 11 0", "end"],
     ),
-    ("100 with length", b"POST", res(b"HTTP/1.1 100 x", b"Content-Length: 1"), [BAD]),
-    ("100, chunked", b"POST", res(b"HTTP/1.1 100 x", CHUNKED), [BAD]),
+    (
+        "100 with length",
+        b"POST",
+        res(b"HTTP/1.1 100 x", b"Content-Length: 1") + ok(EMPTY),
+        ["100 11 0 close", "200 11 0 close", "end"],
+    ),
+    (
+        "100, chunked",
+        b"POST",
+        res(b"HTTP/1.1 100 x", CHUNKED) + ok(EMPTY),
+        ["100 11 0 close", "200 11 0 close", "end"],
+    ),
+    (
+        "103 with a body",
+        b"GET",
+        res(b"HTTP/1.1 103 x", b"Content-Length: 1", body=b"x") + ok(EMPTY),
+        ["103 11 0 close", BAD],
+    ),
+    (
+        "101, chunked",
+        b"GET",
+        res(b"HTTP/1.1 101 x", b"Upgrade: a", CHUNKED),
+        ["101 11 0 close upgrade=a", "stopped"],
+    ),
     ("100 endlessly", b"POST", res(b"HTTP/1.1 100 x") * 101, ["100 11 0"] * 100 + [BAD]),
     (
         "100 to HEAD",
