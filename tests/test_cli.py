@@ -270,7 +270,7 @@ def test_the_reference_knows_every_balancer(run):
     ("words", "answer"),
     [
         (("G T", "http://x:8080/"), "400"),
-        (("BREW", "http://x:8080/"), "501"),
+        (("PRI", "http://x:8080/"), "501"),
         (("GET", "http://x:8080/a b"), "400"),
         (("GET", "http://x:8080/", "-H", "Host: a b"), "400"),
         (("GET", "http://x:8080/" + "a" * 9000), "414"),

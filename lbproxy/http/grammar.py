@@ -10,19 +10,25 @@ __all__ = ["USUAL", "Grammar"]
 class Grammar:
     """Parameters of the parsers.
 
-    ``methods``: the request methods that are taken; others get 501 (RFC 9110 §15.6.2).  ``versions``: eight bytes of
-    a start line to 10 or 11.  ``blanks``: whether white space before a colon in a response is removed, as RFC 9112
-    §5.1 asks of a proxy, rather than refused.
+    ``methods``: request methods that are tokens, so that nobody has to look.  Any other token is a method too
+    (RFC 9110 §9.1), except those in ``refused``, which get 501.  ``versions``: eight bytes of a start line to 10 or
+    11.  ``blanks``: whether white space before a colon in a response is removed, as RFC 9112 §5.1 asks of a proxy,
+    rather than refused.
     """
 
-    __slots__ = ("blanks", "methods", "versions")
+    __slots__ = ("blanks", "methods", "refused", "versions")
 
     def __init__(
-        self, methods: frozenset[bytes], versions: dict[bytes, int], blanks: bool = False
+        self,
+        methods: frozenset[bytes],
+        versions: dict[bytes, int],
+        blanks: bool = False,
+        refused: frozenset[bytes] = frozenset(),
     ) -> None:
         self.methods = methods
         self.versions = versions
         self.blanks = blanks
+        self.refused = refused
 
 
 USUAL: Final = Grammar(
@@ -31,6 +37,8 @@ USUAL: Final = Grammar(
         b"NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE "
         b"UNBIND UNLINK UNLOCK UNSUBSCRIBE".split()
     ),
-    {b"HTTP/1.1": 11, b"HTTP/1.0": 10},
+    {b"HTTP/1.0": 10, **{b"HTTP/1.%d" % minor: 11 for minor in range(1, 10)}},
+    refused=frozenset((b"PRI",)),
 )
-"""The methods of the IANA registry that servers meet, and some of older protocols over HTTP."""
+"""Any method except that of the HTTP/2 preface (RFC 9113 §11.6); a higher minor version is processed as HTTP/1.1
+(RFC 9110 §2.5)."""

@@ -124,8 +124,11 @@ class RequestParser(Parser):
                     return -1
                 at += 1
             method = data[base:at]
-        if method not in self._grammar.methods:
-            return -1
+            grammar = self._grammar
+            if method not in grammar.methods and (
+                method in grammar.refused or not is_token(method)
+            ):
+                return -1
         # the target
         at += 1
         start: i64 = at
@@ -240,7 +243,7 @@ class RequestParser(Parser):
             self._state = LENGTH
 
     def _judge(self, raw: bytes) -> Refused:
-        """501 for a method that is not known (RFC 9110 §9.1), 414 for a long target, else 400 or 505."""
+        """501 for a method that is refused (RFC 9110 §9.1), 414 for a long target, else 400 or 505."""
         if self._bad_text(raw):
             return Refused(Kind.BAD_REQUEST, "control character in the head")
         parts = raw[: raw.find(b"\r\n")].split(b" ")
@@ -253,19 +256,19 @@ class RequestParser(Parser):
             return _bad_version(version)
         if len(target) > self._limits.url_bytes:
             return Refused(Kind.URL_TOO_LONG, "target is too long", 414)
-        if method not in self._grammar.methods:
-            return Refused(Kind.UNSUPPORTED, "method is not known", 501)
+        if method in self._grammar.refused:
+            return Refused(Kind.UNSUPPORTED, "method is not supported", 501)
         if not target or target_end(target, 0) != len(target):
             return Refused(Kind.BAD_REQUEST, "malformed target")
         return Refused(Kind.BAD_REQUEST, "malformed field line")
 
 
 def _bad_version(text: bytes) -> Refused:
-    """505 for a version above 1.1, 400 for anything else, HTTP/0.9 included
+    """505 for a version above HTTP/1, 400 for anything else, HTTP/0.9 included
     (RFC 9110 §15.6.6)."""
     if len(text) == 8 and text.startswith(b"HTTP/") and text[6:7] == b".":
         major, minor = text[5:6], text[7:8]
-        if minor.isdigit() and major.isdigit() and major + minor > b"11":
+        if minor.isdigit() and major.isdigit() and major > b"1":
             return Refused(Kind.UNSUPPORTED, "HTTP version is not supported", 505)
     return Refused(Kind.BAD_REQUEST, "malformed HTTP version")
 

@@ -31,7 +31,8 @@ CHUNKED = b"Transfer-Encoding: chunked"
 STATUS_LINES: list[Row] = [
     ("plain", b"GET", ok(EMPTY), ["200 11 0", "end"]),
     ("1.0", b"GET", res(b"HTTP/1.0 200 OK", EMPTY), ["200 10 0 close", "end"]),
-    ("1.2", b"GET", res(b"HTTP/1.2 200 OK", EMPTY), [BAD]),
+    ("1.2", b"GET", res(b"HTTP/1.2 200 OK", EMPTY), ["200 11 0", "end"]),
+    ("1.9", b"GET", res(b"HTTP/1.9 200 OK", EMPTY), ["200 11 0", "end"]),
     ("no reason", b"GET", res(b"HTTP/1.1 200 ", EMPTY), ["200 11 0", "end"]),
     ("no reason, no space", b"GET", res(b"HTTP/1.1 200", EMPTY), ["200 11 0", "end"]),
     ("long reason", b"GET", res(b"HTTP/1.1 404 No such \xe9 thing: x", EMPTY), ["404 11 0", "end"]),
