@@ -56,6 +56,8 @@ _FLOAT = re.compile(r"[+-]?([0-9]{1,20}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?
 _OCTAL = re.compile(r"(0o)?([0-7]{1,6})")
 _SPAN = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,400})?|\.[0-9]{1,400})(ms|s|m|h|d|w)")
 _SIZE = re.compile(r"([0-9]{1,18})([bkmgt]?)", re.IGNORECASE)
+_METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 _RATE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,40})?)/([smhd])")
 
 
@@ -248,6 +250,14 @@ def _name(text: str, facts: Facts, base_dir: str) -> str:
     return parse_name(text)
 
 
+def _method(text: str, facts: Facts, base_dir: str) -> str:
+    if not _METHOD.fullmatch(text):
+        raise Unfit(f"{_shown(text)} is not a request method", found=text)
+    if text.upper() in _METHODS and not text.isupper():
+        raise Unfit(f"{_shown(text)}: this method is written in capitals, {text.upper()}")
+    return text
+
+
 def _program(text: str, facts: Facts, base_dir: str) -> str:
     """A path as any other if it has a slash; else a name to be looked for in PATH."""
     return _path(text, facts, base_dir) if "/" in text else _string(text, facts, base_dir)
@@ -336,6 +346,7 @@ KINDS: dict[str, Kind] = {
     "string": Kind("text", _string, unset="empty"),
     "choice": Kind("choice", _choice),
     "name": Kind("name", _name),
+    "method": Kind("request method, such as GET", _method),
     "path": Kind("path, relative to the configuration file's directory", _path, unset="empty"),
     "program": Kind("path of a program, or its name in PATH", _program),
     "pattern": Kind("regular expression", _pattern),

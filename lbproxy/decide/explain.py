@@ -201,7 +201,7 @@ def _explain(
     if frontend.find_client(traffic):
         result.admitted += f", a trusted proxy that speaks for {traffic.client_ip}"
     verdict = frontend.decide(traffic)
-    if verdict.ends != "405":
+    if verdict.asked:
         result.filters = [_filter(plugin, traffic) for plugin in spec.filters]
         result.routes = [Step(*line) for line in frontend.router.explain(traffic)]
     if verdict.ends == "no_route":

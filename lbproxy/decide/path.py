@@ -24,6 +24,7 @@ from lbproxy.guard.addresses import Access
 from lbproxy.http.forward import Forwarder
 from lbproxy.http.h1 import RequestParser
 from lbproxy.http.message import Invalid, Limits, Reply, RequestHead
+from lbproxy.http.methods import MethodPolicy
 from lbproxy.http.route import Route, Router
 from lbproxy.interfaces import Env
 from lbproxy.observe.record import Connection
@@ -62,14 +63,15 @@ class Verdict:
     """Where the path ends: at a ``route``, or before one.
 
     ``ends``: "" at a route, else ``denied`` (address lists), ``no_route`` or the status of an
-    error, with ``detail``. ``reply``: the answer of a route with an action; ``backend``: the name
-    of the backend otherwise.
+    error, with ``detail``. ``asked``: the routes were asked.  ``reply``: the answer of a route with
+    an action; ``backend``: the name of the backend otherwise.
     """
 
     ends: str = ""
     detail: str = ""
     route: Route | None = None
     reply: Reply | None = None
+    asked: bool = True
 
     @property
     def backend(self) -> str:
@@ -100,6 +102,7 @@ class DryFrontend:
         self._access = Access(spec.allow, spec.deny)
         self._limits = Limits(spec.max_header_bytes, spec.max_headers, spec.max_url)
         self._forwarder = Forwarder(spec)
+        self._methods = MethodPolicy(spec)
 
     def parse(self, lines: Iterable[bytes]) -> RequestHead | Invalid | None:
         """The head of the request with these lines, or what it is refused with; None if it is no
@@ -129,8 +132,13 @@ class DryFrontend:
         """Where an admitted request or connection goes."""
         traffic.frontend_name = self.spec.name
         head = traffic.request
-        if head is not None and head.method == b"CONNECT" and self.spec.connect != "forward":
-            return Verdict("405", "CONNECT")
+        try:
+            if head is not None and head.method not in self._methods.plain:
+                own = self._methods.judge(head)
+                if own is not None:
+                    return Verdict(str(own.status), "Max-Forwards is 0", asked=False)
+        except ProxyError as error:
+            return Verdict(str(error.status), error.detail, asked=False)
         try:
             route = self.router.match(traffic)
         except ProxyError as error:

@@ -123,6 +123,19 @@ class FrontendSpec:
         http_only=True,
         doc="refuse CONNECT, or forward it to the servers",
     )
+    methods: tuple[str, ...] = option(
+        "list:method",
+        (),
+        http_only=True,
+        doc="accept only these request methods, others get 405; empty: all",
+        example="GET HEAD POST",
+    )
+    trace: bool = option(
+        "bool",
+        False,
+        http_only=True,
+        doc="forward TRACE requests; ``no``: they get 405",
+    )
     max_header_bytes: int = option(
         "size",
         32 * 1024,

@@ -17,6 +17,7 @@ from lbproxy.guard.connections import ConnectionLimits, ConnectionTotal
 from lbproxy.http.filter import Hook, Phases, compile_phases
 from lbproxy.http.forward import Forwarder
 from lbproxy.http.message import Limits, RequestHead
+from lbproxy.http.methods import MethodPolicy
 from lbproxy.http.route import Router
 from lbproxy.net.endpoints import Dialler
 from lbproxy.observe.metrics import FrontendCounters, observe_exchange, observe_session
@@ -149,6 +150,8 @@ class Frontend:
         self.access = Access(spec.allow, spec.deny)
         self.limits = lineage.limits
         self.forwarder = Forwarder(spec)
+        self.methods = MethodPolicy(spec)
+        self.plain_methods = self.methods.plain
         self.request_limits = Limits(
             header_bytes=spec.max_header_bytes,
             header_count=spec.max_headers,

@@ -91,6 +91,7 @@ def value(kind: str, facts: Any) -> st.SearchStrategy[Any]:
         "secret": PATH.map("file:{}".format) | st.text('ab #;"=${', min_size=16, max_size=20),
         "path": PATH,
         "retry": st.sampled_from(("connect", "reset", "timeout", "junk", "5xx", "429", "503")),
+        "method": st.sampled_from(("GET", "POST", "VERSION-CONTROL", "a!")),
         "program": PATH | NAME,
         "address": ADDRESS,
         "target": ADDRESS,

@@ -98,6 +98,22 @@ def test_one_error_does_not_hide_another() -> None:
     assert "server 'a' is there already, at lb.ini:7" in found[2]
 
 
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("methods = GET G(T", "'G(T' is not a request method"),
+        ("methods = get", "written in capitals, GET"),
+        ("methods = GET TRACE", "TRACE is refused unless trace = yes"),
+        ("methods = GET CONNECT", "CONNECT is refused unless connect = forward"),
+        ("methods = GET TRACE CONNECT x\ntrace = yes\nconnect = forward", ""),
+    ],
+)
+def test_methods(lines: str, said: str) -> None:
+    found = texts(MINIMAL.replace("backend = app", f"backend = app\n{lines}"))
+    assert len(found) == bool(said)
+    assert said in "".join(found)
+
+
 # -- words of other programs -----------------------------------------------------------------------
 
 

@@ -29,7 +29,18 @@ def _check(draft: Draft, judge: Judge) -> None:
     judge.plugins(draft, draft.mode, "filters", draft.get("filters"))
     actions = [route.action for route in draft.get("routes") if route.action is not None]
     judge.plugins(draft, draft.mode, "routes", actions)
+    _methods(draft, judge)
     judge.http_only(draft, draft.mode)
+
+
+def _methods(draft: Draft, judge: Judge) -> None:
+    """``methods`` names no method that another key refuses."""
+    named = draft.get("methods")
+    for method, key, value in (("TRACE", "trace", True), ("CONNECT", "connect", "forward")):
+        if method in named and key not in draft.broken and draft.get(key) != value:
+            wanted = "forward" if key == "connect" else "yes"
+            message = f"{method} is refused unless {key} = {wanted}"
+            judge.wrong(draft, draft.line("methods"), "methods", message)
 
 
 def _reached(draft: Draft, judge: Judge) -> None:

@@ -215,8 +215,7 @@ class Exchange(Asking):
     def _route(self) -> None:
         frontend, traffic = self.frontend, self.traffic
         request = traffic.request
-        if request.method == b"CONNECT" and frontend.spec.connect != "forward":
-            self.fail(ProxyError(Kind.METHOD_REFUSED, "CONNECT"))
+        if request.method not in frontend.plain_methods and not self._takes_method(request):
             return
         try:
             route = frontend.router.match(traffic)
@@ -240,6 +239,17 @@ class Exchange(Asking):
             run_hooks(self, traffic, hooks.request, self._ask)
         else:
             self._ask()
+
+    def _takes_method(self, request: RequestHead) -> bool:
+        """Return whether the request goes on; a refusal or an answer of lbproxy has been sent."""
+        try:
+            reply = self.frontend.methods.judge(request)
+        except ProxyError as error:
+            self.fail(error)
+            return False
+        if reply is not None:
+            self.hook_replied(reply)
+        return reply is None
 
     def _no_reply(self) -> None:
         self.fail(ProxyError(Kind.FILTER_FAILED, f"no reply from {self.traffic.route}"))
@@ -552,7 +562,7 @@ class Exchange(Asking):
 
     def _give_up(self, error: ProxyError) -> None:
         detail = error.detail or self.traffic.detail
-        self._reply(error_reply(error), error.kind, detail, "error")
+        self._reply(error_reply(error, self.frontend.methods.allow), error.kind, detail, "error")
 
     def _drop(self, kind: Kind) -> None:
         """Let go of the source and of filters that wait; ``kind`` says why."""

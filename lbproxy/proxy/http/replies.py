@@ -52,8 +52,10 @@ def reason_phrase(status: int) -> bytes:
         return b""
 
 
-def error_reply(error: ProxyError) -> Reply:
-    """Return the error page for ``error``, without internal details or data from the client."""
+def error_reply(error: ProxyError, allow: bytes) -> Reply:
+    """Return the error page for ``error``, without internal details or data from the client.
+
+    ``allow``: the Allow header of a 405."""
     status = error.status or 500
     title = f"{status} {reason_phrase(status).decode()}"
     body = (
@@ -64,7 +66,7 @@ def error_reply(error: ProxyError) -> Reply:
     if error.kind in (Kind.QUEUE_FULL, Kind.QUEUE_TIMEOUT, Kind.NO_SERVER, Kind.CIRCUIT_OPEN):
         headers.append((b"Retry-After", b"1"))
     if status == 405:
-        headers.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"))
+        headers.append((b"Allow", allow))
     return Reply(status, body, headers, close=status in _CLOSING)
 
 
