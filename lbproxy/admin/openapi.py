@@ -32,7 +32,7 @@ _ERRORS = {
     "409": "It cannot be done as things are",
     "413": "The body is too long",
     "421": "The Host is not one of ours",
-    "503": "Too many follow already",
+    "503": "Too many streams are open, or lbproxy is not ready",
 }
 
 
@@ -95,6 +95,7 @@ def _errors(route: APIRoute) -> dict[str, Any]:
         wanted += ["409", "413"]
     if route.produces == "text/event-stream":
         wanted.append("503")
+    wanted += route.errors
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     return {code: {"description": _ERRORS[code], "content": content} for code in sorted(wanted)}
 

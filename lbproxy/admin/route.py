@@ -94,7 +94,9 @@ class APIRoute:
     ``path``: segments in braces are names.  ``role``: who may.  ``handler``: gives JSON types, a :class:`Raw` or a
     :class:`lbproxy.admin.stream.Stream`, or an awaitable of one; raises :class:`APIError`.  ``query``: parameters by
     name, strings, integers or booleans, with their defaults.  ``body``: the schema of a JSON body, None when there is
-    none.  ``produces``: the type of a successful answer, described by ``answer`` when it is JSON.
+    none.  ``produces``: the type of a successful answer, described by ``answer`` when it is JSON.  ``public``: the
+    word in ``admin_public`` that opens the route to callers without a token; "": none does.  ``errors``: statuses
+    besides those that every route may have.
     """
 
     method: str
@@ -106,6 +108,8 @@ class APIRoute:
     query: Mapping[str, Schema] = field(factory=dict)
     body: Schema | None = None
     produces: str = "application/json"
+    public: str = ""
+    errors: tuple[str, ...] = ()
     segments: tuple[str, ...] = field(init=False)
 
     @segments.default

@@ -63,6 +63,7 @@ class Admin(Service):
         self.reloads = Reloads(balancer, reactor)
         self._announcing: Any = None
         self.hosts = frozenset(name.lower() for name in settings.admin_hosts)
+        self.public = frozenset(settings.admin_public)
         self.table = Table(route for part in self.parts for route in part.routes)
         self.states = States(self)
         self.doors = self.doors_of(config)
@@ -176,6 +177,7 @@ class Admin(Service):
             )  # connections that are still open may do nothing
         _close(present.values())
         self.hosts = frozenset(name.lower() for name in settings.admin_hosts)
+        self.public = frozenset(settings.admin_public)
         self.metrics_servers = settings.metrics_servers
         if self._announcing is None:
             self._announce()

@@ -19,7 +19,8 @@ __all__ = ["AdminView"]
 class AdminView(Protocol):
     """``balancer``: the :class:`lbproxy.service.LoadBalancer` it is about.  ``parts`` and ``table``: what it
     shows, and the routes.  ``states``: the state that is shown and followed.  ``started``: Unix time.
-    ``hosts``: names it may be called by.  ``paces``: how fast each role is answered."""
+    ``hosts``: names it may be called by.  ``public``: groups of routes that need no token.
+    ``paces``: how fast each role is answered."""
 
     balancer: Any
     reactor: Any
@@ -28,6 +29,7 @@ class AdminView(Protocol):
     metrics_servers: Any
     lag: Lag
     hosts: frozenset[str]
+    public: frozenset[str]
     table: Any
     states: Any
     paces: dict[Role, Pace]

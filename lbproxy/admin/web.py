@@ -6,7 +6,7 @@
     process's time for each role (:mod:`lbproxy.admin.pace`).
 2.  ``Host`` is localhost, an IP address or a name in ``admin_hosts``, unless the client proves who it is: a page from
     elsewhere whose name was made to lead here (DNS rebinding) gets nothing.
-3.  Who may not, gets 401 or 403.
+3.  Who may not, gets 401 or 403.  Neither rule applies to the paths that ``admin_public`` opens to everybody.
 4.  No cookies, no CORS.  What changes something needs a token, or a header that a page from elsewhere cannot send
     without asking first (``Content-Type: application/json`` or ``X-Requested-With``), and our own ``Origin``.
 5.  An error is JSON: ``{"error": {"status": 404, "message": "..."}}``; never a traceback.
@@ -324,15 +324,16 @@ class AdminRequest(Request):
     def _answer(self, admin: AdminView, door: Door, who: Identity) -> Any:
         method = self.method.decode("ascii", "replace")
         path, _, query = self.uri.decode("ascii", "replace").partition("?")
-        self._check_host(admin, who)
+        public = self._is_public(admin, method, path)
+        self._check_host(admin, who, public)
         channel: Any = self.channel
-        if who.role is Role.NONE:
+        if who.role is Role.NONE and not public:
             self._check_open(admin, method, path)
         elif channel.role is not who.role:
             channel.role = who.role
             channel.factory.limit_readers(channel)
         route, names = admin.table.match(method, path)
-        if route.role > who.role:
+        if route.role > who.role and not public:
             self._forbid(route, who, door)
         if method in _CHANGES:
             self._check_source(who, route)
@@ -367,11 +368,18 @@ class AdminRequest(Request):
         certificate = get() if get is not None else None
         return "" if certificate is None else str(certificate.get_subject().CN or "certificate")
 
-    def _check_host(self, admin: AdminView, who: Identity) -> None:
+    @staticmethod
+    def _is_public(admin: AdminView, method: str, path: str) -> bool:
+        """Return whether ``admin_public`` opens this path to everybody."""
+        return method in ("GET", "HEAD") and any(
+            route.path == path for route in admin.table.routes if route.public in admin.public
+        )
+
+    def _check_host(self, admin: AdminView, who: Identity, public: bool) -> None:
         hosts = self.requestHeaders.getRawHeaders(b"host") or []
         if self.clientproto == b"HTTP/1.1" and len(hosts) != 1:
             raise APIError(400, "the request must have exactly one Host header")
-        if who.proven or not hosts:
+        if who.proven or public or not hosts:
             return
         name = _host_name(hosts[0].decode("latin-1"))
         if name in ("localhost", *admin.hosts) or address_number(name) >= 0:

@@ -119,6 +119,16 @@ class GlobalSpec:
         ),
         example="lb.internal",
     )
+    admin_public: tuple[str, ...] = option(
+        "list:choice",
+        ("health",),
+        choices=("health", "metrics", "none"),
+        doc=(
+            "what the admin API shows without a token: ``health`` (``/healthz`` and "
+            "``/readyz``), ``metrics`` (``/metrics``), or ``none``"
+        ),
+        example="health metrics",
+    )
     state: str = option(
         "path",
         "",

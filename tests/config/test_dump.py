@@ -340,7 +340,9 @@ ALERTS = spec(
 CONFIGS = st.builds(
     Config,
     spec(GlobalSpec, access_log=LOG).map(
-        lambda one: attrs.evolve(one, metrics_servers=True, admin_hosts=(), admin_tokens="")
+        lambda one: attrs.evolve(
+            one, metrics_servers=True, admin_hosts=(), admin_public=("health",), admin_tokens=""
+        )
     ),
     FRONTEND.map(lambda one: (one,)),
     BACKEND.map(lambda one: (one,)),

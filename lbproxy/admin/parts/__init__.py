@@ -16,6 +16,7 @@ from lbproxy.admin.parts import (
     drift,
     events,
     frontends,
+    health,
     logs,
     metrics,
     process,
@@ -32,6 +33,7 @@ __all__ = ["PARTS"]
 
 PARTS: tuple[Part, ...] = (
     core.PART,
+    health.PART,
     process.PART,
     frontends.PART,
     backends.PART,

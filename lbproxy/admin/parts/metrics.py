@@ -357,6 +357,7 @@ PART = Part(
             "Metrics in the Prometheus text format, or as OpenMetrics if `Accept` asks for it",
             _metrics,
             produces="text/plain",
+            public="metrics",
         ),
     ),
     metrics=_all,

@@ -11,7 +11,7 @@ from lbproxy.model import Address, AdminSpec, GlobalSpec
 
 __all__ = ["SETTINGS"]
 
-_ADMIN = ("admin_tokens", "admin_hosts", "metrics_servers")
+_ADMIN = ("admin_tokens", "admin_hosts", "admin_public", "metrics_servers")
 
 
 def _check(draft: Draft, judge: Judge) -> None:
@@ -28,6 +28,12 @@ def _check(draft: Draft, judge: Judge) -> None:
 
 def _admin(draft: Draft, judge: Judge) -> None:
     """A caller from another machine must identify itself."""
+    public = draft.get("admin_public")
+    if "none" in public and len(public) > 1:
+        judge.wrong(
+            draft, draft.line("admin_public"), "admin_public",
+            "'none' cannot be combined with other words", found="none",
+        )  # fmt: skip
     tokens = draft.get("admin_tokens", "")
     judge.file(draft, "admin_tokens", draft.line("admin_tokens"), tokens)
     for spec in draft.get("admin"):
@@ -36,7 +42,8 @@ def _admin(draft: Draft, judge: Judge) -> None:
         if not (tokens or "admin_tokens" in draft.broken or _guarded(spec)):
             judge.wrong(
                 draft, spec.where, "admin",
-                f"{spec.endpoint!r} can be reached from other machines, and anybody there could change everything: "
+                f"{spec.endpoint!r} can be reached from other machines, and anybody there could "
+                f"{'read' if spec.role == 'read' else 'change'} everything: "
                 "set admin_tokens, use tls: with client_ca=, or listen on the loopback interface "
                 "(tcp:8404:interface=127.0.0.1) or on unix:PATH", found=spec.endpoint,
             )  # fmt: skip
