@@ -43,15 +43,18 @@ class Door:
         address = self.spec.address
         return address is not None and address.kind == "tcp" and _is_loopback(address.host)
 
-    def who(self, certificate: str, token: bytes | None) -> Identity:
-        """Who comes with this token (None: without) and certificate ("": without)."""
+    def who(self, certificate: str, token: bytes | None, uid: int | None = None) -> Identity:
+        """Return the caller with this token (None: without) and certificate ("": without).
+
+        ``uid``: the user of the process at the other end of a Unix socket, None if unknown.
+        """
         if token is not None and self.tokens is not None:
             known = self.tokens.identify(token)
             return Identity("", Role.NONE) if known is None else known.at_most(self.role)
         if certificate:
             return Identity(certificate[:100], self.role)
         if self.unix:
-            return Identity("socket", self.role)
+            return Identity("socket" if uid is None else f"uid {uid}", self.role)
         if self.tokens is None and self.loopback and not self.spec.client_ca:
             return Identity("local", self.role, proven=False)
         return Identity("", Role.NONE, proven=False)

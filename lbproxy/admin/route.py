@@ -60,6 +60,7 @@ class Call:
 
     ``path``: the names in the path; ``query``: every parameter of the route that has a value or a default;
     ``body``: as the route's schema says, None without one.  ``accept``: the header, "" without one.
+    ``changes``: what the handler changed, one text each, such as ``app/a weight 3 -> 5``; they become an event.
     """
 
     admin: AdminView
@@ -69,6 +70,7 @@ class Call:
     body: Any = None
     accept: str = ""
     last_event: int = 0  # Last-Event-ID of a client that comes back to a stream
+    changes: list[str] = field(factory=list)
 
     @property
     def balancer(self) -> Any:

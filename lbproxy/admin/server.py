@@ -40,6 +40,7 @@ __all__ = ["Admin"]
 _log = Logger()
 
 _POLL = 0.1  # seconds between two looks at whether all workers serve
+_SHOWN = 10  # changes that the text of one event names
 
 
 class Admin(Service):
@@ -225,17 +226,23 @@ class Admin(Service):
             body="" if call.body is None else str(call.body)[:300],
             status=status,
         )
-        if status < 400:
+        if call.changes:
             subject = "/".join(value[:100] for value in call.path.values())
-            change = f" {call.body}" if call.body else ""
             self.balancer.events.add(
                 EventKind.CHANGED,
                 subject,
-                f"{call.who.name}: {route.summary[:1].lower()}{route.summary[1:]}{change[:300]}",
+                f"{_listed(call.changes)}, by {call.who.name}",
                 who=call.who.name,
                 method=route.method,
                 path=path,
             )
+
+
+def _listed(changes: list[str]) -> str:
+    """Join the first changes to one line."""
+    more = len(changes) - _SHOWN
+    rest = f" and {more} more" if more > 0 else ""
+    return "; ".join(one[:300] for one in changes[:_SHOWN]) + rest
 
 
 def _close(doors: Iterable[Door]) -> list[Deferred[Any]]:

@@ -17,8 +17,10 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Awaitable, Iterator
 from inspect import isawaitable
+from struct import Struct
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -66,6 +68,8 @@ PATIENCE = 60.0
 """Seconds from the end of an answer, or the beginning of the connection, to the end of the next request."""
 
 _LINGER = 16 * 1024 * 1024  # bytes of a refused body that are read, so that the client sees why
+_PEER_CREDENTIALS: int | None = getattr(socket, "SO_PEERCRED", None)  # Linux
+_CREDENTIALS = Struct("iII")  # struct ucred: pid, uid, gid
 _CHANGES = ("POST", "PUT", "PATCH", "DELETE")
 
 SECURITY = {
@@ -281,7 +285,7 @@ class AdminRequest(Request):
         for name, value in SECURITY.items():
             self.setHeader(name, value)
         admin = factory.admin
-        who = factory.door.who(self._certificate(), self._token())
+        who = factory.door.who(self._certificate(), self._token(), self._uid())
         pace = admin.paces[who.role]
         wait = pace.reserve()
         if wait > LONGEST:
@@ -374,6 +378,16 @@ class AdminRequest(Request):
         return method in ("GET", "HEAD") and any(
             route.path == path for route in admin.table.routes if route.public in admin.public
         )
+
+    def _uid(self) -> int | None:
+        """Return the user of the process at the other end of a Unix socket; None if unknown."""
+        transport: Any = self.channel.transport if self.channel is not None else None
+        sock: Any = getattr(transport, "socket", None)
+        family = getattr(sock, "family", None)
+        if family != socket.AF_UNIX or _PEER_CREDENTIALS is None:
+            return None
+        raw = sock.getsockopt(socket.SOL_SOCKET, _PEER_CREDENTIALS, _CREDENTIALS.size)
+        return int(_CREDENTIALS.unpack(raw)[1])
 
     def _check_host(self, admin: AdminView, who: Identity, public: bool) -> None:
         hosts = self.requestHeaders.getRawHeaders(b"host") or []

@@ -115,7 +115,7 @@ def test_a_token_that_may_write(guarded: AdminClient) -> None:
     assert (answer.status, weight(guarded)) == (200, 5)
     last = guarded.get("events", Authorization=token)["items"][-1]
     assert (last["kind"], last["subject"]) == ("changed", "app/a")
-    assert last["text"] == "alice: change a server at run time {'weight': 5}"
+    assert last["text"] == "app/a weight 3 -> 5, by alice"
 
 
 def test_a_listener_that_allows_no_changes(tmp_path: Path) -> None:

@@ -49,7 +49,9 @@ def _reset(call: Call) -> Any:
         known = [name for of, name in call.balancer.changing.changes.names() if of == backend]
         if server and server not in owner.group.servers and server not in known:
             raise APIError(404, f"no server {server!r} in backend {backend!r}")
-    return {"undone": [one.as_dict() for one in call.balancer.changing.reset(backend, server)]}
+    undone = call.balancer.changing.reset(backend, server)
+    call.changes.extend(f"{one.text} undone" for one in undone)
+    return {"undone": [one.as_dict() for one in undone]}
 
 
 PART = Part(

@@ -7,7 +7,7 @@ The declarations are :class:`lbproxy.proxy.adminpart.AdminPart` and the fields o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -116,11 +116,14 @@ def _route(kind: Kind, operation: Operation) -> APIRoute:
             if argument.kind == "server" and call.query.get(name):
                 find(owner.group.servers, call.query[name], f"server of {owner.name}")
         try:
-            return call.balancer.operate(
+            answer = call.balancer.operate(
                 kind.owner, owner.name, kind.name, operation.key, dict(call.query)
             )
         except ValueError as error:
             raise APIError(409, str(error)) from None
+        if operation.method != "GET":
+            call.changes.append(_change(owner.name, operation, call.query, answer))
+        return answer
 
     return APIRoute(
         operation.method,
@@ -131,6 +134,13 @@ def _route(kind: Kind, operation: Operation) -> APIRoute:
         schema_of(operation.answer),
         query={name: _parameter(one) for name, one in operation.arguments.items()},
     )
+
+
+def _change(owner: str, operation: Operation, query: Mapping[str, Any], answer: Any) -> str:
+    """Describe what an operation did: its arguments, and the numbers of its answer."""
+    words = [f"{name}={value}" for name, value in query.items()]
+    counts = [f"{value} {name}" for name, value in answer.items() if isinstance(value, int)]
+    return f"{' '.join([owner, operation.path, *words])}: {', '.join(counts) or 'done'}"
 
 
 def _parameter(argument: Argument) -> Schema:

@@ -162,6 +162,7 @@ def _change(call: Call) -> Any:
     balancer, body, where = call.balancer, call.body, (backend.name, server.name)
     if not body:
         raise APIError(400, "nothing to change: give weight, maxconn or admin")
+    before = _settings(server)
     if "weight" in body:
         balancer.set_weight(*where, body["weight"])
     if "maxconn" in body:
@@ -173,7 +174,22 @@ def _change(call: Call) -> Any:
             "maint": balancer.maint,
         }
         verbs[body["admin"]](*where)
+    after = _settings(server)
+    call.changes.extend(
+        f"{backend.name}/{server.name} {what}{before[what]} -> {after[what]}"
+        for what in after
+        if after[what] != before[what]
+    )
     return _full(backend, server)
+
+
+def _settings(server: Any) -> dict[str, Any]:
+    """What :func:`_change` can change, by the words that an event begins with."""
+    return {
+        "weight ": server.full_weight,
+        "maxconn ": server.maxconn,
+        "": server.admin.value,
+    }
 
 
 def _add(call: Call) -> Any:
@@ -185,6 +201,7 @@ def _add(call: Call) -> Any:
         raise APIError(400, words) from None
     except ValueError as error:
         raise APIError(409, str(error)) from None
+    call.changes.append(f"{backend.name}/{server.name} added ({server.spec.target})")
     return _full(backend, server)
 
 
@@ -195,12 +212,16 @@ def _remove(call: Call) -> Any:
             409, f"{backend.name}/{server.name} is the backend's last server; put it in maint"
         )
     call.balancer.remove_server(backend.name, server.name)
-    return {"removed": f"{backend.name}/{server.name}", "sessions": server.session_count}
+    left = server.session_count
+    call.changes.append(f"{backend.name}/{server.name} removed with {left} sessions left")
+    return {"removed": f"{backend.name}/{server.name}", "sessions": left}
 
 
 def _kill(call: Call) -> Any:
     backend, server = _pick(call)
-    return {"killed": call.balancer.kill_sessions(backend.name, server.name)}
+    killed = call.balancer.kill_sessions(backend.name, server.name)
+    call.changes.append(f"{backend.name}/{server.name} {killed} sessions ended")
+    return {"killed": killed}
 
 
 def _drain(call: Call) -> Any:

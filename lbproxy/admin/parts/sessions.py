@@ -53,6 +53,7 @@ async def _list(call: Call) -> Any:
 async def _kill(call: Call) -> Any:
     if not await call.balancer.end_session(call.path["id"]):
         raise APIError(404, "there is no such session; it may be over")
+    call.changes.append(f"session {call.path['id'][:100]} ended")
     return {"killed": 1}
 
 

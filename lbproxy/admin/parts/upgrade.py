@@ -17,6 +17,7 @@ async def _upgrade(call: Call) -> Any:
         error = "lbproxy is part of another program here: that one has to be upgraded"
         return {"ok": False, "pid": 0, "error": error, "summary": error}
     report = await upgrader.begin()
+    call.changes.append(f"upgrade: {report.summary().splitlines()[0]}")
     return {
         "ok": report.ok,
         "pid": report.pid,
