@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Backend", "Connector", "Moves"]
 
-_quiet = Quiet(Logger())
+_quiet = Quiet(Logger(__name__))
 _IDLE_HTTP: Final = 60.0
 _IDLE_TCP: Final = 3600.0
 
@@ -285,7 +285,7 @@ class Backend:
         if self.group.panicking is not self._panicking:
             self._panicking = self.group.panicking
             _quiet.warn(
-                f"{self.name} panic",
+                f"{self.name} panic {self._panicking}",
                 "backend {backend}: {what}",
                 backend=self.name,
                 what="too few servers are up, health is ignored (panic)"
@@ -299,7 +299,7 @@ class Backend:
 
     def _balancer_failed(self, error: BaseException) -> None:
         _quiet.failure(
-            "balancer",
+            f"{self.name} balancer",
             "balancer of backend {backend} failed, took the first usable server",
             Failure(error),
             backend=self.name,

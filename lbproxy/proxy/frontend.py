@@ -32,7 +32,7 @@ from lbproxy.proxy.ratelog import Quiet
 
 __all__ = ["Frontend", "Hooks", "Lineage"]
 
-_quiet: Final = Quiet(Logger())
+_quiet: Final = Quiet(Logger(__name__))
 _IDLE_HTTP: Final = 60.0
 _IDLE_TCP: Final = 3600.0
 
@@ -321,7 +321,9 @@ class Frontend:
 
     def _log_failed(self) -> None:
         self.counters.log_errors += 1
-        _quiet.failure("log", "the access log of {name} failed", Failure(), name=self.name)
+        _quiet.failure(
+            f"{self.name} log", "the access log of {name} failed", Failure(), name=self.name
+        )
 
     def count_close(self, kind: Kind) -> None:
         """One more end of this kind."""
@@ -334,7 +336,10 @@ class Frontend:
             hook(traffic)
         except BaseException:
             _quiet.failure(
-                "finish", "a filter of {name} failed in finish", Failure(), name=self.name
+                f"{self.name} finish",
+                "a filter of {name} failed in finish",
+                Failure(),
+                name=self.name,
             )
 
     def feature_snapshot(self) -> dict[str, Any]:

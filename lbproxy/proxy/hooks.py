@@ -128,7 +128,8 @@ def _forgiven(runner: Runner, hook: Hook, failure: Failure) -> bool:
     error = failure.value
     refused = isinstance(error, ProxyError) and error.kind is not Kind.FILTER_TIMEOUT
     if not refused:
-        _quiet.failure(_name(hook), "filter {hook} failed", failure, hook=_name(hook))
+        kind = f"{_name(hook)} {type(error).__name__}"
+        _quiet.failure(kind, "filter {hook} failed", failure, hook=_name(hook))
         if getattr(getattr(hook, "__self__", None), "fail_open", False):
             return True
     if not isinstance(error, ProxyError):

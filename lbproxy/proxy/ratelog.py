@@ -14,7 +14,11 @@ _KINDS = 256
 
 
 class Quiet:
-    """Wraps a logger; events of one ``kind`` within a second of the last are counted, not written."""
+    """Wraps a logger; events of one ``kind`` within a second of the last are counted, not written.
+
+    The next line of the kind reports their number.  A kind therefore names the subject (a frontend, a
+    server) besides what happened.  At most 256 kinds are remembered.
+    """
 
     def __init__(self, log: Logger, every: float = 1.0) -> None:
         self._log = log
@@ -28,8 +32,9 @@ class Quiet:
         if last and now - last < self._every:
             self._seen[kind] = (last, held + 1)
             return -1
+        self._seen.pop(kind, None)
         if len(self._seen) >= _KINDS:
-            self._seen.clear()
+            del self._seen[next(iter(self._seen))]  # its last line is the oldest
         self._seen[kind] = (now, 0)
         return held
 

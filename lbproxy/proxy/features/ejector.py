@@ -128,7 +128,7 @@ class Ejector(Feature["Backend"]):
         self.out[server] = timer
         server.counters.ejections += 1
         _quiet.warn(
-            f"{self.backend_name} ejected",
+            f"{self.backend_name}/{server.name} ejected",
             "server {backend}/{server} is ejected for {seconds:g} s: {reason}",
             backend=self.backend_name,
             server=server.name,
@@ -145,7 +145,7 @@ class Ejector(Feature["Backend"]):
         timer.close()
         self.health.returned(server, self._wheel.now())
         _quiet.warn(
-            f"{self.backend_name} back",
+            f"{self.backend_name}/{server.name} back",
             "server {backend}/{server} is back on trial",
             backend=self.backend_name,
             server=server.name,

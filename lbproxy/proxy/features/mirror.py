@@ -243,7 +243,7 @@ class Mirror(Feature["Backend"]):
                 return []
         except Exception:
             _quiet.failure(
-                "predicate",
+                f"predicate {self.spec.backend}",
                 "the predicate of mirror {name} failed",
                 Failure(),
                 name=self.spec.backend,

@@ -94,7 +94,8 @@ class TransformedBody:
                 raise TypeError(f"returned {type(result).__name__}, wanted bytes")
         except BaseException as error:
             name = type(getattr(method, "__self__", None)).__name__
-            _quiet.failure(name, "transform {name} failed", Failure(), name=name)
+            kind = f"{name} {type(error).__name__}"
+            _quiet.failure(kind, "transform {name} failed", Failure(), name=name)
             detail = f"{name}: {type(error).__name__}: {error}"
             raise ProxyError(Kind.FILTER_FAILED, detail) from error
         return result
