@@ -15,7 +15,7 @@ from typing import Final
 from librt.strings import BytesWriter, read_i64_le, write_i64_le
 from mypy_extensions import i64
 
-from lbproxy.http.known import COOKIE, HOST, FieldName, field_name
+from lbproxy.http.known import COOKIE, HOST, FieldName, bit, field_name
 from lbproxy.http.scan import EMPTY, MASK, ROW, Lines, lines_of
 
 __all__ = ["Head", "Headers", "Ours", "RequestHead", "ResponseHead"]
@@ -198,16 +198,14 @@ class Head:
         lines = self.lines
         if name.single:
             if lines.present >> name.number & 1:
-                bit: i64 = 1
-                self.without |= bit << name.number
+                self.without |= bit(name.number)
         else:
             index = lines.find(name)
             while index >= 0:
                 if index >= _MOST_GONE:
                     self._list = _less(self.pairs(), name)
                     return
-                one: i64 = 1
-                self.gone |= one << index
+                self.gone |= bit(index)
                 index = lines.find(name, index + 1)
         if self.ours is not None and _every(self.ours.pairs, name):
             self.before = [*(self.before or ()), *self.ours.pairs]

@@ -19,6 +19,7 @@ __all__ = [
     "LOWER",
     "NUMBERS",
     "FieldName",
+    "bit",
     "disguised",
     "field_name",
     "known_number",
@@ -169,6 +170,17 @@ def known_number(raw: bytes, start: i64, size: i64, tail: i64) -> i64:
             return 0
         done += 8
     return read_i64_le(table, row)
+
+
+def bit(number: i64) -> i64:
+    """``1 << number``, for a number from 0 to 62.
+
+    The compiler writes a local variable that is assigned once as its value, and a literal is a 32-bit number in C: it
+    cannot be shifted by 31 and more.
+    """
+    found: i64 = 1
+    found <<= number
+    return found
 
 
 def disguised(name: bytes) -> int:

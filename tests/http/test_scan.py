@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbproxy.http.h1 import RequestParser, ResponseParser
+from lbproxy.http.h1_write import encode_request
 from lbproxy.http.known import NUMBERS, FieldName, field_name
 from lbproxy.http.message import Invalid, Limits, RequestHead, ResponseHead
 from lbproxy.http.scan import Lines, _plain_name, lines_of, scan, target_end, text_end
@@ -266,6 +267,20 @@ def test_edits_are_those_of_a_list(edits: list[tuple[str, bytes]]) -> None:
         assert head.header(name) == listed.header(name)
         assert head.header_values(name) == listed.header_values(name)
         assert head.cookie(b"k") == listed.cookie(b"k")
+
+
+@pytest.mark.parametrize("place", range(68))
+def test_a_line_is_removed_wherever_it_stands(place: int) -> None:
+    others = [(b"A%d" % number, b"v") for number in range(67)]
+    fields = [*others[:place], (b"X-Auth", b"forged"), *others[place:]]
+    raw = START + b"Host: a\r\n" + b"".join(b"%b: %b\r\n" % pair for pair in fields) + b"\r\n"
+    head = RequestParser(Limits()).receive(raw)[0]
+    assert isinstance(head, RequestHead)
+    head.set_header(b"X-Auth", b"ours")
+    assert head.pairs() == [(b"Host", b"a"), *others, (b"X-Auth", b"ours")]
+    assert head.header_values(b"X-Auth") == [b"ours"]
+    assert encode_request(head).count(b"\r\n") == len(fields) + 3
+    assert b"forged" not in encode_request(head)
 
 
 def test_blanks_before_a_colon_may_be_removed_from_responses() -> None:
