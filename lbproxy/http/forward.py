@@ -214,6 +214,8 @@ class Forwarder:
         TypeError for what a filter put into ``head`` and cannot be sent.
         """
         source: Head = _with_added(head, self._not_to_servers)
+        if head.nominated:
+            source = _without_nominated(source, head.nominated)
         out = RequestHead(
             head.method,
             head.target,
@@ -234,8 +236,6 @@ class Forwarder:
         out.host_line = host_header or head.host
         if source.added is not None:
             out.before = source.added.copy()
-        if head.nominated:
-            _remove_nominated(out, head.nominated)
         if source.present & self._read:
             seen = _seen(source, self._read)
             pairs = self._own(head, seen, client_ip, client_port, scheme, local_port)
@@ -370,6 +370,8 @@ class Forwarder:
         the codec can tell; it is gone from a 1xx and 204, which must not have one (RFC 9110 §8.6).
         """
         source: Head = _with_added(head, self._not_to_clients)
+        if head.nominated:
+            source = _without_nominated(source, head.nominated)
         out = ResponseHead(
             head.status, None, head.reason, head.version, head.length, lines=source.lines
         )
@@ -382,8 +384,6 @@ class Forwarder:
         out.without = source.without | without
         if source.added is not None:
             out.before = source.added.copy()
-        if head.nominated:
-            _remove_nominated(out, head.nominated)
         if self._name:
             if source.present >> VIA & 1:
                 before = _joined(source, VIA)
@@ -411,6 +411,17 @@ def _remove_nominated(head: Head, nominated: tuple[bytes, ...]) -> None:
     for name in nominated:
         if name not in PROTECTED:
             head.remove_header(name)
+
+
+def _without_nominated(source: Head, nominated: tuple[bytes, ...]) -> Head:
+    """A copy of ``source``, in lines alone, without what Connection nominates."""
+    copy = Head(None, source.lines)
+    copy.without = source.without
+    copy.gone = source.gone
+    if source.added is not None:
+        copy.added = source.added.copy()
+    _remove_nominated(copy, nominated)
+    return copy.settled()  # a list, if a line behind those that ``gone`` counts was removed
 
 
 def _seen(head: Head, read: i64) -> dict[bytes, bytes]:

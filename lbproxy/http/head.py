@@ -141,11 +141,13 @@ class Head:
         return _first(self._behind(), name)
 
     def place(self, name: FieldName) -> i64:
-        """Where in ``lines.raw`` the first value of a known ``name`` is: start, and end in the upper 32 bits.
+        """Where in ``lines.raw`` the first value of ``name`` is: start, and end in the upper 32 bits.
 
-        -1: there is none.  -2: ask :meth:`first`, as there are edits.
+        ``name``: ``single``, and not Host.  -1: there is none.  -2: ask :meth:`first`, as there are edits.
         """
-        if self._list is not None or self.added is not None or self.before is not None:
+        if self._list is not None or self.added is not None:
+            return -2
+        if self.before is not None or self.ours is not None:
             return -2
         if not self.present >> name.number & 1:
             return -1

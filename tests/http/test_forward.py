@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from lbproxy.config.model import FrontendSpec
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.forward import MAX_HOPS, MAX_LOOPS, PROTECTED, Forwarder
-from lbproxy.http.message import Headers, RequestHead, ResponseHead, header_pairs
+from lbproxy.http.h1 import RequestParser, ResponseParser
+from lbproxy.http.known import field_name
+from lbproxy.http.message import Headers, Limits, RequestHead, ResponseHead, header_pairs
 from tests.http.traffic import request
 
 PEER = "10.0.0.9"
@@ -101,6 +103,15 @@ def test_nominated_fields() -> None:
         assert len(values(out, name)) == 1, name
 
 
+def test_the_place_of_a_line_that_this_hop_adds() -> None:
+    head = RequestParser(Limits()).receive(b"GET / HTTP/1.1\r\nHost: a\r\nReferer: x\r\n\r\n")[0]
+    assert isinstance(head, RequestHead)
+    out = forwarder().server_request(head, client_ip=PEER, scheme="http")
+    name = field_name(b"via")
+    assert head.place(name) == -1
+    assert out.place(name) == -2 and out.first(name) == b"1.1 lbproxy"
+
+
 def test_what_a_filter_adds_cannot_be_nominated_away() -> None:
     head = request(headers=(("X-User", "forged"),), nominated=(b"x-user",))
     fwd = forwarder()
@@ -108,6 +119,19 @@ def test_what_a_filter_adds_cannot_be_nominated_away() -> None:
     head.set_header(b"X-User", b"alice")
     out = fwd.server_request(head, client_ip=PEER, scheme="http").headers
     assert values(out, "X-User") == [b"alice"]
+
+
+def test_a_nominated_field_behind_many_others() -> None:
+    lines = b"".join(b"A%d: v\r\n" % number for number in range(70)) + b"X-A: 1\r\n"
+    parser = ResponseParser(Limits())
+    parser.begin(b"GET")
+    raw = b"HTTP/1.1 200 OK\r\nConnection: x-a\r\nContent-Length: 0\r\n" + lines + b"\r\n"
+    response = parser.receive(raw)[0]
+    assert isinstance(response, ResponseHead)
+    out = forwarder().response(response)
+    assert out.header(b"X-A") is None and out.header(b"A69") == b"v"
+    assert out.header_values(b"Via") == [b"1.1 lbproxy"]
+    assert response.header(b"X-A") == b"1"
 
 
 def test_nominated_response_fields() -> None:
