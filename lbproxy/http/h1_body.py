@@ -44,15 +44,30 @@ class Refused(Exception):
 class ChunkedBody:
     """Decoder of one message's chunked body.
 
+    ``nominated``: lower-cased names of trailer fields that are dropped, as Connection names them (RFC 9110 §7.6.1).
+
     ``feed`` appends to the caller's list; ``done`` says that the End is among what it appended.
     Holds at most one incomplete line (256 bytes) or trailer section (``limits.trailer_bytes``).
     """
 
-    __slots__ = ("_end", "_extensions", "_held", "_left", "_limits", "_room", "_state", "done")
+    __slots__ = (
+        "_end",
+        "_extensions",
+        "_held",
+        "_left",
+        "_limits",
+        "_nominated",
+        "_room",
+        "_state",
+        "done",
+    )
 
-    def __init__(self, limits: Limits, body_limit: int | None) -> None:
+    def __init__(
+        self, limits: Limits, body_limit: int | None, nominated: tuple[bytes, ...] = ()
+    ) -> None:
         self._limits = limits
         self._room = body_limit
+        self._nominated = nominated
         self._state = _SIZE
         self._left = 0
         self._extensions = 0
@@ -199,6 +214,7 @@ class ChunkedBody:
                     checked_name(name)
                 except ValueError:
                     raise Refused(Kind.BAD_REQUEST, "malformed trailer name") from None
-            if name.lower() not in TRAILER_FORBIDDEN:
+            low = name.lower()
+            if low not in TRAILER_FORBIDDEN and low not in self._nominated:
                 fields.append((name, value.strip()))
         return tuple(fields)

@@ -216,8 +216,8 @@ class Parser:
             pos += 2
         return pos
 
-    def _start_chunks(self) -> None:
-        self._chunks = ChunkedBody(self._limits, self._body_limit)
+    def _start_chunks(self, nominated: tuple[bytes, ...]) -> None:
+        self._chunks = ChunkedBody(self._limits, self._body_limit, nominated)
         self._state = CHUNKED
 
     # -- limits of incomplete heads, and the order of errors

@@ -234,7 +234,7 @@ class RequestParser(Parser):
             events.append(END)
             self._message_done()
         elif length is None:
-            self._start_chunks()
+            self._start_chunks(head.nominated)
         else:
             limit = self._body_limit
             if limit is not None and length > limit:

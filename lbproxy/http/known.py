@@ -16,6 +16,7 @@ from librt.strings import read_i64_le
 from mypy_extensions import i64
 
 __all__ = [
+    "CLAIMED",
     "LOWER",
     "NUMBERS",
     "FieldName",
@@ -120,6 +121,11 @@ def _disguises() -> dict[bytes, int]:
 
 
 _DISGUISES: Final[dict[bytes, int]] = _disguises()
+
+CLAIMED: Final[frozenset[bytes]] = frozenset(
+    name for name, number in NUMBERS.items() if _CLAIMS >> number & 1
+) | frozenset(_DISGUISES)
+"""What only a trusted proxy may say, and framing in disguise: all spellings, in lower case."""
 
 # -- the table without collisions --------------------------------------------------------------------
 

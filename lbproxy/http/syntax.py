@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from ipaddress import IPv6Address
 
+from lbproxy.http.known import CLAIMED
+
 __all__ = [
     "FIELD_NAMES",
     "FIELD_TEXT",
@@ -47,14 +49,13 @@ SPECIAL = frozenset(
 )
 """Field names (lower case) that a codec itself reads or writes."""
 
-TRAILER_FORBIDDEN = frozenset(
+TRAILER_FORBIDDEN = CLAIMED | frozenset(
     b"transfer-encoding content-length host connection keep-alive proxy-connection upgrade te "
-    b"trailer http2-settings "
+    b"trailer http2-settings proxy-authentication-info "
     b"content-encoding content-type content-range content-location "
     b"cache-control expect max-forwards pragma range if-match if-none-match if-modified-since "
     b"if-unmodified-since if-range authorization proxy-authorization proxy-authenticate "
-    b"www-authenticate cookie set-cookie age date expires location retry-after vary warning "
-    b"forwarded x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip".split()
+    b"www-authenticate cookie set-cookie age date expires location retry-after vary warning".split()
 )
 """Fields (lower case) that have no effect in a trailer section, or a dangerous one, and are dropped
 there (RFC 9110 §6.5.1): framing, routing, authentication, conditions, and who the client is."""

@@ -6,7 +6,7 @@ import pytest
 
 from lbproxy.errors import Kind
 from lbproxy.http.h1 import RequestParser, ResponseParser
-from lbproxy.http.message import END, Event, Invalid, Limits, RequestHead, ResponseHead
+from lbproxy.http.message import END, End, Event, Invalid, Limits, RequestHead, ResponseHead
 from tests.http.h1_support import receive_all, shorthand
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -191,6 +191,35 @@ def test_tiny_pieces_of_trailers_cost_in_proportion() -> None:
     parser = RequestParser(Limits(trailer_bytes=1 << 20))
     events = [event for byte in raw for event in parser.receive(bytes((byte,)))]
     assert len(events) == 2
+
+
+TRAILERS = b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-Sum: 1\r\n%b: 2\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"X-Forwarded-Port",
+        b"x-forwarded-ssl",
+        b"X_Forwarded_For",
+        b"X_REAL-IP",
+        b"Content_Length",
+        b"transfer_encoding",
+        b"Proxy-Authentication-Info",
+    ],
+)
+def test_trailers_bring_nothing_that_a_head_may_not(name: bytes) -> None:
+    events = RequestParser(Limits()).receive(GET[:-2] + TRAILERS % name)
+    assert events[-1] == End(((b"X-Sum", b"1"),))
+
+
+def test_trailers_that_connection_nominates_are_dropped() -> None:
+    fields = b"Connection: close, x-hop\r\n" + TRAILERS % b"X-Hop"
+    assert RequestParser(Limits()).receive(GET[:-2] + fields)[-1] == End(((b"X-Sum", b"1"),))
+    parser = ResponseParser(Limits())
+    parser.begin(b"GET")
+    events = parser.receive(b"HTTP/1.1 200 OK\r\n" + fields)
+    assert events[-1] == End(((b"X-Sum", b"1"),))
 
 
 def test_extensions_are_bounded_over_all_chunks() -> None:
