@@ -408,9 +408,7 @@ def _with_added(head: Head, special: i64) -> Head:
 
 
 def _remove_nominated(head: Head, nominated: tuple[bytes, ...]) -> None:
-    for name in nominated:
-        if name not in PROTECTED:
-            head.remove_header(name)
+    head.remove_headers(frozenset(nominated) - PROTECTED)
 
 
 def _without_nominated(source: Head, nominated: tuple[bytes, ...]) -> Head:

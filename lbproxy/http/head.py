@@ -24,6 +24,7 @@ Headers = list[tuple[bytes, bytes]]
 """Header lines in the order they came; repeated names stay separate lines."""
 
 _MOST_GONE: Final = 62  # a line behind this one is not left out by its bit
+_FEW: Final = 8  # names that are looked for one by one; more are removed in one pass
 _COOKIE_ROW: Final = 16
 _COOKIE: Final = field_name(b"cookie")
 
@@ -189,6 +190,14 @@ class Head:
     def remove_header(self, name: bytes) -> None:
         """Remove every line of ``name``; no error if there is none."""
         self.remove(field_name(name))
+
+    def remove_headers(self, names: frozenset[bytes]) -> None:
+        """Remove every line of ``names``, which are in lower case.  Linear in the names plus the lines."""
+        if len(names) <= _FEW:
+            for name in names:
+                self.remove(field_name(name))
+        else:
+            self._list = [pair for pair in self.pairs() if pair[0].lower() not in names]
 
     def remove(self, name: FieldName) -> None:
         """As :meth:`remove_header`, for a name that is prepared."""

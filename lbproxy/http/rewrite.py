@@ -187,9 +187,14 @@ class RemoveHeader(_HeaderFilter):
             return
         start = self._name[:-1].lower()
         keep = b"host" if self.options.message == "request" else None
-        for low in {name.lower() for name, _ in head.pairs()}:
-            if low.startswith(start) and low != keep and low.decode("latin-1") not in _OURS:
-                head.remove_header(low)
+        names = {name.lower() for name, _ in head.pairs()}
+        head.remove_headers(
+            frozenset(
+                low
+                for low in names
+                if low.startswith(start) and low != keep and low.decode("latin-1") not in _OURS
+            )
+        )
 
 
 _Piece = Template | int

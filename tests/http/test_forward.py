@@ -103,6 +103,20 @@ def test_nominated_fields() -> None:
         assert len(values(out, name)) == 1, name
 
 
+def test_thousands_of_nominated_fields_are_removed_in_one_pass() -> None:
+    named = b",".join(b"h%d" % number for number in range(4000))
+    there = [(b"H%d" % number, b"v") for number in range(0, 9000, 100)]
+    fields = b"".join(b"%b: %b\r\n" % pair for pair in there)
+    raw = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: " + named + b"\r\n" + fields + b"\r\n"
+    head = RequestParser(Limits()).receive(raw)[0]
+    assert isinstance(head, RequestHead)
+    fwd = forwarder()
+    fwd.client(PEER, head)
+    assert head.listed  # not name by name, each through all lines
+    assert [pair for pair in head.pairs() if pair[1] == b"v"] == there[40:]
+    assert [pair for pair in sent(fwd, head) if pair[1] == b"v"] == there[40:]
+
+
 def test_the_place_of_a_line_that_this_hop_adds() -> None:
     head = RequestParser(Limits()).receive(b"GET / HTTP/1.1\r\nHost: a\r\nReferer: x\r\n\r\n")[0]
     assert isinstance(head, RequestHead)
