@@ -283,7 +283,9 @@ class Attempt(ResponseSink):
 
         ValueError or TypeError, with nothing sent, for a head that cannot be written."""
         stream, request = self._stream, self.request
-        assert stream is not None and request is not None
+        assert stream is not None
+        if request is None:
+            raise TypeError("a filter removed the request")
         self.state = _SENT
         self.sent = True
         self.ended = end is not None

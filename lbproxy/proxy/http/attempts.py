@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempts"]
 
-_BAD_HEAD: Final = (ValueError, TypeError)
+_BAD_HEAD: Final = (ValueError, TypeError, AttributeError)
 
 
 @native(allow_interpreted_subclasses=True)
@@ -317,8 +317,8 @@ class Attempts(AttemptOwner):
         """Begin to send the body through transforms.  A request without a body has none."""
         traffic = self.traffic
         head, transforms = traffic.server_request, traffic.request_transforms
-        assert head is not None and transforms is not None
-        if head.length == 0:
+        assert transforms is not None
+        if head is None or head.length == 0:
             return data, end
         self._body = TransformedBody(
             transforms,

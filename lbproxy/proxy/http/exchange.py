@@ -342,6 +342,8 @@ class Exchange(Asking):
         hooks = traffic.hooks
         if hooks is not None and hooks.response:
             self._run_response_hooks(events, hooks.response)
+        elif hooks is not None and hooks.server_request:
+            self._respond(self._without_body(events))
         else:
             self._respond(events)
 
@@ -361,10 +363,31 @@ class Exchange(Asking):
         events, self._held = self._held, []
         if events and type(events[-1]) is End:
             self._stream = None
-        self._respond(events)
+        head = self.traffic.response
+        if isinstance(head, ResponseHead) and head.status < 200:
+            self._bad_head("response", ValueError(f"status {head.status}"))
+            return
+        self._respond(self._without_body(events))
         stream = self._stream
         if stream is not None and not self._client_paused and not self._is_held():
             stream.resume_response()
+
+    def _without_body(self, events: list[Any]) -> list[Any]:
+        """Return ``events``, without the body if filters have made this a response that has none:
+        one to HEAD whose request to the server was a GET, or a 204 or 304."""
+        traffic = self.traffic
+        head = traffic.response
+        if not isinstance(head, ResponseHead):
+            return events
+        if traffic.request.method != b"HEAD" and head.status not in (204, 304):
+            return events
+        if events and type(events[-1]) is End:
+            return events[-1:]
+        stream, self._stream = self._stream, None
+        traffic.close = _OK
+        if stream is not None:
+            stream.close(reuse=False)  # there is more of it
+        return [END]
 
     def _respond(self, events: list[Any]) -> None:
         """Send the final head with what is already there of its body."""
@@ -424,7 +447,9 @@ class Exchange(Asking):
         """Begin to send the body through transforms; ProxyError if one fails."""
         traffic, frontend = self.traffic, self.frontend
         head, transforms = traffic.response, traffic.response_transforms
-        assert head is not None and transforms is not None
+        assert transforms is not None
+        if head is None:
+            return data, end
         if traffic.request.method == b"HEAD" or head.status in (204, 304):
             if not all(one.keeps_length for one in transforms):
                 head.remove_header(b"Content-Length")  # of a body that would be another one
@@ -551,7 +576,9 @@ class Exchange(Asking):
         if backend is None or traffic.backend_name == backend.name:
             self._give_up(error)
             return
-        if self._moved or traffic.body_lost or MEANING[error.kind].side == "client":
+        # a source that is not Attempts keeps no body
+        lost = traffic.body_lost or traffic.body_size + len(self._early) < traffic.bytes_in
+        if self._moved or lost or MEANING[error.kind].side == "client":
             traffic.backend_name = backend.name
             self._give_up(error)
             return

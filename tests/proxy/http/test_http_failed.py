@@ -322,3 +322,35 @@ def test_another_backend_gets_transforms_of_its_own(rig):
     origin.connections[0].send(OK)
     r.advance(0.1)
     assert client.received.endswith(b"\r\n\r\nhihi")
+
+
+def test_a_source_that_keeps_no_request_body(rig):
+    """The other backend got the head, and nothing of the body that it announced."""
+
+    class Source:
+        queued = False
+
+        def __init__(self, traffic: Any, backend: Any, sink: Any) -> None:
+            self.sink = sink
+
+        def send_request(self, head: Any, data: bytes, end: Any) -> None:
+            self.sink.server_failed(ProxyError(Kind.SERVER_GONE, "gone"))
+
+    def move(traffic: Any, error: ProxyError) -> None:
+        traffic.backend_name = "other"
+
+    other = OTHER.replace("retries", "mode = http\nretries")
+    r = rig(filters=[Failed(move)], sections=other)
+    r.backend.source = Source
+    origin = r.raw("10.0.0.9:8000")
+    client = r.client()
+    client.send(post(b"abc"))
+    r.advance(0.1)
+    assert client.received.startswith(b"HTTP/1.1 502 ")
+    assert not origin.connections
+    client.take()
+    client.send(GET)
+    r.advance(0.1)
+    origin.connections[0].send(OK)
+    r.advance(0.1)
+    assert client.received.startswith(b"HTTP/1.1 200 ")

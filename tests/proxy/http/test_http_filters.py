@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import Reply
+from lbproxy.http.transform import Transform
 from lbproxy.observe.jsonlog import http_line
 from lbproxy.proxy.frontend import Hooks
 from lbproxy.testing import LB
@@ -382,6 +383,62 @@ def test_what_cannot_be_sent_is_not(rig, phase, value):
     assert r.closes == ["filter_failed"]
     assert r.state().counters.failed == 0
     assert not client.finished
+
+
+@pytest.mark.parametrize("phase", ["server_request", "response"])
+@pytest.mark.parametrize("transformed", [False, True])
+def test_a_head_that_is_removed(rig, phase, transformed):
+    """An assertion failed, and the client waited for ever."""
+
+    def act(exchange: Any) -> None:
+        if transformed:
+            getattr(exchange, f"transform_{phase.removeprefix('server_')}")(Transform())
+        setattr(exchange, phase, None)
+
+    r, client = run(rig, Acting(phase, act), request=post(b"abc"))
+    assert status(client) == b"500"
+    assert r.closes == ["filter_failed"]
+
+
+@pytest.mark.parametrize("number", [204, 304])
+@pytest.mark.parametrize("length", [2, 9])
+def test_a_status_without_a_body(rig, number, length):
+    """The body followed the head, where the client expected the next response."""
+
+    def act(exchange: Any) -> None:
+        exchange.response.status = number
+
+    r = rig(filters=[Acting("response", act)])
+    client, server = r.talk()
+    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nhi" % length)
+    r.advance(0.1)
+    assert client.received.startswith(b"HTTP/1.1 %d " % number)
+    assert client.received.endswith(b"\r\n\r\n")
+    assert (r.closes, r.state().counters.ok) == (["ok"], 1)
+    assert not client.finished
+
+
+def test_a_head_request_that_a_filter_makes_a_get(rig):
+    def act(exchange: Any) -> None:
+        exchange.server_request.method = b"GET"
+
+    r = rig(filters=[Acting("server_request", act)])
+    client, server = r.talk(GET.replace(b"GET", b"HEAD"))
+    assert server.received.startswith(b"GET ")
+    server.send(OK)
+    r.advance(0.1)
+    assert client.received.endswith(b"\r\n\r\n")
+    assert r.closes == ["ok"]
+
+
+@pytest.mark.parametrize("number", [100, 101, 199])
+def test_a_final_head_is_no_interim_one(rig, number):
+    def act(exchange: Any) -> None:
+        exchange.response.status = number
+
+    r, client = run(rig, Acting("response", act))
+    assert status(client) == b"500"
+    assert r.closes == ["filter_failed"]
 
 
 @pytest.mark.parametrize(
