@@ -101,10 +101,10 @@ class HedgedAttempts(Attempts):
 
     # -- the beginning --------------------------------------------------------------------------
 
-    def _connect(self) -> None:
-        if self.traffic.attempts == 1:
+    def _connect(self, attempt: Attempt) -> None:
+        if attempt is self._attempt and self.traffic.attempts == 1:
             self._watch()
-        super()._connect()
+        super()._connect(attempt)
 
     def _watch(self) -> None:
         """Arm the delay, if the request is one that may be sent twice."""

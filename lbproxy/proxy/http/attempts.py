@@ -16,6 +16,7 @@ attempts at a time."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from lbproxy.balance.server import ServerState
@@ -236,9 +237,9 @@ class Attempts(AttemptOwner):
         hooks = traffic.hooks
         traffic.request_transforms = None
         if hooks is not None and hooks.server_request:
-            run_hooks(self._sink, traffic, hooks.server_request, self._connect)
+            run_hooks(self._sink, traffic, hooks.server_request, partial(self._connect, attempt))
         else:
-            self._connect()
+            self._connect(attempt)
 
     def _note_wait(self, attempt: Attempt) -> None:
         traffic = self.traffic
@@ -277,10 +278,10 @@ class Attempts(AttemptOwner):
 
     # -- a connection ---------------------------------------------------------------------------
 
-    def _connect(self) -> None:
-        """Filters are through: go to the server."""
-        attempt = self._attempt
-        assert attempt is not None
+    def _connect(self, attempt: Attempt) -> None:
+        """Filters are through: go to the server, unless one of them has ended the attempt."""
+        if attempt is not self._attempt:
+            return
         attempt.request = self.traffic.server_request
         attempt.connect()
 

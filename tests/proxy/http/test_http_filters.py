@@ -16,7 +16,7 @@ from lbproxy.http.transform import Transform
 from lbproxy.observe.jsonlog import http_line
 from lbproxy.proxy.frontend import Hooks
 from lbproxy.testing import LB
-from tests.proxy.http_kit import GET, OK, A, B, post, rigs
+from tests.proxy.http_kit import GET, OK, SERVERS, TWO_SERVERS, A, B, post, rigs
 
 rig = pytest.fixture(rigs)
 C = "10.0.0.3:8000"
@@ -398,6 +398,27 @@ def test_a_head_that_is_removed(rig, phase, transformed):
     r, client = run(rig, Acting(phase, act), request=post(b"abc"))
     assert status(client) == b"500"
     assert r.closes == ["filter_failed"]
+
+
+@pytest.mark.parametrize("servers", [SERVERS, TWO_SERVERS])
+def test_a_filter_that_ends_its_own_attempt(rig, servers):
+    """The next attempt was connected twice; without another server an assertion failed."""
+
+    def act(exchange: Any) -> None:
+        if exchange.attempts == 1:
+            exchange.backend.kill_sessions(exchange.server, Kind.SERVER_DOWN)
+
+    r = rig(filters=[Acting("server_request", act)], servers=servers)
+    origins = {name: r.raw(name) for name in (A, B)}
+    client = r.client()
+    client.send(GET)
+    r.advance(1)
+    made = [one for origin in origins.values() for one in origin.connections]
+    assert len(made) == 1
+    assert made[0].received.count(b"GET ") == 1
+    made[0].send(OK)
+    r.advance(0.1)
+    assert status(client) == b"200"
 
 
 @pytest.mark.parametrize("number", [204, 304])
