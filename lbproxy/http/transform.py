@@ -18,7 +18,7 @@ class Flow(Protocol):
         """Let no more of the body come; the sender is paused.  For at most ``timeout_filter``."""
 
     def resume(self) -> None:
-        """Go on with what has come meanwhile."""
+        """Go on with what has come meanwhile, once no other transform of the body is paused."""
 
 
 class Transform:

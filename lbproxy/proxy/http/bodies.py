@@ -21,7 +21,7 @@ Output = tuple[bytes, End | None]
 
 
 class TransformedBody:
-    """The transforms of one body, in order; it is their :class:`lbproxy.http.transform.Flow`.
+    """The transforms of one body, in order.  It goes on when none of them is paused.
 
     ``hold(paused)`` pauses and resumes the sender.  ``proceed(data, end)`` takes what comes out
     after a pause, and ``fail(error)`` a failure then.  A pause may take ``timeout`` seconds.
@@ -43,6 +43,7 @@ class TransformedBody:
         self._proceed = proceed
         self._fail = fail
         self.paused = False
+        self._pauses = 0  # number of transforms that are paused
         self._closed = False
         self._kept: list[bytes] = []
         self._end: End | None = None
@@ -53,7 +54,7 @@ class TransformedBody:
 
         Raises ProxyError FILTER_FAILED, as :meth:`feed` does."""
         for one in self._transforms:
-            one.flow = self
+            one.flow = _Flow(self)
             self._guarded(one.start, head)
         out, last = self.feed(data, end)
         if last is not None:
@@ -100,18 +101,22 @@ class TransformedBody:
             raise ProxyError(Kind.FILTER_FAILED, detail) from error
         return result
 
-    # -- Flow -----------------------------------------------------------------------------------
+    # -- pauses ---------------------------------------------------------------------------------
 
     def pause(self) -> None:
-        """See :class:`Flow`."""
+        """One more transform is paused."""
+        if self._closed:
+            return
+        self._pauses += 1
+        self._timer.set(self._timeout)
         if not self.paused:
             self.paused = True
-            self._timer.set(self._timeout)
             self._hold(True)
 
     def resume(self) -> None:
-        """See :class:`Flow`."""
-        if not self.paused or self._closed:
+        """One of the paused transforms goes on."""
+        self._pauses -= 1
+        if self._pauses or self._closed:
             return
         self.paused = False
         self._timer.clear()
@@ -136,6 +141,28 @@ class TransformedBody:
         self._kept = []
         self._transforms = ()  # they know this object: no reference cycle is left
         self._hold = self._proceed = self._fail = _nothing
+
+
+class _Flow:
+    """The :class:`~lbproxy.http.transform.Flow` of one transform."""
+
+    __slots__ = ("_body", "_paused")
+
+    def __init__(self, body: TransformedBody) -> None:
+        self._body = body
+        self._paused = False
+
+    def pause(self) -> None:
+        """See :class:`~lbproxy.http.transform.Flow`."""
+        if not self._paused:
+            self._paused = True
+            self._body.pause()
+
+    def resume(self) -> None:
+        """See :class:`~lbproxy.http.transform.Flow`."""
+        if self._paused:
+            self._paused = False
+            self._body.resume()
 
 
 def _nothing(*words: Any) -> None:
