@@ -43,6 +43,7 @@ from lbproxy.http.known import (
 )
 from lbproxy.http.message import Headers, RequestHead, ResponseHead
 from lbproxy.http.scan import lines_of
+from lbproxy.http.syntax import list_members
 
 if TYPE_CHECKING:
     from lbproxy.model import FrontendSpec
@@ -288,7 +289,7 @@ class Forwarder:
                     raise ProxyError(Kind.LOOP_DETECTED, before.decode("latin-1")[:200])
                 via = before + b", " + via
             out.append((b"Via", via))
-        if seen and b"trailers" in seen.get(b"te", b"").lower():
+        if seen and b"trailers" in list_members(seen.get(b"te", b"")):
             out.append((b"TE", b"trailers"))
         return out
 
@@ -368,6 +369,8 @@ class Forwarder:
 
         Content-Length stays where ``head.length`` is 0, as it may describe the body of a HEAD or 304 answer, which only
         the codec can tell; it is gone from a 1xx and 204, which must not have one (RFC 9110 §8.6).
+
+        A 426 keeps Upgrade, which names the protocols that it requires (RFC 9110 §15.5.22).
         """
         source: Head = _with_added(head, self._not_to_clients)
         if head.nominated:
@@ -380,6 +383,8 @@ class Forwarder:
             without &= ~(1 << CONTENT_LENGTH)
         if client_version < 11:
             without |= 1 << TRAILER
+        if head.status == 426:
+            without &= ~(1 << UPGRADE)
         out.gone = source.gone
         out.without = source.without | without
         if source.added is not None:

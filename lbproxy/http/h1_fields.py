@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 _LENGTH_DIGITS_MAX: Final = 18
-_CONNECTION_OPTIONS: Final = frozenset((b"close", b"keep-alive", b"upgrade"))
+_CONNECTION_OPTIONS: Final = frozenset((b"close", b"keep-alive", b"upgrade", b"te"))
 _NEVER_NOMINATED: Final = frozenset((b"host", b"content-length", b"transfer-encoding"))
 _REFUSED_UPGRADES: Final = (b"h2", b"h2c", b"http", b"tls")
 
@@ -62,7 +62,8 @@ def check_coding(lines: Lines, version: int) -> None:
 def read_connection(value: bytes) -> tuple[list[bytes], tuple[bytes, ...]]:
     """The Connection options, and among them the field names that are hop by hop.
 
-    The fields that frame and route the message cannot be named away (RFC 9110 §7.6.1)."""
+    TE is not among these names: the forwarder handles it (RFC 9110 §10.1.4).  The fields that
+    frame and route the message cannot be named away (RFC 9110 §7.6.1)."""
     options = list_members(value)
     nominated = tuple(
         option
@@ -88,11 +89,14 @@ CONNECTIONS: dict[bytes, tuple[list[bytes], tuple[bytes, ...]]] = {
 
 
 def read_upgrade(value: bytes) -> bytes | None:
-    """The lower-cased Upgrade list, or None if a member of it is one we never switch to: HTTP/2
-    and TLS are negotiated in the handshake, and a tunnelled h2c would hide requests from us."""
-    protocols = list_members(value)
-    for protocol in protocols:
+    """The lower-cased Upgrade list, without what we never switch to: HTTP/2 and TLS are negotiated
+    in the handshake, and a tunnelled h2c would hide requests from us.  None if nothing is left, or
+    a member is malformed."""
+    protocols: list[bytes] = []
+    for protocol in list_members(value):
         name, slash, version = protocol.partition(b"/")
-        if name in _REFUSED_UPGRADES or not is_token(name) or (slash and not is_token(version)):
+        if not is_token(name) or (slash and not is_token(version)):
             return None
+        if name not in _REFUSED_UPGRADES:
+            protocols.append(protocol)
     return b", ".join(protocols) or None

@@ -57,6 +57,7 @@ _OURS_TO_WRITE: Final = (
     | 1 << PROXY_CONNECTION
 )
 _HOST: Final = field_name(b"host")
+_UPGRADE: Final = field_name(b"upgrade")
 _LENGTH: Final = field_name(b"content-length")
 _DATE: Final = field_name(b"date")
 
@@ -153,6 +154,18 @@ def _add_connection(writer: BytesWriter, te: bool, close: bool, upgrade: bytes |
         add_line(writer, b"Upgrade", upgrade)
 
 
+def _add_required(writer: BytesWriter, head: Head, keep_alive: bool) -> None:
+    """Write Connection and the Upgrade of a 426 (RFC 9110 §7.8, §15.5.22)."""
+    required = b", ".join(head.every(_UPGRADE))
+    options = [
+        option for option, said in ((b"upgrade", required), (b"close", not keep_alive)) if said
+    ]
+    if options:
+        add_line(writer, b"Connection", b", ".join(options))
+    if required:
+        add_line(writer, b"Upgrade", required)
+
+
 def encode_response(
     head: ResponseHead,
     *,
@@ -213,6 +226,8 @@ def encode_response(
         add_line(writer, b"Upgrade", head.upgrade or b"")
     elif interim or (method == b"CONNECT" and status < 300):
         pass
+    elif status == 426:
+        _add_required(writer, settled, keep_alive)
     elif not keep_alive:
         writer.write(b"Connection: close\r\n")
     elif client_version < 11:

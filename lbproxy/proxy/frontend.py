@@ -19,6 +19,7 @@ from lbproxy.http.forward import Forwarder
 from lbproxy.http.message import Limits, RequestHead
 from lbproxy.http.methods import MethodPolicy
 from lbproxy.http.route import Router
+from lbproxy.http.syntax import list_members
 from lbproxy.net.endpoints import Dialler
 from lbproxy.observe.metrics import FrontendCounters, observe_exchange, observe_session
 from lbproxy.observe.offenders import Suspects
@@ -269,14 +270,21 @@ class Frontend:
             )
 
     def may_upgrade(self, head: RequestHead) -> bool:
-        """Whether the protocol switch a request asks for may pass (RFC 9110 §7.8 lets a proxy ignore it)."""
+        """Whether the protocol switch a request asks for may pass (RFC 9110 §7.8 lets a proxy ignore it).
+
+        Of several protocols in ``head.upgrade`` those stay that may pass.
+        """
         policy = self.spec.upgrade
         if policy == "none" or head.upgrade is None:
             return False
-        protocols = [word.strip() for word in head.upgrade.split(b",")]
+        protocols = list_members(head.upgrade)
         if policy == "websocket":
-            return protocols == [b"websocket"] and head.method == b"GET"
-        return not any(word.startswith(b"h2c") for word in protocols)
+            kept = [b"websocket"] if b"websocket" in protocols and head.method == b"GET" else []
+        else:
+            kept = [word for word in protocols if not word.startswith(b"h2c")]
+        if kept:
+            head.upgrade = b", ".join(kept)
+        return bool(kept)
 
     # -- the end of traffic ---------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ from lbproxy.balance.server import ServerState
 from lbproxy.compiled import native
 from lbproxy.errors import Kind, Outcome, ProxyError
 from lbproxy.http.message import End, RequestHead, ResponseHead
+from lbproxy.http.syntax import list_members
 from lbproxy.net.endpoints import Dial
 from lbproxy.proxy.http.sink import ResponseSink
 from lbproxy.proxy.http.streams import ServerConnection, ServerStream
@@ -345,6 +346,9 @@ class Attempt(ResponseSink):
                         ProxyError(Kind.BAD_RESPONSE, f"{status} to a request without Upgrade")
                     )
                     return False
+                if not _was_asked_for(request, head):
+                    self._stop(ProxyError(Kind.BAD_RESPONSE, "101 to a protocol not asked for"))
+                    return False
                 if not self.ended:
                     why = f"{status} before the request was complete"
                     self._stop(ProxyError(Kind.BAD_RESPONSE, why))
@@ -466,3 +470,12 @@ class Attempt(ResponseSink):
         elif outcome is _FAILED:
             server.counters.failed += 1
         lease.release(outcome, self.t_response)
+
+
+def _was_asked_for(request: RequestHead, head: ResponseHead) -> bool:
+    """Whether a 101 switches only to protocols of the request (RFC 9110 §7.8)."""
+    if head.status != 101:
+        return True
+    asked = list_members(request.upgrade or b"")
+    chosen = list_members(head.upgrade or b"")
+    return bool(chosen) and all(protocol in asked for protocol in chosen)

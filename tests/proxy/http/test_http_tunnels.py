@@ -183,7 +183,8 @@ def test_h2c_never(rig, word, protocol):
     client = r.client()
     client.send(UPGRADE.replace(b"websocket", protocol, 1) + GET)
     server = raw.connections[0]
-    assert b"pgrade" not in server.received
+    assert b"h2c" not in server.received
+    assert (b"pgrade" in server.received) is (word != "none" and protocol != b"h2c")
     server.send(OK)
     server.send(OK)
     assert client.received.count(b"200 OK") == 2
