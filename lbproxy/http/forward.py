@@ -234,7 +234,9 @@ class Forwarder:
         out.checked = head.checked
         out.gone = source.gone
         out.without = source.without | self._not_to_servers
-        out.host_line = host_header or head.host
+        out.host_line = host_header or (
+            head.host if head.host_line is None else _host_as_sent(head)
+        )
         if source.added is not None:
             out.before = source.added.copy()
         if source.present & self._read:
@@ -399,6 +401,12 @@ class Forwarder:
         if head.status == 101 and head.upgrade:
             out.add_header(b"Upgrade", head.upgrade)
         return out
+
+
+def _host_as_sent(head: RequestHead) -> bytes:
+    """The Host as the client spelled it, unless it now is another one than by its case."""
+    sent = head.lines.value(HOST)
+    return sent if sent.lower() == head.host else head.host
 
 
 def _with_added(head: Head, special: i64) -> Head:

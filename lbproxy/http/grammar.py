@@ -12,7 +12,7 @@ class Grammar:
 
     ``methods``: request methods that are tokens, so that nobody has to look.  Any other token is a method too
     (RFC 9110 §9.1), except those in ``refused``, which get 501.  ``versions``: eight bytes of a start line to 10 or
-    11.  ``blanks``: whether white space before a colon in a response is removed, as RFC 9112 §5.1 asks of a proxy,
+    11.  ``blanks``: whether white space before a colon (RFC 9112 §5.1) and behind a chunk size in a response is removed
     rather than refused.
     """
 
@@ -38,6 +38,7 @@ USUAL: Final = Grammar(
         b"UNBIND UNLINK UNLOCK UNSUBSCRIBE".split()
     ),
     {b"HTTP/1.0": 10, **{b"HTTP/1.%d" % minor: 11 for minor in range(1, 10)}},
+    blanks=True,
     refused=frozenset((b"PRI",)),
 )
 """Any method except that of the HTTP/2 preface (RFC 9113 §11.6); a higher minor version is processed as HTTP/1.1

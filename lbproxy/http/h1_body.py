@@ -47,10 +47,12 @@ class ChunkedBody:
     ``nominated``: lower-cased names of trailer fields that are dropped, as Connection names them (RFC 9110 §7.6.1).
 
     ``feed`` appends to the caller's list; ``done`` says that the End is among what it appended.
+    ``blanks``: white space behind a chunk size is removed rather than refused; some servers pad sizes with it.
     Holds at most one incomplete line (256 bytes) or trailer section (``limits.trailer_bytes``).
     """
 
     __slots__ = (
+        "_blanks",
         "_end",
         "_extensions",
         "_held",
@@ -63,8 +65,13 @@ class ChunkedBody:
     )
 
     def __init__(
-        self, limits: Limits, body_limit: int | None, nominated: tuple[bytes, ...] = ()
+        self,
+        limits: Limits,
+        body_limit: int | None,
+        nominated: tuple[bytes, ...] = (),
+        blanks: bool = False,
     ) -> None:
+        self._blanks = blanks
         self._limits = limits
         self._room = body_limit
         self._nominated = nominated
@@ -147,6 +154,8 @@ class ChunkedBody:
         if line[-2:] != b"\r\n":
             raise Refused(Kind.BAD_REQUEST, "chunk-size line does not end in CRLF")
         digits = line[:-2]
+        if self._blanks:
+            digits = digits.rstrip(b" \t")
         if not digits or digits.translate(None, _HEX):
             match = _EXTENDED.fullmatch(digits)
             if match is None:
@@ -155,7 +164,7 @@ class ChunkedBody:
             if self._extensions > _EXTENSIONS_MAX:
                 raise Refused(Kind.BAD_REQUEST, "chunk extensions are too long")
             digits = match[1]
-        if len(digits) > _SIZE_DIGITS_MAX:
+        if len(digits) > _SIZE_DIGITS_MAX and len(digits.lstrip(b"0")) > _SIZE_DIGITS_MAX:
             raise Refused(Kind.BAD_REQUEST, "chunk size is too large")
         size = int(digits, 16)
         if not size:

@@ -216,8 +216,8 @@ class Parser:
             pos += 2
         return pos
 
-    def _start_chunks(self, nominated: tuple[bytes, ...]) -> None:
-        self._chunks = ChunkedBody(self._limits, self._body_limit, nominated)
+    def _start_chunks(self, nominated: tuple[bytes, ...], blanks: bool = False) -> None:
+        self._chunks = ChunkedBody(self._limits, self._body_limit, nominated, blanks)
         self._state = CHUNKED
 
     # -- limits of incomplete heads, and the order of errors

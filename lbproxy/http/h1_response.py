@@ -209,7 +209,7 @@ class ResponseParser(Parser):
         events.append(head)
         self._state = state
         if state == CHUNKED:
-            self._start_chunks(nominated)
+            self._start_chunks(nominated, self._grammar.blanks)
         elif state == READY:
             events.append(END)
 

@@ -395,7 +395,16 @@ H11_RESPONSES = table(
         "h11 takes a bare LF for a line end",
         ["field: bare LF", "field: bare LF in a value"],
     ),
-    ("stricter", "h11 joins folded lines", ["field: folded"]),
+    (
+        "stricter",
+        "h11 joins folded lines",
+        ["field: folded", "field: space before a name"],
+    ),
+    (
+        "laxer",
+        "RFC 9112 §5.1 asks a proxy to remove it from responses",
+        ["field: space before colon"],
+    ),
     (
         "stricter",
         "h11 leaves versions to its user",

@@ -22,10 +22,12 @@ from zope.interface import classImplements
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.h1 import RequestParser
 from lbproxy.http.h1_write import LAST_CHUNK, encode_chunk, encode_response, encode_trailers
+from lbproxy.http.known import DATE
 from lbproxy.http.message import END, End, Invalid, RequestHead, ResponseHead
 from lbproxy.net.closing import half_close
 from lbproxy.proxy.accept import ProxyFactory
 from lbproxy.proxy.http.exchange import Exchange
+from lbproxy.proxy.http.replies import http_date
 from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.info import note_local
 from lbproxy.proxy.unsent import unsent_bytes
@@ -393,8 +395,12 @@ class H1ClientConnection:
             and not (head.length is None and request.version < 11)
             and not self.frontend.stopping
         )
+        # RFC 9110 §6.6.1: a response that is forwarded has a Date
+        date = None
+        if head.listed or not head.present >> DATE & 1:
+            date = http_date(self.frontend.wheel.wall())
         out, self._chunked = encode_response(
-            head, client_version=request.version, keep_alive=keep, method=request.method
+            head, client_version=request.version, keep_alive=keep, date=date, method=request.method
         )
         self._keep = keep
         if self._chunked:

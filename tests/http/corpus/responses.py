@@ -27,6 +27,7 @@ def ok(*lines: bytes, body: bytes = b"") -> bytes:
 
 EMPTY = b"Content-Length: 0"
 CHUNKED = b"Transfer-Encoding: chunked"
+CODED = "200 11 None chunked"
 
 STATUS_LINES: list[Row] = [
     ("plain", b"GET", ok(EMPTY), ["200 11 0", "end"]),
@@ -77,7 +78,11 @@ FIELDS: list[Row] = [
     ("bare LF in a value", b"GET", ok(b"X: a\nb: c", EMPTY), [BAD]),
     ("bare CR in a value", b"GET", ok(b"X: a\rb", EMPTY), [BAD]),
     ("NUL in a value", b"GET", ok(b"X: \0", EMPTY), [BAD]),
-    ("space before colon", b"GET", ok(b"Content-Length : 0"), [BAD]),
+    ("space before colon", b"GET", ok(b"Content-Length : 0"), ["200 11 0", "end"]),
+    ("space before colon, length twice", b"GET", ok(b"Content-Length : 0", EMPTY), [BAD]),
+    ("space in a name", b"GET", ok(b"Content Length: 0"), [BAD]),
+    ("space before a name", b"GET", ok(b"X: y", b" Content-Length: 0"), [BAD]),
+    ("no name before colon", b"GET", ok(b" : 0"), [BAD]),
     ("folded", b"GET", ok(b"X: a", b" b", EMPTY), [BAD]),
     ("no colon", b"GET", ok(b"X", EMPTY), [BAD]),
     ("too many", b"GET", ok(*[b"X: y"] * 13), [BAD]),
@@ -100,6 +105,17 @@ FIELDS: list[Row] = [
 ]
 
 BODIES: list[Row] = [
+    ("size padded", b"GET", ok(CHUNKED, body=b"2  \r\nhi\r\n0\t\r\n\r\n"), [CODED, "+hi", "end"]),
+    (
+        "size of 18 digits",
+        b"GET",
+        ok(CHUNKED, body=b"0" * 17 + b"2\r\nhi\r\n" + b"0" * 18 + b"\r\n\r\n"),
+        [CODED, "+hi", "end"],
+    ),
+    ("size of 64 bits", b"GET", ok(CHUNKED, body=b"00" + b"f" * 16 + b"\r\nhi\r\n"), [CODED, BAD]),
+    ("space before size", b"GET", ok(CHUNKED, body=b" 2\r\nhi\r\n0\r\n\r\n"), [CODED, BAD]),
+    ("space in size", b"GET", ok(CHUNKED, body=b"0 2\r\nhi\r\n0\r\n\r\n"), [CODED, BAD]),
+    ("only spaces for size", b"GET", ok(CHUNKED, body=b"  \r\nhi\r\n0\r\n\r\n"), [CODED, BAD]),
     ("length", b"GET", ok(b"Content-Length: 5", body=b"hello"), ["200 11 5", "+hello", "end"]),
     ("cut short", b"GET", ok(b"Content-Length: 5", body=b"hell"), ["200 11 5", "+hell", BAD]),
     (

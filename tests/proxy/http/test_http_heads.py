@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from lbproxy.http.message import Reply
@@ -112,3 +114,110 @@ def test_101_to_one_of_several(rig):
     client, server = r.talk(request("Connection: Upgrade", "Upgrade: foo/2, foo/1"))
     server.send(b"HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: FOO/1\r\n\r\n")
     assert client.take().startswith(b"HTTP/1.1 101 ")
+
+
+# -- Date ------------------------------------------------------------------------------------------
+
+
+def dates(answer: bytes) -> list[bytes]:
+    return re.findall(rb"\r\n[Dd]ate: ([^\r]*)", answer)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "304 x", "404 x", "500 x"])
+def test_date_is_added_where_it_lacks(rig, status):
+    r = rig()
+    client, server = r.talk()
+    server.send(
+        response(start=f"HTTP/1.1 {status}").partition(b"hi")[0] + b"hi" * ("304" not in status)
+    )
+    (date,) = dates(client.take())
+    assert date.endswith(b" GMT")
+
+
+def test_a_date_that_came_stays(rig):
+    r = rig()
+    client, server = r.talk()
+    server.send(response("date: Sat, 28 Nov 2026 12:00:00 GMT"))
+    assert dates(client.take()) == [b"Sat, 28 Nov 2026 12:00:00 GMT"]
+
+
+def test_interim_responses_get_no_date(rig):
+    r = rig()
+    client, server = r.talk()
+    server.send(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n")
+    assert dates(client.take()) == []
+    server.send(response())
+
+
+def test_a_filter_may_have_the_list(rig):
+    class Lists:
+        def response(self, traffic):
+            traffic.response.headers.append((b"X-A", b"b"))
+
+    r = rig(filters=[Lists()])
+    client, server = r.talk()
+    server.send(response())
+    assert len(dates(client.take())) == 1
+
+
+# -- Host ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("start", "host", "sent"),
+    [
+        ("GET / HTTP/1.1", "Example.COM:8080", b"Example.COM:8080"),
+        ("GET / HTTP/1.1", "EXAMPLE.com:", b"example.com"),
+        ("GET http://Other.com/ HTTP/1.1", "Example.COM", b"other.com"),
+        ("GET http://Example.COM/ HTTP/1.1", "Example.COM", b"Example.COM"),
+    ],
+)
+def test_the_host_as_it_was_sent(rig, start, host, sent):
+    r = rig()
+    _, server = r.talk(f"{start}\r\nHost: {host}\r\n\r\n".encode())
+    got = bytes(server.received)
+    assert re.findall(rb"(?i)\r\nHost: ([^\r]*)", got) == [sent]
+
+
+def test_a_filter_sees_the_normal_host_and_may_change_it(rig):
+    class Hosts:
+        def request(self, traffic):
+            assert traffic.request.host == b"example.com"
+            assert traffic.request.header(b"host") == b"example.com"
+
+    r = rig(filters=[Hosts()], app="host_header = Inner")
+    _, server = r.talk(b"GET / HTTP/1.1\r\nHost: Example.COM\r\n\r\n")
+    assert b"\r\nHost: Inner\r\n" in server.received
+
+
+# -- white space in answers ------------------------------------------------------------------------
+
+
+def test_blanks_that_some_servers_send(rig):
+    r = rig()
+    client, server = r.talk()
+    server.send(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\nX-A : b : c\r\n\r\n2  \r\nhi\r\n0\r\n\r\n"
+    )
+    answer = client.take()
+    assert b"\r\nX-A: b : c\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n2\r\nhi\r\n0\r\n\r\n")
+    client.send(GET)
+    server.send(response())
+    assert client.take().endswith(b"hi")
+    assert r.closes == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2 \r\nhi\r\n0\r\n\r\n",
+    ],
+)
+def test_the_same_in_requests_is_refused(rig, data):
+    r = rig()
+    r.raw()
+    client = r.client()
+    client.send(data)
+    assert client.take().startswith(b"HTTP/1.1 400 ")
