@@ -146,7 +146,10 @@ class DryFrontend:
         if route is None:
             return Verdict("no_route")
         action = route.action
-        return Verdict(route=route, reply=None if action is None else action.reply(traffic))
+        try:
+            return Verdict(route=route, reply=None if action is None else action.reply(traffic))
+        except ProxyError as error:
+            return Verdict(str(error.status), error.detail)
 
 
 @define(eq=False)

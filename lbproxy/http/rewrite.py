@@ -26,6 +26,7 @@ from lbproxy.model import option
 __all__ = ["AddHeader", "Redirect", "RemoveHeader", "ReplyFilter", "Rewrite", "SetHeader"]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_NOWHERE = re.compile(rb"(?i)https?://([/?#:]|\Z)")
 _ABSOLUTE = re.compile(r"(?i)([a-z][a-z0-9+.-]*:)?//|\{scheme\}://")
 
 _OURS = frozenset(
@@ -198,7 +199,8 @@ class RemoveHeader(_HeaderFilter):
 
 
 _Piece = Template | int
-_Rewriter = Callable[[bytes, TemplateContext], "bytes | None"]
+_Rewriter = Callable[[bytes, bytes, TemplateContext], "bytes | None"]
+"""Of a normalised path, the path as it came, and the traffic."""
 _GROUP = re.compile(r"\$\$|[$\\](\d)")
 
 
@@ -226,7 +228,7 @@ def _regex_rewriter(pattern: str, replacement: str) -> _Rewriter:
     regex = compile_regex(pattern)
     pieces = _group_pieces(replacement, regex.groups)
 
-    def rewrite(path: bytes, traffic: TemplateContext) -> bytes | None:
+    def rewrite(path: bytes, raw: bytes, traffic: TemplateContext) -> bytes | None:
         found = regex.search(path)
         if found is None:
             return None
@@ -237,6 +239,22 @@ def _regex_rewriter(pattern: str, replacement: str) -> _Rewriter:
         return path[: found.start()] + b"".join(new) + path[found.end() :]
 
     return rewrite
+
+
+def _rest(path: bytes, raw: bytes, start: bytes) -> bytes:
+    """What follows the prefix ``start`` of ``path``, spelled as in ``raw`` if that means the same.
+
+    Raises ProxyError BAD_REQUEST if it would leave the place that it is moved to.
+    """
+    rest = path[len(start) :]
+    normal = normal_path(b"/" + rest)
+    if normal is None:
+        raise ProxyError(Kind.BAD_REQUEST, "path leaves the prefix that is rewritten")
+    if raw.startswith(start) and normal_path(b"/" + raw[len(start) :]) == normal:
+        kept = raw[len(start) :]
+        # "//name" at the beginning of a target could be read as a host
+        return kept if rest.startswith(b"/") else kept.lstrip(b"/")
+    return rest
 
 
 def _plain_rewriter(pattern: str, replacement: str) -> _Rewriter:
@@ -251,10 +269,10 @@ def _plain_rewriter(pattern: str, replacement: str) -> _Rewriter:
     head = Template(before, escape="url", early=True)
     tail = Template(after, escape="url", early=True)
 
-    def rewrite(path: bytes, traffic: TemplateContext) -> bytes | None:
+    def rewrite(path: bytes, raw: bytes, traffic: TemplateContext) -> bytes | None:
         if not (path.startswith(start) if kind == "prefix" else path == start):
             return None
-        rest = path[len(start) :] if star else b""
+        rest = _rest(path, raw, start) if star else b""
         return head.render(traffic) + rest + tail.render(traffic)
 
     return rewrite
@@ -301,7 +319,8 @@ class Rewrite(Filter):
     see.
 
     The query is kept; a query in the replacement is put before it. Paths that do not match stay
-    unchanged.
+    unchanged. What the star stands for keeps its spelling; a regular expression works on the
+    normalised path.
     """
 
     name: ClassVar[str] = "rewrite"
@@ -321,7 +340,7 @@ class Rewrite(Filter):
         path = normal_path(raw)
         if path is None:
             raise ProxyError(Kind.BAD_REQUEST, "ambiguous path, or one that leaves the root")
-        new = self._rewrite(path, traffic)
+        new = self._rewrite(path, raw, traffic)
         if new is None:
             return
         if self._host is not None:
@@ -385,8 +404,13 @@ class Redirect(Filter):
         self._local = not _ABSOLUTE.match(options.target)
 
     def reply(self, traffic: TemplateContext) -> Reply:
-        """The answer for ``traffic``, a new object each time."""
+        """The answer for ``traffic``, a new object each time.
+
+        Raises ProxyError BAD_REQUEST if the target needs the host of a request without one (HTTP/1.0).
+        """
         target = self._target.render(traffic)
+        if _NOWHERE.match(target):
+            raise ProxyError(Kind.BAD_REQUEST, "redirect to the host of a request without one")
         if self._local and target.startswith(b"//"):
             # "//name/" would be another host; backslashes have been escaped already
             target = b"/" + target.lstrip(b"/")

@@ -179,6 +179,15 @@ def test_bad_header_options(header: str, value: str, message: str) -> None:
         ("/api/*", "/*", "/s/../api/x", "/x"),
         ("/api/*", "/*", "/s/../other", "/s/../other"),
         ("/api/*", "/*", "/api/a%2Fb", "/a%2Fb"),
+        ("/img/*", "/*", "/img/http://h/a.png", "/http://h/a.png"),
+        ("/img/*", "/*", "/img/a%2fb%41?x=//", "/a%2fb%41?x=//"),
+        ("/img/*", "/i/*", "/img/a/./b/../c", "/i/a/./b/../c"),
+        ("/img*", "/i*", "/img//a//b", "/i//a//b"),
+        ("*", "*", "/a//b%41", "/a//b%41"),
+        ("/img/*", "/*", "/img//h.example/a//b", "/h.example/a//b"),
+        ("/img/*", "/i/*", "/img/a/../../img/b", "/i/b"),
+        ("/img/*", "/i/*", "/img/%2e%2e/img/b", "/i/b"),
+        ("/img/*", "/i/*", "/%69mg/a//b", "/i/a/b"),
     ],
 )
 def test_rewrite(pattern: str, replacement: str, target: str, wanted: str) -> None:
@@ -205,6 +214,8 @@ def test_rewrite_refuses_ambiguous_paths_and_leaves_others() -> None:
     rewrite = Rewrite(RewriteOptions("/a/*", "/*"), ENV)
     with pytest.raises(ProxyError):
         rewrite.request(Traffic(request("/a/../..")))
+    with pytest.raises(ProxyError):
+        Rewrite(RewriteOptions("/a*", "/b/*"), ENV).request(Traffic(request("/a../c")))
     head = request("*", method="OPTIONS")
     rewrite.request(Traffic(head))
     assert head.target == b"*"
@@ -253,6 +264,19 @@ def location(target: str, traffic: Traffic) -> bytes:
 )
 def test_redirect(target: str, uri: str, wanted: bytes) -> None:
     assert location(target, Traffic(request(uri))) == wanted
+
+
+@pytest.mark.parametrize(
+    "target", ["https://{host}{uri}", "{scheme}://{hostname}:8443/", "https://{header:x-host}"]
+)
+def test_redirect_to_the_host_of_a_request_without_one(target: str) -> None:
+    with pytest.raises(ProxyError) as caught:
+        location(target, Traffic(request("/a", "")))
+    assert caught.value.status == 400
+
+
+def test_redirect_to_a_target_of_another_scheme() -> None:
+    assert location("app:///{hostname}", Traffic(request("/a", ""))) == b"app:///"
 
 
 @pytest.mark.parametrize("status", ["200", "300", "304", "404"])
