@@ -94,7 +94,10 @@ def _json_line(line: str, host: str, frontend: str) -> LoggedRequest | None:
         return str(facts.get(name) or otherwise)
 
     mode = get("mode")
-    if mode not in ("http", "tcp") or (mode == "http" and not facts.get("method")):
+    if mode not in ("http", "tcp"):
+        return None
+    refused = facts.get("header_ms", 0) is None  # its head was incomplete or invalid
+    if mode == "http" and (refused or not facts.get("method")):
         return None
     return LoggedRequest(
         mode=mode, frontend=get("frontend", frontend), port=port, tls=bool(get("tls_version")),

@@ -34,10 +34,14 @@ _TRAILERS: Final = 3
 
 
 class Refused(Exception):
-    """Leaves the parser through the shortest way; carries the event to end with."""
+    """Leaves the parser through the shortest way; carries the event to end with.
+
+    ``start``: the head that is refused, as far as it was read; empty for a fault outside a head.
+    """
 
     def __init__(self, kind: Kind, detail: str, status: int = 400) -> None:
         super().__init__(detail)
+        self.start = b""
         self.invalid = Invalid(kind, detail, status)
 
 

@@ -42,6 +42,7 @@ class Parser:
         "_rest_at",
         "_state",
         "_stop_after",
+        "refused",
     )
 
     _bad_start = "malformed request line"
@@ -57,6 +58,7 @@ class Parser:
         self._chunks: ChunkedBody | None = None
         self._state = HEAD
         self._stop_after = False
+        self.refused = b""  # the head that was refused, as far as it was read
 
     def _set_limits(self, limits: Limits, line_max: int, body_limit: int | None) -> None:
         self._limits = limits
@@ -90,7 +92,7 @@ class Parser:
         try:
             self._run(data, pos, events)
         except Refused as refusal:
-            self._die()
+            self._give_up(refusal.start or bytes(self._buf))
             events.append(self._refusal(refusal.invalid))
         return events
 
@@ -98,6 +100,11 @@ class Parser:
     def stopped(self) -> bool:
         """Whether bytes are only kept, for a tunnel or until ``resume``."""
         return self._state == STOPPED
+
+    @property
+    def unread(self) -> bytes:
+        """The head that was refused, or is incomplete, as far as it was read; at most ``header_bytes``."""
+        return self.refused or bytes(self._buf[: self._limits.header_bytes])
 
     @property
     def mid_head(self) -> bool:
@@ -131,6 +138,11 @@ class Parser:
 
     # -- the machine
 
+    def _give_up(self, start: bytes) -> None:
+        """Parse nothing more; ``start`` is the beginning of what cannot be parsed."""
+        self.refused = start[: self._limits.header_bytes]
+        self._die()
+
     def _die(self) -> None:
         self._state = DEAD
         self._buf = bytearray()
@@ -163,7 +175,11 @@ class Parser:
                     pos = self._skip_blank(data, pos)
                     if pos == size:
                         return
-                taken = self._take(data, pos, events)
+                try:
+                    taken = self._take(data, pos, events)
+                except Refused as refusal:
+                    refusal.start = data[pos:]
+                    raise
                 if taken >= 0:
                     self._blank = 0
                     pos = taken
@@ -174,8 +190,7 @@ class Parser:
                         self._buf += data[pos:] if pos else data
                         self._check_partial(size - pos)
                         return
-                self._check_head(data[pos : end + 4])
-                raise self._judge(data[pos : end + 4])
+                raise self._fault(data[pos : end + 4])
             if state == LENGTH:
                 stop = pos + self._left
                 if stop > size:
@@ -205,6 +220,16 @@ class Parser:
                 raise Refused(Kind.BAD_RESPONSE, "bytes that answer no request")
             else:
                 return
+
+    def _fault(self, raw: bytes) -> Refused:
+        """What is wrong with ``raw``, a complete head."""
+        try:
+            self._check_head(raw)
+            refusal = self._judge(raw)
+        except Refused as found:
+            refusal = found
+        refusal.start = raw
+        return refusal
 
     def _skip_blank(self, data: bytes, pos: int) -> int:
         """The position after the empty lines that may precede a request line.  A lone CR at the

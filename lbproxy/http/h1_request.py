@@ -6,6 +6,7 @@ answer it gets; nothing that the scan has refused is passed on, whatever the jud
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from librt.strings import read_i32_le, read_i64_le
@@ -35,8 +36,9 @@ from lbproxy.http.message import END, Event, Invalid, Limits, RequestHead
 from lbproxy.http.scan import Lines, scan, target_end
 from lbproxy.http.syntax import is_token, normal_host
 
-__all__ = ["RequestParser"]
+__all__ = ["RequestParser", "refused_head"]
 
+_HOST_LINE: Final = re.compile(rb"\nhost:([^\r\n]*)\r\n", re.IGNORECASE)
 _VERSION_BYTES: Final = 8
 _GET: Final = 0x20544547  # "GET " as a little-endian number
 _HTTP_1_1: Final[bytes] = b"HTTP/1.1"
@@ -78,7 +80,7 @@ class RequestParser(Parser):
         if self._rest:
             self._ended = True
             return []
-        self._die()
+        self._give_up(bytes(self._buf))
         return [Invalid(Kind.BAD_REQUEST, "connection closed in mid request")]
 
     def proceed(self) -> list[Event]:
@@ -261,6 +263,27 @@ class RequestParser(Parser):
         if not target or target_end(target, 0) != len(target):
             return Refused(Kind.BAD_REQUEST, "malformed target")
         return Refused(Kind.BAD_REQUEST, "malformed field line")
+
+
+def refused_head(start: bytes) -> RequestHead:
+    """The head of a request that was refused, with what ``start`` shows of it, for the access log.
+
+    The method is empty if it is incomplete or no token, and so are the others then; the target may be
+    cut off.  Never raises.
+    """
+    line, _, fields = start.lstrip(b"\r\n").partition(b"\r\n")
+    method, space, rest = line.partition(b" ")
+    target = rest.partition(b" ")[0]
+    if not space or len(method) > METHOD_MAX or not is_token(method):
+        method = target = b""
+    host = b""
+    found = _HOST_LINE.search(b"\n" + fields) if method else None
+    if found is not None:
+        try:
+            host = normal_host(found[1].strip(b" \t"))
+        except ValueError:
+            host = b""
+    return RequestHead(method, target, [], 11, host, length=None, keep_alive=False)
 
 
 def _bad_version(text: bytes) -> Refused:

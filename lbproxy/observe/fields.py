@@ -148,7 +148,7 @@ FIELDS: dict[str, Field] = {
     ),
     "method": Field(
         lambda r: r.request.method.decode("latin-1"),
-        "request method; empty if the input was not a valid request",
+        "request method; of a refused request too, if it was read; else empty",
         http=True,
     ),
     "host": Field(
@@ -215,7 +215,7 @@ FIELDS: dict[str, Field] = {
     ),
     "request_line": Field(
         _request_line,
-        "method, target and version; empty if the input was not a valid request",
+        "method, target and version; empty if no method was read",
         http=True,
         json=False,
         limit=TARGET_LIMIT + FIELD_LIMIT,

@@ -196,7 +196,8 @@ def test_lines_of_others() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "nonsense", "{", "[]", '{"mode":"http"}', '{"mode":"udp","method":"GET"}', "{}",
-     '{"mode":"http","method":"","local_port":1}', '{"mode":"http","method":"GET","local_port":"x"}',
+     '{"mode":"http","method":"","local_port":1}', '{"mode":"http","method":"GET","header_ms":null}',
+     '{"mode":"http","method":"GET","local_port":"x"}',
      '1.2.3.4 - - [x] "" 400 0'],
 )  # fmt: skip
 def test_what_is_no_request(text: str) -> None:

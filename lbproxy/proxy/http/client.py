@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.http.h1 import RequestParser
+from lbproxy.http.h1 import RequestParser, refused_head
 from lbproxy.http.h1_write import LAST_CHUNK, encode_chunk, encode_response, encode_trailers
 from lbproxy.http.known import DATE
 from lbproxy.http.message import END, End, Invalid, RequestHead, ResponseHead
@@ -280,12 +280,12 @@ class H1ClientConnection:
         self._refuse(ProxyError(invalid.kind, invalid.detail, invalid.status))
 
     def _refuse(self, error: ProxyError) -> None:
-        """Answer something that is not a request: it is logged like one."""
+        """Answer something that is not a request, and log it with what was read of it."""
         now = self.frontend.now()
         self._request_ended = False
-        head = RequestHead(b"", b"", [], version=11, length=None, keep_alive=False)
+        head = refused_head(self._parser.unread)
         self._exchange = exchange = Exchange(
-            self.frontend, self, head, now if self._began is None else self._began
+            self.frontend, self, head, now if self._began is None else self._began, -1.0
         )
         self._request = head
         self.frontend.counters.requests += 1
