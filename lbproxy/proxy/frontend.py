@@ -24,6 +24,7 @@ from lbproxy.net.endpoints import Dialler
 from lbproxy.observe.metrics import FrontendCounters, observe_exchange, observe_session
 from lbproxy.observe.offenders import Suspects
 from lbproxy.observe.record import HTTPRecord, Record
+from lbproxy.observe.refusal import refused_connection
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, surround, take_over
 from lbproxy.proxy.http.streams import ConnectionInfo
@@ -254,7 +255,10 @@ class Frontend:
             self.limits.give_back(ip)
 
     def refused(self, info: ConnectionInfo, error: ProxyError) -> None:
-        """A connection ended before there was anything to log as traffic: count it, and tell operators."""
+        """Count, log and report a connection that ended before it carried traffic.
+
+        One without a single request has no record in http mode if its client left by itself.
+        """
         self.counters.refused += 1
         if self.suspects is not None:
             self.suspects.add(info.client_ip)
@@ -268,6 +272,13 @@ class Frontend:
                 kind=error.kind.value,
                 detail=error.detail,
             )
+        elif self.mode == "http":
+            return
+        if self.write_log is not None or self.tails:
+            start = info.connected
+            seconds = max(0.0, self.now() - start)
+            unix = start + self.wheel.epoch
+            self._log(refused_connection(self.mode, self.name, info, error, unix, seconds))
 
     def may_upgrade(self, head: RequestHead) -> bool:
         """Whether the protocol switch a request asks for may pass (RFC 9110 §7.8 lets a proxy ignore it).
@@ -319,11 +330,14 @@ class Frontend:
         self.count_close(session.close)
         if self.counters.request_seconds is not None:
             observe_session(self.counters.request_seconds, session)
+        self._log(session)
+
+    def _log(self, record: Record) -> None:
         try:
             if self.write_log is not None:
-                self.write_log(session)
+                self.write_log(record)
             for tail in self.tails:
-                tail(session)
+                tail(record)
         except BaseException:
             self._log_failed()
 

@@ -13,6 +13,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from lbproxy.balance.server import ServerState
 from lbproxy.net.stock import StockNetwork
+from lbproxy.proxy.tcp import Session
 from lbproxy.testing import LB, LoadBalancerFixture, MemoryReactor, TCPOrigin
 from lbproxy.testing.origin import TCPConnection
 from lbproxy.tls.contexts import ServerContextFactory
@@ -27,6 +28,8 @@ A, B, C = "10.0.0.1:7000", "10.0.0.2:7000", "10.0.0.3:7000"
 class Bench:
     """Frontend ``t`` before backend ``raw``, and a record of every session that ended.
 
+    ``refusals``: the records of connections that were refused.
+
     ``failures``: what was logged with a traceback; :meth:`close` wants none unless ``may_fail``.
     """
 
@@ -34,11 +37,12 @@ class Bench:
         self.lb = lb
         self.may_fail = may_fail
         self.records: list[Any] = []
+        self.refusals: list[Any] = []
         self.failures: list[Any] = []
         self.closed = False
         self.frontend = lb.service.frontend("t")
         self.backend = lb.service.backend("raw")
-        self.frontend.write_log = self.records.append
+        self.frontend.write_log = self._ended
         self.seen: set[ServerState] = set()
         for backend in lb.service.backends.values():
             self.seen.update(backend.group.servers.values())
@@ -73,6 +77,9 @@ class Bench:
         self.seen.add(server)
         return server
 
+    def _ended(self, record: Any) -> None:
+        (self.records if isinstance(record, Session) else self.refusals).append(record)
+
     def _logged(self, event: Any) -> None:
         if event.get("log_failure") is not None:
             self.failures.append(event["log_failure"])
@@ -103,6 +110,7 @@ class Bench:
         assert all(record.t_total >= 0 and record.over for record in self.records)
         counters = self.frontend.counters
         assert sum(counters.closes.values()) == len(self.records) + counters.refused
+        assert len(self.refusals) == counters.refused
         assert counters.bytes_in == sum(record.bytes_in for record in self.records)
         assert counters.bytes_out == sum(record.bytes_out for record in self.records)
 
