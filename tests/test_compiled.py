@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import os
@@ -174,6 +175,50 @@ def test_docstrings_are_those_of_the_sources(cls: type) -> None:
     source = PACKAGE.parent / (cls.__module__.replace(".", "/") + ".py")
     assert compiled.docstring(cls)
     assert compiled.docstring(cls).splitlines()[0] in source.read_text(encoding="utf-8")
+
+
+def shifted_literals(source: str) -> list[int]:
+    """The lines that shift a literal, or a local name that stands for one, by what is not known beforehand."""
+    found: list[int] = []
+    for function in ast.walk(ast.parse(source)):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        nodes = list(ast.walk(function))
+        stores = [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+        literals = {
+            node.target.id
+            for node in nodes
+            if isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and isinstance(node.value, ast.Constant)
+            and stores.count(node.target.id) == 1
+        }
+        for node in nodes:
+            if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.LShift):
+                continue
+            by = node.right
+            if isinstance(by, ast.Constant) or (isinstance(by, ast.Name) and by.id.isupper()):
+                continue
+            left = node.left
+            if isinstance(left, ast.Constant) or (
+                isinstance(left, ast.Name) and left.id in literals
+            ):
+                found.append(node.lineno)
+    return found
+
+
+@pytest.mark.parametrize("name", compiled.MODULES)
+def test_no_literal_is_shifted(name: str) -> None:
+    # in C it has 32 bits
+    assert shifted_literals((PACKAGE / name).read_text()) == []
+
+
+def test_what_shifts_a_literal() -> None:
+    once = "def f(n: i64) -> i64:\n    one: i64 = 1\n    return one << n\n"
+    twice = "def f(n: i64) -> i64:\n    one: i64 = 1\n    one <<= n\n    return one\n"
+    assert shifted_literals(once) == [3]
+    assert shifted_literals(twice) == []
+    assert shifted_literals("def f(n: i64) -> i64:\n    return 1 << n | 1 << HOST\n") == [2]
 
 
 def test_docstring_of_an_inner_class_and_of_none() -> None:
