@@ -178,7 +178,7 @@ def test_docstrings_are_those_of_the_sources(cls: type) -> None:
 
 
 def shifted_literals(source: str) -> list[int]:
-    """The lines that shift a literal, or a local name that stands for one, by what is not known beforehand."""
+    """The lines that shift a literal, or a name that stands for one, by a variable."""
     found: list[int] = []
     for function in ast.walk(ast.parse(source)):
         if not isinstance(function, ast.FunctionDef):

@@ -48,7 +48,8 @@ class Refused(Exception):
 class ChunkedBody:
     """Decoder of one message's chunked body.
 
-    ``nominated``: lower-cased names of trailer fields that are dropped, as Connection names them (RFC 9110 §7.6.1).
+    ``nominated``: lower-cased names of trailer fields that are dropped, because Connection names
+    them (RFC 9110 §7.6.1).
 
     ``feed`` appends to the caller's list; ``done`` says that the End is among what it appended.
     ``blanks``: white space behind a chunk size is removed rather than refused; some servers pad sizes with it.

@@ -181,8 +181,8 @@ def known_number(raw: bytes, start: i64, size: i64, tail: i64) -> i64:
 def bit(number: i64) -> i64:
     """``1 << number``, for a number from 0 to 62.
 
-    The compiler writes a local variable that is assigned once as its value, and a literal is a 32-bit number in C: it
-    cannot be shifted by 31 and more.
+    mypyc writes a local variable that is assigned once as its value.  A literal has 32 bits in C
+    and cannot be shifted by 31 or more, so the variable is assigned twice.
     """
     found: i64 = 1
     found <<= number
