@@ -307,7 +307,9 @@ def text_end(value: bytes, at: i64) -> i64:
 
 
 def add_number(writer: BytesWriter, number: i64) -> None:
-    """Write a number that is not negative in decimal digits."""
+    """Write a number in decimal digits.  ValueError for a negative one."""
+    if number < 0:
+        raise ValueError("negative number")
     power: i64 = 1
     while number // power >= 10:
         power *= 10

@@ -136,6 +136,14 @@ def test_nothing_can_be_injected_by_a_value(text: bytes) -> None:
         encode_trailers([(b"A", text)])
 
 
+@pytest.mark.parametrize("length", [-1, -38, -1000])
+def test_a_negative_length_is_refused(length: int) -> None:
+    with pytest.raises(ValueError):
+        encode_request(get(length=length))
+    with pytest.raises(ValueError):
+        encode_response(ok(length=length))
+
+
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_nothing_can_be_injected_by_a_name(name: bytes) -> None:
     with pytest.raises(ValueError):
