@@ -363,9 +363,10 @@ class Exchange(Asking):
         events, self._held = self._held, []
         if events and type(events[-1]) is End:
             self._stream = None
-        head = self.traffic.response
-        if isinstance(head, ResponseHead) and head.status < 200:
-            self._bad_head("response", ValueError(f"status {head.status}"))
+        try:
+            _check_final(self.traffic.response)
+        except _BAD_HEAD as error:
+            self._bad_head("response", error)
             return
         self._respond(self._without_body(events))
         stream = self._stream
@@ -646,6 +647,9 @@ class Exchange(Asking):
     def _send_reply(self) -> None:
         traffic, body = self.traffic, self._reply_body
         try:
+            _check_final(traffic.response)
+            if traffic.response.status in (204, 304):  # type: ignore[union-attr]
+                body = b""
             self._client.send_response(traffic.response, body, END)  # type: ignore[arg-type]
         except _BAD_HEAD as error:
             self._bad_head("reply", error)
@@ -678,6 +682,12 @@ class Exchange(Asking):
         for hook in hooks.finish if hooks is not None else frontend.phases.finish:
             frontend.run_finish(hook, traffic)
         self._client.exchange_done(reuse=reuse and traffic.request_ended and not traffic.tunnelled)
+
+
+def _check_final(head: Any) -> None:
+    """Raise ValueError, or TypeError or AttributeError, for a head that cannot be a final one."""
+    if head.status < 200:
+        raise ValueError(f"status {head.status}")
 
 
 def _gather(events: list[Any]) -> tuple[bytes, End | None]:

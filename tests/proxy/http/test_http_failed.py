@@ -324,6 +324,20 @@ def test_another_backend_gets_transforms_of_its_own(rig):
     assert client.received.endswith(b"\r\n\r\nhihi")
 
 
+@pytest.mark.parametrize(("number", "sent"), [(204, 204), (304, 304), (100, 500), (101, 500)])
+def test_a_page_whose_status_a_filter_changes(rig, number, sent):
+    class Changing:
+        always = True
+
+        def response(self, traffic: Any) -> None:
+            traffic.response.status = number
+
+    client = fail(rig(filters=[Changing(), Failed(page)], app="retries = 0"))
+    head, _, body = client.received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % sent)
+    assert (body == b"") is (sent != 500)
+
+
 def test_a_source_that_keeps_no_request_body(rig):
     """The other backend got the head, and nothing of the body that it announced."""
 

@@ -452,7 +452,7 @@ def test_a_head_request_that_a_filter_makes_a_get(rig):
     assert r.closes == ["ok"]
 
 
-@pytest.mark.parametrize("number", [100, 101, 199])
+@pytest.mark.parametrize("number", [100, 101, 199, None, "200"])
 def test_a_final_head_is_no_interim_one(rig, number):
     def act(exchange: Any) -> None:
         exchange.response.status = number
