@@ -11,7 +11,7 @@ ASKING    no server yet: in the queue of the backend             LEASED, OVER
 LEASED    has a server; the owner prepares the request           DIALLING, SENT, OVER
 DIALLING  a connection is being made                             SENT, OVER
 SENT      the request is on a stream; the final head is not in   ANSWERED, TUNNEL, OVER
-                                                                 (rule 2: DIALLING, SENT)
+                                                                 (rule 2: LEASED)
 ANSWERED  the final head is in, the body follows                 OVER
 TUNNEL    bytes both ways, after a 101 or a 2xx to CONNECT       OVER
 OVER      connection and lease are given back
@@ -19,8 +19,8 @@ OVER      connection and lease are given back
 
 1. The lease is given back exactly once, with the outcome, when the state becomes OVER.
 2. A pooled connection that closes before it answers died while it was idle.  If the owner allows
-   it, the request goes out again on another connection of the same server; nothing is counted
-   against the server.
+   it, the request goes out again on another connection of the same server (state LEASED); nothing
+   is counted against the server.
 3. When the response ends, connection and lease are given back before the owner gets the end: the
    next request of the client may want that connection.
 4. A failure is counted and the lease is given back before the owner hears of it."""

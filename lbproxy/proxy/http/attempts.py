@@ -388,7 +388,7 @@ class Attempts(AttemptOwner):
         return not self.traffic.body_lost and self.traffic.request.method in IDEMPOTENT
 
     def attempt_resend(self, attempt: Attempt) -> None:
-        """See :class:`AttemptOwner`.  A transform serves one body, so filters hand over new ones."""
+        """See :class:`AttemptOwner`.  A transform serves one body: filters hand over new ones."""
         if self._body is None:
             attempt.connect()
         else:
