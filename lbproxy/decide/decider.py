@@ -58,7 +58,7 @@ class _Front(DryFrontend):
             lines.append(f"User-Agent: {request.agent}")
         if request.referer:
             lines.append(f"Referer: {request.referer}")
-        head = self.parse("\r\n".join(lines).encode("latin-1", "replace").split(b"\r\n"))
+        head = self.parse("\r\n".join(lines).encode("utf-8", "replace").split(b"\r\n"))
         if isinstance(head, RequestHead):
             head.scheme = b"https" if request.tls else b"http"
         return Invalid(Kind.BAD_REQUEST, "this is no request") if head is None else head

@@ -9,6 +9,8 @@ from typing import Any
 
 from attrs import field, frozen
 
+from lbproxy.http.message import text_of
+
 __all__ = ["LoggedRequest", "read_line"]
 
 _COMBINED = re.compile(
@@ -70,13 +72,21 @@ def read_line(line: str, host: str = "localhost", frontend: str = "") -> LoggedR
     if found is None:
         return None
     target, referer, agent = (
-        _ESCAPE.sub(lambda one: chr(int(one[1], 16)), text or "")
-        for text in found.group("target", "referer", "agent")
+        _unescaped(text or "") for text in found.group("target", "referer", "agent")
     )
     return LoggedRequest(
         frontend=frontend, method=found["method"], host=host, target=target, peer_ip=found["ip"],
         client_ip=found["ip"], agent=_text(agent), referer=_text(referer),
     )  # fmt: skip
+
+
+def _unescaped(text: str) -> str:
+    """Return ``text`` with the bytes that stand in it as ``\\xHH``."""
+    found = _ESCAPE.sub(lambda one: chr(int(one[1], 16)), text)
+    try:
+        return text_of(found.encode("latin-1"))
+    except UnicodeEncodeError:
+        return found
 
 
 def _text(value: str) -> str:

@@ -33,7 +33,7 @@ from lbproxy.http.circumstances import (
     compile_time,
 )
 from lbproxy.http.context import Compiled, RouteContext, Test
-from lbproxy.http.message import RequestHead
+from lbproxy.http.message import RequestHead, text_of
 from lbproxy.http.paths import normal_pattern
 from lbproxy.http.pattern import Matcher, text_matcher
 from lbproxy.model.secrets import mask_condition
@@ -89,7 +89,7 @@ _NAME = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*)\Z")
 
 
 def _show(value: bytes | None) -> str:
-    return "absent" if value is None else repr(value.decode("latin-1"))
+    return "absent" if value is None else repr(text_of(value))
 
 
 def name_key(pattern: str) -> tuple[str, bytes]:

@@ -34,6 +34,7 @@ __all__ = [
     "add_number",
     "field_name",
     "header_pairs",
+    "text_of",
 ]
 
 
@@ -95,6 +96,14 @@ class Reply:
 
     def __repr__(self) -> str:
         return f"<reply {self.status} {self.headers!r} {len(self.body)} bytes>"
+
+
+def text_of(raw: bytes) -> str:
+    """Return ``raw`` as text for people: UTF-8, or Latin-1 if it is not valid UTF-8."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def header_pairs(items: Iterable[tuple[str | bytes, str | bytes]]) -> Headers:

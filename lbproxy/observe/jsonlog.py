@@ -17,7 +17,7 @@ from librt.strings import BytesWriter, read_i64_le
 from mypy_extensions import i64
 
 from lbproxy.errors import Kind
-from lbproxy.http.message import FieldName, RequestHead, add_number, field_name
+from lbproxy.http.message import FieldName, RequestHead, add_number, field_name, text_of
 from lbproxy.observe.fields import FIELD_LIMIT, TARGET_LIMIT, VERSIONS, clip
 from lbproxy.observe.record import Connection, HTTPRecord, LogCache, Record
 from lbproxy.observe.timestamps import rfc3339
@@ -132,14 +132,13 @@ def plain_end(raw: bytes, at: i64, end: i64) -> i64:
 
 
 def _add_raw(writer: BytesWriter, raw: bytes, at: i64, end: i64, limit: i64) -> None:
-    """Write bytes ``at`` to ``end`` of ``raw``, taken as latin-1, as the inside of a JSON string."""
+    """Write bytes ``at`` to ``end`` of ``raw`` (see :func:`text_of`) as the inside of a JSON string."""
     if at >= end:
         return
     if end - at <= limit and plain_end(raw, at, end) == end:
         writer.write(raw if end - at == len(raw) else raw[at:end])
         return
-    text = raw[at : min(end, at + limit + 1)].decode("latin-1")
-    writer.write(_encode(clip(text, limit))[1:-1].encode("ascii"))
+    writer.write(_encode(clip(text_of(raw[at:end]), limit))[1:-1].encode("ascii"))
 
 
 def _add_text(writer: BytesWriter, text: Any) -> None:
@@ -353,7 +352,7 @@ class HTTPLines(_Lines):
         return self._end(writer)
 
     def _method(self, method: bytes) -> bytes:
-        text = _text(method.decode("latin-1"), FIELD_LIMIT)
+        text = _text(text_of(method), FIELD_LIMIT)
         found = f'","method":{text},"host":"'.encode("ascii")
         if len(found) <= _KEPT_SIZE:
             if len(self._methods) >= _KEPT:

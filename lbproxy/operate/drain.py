@@ -13,6 +13,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
 from lbproxy.balance.server import AdminState, RunningSession, ServerState, State
+from lbproxy.http.message import text_of
 from lbproxy.net.timers import TimerWheel
 from lbproxy.proxy.backend import Backend
 
@@ -97,7 +98,7 @@ def _view(backend: str, server: str, session: RunningSession, now: float) -> Ses
     kind, line = "tcp", ""
     if request is not None:
         kind = "tunnel" if traffic.tunnelled else "http"
-        line = b" ".join((request.method, request.path)).decode("latin-1")[:200]
+        line = text_of(b" ".join((request.method, request.path)))[:200]
     return SessionView(
         session_id(session),
         backend,

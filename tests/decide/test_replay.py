@@ -193,6 +193,12 @@ def test_lines_of_others() -> None:
     )  # fmt: skip
 
 
+def test_escaped_bytes_are_text() -> None:
+    line = '203.0.113.9 - - [10/Oct/2026:13:55:36 -0700] "GET /caf\\xc3\\xa9 HTTP/1.1" 200 2326'
+    request = read_line(line)
+    assert request is not None and request.target == "/caf\xe9"
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "nonsense", "{", "[]", '{"mode":"http"}', '{"mode":"udp","method":"GET"}', "{}",

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbproxy.errors import Kind
-from lbproxy.http.message import RequestHead, header_pairs
+from lbproxy.http.message import RequestHead, header_pairs, text_of
 from lbproxy.observe import jsonlog
 from lbproxy.observe.accesslog import check_format, choose, compile_format
 from lbproxy.observe.fields import FIELD_LIMIT, FIELDS, TARGET_LIMIT
@@ -182,10 +182,10 @@ def test_json_is_one_printable_line_whatever_comes(a: bytes, b: bytes, c: bytes)
     data = compile_format("json", "http")(record)
     assert re.fullmatch(rb"[ -~]+\n", data)
     line = json.loads(data)
-    assert line["method"] == a.decode("latin-1")
-    assert line["target"] == b.decode("latin-1")
-    assert line["host"] == c.decode("latin-1")
-    assert line["user_agent"] == a.decode("latin-1")
+    assert line["method"] == text_of(a)
+    assert line["target"] == text_of(b)
+    assert line["host"] == text_of(c)
+    assert line["user_agent"] == text_of(a)
 
 
 @given(HOSTILE, HOSTILE, HOSTILE)
@@ -195,6 +195,27 @@ def test_text_is_one_printable_line_whatever_comes(a: bytes, b: bytes, c: bytes)
     assert re.fullmatch(rb'x( "[ !#-~]*"){7}\n', data)  # no value holds a quote
     data = compile_format("combined", "http")(hostile(a, b, c))
     assert re.fullmatch(rb'[^"]*"[ !#-~]*" 200 3456 "[ !#-~]*" "[ !#-~]*"\n', data)
+
+
+def test_json_shows_utf_8_as_text() -> None:
+    """Bytes that are no UTF-8 are taken as Latin-1."""
+    name = "/caf\xe9/\u4f60\u597d"
+    data = hostile(name.encode(), name.encode(), "b\xfccher.example".encode("latin-1"))
+    line = json.loads(compile_format("json", "http")(data))
+    assert (line["target"], line["user_agent"]) == (name, name)
+    assert line["host"] == "b\xfccher.example"
+
+
+def test_a_cut_does_not_split_a_character() -> None:
+    long = ("\u20ac" * 20_000).encode()
+    line = json.loads(compile_format("json", "http")(hostile(long, long, b"")))
+    assert line["target"] == "\u20ac" * 8189 + "..."
+    assert line["user_agent"] == "\u20ac" * 1021 + "..."
+
+
+def test_text_formats_escape_bytes_as_others_do() -> None:
+    data = compile_format("%{target}", "http")(hostile(b"GET", "/\xe9".encode(), b""))
+    assert data == b"/\\xc3\\xa9\n"
 
 
 def test_escapes_are_unambiguous() -> None:

@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 from lbproxy.config.model import MirrorSpec
 from lbproxy.http.compare import BodyNote, ComparedAnswer, Comparison, differences
 from lbproxy.http.filter import Phases
-from lbproxy.http.message import RequestHead
+from lbproxy.http.message import RequestHead, text_of
 from lbproxy.http.transform import Transform
 from lbproxy.proxy.adminpart import AdminPart, Argument, Column, Operation
 from lbproxy.proxy.feature import Feature, Given
@@ -253,7 +253,7 @@ class Mirror(Feature["Backend"]):
 
     def _tell(self, note: _Note, copy: Copy, found: list[str]) -> None:
         head = note.head
-        path = head.path.decode("latin-1")[:200]
+        path = text_of(head.path)[:200]
         method = head.method.decode("latin-1")
         one = MirrorDifference(
             copy.started, method, path, copy.original_server, copy.server_name, tuple(found[:20])
