@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from lbproxy.admin.parts.metrics import (
     families,
 )
 from lbproxy.balance.server import ServerCounters
+from lbproxy.logs.sink import BUFFER_BYTES
 from lbproxy.observe.metrics import BackendCounters, FrontendCounters
 
 from .kit import TEXT, AdminClient, admin
@@ -187,3 +190,18 @@ def test_a_thousand_servers_are_written_fast_and_in_small_pieces() -> None:
         assert sum(map(len, pieces)) > 1_000_000
         assert max(piece.count(b"\n") for piece in pieces) <= 2002
         assert len(scrape(client)) > 20_000
+
+
+def test_lines_that_a_log_lost(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    with admin(f"[lbproxy]\naccess_log = {path}\n" + TEXT.removeprefix("[lbproxy]\n")) as client:
+        (sink,) = client.lb.service.log_sinks()
+        sink._fd, gone = -1, sink._fd
+        os.close(gone)
+        path.unlink()
+        path.mkdir()  # nothing can be written there
+        for _ in range(BUFFER_BYTES // 1000 + 5):
+            sink.write(b"x" * 999 + b"\n")
+        assert sink.dropped > 0
+        labels = (("log", str(path)),)
+        assert scrape(client)["lbproxy_log_dropped_lines_total", labels] == sink.dropped

@@ -338,6 +338,16 @@ def _certificates(admin: AdminView) -> Iterator[Family]:
     )
 
 
+def _logs(admin: AdminView) -> Iterator[Family]:
+    yield Family(
+        "lbproxy_log_dropped_lines",
+        "counter",
+        "Access log lines that were lost because the destination did not take them.",
+        [(labels(log=sink.path), sink.dropped) for sink in admin.balancer.log_sinks()],
+        ("log",),
+    )
+
+
 def _all(admin: AdminView) -> Iterator[Family]:
     yield from _process(admin)
     yield from _frontends(admin)
@@ -345,6 +355,7 @@ def _all(admin: AdminView) -> Iterator[Family]:
     yield from feature_families(admin)
     yield from _servers(admin)
     yield from _certificates(admin)
+    yield from _logs(admin)
 
 
 PART = Part(
