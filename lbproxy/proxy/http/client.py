@@ -152,7 +152,7 @@ class H1ClientConnection:
         elif not self._backlog and not self._parser.pending:
             self._keep = False
             if exchange.queued:
-                exchange.client_gone(ProxyError(Kind.CLIENT_GONE, "left while it was queued"))
+                exchange.client_gone(ProxyError(Kind.CLIENT_GONE, exchange.left_while))
 
     def writeConnectionLost(self) -> None:
         """Our sending side is closed; nothing to do."""

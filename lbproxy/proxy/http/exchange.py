@@ -202,6 +202,14 @@ class Exchange(Asking):
             state is _WAITING and (self._stream is None or self._stream.queued)
         )
 
+    @property
+    def left_while(self) -> str:
+        """The detail for a client that leaves while :attr:`queued`."""
+        if self._state is _ASKED:
+            return "left while a filter ran"
+        retry = self.traffic.attempts > 0
+        return "left while it waited for a retry" if retry else "left while it was queued"
+
     def _pause_client(self, paused: bool) -> None:
         if paused is not self._paused:
             self._paused = paused

@@ -189,6 +189,19 @@ def test_a_client_that_leaves_in_the_pause(rig):
     assert r.closes == ["client_gone"]
 
 
+def test_the_log_says_what_a_client_did_not_wait_for(rig):
+    r = rig(servers=TWO_SERVERS, app=f"{ON_503}\nretry_backoff = 10s")
+    r.backend.random = lambda: 1.0
+    client, one, _ = start(r)
+    one.send(BUSY % b"one")
+    client.half_close()
+    r.advance(1)
+    assert (r.log[0].close.value, r.log[0].detail) == (
+        "client_gone",
+        "left while it waited for a retry",
+    )
+
+
 def test_no_attempt_begins_after_the_limit(rig):
     r = rig(
         servers=TWO_SERVERS, app="retry_on = timeout\ntimeout_response = 2s\ntimeout_retries = 1s"
