@@ -56,7 +56,7 @@ def test_curl_verifies(site, fetch):
     lb, port, _ = site
     done = fetch(port, "one.test", "/hello?[1-20]")
     assert Counter(done.stdout.split("\n")[:-1]) == {"hello from a": 10, "hello from b": 10}
-    records = lb.wait_records(20)
+    records = lb.wait_records(20, method="GET")
     assert {(r["tls_version"], r["sni"], r["alpn"]) for r in records} == {
         ("TLSv1.3", "one.test", "http/1.1")
     }
@@ -80,7 +80,7 @@ def test_an_authority_that_is_not_trusted(site, curl):
 def test_versions(site, fetch):
     lb, port, strict = site
     assert fetch(port, "one.test", "/hello", "--tls-max", "1.2").stdout
-    assert lb.wait_records(1)[0]["tls_version"] == "TLSv1.2"
+    assert lb.wait_records(1, method="GET")[0]["tls_version"] == "TLSv1.2"
     assert fetch(strict, "one.test", "/hello", "--tlsv1.3").stdout
     assert fetch(strict, "one.test", "/hello", "--tls-max", "1.2", check=False).returncode == 35
     old = ("--tlsv1.0", "--tls-max", "1.1", "--ciphers", "DEFAULT@SECLEVEL=0")
@@ -146,7 +146,7 @@ def test_server_with_the_right_name(balancer, secure_origin, curl, tmp_path):
     for _ in range(3):
         done = run([curl, "-sS", f"http://127.0.0.1:{port}/hello"])
         assert done.stdout == "hello from a\n"
-    assert [r["reused"] for r in lb.wait_records(3)] == [False, True, True]
+    assert [r["reused"] for r in lb.wait_records(3, method="GET")] == [False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_server_that_does_not_verify(balancer, secure_origin, curl, tmp_path, wo
         [curl, "-sS", "-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{port}/hello"]
     )
     assert done.stdout == "502"
-    (record,) = lb.wait_records(1)
+    (record,) = lb.wait_records(1, method="GET")
     assert (record["status"], record["close"]) == (502, "server_tls")
     assert record["detail"]
 
