@@ -50,16 +50,16 @@ class Writers:
 
     def gap(self) -> float:
         """The longest time in which nothing was acknowledged, in seconds."""
-        times = sorted(when for when, _ in self.acknowledged.values())
+        times = sorted(when for when, _ in list(self.acknowledged.values()))
         return max(b - a for a, b in pairwise(times))
 
     def first_after(self, when: float) -> float:
         """How long after ``when`` (time.monotonic) the next one was acknowledged."""
-        return min(t for t, _ in self.acknowledged.values() if t > when) - when
+        return min(t for t, _ in list(self.acknowledged.values()) if t > when) - when
 
     def last_by(self, what: Any) -> float:
         """When the last one was acknowledged of which ``insert`` returned ``what``."""
-        return max(when for when, found in self.acknowledged.values() if found == what)
+        return max(when for when, found in list(self.acknowledged.values()) if found == what)
 
     def _run(self, writer: int) -> None:
         number = 0
