@@ -125,7 +125,9 @@ class DryFrontend:
         peer, head = traffic.client_ip, traffic.request
         if head is None:
             return False
-        traffic.client_ip, traffic.scheme = self._forwarder.client(peer, head, traffic.scheme)
+        traffic.client_ip, traffic.client_port, traffic.scheme = self._forwarder.client(
+            peer, head, traffic.scheme, traffic.client_port
+        )
         return traffic.client_ip != peer
 
     def decide(self, traffic: DryTraffic) -> Verdict:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
-__all__ = ["Access", "AddressSet", "address_number"]
+__all__ = ["Access", "AddressSet", "address_number", "split_address"]
 
 Network = IPv4Network | IPv6Network
 
 _V4_BASE = 1 << 128  # IPv4 numbers live above every IPv6 number: one sorted list serves both
+_OBFUSCATED = re.compile(rb"_[0-9A-Za-z._-]+")
+_NODE_MAX = 96  # bytes
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _MEMO = 16384  # addresses; about 3 MiB when full
 
@@ -33,6 +36,33 @@ def address_number(text: str) -> int:
             return int(address)
         address = mapped
     return _V4_BASE + int(address)
+
+
+def split_address(text: bytes) -> tuple[str, int]:
+    """Address and port of ``1.2.3.4``, ``1.2.3.4:80``, ``2001:db8::1`` or ``[2001:db8::1]:80``.
+
+    ("", 0) for anything else.  Port 0: there is none, or it is impossible or obfuscated (``_x``, RFC 7239 §6.3).
+    """
+    text = text.strip(b" \t")
+    port = b""
+    if len(text) > _NODE_MAX:
+        return "", 0
+    if text.startswith(b"["):
+        text, bracket, port = text[1:].partition(b"]")
+        if not bracket or b":" not in text or (port and not port.startswith(b":")):
+            return "", 0
+        port = port[1:]
+    elif text.count(b":") == 1:
+        text, _, port = text.partition(b":")
+        if not port:
+            return "", 0
+    if port and not port.isdigit() and _OBFUSCATED.fullmatch(port) is None:
+        return "", 0
+    ip = text.decode("latin-1")
+    if "%" in ip or address_number(ip) < 0:
+        return "", 0
+    number = int(port) if port.isdigit() else 0
+    return ip, number if number < 65536 else 0
 
 
 def _bounds(network: Network) -> tuple[int, int]:

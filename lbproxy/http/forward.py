@@ -11,13 +11,15 @@ is made, and the lines that this hop adds.
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from librt.strings import BytesWriter
 from mypy_extensions import i64
 
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.guard.addresses import AddressSet, address_number
+from lbproxy.guard.addresses import AddressSet, split_address
+from lbproxy.http.forwarded import elements
 from lbproxy.http.h1_write import add_line
 from lbproxy.http.head import Head, Ours
 from lbproxy.http.known import (
@@ -113,6 +115,7 @@ class Forwarder:
 
     def __init__(self, spec: FrontendSpec) -> None:
         self._trusted = AddressSet(spec.trusted_proxies)
+        self._real_ip = _spellings(spec.real_ip.lower().encode("ascii")) if spec.real_ip else ()
         self._x = "x-forwarded" in spec.forwarded
         self._rfc7239 = "rfc7239" in spec.forwarded
         name = b"" if spec.via == "none" else spec.via.encode("ascii", "replace")
@@ -143,16 +146,20 @@ class Forwarder:
 
     # --- who the client is
 
-    def client(self, peer_ip: str, head: RequestHead, scheme: str = "") -> tuple[str, str]:
-        """The address of the real client, and the scheme it used; ``head`` is cleared of what the peer may not say.
+    def client(
+        self, peer_ip: str, head: RequestHead, scheme: str = "", peer_port: int = 0
+    ) -> tuple[str, int, str]:
+        """Address and port of the real client, and its scheme; ``head`` is cleared of what the peer may not say.
 
-        ``peer_ip``: the other end of the connection, or what a trusted PROXY header said
-        (:attr:`ConnectionInfo.client_ip`).  ``scheme``: of the connection; "" takes the head's.
+        ``peer_ip`` and ``peer_port``: the other end of the connection, or what a trusted PROXY header said
+        (:attr:`ConnectionInfo.client_ip`).  ``scheme``: of the connection; "" takes the head's.  The port comes with
+        the address; 0 if a proxy did not say it.
 
-        Unless ``peer_ip`` is in ``trusted_proxies`` its X-Forwarded-*, Forwarded and X-Real-IP lines are removed, in
-        every spelling with ``_``.  If it is, the client is the right-most address in X-Forwarded-For (or Forwarded)
-        that is not trusted itself; the search stops at what is no address and after :data:`MAX_HOPS`.  The header
-        read is the first in the frontend's ``forwarded`` that the request has.
+        Unless ``peer_ip`` is in ``trusted_proxies`` its X-Forwarded-*, Forwarded and X-Real-IP lines and those of
+        ``real_ip`` are removed, in every spelling with ``_``.  If it is, the client is the address in ``real_ip``, or
+        the right-most address in X-Forwarded-For (or Forwarded) that is not trusted itself; the search stops at what
+        is no address and after :data:`MAX_HOPS`.  The header read is the first in the frontend's ``forwarded`` that
+        the request has.  The headers that this hop writes are made to agree with it.
 
         Fields that Connection nominates are removed here too (not :data:`PROTECTED` ones), so that nothing a filter
         adds later can be named away.  Call it once per request, before the filters.
@@ -161,32 +168,56 @@ class Forwarder:
         if head.nominated:
             _remove_nominated(head, head.nominated)
             head.nominated = ()
-        if head.listed or head.present & _CLAIMS:
+        if head.listed or self._real_ip or head.present & _CLAIMS:
             if peer_ip in self._trusted:
-                return self._believe(peer_ip, head, scheme)
+                return self._believe(_Client(peer_ip, peer_port, scheme), head)
             head.drop(_CLAIMS)
-        return peer_ip, scheme
+            for name in self._real_ip:
+                head.remove_header(name)
+        return peer_ip, peer_port, scheme
 
-    def _believe(self, ip: str, head: RequestHead, scheme: str) -> tuple[str, str]:
-        """The client a trusted proxy at ``ip`` speaks for."""
+    def _believe(self, client: _Client, head: RequestHead) -> tuple[str, int, str]:
+        """The client that a trusted proxy speaks for."""
+        source = "real_ip" if self._real_ip and self._take_real_ip(client, head) else ""
         protos = head.header_values(b"x-forwarded-proto")
-        for family in self._reads:
-            if family == "x-forwarded":
-                scheme = (_proto(protos[-1]) if protos else "") or scheme
-                hops = _x_hops(head)
-            else:
-                hops = _forwarded_hops(head)
-            if hops:
-                # From the right: each address is believed because the one right of it is trusted
-                for address, proto in hops:
-                    if not address:
-                        break
-                    ip = address
-                    scheme = proto or scheme
-                    if ip not in self._trusted:
-                        break
-                break
-        return ip, scheme
+        if source:
+            client.scheme = (_proto(protos[-1]) if protos else "") or client.scheme
+        else:
+            for family in self._reads:
+                if family == "x-forwarded":
+                    client.scheme = (_proto(protos[-1]) if protos else "") or client.scheme
+                    hops = _x_hops(head)
+                else:
+                    hops = _forwarded_hops(head)
+                if hops:
+                    client.follow(hops, self._trusted)
+                    source = family
+                    break
+        if client.chain and (self._rfc7239 or source != "x-forwarded"):
+            self._agree(client, head, source)
+        return client.ip, client.port, client.scheme
+
+    def _take_real_ip(self, client: _Client, head: RequestHead) -> bool:
+        values = head.header_values(self._real_ip[0])
+        ip, port = split_address(values[0]) if len(values) == 1 else ("", 0)
+        if ip:
+            client.follow([(ip, port, "")], self._trusted)
+        return bool(ip)
+
+    def _agree(self, client: _Client, head: RequestHead, source: str) -> None:
+        """Let no header that this hop appends to name another client than ``client``."""
+        peer = _Client("", 0, "")
+        if self._x and source != "x-forwarded":
+            peer.follow(_x_hops(head), self._trusted)
+            if peer.ip != client.ip:
+                addresses = [ip.encode("ascii") for ip in reversed(client.chain)]
+                head.set_header(b"X-Forwarded-For", b", ".join(addresses))
+        if self._rfc7239 and source != "rfc7239":
+            peer = _Client("", 0, "")
+            peer.follow(_forwarded_hops(head), self._trusted)
+            if peer.ip != client.ip:
+                nodes = [_node(_bracketed(ip.encode("ascii"))) for ip in reversed(client.chain)]
+                head.set_header(b"Forwarded", b", ".join([b"for=" + node for node in nodes]))
 
     # --- to the server
 
@@ -329,7 +360,7 @@ class Forwarder:
         raw_scheme = scheme.encode("ascii", "replace")
         node = b"unknown"
         if ip:
-            node = b"[" + ip + b"]" if b":" in ip else ip
+            node = _bracketed(ip)
             if client_port:
                 node += b":%d" % client_port
         lines = (
@@ -466,8 +497,42 @@ def _may_have_length(status: int) -> bool:
     return status >= 200 and status != 204
 
 
-_Hop = tuple[str, str]
-"""An address, "" for what is none, and the scheme it used, "" if that was not said."""
+_Hop = tuple[str, int, str]
+"""An address, "" for what is none, its port or 0, and the scheme it used, "" if that was not said."""
+
+
+class _Client:
+    """Who the client is, as far as the hops have been followed; ``chain``: their addresses, nearest first."""
+
+    __slots__ = ("chain", "ip", "port", "scheme")
+
+    def __init__(self, ip: str, port: int, scheme: str) -> None:
+        self.ip = ip
+        self.port = port
+        self.scheme = scheme
+        self.chain: list[str] = []
+
+    def follow(self, hops: list[_Hop], trusted: AddressSet) -> None:
+        """Each hop, right-most first, is believed because the one right of it is trusted."""
+        for ip, port, proto in hops:
+            if not ip:
+                break
+            self.ip = ip
+            self.port = port
+            self.scheme = proto or self.scheme
+            self.chain.append(ip)
+            if ip not in trusted:
+                break
+
+
+def _spellings(name: bytes) -> tuple[bytes, ...]:
+    """``name``, and what CGI-like gateways take for it: ``_`` for some of its hyphens (RFC 3875 §4.1.18)."""
+    parts = [(b"-", b"_") if char == 45 else (bytes((char,)),) for char in name]
+    return tuple(map(b"".join, product(*parts)))
+
+
+def _bracketed(ip: bytes) -> bytes:
+    return b"[" + ip + b"]" if b":" in ip else ip
 
 
 def _node(value: bytes) -> bytes:
@@ -483,44 +548,26 @@ def _proto(value: bytes) -> str:
     return {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}.get(last, "")
 
 
-def _address(text: bytes) -> str:
-    """The IP address in ``1.2.3.4``, ``1.2.3.4:80``, ``2001:db8::1`` or ``[2001:db8::1]:80``; "" for anything else."""
-    text = text.strip()
-    if len(text) > 64:
-        return ""
-    if text.startswith(b"["):
-        text, bracket, port = text[1:].partition(b"]")
-        if not bracket or (port and not (port[:1] == b":" and port[1:].isdigit())):
-            return ""
-    elif text.count(b":") == 1:
-        text, _, port = text.partition(b":")
-        if not port.isdigit():
-            return ""
-    ip = text.decode("latin-1")
-    return ip if "%" not in ip and address_number(ip) >= 0 else ""
-
-
-def _last(values: list[bytes], count: int) -> list[bytes]:
-    """The last ``count`` members of a list header, right-most first."""
-    return b",".join(values).rsplit(b",", count)[-count:][::-1]
-
-
 def _x_hops(head: RequestHead) -> list[_Hop]:
-    """The addresses of X-Forwarded-For, right-most first."""
+    """The addresses of X-Forwarded-For, right-most first; empty members do not count (RFC 9110 §5.6.1)."""
     values = head.header_values(b"x-forwarded-for")
-    return [(_address(text), "") for text in _last(values, MAX_HOPS)] if values else []
+    if not values:
+        return []
+    hops: list[_Hop] = []
+    for text in b",".join(values).rsplit(b",", MAX_HOPS)[-MAX_HOPS:][::-1]:
+        if text.strip(b" \t"):
+            ip, port = split_address(text)
+            hops.append((ip, port, ""))
+    return hops
 
 
 def _forwarded_hops(head: RequestHead) -> list[_Hop]:
-    """The elements of Forwarded (RFC 7239 §4), right-most first.
-
-    A comma inside quotes splits an element wrongly, into what is no address: the search stops there.
-    """
-    hops = []
-    for element in _last(head.header_values(b"forwarded"), MAX_HOPS):
-        pairs = {}
-        for part in element.split(b";"):
-            name, _, value = part.strip().partition(b"=")
-            pairs[name.lower()] = value.strip(b'"')
-        hops.append((_address(pairs.get(b"for", b"")), _proto(pairs.get(b"proto", b""))))
+    """The elements of Forwarded (RFC 7239 §4), right-most first."""
+    values = head.header_values(b"forwarded")
+    if not values:
+        return []
+    hops: list[_Hop] = []
+    for element in elements(b",".join(values), MAX_HOPS):
+        ip, port = split_address(element.get(b"for", b""))
+        hops.append((ip, port, _proto(element.get(b"proto", b""))))
     return hops

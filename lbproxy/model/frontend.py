@@ -89,6 +89,16 @@ class FrontendSpec:
         http_only=True,
         doc="proxies whose X-Forwarded-For and Forwarded headers are trusted",
     )
+    real_ip: str = option(
+        "string",
+        "",
+        http_only=True,
+        doc=(
+            "header with the client's address, read before X-Forwarded-For and Forwarded; only from "
+            "``trusted_proxies``, removed from other requests"
+        ),
+        example="CF-Connecting-IP",
+    )
     forwarded: tuple[str, ...] = option(
         "list:choice",
         ("x-forwarded",),

@@ -221,6 +221,7 @@ FRONTEND = spec(
     backend=st.just("app"),
     routes=ROUTES,
     forwarded=st.sampled_from([(), ("none",), ("rfc7239", "x-forwarded")]),
+    real_ip=st.just(""),  # needs trusted_proxies
     filters=st.lists(plugin("filter", "set-header", "tag"), max_size=2).map(tuple),
     access_log=st.none() | LOG.map(_elsewhere),
 )

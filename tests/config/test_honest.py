@@ -101,6 +101,21 @@ def test_one_error_does_not_hide_another() -> None:
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
+        ("real_ip = CF-Connecting-IP", "nobody may send this header"),
+        ("real_ip = a b\ntrusted_proxies = 10.0.0.1", "is not the name of a header"),
+        ("real_ip = X-Forwarded-For\ntrusted_proxies = 10.0.0.1", "holds a list"),
+        ("real_ip = True-Client-IP\ntrusted_proxies = 10.0.0.1", ""),
+    ],
+)
+def test_real_ip(lines: str, said: str) -> None:
+    found = texts(MINIMAL.replace("backend = app", f"backend = app\n{lines}"))
+    assert len(found) == bool(said)
+    assert said in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
         ("methods = GET G(T", "'G(T' is not a request method"),
         ("methods = get", "written in capitals, GET"),
         ("methods = GET TRACE", "TRACE is refused unless trace = yes"),

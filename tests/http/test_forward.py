@@ -27,7 +27,7 @@ def forwarder(*trusted: str, **keys: Any) -> Forwarder:
 
 def sent(fwd: Forwarder, head: RequestHead, peer: str = PEER, **keys: Any) -> Headers:
     """What a server gets from a request of ``peer``."""
-    _, scheme = fwd.client(peer, head, "http")
+    _, _, scheme = fwd.client(peer, head, "http")
     arguments: dict[str, Any] = {"client_ip": peer, "client_port": 4711, "local_port": 80, **keys}
     return fwd.server_request(head, scheme=scheme, **arguments).headers
 
@@ -172,7 +172,7 @@ SPOOFS = (
 def test_a_stranger_claims_nothing(forwarded: tuple[str, ...]) -> None:
     head = request(headers=SPOOFS)
     fwd = forwarder("192.168.0.0/16", forwarded=forwarded)
-    assert fwd.client(PEER, head, "http") == (PEER, "http")
+    assert fwd.client(PEER, head, "http") == (PEER, 0, "http")
     assert [name for name, _ in head.headers] == [b"Host"]
     out = fwd.server_request(head, client_ip=PEER, scheme="http").headers
     text = b" ".join(value for _, value in out)
@@ -189,7 +189,7 @@ def test_a_trusted_proxy_is_appended_to() -> None:
         )
     )
     fwd = forwarder("10.0.0.0/8")
-    assert fwd.client(PEER, head, "http") == ("1.2.3.4", "https")
+    assert fwd.client(PEER, head, "http") == ("1.2.3.4", 0, "https")
     out = fwd.server_request(head, client_ip=PEER, scheme="https", local_port=8080).headers
     assert values(out, "X-Forwarded-For") == [b"1.2.3.4, 10.0.0.8, 10.0.0.9"]
     assert values(out, "X-Forwarded-Proto") == [b"https"]
@@ -222,7 +222,8 @@ def test_a_trusted_proxy_is_appended_to() -> None:
 def test_the_client_behind_trusted_proxies(
     lines: tuple[tuple[str, str], ...], wanted: tuple[str, str]
 ) -> None:
-    assert forwarder("10.0.0.0/8").client(PEER, request(headers=lines), "http") == wanted
+    ip, _, scheme = forwarder("10.0.0.0/8").client(PEER, request(headers=lines), "http")
+    assert (ip, scheme) == wanted
 
 
 def test_forwarded_first_where_it_is_written() -> None:
@@ -260,7 +261,7 @@ def test_rfc7239_appends() -> None:
     out = sent(fwd, head, client_port=0)
     wanted = b"for=1.1.1.1, for=10.0.0.9;host=example.com;proto=http"
     assert values(out, "Forwarded") == [wanted]
-    assert values(out, "X-Forwarded-For") == [b"10.0.0.9"]
+    assert values(out, "X-Forwarded-For") == [b"1.1.1.1, 10.0.0.9"]
 
 
 def test_none_adds_nothing_and_passes_a_trusted_proxy() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from lbproxy.config.draft import Draft
 from lbproxy.config.section import Judge, Section
 from lbproxy.http.condition import path_key
 from lbproxy.model import Condition, FrontendSpec, Where
 
 __all__ = ["FRONTEND"]
+
+_HYPHENS = 6  # each doubles the spellings that are removed from other requests
 
 
 def _check(draft: Draft, judge: Judge) -> None:
@@ -30,7 +34,24 @@ def _check(draft: Draft, judge: Judge) -> None:
     actions = [route.action for route in draft.get("routes") if route.action is not None]
     judge.plugins(draft, draft.mode, "routes", actions)
     _methods(draft, judge)
+    _real_ip(draft, judge)
     judge.http_only(draft, draft.mode)
+
+
+def _real_ip(draft: Draft, judge: Judge) -> None:
+    """``real_ip`` is the name of a header, and somebody is trusted to send it."""
+    name = draft.get("real_ip", "")
+    if not name:
+        return
+    message = ""
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", name) or name.count("-") > _HYPHENS:
+        message = f"{name!r} is not the name of a header"
+    elif name.lower() in ("x-forwarded-for", "forwarded"):
+        message = f"{name} holds a list, which trusted_proxies alone makes lbproxy read"
+    elif "trusted_proxies" not in draft.broken and not draft.get("trusted_proxies"):
+        message = "nobody may send this header; name the proxies in trusted_proxies"
+    if message:
+        judge.wrong(draft, draft.line("real_ip"), "real_ip", message)
 
 
 def _methods(draft: Draft, judge: Judge) -> None:

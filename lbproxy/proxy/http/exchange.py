@@ -137,8 +137,8 @@ class Exchange(Asking):
         if end is not None:
             traffic.request_ended = True
             self._trailers = end
-        traffic.client_ip, traffic.scheme = frontend.forwarder.client(
-            traffic.client_ip, traffic.request, traffic.scheme
+        traffic.client_ip, traffic.client_port, traffic.scheme = frontend.forwarder.client(
+            traffic.client_ip, traffic.request, traffic.scheme, traffic.client_port
         )
         early = frontend.phases.early
         if early:
