@@ -231,6 +231,21 @@ routes =
     assert "route  ->  default -> outside" in run(*ask, "--client", "198.51.100.7").output
 
 
+def test_explain_judges_the_client_and_the_peer(run):
+    Path("lists.ini").write_text(
+        "[frontend web]\nlisten = tcp:8080\nbackend = app\ntrusted_proxies = 192.0.2.0/24\n"
+        "deny = 6.6.6.6 192.0.2.0/24\ndeny_peers = 192.0.2.99\n"
+        "[backend app]\nservers = a 10.0.0.1:80\n"
+    )
+    ask = ["explain", "lists.ini", "GET", "http://x:8080/", "--client"]
+    assert (
+        "refuse 6.6.6.6 with 403" in run(*ask, "192.0.2.7", "-H", "X-Forwarded-For: 6.6.6.6").output
+    )
+    assert "denied" not in run(*ask, "192.0.2.7", "-H", "X-Forwarded-For: 1.1.1.1").output
+    assert "denied: allow_peers/deny_peers" in run(*ask, "192.0.2.99").output
+    assert "denied: allow/deny" in run(*ask, "6.6.6.6").output
+
+
 def test_explain_connect_is_refused(run):
     result = run("explain", "good.ini", "CONNECT", "http://x.example.com:8080/")
     assert (result.exit_code, "ends       405" in result.output) == (1, True)

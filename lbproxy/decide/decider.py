@@ -132,7 +132,7 @@ class Decider:
         if front is None:
             return Decision(answer="no listener")
         name = front.spec.name
-        if not front.admits(request.peer_ip):
+        if not (front.admits_peer(request.peer_ip) and front.admits_client(request.client_ip)):
             return Decision(name, "denied")
         traffic = DryTraffic(
             None, request.client_ip, sni=request.sni, scheme="https" if request.tls else "http",

@@ -195,11 +195,15 @@ def _explain(
     peer = traffic.client_ip
     if not frontend.admits(peer):
         result.admitted = f"{peer} is refused"
-        result.error = "denied: allow/deny of the frontend"
+        keys = "allow/deny" if frontend.admits_peer(peer) else "allow_peers/deny_peers"
+        result.error = f"denied: {keys} of the frontend"
         return result
     result.admitted = f"{peer} is admitted"
     if frontend.find_client(traffic):
         result.admitted += f", a trusted proxy that speaks for {traffic.client_ip}"
+    if not frontend.admits_client(traffic.client_ip):
+        result.error = f"denied: allow/deny of the frontend refuse {traffic.client_ip} with 403"
+        return result
     verdict = frontend.decide(traffic)
     if verdict.asked:
         result.filters = [_filter(plugin, traffic) for plugin in spec.filters]

@@ -20,7 +20,7 @@ from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import AdminState, ServerState
 from lbproxy.config.model import BackendSpec, FrontendSpec
 from lbproxy.errors import ProxyError
-from lbproxy.guard.addresses import Access
+from lbproxy.guard.addresses import Access, AddressSet
 from lbproxy.http.forward import Forwarder
 from lbproxy.http.h1 import RequestParser
 from lbproxy.http.message import Invalid, Limits, Reply, RequestHead
@@ -100,6 +100,8 @@ class DryFrontend:
         self.spec = spec
         self.router = Router(spec.routes, spec.backend, env=dry_env(spec.name))
         self._access = Access(spec.allow, spec.deny)
+        self._peers = Access(spec.allow_peers, spec.deny_peers)
+        self._proxies = AddressSet(spec.trusted_proxies)
         self._limits = Limits(spec.max_header_bytes, spec.max_headers, spec.max_url)
         self._forwarder = Forwarder(spec)
         self._methods = MethodPolicy(spec)
@@ -115,7 +117,17 @@ class DryFrontend:
 
     def admits(self, peer_ip: str) -> bool:
         """Whether the address lists let a connection from ``peer_ip`` in."""
-        return self._access.allows(peer_ip)
+        return self._peers.allows(peer_ip) and (
+            self._access.allows(peer_ip) or peer_ip in self._proxies
+        )
+
+    def admits_peer(self, peer_ip: str) -> bool:
+        """Whether ``allow_peers`` and ``deny_peers`` let a connection from ``peer_ip`` in."""
+        return self._peers.allows(peer_ip)
+
+    def admits_client(self, client_ip: str) -> bool:
+        """Whether ``allow`` and ``deny`` let the client at ``client_ip`` pass, once it is known."""
+        return self._access.allows(client_ip)
 
     def find_client(self, traffic: DryTraffic) -> bool:
         """Let ``traffic`` come from whom a trusted proxy speaks for; whether it does.

@@ -115,7 +115,9 @@ class Forwarder:
 
     def __init__(self, spec: FrontendSpec) -> None:
         self._trusted = AddressSet(spec.trusted_proxies)
-        self._real_ip = _spellings(spec.real_ip.lower().encode("ascii")) if spec.real_ip else ()
+        self._real_ip: tuple[bytes, ...] = (
+            _spellings(spec.real_ip.lower().encode("ascii")) if spec.real_ip else ()
+        )
         self._x = "x-forwarded" in spec.forwarded
         self._rfc7239 = "rfc7239" in spec.forwarded
         name = b"" if spec.via == "none" else spec.via.encode("ascii", "replace")

@@ -77,11 +77,28 @@ class FrontendSpec:
     allow: tuple[Network, ...] = option(
         "list:network",
         (),
-        doc="accept only these clients; empty: all",
+        doc=(
+            "accept only these clients; empty: all; a client behind ``trusted_proxies`` is judged "
+            "when its request head is complete, and gets 403"
+        ),
         example="10.0.0.0/8 2001:db8::/32",
     )
     deny: tuple[Network, ...] = option(
         "list:network", (), doc="refuse these clients; evaluated before allow"
+    )
+    allow_peers: tuple[Network, ...] = option(
+        "list:network",
+        (),
+        doc=(
+            "accept only connections from these addresses, whatever client a proxy reports; "
+            "empty: all"
+        ),
+        example="10.0.0.0/8",
+    )
+    deny_peers: tuple[Network, ...] = option(
+        "list:network",
+        (),
+        doc="refuse connections from these addresses; evaluated before allow_peers",
     )
     trusted_proxies: tuple[Network, ...] = option(
         "list:network",

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from lbproxy.balance.base import Need
 from lbproxy.config.model import FrontendSpec
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.guard.addresses import Access
+from lbproxy.guard.addresses import Access, AddressSet
 from lbproxy.guard.connections import ConnectionLimits, ConnectionTotal
 from lbproxy.http.filter import Hook, Phases, compile_phases
 from lbproxy.http.forward import Forwarder
@@ -150,6 +150,10 @@ class Frontend:
         # Who is refused and sent 4xx; None: nobody asks
         self.suspects: Suspects | None = None if after is None else after.suspects
         self.access = Access(spec.allow, spec.deny)
+        self.peers = Access(spec.allow_peers, spec.deny_peers)
+        self._proxies = AddressSet(spec.trusted_proxies)
+        # Whether some clients are known only from their requests (:meth:`Exchange.start` asks)
+        self.judges_requests = bool(self._proxies) and not self.access.open
         self.limits = lineage.limits
         self.forwarder = Forwarder(spec)
         self.methods = MethodPolicy(spec)
@@ -224,7 +228,10 @@ class Frontend:
         info = ConnectionInfo(ip, port, ip, port)
         info.listener = listener
         info.connected = self.now()
-        error = self.admit(info, "" if announced else ip, judge=not announced)
+        if self.peers.allows(ip):
+            error = self.admit(info, "" if announced else ip, judge=not announced)
+        else:
+            error = ProxyError(Kind.DENIED, f"{ip} is not an allowed peer")
         if error is not None:
             self.refused(info, error)
             return None
@@ -235,13 +242,21 @@ class Frontend:
 
         ``judge`` False leaves the address lists for :meth:`readmit`: the PROXY header will tell the address.
         """
-        if judge and not self.access.allows(ip):
+        if judge and not self._lets_in(ip):
             return ProxyError(Kind.DENIED, f"{ip} is not allowed")
         reason = self.limits.try_take(ip)
         if reason is not None:
             return ProxyError(Kind.LIMITED, reason)
         info.counted_as = ip
         return None
+
+    def _lets_in(self, ip: str) -> bool:
+        """Whether a connection from ``ip`` may begin; trusted proxies are judged by their requests."""
+        return self.access.allows(ip) or ip in self._proxies
+
+    def still_allows(self, info: ConnectionInfo) -> bool:
+        """Whether a connection that an older configuration has let in may go on."""
+        return self.peers.allows(info.peer_ip) and self._lets_in(info.client_ip)
 
     def readmit(self, info: ConnectionInfo) -> ProxyError | None:
         """The PROXY header told the client's real address: judge and count that one."""

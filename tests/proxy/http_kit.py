@@ -9,6 +9,7 @@ from attrs import define
 from twisted.logger import globalLogPublisher
 
 from lbproxy.errors import MEANING, Kind
+from lbproxy.proxy.http.traffic import HTTPTraffic
 from lbproxy.testing import LB, Client
 from lbproxy.testing.origin import TCPConnection, TCPOrigin
 
@@ -65,6 +66,7 @@ class Rig:
         )
         self.lb = LB.from_config(self._text)
         self.log: list[Logged] = []
+        self.refusals: list[Kind] = []  # of connections without a request
         self.log_fails = False
         self._lead()
         self.backend = self.lb.backend("app")
@@ -103,6 +105,9 @@ class Rig:
         frontend.own_hooks = Hooks.of(frontend.phases)
 
     def _logged(self, exchange: Any) -> None:
+        if not isinstance(exchange, HTTPTraffic):
+            self.refusals.append(exchange.close)
+            return
         self.log.append(
             Logged(
                 exchange.close,
@@ -187,6 +192,7 @@ class Rig:
         assert wheel._call is None
         assert len(self.log) == frontend.counters.requests
         assert sum(frontend.counters.closes.values()) == len(self.log) + frontend.counters.refused
+        assert len(self.refusals) <= frontend.counters.refused
         for record in self.log:
             assert_sensible(record)
         lb.close()

@@ -241,7 +241,7 @@ class H1ClientConnection:
         """There was a reload: go on as the new configuration has it; False: it does not want this client."""
         self.frontend = frontend
         self._parser.limit(frontend.request_limits)
-        return frontend.access.allows(self.info.client_ip)
+        return frontend.still_allows(self.info)
 
     def _may_switch(self, head: RequestHead) -> bool:
         """Whether what follows ``head`` waits for the server's word: a tunnel, or more requests."""

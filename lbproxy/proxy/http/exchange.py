@@ -140,6 +140,9 @@ class Exchange(Asking):
         traffic.client_ip, traffic.client_port, traffic.scheme = frontend.forwarder.client(
             traffic.client_ip, traffic.request, traffic.scheme, traffic.client_port
         )
+        if frontend.judges_requests and not frontend.access.allows(traffic.client_ip):
+            self.fail(ProxyError(Kind.DENIED, f"{traffic.client_ip} is not allowed"))
+            return
         early = frontend.phases.early
         if early:
             run_hooks(self, traffic, early, self._route)
