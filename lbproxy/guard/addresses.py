@@ -41,7 +41,8 @@ def address_number(text: str) -> int:
 def split_address(text: bytes) -> tuple[str, int]:
     """Address and port of ``1.2.3.4``, ``1.2.3.4:80``, ``2001:db8::1`` or ``[2001:db8::1]:80``.
 
-    ("", 0) for anything else.  Port 0: there is none, or it is impossible or obfuscated (``_x``, RFC 7239 §6.3).
+    ("", 0) for anything else.  Port 0: it is missing, impossible or obfuscated (``_x``, RFC 7239
+    §6.3).
     """
     text = text.strip(b" \t")
     port = b""

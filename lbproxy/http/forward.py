@@ -151,20 +151,23 @@ class Forwarder:
     def client(
         self, peer_ip: str, head: RequestHead, scheme: str = "", peer_port: int = 0
     ) -> tuple[str, int, str]:
-        """Address and port of the real client, and its scheme; ``head`` is cleared of what the peer may not say.
+        """Return address and port of the real client, and its scheme.
 
-        ``peer_ip`` and ``peer_port``: the other end of the connection, or what a trusted PROXY header said
-        (:attr:`ConnectionInfo.client_ip`).  ``scheme``: of the connection; "" takes the head's.  The port comes with
-        the address; 0 if a proxy did not say it.
+        ``head`` is cleared of what the peer may not say.  ``peer_ip`` and ``peer_port``: the other
+        end of the connection, or what a trusted PROXY header said
+        (:attr:`ConnectionInfo.client_ip`).  ``scheme``: of the connection; "" takes the head's.
+        The port comes with the address; 0 if a proxy did not say it.
 
-        Unless ``peer_ip`` is in ``trusted_proxies`` its X-Forwarded-*, Forwarded and X-Real-IP lines and those of
-        ``real_ip`` are removed, in every spelling with ``_``.  If it is, the client is the address in ``real_ip``, or
-        the right-most address in X-Forwarded-For (or Forwarded) that is not trusted itself; the search stops at what
-        is no address and after :data:`MAX_HOPS`.  The header read is the first in the frontend's ``forwarded`` that
-        the request has.  The headers that this hop writes are made to agree with it.
+        Unless ``peer_ip`` is in ``trusted_proxies`` its X-Forwarded-*, Forwarded and X-Real-IP
+        lines and those of ``real_ip`` are removed, in every spelling with ``_``.  If it is, the
+        client is the address in ``real_ip``, or the right-most address in X-Forwarded-For (or
+        Forwarded) that is not trusted itself.  The search stops at what is no address and after
+        :data:`MAX_HOPS`.  The header read is the first in the frontend's ``forwarded`` that the
+        request has.  The headers that this hop writes are made to agree with it.
 
-        Fields that Connection nominates are removed here too (not :data:`PROTECTED` ones), so that nothing a filter
-        adds later can be named away.  Call it once per request, before the filters.
+        Fields that Connection nominates are removed here too (not :data:`PROTECTED` ones), so that
+        nothing a filter adds later can be named away.  Call it once per request, before the
+        filters.
         """
         scheme = scheme or head.scheme.decode("ascii", "replace")
         if head.nominated:
@@ -500,11 +503,14 @@ def _may_have_length(status: int) -> bool:
 
 
 _Hop = tuple[str, int, str]
-"""An address, "" for what is none, its port or 0, and the scheme it used, "" if that was not said."""
+"""An address, "" for what is none, its port or 0, and its scheme, "" if that was not said."""
 
 
 class _Client:
-    """Who the client is, as far as the hops have been followed; ``chain``: their addresses, nearest first."""
+    """Who the client is, as far as the hops have been followed.
+
+    ``chain``: the addresses of the hops, nearest first.
+    """
 
     __slots__ = ("chain", "ip", "port", "scheme")
 
@@ -528,7 +534,10 @@ class _Client:
 
 
 def _spellings(name: bytes) -> tuple[bytes, ...]:
-    """``name``, and what CGI-like gateways take for it: ``_`` for some of its hyphens (RFC 3875 §4.1.18)."""
+    """Return ``name``, and what CGI-like gateways take for it, with ``_`` for some hyphens.
+
+    RFC 3875 §4.1.18.
+    """
     parts = [(b"-", b"_") if char == 45 else (bytes((char,)),) for char in name]
     return tuple(map(b"".join, product(*parts)))
 
@@ -551,7 +560,10 @@ def _proto(value: bytes) -> str:
 
 
 def _x_hops(head: RequestHead) -> list[_Hop]:
-    """The addresses of X-Forwarded-For, right-most first; empty members do not count (RFC 9110 §5.6.1)."""
+    """Return the addresses of X-Forwarded-For, right-most first.
+
+    Empty members of a list do not count (RFC 9110 §5.6.1).
+    """
     values = head.header_values(b"x-forwarded-for")
     if not values:
         return []

@@ -1,4 +1,4 @@
-"""PURE. The Forwarded header (RFC 7239), read from the right; called by :mod:`lbproxy.http.forward`."""
+"""PURE. The Forwarded header (RFC 7239), read from the right, for :mod:`lbproxy.http.forward`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
 
 
 def elements(value: bytes, most: int) -> list[dict[bytes, bytes]]:
-    """The last elements of ``value``, right-most first: parameters by lower-case name, without quotes.
+    """Return the last elements of ``value``, right-most first.
 
-    At most ``most`` elements.  An empty dictionary stands for what is malformed, or has a parameter twice
-    (RFC 7239 §4), and is the last one.
+    An element is its parameters by lower-case name, without quotes.  At most ``most`` elements.  An
+    empty dictionary stands for what is malformed, or has a parameter twice (RFC 7239 §4), and is
+    the last one.
 
-    A proxy appends its element to what a client may have sent, so this reads from the right: an element is the
-    shortest text behind a comma that follows the grammar.  No comma inside a quoted string begins such a text,
-    because an odd number of quotes follows it.
+    A proxy appends its element to what a client may have sent, so this reads from the right: an
+    element is the shortest text behind a comma that follows the grammar.  No comma inside a quoted
+    string begins such a text, because an odd number of quotes follows it.
     """
     found: list[dict[bytes, bytes]] = []
     end = len(value)

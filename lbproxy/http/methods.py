@@ -1,7 +1,7 @@
 """PURE. Which request methods a frontend takes, and where OPTIONS and TRACE end.
 
-The exchange asks :attr:`MethodPolicy.plain` for each request, and :meth:`MethodPolicy.judge` for the methods that are
-not in this set.
+The exchange asks :attr:`MethodPolicy.plain` for each request, and :meth:`MethodPolicy.judge` for the
+methods that are not in this set.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class MethodPolicy:
     def judge(self, head: RequestHead) -> Reply | None:
         """Return lbproxy's own answer to a request, or None if it goes on to a server.
 
-        A Max-Forwards that permits one more hop is decremented in ``head``.  Raises ProxyError if the frontend does
-        not take the request.
+        A Max-Forwards that permits one more hop is decremented in ``head``.  Raises ProxyError if
+        the frontend does not take the request.
         """
         method = head.method
         if (
