@@ -11,6 +11,7 @@ is made, and the lines that this hop adds.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
@@ -165,13 +166,14 @@ class Forwarder:
         :data:`MAX_HOPS`.  The header read is the first in the frontend's ``forwarded`` that the
         request has.  The headers that this hop writes are made to agree with it.
 
-        Fields that Connection nominates are removed here too (not :data:`PROTECTED` ones), so that
-        nothing a filter adds later can be named away.  Call it once per request, before the
+        Fields that Connection nominates are removed here too (not :data:`PROTECTED` ones and
+        ``real_ip``), so that nothing a filter adds later can be named away.  Call it once per request, before the
         filters.
         """
         scheme = scheme or head.scheme.decode("ascii", "replace")
         if head.nominated:
-            _remove_nominated(head, head.nominated)
+            named = [name for name in head.nominated if name not in self._real_ip]
+            _remove_nominated(head, named)
             head.nominated = ()
         if head.listed or self._real_ip or head.present & _CLAIMS:
             if peer_ip in self._trusted:
@@ -456,7 +458,7 @@ def _with_added(head: Head, special: i64) -> Head:
     return head
 
 
-def _remove_nominated(head: Head, nominated: tuple[bytes, ...]) -> None:
+def _remove_nominated(head: Head, nominated: Iterable[bytes]) -> None:
     head.remove_headers(frozenset(nominated) - PROTECTED)
 
 

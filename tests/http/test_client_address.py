@@ -220,5 +220,11 @@ def test_real_ip_of_a_stranger_is_removed(name: str) -> None:
     assert sent("X-A", ("X-A", "b"), peer="9.9.9.9", **CF) == [b"b"]
 
 
+def test_a_client_cannot_name_real_ip_away() -> None:
+    lines = (("CF-Connecting-IP", "1.1.1.1"), ("X-Forwarded-For", "6.6.6.6"))
+    head = request(headers=lines, nominated=(b"cf-connecting-ip", b"x-forwarded-for"))
+    assert forwarder(**CF).client(PEER, head, "http")[0] == "1.1.1.1"
+
+
 def test_without_the_key_the_header_is_an_ordinary_one() -> None:
     assert sent("CF-Connecting-IP", ("CF-Connecting-IP", "x"), peer="9.9.9.9") == [b"x"]
