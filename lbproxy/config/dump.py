@@ -16,7 +16,7 @@ from lbproxy.config.masking import masked
 from lbproxy.config.options import field_default, label, option_fields
 from lbproxy.config.sections import SECTIONS
 from lbproxy.config.value import value_lines
-from lbproxy.model import Address, Config, PluginSpec, Target
+from lbproxy.model import Address, Config, LogSpec, PluginSpec, Target
 from lbproxy.model.secrets import MASK
 
 __all__ = ["MASK", "as_json", "dump"]
@@ -83,11 +83,16 @@ def _json(value: Any) -> Any:
         return [_json(item) for item in value]
     if isinstance(value, dict):
         return {str(key): _json(item) for key, item in value.items()}
-    return {
+    found = {
         label(f): _json(getattr(value, f.name))
         for f in attrs.fields(type(value))
         if f.name != "where" and f.init  # what is made of the others says nothing new
     }
+    if isinstance(value, LogSpec):
+        del found["conditions"]
+        if value.conditions:
+            found["if"] = " ".join(dump_conditions(value.conditions))
+    return found
 
 
 _ATTRS = object()

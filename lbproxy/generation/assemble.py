@@ -42,9 +42,10 @@ from lbproxy.http.conditional import make_filter
 from lbproxy.http.filter import compile_phases
 from lbproxy.http.route import Router
 from lbproxy.interfaces import Env
+from lbproxy.logs.selection import selection
 from lbproxy.logs.sink import LogSink, LogWriter, trouble_with
 from lbproxy.logs.syslog import SyslogSink
-from lbproxy.observe.accesslog import choose, compile_format
+from lbproxy.observe.accesslog import compile_format
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Feature, FeatureSet, Given
 from lbproxy.proxy.frontend import Frontend
@@ -412,9 +413,9 @@ class _Compiler:
             if before == log and self.old.sinks.get(log.path) is sink:
                 return old.write_log
         write_log = LogWriter(compile_format(log.format, spec.mode), sink).write
-        if log.sample >= 1 and not log.min_time:
+        wanted = selection(log, self.ground.random.random)
+        if wanted is None:
             return write_log
-        wanted = choose(log.sample, log.min_time, self.ground.random.random)
 
         def write_some(record: Any) -> None:
             if wanted(record):
@@ -436,7 +437,14 @@ def _filter(plugin: PluginSpec, env: Any) -> Any:
 
 def _same_target(old: LogSpec, new: LogSpec) -> bool:
     """Only what is written differs, not where to."""
-    alike = evolve(old, format=new.format, sample=new.sample, min_time=new.min_time)
+    alike = evolve(
+        old,
+        format=new.format,
+        sample=new.sample,
+        min_time=new.min_time,
+        skip_empty=new.skip_empty,
+        conditions=new.conditions,
+    )
     return bool(alike == new)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from lbproxy.model.base import NOWHERE, Address, Network, Where, hidden, option
+from lbproxy.model.base import NOWHERE, Address, Condition, Network, Where, hidden, option
 
 __all__ = ["AdminSpec", "CertificateSpec", "ListenSpec", "LogSpec"]
 
@@ -66,7 +66,7 @@ class ListenSpec:
 
 @frozen
 class LogSpec:
-    """``access_log = TARGET  json|common|combined|"custom format"  options``.
+    """``access_log = TARGET  json|common|combined|"custom format"  options  [if CONDITIONS]``.
 
     ``path`` is "stdout", ``syslog:TRANSPORT:ADDRESS`` (see :func:`lbproxy.config.lines.syslog_address`), a file,
     or "" for no log (``off``).
@@ -87,6 +87,14 @@ class LogSpec:
         min=0.0,
         max=86400,
         doc="minimum duration of logged requests; errors are always logged",
+    )
+    skip_empty: bool = option(
+        "bool",
+        False,
+        doc=(
+            "do not log TCP connections without any data, such as those of health checks, unless "
+            "they failed"
+        ),
     )
     rotate_size: int = option(
         "size",
@@ -114,6 +122,9 @@ class LogSpec:
         doc="syslog facility",
     )  # fmt: skip
     tag: str = option("name", "lbproxy", doc="syslog application name")
+    conditions: tuple[Condition, ...] = option(
+        "hidden", (), doc="behind ``if``: what a logged request must match"
+    )
     where: Where = hidden(NOWHERE)
 
 

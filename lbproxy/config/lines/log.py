@@ -7,6 +7,7 @@ from typing import Any
 
 from lbproxy.config import units
 from lbproxy.config.addresses import parse_address, socket_path
+from lbproxy.config.conditions import dump_conditions, find_if, read_conditions
 from lbproxy.config.errors import Unfit
 from lbproxy.config.line import Line, Scope
 from lbproxy.config.options import Spot, dump_options, read_options
@@ -23,11 +24,18 @@ SYSLOG_PORTS = {"udp": 514, "tcp": 601, "unix": 0}  # RFC 5426 ยง3.3, RFC 6587 ย
 _INTRO = """\
 The destination: ``PATH``, ``stdout``, ``syslog:udp:HOST[:PORT]``, ``syslog:tcp:HOST[:PORT]``,
 ``syslog:unix:PATH`` or ``off``. Then the format: ``json`` (the default), ``common``, ``combined`` or a
-quoted format. Then options:"""
+quoted format. Then options. Last, ``if`` and conditions as in a `route line`, to log only what
+matches them. The options:"""
 
 
 def _read(words: Sequence[Word], spot: Spot, scope: Scope) -> LogSpec | None:
-    """``PATH|stdout|off|syslog:... [FORMAT] [options]``; a FORMAT that is not a known name is a custom one."""
+    """``PATH|stdout|off|syslog:... [FORMAT] [options] [if CONDITIONS]``.
+
+    A FORMAT that is not a known name is a custom one.
+    """
+    at = find_if(words)
+    conditions = read_conditions(words[at + 1 :], spot, scope, response=True)
+    words = words[:at]
     plain = [word for word in words if word.option() is None]
     values = read_options(LogSpec, [word for word in words if word.option() is not None], spot)
     if not plain or len(plain) > 2:
@@ -48,7 +56,11 @@ def _read(words: Sequence[Word], spot: Spot, scope: Scope) -> LogSpec | None:
         for name in names:
             if name in values and not fits and not spot.failed:
                 spot.wrong(f"option {name!r} is only for a log that goes to {where}", found=name)
-    return None if spot.failed else LogSpec(path, form.text, **values, where=spot.where)
+    return (
+        None
+        if spot.failed
+        else LogSpec(path, form.text, **values, conditions=conditions, where=spot.where)
+    )
 
 
 def _log_target(word: Word, spot: Spot) -> str:
@@ -95,7 +107,10 @@ def syslog_address(target: str) -> tuple[str, Address]:
 
 def _dump(spec: LogSpec) -> str:
     form = spec.format if spec.format in LOG_FORMATS else quote(spec.format, force=True)
-    return " ".join((quote(spec.path) if spec.path else "off", form, *dump_options(spec)))
+    words = [quote(spec.path) if spec.path else "off", form, *dump_options(spec)]
+    if spec.conditions:
+        words += ["if", *dump_conditions(spec.conditions)]
+    return " ".join(words)
 
 
 def _default(value: Any) -> str:

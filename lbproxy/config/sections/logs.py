@@ -5,6 +5,7 @@ from __future__ import annotations
 from lbproxy.config.draft import Draft
 from lbproxy.config.lines.log import LOG_FILE, LOG_SYSLOG
 from lbproxy.config.section import Judge
+from lbproxy.http.condition import check_condition
 from lbproxy.model import LogSpec, Mode
 from lbproxy.observe.accesslog import check_format
 
@@ -51,6 +52,8 @@ def _check(draft: Draft, judge: Judge, modes: set[Mode]) -> None:
     for mode in sorted(modes):
         try:
             check_format(log.format, mode)
+            for verb, args, _ in log.conditions:
+                check_condition(verb, args, mode, response=True)
         except ValueError as error:
             spot.caught(error)
             return

@@ -1,0 +1,75 @@
+"""CONTROL. Which records an access log has: ``sample``, ``min_time``, ``skip_empty`` and ``if``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.conditional import Conditions
+from lbproxy.http.message import RequestHead
+from lbproxy.model import LogSpec
+from lbproxy.observe.accesslog import choose
+from lbproxy.observe.record import Record
+
+__all__ = ["selection"]
+
+_QUIET = (Kind.OK, Kind.CLIENT_GONE)
+
+Wanted = Callable[[Any], bool]
+"""Whether a record is logged."""
+
+
+def selection(log: LogSpec, random: Callable[[], float]) -> Wanted | None:
+    """Return the test of the records of ``log``; None if it has all of them.
+
+    ``random`` gives numbers from 0 to below 1.
+    """
+    tests: list[Wanted] = []
+    if log.skip_empty:
+        tests.append(_has_data)
+    if log.conditions:
+        tests.append(_Matching(log).holds)
+    if log.sample < 1 or log.min_time:
+        tests.append(choose(log.sample, log.min_time, random))
+    if not tests:
+        return None
+    if len(tests) == 1:
+        return tests[0]
+    return lambda record: all(test(record) for test in tests)
+
+
+def _has_data(record: Any) -> bool:
+    """Whether a connection carried data, or failed."""
+    empty = record.mode == "tcp" and not (record.bytes_in or record.bytes_out)
+    return not (empty and record.close in _QUIET)
+
+
+class _Matching:
+    def __init__(self, log: LogSpec) -> None:
+        self._conditions = Conditions(log.conditions)
+
+    def holds(self, record: Any) -> bool:
+        """Whether the conditions hold, or cannot be tested because the path is ambiguous."""
+        try:
+            return self._conditions.hold(_Finished(record))
+        except ProxyError:
+            return True
+
+
+class _Finished:
+    """A record as conditions see it; ``response`` is what the client got."""
+
+    __slots__ = ("alpn", "client_ip", "info", "request", "response", "scheme", "sni", "started")
+
+    def __init__(self, record: Record) -> None:
+        info = record.info
+        request: RequestHead | None = getattr(record, "request", None)
+        self.request = request if request is not None and request.method else None
+        self.client_ip = record.client_ip
+        self.info = info
+        self.sni = info.sni
+        self.alpn = info.alpn
+        self.started = record.started
+        self.scheme = getattr(record, "scheme", "http" if info.tls is None else "https")
+        self.response = record if getattr(record, "status", 0) else None
