@@ -76,7 +76,7 @@ def _status(found: dict[str, Any], trouble: list[str]) -> None:
             (
                 one["name"],
                 one["balance"],
-                one["eligible"],
+                one["usable"],
                 one["servers"],
                 one["active"],
                 one["waiting"],
@@ -132,6 +132,12 @@ def servers(remote: Remote, which: tuple[str, str], wanted: str | None, as_data:
     sys.exit(REFUSED if server and found[0]["state"] != "up" else 0)
 
 
+def weight_of(server: dict[str, Any]) -> str:
+    """The weight of a server, with the part in use if slow start or its agent reduces it: ``4 (75%)``."""
+    weight, share = server["weight"], server.get("share", 1.0)
+    return str(weight) if share == 1.0 else f"{weight} ({share:.0%})"
+
+
 def _servers(found: list[dict[str, Any]]) -> None:
     """A table; the origin of servers is shown when some do not come from the configuration."""
     strange = any(one["origin"] != "config" for one in found)
@@ -154,7 +160,7 @@ def _servers(found: list[dict[str, Any]]) -> None:
                 f"{one['backend']}/{one['name']}",
                 state(one["state"]) + (" (backup)" if one["backup"] else ""),
                 since(one["since_s"]),
-                one["weight"],
+                weight_of(one),
                 one["active"],
                 one["maxconn"] or "-",
                 one["picked"],

@@ -297,7 +297,7 @@ def server_snapshot(server: Any) -> dict[str, Any]:
         "note": server.note,
         "ejected": server.ejected,
         "weight": server.full_weight,
-        "share": server.share,
+        "share": round(server.share * server.agent_share, 4),
         "backup": server.spec.backup,
         "tier": server.spec.tier,
         "active": server.active,

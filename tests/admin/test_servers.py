@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from lbproxy.cli.show import weight_of
+
 from .kit import TEXT, AdminClient, admin
 
 
@@ -120,3 +122,31 @@ def test_pages_of_many_servers() -> None:
         state = client.get("state")
         assert set(state["servers"]) == {"app/a", "app/b", "pg/db1"}, "a large backend is paged"
         assert state["backends"]["static"]["servers"] == 3000
+
+
+def test_usable_counts_backups_and_weights() -> None:
+    text = TEXT.replace(
+        "    b 10.0.0.2:8000\n", "    b 10.0.0.2:8000\n    c 10.0.0.3:8000 backup\n"
+    )
+    with admin(text) as client:
+
+        def usable() -> tuple[int, int]:
+            shown = client.get("backends/app")
+            return shown["usable"], shown["servers"]
+
+        assert usable() == (3, 3)
+        client.ask("PATCH", f"{APP}/a", {"weight": 0})
+        assert usable() == (2, 3)
+        client.ask("PATCH", f"{APP}/b", {"admin": "drain"})
+        assert usable() == (1, 3)
+
+
+def test_what_an_agent_wants_shows() -> None:
+    with admin() as client:
+        backend, server = client.lb.backend("app"), client.lb.server("app", "a")
+        assert client.get(f"{APP}/a")["share"] == 1
+        backend.group.set_agent_share(server, 0.75)
+        shown = client.get(f"{APP}/a")
+        assert (shown["weight"], shown["share"]) == (3, 0.75)
+        assert weight_of(shown) == "3 (75%)"
+        assert weight_of(client.get(f"{APP}/b")) == "1"

@@ -22,6 +22,10 @@ _BACKEND = object_(
         "balance": STRING,
         "servers": COUNT,
         "up": COUNT,
+        "usable": {
+            **COUNT,
+            "description": "servers that are up and have a weight, backups included",
+        },
         "eligible": COUNT,
         "active": COUNT,
         "waiting": COUNT,
@@ -61,6 +65,7 @@ def row(backend: Any) -> dict[str, Any]:
     found["balance"] = backend.spec.balance.name
     found["servers"] = len(servers)
     found["up"] = sum(server.state is State.UP for server in servers)
+    found["usable"] = sum(server.state is State.UP and server.candidate for server in servers)
     found["active"] = sum(server.active for server in servers)
     return found
 

@@ -44,6 +44,7 @@ _SERVER = object_(
         "healthy": BOOLEAN,
         "note": STRING,
         "weight": COUNT,
+        "share": {**NUMBER, "description": "part of the weight in use: slow start, agent"},
         "backup": BOOLEAN,
         "active": COUNT,
         "maxconn": COUNT,
