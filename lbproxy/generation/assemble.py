@@ -43,6 +43,7 @@ from lbproxy.http.filter import compile_phases
 from lbproxy.http.route import Router
 from lbproxy.interfaces import Env
 from lbproxy.logs.selection import selection
+from lbproxy.logs.several import SeveralLogs, parts_of
 from lbproxy.logs.sink import LogSink, LogWriter, trouble_with
 from lbproxy.logs.syslog import SyslogSink
 from lbproxy.observe.accesslog import compile_format
@@ -313,8 +314,7 @@ class _Compiler:
         old = self.old.frontends.get(spec.name)
         if old is not None and successor(old.spec, [spec]) is None:
             old = None
-        log = spec.access_log if spec.access_log is not None else self.config.settings.access_log
-        write_log = self._write_log(log, spec, old)
+        write_log = self._write_logs(spec, old)
         filters = self._filters(spec.filters, section, old)
         features = self._features("frontend", spec, old)
         keep = (
@@ -403,15 +403,24 @@ class _Compiler:
         self.plan.sinks[log.path] = sink
         return sink
 
-    def _write_log(self, log: LogSpec, spec: FrontendSpec, old: Frontend | None) -> Any:
-        if not log.path or log.path == "off":
-            return None
+    def _write_logs(self, spec: FrontendSpec, old: Frontend | None) -> Any:
+        """What writes the records of a frontend: None, one log, or several; the old one if all stay."""
+        before: dict[LogSpec, Any] = {}
+        if old is not None:
+            before = dict(
+                zip(logs_of(old.spec, self.old.config), parts_of(old.write_log), strict=False)
+            )
+        logs = logs_of(spec, self.config)
+        parts = tuple(self._write_log(log, spec, before.get(log)) for log in logs)
+        if old is not None and parts_of(old.write_log) == parts:
+            return old.write_log
+        return SeveralLogs(parts) if len(parts) > 1 else next(iter(parts), None)
+
+    def _write_log(self, log: LogSpec, spec: FrontendSpec, old: Any) -> Any:
+        """``old``: what writes the same log in the present generation; None if nothing does."""
         sink = self._sink(log, spec)
-        if old is not None and old.write_log is not None:
-            own = old.spec.access_log
-            before = own if own is not None else self.old.config.settings.access_log
-            if before == log and self.old.sinks.get(log.path) is sink:
-                return old.write_log
+        if old is not None and self.old.sinks.get(log.path) is sink:
+            return old
         write_log = LogWriter(compile_format(log.format, spec.mode), sink).write
         wanted = selection(log, self.ground.random.random)
         if wanted is None:
@@ -433,6 +442,14 @@ def _filter(plugin: PluginSpec, env: Any) -> Any:
     made = make_filter(plugin, env)
     compile_phases([made])  # frontends will
     return made
+
+
+def logs_of(spec: FrontendSpec, config: Config) -> list[LogSpec]:
+    """The access logs of a frontend; those of ``[lbproxy]`` where it has none of its own."""
+    settings = config.settings
+    first = spec.access_log if spec.access_log is not None else settings.access_log
+    logs = (first, *(spec.more_logs or settings.more_logs))
+    return [log for log in logs if log.path not in ("", "off")]
 
 
 def _same_target(old: LogSpec, new: LogSpec) -> bool:

@@ -59,6 +59,15 @@ class FrontendSpec:
     access_log: LogSpec | None = option(
         "line:log", None, doc="access log of this frontend; overrides the one in [lbproxy]"
     )
+    more_logs: tuple[LogSpec, ...] = option(
+        "lines:log",
+        (),
+        doc=(
+            "further access logs of this frontend, one per line, in place of those in [lbproxy]; "
+            "``off``: none"
+        ),
+        example="errors.log json if status 5xx",
+    )
     maxconn: int = option(
         "int",
         0,

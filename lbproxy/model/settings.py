@@ -22,6 +22,12 @@ class GlobalSpec:
         doc="destination and format of the access log",
         example="access.log json",
     )
+    more_logs: tuple[LogSpec, ...] = option(
+        "lines:log",
+        (),
+        doc="further access logs besides ``access_log``, one per line",
+        example="errors.log json if status 5xx",
+    )
     maxconn: int = option(
         "int",
         0,

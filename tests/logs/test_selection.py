@@ -10,6 +10,7 @@ import pytest
 
 from lbproxy.config.dump import MASK, as_json, dump
 from lbproxy.config.errors import ConfigErrors
+from lbproxy.logs.several import SeveralLogs
 from lbproxy.registry import parse_config
 from lbproxy.testing import LoadBalancerFixture
 
@@ -131,3 +132,69 @@ def test_the_line_is_written_as_it_was_read() -> None:
 def test_mistakes(log: str, mode: str, wrong: str) -> None:
     with pytest.raises(ConfigErrors, match=wrong):
         parse_config(text(log, mode))
+
+
+MORE = """\
+more_logs =
+    {folder}/errors.log json if status 5xx
+    {folder}/lines.log '%{{status}} %{{target}}'
+"""
+
+
+def test_several_logs(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    config = text(str(path), lines=MORE.format(folder=tmp_path))
+    with LoadBalancerFixture.from_config(config) as lb:
+        origin = lb.origin("a", "10.0.0.1:80")
+        lb.get("http://x/good", frontend="web")
+        origin.stop()
+        lb.get("http://x/bad", frontend="web")
+        lb.advance(1)
+        frontend = lb.service.frontends["web"]
+        assert lb.service.reload(config).ok
+        assert lb.service.frontends["web"] is frontend, "nothing has changed"
+    assert [one["status"] for one in records(path)] == [200, 502]
+    assert [one["status"] for one in records(tmp_path / "errors.log")] == [502]
+    assert (tmp_path / "lines.log").read_text() == "200 /good\n502 /bad\n"
+
+
+def test_further_logs_are_inherited_or_off(tmp_path: Path) -> None:
+    for lines, count in (("", 1), ("more_logs = off", 0), (f"more_logs = {tmp_path}/own", 0)):
+        path = tmp_path / "common"
+        path.unlink(missing_ok=True)
+        config = f"[lbproxy]\nmore_logs = {path}\n" + text("off", lines=lines)
+        with LoadBalancerFixture.from_config(config) as lb:
+            lb.get("http://x/", frontend="web")
+            lb.advance(1)
+        assert (len(records(path)) if path.exists() else 0) == count, lines
+    assert len(records(tmp_path / "own")) == 1
+
+
+def test_a_log_that_fails_does_not_stop_the_others() -> None:
+    written: list[Any] = []
+
+    def fails(record: Any) -> None:
+        raise OSError("full")
+
+    several = SeveralLogs((fails, written.append))
+    with pytest.raises(OSError, match="full"):
+        several("record")
+    assert written == ["record"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "wrong"),
+    [
+        ("more_logs =\n    /l json\n    /m jsn", "more_logs: unknown log format 'jsn'"),
+        ("more_logs = /l json keep=3", "more_logs: option 'keep' has no effect"),
+        ("more_logs = /l combined if sni x", ""),
+        ("more_logs = /a rotate_size=1m", "rotate_size is not as at"),
+    ],
+)
+def test_mistakes_in_further_logs(lines: str, wrong: str) -> None:
+    config = text("/a json", lines=lines)
+    if not wrong:
+        parse_config(config)
+        return
+    with pytest.raises(ConfigErrors, match=wrong):
+        parse_config(config)

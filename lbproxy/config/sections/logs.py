@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lbproxy.config.draft import Draft
 from lbproxy.config.lines.log import LOG_FILE, LOG_SYSLOG
+from lbproxy.config.options import Spot
 from lbproxy.config.section import Judge
 from lbproxy.http.condition import check_condition
 from lbproxy.model import LogSpec, Mode
@@ -12,41 +13,54 @@ from lbproxy.observe.accesslog import check_format
 __all__ = ["check_logs"]
 
 
+_KEYS = ("access_log", "more_logs")
+
+
 def check_logs(judge: Judge) -> None:
     """A format is judged by the modes it is used in; the common one is reported once."""
     frontends = judge.drafts.of("frontend")
-    common = [d for d in judge.drafts.of("lbproxy") if _log(d) is not None]
-    own = [d for d in frontends if _log(d) is not None]
-    inherit = {d.mode for d in frontends if "mode" not in d.broken and "access_log" not in d.lines}
-    for draft in common:
-        _check(draft, judge, inherit or {"http"})
-    for draft in own:
-        if "mode" not in draft.broken:
-            _check(draft, judge, {draft.mode})
-    _same_target([*common, *own], judge)
+    common = judge.drafts.of("lbproxy")
+    for key in _KEYS:
+        inherit = {d.mode for d in frontends if "mode" not in d.broken and key not in d.lines}
+        for draft in common:
+            _check(draft, key, judge, inherit or {"http"})
+        for draft in frontends:
+            if "mode" not in draft.broken:
+                _check(draft, key, judge, {draft.mode})
+    _same_target([*common, *frontends], judge)
 
 
-def _log(draft: Draft) -> LogSpec | None:
-    log: LogSpec | None = draft.get("access_log", None)
-    return log
+def _logs(draft: Draft, key: str) -> tuple[LogSpec, ...]:
+    """The logs that were written under ``key``."""
+    value: LogSpec | tuple[LogSpec, ...] | None = draft.get(key, None)
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, LogSpec) else value
 
 
 def _same_target(drafts: list[Draft], judge: Judge) -> None:
     """Two logs with the same target must agree on how it is written."""
     first: dict[str, LogSpec] = {}
     for draft in drafts:
-        log: LogSpec = draft.get("access_log")
-        other = first.setdefault(log.path, log)
-        for name in (*LOG_FILE, *LOG_SYSLOG):
-            if log.path and getattr(log, name) != getattr(other, name):
-                message = f"{name} is not as at {other.where}, which writes to the same place"
-                judge.wrong(draft, log.where, "access_log", message, found=name)
-                break
+        for key in _KEYS:
+            for log in _logs(draft, key):
+                _agrees(draft, key, log, first.setdefault(log.path, log), judge)
 
 
-def _check(draft: Draft, judge: Judge, modes: set[Mode]) -> None:
-    log: LogSpec = draft.get("access_log")
-    spot = judge.spot(draft, "access_log", log.where)
+def _agrees(draft: Draft, key: str, log: LogSpec, other: LogSpec, judge: Judge) -> None:
+    for name in (*LOG_FILE, *LOG_SYSLOG):
+        if log.path and getattr(log, name) != getattr(other, name):
+            message = f"{name} is not as at {other.where}, which writes to the same place"
+            judge.wrong(draft, log.where, key, message, found=name)
+            return
+
+
+def _check(draft: Draft, key: str, judge: Judge, modes: set[Mode]) -> None:
+    for log in _logs(draft, key):
+        _check_log(log, judge.spot(draft, key, log.where), modes)
+
+
+def _check_log(log: LogSpec, spot: Spot, modes: set[Mode]) -> None:
     if log.keep != LogSpec().keep and not (log.rotate_size or log.rotate_every):
         spot.wrong("option 'keep' has no effect without 'rotate_size' or 'rotate_every'")
     for mode in sorted(modes):
