@@ -460,6 +460,7 @@ def _same_target(old: LogSpec, new: LogSpec) -> bool:
         sample=new.sample,
         min_time=new.min_time,
         skip_empty=new.skip_empty,
+        request_ids=new.request_ids,
         conditions=new.conditions,
     )
     return bool(alike == new)

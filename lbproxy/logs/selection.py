@@ -1,4 +1,4 @@
-"""CONTROL. Which records an access log has: ``sample``, ``min_time``, ``skip_empty`` and ``if``."""
+"""CONTROL. Which records an access log has, and whether all of them have an id."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ def selection(log: LogSpec, random: Callable[[], float]) -> Wanted | None:
         tests.append(_Matching(log).holds)
     if log.sample < 1 or log.min_time:
         tests.append(choose(log.sample, log.min_time, random))
+    if log.request_ids:
+        tests.append(_identified)  # the last one: only what is logged gets an id
     if not tests:
         return None
     if len(tests) == 1:
@@ -43,6 +45,11 @@ def _has_data(record: Any) -> bool:
     """Whether a connection carried data, or failed."""
     empty = record.mode == "tcp" and not (record.bytes_in or record.bytes_out)
     return not (empty and record.close in _QUIET)
+
+
+def _identified(record: Any) -> bool:
+    """Give the record its id."""
+    return bool(record.request_id)
 
 
 class _Matching:

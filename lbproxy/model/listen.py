@@ -96,6 +96,11 @@ class LogSpec:
             "they failed"
         ),
     )
+    request_ids: bool = option(
+        "bool",
+        False,
+        doc="give every record a unique ``request_id``, not only those where a filter uses it",
+    )
     rotate_size: int = option(
         "size",
         0,

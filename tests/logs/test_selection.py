@@ -134,6 +134,18 @@ def test_mistakes(log: str, mode: str, wrong: str) -> None:
         parse_config(text(log, mode))
 
 
+@pytest.mark.parametrize(("option", "length"), [("", 0), (" request_ids=yes", 32)])
+def test_unique_ids(tmp_path: Path, option: str, length: int) -> None:
+    path = tmp_path / "access.log"
+    with LoadBalancerFixture.from_config(text(f"{path} json{option}")) as lb:
+        lb.get("http://x/1", frontend="web")
+        lb.get("http://x/2", frontend="web")
+        lb.advance(1)
+    ids = [one["request_id"] for one in records(path)]
+    assert [len(one) for one in ids] == [length] * 2
+    assert len(set(ids)) == (2 if length else 1)
+
+
 MORE = """\
 more_logs =
     {folder}/errors.log json if status 5xx
