@@ -133,7 +133,7 @@ def servers(remote: Remote, which: tuple[str, str], wanted: str | None, as_data:
 
 
 def weight_of(server: dict[str, Any]) -> str:
-    """The weight of a server, with the part in use if slow start or its agent reduces it: ``4 (75%)``."""
+    """Return a server's weight, with the share that slow start or its agent leaves: ``4 (75%)``."""
     weight, share = server["weight"], server.get("share", 1.0)
     return str(weight) if share == 1.0 else f"{weight} ({share:.0%})"
 

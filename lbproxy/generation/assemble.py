@@ -404,7 +404,7 @@ class _Compiler:
         return sink
 
     def _write_logs(self, spec: FrontendSpec, old: Frontend | None) -> Any:
-        """What writes the records of a frontend: None, one log, or several; the old one if all stay."""
+        """Return the writer of a frontend's records: None, one log, or several logs."""
         before: dict[LogSpec, Any] = {}
         if old is not None:
             before = dict(

@@ -103,7 +103,7 @@ class Parser:
 
     @property
     def unread(self) -> bytes:
-        """The head that was refused, or is incomplete, as far as it was read; at most ``header_bytes``."""
+        """The head that was refused or is incomplete, as far as it was read, up to ``header_bytes``."""
         return self.refused or bytes(self._buf[: self._limits.header_bytes])
 
     @property

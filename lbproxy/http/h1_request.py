@@ -268,8 +268,8 @@ class RequestParser(Parser):
 def refused_head(start: bytes) -> RequestHead:
     """The head of a request that was refused, with what ``start`` shows of it, for the access log.
 
-    The method is empty if it is incomplete or no token, and so are the others then; the target may be
-    cut off.  Never raises.
+    The method is empty if it is incomplete or no token, and so are the others then; the target may
+    be cut off.  Never raises.
     """
     line, _, fields = start.lstrip(b"\r\n").partition(b"\r\n")
     method, space, rest = line.partition(b" ")

@@ -132,7 +132,7 @@ def plain_end(raw: bytes, at: i64, end: i64) -> i64:
 
 
 def _add_raw(writer: BytesWriter, raw: bytes, at: i64, end: i64, limit: i64) -> None:
-    """Write bytes ``at`` to ``end`` of ``raw`` (see :func:`text_of`) as the inside of a JSON string."""
+    """Write bytes ``at`` to ``end`` of ``raw``, decoded, as the inside of a JSON string."""
     if at >= end:
         return
     if end - at <= limit and plain_end(raw, at, end) == end:

@@ -16,8 +16,8 @@ _KINDS = 256
 class Quiet:
     """Wraps a logger; events of one ``kind`` within a second of the last are counted, not written.
 
-    The next line of the kind reports their number.  A kind therefore names the subject (a frontend, a
-    server) besides what happened.  At most 256 kinds are remembered.
+    The next line of the kind reports their number.  A kind therefore names the subject (a frontend,
+    a server) besides what happened.  At most 256 kinds are remembered.
     """
 
     def __init__(self, log: Logger, every: float = 1.0) -> None:

@@ -1,8 +1,8 @@
 """CONTROL. ``/healthz`` and ``/readyz``: what orchestrators and balancers in front of lbproxy ask.
 
-``/healthz`` answers as long as the reactor turns.  ``/readyz`` fails before lbproxy serves traffic and
-from the moment it stops.  The health of servers affects neither: a backend without servers is no
-reason to restart lbproxy or to send its other traffic elsewhere.
+``/healthz`` answers as long as the reactor turns.  ``/readyz`` fails before lbproxy serves traffic
+and from the moment it stops.  The health of servers affects neither: a backend without servers is
+no reason to restart lbproxy or to send its other traffic elsewhere.
 """
 
 from __future__ import annotations
