@@ -55,6 +55,17 @@ def compile_port(args: Sequence[str]) -> Compiled:
     )
 
 
+def _began(context: RouteContext) -> float:
+    """Return the Unix time at which the traffic began.
+
+    While traffic runs, ``started`` is a moment of a monotonic clock, which counts from the start of the
+    machine, and ``epoch`` of the frontend's wheel is the difference.  Records and dry runs have Unix time.
+    """
+    frontend = getattr(context, "frontend", None)
+    epoch: float = 0.0 if frontend is None else frontend.wheel.epoch
+    return context.started + epoch if context.started < epoch else context.started
+
+
 def compile_time(args: Sequence[str]) -> Compiled:
     """``time SPAN|DAY...``: in one of the spans and on one of the days, in local time.
 
@@ -76,7 +87,7 @@ def compile_time(args: Sequence[str]) -> Compiled:
     on = frozenset(days or range(7))
 
     def test(context: RouteContext, path: bytes) -> bool:
-        local = time.localtime(context.started)
+        local = time.localtime(_began(context))
         minute, day = local.tm_hour * 60 + local.tm_min, local.tm_wday
         if not spans:
             return day in on
@@ -89,7 +100,7 @@ def compile_time(args: Sequence[str]) -> Compiled:
         return False
 
     def shown(context: RouteContext, path: bytes) -> str:
-        return time.strftime("%a %H:%M", time.localtime(context.started)).lower()
+        return time.strftime("%a %H:%M", time.localtime(_began(context))).lower()
 
     return test, shown
 
