@@ -1,1 +1,4 @@
-"""PURE. Which server gets the next connection or request, and the lease that proves it."""
+"""PURE. The choice of a server for each connection or request.
+
+A pick returns a lease, which holds one unit of the server's capacity.
+"""

@@ -1,4 +1,4 @@
-"""PURE. The class every balancer extends."""
+"""PURE. The base class of all balancers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ __all__ = ["Balancer", "Need", "NoOptions"]
 
 
 class Need(str, Enum):
-    """What a pick reads; a TCP backend can give SOURCE and SNI, an HTTP backend all."""
+    """Property of the traffic that a balancer reads.
+
+    A TCP backend provides SOURCE and SNI, an HTTP backend provides all of them.
+    """
 
     SOURCE = "source"
     SNI = "sni"
@@ -26,9 +29,11 @@ class Need(str, Enum):
 
 @native(allow_interpreted_subclasses=True)
 class Balancer:
-    """Extend this, write :meth:`pick`, and name it in ``balance = file.py:YourClass``.
+    """Base class of balancers.
 
-    ``self.servers`` is kept up to date for balancers that need no structure of their own.
+    Implement :meth:`pick` and select the class with ``balance = file.py:YourClass``.
+    ``self.servers`` always has the current servers, for balancers that need no structure of their
+    own.
     """
 
     name: ClassVar[str] = ""
@@ -59,7 +64,7 @@ class Balancer:
         """See :class:`lbproxy.interfaces.IBalancer`."""
 
     def scores(self, context: PickContext) -> list[tuple[ServerState, float, str]]:
-        """Default: active connections per weight, which is what most people want to see."""
+        """Return the active connections per unit of weight of each server."""
         return [
             (s, s.active / s.weight, f"{s.active} active, weight {s.weight}") for s in self.servers
         ]

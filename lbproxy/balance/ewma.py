@@ -1,12 +1,14 @@
-"""PURE. ``balance = ewma``: of two servers drawn by weight, the one that should answer sooner.
+"""PURE. ``balance = ewma``: of two servers drawn by weight, the one expected to respond sooner.
 
-Peak EWMA, as in Finagle: each server has a moving average of its response time (connect time for TCP) that
-jumps up to a slower answer at once and forgets it with the time constant ``decay``; the cost of a server is
-that average times the leases it would hold, per weight.  A failure counts as an answer that took ``penalty``.
+Peak EWMA, as in Finagle. Each server has a moving average of its response time (connect time for
+TCP). The average rises to a slower response at once, and falls with the time constant ``decay``.
+The cost of a server is that average times the leases it would hold, per unit of weight. A failure
+counts as a response that took ``penalty``.
 
-A server nobody has asked yet costs what the average server does, so a new one is neither flooded nor shunned.
-The average decays also while a server gets no traffic, so one that was slow is tried again.  O(1) with equal
-weights, O(log n) otherwise; a full server leaves the draw until a lease of it ends.
+A server without measurements costs as much as the average server, so that a new server is neither
+flooded nor avoided. The average also decays while a server gets no traffic, so that a server that
+was slow is tried again. A pick is O(1) with equal weights and O(log n) otherwise. A full server is
+not drawn until one of its leases ends.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ _MEAN_SHARE = 1 / 64  # of one answer in the average over all servers
 
 @frozen
 class EwmaOptions:
-    """How fast it forgets, and what a failure costs."""
+    """Options of ``balance = ewma``: time constant and cost of a failure."""
 
     decay: float = option(
         "duration",
@@ -49,7 +51,7 @@ class EwmaOptions:
 
 
 class _Average:
-    """One server's response time."""
+    """The response time of one server."""
 
     __slots__ = ("seconds", "stamp")
 
@@ -59,7 +61,7 @@ class _Average:
 
 
 class Ewma(Sampled):
-    """Peak EWMA: the better of two servers by expected response time."""
+    """Peak EWMA: of two servers, the one with the lower expected response time."""
 
     name = "ewma"
     Options = EwmaOptions
@@ -73,7 +75,7 @@ class Ewma(Sampled):
         self._mean = 0.0  # over the answers of all servers
 
     def servers_changed(self, servers: Sequence[ServerState]) -> None:
-        """A server that comes back starts anew: what was measured before is out of date."""
+        """Discard the measurements of servers that were removed, so that they start fresh later."""
         super().servers_changed(servers)
         old = self._averages
         self._averages = {server: old[server] for server in servers if server in old}
@@ -109,7 +111,7 @@ class Ewma(Sampled):
         average.stamp = now
 
     def scores(self, context: PickContext) -> list[tuple[ServerState, float, str]]:
-        """Expected cost in seconds per weight."""
+        """Return the expected cost of each server, in seconds per unit of weight."""
         now = self._now()
         result = []
         for server in self.servers:
@@ -119,7 +121,7 @@ class Ewma(Sampled):
         return result
 
     def _time(self, server: ServerState, now: float) -> float:
-        """Seconds an answer should take."""
+        """Return the expected response time in seconds."""
         average = self._averages.get(server)
         if average is None:
             return self._mean

@@ -1,8 +1,8 @@
 """PURE. ``balance = first``: the first server in configuration order that has room.
 
-For databases with one writer and a standby, and for filling few machines before using more.  A heap of
-positions: full servers leave it when they come to the top and return when a lease of them ends, so a
-pick is O(1), and O(log n) for each time a server becomes full.
+Use it for databases with one writer and a standby, and to fill few machines before using more. A
+heap holds the positions. A full server leaves the heap when it reaches the top, and returns when
+one of its leases ends. A pick is O(1), and O(log n) each time a server becomes full.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class First(Balancer):
                 heappush(self._heap, position)
 
     def scores(self, context: PickContext) -> list[tuple[ServerState, float, str]]:
-        """The position; full servers come after all others."""
+        """Return the positions; full servers come after all others."""
         return [
             (
                 s,

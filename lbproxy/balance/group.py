@@ -1,16 +1,18 @@
-"""PURE. The servers of one backend: who is eligible, who is picked, and the balancer that is told of it.
+"""PURE. The servers of one backend: which are eligible, and which one is picked.
 
-:class:`ServerGroup` is what backends, health checks, discovery and the admin API call; it is the only
-writer of a :class:`~lbproxy.balance.server.ServerState`'s weight, limits, states, addresses and lease
-count; the traffic counters are their callers' business.  Its rules:
+:class:`ServerGroup` is what backends, health checks, discovery and the admin API call. It is the
+only writer of the weight, limits, states, addresses and lease count of a
+:class:`~lbproxy.balance.server.ServerState`; its callers write the traffic counters. The rules:
 
-1. A server is *eligible* when its weight is positive, nobody put it in drain or maint, it is healthy and
-   not ejected, and it has an address.
-2. The *listed* servers are the eligible ones of the tier that serves (:mod:`lbproxy.balance.tiers`); in
-   panic, those that are not eligible too.  The balancer knows exactly these.
-3. ``free`` counts the listed servers that are not full, so a pick that cannot succeed costs nothing.
-4. A balancer that raises, or answers with a server it was not offered, is counted, and the first
-   usable server is taken in its place: a bug in a balancer costs evenness, never availability.
+1. A server is *eligible* if its weight is positive, no operator has set it to drain or maint, it is
+   healthy and not ejected, and it has an address.
+2. The *listed* servers are the eligible ones of the active tier (:mod:`lbproxy.balance.tiers`). In
+   panic mode they include those that are not eligible. The balancer knows exactly the listed
+   servers.
+3. ``free`` counts the listed servers that are not full, so a pick that cannot succeed costs
+   nothing.
+4. A balancer that raises, or returns a server it was not offered, is counted, and the first usable
+   server is picked instead. A defect in a balancer costs evenness, never availability.
 """
 
 from __future__ import annotations
@@ -34,22 +36,25 @@ StateCallback = Callable[[ServerState, State, State], None]
 
 
 class Claims(Protocol):
-    """What several processes do so that ``maxconn`` holds for all of them together."""
+    """How several processes enforce one ``maxconn`` together."""
 
     def claim(self, group: ServerGroup, server: ServerState) -> bool:
-        """One lease more; False when others have taken the last ones, which ``group`` has then been told."""
+        """Claim one more lease.
+
+        Return False if other processes hold the last ones; ``group`` has then been updated.
+        """
 
     def given_back(self, server: ServerState) -> None:
-        """One less: ``server.active`` does not count it any more."""
+        """Return one claim. ``server.active`` no longer includes it."""
 
 
 class ServerGroup:
-    """All servers of a backend, in configuration order, and their balancer.
+    """The servers of a backend, in configuration order, and their balancer.
 
-    ``now``: seconds; stamps :attr:`ServerState.since`.  ``panic``: share of a tier that must be up, or
-    health is ignored; 0 for never.  ``servers`` (by name), ``listed``, ``free`` and ``panicking`` are for
-    reading only.  ``claims``: of one of several workers.  ``balancer_errors`` counts exceptions and wrong
-    answers of the balancer.
+    ``now``: clock in seconds, read for :attr:`ServerState.since`. ``panic``: minimum share of a
+    tier that must be up; below it, health is ignored; 0 disables this. ``claims``: set in worker
+    processes. ``servers`` (by name), ``listed``, ``free`` and ``panicking`` are read-only for
+    others. ``balancer_errors`` counts exceptions and invalid picks of the balancer.
     """
 
     def __init__(self, balancer: Balancer, now: Callable[[], float], *, panic: float = 0.0) -> None:
@@ -76,7 +81,7 @@ class ServerGroup:
     # who is there
 
     def add(self, server: ServerState) -> None:
-        """One more server, last in order; ValueError if the name is taken."""
+        """Append a server. Raises ValueError if the name is taken."""
         if server.name in self.servers:
             raise ValueError(f"backend {server.backend} already has a server {server.name}")
         server.private = None
@@ -87,9 +92,9 @@ class ServerGroup:
             self._refresh()
 
     def remove(self, name: str) -> ServerState:
-        """Take a server out for good; KeyError if there is none.
+        """Remove a server and return it. Raises KeyError if it does not exist.
 
-        Its leases stay valid: they count down ``active`` of the object returned.
+        Its leases stay valid and count down ``active`` of the returned object.
         """
         server = self.servers.pop(name)
         if server.listed or (self.panic and server.candidate):
@@ -98,7 +103,7 @@ class ServerGroup:
         return server
 
     def reorder(self, names: Iterable[str]) -> None:
-        """Put the servers named first, in this order; the others follow as they were."""
+        """Move the named servers to the front, in this order. The others keep their order."""
         old = self.servers
         self.servers = {name: old[name] for name in names if name in old}
         for name, server in old.items():
@@ -107,9 +112,9 @@ class ServerGroup:
 
     @contextmanager
     def changes(self) -> Iterator[None]:
-        """Several changes as one: the balancer and the state callbacks hear of them at the end.
+        """Group several changes: the balancer and the state callbacks are called once, at the end.
 
-        Do not pick inside.  Loading ten thousand servers one by one without it is quadratic.
+        Do not pick inside. Adding ten thousand servers one by one without it takes quadratic time.
         """
         self._batch += 1
         try:
@@ -121,7 +126,7 @@ class ServerGroup:
     # what they are
 
     def set_weight(self, name: str, weight: int) -> None:
-        """New share of the traffic, 0 for none; KeyError, ValueError."""
+        """Set the weight of a server; 0 stops new traffic. Raises KeyError or ValueError."""
         if weight < 0:
             raise ValueError(f"weight {weight} is negative")
         server = self.servers[name]
@@ -132,16 +137,20 @@ class ServerGroup:
             self._refresh()
 
     def set_shares(self, shares: Mapping[ServerState, float]) -> None:
-        """What servers have of their weight, more than 0, at most 1; others stay as they are.  O(servers).
+        """Set the part of its weight that each of these servers has, above 0 and at most 1.
 
-        A server removed may be named.
+        Other servers are unchanged. O(servers). Removed servers are ignored.
         """
         for server, share in shares.items():
             server.share = share
         self._reweigh()
 
     def set_agent_share(self, server: ServerState, share: float) -> None:
-        """What its agent wants of its weight: 0 for nothing, 1 for all, or more.  A server removed may be named."""
+        """Set the part of its weight that a server's agent requests.
+
+        0 stops new traffic, 1 is the full weight, and larger values are allowed. A removed server
+        is ignored.
+        """
         if share != server.agent_share:
             server.agent_share = share
             self._reweigh()
@@ -163,9 +172,10 @@ class ServerGroup:
         self._refresh()
 
     def set_maxconn(self, name: str, maxconn: int) -> None:
-        """New limit of concurrent leases, 0 for none; leases above it run on.  KeyError, ValueError.
+        """Set the limit of concurrent leases, 0 for none. Raises KeyError or ValueError.
 
-        The balancer is told when this makes the server full, or no longer full.
+        Leases above the limit continue. The balancer is notified if the server becomes full, or is
+        no longer full.
         """
         if maxconn < 0:
             raise ValueError(f"maxconn {maxconn} is negative")
@@ -177,16 +187,16 @@ class ServerGroup:
             self._refresh()
 
     def set_admin(self, name: str, admin: AdminState) -> None:
-        """The operator's wish; KeyError."""
+        """Set the state that the operator wants. Raises KeyError."""
         server = self.servers[name]
         old = server.state
         server.admin = admin
         self._moved(server, old)
 
     def set_health(self, server: ServerState, healthy: bool, note: str = "") -> None:
-        """The verdict of the health checks, with its reason for people.
+        """Set the verdict of the health checks, with a reason for people.
 
-        A server removed meanwhile may be named: a check can end later than the server.
+        A removed server is ignored, because a check can end after its server was removed.
         """
         old = server.state
         server.healthy = healthy
@@ -194,7 +204,10 @@ class ServerGroup:
         self._moved(server, old)
 
     def may_eject(self, server: ServerState, share: float) -> bool:
-        """Whether at most ``share`` of its tier would be out of use without ``server``; O(servers)."""
+        """Return whether at most ``share`` of the tier would be unusable without ``server``.
+
+        O(servers).
+        """
         if self.servers.get(server.name) is not server:
             return False
         tier = peers(server, self.servers.values())
@@ -202,27 +215,36 @@ class ServerGroup:
         return server.candidate and out + 1 <= share * len(tier)
 
     def set_ejected(self, server: ServerState, ejected: bool, note: str = "") -> None:
-        """The verdict of passive health, with its reason for people.  A server removed may be named."""
+        """Set the verdict of passive health, with a reason for people. A removed server is ignored."""
         old = server.state
         server.ejected = ejected
         server.ejected_note = note
         self._moved(server, old)
 
     def set_agent(self, server: ServerState, agent: State, note: str = "") -> None:
-        """What its agent wants, UP for nothing, with its reason for people.  A server removed may be named."""
+        """Set the state that a server's agent requests, with a reason for people.
+
+        UP means no request. A removed server is ignored.
+        """
         old = server.state
         server.agent = agent
         server.agent_note = note
         self._moved(server, old)
 
     def set_leaving(self, server: ServerState, leaving: bool) -> None:
-        """Whether its check says that it wants no new work.  A server removed may be named."""
+        """Set whether a server's check reports that it accepts no new work.
+
+        A removed server is ignored.
+        """
         old = server.state
         server.leaving = leaving
         self._moved(server, old)
 
     def set_addresses(self, server: ServerState, addresses: tuple[Address, ...]) -> None:
-        """What to dial; a server without addresses is down.  A server removed may be named."""
+        """Set the addresses to dial.
+
+        A server without addresses is down. A removed server is ignored.
+        """
         old = server.state
         server.addresses = addresses
         self._moved(server, old)
@@ -230,7 +252,7 @@ class ServerGroup:
             self._refresh()
 
     def set_balancer(self, balancer: Balancer) -> None:
-        """Use another balancer from now on; leases of the old one are released to this one."""
+        """Replace the balancer. Leases picked by the old one are released to the new one."""
         for server in self.servers.values():
             server.private = None
         self.balancer = balancer
@@ -243,11 +265,11 @@ class ServerGroup:
         self._state_callbacks.append(callback)
 
     def on_error(self, callback: Callable[[BaseException], None]) -> None:
-        """Call ``callback(error)`` when the balancer fails; it limits its own rate."""
+        """Call ``callback(error)`` when the balancer fails. The callback limits its own rate."""
         self._error_callbacks.append(callback)
 
     def on_free(self, callback: Callable[[], None]) -> None:
-        """Call ``callback()`` when ``free`` has grown: who waits for a server may try again."""
+        """Call ``callback()`` when ``free`` has grown, so that a waiting request may try again."""
         self._free_callbacks.append(callback)
 
     def on_change(self, callback: Callable[[], None]) -> None:
@@ -258,25 +280,25 @@ class ServerGroup:
 
     @property
     def has_eligible(self) -> bool:
-        """Some server could be picked, were it not full."""
+        """Whether a server could be picked if none were full."""
         return bool(self.listed)
 
     @property
     def eligible_count(self) -> int:
-        """How many servers could be picked, were none full."""
+        """Number of servers that could be picked if none were full."""
         return len(self.listed)
 
     def only(self, server: ServerState) -> bool:
-        """``server`` is the one and only that could be picked."""
+        """Return whether ``server`` is the only one that could be picked."""
         return len(self.listed) == 1 and server.listed
 
     @property
     def has_free(self) -> bool:
-        """Some server can be picked; with nobody to avoid, a pick will succeed."""
+        """Whether a server can be picked. A pick without servers to avoid then succeeds."""
         return self.free > 0
 
     def pick(self, context: PickContext, avoid: Collection[ServerState] = ()) -> Lease | None:
-        """A lease of a server that is listed, not full and not in ``avoid``; None if there is none."""
+        """Return a lease of a server that is listed, not full and not in ``avoid``, or None."""
         if not self.free:
             return None
         try:
@@ -307,9 +329,10 @@ class ServerGroup:
         return Lease(server, self._back)
 
     def take(self, server: ServerState) -> Lease | None:
-        """A lease of this very server (a sticky session), or None if it does not honour one or is full.
+        """Return a lease of the server a sticky session belongs to.
 
-        The balancer has no say, but hears of it.
+        None if the server is full or does not accept sticky sessions. The balancer does not choose,
+        but is notified.
         """
         if not server.honours or server.full or self.servers.get(server.name) is not server:
             return None
@@ -344,7 +367,7 @@ class ServerGroup:
                 callback()
 
     def set_remote_active(self, server: ServerState, count: int) -> None:
-        """Set the leases of ``server`` that other processes hold; the balancer sees them as if they were ours."""
+        """Set the number of leases that other processes hold; balancers count them like local ones."""
         delta = count - server.remote_active
         if not delta:
             return
@@ -369,7 +392,7 @@ class ServerGroup:
     # upkeep
 
     def failed(self, error: BaseException) -> None:
-        """Whoever helps in picking has failed: counted and told like a failure of the balancer."""
+        """Count and report an error of code that helps to pick, as an error of the balancer."""
         self._failed(error)
 
     def _first_usable(self, avoid: Collection[ServerState]) -> ServerState | None:
@@ -392,7 +415,7 @@ class ServerGroup:
         self._refresh()
 
     def _refresh(self) -> None:
-        """Bring ``listed`` up to date, and tell who must know; O(servers)."""
+        """Update ``listed``, and notify the balancer and the callbacks. O(servers)."""
         if self._batch:
             return
         listed, self.panicking = choose(self.servers.values(), self.panic)

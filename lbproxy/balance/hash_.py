@@ -1,18 +1,19 @@
-"""PURE. ``balance = hash WHAT``: the same key goes to the same server, for as long as it is there.
+"""PURE. ``balance = hash WHAT``: the same key goes to the same server while that server is usable.
 
-A ring of points, up to :data:`POINTS` for each server by its weight and its *name*, so that several load
-balancers and restarts agree.  A server that comes or goes moves only its own share of the keys.  O(log n).
+A ring holds up to :data:`POINTS` points for each server, by its weight and its *name*, so that
+several load balancers, and restarts, agree. A server that is added or removed moves only its own
+share of the keys. O(log n).
 
-``bound=1.25`` adds consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam 2016): a server
-that holds more than 1.25 times its share of the active leases passes the key on along the ring.  A full or
-avoided server does too.  After :data:`STEPS` points without luck (nearly everything is full) a server with
-room is taken by hash alone, so that the walk stays bounded.
+``bound=1.25`` adds consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam 2016): if
+a server holds more than 1.25 times its share of the active leases, the key moves on along the ring.
+It also moves on from full and avoided servers. After :data:`STEPS` points without success (nearly
+all servers are full), a server with room is selected by hash alone, so that the walk is bounded.
 
-``consistent=no`` cuts the hash range into one piece per server, exactly by weight: more even, but a change of
-servers moves most keys.
+``consistent=no`` cuts the hash range into one piece per server, exactly by weight. This is more
+even, but a change of servers moves most keys.
 
-Without a key (no such header, cookie or SNI name) connections are spread over the same ring in turn: each
-takes the point farthest from the ones before (a golden-ratio sequence), as evenly as round robin.
+Connections without a key (no such header, cookie or SNI name) are spread over the same ring: each
+takes the point farthest from the previous ones (a golden-ratio sequence), as evenly as round robin.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ _NAMED = ("header", "cookie", "query")
 
 @frozen
 class HashOptions:
-    """What is hashed, and how."""
+    """Options of ``balance = hash``."""
 
     what: str = option(
         "choice",
         "source",
         choices=("source", "uri", "path", "header", "cookie", "query", "sni"),
-        doc="what is hashed: client address, request target with or without its query, one header, cookie or"
-        " query parameter, or the TLS server name",
+        doc="what is hashed: client address, request target with or without its query, one header,"
+        " cookie or query parameter, or the TLS server name",
         positional=True,
     )
     key: str = option(
@@ -88,7 +89,7 @@ class HashOptions:
 
 
 def hash_key(key: bytes) -> int:
-    """The place of a key, 0 to 2**64 - 1; the same in every process."""
+    """Return the position of a key on the ring, 0 to 2**64 - 1. It is the same in every process."""
     return crc32(key) * _GOLDEN & _MASK
 
 
@@ -121,7 +122,7 @@ class Hash(Sampled):
         return frozenset({Need.SNI if what == "sni" else Need.REQUEST})
 
     def servers_changed(self, servers: Sequence[ServerState]) -> None:
-        """Only the points of servers that came, went or were weighed anew are touched."""
+        """Update only the points of servers that were added, removed or whose weight changed."""
         super().servers_changed(servers)
         self._active = sum(server.active for server in servers)
         self._weight = sum(server.weight for server in servers)
@@ -166,7 +167,7 @@ class Hash(Sampled):
             self.free.add(server)
 
     def scores(self, context: PickContext) -> list[tuple[ServerState, float, str]]:
-        """The order in which this key tries the servers, those over a limit after the others."""
+        """Return the order in which this key tries the servers; servers over a limit come last."""
         key = self._key(context)
         place = hash_key(key) if key else (self._turn + 1) * _GOLDEN & _MASK
         source = f"{self.options.what} {self.options.key}".strip()
@@ -186,7 +187,7 @@ class Hash(Sampled):
         return result
 
     def _within(self, server: ServerState) -> bool:
-        """One lease more is at most ``bound`` times its share, rounded up."""
+        """Return whether one more lease is at most ``bound`` times the server's share, rounded up."""
         most = self._bound * (self._active + 1) * server.weight
         return server.active * self._weight < most
 
@@ -240,7 +241,7 @@ class Hash(Sampled):
 
 
 def _points(name: str, slot: int, count: int) -> list[int]:
-    """The first ``count`` points of a server on the ring, with its slot in the low bits."""
+    """Return the first ``count`` points of a server on the ring, with its slot in the low bits."""
     points: list[int] = []
     block = 0
     while len(points) < count:
@@ -252,7 +253,7 @@ def _points(name: str, slot: int, count: int) -> list[int]:
 
 
 def _reader(what: str, key: str) -> Callable[[PickContext], bytes | None]:
-    """How to read the key; None or empty where there is none."""
+    """Return a function that reads the key. It returns None or an empty value if there is no key."""
     if what == "source":
         return lambda context: context.client_ip.encode()
     if what == "sni":

@@ -1,4 +1,4 @@
-"""PURE. The proof of a pick, given back exactly once."""
+"""PURE. The record of a pick, released exactly once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Lease", "LeaseError"]
 class Lease:
     """One unit of a server's capacity, held by one attempt or session.
 
-    Made by :meth:`lbproxy.balance.group.ServerGroup.pick` only.
+    Only :meth:`lbproxy.balance.group.ServerGroup.pick` creates leases.
     """
 
     __slots__ = ("_give_back", "server")
@@ -31,13 +31,14 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Not given back yet."""
+        """Whether the lease has not been released yet."""
         return self._give_back is not None
 
     def release(self, outcome: Outcome, seconds: float = -1.0) -> None:
-        """Give it back.  ``seconds`` as in :meth:`lbproxy.interfaces.IBalancer.released`.
+        """Return the capacity to the server.
 
-        Raises :class:`LeaseError` on the second call.
+        ``seconds`` as in :meth:`lbproxy.interfaces.IBalancer.released`. Raises :class:`LeaseError`
+        on the second call.
         """
         give_back, self._give_back = self._give_back, None
         if give_back is None:

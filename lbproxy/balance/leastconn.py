@@ -1,12 +1,13 @@
-"""PURE. ``balance = leastconn``: the server with the fewest active leases per weight.
+"""PURE. ``balance = leastconn``: the server with the fewest active leases per unit of weight.
 
-The right choice for sessions of unequal length: databases, WebSocket, uploads.  Servers with equal load take
-turns, in proportion to their weights.
+The right choice for sessions of unequal length: databases, WebSocket, uploads. Servers with equal
+load take turns, in proportion to their weights.
 
-A few servers of equal weight are simply looked through, starting after the one that was last: nothing is
-faster.  Otherwise a heap of (load, turn): a lease taken or released adds a new
-entry and leaves the old one behind as stale, to be dropped when it comes up, or all at once when half the heap
-is stale; O(log n) amortised.  A full server drops out at the top and comes back with its next release.
+A few servers of equal weight are scanned, starting after the server picked last, because nothing is
+faster. Otherwise a heap holds (load, turn). Taking or releasing a lease adds an entry and leaves
+the old one as stale. Stale entries are dropped when they reach the top, or all at once when they
+are half of the heap; O(log n) amortised. A full server is dropped at the top and returns with its
+next release.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _Entry = tuple[Any, ...]  # load, turn, position, server; never taken apart: its
 class LeastConn(Balancer):
     """Weighted least connections."""
 
-    # server.private: index of the next rotation (few servers), or the server's only valid heap entry
+    # server.private: index of the next rotation (few servers), or the only valid heap entry
     name = "leastconn"
 
     def __init__(self, options: Any, env: Env) -> None:
@@ -42,7 +43,7 @@ class LeastConn(Balancer):
         self._limit = 0  # heap length at which stale entries are thrown out
 
     def servers_changed(self, servers: Sequence[ServerState]) -> None:
-        """Servers that stay keep their turn as far as possible."""
+        """Update the servers. Those that remain keep their turn as far as possible."""
         turns = {s: s.private[1] for s in self.servers if isinstance(s.private, tuple)}
         for server in self.servers:
             server.private = None
@@ -114,7 +115,7 @@ class LeastConn(Balancer):
         self._push(heap, entry)
 
     def scores(self, context: PickContext) -> list[tuple[ServerState, float, str]]:
-        """Active leases per weight."""
+        """Return the active leases per unit of weight."""
         return [
             (
                 s,
@@ -148,6 +149,6 @@ class LeastConn(Balancer):
             heappush(heap, entry)
 
     def _compact(self, heap: list[_Entry]) -> None:
-        """Only the valid entries, the one just made included."""
+        """Keep only the valid entries, including the one just added."""
         heap[:] = [server.private for server in self.servers]
         heapify(heap)

@@ -1,4 +1,4 @@
-"""PURE. A server that others may refer to weakly."""
+"""PURE. A server that can be referred to weakly."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ __all__ = ["LiveServer"]
 class LiveServer(ServerState):
     """A :class:`~lbproxy.balance.server.ServerState` of a running backend.
 
-    Checks and agents keep what they know of a server for as long as it is there, so they refer to it weakly; a
-    compiled class has no room for that, an ordinary one that extends it has.
+    Checks and agents keep data about a server as long as the server exists, so they refer to it
+    weakly. A compiled class does not support weak references; an ordinary subclass does.
     """
 
     __slots__ = ("__weakref__",)

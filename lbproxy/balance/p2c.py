@@ -1,8 +1,9 @@
-"""PURE. ``balance = p2c``: of two servers drawn by weight, the one with fewer active leases per weight.
+"""PURE. ``balance = p2c``: of two servers drawn by weight, the one with the lower load.
 
-The power of two choices (Mitzenmacher 2001): nearly as even as leastconn, without the herd that runs to
-the one least loaded server when several load balancers share the servers.  O(1) with equal weights,
-O(log n) otherwise; a full server leaves the draw until a lease of it ends.
+The load is the number of active leases per unit of weight. The power of two choices (Mitzenmacher
+2001) is nearly as even as leastconn. It also avoids that several load balancers send their traffic
+to the same least loaded server at once. A pick is O(1) with equal weights and O(log n) otherwise. A
+full server is not drawn until one of its leases ends.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class PowerOfTwo(Sampled):
         return one if one.active * other.weight <= other.active * one.weight else other
 
     def scores(self, context: PickContext) -> list[tuple[ServerState, float, str]]:
-        """Load per weight: of any two drawn, the lower wins."""
+        """Return the load per unit of weight. Of two servers drawn, the lower wins."""
         return [
             (
                 s,

@@ -1,9 +1,9 @@
-"""PURE. Slow start: the share of its weight that a server has while it warms up.
+"""PURE. Slow start: the part of its weight that a server has after it came up.
 
-Driven by :mod:`lbproxy.proxy.features.slowstart`; time is an argument.  A server's share grows in a straight line from
-:data:`FIRST` to 1 in ``seconds``.  Balancers know nothing of it: what they see is ``server.weight``, which
-:meth:`lbproxy.balance.group.ServerGroup.set_shares` sets a few times a second at most, so a pick costs what it
-always does.
+:mod:`lbproxy.proxy.features.slowstart` calls it with the time. The part grows linearly from
+:data:`FIRST` to 1 in ``seconds``. Balancers only see ``server.weight``, which
+:meth:`lbproxy.balance.group.ServerGroup.set_shares` sets at most a few times a second, so slow
+start adds no cost to a pick.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ __all__ = ["FIRST", "SCALE", "STEPS", "Ramp", "effective_weight"]
 Key = TypeVar("Key", bound=Hashable)
 
 FIRST = 0.1
-"""The share a server begins with (Envoy's default as well)."""
+"""Part of its weight that a server starts with (as in Envoy)."""
 
 STEPS = 20
-"""In how many steps a share grows (HAProxy's 5%)."""
+"""Number of steps in which the part grows (5% each, as in HAProxy)."""
 
 SCALE = 64
-"""Weights are multiplied by this while some server has a share of its weight only.
+"""Factor of all weights while a server has only a part of its weight.
 
-A power of two: the ring of ``hash`` stays as it is."""
+A power of two keeps the ring of ``hash`` as it is.
+"""
 
 _LEAST_STEP_S = 0.25
 
 
 class Ramp(Generic[Key]):
-    """The servers that warm up; ``seconds`` is how long that takes."""
+    """The servers in slow start, which lasts ``seconds``."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -41,15 +42,18 @@ class Ramp(Generic[Key]):
         return len(self._since)
 
     def begin(self, server: Key, now: float) -> None:
-        """It has just come up."""
+        """Start the slow start of a server that has just come up."""
         self._since[server] = now
 
     def end(self, server: Key) -> bool:
-        """It is down, or gone; False if it did not warm up."""
+        """Stop the slow start of a server that is down or removed. Return False if it had none."""
         return self._since.pop(server, None) is not None
 
     def shares(self, now: float) -> dict[Key, float]:
-        """The share of each now; those that have all of it are named once, and then over."""
+        """Return the current part of each server.
+
+        A server that has reached its full weight is included once, and is then forgotten.
+        """
         shares = {server: self._share(now - since) for server, since in self._since.items()}
         for server, share in shares.items():
             if share >= 1.0:
@@ -61,7 +65,10 @@ class Ramp(Generic[Key]):
 
 
 def effective_weight(weight: int, share: float, scaled: bool) -> int:
-    """What balancers see of ``weight``; 0 stays 0, and no share makes a weight 0."""
+    """Return the weight that balancers see.
+
+    0 stays 0; no part reduces a positive weight to 0.
+    """
     if not scaled or weight <= 0:
         return weight
     return max(1, round(weight * SCALE * share))

@@ -1,7 +1,8 @@
 """PURE. ``balance = random``: any server, by weight.
 
-Needs no memory, so many load balancers in front of the same servers never move in step.  O(1) with equal
-weights, O(log n) otherwise; a full server leaves the draw until a lease of it ends.
+It has no state, so many load balancers in front of the same servers never move in step. A pick is
+O(1) with equal weights and O(log n) otherwise. A full server is not drawn until one of its leases
+ends.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Random(Sampled):
         return self.free.draw(self._random())
 
     def scores(self, context: PickContext) -> list[tuple[ServerState, float, str]]:
-        """One minus the chance of each server."""
+        """Return one minus the probability of each server."""
         total = sum(s.weight for s in self.servers if not s.full)
         result = []
         for s in self.servers:

@@ -1,7 +1,7 @@
-"""PURE. How many long-lived sessions have to move so that each server has its fair share by weight.
+"""PURE. The number of long-lived sessions to move so that servers have their fair shares by weight.
 
-Only what is above a share moves, and only if it is above by more than the tolerance; servers at or below their
-share lose nothing.  When what has moved has arrived where room is, the next plan is empty.
+Only sessions above a share move, and only if the excess is above the tolerance. Servers at or below
+their share lose nothing. Once the moved sessions are on servers with room, the next plan is empty.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ K = TypeVar("K", bound=Hashable)
 
 @frozen
 class Load(Generic[K]):
-    """``active`` sessions of a server, and what it may take: its ``weight``, or nothing if it is not ``eligible``."""
+    """The ``active`` sessions of a server and its ``weight``, which counts only if ``eligible``."""
 
     server: K
     active: int
@@ -27,10 +27,10 @@ class Load(Generic[K]):
 
 
 def plan(loads: Iterable[Load[K]], tolerance: float = 0.0) -> dict[K, int]:
-    """How many to move away from each server that has too many; empty when all is well.
+    """Return how many sessions to move from each overloaded server; empty if there is none.
 
-    ``tolerance``: how much above its share a server may be, as a part of that share.  Shares are rounded up.
-    Servers that are not eligible (down, drained, weight 0) neither give nor take.  O(servers).
+    ``tolerance``: permitted excess, as a part of the server's share. Shares are rounded up. Servers
+    that are not eligible (down, drained, weight 0) are ignored. O(servers).
     """
     there = [load for load in loads if load.eligible and load.weight > 0]
     weights = sum(load.weight for load in there)

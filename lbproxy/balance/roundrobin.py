@@ -1,13 +1,12 @@
-"""PURE. ``balance = roundrobin``: servers in turn, by weight, the turns of each spread evenly.
+"""PURE. ``balance = roundrobin``: servers in turn, by weight, with the turns of each spread evenly.
 
-Equal weights: a rotating queue, O(1).  Otherwise *earliest eligible virtual deadline first* (Stoica and
-Abdel-Wahab 1995): each server's next turn may start once its share so far is due and should be over one
-stride later; of the turns that may start, the one with the earliest deadline is next.  O(log n), and no
-server is ever a whole turn ahead of or behind its exact share, which neither a weighted queue nor deadlines
-alone give.  With integer time in units of the weights' least common multiple it is exactly periodic.
-
-A full server is parked when its turn comes, and rejoins when a lease of it ends, without a claim to what it
-missed.
+Equal weights: a rotating queue, O(1). Otherwise *earliest eligible virtual deadline first* (Stoica
+and Abdel-Wahab 1995). A server's next turn may start when its share so far is due, and should end
+one stride later. Of the turns that may start, the one with the earliest deadline is next. A pick is
+O(log n), and no server is ever a whole turn ahead of or behind its exact share; neither a weighted
+queue nor deadlines alone guarantee that. Time is an integer in units of the weights' least common
+multiple, so the sequence is exactly periodic. A full server is parked when its turn comes, and
+returns when one of its leases ends, without compensation for missed turns.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _FINEST = 1 << 64  # virtual time units a round has at most; beyond it strides a
 
 
 class _Turn:
-    """A server's place in virtual time."""
+    """The position of a server in virtual time."""
 
     __slots__ = ("parked", "server", "start", "stride", "weight")
 
@@ -64,7 +63,7 @@ class RoundRobin(Balancer):
         self._total = 0  # sum of their weights; virtual time now is work / total
 
     def servers_changed(self, servers: Sequence[ServerState]) -> None:
-        """Servers that stay keep their place in the rotation."""
+        """Update the servers. Those that remain keep their position in the rotation."""
         weights = {server.weight for server in servers}
         lags = {} if self._equal else self._lags()
         queue = self._queue
@@ -117,7 +116,10 @@ class RoundRobin(Balancer):
                 self._unpark(*place)
 
     def scores(self, context: PickContext) -> list[tuple[ServerState, float, str]]:
-        """The place in the queue, or the deadline in rounds from now (those due later come after)."""
+        """Return the positions in the queue, or the deadlines in rounds from now.
+
+        Turns that may not start yet come last.
+        """
         if self._equal:
             order = {server: i for i, server in enumerate(self._queue)}
             last = len(order)
@@ -179,7 +181,7 @@ class RoundRobin(Balancer):
         heappush(self._waiting, (turn.start, position, turn))
 
     def _lags(self) -> dict[ServerState, float]:
-        """How many turns each server is ahead of its share: more than -1, less than 1."""
+        """Return how many turns each server is ahead of its share: above -1, below 1."""
         total = self._total or 1
         return {
             server: (turn.start * total - self._work) / total / turn.stride
@@ -204,7 +206,9 @@ class RoundRobin(Balancer):
 
 
 def _units(weights: Collection[int]) -> int:
-    """Units of virtual time in a round: each weight divides it, if that is not too fine."""
+    """Return the units of virtual time in a round: a multiple of each weight, if that is small
+    enough.
+    """
     units = 1
     for weight in weights:
         units = lcm(units, weight)

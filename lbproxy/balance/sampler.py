@@ -1,7 +1,8 @@
-"""PURE. Draw a server at random, by weight, among those that are not full; for the balancers of chance.
+"""PURE. Random selection by weight among the servers that are not full.
 
-:class:`Sampled` is their base: it keeps a :class:`Sampler` of the servers that have room, which costs
-nothing while no ``maxconn`` is reached and O(log n) at most when one is reached or left.
+:class:`Sampled` is the base of the random balancers. It keeps a :class:`Sampler` of the servers
+that have room. This costs nothing while no server reaches its ``maxconn``, and at most O(log n)
+when one becomes full or gets room.
 """
 
 from __future__ import annotations
@@ -19,33 +20,36 @@ __all__ = ["EqualSampler", "Sampled", "Sampler", "WeightedSampler", "sampler"]
 
 
 class Sampler(ABC):
-    """A set of servers to draw from; only the members it was made with can leave and come back."""
+    """A set of servers to draw from. Only its initial members can be removed and added again."""
 
     __slots__ = ()
 
     @abstractmethod
     def draw(self, u: float) -> ServerState:
-        """The server at ``u`` of the way through the weights, 0 <= u < 1; IndexError if it is empty."""
+        """Return the server at the fraction ``u`` of the total weight, 0 <= u < 1.
+
+        IndexError if empty.
+        """
 
     @abstractmethod
     def draw_two(self, u: float, v: float) -> tuple[ServerState, ServerState]:
-        """Two draws; the same server twice if there is only one, or if chance will have it so."""
+        """Return two draws, which may be the same server."""
 
     @abstractmethod
     def drop(self, server: ServerState) -> bool:
-        """Take it out; False if it was not in."""
+        """Remove a server. Return False if it was not in the set."""
 
     @abstractmethod
     def add(self, server: ServerState) -> bool:
-        """Put it back; False if it is no member, or in already."""
+        """Add a server again. Return False if it is no member, or in the set already."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many can be drawn."""
+        """Return the number of servers that can be drawn."""
 
 
 class EqualSampler(Sampler):
-    """Equal weights: an array, where the last fills the gap of the one that leaves.  All O(1)."""
+    """Equal weights: an array in which the last server fills the gap of a removed one. O(1)."""
 
     __slots__ = ("items", "members", "place")
 
@@ -55,10 +59,12 @@ class EqualSampler(Sampler):
         self.members = frozenset(servers)
 
     def draw(self, u: float) -> ServerState:
+        """See :class:`Sampler`."""
         items = self.items
         return items[int(u * len(items))]
 
     def draw_two(self, u: float, v: float) -> tuple[ServerState, ServerState]:
+        """See :class:`Sampler`."""
         items = self.items
         count = len(items)
         if count < 2:
@@ -70,6 +76,7 @@ class EqualSampler(Sampler):
         return items[first], items[second]
 
     def drop(self, server: ServerState) -> bool:
+        """See :class:`Sampler`."""
         index = self.place.pop(server, -1)
         if index < 0:
             return False
@@ -80,6 +87,7 @@ class EqualSampler(Sampler):
         return True
 
     def add(self, server: ServerState) -> bool:
+        """See :class:`Sampler`."""
         if server in self.place or server not in self.members:
             return False
         self.place[server] = len(self.items)
@@ -91,7 +99,7 @@ class EqualSampler(Sampler):
 
 
 class WeightedSampler(Sampler):
-    """Any weights: a Fenwick tree of them, where a server that is out weighs nothing.  All O(log n)."""
+    """Any weights: a Fenwick tree in which a removed server has weight 0. O(log n)."""
 
     __slots__ = ("count", "place", "present", "servers", "total", "tree", "width")
 
@@ -110,6 +118,7 @@ class WeightedSampler(Sampler):
         self.width = 1 << (len(servers).bit_length() - 1) if servers else 0
 
     def draw(self, u: float) -> ServerState:
+        """See :class:`Sampler`."""
         if not self.count:
             raise IndexError("nothing to draw from")
         tree = self.tree
@@ -126,9 +135,11 @@ class WeightedSampler(Sampler):
         return self.servers[index]
 
     def draw_two(self, u: float, v: float) -> tuple[ServerState, ServerState]:
+        """See :class:`Sampler`."""
         return self.draw(u), self.draw(v)
 
     def drop(self, server: ServerState) -> bool:
+        """See :class:`Sampler`."""
         index = self.place.get(server, -1)
         if index < 0 or not self.present[index]:
             return False
@@ -138,6 +149,7 @@ class WeightedSampler(Sampler):
         return True
 
     def add(self, server: ServerState) -> bool:
+        """See :class:`Sampler`."""
         index = self.place.get(server, -1)
         if index < 0 or self.present[index]:
             return False
@@ -160,7 +172,7 @@ class WeightedSampler(Sampler):
 
 
 def sampler(servers: Sequence[ServerState]) -> Sampler:
-    """The cheaper sampler that does for these weights."""
+    """Return the cheapest sampler that supports these weights."""
     if len({server.weight for server in servers}) <= 1:
         return EqualSampler(servers)
     return WeightedSampler(servers)
@@ -175,24 +187,28 @@ class Sampled(Balancer):
         self._random = env.random.random
 
     def servers_changed(self, servers: Sequence[ServerState]) -> None:
+        """See :class:`lbproxy.interfaces.IBalancer`."""
         self.servers = servers
         self.free = sampler(servers)
 
     def taken(self, server: ServerState) -> None:
+        """See :class:`lbproxy.interfaces.IBalancer`."""
         if 0 < server.maxconn <= server.active:
             self.free.drop(server)
 
     def released(self, server: ServerState, outcome: Outcome, seconds: float) -> None:
+        """See :class:`lbproxy.interfaces.IBalancer`."""
         if server.active < server.maxconn:
             self.free.add(server)
 
     def pick(self, context: PickContext, avoid: Collection[ServerState]) -> ServerState | None:
+        """See :class:`lbproxy.interfaces.IBalancer`."""
         if avoid:
             return self._pick_without(avoid)
         return self.choose() if len(self.free) else None
 
     def choose(self) -> ServerState:
-        """One of ``self.free``, which is not empty."""
+        """Return a server of ``self.free``, which is not empty."""
         raise NotImplementedError(f"{type(self).__name__}.choose")
 
     def _pick_without(self, avoid: Collection[ServerState]) -> ServerState | None:

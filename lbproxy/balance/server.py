@@ -29,7 +29,7 @@ OPERATOR = "operator"
 
 
 def _literal(address: Address) -> bool:
-    """Can be dialled as it is."""
+    """Return whether an address can be dialled without name resolution."""
     if address.kind == "unix":
         return True
     try:
@@ -40,7 +40,7 @@ def _literal(address: Address) -> bool:
 
 
 class AdminState(str, Enum):
-    """What the operator wants: ``ready`` leaves the verdict to health."""
+    """The state that the operator wants; ``ready`` leaves the decision to health."""
 
     READY = "ready"
     DRAIN = "drain"  # no new work, what runs may finish
@@ -48,7 +48,7 @@ class AdminState(str, Enum):
 
 
 class State(str, Enum):
-    """What traffic sees: the operator's wish first, then health."""
+    """The state that traffic sees: the operator's wish first, then health."""
 
     UP = "up"
     DOWN = "down"
@@ -57,10 +57,11 @@ class State(str, Enum):
 
 
 class SessionTraffic(Protocol):
-    """What lists of sessions show of one.
+    """The properties of a session that lists of sessions show.
 
-    ``request``: None for raw TCP.  ``tunnelled``: a WebSocket, another upgrade, or CONNECT.
-    ``started``: a moment of the monotonic clock.
+    ``client_ip``, ``client_port`` and ``frontend_name`` identify the client. ``request``: None for
+    raw TCP. ``tunnelled``: a WebSocket, another upgrade, or CONNECT. ``started``: monotonic time in
+    seconds. ``bytes_in`` and ``bytes_out``: bytes from and to the client.
     """
 
     @property
@@ -82,17 +83,17 @@ class SessionTraffic(Protocol):
 
 
 class RunningSession(Protocol):
-    """What runs on a server: a TCP session, or an attempt at a request."""
+    """A TCP session, or an attempt at a request, that runs on a server. ``traffic`` describes it."""
 
     @property
     def traffic(self) -> SessionTraffic: ...
 
     def server_gone(self, kind: Kind) -> None:
-        """End it: the server went down, or an operator wants it."""
+        """End the session, because the server went down or an operator requested it."""
 
 
 class ServerCounters:
-    """Totals since start; plain ints, bumped on the hot path."""
+    """Totals since the start, as plain ints that the hot path increments."""
 
     __slots__ = (
         "bytes_in",
@@ -121,20 +122,20 @@ class ServerCounters:
 
 @native(allow_interpreted_subclasses=True)
 class ServerState:
-    """One server as it is now; identity matters, equality does not.
+    """The live state of one server, compared by identity.
 
-    Owned by its :class:`lbproxy.balance.group.ServerGroup`, which is told of every change of
-    ``weight``, ``admin``, ``agent``, ``healthy``, ``leaving``, ``ejected`` and ``addresses`` through its own methods:
-    nobody else writes them.
-    ``active`` counts leases, those of other worker processes (``remote_active``) included.
-    ``maxconn`` 0 means no limit.
-    ``addresses`` are what to dial (IP literals or a Unix path), empty while a name is not resolved yet.  ``sessions``
-    are what runs on it, which ``on_down = close`` ends.  ``tls``: how its backend speaks
-    TLS with it; None in the clear.  ``full_weight`` is the weight as configured or set, ``share`` the part of it that
-    it has now (slow start), ``weight`` what balancers see: only its ratio to the others' means anything.
-    ``origin``: where the server comes from, ``config``, ``operator`` or ``discovery:NAME``.
-    ``private``: the balancer's own.  ``listed``: the balancer may pick it now.  ``since``: when ``state`` last
-    changed, in the group's time.
+    Its :class:`lbproxy.balance.group.ServerGroup` owns it. Only the group's methods write
+    ``weight``, ``admin``, ``agent``, ``healthy``, ``leaving``, ``ejected`` and ``addresses``.
+
+    ``active`` counts leases, including those of other worker processes (``remote_active``).
+    ``maxconn`` 0 means no limit. ``addresses`` are IP literals or a Unix path to dial, empty until
+    a name is resolved. ``sessions`` run on the server; ``on_down = close`` ends them. ``tls``: how
+    the backend speaks TLS to the server; None without TLS. ``full_weight`` is the configured
+    weight, ``share`` the part of it that the server has now (slow start). ``weight`` is what
+    balancers see: only its ratio to other weights matters. ``origin``: source of the server,
+    ``config``, ``operator`` or ``discovery:NAME``. ``private`` belongs to the balancer. ``listed``:
+    the balancer may pick the server. ``since``: time of the last change of ``state``, in the
+    group's clock.
     """
 
     __slots__ = (
@@ -203,7 +204,10 @@ class ServerState:
 
     @classmethod
     def from_spec(cls, backend: str, spec: ServerSpec, origin: str = CONFIG) -> ServerState:
-        """A server as configured; one named by a host name has no ``addresses`` until it is resolved."""
+        """Create a server from its configuration.
+
+        A host name has no ``addresses`` until it is resolved.
+        """
         made = cls(
             backend,
             spec,
@@ -217,25 +221,26 @@ class ServerState:
 
     @property
     def name(self) -> str:
-        """Unique in its backend."""
+        """Name of the server, unique in its backend."""
         return self.spec.name
 
     @property
     def session_count(self) -> int:
-        """Sessions that run on it, here and in the workers of a master."""
+        """Number of sessions on the server, including those in the workers of a master."""
         return len(self.sessions) + self.remote_sessions
 
     @property
     def full(self) -> bool:
-        """Holds as many leases as ``maxconn`` allows."""
+        """Whether the server holds as many leases as ``maxconn`` allows."""
         return 0 < self.maxconn <= self.active
 
     @property
     def state(self) -> State:
-        """The one word for status pages and logs.
+        """The state as one word, for traffic, status pages and logs.
 
-        The strictest of what the operator and the server's agent want; then health, to which both checks and
-        agent must agree; then a server that is well may still ask to be drained.
+        The stricter of what the operator and the server's agent want comes first. Then health
+        decides, to which both checks and agent must agree. A healthy server may still ask to be
+        drained.
         """
         admin, agent = self.admin, self.agent
         if admin is AdminState.MAINT or agent is State.MAINT:
@@ -249,14 +254,17 @@ class ServerState:
 
     @property
     def note(self) -> str:
-        """Why it is in that state, for people; may be empty."""
+        """The reason for the state, for people; may be empty."""
         if self.agent is not State.UP:
             return self.agent_note
         return self.ejected_note if self.ejected else self.health_note
 
     @property
     def candidate(self) -> bool:
-        """Could be picked if it were healthy: it has a weight and an address, and is not in drain or maint."""
+        """Whether the server could be picked if it were healthy.
+
+        It has a weight and an address, and is not in drain or maint.
+        """
         return (
             self.weight > 0
             and self.admin is AdminState.READY
@@ -267,12 +275,15 @@ class ServerState:
 
     @property
     def eligible(self) -> bool:
-        """May be picked, if its tier is the active one."""
+        """Whether the server may be picked if its tier is the active one."""
         return self.weight > 0 and self.state is State.UP
 
     @property
     def honours(self) -> bool:
-        """Clients that belong there still go there: alive, at most drained (or of weight 0); or listed for all that."""
+        """Whether sticky sessions still go to the server.
+
+        It is alive and at most drained (or of weight 0), or it is listed in panic mode.
+        """
         if self.listed:
             return True
         alive = self.healthy and not self.ejected and bool(self.addresses)

@@ -1,12 +1,14 @@
-"""PURE. Which servers of a backend may be picked: its tiers, and what happens when too few are up.
+"""PURE. The tiers of a backend, and what happens if too few servers are up.
 
-Called by :class:`lbproxy.balance.group.ServerGroup` whenever something changed.  The rules:
+:class:`lbproxy.balance.group.ServerGroup` calls it after each change. The rules:
 
-1. A *candidate* has a positive weight and an address, and nobody put it in drain or maint.
-2. Servers stand in tiers: by ``tier``, those with ``backup`` after all others.
-3. The first tier serves of which some candidate is up, and at least the share ``panic`` of its candidates.
-4. With ``panic`` and no such tier, health is ignored: all candidates of the first tier that has any serve.  When
-   most servers seem dead, either the checks are wrong, or the few that are left would drown.
+1. A *candidate* has a positive weight and an address, and is not in drain or maint.
+2. Servers are grouped in tiers by ``tier``; servers with ``backup`` come after all others.
+3. The active tier is the first one in which a candidate is up, and at least the share ``panic`` of
+   the candidates.
+4. With ``panic`` and no such tier, health is ignored: all candidates of the first tier that has any
+   are used. If most servers seem dead, either the checks are wrong, or the few that are left would
+   be overloaded.
 """
 
 from __future__ import annotations
@@ -21,14 +23,14 @@ _LAST = 1 << 30
 
 
 def tier_of(server: ServerState) -> int:
-    """Where it stands; the lowest serves."""
+    """Return the tier of a server; the lowest is used first."""
     return _LAST if server.spec.backup else server.spec.tier
 
 
 def choose(
     servers: Iterable[ServerState], panic: float = 0.0
 ) -> tuple[tuple[ServerState, ...], bool]:
-    """The servers that may be picked, in order, and whether that is in panic."""
+    """Return the servers that may be picked, in order, and whether this is panic mode."""
     tiers: dict[int, list[ServerState]] = {}
     for server in servers:
         if server.candidate:
@@ -45,6 +47,6 @@ def choose(
 
 
 def peers(server: ServerState, servers: Iterable[ServerState]) -> Sequence[ServerState]:
-    """The candidates of the tier of ``server``, itself included."""
+    """Return the candidates of the tier of ``server``, including itself."""
     tier = tier_of(server)
     return [one for one in servers if one.candidate and tier_of(one) == tier]

@@ -1,1 +1,1 @@
-"""PURE. From check results to verdicts."""
+"""PURE. Conversion of check results and traffic outcomes to the health of servers."""

@@ -1,20 +1,20 @@
-"""PURE. What a server's agent says: one line of words, in HAProxy's agent-check protocol.
+"""PURE. The line that a server's agent sends, in HAProxy's agent-check protocol.
 
-Read by :mod:`lbproxy.checks.agents`.  Words are separated by white space or commas, in any case; what follows ``#`` is
-a reason for people:
+:mod:`lbproxy.checks.agents` reads it. Words are separated by white space or commas, in any case.
+Text after ``#`` is a reason for people:
 
-==========================  ==============================================================================
-``up``                      the server is well
-``down``, ``fail``,         it is not
+==========================  ============================================================
+``up``                      the server is healthy
+``down``, ``fail``,         the server is not healthy
 ``failed``, ``stopped``
-``ready``                   it wants work: takes back ``drain`` and ``maint``
+``ready``                   the server wants work: ends ``drain`` and ``maint``
 ``drain``                   no new work
 ``maint``                   no new work and no checks
-``75%``                     this much of its weight
-``maxconn:30``              its limit of connections
-==========================  ==============================================================================
+``75%``                     part of the weight
+``maxconn:30``              limit of connections
+==========================  ============================================================
 
-Other words are passed over; a line with none of these is a mistake.
+Other words are ignored. A line with none of these words is an error.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MOST_PERCENT = 1000
 
 @frozen
 class Advice:
-    """One line; "" and None where it says nothing.  ``percent``: 0 to 1000."""
+    """The content of one line from an agent; "" and None for what it omits. ``percent``: 0 to 1000."""
 
     wish: str = ""
     well: bool | None = None
@@ -44,7 +44,7 @@ class Advice:
 
 
 def parse_advice(line: str) -> Advice:
-    """Read one line.  Raises ValueError if it says nothing that is known."""
+    """Parse one line. Raises ValueError if it contains no known word."""
     words, _, note = line.partition("#")
     wish, well, percent, maxconn = "", None, None, None
     for word in re.split(r"[\s,]+", words.lower()):

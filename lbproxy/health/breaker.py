@@ -1,8 +1,8 @@
-"""PURE. How many retries a backend may have: at once, and as a share of its requests.
+"""PURE. Limits for the retries of a backend: concurrent ones, and as a share of its requests.
 
-Asked by :mod:`lbproxy.proxy.tries` before each further attempt; one per backend
-with ``max_retries`` or ``retry_budget``, none otherwise.  Without it a backend that fails gets its traffic several
-times over, just when it can bear it least.
+:mod:`lbproxy.proxy.tries` asks before each further attempt. A backend with ``max_retries`` or
+``retry_budget`` has one object. Without a limit, a failing backend gets several times its traffic
+just when it is overloaded.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 __all__ = ["WINDOW_S", "RetryBudget", "RetryLimit"]
 
 WINDOW_S = 10
-"""Requests and retries of so many seconds are compared (as in Finagle and Linkerd)."""
+"""Period in seconds over which requests and retries are compared (as in Finagle and Linkerd)."""
 
 
 class RetryBudget:
-    """``share`` of the requests of the last seconds may be retried, and ``floor`` a second whatever they are."""
+    """Allow retries of ``share`` of the recent requests, and ``floor`` a second in any case."""
 
     __slots__ = ("_requests", "_retries", "_second", "floor", "requests", "retries", "share")
 
@@ -28,7 +28,7 @@ class RetryBudget:
         self._second = 0
 
     def _move(self, now: float) -> int:
-        """Forget what has left the window; the place of this second."""
+        """Drop what has left the window; return the slot of the current second."""
         second = int(now)
         passed = second - self._second
         if passed > 0:
@@ -41,12 +41,12 @@ class RetryBudget:
         return self._second % WINDOW_S
 
     def request(self, now: float) -> None:
-        """One request more: its first attempt, not a further one."""
+        """Count the first attempt of a request."""
         self._requests[self._move(now)] += 1
         self.requests += 1
 
     def take(self, now: float) -> bool:
-        """One retry more, if there is one left."""
+        """Use one retry. Return False if none is left."""
         place = self._move(now)
         if self.retries + 1 > self.floor * WINDOW_S + self.share * self.requests:
             return False
@@ -56,9 +56,11 @@ class RetryBudget:
 
 
 class RetryLimit:
-    """``most``: requests that may be in a further attempt at once, 0 for any number.  ``budget``: None for none.
+    """Limit the retries of a backend.
 
-    ``running``: how many are.  ``refused`` counts.
+    ``most``: maximum number of requests in a further attempt at once, 0 for no limit. ``budget``:
+    None for no budget. ``running``: current number of these requests. ``refused`` counts refused
+    attempts.
     """
 
     __slots__ = ("budget", "most", "refused", "running")
@@ -70,14 +72,15 @@ class RetryLimit:
         self.refused = 0
 
     def request(self, now: float) -> None:
-        """A request begins."""
+        """Count a new request."""
         if self.budget is not None:
             self.budget.request(now)
 
     def take(self, now: float, again: bool) -> bool:
-        """One more attempt may be made; ``again``: the request is in a further attempt already.
+        """Return whether one more attempt is allowed.
 
-        After the first True for a request, :meth:`end` is due when it is over.
+        ``again``: the request is in a further attempt already. After the first True for a request,
+        call :meth:`end` when the request is over.
         """
         full = not again and 0 < self.most <= self.running
         if full or (self.budget is not None and not self.budget.take(now)):
@@ -87,5 +90,5 @@ class RetryLimit:
         return True
 
     def end(self) -> None:
-        """A request that had further attempts is over."""
+        """Count the end of a request that had further attempts."""
         self.running -= 1

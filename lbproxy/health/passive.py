@@ -1,17 +1,19 @@
-"""PURE. Passive health: servers judged by how the traffic they get fares.
+"""PURE. Passive health: judge servers by the outcomes of their traffic.
 
-Driven by :mod:`lbproxy.proxy.features.ejector`, one per backend with ``passive``; time is an argument, a server is any
-object that can be a key.  The rules:
+:mod:`lbproxy.proxy.features.ejector` drives it, one object per backend with ``passive``. Time is an
+argument, and a server is any hashable object. The rules:
 
-1. ``errors`` failures in a row eject a server.  A success forgets them.
-2. Every ``every`` seconds, servers with at least ``min_requests`` since the last look are compared, if there are
-   at least ``min_servers`` of them.  One whose share of successes is more than ``stdev`` standard deviations below
-   the mean *of the others*, or whose mean response time is above ``latency`` times the median of the others', is
-   ejected.  (Envoy's mean and deviation include the server judged: among few servers it then hides itself.)
-3. The n-th ejection lasts n times ``eject``, at most ``eject_max``.  For each ``eject`` that passes in service
-   afterwards one ejection is forgiven.
-4. A server that comes back is on trial: one failure ejects it again, a success ends the trial.
-5. An ejection that ``may_eject`` refuses (too many are out already) does not happen, and the run begins anew.
+1. ``errors`` consecutive failures eject a server. A success resets the count.
+2. Every ``every`` seconds, servers with at least ``min_requests`` in the interval are compared, if
+   there are at least ``min_servers`` of them. A server is ejected if its success rate is more than
+   ``stdev`` standard deviations below the mean *of the others*, or if its mean response time is
+   above ``latency`` times the median of the others. (Envoy includes the judged server in mean and
+   deviation; among few servers it then hides itself.)
+3. The n-th ejection lasts n times ``eject``, at most ``eject_max``. Each ``eject`` in service
+   afterwards removes one ejection from the count.
+4. A server that returns is on trial: one failure ejects it again, a success ends the trial.
+5. An ejection that ``may_eject`` refuses (too many servers are out) does not happen, and the count
+   restarts.
 """
 
 from __future__ import annotations
@@ -29,13 +31,14 @@ __all__ = ["Ejection", "PassiveHealth"]
 
 Key = TypeVar("Key", bound=Hashable)
 
-# the least spread of success rates: where all others are perfect, one failure in a thousand is no outlier
+# Smallest spread of success rates: if all others are perfect, one failure in a thousand is no
+# outlier.
 _LEAST_SPREAD = 0.02
 
 
 @frozen
 class Ejection(Generic[Key]):
-    """A server is out until ``until``; ``seconds`` is how long that is, ``times`` how often it now was."""
+    """An ejection until ``until``. ``seconds``: its length. ``times``: number of ejections so far."""
 
     server: Key
     seconds: float
@@ -45,7 +48,7 @@ class Ejection(Generic[Key]):
 
 
 class _Record:
-    """What is known about one server."""
+    """The data about one server."""
 
     __slots__ = (
         "back",
@@ -86,9 +89,10 @@ class _Record:
 
 
 class PassiveHealth(Generic[Key]):
-    """See the module.  ``may_eject(server)``: whether one more server may be out of use.
+    """Passive health of the servers of a backend (see the module for the rules).
 
-    ``refused`` counts the ejections it forbade.
+    ``may_eject(server)``: whether one more server may be out of use. ``refused`` counts the
+    ejections that it refused.
     """
 
     def __init__(self, spec: PassiveSpec, may_eject: Callable[[Key], bool]) -> None:
@@ -100,7 +104,7 @@ class PassiveHealth(Generic[Key]):
 
     @property
     def compares(self) -> bool:
-        """Whether :meth:`judge` has anything to do."""
+        """Whether :meth:`judge` compares anything."""
         return self.spec.success_rate or self.spec.latency > 0
 
     def _record(self, server: Key) -> _Record:
@@ -110,7 +114,10 @@ class PassiveHealth(Generic[Key]):
         return record
 
     def succeeded(self, server: Key, seconds: float) -> None:
-        """One attempt went well; ``seconds`` to the response head (TCP: to connect), negative if not known."""
+        """Record a success.
+
+        ``seconds`` until the response head (TCP: to connect), negative if unknown.
+        """
         record = self._record(server)
         record.run = 0
         record.trial = False
@@ -120,7 +127,7 @@ class PassiveHealth(Generic[Key]):
             record.latency_sum += seconds
 
     def failed(self, server: Key, why: str, now: float) -> Ejection[Key] | None:
-        """One attempt did not; the ejection that follows from it, if any.  ``why`` is for people."""
+        """Record a failure; return the ejection that it causes, or None. ``why`` is for people."""
         record = self._record(server)
         record.bad += 1
         if record.out or not self._errors:
@@ -134,7 +141,7 @@ class PassiveHealth(Generic[Key]):
         return None
 
     def judge(self, now: float) -> list[Ejection[Key]]:
-        """Compare the servers, and begin a new interval."""
+        """Compare the servers and begin a new interval."""
         spec = self.spec
         volume = {
             server: record
@@ -195,7 +202,7 @@ class PassiveHealth(Generic[Key]):
         return Ejection(server, seconds, now + seconds, record.times, reason)
 
     def returned(self, server: Key, now: float) -> None:
-        """Its ejection is over; it is on trial now."""
+        """End the ejection of a server and put it on trial."""
         record = self._record(server)
         record.out = False
         record.trial = True
@@ -204,12 +211,12 @@ class PassiveHealth(Generic[Key]):
         record.clear()
 
     def forget(self, server: Key) -> None:
-        """It is gone for good; harmless if nothing is known about it."""
+        """Forget a removed server; does nothing for an unknown one."""
         self._records.pop(server, None)
 
 
 def _others(values: list[tuple[Key, float]]) -> dict[Key, tuple[float, float]]:
-    """For each key the mean and the standard deviation of all values but its own; O(n)."""
+    """Return for each key the mean and the standard deviation of all other values. O(n)."""
     numbers = [value for _, value in values]
     count = len(numbers) - 1
     mean, spread = fmean(numbers), pstdev(numbers)
@@ -223,7 +230,7 @@ def _others(values: list[tuple[Key, float]]) -> dict[Key, tuple[float, float]]:
 
 
 def _median_without(order: list[float], value: float) -> float:
-    """The median of the sorted ``order`` less one ``value`` of it; O(1)."""
+    """Return the median of the sorted ``order`` without one ``value``. O(1)."""
     count = len(order)
     middle = count // 2
     if count % 2:  # an even number is left: two stand in the middle

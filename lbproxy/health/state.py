@@ -41,8 +41,9 @@ class Result:
 
 @frozen
 class Transition:
-    """A change between up and down. ``count`` consecutive results caused it; ``note`` is that of
-    the last one.
+    """A change between up and down.
+
+    ``count`` consecutive results caused it; ``note`` is that of the last one.
     """
 
     healthy: bool
@@ -100,8 +101,9 @@ class HealthState:
         self.streak = 0
 
     def interval(self, every: float, fast: float = 0.0, down: float = 0.0) -> float:
-        """Return the seconds until the next check: ``fast`` during a transition, ``down`` while
-        down.
+        """Return the seconds until the next check:
+
+        ``fast`` during a transition, ``down`` while down.
 
         ``every`` replaces a value of 0.
         """
