@@ -210,6 +210,15 @@ class FrontendSpec:
         http_only=True,
         doc="number of requests on one client connection before it is closed; 0: no limit",
     )
+    abort_on_close: bool = option(
+        "bool",
+        True,
+        http_only=True,
+        doc=(
+            "end a request as ``client_gone`` if its client closes its sending side before the "
+            "response begins; ``no``: clients that only half-close get their responses"
+        ),
+    )
     timeout_handshake: float = option(
         "duration",
         10.0,

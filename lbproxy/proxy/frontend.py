@@ -165,6 +165,7 @@ class Frontend:
             body_bytes=spec.max_body,
         )
         self.keepalive = spec.timeout_keepalive > 0
+        self.abort_on_close = spec.abort_on_close
         self.client_timeout = spec.timeout_client or (
             _IDLE_HTTP if spec.mode == "http" else _IDLE_TCP
         )

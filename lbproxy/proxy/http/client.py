@@ -151,7 +151,7 @@ class H1ClientConnection:
             self._lose()
         elif not self._backlog and not self._parser.pending:
             self._keep = False
-            if exchange.queued:
+            if self.frontend.abort_on_close and not exchange.begun:
                 exchange.client_gone(ProxyError(Kind.CLIENT_GONE, exchange.left_while))
 
     def writeConnectionLost(self) -> None:
@@ -234,8 +234,15 @@ class H1ClientConnection:
             self._keep = False
             frontend.counters.requests += 1
             exchange.fail(ProxyError(Kind.DENIED, f"{self.info.client_ip} is not allowed any more"))
-            return
-        exchange.start(data, end)
+        elif self._eof and self._has_left():
+            frontend.counters.requests += 1
+            exchange.client_gone(ProxyError(Kind.CLIENT_GONE, "left before the request began"))
+        else:
+            exchange.start(data, end)
+
+    def _has_left(self) -> bool:
+        """Return whether the client's FIN, which is here, ends the exchange that begins."""
+        return self.frontend.abort_on_close and not self._backlog and not self._parser.pending
 
     def _follow(self, frontend: Frontend) -> bool:
         """There was a reload: go on as the new configuration has it; False: it does not want this client."""
@@ -296,7 +303,9 @@ class H1ClientConnection:
         if self._closing:
             want = self._linger_left >= 0
         else:
-            want = not (self._backlog or self._hold or self._parser.pending)
+            # after a complete request reading goes on, to see the client's FIN
+            held = self._hold and (not self._request_ended or self._switching or self._tunnel)
+            want = not (self._backlog or held or self._parser.pending)
         if want == self._read_paused:
             self._read_paused = not want
             transport = self.transport

@@ -206,10 +206,17 @@ class Exchange(Asking):
         )
 
     @property
+    def begun(self) -> bool:
+        """Whether the final response head has been given to the client's stream."""
+        return self.traffic.status != 0
+
+    @property
     def left_while(self) -> str:
-        """The detail for a client that leaves while :attr:`queued`."""
-        if self._state is _ASKED:
+        """The detail for a client that leaves before the response has :attr:`begun`."""
+        if self._state is _ASKED or self._state is _FILTERING:
             return "left while a filter ran"
+        if not self.queued:
+            return "left before the response began"
         retry = self.traffic.attempts > 0
         return "left while it waited for a retry" if retry else "left while it was queued"
 

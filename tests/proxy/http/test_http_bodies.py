@@ -290,7 +290,7 @@ def test_a_server_that_ended_is_not_read_again(rig, framing: str) -> None:
 @pytest.mark.parametrize("requests", [1, 2])
 def test_a_client_that_ended_is_not_read_again(rig, requests: int) -> None:
     """Reading pauses while a pipelined request waits; after the client's FIN it does not resume."""
-    r = rig()
+    r = rig(web="abort_on_close = no")
     origin = r.raw()
     client = r.client()
     client.send(GET * requests)
@@ -303,3 +303,13 @@ def test_a_client_that_ended_is_not_read_again(rig, requests: int) -> None:
     assert r.closes == ["ok"] * requests
     assert client.finished
     assert r.lb.reactor.errors == []
+
+
+def test_an_unknown_expectation_is_the_servers_to_judge(rig):
+    """RFC 9110 §10.1.1 permits a 417, and does not demand it."""
+    r = rig()
+    client, server = r.talk(post(b"x", headers="Expect: 200-ok\r\n"))
+    assert b"\r\nExpect: 200-ok\r\n" in server.received
+    server.send(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
+    assert client.received.startswith(b"HTTP/1.1 417 ")
+    assert (r.closes, r.log[0].status) == (["ok"], 417)

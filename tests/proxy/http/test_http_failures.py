@@ -137,7 +137,7 @@ def test_a_client_that_reads_slowly_is_not_stalled(rig):
 @pytest.mark.parametrize("how", ["close", "abort"])
 @pytest.mark.parametrize("phase", ["dial", "sent", "uploading", "headed", "answering"])
 def test_client_leaves(rig, phase, how):
-    r = rig(app="timeout_connect = 5s\nretries = 0")
+    r = rig(web="abort_on_close = no", app="timeout_connect = 5s\nretries = 0")
     raw = r.raw()
     client = r.client()
     if phase == "dial":

@@ -130,7 +130,7 @@ def test_errors_come_after_the_answers_to_good_requests(rig):
 
 
 def test_half_closed_after_pipelining_gets_every_answer(rig):
-    r = rig()
+    r = rig(web="abort_on_close = no")
     r.lb.origin("a", "10.0.0.1:8000", b"x")
     raw_client = r.client()
     raw_client.transport.write(GET + GET + GET)
@@ -140,7 +140,7 @@ def test_half_closed_after_pipelining_gets_every_answer(rig):
 
 
 def test_half_closed_while_waiting_gets_the_answer(rig):
-    r = rig()
+    r = rig(web="abort_on_close = no")
     client, server = r.talk()
     client.half_close()
     server.send(OK)

@@ -99,7 +99,7 @@ def test_half_close_passes_and_both_end_it(rig, first):
 
 
 def test_half_close_before_the_101(rig):
-    r = rig()
+    r = rig(web="abort_on_close = no")
     raw = r.raw()
     client = r.client()
     client.send(UPGRADE + b"bye")
