@@ -266,7 +266,7 @@ def exchange(transport: str, answers: str, how: str, pem: Any) -> tuple[bytes, s
     """What a client receives that sends a request and then ``how`` on a real socket, and the
     request's close reason.  The server answers half a second later."""
     listening = socket.create_server(("127.0.0.1", 0))
-    listening.settimeout(5)
+    listening.setblocking(False)
     listen = f"tls:0:interface=127.0.0.1 certificates={pem}" if pem else "tcp:0:interface=127.0.0.1"
     logged: list[Any] = []
 
@@ -289,7 +289,15 @@ def exchange(transport: str, answers: str, how: str, pem: Any) -> tuple[bytes, s
             await eventually(reactor, lambda: tried(sock.do_handshake) is None, 5)
         await eventually(reactor, lambda: tried(lambda: sock.send(GET)) == len(GET), 5)
         await eventually(reactor, lambda: frontend.counters.requests == 1, 5)
-        server, _ = listening.accept()
+        accepted: list[socket.socket] = []
+
+        def connected() -> bool:
+            found = tried(listening.accept)
+            accepted.extend(found[:1])
+            return bool(found)
+
+        await eventually(reactor, connected, 5)
+        (server,) = accepted
         if how == "fin":
             sock.shutdown() if pem else sock.shutdown(socket.SHUT_WR)
         else:
