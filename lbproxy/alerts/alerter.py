@@ -37,7 +37,7 @@ from lbproxy.observe.alerts import (
 )
 from lbproxy.observe.events import Event, EventKind, Severity
 from lbproxy.observe.notices import Manners, Notice, Notices
-from lbproxy.observe.offenders import Suspects
+from lbproxy.observe.offenders import Offenders
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.ratelog import Quiet
@@ -185,7 +185,7 @@ class Alerter(Service):
         if call is not None:
             call.cancel()
         for frontend in self._balancer.frontends.values():
-            frontend.suspects = None
+            frontend.offenders = None
 
     # -- once a second --------------------------------------------------------------------------
 
@@ -266,8 +266,8 @@ class Alerter(Service):
         if now - self._turned_at >= _HALF_MINUTE:
             self._turned_at = now
             for frontend in balancer.frontends.values():
-                if frontend.suspects is not None:
-                    frontend.suspects.turn()
+                if frontend.offenders is not None:
+                    frontend.offenders.turn()
         wall = self._now()
         return Sample(
             at=now,
@@ -288,8 +288,8 @@ class Alerter(Service):
 def _frontend(frontend: Frontend) -> FrontendSample:
     counters = frontend.counters
     counters.measure()
-    if frontend.suspects is None:
-        frontend.suspects = Suspects()
+    if frontend.offenders is None:
+        frontend.offenders = Offenders()
     if frontend.mode == "http":
         done, failed = sum(counters.responses), counters.responses[5]
         bad = counters.refused + counters.responses[4]
@@ -298,7 +298,7 @@ def _frontend(frontend: Frontend) -> FrontendSample:
         bad = counters.refused
     limits = frontend.limits
     return FrontendSample(
-        done, failed, bad, limits.active, limits.maxconn, frontend.suspects.worst()
+        done, failed, bad, limits.active, limits.maxconn, frontend.offenders.worst()
     )
 
 

@@ -1,7 +1,8 @@
-"""PURE. Records of the access log for who looks at them now: what a record is as a line, and how many are sent.
+"""PURE. Records of the access log for who looks at them now: what a record is as a line, and how
+many are sent.
 
-A frontend's ``tails`` are called with each record.  In a master of workers they are called with records that come from
-its workers, which are lines already.
+A frontend's ``followers`` are called with each record. In a master of workers they are called with
+records that come from its workers, which are lines already.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ _FINE = (Kind.OK, Kind.REPLIED)
 
 @frozen
 class ViewerLine:
-    """A record of another process.  ``line``: JSON, or "" and ``missed``: how many records it has left out."""
+    """A record of another process.
+
+    ``line``: JSON, or "" and ``missed``: how many records it has left out.
+    """
 
     line: str
     fine: bool

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from heapq import nlargest
 
-__all__ = ["Suspects"]
+__all__ = ["Offenders"]
 
 
-class Suspects:
+class Offenders:
     """Counts by address over about a minute.
 
     At most ``size`` addresses are kept.  When there are more, the least busy half is forgotten, so an address that

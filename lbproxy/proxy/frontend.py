@@ -22,7 +22,7 @@ from lbproxy.http.route import Router
 from lbproxy.http.syntax import list_members
 from lbproxy.net.endpoints import Dialler
 from lbproxy.observe.metrics import FrontendCounters, observe_exchange, observe_session
-from lbproxy.observe.offenders import Suspects
+from lbproxy.observe.offenders import Offenders
 from lbproxy.observe.record import HTTPRecord, Record
 from lbproxy.observe.refusal import refused_connection
 from lbproxy.proxy.backend import Backend
@@ -148,7 +148,7 @@ class Frontend:
         self.filters = tuple(filters)
         self.counters = lineage.counters
         # Who is refused and sent 4xx; None: nobody asks
-        self.suspects: Suspects | None = None if after is None else after.suspects
+        self.offenders: Offenders | None = None if after is None else after.offenders
         self.access = Access(spec.allow, spec.deny)
         self.peers = Access(spec.allow_peers, spec.deny_peers)
         self._proxies = AddressSet(spec.trusted_proxies)
@@ -173,7 +173,7 @@ class Frontend:
         self.stopping = False
         self.clients = lineage.clients
         self.write_log = write_log
-        self.tails: tuple[Callable[[Any], None], ...] = ()  # who looks at the log now
+        self.followers: tuple[Callable[[Any], None], ...] = ()  # who looks at the log now
         self.counts: dict[str, Any] = lineage.counts
         self.features: dict[str, Feature[Any]] = {}
         take_over(self, {} if after is None else after.features, features or {})
@@ -197,7 +197,7 @@ class Frontend:
         """Be the newest of the lineage: take its new clients, and log for the older ones too."""
         lineage = self.lineage
         before, lineage.current = lineage.current, self
-        self.tails = before.tails
+        self.followers = before.followers
         lineage.join(self._member)
         lineage.limits.maxconn = self.spec.maxconn
         lineage.limits.maxconn_per_ip = self.spec.maxconn_per_ip
@@ -276,8 +276,8 @@ class Frontend:
         One without a single request has no record in http mode if its client left by itself.
         """
         self.counters.refused += 1
-        if self.suspects is not None:
-            self.suspects.add(info.client_ip)
+        if self.offenders is not None:
+            self.offenders.add(info.client_ip)
         self.count_close(error.kind)
         if error.kind is not Kind.CLIENT_GONE:
             _quiet.warn(
@@ -290,7 +290,7 @@ class Frontend:
             )
         elif self.mode == "http":
             return
-        if self.write_log is not None or self.tails:
+        if self.write_log is not None or self.followers:
             start = info.connected
             seconds = max(0.0, self.now() - start)
             unix = start + self.wheel.epoch
@@ -322,8 +322,8 @@ class Frontend:
         counters.responses[exchange.status // 100 if exchange.status < 600 else 0] += 1
         counters.bytes_in += exchange.bytes_in
         counters.bytes_out += exchange.bytes_out
-        if self.suspects is not None and 400 <= exchange.status < 500:
-            self.suspects.add(exchange.client_ip)
+        if self.offenders is not None and 400 <= exchange.status < 500:
+            self.offenders.add(exchange.client_ip)
         closes = counters.closes
         kind = exchange.close
         closes[kind] = closes.get(kind, 0) + 1
@@ -332,9 +332,9 @@ class Frontend:
         try:
             if self.write_log is not None:
                 self.write_log(exchange)
-            if self.tails:
-                for tail in self.tails:
-                    tail(exchange)
+            if self.followers:
+                for follower in self.followers:
+                    follower(exchange)
         except BaseException:
             self._log_failed()
 
@@ -352,8 +352,8 @@ class Frontend:
         try:
             if self.write_log is not None:
                 self.write_log(record)
-            for tail in self.tails:
-                tail(record)
+            for follower in self.followers:
+                follower(record)
         except BaseException:
             self._log_failed()
 

@@ -42,8 +42,8 @@ def _set(path: str) -> Any:
 
 
 def _show_offenders(frontend: Any, found: dict[str, int]) -> None:
-    if frontend.suspects is not None:
-        frontend.suspects.replace(found)
+    if frontend.offenders is not None:
+        frontend.offenders.replace(found)
 
 
 def _feature_counts(owner: Any) -> dict[str, Any]:
@@ -120,7 +120,7 @@ FRONTEND = Table(
         Value("clients", lambda one: len(one.clients), _set("lineage.remote_clients")),
         Value(
             "offenders",
-            lambda one: None if one.suspects is None else one.suspects.most(_OFFENDERS),
+            lambda one: None if one.offenders is None else one.offenders.most(_OFFENDERS),
             _show_offenders,
             empty={},
         ),

@@ -196,11 +196,13 @@ class Master(LoadBalancer):
             self._calls.answered(worker.slot, message["number"], message["answer"])
         elif kind == "record":
             frontend = self.frontends.get(message["frontend"])
-            for tail in frontend.tails if frontend is not None else ():
-                tail(ViewerLine(message["line"], message["fine"]))
+            for follower in frontend.followers if frontend is not None else ():
+                follower(ViewerLine(message["line"], message["fine"]))
         elif kind == "missed":
-            for tail in {tail for one in self.frontends.values() for tail in one.tails}:
-                tail(ViewerLine("", False, message["records"]))
+            for follower in {
+                follower for one in self.frontends.values() for follower in one.followers
+            }:
+                follower(ViewerLine("", False, message["records"]))
         elif kind == "log":
             level = LogLevel.lookupByName(message["level"])
             _log.emit(level, "worker {slot}: {text}", slot=worker.slot, text=message["text"])
@@ -275,7 +277,7 @@ class Master(LoadBalancer):
     def _send_state(self, *, patient: bool = False) -> None:
         """Send the workers what has changed of the servers; ``patient``: not those that are behind."""
         now = {name: signature(one) for name, one in self.backends.items()}
-        followed = sorted(name for name, one in self.frontends.items() if one.tails)
+        followed = sorted(name for name, one in self.frontends.items() if one.followers)
         for worker in self.workers:
             channel = worker.channel
             if channel is None or (patient and channel.behind):

@@ -21,7 +21,7 @@ class Records:
         self._send = send
         self._lines = LineMaker()
         self._wanted: frozenset[str] = frozenset()
-        self._tails: dict[str, Callable[[Any], None]] = {}
+        self._followers: dict[str, Callable[[Any], None]] = {}
 
     def want(self, names: Iterable[str], frontends: Mapping[str, Frontend]) -> None:
         """From now on records of these frontends are told, and of no others."""
@@ -31,11 +31,11 @@ class Records:
     def attach(self, frontends: Mapping[str, Frontend]) -> None:
         """A reload may have made new ones."""
         for name, frontend in frontends.items():
-            tail = self._tails.setdefault(name, partial(self._seen, name))
-            if name in self._wanted and tail not in frontend.tails:
-                frontend.tails = (*frontend.tails, tail)
-            elif name not in self._wanted and tail in frontend.tails:
-                frontend.tails = tuple(one for one in frontend.tails if one != tail)
+            follower = self._followers.setdefault(name, partial(self._seen, name))
+            if name in self._wanted and follower not in frontend.followers:
+                frontend.followers = (*frontend.followers, follower)
+            elif name not in self._wanted and follower in frontend.followers:
+                frontend.followers = tuple(one for one in frontend.followers if one != follower)
 
     def turn(self) -> None:
         """A new second."""

@@ -26,7 +26,7 @@ from lbproxy.errors import ListenError
 from lbproxy.model import Address, Config
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
-from lbproxy.observe.offenders import Suspects
+from lbproxy.observe.offenders import Offenders
 from lbproxy.process.gc import Heap
 from lbproxy.process.replication import StickyReplication
 from lbproxy.registry import parse_config, parse_server_line
@@ -261,9 +261,9 @@ class Worker:
         assert balancer is not None
         for frontend in balancer.frontends.values():
             if not message["offenders"]:
-                frontend.suspects = None
-            elif frontend.suspects is None:
-                frontend.suspects = Suspects()
+                frontend.offenders = None
+            elif frontend.offenders is None:
+                frontend.offenders = Offenders()
         if message["measure"]:
             for frontend in balancer.frontends.values():
                 frontend.counters.measure()
@@ -320,8 +320,8 @@ class Worker:
         self._later(_HALF_MINUTE, self._turn)
         if self.balancer is not None:
             for frontend in self.balancer.frontends.values():
-                if frontend.suspects is not None:
-                    frontend.suspects.turn()
+                if frontend.offenders is not None:
+                    frontend.offenders.turn()
 
     def _later(self, pause: float, call: Callable[[], None]) -> None:
         self._calls = [one for one in self._calls if one.active()]

@@ -26,10 +26,10 @@ def told(raw: Any, kind: str = "record") -> list[Any]:
 def test_a_master_of_workers_has_theirs() -> None:
     with admin() as client:
         every, errors = follow(client), follow(client, "?errors=true")
-        for tail in client.lb.service.frontend("web").tails:
-            tail(ViewerLine('{"status":200}', True))
-            tail(ViewerLine('{"status":502}', False))
-            tail(ViewerLine("", False, 7))
+        for follower in client.lb.service.frontend("web").followers:
+            follower(ViewerLine('{"status":200}', True))
+            follower(ViewerLine('{"status":502}', False))
+            follower(ViewerLine("", False, 7))
         client.lb.advance(1.1)
         data = every.take().decode()
         assert 'data: {"status":200}\n' in data and 'data: {"status":502}\n' in data
@@ -56,8 +56,8 @@ def test_records_of_those_who_follow_only() -> None:
         assert told(db) == []
         every.close()
         errors.close()
-        assert client.lb.service.frontend("web").tails == ()
-        assert len(client.lb.service.frontend("db").tails) == 1
+        assert client.lb.service.frontend("web").followers == ()
+        assert len(client.lb.service.frontend("db").followers) == 1
 
 
 def test_tcp_sessions_too() -> None:
@@ -75,14 +75,14 @@ def test_tcp_sessions_too() -> None:
 def test_no_more_than_a_bound() -> None:
     with admin() as client:
         raw = follow(client)
-        tail = client.lb.service.frontend("web").tails[0]
+        follower = client.lb.service.frontend("web").followers[0]
         client.lb.get("http://x/", frontend="web")
         frontend = client.lb.service.frontend("web")
         seen: list[Any] = []
-        frontend.tails = (*frontend.tails, seen.append)
+        frontend.followers = (*frontend.followers, seen.append)
         client.lb.get("http://x/", frontend="web")
         for _ in range(RATE + 50):
-            tail(seen[0])
+            follower(seen[0])
         client.lb.advance(1.1)
         data = raw.take().decode()
         assert data.count("event: record") == RATE

@@ -170,7 +170,7 @@ def test_without_a_section_nothing_runs_and_nothing_is_counted(reactor: MemoryRe
     down(balancer, "a", "b")
     reactor.advance(10)
     assert not target.got and not balancer.alerter.on and not balancer.alerter.active
-    assert balancer.frontends["web"].suspects is None
+    assert balancer.frontends["web"].offenders is None
     assert balancer.frontends["web"].counters.request_seconds is None
     stop(balancer, reactor)
 
@@ -185,14 +185,14 @@ def test_a_reload_brings_changes_and_takes_alerts_away(reactor: MemoryReactor) -
     reload(TEXT)
     assert balancer.alerter.on
     reactor.advance(2)
-    assert balancer.frontends["web"].suspects is not None
+    assert balancer.frontends["web"].offenders is not None
     before = balancer.alerter._alerts
     reload(TEXT)
     assert balancer.alerter._alerts is before, "what it has learned is kept when nothing changes"
     reload(TEXT.replace("[alerts]", "[alerts]\n    rules = queue off"))
     assert balancer.alerter._alerts is not before
     reload(TEXT.replace("[alerts]", ""))
-    assert not balancer.alerter.on and balancer.frontends["web"].suspects is None
+    assert not balancer.alerter.on and balancer.frontends["web"].offenders is None
     stop(balancer, reactor)
 
 
@@ -207,7 +207,7 @@ def test_clients_with_refused_requests_are_counted(status: int, counted: bool) -
         lb.tcp_origin(server, f"10.0.0.{'ab'.index(server) + 1}:8000", lambda data: answer)
     lb.advance(2)
     assert lb.get("http://example.com:8080/").status == status
-    offenders = lb.service.frontends["web"].suspects
+    offenders = lb.service.frontends["web"].offenders
     assert offenders is not None
     assert (offenders.worst() is not None) is counted
     lb.close()

@@ -13,7 +13,7 @@ def follow(lb: LoadBalancerFixture, frontend: str = "web") -> list[dict[str, Any
     """The records of a frontend from now on; the list grows."""
     writers = {"http": http_line(), "tcp": tcp_line()}
     records: list[dict[str, Any]] = []
-    lb.service.frontends[frontend].tails = (
+    lb.service.frontends[frontend].followers = (
         lambda record: records.append(json.loads(writers[record.mode](record))),
     )
     return records

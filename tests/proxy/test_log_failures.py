@@ -39,7 +39,7 @@ def test_a_request_whose_line_cannot_be_written_is_over_all_the_same(rig) -> Non
 
 def test_who_follows_the_log_cannot_stop_it(rig) -> None:
     r = rig()
-    r.frontend.tails = (failing,)
+    r.frontend.followers = (failing,)
     r.lb.tcp_origin("a", A, lambda data: OK)
     client = r.client()
     client.send(GET + GET)
@@ -83,15 +83,15 @@ def test_a_new_frontend_has_the_followers_of_the_last_one_only() -> None:
     lb = LB.from_config(TEXT.format(1000))
     lb.tcp_origin("a", A)  # answers nothing
     frontends = [lb.service.frontends["web"]]
-    frontends[0].tails = (failing,)
+    frontends[0].followers = (failing,)
     client = lb.connect("web")
     client.send(GET)
     for size in (2000, 3000):
         assert lb.service.reload(TEXT.format(size)).ok
         frontends.append(lb.service.frontends["web"])
         assert frontends[-1] is not frontends[-2]
-        assert frontends[-1].tails == ((failing,) if size == 2000 else ())
-        frontends[-1].tails = ()
+        assert frontends[-1].followers == ((failing,) if size == 2000 else ())
+        frontends[-1].followers = ()
     client.abort()
     lb.advance(0.1)
     lb.close()

@@ -78,7 +78,7 @@ def test_text_formats_have_a_line_too() -> None:
     lines: list[bytes] = []
     with LoadBalancerFixture.from_config(text("http", "deny = 0.0.0.0/0")) as lb:
         frontend: Any = lb.service.frontends["web"]
-        frontend.tails = (lambda record: lines.append(line(record)),)
+        frontend.followers = (lambda record: lines.append(line(record)),)
         lb.connect("127.0.0.1:8080")
     assert b'"-" 0 0 "-" "-"' in lines[0]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lbproxy.config.model import Config
 from lbproxy.errors import Kind
-from lbproxy.observe.offenders import Suspects
+from lbproxy.observe.offenders import Offenders
 from lbproxy.proxy.features.mirror import Mirror
 from lbproxy.proxy.features.rebalancer import Rebalancer
 from lbproxy.testing import LB
@@ -125,18 +125,18 @@ def test_workers_share_a_secret() -> None:
 def test_who_attacks_and_what_logs_drop_is_summed() -> None:
     one, two, master = lb(), lb(), lb()
     for worker in (one, two):
-        suspects = worker.service.frontends["web"].suspects = Suspects()
-        suspects.add("10.9.9.9")
+        offenders = worker.service.frontends["web"].offenders = Offenders()
+        offenders.add("10.9.9.9")
         for sink in worker.service.log_sinks():
             sink.dropped = 3
-    one.service.frontends["web"].suspects.add("10.9.9.8")
-    master.service.frontends["web"].suspects = Suspects()
+    one.service.frontends["web"].offenders.add("10.9.9.8")
+    master.service.frontends["web"].offenders = Offenders()
     totals = Totals(master.service)
     for slot, worker in enumerate((one, two)):
         totals.received(slot, json.loads(json.dumps(report_of(worker.service))))
     for _ in range(2):
         totals.write()
-        assert master.service.frontends["web"].suspects.worst() == ("10.9.9.9", 2)
+        assert master.service.frontends["web"].offenders.worst() == ("10.9.9.9", 2)
     assert [sink.dropped for sink in master.service.log_sinks()] == [6]
     for each in (one, two, master):
         each.close()

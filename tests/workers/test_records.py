@@ -42,13 +42,13 @@ def test_what_is_wanted_is_told() -> None:
     lb.service.reload(parse_config(TEXT.replace("tcp:8080", "tcp:8080\nmax_headers = 50")))
     records.attach(lb.service.frontends)
     assert get("/") == ["web"]
-    tail = lb.service.frontends["web"].tails[0]
+    follower = lb.service.frontends["web"].followers[0]
     records.want(["other"], lb.service.frontends)
     assert get("/") == ["other"]
-    tail(object())  # a connection of before
+    follower(object())  # a connection of before
     assert len(said) == 1
     records.want([], lb.service.frontends)
-    assert get("/") == [] and lb.service.frontends["other"].tails == ()
+    assert get("/") == [] and lb.service.frontends["other"].followers == ()
 
 
 def test_no_more_than_a_bound() -> None:

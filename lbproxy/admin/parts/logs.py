@@ -40,8 +40,8 @@ class Tail:
         if missed:
             self._follower.send(event("missed", {"records": missed}))
         for name, frontend in self._admin.balancer.frontends.items():
-            if self._frontend in ("", name) and self.told not in frontend.tails:
-                frontend.tails = (*frontend.tails, self.told)
+            if self._frontend in ("", name) and self.told not in frontend.followers:
+                frontend.followers = (*frontend.followers, self.told)
 
     def told(self, record: Any) -> None:
         """A request or session is over.  Never raises."""
@@ -59,7 +59,7 @@ class Tail:
             self._call.cancel()
             self._call = None
         for frontend in self._admin.balancer.frontends.values():
-            frontend.tails = tuple(one for one in frontend.tails if one != self.told)
+            frontend.followers = tuple(one for one in frontend.followers if one != self.told)
 
 
 def _follow(call: Call) -> Any:
