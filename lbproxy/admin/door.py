@@ -10,7 +10,7 @@ from lbproxy.model import Address, AdminSpec
 from lbproxy.net.endpoints import Bound
 from lbproxy.tls.contexts import ServerContextFactory
 
-__all__ = ["Door"]
+__all__ = ["Door", "is_loopback"]
 
 
 class Door:
@@ -41,7 +41,7 @@ class Door:
     def loopback(self) -> bool:
         """Only programs on this machine come here."""
         address = self.spec.address
-        return address is not None and address.kind == "tcp" and _is_loopback(address.host)
+        return address is not None and address.kind == "tcp" and is_loopback(address.host)
 
     def who(self, certificate: str, token: bytes | None, uid: int | None = None) -> Identity:
         """Return the caller with this token (None: without) and certificate ("": without).
@@ -60,7 +60,7 @@ class Door:
         return Identity("", Role.NONE, proven=False)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:

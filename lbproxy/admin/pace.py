@@ -2,7 +2,7 @@
 traffic.
 
 Each role has a share of its own: callers without a role cannot delay readers, and readers cannot
-delay operators.
+delay operators. Within a role, one client address has at most half of the share.
 """
 
 from __future__ import annotations
@@ -11,18 +11,23 @@ from collections.abc import Callable
 
 from lbproxy.admin.auth import Role
 
-__all__ = ["LONGEST", "Pace", "paces"]
+__all__ = ["ADDRESSES", "LONGEST", "AddressPaces", "Pace", "paces"]
 
 LONGEST = 5.0
 """Seconds that a request waits at most; one that would wait longer is refused (429)."""
 
+ADDRESSES = 1000
+"""Client addresses that are remembered; the one seen least recently is forgotten first."""
+
 _SMOOTH = 0.2  # weight of the last request in the expected cost
+_SHARES = {Role.NONE: (0.05, 0.05), Role.READ: (0.15, 0.2), Role.WRITE: (0.3, 0.5)}
 
 
 class Pace:
     """``share``: of the time, on average; ``burst``: seconds that may be used at once.
 
-    A request calls :meth:`reserve` before its work and :meth:`spent` after it.
+    A request calls :meth:`reserve` before its work, :meth:`spent` after it, and :meth:`more` for
+    work that follows in later turns of the reactor.
     """
 
     def __init__(self, now: Callable[[], float], share: float, burst: float) -> None:
@@ -46,15 +51,40 @@ class Pace:
         return wait
 
     def spent(self, seconds: float) -> None:
-        """The work took so long."""
+        """Account for the work of a request, in place of what was reserved for it."""
         self._debt += seconds - self._expected
         self._expected += _SMOOTH * (seconds - self._expected)
+
+    def more(self, seconds: float) -> None:
+        """Account for further work of a request."""
+        self._debt += seconds
 
 
 def paces(now: Callable[[], float]) -> dict[Role, Pace]:
     """Return the pace of each role."""
-    return {
-        Role.NONE: Pace(now, 0.05, 0.05),
-        Role.READ: Pace(now, 0.15, 0.2),
-        Role.WRITE: Pace(now, 0.3, 0.5),
-    }
+    return {role: Pace(now, share, burst) for role, (share, burst) in _SHARES.items()}
+
+
+class AddressPaces:
+    """The paces of client addresses.  Operators (role ``write``) have none."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._known: dict[tuple[Role, str], Pace] = {}  # least recently used first
+
+    def of(self, role: Role, ip: str) -> list[Pace]:
+        """Return the pace of callers with ``role`` at ``ip``; [] if nothing limits them."""
+        if not ip or role >= Role.WRITE:
+            return []
+        key = (role, ip)
+        pace = self._known.pop(key, None)
+        if pace is None:
+            share, burst = _SHARES[role]
+            pace = Pace(self._now, share / 2, burst / 2)
+            if len(self._known) >= ADDRESSES:
+                del self._known[next(iter(self._known))]
+        self._known[key] = pace
+        return [pace]
+
+    def __len__(self) -> int:
+        return len(self._known)

@@ -80,7 +80,7 @@ class Call:
 
 @frozen
 class Raw:
-    """An answer that is not JSON; ``chunks`` are taken one by one, with the reactor's turn between them."""
+    """A response body in ``chunks``, which are created one by one in turns of the reactor."""
 
     content_type: str
     chunks: Iterable[bytes]
@@ -137,8 +137,10 @@ class Panel:
 class Part:
     """A feature on the admin side.
 
-    ``state``: what it adds to the state under its name, as JSON types; called each second while somebody follows the
-    state.  ``metrics``: its metric families, made at each scrape.
+    ``state``: what it adds to the state under its name, as JSON types. It is called each second
+    while a client follows the state. For an object with many members it returns an iterator of
+    their names and values, which is read in slices, over several turns of the reactor.
+    ``metrics``: its metric families, created at each scrape.
     """
 
     name: str

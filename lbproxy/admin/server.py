@@ -18,15 +18,15 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from lbproxy.admin.auth import Role, Tokens
+from lbproxy.admin.channel import AdminFactory
 from lbproxy.admin.door import Door
 from lbproxy.admin.lag import Lag
-from lbproxy.admin.pace import paces
+from lbproxy.admin.pace import AddressPaces, paces
 from lbproxy.admin.parts import PARTS
 from lbproxy.admin.reloads import Reloads
 from lbproxy.admin.route import APIError, APIRoute, Call, Table
 from lbproxy.admin.state import States
 from lbproxy.admin.stream import MAX_STREAMS, RESERVED_STREAMS, Follower
-from lbproxy.admin.web import AdminFactory
 from lbproxy.config.model import AdminSpec, Config, GlobalSpec, ListenSpec
 from lbproxy.errors import ListenError
 from lbproxy.net.endpoints import Binder
@@ -61,6 +61,7 @@ class Admin(Service):
         self.metrics_servers = settings.metrics_servers
         self.lag = Lag(reactor)
         self.paces = paces(reactor.seconds)
+        self.address_paces = AddressPaces(reactor.seconds)
         self.reloads = Reloads(balancer, reactor)
         self._announcing: Any = None
         self.hosts = frozenset(name.lower() for name in settings.admin_hosts)

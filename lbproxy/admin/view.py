@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.lag import Lag
-from lbproxy.admin.pace import Pace
+from lbproxy.admin.pace import AddressPaces, Pace
 from lbproxy.admin.reloads import Reloads
 from lbproxy.admin.stream import Follower
 
@@ -17,10 +17,11 @@ __all__ = ["AdminView"]
 
 
 class AdminView(Protocol):
-    """``balancer``: the :class:`lbproxy.service.LoadBalancer` it is about.  ``parts`` and ``table``: what it
-    shows, and the routes.  ``states``: the state that is shown and followed.  ``started``: Unix time.
-    ``hosts``: names it may be called by.  ``public``: groups of routes that need no token.
-    ``paces``: how fast each role is answered."""
+    """``balancer``: the :class:`lbproxy.service.LoadBalancer`.  ``parts`` and ``table``: what it
+    shows, and the routes.  ``states``: the state that is shown and followed.  ``started``: Unix
+    time.  ``hosts``: accepted names in ``Host``.  ``public``: groups of routes that need no token.
+    ``paces``, ``address_paces``: how fast each role and each client address is answered.
+    """
 
     balancer: Any
     reactor: Any
@@ -33,6 +34,7 @@ class AdminView(Protocol):
     table: Any
     states: Any
     paces: dict[Role, Pace]
+    address_paces: AddressPaces
     reloads: Reloads
 
     @property

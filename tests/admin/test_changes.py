@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lbproxy.admin.web import AdminRequest
+from lbproxy.admin.request import AdminRequest
 
 from .kit import TEXT, AdminClient, admin
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from lbproxy.admin import web
+from lbproxy.admin import channel
 from lbproxy.admin.auth import Role
-from lbproxy.admin.pace import LONGEST, Pace, paces
+from lbproxy.admin.pace import ADDRESSES, LONGEST, AddressPaces, Pace, paces
 from lbproxy.admin.reloads import Reloads
+from lbproxy.admin.request import AdminRequest
 from lbproxy.admin.stream import MAX_STREAMS, RESERVED_STREAMS, Follower
 
 from .kit import TEXT, admin
@@ -67,17 +68,47 @@ def test_roles_do_not_wait_for_each_other() -> None:
     assert by_role[Role.WRITE].reserve() == 0.0
 
 
+def test_one_address_has_half_of_a_role() -> None:
+    clock = Clock()
+    by_address = AddressPaces(clock.seconds)
+    (greedy,) = by_address.of(Role.READ, "198.51.100.1")
+    (other,) = by_address.of(Role.READ, "198.51.100.2")
+    assert by_address.of(Role.READ, "198.51.100.1") == [greedy]
+    greedy.spent(0.1 + 0.075 * 4)
+    assert 3.9 < greedy.reserve() < 4.1
+    assert other.reserve() == 0.0
+    assert by_address.of(Role.WRITE, "198.51.100.1") == [] == by_address.of(Role.READ, "")
+    for number in range(ADDRESSES + 50):
+        by_address.of(Role.NONE, f"2001:db8::{number:x}")
+    assert len(by_address) == ADDRESSES
+
+
+def test_an_address_that_asks_too_much_costs_others_nothing(tmp_path: Path) -> None:
+    with guarded(tmp_path) as asked:
+        service = asked.lb.service.admin
+        (pace,) = service.address_paces.of(Role.READ, "198.51.100.1")
+        pace.spent(10.0)
+
+        def status(client_ip: str) -> bytes:
+            client = asked.lb.connect(asked.target, client=client_ip)
+            client.send(request("whoami", token=READ))
+            return client.take()[9:12]
+
+        assert [status("198.51.100.1") for _ in range(50)] == [b"429"] * 50
+        assert status("198.51.100.2") == b"200"
+
+
 def test_pipelined_requests_take_a_turn_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    process = web.AdminRequest.process
+    process = AdminRequest.process
     seen: list[str] = []
     with admin() as asked:
 
-        def counted(self: web.AdminRequest) -> None:
+        def counted(self: AdminRequest) -> None:
             seen.append("request")
             asked.lb.reactor.callLater(0, seen.append, "turn")
             process(self)
 
-        monkeypatch.setattr(web.AdminRequest, "process", counted)
+        monkeypatch.setattr(AdminRequest, "process", counted)
         client = asked.lb.connect(asked.target)
         client.send(request("whoami") * 5)
         assert client.take().count(b"200 OK") == 5
@@ -155,8 +186,8 @@ def guarded(tmp_path: Path) -> Any:
 def test_readers_leave_places_for_operators(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "CONNECTIONS", 12)
-    monkeypatch.setattr(web, "RESERVED", 4)
+    monkeypatch.setattr(channel, "CONNECTIONS", 12)
+    monkeypatch.setattr(channel, "RESERVED", 4)
     with guarded(tmp_path) as asked:
         readers = [asked.lb.connect(asked.target) for _ in range(12)]
         for one in readers:

@@ -87,8 +87,9 @@ def test_the_state_then_what_changes() -> None:
 def test_nobody_looks_when_nobody_follows() -> None:
     with admin() as client:
         asked = []
-        document = client.lb.service.admin.states.document
-        client.lb.service.admin.states.document = lambda: asked.append(1) or document()
+        states = client.lb.service.admin.states
+        build = states._build
+        states._build = lambda found: asked.append(1) or build(found)
         raw = follow(client)
         client.lb.advance(3.0)
         assert len(asked) == 4

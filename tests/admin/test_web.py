@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from lbproxy.admin.channel import CONNECTIONS, PER_ADDRESS
+from lbproxy.admin.request import BODY, SECURITY
 from lbproxy.admin.stream import BEHIND
-from lbproxy.admin.web import BODY, CONNECTIONS, SECURITY
+from lbproxy.testing.client import Client
 
 from .kit import TEXT, AdminClient, admin
 
@@ -311,8 +313,13 @@ def test_head_has_no_body(local: AdminClient) -> None:
     assert local.ask("HEAD", "stream").response.body == b""
 
 
+def stranger(asked: AdminClient, number: int) -> Client:
+    """A connection from one of ten addresses."""
+    return asked.lb.connect(asked.target, client=f"198.51.100.{number % 10}")
+
+
 def test_more_connections_than_are_good(local: AdminClient) -> None:
-    clients = [local.lb.connect(local.target) for _ in range(CONNECTIONS + 5)]
+    clients = [stranger(local, number) for number in range(CONNECTIONS + 5)]
     assert sum(client.finished for client in clients) == 5
     assert connections(local) == CONNECTIONS
     local.lb.advance(200)
@@ -326,12 +333,40 @@ def test_who_is_known_keeps_his_place(guarded: AdminClient) -> None:
     ask = f"GET /api/v1/whoami HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {READ}\r\n\r\n"
     alice.send(ask.encode())
     assert b"grafana" in alice.take()
-    strangers = [guarded.lb.connect(guarded.target) for _ in range(CONNECTIONS + 20)]
+    strangers = [stranger(guarded, number) for number in range(CONNECTIONS + 20)]
     assert connections(guarded) == CONNECTIONS
     assert [client.finished for client in strangers[:21]] == [True] * 21
     alice.send(ask.encode())
     assert b"grafana" in alice.take()
     assert guarded.ask("GET", "whoami", Authorization=f"Bearer {READ}").status == 200
+
+
+def test_one_address_does_not_take_all_connections(guarded: AdminClient) -> None:
+    """Unknown callers go first, then readers, then the newcomer; others are not affected."""
+
+    def known(token: str) -> Client:
+        client = guarded.lb.connect(guarded.target, client="198.51.100.9")
+        ask = f"GET /api/v1/whoami HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
+        client.send(ask.encode())
+        assert b"200 OK" in client.take()
+        return client
+
+    other = stranger(guarded, 1)
+    writers = [known(WRITE) for _ in range(PER_ADDRESS - 2)]
+    reader = known(READ)
+    unknown = guarded.lb.connect(guarded.target, client="198.51.100.9")
+    writers.append(known(WRITE))
+    assert unknown.finished and not reader.finished
+    writers.append(known(WRITE))
+    assert reader.finished
+    late = guarded.lb.connect(guarded.target, client="198.51.100.9")
+    assert late.finished
+    assert not other.finished and not any(one.finished for one in writers)
+
+
+def test_the_limit_of_an_address_spares_this_machine(local: AdminClient) -> None:
+    clients = [local.lb.connect(local.target, client="127.0.0.1") for _ in range(PER_ADDRESS + 5)]
+    assert not any(client.finished for client in clients)
 
 
 @pytest.mark.parametrize("start", [b"", b"GET /api/v1/whoami HTTP/1.1\r\nHost: localhost\r\nX: "])

@@ -8,7 +8,7 @@ from attrs import asdict
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.openapi import document
-from lbproxy.admin.route import APIRoute, Call, Part
+from lbproxy.admin.route import APIRoute, Call, Part, Raw
 from lbproxy.admin.schema import ANY, NUMBER, STRING, array, mapping, object_
 
 __all__ = ["PART"]
@@ -24,7 +24,7 @@ _WHO = object_({"name": STRING, "role": STRING})
 
 
 def _state(call: Call) -> Any:
-    return call.admin.states.document()
+    return Raw("application/json", call.admin.states.slices())
 
 
 def _stream(call: Call) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
@@ -116,14 +116,12 @@ def _full(backend: Any, server: Any) -> dict[str, Any]:
     return {**row(backend, server), "since_s": round(since, 3)}
 
 
-def _state(admin: AdminView) -> Any:
-    found = {}
-    for backend in admin.balancer.backends.values():
+def _state(admin: AdminView) -> Iterator[tuple[str, Any]]:
+    for backend in tuple(admin.balancer.backends.values()):
         if len(backend.group.servers) > IN_STATE:
             continue
-        for server in backend.group.servers.values():
-            found[f"{backend.name}/{server.name}"] = row(backend, server)
-    return found
+        for server in tuple(backend.group.servers.values()):
+            yield f"{backend.name}/{server.name}", row(backend, server)
 
 
 def _pick(call: Call) -> tuple[Any, Any]:
