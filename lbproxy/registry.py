@@ -66,12 +66,12 @@ BUILTIN: dict[str, dict[str, str]] = {
         "sni": "lbproxy.balance.sticky:SNISticky",
     },
     "filter": {
-        "set-header": "lbproxy.http.rewrite:SetHeader",
-        "add-header": "lbproxy.http.rewrite:AddHeader",
-        "remove-header": "lbproxy.http.rewrite:RemoveHeader",
+        "set-header": "lbproxy.http.headerfilter:SetHeader",
+        "add-header": "lbproxy.http.headerfilter:AddHeader",
+        "remove-header": "lbproxy.http.headerfilter:RemoveHeader",
         "rewrite": "lbproxy.http.rewrite:Rewrite",
-        "redirect": "lbproxy.http.rewrite:Redirect",
-        "reply": "lbproxy.http.rewrite:ReplyFilter",
+        "redirect": "lbproxy.http.redirect:Redirect",
+        "reply": "lbproxy.http.reply:ReplyFilter",
     },
     "probe": {
         "tcp": "lbproxy.probes.tcp:TcpProbe",

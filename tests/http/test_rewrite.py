@@ -11,20 +11,17 @@ from hypothesis import strategies as st
 
 from lbproxy.errors import ProxyError
 from lbproxy.http.filter import compile_phases
-from lbproxy.http.message import ResponseHead, header_pairs
-from lbproxy.http.rewrite import (
+from lbproxy.http.headerfilter import (
     AddHeader,
     HeaderOptions,
-    Redirect,
-    RedirectOptions,
     RemoveHeader,
     RemoveOptions,
-    ReplyFilter,
-    ReplyOptions,
-    Rewrite,
-    RewriteOptions,
     SetHeader,
 )
+from lbproxy.http.message import ResponseHead, header_pairs
+from lbproxy.http.redirect import Redirect, RedirectOptions
+from lbproxy.http.reply import ReplyFilter, ReplyOptions
+from lbproxy.http.rewrite import Rewrite, RewriteOptions
 from lbproxy.http.template import VARIABLES, Template
 from lbproxy.interfaces import Env
 from tests.http.traffic import Traffic, request

@@ -12,7 +12,7 @@ from lbproxy.config.model import PluginSpec, RouteSpec
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http import pattern as patterns
 from lbproxy.http.condition import compile_condition
-from lbproxy.http.rewrite import Redirect, RedirectOptions
+from lbproxy.http.redirect import Redirect, RedirectOptions
 from lbproxy.http.route import VERBS, Router, check_condition, normal_path
 from tests.http.doc_examples import run_page
 from tests.http.traffic import Traffic, request
