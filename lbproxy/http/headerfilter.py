@@ -146,8 +146,8 @@ class SetHeader(_HeaderFilter):
 
 
 class AddHeader(_HeaderFilter):
-    """``add-header request|response [always] NAME VALUE``: adds a line of the header; an empty value
-    adds none.
+    """``add-header request|response [always] NAME VALUE``: adds a line of the header; an empty
+    value adds none.
     """
 
     name: ClassVar[str] = "add-header"

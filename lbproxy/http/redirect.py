@@ -8,8 +8,11 @@ from typing import Any, ClassVar
 from attrs import frozen
 
 from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.escape import url_literal
 from lbproxy.http.filter import Filter
 from lbproxy.http.message import Reply
+from lbproxy.http.place import GAP, fence, in_redirect, is_inside, split_reference
+from lbproxy.http.syntax import is_host
 from lbproxy.http.template import Template, TemplateContext
 from lbproxy.interfaces import Env, HTTPFilterTraffic
 from lbproxy.model import option
@@ -17,7 +20,14 @@ from lbproxy.model import option
 __all__ = ["Redirect", "RedirectOptions"]
 
 _NOWHERE = re.compile(rb"(?i)https?://([/?#:]|\Z)")
-_ABSOLUTE = re.compile(r"(?i)([a-z][a-z0-9+.-]*:)?//|\{scheme\}://")
+_ABSOLUTE = re.compile(r"(?i)([a-z][a-z0-9+.-]*:)?//|\{[^{}]*\}://")
+_REST = re.compile(rb"[?#]")
+_AUTHORITY = re.compile(rb"(?i)[a-z][a-z0-9+.-]*://([^/?#]*)|//([^/?#]*)")
+
+
+def target_template(target: str) -> Template:
+    """The compiled target of a redirect."""
+    return Template(target, place=in_redirect, literal=url_literal, early=True)
 
 
 @frozen
@@ -42,13 +52,14 @@ class RedirectOptions:
             raise ValueError(f"redirect status {self.status}: one of 301, 302, 303, 307, 308")
         if not self.target:
             raise ValueError("redirect has no target")
-        Template(self.target, escape="url", early=True)
+        fence(split_reference(target_template(self.target).outline)[1])
 
 
 class Redirect(Filter):
     """``redirect STATUS TARGET``: answers with a Location; a filter or a route action.
 
-    A target without scheme and host stays on this host, whatever the request's path is.
+    A target without scheme and host stays on this host, whatever the request contains. Variables
+    are escaped by their position, and cannot leave the folder that is written before them.
     """
 
     name: ClassVar[str] = "redirect"
@@ -57,13 +68,17 @@ class Redirect(Filter):
     def __init__(self, options: Any, env: Env) -> None:
         super().__init__(options, env)
         self._status = int(options.status)
-        self._target = Template(options.target, escape="url", early=True)
+        self._target = target_template(options.target)
         self._local = not _ABSOLUTE.match(options.target)
+        host, path = split_reference(self._target.outline)
+        self._host_varies = GAP in host
+        self._folder = fence(path) if GAP in path else b""
 
     def reply(self, traffic: TemplateContext) -> Reply:
-        """The answer for ``traffic``, a new object each time.
+        """Return the response for ``traffic``, a new object each time.
 
-        Raises ProxyError BAD_REQUEST if the target needs the host of a request without one (HTTP/1.0).
+        Raises ProxyError BAD_REQUEST if the target needs the host of a request without one
+        (HTTP/1.0), or if a variable leads out of its place.
         """
         target = self._target.render(traffic)
         if _NOWHERE.match(target):
@@ -71,8 +86,21 @@ class Redirect(Filter):
         if self._local and target.startswith(b"//"):
             # "//name/" would be another host; backslashes have been escaped already
             target = b"/" + target.lstrip(b"/")
+        if self._host_varies or len(self._folder) > 1:
+            self._check(target)
         return Reply(self._status, headers=[(b"Location", target)])
 
+    def _check(self, target: bytes) -> None:
+        """Raise ProxyError if the host is none, or the path leaves its folder."""
+        match = _AUTHORITY.match(target)
+        if match is not None and self._host_varies:
+            host = (match[1] or match[2] or b"").rpartition(b"@")[2]
+            if not is_host(host):
+                raise ProxyError(Kind.BAD_REQUEST, f"redirect to the host {host!r}")
+        path = _REST.split(target[match.end() if match else 0 :], maxsplit=1)[0]
+        if len(self._folder) > 1 and not is_inside(path, self._folder):
+            raise ProxyError(Kind.BAD_REQUEST, f"redirect leaves {self._folder.decode()}")
+
     def request(self, traffic: HTTPFilterTraffic) -> Reply:
-        """As a filter: answers everything that comes by."""
+        """As a filter: redirect every request."""
         return self.reply(traffic)

@@ -9,11 +9,26 @@ from attrs import frozen
 
 from lbproxy.http.filter import Filter
 from lbproxy.http.message import Reply
+from lbproxy.http.place import Place, in_json, in_markup, in_script, plain
 from lbproxy.http.template import Template, TemplateContext, clean
 from lbproxy.interfaces import Env, HTTPFilterTraffic
 from lbproxy.model import option
 
 __all__ = ["ReplyFilter", "ReplyOptions"]
+
+_PLACES: tuple[tuple[str, Place], ...] = (
+    (r"[/+-]json", in_json),
+    (r"html|xml", in_markup),
+    (r"(java|ecma)script", in_script),
+)
+
+
+def _place(media: str) -> Place:
+    """How variables are escaped in a body of this media type."""
+    for pattern, place in _PLACES:
+        if re.search(pattern, media, re.IGNORECASE):
+            return place
+    return plain
 
 
 @frozen
@@ -40,9 +55,8 @@ class ReplyOptions:
         self.template()
 
     def template(self) -> Template:
-        """The compiled body; what a request puts into markup is escaped."""
-        markup = re.search(r"(?i)html|xml", self.type) is not None
-        return Template(self.body, escape="html" if markup else "", early=True, lines=True)
+        """The compiled body. Variables are escaped by the type and their position."""
+        return Template(self.body, place=_place(self.type), early=True, lines=True)
 
 
 class ReplyFilter(Filter):
@@ -63,10 +77,10 @@ class ReplyFilter(Filter):
         self._type = (b"Content-Type", clean(kind.encode("ascii")))
 
     def reply(self, traffic: TemplateContext) -> Reply:
-        """The answer for ``traffic``, a new object each time."""
+        """Return the response for ``traffic``, a new object each time."""
         body = self._body.render(traffic)
         return Reply(self._status, body, [self._type] if body else [])
 
     def request(self, traffic: HTTPFilterTraffic) -> Reply:
-        """As a filter: answers everything that comes by."""
+        """As a filter: answer every request."""
         return self.reply(traffic)

@@ -10,9 +10,11 @@ from attrs import frozen
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.condition import path_key
+from lbproxy.http.escape import encoded_value, url_literal
 from lbproxy.http.filter import Filter
 from lbproxy.http.paths import normal_path
 from lbproxy.http.pattern import compile_regex
+from lbproxy.http.place import GAP, fence, in_path, is_inside
 from lbproxy.http.syntax import normal_host
 from lbproxy.http.template import Template, TemplateContext
 from lbproxy.interfaces import Env, HTTPFilterTraffic
@@ -20,47 +22,91 @@ from lbproxy.model import option
 
 __all__ = ["Rewrite", "RewriteOptions"]
 
-_Piece = Template | int
 _Rewriter = Callable[[bytes, bytes, TemplateContext], "bytes | None"]
 """Of a normalised path, the path as it came, and the traffic."""
-_GROUP = re.compile(r"\$\$|[$\\](\d)")
+_GROUP = re.compile(r"(\$\$|[$\\]\d)")
 
 
-def _group_pieces(replacement: str, groups: int) -> list[_Piece]:
-    """A regex replacement as templates and group numbers."""
-    pieces: list[_Piece] = []
-    literal = ""
-    last = 0
-    for match in _GROUP.finditer(replacement):
-        literal += replacement[last : match.start()]
-        last = match.end()
-        if match[1] is None:
-            literal += "$"
-            continue
-        number = int(match[1])
-        if number > groups:
-            raise ValueError(f"replacement has ${number}, the pattern has {groups} groups")
-        pieces += [Template(literal, escape="url", early=True), number]
-        literal = ""
-    pieces.append(Template(literal + replacement[last:], escape="url", early=True))
+def _target(text: str, before: str, after: str) -> Template:
+    """A piece of a new target, between ``before`` and ``after``."""
+    return Template(
+        text, place=in_path, literal=url_literal, before=before, after=after, early=True
+    )
+
+
+def _check_inside(target: bytes, folder: bytes) -> bytes:
+    """Return ``target``, which begins with a slash, if its path is below ``folder``."""
+    if not is_inside(target.partition(b"?")[0], folder):
+        raise ProxyError(Kind.BAD_REQUEST, f"rewritten path leaves {folder.decode()}")
+    return target
+
+
+@frozen
+class _Group:
+    """A group of a regular expression. A path holds it as it is, a query as a value."""
+
+    number: int
+    in_query: bool
+
+    def of(self, found: Any) -> bytes:
+        """Return the text of the group, escaped."""
+        text: bytes = found.group(self.number) or b""
+        return encoded_value(text) if self.in_query else text
+
+
+def _regex_pieces(pattern: str, replacement: str, groups: int) -> list[Template | _Group]:
+    """A regex replacement as templates and groups."""
+    texts = [""]
+    numbers: list[int] = []
+    for part in _GROUP.split(replacement):
+        if part == "$$":
+            texts[-1] += "$"
+        elif _GROUP.fullmatch(part):
+            numbers.append(int(part[1]))
+            texts.append("")
+        else:
+            texts[-1] += part
+    if wrong := [number for number in numbers if number > groups]:
+        raise ValueError(f"replacement has ${wrong[0]}, the pattern has {groups} groups")
+    # what comes before and behind is the rest of the path, unless the expression is anchored
+    outline = "" if replacement.startswith("/") else "/" if pattern.startswith("^") else GAP
+    pieces: list[Template | _Group] = []
+    for at, text in enumerate(texts):
+        after = GAP if at < len(numbers) or not pattern.endswith("$") else ""
+        template = _target(text, outline, after)
+        outline += template.outline
+        pieces.append(template)
+        if at < len(numbers):
+            pieces.append(_Group(numbers[at], "?" in outline))
+            outline += GAP
     return pieces
 
 
 def _regex_rewriter(pattern: str, replacement: str) -> _Rewriter:
     regex = compile_regex(pattern)
-    pieces = _group_pieces(replacement, regex.groups)
+    pieces = _regex_pieces(pattern, replacement, regex.groups)
+    fixed = pieces[0].outline.partition(GAP)[0] if isinstance(pieces[0], Template) else ""
+    start = url_literal(fixed.partition("?")[0].encode("utf-8"))
 
     def rewrite(path: bytes, raw: bytes, traffic: TemplateContext) -> bytes | None:
         found = regex.search(path)
         if found is None:
             return None
         new = [
-            (found.group(piece) or b"") if isinstance(piece, int) else piece.render(traffic)
+            piece.of(found) if isinstance(piece, _Group) else piece.render(traffic)
             for piece in pieces
         ]
-        return path[: found.start()] + b"".join(new) + path[found.end() :]
+        kept = path[: found.start()] + start
+        folder = normal_path(_rooted(kept[: kept.rfind(b"/") + 1])) or b"/"
+        return _check_inside(
+            _rooted(path[: found.start()] + b"".join(new) + path[found.end() :]), folder
+        )
 
     return rewrite
+
+
+def _rooted(path: bytes) -> bytes:
+    return path if path.startswith(b"/") else b"/" + path
 
 
 def _rest(path: bytes, raw: bytes, start: bytes) -> bytes:
@@ -88,14 +134,23 @@ def _plain_rewriter(pattern: str, replacement: str) -> _Rewriter:
     before, star, after = replacement.partition("*")
     if star and kind == "exact":
         raise ValueError(f"replacement {replacement!r} has '*', the pattern has none")
-    head = Template(before, escape="url", early=True)
-    tail = Template(after, escape="url", early=True)
+    head = _target(before, "" if before.startswith("/") else "/", GAP if star else "")
+    outline = "/" + head.outline.removeprefix("/") + (GAP if star else "")
+    tail = _target(after, outline, "")
+    folder = fence((outline + tail.outline).partition("?")[0])
+    escape_rest = encoded_value if "?" in head.outline else bytes
+    # a rest that follows a fixed folder is checked by _rest
+    folder_fixed = star and head.constant is not None and head.constant.endswith(b"/")
+    is_sure = folder_fixed and tail.outline[:1] in ("", "?")
+    if head.constant is not None and tail.constant is not None and not star:
+        is_sure = True
 
     def rewrite(path: bytes, raw: bytes, traffic: TemplateContext) -> bytes | None:
         if not (path.startswith(start) if kind == "prefix" else path == start):
             return None
-        rest = _rest(path, raw, start) if star else b""
-        return head.render(traffic) + rest + tail.render(traffic)
+        rest = escape_rest(_rest(path, raw, start)) if star else b""
+        new = _rooted(head.render(traffic) + rest + tail.render(traffic))
+        return new if is_sure else _check_inside(new, folder)
 
     return rewrite
 
@@ -124,6 +179,10 @@ class RewriteOptions:
     )
 
     def __attrs_post_init__(self) -> None:
+        if "#" in self.replacement:
+            raise ValueError(
+                f"replacement {self.replacement!r}: a fragment (#) is not sent to servers"
+            )
         self.rewriter()
         Template(self.host, early=True)
 
@@ -154,7 +213,11 @@ class Rewrite(Filter):
         self._host = Template(options.host, early=True) if options.host else None
 
     def request(self, traffic: HTTPFilterTraffic) -> None:
-        """Raises ProxyError BAD_REQUEST for an ambiguous path (see :func:`normal_path`) or a host that is none."""
+        """Change the request.
+
+        Raises ProxyError BAD_REQUEST for an ambiguous path (see :func:`normal_path`), for a result
+        outside the folder that the replacement names, and for a malformed host.
+        """
         head = traffic.request
         if not head.target.startswith(b"/"):
             return
@@ -169,8 +232,6 @@ class Rewrite(Filter):
             self._set_host(head, self._host.render(traffic).lower())
         if new == path:
             return
-        if not new.startswith(b"/"):
-            new = b"/" + new
         if mark:
             new += (b"&" if b"?" in new else b"?") + query
         head.target = new

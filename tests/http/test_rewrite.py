@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +18,7 @@ from lbproxy.http.headerfilter import (
     SetHeader,
 )
 from lbproxy.http.message import ResponseHead, header_pairs
+from lbproxy.http.place import Place, in_json, in_markup, in_path, in_script, plain
 from lbproxy.http.redirect import Redirect, RedirectOptions
 from lbproxy.http.reply import ReplyFilter, ReplyOptions
 from lbproxy.http.rewrite import Rewrite, RewriteOptions
@@ -85,15 +85,15 @@ def test_constants_are_precomputed() -> None:
     assert Template("{path}").constant is None
 
 
-@given(st.binary(), st.text(), st.sampled_from(["", "url", "html"]))
-def test_no_variable_brings_a_line_break(raw: bytes, text: str, escape: Any) -> None:
+@given(st.binary(), st.text(), st.sampled_from([plain, in_path, in_markup, in_json, in_script]))
+def test_no_variable_brings_a_line_break(raw: bytes, text: str, place: Place) -> None:
     head = request("/")
     head.target = b"/" + raw
     head.host = head.method = raw
     head.headers = [(b"X-A", raw), (b"Cookie", b"c=" + raw)]
     traffic = Traffic(head, client_ip=text, sni=text, scheme=text, request_id=text)
     every = "".join(f"{{{name}}}" for name in VARIABLES) + "{header:x-a}{cookie:c}{query:q}"
-    out = Template(every, escape=escape).render(traffic)
+    out = Template(every, place=place).render(traffic)
     assert not set(out) & {*range(32), 127}
 
 
