@@ -106,6 +106,7 @@ MODULES = (
     "proxy/frontend.py",
     "proxy/info.py",
     "proxy/http/pool.py",
+    "proxy/policy.py",
     "proxy/unsent.py",
     "proxy/queue.py",
     "proxy/http/server.py",

@@ -34,13 +34,14 @@ from lbproxy.net.fastdial import FastDial
 from lbproxy.net.poller import Poller
 from lbproxy.net.transport import FastTransport
 from lbproxy.observe.metrics import BackendCounters, FrontendCounters
-from lbproxy.proxy.frontend import Frontend, Hooks
+from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.http.attempt import Attempt
 from lbproxy.proxy.http.attempts import Attempts
 from lbproxy.proxy.http.client import H1ClientConnection
 from lbproxy.proxy.http.exchange import Exchange
 from lbproxy.proxy.http.server import H1ServerConnection
 from lbproxy.proxy.http.traffic import HTTPTraffic
+from lbproxy.proxy.policy import Hooks, Policies, Policy
 from lbproxy.proxy.queue import Queue
 from lbproxy.proxy.tcp import Session
 
@@ -54,6 +55,8 @@ HOT = (
     Poller,
     Frontend,
     Hooks,
+    Policies,
+    Policy,
     FrontendCounters,
     BackendCounters,
     ServerCounters,

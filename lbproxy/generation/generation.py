@@ -92,8 +92,8 @@ class Generation:
 
     def note_services(self) -> None:
         """Note the services of the features as they are now, once all objects are in place."""
-        owners: list[Backend | Frontend] = [*self.backends.values(), *self.frontends.values()]
-        features = (feature for owner in owners for feature in owner.features.values())
+        features = [one for owner in self.backends.values() for one in owner.features.values()]
+        features += [one for owner in self.frontends.values() for one in owner.all_features()]
         self.of_features = [service for feature in features for service in feature.services()]
 
     def sync(self, backend: str) -> None:

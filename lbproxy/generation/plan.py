@@ -42,6 +42,7 @@ from lbproxy.proxy.accept import ProxyFactory
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import FeatureSet
 from lbproxy.proxy.frontend import Frontend
+from lbproxy.proxy.http.attempts import source_of_backend
 from lbproxy.proxy.http.client import HTTPProxyFactory
 from lbproxy.proxy.tcp import TCPProxyFactory
 from lbproxy.tls.parameters import TLSParameters
@@ -129,6 +130,7 @@ class FrontendPlan:
             total=ground.total,
             write_log=self.write_log,
             after=self.old,
+            servers=source_of_backend,
         )
         frontend.lead()
         if self.measure:

@@ -37,13 +37,14 @@ _INDEX_FROM = 8  # so many routes of one name with a plain path are looked up, f
 class Route:
     """One compiled route.  ``spec`` is None for the frontend's ``backend`` key.
 
-    ``text``: as written, for logs and ``lbproxy explain``.
+    ``text``: as written, for logs and ``lbproxy explain``.  ``index``: its position among the
+    routes of the frontend; that of the ``backend`` key is behind the last.
 
     ``action``: an object with ``reply(exchange) -> Reply`` (a redirect, a fixed reply), else None and ``backend``
     is the name of the backend.
     """
 
-    __slots__ = ("action", "backend", "conditions", "priority", "spec", "text")
+    __slots__ = ("action", "backend", "conditions", "index", "priority", "spec", "text")
 
     def __init__(
         self,
@@ -52,7 +53,9 @@ class Route:
         spec: RouteSpec | None = None,
         conditions: tuple[Condition, ...] = (),
         priority: int = 0,
+        index: int = 0,
     ) -> None:
+        self.index = index
         self.backend = backend
         self.action = action
         self.spec = spec
@@ -142,8 +145,10 @@ class Router:
         self, routes: Sequence[RouteSpec], default_backend: str = "", env: Env | None = None
     ) -> None:
         env = env if env is not None else Env(now=lambda: 0.0, random=Random(0))
-        self.routes: tuple[Route, ...] = tuple(_compile(spec, env) for spec in routes)
-        self.default = Route(default_backend) if default_backend else None
+        self.routes: tuple[Route, ...] = tuple(
+            _compile(index, spec, env) for index, spec in enumerate(routes)
+        )
+        self.default = Route(default_backend, index=len(self.routes)) if default_backend else None
         conditions = [one for route in self.routes for one in route.conditions]
         self._paths = any(one.verb == "path" for one in conditions)
         verbs = {one.verb for one in conditions if not one.negated}
@@ -238,10 +243,10 @@ def _reachable(entries: Iterable[_Entry]) -> list[_Entry]:
     return kept
 
 
-def _compile(spec: RouteSpec, env: Env) -> Route:
+def _compile(index: int, spec: RouteSpec, env: Env) -> Route:
     conditions = tuple(compile_condition(*condition) for condition in spec.conditions)
     action = spec.action.cls(spec.action.options, env) if spec.action is not None else None
-    return Route(spec.backend, action, spec, conditions, spec.priority)
+    return Route(spec.backend, action, spec, conditions, spec.priority, index)
 
 
 def _entry(index: int, route: Route, key: str) -> _Entry:

@@ -27,7 +27,7 @@ from lbproxy.http.retry import RetryPolicy
 from lbproxy.interfaces import PickContext
 from lbproxy.net.endpoints import Dial, Dialler
 from lbproxy.observe.metrics import BackendCounters
-from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, take_over
+from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, source_of, take_over
 from lbproxy.proxy.http.pool import Pool
 from lbproxy.proxy.http.server import connect
 from lbproxy.proxy.http.streams import Connecting
@@ -141,10 +141,7 @@ class Backend:
     def _use(self, features: FeatureSet) -> None:
         """Have exactly these features."""
         take_over(self, self.features, features)
-        source: MakeSource | None = None
-        for one in self.features.values():
-            source = one.source(source)
-        self.source = source
+        self.source = source_of(self.features, None)
 
     def moves(self, spec: BackendSpec) -> Moves:
         """What :meth:`refit` with ``spec`` will do to the servers that are there now.

@@ -52,6 +52,7 @@ __all__ = [
     "counted",
     "counts_of",
     "shown",
+    "source_of",
     "surround",
     "take_over",
 ]
@@ -167,9 +168,10 @@ class Feature(Generic[OwnerT]):
         return phases
 
     def source(self, inner: MakeSource | None) -> MakeSource | None:
-        """Who makes the sources of a backend's exchanges, in place of ``inner`` or by means of it.
+        """Return what makes the sources of exchanges, in place of ``inner`` or by means of it.
 
-        None: :class:`lbproxy.proxy.http.attempts.Attempts`, the servers of the backend.
+        At a backend ``inner`` may be None: :class:`lbproxy.proxy.http.attempts.Attempts`, its
+        servers.  At a route or a frontend it makes the source of the backend.
         """
         return inner
 
@@ -269,6 +271,13 @@ def surround(phases: Phases, features: FeatureSet) -> Phases:
     for one in features.values():
         phases = one.around(phases)
     return phases
+
+
+def source_of(features: FeatureSet, inner: MakeSource | None) -> MakeSource | None:
+    """Return ``inner`` as ``features`` wrap it, the last one outermost."""
+    for one in features.values():
+        inner = one.source(inner)
+    return inner
 
 
 def take_over(owner: Owner, old: FeatureSet, wanted: FeatureSet) -> None:

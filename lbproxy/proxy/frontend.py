@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from twisted.logger import Logger
@@ -26,58 +26,22 @@ from lbproxy.observe.offenders import Offenders
 from lbproxy.observe.record import HTTPRecord, Record
 from lbproxy.observe.refusal import refused_connection
 from lbproxy.proxy.backend import Backend
-from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, surround, take_over
+from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, take_over
 from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.info import plain_ip
 from lbproxy.proxy.member import Member
+from lbproxy.proxy.policy import Hooks, Policies
 from lbproxy.proxy.ratelog import Quiet
+from lbproxy.proxy.routeowner import RouteOwner, take_over_routes
 
-__all__ = ["Frontend", "Hooks", "Lineage"]
+if TYPE_CHECKING:
+    from lbproxy.proxy.roles import MakeSource
+
+__all__ = ["Frontend", "Lineage"]
 
 _quiet: Final = Quiet(Logger(__name__))
 _IDLE_HTTP: Final = 60.0
 _IDLE_TCP: Final = 3600.0
-
-
-class Hooks:
-    """The filters that traffic to one backend meets: the frontend's, then the backend's."""
-
-    __slots__ = (
-        "always",
-        "failed",
-        "finish",
-        "request",
-        "response",
-        "server_request",
-    )
-
-    def __init__(
-        self,
-        request: tuple[Hook, ...] = (),
-        server_request: tuple[Hook, ...] = (),
-        response: tuple[Hook, ...] = (),
-        finish: tuple[Hook, ...] = (),
-        failed: tuple[Hook, ...] = (),
-        always: tuple[Hook, ...] = (),
-    ) -> None:
-        self.request = request
-        self.server_request = server_request
-        self.response = response
-        self.finish = finish
-        self.failed = failed
-        self.always = always
-
-    @staticmethod
-    def of(phases: Phases) -> Hooks:
-        """The hooks of ``phases``."""
-        return Hooks(
-            phases.request,
-            phases.server_request,
-            phases.response,
-            phases.finish,
-            phases.failed,
-            phases.always,
-        )
 
 
 class Lineage:
@@ -112,7 +76,8 @@ class Frontend:
     A reload that changes the section makes a new one ``after`` the old: new connections get the new one, and
     connections that are there go on with theirs until their next request begins.  What counts is shared by both, so
     nothing in a frontend changes but its log, the heads it knows, and whether it is ``stopping``.
-    ``kinds``, ``features``, ``counts``: as of a backend; its features surround those of backends.
+    ``kinds``, ``features``, ``counts``: as of a backend.  ``routes``: those that own features.  ``servers``: see
+    :class:`~lbproxy.proxy.policy.Policies`.
     ``write_log``: gets a finished exchange or session; None when there is no access log.
     """
 
@@ -129,6 +94,8 @@ class Frontend:
         after: Frontend | None = None,
         kinds: Sequence[type[Feature[Any]]] = (),
         features: FeatureSet | None = None,
+        routes: Sequence[RouteOwner] = (),
+        servers: MakeSource | None = None,
     ) -> None:
         self.kinds: Sequence[type[Feature[Any]]] = kinds
         lineage = Lineage(self, total) if after is None else after.lineage
@@ -177,16 +144,20 @@ class Frontend:
         self.counts: dict[str, Any] = lineage.counts
         self.features: dict[str, Feature[Any]] = {}
         take_over(self, {} if after is None else after.features, features or {})
-        filtered = compile_phases(filters)
-        self.phases = surround(filtered, self.features)
-        self.hooks: dict[str, Hooks] = {}
-        for name, backend in backends.items():
-            both = surround(filtered.then(backend.phases), backend.features)
-            both = surround(both, self.features)
-            self.hooks[name] = Hooks.of(both)
-        self.own_hooks = Hooks.of(self.phases)
+        self.routes = tuple(routes)
+        take_over_routes(() if after is None else after.routes, self.routes)
+        self.compile(compile_phases(filters), servers)
         if after is None:
             self.lead()
+
+    def compile(self, filters: Phases, servers: MakeSource | None = None) -> None:
+        """Combine ``filters`` with features, backends and routes (:mod:`lbproxy.proxy.policy`)."""
+        routes = [one.features for one in self.routes]
+        self.policies = Policies(
+            filters, self.backends, self.router, self.features, routes, servers
+        )
+        self.early: tuple[Hook, ...] = self.policies.early
+        self.own_hooks: Hooks = self.policies.own
 
     @property
     def client_count(self) -> int:
@@ -384,12 +355,18 @@ class Frontend:
         """What its features show, as plain JSON types."""
         return shown(self)
 
+    def all_features(self) -> Iterator[Feature[Any]]:
+        """The features of the frontend and of its routes."""
+        yield from self.features.values()
+        for route in self.routes:
+            yield from route.features.values()
+
     # -- stopping -------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Serve, again after :meth:`stop`."""
         self.stopping = False
-        for one in self.features.values():
+        for one in self.all_features():
             one.start()
 
     def stop(self, *, idle: bool = True) -> None:
@@ -399,7 +376,7 @@ class Frontend:
         would lose its request."""
         for member in self.lineage.members:
             member.stopping = True
-        for one in self.features.values():
+        for one in self.all_features():
             one.retire()
         if not idle:
             return
@@ -411,6 +388,6 @@ class Frontend:
         clients = list(self.clients)
         for client in clients:
             client.kill(ProxyError(Kind.SHUTDOWN))
-        for one in self.features.values():
+        for one in self.all_features():
             one.close()
         return len(clients)

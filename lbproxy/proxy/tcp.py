@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from lbproxy.net.endpoints import Dial
     from lbproxy.net.timers import Timer
     from lbproxy.proxy.backend import Backend
-    from lbproxy.proxy.frontend import Frontend, Hooks
+    from lbproxy.proxy.frontend import Frontend
+    from lbproxy.proxy.policy import Hooks, Policy
 
 __all__ = ["EARLY_BYTES", "Session", "TCPProxyFactory"]
 
@@ -81,6 +82,7 @@ class Session(Record):
         "_lease",
         "_mark",
         "_moved",
+        "_policy",
         "_quiet_parts",
         "_server",
         "_server_eof",
@@ -123,6 +125,7 @@ class Session(Record):
         self.vars: dict[str, Any] | None = None
         self._tries: Tries | None = None
         self._hooks: Hooks | None = None
+        self._policy: Policy | None = None
         self._lease: Lease | None = None
         self._server: ServerState | None = None
         self._dial: Dial | None = None
@@ -168,7 +171,7 @@ class Session(Record):
         note_local(self.info, self.transport)
         frontend = self.frontend
         frontend.clients.add(self)
-        early = frontend.phases.early
+        early = frontend.early
         if early:
             run_hooks(self, self, early, self._route)
         else:
@@ -250,25 +253,26 @@ class Session(Record):
 
     def _route(self) -> None:
         frontend = self.frontend
-        route = frontend.router.match(self)
-        if route is None:
+        policy = frontend.policies.match(self)
+        if policy is None:
             self.fail(ProxyError(Kind.NO_ROUTE))
             return
-        self.route = route.text
-        if route.priority:
-            self.priority = route.priority
-        self._use_backend(route.backend)
-        hooks = self._hooks
-        if hooks is not None and hooks.request:
+        self.route = policy.text
+        if policy.priority:
+            self.priority = policy.priority
+        self._use(policy)
+        hooks = policy.hooks
+        if hooks.request:
             run_hooks(self, self, hooks.request, self._acquire)
         else:
             self._acquire()
 
-    def _use_backend(self, name: str) -> Backend:
-        self.backend = backend = self.frontend.backends[name]
-        self.backend_name = name
-        self._hooks = self.frontend.hooks[name]
-        return backend
+    def _use(self, policy: Policy) -> None:
+        """Go on as ``policy`` says, to its backend."""
+        self._policy = policy
+        self._hooks = policy.hooks
+        self.backend = policy.backend
+        self.backend_name = policy.backend_name
 
     def _acquire(self) -> None:
         backend = self.backend
@@ -280,7 +284,10 @@ class Session(Record):
                 self.backend_name = backend.name
                 self.fail(ProxyError(Kind.FILTER_FAILED, f"no tcp backend {name!r} to go to"))
                 return
-            backend = self._use_backend(name)
+            policy = self._policy
+            assert policy is not None
+            self._use(policy.at(name))
+            backend = chosen
         self._mark = self.frontend.now()
         try:
             lease = backend.acquire(self, self, self.tried)
@@ -613,7 +620,7 @@ class Session(Record):
             self._release(MEANING[kind].outcome)
         frontend.session_over(self)
         hooks = self._hooks
-        for hook in hooks.finish if hooks is not None else frontend.phases.finish:
+        for hook in hooks.finish if hooks is not None else frontend.own_hooks.finish:
             frontend.run_finish(hook, self)
 
 

@@ -49,7 +49,7 @@ def test_it_counts_and_survives_reloads(toy: Path) -> None:
             lb.get("http://h/big")
         assert counts.big_responses == 3
         assert lb.service.reload(TEXT.replace("big_response = 1k", "")).ok
-        assert not lb.service.frontend("web").hooks["app"].response, (
+        assert not lb.service.frontend("web").policies.hooks["app"].response, (
             "switched off, it costs nothing"
         )
 

@@ -119,7 +119,10 @@ def shape(service: LoadBalancer) -> dict[str, Any]:
                 one.looks_at_hello,
                 (one.limits.maxconn, one.limits.maxconn_per_ip, one.limits.total is service.total),
                 [type(f).__name__ for f in one.filters],
-                {key: [len(part) for part in _parts(hooks)] for key, hooks in one.hooks.items()},
+                {
+                    key: [len(part) for part in _parts(hooks)]
+                    for key, hooks in one.policies.hooks.items()
+                },
                 {key: one.backends[key] is service.backends[key] for key in one.backends},
                 one.lineage.current is one,
             )

@@ -95,14 +95,8 @@ class Rig:
     def _use_filters(self, filters: Any) -> None:
         """As if the frontend had been configured with them."""
         from lbproxy.http.filter import compile_phases
-        from lbproxy.proxy.frontend import Hooks
 
-        frontend = self.frontend
-        frontend.phases = compile_phases(filters)
-        for name, backend in frontend.backends.items():
-            both = frontend.phases.then(backend.phases)
-            frontend.hooks[name] = Hooks.of(both)
-        frontend.own_hooks = Hooks.of(frontend.phases)
+        self.frontend.compile(compile_phases(filters))
 
     def _logged(self, exchange: Any) -> None:
         if not isinstance(exchange, HTTPTraffic):

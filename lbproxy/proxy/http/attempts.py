@@ -29,6 +29,7 @@ from lbproxy.proxy.hooks import run_hooks
 from lbproxy.proxy.http.attempt import Attempt, AttemptOwner
 from lbproxy.proxy.http.bodies import TransformedBody
 from lbproxy.proxy.http.sink import Asking
+from lbproxy.proxy.http.streams import SourceStream
 from lbproxy.proxy.http.traffic import HTTPTraffic
 from lbproxy.proxy.info import ConnectionInfo
 from lbproxy.proxy.tries import Tries
@@ -36,7 +37,7 @@ from lbproxy.proxy.tries import Tries
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
 
-__all__ = ["Attempts"]
+__all__ = ["Attempts", "source_of_backend"]
 
 _BAD_HEAD: Final = (ValueError, TypeError, AttributeError)
 
@@ -464,3 +465,12 @@ def _server_host(attempt: Attempt) -> bytes:
     if address is None or address.kind != "tcp":
         return b"localhost"
     return str(address).encode("ascii", "replace")
+
+
+def source_of_backend(traffic: Any, backend: Any, sink: Any) -> SourceStream:
+    """Make the source that ``backend`` has: that of its features, or its servers."""
+    make = backend.source
+    if make is None:
+        return Attempts(traffic, backend, sink)
+    source: SourceStream = make(traffic, backend, sink)
+    return source

@@ -36,7 +36,7 @@ from twisted.logger import Logger
 
 from lbproxy.errors import MEANING, Kind, ProxyError
 from lbproxy.http.message import END, End, Invalid, Reply, RequestHead, ResponseHead
-from lbproxy.proxy.frontend import Frontend, Hooks
+from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.hooks import run_hooks
 from lbproxy.proxy.http.attempts import Attempts
 from lbproxy.proxy.http.bodies import TransformedBody
@@ -44,6 +44,7 @@ from lbproxy.proxy.http.replies import error_reply, reply_head
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.streams import ClientStream, SourceStream
 from lbproxy.proxy.http.traffic import HTTPTraffic
+from lbproxy.proxy.policy import Hooks
 from lbproxy.proxy.ratelog import Quiet
 from lbproxy.proxy.tries import NONE_TRIED
 
@@ -143,7 +144,7 @@ class Exchange(Asking):
         if frontend.judges_requests and not frontend.access.allows(traffic.client_ip):
             self.fail(ProxyError(Kind.DENIED, f"{traffic.client_ip} is not allowed"))
             return
-        early = frontend.phases.early
+        early = frontend.early
         if early:
             run_hooks(self, traffic, early, self._route)
         else:
@@ -236,23 +237,19 @@ class Exchange(Asking):
         if request.method not in frontend.plain_methods and not self._takes_method(request):
             return
         try:
-            route = frontend.router.match(traffic)
+            policy = frontend.policies.match(traffic)
         except ProxyError as error:
             self.fail(error)
             return
-        if route is None:
+        if policy is None:
             self.fail(ProxyError(Kind.NO_ROUTE))
             return
-        traffic.route = route.text
-        if route.priority:
-            traffic.priority = route.priority
-        if route.action is not None:
-            run_hooks(self, traffic, (route.action.reply,), self._no_reply)
+        traffic.route = policy.text
+        if policy.action is not None:
+            run_hooks(self, traffic, (policy.action.reply,), self._no_reply)
             return
-        name = route.backend
-        traffic.backend = frontend.backends[name]
-        traffic.backend_name = name
-        traffic.hooks = hooks = frontend.hooks[name]
+        traffic.use(policy)
+        hooks = policy.hooks
         if hooks.request:
             run_hooks(self, traffic, hooks.request, self._ask)
         else:
@@ -284,7 +281,8 @@ class Exchange(Asking):
         data, self._early = self._early, b""
         paused, self._paused = self._paused, False
         end = self._trailers if traffic.request_ended else None
-        make = backend.source
+        policy = traffic.policy
+        make = backend.source if policy is None or policy.source is None else policy.source
         if make is None:
             attempts = Attempts(traffic, backend, self)
             self._stream = attempts
@@ -697,7 +695,7 @@ class Exchange(Asking):
         traffic.t_total = frontend.now() - traffic.started
         frontend.exchange_over(traffic)
         hooks = traffic.hooks
-        for hook in hooks.finish if hooks is not None else frontend.phases.finish:
+        for hook in hooks.finish if hooks is not None else frontend.own_hooks.finish:
             frontend.run_finish(hook, traffic)
         self._client.exchange_done(reuse=reuse and traffic.request_ended and not traffic.tunnelled)
 

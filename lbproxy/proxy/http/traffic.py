@@ -16,7 +16,8 @@ from lbproxy.proxy.tries import NONE_TRIED
 
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
-    from lbproxy.proxy.frontend import Frontend, Hooks
+    from lbproxy.proxy.frontend import Frontend
+    from lbproxy.proxy.policy import Hooks, Policy
 
 __all__ = ["HTTPTraffic"]
 
@@ -33,7 +34,8 @@ class HTTPTraffic(HTTPRecord):
     or of the last one. ``server_request``: the request as the server gets it.  ``tried``: servers
     whose attempts failed. ``priority``: in the backend's queue; lower ones first.  ``tunnelled``: a
     WebSocket, another upgrade, or CONNECT. ``vars``: notes of filters from phase to phase.
-    ``hooks``: the filters of frontend and backend. ``watched``: a Watched, for a tunnel of a
+    ``policy``: of its route and backend, None before the route is known; ``hooks``: those of the
+    policy. ``watched``: a Watched, for a tunnel of a
     backend with ``rebalance``."""
 
     __slots__ = (
@@ -44,6 +46,7 @@ class HTTPTraffic(HTTPRecord):
         "body_size",
         "frontend",
         "hooks",
+        "policy",
         "priority",
         "request_ended",
         "request_transforms",
@@ -74,6 +77,7 @@ class HTTPTraffic(HTTPRecord):
         self.sni = info.sni
         self.alpn = info.alpn
         self.backend: Backend | None = None
+        self.policy: Policy | None = None
         self.hooks: Hooks | None = None
         self.server: ServerState | None = None
         self.server_request: RequestHead | None = None
@@ -90,18 +94,28 @@ class HTTPTraffic(HTTPRecord):
         self.body_size = 0
         self.body_lost = False  # body bytes were sent and not kept: no replay
 
+    def use(self, policy: Policy) -> None:
+        """Go on as ``policy`` says, to its backend."""
+        self.policy = policy
+        self.hooks = policy.hooks
+        self.backend = policy.backend
+        self.backend_name = policy.backend_name
+        if policy.priority:
+            self.priority = policy.priority
+
     def go_over(self) -> None:
         """Go to the backend that a filter has named in ``backend_name``.
 
         Raises ProxyError FILTER_FAILED, with ``backend_name`` as it was, if there is none."""
-        name, backend = self.backend_name, self.backend
-        assert backend is not None
+        name, backend, policy = self.backend_name, self.backend, self.policy
+        assert backend is not None and policy is not None
         chosen = self.frontend.backends.get(name)
         if chosen is None or chosen.mode != "http":
             self.backend_name = backend.name
             raise ProxyError(Kind.FILTER_FAILED, f"no http backend {name!r} to go to")
+        self.policy = policy = policy.at(name)
         self.backend = chosen
-        self.hooks = self.frontend.hooks[name]
+        self.hooks = policy.hooks
 
     def kept_body(self) -> bytes | None:
         """Return the whole request body; None if it is not complete, or no longer kept.

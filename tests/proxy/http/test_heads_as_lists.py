@@ -19,7 +19,6 @@ import pytest
 from lbproxy.http.filter import compile_phases
 from lbproxy.http.message import Reply
 from lbproxy.observe.jsonlog import http_line
-from lbproxy.proxy.frontend import Hooks
 from lbproxy.testing import LB, Client
 
 A, B = "10.0.0.1:8000", "10.0.0.2:8000"
@@ -201,10 +200,7 @@ class Day:
         for frontend in self.lb.service.frontends.values():
             frontend.write_log = self._logged
             if self.filters:
-                frontend.phases = compile_phases(self.filters)
-                for name in frontend.backends:
-                    both = frontend.phases.then(frontend.backends[name].phases)
-                    frontend.hooks[name] = Hooks.of(both)
+                frontend.compile(compile_phases(self.filters))
 
     def _logged(self, exchange: Any) -> None:
         self.log.append(self.line(exchange))

@@ -14,7 +14,7 @@ from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import Reply
 from lbproxy.http.transform import Transform
 from lbproxy.observe.jsonlog import http_line
-from lbproxy.proxy.frontend import Hooks
+from lbproxy.proxy.policy import Hooks
 from lbproxy.testing import LB
 from tests.proxy.http_kit import GET, OK, SERVERS, TWO_SERVERS, A, B, post, rigs
 
@@ -557,7 +557,9 @@ def numbered(one: Numbering) -> tuple[list[bytes], list[str]]:
         f"[backend first]\nmode = http\nservers = x 10.0.0.9:80\n[backend app]\nmode = http\nservers = a {A}\n"
     )
     frontend = lb.service.frontends["web"]
-    frontend.hooks["first"] = Hooks(request=(one.request,))
+    policy = frontend.policies.match(None)
+    assert policy is not None
+    policy.hooks = Hooks(request=(one.request,))
     line, told = http_line(), []
     frontend.write_log = lambda record: told.append(json.loads(line(record))["user_agent"])
     got: list[bytes] = []

@@ -1,0 +1,170 @@
+"""DATA. What holds for traffic once its route is known: compiled when a frontend is made.
+
+A frontend, one of its routes and the backend it leads to each bring filters and features.
+:class:`Policies` combines them when the configuration is built, so that an exchange or a session
+only reads the attributes of the :class:`Policy` that :meth:`Policies.match` gives it.
+
+The order of hooks in each phase: filters of the frontend, filters of the backend; around them the
+features of the backend, then those of the route, then those of the frontend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lbproxy.http.filter import Hook, Phases
+from lbproxy.http.route import Route, Router
+from lbproxy.proxy.feature import FeatureSet, source_of, surround
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.backend import Backend
+    from lbproxy.proxy.roles import MakeSource
+
+__all__ = ["Hooks", "Policies", "Policy"]
+
+
+class Hooks:
+    """The hooks of each phase, for traffic whose route is known."""
+
+    __slots__ = ("always", "failed", "finish", "request", "response", "server_request")
+
+    def __init__(
+        self,
+        request: tuple[Hook, ...] = (),
+        server_request: tuple[Hook, ...] = (),
+        response: tuple[Hook, ...] = (),
+        finish: tuple[Hook, ...] = (),
+        failed: tuple[Hook, ...] = (),
+        always: tuple[Hook, ...] = (),
+    ) -> None:
+        self.request = request
+        self.server_request = server_request
+        self.response = response
+        self.finish = finish
+        self.failed = failed
+        self.always = always
+
+    @staticmethod
+    def of(phases: Phases) -> Hooks:
+        """The hooks of ``phases``."""
+        return Hooks(
+            phases.request,
+            phases.server_request,
+            phases.response,
+            phases.finish,
+            phases.failed,
+            phases.always,
+        )
+
+
+class Policy:
+    """One route of a frontend, and a backend.
+
+    ``text``, ``priority``, ``action``: see :class:`~lbproxy.http.route.Route`.  ``backend``: None
+    for a route with an action, which needs no hooks of its own.  ``source``: makes the source of an
+    exchange; None unless a feature of the route or the frontend takes part.
+    """
+
+    __slots__ = (
+        "_elsewhere",
+        "_index",
+        "_policies",
+        "action",
+        "backend",
+        "backend_name",
+        "hooks",
+        "priority",
+        "source",
+        "text",
+    )
+
+    def __init__(
+        self,
+        policies: Policies,
+        route: Route,
+        backend: Backend | None,
+        hooks: Hooks,
+        source: MakeSource | None,
+    ) -> None:
+        self._policies = policies
+        self._index = route.index
+        self._elsewhere: dict[str, Policy] = {}
+        self.text: str = route.text
+        self.priority: int = route.priority
+        self.action: Any = route.action
+        self.backend = backend
+        self.backend_name = "" if backend is None else backend.name
+        self.hooks = hooks
+        self.source = source
+
+    def at(self, name: str) -> Policy:
+        """The policy of this route for the backend ``name``, which a filter has chosen.
+
+        It is compiled when first needed.  KeyError if there is no such backend."""
+        found = self._elsewhere.get(name)
+        if found is None:
+            found = self._elsewhere[name] = self._policies.compile(self._index, name)
+        return found
+
+
+class Policies:
+    """All policies of one frontend.
+
+    ``filters``: the hooks of its filters; ``features``: its features; ``routes``: the features of
+    each route in order, then those of the key ``backend``; empty if no route has any.  ``servers``
+    makes the source of a backend, which features of routes and the frontend may wrap.
+
+    ``early``: hooks that run before the route is known; ``own``: those for answers without a
+    backend.  ``hooks``: those of each backend, without the features of a route.
+    """
+
+    def __init__(
+        self,
+        filters: Phases,
+        backends: Mapping[str, Backend],
+        router: Router,
+        features: FeatureSet,
+        routes: Sequence[FeatureSet] = (),
+        servers: MakeSource | None = None,
+    ) -> None:
+        self._filters = filters
+        self._backends = backends
+        self._router = router
+        self._features = features
+        self._routes = routes
+        self._servers = servers
+        phases = surround(filters, features)
+        self.early: tuple[Hook, ...] = phases.early
+        self.own = Hooks.of(phases)
+        self.hooks: dict[str, Hooks] = {name: self._hooks(name, {}) for name in backends}
+        all_routes = (*router.routes, *([router.default] if router.default else []))
+        self._by_route: list[Policy] = [self._policy(route, route.backend) for route in all_routes]
+
+    def match(self, traffic: Any) -> Policy | None:
+        """The policy of the first route that takes ``traffic``; None if none does.
+
+        Raises ProxyError as :meth:`~lbproxy.http.route.Router.match`."""
+        route = self._router.match(traffic)
+        return None if route is None else self._by_route[route.index]
+
+    def compile(self, index: int, name: str) -> Policy:
+        """The policy of the route at ``index`` for the backend ``name``.  KeyError."""
+        routes = self._router.routes
+        route = routes[index] if index < len(routes) else self._router.default
+        assert route is not None
+        return self._policy(route, name)
+
+    def _policy(self, route: Route, name: str) -> Policy:
+        if route.action is not None:
+            return Policy(self, route, None, self.own, None)
+        features = self._routes[route.index] if self._routes else {}
+        hooks = self._hooks(name, features) if features else self.hooks[name]
+        source = source_of(self._features, source_of(features, self._servers))
+        wrapped = None if source is self._servers else source
+        return Policy(self, route, self._backends[name], hooks, wrapped)
+
+    def _hooks(self, name: str, features: FeatureSet) -> Hooks:
+        backend = self._backends[name]
+        phases = surround(self._filters.then(backend.phases), backend.features)
+        return Hooks.of(surround(surround(phases, features), self._features))

@@ -1,0 +1,58 @@
+"""DATA. A route as the owner of features: what it keeps from one configuration to the next.
+
+Only made where some feature belongs to routes (``Feature.owner``).  Traffic never sees it: the
+hooks of its features are in the :class:`~lbproxy.proxy.policy.Policy` of the route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, take_over
+
+__all__ = ["RouteOwner", "take_over_routes"]
+
+
+class RouteOwner:
+    """One route of a frontend, or its key ``backend``.
+
+    ``name``: frontend and conditions, ``web: path /login``; unique.  ``spec``: the route as
+    written, with the keys of the frontend where it has none of its own.  ``position``: among the
+    routes of the frontend.  ``planned``: the features it gets by :func:`take_over_routes`.
+    ``before``: the same route in the configuration before, whose counts continue.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        spec: Any,
+        position: int,
+        kinds: Sequence[type[Feature[Any]]],
+        planned: FeatureSet,
+        before: RouteOwner | None,
+    ) -> None:
+        self.name = name
+        self.spec = spec
+        self.position = position
+        self.kinds = kinds
+        self.planned = planned
+        self.before = before
+        self.counts: dict[str, Any] = counts_of(kinds) if before is None else before.counts
+        self.features: dict[str, Feature[Any]] = {}
+
+    def feature_snapshot(self) -> dict[str, Any]:
+        """What its features show, as plain JSON types."""
+        return shown(self)
+
+
+def take_over_routes(old: Iterable[RouteOwner], new: Iterable[RouteOwner]) -> None:
+    """Let routes have the features that are planned for them; those of ``old`` that end are closed."""
+    gone = list(old)
+    for owner in new:
+        before, owner.before = owner.before, None
+        if before is not None:
+            gone.remove(before)
+        take_over(owner, {} if before is None else before.features, owner.planned)
+    for owner in gone:
+        take_over(owner, owner.features, {})
