@@ -14,11 +14,7 @@ def names(words: str) -> frozenset[str]:
 
 
 # Cycles that still exist, by the reason.  A module that has left its cycle must leave the list.
-MODULES: dict[str, frozenset[str]] = {
-    "one request and the backend that serves it": names(
-        "proxy.backend proxy.frontend proxy.member proxy.http.server"
-    ),
-}
+MODULES: dict[str, frozenset[str]] = {}
 
 # The same among the packages (and plain modules) directly below ``lbproxy``.
 PACKAGES: dict[str, frozenset[str]] = {

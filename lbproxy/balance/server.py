@@ -130,12 +130,12 @@ class ServerState:
     ``active`` counts leases, including those of other worker processes (``remote_active``).
     ``maxconn`` 0 means no limit. ``addresses`` are IP literals or a Unix path to dial, empty until
     a name is resolved. ``sessions`` run on the server; ``on_down = close`` ends them. ``tls``: how
-    the backend speaks TLS to the server; None without TLS. ``full_weight`` is the configured
-    weight, ``share`` the part of it that the server has now (slow start). ``weight`` is what
-    balancers see: only its ratio to other weights matters. ``origin``: source of the server,
-    ``config``, ``operator`` or ``discovery:NAME``. ``private`` belongs to the balancer. ``listed``:
-    the balancer may pick the server. ``since``: time of the last change of ``state``, in the
-    group's clock.
+    the backend speaks TLS to the server; None without TLS. ``connector``: makes and keeps the
+    backend's connections to the server. ``full_weight`` is the configured weight, ``share`` the
+    part of it that the server has now (slow start). ``weight`` is what balancers see: only its
+    ratio to other weights matters. ``origin``: source of the server, ``config``, ``operator`` or
+    ``discovery:NAME``. ``private`` belongs to the balancer. ``listed``: the balancer may pick the
+    server. ``since``: time of the last change of ``state``, in the group's clock.
     """
 
     __slots__ = (
@@ -146,6 +146,7 @@ class ServerState:
         "agent_note",
         "agent_share",
         "backend",
+        "connector",
         "counters",
         "ejected",
         "ejected_note",
@@ -198,6 +199,7 @@ class ServerState:
         self.remote_sessions = 0  # those of the workers, in a master
         self.counters = ServerCounters()
         self.tls: Any = None
+        self.connector: Any = None
         self.private: Any = None
         self.listed = False
         self.since = 0.0

@@ -1,11 +1,11 @@
-"""DATA. A backend at work: its group of servers, its queue, its pools, and how to dial one of
-them."""
+"""DATA. A backend at work: its group of servers, its queue, its features, and the connectors of
+its servers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
@@ -18,36 +18,34 @@ from lbproxy.balance.live import LiveServer
 from lbproxy.balance.server import CONFIG, AdminState, ServerState, State
 from lbproxy.balance.sticky import Sticky
 from lbproxy.config.diff import server_moves
-from lbproxy.config.model import Address, BackendSpec, ServerSpec
+from lbproxy.config.model import BackendSpec, ServerSpec
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.health.breaker import RetryLimit
 from lbproxy.http.filter import Phases, compile_phases
-from lbproxy.http.message import Limits
 from lbproxy.http.retry import RetryPolicy
 from lbproxy.interfaces import PickContext
 from lbproxy.net.endpoints import Dial, Dialler
 from lbproxy.observe.metrics import BackendCounters
+from lbproxy.proxy.dial import dial_server
 from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, source_of, take_over
-from lbproxy.proxy.http.pool import Pool
-from lbproxy.proxy.http.server import connect
-from lbproxy.proxy.http.streams import Connecting
+from lbproxy.proxy.http.connector import Connector, connector_of
+from lbproxy.proxy.http.h1connector import H1Connector
 from lbproxy.proxy.queue import Queue, Waiter
 from lbproxy.proxy.ratelog import Quiet
+from lbproxy.proxy.terms import Terms
 from lbproxy.sharing.contracts import Turn
 from lbproxy.tls.parameters import TLSParameters
 
 if TYPE_CHECKING:
     from lbproxy.proxy.roles import Evidence, MakeSource, Pick, SessionWatch
 
-__all__ = ["Backend", "Connector", "Moves"]
+__all__ = ["Backend", "MakeConnector", "Moves"]
 
 _quiet = Quiet(Logger(__name__))
-_IDLE_HTTP: Final = 60.0
-_IDLE_TCP: Final = 3600.0
 
 TLSFor = Callable[[ServerSpec], TLSParameters | None]
-Connector = Callable[["Backend", ServerState, Connecting], Dial]
-"""Begins a connection to a server for an attempt; decides which protocol is spoken on it."""
+MakeConnector = Callable[[Terms, ServerState], Connector]
+"""Makes the connector of a server; decides which protocol is spoken to it."""
 
 
 class Moves:
@@ -63,9 +61,9 @@ class Backend:
     """What frontends ask for servers.
 
     ``tls_for`` gives the client side TLS parameters of a server line, None in the clear.
-    ``connector`` makes the connections that exchanges use.  ``random`` is for pauses before
-    retries. ``kinds``: the features it could have; ``features``: those it has, by name; ``counts``:
-    what they count. ``processes``: how many serve the same servers, this one included."""
+    ``make_connector`` makes the connectors of servers.  ``random`` is for pauses before retries.
+    ``kinds``: the features it could have; ``features``: those it has, by name; ``counts``: what
+    they count. ``processes``: how many serve the same servers, this one included."""
 
     def __init__(
         self,
@@ -75,7 +73,7 @@ class Backend:
         *,
         filters: Sequence[Any] = (),
         tls_for: TLSFor = lambda server: None,
-        connector: Connector = connect,
+        make_connector: MakeConnector = H1Connector,
         random: Random | None = None,
         kinds: Sequence[type[Feature[Any]]] = (),
         features: FeatureSet | None = None,
@@ -83,7 +81,8 @@ class Backend:
         self.name = spec.name
         self.mode = spec.mode
         self.dialler = dialler
-        self.connector = connector
+        self.make_connector = make_connector
+        self.terms = Terms(dialler, spec)
         self.wheel = dialler.wheel
         self.counters = BackendCounters()
         self.queue = Queue(dialler.wheel, spec.queue, spec.timeout_queue)
@@ -106,7 +105,6 @@ class Backend:
         self.group.on_free(self.serve_queue)
         self.group.on_error(self._balancer_failed)
         self.random = (random or Random()).random
-        self.pools: dict[ServerState, Pool] = {}
         self._tls_for = tls_for
         self._serving = False
         with self.group.changes():
@@ -122,16 +120,9 @@ class Backend:
         self.spec = spec
         self.filters = tuple(filters)
         self.phases: Phases = compile_phases(filters)
-        self.server_timeout = spec.timeout_server or (
-            _IDLE_HTTP if spec.mode == "http" else _IDLE_TCP
-        )
-        self.timeout_response = spec.timeout_response
-        self.pool_idle = spec.pool_idle
+        self.terms.read(spec)
         self.retry_buffer = spec.retry_buffer
         self.host_header = spec.host_header.encode("ascii")
-        self.response_limits = Limits(
-            header_bytes=spec.max_response_header_bytes, header_count=1000
-        )
         self.retry = RetryPolicy.of(spec.retry_on, spec.retry_backoff)
         self.maxconn = spec.maxconn
         self.queue.limit = spec.queue
@@ -188,8 +179,8 @@ class Backend:
         self._tls_for = tls_for
         self._configure(spec, filters)
         self._use(features)
-        for pool in self.pools.values():
-            pool.limit = spec.pool_size
+        for server in self.group.servers.values():
+            connector_of(server).refit()
         with self.group.changes():
             for server in moves.gone:
                 self.remove(server.name)
@@ -204,7 +195,7 @@ class Backend:
             there = self.group.servers.get(line.name)
             if there is not None and there.spec == line and there.tls is not tls[line.name]:
                 there.tls = tls[line.name]
-                self.pools[there].shut()  # its connections were made on other terms
+                connector_of(there).renew()
 
     def _change(self, server: ServerState, line: ServerSpec) -> None:
         """Another line for the same server: only what is different in it counts."""
@@ -217,7 +208,7 @@ class Backend:
         if line.disabled is not old.disabled:
             self.set_admin(server.name, AdminState(line.admin))
         if line.send_proxy != old.send_proxy:
-            self.pools[server].shut()
+            connector_of(server).renew()
 
     # -- servers --------------------------------------------------------------------------------
 
@@ -238,7 +229,7 @@ class Backend:
         check = self.spec.check
         if check is not None and check.initial == "down" and not spec.no_check:
             server.healthy, server.health_note = False, "not checked yet"
-        self.pools[server] = Pool(self.spec.pool_size)
+        server.connector = self.make_connector(self.terms, server)
         self.group.add(server)
         for one in self.features.values():
             one.server_added(server)
@@ -248,7 +239,7 @@ class Backend:
         """Take a server out: no new work, idle connections closed, running work finishes.  KeyError
         if unknown."""
         server = self.group.remove(name)
-        self.pools.pop(server).shut()
+        connector_of(server).close()
         for one in self.features.values():
             one.server_removed(server)
         return server
@@ -272,9 +263,7 @@ class Backend:
         if new is State.DOWN and old is not new:
             server.counters.downs += 1
         if new is not State.UP:
-            pool = self.pools.get(server)
-            if pool is not None:
-                pool.shut()
+            connector_of(server).clear()
             if new is State.DOWN and self.spec.on_down == "close":
                 self.kill_sessions(server, Kind.SERVER_DOWN)
         for one in self.features.values():
@@ -411,18 +400,14 @@ class Backend:
         preamble: bytes = b"",
     ) -> Dial:
         """Connect to ``server``, trying its addresses in turn within ``timeout_connect``."""
-        server.counters.connects += 1
-        addresses = server.addresses
-        if len(addresses) == 1:
-            return self.dialler.dial(
-                addresses[0],
-                protocol,
-                failed,
-                timeout=self.spec.timeout_connect,
-                tls=server.tls,
-                preamble=preamble,
-            )
-        return _SeveralDial(self, server, protocol, failed, preamble)
+        return dial_server(self.terms, server, protocol, failed, preamble)
+
+    def use_connectors(self, make: MakeConnector) -> None:
+        """Speak to all servers by connectors that ``make`` makes, from the next request on."""
+        self.make_connector = make
+        for server in self.group.servers.values():
+            connector_of(server).close()
+            server.connector = make(self.terms, server)
 
     def start(self, processes: int = 1) -> None:
         """Traffic begins.  Called again after each reload.  ``processes``: how many serve the same
@@ -436,8 +421,8 @@ class Backend:
         kept idle."""
         for one in self.features.values():
             one.retire()
-        for pool in self.pools.values():
-            pool.close()
+        for server in self.group.servers.values():
+            connector_of(server).close()
 
     def close(self) -> None:
         """:meth:`retire`, and send the waiting away."""
@@ -445,54 +430,3 @@ class Backend:
         self.retire()
         for one in self.features.values():
             one.close()
-
-
-class _SeveralDial(Dial):
-    """Tries one address after the other; the time left is shared by those not yet tried."""
-
-    def __init__(
-        self,
-        backend: Backend,
-        server: ServerState,
-        protocol: IProtocol,
-        failed: Callable[[ProxyError], None],
-        preamble: bytes,
-    ) -> None:
-        self._backend = backend
-        self._server = server
-        self._protocol = protocol
-        self._failed = failed
-        self._preamble = preamble
-        self._left: list[Address] = list(server.addresses)
-        self._deadline = backend.wheel.now() + backend.spec.timeout_connect
-        self._dial: Dial | None = None
-        self._soon = backend.wheel.timer(self._none)
-        if self._left:
-            self._next()
-        else:
-            self._soon.set(0.0)
-
-    def _none(self) -> None:
-        self._failed(ProxyError(Kind.CONNECT_FAILED, f"{self._server.name} has no address"))
-
-    def _next(self) -> None:
-        left = max(0.01, self._deadline - self._backend.wheel.now()) / len(self._left)
-        self._dial = self._backend.dialler.dial(
-            self._left.pop(0),
-            self._protocol,
-            self._one_failed,
-            timeout=left,
-            tls=self._server.tls,
-            preamble=self._preamble,
-        )
-
-    def _one_failed(self, error: ProxyError) -> None:
-        if self._left and self._backend.wheel.now() < self._deadline:
-            self._next()
-        else:
-            self._failed(error)
-
-    def cancel(self) -> None:
-        self._soon.clear()
-        if self._dial is not None:
-            self._dial.cancel()

@@ -52,7 +52,7 @@ class Lineage:
 
     def __init__(self, first: Frontend, total: ConnectionTotal | None) -> None:
         self.current = first
-        self._members: WeakSet[Member] = WeakSet()
+        self._members: WeakSet[Member[Frontend]] = WeakSet()
         self.counters = FrontendCounters()
         self.counts: dict[str, Any] = counts_of(first.kinds)
         self.limits = ConnectionLimits(total=total)
@@ -65,7 +65,7 @@ class Lineage:
         """Those still there, in no order."""
         return [member.frontend for member in self._members]
 
-    def join(self, member: Member) -> None:
+    def join(self, member: Member[Frontend]) -> None:
         """A frontend is there for as long as ``member``, which it keeps, is."""
         self._members.add(member)
 

@@ -1,19 +1,19 @@
-"""DATA. What a lineage refers to weakly in place of a frontend, which compiled cannot be referred to so."""
+"""DATA. What a lineage refers to weakly in place of a frontend, whose compiled class cannot be
+referred to weakly."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from lbproxy.proxy.frontend import Frontend
+from typing import Generic, TypeVar
 
 __all__ = ["Member"]
 
+FrontendT = TypeVar("FrontendT")
 
-class Member:
-    """Kept by its ``frontend`` alone: the two go together, when the garbage collector finds them."""
+
+class Member(Generic[FrontendT]):
+    """Kept by its ``frontend`` alone: the garbage collector frees the two together."""
 
     __slots__ = ("__weakref__", "frontend")
 
-    def __init__(self, frontend: Frontend) -> None:
+    def __init__(self, frontend: FrontendT) -> None:
         self.frontend = frontend

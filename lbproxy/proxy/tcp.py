@@ -417,7 +417,7 @@ class Session(Record):
     def _watch(self) -> None:
         backend = self.backend
         assert backend is not None
-        client_wait, server_wait = self.frontend.client_timeout, backend.server_timeout
+        client_wait, server_wait = self.frontend.client_timeout, backend.terms.timeout_server
         if self._client_eof:
             self._idle_for = server_wait
         elif self._server_eof:

@@ -467,10 +467,10 @@ def test_queue_and_pools_stay(site: Site) -> None:
     second.client.abort()
     slow.start()
     site.get("/shop/1")
-    pool = backend.pools[site.server("shop", "s")]
+    pool = site.server("shop", "s").connector.pool
     assert len(pool) == 1
     site.change(("timeout_queue = 9s", "pool_size = 7"))
-    assert backend.pools[site.server("shop", "s")] is pool
+    assert site.server("shop", "s").connector.pool is pool
     assert (len(pool), pool.limit) == (1, 7)
 
 

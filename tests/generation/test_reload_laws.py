@@ -142,7 +142,7 @@ def _backend(service: LoadBalancer, name: str) -> Any:
     group = one.group
     return (
         one.spec,
-        (one.queue.limit, one.queue.timeout, one.server_timeout, one.host_header),
+        (one.queue.limit, one.queue.timeout, one.terms.timeout_server, one.host_header),
         (type(group.balancer).__name__, group.balancer.options),
         [
             (s.name, s.spec, s.weight, s.maxconn, s.state, s.listed, s.addresses, s.active)
@@ -151,8 +151,8 @@ def _backend(service: LoadBalancer, name: str) -> Any:
         [s.name for s in group.listed],
         [s.name for s in group.balancer.servers],
         group.free,
-        sorted((s.name, pool.limit) for s, pool in one.pools.items()),
-        set(one.pools) == set(group.servers.values()),
+        sorted((s.name, s.connector.pool.limit) for s in group.servers.values()),
+        [s.name for s in group.servers.values() if s.connector.closed],
         checker and (checker.spec, sorted(s.name for s in checker.checks)),
         service.generation.resolvers[name]._every,
     )

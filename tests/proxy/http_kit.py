@@ -175,9 +175,10 @@ class Rig:
                 origin.stop()
             lb.advance(200)
         self._nothing_runs()
-        assert sum(len(pool) for pool in backend.pools.values()) <= _open_connections(lb)
+        connectors = [server.connector for server in backend.group.servers.values()]
+        assert sum(one.idle for one in connectors) <= _open_connections(lb)
         lb.advance(backend.spec.pool_idle + 1)
-        assert all(not len(pool) for pool in backend.pools.values())
+        assert all(not one.idle and not one.waiting for one in connectors)
         lb.advance(700)  # longer than any deadline of a connection that is being closed
         own = [t for t in lb.reactor.connections if _is_ours(t)]
         assert own == []

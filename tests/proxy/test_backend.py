@@ -111,10 +111,12 @@ def test_names_are_unique_and_free_again_after_removal(make: Make) -> None:
     with pytest.raises(KeyError):
         bench.backend.remove("b")
     held = ask(bench)
-    bench.backend.remove("a")
+    old = bench.backend.remove("a")
     bench.lb.service.add_server("raw", f"a {C}")
     give(held)
-    assert set(bench.backend.pools) == set(bench.backend.group.servers.values())
+    new = bench.backend.group.servers["a"]
+    assert (old.connector.closed, new.connector.closed) == (True, False)
+    assert new.connector.server is new
 
 
 def test_a_balancer_that_fails_is_replaced_for_that_pick(make: Make) -> None:

@@ -32,7 +32,7 @@ def test_a_request_whose_line_cannot_be_written_is_over_all_the_same(rig) -> Non
         r.advance(0.1)
         assert client.received.count(b"200 OK") == count
         assert (r.state().active, r.state().sessions) == (0, set())
-        assert len(r.backend.pools[r.state()]) == 1
+        assert r.state().connector.idle == 1
         assert r.frontend.counters.log_errors == count
     assert not client.closed
 

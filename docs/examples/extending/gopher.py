@@ -8,7 +8,9 @@ from twisted.internet.protocol import Protocol
 from lbproxy.config.model import option
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import END, ResponseHead
+from lbproxy.proxy.dial import dial_server
 from lbproxy.proxy.feature import Feature
+from lbproxy.proxy.http.connector import Connector
 
 
 @frozen
@@ -26,15 +28,19 @@ class Gopher(Feature):
         return (old or cls()) if spec.gopher else None
 
     def attach(self, owner):
-        self.owner, self.usual, owner.connector = owner, owner.connector, connect
+        self.owner, self.usual = owner, owner.make_connector
+        owner.use_connectors(GopherConnector)
 
     def detach(self):
-        self.owner.connector = self.usual
+        self.owner.use_connectors(self.usual)
 
 
-def connect(backend, server, waiter):
-    """Begin a connection for an attempt; returns what cancels it."""
-    return backend.dial(server, GopherConnection(backend, waiter), waiter.connect_failed)
+class GopherConnector(Connector):
+    """Makes the connections to one server."""
+
+    def open(self, pending):
+        protocol = GopherConnection(self.terms, pending)
+        return dial_server(self.terms, self.server, protocol, pending.failed)
 
 
 class GopherConnection(Protocol):
@@ -43,13 +49,13 @@ class GopherConnection(Protocol):
     pooled = False
     spare = 1
 
-    def __init__(self, backend, waiter):
-        self.backend, self.waiter = backend, waiter
+    def __init__(self, terms, pending):
+        self.terms, self.pending, self.epoch = terms, pending, pending.epoch
         self.sink, self.begun = None, False
-        self.timer = backend.wheel.timer(self.late)
+        self.timer = terms.wheel.timer(self.late)
 
     def connectionMade(self):
-        self.waiter.connected(self)
+        self.pending.connected(self)
 
     def open_stream(self, sink):
         self.sink = sink
@@ -63,7 +69,7 @@ class GopherConnection(Protocol):
     # the stream
 
     def send_request(self, head, data, end):
-        self.timer.set(self.backend.timeout_response)
+        self.timer.set(self.terms.timeout_response)
         self.transport.write(head.path + b"\r\n")
 
     def send_body(self, data, end):
@@ -84,7 +90,7 @@ class GopherConnection(Protocol):
 
     def dataReceived(self, data):
         if self.sink is not None:
-            self.timer.set(self.backend.server_timeout)
+            self.timer.set(self.terms.timeout_server)
             begun, self.begun = self.begun, True
             self.sink.server_events([data] if begun else [head(), data])
 

@@ -245,7 +245,7 @@ def _backends(admin: AdminView) -> Iterator[Family]:
         (
             "idle_connections",
             "Idle pooled connections to servers.",
-            lambda one: sum(map(len, one.pools.values())),
+            lambda one: sum(server.connector.idle for server in one.group.servers.values()),
         ),
     )
     for name, help, count in gauges:

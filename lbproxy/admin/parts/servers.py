@@ -101,13 +101,12 @@ _WAIT = object_(
 def row(backend: Any, server: Any) -> dict[str, Any]:
     """A server as it is shown, but for how long it has been so."""
     found = server_snapshot(server)
-    pool = backend.pools.get(server)
     found["backend"] = backend.name
     found["admin"] = server.admin.value
     found["healthy"] = server.healthy
     found["origin"] = server.origin
     found["address"] = str(server.spec.target)
-    found["idle"] = 0 if pool is None else len(pool)
+    found["idle"] = server.connector.idle
     return found
 
 

@@ -26,10 +26,10 @@ from attrs import define
 from lbproxy.balance.server import ServerState, State
 from lbproxy.errors import ProxyError
 from lbproxy.proxy.feature import Feature, Given
+from lbproxy.proxy.http.connector import connector_of
 from lbproxy.proxy.http.streams import ConnectionInfo, ServerConnection
 
 if TYPE_CHECKING:
-    from lbproxy.net.endpoints import Dial
     from lbproxy.proxy.backend import Backend
 
 __all__ = ["AT_ONCE", "LONGEST_PAUSE", "Warmer"]
@@ -61,8 +61,7 @@ class _Warming:
     def __init__(self, warmer: Warmer, server: ServerState) -> None:
         self.info = ConnectionInfo()
         self.server = server
-        self.tls = server.tls
-        self.dial: Dial | None = None
+        self.connector = connector_of(server)
         self._warmer = warmer
 
     def connected(self, connection: ServerConnection) -> None:
@@ -116,8 +115,7 @@ class Warmer(Feature["Backend"]):
         dials, self.dials = self.dials, set()
         self._notes.clear()
         for one in dials:
-            if one.dial is not None:
-                one.dial.cancel()
+            one.connector.cancel(one)
 
     def state_changed(self, server: ServerState, old: State, new: State) -> None:
         """Dial a server that has come up."""
@@ -149,14 +147,14 @@ class Warmer(Feature["Backend"]):
     def _takes(self, server: ServerState) -> bool:
         """It is worth a connection now."""
         up = server.listed and server.state is State.UP
-        return up and not server.spec.send_proxy and server in self._backend.pools
+        return up and not server.spec.send_proxy and not connector_of(server).closed
 
     def _missing(self, server: ServerState, now: float) -> int:
         """How many dials may begin."""
         if not self._takes(server):
             return 0
         wanted = self._backend.spec.pool_min
-        idle = len(self._backend.pools[server])
+        idle = connector_of(server).idle
         note = self._notes.get(server)
         running = 0
         if note is not None:
@@ -175,7 +173,7 @@ class Warmer(Feature["Backend"]):
             return self._backend.spec.pool_min
         note = self._notes.get(server)
         running = note.running if note is not None else 0
-        ours = len(self._backend.pools[server]) + running
+        ours = connector_of(server).idle + running
         return min(server.maxconn - server.active, server.maxconn // self._backend.processes) - ours
 
     # -- a dial ---------------------------------------------------------------------------------
@@ -191,7 +189,7 @@ class Warmer(Feature["Backend"]):
         note.running += 1
         one = _Warming(self, server)
         self.dials.add(one)
-        one.dial = self._backend.connector(self._backend, server, one)
+        one.connector.warm(one)
 
     def _over(self, one: _Warming) -> _Note | None:
         """A dial has ended; None if nobody waits for it any more."""
@@ -207,14 +205,11 @@ class Warmer(Feature["Backend"]):
         """Into the pool with it, if the server still wants it."""
         server = one.server
         note = self._over(one)
-        if note is None or not self._takes(server) or server.tls is not one.tls:
+        if note is None or not self._takes(server):
             connection.shut()
             return
         note.pause = 0.0
-        if (
-            self._room(server) > 0
-            and len(self._backend.pools[server]) < self._backend.spec.pool_min
-        ):
+        if self._room(server) > 0 and connector_of(server).idle < self._backend.spec.pool_min:
             connection.rest()
         else:
             connection.shut()  # traffic was faster

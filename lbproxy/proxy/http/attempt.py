@@ -37,7 +37,7 @@ from lbproxy.compiled import native
 from lbproxy.errors import Kind, Outcome, ProxyError
 from lbproxy.http.message import End, RequestHead, ResponseHead
 from lbproxy.http.syntax import list_members
-from lbproxy.net.endpoints import Dial
+from lbproxy.proxy.http.connector import Connector
 from lbproxy.proxy.http.sink import ResponseSink
 from lbproxy.proxy.http.streams import ServerConnection, ServerStream
 
@@ -137,7 +137,7 @@ class Attempt(ResponseSink):
     """
 
     __slots__ = (
-        "_dial",
+        "_connector",
         "_fresh",
         "_lease",
         "_mark",
@@ -183,7 +183,7 @@ class Attempt(ResponseSink):
         self._mark = 0.0  # when the present wait began
         self._fresh = False  # must not use a pooled connection
         self._lease: Lease | None = None
-        self._dial: Dial | None = None
+        self._connector: Connector | None = None
         self._stream: ServerStream | None = None
 
     # -- what lists of sessions and rebalancing see -----------------------------------------------
@@ -246,11 +246,11 @@ class Attempt(ResponseSink):
     # -- a connection ---------------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Take a connection from the pool, or dial."""
-        backend, server = self.backend, self.server
+        """Take a connection that has a free stream, or dial."""
+        server = self.server
         assert server is not None
-        pool = backend.pools.get(server)
-        connection = None if self._fresh or pool is None else pool.take()
+        connector: Connector = server.connector
+        connection = None if self._fresh else connector.take(self)
         if connection is not None:
             self.reused = True
             self.t_connect = 0.0
@@ -260,19 +260,20 @@ class Attempt(ResponseSink):
             return
         self.reused = False
         self.state = _DIALLING
-        self._mark = backend.wheel.now()
-        self._dial = backend.connector(backend, server, self)
+        self._mark = self.backend.wheel.now()
+        self._connector = connector
+        connector.dial(self)
 
     def connected(self, connection: ServerConnection) -> None:
         """The connection dialled for this attempt is ready."""
-        self._dial = None
+        self._connector = None
         self.t_connect = self.backend.wheel.now() - self._mark
         self._stream = connection.open_stream(self)
         self._owner.attempt_connected(self)
 
     def connect_failed(self, error: ProxyError) -> None:
         """The dial failed."""
-        self._dial = None
+        self._connector = None
         assert self.server is not None
         self.server.counters.connect_errors += 1
         self._fail(error)
@@ -454,9 +455,9 @@ class Attempt(ResponseSink):
     def _disconnect(self, reuse: bool) -> None:
         """Give up the dial or the connection, whichever there is."""
         self.state = _OVER
-        dial, self._dial = self._dial, None
-        if dial is not None:
-            dial.cancel()
+        connector, self._connector = self._connector, None
+        if connector is not None:
+            connector.cancel(self)
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close(reuse=reuse)

@@ -1,57 +1,49 @@
-"""DATA. One HTTP/1.1 connection to a server: pooled while idle, a :class:`ServerStream` while at work."""
+"""DATA. One HTTP/1.1 connection to a server: pooled while idle, a :class:`ServerStream` while it
+serves an exchange."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from lbproxy.balance.server import ServerState
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.h1 import ResponseParser
 from lbproxy.http.h1_write import LAST_CHUNK, encode_chunk, encode_request, encode_trailers
 from lbproxy.http.message import END, End, Invalid, RequestHead
 from lbproxy.net.closing import half_close
-from lbproxy.net.endpoints import Dial
+from lbproxy.proxy.http.connector import Connector, PendingDial
 from lbproxy.proxy.http.sink import ResponseSink
-from lbproxy.proxy.http.streams import Connecting, ServerStream
-from lbproxy.proxy.outgoing import outgoing_header
+from lbproxy.proxy.http.streams import ServerStream
 from lbproxy.proxy.unsent import unsent_bytes
 
-if TYPE_CHECKING:
-    from lbproxy.proxy.backend import Backend
-
-__all__ = ["H1ServerConnection", "connect"]
-
-
-def connect(backend: Backend, server: ServerState, waiter: Connecting) -> Dial:
-    """Dial ``server`` for ``waiter``: the connector of backends that speak HTTP/1."""
-    preamble = b""
-    if server.spec.send_proxy:
-        preamble = outgoing_header(server.spec.send_proxy, waiter.info)
-    protocol = H1ServerConnection(backend, server, waiter)
-    return backend.dial(server, protocol, waiter.connect_failed, preamble)
+__all__ = ["H1ServerConnection"]
 
 
 class H1ServerConnection:
-    """A :class:`~lbproxy.proxy.http.streams.ServerConnection`; it carries one exchange at a time, so it is its own
-    :class:`~lbproxy.proxy.http.streams.ServerStream`."""
+    """A :class:`~lbproxy.proxy.http.streams.ServerConnection`.
 
-    def __init__(self, backend: Backend, server: ServerState, waiter: Connecting) -> None:
+    It carries one exchange at a time, so it is its own
+    :class:`~lbproxy.proxy.http.streams.ServerStream`.
+    """
+
+    def __init__(self, connector: Connector, pending: PendingDial) -> None:
+        terms = connector.terms
         self.factory: Any = None
         self.transport: Any = None
-        self.backend = backend
-        self.server = server
         self.pooled = False
-        self._waiter: Connecting | None = waiter
+        self.epoch = pending.epoch
+        self._connector = connector
+        self._terms = terms
+        self._pending: PendingDial | None = pending
         self._sink: ResponseSink | None = None
-        self._parser = ResponseParser(backend.response_limits)
-        self._timer = backend.wheel.timer(self._expired)
+        self._parser = ResponseParser(terms.response_limits)
+        self._timer = terms.wheel.timer(self._expired)
         self._uses = 0
-        self._most_uses = backend.spec.pool_requests or -1
+        self._most_uses = terms.pool_requests or -1
         self._closing = False
         self._chunked = False  # the request body goes out in chunks
         self._request_ended = True
@@ -64,7 +56,7 @@ class H1ServerConnection:
         self._unsent = 0  # when it was last looked at
         self._eof = False
         # the PROXY header names one client, so its connection can serve no other
-        self._single = bool(server.spec.send_proxy)
+        self._single = bool(connector.server.spec.send_proxy)
 
     # -- Twisted --------------------------------------------------------------------------------
 
@@ -76,9 +68,9 @@ class H1ServerConnection:
     def connectionMade(self) -> None:
         """Connected, TLS established."""
         self.transport.registerProducer(self, True)
-        waiter, self._waiter = self._waiter, None
-        assert waiter is not None
-        waiter.connected(self)
+        pending, self._pending = self._pending, None
+        assert pending is not None
+        pending.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
         """Response bytes."""
@@ -88,7 +80,7 @@ class H1ServerConnection:
             self._abort()
             return
         if self._tunnel:
-            self._timer.set(self.backend.spec.timeout_tunnel)
+            self._timer.set(self._terms.timeout_tunnel)
             sink.server_events([data])
             return
         events = self._parser.receive(data)
@@ -105,7 +97,7 @@ class H1ServerConnection:
             if not self._answered:
                 self._note_head(events)
             if kind is not End and self._answered and self._request_ended and not self._read_paused:
-                self._timer.set(self.backend.server_timeout)
+                self._timer.set(self._terms.timeout_server)
             sink.server_events(events)
         if kind is Invalid and self._sink is sink:
             self._fail(ProxyError(Kind.BAD_RESPONSE, last.detail))
@@ -166,7 +158,7 @@ class H1ServerConnection:
         self._paused = True
         if self._sink is not None:
             self._unsent = unsent_bytes(self.transport)
-            self._timer.set(self.backend.server_timeout)
+            self._timer.set(self._terms.timeout_server)
             self._sink.server_paused()
 
     def resumeProducing(self) -> None:
@@ -184,13 +176,13 @@ class H1ServerConnection:
     def _await(self) -> None:
         """Arm the deadline of what we now wait for."""
         if self._tunnel:
-            self._timer.set(self.backend.spec.timeout_tunnel)
+            self._timer.set(self._terms.timeout_tunnel)
         elif not self._request_ended and not self._expects:
             self._timer.clear()  # the client's deadline runs
         elif not self._answered:
-            self._timer.set(self.backend.timeout_response)
+            self._timer.set(self._terms.timeout_response)
         else:
-            self._timer.set(self.backend.server_timeout)
+            self._timer.set(self._terms.timeout_server)
 
     def _expired(self) -> None:
         if (self._paused or self._closing) and self._takes():
@@ -204,7 +196,7 @@ class H1ServerConnection:
         elif self._answered:
             self._fail(ProxyError(Kind.SERVER_TIMEOUT, "silent in mid answer"))
         else:
-            wait = self.backend.spec.timeout_response
+            wait = self._terms.timeout_response
             self._fail(ProxyError(Kind.RESPONSE_TIMEOUT, f"no response within {wait:g} s"))
 
     def _takes(self) -> bool:
@@ -213,7 +205,7 @@ class H1ServerConnection:
         if not 0 < left < self._unsent:
             return False
         self._unsent = left
-        self._timer.set(self.backend.server_timeout)
+        self._timer.set(self._terms.timeout_server)
         return True
 
     def _fail(self, error: ProxyError) -> None:
@@ -268,7 +260,7 @@ class H1ServerConnection:
         transport = self.transport
         if self._tunnel:
             if data:
-                self._timer.set(self.backend.spec.timeout_tunnel)
+                self._timer.set(self._terms.timeout_tunnel)
                 transport.write(data)
             if end is not None:
                 half_close(transport)
@@ -321,7 +313,7 @@ class H1ServerConnection:
             and not self._eof
             and not self._single
             and self._uses != self._most_uses
-            and self.server.listed
+            and self._connector.keeps(self)
         ):
             self.rest()
         else:
@@ -329,22 +321,17 @@ class H1ServerConnection:
 
     def rest(self) -> None:
         """See :class:`ServerConnection`."""
-        pool = self.backend.pools.get(self.server)
-        if pool is None:
-            self._lose()
-            return
         if self._read_paused:
             self.resume_response()
-        self._timer.set(self.backend.pool_idle)
-        pool.put(self)
+        self._timer.set(self._terms.pool_idle)
+        self._connector.offer(self)
 
     # -- closing --------------------------------------------------------------------------------
 
     def _forget(self) -> None:
         self._closing = True
-        pool = self.backend.pools.get(self.server)
-        if pool is not None:
-            pool.forget(self)
+        if self.pooled:
+            self._connector.withdraw(self)
 
     def _lose(self) -> None:
         """Close after what is written; cut it off if that takes too long."""
@@ -357,7 +344,7 @@ class H1ServerConnection:
             self._read_paused = False
             transport.resumeProducing()
         self._unsent = unsent_bytes(transport)
-        self._timer.set(self.backend.spec.timeout_connect)
+        self._timer.set(self._terms.timeout_connect)
         transport.unregisterProducer()
         transport.loseConnection()
 

@@ -120,12 +120,14 @@ class Connecting(Protocol):
 
 
 class ServerConnection(Protocol):
-    """A connection to a server, which a pool may keep.
+    """A connection to a server, which carries one stream at a time (HTTP/1) or several.
 
-    ``pooled``: whether it is in its pool now; only the pool sets it.
+    - ``pooled``: whether the connector offers it now; only the pool of the connector sets it.
+    - ``epoch``: that of its :class:`~lbproxy.proxy.http.connector.PendingDial`.
     """
 
     pooled: bool
+    epoch: int
 
     def open_stream(self, sink: ResponseSink) -> ServerStream:
         """Start one more exchange on the connection; only while ``spare`` is positive."""
@@ -135,7 +137,7 @@ class ServerConnection(Protocol):
         """Number of further streams that the connection can carry now; 0 if it is closing."""
 
     def rest(self) -> None:
-        """Wait in the pool of the server; only while no stream is open."""
+        """Offer the connection to its connector; only while no stream is open."""
 
     def shut(self) -> None:
         """Close the connection: at once if no stream is open, else when the last stream ends."""

@@ -122,7 +122,7 @@ def test_the_second_wins(site):
     assert not r.state("a").ejected
     assert (r.log[0].server, r.log[0].attempts, r.log[0].close.value) == ("b", 2, "ok")
     r.idle()
-    assert len(r.backend.pools[r.state("b")]) == 1, "its connection is used again"
+    assert r.state("b").connector.idle == 1, "its connection is used again"
     client.send(GET)
     r.advance(0)
     assert len(r.asked("a")) + len(r.asked("b")) == 2

@@ -45,7 +45,7 @@ def live(origin):
 
 
 def pooled(r, name="a"):
-    return len(r.backend.pools[r.state(name)])
+    return r.state(name).connector.idle
 
 
 def test_the_first_request_finds_a_connection(rig):

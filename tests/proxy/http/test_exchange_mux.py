@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lbproxy.testing.client import open_client
+from tests.extending.mux import MuxConnector
 from tests.proxy.http_kit import GET, OK, A, post, rigs
 from tests.proxy.mux import (
     DATA,
@@ -15,7 +16,6 @@ from tests.proxy.mux import (
     RESET,
     Frames,
     MuxClient,
-    MuxConnector,
     MuxProxyFactory,
     frame,
     read_head,
@@ -86,7 +86,7 @@ def test_ten_exchanges_on_one_client_connection_in_any_order(rig):
     assert mux.done == order
     assert mux.body == {path: b"%02d" % path for path in order}
     assert r.closes == ["ok"] * 10
-    assert len(r.backend.pools[r.state()]) == 10
+    assert r.state().connector.idle == 10
     mux.get(11)
     assert len(raw.connections) == 10
 
@@ -149,10 +149,15 @@ def test_a_client_that_leaves_ends_all_its_exchanges(rig):
     assert r.state().active == 0
 
 
+def share(r: Any, capacity: int) -> None:
+    """Let server connections carry ``capacity`` streams each."""
+    r.backend.use_connectors(lambda terms, server: MuxConnector(terms, server, capacity))
+
+
 def shared(rig: Any, capacity: int = 100, **more: Any) -> Any:
     """A rig whose server connections are multiplexed."""
     r = rig(**more)
-    r.backend.connector = MuxConnector(capacity)
+    share(r, capacity)
     r.raw()
     return r
 
@@ -254,7 +259,7 @@ def test_a_lost_connection_fails_all_and_they_are_tried_again(rig):
 
 def test_a_failed_dial_fails_all_who_waited(rig):
     r = rig(app="retries = 0")
-    r.backend.connector = MuxConnector(10)
+    share(r, 10)
     clients = [r.client() for _ in range(3)]
     for client in clients:
         client.send(GET)

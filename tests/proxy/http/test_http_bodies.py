@@ -237,7 +237,7 @@ def test_answer_that_begins_before_the_upload_ends(rig):
     server.send(b"0\r\n\r\n")
     assert client.received.endswith(b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n")
     assert not client.finished
-    assert len(r.backend.pools[r.state()]) == 1
+    assert r.state().connector.idle == 1
 
 
 def test_targets_and_headers_a_server_sees(rig):

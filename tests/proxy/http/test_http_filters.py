@@ -101,7 +101,7 @@ def test_none_goes_on(rig, phase, style):
     r, client = run(rig, one)
     assert client.received.endswith(b"hi")
     assert len(one.finished) == 1
-    assert len(r.backend.pools[r.state()]) == 1
+    assert r.state().connector.idle == 1
 
 
 @pytest.mark.parametrize("style", STYLES)

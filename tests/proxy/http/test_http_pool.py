@@ -10,7 +10,7 @@ rig = pytest.fixture(rigs)
 
 
 def pooled(r) -> int:
-    return len(r.backend.pools[r.state()])
+    return r.state().connector.idle
 
 
 def test_last_in_first_out(rig):

@@ -243,7 +243,7 @@ def test_a_pause_behind_the_end(rig):
     client, server = answer(r, GET, OK)
     assert client.received.endswith(b"hi")
     assert r.closes == []
-    assert len(r.backend.pools[r.state()]) == 1
+    assert r.state().connector.idle == 1
     using.made[0].flow.resume()
     assert r.closes == ["ok"]
     client.take()

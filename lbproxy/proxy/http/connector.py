@@ -1,0 +1,207 @@
+"""DATA. The connections to one server: those that wait for work, and those being made.
+
+Each server of a backend has one connector.  An attempt asks it for a connection with a free stream
+(:meth:`Connector.take`), or else for a new one (:meth:`Connector.dial`).  A protocol to servers is a
+subclass that says how a connection is made (:meth:`Connector.open`) and how many streams one
+carries (:attr:`Connector.streams`).  The rules:
+
+1. A requester hears exactly once of its dial, never before :meth:`Connector.dial` returns, unless
+   it cancels.
+2. Requesters share a connection being made, up to ``streams`` of them.  If the connection then
+   carries fewer, the rest shares the next one.  A dial that nobody waits for any more is cancelled.
+3. A connection offers itself when it has a free stream (again), and withdraws when it closes or
+   will carry no new stream.  Its running streams are not affected.
+4. A connection made on other terms (``epoch``: address, TLS, PROXY header) serves the streams that
+   it has, and no new ones.
+"""
+
+from __future__ import annotations
+
+from lbproxy.balance.server import ServerState
+from lbproxy.compiled import native
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.net.endpoints import Dial
+from lbproxy.proxy.http.pool import Pool
+from lbproxy.proxy.http.streams import Connecting, ServerConnection
+from lbproxy.proxy.terms import Terms
+
+__all__ = ["Connector", "PendingDial", "connector_of"]
+
+
+class PendingDial:
+    """One connection being made, and the requesters that wait for it.
+
+    The new connection calls :meth:`connected` once it can carry streams; :meth:`failed` is for the
+    dialler, and for a connection that closes before that.  Only the first call has an effect.
+    ``epoch``: that of the connection.
+    """
+
+    __slots__ = ("_connector", "dial", "epoch", "waiters")
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self.epoch = connector.epoch
+        self.waiters: list[Connecting] = []
+        self.dial: Dial | None = None
+
+    def connected(self, connection: ServerConnection) -> None:
+        """The connection is ready: give its streams to those who wait."""
+        self._connector.made(self, connection)
+
+    def failed(self, error: ProxyError) -> None:
+        """No connection comes of it."""
+        self._connector.not_made(self, error)
+
+
+@native(allow_interpreted_subclasses=True)
+class Connector:
+    """See the module.
+
+    ``streams``: how many requesters may share a dial; a connection that learns of another limit
+    sets it.  ``epoch``: changes with the terms.  ``closed``: no connection is kept any more.
+    """
+
+    __slots__ = ("_joinable", "_waiting", "closed", "epoch", "pool", "server", "streams", "terms")
+
+    def __init__(self, terms: Terms, server: ServerState, streams: int = 1) -> None:
+        self.terms = terms
+        self.server = server
+        self.streams = streams
+        self.epoch = 0
+        self.closed = False
+        self.pool = Pool(terms.pool_size)
+        self._waiting: dict[Connecting, PendingDial] = {}
+        self._joinable: PendingDial | None = None
+
+    # -- for those who send requests ------------------------------------------------------------
+
+    def take(self, waiter: Connecting) -> ServerConnection | None:
+        """Return a connection with a free stream, or None.  Open the stream at once."""
+        return self.pool.take()
+
+    def dial(self, waiter: Connecting) -> None:
+        """Make a connection for ``waiter``, or let it share one that is being made."""
+        if self.streams > 1:
+            pending = self._joinable
+            if pending is not None and len(pending.waiters) < self.streams:
+                pending.waiters.append(waiter)
+                self._waiting[waiter] = pending
+                return
+        self._joinable = self._begin(waiter)
+
+    def warm(self, waiter: Connecting) -> None:
+        """Make one connection more for ``waiter``, whatever connections are being made."""
+        self._begin(waiter)
+
+    def _begin(self, waiter: Connecting) -> PendingDial:
+        pending = PendingDial(self)
+        pending.waiters.append(waiter)
+        self._waiting[waiter] = pending
+        pending.dial = self.open(pending)
+        return pending
+
+    def cancel(self, waiter: Connecting) -> None:
+        """Forget ``waiter``; no effect if it does not wait."""
+        pending = self._waiting.pop(waiter, None)
+        if pending is None:
+            return
+        pending.waiters.remove(waiter)
+        if not pending.waiters:
+            self._over(pending)
+            if pending.dial is not None:
+                pending.dial.cancel()
+
+    def _over(self, pending: PendingDial) -> None:
+        if self._joinable is pending:
+            self._joinable = None
+
+    # -- for dials ------------------------------------------------------------------------------
+
+    def open(self, pending: PendingDial) -> Dial:
+        """Dial; the new connection, or the dialler, reports to ``pending`` later."""
+        raise NotImplementedError
+
+    def made(self, pending: PendingDial, connection: ServerConnection) -> None:
+        """See :meth:`PendingDial.connected`."""
+        self._over(pending)
+        waiters = pending.waiters
+        if not waiters:
+            connection.shut()
+            return
+        if connection.spare <= 0:
+            connection.shut()
+            why = "the connection carries no stream"
+            self.not_made(pending, ProxyError(Kind.CONNECT_FAILED, why))
+            return
+        while waiters and connection.spare > 0:
+            waiter = waiters.pop(0)
+            del self._waiting[waiter]
+            waiter.connected(connection)
+        while waiters:
+            waiter = waiters.pop(0)
+            del self._waiting[waiter]
+            self.dial(waiter)
+
+    def not_made(self, pending: PendingDial, error: ProxyError) -> None:
+        """See :meth:`PendingDial.failed`."""
+        self._over(pending)
+        waiters = pending.waiters
+        while waiters:
+            waiter = waiters.pop(0)
+            del self._waiting[waiter]
+            waiter.connect_failed(error)
+
+    # -- for connections ------------------------------------------------------------------------
+
+    def keeps(self, connection: ServerConnection) -> bool:
+        """Return whether ``connection`` may carry more streams."""
+        return not self.closed and connection.epoch == self.epoch and self.server.listed
+
+    def offer(self, connection: ServerConnection) -> None:
+        """``connection`` has a free stream; it is shut if it may carry no more."""
+        if self.keeps(connection):
+            self.pool.put(connection)
+        else:
+            connection.shut()
+
+    def withdraw(self, connection: ServerConnection) -> None:
+        """``connection`` carries no new streams; no effect if it is not offered."""
+        self.pool.forget(connection)
+
+    # -- for the backend ------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> int:
+        """Number of connections with a free stream."""
+        return len(self.pool)
+
+    @property
+    def waiting(self) -> int:
+        """Number of requesters that wait for a connection."""
+        return len(self._waiting)
+
+    def refit(self) -> None:
+        """Follow :attr:`terms` after a reload."""
+        if not self.closed:
+            self.pool.limit = self.terms.pool_size
+
+    def clear(self) -> None:
+        """Shut the connections that are offered."""
+        self.pool.shut()
+
+    def renew(self) -> None:
+        """Connections are made on other terms from now on: use none of the present ones again."""
+        self.epoch += 1
+        self._joinable = None
+        self.pool.shut()
+
+    def close(self) -> None:
+        """Keep no connection from now on.  Running streams finish, and dials still work."""
+        self.closed = True
+        self.pool.close()
+
+
+def connector_of(server: ServerState) -> Connector:
+    """Return the connector of a server that belongs to a backend."""
+    connector: Connector = server.connector
+    return connector

@@ -1,0 +1,57 @@
+"""DATA. The terms on which a backend's connections to its servers are made and kept."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lbproxy.http.message import Limits
+from lbproxy.model import BackendSpec
+from lbproxy.net.endpoints import Dialler
+from lbproxy.net.timers import TimerWheel
+
+__all__ = ["Terms"]
+
+_IDLE_HTTP: Final = 60.0
+_IDLE_TCP: Final = 3600.0
+_RESPONSE_HEADERS: Final = 1000  # the most header lines of one response
+
+
+class Terms:
+    """One object for each backend, which its connectors and their connections share.
+
+    A reload rewrites it in place, so a running connection uses the new timeouts from its next wait
+    on. All ``timeout_*`` and ``pool_idle`` are seconds.
+    """
+
+    __slots__ = (
+        "dialler",
+        "pool_idle",
+        "pool_requests",
+        "pool_size",
+        "response_limits",
+        "timeout_connect",
+        "timeout_response",
+        "timeout_server",
+        "timeout_tunnel",
+        "wheel",
+    )
+
+    def __init__(self, dialler: Dialler, spec: BackendSpec) -> None:
+        self.dialler = dialler
+        self.wheel: TimerWheel = dialler.wheel
+        self.read(spec)
+
+    def read(self, spec: BackendSpec) -> None:
+        """Take over what ``spec`` says."""
+        self.timeout_connect = spec.timeout_connect
+        self.timeout_response = spec.timeout_response
+        self.timeout_server = spec.timeout_server or (
+            _IDLE_HTTP if spec.mode == "http" else _IDLE_TCP
+        )
+        self.timeout_tunnel = spec.timeout_tunnel
+        self.pool_idle = spec.pool_idle
+        self.pool_size = spec.pool_size
+        self.pool_requests = spec.pool_requests
+        self.response_limits = Limits(
+            header_bytes=spec.max_response_header_bytes, header_count=_RESPONSE_HEADERS
+        )
