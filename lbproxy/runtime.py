@@ -16,6 +16,7 @@ from lbproxy.balance.server import OPERATOR, AdminState, ServerState
 from lbproxy.balance.stickytable import StickyEntry
 from lbproxy.config.model import Config
 from lbproxy.errors import Kind
+from lbproxy.generation.exposure import exposed_files, exposed_keys
 from lbproxy.generation.generation import Generation
 from lbproxy.generation.listening import Listener
 from lbproxy.generation.plan import proxy_factory
@@ -71,12 +72,15 @@ class Runtime(MultiService):
         return self.generation.listeners
 
     def warnings(self) -> list[str]:
-        """What is allowed in the configuration, and probably not meant."""
-        found: list[str] = []
+        """Settings that are valid and probably mistakes, and files with secrets that all can read."""
+        found = exposed_files(self.config)
         for listener in self.listeners:
             tls = getattr(getattr(listener, "factory", None), "tls", None)
             if tls is not None:
                 found += unused_certificates(listener.owner.name, tls.creator)
+                found += exposed_keys(
+                    f"frontend {listener.owner.name}", tls.creator.pairs, self.config
+                )
         return found
 
     def frontend(self, name: str) -> Frontend:

@@ -25,6 +25,7 @@ from lbproxy.config import units
 from lbproxy.config.model import AlertsSpec, Config
 from lbproxy.errors import MEANING, Kind
 from lbproxy.guard.connections import ConnectionTotal
+from lbproxy.model.secrets import mask_text
 from lbproxy.observe.alerts import (
     RULES,
     Alert,
@@ -244,7 +245,10 @@ class Alerter(Service):
         except NotifyError as error:
             self.failed += 1
             _quiet.warn(
-                target.name, "alerts: {target}: {error}", target=target.name, error=str(error)
+                target.name,
+                "alerts: {target}: {error}",
+                target=target.name,
+                error=mask_text(str(error)),
             )
         else:
             self.sent += 1

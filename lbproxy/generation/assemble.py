@@ -34,6 +34,7 @@ from lbproxy.config.model import (
     Where,
 )
 from lbproxy.features import features_of
+from lbproxy.generation.exposure import exposed_files, exposed_keys
 from lbproxy.generation.generation import Generation, Ground
 from lbproxy.generation.listening import Listener
 from lbproxy.generation.plan import BackendPlan, FrontendPlan, ListenerPlan, Plan
@@ -92,6 +93,8 @@ class _Compiler:
         problems, self.problems = self.problems, None
         assert problems is not None
         problems.raise_if_any()
+        for text in exposed_files(self.config):
+            _log.warn("{text}", text=text)
         return self.plan
 
     def _problem(self, where: Where, section: str, key: str, error: Exception) -> None:
@@ -362,6 +365,8 @@ class _Compiler:
                 return
             tls = TLSParameters(contexts, server_side=True)
             for text in unused_certificates(owner.name, contexts):
+                _log.warn("{text}", text=text)
+            for text in exposed_keys(f"frontend {owner.name}", contexts.pairs, self.config):
                 _log.warn("{text}", text=text)
         keep = False
         if old is not None:

@@ -39,6 +39,7 @@ class KeyPair:
 
     ``names``: DNS names (``*.example.com`` too) and IP literals it is valid for, lower case; only
     subject alternative names count (RFC 6125 §6.4.4 and every browser).  ``source``: for messages.
+    ``key_file``: the file with the key, "" if there is none.
     """
 
     source: str
@@ -46,6 +47,7 @@ class KeyPair:
     chain: tuple[x509.Certificate, ...]
     key: PrivateKeyTypes
     names: tuple[str, ...]
+    key_file: str = ""
 
     @property
     def fingerprint(self) -> tuple[Any, ...]:
@@ -76,7 +78,7 @@ def load(certificate: str, key: str = "", names: Sequence[str] = ()) -> KeyPair:
         what = f"the certificate in {certificate}" if key else "certificate"
         raise CertificateError(f"{where}key does not match {what}")
     found = tuple(name.lower() for name in names) or _names(chain[0])
-    return KeyPair(certificate, chain[0], tuple(chain[1:]), private, found)
+    return KeyPair(certificate, chain[0], tuple(chain[1:]), private, found, key or certificate)
 
 
 def load_path(path: str) -> list[KeyPair]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,22 @@ def test_add_and_remove(client: AdminClient) -> None:
     gone = client.ask("DELETE", f"{APP}/c")
     assert gone.data == {"removed": "app/c", "sessions": 0}
     assert client.ask("GET", f"{APP}/c").status == 404
+
+
+def test_adding_a_server_does_not_show_which_files_exist(
+    client: AdminClient, tmp_path: Path
+) -> None:
+    there, secret = tmp_path / "there", tmp_path / "secret"
+    there.write_text("no certificate")
+    secret.mkdir()
+    answers = {
+        client.ask("POST", APP, {"server": f"c 10.0.0.3:8000 tls ca={path}"}).message
+        for path in (there, secret, tmp_path / "missing", "/etc/passwd", "/etc/shadow")
+    }
+    assert len(answers) == 1
+    assert str(tmp_path) not in answers.pop()
+    wrong = client.ask("POST", APP, {"server": f"c 10.0.0.3:8000 tls ca={there} wieght=2"})
+    assert "did you mean 'weight'?" in wrong.message
 
 
 def test_the_last_server_stays(client: AdminClient) -> None:

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from attrs import asdict
+from twisted.logger import Logger
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.route import PAGE, APIError, APIRoute, Call, Column, Panel, Part, find, paged
@@ -26,13 +27,17 @@ from lbproxy.admin.schema import (
 )
 from lbproxy.admin.view import AdminView
 from lbproxy.balance.server import AdminState, State
+from lbproxy.config.build import parse_server
 from lbproxy.config.errors import ConfigErrors
+from lbproxy.model import Where
 from lbproxy.observe.metrics import server_snapshot
 
 __all__ = ["IN_STATE", "PART"]
 
 IN_STATE = 1000
 """Servers of one backend in the state; those of a larger one are read in pages."""
+
+_log = Logger()
 
 _STATES = tuple(state.value for state in State)
 _SERVER = object_(
@@ -192,8 +197,10 @@ def _settings(server: Any) -> dict[str, Any]:
 
 def _add(call: Call) -> Any:
     backend = find(call.balancer.backends, call.path["backend"], "backend")
+    line = call.body["server"]
     try:
-        server = call.balancer.add_server(backend.name, call.body["server"])
+        names_file = parse_server(line, base_dir=".", where=Where("<server>")).ca != ""
+        server = _added(call.balancer, backend.name, line, names_file)
     except ConfigErrors as errors:
         words = "; ".join(str(one).partition(": servers: ")[2] or str(one) for one in errors.errors)
         raise APIError(400, words) from None
@@ -201,6 +208,17 @@ def _add(call: Call) -> Any:
         raise APIError(409, str(error)) from None
     call.changes.append(f"{backend.name}/{server.name} added ({server.spec.target})")
     return _full(backend, server)
+
+
+def _added(balancer: Any, backend: str, line: str, names_file: bool) -> Any:
+    """Add a server. If its line names a file, no error shows whether the file exists."""
+    try:
+        return balancer.add_server(backend, line)
+    except ConfigErrors as errors:
+        if not names_file:
+            raise
+        _log.warn("admin: cannot add a server to {name}: {errors}", name=backend, errors=errors)
+        raise APIError(400, "tls: the files of this server cannot be used; see the log") from None
 
 
 def _remove(call: Call) -> Any:
