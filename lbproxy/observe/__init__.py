@@ -1,1 +1,1 @@
-"""PURE. What is counted and what is logged."""
+"""PURE. Counters, access log lines, events and alert rules."""

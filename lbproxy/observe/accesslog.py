@@ -1,8 +1,9 @@
-"""PURE. From ``access_log = ... FORMAT`` to a function that makes one line of each record.
+"""PURE. Compile ``access_log = ... FORMAT`` to a function that formats a record as one line.
 
-Called by :mod:`lbproxy.service` for each frontend and by :mod:`lbproxy.config.sections`.  Whatever a client
-sends, a record is one line of printable ASCII (but for what the format itself says): nothing can forge
-another line, leave its quotes, or reach a terminal.
+:mod:`lbproxy.service` calls it for each frontend, and :mod:`lbproxy.config.sections` to check a
+format. Whatever a client sends, a record is one line of printable ASCII (apart from the text of the
+format itself). A client cannot forge another line, leave its quotes, or send control characters to
+a terminal.
 """
 
 from __future__ import annotations
@@ -28,33 +29,34 @@ _PART = re.compile(r"%%|%\{([^{}]*)\}|%")
 _HEADER = re.compile(r"(request|response)\.([!#$%&'*+.^_`|~0-9A-Za-z-]+)")
 
 Line = Callable[[Any], bytes]
-"""A record (see :mod:`lbproxy.observe.record`) to its line, which ends with a line feed."""
+"""Formats a record (see :mod:`lbproxy.observe.record`) as a line that ends with a line feed."""
 
 
 def compile_format(format: str, mode: str) -> Line:
-    """The writer for ``json``, ``common``, ``combined`` or a custom format.
+    """Return the writer for ``json``, ``common``, ``combined`` or a custom format.
 
     A custom format is text with ``%{name}`` (a field of :data:`lbproxy.observe.fields.FIELDS`),
-    ``%{request.Header-Name}``, ``%{response.Header-Name}`` and ``%%``.  ``mode``: "http" or "tcp".
-
-    Raises ValueError for what :func:`check_format` refuses.
+    ``%{request.Header-Name}``, ``%{response.Header-Name}`` and ``%%``. ``mode``: "http" or "tcp".
+    Raises ValueError if :func:`check_format` refuses the format.
     """
     if format == "json":
         return http_line() if mode == "http" else tcp_line()
     if format in FORMATS:
         if mode != "http":
             raise ValueError(
-                f"the format {format!r} is about HTTP requests; in tcp mode use json or one of your own"
+                f"the format {format!r} is about HTTP requests; in tcp mode use json or one of "
+                "your own"
             )
         return _compile(_COMBINED if format == "combined" else _COMMON, mode)
     return _compile(format, mode)
 
 
 def choose(sample: float, min_time: float, random: Callable[[], float]) -> Callable[[Any], bool]:
-    """Which records are logged: all errors; of the others a share ``sample`` of those that took ``min_time`` seconds.
+    """Return a function that decides which records are logged.
 
-    An error is a status of 500 or more, and every end that is not ``ok`` and not a reply of our own.  ``random`` gives
-    numbers from 0 to below 1.
+    All errors are logged, and a share ``sample`` of the other records that took at least
+    ``min_time`` seconds. An error is a status of 500 or more, or any close reason except ``ok`` and
+    a reply by lbproxy. ``random`` returns numbers from 0 to below 1.
     """
     good = (Kind.OK, Kind.REPLIED)
 
@@ -69,7 +71,7 @@ def choose(sample: float, min_time: float, random: Callable[[], float]) -> Calla
 
 
 def check_format(format: str, mode: str) -> None:
-    """Raises ValueError, with the nearest word, if ``format`` cannot be used for ``mode``."""
+    """Raise ValueError, with the nearest word, if ``format`` cannot be used for ``mode``."""
     compile_format(format, mode)
 
 
@@ -84,10 +86,11 @@ def _compile(format: str, mode: str) -> Line:
 
 
 def _parse(format: str, mode: str) -> tuple[str, list[tuple[Callable[[Any], Any], int]]]:
-    """A ``%`` template that ends in a line feed, and (getter, limit) for each of its ``%s``."""
+    """Return a ``%`` template that ends in a line feed, and (getter, limit) for each of its ``%s``."""
     if "%{" not in format:
         raise ValueError(
-            f"{format[:80]!r} is not a format: {_choices(format, FORMATS)}or a text with fields such as %{{status}}"
+            f"{format[:80]!r} is not a format: {_choices(format, FORMATS)}or a text with fields "
+            f"such as %{{status}}"
         )
     if len(format) > _FORMAT_LIMIT:
         raise ValueError(f"the format is longer than {_FORMAT_LIMIT} characters")

@@ -1,12 +1,12 @@
-"""PURE. When operators are told: rules over what was counted, and the alerts that follow from them.
+"""PURE. Alert rules: conditions over counters, and the alerts that follow from them.
 
-:mod:`lbproxy.alerts.alerter` takes a :class:`Sample` each second and gives it to :meth:`Alerts.look`.  Each rule
-looks at the newest sample and at older ones (:class:`History`), and says for which subjects its condition holds.  An
-alert fires when that has been so for the rule's ``after`` seconds, and recovers when it has not been so for
-:data:`CALM` seconds.
+:mod:`lbproxy.alerts.alerter` takes a :class:`Sample` each second and passes it to
+:meth:`Alerts.look`. Each rule compares the newest sample with older ones (:class:`History`), and
+returns the subjects for which its condition holds. An alert fires when the condition has held for
+the rule's ``after`` seconds. It recovers when the condition has not held for :data:`CALM` seconds.
 
-To add a rule: a function ``(History, Limits) -> Iterable[Finding]`` and a line in :data:`RULES`; its meaning for people
-goes into ``docs/runbook.rst``.
+To add a rule, write a function ``(History, Limits) -> Iterable[Finding]``, add a line to
+:data:`RULES`, and describe the rule in ``docs/runbook.rst``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 WINDOW = 60.0
-"""Seconds over which ratios and sums are taken."""
+"""Period in seconds over which ratios and sums are computed."""
 
 CALM = 30.0
 """An alert recovers when its condition has not held for this many seconds."""
@@ -55,11 +55,12 @@ _SIGMAS = 4.0
 
 @frozen
 class FrontendSample:
-    """Totals of a frontend since start, and ``active`` connections of ``maxconn`` (0: no limit) now.
+    """Totals of a frontend since the start, and its current connections.
 
-    ``done``: requests (HTTP) or sessions (TCP) that ended; ``failed``: those of them that failed on our side or the
-    servers'; ``bad``: those refused or answered with 4xx.  ``worst_client``: (address, its part of ``bad`` in the last
-    minute), None when nobody counts.
+    ``done``: requests (HTTP) or sessions (TCP) that ended. ``failed``: those that failed because of
+    lbproxy or a server. ``bad``: those that were refused or answered with 4xx. ``worst_client``:
+    (address, its part of ``bad`` in the last minute), or None if clients are not counted.
+    ``active`` of ``maxconn`` connections are open (0: no limit).
     """
 
     done: int = 0
@@ -72,11 +73,11 @@ class FrontendSample:
 
 @frozen
 class BackendSample:
-    """Totals of a backend since start, and its servers now.
+    """Totals of a backend since the start, and its current servers.
 
-    ``wanted``: servers that should be up (neither backup nor taken out by an operator); ``up``: those of them that
-    are; ``usable``: any server can be picked.  ``waiting`` of ``queue`` places are taken.  ``timed`` answers took
-    ``seconds`` together.
+    ``wanted``: servers that should be up (neither backup nor disabled by an operator). ``up``:
+    those that are up. ``usable``: whether any server can be picked. ``waiting`` of ``queue`` places
+    are taken. ``timed`` responses took ``seconds`` in total.
     """
 
     wanted: int = 0
@@ -91,11 +92,11 @@ class BackendSample:
 
 @frozen
 class Sample:
-    """What is counted at one moment.
+    """The counters at one moment.
 
-    ``at``: seconds of any steady clock.  ``active`` of ``maxconn`` connections of the process.  ``certificates``: name
-    -> seconds until it expires.  ``logs``: path -> lines dropped.  ``lag``: by how many seconds the reactor is late.
-    ``happened``: kind of event -> how many there were.
+    ``at``: monotonic time in seconds. ``active`` of ``maxconn`` connections of the process are
+    open. ``certificates``: name -> seconds until expiry. ``logs``: path -> dropped lines. ``lag``:
+    delay of the reactor in seconds. ``happened``: kind of event -> number of events.
     """
 
     at: float
@@ -110,25 +111,28 @@ class Sample:
 
 
 class History:
-    """The samples of the last five minutes, one for each second at most, and what the baselines have learned."""
+    """The samples of the last five minutes, at most one a second, and the learned baselines."""
 
     def __init__(self) -> None:
         self._samples: deque[Sample] = deque()
         self.baselines: dict[str, Baseline] = {}
 
     def add(self, sample: Sample) -> None:
-        """The newest one; older than five minutes are forgotten, but for one."""
+        """Append a sample.
+
+        Samples older than five minutes are dropped, except the newest of them.
+        """
         self._samples.append(sample)
         while len(self._samples) > 2 and sample.at - self._samples[1].at >= _LONG:
             self._samples.popleft()
 
     @property
     def now(self) -> Sample:
-        """The newest."""
+        """The newest sample."""
         return self._samples[-1]
 
     def before(self, seconds: float) -> Sample:
-        """The newest that is at least ``seconds`` old, or the oldest there is."""
+        """Return the newest sample that is at least ``seconds`` old, or the oldest one."""
         found = self._samples[0]
         for sample in reversed(self._samples):
             found = sample
@@ -137,14 +141,14 @@ class History:
         return found
 
     def baseline(self, key: str) -> Baseline:
-        """The one called ``key``, made when first asked for."""
+        """Return the baseline ``key``; create it at first use."""
         found = self.baselines.get(key)
         if found is None:
             found = self.baselines[key] = Baseline()
         return found
 
     def forget(self, living: Iterable[str]) -> None:
-        """Baselines of nothing that is still there."""
+        """Drop the baselines of subjects that no longer exist."""
         kept = set(living)
         for key in [key for key in self.baselines if key.partition(" ")[2] not in kept]:
             del self.baselines[key]
@@ -152,7 +156,10 @@ class History:
 
 @define
 class Baseline:
-    """What is normal: an exponentially weighted mean and variance (Welford's, after Finch 2009)."""
+    """The usual level of a value: an exponentially weighted mean and variance.
+
+    The algorithm is Welford's, after Finch 2009.
+    """
 
     mean: float = 0.0
     variance: float = 0.0
@@ -163,7 +170,7 @@ class Baseline:
     high: bool = False  # it was far above normal
 
     def learn(self, value: float, high: bool) -> None:
-        """One observation more."""
+        """Add an observation."""
         self.count += 1
         self.last, self.high = value, high
         alpha = _ALPHA_BAD if high else max(_ALPHA, 1 / self.count)
@@ -173,12 +180,12 @@ class Baseline:
 
     @property
     def known(self) -> bool:
-        """It has seen enough to be believed."""
+        """Whether there are enough observations to use the baseline."""
         return self.count >= _LEARN
 
     @property
     def bound(self) -> float:
-        """What is above this is not normal."""
+        """The largest value that is still normal."""
         return self.mean + _SIGMAS * math.sqrt(self.variance)
 
 
@@ -194,7 +201,10 @@ class Finding:
 
 @frozen
 class AlertLimits:
-    """What a rule goes by: ``limit`` in the rule's unit, ``after`` seconds, ``volume``: fewest requests to judge."""
+    """The parameters of a rule.
+
+    ``limit``: in the rule's unit. ``after``: seconds. ``volume``: minimum number of requests.
+    """
 
     limit: float
     after: float
@@ -206,7 +216,10 @@ Look = Callable[[History, AlertLimits], Iterable[Finding]]
 
 @frozen
 class Rule:
-    """One line of :data:`RULES`.  ``unit`` names a parser of :mod:`lbproxy.config.units`, "" when there is no limit."""
+    """One line of :data:`RULES`.
+
+    ``unit`` names a parser of :mod:`lbproxy.config.units`; "" if the rule has no limit.
+    """
 
     look: Look
     unit: str
@@ -296,7 +309,8 @@ def _sent_away(history: History, limits: AlertLimits) -> Iterator[Finding]:
         if count > limits.limit:
             yield Finding(
                 name,
-                f"backend {name} sent {count} away in the last minute: its servers and its queue are full",
+                f"backend {name} sent {count} away in the last minute: its servers and its queue "
+                "are full",
                 Severity.ERROR,
                 {"count": count},
             )
@@ -330,7 +344,10 @@ def _certificate(history: History, limits: AlertLimits) -> Iterator[Finding]:
 
 
 def _attack(history: History, limits: AlertLimits) -> Iterator[Finding]:
-    """More refusals and 4xx than ``limit`` times the usual, or most of many from one address."""
+    """Return frontends with many refusals and 4xx.
+
+    That is more than ``limit`` times the usual number, or a large number mostly from one address.
+    """
     now = history.now
     for name, frontend in now.frontends.items():
         line = history.baseline(f"attack {name}")
@@ -353,7 +370,8 @@ def _attack(history: History, limits: AlertLimits) -> Iterator[Finding]:
         if worst is not None and worst[1] >= limits.volume * WINDOW / _STEP:
             yield Finding(
                 f"{name} {worst[0]}",
-                f"frontend {name}: {worst[1]} bad requests and refused connections from {worst[0]} in a minute",
+                f"frontend {name}: {worst[1]} bad requests and refused connections from {worst[0]} "
+                "in a minute",
                 Severity.WARNING,
                 {"client": worst[0], "count": worst[1]},
             )
@@ -382,7 +400,7 @@ def _lag(history: History, limits: AlertLimits) -> Iterator[Finding]:
 
 
 def _event(kind: str, text: str, severity: Severity) -> Look:
-    """An alert about single happenings; it lasts for five minutes after the last one."""
+    """Return a rule for single events; its alert lasts until five minutes after the last one."""
 
     def look(history: History, limits: AlertLimits) -> Iterator[Finding]:
         count = history.now.happened.get(kind, 0) - history.before(_LONG).happened.get(kind, 0)
@@ -398,16 +416,19 @@ def _ms(seconds: float) -> str:
 
 RULES: dict[str, Rule] = {
     "error_ratio": Rule(
-        _error_ratio, "percent", AlertLimits(0.05, 30, 50), "share of requests that fail, in a minute"
+        _error_ratio, "percent", AlertLimits(0.05, 30, 50),
+        "share of requests that fail, in a minute"
     ),
     "latency": Rule(
         _latency, "times", AlertLimits(2, 20, 20), "response time, as a multiple of what is normal"
     ),
     "backend_empty": Rule(_backend_empty, "", AlertLimits(0, 2), "a backend has no server"),
     "backend_weak": Rule(
-        _backend_weak, "percent", AlertLimits(0.5, 30), "least share of a backend's servers that are up"
+        _backend_weak, "percent", AlertLimits(0.5, 30),
+        "least share of a backend's servers that are up"
     ),
-    "queue": Rule(_queue, "percent", AlertLimits(0.5, 10), "share of a queue's places that are taken"),
+    "queue": Rule(_queue, "percent", AlertLimits(0.5, 10),
+        "share of a queue's places that are taken"),
     "sent_away": Rule(
         _sent_away, "int", AlertLimits(0, 0), "requests sent away from a full queue, in a minute"
     ),
@@ -424,7 +445,8 @@ RULES: dict[str, Rule] = {
     "log_drops": Rule(_log_drops, "int", AlertLimits(0, 0), "access log lines lost, in a minute"),
     "lag": Rule(_lag, "duration", AlertLimits(0.5, 5), "how late the reactor is"),
     "worker_died": Rule(
-        _event("worker_died", "worker processes died: {count}", Severity.ERROR), "int", AlertLimits(0, 0),
+        _event("worker_died", "worker processes died: {count}", Severity.ERROR), "int",
+        AlertLimits(0, 0),
         "worker processes that died, in five minutes",
     ),
     "reload_refused": Rule(
@@ -440,7 +462,10 @@ RULES: dict[str, Rule] = {
 
 @frozen
 class Alert:
-    """One that fires: the rule's name, and its :class:`Finding` as it is now.  ``since``: as :attr:`Sample.at`."""
+    """A firing alert: the name of its rule and its current :class:`Finding`.
+
+    ``since``: start, in the clock of :attr:`Sample.at`.
+    """
 
     name: str
     finding: Finding
@@ -448,13 +473,13 @@ class Alert:
 
     @property
     def subject(self) -> str:
-        """What it is about."""
+        """The subject of the finding."""
         return self.finding.subject
 
 
 @frozen
 class AlertChange:
-    """An alert fires, or (``fired`` False) has recovered."""
+    """An alert that fires, or has recovered (``fired`` is False)."""
 
     fired: bool
     alert: Alert
@@ -469,7 +494,7 @@ class _State:
 
 
 class Alerts:
-    """Rules at work.  ``limits``: by rule's name; a rule without is not used."""
+    """Evaluates the rules. ``limits``: by name of the rule; a rule without limits is off."""
 
     def __init__(self, limits: Mapping[str, AlertLimits]) -> None:
         self._limits = {name: limits[name] for name in RULES if name in limits}
@@ -478,12 +503,12 @@ class Alerts:
 
     @property
     def active(self) -> list[Alert]:
-        """Those that fire, in the order they began."""
+        """The firing alerts, in the order of their start."""
         found = [state.alert for state in self._states.values() if state.alert is not None]
         return sorted(found, key=lambda alert: alert.since)
 
     def look(self, sample: Sample) -> list[AlertChange]:
-        """Take a sample in; what changes by it."""
+        """Process a sample; return the alerts that start or recover."""
         self._history.add(sample)
         changes: list[AlertChange] = []
         for name, limits in self._limits.items():

@@ -39,7 +39,7 @@ Report = dict[str, Any]
 
 
 class Lifetime(Enum):
-    """What becomes of a value when its process ends, or has reported it."""
+    """Whether a value survives the end of its process, and a report."""
 
     TOTAL = "total"  # counted since start: kept when the process ends
     NOW = "now"  # a state: gone with the process

@@ -1,8 +1,8 @@
-"""PURE. What happened, for people: a bounded list of typed events that others can follow.
+"""PURE. Events for people: a bounded list of typed events, with subscribers.
 
-:mod:`lbproxy.service` owns one :class:`Events`; :mod:`lbproxy.alerts.watch` and the alerts add to it, the
-admin side shows it.  Events are rare by construction: what a client can cause as often as it likes is
-added as one event that counts (see :class:`Burst`).
+:mod:`lbproxy.service` owns one :class:`Events`. :mod:`lbproxy.alerts.watch` and the alerts add
+events, the admin API shows them. Events are rare by construction: if clients can cause one at any
+rate, it is added as one event with a count (see :class:`Burst`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from attrs import field, frozen
 __all__ = ["KEEP", "MEANING", "Burst", "Event", "EventKind", "Events", "Severity"]
 
 KEEP = 1000
-"""How many events are kept; the oldest go first."""
+"""Number of events kept; the oldest are dropped first."""
 
 
 class Severity(str, Enum):
-    """How much an event matters."""
+    """The importance of an event."""
 
     INFO = "info"
     WARNING = "warning"
@@ -30,7 +30,7 @@ class Severity(str, Enum):
 
 
 class EventKind(str, Enum):
-    """What kind of thing happened; :data:`MEANING` says it in words."""
+    """The kind of an event; :data:`MEANING` has its description."""
 
     SERVER_UP = "server_up"
     SERVER_DOWN = "server_down"
@@ -82,11 +82,11 @@ MEANING: dict[EventKind, str] = {
 
 @frozen
 class Event:
-    """One thing that happened.
+    """An event.
 
-    ``number`` ascends by one from 1.  ``at``: Unix time in seconds.  ``subject``: what it is about, such as
-    ``app/a`` (backend/server), ``web`` (frontend) or "".  ``text``: one line for people.  ``facts``: the
-    same as plain JSON types.
+    ``number`` increases by one from 1. ``at``: Unix time in seconds. ``subject``: what the event is
+    about, such as ``app/a`` (backend/server), ``web`` (frontend) or "". ``text``: one line for
+    people. ``facts``: the same as plain JSON types.
     """
 
     number: int
@@ -98,7 +98,7 @@ class Event:
     facts: dict[str, Any] = field(factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return the event as plain JSON types."""
         return {
             "number": self.number,
             "at": self.at,
@@ -116,8 +116,8 @@ Subscriber = Callable[[Event], None]
 class Events:
     """The last events, oldest first.
 
-    ``now``: Unix time.  ``keep``: how many are remembered.  ``failed(error)`` hears of a subscriber that raised; the
-    others, and whoever added the event, do not.
+    ``now``: Unix time. ``keep``: number of events kept. ``failed(error)`` is called for an
+    exception of a subscriber; other subscribers and the caller of :meth:`add` are not affected.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Events:
         severity: Severity = Severity.INFO,
         **facts: Any,
     ) -> Event:
-        """Remember an event and tell the subscribers.  Never raises."""
+        """Append an event and call the subscribers. Never raises."""
         self.last += 1
         event = Event(self.last, self._now(), kind, severity, subject, text, facts)
         self._ring.append(event)
@@ -152,7 +152,7 @@ class Events:
         return event
 
     def since(self, number: int = 0, limit: int = KEEP) -> list[Event]:
-        """Those after event ``number``, oldest first; at most the newest ``limit`` of them."""
+        """Return the events after ``number``, oldest first, at most the newest ``limit`` of them."""
         found: list[Event] = []
         for event in reversed(self._ring):
             if event.number <= number or len(found) >= limit:
@@ -161,9 +161,9 @@ class Events:
         return found[::-1]
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Call ``subscriber(event)`` for each event from now on, in the thread that adds it.
+        """Call ``subscriber(event)`` for each future event, in the thread that adds it.
 
-        Returns what ends that; calling it twice is harmless.
+        Returns a function that ends the subscription. Calling it twice is harmless.
         """
         self._subscribers.append(subscriber)
 
@@ -178,7 +178,9 @@ class Events:
 
 
 class Burst:
-    """Makes few reports of many happenings: the first at once, then sums, ``every`` seconds apart at the soonest."""
+    """Combines many occurrences into few reports: the first at once, then sums, ``every`` seconds
+    apart.
+    """
 
     __slots__ = ("_every", "_last", "held")
 
@@ -188,7 +190,10 @@ class Burst:
         self.held = 0  # not reported yet
 
     def add(self, count: int, now: float) -> int:
-        """``count`` more of them, 0 when there were none lately; how many to report now, 0 for not yet."""
+        """Count occurrences; return the number to report now, 0 for none.
+
+        ``count``: new occurrences, 0 if there were none.
+        """
         self.held += count
         if not self.held or now - self._last < self._every:
             return 0

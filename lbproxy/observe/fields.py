@@ -1,6 +1,6 @@
-"""PURE. The fields of an access record: their names, where they come from, how long they may be.
+"""PURE. The fields of an access record: their names, sources and maximum lengths.
 
-One table for custom formats and for the documentation; the JSON writers of
+Custom formats and the documentation use this table. The JSON writers of
 :mod:`lbproxy.observe.jsonlog` use the same names.
 """
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 FIELD_LIMIT = 1024
-"""Longest value of any field but the target, in characters; the rest is cut off and ``...`` put there."""
+"""Maximum length of any field except the target, in characters. Longer values end with ``...``."""
 
 TARGET_LIMIT = 8 * 1024
 
@@ -40,9 +40,9 @@ Getter = Callable[[Any], Any]
 
 @frozen
 class Field:
-    """``get(record)`` gives str, int, float milliseconds, bool or None.
+    """A field. ``get(record)`` returns str, int, float milliseconds, bool or None.
 
-    ``http``: only exchanges have it.  ``json``: it is in the JSON line too.
+    ``http``: only exchanges have it. ``json``: the JSON line includes it.
     """
 
     get: Getter
@@ -53,12 +53,12 @@ class Field:
 
 
 def milliseconds(seconds: float) -> float | None:
-    """Whole microseconds as float milliseconds; None for "there was none" (negative)."""
+    """Return seconds as float milliseconds in whole microseconds; None for a negative value."""
     return seconds * 1e6 // 1 / 1e3 if seconds >= 0 else None
 
 
 def clip(text: str, limit: int = FIELD_LIMIT) -> str:
-    """At most ``limit`` characters."""
+    """Return at most ``limit`` characters of a text."""
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
@@ -73,12 +73,15 @@ def _hex(found: re.Match[str]) -> str:
 
 
 def escape(text: str) -> str:
-    """Printable ASCII without quotes: other characters, ``"`` and ``\\`` become ``\\xHH``, ``\\uHHHH`` or longer."""
+    r"""Return printable ASCII without quotes.
+
+    Other characters, ``"`` and ``\`` become ``\xHH``, ``\uHHHH`` or longer escapes.
+    """
     return _UNSAFE.sub(_hex, text)
 
 
 def render(value: Any, limit: int = FIELD_LIMIT) -> str:
-    """A field's value in a line of text; "-" for an empty one."""
+    """Return the value of a field for a line of text; "-" if empty."""
     if isinstance(value, str):
         return escape(clip(value, limit)) if value else "-"
     if value is None:
@@ -89,7 +92,10 @@ def render(value: Any, limit: int = FIELD_LIMIT) -> str:
 
 
 def header_getter(side: str, name: str) -> Getter:
-    """``name`` of the request or response as the log sees it: several lines joined by ", ", "" if none."""
+    """Return a function that reads the header ``name`` of a request or response.
+
+    Several lines are joined by ", ". The value is "" without the header.
+    """
     raw = name.lower().encode("ascii")
 
     def get(record: Any) -> str:
@@ -222,4 +228,4 @@ FIELDS: dict[str, Field] = {
         limit=TARGET_LIMIT + FIELD_LIMIT,
     ),
 }
-"""By name, in the order of the JSON line."""
+"""Fields by name, in the order of the JSON line."""

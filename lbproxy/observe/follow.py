@@ -1,8 +1,7 @@
-"""PURE. Records of the access log for who looks at them now: what a record is as a line, and how
-many are sent.
+"""PURE. Access log records for viewers that follow the log: conversion to lines, and their rate.
 
-A frontend's ``followers`` are called with each record. In a master of workers they are called with
-records that come from its workers, which are lines already.
+A frontend calls each of its ``followers`` with each record. In the master of workers they are
+called with records of its workers, which are lines already.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _FINE = (Kind.OK, Kind.REPLIED)
 class ViewerLine:
     """A record of another process.
 
-    ``line``: JSON, or "" and ``missed``: how many records it has left out.
+    ``line``: JSON, or "". ``missed``: number of records that the process omitted.
     """
 
     line: str
@@ -35,9 +34,10 @@ class ViewerLine:
 
 
 class LineMaker:
-    """Records as JSON lines, whatever format the access log has, at most :data:`RATE` in a second.
+    """Converts records to JSON lines, at most :data:`RATE` a second, whatever the access log's
+    format.
 
-    ``missed``: what was left out since the last :meth:`turn`.
+    ``missed``: records omitted since the last :meth:`turn`.
     """
 
     def __init__(self) -> None:
@@ -46,12 +46,12 @@ class LineMaker:
         self.missed = 0
 
     def turn(self) -> int:
-        """A new second; what was missed in the last one."""
+        """Begin a new second; return the number of records omitted in the last one."""
         missed, self.missed, self._left = self.missed, 0, RATE
         return missed
 
     def line(self, record: Any) -> str | None:
-        """The line, or None: there were too many.  Never raises."""
+        """Return the line, or None if the rate is exceeded. Never raises."""
         if isinstance(record, ViewerLine) and not record.line:
             self.missed += record.missed
             return None
@@ -69,7 +69,7 @@ class LineMaker:
 
     @staticmethod
     def fine(record: Any) -> bool:
-        """Whether it went well."""
+        """Return whether a record is a success."""
         if isinstance(record, ViewerLine):
             return record.fine
         return record.close in _FINE and getattr(record, "status", 0) < 500

@@ -1,9 +1,10 @@
-"""PURE. Access records as lines of JSON: this runs once per request.
+"""PURE. Access records as lines of JSON. This code runs once per request.
 
-A line is written into one buffer: constants and what is the same from line to line (the connection, the method, the
-names of frontend, route, backend and server) as bytes, numbers and times digit by digit, and text of clients straight
-from the raw head, copied when a scan finds it clean and escaped otherwise.  What is kept by what a client or a filter
-chooses is bounded in number and in size.
+A line is written into one buffer. Constants, and values that repeat from line to line (the
+connection, the method, the names of frontend, route, backend and server), are bytes. Numbers and
+times are written digit by digit. Text from clients is copied straight from the raw head if it needs
+no escape, and escaped otherwise. Caches whose keys a client or a filter controls are bounded in
+number and in size.
 """
 
 from __future__ import annotations
@@ -50,11 +51,14 @@ _THOUSANDTHS: Final[list[bytes]] = [b".%03d" % n for n in range(1000)]
 _PLAIN: Final[bytes] = bytes([0x20 <= c <= 0x7E and c not in (34, 92) for c in range(256)])
 
 
-# -- values as text, for what is kept or odd --------------------------------------------------------
+# -- values as text, for what is kept or odd -----------------------------------------------------
 
 
 def _text(text: str, limit: int) -> str:
-    """A JSON string in printable ASCII, cut to ``limit``; most need no more than the quotes."""
+    """Return a JSON string in printable ASCII, cut to ``limit``.
+
+    Most texts only need the quotes.
+    """
     plain = text.isascii() and '"' not in text and "\\" not in text and text.isprintable()
     if plain and len(text) <= limit:
         return f'"{text}"'
@@ -62,7 +66,10 @@ def _text(text: str, limit: int) -> str:
 
 
 def _quoted(value: Any, limit: int) -> str:
-    """A JSON value in printable ASCII, a text cut to ``limit``; for what a filter put there, something close."""
+    """Return a JSON value in printable ASCII, with text cut to ``limit``.
+
+    A value of an unexpected type, set by a filter, is converted to something similar.
+    """
     if type(value) is str:
         return _text(value, limit)
     if isinstance(value, str):
@@ -74,7 +81,7 @@ def _quoted(value: Any, limit: int) -> str:
 
 
 def _address(value: Any) -> str:
-    """An IP address, a host or the name of a listener, most likely one that came before."""
+    """Return an IP address, a host or the name of a listener as JSON, from a cache if possible."""
     if type(value) is not str:
         return _quoted(value, FIELD_LIMIT)
     known = _addresses.get(value)
@@ -88,7 +95,7 @@ def _address(value: Any) -> str:
 
 
 def _number(value: Any) -> str:
-    """The value of a field that holds an int, unless a filter put something else there."""
+    """Return the JSON value of an int field; a filter may have set another type."""
     return str(value) if type(value) is int else _quoted(value, FIELD_LIMIT)
 
 
@@ -96,11 +103,11 @@ def _field(name: str, value: Any) -> str:
     return f'"{name}":{_quoted(value, FIELD_LIMIT)}'
 
 
-# -- values into the buffer -------------------------------------------------------------------------
+# -- values into the buffer ----------------------------------------------------------------------
 
 
 def plain_end(raw: bytes, at: i64, end: i64) -> i64:
-    """Where the bytes of ``raw`` from ``at`` on end that stand for themselves in a JSON string; at most ``end``."""
+    """Return where the bytes of ``raw`` from ``at`` that need no JSON escape end, at most ``end``."""
     plain: bytes = _PLAIN
     wide: i64 = end - 8
     blanks: i64 = 0x2020202020202020
@@ -142,14 +149,14 @@ def _add_raw(writer: BytesWriter, raw: bytes, at: i64, end: i64, limit: i64) -> 
 
 
 def _add_text(writer: BytesWriter, text: Any) -> None:
-    """Write a str that is empty in most lines, as the inside of a JSON string."""
+    """Write a str, which is empty in most lines, as the inside of a JSON string."""
     if text:
         quoted = _quoted(text if isinstance(text, str) else str(text), FIELD_LIMIT)
         writer.write(quoted[1:-1].encode("ascii"))
 
 
 def _add_number(writer: BytesWriter, value: Any) -> None:
-    """Write the value of a field that holds an int, unless a filter put something else there."""
+    """Write the value of an int field; a filter may have set another type."""
     if type(value) is int:
         number: int = value
         if 0 <= number < 1000:
@@ -162,7 +169,7 @@ def _add_number(writer: BytesWriter, value: Any) -> None:
 
 
 def _add_ms(writer: BytesWriter, seconds: float) -> None:
-    """Write whole microseconds as milliseconds; null for "there was none" (negative)."""
+    """Write seconds as milliseconds in whole microseconds; null for a negative value."""
     if seconds == 0.0:
         writer.write(b"0.000")
     elif not 0.0 <= seconds < _FOREVER:
@@ -178,7 +185,7 @@ def _add_ms(writer: BytesWriter, seconds: float) -> None:
 
 
 def _add_header(writer: BytesWriter, head: RequestHead, name: FieldName) -> None:
-    """Write the first value of a header, straight from the raw head where it is still there."""
+    """Write the first value of a header, straight from the raw head if it is unchanged."""
     word = head.place(name)
     if word >= 0:
         _add_raw(writer, head.lines.raw, word & 0xFFFFFFFF, word >> 32, FIELD_LIMIT)
@@ -188,11 +195,11 @@ def _add_header(writer: BytesWriter, head: RequestHead, name: FieldName) -> None
             _add_raw(writer, value, 0, len(value), FIELD_LIMIT)
 
 
-# -- the lines --------------------------------------------------------------------------------------
+# -- the lines -----------------------------------------------------------------------------------
 
 
 def _cache(info: Connection) -> LogCache:
-    """What is the same for every line of a connection: the end."""
+    """Return the end of the line, which is the same for all lines of a connection."""
     tls = info.tls
     secured = _IN_THE_CLEAR
     if tls is not None:
@@ -210,7 +217,7 @@ def _cache(info: Connection) -> LogCache:
 
 
 def _client(record: Record, cache: LogCache) -> bytes:
-    """Who the client is; kept for the connection's next line."""
+    """Return the client's part of the line, and keep it for the next line of the connection."""
     ip, port = record.client_ip, record.client_port
     if cache.ip != ip or cache.port != port:
         cache.ip = ip
@@ -221,7 +228,7 @@ def _client(record: Record, cache: LogCache) -> bytes:
 
 
 class _Lines:
-    """What both writers keep from line to line."""
+    """Base of both writers: values kept from line to line."""
 
     __slots__ = (
         "_backend",
@@ -248,7 +255,7 @@ class _Lines:
         self._writer = BytesWriter()
 
     def _begin(self, record: Record) -> BytesWriter:
-        """The buffer with the start of a line, up to the request id."""
+        """Return the buffer with the start of a line, up to the request id."""
         writer = self._writer
         writer.truncate(0)
         moment: float = record.started
@@ -276,7 +283,7 @@ class _Lines:
         return writer
 
     def _follow(self, record: Record) -> None:
-        """Look up frontend, route, backend and server of a line that are not those of the line before."""
+        """Look up frontend, route, backend and server if they differ from those of the last line."""
         key = (record.frontend_name, record.route, record.backend_name, record.server_name)
         way = self._ways.get(key)
         if way is None:
@@ -293,7 +300,7 @@ class _Lines:
         self._way = way
 
     def _end(self, writer: BytesWriter) -> bytes:
-        """The line in the buffer."""
+        """Return the line in the buffer."""
         line = writer.getvalue()
         if len(line) > _BUFFER_MAX:
             self._writer = BytesWriter()
@@ -301,7 +308,7 @@ class _Lines:
 
 
 class HTTPLines(_Lines):
-    """A writer for exchanges; for one thread."""
+    """A writer for exchanges, for use in one thread."""
 
     __slots__ = ("_methods",)
 
@@ -312,7 +319,7 @@ class HTTPLines(_Lines):
         self._methods: dict[bytes, bytes] = {}
 
     def line(self, record: HTTPRecord) -> bytes:
-        """The line of one exchange."""
+        """Return the line of one exchange."""
         writer = self._begin(record)
         request = record.request
         method = self._methods.get(request.method)
@@ -362,12 +369,12 @@ class HTTPLines(_Lines):
 
 
 class TCPLines(_Lines):
-    """A writer for sessions, with the same fields less what only HTTP has; for one thread."""
+    """A writer for sessions, for use in one thread. It omits the fields that only HTTP has."""
 
     __slots__ = ()
 
     def line(self, record: Record) -> bytes:
-        """The line of one session."""
+        """Return the line of one session."""
         writer = self._begin(record)
         writer.write(b'","bytes_in":')
         _add_number(writer, record.bytes_in)
@@ -389,10 +396,10 @@ class TCPLines(_Lines):
 
 
 def http_line() -> Callable[[Any], bytes]:
-    """A new writer's :meth:`HTTPLines.line`."""
+    """Return :meth:`HTTPLines.line` of a new writer."""
     return HTTPLines().line
 
 
 def tcp_line() -> Callable[[Any], bytes]:
-    """A new writer's :meth:`TCPLines.line`."""
+    """Return :meth:`TCPLines.line` of a new writer."""
     return TCPLines().line

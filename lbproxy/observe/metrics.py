@@ -1,7 +1,7 @@
-"""PURE. What frontends and backends count, and how it is read.
+"""PURE. Counters of frontends and backends, and snapshots of them.
 
-The data path bumps plain ints (``counters.requests += 1``); whoever shows them calls the ``*_snapshot``
-functions, which cost nothing to anybody else.  The counters of a server are
+The data path increments plain ints (``counters.requests += 1``). Readers call the ``*_snapshot``
+functions, which add no cost to the data path. The counters of a server are
 :class:`lbproxy.balance.server.ServerCounters`.
 """
 
@@ -28,15 +28,17 @@ __all__ = [
 ]
 
 BUCKETS = (
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    60.0,
 )  # fmt: skip
-"""Upper bounds in seconds, inclusive, for times between loopback and the longest timeouts."""
+"""Upper bounds in seconds, inclusive, from loopback times to the longest timeouts."""
 
 
 class Histogram:
     """Counts of durations in fixed buckets; ``add`` is a bisection and two additions.
 
-    ``bounds``: ascending upper bounds, inclusive.  ``counts`` has one more place, for what is above.
+    ``bounds``: ascending upper bounds in seconds, inclusive. ``counts`` has one more element, for
+    longer durations.
     """
 
     __slots__ = ("bounds", "counts", "total")
@@ -51,19 +53,19 @@ class Histogram:
         self.total = 0.0
 
     def add(self, seconds: float) -> None:
-        """One more duration."""
+        """Add a duration in seconds."""
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
 
     @property
     def count(self) -> int:
-        """How many were added."""
+        """Number of durations."""
         return sum(self.counts)
 
     def quantile(self, share: float) -> float:
-        """An upper bound of the ``share`` (0 to 1) quantile, in seconds.
+        """Return an upper bound of the ``share`` (0 to 1) quantile, in seconds.
 
-        0.0 when nothing was added, infinity when it lies above the last bound.
+        0.0 without durations, infinity if the quantile is above the last bound.
         """
         if not 0.0 <= share <= 1.0:
             raise ValueError(f"{share} is not between 0 and 1")
@@ -76,7 +78,7 @@ class Histogram:
         return float("inf") if self.count else 0.0
 
     def cumulative(self) -> list[tuple[float, int]]:
-        """(upper bound, how many at or below it), the last bound being infinity."""
+        """Return (upper bound, number of durations up to it) pairs; the last bound is infinity."""
         seen = 0
         rows: list[tuple[float, int]] = []
         for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
@@ -86,15 +88,17 @@ class Histogram:
 
 
 class FrontendCounters:
-    """Totals of a frontend since start.
+    """Totals of a frontend since the start.
 
-    ``connections``: accepted, those refused later included.  ``refused``: ended before they carried
-    traffic (address lists, limits, TLS, PROXY header).  ``responses``: by class, index 1 to 5; index 0
-    counts exchanges that ended without a status, or with one outside 100 to 599.  ``bytes_in``: bodies
-    (HTTP) or bytes (TCP) from clients; ``bytes_out``: to clients.  ``closes``: how exchanges, sessions
-    and refused connections ended.  ``log_errors``: records that the access log failed to take.
-    ``request_seconds``: from the first byte of a request, or the connection of a session, to its end; None: nobody
-    measures.
+    ``connections``: accepted connections, including those refused later. ``refused``: connections
+    that ended before they carried traffic (address lists, limits, TLS, PROXY header).
+    ``responses``: by class, index 1 to 5; index 0 counts exchanges without a status, or with one
+    outside 100 to 599. ``bytes_in``: bodies (HTTP) or bytes (TCP) from clients; ``bytes_out``: to
+    clients. ``closes``: close reasons of exchanges, sessions and refused connections.
+    ``log_errors``: records that the access log failed to write.
+
+    ``request_seconds``: from the first byte of a request, or the connection of a session, to its
+    end. None if times are not measured.
     """
 
     __slots__ = (
@@ -117,22 +121,24 @@ class FrontendCounters:
         self.request_seconds: Histogram | None = None
 
     def measure(self) -> None:
-        """Measure times from now on; harmless the second time."""
+        """Measure times from now on. A second call does nothing."""
         if self.request_seconds is None:
             self.request_seconds = Histogram()
 
 
 class BackendCounters:
-    """Totals of a backend since start.
+    """Totals of a backend since the start.
 
-    ``retries``: further attempts after a failed one; ``redispatches``: those of them that had another
-    server to go to.  ``queued``: had to wait for a server; ``queue_timeouts``: waited in vain;
-    ``queue_full``: could not even wait; ``no_server``: none was up; ``circuit_open``: the backend had reached its
-    ``maxconn``.  Features count for themselves (:attr:`lbproxy.proxy.feature.Feature.Counters`).
+    ``retries``: further attempts after a failed one; ``redispatches``: those at another server.
+    ``queued``: requests that waited for a server; ``queue_timeouts``: those that waited in vain;
+    ``queue_full``: requests refused because the queue was full. ``no_server``: requests while no
+    server was up. ``circuit_open``: requests refused because the backend had reached its
+    ``maxconn``. Features have counters of their own
+    (:attr:`lbproxy.proxy.feature.Feature.Counters`).
 
-    ``queue_seconds``: waits in the queue; who did not wait is not in it.  ``connect_seconds``: connections that were
-    made, TLS included; pooled ones are not in it.  ``response_seconds``: from the request, sent, to the response head;
-    HTTP only.  All three None: nobody measures.
+    ``queue_seconds``: time in the queue, of requests that waited. ``connect_seconds``: time to
+    connect, including TLS, of new connections. ``response_seconds``: from the sent request to the
+    response head; HTTP only. All three are None if times are not measured.
     """
 
     __slots__ = (
@@ -157,7 +163,7 @@ class BackendCounters:
         self.response_seconds: Histogram | None = None
 
     def measure(self) -> None:
-        """Measure times from now on; harmless the second time."""
+        """Measure times from now on. A second call does nothing."""
         if self.queue_seconds is None:
             self.queue_seconds = Histogram()
             self.connect_seconds = Histogram()
@@ -251,7 +257,7 @@ _readers: dict[type[Any], tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]
 
 
 def _numbers(counters: Any) -> dict[str, Any]:
-    """The plain numbers of a counters object."""
+    """Return the plain numbers of a counters object."""
     reader = _readers.get(type(counters))
     if reader is None:
         names = tuple(name for name in dir(counters) if type(getattr(counters, name)) is int)
@@ -261,7 +267,10 @@ def _numbers(counters: Any) -> dict[str, Any]:
 
 
 def _times(**histograms: Histogram | None) -> dict[str, Any]:
-    """Histograms that measure, as plain JSON types: ``counts`` for each of :data:`BUCKETS` and for what is above."""
+    """Return the histograms that measure, as plain JSON types.
+
+    ``counts`` has one element for each of :data:`BUCKETS`, and one for longer durations.
+    """
     return {
         name: {"counts": list(one.counts), "total": one.total}
         for name, one in histograms.items()
@@ -270,7 +279,7 @@ def _times(**histograms: Histogram | None) -> dict[str, Any]:
 
 
 def frontend_snapshot(frontend: _Frontend) -> dict[str, Any]:
-    """A frontend's counters as plain JSON types; ``active_connections`` is how many there are now."""
+    """Return a frontend's counters as plain JSON types, with its current ``active_connections``."""
     counters = frontend.counters
     return {
         "name": frontend.name,
@@ -290,7 +299,7 @@ def frontend_snapshot(frontend: _Frontend) -> dict[str, Any]:
 
 
 def server_snapshot(server: Any) -> dict[str, Any]:
-    """The state of a server (:class:`lbproxy.balance.server.ServerState`) and its counters as plain JSON types."""
+    """Return the state and the counters of a server as plain JSON types."""
     return {
         "name": server.name,
         "state": server.state.value,
@@ -308,7 +317,10 @@ def server_snapshot(server: Any) -> dict[str, Any]:
 
 
 def backend_snapshot(backend: _Backend, *, servers: bool = True) -> dict[str, Any]:
-    """A backend's counters, and those of its servers, as plain JSON types; ``waiting`` is the queue now."""
+    """Return the counters of a backend and its servers as plain JSON types.
+
+    ``waiting`` is the current length of the queue.
+    """
     found = {
         "name": backend.name,
         "mode": backend.mode,
@@ -330,7 +342,7 @@ def backend_snapshot(backend: _Backend, *, servers: bool = True) -> dict[str, An
 
 
 def snapshot(balancer: _LoadBalancer) -> dict[str, Any]:
-    """Everything a :class:`lbproxy.service.LoadBalancer` counts, as plain JSON types."""
+    """Return all counters of a :class:`lbproxy.service.LoadBalancer` as plain JSON types."""
     return {
         "frontends": [frontend_snapshot(frontend) for frontend in balancer.frontends.values()],
         "backends": [backend_snapshot(backend) for backend in balancer.backends.values()],

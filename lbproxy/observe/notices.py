@@ -1,6 +1,7 @@
-"""PURE. What is sent about alerts, and when: together, not too often, not at night, again when it lasts.
+"""PURE. Notices about alerts: their content, and when they are sent.
 
-:mod:`lbproxy.alerts.alerter` owns one :class:`Notices` and sends what it gives.
+Alerts are grouped, limited in rate, held back in quiet times, and repeated while they last.
+:mod:`lbproxy.alerts.alerter` owns one :class:`Notices` and sends its notices.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ from lbproxy.observe.events import Severity
 __all__ = ["Line", "Manners", "Notice", "Notices", "Span"]
 
 _LINES = 20
-"""More alerts than this in one notice are only counted."""
+"""Maximum number of alerts listed in a notice; further ones are only counted."""
 
 Span = tuple[int, int]
-"""A time of the day, from and to, in minutes after midnight; it may go over midnight."""
+"""A time of the day as (from, to) in minutes after midnight. It may include midnight."""
 
 
 @frozen
 class Manners:
-    """``quiet``: times in which warnings wait.  ``repeat``: seconds after which an alert that lasts is told again, 0
-    for never.  ``recovery``: tell when it is over.  ``most``: notices a minute."""
+    """When notices are sent.
+
+    ``quiet``: times in which warnings wait. ``repeat``: seconds after which a lasting alert is sent
+    again, 0 for never. ``recovery``: whether recoveries are sent. ``most``: maximum notices a
+    minute.
+    """
 
     quiet: tuple[Span, ...] = ()
     repeat: float = 4 * 3600.0
@@ -36,13 +41,13 @@ class Manners:
 
 @frozen
 class Line:
-    """One alert in a notice; ``state``: ``firing``, ``lasting`` or ``recovered``."""
+    """One alert in a notice. ``state``: ``firing``, ``lasting`` or ``recovered``."""
 
     state: str
     alert: Alert
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return the line as plain JSON types."""
         finding = self.alert.finding
         return {
             "state": self.state,
@@ -56,14 +61,14 @@ class Line:
 
 @frozen
 class Notice:
-    """What is sent at one time.  ``more``: alerts that are not listed."""
+    """One notice. ``more``: number of alerts that are not listed."""
 
     lines: tuple[Line, ...]
     more: int = 0
 
     @property
     def title(self) -> str:
-        """One line for a subject or a chat."""
+        """One line, for the subject of a mail or for a chat."""
         firing = [line for line in self.lines if line.state != "recovered"]
         first = (firing or self.lines)[0]
         others = len(self.lines) + self.more - 1
@@ -72,7 +77,7 @@ class Notice:
 
     @property
     def text(self) -> str:
-        """Everything, for people."""
+        """The full text for people."""
         rows = [
             f"{line.state}: {line.alert.name}: {line.alert.finding.text}" for line in self.lines
         ]
@@ -82,7 +87,7 @@ class Notice:
 
     @property
     def severity(self) -> Severity:
-        """The worst of what fires; ``info`` when all has recovered."""
+        """The highest severity of the firing alerts; ``info`` if all have recovered."""
         found = {line.alert.finding.severity for line in self.lines if line.state != "recovered"}
         for severity in (Severity.ERROR, Severity.WARNING):
             if severity in found:
@@ -90,7 +95,7 @@ class Notice:
         return Severity.INFO
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return the notice as plain JSON types."""
         return {
             "title": self.title,
             "text": self.text,
@@ -107,7 +112,7 @@ class _Told:
 
 
 class Notices:
-    """See the module."""
+    """Decides what is sent about the firing alerts, and when (see the module)."""
 
     def __init__(self, manners: Manners) -> None:
         self._manners = manners
@@ -118,7 +123,10 @@ class Notices:
     def look(
         self, now: float, minute: int, changes: Iterable[AlertChange], active: Sequence[Alert]
     ) -> Notice | None:
-        """What to send at ``now`` (seconds of a steady clock), ``minute`` minutes after midnight."""
+        """Return the notice to send now, or None.
+
+        ``now``: monotonic seconds. ``minute``: minutes after midnight.
+        """
         for change in changes:
             self._take(change)
         self._repeat(now, active)

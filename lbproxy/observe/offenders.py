@@ -1,4 +1,4 @@
-"""PURE. Which addresses do the most of something, in bounded memory."""
+"""PURE. The addresses with the most errors, in bounded memory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ __all__ = ["Offenders"]
 class Offenders:
     """Counts by address over about a minute.
 
-    At most ``size`` addresses are kept.  When there are more, the least busy half is forgotten, so an address that
-    does much more than the others stays (a simple form of Misra and Gries' summary).
+    At most ``size`` addresses are kept. If there are more, the half with the lowest counts is
+    dropped, so an address with a much higher count than the others stays (a simple form of the
+    summary of Misra and Gries).
     """
 
     __slots__ = ("_counts", "_old", "_size")
@@ -22,7 +23,7 @@ class Offenders:
         self._old: dict[str, int] = {}
 
     def add(self, address: str) -> None:
-        """One more from ``address``."""
+        """Count one error of ``address``."""
         counts = self._counts
         counts[address] = counts.get(address, 0) + 1
         if len(counts) > self._size:
@@ -30,19 +31,19 @@ class Offenders:
             self._counts = dict(kept[: self._size // 2])
 
     def turn(self) -> None:
-        """Half of the time is over: forget what is older than that.  To be called every 30 seconds."""
+        """Drop counts from before the last turn. Call it every 30 seconds."""
         self._old, self._counts = self._counts, {}
 
     def worst(self) -> tuple[str, int] | None:
-        """The address with the most, and its count over the last 30 to 60 seconds; None when there was none."""
+        """Return the address with the highest count of the last 30 to 60 seconds, or None."""
         return max(self._both().items(), key=_count, default=None)
 
     def most(self, count: int) -> dict[str, int]:
-        """The ``count`` addresses with the most."""
+        """Return the ``count`` addresses with the highest counts."""
         return dict(nlargest(count, self._both().items(), key=_count))
 
     def replace(self, counts: dict[str, int]) -> None:
-        """It is these, counted elsewhere."""
+        """Set the counts to those of other processes."""
         self._old, self._counts = {}, counts
 
     def _both(self) -> dict[str, int]:

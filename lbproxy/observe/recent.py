@@ -1,6 +1,6 @@
-"""PURE. From totals to what happens now: rates and percentiles over the last seconds.
+"""PURE. Rates and percentiles over the last seconds, from totals.
 
-For whoever follows the state of the admin API from outside (``lbproxy top``).
+For clients that follow the state of the admin API (``lbproxy top``).
 """
 
 from __future__ import annotations
@@ -14,37 +14,40 @@ from attrs import frozen
 __all__ = ["FAILED", "Recent", "ended", "failed", "quantile"]
 
 FAILED = (
-    "no_server", "queue_full", "queue_timeout", "connect_failed", "connect_timeout", "server_tls", "server_gone",
-    "bad_response", "response_timeout", "server_timeout", "server_down", "filter_failed", "filter_timeout",
+    "no_server", "queue_full", "queue_timeout", "connect_failed", "connect_timeout", "server_tls",
+    "server_gone",
+    "bad_response", "response_timeout", "server_timeout", "server_down", "filter_failed",
+    "filter_timeout",
 )  # fmt: skip
-"""Ends of TCP sessions that are failures on our side or the servers'."""
+"""Close reasons of TCP sessions that are failures of lbproxy or a server."""
 
 RATE_S = 3.0
-"""Seconds over which rates are taken."""
+"""Period in seconds for rates."""
 
 TIMES_S = 10.0
-"""Seconds over which percentiles are taken."""
+"""Period in seconds for percentiles."""
 
 Row = Mapping[str, Any]
 
 
 def ended(frontend: Row) -> int:
-    """Requests or sessions of a frontend (as in the state) that have ended."""
+    """Return the number of requests or sessions of a frontend (as in the state) that have ended."""
     counts = frontend["responses"] if frontend["mode"] == "http" else frontend["closes"]
     return sum(counts.values())
 
 
 def failed(frontend: Row) -> int:
-    """Those of them that failed on our side or the servers'."""
+    """Return the number of them that failed because of lbproxy or a server."""
     if frontend["mode"] == "http":
         return int(frontend["responses"]["5xx"])
     return sum(frontend["closes"].get(kind, 0) for kind in FAILED)
 
 
 def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
-    """The ``share`` quantile of counts by bucket, interpolated within its bucket; None when there is nothing.
+    """Return the ``share`` quantile of counts by bucket, interpolated within its bucket, or None.
 
-    ``counts`` has one more place than ``bounds``; what is there counts as the last bound.
+    ``counts`` has one element more than ``bounds``; durations counted there are treated as the last
+    bound.
     """
     total = sum(counts)
     if not total:
@@ -73,7 +76,7 @@ class Recent:
         self._moments: deque[_Moment] = deque()
 
     def add(self, state: Row) -> None:
-        """The newest; one from before a restart of lbproxy forgets the others."""
+        """Append the newest state. If lbproxy has restarted, the older states are dropped."""
         at = float(state["at"])
         if self._moments:
             last = self._moments[-1].state
@@ -98,7 +101,9 @@ class Recent:
         return found
 
     def rate(self, kind: str, name: str, count: Any) -> float | None:
-        """How fast ``count(row)`` of ``state[kind][name]`` grows, each second; None when that is not known yet."""
+        """Return the growth of ``count(row)`` of ``state[kind][name]`` a second; None if not known
+        yet.
+        """
         then, now = self._before(RATE_S), self._moments[-1]
         old, new = then.state[kind].get(name), now.state[kind].get(name)
         if old is None or new is None or now.at <= then.at:
@@ -106,7 +111,9 @@ class Recent:
         return float(max(0, count(new) - count(old))) / (now.at - then.at)
 
     def times(self, kind: str, names: Sequence[str], field: str) -> list[int]:
-        """Counts by bucket of a histogram over the last seconds, of several rows together."""
+        """Return the counts by bucket of a histogram over the last seconds, of several rows
+        together.
+        """
         bounds = self.now["process"]["bounds"]
         total = [0] * (len(bounds) + 1)
         then = self._before(TIMES_S).state
@@ -122,5 +129,5 @@ class Recent:
         return total
 
     def quantile(self, kind: str, names: Sequence[str], field: str, share: float) -> float | None:
-        """A quantile of :meth:`times`, in seconds."""
+        """Return a quantile of :meth:`times`, in seconds."""
         return quantile(self.now["process"]["bounds"], self.times(kind, names, field), share)

@@ -1,9 +1,9 @@
 """PURE. What the access log reads: a finished TCP session, and a finished HTTP exchange.
 
-:class:`lbproxy.proxy.tcp.Session` is a :class:`Record`, :class:`lbproxy.proxy.http.traffic.HTTPTraffic` an
-:class:`HTTPRecord`; neither is imported here.  Times are float seconds, negative where there was nothing to
-measure.  ``started`` is a moment of the monotonic clock while the traffic runs, and Unix time once the record
-is logged.
+:class:`lbproxy.proxy.tcp.Session` is a :class:`Record`,
+:class:`lbproxy.proxy.http.traffic.HTTPTraffic` an :class:`HTTPRecord`; neither is imported here.
+Times are float seconds, negative if there was nothing to measure. ``started`` is monotonic time
+while the traffic runs, and Unix time once the record is logged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _OK: Final = Kind.OK
 
 
 class LogCache:
-    """What the access log has already written about a connection: its client, and the end of the line."""
+    """The parts of a log line that are the same for all requests of a connection."""
 
     __slots__ = ("client", "ip", "port", "tail")
 
@@ -34,8 +34,8 @@ class LogCache:
 class Connection:
     """The client's connection.
 
-    ``tls``: what a handshake settled (``version``, ``cipher``, ``alpn``), None in the clear.  ``log_cache`` belongs
-    to the access log.
+    ``tls``: result of the handshake (``version``, ``cipher``, ``alpn``), None without TLS.
+    ``log_cache`` belongs to the access log.
     """
 
     __slots__ = (
@@ -61,10 +61,10 @@ class Connection:
 
 
 class Record:
-    """A finished session, or the part of an exchange that sessions have too.
+    """A finished session, and the part of an exchange that sessions have too.
 
-    ``t_queue``: wait for a server.  ``t_connect``: of the last attempt; 0 when a connection was used
-    again.
+    ``t_queue``: time in the queue. ``t_connect``: time to connect of the last attempt, 0 for a
+    reused connection.
     """
 
     __slots__ = (
@@ -107,22 +107,22 @@ class Record:
 
     @property
     def request_id(self) -> str:
-        """Unique; made when first asked for."""
+        """A unique id, created at first use."""
         if not self._request_id:
             self._request_id = uuid.uuid4().hex
         return self._request_id
 
     @property
     def known_request_id(self) -> str:
-        """The request id if anybody asked for one, else ""."""
+        """The request id if it has been used, else ""."""
         return self._request_id
 
 
 class HTTPRecord(Record):
     """A finished exchange.
 
-    ``t_header``: first byte of the request to its complete head.  ``t_response``: request sent to
-    response head.  ``status`` 0: the client got none.
+    ``t_header``: from the first byte of the request to its complete head. ``t_response``: from the
+    sent request to the response head. ``status`` 0: the client got no response.
     """
 
     __slots__ = ("request", "response", "reused", "status", "t_header", "t_response")

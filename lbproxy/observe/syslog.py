@@ -7,26 +7,29 @@ from lbproxy.observe.timestamps import rfc3339_stamp
 __all__ = ["FACILITIES", "MESSAGE_LIMIT", "Framer"]
 
 MESSAGE_LIMIT = 8 * 1024
-"""Longest message in bytes; the rest is cut off.  What rsyslog and syslog-ng take without being asked."""
+"""Maximum length of a message in bytes, as rsyslog and syslog-ng accept by default; the rest is
+cut.
+"""
 
 _NAMES = (
-    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv",
+    "ftp",
 )  # fmt: skip
 
 FACILITIES = {
     **{name: number for number, name in enumerate(_NAMES)},
     **{f"local{n}": 16 + n for n in range(8)},
 }
-"""RFC 5424 §6.2.1."""
+"""Facilities by number (RFC 5424 §6.2.1)."""
 
 _INFORMATIONAL = 6
 
 
 class Framer:
-    """Makes messages of lines.
+    """Converts lines to messages.
 
-    ``host`` and ``tag`` are cut and cleaned as RFC 5424 §6 wants them.  ``counted``: each message is preceded by its
-    length, for TCP (RFC 6587 §3.4.1).
+    ``host`` and ``tag`` are cut and cleaned as RFC 5424 §6 requires. ``counted``: each message is
+    preceded by its length, for TCP (RFC 6587 §3.4.1).
     """
 
     def __init__(
@@ -39,15 +42,15 @@ class Framer:
         self._stamp = rfc3339_stamp()
 
     def header(self, now: float) -> bytes:
-        """What stands before the text of a message written at ``now`` (Unix time)."""
+        """Return the part of a message before its text. ``now``: Unix time."""
         return self._before + self._stamp(now).encode() + self._after
 
     def frame(self, header: bytes, line: bytes) -> bytes:
-        """``line``, without its line feed, as a message as it is sent."""
+        """Return ``line``, without its line feed, as a complete message."""
         message = (header + line)[:MESSAGE_LIMIT]
         return b"%d %b" % (len(message), message) if self._counted else message
 
 
 def _printable(text: str, limit: int) -> str:
-    """Printable ASCII without spaces; "-" when nothing is left."""
+    """Return printable ASCII without spaces; "-" if nothing remains."""
     return "".join(c for c in text if "!" <= c <= "~")[:limit] or "-"

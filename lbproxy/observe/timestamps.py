@@ -1,4 +1,4 @@
-"""PURE. Times for the access log: text made once a second, not once a line."""
+"""PURE. Times for the access log. Their text is created once a second, not once a line."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from collections.abc import Callable
 __all__ = ["MILLIS", "clf_stamp", "rfc3339", "rfc3339_stamp"]
 
 MILLIS = tuple(f".{n:03d}Z" for n in range(1000))
-"""The end of an RFC 3339 time, by milliseconds."""
+"""The end of an RFC 3339 time for each millisecond."""
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def rfc3339(second: int) -> str:
-    """``2026-11-23T12:46:06`` in UTC, without fraction and zone."""
+    """Return ``2026-11-23T12:46:06`` in UTC, without fraction and zone."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 def rfc3339_stamp() -> Callable[[float], str]:
-    """A function from epoch seconds to ``2026-11-23T12:46:06.123Z`` that remembers the last second."""
+    """Return a function from Unix time to ``2026-11-23T12:46:06.123Z``, which caches the last
+    second.
+    """
     known = -1
     text = ""
 
@@ -35,7 +37,7 @@ def rfc3339_stamp() -> Callable[[float], str]:
 
 
 def clf_stamp() -> Callable[[float], str]:
-    """A function from epoch seconds to ``23/Nov/2026:12:46:06 +0000`` (always UTC, months in English)."""
+    """Return a function from Unix time to ``23/Nov/2026:12:46:06 +0000`` (UTC, English months)."""
     known = -1
     text = ""
 
