@@ -1,8 +1,8 @@
 """CONTROL. From a plugin's name to its class, and the configuration loaded with it.
 
-Called by :mod:`lbproxy.service` and the command line.  A name is looked for among the built-in ones, then
-among entry points (``lbproxy.balancers``, ``lbproxy.filters``, ``lbproxy.probes``), then among objects that
-provide :class:`IPluginClass` in ``twisted/plugins/*.py``.  ``path/to/file.py:Name`` and
+Called by :mod:`lbproxy.service` and the command line. A name is looked for among the built-in ones,
+then among entry points (``lbproxy.balancers``, ``lbproxy.filters``, ``lbproxy.probes``), then among
+objects that provide :class:`IPluginClass` in ``twisted/plugins/*.py``. ``path/to/file.py:Name`` and
 ``package.module:Name`` name a class directly; for a probe also an ``async def``.
 """
 
@@ -115,7 +115,9 @@ class IPluginClass(Interface):
 
 @implementer(IPlugin, IPluginClass)
 class PluginClass:
-    """``mine = PluginClass("balancer", "mine", "mypackage.balance:Mine")`` in ``twisted/plugins/my_plugin.py``."""
+    """``mine = PluginClass("balancer", "mine", "mypackage.balance:Mine")`` in
+    ``twisted/plugins/my_plugin.py``.
+    """
 
     def __init__(self, kind: str, name: str, target: str) -> None:
         self.kind = kind
@@ -153,9 +155,10 @@ def known(kind: str) -> tuple[str, ...]:
 
 
 def resolve(kind: str, name: str, base_dir: str = ".") -> Any:
-    """The class (or for "predicate" the function) of kind "balancer", "filter" or "probe" behind ``name``.
+    """The class (or for "predicate" the function) of kind "balancer", "filter" or "probe" behind
+    ``name``.
 
-    A file's path is relative to ``base_dir``.  Raises :class:`UnknownPlugin`, or
+    A file's path is relative to ``base_dir``. Raises :class:`UnknownPlugin`, or
     :class:`lbproxy.config.errors.PluginError` for one that cannot be loaded.
     """
     return _checked(kind, name, _find(kind, name, base_dir))
@@ -205,7 +208,9 @@ def _checked(kind: str, name: str, found: Any) -> Any:
 
 
 def _unwritten(kind: str, found: Any) -> str:
-    """What a class that extends our base class has left as it is there, which only raises; "" if nothing."""
+    """What a class that extends our base class has left as it is there, which only raises; "" if
+    nothing.
+    """
     if kind == "balancer":
         from lbproxy.balance.base import Balancer
 
@@ -246,7 +251,10 @@ def _member(module: Any, attribute: str, target: str) -> Any:
 
 
 _files: dict[str, tuple[tuple[int, int], Any]] = {}
-"""Loaded files by path: (time of change and size, module).  An unchanged file gives the same classes again."""
+"""Loaded files by path: (time of change and size, module).
+
+An unchanged file gives the same classes again.
+"""
 
 
 def _load_file(path: Path) -> Any:
@@ -273,7 +281,8 @@ def _run_file(path: str) -> Any:
     before = sys.modules.get(name)
     sys.modules[name] = module  # attrs and dataclasses look their own module up there
     try:
-        # Not exec_module: it trusts byte code by whole seconds, and the file may have changed just now.
+        # Not exec_module: it trusts byte code by whole seconds, and the file may have changed just
+        # now.
         exec(compile(Path(path).read_bytes(), path, "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         if before is None:
@@ -313,7 +322,10 @@ def resolver(base_dir: str = ".") -> Resolve:
 
 
 def _declare_keys() -> None:
-    """Let sections have the keys of features.  Imported when it is needed: features import most of lbproxy."""
+    """Let sections have the keys of features.
+
+    Imported when it is needed: features import most of lbproxy.
+    """
     from lbproxy.features import declare_keys
 
     declare_keys()
@@ -325,7 +337,10 @@ def load_config(
     env: Mapping[str, str] | None = None,
     files: build.Files = build.DISK,
 ) -> Config:
-    """The configuration in a file.  Raises :class:`lbproxy.config.errors.ConfigErrors` with every mistake."""
+    """The configuration in a file.
+
+    Raises :class:`lbproxy.config.errors.ConfigErrors` with every mistake.
+    """
     _declare_keys()
     folder = str(Path(path).absolute().parent)
     return build.load(path, resolve=resolver(folder), env=env, files=files)
@@ -339,7 +354,10 @@ def parse_config(
     env: Mapping[str, str] | None = None,
     files: build.Files = build.DISK,
 ) -> Config:
-    """The configuration in a text; relative paths start at ``base_dir``.  Raises as :func:`load_config`."""
+    """The configuration in a text; relative paths start at ``base_dir``.
+
+    Raises as :func:`load_config`.
+    """
     _declare_keys()
     return build.parse(text, file, base_dir, resolve=resolver(base_dir), env=env, files=files)
 

@@ -21,7 +21,8 @@ COUNTS = {"counts": [0] * (len(BUCKETS) + 1), "total": 0.0}
 
 def server(n: int, state: str = "up", **facts: Any) -> dict[str, Any]:
     return {
-        "backend": "app", "name": f"s{n}", "state": state, "weight": n, "active": 0, "picked": 10 * n, "failed": 0,
+        "backend": "app", "name": f"s{n}", "state": state, "weight": n, "active": 0,
+        "picked": 10 * n, "failed": 0,
         "downs": 0, "bytes_out": 0, "address": f"10.0.0.{n}:80", "note": "", **facts,
     }  # fmt: skip
 
@@ -31,16 +32,21 @@ def state(at: float = 10.0, count: int = 30, **more: Any) -> dict[str, Any]:
     return {
         "at": at,
         "process": {
-            "started": 1.0, "version": "1.2", "config": "lb.ini", "bounds": list(BUCKETS), "connections": 5,
+            "started": 1.0, "version": "1.2", "config": "lb.ini", "bounds": list(BUCKETS),
+            "connections": 5,
             "lag_s": 0.001, "resident_bytes": 50_000_000,
         },
         "frontends": {"web": {
-            "name": "web", "mode": "http", "active_connections": 3, "responses": {"2xx": int(at * 100), "5xx": 4},
-            "closes": {}, "refused": 0, "bytes_out": 0, "listen": ["127.0.0.1:80"], "request_seconds": COUNTS,
+            "name": "web", "mode": "http", "active_connections": 3,
+            "responses": {"2xx": int(at * 100), "5xx": 4},
+            "closes": {}, "refused": 0, "bytes_out": 0, "listen": ["127.0.0.1:80"],
+            "request_seconds": COUNTS,
         }},
         "backends": {"app": {
-            "name": "app", "mode": "http", "up": count - 1, "servers": count, "active": 0, "waiting": 2, "retries": 0,
-            "queue_full": 1, "queue_timeouts": 0, "no_server": 0, "balance": "roundrobin", "response_seconds": COUNTS,
+            "name": "app", "mode": "http", "up": count - 1, "servers": count, "active": 0,
+            "waiting": 2, "retries": 0,
+            "queue_full": 1, "queue_timeouts": 0, "no_server": 0, "balance": "roundrobin",
+            "response_seconds": COUNTS,
         }},
         "servers": servers, "alerts": {"firing": {}}, **more,
     }  # fmt: skip

@@ -48,7 +48,8 @@ def document(routes: Iterable[APIRoute], parts: Iterable[Part]) -> dict[str, Any
         "info": {
             "title": "lbproxy",
             "version": __version__,
-            "description": 'The admin API. Errors are JSON: {"error": {"status": ..., "message": ...}}.',
+            "description": 'The admin API. Errors are JSON: {"error": {"status": ..., '
+            '"message": ...}}.',
         },
         "paths": paths,
         "components": {

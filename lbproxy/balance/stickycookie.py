@@ -1,8 +1,9 @@
-"""PURE. Sticky sessions by cookie: our own (``cookie``), the application's with a prefix (``prefix``), or learned
-(``learn``).
+"""PURE. Sticky sessions by cookie: our own (``cookie``), the application's with a prefix
+(``prefix``), or learned (``learn``).
 
-A server is named in a cookie by an *id* that tells nothing: 128 bits of HMAC-SHA256 over backend and server name,
-under the secret of ``[lbproxy]``.  It cannot be made up, and the id of one backend means nothing in another one.
+A server is named in a cookie by an *id* that tells nothing: 128 bits of HMAC-SHA256 over backend
+and server name, under the secret of ``[lbproxy]``. It cannot be made up, and the id of one backend
+means nothing in another one.
 """
 
 from __future__ import annotations
@@ -141,8 +142,10 @@ class CookieOptions:
 
 
 class CookieSticky(_WithIds):
-    """A cookie set by lbproxy identifies the server. It contains an opaque id and is not forwarded
-    to servers. It is set if a client has none or an invalid one, or was moved to another server.
+    """A cookie set by lbproxy identifies the server.
+
+    It contains an opaque id and is not forwarded to servers. It is set if a client has none or an
+    invalid one, or was moved to another server.
     """
 
     name = "cookie"
@@ -171,7 +174,9 @@ class CookieSticky(_WithIds):
         return self._ids.name(value) or self._name_among(request)
 
     def _name_among(self, request: Any) -> str | None:
-        """The server of the first cookie that means something: one of another path, domain or time may precede it."""
+        """The server of the first cookie that means something: one of another path, domain or time
+        may precede it.
+        """
         for value in request.cookies(self._cookie):
             name = self._ids.name(value)
             if name is not None:
@@ -241,7 +246,10 @@ class PrefixSticky(_WithIds):
         return self._ids.name(mark) if found else None
 
     def server_request(self, traffic: HTTPFilterTraffic) -> None:
-        """Filter phase: the server gets what it has set.  An id of another time is taken off too."""
+        """Filter phase: the server gets what it has set.
+
+        An id of another time is taken off too.
+        """
         head = traffic.server_request
         if head is not None:
             rewrite_cookie(head, self._cookie, _unprefixed)
@@ -306,7 +314,10 @@ class LearnSticky(TableSticky):
             super().settled(context, server, moved)
 
     def response(self, traffic: HTTPFilterTraffic) -> None:
-        """Filter phase: learn what the server sets.  What it deletes is not sent again, and expires."""
+        """Filter phase: learn what the server sets.
+
+        What it deletes is not sent again, and expires.
+        """
         server = traffic.server
         head = traffic.response
         if server is None or head is None:
@@ -323,7 +334,7 @@ class LearnSticky(TableSticky):
         return (*super().identity(), self.options.name)
 
 
-# -- cookie lines ------------------------------------------------------------------------------------
+# -- cookie lines --------------------------------------------------------------------------------
 
 
 def rewrite_cookie(head: Any, cookie: bytes, change: Any) -> None:

@@ -38,11 +38,16 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     ),
     "top": ("top",),
 }
-"""The module of :mod:`lbproxy.cli` that has each command.  It is imported when the command is used."""
+"""The module of :mod:`lbproxy.cli` that has each command.
+
+It is imported when the command is used.
+"""
 
 
 class _Commands(click.Group):
-    """Imports the module of a command when somebody asks for it: most of the start-up time is imports."""
+    """Imports the module of a command when somebody asks for it: most of the start-up time is
+    imports.
+    """
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """See :class:`click.Group`."""
@@ -61,7 +66,8 @@ class _Commands(click.Group):
 def main() -> None:
     """A TCP and HTTP load balancer and reverse proxy.
 
-    Try `lbproxy demo` first; then write an lb.ini, `lbproxy check lb.ini`, and `lbproxy run lb.ini`.
+    Try `lbproxy demo` first. Then write an lb.ini, run `lbproxy check lb.ini` and
+    `lbproxy run lb.ini`.
     """
 
 

@@ -1,7 +1,8 @@
 """CONTROL. ``lbproxy demo``: a whole installation in one process, to try before reading anything.
 
-Three HTTP origins (one of them slow), two TCP origins, and in front of them an HTTP, an HTTPS and a TCP frontend.  A
-small control address stops, starts and spoils the origins, so that one can watch what lbproxy does about it.
+Three HTTP origins (one of them slow), two TCP origins, and in front of them an HTTP, an HTTPS and a
+TCP frontend. A small control address stops, starts and spoils the origins, so that one can watch
+what lbproxy does about it.
 """
 
 from __future__ import annotations
@@ -97,9 +98,9 @@ Try, in another terminal:
 
 Then break something:
 
-  curl -X POST http://127.0.0.1:{control}/stop/beta       # beta refuses connections: no request fails
-  curl -X POST http://127.0.0.1:{control}/fail/alpha      # alpha fails its check: the slow backup answers
-  curl -X POST http://127.0.0.1:{control}/start/alpha     # and back again; the same for start/beta
+  curl -X POST http://127.0.0.1:{control}/stop/beta    # beta refuses connections: no request fails
+  curl -X POST http://127.0.0.1:{control}/fail/alpha   # alpha fails its check: the backup answers
+  curl -X POST http://127.0.0.1:{control}/start/alpha  # and back again; the same for start/beta
 
 What lbproxy notices is printed here:
 """
@@ -147,7 +148,9 @@ class _Answer(Resource):
 
 @implementer(IHalfCloseableProtocol)
 class _Echo(Protocol):
-    """Sends each line back with the origin's name before it; a client's FIN ends it after the answer."""
+    """Sends each line back with the origin's name before it; a client's FIN ends it after the
+    answer.
+    """
 
     def readConnectionLost(self) -> None:
         self.transport.loseConnection()  # type: ignore[union-attr]
@@ -301,7 +304,9 @@ class Demo:
 
 
 def free_ports(first: int, count: int) -> list[int]:
-    """Return ``count`` unused ports of 127.0.0.1, from ``first`` up; 0: wherever the system finds them."""
+    """Return ``count`` unused ports of 127.0.0.1, from ``first`` up; 0: wherever the system finds
+    them.
+    """
     if first == 0:
         with socket.create_server(("127.0.0.1", 0)) as any_port:
             first = min(any_port.getsockname()[1], 65535 - 10 * count)

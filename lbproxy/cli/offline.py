@@ -29,7 +29,9 @@ NO_FILES = Files(read=DISK.read, glob=DISK.glob, exists=lambda path: True)
 
 
 def _read_all(path: Path) -> Config:
-    """The configuration, after making all that it needs short of opening anything: keys, certificates, filters."""
+    """The configuration, after making all that it needs short of opening anything: keys,
+    certificates, filters.
+    """
     from twisted.internet import reactor
 
     from lbproxy.service import LoadBalancer
@@ -46,7 +48,9 @@ def _read_text(path: Path) -> Config:
 
 
 def _read(path: Path, files: Files) -> Config:
-    """The configuration in a file, or for ``-`` from standard input, with paths from the present folder."""
+    """The configuration in a file, or for ``-`` from standard input, with paths from the present
+    folder.
+    """
     from lbproxy.service import refuse_nothing
 
     if str(path) != "-":
@@ -84,7 +88,8 @@ def check(config: Path, as_data: bool, no_files: bool) -> None:
     servers = sum(len(backend.servers) for backend in loaded.backends)
     listeners = sum(len(frontend.listen) for frontend in loaded.frontends)
     click.echo(
-        f"{config}: good: {count(len(loaded.frontends), 'frontend')} with {count(listeners, 'listener')}, "
+        f"{config}: good: {count(len(loaded.frontends), 'frontend')} with "
+        f"{count(listeners, 'listener')}, "
         f"{count(len(loaded.backends), 'backend')} with {count(servers, 'server')}"
     )
     for one in () if no_files else _drift(loaded):

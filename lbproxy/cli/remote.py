@@ -1,7 +1,7 @@
 """CONTROL. A running lbproxy as its commands see it: found, asked, and what it says in words.
 
-Exit statuses of all commands that use it: 0 done; 1 it refused, or what was asked about is not well; 2 the command
-line is wrong; 3 there is no lbproxy to talk to.
+Exit statuses of all commands that use it: 0 done; 1 it refused, or what was asked about is not
+well; 2 the command line is wrong; 3 there is no lbproxy to talk to.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ class _Unix(http.client.HTTPConnection):
 
 @define
 class Remote:
-    """``url``: ``unix:PATH``, ``http://HOST:PORT`` or ``https://HOST:PORT``; ``token``: "" for none."""
+    """``url``: ``unix:PATH``, ``http://HOST:PORT`` or ``https://HOST:PORT``; ``token``: "" for
+    none.
+    """
 
     url: str
     token: str = ""
@@ -84,7 +86,10 @@ class Remote:
     def ask(
         self, method: str, path: str, body: Any = None, *, timeout: float = _TIMEOUT, **query: Any
     ) -> Any:
-        """The JSON of the answer.  Raises :class:`Refused`; ends the command when there is nobody."""
+        """The JSON of the answer.
+
+        Raises :class:`Refused`; ends the command when there is nobody.
+        """
         return json.loads(self.text(method, path, body, timeout=timeout, **query))
 
     def get(self, path: str, **query: Any) -> Any:
@@ -190,7 +195,7 @@ def _message(response: http.client.HTTPResponse) -> str:
         return f"it answers {response.status} {response.reason}"
 
 
-# -- finding it -------------------------------------------------------------------------------------
+# -- finding it ----------------------------------------------------------------------------------
 
 
 def _find(admin: str, config: Path | None) -> str:
@@ -212,7 +217,9 @@ def _find(admin: str, config: Path | None) -> str:
 
 
 def _written(path: Path) -> list[AdminSpec]:
-    """The admin addresses in a configuration, whatever else may be wrong with it: lbproxy may run with an older one."""
+    """The admin addresses in a configuration, whatever else may be wrong with it: lbproxy may run
+    with an older one.
+    """
     folder = str(path.absolute().parent)
     try:
         text = path.read_text(encoding="utf-8")
@@ -328,7 +335,9 @@ def show_json(value: Any) -> None:
 
 
 def completions(ctx: click.Context, incomplete: str) -> list[str]:
-    """Return ``backend`` and ``backend/server`` names of the configuration that begin so; [] if it cannot be read."""
+    """Return ``backend`` and ``backend/server`` names of the configuration that begin so; [] if it
+    cannot be read.
+    """
     from lbproxy.config.errors import ConfigErrors
     from lbproxy.registry import load_config
 
@@ -363,7 +372,9 @@ class _Chosen(click.ParamType):  # type: ignore[type-arg]
     name = "BACKEND[/SERVER]"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
-        """Both names; "" for a server that is left out, and not for one that is missing after the slash."""
+        """Both names; "" for a server that is left out, and not for one that is missing after the
+        slash.
+        """
         if isinstance(value, tuple):
             return value
         backend, slash, server = str(value).partition("/")

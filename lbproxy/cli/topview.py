@@ -1,4 +1,6 @@
-"""CONTROL. What ``lbproxy top`` shows: the state as a screen of a given size, and what keys do to it."""
+"""CONTROL. What ``lbproxy top`` shows: the state as a screen of a given size, and what keys do to
+it.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,8 @@ _VIEWS: dict[str, tuple[Column, ...]] = {
         Column("requests", _text("picked"), _whole),
         Column("failed", _text("failed"), _whole, True, _bad),
         Column("downs", _text("downs"), _whole),
-        Column("out/s", _grows("servers", lambda row: row["bytes_out"]), lambda v: "" if v is None else bytes_(v)),
+        Column("out/s", _grows("servers", lambda row: row["bytes_out"]),
+            lambda v: "" if v is None else bytes_(v)),
         Column("address", _text("address"), number=False),
         Column("last check", _text("note"), number=False),
     ),
@@ -115,7 +118,8 @@ _VIEWS: dict[str, tuple[Column, ...]] = {
         Column("refused", _text("refused"), _whole, True, _bad),
         Column("p50", _share("frontends", "request_seconds", 0.5), _seconds),
         Column("p99", _share("frontends", "request_seconds", 0.99), _seconds),
-        Column("out/s", _grows("frontends", lambda row: row["bytes_out"]), lambda v: "" if v is None else bytes_(v)),
+        Column("out/s", _grows("frontends", lambda row: row["bytes_out"]),
+            lambda v: "" if v is None else bytes_(v)),
         Column("listens on", lambda view, row: " ".join(row["listen"]), number=False),
     ),
 }  # fmt: skip
@@ -128,8 +132,9 @@ _HELP = (
 
 @define
 class View:
-    """``kind``: which table; ``sort``: column, -1 for the order of the configuration; ``typing``: the filter is being
-    written.  ``trouble``: why there is no news, "" when there is."""
+    """``kind``: which table; ``sort``: column, -1 for the order of the configuration; ``typing``:
+    the filter is being written. ``trouble``: why there is no news, "" when there is.
+    """
 
     recent: Recent = field(factory=Recent)
     kind: str = "servers"
@@ -157,7 +162,9 @@ class View:
     # -- keys -----------------------------------------------------------------------------------
 
     def press(self, key: str) -> None:
-        """A character, or the name of a key: up, down, pageup, pagedown, home, enter, escape, backspace, tab."""
+        """A character, or the name of a key: up, down, pageup, pagedown, home, enter, escape,
+        backspace, tab.
+        """
         if self.typing:
             self._write(key)
             return
@@ -276,7 +283,8 @@ class View:
         text.append("p50 {} p95 {} p99 {}  ".format(*map(_seconds, quantiles)))
         text.append(f"servers {up}/{of}  ", "yellow" if up < of else "")
         text.append(
-            f"conns {now['process']['connections']:,}  waiting {sum(one['waiting'] for one in backends)}  "
+            f"conns {now['process']['connections']:,}  waiting "
+            f"{sum(one['waiting'] for one in backends)}  "
             f"late {_seconds(now['process']['lag_s'])}  {bytes_(now['process']['resident_bytes'])}B"
         )
         return text
@@ -284,7 +292,8 @@ class View:
     def _alerts(self) -> list[Text]:
         firing = list(self.recent.now.get("alerts", {}).get("firing", {}).values())
         lines = [
-            Text(f"! {one['name']}: {one['text']}", "bold red" if one["severity"] == "error" else "yellow",
+            Text(f"! {one['name']}: {one['text']}",
+                "bold red" if one["severity"] == "error" else "yellow",
                  no_wrap=True, overflow="ellipsis")
             for one in firing[:3]
         ]  # fmt: skip

@@ -1,9 +1,10 @@
-"""PURE. The first word of a ``listen`` line: what is bound, and whether TLS is spoken there.
+r"""PURE. The first word of a ``listen`` line: what is bound, and whether TLS is spoken there.
 
-Understood here: ``tcp:PORT``, ``tcp6:PORT`` and ``tls:PORT``, each with ``:interface=IP`` and ``:backlog=N`` or with
-the address before the port (``tls:127.0.0.1:8443``); ``unix:PATH`` with ``:mode=660`` and ``:backlog=N``;
-``IP:PORT`` and ``*:PORT``.  A colon that is part of a value is written ``\\:``, or the value stands in brackets.
-``systemd:...`` and the endpoints of Twisted plugins are kept as they are.
+Understood here: ``tcp:PORT``, ``tcp6:PORT`` and ``tls:PORT``, each with ``:interface=IP`` and
+``:backlog=N`` or with the address before the port (``tls:127.0.0.1:8443``); ``unix:PATH`` with
+``:mode=660`` and ``:backlog=N``; ``IP:PORT`` and ``*:PORT``. A colon that is part of a value is
+written ``\:``, or the value stands in brackets. ``systemd:...`` and the endpoints of Twisted
+plugins are kept as they are.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ _BACKLOG = {"min": 1, "max": 65535}
 
 @frozen
 class Endpoint:
-    """``address`` is None where Twisted makes the endpoint; ``extra`` are ListenSpec fields set within it."""
+    """``address`` is None where Twisted makes the endpoint; ``extra`` are ListenSpec fields set
+    within it.
+    """
 
     address: Address | None
     tls: bool = False
@@ -85,7 +88,8 @@ def _tcp(kind: str, rest: str) -> Endpoint:
         keyed["interface"] = plain.pop(0)
     if len(plain) != 1:
         raise Unfit(
-            f"{kind}:{rest} is not an endpoint such as {kind}:8080 or {kind}:8080:interface=127.0.0.1"
+            f"{kind}:{rest} is not an endpoint such as {kind}:8080 or "
+            f"{kind}:8080:interface=127.0.0.1"
         )
     host = _interface(keyed.get("interface", ""))
     if kind == "tcp6":
@@ -117,7 +121,8 @@ def _bare(text: str) -> Endpoint:
     host, colon, port = text.rpartition(":")
     if not colon or not host:
         raise Unfit(
-            f"{text!r} is not an address to listen at: write tcp:8080, tls:8443, unix:/path or IP:PORT"
+            f"{text!r} is not an address to listen at: write tcp:8080, tls:8443, unix:/path or "
+            "IP:PORT"
         )
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise Unfit(f"{text!r}: write an IPv6 address in brackets, [::1]:80")

@@ -1,4 +1,6 @@
-"""PURE. The INI text as sections, keys and lines, each with its place.  Called by :mod:`lbproxy.config.build`.
+"""PURE. The INI text as sections, keys and lines, each with its place.
+
+Called by :mod:`lbproxy.config.build`.
 
 The grammar, one rule each:
 
@@ -45,10 +47,10 @@ _HEADER = re.compile(r"\[([^\]]*)\](.*)", re.DOTALL)
 class Item:
     """One line of a value, comment removed and variables replaced.
 
-    ``text`` is to be split into words: what a variable held is quoted there where it would be more than one.
-    ``plain`` is the same line as one text, None if it begins with a quote.
-    ``broken``: a variable in it could not be replaced, which is reported already.
-    ``section``: the header it was written under, if that is another one.
+    ``text`` is to be split into words: what a variable held is quoted there where it would be more
+    than one. ``plain`` is the same line as one text, None if it begins with a quote. ``broken``: a
+    variable in it could not be replaced, which is reported already. ``section``: the header it was
+    written under, if that is another one.
     """
 
     text: str
@@ -75,7 +77,9 @@ class Entry:
 
 @define
 class Section:
-    """``[kind name]``; ``title`` is its header without brackets, ``shown`` one that it was written under instead."""
+    """``[kind name]``; ``title`` is its header without brackets, ``shown`` one that it was written
+    under instead.
+    """
 
     kind: str
     name: str
@@ -101,7 +105,9 @@ class Reader:
 
 
 def strip_comment(line: str) -> str:
-    """``line`` without a comment that follows white space outside of quotes, and without white space around."""
+    """``line`` without a comment that follows white space outside of quotes, and without white
+    space around.
+    """
     i = 0
     while i < len(line):
         c = line[i]
@@ -134,7 +140,9 @@ def substitute(text: str, env: Mapping[str, str]) -> str:
 
 
 def substitute_words(text: str, env: Mapping[str, str]) -> str:
-    """As :func:`substitute`, for a text that is split into words: a variable stays one word, or a part of one."""
+    """As :func:`substitute`, for a text that is split into words: a variable stays one word, or a
+    part of one.
+    """
     out, around = "", ""
     for value, variable in _pieces(text, env):
         if variable:
@@ -185,7 +193,8 @@ def _variable(match: re.Match[str], env: Mapping[str, str]) -> str:
     found = _VARIABLE_NAME.fullmatch(match[1] or "")
     if not found:
         raise Unfit(
-            f"{shorten(match[0], 60)!r} is not ${{NAME}} or ${{NAME:-default}}; write $${{ for a plain ${{"
+            f"{shorten(match[0], 60)!r} is not ${{NAME}} or ${{NAME:-default}}; write $${{ for a "
+            f"plain ${{"
         )
     name, default = found[1], found[2]
     if default is not None:
@@ -235,7 +244,8 @@ class _FileParser:
         if self.entry is None:
             self._wrong(
                 where,
-                f"{mask_text(line)!r} begins with white space but there is no key above it to belong to; "
+                f"{mask_text(line)!r} begins with white space but there is no key above it to "
+                "belong to; "
                 "sections and keys begin in the first column" + _foreign(line),
             )
             return
@@ -243,7 +253,8 @@ class _FileParser:
 
     def _header(self, line: str, where: Where) -> None:
         self.entry = None
-        # A broken header still begins a section, nameless, so that its keys are not taken for the one above.
+        # A broken header still begins a section, nameless, so that its keys are not taken for the
+        # one above.
         self.section = Section("", "", where)
         found = _HEADER.fullmatch(strip_comment(line))
         if not found or found[2].strip():

@@ -1,6 +1,7 @@
 """PURE. The whole configuration reference, made from the model and the plugins' Options.
 
-Called by :func:`lbproxy.registry.reference` for ``lbproxy config reference`` and for the documentation.
+Called by :func:`lbproxy.registry.reference` for ``lbproxy config reference`` and for the
+documentation.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ Format = Literal["rst", "text"]
 
 _INTRO = """\
 A configuration is an INI text. Sections are ``[lbproxy]``, ``[frontend NAME]``, ``[backend NAME]``,
-``[certificate NAME]`` and ``[alerts]``. ``[listen NAME]``, ``[site NAME]`` and ``[defaults]`` contain the
-same keys and are expanded into these sections. Sections and keys begin in the first column. A line that
-begins with white space continues the value of the key above it. ``#`` and ``;`` begin a comment at the
-start of a line, ``#`` also after white space. ``${NAME}`` and ``${NAME:-default}`` are replaced by
-environment variables, and ``$${`` is a literal ``${``. Text with spaces is quoted. ``include = FILE`` (or
-a glob, relative to the including file) may stand before the first section. Other relative paths are
-relative to the directory of the main file."""
+``[certificate NAME]`` and ``[alerts]``. ``[listen NAME]``, ``[site NAME]`` and ``[defaults]``
+contain the same keys and are expanded into these sections. Sections and keys begin in the first
+column. A line that begins with white space continues the value of the key above it. ``#`` and ``;``
+begin a comment at the start of a line, ``#`` also after white space. ``${NAME}`` and
+``${NAME:-default}`` are replaced by environment variables, and ``$${`` is a literal ``${``. Text
+with spaces is quoted. ``include = FILE`` (or a glob, relative to the including file) may stand
+before the first section. Other relative paths are relative to the directory of the main file."""
 
 _KIND_TITLES = {
     "balancer": "Balancers",

@@ -1,11 +1,12 @@
 """PURE. The heads of requests and responses: raw bytes, a table of offsets and a list of edits.
 
-A head that came in is :class:`~lbproxy.http.scan.Lines`, which nobody changes, and edits over them: known names and
-single lines that are left out, and lines that are added behind.  Heads made from it for the other side share the
-lines.  Nothing of this shows: ``headers``, ``header()`` and the others read the result.
+A head that came in is :class:`~lbproxy.http.scan.Lines`, which nobody changes, and edits over them:
+known names and single lines that are left out, and lines that are added behind. Heads made from it
+for the other side share the lines. Nothing of this shows: ``headers``, ``header()`` and the others
+read the result.
 
-``headers`` is a real list, for filters.  Whoever asks for it may change it and keep it, so from then on the list is
-the truth, and the head is written from it.  The methods do not need it.
+``headers`` is a real list, for filters. Whoever asks for it may change it and keep it, so from then
+on the list is the truth, and the head is written from it. The methods do not need it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ _COOKIE: Final = field_name(b"cookie")
 
 
 class Ours:
-    """Lines that lbproxy adds to heads: ``pairs``, and ``encoded`` as they are sent.  Nobody changes them.
+    """Lines that lbproxy adds to heads:
+
+    ``pairs``, and ``encoded`` as they are sent. Nobody changes them.
 
     ``te``: TE is among them.
     """
@@ -46,9 +49,10 @@ class Ours:
 class Head:
     """Header access shared by requests and responses.
 
-    For the writers and the forwarder: ``lines``, less the known names in ``without`` (a set of bits) and the lines in
-    ``gone`` (by index); ``host_line`` stands for the value of the Host line, or for a first Host line where there is
-    none; then the lines ``before``, ``ours`` and ``added``.  All of it counts only while ``listed`` is false.
+    For the writers and the forwarder: ``lines``, less the known names in ``without`` (a set of
+    bits) and the lines in ``gone`` (by index); ``host_line`` stands for the value of the Host line,
+    or for a first Host line where there is none; then the lines ``before``, ``ours`` and ``added``.
+    All of it counts only while ``listed`` is false.
     """
 
     __slots__ = (
@@ -112,7 +116,10 @@ class Head:
         return out
 
     def settled(self) -> Head:
-        """This head, or one with lines made of its list.  ValueError or TypeError for what cannot be written."""
+        """This head, or one with lines made of its list.
+
+        ValueError or TypeError for what cannot be written.
+        """
         return self if self._list is None else Head(None, lines_of(self._list))
 
     # -- one name -------------------------------------------------------------------------------
@@ -142,9 +149,11 @@ class Head:
         return _first(self._behind(), name)
 
     def place(self, name: FieldName) -> i64:
-        """Where in ``lines.raw`` the first value of ``name`` is: start, and end in the upper 32 bits.
+        """Where in ``lines.raw`` the first value of ``name`` is: start, and end in the upper 32
+        bits.
 
-        ``name``: ``single``, and not Host.  -1: there is none.  -2: ask :meth:`first`, as there are edits.
+        ``name``: ``single``, and not Host. -1: there is none. -2: ask :meth:`first`, as there are
+        edits.
         """
         if self._list is not None or self.added is not None:
             return -2
@@ -192,7 +201,10 @@ class Head:
         self.remove(field_name(name))
 
     def remove_headers(self, names: frozenset[bytes]) -> None:
-        """Remove every line of ``names``, which are in lower case.  Linear in the names plus the lines."""
+        """Remove every line of ``names``, which are in lower case.
+
+        Linear in the names plus the lines.
+        """
         if len(names) <= _FEW:
             for name in names:
                 self.remove(field_name(name))
@@ -262,7 +274,9 @@ class Head:
     # -- the wire -------------------------------------------------------------------------------
 
     def copy_lines(self, writer: BytesWriter, without: i64) -> None:
-        """Write those of ``lines`` that are not left out, and whose names are not in ``without``, as they came."""
+        """Write those of ``lines`` that are not left out, and whose names are not in ``without``,
+        as they came.
+        """
         lines = self.lines
         raw = lines.raw
         table = lines.table
@@ -313,17 +327,19 @@ class RequestHead(Head):
     """The head of one request, after the codec has checked and normalised it.
 
     ``target`` is in origin form (``/path?query``), ``*`` for OPTIONS, or ``host:port`` for CONNECT;
-    an absolute-form target has been split into ``scheme``, ``host`` and origin form (RFC 9112 §3.2).
-    ``host`` is the effective authority, lower case, with its port if one was sent; ``headers`` still
-    holds a ``Host`` line equal to it.  ``version`` is 10, 11 or 20.
+    an absolute-form target has been split into ``scheme``, ``host`` and origin form (RFC 9112
+    §3.2). ``host`` is the effective authority, lower case, with its port if one was sent;
+    ``headers`` still holds a ``Host`` line equal to it. ``version`` is 10, 11 or 20.
 
     ``length`` is the body's length in bytes, None when it is not known in advance (chunked, HTTP/2
-    without content-length); 0 means no body.  ``keep_alive`` is what the client asked for.
-    ``upgrade`` is the lower-cased Upgrade value if the request asked for a protocol switch
-    (and ``Connection: upgrade`` said so), else None.  ``expect_continue``: the client waits for 100.
-    ``nominated`` are the lower-cased field names that Connection names beyond close, keep-alive and upgrade.
+    without content-length); 0 means no body. ``keep_alive`` is what the client asked for.
+    ``upgrade`` is the lower-cased Upgrade value if the request asked for a protocol switch (and
+    ``Connection: upgrade`` said so), else None. ``expect_continue``: the client waits for 100.
+    ``nominated`` are the lower-cased field names that Connection names beyond close, keep-alive and
+    upgrade.
 
-    ``checked`` is the target that the codec has checked, if any: only another one is checked before it is sent.
+    ``checked`` is the target that the codec has checked, if any: only another one is checked before
+    it is sent.
     """
 
     __slots__ = (
@@ -369,7 +385,10 @@ class RequestHead(Head):
         self.checked: bytes | None = None
 
     def __repr__(self) -> str:
-        return f"<request {self.method!r} {self.target!r} {self.host!r} {self.pairs()!r} {self.length}>"
+        return (
+            f"<request {self.method!r} {self.target!r} {self.host!r} {self.pairs()!r} "
+            f"{self.length}>"
+        )
 
     @property
     def path(self) -> bytes:
@@ -453,7 +472,9 @@ class RequestHead(Head):
 
 
 def _is(raw: bytes, word: i64, name: bytes) -> bool:
-    """Whether the name of a cookie is ``name``; ``word``: where it is, 32 bits for its start, then its end."""
+    """Whether the name of a cookie is ``name``; ``word``: where it is, 32 bits for its start, then
+    its end.
+    """
     start = word & MASK
     size = (word >> 32) - start
     if size != len(name):
@@ -508,11 +529,11 @@ def _add_cookies(writer: BytesWriter, raw: bytes, at: i64, end: i64) -> None:
 class ResponseHead(Head):
     """The head of one response.
 
-    ``status`` 100 to 999; ``version`` 10, 11 or 20.  ``length`` is the body's length in bytes, 0 when it
-    has none (HEAD, 204, 304, 1xx), None when it is chunked or runs until close; ``until_close`` tells which.
-    For a HEAD or 304 answer the Content-Length *line* stays in ``headers`` and describes the body not sent.
-    ``keep_alive``: the server will take another request on this connection.
-    ``chunked``: the body came with the chunked coding.
+    ``status`` 100 to 999; ``version`` 10, 11 or 20. ``length`` is the body's length in bytes, 0
+    when it has none (HEAD, 204, 304, 1xx), None when it is chunked or runs until close;
+    ``until_close`` tells which. For a HEAD or 304 answer the Content-Length *line* stays in
+    ``headers`` and describes the body not sent. ``keep_alive``: the server will take another
+    request on this connection. ``chunked``: the body came with the chunked coding.
     """
 
     __slots__ = (

@@ -1,8 +1,9 @@
 """PURE. Field names: which ones lbproxy knows, and how a name is found in the table of a head.
 
-The scanner (:mod:`lbproxy.http.scan`) gives each field line the number of its name, so that later questions compare
-numbers.  A name is recognised by its length and its last eight bytes: together they give a place in a table without
-collisions, and the name that stands there is then compared byte for byte.
+The scanner (:mod:`lbproxy.http.scan`) gives each field line the number of its name, so that later
+questions compare numbers. A name is recognised by its length and its last eight bytes: together
+they give a place in a table without collisions, and the name that stands there is then compared
+byte for byte.
 
 A number is below 62, so a set of names is one ``i64``.
 """
@@ -54,7 +55,10 @@ X_FORWARDED_PORT: Final = 22
 CLAIM: Final = 23
 """Every other field that only a trusted proxy may send, and all such fields spelled with ``_``."""
 DISGUISED: Final = 24
-"""``content_length`` and ``transfer_encoding``: CGI-like gateways take them for the real fields (RFC 3875 §4.1.18)."""
+"""``content_length`` and ``transfer_encoding``:
+
+CGI-like gateways take them for the real fields (RFC 3875 §4.1.18).
+"""
 
 NUMBERS: Final[dict[bytes, int]] = {
     b"host": HOST,
@@ -127,7 +131,7 @@ CLAIMED: Final[frozenset[bytes]] = frozenset(
 ) | frozenset(_DISGUISES)
 """What only a trusted proxy may say, and framing in disguise: all spellings, in lower case."""
 
-# -- the table without collisions --------------------------------------------------------------------
+# -- the table without collisions ----------------------------------------------------------------
 
 _PLACES: Final = 256
 _MIX: Final = 11  # found by trying, like the shifts: no two names share a place
@@ -159,10 +163,11 @@ _TABLE: Final[bytes] = _build()
 
 
 def known_number(raw: bytes, start: i64, size: i64, tail: i64) -> i64:
-    """The number of the name of ``size`` bytes at ``start``, whose ``tail`` is known; 0 for any other name.
+    """The number of the name of ``size`` bytes at ``start``, whose ``tail`` is known; 0 for any
+    other name.
 
-    ``tail``: its last eight bytes (all of a shorter name) in lower case, little endian.
-    The name is a token; it may be in any case.
+    ``tail``: its last eight bytes (all of a shorter name) in lower case, little endian. The name is
+    a token; it may be in any case.
     """
     table = _TABLE
     row: i64 = _place(tail, size) * _ROW
@@ -194,7 +199,7 @@ def disguised(name: bytes) -> int:
     return _DISGUISES.get(name.lower(), UNKNOWN)
 
 
-# -- names that are looked for -----------------------------------------------------------------------
+# -- names that are looked for -------------------------------------------------------------------
 
 _KEPT_MAX: Final = 2048
 _KEPT_SIZE_MAX: Final = 64  # bytes of a name that is kept
@@ -206,8 +211,8 @@ _TOKEN_BYTES: Final = frozenset(
 class FieldName:
     """A name to look for in heads, prepared once.
 
-    ``low``: in lower case.  ``number``: as in :data:`NUMBERS`.  ``single``: no other name has this number, which is
-    not 0.  ``token``: it is one, so a line with this name can be written.
+    ``low``: in lower case. ``number``: as in :data:`NUMBERS`. ``single``: no other name has this
+    number, which is not 0. ``token``: it is one, so a line with this name can be written.
     """
 
     __slots__ = ("low", "number", "single", "size", "token")
@@ -228,7 +233,9 @@ _names: dict[bytes, FieldName] = {}
 
 
 def field_name(name: bytes) -> FieldName:
-    """``name``, in any case, prepared; what is asked for again is remembered, in bounded number and size."""
+    """``name``, in any case, prepared; what is asked for again is remembered, in bounded number and
+    size.
+    """
     found = _names.get(name)
     if found is None:
         found = FieldName(name)

@@ -25,14 +25,16 @@ def _escape(match: re.Match[bytes]) -> bytes:
 
 
 def normal_path(path: bytes) -> bytes | None:
-    """``path`` as a server will most likely understand it, or None where that is ambiguous or leaves the root.
+    """``path`` as a server will most likely understand it, or None where that is ambiguous or
+    leaves the root.
 
-    Percent escapes of characters that need none are decoded (once) and the others get upper-case digits, raw
-    bytes outside ASCII are escaped, runs of slashes become one, and dot segments are resolved (RFC 3986 §6.2.2,
-    §5.2.4).  None: more ``..`` than there are segments, or a ``..`` that only some servers see: next to ``%2F``,
-    ``%5C`` or a backslash, or with a parameter (``..;x``).
+    Percent escapes of characters that need none are decoded (once) and the others get upper-case
+    digits, raw bytes outside ASCII are escaped, runs of slashes become one, and dot segments are
+    resolved (RFC 3986 §6.2.2, §5.2.4). None: more ``..`` than there are segments, or a ``..`` that
+    only some servers see: next to ``%2F``, ``%5C`` or a backslash, or with a parameter (``..;x``).
 
-    What is not a path (``*``, the authority of CONNECT) comes back as it is.  0.2 us for an ordinary path.
+    What is not a path (``*``, the authority of CONNECT) comes back as it is. 0.2 us for an ordinary
+    path.
     """
     if (
         b"%" not in path
@@ -52,7 +54,9 @@ def normal_path(path: bytes) -> bytes | None:
 
 
 def _ambiguous(path: bytes) -> bool:
-    """Whether a server that takes ``%2F`` or a backslash for a slash, or drops parameters, sees another ``..``."""
+    """Whether a server that takes ``%2F`` or a backslash for a slash, or drops parameters, sees
+    another ``..``.
+    """
     if b".." not in path:
         return False
     hidden = _HIDDEN_SLASH.search(path) is not None
@@ -79,14 +83,16 @@ def _resolve(path: bytes) -> bytes | None:
 def normal_pattern(pattern: str) -> bytes:
     """A path or glob from a configuration, spelled like :func:`normal_path` spells requests.
 
-    Characters outside ASCII are taken as UTF-8.  ValueError when it can match nothing for being no normal path.
+    Characters outside ASCII are taken as UTF-8. ValueError when it can match nothing for being no
+    normal path.
     """
     raw = pattern.encode("utf-8")
     if b"#" in raw:
         raise ValueError(f"path {pattern!r} can never match: a fragment (#) is not sent to servers")
     if re.search(rb"\?[^?*/=&]+=", raw):
         raise ValueError(
-            f"path {pattern!r} can never match a query: paths are compared without it; add 'query NAME VALUE'"
+            f"path {pattern!r} can never match a query: paths are compared without it; add 'query "
+            "NAME VALUE'"
         )
     normal = normal_path(_RAW.sub(_escape, raw))
     if normal is None or b"/../" in raw + b"/" or b"/./" in raw + b"/" or b"//" in raw:

@@ -1,7 +1,9 @@
-"""PURE. Which route takes a request or a connection; built once per generation, called by the proxy for each.
+"""PURE. Which route takes a request or a connection; built once per generation, called by the proxy
+for each.
 
-The first route in the order written whose conditions all hold.  Routes are filed under the host (or server) name
-they ask for, and where many share a name under their paths, so that a thousand hosts cost what ten cost.
+The first route in the order written whose conditions all hold. Routes are filed under the host (or
+server) name they ask for, and where many share a name under their paths, so that a thousand hosts
+cost what ten cost.
 """
 
 from __future__ import annotations
@@ -35,13 +37,15 @@ _INDEX_FROM = 8  # so many routes of one name with a plain path are looked up, f
 
 
 class Route:
-    """One compiled route.  ``spec`` is None for the frontend's ``backend`` key.
+    """One compiled route.
+
+    ``spec`` is None for the frontend's ``backend`` key.
 
     ``text``: as written, for logs and ``lbproxy explain``.  ``index``: its position among the
     routes of the frontend; that of the ``backend`` key is behind the last.
 
-    ``action``: an object with ``reply(exchange) -> Reply`` (a redirect, a fixed reply), else None and ``backend``
-    is the name of the backend.
+    ``action``: an object with ``reply(exchange) -> Reply`` (a redirect, a fixed reply), else None
+    and ``backend`` is the name of the backend.
     """
 
     __slots__ = ("action", "backend", "conditions", "index", "priority", "spec", "text")
@@ -68,8 +72,8 @@ class Route:
 class _Entry:
     """A route as it is filed.
 
-    ``tests`` leaves out the name that led to it, ``rest`` the path too.  ``names`` and ``paths`` are the keys it is
-    filed under, None where it must be looked at whatever the name or path.
+    ``tests`` leaves out the name that led to it, ``rest`` the path too. ``names`` and ``paths`` are
+    the keys it is filed under, None where it must be looked at whatever the name or path.
     """
 
     index: int
@@ -137,8 +141,9 @@ def _by_index(item: tuple[int, tuple[Check, ...], Route]) -> int:
 class Router:
     """The routes of one frontend.
 
-    ``default_backend``: where traffic goes that no route takes, "" for nowhere.  ``env`` is passed to the actions of
-    routes.  ValueError when a condition is wrong, which a checked configuration never is.
+    ``default_backend``: where traffic goes that no route takes, "" for nowhere. ``env`` is passed
+    to the actions of routes. ValueError when a condition is wrong, which a checked configuration
+    never is.
     """
 
     def __init__(
@@ -160,14 +165,15 @@ class Router:
         for entry in self._entries:
             self._file(entry)
         self._lengths = sorted({len(suffix) for suffix in self._suffix}, reverse=True)
-        # Made when first needed; its keys come from the configuration, so clients cannot make it grow
+        # Made when first needed; its keys come from the configuration, so clients cannot make it
+        # grow
         self._buckets: dict[bytes, _Bucket] = {}
 
     def match(self, context: RouteContext) -> Route | None:
         """The route that takes ``context``, the default, or None.
 
-        Raises :class:`ProxyError` BAD_REQUEST when a route asks for the path and the request's is ambiguous or leaves
-        the root (see :func:`normal_path`).
+        Raises :class:`ProxyError` BAD_REQUEST when a route asks for the path and the request's is
+        ambiguous or leaves the root (see :func:`normal_path`).
         """
         if not self.routes:
             return self.default

@@ -14,9 +14,9 @@ __all__ = ["FrontendSpec", "RouteSpec"]
 class RouteSpec:
     """One line of ``routes``: conditions that must all hold, ``->``, a backend or an action.
 
-    ``conditions`` are (verb, arguments, negated) in the order written; ``default`` has none.  ``action`` is a filter
-    (redirect, reply) when the right side is one, else None and ``backend`` names a backend.  ``priority``: the
-    class in the backend's queue, lower ones first.
+    ``conditions`` are (verb, arguments, negated) in the order written; ``default`` has none.
+    ``action`` is a filter (redirect, reply) when the right side is one, else None and ``backend``
+    names a backend. ``priority``: the class in the backend's queue, lower ones first.
     """
 
     conditions: tuple[Condition, ...] = ()
@@ -120,7 +120,8 @@ class FrontendSpec:
         "",
         http_only=True,
         doc=(
-            "header with the client's address, read before X-Forwarded-For and Forwarded; only from "
+            "header with the client's address, read before X-Forwarded-For and Forwarded; only "
+            "from "
             "``trusted_proxies``, removed from other requests"
         ),
         example="CF-Connecting-IP",

@@ -11,8 +11,11 @@ __all__ = ["AdminSpec", "CertificateSpec", "ListenSpec", "LogSpec"]
 
 @frozen
 class ListenSpec:
-    """One line of ``listen``: ``tcp:PORT[:interface=IP]``, ``tls:...``, ``unix:PATH``, ``systemd:...``,
-    ``HOST:PORT``, or any other Twisted server endpoint string; then options."""
+    """One line of ``listen``:
+
+    ``tcp:PORT[:interface=IP]``, ``tls:...``, ``unix:PATH``, ``systemd:...``, ``HOST:PORT``, or any
+    other Twisted server endpoint string; then options.
+    """
 
     address: Address | None = option(
         "hidden", None, doc="parsed from the first word; None for systemd and plugin endpoints"
@@ -66,10 +69,10 @@ class ListenSpec:
 
 @frozen
 class LogSpec:
-    """``access_log = TARGET  json|common|combined|"custom format"  options  [if CONDITIONS]``.
+    """``access_log = TARGET json|common|combined|"custom format" options [if CONDITIONS]``.
 
-    ``path`` is "stdout", ``syslog:TRANSPORT:ADDRESS`` (see :func:`lbproxy.config.lines.syslog_address`), a file,
-    or "" for no log (``off``).
+    ``path`` is "stdout", ``syslog:TRANSPORT:ADDRESS`` (see
+    :func:`lbproxy.config.lines.syslog_address`), a file, or "" for no log (``off``).
     """
 
     path: str = option("hidden", "", doc="where lines go")
@@ -121,7 +124,8 @@ class LogSpec:
         "choice",
         "local0",
         choices=(
-            "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
+            "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron",
+            "authpriv", "ftp",
             "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
         ),
         doc="syslog facility",
@@ -135,7 +139,10 @@ class LogSpec:
 
 @frozen
 class AdminSpec:
-    """One line of ``admin``: ``tcp:PORT:interface=IP``, ``tls:PORT...``, ``unix:PATH`` or ``IP:PORT``; then options."""
+    """One line of ``admin``:
+
+    ``tcp:PORT:interface=IP``, ``tls:PORT...``, ``unix:PATH`` or ``IP:PORT``; then options.
+    """
 
     address: Address | None = option("hidden", None, doc="parsed from the first word")
     endpoint: str = option("endpoint", "", doc="address to listen on", positional=True)

@@ -1,6 +1,7 @@
 """PURE. What is secret in a configuration, by name and by shape, and texts without it.
 
-Used wherever a configuration is shown: the admin API, ``lbproxy check`` and ``explain``, error messages, logs.
+Used wherever a configuration is shown: the admin API, ``lbproxy check`` and ``explain``, error
+messages, logs.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _SHAPES = (
     # NAME=value: a query parameter, an argument, a variable
     (
         re.compile(
-            rf"((?:[\w.-]*[_.-])?(?:{_WORDS}|sig)\b[\w.-]*=){_TEMPLATE}(?:\"[^\"]*\"?|'[^']*'?|[^&\s#\"']+)",
+            rf"((?:[\w.-]*[_.-])?(?:{_WORDS}|sig)\b[\w.-]*=){_TEMPLATE}"
+            r"(?:\"[^\"]*\"?|'[^']*'?|[^&\s#\"']+)",
             re.IGNORECASE,
         ),
         rf"\1{MASK}",
@@ -65,7 +67,10 @@ def mask_text(text: str) -> str:
 
 
 def mask_words(words: Sequence[str]) -> tuple[str, ...]:
-    """The words of a command line without secrets: ``--password X``, ``-u NAME:X`` and what :func:`mask_text` finds."""
+    """The words of a command line without secrets:
+
+    ``--password X``, ``-u NAME:X`` and what :func:`mask_text` finds.
+    """
     shown: list[str] = []
     before = ""
     for word in words:
@@ -80,7 +85,9 @@ def mask_words(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def mask_condition(verb: str, args: Sequence[str]) -> tuple[str, ...]:
-    """The arguments of a condition of a route, without the value of a secret header, cookie or parameter."""
+    """The arguments of a condition of a route, without the value of a secret header, cookie or
+    parameter.
+    """
     named = verb in ("header", "cookie", "query") and len(args) > 1
     if named and (_HEADER if verb == "header" else _PARAMETER).search(args[0]):
         return (args[0], *(MASK for _ in args[1:]))

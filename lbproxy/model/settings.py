@@ -64,7 +64,8 @@ class GlobalSpec:
         min=3.0,
         max=3600,
         workers="master",
-        doc="time without a turn of its reactor after which a worker is replaced; its stack is logged",
+        doc="time without a turn of its reactor after which a worker is replaced; its stack is "
+        "logged",
     )
     watch: bool = option(
         "bool",

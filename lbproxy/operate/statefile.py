@@ -1,7 +1,8 @@
 """CONTROL. The file that keeps what operators changed over a restart (``[lbproxy] state``).
 
-Written beside itself and renamed, so that it is whole whenever lbproxy or the machine dies; in a thread, so that no
-traffic waits for a disk; a moment after a change, so that many changes are one write.
+Written beside itself and renamed, so that it is whole whenever lbproxy or the machine dies; in a
+thread, so that no traffic waits for a disk; a moment after a change, so that many changes are one
+write.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class StateUnreadable(ValueError):
 def read_state(path: str) -> Changes:
     """The changes in the file; none if there is no file.
 
-    Raises ValueError with what is wrong with it, :class:`StateUnreadable` if it cannot be read at all.
+    Raises ValueError with what is wrong with it, :class:`StateUnreadable` if it cannot be read at
+    all.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # waits for no FIFO
@@ -94,15 +96,17 @@ class StateFile(Service):
         self._again = False
 
     def load(self) -> Changes:
-        """What it holds.  A file that cannot be understood is put aside, with a word in the log; one that cannot be
-        read is left alone, and nothing is kept."""
+        """What it holds. A file that cannot be understood is put aside, with a word in the log; one
+        that cannot be read is left alone, and nothing is kept.
+        """
         try:
             return read_state(self.path)
         except StateUnreadable as error:
             self._usable = False
             self.error = str(error)
             _log.error(
-                "state {path} cannot be read ({error}); servers are as configured, and changes are not kept",
+                "state {path} cannot be read ({error}); servers are as configured, and changes are "
+                "not kept",
                 path=self.path,
                 error=self.error,
             )
@@ -112,7 +116,8 @@ class StateFile(Service):
             with suppress(OSError):
                 Path(self.path).replace(aside)
             _log.error(
-                "state {path} cannot be used ({error}); it is now {aside}, and servers are as configured",
+                "state {path} cannot be used ({error}); it is now {aside}, and servers are as "
+                "configured",
                 path=self.path,
                 error=str(error),
                 aside=aside,

@@ -1,6 +1,9 @@
-"""CONTROL. A coroutine function as a check: ``check = checks.py:queue_depth limit=500``.
+"""CONTROL. A coroutine function as a check:
 
-:mod:`lbproxy.registry` makes a probe class of an ``async def`` that stands where a class is looked for.
+``check = checks.py:queue_depth limit=500``.
+
+:mod:`lbproxy.registry` makes a probe class of an ``async def`` that stands where a class is looked
+for.
 """
 
 from __future__ import annotations
@@ -55,8 +58,8 @@ class FunctionProbe(Probe):
 def verdict(found: Any, seconds: float) -> Result:
     """What a function's answer means.
 
-    True and None: well.  False: not.  A text: well, and the note.  A :class:`Result` is taken as it is, with
-    the time filled in.  TypeError for anything else.
+    True and None: well. False: not. A text: well, and the note. A :class:`Result` is taken as it
+    is, with the time filled in. TypeError for anything else.
     """
     if isinstance(found, Result):
         return found if found.seconds else evolve(found, seconds=seconds)
@@ -71,8 +74,9 @@ def verdict(found: Any, seconds: float) -> Result:
 def function_probe(function: Any, name: str) -> type[FunctionProbe]:
     """A probe class around ``async def function(target, *, option: int = 1)``.
 
-    Parameters after the first are the check's options; each is a str, int, float or bool (a flag, off by
-    default).  The same function gives the same class.  Raises ValueError for a function that cannot be called so.
+    Parameters after the first are the check's options; each is a str, int, float or bool (a flag,
+    off by default). The same function gives the same class. Raises ValueError for a function that
+    cannot be called so.
     """
     options = _options(function, name)
     members = {
@@ -105,7 +109,8 @@ def _options(function: Any, name: str) -> type[Any]:
         )
         if not by_name or kind not in KINDS:
             raise ValueError(
-                f"{name!r}: {parameter.name} cannot be an option; write it as {parameter.name}: str = ..., "
+                f"{name!r}: {parameter.name} cannot be an option; write it as {parameter.name}: "
+                "str = ..., "
                 "or int, float or bool"
             )
         facts: dict[str, Any] = dict(_BOUNDS.get(kind, {}))

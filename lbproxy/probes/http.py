@@ -1,6 +1,7 @@
 """CONTROL. The ``http`` check: one request, and what its answer must be like.
 
-Found by :mod:`lbproxy.registry` under its name.  Each check is a connection of its own (``Connection: close``).
+Found by :mod:`lbproxy.registry` under its name. Each check is a connection of its own
+(``Connection: close``).
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ Test = Callable[[bytes], bool]
 
 
 def parse_statuses(text: str, what: str = "expect") -> frozenset[int]:
-    """``200``, ``2xx``, ``200-299``, ``2xx-3xx``, several separated by commas or ``|``.  Raises ValueError."""
+    """``200``, ``2xx``, ``200-299``, ``2xx-3xx``, several separated by commas or ``|``.
+
+    Raises ValueError.
+    """
     statuses: set[int] = set()
     for item in re.split(r"[,|]", text):
         first, dash, last = item.strip().partition("-")
@@ -134,7 +138,8 @@ class HttpOptions:
     body: str = option(
         "string",
         "",
-        doc="what the first 64 KiB of the body must contain: text, or ``~`` and a regular expression",
+        doc="what the first 64 KiB of the body must contain: text, or ``~`` and a regular "
+        "expression",
         example="ready",
     )
     expect_header: str = option(

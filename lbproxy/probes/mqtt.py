@@ -115,7 +115,8 @@ class MqttProbe(Probe):
     def _connect(self, client_id: str) -> bytes:
         """The packet (3.1)."""
         options: MqttOptions = self.options
-        flags = 0x02  # clean session; in version 5 clean start, and a session that ends with the connection
+        # clean session; in version 5 clean start, and a session that ends with the connection
+        flags = 0x02
         payload = _text(client_id)
         if options.user:
             flags |= 0x80

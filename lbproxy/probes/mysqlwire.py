@@ -1,7 +1,7 @@
 """CONTROL. As much of the MySQL protocol (4.1 and later) as a check needs: log in, ask, leave.
 
-Used by :mod:`lbproxy.probes.mysql` for MySQL and MariaDB.  Every length is bounded; a peer that says anything else
-is :class:`~lbproxy.probes.base.Unhealthy`, and never an exception of another kind.
+Used by :mod:`lbproxy.probes.mysql` for MySQL and MariaDB. Every length is bounded; a peer that says
+anything else is :class:`~lbproxy.probes.base.Unhealthy`, and never an exception of another kind.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class Greeting:
 
 @frozen
 class Credentials:
-    """``private``: nobody listens on the way (TLS, a Unix socket), so the password may be sent as it is.
+    """``private``: nobody listens on the way (TLS, a Unix socket), so the password may be sent as
+    it is.
 
     ``public_key``: else encrypt it for the key that the server sends.
     """
@@ -80,7 +81,10 @@ class MySQLSession:
         self._sequence = 0
 
     async def greeting(self) -> Greeting:
-        """What the server says first.  :class:`MySQLError` if it refuses us (too many connections, say)."""
+        """What the server says first.
+
+        :class:`MySQLError` if it refuses us (too many connections, say).
+        """
         body = await self._packet()
         if body[:1] == b"\xff":
             raise _error(body)
@@ -183,7 +187,8 @@ class MySQLSession:
             return
         if not who.public_key:
             raise Unhealthy(
-                "wants the whole password (caching_sha2_password); use tls, or get_server_public_key"
+                "wants the whole password (caching_sha2_password); use tls, or "
+                "get_server_public_key"
             )
         self._send(b"\x02")
         body = await self._packet()

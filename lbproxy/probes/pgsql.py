@@ -1,7 +1,8 @@
-"""CONTROL. The ``pgsql`` check: log in to PostgreSQL, ask which role it has and how far behind it is.
+"""CONTROL. The ``pgsql`` check: log in to PostgreSQL, ask which role it has and how far behind it
+is.
 
-Found by :mod:`lbproxy.registry` under its name.  Without ``user`` it is what ``pg_isready`` does: a server that
-asks who we are is up, one that starts or stops is not.  PostgreSQL 10 and later.
+Found by :mod:`lbproxy.registry` under its name. Without ``user`` it is what ``pg_isready`` does: a
+server that asks who we are is up, one that starts or stops is not. PostgreSQL 10 and later.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ _TIMELINE = (
     "THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"
 )
 _NOT_TOLD = ("42501", "0A000", "42883")  # not allowed, not supported, no such function
-# On an idle primary the last transaction is old without any lag: what was received and replayed counts first.
-# That means something only while something is received.  What was never replayed has no time: NULL.
+# On an idle primary the last transaction is old without any lag: what was received and replayed
+# counts first. That means something only while something is received.  What was never replayed has
+# no time: NULL.
 _LAG = (
     "EXISTS (SELECT 1 FROM pg_stat_wal_receiver), "
     "CASE WHEN EXISTS (SELECT 1 FROM pg_stat_wal_receiver) "
@@ -165,7 +167,9 @@ class PgsqlProbe(SQLProbe):
 
 
 async def _primary(session: PgSession) -> tuple[str, int]:
-    """The system identifier and the timeline of a primary that takes writes; ("", 0) if it does not tell."""
+    """The system identifier and the timeline of a primary that takes writes; ("", 0) if it does not
+    tell.
+    """
     try:
         row = await session.query(f"SELECT {_ROLE}, {_TIMELINE}")
     except PgError as error:  # some hosted ones do not let everybody ask for that
@@ -184,7 +188,9 @@ async def _primary(session: PgSession) -> tuple[str, int]:
 
 
 async def _takes_connections(session: PgSession) -> str:
-    """As ``pg_isready``: whatever it thinks of us, it takes connections, unless it says that it cannot now."""
+    """As ``pg_isready``: whatever it thinks of us, it takes connections, unless it says that it
+    cannot now.
+    """
     kind, body = await session.greet("lbproxy")
     if kind == b"E":
         error = pg_error(body)

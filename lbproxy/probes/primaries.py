@@ -1,6 +1,7 @@
 """CONTROL. Which servers of a backend say that they are its primary, and which of them is believed.
 
-A server that was the primary may come back, or wake up, and still think that it is: then two say so.  The rules:
+A server that was the primary may come back, or wake up, and still think that it is: then two say
+so. The rules:
 
 1. Where promotions are numbered (PostgreSQL's timeline), the highest number seen of a cluster wins, for as long as
    lbproxy runs: a server with a lower one is an old primary, even while the new one is away.
@@ -50,7 +51,8 @@ class Primaries:
                 continue
             if claim.epoch > epoch:
                 raise WrongRole(
-                    f"an old primary, of timeline {epoch}: {other.name} was promoted to timeline {claim.epoch}"
+                    f"an old primary, of timeline {epoch}: {other.name} was promoted to timeline "
+                    f"{claim.epoch}"
                 )
             if claim.current and claim.epoch == epoch:
                 rivals.append(other.name)

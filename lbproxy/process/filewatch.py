@@ -1,8 +1,9 @@
 """CONTROL. Reload when a file changes: looks at the files of the configuration once a second.
 
-Owned by :class:`lbproxy.service.LoadBalancer`; idle unless ``[lbproxy] watch = yes``.  A change counts when it has
-been the same for two looks: whoever writes several files, or one in parts, is waited for.  The files' times, sizes and
-inodes are compared, so replacing a file by renaming another, or a symbolic link's target (as Kubernetes does), is seen.
+Owned by :class:`lbproxy.service.LoadBalancer`; idle unless ``[lbproxy] watch = yes``. A change
+counts when it has been the same for two looks: whoever writes several files, or one in parts, is
+waited for. The files' times, sizes and inodes are compared, so replacing a file by renaming
+another, or a symbolic link's target (as Kubernetes does), is seen.
 """
 
 # mypy: disable-error-code=no-untyped-call
@@ -28,7 +29,9 @@ _Stamp = tuple[int, int, int] | None  # of a file that is not there: None
 
 
 class FileWatch(Service):
-    """``reactor``: IReactorTime.  ``sources``: files and glob patterns, asked before each look; none: nothing to do.
+    """``reactor``: IReactorTime.
+
+    ``sources``: files and glob patterns, asked before each look; none: nothing to do.
 
     ``changed`` is called when they have; it may change what ``sources`` gives.
     """
@@ -68,7 +71,8 @@ class FileWatch(Service):
             )
             _log.info("changed: {names}", names=", ".join(names))
             self._changed()
-            # what is new among the sources has just been read; of the others a later change must not be missed
+            # what is new among the sources has just been read; of the others a later change must
+            # not be missed
             self._known = self._last = {
                 path: now.get(path, stamp) for path, stamp in self._look().items()
             }

@@ -1,7 +1,8 @@
-"""DATA. OpenSSL contexts for both sides, as the connection creators Twisted asks for, from the configuration.
+"""DATA. OpenSSL contexts for both sides, as the connection creators Twisted asks for, from the
+configuration.
 
-:class:`lbproxy.tls.parameters.TLSParameters` carries them to a network.  An embedder can hand either
-to any Twisted TLS endpoint.  Contexts are never changed once they are used: new certificates make
+:class:`lbproxy.tls.parameters.TLSParameters` carries them to a network. An embedder can hand either
+to any Twisted TLS endpoint. Contexts are never changed once they are used: new certificates make
 new contexts.
 """
 
@@ -51,7 +52,8 @@ def server_contexts(
 def unused_certificates(frontend: str, contexts: ServerContextFactory) -> list[str]:
     """A warning for each certificate of a listener that no client can get."""
     return [
-        f"frontend {frontend}: certificate {pair.source} is never used: certificates before it have "
+        f"frontend {frontend}: certificate {pair.source} is never used: certificates before it "
+        "have "
         f"all of its names ({', '.join(pair.names) or 'none'}) and the same kind of key"
         for pair in contexts.unused
     ]

@@ -48,7 +48,7 @@ def connections(client: AdminClient) -> int:
     return len(client.lb.service.admin._factories[0].channels)
 
 
-# -- hosts ------------------------------------------------------------------------------------------
+# -- hosts ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_one_host_header(local: AdminClient) -> None:
     assert b" 400 " in client.take()
 
 
-# -- tokens -----------------------------------------------------------------------------------------
+# -- tokens --------------------------------------------------------------------------------------
 
 
 def test_without_a_token(guarded: AdminClient) -> None:
@@ -142,7 +142,7 @@ def test_a_unix_socket_needs_no_token(tmp_path: Path) -> None:
         assert client.ask("GET", "whoami", host="whatever").data["name"] == "socket"
 
 
-# -- other people's pages ---------------------------------------------------------------------------
+# -- other people's pages ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_nothing_is_shared_with_other_sites(local: AdminClient) -> None:
             assert answer.response.header(name) == value
 
 
-# -- garbage ----------------------------------------------------------------------------------------
+# -- garbage -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

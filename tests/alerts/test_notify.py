@@ -326,7 +326,8 @@ def command(argv: tuple[str, ...], timeout: float = 10) -> str:
 PROGRAM = """\
 import json, os, sys
 told = json.load(sys.stdin)
-print(told["text"], os.environ["LBPROXY_TITLE"], os.environ["LBPROXY_SEVERITY"], sorted(os.environ), sys.argv[1:],
+print(told["text"], os.environ["LBPROXY_TITLE"], os.environ["LBPROXY_SEVERITY"],
+      sorted(os.environ), sys.argv[1:],
       sep="|", file=open(sys.argv[1], "w"))
 """
 

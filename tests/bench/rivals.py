@@ -93,7 +93,8 @@ class Caddy(Proxy):
             f"{scheme}://:{self.port} {{",
             "    bind 127.0.0.1",
             *([f"    tls {job.tls} {job.tls}"] if job.tls else []),
-            f"    log {{\n        output file {self.folder}/access.log\n        format json\n    }}",
+            f"    log {{\n        output file {self.folder}/access.log\n        format json\n    "
+            f"}}",
             f"    reverse_proxy {' '.join(job.servers)} {{",
             "        lb_policy least_conn",
             f"        health_uri /healthz\n        health_interval {job.check_every}s",

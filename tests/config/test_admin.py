@@ -67,7 +67,8 @@ def test_other_machines_with_tokens(tmp_path) -> None:
 
 def test_secrets_are_masked() -> None:
     config = parse_config(
-        f"{SITE}filters =\n    set-header request Authorization 'Bearer abc'\n    set-header request X-A shown\n"
+        f"{SITE}filters =\n    set-header request Authorization 'Bearer abc'\n    set-header "
+        "request X-A shown\n"
     )
     plain = as_json(config)["backends"]["app"]["filters"]
     assert plain[0]["options"]["value"] == "Bearer abc"

@@ -426,7 +426,8 @@ def log_errors(line: str, more: str = "") -> list[str]:
         ("a.log json sample=5", "sample: '5' is not a share: write 20% or 0.5%"),
         ("a.log json sample=101%", "sample: 101% is out of bounds; it must be between 0% and 100%"),
         ("a.log sampel=5%", "unknown option 'sampel'; allowed: sample, min_time"),
-        ("stdout json rotate_size=1m", "option 'rotate_size' is only for a log that goes to a file"),
+        ("stdout json rotate_size=1m", "option 'rotate_size' is only for a log that goes to a "
+            "file"),
         ("a.log json facility=local1", "option 'facility' is only for a log that goes to syslog"),
         ("syslog:udp:10.0.0.1 json facility=local9", "facility: 'local9' is not a choice"),
         ("syslog:tls:10.0.0.1:514", "'syslog:tls:10.0.0.1:514' is no syslog server"),
@@ -444,7 +445,8 @@ def test_log_options_that_are_wrong(line: str, expected: str) -> None:
 def test_log_options() -> None:
     text = FULL.replace(
         "access_log = logs/access.log json",
-        "access_log = syslog:tcp:logs.internal combined sample=0.5% min_time=250ms facility=daemon tag=edge",
+        "access_log = syslog:tcp:logs.internal combined sample=0.5% min_time=250ms facility=daemon "
+        "tag=edge",
     )
     config = build(text)
     assert config.settings.access_log == LogSpec(
@@ -468,7 +470,8 @@ def test_one_place_is_written_in_one_way() -> None:
         "a.log json rotate_size=1m keep=3", "access_log = a.log combined rotate_size=1m keep=4\n"
     )
     assert errors == [
-        "lb.ini:6: [frontend w] access_log: keep is not as at lb.ini:2, which writes to the same place"
+        "lb.ini:6: [frontend w] access_log: keep is not as at lb.ini:2, which writes to the same "
+        "place"
     ]
 
 
@@ -509,7 +512,10 @@ def test_alerts_take_no_name() -> None:
 def test_secrets_are_masked_where_a_configuration_is_shown() -> None:
     from lbproxy.config.dump import as_json
 
-    text = "[alerts]\nwebhooks = https://a.example/hidden token=hush\nmails = a@b.c tls=always user=me password=hush\n"
+    text = (
+        "[alerts]\nwebhooks = https://a.example/hidden token=hush\n"
+        "mails = a@b.c tls=always user=me password=hush\n"
+    )
     config = build(text + MINIMAL)
     assert config.alerts.on and config.alerts.webhooks[0].token == "hush"
     shown = str(as_json(config, mask=True))

@@ -57,9 +57,11 @@ def test_it_is_shown_without_secrets() -> None:
     ("line", "message"),
     [
         ("set-header request X-A 1 if path api", "must begin with '/'"),
-        ("set-header request X-A 1 if not", "takes no more words|'not' stands before nothing|unexpected word 'if'"),
+        ("set-header request X-A 1 if not", "takes no more words|'not' stands before "
+            "nothing|unexpected word 'if'"),
         ("set-header request X-A 1 if path /a hots x", "path 'hots' must begin"),
-        ("set-header request X-A 1 if status 404", "works on requests, when 'status' is not known yet"),
+        ("set-header request X-A 1 if status 404",
+            "works on requests, when 'status' is not known yet"),
         ("set-header request X-A 1 if paht /x", "(unexpected word|unknown option) 'if'"),
     ],
 )  # fmt: skip
@@ -89,7 +91,10 @@ class Both:
 
 
 def test_in_a_running_proxy() -> None:
-    lines = "reply 403 no if path /staff/* not header X-Key\n    set-header response X-Old 1 if path /old/*"
+    lines = (
+        "reply 403 no if path /staff/* not header X-Key\n"
+        "    set-header response X-Old 1 if path /old/*"
+    )
     with LoadBalancerFixture.from_config(TEXT.replace("{filter}", lines)) as lb:
         lb.origin("a", "10.0.0.1:80")
         assert lb.get("http://10.0.0.9:8080/staff/x").status == 403

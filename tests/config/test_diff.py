@@ -147,7 +147,8 @@ def test_secrets_are_not_shown() -> None:
     assert "SECRET" not in text and "HIDDEN" not in text
     assert {(c.section, c.key) for c in found.changes} == {
         ("lbproxy", "secret"), ("frontend web", "filters"), ("backend app", "check"),
-        ("backend pg", "check"), ("backend redis", "check"), ("alerts", "webhooks"), ("alerts", "mails"),
+        ("backend pg", "check"), ("backend redis", "check"), ("alerts", "webhooks"),
+        ("alerts", "mails"),
     }  # fmt: skip
     assert (
         "- pgsql user=x password=***\n    + pgsql user=x password=***  (another secret)"

@@ -24,7 +24,8 @@ def read(
 
 def test_places_of_keys_and_items() -> None:
     sections, errors = read(
-        "\ufeff# head\r\n[backend app] # note\r\nservers =\r\n  a 1\r\n\r\n  ; no\r\n  b 2 # c\r\nx= 1 = 2\n"
+        "\ufeff# head\r\n[backend app] # note\r\nservers =\r\n  a 1\r\n\r\n  ; no\r\n  b 2 # "
+        "c\r\nx= 1 = 2\n"
     )
     assert errors == []
     (section,) = sections

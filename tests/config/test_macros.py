@@ -84,7 +84,8 @@ def test_a_mode_is_for_sections_of_that_mode() -> None:
 
 def test_a_mistake_is_reported_once_and_where_it_is() -> None:
     assert texts(DEFAULTS.replace("= 2s", "= 2x").replace("timeout_connect = 3s\n", "")) == [
-        "lb.ini:3: [defaults] timeout_connect: '2x' is not a duration: write 500ms, 30s, 2m, 1h, 1d or 1m30s"
+        "lb.ini:3: [defaults] timeout_connect: '2x' is not a duration: write 500ms, 30s, 2m, 1h, "
+        "1d or 1m30s"
     ]
 
 
@@ -92,11 +93,14 @@ def test_a_mistake_is_reported_once_and_where_it_is() -> None:
     ("old", "new", "error"),
     [
         ("balance", "balnce", "lb.ini:4: [defaults] balnce: unknown key 'balnce'"),
-        ("balance = leastconn", "listen = tcp:1", "lb.ini:4: [defaults] listen: unknown key 'listen'"),
-        ("defaults = db", "defaults = bd", "lb.ini:16: [frontend sql] defaults: there is no [defaults bd]"),
+        ("balance = leastconn", "listen = tcp:1",
+            "lb.ini:4: [defaults] listen: unknown key 'listen'"),
+        ("defaults = db", "defaults = bd", "lb.ini:16: [frontend sql] defaults: there is no "
+            "[defaults bd]"),
         ("defaults = db", "", "lb.ini:7: [defaults db]: no frontend and no backend uses it"),
         ("[defaults db]", "[defaults none]", "'none' is reserved as a name"),
-        ("[defaults db]", "[defaults]", "lb.ini:7: [defaults]: this section is there already, at lb.ini:1"),
+        ("[defaults db]", "[defaults]", "lb.ini:7: [defaults]: this section is there already, "
+            "at lb.ini:1"),
     ],
 )  # fmt: skip
 def test_wrong_defaults(old: str, new: str, error: str) -> None:
@@ -135,10 +139,13 @@ def test_it_inherits() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "error"),
     [
-        ("maxconn = 10", "maxcon = 10", "lb.ini:4: [listen pg] maxcon: unknown key 'maxcon'; did you mean 'maxconn'?"),
+        ("maxconn = 10", "maxcon = 10", "lb.ini:4: [listen pg] maxcon: unknown key 'maxcon'; "
+            "did you mean 'maxconn'?"),
         ("maxconn = 10", "backend = x", "lb.ini:4: [listen pg] backend: unknown key 'backend'"),
-        ("b 10.0.0.2:5432", "b nowhere", "lb.ini:8: [listen pg] servers: address: 'nowhere' is not an address"),
-        ("b 10.0.0.2", "a 10.0.0.2", "lb.ini:8: [listen pg] servers: server 'a' is there already, at lb.ini:7"),
+        ("b 10.0.0.2:5432", "b nowhere", "lb.ini:8: [listen pg] servers: address: 'nowhere' is "
+            "not an address"),
+        ("b 10.0.0.2", "a 10.0.0.2", "lb.ini:8: [listen pg] servers: server 'a' is there "
+            "already, at lb.ini:7"),
         ("[listen pg]", "[listen]", "lb.ini:1: [listen]: a listen needs a name: [listen NAME]"),
         ("listen = tcp:5432\n", "", "lb.ini:1: [listen pg] listen: the frontend has no listener"),
     ],
@@ -239,7 +246,8 @@ def test_errors_are_where_the_site_is() -> None:
     )
     assert wrong("on = web", "on = wbe") == [
         f"{path}:2: [site shop] on: there is no frontend 'wbe'; allowed: web; did you mean 'web'?",
-        f"{path}:11: [backend shop] mode: no frontend uses this backend; write its mode (tcp or http), or remove it",
+        f"{path}:11: [backend shop] mode: no frontend uses this backend; write its mode (tcp or "
+        "http), or remove it",
     ]
     assert wrong("X-Api 1 if", "X-Api 1 f")[0].startswith(f"{path}:8: [site shop] filters:")
     assert wrong("hosts = ", "hots = ")[0].startswith(f"{path}:1: [site shop] hosts: a site needs")

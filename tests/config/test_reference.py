@@ -37,13 +37,13 @@ def test_every_key_is_there(form: Format) -> None:
 def test_a_row_says_kind_bounds_default_and_mode() -> None:
     text = " ".join(render("text").split())
     assert (
-        "timeout_queue Maximum wait in the queue. Duration, such as 500ms, 30s or 1h; 10ms to 1h. Default: 5s."
-        in text
+        "timeout_queue Maximum wait in the queue. Duration, such as 500ms, 30s or 1h; 10ms to 1h. "
+        "Default: 5s." in text
     )
     assert "pool_size HTTP mode only. Maximum number of idle connections per server" in text
     assert (
-        "on_down What to do with the sessions of a server that goes down. One of keep, close. Default: keep."
-        in text
+        "on_down What to do with the sessions of a server that goes down. One of keep, close. "
+        "Default: keep." in text
     )
 
 

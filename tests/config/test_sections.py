@@ -73,7 +73,8 @@ def test_its_mistakes_are_reported_with_those_of_others() -> None:
     text = FRONT + "[store main]\nmemry = 1\nshelves =\n    top rom=2k\n[store main]\n"
     assert [str(error) for error in mistakes(text)] == [
         "lb.ini:6: [store main] memory: must not be 0",
-        "lb.ini:7: [store main] memry: unknown key 'memry'; allowed: memory, shelves; did you mean 'memory'?",
+        "lb.ini:7: [store main] memry: unknown key 'memry'; allowed: memory, shelves; did you mean "
+        "'memory'?",
         "lb.ini:9: [store main] shelves: unknown option 'rom'; allowed: room; did you mean 'room'?",
         "lb.ini:10: [store main]: this section is there already, at lb.ini:6",
     ]

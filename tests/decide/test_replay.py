@@ -57,7 +57,8 @@ servers = db1 10.0.0.31:5432
 
 def line(**facts: Any) -> str:
     known = {
-        "mode": "http", "frontend": "web", "local_port": 8080, "method": "GET", "host": "www.example.com",
+        "mode": "http", "frontend": "web", "local_port": 8080, "method": "GET",
+        "host": "www.example.com",
         "target": "/", "peer_ip": "192.0.2.1", "client_ip": "192.0.2.1", "backend": "", **facts,
     }  # fmt: skip
     return json.dumps(known)
@@ -76,14 +77,16 @@ POOL = "roundrobin; a 10.0.0.21:80; b 10.0.0.22:80"
 SESSION = line(mode="tcp", frontend="db", local_port=5432, sni="a.db.example")
 CHANGES: list[tuple[str, str, str, dict[str, tuple[str, str]]]] = [
     ("path /static/* ", "path /static/* /img/* ", line(target="/img/a.png"), {
-        "route": ("default -> app", "path /static/* /img/* -> static"), "backend": ("app", "static"),
+        "route": ("default -> app", "path /static/* /img/* -> static"),
+        "backend": ("app", "static"),
         "filters": ("set-header request X-A 1", ""),
     }),
     ("deny = 198.51.100.0/24", "deny = 192.0.2.0/24", line(), {
         "answer": ("", "denied"), "route": ("default -> app", ""), "backend": ("app", ""),
         "filters": ("set-header request X-A 1", ""),
     }),
-    ("deny = 198.51.100.0/24", "deny = 198.51.100.0/24\nmax_url = 64", line(target="/" + "x" * 100), {
+    ("deny = 198.51.100.0/24", "deny = 198.51.100.0/24\nmax_url = 64",
+        line(target="/" + "x" * 100), {
         "answer": ("", "414 "), "route": ("default -> app", ""), "backend": ("app", ""),
         "filters": ("set-header request X-A 1", ""),
     }),
@@ -92,7 +95,8 @@ CHANGES: list[tuple[str, str, str, dict[str, tuple[str, str]]]] = [
         "route": ("host old.example.com -> redirect 301 https://new.example.com{uri}",
                   "host old.example.com -> redirect 301 https://newer.example.com{uri}"),
     }),
-    ("X-A 1", "X-A 2", line(), {"filters": ("set-header request X-A 1", "set-header request X-A 2")}),
+    ("X-A 1", "X-A 2", line(),
+        {"filters": ("set-header request X-A 1", "set-header request X-A 2")}),
     ("b 10.0.0.22:80", "b 10.0.0.22:80 weight=3", line(), {
         "servers": (POOL, POOL + " weight=3"),
     }),
@@ -100,7 +104,8 @@ CHANGES: list[tuple[str, str, str, dict[str, tuple[str, str]]]] = [
     ("listen = tcp:5432", "listen = tcp:5433", SESSION, {}),
     ("path /static/* ", "path /static/* /img/* ", line(target="/static/1"), {}),
     ("*.db.example", "*.other", SESSION, {
-        "answer": ("", "closed: no route"), "route": ("sni *.db.example -> pg", ""), "backend": ("pg", ""),
+        "answer": ("", "closed: no route"), "route": ("sni *.db.example -> pg", ""),
+        "backend": ("pg", ""),
     }),
 ]  # fmt: skip
 
@@ -147,8 +152,10 @@ def test_it_decides_as_explain_and_as_the_log_says() -> None:
     st.lists(
         st.builds(
             line,
-            target=st.sampled_from(["/", "/static/x", "/a/../b", "/%2e%2e/x", "/static/y?z=1", "/é", "/" + "a" * 90]),
-            host=st.sampled_from(["old.example.com", "www.example.com", "EXAMPLE.com:80", "", "a b"]),
+            target=st.sampled_from(["/", "/static/x", "/a/../b", "/%2e%2e/x", "/static/y?z=1",
+                "/é", "/" + "a" * 90]),
+            host=st.sampled_from(["old.example.com", "www.example.com", "EXAMPLE.com:80", "",
+                "a b"]),
             peer_ip=st.sampled_from(["192.0.2.1", "198.51.100.7", ""]),
             method=st.sampled_from(["GET", "POST", "CONNECT", "B AD"]),
             user_agent=st.sampled_from(["", "curl", "x" * 9000]),
@@ -202,7 +209,8 @@ def test_escaped_bytes_are_text() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "nonsense", "{", "[]", '{"mode":"http"}', '{"mode":"udp","method":"GET"}', "{}",
-     '{"mode":"http","method":"","local_port":1}', '{"mode":"http","method":"GET","header_ms":null}',
+     '{"mode":"http","method":"","local_port":1}',
+     '{"mode":"http","method":"GET","header_ms":null}',
      '{"mode":"http","method":"GET","local_port":"x"}',
      '1.2.3.4 - - [x] "" 400 0'],
 )  # fmt: skip

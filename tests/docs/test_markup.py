@@ -94,7 +94,8 @@ def test_sphinx_builds_without_a_warning(tmp_path: Path) -> None:
     import sys
 
     build = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "dummy", "-d", str(tmp_path / "doctrees"),
+        [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "dummy", "-d",
+            str(tmp_path / "doctrees"),
          "-D", "html_theme=basic", str(DOCS), str(tmp_path / "out")],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip

@@ -69,7 +69,8 @@ def test_a_program_as_a_check(balancer, nginx_pair, tmp_path, curl):
     script = tmp_path / "check.sh"
     script.write_text(
         f'#!/bin/sh\ncd {tmp_path}\ntest -e "$LBPROXY_SERVER.hang" && sleep 300\n'
-        'test -e "$LBPROXY_SERVER.bad" && { echo "no good at $1:$LBPROXY_PORT"; exit 2; }\necho fine\n'
+        'test -e "$LBPROXY_SERVER.bad" && { echo "no good at $1:$LBPROXY_PORT"; exit 2; }\necho '
+        "fine\n"
     )
     script.chmod(0o755)
     lb = balancer(

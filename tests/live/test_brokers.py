@@ -163,7 +163,10 @@ def test_rabbitmq_checks(balancer, rabbits):
     """Logins that are refused, and the alarm that only publishers notice."""
     node = rabbits[1]
     check = "every=200ms timeout=5s fall=2"
-    text = f"[frontend f]\nmode = tcp\nlisten = tcp:{free_port()}:interface=127.0.0.1\nbackend = good\n"
+    text = (
+        f"[frontend f]\nmode = tcp\nlisten = tcp:{free_port()}:interface=127.0.0.1\n"
+        "backend = good\n"
+    )
     backends = {
         "good": "amqp",
         "publishing": "amqp publish",
@@ -273,9 +276,15 @@ def test_mqtt_checks(balancer, mosquittos):
         "nobody": "mqtt",
         "nobody5": "mqtt version=5",
     }
-    text = f"[frontend f]\nmode = tcp\nlisten = tcp:{free_port()}:interface=127.0.0.1\nbackend = good\n"
+    text = (
+        f"[frontend f]\nmode = tcp\nlisten = tcp:{free_port()}:interface=127.0.0.1\n"
+        "backend = good\n"
+    )
     for name, words in backends.items():
-        text += f"[backend {name}]\nmode = tcp\nservers = a {broker.address}\ncheck = {words} every=200ms timeout=5s\n"
+        text += (
+            f"[backend {name}]\nmode = tcp\nservers = a {broker.address}\n"
+            f"check = {words} every=200ms timeout=5s\n"
+        )
     lb = balancer(text)
     lb.wait_output("server nobody/a is down: refused: not authorised", timeout=30)
     lb.wait_output("server nobody5/a is down: refused: not authorised", timeout=30)
@@ -289,7 +298,10 @@ def test_mqtt_checks(balancer, mosquittos):
 def nats_servers(live_folder, tmp_path):
     """Two servers, with users."""
     binary = program("nats-server")
-    users = f'authorization {{ users = [{{user: lbproxy, password: "{PASSWORD}"}}, {{user: c, password: "c"}}] }}'
+    users = (
+        f'authorization {{ users = [{{user: lbproxy, password: "{PASSWORD}"}}, {{user: c, '
+        f'password: "c"}}] }}'
+    )
     pair = [Nats(binary, live_folder / f"nats-{tmp_path.name}-{n}", users) for n in "ab"]
     for server in pair:
         server.start()
@@ -378,9 +390,15 @@ def test_nats_checks(balancer, nats_servers):
         "nobody": "nats",
         "secure": f"nats tls verify=no user=lbproxy password={PASSWORD}",
     }
-    text = f"[frontend f]\nmode = tcp\nlisten = tcp:{free_port()}:interface=127.0.0.1\nbackend = good\n"
+    text = (
+        f"[frontend f]\nmode = tcp\nlisten = tcp:{free_port()}:interface=127.0.0.1\n"
+        "backend = good\n"
+    )
     for name, words in backends.items():
-        text += f"[backend {name}]\nmode = tcp\nservers = a {server.address}\ncheck = {words} every=200ms timeout=5s\n"
+        text += (
+            f"[backend {name}]\nmode = tcp\nservers = a {server.address}\n"
+            f"check = {words} every=200ms timeout=5s\n"
+        )
     lb = balancer(text)
     lb.wait_output("server nobody/a is down: Authorization Violation", timeout=30)
     lb.wait_output("server secure/a is down: offers no TLS", timeout=30)

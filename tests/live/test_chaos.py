@@ -103,7 +103,8 @@ class Operator:
         text = lb.process.config.read_text()
         self.head = text.partition("[frontend")[0]
         self.deeds = (
-            self.reload, self.drain, self.weigh, self.add_and_remove, self.swap_certificate, self.restart_origin,
+            self.reload, self.drain, self.weigh, self.add_and_remove, self.swap_certificate,
+            self.restart_origin,
         )  # fmt: skip
 
     def act(self):

@@ -31,7 +31,8 @@ playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.xdist_group("chromium")
 
 ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 ]  # fmt: skip
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
@@ -87,7 +88,8 @@ class Site:
         (folder / "lb" / "site.pem").write_bytes(certificate + key)
         self.process = LBProcess(
             text.format(
-                admin=self.admin, port=self.port, tls=free_port(), db=free_port(), closed=free_port(),
+                admin=self.admin, port=self.port, tls=free_port(), db=free_port(),
+                closed=free_port(),
                 a=self.origins[0].address, b=self.origins[1].address, more=more,
             ),
             folder / "lb",
@@ -302,20 +304,25 @@ CHECKS = """() => {
   for (const one of document.querySelectorAll("input, select"))
     if (!one.closest("dialog:not([open])") && !one.labels.length) wrong.push(`no label: ${one.id}`);
   for (const one of document.querySelectorAll("button"))
-    if (!(one.textContent.trim() || one.getAttribute("aria-label"))) wrong.push(`no name: ${one.outerHTML}`);
+    if (!(one.textContent.trim() || one.getAttribute("aria-label")))
+      wrong.push(`no name: ${one.outerHTML}`);
   for (const one of document.querySelectorAll("section"))
-    if (!document.getElementById(one.getAttribute("aria-labelledby"))) wrong.push(`no title: ${one.id}`);
+    if (!document.getElementById(one.getAttribute("aria-labelledby")))
+      wrong.push(`no title: ${one.id}`);
   for (const one of document.querySelectorAll("table")) {
     if (!one.caption) wrong.push("a table without a caption");
-    for (const head of one.querySelectorAll("th")) if (!head.scope) wrong.push("a heading without a scope");
+    for (const head of one.querySelectorAll("th"))
+      if (!head.scope) wrong.push("a heading without a scope");
   }
   for (const one of document.querySelectorAll("[role=img]"))
     if (!one.getAttribute("aria-label")) wrong.push("a picture without words");
   for (const tag of ["header", "main", "nav", "footer"])
     if (document.querySelectorAll(tag).length !== 1) wrong.push(`not one ${tag}`);
   const ids = [...document.querySelectorAll("[id]")].map((one) => one.id);
-  for (const id of ids) if (ids.filter((other) => other === id).length > 1) wrong.push(`twice: ${id}`);
-  if (document.querySelector("[style*=expression], script:not([src])")) wrong.push("an inline script");
+  for (const id of ids)
+    if (ids.filter((other) => other === id).length > 1) wrong.push(`twice: ${id}`);
+  if (document.querySelector("[style*=expression], script:not([src])"))
+    wrong.push("an inline script");
   return wrong;
 }"""
 

@@ -26,9 +26,11 @@ pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live-failover-databases
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "mariadb.ini"
 SECRET = "w" * 30
 USERS = f"""
-CREATE USER repl@'127.0.0.1' IDENTIFIED BY 'repl'; GRANT REPLICATION SLAVE ON *.* TO repl@'127.0.0.1';
+CREATE USER repl@'127.0.0.1' IDENTIFIED BY 'repl';
+GRANT REPLICATION SLAVE ON *.* TO repl@'127.0.0.1';
 CREATE USER lb@'127.0.0.1' IDENTIFIED BY '{SECRET}'; GRANT SLAVE MONITOR ON *.* TO lb@'127.0.0.1';
-CREATE USER app@'127.0.0.1' IDENTIFIED BY 'app'; CREATE DATABASE app; GRANT ALL ON app.* TO app@'127.0.0.1';
+CREATE USER app@'127.0.0.1' IDENTIFIED BY 'app';
+CREATE DATABASE app; GRANT ALL ON app.* TO app@'127.0.0.1';
 CREATE TABLE app.t (writer INT, number INT, server INT, PRIMARY KEY (writer, number));
 """
 

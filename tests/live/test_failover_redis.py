@@ -182,7 +182,8 @@ def test_sentinel_replaces_a_master_that_hangs(
     assert lb.output().count("server master/r1 is up") == 1
     records = [r for r in lb.records()[seen:] if r["backend"] == "master" and r["server"]]
     assert {r["server"] for r in records} <= {"r2"}
-    # what the new master has acknowledged is there; Redis promises nothing about the old one's last moments
+    # what the new master has acknowledged is there; Redis promises nothing about the old one's last
+    # moments
     later = [key for key, (when, _) in writers.acknowledged.items() if when > taken]
     assert len(later) > 500
     assert not missing(two, later)

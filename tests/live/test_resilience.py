@@ -96,7 +96,8 @@ def test_each_failure_is_told_counted_and_ejects_and_the_server_comes_back(
     for fault in FAULTS:
         for _ in range(3):
             status, whole = ask(port, fault.name, fault.path)
-            # a connection that is reset may take with it what Twisted's own transport has not sent yet
+            # a connection that is reset may take with it what Twisted's own transport has not sent
+            # yet
             assert status == fault.status or (status == 0 and fault in AFTER_IT), fault
             assert whole is (fault in BEFORE_THE_HEAD), fault
         # nginx knows no such path: the answer is whole, and the other server's
@@ -112,7 +113,10 @@ def test_each_failure_is_told_counted_and_ejects_and_the_server_comes_back(
         assert all(served_by_a() for _ in range(5))
     output = lb.output()
     for fault in FAULTS:
-        why = f"server {fault.name}/a is ejected for 1 s: 3 failures in a row, the last: {fault.close}"
+        why = (
+            f"server {fault.name}/a is ejected for 1 s: 3 failures in a row, the last: "
+            f"{fault.close}"
+        )
         assert output.count(why) == 1, fault
         assert output.count(f"server {fault.name}/a is back on trial") == 1, fault
         assert f"server {fault.name}/b is ejected" not in output
@@ -157,7 +161,8 @@ def test_a_slow_server_is_ejected(balancer, raw_origin, nginx_pair):
     text = site(port, raw_origin.address, nginx_pair[1].address, keys, ["app"])
     lb = balancer(text.replace("balance = first", "balance = roundrobin"))
 
-    # several at once: on a busy machine one after the other would be too few in an interval to judge
+    # several at once: on a busy machine one after the other would be too few in an interval to
+    # judge
     with ThreadPoolExecutor(8) as clients:
 
         def ejected() -> bool:

@@ -93,7 +93,8 @@ class Client:
         self.wrong = []
         self.actions = (
             self.polite, self.polite, self.pipeline, self.upload, self.leave_early, self.half_close,
-            self.misbehaved, self.noise, self.tcp_echo, self.tcp_leave, self.tls_polite, self.tls_leave,
+            self.misbehaved, self.noise, self.tcp_echo, self.tcp_leave, self.tls_polite,
+            self.tls_leave,
         )  # fmt: skip
 
     def act(self):

@@ -167,7 +167,8 @@ def test_passed_through_by_server_name(balancer, nginx, curl, openssl, tmp_path)
         for name, origin in origins.items()
     )
     lb = balancer(
-        f"[frontend tls]\nmode = tcp\nlisten = tcp:{port}:interface=127.0.0.1\ntimeout_handshake = 2s\n"
+        f"[frontend tls]\nmode = tcp\nlisten = tcp:{port}:interface=127.0.0.1\ntimeout_handshake = "
+        "2s\n"
         f"routes =\n    sni one.test -> one\n    sni two.test *.two.test -> two\n{backends}"
     )
     for host, name in (("one.test", "one"), ("two.test", "two"), ("x.two.test", "two")):

@@ -151,7 +151,8 @@ def test_control_c_ends_it_in_good_order(
 
 def test_without_a_terminal_it_says_so() -> None:
     done = subprocess.run(
-        [*COMMAND, "--admin", "127.0.0.1:9"], capture_output=True, text=True, timeout=60, check=False,
+        [*COMMAND, "--admin", "127.0.0.1:9"], capture_output=True, text=True, timeout=60,
+        check=False,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (

@@ -49,7 +49,8 @@ class Site:
             f"admin =\n    tcp:{self.admin}:interface=127.0.0.1\n    unix:{folder}/admin.sock\n"
             f"[frontend web]\nlisten =\n    tcp:{self.web}:interface=127.0.0.1\n"
             f"    unix:{self.socket}:mode=600\nroutes = default -> reply 200 ok\n"
-            f"[frontend t]\nmode = tcp\nlisten = tcp:{self.tcp}:interface=127.0.0.1\nbackend = raw\n"
+            f"[frontend t]\nmode = tcp\nlisten = tcp:{self.tcp}:interface=127.0.0.1\nbackend = "
+            "raw\n"
             f"[backend raw]\nservers = e 127.0.0.1:{echo.port}\n{more}"
         )
         self.config.write_text(self.text)
@@ -187,8 +188,8 @@ def test_a_configuration_that_is_wrong_leaves_the_old_one(site, transport):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         lb.config.write_text(
-            lb.text
-            + f"[frontend oops]\nlisten = tcp:{port}:interface=127.0.0.1\nroutes = default -> reply 200\n"
+            lb.text + f"[frontend oops]\nlisten = tcp:{port}:interface=127.0.0.1\n"
+            "routes = default -> reply 200\n"
         )
         answer = lb.upgrade()
     assert not answer["ok"] and "another program listens there" in answer["error"], answer
@@ -243,8 +244,8 @@ def test_an_endpoint_cannot_be_handed_over(site):
     (port,) = free_ports(1)
     lb = site()
     lb.config.write_text(
-        lb.text
-        + f"[frontend e]\nlisten = haproxy:tcp:{port}:interface=127.0.0.1\nroutes = default -> reply 200\n"
+        lb.text + f"[frontend e]\nlisten = haproxy:tcp:{port}:interface=127.0.0.1\n"
+        "routes = default -> reply 200\n"
     )
     try:
         report = api(lb.admin, "reload", "POST")

@@ -67,8 +67,8 @@ def environment(wheel, tmp_path_factory):
         target = folder / "bin" / script.name
         target.write_text(f"#!{folder}/bin/python\n{lines[1]}")
         target.chmod(0o755)
-    # Ours stay in front of these.  Only folders are added: an editable install works by .pth files, which are not
-    # read there.
+    # Ours stay in front of these.  Only folders are added: an editable install works by .pth files,
+    # which are not read there.
     packages = {str(Path(p)) for p in sys.path if p.endswith("site-packages")}
     (site / "dependencies.pth").write_text("\n".join(sorted(packages)) + "\n")
     return folder

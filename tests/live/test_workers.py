@@ -144,7 +144,8 @@ WEB = "[frontend web]\nlisten = tcp:{}:interface=127.0.0.1\nbackend = app\n[back
 def test_a_killed_worker_costs_only_its_own_connections(balancer, echo):
     web, tcp = free_ports(2)
     text = (
-        f"[frontend web]\nlisten = tcp:{web}:interface=127.0.0.1\nroutes = default -> reply 200 ok\n"
+        f"[frontend web]\nlisten = tcp:{web}:interface=127.0.0.1\nroutes = default -> reply 200 "
+        "ok\n"
         f"[frontend t]\nmode = tcp\nlisten = tcp:{tcp}:interface=127.0.0.1\nbackend = raw\n"
         f"[backend raw]\nservers = e {echo.address}\n"
     )
@@ -161,7 +162,8 @@ def test_a_killed_worker_costs_only_its_own_connections(balancer, echo):
         assert until(lambda: len(workers(lb)) == 2 and before[0] not in workers(lb), 30)
         lb.wait_output(" serves (pid", 3, timeout=60)
         clients.more(100)
-    # each client may have lost the one request that the killed worker was at; none waits or fails because of it
+    # each client may have lost the one request that the killed worker was at; none waits or fails
+    # because of it
     assert len(clients.errors) <= 4, clients.errors
     alive = 0
     for session in sessions:

@@ -30,7 +30,8 @@ BROWSER = header_pairs(
 def Traffic(**changes: Any) -> HTTPRecord:
     """An exchange that is over."""
     record = HTTPRecord(
-        _info(), RequestHead(b"GET", b"/static/app.js?v=3", list(BROWSER), host=b"example.com"), MOMENT, 0.0001
+        _info(), RequestHead(b"GET", b"/static/app.js?v=3", list(BROWSER), host=b"example.com"),
+        MOMENT, 0.0001
     )  # fmt: skip
     record.t_response = 0.00125
     record.status = 200

@@ -36,13 +36,16 @@ def logged(record: Any, format: str = "json") -> Any:
 def test_http_as_json() -> None:
     assert logged(Traffic()) == {
         "time": "2025-11-23T12:46:40.122Z",  # 1763902000.123 is a little less than that
-        "mode": "http", "frontend": "web", "route": "path /static/*", "backend": "app", "server": "a",
+        "mode": "http", "frontend": "web", "route": "path /static/*", "backend": "app",
+        "server": "a",
         "client_ip": "203.0.113.9", "client_port": 0, "request_id": "",
-        "method": "GET", "host": "example.com", "target": "/static/app.js?v=3", "version": "HTTP/1.1",
+        "method": "GET", "host": "example.com", "target": "/static/app.js?v=3",
+        "version": "HTTP/1.1",
         "status": 200, "user_agent": "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0",
         "referer": "https://example.com/", "bytes_in": 12, "bytes_out": 3456, "attempts": 2,
         "reused": True, "close": "ok", "detail": "",
-        "header_ms": 0.1, "queue_ms": 0.0, "connect_ms": None, "response_ms": 1.25, "total_ms": 500.0,
+        "header_ms": 0.1, "queue_ms": 0.0, "connect_ms": None, "response_ms": 1.25,
+        "total_ms": 500.0,
         "listener": "tls:443", "peer_ip": "10.1.1.1", "peer_port": 5000, "local_ip": "10.0.0.1",
         "local_port": 443, "tls_version": "TLSv1.3", "tls_cipher": "TLS_AES_128_GCM_SHA256",
         "sni": "example.com", "alpn": "http/1.1",
@@ -190,7 +193,10 @@ def test_json_is_one_printable_line_whatever_comes(a: bytes, b: bytes, c: bytes)
 
 @given(HOSTILE, HOSTILE, HOSTILE)
 def test_text_is_one_printable_line_whatever_comes(a: bytes, b: bytes, c: bytes) -> None:
-    format = 'x "%{method}" "%{target}" "%{user_agent}" "%{referer}" "%{request.x-id}" "%{detail}" "%{route}"'
+    format = (
+        'x "%{method}" "%{target}" "%{user_agent}" "%{referer}" "%{request.x-id}" '
+        '"%{detail}" "%{route}"'
+    )
     data = compile_format(format, "http")(hostile(a, b, c))
     assert re.fullmatch(rb'x( "[ !#-~]*"){7}\n', data)  # no value holds a quote
     data = compile_format("combined", "http")(hostile(a, b, c))
@@ -237,7 +243,8 @@ def test_long_fields_are_cut(size: int) -> None:
 
 def test_one_field_just_over_the_limit_is_cut_in_an_otherwise_empty_record() -> None:
     record = Traffic(
-        frontend_name="", backend_name="", server_name="", route="", client_ip="", detail="d" * 1025,
+        frontend_name="", backend_name="", server_name="", route="", client_ip="",
+        detail="d" * 1025,
         request=RequestHead(b"", b"", []), close=Kind.OK, info=ConnectionInfo(),
     )  # fmt: skip
     assert len(logged(record)["detail"]) == FIELD_LIMIT
@@ -247,7 +254,8 @@ def test_one_field_just_over_the_limit_is_cut_in_an_otherwise_empty_record() -> 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(7, "7"), (True, "true"), (None, "null"), (1.5, "1.5"), (float("nan"), '"nan"'), ('a"\x7f', '"a\\"\\u007f"')],
+    [(7, "7"), (True, "true"), (None, "null"), (1.5, "1.5"), (float("nan"), '"nan"'),
+        ('a"\x7f', '"a\\"\\u007f"')],
 )  # fmt: skip
 def test_what_a_filter_put_for_a_number_is_json_all_the_same(value: Any, text: str) -> None:
     assert jsonlog._number(value) == text
@@ -287,8 +295,10 @@ def test_odd_values() -> None:
 
 
 def test_the_real_records_have_what_is_read() -> None:
-    names = {"info", "frontend_name", "backend_name", "server_name", "route", "client_ip", "client_port",
-             "known_request_id", "started", "t_queue", "t_connect", "t_total", "bytes_in", "bytes_out",
+    names = {"info", "frontend_name", "backend_name", "server_name", "route", "client_ip",
+        "client_port",
+             "known_request_id", "started", "t_queue", "t_connect", "t_total", "bytes_in",
+             "bytes_out",
              "attempts", "close", "detail", "mode", "t_header", "t_response"}  # fmt: skip
     assert not names - set(dir(Session))
     assert not (names | {"request", "response", "status", "reused"}) - set(dir(HTTPTraffic))

@@ -217,7 +217,8 @@ ONE_SAMPLE: list[tuple[str, dict[str, Any], str]] = [
         frontend(active=10, maxconn=10),
         "frontend web has 10 of at most 10 connections",
     ),
-    ("certificate", {"certificates": {"x.org": 86400.0 * 2}}, "certificate x.org expires in 2.0 days"),
+    ("certificate", {"certificates": {"x.org": 86400.0 * 2}},
+        "certificate x.org expires in 2.0 days"),
     ("certificate", {"certificates": {"x.org": -1.0}}, "certificate x.org has expired"),
     ("lag", {"lag": 0.75}, "lbproxy is 750 ms late: it has more to do than it can"),
 ]  # fmt: skip
@@ -256,7 +257,8 @@ def test_sums_over_a_minute() -> None:
     world.step(5, lambda now: {**backend(sent_away=5), "logs": {"a.log": 7}})
     world.step(100, lambda now: {**backend(sent_away=8), "logs": {"a.log": 9}})
     assert [row for row in world.log if row[1]] == [
-        (6.0, True, "sent_away", "backend app sent 3 away in the last minute: its servers and its queue are full"),
+        (6.0, True, "sent_away",
+            "backend app sent 3 away in the last minute: its servers and its queue are full"),
         (6.0, True, "log_drops", "access log a.log lost 2 lines in the last minute"),
     ]  # fmt: skip
     assert sorted(fired for _, fired in world.said) == [False, False, True, True]

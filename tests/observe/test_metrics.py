@@ -68,12 +68,15 @@ def test_snapshot_is_plain_and_complete() -> None:
     server.counters.picked = 9
     balancer = SimpleNamespace(
         frontends={
-            "web": SimpleNamespace(name="web", mode="http", counters=frontend, client_count=2, feature_snapshot=dict)
+            "web": SimpleNamespace(name="web", mode="http", counters=frontend, client_count=2,
+                feature_snapshot=dict)
         },
         backends={
             "app": SimpleNamespace(
-                name="app", mode="http", counters=backend, queue=SimpleNamespace(waiting=1), feature_snapshot=dict,
-                group=SimpleNamespace(servers={"a": server}, eligible_count=1, balancer_errors=0, panicking=False),
+                name="app", mode="http", counters=backend, queue=SimpleNamespace(waiting=1),
+                feature_snapshot=dict,
+                group=SimpleNamespace(servers={"a": server}, eligible_count=1, balancer_errors=0,
+                    panicking=False),
             )
         },
     )  # fmt: skip

@@ -12,7 +12,8 @@ from lbproxy.observe.syslog import FACILITIES, MESSAGE_LIMIT, Framer
 
 # RFC 5424 §6, with the fields we use
 MESSAGE = re.compile(
-    rb"<(\d{1,3})>1 (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) ([!-~]{1,255}) ([!-~]{1,48}) (\d{1,128}) - - (.*)",
+    rb"<(\d{1,3})>1 (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) ([!-~]{1,255}) ([!-~]{1,48}) "
+    rb"(\d{1,128}) - - (.*)",
     re.DOTALL,
 )
 

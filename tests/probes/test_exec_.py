@@ -153,7 +153,10 @@ def test_it_cannot_be_started() -> None:
     assert found == [Result(False, "cannot be run: Resource temporarily unavailable")]
 
 
-CONFIG = "[frontend f]\nmode = tcp\nlisten = tcp:9999\nbackend = b\n[backend b]\nservers = a 10.0.0.1:1\n"
+CONFIG = (
+    "[frontend f]\nmode = tcp\nlisten = tcp:9999\nbackend = b\n[backend b]\n"
+    "servers = a 10.0.0.1:1\n"
+)
 
 
 @pytest.mark.parametrize(

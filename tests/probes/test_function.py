@@ -77,7 +77,9 @@ def load(folder: Path, code: str, words: str) -> Any:
 
 
 CODE = """
-async def depth(target, limit: int, queue: str = "jobs", *, factor: float = 1.5, loud: bool = False):
+async def depth(
+    target, limit: int, queue: str = "jobs", *, factor: float = 1.5, loud: bool = False
+):
     "Counts."
     return True
 

@@ -60,7 +60,8 @@ def test_a_wrong_password(plugin: str) -> None:
 def test_plugins_that_we_do_not_know(plugin: str) -> None:
     result = check(FakeMySQL(switch=plugin), **PASSWORD)
     assert result.note == (
-        f"wants authentication '{plugin}'; a check can do mysql_native_password, caching_sha2_password"
+        f"wants authentication '{plugin}'; a check can do mysql_native_password, "
+        "caching_sha2_password"
     )
 
 

@@ -55,10 +55,11 @@ class Balancer:
 
 
 SERVES = """
+from lbproxy.config.model import Address
 from lbproxy.process.takeover import Takeover
 class Reactor: pass
 taken = Takeover.from_environment()
-(sock,) = taken.sockets.take(__import__("lbproxy.config.model").config.model.Address("tcp", "127.0.0.1", 80))
+(sock,) = taken.sockets.take(Address("tcp", "127.0.0.1", 80))
 assert sock.getsockname()[1] and taken.known["health"] == []
 taken.start(Reactor(), lambda: True, lambda: None)
 import time

@@ -51,7 +51,8 @@ class RabbitMQ:
             "RABBITMQ_LOG_BASE": str(folder),
             "RABBITMQ_PID_FILE": str(folder / "pid"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none -kernel "
+            "inet_dist_use_interface {127,0,0,1}",
             "ERL_EPMD_PORT": str(self._epmd),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_MAX_PORTS": "1024",
@@ -235,7 +236,8 @@ class Nats(_Plain):
     def __init__(self, binary: str, folder: Path, more: str = "") -> None:
         super().__init__(binary, folder)
         (folder / "nats.conf").write_text(
-            f'listen: "127.0.0.1:{self.port}"\nlame_duck_grace_period: "1s"\nlame_duck_duration: "30s"\n{more}\n'
+            f'listen: "127.0.0.1:{self.port}"\nlame_duck_grace_period: "1s"\nlame_duck_duration: '
+            f'"30s"\n{more}\n'
         )
 
     def command(self) -> list[str]:

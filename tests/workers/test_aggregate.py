@@ -103,7 +103,8 @@ def test_limits_of_a_backend_are_split() -> None:
 
     text = TEXT.replace(
         "[backend app]",
-        "[backend copy]\nservers = c 10.0.0.9:80\n[backend app]\nmirror = copy max=10\nmaxconn = 101\n"
+        "[backend copy]\nservers = c 10.0.0.9:80\n[backend app]\nmirror = copy max=10\nmaxconn = "
+        "101\n"
         "agent = 9000\nqueue = 40\nmax_retries = 3\nretry_budget = 20%\nretry_floor = 10/s",
     )
     app = worker_config(parse_config(text), 4).backend("app")

@@ -23,7 +23,8 @@ PART = Part(
             "GET",
             "/api/v1/config",
             Role.READ,
-            "The configuration in effect, defaults filled in and secrets masked; durations in seconds, sizes in bytes",
+            "The configuration in effect, defaults filled in and secrets masked; durations in "
+            "seconds, sizes in bytes",
             _config,
             object_(
                 {

@@ -61,7 +61,8 @@ PART = Part(
             "GET",
             "/api/v1/drift",
             Role.READ,
-            "Run-time changes that differ from the configuration; `line` is the configuration line with the change",
+            "Run-time changes that differ from the configuration; `line` is the configuration line "
+            "with the change",
             _list,
             object_({"items": array(_DRIFT), **_STATE["properties"]}),
         ),

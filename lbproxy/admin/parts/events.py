@@ -1,4 +1,6 @@
-"""CONTROL. Events: what happened to servers, listeners, certificates, and by whom; the last ones, or as they come."""
+"""CONTROL. Events: what happened to servers, listeners, certificates, and by whom; the last ones,
+or as they come.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,8 @@ PART = Part(
             "GET",
             "/api/v1/events/stream",
             Role.READ,
-            "The last events, then new ones as they happen, as server-sent events; supports `Last-Event-ID`",
+            "The last events, then new ones as they happen, as server-sent events; supports "
+            "`Last-Event-ID`",
             _follow,
             query=_QUERY,
             produces="text/event-stream",

@@ -24,7 +24,8 @@ __all__ = ["HISTOGRAM", "PART"]
 
 HISTOGRAM = object_(
     {"counts": array(COUNT), "total": NUMBER},
-    doc="Histogram of durations: one count for each of the `bounds` in `process`, and one for longer durations",
+    doc="Histogram of durations: one count for each of the `bounds` in `process`, and one for "
+    "longer durations",
 )
 _FRONTEND = object_(
     {

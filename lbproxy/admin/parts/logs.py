@@ -1,6 +1,7 @@
-"""CONTROL. The access log as it grows, for who wants to look: nothing is kept, and nothing is done while nobody looks.
+"""CONTROL. The access log as it grows, for who wants to look: nothing is kept, and nothing is done
+while nobody looks.
 
-Records go to followers as JSON, whatever format ``access_log`` has, or if it is off.  At most
+Records go to followers as JSON, whatever format ``access_log`` has, or if it is off. At most
 :data:`lbproxy.observe.follow.RATE` a second are told; the others are counted.
 """
 
@@ -22,7 +23,10 @@ EVERY = 1.0
 
 
 class Tail:
-    """One who follows; looks at ``frontend`` only, or at all if it is "".  ``errors``: only what did not go well."""
+    """One who follows; looks at ``frontend`` only, or at all if it is "".
+
+    ``errors``: only what did not go well.
+    """
 
     def __init__(self, admin: AdminView, follower: Follower, frontend: str, errors: bool) -> None:
         self._admin = admin
@@ -80,7 +84,8 @@ PART = Part(
             "GET",
             "/api/v1/logs/stream",
             Role.READ,
-            "New access records as server-sent events: `record`; `missed` has the number of omitted records",
+            "New access records as server-sent events: `record`; `missed` has the number of "
+            "omitted records",
             _follow,
             query={
                 "frontend": string("only of this frontend"),

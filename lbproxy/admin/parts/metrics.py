@@ -1,4 +1,6 @@
-"""CONTROL. ``/metrics``: the metric families of all parts; and those of frontends, backends and servers."""
+"""CONTROL. ``/metrics``: the metric families of all parts; and those of frontends, backends and
+servers.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ def _metrics(call: Call) -> Any:
     return Raw(kind, render(families(call.admin), openmetrics=openmetrics))
 
 
-# -- the process ------------------------------------------------------------------------------------
+# -- the process ---------------------------------------------------------------------------------
 
 
 def _process(admin: AdminView) -> Iterator[Family]:
@@ -130,7 +132,7 @@ def _one(name: str, kind: Any, help: str, value: float) -> Family:
     return Family(name, kind, help, [("", value)])
 
 
-# -- frontends --------------------------------------------------------------------------------------
+# -- frontends -----------------------------------------------------------------------------------
 
 FRONTEND_COUNTERS = (
     ("connections", "connections", "Accepted connections, including those refused later."),
@@ -201,7 +203,7 @@ def _histograms(named: Iterable[tuple[str, Any]], attribute: str) -> list[Sample
     return [(label, histogram) for label, histogram in found if histogram is not None]
 
 
-# -- backends ---------------------------------------------------------------------------------------
+# -- backends ------------------------------------------------------------------------------------
 
 BACKEND_COUNTERS = (
     ("retries", "retries", "Retries: further attempts after a failed one."),
@@ -267,7 +269,7 @@ def _backends(admin: AdminView) -> Iterator[Family]:
         yield Family(f"lbproxy_backend_{name}", "histogram", help, samples_, _BACKEND)
 
 
-# -- servers ----------------------------------------------------------------------------------------
+# -- servers -------------------------------------------------------------------------------------
 
 _SERVER_GAUGES = (
     ("up", "1 if the server is up, else 0.", None),

@@ -42,7 +42,8 @@ PART = Part(
             "POST",
             "/api/v1/reload",
             Role.WRITE,
-            "Read and apply the configuration file again; if it is wrong, `ok` is false and nothing changes",
+            "Read and apply the configuration file again; if it is wrong, `ok` is false and "
+            "nothing changes",
             _reload,
             _REPORT,
             query={"dry_run": {"type": "boolean", "description": "only report what would change"}},

@@ -33,7 +33,8 @@ PART = Part(
             "POST",
             "/api/v1/upgrade",
             Role.WRITE,
-            "Start the program again with the listening sockets of this process, which then drains and exits; "
+            "Start the program again with the listening sockets of this process, which then drains "
+            "and exits; "
             "if it does not serve within 30 s, `ok` is false and this process continues",
             _upgrade,
             object_({"ok": BOOLEAN, "pid": COUNT, "error": STRING, "summary": STRING}),

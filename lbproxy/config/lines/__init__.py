@@ -20,7 +20,8 @@ __all__ = ["LINES", "dump_server", "read_admin", "syslog_address"]
 LINES: dict[str, Line] = {
     line.name: line
     for line in (
-        SERVER, LISTEN, ADMIN, CHECK, PASSIVE, MIRROR, REBALANCE, LOG, WEBHOOK, MAIL, COMMAND, RULE, AGENT, ROUTE,
+        SERVER, LISTEN, ADMIN, CHECK, PASSIVE, MIRROR, REBALANCE, LOG, WEBHOOK, MAIL, COMMAND,
+        RULE, AGENT, ROUTE,
         BALANCER, STICKY, FILTER,
     )
 }  # fmt: skip

@@ -1,4 +1,7 @@
-"""PURE. Lines that name an address to listen at: ``listen`` of frontends and ``admin`` of the process."""
+"""PURE. Lines that name an address to listen at:
+
+``listen`` of frontends and ``admin`` of the process.
+"""
 
 from __future__ import annotations
 
@@ -114,8 +117,10 @@ LISTEN = Line(
     _read_listen,
     _dump,
     words="listen lines (see `listen line`)",
-    intro="``ENDPOINT`` and options. Endpoints are ``tcp:PORT``, ``tcp:PORT:interface=IP``, ``tcp6:PORT``,"
-    " ``tls:PORT``, ``IP:PORT``, ``unix:PATH``, ``systemd:domain=INET:index=0`` and those of Twisted plugins.",
+    intro="``ENDPOINT`` and options. Endpoints are ``tcp:PORT``, ``tcp:PORT:interface=IP``, "
+    "``tcp6:PORT``,"
+    " ``tls:PORT``, ``IP:PORT``, ``unix:PATH``, ``systemd:domain=INET:index=0`` and those of "
+    "Twisted plugins.",
     options=ListenSpec,
 )
 ADMIN = Line(
@@ -123,7 +128,9 @@ ADMIN = Line(
     _read_admin,
     _dump,
     words="admin lines (see `admin line`)",
-    intro="``ENDPOINT`` and options. Endpoints are ``tcp:PORT:interface=IP``, ``tls:PORT``, ``IP:PORT`` and"
-    " ``unix:PATH``. An address outside the loopback interface needs ``admin_tokens`` or ``client_ca``.",
+    intro="``ENDPOINT`` and options. Endpoints are ``tcp:PORT:interface=IP``, ``tls:PORT``, "
+    "``IP:PORT`` and"
+    " ``unix:PATH``. An address outside the loopback interface needs ``admin_tokens`` or "
+    "``client_ca``.",
     options=AdminSpec,
 )

@@ -23,8 +23,8 @@ SYSLOG_PORTS = {"udp": 514, "tcp": 601, "unix": 0}  # RFC 5426 ยง3.3, RFC 6587 ย
 
 _INTRO = """\
 The destination: ``PATH``, ``stdout``, ``syslog:udp:HOST[:PORT]``, ``syslog:tcp:HOST[:PORT]``,
-``syslog:unix:PATH`` or ``off``. Then the format: ``json`` (the default), ``common``, ``combined`` or a
-quoted format. Then options. Last, ``if`` and conditions as in a `route line`, to log only what
+``syslog:unix:PATH`` or ``off``. Then the format: ``json`` (the default), ``common``, ``combined``
+or a quoted format. Then options. Last, ``if`` and conditions as in a `route line`, to log only what
 matches them. The options:"""
 
 
@@ -40,8 +40,8 @@ def _read(words: Sequence[Word], spot: Spot, scope: Scope) -> LogSpec | None:
     values = read_options(LogSpec, [word for word in words if word.option() is not None], spot)
     if not plain or len(plain) > 2:
         spot.wrong(
-            "write PATH, stdout, syslog:... or off, then json, common, combined or a quoted format, then options"
-            + (f"; {len(plain)} words were found" if plain else "")
+            "write PATH, stdout, syslog:... or off, then json, common, combined or a quoted "
+            "format, then options" + (f"; {len(plain)} words were found" if plain else "")
         )
         return None
     path = _log_target(plain[0], spot)
@@ -84,14 +84,16 @@ def _is_file(path: str) -> bool:
 
 
 def syslog_address(target: str) -> tuple[str, Address]:
-    """The transport and the address of ``syslog:udp:HOST[:PORT]``, ``syslog:tcp:...`` or ``syslog:unix:PATH``.
+    """The transport and the address of ``syslog:udp:HOST[:PORT]``, ``syslog:tcp:...`` or
+    ``syslog:unix:PATH``.
 
     Raises :class:`Unfit`.
     """
     transport, _, rest = target.removeprefix("syslog:").partition(":")
     if transport not in SYSLOG_PORTS:
         raise Unfit(
-            f"{target[:80]!r} is no syslog server: write syslog:udp:HOST[:PORT], syslog:tcp:HOST[:PORT] or"
+            f"{target[:80]!r} is no syslog server: write syslog:udp:HOST[:PORT], "
+            "syslog:tcp:HOST[:PORT] or"
             " syslog:unix:/dev/log",
             found=transport,
             known=tuple(SYSLOG_PORTS),

@@ -100,10 +100,10 @@ def _rows() -> list[tuple[str, str]]:
 
 
 _INTRO = """\
-``[not] CONDITION ARGUMENTS ... -> BACKEND`` or ``-> redirect STATUS URL`` or ``-> reply STATUS TEXT``.
-All conditions must hold; the first matching route wins. ``-> BACKEND priority=N`` (-9 to 9, default 0)
-sets the class in the backend's queue; lower numbers are served first. ``default -> BACKEND`` takes all
-remaining traffic. Conditions:"""
+``[not] CONDITION ARGUMENTS ... -> BACKEND`` or ``-> redirect STATUS URL`` or ``-> reply STATUS
+TEXT``. All conditions must hold; the first matching route wins. ``-> BACKEND priority=N`` (-9 to 9,
+default 0) sets the class in the backend's queue; lower numbers are served first. ``default ->
+BACKEND`` takes all remaining traffic. Conditions:"""
 
 ROUTE = Line(
     "route",

@@ -81,7 +81,8 @@ def _rebalance(draft: Draft, judge: Judge, mode: Mode | None) -> None:
     sticky: PluginSpec | None = draft.get("sticky", None)
     if sticky is not None and not getattr(sticky.cls, "forgets", False):
         spot.wrong(
-            f"sticky = {sticky.name} would send every moved client straight back: its cookie names the server",
+            f"sticky = {sticky.name} would send every moved client straight back: its cookie names "
+            "the server",
             found=sticky.name,
         )
 
@@ -150,7 +151,8 @@ def _balancer(draft: Draft, judge: Judge, spec: PluginSpec, mode: Mode | None) -
         return
     if "request" in needs:
         spot.wrong(
-            f"{spec.name!r}, as written, looks at the HTTP request, which a backend in tcp mode does not have",
+            f"{spec.name!r}, as written, looks at the HTTP request, which a backend in tcp mode "
+            "does not have",
             found=spec.name,
         )
 

@@ -14,7 +14,9 @@ NONE = "none"
 """``defaults = none``: nothing is inherited."""
 
 OWN = ("listen", "routes", "servers", "backend", "filters", "maxconn", "sticky", "mirror")
-"""Keys that each section writes itself: they name other sections, or mean different things in the two kinds."""
+"""Keys that each section writes itself: they name other sections, or mean different things in the
+two kinds.
+"""
 
 
 def _expand(expansion: Expansion) -> None:
@@ -67,8 +69,8 @@ def _inherit(
 ) -> None:
     """Add what ``section`` does not write itself.
 
-    The mode of ``[defaults]`` is given to frontends, whose backends follow; that of a named one to whatever names it.
-    A section of another mode inherits nothing.
+    The mode of ``[defaults]`` is given to frontends, whose backends follow; that of a named one to
+    whatever names it. A section of another mode inherits nothing.
     """
     written = {entry.key: entry for entry in section.entries}
     mode = _text(entries.get("mode"))
@@ -88,11 +90,14 @@ def _text(entry: Entry | None, otherwise: str = "") -> str:
 
 DEFAULTS = Macro(
     "defaults",
-    doc="Keys that frontends and backends inherit where they do not write them.  ``[defaults]`` is for all of them,"
-    " ``[defaults NAME]`` for those with ``defaults = NAME``; ``defaults = none`` inherits nothing.  A section takes"
+    doc="Keys that frontends and backends inherit where they do not write them.  "
+    "``[defaults]`` is for all of them,"
+    " ``[defaults NAME]`` for those with ``defaults = NAME``; ``defaults = none`` inherits "
+    "nothing.  A section takes"
     " the keys that its kind and its mode have.  Not inherited: "
     + ", ".join(f"``{key}``" for key in OWN)
-    + ".  ``mode`` sets the mode of frontends without one; sections of another mode inherit nothing.",
+    + ".  ``mode`` sets the mode of frontends without one; sections of another mode inherit "
+    "nothing.",
     expand=_expand,
     optional=True,
 )

@@ -27,8 +27,10 @@ def _expand(expansion: Expansion) -> None:
 
 LISTEN = Macro(
     "listen",
-    doc="A frontend and a backend of the same name in one section.  It has the keys of both, and its traffic goes to"
-    " its own servers.  ``mode`` and ``defaults`` hold for both; other keys that both know, such as ``filters`` and"
+    doc="A frontend and a backend of the same name in one section.  It has the keys of both, "
+    "and its traffic goes to"
+    " its own servers.  ``mode`` and ``defaults`` hold for both; other keys that both know, such "
+    "as ``filters`` and"
     " ``maxconn``, are the frontend's.",
     expand=_expand,
 )

@@ -33,7 +33,8 @@ class SiteKeys:
     certificates: tuple[str, ...] = option(
         "list:string",
         (),
-        doc="names of [certificate] sections, PEM files or folders, for the ``tls:`` listeners of its frontends",
+        doc="names of [certificate] sections, PEM files or folders, for the ``tls:`` listeners "
+        "of its frontends",
     )
 
 
@@ -225,9 +226,12 @@ def _with_certificates(words: list[Word], names: list[str]) -> str:
 
 SITE = Macro(
     "site",
-    doc="Some hosts of a frontend, with their routes, filters and certificates, in a section (and often a file) of"
-    " their own.  Its routes stand behind those of the frontend and before the frontend's default; names come before"
-    " wildcards, and longer wildcards before shorter ones, whatever the order of the files.  Two sites of one frontend"
+    doc="Some hosts of a frontend, with their routes, filters and certificates, in a section "
+    "(and often a file) of"
+    " their own.  Its routes stand behind those of the frontend and before the frontend's default; "
+    "names come before"
+    " wildcards, and longer wildcards before shorter ones, whatever the order of the files.  Two "
+    "sites of one frontend"
     " cannot have the same host.",
     expand=_expand,
     keys=SiteKeys,
