@@ -1,1 +1,1 @@
-"""PURE. From configuration text to frozen objects, with every error at its file and line."""
+"""PURE. Conversion of configuration text to frozen objects; reports every error with file and line."""

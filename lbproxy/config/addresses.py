@@ -1,4 +1,4 @@
-"""PURE. Names, and where something is: paths, hosts, ports, socket addresses, networks, and the targets of servers."""
+"""PURE. Parsers of names and locations: paths, hosts, ports, addresses, networks, server targets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ __all__ = [
 ]
 
 UNIX_PATH = 107
-"""Longest path of a Unix socket, in bytes (sun_path in unix(7), less the final NUL)."""
+"""Maximum length of the path of a Unix socket in bytes (sun_path in unix(7), less the final NUL).
+"""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -34,14 +35,17 @@ def _shown(text: str) -> str:
 
 
 def parse_path(text: str, base_dir: str) -> str:
-    """A path, relative ones from ``base_dir``; "" stays "".  Raises :class:`Unfit`."""
+    """Return an absolute path; relative ones start at ``base_dir``, and "" stays "".
+
+    Raises :class:`Unfit`.
+    """
     if "\0" in text:
         raise Unfit(f"{_shown(text)} is not a path: it holds a NUL character")
     return os.path.normpath(os.path.join(base_dir, text)) if text else ""  # noqa: PTH118
 
 
 def parse_host(text: str) -> str:
-    """An IPv4 literal or a host name as they are, an IPv6 literal from within its brackets.
+    """Return an IPv4 literal or host name unchanged, or an IPv6 literal without its brackets.
 
     Raises :class:`Unfit`.
     """
@@ -61,14 +65,17 @@ def parse_host(text: str) -> str:
 
 
 def parse_port(text: str, lowest: int = 1) -> int:
-    """A port from ``lowest`` (0 for listeners, where 0 means any) to 65535.  Raises :class:`Unfit`."""
+    """Return a port from ``lowest`` to 65535. Raises :class:`Unfit`.
+
+    ``lowest`` is 0 for listeners, where 0 means any free port.
+    """
     if not re.fullmatch(r"[0-9]{1,5}", text) or not lowest <= int(text) <= 65535:
         raise Unfit(f"{_shown(text)} is not a port; it must be {lowest} to 65535")
     return int(text)
 
 
 def parse_address(text: str, base_dir: str = "") -> Address:
-    """``host:port``, ``[v6]:port`` or ``unix:/path``.  Raises :class:`Unfit`."""
+    """Parse ``host:port``, ``[v6]:port`` or ``unix:/path``. Raises :class:`Unfit`."""
     if text.startswith("unix:"):
         return _unix(text[5:], base_dir)
     host, colon, port = text.rpartition(":")
@@ -85,7 +92,7 @@ def _unix(text: str, base_dir: str) -> Address:
 
 
 def socket_path(path: str) -> str:
-    """``path``, if a Unix socket can have it.  Raises :class:`Unfit`."""
+    """Return ``path`` if a Unix socket can have it. Raises :class:`Unfit`."""
     size = len(path.encode("utf-8", "surrogateescape"))
     if size > UNIX_PATH:
         raise Unfit(
@@ -95,7 +102,9 @@ def socket_path(path: str) -> str:
 
 
 def parse_name(text: str) -> str:
-    """A name of a section or a server: letters, digits, ``_``, ``.`` and ``-``, at most 100."""
+    """Return the name of a section or a server: at most 100 letters, digits, ``_``, ``.`` and
+    ``-``.
+    """
     if not _NAME.fullmatch(text):
         raise Unfit(
             f"{_shown(text)} is not a name: use letters, digits, '_', '.' and '-', at most 100"
@@ -106,18 +115,21 @@ def parse_name(text: str) -> str:
 TARGETS: dict[str, Callable[[str, str], Target]] = {
     "unix": lambda text, base_dir: Target(_unix(text, base_dir)),
 }
-"""What a server may be besides ``host:port``: called with the text after ``SCHEME:`` and the base folder."""
+"""Parsers of targets by scheme, called with the text after ``SCHEME:`` and the base directory."""
 
 
 def parse_target(text: str, base_dir: str = "") -> Target:
-    """The target of a server: ``host:port``, or ``SCHEME:...`` of :data:`TARGETS`.  Raises :class:`Unfit`."""
+    """Parse the target of a server: ``host:port``, or ``SCHEME:...`` of :data:`TARGETS`.
+
+    Raises :class:`Unfit`.
+    """
     scheme, _, rest = text.partition(":")
     make = TARGETS.get(scheme)
     return Target(parse_address(text, base_dir)) if make is None else make(rest, base_dir)
 
 
 def parse_network(text: str) -> Network:
-    """A network, or one address.  Raises :class:`Unfit`."""
+    """Parse a network or a single address. Raises :class:`Unfit`."""
     try:
         return ip_network(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""PURE. Text to :class:`lbproxy.model.Config`, or every mistake in it at once.
+"""PURE. Conversion of text to :class:`lbproxy.model.Config`, or to a list of all its errors.
 
-:func:`load` and :func:`parse` are called by :mod:`lbproxy.registry`, which gives them the way from a
-plugin's name to its class.  Files are reached through :class:`Files`, so tests need none.
+:mod:`lbproxy.registry` calls :func:`load` and :func:`parse`, and passes the function that finds the
+class of a plugin. Files are accessed through :class:`Files`, so tests need none.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["DISK", "ConfigError", "ConfigErrors", "Files", "load", "parse", "par
 
 @frozen
 class Files(Reader):
-    """How files are reached; ``exists(path)`` is asked about certificates and authorities."""
+    """Access to files. ``exists(path)`` is called for certificates and authorities."""
 
     exists: Callable[[str], bool]
 
@@ -58,9 +58,9 @@ def load(
     env: Mapping[str, str] | None = None,
     files: Files = DISK,
 ) -> Config:
-    """The configuration in the file ``path``; relative paths in it start at its folder.
+    """Return the configuration in the file ``path``; relative paths in it start at its directory.
 
-    Raises :class:`ConfigErrors`, also when the file cannot be read.
+    Raises :class:`ConfigErrors`, also if the file cannot be read.
     """
     name = os.fspath(path)
     folder = os.path.dirname(os.path.abspath(name))  # noqa: PTH100, PTH120
@@ -84,7 +84,7 @@ def load(
 
 
 def _noting_files(files: Files, sources: list[str]) -> Files:
-    """``files`` that write down what is asked for."""
+    """Return ``files`` with a record of each access."""
 
     def read(path: str) -> str:
         sources.append(path)
@@ -116,10 +116,10 @@ def parse(
     env: Mapping[str, str] | None = None,
     files: Files = DISK,
 ) -> Config:
-    """The configuration in ``text``; ``file`` is how errors call it.
+    """Return the configuration in ``text``; errors name it ``file``.
 
-    ``env`` is what ``${NAME}`` is taken from, the process's environment by default.
-    Raises :class:`ConfigErrors` and nothing else.
+    ``env``: variables for ``${NAME}``, by default the environment of the process. Raises
+    :class:`ConfigErrors` and nothing else.
     """
     problems = Problems()
     environment = os.environ if env is None else env
@@ -134,9 +134,9 @@ def parse(
 
 
 def parse_server(text: str, *, base_dir: str = ".", where: Where | None = None) -> ServerSpec:
-    """One line of ``servers``, for adding a server while lbproxy runs.  Raises :class:`ConfigErrors`.
+    """Parse one line of ``servers``, to add a server at run time. Raises :class:`ConfigErrors`.
 
-    Whether its ``certificate`` exists is for the caller to check.
+    The caller checks whether its ``certificate`` exists.
     """
     problems = Problems()
     spot = Spot(problems, "", "servers", where or Where("<server>"), base_dir)
@@ -148,7 +148,10 @@ def parse_server(text: str, *, base_dir: str = ".", where: Where | None = None) 
 
 
 class _Builder:
-    """Sections to drafts; what depends on several sections is for the checks of :mod:`lbproxy.config.sections`."""
+    """Converts sections to drafts.
+
+    :mod:`lbproxy.config.sections` checks what depends on several sections.
+    """
 
     def __init__(self, problems: Problems, base_dir: str, resolve: Resolve) -> None:
         self.problems, self.base_dir, self.resolve = problems, base_dir, resolve
@@ -162,7 +165,7 @@ class _Builder:
         return self.drafts
 
     def _reader(self, draft: Draft) -> Callable[[str, str], None]:
-        """Reads a key that is not written, for :attr:`Section.prepare`."""
+        """Return a function that reads a key without a line, for :attr:`Section.prepare`."""
         fields = option_fields(draft.spec)
 
         def read(key: str, text: str) -> None:

@@ -1,7 +1,7 @@
-"""PURE. What operators changed while lbproxy runs, and how that differs from the configuration (its drift).
+"""PURE. Run-time changes by operators, and their difference from the configuration (drift).
 
-:mod:`lbproxy.operate.statefile` keeps a :class:`Changes` in a file; :mod:`lbproxy.service` notes changes and applies
-them again after a restart; ``lbproxy check`` and ``lbproxy drift`` show them.
+:mod:`lbproxy.operate.statefile` keeps a :class:`Changes` in a file. :mod:`lbproxy.service` records
+changes and applies them again after a restart. ``lbproxy check`` and ``lbproxy drift`` show them.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ _LINE = 10_000  # characters of an added server's line
 
 @frozen
 class Drift:
-    """One difference: ``what`` is ``weight``, ``maxconn``, ``admin``, ``added`` or ``removed``.
+    """One difference. ``what``: ``weight``, ``maxconn``, ``admin``, ``added`` or ``removed``.
 
-    ``line``: the server line that makes all changes of this server part of the configuration, "" where none can."""
+    ``line``: the server line that makes all changes of this server part of the configuration, or
+    "".
+    """
 
     backend: str
     server: str
@@ -40,7 +42,7 @@ class Drift:
 
     @property
     def text(self) -> str:
-        """One line: ``app/b weight 3 -> 5``."""
+        """One line for people: ``app/b weight 3 -> 5``."""
         name = f"{self.backend}/{self.server}"
         if self.what in ("added", "removed"):
             return f"{name} {self.what}"
@@ -48,13 +50,13 @@ class Drift:
         return f"{name} {what}{self.configured} -> {self.running}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return the difference as plain JSON types."""
         return {**attrs.asdict(self), "text": self.text}
 
 
 @define
 class ServerChange:
-    """What was changed of a server; None is as configured."""
+    """The changes of one server; None means as configured."""
 
     weight: int | None = None
     maxconn: int | None = None
@@ -62,13 +64,16 @@ class ServerChange:
 
     @property
     def empty(self) -> bool:
-        """Nothing was."""
+        """Whether nothing has changed."""
         return self.weight is None and self.maxconn is None and self.admin is None
 
 
 @define(eq=False)
 class Changes:
-    """By backend and server name.  ``added``: server lines; ``removed``: configured ones that were taken out."""
+    """The changes by backend and server name.
+
+    ``added``: lines of added servers. ``removed``: configured servers that were removed.
+    """
 
     servers: dict[str, dict[str, ServerChange]] = field(factory=dict)
     added: dict[str, dict[str, str]] = field(factory=dict)
@@ -80,11 +85,13 @@ class Changes:
     # -- noting ---------------------------------------------------------------------------------
 
     def of(self, backend: str, server: str) -> ServerChange:
-        """What was changed of one server."""
+        """Return the changes of one server."""
         return self.servers.get(backend, {}).get(server, ServerChange())
 
     def note(self, spec: ServerSpec, backend: str, what: str, value: Any) -> None:
-        """``what`` is ``weight``, ``maxconn`` or ``admin``; a value that is as in ``spec`` is no change."""
+        """Record a change of ``weight``, ``maxconn`` or ``admin``; a value as in ``spec`` is no
+        change.
+        """
         configured = getattr(spec, what)
         change = evolve(
             self.of(backend, spec.name), **{what: None if value == configured else value}
@@ -95,28 +102,28 @@ class Changes:
             self._forget(self.servers, backend, spec.name)
 
     def note_added(self, backend: str, spec: ServerSpec, configured: bool) -> None:
-        """A server was added; ``configured``: exactly this one is in the configuration too."""
+        """Record an added server. ``configured``: the configuration has exactly this server too."""
         self._forget(self.removed, backend, spec.name)
         if not configured:
             self.added.setdefault(backend, {})[spec.name] = dump_server(spec)
 
     def note_removed(self, backend: str, name: str, configured: bool) -> None:
-        """A server was removed; ``configured``: the configuration has one of that name."""
+        """Record a removed server. ``configured``: the configuration has a server of that name."""
         self._forget(self.servers, backend, name)
         self._forget(self.added, backend, name)
         if configured:
             self.removed.setdefault(backend, set()).add(name)
 
     def forget_removed(self, backend: str, name: str) -> None:
-        """It is there again."""
+        """Drop the record of a removed server that exists again."""
         self._forget(self.removed, backend, name)
 
     def forget_added(self, backend: str, name: str) -> None:
-        """The configuration has it now."""
+        """Drop the record of an added server that is now configured."""
         self._forget(self.added, backend, name)
 
     def forget(self, backend: str, name: str) -> None:
-        """All about one server."""
+        """Drop all records of one server."""
         for table in (self.servers, self.added, self.removed):
             self._forget(table, backend, name)
 
@@ -133,7 +140,7 @@ class Changes:
             del table[backend]
 
     def names(self) -> list[tuple[str, str]]:
-        """(backend, server) of all that is not as configured."""
+        """Return (backend, server) of each server that differs from the configuration."""
         tables: tuple[Any, ...] = (self.servers, self.added, self.removed)
         found = [
             (backend, name) for table in tables for backend in table for name in table[backend]
@@ -143,10 +150,10 @@ class Changes:
     # -- what it means --------------------------------------------------------------------------
 
     def drift(self, config: Config, found: Found = lambda backend: {}) -> list[Drift]:
-        """The differences to ``config``; changes of unknown backends and servers are left out.
+        """Return the differences from ``config``, without those of unknown backends and servers.
 
-        ``found(backend)`` gives the servers of a discovery by name.  They are no drift themselves, but what operators
-        changed of them is.
+        ``found(backend)`` returns the servers of a discovery by name. They are not drift, but
+        changes that operators made to them are.
         """
         return [
             one for backend in config.backends for one in self._drift(backend, found(backend.name))
@@ -176,7 +183,7 @@ class Changes:
     # -- plain data -----------------------------------------------------------------------------
 
     def as_json(self) -> dict[str, Any]:
-        """For the state file."""
+        """Return JSON types for the state file."""
         return {
             "version": VERSION,
             "servers": {
@@ -192,7 +199,7 @@ class Changes:
 
     @classmethod
     def from_json(cls, data: Any) -> Changes:
-        """What :meth:`as_json` gave.  Raises ValueError for anything else."""
+        """Read the result of :meth:`as_json`. Raises ValueError for anything else."""
         if not isinstance(data, dict) or data.get("version") != VERSION:
             raise ValueError(f"not a state of version {VERSION}")
         made = cls()
@@ -215,7 +222,10 @@ class Changes:
 def _differences(
     backend: str, spec: ServerSpec | None, change: ServerChange, name: str = ""
 ) -> Iterator[Drift]:
-    """``spec`` None: a server that was added, whose line is not in the configuration."""
+    """Return the differences of one server.
+
+    ``spec`` None: an added server that is not configured.
+    """
     for what, value in attrs.asdict(change).items():
         if value is None:
             continue
@@ -231,7 +241,7 @@ def _differences(
 
 
 def _with(line: str, change: ServerChange) -> str:
-    """A server line with what was changed after the server was added."""
+    """Return the line of an added server with its later changes."""
     words = line.split(" ")
     for what, value in (("weight", change.weight), ("maxconn", change.maxconn)):
         if value is not None:
@@ -241,7 +251,7 @@ def _with(line: str, change: ServerChange) -> str:
 
 
 def _line(spec: ServerSpec, change: ServerChange) -> str:
-    """The server line with all that was changed of it, so that one line makes all of it permanent."""
+    """Return the server line with all its changes, which makes all of them permanent."""
     weight = spec.weight if change.weight is None else change.weight
     maxconn = spec.maxconn if change.maxconn is None else change.maxconn
     return dump_server(evolve(spec, weight=weight, maxconn=maxconn))

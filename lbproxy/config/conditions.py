@@ -1,8 +1,8 @@
-"""PURE. Conditions in the words of routes: before ``->``, and behind the ``if`` of a filter.
+"""PURE. Conditions in the words of routes: before ``->``, and after the ``if`` of a filter.
 
-The verbs and their meaning are those of :mod:`lbproxy.http.condition`; here words are only taken apart.  The word
-after a verb always belongs to it, so ``header host x`` asks for a header; further words belong to it
-until the next bare verb or ``not``.  A quoted word is never a verb.
+:mod:`lbproxy.http.condition` defines the verbs and their meaning; this module only separates words.
+The word after a verb always belongs to it, so ``header host x`` tests a header. Further words
+belong to it until the next bare verb or ``not``. A quoted word is never a verb.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ def _is_verb(word: Word) -> bool:
 
 
 def find_if(words: Sequence[Word]) -> int:
-    """The index of the ``if`` that begins conditions: bare, and followed by a verb or ``not``; else ``len(words)``."""
+    """Return the index of the ``if`` that begins conditions, or ``len(words)``.
+
+    It is bare, and a verb or ``not`` follows.
+    """
     for at in range(1, len(words) - 1):
         if words[at].is_bare and words[at].text == "if" and _is_verb(words[at + 1]):
             return at
@@ -34,7 +37,10 @@ def find_if(words: Sequence[Word]) -> int:
 def read_conditions(
     words: Sequence[Word], spot: Spot, scope: Scope, *, response: bool = False
 ) -> tuple[Condition, ...]:
-    """The conditions; mistakes go to ``spot``.  ``response``: those about the response are allowed."""
+    """Return the conditions; errors go to ``spot``.
+
+    ``response``: conditions about the response are allowed.
+    """
     out: list[Condition] = []
     at = 0
     while at < len(words):
@@ -78,7 +84,7 @@ def _end_of_arguments(words: Sequence[Word], at: int) -> int:
 
 
 def dump_conditions(conditions: Iterable[Condition]) -> list[str]:
-    """The words that :func:`read_conditions` makes ``conditions`` of."""
+    """Return the words from which :func:`read_conditions` reads ``conditions``."""
     out: list[str] = []
     for verb, args, negated in conditions:
         out.extend(("not", verb) if negated else (verb,))

@@ -1,8 +1,8 @@
-"""PURE. What is different between two configurations, section by section and key by key, and when each change is felt.
+"""PURE. The differences between two configurations by section and key, and when they take effect.
 
-Called by :mod:`lbproxy.generation.reload` and the command line.  New keys need nothing here: sections are found through
-:data:`lbproxy.config.sections.SECTIONS`, keys through those of their class, and a key that a running process
-cannot change says ``restart=True`` in :mod:`lbproxy.model`.
+:mod:`lbproxy.generation.reload` and the command line call it. New keys need no code here: sections
+are in :data:`lbproxy.config.sections.SECTIONS`, keys are the fields of their classes. A key that a
+running process cannot change has ``restart=True`` in :mod:`lbproxy.model`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 
 
 class Effect(str, Enum):
-    """When a change is felt, and by whom."""
+    """When a change takes effect, and for which traffic."""
 
     NOW = "at once"
     NEXT = "new connections and the next requests"
@@ -49,9 +49,9 @@ class Effect(str, Enum):
 class Change:
     """One difference.
 
-    ``section`` is a header without brackets, ``key`` "" for a section that came or went.  ``before`` and ``after``
-    are the lines that differ, as they are written but for secrets; equal ones mean that the code of a plugin's file
-    changed.
+    ``section``: a header without brackets. ``key``: "" for an added or removed section. ``before``
+    and ``after``: the lines that differ, as written but without secrets. Equal lines mean that the
+    code in the file of a plugin has changed.
     """
 
     section: str
@@ -62,7 +62,7 @@ class Change:
     effect: Effect
 
     def text(self) -> str:
-        """For people."""
+        """The change for people."""
         title = f"[{self.section}] {self.key}".rstrip()
         head = f"{title} {self.what}" if self.what != "changed" else title
         lines = [f"{head}: {self.effect.value}"]
@@ -74,13 +74,13 @@ class Change:
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the change for programs."""
         return {**attrs.asdict(self), "effect": self.effect.name.lower()}
 
 
 @frozen
 class ConfigDiff:
-    """From ``old`` to ``new``; false when nothing changes."""
+    """The changes from ``old`` to ``new``; false if there are none."""
 
     old: Config = field(repr=False)
     new: Config = field(repr=False)
@@ -90,25 +90,25 @@ class ConfigDiff:
         return bool(self.changes)
 
     def section(self, title: str) -> tuple[Change, ...]:
-        """The changes of one section, such as ``backend app``."""
+        """Return the changes of one section, such as ``backend app``."""
         return tuple(change for change in self.changes if change.section == title)
 
     @property
     def restart(self) -> tuple[str, ...]:
-        """``section key`` of what a reload cannot change."""
+        """The keys that a reload cannot change, as ``section key``."""
         return tuple(f"{c.section} {c.key}" for c in self.changes if c.effect is Effect.RESTART)
 
     def text(self) -> str:
-        """For people; one paragraph for each change."""
+        """The changes for people, one paragraph for each."""
         return "\n".join(change.text() for change in self.changes) or "nothing changes"
 
     def as_json(self) -> list[dict[str, Any]]:
-        """For programs."""
+        """Return the changes for programs."""
         return [change.as_json() for change in self.changes]
 
 
 def diff(old: Config, new: Config) -> ConfigDiff:
-    """Everything that is different; where a line stands in its file is not."""
+    """Return all differences except the positions of lines."""
     changes: list[Change] = []
     for section in SECTIONS.values():
         if section.single:
@@ -127,7 +127,10 @@ def _single(section: Section, old: Config, new: Config) -> Iterator[Change]:
 
 
 def successor(old: Any, specs: Iterable[Any]) -> Any:
-    """The spec among ``specs`` that goes on with ``old``: same name and, where there is one, same mode.  Or None."""
+    """Return the spec among ``specs`` that continues ``old``, or None.
+
+    It has the same name and, if it has a mode, the same mode.
+    """
     for spec in specs:
         if spec.name == old.name:
             return spec if getattr(spec, "mode", "") == getattr(old, "mode", "") else None
@@ -135,17 +138,17 @@ def successor(old: Any, specs: Iterable[Any]) -> Any:
 
 
 def listener_key(spec: ListenSpec) -> tuple[Any, ...]:
-    """Two lines of ``listen`` with the same key are the same socket."""
+    """Return the identity of a listener: lines with the same key are the same socket."""
     address = spec.address
     return (spec.endpoint,) if address is None else attrs.astuple(address)
 
 
 @frozen
 class ServerMoves:
-    """What becomes of the servers of a backend; names in configuration order.
+    """The effect of a change on the servers of a backend; names are in configuration order.
 
-    A server goes on (``changed`` or ``kept``) when its name and address stay; with another address it is
-    ``removed`` and ``added``.
+    A server continues (``changed`` or ``kept``) if its name and address stay. With another address
+    it is ``removed`` and ``added``.
     """
 
     added: tuple[str, ...]
@@ -155,7 +158,7 @@ class ServerMoves:
 
 
 def server_moves(old: Iterable[ServerSpec], new: Iterable[ServerSpec]) -> ServerMoves:
-    """From the servers ``old`` to ``new``."""
+    """Compare two lists of servers."""
     before = {spec.name: spec for spec in old}
     after = {spec.name: spec for spec in new}
     stays = {n for n, spec in before.items() if n in after and after[n].target == spec.target}
@@ -214,7 +217,7 @@ def _effect(spec: Any, key: str, facts: Mapping[str, Any]) -> Effect:
 def _lines(
     kind: str, old: Any, new: Any, shown_old: Any, shown_new: Any
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The lines that differ, of lists only those; without their secrets, as in ``shown_old`` and ``shown_new``."""
+    """Return the lines that differ, for lists only those, without secrets."""
     before, after, shown_before, shown_after = (
         tuple(value_kind(kind).parts(value)) for value in (old, new, shown_old, shown_new)
     )

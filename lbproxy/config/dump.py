@@ -1,6 +1,7 @@
-"""PURE. A configuration back to text: as ``lb.ini`` (:func:`dump`) and as plain data (:func:`as_json`).
+"""PURE. Conversion of a configuration to ``lb.ini`` (:func:`dump`) and to plain data
+(:func:`as_json`).
 
-``parse(dump(config)) == config`` for every configuration; what has its default value is left out.
+``parse(dump(config)) == config`` for every configuration. Default values are omitted.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ __all__ = ["MASK", "as_json", "dump"]
 
 
 def dump(config: Config) -> str:
-    """The text of ``config``, one key per line and lists indented; includes are resolved, paths as they are held.
+    """Return the text of ``config``, with one key per line and lists indented.
 
-    Read it with the same ``base_dir``, for a socket's path and a plugin's file stay as written.
+    Includes are resolved, and paths are as stored. Read the text with the same ``base_dir``,
+    because the path of a socket and the file of a plugin stay as written.
     """
     return "\n".join(
         _section(section.title_of(spec), spec)
@@ -50,11 +52,11 @@ def _section(title: str, spec: Any) -> str:
 
 
 def as_json(config: Config, *, mask: bool = False) -> dict[str, Any]:
-    """``config`` as dicts, lists, strings, numbers, booleans and None; durations in seconds, sizes in bytes.
+    """Return ``config`` as plain JSON types, with durations in seconds and sizes in bytes.
 
-    ``mask``: put :data:`MASK` in place of secrets: options that say so or are called ``password``, ``token`` and the
-    like, values of headers, cookies and parameters of such names, passwords in URLs and in arguments of programs,
-    and what a check sends that looks like a login.
+    ``mask``: replace secrets by :data:`MASK`. Secrets are options marked as such or named
+    ``password``, ``token`` and the like; headers, cookies and parameters with such names; passwords
+    in URLs and program arguments; and data of checks that looks like a login.
     """
 
     def plain(spec: Any) -> Any:
@@ -70,7 +72,7 @@ def as_json(config: Config, *, mask: bool = False) -> dict[str, Any]:
 
 
 def _json(value: Any) -> Any:
-    """``value`` as JSON types."""
+    """Return ``value`` as JSON types."""
     plain = _plain(value)
     if plain is not _ATTRS:
         return plain
@@ -99,7 +101,7 @@ _ATTRS = object()
 
 
 def _plain(value: Any) -> Any:
-    """What has no parts; ``_ATTRS`` for what has."""
+    """Return a value without parts; ``_ATTRS`` for one with parts."""
     if isinstance(value, Enum):
         return _plain(value.value)
     if value is None or isinstance(value, bool | int | float | str):

@@ -1,10 +1,10 @@
-r"""PURE. The first word of a ``listen`` line: what is bound, and whether TLS is spoken there.
+r"""PURE. The first word of a ``listen`` line: the address to bind, and whether it uses TLS.
 
-Understood here: ``tcp:PORT``, ``tcp6:PORT`` and ``tls:PORT``, each with ``:interface=IP`` and
+Supported here: ``tcp:PORT``, ``tcp6:PORT`` and ``tls:PORT``, each with ``:interface=IP`` and
 ``:backlog=N`` or with the address before the port (``tls:127.0.0.1:8443``); ``unix:PATH`` with
-``:mode=660`` and ``:backlog=N``; ``IP:PORT`` and ``*:PORT``. A colon that is part of a value is
-written ``\:``, or the value stands in brackets. ``systemd:...`` and the endpoints of Twisted
-plugins are kept as they are.
+``:mode=660`` and ``:backlog=N``; ``IP:PORT`` and ``*:PORT``. A colon inside a value is written
+``\:``, or the value is in brackets. ``systemd:...`` and endpoints of Twisted plugins are stored
+unchanged.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ _BACKLOG = {"min": 1, "max": 65535}
 
 @frozen
 class Endpoint:
-    """``address`` is None where Twisted makes the endpoint; ``extra`` are ListenSpec fields set
-    within it.
+    """A parsed endpoint.
+
+    ``address``: None if Twisted creates the endpoint. ``extra``: fields of ListenSpec set in it.
     """
 
     address: Address | None
@@ -40,7 +41,7 @@ class Endpoint:
 
 
 def _parts(text: str) -> list[str]:
-    """``text`` split at its colons, except escaped and bracketed ones; escapes removed."""
+    """Split ``text`` at its colons, except escaped and bracketed ones, and remove the escapes."""
     out, at = [], 0
     while True:
         found = _PART.match(text, at)
@@ -71,7 +72,7 @@ def _arguments(
 
 
 def _interface(text: str) -> str:
-    """An IP literal to bind to, or "" for all of IPv4."""
+    """Return an IP literal to bind to, or "" for all of IPv4."""
     if text in ("", "*"):
         return ""
     if text == "localhost":
@@ -130,7 +131,7 @@ def _bare(text: str) -> Endpoint:
 
 
 def parse_endpoint(text: str, base_dir: str = "") -> Endpoint:
-    """The endpoint that ``text`` names.  Raises :class:`Unfit`."""
+    """Parse an endpoint. Raises :class:`Unfit`."""
     if "\0" in text:
         raise Unfit("an endpoint cannot hold a NUL character")
     found = _PREFIX.fullmatch(text)

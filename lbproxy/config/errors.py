@@ -1,7 +1,7 @@
-"""PURE. What is wrong with a configuration, said so that a person or a program can act on it.
+"""PURE. Configuration errors, for people and programs.
 
-Made by every module of this package, raised by :mod:`lbproxy.config.build` as one
-:class:`ConfigErrors` that holds them all.
+Every module of this package creates them. :mod:`lbproxy.config.build` raises all of them as one
+:class:`ConfigErrors`.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from lbproxy.model import Where
 __all__ = ["ConfigError", "ConfigErrors", "PluginError", "Unfit", "nearest_word"]
 
 SHOWN = 400
-"""Longest text of one error's ``found`` and message, in characters."""
+"""Maximum length of an error's ``found`` and message, in characters."""
 
 LONG_LIST = 12
-"""A longer list of allowed words is left out of the text when the nearest word says enough."""
+"""A longer list of allowed words is omitted from the text if there is a nearest word."""
 
 
 def shorten(text: str, limit: int = SHOWN) -> str:
-    """``text`` on one line, without control characters, and cut when it is very long."""
+    """Return ``text`` on one line, without control characters, cut if it is very long."""
     clean = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
 
 
 def nearest_word(word: str, known: Iterable[str]) -> str:
-    """The word of ``known`` most like ``word``, or "" when none is close."""
+    """Return the word of ``known`` most similar to ``word``, or ""."""
     words = [k for k in known if k]
     by_plain = {k.lower().replace("_", "-"): k for k in words}
     found = get_close_matches(word[:100].lower().replace("_", "-"), by_plain, 1, 0.6)
@@ -38,10 +38,9 @@ def nearest_word(word: str, known: Iterable[str]) -> str:
 
 
 class Unfit(ValueError):
-    """A value that cannot be used; says what was found and what is allowed.
+    """An unusable value; the message has what was found and what is allowed.
 
-    ``known`` are the words that would have been right, where there is such a list; the nearest one is
-    worked out from it.
+    ``known``: the allowed words, if they are a list. The nearest one is derived from it.
     """
 
     def __init__(self, message: str, *, found: str = "", known: Sequence[str] = ()) -> None:
@@ -61,16 +60,16 @@ class Unfit(ValueError):
 
 
 class PluginError(Exception):
-    """A balancer, filter or probe that was named exists but cannot be loaded; the message says why."""
+    """A balancer, filter or probe that exists but cannot be loaded; the message has the reason."""
 
 
 @frozen
 class ConfigError:
-    """One mistake.
+    """One error.
 
-    ``section`` is the header without brackets ("backend app"), "" outside of any; ``key`` the key it is
-    about, or "".  ``found`` is what stands there, ``allowed`` the words that may, ``nearest`` the likeliest
-    of them or "".
+    ``section``: header without brackets ("backend app"), or "". ``key``: the key concerned, or "".
+    ``found``: the written text. ``allowed``: the allowed words. ``nearest``: the most similar of
+    them, or "".
     """
 
     where: Where
@@ -92,12 +91,12 @@ class ConfigError:
         return text
 
     def as_dict(self) -> dict[str, object]:
-        """For ``lbproxy check --json``."""
+        """Return the error for ``lbproxy check --json``."""
         return {**asdict(self), "text": str(self)}
 
 
 class ConfigErrors(Exception):
-    """Everything that is wrong with a configuration, in the order of its lines; never empty."""
+    """All errors of a configuration, in the order of its lines; never empty."""
 
     def __init__(self, errors: Iterable[ConfigError]) -> None:
         self.errors = tuple(errors)
@@ -115,7 +114,7 @@ class Problems:
         self._secrets: dict[Where, set[str]] = {}
 
     def hide(self, where: Where, secret: str) -> None:
-        """Show ``secret`` in no error about the line ``where``, whether it is reported before or after."""
+        """Remove ``secret`` from all errors about the line ``where``, past and future."""
         if secret:
             self._secrets.setdefault(where, set()).add(secret)
 
@@ -135,7 +134,7 @@ class Problems:
         found: str = "",
         known: Sequence[str] = (),
     ) -> None:
-        """Note a mistake; ``known`` gives the allowed and the nearest word."""
+        """Record an error; ``known`` gives the allowed and the nearest word."""
         self.errors.append(
             ConfigError(
                 where,
@@ -149,14 +148,14 @@ class Problems:
         )
 
     def add_exception(self, where: Where, section: str, key: str, error: Exception) -> None:
-        """Note what a parser raised."""
+        """Record an exception of a parser."""
         if isinstance(error, Unfit):
             self.add(where, section, key, error.message, found=error.found, known=error.known)
         else:
             self.add(where, section, key, str(error) or type(error).__name__)
 
     def raise_if_any(self) -> None:
-        """Raise :class:`ConfigErrors` with what was collected, by file and line."""
+        """Raise :class:`ConfigErrors` with the recorded errors, sorted by file and line."""
         if self.errors:
             order = {
                 file: i for i, file in reversed(list(enumerate(e.where.file for e in self.errors)))

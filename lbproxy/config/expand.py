@@ -1,7 +1,7 @@
-"""PURE. Sections that stand for parts of others: they are rewritten before anything is read.
+"""PURE. Macro sections, which are rewritten into other sections before anything is read.
 
-A kind is one :class:`Macro` in :mod:`lbproxy.config.sections`.  Its lines keep their places and the header under
-which they were written, so errors name those.
+Each kind is one :class:`Macro` in :mod:`lbproxy.config.sections`. Lines keep their positions and
+the header under which they were written, so errors refer to those.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ __all__ = ["Expansion", "Macro", "line_of", "moved", "words_of"]
 class Macro:
     """A kind of section that is rewritten.
 
-    ``expand`` takes its sections out of the expansion and changes others.  ``keys`` are an attrs class with the keys
-    of its own, for the reference; ``optional``: the name may be missing.
+    ``expand`` removes its sections from the expansion and changes others. ``keys``: an attrs class
+    with its own keys, for the reference. ``optional``: the name may be missing.
     """
 
     kind: str
@@ -37,14 +37,14 @@ class Macro:
 
     @property
     def title(self) -> str:
-        """As the reference writes it."""
+        """The header in the reference."""
         return f"[{self.kind}] or [{self.kind} NAME]" if self.optional else f"[{self.kind} NAME]"
 
 
 class Expansion:
     """The sections of a configuration while macros rewrite them.
 
-    ``fields(kind)`` gives the keys of the sections of a kind.
+    ``fields(kind)`` returns the keys of the sections of a kind.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Expansion:
         self.problems, self.fields = problems, fields
 
     def take(self, macro: Macro) -> list[Section]:
-        """Remove and return the sections of ``macro``, but for those whose header is wrong."""
+        """Remove and return the sections of ``macro``, except those with an invalid header."""
         mine = [section for section in self.sections if section.kind == macro.kind]
         self.sections = [section for section in self.sections if section.kind != macro.kind]
         found: dict[str, Section] = {}
@@ -83,7 +83,7 @@ class Expansion:
         return True
 
     def keys(self, section: Section, known: Iterable[str]) -> dict[str, Entry]:
-        """The entries of ``section`` by key, unknown and repeated ones reported."""
+        """Return the entries of ``section`` by key; report unknown and repeated ones."""
         words = tuple(known)
         found: dict[str, Entry] = {}
         for entry in section.entries:
@@ -101,22 +101,22 @@ class Expansion:
         return found
 
     def find(self, kind: str, name: str) -> Section | None:
-        """The section ``[kind name]``."""
+        """Return the section ``[kind name]``."""
         for section in self.sections:
             if (section.kind, section.name) == (kind, name):
                 return section
         return None
 
     def names(self, kind: str) -> list[str]:
-        """The names of the sections of one kind."""
+        """Return the names of the sections of one kind."""
         return [section.name for section in self.sections if section.kind == kind]
 
     def wrong(self, section: Section, where: Where, key: str, message: str, **more: Any) -> None:
-        """Report a mistake in ``section``."""
+        """Report an error in ``section``."""
         self.problems.add(where, section.title, key, message, **more)
 
     def words(self, section: Section, entry: Entry) -> list[tuple[str, Where]]:
-        """The words of a list, each with its place."""
+        """Return the words of a list, each with its position."""
         found: list[tuple[str, Where]] = []
         for item in entry.items:
             try:
@@ -127,13 +127,13 @@ class Expansion:
 
 
 def moved(entry: Entry, section: Section, **changes: Any) -> Entry:
-    """``entry`` as a part of another section than the one it was written in."""
+    """Return ``entry`` as a part of another section."""
     items = [evolve(item, section=item.section or section.title) for item in entry.items]
     return evolve(entry, items=items, section=entry.section or section.title, **changes)
 
 
 def words_of(item: Item) -> list[Word]:
-    """The words of a line; none if they cannot be told apart, which is reported when the line is read."""
+    """Return the words of a line; none if it cannot be split, which is reported when it is read."""
     try:
         return split(item.text)
     except Unfit:
@@ -141,7 +141,7 @@ def words_of(item: Item) -> list[Word]:
 
 
 def line_of(words: Iterable[Word]) -> str:
-    """A line of ``words``, with the same ones quoted."""
+    """Return a line of ``words``, with the same quoting."""
     out = []
     for word in words:
         pair = word.option()

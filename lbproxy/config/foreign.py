@@ -1,6 +1,7 @@
-"""PURE. Words of HAProxy, nginx and others, with what lbproxy has in their place.
+"""PURE. Words of HAProxy, nginx and others, with their equivalents in lbproxy.
 
-An unknown key, option or section that is in one of these tables is answered with its text instead of the nearest word.
+An unknown key, option or section in one of these tables is answered with the text in the table,
+instead of the nearest word.
 """
 
 from __future__ import annotations
@@ -130,23 +131,23 @@ def _said(text: str | None) -> str:
 
 
 def foreign_section(kind: str) -> str:
-    """What ``[kind]`` of another program is here, "" for an unknown word."""
+    """Return the equivalent of another program's ``[kind]``, or ""."""
     return _said(_SECTIONS.get(kind.lower()))
 
 
 def foreign_key(key: str) -> str:
-    """What the key of another program is here, "" for an unknown word.
+    """Return the equivalent of another program's key, or "".
 
-    Words behind the first one, as in ``timeout connect``, do not matter.
+    Words after the first one, as in ``timeout connect``, are ignored.
     """
     return _said(_KEYS.get(key.split(maxsplit=1)[0].lower() if key.split() else ""))
 
 
 def foreign_plugin(kind: str, name: str) -> str:
-    """What the balancer of another program is here, "" for an unknown word."""
+    """Return the equivalent of another program's balancer, or ""."""
     return _said(_BALANCERS.get(name.lower()) if kind == "balancer" else None)
 
 
 def foreign_option(word: str) -> str:
-    """What the option of another program's server or listener is here, "" for an unknown word."""
+    """Return the equivalent of another program's option of a server or listener, or ""."""
     return _said(_OPTIONS.get(word.lower()))

@@ -32,10 +32,10 @@ from lbproxy.model.secrets import mask_text
 __all__ = ["Entry", "Item", "Reader", "Section", "read_ini"]
 
 MAX_DEPTH = 16
-"""How deep includes may be nested."""
+"""Maximum depth of nested includes."""
 
 MAX_FILES = 1000
-"""How many files one configuration may have."""
+"""Maximum number of files of one configuration."""
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}|\$\{")
 _VARIABLE_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
@@ -45,12 +45,12 @@ _HEADER = re.compile(r"\[([^\]]*)\](.*)", re.DOTALL)
 
 @frozen
 class Item:
-    """One line of a value, comment removed and variables replaced.
+    """One line of a value, without comment and with variables replaced.
 
-    ``text`` is to be split into words: what a variable held is quoted there where it would be more
-    than one. ``plain`` is the same line as one text, None if it begins with a quote. ``broken``: a
-    variable in it could not be replaced, which is reported already. ``section``: the header it was
-    written under, if that is another one.
+    ``text`` is for splitting into words: a variable whose value has several words is quoted there.
+    ``plain`` is the same line as one text, None if it begins with a quote. ``broken``: a variable
+    could not be replaced, which has been reported. ``section``: the header under which it was
+    written, if that is another one.
     """
 
     text: str
@@ -64,8 +64,8 @@ class Item:
 class Entry:
     """``key = ...`` with its lines.
 
-    ``section``: the header it was written under, if that is another one.  ``inherited``: it
-    comes from a ``[defaults]`` for this mode, "any" for both; "" if it does not.
+    ``section``: the header under which it was written, if that is another one. ``inherited``: mode
+    of the ``[defaults]`` it comes from, "any" for both modes, "" for none.
     """
 
     key: str
@@ -77,8 +77,9 @@ class Entry:
 
 @define
 class Section:
-    """``[kind name]``; ``title`` is its header without brackets, ``shown`` one that it was written
-    under instead.
+    """``[kind name]``.
+
+    ``title``: header without brackets. ``shown``: the header under which it was written instead.
     """
 
     kind: str
@@ -89,15 +90,15 @@ class Section:
 
     @property
     def title(self) -> str:
-        """As errors name it."""
+        """The section's name in errors."""
         return self.shown or f"{self.kind} {self.name}".strip()
 
 
 @frozen
 class Reader:
-    """How files are reached; tests pass their own.
+    """Access to files; tests pass their own.
 
-    ``read(path)`` raises OSError or UnicodeDecodeError; ``glob(pattern)`` gives sorted paths.
+    ``read(path)`` raises OSError or UnicodeDecodeError. ``glob(pattern)`` returns sorted paths.
     """
 
     read: Callable[[str], str]
@@ -105,8 +106,9 @@ class Reader:
 
 
 def strip_comment(line: str) -> str:
-    """``line`` without a comment that follows white space outside of quotes, and without white
-    space around.
+    """Return ``line`` without surrounding white space and without a comment.
+
+    A comment follows white space outside of quotes.
     """
     i = 0
     while i < len(line):
@@ -120,7 +122,7 @@ def strip_comment(line: str) -> str:
 
 
 def _closing(line: str, start: int) -> int:
-    """The index of the quote that closes the one at ``start``; ``start`` itself if none does."""
+    """Return the index of the quote that closes the one at ``start``; ``start`` if none does."""
     mark, i = line[start], start + 1
     while i < len(line):
         if line[i] == "\\" and mark == '"':
@@ -132,7 +134,7 @@ def _closing(line: str, start: int) -> int:
 
 
 def substitute(text: str, env: Mapping[str, str]) -> str:
-    """Replace ``${NAME}`` and ``${NAME:-default}``; the default is also used for an empty variable.
+    """Replace ``${NAME}`` and ``${NAME:-default}``; the default also replaces an empty variable.
 
     Raises :class:`Unfit` for a variable that is not set and has no default.
     """
@@ -140,8 +142,9 @@ def substitute(text: str, env: Mapping[str, str]) -> str:
 
 
 def substitute_words(text: str, env: Mapping[str, str]) -> str:
-    """As :func:`substitute`, for a text that is split into words: a variable stays one word, or a
-    part of one.
+    """Replace variables in a text that is split into words.
+
+    As :func:`substitute`, but a variable stays one word, or a part of one.
     """
     out, around = "", ""
     for value, variable in _pieces(text, env):
@@ -154,7 +157,7 @@ def substitute_words(text: str, env: Mapping[str, str]) -> str:
 
 
 def _pieces(text: str, env: Mapping[str, str]) -> Iterator[tuple[str, bool]]:
-    """The parts of ``text``, and whether each comes from a variable."""
+    """Return the parts of ``text``, and whether each comes from a variable."""
     at = 0
     for match in _VARIABLE.finditer(text):
         yield text[at : match.start()], False
@@ -164,7 +167,7 @@ def _pieces(text: str, env: Mapping[str, str]) -> Iterator[tuple[str, bool]]:
 
 
 def _within(value: str, around: str) -> str:
-    """``value`` as a part of a word, inside of the quotes ``around`` or of none ("")."""
+    """Return ``value`` as a part of a word, inside the quotes ``around`` or outside of quotes ("")."""
     if around == '"':
         return quote(value, force=True)[1:-1]
     if around:
@@ -173,7 +176,7 @@ def _within(value: str, around: str) -> str:
 
 
 def _open_quote(text: str, around: str) -> str:
-    """The quote that is open behind ``text`` if ``around`` was open before it; "" for none."""
+    """Return the quote that is open after ``text`` if ``around`` was open before it, or ""."""
     i = 0
     while i < len(text):
         c = text[i]
@@ -205,13 +208,13 @@ def _variable(match: re.Match[str], env: Mapping[str, str]) -> str:
 
 
 def _foreign(line: str) -> str:
-    """What follows an error about a line that another program would understand."""
+    """Return the suffix of an error about a line that another program would accept."""
     here = foreign_key(line)
     return f"; {here}" if here else ""
 
 
 class _FileParser:
-    """Reads the lines of one file."""
+    """Parses the lines of one file."""
 
     def __init__(self, file: str, env: Mapping[str, str], problems: Problems) -> None:
         self.file, self.env, self.problems = file, env, problems
@@ -367,9 +370,9 @@ def read_ini(
     reader: Reader,
     problems: Problems,
 ) -> list[Section]:
-    """The sections of ``text`` and of what it includes; mistakes go to ``problems``.
+    """Return the sections of ``text`` and of its includes; errors go to ``problems``.
 
-    ``folder`` is what includes in ``text`` are relative to.
+    Includes in ``text`` are relative to ``folder``.
     """
     loader = _Loader(reader, env, problems)
     own = os.path.normpath(os.path.join(folder, os.path.basename(file)))  # noqa: PTH118, PTH119

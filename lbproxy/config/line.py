@@ -1,7 +1,8 @@
-"""PURE. What a line of a value is: how it is read, written back and described.
+"""PURE. A class of line: how it is read, written back and described.
 
-A class of line (a server, a listener, a check, a filter) is one :class:`Line` in :mod:`lbproxy.config.lines`.  A key of
-the model names it: ``line:check`` takes one, ``lines:server`` one for each line of the value.
+A class of line (a server, a listener, a check, a filter) is one :class:`Line` in
+:mod:`lbproxy.config.lines`. A key of the model refers to it: ``line:check`` takes one,
+``lines:server`` takes one for each line of the value.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ __all__ = ["Line", "Scope", "options_line"]
 
 @frozen
 class Scope:
-    """What a line may refer to while it is read.
+    """What a line may refer to.
 
-    ``names(kind)`` gives the names of the sections of a kind; ``mode`` is the mode of the section around the line.
+    ``names(kind)`` returns the names of the sections of a kind. ``mode``: mode of the section
+    around the line.
     """
 
     resolve: Resolve
@@ -35,14 +37,14 @@ class Scope:
 class Line:
     """One class of line.
 
-    ``read`` gives the spec, or None with the mistakes reported to the spot; ``dump`` gives the text that ``read``
-    makes the spec of.
+    ``read`` returns the spec, or None with errors reported to the spot. ``dump`` returns the text
+    from which ``read`` creates the spec. ``unique``: the first word is a name, and no two lines of
+    a value share it.
 
-    ``unique``: no two lines of a value begin with the same word, which is a name.
-
-    For the reference: ``words`` describe the value of a key, ``default`` its value when the key is not written
-    (called with the default of the field), ``intro`` begins the part about this line, ``options`` are the classes
-    whose fields follow, and ``rows`` are (name, text) pairs after them.  A line without ``intro`` has no part.
+    For the reference: ``words`` describe the value of a key. ``default`` is called with the default
+    of the field and describes it. ``intro`` begins the section about this line, ``options`` are the
+    classes whose fields follow, and ``rows`` are (name, text) pairs after them. A line without
+    ``intro`` has no section.
     """
 
     name: str
@@ -59,7 +61,7 @@ class Line:
 def options_line(
     name: str, cls: type[Any], *, words: str, intro: str, unique: bool = False
 ) -> Line:
-    """A line that is the positional words and the options of ``cls`` and nothing else."""
+    """Return a line that consists of the positional words and the options of ``cls``."""
 
     def read(words: Sequence[Word], spot: Spot, scope: Scope) -> Any:
         values = read_options(cls, words, spot)
@@ -69,5 +71,5 @@ def options_line(
 
 
 def dump_words(spec: Any) -> str:
-    """The line of a spec that has nothing but options."""
+    """Return the line of a spec that has only options."""
     return " ".join(dump_options(spec))

@@ -1,6 +1,6 @@
-"""PURE. Which values of a configuration are secret, and a configuration without them.
+"""PURE. Removal of secrets from a configuration that is shown.
 
-The names and shapes of secrets are those of :mod:`lbproxy.model.secrets`.
+:mod:`lbproxy.model.secrets` defines the names and shapes of secrets.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _SHORTEST = 6  # characters of a secret that are recognised within a message
 
 
 def is_secret(f: attrs.Attribute[Any], names: Any, get: Callable[[str], Any]) -> bool:
-    """Whether the value of ``f`` must not be shown.
+    """Return whether the value of ``f`` must not be shown.
 
-    ``names`` are the fields beside it, ``get`` gives their values (or texts), None where there is none.
+    ``names``: the fields beside it. ``get`` returns their values (or texts), or None.
     """
     value = get(f.name)
     if not value:
@@ -47,7 +47,7 @@ def is_secret(f: attrs.Attribute[Any], names: Any, get: Callable[[str], Any]) ->
 
 
 def masked(value: Any) -> Any:
-    """A copy of a spec, or of anything in one, with :data:`MASK` in place of secrets; to be shown, not used."""
+    """Return a copy of a spec, or of a part of one, with :data:`MASK` in place of secrets."""
     if isinstance(value, str):
         return mask_text(value)
     if isinstance(value, tuple):
@@ -73,7 +73,7 @@ def _masked_conditions(conditions: tuple[Condition, ...]) -> tuple[Condition, ..
 
 
 def redact(message: str, secret: str) -> str:
-    """``message`` without ``secret``, without long parts of it, and without both as ``repr`` writes them."""
+    """Return ``message`` without ``secret``, long parts of it, and their ``repr``."""
     for form in {secret, repr(secret)[1:-1]}:
         if len(form) < _SHORTEST:
             message = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", MASK, message) if form else message

@@ -1,8 +1,8 @@
-"""PURE. Words to the fields of an attrs class, and back: one grammar for every line that has options.
+"""PURE. The grammar of options: conversion of words to fields of an attrs class, and back.
 
-Used for ``servers`` and ``listen`` lines, ``check``, and the Options of balancers, filters and probes.
-``key=value`` sets a key, the bare name of a flag turns it on, and the other words fill the positional
-fields in order.  Quoting a word keeps it from being read as a key or a flag.
+Lines of ``servers``, ``listen`` and ``check`` use it, and the Options of balancers, filters and
+probes. ``key=value`` sets a key, the bare name of a flag turns it on, and other words fill the
+positional fields in order. A quoted word is never read as a key or a flag.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Fields = Mapping[str, "Attribute[Any]"]
 
 @define
 class Spot:
-    """One place in the text: where errors about it go.  ``failed`` tells whether there were any."""
+    """A position in the text, for errors about it. ``failed``: whether there were any."""
 
     problems: Problems
     section: str
@@ -46,32 +46,38 @@ class Spot:
     failed: bool = False
 
     def wrong(self, message: str, *, found: str = "", known: Sequence[str] = ()) -> None:
-        """Report a mistake here."""
+        """Report an error here."""
         self.failed = True
         self.problems.add(self.where, self.section, self.key, message, found=found, known=known)
 
     def caught(self, error: Exception, prefix: str = "") -> None:
-        """Report what a parser raised; ``prefix`` names the option."""
+        """Report an exception of a parser; ``prefix`` is the option's name."""
         self.failed = True
         key = f"{self.key}: {prefix}" if prefix else self.key
         self.problems.add_exception(self.where, self.section, key, error)
 
     def hide(self, secret: str) -> None:
-        """Show ``secret`` in no error about this line."""
+        """Remove ``secret`` from all errors about this line."""
         self.problems.hide(self.where, secret)
 
     def at(self, where: Where, section: str = "") -> Spot:
-        """The same key, another line; ``section`` if it was written under another header."""
+        """Return the position of another line of the same key.
+
+        ``section``: header under which it was written, if that is another one.
+        """
         return Spot(self.problems, section or self.section, self.key, where, self.base_dir)
 
 
 def option_fields(cls: type[Any]) -> dict[str, Attribute[Any]]:
-    """The fields of ``cls`` that a user can write, in order; TypeError if it is not an attrs class."""
+    """Return the fields of ``cls`` that users can write, in order.
+
+    TypeError if it is no attrs class.
+    """
     return {f.name: f for f in attrs.fields(cls) if f.metadata.get("kind", "hidden") != "hidden"}
 
 
 def label(f: Attribute[Any]) -> str:
-    """The name of a field as users see it."""
+    """Return the name of a field that users see."""
     return str(f.metadata.get("label", f.name))
 
 
@@ -91,10 +97,10 @@ def read_options(
     extra: Sequence[str] = (),
     foreign: bool = False,
 ) -> dict[str, Any]:
-    """Field values from ``words``; every mistake goes to ``spot``.  Defaults are not filled in.
+    """Return the field values in ``words``; errors go to ``spot``. Defaults are not filled in.
 
-    ``extra`` are further words the caller takes from the same line, for "did you mean".
-    ``foreign``: explain words of other programs (:mod:`lbproxy.config.foreign`).
+    ``extra``: further words that the caller accepts on the same line, for "did you mean".
+    ``foreign``: explains words of other programs (:mod:`lbproxy.config.foreign`).
     """
     return _Reader(option_fields(cls), spot, extra, foreign).read(words)
 
@@ -147,7 +153,7 @@ class _Reader:
             self._unknown(pair[0] if pair else word.text)
 
     def _looks_secret(self, key: str) -> bool:
-        """``key`` is secret, or a misspelt word for one that is."""
+        """Return whether ``key`` is secret, or a misspelt secret key."""
         near = self.fields.get(key) or self.fields.get(nearest_word(key, self.known))
         return secret_name(key) or (
             near is not None and is_secret(near, self.fields, lambda name: "x")
@@ -201,7 +207,9 @@ class _Reader:
 
 
 def construct(cls: type[Any], values: Mapping[str, Any], spot: Spot, what: str) -> Any:
-    """``cls`` from field values; what its own validators raise goes to ``spot`` and gives None."""
+    """Create ``cls`` from field values; None if its own validators raise, with the error in
+    ``spot``.
+    """
     alias = {f.name: f.alias for f in attrs.fields(cls)}
     try:
         return cls(**{str(alias[name]): value for name, value in values.items()})
@@ -213,7 +221,7 @@ def construct(cls: type[Any], values: Mapping[str, Any], spot: Spot, what: str) 
 
 
 def field_default(f: Attribute[Any]) -> Any:
-    """What the field has when nothing is written."""
+    """Return the value of a field that is not written."""
     default: Any = f.default
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
         return None if default.takes_self else default.factory()
@@ -221,9 +229,9 @@ def field_default(f: Attribute[Any]) -> Any:
 
 
 def dump_options(spec: Any, reserved: Collection[str] = ()) -> list[str]:
-    """The words that :func:`read_options` makes ``spec`` of; defaults are left out.
+    """Return the words from which :func:`read_options` reads ``spec``, without defaults.
 
-    ``reserved`` words mean something else on this line, so they are quoted.
+    ``reserved`` words have another meaning on this line, so they are quoted.
     """
     fields = option_fields(type(spec))
     taken = {*_keyed(fields), *reserved}

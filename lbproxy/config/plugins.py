@@ -1,7 +1,7 @@
 """PURE. ``NAME words key=value flag``: a balancer, filter or probe and its options.
 
-The class behind a name comes from a ``resolve(kind, name)`` that the caller passes in
-(:func:`lbproxy.registry.resolver` makes it).
+The caller passes ``resolve(kind, name)``, which finds the class of a name
+(:func:`lbproxy.registry.resolver` creates it).
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from lbproxy.model import PluginSpec
 __all__ = ["Resolve", "dump_plugin", "read_plugin", "trial"]
 
 Resolve = Callable[[str, str], Any]
-"""``resolve(kind, name)`` -> class.  Raises LookupError with the names it knows in ``.known``, or PluginError."""
+"""``resolve(kind, name)`` returns a class.
+
+Raises LookupError with the known names in ``.known``, or PluginError.
+"""
 
 
 def find_class(kind: str, name: str, spot: Spot, resolve: Resolve) -> Any:
-    """The class behind ``name``, or None with the reason reported."""
+    """Return the class of ``name``, or None with the reason reported."""
     try:
         return resolve(kind, name)
     except LookupError as error:
@@ -42,7 +45,7 @@ def find_class(kind: str, name: str, spot: Spot, resolve: Resolve) -> Any:
 
 
 def options_class(cls: Any) -> type[Any]:
-    """The Options of a plugin class, or an empty one."""
+    """Return the Options of a plugin class, or an empty class."""
     options: type[Any] = getattr(cls, "Options", None) or NoOptions
     return options
 
@@ -50,7 +53,7 @@ def options_class(cls: Any) -> type[Any]:
 def read_plugin(
     kind: str, words: Sequence[Word], spot: Spot, resolve: Resolve, *, extra: Sequence[str] = ()
 ) -> PluginSpec | None:
-    """The plugin that ``words`` name and configure, or None with the mistakes reported."""
+    """Return the plugin that ``words`` describe, or None with the errors reported."""
     if not words:
         spot.wrong(f"the name of a {kind} is missing")
         return None
@@ -70,7 +73,7 @@ def read_plugin(
 
 
 def trial(spec: PluginSpec, spot: Spot, owner: str) -> Any:
-    """An instance with a clock that stands still, to see what it says about itself; None if it cannot be made."""
+    """Return an instance with a stopped clock, for its declarations; None if it cannot be created."""
     env = Env(now=lambda: 0.0, random=Random(0), name=owner)
     try:
         return spec.cls(spec.options, env)
@@ -82,6 +85,9 @@ def trial(spec: PluginSpec, spot: Spot, owner: str) -> Any:
 
 
 def dump_plugin(spec: PluginSpec, reserved: Collection[str] = ()) -> list[str]:
-    """The words that :func:`read_plugin` makes ``spec`` of; ``reserved`` are quoted where they are only text."""
+    """Return the words from which :func:`read_plugin` reads ``spec``.
+
+    ``reserved`` words that are only text are quoted.
+    """
     options = dump_options(spec.options, reserved) if attrs.has(type(spec.options)) else []
     return [quote(spec.name), *options]

@@ -1,7 +1,6 @@
-"""PURE. The whole configuration reference, made from the model and the plugins' Options.
+"""PURE. The configuration reference, generated from the model and the plugins' Options.
 
-Called by :func:`lbproxy.registry.reference` for ``lbproxy config reference`` and for the
-documentation.
+:func:`lbproxy.registry.reference` calls it for ``lbproxy config reference`` and the documentation.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ _KIND_TITLES = {
 
 @frozen
 class Row:
-    """One key or option as the reference shows it."""
+    """One key or option in the reference."""
 
     name: str
     kind: str
@@ -66,7 +65,7 @@ def _default_words(f: Attribute[Any]) -> str:
 
 
 def rows(cls: type[Any]) -> Iterator[Row]:
-    """The keys or options of ``cls``, in order."""
+    """Return the keys or options of ``cls``, in order."""
     for f in option_fields(cls).values():
         facts = f.metadata
         kind = value_kind(facts["kind"]).describe(facts)
@@ -139,7 +138,7 @@ class _Writer:
 
 
 def render(form: Format = "rst", plugins: Mapping[str, Sequence[Any]] | None = None) -> str:
-    """The reference as reStructuredText or as plain text for the terminal.
+    """Return the reference as reStructuredText or as plain text for the terminal.
 
     ``plugins`` maps "balancer", "sticky", "filter" and "probe" to classes.
     """

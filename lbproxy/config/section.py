@@ -1,6 +1,6 @@
-"""PURE. What a section is, and what its check is given.
+"""PURE. The definition of a kind of section, and the context of its checks.
 
-A kind of section (``[backend NAME]``) is one :class:`Section` in :mod:`lbproxy.config.sections`.
+Each kind of section (``[backend NAME]``) is one :class:`Section` in :mod:`lbproxy.config.sections`.
 """
 
 from __future__ import annotations
@@ -22,20 +22,19 @@ __all__ = ["Judge", "Section"]
 
 
 def _nothing(*given: Any) -> None:
-    """Where a section has nothing to check."""
+    """Check of sections that need none."""
 
 
 @frozen
 class Section:
-    """One kind of section.
+    """One kind of section. ``spec`` is the model class; its fields are the keys.
 
-    ``spec`` is the model class; its fields are the keys.  ``field`` is the field of
-    :class:`~lbproxy.model.Config` that holds the sections, "" for ``Config.others``; ``plural`` is the name of
-    a table of them in JSON.  ``single``: the section has no name and stands at most once.
-
-    ``prepare(draft, read)`` runs when the keys are read, and fills in what depends on the whole section;
-    ``read(key, text)`` reads a key as if it were written.  ``between(judge)`` checks all sections of the kind
-    together, before ``check(draft, judge)`` checks each.
+    ``field``: field of :class:`~lbproxy.model.Config` that holds the sections, "" for
+    ``Config.others``. ``plural``: name of their table in JSON. ``single``: the section has no name
+    and exists at most once. ``prepare(draft, read)`` runs after the keys are read, and sets what
+    depends on the whole section; ``read(key, text)`` reads a key as if it were written.
+    ``between(judge)`` checks all sections of the kind together, before ``check(draft, judge)``
+    checks each.
     """
 
     kind: str
@@ -50,15 +49,15 @@ class Section:
 
     @property
     def title(self) -> str:
-        """As the reference writes it."""
+        """The header in the reference."""
         return f"[{self.kind}]" if self.single else f"[{self.kind} NAME]"
 
     def title_of(self, spec: Any) -> str:
-        """The header of one section, without brackets."""
+        """Return the header of one section, without brackets."""
         return self.kind if self.single else f"{self.kind} {spec.name}"
 
     def specs(self, config: Config) -> tuple[Any, ...]:
-        """The sections of this kind in ``config``; one that is on by being written only if it is."""
+        """Return the sections of this kind in ``config``, without those that are off."""
         if not self.field:
             return tuple(spec for spec in config.others if type(spec) is self.spec)
         value = getattr(config, self.field)
@@ -68,10 +67,10 @@ class Section:
 
 
 class Judge:
-    """What the checks of sections share: the sections as read, and where mistakes go.
+    """The context of checks: all sections, and a place for errors.
 
-    A key that already has a mistake of its own (``Draft.broken``) is not judged again, so that one mistake is one
-    error.  ``exists(path)`` is asked about files that the configuration names.
+    A key that already has an error (``Draft.broken``) is not judged again, so one mistake gives one
+    error. ``exists(path)`` is called for files that the configuration names.
     """
 
     def __init__(self, drafts: Drafts, problems: Problems, exists: Callable[[str], bool]) -> None:
@@ -80,15 +79,15 @@ class Judge:
         self.certificates = drafts.names("certificate")
 
     def wrong(self, draft: Draft, where: Where, key: str, message: str, **more: Any) -> None:
-        """Report a mistake in ``draft``."""
+        """Report an error in ``draft``."""
         self.problems.add(where, draft.title_at(where), key, message, **more)
 
     def spot(self, draft: Draft, key: str, where: Where) -> Spot:
-        """A place for the mistakes of one line."""
+        """Return the place for errors of one line."""
         return Spot(self.problems, draft.title_at(where), key, where)
 
     def file(self, draft: Draft, key: str, where: Where, path: str, option: str = "") -> None:
-        """Report a file that does not exist; "" is none."""
+        """Report a file that does not exist; "" is no file."""
         if path and not self.exists(path):
             message = f"no such file: {path}"
             self.wrong(draft, where, key, f"{option}: {message}" if option else message, found=path)
@@ -106,13 +105,13 @@ class Judge:
     def known(
         self, draft: Draft, key: str, where: Where, kind: str, name: str, names: Iterable[str]
     ) -> None:
-        """Report a ``name`` of a section that does not exist; "" is none."""
+        """Report the ``name`` of a section that does not exist; "" is no name."""
         if name and name not in names:
             message = f"there is no {kind} {name!r}"
             self.wrong(draft, where, key, message, found=name, known=sorted(names))
 
     def plugins(self, draft: Draft, mode: Mode, key: str, specs: Iterable[PluginSpec]) -> None:
-        """Report plugins that do not work in ``mode``."""
+        """Report plugins that do not support ``mode``."""
         if "mode" in draft.broken:
             return
         for spec in specs:
@@ -136,7 +135,7 @@ class Judge:
 
     @staticmethod
     def _conditions(spec: PluginSpec, mode: Mode, spot: Spot) -> bool:
-        """Whether the conditions of a filter can be known where it works."""
+        """Check that the conditions of a filter are known in its phase."""
         try:
             for verb, args, _ in spec.conditions:
                 check_condition(verb, args, mode, response=True)
@@ -153,7 +152,7 @@ class Judge:
         return True
 
     def http_only(self, draft: Draft, mode: Mode) -> None:
-        """Report keys that mean nothing in tcp mode."""
+        """Report keys that have no meaning in tcp mode."""
         if mode != "tcp" or "mode" in draft.broken:
             return
         fields = option_fields(draft.spec)

@@ -25,4 +25,5 @@ LINES: dict[str, Line] = {
         BALANCER, STICKY, FILTER,
     )
 }  # fmt: skip
-"""By the name after ``line:`` or ``lines:`` in a field's kind, in the order of the reference."""
+"""Lines by the name after ``line:`` or ``lines:`` in a field's kind, in the order of the reference.
+"""

@@ -1,4 +1,4 @@
-"""PURE. Lines of ``[alerts]``: rules, and where notices go."""
+"""PURE. Lines of ``[alerts]``: rules, and destinations of notices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PURE. Lines about what else happens to the traffic of a backend: ``mirror`` and ``rebalance``."""
+"""PURE. Lines of ``mirror`` and ``rebalance``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["MIRROR", "REBALANCE"]
 
 
 def _read_mirror(words: Sequence[Word], spot: Spot, scope: Scope) -> MirrorSpec | None:
-    """``BACKEND options``; the predicate is loaded."""
+    """Read ``BACKEND options`` and load the predicate."""
     values = read_options(MirrorSpec, words, spot)
     name = values.get("predicate")
     judge = find_class("predicate", name, spot, scope.resolve) if name else None

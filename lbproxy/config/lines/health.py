@@ -1,4 +1,4 @@
-"""PURE. How servers are judged: ``check``, ``passive`` and ``agent``."""
+"""PURE. Lines of ``check``, ``passive`` and ``agent``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["AGENT", "CHECK", "PASSIVE"]
 
 
 def _read_check(words: Sequence[Word], spot: Spot, scope: Scope) -> CheckSpec | None:
-    """``KIND words``: those that CheckSpec knows go there, the rest to the probe's Options."""
+    """Read ``KIND words``; the probe's Options get the words that CheckSpec does not know."""
     known = option_fields(CheckSpec)
     flags = {name for name, f in known.items() if f.metadata["kind"] == "flag"}
     ours: list[Word] = []
@@ -40,7 +40,7 @@ def _dump_check(spec: CheckSpec) -> str:
 
 
 def _read_passive(words: Sequence[Word], spot: Spot, scope: Scope) -> PassiveSpec | None:
-    """``on``, ``off`` or options; ``on`` may stand before options."""
+    """Read ``on``, ``off`` or options; ``on`` may precede options."""
     first = words[0].bare if words else None
     if first == "off" and len(words) == 1:
         return None

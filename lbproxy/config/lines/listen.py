@@ -1,7 +1,4 @@
-"""PURE. Lines that name an address to listen at:
-
-``listen`` of frontends and ``admin`` of the process.
-"""
+"""PURE. Lines with an address to bind: ``listen`` of frontends and ``admin`` of the process."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ LISTEN_TLS = ("certificates", "min_version", "ciphers", "alpn")
 
 
 def _read_listen(words: Sequence[Word], spot: Spot, scope: Scope) -> ListenSpec | None:
-    """``ENDPOINT options``."""
+    """Read ``ENDPOINT options``."""
     values = read_options(ListenSpec, words, spot, foreign=True)
     if not values.get("endpoint"):
         return None
@@ -67,7 +64,7 @@ def _check_listen(values: dict[str, Any], tls: bool, spot: Spot) -> None:
 
 
 def _dump(spec: Any) -> str:
-    """What stands within the endpoint is not written again as an option."""
+    """Return the line, without options that are part of the endpoint."""
     extra = parse_endpoint(spec.endpoint).extra
     fields = attrs.fields_dict(type(spec))
     within: dict[str, Any] = {name: fields[name].default for name in extra}
@@ -77,7 +74,7 @@ def _dump(spec: Any) -> str:
 def read_admin(
     words: Sequence[Word], spot: Spot, certificates: Collection[str] = ()
 ) -> AdminSpec | None:
-    """``ENDPOINT options``, ``certificates`` are the names of sections, other items are paths."""
+    """Read ``ENDPOINT options``; ``certificates`` are names of sections or paths."""
     values = read_options(AdminSpec, words, spot)
     if not values.get("endpoint"):
         if not spot.failed:

@@ -1,4 +1,4 @@
-"""PURE. ``access_log``: where records go, in which format, and how files are rotated."""
+"""PURE. Lines of ``access_log``: destination, format and rotation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ matches them. The options:"""
 
 
 def _read(words: Sequence[Word], spot: Spot, scope: Scope) -> LogSpec | None:
-    """``PATH|stdout|off|syslog:... [FORMAT] [options] [if CONDITIONS]``.
+    """Read ``PATH|stdout|off|syslog:... [FORMAT] [options] [if CONDITIONS]``.
 
     A FORMAT that is not a known name is a custom one.
     """
@@ -84,10 +84,10 @@ def _is_file(path: str) -> bool:
 
 
 def syslog_address(target: str) -> tuple[str, Address]:
-    """The transport and the address of ``syslog:udp:HOST[:PORT]``, ``syslog:tcp:...`` or
-    ``syslog:unix:PATH``.
+    """Return the transport and the address of a syslog destination.
 
-    Raises :class:`Unfit`.
+    It is ``syslog:udp:HOST[:PORT]``, ``syslog:tcp:...`` or ``syslog:unix:PATH``. Raises
+    :class:`Unfit`.
     """
     transport, _, rest = target.removeprefix("syslog:").partition(":")
     if transport not in SYSLOG_PORTS:

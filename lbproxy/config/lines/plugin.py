@@ -1,4 +1,4 @@
-"""PURE. Lines that name a plugin: ``balance``, ``sticky`` and ``filters``."""
+"""PURE. Lines with a plugin: ``balance``, ``sticky`` and ``filters``."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ STICKY = Line(
 
 
 def _read_filter(words: Sequence[Word], spot: Spot, scope: Scope) -> PluginSpec | None:
-    """``NAME words options [if CONDITIONS]``."""
+    """Read ``NAME words options [if CONDITIONS]``."""
     at = find_if(words)
     spec = read_plugin("filter", words[:at], spot, scope.resolve)
     if spec is None or at == len(words):

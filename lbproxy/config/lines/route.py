@@ -20,14 +20,14 @@ from lbproxy.model import Condition, PluginSpec, RouteSpec
 __all__ = ["ACTIONS", "ROUTE", "dump_route"]
 
 ACTIONS = ("redirect", "reply")
-"""Filters that may stand in the place of a backend."""
+"""Filters that may replace the backend of a route."""
 
 PRIORITIES = {"min": -9, "max": 9}
 """Classes of a queue; the default is 0."""
 
 
 def _read(words: Sequence[Word], spot: Spot, scope: Scope) -> RouteSpec | None:
-    """The route, or None with its mistakes reported."""
+    """Return the route, or None with its errors reported."""
     arrow = next((i for i, w in enumerate(words) if w.is_bare and w.text == "->"), -1)
     if arrow < 0:
         spot.wrong("'->' is missing: write conditions -> backend")
@@ -42,7 +42,7 @@ def _read(words: Sequence[Word], spot: Spot, scope: Scope) -> RouteSpec | None:
 
 
 def _priority(words: Sequence[Word], spot: Spot, scope: Scope) -> tuple[Sequence[Word], int]:
-    """What is left of the target without ``priority=N``, and N."""
+    """Return the target without ``priority=N``, and N."""
     pair = words[1].option() if len(words) == 2 else None
     if pair is None or pair[0] != "priority" or words[0].text not in scope.names("backend"):
         return words, 0
@@ -81,7 +81,7 @@ def _target(words: Sequence[Word], spot: Spot, scope: Scope) -> tuple[str, Plugi
 
 
 def dump_route(spec: RouteSpec) -> str:
-    """The line of a route; its ``text`` is this without secrets."""
+    """Return the line of a route; its ``text`` is the same without secrets."""
     out = dump_conditions(spec.conditions)
     target = dump_plugin(spec.action) if spec.action is not None else [quote(spec.backend)]
     if spec.priority:

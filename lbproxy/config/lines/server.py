@@ -15,7 +15,7 @@ NEEDS_TLS = ("ca", "verify", "sni", "certificate")
 
 
 def read_server(words: Sequence[Word], spot: Spot) -> ServerSpec | None:
-    """``NAME ADDRESS options``."""
+    """Read ``NAME ADDRESS options``."""
     values = read_options(ServerSpec, words, spot, foreign=True)
     if not values.get("tls"):
         for name in NEEDS_TLS:
@@ -27,7 +27,7 @@ def read_server(words: Sequence[Word], spot: Spot) -> ServerSpec | None:
 
 
 def dump_server(spec: ServerSpec) -> str:
-    """The line :func:`read_server` reads."""
+    """Return the line that :func:`read_server` reads."""
     return dump_words(spec)
 
 
