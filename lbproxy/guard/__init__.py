@@ -1,1 +1,10 @@
-"""PURE. Who may pass: address lists and connection limits."""
+"""PURE. Who may pass, and where lbproxy may connect to on behalf of others.
+
+:class:`Guard`, :class:`AddressJudge` and :class:`Target` are the guard against server-side request
+forgery, usable in other programs: see :mod:`lbproxy.guard.target`.
+"""
+
+from lbproxy.guard.judge import AddressJudge, Refused
+from lbproxy.guard.target import Guard, Target
+
+__all__ = ["AddressJudge", "Guard", "Refused", "Target"]

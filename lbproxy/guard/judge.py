@@ -1,0 +1,120 @@
+"""PURE. Which addresses and names lbproxy may connect to on behalf of others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from lbproxy.guard.special import embedded, special_reason
+
+__all__ = ["AddressJudge", "Refused", "name_reason"]
+
+NAME_MAX = 253
+"""Bytes of a host name (RFC 1035 section 2.3.4)."""
+
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_PRIVATE_NAMES = (
+    "cluster.local",
+    "corp",
+    "home",
+    "home.arpa",
+    "internal",
+    "intranet",
+    "invalid",
+    "lan",
+    "local",
+    "localdomain",
+    "localhost",
+    "onion",
+    "private",
+    "svc",
+)
+"""Names that mean a place inside, whatever they resolve to, and all names below them."""
+
+
+class Refused(ValueError):
+    """A URL, name or address that lbproxy does not connect to; the message says why."""
+
+
+class AddressJudge:
+    """Decides about IP literals.
+
+    ``public``: networks that tests and laboratories declare public. ``interfaces``: the addresses
+    of this machine. ``listeners``: address and port of each listener of lbproxy; an address of ""
+    or a wildcard stands for all addresses of the machine. ``public`` lifts the rules of addresses
+    and interfaces, never that of listeners.
+    """
+
+    def __init__(
+        self,
+        *,
+        public: Iterable[str] = (),
+        interfaces: Iterable[str] = (),
+        listeners: Iterable[tuple[str, int]] = (),
+    ) -> None:
+        self._public = [ip_network(network) for network in public]
+        self._interfaces = {embedded(ip_address(one.partition("%")[0])) for one in interfaces}
+        self._listeners: set[tuple[IPv4Address | IPv6Address, int]] = set()
+        self._wildcards: set[int] = set()
+        for host, port in listeners:
+            address = ip_address(host) if host else None
+            if address is None or address.is_unspecified:
+                self._wildcards.add(port)
+            else:
+                self._listeners.add((embedded(address), port))
+
+    def reason(self, text: str, port: int) -> str:
+        """Return why lbproxy does not connect to ``port`` of the IP literal ``text``, else ""."""
+        try:
+            address = ip_address(text)
+        except ValueError:
+            return "not an IP address"
+        if isinstance(address, IPv6Address) and address.scope_id is not None:
+            return "an address with a zone"
+        inner = embedded(address)
+        if self._is_listener(inner, port):
+            return "a listener of lbproxy itself"
+        if any(address in network or inner in network for network in self._public):
+            return ""
+        special = special_reason(address)
+        if not special and inner in self._interfaces:
+            return "an address of this machine"
+        return special
+
+    def check(self, addresses: Sequence[str], port: int) -> None:
+        """Raise :class:`Refused` unless there are addresses and each is public.
+
+        One forbidden address spoils the answer, because a name of both kinds is an attack.
+        """
+        if not addresses:
+            raise Refused("no address")
+        for address in addresses:
+            reason = self.reason(address, port)
+            if reason:
+                raise Refused(f"{address} is {reason}")
+
+    def _is_listener(self, address: IPv4Address | IPv6Address, port: int) -> bool:
+        if (address, port) in self._listeners:
+            return True
+        if port not in self._wildcards and not address.is_unspecified:
+            return False
+        if address.is_unspecified:  # the system connects to itself
+            return port in self._wildcards or any(port == one for _, one in self._listeners)
+        return address.is_loopback or address in self._interfaces
+
+
+def name_reason(name: str) -> str:
+    """Return why ``name``, in lower case and ASCII, is no name of a public host, else ""."""
+    if name.endswith("."):
+        return "has a trailing dot"
+    if len(name) > NAME_MAX or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        return "is not a host name"
+    if "." not in name:
+        return "is a name of a local network"
+    if name.rpartition(".")[2].isdigit():
+        return "is not a host name"
+    for private in _PRIVATE_NAMES:
+        if name.endswith(f".{private}"):
+            return f"is a name below {private}"
+    return ""
