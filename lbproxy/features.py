@@ -1,4 +1,4 @@
-"""CONTROL. The features of backends and frontends: one line each.
+"""CONTROL. The features of backends, frontends and routes: one line each.
 
 The order is that in which they see traffic: the hooks of a later one surround those of an earlier
 one.  An installed package adds features of its own by entry points of the group
@@ -14,7 +14,8 @@ from typing import Any
 from twisted.logger import Logger
 
 from lbproxy.checks.agents import Agents
-from lbproxy.config.sections import SECTIONS, add_keys
+from lbproxy.config.keys import add_keys
+from lbproxy.config.sections import SECTIONS
 from lbproxy.proxy.feature import Feature
 from lbproxy.proxy.features.ejector import Ejector
 from lbproxy.proxy.features.hedge import Hedging
@@ -78,5 +79,5 @@ def all_features() -> tuple[Kind, ...]:
 
 
 def features_of(owner: str) -> tuple[Kind, ...]:
-    """The features that a ``frontend`` or a ``backend`` could have."""
+    """The features that a ``frontend``, a ``backend`` or a ``route`` could have."""
     return tuple(kind for kind in all_features() if kind.owner == owner)

@@ -35,6 +35,7 @@ from lbproxy.proxy.feature import Feature
 from lbproxy.proxy.features.mirror import Mirror, MirrorDifference
 from lbproxy.proxy.features.rebalancer import Rebalance, Rebalancer
 from lbproxy.proxy.frontend import Frontend
+from lbproxy.proxy.routeowner import RouteOwner
 from lbproxy.registry import parse_server_line
 from lbproxy.tls.certificates import KeyPair
 from lbproxy.tls.contexts import unused_certificates
@@ -60,6 +61,12 @@ class Runtime(MultiService):
     def frontends(self) -> dict[str, Frontend]:
         """By name."""
         return self.generation.frontends
+
+    @property
+    def routes(self) -> dict[str, RouteOwner]:
+        """The routes as owners of features, by name; empty if no feature belongs to routes."""
+        owners = (route for frontend in self.frontends.values() for route in frontend.routes)
+        return {route.name: route for route in owners}
 
     @property
     def backends(self) -> dict[str, Backend]:
@@ -96,8 +103,12 @@ class Runtime(MultiService):
         return proxy_factory(self.frontends[frontend], None, None)
 
     def _owners(self, kind: str) -> dict[str, Any]:
-        """Backends or frontends: those that have features."""
-        owners: dict[str, dict[str, Any]] = {"backend": self.backends, "frontend": self.frontends}
+        """Backends, frontends or routes: those that have features."""
+        owners: dict[str, dict[str, Any]] = {
+            "backend": self.backends,
+            "frontend": self.frontends,
+            "route": self.routes,
+        }
         return owners[kind]
 
     # -- servers at run time --------------------------------------------------------------------
@@ -189,14 +200,15 @@ class Runtime(MultiService):
     ) -> Any:
         """Run ``operation`` (``METHOD path``) of a feature, as the API does.
 
-        ``owner``: "backend" or "frontend", ``name``: its name.  KeyError for something that does not exist; ValueError
-        if the configuration of the owner does not have the feature, or the feature refuses.
+        ``owner``: "backend", "frontend" or "route", ``name``: its name.  KeyError for something that
+        does not exist; ValueError if the configuration of the owner does not have the feature, or
+        the feature refuses.
         """
         found = self.feature(owner, name, feature)
         return found.operation(operation).run(found, **arguments)
 
     def feature(self, owner: str, name: str, feature: str) -> Feature[Any]:
-        """Return the feature of a "backend" or "frontend".  KeyError, ValueError as :meth:`operate`."""
+        """Return the feature of a "backend", "frontend" or "route".  KeyError, ValueError as :meth:`operate`."""
         found: Feature[Any] | None = self._owners(owner)[name].features.get(feature)
         if found is None:
             raise ValueError(f"{owner} {name!r} has no {feature} in its configuration")

@@ -59,6 +59,8 @@ class Row:
 
 def _default_words(f: Attribute[Any]) -> str:
     value = field_default(f)
+    if "default_words" in f.metadata:
+        return str(f.metadata["default_words"])
     if value is attrs.NOTHING:
         return "required"
     return value_kind(f.metadata["kind"]).describe_default(value)

@@ -140,8 +140,12 @@ class _List(ValueKind):
 class _Line(_One):
     """One line with a language of its own."""
 
-    def __init__(self, line: Line) -> None:
-        self.line = line
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def line(self) -> Line:
+        return LINES[self.name]
 
     def read_item(self, item: Item, facts: Facts, spot: Spot, scope: Scope) -> Any:
         words = read_words(item.text, spot)
@@ -160,8 +164,12 @@ class _Line(_One):
 class _Lines(ValueKind):
     """Any number of such lines."""
 
-    def __init__(self, line: Line) -> None:
-        self.line = line
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def line(self) -> Line:
+        return LINES[self.name]
 
     def read(self, entry: Entry, facts: Facts, spot: Spot, scope: Scope) -> Any:
         found: list[Any] = []
@@ -194,10 +202,12 @@ class _Lines(ValueKind):
 def value_kind(kind: str) -> ValueKind:
     """The reader of ``kind`` (see :func:`lbproxy.model.base.option`).  KeyError for a line that does not exist."""
     shape, _, name = kind.partition(":")
+    if shape in ("line", "lines") and name not in LINES:
+        raise KeyError(kind)
     if shape == "lines":
-        return _Lines(LINES[name])
+        return _Lines(name)
     if shape == "line":
-        return _Line(LINES[name])
+        return _Line(name)
     return _List(kind) if shape == "list" else _Plain(kind)
 
 

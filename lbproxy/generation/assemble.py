@@ -35,6 +35,7 @@ from lbproxy.config.model import (
 )
 from lbproxy.features import features_of
 from lbproxy.generation.exposure import exposed_files, exposed_keys
+from lbproxy.generation.features import prepare_features, prepare_routes
 from lbproxy.generation.generation import Generation, Ground
 from lbproxy.generation.listening import Listener
 from lbproxy.generation.plan import BackendPlan, FrontendPlan, ListenerPlan, Plan
@@ -135,7 +136,8 @@ class _Compiler:
         filters = self._filters(spec.filters, section, before)
         same_balancer = before is not None and before.spec.balance == spec.balance
         balancer = None if same_balancer else self._balancer(spec)
-        features = self._features("backend", spec, before)
+        given = self._given(name)
+        features = prepare_features("backend", spec, before, given, self._problem)
         if (
             before is None
             or not same_balancer
@@ -233,29 +235,11 @@ class _Compiler:
                 self._problem(spec.check.where, f"backend {spec.name}", "check", error)
                 return
 
-    def _features(
-        self, owner: str, spec: BackendSpec | FrontendSpec, before: Backend | Frontend | None
-    ) -> FeatureSet:
-        """The features that ``spec`` asks for; each decides whether its old object goes on."""
+    def _given(self, name: str) -> Given:
+        """What features of the section or route ``name`` get."""
         ground = self.ground
-        env = self._env(spec.name)
-        given = Given(self.config, env, ground.network, ground.shared, ground.replicated)
-        found = {}
-        for kind in features_of(owner):
-            key = kind.keys[0]
-            old = before.features.get(kind.name) if before is not None else None
-            try:
-                made = kind.prepare(spec, old, given)
-            except Exception as error:
-                line = getattr(spec, key)
-                where = getattr(line, "where", spec.where)
-                name = getattr(line, "name", key)
-                reason = ValueError(f"{name}: {type(error).__name__}: {error}")
-                self._problem(where, f"{owner} {spec.name}", key, reason)
-                continue
-            if made is not None:
-                found[kind.name] = made
-        return found
+        env = self._env(name)
+        return Given(self.config, env, ground.network, ground.shared, ground.replicated)
 
     def _filters(self, plugins: Iterable[PluginSpec], section: str, old: Any) -> list[Any]:
         """The filters of a section; one whose line is as before goes on, with all it knows."""
@@ -319,13 +303,16 @@ class _Compiler:
             old = None
         write_log = self._write_logs(spec, old)
         filters = self._filters(spec.filters, section, old)
-        features = self._features("frontend", spec, old)
+        given = self._given(spec.name)
+        features = prepare_features("frontend", spec, old, given, self._problem)
+        routes = prepare_routes(spec, old, self._given, self._problem)
         keep = (
             old is not None
             and not self._hooks_changed
             and old.spec == spec
             and list(old.filters) == filters
             and old.features == features
+            and [one.features for one in old.routes] == [one.planned for one in routes]
             and old.write_log is write_log
         )
         router = self._router(spec, old)
@@ -336,6 +323,7 @@ class _Compiler:
                 keep,
                 filters,
                 features,
+                routes,
                 router,
                 write_log,
                 bool(self.config.settings.admin),

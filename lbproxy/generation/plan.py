@@ -44,6 +44,7 @@ from lbproxy.proxy.feature import FeatureSet
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.http.attempts import source_of_backend
 from lbproxy.proxy.http.client import HTTPProxyFactory
+from lbproxy.proxy.routeowner import RouteOwner
 from lbproxy.proxy.tcp import TCPProxyFactory
 from lbproxy.tls.parameters import TLSParameters
 
@@ -111,6 +112,7 @@ class FrontendPlan:
     keep: bool
     filters: Sequence[Any]
     features: FeatureSet
+    routes: Sequence[RouteOwner]
     router: Router
     write_log: Any
     measure: bool
@@ -126,6 +128,7 @@ class FrontendPlan:
             filters=self.filters,
             kinds=features_of("frontend"),
             features=self.features,
+            routes=self.routes,
             router=self.router,
             total=ground.total,
             write_log=self.write_log,

@@ -16,7 +16,8 @@ class RouteSpec:
 
     ``conditions`` are (verb, arguments, negated) in the order written; ``default`` has none.
     ``action`` is a filter (redirect, reply) when the right side is one, else None and ``backend``
-    names a backend. ``priority``: the class in the backend's queue, lower ones first.
+    names a backend.  The options follow the backend.  Features add further ones, which are None
+    where the route has none and the key of the frontend holds.
     """
 
     conditions: tuple[Condition, ...] = ()
@@ -24,7 +25,13 @@ class RouteSpec:
     action: PluginSpec | None = None
     text: str = ""
     where: Where = hidden(NOWHERE)
-    priority: int = 0
+    priority: int = option(
+        "int",
+        0,
+        min=-9,
+        max=9,
+        doc="class in the queue of the backend; lower numbers are served first",
+    )
 
 
 @frozen

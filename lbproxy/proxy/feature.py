@@ -1,4 +1,4 @@
-"""DATA. The contract of a feature: what a frontend or a backend can do besides its main work.
+"""DATA. The contract of a feature: an optional function of a frontend, a backend or a route.
 
 A feature is one class in one file and one line in :mod:`lbproxy.features`.  Nothing else knows it:
 assembling, reload, workers, metrics and the admin side read the class attributes below and call the
@@ -116,11 +116,16 @@ class Feature(Generic[OwnerT]):
     become keys of its owner's section; None if :mod:`lbproxy.model` has them.  ``workers=`` of an
     option says how workers split it (:mod:`lbproxy.config.share`).  ``sections``: kinds of sections
     that belong to this feature.
+
+    A feature of a ``route`` has one object for each route that asks for it.  Its keys are keys of
+    the frontend, too: they hold for all its routes that have no such option.  ``spec`` is the route
+    with these keys filled in.  Hooks of phase ``early`` run before the route is known, so it cannot
+    have one; routes with an action do not have features.
     """
 
     name: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]
-    owner: ClassVar[Literal["frontend", "backend"]] = "backend"
+    owner: ClassVar[Literal["frontend", "backend", "route"]] = "backend"
     Keys: ClassVar[type[Any] | None] = None
     sections: ClassVar[tuple[Section, ...]] = ()
     Counters: ClassVar[type[Any] | None] = None

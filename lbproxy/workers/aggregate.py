@@ -47,7 +47,7 @@ def _show_offenders(frontend: Any, found: dict[str, int]) -> None:
 
 
 def _feature_counts(owner: Any) -> dict[str, Any]:
-    """The counters of the features of a frontend or a backend, by name."""
+    """The counters of the features of an owner, by name."""
     counts = {name: dump_counters(found) for name, found in owner.counts.items()}
     for one in owner.features.values():
         if one.counters is not None:
@@ -108,8 +108,8 @@ FEATURES = (
     Value("gauges", _gauges, _show_gauges, empty={}),
     Value("records", _take_records, _add_records, Lifetime.ONCE, _concatenate, empty={}),
 )
-"""What :class:`lbproxy.proxy.feature.Feature` declares, for every feature of a frontend or a
-backend.
+"""What :class:`lbproxy.proxy.feature.Feature` declares, for every feature of a frontend, a
+backend or a route.
 """
 
 FRONTEND = Table(
@@ -168,6 +168,7 @@ PROCESS = Table(
     {
         "frontends": (lambda one: one.frontends, FRONTEND),
         "backends": (lambda one: one.backends, BACKEND),
+        "routes": (lambda one: one.routes, Table(FEATURES)),
     },
 )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lbproxy.config.lines import LINES
 from lbproxy.config.sections import SECTIONS
 from lbproxy.features import GROUP, all_features
 
@@ -20,7 +21,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     """``install(module, source, feature)`` puts a module with a feature class on the path and
     returns its folder.
     """
-    sections = dict(SECTIONS)
+    sections, lines = dict(SECTIONS), dict(LINES)
 
     def make(module: str, source: str, feature: str) -> Path:
         (tmp_path / f"{module}.py").write_text(source)
@@ -36,6 +37,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     yield make
     SECTIONS.clear()
     SECTIONS.update(sections)
+    LINES.update(lines)
     monkeypatch.undo()
     all_features.cache_clear()
     for name in [name for name, one in sys.modules.items() if _is_in(one, tmp_path)]:

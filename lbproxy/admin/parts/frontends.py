@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from lbproxy.admin.auth import Role
+from lbproxy.admin.parts.features import feature_fields
 from lbproxy.admin.route import PAGE, APIRoute, Call, Column, Panel, Part, find, paged
 from lbproxy.admin.schema import (
     BOOLEAN,
     COUNT,
     MAYBE_STRING,
     NUMBER,
+    SCALAR,
     STRING,
     array,
     mapping,
@@ -43,8 +45,9 @@ _FRONTEND = object_(
         "closes": mapping(COUNT),
         "log_errors": COUNT,
     },
-    {"request_seconds": HISTOGRAM},
+    {"request_seconds": HISTOGRAM, **feature_fields("frontend")},
 )
+_FRONTEND["additionalProperties"] = SCALAR  # what other features add
 _ROUTE = object_(
     {
         "frontend": STRING,
@@ -53,8 +56,10 @@ _ROUTE = object_(
         "backend": MAYBE_STRING,
         "action": MAYBE_STRING,
         "default": BOOLEAN,
-    }
+    },
+    feature_fields("route"),
 )
+_ROUTE["additionalProperties"] = SCALAR  # what other features add
 
 
 def row(balancer: Any, frontend: Any) -> dict[str, Any]:
@@ -88,14 +93,16 @@ def _routes(call: Call) -> Any:
     found = []
     for frontend in call.balancer.frontends.values():
         spec = frontend.spec
+        owners = {one.position: one for one in frontend.routes}
         for position, route in enumerate(spec.routes):
-            found.append((spec, position, route))
+            found.append((spec, position, route, owners.get(position)))
         if spec.backend:
-            found.append((spec, len(spec.routes), None))
+            last = len(spec.routes)
+            found.append((spec, last, None, owners.get(last)))
     return paged(call, found, lambda item: _route(*item))
 
 
-def _route(spec: Any, position: int, route: Any) -> dict[str, Any]:
+def _route(spec: Any, position: int, route: Any, owner: Any) -> dict[str, Any]:
     action = route.action.name if route is not None and route.action is not None else None
     return {
         "frontend": spec.name,
@@ -104,6 +111,7 @@ def _route(spec: Any, position: int, route: Any) -> dict[str, Any]:
         "backend": (route.backend if route is not None else spec.backend) or None,
         "action": action,
         "default": route is None or not route.conditions,
+        **({} if owner is None else owner.feature_snapshot()),
     }
 
 

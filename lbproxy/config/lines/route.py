@@ -3,54 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 from attrs import evolve
 
-from lbproxy.config import units
 from lbproxy.config.conditions import dump_conditions, read_conditions
-from lbproxy.config.errors import Unfit
 from lbproxy.config.line import Line, Scope
 from lbproxy.config.masking import masked
-from lbproxy.config.options import Spot
+from lbproxy.config.options import Spot, dump_options, option_fields, read_options
 from lbproxy.config.plugins import dump_plugin, read_plugin
 from lbproxy.config.words import Word, quote
 from lbproxy.http.condition import VERBS
 from lbproxy.model import Condition, PluginSpec, RouteSpec
 
-__all__ = ["ACTIONS", "ROUTE", "dump_route"]
+__all__ = ["ACTIONS", "ROUTE", "dump_route", "route_line"]
 
 ACTIONS = ("redirect", "reply")
 """Filters that may replace the backend of a route."""
 
-PRIORITIES = {"min": -9, "max": 9}
-"""Classes of a queue; the default is 0."""
 
-
-def _read(words: Sequence[Word], spot: Spot, scope: Scope) -> RouteSpec | None:
-    """Return the route, or None with its errors reported."""
+def _read(
+    cls: type[RouteSpec], words: Sequence[Word], spot: Spot, scope: Scope
+) -> RouteSpec | None:
+    """The route, or None with its mistakes reported."""
     arrow = next((i for i, w in enumerate(words) if w.is_bare and w.text == "->"), -1)
     if arrow < 0:
         spot.wrong("'->' is missing: write conditions -> backend")
         return None
     conditions = _conditions(words[:arrow], spot, scope)
-    target, priority = _priority(words[arrow + 1 :], spot, scope)
-    backend, action = _target(target, spot, scope)
+    backend, action, options = _target(cls, words[arrow + 1 :], spot, scope)
     if spot.failed:
         return None
-    spec = RouteSpec(conditions, backend, action, where=spot.where, priority=priority)
+    spec = cls(conditions, backend, action, where=spot.where, **options)
     return evolve(spec, text=dump_route(masked(spec)))
-
-
-def _priority(words: Sequence[Word], spot: Spot, scope: Scope) -> tuple[Sequence[Word], int]:
-    """Return the target without ``priority=N``, and N."""
-    pair = words[1].option() if len(words) == 2 else None
-    if pair is None or pair[0] != "priority" or words[0].text not in scope.names("backend"):
-        return words, 0
-    try:
-        return words[:1], units.parse("int", pair[1], PRIORITIES)
-    except Unfit as error:
-        spot.caught(error, "priority")
-        return words[:1], 0
 
 
 def _conditions(words: Sequence[Word], spot: Spot, scope: Scope) -> tuple[Condition, ...]:
@@ -61,31 +47,46 @@ def _conditions(words: Sequence[Word], spot: Spot, scope: Scope) -> tuple[Condit
     return read_conditions(words, spot, scope)
 
 
-def _target(words: Sequence[Word], spot: Spot, scope: Scope) -> tuple[str, PluginSpec | None]:
+def _target(
+    cls: type[RouteSpec], words: Sequence[Word], spot: Spot, scope: Scope
+) -> tuple[str, PluginSpec | None, dict[str, Any]]:
+    """The backend and the options behind it, or an action."""
     if not words:
         spot.wrong("a backend or an action is missing after '->'")
-        return "", None
-    name = words[0].text
-    if len(words) == 1 and name in scope.names("backend"):
-        return name, None
+        return "", None, {}
+    name, rest = words[0].text, words[1:]
+    if name in scope.names("backend"):
+        fields = option_fields(cls)
+        for word in rest:
+            if word.option() is None and word.text not in fields:
+                spot.wrong(f"unexpected word {word.text!r} after backend {name!r}", found=word.text)
+                return "", None, {}
+        values = read_options(cls, rest, spot)
+        _fits(cls, values, spot, scope)
+        return name, None, values
     if name in ACTIONS:
-        return "", read_plugin("filter", words, spot, scope.resolve)
-    known = (*sorted(scope.names("backend")), *ACTIONS)
-    if len(words) == 1:
+        return "", read_plugin("filter", words, spot, scope.resolve), {}
+    if all(word.option() is not None for word in rest):
+        known = (*sorted(scope.names("backend")), *ACTIONS)
         spot.wrong(f"there is no backend {name!r}", found=name, known=known)
-    elif name in scope.names("backend"):
-        spot.wrong(f"unexpected word {words[1].text!r} after backend {name!r}", found=words[1].text)
     else:
         spot.wrong(f"unknown action {name!r}", found=name, known=ACTIONS)
-    return "", None
+    return "", None, {}
+
+
+def _fits(cls: type[RouteSpec], values: dict[str, Any], spot: Spot, scope: Scope) -> None:
+    """Report options that mean nothing in tcp mode."""
+    fields = option_fields(cls)
+    for name in values:
+        if scope.mode == "tcp" and fields[name].metadata.get("http_only"):
+            spot.wrong(f"option {name!r} is only for http mode, and this frontend is tcp")
 
 
 def dump_route(spec: RouteSpec) -> str:
     """Return the line of a route; its ``text`` is the same without secrets."""
     out = dump_conditions(spec.conditions)
     target = dump_plugin(spec.action) if spec.action is not None else [quote(spec.backend)]
-    if spec.priority:
-        target.append(f"priority={spec.priority}")
+    target += dump_options(spec)
     return " ".join((*(out or ["default"]), "->", *target))
 
 
@@ -101,15 +102,21 @@ def _rows() -> list[tuple[str, str]]:
 
 _INTRO = """\
 ``[not] CONDITION ARGUMENTS ... -> BACKEND`` or ``-> redirect STATUS URL`` or ``-> reply STATUS
-TEXT``. All conditions must hold; the first matching route wins. ``-> BACKEND priority=N`` (-9 to 9,
-default 0) sets the class in the backend's queue; lower numbers are served first. ``default ->
-BACKEND`` takes all remaining traffic. Conditions:"""
+TEXT``. All conditions must hold; the first matching route wins. ``default -> BACKEND`` takes all
+remaining traffic. Options may follow the backend. Options and conditions:"""
 
-ROUTE = Line(
-    "route",
-    _read,
-    dump_route,
-    words="route lines (see `route line`)",
-    intro=_INTRO,
-    rows=_rows,
-)
+
+def route_line(cls: type[RouteSpec]) -> Line:
+    """The line of routes whose class is ``cls``."""
+    return Line(
+        "route",
+        partial(_read, cls),
+        dump_route,
+        words="route lines (see `route line`)",
+        intro=_INTRO,
+        options=cls,
+        rows=_rows,
+    )
+
+
+ROUTE = route_line(RouteSpec)

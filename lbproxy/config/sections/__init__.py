@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import attrs
 from attrs import evolve
 
 from lbproxy.config.draft import Drafts
@@ -26,7 +25,7 @@ from lbproxy.config.sections.settings import SETTINGS
 from lbproxy.config.sections.site import SITE
 from lbproxy.model import Config
 
-__all__ = ["MACROS", "SECTIONS", "add_keys", "check", "expand", "finish", "of_class"]
+__all__ = ["MACROS", "SECTIONS", "check", "expand", "finish", "of_class"]
 
 SECTIONS: dict[str, Section] = {
     section.kind: section for section in (SETTINGS, FRONTEND, BACKEND, CERTIFICATE, ALERTS)
@@ -40,40 +39,6 @@ MACROS: dict[str, Macro] = {macro.kind: macro for macro in (LISTEN, SITE, DEFAUL
 def of_class(cls: type[Any]) -> Section | None:
     """The section whose keys ``cls`` has, or None."""
     return next((section for section in SECTIONS.values() if section.spec is cls), None)
-
-
-def add_keys(kind: str, keys: type[Any]) -> None:
-    """Give the sections of ``kind`` the keys of ``keys``, an attrs class of
-    :func:`lbproxy.config.model.option` fields.
-
-    The model class of the section becomes a subclass with these fields, so that they are read,
-    checked, dumped, compared and documented as any other.  Each needs a default.  Adding the same
-    class again does nothing; ValueError for a key that exists.
-    """
-    section = SECTIONS[kind]
-    known = attrs.fields_dict(section.spec)
-    added = {one.name: one for one in attrs.fields(keys)}
-    if all(known.get(name) is not None and _same(known[name], added[name]) for name in added):
-        return
-    taken = sorted(added.keys() & known.keys())
-    if taken:
-        raise ValueError(f"[{kind}] already has a key {taken[0]!r}")
-    fields = {
-        name: attrs.field(
-            default=one.default,
-            metadata=one.metadata,
-            validator=one.validator,
-            converter=one.converter,
-            type=one.type,
-        )
-        for name, one in added.items()
-    }
-    spec = attrs.make_class(section.spec.__name__, fields, bases=(section.spec,), frozen=True)
-    SECTIONS[kind] = evolve(section, spec=spec)
-
-
-def _same(one: Any, two: Any) -> bool:
-    return bool(one.metadata == two.metadata and one.default == two.default)
 
 
 def expand(sections: list[IniSection], problems: Problems) -> list[IniSection]:

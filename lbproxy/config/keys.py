@@ -1,0 +1,80 @@
+"""PURE. Keys that features add to the sections and lines of the model.
+
+The model class of a section becomes a subclass with further fields, so that their keys are read,
+checked, dumped, compared and documented as any other.  :func:`lbproxy.features.declare_keys` calls
+this once for each feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import attrs
+from attrs import Attribute, evolve
+
+from lbproxy.config.lines import LINES
+from lbproxy.config.lines.route import route_line
+from lbproxy.config.sections import SECTIONS
+
+__all__ = ["add_keys"]
+
+Fields = Mapping[str, "Attribute[Any]"]
+
+
+def add_keys(kind: Literal["frontend", "backend", "route"] | str, keys: type[Any]) -> None:
+    """Give the sections of ``kind`` the keys of ``keys``, an attrs class of
+    :func:`lbproxy.config.model.option` fields, which all have defaults.
+
+    Keys of a ``route`` are keys of the frontend and options of its routes: an option of a route is
+    None where it is not written, and the key of the frontend holds.  Adding the same class again
+    does nothing; ValueError for a key that exists, or of a kind that an option cannot have.
+    """
+    fields = attrs.fields_dict(keys)
+    section = SECTIONS["frontend" if kind == "route" else kind]
+    SECTIONS[section.kind] = evolve(section, spec=_extended(section.spec, fields, section.title))
+    if kind == "route":
+        spec = LINES["route"].options
+        assert spec is not None
+        options = {name: _as_option(one) for name, one in fields.items()}
+        LINES["route"] = route_line(_extended(spec, options, "a route"))
+
+
+def _extended(spec: type[Any], added: Fields, title: str) -> type[Any]:
+    """``spec`` with the fields ``added``; itself if it has them."""
+    known = attrs.fields_dict(spec)
+    taken = sorted(added.keys() & known.keys())
+    if len(taken) == len(added) and all(_same(known[name], added[name]) for name in taken):
+        return spec
+    if taken:
+        raise ValueError(f"{title} already has a key {taken[0]!r}")
+    fields = {
+        name: attrs.field(
+            default=one.default,
+            metadata=one.metadata,
+            validator=one.validator,
+            converter=one.converter,
+            type=one.type,
+        )
+        for name, one in added.items()
+    }
+    return attrs.make_class(spec.__name__, fields, bases=(spec,), frozen=True)
+
+
+def _as_option(key: Attribute[Any]) -> Attribute[Any]:
+    """The key of a frontend as the option of a route, which may be absent."""
+    kind = key.metadata["kind"]
+    if kind.partition(":")[0] in ("line", "lines"):
+        raise ValueError(f"{key.name}: a route cannot have an option of kind {kind!r}")
+    metadata = {**key.metadata, "default_words": "that of the frontend"}
+    validator, converter = key.validator, key.converter
+    return key.evolve(
+        default=None,
+        metadata=metadata,
+        validator=None if validator is None else attrs.validators.optional(validator),
+        converter=None if converter is None else attrs.converters.optional(converter),
+    )
+
+
+def _same(one: Any, two: Any) -> bool:
+    return bool(one.metadata == two.metadata and one.default == two.default)

@@ -1,0 +1,141 @@
+"""CONTROL. Prepares the features that a configuration asks for; part of
+:mod:`lbproxy.generation.assemble`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+
+from lbproxy.config.lines import LINES
+from lbproxy.config.lines.route import dump_route
+from lbproxy.config.masking import masked
+from lbproxy.config.model import BackendSpec, FrontendSpec, RouteSpec, Where
+from lbproxy.features import Kind, features_of
+from lbproxy.http.filter import Phases
+from lbproxy.proxy.backend import Backend
+from lbproxy.proxy.feature import FeatureSet, Given
+from lbproxy.proxy.frontend import Frontend
+from lbproxy.proxy.routeowner import RouteOwner
+
+__all__ = ["prepare_features", "prepare_routes"]
+
+Report = Callable[[Where, str, str, Exception], None]
+"""``report(where, section, key, error)`` takes a mistake."""
+
+
+def prepare_features(
+    owner: str,
+    spec: BackendSpec | FrontendSpec,
+    before: Backend | Frontend | None,
+    given: Given,
+    report: Report,
+) -> FeatureSet:
+    """The features that a section asks for; each decides whether its old object continues."""
+    found = {}
+    for kind in features_of(owner):
+        try:
+            made = kind.prepare(spec, None if before is None else kind.of(before), given)
+        except Exception as error:
+            key = kind.keys[0]
+            line = getattr(spec, key)
+            where = getattr(line, "where", spec.where)
+            reason = _reason(getattr(line, "name", key), error)
+            report(where, f"{owner} {spec.name}", key, reason)
+            continue
+        if made is not None:
+            found[kind.name] = made
+    return found
+
+
+def prepare_routes(
+    spec: FrontendSpec, old: Frontend | None, given: Callable[[str], Given], report: Report
+) -> Sequence[RouteOwner]:
+    """The routes of a frontend with the features they ask for; empty if no feature belongs to
+    routes.
+
+    A route continues the one with the same conditions.  ``given(name)``: for the features of a
+    route.  A mistake in a key of the frontend is reported once.
+    """
+    kinds = features_of("route")
+    if not kinds:
+        return ()
+    earlier = {one.spec.conditions: one for one in old.routes} if old is not None else {}
+    owners: list[RouteOwner] = []
+    names: set[str] = set()
+    told: set[tuple[str, str]] = set()
+    for position, route in enumerate(_routes(spec)):
+        name = _unique(f"{spec.name}: {_conditions(route)}", names)
+        before = earlier.get(route.conditions)
+        planned = {}
+        whole = _filled(route, spec)
+        for kind in () if route.action is not None else kinds:
+            try:
+                made = _prepare(kind, whole, before, given(name))
+            except Exception as error:
+                key = kind.keys[0]
+                own = getattr(route, key, None) is not None
+                mark = (key, "" if not own else str(position))
+                if mark not in told:
+                    told.add(mark)
+                    where = route.where if own else spec.where
+                    report(
+                        where,
+                        f"frontend {spec.name}",
+                        "routes" if own else key,
+                        _reason(key, error),
+                    )
+                continue
+            if made is not None:
+                planned[kind.name] = made
+        owners.append(RouteOwner(name, whole, position, kinds, planned, before))
+    return owners
+
+
+def _prepare(kind: Kind, spec: Any, before: RouteOwner | None, given: Given) -> Any:
+    made = kind.prepare(spec, None if before is None else kind.of(before), given)
+    if made is not None and made.around(Phases()).early:
+        raise ValueError("a feature of a route cannot have hooks of phase early")
+    return made
+
+
+def _routes(spec: FrontendSpec) -> Sequence[RouteSpec]:
+    """The routes, and the key ``backend`` as one that takes everything."""
+    if not spec.backend:
+        return spec.routes
+    cls = LINES["route"].options
+    assert cls is not None
+    return (*spec.routes, cls((), spec.backend, where=spec.where))
+
+
+def _filled(route: RouteSpec, spec: FrontendSpec) -> RouteSpec:
+    """``route`` with the keys of the frontend where it has none of its own."""
+    absent = {
+        key: getattr(spec, key)
+        for kind in features_of("route")
+        if kind.Keys is not None
+        for key in attrs.fields_dict(kind.Keys)
+        if getattr(route, key) is None
+    }
+    return attrs.evolve(route, **absent)
+
+
+def _conditions(route: RouteSpec) -> str:
+    """The conditions as they may be shown."""
+    return dump_route(masked(route)).partition(" -> ")[0]
+
+
+def _unique(name: str, names: set[str]) -> str:
+    """``name``, numbered if it is taken: conditions may differ in a secret alone."""
+    found, number = name, 1
+    while found in names:
+        number += 1
+        found = f"{name} ({number})"
+    names.add(found)
+    return found
+
+
+def _reason(name: str, error: Exception) -> ValueError:
+    return ValueError(f"{name}: {type(error).__name__}: {error}")
