@@ -14,16 +14,21 @@ from twisted.internet.interfaces import IProtocol
 from lbproxy.compiled import native
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.model import Address
+from lbproxy.net.handler import Handler
 from lbproxy.net.handshaking import Handshaking
 from lbproxy.net.loop import Loop
+from lbproxy.net.timers import Timer
 from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
 __all__ = ["Dialling"]
 
 
 @native(allow_interpreted_subclasses=True)
-class Dialling:
-    """See :meth:`lbproxy.net.endpoints.Dialler.dial` for the contract."""
+class Dialling(Handler):
+    """See :meth:`lbproxy.net.dialler.Dialler.dial` for the contract.
+
+    A :class:`Handler`, so that those who connect through a poller are called by it.
+    """
 
     __slots__ = (
         "_address",
@@ -56,9 +61,8 @@ class Dialling:
         self._tls = tls
         self._preamble = preamble
         self._handshake: Handshaking | None = None
-        self._timer = loop.wheel.timer(self._too_late)
-        self._timer.set(timeout)
-        self._deadline = loop.wheel.now() + timeout
+        self._timer: Timer | None = None
+        self._deadline = 0.0
 
     def begin(self) -> None:
         """Connect; the outcome never comes before this returns."""
@@ -67,9 +71,15 @@ class Dialling:
     def cancel(self) -> None:
         """See :class:`lbproxy.net.endpoints.Dial`."""
         if self._failed is not None:
-            self._failed = None
-            self._timer.close()
+            self._decided()
             self._drop()
+
+    def _arm(self) -> None:
+        """Set the deadline, where the connection is not made at once."""
+        wheel = self._loop.wheel
+        self._timer = timer = wheel.timer(self._too_late)
+        timer.set(self._timeout)
+        self._deadline = wheel.now() + self._timeout
 
     def _drop(self) -> None:
         """Close what exists of the connection, once the outcome is decided."""
@@ -79,13 +89,16 @@ class Dialling:
 
     def _secure(self, kind: type[Handshaking], transport: Any, tls: TLSParameters) -> None:
         """Connected, and ``preamble`` is written: start TLS within the time that is left."""
-        self._timer.clear()
+        left = self._timeout
+        if self._timer is not None:
+            self._timer.clear()
+            left = max(0.0, self._deadline - self._loop.wheel.now())
         handshake = kind(
             self._loop,
             tls,
             self._secured,
             self._insecure,
-            max(0.0, self._deadline - self._loop.wheel.now()),
+            left,
             ProxyError(Kind.CONNECT_TIMEOUT, f"no TLS within {self._timeout:g} s"),
         )
         self._handshake = handshake
@@ -93,6 +106,7 @@ class Dialling:
 
     def _secured(self, info: TLSInfo) -> IProtocol:
         self._decided()
+        self._handshake = None
         return self._protocol
 
     def _insecure(self, error: ProxyError) -> None:
@@ -107,13 +121,12 @@ class Dialling:
     def _fail(self, error: ProxyError) -> None:
         failed = self._failed
         if failed is not None:
-            self._failed = None
-            self._timer.close()
+            self._decided()
             self._drop()
             failed(error)
 
     def _decided(self) -> None:
-        """The connection is the protocol's; nothing can fail any longer."""
+        """The outcome is known: nothing else can happen."""
         self._failed = None
-        self._timer.close()
-        self._handshake = None
+        if self._timer is not None:
+            self._timer.close()

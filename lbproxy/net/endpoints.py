@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import frozen
-from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.internet.interfaces import IProtocolFactory
 
-from lbproxy.errors import ProxyError
 from lbproxy.model import Address
-from lbproxy.net.dialling import Dialling
+from lbproxy.net.dialler import Dial, Dialler
 from lbproxy.net.handshaking import Handshaking
 from lbproxy.net.inherited import Inherited
-from lbproxy.net.loop import Loop
 from lbproxy.net.timers import TimerWheel
 from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
@@ -36,9 +33,6 @@ __all__ = [
     "TLSInfo",
     "TLSParameters",
 ]
-
-
-# -- listening -------------------------------------------------------------------------------
 
 
 @frozen
@@ -145,90 +139,6 @@ class Binder(ABC):
         The caller gives up the socket. The file of a Unix socket stays when the socket is closed.
         Raises :class:`lbproxy.errors.ListenError`.
         """
-
-
-# -- dialling --------------------------------------------------------------------------------
-
-
-class Dial(Protocol):
-    """A connection attempt in progress."""
-
-    @abstractmethod
-    def cancel(self) -> None:
-        """Give up: neither the protocol nor ``failed`` is called afterwards. Has no effect once the
-        attempt has ended.
-        """
-
-
-class Dialler:
-    """Dials and starts TLS.
-
-    ``dialling``: the class that makes a connection.
-    ``handshaking(transport, parameters, received)``: returns the class of handshake that can run on
-    a connection.
-    """
-
-    def __init__(
-        self,
-        loop: Loop,
-        dialling: type[Dialling],
-        handshaking: Callable[[Any, TLSParameters, bytes], type[Handshaking]],
-    ) -> None:
-        self.wheel: TimerWheel = loop.wheel
-        self._loop = loop
-        self._dialling = dialling
-        self._handshaking = handshaking
-
-    def dial(
-        self,
-        address: Address,
-        protocol: IProtocol,
-        failed: Callable[[ProxyError], None],
-        *,
-        timeout: float,
-        tls: TLSParameters | None = None,
-        preamble: bytes = b"",
-    ) -> Dial:
-        """Connect to an IP literal or Unix path.
-
-        Exactly one of these is called, never before ``dial`` returns:
-
-        - ``protocol.makeConnection(transport)``, with ``preamble`` already written unencrypted, and
-          TLS established and verified;
-        - ``failed(error)`` with kind CONNECT_FAILED, CONNECT_TIMEOUT or SERVER_TLS.
-
-        ``timeout`` covers all of it, in seconds.
-        """
-        dial = self._dialling(self._loop, address, protocol, failed, timeout, tls, preamble)
-        dial.begin()
-        return dial
-
-    def start_tls(
-        self,
-        transport: Any,
-        parameters: TLSParameters,
-        protocol: Callable[[TLSInfo], IProtocol],
-        failed: Callable[[ProxyError], None],
-        *,
-        timeout: float,
-        received: bytes = b"",
-    ) -> Handshaking:
-        """Run a TLS handshake on an existing connection. ``received``: bytes that were already read
-        from it.
-
-        It ends with exactly one of these:
-
-        - the object that ``protocol(info)`` returns gets ``makeConnection(tls_transport)`` and all
-          further data;
-        - ``failed(error)`` (CLIENT_TLS or SERVER_TLS), and the connection is closed. A peer that
-          leaves during the handshake is a failure too.
-
-        ``protocol`` may raise a :class:`ProxyError` to refuse, which is passed to ``failed``.
-        """
-        kind = self._handshaking(transport, parameters, received)
-        handshake = kind(self._loop, parameters, protocol, failed, timeout)
-        handshake.begin(transport, received)
-        return handshake
 
 
 class Network:

@@ -14,9 +14,9 @@ from twisted.internet.interfaces import IProtocolFactory, IReactorFDSet
 from twisted.logger import Logger
 
 from lbproxy.model import Address
-from lbproxy.net.endpoints import Binder, Bound, Dialler, ListenOptions, Network
+from lbproxy.net.endpoints import Binder, Bound, ListenOptions, Network
 from lbproxy.net.errorwords import refusal
-from lbproxy.net.fastdial import FastDial, handshaking
+from lbproxy.net.fastdial import FastDialler
 from lbproxy.net.fastport import FastPort, bound_socket
 from lbproxy.net.poller import Poller
 from lbproxy.net.sockaddr import socket_address
@@ -51,7 +51,7 @@ class FastNetwork(Network):
 
     def __init__(self, reactor: Any, wheel: TimerWheel | None = None) -> None:
         self.poller = poller = Poller(reactor, wheel)
-        super().__init__(FastBinder(poller), Dialler(poller, FastDial, handshaking))
+        super().__init__(FastBinder(poller), FastDialler(poller))
         self.reactor = reactor
 
     def close(self) -> None:

@@ -1,6 +1,18 @@
 """DATA. Connections being made through the poller: connect, preamble, TLS, one outcome.
 
 Made for :class:`lbproxy.net.fast.FastNetwork`.
+
+A neighbour has answered by the end of the turn in which it was dialled.  Asking again then saves an
+event, an ``epoll_ctl`` and a timer; only a connection that takes longer is watched and timed.
+
+========  ================  ===============  ===========  ==========  ===============
+state     waits for         connected        in progress  refused     cancel, too late
+========  ================  ===============  ===========  ==========  ===============
+SOON      end of the turn   OVER (SECURING)  WATCHED      OVER        OVER
+WATCHED   the poller        OVER (SECURING)  -            OVER        OVER
+SECURING  a TLS handshake   OVER             -            OVER        OVER
+OVER      -                 -                -            -           -
+========  ================  ===============  ===========  ==========  ===============
 """
 
 from __future__ import annotations
@@ -8,12 +20,17 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Callable
+from enum import Enum
 from typing import Any, Final
 
+from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
 from lbproxy.compiled import native
 from lbproxy.errors import Kind, ProxyError
+from lbproxy.model import Address
+from lbproxy.net.dialler import Dialler
 from lbproxy.net.dialling import Dialling
 from lbproxy.net.errorwords import error_words
 from lbproxy.net.handshaking import Handshaking
@@ -22,19 +39,90 @@ from lbproxy.net.sockaddr import socket_address
 from lbproxy.net.sslhandshake import Handshake
 from lbproxy.net.stocktls import StockHandshake
 from lbproxy.net.transport import FastTransport
-from lbproxy.tls.parameters import TLSParameters
+from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
-__all__ = ["FastDial", "handshaking"]
+__all__ = ["DialState", "FastDial", "FastDialler"]
 
+_DONE: Final = frozenset((0, errno.EISCONN))
 _IN_PROGRESS: Final = frozenset((errno.EINPROGRESS, errno.EALREADY, errno.EINTR))
 # non-blocking at once: a system call less
 _STREAM: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 _EPHEMERAL: Final = 32768  # ports from here on may be picked for an outgoing connection
+_UNIX: Final = int(socket.AF_UNIX)
+_TCP: Final = int(socket.IPPROTO_TCP)
+_NODELAY: Final = int(socket.TCP_NODELAY)
+_SOCKET: Final = int(socket.SOL_SOCKET)
+_KEEPALIVE: Final = int(socket.SO_KEEPALIVE)
+_new_socket: Final[Any] = socket.SocketType
 
 
-def handshaking(transport: Any, tls: TLSParameters, received: bytes) -> type[Handshaking]:
-    """TLS runs on the socket itself if ``tls.creator`` can do that, the connection is one of ours in use
-    and nothing was read ahead; else through a memory BIO."""
+_KNOWN: Final = 4096  # addresses whose form for the system is remembered
+
+
+class DialState(Enum):
+    """See the module."""
+
+    SOON = 0
+    WATCHED = 1
+    SECURING = 2
+    OVER = 3
+
+
+_SOON: Final = DialState.SOON  # each looked up once
+_WATCHED: Final = DialState.WATCHED
+_SECURING: Final = DialState.SECURING
+_OVER: Final = DialState.OVER
+
+
+@native(allow_interpreted_subclasses=True)  # else the __init__ it inherits runs twice
+class FastDialler(Dialler):
+    """Dials through ``poller``."""
+
+    def __init__(self, poller: Poller) -> None:
+        super().__init__(poller)
+        self._poller = poller
+        # by identity: hashing an Address takes longer than the connect
+        self._known: dict[int, _Known] = {}
+
+    def _dialling(
+        self,
+        address: Address,
+        protocol: IProtocol,
+        failed: Callable[[ProxyError], None],
+        timeout: float,
+        tls: TLSParameters | None,
+        preamble: bytes,
+    ) -> Dialling:
+        """See :meth:`Dialler._dialling`."""
+        dial = FastDial(self._poller, address, protocol, failed, timeout, tls, preamble)
+        dial.known = self._known.get(id(address))
+        if dial.known is None:
+            try:
+                dial.known = self._learn(address)
+            except OSError as error:
+                dial.problem = error
+        return dial
+
+    def _learn(self, address: Address) -> _Known:
+        family, raw = socket_address(address)
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        known = self._known[id(address)] = _Known(address, family, raw)
+        return known
+
+    def handshaking(
+        self, transport: Any, parameters: TLSParameters, received: bytes
+    ) -> type[Handshaking]:
+        """See :meth:`Dialler.handshaking`."""
+        return _handshaking(transport, parameters, received)
+
+
+def _handshaking(transport: Any, tls: TLSParameters, received: bytes) -> type[Handshaking]:
+    """Return the class for TLS on the socket itself, or for TLS through a memory BIO.
+
+    The former if the creator can do that, the connection is one of ours in use, and nothing was
+    read ahead.
+    """
     usable = type(transport) is FastTransport and not transport.disconnecting
     on_socket = hasattr(tls.creator, "connection_for_socket")
     if received or not (usable and on_socket and transport.connected):
@@ -42,93 +130,117 @@ def handshaking(transport: Any, tls: TLSParameters, received: bytes) -> type[Han
     return Handshake
 
 
+class _Known:
+    """An address as the system has it.  It keeps the address, so that the id stays its own."""
+
+    __slots__ = ("address", "family", "may_be_ours", "raw")
+
+    def __init__(self, address: Address, family: int, raw: Any) -> None:
+        self.address = address
+        self.family = family
+        self.raw = raw
+        # TCP lets a port nobody listens on connect to itself
+        self.may_be_ours = address.port >= _EPHEMERAL
+
+
 @native(allow_interpreted_subclasses=True)  # else the __init__ it inherits runs twice
 class FastDial(Dialling):
-    """One connection being made."""
+    """One connection being made.  The maker sets ``known`` or ``problem``, and calls begin()."""
 
-    __slots__ = ("_fd", "_poller", "_problem", "_raw", "_registered", "_socket")
+    __slots__ = ("_fd", "_poller", "_socket", "known", "problem", "state")
+
+    def __init__(
+        self,
+        poller: Poller,
+        address: Address,
+        protocol: IProtocol,
+        failed: Callable[[ProxyError], None],
+        timeout: float,
+        tls: TLSParameters | None,
+        preamble: bytes,
+    ) -> None:
+        super().__init__(poller, address, protocol, failed, timeout, tls, preamble)
+        self._poller: Poller = poller
+        self._socket: Any = None
+        self._fd = -1
+        self.state = _SOON
+        self.known: _Known | None = None
+        self.problem: OSError | None = None
 
     def begin(self) -> None:
         """See :meth:`Dialling.begin`."""
-        loop: Any = self._loop
-        self._poller: Poller = loop
-        self._socket: Any = None
-        self._fd = -1
-        self._registered = False
-        self._raw: Any = None
-        self._problem: ProxyError | None = None
-        try:
-            self._connect()
-        except OSError as error:
-            self._fail_soon(error)
+        if self.known is not None:
+            try:
+                self._connect(self.known)
+            except OSError as error:
+                self.problem = error
+        if self.problem is not None:
+            self._poller.soon(self)
 
-    def _connect(self) -> None:
-        family, self._raw = socket_address(self._address)
-        self._socket = sock = socket.SocketType(family, _STREAM)
+    def _connect(self, known: _Known) -> None:
+        family = known.family
+        self._socket = sock = _new_socket(family, _STREAM)
         self._fd = sock.fileno()
-        if family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        code = sock.connect_ex(self._raw)
-        if code not in _IN_PROGRESS and code:
+        if family != _UNIX:
+            sock.setsockopt(_TCP, _NODELAY, 1)
+            sock.setsockopt(_SOCKET, _KEEPALIVE, 1)
+        code: int = sock.connect_ex(known.raw)
+        if code and code not in _IN_PROGRESS:
             raise OSError(code, os.strerror(code))
         if code == 0 or self._poller.in_turn:
-            # a neighbour has answered by the end of the turn: saves an event and an epoll_ctl
             self._poller.soon(self)
         else:
-            self._register()
+            self._watch()
 
-    def _register(self) -> None:
+    def _watch(self) -> None:
         self._poller.register(self._fd, OUT, self)
-        self._registered = True
-
-    def _fail_soon(self, error: OSError) -> None:
-        self._problem = self._error(Kind.CONNECT_FAILED, error_words(error))
-        self._poller.soon(self)
+        self.state = _WATCHED
+        self._arm()
 
     def on_soon(self) -> None:
         """The end of the turn in which it was dialled."""
-        sock = self._socket
-        if self._problem is not None:
-            self._fail(self._problem)
-        elif self._failed is not None and sock is not None and not self._registered:
-            code = sock.connect_ex(self._raw)
-            if code in (0, errno.EISCONN):
-                self._connected()
-            elif code in _IN_PROGRESS:
-                self._register()
-            else:
-                self._refused(code)
+        if self.state is not _SOON:
+            return
+        if self.problem is not None:
+            self._fail(self._error(Kind.CONNECT_FAILED, error_words(self.problem)))
+            return
+        known = self.known
+        assert known is not None
+        code: int = self._socket.connect_ex(known.raw)
+        if code in _DONE:
+            self._connected(known)
+        elif code in _IN_PROGRESS:
+            self._watch()
+        else:
+            self._refused(code)
 
     def on_events(self, events: int) -> None:
         """The poller's call: connected or refused."""
-        sock = self._socket
-        if self._failed is None or sock is None:
+        known = self.known
+        if self.state is not _WATCHED or known is None:
             return
-        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        code: int = self._socket.getsockopt(_SOCKET, socket.SO_ERROR)
         if code:
             self._refused(code)
         else:
-            self._connected()
+            self._connected(known)
 
     def _refused(self, code: int) -> None:
         kind = Kind.CONNECT_TIMEOUT if code == errno.ETIMEDOUT else Kind.CONNECT_FAILED
         self._fail(self._error(kind, os.strerror(code)))
 
-    def _connected(self) -> None:
+    def _connected(self, known: _Known) -> None:
         sock = self._socket
-        if sock is None:
-            return
         try:
-            myself = self._address.port >= _EPHEMERAL and _joined_itself(sock, self._address.port)
+            myself = known.may_be_ours and _joined_itself(sock, known.address.port)
         except OSError as error:  # the peer has reset it already
             self._refused(error.errno or errno.ENOTCONN)
             return
         if myself:
-            self._refused(errno.ECONNREFUSED)  # TCP lets a port nobody listens on connect to itself
+            self._refused(errno.ECONNREFUSED)
             return
         transport = FastTransport(self._poller, sock)
-        if self._registered:
+        if self.state is _WATCHED:
             self._poller.replace(self._fd, transport)
             transport.begin(OUT)
         else:
@@ -137,25 +249,30 @@ class FastDial(Dialling):
             transport.write(self._preamble)
         tls = self._tls
         if tls is not None:
-            self._socket = None  # the handshake's from now on
-            self._secure(handshaking(transport, tls, b""), transport, tls)
+            self.state = _SECURING  # the socket is the handshake's from now on
+            self._secure(_handshaking(transport, tls, b""), transport, tls)
             return
         self._decided()
+        self.state = _OVER
         transport.protocol = self._protocol
         try:
             self._protocol.makeConnection(transport)
         except BaseException:
             self._poller.crashed(transport)
 
+    def _secured(self, info: TLSInfo) -> IProtocol:
+        self.state = _OVER
+        return super()._secured(info)
+
     def _drop(self) -> None:
-        sock, self._socket = self._socket, None
-        if sock is not None:
-            if self._registered:
-                self._poller.unregister(self._fd)
-            sock.close()
-        handshake, self._handshake = self._handshake, None
-        if handshake is not None:
-            handshake.cancel()
+        state, self.state = self.state, _OVER
+        if state is _SECURING:
+            super()._drop()
+            return
+        if state is _WATCHED:
+            self._poller.release(self._fd)
+        if self._socket is not None:
+            self._socket.close()
 
     def on_crash(self, reason: Failure) -> None:
         """Something of ours raised, or the reactor stops."""

@@ -1,41 +1,30 @@
-"""DATA. Listening sockets in the poller: bind, and accept without starving anybody.
+"""DATA. Listening sockets in the poller: bind, replace the factory, close.
 
-Made by :class:`lbproxy.net.fast.FastNetwork`.
+Made by :class:`lbproxy.net.fast.FastBinder`.  :mod:`lbproxy.net.acceptor` accepts the connections.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import socket
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from lbproxy.model import Address
+from lbproxy.net.acceptor import Acceptor
 from lbproxy.net.endpoints import Bound
-from lbproxy.net.errorwords import error_words
-from lbproxy.net.poller import IN, Poller
-from lbproxy.net.transport import FastTransport
+from lbproxy.net.poller import Poller
 from lbproxy.net.unixpath import remove_stale_socket
-from lbproxy.net.watchedsocket import twisted_address
 
-__all__ = ["ACCEPTS_PER_EVENT", "FastPort", "bound_socket"]
-
-ACCEPTS_PER_EVENT: Final = 64
-ACCEPT_PAUSE_S = 0.25  # when descriptors or memory are short
-_SHORTAGE: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-
-_log = Logger(__name__)
+__all__ = ["FastPort", "bound_socket"]
 
 
 def bound_socket(
     address: Address, family: int, raw: Any, mode: int, reuse_port: bool
 ) -> socket.socket:
+    """Return a socket bound to ``address``, which is ``raw`` for the system; OSError."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -79,22 +68,13 @@ class FastPort(Bound):
         *,
         owner: bool = True,
     ) -> None:
-        self._poller = poller
-        self._socket: Any = sock
-        self._fd = sock.fileno()
-        self._family = int(sock.family)
-        self._type = int(sock.type)
         self._factory = factory
-        self._build = _shortcut(factory)
-        self._host = _fixed_host(sock) if owner else None
         self._address = address
-        self._open = True
-        self._budget = 1  # accepts per event; grows while a queue is found, to save the EAGAIN
-        self._timer = poller.wheel.timer(self._resume)
         self._inode = _inode(address.path) if address.kind == "unix" and owner else None
         factory.doStart()
         try:
-            poller.register(self._fd, IN, self)
+            host = _fixed_host(sock) if owner else None
+            self._acceptor = Acceptor(poller, sock, factory, host, str(address), self._closed)
         except BaseException:
             factory.doStop()
             raise
@@ -106,98 +86,16 @@ class FastPort(Bound):
 
     def fileno(self) -> int:
         """The listening descriptor."""
-        return int(self._socket.fileno())
+        return int(self._acceptor.sock.fileno())
 
     def sockets(self) -> list[int]:
         """See :meth:`lbproxy.net.endpoints.Bound.sockets`."""
-        return [self._socket.fileno()]
+        return [self.fileno()]
 
     def own(self, owner: bool) -> None:
         """See :meth:`lbproxy.net.endpoints.Bound.own`."""
         unix = owner and self._address.kind == "unix"
         self._inode = _inode(self._address.path) if unix else None
-
-    def on_events(self, events: int) -> None:
-        """The poller's call: accept, at most ACCEPTS_PER_EVENT."""
-        budget = self._budget
-        # accept() spends more time on enums and a second object than the kernel does on the connection
-        accept = self._socket._accept
-        for _ in range(budget):
-            try:
-                fd, peer = accept()
-            except BlockingIOError:
-                self._budget = max(1, budget // 2)
-                return
-            except OSError as error:
-                if not self._failed(error):
-                    return
-                continue
-            self._accepted(fd, peer)
-            if not self._open:
-                return
-        self._budget = min(ACCEPTS_PER_EVENT, budget * 2)
-
-    def _failed(self, error: OSError) -> bool:
-        """Whether to go on accepting: a connection that died in the queue is not our problem."""
-        if error.errno not in _SHORTAGE:
-            if self._poller.may_log(f"accept {error.errno}"):
-                _log.warn(
-                    "accepting on {address} failed: {why}", address=self, why=error_words(error)
-                )
-            return True
-        if self._poller.may_log("accept paused"):
-            _log.error(
-                "not accepting on {address} for a moment: {why}",
-                address=str(self._address),
-                why=error_words(error),
-            )
-        self._poller.silence(self._fd)
-        self._timer.set(ACCEPT_PAUSE_S)
-        return False
-
-    def _resume(self) -> None:
-        if self._open:
-            try:
-                self._poller.register(self._fd, IN, self)
-            except OSError:
-                self._timer.set(ACCEPT_PAUSE_S)
-
-    def _accepted(self, fd: int, peer: Any) -> None:
-        transport = None
-        sock: Any = None
-        try:
-            sock = socket.SocketType(self._family, self._type, 0, fd)
-            sock.setblocking(False)
-            protocol = self._protocol(peer)
-            if protocol is None:
-                sock.close()
-                return
-            transport = FastTransport(self._poller, sock, peer, self._host)
-            transport.protocol = protocol  # before anything can fail: it must hear of its end
-            transport.start()
-            protocol.makeConnection(transport)
-        except BaseException:
-            if sock is None:
-                os.close(fd)
-            self._poller.crashed(_Rejected(sock) if transport is None else transport)
-
-    def _protocol(self, peer: Any) -> Any:
-        """What the factory makes for a client at the raw address ``peer``.
-
-        A factory may have ``build_for(ip, port)`` beside ``buildProtocol``, which spares it Twisted's address."""
-        build = self._build
-        if build is None:
-            return self._factory.buildProtocol(twisted_address(self._family, peer))
-        if self._family == socket.AF_UNIX:
-            return build("", 0)
-        return build(peer[0], peer[1])
-
-    def on_soon(self) -> None:
-        """Never asked for."""
-
-    def on_crash(self, reason: Failure) -> None:
-        """The reactor stops."""
-        self.close()
 
     def serve(
         self, factory: IProtocolFactory, *, backlog: int = 0, mode: int | None = None
@@ -205,21 +103,19 @@ class FastPort(Bound):
         """See :meth:`lbproxy.net.endpoints.Bound.serve`."""
         factory.doStart()
         old, self._factory = self._factory, factory
-        self._build = _shortcut(factory)
+        self._acceptor.serve(factory)
         old.doStop()
         if backlog:
-            self._socket.listen(backlog)
+            self._acceptor.sock.listen(backlog)
         if mode is not None and _inode(self._address.path) == self._inode is not None:
             Path(self._address.path).chmod(mode)
 
     def close(self) -> None:
         """Stop accepting; what is queued in the kernel is reset."""
-        if not self._open:
-            return
-        self._open = False
-        self._timer.clear()
-        self._poller.unregister(self._fd)
-        self._socket.close()
+        self._acceptor.close()
+
+    def _closed(self) -> None:
+        """The socket is closed, by us or because the reactor stops."""
         if self._inode is not None and _inode(self._address.path) == self._inode:
             with contextlib.suppress(OSError):
                 Path(self._address.path).unlink()
@@ -227,18 +123,6 @@ class FastPort(Bound):
 
     def __str__(self) -> str:
         return str(self._address)
-
-
-def _shortcut(factory: IProtocolFactory) -> Any:
-    """``build_for``, where the class that has it did not get another ``buildProtocol`` later; else None.
-
-    Asked of the class: an object that stands before a factory may pass on what it does not have itself."""
-    for kind in type(factory).__mro__:
-        if "build_for" in vars(kind):
-            return getattr(factory, "build_for")  # noqa: B009 - IProtocolFactory does not have it
-        if "buildProtocol" in vars(kind):
-            return None
-    return None
 
 
 def _fixed_host(sock: socket.socket) -> Any:
@@ -257,21 +141,3 @@ def _inode(path: str) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return found.st_dev, found.st_ino
-
-
-class _Rejected:
-    """An accepted socket that never got a protocol."""
-
-    def __init__(self, sock: Any) -> None:
-        self._socket = sock
-
-    def on_events(self, events: int) -> None:
-        """Never registered."""
-
-    def on_soon(self) -> None:
-        """Never asked for."""
-
-    def on_crash(self, reason: Failure) -> None:
-        """Close it."""
-        if self._socket is not None:
-            self._socket.close()

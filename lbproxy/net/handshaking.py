@@ -11,6 +11,7 @@ from typing import Any
 
 from lbproxy.compiled import native
 from lbproxy.errors import Kind, ProxyError
+from lbproxy.net.handler import Handler
 from lbproxy.net.loop import Loop
 from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
@@ -18,7 +19,7 @@ __all__ = ["Handshaking"]
 
 
 @native(allow_interpreted_subclasses=True)
-class Handshaking:
+class Handshaking(Handler):
     """See :meth:`lbproxy.net.endpoints.Dialler.start_tls` for the contract.
 
     ``established(info)`` returns the protocol that follows, or raises a ProxyError to refuse.

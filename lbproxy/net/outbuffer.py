@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final
 
+from lbproxy.net.handler import Handler
+
 __all__ = ["GATHER_BYTES", "SMALL_BYTES", "PipeChunk", "add", "gather", "remove"]
 
 SMALL_BYTES: Final = 1024
@@ -18,7 +20,7 @@ GATHER_BYTES: Final = 16 * 1024
 """The size such a chunk may reach."""
 
 
-class PipeChunk:
+class PipeChunk(Handler):
     """Bytes in a pipe of the kernel (:class:`lbproxy.net.relay.Relay`): only ever the first chunk.
 
     ``left``: how many."""

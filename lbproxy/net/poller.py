@@ -14,14 +14,26 @@ Rules:
 3. An exception in a handler ends that handler's connection, never the loop.
 4. ``soon`` runs at the end of the current turn (or in the next reactor iteration when there is no
    turn), ``again`` in the next turn; both are how work is done outside the caller's stack.
+5. A descriptor that is closed leaves the epoll without a system call, unless it was registered when
+   the process forked: a child that holds the socket open would keep it in the epoll.
+
+=======  ============================  ======================  ======
+state    doRead, on_soon begin         they end                close
+=======  ============================  ======================  ======
+IDLE     TURN                          -                       CLOSED
+TURN     -                             IDLE                    CLOSED
+CLOSED   CLOSED                        CLOSED                  CLOSED
+=======  ============================  ======================  ======
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import select
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from enum import Enum
+from typing import Any, Final
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IReadDescriptor
@@ -29,6 +41,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
+from lbproxy.net.handler import Handler
 from lbproxy.net.loop import Loop
 from lbproxy.net.pipes import PipePool
 from lbproxy.net.timers import TimerWheel
@@ -45,6 +58,19 @@ RDHUP: Final = 0x2000
 BATCH = 256  # ready sockets served per turn
 SOON_ROUNDS: Final = 4  # how often work that makes more work is followed within one turn
 
+
+class PollerState(Enum):
+    """See the module."""
+
+    IDLE = 0
+    TURN = 1
+    CLOSED = 2
+
+
+_IDLE: Final = PollerState.IDLE  # each looked up once
+_TURN: Final = PollerState.TURN
+_CLOSED: Final = PollerState.CLOSED
+
 _log = Logger(__name__)
 _failure: Callable[..., Failure] = Failure
 
@@ -54,17 +80,21 @@ def failure_of(error: BaseException | None) -> Failure:
     return _failure(error)
 
 
-class Handler(Protocol):
-    """What the poller calls: a transport, a port, a connection being made."""
+class _Forks:
+    """Counts the forks of this process that may leave a child with our descriptors."""
 
-    def on_events(self, events: int) -> None:
-        """The descriptor has these ``EPOLL*`` bits."""
+    __slots__ = ("count",)
 
-    def on_soon(self) -> None:
-        """What ``soon`` or ``again`` was asked for."""
+    def __init__(self) -> None:
+        self.count = 0
 
-    def on_crash(self, reason: Failure) -> None:
-        """One of the above raised: close, with this reason."""
+    def note(self) -> None:
+        """The process is about to fork."""
+        self.count += 1
+
+
+_forks: Final = _Forks()
+os.register_at_fork(before=_forks.note)
 
 
 class Poller(Loop):
@@ -78,7 +108,7 @@ class Poller(Loop):
     def __init__(self, reactor: Any, wheel: TimerWheel | None = None) -> None:
         super().__init__(reactor, wheel)
         self.pipes = PipePool(self.wheel)
-        self.in_turn = False
+        self.state = _IDLE
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._fresh: set[int] = set()  # descriptors registered during this batch
@@ -86,20 +116,28 @@ class Poller(Loop):
         self._again: list[Handler] = []
         self._wake: Any = None
         self._quiet: dict[str, float] = {}  # kind of message -> when it may be logged again
-        self._closed = False
-        self._fd = self._epoll.fileno()
+        self._fd: int = self._epoll.fileno()
+        self._forks = _forks.count
+        self._shared: set[int] = set()  # descriptors that a child may have open too
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether :meth:`soon` will be obeyed before the reactor goes on."""
+        return self.state is _TURN
 
     # -- registration ------------------------------------------------------------------------
 
     def register(self, fd: int, mask: int, handler: Handler) -> None:
         """Watch ``fd`` for ``mask``; OSError (ENOSPC, ENOMEM) if the kernel will not."""
-        if self._closed:
+        if self.state is _CLOSED:
             raise OSError(errno.EBADF, "the network is closed")
+        if self._forks != _forks.count:
+            self._note_forks()
         self._epoll.register(fd, mask)
         if not self._handlers:
             self.reactor.addReader(self)
         self._handlers[fd] = handler
-        if self.in_turn:
+        if self.state is _TURN:
             self._fresh.add(fd)
 
     def modify(self, fd: int, mask: int) -> None:
@@ -109,15 +147,22 @@ class Poller(Loop):
     def replace(self, fd: int, handler: Handler) -> None:
         """Give the events of a registered ``fd`` to another object from the next batch on."""
         self._handlers[fd] = handler
-        if self.in_turn:
+        if self.state is _TURN:
             self._fresh.add(fd)
 
     def unregister(self, fd: int) -> None:
-        """Stop watching ``fd``; call it before closing the descriptor, harmless if repeated."""
+        """Stop watching ``fd``, which others may have open too; harmless if repeated."""
         if fd in self._handlers:
-            # a descriptor inherited by a child would otherwise go on reporting
             self.silence(fd)
             self.forget(fd)
+
+    def release(self, fd: int) -> None:
+        """Stop watching ``fd``, a socket of ours alone, which the caller closes next (rule 5)."""
+        if self._forks != _forks.count:
+            self._note_forks()
+        if self._shared and fd in self._shared:
+            self.silence(fd)
+        self.forget(fd)
 
     def forget(self, fd: int) -> None:
         """As :meth:`unregister` for a descriptor that was silenced; harmless if repeated."""
@@ -127,10 +172,16 @@ class Poller(Loop):
     def silence(self, fd: int) -> None:
         """Report nothing of ``fd``, not even a hang-up, until it is registered again; its handler is
         still known."""
+        self._shared.discard(fd)
         try:
             self._epoll.unregister(fd)
         except (OSError, ValueError):  # closed already
             return
+
+    def _note_forks(self) -> None:
+        """The process has forked since the last look: children may have what is registered now."""
+        self._forks = _forks.count
+        self._shared.update(self._handlers)
 
     def __len__(self) -> int:
         """How many descriptors are watched."""
@@ -141,20 +192,20 @@ class Poller(Loop):
     def soon(self, handler: Handler) -> None:
         """Call ``handler.on_soon()`` at the end of this turn, never from within this call."""
         self._soon.append(handler)
-        if not self.in_turn and self._wake is None and not self._closed:
+        if self._wake is None and self.state is _IDLE:
             self._wake = self.reactor.callLater(0, self._woken)
 
     def again(self, handler: Handler) -> None:
         """Call ``handler.on_soon()`` in the next turn, after everybody else had theirs."""
         self._again.append(handler)
-        if self._wake is None and not self._closed:
+        if self._wake is None and self.state is not _CLOSED:
             self._wake = self.reactor.callLater(0, self._woken)
 
     def _woken(self) -> None:
         self._wake = None
         self._soon += self._again
         self._again.clear()
-        self.in_turn = True
+        self.state = _TURN
         try:
             self._run_soon()
         finally:
@@ -172,20 +223,22 @@ class Poller(Loop):
                 return
 
     def _end_turn(self) -> None:
-        self.in_turn = False
+        if self.state is _CLOSED:
+            return
+        self.state = _IDLE
         self._fresh.clear()
-        if self._soon and self._wake is None and not self._closed:
+        if self._soon and self._wake is None:
             self._wake = self.reactor.callLater(0, self._woken)
 
     # -- the turn ----------------------------------------------------------------------------
 
     def doRead(self) -> None:
         """One turn; called by the reactor."""
-        if self._closed:
+        if self.state is _CLOSED:
             return
         handlers = self._handlers
         fresh = self._fresh
-        self.in_turn = True
+        self.state = _TURN
         try:
             for fd, events in self._epoll.poll(0, BATCH):
                 handler = handlers.get(fd)
@@ -198,9 +251,7 @@ class Poller(Loop):
             if self._soon:
                 self._run_soon()
         finally:
-            self.in_turn = False
-            if fresh or self._soon:
-                self._end_turn()
+            self._end_turn()
 
     def crashed(self, handler: Handler) -> None:
         """Called in an except clause: log, at most once a second per kind, and end ``handler``."""
@@ -240,13 +291,13 @@ class Poller(Loop):
 
     def close(self) -> None:
         """Lose every connection and leave the reactor; harmless if repeated."""
-        if not self._closed:
+        if self.state is not _CLOSED:
             self._shut(failure_of(ConnectionLost("the network was closed")))
 
     def _shut(self, reason: Failure) -> None:
-        if self._closed:
+        if self.state is _CLOSED:
             return
-        self._closed = True
+        self.state = _CLOSED
         if self._wake is not None:
             self._wake.cancel()
             self._wake = None

@@ -42,6 +42,10 @@ SENDS_PER_EVENT: Final = 4
 CLOSE_GRACE_S: Final = 30.0
 IOVECS: Final = 64
 
+# of the descriptor and not of the socket: half the instructions
+_write: Final[Callable[[int, Any], int]] = os.write
+_writev: Final[Callable[[int, Any], int]] = os.writev
+
 DONE: Final = failure_of(ConnectionDone())
 TRY_LATER: Final = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EINTR))
 
@@ -87,15 +91,15 @@ class Sender(WatchedSocket):
         "_pending_bytes",
         "_reading",
         "_reason",
-        "_send",
         "producer",
         "producerPaused",
         "streamingProducer",
     )
 
-    def __init__(self, poller: Poller, sock: Any, peer: Any, host: Any) -> None:
-        super().__init__(poller, sock, peer, host)
-        self._send: Callable[[Any], int] = sock.send
+    def __init__(
+        self, poller: Poller, sock: Any, peer: Any, host: Any, fd: int, family: int
+    ) -> None:
+        super().__init__(poller, sock, peer, host, fd, family)
         self._reading = True
         # None: nothing buffered and a write may go straight to the kernel
         self._pending: deque[Any] | None = None
@@ -113,7 +117,7 @@ class Sender(WatchedSocket):
         """Send ``data`` (bytes or the like) now, or as soon as the peer takes it; dropped if the connection is gone."""
         if self._pending is None:
             try:
-                sent = self._send(data)
+                sent = _write(self._fd, data)
             except OSError as error:
                 if error.errno not in TRY_LATER:
                     self._break(lost(error))
@@ -197,9 +201,9 @@ class Sender(WatchedSocket):
                 if not pending:
                     return True
             if len(pending) == 1:
-                sent = self._send(pending[0])
+                sent = _write(self._fd, pending[0])
             else:
-                sent = self.socket.sendmsg(list(islice(pending, IOVECS)))
+                sent = _writev(self._fd, list(islice(pending, IOVECS)))
             self._taken(pending, sent)
             if not pending:
                 return True

@@ -158,7 +158,7 @@ class Handshake(Handshaking):
             self._poller.crashed(transport)
 
     def _drop(self) -> None:
-        self._poller.unregister(self._fd)
+        self._poller.release(self._fd)
         self._connection = None
         with contextlib.suppress(OSError):
             self._socket.close()

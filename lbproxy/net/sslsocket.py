@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from OpenSSL import SSL
@@ -77,7 +78,7 @@ def _gone(argument: Any) -> Any:
 class FastTLSTransport(FastTransport):
     """An established TLS connection; ``connection`` is a pyOpenSSL Connection on ``sock``."""
 
-    __slots__ = ("_cross", "_short", "_ssl")
+    __slots__ = ("_cross", "_recv", "_send", "_short", "_ssl")
 
     TLS = True
 
@@ -86,6 +87,8 @@ class FastTLSTransport(FastTransport):
     ) -> None:
         super().__init__(poller, sock, peer, host)
         self._ssl = connection
+        self._recv: Callable[[int], bytes]
+        self._send: Callable[[Any], int]
         self._recv, self._send = record_calls(connection)
         self._cross = 0
         self._short = 0

@@ -14,15 +14,13 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReact
 
 from lbproxy.errors import ListenError
 from lbproxy.model import Address
-from lbproxy.net.endpoints import Binder, Bound, Dialler, Handshaking, ListenOptions, Network
+from lbproxy.net.endpoints import Binder, Bound, ListenOptions, Network
 from lbproxy.net.errorwords import refusal
 from lbproxy.net.loop import Loop
-from lbproxy.net.stockdial import StockDial
+from lbproxy.net.stockdial import StockDialler
 from lbproxy.net.stockport import StockBound, set_options
-from lbproxy.net.stocktls import StockHandshake
 from lbproxy.net.timers import TimerWheel
 from lbproxy.net.unixpath import file_mode, remove_stale_socket
-from lbproxy.tls.parameters import TLSParameters
 
 __all__ = ["StockBinder", "StockNetwork"]
 
@@ -37,12 +35,8 @@ class StockNetwork(Network):
 
     def __init__(self, reactor: Any, wheel: TimerWheel | None = None) -> None:
         loop = Loop(reactor, wheel)
-        super().__init__(StockBinder(reactor), Dialler(loop, StockDial, _handshaking))
+        super().__init__(StockBinder(reactor), StockDialler(loop))
         self.reactor = reactor
-
-
-def _handshaking(transport: Any, tls: TLSParameters, received: bytes) -> type[Handshaking]:
-    return StockHandshake
 
 
 class StockBinder(Binder):

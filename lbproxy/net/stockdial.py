@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import error
@@ -12,14 +13,18 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lbproxy.errors import Kind
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.model import Address
+from lbproxy.net.dialler import Dialler
 from lbproxy.net.dialling import Dialling
 from lbproxy.net.errorwords import error_words
 from lbproxy.net.handover import hand_over
+from lbproxy.net.handshaking import Handshaking
 from lbproxy.net.stocktls import StockHandshake
 from lbproxy.net.unixpath import MAX_UNIX_PATH
+from lbproxy.tls.parameters import TLSParameters
 
-__all__ = ["StockDial"]
+__all__ = ["StockDial", "StockDialler"]
 
 _EPHEMERAL = 1024  # where kernels may take outgoing ports from, at the lowest
 
@@ -33,6 +38,7 @@ class StockDial(Dialling):
 
     def begin(self) -> None:
         """See :meth:`Dialling.begin`."""
+        self._arm()
         reactor, address = self._loop.reactor, self._address
         no_timeout: Any = None  # ours covers everything
         try:
@@ -102,6 +108,28 @@ class StockDial(Dialling):
             super()._drop()
         elif self._connector is not None and self._connector.state == "connecting":
             self._connector.stopConnecting()
+
+
+class StockDialler(Dialler):
+    """Dials with ``reactor.connectTCP`` and ``connectUNIX``."""
+
+    def _dialling(
+        self,
+        address: Address,
+        protocol: IProtocol,
+        failed: Callable[[ProxyError], None],
+        timeout: float,
+        tls: TLSParameters | None,
+        preamble: bytes,
+    ) -> Dialling:
+        """See :meth:`Dialler._dialling`."""
+        return StockDial(self.loop, address, protocol, failed, timeout, tls, preamble)
+
+    def handshaking(
+        self, transport: Any, parameters: TLSParameters, received: bytes
+    ) -> type[Handshaking]:
+        """See :meth:`Dialler.handshaking`: through a memory BIO, always."""
+        return StockHandshake
 
 
 class _Connected(Protocol):

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
 import struct
 from collections.abc import Callable
@@ -59,6 +60,7 @@ LARGE_BYTES: Final = 16 * 1024
 BULK_BYTES: Final = 256 * 1024
 """So much in large reads makes it worth while to set up a relay."""
 
+_read: Final[Callable[[int, int], bytes]] = os.read
 _RESET: Final = struct.pack("ii", 1, 0)
 
 _log = Logger(__name__)
@@ -67,17 +69,24 @@ _log = Logger(__name__)
 class FastTransport(Sender):
     """One connected socket.
 
-    ``sock``: non-blocking, connected; owned from now on.  ``peer``, ``host``: the raw addresses of its ends,
-    None to ask the socket.  The maker sets ``protocol``, calls :meth:`start` and then ``makeConnection``.
+    See :class:`~lbproxy.net.watchedsocket.WatchedSocket` for the arguments.  The maker sets
+    ``protocol``, calls :meth:`start` and then ``makeConnection``.
     """
 
-    __slots__ = ("_bulk", "_recv", "_relay")
+    __slots__ = ("_bulk", "_relay")
 
     TLS = False
 
-    def __init__(self, poller: Poller, sock: Any, peer: Any = None, host: Any = None) -> None:
-        super().__init__(poller, sock, peer, host)
-        self._recv: Callable[[int], bytes] = sock.recv
+    def __init__(
+        self,
+        poller: Poller,
+        sock: Any,
+        peer: Any = None,
+        host: Any = None,
+        fd: int = -1,
+        family: int = -1,
+    ) -> None:
+        super().__init__(poller, sock, peer, host, fd, family)
         self._bulk = 0  # bytes received in large reads
         self._relay: PipeChunk | None = None  # moves what we receive
 
@@ -87,7 +96,7 @@ class FastTransport(Sender):
         """The poller's call."""
         if events == IN and self._reading:
             try:
-                data = self._recv(READ_BYTES)
+                data = _read(self._fd, READ_BYTES)
             except OSError as error:
                 if error.errno not in TRY_LATER:
                     self._finish(lost(error))
@@ -111,7 +120,7 @@ class FastTransport(Sender):
         """Read what came before the hang-up, then the hang-up."""
         for _ in range(READS_PER_EVENT):
             try:
-                data = self._recv(READ_BYTES)
+                data = _read(self._fd, READ_BYTES)
             except OSError as error:
                 if error.errno not in TRY_LATER:
                     self._finish(lost(error))
@@ -230,7 +239,7 @@ class FastTransport(Sender):
         """Deliver what came before writing failed; whether there may be more."""
         for _ in range(READS_PER_EVENT):
             try:
-                data = self._recv(READ_BYTES)
+                data = _read(self._fd, READ_BYTES)
             except OSError:
                 return False
             if not data:
@@ -251,7 +260,7 @@ class FastTransport(Sender):
         if self._mask < 0:
             self._poller.forget(self._fd)
         else:
-            self._poller.unregister(self._fd)
+            self._poller.release(self._fd)
             self._mask = -1
         self._close_socket()
         producer, self.producer = self.producer, None
@@ -272,12 +281,11 @@ class FastTransport(Sender):
             self._grace.close()
 
     def _close_socket(self) -> None:
-        sock = self.socket
         if self._closing == ABORT:
             with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         try:
-            sock.close()
+            self._close_descriptor()
         except OSError:  # of a reset that nobody waits for
             return
 

@@ -6,17 +6,20 @@ The bottom layer of :class:`lbproxy.net.transport.FastTransport`; :mod:`lbproxy.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from lbproxy.net import halfclose
+from lbproxy.net.handler import Handler
 from lbproxy.net.poller import IN, RDHUP, Poller
 
 __all__ = ["READ_MASK", "WatchedSocket", "twisted_address"]
 
 READ_MASK: Final = IN | RDHUP
+_UNIX: Final = int(socket.AF_UNIX)
 
 
 def twisted_address(family: int, raw: Any) -> IPv4Address | IPv6Address | UNIXAddress:
@@ -31,11 +34,16 @@ def twisted_address(family: int, raw: Any) -> IPv4Address | IPv6Address | UNIXAd
     return IPv4Address("TCP", raw[0], raw[1]) if raw else IPv4Address("TCP", "0.0.0.0", 0)
 
 
-class WatchedSocket:
-    """``sock``: non-blocking, connected; owned from now on.  ``peer``, ``host``: the raw addresses of its
-    ends, None to ask the socket."""
+class WatchedSocket(Handler):
+    """A connected socket, owned from now on.
+
+    ``sock``: non-blocking; None if only its descriptor ``fd`` and its ``family`` are known.  Most
+    connections need no more than these.  ``peer``, ``host``: the raw addresses of its ends, None to
+    ask the socket.
+    """
 
     __slots__ = (
+        "_family",
         "_fd",
         "_half",
         "_host",
@@ -43,15 +51,18 @@ class WatchedSocket:
         "_peer",
         "_poller",
         "_queued",
+        "_socket",
         "connected",
         "protocol",
-        "socket",
     )
 
-    def __init__(self, poller: Poller, sock: Any, peer: Any, host: Any) -> None:
+    def __init__(
+        self, poller: Poller, sock: Any, peer: Any, host: Any, fd: int, family: int
+    ) -> None:
         self._poller = poller
-        self.socket: Any = sock
-        self._fd: int = sock.fileno()
+        self._socket: Any = sock
+        self._fd = fd if sock is None else int(sock.fileno())
+        self._family = family  # -1: that of the socket
         self._peer = peer
         self._host: Any = host
         self._mask = 0  # what the epoll watches; -1: not registered
@@ -105,18 +116,6 @@ class WatchedSocket:
             self._queued = True
             self._poller.soon(self)
 
-    def on_events(self, events: int) -> None:
-        """The poller's call."""
-        raise NotImplementedError
-
-    def on_soon(self) -> None:
-        """The poller's call at the end of the turn."""
-        raise NotImplementedError
-
-    def on_crash(self, reason: Any) -> None:
-        """The protocol raised, or the reactor stops."""
-        raise NotImplementedError
-
     # -- facts and options -------------------------------------------------------------------
 
     @property
@@ -124,9 +123,34 @@ class WatchedSocket:
         """The reactor that drives the poller."""
         return self._poller.reactor
 
+    @property
+    def socket(self) -> Any:
+        """The socket; a closed one after the end."""
+        if self._socket is None:
+            kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+            if self._fd < 0:
+                self._socket = socket.SocketType(self._family, kind)
+                self._socket.close()
+            else:
+                self._socket = socket.SocketType(self._family, kind, 0, self._fd)
+        return self._socket
+
+    def _is_unix(self) -> bool:
+        if self._family < 0:
+            self._family = int(self._socket.family)
+        return self._family == _UNIX
+
+    def _close_descriptor(self) -> None:
+        """Close the socket; OSError as ``close`` has it."""
+        fd, self._fd = self._fd, -1
+        if self._socket is None:
+            os.close(fd)
+        else:
+            self._socket.close()
+
     def fileno(self) -> int:
         """The descriptor; -1 when it is closed."""
-        return int(self.socket.fileno())
+        return self._fd
 
     def getHandle(self) -> Any:
         """The socket."""
@@ -140,11 +164,10 @@ class WatchedSocket:
         """IPv4Address, IPv6Address or UNIXAddress of the other end; remembered after the close."""
         peer = self._peer
         if peer is None or type(peer) in (tuple, str, bytes):
-            family = self.socket.family
             if peer is None:
                 with contextlib.suppress(OSError):
                     peer = self.socket.getpeername()
-            peer = twisted_address(family, peer)
+            peer = twisted_address(int(self.socket.family), peer)
             if self.connected or self._peer is not None:
                 self._peer = peer
         return peer
@@ -154,7 +177,7 @@ class WatchedSocket:
         host = self._raw_host()
         if host is None or type(host) in (tuple, str, bytes):
             raw = host
-            host = twisted_address(self.socket.family, raw)
+            host = twisted_address(int(self.socket.family), raw)
             if raw is not None:
                 self._host = host
         return host
@@ -194,8 +217,8 @@ class WatchedSocket:
         self._set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
 
     def _option(self, level: int, option: int) -> bool:
-        return self.socket.family != socket.AF_UNIX and bool(self.socket.getsockopt(level, option))
+        return not self._is_unix() and bool(self.socket.getsockopt(level, option))
 
     def _set_option(self, level: int, option: int, enabled: bool) -> None:
-        if self.socket.family != socket.AF_UNIX:
+        if not self._is_unix():
             self.socket.setsockopt(level, option, int(bool(enabled)))

@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 
 from lbproxy.config.model import Address
-from lbproxy.net import fastport
+from lbproxy.net import acceptor, fastport
 from lbproxy.net.fast import FastNetwork, choose_network
 from lbproxy.net.stock import StockNetwork
 from tests.net.wire import LOOPBACK, Once, Pair, Recorder
@@ -111,29 +111,25 @@ def test_no_descriptor_is_left_behind() -> None:
 
 
 def test_accepting_pauses_when_descriptors_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastport, "ACCEPT_PAUSE_S", 0.05)
+    monkeypatch.setattr(acceptor, "ACCEPT_PAUSE_S", 0.05)
 
     async def scenario(reactor: Any) -> None:
         network = FastNetwork(reactor)
         factory = Serving()
         port = network.binder.listen(LOOPBACK, factory)
         assert isinstance(port, fastport.FastPort)
-        real, tries = port._socket, 0
+        real, tries = port._acceptor._accept, 0
 
-        class Short:
-            def _accept(self) -> Any:
-                nonlocal tries
-                tries += 1
-                raise OSError(errno.EMFILE, "too many")
+        def short() -> Any:
+            nonlocal tries
+            tries += 1
+            raise OSError(errno.EMFILE, "too many")
 
-            def __getattr__(self, name: str) -> Any:
-                return getattr(real, name)
-
-        port._socket = Short()
+        port._acceptor._accept = short
         with socket.create_connection(("127.0.0.1", port.address.port)):
             await sleep(reactor, 0.2)
             assert 1 <= tries <= 5, "neither deaf nor spinning"
-            port._socket = real
+            port._acceptor._accept = real
             await eventually(reactor, lambda: factory.made)
         await eventually(reactor, lambda: factory.made[0].reason)
         port.close()
@@ -180,7 +176,7 @@ def test_a_burst_of_connections_is_accepted_in_bounded_portions() -> None:
             await sleep(reactor)
             seen.append(len(factory.made))
         portions = [b - a for a, b in zip([0, *seen], seen, strict=False)]
-        assert max(portions) <= fastport.ACCEPTS_PER_EVENT * 2
+        assert max(portions) <= acceptor.ACCEPTS_PER_EVENT * 2
         for client in clients:
             client.close()
         await eventually(reactor, lambda: all(made.reason for made in factory.made))
@@ -216,10 +212,10 @@ class _Before:
 
 
 def test_the_short_way_to_a_protocol_is_not_taken_past_another_buildprotocol() -> None:
-    assert fastport._shortcut(_Short())("", 0) == "short"
-    assert fastport._shortcut(_Wrapped()) is None
-    assert fastport._shortcut(_Before()) is None
-    assert fastport._shortcut(Factory()) is None
+    assert acceptor._shortcut(_Short())("", 0) == "short"
+    assert acceptor._shortcut(_Wrapped()) is None
+    assert acceptor._shortcut(_Before()) is None
+    assert acceptor._shortcut(Factory()) is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])

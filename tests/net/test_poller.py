@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Any
 
@@ -10,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from lbproxy.net import poller as module
+from lbproxy.net.handler import Handler as Base
 from lbproxy.net.poller import IN, Poller
 
 
@@ -27,7 +29,7 @@ class Reactor(Clock):
         self.readers.remove(reader)
 
 
-class Handler:
+class Handler(Base):
     def __init__(self, log: list[Any], name: str, action: Any = None) -> None:
         self.log, self.name, self.action = log, name, action
 
@@ -215,3 +217,57 @@ def test_closing_tells_everybody(reactor: Reactor) -> None:
     assert log == ["a ConnectionLost"] and reactor.readers == [] and poller.fileno() == -1
     one.close()
     two.close()
+
+
+class Counting:
+    """An epoll that counts how often a descriptor is taken out of it."""
+
+    def __init__(self, epoll: Any) -> None:
+        self.epoll = epoll
+        self.taken_out = 0
+
+    def unregister(self, fd: int) -> None:
+        self.taken_out += 1
+        self.epoll.unregister(fd)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.epoll, name)
+
+
+def test_a_socket_that_closes_leaves_the_epoll_by_itself(reactor: Reactor) -> None:
+    poller = Poller(reactor)
+    counting = poller._epoll = Counting(poller._epoll)
+    one, two = readable()
+    poller.register(one.fileno(), IN, Handler([], "a"))
+    poller.release(one.fileno())
+    one.close()
+    assert counting.taken_out == 0 and poller._epoll.poll(0) == [] and len(poller) == 0
+    poller.close()
+    two.close()
+
+
+def test_a_socket_that_a_child_process_has_open_is_taken_out(reactor: Reactor) -> None:
+    """Else its events would be reported under a number that belongs to another socket by then."""
+    poller = Poller(reactor)
+    counting = poller._epoll = Counting(poller._epoll)
+    one, two = readable()
+    poller.register(one.fileno(), IN, Handler([], "before"))
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    late, peer = readable()
+    poller.register(late.fileno(), IN, Handler([], "after"))
+    for sock in (one, late):
+        poller.release(sock.fileno())
+        sock.close()
+    assert counting.taken_out == 1, "the second socket is not the child's"
+    assert poller._epoll.poll(0) == []
+    os.close(writing)
+    os.close(reading)
+    os.waitpid(child, 0)
+    poller.close()
+    for sock in (two, peer):
+        sock.close()

@@ -1,0 +1,111 @@
+"""DATA. Dials servers and starts TLS: what the proxy needs of a network beside listening.
+
+:mod:`lbproxy.net.fastdial` and :mod:`lbproxy.net.stockdial` have one dialler each.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IProtocol
+
+from lbproxy.compiled import native
+from lbproxy.errors import ProxyError
+from lbproxy.model import Address
+from lbproxy.net.dialling import Dialling
+from lbproxy.net.handshaking import Handshaking
+from lbproxy.net.loop import Loop
+from lbproxy.net.timers import TimerWheel
+from lbproxy.tls.parameters import TLSInfo, TLSParameters
+
+__all__ = ["Dial", "Dialler"]
+
+
+class Dial(Protocol):
+    """A connection attempt in progress."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Give up: neither the protocol nor ``failed`` is called afterwards. Has no effect once the
+        attempt has ended.
+        """
+
+
+@native(allow_interpreted_subclasses=True)
+class Dialler:
+    """Dials and starts TLS on one reactor."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.wheel: TimerWheel = loop.wheel
+        self.loop = loop
+
+    def dial(
+        self,
+        address: Address,
+        protocol: IProtocol,
+        failed: Callable[[ProxyError], None],
+        *,
+        timeout: float,
+        tls: TLSParameters | None = None,
+        preamble: bytes = b"",
+    ) -> Dial:
+        """Connect to an IP literal or Unix path.
+
+        Exactly one of these is called, never before ``dial`` returns:
+
+        - ``protocol.makeConnection(transport)``, with ``preamble`` already written unencrypted, and
+          TLS established and verified;
+        - ``failed(error)`` with kind CONNECT_FAILED, CONNECT_TIMEOUT or SERVER_TLS.
+
+        ``timeout`` covers all of it, in seconds.
+        """
+        dial = self._dialling(address, protocol, failed, timeout, tls, preamble)
+        dial.begin()
+        return dial
+
+    def _dialling(
+        self,
+        address: Address,
+        protocol: IProtocol,
+        failed: Callable[[ProxyError], None],
+        timeout: float,
+        tls: TLSParameters | None,
+        preamble: bytes,
+    ) -> Dialling:
+        """Return the attempt, not begun yet."""
+        raise NotImplementedError
+
+    def start_tls(
+        self,
+        transport: Any,
+        parameters: TLSParameters,
+        protocol: Callable[[TLSInfo], IProtocol],
+        failed: Callable[[ProxyError], None],
+        *,
+        timeout: float,
+        received: bytes = b"",
+    ) -> Handshaking:
+        """Run a TLS handshake on an existing connection. ``received``: bytes that were already read
+        from it.
+
+        It ends with exactly one of these:
+
+        - the object that ``protocol(info)`` returns gets ``makeConnection(tls_transport)`` and all
+          further data;
+        - ``failed(error)`` (CLIENT_TLS or SERVER_TLS), and the connection is closed. A peer that
+          leaves during the handshake is a failure too.
+
+        ``protocol`` may raise a :class:`ProxyError` to refuse, which is passed to ``failed``.
+        """
+        kind = self.handshaking(transport, parameters, received)
+        handshake = kind(self.loop, parameters, protocol, failed, timeout)
+        handshake.begin(transport, received)
+        return handshake
+
+    def handshaking(
+        self, transport: Any, parameters: TLSParameters, received: bytes
+    ) -> type[Handshaking]:
+        """Return the class of handshake that can run on ``transport``."""
+        raise NotImplementedError
