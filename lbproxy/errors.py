@@ -61,6 +61,8 @@ class Kind(str, Enum):
     SESSION_KILLED = "session_killed"  # an operator ended it
     REBALANCED = "rebalanced"  # ended so that its client reconnects to a less loaded server
 
+    __hash__ = str.__hash__  # that of Enum is computed in Python
+
 
 class Outcome(str, Enum):
     """The outcome with which a lease is released; balancers and passive health use it."""
@@ -68,6 +70,8 @@ class Outcome(str, Enum):
     OK = "ok"
     FAILED = "failed"  # the server's fault
     NEUTRAL = "neutral"  # says nothing about the server (the client left, lbproxy stopped)
+
+    __hash__ = str.__hash__
 
 
 @frozen
