@@ -36,8 +36,9 @@ from lbproxy.net.transport import FastTransport
 from lbproxy.observe.metrics import BackendCounters, FrontendCounters
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.http.attempt import Attempt
-from lbproxy.proxy.http.attempts import Attempts
+from lbproxy.proxy.http.attempts import Attempts, Servers
 from lbproxy.proxy.http.client import H1ClientConnection
+from lbproxy.proxy.http.delivery import Delivery
 from lbproxy.proxy.http.exchange import Exchange
 from lbproxy.proxy.http.server import H1ServerConnection
 from lbproxy.proxy.http.traffic import HTTPTraffic
@@ -73,8 +74,10 @@ HOT = (
     H1ClientConnection,
     H1ServerConnection,
     Exchange,
+    Delivery,
     HTTPTraffic,
     Attempts,
+    Servers,
     Attempt,
     Session,
 )

@@ -52,6 +52,7 @@ from lbproxy.observe.accesslog import compile_format
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Feature, FeatureSet, Given
 from lbproxy.proxy.frontend import Frontend
+from lbproxy.proxy.http.attempts import SERVERS
 from lbproxy.tls.certificates import CertificateError
 from lbproxy.tls.contexts import client_contexts, server_contexts, unused_certificates
 from lbproxy.tls.parameters import TLSParameters
@@ -159,6 +160,7 @@ class _Compiler:
                 spec,
                 ground.network.dialler,
                 balancer,
+                servers=SERVERS,
                 filters=filters,
                 tls_for=first,
                 random=ground.random,

@@ -42,7 +42,6 @@ from lbproxy.proxy.accept import ProxyFactory
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import FeatureSet
 from lbproxy.proxy.frontend import Frontend
-from lbproxy.proxy.http.attempts import source_of_backend
 from lbproxy.proxy.http.client import HTTPProxyFactory
 from lbproxy.proxy.routeowner import RouteOwner
 from lbproxy.proxy.tcp import TCPProxyFactory
@@ -133,7 +132,6 @@ class FrontendPlan:
             total=ground.total,
             write_log=self.write_log,
             after=self.old,
-            servers=source_of_backend,
         )
         frontend.lead()
         if self.measure:

@@ -11,7 +11,7 @@ Header names keep the case they came in with (HTTP/1) and compare without it; na
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Union
+from typing import Any, Final, Union
 
 from attrs import frozen
 
@@ -78,24 +78,34 @@ class Limits:
 
 
 class Reply:
-    """An answer made by the proxy itself (a filter, a route, an error), complete in memory.
+    """An answer of lbproxy's own: of a filter, a route, a source, or an error page.
 
-    ``body`` at most a few hundred KiB: it is held whole.  Content-Length is added when it is sent.
+    ``body``: bytes, or an iterable or asynchronous iterable of non-empty bytes (a generator), which
+    is read only as fast as the client takes it. A piece of it may take ``timeout_filter``.
+    ``length``: number of bytes of an iterable, if known; without it the body is chunked, and an
+    HTTP/1.0 connection is closed after it.  Content-Length is added when the reply is sent.
     ``close``: end the client's connection after it.
     """
 
-    __slots__ = ("body", "close", "headers", "status")
+    __slots__ = ("body", "close", "headers", "length", "status")
 
     def __init__(
-        self, status: int, body: bytes = b"", headers: Headers | None = None, close: bool = False
+        self,
+        status: int,
+        body: Any = b"",
+        headers: Headers | None = None,
+        close: bool = False,
+        length: int | None = None,
     ) -> None:
         self.status = status
-        self.body = body
+        self.body: Any = body
         self.headers: Headers = [] if headers is None else headers
         self.close = close
+        self.length = length
 
     def __repr__(self) -> str:
-        return f"<reply {self.status} {self.headers!r} {len(self.body)} bytes>"
+        size = f"{len(self.body)} bytes" if isinstance(self.body, bytes) else "a stream"
+        return f"<reply {self.status} {self.headers!r} {size}>"
 
 
 def text_of(raw: bytes) -> str:

@@ -30,6 +30,7 @@ from lbproxy.proxy.dial import dial_server
 from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, source_of, take_over
 from lbproxy.proxy.http.connector import Connector, connector_of
 from lbproxy.proxy.http.h1connector import H1Connector
+from lbproxy.proxy.http.source import Source
 from lbproxy.proxy.queue import Queue, Waiter
 from lbproxy.proxy.ratelog import Quiet
 from lbproxy.proxy.terms import Terms
@@ -37,7 +38,7 @@ from lbproxy.sharing.contracts import Turn
 from lbproxy.tls.parameters import TLSParameters
 
 if TYPE_CHECKING:
-    from lbproxy.proxy.roles import Evidence, MakeSource, Pick, SessionWatch
+    from lbproxy.proxy.roles import Evidence, Pick, SessionWatch
 
 __all__ = ["Backend", "MakeConnector", "Moves"]
 
@@ -61,6 +62,7 @@ class Backend:
     """What frontends ask for servers.
 
     ``tls_for`` gives the client side TLS parameters of a server line, None in the clear.
+    ``servers``: the source of exchanges, around which features put theirs (``source``).
     ``make_connector`` makes the connectors of servers.  ``random`` is for pauses before retries.
     ``kinds``: the features it could have; ``features``: those it has, by name; ``counts``: what
     they count. ``processes``: how many serve the same servers, this one included."""
@@ -71,6 +73,7 @@ class Backend:
         dialler: Dialler,
         balancer: Balancer,
         *,
+        servers: Source,
         filters: Sequence[Any] = (),
         tls_for: TLSFor = lambda server: None,
         make_connector: MakeConnector = H1Connector,
@@ -94,7 +97,8 @@ class Backend:
         self.passive: Evidence | None = None
         self.retry_limit: RetryLimit | None = None
         self.rebalancer: SessionWatch | None = None
-        self.source: MakeSource | None = None
+        self._servers = servers
+        self.source = servers
         self.kinds: Sequence[type[Feature[Any]]] = kinds
         self.counts: dict[str, Any] = counts_of(kinds)
         self.features: dict[str, Feature[Any]] = {}
@@ -132,7 +136,7 @@ class Backend:
     def _use(self, features: FeatureSet) -> None:
         """Have exactly these features."""
         take_over(self, self.features, features)
-        self.source = source_of(self.features, None)
+        self.source = source_of(self.features, self._servers)
 
     def moves(self, spec: BackendSpec) -> Moves:
         """What :meth:`refit` with ``spec`` will do to the servers that are there now.

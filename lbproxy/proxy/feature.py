@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from lbproxy.model import Config
     from lbproxy.net.endpoints import Network
     from lbproxy.proxy.adminpart import AdminPart, Operation
-    from lbproxy.proxy.roles import MakeSource
+    from lbproxy.proxy.http.source import Source
     from lbproxy.sharing.contracts import Replicated, Shared
 
 __all__ = [
@@ -172,11 +172,12 @@ class Feature(Generic[OwnerT]):
         """``phases`` with the hooks of this feature: before, after or between those of filters."""
         return phases
 
-    def source(self, inner: MakeSource | None) -> MakeSource | None:
-        """Return what makes the sources of exchanges, in place of ``inner`` or by means of it.
+    def source(self, inner: Source) -> Source:
+        """Return the source of exchanges in place of ``inner``, or one that uses ``inner``.
 
-        At a backend ``inner`` may be None: :class:`lbproxy.proxy.http.attempts.Attempts`, its
-        servers.  At a route or a frontend it makes the source of the backend.
+        Of a backend ``inner`` is :data:`lbproxy.proxy.http.attempts.SERVERS`, or what another
+        feature has made of it.  Of a route or a frontend it is the present source of the backend;
+        the method is called for each route.
         """
         return inner
 
@@ -278,7 +279,7 @@ def surround(phases: Phases, features: FeatureSet) -> Phases:
     return phases
 
 
-def source_of(features: FeatureSet, inner: MakeSource | None) -> MakeSource | None:
+def source_of(features: FeatureSet, inner: Source) -> Source:
     """Return ``inner`` as ``features`` wrap it, the last one outermost."""
     for one in features.values():
         inner = one.source(inner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from weakref import WeakSet
 
 from twisted.logger import Logger
@@ -27,15 +27,11 @@ from lbproxy.observe.record import HTTPRecord, Record
 from lbproxy.observe.refusal import refused_connection
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, take_over
-from lbproxy.proxy.http.streams import ConnectionInfo
-from lbproxy.proxy.info import plain_ip
+from lbproxy.proxy.info import ConnectionInfo, plain_ip
 from lbproxy.proxy.member import Member
 from lbproxy.proxy.policy import Hooks, Policies
 from lbproxy.proxy.ratelog import Quiet
 from lbproxy.proxy.routeowner import RouteOwner, take_over_routes
-
-if TYPE_CHECKING:
-    from lbproxy.proxy.roles import MakeSource
 
 __all__ = ["Frontend", "Lineage"]
 
@@ -76,8 +72,7 @@ class Frontend:
     A reload that changes the section makes a new one ``after`` the old: new connections get the new one, and
     connections that are there go on with theirs until their next request begins.  What counts is shared by both, so
     nothing in a frontend changes but its log, the heads it knows, and whether it is ``stopping``.
-    ``kinds``, ``features``, ``counts``: as of a backend.  ``routes``: those that own features.  ``servers``: see
-    :class:`~lbproxy.proxy.policy.Policies`.
+    ``kinds``, ``features``, ``counts``: as of a backend.  ``routes``: those that own features.
     ``write_log``: gets a finished exchange or session; None when there is no access log.
     """
 
@@ -95,7 +90,6 @@ class Frontend:
         kinds: Sequence[type[Feature[Any]]] = (),
         features: FeatureSet | None = None,
         routes: Sequence[RouteOwner] = (),
-        servers: MakeSource | None = None,
     ) -> None:
         self.kinds: Sequence[type[Feature[Any]]] = kinds
         lineage = Lineage(self, total) if after is None else after.lineage
@@ -146,16 +140,14 @@ class Frontend:
         take_over(self, {} if after is None else after.features, features or {})
         self.routes = tuple(routes)
         take_over_routes(() if after is None else after.routes, self.routes)
-        self.compile(compile_phases(filters), servers)
+        self.compile(compile_phases(filters))
         if after is None:
             self.lead()
 
-    def compile(self, filters: Phases, servers: MakeSource | None = None) -> None:
+    def compile(self, filters: Phases) -> None:
         """Combine ``filters`` with features, backends and routes (:mod:`lbproxy.proxy.policy`)."""
         routes = [one.features for one in self.routes]
-        self.policies = Policies(
-            filters, self.backends, self.router, self.features, routes, servers
-        )
+        self.policies = Policies(filters, self.backends, self.router, self.features, routes)
         self.early: tuple[Hook, ...] = self.policies.early
         self.own_hooks: Hooks = self.policies.own
 

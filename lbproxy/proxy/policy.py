@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from lbproxy.http.filter import Hook, Phases
 from lbproxy.http.route import Route, Router
 from lbproxy.proxy.feature import FeatureSet, source_of, surround
+from lbproxy.proxy.http.source import BACKEND_SOURCE, Source
 
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
-    from lbproxy.proxy.roles import MakeSource
 
 __all__ = ["Hooks", "Policies", "Policy"]
 
@@ -62,8 +62,8 @@ class Policy:
     """One route of a frontend, and a backend.
 
     ``text``, ``priority``, ``action``: see :class:`~lbproxy.http.route.Route`.  ``backend``: None
-    for a route with an action, which needs no hooks of its own.  ``source``: makes the source of an
-    exchange; None unless a feature of the route or the frontend takes part.
+    for a route with an action, which needs no hooks of its own.  ``source``: of its
+    exchanges; None for that of the backend, unless a feature of the route or the frontend has one.
     """
 
     __slots__ = (
@@ -85,7 +85,7 @@ class Policy:
         route: Route,
         backend: Backend | None,
         hooks: Hooks,
-        source: MakeSource | None,
+        source: Source | None,
     ) -> None:
         self._policies = policies
         self._index = route.index
@@ -112,8 +112,7 @@ class Policies:
     """All policies of one frontend.
 
     ``filters``: the hooks of its filters; ``features``: its features; ``routes``: the features of
-    each route in order, then those of the key ``backend``; empty if no route has any.  ``servers``
-    makes the source of a backend, which features of routes and the frontend may wrap.
+    each route in order, then those of the key ``backend``; empty if no route has any.
 
     ``early``: hooks that run before the route is known; ``own``: those for answers without a
     backend.  ``hooks``: those of each backend, without the features of a route.
@@ -126,14 +125,12 @@ class Policies:
         router: Router,
         features: FeatureSet,
         routes: Sequence[FeatureSet] = (),
-        servers: MakeSource | None = None,
     ) -> None:
         self._filters = filters
         self._backends = backends
         self._router = router
         self._features = features
         self._routes = routes
-        self._servers = servers
         phases = surround(filters, features)
         self.early: tuple[Hook, ...] = phases.early
         self.own = Hooks.of(phases)
@@ -160,8 +157,8 @@ class Policies:
             return Policy(self, route, None, self.own, None)
         features = self._routes[route.index] if self._routes else {}
         hooks = self._hooks(name, features) if features else self.hooks[name]
-        source = source_of(self._features, source_of(features, self._servers))
-        wrapped = None if source is self._servers else source
+        source = source_of(self._features, source_of(features, BACKEND_SOURCE))
+        wrapped = None if source is BACKEND_SOURCE else source
         return Policy(self, route, self._backends[name], hooks, wrapped)
 
     def _hooks(self, name: str, features: FeatureSet) -> Hooks:

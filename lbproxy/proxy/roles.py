@@ -16,9 +16,8 @@ from lbproxy.balance.lease import Lease
 if TYPE_CHECKING:
     from lbproxy.balance.server import ServerState
     from lbproxy.errors import Kind
-    from lbproxy.proxy.http.streams import SourceStream
 
-__all__ = ["Evidence", "MakeSource", "Pick", "SessionWatch"]
+__all__ = ["Evidence", "Pick", "SessionWatch"]
 
 Pick = Callable[..., Lease | None]
 """``pick(context, avoid=())``, as :meth:`lbproxy.balance.group.ServerGroup.pick`
@@ -49,13 +48,3 @@ class SessionWatch(Protocol):
 
     def watch(self, upgrade: bytes | None = None) -> Any:
         """The watch of a session that begins, or None; ``upgrade``: of a tunnel, None for TCP."""
-
-
-class MakeSource(Protocol):
-    """Makes the source that answers an exchange (``Backend.source``).
-
-    Without one it is :class:`lbproxy.proxy.http.attempts.Attempts`: the servers of the backend.
-    """
-
-    def __call__(self, traffic: Any, backend: Any, sink: Any, /) -> SourceStream:
-        """Return the source; the response goes to ``sink``."""

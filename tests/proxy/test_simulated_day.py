@@ -29,6 +29,7 @@ from lbproxy.interfaces import Env
 from lbproxy.net.timers import TimerWheel
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Given
+from lbproxy.proxy.http.attempts import SERVERS
 from lbproxy.sharing.local import LocalReplicated, LocalShared
 from tests.balance.tools import make
 
@@ -108,6 +109,7 @@ class Day:
             spec,
             network,
             make("roundrobin", self.clock.seconds),
+            servers=SERVERS,
             random=self.random,
             kinds=features_of("backend"),
             features=features,

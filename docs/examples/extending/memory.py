@@ -3,9 +3,11 @@
 from attrs import define, frozen
 
 from lbproxy.config.model import option
-from lbproxy.http.message import END, ResponseHead
+from lbproxy.http.message import End, ResponseHead
 from lbproxy.proxy.feature import Feature, counted
-from lbproxy.proxy.http.attempts import Attempts
+from lbproxy.proxy.http.bodystream import respond
+from lbproxy.proxy.http.sink import ForwardingSink
+from lbproxy.proxy.http.source import Source
 
 
 @frozen
@@ -26,7 +28,7 @@ class Remember(Feature):
 
     def __init__(self, seconds, now):
         self.seconds, self.now = seconds, now
-        self.kept = {}  # (host, target) -> (until, status, headers, body)
+        self.kept = {}  # (host, target) -> (until, status, headers, body pieces)
 
     @classmethod
     def prepare(cls, spec, old, given):
@@ -36,68 +38,44 @@ class Remember(Feature):
         return old if same else cls(spec.remember, given.env.now)
 
     def source(self, inner):
-        self.inner = inner or Attempts
-        return self.ask
-
-    def ask(self, traffic, backend, sink):
-        head = traffic.request
-        found = self.kept.get((head.host, head.target)) if head.method == b"GET" else None
-        if found is not None and found[0] > self.now():
-            self.counters.remembered += 1
-            return Answer(sink, *found[1:])
-        return self.inner(traffic, backend, sink)
-
-    def around(self, phases):
-        return phases.after(response=self.response)
-
-    def response(self, traffic):
-        request, response = traffic.request, traffic.response
-        if request.method == b"GET" and response.status == 200:
-            traffic.transform_response(Copy(self, (request.host, request.target), response))
+        return Memory(self, inner)
 
 
-class Copy:
-    """A transform that keeps what passes."""
+class Memory(Source):
+    """Answers from memory, or asks ``inner`` and keeps what it sends."""
 
-    keeps_length = True
+    def __init__(self, feature, inner):
+        self.feature, self.inner = feature, inner
 
-    def __init__(self, memory, key, head):
-        self.memory, self.key, self.head, self.parts = memory, key, head, []
-
-    def start(self, head):
-        pass
-
-    def data(self, data):
-        self.parts.append(data)
-        return data
-
-    def end(self):
-        until = self.memory.now() + self.memory.seconds
-        kept = (until, self.head.status, list(self.head.headers), b"".join(self.parts))
-        self.memory.kept[self.key] = kept
-        return b""
+    def begin(self, head, data, end, sink):
+        feature, key = self.feature, (head.host, head.target)
+        if head.method != b"GET":
+            return self.inner.begin(head, data, end, sink)
+        found = feature.kept.get(key)
+        if found is None or found[0] <= feature.now():
+            return self.inner.begin(head, data, end, Filling(sink, feature, key))
+        feature.counters.remembered += 1
+        _, status, headers, pieces = found
+        length = sum(map(len, pieces))
+        return respond(sink, ResponseHead(status, list(headers), length=length), pieces)
 
 
-class Answer:
-    """The stream of a source: one response that is there already."""
+class Filling(ForwardingSink):
+    """The sink of a miss: passes the response on as it comes, and keeps a complete 200."""
 
-    queued = False
+    def __init__(self, sink, feature, key):
+        super().__init__(sink)
+        self.feature, self.key = feature, key
+        self.head, self.pieces = None, []
 
-    def __init__(self, sink, status, headers, body):
-        self.sink, self.status, self.headers, self.body = sink, status, headers, body
-
-    def send_request(self, head, data, end):
-        response = ResponseHead(self.status, list(self.headers), length=len(self.body))
-        events = [response, self.body, END] if self.body else [response, END]
-        self.sink.server_events(events)
-
-    def send_body(self, data, end):
-        """The request has no body that matters."""
-
-    def pause_response(self):
-        """Everything has been handed over."""
-
-    resume_response = pause_response
-
-    def close(self, *, reuse):
-        self.body = b""
+    def server_events(self, events):
+        for event in events:
+            if isinstance(event, ResponseHead):
+                self.head = event
+            elif isinstance(event, bytes):
+                self.pieces.append(event)
+            elif isinstance(event, End) and self.head.status == 200:
+                until = self.feature.now() + self.feature.seconds
+                kept = (until, 200, list(self.head.headers), self.pieces)
+                self.feature.kept[self.key] = kept
+        super().server_events(events)

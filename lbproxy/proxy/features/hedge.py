@@ -27,17 +27,18 @@ from attrs import define
 
 from lbproxy.errors import Outcome, ProxyError
 from lbproxy.health.breaker import RetryBudget
-from lbproxy.http.message import End, ResponseHead
+from lbproxy.http.message import End, RequestHead, ResponseHead
 from lbproxy.http.retry import IDEMPOTENT
 from lbproxy.proxy.feature import Feature, Given, counted
 from lbproxy.proxy.http.attempt import Attempt
 from lbproxy.proxy.http.attempts import Attempts
 from lbproxy.proxy.http.sink import Asking
+from lbproxy.proxy.http.source import Source
 from lbproxy.proxy.http.traffic import HTTPTraffic
 
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
-    from lbproxy.proxy.roles import MakeSource
+    from lbproxy.proxy.http.streams import SourceStream
 
 __all__ = ["FLOOR", "HedgedAttempts", "Hedging"]
 
@@ -79,13 +80,24 @@ class Hedging(Feature["Backend"]):
             return old
         return cls(spec.hedge, spec.hedge_share)
 
-    def source(self, inner: MakeSource | None) -> MakeSource:
+    def source(self, inner: Source) -> Source:
         """See :class:`Feature`."""
-        return self.attempts
+        return HedgedServers(self)
 
-    def attempts(self, traffic: HTTPTraffic, backend: Backend, sink: Asking) -> Attempts:
-        """Return the source for an exchange with the backend of this hedging."""
-        return HedgedAttempts(self, traffic, backend, sink)
+
+class HedgedServers(Source):
+    """The source for exchanges with the backend of a :class:`Hedging`."""
+
+    def __init__(self, hedging: Hedging) -> None:
+        self._hedging = hedging
+
+    def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
+        """See :class:`Source`."""
+        traffic: HTTPTraffic = sink.traffic
+        assert traffic.backend is not None
+        attempts = HedgedAttempts(self._hedging, traffic, traffic.backend, sink)
+        attempts.begin(data, end)
+        return attempts
 
 
 class HedgedAttempts(Attempts):
@@ -229,11 +241,12 @@ class HedgedAttempts(Attempts):
         self._second = None
         self._hedging.running.discard(self)
 
-    def close(self, *, reuse: bool) -> None:
-        """See :class:`Attempts`."""
+    def _end(self, outcome: Outcome) -> None:
+        if self.over:
+            return
         self._delay.close()
         second = self._second
         self._single()
         if second is not None:
             second.cancel(Outcome.NEUTRAL)
-        super().close(reuse=reuse)
+        super()._end(outcome)

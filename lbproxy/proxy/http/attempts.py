@@ -11,40 +11,48 @@ gives a head.
 5. A response head whose status ``retry_on`` names is thrown away for another attempt, while there
    may be one.
 
-An exchange makes one :class:`Attempts`; :mod:`lbproxy.proxy.features.hedge` has one that makes two
-attempts at a time."""
+:class:`Servers` is the source; each of its streams is an :class:`Attempts`.
+:mod:`lbproxy.proxy.features.hedge` has a source whose streams make two attempts at a time."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from twisted.internet.defer import Deferred
+
 from lbproxy.balance.server import ServerState
 from lbproxy.compiled import native
-from lbproxy.errors import MEANING, Kind, ProxyError
-from lbproxy.http.message import END, End, RequestHead, ResponseHead
+from lbproxy.errors import MEANING, Kind, Outcome, ProxyError
+from lbproxy.http.message import END, End, Reply, RequestHead, ResponseHead
 from lbproxy.http.retry import IDEMPOTENT
 from lbproxy.net.timers import Timer
 from lbproxy.proxy.hooks import run_hooks
 from lbproxy.proxy.http.attempt import Attempt, AttemptOwner
 from lbproxy.proxy.http.bodies import TransformedBody
 from lbproxy.proxy.http.sink import Asking
-from lbproxy.proxy.http.streams import SourceStream
+from lbproxy.proxy.http.source import Source
 from lbproxy.proxy.http.traffic import HTTPTraffic
 from lbproxy.proxy.info import ConnectionInfo
 from lbproxy.proxy.tries import Tries
 
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
+    from lbproxy.proxy.http.streams import SourceStream
 
-__all__ = ["Attempts", "source_of_backend"]
+__all__ = ["SERVERS", "Attempts", "Servers"]
 
 _BAD_HEAD: Final = (ValueError, TypeError, AttributeError)
 
 
 @native(allow_interpreted_subclasses=True)
 class Attempts(AttemptOwner):
-    """See the module.  A :class:`~lbproxy.proxy.http.streams.Source`, and its own stream."""
+    """The stream of one exchange to the servers of its backend: see the module.
+
+    ``over``: every lease and connection is released, and the sink is not called any more.
+    ``waiting``: the result of the asynchronous filter of phase ``server_request`` that it waits
+    for.
+    """
 
     __slots__ = (
         "_attempt",
@@ -56,7 +64,9 @@ class Attempts(AttemptOwner):
         "_timer",
         "_trailers",
         "_tries",
+        "over",
         "traffic",
+        "waiting",
     )
 
     def __init__(self, traffic: HTTPTraffic, backend: Backend, sink: Asking) -> None:
@@ -70,11 +80,13 @@ class Attempts(AttemptOwner):
         self._body: TransformedBody | None = None  # of the present attempt
         self._held_back = False  # the client is not to send more body for now
         self._full = False  # the client does not take more response
+        self.over = False
+        self.waiting: Deferred[Any] | None = None
 
-    # -- ServerStream ---------------------------------------------------------------------------
+    # -- SourceStream ---------------------------------------------------------------------------
 
-    def send_request(self, head: RequestHead, data: bytes, end: End | None) -> None:
-        """See :class:`ServerStream`."""
+    def begin(self, data: bytes, end: End | None) -> None:
+        """Ask for a server, with what is known of the request body."""
         if end is not None:
             self._trailers = end
         if data:
@@ -82,7 +94,7 @@ class Attempts(AttemptOwner):
         self._acquire()
 
     def send_body(self, data: bytes, end: End | None) -> None:
-        """See :class:`ServerStream`."""
+        """See :class:`SourceStream`."""
         attempt = self._attempt
         sent = attempt is not None and attempt.sent
         if end is not None:
@@ -99,7 +111,7 @@ class Attempts(AttemptOwner):
         try:
             data, end = body.feed(data, end)
         except ProxyError as error:
-            self._sink.fail(error)
+            self.fail(error)
             return
         self._send_on(data, end)
 
@@ -156,33 +168,54 @@ class Attempts(AttemptOwner):
             self._hold_back()
 
     def pause_response(self) -> None:
-        """See :class:`ServerStream`."""
+        """See :class:`SourceStream`."""
         self._full = True
         if self._attempt is not None:
             self._attempt.pause_response()
 
     def resume_response(self) -> None:
-        """See :class:`ServerStream`."""
+        """See :class:`SourceStream`."""
         self._full = False
         if self._attempt is not None:
             self._attempt.resume_response()
 
     def start_tunnel(self) -> bytes:
-        """See :class:`ServerStream`."""
+        """See :class:`SourceStream`."""
         assert self._attempt is not None
         self.traffic.lose_body()
         return self._attempt.start_tunnel()
 
     def close(self, *, reuse: bool) -> None:
-        """See :class:`ServerStream`.  The outcome for the server is that of ``traffic.close``."""
+        """See :class:`SourceStream`.  The outcome for the server is that of ``traffic.close``."""
+        self._end(MEANING[self.traffic.close].outcome)
+
+    def _end(self, outcome: Outcome) -> None:
+        """Release everything, once; ``outcome``: of an attempt that still runs."""
+        if self.over:
+            return
+        self.over = True
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.close()
+        self._stop_filter()
         self._drop_body()
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
-            attempt.cancel(MEANING[self.traffic.close].outcome)
-        self._end_tries()
+            attempt.cancel(outcome)
+        if self._tries is not None:
+            self._tries.end()
+
+    def hook_replied(self, reply: Reply) -> None:
+        """A filter of phase ``server_request`` answers in place of the server."""
+        if not self.over:
+            self._end(Outcome.NEUTRAL)
+            self._sink.hook_replied(reply)
+
+    def fail(self, error: ProxyError) -> None:
+        """A filter has refused the request, or it cannot be sent."""
+        if not self.over:
+            self._end(error.outcome)
+            self._sink.fail(error)
 
     @property
     def queued(self) -> bool:
@@ -204,7 +237,7 @@ class Attempts(AttemptOwner):
         try:
             traffic.go_over()
         except ProxyError as error:
-            self._sink.fail(error)
+            self.fail(error)
             return False
         assert traffic.backend is not None
         self._backend = traffic.backend
@@ -214,7 +247,7 @@ class Attempts(AttemptOwner):
         """See :class:`AttemptOwner`."""
         self._attempt = None
         self._note_wait(attempt)
-        self._sink.fail(error)
+        self.fail(error)
 
     def attempt_leased(self, attempt: Attempt) -> None:
         """See :class:`AttemptOwner`."""
@@ -230,7 +263,7 @@ class Attempts(AttemptOwner):
         try:
             traffic.server_request = self._server_request(attempt)
         except ProxyError as error:
-            self._sink.fail(error)
+            self.fail(error)
             return
         except _BAD_HEAD as error:
             self._cannot_send(error)
@@ -238,7 +271,7 @@ class Attempts(AttemptOwner):
         hooks = traffic.hooks
         traffic.request_transforms = None
         if hooks is not None and hooks.server_request:
-            run_hooks(self._sink, traffic, hooks.server_request, partial(self._connect, attempt))
+            run_hooks(self, traffic, hooks.server_request, partial(self._connect, attempt))
         else:
             self._connect(attempt)
 
@@ -308,7 +341,7 @@ class Attempts(AttemptOwner):
                 data, end = self._transformed(data, end)
             attempt.send(data, end)
         except ProxyError as error:
-            self._sink.fail(error)
+            self.fail(error)
             return False
         except _BAD_HEAD as error:
             self._cannot_send(error)
@@ -328,13 +361,13 @@ class Attempts(AttemptOwner):
             traffic.frontend.timeout_filter,
             self._hold_request,
             self._send_on,
-            self._sink.fail,
+            self.fail,
         )
         return self._body.start(head, data, end)
 
     def _cannot_send(self, error: Exception) -> None:
         """A filter put something impossible into the head."""
-        self._sink.fail(ProxyError(Kind.FILTER_FAILED, f"request cannot be sent: {error}"))
+        self.fail(ProxyError(Kind.FILTER_FAILED, f"request cannot be sent: {error}"))
 
     def attempt_paused(self, attempt: Attempt) -> None:
         """See :class:`AttemptOwner`."""
@@ -374,8 +407,7 @@ class Attempts(AttemptOwner):
         """See :class:`AttemptOwner`."""
         if attempt.over:
             self._attempt = None
-            self._drop_body()
-            self._end_tries()
+            self._end(Outcome.OK)
         self._sink.server_events(events)
 
     def part(self, to_client: bytes, to_server: bytes) -> None:
@@ -402,7 +434,7 @@ class Attempts(AttemptOwner):
         self._drop_body()
         self._stop_filter()
         if attempt.status or not self._tried_again(attempt, error):
-            self._end_tries()
+            self._end(error.outcome)
             self._sink.server_failed(error)
 
     def _tried_again(self, attempt: Attempt, error: ProxyError) -> bool:
@@ -421,7 +453,7 @@ class Attempts(AttemptOwner):
 
     def _stop_filter(self) -> None:
         """Wait no longer for a filter of phase ``server_request``: its attempt is over."""
-        waiting, self._sink.waiting = self._sink.waiting, None
+        waiting, self.waiting = self.waiting, None
         if waiting is not None:
             waiting.cancel()
 
@@ -454,9 +486,22 @@ class Attempts(AttemptOwner):
             timer.close()
             self._acquire()
 
-    def _end_tries(self) -> None:
-        if self._tries is not None:
-            self._tries.end()
+
+@native(allow_interpreted_subclasses=True)
+class Servers(Source):
+    """The source that sends requests to the servers of the backend of ``sink.traffic``."""
+
+    def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
+        """See :class:`Source`."""
+        traffic: HTTPTraffic = sink.traffic
+        assert traffic.backend is not None
+        attempts = Attempts(traffic, traffic.backend, sink)
+        attempts.begin(data, end)
+        return attempts
+
+
+SERVERS: Final = Servers()
+"""Shared by all backends: it has no state."""
 
 
 def _server_host(attempt: Attempt) -> bytes:
@@ -465,12 +510,3 @@ def _server_host(attempt: Attempt) -> bytes:
     if address is None or address.kind != "tcp":
         return b"localhost"
     return str(address).encode("ascii", "replace")
-
-
-def source_of_backend(traffic: Any, backend: Any, sink: Any) -> SourceStream:
-    """Make the source that ``backend`` has: that of its features, or its servers."""
-    make = backend.source
-    if make is None:
-        return Attempts(traffic, backend, sink)
-    source: SourceStream = make(traffic, backend, sink)
-    return source

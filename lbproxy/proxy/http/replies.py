@@ -71,12 +71,12 @@ def error_reply(error: ProxyError, allow: bytes) -> Reply:
 
 
 def reply_head(reply: Reply, now: float) -> ResponseHead:
-    """Return the response head for ``reply``; 204 and 304 have no length."""
+    """Return the response head for ``reply``, dated ``now`` (seconds since the epoch)."""
     headers = list(reply.headers)
     headers.append((b"Date", http_date(now)))
     return ResponseHead(
         status=reply.status,
         headers=headers,
         reason=reason_phrase(reply.status),
-        length=len(reply.body),
+        length=len(reply.body) if isinstance(reply.body, bytes) else reply.length,
     )

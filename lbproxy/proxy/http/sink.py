@@ -15,7 +15,7 @@ from lbproxy.compiled import native
 from lbproxy.errors import ProxyError
 from lbproxy.http.message import Reply
 
-__all__ = ["Asking", "ResponseSink"]
+__all__ = ["Asking", "ForwardingSink", "ResponseSink"]
 
 
 @native(allow_interpreted_subclasses=True)
@@ -45,25 +45,70 @@ class ResponseSink:
 
 @native(allow_interpreted_subclasses=True)
 class Asking(ResponseSink):
-    """An exchange as its source sees it: the sink of the response, and the runner of filters.
+    """An exchange as its :class:`~lbproxy.proxy.http.source.Source` sees it.
 
-    ``over``: it has ended.  ``waiting``: the result of the asynchronous filter that it waits for.
+    - ``traffic``: the :class:`~lbproxy.proxy.http.traffic.HTTPTraffic` of the exchange.
+    - ``over``: whether the exchange has ended.
+    - ``waiting``: the result of the asynchronous filter that the exchange waits for.
     """
 
-    __slots__ = ("over", "waiting")
+    __slots__ = ("over", "traffic", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, traffic: Any) -> None:
+        self.traffic = traffic
         self.over = False
         self.waiting: Deferred[Any] | None = None
 
     def hook_replied(self, reply: Reply) -> None:
-        """A filter answers in place of a server."""
+        """Send this answer of lbproxy's own; the stream of the source is over."""
         raise NotImplementedError
 
     def fail(self, error: ProxyError) -> None:
-        """End without a response of a server."""
+        """End without a response of the source, whose stream is over."""
         raise NotImplementedError
 
     def part(self, to_client: bytes, to_server: bytes) -> None:
         """End a tunnel after last words for each side."""
         raise NotImplementedError
+
+
+@native(allow_interpreted_subclasses=True)
+class ForwardingSink(Asking):
+    """Passes everything on to ``sink``: for a source that sees the response of another one.
+
+    Extend this, and override what is to be seen or changed.
+    """
+
+    __slots__ = ("sink",)
+
+    def __init__(self, sink: Asking) -> None:
+        super().__init__(sink.traffic)
+        self.sink = sink
+
+    def server_events(self, events: list[Any]) -> None:
+        """See :class:`ResponseSink`."""
+        self.sink.server_events(events)
+
+    def server_failed(self, error: ProxyError) -> None:
+        """See :class:`ResponseSink`."""
+        self.sink.server_failed(error)
+
+    def server_paused(self) -> None:
+        """See :class:`ResponseSink`."""
+        self.sink.server_paused()
+
+    def server_resumed(self) -> None:
+        """See :class:`ResponseSink`."""
+        self.sink.server_resumed()
+
+    def hook_replied(self, reply: Reply) -> None:
+        """See :class:`Asking`."""
+        self.sink.hook_replied(reply)
+
+    def fail(self, error: ProxyError) -> None:
+        """See :class:`Asking`."""
+        self.sink.fail(error)
+
+    def part(self, to_client: bytes, to_server: bytes) -> None:
+        """See :class:`Asking`."""
+        self.sink.part(to_client, to_server)

@@ -19,6 +19,7 @@ __all__ = [
     "Connecting",
     "ConnectionInfo",
     "ResponseSink",
+    "ResponseStream",
     "ServerConnection",
     "ServerStream",
     "SourceStream",
@@ -64,19 +65,11 @@ class ClientStream(Protocol):
         """
 
 
-class ServerStream(Protocol):
-    """The stream of one attempt to a server."""
-
-    def send_request(self, head: RequestHead, data: bytes, end: End | None) -> None:
-        """Send the head (already rewritten for the server), the body bytes known so far and, if
-        known, the end, in one write.
-
-        Raises ValueError, with nothing sent, for a head that could be parsed as anything else than
-        this one head.
-        """
+class ResponseStream(Protocol):
+    """What gives a response: the common part of the stream of a server and of a source."""
 
     def send_body(self, data: bytes, end: End | None) -> None:
-        """Send more of the body, the end, or both."""
+        """Send more of the request body, the end, or both; in a tunnel, bytes and the client's FIN."""
 
     def pause_response(self) -> None:
         """Stop delivering the response."""
@@ -88,14 +81,26 @@ class ServerStream(Protocol):
         """Switch to opaque bytes after the 101, and return the bytes already received."""
 
     def close(self, *, reuse: bool) -> None:
-        """End the attempt. ``reuse``: both messages were complete. The sink receives no further
+        """End the stream. ``reuse``: both messages were complete. The sink receives no further
         calls.
         """
 
 
-class SourceStream(ServerStream, Protocol):
-    """The stream of the source that an exchange uses: a server stream that may have to wait for a
-    server.
+class ServerStream(ResponseStream, Protocol):
+    """The stream of one attempt to a server."""
+
+    def send_request(self, head: RequestHead, data: bytes, end: End | None) -> None:
+        """Send the head (already rewritten for the server), the body bytes known so far and, if
+        known, the end, in one write.
+
+        Raises ValueError, with nothing sent, for a head that could be parsed as anything else than
+        this one head.
+        """
+
+
+class SourceStream(ResponseStream, Protocol):
+    """The stream of one exchange to its :class:`~lbproxy.proxy.http.source.Source`, which has the
+    rules.
     """
 
     @property

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import Reply
 from lbproxy.http.transform import Transform
+from lbproxy.proxy.http.source import STARTING, Source
 from lbproxy.testing import LB
 from tests.proxy.http_kit import GET, OK, A, post, rigs
 
@@ -341,21 +342,17 @@ def test_a_page_whose_status_a_filter_changes(rig, number, sent):
 def test_a_source_that_keeps_no_request_body(rig):
     """The other backend got the head, and nothing of the body that it announced."""
 
-    class Source:
-        queued = False
-
-        def __init__(self, traffic: Any, backend: Any, sink: Any) -> None:
-            self.sink = sink
-
-        def send_request(self, head: Any, data: bytes, end: Any) -> None:
-            self.sink.server_failed(ProxyError(Kind.SERVER_GONE, "gone"))
+    class Gone(Source):
+        def begin(self, head: Any, data: bytes, end: Any, sink: Any) -> Any:
+            sink.server_failed(ProxyError(Kind.SERVER_GONE, "gone"))
+            return STARTING
 
     def move(traffic: Any, error: ProxyError) -> None:
         traffic.backend_name = "other"
 
     other = OTHER.replace("retries", "mode = http\nretries")
     r = rig(filters=[Failed(move)], sections=other)
-    r.backend.source = Source
+    r.backend.source = Gone()
     origin = r.raw("10.0.0.9:8000")
     client = r.client()
     client.send(post(b"abc"))
