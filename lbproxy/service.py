@@ -320,10 +320,11 @@ class LoadBalancer(Runtime):
         return found
 
     def inherit(self, sockets: Inherited, known: dict[str, Any]) -> None:
-        """Before the start: listen on these, and believe what another process ``known`` of servers."""
+        """Before the start: take over the sockets and :meth:`known` of another process."""
         self.network.binder.inherited = sockets
         if self.admin is not None:
             self.admin.inherit(sockets)
+        self.events.restore(known.get("events", ()))
         self.changing.inherit(Changes.from_json(known["changes"]))
         for name, server, address, healthy, note in known["health"]:
             backend = self.backends.get(name)
@@ -336,7 +337,7 @@ class LoadBalancer(Runtime):
             replication.learn(self.backends, message)
 
     def known(self) -> dict[str, Any]:
-        """For :meth:`inherit`: plain JSON types."""
+        """Return what a successor needs for :meth:`inherit`, as plain JSON types."""
         health = [
             (name, server.name, str(server.spec.target), server.healthy, server.health_note)
             for name in self.generation.checkers
@@ -345,6 +346,7 @@ class LoadBalancer(Runtime):
         ]
         return {
             "changes": self.changing.changes.as_json(),
+            "events": [event.as_dict() for event in self.events.since()],
             "health": health,
             "sticky": list(replication.whole(self.backends, replication.MOST_HANDED_OVER)),
         }

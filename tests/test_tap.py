@@ -340,3 +340,73 @@ def test_as_the_first_process_of_a_container(tmp_path: Path, echo: Echo) -> None
         child.kill()
         child.wait()
         log.close()
+
+
+RUN = [sys.executable, "-m", "lbproxy", "run"]
+
+
+def test_run_keeps_its_messages_apart_from_the_access_log(tmp_path: Path, echo: Echo) -> None:
+    """On standard error, as JSON; standard output has the access log alone, also after an upgrade."""
+    (port,) = free_ports(1)
+    text = config(port, echo.port, "process_log = json").replace("access.log json", "stdout json")
+    (tmp_path / "lb.ini").write_text(text)
+    out, err = tmp_path / "out", tmp_path / "err"
+    with out.open("w") as stdout, err.open("w") as stderr:
+        process = subprocess.Popen(
+            [*RUN, "lb.ini"], cwd=tmp_path, env=ENV, stdout=stdout, stderr=stderr
+        )
+    successor = 0
+    try:
+        assert until(lambda: accepts(port), 20), err.read_text()
+        talk(port).close()
+        process.send_signal(signal.SIGUSR2)
+        assert until(lambda: process.poll() is not None, 40), err.read_text()
+        messages = [json.loads(line) for line in err.read_text().splitlines()]
+        (successor,) = (
+            int(one["message"].split()[2]) for one in messages if "serves now" in one["message"]
+        )
+        talk(port).close()
+        os.kill(successor, signal.SIGTERM)
+        assert until(lambda: "Server Shut Down." in err.read_text().splitlines()[-1], 20)
+        successor = 0
+    finally:
+        for pid in filter(None, (process.pid if process.poll() is None else 0, successor)):
+            os.kill(pid, signal.SIGKILL)
+    messages = [json.loads(line) for line in err.read_text().splitlines()]
+    assert {"info"} == {one["level"] for one in messages}
+    assert any("took over from process" in one["message"] for one in messages)
+    assert [record["close"] for record in records(out)] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(("text", "words"), [("", "serves nothing"), ("[front", "section header")])
+def test_run_with_a_configuration_that_is_wrong(tmp_path: Path, text: str, words: str) -> None:
+    path = Path("/dev/null")
+    if text:
+        path = tmp_path / "lb.ini"
+        path.write_text(text)
+    done = subprocess.run(
+        [*RUN, str(path)], cwd=tmp_path, env=ENV, capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert words in done.stderr and "Usage" not in done.stderr
+
+
+def test_run_reads_no_plugins_of_twistd(tmp_path: Path) -> None:
+    """Twisted's cache of plugins would be written beside them, or the failure logged."""
+    code = (
+        "import sys\n"
+        "import twisted.plugin\n"
+        "def refuse(*_): raise SystemExit('plugins are read')\n"
+        "twisted.plugin.getPlugins = refuse\n"
+        "from twisted.application import app\n"
+        "from lbproxy.cli.foreground import ForegroundOptions\n"
+        "options = ForegroundOptions()\n"
+        "options.parseOptions(['-n', '--pidfile=', 'lbproxy', '--config', sys.argv[1]])\n"
+        "print(options.subCommand, list(options.loadedPlugins))\n"
+    )
+    path = tmp_path / "lb.ini"
+    path.touch()
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], env=ENV, capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout == "lbproxy ['lbproxy']\n", done.stderr

@@ -28,9 +28,14 @@ def demo(port: int) -> None:
 @main.command()
 @click.argument("config", type=FILE)
 def run(config: Path) -> None:
-    """Serve CONFIG in the foreground until Ctrl-C: short for `twistd -n lbproxy --config CONFIG`."""
-    from twisted.scripts.twistd import run as twistd
+    """Serve CONFIG in the foreground until Ctrl-C. Messages go to standard error.
 
-    load(config)
-    sys.argv = ["twistd", "-n", "--pidfile=", "lbproxy", "--config", str(config)]
-    twistd()
+    `twistd lbproxy --config CONFIG` does the same as a daemon.
+    """
+    from lbproxy.cli.foreground import main as foreground
+    from lbproxy.registry import load_config
+    from lbproxy.service import refuse_nothing
+
+    load(config, lambda path: refuse_nothing(load_config(path)))
+    sys.argv = ["lbproxy", "-n", "--pidfile=", "lbproxy", "--config", str(config)]
+    foreground()

@@ -3,8 +3,8 @@ r"""PURE. The first word of a ``listen`` line: the address to bind, and whether 
 Supported here: ``tcp:PORT``, ``tcp6:PORT`` and ``tls:PORT``, each with ``:interface=IP`` and
 ``:backlog=N`` or with the address before the port (``tls:127.0.0.1:8443``); ``unix:PATH`` with
 ``:mode=660`` and ``:backlog=N``; ``IP:PORT`` and ``*:PORT``. A colon inside a value is written
-``\:``, or the value is in brackets. ``systemd:...`` and endpoints of Twisted plugins are stored
-unchanged.
+``\:``, or the value is in brackets. ``systemd:...`` is checked. It and the endpoints of Twisted
+plugins are stored unchanged.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ __all__ = ["Endpoint", "parse_endpoint"]
 OWN = ("tcp", "tcp4", "tcp6", "tls", "unix", "systemd")
 _PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9_]*):(.+)", re.DOTALL)
 _PART = re.compile(r"(?:\\.|\[[^\]]*\]|[^:\\])*", re.DOTALL)
+_DOMAINS = ("INET", "INET6", "UNIX")
 _BACKLOG = {"min": 1, "max": 65535}
 
 
@@ -118,6 +119,23 @@ def _unix(rest: str, base_dir: str) -> Endpoint:
     return Endpoint(Address("unix", path=path), extra=extra)
 
 
+def _systemd(rest: str) -> Endpoint:
+    plain, keyed = _arguments(_parts(rest), ("domain", "index", "name"), "systemd")
+    if plain:
+        raise Unfit(f"systemd: {plain[0]!r} is not WORD=VALUE; allowed: domain, index, name")
+    domain = keyed.get("domain", "")
+    if domain not in _DOMAINS:
+        raise Unfit(f"systemd: domain={domain} is unknown", found=domain, known=_DOMAINS)
+    if ("index" in keyed) == ("name" in keyed):
+        raise Unfit(
+            "systemd: write either index=NUMBER (from 0, in the order of the .socket unit) or "
+            "name=NAME (its FileDescriptorName)"
+        )
+    if "index" in keyed:
+        units.parse("int", keyed["index"], {"min": 0, "max": 1023})
+    return Endpoint(None)
+
+
 def _bare(text: str) -> Endpoint:
     host, colon, port = text.rpartition(":")
     if not colon or not host:
@@ -143,7 +161,7 @@ def parse_endpoint(text: str, base_dir: str = "") -> Endpoint:
     if kind == "unix":
         return _unix(rest, base_dir)
     if kind == "systemd":
-        return Endpoint(None)
+        return _systemd(rest)
     if kind == "localhost":
         return _bare(text)
     if nearest_word(kind, OWN):

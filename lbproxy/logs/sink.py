@@ -44,17 +44,26 @@ _ATOMIC = (
 
 
 def trouble_with(path: str) -> str:
-    """Why a log at ``path`` could not be written as things stand, "" if nothing speaks against it."""
-    target = Path(path)
+    """Return why the present user could not write a log at ``path``; "" if nothing is known."""
     if path in ("", "off", "stdout") or path.startswith("syslog:"):
         return ""
+    target = Path(path)
+    try:
+        return _trouble(target)
+    except PermissionError:
+        return f"folder {target.parent} is not accessible"
+
+
+def _trouble(target: Path) -> str:
     if target.is_dir():
-        return f"{path} is a folder"
+        return f"{target} is a folder"
     if target.exists():
-        return "" if os.access(target, os.W_OK) else f"{path} is not writable"
+        writable = os.access(target, os.W_OK, effective_ids=True)
+        return "" if writable else f"{target} is not writable"
     if not target.parent.is_dir():
         return f"there is no folder {target.parent}"
-    return "" if os.access(target.parent, os.W_OK) else f"folder {target.parent} is not writable"
+    writable = os.access(target.parent, os.W_OK | os.X_OK, effective_ids=True)
+    return "" if writable else f"folder {target.parent} is not writable"
 
 
 @native(allow_interpreted_subclasses=True)

@@ -28,6 +28,16 @@ class GlobalSpec:
         doc="further access logs besides ``access_log``, one per line",
         example="errors.log json if status 5xx",
     )
+    process_log: Literal["text", "json"] = option(
+        "choice",
+        "text",
+        choices=("text", "json"),
+        workers="master",
+        doc=(
+            "format of the process log, lbproxy's own messages; ``json`` lines have ``time``, "
+            "``level``, ``logger`` and ``message``"
+        ),
+    )
     maxconn: int = option(
         "int",
         0,

@@ -23,6 +23,13 @@ from lbproxy.net.errorwords import error_words
 __all__ = ["StockBound", "listen_endpoint", "set_options"]
 
 
+NOT_PASSED = (
+    "systemd has not passed this socket to the process; start the .socket unit, and name it in "
+    "Sockets= of the service"
+)
+"""What Twisted reports as an IndexError or KeyError."""
+
+
 class StockBound(Bound):
     """A listening port of the reactor.  ``switch``: stands in it for a factory that may be inside others."""
 
@@ -118,7 +125,10 @@ def listen_endpoint(reactor: Any, endpoint: str, factory: IProtocolFactory) -> D
     def refused(failure: Failure) -> Bound:
         value = failure.value
         reason = getattr(value, "socketError", None) or value
-        raise ListenError(f"cannot listen on {endpoint}: {error_words(reason)}") from value
+        words = error_words(reason)
+        if endpoint.startswith("systemd:") and isinstance(value, IndexError | KeyError):
+            words = NOT_PASSED
+        raise ListenError(f"cannot listen on {endpoint}: {words}") from value
 
     try:
         parsed: Any = serverFromString(reactor, endpoint)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -65,7 +65,7 @@ MEANING: dict[EventKind, str] = {
     EventKind.LISTENER_CLOSED: "a listener was closed",
     EventKind.RELOAD: "a new configuration is in use",
     EventKind.RELOAD_REFUSED: "a new configuration was wrong and is not used",
-    EventKind.UPGRADE: "another process has taken over the listening sockets; this one drains",
+    EventKind.UPGRADE: "a new process has taken over the listening sockets; the old one drains",
     EventKind.UPGRADE_FAILED: "a new process could not take over; this one continues",
     EventKind.CHANGED: "an operator changed something at run time",
     EventKind.WORKER_DIED: "a worker process exited unexpectedly",
@@ -150,6 +150,21 @@ class Events:
             except Exception as error:
                 self._failed(error)
         return event
+
+    def restore(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Begin with the events of another process, as :meth:`Event.as_dict` describes them.
+
+        Subscribers are not called. Events of kinds that this version does not know are left out.
+        """
+        for one in events:
+            try:
+                kind, severity = EventKind(one["kind"]), Severity(one["severity"])
+            except ValueError:
+                continue
+            number = max(int(one["number"]), self.last + 1)
+            subject, text, facts = str(one["subject"]), str(one["text"]), dict(one["facts"])
+            self._ring.append(Event(number, float(one["at"]), kind, severity, subject, text, facts))
+            self.last = number
 
     def since(self, number: int = 0, limit: int = KEEP) -> list[Event]:
         """Return the events after ``number``, oldest first, at most the newest ``limit`` of them."""

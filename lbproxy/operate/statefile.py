@@ -96,9 +96,13 @@ class StateFile(Service):
         self._again = False
 
     def load(self) -> Changes:
-        """What it holds. A file that cannot be understood is put aside, with a word in the log; one
-        that cannot be read is left alone, and nothing is kept.
+        """Return the saved changes.
+
+        A file that cannot be parsed is renamed to ``.bad``. One that cannot be read is left alone,
+        and no changes are saved. A folder that is not writable is reported at once, not at the
+        first change.
         """
+        self._check_folder()
         try:
             return read_state(self.path)
         except StateUnreadable as error:
@@ -123,6 +127,12 @@ class StateFile(Service):
                 aside=aside,
             )
             return Changes()
+
+    def _check_folder(self) -> None:
+        """Set ``error`` if the file could not be written now."""
+        folder = Path(self.path).absolute().parent
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+            self._failed(OSError(f"folder {folder} does not exist or is not writable"))
 
     def changed(self, changes: Changes) -> None:
         """Write ``changes`` soon."""

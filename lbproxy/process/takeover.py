@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from twisted.logger import Logger
 
@@ -38,6 +38,7 @@ class Takeover:
             raise HandoverError(
                 "the running lbproxy hands over in another way than this version knows: restart it"
             )
+        self.predecessor = os.getppid()
         self.known: dict[str, Any] = told["known"]
         self.pidfile: str = told["pidfile"]
         self._ready: int = told["ready"]
@@ -67,8 +68,12 @@ class Takeover:
             raise HandoverError(f"{ENVIRONMENT} cannot be read: {error}") from None
         return cls(told)
 
+    def stderr(self) -> TextIO:
+        """Return the standard error of the running process, for lines until :meth:`start`."""
+        return os.fdopen(os.dup(self._stderr), "w", buffering=1)
+
     def start(self, reactor: Any, serving: Callable[[], bool], own: Callable[[], None]) -> None:
-        """The reactor runs: say so when we serve, after ``own()`` has made the sockets ours for good."""
+        """Report to the running process when this one serves, after a call of ``own()``."""
         if not serving():
             reactor.callLater(_POLL, self.start, reactor, serving, own)
             return
@@ -79,7 +84,7 @@ class Takeover:
         with suppress(BrokenPipeError):  # it was killed meanwhile
             os.write(self._ready, READY)
         os.close(self._ready)
-        _log.info("upgrade: took over from process {pid}", pid=os.getppid())
+        _log.info("upgrade: took over from process {pid}", pid=self.predecessor)
 
     def remove_pidfile(self) -> None:
         """At our end, unless it names another process by now."""

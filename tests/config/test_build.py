@@ -340,6 +340,23 @@ def test_listen_forms() -> None:
     assert address("onion:80:controlPort=9051") is None
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        ("systemd:domain=INET", "write either index=NUMBER"),
+        ("systemd:domain=INET:index=0:name=web", "write either index=NUMBER"),
+        ("systemd:domain=INTE:index=0", "did you mean 'INET'"),
+        ("systemd:index=0", "allowed: INET, INET6, UNIX"),
+        ("systemd:domain=INET:index=x", "x"),
+        ("systemd:domain=INET:idx=0", "has no 'idx'"),
+        ("systemd:web", "'web' is not WORD=VALUE"),
+    ],
+)
+def test_systemd_endpoints_are_checked(endpoint: str, words: str) -> None:
+    (mistake,) = mistakes(FRONT.replace("tcp:1", endpoint) + BACK)
+    assert words in str(mistake)
+
+
 def test_port_zero_may_be_used_twice() -> None:
     assert mistakes(FRONT.replace("tcp:1", "tcp:0\n  tcp:0") + BACK) == ()
 

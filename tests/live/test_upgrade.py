@@ -218,6 +218,11 @@ def test_a_daemon(site):
     assert api(lb.admin, "backends/raw/servers/e")["state"] == "drain"
     assert f"upgrade: process {new} serves now" in lb.log.read_text()
     assert "upgrade: took over from process" in lb.log.read_text()
+    events = api(lb.admin, "events")["items"]
+    by_kind = {one["kind"]: one["text"] for one in events}
+    assert by_kind["changed"].startswith("raw/e "), "events of the old process"
+    assert by_kind["upgrade"] == f"process {new} has taken over from process {old}"
+    assert [one["number"] for one in events] == list(range(1, len(events) + 1))
 
 
 def test_asked_twice_and_a_new_process_that_is_killed(site):

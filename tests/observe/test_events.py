@@ -110,3 +110,24 @@ def test_every_kind_has_a_meaning_and_is_documented() -> None:
     assert set(MEANING) == set(EventKind)
     for kind, meaning in MEANING.items():
         assert re.search(rf"^``{kind.value}`` +{re.escape(meaning)}$", page, re.M), kind
+
+
+def test_a_successor_continues_the_list() -> None:
+    old, new = Events(now=lambda: 5.0), Events(now=lambda: 9.0)
+    for number in range(3):
+        old.add(EventKind.CHANGED, "app/a", f"change {number}", Severity.WARNING, who="alice")
+    told = [event.as_dict() for event in old.since()]
+    told.append({**told[0], "kind": "of a later version", "number": 9})
+    heard: list[Event] = []
+    new.subscribe(heard.append)
+    new.restore(json.loads(json.dumps(told)))
+    assert new.since() == old.since() and new.last == 3 and not heard
+    assert new.add(EventKind.UPGRADE, "", "taken over").number == 4
+
+
+def test_restored_events_are_bounded() -> None:
+    old, new = Events(), Events(keep=10)
+    for _ in range(30):
+        add(old)
+    new.restore(event.as_dict() for event in old.since())
+    assert [event.number for event in new.since()] == list(range(21, 31))
