@@ -14,10 +14,12 @@ from twisted.internet.protocol import Factory
 
 from lbproxy.balance.server import OPERATOR, AdminState, ServerState
 from lbproxy.balance.stickytable import StickyEntry
+from lbproxy.config.errors import ConfigError, ConfigErrors
 from lbproxy.config.model import Config
 from lbproxy.errors import Kind
 from lbproxy.generation.exposure import exposed_files, exposed_keys
 from lbproxy.generation.generation import Generation
+from lbproxy.generation.guarding import guard_warnings, judge_of, server_reason
 from lbproxy.generation.listening import Listener
 from lbproxy.generation.plan import proxy_factory
 from lbproxy.logs.sink import LogSink
@@ -80,7 +82,7 @@ class Runtime(MultiService):
 
     def warnings(self) -> list[str]:
         """Settings that are valid and probably mistakes, and files with secrets that all can read."""
-        found = exposed_files(self.config)
+        found = [*exposed_files(self.config), *guard_warnings(self.config)]
         for listener in self.listeners:
             tls = getattr(getattr(listener, "factory", None), "tls", None)
             if tls is not None:
@@ -120,7 +122,11 @@ class Runtime(MultiService):
         ValueError (name taken).
         """
         owner = self.backends[backend]
-        server = owner.add(parse_server_line(line, self.config), OPERATOR)
+        spec = parse_server_line(line, self.config)
+        judge = judge_of(self.config, owner.spec)
+        if judge is not None and (reason := server_reason(judge, spec)):
+            raise ConfigErrors([ConfigError(spec.where, "", "servers", reason, str(spec.target))])
+        server = owner.add(spec, OPERATOR)
         self.generation.sync(backend)
         self.changing.added(server)
         return server

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.server import ServerState
 from lbproxy.config.model import Address
+from lbproxy.guard.judge import AddressJudge, Refused
 from lbproxy.net.lookup import literal_addresses, look_up
 
 __all__ = ["Resolver"]
@@ -32,6 +33,7 @@ DEADLINE = 5.0
 CONCURRENT = 8
 """Most look-ups of one backend at a time."""
 
+_GUARD = "guard: "  # begins the note of a server whose addresses are refused
 _FIRST_RETRY = 1.0  # after a failure; doubles up to the usual interval
 
 
@@ -53,6 +55,8 @@ class Resolver(Service):
     ``reactor``: IReactorTime and IReactorPluggableNameResolver.  ``every``: seconds between look-ups of one
     name.  ``slots`` bounds concurrent look-ups and may be shared.  Call :meth:`sync` after servers were
     added or removed; literals are set at once, in the constructor and there, names only while running.
+    ``judge``: decides about the addresses of names. If it refuses one of an answer, the server gets
+    none of them and is down.
     """
 
     def __init__(
@@ -63,11 +67,13 @@ class Resolver(Service):
         every: float = 30.0,
         deadline: float = DEADLINE,
         slots: DeferredSemaphore | None = None,
+        judge: AddressJudge | None = None,
     ) -> None:
         self._group = group
         self._reactor = reactor
         self._every = every
         self._deadline = deadline
+        self._judge = judge
         self._slots = slots if slots is not None else DeferredSemaphore(CONCURRENT)
         self._names: dict[ServerState, _Name] = {}
         self._named: dict[ServerState, Address | None] = {}  # the address, if it is a name
@@ -141,11 +147,29 @@ class Resolver(Service):
         if not hosts:
             self._no_answer(name, "no address")
             return
+        if self._judge is not None and not self._judged(self._judge, name, hosts):
+            return
         name.running = None
         name.pause = _FIRST_RETRY
         name.failing = False
         self._set(name.server, name.wanted, hosts)
         self._again(name, self._every)
+
+    def _judged(self, judge: AddressJudge, name: _Name, hosts: list[str]) -> bool:
+        """Whether all addresses are allowed; if not, the server loses those that it has."""
+        server, note = name.server, ""
+        try:
+            judge.check(hosts, name.wanted.port)
+        except Refused as error:
+            note = f"{_GUARD}{name.wanted.host}: {error}"
+        if note or server.health_note.startswith(_GUARD):
+            self._group.set_health(server, server.healthy, note)
+        if not note:
+            return True
+        if server.addresses:
+            self._group.set_addresses(server, ())
+        self._no_answer(name, note)
+        return False
 
     def _failed(self, name: _Name, failure: Failure) -> None:
         if self._names.get(name.server) is name and not failure.check(CancelledError):

@@ -37,6 +37,7 @@ from lbproxy.features import features_of
 from lbproxy.generation.exposure import exposed_files, exposed_keys
 from lbproxy.generation.features import prepare_features, prepare_routes
 from lbproxy.generation.generation import Generation, Ground
+from lbproxy.generation.guarding import guard_warnings, judge_of, server_reason
 from lbproxy.generation.listening import Listener
 from lbproxy.generation.plan import BackendPlan, FrontendPlan, ListenerPlan, Plan
 from lbproxy.generation.secret import read_secret
@@ -95,7 +96,7 @@ class _Compiler:
         problems, self.problems = self.problems, None
         assert problems is not None
         problems.raise_if_any()
-        for text in exposed_files(self.config):
+        for text in (*exposed_files(self.config), *guard_warnings(self.config)):
             _log.warn("{text}", text=text)
         return self.plan
 
@@ -195,9 +196,15 @@ class _Compiler:
         return self._make(spec.balance, f"backend {spec.name}", "balance", make)
 
     def _resolver(self, spec: BackendSpec, before: Backend | None, backend: Backend) -> Resolver:
-        if before is not None and before.spec.resolve_every == spec.resolve_every:
+        judge = judge_of(self.config, spec)
+        for server in spec.servers if judge is not None else ():
+            if judge is not None and (reason := server_reason(judge, server)):
+                section = f"backend {spec.name}"
+                self._problem(server.where, section, "servers", ValueError(reason))
+        same = before is not None and before.spec.resolve_every == spec.resolve_every
+        if same and before is not None and before.spec.guard == spec.guard == "off":
             return self.old.resolvers[spec.name]
-        return Resolver(backend.group, self.ground.reactor, every=spec.resolve_every)
+        return Resolver(backend.group, self.ground.reactor, every=spec.resolve_every, judge=judge)
 
     def _checker(
         self, spec: BackendSpec, before: Backend | None, backend: Backend

@@ -395,4 +395,14 @@ class BackendSpec:
     resolve_every: float = option(
         "duration", 30.0, min=1.0, max=86400, doc="interval between look-ups of server names"
     )
+    guard: str = option(
+        "choice",
+        "off",
+        choices=("off", "public-only"),
+        doc=(
+            "``public-only``: servers must have public addresses; a name that resolves to a "
+            "private, reserved or own address makes its server down"
+        ),
+        example="public-only",
+    )
     where: Where = hidden(NOWHERE)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from lbproxy.model.base import NOWHERE, Where, hidden, option
+from lbproxy.model.base import NOWHERE, Network, Where, hidden, option
 from lbproxy.model.listen import AdminSpec, LogSpec
 
 __all__ = ["GlobalSpec"]
@@ -156,6 +156,15 @@ class GlobalSpec:
         ),
         example="lbproxy.state.json",
         restart=True,
+    )
+    guard_public: tuple[Network, ...] = option(
+        "list:network",
+        (),
+        doc=(
+            "networks that ``guard = public-only`` takes for public, for tests; listeners of "
+            "lbproxy itself stay forbidden"
+        ),
+        example="127.95.1.0/24",
     )
     metrics_servers: bool = option(
         "bool",

@@ -14,6 +14,7 @@ from lbproxy.balance.server import ServerState
 from lbproxy.checks import resolver
 from lbproxy.checks.resolver import Resolver
 from lbproxy.config.model import Address, ServerSpec
+from lbproxy.guard import AddressJudge
 from lbproxy.net.lookup import ADDRESSES_MAX, literal_addresses
 
 
@@ -254,3 +255,30 @@ def test_a_listener_that_raises_does_not_end_the_look_ups() -> None:
     world.reactor.answer("10.0.0.1")
     world.reactor.advance(30)
     assert [query.name for query in world.reactor.queries] == ["a.example"]
+
+
+def test_refused_addresses_are_not_used_and_the_note_says_why() -> None:
+    world = World("app.example", judge=AddressJudge())
+    server = world.group.servers["s0"]
+    world.resolver.startService()
+    world.reactor.answer("8.8.8.8", "10.0.0.1")
+    assert world.hosts() == [] and world.group.eligible_count == 0
+    assert server.note == "guard: app.example: 10.0.0.1 is private (RFC 1918)"
+    world.reactor.advance(1)
+    world.reactor.answer("8.8.8.8")
+    assert world.hosts() == ["8.8.8.8"] and server.note == ""
+
+
+def test_a_name_that_moves_inside_loses_its_address() -> None:
+    world = World("app.example", judge=AddressJudge(listeners=[("8.8.4.4", 80)]))
+    world.resolver.startService()
+    world.reactor.answer("8.8.8.8")
+    world.group.set_health(world.group.servers["s0"], True, "200 in 3 ms")
+    for inside in ("::ffff:127.0.0.1", "8.8.4.4"):
+        world.reactor.advance(30)
+        world.reactor.answer(inside)
+        assert world.hosts() == []
+        assert world.group.servers["s0"].note.startswith("guard: ")
+        world.reactor.advance(2)
+        world.reactor.answer("8.8.8.8")
+        assert world.hosts() == ["8.8.8.8"]
