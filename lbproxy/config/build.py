@@ -158,10 +158,11 @@ class _Builder:
         self.drafts = Drafts()
 
     def build(self, sections: list[Section]) -> Drafts:
-        accepted = [(s, d) for s in sections if (d := self._draft(s)) is not None]
-        for section, draft in accepted:
+        known = [(s, d) for s in sections if (d := self._draft(s)) is not None]
+        for section, draft in known:
             self._entries(section, draft)
-            SECTIONS[draft.kind].prepare(draft, self._reader(draft))
+            if self.drafts.find(draft.kind, draft.name) is draft:
+                SECTIONS[draft.kind].prepare(draft, self._reader(draft))
         return self.drafts
 
     def _reader(self, draft: Draft) -> Callable[[str, str], None]:
@@ -176,18 +177,21 @@ class _Builder:
     # -- sections ----------------------------------------------------------------------------------
 
     def _draft(self, section: Section) -> Draft | None:
+        """Return the draft of a section of a known kind.
+
+        It is not among ``drafts`` if the header is wrong; its keys are read for their errors.
+        """
         kind, name = section.kind, section.name
         if kind not in SECTIONS:
             self._unknown_section(section)
             return None
         draft = Draft(kind, name, SECTIONS[kind].spec, section.where, shown=section.shown)
-        if not self._name_fits(section):
-            return None
-        first = self.drafts.find(kind, name)
-        if first is not None:
-            self._wrong(section, f"this section is there already, at {first.where}")
-            return None
-        self.drafts.add(draft)
+        if self._name_fits(section):
+            first = self.drafts.find(kind, name)
+            if first is None:
+                self.drafts.add(draft)
+            else:
+                self._wrong(section, f"this section is there already, at {first.where}")
         return draft
 
     def _unknown_section(self, section: Section) -> None:
@@ -238,6 +242,7 @@ class _Builder:
     def _entries(self, section: Section, draft: Draft) -> None:
         fields = option_fields(draft.spec)
         mine: dict[str, Entry] = {}
+        repeated: list[Entry] = []
         for entry in section.entries:
             if entry.key not in fields:
                 self._unknown_key(section, entry, tuple(fields))
@@ -246,11 +251,16 @@ class _Builder:
                 self.problems.add(
                     entry.where, section.title, entry.key, f"given twice, first at {first}"
                 )
+                repeated.append(entry)
             else:
                 mine[entry.key] = entry
         # Routes are judged by the frontend's mode, so that comes first.
         for key in sorted(mine, key=lambda k: k != "mode"):
             self._key(mine[key], fields[key], draft)
+        aside = Draft(draft.kind, draft.name, draft.spec, draft.where, shown=draft.shown)
+        aside.values["mode"] = draft.mode
+        for entry in repeated:  # for their own errors
+            self._key(entry, fields[entry.key], aside)
 
     def _key(self, entry: Entry, field: attrs.Attribute[Any], draft: Draft) -> None:
         draft.lines[entry.key] = entry.where
@@ -260,14 +270,16 @@ class _Builder:
         draft.elsewhere[entry.where] = title
         draft.elsewhere.update({i.where: i.section for i in entry.items if i.section})
         spot = Spot(self.problems, title, entry.key, entry.where, self.base_dir)
+        facts = field.metadata
+        kind = value_kind(facts["kind"])
+        before = len(self.problems.errors)
         if any(item.broken for item in entry.items):
             draft.broken.add(entry.key)
-            return
-        before = len(self.problems.errors)
-        facts = field.metadata
+            if not kind.separate:
+                return
         scope = Scope(self.resolve, self.drafts.names, draft.mode)
-        value = value_kind(facts["kind"]).read(entry, facts, spot, scope)
+        value = kind.read(entry, facts, spot, scope)
         if len(self.problems.errors) > before:
             draft.broken.add(entry.key)
-        else:
+        if entry.key not in draft.broken or kind.separate:
             draft.values[entry.key] = value

@@ -19,10 +19,11 @@ __all__ = ["Draft", "Drafts"]
 class Draft:
     """One section. ``spec`` is its model class.
 
-    ``values``: valid keys that were written. ``lines``: position of each written key. ``broken``:
-    written keys with an error, which are not judged again. ``inherited``: keys of a ``[defaults]``,
-    with their mode or "any". ``shown``: header under which it was written, if that is another one.
-    ``elsewhere``: the same for single lines.
+    ``values``: valid keys that were written, and the valid lines of keys with several lines.
+    ``lines``: position of each written key. ``broken``: written keys with an error; nothing is
+    judged by what they lack. ``inherited``: keys of a ``[defaults]``, with their mode or "any".
+    ``shown``: header under which it was written, if that is another one. ``elsewhere``: the same
+    for single lines.
     """
 
     kind: str

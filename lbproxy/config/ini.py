@@ -49,8 +49,8 @@ class Item:
 
     ``text`` is for splitting into words: a variable whose value has several words is quoted there.
     ``plain`` is the same line as one text, None if it begins with a quote. ``broken``: a variable
-    could not be replaced, which has been reported. ``section``: the header under which it was
-    written, if that is another one.
+    could not be replaced, which has been reported; ``text`` is then as written. ``section``: the
+    header under which it was written, if that is another one.
     """
 
     text: str
@@ -300,7 +300,7 @@ class _FileParser:
             whole = None if quoted else substitute(plain, self.env).strip()
         except Unfit as error:
             self.problems.add_exception(where, self._title(), self.entry.key, error)
-            self.entry.items.append(Item("", where, broken=True))
+            self.entry.items.append(Item(plain, where, broken=True))
             return
         if text:
             self.entry.items.append(Item(text, where, plain=whole))

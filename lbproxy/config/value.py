@@ -33,6 +33,9 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./:\[\]-]+( [A-Za-z0-9_./:\[\]-]+)*")
 class ValueKind(ABC):
     """One shape of value."""
 
+    separate = False
+    """Whether each line counts for itself, so that those without errors are checked further."""
+
     @abstractmethod
     def read(self, entry: Entry, facts: Facts, spot: Spot, scope: Scope) -> Any:
         """The value of ``entry``; mistakes go to ``spot``, and the result is then worth nothing."""
@@ -164,6 +167,8 @@ class _Line(_One):
 class _Lines(ValueKind):
     """Any number of such lines."""
 
+    separate = True
+
     def __init__(self, name: str) -> None:
         self.name = name
 
@@ -176,17 +181,20 @@ class _Lines(ValueKind):
         names: dict[str, Where] = {}
         for item in entry.items:
             at = spot.at(item.where, item.section)
-            words = read_words(item.text, at)
-            if self.line.unique and words:
-                name = words[0].text
-                first = names.setdefault(name, item.where)
-                if first is not item.where:
-                    message = f"{self.line.name} {name!r} is there already, at {first}"
-                    at.wrong(message, found=name)
+            words = None if item.broken else read_words(item.text, at)
+            start = words[0].text if words else item.text.partition(" ")[0]
+            if self.line.unique and start:
+                self._note_name(start, item.where, names, at)
             made = None if words is None else self.line.read(words, at, scope)
             if made is not None:
                 found.append(made)
         return tuple(found)
+
+    def _note_name(self, name: str, where: Where, names: dict[str, Where], spot: Spot) -> None:
+        """Report a name that an earlier line has, even if that line has an error."""
+        first = names.setdefault(name, where)
+        if first is not where:
+            spot.wrong(f"{self.line.name} {name!r} is there already, at {first}", found=name)
 
     def dump(self, value: Any) -> list[str]:
         return [self.line.dump(spec) for spec in value]

@@ -167,7 +167,7 @@ BACK = "[backend b]\nservers = a 10.0.0.1:80\n"
 SINGLE = [
     ("[lbproxy x]\n", 1, "takes no name"),
     ("[backend]\n", 1, "needs a name"),
-    ("[backend a/b]\nx = 1", 1, "is not a name"),
+    ("[backend a/b]\nqueue = 1", 1, "is not a name"),
     ("[lbproxy]\nmaxconn =\n", 2, "has no value"),
     ("[lbproxy]\nmaxconn = 1\n  2\n", 3, "takes one value"),
     ("[lbproxy]\nmaxconn = 1\nmaxconn = 1\n", 3, "given twice, first at lb.ini:2"),

@@ -158,7 +158,8 @@ def _balancer(draft: Draft, judge: Judge, spec: PluginSpec, mode: Mode | None) -
 
 
 def _active(draft: Draft, judge: Judge, check: CheckSpec, servers: Sequence[ServerSpec]) -> None:
-    if servers and all(server.no_check for server in servers):
+    whole = "servers" not in draft.broken
+    if whole and servers and all(server.no_check for server in servers):
         judge.wrong(draft, draft.line("check"), "check", "every server says no_check")
     spot = judge.spot(draft, "check", check.where)
     probe = trial(check.probe, spot, draft.name)
@@ -171,7 +172,7 @@ def _active(draft: Draft, judge: Judge, check: CheckSpec, servers: Sequence[Serv
         )
     if check.ca and not judge.exists(check.ca):
         spot.wrong(f"ca: no such file: {check.ca}", found=check.ca)
-    if not (secure or check.tls or any(server.tls for server in servers)):
+    if whole and not (secure or check.tls or any(server.tls for server in servers)):
         given = {"sni": check.sni, "ca": check.ca, "verify": check.verify is not None}
         for name in (name for name, value in given.items() if value):
             spot.wrong(f"option {name!r} has no effect without 'tls'", found=name)
