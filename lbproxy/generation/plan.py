@@ -42,7 +42,7 @@ from lbproxy.proxy.accept import ProxyFactory
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import FeatureSet
 from lbproxy.proxy.frontend import Frontend
-from lbproxy.proxy.http.client import HTTPProxyFactory
+from lbproxy.proxy.http.factory import HTTPProxyFactory
 from lbproxy.proxy.routeowner import RouteOwner
 from lbproxy.proxy.tcp import TCPProxyFactory
 from lbproxy.tls.parameters import TLSParameters

@@ -35,6 +35,7 @@ __all__ = [
     "LAST_CHUNK",
     "add_line",
     "encode_chunk",
+    "encode_chunks",
     "encode_end",
     "encode_request",
     "encode_response",
@@ -257,3 +258,11 @@ def encode_trailers(trailers: Iterable[tuple[bytes, bytes]]) -> bytes:
 def encode_end(end: End) -> bytes:
     """The end of a chunked body."""
     return encode_trailers(end.trailers) if end.trailers else LAST_CHUNK
+
+
+def encode_chunks(data: bytes, end: End | None) -> bytes:
+    """``data`` as one chunk, and the end of the body if it is known; b"" if there is neither."""
+    out = encode_chunk(data) if data else b""
+    if end is not None:
+        out += encode_end(end)
+    return out

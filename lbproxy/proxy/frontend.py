@@ -31,6 +31,7 @@ from lbproxy.proxy.info import ConnectionInfo, plain_ip
 from lbproxy.proxy.member import Member
 from lbproxy.proxy.policy import Hooks, Policies
 from lbproxy.proxy.ratelog import Quiet
+from lbproxy.proxy.roles import FrontendClient
 from lbproxy.proxy.routeowner import RouteOwner, take_over_routes
 
 __all__ = ["Frontend", "Lineage"]
@@ -53,8 +54,7 @@ class Lineage:
         self.counts: dict[str, Any] = counts_of(first.kinds)
         self.limits = ConnectionLimits(total=total)
         self.remote_clients = 0  # those of the workers, in a master
-        # live client protocols, each with ``shut()`` and ``kill(error)``
-        self.clients: set[Any] = set()
+        self.clients: set[FrontendClient] = set()
 
     @property
     def members(self) -> list[Frontend]:

@@ -15,9 +15,9 @@ from lbproxy.balance.lease import Lease
 
 if TYPE_CHECKING:
     from lbproxy.balance.server import ServerState
-    from lbproxy.errors import Kind
+    from lbproxy.errors import Kind, ProxyError
 
-__all__ = ["Evidence", "Pick", "SessionWatch"]
+__all__ = ["Evidence", "FrontendClient", "Pick", "SessionWatch"]
 
 Pick = Callable[..., Lease | None]
 """``pick(context, avoid=())``, as :meth:`lbproxy.balance.group.ServerGroup.pick`
@@ -41,6 +41,18 @@ class Evidence(Protocol):
         self, server: ServerState, kind: Kind, hollow: bool, connect_s: float, lasted_s: float
     ) -> None:
         """A TCP session that was connected has ended; ``hollow``: by the server, without a word."""
+
+
+class FrontendClient(Protocol):
+    """A live client of a frontend (``Frontend.clients``): a connection before its protocol starts,
+    an HTTP connection or a TCP session.
+    """
+
+    def shut(self) -> None:
+        """The frontend stops: close now if idle, else after what runs."""
+
+    def kill(self, error: ProxyError) -> None:
+        """End it at once, with ``error`` as the reason."""
 
 
 class SessionWatch(Protocol):

@@ -1,4 +1,4 @@
-"""DATA. Whether a peer that is slow to read still reads; asked when a deadline passes, never before."""
+"""DATA. Whether a slow peer still reads; asked when a deadline passes, never before."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
 
-__all__ = ["unsent_bytes"]
+__all__ = ["taken_since", "unsent_bytes"]
 
 
 def unsent_bytes(transport: Any) -> int:
-    """Bytes written to ``transport`` that the system has not taken yet; 0 where that cannot be told."""
+    """Return the bytes written to ``transport`` that the system has not taken yet; 0 if unknown."""
     own: int | None = getattr(transport, "buffered_bytes", None)
     if own is not None:
         return own
@@ -20,3 +20,9 @@ def unsent_bytes(transport: Any) -> int:
     if isinstance(transport, FileDescriptor):
         return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
     return 0
+
+
+def taken_since(transport: Any, before: int) -> int:
+    """Return what is unsent now if the peer has taken some of ``before`` bytes but not all, else 0."""
+    left = unsent_bytes(transport)
+    return left if 0 < left < before else 0

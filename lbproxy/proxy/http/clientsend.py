@@ -1,0 +1,81 @@
+"""DATA. The sending half of an HTTP/1 client connection: responses and tunnel bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lbproxy.errors import ProxyError
+from lbproxy.http.h1_write import encode_chunks, encode_response
+from lbproxy.http.known import DATE
+from lbproxy.http.message import End, RequestHead, ResponseHead
+from lbproxy.net.closing import half_close
+from lbproxy.proxy.http.clientlink import ClientLink
+from lbproxy.proxy.http.clientstate import ANSWERING, BODY, EXPECTING, LINGERING, TUNNEL
+from lbproxy.proxy.http.replies import http_date
+from lbproxy.proxy.info import ConnectionInfo
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.frontend import Frontend
+
+__all__ = ["ClientSender"]
+
+
+class ClientSender(ClientLink):
+    """See the module.  ``_keep``: the connection outlives the exchange that runs."""
+
+    def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
+        super().__init__(frontend, info)
+        self._request: RequestHead | None = None  # of the exchange
+        self._keep = False
+        self._chunked = False  # the response goes out in chunks
+
+    def send_response(self, head: ResponseHead, data: bytes, end: End | None) -> None:
+        """See :class:`ClientStream`."""
+        state, request = self._state, self._request
+        if state >= LINGERING or request is None:
+            return
+        if head.status < 200:
+            out, _ = encode_response(head, client_version=request.version)
+            if state == EXPECTING:
+                self._enter(BODY)
+                self._rearm()
+            self.transport.write(out)
+            return
+        self._keep = keep = (
+            self._keep
+            and head.keep_alive
+            and (state >= ANSWERING or end is None)
+            and not (head.length is None and request.version < 11)
+            and not self.frontend.stopping
+        )
+        # RFC 9110 §6.6.1: a response that is forwarded has a Date
+        date = None
+        if head.listed or not head.present >> DATE & 1:
+            date = http_date(self.frontend.wheel.wall())
+        out, self._chunked = encode_response(
+            head, client_version=request.version, keep_alive=keep, date=date, method=request.method
+        )
+        if self._chunked:
+            out += encode_chunks(data, end)
+        elif data:
+            out += data
+        self.transport.write(out)
+
+    def send_data(self, data: bytes, end: End | None) -> None:
+        """See :class:`ClientStream`."""
+        state = self._state
+        if state >= LINGERING:
+            return
+        if state == TUNNEL:
+            if data:
+                self.transport.write(data)
+            if end is not None:
+                half_close(self.transport)
+            return
+        out = encode_chunks(data, end) if self._chunked else data
+        if out:
+            self.transport.write(out)
+
+    def abort(self, error: ProxyError) -> None:
+        """See :class:`ClientStream`: a cut connection is the only sign HTTP/1 has."""
+        self._abort()
