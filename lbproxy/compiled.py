@@ -1,13 +1,12 @@
-"""Which modules may run compiled, and whether they do in this process.
+"""The modules that may run compiled, and whether they do in this process.
 
-The modules named here are where the bytes go through.  ``setup.py`` compiles them, with mypyc, from the same source
-that runs without a compiler, and leaves :data:`STAMP` beside them: a digest of each source it read.  Compiled modules
-are used only while every digest still holds, so a binary never stands in for a source that has changed.
+The modules named here form the data path. ``setup.py`` compiles them with mypyc, from the same
+source that runs without a compiler, and stores :data:`STAMP` beside them: a digest of each source.
+Compiled modules are used only while every digest matches, so a binary never replaces a source that
+has changed. The environment variable ``LBPROXY_COMPILED`` decides: ``0`` runs the sources, ``1``
+refuses to start without the compiled modules. Without it they are used if they exist and match.
 
-The environment variable ``LBPROXY_COMPILED`` decides: ``0`` runs the sources, ``1`` refuses to start without the
-compiled modules; without it they are used where they are there and fit.
-
-Nothing here imports anything of lbproxy: it is asked before everything else.
+This module imports nothing of lbproxy, because it runs before all other modules.
 """
 
 from __future__ import annotations
@@ -35,7 +34,9 @@ if TYPE_CHECKING:
 else:
 
     def native(**words: Any) -> Any:
-        """``@native(allow_interpreted_subclasses=True)``: what the compiler is told of a class; nothing else."""
+        """``@native(allow_interpreted_subclasses=True)``: what the compiler is told of a class;
+        nothing else.
+        """
         return lambda cls: cls
 
 
@@ -132,7 +133,7 @@ MODULES = (
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """What each of :data:`MODULES` is now; OSError when one is missing."""
+    """Return the digest of each of :data:`MODULES`. OSError if one is missing."""
     return {
         name: hashlib.blake2b((folder / name).read_bytes(), digest_size=16).hexdigest()
         for name in MODULES
@@ -140,7 +141,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def trouble(folder: Path) -> str:
-    """Why the compiled modules in ``folder`` cannot be used, "" if they can."""
+    """Return why the compiled modules in ``folder`` cannot be used, or ""."""
     try:
         stamp = json.loads((folder / STAMP).read_text())
         if stamp["suffix"] not in EXTENSION_SUFFIXES:

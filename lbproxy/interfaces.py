@@ -147,10 +147,10 @@ class FilterTraffic(Protocol):
 
 
 class HTTPFilterTraffic(FilterTraffic, Protocol):
-    """One HTTP request and its response, in every phase.
+    """An HTTP request and its response, in every phase.
 
-    - ``request``: as sent by the client. Changes in phases ``early`` and ``request`` apply to
-      routes and servers.
+    - ``request``: as sent by the client. Changes in phases ``early`` and ``request`` apply to routes
+      and servers.
     - ``server_request``: as sent to the server of this attempt, from phase ``server_request`` on.
     - ``response``: from phase ``response`` on.
     - ``scheme``: ``http`` or ``https``.
@@ -182,8 +182,9 @@ class HTTPFilterTraffic(FilterTraffic, Protocol):
         """
 
     def transform_request(self, transform: Transform) -> None:
-        """Send the request body through ``transform``, in this attempt.  In phase
-        ``server_request``.
+        """Send the request body through ``transform``, in this attempt.
+
+        In phase ``server_request``.
         """
 
     def transform_response(self, transform: Transform) -> None:
@@ -229,8 +230,9 @@ class IBalancer(Interface):
         """
 
     def taken(server: ServerState) -> None:
-        """``server`` received one more lease, which ``server.active`` already includes. The server
-        may be one that is not eligible.
+        """``server`` received one more lease, which ``server.active`` already includes.
+
+        The server may be one that is not eligible.
         """
 
     def released(server: ServerState, outcome: Outcome, seconds: float) -> None:
@@ -247,8 +249,9 @@ class IBalancer(Interface):
 
 
 class IFilter(Interface):
-    """A hook in the TCP or HTTP path. Every phase is optional, and a phase that no filter overrides
-    costs nothing.
+    """A hook in the TCP or HTTP path.
+
+    Every phase is optional, and a phase that no filter overrides costs nothing.
 
     The argument is a :class:`HTTPFilterTraffic` or a :class:`TCPFilterTraffic`. A method may be
     ``async`` or return a Deferred; the traffic waits for at most the frontend's ``timeout_filter``.
@@ -269,8 +272,9 @@ class IFilter(Interface):
         """
 
     def request(traffic: AnyTraffic) -> Any:
-        """Called when the route is known and no server is picked. May change the request (HTTP), or
-        set ``traffic.backend_name`` to choose another backend.
+        """Called when the route is known and no server is picked.
+
+        May change the request (HTTP), or set ``traffic.backend_name`` to choose another backend.
         """
 
     def server_request(traffic: AnyTraffic) -> Any:
@@ -279,8 +283,9 @@ class IFilter(Interface):
         """
 
     def response(traffic: AnyTraffic) -> Any:
-        """Called with the final response head (HTTP), or when the server is connected (TCP). May
-        change ``traffic.response``, or return a Reply that replaces it.
+        """Called with the final response head (HTTP), or when the server is connected (TCP).
+
+        May change ``traffic.response``, or return a Reply that replaces it.
         """
 
     def failed(traffic: AnyTraffic, error: ProxyError) -> Any:

@@ -94,11 +94,11 @@ _GROUP = {"sticky": "lbproxy.stickiness"}
 """Entry point groups that are not ``lbproxy.KINDs``."""
 
 _METHOD = {"balancer": "pick", "sticky": "belongs", "probe": "check"}
-"""What a class must have to be one of its kind; every method of a filter is optional."""
+"""The method that a class of each kind needs; every method of a filter is optional."""
 
 
 class UnknownPlugin(LookupError):
-    """No balancer, filter or probe has this name; ``known`` are the names there are."""
+    """No balancer, filter or probe has this name; ``known`` has the existing names."""
 
     def __init__(self, kind: str, name: str, names: tuple[str, ...]) -> None:
         super().__init__(f"unknown {kind} {name!r}")
@@ -106,7 +106,7 @@ class UnknownPlugin(LookupError):
 
 
 class IPluginClass(Interface):
-    """What a module in ``twisted/plugins`` provides to add a plugin; see :class:`PluginClass`."""
+    """The interface of plugins in ``twisted/plugins``; see :class:`PluginClass`."""
 
     kind = Attribute("'balancer', 'filter' or 'probe'")
     name = Attribute("the word in the configuration")
@@ -208,9 +208,7 @@ def _checked(kind: str, name: str, found: Any) -> Any:
 
 
 def _unwritten(kind: str, found: Any) -> str:
-    """What a class that extends our base class has left as it is there, which only raises; "" if
-    nothing.
-    """
+    """Return the abstract method that a subclass does not implement, or ""."""
     if kind == "balancer":
         from lbproxy.balance.base import Balancer
 
@@ -294,7 +292,7 @@ def _run_file(path: str) -> Any:
 
 
 def _why(target: str, error: BaseException, path: str | None) -> str:
-    """What went wrong in somebody's module, with the line in it."""
+    """Return a description of an exception in a user's module, with the line in it."""
     lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
     place = target
     if isinstance(error, SyntaxError) and error.filename:

@@ -1,6 +1,7 @@
-"""What operators and embedding programs ask of a running load balancer, and change in it.
+"""The queries and run-time changes of a load balancer, for operators and embedding programs.
 
-:class:`lbproxy.service.LoadBalancer` is one; the admin side and the commands go through it, and so may you.
+:class:`lbproxy.service.LoadBalancer` implements them. The admin API and the commands call the same
+methods.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Runtime(MultiService):
 
     @property
     def config(self) -> Config:
-        """What is served now."""
+        """The current configuration."""
         return self.generation.config
 
     @property
@@ -101,7 +102,9 @@ class Runtime(MultiService):
         return self.backends[name]
 
     def factory(self, frontend: str) -> Factory:
-        """A protocol factory of a frontend, for an endpoint of your own (TLS is then the endpoint's business)."""
+        """A protocol factory of a frontend, for an endpoint of your own (TLS is then the endpoint's
+        business).
+        """
         return proxy_factory(self.frontends[frontend], None, None)
 
     def _owners(self, kind: str) -> dict[str, Any]:
@@ -116,10 +119,12 @@ class Runtime(MultiService):
     # -- servers at run time --------------------------------------------------------------------
 
     def add_server(self, backend: str, line: str) -> ServerState:
-        """Add a server, written as in ``servers``: ``add_server("app", "c 10.0.0.3:8000 weight=2")``.
+        """Add a server, written as in ``servers``:
 
-        It is checked and resolved like one from the file.  Raises KeyError (backend), ConfigErrors (line),
-        ValueError (name taken).
+        ``add_server("app", "c 10.0.0.3:8000 weight=2")``.
+
+        It is checked and resolved like one from the file. Raises KeyError (backend), ConfigErrors
+        (line), ValueError (name taken).
         """
         owner = self.backends[backend]
         spec = parse_server_line(line, self.config)
@@ -145,28 +150,37 @@ class Runtime(MultiService):
         self.changing.note(group.servers[name], "weight", weight)
 
     def set_maxconn(self, backend: str, name: str, maxconn: int) -> None:
-        """Most concurrent requests or connections, 0 for no limit; those above it run on.  KeyError, ValueError."""
+        """Most concurrent requests or connections, 0 for no limit; those above it run on.
+
+        KeyError, ValueError.
+        """
         group = self.backends[backend].group
         group.set_maxconn(name, maxconn)
         self.changing.note(group.servers[name], "maxconn", maxconn)
 
     def set_admin(self, backend: str, name: str, admin: AdminState) -> None:
-        """What operators want of a server: :meth:`drain`, :meth:`maint` and :meth:`ready` in one.  KeyError."""
+        """Set the operator's state of a server:
+
+        :meth:`drain`, :meth:`maint` and :meth:`ready` in one.
+
+        Raises KeyError.
+        """
         owner = self.backends[backend]
         owner.set_admin(name, admin)
         self.generation.sync(backend)
         self.changing.note(owner.group.servers[name], "admin", admin.value)
 
     def drain(self, backend: str, name: str) -> DrainStatus:
-        """No new traffic but that of sticky clients; sessions finish by themselves.  KeyError.
+        """Stop new traffic to a server, except from sticky clients. Raises KeyError.
 
-        Says how many sessions are left; :meth:`drain_status` says it again later, :meth:`drained` waits.
+        Sessions finish by themselves. Returns how many are left. :meth:`drain_status` returns it
+        again later, :meth:`drained` waits.
         """
         self.set_admin(backend, name, AdminState.DRAIN)
         return self.drain_status(backend, name)
 
     def drain_status(self, backend: str, name: str) -> DrainStatus:
-        """What still runs on a server, whatever its state.  KeyError."""
+        """Return what still runs on a server, whatever its state. Raises KeyError."""
         owner = self.backends[backend]
         return status_of(owner, owner.group.servers[name])
 
@@ -180,18 +194,22 @@ class Runtime(MultiService):
         return self._drains.wait(owner, owner.group.servers[name], timeout)
 
     def kill_sessions(self, backend: str, name: str) -> int:
-        """End every session of a server now; how many there were.  KeyError.
+        """End every session of a server now; how many there were.
 
-        TCP sessions and tunnels are cut.  A request without a response head yet goes to another server if
-        it may be sent again.  Nothing keeps new ones away: :meth:`drain` or :meth:`maint` first.
+        KeyError.
+
+        TCP sessions and tunnels are cut. A request without a response head yet goes to another
+        server if it may be sent again. Nothing keeps new ones away: :meth:`drain` or :meth:`maint`
+        first.
         """
         owner = self.backends[backend]
         return owner.kill_sessions(owner.group.servers[name])
 
     def rebalance(self, backend: str) -> Rebalance:
-        """Begin to move long-lived sessions to where there is room, as after a change of servers, and say how many.
+        """Begin to move long-lived sessions to where there is room, as after a change of servers,
+        and say how many.
 
-        KeyError; ValueError for a backend without ``rebalance``.  See ``docs/rebalancing.rst``.
+        KeyError; ValueError for a backend without ``rebalance``. See ``docs/rebalancing.rst``.
         """
         return self._rebalancer(backend).run()
 
@@ -214,7 +232,10 @@ class Runtime(MultiService):
         return found.operation(operation).run(found, **arguments)
 
     def feature(self, owner: str, name: str, feature: str) -> Feature[Any]:
-        """Return the feature of a "backend", "frontend" or "route".  KeyError, ValueError as :meth:`operate`."""
+        """Return the feature of a "backend", "frontend" or "route".
+
+        Raises KeyError and ValueError as :meth:`operate`.
+        """
         found: Feature[Any] | None = self._owners(owner)[name].features.get(feature)
         if found is None:
             raise ValueError(f"{owner} {name!r} has no {feature} in its configuration")
@@ -229,10 +250,11 @@ class Runtime(MultiService):
         client: str = "",
         limit: int = 1000,
     ) -> list[SessionView]:
-        """What runs now in this process, at most ``limit``; of one server, backend, frontend or client.
+        """Return at most ``limit`` sessions of this process, optionally by server, backend or
+        client.
 
-        KeyError for a backend or server that is not there.  O(sessions): for people, not for polling many times a
-        second.
+        They can also be selected by frontend. KeyError for an unknown backend or server.
+        O(sessions): do not poll it many times a second.
         """
         owners = [self.backends[backend]] if backend else list(self.backends.values())
         found: list[SessionView] = []
@@ -256,17 +278,20 @@ class Runtime(MultiService):
         client: str = "",
         limit: int = 1000,
     ) -> Deferred[list[SessionView]]:
-        """As :meth:`sessions`, those of workers too."""
+        """Return sessions as :meth:`sessions`, including those of workers."""
         return maybeDeferred(
             self.sessions, backend, name, frontend=frontend, client=client, limit=limit
         )
 
     def end_session(self, id: str) -> Deferred[bool]:
-        """As :meth:`kill_session`, for those of :meth:`all_sessions`."""
+        """End a session of :meth:`all_sessions`, as :meth:`kill_session`."""
         return maybeDeferred(self.kill_session, id)
 
     def kill_session(self, id: str) -> bool:
-        """End the one that :meth:`sessions` showed with this ``id``; False if it is over already.  O(sessions)."""
+        """End the one that :meth:`sessions` showed with this ``id``; False if it is over already.
+
+        O(sessions).
+        """
         for backend in self.backends.values():
             for server in backend.group.servers.values():
                 for session in server.sessions:
@@ -276,9 +301,9 @@ class Runtime(MultiService):
         return False
 
     def sticky_entries(self, backend: str, limit: int = 1000) -> list[StickyEntry]:
-        """Which client belongs to which server, the one seen last first.  KeyError.
+        """Return which client belongs to which server, the most recent first. Raises KeyError.
 
-        Empty for a backend whose ``sticky`` keeps no table, or that has none.
+        Empty for a backend without ``sticky``, or whose ``sticky`` has no table.
         """
         sticky = self.backends[backend].sticky
         return [] if sticky is None else list(sticky.entries(limit))
@@ -289,7 +314,9 @@ class Runtime(MultiService):
         return [] if mirror is None else list(mirror.last)
 
     def clear_sticky(self, backend: str, name: str = "") -> int:
-        """Forget who belongs to a server, or ("") everybody; how many table entries that were.  KeyError.
+        """Forget who belongs to a server, or ("") everybody; how many table entries that were.
+
+        KeyError.
 
         Cookies that clients hold stay good: put the server in maint to void them.
         """
@@ -300,7 +327,7 @@ class Runtime(MultiService):
         return 0 if sticky is None or sticky.table is None else sticky.table.clear(name)
 
     def maint(self, backend: str, name: str) -> None:
-        """No new traffic and no checks.  KeyError."""
+        """Stop new traffic and checks of a server. Raises KeyError."""
         self.set_admin(backend, name, AdminState.MAINT)
 
     def ready(self, backend: str, name: str) -> None:

@@ -1,4 +1,5 @@
-"""The load balancer as a Twisted service: what ``twistd lbproxy`` runs and what other programs embed.
+"""The load balancer as a Twisted service: what ``twistd lbproxy`` runs and what other programs
+embed.
 
     from lbproxy.service import LoadBalancer
 
@@ -68,7 +69,10 @@ def _subscriber_failed(error: Exception) -> None:
 
 
 def refuse_nothing(config: Config) -> Config:
-    """``config``, if it serves anything.  ConfigErrors: a file that is empty or half written is a mistake."""
+    """``config``, if it serves anything.
+
+    ConfigErrors: a file that is empty or half written is a mistake.
+    """
     if not config.frontends:
         message = "serves nothing: there is no [frontend NAME]"
         raise ConfigErrors([ConfigError(Where(config.file), "", "", message)])
@@ -87,10 +91,10 @@ def _read(source: str | Path) -> Config:
 class LoadBalancer(Runtime):
     """Frontends and backends of one configuration, on one reactor.
 
-    ``generation``: the live objects of ``config``.  ``network`` moves all bytes; ``total`` counts client connections.
-    ``events``: what happened (see ``docs/events.rst``).  ``processes``: how many serve the same, this one included.
-    ``worker_lag``, ``worker_lag_max``: the largest reactor lag of a worker process in the last second
-    and in the last minute, in seconds; 0 without workers.
+    ``generation``: the live objects of ``config``. ``network`` moves all bytes; ``total`` counts
+    client connections. ``events``: what happened (see ``docs/events.rst``). ``processes``: how many
+    serve the same, this one included. ``worker_lag``, ``worker_lag_max``: the largest reactor lag
+    of a worker process in the last second and in the last minute, in seconds; 0 without workers.
     ``shared``, ``replicated``: the state that processes share (:mod:`lbproxy.sharing`); without
     others, it is that of this process.
     """
@@ -171,12 +175,12 @@ class LoadBalancer(Runtime):
 
     @property
     def serving(self) -> bool:
-        """All is up: traffic is served."""
+        """Whether traffic is served."""
         return bool(self.running) and not self.stopping
 
     @property
     def turning(self) -> bool:
-        """All processes take their turns; this one does, since it answers."""
+        """Whether the reactors of all processes run; True, since this one answers."""
         return True
 
     @classmethod
@@ -190,10 +194,11 @@ class LoadBalancer(Runtime):
         shared: Shared | None = None,
         replicated: Replicated | None = None,
     ) -> LoadBalancer:
-        """From a file (a Path, or a str of one line) or from configuration text (a str with line breaks).
+        """From a file (a Path, or a str of one line) or from configuration text (a str with line
+        breaks).
 
-        ``reactor`` defaults to the global one.  Raises :class:`lbproxy.config.errors.ConfigErrors` with
-        everything that is wrong; nothing is opened or bound before :meth:`startService`.
+        ``reactor`` defaults to the global one. Raises :class:`lbproxy.config.errors.ConfigErrors`
+        with everything that is wrong; nothing is opened or bound before :meth:`startService`.
         """
         config = _read(source)
         if reactor is None:
@@ -213,7 +218,10 @@ class LoadBalancer(Runtime):
         self._bind()
 
     def startService(self) -> None:
-        """Listen and serve.  Raises :class:`ListenError` when an address cannot be bound; nothing stays bound then."""
+        """Listen and serve.
+
+        Raises :class:`ListenError` when an address cannot be bound; nothing stays bound then.
+        """
         self.stopping = self._hurried = False
         self._limit()
         self.changing.restore()
@@ -249,7 +257,10 @@ class LoadBalancer(Runtime):
                 raise
 
     def stopService(self) -> Deferred[None]:
-        """Stop accepting, let what runs finish for ``timeout_shutdown``, then cut it off.  Fires when all is closed."""
+        """Stop accepting, let what runs finish for ``timeout_shutdown``, then cut it off.
+
+        Fires when all is closed.
+        """
         self.stopping = True
         closing = unbind(self.listeners)
         patient = self.handed_over
@@ -261,7 +272,7 @@ class LoadBalancer(Runtime):
         return Deferred.fromCoroutine(self._finish(closing, patient))
 
     async def _finish(self, closing: list[Deferred[Any]], patient: bool) -> None:
-        """Whatever goes wrong with one thing, the others are closed."""
+        """Close everything; an error in one object does not affect the others."""
         left = await self._sessions_end(patient)
         if left:
             _log.warn("{left} sessions cut off at shutdown", left=left)
@@ -286,7 +297,10 @@ class LoadBalancer(Runtime):
         self._hurried = True
 
     async def _sessions_end(self, patient: bool) -> int:
-        """How many are left after their time.  ``patient``: idle clients are not sent away at once."""
+        """Wait for sessions to end; return how many are left after their time.
+
+        ``patient``: idle clients are not closed at once.
+        """
         limit = self.config.settings.timeout_shutdown
         now = self.network.wheel.now
         deadline = now() + limit
@@ -359,10 +373,13 @@ class LoadBalancer(Runtime):
                 bound.own(owner)
 
     def hand_over(self) -> None:
-        """Another process serves on our sockets: accept no more.  Files are its from now on.
+        """Another process serves on our sockets: accept no more.
 
-        Connections live on until :meth:`stopService`, which then is patient with idle ones and with the waiting:
-        it lets a client that keeps its connection ask once more."""
+        Files are its from now on.
+
+        Connections live on until :meth:`stopService`, which then is patient with idle ones and with
+        the waiting: it lets a client that keeps its connection ask once more.
+        """
         self.handed_over = True
         self.own_sockets(False)
         self.changing.hand_over()
@@ -382,13 +399,13 @@ class LoadBalancer(Runtime):
     def reload(
         self, source: Config | str | Path | None = None, *, dry_run: bool = False
     ) -> ReloadReport:
-        """Serve another configuration from now on; what it does not change lives on, sessions first of all.
+        """Serve another configuration from now on; what it does not change lives on, sessions first
+        of all.
 
-        ``source``: as in :meth:`from_config`, a Config, or None for the file this was made from.  A configuration that
-        is wrong or serves nothing, or an address that cannot be bound, changes nothing: the report says why.  Neither
-        does any when lbproxy stops or has been replaced.
-        Never raises.
-        ``dry_run``: only say what would happen.  See ``docs/operations.rst``.
+        ``source``: as in :meth:`from_config`, a Config, or None for the file this was made from. A
+        configuration that is wrong or serves nothing, or an address that cannot be bound, changes
+        nothing: the report says why. Neither does any when lbproxy stops or has been replaced.
+        Never raises. ``dry_run``: only say what would happen. See ``docs/operations.rst``.
         """
         if self.stopping or self.handed_over:
             why = "another process serves by now" if self.handed_over else "lbproxy is stopping"
@@ -424,7 +441,7 @@ class LoadBalancer(Runtime):
         return report
 
     def _begin_admin(self) -> None:
-        """There was no admin side; it has no address yet."""
+        """Create the admin side, which has no address yet."""
         self.admin = self._make_admin(evolve(self.config, settings=GlobalSpec()))
         self.admin.setServiceParent(self)  # type: ignore[no-untyped-call]
 

@@ -1,12 +1,10 @@
-"""CONTROL. Who somebody is on the admin side, and what they may do.
+"""CONTROL. Authentication and authorisation of callers of the admin API. Rules:
 
-Rules:
-
-1.  A token names somebody and has a role.  Tokens are compared in constant time, by their SHA-256.
-2.  A client certificate of the listener's ``client_ca`` names somebody too.
-3.  Without either, whoever can open the unix socket may do what the listener allows; so may whoever is on this
-    machine, if there is no token file.
-4.  Nobody may do more than the listener's ``role``.
+1. A token identifies its owner and has a role. Tokens are compared in constant time, by SHA-256.
+2. A client certificate signed by the listener's ``client_ca`` identifies its subject.
+3. Without either, a caller that can open the Unix socket has the listener's role. So has any caller
+   on this machine if there is no token file.
+4. No caller has more than the listener's ``role``.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ _HASHED = re.compile(r"sha256:([0-9a-f]{64})")
 
 
 class Role(IntEnum):
-    """What somebody may do; a higher one may do all that a lower one may."""
+    """Permissions of a caller; a higher role includes all lower ones."""
 
     NONE = 0
     READ = 1
@@ -40,20 +38,24 @@ class Role(IntEnum):
 
     @property
     def word(self) -> str:
-        """As it is written in the configuration."""
+        """The role as written in the configuration."""
         return self.name.lower()
 
 
 @frozen
 class Identity:
-    """Somebody.  ``proven``: by a token, a certificate or the permissions of a socket, and not by being here."""
+    """The caller of an admin request.
+
+    ``proven`` is true if a token, a client certificate or socket permissions identify the caller,
+    and false for anonymous access.
+    """
 
     name: str
     role: Role
     proven: bool = True
 
     def at_most(self, role: Role) -> Identity:
-        """The same one, at a listener that allows no more than ``role``."""
+        """Return this identity with its role lowered to ``role`` if the listener allows no more."""
         return Identity(self.name, min(self.role, role), self.proven)
 
 
@@ -64,8 +66,9 @@ class TokenError(ValueError):
 class Tokens:
     """A token file: ``ROLE NAME TOKEN`` on each line, ``#`` begins a comment.
 
-    ``ROLE`` is ``read`` or ``write``; ``NAME`` is for the logs; ``TOKEN`` has at least 16 characters, or is
-    ``sha256:`` and the hexadecimal SHA-256 of the token, so that the file tells nobody the token itself.
+    ``ROLE`` is ``read`` or ``write``; ``NAME`` is for the logs; ``TOKEN`` has at least 16
+    characters, or is ``sha256:`` and the hexadecimal SHA-256 of the token, so that the file tells
+    nobody the token itself.
     """
 
     def __init__(self, known: tuple[tuple[bytes, Identity], ...] = ()) -> None:
@@ -103,7 +106,7 @@ class Tokens:
         return cls(tuple(known))
 
     def identify(self, token: bytes) -> Identity | None:
-        """Whose token it is; takes the same time whatever it is compared with."""
+        """Return the owner of a token. The time does not depend on the token."""
         digest = sha256(token).digest()
         found = None
         for known, identity in self._known:

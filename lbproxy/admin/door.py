@@ -1,4 +1,4 @@
-"""CONTROL. One address of the admin side: what it listens on, and who a caller is there."""
+"""CONTROL. One address of the admin side: its listener, and the identity of callers there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Door:
 
     @property
     def address(self) -> Address | None:
-        """Where it really is; None before it is bound."""
+        """The bound address; None before it is bound."""
         return self.bound.address if self.bound is not None else None
 
     @property

@@ -1,4 +1,5 @@
-"""CONTROL. Metrics as text: the Prometheus format and OpenMetrics, written from plain numbers at each scrape.
+"""CONTROL. Metrics as text: the Prometheus format and OpenMetrics, written from plain numbers at
+each scrape.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/,
 https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
@@ -22,15 +23,15 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _CHUNK = 2000  # samples written in one turn of the reactor
 
 Sample = tuple[str, int | float | Histogram]
-"""Its labels, as :func:`labels` writes them, and its value."""
+"""The labels, as :func:`labels` writes them, and the value."""
 
 
 @frozen
 class Family:
     """One metric.
 
-    ``name`` has its unit and no ``_total``.  ``help``: one line.  ``samples`` are taken once.  ``labels``: the names of
-    their labels, for the documentation.
+    ``name`` has its unit and no ``_total``. ``help``: one line. ``samples`` are taken once.
+    ``labels``: the names of their labels, for the documentation.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""CONTROL. How late the reactor is: the longest that anything had to wait for its turn."""
+"""CONTROL. The delay of the reactor: the longest time that an event waited for its turn."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Lag:
             self._set()
 
     def stop(self) -> None:
-        """No more."""
+        """Stop measuring."""
         call, self._call = self._call, None
         if call is not None:
             call.cancel()

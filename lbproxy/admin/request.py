@@ -103,7 +103,10 @@ class AdminRequest(Request):
             self._paced(who)
 
     def _reserve(self, admin: AdminView, role: Role, ip: str) -> float:
-        """Return the seconds to wait.  An address that asks too much reserves nothing of its role."""
+        """Return the seconds to wait.
+
+        An address that asks too much reserves nothing of its role.
+        """
         self._paces = [*admin.address_paces.of(role, ip), admin.paces[role]]
         wait = 0.0
         for pace in self._paces:

@@ -1,8 +1,9 @@
-"""CONTROL. What a feature adds to the admin side: routes, a place in the state, metrics, panels of the dashboard.
+"""CONTROL. The contribution of a feature to the admin API: routes, state, metrics, dashboard
+panels.
 
-A :class:`Part` is all of that in one object; :data:`lbproxy.admin.parts.PARTS` lists them.  A :class:`APIRoute` is the
-single source of what is served under a path, of what is checked before its handler is called, and of the OpenAPI
-document.
+A :class:`Part` is all of that in one object; :data:`lbproxy.admin.parts.PARTS` lists them. An
+:class:`APIRoute` is the single source for what is served under a path, for what is checked before
+its handler is called, and for the OpenAPI document.
 """
 
 from __future__ import annotations
@@ -56,11 +57,12 @@ class APIError(Exception):
 
 @frozen
 class Call:
-    """One request to a route: checked, and from somebody who may.
+    """An authorised and validated request to a route.
 
-    ``path``: the names in the path; ``query``: every parameter of the route that has a value or a default;
-    ``body``: as the route's schema says, None without one.  ``accept``: the header, "" without one.
-    ``changes``: what the handler changed, one text each, such as ``app/a weight 3 -> 5``; they become an event.
+    ``path``: the names in the path. ``query``: every parameter of the route that has a value or a
+    default. ``body``: as the route's schema defines, None without one. ``accept``: the header, ""
+    if absent. ``changes``: the handler's changes, one text each, such as ``app/a weight 3 -> 5``;
+    they become an event.
     """
 
     admin: AdminView
@@ -91,14 +93,15 @@ Handler = Callable[[Call], Any | Awaitable[Any]]
 
 @frozen
 class APIRoute:
-    """What is done at a method and a path.
+    """A method and a path of the API.
 
-    ``path``: segments in braces are names.  ``role``: who may.  ``handler``: gives JSON types, a :class:`Raw` or a
-    :class:`lbproxy.admin.stream.Stream`, or an awaitable of one; raises :class:`APIError`.  ``query``: parameters by
-    name, strings, integers or booleans, with their defaults.  ``body``: the schema of a JSON body, None when there is
-    none.  ``produces``: the type of a successful answer, described by ``answer`` when it is JSON.  ``public``: the
-    word in ``admin_public`` that opens the route to callers without a token; "": none does.  ``errors``: statuses
-    besides those that every route may have.
+    ``path``: segments in braces are names. ``role``: required role. ``handler``: returns JSON
+    types, a :class:`Raw` or a :class:`lbproxy.admin.stream.Stream`, or an awaitable of one; raises
+    :class:`APIError`. ``query``: parameters by name, strings, integers or booleans, with their
+    defaults. ``body``: schema of a JSON body, None for no body. ``produces``: media type of a
+    successful response, described by ``answer`` if it is JSON. ``public``: the word in
+    ``admin_public`` that opens the route to callers without a token; "" for none. ``errors``:
+    statuses besides those that every route may have.
     """
 
     method: str
@@ -126,7 +129,10 @@ class APIRoute:
 
 @frozen
 class Panel:
-    """A table on the dashboard: ``rows`` names the object in the state (``GET /api/v1/state``) with them by name."""
+    """A table on the dashboard:
+
+    ``rows`` names the object in the state (``GET /api/v1/state``) with them by name.
+    """
 
     title: str
     rows: str
@@ -168,7 +174,10 @@ class Table:
             some.sort(key=lambda route: [part.startswith("{") for part in route.segments])
 
     def match(self, method: str, path: str) -> tuple[APIRoute, dict[str, str]]:
-        """The route and the names in its path.  Raises :class:`APIError` 404, and 405 with :attr:`Allowed.methods`."""
+        """The route and the names in its path.
+
+        Raises :class:`APIError` 404, and 405 with :attr:`Allowed.methods`.
+        """
         parts = [unquote(part) for part in path.strip("/").split("/")]
         allowed: list[str] = []
         for route in self._by_length.get(len(parts), ()):

@@ -1,7 +1,8 @@
-"""CONTROL. JSON Schema of what the API takes and gives: short words to write it, and a check of what is sent.
+"""CONTROL. JSON Schema of what the API takes and gives: short words to write it, and a check of
+what is sent.
 
-Only what :func:`problem` understands is written for requests: ``type``, ``enum``, ``minimum``, ``maximum``,
-``maxLength``, ``properties``, ``required``, ``additionalProperties: false``.
+Only what :func:`problem` understands is written for requests: ``type``, ``enum``, ``minimum``,
+``maximum``, ``maxLength``, ``properties``, ``required``, ``additionalProperties: false``.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def integer(doc: str, low: int, high: int, default: int | None = None) -> Schema
 
 
 def enum(doc: str, *words: str) -> Schema:
-    """One of some words."""
+    """Return the schema of a choice of words."""
     return {"type": "string", "enum": list(words), "description": doc}
 
 
@@ -108,7 +109,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def problem(value: Any, schema: Schema, name: str = "the body") -> str:
-    """What is wrong with ``value``, in words; "" when nothing is."""
+    """Return a description of what is wrong with ``value``, or ""."""
     wanted = schema.get("type")
     if isinstance(wanted, str):
         right = isinstance(value, _TYPES[wanted])

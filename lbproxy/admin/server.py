@@ -1,7 +1,7 @@
 """CONTROL. The admin side as a service: its addresses, who may come in there, who follows what.
 
-Owned by :class:`lbproxy.service.LoadBalancer` when ``[lbproxy] admin`` has an address.  It runs on the reactor's own
-transports, whatever moves the traffic.
+Owned by :class:`lbproxy.service.LoadBalancer` when ``[lbproxy] admin`` has an address. It runs on
+the reactor's own transports, whatever moves the traffic.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -46,8 +46,8 @@ _SHOWN = 10  # changes that the text of one event names
 class Admin(Service):
     """See the module.
 
-    ``balancer``: the :class:`lbproxy.service.LoadBalancer` it is about.  ``table``: its routes.  ``states``: the state
-    that is shown and followed.  Raises TokenError and CertificateError.
+    ``balancer``: the :class:`lbproxy.service.LoadBalancer` it is about. ``table``: its routes.
+    ``states``: the state that is shown and followed. Raises TokenError and CertificateError.
     """
 
     name = "admin"
@@ -125,7 +125,10 @@ class Admin(Service):
         self._binder.inherited = sockets
 
     def unbind(self) -> list[Deferred[Any]]:
-        """Stop listening; connections go on.  Each Deferred fires when a socket is closed, its file included."""
+        """Stop listening; connections go on.
+
+        Each Deferred fires when a socket is closed, its file included.
+        """
         return _close(self.doors)
 
     def startService(self) -> None:
@@ -154,13 +157,19 @@ class Admin(Service):
 
     @staticmethod
     def doors_of(config: Config) -> list[Door]:
-        """The addresses of a configuration; reads tokens and keys.  Raises TokenError and CertificateError."""
+        """The addresses of a configuration; reads tokens and keys.
+
+        Raises TokenError and CertificateError.
+        """
         settings = config.settings
         tokens = Tokens.load(settings.admin_tokens) if settings.admin_tokens else None
         return [Door(spec, tokens, _contexts(spec, config)) for spec in settings.admin]
 
     def open(self, doors: list[Door]) -> None:
-        """Bind those of ``doors`` that are not open now.  Raises ListenError, and then none of them is."""
+        """Bind those of ``doors`` that are not open now.
+
+        Raises ListenError, and then none of them is.
+        """
         there = [door.spec.address for door in self.doors if door.bound is not None]
         self._bind_all([door for door in doors if door.spec.address not in there])
 
@@ -169,7 +178,9 @@ class Admin(Service):
         _close(doors)
 
     def take(self, doors: list[Door], settings: GlobalSpec) -> None:
-        """Go on with ``doors``, opened before: who comes in anywhere is judged by the new rules from now on."""
+        """Go on with ``doors``, opened before: who comes in anywhere is judged by the new rules
+        from now on.
+        """
         present = {door.spec.address: door for door in self.doors}
         self.doors = [self._renewed(present.pop(door.spec.address, None), door) for door in doors]
         for door in present.values():
@@ -196,26 +207,26 @@ class Admin(Service):
     # -- those who follow -----------------------------------------------------------------------
 
     def following(self, follower: Follower, role: Role = Role.WRITE) -> None:
-        """One more, of a caller with ``role``.  Raises :class:`APIError` 503."""
+        """Count a new stream of a caller with ``role``. Raises :class:`APIError` 503."""
         limit = MAX_STREAMS if role is Role.WRITE else MAX_STREAMS - RESERVED_STREAMS
         if len(self._followers) >= limit:
             raise APIError(503, f"too many open streams; the limit is {limit}")
         self._followers.add(follower)
 
     def unfollowed(self, follower: Follower) -> None:
-        """Its connection is gone."""
+        """Count a closed stream."""
         self._followers.discard(follower)
         follower.lost()
 
     @property
     def followers(self) -> int:
-        """How many streams are followed now."""
+        """Number of open streams."""
         return len(self._followers)
 
     # -- the log --------------------------------------------------------------------------------
 
     def audit(self, call: Call, route: APIRoute, status: int) -> None:
-        """Somebody changed something, or tried to."""
+        """Record a change, or an attempt to make one, with its caller."""
         path = route.path
         for name, value in call.path.items():
             path = path.replace(f"{{{name}}}", value[:100])

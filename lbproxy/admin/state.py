@@ -1,7 +1,7 @@
 """CONTROL. The state: one JSON document about everything, shown at once or followed as it changes.
 
-Each :class:`~lbproxy.admin.route.Part` with ``state`` adds an object under its name. A follower gets
-the whole document first, then a merge patch (RFC 7396) every second. All followers share one
+Each :class:`~lbproxy.admin.route.Part` with ``state`` adds an object under its name. A follower
+gets the whole document first, then a merge patch (RFC 7396) every second. All followers share one
 document a second, and none is created without followers. The document of many servers is created
 over several turns of the reactor.
 """

@@ -1,4 +1,5 @@
-"""CONTROL. Server-sent events: answers that go on, to as many as follow, and never more than they take.
+"""CONTROL. Server-sent events: answers that go on, to as many as follow, and never more than they
+take.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -15,27 +16,29 @@ from zope.interface import implementer
 __all__ = ["MAX_STREAMS", "RESERVED_STREAMS", "Follower", "Stream", "event", "merge_patch"]
 
 MAX_STREAMS = 50
-"""How many may follow at once, all streams together."""
+"""Maximum number of open streams."""
 
 RESERVED_STREAMS = 10
-"""How many of them callers with the role ``read`` cannot take."""
+"""Number of them that callers with the role ``read`` cannot use."""
 
 BEHIND = 30.0
 """Seconds after which a client that takes nothing is let go."""
 
 HELD = 1000
-"""Most events kept for a client that is slow; then it is let go, and may come back for what it missed."""
+"""Most events kept for a client that is slow; then it is let go, and may come back for what it
+missed.
+"""
 
 
 def event(kind: str, data: Any, number: int = 0) -> bytes:
-    """One event; ``number`` comes back as Last-Event-ID."""
+    """Return the bytes of a server-sent event; ``number`` comes back as Last-Event-ID."""
     text = json.dumps(data, separators=(",", ":"))
     head = f"id: {number}\n" if number else ""
     return f"{head}event: {kind}\ndata: {text}\n\n".encode()
 
 
 PING = b": \n\n"
-"""Nothing, so that both ends see that the other is there."""
+"""An empty message, so that both ends detect a lost connection."""
 
 
 class Stream:
@@ -47,10 +50,11 @@ class Stream:
 
 @implementer(IPushProducer)
 class Follower:
-    """Somebody who follows a stream: ``send`` events to it.
+    """The client of a stream; ``send`` sends it an event.
 
-    ``write`` and ``close`` are its connection's, ``later`` the reactor's ``callLater``.  While it takes nothing, events
-    are kept up to :data:`HELD`, for at most :data:`BEHIND` seconds.
+    ``write`` and ``close`` are its connection's, ``later`` is the reactor's ``callLater``. While
+    the client reads nothing, events are buffered up to :data:`HELD`, for at most :data:`BEHIND`
+    seconds.
     """
 
     def __init__(
@@ -80,7 +84,7 @@ class Follower:
             self._write(PING)
 
     def send(self, data: bytes) -> None:
-        """One event more."""
+        """Send an event."""
         if self.over:
             return
         if not self._paused:
@@ -91,7 +95,9 @@ class Follower:
             self._held.append(data)
 
     def replace(self, data: bytes) -> bool:
-        """Send what makes up for all before it; False, and nothing sent, while the client takes nothing."""
+        """Send what makes up for all before it; False, and nothing sent, while the client takes
+        nothing.
+        """
         if self._paused or self.over:
             return False
         self._write(data)
@@ -117,13 +123,13 @@ class Follower:
     # -- IPushProducer --------------------------------------------------------------------------
 
     def pauseProducing(self) -> None:
-        """It does not take what is sent."""
+        """Buffer events, because the client does not read."""
         if not self._paused and not self.over:
             self._paused = True
             self._patience = self._later(BEHIND, self.stop)
 
     def resumeProducing(self) -> None:
-        """It does again."""
+        """Send the buffered events."""
         if self.over:
             return
         self._paused = False
@@ -134,14 +140,15 @@ class Follower:
             self._write(b"".join(held))
 
     def stopProducing(self) -> None:
-        """Nothing more can be sent."""
+        """Stop sending: the connection is closed."""
         self._paused = True
 
 
 def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes ``new`` of ``old``, as a JSON Merge Patch (RFC 7396); empty when nothing changed.
+    """Return the JSON Merge Patch (RFC 7396) from ``old`` to ``new``; empty if they are equal.
 
-    A value of ``new`` must not be None inside an object that changes: there null means that a key is gone.
+    A value of ``new`` must not be None inside an object that changes: null there means that a key
+    is removed.
     """
     patch: dict[str, Any] = {}
     for key, value in new.items():

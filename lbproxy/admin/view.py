@@ -1,6 +1,7 @@
-"""CONTROL. What routes, parts and connections use of the admin server, as an interface.
+"""CONTROL. The interface of the admin server for routes, parts and connections.
 
-:class:`lbproxy.admin.server.Admin` is the only one; it imports them, and not the other way round.
+:class:`lbproxy.admin.server.Admin` implements it. The server imports routes and parts, which do not
+import it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ __all__ = ["AdminView"]
 
 
 class AdminView(Protocol):
-    """``balancer``: the :class:`lbproxy.service.LoadBalancer`.  ``parts`` and ``table``: what it
-    shows, and the routes.  ``states``: the state that is shown and followed.  ``started``: Unix
-    time.  ``hosts``: accepted names in ``Host``.  ``public``: groups of routes that need no token.
-    ``paces``, ``address_paces``: how fast each role and each client address is answered.
+    """``balancer``: the :class:`lbproxy.service.LoadBalancer`.
+
+    ``parts`` and ``table``: what it shows, and the routes. ``states``: the state that is shown and
+    followed. ``started``: Unix time. ``hosts``: accepted names in ``Host``. ``public``: groups of
+    routes that need no token. ``paces``, ``address_paces``: how fast each role and each client
+    address is answered.
     """
 
     balancer: Any
@@ -42,10 +45,13 @@ class AdminView(Protocol):
         """Number of streams that are followed now."""
 
     def following(self, follower: Follower, role: Role = Role.WRITE) -> None:
-        """One more, of a caller with ``role``.  Raises :class:`lbproxy.admin.route.APIError` 503."""
+        """Count a new stream of a caller with ``role``.
+
+        Raises :class:`lbproxy.admin.route.APIError` 503.
+        """
 
     def unfollowed(self, follower: Follower) -> None:
-        """Its connection is gone."""
+        """Count a closed stream."""
 
     def audit(self, call: Any, route: Any, status: int) -> None:
         """Log a change, or the attempt of one."""

@@ -1,8 +1,8 @@
 """CONTROL. Looks at the counters once a second and tells operators when something is wrong.
 
-:mod:`lbproxy.service` owns one :class:`Alerter`; it works while the configuration has ``[alerts]``, and follows a
-reload.  The rules are in :mod:`lbproxy.observe.alerts`, when to tell in :mod:`lbproxy.observe.notices`, how in
-:mod:`lbproxy.alerts.notify`.
+:mod:`lbproxy.service` owns one :class:`Alerter`; it works while the configuration has ``[alerts]``,
+and follows a reload. The rules are in :mod:`lbproxy.observe.alerts`, when to tell in
+:mod:`lbproxy.observe.notices`, how in :mod:`lbproxy.alerts.notify`.
 """
 
 # mypy: disable-error-code=no-untyped-call
@@ -84,18 +84,21 @@ def limits_of(spec: AlertsSpec) -> dict[str, AlertLimits]:
 
 
 def manners_of(spec: AlertsSpec) -> Manners:
-    """How often, and when not."""
+    """Return when and how often notices are sent."""
     quiet = tuple(units.parse_span(text) for text in spec.quiet)
     return Manners(quiet, spec.repeat, spec.recovery, spec.most)
 
 
 class Balanced(WatchTarget, Protocol):
-    """What is looked at: :class:`lbproxy.service.LoadBalancer`."""
+    """The observed object: :class:`lbproxy.service.LoadBalancer`."""
 
     @property
-    def total(self) -> ConnectionTotal: ...
+    def total(self) -> ConnectionTotal:
+        """Limits of the whole process."""
+
     @property
-    def config(self) -> Config: ...
+    def config(self) -> Config:
+        """The current configuration."""
 
     worker_lag: float
 
@@ -132,12 +135,12 @@ class Alerter(Service):
 
     @property
     def on(self) -> bool:
-        """There is an ``[alerts]``."""
+        """Whether the configuration has ``[alerts]``."""
         return self._alerts is not None
 
     @property
     def active(self) -> list[Alert]:
-        """Those that fire, in the order they began."""
+        """The firing alerts, in the order of their start."""
         return self._alerts.active if self._alerts is not None else []
 
     def unix(self, moment: float) -> float:
@@ -153,7 +156,7 @@ class Alerter(Service):
         self._configure()
 
     def stopService(self) -> None:
-        """No more; notices on their way are given up."""
+        """Stop, and cancel notices that are being sent."""
         super().stopService()
         self._end()
         self._stop_looking()
@@ -256,7 +259,7 @@ class Alerter(Service):
     # -- what there is to see -------------------------------------------------------------------
 
     def sample(self, now: float, lag: float = 0.0) -> Sample:
-        """Everything the rules look at, as it is at ``now`` (of the reactor)."""
+        """Return everything that the rules read at ``now``, in the reactor's clock."""
         balancer = self._balancer
         if now - self._certificates_at >= _CERTIFICATES_EVERY:
             self._certificates_at = now

@@ -1,6 +1,7 @@
-"""CONTROL. How operators are told: a POST, a mail, a program.  Each try has a deadline, failures are tried again.
+"""CONTROL. Delivery of notices to operators: a POST, a mail, a program.
 
-Used by :mod:`lbproxy.alerts.alerter` and by ``lbproxy alert test``.
+Each attempt has a deadline, and failures are retried. :mod:`lbproxy.alerts.alerter` and ``lbproxy
+alert test`` use it.
 """
 
 # mypy: disable-error-code=no-untyped-call
@@ -45,7 +46,7 @@ class NotifyError(Exception):
 
 
 class Target(ABC):
-    """One place that is told.  ``name``: for people, without secrets."""
+    """A destination of notices. ``name``: for people, without secrets."""
 
     name = ""
     retries = 0
@@ -55,7 +56,7 @@ class Target(ABC):
 
     @abstractmethod
     async def send(self, notice: Notice) -> None:
-        """One try.  Raises :class:`NotifyError` within the target's ``timeout``."""
+        """Make one attempt. Raises :class:`NotifyError` within the target's ``timeout``."""
 
     async def deliver(self, notice: Notice) -> None:
         """Try until it is delivered or ``retries`` are used up; raises what the last try raised."""
@@ -72,7 +73,7 @@ class Target(ABC):
 
 
 def targets(spec: AlertsSpec, reactor: Any) -> list[Target]:
-    """Everything ``[alerts]`` names."""
+    """Return all destinations in ``[alerts]``."""
     return [
         *(WebhookTarget(one, reactor) for one in spec.webhooks),
         *(MailTarget(one, reactor) for one in spec.mails),
@@ -81,7 +82,7 @@ def targets(spec: AlertsSpec, reactor: Any) -> list[Target]:
 
 
 def document(notice: Notice) -> dict[str, Any]:
-    """What programs get."""
+    """Return the JSON object that webhooks and programs receive."""
     return {"host": socket.gethostname(), "at": time.time(), **notice.as_dict()}
 
 
@@ -102,13 +103,13 @@ class _Body:
         return done
 
     def pauseProducing(self) -> None:
-        """Nothing to pause."""
+        """Do nothing: the body is written at once."""
 
     def resumeProducing(self) -> None:
-        """Nothing was paused."""
+        """Do nothing: the body is written at once."""
 
     def stopProducing(self) -> None:
-        """Nothing to stop."""
+        """Do nothing: the body is written at once."""
 
 
 class _Discard(Protocol):
@@ -122,13 +123,13 @@ class _Discard(Protocol):
         self._left = _DISCARD
 
     def dataReceived(self, data: bytes) -> None:
-        """More of it."""
+        """Discard response data."""
         self._left -= len(data)
         if self._left < 0:
             self._end()
 
     def connectionLost(self, reason: Any = None) -> None:
-        """All of it."""
+        """The response is complete."""
         if not self.done.called:
             self.done.callback(None)
 
@@ -182,7 +183,10 @@ class WebhookTarget(Target):
 
 
 class MailTarget(Target):
-    """See :class:`lbproxy.config.model.MailSpec`.  The talk runs in a thread of the reactor's pool."""
+    """See :class:`lbproxy.config.model.MailSpec`.
+
+    The talk runs in a thread of the reactor's pool.
+    """
 
     def __init__(self, spec: MailSpec, reactor: Any) -> None:
         super().__init__(reactor)
@@ -239,8 +243,8 @@ class MailTarget(Target):
 class _Run(ProcessProtocol):
     """The document on its standard input; what it says is kept in part, for the operators' log.
 
-    ``done`` fires when it has exited and said all, or :data:`_GRACE` after it has exited: what it has left behind in
-    the background may hold the pipes.  Cancelling it kills.
+    ``done`` fires when it has exited and said all, or :data:`_GRACE` after it has exited: what it
+    has left behind in the background may hold the pipes. Cancelling it kills.
     """
 
     def __init__(self, data: bytes, reactor: Any) -> None:
@@ -251,23 +255,23 @@ class _Run(ProcessProtocol):
         self._grace: Any = None
 
     def connectionMade(self) -> None:
-        """It runs."""
+        """The program runs."""
         assert self.transport is not None
         self.transport.write(self._data)
         self.transport.closeStdin()
 
     def outReceived(self, data: bytes) -> None:
-        """What it says."""
+        """Keep the end of the program's output."""
         self.said = (self.said + data)[-500:]
 
     errReceived = outReceived
 
     def processExited(self, reason: Failure) -> None:
-        """It ended; the last of its words may still be on their way."""
+        """The program has ended. Output may still follow."""
         self._grace = self._reactor.callLater(_GRACE, self.processEnded, reason)
 
     def processEnded(self, reason: Failure) -> None:
-        """That is all of it."""
+        """The program has ended and its output is complete."""
         if self._grace is not None and self._grace.active():
             self._grace.cancel()
         self._close()
@@ -289,8 +293,8 @@ class _Run(ProcessProtocol):
 class CommandTarget(Target):
     """See :class:`lbproxy.config.model.CommandSpec`.
 
-    The program gets the notice as JSON on standard input, and ``LBPROXY_TITLE``, ``LBPROXY_TEXT`` and
-    ``LBPROXY_SEVERITY`` in its environment, which is otherwise only ``PATH``.
+    The program gets the notice as JSON on standard input, and ``LBPROXY_TITLE``, ``LBPROXY_TEXT``
+    and ``LBPROXY_SEVERITY`` in its environment, which is otherwise only ``PATH``.
     """
 
     def __init__(self, spec: CommandSpec, reactor: Any) -> None:
@@ -325,12 +329,12 @@ class CommandTarget(Target):
 
 
 def _late(result: Any, seconds: float) -> Any:
-    """Whatever came of cancelling it, it was late."""
+    """Return the error of a timeout, whatever the cancelled operation raised."""
     raise TimeoutError(seconds)
 
 
 def _cancelled(error: BaseException) -> bool:
-    """Somebody gave it up; twisted.web wraps that."""
+    """Return whether a failure is a cancellation, which twisted.web wraps."""
     return isinstance(error, CancelledError) or any(
         reason.check(CancelledError) for reason in getattr(error, "reasons", None) or ()
     )

@@ -1,8 +1,8 @@
 """CONTROL. Looks at the load balancer once a second and writes down what operators want to know.
 
-Server states are told as they change (:func:`follow`); what is counted on the data path (refused clients, full
-queues, lost log lines) is read here, so that it costs traffic nothing.  :mod:`lbproxy.service` owns one
-:class:`Watch`.
+Server states are told as they change (:func:`follow`); what is counted on the data path (refused
+clients, full queues, lost log lines) is read here, so that it costs traffic nothing.
+:mod:`lbproxy.service` owns one :class:`Watch`.
 """
 
 # mypy: disable-error-code=no-untyped-call
@@ -85,14 +85,19 @@ class _Servers:
 
 
 class WatchTarget(Protocol):
-    """What is looked at: :class:`lbproxy.service.LoadBalancer`."""
+    """The observed object: :class:`lbproxy.service.LoadBalancer`."""
 
     @property
-    def events(self) -> Events: ...
+    def events(self) -> Events:
+        """The list that events are added to."""
+
     @property
-    def frontends(self) -> Mapping[str, Frontend]: ...
+    def frontends(self) -> Mapping[str, Frontend]:
+        """The frontends by name."""
+
     @property
-    def backends(self) -> Mapping[str, Backend]: ...
+    def backends(self) -> Mapping[str, Backend]:
+        """The backends by name."""
 
     def key_pairs(self) -> Iterable[KeyPair]:
         """The certificates in use."""
@@ -127,7 +132,7 @@ class Watch(Service):
         self._look()
 
     def stopService(self) -> None:
-        """No more looks."""
+        """Stop watching."""
         super().stopService()
         if self._call is not None:
             self._call.cancel()
@@ -154,7 +159,7 @@ class Watch(Service):
             self._certificates()
 
     def _counted(self) -> Iterable[tuple[str, int, Callable[[int], None]]]:
-        """What is counted elsewhere: a key, the total, and how growth is told."""
+        """Yield a key, the total, and the event for its growth, for each counter elsewhere."""
         for frontend in self._watched.frontends.values():
             for kind in _REFUSALS:
                 total = frontend.counters.closes.get(kind, 0)

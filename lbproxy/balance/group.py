@@ -215,7 +215,10 @@ class ServerGroup:
         return server.candidate and out + 1 <= share * len(tier)
 
     def set_ejected(self, server: ServerState, ejected: bool, note: str = "") -> None:
-        """Set the verdict of passive health, with a reason for people. A removed server is ignored."""
+        """Set the verdict of passive health, with a reason for people.
+
+        A removed server is ignored.
+        """
         old = server.state
         server.ejected = ejected
         server.ejected_note = note

@@ -253,7 +253,10 @@ def _points(name: str, slot: int, count: int) -> list[int]:
 
 
 def _reader(what: str, key: str) -> Callable[[PickContext], bytes | None]:
-    """Return a function that reads the key. It returns None or an empty value if there is no key."""
+    """Return a function that reads the key.
+
+    It returns None or an empty value if there is no key.
+    """
     if what == "source":
         return lambda context: context.client_ip.encode()
     if what == "sni":

@@ -83,7 +83,10 @@ class SessionTraffic(Protocol):
 
 
 class RunningSession(Protocol):
-    """A TCP session, or an attempt at a request, that runs on a server. ``traffic`` describes it."""
+    """A TCP session, or an attempt at a request, that runs on a server.
+
+    ``traffic`` describes it.
+    """
 
     @property
     def traffic(self) -> SessionTraffic: ...

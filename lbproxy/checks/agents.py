@@ -65,11 +65,11 @@ class AgentChecker(Checker):
         self._silent: WeakKeyDictionary[ServerState, bool] = WeakKeyDictionary()
 
     def wants(self, server: ServerState) -> bool:
-        """All servers have agents, also those that are not checked."""
+        """Return True: servers that are not checked have agents too."""
         return True
 
     def rests(self, server: ServerState) -> bool:
-        """Only the operator can silence an agent."""
+        """Return whether the operator has put the server into maint."""
         return server.admin is AdminState.MAINT
 
     def elsewhere(self, server: ServerState) -> Address | None:
@@ -128,19 +128,19 @@ class AgentChecker(Checker):
 
 @define
 class AgentState:
-    """What an agent has said so far: what a line leaves out stays as it was."""
+    """The last words of an agent. A line keeps the values that it omits."""
 
     wish: str = "ready"
     well: bool = True
 
     @classmethod
     def of(cls, state: State) -> AgentState:
-        """What must have been said, for ``state`` to be."""
+        """Return the agent state that leads to ``state``."""
         wish = state.value if state in (State.DRAIN, State.MAINT) else "ready"
         return cls(wish, state is not State.DOWN)
 
     def take(self, advice: Advice) -> None:
-        """Hear one line."""
+        """Process one line."""
         self.wish = advice.wish or self.wish
         if advice.well is not None:
             self.well = advice.well

@@ -1,8 +1,9 @@
-"""CONTROL. Active health checks: probes every server of one backend on schedule and tells the group.
+"""CONTROL. Active health checks: probes every server of one backend on schedule and tells the
+group.
 
-:mod:`lbproxy.service` runs one :class:`Checker` per backend that has a ``check``.  Servers in maint, without
-an address yet, or marked ``no_check`` are left alone.  Checks are spread over the interval, never overlap for
-one server, and end at their timeout whatever the probe does.
+:mod:`lbproxy.service` runs one :class:`Checker` per backend that has a ``check``. Servers in maint,
+without an address yet, or marked ``no_check`` are left alone. Checks are spread over the interval,
+never overlap for one server, and end at their timeout whatever the probe does.
 """
 
 # mypy: disable-error-code=no-untyped-call
@@ -64,12 +65,14 @@ class ServerCheck:
         self._arm(delay)
 
     def stop(self) -> None:
-        """No more checks; a running one is cancelled."""
+        """Stop checking, and cancel a running check."""
         self._next.clear()
         self._cancel()
 
     def look(self) -> None:
-        """The operator may have changed something: leave a server in maint alone, check one that came back."""
+        """The operator may have changed something: leave a server in maint alone, check one that
+        came back.
+        """
         maint = self._owner.rests(self.server)
         if maint and not self._idle:
             self._cancel()
@@ -79,8 +82,9 @@ class ServerCheck:
             self._arm(min(_SOON, self._owner.spec.every))
 
     def _arm(self, wait: float) -> None:
-        """Check again ``wait`` after the last was due, not after it began: timers fire a little late, and
-        servers whose checks were spread would drift into one another."""
+        """Check again ``wait`` after the last was due, not after it began: timers fire a little
+        late, and servers whose checks were spread would drift into one another.
+        """
         now = self._owner.dialler.wheel.now()
         self._due = max(now, self._due + wait)
         self._next.set(self._due - now)
@@ -98,7 +102,7 @@ class ServerCheck:
         self._owner.turns.leave(self)
 
     def go(self) -> None:
-        """Its turn has come."""
+        """Start the check that waited for its turn."""
         self._next.set(0.0)
 
     # -- one check ------------------------------------------------------------------------------
@@ -164,7 +168,9 @@ class ServerCheck:
 
 
 class _Turns:
-    """At most ``limit`` checks at a time; the others wait in the order they came, their deadlines not yet set."""
+    """At most ``limit`` checks at a time; the others wait in the order they came, their deadlines
+    not yet set.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -172,7 +178,7 @@ class _Turns:
         self._waiting: dict[ServerCheck, None] = {}
 
     def take(self, check: ServerCheck) -> bool:
-        """It may begin now; if not, its ``go`` is called later."""
+        """Return whether a check may begin now; otherwise call its ``go`` later."""
         if not self._limit or check in self._at_work:
             return True
         if len(self._at_work) >= self._limit:
@@ -182,7 +188,7 @@ class _Turns:
         return True
 
     def leave(self, check: ServerCheck) -> None:
-        """It is over, or is not to begin; harmless at any time."""
+        """End or withdraw a check; harmless at any time."""
         self._waiting.pop(check, None)
         if check not in self._at_work:
             return
@@ -197,8 +203,8 @@ class _Turns:
 class Checker(Service):
     """Keeps the health of one backend's servers up to date; see the module.
 
-    ``tls_for(server)``: how traffic speaks TLS with it, or None.  Call :meth:`sync` after servers were added or
-    removed, or their admin state changed.  ``checks``: by server.
+    ``tls_for(server)``: how traffic speaks TLS with it, or None. Call :meth:`sync` after servers
+    were added or removed, or their admin state changed. ``checks``: by server.
     """
 
     def __init__(
@@ -289,7 +295,7 @@ class Checker(Service):
         return result
 
     async def _address(self, server: ServerState) -> Address | None:
-        """Where to check it: its first address, or its ``check_address``."""
+        """Return the address to check: ``check_address``, or the server's first address."""
         wanted = self.elsewhere(server)
         if wanted is None:
             address, port = server.addresses[0], self.spec.port

@@ -1,6 +1,7 @@
 """CONTROL. Whether and how the checks of one backend speak TLS.
 
-Made by :mod:`lbproxy.service`, asked by :class:`lbproxy.checks.checker.Checker` before each check.  The rules:
+Made by :mod:`lbproxy.service`, asked by :class:`lbproxy.checks.checker.Checker` before each check.
+The rules:
 
 1. ``no_tls``: never.
 2. TLS is spoken if the server's line says ``tls``, if the check does, or if there is no such check without it
@@ -47,8 +48,11 @@ class CheckTLS:
         self._made: WeakKeyDictionary[ServerState, TLSParameters] = WeakKeyDictionary()
 
     def __call__(self, server: ServerState) -> TLSParameters | None:
-        """For one server, None in the clear.  The first time it reads files and may raise
-        :class:`lbproxy.tls.certificates.CertificateError`."""
+        """For one server, None in the clear.
+
+        The first time it reads files and may raise
+        :class:`lbproxy.tls.certificates.CertificateError`.
+        """
         if self._check.no_tls or not (self._secure or server.spec.tls):
             return None
         if server.spec.tls and not self._own:

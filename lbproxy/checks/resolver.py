@@ -1,7 +1,8 @@
 """CONTROL. Server names to addresses, at start and again every so often.
 
-:mod:`lbproxy.service` runs one :class:`Resolver` per backend.  The data path dials IP literals only; this is
-where they come from.  A look-up that fails or takes too long changes nothing: the last good answer stays.
+:mod:`lbproxy.service` runs one :class:`Resolver` per backend. The data path dials IP literals only;
+this is where they come from. A look-up that fails or takes too long changes nothing: the last good
+answer stays.
 """
 
 # mypy: disable-error-code=no-untyped-call
@@ -52,11 +53,11 @@ class _Name:
 class Resolver(Service):
     """Keeps the addresses of one backend's servers up to date.
 
-    ``reactor``: IReactorTime and IReactorPluggableNameResolver.  ``every``: seconds between look-ups of one
-    name.  ``slots`` bounds concurrent look-ups and may be shared.  Call :meth:`sync` after servers were
-    added or removed; literals are set at once, in the constructor and there, names only while running.
-    ``judge``: decides about the addresses of names. If it refuses one of an answer, the server gets
-    none of them and is down.
+    ``reactor``: IReactorTime and IReactorPluggableNameResolver. ``every``: seconds between look-ups
+    of one name. ``slots`` bounds concurrent look-ups and may be shared. Call :meth:`sync` after
+    servers were added or removed; literals are set at once, in the constructor and there, names
+    only while running. ``judge``: decides about the addresses of names. If it refuses one of an
+    answer, the server gets none of them and is down.
     """
 
     def __init__(
@@ -178,7 +179,7 @@ class Resolver(Service):
             self._no_answer(name, reason)
 
     def _broken(self, name: _Name, failure: Failure) -> None:
-        """Somebody told of the new addresses raised: their bug must not end our look-ups."""
+        """Log an exception of an observer of addresses; look-ups continue."""
         _log.failure("resolving {host} failed", failure, host=name.wanted.host)
         if self._names.get(name.server) is name:
             self._again(name, self._every)

@@ -1,7 +1,7 @@
 """CONTROL. The ``lbproxy`` command: one module for each group of subcommands.
 
-:mod:`lbproxy.cli.base` has the command itself and what they share.  A new group is one module and one line in its
-table ``COMMANDS``.
+:mod:`lbproxy.cli.base` has the command itself and what they share. A new group is one module and
+one line in its table ``COMMANDS``.
 """
 
 from __future__ import annotations

@@ -293,7 +293,7 @@ class Demo:
         self.balancer.startService()
 
     def tour(self) -> str:
-        """What to try."""
+        """Return the text with things to try."""
         return _TOUR.format(log=self.log, config=self.config, **self.ports)
 
     def stop(self) -> Any:
@@ -328,7 +328,7 @@ def free_ports(first: int, count: int) -> list[int]:
 
 
 def _print_event(event: LogEvent) -> None:
-    """What lbproxy itself has to say, one line each; Twisted's own chatter is left out."""
+    """Print an event of lbproxy on one line; omit the messages of Twisted."""
     if str(event.get("log_namespace", "")).startswith("lbproxy") or "log_failure" in event:
         clock = time.strftime("%H:%M:%S", time.localtime(event["log_time"]))
         print(f"  {clock}  {formatEvent(event)}", flush=True)

@@ -99,7 +99,7 @@ def check(config: Path, as_data: bool, no_files: bool) -> None:
 
 
 def _drift(config: Config) -> list[Drift]:
-    """What was changed at run time, as its state file says."""
+    """Return the run-time changes in the state file."""
     if not config.settings.state:
         return []
     try:

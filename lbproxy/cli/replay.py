@@ -34,7 +34,7 @@ def _opened(path: str) -> Iterator[TextIO]:
 
 
 def _lines(stream: TextIO) -> Iterator[str]:
-    """One by one; of a line that is too long only its beginning, whatever its length."""
+    """Yield the lines of a file; a line that is too long is cut."""
     while line := stream.readline(LONGEST):
         rest = line
         while len(rest) == LONGEST and not rest.endswith("\n"):
@@ -52,9 +52,11 @@ def _lines(stream: TextIO) -> Iterator[str]:
 @click.option("--frontend", default="", help="Frontend of log lines without one.")
 @click.option("--json", "as_data", is_flag=True, help="Machine-readable result.")
 def replay_command(log: str, old: Path, new: Path, host: str, frontend: str, as_data: bool) -> None:
-    """Run the requests of an access log through two configurations, and print which decisions change.
+    """Run the requests of an access log through two configurations, and print which decisions
+    change.
 
-    LOG has the format json, common or combined. It may be compressed (.gz), or - for standard input.
+    LOG has the format json, common or combined. It may be compressed (.gz), or - for standard
+    input.
 
     Exit status 0 if nothing changes, 1 if something changes, 2 if replay cannot decide.
     """

@@ -1,4 +1,6 @@
-"""CONTROL. Commands that look at a running lbproxy: status, servers, sessions, certificates, events, metrics, drift."""
+"""CONTROL. Commands that look at a running lbproxy: status, servers, sessions, certificates,
+events, metrics, drift.
+"""
 
 from __future__ import annotations
 
@@ -379,7 +381,7 @@ def drift(remote: Remote, as_data: bool) -> None:
 
 
 def _show_advice(items: list[dict[str, Any]]) -> None:
-    """What to write into the configuration; it can be pasted under ``servers`` as it stands."""
+    """Print the lines for the configuration; they can be pasted under ``servers``."""
     for backend in dict.fromkeys(one["backend"] for one in items):
         ours = [one for one in items if one["backend"] == backend]
         lines = dict.fromkeys(one["line"] for one in ours if one["line"])

@@ -40,12 +40,14 @@ def state(word: str) -> str:
 
 
 def plain(text: str) -> str:
-    """What a client may have sent, fit for a terminal."""
+    """Return text from a client without control characters, for a terminal."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def show(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print columns; numbers to the right, and on a terminal the last column no wider than there is room."""
+    """Print columns; numbers to the right, and on a terminal the last column no wider than there is
+    room.
+    """
     cells = [[_text(cell) for cell in row] for row in rows]
     lines = [list(titles), *cells]
     widths = [max(len(click.unstyle(line[i])) for line in lines) for i in range(len(titles))]

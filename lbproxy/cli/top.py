@@ -30,7 +30,7 @@ _KEYS = {
 
 
 class _Lost(Exception):
-    """Nobody answers at the moment."""
+    """The admin API does not answer at the moment."""
 
 
 @define
@@ -42,7 +42,7 @@ class _Patient(Remote):
 
 
 def keys(data: str) -> list[str]:
-    """What was pressed: characters, and names for the keys that are several."""
+    """Return the pressed keys: characters, and names for keys that send several."""
     found = []
     while data:
         for length in (4, 3, 1):

@@ -1,6 +1,4 @@
-"""CONTROL. What ``lbproxy top`` shows: the state as a screen of a given size, and what keys do to
-it.
-"""
+"""CONTROL. The screen of ``lbproxy top``: the state at a given size, and the effect of keys."""
 
 from __future__ import annotations
 
@@ -150,7 +148,7 @@ class View:
     over: bool = False
 
     def key(self, row: Row) -> str:
-        """How a row is called in the state."""
+        """Return the name of a row in the state."""
         return f"{row['backend']}/{row['name']}" if self.kind == "servers" else str(row["name"])
 
     def news(self, state: Row) -> None:
@@ -212,7 +210,7 @@ class View:
     # -- the screen -----------------------------------------------------------------------------
 
     def rows(self) -> list[Row]:
-        """Those that pass the filter, sorted."""
+        """Return the rows that match the filter, sorted."""
         rows: list[Row] = list(self.recent.now[self.kind].values())
         if self.filter:
             wanted = self.filter.lower()
@@ -232,7 +230,7 @@ class View:
         return rows
 
     def screen(self, width: int, height: int) -> RenderableType:
-        """All of it; no more than ``height`` lines."""
+        """Return the whole screen, at most ``height`` lines."""
         if not self._started:
             return Group(Text(self.trouble or "waiting"), self._foot(0))
         head = [self._head(), self._totals(), *self._alerts()]
@@ -302,7 +300,7 @@ class View:
         return lines
 
     def _table(self, rows: list[Row], width: int) -> Table:
-        """As many columns as there is room for, from the left; the first two always."""
+        """Return the table, with as many columns as fit, and always the first two."""
         table = Table(
             expand=True, box=None, pad_edge=False, header_style="reverse", show_edge=False
         )

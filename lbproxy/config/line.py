@@ -22,7 +22,7 @@ __all__ = ["Line", "Scope", "options_line"]
 
 @frozen
 class Scope:
-    """What a line may refer to.
+    """The context of a line.
 
     ``names(kind)`` returns the names of the sections of a kind. ``mode``: mode of the section
     around the line.

@@ -1,4 +1,6 @@
-"""PURE. The configuration as frozen objects, for extension authors: the names of :mod:`lbproxy.model`."""
+"""PURE. The configuration as frozen objects, for extension authors: the names of
+:mod:`lbproxy.model`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""PURE. One parser for each kind of value, and its way back to text.
+"""PURE. Parsers of single values, and their conversion back to text.
 
-:func:`parse` and :func:`dump` are what the other modules of this package call; the table :data:`KINDS`
-is where a kind is added.  Every parser takes the text without surrounding quotes and raises
+Other modules of this package call :func:`parse` and :func:`dump`; the table :data:`KINDS` has all
+kinds. Every parser gets the text without surrounding quotes, and raises
 :class:`lbproxy.config.errors.Unfit` with what was found and what is allowed.
 """
 
@@ -232,7 +232,7 @@ def _choice(text: str, facts: Facts, base_dir: str) -> str:
 
 
 CAUSES = ("connect", "reset", "timeout", "junk")
-"""What can go wrong with an attempt, in one word each; see :mod:`lbproxy.http.retry`."""
+"""Causes of a failed attempt, in one word each; see :mod:`lbproxy.http.retry`."""
 
 
 def _retry(text: str, facts: Facts, base_dir: str) -> str:
@@ -312,8 +312,8 @@ def _network(text: str, facts: Facts, base_dir: str) -> Network:
 class Kind:
     """``parse(text, facts, base_dir)`` and ``dump(value)`` are inverse.
 
-    For the reference: ``words`` describe the kind, ``unset`` stands for an empty default.  ``none`` is the word that
-    is read as None, "" if there is no such word.
+    For the reference: ``words`` describe the kind, ``unset`` stands for an empty default. ``none``
+    is the word that is read as None, "" if there is no such word.
     """
 
     words: str

@@ -1,9 +1,9 @@
 """PURE. The value of a key: how it is read from its lines, written back and described.
 
-:func:`value_kind` gives the reader of a field's kind.  There are four shapes: one word or text (``int``, ``duration``
-and the other :data:`lbproxy.config.units.KINDS`), a list of them (``list:KIND``), one line (``line:NAME``) and several
-lines (``lines:NAME``) of a class in :data:`lbproxy.config.lines.LINES`.  Nothing else in this package asks what kind a
-value is.
+:func:`value_kind` gives the reader of a field's kind. There are four shapes: one word or text
+(``int``, ``duration`` and the other :data:`lbproxy.config.units.KINDS`), a list of them
+(``list:KIND``), one line (``line:NAME``) and several lines (``lines:NAME``) of a class in
+:data:`lbproxy.config.lines.LINES`. Nothing else in this package asks what kind a value is.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ValueKind(ABC):
         """The lines that :meth:`read` makes ``value`` of."""
 
     def parts(self, value: Any) -> list[str]:
-        """As :meth:`dump`, but the items of a list are lines of their own; for comparisons."""
+        """Return the lines as :meth:`dump`, but with one item of a list per line, for comparisons."""
         return [] if value is None else self.dump(value)
 
     @abstractmethod
@@ -208,7 +208,10 @@ class _Lines(ValueKind):
 
 @cache
 def value_kind(kind: str) -> ValueKind:
-    """The reader of ``kind`` (see :func:`lbproxy.model.base.option`).  KeyError for a line that does not exist."""
+    """The reader of ``kind`` (see :func:`lbproxy.model.base.option`).
+
+    KeyError for a line that does not exist.
+    """
     shape, _, name = kind.partition(":")
     if shape in ("line", "lines") and name not in LINES:
         raise KeyError(kind)

@@ -1,7 +1,7 @@
-"""PURE. Splitting a value into words, and quoting words so that they split back.
+r"""PURE. Splitting a value into words, and quoting words so that they split back.
 
-Used by the parsers of this package.  The rules: white space separates; ``'...'`` is taken as it is;
-in ``"..."`` the escapes ``\\" \\\\ \\n \\t \\r`` stand for their character and any other backslash for
+Used by the parsers of this package. The rules: white space separates; ``'...'`` is taken as it is;
+in ``"..."`` the escapes ``\" \\ \n \t \r`` stand for their character and any other backslash for
 itself; outside of quotes a backslash is an ordinary character, so that patterns need no doubling.
 """
 
@@ -36,7 +36,7 @@ class Word:
 
     @property
     def is_bare(self) -> bool:
-        """Nothing in it is quoted."""
+        """Whether no part of the word is quoted."""
         return self.bare == self.text
 
     def option(self) -> tuple[str, str] | None:
@@ -96,7 +96,9 @@ def comma_items(text: str) -> list[str]:
 
 
 def quote(text: str, *, force: bool = False) -> str:
-    """``text`` as one word that :func:`split` gives back; ``force``: with quotes even if it needs none."""
+    """``text`` as one word that :func:`split` gives back; ``force``: with quotes even if it needs
+    none.
+    """
     if not force and _PLAIN.fullmatch(text):
         return text
     return '"' + "".join(_BACK.get(c, c) for c in text) + '"'

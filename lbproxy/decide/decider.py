@@ -1,4 +1,4 @@
-"""CONTROL. What a configuration does with logged requests, for ``lbproxy replay``."""
+"""CONTROL. The decisions of a configuration about logged requests, for ``lbproxy replay``."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _CACHE = 200_000  # shapes that are remembered for each configuration
 
 @frozen
 class Decision:
-    """What a configuration does with a request.
+    """The decision of a configuration about a request.
 
-    ``answer``: what lbproxy itself answers, or why the connection is closed; "" when a server
-    answers.  ``server``: the pick, where it depends on the request alone; ``servers``: those it is
-    made from, with the balancer.
+    ``answer``: the reply of lbproxy itself, or why the connection is closed; "" if a server
+    answers. ``server``: the pick, if it depends on the request alone. ``servers``: the candidates,
+    with the balancer.
     """
 
     frontend: str = ""
@@ -40,7 +40,7 @@ class Decision:
     filters: str = ""
 
     def same(self, other: Decision) -> bool:
-        """Nobody would notice a difference; another route to the same end is none."""
+        """Return whether two decisions have the same effect; the route does not matter."""
         return self == other or self == evolve(other, route=self.route)
 
 
@@ -102,9 +102,7 @@ class Decider:
         self._known: dict[tuple[Any, ...], Decision] = {}
 
     def decide(self, request: LoggedRequest) -> Decision:
-        """The decision; remembered for requests that differ in nothing the configuration looks
-        at.
-        """
+        """The decision; remembered for requests that differ in nothing the configuration looks at."""
         shape = self._shape.of(request)
         known = self._known.get(shape)
         if known is None:
@@ -161,9 +159,7 @@ class Decider:
 
 
 class _Shape:
-    """Which parts of a request a configuration looks at; the others need not be part of the key of
-    a cache.
-    """
+    """The parts of a request that a configuration reads; a cache key needs no others."""
 
     def __init__(self, config: Config, backends: Iterable[_Backend]) -> None:
         needs = {need for backend in backends for need in backend.needs}

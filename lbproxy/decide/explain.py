@@ -1,6 +1,4 @@
-"""CONTROL. What would happen to a request or a connection, without any traffic: ``lbproxy
-explain``.
-"""
+"""CONTROL. The path of a request or a connection without any traffic: ``lbproxy explain``."""
 
 from __future__ import annotations
 
@@ -94,8 +92,9 @@ class Explanation:
 def explain_http(
     config: Config, method: str, url: str, headers: Headers, client_ip: str = "192.0.2.1"
 ) -> Explanation:
-    """Decisions for ``method url``; ``url`` is absolute.  ValueError when it is not http or
-    https.
+    """Decisions for ``method url``; ``url`` is absolute.
+
+    ValueError when it is not http or https.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -221,7 +220,7 @@ def _explain(
 
 
 def _filter(plugin: PluginSpec, traffic: DryTraffic) -> str:
-    """Its name, and its conditions with whether they hold."""
+    """Return the name of a filter, and its conditions with whether they hold."""
     if not plugin.conditions:
         return plugin.name
     conditions = Conditions(plugin.conditions)

@@ -1,9 +1,8 @@
 """CONTROL. The path of a decision without traffic: address lists, request head, routes, backend,
 pick.
 
-``lbproxy explain`` and ``lbproxy replay`` take this path.  It asks the same objects as the data
-path does, in the same order; what is decided here and not in traffic, or the other way round, is a
-bug.
+``lbproxy explain`` and ``lbproxy replay`` take this path. It asks the same objects as the data path
+does, in the same order; what is decided here and not in traffic, or the other way round, is a bug.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ __all__ = ["DryBackend", "DryFrontend", "DryTraffic", "Verdict", "connected", "d
 
 @define
 class DryTraffic:
-    """What routes, balancers and route actions read of a request or a connection, without one."""
+    """A request or connection without traffic, for routes, balancers and route actions."""
 
     request: RequestHead | None
     client_ip: str
@@ -60,11 +59,11 @@ def connected(port: int) -> Connection:
 
 @frozen
 class Verdict:
-    """Where the path ends: at a ``route``, or before one.
+    """The end of the path: at a ``route``, or before one.
 
     ``ends``: "" at a route, else ``denied`` (address lists), ``no_route`` or the status of an
-    error, with ``detail``. ``asked``: the routes were asked.  ``reply``: the answer of a route with
-    an action; ``backend``: the name of the backend otherwise.
+    error, with ``detail``. ``asked``: the routes were evaluated. ``reply``: the reply of a route
+    with an action; ``backend``: the name of the backend otherwise.
     """
 
     ends: str = ""
@@ -80,16 +79,14 @@ class Verdict:
 
     @property
     def location(self) -> str:
-        """Where a redirect leads, "" for any other reply."""
+        """The target of a redirect, "" for any other reply."""
         headers = [] if self.reply is None else self.reply.headers
         found = (value.decode("latin-1") for name, value in headers if name.lower() == b"location")
         return next(found, "")
 
 
 def dry_env(name: str) -> Env:
-    """The surroundings of extensions: a clock that stands at 0 and a repeatable source of
-    chance.
-    """
+    """The surroundings of extensions: a clock that stands at 0 and a repeatable source of chance."""
     return Env(now=lambda: 0.0, random=Random(0), name=name)
 
 
@@ -143,7 +140,7 @@ class DryFrontend:
         return traffic.client_ip != peer
 
     def decide(self, traffic: DryTraffic) -> Verdict:
-        """Where an admitted request or connection goes."""
+        """Return the verdict about an admitted request or connection."""
         traffic.frontend_name = self.spec.name
         head = traffic.request
         try:

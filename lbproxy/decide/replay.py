@@ -41,8 +41,11 @@ class RequestDifference:
 
 @define
 class ReplayResult:
-    """What came of it.  ``skipped``: lines that are no requests.  ``surprises``: requests of which
-    the log has another backend than the old configuration decides on."""
+    """The result of a replay.
+
+    ``skipped``: lines that are no requests. ``surprises``: requests for which the log has another
+    backend than the old configuration selects.
+    """
 
     requests: int = 0
     changed: int = 0
@@ -81,7 +84,7 @@ class ReplayResult:
 
 
 def unknown_inputs(*configs: Config) -> list[str]:
-    """What routes look at and a log does not have: headers, cookies and the time."""
+    """Return inputs of routes that a log does not contain: headers, cookies and the time."""
     found: dict[str, None] = {}
     for config in configs:
         for frontend in config.frontends:
@@ -141,7 +144,7 @@ def _requests(
 
 
 def _fields(old: Decision, new: Decision) -> dict[str, tuple[str, str]]:
-    """What differs; consequences of another backend are left out."""
+    """Return the fields that differ, without consequences of another backend."""
     fields = {
         name: (before, after)
         for (name, before), after in zip(asdict(old).items(), asdict(new).values(), strict=True)

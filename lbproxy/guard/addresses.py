@@ -1,4 +1,6 @@
-"""PURE. Sets of IP networks, and the allow/deny rule made of two; used at accept, by routes and by forwarding."""
+"""PURE. Sets of IP networks, and the allow/deny rule made of two; used at accept, by routes and by
+forwarding.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,9 @@ _MEMO = 16384  # addresses; about 3 MiB when full
 def address_number(text: str) -> int:
     """A number for a textual IP address, -1 when it is not one.
 
-    IPv6 is its own number, IPv4 lies above all IPv6, and an IPv4-mapped IPv6 address (``::ffff:192.0.2.1``) is
-    the IPv4 address.  A zone (``%eth0``) is ignored.  Remembers the last 16,384 addresses.
+    IPv6 is its own number, IPv4 lies above all IPv6, and an IPv4-mapped IPv6 address
+    (``::ffff:192.0.2.1``) is the IPv4 address. A zone (``%eth0``) is ignored. Remembers the last
+    16,384 addresses.
     """
     try:
         address = ip_address(text)
@@ -79,10 +82,12 @@ def _bounds(network: Network) -> tuple[int, int]:
 
 
 class AddressSet:
-    """The union of some networks: ``"192.0.2.7" in addresses``, O(log n), 0.2 us for an address seen before.
+    """The union of some networks:
 
-    Text that is no IP address (the "" of a Unix socket) is in no set.  An IPv4-mapped IPv6 address counts as IPv4,
-    and an IPv6 network such as ``::/0`` holds no IPv4.
+    ``"192.0.2.7" in addresses``, O(log n), 0.2 us for an address seen before.
+
+    Text that is no IP address (the "" of a Unix socket) is in no set. An IPv4-mapped IPv6 address
+    counts as IPv4, and an IPv6 network such as ``::/0`` holds no IPv4.
     """
 
     __slots__ = ("_firsts", "_lasts", "networks")
@@ -113,7 +118,8 @@ class AddressSet:
 
 
 class Access:
-    """The ``allow`` and ``deny`` keys of a frontend: deny is looked at first; an empty allow is everybody.
+    """The ``allow`` and ``deny`` keys of a frontend: deny is looked at first; an empty allow is
+    everybody.
 
     A client without an address (Unix socket) passes only where ``allow`` is empty.
     """

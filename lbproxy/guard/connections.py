@@ -12,8 +12,9 @@ _NO_LIMIT = 1 << 62
 
 
 class ConnectionTotal:
-    """The connections of the whole process. ``maxconn`` 0 means no limit; it may be changed at any
-    time.
+    """The connections of the whole process.
+
+    ``maxconn`` 0 means no limit; it may be changed at any time.
     """
 
     __slots__ = ("active", "maxconn")
@@ -24,7 +25,7 @@ class ConnectionTotal:
 
 
 class Peers(Protocol):
-    """Other processes that accept connections for the same frontend."""
+    """The other processes that accept connections for the same frontend."""
 
     def take(self, ip: str, room: int) -> bool:
         """Count one more connection from ``ip`` at the peers if they have fewer than ``room``;
@@ -57,8 +58,9 @@ class ConnectionLimits:
         self._peers: Peers | None = None
 
     def join(self, peers: Peers) -> None:
-        """Apply ``maxconn_per_ip`` to this frontend and its peers together from now on. Call it
-        once.
+        """Apply ``maxconn_per_ip`` to this frontend and its peers together from now on.
+
+        Call it once.
         """
         assert self._peers is None
         self._peers = peers
@@ -72,8 +74,9 @@ class ConnectionLimits:
         return self._peers is not None
 
     def try_take(self, ip: str) -> str | None:
-        """Count one more connection from ``ip``. Return None, or the limit that refuses it, as text
-        for the log.
+        """Count one more connection from ``ip``.
+
+        Return None, or the limit that refuses it, as text for the log.
 
         Clients without an address ("", Unix sockets) are not limited per address.
         """
@@ -102,8 +105,9 @@ class ConnectionLimits:
         return None
 
     def give_back(self, ip: str) -> None:
-        """Uncount a connection from ``ip``. Raises KeyError if none is counted: a bug in the
-        caller.
+        """Uncount a connection from ``ip``.
+
+        Raises KeyError if none is counted: a bug in the caller.
         """
         count = self._per_ip[ip]
         if count == 1:

@@ -34,7 +34,10 @@ _MOST_PERCENT = 1000
 
 @frozen
 class Advice:
-    """The content of one line from an agent; "" and None for what it omits. ``percent``: 0 to 1000."""
+    """The content of one line from an agent; "" and None for what it omits.
+
+    ``percent``: 0 to 1000.
+    """
 
     wish: str = ""
     well: bool | None = None

@@ -38,7 +38,10 @@ _LEAST_SPREAD = 0.02
 
 @frozen
 class Ejection(Generic[Key]):
-    """An ejection until ``until``. ``seconds``: its length. ``times``: number of ejections so far."""
+    """An ejection until ``until``.
+
+    ``seconds``: its length. ``times``: number of ejections so far.
+    """
 
     server: Key
     seconds: float

@@ -1,4 +1,5 @@
-"""PURE. The tests of conditions that routes ask most: native classes that look into the head where it lies.
+"""PURE. The tests of conditions that routes ask most: native classes that look into the head where
+it lies.
 
 Made by :mod:`lbproxy.http.condition`, called by :mod:`lbproxy.http.route` for each request.
 """
@@ -27,7 +28,9 @@ __all__ = [
 
 
 class Patterns:
-    """Whether a value matches one of several patterns: exact texts and prefixes are compared, others called."""
+    """Whether a value matches one of several patterns: exact texts and prefixes are compared,
+    others called.
+    """
 
     __slots__ = ("_exact", "_others", "_starts")
 
@@ -167,7 +170,9 @@ class HeaderCheck(Check):
 
 
 class CookieCheck(Check):
-    """``cookie NAME [PATTERN...]``: the first cookie of this name matches; without patterns: there is one."""
+    """``cookie NAME [PATTERN...]``: the first cookie of this name matches; without patterns: there
+    is one.
+    """
 
     __slots__ = ("_name", "_patterns")
 
@@ -186,7 +191,9 @@ class CookieCheck(Check):
 
 
 class QueryCheck(Check):
-    """``query NAME [PATTERN...]``: the first parameter of this name matches; without patterns: there is one."""
+    """``query NAME [PATTERN...]``: the first parameter of this name matches; without patterns:
+    there is one.
+    """
 
     __slots__ = ("_name", "_patterns")
 

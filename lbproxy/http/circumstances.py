@@ -1,4 +1,6 @@
-"""PURE. Conditions about what surrounds a request: scheme, port, time, and the status of the response."""
+"""PURE. Conditions about what surrounds a request: scheme, port, time, and the status of the
+response.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ _STATUS = re.compile(r"[1-5](?:[0-9][0-9]|xx)")
 
 
 def clock_span(text: str) -> tuple[int, int] | None:
-    """``22:00-06:00`` as minutes after midnight; None for anything else.  The end may be ``24:00``."""
+    """``22:00-06:00`` as minutes after midnight; None for anything else.
+
+    The end may be ``24:00``.
+    """
     found = _CLOCK.fullmatch(text)
     if found is None:
         return None
@@ -58,8 +63,9 @@ def compile_port(args: Sequence[str]) -> Compiled:
 def _began(context: RouteContext) -> float:
     """Return the Unix time at which the traffic began.
 
-    While traffic runs, ``started`` is a moment of a monotonic clock, which counts from the start of the
-    machine, and ``epoch`` of the frontend's wheel is the difference.  Records and dry runs have Unix time.
+    While traffic runs, ``started`` is a moment of a monotonic clock, which counts from the start of
+    the machine, and ``epoch`` of the frontend's wheel is the difference. Records and dry runs have
+    Unix time.
     """
     frontend = getattr(context, "frontend", None)
     epoch: float = 0.0 if frontend is None else frontend.wheel.epoch

@@ -1,4 +1,7 @@
-"""PURE. Two answers to the same request, and in what they differ.  Called by :mod:`lbproxy.proxy.features.mirror`."""
+"""PURE. Two answers to the same request, and in what they differ.
+
+Called by :mod:`lbproxy.proxy.features.mirror`.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,7 @@ class ComparedAnswer:
 
 @frozen
 class Comparison:
-    """What a predicate gets: ``method`` and ``target`` of the request, both answers."""
+    """The argument of a predicate: ``method`` and ``target`` of the request, and both responses."""
 
     method: bytes
     target: bytes
@@ -78,10 +81,10 @@ def differences(
     parts: Collection[str],
     ignore: Collection[bytes] = (),
 ) -> list[str]:
-    """What differs, in words, of ``parts``: "status", "headers", "body".
+    """Return descriptions of the differences in ``parts``: "status", "headers", "body".
 
-    ``ignore``: lower-case header names.  Headers are compared by name without case, repeated ones in their order.
-    Values are not in the words: they may be secrets.
+    ``ignore``: lower-case header names. Headers are compared by name without case, repeated ones in
+    their order. The descriptions contain no values, because they may be secrets.
     """
     found: list[str] = []
     if "status" in parts and original.status != copy.status:

@@ -1,4 +1,5 @@
-"""PURE. The conditions of routes: their verbs, their checks for the configuration, and their compiled tests.
+"""PURE. The conditions of routes: their verbs, their checks for the configuration, and their
+compiled tests.
 
 :func:`check_condition` is called by :mod:`lbproxy.config.build`, :func:`compile_condition` by
 :mod:`lbproxy.http.route`.
@@ -53,10 +54,10 @@ __all__ = [
 
 @frozen
 class Verb:
-    """One word a condition begins with.
+    """A word that begins a condition.
 
-    ``least``: fewest arguments; ``modes``: where it may be used; ``late``: it is about the response, so only filters
-    of responses can use it.
+    ``least``: minimum number of arguments. ``modes``: where it may be used. ``late``: it tests the
+    response, so only filters of responses can use it.
     """
 
     usage: str
@@ -69,7 +70,10 @@ class Verb:
 
 @frozen
 class Condition:
-    """A compiled condition.  ``holds`` has the negation applied; ``shown`` is the value it looked at, for people."""
+    """A compiled condition.
+
+    ``holds`` has the negation applied; ``shown`` is the value it looked at, for people.
+    """
 
     verb: str
     args: tuple[str, ...]
@@ -79,7 +83,7 @@ class Condition:
 
     @property
     def text(self) -> str:
-        """As written, without secrets."""
+        """The condition as written, without secrets."""
         words = (self.verb, *mask_condition(self.verb, self.args))
         return " ".join(("not", *words) if self.negated else words)
 
@@ -93,7 +97,9 @@ def _show(value: bytes | None) -> str:
 
 
 def name_key(pattern: str) -> tuple[str, bytes]:
-    """A host or server name pattern as (kind, name): ``exact``, ``suffix`` (with its leading dot), ``any``, ``regex``.
+    """A host or server name pattern as (kind, name):
+
+    ``exact``, ``suffix`` (with its leading dot), ``any``, ``regex``.
 
     ValueError says what is wrong with it.
     """
@@ -131,7 +137,9 @@ def _name_matcher(pattern: str) -> Matcher:
 
 
 def path_key(pattern: str) -> tuple[str, bytes]:
-    """A path pattern as (kind, path): ``exact``, ``prefix`` (what comes before the only ``*``), ``glob`` or ``regex``.
+    """A path pattern as (kind, path):
+
+    ``exact``, ``prefix`` (what comes before the only ``*``), ``glob`` or ``regex``.
 
     ValueError says what is wrong with it.
     """

@@ -35,7 +35,8 @@ class Conditions:
     def hold(self, context: Any) -> bool:
         """Whether all of them hold.
 
-        Raises :class:`ProxyError` BAD_REQUEST where one asks for the path and the request's is ambiguous.
+        Raises :class:`ProxyError` BAD_REQUEST where one asks for the path and the request's is
+        ambiguous.
         """
         path: bytes | None = b""
         if self._path and context.request is not None:
@@ -48,9 +49,9 @@ class Conditions:
 class Conditional(Filter):
     """A filter that takes part where its conditions hold.
 
-    Conditions about the request are tested once, when the filter's turn comes in its first phase, or in ``request``
-    if it has none so early, and hold for the whole request: what later filters do to the path does not matter.
-    Conditions about the response are tested when it is there.
+    Conditions about the request are tested once, when the filter's turn comes in its first phase,
+    or in ``request`` if it has none so early, and hold for the whole request: what later filters do
+    to the path does not matter. Conditions about the response are tested when it is there.
     """
 
     def __init__(self, inner: Any, plugin: PluginSpec, env: Env) -> None:
@@ -66,7 +67,7 @@ class Conditional(Filter):
         self._note = f"if {id(self)}"
 
     def phases(self) -> Iterable[str]:
-        """Those of the filter, and ``request`` to test conditions about it in time."""
+        """The phases of the filter, and ``request`` to test conditions about it in time."""
         decided = {"early", "request", "server_request"} & set(self._own)
         if decided or not self._early.conditions:
             return self._own

@@ -1,4 +1,4 @@
-"""PURE. What conditions look at: an HTTP exchange or a TCP session, as routes and filters see it."""
+"""PURE. The input of conditions: an HTTP exchange or a TCP session, as routes and filters see it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ __all__ = ["Compiled", "RouteContext", "Test"]
 
 
 class RouteContext(Protocol):
-    """What a route can look at: an HTTP exchange or a TCP session.
+    """The input of a route: an HTTP exchange or a TCP session.
 
-    ``request``: None for raw TCP.  ``client_ip``: "" for a Unix socket.  ``sni``: lower case, "" if none.
-    ``alpn``: what the client offered.  ``started``: seconds since the epoch.  ``info.local_port``: the port that the
-    client connected to.  HTTP has ``scheme`` and ``response`` (None until it arrives) too.
+    ``request``: None for raw TCP. ``client_ip``: "" for a Unix socket. ``sni``: lower case, "" if
+    none. ``alpn``: protocols that the client offered. ``started``: Unix time in seconds.
+    ``info.local_port``: the port that the client connected to. HTTP also has ``scheme`` and
+    ``response`` (None until it arrives).
     """
 
     @property

@@ -1,12 +1,13 @@
-"""PURE. Which headers go to servers and back to clients, and who the client is; one object per frontend.
+"""PURE. Which headers go to servers and back to clients, and who the client is; one object per
+frontend.
 
-The exchange calls :meth:`Forwarder.client` once when a request head is read, before any filter, then
-:meth:`Forwarder.server_request` for each attempt and :meth:`Forwarder.response` for each response head.
-Framing (Content-Length, Transfer-Encoding) and connection management (Connection, Upgrade) are the codec's: it
-writes them from the head's attributes.
+The exchange calls :meth:`Forwarder.client` once when a request head is read, before any filter,
+then :meth:`Forwarder.server_request` for each attempt and :meth:`Forwarder.response` for each
+response head. Framing (Content-Length, Transfer-Encoding) and connection management (Connection,
+Upgrade) are the codec's: it writes them from the head's attributes.
 
-What goes to the other side is a head over the same lines: a set of names that are left out, settled when the frontend
-is made, and the lines that this hop adds.
+What goes to the other side is a head over the same lines: a set of names that are left out, settled
+when the frontend is made, and the lines that this hop adds.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ MAX_HOPS: Final = 32
 """Most addresses of X-Forwarded-For that are looked at, from the right."""
 
 MAX_LOOPS: Final = 10
-"""So often our name may stand in Via: proxies legitimately meet a request again, but not for ever."""
+"""So often our name may stand in Via: proxies legitimately meet a request again, but not for ever.
+"""
 
 _MEMO: Final = 4096  # clients whose lines are remembered; about 2 MiB when full
 
@@ -68,7 +70,9 @@ PROTECTED: Final = frozenset(
     b"forwarded x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-real-ip "
     b"strict-transport-security content-security-policy".split()
 )
-"""Fields that Connection cannot name away: they are for every recipient, or say who may do what (RFC 9110 §7.6.1)."""
+"""Fields that Connection cannot name away: they are for every recipient, or say who may do what
+(RFC 9110 §7.6.1).
+"""
 
 _CLAIMS: Final = (
     1 << FORWARDED
@@ -154,21 +158,21 @@ class Forwarder:
     ) -> tuple[str, int, str]:
         """Return address and port of the real client, and its scheme.
 
-        ``head`` is cleared of what the peer may not say.  ``peer_ip`` and ``peer_port``: the other
+        ``head`` is cleared of what the peer may not say. ``peer_ip`` and ``peer_port``: the other
         end of the connection, or what a trusted PROXY header said
-        (:attr:`ConnectionInfo.client_ip`).  ``scheme``: of the connection; "" takes the head's.
-        The port comes with the address; 0 if a proxy did not say it.
+        (:attr:`ConnectionInfo.client_ip`). ``scheme``: of the connection; "" takes the head's. The
+        port comes with the address; 0 if a proxy did not say it.
 
         Unless ``peer_ip`` is in ``trusted_proxies`` its X-Forwarded-*, Forwarded and X-Real-IP
-        lines and those of ``real_ip`` are removed, in every spelling with ``_``.  If it is, the
+        lines and those of ``real_ip`` are removed, in every spelling with ``_``. If it is, the
         client is the address in ``real_ip``, or the right-most address in X-Forwarded-For (or
-        Forwarded) that is not trusted itself.  The search stops at what is no address and after
-        :data:`MAX_HOPS`.  The header read is the first in the frontend's ``forwarded`` that the
-        request has.  The headers that this hop writes are made to agree with it.
+        Forwarded) that is not trusted itself. The search stops at what is no address and after
+        :data:`MAX_HOPS`. The header read is the first in the frontend's ``forwarded`` that the
+        request has. The headers that this hop writes are made to agree with it.
 
         Fields that Connection nominates are removed here too (not :data:`PROTECTED` ones and
-        ``real_ip``), so that nothing a filter adds later can be named away.  Call it once per request, before the
-        filters.
+        ``real_ip``), so that nothing a filter adds later can be named away. Call it once per
+        request, before the filters.
         """
         scheme = scheme or head.scheme.decode("ascii", "replace")
         if head.nominated:
@@ -240,17 +244,17 @@ class Forwarder:
     ) -> RequestHead:
         """The head for a server; ``head`` stays as it is.
 
-        ``client_ip``, ``client_port``, ``local_port``: of the *connection* (:class:`ConnectionInfo`): this hop is
-        what we vouch for, what :meth:`client` found stands in X-Forwarded-For already.  ``scheme``: what
-        :meth:`client` gave.
-        ``host_header`` replaces the Host, b"" keeps it.
+        ``client_ip``, ``client_port``, ``local_port``: of the *connection*
+        (:class:`ConnectionInfo`): this hop is what we vouch for, what :meth:`client` found stands
+        in X-Forwarded-For already. ``scheme``: what :meth:`client` gave. ``host_header`` replaces
+        the Host, b"" keeps it.
 
-        Hop-by-hop fields, Content-Length and Transfer-Encoding, also spelled with ``_``, are gone.  Present
-        X-Forwarded-Proto, -Host and -Port (of a trusted proxy, or set by a filter) stay; -For, Forwarded and Via
-        get this hop appended.
+        Hop-by-hop fields, Content-Length and Transfer-Encoding, also spelled with ``_``, are gone.
+        Present X-Forwarded-Proto, -Host and -Port (of a trusted proxy, or set by a filter) stay;
+        -For, Forwarded and Via get this hop appended.
 
-        Raises :class:`ProxyError` LOOP_DETECTED when our name stands in Via :data:`MAX_LOOPS` times; ValueError and
-        TypeError for what a filter put into ``head`` and cannot be sent.
+        Raises :class:`ProxyError` LOOP_DETECTED when our name stands in Via :data:`MAX_LOOPS`
+        times; ValueError and TypeError for what a filter put into ``head`` and cannot be sent.
         """
         source: Head = _with_added(head, self._not_to_servers)
         if head.nominated:
@@ -390,7 +394,8 @@ class Forwarder:
         )
 
     def loop_detected(self, head: RequestHead) -> bool:
-        """Whether our name stands in Via :data:`MAX_LOOPS` times or more; always False with ``via = none``.
+        """Whether our name stands in Via :data:`MAX_LOOPS` times or more; always False with ``via =
+        none``.
 
         :meth:`request_headers` looks by itself; this is for callers that want to know earlier.
         """
@@ -402,13 +407,16 @@ class Forwarder:
     # --- to the client
 
     def response(self, head: ResponseHead, *, client_version: int = 11) -> ResponseHead:
-        """The head for a client that speaks ``client_version`` (10, 11, 20); ``head`` stays as it is.
+        """The head for a client that speaks ``client_version`` (10, 11, 20); ``head`` stays as it
+        is.
 
-        Hop-by-hop fields are gone, and the ones Connection nominates (not :data:`PROTECTED` ones); Via has this hop;
-        Server is there or not, as the frontend says.  Trailer goes with the chunked coding, which HTTP/1.0 lacks.
+        Hop-by-hop fields are gone, and the ones Connection nominates (not :data:`PROTECTED` ones);
+        Via has this hop; Server is there or not, as the frontend says. Trailer goes with the
+        chunked coding, which HTTP/1.0 lacks.
 
-        Content-Length stays where ``head.length`` is 0, as it may describe the body of a HEAD or 304 answer, which only
-        the codec can tell; it is gone from a 1xx and 204, which must not have one (RFC 9110 §8.6).
+        Content-Length stays where ``head.length`` is 0, as it may describe the body of a HEAD or
+        304 answer, which only the codec can tell; it is gone from a 1xx and 204, which must not
+        have one (RFC 9110 §8.6).
 
         A 426 keeps Upgrade, which names the protocols that it requires (RFC 9110 §15.5.22).
         """

@@ -58,7 +58,9 @@ def elements(value: bytes, most: int) -> list[dict[bytes, bytes]]:
 
 
 def _parameters(text: bytes) -> dict[bytes, bytes] | None:
-    """The parameters of an element; empty if it is blank or has one of them twice, None if it is none."""
+    """The parameters of an element; empty if it is blank or has one of them twice, None if it is
+    none.
+    """
     if not text.strip(b" \t"):
         return {}
     if _ELEMENT.fullmatch(text) is None:

@@ -1,6 +1,4 @@
-"""PURE. What the HTTP/1 parsers take beyond what RFC 9112 settles for everybody: methods, versions,
-leniencies.
-"""
+"""PURE. What the HTTP/1 parsers accept beyond RFC 9112: methods, versions, leniencies."""
 
 from __future__ import annotations
 

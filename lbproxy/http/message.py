@@ -1,8 +1,8 @@
 """PURE. The HTTP vocabulary that codecs, filters, routes and the proxy share.
 
 A codec turns bytes into a list of events for one stream: :class:`RequestHead` or
-:class:`ResponseHead`, then body as plain ``bytes``, then one :class:`End`; or :class:`Invalid` as the
-last event of a connection that broke the protocol.  HTTP/1 and HTTP/2 give the same events.
+:class:`ResponseHead`, then body as plain ``bytes``, then one :class:`End`; or :class:`Invalid` as
+the last event of a connection that broke the protocol. HTTP/1 and HTTP/2 give the same events.
 
 Header names keep the case they came in with (HTTP/1) and compare without it; names and values are
 ``bytes`` without surrounding white space.
@@ -40,7 +40,9 @@ __all__ = [
 
 @frozen
 class End:
-    """The message is complete; ``trailers`` are the trailer fields of a chunked body or an HTTP/2 stream."""
+    """The message is complete; ``trailers`` are the trailer fields of a chunked body or an HTTP/2
+    stream.
+    """
 
     trailers: tuple[tuple[bytes, bytes], ...] = ()
 
@@ -53,8 +55,9 @@ END: Final = End()
 class Invalid:
     """The peer broke the protocol: nothing more can be read from this connection.
 
-    ``kind`` and ``detail`` as in :class:`lbproxy.errors.ProxyError`; ``status`` is the answer for a client
-    (400, 413, 414, 431, 501, 505), and is meaningless for a server, whose breach is always 502.
+    ``kind`` and ``detail`` as in :class:`lbproxy.errors.ProxyError`; ``status`` is the answer for a
+    client (400, 413, 414, 431, 501, 505), and is meaningless for a server, whose breach is always
+    502.
     """
 
     kind: Kind
@@ -63,12 +66,15 @@ class Invalid:
 
 
 Event = Union[RequestHead, ResponseHead, bytes, End, Invalid]
-"""What codecs return; body data is plain ``bytes``, never empty."""
+"""The results of codecs; body data is plain ``bytes``, never empty."""
 
 
 @frozen
 class Limits:
-    """Bounds a codec enforces; sizes in bytes.  Defaults are in the range of HAProxy's and nginx's."""
+    """Bounds a codec enforces; sizes in bytes.
+
+    Defaults are in the range of HAProxy's and nginx's.
+    """
 
     header_bytes: int = 32 * 1024  # whole head: start line and fields
     header_count: int = 100

@@ -1,7 +1,7 @@
-"""PURE. Which request methods a frontend takes, and where OPTIONS and TRACE end.
+"""PURE. The request methods that a frontend accepts, and the handling of OPTIONS and TRACE.
 
-The exchange asks :attr:`MethodPolicy.plain` for each request, and :meth:`MethodPolicy.judge` for the
-methods that are not in this set.
+The exchange reads :attr:`MethodPolicy.plain` for each request, and calls :meth:`MethodPolicy.judge`
+for methods outside this set.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""PURE. Patterns of routes and rewrites: exact text, globs with ``*`` and ``?``, and ``~regular expressions``."""
+"""PURE. Patterns of routes and rewrites: exact text, globs with ``*`` and ``?``, and ``~regular
+expressions``.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,11 @@ _re2 = _load_re2()
 
 
 def compile_regex(pattern: str) -> Any:
-    """A compiled regular expression over bytes, by google-re2 where it is installed, else by :mod:`re`.
+    """A compiled regular expression over bytes, by google-re2 where it is installed, else by
+    :mod:`re`.
 
-    re2 takes time linear in the text, so no pattern can be made slow by a request; it has no look-around and no
-    back references.  ValueError says what is wrong with ``pattern``.
+    re2 takes time linear in the text, so no pattern can be made slow by a request; it has no
+    look-around and no back references. ValueError says what is wrong with ``pattern``.
     """
     raw = pattern.encode("utf-8")
     if len(raw) > MAX_REGEX:
@@ -50,8 +53,8 @@ def compile_regex(pattern: str) -> Any:
 def text_matcher(pattern: str, raw: bytes | None = None) -> Matcher:
     """Whether some bytes match ``pattern``; ValueError for a bad regular expression.
 
-    ``~x`` searches anywhere in the text; anything else must match all of it.  ``raw`` replaces the encoded pattern
-    (UTF-8) where its spelling is normalised first.
+    ``~x`` searches anywhere in the text; anything else must match all of it. ``raw`` replaces the
+    encoded pattern (UTF-8) where its spelling is normalised first.
     """
     if pattern.startswith("~"):
         search = compile_regex(pattern[1:]).search
@@ -68,7 +71,9 @@ def text_matcher(pattern: str, raw: bytes | None = None) -> Matcher:
 
 
 def _glob(pattern: bytes) -> re.Pattern[bytes]:
-    """``pattern`` as a regular expression that never backtracks over a ``*`` once the text after it was found."""
+    """``pattern`` as a regular expression that never backtracks over a ``*`` once the text after it
+    was found.
+    """
     parts = pattern.split(b"*")
     regex = rb"\A" + _literal(parts[0])
     if len(parts) > 1:

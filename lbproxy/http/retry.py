@@ -1,17 +1,18 @@
-"""PURE. Which failures of an attempt make another one, and how long to wait before it.
+"""PURE. The failures after which another attempt is made, and the pause before it.
 
-Called by :mod:`lbproxy.proxy.http.attempts`, through :class:`lbproxy.proxy.backend.Backend`.  The words of
-``retry_on`` and of ``passive`` ``count`` are the keys of :data:`CAUSE`; HAProxy and nginx call them:
+:mod:`lbproxy.proxy.http.attempts` calls it, through :class:`lbproxy.proxy.backend.Backend`. The
+words of ``retry_on`` and of ``passive`` ``count`` are the keys of :data:`CAUSE`. Their names in
+HAProxy and nginx:
 
-=========== ============================== ===========================================================
-word        HAProxy ``retry-on``           nginx ``proxy_next_upstream``
-=========== ============================== ===========================================================
-``connect`` ``conn-failure``               ``error`` (while connecting)
-``reset``   ``empty-response``             ``error`` (after that)
-``timeout`` ``response-timeout``           ``timeout``
-``junk``    ``junk-response``              ``invalid_header``
-a status    the same                       ``http_502`` ...
-=========== ============================== ===========================================================
+===========  ==============================  =============================
+word         HAProxy ``retry-on``            nginx ``proxy_next_upstream``
+===========  ==============================  =============================
+``connect``  ``conn-failure``                ``error`` (while connecting)
+``reset``    ``empty-response``              ``error`` (after that)
+``timeout``  ``response-timeout``            ``timeout``
+``junk``     ``junk-response``               ``invalid_header``
+a status     the same                        ``http_502`` ...
+===========  ==============================  =============================
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def is_server_error(status: int) -> bool:
 class RetryPolicy:
     """``kinds``: failures before the response head that another attempt may mend.
 
-    ``statuses``: responses that are thrown away for another attempt.  ``backoff``: bound of the first
-    pause in seconds, 0 for none.
+    ``statuses``: responses that are thrown away for another attempt. ``backoff``: bound of the
+    first pause in seconds, 0 for none.
     """
 
     kinds: Collection[Kind]
@@ -68,7 +69,8 @@ class RetryPolicy:
     def of(cls, words: Iterable[str], backoff: float = 0.0) -> RetryPolicy:
         """From the words of ``retry_on``.
 
-        A server that goes down meanwhile (``on_down = close``) never had a say, so that is always in.
+        A server that goes down meanwhile (``on_down = close``) never had a say, so that is always
+        in.
         """
         kinds = {Kind.SERVER_DOWN}
         statuses: set[int] = set()

@@ -1,9 +1,7 @@
-"""PURE. Which route takes a request or a connection; built once per generation, called by the proxy
-for each.
+"""PURE. The selection of a route; compiled once per generation.
 
-The first route in the order written whose conditions all hold. Routes are filed under the host (or
-server) name they ask for, and where many share a name under their paths, so that a thousand hosts
-cost what ten cost.
+The first route in the written order whose conditions all hold. Routes are indexed by host (or
+server) name, and by path if many share a name, so that a thousand hosts cost as much as ten.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """PURE. Field lines as raw bytes and a table of offsets, made by one scan that judges them.
 
-:func:`scan` walks the lines of a head once.  It refuses what RFC 9112 §5 does not allow, and makes no object per
-field: a row of the table says where name and value are.  :class:`Lines` answers from the table; a name or a value
-becomes a Python object when somebody asks for it.
+:func:`scan` walks the lines of a head once. It refuses what RFC 9112 §5 does not allow, and makes
+no object per field: a row of the table says where name and value are. :class:`Lines` answers from
+the table; a name or a value becomes a Python object when somebody asks for it.
 
 A row is two little-endian ``i64``:
 
@@ -13,7 +13,7 @@ word  bits
 1     0 to 31 offset of the value, 32 to 62 the offset behind it, without blanks
 ====  ==================================================================================
 
-The same source runs compiled and uncompiled.  No expression depends on arithmetic that wraps.
+The same source runs compiled and uncompiled. No expression depends on arithmetic that wraps.
 """
 
 from __future__ import annotations
@@ -72,9 +72,10 @@ TEXT: Final[bytes] = _kinds()
 class Lines:
     """The field lines of one head; nobody changes them.
 
-    ``raw``: the whole head, from its start line to its empty line.  ``table``: ``count`` rows, see the module.
-    ``present`` and ``repeated``: the sets of known names that occur, and that occur more than once.
-    ``cookies``: a table of the cookies, made by the head that is asked for one first.
+    ``raw``: the whole head, from its start line to its empty line. ``table``: ``count`` rows, see
+    the module. ``present`` and ``repeated``: the sets of known names that occur, and that occur
+    more than once. ``cookies``: a table of the cookies, made by the head that is asked for one
+    first.
     """
 
     __slots__ = ("cookies", "count", "present", "raw", "repeated", "table")
@@ -176,11 +177,12 @@ def _plain_name(word: i64) -> bool:
 
 
 def scan(data: bytes, base: i64, at: i64, most: i64) -> Lines | None:
-    """The field lines of ``data`` from ``at`` to their empty line; None if they are no lines, or do not end.
+    """The field lines of ``data`` from ``at`` to their empty line; None if they are no lines, or do
+    not end.
 
-    ``base``: where the head begins.  At least eight bytes of ``data`` come before ``at``.  ``most``: of how many
-    lines.  White space before a colon, folded lines, bare CR and LF, and control characters but HTAB are refused
-    (RFC 9112 §2.2, §5.1, §5.2; RFC 9110 §5.5).
+    ``base``: where the head begins. At least eight bytes of ``data`` come before ``at``. ``most``:
+    of how many lines. White space before a colon, folded lines, bare CR and LF, and control
+    characters but HTAB are refused (RFC 9112 §2.2, §5.1, §5.2; RFC 9110 §5.5).
     """
     kinds: bytes = TEXT
     size: i64 = len(data)
@@ -285,7 +287,10 @@ def target_end(data: bytes, at: i64) -> i64:
 
 
 def text_end(value: bytes, at: i64) -> i64:
-    """Where the bytes from ``at`` on end that may stand in a field value: HTAB, SP, VCHAR, obs-text."""
+    """Where the bytes from ``at`` on end that may stand in a field value:
+
+    HTAB, SP, VCHAR, obs-text.
+    """
     kinds: bytes = TEXT
     size: i64 = len(value)
     wide: i64 = size - 8
@@ -328,8 +333,8 @@ _START: Final = (
 def lines_of(pairs: list[tuple[bytes, bytes]]) -> Lines:
     """Lines made of ``pairs``, such as a filter's or those that HTTP/2 decodes.
 
-    ValueError if they cannot be written: a name that is no token, a control character.  TypeError for what is not
-    bytes.
+    ValueError if they cannot be written: a name that is no token, a control character. TypeError
+    for what is not bytes.
     """
     if not pairs:
         return EMPTY

@@ -31,8 +31,11 @@ _HOST = re.compile(
 _HOST_BYTES_MAX = 262  # 255 of a DNS name and ":65535" (RFC 1035 §2.3.4)
 
 FIELD_TEXT = bytes(c for c in range(256) if c == 9 or (c >= 32 and c != 127))
-"""Bytes that may stand in a head besides the CRLFs that part its lines: HTAB, SP, VCHAR and
-obs-text (RFC 9110 §5.5).  ``head.translate(None, FIELD_TEXT)`` leaves what is wrong with it."""
+"""Bytes that may stand in a head besides the CRLFs that part its lines:
+
+HTAB, SP, VCHAR and obs-text (RFC 9110 §5.5). ``head.translate(None, FIELD_TEXT)`` leaves what is
+wrong with it.
+"""
 
 SPECIAL = frozenset(
     (
@@ -58,7 +61,8 @@ TRAILER_FORBIDDEN = CLAIMED | frozenset(
     b"www-authenticate cookie set-cookie age date expires location retry-after vary warning".split()
 )
 """Fields (lower case) that have no effect in a trailer section, or a dangerous one, and are dropped
-there (RFC 9110 §6.5.1): framing, routing, authentication, conditions, and who the client is."""
+there (RFC 9110 §6.5.1): framing, routing, authentication, conditions, and who the client is.
+"""
 
 _COMMON = (
     b"Accept Accept-CH Accept-Encoding Accept-Language Accept-Ranges "
@@ -87,8 +91,10 @@ def _reading(name: bytes) -> bytes:
 _SEED = {spelling: _reading(spelling) for name in _COMMON for spelling in (name, name.lower())}
 
 FIELD_NAMES: dict[bytes, bytes] = dict(_SEED)
-"""Field names known to be tokens -> their lower case if in :data:`SPECIAL`, else empty.  A name
-that is missing here has to go through :func:`checked_name`, which adds it."""
+"""Field names known to be tokens -> their lower case if in :data:`SPECIAL`, else empty.
+
+A name that is missing here has to go through :func:`checked_name`, which adds it.
+"""
 
 _NAMES_MAX = 2048
 _NAME_KEPT_MAX = 64  # longer names are checked each time rather than held
@@ -103,10 +109,10 @@ def is_token(text: bytes) -> bool:
 
 
 def checked_name(name: bytes) -> bytes:
-    """What :data:`FIELD_NAMES` says of ``name``, after checking and remembering a new one.
+    """Return the entry of :data:`FIELD_NAMES` for ``name``; check and cache a new name.
 
-    ValueError if it is not a token.  The dictionary starts over from the common names when a peer
-    has filled it with others.
+    ValueError if it is not a token. The dictionary restarts with the common names if a peer has
+    filled it with others.
     """
     if _TOKEN.fullmatch(name) is None:
         raise ValueError("field name is not a token")

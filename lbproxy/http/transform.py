@@ -12,7 +12,7 @@ __all__ = ["Flow", "Transform"]
 
 
 class Flow(Protocol):
-    """What a transform may call, at any time between ``start`` and ``end``."""
+    """The methods that a transform may call, at any time between ``start`` and ``end``."""
 
     def pause(self) -> None:
         """Let no more of the body come; the sender is paused.  For at most ``timeout_filter``."""

@@ -1,8 +1,10 @@
-"""CONTROL. Log files that begin anew by size or by time: ``access.log``, ``access.log.1``, ``access.log.2`` ...
+"""CONTROL. Log files that begin anew by size or by time:
 
-Used by :class:`lbproxy.logs.sink.LogSink` before it writes.  Several processes may write the same file: the
-first to see that it is due renames it, under a lock on the file itself, and the others find out that the
-name leads to another file and open that.
+``access.log``, ``access.log.1``, ``access.log.2`` ...
+
+Used by :class:`lbproxy.logs.sink.LogSink` before it writes. Several processes may write the same
+file: the first to see that it is due renames it, under a lock on the file itself, and the others
+find out that the name leads to another file and open that.
 """
 
 from __future__ import annotations
@@ -15,10 +17,10 @@ __all__ = ["Rotation"]
 
 
 class Rotation:
-    """When ``path`` is due, and how it is put aside.
+    """When the file at ``path`` is rotated, and how.
 
-    ``size`` in bytes and ``every`` in seconds (counted from midnight UTC, 1 January 1970), 0 for never.
-    ``keep``: how many old files stay.
+    ``size`` in bytes and ``every`` in seconds (counted from midnight UTC, 1 January 1970), 0 for
+    never. ``keep``: number of old files.
     """
 
     def __init__(self, path: str, size: int, every: float, keep: int) -> None:

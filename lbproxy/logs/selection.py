@@ -1,4 +1,4 @@
-"""CONTROL. Which records an access log has, and whether all of them have an id."""
+"""CONTROL. The selection of records for an access log, and unique ids."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""CONTROL. Where access log lines go: collected in memory, written a few times a second.
+"""CONTROL. Access log outputs: lines are collected in memory and written a few times a second.
 
-:mod:`lbproxy.service` makes one :class:`LogSink` per path and shares it among frontends.  The data path never
-waits: a regular file is written as the kernel takes it, anything else (a pipe, a terminal, a socket) only
-while it has room.  What does not fit into the bounded buffer is dropped and counted.
+:mod:`lbproxy.service` creates one :class:`LogSink` per path and shares it among frontends. The data
+path never waits: a regular file is written at once, anything else (a pipe, a terminal, a socket)
+only while it has room. Lines that do not fit into the bounded buffer are dropped and counted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ INTERVAL = 0.2
 """Longest time a line waits in memory, in seconds, while the target takes what is written."""
 
 BATCH_BYTES = 64 * 1024
-"""This much is written at once without waiting for the interval."""
+"""Number of buffered bytes that are written at once, without waiting for the interval."""
 
 BUFFER_BYTES = 1024 * 1024
 """Most that is kept for a target that cannot take it; further lines are dropped."""
@@ -68,10 +68,10 @@ def _trouble(target: Path) -> str:
 
 @native(allow_interpreted_subclasses=True)
 class LogSink:
-    """One target of access log lines.
+    """One output of access log lines.
 
-    ``spec.path``: a file, ``stdout``, or ``off`` (or "") which swallows everything.  ``reactor``: IReactorTime.
-    ``wall``: Unix time.  ``dropped`` (lines), ``errors`` and ``written`` (bytes) are totals.
+    ``spec.path``: a file, ``stdout``, or ``off`` (or "") for none. ``reactor``: IReactorTime.
+    ``wall``: Unix time. ``dropped`` (lines), ``errors`` and ``written`` (bytes) are totals.
     """
 
     def __init__(self, spec: LogSpec, reactor: Any, wall: Callable[[], float] = time.time) -> None:
@@ -103,7 +103,7 @@ class LogSink:
 
     @property
     def is_file(self) -> bool:
-        """It has a name in the file system."""
+        """Whether the output is a regular file."""
         return self.enabled and self.path != "stdout" and not self.path.startswith("syslog:")
 
     def set_remote_dropped(self, dropped: int) -> None:
@@ -272,7 +272,7 @@ class LogSink:
         return done
 
     def _write_careful(self, data: bytes) -> int:
-        """As much as goes without blocking."""
+        """Write as much as possible without blocking."""
         done = self._done = 0
         view = memoryview(data)
         ready = poll()
@@ -296,7 +296,7 @@ class LogSink:
             self._arm(_RETRY)
 
     def _report(self, *, force: bool = False) -> None:
-        """One line for operators about what went wrong since the last one."""
+        """Log one line about problems since the last one."""
         dropped, errors = self._reported
         if (self.dropped, self.errors) == self._reported:
             return
@@ -316,7 +316,10 @@ class LogSink:
 
 
 class LogWriter:
-    """Makes the lines of one frontend: ``line`` of each finished exchange or session, for ``sink``."""
+    """Makes the lines of one frontend:
+
+    ``line`` of each finished exchange or session, for ``sink``.
+    """
 
     __slots__ = ("_line", "_sink")
 
@@ -325,5 +328,5 @@ class LogWriter:
         self._sink = sink
 
     def write(self, record: Any) -> None:
-        """One record."""
+        """Write one record."""
         self._sink.write(self._line(record))

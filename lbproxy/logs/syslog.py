@@ -1,7 +1,10 @@
-"""CONTROL. An access log that goes to a syslog server: RFC 5424 messages over UDP, TCP or a Unix socket.
+"""CONTROL. An access log that goes to a syslog server:
 
-A :class:`~lbproxy.logs.sink.LogSink` with another way out.  Sockets are non-blocking and looked at when there
-is something to send; a server that is away or too slow costs lines once the buffer is full, never time.
+RFC 5424 messages over UDP, TCP or a Unix socket.
+
+A :class:`~lbproxy.logs.sink.LogSink` with another way out. Sockets are non-blocking and looked at
+when there is something to send; a server that is away or too slow costs lines once the buffer is
+full, never time.
 """
 
 from __future__ import annotations
@@ -157,7 +160,9 @@ class SyslogSink(LogSink):
         return self._done
 
     def _send_stream(self, data: bytes) -> int:
-        """A message counts as done once its first byte is sent; the rest of it goes first next time."""
+        """A message counts as done once its first byte is sent; the rest of it goes first next
+        time.
+        """
         self._hung_up()
         if self._partial:
             self._partial = self._partial[self._write(self._partial) :]
@@ -190,7 +195,9 @@ class SyslogSink(LogSink):
         return frames, ends
 
     def _hung_up(self) -> None:
-        """A syslog server says nothing: what can be read is its good-bye, and what we sent would be lost."""
+        """A syslog server says nothing: what can be read is its good-bye, and what we sent would be
+        lost.
+        """
         assert self._socket is not None
         try:
             while self._socket.recv(4096):

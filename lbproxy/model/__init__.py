@@ -1,8 +1,10 @@
-"""PURE. The configuration as frozen objects: the single source of names, types, defaults, bounds and texts.
+"""PURE. The configuration as frozen objects: the single source of names, types, defaults, bounds
+and texts.
 
-Each class here is one section or one line of ``lb.ini``.  The metadata of its fields drive parsing and
-validation (:mod:`lbproxy.config.build`), the generated reference (:mod:`lbproxy.config.reference`), ``lbproxy
-check`` and ``lbproxy explain``.  Durations are float seconds, sizes are int bytes.
+Each class here is one section or one line of ``lb.ini``. The metadata of its fields drive parsing
+and validation (:mod:`lbproxy.config.build`), the generated reference
+(:mod:`lbproxy.config.reference`), ``lbproxy check`` and ``lbproxy explain``. Durations are float
+seconds, sizes are int bytes.
 """
 
 from __future__ import annotations
@@ -80,7 +82,8 @@ class Config:
     """Sections that only one feature knows; see :meth:`of`."""
     file: str = hidden("<text>")
     sources: tuple[str, ...] = hidden(())
-    """What it was read from: files and glob patterns, plugins in files included; empty for a text."""
+    """What it was read from: files and glob patterns, plugins in files included; empty for a text.
+    """
 
     def of(self, cls: type[T]) -> tuple[T, ...]:
         """The sections in ``others`` whose class is ``cls``, in the order written."""

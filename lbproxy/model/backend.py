@@ -14,7 +14,10 @@ __all__ = ["BackendSpec", "MirrorSpec", "RebalanceSpec"]
 
 @frozen
 class MirrorSpec:
-    """``mirror = BACKEND options``: copies of requests for another backend.  ``judge``: the predicate, loaded."""
+    """``mirror = BACKEND options``: copies of requests for another backend.
+
+    ``judge``: the predicate, loaded.
+    """
 
     backend: str = option(
         "backend", doc="backend that receives the copies, in http mode", positional=True
@@ -80,7 +83,9 @@ class MirrorSpec:
 
 @frozen
 class RebalanceSpec:
-    """``rebalance = PROTOCOL options``: long-lived sessions move when servers come, or weights change."""
+    """``rebalance = PROTOCOL options``: long-lived sessions move when servers come, or weights
+    change.
+    """
 
     protocol: str = option(
         "choice",

@@ -1,4 +1,4 @@
-"""PURE. What every section and line of a configuration is made of: keys, places in a text, addresses, plugins."""
+"""PURE. The parts of sections and lines: keys, positions in a text, addresses, plugins."""
 
 from __future__ import annotations
 
@@ -32,17 +32,18 @@ def option(
 ) -> Any:
     """A configuration key or option word.
 
-    ``kind`` names a parser in :mod:`lbproxy.config.units` (``int``, ``duration``, ``size``, ``bool``, ``string``,
-    ``choice``, ``list:KIND`` ...), or ``line:NAME`` and ``lines:NAME`` for a line of :mod:`lbproxy.config.lines`.
-    ``facts`` may hold ``min``, ``max`` (inclusive), ``choices``, ``example``,
-    ``positional`` (True: the word stands without ``key=``; ``"rest"``: all remaining words, as a tuple),
-    ``label`` (the name users see, if it is not that of the field), ``http_only`` (refused in tcp mode), ``restart`` (a
-    reload cannot change it), ``secret`` (masked where the configuration is shown to others) and ``workers``.
+    ``kind`` names a parser in :mod:`lbproxy.config.units` (``int``, ``duration``, ``size``,
+    ``bool``, ``string``, ``choice``, ``list:KIND`` ...), or ``line:NAME`` and ``lines:NAME`` for a
+    line of :mod:`lbproxy.config.lines`. ``facts`` may hold ``min``, ``max`` (inclusive),
+    ``choices``, ``example``, ``positional`` (True: the word stands without ``key=``; ``"rest"``:
+    all remaining words, as a tuple), ``label`` (the name users see, if it is not that of the
+    field), ``http_only`` (refused in tcp mode), ``restart`` (a reload cannot change it), ``secret``
+    (masked where the configuration is shown to others) and ``workers``.
 
-    ``workers`` says what worker processes get (:mod:`lbproxy.config.share`): ``"split"``, an equal share of a
-    limit; ``"master"``, the default, because only the master does it; ``"shared"``, the value as it is, because
-    workers keep its limits together at run time.  Without a rule they get the value as it is.
-    Extension authors use it in their ``Options`` classes.
+    ``workers`` says what worker processes get (:mod:`lbproxy.config.share`): ``"split"``, an equal
+    share of a limit; ``"master"``, the default, because only the master does it; ``"shared"``, the
+    value as it is, because workers keep its limits together at run time. Without a rule they get
+    the value as it is. Extension authors use it in their ``Options`` classes.
     """
     metadata = {"kind": kind, "doc": doc, **facts}
     return field(default=default, metadata=metadata, converter=converter)
@@ -69,9 +70,10 @@ NOWHERE = Where()
 
 @frozen
 class Address:
-    """Where a socket is: ``tcp`` with host and port, or ``unix`` with a path.
+    """A socket address: ``tcp`` with host and port, or ``unix`` with a path.
 
-    ``host`` is an IPv4/IPv6 literal without brackets, a name still to be resolved, or "" for every interface.
+    ``host`` is an IPv4 or IPv6 literal without brackets, an unresolved name, or "" for every
+    interface.
     """
 
     kind: Literal["tcp", "unix"]
@@ -88,9 +90,10 @@ class Address:
 
 @frozen
 class Target:
-    """What answers for a server: a socket at ``address``, or an application (then ``address`` may be None).
+    """The target of a server: a socket at ``address``, or an application (``address`` may be None).
 
-    ``scheme`` and ``text`` name the application as written, ``scheme:text``; both are "" for a plain socket.
+    ``scheme`` and ``text`` name the application as written, ``scheme:text``; both are "" for a
+    socket.
     """
 
     address: Address | None
@@ -113,7 +116,8 @@ class Target:
 
 @frozen
 class PluginSpec:
-    """``NAME words key=value``: a balancer, check or filter, resolved to its class and its parsed Options.
+    """``NAME words key=value``: a balancer, check or filter, resolved to its class and its parsed
+    Options.
 
     ``conditions``: behind the ``if`` of a filter, as in :class:`RouteSpec`.
     """

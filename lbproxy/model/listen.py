@@ -1,4 +1,4 @@
-"""PURE. Where connections come from and lines go to: listeners, the admin side, certificates, logs."""
+"""PURE. Listeners, the admin side, certificates and access logs."""
 
 from __future__ import annotations
 

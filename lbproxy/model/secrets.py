@@ -1,7 +1,7 @@
-"""PURE. What is secret in a configuration, by name and by shape, and texts without it.
+"""PURE. The secrets in a configuration, by name and by shape, and texts without them.
 
-Used wherever a configuration is shown: the admin API, ``lbproxy check`` and ``explain``, error
-messages, logs.
+Used wherever a configuration is shown: the admin API, ``lbproxy check`` and ``explain``, errors,
+logs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 __all__ = ["MASK", "mask_condition", "mask_text", "mask_words", "secret_header", "secret_name"]
 
 MASK = "***"
-"""What stands for a secret."""
+"""Replacement for a secret."""
 
 _WORDS = r"pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|api[_-]?key|auth|signature"
 _OPTION = re.compile(r"(?:^|_)(?:password|passphrase|secret|token|credentials?)$")

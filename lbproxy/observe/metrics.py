@@ -171,7 +171,9 @@ class BackendCounters:
 
 
 def observe_exchange(histogram: Histogram, exchange: Any) -> None:
-    """Measure a finished HTTP exchange (an :class:`lbproxy.observe.record.HTTPRecord` with its ``backend``)."""
+    """Measure a finished HTTP exchange (an :class:`lbproxy.observe.record.HTTPRecord` with its
+    ``backend``).
+    """
     seconds = exchange.t_total
     histogram.counts[bisect_left(histogram.bounds, seconds)] += 1
     histogram.total += seconds

@@ -1,4 +1,4 @@
-"""PURE. What the access log reads: a finished TCP session, and a finished HTTP exchange.
+"""PURE. The input of the access log: a finished TCP session, and a finished HTTP exchange.
 
 :class:`lbproxy.proxy.tcp.Session` is a :class:`Record`,
 :class:`lbproxy.proxy.http.traffic.HTTPTraffic` an :class:`HTTPRecord`; neither is imported here.

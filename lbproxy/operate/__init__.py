@@ -1,1 +1,1 @@
-"""CONTROL. What operators do at run time: drain servers, change them, keep the changes over a restart."""
+"""CONTROL. Run-time operations: drain servers, change them, keep the changes over a restart."""

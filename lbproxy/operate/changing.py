@@ -1,6 +1,6 @@
-"""CONTROL. What operators change while lbproxy runs: noted, kept over a restart, undone.
+"""CONTROL. Run-time changes by operators: recorded, kept over a restart, undone.
 
-:class:`lbproxy.service.LoadBalancer` makes the changes and notes them here.
+:class:`lbproxy.service.LoadBalancer` makes the changes and records them here.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ _log = Logger()
 
 
 class ChangeTarget(Protocol):
-    """What can be changed: :class:`lbproxy.service.LoadBalancer`."""
+    """The changed object: :class:`lbproxy.service.LoadBalancer`."""
 
     @property
-    def config(self) -> Config: ...
+    def config(self) -> Config:
+        """The current configuration."""
+
     @property
-    def backends(self) -> Mapping[str, Backend]: ...
+    def backends(self) -> Mapping[str, Backend]:
+        """The backends by name."""
 
     def add_server(self, backend: str, line: str) -> ServerState:
         """KeyError, ConfigErrors, ValueError."""
@@ -48,7 +51,10 @@ class ChangeTarget(Protocol):
 
 
 class Changing:
-    """``changes``: all that is not as configured.  ``file``: where they are kept, None if nowhere."""
+    """``changes``: all that is not as configured.
+
+    ``file``: where they are kept, None if nowhere.
+    """
 
     def __init__(self, runtime: ChangeTarget, file: StateFile | None) -> None:
         self.changes = Changes()
@@ -136,7 +142,9 @@ class Changing:
             file.silence()
 
     def restore(self) -> None:
-        """Make the changes in the file again, once; those that cannot be made are dropped, with a word in the log."""
+        """Make the changes in the file again, once; those that cannot be made are dropped, with a
+        word in the log.
+        """
         if self._restored or (self.file is None and self._kept is None):
             return
         self._restored = True

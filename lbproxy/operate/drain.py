@@ -1,4 +1,5 @@
-"""CONTROL. Draining servers: how far it has got, waiting for its end, and what runs on a server now.
+"""CONTROL. Draining servers: how far it has got, waiting for its end, and what runs on a server
+now.
 
 Called by :class:`lbproxy.service.LoadBalancer`, whose methods of the same names people use.
 """
@@ -24,11 +25,11 @@ _LOOK = 0.1  # seconds between two looks at a server that somebody waits for
 
 @frozen
 class DrainStatus:
-    """How far a server is on its way out.
+    """The progress of draining a server.
 
-    ``sessions``: TCP sessions, tunnels and requests that run on it.  ``stickies``: entries of the backend's
-    sticky table that name it, None where no table is kept (no ``sticky``, or one that is all in the
-    cookie).  ``since_s``: how long it has been in ``state``.
+    ``sessions``: TCP sessions, tunnels and requests on it. ``stickies``: entries of the backend's
+    sticky table for it, None without a table (no ``sticky``, or only a cookie). ``since_s``:
+    seconds in ``state``.
     """
 
     backend: str
@@ -40,17 +41,17 @@ class DrainStatus:
 
     @property
     def done(self) -> bool:
-        """Nothing runs on it and nothing new will be balanced to it."""
+        """Whether the server has no sessions and gets no new ones by balancing."""
         return self.sessions == 0 and self.state in (State.DRAIN, State.MAINT)
 
 
 @frozen
 class SessionView:
-    """One TCP session, tunnel or request that runs on a server, as it is at this moment.
+    """A snapshot of a TCP session, tunnel or request on a server.
 
-    ``id``: names it while it runs, and never another one.
-    ``age_s``: since the connection (TCP) or the request (HTTP) began.  ``request``: method and path,
-    without the query, which may hold secrets; "" for TCP.  ``kind``: ``tcp``, ``http`` or ``tunnel``.
+    ``id``: unique, never used again. ``age_s``: seconds since the connection (TCP) or the request
+    (HTTP) began. ``request``: method and path, without the query, which may contain secrets; "" for
+    TCP. ``kind``: ``tcp``, ``http`` or ``tunnel``.
     """
 
     id: str
@@ -80,7 +81,7 @@ def status_of(backend: Backend, server: ServerState) -> DrainStatus:
 
 
 def sessions_of(backend: Backend, servers: Iterable[ServerState]) -> Iterator[SessionView]:
-    """What runs on ``servers`` of ``backend``, oldest first on each."""
+    """Yield the sessions on ``servers`` of ``backend``, oldest first on each."""
     now = backend.wheel.now()
     for server in servers:
         for session in sorted(server.sessions, key=lambda one: one.traffic.started):
@@ -88,7 +89,10 @@ def sessions_of(backend: Backend, servers: Iterable[ServerState]) -> Iterator[Se
 
 
 def session_id(session: RunningSession) -> str:
-    """See :class:`SessionView`; the moment it began tells it from one before it at the same place in memory."""
+    """Return the id in :class:`SessionView`.
+
+    The start time distinguishes sessions that had the same place in memory.
+    """
     return f"{id(session):x}-{int(session.traffic.started * 1e6):x}"
 
 
@@ -123,7 +127,7 @@ class _Wait:
 
 
 class Drains(Service):
-    """Those who wait for servers to be drained; all hear when the service stops."""
+    """The callers that wait for drained servers; all are called when the service stops."""
 
     def __init__(self, reactor: Any, wheel: TimerWheel) -> None:
         self._reactor = reactor
@@ -132,9 +136,10 @@ class Drains(Service):
         self._call: Any = None
 
     def wait(self, backend: Backend, server: ServerState, timeout: float) -> Deferred[DrainStatus]:
-        """Fires with the status when nothing runs on ``server``, at the latest after ``timeout`` seconds.
+        """Return a Deferred that fires with the status when no session is left on ``server``.
 
-        Also when somebody takes the server back into service: look at ``done``.  May be cancelled.
+        It fires after ``timeout`` seconds at the latest, and also if an operator takes the server
+        back into service: check ``done``. It may be cancelled.
         """
         done: Deferred[DrainStatus] = Deferred(self._cancelled)
         self._waits.append(_Wait(backend, server, self._wheel.now() + timeout, done))
@@ -142,7 +147,7 @@ class Drains(Service):
         return done
 
     def stopService(self) -> None:
-        """Everybody is told how far it got."""
+        """Report the progress to all waiting callers."""
         super().stopService()  # type: ignore[no-untyped-call]
         call, self._call = self._call, None
         if call is not None:

@@ -30,7 +30,7 @@ _LARGEST = 64 * 1024 * 1024
 
 
 class StateUnreadable(ValueError):
-    """Nobody knows what is in it: the file cannot be opened, or it is no file."""
+    """The state file cannot be opened, or is no file."""
 
 
 def read_state(path: str) -> Changes:

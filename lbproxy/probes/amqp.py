@@ -1,7 +1,9 @@
-"""CONTROL. The ``amqp`` check: RabbitMQ and other AMQP 0-9-1 brokers, from the protocol header to a clean close.
+"""CONTROL. The ``amqp`` check:
 
-Found by :mod:`lbproxy.registry` under its name.  Method names and numbers are those of the AMQP 0-9-1
-specification; ``connection.blocked`` and ``confirm`` are RabbitMQ's extensions.
+RabbitMQ and other AMQP 0-9-1 brokers, from the protocol header to a clean close.
+
+Found by :mod:`lbproxy.registry` under its name. Method names and numbers are those of the AMQP
+0-9-1 specification; ``connection.blocked`` and ``confirm`` are RabbitMQ's extensions.
 """
 
 from __future__ import annotations
@@ -127,7 +129,7 @@ class _Talk:
             self._unwanted(method, payload[4:])
 
     def _unwanted(self, method: Method, arguments: bytes) -> None:
-        """Something else than was asked for; returns if it does not matter."""
+        """Handle an unexpected frame: return if it does not matter, else raise."""
         if method == _UNBLOCKED:
             return
         if method == _BLOCKED:
@@ -166,7 +168,10 @@ class _Talk:
 
 
 async def _publish(talk: _Talk) -> None:
-    """A confirmed message to nobody.  Under an alarm RabbitMQ answers connection.blocked and reads no further."""
+    """A confirmed message to nobody.
+
+    Under an alarm RabbitMQ answers connection.blocked and reads no further.
+    """
     talk.send(_CHANNEL_OPEN, b"\0", 1)
     await talk.expect(_CHANNEL_OPEN_OK)
     talk.send(_CONFIRM, b"\0", 1)

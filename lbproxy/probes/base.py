@@ -75,13 +75,14 @@ class WrongRole(Unhealthy):
 
 
 class Draining(Exception):
-    """The server is healthy and wants no new work; the text is the note. It is drained until a
-    check reports otherwise.
+    """The server is healthy and wants no new work; the text is the note.
+
+    It is drained until a check reports otherwise.
     """
 
 
 class Conversation(Protocol):
-    """One connection, read with ``await``.
+    """A connection that is read with ``await``.
 
     While no coroutine reads, at most ``limit`` bytes are buffered; then the transport is paused.
     """
@@ -145,8 +146,9 @@ class Conversation(Protocol):
         return data
 
     async def receive_exactly(self, count: int) -> bytes:
-        """Return exactly ``count`` bytes, a number that the caller has bounded. Raises
-        :class:`Unhealthy` if the peer closes before.
+        """Return exactly ``count`` bytes, a number that the caller has bounded.
+
+        Raises :class:`Unhealthy` if the peer closes before.
         """
         data = b""
         while len(data) < count:
@@ -158,8 +160,9 @@ class Conversation(Protocol):
         return data[:count]
 
     async def receive_line(self, limit: int = 1024) -> bytes:
-        r"""Return the next line without its ``\n`` or ``\r\n``. Raises :class:`Unhealthy` if it is
-        too long or incomplete.
+        r"""Return the next line without its ``\n`` or ``\r\n``.
+
+        Raises :class:`Unhealthy` if it is too long or incomplete.
         """
         data = b""
         while (end := data.find(b"\n", 0, limit + 2)) < 0:
@@ -327,8 +330,9 @@ _ESCAPES = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}
 
 
 def unescape(text: str) -> bytes:
-    r"""Return ``text`` as UTF-8, with the escapes ``\r \n \t \0 \\`` and ``\xHH`` replaced. Raises
-    ValueError for other escapes.
+    r"""Return ``text`` as UTF-8, with the escapes ``\r \n \t \0 \\`` and ``\xHH`` replaced.
+
+    Raises ValueError for other escapes.
     """
     out = bytearray()
     at = 0

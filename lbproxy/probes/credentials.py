@@ -1,7 +1,7 @@
-"""CONTROL. Who a check logs in as: the password options that several probes share.
+"""CONTROL. The credentials of a check: the password options that several probes share.
 
-A password is written with ``${NAME}`` from the environment, or stands in a file of its own, which is read for every
-check, so that a new password needs no reload.
+A password is written with ``${NAME}`` from the environment, or is in a file of its own. The file is
+read for every check, so a new password needs no reload.
 """
 
 from __future__ import annotations

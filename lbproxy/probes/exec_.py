@@ -1,7 +1,8 @@
-"""CONTROL. The ``exec`` check: a program of yours, such as a monitoring plugin, says whether a server is well.
+"""CONTROL. The ``exec`` check: a program of yours, such as a monitoring plugin, says whether a
+server is well.
 
-Found by :mod:`lbproxy.registry` under its name.  The program runs beside the reactor, never in it, in a session of its
-own; at the deadline it is killed with everything it has started.
+Found by :mod:`lbproxy.registry` under its name. The program runs beside the reactor, never in it,
+in a session of its own; at the deadline it is killed with everything it has started.
 """
 
 from __future__ import annotations
@@ -27,13 +28,15 @@ from lbproxy.probes.base import Probe, ProbeTarget, hidden
 __all__ = ["ExecOptions", "ExecProbe"]
 
 OUTPUT_BYTES = 8 * 1024
-"""More output is read and forgotten."""
+"""Number of bytes of output kept; the rest is discarded."""
 
 GRACE = 0.2
-"""Seconds for the rest of the output after the program has ended; children of it may hold the pipe open."""
+"""Seconds for the rest of the output after the program has ended; children of it may hold the pipe
+open.
+"""
 
 KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ")
-"""What the program sees of our own environment."""
+"""Environment variables of lbproxy that the program gets."""
 
 
 @frozen
@@ -74,8 +77,9 @@ class ExecOptions:
 
 
 class ExecProbe(Probe):
-    """Healthy if the program exits in time with a status in ``ok``. Its first line of output is the
-    note.
+    """Healthy if the program exits in time with a status in ``ok``.
+
+    Its first line of output is the note.
 
     Its environment has ``LBPROXY_BACKEND``, ``LBPROXY_SERVER``, ``LBPROXY_ADDRESS``,
     ``LBPROXY_PORT`` and ``LBPROXY_TIMEOUT`` (seconds), and of lbproxy's own environment only PATH,
@@ -112,7 +116,10 @@ class ExecProbe(Probe):
 
 
 class _Run(ProcessProtocol):
-    """One run; ``ended`` fires with its exit status, negative for a signal.  Cancelling it kills."""
+    """A run of a program. ``ended`` fires with its exit status, negative for a signal.
+
+    Cancelling it kills the program.
+    """
 
     def __init__(self, wheel: TimerWheel, grouped: bool) -> None:
         self.ended: Deferred[int] = Deferred(lambda _: self._kill())

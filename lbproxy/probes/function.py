@@ -56,10 +56,10 @@ class FunctionProbe(Probe):
 
 
 def verdict(found: Any, seconds: float) -> Result:
-    """What a function's answer means.
+    """Convert a function's return value to a :class:`Result`.
 
-    True and None: well. False: not. A text: well, and the note. A :class:`Result` is taken as it
-    is, with the time filled in. TypeError for anything else.
+    True and None: success. False: failure. A text: success with that note. A :class:`Result` is
+    used as it is, with the time filled in. TypeError for anything else.
     """
     if isinstance(found, Result):
         return found if found.seconds else evolve(found, seconds=seconds)

@@ -271,7 +271,7 @@ class _Answer:
         self._parser.begin(method.encode("ascii"))
 
     def take(self, data: bytes) -> None:
-        """What came, b"" for the end of the connection.  Raises :class:`Unhealthy`."""
+        """Process received data, b"" for the end of the connection. Raises :class:`Unhealthy`."""
         events = self._parser.receive(data) if data else self._parser.eof()
         for event in events:
             self._event(event)

@@ -1,8 +1,10 @@
-"""CONTROL. The ``mysql`` check: log in to MySQL or MariaDB, ask which role it has and how far behind it is.
+"""CONTROL. The ``mysql`` check: log in to MySQL or MariaDB, ask which role it has and how far
+behind it is.
 
-Found by :mod:`lbproxy.registry` under its name.  Without ``user`` it tries to log in as nobody: a server that
-refuses that in MySQL's words is up.  A connection that is broken off in mid handshake would count against us
-(``max_connect_errors``) until the server blocks lbproxy's address; a login that is refused does not.
+Found by :mod:`lbproxy.registry` under its name. Without ``user`` it tries to log in as nobody: a
+server that refuses that in MySQL's words is up. A connection that is broken off in mid handshake
+would count against us (``max_connect_errors``) until the server blocks lbproxy's address; a login
+that is refused does not.
 """
 
 from __future__ import annotations
@@ -103,7 +105,7 @@ class MysqlOptions:
 
     @property
     def about_lag(self) -> bool:
-        """Something is asked about replication."""
+        """Whether an option concerns replication."""
         return bool(self.max_lag or self.replicating)
 
 
@@ -214,7 +216,9 @@ def _galera(rows: list[Row]) -> str:
 
 
 def _status_query(greeting: Greeting) -> str:
-    """The old words went away in MySQL 8.4, the new ones came in 8.0.22; MariaDB has words of its own."""
+    """The old words went away in MySQL 8.4, the new ones came in 8.0.22; MariaDB has words of its
+    own.
+    """
     if greeting.mariadb:
         return "SHOW ALL SLAVES STATUS"
     numbers = re.match(r"(\d{1,4})\.(\d{1,4})\.(\d{1,4})", greeting.version)

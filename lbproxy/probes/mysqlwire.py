@@ -1,7 +1,8 @@
-"""CONTROL. As much of the MySQL protocol (4.1 and later) as a check needs: log in, ask, leave.
+"""CONTROL. The part of the MySQL protocol (4.1 and later) that a check needs.
 
-Used by :mod:`lbproxy.probes.mysql` for MySQL and MariaDB. Every length is bounded; a peer that says
-anything else is :class:`~lbproxy.probes.base.Unhealthy`, and never an exception of another kind.
+:mod:`lbproxy.probes.mysql` uses it for MySQL and MariaDB: log in, query, quit. Every length is
+bounded. A peer that violates the protocol is :class:`~lbproxy.probes.base.Unhealthy`, and never an
+exception of another kind.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Greeting:
 
     @property
     def mariadb(self) -> bool:
-        """It is MariaDB."""
+        """Whether the server is MariaDB."""
         return "mariadb" in self.version.lower()
 
 
@@ -74,17 +75,14 @@ class Credentials:
 
 
 class MySQLSession:
-    """One connection, from the first byte to COM_QUIT."""
+    """A connection, from the first byte to COM_QUIT."""
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
         self._sequence = 0
 
     async def greeting(self) -> Greeting:
-        """What the server says first.
-
-        :class:`MySQLError` if it refuses us (too many connections, say).
-        """
+        """Read the server's greeting. :class:`MySQLError` if the server refuses the connection."""
         body = await self._packet()
         if body[:1] == b"\xff":
             raise _error(body)
@@ -118,7 +116,7 @@ class MySQLSession:
         await self._authenticate(plugin, greeting.salt, who)
 
     async def query(self, sql: str) -> list[Row]:
-        """All rows, by column name.  Raises :class:`MySQLError`, :class:`Unhealthy`."""
+        """Return all rows, by column name. Raises :class:`MySQLError` or :class:`Unhealthy`."""
         self._sequence = 0
         self._send(b"\x03" + sql.encode())
         first = await self._packet()

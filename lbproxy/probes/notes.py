@@ -1,4 +1,4 @@
-"""CONTROL. What servers say, made fit for a note."""
+"""CONTROL. Text from servers, cleaned for a note."""
 
 from __future__ import annotations
 

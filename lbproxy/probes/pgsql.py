@@ -104,7 +104,7 @@ class PgsqlOptions:
 
     @property
     def about_lag(self) -> bool:
-        """Something is asked about replication."""
+        """Whether an option concerns replication."""
         return bool(self.max_lag or self.max_lag_bytes or self.replicating)
 
 
@@ -188,8 +188,9 @@ async def _primary(session: PgSession) -> tuple[str, int]:
 
 
 async def _takes_connections(session: PgSession) -> str:
-    """As ``pg_isready``: whatever it thinks of us, it takes connections, unless it says that it
-    cannot now.
+    """Return whether the server accepts connections, as ``pg_isready`` does.
+
+    Any error except "cannot connect now" means that it does.
     """
     kind, body = await session.greet("lbproxy")
     if kind == b"E":

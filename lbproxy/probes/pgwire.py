@@ -1,7 +1,8 @@
-"""CONTROL. As much of the PostgreSQL protocol (version 3.0) as a check needs: log in, ask, leave.
+"""CONTROL. The part of the PostgreSQL protocol (version 3.0) that a check needs.
 
-Used by :mod:`lbproxy.probes.pgsql`.  Every length is bounded by :data:`MESSAGE_BYTES`; a peer that says anything
-else than PostgreSQL is :class:`~lbproxy.probes.base.Unhealthy`, and never an exception of another kind.
+:mod:`lbproxy.probes.pgsql` uses it: log in, query, terminate. Every length is bounded by
+:data:`MESSAGE_BYTES`. A peer that violates the protocol is :class:`~lbproxy.probes.base.Unhealthy`,
+and never an exception of another kind.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Credentials:
 
 
 class PgSession:
-    """One connection, from the first byte to Terminate."""
+    """A connection, from the first byte to Terminate."""
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
@@ -77,7 +78,7 @@ class PgSession:
         return await self._message()
 
     async def log_in(self, who: Credentials) -> None:
-        """All of it, until the server is ready for a query.  Raises :class:`Unhealthy`."""
+        """Log in, and wait until the server is ready for a query. Raises :class:`Unhealthy`."""
         kind, body = await self.greet(who.user, who.database)
         known = False
         while True:
@@ -94,7 +95,10 @@ class PgSession:
             kind, body = await self._message()
 
     async def query(self, sql: str) -> Row | None:
-        """The first row as text, None if there is none.  Raises :class:`PgError`, :class:`Unhealthy`."""
+        """The first row as text, None if there is none.
+
+        Raises :class:`PgError`, :class:`Unhealthy`.
+        """
         self._send(b"Q", sql.encode() + b"\0")
         row: Row | None = None
         error: PgError | None = None

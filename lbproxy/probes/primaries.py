@@ -1,12 +1,15 @@
-"""CONTROL. Which servers of a backend say that they are its primary, and which of them is believed.
+"""CONTROL. The servers of a backend that claim to be its primary, and the choice among them.
 
-A server that was the primary may come back, or wake up, and still think that it is: then two say
-so. The rules:
+A former primary may return, or resume, and still consider itself the primary: then two claim it.
+The rules:
 
-1. Where promotions are numbered (PostgreSQL's timeline), the highest number seen of a cluster wins, for as long as
-   lbproxy runs: a server with a lower one is an old primary, even while the new one is away.
-2. A server that the operator has put into maint, or removed, does not count: that is how to go back to an old one.
-3. Where several with the same number say so, each is believed, unless ``exclusive`` is asked for: then none is.
+1. If promotions are numbered (PostgreSQL's timeline), the highest number seen of a cluster wins, as
+   long as lbproxy runs. A server with a lower number is a former primary, even while the new one is
+   away.
+2. A server that the operator has set to maint, or removed, is ignored. This is how to return to a
+   former primary.
+3. If several with the same number claim it, all are accepted, unless ``exclusive`` is set: then
+   none is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""CONTROL. The ``redis`` check: PING, and which role it has, by its own word and by that of the sentinels.
+"""CONTROL. The ``redis`` check:
 
-Found by :mod:`lbproxy.registry` under its name.  For Redis, Valkey and what else speaks their protocol.
+PING, and which role it has, by its own word and by that of the sentinels.
+
+Found by :mod:`lbproxy.registry` under its name. For Redis, Valkey and what else speaks their
+protocol.
 """
 
 from __future__ import annotations
@@ -85,7 +88,7 @@ class RedisOptions:
 
     @property
     def about_lag(self) -> bool:
-        """Something is asked about replication."""
+        """Whether an option concerns replication."""
         return bool(self.max_lag or self.replicating)
 
 

@@ -1,6 +1,7 @@
 """CONTROL. Redis' protocol (RESP2) as a check needs it: one command, one reply.
 
-Used by :mod:`lbproxy.probes.redis` and :mod:`lbproxy.probes.sentinel`.  Lengths, counts and depth are bounded.
+Used by :mod:`lbproxy.probes.redis` and :mod:`lbproxy.probes.sentinel`. Lengths, counts and depth
+are bounded.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ class RedisError(Unhealthy):
 
 
 async def command(conversation: Conversation, *words: str) -> Any:
-    """The reply: str, int, None or a list of these.  Raises :class:`RedisError`, :class:`Unhealthy`."""
+    """The reply: str, int, None or a list of these.
+
+    Raises :class:`RedisError`, :class:`Unhealthy`.
+    """
     out = [b"*%d\r\n" % len(words)]
     for word in words:
         data = word.encode()

@@ -1,4 +1,6 @@
-"""CONTROL. The client's side of SCRAM-SHA-256, without I/O: RFC 5802 and RFC 7677, no channel binding.
+"""CONTROL. The client's side of SCRAM-SHA-256, without I/O:
+
+RFC 5802 and RFC 7677, no channel binding.
 
 Used by :mod:`lbproxy.probes.pgwire`.
 """
@@ -31,9 +33,10 @@ class ScramError(Exception):
 
 
 class ScramClient:
-    """One login.  ``nonce`` gives printable ASCII without commas, 18 random bytes' worth.
+    """A SCRAM login.
 
-    ``first``: what to send first.  Then :meth:`reply` and :meth:`verify` with what the server says.
+    ``nonce`` returns printable ASCII without commas, from 18 random bytes. ``first``: the first
+    message to send. Then call :meth:`reply` and :meth:`verify` with the server's messages.
     """
 
     def __init__(self, password: str, nonce: Callable[[], str], user: str = "") -> None:
@@ -64,7 +67,10 @@ class ScramClient:
         return final + b",p=" + base64.b64encode(proof)
 
     def verify(self, message: bytes) -> None:
-        """Take the server-final-message in.  :class:`ScramError` unless the server knows the password too."""
+        """Take the server-final-message in.
+
+        :class:`ScramError` unless the server knows the password too.
+        """
         found = _FINAL.fullmatch(message)
         if not self._signature or found is None:
             raise ScramError("its SCRAM proof is malformed")

@@ -1,6 +1,6 @@
-"""CONTROL. Who is the Redis master?  Asks several sentinels at once, and believes the majority of them.
+"""CONTROL. The address of the Redis master, by the majority of several sentinels.
 
-Used by :mod:`lbproxy.probes.redis`.
+:mod:`lbproxy.probes.redis` uses it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ class Sentinels:
 
 
 class _Poll:
-    """Counts votes: ``decided`` fires with the master once more than half name it, or fails once nobody can."""
+    """Counts votes: ``decided`` fires with the master once more than half name it, or fails once
+    nobody can.
+    """
 
     def __init__(self, voters: int, name: str) -> None:
         self.decided: Deferred[Master] = Deferred()
@@ -83,7 +85,7 @@ class _Poll:
         return self._voters // 2 + 1
 
     def answered(self, master: Master | None) -> None:
-        """One sentinel knows, or does not know the name."""
+        """Count the answer of a sentinel: an address, or an unknown name."""
         if master is None:
             self._problem = f"sentinel does not know {self._name!r}"
         else:
@@ -91,7 +93,7 @@ class _Poll:
         self._look()
 
     def failed(self, failure: Failure) -> None:
-        """One sentinel gave no answer; bugs are passed on."""
+        """Count a sentinel that did not answer; other exceptions are raised."""
         if self.decided.called:
             return
         if failure.check(Unhealthy, ProxyError):
@@ -120,5 +122,5 @@ def is_master(target: ProbeTarget, master: Master) -> bool:
 
 
 def known_addresses(target: ProbeTarget) -> tuple[Any, ...]:
-    """What the server is called: as written, and as resolved."""
+    """Return the addresses of the server, as written and as resolved."""
     return (*target.server.spec.target.sockets, *target.server.addresses)

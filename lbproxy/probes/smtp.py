@@ -71,7 +71,7 @@ class SmtpProbe(Probe):
         return f"220 {greeting}"
 
     async def _hello(self, conversation: Conversation) -> set[str]:
-        """What EHLO offers; nothing where only HELO is known."""
+        """Return the extensions offered by EHLO; empty if only HELO is supported."""
         name = self.options.helo
         code, lines = await _command(conversation, f"EHLO {name}")
         if code in (500, 501, 502, 504):

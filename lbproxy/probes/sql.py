@@ -1,4 +1,4 @@
-"""CONTROL. What the checks of SQL databases have in common: their options, and what ``query=`` must give."""
+"""CONTROL. The common part of checks of SQL databases: options, and the result of ``query=``."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ class SQLProbe(Probe):
 
 
 def verify_options(options: Any, **needs_user: Any) -> Expectation | None:
-    """What ``expect`` means.  Raises ValueError for options that make no sense together.
+    """Parse ``expect``. Raises ValueError for options that contradict each other.
 
-    ``needs_user``: further ones that need a user to log in as, if they are given.
+    ``needs_user``: further options that need a user.
     """
     verify_password(options.password, options.password_file)
     for name in ("user", "database", "query"):
@@ -104,7 +104,10 @@ def _expectation(text: str) -> Expectation:
 
 
 def judge_answer(row: list[str | None] | None, test: Expectation | None, wanted: str) -> str:
-    """The first column of the first row, for the note.  Raises :class:`Unhealthy` if it is not as wanted."""
+    """The first column of the first row, for the note.
+
+    Raises :class:`Unhealthy` if it is not as wanted.
+    """
     if row is None:
         raise Unhealthy("the query gave no row")
     value = row[0] if row else None

@@ -1,4 +1,5 @@
-"""CONTROL. The ``tcp`` check: does it accept a connection, and optionally, does it say the right things?
+"""CONTROL. The ``tcp`` check: does it accept a connection, and optionally, does it say the right
+things?
 
 Found by :mod:`lbproxy.registry` under its name.
 """
@@ -29,7 +30,10 @@ ANSWER_BYTES = 16 * 1024
 
 
 def expectation(text: str) -> re.Pattern[bytes]:
-    r"""``~PATTERN`` as a regular expression on bytes, anything else (with escapes) as itself.  ValueError."""
+    r"""``~PATTERN`` as a regular expression on bytes, anything else (with escapes) as itself.
+
+    ValueError.
+    """
     if not text.startswith("~"):
         return re.compile(re.escape(unescape(text)))
     try:
@@ -40,7 +44,7 @@ def expectation(text: str) -> re.Pattern[bytes]:
 
 @frozen
 class Step:
-    """One step of the talk: bytes to send, or else what is wanted, compiled and as written."""
+    """A step of a dialogue: bytes to send, or the expected text, compiled and as written."""
 
     message: bytes = b""
     wanted: re.Pattern[bytes] | None = None

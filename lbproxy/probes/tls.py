@@ -1,7 +1,8 @@
-"""CONTROL. The ``tls`` check: a handshake and nothing else, and how long the certificate is still good.
+"""CONTROL. The ``tls`` check: a handshake and nothing else, and how long the certificate is still
+good.
 
-Found by :mod:`lbproxy.registry` under its name.  The chain and the name are verified as the server's line or
-the check says.
+Found by :mod:`lbproxy.registry` under its name. The chain and the name are verified as the server's
+line or the check says.
 """
 
 from __future__ import annotations

@@ -1,1 +1,3 @@
-"""CONTROL. The process: upgrade in place, systemd, watched files, garbage collection, replication between processes."""
+"""CONTROL. The process: upgrade in place, systemd, watched files, garbage collection, replication
+between processes.
+"""

@@ -53,7 +53,7 @@ class FileWatch(Service):
         self._call = self._reactor.callLater(EVERY, self._tick)
 
     def stopService(self) -> None:
-        """No more looks."""
+        """Stop watching."""
         super().stopService()
         if self._call is not None:
             self._call.cancel()

@@ -1,10 +1,12 @@
 """CONTROL. The garbage collector is told what stays.
 
-Now and then Python looks for cycles among all objects there are.  With some hundred thousand that live as long as the
-process (modules, the configuration) that takes 50 ms, in which nothing else happens.  So what is there when all
-is up is set aside (``gc.freeze``), and only what traffic has made is looked at again.
+Now and then Python looks for cycles among all objects there are. With some hundred thousand that
+live as long as the process (modules, the configuration) that takes 50 ms, in which nothing else
+happens. So what is there when all is up is set aside (``gc.freeze``), and only what traffic has
+made is looked at again.
 
-For the program whose process it is: another that embeds lbproxy may do the same (``docs/embedding.rst``).
+For the program whose process it is: another that embeds lbproxy may do the same
+(``docs/embedding.rst``).
 """
 
 from __future__ import annotations

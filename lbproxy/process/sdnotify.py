@@ -1,6 +1,7 @@
-"""CONTROL. Telling systemd how we are (``Type=notify``): the protocol of sd_notify(3), which is one datagram.
+"""CONTROL. Telling systemd how we are (``Type=notify``): the protocol of sd_notify(3), which is one
+datagram.
 
-Without ``NOTIFY_SOCKET`` in the environment nothing is sent.  Called by :mod:`lbproxy.tap`.
+Without ``NOTIFY_SOCKET`` in the environment nothing is sent. Called by :mod:`lbproxy.tap`.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ _POLL = 0.1  # seconds between two looks at whether all workers serve
 
 
 class Systemd:
-    """``reactor``: IReactorTime.  ``serving()``: traffic is served; asked until it is true.
+    """``reactor``: IReactorTime.
 
-    ``turning()``: all worker processes take their turns; while one does not, the watchdog is not fed.
+    ``serving()``: traffic is served; asked until it is true.
+
+    ``turning()``: all worker processes take their turns; while one does not, the watchdog is not
+    fed.
     """
 
     def __init__(
@@ -41,7 +45,7 @@ class Systemd:
 
     @staticmethod
     def _watchdog(environment: Mapping[str, str]) -> float:
-        """How often systemd wants to hear from us, in seconds; 0: it does not watch."""
+        """Return the interval of systemd's watchdog in seconds, 0 without one."""
         usec, pid = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", "")
         if not usec.isdigit() or (pid and pid != str(os.getpid())):
             return 0.0
@@ -61,7 +65,9 @@ class Systemd:
             self._reactor.callLater(_POLL, self._wait)
 
     def _alive(self) -> None:
-        """Feed the watchdog, twice as often as it asks for, so that it finds a turn that takes too long."""
+        """Feed the watchdog, twice as often as it asks for, so that it finds a turn that takes too
+        long.
+        """
         if self._turning():
             self.tell("WATCHDOG=1")
         self._reactor.callLater(self._watchdog_s / 2, self._alive)

@@ -1,4 +1,6 @@
-"""CONTROL. Upgrade in place, the side of the new process: take over what :mod:`lbproxy.process.upgrade` hands over."""
+"""CONTROL. Upgrade in place, the side of the new process: take over what
+:mod:`lbproxy.process.upgrade` hands over.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,11 @@ class Takeover:
     def from_environment(
         cls, environment: MutableMapping[str, str] = os.environ
     ) -> Takeover | None:
-        """None: this is an ordinary start.  Our own children must not find it there.  Raises HandoverError."""
+        """Return the takeover described in the environment, None for an ordinary start.
+
+        The variables are removed, so that child processes do not inherit them. Raises
+        HandoverError.
+        """
         number = environment.pop(ENVIRONMENT, "")
         if not number:
             return None

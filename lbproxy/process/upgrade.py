@@ -1,4 +1,5 @@
-"""CONTROL. Upgrade in place, the side of the process that goes: start the new program and give it our sockets.
+"""CONTROL. Upgrade in place, the side of the process that goes: start the new program and give it
+our sockets.
 
 Driven by SIGUSR2 and ``POST /api/v1/upgrade``; :mod:`lbproxy.tap` makes the :class:`Upgrader`, and
 :mod:`lbproxy.process.takeover` is the other side.
@@ -57,12 +58,13 @@ _WORDS = 4000  # of what a program that failed had to say
 
 
 class Upgradable(Protocol):
-    """What :class:`lbproxy.service.LoadBalancer` does for it."""
+    """The methods of :class:`lbproxy.service.LoadBalancer` that an upgrade uses."""
 
     events: Events
 
     @property
-    def serving(self) -> bool: ...
+    def serving(self) -> bool:
+        """Whether the new process serves traffic."""
 
     def sockets(self) -> list[tuple[Address, list[int]]]:
         """ListenError."""
@@ -83,11 +85,11 @@ class UpgradeReport:
 
     @property
     def ok(self) -> bool:
-        """It serves."""
+        """Whether the new process serves."""
         return not self.error
 
     def summary(self) -> str:
-        """One line, or several where a configuration is wrong."""
+        """Text for people: one line, or several for an invalid configuration."""
         if self.ok:
             return f"process {self.pid} serves now; this one, {os.getpid()}, drains and ends"
         return f"{self.error}; process {os.getpid()} goes on"
@@ -124,7 +126,9 @@ class Upgrader:
         self._call: Any = None
 
     def begin(self) -> Deferred[UpgradeReport]:
-        """Start it.  The Deferred fires when it serves, or when it is sure that it will not; it never fails."""
+        """Start it. The Deferred fires when it serves, or when it is sure that it will not; it
+        never fails.
+        """
         reason = self._why_not()
         if reason:
             return succeed(self._refused(reason))
@@ -275,7 +279,10 @@ class Upgrader:
 
 
 def write_pid(path: str, pid: int) -> None:
-    """Put another process id in the file, whole at any time where its folder may be written.  OSError."""
+    """Put another process id in the file, whole at any time where its folder may be written.
+
+    OSError.
+    """
     part = Path(f"{path}.{pid}.new")
     try:
         part.write_text(f"{pid}")

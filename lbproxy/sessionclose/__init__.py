@@ -1,1 +1,1 @@
-"""PURE. How to end a long-lived session politely: one module for each protocol."""
+"""PURE. The clean end of a long-lived session: one module for each protocol."""

@@ -1,7 +1,10 @@
-"""PURE. AMQP 0-9-1: ``connection.close`` with reply code 320 (connection forced) between two frames.
+"""PURE. AMQP 0-9-1:
 
-It is what RabbitMQ itself sends when an operator closes a connection, so client libraries that recover do it here too.
-Deliveries that are not acknowledged go back to their queue.  AMQP 1.0 is another protocol: never polite.
+``connection.close`` with reply code 320 (connection forced) between two frames.
+
+It is what RabbitMQ itself sends when an operator closes a connection, so client libraries that
+recover do it here too. Deliveries that are not acknowledged go back to their queue. AMQP 1.0 is
+another protocol: never polite.
 """
 
 from __future__ import annotations
@@ -27,7 +30,9 @@ def _close(code: int, text: bytes) -> bytes:
 
 
 class _Direction:
-    """Frames of one side; ``content`` while the last one announces that more of its message follows."""
+    """Frames of one side; ``content`` while the last one announces that more of its message
+    follows.
+    """
 
     __slots__ = ("_left", "closing", "content", "frames", "opened")
 

@@ -23,7 +23,7 @@ class SessionClose:
 
     @property
     def polite(self) -> bool:
-        """Nothing is lost that the protocol does not expect to lose, if the session ends now with :meth:`words`."""
+        """Return whether the session can end now with :meth:`words` without unexpected loss."""
         return True
 
     def from_client(self, data: bytes) -> None:
@@ -33,17 +33,17 @@ class SessionClose:
         """Receive bytes on their way to the client."""
 
     def words(self, mask: bytes) -> tuple[bytes, bytes]:
-        """What to send to the client and to the server before both are closed.  ``mask``: four random bytes."""
+        """Return the last bytes for the client and for the server. ``mask``: four random bytes."""
         return b"", b""
 
 
 class Frames:
-    """One direction as frames: a header that contains the length of the body that follows.
+    """One direction as frames: a header with the length of the body that follows.
 
     ``length(header)`` gets the bytes of a header received so far, and returns the length of the
     body, or -1 while the header is incomplete. ``done(header, body)`` gets each complete frame,
     with the first ``keep`` bytes of its body. Either may raise ValueError: the stream is then
-    ``broken``, and no more of it is parsed.
+    ``broken``, and the rest is not parsed.
     """
 
     __slots__ = ("_body", "_done", "_header", "_keep", "_left", "_length", "broken")

@@ -1,8 +1,9 @@
 """PURE. MQTT 5.0: DISCONNECT with reason 0x9C (use another server) between two packets.
 
-Older versions have no word for it: their sessions are never polite.  Messages of QoS 1 and 2 that are not
-acknowledged are sent again by either side when the client is back, as after any loss of a connection (§4.4).  The
-server gets a DISCONNECT with reason 0, so that it does not publish the client's Will.
+Older versions have no word for it: their sessions are never polite. Messages of QoS 1 and 2 that
+are not acknowledged are sent again by either side when the client is back, as after any loss of a
+connection (§4.4). The server gets a DISCONNECT with reason 0, so that it does not publish the
+client's Will.
 """
 
 from __future__ import annotations

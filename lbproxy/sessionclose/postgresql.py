@@ -1,8 +1,11 @@
-"""PURE. PostgreSQL (protocol 3): FATAL 57P01 (admin_shutdown) while the session is idle and outside a transaction.
+"""PURE. PostgreSQL (protocol 3):
 
-It is what a server sends to the sessions it ends, and what drivers and pools take as "connect again".  The server
-gets a Terminate, so that it does not log a broken connection.  What lives in a session (prepared statements,
-``LISTEN``, temporary tables, advisory locks) ends with it.  Encrypted sessions cannot be read: never polite.
+FATAL 57P01 (admin_shutdown) while the session is idle and outside a transaction.
+
+It is what a server sends to the sessions it ends, and what drivers and pools take as "connect
+again". The server gets a Terminate, so that it does not log a broken connection. What lives in a
+session (prepared statements, ``LISTEN``, temporary tables, advisory locks) ends with it. Encrypted
+sessions cannot be read: never polite.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ _LOST = (
 
 
 class PostgreSQLClose(SessionClose):
-    """Polite when every command is answered, the last answer was ReadyForQuery ``I``, and nothing was asked since."""
+    """Polite when every command is answered, the last answer was ReadyForQuery ``I``, and nothing
+    was asked since.
+    """
 
     name = "postgresql"
 
@@ -97,7 +102,7 @@ class PostgreSQLClose(SessionClose):
 
 
 def _rest(length: bytes, counted: int) -> int:
-    """How much follows, when a length that counts itself has been read."""
+    """Return the number of bytes that follow a length that includes itself."""
     size = int.from_bytes(length, "big")
     if not counted <= size < 1 << 31:
         raise ValueError("impossible length")

@@ -1,4 +1,6 @@
-"""PURE. The kinds of session close by the names that ``rebalance`` knows; a new one is a module and a line here."""
+"""PURE. The kinds of session close by the names that ``rebalance`` knows; a new one is a module and
+a line here.
+"""
 
 from __future__ import annotations
 

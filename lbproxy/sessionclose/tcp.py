@@ -8,6 +8,8 @@ __all__ = ["TCPClose"]
 
 
 class TCPClose(SessionClose):
-    """Always polite: whoever uses it says with ``idle`` which silence means that nothing is under way."""
+    """Always polite: whoever uses it says with ``idle`` which silence means that nothing is under
+    way.
+    """
 
     name = "tcp"

@@ -1,7 +1,9 @@
-"""PURE. WebSocket (RFC 6455): a Close frame with status 1012 (service restart) between two messages.
+"""PURE. WebSocket (RFC 6455): a Close frame with status 1012 (service restart) between two
+messages.
 
-The browser's ``onclose`` gets code 1012, which libraries take as a wish to connect again.  The server is told 1001
-(going away), as if the client had said it.  Extensions change what is inside data frames, and not what is read here.
+The browser's ``onclose`` gets code 1012, which libraries take as a wish to connect again. The
+server is told 1001 (going away), as if the client had said it. Extensions change what is inside
+data frames, and not what is read here.
 """
 
 from __future__ import annotations

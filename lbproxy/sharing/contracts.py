@@ -27,8 +27,8 @@ class Turn(Protocol):
     """The order in which the waiters of one backend are served, those of all processes of this
     machine together.
 
-    Synchronous and O(processes).  A ticket is a whole number above 0; the waiter with the lowest
-    one is the first.
+    Synchronous and O(processes). A ticket is a whole number above 0; the waiter with the lowest one
+    is the first.
     """
 
     def ticket(self, priority: int) -> int:
@@ -57,12 +57,11 @@ class Turn(Protocol):
 
 
 class Shared(Protocol):
-    """What the processes of this machine share, for the data path: synchronous, and never more than
-    memory accesses.
+    """State that the processes of one machine share, for the data path.
 
-    The counts of a process end with it.  Keys share places, so a count of *other* processes can be
-    too high, never too low (:mod:`lbproxy.workers.shared` has the figures); what this process
-    holds, it must count itself.
+    It is synchronous, and costs only memory accesses. The counts of a process end with it. Keys
+    share places, so a count of *other* processes can be too high, never too low
+    (:mod:`lbproxy.workers.shared` has the figures). Each process counts what it holds itself.
     """
 
     def add(self, key: str, count: int) -> None:
@@ -106,11 +105,11 @@ class Rate:
 
 
 class Replicated(Protocol):
-    """What processes share eventually, wherever they are: asynchronous, and no request waits for
+    """State that processes share eventually, on any machine: asynchronous, and no request waits for
     it.
 
-    The awaitables fail with :class:`SharedStateError` when the others cannot be reached within a
-    few seconds.
+    The awaitables fail with :class:`SharedStateError` if the others cannot be reached within a few
+    seconds.
     """
 
     @property
@@ -158,5 +157,5 @@ class Replicated(Protocol):
         subscription.
 
         ``whole()`` gives messages that together say all that is known, for a process that begins or
-        has missed some.  They are taken one by one, as that process reads them.
+        has missed some. They are taken one by one, as that process reads them.
         """

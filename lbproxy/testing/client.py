@@ -1,4 +1,6 @@
-"""DATA. Fake clients on a :class:`lbproxy.testing.memory.MemoryReactor`: raw connections and HTTP requests."""
+"""DATA. Fake clients on a :class:`lbproxy.testing.memory.MemoryReactor`: raw connections and HTTP
+requests.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,9 @@ class NoResponse(AssertionError):
 
 @define(eq=False)
 class Response:
-    """A complete response. ``server``: the name of the fake origin that sent it, "" if lbproxy
-    itself responded.
+    """A complete response.
+
+    ``server``: the name of the fake origin that sent it, "" if lbproxy itself responded.
 
     ``interim``: the statuses of preceding 1xx responses. ``closed``: whether the connection was
     closed afterwards.
@@ -79,9 +82,11 @@ class Client(Protocol):
         self._http = False
 
     def connectionMade(self) -> None:
+        """See :class:`twisted.internet.protocol.Protocol`."""
         self.established = True
 
     def dataReceived(self, data: bytes) -> None:
+        """See :class:`twisted.internet.protocol.Protocol`."""
         self.received += data
         if self._http:
             for message in self.reader.receive(data):
@@ -93,9 +98,10 @@ class Client(Protocol):
         self._end_of_data()
 
     def writeConnectionLost(self) -> None:
-        """Our own half-close is done."""
+        """See :class:`twisted.internet.interfaces.IHalfCloseableProtocol`."""
 
     def connectionLost(self, reason: Any = None) -> None:
+        """See :class:`twisted.internet.protocol.Protocol`."""
         self.closed = self.finished = True
         self.reason = reason
         self._end_of_data()
@@ -143,8 +149,9 @@ class Client(Protocol):
         self.reactor.pump()
 
     def request(self, method: str, raw: bytes) -> PendingResponse:
-        """Send ``raw``, a complete request with the method ``method``. May be called again at once
-        (pipelining).
+        """Send ``raw``, a complete request with the method ``method``.
+
+        May be called again at once (pipelining).
         """
         self._http = True
         self.reader.expect(method)
@@ -201,8 +208,9 @@ class PendingResponse:
         return self.response is None and self.client.finished
 
     def wait(self, within: float = 60.0) -> Response:
-        """Return the response. At most ``within`` seconds of virtual time pass, and no more than
-        needed.
+        """Return the response.
+
+        At most ``within`` seconds of virtual time pass, and no more than needed.
 
         Raises :class:`NoResponse`.
         """

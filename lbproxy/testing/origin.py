@@ -1,4 +1,6 @@
-"""DATA. Fake servers on a :class:`lbproxy.testing.memory.MemoryReactor`: an HTTP origin and a TCP one."""
+"""DATA. Fake servers on a :class:`lbproxy.testing.memory.MemoryReactor`: an HTTP origin and a TCP
+one.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,9 @@ __all__ = ["Answer", "HTTPOrigin", "Request", "TCPConnection", "TCPOrigin"]
 
 @define(eq=False)
 class Request:
-    """A request that an origin received. ``peer``: the address of the sender; ``connection`` counts
-    from 1.
+    """A request that an origin received.
+
+    ``peer``: the address of the sender; ``connection`` counts from 1.
     """
 
     method: str
@@ -155,7 +158,7 @@ class HTTPOrigin(_Listening):
 
 
 class _HTTPServer(Protocol):
-    """One connection of an :class:`HTTPOrigin`; answers strictly in order."""
+    """A connection of an :class:`HTTPOrigin`; it answers strictly in order."""
 
     def __init__(self, origin: HTTPOrigin) -> None:
         self._origin = origin
@@ -267,8 +270,9 @@ class TCPOrigin(_Listening):
 
 @implementer(IHalfCloseableProtocol)
 class TCPConnection(Protocol):
-    """One connection of a :class:`TCPOrigin`: ``received``, ``finished`` (the peer has sent its
-    FIN), ``closed``.
+    """A connection of a :class:`TCPOrigin`:
+
+    ``received``, ``finished`` (FIN received), ``closed``.
     """
 
     def __init__(self, origin: TCPOrigin) -> None:
@@ -279,11 +283,13 @@ class TCPConnection(Protocol):
         self.reason: Any = None
 
     def connectionMade(self) -> None:
+        """See :class:`twisted.internet.protocol.Protocol`."""
         self._origin.accepted += 1
         self._origin._open.append(self)
         self._origin.connections.append(self)
 
     def dataReceived(self, data: bytes) -> None:
+        """See :class:`twisted.internet.protocol.Protocol`."""
         self.received += data
         if self._origin.handler is not None and not self._origin.hung:
             reply = self._origin.handler(data)
@@ -291,15 +297,18 @@ class TCPConnection(Protocol):
                 self.transport.write(reply)  # type: ignore[union-attr]
 
     def readConnectionLost(self) -> None:
-        """The peer has half-closed: close too, once everything is written, if answering is automatic."""
+        """The peer has half-closed: close too, once everything is written, if answering is
+        automatic.
+        """
         self.finished = True
         if self._origin.handler is not None:
             self.transport.loseConnection()  # type: ignore[union-attr]
 
     def writeConnectionLost(self) -> None:
-        """Our own half-close is done."""
+        """See :class:`twisted.internet.interfaces.IHalfCloseableProtocol`."""
 
     def connectionLost(self, reason: Any = None) -> None:
+        """See :class:`twisted.internet.protocol.Protocol`."""
         self.closed = True
         self.reason = reason
         self._origin._open.remove(self)

@@ -1,7 +1,8 @@
 """PURE. A small HTTP/1.1 message reader for the test kit's own clients and origins.
 
-Independent of :mod:`lbproxy.http` on purpose: a mistake there must not be invisible to the tests that look
-for it.  It reads what well-behaved peers send and raises :class:`WireError` for everything else.
+Independent of :mod:`lbproxy.http` on purpose: a mistake there must not be invisible to the tests
+that look for it. It reads what well-behaved peers send and raises :class:`WireError` for everything
+else.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ Headers = list[tuple[str, str]]
 
 
 class WireError(AssertionError):
-    """What came is not HTTP/1 as we read it."""
+    """The received bytes are not valid HTTP/1."""
 
 
 @define(eq=False)
 class Message:
-    """One request or response; names keep their case, ``header`` looks up without it."""
+    """A request or response; names keep their case, ``header`` ignores it."""
 
     start: str = ""
     headers: Headers = field(factory=list)
@@ -37,8 +38,8 @@ class Message:
 class MessageReader:
     """Turns bytes into :class:`Message` objects.
 
-    ``responses``: read answers; then ``expect(method)`` must be told of every request, in order, because an
-    answer to HEAD has no body.  ``interim`` collects 1xx answers.
+    ``responses``: read answers; then ``expect(method)`` must be told of every request, in order,
+    because an answer to HEAD has no body. ``interim`` collects 1xx answers.
     """
 
     def __init__(self, *, responses: bool) -> None:

@@ -1,6 +1,7 @@
-"""DATA. Certificates with their keys, read from PEM files and folders; and self-signed ones for demos.
+"""DATA. Certificates with their keys, read from PEM files and folders; and self-signed ones for
+demos.
 
-Called at start and at reload by :mod:`lbproxy.tls.contexts`, never while traffic is served.  Every
+Called at start and at reload by :mod:`lbproxy.tls.contexts`, never while traffic is served. Every
 mistake is a :class:`CertificateError` that begins with the path.
 """
 
@@ -57,7 +58,7 @@ class KeyPair:
 
     @property
     def expires(self) -> float:
-        """When it ends, Unix time in seconds."""
+        """Expiry of the certificate, Unix time in seconds."""
         return self.certificate.not_valid_after_utc.timestamp()
 
 
@@ -113,9 +114,11 @@ def load_folder(path: str) -> list[KeyPair]:
 
 
 def self_signed(names: Sequence[str], days: int = 30) -> tuple[bytes, bytes]:
-    """A new certificate for these names (or IP literals) and its key, both PEM; for demos and tests.
+    """A new certificate for these names (or IP literals) and its key, both PEM; for demos and
+    tests.
 
-    Valid from an hour ago, for ``days``."""
+    Valid from an hour ago, for ``days``.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])

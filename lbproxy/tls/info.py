@@ -1,4 +1,4 @@
-"""DATA. What an OpenSSL connection says about itself."""
+"""DATA. Properties of an OpenSSL connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["tls_info"]
 
 
 def tls_info(connection: Any) -> TLSInfo:
-    """What a finished handshake settled."""
+    """Return the result of a finished handshake."""
     return TLSInfo(
         version=connection.get_protocol_version_name(),
         cipher=connection.get_cipher_name() or "",

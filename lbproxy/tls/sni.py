@@ -1,6 +1,6 @@
-"""DATA. Which of several things a server name selects: exact name, then wildcard, then the default.
+"""DATA. Selection by server name: exact name, then wildcard, then the default.
 
-Used by :class:`lbproxy.tls.contexts.ServerContextFactory` for each handshake; O(1), no Twisted.
+:class:`lbproxy.tls.contexts.ServerContextFactory` uses it for each handshake; O(1), no Twisted.
 """
 
 from __future__ import annotations

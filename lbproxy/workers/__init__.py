@@ -1,5 +1,5 @@
-"""CONTROL. More than one process: a master that binds, watches and counts, and workers that serve.
+"""CONTROL. Several processes: a master that binds, checks and counts, and workers that serve.
 
-``[lbproxy] workers = N`` makes :class:`lbproxy.workers.master.Master` of what is otherwise one
-:class:`lbproxy.service.LoadBalancer`.  See "Workers" in ``docs/architecture.rst``.
+``[lbproxy] workers = N`` replaces :class:`lbproxy.service.LoadBalancer` by
+:class:`lbproxy.workers.master.Master`. See "Workers" in ``docs/architecture.rst``.
 """

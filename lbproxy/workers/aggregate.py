@@ -1,8 +1,8 @@
-"""CONTROL. What workers report each second, and how the master shows the sums.
+"""CONTROL. The report of a worker each second, and the sums in the master.
 
-:data:`PROCESS` is the table of everything that is reported (:mod:`lbproxy.observe.counters`).  A
-worker reports :func:`report_of` its load balancer; the master's :class:`Totals` writes the sums
-into its own objects, so that metrics, dashboard and API read the same attributes with workers as
+:data:`PROCESS` is the table of everything that is reported (:mod:`lbproxy.observe.counters`). A
+worker reports :func:`report_of` its load balancer. The master's :class:`Totals` writes the sums
+into its own objects, so metrics, dashboard and API read the same attributes with workers as
 without.
 """
 
@@ -73,7 +73,7 @@ def _show_gauges(owner: Any, total: dict[str, Any]) -> None:
 
 
 def _take_records(owner: Any) -> dict[str, Any] | None:
-    """What features have recorded since the last report; they give it once."""
+    """Return the records of features since the last report, each of them once."""
     found = {
         one.name: records for one in owner.features.values() if (records := one.take_records())
     }
@@ -108,9 +108,7 @@ FEATURES = (
     Value("gauges", _gauges, _show_gauges, empty={}),
     Value("records", _take_records, _add_records, Lifetime.ONCE, _concatenate, empty={}),
 )
-"""What :class:`lbproxy.proxy.feature.Feature` declares, for every feature of a frontend, a
-backend or a route.
-"""
+"""The declarations of :class:`lbproxy.proxy.feature.Feature`, for all features of all owners."""
 
 FRONTEND = Table(
     (

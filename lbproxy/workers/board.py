@@ -107,7 +107,7 @@ class KeyedCounts:
         self.add(key, -1)
 
     def _places(self, key: str) -> tuple[int, int]:
-        """One place in each half of the board: two different ones, so that nothing counts twice."""
+        """Return one place in each half of the board, so that nothing counts twice."""
         digest = blake2b(key.encode(), key=self._secret, digest_size=8).digest()
         number = int.from_bytes(digest, "big")
         half = self._board.places // 2

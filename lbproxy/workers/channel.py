@@ -1,7 +1,8 @@
-"""CONTROL. Messages between master and worker: JSON lines on a socket pair, with descriptors where
-needed.
+"""CONTROL. Messages between master and worker:
 
-Both ends trust each other; a line has at most :data:`LINE_MAX` bytes.  What the other end does not
+JSON lines on a socket pair, with descriptors where needed.
+
+Both ends trust each other; a line has at most :data:`LINE_MAX` bytes. What the other end does not
 read waits, up to a limit: messages that can be sent later are not sent while it is
 :attr:`Channel.behind`, and an end that is behind by more than a line of full length is given up.
 """
@@ -35,13 +36,11 @@ FDS = 16
 
 @implementer(IReadWriteDescriptor)
 class Channel:
-    """One end.  ``received(message, descriptors)`` is called for each message; ``lost()`` once,
-    when the other end is closed.
+    """One end of a channel.
 
-    Descriptors that come are the receiver's to close; those that go stay the sender's, who may
-    close them at once.
-
-    ``behind``: bytes that the other end has not taken yet, which wait here; at most twice
+    ``received(message, descriptors)`` is called for each message; ``lost()`` once, when the other
+    end is closed. The receiver closes received descriptors. The sender keeps sent ones, and may
+    close them at once. ``behind``: bytes that the other end has not read yet, at most twice
     :data:`LINE_MAX`.
     """
 
@@ -189,7 +188,7 @@ class Channel:
         self._came.clear()
 
     def _forget(self) -> None:
-        """What waits is for nobody."""
+        """Discard what waits to be sent."""
         self._reactor.removeWriter(self)
         for _, fds in self._out:
             _close(fds)

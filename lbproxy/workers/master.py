@@ -1,9 +1,9 @@
 """CONTROL. The master of several worker processes: it binds, checks and counts, and operators talk
 to it.
 
-:class:`Master` is a :class:`lbproxy.service.LoadBalancer` that accepts nobody.  It runs the checks,
+:class:`Master` is a :class:`lbproxy.service.LoadBalancer` that accepts nobody. It runs the checks,
 so its server states are the true ones, and workers copy them (:mod:`lbproxy.workers.serverstate`).
-It has the admin side; what operators ask is in :mod:`lbproxy.workers.operations`.  Its counters are
+It has the admin side; what operators ask is in :mod:`lbproxy.workers.operations`. Its counters are
 the sums of its workers' (:mod:`lbproxy.workers.aggregate`).
 """
 
@@ -54,7 +54,7 @@ _ANY = ("", "0.0.0.0", "::")
 
 
 def count_of(config: Config) -> int:
-    """How many workers a configuration asks for."""
+    """Return the number of workers in a configuration."""
     return config.settings.workers or len(os.sched_getaffinity(0))
 
 
@@ -138,12 +138,12 @@ class Master(LoadBalancer):
 
     @property
     def turning(self) -> bool:
-        """No worker hangs."""
+        """Whether no worker hangs."""
         return self._supervisor.turning
 
     @property
     def pids(self) -> Iterable[int]:
-        """Of the workers that run."""
+        """Process ids of the running workers."""
         return [worker.pid for worker in self.workers if worker.pid]
 
     # -- for the supervisor ---------------------------------------------------------------------
@@ -253,7 +253,7 @@ class Master(LoadBalancer):
                 channel.send(message, [bound.for_slot(worker.slot).fileno()])
 
     def _shared_addresses(self) -> set[Address]:
-        """Those whose sockets all workers are given."""
+        """Return the addresses whose sockets all workers get."""
         bounds = [listener.bound for listener in self.listeners]
         return {bound.address for bound in bounds if isinstance(bound, SharedBound)}
 
@@ -332,7 +332,7 @@ class Master(LoadBalancer):
         return report
 
     def _send_reload(self, worker: WorkerProcess) -> None:
-        """One at a time: a slow worker gets the last of several."""
+        """Send one configuration at a time; a slow worker gets the last of several."""
         channel = worker.channel
         worker.outdated = worker.busy
         if channel is not None and not worker.busy:

@@ -1,7 +1,7 @@
-"""CONTROL. What is asked of a load balancer with workers: one table, for both ends.
+"""CONTROL. The operations of a load balancer with workers: one table, for both ends.
 
-An :class:`Operation` has the name of a method of :class:`lbproxy.service.LoadBalancer` and says
-where it runs.  The master's method is made from it (:func:`spread`), and a worker runs its part
+An :class:`Operation` has the name of a method of :class:`lbproxy.service.LoadBalancer` and defines
+where it runs. The master's method is generated from it (:func:`spread`), and a worker runs its part
 (:func:`run`).
 """
 
@@ -26,7 +26,7 @@ Answers = dict[int, Any]
 
 
 class Asks(Protocol):
-    """What an operation uses of the master (:class:`lbproxy.workers.master.Master`)."""
+    """The part of the master that operations use (:class:`lbproxy.workers.master.Master`)."""
 
     backends: Any
 

@@ -1,4 +1,4 @@
-"""CONTROL. Which place on the board belongs to which server and queue."""
+"""CONTROL. The assignment of places on the board to servers and queues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONTROL. One worker process as its master sees it, and how it is started."""
+"""CONTROL. A worker process as its master sees it, and its start."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ class Hub(LocalReplicated):
                 _send(peer.channel, topic, message)
 
     def _send_whole(self, slot: int, peer: _Peer, left: Iterator[tuple[str, Any]]) -> None:
-        """One message a turn of the reactor, as the worker reads them: the whole may be large."""
+        """Send one message a turn of the reactor, as the worker reads them: the state may be large."""
         if self._peers.get(slot) is not peer:
             return
         if peer.channel.behind > BEHIND:
@@ -128,7 +128,7 @@ def _send(channel: Channel, topic: str, message: Any) -> None:
 
 
 class MasterReplicated:
-    """A worker's.  ``channel``: to the master, whose messages come through :meth:`answered` and
+    """A worker's. ``channel``: to the master, whose messages come through :meth:`answered` and
     :meth:`received`.
     """
 

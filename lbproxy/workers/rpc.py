@@ -26,7 +26,10 @@ class _Call:
 
 
 class RemoteCalls:
-    """Processes are known by their slots.  Every call ends, at the latest after :data:`PATIENCE`."""
+    """Processes are known by their slots.
+
+    Every call ends, at the latest after :data:`PATIENCE`.
+    """
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -36,8 +39,9 @@ class RemoteCalls:
     def send(
         self, channels: Mapping[int, Channel], message: dict[str, Any]
     ) -> Deferred[dict[int, Any]]:
-        """Send ``message`` with a ``number``.  Fires with the answers by slot, of those that have
-        answered.
+        """Send ``message`` with a ``number``.
+
+        Fires with the answers by slot, of those that have answered.
         """
         number = next(self._numbers)
         done: Deferred[dict[int, Any]] = Deferred()

@@ -1,7 +1,7 @@
-"""CONTROL. What the master synchronises of its servers: one table, for both ends.
+"""CONTROL. The attributes of servers that the master synchronises: one table, for both ends.
 
 The master sends :func:`encode` of a backend when its :func:`signature` has changed, and a worker
-makes its own servers so with :func:`apply`.  A new attribute is one more :class:`Field`.
+updates its servers with :func:`apply`. A new attribute is one more :class:`Field`.
 """
 
 from __future__ import annotations

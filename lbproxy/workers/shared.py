@@ -2,7 +2,7 @@
 queues of all.
 
 Each worker reads the others' counts every :data:`EVERY` seconds and passes them to its balancers
-(:meth:`lbproxy.balance.group.ServerGroup.set_remote_active`).  Traffic itself touches the shared
+(:meth:`lbproxy.balance.group.ServerGroup.set_remote_active`). Traffic itself touches the shared
 memory only for servers with a ``maxconn``, for their queues, and for frontends with
 ``maxconn_per_ip``.
 """
@@ -88,8 +88,9 @@ class BoardClaims:
 
 
 class AddressPeers:
-    """``maxconn_per_ip`` of one frontend across workers.  See
-    :class:`lbproxy.guard.connections.Peers`.
+    """``maxconn_per_ip`` of one frontend across workers.
+
+    See :class:`lbproxy.guard.connections.Peers`.
     """
 
     def __init__(self, counts: KeyedCounts, frontend: str) -> None:
@@ -251,10 +252,10 @@ def exchange(
 
 
 def place_name(server: ServerState) -> str:
-    """What the place of a server on the board goes by; an address is another server."""
+    """Return the key of a server's place on the board; another address is another server."""
     return f"{server.backend}/{server.name}/{server.spec.target}"
 
 
 def queue_place(backend: str) -> str:
-    """What the place of a backend's queue on the board goes by."""
+    """Return the key of a queue's place on the board."""
     return f"{backend}//queue"

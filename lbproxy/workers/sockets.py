@@ -2,9 +2,9 @@
 accepts on its own.
 
 A TCP address has one socket for each worker (``SO_REUSEPORT``): the kernel spreads connections
-evenly over them, where with one socket shared by all the first to wake takes most.  The master
-keeps all of them open, so what waits in the queue of a worker that was killed waits for its
-successor.  A Unix socket cannot be bound twice and is shared.
+evenly over them, where with one socket shared by all the first to wake takes most. The master keeps
+all of them open, so what waits in the queue of a worker that was killed waits for its successor. A
+Unix socket cannot be bound twice and is shared.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ __all__ = ["MasterBinder", "SharedBound", "WorkerBinder"]
 
 
 class SharedBound(Bound):
-    """The sockets of one address; nothing is accepted here.  ``sockets``: by slot, one for all of a
-    Unix socket.
+    """The sockets of one address; nothing is accepted here.
+
+    ``sockets``: by slot, one for all of a Unix socket.
     """
 
     def __init__(self, sockets: list[socket.socket], wanted: Address, address: Address) -> None:
@@ -43,7 +44,7 @@ class SharedBound(Bound):
         return self._address
 
     def for_slot(self, slot: int) -> socket.socket:
-        """What the worker in ``slot`` accepts on."""
+        """Return the socket on which the worker in ``slot`` accepts."""
         return self._sockets[slot % len(self._sockets)]
 
     def serve(

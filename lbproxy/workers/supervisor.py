@@ -45,7 +45,7 @@ _LATE = 1.0  # seconds that the master itself may be late and still judge
 
 
 class Owner(Protocol):
-    """What the master does for the supervisor."""
+    """The methods of the master that the supervisor calls."""
 
     stopping: bool
 
@@ -88,7 +88,7 @@ class Supervisor:
 
     @property
     def turning(self) -> bool:
-        """No worker hangs."""
+        """Whether no worker hangs."""
         now = self._reactor.seconds()
         return not any(self._overdue(worker, now) > _LATE for worker in self.workers)
 
@@ -117,7 +117,7 @@ class Supervisor:
         self._owner.received(worker, message)
 
     def _lost(self, worker: WorkerProcess) -> None:
-        """Its end of the channel is closed: it has ended, or is about to."""
+        """The worker has closed its end of the channel: it has ended, or is about to."""
         worker.channel = None
         self._reap(worker, 0)
 

@@ -1,8 +1,8 @@
-"""CONTROL. One worker process: a load balancer that does as the master says.
+"""CONTROL. A worker process: a load balancer that the master controls.
 
-Started by :mod:`lbproxy.workers.process` as ``python -m lbproxy.workers``.  It accepts, balances
-and logs; checks, the admin side and the watching of files are the master's.  It ends, gracefully,
-when it is told to or when the master is gone.
+:mod:`lbproxy.workers.process` starts it as ``python -m lbproxy.workers``. It accepts, balances and
+logs. Checks, the admin side and file watching belong to the master. A worker ends gracefully if the
+master requests it or is gone.
 """
 
 from __future__ import annotations
@@ -109,12 +109,17 @@ class Worker:
         self._sockets.append((Address(**message["address"]), sock))
 
     def _on_wakers(self, message: dict[str, Any], fds: list[int]) -> None:
-        """What wakes each worker, in the order of their slots; perhaps in several messages."""
+        """Receive the wakers of all workers, in the order of their slots; perhaps in several
+        messages.
+        """
         self._wakers += fds
         fds.clear()
 
     def _on_begin(self, message: dict[str, Any], fds: list[int]) -> None:
-        """Our slot, and what to serve.  Whatever goes wrong is reported to the master, and we end."""
+        """Receive the slot and what to serve.
+
+        Any error is reported to the master, and the worker ends.
+        """
         try:
             self._begin(message, fds)
         except Exception as error:
@@ -160,8 +165,9 @@ class Worker:
         self.channel.send({"type": "ready"})
 
     def _on_reload(self, message: dict[str, Any], fds: list[int]) -> None:
-        """Another configuration, which the master has accepted.  If it fails here, the master has
-        us begin anew.
+        """Another configuration, which the master has accepted.
+
+        If it fails here, the master has us begin anew.
         """
         try:
             self._reload(message)
@@ -199,7 +205,7 @@ class Worker:
             self._sync(message)
 
     def _on_run(self, message: dict[str, Any], fds: list[int]) -> None:
-        """Our part of an operation; ``number`` is 0 when no answer is wanted."""
+        """Run the worker's part of an operation; ``number`` is 0 if no answer is needed."""
         answer = None
         if self.balancer is not None:
             answer = run(self.balancer, message["operation"], message["arguments"])
@@ -215,7 +221,7 @@ class Worker:
         self.replicated.answered(message["number"], message["answer"])
 
     def _on_follow(self, message: dict[str, Any], fds: list[int]) -> None:
-        """Somebody follows the access log of these frontends."""
+        """Receive the frontends whose access logs are followed."""
         if self.balancer is not None:
             self._records.want(message["frontends"], self.balancer.frontends)
 

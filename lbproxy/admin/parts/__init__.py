@@ -51,4 +51,4 @@ PARTS: tuple[Part, ...] = (
     metrics.PART,
     dashboard.PART,
 )
-"""All of them, in the order of the API's description and of the dashboard."""
+"""All parts, in the order of the API's description and of the dashboard."""

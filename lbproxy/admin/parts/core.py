@@ -1,4 +1,7 @@
-"""CONTROL. What belongs to no feature: the state of all parts, the stream of it, the API's description, the panels."""
+"""CONTROL. The parts of the admin API that belong to no feature.
+
+The state of all parts, its stream, the API's description, the panels.
+"""
 
 from __future__ import annotations
 

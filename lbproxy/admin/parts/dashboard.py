@@ -1,6 +1,7 @@
 """CONTROL. The dashboard: a page, its scripts and styles, as they are on disk.
 
-The page has no data in it, so it needs no token; what it shows comes from the API, which asks for one.
+The page has no data in it, so it needs no token; what it shows comes from the API, which asks for
+one.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def schema_of(kind: Any) -> Schema:
 
 
 def feature_fields(owner: str) -> dict[str, Schema]:
-    """What features add to a ``backend`` or a ``frontend`` as it is shown."""
+    """Return the fields that features add to a ``backend`` or a ``frontend``."""
     found: dict[str, Schema] = {}
     for kind in all_features():
         if kind.owner == owner and kind.has_snapshot() and kind.part is not None:

@@ -58,7 +58,7 @@ class Tail:
             self._follower.send(f"event: record\ndata: {line}\n\n".encode())
 
     def end(self) -> None:
-        """No more."""
+        """Stop following."""
         if self._call is not None:
             self._call.cancel()
             self._call = None

@@ -1,4 +1,7 @@
-"""CONTROL. Sessions: TCP sessions, tunnels and requests that run on a server now; and ending one of them."""
+"""CONTROL. Sessions:
+
+TCP sessions, tunnels and requests that run on a server now; and ending one of them.
+"""
 
 from __future__ import annotations
 

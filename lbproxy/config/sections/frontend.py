@@ -116,7 +116,7 @@ def _defaults(draft: Draft, judge: Judge) -> None:
 
 
 def _addresses(judge: Judge) -> None:
-    """No two lines listen at addresses of which the kernel would refuse one."""
+    """Report lines that listen at addresses of which the kernel would refuse one."""
     seen: dict[tuple[str, int | str], list[tuple[str, Where]]] = {}
     lines = [(draft, "listen") for draft in judge.drafts.of("frontend")]
     lines += [(draft, "admin") for draft in judge.drafts.of("lbproxy")]

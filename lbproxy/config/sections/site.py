@@ -134,7 +134,7 @@ def _rank(host: str) -> tuple[int, int]:
 
 
 def _routes(site: _Site, verb: str) -> Iterable[tuple[tuple[int, int], Item]]:
-    """Its routes for each rank of its hosts."""
+    """Return the routes of a site for each rank of its hosts."""
     lines = [(item, words_of(item)) for item in _items(site, "routes")]
     backend = site.entries.get("backend")
     if backend is not None:
@@ -186,7 +186,7 @@ def _entry(frontend: Section, key: str, site: _Site) -> Entry:
 
 
 def _insert_routes(frontend: Section, items: list[Item]) -> None:
-    """After the frontend's own routes, but before its default."""
+    """Insert routes after the frontend's own, but before its default."""
     entry = next((one for one in frontend.entries if one.key == "routes"), None)
     if entry is None:
         entry = Entry("routes", items[0].where if items else frontend.where)
