@@ -74,6 +74,7 @@ MODULES = (
     "http/h1_response.py",
     "http/h1_write.py",
     "http/head.py",
+    "http/identity.py",
     "http/known.py",
     "http/message.py",
     "http/route.py",

@@ -59,9 +59,11 @@ DISGUISED: Final = 24
 
 CGI-like gateways take them for the real fields (RFC 3875 §4.1.18).
 """
+AUTHORIZATION: Final = 25
 
 NUMBERS: Final[dict[bytes, int]] = {
     b"host": HOST,
+    b"authorization": AUTHORIZATION,
     b"content-length": CONTENT_LENGTH,
     b"transfer-encoding": TRANSFER_ENCODING,
     b"connection": CONNECTION,

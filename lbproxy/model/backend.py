@@ -378,6 +378,16 @@ class BackendSpec:
         http_only=True,
         doc="number of requests after which a connection is not reused; 0: no limit",
     )
+    reuse: str = option(
+        "choice",
+        "always",
+        choices=("never", "safe", "always"),
+        http_only=True,
+        doc=(
+            "which requests may use a connection that served another client connection: all, all "
+            "but the first of a client connection (``safe``), or none"
+        ),
+    )
     retry_buffer: int = option(
         "size",
         64 * 1024,

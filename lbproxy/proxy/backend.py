@@ -267,7 +267,11 @@ class Backend:
         if new is State.DOWN and old is not new:
             server.counters.downs += 1
         if new is not State.UP:
-            connector_of(server).clear()
+            connector = connector_of(server)
+            if new is State.DRAIN:
+                connector.drain()
+            else:
+                connector.clear()
             if new is State.DOWN and self.spec.on_down == "close":
                 self.kill_sessions(server, Kind.SERVER_DOWN)
         for one in self.features.values():
@@ -321,6 +325,10 @@ class Backend:
             raise ProxyError(Kind.CIRCUIT_OPEN, f"{group.active} active, {len(self.queue)} waiting")
         if self.retry_limit is not None and not tried:
             self.retry_limit.request(self.wheel.now())
+        if self.terms.bound:
+            lease = self._bound_lease(traffic, tried)
+            if lease is not None:
+                return lease
         queue = self.queue
         if not len(queue) and (queue.turn is None or not queue.others_wait):
             lease = self.pick(traffic, tried)
@@ -342,6 +350,12 @@ class Backend:
             raise
         self.counters.queued += 1
         return None
+
+    def _bound_lease(self, traffic: Any, tried: Sequence[ServerState]) -> Lease | None:
+        """A lease of the server that knows the user of this client connection, or None."""
+        bound = traffic.info.bound
+        server: ServerState | None = None if bound is None else bound.server(self.name)
+        return None if server is None or server in tried else self.group.take(server)
 
     def acquire_at_once(self, traffic: PickContext, tried: Sequence[ServerState]) -> Lease | None:
         """A lease of a server not in ``tried``, if nobody waits in the queue and ``maxconn``

@@ -232,6 +232,8 @@ class Frontend:
         ip, info.counted_as = info.counted_as, None
         if ip is not None:
             self.limits.give_back(ip)
+        if info.bound is not None:
+            info.bound.close()
 
     def refused(self, info: ConnectionInfo, error: ProxyError) -> None:
         """Count, log and report a connection that ended before it carried traffic.

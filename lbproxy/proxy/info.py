@@ -26,9 +26,21 @@ class ConnectionInfo(Connection):
     ``counted_as``: the address the connection limits hold it under; None when they do not.
     ``tlvs``: of a PROXY v2 header.  ``listener``: as written in the configuration.
     ``connected``: when, in reactor time.
+    ``bound``: the server connections that belong to it
+    (:class:`~lbproxy.proxy.http.bound.BoundConnections`); None while there are none.
+    ``served``: a backend with ``reuse = safe`` has answered a request of it.
     """
 
-    __slots__ = ("alpn", "client_ip", "client_port", "connected", "counted_as", "tlvs")
+    __slots__ = (
+        "alpn",
+        "bound",
+        "client_ip",
+        "client_port",
+        "connected",
+        "counted_as",
+        "served",
+        "tlvs",
+    )
 
     def __init__(
         self,
@@ -59,6 +71,8 @@ class ConnectionInfo(Connection):
         self.listener = listener
         self.connected = connected
         self.counted_as: str | None = None
+        self.bound: Any = None
+        self.served = False
 
 
 def note_local(info: ConnectionInfo, transport: Any) -> None:

@@ -20,15 +20,20 @@ class Terms:
     """One object for each backend, which its connectors and their connections share.
 
     A reload rewrites it in place, so a running connection uses the new timeouts from its next wait
-    on. All ``timeout_*`` and ``pool_idle`` are seconds.
+    on. All ``timeout_*`` and ``pool_idle`` are seconds. ``shares`` and ``shares_first``: whether a
+    pooled connection may serve another client connection, and its first request (``reuse``).
+    ``bound``: number of connections that belong to one client connection each.
     """
 
     __slots__ = (
+        "bound",
         "dialler",
         "pool_idle",
         "pool_requests",
         "pool_size",
         "response_limits",
+        "shares",
+        "shares_first",
         "timeout_connect",
         "timeout_response",
         "timeout_server",
@@ -39,6 +44,7 @@ class Terms:
     def __init__(self, dialler: Dialler, spec: BackendSpec) -> None:
         self.dialler = dialler
         self.wheel: TimerWheel = dialler.wheel
+        self.bound = 0
         self.read(spec)
 
     def read(self, spec: BackendSpec) -> None:
@@ -52,6 +58,8 @@ class Terms:
         self.pool_idle = spec.pool_idle
         self.pool_size = spec.pool_size
         self.pool_requests = spec.pool_requests
+        self.shares = spec.reuse != "never"
+        self.shares_first = spec.reuse == "always"
         self.response_limits = Limits(
             header_bytes=spec.max_response_header_bytes, header_count=_RESPONSE_HEADERS
         )

@@ -253,6 +253,8 @@ def _with_effect(backend: BackendSpec) -> BackendSpec:
         backend = attrs.evolve(backend, retry_floor=10.0)
     if backend.retries == 0 or backend.sticky:
         backend = attrs.evolve(backend, hedge=0.0)
+    if backend.reuse == "never":
+        backend = attrs.evolve(backend, pool_min=0)
     if backend.pool_min > backend.pool_size:
         backend = attrs.evolve(backend, pool_min=backend.pool_size)
     if not backend.hedge:

@@ -166,6 +166,10 @@ class MuxStream:
     def resume_response(self) -> None:
         self.write(RESUME)
 
+    def bind(self, owner: Any, *, pins: bool) -> None:
+        """A user's identity must not be shared: no further stream."""
+        self.connection.shut()
+
     def start_tunnel(self) -> bytes:
         return b""
 

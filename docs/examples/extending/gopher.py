@@ -75,6 +75,9 @@ class GopherConnection(Protocol):
     def send_body(self, data, end):
         """Gopher has no bodies of requests."""
 
+    def bind(self, owner, *, pins):
+        """Each connection serves one request anyway."""
+
     def pause_response(self):
         self.transport.pauseProducing()
 

@@ -65,6 +65,9 @@ def _check(draft: Draft, judge: Judge) -> None:
     if "pool_size" not in draft.broken and least > most:
         message = f"must be at most pool_size, which is {most}"
         judge.wrong(draft, draft.line("pool_min"), "pool_min", message, found=str(least))
+    if least and draft.get("reuse", "") == "never":
+        message = "has no effect with reuse = never; remove one of the two"
+        judge.wrong(draft, draft.line("pool_min"), "pool_min", message, found=str(least))
 
 
 def _rebalance(draft: Draft, judge: Judge, mode: Mode | None) -> None:

@@ -5,9 +5,9 @@ One :class:`Hedging` for each backend with ``hedge``.  It gives exchanges a sour
 attempts at a time, :class:`HedgedAttempts`; exchanges with other backends know nothing of it.  The
 rules:
 
-1. Watched is the first attempt of a request whose method is idempotent, that asks for no upgrade
-   and does not wait for a 100.  The delay runs from when its server is known, so it includes the
-   connection.
+1. Watched is the first attempt of a request whose method is idempotent, that asks for no upgrade,
+   does not wait for a 100 and does not depend on a connection that carries a user's identity. The
+   delay runs from when its server is known, so it includes the connection.
 2. The second attempt begins when the delay is over, if the whole body is there and kept, another
    server can be had at once, ``hedge_share`` allows it, and a retry would be allowed.  It counts as
    one.
@@ -27,6 +27,7 @@ from attrs import define
 
 from lbproxy.errors import Outcome, ProxyError
 from lbproxy.health.breaker import RetryBudget
+from lbproxy.http.identity import authenticates_connection
 from lbproxy.http.message import End, RequestHead, ResponseHead
 from lbproxy.http.retry import IDEMPOTENT
 from lbproxy.proxy.feature import Feature, Given, counted
@@ -128,6 +129,8 @@ class HedgedAttempts(Attempts):
             and head.upgrade is None
             and not head.expect_continue
             and self.traffic.request_transforms is None
+            and self.traffic.info.bound is None
+            and not authenticates_connection(head)
             and (head.host or backend.host_header)  # else it names its server
         ):
             self._delay.set(self._hedging.delay)

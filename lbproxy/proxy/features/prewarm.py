@@ -58,6 +58,8 @@ class _Note:
 class _Warming:
     """One dial: who waits for the connection."""
 
+    is_first = False
+
     def __init__(self, warmer: Warmer, server: ServerState) -> None:
         self.info = ConnectionInfo()
         self.server = server

@@ -35,6 +35,7 @@ from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import ServerState
 from lbproxy.compiled import native
 from lbproxy.errors import Kind, Outcome, ProxyError
+from lbproxy.http.identity import authenticates_connection, challenges_connection
 from lbproxy.http.message import End, RequestHead, ResponseHead
 from lbproxy.http.syntax import list_members
 from lbproxy.proxy.http.connector import Connector
@@ -199,6 +200,13 @@ class Attempt(ResponseSink):
         return self.traffic.info
 
     @property
+    def is_first(self) -> bool:
+        """Whether the client connection has had no response yet.
+
+        The copy of a request never is the first: no client waits for its response."""
+        return self.judged and not self.traffic.info.served
+
+    @property
     def priority(self) -> int:
         """The place in the queue."""
         priority: int = self.traffic.priority
@@ -255,8 +263,7 @@ class Attempt(ResponseSink):
             self.reused = True
             self.t_connect = 0.0
             server.counters.reused += 1
-            self._stream = connection.open_stream(self)
-            self._owner.attempt_connected(self)
+            self._open(connection)
             return
         self.reused = False
         self.state = _DIALLING
@@ -268,8 +275,19 @@ class Attempt(ResponseSink):
         """The connection dialled for this attempt is ready."""
         self._connector = None
         self.t_connect = self.backend.wheel.now() - self._mark
+        self._open(connection)
+
+    def _open(self, connection: ServerConnection) -> None:
         self._stream = connection.open_stream(self)
+        if not self.backend.terms.shares:
+            self._bind(False)
         self._owner.attempt_connected(self)
+
+    def _bind(self, pins: bool) -> None:
+        """Let the connection serve this client connection only.  The copy of a request has none
+        that waits for it."""
+        if self._stream is not None:
+            self._stream.bind(self.traffic.info if self.judged else None, pins=pins)
 
     def connect_failed(self, error: ProxyError) -> None:
         """The dial failed."""
@@ -288,6 +306,8 @@ class Attempt(ResponseSink):
         assert stream is not None
         if request is None:
             raise TypeError("a filter removed the request")
+        if authenticates_connection(request):
+            self._bind(True)
         self.state = _SENT
         self.sent = True
         self.ended = end is not None
@@ -357,6 +377,8 @@ class Attempt(ResponseSink):
                 self.state = _TUNNEL
             elif status >= 200:
                 self.state = _ANSWERED
+                if status in (401, 407) and challenges_connection(head):
+                    self._bind(True)
             else:
                 self._owner.attempt_interim(self, head)
                 if self.state is _OVER:
@@ -435,6 +457,8 @@ class Attempt(ResponseSink):
         server.sessions.discard(self)
         if passive is not None and self.judged:
             passive.answered(server, self.status, self.t_response)
+        if not self.backend.terms.shares_first:
+            self.traffic.info.served = True
         self._release(_GOOD)
 
     def _stop(self, error: ProxyError) -> None:

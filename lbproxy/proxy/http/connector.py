@@ -13,6 +13,9 @@ carries (:attr:`Connector.streams`).  The rules:
    will carry no new stream.  Its running streams are not affected.
 4. A connection made on other terms (``epoch``: address, TLS, PROXY header) serves the streams that
    it has, and no new ones.
+5. A connection that is bound to a client connection (:mod:`lbproxy.proxy.http.bound`) serves no
+   other. With ``reuse = never`` every connection is bound, with ``reuse = safe`` the first request
+   of a client connection does not use a pooled one.
 """
 
 from __future__ import annotations
@@ -59,9 +62,20 @@ class Connector:
 
     ``streams``: how many requesters may share a dial; a connection that learns of another limit
     sets it.  ``epoch``: changes with the terms.  ``closed``: no connection is kept any more.
+    ``bound``: connections that belong to one client connection each.
     """
 
-    __slots__ = ("_joinable", "_waiting", "closed", "epoch", "pool", "server", "streams", "terms")
+    __slots__ = (
+        "_joinable",
+        "_waiting",
+        "bound",
+        "closed",
+        "epoch",
+        "pool",
+        "server",
+        "streams",
+        "terms",
+    )
 
     def __init__(self, terms: Terms, server: ServerState, streams: int = 1) -> None:
         self.terms = terms
@@ -70,6 +84,7 @@ class Connector:
         self.epoch = 0
         self.closed = False
         self.pool = Pool(terms.pool_size)
+        self.bound: set[ServerConnection] = set()
         self._waiting: dict[Connecting, PendingDial] = {}
         self._joinable: PendingDial | None = None
 
@@ -77,6 +92,12 @@ class Connector:
 
     def take(self, waiter: Connecting) -> ServerConnection | None:
         """Return a connection with a free stream, or None.  Open the stream at once."""
+        if self.bound and waiter.info.bound is not None:
+            own: ServerConnection | None = waiter.info.bound.take(self)
+            if own is not None:
+                return own
+        if not self.terms.shares_first and waiter.is_first:
+            return None
         return self.pool.take()
 
     def dial(self, waiter: Connecting) -> None:
@@ -168,6 +189,17 @@ class Connector:
         """``connection`` carries no new streams; no effect if it is not offered."""
         self.pool.forget(connection)
 
+    def bind(self, connection: ServerConnection) -> None:
+        """``connection`` belongs to one client connection from now on."""
+        self.bound.add(connection)
+        self.terms.bound += 1
+
+    def unbind(self, connection: ServerConnection) -> None:
+        """A bound connection is closed."""
+        if connection in self.bound:
+            self.bound.remove(connection)
+            self.terms.bound -= 1
+
     # -- for the backend ------------------------------------------------------------------------
 
     @property
@@ -186,19 +218,26 @@ class Connector:
             self.pool.limit = self.terms.pool_size
 
     def clear(self) -> None:
-        """Shut the connections that are offered."""
+        """Shut the connections that are offered, and those that are bound."""
+        self.pool.shut()
+        for connection in list(self.bound):
+            connection.shut()
+
+    def drain(self) -> None:
+        """Shut the connections that are offered; bound ones go on, like sticky sessions."""
         self.pool.shut()
 
     def renew(self) -> None:
         """Connections are made on other terms from now on: use none of the present ones again."""
         self.epoch += 1
         self._joinable = None
-        self.pool.shut()
+        self.clear()
 
     def close(self) -> None:
         """Keep no connection from now on.  Running streams finish, and dials still work."""
         self.closed = True
         self.pool.close()
+        self.clear()
 
 
 def connector_of(server: ServerState) -> Connector:

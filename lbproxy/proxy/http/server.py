@@ -15,9 +15,10 @@ from lbproxy.http.h1 import ResponseParser
 from lbproxy.http.h1_write import LAST_CHUNK, encode_chunk, encode_request, encode_trailers
 from lbproxy.http.message import END, End, Invalid, RequestHead
 from lbproxy.net.closing import half_close
+from lbproxy.proxy.http.bound import BoundConnections, bound_of
 from lbproxy.proxy.http.connector import Connector, PendingDial
 from lbproxy.proxy.http.sink import ResponseSink
-from lbproxy.proxy.http.streams import ServerStream
+from lbproxy.proxy.http.streams import ConnectionInfo, ServerStream
 from lbproxy.proxy.unsent import unsent_bytes
 
 __all__ = ["H1ServerConnection"]
@@ -36,7 +37,7 @@ class H1ServerConnection:
         self.transport: Any = None
         self.pooled = False
         self.epoch = pending.epoch
-        self._connector = connector
+        self.connector = connector
         self._terms = terms
         self._pending: PendingDial | None = pending
         self._sink: ResponseSink | None = None
@@ -57,6 +58,8 @@ class H1ServerConnection:
         self._eof = False
         # the PROXY header names one client, so its connection can serve no other
         self._single = bool(connector.server.spec.send_proxy)
+        self._bound: BoundConnections | None = None
+        self.pins = False
 
     # -- Twisted --------------------------------------------------------------------------------
 
@@ -309,29 +312,64 @@ class H1ServerConnection:
             self._abort()
         elif (
             self._server_keeps
+            and self._bound is None
             and not self._closing
             and not self._eof
             and not self._single
             and self._uses != self._most_uses
-            and self._connector.keeps(self)
+            and self.connector.keeps(self)
         ):
             self.rest()
+        elif self._may_wait():
+            self._wait()
         else:
             self._lose()
+
+    def bind(self, owner: ConnectionInfo | None, *, pins: bool) -> None:
+        """See :class:`ServerStream`."""
+        if owner is None:
+            self._single = True
+        elif self._bound is None:
+            self._bound = bound_of(owner)
+            self.connector.bind(self)
+            self._bound.add(self)
+        self.pins = self.pins or pins
+
+    def _may_wait(self) -> bool:
+        """Whether it is bound, and goes on to its client's next request."""
+        connector = self.connector
+        return (
+            self._bound is not None
+            and self._server_keeps
+            and not (self._closing or self._eof or self._single)
+            and self._uses != self._most_uses
+            and not connector.closed
+            and self.epoch == connector.epoch
+            and connector.server.honours
+        )
+
+    def _wait(self) -> None:
+        """Wait for the client's next request.  Its deadline is that of the client."""
+        if self._read_paused:
+            self.resume_response()
+        self._timer.clear()
 
     def rest(self) -> None:
         """See :class:`ServerConnection`."""
         if self._read_paused:
             self.resume_response()
         self._timer.set(self._terms.pool_idle)
-        self._connector.offer(self)
+        self.connector.offer(self)
 
     # -- closing --------------------------------------------------------------------------------
 
     def _forget(self) -> None:
         self._closing = True
         if self.pooled:
-            self._connector.withdraw(self)
+            self.connector.withdraw(self)
+        if self._bound is not None:
+            self._bound.forget(self)
+            self.connector.unbind(self)
 
     def _lose(self) -> None:
         """Close after what is written; cut it off if that takes too long."""

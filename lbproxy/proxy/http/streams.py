@@ -97,6 +97,13 @@ class ServerStream(ResponseStream, Protocol):
         this one head.
         """
 
+    def bind(self, owner: ConnectionInfo | None, *, pins: bool) -> None:
+        """Let the connection of this stream serve only the client connection ``owner`` from now on,
+        and no further stream if that is None.
+
+        ``pins``: further requests of ``owner`` to this backend go to the same server.
+        """
+
 
 class SourceStream(ResponseStream, Protocol):
     """The stream of one exchange to its :class:`~lbproxy.proxy.http.source.Source`, which has the
@@ -116,6 +123,10 @@ class Connecting(Protocol):
     @property
     def info(self) -> ConnectionInfo:
         """The client's connection, for a PROXY header."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it asks for the first request of a client connection (``reuse = safe``)."""
 
     def connected(self, connection: ServerConnection) -> None:
         """The connection is ready."""
