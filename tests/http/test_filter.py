@@ -61,4 +61,4 @@ def test_base_class_keeps_the_contract() -> None:
 
 
 def test_the_examples_of_the_documentation_run() -> None:
-    assert run_page("filters.rst") == 9
+    assert run_page("filters.rst") == 10
