@@ -9,7 +9,7 @@ ifneq ($(COMPILED),)
 export LBPROXY_COMPILED = $(COMPILED)
 endif
 
-.PHONY: run test test-long test-all mutants check lint types docs bench count clean wheel wheels sdist compiled
+.PHONY: run test test-long test-all mutants check lint types docs man bench count clean wheel wheels sdist compiled
 
 run: $(VENV)/.run compiled
 	@$(BIN)/lbproxy demo
@@ -39,6 +39,10 @@ types: $(VENV)/.dev
 docs: $(VENV)/.docs
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 	@echo "read docs/_build/html/index.html"
+
+# the manual pages lbproxy(1) and lb.ini(5), which a wheel built afterwards installs
+man: $(VENV)/.docs
+	$(BIN)/sphinx-build -q -b man -d docs/_build/man docs docs/man
 
 # RIVALS=all: also the rivals from PyPI, in an environment of their own
 bench: $(VENV)/.test compiled $(if $(filter all,$(RIVALS)),$(VENV)/rivals/.done)

@@ -32,6 +32,7 @@ def module(name: str, path: Path):
 compiled = module("compiled", PACKAGE / "compiled.py")
 backend = module("backend", ROOT / "tools" / "backend.py")
 metadata = module("metadata", ROOT / "tools" / "metadata.py")
+MAN = ("docs/man/lbproxy.1", "docs/man/lb.ini.5")  # made by "make man", and for a release
 URL = os.environ.get("LBPROXY_URL", "").rstrip("/")
 
 
@@ -113,6 +114,7 @@ class CompiledDistribution(Distribution):
 setup(
     cmdclass={"build_ext": BuildCompiled},
     distclass=CompiledDistribution,
+    data_files=[(f"share/man/man{name[-1]}", [name]) for name in MAN if (ROOT / name).exists()],
     long_description=metadata.description(ROOT / "README.rst", URL),
     long_description_content_type="text/x-rst",
     project_urls=metadata.addresses(URL),

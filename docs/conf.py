@@ -17,10 +17,17 @@ author = "The lbproxy authors"
 copyright = "The lbproxy authors"
 version = release = __version__
 
+man_pages = [  # make man
+    ("commands", "lbproxy", "a TCP and HTTP load balancer and reverse proxy", author, 1),
+    ("reference", "lb.ini", "configuration of lbproxy", author, 5),
+]
+man_show_urls = False
+today = "2026"  # in the manual pages, which change with their contents alone
+
 html_theme = "furo"
 html_title = f"lbproxy {__version__}"
 html_show_sourcelink = False
-exclude_patterns = ["_build", "examples"]
+exclude_patterns = ["_build", "examples", "man"]
 highlight_language = "none"
 nitpicky = False
 extensions = ["sphinx.ext.autodoc"]
@@ -58,6 +65,15 @@ def _indented(text: str, columns: int) -> list[str]:
     return [" " * columns + line for line in cleandoc(text or "").splitlines()]
 
 
+def _plain_links(app: Sphinx, tree: nodes.document, name: str) -> None:
+    """Replace references to other pages by their text: a manual page has no other pages."""
+    if app.builder.name == "man":
+        for link in list(tree.findall(nodes.reference)):
+            if link.get("internal"):
+                link.replace_self(link.children)
+
+
 def setup(app: Sphinx) -> None:
-    """Register the directive."""
+    """Register the directive and the event handler."""
+    app.connect("doctree-resolved", _plain_links)
     app.add_directive("autointerface", AutoInterface)

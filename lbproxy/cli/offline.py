@@ -19,7 +19,7 @@ from lbproxy.config.model import Config, Where
 from lbproxy.decide.explain import explain_http, explain_tcp
 from lbproxy.http.message import header_pairs
 from lbproxy.operate.statefile import read_state
-from lbproxy.registry import load_config, parse_config, reference
+from lbproxy.registry import load_config, parse_config, reference, reference_as_data, schema
 
 STDIN_BYTES = 16 * 1024 * 1024
 """Longest configuration that is read from standard input."""
@@ -129,11 +129,23 @@ def config() -> None:
 
 @config.command("reference")
 @click.option("--rst", is_flag=True, help="As reStructuredText, as in the documentation.")
-def config_reference(rst: bool) -> None:
+@click.option("--json", "as_data", is_flag=True, help="As JSON, for editors and generators.")
+def config_reference(rst: bool, as_data: bool) -> None:
     """Every section, key and plugin with its type, default and bounds."""
-    click.echo_via_pager(
-        reference("rst" if rst else "text")
-    ) if sys.stdout.isatty() else click.echo(reference("rst" if rst else "text"))
+    if as_data:
+        click.echo(json.dumps(reference_as_data(), indent=2))
+        return
+    text = reference("rst" if rst else "text")
+    if sys.stdout.isatty():
+        click.echo_via_pager(text)
+    else:
+        click.echo(text)
+
+
+@config.command("schema")
+def config_schema() -> None:
+    """A JSON Schema of `config` in the output of `lbproxy check --json`."""
+    click.echo(json.dumps(schema(), indent=2))
 
 
 @main.command()

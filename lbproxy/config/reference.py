@@ -22,7 +22,7 @@ from lbproxy.config.plugins import options_class
 from lbproxy.config.sections import MACROS, SECTIONS
 from lbproxy.config.value import value_kind
 
-__all__ = ["Format", "render"]
+__all__ = ["Format", "default_words", "render"]
 
 Format = Literal["rst", "text"]
 
@@ -57,7 +57,8 @@ class Row:
     keep: tuple[str, ...] = ("lbproxy",)  # words that stay in lower case at the start of a sentence
 
 
-def _default_words(f: Attribute[Any]) -> str:
+def default_words(f: Attribute[Any]) -> str:
+    """Return the default of a key in words; "required" without one."""
     value = field_default(f)
     if "default_words" in f.metadata:
         return str(f.metadata["default_words"])
@@ -78,7 +79,7 @@ def rows(cls: type[Any]) -> Iterator[Row]:
         yield Row(
             shown,
             kind,
-            _default_words(f),
+            default_words(f),
             facts["doc"],
             str(facts.get("example", "")),
             bool(facts.get("http_only")),

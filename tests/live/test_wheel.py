@@ -46,6 +46,9 @@ def _build(tmp_path_factory):
             shutil.copytree(path, source / name, ignore=skip)
         elif path.exists():
             shutil.copy(path, source)
+    (source / "docs" / "man").mkdir(parents=True)
+    for name in ("lbproxy.1", "lb.ini.5"):  # those that a release builds
+        (source / "docs" / "man" / name).write_text(".TH LBPROXY\n")
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
     run([*build, "--no-index", "-w", str(folder), str(source)], timeout=120)
     (built,) = folder.glob("*.whl")
@@ -98,6 +101,7 @@ TWISTD = ("-c", "from twisted.scripts.twistd import run; run()")
 def test_contents(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {"lbproxy/py.typed", "twisted/plugins/lbproxy_plugin.py"} <= set(names)
+    assert {"lbproxy.1", "lb.ini.5"} <= {n.rpartition("/")[2] for n in names if "share/man" in n}
     assert not {"twisted/__init__.py", "twisted/plugins/__init__.py"} & set(names)
     assert not [n for n in names if n.startswith(("tests", "docs", "build"))]
     inside = {n for n in names if n.startswith("lbproxy/") and n.endswith(".py")}
