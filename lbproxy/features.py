@@ -14,6 +14,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from lbproxy.checks.agents import Agents
+from lbproxy.checks.dnsservers import DNSServers
 from lbproxy.config.keys import add_keys
 from lbproxy.config.sections import SECTIONS
 from lbproxy.proxy.feature import Feature
@@ -42,6 +43,7 @@ FEATURES: tuple[Kind, ...] = (
     Hedging,
     Warmer,
     Agents,
+    DNSServers,
 )
 
 GROUP = "lbproxy.features"

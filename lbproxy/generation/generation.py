@@ -92,6 +92,8 @@ class Generation:
 
     def note_services(self) -> None:
         """Note the services of the features as they are now, once all objects are in place."""
+        for name, backend in self.backends.items():
+            backend.sync = partial(self.sync, name)
         features = [one for owner in self.backends.values() for one in owner.features.values()]
         features += [one for owner in self.frontends.values() for one in owner.all_features()]
         self.of_features = [service for feature in features for service in feature.services()]

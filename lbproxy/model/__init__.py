@@ -27,6 +27,7 @@ from lbproxy.model.base import (
     hidden,
     option,
 )
+from lbproxy.model.discovery import TemplateSpec
 from lbproxy.model.frontend import FrontendSpec, RouteSpec
 from lbproxy.model.listen import AdminSpec, CertificateSpec, ListenSpec, LogSpec
 from lbproxy.model.server import AgentSpec, CheckSpec, PassiveSpec, ServerSpec
@@ -59,6 +60,7 @@ __all__ = [
     "RuleSpec",
     "ServerSpec",
     "Target",
+    "TemplateSpec",
     "WebhookSpec",
     "Where",
     "hidden",

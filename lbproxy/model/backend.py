@@ -7,6 +7,7 @@ from typing import Any
 from attrs import frozen
 
 from lbproxy.model.base import NOWHERE, Mode, PluginSpec, Where, hidden, option
+from lbproxy.model.discovery import TemplateSpec
 from lbproxy.model.server import AgentSpec, CheckSpec, PassiveSpec, ServerSpec
 
 __all__ = ["BackendSpec", "MirrorSpec", "RebalanceSpec"]
@@ -133,6 +134,13 @@ class BackendSpec:
         workers="shared",
         doc="servers, one per line",
         example="a 10.0.0.11:8000 weight=3",
+    )
+    discover: tuple[TemplateSpec, ...] = option(
+        "lines:discovery",
+        (),
+        workers="master",
+        doc="servers found by DNS, one line for each name; these lines may stand in ``servers``",
+        example="app-{1..10} dns:app.internal:8000",
     )
     sticky: PluginSpec | None = option(
         "line:sticky",

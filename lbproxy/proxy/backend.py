@@ -103,6 +103,8 @@ class Backend:
         self.counts: dict[str, Any] = counts_of(kinds)
         self.features: dict[str, Feature[Any]] = {}
         self.processes = 1
+        # After a feature has added or removed servers: services follow (Generation.note_services)
+        self.sync: Callable[[], None] = _nothing
         self._configure(spec, filters)
         self.group.on_state(self._state_changed)
         self.group.on_change(self._servers_changed)
@@ -448,3 +450,7 @@ class Backend:
         self.retire()
         for one in self.features.values():
             one.close()
+
+
+def _nothing() -> None:
+    """The backend serves in no generation yet."""

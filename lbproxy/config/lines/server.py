@@ -5,25 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lbproxy.config.line import Line, Scope, dump_words
-from lbproxy.config.options import Spot, read_options
+from lbproxy.config.lines.discovery import is_template, read_template
+from lbproxy.config.lines.serverwords import read_server
+from lbproxy.config.options import Spot
 from lbproxy.config.words import Word
-from lbproxy.model import ServerSpec
+from lbproxy.model import ServerSpec, TemplateSpec
 
 __all__ = ["SERVER", "dump_server", "read_server"]
-
-NEEDS_TLS = ("ca", "verify", "sni", "certificate")
-
-
-def read_server(words: Sequence[Word], spot: Spot) -> ServerSpec | None:
-    """Read ``NAME ADDRESS options``."""
-    values = read_options(ServerSpec, words, spot, foreign=True)
-    if not values.get("tls"):
-        for name in NEEDS_TLS:
-            if name in values:
-                spot.wrong(f"option {name!r} has no effect without 'tls'", found=name)
-    if values.get("backup") and "tier" in values:
-        spot.wrong("option 'tier' has no effect with 'backup', which comes after all tiers")
-    return None if spot.failed else ServerSpec(**values, where=spot.where)
 
 
 def dump_server(spec: ServerSpec) -> str:
@@ -31,8 +19,9 @@ def dump_server(spec: ServerSpec) -> str:
     return dump_words(spec)
 
 
-def _read(words: Sequence[Word], spot: Spot, scope: Scope) -> ServerSpec | None:
-    return read_server(words, spot)
+def _read(words: Sequence[Word], spot: Spot, scope: Scope) -> ServerSpec | TemplateSpec | None:
+    """Read one server, or a line for several, which the section moves to the key ``discover``."""
+    return read_template(words, spot) if is_template(words) else read_server(words, spot)
 
 
 SERVER = Line(
@@ -40,7 +29,9 @@ SERVER = Line(
     _read,
     dump_server,
     words="server lines (see `server line`)",
-    intro="``NAME ADDRESS`` and options, one line for each server.",
+    intro="""\
+``NAME ADDRESS`` and options, one line for each server. All addresses of a DNS name are one line:
+``NAME{A..B} dns:HOST:PORT`` and options (see `discovery line`).""",
     options=ServerSpec,
     unique=True,
 )

@@ -22,6 +22,7 @@ from lbproxy.model import (
     PluginSpec,
     RebalanceSpec,
     ServerSpec,
+    TemplateSpec,
 )
 
 __all__ = ["BACKEND"]
@@ -30,6 +31,13 @@ __all__ = ["BACKEND"]
 def _prepare(draft: Draft, read: Callable[[str, str], None]) -> None:
     if "balance" not in draft.lines:
         read("balance", DEFAULT_BALANCER)
+    if "servers" in draft.values:
+        lines = draft.values["servers"]
+        found = tuple(one for one in lines if isinstance(one, TemplateSpec))
+        draft.values["servers"] = tuple(one for one in lines if one not in found)
+        if found:
+            draft.values["discover"] = (*draft.get("discover"), *found)
+            draft.lines.setdefault("discover", draft.line("servers"))
 
 
 def _between(judge: Judge) -> None:
@@ -40,10 +48,12 @@ def _between(judge: Judge) -> None:
 
 def _check(draft: Draft, judge: Judge) -> None:
     servers = draft.get("servers")
-    if not servers and "servers" not in draft.broken:
+    found: tuple[TemplateSpec, ...] = draft.get("discover")
+    if not (servers or found) and not draft.broken & {"servers", "discover"}:
         judge.wrong(draft, draft.line("servers"), "servers", "the backend has no servers")
-    for server in servers:
+    for server in (*servers, *(one.server for one in found)):
         _server(draft, judge, server)
+    _discovered(draft, judge, servers, found)
     mode: Mode | None = draft.values.get("mode")
     balancer: PluginSpec | None = draft.get("balance", None)
     if balancer is not None:
@@ -68,6 +78,22 @@ def _check(draft: Draft, judge: Judge) -> None:
     if least and draft.get("reuse", "") == "never":
         message = "has no effect with reuse = never; remove one of the two"
         judge.wrong(draft, draft.line("pool_min"), "pool_min", message, found=str(least))
+
+
+def _discovered(
+    draft: Draft, judge: Judge, servers: Sequence[ServerSpec], found: Sequence[TemplateSpec]
+) -> None:
+    """No two servers get the same name, and nothing that a guard must judge escapes it."""
+    names = {server.name: server.where for server in servers}
+    for spec in found:
+        taken = next((name for name in spec.names if name in names), None)
+        if taken is not None:
+            message = f"server {taken!r} is there already, at {names[taken]}"
+            judge.wrong(draft, spec.where, "servers", message, found=taken)
+        names.update(dict.fromkeys(spec.names, spec.where))
+        if draft.get("guard", "off") != "off":
+            message = "addresses found by dns: are not judged; write a server with a name"
+            judge.wrong(draft, draft.line("guard"), "guard", message)
 
 
 def _rebalance(draft: Draft, judge: Judge, mode: Mode | None) -> None:

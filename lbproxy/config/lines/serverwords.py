@@ -1,0 +1,25 @@
+"""PURE. The words of a single server, for the lines that have them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lbproxy.config.options import Spot, read_options
+from lbproxy.config.words import Word
+from lbproxy.model import ServerSpec
+
+__all__ = ["read_server"]
+
+NEEDS_TLS = ("ca", "verify", "sni", "certificate")
+
+
+def read_server(words: Sequence[Word], spot: Spot) -> ServerSpec | None:
+    """Read ``NAME ADDRESS options``."""
+    values = read_options(ServerSpec, words, spot, foreign=True)
+    if not values.get("tls"):
+        for name in NEEDS_TLS:
+            if name in values:
+                spot.wrong(f"option {name!r} has no effect without 'tls'", found=name)
+    if values.get("backup") and "tier" in values:
+        spot.wrong("option 'tier' has no effect with 'backup', which comes after all tiers")
+    return None if spot.failed else ServerSpec(**values, where=spot.where)

@@ -1,0 +1,53 @@
+"""PURE. Servers that are not written one by one: ``app-{1..10} dns:app.internal:8000``."""
+
+from __future__ import annotations
+
+from attrs import evolve, frozen
+
+from lbproxy.model.base import NOWHERE, Address, Target, Where, hidden
+from lbproxy.model.server import ServerSpec
+
+__all__ = ["TemplateSpec"]
+
+
+@frozen
+class TemplateSpec:
+    """One line for all addresses of a DNS name.
+
+    ``prefix`` and ``suffix`` stand around the number in the names of the servers, which runs from
+    ``first`` to ``last``. ``server``: options of each server; its address is the DNS name and the
+    port.
+    """
+
+    prefix: str
+    first: int
+    last: int
+    suffix: str
+    server: ServerSpec
+    where: Where = hidden(NOWHERE)
+
+    @property
+    def text(self) -> str:
+        """The names as written, ``app-{1..10}``."""
+        return f"{self.prefix}{{{self.first}..{self.last}}}{self.suffix}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the servers, in order."""
+        numbers = range(self.first, self.last + 1)
+        return tuple(f"{self.prefix}{number}{self.suffix}" for number in numbers)
+
+    @property
+    def address(self) -> Address:
+        """The DNS name and the port."""
+        address = self.server.target.address
+        assert address is not None
+        return address
+
+    def server_at(self, name: str, host: str) -> ServerSpec:
+        """Return the server ``name`` at the IP literal ``host``.
+
+        With TLS it verifies the DNS name unless ``sni`` names another one."""
+        sni = self.server.sni or (self.address.host if self.server.tls else "")
+        target = Target(evolve(self.address, host=host))
+        return evolve(self.server, name=name, target=target, sni=sni)

@@ -1,0 +1,175 @@
+"""All addresses of a DNS name as servers: grown and shrunk at each look-up, without drift."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from lbproxy.config.diff import diff
+from lbproxy.config.dump import dump
+from lbproxy.config.errors import ConfigErrors
+from lbproxy.registry import parse_config
+from lbproxy.testing import LB
+from lbproxy.testing.memory import MemoryReactor
+from tests.live.clients import ThreadServer, heads
+from tests.support.lb_process import LBProcess
+from tests.support.ports import free_ports
+from tests.support.process import until
+
+TEXT = """
+[frontend web]
+listen = tcp:80
+backend = app
+[backend app]
+resolve_every = 10s
+check = tcp every=1s rise=1 fall=1
+servers =
+    fixed 10.0.0.99:80 backup
+    app-{1..3} dns:app.internal:8000 weight=2
+"""
+NAME = "app.internal"
+
+
+def servers(lb: Any) -> dict[str, str]:
+    """Addresses of the servers that were found, by name."""
+    found = lb.backend("app").group.servers.values()
+    return {one.name: one.spec.target.address.host for one in found if one.origin != "config"}
+
+
+def answers(lb: Any, *hosts: str) -> None:
+    """What the resolver says from the next look-up on."""
+    lb.reactor.resolver.table[NAME] = list(hosts)
+
+
+@pytest.fixture
+def lb() -> Any:
+    """A load balancer whose name has two addresses."""
+    reactor = MemoryReactor()
+    reactor.resolver.table[NAME] = ["10.0.0.1", "10.0.0.2"]
+    with LB.from_config(TEXT, reactor=reactor) as made:
+        for number in range(1, 6):
+            made.origin(f"o{number}", f"10.0.0.{number}:8000", lambda request: b"found")
+        made.advance(0.1)
+        yield made
+
+
+def test_servers_come_and_go_with_the_answers(lb: Any) -> None:
+    assert servers(lb) == {"app-1": "10.0.0.1", "app-2": "10.0.0.2"}
+    first = lb.server("app", "app-1")
+    assert first.origin == "discovery:dns" and first.weight == 2
+    assert {lb.get("http://h/").server for _ in range(4)} == {"o1", "o2"}
+    answers(lb, "10.0.0.1", "10.0.0.3")
+    lb.advance(11)
+    assert servers(lb) == {"app-1": "10.0.0.1", "app-2": "10.0.0.3"}
+    assert lb.server("app", "app-1") is first, "it keeps its state"
+    answers(lb, "10.0.0.4", "10.0.0.3", "10.0.0.1", "10.0.0.2")
+    lb.advance(11)
+    assert servers(lb) == {"app-1": "10.0.0.1", "app-2": "10.0.0.3", "app-3": "10.0.0.2"}
+    answers(lb, "10.0.0.3")
+    lb.advance(11)
+    assert servers(lb) == {"app-2": "10.0.0.3"}
+    assert lb.get("http://h/").server == "o3"
+
+
+def test_no_answer_changes_nothing(lb: Any) -> None:
+    before = servers(lb)
+    answers(lb)
+    lb.advance(30)
+    assert servers(lb) == before
+
+
+def test_they_are_checked_and_they_are_no_drift(lb: Any) -> None:
+    lb.advance(3)
+    assert lb.server("app", "app-1").state.value == "up"
+    assert lb.service.changing.drift() == []
+    lb.service.set_weight("app", "app-1", 5)
+    assert [one.text for one in lb.service.changing.drift()] == ["app/app-1 weight 2 -> 5"]
+
+
+def test_a_reload_keeps_them_and_follows_the_line(lb: Any) -> None:
+    first = lb.server("app", "app-1")
+    assert lb.service.reload(TEXT + "queue = 7\n").ok
+    assert lb.server("app", "app-1") is first
+    assert lb.service.reload(TEXT.replace("weight=2", "weight=3")).ok
+    lb.advance(0.1)
+    assert lb.server("app", "app-1").weight == 3
+    assert lb.service.reload(TEXT.replace("{1..3}", "{2..3}")).ok
+    lb.advance(0.1)
+    assert servers(lb) == {"app-2": "10.0.0.2", "app-3": "10.0.0.1"}
+    assert lb.service.reload(TEXT.replace("    app-{1..3} dns:app.internal:8000 weight=2\n", "")).ok
+    assert servers(lb) == {}
+    lb.advance(60)
+    assert servers(lb) == {}, "nothing is looked up any more"
+
+
+def test_it_is_read_and_written_and_compared() -> None:
+    config = parse_config(TEXT)
+    assert parse_config(dump(config)) == config
+    assert "discover = app-{1..3} dns:app.internal:8000 weight=2" in dump(config)
+    other = parse_config(TEXT.replace("weight=2", "weight=3"))
+    assert "discover" in diff(config, other).text()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("app dns:app.internal:8000", "needs a name for each server"),
+        ("app-{1..3} app.internal:8000", "needs the DNS name"),
+        ("app-{3..1} dns:app.internal:8000", "at least 1"),
+        ("app-{1..100} dns:app.internal:8000", "at most 64"),
+        ("app-{1..3} dns:10.0.0.1:8000", "a host name and a port"),
+        ("app-{1..3} dns:app.internal", "not an address"),
+        ("app-{1..3} dns:app.internal:8000 check_address=1.2.3.4:80", "'check_address' is one"),
+        ("fixe{1..3} dns:app.internal:8000 wight=2", "did you mean 'weight'"),
+        ("app-{1..3} dns:app.internal:8000\n    app-2 10.0.0.2:80", "'app-2' is there already"),
+        ("app-{1..3} dns:app.internal:8000 tls certificate=none", "no certificate 'none'"),
+    ],
+)
+def test_mistakes(line: str, words: str) -> None:
+    with pytest.raises(ConfigErrors) as error:
+        parse_config(TEXT.replace("app-{1..3} dns:app.internal:8000 weight=2", line))
+    assert words in str(error.value)
+
+
+def test_tls_verifies_the_name() -> None:
+    text = TEXT.replace("weight=2", "tls")
+    (spec,) = parse_config(text).backend("app").discover
+    assert spec.server_at("app-1", "10.0.0.1").sni == NAME
+
+
+@pytest.mark.live
+def test_workers_get_them_from_the_master(tmp_path: Path) -> None:
+    def serve(sock: Any) -> None:
+        for _ in heads(sock):
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    server = ThreadServer(serve)
+    port, admin = free_ports(2)
+    text = f"""
+[lbproxy]
+workers = 2
+admin = tcp:{admin}:interface=127.0.0.1
+[frontend web]
+listen = tcp:{port}:interface=127.0.0.1
+backend = app
+[backend app]
+servers = app-{{1..3}} dns:localhost:{server.address.rpartition(":")[2]}
+"""
+    process = LBProcess(text, tmp_path, ports=(port, admin))
+    try:
+
+        def served() -> bool:
+            try:
+                return bool(urlopen(f"http://127.0.0.1:{port}/", timeout=30).status == 200)
+            except HTTPError:
+                return False  # a 503 until the workers have them
+
+        assert until(lambda: all(served() for _ in range(8)))
+        rows = urlopen(f"http://127.0.0.1:{admin}/api/v1/servers", timeout=30).read()
+        assert b'"origin":"discovery:dns"' in rows and b"app-1" in rows
+    finally:
+        process.stop()
