@@ -44,7 +44,7 @@ from lbproxy.proxy.http.server import H1ServerConnection
 from lbproxy.proxy.http.traffic import HTTPTraffic
 from lbproxy.proxy.policy import Hooks, Policies, Policy
 from lbproxy.proxy.queue import Queue
-from lbproxy.proxy.tcp import Session
+from lbproxy.proxy.tcp.session import Session
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lbproxy"

@@ -44,7 +44,7 @@ from lbproxy.proxy.feature import FeatureSet
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.http.factory import HTTPProxyFactory
 from lbproxy.proxy.routeowner import RouteOwner
-from lbproxy.proxy.tcp import TCPProxyFactory
+from lbproxy.proxy.tcp.factory import TCPProxyFactory
 from lbproxy.tls.parameters import TLSParameters
 
 __all__ = ["BackendPlan", "FrontendPlan", "ListenerPlan", "Plan", "proxy_factory"]
@@ -53,7 +53,7 @@ __all__ = ["BackendPlan", "FrontendPlan", "ListenerPlan", "Plan", "proxy_factory
 if TYPE_CHECKING:  # what filters get is what lbproxy.interfaces says
     from lbproxy.interfaces import HTTPFilterTraffic, TCPFilterTraffic
     from lbproxy.proxy.http.traffic import HTTPTraffic
-    from lbproxy.proxy.tcp import Session
+    from lbproxy.proxy.tcp.session import Session
 
     _HTTP: type[HTTPFilterTraffic] = HTTPTraffic
     _TCP: type[TCPFilterTraffic] = Session

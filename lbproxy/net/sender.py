@@ -339,7 +339,11 @@ class Sender(WatchedSocket):
 
     def _write_ended(self) -> None:
         self._watch_no_more(OUT)
-        protocol = half_closeable(self.protocol)
+        direct = self._direct
+        if direct is not None:
+            direct.writeConnectionLost()
+            return
+        protocol = half_closeable(self._protocol)
         if protocol is not None:
             protocol.writeConnectionLost()
 

@@ -136,7 +136,7 @@ class FastTLSTransport(FastTransport):
             except SSL.Error as error:
                 self._finish(self._reason or _tls_lost(error))
                 return
-            self.protocol.dataReceived(data)
+            self._deliver(data)
             if not self._reading:
                 return
             if len(data) < RECORD_BYTES and not hang_up and self._short < TRY_EVERY:
@@ -145,7 +145,7 @@ class FastTLSTransport(FastTransport):
 
     def read_end(self) -> None:
         """close_notify.  Without half-close what is written is still sent before closing."""
-        if self._closing or half_closeable(self.protocol) is not None:
+        if self._closing or half_closeable(self._protocol) is not None:
             super().read_end()
             return
         self._half = halfclose.after(self._half, halfclose.PEER_END)
@@ -157,7 +157,7 @@ class FastTLSTransport(FastTransport):
                 data = self._recv(RECORD_BYTES)
             except SSL.Error:
                 return False
-            self.protocol.dataReceived(data)
+            self._deliver(data)
             if not self._reading:
                 return False
         return True

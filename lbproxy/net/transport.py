@@ -47,6 +47,7 @@ from lbproxy.net import halfclose
 from lbproxy.net.outbuffer import PipeChunk
 from lbproxy.net.poller import ERR, HUP, IN, OUT, RDHUP, Poller, failure_of
 from lbproxy.net.sender import ABORT, BROKEN, DONE, TRY_LATER, Sender, half_closeable, lost
+from lbproxy.net.stream import Stream
 from lbproxy.net.watchedsocket import READ_MASK
 
 __all__ = ["BULK_BYTES", "LARGE_BYTES", "FastTransport"]
@@ -66,7 +67,7 @@ _RESET: Final = struct.pack("ii", 1, 0)
 _log = Logger(__name__)
 
 
-class FastTransport(Sender):
+class FastTransport(Sender, Stream):
     """One connected socket.
 
     See :class:`~lbproxy.net.watchedsocket.WatchedSocket` for the arguments.  The maker sets
@@ -102,7 +103,7 @@ class FastTransport(Sender):
                     self._finish(lost(error))
                 return
             if data:
-                self.protocol.dataReceived(data)
+                self._deliver(data)
                 if len(data) >= LARGE_BYTES:
                     self._large_read(len(data))
             else:
@@ -115,6 +116,13 @@ class FastTransport(Sender):
                 self._drain(events)
             else:
                 self._paused_events(events)
+
+    def _deliver(self, data: bytes) -> None:
+        direct = self._direct
+        if direct is not None:
+            direct.dataReceived(data)
+        else:
+            self._protocol.dataReceived(data)
 
     def _drain(self, events: int) -> None:
         """Read what came before the hang-up, then the hang-up."""
@@ -130,7 +138,7 @@ class FastTransport(Sender):
             if not data:
                 self.read_end()
                 return
-            self.protocol.dataReceived(data)
+            self._deliver(data)
             if not self._reading or not events & ~(IN | OUT):
                 return
 
@@ -139,7 +147,7 @@ class FastTransport(Sender):
         self._bulk += size
         if self._bulk >= BULK_BYTES:
             self._bulk = 0
-            bulk_flow = getattr(self.protocol, "bulk_flow", None)
+            bulk_flow = getattr(self._protocol, "bulk_flow", None)
             if bulk_flow is not None and self._relay is None and self._reading:
                 bulk_flow()
 
@@ -156,11 +164,15 @@ class FastTransport(Sender):
         if self._closing:
             self._finish(self._reason or DONE)
             return
-        protocol = half_closeable(self.protocol)
-        if protocol is None:
-            self._finish(DONE)
-            return
-        protocol.readConnectionLost()
+        direct = self._direct
+        if direct is not None:
+            direct.readConnectionLost()
+        else:
+            protocol = half_closeable(self._protocol)
+            if protocol is None:
+                self._finish(DONE)
+                return
+            protocol.readConnectionLost()
         if self.connected and not self._closing and self._mask > 0:  # else rule 5
             self._watch(self._mask & ~READ_MASK)
 
@@ -199,7 +211,7 @@ class FastTransport(Sender):
 
     def _leaves(self, reset: bool) -> bool:
         """Ask the protocol whether to give up a connection whose peer hung up while reading is paused."""
-        hung_up = getattr(self.protocol, "peer_hung_up", None)
+        hung_up = getattr(self._protocol, "peer_hung_up", None)
         return hung_up is not None and bool(hung_up(reset)) and bool(self.connected)
 
     def pauseProducing(self) -> None:
@@ -244,7 +256,7 @@ class FastTransport(Sender):
                 return False
             if not data:
                 return False
-            self.protocol.dataReceived(data)
+            self._deliver(data)
             if not self._reading:
                 return False
         return True
@@ -264,10 +276,16 @@ class FastTransport(Sender):
             self._mask = -1
         self._close_socket()
         producer, self.producer = self.producer, None
-        protocol, self.protocol = self.protocol, None
+        direct, protocol = self._direct, self._protocol
+        self._direct = self._protocol = None
         if producer is not None:
             self._told(producer.stopProducing)
-        if protocol is not None:
+        if direct is not None:
+            try:
+                direct.connectionLost(reason)
+            except BaseException as error:
+                self._failed_at_end(error)
+        elif protocol is not None:
             self._told(protocol.connectionLost, reason)
 
     def _leave(self) -> None:
@@ -293,8 +311,12 @@ class FastTransport(Sender):
         try:
             callback(*args)
         except BaseException as error:
-            if self._poller.may_log(f"told {type(error).__name__}"):
-                _log.failure("a protocol failed while it was told that its connection is lost")
+            self._failed_at_end(error)
+
+    def _failed_at_end(self, error: BaseException) -> None:
+        """Log, in an except clause."""
+        if self._poller.may_log(f"told {type(error).__name__}"):
+            _log.failure("a protocol failed while it was told that its connection is lost")
 
     def on_crash(self, reason: Failure) -> None:
         """The protocol raised, or the reactor stops."""

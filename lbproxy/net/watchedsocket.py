@@ -15,6 +15,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from lbproxy.net import halfclose
 from lbproxy.net.handler import Handler
 from lbproxy.net.poller import IN, RDHUP, Poller
+from lbproxy.net.stream import StreamProtocol
 
 __all__ = ["READ_MASK", "WatchedSocket", "twisted_address"]
 
@@ -43,6 +44,7 @@ class WatchedSocket(Handler):
     """
 
     __slots__ = (
+        "_direct",
         "_family",
         "_fd",
         "_half",
@@ -50,10 +52,10 @@ class WatchedSocket(Handler):
         "_mask",
         "_peer",
         "_poller",
+        "_protocol",
         "_queued",
         "_socket",
         "connected",
-        "protocol",
     )
 
     def __init__(
@@ -69,7 +71,18 @@ class WatchedSocket(Handler):
         self._half = halfclose.OPEN
         self._queued = False  # in the poller's list for the end of this turn
         self.connected = 1
-        self.protocol: Any = None
+        self._protocol: Any = None
+        self._direct: StreamProtocol | None = None  # the same, if compiled code can call it
+
+    @property
+    def protocol(self) -> Any:
+        """The protocol that gets what is received."""
+        return self._protocol
+
+    @protocol.setter
+    def protocol(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._direct = protocol if isinstance(protocol, StreamProtocol) else None
 
     # -- the poller --------------------------------------------------------------------------
 
@@ -158,7 +171,7 @@ class WatchedSocket(Handler):
 
     def logPrefix(self) -> str:
         """For Twisted's log context."""
-        return type(self.protocol).__name__
+        return type(self._protocol).__name__
 
     def getPeer(self) -> Any:
         """IPv4Address, IPv6Address or UNIXAddress of the other end; remembered after the close."""

@@ -30,8 +30,8 @@ _KEPT_SIZE: Final = 1024  # ... and the longest one
 _BUFFER_MAX: Final = 64 * 1024  # a buffer that has grown beyond this is not used again
 _encode: Final = json.JSONEncoder().encode
 
-_IN_THE_CLEAR: Final = '"tls_version":"","tls_cipher":""'
-_addresses: Final[dict[str, str]] = {}  # quoted; of hosts that come again
+_IN_THE_CLEAR: Final[bytes] = b'"tls_version":"","tls_cipher":""'
+_addresses: Final[dict[str, bytes]] = {}  # quoted; of hosts that come again
 _ADDRESS_SIZE: Final = 64
 _FOREVER: Final = 1e12  # seconds that no clock measures
 _MOST: Final = 10**18  # a larger number is written the slow way
@@ -80,13 +80,13 @@ def _quoted(value: Any, limit: int) -> str:
     return _encode(value) if plain else _quoted(str(value), limit)
 
 
-def _address(value: Any) -> str:
-    """Return an IP address, a host or the name of a listener as JSON, from a cache if possible."""
+def _address(value: Any) -> bytes:
+    """Return an IP address, a host or the name of a listener as JSON, mostly one seen before."""
     if type(value) is not str:
-        return _quoted(value, FIELD_LIMIT)
+        return _quoted(value, FIELD_LIMIT).encode("ascii")
     known = _addresses.get(value)
     if known is None:
-        known = _text(value, FIELD_LIMIT)
+        known = _text(value, FIELD_LIMIT).encode("ascii")
         if len(known) <= _ADDRESS_SIZE:
             if len(_addresses) >= _KEPT:
                 _addresses.clear()
@@ -198,21 +198,47 @@ def _add_header(writer: BytesWriter, head: RequestHead, name: FieldName) -> None
 # -- the lines -----------------------------------------------------------------------------------
 
 
-def _cache(info: Connection) -> LogCache:
-    """Return the end of the line, which is the same for all lines of a connection."""
+def _add_client(writer: BytesWriter, record: Record) -> None:
+    """Write the client, up to the request id."""
+    writer.write(b'"client_ip":')
+    writer.write(_address(record.client_ip))
+    writer.write(b',"client_port":')
+    _add_number(writer, record.client_port)
+    writer.write(b',"request_id":"')
+
+
+def _add_connection(writer: BytesWriter, info: Connection) -> None:
+    """Write the end of the line, which is the same for all lines of a connection."""
+    writer.write(b',"listener":')
+    writer.write(_address(info.listener))
+    writer.write(b',"peer_ip":')
+    writer.write(_address(info.peer_ip))
+    writer.write(b',"peer_port":')
+    _add_number(writer, info.peer_port)
+    writer.write(b',"local_ip":')
+    writer.write(_address(info.local_ip))
+    writer.write(b',"local_port":')
+    _add_number(writer, info.local_port)
+    writer.write(b",")
     tls = info.tls
-    secured = _IN_THE_CLEAR
-    if tls is not None:
+    if tls is None:
+        writer.write(_IN_THE_CLEAR)
+    else:
         secured = f"{_field('tls_version', tls.version)},{_field('tls_cipher', tls.cipher)}"
-    alpn = '""' if tls is None else _quoted(tls.alpn, FIELD_LIMIT)
-    tail = (
-        f',"listener":{_address(info.listener)},"peer_ip":{_address(info.peer_ip)},'
-        f'"peer_port":{_number(info.peer_port)},"local_ip":{_address(info.local_ip)},'
-        f'"local_port":{_number(info.local_port)},{secured},"sni":{_address(info.sni)},'
-        f'"alpn":{alpn}}}\n'
-    )
-    cache = LogCache(tail.encode("ascii"))
-    info.log_cache = cache
+        writer.write(secured.encode("ascii"))
+    writer.write(b',"sni":')
+    writer.write(_address(info.sni))
+    if tls is None:
+        writer.write(b',"alpn":""}\n')
+    else:
+        writer.write(f',"alpn":{_quoted(tls.alpn, FIELD_LIMIT)}}}\n'.encode("ascii"))
+
+
+def _cache(info: Connection) -> LogCache:
+    """Return the end of the line, and keep it for the next line of the connection."""
+    writer = BytesWriter()
+    _add_connection(writer, info)
+    cache = info.log_cache = LogCache(writer.getvalue())
     return cache
 
 
@@ -222,8 +248,9 @@ def _client(record: Record, cache: LogCache) -> bytes:
     if cache.ip != ip or cache.port != port:
         cache.ip = ip
         cache.port = port
-        text = f'"client_ip":{_address(ip)},"client_port":{_number(port)},"request_id":"'
-        cache.client = text.encode("ascii")
+        writer = BytesWriter()
+        _add_client(writer, record)
+        cache.client = writer.getvalue()
     return cache.client
 
 
@@ -237,7 +264,6 @@ class _Lines:
         "_second",
         "_server",
         "_stamp",
-        "_tail",
         "_way",
         "_ways",
         "_writer",
@@ -251,11 +277,10 @@ class _Lines:
         self._ways: dict[tuple[str, str, str, str], bytes] = {}
         self._frontend = self._route = self._backend = self._server = "\0"
         self._way = b""  # of these four
-        self._tail = b""  # of the line in the buffer
         self._writer = BytesWriter()
 
     def _begin(self, record: Record) -> BytesWriter:
-        """Return the buffer with the start of a line, up to the request id."""
+        """Return the buffer with the start of a line, up to the client."""
         writer = self._writer
         writer.truncate(0)
         moment: float = record.started
@@ -273,13 +298,6 @@ class _Lines:
         ):
             self._follow(record)
         writer.write(self._way)
-        info: Connection = record.info
-        cache = info.log_cache
-        if cache is None:
-            cache = _cache(info)
-        self._tail = cache.tail
-        writer.write(_client(record, cache))
-        _add_text(writer, record.known_request_id)
         return writer
 
     def _follow(self, record: Record) -> None:
@@ -321,6 +339,12 @@ class HTTPLines(_Lines):
     def line(self, record: HTTPRecord) -> bytes:
         """Return the line of one exchange."""
         writer = self._begin(record)
+        info: Connection = record.info
+        cache = info.log_cache
+        if cache is None:
+            cache = _cache(info)
+        writer.write(_client(record, cache))
+        _add_text(writer, record.known_request_id)
         request = record.request
         method = self._methods.get(request.method)
         writer.write(self._method(request.method) if method is None else method)
@@ -355,7 +379,7 @@ class HTTPLines(_Lines):
         _add_ms(writer, record.t_response)
         writer.write(b',"total_ms":')
         _add_ms(writer, record.t_total)
-        writer.write(self._tail)
+        writer.write(cache.tail)
         return self._end(writer)
 
     def _method(self, method: bytes) -> bytes:
@@ -376,6 +400,8 @@ class TCPLines(_Lines):
     def line(self, record: Record) -> bytes:
         """Return the line of one session."""
         writer = self._begin(record)
+        _add_client(writer, record)  # a connection has one line: nothing is kept for the next
+        _add_text(writer, record.known_request_id)
         writer.write(b'","bytes_in":')
         _add_number(writer, record.bytes_in)
         writer.write(b',"bytes_out":')
@@ -391,7 +417,7 @@ class TCPLines(_Lines):
         _add_ms(writer, record.t_connect)
         writer.write(b',"total_ms":')
         _add_ms(writer, record.t_total)
-        writer.write(self._tail)
+        _add_connection(writer, record.info)
         return self._end(writer)
 
 

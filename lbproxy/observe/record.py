@@ -1,6 +1,6 @@
 """PURE. The input of the access log: a finished TCP session, and a finished HTTP exchange.
 
-:class:`lbproxy.proxy.tcp.Session` is a :class:`Record`,
+:class:`lbproxy.proxy.tcp.session.Session` is a :class:`Record`,
 :class:`lbproxy.proxy.http.traffic.HTTPTraffic` an :class:`HTTPRecord`; neither is imported here.
 Times are float seconds, negative if there was nothing to measure. ``started`` is monotonic time
 while the traffic runs, and Unix time once the record is logged.

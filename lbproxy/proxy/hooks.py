@@ -25,8 +25,11 @@ Hook = Callable[..., Any]
 class Runner(Protocol):
     """What runs a phase: an exchange or a TCP session."""
 
-    over: bool
     waiting: Deferred[Any] | None
+
+    @property
+    def over(self) -> bool:
+        """The traffic has ended."""
 
     def hook_replied(self, reply: Reply) -> None:
         """A hook answered in place of a server."""

@@ -20,7 +20,7 @@ from lbproxy.observe.fields import FIELD_LIMIT, FIELDS, TARGET_LIMIT
 from lbproxy.observe.record import HTTPRecord
 from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.http.traffic import HTTPTraffic
-from lbproxy.proxy.tcp import Session
+from lbproxy.proxy.tcp.session import Session
 from tests.observe.records import BROWSER, TCPTraffic, Traffic
 
 JSON_HTTP = [name for name, field in FIELDS.items() if field.json]

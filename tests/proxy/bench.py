@@ -13,7 +13,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from lbproxy.balance.server import ServerState
 from lbproxy.net.stock import StockNetwork
-from lbproxy.proxy.tcp import Session
+from lbproxy.proxy.tcp.session import Session
 from lbproxy.testing import LB, LoadBalancerFixture, MemoryReactor, TCPOrigin
 from lbproxy.testing.origin import TCPConnection
 from lbproxy.tls.contexts import ServerContextFactory

@@ -8,7 +8,7 @@ from twisted.internet.testing import StringTransport
 
 from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.info import note_local
-from lbproxy.proxy.tcp import Session
+from lbproxy.proxy.tcp.session import Session
 from tests.proxy.bench import A, Bench, Make, origins
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from lbproxy.config.model import Address
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.proxy.tcp import Session
+from lbproxy.proxy.tcp.session import Session
 from tests.proxy.bench import A, B, Make, origins
 
 

@@ -38,6 +38,7 @@ from lbproxy.errors import Kind, Outcome, ProxyError
 from lbproxy.http.identity import authenticates_connection, challenges_connection
 from lbproxy.http.message import End, RequestHead, ResponseHead
 from lbproxy.http.syntax import list_members
+from lbproxy.proxy import leasing
 from lbproxy.proxy.http.connector import Connector
 from lbproxy.proxy.http.sink import ResponseSink
 from lbproxy.proxy.http.streams import ServerConnection, ServerStream
@@ -245,10 +246,8 @@ class Attempt(ResponseSink):
     def take(self, lease: Lease) -> None:
         """Go on with this lease."""
         self._lease = lease
-        self.server = server = lease.server
+        self.server = leasing.begin(lease, self)
         self.state = _LEASED
-        server.sessions.add(self)
-        server.counters.picked += 1
         self._owner.attempt_leased(self)
 
     # -- a connection ---------------------------------------------------------------------------
@@ -467,13 +466,11 @@ class Attempt(ResponseSink):
         self._fail(error)
 
     def _fail(self, error: ProxyError, blame: bool = True) -> None:
-        server, passive, tunnel = self.server, self.backend.passive, self.state is _TUNNEL
-        assert server is not None
+        judged = self.judged and blame and self.state is not _TUNNEL
         self._disconnect(False)
-        server.sessions.discard(self)  # if this ejects the server, this attempt is over already
-        if passive is not None and self.judged and blame and not tunnel:
-            passive.failed(server, error.kind)
-        self._release(error.outcome)
+        lease, self._lease = self._lease, None
+        assert lease is not None
+        leasing.fail(self.backend, lease, self, error, judged, self.t_response)
         self._owner.attempt_failed(self, error)
 
     def _disconnect(self, reuse: bool) -> None:
@@ -487,14 +484,9 @@ class Attempt(ResponseSink):
             stream.close(reuse=reuse)
 
     def _release(self, outcome: Outcome) -> None:
-        lease, server = self._lease, self.server
-        assert lease is not None and server is not None
-        self._lease = None
-        if outcome is _GOOD:
-            server.counters.ok += 1
-        elif outcome is _FAILED:
-            server.counters.failed += 1
-        lease.release(outcome, self.t_response)
+        lease, self._lease = self._lease, None
+        assert lease is not None
+        leasing.give_back(lease, outcome, self.t_response)
 
 
 def _was_asked_for(request: RequestHead, head: ResponseHead) -> bool:

@@ -20,6 +20,7 @@ from zope.interface import classImplements
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.h1 import RequestParser, refused_head
 from lbproxy.http.message import END, End, Invalid, RequestHead
+from lbproxy.net.stream import StreamProtocol
 from lbproxy.proxy.http.clientsend import ClientSender
 from lbproxy.proxy.http.clientstate import (
     ANSWERING,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["H1ClientConnection"]
 
 
-class H1ClientConnection(ClientSender):
+class H1ClientConnection(ClientSender, StreamProtocol):
     """See the module.  It is a :class:`~lbproxy.proxy.http.streams.ClientStream`."""
 
     def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:

@@ -15,6 +15,7 @@ from lbproxy.http.h1 import ResponseParser
 from lbproxy.http.h1_write import LAST_CHUNK, encode_chunk, encode_request, encode_trailers
 from lbproxy.http.message import END, End, Invalid, RequestHead
 from lbproxy.net.closing import half_close
+from lbproxy.net.stream import StreamProtocol
 from lbproxy.proxy.http.bound import BoundConnections, bound_of
 from lbproxy.proxy.http.connector import Connector, PendingDial
 from lbproxy.proxy.http.sink import ResponseSink
@@ -24,7 +25,7 @@ from lbproxy.proxy.unsent import unsent_bytes
 __all__ = ["H1ServerConnection"]
 
 
-class H1ServerConnection:
+class H1ServerConnection(StreamProtocol):
     """A :class:`~lbproxy.proxy.http.streams.ServerConnection`.
 
     It carries one exchange at a time, so it is its own

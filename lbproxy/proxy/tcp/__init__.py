@@ -1,0 +1,1 @@
+"""DATA. TCP sessions: a client, a server, and bytes both ways."""

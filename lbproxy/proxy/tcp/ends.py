@@ -1,0 +1,287 @@
+"""DATA. The two connections of a TCP session: which exist, who has ended, silence, and the end.
+
+The lower half of :class:`lbproxy.proxy.tcp.session.Session`, whose rules are numbered there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+
+from lbproxy.balance.server import ServerState
+from lbproxy.errors import MEANING, Kind, Outcome, ProxyError
+from lbproxy.http.message import Reply
+from lbproxy.net import halfclose
+from lbproxy.net.sender import DONE
+from lbproxy.net.stream import Stream
+from lbproxy.proxy.http.streams import ConnectionInfo
+from lbproxy.proxy.tcp.attempt import Attempt
+from lbproxy.proxy.tcp.idle import IdleWatch
+from lbproxy.proxy.tcp.state import SessionState
+from lbproxy.proxy.tcp.traffic import TCPTraffic
+from lbproxy.proxy.tries import Tries
+
+if TYPE_CHECKING:
+    from lbproxy.net.timers import Timer
+    from lbproxy.proxy.frontend import Frontend
+    from lbproxy.proxy.policy import Hooks
+
+__all__ = ["CLIENT", "FLUSH_S", "SERVER", "TwoEnds", "is_clean", "words_of"]
+
+FLUSH_S: Final = 60.0
+"""Longest time that the last bytes of a closed session may take, in seconds."""
+
+CLIENT: Final = 1
+"""A bit of ``_open``, and a value of ``_first``."""
+
+SERVER: Final = 2
+"""The same for the server's side."""
+
+_WAITING: Final = SessionState.WAITING  # each looked up once
+_RELAYING: Final = SessionState.RELAYING
+_PAUSED: Final = SessionState.PAUSED
+_OVER: Final = SessionState.OVER
+_GONE: Final = SessionState.GONE
+_OK: Final = Kind.OK
+_GOOD: Final = Outcome.OK
+
+
+class TwoEnds(TCPTraffic):
+    """The connections and the end of a session."""
+
+    __slots__ = (
+        "_attempt",
+        "_client",
+        "_early",
+        "_first",
+        "_half",
+        "_hooks",
+        "_idle",
+        "_open",
+        "_timer",
+        "_to_server",
+        "_tries",
+    )
+
+    def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
+        super().__init__(frontend, info)
+        self._client: Stream | None = None
+        self._to_server: Stream | None = None  # in RELAYING, unless somebody taps the bytes
+        self._open = 0  # which of the two connections exist
+        self._half = halfclose.OPEN  # of the client's connection
+        self._first = 0  # who ended its direction first
+        self._attempt: Attempt | None = None
+        self._tries: Tries | None = None
+        self._hooks: Hooks | None = None
+        self._early: list[bytes] | None = None
+        self._idle: IdleWatch | None = None
+        self._timer: Timer | None = None
+
+    @property
+    def over(self) -> bool:
+        """It is logged; its connections may still exist."""
+        return self.state is _OVER or self.state is _GONE
+
+    @property
+    def server(self) -> ServerState | None:
+        """The server of the last attempt."""
+        attempt = self._attempt
+        return None if attempt is None else attempt.server
+
+    def _retry(self) -> None:
+        """The pause before the next attempt is over."""
+        raise NotImplementedError
+
+    # -- the ends of directions -----------------------------------------------------------------
+
+    def _ended(self, event: int, side: int) -> None:
+        self._half = halfclose.after(self._half, event)
+        if not self._first:
+            self._first = side
+
+    def _pass_end(self, stream: Stream | None) -> None:
+        """One side has ended: end the direction to the other, or all if that has ended too."""
+        if self._half == halfclose.PEER_ENDED_ENDING:
+            self._finish(_OK)
+            self._close_client(True)
+            self._close_server(True)
+            self._limit_flush()
+        elif stream is not None:
+            stream.loseWriteConnection()
+            self._watch()
+
+    def server_half_closed(self) -> None:
+        """See :class:`TCPTraffic`."""
+        if halfclose.ending(self._half):
+            return
+        self._ended(halfclose.END, SERVER)
+        if self._open & CLIENT and not self.over:
+            self._pass_end(self._client)
+
+    def server_lost(self, reason: Failure) -> None:
+        """See :class:`TCPTraffic`."""
+        self._open &= ~SERVER
+        self._to_server = None
+        ended = halfclose.ending(self._half)
+        if not self._first:
+            self._first = SERVER
+        if self.over:
+            pass
+        elif self.state is not _RELAYING:
+            self._end(Kind.SERVER_GONE, "closed before the session began")
+        else:
+            # a reset after its FIN only answers what the client sent too late: it had said all
+            clean = ended or is_clean(reason)
+            self._finish(_OK if clean else Kind.SERVER_GONE, "" if clean else words_of(reason))
+            server = self.server
+            self._close_client(clean or (server is not None and server.spec.tls))
+            self._limit_flush()
+        if not self._open:
+            self._gone()
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def _wake_in(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = self.frontend.wheel.timer(self._woken)
+        self._timer.set(seconds)
+
+    def _woken(self) -> None:
+        if self.state is _PAUSED:
+            self._retry()
+        elif self.state is _OVER:
+            self._abort_all()
+        elif self._idle is not None and not self.over:
+            seconds = self._idle.look(self.bytes_in + self.bytes_out)
+            if seconds:
+                self._wake_in(seconds)
+            else:
+                client = self._idle.waits_for_client(self._half)
+                kind = Kind.CLIENT_TIMEOUT if client else Kind.SERVER_TIMEOUT
+                self._end(kind, f"silent for {self._idle.seconds:g} s")
+
+    def _watch(self) -> None:
+        """Begin to look for silence, or begin anew."""
+        if self._idle is None:
+            backend = self.backend
+            assert backend is not None
+            self._idle = IdleWatch(self.frontend.client_timeout, backend.terms.timeout_server)
+        self._wake_in(self._idle.restart(self._half))
+
+    def _limit_flush(self) -> None:
+        """A side may not take what is written: then it is aborted."""
+        if self._open and self._timer is not None:
+            seconds = FLUSH_S if self._idle is None else self._idle.seconds or FLUSH_S
+            self._timer.set(min(seconds, FLUSH_S))
+
+    # -- closing --------------------------------------------------------------------------------
+
+    def _server_stream(self) -> Stream | None:
+        attempt = self._attempt
+        return None if attempt is None or not self._open & SERVER else attempt.stream
+
+    def _close_client(self, clean: bool) -> None:
+        if self._open & CLIENT and self._client is not None:
+            _close(self._client, clean, halfclose.peer_ended(self._half))
+
+    def _close_server(self, clean: bool) -> None:
+        stream = self._server_stream()
+        if stream is not None:
+            _close(stream, clean, halfclose.ending(self._half))
+
+    def _abort_all(self) -> None:
+        if self._open & CLIENT and self._client is not None:
+            self._client.abortConnection()
+        stream = self._server_stream()
+        if stream is not None:
+            stream.abortConnection()
+
+    def hook_replied(self, reply: Reply) -> None:
+        """There is no such thing as a reply in TCP: a filter that gives one refuses the session."""
+        self._end(Kind.FILTER_FAILED, "a filter replied to a TCP session")
+
+    def fail(self, error: ProxyError) -> None:
+        """It cannot go on."""
+        self._end(error.kind, error.detail)
+
+    def kill(self, error: ProxyError) -> None:
+        """End now, last bytes included."""
+        if self.over:
+            self._abort_all()
+        else:
+            self._end(error.kind, error.detail)
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def _end(self, kind: Kind, detail: str) -> None:
+        if not self.over:
+            self._finish(kind, detail)
+            self._abort_all()
+
+    def _gone(self) -> None:
+        """Both connections are closed."""
+        self.state = _GONE
+        self.frontend.clients.discard(self)
+        if self._timer is not None:
+            self._timer.close()
+
+    def _finish(self, kind: Kind, detail: str = "") -> None:
+        """Rule 5."""
+        assert not self.over
+        waits = self.state is _WAITING
+        self.state = _OVER
+        self.close = kind
+        self.detail = detail
+        if waits and self.backend is not None:
+            self.backend.queue.leave(self)
+        waiting, self.waiting = self.waiting, None
+        if waiting is not None:
+            waiting.cancel()
+        if self._timer is not None:
+            self._timer.clear()
+        self._early = self._to_server = None
+        if self._tries is not None:
+            self._tries.end()
+        frontend = self.frontend
+        now = frontend.now()
+        self.t_total = now - self.started
+        attempt = self._attempt
+        if attempt is not None:
+            self._leave_server(attempt, kind, now)
+        frontend.session_over(self)
+        hooks = self._hooks
+        for hook in hooks.finish if hooks is not None else frontend.own_hooks.finish:
+            frontend.run_finish(hook, self)
+
+    def _leave_server(self, attempt: Attempt, kind: Kind, now: float) -> None:
+        counters = attempt.server.counters
+        counters.bytes_in += self.bytes_in
+        counters.bytes_out += self.bytes_out
+        attempt.unlist(self)
+        passive = attempt.backend.passive
+        if passive is not None and attempt.lease is not None and attempt.t_connect >= 0.0:
+            lasted = now - attempt.dialled - attempt.t_connect
+            hollow = self._first == SERVER and not self.bytes_out
+            passive.session_over(attempt.server, kind, hollow, attempt.t_connect, lasted)
+        attempt.give_back(_GOOD if kind is _OK else MEANING[kind].outcome)
+
+
+def _close(stream: Stream, clean: bool, eof: bool) -> None:
+    """Close one side: after what is written, or at once.  ``eof``: it sends no more."""
+    stream.unregisterProducer()
+    if clean:
+        if not eof:
+            stream.resumeProducing()  # TLS waits for the peer's close
+        stream.loseConnection()
+    else:
+        stream.abortConnection()
+
+
+def is_clean(reason: Failure) -> bool:
+    return reason is DONE or reason.check(ConnectionDone) is not None
+
+
+def words_of(reason: Failure) -> str:
+    return str(reason.getErrorMessage())[:200]

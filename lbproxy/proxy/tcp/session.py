@@ -1,0 +1,363 @@
+"""DATA. A TCP session: the protocol of the client's connection, and the whole.
+
+:mod:`lbproxy.proxy.tcp.state` has the table of its states, :mod:`lbproxy.proxy.tcp.attempt` the
+server's side.  The rules:
+
+1. What the client sends before the server is connected is kept, up to :data:`EARLY_BYTES`, so that
+   a client that leaves is noticed.
+2. A dial that fails gives the lease back and, while retries are left, another server is tried.
+3. In RELAYING the two transports are each other's producers, so neither is read faster than the
+   other takes.  Where a direction moves bulk between our own transports in the clear, the kernel
+   does it (:mod:`lbproxy.net.relay`).
+4. A FIN from one side becomes a FIN to the other; the session is over when both directions are.
+5. :meth:`Session._finish` runs exactly once: lease, counters, log, filters of phase ``finish``.
+6. Then what is still buffered may go out, for at most :data:`FLUSH_S`; the session stays among the
+   frontend's clients until both its connections are closed, so that a stopping frontend can cut it
+   off.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
+from twisted.python.failure import Failure
+from zope.interface import classImplements
+
+from lbproxy.balance.lease import Lease
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.net import halfclose
+from lbproxy.net.relay import splice_to
+from lbproxy.net.stream import StreamProtocol
+from lbproxy.net.wrapped import stream_of
+from lbproxy.proxy.hooks import run_hooks
+from lbproxy.proxy.http.streams import ConnectionInfo
+from lbproxy.proxy.info import note_local
+from lbproxy.proxy.tcp.attempt import Attempt
+from lbproxy.proxy.tcp.ends import CLIENT, SERVER, TwoEnds, is_clean, words_of
+from lbproxy.proxy.tcp.state import SessionState
+from lbproxy.proxy.tries import Tries
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.backend import Backend
+    from lbproxy.proxy.frontend import Frontend
+    from lbproxy.proxy.policy import Policy
+
+__all__ = ["EARLY_BYTES", "Session"]
+
+EARLY_BYTES: Final = 64 * 1024
+"""How much a client may send before its server is connected."""
+
+_WAITING: Final = SessionState.WAITING  # each looked up once
+_LEASED: Final = SessionState.LEASED
+_DIALLING: Final = SessionState.DIALLING
+_PAUSED: Final = SessionState.PAUSED
+_CONNECTED: Final = SessionState.CONNECTED
+_RELAYING: Final = SessionState.RELAYING
+_OK: Final = Kind.OK
+
+
+class Session(TwoEnds, StreamProtocol):
+    """The client's side, and the whole."""
+
+    __slots__ = ("_early_size", "_mark", "_policy", "_tap", "factory")
+
+    def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
+        super().__init__(frontend, info)
+        self.factory: Any = None
+        self._policy: Policy | None = None
+        self._tap: Any = None  # in RELAYING, gets what the client sends
+        self._early_size = 0
+        self._mark = 0.0  # when it joined the queue
+
+    # -- the client's connection ----------------------------------------------------------------
+
+    def makeConnection(self, transport: Any) -> None:
+        """See IProtocol."""
+        self.transport = transport
+        self._client = stream_of(transport)
+        self._open = CLIENT
+        note_local(self.info, transport)
+        frontend = self.frontend
+        frontend.clients.add(self)
+        early = frontend.early
+        if early:
+            run_hooks(self, self, early, self._route)
+        else:
+            self._route()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes from the client."""
+        server = self._to_server
+        if server is not None:
+            self.bytes_in += len(data)
+            server.write(data)
+        elif not self.over:
+            self.bytes_in += len(data)
+            if self.state is _RELAYING:
+                self._tap(data)
+            else:
+                self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
+        """Rule 1."""
+        if self._early is None:
+            self._early = [data]
+        else:
+            self._early.append(data)
+        before = self._early_size
+        self._early_size = before + len(data)
+        if before < EARLY_BYTES <= self._early_size:
+            self.transport.pauseProducing()
+
+    def bulk_flow(self) -> None:
+        """Our transport's call: a lot came from the client."""
+        attempt = self._attempt
+        if attempt is not None and self._to_server is not None:  # else the kernel would hide it
+            splice_to(self.transport, attempt.transport, self.moved_in)
+
+    def moved_in(self, size: int) -> None:
+        """The kernel took so many bytes from the client; 0: the server took some."""
+        self.bytes_in += size
+        if self._idle is not None:
+            self._idle.touch()
+
+    def moved_out(self, size: int) -> None:
+        """See :class:`TCPTraffic`."""
+        self.bytes_out += size
+        if self._idle is not None:
+            self._idle.touch()
+
+    def peer_hung_up(self, reset: bool) -> bool:
+        """The client has gone while reading is paused; a reset ends the session at once."""
+        return reset
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more."""
+        if halfclose.peer_ended(self._half):
+            return
+        self._ended(halfclose.PEER_END, CLIENT)
+        if self.over:
+            return
+        if self._open & SERVER:
+            self._pass_end(self._server_stream())
+        elif not self._early_size and (self._attempt is None or self._attempt.lease is None):
+            self._end(Kind.CLIENT_GONE, "left before a server was found")
+
+    def writeConnectionLost(self) -> None:
+        """Our FIN is on its way to the client; nothing to do."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client's connection is closed."""
+        self._open &= ~CLIENT
+        self._to_server = None
+        if not self.over:
+            if not self._open & SERVER:
+                self._finish(Kind.CLIENT_GONE, "left before the server was connected")
+            else:
+                clean = is_clean(reason)
+                self._finish(_OK if clean else Kind.CLIENT_GONE, "" if clean else words_of(reason))
+                # many close TLS without a close_notify: what they said before must arrive
+                self._close_server(clean or self.info.tls is not None)
+                self._limit_flush()
+        self.frontend.depart(self.info)
+        if not self._open:
+            self._gone()
+
+    # -- where to -------------------------------------------------------------------------------
+
+    def _route(self) -> None:
+        policy = self.frontend.policies.match(self)
+        if policy is None:
+            self.fail(ProxyError(Kind.NO_ROUTE))
+            return
+        self.route = policy.text
+        if policy.priority:
+            self.priority = policy.priority
+        self._use(policy)
+        hooks = policy.hooks
+        if hooks.request:
+            run_hooks(self, self, hooks.request, self._acquire)
+        else:
+            self._acquire()
+
+    def _use(self, policy: Policy) -> None:
+        """Go on as ``policy`` says, to its backend."""
+        self._policy = policy
+        self._hooks = policy.hooks
+        self.backend = policy.backend
+        self.backend_name = policy.backend_name
+
+    def _go_elsewhere(self, backend: Backend) -> Backend | None:
+        """A filter chose another backend than ``backend``; None if it cannot be used."""
+        name = self.backend_name
+        chosen = self.frontend.backends.get(name)
+        if chosen is None or chosen.mode != "tcp":
+            self.backend_name = backend.name
+            self.fail(ProxyError(Kind.FILTER_FAILED, f"no tcp backend {name!r} to go to"))
+            return None
+        policy = self._policy
+        assert policy is not None
+        self._use(policy.at(name))
+        return chosen
+
+    def _acquire(self) -> None:
+        backend = self.backend
+        assert backend is not None
+        if backend.name != self.backend_name:
+            chosen = self._go_elsewhere(backend)
+            if chosen is None:
+                return
+            backend = chosen
+        self.state = _WAITING
+        try:
+            lease = backend.acquire(self, self, self.tried)
+        except ProxyError as error:
+            self.fail(error)
+            return
+        if lease is None:
+            self._mark = self.frontend.now()
+        else:
+            self._take(backend, lease, 0.0)
+
+    def leased(self, lease: Lease) -> None:
+        """The queue gives a server."""
+        assert self.backend is not None
+        self._take(self.backend, lease, self.frontend.now() - self._mark)
+
+    def refused(self, error: ProxyError) -> None:
+        """The queue gives no server."""
+        if self.backend is not None:
+            self.backend.turned_away(error.kind)
+        self.fail(error)
+
+    def _take(self, backend: Backend, lease: Lease, waited: float) -> None:
+        self._attempt = attempt = Attempt(self, backend, lease)
+        self.state = _LEASED
+        self.server_name = attempt.server.spec.name
+        self.attempts += 1
+        self.t_queue = waited if self.t_queue < 0.0 else self.t_queue + waited
+        hooks = self._hooks
+        if hooks is not None and hooks.server_request:
+            run_hooks(self, self, hooks.server_request, self._connect)
+        else:
+            self._connect()
+
+    def _retry(self) -> None:
+        """See :class:`TwoEnds`."""
+        self._acquire()
+
+    # -- the server's connection ----------------------------------------------------------------
+
+    def _connect(self) -> None:
+        assert self._attempt is not None
+        self.state = _DIALLING
+        self._attempt.connect()
+
+    def attempt_failed(self, error: ProxyError) -> None:
+        """See :class:`TCPTraffic`; try again if that is allowed and may help."""
+        backend, server = self.backend, self.server
+        assert backend is not None and server is not None
+        tries = self._tries
+        if tries is None:
+            tries = self._tries = Tries(self.started)
+            self.tried = tries.servers
+        if not (error.retry and tries.allow(backend, self.attempts)):
+            self.fail(error)
+            return
+        pause = tries.again(backend, server, self.attempts)
+        if pause:
+            self.state = _PAUSED
+            self._wake_in(pause)
+        else:
+            self._acquire()
+
+    def attempt_connected(self) -> None:
+        """See :class:`TCPTraffic`."""
+        attempt = self._attempt
+        assert attempt is not None and attempt.stream is not None
+        self.state = _CONNECTED
+        self._open |= SERVER
+        self.t_connect = attempt.t_connect
+        hooks = self._hooks
+        if hooks is not None and hooks.response:
+            attempt.stream.pauseProducing()
+            held: list[bytes] = []  # TLS may have read on already
+            attempt.tap = held.append
+            run_hooks(self, self, hooks.response, partial(self._resume_and_join, attempt, held))
+        else:
+            self._join(attempt)
+
+    def _resume_and_join(self, attempt: Attempt, held: list[bytes]) -> None:
+        assert attempt.stream is not None and self._client is not None
+        attempt.stream.resumeProducing()
+        self._join(attempt)
+        if held and self._open == CLIENT | SERVER:
+            data = b"".join(held)
+            if attempt.to_client is not None:
+                attempt.to_client.write(data)
+            else:
+                attempt.tap(data)
+
+    def _join(self, attempt: Attempt) -> None:
+        """Bytes may flow."""
+        client, server = self._client, attempt.stream
+        if client is None or server is None or not self._open & SERVER:
+            self._end(Kind.SERVER_GONE, "closed before the session began")
+            return
+        self.state = _RELAYING
+        server.registerProducer(client, True)
+        client.registerProducer(server, True)
+        rebalancer = attempt.backend.rebalancer
+        if rebalancer is not None:
+            self.watched = rebalancer.watch()
+        watched = self.watched
+        if watched is None:
+            self._to_server = server
+            attempt.to_client = client
+        else:
+            self._tap = watched.tap_client(server.write)
+            attempt.tap = watched.tap_server(client.write)
+        early, self._early = self._early, None
+        if self._early_size >= EARLY_BYTES and not halfclose.peer_ended(self._half):
+            client.resumeProducing()  # before the write, which may pause it again
+        if early:
+            data = early[0] if len(early) == 1 else b"".join(early)
+            if self._to_server is None:
+                self._tap(data)
+            else:
+                server.write(data)
+        if halfclose.peer_ended(self._half):
+            server.loseWriteConnection()
+        self._watch()
+
+    # -- ends and orders ------------------------------------------------------------------------
+
+    def server_gone(self, kind: Kind) -> None:
+        """The server went down with ``on_down = close``, or an operator ended the session."""
+        attempt = self._attempt
+        error = ProxyError(kind, "went down while it was dialled")
+        # nothing is lost yet: go elsewhere
+        if kind is not Kind.SERVER_DOWN or attempt is None or not attempt.give_up(error):
+            self._end(kind, "")
+
+    def part(self, to_client: bytes, to_server: bytes) -> None:
+        """End it for the sake of balance: each side gets its last words, and is closed."""
+        self._finish(Kind.REBALANCED)
+        if self._open & CLIENT and to_client:
+            self.transport.write(to_client)
+        stream = self._server_stream()
+        if stream is not None and to_server:
+            stream.write(to_server)
+        self._close_client(True)
+        self._close_server(True)
+        self._limit_flush()
+
+    def shut(self) -> None:
+        """The frontend stops: a session that has a server goes on, one that has none ends."""
+        if self._attempt is None or self._attempt.stream is None:
+            self._end(Kind.SHUTDOWN, "")
+
+
+classImplements(Session, IProtocol, IHalfCloseableProtocol)

@@ -1,0 +1,110 @@
+"""DATA. What others see of a TCP session: filters, balancers, lists of sessions, the access log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from lbproxy.balance.lease import Lease
+from lbproxy.balance.server import ServerState
+from lbproxy.errors import ProxyError
+from lbproxy.observe.record import Record
+from lbproxy.proxy.http.streams import ConnectionInfo
+from lbproxy.proxy.tcp.state import SessionState
+from lbproxy.proxy.tries import NONE_TRIED
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.backend import Backend
+    from lbproxy.proxy.frontend import Frontend
+
+__all__ = ["TCPTraffic"]
+
+_ROUTING: Final = SessionState.ROUTING
+
+
+class TCPTraffic(Record):
+    """One session.
+
+    ``transport``: of the client.  ``priority``: in the backend's queue, lower ones first.
+    ``tried``: servers whose attempts failed.  ``waiting``: an asynchronous filter.  ``vars``: of
+    filters.  ``watched``: see :mod:`lbproxy.proxy.features.rebalancer`.
+    """
+
+    __slots__ = (
+        "alpn",
+        "backend",
+        "frontend",
+        "priority",
+        "sni",
+        "state",
+        "transport",
+        "tried",
+        "vars",
+        "waiting",
+        "watched",
+    )
+
+    request = None
+    reused = False
+    t_header = -1.0
+    t_response = -1.0
+
+    def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
+        super().__init__(info, info.connected)
+        self.transport: Any = None
+        self.frontend = frontend
+        self.frontend_name = frontend.name
+        self.sni = info.sni
+        self.alpn = info.alpn
+        self.backend: Backend | None = None
+        self.priority = 0
+        self.state = _ROUTING
+        self.tried: Sequence[ServerState] = NONE_TRIED
+        self.waiting: Deferred[Any] | None = None
+        self.vars: dict[str, Any] | None = None
+        self.watched: Any = None
+
+    @property
+    def traffic(self) -> TCPTraffic:
+        """What balancers and lists of sessions look at."""
+        return self
+
+    @property
+    def tunnelled(self) -> bool:
+        """False: there is no request that could have become a tunnel."""
+        return False
+
+    # -- the calls of the queue -----------------------------------------------------------------
+
+    def leased(self, lease: Lease) -> None:
+        """The queue gives a server."""
+        raise NotImplementedError
+
+    def refused(self, error: ProxyError) -> None:
+        """The queue gives no server."""
+        raise NotImplementedError
+
+    # -- an attempt's calls ---------------------------------------------------------------------
+
+    def attempt_connected(self) -> None:
+        """The connection to the server is made."""
+        raise NotImplementedError
+
+    def attempt_failed(self, error: ProxyError) -> None:
+        """It cannot be made; the lease is given back."""
+        raise NotImplementedError
+
+    def server_half_closed(self) -> None:
+        """The server sends no more."""
+        raise NotImplementedError
+
+    def server_lost(self, reason: Failure) -> None:
+        """The server's connection is closed."""
+        raise NotImplementedError
+
+    def moved_out(self, size: int) -> None:
+        """The kernel took so many bytes from the server; 0: the client took some."""
+        raise NotImplementedError
