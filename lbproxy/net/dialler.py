@@ -5,32 +5,22 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.interfaces import IProtocol
 
 from lbproxy.compiled import native
 from lbproxy.errors import ProxyError
 from lbproxy.model import Address
+from lbproxy.net.dial import Dial
 from lbproxy.net.dialling import Dialling
 from lbproxy.net.handshaking import Handshaking
 from lbproxy.net.loop import Loop
 from lbproxy.net.timers import TimerWheel
 from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
-__all__ = ["Dial", "Dialler"]
-
-
-class Dial(Protocol):
-    """A connection attempt in progress."""
-
-    @abstractmethod
-    def cancel(self) -> None:
-        """Give up: neither the protocol nor ``failed`` is called afterwards. Has no effect once the
-        attempt has ended.
-        """
+__all__ = ["Dialler"]
 
 
 @native(allow_interpreted_subclasses=True)

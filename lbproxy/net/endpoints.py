@@ -16,7 +16,8 @@ from attrs import frozen
 from twisted.internet.interfaces import IProtocolFactory
 
 from lbproxy.model import Address
-from lbproxy.net.dialler import Dial, Dialler
+from lbproxy.net.dial import Dial
+from lbproxy.net.dialler import Dialler
 from lbproxy.net.handshaking import Handshaking
 from lbproxy.net.inherited import Inherited
 from lbproxy.net.timers import TimerWheel

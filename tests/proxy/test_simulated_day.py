@@ -10,7 +10,6 @@ from collections import Counter
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
@@ -26,6 +25,8 @@ from lbproxy.config.model import Address, BackendSpec, Config, PassiveSpec, Serv
 from lbproxy.errors import Kind, Outcome, ProxyError
 from lbproxy.features import features_of
 from lbproxy.interfaces import Env
+from lbproxy.net.dialler import Dialler
+from lbproxy.net.loop import Loop
 from lbproxy.net.timers import TimerWheel
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Given
@@ -100,7 +101,7 @@ class Day:
             ),
             panic=PANIC, slow_start=SLOW_START, queue=QUEUE, timeout_queue=TIMEOUT_QUEUE,
         )  # fmt: skip
-        network: Any = SimpleNamespace(wheel=wheel)
+        network = Dialler(Loop(self.clock, wheel))
         env = Env(self.clock.seconds, self.random)
         given = Given(Config(), env, network, LocalShared(), LocalReplicated(env.now))
         prepared = ((kind.name, kind.prepare(spec, None, given)) for kind in features_of("backend"))

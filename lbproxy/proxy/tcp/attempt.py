@@ -21,7 +21,7 @@ from lbproxy.proxy.outgoing import outgoing_header
 from lbproxy.proxy.tcp.traffic import TCPTraffic
 
 if TYPE_CHECKING:
-    from lbproxy.net.dialler import Dial
+    from lbproxy.net.dial import Dial
     from lbproxy.proxy.backend import Backend
 
 __all__ = ["Attempt"]
