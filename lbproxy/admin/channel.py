@@ -100,9 +100,11 @@ class AdminChannel(HTTPChannel):
 
     def requestDone(self, request: Any) -> None:
         """Read the next request in another turn, so that traffic is served in between."""
+        held, self._dataBuffer = self._dataBuffer, []  # Twisted would process it now
         super().requestDone(request)
         if self.persistent and self.refusing < 0:
             self._handlingRequest = True  # keeps bytes that arrive in the meantime
+            self._dataBuffer = [*held, *self._dataBuffer]
             self.setRawMode()
             self._turn = self.callLater(0, self._next_request)
 

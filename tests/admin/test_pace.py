@@ -120,6 +120,28 @@ def test_pipelined_requests_take_a_turn_each(monkeypatch: pytest.MonkeyPatch) ->
         asked.lb.advance(0)
 
 
+def test_pipelined_requests_whose_responses_take_turns_wait_for_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    process = AdminRequest.process
+    seen: list[str] = []
+
+    def noted(self: AdminRequest) -> None:
+        seen.append("begin")
+        self.notifyFinish().addBoth(lambda _: seen.append("end"))
+        process(self)
+
+    monkeypatch.setattr(AdminRequest, "process", noted)
+    with admin() as asked:
+        client = asked.lb.connect(asked.target)
+        client.send((request("state") + request("whoami")) * 4)
+        asked.lb.advance(20)
+        received = client.take()
+        assert received.count(b"HTTP/1.1 200 OK") == 8
+        assert seen == ["begin", "end"] * 8
+        client.close()
+
+
 def test_a_caller_that_asks_too_much_waits_and_is_refused_then() -> None:
     with admin() as asked:
         pace = asked.lb.service.admin.paces[Role.WRITE]
