@@ -9,7 +9,8 @@ ifneq ($(COMPILED),)
 export LBPROXY_COMPILED = $(COMPILED)
 endif
 
-.PHONY: run test test-long test-all mutants check lint types docs man bench count clean wheel wheels sdist compiled
+.PHONY: run test test-long test-all mutants check lint types docs man bench count siege clean \
+	wheel wheels sdist compiled
 
 run: $(VENV)/.run compiled
 	@$(BIN)/lbproxy demo
@@ -53,6 +54,10 @@ bench: $(VENV)/.test compiled $(if $(filter all,$(RIVALS)),$(VENV)/rivals/.done)
 count: $(VENV)/.test compiled
 	$(BIN)/python -m tests.count $(ROWS) $(if $(RIVALS),--rivals) $(if $(CHECK),--check) \
 		$(if $(REASON),--reason "$(REASON)")
+
+# attacks on lbproxy, HAProxy and nginx on loopback, at most ten minutes; ATTACKS="pipelined resets"
+siege: $(VENV)/.test compiled
+	$(BIN)/python -m tests.siege $(ATTACKS)
 
 $(VENV)/rivals/.done: tests/bench/rivals.py $(VENV)/.test
 	@echo "installing the rivals ..."
