@@ -1,5 +1,7 @@
-"""Operators at work while traffic runs: reloads, drains, servers added and weighed, certificates swapped, origins
-and workers killed.  No request may fail of it but those that a killed worker was at.
+"""Operators at work and things going wrong while traffic runs: reloads, drains, servers added and
+weighed, certificates swapped, origins and workers killed, the system's clock set, filters that raise
+SystemExit or never return, floods of the admin API. No request may fail but those of a worker that
+was killed.
 
 ``LBPROXY_CHAOS_S=600 pytest -m long tests/live/test_chaos.py`` runs for 600 seconds.
 """
@@ -11,13 +13,17 @@ import json
 import os
 import random
 import signal
+import socket
 import ssl
 import time
 from collections import Counter
 
 import pytest
 
+from tests.live.test_clock import Clock
 from tests.live.test_failover import Load
+from tests.siege.attack import begin
+from tests.siege.attacks import Ports
 from tests.support import tls
 from tests.support.ports import free_ports
 from tests.support.process import descendants, until
@@ -28,8 +34,20 @@ SECONDS = float(os.environ.get("LBPROXY_CHAOS_S", "30"))
 CLIENTS = 4
 PER_CONNECTION = 200  # requests, after which a client comes anew (and sees the present certificate)
 
+FILTER = """\
+from lbproxy.http.filter import Filter
+
+class Chaos(Filter):
+    def request(self, traffic):
+        if traffic.request.path == b"/exit":
+            raise SystemExit(3)
+        while traffic.request.path == b"/hang":
+            pass
+"""
+
 CONFIG = """\
 [frontend web]
+filters = {chaos}:Chaos
 listen =
     tcp:{http}:interface=127.0.0.1
     tls:{https}:interface=127.0.0.1 certificates={pem}
@@ -91,8 +109,9 @@ class Clients(Load):
 class Operator:
     """Does one thing after another, and leaves the balancer able to serve after each."""
 
-    def __init__(self, lb, ports, origins, pem, chance):
+    def __init__(self, lb, ports, origins, pem, chance, clock):
         self.lb = lb
+        self.clock = clock
         self.ports = ports
         self.origins = origins
         self.pem = pem
@@ -114,6 +133,7 @@ class Operator:
 
     def reload(self):
         self.reloads += 1
+        made = self.lb.output().count("reload: made")
         text = site(
             self.ports,
             self.origins,
@@ -124,7 +144,7 @@ class Operator:
         )
         self.lb.process.rewrite(self.head + text)
         self.lb.process.child.send_signal(1)
-        self.lb.wait_output("reload: made", self.reloads, 30)
+        self.lb.wait_output("reload: made", made + 1, 30)
 
     def drain(self):
         name = self.random.choice("ab")
@@ -154,6 +174,31 @@ class Operator:
         time.sleep(self.random.random())
         origin.start()
         assert until(lambda: self.state(name) == "up", 30)
+
+    def set_clock(self):
+        self.clock.set(self.random.choice((-86400, -3600, 3600, 86400)))
+        time.sleep(1)
+        self.clock.set(0)
+
+    def exit_filter(self):
+        client = http.client.HTTPConnection("127.0.0.1", self.ports["http"], timeout=30)
+        client.request("GET", "/exit")
+        assert client.getresponse().status == 500
+        client.close()
+
+    def flood_admin(self):
+        ports = Ports(self.ports["http"], 0, 0, self.ports["admin"])
+        name = self.random.choice(("reloads", "states", "followers"))
+        assert begin(name, 1.0, ports, 0.2).wait(60) == 0
+
+    def hang_worker(self):
+        start = time.time()
+        before = set(self.workers())
+        with socket.create_connection(("127.0.0.1", self.ports["http"])) as client:
+            client.sendall(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert until(lambda: before - set(self.workers()) and self.all_serve(), 90)
+        self.kills.append((start, time.time()))
+        assert "in request" in self.lb.output(), "the stack of a worker that hangs is logged"
 
     def kill_worker(self):
         begin = time.time()
@@ -188,7 +233,8 @@ class Operator:
 def site(ports, origins, pem, **values):
     """The configuration, but for ``[lbproxy]``."""
     values = {"round": 0, "weight": 1, "balance": "leastconn", "more": "", **values}
-    return CONFIG.format(**ports, a=origins["a"], b=origins["b"], pem=pem, **values)
+    chaos = pem.with_name("chaos.py")
+    return CONFIG.format(**ports, a=origins["a"], b=origins["b"], pem=pem, chaos=chaos, **values)
 
 
 def run(balancer, nginx, folder, settings=""):
@@ -198,11 +244,19 @@ def run(balancer, nginx, folder, settings=""):
     origins = {"a": a.address, "b": b.address, "servers": {"a": a, "b": b}}
     pem = folder / "site.pem"
     tls.write(tls.issue("127.0.0.1"), folder, "site")
+    (folder / "chaos.py").write_text(FILTER)
+    clock = Clock(folder)
     settings += f"admin = tcp:{ports['admin']}:interface=127.0.0.1\ntimeout_drain = 2s\n"
-    lb = balancer(site(ports, origins, pem), settings=settings, ports=list(ports.values()))
-    operator = Operator(lb, ports, origins, pem, random.Random(7))
+    lb = balancer(
+        site(ports, origins, pem),
+        settings=settings,
+        ports=list(ports.values()),
+        modules=clock.modules,
+    )
+    lb.tracebacks = ("SystemExit: 3",)
+    operator = Operator(lb, ports, origins, pem, random.Random(7), clock)
     if "workers" in settings:
-        operator.deeds += (operator.kill_worker,)
+        operator.deeds += (operator.kill_worker, operator.hang_worker)
     with Clients(ports) as clients:
         clients.more(20)
         assert until(lambda: operator.state("a") == operator.state("b") == "up", 10)
@@ -226,7 +280,7 @@ def test_no_request_fails_while_operators_work(balancer, nginx, tmp_path):
 
 
 def test_only_killed_workers_cost_requests(balancer, nginx, tmp_path):
-    clients, operator = run(balancer, nginx, tmp_path, "workers = 2\n")
+    clients, operator = run(balancer, nginx, tmp_path, "workers = 2\nworker_timeout = 4s\n")
     assert len(clients.failures) <= CLIENTS * len(operator.kills)
     others = [
         failure
