@@ -64,7 +64,7 @@ _log = Logger()
 _quiet = Quiet(_log)
 
 
-def _subscriber_failed(error: Exception) -> None:
+def _subscriber_failed(error: BaseException) -> None:
     _quiet.failure("subscriber", "a subscriber of events failed", Failure(error))
 
 

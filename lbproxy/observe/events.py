@@ -124,7 +124,7 @@ class Events:
         self,
         now: Callable[[], float] = time.time,
         keep: int = KEEP,
-        failed: Callable[[Exception], None] = lambda error: None,
+        failed: Callable[[BaseException], None] = lambda error: None,
     ) -> None:
         self.last = 0  # number of the newest event
         self._now = now
@@ -147,7 +147,7 @@ class Events:
         for subscriber in tuple(self._subscribers):
             try:
                 subscriber(event)
-            except Exception as error:
+            except BaseException as error:
                 self._failed(error)
         return event
 

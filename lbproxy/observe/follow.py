@@ -63,7 +63,7 @@ class LineMaker:
             return record.line
         try:
             return str(self._lines[record.mode](record), "utf-8").rstrip("\n")
-        except Exception:  # a filter's own object in a field: the access log says more about it
+        except BaseException:  # a filter's own object in a field: the access log says more about it
             self.missed += 1
             return None
 

@@ -7,6 +7,7 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,13 +55,14 @@ def test_subscribers_hear_of_events_until_they_end_it() -> None:
     assert heard == [1]
 
 
-def test_a_subscriber_that_raises_harms_nobody() -> None:
-    errors: list[Exception] = []
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit, KeyboardInterrupt])
+def test_a_subscriber_that_raises_harms_nobody(kind: type[BaseException]) -> None:
+    errors: list[BaseException] = []
     events = Events(failed=errors.append)
     heard: list[int] = []
 
     def broken(event: Event) -> None:
-        raise RuntimeError("broken")
+        raise kind("broken")
 
     events.subscribe(broken)
     events.subscribe(lambda event: heard.append(event.number))

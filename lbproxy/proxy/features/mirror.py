@@ -241,7 +241,7 @@ class Mirror(Feature["Backend"]):
             verdict = self.spec.judge(comparison)
             if not verdict:
                 return []
-        except Exception:
+        except BaseException:  # of any class: traffic goes on
             _quiet.failure(
                 f"predicate {self.spec.backend}",
                 "the predicate of mirror {name} failed",

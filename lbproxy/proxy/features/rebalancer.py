@@ -350,7 +350,7 @@ class Rebalancer(Feature["Backend"]):
                 return True
             sticky.forget(traffic)
             return sticky.belongs(traffic) != server.name
-        except Exception as error:
+        except BaseException as error:
             self._backend.group.failed(error)
             return False
 

@@ -212,7 +212,7 @@ def test_a_predicate_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "        raise ValueError('neither true nor false')\n"
         "def differ(two):\n"
         "    if two.target == b'/broken':\n"
-        "        raise ValueError\n"
+        "        raise SystemExit(3)\n"
         "    if two.target == b'/undecided':\n"
         "        return Undecided()\n"
         "    one, other = json.loads(two.original.body), json.loads(two.copy.body)\n"
