@@ -12,7 +12,7 @@ pytest.importorskip("rich")
 
 from rich.console import Console
 
-from lbproxy.cli.top import keys, top
+from lbproxy.cli.top import LARGE, add_large, keys, top
 from lbproxy.cli.topview import View
 from lbproxy.observe.metrics import BUCKETS
 
@@ -151,7 +151,10 @@ def test_other_tables_pause_help_and_quit() -> None:
     made.press("3")
     assert any(line.startswith("web ") and "127.0.0.1:80" in line for line in screen(made))
     made.press("?")
-    assert "q quit" in screen(made)[-1]
+    lines = screen(made)
+    assert "q quit" in lines[-1] and any("page up" in line for line in lines)
+    assert len(screen(made, 80, 24)) <= 24
+    made.press("?")
     made.press("p")
     made.news(state(60.0))
     assert made.recent.now["at"] == 11.0 and " paused " in screen(made)[0]
@@ -175,6 +178,29 @@ def test_servers_that_the_state_leaves_out_are_counted() -> None:
     one = state(count=3)
     one["backends"]["app"]["servers"] = 5003
     assert "5,000 in large backends are left out" in screen(view(one))[-1]
+
+
+def test_servers_of_large_backends_are_asked_for() -> None:
+    """Those that are down first, at most so many, and none of backends that the state has."""
+    asked: list[dict[str, Any]] = []
+
+    def get_all(path: str, most: int, **query: Any) -> list[dict[str, Any]]:
+        asked.append(query)
+        first = 0 if "state" in query else 100
+        rows = [server(n, backend="big") for n in range(first, first + most)]
+        return rows[:50] if "state" in query else rows
+
+    one = state(count=3)
+    one["backends"]["big"] = {**one["backends"]["app"], "name": "big", "servers": 5000}
+    add_large(SimpleNamespace(all=get_all), one)  # type: ignore[arg-type]
+    assert [(query["backend"], query.get("state")) for query in asked] == [
+        ("big", "down"),
+        ("big", None),
+    ]
+    assert len(one["servers"]) == 3 + LARGE
+    made = view(one)
+    assert "big/s0" in "\n".join(screen(made))
+    assert "3,000 in large backends are left out" in screen(made)[-1]
 
 
 def test_keys() -> None:

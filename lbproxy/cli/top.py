@@ -9,6 +9,7 @@ import sys
 import termios
 import time
 import tty
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -19,7 +20,10 @@ from attrs import asdict, define
 from lbproxy.cli.base import main, stop
 from lbproxy.cli.remote import Refused, Remote, remote_options
 
-__all__ = ["keys", "top"]
+__all__ = ["add_large", "keys", "top"]
+
+LARGE = 2000
+"""Servers of large backends that are shown at most."""
 
 _KEYS = {
     "\x1b[A": "up", "\x1b[B": "down", "\x1b[5~": "pageup", "\x1b[6~": "pagedown", "\x1b[H": "home",
@@ -123,9 +127,28 @@ def _run(remote: Remote, view: Any, every: float) -> None:
             return
 
 
+def add_large(remote: Remote, state: dict[str, Any]) -> None:
+    """Add servers of large backends, which the state leaves out: of all at most :data:`LARGE`.
+
+    Servers that are down come first.
+    """
+    servers = state["servers"]
+    have = Counter(row["backend"] for row in servers.values())
+    room = LARGE
+    for name, backend in state["backends"].items():
+        for wanted in ({"state": "down"}, {}) if backend["servers"] > have[name] else ():
+            if room > 0:
+                rows = remote.all("servers", room, backend=name, **wanted)
+                fresh = {f"{name}/{row['name']}": row for row in rows}
+                room -= len(fresh.keys() - servers.keys())
+                servers.update(fresh)
+
+
 def _look(remote: Remote, view: Any) -> None:
     try:
-        view.news(remote.get("state"))
+        state = remote.get("state")
+        add_large(remote, state)
+        view.news(state)
     except _Lost as lost:
         view.trouble = f"no connection: {lost}"
     except Refused as refused:

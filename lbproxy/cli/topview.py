@@ -123,8 +123,14 @@ _VIEWS: dict[str, tuple[Column, ...]] = {
 }  # fmt: skip
 
 _HELP = (
-    "q quit   tab or 1 2 3 servers, backends, frontends   s next column to sort by   r reverse   "
-    "/ filter   arrows, page up and down: scroll   p pause   ? this help"
+    ("q", "quit"),
+    ("tab, 1, 2, 3", "servers, backends, frontends"),
+    ("s", "next column to sort by"),
+    ("r", "reverse the order"),
+    ("/", "filter by name or state"),
+    ("arrows, page up, page down", "scroll"),
+    ("p", "pause"),
+    ("?", "this help"),
 )
 
 
@@ -234,6 +240,10 @@ class View:
         if not self._started:
             return Group(Text(self.trouble or "waiting"), self._foot(0))
         head = [self._head(), self._totals(), *self._alerts()]
+        if self.help:
+            return Group(
+                *head, *(Text(f"  {keys:28}{what}") for keys, what in _HELP), self._foot(0)
+            )
         room = max(1, height - len(head) - 3)
         self.page = room
         rows = self.rows()
@@ -335,7 +345,7 @@ class View:
         if self.typing:
             return Text(f"filter: {self.filter}_   enter: done, escape: none", "reverse")
         if self.help:
-            return Text(_HELP, "reverse", no_wrap=True, overflow="ellipsis")
+            return Text("? back to the table   q quit", "reverse")
         words = f"{self.kind} {min(self.top + 1, rows)}-{min(self.top + self.page, rows)} of {rows}"
         if self.filter:
             words += f"   filter {self.filter!r}"

@@ -489,3 +489,73 @@ def test_pictures_for_the_documentation(tmp_path: Path, opened: Callable[..., Pa
             page.context.close()
     finally:
         made.stop()
+
+
+DOWN = """
+[lbproxy]
+admin = tcp:{admin}:interface=127.0.0.1
+
+[frontend web]
+listen = tcp:{port}:interface=127.0.0.1
+backend = app
+
+[backend app]
+check = tcp every=1s
+servers =
+    a 127.0.0.1:{closed}
+    b 127.0.0.1:{closed}
+    c 127.0.0.1:{closed}
+    d 127.0.0.1:{closed}
+    e 127.0.0.1:{closed}
+    f 127.0.0.1:{closed}
+"""
+
+
+@pytest.fixture(scope="module")
+def down(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    program("chromium")
+    made = Site(tmp_path_factory.mktemp("down"), text=DOWN)
+    yield made
+    made.stop()
+
+
+def test_all_servers_down_is_not_calm(down: Site, opened: Callable[..., Page]) -> None:
+    """Although alerts are off."""
+    page = opened(down.url).live()
+    assert until(lambda: down.api("backends/app")["up"] == 0, 20)
+    alerts = page.page.locator("#alert-list")
+    playwright.expect(alerts.locator("li.error")).to_contain_text("No usable server in app.")
+    playwright.expect(alerts.locator("li.off")).to_contain_text("Alerts are off")
+    playwright.expect(alerts.locator("li.none")).to_have_count(0)
+
+
+def test_plots_begin_with_a_gap_and_not_with_zero(down: Site, opened: Callable[..., Page]) -> None:
+    page = opened(down.url).live()
+    found = page.page.evaluate(
+        """async () => {
+          const { History } = await import("./dashboard/history.js");
+          const made = new History();
+          const state = (at, total) => ({
+            at, process: { bounds: [1] }, backends: {}, servers: {},
+            frontends: { web: { mode: "tcp", closes: { ok: total }, refused: 0, connections: 0,
+                                bytes_in: total, bytes_out: total } },
+          });
+          for (const second of [0, 1, 2]) made.add(state(second, 5000 + 10 * second));
+          return made.series;
+        }"""
+    )
+    assert found["requests"] == [None, 10, 10] and found["out"] == [None, 10, 10]
+    assert found["errors"] == [None, 0, 0]
+
+
+def test_a_phone_shows_little_for_each_server(down: Site, opened: Callable[..., Page]) -> None:
+    assert until(lambda: down.api("backends/app")["up"] == 0, 20)
+    page = opened(down.url, width=390).live()
+    playwright.expect(page.row("servers", "app/f")).to_be_visible()
+    sizes = page.page.evaluate(
+        "[...document.querySelectorAll('#servers-table tbody tr')].map((one) => one.clientHeight)"
+    )
+    assert len(sizes) == 6 and max(sizes) < 200, sizes
+    wide = page.page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= 390, "it scrolls sideways"
+    assert page.page.evaluate("document.documentElement.scrollHeight") < 4500

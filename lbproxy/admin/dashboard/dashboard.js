@@ -132,6 +132,7 @@ function actions(row) {
 
 // -- tables -------------------------------------------------------------------------------------
 
+const wide = (column) => ({ ...column, wide: true });
 const text = (title, field, kind = "") => ({ title, kind, text: (row) => row[field], value: (row) => row[field] });
 const count = (title, get) => ({ title, kind: "number", text: (row) => number(get(row)), value: (row) => get(row) ?? -1 });
 const speed = (title, key, field) => ({
@@ -146,7 +147,7 @@ const tail = (title, key, share) => ({
 const front = (row) => `f ${row.name}`;
 const frontends = new Table($("frontends-table"), "Frontends", [
   text("Name", "name"),
-  text("Mode", "mode"),
+  wide(text("Mode", "mode")),
   { title: "Listens on", kind: "wrap", text: (row) => row.listen.join(", ") },
   { title: "Connections", kind: "number", text: (row) => number(row.active_connections) + (row.maxconn ? ` / ${number(row.maxconn)}` : ""), value: (row) => row.active_connections },
   speed("Requests/s", front, "done"),
@@ -163,8 +164,8 @@ const frontends = new Table($("frontends-table"), "Frontends", [
 const back = (row) => `b ${row.name}`;
 const backends = new Table($("backends-table"), "Backends", [
   text("Name", "name"),
-  text("Mode", "mode"),
-  text("Balancer", "balance"),
+  wide(text("Mode", "mode")),
+  wide(text("Balancer", "balance")),
   {
     title: "Servers up", text: (row) => `${row.up} of ${row.servers}`, value: (row) => row.up,
     node: (row) => element("span", { class: `pill ${row.up === 0 ? "bad" : row.up < row.servers ? "warn" : "good"}` }, `${number(row.up)} of ${number(row.servers)}`),
@@ -217,8 +218,8 @@ const certificates = new Table($("certificates-table"), "Certificates", [
 const eventTable = new Table($("events-table"), "Events", [
   { title: "Time", kind: "time", text: (row) => date(row.at) },
   { title: "Severity", text: (row) => row.severity, node: (row) => pill(row.severity) },
-  text("Kind", "kind"),
-  text("Subject", "subject", "wrap"),
+  wide(text("Kind", "kind")),
+  wide(text("Subject", "subject", "wrap")),
   text("What happened", "text", "wrap"),
 ], { key: (row) => row.number, page: 20, empty: "nothing happened yet", sort: -1 });
 eventTable.columns.forEach((column) => delete column.value);
@@ -334,19 +335,27 @@ function showTiles(now) {
 
 let alertsShown = "";
 function showAlerts() {
+  const on = state.alerts?.on;
   const firing = Object.values(state.alerts?.firing || {});
-  const key = JSON.stringify([state.alerts?.on, firing]);
+  const empty = Object.values(state.backends).filter((row) => row.servers && !row.usable).map((row) => row.name);
+  const key = JSON.stringify([on, firing, empty]);
   if (key === alertsShown) return;
   alertsShown = key;
-  const none = state.alerts?.on ? "No alert fires." : "Alerts are off: the configuration has no [alerts].";
+  const quiet = [];
+  if (empty.length) {
+    quiet.push(element("li", { class: "error" }, pill("error"), element("span", {}, `No usable server in ${empty.join(", ")}.`)));
+  }
+  if (!on) quiet.push(element("li", { class: "off" }, "Alerts are off: the configuration has no [alerts]."));
+  else if (!empty.length) quiet.push(element("li", { class: "none" }, "No alert fires."));
   $("alert-list").replaceChildren(
     ...(firing.length
       ? firing.map((alert) =>
           element("li", { class: alert.severity }, pill(alert.severity), element("strong", {}, alert.name),
             element("span", {}, alert.text), element("time", {}, `since ${clock(alert.since)}`)))
-      : [element("li", { class: "none" }, none)]),
+      : quiet),
   );
-  document.title = firing.length ? `(${firing.length}) lbproxy` : "lbproxy";
+  const troubles = firing.length || empty.length;
+  document.title = troubles ? `(${troubles}) lbproxy` : "lbproxy";
 }
 
 function showBackendChoices() {

@@ -68,7 +68,9 @@ export class History {
     this.samples.push(digest(state));
     if (this.samples.length > WINDOW + 1) this.samples.shift();
     const frontends = Object.keys(state.frontends).map((name) => `f ${name}`);
-    const total = (field) => sum(frontends.map((key) => this.rate(key, field) ?? 0));
+    // One sample has no rate: a gap, not a zero from which the plot would rise.
+    const known = this.samples.length > 1;
+    const total = (field) => (known ? sum(frontends.map((key) => this.rate(key, field) ?? 0)) : null);
     const times = this.times(frontends);
     const values = {
       at: state.at, requests: total("done"), errors: total("failed"),

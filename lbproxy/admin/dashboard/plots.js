@@ -2,7 +2,7 @@
 
 import { bytes, element, rate, seconds, setText } from "./show.js";
 
-const HEIGHT = 150;
+const HEIGHT = matchMedia("(max-width: 40rem)").matches ? 100 : 150;
 const DASHES = [[], [7, 4], [2, 3]];
 const KEYS = ["key", "key dashed", "key dotted"];
 

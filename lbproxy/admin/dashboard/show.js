@@ -2,7 +2,7 @@
 
 export const number = (value) => (value == null ? "" : Math.round(value).toLocaleString("en"));
 export const rate = (value) =>
-  value == null ? "" : value >= 100 ? number(value) : value >= 10 ? value.toFixed(1) : value > 0 ? value.toFixed(2) : "0";
+  value == null ? "–" : value >= 100 ? number(value) : value >= 10 ? value.toFixed(1) : value > 0 ? value.toFixed(2) : "0";
 export const percent = (value) =>
   value == null ? "" : value === 0 ? "0%" : `${(100 * value).toFixed(value < 0.1 ? 2 : 1)}%`;
 
@@ -63,12 +63,17 @@ export function pill(word) {
   return element("span", { class: `pill ${look}` }, mark, word);
 }
 
-// columns: {title, text(row), value(row)?, kind: "number"|"wrap"|"", node(row, cell)?, sort: bool}
+const PHONE = "(max-width: 40rem)";
+const PHONE_ROWS = 8; // cards on one page of a narrow screen
+const NOTHING = new Set(["", "0", "–", "0 B"]);
+
+// columns: {title, text(row), value(row)?, kind: "number"|"wrap"|"", node(row, cell)?, wide: bool}
+// A phone does not show columns that are wide, and numbers that are zero.
 export class Table {
   constructor(holder, caption, columns, { key, page = 50, empty = "none", sort = -1, down = false } = {}) {
     this.columns = columns;
     this.key = key;
-    this.page = page;
+    this.page = matchMedia(PHONE).matches ? Math.min(page, PHONE_ROWS) : page;
     this.offset = 0;
     this.sorted = sort;
     this.down = down;
@@ -176,7 +181,7 @@ export class Table {
       const cells = this.columns.map((column, at) =>
         at === 0
           ? element("th", { scope: "row", class: column.kind || "" })
-          : element("td", { class: column.kind || "", "data-label": column.title }),
+          : element("td", { class: `${column.kind || ""} ${column.wide ? "wide" : ""}`.trim(), "data-label": column.title }),
       );
       line = { node: element("tr", {}, ...cells), cells, drawn: [] };
       this.nodes.set(key, line);
@@ -193,6 +198,7 @@ export class Table {
       if (column.node) cell.replaceChildren(column.node(row));
       else setText(cell, text);
       cell.classList.toggle("blank", text === "");
+      cell.classList.toggle("zero", NOTHING.has(text));
     });
   }
 }
