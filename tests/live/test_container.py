@@ -6,7 +6,6 @@ import fnmatch
 import shutil
 import signal
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from tests.support import dockerfile
 from tests.support.lb_process import ROOT
 from tests.support.ports import free_port
+from tests.support.process import until
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 
@@ -61,25 +61,28 @@ def configured(image: dockerfile.Image, port: int) -> None:
     image._run(f"sed -i 's/listen = tcp:.*/listen = {listen}/' {path}")
 
 
-def test_the_image_serves(image: dockerfile.Image) -> None:
+def body(port: int) -> bytes:
+    """What it answers; b"" while it does not."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+            return bytes(answer.read())
+    except OSError:
+        return b""
+
+
+def test_the_image_serves_reloads_and_stops(image: dockerfile.Image) -> None:
     assert image.user != "root"
     port = free_port()
     configured(image, port)
     assert not image.healthy(), "nothing runs yet"
     with image.started() as process:
-        end = time.monotonic() + 20
-        body = b""
-        while not body and time.monotonic() < end:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
-                    body = answer.read()
-            except OSError:
-                assert process.poll() is None, process.stdout and process.stdout.read()
-                time.sleep(0.1)
-        assert b"lbproxy runs" in body
+        assert until(lambda: b"lbproxy runs" in body(port), 20), process.poll()
         assert image.healthy()
         status = Path(f"/proc/{process.pid}/status").read_text()
         assert "Uid:\t10001\t" in status or f"Uid:\t{_uid(image)}\t" in status
+        image._run("sed -i 's/lbproxy runs/lbproxy still runs/' /etc/lbproxy/lb.ini")
+        process.send_signal(signal.SIGHUP)
+        assert until(lambda: b"still runs" in body(port), 20)
         process.send_signal(signal.SIGTERM)
         output = process.communicate(timeout=20)[0]
         assert process.returncode in (0, -signal.SIGTERM), output  # twistd ends by the signal
