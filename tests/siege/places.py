@@ -1,4 +1,4 @@
-"""The proxies under siege, with their usual timeouts: lbproxy, and HAProxy and nginx if installed."""
+"""The proxies under siege, with usual timeouts: lbproxy, and HAProxy and nginx if installed."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ TIMEOUT = 20.0
 
 @define
 class Visit:
-    """What a client saw. ``times``: seconds from when a request was due to its complete response."""
+    """What a client saw. ``times``: seconds from when a request was due to its response."""
 
     times: list[float] = field(factory=list)
     failures: list[str] = field(factory=list)
