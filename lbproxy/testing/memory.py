@@ -10,26 +10,25 @@ or :meth:`MemoryReactor.advance` is called, and the order is always the same.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from ipaddress import ip_address
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet import error, interfaces
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.base import BaseConnector
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.address import UNIXAddress
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from lbproxy.testing.memoryaddress import Key, address_of, is_literal, names_of, text_of
+from lbproxy.testing.memoryfaults import Faults
+from lbproxy.testing.memoryport import Attempt, Connector, InlinePool, MemoryPort
+from lbproxy.testing.memoryresolver import MemoryResolver
 from lbproxy.testing.transport import MemoryTransport, MemoryUNIXTransport
 
 __all__ = ["Livelock", "MemoryPort", "MemoryReactor", "MemoryResolver"]
 
 _log = Logger()
-
-_Key = tuple[str, int]  # host and port; a Unix path and -1
 
 EPHEMERAL = 40000
 """The first port given to clients and to listeners on port 0."""
@@ -40,154 +39,6 @@ TURNS = 200_000
 
 class Livelock(AssertionError):
     """The reactor has work without end at one instant."""
-
-
-@implementer(interfaces.IHostResolution)
-class _Resolution:
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        """Report nothing more."""
-        self.cancelled = True
-
-
-@implementer(interfaces.IHostnameResolver)
-class MemoryResolver:
-    """Looks names up in ``table``: name -> addresses; a name that is not there has none.
-
-    ``queries`` holds the names asked for, in order.  IP literals resolve to themselves.
-    """
-
-    def __init__(self, reactor: MemoryReactor) -> None:
-        self._reactor = reactor
-        self.table: dict[str, list[str]] = {}
-        self.queries: list[str] = []
-
-    def resolveHostName(
-        self,
-        resolutionReceiver: Any,
-        hostName: str,
-        portNumber: int = 0,
-        addressTypes: Sequence[type[Any]] | None = None,
-        transportSemantics: str = "TCP",
-    ) -> Any:
-        """See :class:`twisted.internet.interfaces.IHostnameResolver`."""
-        resolution = _Resolution(hostName)
-        self.queries.append(hostName)
-        literals = [hostName] if _is_literal(hostName) else self.table.get(hostName, [])
-        found = [_endpoint(host, portNumber, transportSemantics) for host in literals]
-
-        def answer() -> None:
-            if resolution.cancelled:
-                return
-            for address in found:
-                if addressTypes is None or isinstance(address, tuple(addressTypes)):
-                    resolutionReceiver.addressResolved(address)
-            resolutionReceiver.resolutionComplete()
-
-        resolutionReceiver.resolutionBegan(resolution)
-        self._reactor.soon(answer)
-        return resolution
-
-
-@implementer(interfaces.IListeningPort)
-class MemoryPort:
-    """Something that listens."""
-
-    def __init__(self, reactor: MemoryReactor, key: _Key, factory: Any, address: Any) -> None:
-        self._reactor = reactor
-        self.key = key
-        self.factory = factory
-        self._address = address
-        self.listening = False
-
-    def startListening(self) -> None:
-        """Bind; CannotListenError when somebody else has."""
-        self._reactor._bind(self)
-        self.listening = True
-        self.factory.doStart()
-
-    def stopListening(self) -> Deferred[None]:
-        """Accept no more; connections live on."""
-        if self.listening:
-            self.listening = False
-            self._reactor._unbind(self)
-            self.factory.doStop()
-        return succeed(None)
-
-    loseConnection = stopListening
-
-    def getHost(self) -> Any:
-        """Where it listens."""
-        return self._address
-
-    def __repr__(self) -> str:
-        return f"<MemoryPort {self._address} {self.factory!r}>"
-
-
-class _Attempt:
-    """A connection being made; stands in for the transport until there is one."""
-
-    def __init__(self, connector: _Connector) -> None:
-        self._connector = connector
-        self._decided = False
-        connector.memory._attempt(self, connector)
-
-    def failIfNotConnected(self, reason: Exception) -> None:
-        """Give up with ``reason``, unless it is decided already."""
-        if not self._decided:
-            self._decided = True
-            self._connector.connectionFailed(Failure(reason))
-
-    def decide(self) -> bool:
-        """True the first time: the caller may now connect it."""
-        first = not self._decided
-        self._decided = True
-        return first
-
-    def refuse(self) -> None:
-        """Nobody listens there."""
-        self.failIfNotConnected(error.ConnectionRefusedError())
-
-
-class _Connector(BaseConnector):
-    """See :class:`twisted.internet.interfaces.IConnector`."""
-
-    def __init__(
-        self, reactor: MemoryReactor, key: _Key, factory: Any, timeout: Any, source: Any
-    ) -> None:
-        super().__init__(factory, timeout, reactor)  # type: ignore[arg-type]
-        self.memory = reactor
-        self.key = key
-        self.source: tuple[str, int] | None = source
-
-    def _makeTransport(self) -> Any:
-        return _Attempt(self)
-
-    def getDestination(self) -> Any:
-        """Where it goes."""
-        return _address(self.key)
-
-
-class _InlinePool:
-    """A thread pool that does its work at once, in the caller's thread."""
-
-    def callInThread(self, work: Callable[..., Any], *args: Any, **kw: Any) -> None:
-        """Run ``work``."""
-        work(*args, **kw)
-
-    def callInThreadWithCallback(
-        self, done: Callable[[bool, Any], Any], work: Callable[..., Any], *args: Any, **kw: Any
-    ) -> None:
-        """Run ``work`` and give its result to ``done``."""
-        try:
-            result = work(*args, **kw)
-        except Exception:
-            done(False, Failure())
-        else:
-            done(True, result)
 
 
 @implementer(
@@ -219,13 +70,11 @@ class MemoryReactor(Clock):
         self.resolver = MemoryResolver(self)
         self.nameResolver: Any = self.resolver
         self.connections: list[MemoryTransport] = []
-        self.ports: dict[_Key, MemoryPort] = {}
+        self.ports: dict[Key, MemoryPort] = {}
         self.running = True
         self._ready: deque[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = deque()
         self._next_port = EPHEMERAL
-        self._cut: set[str] = set()
-        self._dark: set[str] = set()
-        self._slow: dict[str, float] = {}
+        self._faults = Faults()
         self._triggers: list[tuple[str, str, Callable[[], Any]]] = []
 
     # -- running
@@ -299,27 +148,19 @@ class MemoryReactor(Clock):
 
     def blackhole(self, address: str) -> None:
         """Drop all further connection attempts to this address."""
-        self._dark.add(address)
+        self._faults.darken(address)
 
     def partition(self, address: str) -> None:
         """Do the same as :meth:`blackhole`, and drop data on existing connections."""
-        self._cut.add(address)
+        self._faults.cut(address)
 
     def slow(self, address: str, seconds: float) -> None:
         """Delay all data to or from this address by ``seconds`` more, one way."""
-        self._slow[address] = seconds
+        self._faults.slow(address, seconds)
 
     def heal(self, address: str = "") -> None:
-        """Undo :meth:`blackhole`, :meth:`partition` and :meth:`slow` for one address, or all of them."""
-        for words in (self._dark, self._cut):
-            if address:
-                words.discard(address)
-            else:
-                words.clear()
-        if address:
-            self._slow.pop(address, None)
-        else:
-            self._slow.clear()
+        """Undo :meth:`blackhole`, :meth:`partition` and :meth:`slow` for one address, or all."""
+        self._faults.heal(address)
         for transport in list(self.connections):
             if not self._is_cut(transport):
                 transport.land_all()
@@ -344,14 +185,12 @@ class MemoryReactor(Clock):
             self.connections.remove(transport)
 
     def _is_cut(self, transport: MemoryTransport) -> bool:
-        if not self._cut:
-            return False
-        return not self._cut.isdisjoint(_names(transport))
+        return bool(self._faults) and self._faults.drops_data(_names(transport))
 
     def _delay(self, transport: MemoryTransport) -> float:
-        if not self._slow:
+        if not self._faults:
             return self.latency
-        return self.latency + sum(self._slow.get(name, 0.0) for name in _names(transport))
+        return self.latency + self._faults.delay(_names(transport))
 
     # -- IReactorTCP and IReactorUNIX
 
@@ -359,7 +198,7 @@ class MemoryReactor(Clock):
         """See :class:`twisted.internet.interfaces.IReactorTCP`."""
         host = interface or "0.0.0.0"
         key = (host, port or self._port())
-        memory_port = MemoryPort(self, key, factory, _address(key))
+        memory_port = MemoryPort(self, key, factory, address_of(key))
         memory_port.startListening()
         return memory_port
 
@@ -372,9 +211,9 @@ class MemoryReactor(Clock):
         bindAddress: tuple[str, int] | None = None,
     ) -> Any:
         """See :class:`twisted.internet.interfaces.IReactorTCP`; the host must be an IP literal or in the table."""
-        if not _is_literal(host):
+        if not is_literal(host):
             host = self.resolver.table.get(host, ["192.0.2.255"])[0]
-        connector = _Connector(self, (host, port), factory, timeout, bindAddress)
+        connector = Connector(self, (host, port), factory, timeout, bindAddress)
         connector.connect()
         return connector
 
@@ -395,21 +234,22 @@ class MemoryReactor(Clock):
         self, address: str, factory: Any, timeout: float = 30, checkPID: bool = False
     ) -> Any:
         """See :class:`twisted.internet.interfaces.IReactorUNIX`."""
-        connector = _Connector(self, (address, -1), factory, timeout, None)
+        connector = Connector(self, (address, -1), factory, timeout, None)
         connector.connect()
         return connector
 
-    def _attempt(self, attempt: _Attempt, connector: _Connector) -> None:
-        names = {connector.key[0], _text(connector.key)}
-        if names & self._dark or names & self._cut:
+    def attempt(self, attempt: Attempt, connector: Connector) -> None:
+        """See :class:`~lbproxy.testing.memoryport.MemoryNetwork`."""
+        names = {connector.key[0], text_of(connector.key)}
+        if self._faults.drops_attempt(names):
             return
-        delay = 2 * (self.latency + sum(self._slow.get(name, 0.0) for name in names))
+        delay = 2 * (self.latency + self._faults.delay(names))
         if delay:
             self.callLater(delay, self._connect, attempt, connector)
         else:
             self.soon(self._connect, attempt, connector)
 
-    def _connect(self, attempt: _Attempt, connector: _Connector) -> None:
+    def _connect(self, attempt: Attempt, connector: Connector) -> None:
         port = self._find(connector.key)
         if port is None:
             attempt.refuse()
@@ -439,7 +279,7 @@ class MemoryReactor(Clock):
         else:
             server.start(protocol)
 
-    def _addresses(self, connector: _Connector) -> tuple[Any, Any]:
+    def _addresses(self, connector: Connector) -> tuple[Any, Any]:
         """The client's own address, and the one it has reached."""
         host, number = connector.key
         if number < 0:
@@ -450,9 +290,9 @@ class MemoryReactor(Clock):
                 source_host = "::1" if host == "::1" else "2001:db8::1"
             else:
                 source_host = "127.0.0.1" if host.startswith("127.") else "192.0.2.1"
-        return _address((source_host, source_port or self._port())), _address(connector.key)
+        return address_of((source_host, source_port or self._port())), address_of(connector.key)
 
-    def _find(self, key: _Key) -> MemoryPort | None:
+    def _find(self, key: Key) -> MemoryPort | None:
         """The listener a connection to ``key`` reaches."""
         host, number = key
         port = self.ports.get(key)
@@ -462,12 +302,14 @@ class MemoryReactor(Clock):
                 port = port or self.ports.get((wildcard, number))
         return port
 
-    def _bind(self, port: MemoryPort) -> None:
+    def bind(self, port: MemoryPort) -> None:
+        """See :class:`~lbproxy.testing.memoryport.MemoryNetwork`."""
         if port.key in self.ports:
             raise error.CannotListenError(port.key[0], port.key[1], OSError(98, "Address in use"))
         self.ports[port.key] = port
 
-    def _unbind(self, port: MemoryPort) -> None:
+    def unbind(self, port: MemoryPort) -> None:
+        """See :class:`~lbproxy.testing.memoryport.MemoryNetwork`."""
         if self.ports.get(port.key) is port:
             del self.ports[port.key]
 
@@ -492,7 +334,7 @@ class MemoryReactor(Clock):
 
     def getThreadPool(self) -> Any:
         """A pool that works in the caller's thread."""
-        return _InlinePool()
+        return InlinePool()
 
     def callWhenRunning(self, callable: Callable[..., Any], *args: Any, **kw: Any) -> None:
         """Run it on the next pump: this reactor always runs."""
@@ -522,38 +364,5 @@ class MemoryReactor(Clock):
         self._settle()
 
 
-def _is_literal(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _endpoint(host: str, port: int, kind: str) -> Any:
-    cls = IPv6Address if ":" in host else IPv4Address
-    return cls(kind, host, port)  # type: ignore[arg-type]
-
-
-def _address(key: _Key) -> Any:
-    host, port = key
-    return UNIXAddress(host) if port < 0 else _endpoint(host, port, "TCP")
-
-
-def _text(key: _Key) -> str:
-    """``key`` as users of :meth:`MemoryReactor.partition` and the like write it."""
-    host, port = key
-    if port < 0:
-        return host
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _names(transport: MemoryTransport) -> set[str]:
-    """Every way to name either end of a connection."""
-    names: set[str] = set()
-    for address in (transport.getHost(), transport.getPeer()):
-        if isinstance(address, UNIXAddress):
-            names.add(address.name.decode() if address.name else "")
-        else:
-            names |= {address.host, _text((address.host, address.port))}
-    return names
+    return names_of(transport.getHost(), transport.getPeer())

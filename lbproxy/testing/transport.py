@@ -4,6 +4,16 @@ Buffering, producers and closing are Twisted's own (:class:`twisted.internet.abs
 only the socket is replaced, by a bounded window of bytes that the other end has not read yet.  So
 back-pressure, half-close and aborts behave as they do on a real connection, with two simplifications: a
 reset never overtakes data that was sent before it, and nothing is lost on the way.
+
+The directions are those of :mod:`lbproxy.net.halfclose`.  Resets have a state of their own:
+
+=========  ======================  ==========================
+state      ``abortConnection``     the peer's reset arrives
+=========  ======================  ==========================
+WHOLE      ABORTING                BROKEN
+ABORTING   -                       BROKEN
+BROKEN     ABORTING                BROKEN
+=========  ======================  ==========================
 """
 
 # mypy: disable-error-code=no-untyped-call
@@ -21,7 +31,9 @@ from twisted.internet.abstract import FileDescriptor
 from twisted.python.failure import Failure
 from zope.interface import classImplements, implementer
 
-__all__ = ["Carrier", "MemoryTransport", "MemoryUNIXTransport"]
+from lbproxy.net import halfclose
+
+__all__ = ["Carrier", "MemoryTransport", "MemoryUNIXTransport", "ResetState"]
 
 
 class Carrier(Protocol):
@@ -38,6 +50,14 @@ class Carrier(Protocol):
 
     def failed(self, failure: Failure) -> None:
         """A protocol raised an exception."""
+
+
+class ResetState(Enum):
+    """See the module."""
+
+    WHOLE = "whole"
+    ABORTING = "aborting"
+    BROKEN = "broken"
 
 
 class _Mark(Enum):
@@ -70,10 +90,8 @@ class MemoryTransport(FileDescriptor):
         self._reading = False
         self._writing = False
         self._queued = False
-        self._aborting = False
-        self._broken = False  # the peer reset the connection
-        self._fin_sent = False
-        self._read_ended = False
+        self._half = halfclose.OPEN
+        self._reset = ResetState.WHOLE
         self._inbox: deque[bytes | _Mark] = deque()
         self._inbox_bytes = 0
         self._flight: deque[bytes | _Mark] = deque()
@@ -98,7 +116,7 @@ class MemoryTransport(FileDescriptor):
     def turn(self) -> None:
         """Do what a real reactor does when it finds a descriptor ready: one write, one read."""
         self._queued = False
-        if self._writing and (self._broken or self._room() or not self._unsent()):
+        if self._writing and (self._is_broken() or self._room() or not self._unsent()):
             self._do(self.doWrite, reading=False)
         if self._reading and self._inbox:
             self._do(self.doRead, reading=True)
@@ -119,7 +137,7 @@ class MemoryTransport(FileDescriptor):
         if isinstance(item, bytes):
             self._inbox_bytes += len(item)
         elif item is _Mark.RST:
-            self._broken = True
+            self._reset = ResetState.BROKEN
         self._inbox.append(item)
         if self._reading or self._writing:
             self._wake()
@@ -129,7 +147,7 @@ class MemoryTransport(FileDescriptor):
     def _hung_up(self, mark: _Mark) -> None:
         """The peer has gone while reading is paused: as the fast transport does, ask the protocol."""
         hook = getattr(self.protocol, "peer_hung_up", None)
-        if hook is None or self.disconnecting or self._read_ended:
+        if hook is None or self.disconnecting or halfclose.peer_ended(self._half):
             return
         try:
             leaves = hook(mark is _Mark.RST)
@@ -149,7 +167,7 @@ class MemoryTransport(FileDescriptor):
 
     def writeSomeData(self, data: bytes) -> int | BaseException:
         """See :meth:`FileDescriptor.writeSomeData`."""
-        if self._broken:
+        if self._is_broken():
             return main.CONNECTION_LOST
         sent = min(len(data), self._room())
         if sent:
@@ -160,7 +178,7 @@ class MemoryTransport(FileDescriptor):
         """See :meth:`twisted.internet.interfaces.IReadDescriptor.doRead`."""
         item = self._inbox.popleft()
         if item is _Mark.FIN:
-            self._read_ended = True
+            self._half = halfclose.after(self._half, halfclose.PEER_END)
             return main.CONNECTION_DONE
         if item is _Mark.RST:
             return main.CONNECTION_LOST
@@ -174,7 +192,7 @@ class MemoryTransport(FileDescriptor):
     def startReading(self) -> None:
         """See :class:`FileDescriptor`.  After the peer's end the end is read again, as from a real socket."""
         self._reading = True
-        if self._read_ended and not self._inbox:
+        if halfclose.peer_ended(self._half) and not self._inbox:
             self._inbox.append(_Mark.FIN)
         if self._inbox:
             self._wake()
@@ -215,7 +233,7 @@ class MemoryTransport(FileDescriptor):
         if self.disconnected:
             return
         super().connectionLost(reason)
-        if not self._broken:
+        if not self._is_broken():
             if self._inbox_bytes or reason.check(error.ConnectionAborted):
                 self.other._receive(_Mark.RST)  # what a kernel does with bytes nobody read
             else:
@@ -236,9 +254,9 @@ class MemoryTransport(FileDescriptor):
 
     def abortConnection(self) -> None:
         """Close at once and let the peer see a reset."""
-        if self.disconnected or self._aborting:
+        if self.disconnected or self._reset is ResetState.ABORTING:
             return
-        self._aborting = True
+        self._reset = ResetState.ABORTING
         self.stopReading()
         self.stopWriting()
         self.reactor.soon(self.connectionLost, Failure(error.ConnectionAborted()))
@@ -282,7 +300,7 @@ class MemoryTransport(FileDescriptor):
 
     def _do(self, work: Any, *, reading: bool) -> None:
         """Run doRead or doWrite and treat its result as a real reactor does."""
-        if self.disconnected or self._aborting:
+        if self.disconnected or self._reset is ResetState.ABORTING:
             return
         try:
             why = work()
@@ -330,9 +348,14 @@ class MemoryTransport(FileDescriptor):
     def _unsent(self) -> bool:
         return bool(self._tempDataLen or len(self.dataBuffer) > self.offset)
 
+    def _is_broken(self) -> bool:
+        """Return whether the peer has reset the connection."""
+        return self._reset is ResetState.BROKEN
+
     def _send_fin(self) -> None:
-        if not self._fin_sent:
-            self._fin_sent = True
+        if halfclose.sends(self._half):
+            self._half = halfclose.after(self._half, halfclose.END)
+            self._half = halfclose.after(self._half, halfclose.FLUSHED)
             self.other._receive(_Mark.FIN)
 
     def _wake(self) -> None:

@@ -1,0 +1,129 @@
+"""DATA. Listening ports and connectors of the in-memory reactor."""
+
+# mypy: disable-error-code=no-untyped-call
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet import error, interfaces
+from twisted.internet.base import BaseConnector
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from lbproxy.testing.memoryaddress import Key, address_of
+
+__all__ = ["Attempt", "Connector", "InlinePool", "MemoryNetwork", "MemoryPort"]
+
+
+class MemoryNetwork(Protocol):
+    """What ports and connectors need of the reactor."""
+
+    def bind(self, port: MemoryPort) -> None:
+        """Begin to listen; CannotListenError if somebody else does."""
+
+    def unbind(self, port: MemoryPort) -> None:
+        """Listen no more."""
+
+    def attempt(self, attempt: Attempt, connector: Connector) -> None:
+        """Begin to connect."""
+
+
+@implementer(interfaces.IListeningPort)
+class MemoryPort:
+    """Something that listens."""
+
+    def __init__(self, reactor: MemoryNetwork, key: Key, factory: Any, address: Any) -> None:
+        self._reactor = reactor
+        self.key = key
+        self.factory = factory
+        self._address = address
+        self.listening = False
+
+    def startListening(self) -> None:
+        """Bind; CannotListenError when somebody else has."""
+        self._reactor.bind(self)
+        self.listening = True
+        self.factory.doStart()
+
+    def stopListening(self) -> Deferred[None]:
+        """Accept no more; connections live on."""
+        if self.listening:
+            self.listening = False
+            self._reactor.unbind(self)
+            self.factory.doStop()
+        return succeed(None)
+
+    loseConnection = stopListening
+
+    def getHost(self) -> Any:
+        """Where it listens."""
+        return self._address
+
+    def __repr__(self) -> str:
+        return f"<MemoryPort {self._address} {self.factory!r}>"
+
+
+class Attempt:
+    """A connection being made; stands in for the transport until there is one."""
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self._decided = False
+        connector.memory.attempt(self, connector)
+
+    def failIfNotConnected(self, reason: Exception) -> None:
+        """Give up with ``reason``, unless it is decided already."""
+        if not self._decided:
+            self._decided = True
+            self._connector.connectionFailed(Failure(reason))
+
+    def decide(self) -> bool:
+        """True the first time: the caller may now connect it."""
+        first = not self._decided
+        self._decided = True
+        return first
+
+    def refuse(self) -> None:
+        """Nobody listens there."""
+        self.failIfNotConnected(error.ConnectionRefusedError())
+
+
+class Connector(BaseConnector):
+    """See :class:`twisted.internet.interfaces.IConnector`."""
+
+    def __init__(
+        self, reactor: MemoryNetwork, key: Key, factory: Any, timeout: Any, source: Any
+    ) -> None:
+        super().__init__(factory, timeout, reactor)  # type: ignore[arg-type]
+        self.memory = reactor
+        self.key = key
+        self.source: tuple[str, int] | None = source
+
+    def _makeTransport(self) -> Any:
+        return Attempt(self)
+
+    def getDestination(self) -> Any:
+        """Where it goes."""
+        return address_of(self.key)
+
+
+class InlinePool:
+    """A thread pool that does its work at once, in the caller's thread."""
+
+    def callInThread(self, work: Callable[..., Any], *args: Any, **kw: Any) -> None:
+        """Run ``work``."""
+        work(*args, **kw)
+
+    def callInThreadWithCallback(
+        self, done: Callable[[bool, Any], Any], work: Callable[..., Any], *args: Any, **kw: Any
+    ) -> None:
+        """Run ``work`` and give its result to ``done``."""
+        try:
+            result = work(*args, **kw)
+        except Exception:
+            done(False, Failure())
+        else:
+            done(True, result)
