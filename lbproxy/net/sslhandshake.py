@@ -1,13 +1,22 @@
 """DATA. A TLS handshake on the socket itself; used by :mod:`lbproxy.net.fastdial`.
 
 :class:`Handshake` owns a socket from the moment TLS starts until it is established or has failed.
+
+=======  ========================================  ==================  ===================
+state    waits for                                 done                failed, cancelled
+=======  ========================================  ==================  ===================
+CLEAR    what was written before TLS is sent       TLS                 DECIDED
+TLS      OpenSSL, which wants to read or to write  DECIDED             DECIDED
+DECIDED  -                                         -                   -
+=======  ========================================  ==================  ===================
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
-from typing import Any
+from enum import Enum
+from typing import Any, Final
 
 from OpenSSL import SSL
 from twisted.python.failure import Failure
@@ -23,7 +32,20 @@ from lbproxy.tls.errorwords import speaks_http, tls_error_text
 from lbproxy.tls.info import tls_info
 from lbproxy.tls.openssl import clear_errors
 
-__all__ = ["Handshake"]
+__all__ = ["Handshake", "HandshakeState"]
+
+
+class HandshakeState(Enum):
+    """See the module."""
+
+    CLEAR = 0
+    TLS = 1
+    DECIDED = 2
+
+
+_CLEAR: Final = HandshakeState.CLEAR  # each looked up once
+_TLS: Final = HandshakeState.TLS
+_DECIDED: Final = HandshakeState.DECIDED
 
 
 @native(allow_interpreted_subclasses=True)  # else the __init__ it inherits runs twice
@@ -44,6 +66,7 @@ class Handshake(Handshaking):
         "_refused",
         "_socket",
         "_unsent",
+        "state",
     )
 
     def begin(self, transport: Any, received: bytes) -> None:
@@ -53,6 +76,7 @@ class Handshake(Handshaking):
         self._connection: Any = None
         self._refused = ""
         self._take(transport)
+        self.state = _CLEAR if self._unsent else _TLS
         if self._unsent or not self._parameters.server_side:
             self._poller.soon(self)
 
@@ -75,10 +99,16 @@ class Handshake(Handshaking):
 
     def on_events(self, events: int) -> None:
         """The poller's call."""
-        if self._failed is None:
-            return
-        if self._unsent and not self._send_unsent():
-            return
+        if self.state is _CLEAR:
+            self._send_unsent()
+        if self._may_shake():
+            self._shake()
+
+    def _may_shake(self) -> bool:
+        return self.state is _TLS
+
+    def _shake(self) -> None:
+        """One step of the handshake."""
         if self._connection is None:
             self._connection = self._parameters.creator.connection_for_socket(self._socket)
             self._connection.set_app_data(self)
@@ -119,7 +149,11 @@ class Handshake(Handshaking):
         """For a context's callbacks: the peer is not who it should be."""
         self._refused = reason.getErrorMessage() or "verification failed"
 
-    def _send_unsent(self) -> bool:
+    def _decided(self) -> Any:
+        self.state = _DECIDED
+        return super()._decided()
+
+    def _send_unsent(self) -> None:
         """What was written in the clear before TLS."""
         try:
             sent = self._socket.send(self._unsent)
@@ -127,11 +161,12 @@ class Handshake(Handshaking):
             sent = 0
         except OSError as error:
             self._fail(ProxyError(self._kind, str(error)))
-            return False
+            return
         self._unsent = self._unsent[sent:]
         if self._unsent:
             self._watch(OUT)
-        return not self._unsent
+        else:
+            self.state = _TLS
 
     def _watch(self, mask: int) -> None:
         if mask != self._mask:

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbproxy.errors import Outcome
+from lbproxy.proxy.tcp.session import Session
+from lbproxy.proxy.tcp.state import NEXT, SessionState
 from lbproxy.testing import Client, TCPOrigin
 from lbproxy.testing.origin import TCPConnection
 from tests.proxy import bench
@@ -38,6 +40,23 @@ steps = st.lists(
         st.tuples(st.just("time"), st.just(0), st.sampled_from([0.0, 0.3, 3.0, 25.0])),
     ),
     max_size=40,
+)
+
+
+def reachable(state: SessionState) -> frozenset[SessionState]:
+    """Return what may follow ``state``, after any number of steps, itself included."""
+    found = {state}
+    while (more := found.union(*[NEXT[one] for one in found])) != found:
+        found = more
+    return frozenset(found)
+
+
+REACHABLE = {state: reachable(state) for state in SessionState}
+HOLDING = (
+    SessionState.LEASED,
+    SessionState.DIALLING,
+    SessionState.CONNECTED,
+    SessionState.RELAYING,
 )
 
 
@@ -77,6 +96,7 @@ class World:
             give_back(server, outcome, seconds)
 
         group._back = counted
+        self.states: dict[Session, SessionState] = {}
 
     def connection(self, pair: Pair) -> TCPConnection | None:
         """The server's end: every client begins with its number."""
@@ -151,10 +171,21 @@ class World:
             if connection is not None:
                 assert bytes(pair.sent).startswith(connection.received)
         assert len(self.bench.records) <= len(self.pairs)
+        self.check_states()
         for server in self.servers:
             assert server.active >= 0
             assert server.active == len(server.sessions)
             assert server.maxconn == 0 or server.active <= server.maxconn
+
+    def check_states(self) -> None:
+        """A session goes on as the table says; one that is over has no lease and is logged."""
+        for session in [*self.states, *self.bench.frontend.clients]:
+            before = self.states.get(session, SessionState.ROUTING)
+            assert session.state in REACHABLE[before]
+            self.states[session] = session.state
+            assert session.over == (session.state in (SessionState.OVER, SessionState.GONE))
+            listed = any(session in server.sessions for server in self.servers)
+            assert listed == (session.state in HOLDING)
 
     def finish(self) -> None:
         """Everybody leaves; then nothing is left over."""
@@ -162,6 +193,16 @@ class World:
         assert len(self.bench.records) == len(self.pairs)
         picked = sum(server.counters.picked for server in self.servers)
         assert len(self.released) == picked
+
+
+def test_the_table_of_states() -> None:
+    assert NEXT.keys() == set(SessionState)
+    assert all(SessionState.GONE in REACHABLE[state] for state in SessionState)
+    assert all(
+        SessionState.OVER in NEXT[state]
+        for state in SessionState
+        if state not in (SessionState.OVER, SessionState.GONE)
+    )
 
 
 MOVING = "balance = leastconn\nsticky = source\nrebalance = tcp rate=20/s idle=0s after=0s"
