@@ -1,0 +1,78 @@
+"""PURE. The facts of a request that the rules of the cache need."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from lbproxy.cache.control import NONE, Control, parse_control
+from lbproxy.cache.policy import Policy
+from lbproxy.http.message import RequestHead
+
+__all__ = ["Asked", "ask"]
+
+_SAFE = frozenset({b"GET", b"HEAD"})
+
+
+@frozen
+class Asked:
+    """One request as the cache reads it.
+
+    ``control``: Cache-Control, or ``no-cache`` from Pragma alone (RFC 9111 §5.4).  ``cookies``: the
+    names of its cookies.  ``named``: the policy names all of them.  ``authorized``: it has
+    Authorization.  ``obstacle``: why the cache neither looks it up nor stores its response, or None.
+    """
+
+    method: bytes
+    control: Control
+    cookies: frozenset[str]
+    named: bool
+    authorized: bool
+    obstacle: str | None
+
+
+def ask(head: RequestHead, policy: Policy) -> Asked:
+    """Return what the rules need of ``head``."""
+    control = parse_control(head.header_values(b"cache-control"))
+    if control is NONE and b"no-cache" in _tokens(head.header_values(b"pragma")):
+        control = Control(field=b"pragma", no_cache=True)
+    cookies = cookie_names(head.header_values(b"cookie"))
+    return Asked(
+        method=head.method,
+        control=control,
+        cookies=cookies,
+        named=policy.cookies.names_all(cookies),
+        authorized=head.header(b"authorization") is not None,
+        obstacle=_obstacle(head, policy, cookies),
+    )
+
+
+def _obstacle(head: RequestHead, policy: Policy, cookies: frozenset[str]) -> str | None:
+    """Why the cache neither looks up nor stores, or None."""
+    if head.method not in _SAFE:
+        return "method"
+    if head.length != 0:
+        return "request has a body"
+    if head.upgrade is not None:
+        return "upgrade"
+    if policy.cookies.bypasses(cookies):
+        return "cookie bypasses"
+    if head.header(b"x-http-method-override") is not None:
+        return "method override"
+    for name in (b"x-original-url", b"x-rewrite-url"):
+        if head.header(name) is not None:
+            return name.decode()
+    return None
+
+
+def cookie_names(values: list[bytes]) -> frozenset[str]:
+    """Return the names of all cookies; one without ``=`` counts by its text."""
+    return frozenset(
+        part.partition(b"=")[0].strip().decode("latin-1")
+        for value in values
+        for part in value.split(b";")
+        if part.strip()
+    )
+
+
+def _tokens(values: list[bytes]) -> list[bytes]:
+    return [part.strip(b" \t").lower() for value in values for part in value.split(b",")]

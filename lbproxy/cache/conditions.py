@@ -1,0 +1,75 @@
+"""PURE. Conditional requests that a cache answers itself (RFC 9110 §13, RFC 9111 §4.3.2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from lbproxy.cache.dates import http_seconds
+from lbproxy.cache.stored import Stored
+from lbproxy.cache.targeted import Fields
+
+__all__ = ["VALIDATING", "entity_tags", "is_not_modified", "range_allowed", "weak_match"]
+
+VALIDATING: Final = frozenset(
+    {b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range"}
+)
+"""Fields that make a request conditional."""
+
+_TAG: Final = re.compile(rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
+ANY: Final = b"*"
+
+
+def entity_tags(values: Sequence[bytes]) -> list[bytes]:
+    """Return the entity tags of If-None-Match lines; ``*`` alone stands for itself."""
+    text = b", ".join(values)
+    return [ANY] if text.strip() == ANY else _TAG.findall(text)
+
+
+def weak_match(first: bytes, second: bytes) -> bool:
+    """Whether two entity tags match by weak comparison (RFC 9110 §8.8.3.2)."""
+    return first.removeprefix(b"W/") == second.removeprefix(b"W/")
+
+
+def is_not_modified(stored: Stored, request: Fields, now: float) -> bool:
+    """Whether a request whose conditions ``stored`` meets gets a 304 instead of it.
+
+    If-None-Match decides when it is present (RFC 9110 §13.1.3), then If-Modified-Since.  Only a
+    stored 200 is compared (RFC 9111 §4.3.2).
+    """
+    if stored.status != 200:
+        return False
+    tags = request.header_values(b"if-none-match")
+    if tags:
+        own = stored.header(b"etag")
+        asked = entity_tags(tags)
+        return ANY in asked or (own is not None and any(weak_match(own, tag) for tag in asked))
+    since = request.header_values(b"if-modified-since")
+    if len(since) != 1:
+        return False
+    limit = http_seconds(since[0], now)
+    if limit is None:
+        return False
+    changed = stored.header(b"last-modified") or stored.header(b"date")
+    at = http_seconds(changed, now) if changed is not None else int(stored.received)
+    return at is not None and at <= limit
+
+
+def range_allowed(stored: Stored, request: Fields, now: float) -> bool:
+    """Whether Range applies, given If-Range (RFC 9110 §13.1.5): strong comparison, exact date."""
+    condition = request.header_values(b"if-range")
+    if not condition:
+        return True
+    if len(condition) > 1:
+        return False
+    value = condition[0].strip()
+    if value.startswith((b'"', b"W/")):
+        return not value.startswith(b"W/") and value == stored.header(b"etag")
+    changed = stored.header(b"last-modified")
+    date = stored.header(b"date")
+    if changed is None or value != changed or date is None:
+        return False
+    made, at = http_seconds(date, now), http_seconds(changed, now)
+    # strong enough only if it lies well before the response was made (RFC 9110 §8.8.2.2)
+    return made is not None and at is not None and made - at >= 1

@@ -1,0 +1,144 @@
+"""PURE. Cache-Control (RFC 9111 §5.2), read so that a mistake makes a response less cacheable."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from attrs import frozen
+
+__all__ = ["MOST", "NONE", "Control", "delta_seconds", "parse_control"]
+
+MOST: Final = 2**31
+"""The largest number of seconds (RFC 9111 §1.2.2); larger ones are this one."""
+
+_DIGITS: Final = re.compile(rb"[0-9]+")
+_PART: Final = re.compile(rb'(?:[^",]|"(?:[^"\\]|\\.)*")+', re.DOTALL)
+
+
+@frozen
+class Control:
+    """The directives of one message.
+
+    Times are seconds, from 0 to :data:`MOST`, None where the directive is absent.  A number that
+    cannot be read is 0, and of several the smallest counts (RFC 9111 §4.2.1).  ``no_cache_fields``
+    and ``private_fields``: names in lower case from ``no-cache="..."`` and ``private="..."``, which
+    leave ``no_cache`` and ``private`` False.  ``max_stale``: :data:`MOST` without a number.
+    ``field``: the field the directives come from.
+    """
+
+    field: bytes = b"cache-control"
+    no_store: bool = False
+    no_cache: bool = False
+    no_cache_fields: frozenset[bytes] = frozenset()
+    private: bool = False
+    private_fields: frozenset[bytes] = frozenset()
+    public: bool = False
+    must_revalidate: bool = False
+    proxy_revalidate: bool = False
+    must_understand: bool = False
+    immutable: bool = False
+    only_if_cached: bool = False
+    max_age: int | None = None
+    s_maxage: int | None = None
+    min_fresh: int | None = None
+    max_stale: int | None = None
+    stale_while_revalidate: int | None = None
+    stale_if_error: int | None = None
+
+    @property
+    def forbids_stale(self) -> bool:
+        """Whether a shared cache must not use the response stale (RFC 9111 §4.2.4), s-maxage aside."""
+        return self.must_revalidate or self.proxy_revalidate or self.no_cache
+
+
+NONE: Final = Control()
+"""No directives."""
+
+_FLAGS: Final = {
+    b"no-store": "no_store",
+    b"public": "public",
+    b"must-revalidate": "must_revalidate",
+    b"proxy-revalidate": "proxy_revalidate",
+    b"must-understand": "must_understand",
+    b"immutable": "immutable",
+    b"only-if-cached": "only_if_cached",
+}
+_LISTS: Final = {b"no-cache": "no_cache", b"private": "private"}
+_TIMES: Final = {
+    b"max-age": "max_age",
+    b"s-maxage": "s_maxage",
+    b"min-fresh": "min_fresh",
+    b"max-stale": "max_stale",
+    b"stale-while-revalidate": "stale_while_revalidate",
+    b"stale-if-error": "stale_if_error",
+}
+
+
+def delta_seconds(value: bytes) -> int | None:
+    """Return ``value`` as seconds, at most :data:`MOST`, or None if it is not a number."""
+    if _DIGITS.fullmatch(value) is None:
+        return None
+    return MOST if len(value) > 10 else min(int(value), MOST)
+
+
+def parse_control(values: Sequence[bytes], field: bytes = b"cache-control") -> Control:
+    """Return the directives in all lines ``values`` of one field.
+
+    Names are compared without case.  A value may be a token or a quoted string; a quote that is
+    never closed is left out, so that it hides no directive behind it.
+    """
+    if not values:
+        return NONE
+    found: dict[str, Any] = {}
+    for name, value in _directives(values):
+        if name in _FLAGS:
+            found[_FLAGS[name]] = True
+        elif name in _LISTS:
+            _add_list(found, _LISTS[name], value)
+        elif name in _TIMES:
+            _add_time(found, _TIMES[name], value)
+    return Control(field=field, **found)
+
+
+def _directives(values: Sequence[bytes]) -> Iterable[tuple[bytes, bytes | None]]:
+    """Every directive: its name in lower case, and its value without quotes, None if it has none."""
+    for line in values:
+        text = line if _closed(line) else line.replace(b'"', b"")
+        for part in _PART.findall(text):
+            name, equals, value = part.partition(b"=")
+            name = name.strip(b" \t").lower()
+            if not equals:
+                yield name, None
+            elif len(value) > 1 and value.startswith(b'"') and value.endswith(b'"'):
+                yield name, re.sub(rb"\\(.)", rb"\1", value[1:-1], flags=re.DOTALL)
+            else:
+                yield name, value.rstrip(b" \t")
+
+
+def _closed(line: bytes) -> bool:
+    """Whether every quoted string of ``line`` ends."""
+    return re.sub(rb'"(?:[^"\\]|\\.)*"', b"", line, flags=re.DOTALL).count(b'"') == 0
+
+
+def _add_list(found: dict[str, Any], key: str, value: bytes | None) -> None:
+    names = frozenset(
+        name.strip(b" \t").lower() for name in (value or b"").split(b",") if name.strip(b" \t")
+    )
+    if not names:
+        found[key] = True
+        return
+    before = found.get(key + "_fields", frozenset())
+    found[key + "_fields"] = before | names
+
+
+def _add_time(found: dict[str, Any], key: str, value: bytes | None) -> None:
+    seconds = delta_seconds(value) if value is not None else None
+    if seconds is None:
+        seconds = MOST if key == "max_stale" and value is None else 0
+    before = found.get(key)
+    if before is not None:
+        # the safe one of two: the longest demand of freshness, else the shortest time
+        seconds = max(before, seconds) if key == "min_fresh" else min(before, seconds)
+    found[key] = seconds

@@ -1,0 +1,59 @@
+"""PURE. HTTP dates (RFC 9110 §5.6.7), read strictly in their three forms."""
+
+from __future__ import annotations
+
+import re
+from calendar import timegm
+from datetime import UTC, datetime
+from typing import Final
+
+__all__ = ["http_seconds"]
+
+_MONTHS: Final = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_MONTH: Final = {name: number for number, name in enumerate(_MONTHS, 1)}
+_DAY: Final = rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
+_LONG_DAY: Final = rb"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
+_TIME: Final = rb"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
+_MONTH_NAME: Final = rb"(?P<month>[A-Z][a-z]{2})"
+_FORMS: Final = tuple(
+    re.compile(form)
+    for form in (
+        _DAY + rb", (?P<day>\d\d) " + _MONTH_NAME + rb" (?P<year>\d{4}) " + _TIME + rb" GMT",
+        _LONG_DAY + rb", (?P<day>\d\d)-" + _MONTH_NAME + rb"-(?P<year>\d\d) " + _TIME + rb" GMT",
+        _DAY + b" " + _MONTH_NAME + rb" (?P<day>[ \d]\d) " + _TIME + rb" (?P<year>\d{4})",
+    )
+)
+
+
+def http_seconds(value: bytes, now: float) -> int | None:
+    """Return an HTTP date as seconds since the epoch, or None if it is in none of the three forms.
+
+    A year of two digits that seems to be more than 50 years after ``now`` (seconds since the epoch)
+    is the latest year of the past with these digits.  The name of the day is not compared with the
+    date.
+    """
+    for form in _FORMS:
+        found = form.fullmatch(value)
+        if found is not None:
+            return _seconds(found, now)
+    return None
+
+
+def _seconds(found: re.Match[bytes], now: float) -> int | None:
+    month = _MONTH.get(found["month"])
+    if month is None:
+        return None
+    year = int(found["year"])
+    if len(found["year"]) == 2:
+        this = datetime.fromtimestamp(now, UTC).year
+        year += this - this % 100
+        if year > this + 50:
+            year -= 100
+    second = min(int(found["second"]), 59)  # a leap second
+    try:
+        date = datetime(
+            year, month, int(found["day"]), int(found["hour"]), int(found["minute"]), second
+        )
+    except ValueError:
+        return None
+    return timegm(date.timetuple())

@@ -1,0 +1,52 @@
+"""PURE. What an unsafe request invalidates (RFC 9111 §4.4, RFC 9875 §2.2)."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urljoin, urlsplit
+
+from lbproxy.cache.storing import group_names
+from lbproxy.http.message import RequestHead, ResponseHead
+
+__all__ = ["SAFE", "invalidated_groups", "invalidated_urls"]
+
+SAFE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PROPFIND", b"REPORT", b"SEARCH"})
+"""Methods that change nothing (RFC 9110 §9.2.1)."""
+
+
+def invalidated_urls(url: bytes, request: RequestHead, response: ResponseHead) -> list[bytes]:
+    """Return the URLs whose stored responses must not be used any more.
+
+    ``url``: the target of the request.  Empty for safe methods and for error responses.  Location
+    and Content-Location count only on the same origin.
+    """
+    if request.method in SAFE or not 200 <= response.status < 400:
+        return []
+    found = [url]
+    for name in (b"location", b"content-location"):
+        for value in response.header_values(name):
+            other = _joined(url, value)
+            if other is not None and other not in found:
+                found.append(other)
+    return found
+
+
+def _joined(url: bytes, value: bytes) -> bytes | None:
+    """``value`` relative to ``url``, without its fragment, if it stays on the origin."""
+    base = url.decode("latin-1")
+    try:
+        full = urlsplit(urljoin(base, value.decode("latin-1")))._replace(fragment="")
+        own = urlsplit(base)
+        same = (full.scheme, full.netloc.lower()) == (own.scheme, own.netloc.lower())
+    except ValueError:
+        return None
+    if not same:
+        return None
+    return full._replace(path=full.path or "/").geturl().encode("latin-1", "replace")
+
+
+def invalidated_groups(request: RequestHead, response: ResponseHead) -> frozenset[bytes]:
+    """Return the cache groups of this origin that the response invalidates (RFC 9875 §3)."""
+    if request.method in SAFE or not 200 <= response.status < 400:
+        return frozenset()
+    return group_names(response.header_values(b"cache-group-invalidation"))

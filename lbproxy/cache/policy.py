@@ -1,0 +1,154 @@
+"""PURE. The policy of a cache: what operators add to RFC 9111."""
+
+from __future__ import annotations
+
+from enum import Enum
+from fnmatch import fnmatchcase
+from typing import Final
+
+from attrs import field, frozen
+
+from lbproxy.cache.targeted import TARGETS
+
+__all__ = ["TTL", "Cookies", "NoCache", "Policy", "Query", "SetCookie"]
+
+
+class SetCookie(Enum):
+    """What happens to responses with Set-Cookie."""
+
+    REFUSE = "refuse"
+    STRIP = "strip"
+    STORE = "store"
+
+
+class NoCache(Enum):
+    """What a request with ``no-cache`` or ``max-age=0`` gets."""
+
+    REVALIDATE = "revalidate"
+    OBEY = "obey"
+    IGNORE = "ignore"
+
+
+@frozen
+class TTL:
+    """A line of ``ttl``: responses that match all parts of it are fresh for ``seconds``.
+
+    ``statuses``: empty for all.  ``type``: pattern of the media type; ``path``: pattern of the path;
+    both with ``*``, empty for all.  ``default``: only for responses that state no lifetime.
+    ``force``: also for responses that may not be stored otherwise.  ``line`` is the text, for people.
+    """
+
+    seconds: float
+    statuses: frozenset[int] = frozenset()
+    type: str = ""
+    path: str = ""
+    default: bool = False
+    force: bool = False
+    line: str = ""
+
+    def matches(self, status: int, media: str, path: str, stated: bool) -> bool:
+        """Whether the line is for this response."""
+        if self.default and stated:
+            return False
+        if self.statuses and status not in self.statuses:
+            return False
+        if self.type and not fnmatchcase(media, self.type):
+            return False
+        return not self.path or fnmatchcase(path, self.path)
+
+
+@frozen
+class Query:
+    """Parts of the query that the key has.
+
+    ``sort``: parameters are sorted by name, and sent so.  ``ignore``: patterns of parameters that do
+    not matter; ``keep``: if not empty, all others do not matter.
+    """
+
+    sort: bool = False
+    ignore: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+
+    @property
+    def trivial(self) -> bool:
+        """Whether the query is the key's as it came."""
+        return not (self.sort or self.ignore or self.keep)
+
+    def drops(self, name: str) -> bool:
+        """Whether the parameter ``name`` does not matter."""
+        if self.keep:
+            return not any(fnmatchcase(name, pattern) for pattern in self.keep)
+        return any(fnmatchcase(name, pattern) for pattern in self.ignore)
+
+    def apply(self, query: bytes) -> bytes:
+        """Return ``query`` less the parameters that do not matter, sorted if told so.
+
+        Parameters stay as they were encoded; those of one name keep their order.
+        """
+        if self.trivial or not query:
+            return query
+        parts = [part for part in query.split(b"&") if not self.drops(_name(part))]
+        if self.sort:
+            parts.sort(key=lambda part: part.partition(b"=")[0])
+        return b"&".join(parts)
+
+
+def _name(part: bytes) -> str:
+    return part.partition(b"=")[0].decode("latin-1")
+
+
+@frozen
+class Cookies:
+    """Patterns of cookies that do not matter, that are part of the key, and that bypass the cache."""
+
+    ignore: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
+    bypass: tuple[str, ...] = ()
+
+    def names_all(self, names: frozenset[str]) -> bool:
+        """Whether every cookie is named here, so that a request with these cookies has a policy."""
+        patterns = self.ignore + self.key + self.bypass
+        return all(_matches(name, patterns) for name in names)
+
+    def bypasses(self, names: frozenset[str]) -> bool:
+        """Whether one of the cookies bypasses the cache."""
+        return any(_matches(name, self.bypass) for name in names)
+
+    def ignores(self, name: str) -> bool:
+        """Whether the cookie does not matter; cookies of the key do."""
+        return _matches(name, self.ignore) and not _matches(name, self.key)
+
+    def in_key(self, name: str) -> bool:
+        """Whether the cookie is part of the key."""
+        return _matches(name, self.key)
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+DEFAULT_GRACE: Final = 0.0
+
+
+@frozen
+class Policy:
+    """The rules of one ``[cache NAME]`` section; times in seconds, sizes in bytes.
+
+    ``grace``: how long a stale response may answer when the server fails; ``grace_refresh``: how
+    long while it is fetched anew in the background.  ``negative``: lifetime of 404, 405, 410, 414
+    and 501 without stated freshness.  ``min_uses``: requests of one key before a response is stored.
+    ``variants``: responses of one key, selected by Vary.  ``targets``: RFC 9213 fields.
+    """
+
+    query: Query = field(factory=Query)
+    cookies: Cookies = field(factory=Cookies)
+    ttl: tuple[TTL, ...] = ()
+    set_cookie: SetCookie = SetCookie.REFUSE
+    client_no_cache: NoCache = NoCache.REVALIDATE
+    grace: float = DEFAULT_GRACE
+    grace_refresh: float = DEFAULT_GRACE
+    negative: float = 1.0
+    max_object: int = 8 * 1024 * 1024
+    min_uses: int = 1
+    variants: int = 64
+    targets: tuple[bytes, ...] = TARGETS

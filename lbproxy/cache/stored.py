@@ -1,0 +1,68 @@
+"""PURE. A stored response: its head, its times, and the request fields that selected it."""
+
+from __future__ import annotations
+
+from attrs import evolve, frozen
+
+from lbproxy.cache.control import Control
+from lbproxy.http.message import Headers
+
+__all__ = ["Stored", "field_values", "first_value", "without"]
+
+
+@frozen(eq=False)
+class Stored:
+    """The head of a stored response, as the server sent it, and what the cache knows of it.
+
+    ``url``: the public URL it answers.  ``headers``: without the fields that are not stored.
+    ``asked`` and ``received``: when its request was sent and its head received, in seconds since the
+    epoch.  ``lifetime``: seconds of freshness, ``stated`` if the response gave it itself.
+    ``rule``: where the lifetime comes from, for people.  ``selected``: the request's values of the
+    fields in Vary, by name in lower case.  ``tags`` and ``groups``: what it may be purged by.
+    ``length``: bytes of the body.  ``purged``: a soft purge made it stale.  ``public``: clients with
+    cookies may share it.
+    """
+
+    url: bytes
+    status: int
+    reason: bytes
+    headers: Headers
+    control: Control
+    asked: float
+    received: float
+    lifetime: float
+    stated: bool
+    rule: str
+    length: int
+    selected: tuple[tuple[bytes, bytes | None], ...] = ()
+    tags: frozenset[bytes] = frozenset()
+    groups: frozenset[bytes] = frozenset()
+    purged: bool = False
+    public: bool = False
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of ``name`` (lower case), or None."""
+        return first_value(self.headers, name)
+
+    def header_values(self, name: bytes) -> list[bytes]:
+        """Every value of ``name`` (lower case), in order."""
+        return field_values(self.headers, name)
+
+    def softly_purged(self) -> Stored:
+        """This response, stale from now on."""
+        return evolve(self, purged=True)
+
+
+def first_value(headers: Headers, name: bytes) -> bytes | None:
+    """Return the first value of ``name`` (lower case), or None."""
+    return next((value for key, value in headers if key.lower() == name), None)
+
+
+def field_values(headers: Headers, name: bytes) -> list[bytes]:
+    """Return every value of ``name`` (lower case), in order."""
+    return [value for key, value in headers if key.lower() == name]
+
+
+def without(headers: Headers, names: frozenset[bytes]) -> Headers:
+    """Return ``headers`` less those called ``names`` (lower case)."""
+    return [pair for pair in headers if pair[0].lower() not in names]

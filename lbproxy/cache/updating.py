@@ -1,0 +1,83 @@
+"""PURE. Stored responses that a 304 or a HEAD refreshes (RFC 9111 §3.2, §4.3.3 to §4.3.5)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import evolve
+
+from lbproxy.cache.asked import Asked
+from lbproxy.cache.conditions import VALIDATING, weak_match
+from lbproxy.cache.policy import Policy
+from lbproxy.cache.stored import Stored, without
+from lbproxy.cache.storing import store, stored_fields
+from lbproxy.http.message import Headers, RequestHead, ResponseHead
+
+__all__ = ["conditional", "head_agrees", "is_same", "updated"]
+
+_KEPT: Final = frozenset(
+    {b"content-length", b"content-encoding", b"content-range", b"content-type"}
+)
+"""Fields of the stored body that an update leaves alone (RFC 9111 §3.2)."""
+
+
+def conditional(request: RequestHead, stored: Stored) -> Headers:
+    """Return the headers of the request that validates ``stored`` (RFC 9111 §4.3.1).
+
+    Conditions and Range of the client are left out: the cache answers them from the response.
+    """
+    headers = without(request.pairs(), VALIDATING | {b"range"})
+    etag = stored.header(b"etag")
+    changed = stored.header(b"last-modified")
+    if etag is not None:
+        headers.append((b"If-None-Match", etag))
+    if changed is not None:
+        headers.append((b"If-Modified-Since", changed))
+    return headers
+
+
+def is_same(stored: Stored, response: ResponseHead) -> bool:
+    """Whether a 304 is about ``stored`` (RFC 9111 §4.3.4)."""
+    etag = response.header(b"etag")
+    own = stored.header(b"etag")
+    if etag is not None:
+        if own is None:
+            return False
+        return etag == own or (etag.startswith(b"W/") and weak_match(etag, own))
+    changed = response.header(b"last-modified")
+    return changed is None or changed == stored.header(b"last-modified")
+
+
+def updated(
+    stored: Stored,
+    request: RequestHead,
+    asked: Asked,
+    response: ResponseHead,
+    policy: Policy,
+    times: tuple[float, float],
+) -> Stored | None:
+    """Return ``stored`` with the fields of the 304 or HEAD ``response``, fresh again.
+
+    None: the merged response may not be stored any more.
+    """
+    named = frozenset(name.lower() for name, _ in response.headers) - _KEPT
+    fresh = stored_fields(response.headers, _KEPT)
+    age = frozenset({b"age"}) if response.header(b"age") is None else frozenset()
+    headers = without(stored.headers, named | age) + fresh
+    merged = ResponseHead(stored.status, headers, stored.reason, length=stored.length)
+    found = store(stored.url, request, asked, merged, policy, times)
+    if not isinstance(found, Stored):
+        return None
+    return evolve(found, length=stored.length)
+
+
+def head_agrees(stored: Stored, response: ResponseHead) -> bool:
+    """Whether the response to a HEAD describes the stored body (RFC 9111 §4.3.5)."""
+    length = response.header(b"content-length")
+    if length is not None and length != b"%d" % stored.length:
+        return False
+    for name in (b"etag", b"last-modified"):
+        value = response.header(name)
+        if value is not None and value != stored.header(name):
+            return False
+    return True

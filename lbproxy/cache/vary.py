@@ -1,0 +1,82 @@
+"""PURE. Selection of a stored response by the request fields in Vary (RFC 9111 §4.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from lbproxy.cache.stored import Stored
+from lbproxy.cache.targeted import Fields
+
+__all__ = ["ANY", "matching", "selected_by", "vary_names"]
+
+ANY: Final = b"*"
+
+_CODINGS: Final = frozenset(
+    {b"gzip", b"x-gzip", b"br", b"zstd", b"deflate", b"compress", b"dcz", b"dcb"}
+)
+_ZERO: Final = re.compile(rb"q\s*=\s*0(?:\.0{0,3})?\s*$")
+
+Selected = tuple[tuple[bytes, bytes | None], ...]
+
+
+def vary_names(head: Fields) -> tuple[bytes, ...]:
+    """Return the names in Vary, in lower case, sorted; ``(ANY,)`` if ``*`` is among them."""
+    names = {
+        name.strip(b" \t").lower()
+        for value in head.header_values(b"vary")
+        for name in value.split(b",")
+        if name.strip(b" \t")
+    }
+    return (ANY,) if ANY in names else tuple(sorted(names))
+
+
+def selected_by(names: Iterable[bytes], request: Fields) -> Selected:
+    """Return the request's values of ``names``, in a form in which equal means the same selection."""
+    return tuple((name, _normal(name, request.header_values(name))) for name in names)
+
+
+def _normal(name: bytes, values: Sequence[bytes]) -> bytes | None:
+    if not values:
+        return None
+    if name == b"accept-encoding":
+        return _accepted(values)
+    return b",".join(
+        b"".join(part.split()) if b'"' not in part else part.strip()
+        for value in values
+        for part in value.split(b",")
+    )
+
+
+def _accepted(values: Sequence[bytes]) -> bytes:
+    """Accept-Encoding as the sorted list of codings that servers use and the client accepts.
+
+    Weights among them are dropped: a server chooses one of the set.
+    """
+    found: set[bytes] = set()
+    refused: set[bytes] = set()
+    for value in values:
+        for part in value.lower().split(b","):
+            coding, _, weight = part.partition(b";")
+            coding = coding.strip()
+            if _ZERO.search(weight):
+                refused.add(coding)
+            elif coding in _CODINGS or coding == b"*":
+                found.add(coding)
+    kept = sorted(found - refused)
+    if b"*" in refused or b"identity" in refused:
+        kept.append(b"identity;q=0")
+    if b"*" in kept:
+        kept += sorted(coding + b";q=0" for coding in refused & _CODINGS)
+    return b",".join(kept)
+
+
+def matching(variants: Iterable[Stored], request: Fields) -> Stored | None:
+    """Return the stored response that ``request`` selects, the most recent of several."""
+    best: Stored | None = None
+    for one in variants:
+        wanted = selected_by((name for name, _ in one.selected), request)
+        if wanted == one.selected and (best is None or one.received > best.received):
+            best = one
+    return best
