@@ -18,6 +18,7 @@ from lbproxy.checks.dnsservers import DNSServers
 from lbproxy.config.keys import add_keys
 from lbproxy.config.sections import SECTIONS
 from lbproxy.proxy.feature import Feature
+from lbproxy.proxy.features.caching.feature import Caching
 from lbproxy.proxy.features.ejector import Ejector
 from lbproxy.proxy.features.hedge import Hedging
 from lbproxy.proxy.features.mirror import Mirror
@@ -44,6 +45,7 @@ FEATURES: tuple[Kind, ...] = (
     Warmer,
     Agents,
     DNSServers,
+    Caching,
 )
 
 GROUP = "lbproxy.features"

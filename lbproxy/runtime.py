@@ -35,6 +35,8 @@ from lbproxy.operate.drain import (
 )
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Feature
+from lbproxy.proxy.features.caching.cache import Cache
+from lbproxy.proxy.features.caching.feature import Caching
 from lbproxy.proxy.features.mirror import Mirror, MirrorDifference
 from lbproxy.proxy.features.rebalancer import Rebalance, Rebalancer
 from lbproxy.proxy.frontend import Frontend
@@ -80,6 +82,12 @@ class Runtime(MultiService):
     def listeners(self) -> list[Listener]:
         """In configuration order."""
         return self.generation.listeners
+
+    @property
+    def caches(self) -> dict[str, Cache[Any]]:
+        """Those that some route uses, by name."""
+        found = (Caching.of(route) for route in self.routes.values())
+        return {one.cache.name: one.cache for one in found if one is not None}
 
     def warnings(self) -> list[str]:
         """Settings that are valid and probably mistakes, and files with secrets that all can read."""

@@ -37,6 +37,7 @@ WINGS: dict[str, tuple[str, ...]] = {
 # Between packages of one layer; anything not here is refused.
 CROSS: dict[str, tuple[str, ...]] = {
     "config": (
+        "cache.policy",
         "http.circumstances",
         "http.condition",
         "http.filter",

@@ -105,6 +105,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "integer": (int,),
     "boolean": (bool,),
     "number": (int, float),
+    "array": (list,),
 }
 
 
@@ -125,6 +126,8 @@ def problem(value: Any, schema: Schema, name: str = "the body") -> str:
         return f"{name} is more than {schema['maximum']}"
     if len(value) > schema["maxLength"] if "maxLength" in schema else False:
         return f"{name} has more than {schema['maxLength']} characters"
+    if wanted == "array":
+        return next((wrong for one in value if (wrong := problem(one, schema["items"], name))), "")
     return _members(value, schema) if wanted == "object" else ""
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from lbproxy.cache.dates import http_seconds
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.targeted import Fields
+from lbproxy.http.message import ResponseHead
 
 __all__ = ["VALIDATING", "entity_tags", "is_not_modified", "range_allowed", "weak_match"]
 
@@ -32,17 +33,17 @@ def weak_match(first: bytes, second: bytes) -> bool:
     return first.removeprefix(b"W/") == second.removeprefix(b"W/")
 
 
-def is_not_modified(stored: Stored, request: Fields, now: float) -> bool:
-    """Whether a request whose conditions ``stored`` meets gets a 304 instead of it.
+def is_not_modified(response: Stored | ResponseHead, request: Fields, now: float) -> bool:
+    """Whether a request whose conditions ``response`` meets gets a 304 instead of it.
 
-    If-None-Match decides when it is present (RFC 9110 §13.1.3), then If-Modified-Since.  Only a
-    stored 200 is compared (RFC 9111 §4.3.2).
+    If-None-Match decides when it is present (RFC 9110 §13.1.3), then If-Modified-Since.  Only a 200
+    is compared (RFC 9111 §4.3.2).
     """
-    if stored.status != 200:
+    if response.status != 200:
         return False
     tags = request.header_values(b"if-none-match")
     if tags:
-        own = stored.header(b"etag")
+        own = response.header(b"etag")
         asked = entity_tags(tags)
         return ANY in asked or (own is not None and any(weak_match(own, tag) for tag in asked))
     since = request.header_values(b"if-modified-since")
@@ -51,8 +52,8 @@ def is_not_modified(stored: Stored, request: Fields, now: float) -> bool:
     limit = http_seconds(since[0], now)
     if limit is None:
         return False
-    changed = stored.header(b"last-modified") or stored.header(b"date")
-    at = http_seconds(changed, now) if changed is not None else int(stored.received)
+    changed = response.header(b"last-modified") or response.header(b"date")
+    at = http_seconds(changed, now) if changed is not None else None
     return at is not None and at <= limit
 
 

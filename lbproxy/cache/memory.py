@@ -59,15 +59,14 @@ class Memory:
     """Entries by key; each key has up to ``variants`` of them, selected by Vary.
 
     ``limit``: bytes of all entries, overhead included.  A new entry evicts others until it fits; one
-    larger than the limit is refused.  ``generation`` grows with each purge: a fetch that began
-    before is not stored.
+    larger than the limit is refused.  ``reserved``: bytes of bodies that are still coming in.
     """
 
     def __init__(self, limit: int, variants: int = 64) -> None:
         self.limit = limit
         self.variants = variants
         self.bytes = 0
-        self.generation = 0
+        self.reserved = 0
         self.counts = Counts()
         self._keys: dict[Key, list[Entry]] = {}
         self._urls: dict[bytes, set[Key]] = {}
@@ -117,6 +116,25 @@ class Memory:
             new.used, new.hits = used, hits
         return new
 
+    def reserve(self, size: int) -> bool:
+        """Set ``size`` more bytes aside for a body that is coming in; at most half of the limit.
+
+        Return False, with nothing changed, if that is too much."""
+        if self.reserved + size > self.limit // 2:
+            return False
+        self.reserved += size
+        self._make_room(0)
+        return True
+
+    def release(self, size: int) -> None:
+        """Give back what was set aside."""
+        self.reserved -= size
+
+    def remove(self, entry: Entry) -> None:
+        """Remove ``entry`` if it is still stored."""
+        if entry in self.lookup(entry.key):
+            self._remove(entry)
+
     def resize(self, limit: int) -> None:
         """Change the limit, and evict down to it."""
         self.limit = limit
@@ -126,7 +144,6 @@ class Memory:
 
     def purge(self, wanted: Iterable[Entry], soft: bool = False) -> int:
         """Remove entries, or make them stale if ``soft``; return how many."""
-        self.generation += 1
         found = list(wanted)
         for entry in found:
             if soft:
@@ -155,7 +172,7 @@ class Memory:
     # -- bookkeeping ----------------------------------------------------------------------------
 
     def _make_room(self, size: int) -> None:
-        while self.bytes + size > self.limit:
+        while self.bytes + self.reserved + size > self.limit:
             entry = self._order.victim()
             if entry is None:
                 return

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from typing import Final
 
-import http_sf
 from attrs import frozen
 
 from lbproxy.cache.asked import Asked
@@ -75,7 +75,7 @@ def store(
         url=url,
         status=response.status,
         reason=response.reason,
-        headers=_headers(response, control, policy),
+        headers=_headers(response, control, policy, times[1]),
         control=control,
         asked=times[0],
         received=times[1],
@@ -150,13 +150,15 @@ def _lasting(control: Control, policy: Policy) -> bool:
     return allowed and (stated or bool(policy.grace or policy.grace_refresh))
 
 
-def _headers(response: ResponseHead, control: Control, policy: Policy) -> Headers:
-    """The fields that are stored (RFC 9111 §3.1)."""
+def _headers(response: ResponseHead, control: Control, policy: Policy, received: float) -> Headers:
+    """The fields that are stored (RFC 9111 §3.1), and a Date (RFC 9110 §6.6.1)."""
     gone = _HOP | control.private_fields | frozenset(response.nominated)
     gone |= frozenset(name for name in (b"content-length", b"age"))
     if policy.set_cookie is SetCookie.STRIP:
         gone |= {b"set-cookie"}
     kept = [(name, value) for name, value in response.headers if name.lower() not in gone]
+    if response.header(b"date") is None:
+        kept.append((b"Date", formatdate(received, usegmt=True).encode()))
     return kept + [pair for pair in response.headers if pair[0].lower() == b"age"]
 
 
@@ -181,6 +183,8 @@ def group_names(values: list[bytes]) -> frozenset[bytes]:
     """Return the strings of a list field, or nothing if it is invalid."""
     if not values:
         return frozenset()
+    import http_sf
+
     try:
         members = http_sf.parse(b", ".join(values), tltype="list")
     except (ValueError, http_sf.StructuredFieldError):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-import http_sf
-
 from lbproxy.cache.control import MOST, Control, parse_control
 
 __all__ = ["TARGETS", "Fields", "response_control"]
@@ -56,6 +54,8 @@ def response_control(head: Fields, targets: Sequence[bytes] = TARGETS) -> Contro
 
 def _targeted(values: Sequence[bytes], field: bytes) -> Control | None:
     """The directives in a targeted field, or None if it does not count."""
+    import http_sf
+
     try:
         directives: Any = http_sf.parse(b", ".join(values), tltype="dictionary")
     except (ValueError, http_sf.StructuredFieldError):

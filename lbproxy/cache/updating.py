@@ -63,6 +63,8 @@ def updated(
     named = frozenset(name.lower() for name, _ in response.headers) - _KEPT
     fresh = stored_fields(response.headers, _KEPT)
     age = frozenset({b"age"}) if response.header(b"age") is None else frozenset()
+    if response.header(b"date") is None:
+        named |= {b"date"}  # stored anew, as the time of this response
     headers = without(stored.headers, named | age) + fresh
     merged = ResponseHead(stored.status, headers, stored.reason, length=stored.length)
     found = store(stored.url, request, asked, merged, policy, times)

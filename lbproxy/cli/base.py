@@ -24,6 +24,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 COMMANDS: dict[str, tuple[str, ...]] = {
     "affinity": ("sticky", "mirror"),
     "alert": ("alert",),
+    "cache": ("cache",),
     "change": (
         *("drain", "maint", "ready", "weight", "maxconn", "server", "kill", "rebalance"),
         *("state", "reload", "upgrade", "token"),

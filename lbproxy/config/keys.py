@@ -58,7 +58,7 @@ def _extended(spec: type[Any], added: Fields, title: str) -> type[Any]:
         )
         for name, one in added.items()
     }
-    return attrs.make_class(spec.__name__, fields, bases=(spec,), frozen=True)
+    return attrs.make_class(spec.__name__, fields, bases=(spec,), frozen=True, slots=True)
 
 
 def _as_option(key: Attribute[Any]) -> Attribute[Any]:

@@ -248,7 +248,9 @@ class _Compiler:
         """What features of the section or route ``name`` get."""
         ground = self.ground
         env = self._env(name)
-        return Given(self.config, env, ground.network, ground.shared, ground.replicated)
+        return Given(
+            self.config, env, ground.network, ground.shared, ground.replicated, ground.kept
+        )
 
     def _filters(self, plugins: Iterable[PluginSpec], section: str, old: Any) -> list[Any]:
         """The filters of a section; one whose line is as before goes on, with all it knows."""

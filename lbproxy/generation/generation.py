@@ -6,11 +6,12 @@ Made by :mod:`lbproxy.generation.assemble`; :mod:`lbproxy.service` starts, repla
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from functools import partial
 from random import Random
 from secrets import token_bytes
 from typing import Any
+from weakref import WeakValueDictionary
 
 from attrs import define, field, frozen
 from twisted.application.service import Service
@@ -48,6 +49,7 @@ class Ground:
     shared: Shared
     replicated: Replicated
     secret: bytes = field(factory=partial(token_bytes, 32), repr=False)
+    kept: MutableMapping[tuple[str, str], Any] = field(factory=WeakValueDictionary, repr=False)
 
     def env(self, name: str, secret: bytes = b"") -> Env:
         """What extensions of the section ``name`` get.  ``secret``: the configured one, if there is

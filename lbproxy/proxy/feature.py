@@ -23,7 +23,7 @@ attribute of the owner that is None until a feature takes it in :meth:`Feature.a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 import attrs
@@ -67,13 +67,16 @@ def counted(help: str = "") -> Any:
     return attrs.field(default=0, metadata={"help": help})
 
 
+T = TypeVar("T")
+
+
 @frozen
 class Given:
     """What :meth:`Feature.prepare` may use besides the specification of its owner.
 
     ``config``: the whole configuration; ``config.of(SPEC)`` gives the sections that only this
     feature knows. ``shared``: state of all processes of this machine, fast enough for traffic.
-    ``replicated``: eventual state of all processes, for the background.
+    ``replicated``: eventual state of all processes, for the background.  ``kept``: see :meth:`keep`.
     """
 
     config: Config
@@ -81,6 +84,16 @@ class Given:
     network: Network
     shared: Shared
     replicated: Replicated
+    kept: MutableMapping[tuple[str, str], Any] = attrs.field(factory=dict)
+
+    def keep(self, kind: str, name: str, make: Callable[[], T]) -> T:
+        """Return the object of this kind and name that other features have, or a new one.
+
+        It lives while a feature refers to it, so a reload that names it again keeps it."""
+        found: T | None = self.kept.get((kind, name))
+        if found is None:
+            found = self.kept[kind, name] = make()
+        return found
 
 
 class Owner(Protocol):

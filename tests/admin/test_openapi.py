@@ -16,7 +16,7 @@ from .kit import AdminClient
 
 ROUTES = [route for part in PARTS for route in part.routes]
 
-NAMES = {"backend": "app", "server": "a", "frontend": "web", "id": "1-2"}
+NAMES = {"backend": "app", "server": "a", "frontend": "web", "id": "1-2", "cache": "main"}
 BODIES: dict[str, Any] = {
     "POST /api/v1/backends/{backend}/servers": {"server": "c 10.0.0.3:8000 weight=2"},
     "PATCH /api/v1/backends/{backend}/servers/{server}": {
@@ -25,12 +25,15 @@ BODIES: dict[str, Any] = {
         "admin": "drain",
     },
     "POST /api/v1/backends/{backend}/servers/{server}/drain/wait": {"timeout_s": 0},
+    "POST /api/v1/caches/{cache}/why": {"url": "http://x/"},
 }
+QUERIES = {"POST /api/v1/caches/{cache}/purge": "?all=true"}
 MISSING = {"DELETE /api/v1/sessions/{id}"}
 """There is none in a load balancer at rest: 404, as described."""
 
 
 TEXT = kit.TEXT.replace("rebalance = tcp\n", "rebalance = tcp\nsticky = source\nmirror = static\n")
+TEXT = TEXT.replace("[frontend web]\n", "[cache main]\n\n[frontend web]\ncache = main\n")
 
 
 def admin() -> AbstractContextManager[AdminClient]:
@@ -64,7 +67,7 @@ def test_every_route_answers_as_described(route: Any) -> None:
             raw.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert b"Content-Type: text/event-stream" in raw.take()
             return
-        answer = client.ask(route.method, path, BODIES.get(key))
+        answer = client.ask(route.method, path + QUERIES.get(key, ""), BODIES.get(key))
         status = 404 if key in MISSING else 200
         assert answer.status == status, answer.data
         content = operation["responses"][str(status)]["content"]

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lbproxy.config.dump import as_json, dump
+from lbproxy.config.lines import LINES
 from lbproxy.config.lines.route import dump_route
 from lbproxy.config.model import (
     Address,
@@ -21,7 +22,6 @@ from lbproxy.config.model import (
     CheckSpec,
     CommandSpec,
     Config,
-    FrontendSpec,
     GlobalSpec,
     ListenSpec,
     LogSpec,
@@ -29,14 +29,19 @@ from lbproxy.config.model import (
     PassiveSpec,
     PluginSpec,
     RebalanceSpec,
-    RouteSpec,
     RuleSpec,
     ServerSpec,
     WebhookSpec,
 )
 from lbproxy.config.options import option_fields
+from lbproxy.config.sections import SECTIONS
+from lbproxy.features import declare_keys
 
 from .fakes import MINIMAL, TABLE, build
+
+declare_keys()
+FrontendSpec: Any = SECTIONS["frontend"].spec
+RouteSpec: Any = LINES["route"].options
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=12)
 NASTY = st.sampled_from(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from lbproxy.admin.parts import (
     alerts,
     backends,
+    caches,
     certificates,
     configuration,
     core,
@@ -40,6 +41,7 @@ PARTS: tuple[Part, ...] = (
     servers.PART,
     sessions.PART,
     *(part_of(kind) for kind in all_features() if kind.part is not None),
+    caches.PART,
     certificates.PART,
     configuration.PART,
     reload.PART,

@@ -6,14 +6,22 @@ from typing import Any
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.route import APIRoute, Call, Part
-from lbproxy.admin.schema import ANY, STRING, mapping, object_
+from lbproxy.admin.schema import ANY, STRING, Schema, mapping, object_
 from lbproxy.config.dump import as_json
+from lbproxy.config.sections import SECTIONS
+from lbproxy.features import declare_keys
 
 __all__ = ["PART"]
 
 
 def _config(call: Call) -> Any:
     return as_json(call.balancer.config, mask=True)
+
+
+def _others() -> dict[str, Schema]:
+    """The sections of features."""
+    declare_keys()
+    return {one.plural: mapping(ANY) for one in SECTIONS.values() if not one.field and one.plural}
 
 
 PART = Part(
@@ -34,7 +42,8 @@ PART = Part(
                     "backends": mapping(ANY),
                     "certificates": mapping(ANY),
                     "alerts": mapping(ANY),
-                }
+                },
+                _others(),
             ),
         ),
     ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from lbproxy.config.line import Line
 from lbproxy.config.lines.alerts import COMMAND, MAIL, RULE, WEBHOOK
 from lbproxy.config.lines.backend import MIRROR, REBALANCE
+from lbproxy.config.lines.cache import CONDITIONS, COOKIES, QUERY, TTL_LINE
 from lbproxy.config.lines.discovery import TEMPLATE
 from lbproxy.config.lines.health import AGENT, CHECK, PASSIVE
 from lbproxy.config.lines.listen import ADMIN, LISTEN, read_admin
@@ -21,9 +22,9 @@ __all__ = ["LINES", "dump_server", "read_admin", "syslog_address"]
 LINES: dict[str, Line] = {
     line.name: line
     for line in (
-        SERVER, TEMPLATE, LISTEN, ADMIN, CHECK, PASSIVE, MIRROR, REBALANCE, LOG, WEBHOOK, MAIL, COMMAND,
-        RULE, AGENT, ROUTE,
-        BALANCER, STICKY, FILTER,
+        SERVER, TEMPLATE, LISTEN, ADMIN, CHECK, PASSIVE, MIRROR, REBALANCE, LOG, WEBHOOK, MAIL,
+        COMMAND, RULE, AGENT, ROUTE,
+        BALANCER, STICKY, FILTER, TTL_LINE, QUERY, COOKIES, CONDITIONS,
     )
 }  # fmt: skip
 """Lines by the name after ``line:`` or ``lines:`` in a field's kind, in the order of the reference.

@@ -1,0 +1,254 @@
+"""CONTROL. Caches: what they hold, what they did, and purges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+from urllib.parse import urlsplit
+
+from lbproxy.admin.auth import Role
+from lbproxy.admin.exposition import Family, labels
+from lbproxy.admin.route import PAGE, APIError, APIRoute, Call, Column, Panel, Part, find, paged
+from lbproxy.admin.schema import (
+    ANY,
+    BOOLEAN,
+    COUNT,
+    NUMBER,
+    STRING,
+    array,
+    mapping,
+    maybe,
+    object_,
+    page,
+    string,
+)
+from lbproxy.admin.view import AdminView
+from lbproxy.cache.purge import KINDS, Purge
+from lbproxy.http.message import RequestHead, header_pairs
+from lbproxy.proxy.features.caching.cache import Cache, entry_facts
+
+__all__ = ["PART"]
+
+_STATS = object_(
+    {
+        "name": STRING,
+        "objects": COUNT,
+        "bytes": COUNT,
+        "limit": COUNT,
+        "fetching": COUNT,
+        "hit_ratio": NUMBER,
+        "hits": COUNT,
+        "stale": COUNT,
+        "revalidated": COUNT,
+        "collapsed": COUNT,
+        "misses": COUNT,
+        "bypassed": COUNT,
+        "bytes_served": COUNT,
+        "stored": COUNT,
+        "evicted": COUNT,
+        "purged": COUNT,
+    }
+)
+_FIELDS = {
+    "url": STRING,
+    "status": COUNT,
+    "bytes": COUNT,
+    "hits": COUNT,
+    "age": NUMBER,
+    "lifetime": NUMBER,
+    "rule": STRING,
+    "purged": BOOLEAN,
+    "backend": STRING,
+    "vary": mapping(maybe(STRING)),
+    "tags": ANY,
+}
+_ENTRY = object_(_FIELDS)
+_WHY = object_({**_FIELDS, "use": STRING, "reason": STRING, "by": STRING})
+
+
+def _caches(admin: AdminView) -> dict[str, Cache[Any]]:
+    found: dict[str, Cache[Any]] = admin.balancer.caches
+    return found
+
+
+def _state(admin: AdminView) -> Any:
+    return {name: cache.stats() for name, cache in _caches(admin).items()}
+
+
+def _list(call: Call) -> Any:
+    return paged(call, list(_caches(call.admin).values()), Cache.stats)
+
+
+def _entries(call: Call) -> Any:
+    cache = find(_caches(call.admin), call.path["cache"], "cache")
+    url = call.query.get("url", "")
+    if url:
+        found = cache.memory.by_url(url.encode("latin-1", "replace"))
+    else:
+        found = list(islice(cache.memory, _MOST))
+    now = cache.wall()
+    return paged(call, found, lambda entry: entry_facts(entry, now))
+
+
+_MOST = 100_000
+
+
+def _purge(call: Call) -> Any:
+    cache = find(_caches(call.admin), call.path["cache"], "cache")
+    given = {kind: call.query[kind] for kind in KINDS if call.query.get(kind)}
+    if len(given) != 1 or "group" in given:
+        raise APIError(400, "name one of url, prefix, host, tag and all")
+    ((kind, value),) = given.items()
+    text = b"" if kind == "all" else str(value).encode("utf-8")
+    if kind in ("url", "prefix") and b"://" not in text:
+        raise APIError(400, f"{kind} is a whole URL, such as https://www.example.com/a")
+    soft = bool(call.query.get("soft"))
+    count = cache.purge(Purge(kind, text), soft)
+    word = "softly purged" if soft else "purged"
+    call.changes.append(f"{cache.name} {kind} {value if text else ''}: {count} {word}")
+    return {"purged": count}
+
+
+def _why(call: Call) -> Any:
+    cache = find(_caches(call.admin), call.path["cache"], "cache")
+    parts = urlsplit(call.body["url"])
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise APIError(400, "url is a whole URL, such as https://www.example.com/a")
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        headers = header_pairs(_header(line) for line in call.body.get("headers", ()))
+        head = RequestHead(
+            call.body.get("method", "GET").encode("ascii"),
+            target.encode("ascii"),
+            headers,
+            host=parts.netloc.lower().encode("ascii"),
+            scheme=parts.scheme.encode(),
+        )
+    except UnicodeEncodeError:
+        raise APIError(400, "method, url and headers are ASCII") from None
+    return cache.why(head)
+
+
+def _header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon or not name.strip():
+        raise APIError(400, f"a header is NAME: VALUE, not {line[:100]!r}")
+    return name.strip(), value.strip()
+
+
+def _metrics(admin: AdminView) -> Iterator[Family]:
+    caches = _caches(admin)
+    if not caches:
+        return
+    for field, name, help_text in _COUNTERS:
+        yield Family(
+            f"lbproxy_cache_{name}",
+            "counter",
+            help_text,
+            [(labels(cache=one), float(cache.stats()[field])) for one, cache in caches.items()],
+        )
+    for field, name, help_text in _GAUGES:
+        yield Family(
+            f"lbproxy_cache_{name}",
+            "gauge",
+            help_text,
+            [(labels(cache=one), float(cache.stats()[field])) for one, cache in caches.items()],
+        )
+
+
+_COUNTERS = (
+    ("hits", "hits", "Requests answered from the cache."),
+    ("stale", "stale_hits", "Requests answered with a stale response."),
+    ("revalidated", "revalidated", "Requests answered after the server confirmed the response."),
+    ("collapsed", "collapsed", "Requests answered by the fetch of another request."),
+    ("misses", "misses", "Requests fetched from a server."),
+    ("bypassed", "bypassed", "Requests without a part of the cache."),
+    ("bytes_served", "bytes_served", "Bytes of bodies served from the cache."),
+    ("stored", "stored", "Responses stored."),
+    ("evicted", "evicted", "Responses evicted to make room."),
+    ("purged", "purged", "Responses purged."),
+)
+_GAUGES = (
+    ("objects", "objects", "Responses in the cache."),
+    ("bytes", "bytes", "Bytes of the cache in use, overhead included."),
+    ("limit", "limit_bytes", "Bytes that the cache may use."),
+    ("fetching", "fetches", "Requests of the cache under way."),
+)
+
+PART = Part(
+    "caches",
+    routes=(
+        APIRoute(
+            "GET",
+            "/api/v1/caches",
+            Role.READ,
+            "Every cache in use, and what it did",
+            _list,
+            page(_STATS),
+            query=PAGE,
+        ),
+        APIRoute(
+            "GET",
+            "/api/v1/caches/{cache}/entries",
+            Role.READ,
+            "Stored responses",
+            _entries,
+            page(_ENTRY),
+            query={"url": string("only of this URL"), **PAGE},
+        ),
+        APIRoute(
+            "POST",
+            "/api/v1/caches/{cache}/why",
+            Role.READ,
+            "What the cache would do with a request, and by which rule",
+            _why,
+            object_(
+                {
+                    "url": STRING,
+                    "obstacle": STRING,
+                    "not_stored": STRING,
+                    "stored": array(_WHY),
+                }
+            ),
+            body=object_(
+                {"url": string("a whole URL", 16_384)},
+                {"method": string("GET by default", 100), "headers": array(STRING)},
+            ),
+        ),
+        APIRoute(
+            "POST",
+            "/api/v1/caches/{cache}/purge",
+            Role.WRITE,
+            "Remove responses, or make them stale; of url, prefix, host, tag and all, name one",
+            _purge,
+            object_({"purged": COUNT}),
+            query={
+                "url": string("a whole URL; all variants go", 16_384),
+                "prefix": string("the beginning of a URL, from its scheme on", 16_384),
+                "host": string("a host, with its port unless it is the default"),
+                "tag": string("a tag of Surrogate-Key, Cache-Tag or xkey"),
+                "all": {"type": "boolean", "description": "everything"},
+                "soft": {"type": "boolean", "description": "make stale instead of remove"},
+            },
+        ),
+    ),
+    state=_state,
+    schema=mapping(_STATS),
+    metrics=_metrics,
+    panels=(
+        Panel(
+            "Caches",
+            "caches",
+            (
+                Column("name", "Cache"),
+                Column("objects", "Objects", "count"),
+                Column("bytes", "Size", "bytes"),
+                Column("hits", "Hits", "rate"),
+                Column("misses", "Misses", "rate"),
+                Column("collapsed", "Collapsed", "rate"),
+                Column("evicted", "Evicted", "rate"),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,63 @@
+"""PURE. What a purge names: one URL, a prefix, a host, a tag, a cache group, or everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+from attrs import field, frozen
+
+from lbproxy.cache.memory import Entry, Memory, origin_of
+from lbproxy.cache.stored import Stored
+
+__all__ = ["KINDS", "Purge", "PurgeKind"]
+
+PurgeKind = Literal["url", "prefix", "host", "tag", "group", "all"]
+
+KINDS: tuple[PurgeKind, ...] = get_args(PurgeKind)
+
+
+@frozen
+class Purge:
+    """``value``: a URL, the beginning of one, a host with its port, a tag, or the origin and the
+    name of a group with a blank between them; empty for ``all``.  A URL is that of all its variants.
+    """
+
+    kind: PurgeKind
+    value: bytes = field(default=b"")
+
+    def may_name(self, url: bytes) -> bool:
+        """Whether a response of ``url``, of which nothing else is known, may be meant."""
+        if self.kind == "url":
+            return url == self.value
+        if self.kind == "prefix":
+            return url.startswith(self.value)
+        if self.kind == "host":
+            return host_of(url) == self.value.lower()
+        if self.kind == "group":
+            return origin_of(url) == self.value.partition(b" ")[0]
+        return True
+
+    def names(self, stored: Stored) -> bool:
+        """Whether ``stored`` is meant."""
+        if self.kind == "tag":
+            return self.value in stored.tags
+        if self.kind == "group":
+            return self.may_name(stored.url) and self.value.partition(b" ")[2] in stored.groups
+        return self.may_name(stored.url)
+
+    def find(self, memory: Memory) -> Iterable[Entry]:
+        """Return the entries that are meant; by tag or URL only these are looked at."""
+        if self.kind == "url":
+            return memory.by_url(self.value)
+        if self.kind == "tag":
+            return memory.by_tag(self.value)
+        if self.kind == "group":
+            origin, _, group = self.value.partition(b" ")
+            return memory.by_group(origin, group)
+        return memory.where(self.may_name)
+
+
+def host_of(url: bytes) -> bytes:
+    """Return the host of a URL, with its port, in lower case."""
+    return url.split(b"/", 3)[2].lower() if url.count(b"/") > 1 else b""

@@ -1,0 +1,180 @@
+"""CONTROL. ``lbproxy cache``: purge, list, stats and why."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from lbproxy.cli.base import count, main, stop
+from lbproxy.cli.remote import Remote, json_option, remote_options, show_json
+from lbproxy.cli.tables import bytes_, plain, show, since
+
+__all__: list[str] = []
+
+_cache_option = click.option(
+    "--cache", "name", default="", metavar="NAME", help="The [cache NAME]; the default is all."
+)
+
+
+@main.group()
+def cache() -> None:
+    """Look into caches, and purge what they hold."""
+
+
+def _names(remote: Remote, name: str) -> list[str]:
+    names = [one["name"] for one in remote.all("caches")]
+    if not names:
+        stop("no frontend or route has a cache: add a [cache NAME] and 'cache = NAME'")
+    if name and name not in names:
+        stop(f"there is no cache {name!r}; there is {', '.join(names)}")
+    return [name] if name else names
+
+
+@cache.command()
+@click.argument("url", required=False, default="")
+@click.option("--prefix", default="", metavar="URL", help="All URLs that begin so.")
+@click.option("--host", default="", help="All URLs of a host.")
+@click.option("--tag", default="", help="All responses with this tag.")
+@click.option("--all", "everything", is_flag=True, help="Everything.")
+@click.option("--soft", is_flag=True, help="Make stale: served while a fresh one is fetched.")
+@_cache_option
+@remote_options
+@json_option
+def purge(
+    remote: Remote,
+    url: str,
+    prefix: str,
+    host: str,
+    tag: str,
+    everything: bool,
+    soft: bool,
+    name: str,
+    as_data: bool,
+) -> None:
+    """Remove responses from a cache.
+
+    \b
+    lbproxy cache purge https://www.example.com/a
+    lbproxy cache purge --tag product-7 --soft
+    """
+    given = {"url": url, "prefix": prefix, "host": host, "tag": tag}
+    query: dict[str, Any] = {key: value for key, value in given.items() if value}
+    if everything:
+        query["all"] = "true"
+    if len(query) != 1:
+        stop("name one of URL, --prefix, --host, --tag and --all")
+    if soft:
+        query["soft"] = "true"
+    found = {
+        one: remote.ask("POST", f"caches/{quote(one, safe='')}/purge", **query)
+        for one in _names(remote, name)
+    }
+    if as_data:
+        show_json(found)
+        return
+    for one, answer in found.items():
+        click.echo(
+            f"{one}: {count(answer['purged'], 'response')} {'made stale' if soft else 'purged'}"
+        )
+
+
+@cache.command()
+@remote_options
+@json_option
+def stats(remote: Remote, as_data: bool) -> None:
+    """Show what the caches did."""
+    found = remote.all("caches")
+    if as_data:
+        show_json(found)
+        return
+    rows = [
+        (
+            one["name"],
+            one["objects"],
+            f"{bytes_(one['bytes'])} of {bytes_(one['limit'])}",
+            f"{one['hit_ratio']:.1%}",
+            one["hits"],
+            one["misses"],
+            one["collapsed"],
+            one["evicted"],
+        )
+        for one in found
+    ]
+    titles = ("cache", "objects", "bytes", "hit ratio", "hits", "misses", "collapsed", "evicted")
+    show(titles, rows)
+
+
+@cache.command(name="list")
+@click.argument("url", required=False, default="")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 100_000))
+@_cache_option
+@remote_options
+@json_option
+def entries(remote: Remote, url: str, limit: int, name: str, as_data: bool) -> None:
+    """Show stored responses; of one URL, or of all."""
+    found = []
+    for one in _names(remote, name):
+        path = f"caches/{quote(one, safe='')}/entries"
+        found += [{"cache": one, **entry} for entry in remote.all(path, limit, url=url or None)]
+    if as_data:
+        show_json(found)
+        return
+    rows = [
+        (
+            one["cache"],
+            plain(one["url"]),
+            one["status"],
+            one["bytes"],
+            one["hits"],
+            since(one["age"]),
+            f"{one['lifetime']:g} s by {one['rule']}" + (", purged" if one["purged"] else ""),
+        )
+        for one in found
+    ]
+    show(("cache", "url", "status", "bytes", "hits", "age", "fresh for"), rows)
+
+
+@cache.command()
+@click.argument("url")
+@click.option("-H", "headers", multiple=True, metavar="NAME:VALUE", help="A header of the request.")
+@click.option("-X", "method", default="GET", show_default=True, help="The method of the request.")
+@_cache_option
+@remote_options
+@json_option
+def why(
+    remote: Remote, url: str, headers: tuple[str, ...], method: str, name: str, as_data: bool
+) -> None:
+    """Explain what a cache would do with a request, and by which rule.
+
+    \b
+    lbproxy cache why https://www.example.com/a -H "Accept-Language: de"
+    """
+    body = {"url": url, "method": method, "headers": list(headers)}
+    found = {
+        one: remote.ask("POST", f"caches/{quote(one, safe='')}/why", body)
+        for one in _names(remote, name)
+    }
+    if as_data:
+        show_json(found)
+        return
+    for one, answer in found.items():
+        _explain(one, answer)
+
+
+def _explain(name: str, answer: dict[str, Any]) -> None:
+    click.echo(f"{name}: {plain(answer['url'])}")
+    if answer["obstacle"]:
+        click.echo(f"  goes to a server: {plain(answer['obstacle'])}")
+    for one in answer["stored"]:
+        vary = "".join(f", {key}: {value or 'absent'}" for key, value in one["vary"].items())
+        click.echo(
+            f"  stored: {one['status']}, {bytes_(one['bytes'])}, {since(one['age'])} old,"
+            f" fresh for {one['lifetime']:g} s by {one['rule']}{plain(vary)}"
+        )
+        click.echo(f"    use: {one['use']}: {plain(one['reason'])} ({one['by']})")
+    if not answer["stored"]:
+        click.echo("  nothing is stored")
+    if answer["not_stored"]:
+        click.echo(f"  the last response was not stored: {plain(answer['not_stored'])}")

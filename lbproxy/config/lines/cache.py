@@ -1,0 +1,147 @@
+"""PURE. Lines of a ``[cache NAME]``: ``ttl``, ``query``, ``cookies`` and conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lbproxy.cache.policy import TTL, Cookies, Query
+from lbproxy.config import units
+from lbproxy.config.conditions import dump_conditions, read_conditions
+from lbproxy.config.errors import Unfit
+from lbproxy.config.line import Line, Scope
+from lbproxy.config.options import Spot
+from lbproxy.config.words import Word, comma_items, quote
+from lbproxy.model import Condition
+
+__all__ = ["CONDITIONS", "COOKIES", "QUERY", "TTL_LINE"]
+
+_TTL_FORM = "write [STATUS,...] [type PATTERN] [path PATTERN] DURATION [force], or default DURATION"
+
+
+def _read_ttl(words: Sequence[Word], spot: Spot, scope: Scope) -> TTL | None:
+    texts = [word.text for word in words]
+    values: dict[str, Any] = {"line": " ".join(texts)}
+    if texts and texts[-1] == "force":
+        values["force"] = True
+        texts.pop()
+    if not texts:
+        spot.wrong(_TTL_FORM)
+        return None
+    try:
+        values["seconds"] = units.parse("duration", texts.pop(), {"min": 0})
+        if texts == ["default"]:
+            values["default"] = True
+            texts = []
+        if texts and texts[0][:1].isdigit():
+            values["statuses"] = _statuses(texts.pop(0))
+    except Unfit as error:
+        spot.caught(error)
+        return None
+    while len(texts) > 1 and texts[0] in ("type", "path") and texts[0] not in values:
+        values[texts[0]] = texts[1].lower() if texts[0] == "type" else texts[1]
+        texts = texts[2:]
+    if texts:
+        spot.wrong(f"{_TTL_FORM}; found {texts[0][:80]!r}")
+    return None if spot.failed else TTL(**values)
+
+
+def _statuses(text: str) -> frozenset[int]:
+    found = frozenset(units.parse("int", item, {}) for item in comma_items(text))
+    for status in found:
+        if not 200 <= status <= 599 or status in (206, 304):
+            raise Unfit(f"{status} is not a status that can be stored: 200 to 599, not 206 nor 304")
+    return found
+
+
+def _dump_ttl(spec: TTL) -> str:
+    words = [",".join(map(str, sorted(spec.statuses)))] if spec.statuses else []
+    for key, value in (("type", spec.type), ("path", spec.path)):
+        if value:
+            words += [key, quote(value)]
+    words += ["default"] if spec.default else []
+    words.append(units.dump("duration", spec.seconds))
+    return " ".join([*words, "force"] if spec.force else words)
+
+
+def _read_query(words: Sequence[Word], spot: Spot, scope: Scope) -> Query | None:
+    values: dict[str, Any] = {}
+    for word in words:
+        option = word.option()
+        if option is not None and option[0] in ("ignore", "keep"):
+            values[option[0]] = tuple(comma_items(option[1]))
+        elif word.is_bare and word.text == "sort":
+            values["sort"] = True
+        else:
+            message = f"unknown word {word.text[:80]!r}"
+            spot.wrong(message, found=word.text, known=("sort", "ignore=", "keep="))
+    if "ignore" in values and "keep" in values:
+        spot.wrong("either 'ignore=' or 'keep=': what is not kept is ignored")
+    return None if spot.failed else Query(**values)
+
+
+def _dump_query(spec: Query) -> str:
+    words = ["sort"] if spec.sort else []
+    words += [f"ignore={quote(','.join(spec.ignore))}"] if spec.ignore else []
+    words += [f"keep={quote(','.join(spec.keep))}"] if spec.keep else []
+    return " ".join(words)
+
+
+def _read_cookies(words: Sequence[Word], spot: Spot, scope: Scope) -> Cookies | None:
+    found: dict[str, list[str]] = {"ignore": [], "key": [], "bypass": []}
+    group: list[str] | None = None
+    for word in words:
+        for text in comma_groups(word.text):
+            if text == ",":
+                group = None
+            elif group is None and text in found:
+                group = found[text]
+            elif group is None:
+                message = f"a group begins with ignore, key or bypass, not with {text[:80]!r}"
+                spot.wrong(message, found=text, known=tuple(found))
+                return None
+            else:
+                group.append(text)
+    return Cookies(**{key: tuple(patterns) for key, patterns in found.items()})
+
+
+def comma_groups(text: str) -> list[str]:
+    """Return the pieces of a word between commas, and the commas."""
+    out: list[str] = []
+    for number, piece in enumerate(text.split(",")):
+        out += [","] if number else []
+        out += [piece] if piece else []
+    return out
+
+
+def _dump_cookies(spec: Cookies) -> str:
+    groups = (("ignore", spec.ignore), ("key", spec.key), ("bypass", spec.bypass))
+    return ", ".join(" ".join([name, *map(quote, texts)]) for name, texts in groups if texts)
+
+
+def _read_conditions(
+    words: Sequence[Word], spot: Spot, scope: Scope
+) -> tuple[Condition, ...] | None:
+    found = read_conditions(words, spot, scope)
+    return None if spot.failed else found
+
+
+TTL_LINE = Line(
+    "ttl",
+    _read_ttl,
+    _dump_ttl,
+    words="one line each: " + _TTL_FORM.removeprefix("write "),
+)
+QUERY = Line("query", _read_query, _dump_query, words="``sort``, ``ignore=...`` or ``keep=...``")
+COOKIES = Line(
+    "cookies",
+    _read_cookies,
+    _dump_cookies,
+    words="``ignore``, ``key`` and ``bypass``, each with patterns; a comma between them",
+)
+CONDITIONS = Line(
+    "conditions",
+    _read_conditions,
+    lambda spec: " ".join(dump_conditions(spec)),
+    words="conditions as in a `route line`, one set per line",
+)

@@ -1,0 +1,272 @@
+"""DATA. One cache: its policy, its store and the fetches that are under way."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+
+from attrs import define, evolve
+
+from lbproxy.cache.asked import Asked, ask
+from lbproxy.cache.freshness import current_age
+from lbproxy.cache.key import Key, key_of, url_of
+from lbproxy.cache.memory import Entry, Memory
+from lbproxy.cache.purge import Purge
+from lbproxy.cache.serving import decide
+from lbproxy.cache.stored import Stored
+from lbproxy.cache.storing import Refusal
+from lbproxy.cache.vary import selected_by
+from lbproxy.guard.addresses import AddressSet
+from lbproxy.http.conditional import Conditions
+from lbproxy.http.message import RequestHead
+from lbproxy.proxy.features.caching.spec import CacheSpec, policy_of
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.http.traffic import HTTPTraffic
+
+__all__ = ["Cache", "Counters", "Running", "entry_facts"]
+
+PASS_SECONDS: Final = 120.0
+"""How long a key is remembered whose response was not stored: its requests do not wait for each
+other."""
+
+MOST_REMEMBERED: Final = 10_000
+"""Keys that are remembered so, and keys whose uses are counted."""
+
+
+@define(eq=False)
+class Counters:
+    """What has happened since the start.
+
+    ``hits`` were answered from the store, ``stale`` ones of them past their lifetime.
+    ``revalidated``: the server said that the stored response is still good.  ``collapsed``: got the
+    response of a fetch that another request began.  ``misses``: fetched and stored or not.
+    ``bypassed``: the cache had no part in it.  ``bytes``: of bodies from the store.
+    """
+
+    hits: int = 0
+    stale: int = 0
+    revalidated: int = 0
+    collapsed: int = 0
+    misses: int = 0
+    bypassed: int = 0
+    bytes: int = 0
+
+
+class Running(Protocol):
+    """A fetch that is under way: :class:`lbproxy.proxy.features.caching.fetch.Fetch`."""
+
+    key: Key
+    url: bytes
+    stored: Stored | None
+    outdated: bool
+
+    def abandon(self) -> None:
+        """End if nobody waits for the response."""
+
+
+RunningT = TypeVar("RunningT", bound=Running)
+
+
+class Cache(Generic[RunningT]):
+    """See the module.  ``wall`` returns seconds since the epoch.
+
+    It lives as long as a configuration names it: a reload gives it another policy and keeps what is
+    stored.
+    """
+
+    def __init__(self, spec: CacheSpec, wall: Callable[[], float]) -> None:
+        self.name = spec.name
+        self.wall = wall
+        self.memory = Memory(spec.memory, spec.variants)
+        self.counters = Counters()
+        self.fetches: dict[Key, RunningT] = {}
+        self._running: set[RunningT] = set()
+        self._passing: OrderedDict[Key, float] = OrderedDict()
+        self._uses: OrderedDict[Key, int] = OrderedDict()
+        self._refused: OrderedDict[bytes, Refusal] = OrderedDict()
+        self.apply(spec)
+
+    def apply(self, spec: CacheSpec) -> None:
+        """Follow ``spec`` from now on."""
+        self.spec = spec
+        self.policy = policy_of(spec)
+        self.purgers = AddressSet(spec.purge_from)  # type: ignore[arg-type]
+        self._bypass = tuple(Conditions(one) for one in spec.bypass)
+        self._refresh = tuple(Conditions(one) for one in spec.refresh)
+        self.memory.variants = spec.variants
+        self.memory.resize(spec.memory)
+
+    # -- what a request may do ------------------------------------------------------------------
+
+    def bypasses(self, traffic: HTTPTraffic) -> bool:
+        """Whether a condition of ``bypass`` holds."""
+        return any(one.hold(traffic) for one in self._bypass)
+
+    def refreshes(self, traffic: HTTPTraffic) -> bool:
+        """Whether a condition of ``refresh`` holds."""
+        return any(one.hold(traffic) for one in self._refresh)
+
+    def collapses(self, key: Key) -> bool:
+        """Whether requests of ``key`` wait for each other: not when a response was not stored."""
+        until = self._passing.get(key)
+        if until is None:
+            return True
+        if until > self.wall():
+            return False
+        del self._passing[key]
+        return True
+
+    def worth(self, key: Key) -> bool:
+        """Count a use of ``key``; whether it has had ``min_uses``."""
+        if self.policy.min_uses == 1:
+            return True
+        uses = self._uses.pop(key, 0) + 1
+        if uses >= self.policy.min_uses:
+            return True
+        self._uses[key] = uses
+        if len(self._uses) > MOST_REMEMBERED:
+            self._uses.popitem(last=False)
+        return False
+
+    # -- fetches --------------------------------------------------------------------------------
+
+    def fetching(self, fetch: RunningT, shared: bool) -> None:
+        """A fetch begins; ``shared``: further requests of its key may join it."""
+        self._running.add(fetch)
+        if shared:
+            self.fetches[fetch.key] = fetch
+
+    def fetch_passes(self, fetch: RunningT, why: Refusal) -> None:
+        """The response will not be stored."""
+        self._forget(fetch)
+        self._refused[fetch.url] = why
+        self._refused.move_to_end(fetch.url)
+        if len(self._refused) > MOST_REMEMBERED:
+            self._refused.popitem(last=False)
+        self._passing[fetch.key] = self.wall() + PASS_SECONDS
+        self._passing.move_to_end(fetch.key)
+        if len(self._passing) > MOST_REMEMBERED:
+            self._passing.popitem(last=False)
+
+    def fetch_stored(self, fetch: RunningT, body: bytes) -> None:
+        """The response is complete, and may be stored."""
+        assert fetch.stored is not None
+        self._passing.pop(fetch.key, None)
+        self._refused.pop(fetch.url, None)
+        stored = evolve(fetch.stored, length=len(body))
+        self.memory.add(fetch.key, stored, body)
+
+    def fetch_over(self, fetch: RunningT) -> None:
+        """A fetch has ended."""
+        self._forget(fetch)
+        self._running.discard(fetch)
+
+    def _forget(self, fetch: RunningT) -> None:
+        if self.fetches.get(fetch.key) is fetch:
+            del self.fetches[fetch.key]
+
+    # -- purges ---------------------------------------------------------------------------------
+
+    def purge(self, wanted: Purge, soft: bool = False) -> int:
+        """Remove what ``wanted`` names, or make it stale; return how many responses.
+
+        Fetches under way that it names, or may name, are not stored, and nobody joins them."""
+        for fetch in list(self._running):
+            known = fetch.stored
+            meant = wanted.may_name(fetch.url) if known is None else wanted.names(known)
+            if meant:
+                fetch.outdated = True
+                self._forget(fetch)
+        return self.memory.purge(wanted.find(self.memory), soft)
+
+    def invalidate(self, urls: list[bytes], groups: frozenset[bytes], origin: bytes) -> None:
+        """Make stale what an unsafe request may have changed."""
+        for url in urls:
+            self.purge(Purge("url", url), soft=False)
+        for group in groups:
+            self.purge(Purge("group", origin + b" " + group))
+
+    def stop(self) -> None:
+        """End the fetches that nobody waits for."""
+        for fetch in list(self._running):
+            fetch.abandon()
+
+    # -- why ------------------------------------------------------------------------------------
+
+    def why(self, head: RequestHead) -> dict[str, Any]:
+        """Return what the store would do with a request, and by which rule, as JSON types.
+
+        Conditions of ``bypass`` and ``refresh`` and the route are not looked at."""
+        url = url_of(head)
+        asked = ask(head, self.policy)
+        refusal = self._refused.get(url)
+        return {
+            "url": url.decode("latin-1"),
+            "obstacle": asked.obstacle or "",
+            "not_stored": "" if refusal is None else f"{refusal.reason} ({refusal.rule})",
+            "stored": [self._why(entry, head, asked) for entry in self.memory.by_url(url)],
+        }
+
+    def _why(self, entry: Entry, head: RequestHead, asked: Asked) -> dict[str, Any]:
+        stored = entry.stored
+        facts = entry_facts(entry, self.wall())
+        key = key_of(head, self.policy, entry.key[:1])
+        if asked.obstacle is not None:
+            return {**facts, "use": "bypass", "reason": asked.obstacle, "by": "request"}
+        if key != entry.key:
+            return {**facts, "use": "other key", "reason": "a cookie of the key", "by": "cookies"}
+        for name, value in selected_by((name for name, _ in stored.selected), head):
+            if (name, value) not in stored.selected:
+                reason = f"{name.decode('latin-1')} differs"
+                return {**facts, "use": "other variant", "reason": reason, "by": "RFC 9111 §4.1"}
+        found = decide(stored, asked, self.policy, self.wall())
+        return {**facts, "use": found.use.value, "reason": found.reason, "by": found.rule}
+
+    # -- shown ----------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """Return numbers for people, as JSON types."""
+        counts = self.memory.counts
+        counters = self.counters
+        asked = counters.hits + counters.collapsed + counters.misses + counters.revalidated
+        return {
+            "name": self.name,
+            "objects": len(self.memory),
+            "bytes": self.memory.bytes,
+            "limit": self.memory.limit,
+            "fetching": len(self._running),
+            "hit_ratio": round(counters.hits / asked, 4) if asked else 0.0,
+            "hits": counters.hits,
+            "stale": counters.stale,
+            "revalidated": counters.revalidated,
+            "collapsed": counters.collapsed,
+            "misses": counters.misses,
+            "bypassed": counters.bypassed,
+            "bytes_served": counters.bytes,
+            "stored": counts.stored,
+            "evicted": counts.evicted,
+            "purged": counts.purged,
+        }
+
+
+def entry_facts(entry: Entry, now: float) -> dict[str, Any]:
+    """Return what ``cache list`` shows of a stored response, as JSON types."""
+    stored = entry.stored
+    return {
+        "url": stored.url.decode("latin-1"),
+        "status": stored.status,
+        "bytes": len(entry.body),
+        "hits": entry.hits,
+        "age": round(current_age(stored, now), 3),
+        "lifetime": stored.lifetime,
+        "rule": stored.rule,
+        "purged": stored.purged,
+        "backend": entry.key[0].decode("latin-1"),
+        "vary": {
+            name.decode("latin-1"): None if value is None else value.decode("latin-1")
+            for name, value in stored.selected
+        },
+        "tags": sorted(tag.decode("latin-1") for tag in stored.tags),
+    }

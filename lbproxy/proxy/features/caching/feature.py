@@ -1,0 +1,69 @@
+"""DATA. ``cache = NAME`` at a route or a frontend."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from attrs import frozen
+
+from lbproxy.config.model import option
+from lbproxy.proxy.feature import Feature, Given
+from lbproxy.proxy.features.caching.cache import Cache
+from lbproxy.proxy.features.caching.fetch import Fetch
+from lbproxy.proxy.features.caching.source import CacheSource
+from lbproxy.proxy.features.caching.spec import CACHE, CacheSpec
+from lbproxy.proxy.http.source import Source
+from lbproxy.proxy.routeowner import RouteOwner
+
+__all__ = ["Caching"]
+
+
+@frozen
+class Keys:
+    """The key of routes and frontends."""
+
+    cache: str = option(
+        "string",
+        "",
+        doc="the [cache NAME] that answers for the servers; ``none`` for no cache",
+        http_only=True,
+    )
+
+
+class Caching(Feature[RouteOwner]):
+    """The cache of one route; several routes may have the same :class:`Cache`."""
+
+    name = "cache"
+    keys = ("cache",)
+    owner = "route"
+    Keys = Keys
+    sections = (CACHE,)
+
+    def __init__(self, cache: Cache[Fetch], spec: CacheSpec) -> None:
+        self.cache = cache
+        self.spec = spec
+
+    @classmethod
+    def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
+        """See :class:`Feature`.  ValueError for a section that does not exist."""
+        if spec.cache in ("", "none"):
+            return None
+        found = {one.name: one for one in given.config.of(CacheSpec)}
+        wanted = found.get(spec.cache)
+        if wanted is None:
+            raise ValueError(f"there is no [cache {spec.cache}]")
+        if old is not None and old.spec == wanted:
+            return old
+        cache = given.keep(
+            "cache", spec.cache, lambda: Cache[Fetch](wanted, given.network.wheel.wall)
+        )
+        return cls(cache, wanted)
+
+    def attach(self, owner: RouteOwner) -> None:
+        """See :class:`Feature`."""
+        if self.cache.spec != self.spec:
+            self.cache.apply(self.spec)
+
+    def source(self, inner: Source) -> Source:
+        """See :class:`Feature`."""
+        return CacheSource(self.cache, inner)

@@ -1,0 +1,417 @@
+"""DATA. One request of the cache to the servers, for the clients that wait for its response.
+
+A :class:`Fetch` is the sink of the source behind the cache, and it has a traffic of its own, so that
+it goes on when the client that caused it leaves.  Its states:
+
+======== ============================================================== =================
+state    meaning                                                        next
+======== ============================================================== =================
+ASKING   there is no head; clients may join                             KEEPING, PASSING,
+                                                                        OVER
+KEEPING  the body is kept to be stored; clients may join, and each      PASSING, OVER
+         reads at its own pace
+PASSING  the response is not stored: nobody joins, a chunk is dropped   OVER
+         when all readers have it, and the slowest sets the pace
+OVER     the end, a failure, or nobody reads what is not stored         -
+======== ============================================================== =================
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from lbproxy.cache.asked import Asked
+from lbproxy.cache.key import Key
+from lbproxy.cache.memory import Entry
+from lbproxy.cache.serving import usable_on_error
+from lbproxy.cache.stored import Stored
+from lbproxy.cache.storing import Refusal, store
+from lbproxy.cache.updating import conditional, is_same, updated
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.message import END, End, Headers, Reply, RequestHead, ResponseHead
+from lbproxy.proxy.features.caching.cache import Cache
+from lbproxy.proxy.http.sink import Asking
+from lbproxy.proxy.http.source import STARTING, Source
+from lbproxy.proxy.http.traffic import HTTPTraffic
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.http.streams import SourceStream
+
+__all__ = ["Fetch", "FetchState", "Waiting"]
+
+WINDOW: Final = 256 * 1024
+"""Bytes of a response that is not stored that wait for its slowest reader before the server is
+paused."""
+
+_FAILURES: Final = frozenset({500, 502, 503, 504})
+
+
+class FetchState(Enum):
+    """See the module."""
+
+    ASKING = 0
+    KEEPING = 1
+    PASSING = 2
+    OVER = 3
+
+
+class Waiting(Protocol):
+    """A client that gets the response: :class:`lbproxy.proxy.features.caching.reader.Reader`.
+
+    ``position``: chunks that it has taken; ``behind``: chunks that it has not.
+    """
+
+    @property
+    def position(self) -> int: ...
+    @property
+    def behind(self) -> int: ...
+
+    def interim(self, head: ResponseHead) -> None:
+        """Take an interim head."""
+
+    def deliver(self) -> None:
+        """Take what has come."""
+
+    def revalidated(self, entry: Entry, stored: Stored, status: int) -> None:
+        """Answer with a stored response, which the server has called good."""
+
+    def stale(self, entry: Entry, why: str) -> None:
+        """Answer with a stored response, because the server failed."""
+
+    def again(self) -> None:
+        """Ask a server; the fetch is over."""
+
+    def failed(self, error: ProxyError) -> None:
+        """The fetch has failed, perhaps in the middle."""
+
+    def refused(self, error: ProxyError) -> None:
+        """The fetch has failed before a server had the request."""
+
+    def replied(self, reply: Reply) -> None:
+        """A filter answers."""
+
+
+class Fetch(Asking):
+    """See the module.
+
+    ``entry``: the stored response that the request validates, or None.  ``readers``: the clients
+    that get the response.  ``stored``: the head as it will be stored, from state KEEPING on.
+    ``reason``: for Cache-Status.  ``outdated``: a purge has named it since it began, so it is not stored.
+    """
+
+    def __init__(
+        self,
+        cache: Cache[Fetch],
+        key: Key,
+        url: bytes,
+        asked: Asked,
+        original: HTTPTraffic,
+        entry: Entry | None,
+    ) -> None:
+        self.cache = cache
+        self.key = key
+        self.url = url
+        self.asked = asked
+        self.entry = entry
+        self.state = FetchState.ASKING
+        self.readers: list[Waiting] = []
+        self.stored: Stored | None = None
+        self.head: ResponseHead | None = None
+        self.refusal: Refusal | None = None
+        self.chunks: list[bytes] = []
+        self.dropped = 0  # chunks that all readers of a response that is not stored have taken
+        self.size = 0
+        self.complete = False
+        self.outdated = False
+        self.reason = "stale"
+        self._reserved = 0
+        self._request = original.request
+        self._sent_at = cache.wall()
+        self._stream: SourceStream = STARTING
+        self._paused = False
+        self._worth = cache.worth(key)
+        super().__init__(_traffic_like(original, self._headers()))
+
+    def _headers(self) -> Headers:
+        if self.entry is not None:
+            return conditional(self._request, self.entry.stored)
+        return unconditional(self._request)
+
+    def start(self, source: Source) -> None:
+        """Send the request to ``source``, which may answer before this returns."""
+        stream = source.begin(self.traffic.request, b"", END, self)
+        if self.state is FetchState.OVER:
+            stream.close(reuse=False)
+        else:
+            self._stream = stream
+            self._balance()
+
+    @property
+    def joinable(self) -> bool:
+        """Whether a further client may get this response."""
+        return self.state in (FetchState.ASKING, FetchState.KEEPING) and not self.outdated
+
+    # -- from the source ------------------------------------------------------------------------
+
+    def server_events(self, events: list[Any]) -> None:
+        """See :class:`~lbproxy.proxy.http.sink.ResponseSink`."""
+        for event in events:
+            if self.state is FetchState.OVER:
+                return
+            if type(event) is bytes:
+                self._add(event)
+            elif type(event) is End:
+                self._end()
+            elif event.status < 200:
+                self._interim(event)
+            else:
+                self._answer(event)
+        self._deliver()
+
+    def _interim(self, head: ResponseHead) -> None:
+        for reader in list(self.readers):
+            reader.interim(ResponseHead(head.status, head.pairs(), head.reason))
+
+    def _answer(self, head: ResponseHead) -> None:
+        """The final head decides what becomes of the response."""
+        now = self.cache.wall()
+        entry, times = self.entry, (self._sent_at, now)
+        if entry is not None and head.status == 304:
+            self._not_modified(entry, head, times)
+            return
+        if (
+            entry is not None
+            and head.status in _FAILURES
+            and self._serve_stale(f"status {head.status}")
+        ):
+            return
+        self.head = head
+        found = store(self.url, self._request, self.asked, head, self.cache.policy, times)
+        large = head.length is not None and head.length > self.cache.policy.max_object
+        if isinstance(found, Stored) and not self._worth:
+            found = _TOO_FEW
+        if isinstance(found, Stored) and not large and not self.outdated:
+            self.stored = found
+            self.state = FetchState.KEEPING
+            return
+        self.refusal = found if isinstance(found, Refusal) else _TOO_LARGE if large else _PURGED
+        self.state = FetchState.PASSING
+        self.cache.fetch_passes(self, self.refusal)
+
+    def _not_modified(self, entry: Entry, head: ResponseHead, times: tuple[float, float]) -> None:
+        """The server says that the stored response is still good."""
+        policy = self.cache.policy
+        if not is_same(entry.stored, head):
+            self._over()
+            self.cache.memory.remove(entry)
+            self.cache.fetch_over(self)
+            for reader in self._leave():
+                reader.again()
+            return
+        fresh = updated(entry.stored, self._request, self.asked, head, policy, times)
+        if fresh is None:
+            self.cache.memory.remove(entry)
+        elif not self.outdated:
+            entry = self.cache.memory.replace(entry, fresh) or entry
+        self.entry = entry
+        self._over()
+        self.cache.fetch_over(self)
+        for reader in self._leave():
+            reader.revalidated(entry, fresh or entry.stored, head.status)
+
+    def _serve_stale(self, why: str) -> bool:
+        """Answer with the stored response because the server failed, if that is allowed."""
+        entry = self.entry
+        if entry is None or self.outdated:
+            return False
+        rule = usable_on_error(entry.stored, self.asked, self.cache.policy, self.cache.wall())
+        if rule is None:
+            return False
+        self._over()
+        self._stream.close(reuse=False)
+        self.cache.fetch_over(self)
+        for reader in self._leave():
+            reader.stale(entry, f"{why}, {rule}")
+        return True
+
+    def _add(self, data: bytes) -> None:
+        self.chunks.append(data)
+        self.size += len(data)
+        if self.state is FetchState.KEEPING and not self._reserve(len(data)):
+            self.stored = None
+            self.refusal = _TOO_LARGE
+            self.state = FetchState.PASSING
+            self._release()
+            self.cache.fetch_passes(self, _TOO_LARGE)
+
+    def _reserve(self, size: int) -> bool:
+        """Whether the body may still be kept, with ``size`` bytes more."""
+        if self.size > self.cache.policy.max_object or not self.cache.memory.reserve(size):
+            return False
+        self._reserved += size
+        return True
+
+    def _release(self) -> None:
+        self.cache.memory.release(self._reserved)
+        self._reserved = 0
+
+    def _end(self) -> None:
+        self.complete = True
+        state, self.state = self.state, FetchState.OVER
+        self.over = True
+        if state is FetchState.KEEPING and self.stored is not None and not self.outdated:
+            body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+            self._release()
+            self.cache.fetch_stored(self, body)
+        self._release()
+        self.cache.fetch_over(self)
+
+    def server_failed(self, error: ProxyError) -> None:
+        """See :class:`~lbproxy.proxy.http.sink.ResponseSink`."""
+        if self.state is FetchState.OVER:
+            return
+        if self.state is FetchState.ASKING and self._serve_stale(str(error.kind.value)):
+            return
+        self._over()
+        self.cache.fetch_over(self)
+        for reader in self._leave():
+            reader.failed(error)
+
+    def server_paused(self) -> None:
+        """The request has no body."""
+
+    def server_resumed(self) -> None:
+        """The request has no body."""
+
+    def hook_replied(self, reply: Reply) -> None:
+        """See :class:`~lbproxy.proxy.http.sink.Asking`.  All who wait get the reply."""
+        self._over()
+        self.cache.fetch_over(self)
+        for reader in self._leave():
+            reader.replied(reply)
+
+    def fail(self, error: ProxyError) -> None:
+        """See :class:`~lbproxy.proxy.http.sink.Asking`."""
+        if self.state is FetchState.OVER:
+            return
+        if self.state is FetchState.ASKING and self._serve_stale(str(error.kind.value)):
+            return
+        self._over()
+        self.cache.fetch_over(self)
+        for reader in self._leave():
+            reader.refused(error)
+
+    def part(self, to_client: bytes, to_server: bytes) -> None:
+        """Only tunnels are parted."""
+
+    # -- readers --------------------------------------------------------------------------------
+
+    def join(self, reader: Waiting) -> None:
+        """Let ``reader`` have the response, from its beginning."""
+        self.readers.append(reader)
+
+    def left(self, reader: Waiting) -> None:
+        """``reader`` needs no more.  A response that is stored is fetched to its end."""
+        if reader in self.readers:
+            self.readers.remove(reader)
+        if not self.readers and self.state is FetchState.PASSING:
+            self.stop(Kind.CLIENT_GONE)
+        else:
+            self._balance()
+
+    def stop(self, kind: Kind) -> None:
+        """End early; ``kind`` says why."""
+        if self.state is FetchState.OVER:
+            return
+        self.traffic.close = kind
+        self._over()
+        self._stream.close(reuse=False)
+        self.cache.fetch_over(self)
+
+    def abandon(self) -> None:
+        """End if nobody waits for the response."""
+        if not self.readers:
+            self.stop(Kind.SHUTDOWN)
+
+    def took(self) -> None:
+        """A reader has taken more, or stops taking."""
+        self._balance()
+
+    def _deliver(self) -> None:
+        for reader in list(self.readers):
+            reader.deliver()
+        self._balance()
+
+    def _balance(self) -> None:
+        """Drop what all readers have, and pause the server if the slowest is far behind."""
+        if self.state is not FetchState.PASSING:
+            return
+        taken = min((reader.position for reader in self.readers), default=0)
+        if taken > self.dropped:
+            del self.chunks[: taken - self.dropped]
+            self.dropped = taken
+        full = any(reader.behind > 0 for reader in self.readers)
+        full = full and sum(map(len, self.chunks)) > WINDOW
+        if full is not self._paused:
+            self._paused = full
+            if full:
+                self._stream.pause_response()
+            else:
+                self._stream.resume_response()
+
+    def _leave(self) -> list[Waiting]:
+        readers, self.readers = self.readers, []
+        return readers
+
+    def _over(self) -> None:
+        self.state = FetchState.OVER
+        self.over = True
+        self._release()
+
+
+_TOO_LARGE: Final = Refusal("larger than max_object", "policy")
+_TOO_FEW: Final = Refusal("fewer uses than min_uses", "policy")
+_PURGED: Final = Refusal("purged while it was fetched", "purge")
+
+_CLIENT_CONDITIONS: Final = frozenset(
+    {
+        b"if-match",
+        b"if-none-match",
+        b"if-modified-since",
+        b"if-unmodified-since",
+        b"if-range",
+        b"range",
+    }
+)
+
+
+def unconditional(request: RequestHead) -> Headers:
+    """Return the headers of ``request`` for a whole response: no conditions, no range."""
+    return [pair for pair in request.pairs() if pair[0].lower() not in _CLIENT_CONDITIONS]
+
+
+def _traffic_like(original: HTTPTraffic, headers: Headers) -> HTTPTraffic:
+    """Return the traffic of a request of the cache's own, on behalf of ``original``."""
+    asked = original.request
+    head = RequestHead(
+        b"GET",
+        asked.target,
+        headers,
+        asked.version,
+        asked.host,
+        asked.scheme,
+        nominated=asked.nominated,
+    )
+    frontend = original.frontend
+    traffic = HTTPTraffic(frontend, original.info, head, frontend.now(), -1.0)
+    traffic.client_ip, traffic.client_port = original.client_ip, original.client_port
+    traffic.scheme = original.scheme
+    traffic.backend = original.backend
+    traffic.backend_name = original.backend_name
+    traffic.route = original.route
+    traffic.hooks = original.hooks
+    traffic.priority = original.priority
+    traffic.vars = original.vars
+    traffic.request_ended = True
+    return traffic

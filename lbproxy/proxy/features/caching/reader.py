@@ -1,0 +1,238 @@
+"""DATA. A client's exchange that gets its response from a :class:`Fetch`."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from lbproxy.cache.conditions import is_not_modified
+from lbproxy.cache.memory import Entry
+from lbproxy.cache.stored import Stored
+from lbproxy.errors import ProxyError
+from lbproxy.http.message import END, End, Reply, ResponseHead
+from lbproxy.proxy.features.caching.answers import not_modified
+from lbproxy.proxy.features.caching.cache import Cache
+from lbproxy.proxy.features.caching.fetch import Fetch
+from lbproxy.proxy.http.bodystream import TURN_BYTES
+from lbproxy.proxy.http.sink import Asking
+from lbproxy.proxy.http.streams import SourceStream
+from lbproxy.proxy.http.traffic import HTTPTraffic
+
+__all__ = ["Reader"]
+
+
+class Serving(Protocol):
+    """The source that a reader belongs to: see :class:`~lbproxy.proxy.features.caching.source`."""
+
+    cache: Cache[Fetch]
+
+    @property
+    def wait(self) -> float: ...
+
+    def head_for(self, fetch: Fetch, sink: Asking, first: bool) -> ResponseHead | None:
+        """Return the head of a fetch for one of its readers; None if the response does not fit."""
+
+    def reflect(self, fetch: Fetch, traffic: HTTPTraffic, first: bool) -> None:
+        """Let the log of a client's request show the server that answered."""
+
+    def pass_by(self, sink: Asking) -> SourceStream:
+        """Ask a server without the store."""
+
+    def serve_validated(
+        self, sink: Asking, entry: Entry, stored: Stored, status: int
+    ) -> SourceStream:
+        """Answer with a stored response that the server has called good."""
+
+    def serve_stale(self, sink: Asking, entry: Entry, why: str) -> SourceStream:
+        """Answer with a stored response because the server failed."""
+
+
+class Reader:
+    """The stream of one exchange; see :class:`~lbproxy.proxy.http.streams.SourceStream`.
+
+    ``first``: it caused the fetch, so it gets the head as it came.  ``position``: chunks of the
+    fetch that it has taken.
+    """
+
+    def __init__(self, serving: Serving, sink: Asking, fetch: Fetch, first: bool) -> None:
+        self._serving = serving
+        self._sink = sink
+        self._fetch = fetch
+        self._first = first
+        self.position = 0
+        self._begun = False
+        self._over = False
+        self._paused = False
+        self._inner: SourceStream | None = None  # once somebody else answers
+        wheel = sink.traffic.frontend.wheel
+        self._clock = wheel.clock
+        self._turn: Any = None
+        self._timer = wheel.timer(self._expired)
+        if not first:
+            self._timer.set(serving.wait)
+
+    # -- SourceStream ---------------------------------------------------------------------------
+
+    @property
+    def queued(self) -> bool:
+        """See :class:`SourceStream`."""
+        return not self._begun
+
+    def send_body(self, data: bytes, end: End | None) -> None:
+        """See :class:`SourceStream`: the request has none."""
+
+    def pause_response(self) -> None:
+        """See :class:`SourceStream`."""
+        self._paused = True
+        if self._inner is not None:
+            self._inner.pause_response()
+
+    def resume_response(self) -> None:
+        """See :class:`SourceStream`."""
+        self._paused = False
+        if self._inner is not None:
+            self._inner.resume_response()
+        elif not self._over:
+            self._soon()
+
+    def start_tunnel(self) -> bytes:
+        """See :class:`SourceStream`: a cache has none."""
+        raise RuntimeError("a response of the cache cannot become a tunnel")
+
+    def close(self, *, reuse: bool) -> None:
+        """See :class:`SourceStream`."""
+        if self._inner is not None:
+            self._inner.close(reuse=reuse)
+        elif not self._over:
+            self._end()
+            self._fetch.left(self)
+
+    # -- from the fetch -------------------------------------------------------------------------
+
+    @property
+    def behind(self) -> int:
+        """Chunks of the fetch that are not taken yet."""
+        return len(self._fetch.chunks) + self._fetch.dropped - self.position
+
+    def interim(self, head: ResponseHead) -> None:
+        """An interim head, for clients that wait."""
+        if not self._begun and not self._over:
+            self._sink.server_events([head])
+
+    def deliver(self) -> None:
+        """Give the client what has come, unless it is paused."""
+        fetch = self._fetch
+        if self._over or self._paused or self._turn is not None or fetch.head is None:
+            return
+        events: list[Any] = []
+        if not self._begun and not self._begin(events):
+            return
+        taken = 0
+        while self.behind and taken < TURN_BYTES:
+            chunk = fetch.chunks[self.position - fetch.dropped]
+            events.append(chunk)
+            taken += len(chunk)
+            self.position += 1
+        done = fetch.complete and not self.behind
+        if done:
+            events.append(END)
+            self._end()
+        if events:
+            self._sink.server_events(events)
+        if done:
+            fetch.left(self)
+        elif self.behind:
+            self._soon()
+
+    def _begin(self, events: list[Any]) -> bool:
+        """Add the head; False if there is nothing more to give."""
+        fetch = self._fetch
+        assert fetch.head is not None
+        head = self._serving.head_for(fetch, self._sink, first=self._first)
+        if head is None:
+            self._end()
+            fetch.left(self)
+            self._elsewhere()
+            return False
+        self._begun = True
+        self._timer.clear()
+        self._serving.reflect(fetch, self._sink.traffic, self._first)
+        request = self._sink.traffic.request
+        if is_not_modified(head, request, self._serving.cache.wall()):
+            self._end()
+            self._sink.server_events([not_modified(head), END])
+            fetch.left(self)
+            return False
+        events.append(head)
+        return True
+
+    def _soon(self) -> None:
+        if self._turn is None:
+            self._turn = self._clock.callLater(0, self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._turn = None
+        self.deliver()
+        self._fetch.took()
+
+    def _elsewhere(self) -> None:
+        """Ask a server without the cache."""
+        self._inner = self._serving.pass_by(self._sink)
+        if self._paused:
+            self._inner.pause_response()
+
+    def revalidated(self, entry: Entry, stored: Stored, status: int) -> None:
+        """The stored response is good: answer with it."""
+        self._end()
+        self._serving.reflect(self._fetch, self._sink.traffic, self._first)
+        self._inner = self._serving.serve_validated(self._sink, entry, stored, status)
+
+    def stale(self, entry: Entry, why: str) -> None:
+        """The server failed: answer with the stored response."""
+        self._end()
+        self._serving.reflect(self._fetch, self._sink.traffic, self._first)
+        self._inner = self._serving.serve_stale(self._sink, entry, why)
+
+    def again(self) -> None:
+        """The fetch cannot be used: ask a server."""
+        self._end()
+        self._elsewhere()
+
+    def failed(self, error: ProxyError) -> None:
+        """The fetch failed, perhaps in the middle."""
+        if not self._over:
+            self._end()
+            self._serving.reflect(self._fetch, self._sink.traffic, self._first)
+            self._sink.server_failed(error)
+
+    def refused(self, error: ProxyError) -> None:
+        """No server got the request."""
+        if not self._over:
+            self._end()
+            self._serving.reflect(self._fetch, self._sink.traffic, self._first)
+            if self._begun:
+                self._sink.server_failed(error)
+            else:
+                self._sink.fail(error)
+
+    def replied(self, reply: Reply) -> None:
+        """A filter of phase ``server_request`` answers."""
+        if not self._over:
+            self._end()
+            copy = Reply(reply.status, reply.body, list(reply.headers), reply.close)
+            self._sink.hook_replied(copy)
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def _expired(self) -> None:
+        """It has waited too long for a head."""
+        if not self._over and not self._begun:
+            self._end()
+            self._fetch.left(self)
+            self._elsewhere()
+
+    def _end(self) -> None:
+        self._over = True
+        self._timer.close()
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None

@@ -1,0 +1,320 @@
+"""DATA. The cache as a source: it answers from its store, or by means of the source behind it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from lbproxy.cache.asked import Asked, ask
+from lbproxy.cache.cachestatus import cache_status
+from lbproxy.cache.freshness import current_age
+from lbproxy.cache.invalidation import invalidated_groups, invalidated_urls
+from lbproxy.cache.key import Key, key_of, url_of
+from lbproxy.cache.memory import Entry, origin_of
+from lbproxy.cache.purge import Purge
+from lbproxy.cache.serving import Decision, Use, decide
+from lbproxy.cache.stored import Stored
+from lbproxy.cache.updating import head_agrees, updated
+from lbproxy.cache.vary import matching, selected_by
+from lbproxy.http.message import END, End, Reply, RequestHead, ResponseHead
+from lbproxy.proxy.features.caching.answers import Said, answer, fresh_head
+from lbproxy.proxy.features.caching.cache import Cache
+from lbproxy.proxy.features.caching.fetch import Fetch
+from lbproxy.proxy.features.caching.reader import Reader
+from lbproxy.proxy.http.bodystream import respond
+from lbproxy.proxy.http.sink import Asking, ForwardingSink
+from lbproxy.proxy.http.source import STARTING, Source
+from lbproxy.proxy.http.streams import SourceStream
+from lbproxy.proxy.http.traffic import HTTPTraffic
+
+__all__ = ["CacheSource"]
+
+_JSON: Final = (b"Content-Type", b"application/json")
+
+
+class CacheSource(Source):
+    """The source of the exchanges of a route with ``cache``; ``inner`` is the one behind it."""
+
+    def __init__(self, cache: Cache[Fetch], inner: Source) -> None:
+        self.cache = cache
+        self.inner = inner
+
+    @property
+    def wait(self) -> float:
+        """Seconds that a request waits for the response of another one's fetch."""
+        return self.cache.spec.wait
+
+    def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
+        """See :class:`Source`."""
+        cache, traffic = self.cache, sink.traffic
+        if head.method == b"PURGE":
+            return self._purge(head, sink)
+        asked = ask(head, cache.policy)
+        if asked.obstacle is None and cache.bypasses(traffic):
+            return self._around(head, data, end, sink, "bypass", "bypass")
+        if asked.obstacle is not None:
+            reason = "method" if asked.obstacle == "method" else "bypass"
+            return self._around(head, data, end, sink, reason, asked.obstacle)
+        key = key_of(head, cache.policy, (traffic.backend_name.encode(),))
+        entry = None if cache.refreshes(traffic) else self._select(key, head)
+        if entry is None:
+            return self._fetch(key, asked, sink, None, "uri-miss")
+        decision = decide(entry.stored, asked, cache.policy, cache.wall())
+        return self._use(entry, decision, key, asked, sink)
+
+    def _select(self, key: Key, head: RequestHead) -> Entry | None:
+        entries = self.cache.memory.lookup(key)
+        if not entries:
+            return None
+        stored = matching([entry.stored for entry in entries], head)
+        return next((entry for entry in entries if entry.stored is stored), None)
+
+    def _use(
+        self, entry: Entry, decision: Decision, key: Key, asked: Asked, sink: Asking
+    ) -> SourceStream:
+        use = decision.use
+        if use is Use.SERVE:
+            return self._serve(sink, entry, decision)
+        if use is Use.SERVE_AND_REFRESH:
+            self._refresh(key, asked, sink, entry)
+            return self._serve(sink, entry, decision)
+        if use is Use.REFUSE:
+            head = sink.traffic.request
+            return self._around(head, b"", None, sink, "bypass", decision.reason)
+        reason = "request" if decision.ttl > 0 else "stale"
+        return self._fetch(key, asked, sink, entry if use is Use.VALIDATE else None, reason)
+
+    # -- from the store -------------------------------------------------------------------------
+
+    def _serve(self, sink: Asking, entry: Entry, decision: Decision) -> SourceStream:
+        counters = self.cache.counters
+        counters.hits += 1
+        if decision.ttl <= 0:
+            counters.stale += 1
+        detail = "" if decision.use is Use.SERVE and decision.ttl > 0 else decision.reason
+        facts: dict[str, Any] = {"hit": True, "ttl": decision.ttl, "detail": detail}
+        return self._answer(sink, entry, entry.stored, decision.age, facts)
+
+    def _answer(
+        self, sink: Asking, entry: Entry, stored: Stored, age: float, facts: dict[str, Any]
+    ) -> SourceStream:
+        cache = self.cache
+        cache.memory.use(entry)
+        said = self._say(sink, age, facts)
+        head, body = answer(stored, entry.body, sink.traffic.request, said, cache.wall())
+        cache.counters.bytes += head.length or 0
+        return respond(sink, head, body)
+
+    def _say(self, sink: Asking, age: float, facts: dict[str, Any]) -> Said:
+        return Said(self.cache.name, age, self.cache.spec.cache_status, **facts)
+
+    def serve_validated(
+        self, sink: Asking, entry: Entry, stored: Stored, status: int
+    ) -> SourceStream:
+        """Answer with a stored response that the server has just called good."""
+        self.cache.counters.revalidated += 1
+        age = current_age(stored, self.cache.wall())
+        facts = {"fwd": "stale", "status": status, "ttl": stored.lifetime - age, "stored": True}
+        return self._answer(sink, entry, stored, age, facts)
+
+    def serve_stale(self, sink: Asking, entry: Entry, why: str) -> SourceStream:
+        """Answer with a stored response because the server failed."""
+        self.cache.counters.hits += 1
+        self.cache.counters.stale += 1
+        age = current_age(entry.stored, self.cache.wall())
+        facts = {"hit": True, "ttl": entry.stored.lifetime - age, "detail": why}
+        return self._answer(sink, entry, entry.stored, age, facts)
+
+    # -- from the servers -----------------------------------------------------------------------
+
+    def _fetch(
+        self, key: Key, asked: Asked, sink: Asking, entry: Entry | None, reason: str
+    ) -> SourceStream:
+        """Join the fetch of ``key``, or begin one."""
+        cache, head = self.cache, sink.traffic.request
+        if asked.control.only_if_cached:
+            return self._only_cached(sink)
+        ranged = head.header(b"range") is not None
+        if head.method == b"HEAD" or (ranged and entry is None):
+            return self._around(head, b"", None, sink, reason, "", key, asked)
+        shared = self._may_share(asked, entry) and cache.collapses(key)
+        running = cache.fetches.get(key) if shared else None
+        if running is not None and running.joinable:
+            if len(running.readers) <= cache.spec.waiters and not ranged:
+                return self._join(running, sink, first=False)
+            return self._around(head, b"", None, sink, reason, "too many wait")
+        cache.counters.misses += 1
+        fetch = Fetch(cache, key, url_of(head), asked, sink.traffic, entry)
+        fetch.reason = reason
+        cache.fetching(fetch, shared)
+        reader = self._join(fetch, sink, first=True)
+        fetch.start(self.inner)
+        return reader
+
+    def _join(self, fetch: Fetch, sink: Asking, first: bool) -> Reader:
+        reader = Reader(self, sink, fetch, first)
+        fetch.join(reader)
+        reader.deliver()
+        return reader
+
+    @staticmethod
+    def _may_share(asked: Asked, entry: Entry | None) -> bool:
+        """Whether a request may wait for the response to another one, or others for its own."""
+        if asked.control.no_store:
+            return False
+        personal = asked.authorized or (bool(asked.cookies) and not asked.named)
+        return not personal or (entry is not None and entry.stored.public)
+
+    def _refresh(self, key: Key, asked: Asked, sink: Asking, entry: Entry) -> None:
+        """Fetch a stale response anew, in the background, unless somebody does already."""
+        cache = self.cache
+        running = cache.fetches.get(key)
+        if running is not None and running.joinable:
+            return
+        fetch = Fetch(cache, key, url_of(sink.traffic.request), asked, sink.traffic, entry)
+        cache.fetching(fetch, True)
+        fetch.start(self.inner)
+
+    def pass_by(self, sink: Asking) -> SourceStream:
+        """Send the request of ``sink`` to the servers, without the store."""
+        head = sink.traffic.request
+        return self._around(head, b"", None, sink, "uri-miss", "the shared response does not fit")
+
+    def head_for(self, fetch: Fetch, sink: Asking, first: bool) -> ResponseHead | None:
+        """Return the head of a fetch for one of its readers; None if the response does not fit."""
+        head, stored, request = fetch.head, fetch.stored, sink.traffic.request
+        assert head is not None
+        if first:
+            self._note_first(fetch, head, sink)
+            return head
+        if stored is None:
+            return None
+        names = (name for name, _ in stored.selected)
+        if selected_by(names, request) != stored.selected:
+            return None
+        asked = ask(request, self.cache.policy)
+        if asked.cookies and not asked.named and not stored.public:
+            return None
+        self.cache.counters.collapsed += 1
+        age = current_age(stored, self.cache.wall())
+        facts = {"fwd": fetch.reason, "ttl": stored.lifetime - age, "collapsed": True}
+        return fresh_head(stored, self._say(sink, age, facts), head.length)
+
+    def _note_first(self, fetch: Fetch, head: ResponseHead, sink: Asking) -> None:
+        """Let the head that came from the server say what the cache makes of it."""
+        facts: dict[str, Any] = {"fwd": fetch.reason, "status": head.status}
+        if fetch.stored is not None:
+            age = current_age(fetch.stored, self.cache.wall())
+            facts.update(ttl=fetch.stored.lifetime - age, stored=True)
+        elif fetch.refusal is not None:
+            facts["detail"] = f"not stored: {fetch.refusal.reason} ({fetch.refusal.rule})"
+        if self.cache.spec.cache_status:
+            head.add_header(b"Cache-Status", cache_status(self.cache.name, **facts))
+
+    @staticmethod
+    def reflect(fetch: Fetch, traffic: HTTPTraffic, first: bool) -> None:
+        """Let the log of a client's request show the server that answered the fetch."""
+        other: HTTPTraffic = fetch.traffic
+        traffic.server_name = other.server_name
+        traffic.t_queue, traffic.t_connect = other.t_queue, other.t_connect
+        traffic.t_response, traffic.reused = other.t_response, other.reused
+        traffic.attempts = other.attempts
+        traffic.detail = traffic.detail or other.detail
+        if first:
+            traffic.server = other.server
+
+    # -- without the store ----------------------------------------------------------------------
+
+    def _around(
+        self,
+        head: RequestHead,
+        data: bytes,
+        end: End | None,
+        sink: Asking,
+        reason: str,
+        detail: str,
+        key: Key | None = None,
+        asked: Asked | None = None,
+    ) -> SourceStream:
+        self.cache.counters.bypassed += 1
+        if end is None and sink.traffic.request_ended and not data:
+            end = END
+        return self.inner.begin(head, data, end, _Around(self, sink, reason, detail, key, asked))
+
+    def _only_cached(self, sink: Asking) -> SourceStream:
+        """See RFC 9111 §5.2.1.7."""
+        facts = {"fwd": "request", "detail": "request says only-if-cached"}
+        value = cache_status(self.cache.name, **facts)  # type: ignore[arg-type]
+        head = ResponseHead(504, [(b"Cache-Status", value)], b"Gateway Timeout", length=0)
+        return respond(sink, head, b"")
+
+    def _purge(self, head: RequestHead, sink: Asking) -> SourceStream:
+        """The method PURGE: all variants of its URL, for clients in ``purge_from``."""
+        cache = self.cache
+        if sink.traffic.client_ip not in cache.purgers:
+            sink.hook_replied(Reply(403, b'{"error": "PURGE is not allowed from here"}\n', [_JSON]))
+            return STARTING
+        soft = (head.header(b"x-purge-soft") or b"").lower() in (b"1", b"yes", b"true")
+        count = cache.purge(Purge("url", url_of(head)), soft)
+        sink.hook_replied(Reply(200, b'{"purged": %d}\n' % count, [_JSON]))
+        return STARTING
+
+    def observed(self, request: RequestHead, response: ResponseHead) -> None:
+        """See the response to a request that the store has no part in: it may invalidate."""
+        url = url_of(request)
+        urls = invalidated_urls(url, request, response)
+        if urls:
+            groups = invalidated_groups(request, response)
+            self.cache.invalidate(urls, groups, origin_of(url))
+
+    def observed_head(
+        self, key: Key, asked: Asked, request: RequestHead, response: ResponseHead
+    ) -> None:
+        """See the response to a HEAD: it refreshes a stored GET, or shows that it is old."""
+        entry = self._select(key, request)
+        if entry is None or response.status != entry.stored.status:
+            return
+        memory, now = self.cache.memory, self.cache.wall()
+        if not head_agrees(entry.stored, response):
+            memory.purge([entry], soft=True)
+            return
+        fresh = updated(entry.stored, request, asked, response, self.cache.policy, (now, now))
+        if fresh is not None:
+            memory.replace(entry, fresh)
+
+
+class _Around(ForwardingSink):
+    """Passes a response on that the cache has no part in, and looks at its head."""
+
+    def __init__(
+        self,
+        source: CacheSource,
+        sink: Asking,
+        reason: str,
+        detail: str,
+        key: Key | None,
+        asked: Asked | None,
+    ) -> None:
+        super().__init__(sink)
+        self._source = source
+        self._facts: dict[str, Any] = {"fwd": reason, "detail": detail}
+        self._key = key
+        self._asked = asked
+        self._seen = False
+
+    def server_events(self, events: list[Any]) -> None:
+        """See :class:`~lbproxy.proxy.http.sink.ResponseSink`."""
+        first = events[0]
+        if not self._seen and isinstance(first, ResponseHead) and first.status >= 200:
+            self._seen = True
+            self._look(first)
+        self.sink.server_events(events)
+
+    def _look(self, head: ResponseHead) -> None:
+        source, request = self._source, self.traffic.request
+        if self._key is not None and self._asked is not None and request.method == b"HEAD":
+            source.observed_head(self._key, self._asked, request, head)
+        else:
+            source.observed(request, head)
+        if source.cache.spec.cache_status:
+            value = cache_status(source.cache.name, **self._facts, status=head.status)
+            head.add_header(b"Cache-Status", value)

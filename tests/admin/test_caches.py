@@ -1,0 +1,119 @@
+"""Caches over the API: numbers, contents, purges and reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lbproxy.testing.origin import Answer
+
+from .kit import AdminClient, admin
+
+TEXT = """\
+[lbproxy]
+admin = tcp:8404:interface=127.0.0.1
+
+[cache main]
+cookies = key lang
+
+[frontend web]
+listen = tcp:8080
+cache = main
+backend = app
+
+[backend app]
+servers = a 10.0.0.1:8000
+"""
+HEADERS = {"Cache-Control": "max-age=60", "Cache-Tag": "news", "Vary": "Accept"}
+
+
+@pytest.fixture
+def client() -> Iterator[AdminClient]:
+    with admin(TEXT) as made:
+        made.lb.origins["a"].handler = Answer(200, b"hello", HEADERS)  # type: ignore[union-attr]
+        for path in ("a", "a", "b"):
+            made.lb.get(f"http://h:8080/{path}")
+        yield made
+
+
+def test_numbers(client: AdminClient) -> None:
+    (found,) = client.get("caches")["items"]
+    assert (found["name"], found["objects"], found["hits"], found["misses"]) == ("main", 2, 1, 2)
+    assert found["hit_ratio"] == pytest.approx(1 / 3, abs=1e-3)
+    assert client.get("state")["caches"]["main"]["objects"] == 2
+    text = client.ask("GET", "/metrics").response.text
+    assert 'lbproxy_cache_hits_total{cache="main"} 1' in text
+    assert 'lbproxy_cache_objects{cache="main"} 2' in text
+
+
+def test_contents(client: AdminClient) -> None:
+    found = client.get("caches/main/entries?url=http://h:8080/a")["items"]
+    assert [(one["url"], one["hits"], one["rule"]) for one in found] == [
+        ("http://h:8080/a", 1, "max-age")
+    ]
+    assert found[0]["tags"] == ["news"]
+    assert len(client.get("caches/main/entries")["items"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "purged"),
+    [
+        ("url=http://h:8080/a", 1),
+        ("url=http://h:8080/other", 0),
+        ("prefix=http://h:8080/", 2),
+        ("host=H:8080", 2),
+        ("tag=news", 2),
+        ("tag=other", 0),
+        ("all=true", 2),
+    ],
+)
+def test_purges(client: AdminClient, query: str, purged: int) -> None:
+    answer = client.ask("POST", f"caches/main/purge?{query}")
+    assert (answer.status, answer.data) == (200, {"purged": purged})
+    assert client.get("caches")["items"][0]["objects"] == 2 - purged
+
+
+def test_a_soft_purge_keeps_the_response(client: AdminClient) -> None:
+    assert client.ask("POST", "caches/main/purge?all=true&soft=true").data == {"purged": 2}
+    assert client.get("caches")["items"][0]["objects"] == 2
+    assert "soft purge" in client.lb.get("http://h:8080/a").header("Cache-Status")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("caches/main/purge", 400),
+        ("caches/main/purge?url=http://h/&tag=x", 400),
+        ("caches/main/purge?url=/a", 400),
+        ("caches/other/purge?all=true", 404),
+    ],
+)
+def test_purges_that_are_refused(client: AdminClient, path: str, status: int) -> None:
+    assert client.ask("POST", path).status == status
+
+
+def test_why(client: AdminClient) -> None:
+    def why(url: str, **headers: str) -> dict[str, object]:
+        body = {"url": url, "headers": [f"{name}: {value}" for name, value in headers.items()]}
+        answer = client.ask("POST", "caches/main/why", body)
+        assert answer.status == 200, answer.data
+        found: dict[str, object] = answer.data
+        return found
+
+    (one,) = why("http://h:8080/a")["stored"]  # type: ignore[misc]
+    assert (one["use"], one["by"]) == ("serve", "RFC 9111 §4.2")
+    (one,) = why("http://h:8080/a", Accept="x")["stored"]  # type: ignore[misc]
+    assert (one["use"], one["reason"]) == ("other variant", "accept differs")
+    (one,) = why("http://h:8080/a", Cookie="lang=de")["stored"]  # type: ignore[misc]
+    assert one["use"] == "other key"
+    (one,) = why("http://h:8080/a", **{"Cache-Control": "no-cache"})["stored"]  # type: ignore[misc]
+    assert (one["use"], one["by"]) == ("validate", "RFC 9111 §5.2.1.4")
+    client.lb.origins["a"].handler = Answer(  # type: ignore[union-attr]
+        200, b"x", {"Cache-Control": "private"}
+    )
+    client.lb.get("http://h:8080/mine")
+    found = why("http://h:8080/mine")
+    assert (found["stored"], found["not_stored"]) == ([], "private (RFC 9111 §5.2.2.7)")
+    refused = client.ask("POST", "caches/main/why", {"url": "mine"})
+    assert refused.status == 400
