@@ -123,7 +123,7 @@ class Operator:
         self.head = text.partition("[frontend")[0]
         self.deeds = (
             self.reload, self.drain, self.weigh, self.add_and_remove, self.swap_certificate,
-            self.restart_origin,
+            self.restart_origin, self.set_clock, self.exit_filter, self.flood_admin,
         )  # fmt: skip
 
     def act(self):
