@@ -64,6 +64,7 @@ MODULES = (
     "logs/sink.py",
     "guard/addresses.py",
     "guard/connections.py",
+    "guard/idle.py",
     "http/checks.py",
     "http/forward.py",
     "http/grammar.py",

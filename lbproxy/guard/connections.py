@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from lbproxy.guard.idle import SHARE, AddressCounts, IdleClient, IdleClients
+
 __all__ = ["ConnectionLimits", "ConnectionTotal", "Peers"]
 
 _NO_LIMIT = 1 << 62
@@ -14,14 +16,20 @@ _NO_LIMIT = 1 << 62
 class ConnectionTotal:
     """The connections of the whole process.
 
-    ``maxconn`` 0 means no limit; it may be changed at any time.
+    ``maxconn`` 0 means no limit; it may be changed at any time. ``frontends``: the limits of the
+    frontends that have connections.
     """
 
-    __slots__ = ("active", "maxconn")
+    __slots__ = ("active", "frontends", "maxconn")
 
     def __init__(self, maxconn: int = 0) -> None:
         self.maxconn = maxconn
         self.active = 0
+        self.frontends: dict[ConnectionLimits, None] = {}
+
+    def make_room(self) -> bool:
+        """Evict the connection of the process that must go first; return whether there is one."""
+        return _evict_first(list(self.frontends))
 
 
 class Peers(Protocol):
@@ -36,15 +44,26 @@ class Peers(Protocol):
         """Report to the peers that one of the counted connections has ended."""
 
 
-class ConnectionLimits:
+class ConnectionLimits(AddressCounts):
     """The client connections of one frontend. Every operation is O(1).
 
     Each connection is counted once with :meth:`try_take` and, if that returned None, given back
     once. The limits are plain attributes: a reload changes them and keeps the counts. Connections
     over a lowered limit continue. An address without connections uses no memory.
+
+    ``idle``: the connections that may be closed to make room for others.
     """
 
-    __slots__ = ("_peers", "_per_ip", "active", "maxconn", "maxconn_per_ip", "refused", "total")
+    __slots__ = (
+        "_peers",
+        "_per_ip",
+        "active",
+        "idle",
+        "maxconn",
+        "maxconn_per_ip",
+        "refused",
+        "total",
+    )
 
     def __init__(
         self, maxconn: int = 0, maxconn_per_ip: int = 0, total: ConnectionTotal | None = None
@@ -54,6 +73,7 @@ class ConnectionLimits:
         self.total = total if total is not None else ConnectionTotal()
         self.active = 0
         self.refused = 0
+        self.idle = IdleClients()
         self._per_ip: dict[str, int] = {}
         self._peers: Peers | None = None
 
@@ -84,9 +104,10 @@ class ConnectionLimits:
         per_ip = self._per_ip
         count = per_ip.get(ip, 0)
         reason = None
-        if 0 < total.maxconn <= total.active:
+        # room is made only for connections that are not refused for another reason
+        if 0 < total.maxconn <= total.active and not (self._may_add(count) and self.make_room()):
             reason = f"maxconn {total.maxconn} of lbproxy"
-        elif 0 < self.maxconn <= self.active:
+        elif 0 < self.maxconn <= self.active and not (self._may_add(count) and self.make_room()):
             reason = f"maxconn {self.maxconn} of the frontend"
         elif 0 < self.maxconn_per_ip <= count and ip:
             reason = f"maxconn_per_ip {self.maxconn_per_ip}"
@@ -101,8 +122,27 @@ class ConnectionLimits:
             return reason
         total.active += 1
         self.active += 1
-        per_ip[ip] = count + 1
+        if self.active == 1:
+            total.frontends[self] = None
+        per_ip[ip] = per_ip.get(ip, 0) + 1  # making room may have changed it
         return None
+
+    def _may_add(self, count: int) -> bool:
+        """Return whether ``maxconn_per_ip`` allows an address with ``count`` another one."""
+        return not 0 < self.maxconn_per_ip <= count
+
+    def make_room(self) -> bool:
+        """Evict the connection that must go first for another one of this frontend; return whether
+        there is one.
+        """
+        if 0 < self.maxconn <= self.active:
+            return _evict_first([self])
+        return self.total.make_room()
+
+    def has_too_many(self, ip: str) -> bool:
+        """See :class:`AddressCounts`; of the frontend's ``maxconn``, without one the process's."""
+        limit = self.maxconn or self.total.maxconn
+        return bool(ip) and self._per_ip.get(ip, 0) * SHARE > limit > 0
 
     def give_back(self, ip: str) -> None:
         """Uncount a connection from ``ip``.
@@ -118,6 +158,8 @@ class ConnectionLimits:
             self._peers.give_back(ip)
         self.active -= 1
         self.total.active -= 1
+        if not self.active:
+            self.total.frontends.pop(self, None)
 
     def from_address(self, ip: str) -> int:
         """Return the number of connections counted for ``ip``."""
@@ -127,3 +169,17 @@ class ConnectionLimits:
     def addresses(self) -> int:
         """Return the number of different addresses with connections."""
         return len(self._per_ip)
+
+
+def _evict_first(candidates: list[ConnectionLimits]) -> bool:
+    """Evict the connection that has waited longest in the first line that has one."""
+    for number in range(4):
+        found: IdleClient | None = None
+        for limits in candidates:
+            client = limits.idle.first(number, limits)
+            if client is not None and (found is None or client.waits_since() < found.waits_since()):
+                found = client
+        if found is not None:
+            found.evict(number % 2 == 1)
+            return True
+    return False

@@ -110,7 +110,8 @@ class Acceptor(Handler):
         """Direct connections accepted from now on to ``factory``.
 
         A factory may have ``build_for(ip, port)`` beside ``buildProtocol``, which spares it
-        Twisted's address ("" and 0 for a Unix socket).
+        Twisted's address ("" and 0 for a Unix socket).  It may have ``make_room()``, which is
+        called when there are no descriptors left.
         """
         self._factory: Any = factory
         self._build: Any = _shortcut(factory)
@@ -166,6 +167,9 @@ class Acceptor(Handler):
                 address=self._name,
                 why=error_words(error),
             )
+        make_room = getattr(self._factory, "make_room", None)
+        if make_room is not None:
+            make_room()
         self.state = _PAUSED
         self._poller.silence(self._fd)
         self._timer.set(ACCEPT_PAUSE_S)

@@ -140,6 +140,11 @@ class Timer:
         """It will fire unless it is cleared."""
         return self._deadline != math.inf
 
+    @property
+    def deadline(self) -> float:
+        """When it fires, by the clock of the wheel; infinite if it is not armed."""
+        return self._deadline
+
     def set(self, delay: float) -> None:
         """Fire ``delay`` seconds from now, in place of any earlier deadline."""
         wheel = self._wheel

@@ -92,6 +92,7 @@ class FrontendCounters:
 
     ``connections``: accepted connections, including those refused later. ``refused``: connections
     that ended before they carried traffic (address lists, limits, TLS, PROXY header).
+    ``evicted``: connections without a request that were closed to make room for others.
     ``responses``: by class, index 1 to 5; index 0 counts exchanges without a status, or with one
     outside 100 to 599. ``bytes_in``: bodies (HTTP) or bytes (TCP) from clients; ``bytes_out``: to
     clients. ``closes``: close reasons of exchanges, sessions and refused connections.
@@ -106,6 +107,7 @@ class FrontendCounters:
         "bytes_out",
         "closes",
         "connections",
+        "evicted",
         "log_errors",
         "refused",
         "request_seconds",
@@ -114,7 +116,7 @@ class FrontendCounters:
     )
 
     def __init__(self) -> None:
-        self.connections = self.refused = self.requests = 0
+        self.connections = self.refused = self.evicted = self.requests = 0
         self.bytes_in = self.bytes_out = self.log_errors = 0
         self.responses = [0] * 6
         self.closes: dict[Kind, int] = {}
@@ -289,6 +291,7 @@ def frontend_snapshot(frontend: _Frontend) -> dict[str, Any]:
         "active_connections": frontend.client_count,
         "connections": counters.connections,
         "refused": counters.refused,
+        "evicted": counters.evicted,
         "requests": counters.requests,
         "responses": {f"{n}xx" if n else "none": counters.responses[n] for n in range(6)},
         "bytes_in": counters.bytes_in,

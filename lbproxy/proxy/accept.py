@@ -10,6 +10,7 @@ from twisted.internet.protocol import Factory
 from lbproxy.config.model import ListenSpec
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard.addresses import AddressSet
+from lbproxy.guard.idle import IdleClient
 from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.info import plain_ip
 from lbproxy.proxy.preamble import Preamble
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from lbproxy.proxy.frontend import Frontend
 
 __all__ = ["ProxyFactory"]
+
+_ROOM = 16  # connections that are closed when descriptors run out, before accepting goes on
 
 
 class ProxyFactory(Factory):
@@ -67,6 +70,15 @@ class ProxyFactory(Factory):
             return self.protocol_for(info)
         return _Arrival(self, frontend, info, announced, self.tls, look)
 
+    def make_room(self) -> None:
+        """Close some idle connections of the process: the listener cannot accept for lack of
+        descriptors.
+        """
+        total = self.frontend.limits.total
+        for _ in range(_ROOM):
+            if not total.make_room():
+                return
+
     def arrived(self, info: ConnectionInfo) -> IProtocol:
         """The preamble is over: the protocol proper.  ProxyError refuses."""
         if self._trusted is not None and info.counted_as == "":
@@ -101,6 +113,15 @@ class _Arrival(Preamble):
             failed=self._turned_away,
         )
         frontend.clients.add(self)
+        self._place = _Place(self, info)
+        self._place.excess = frontend.has_too_many(info)
+        frontend.limits.idle.add(self._place, True)
+
+    def evict(self, info: ConnectionInfo) -> None:
+        """End it to make room for another connection."""
+        self._frontend.depart(info)
+        self._frontend.counters.evicted += 1
+        self._fail(ProxyError(Kind.LIMITED, "sent no request and made room for others"))
 
     def _arrived(self, info: ConnectionInfo, data: bytes) -> IProtocol:
         self._leave()
@@ -113,7 +134,10 @@ class _Arrival(Preamble):
 
     def _leave(self) -> None:
         self._frontend.clients.discard(self)
+        if self._place.line is not None:
+            self._place.line.remove(self._place)
         self._ready = _decided  # it refers to us: no cycle for the garbage collector
+        self._place._arrival = None
 
     def shut(self) -> None:
         """The frontend stops."""
@@ -122,6 +146,29 @@ class _Arrival(Preamble):
     def kill(self, error: ProxyError) -> None:
         """End it now."""
         self._fail(error)
+
+
+class _Place(IdleClient):
+    """The place of an arrival among the connections that have not sent a request."""
+
+    def __init__(self, arrival: _Arrival, info: ConnectionInfo) -> None:
+        super().__init__()
+        self._arrival: _Arrival | None = arrival
+        self._info = info
+
+    @property
+    def address(self) -> str:
+        """See :class:`IdleClient`."""
+        return self._info.counted_as or ""
+
+    def waits_since(self) -> float:
+        """See :class:`IdleClient`."""
+        return self._info.connected
+
+    def evict(self, silent: bool) -> None:
+        """See :class:`IdleClient`."""
+        if self._arrival is not None:
+            self._arrival.evict(self._info)
 
 
 def _decided(info: ConnectionInfo, data: bytes) -> IProtocol:

@@ -235,6 +235,30 @@ class Frontend:
         if info.bound is not None:
             info.bound.close()
 
+    def has_too_many(self, info: ConnectionInfo) -> bool:
+        """Return whether the client's address holds more than a tenth of ``maxconn``; trusted
+        proxies may.
+        """
+        ip = info.counted_as
+        return ip is not None and self.limits.has_too_many(ip) and ip not in self._proxies
+
+    def evicted(self, info: ConnectionInfo, silent: bool) -> None:
+        """Count a connection without a request that is closed to make room for another one.
+
+        Its place is free at once.  ``silent``: it has not sent a request, so it is refused.
+        """
+        self.depart(info)
+        self.counters.evicted += 1
+        if silent:
+            self.refused(info, ProxyError(Kind.LIMITED, "sent no request and made room for others"))
+            return
+        _quiet.warn(
+            f"{self.name} evicted",
+            "frontend {name}: maxconn is reached: closing the idle connection of {ip}",
+            name=self.name,
+            ip=info.client_ip or "unix socket",
+        )
+
     def refused(self, info: ConnectionInfo, error: ProxyError) -> None:
         """Count, log and report a connection that ended before it carried traffic.
 

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import pwd
+import re
 import signal
 import socket
 import subprocess
@@ -408,6 +409,38 @@ def test_connections_of_one_address_are_limited_across_workers(balancer, echo):
     finally:
         for sock in held:
             sock.close()
+
+
+def test_newcomers_get_the_places_of_idle_connections(balancer):
+    """Each worker has ten places: full of idle ones, all of forty newcomers are answered."""
+    port, admin = free_ports(2)
+    quick = Slow(0)
+    ready(
+        balancer(
+            WEB.format(port).replace("backend", "maxconn = 20\nbackend", 1)
+            + f"servers = a {quick.address}\n",
+            settings=f"workers = 2\nadmin = 127.0.0.1:{admin}",
+        )
+    )
+    held = []
+    try:
+        for _ in range(60):
+            client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            client.request("GET", "/")
+            assert client.getresponse().read() == b"ok"
+            held.append(client)
+        url = f"http://127.0.0.1:{admin}/metrics"
+
+        def evicted():
+            with urllib.request.urlopen(url, timeout=10) as response:
+                text = response.read().decode()
+            found = re.search(r"evicted_connections_total{[^}]*} (\d+)", text)
+            return found and int(found[1])
+
+        assert until(lambda: evicted() == 40, 20), evicted()
+    finally:
+        for client in held:
+            client.close()
 
 
 def test_sessions_and_records_of_all_workers(balancer, echo):

@@ -116,6 +116,8 @@ def test_accepting_pauses_when_descriptors_are_short(monkeypatch: pytest.MonkeyP
     async def scenario(reactor: Any) -> None:
         network = FastNetwork(reactor)
         factory = Serving()
+        asked: list[None] = []
+        factory.make_room = lambda: asked.append(None)
         port = network.binder.listen(LOOPBACK, factory)
         assert isinstance(port, fastport.FastPort)
         real, tries = port._acceptor._accept, 0
@@ -129,6 +131,7 @@ def test_accepting_pauses_when_descriptors_are_short(monkeypatch: pytest.MonkeyP
         with socket.create_connection(("127.0.0.1", port.address.port)):
             await sleep(reactor, 0.2)
             assert 1 <= tries <= 5, "neither deaf nor spinning"
+            assert len(asked) == tries
             port._acceptor._accept = real
             await eventually(reactor, lambda: factory.made)
         await eventually(reactor, lambda: factory.made[0].reason)

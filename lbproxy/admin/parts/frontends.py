@@ -38,6 +38,7 @@ _FRONTEND = object_(
         "maxconn": COUNT,
         "connections": COUNT,
         "refused": COUNT,
+        "evicted": COUNT,
         "requests": COUNT,
         "responses": mapping(COUNT),
         "bytes_in": COUNT,

@@ -137,6 +137,11 @@ def _one(name: str, kind: Any, help: str, value: float) -> Family:
 FRONTEND_COUNTERS = (
     ("connections", "connections", "Accepted connections, including those refused later."),
     ("refused_connections", "refused", "Connections that ended before they carried traffic."),
+    (
+        "evicted_connections",
+        "evicted",
+        "Connections without a request that were closed to make room for others.",
+    ),
     ("requests", "requests", "HTTP requests received."),
     (
         "received_bytes",

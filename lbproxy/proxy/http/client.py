@@ -362,6 +362,8 @@ class H1ClientConnection(ClientSender, StreamProtocol):
             self._lose()
             return
         self._rearm()
+        if self._state == IDLE and not self._backlog:
+            self.frontend.limits.idle.add(self, False)
         if not self._pumping:
             if self._backlog:
                 self._pump()

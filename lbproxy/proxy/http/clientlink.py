@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lbproxy.errors import Kind, ProxyError
+from lbproxy.guard.idle import IdleClient
 from lbproxy.proxy.http.clientend import ClientEnd
 from lbproxy.proxy.http.clientstate import CLOSED, CLOSING, IDLE, LINGERING
 from lbproxy.proxy.info import ConnectionInfo, note_local
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["ClientLink"]
 
 
-class ClientLink:
+class ClientLink(IdleClient):
     """See the module.
 
     These facts are independent of the state: back-pressure in each direction (``_read_paused``,
@@ -28,6 +29,7 @@ class ClientLink:
     """
 
     def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
+        super().__init__()
         self.factory: Any = None
         self.transport: Any = None
         self.frontend = frontend
@@ -42,6 +44,8 @@ class ClientLink:
 
     def _enter(self, state: int) -> None:
         """Go to ``state``, one that ``clientstate.NEXT`` allows."""
+        if self._state == IDLE:
+            self._wait_no_more()
         self._state = state
 
     # -- what a protocol defines ----------------------------------------------------------------
@@ -80,6 +84,8 @@ class ClientLink:
         self.transport.registerProducer(self, True)
         # the first request has the time of a head to begin, like those after it
         self._timer.set(self.frontend.spec.timeout_header)
+        self.excess = self.frontend.has_too_many(self.info)
+        self.frontend.limits.idle.add(self, True)
 
     def peer_hung_up(self, reset: bool) -> bool:
         """The client has gone while reading is paused; a reset ends its exchange at once."""
@@ -90,6 +96,31 @@ class ClientLink:
 
     def stopProducing(self) -> None:
         """The transport is going away; connectionLost follows."""
+
+    # -- IdleClient -----------------------------------------------------------------------------
+
+    @property
+    def address(self) -> str:
+        """See :class:`IdleClient`."""
+        return self.info.counted_as or ""
+
+    def waits_since(self) -> float:
+        """See :class:`IdleClient`."""
+        line = self.line
+        if line is not None and line.silent:
+            return self.info.connected
+        return self._timer.deadline - self.frontend.timeout_keepalive
+
+    def evict(self, silent: bool) -> None:
+        """See :class:`IdleClient`."""
+        self.frontend.evicted(self.info, silent)
+        self._lose()
+
+    def _wait_no_more(self) -> None:
+        """Leave the line of idle connections."""
+        line = self.line
+        if line is not None:
+            line.remove(self)
 
     # -- reading and deadlines ------------------------------------------------------------------
 
