@@ -10,9 +10,18 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from librt.strings import BytesWriter
+from mypy_extensions import i64
+
 from lbproxy.errors import Kind
 from lbproxy.http.message import END, End, Event, Headers, Invalid, Limits
-from lbproxy.http.syntax import FIELD_NAMES, FIELD_TEXT, TRAILER_FORBIDDEN, checked_name
+from lbproxy.http.syntax import (
+    FIELD_NAMES,
+    FIELD_TEXT,
+    TRAILER_FORBIDDEN,
+    checked_name,
+    is_token,
+)
 
 __all__ = ["ChunkedBody", "Refused"]
 
@@ -20,12 +29,12 @@ _LINE_MAX: Final = 256  # bytes of one chunk-size line; Node and Go are in the s
 _EXTENSIONS_MAX: Final = 16 * 1024  # bytes of all extensions of a message: they carry no data
 _SIZE_DIGITS_MAX: Final = 15  # fits in 60 bits
 _HEX: Final = b"0123456789abcdefABCDEF"
-_EXTENDED: Final = re.compile(
-    rb"([0-9A-Fa-f]+)"
-    rb"(?:[ \t]*+;[ \t]*+[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-    rb"(?:[ \t]*=[ \t]*+(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-    rb'|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*+"))?)+'
+_SMALL: Final = 256  # bytes; chunks below are copied together, without an object for each
+_NO_HEX: Final = 255
+_HEX_VALUES: Final[bytes] = bytes(
+    int(chr(byte), 16) if byte in _HEX else _NO_HEX for byte in range(256)
 )
+_TOKEN_BYTES: Final[bytes] = bytes(is_token(bytes((byte,))) for byte in range(256))
 
 _SIZE: Final = 0
 _DATA: Final = 1
@@ -123,12 +132,49 @@ class ChunkedBody:
                 else:
                     pos = self._data_end(data, pos)
             elif state == _SIZE:
+                if not self._held:
+                    pos = self._small_chunks(data, pos, parts)
+                    if pos == size:
+                        return size
                 pos = self._size_line(data, pos)
             else:
                 pos = self._trailers(data, pos)
                 if self.done:
                     return pos
         return pos
+
+    def _small_chunks(self, data: bytes, pos: int, parts: list[bytes]) -> int:
+        """Decode the small chunks without extensions that ``data`` holds whole from ``pos`` on;
+        return the position behind them.  What is anything else is left to the other methods.
+        """
+        found = _small_chunk(data, pos)
+        if not found:
+            return pos
+        room: i64 = -1 if self._room is None else self._room
+        limited = room >= 0
+        writer = BytesWriter()
+        at: i64 = pos
+        while found:
+            size: i64 = found & (_SMALL - 1)
+            start: i64 = found >> 8
+            if limited:
+                if size > room:
+                    break
+                room -= size
+            stop: i64 = start + size
+            if size > 16:
+                writer.write(data[start:stop])
+            else:
+                while start < stop:
+                    writer.append(data[start])
+                    start += 1
+            at = stop + 2
+            found = _small_chunk(data, at)
+        if limited:
+            self._room = room
+        if len(writer):
+            parts.append(writer.getvalue())
+        return at
 
     def _data_end(self, data: bytes, pos: int) -> int:
         """One byte of the CRLF after chunk data."""
@@ -162,13 +208,13 @@ class ChunkedBody:
         if self._blanks:
             digits = digits.rstrip(b" \t")
         if not digits or digits.translate(None, _HEX):
-            match = _EXTENDED.fullmatch(digits)
-            if match is None:
+            bare = _without_extensions(digits)
+            if not bare:
                 raise Refused(Kind.BAD_REQUEST, "malformed chunk size")
-            self._extensions += len(digits) - len(match[1])
+            self._extensions += len(digits) - bare
             if self._extensions > _EXTENSIONS_MAX:
                 raise Refused(Kind.BAD_REQUEST, "chunk extensions are too long")
-            digits = match[1]
+            digits = digits[:bare]
         if len(digits) > _SIZE_DIGITS_MAX and len(digits.lstrip(b"0")) > _SIZE_DIGITS_MAX:
             raise Refused(Kind.BAD_REQUEST, "chunk size is too large")
         size = int(digits, 16)
@@ -232,3 +278,89 @@ class ChunkedBody:
             if low not in TRAILER_FORBIDDEN and low not in self._nominated:
                 fields.append((name, value.strip()))
         return tuple(fields)
+
+
+def _small_chunk(data: bytes, at: i64) -> i64:
+    """Return the size of the small chunk at ``at``, plus 256 times the start of its data; 0 if there
+    is none that is whole and has no extension.
+    """
+    end: i64 = len(data)
+    size: i64 = 0
+    stop: i64 = at + 4 if at + 4 < end else end
+    while at < stop:
+        digit: i64 = _HEX_VALUES[data[at]]
+        if digit == _NO_HEX:
+            break
+        size = size * 16 + digit
+        at += 1
+    if size == 0 or size >= _SMALL or at + 4 + size > end:
+        return 0
+    if data[at] != 13 or data[at + 1] != 10:
+        return 0
+    start: i64 = at + 2
+    if data[start + size] != 13 or data[start + size + 1] != 10:
+        return 0
+    return start * 256 + size
+
+
+def _without_extensions(line: bytes) -> i64:
+    """Return the number of digits that begin a chunk-size line with extensions (RFC 9112 §7.1.1),
+    0 if it does not follow the grammar.
+    """
+    end: i64 = len(line)
+    bare: i64 = 0
+    while bare < end and _HEX_VALUES[line[bare]] != _NO_HEX:
+        bare += 1
+    at: i64 = bare
+    while at < end:
+        at = _blanks(line, at)
+        if at == end or line[at] != 59:  # ;
+            return 0
+        name = _blanks(line, at + 1)
+        at = _token(line, name)
+        if at == name:
+            return 0
+        value = _blanks(line, at)
+        if value < end and line[value] == 61:  # =
+            value = _blanks(line, value + 1)
+            at = _token(line, value)
+            if at == value:
+                at = _quoted(line, value)
+                if at < 0:
+                    return 0
+    return bare
+
+
+def _blanks(line: bytes, at: i64) -> i64:
+    """Return the position behind blanks."""
+    while at < len(line) and (line[at] == 32 or line[at] == 9):
+        at += 1
+    return at
+
+
+def _token(line: bytes, at: i64) -> i64:
+    """Return the position behind the bytes of a token."""
+    while at < len(line) and _TOKEN_BYTES[line[at]]:
+        at += 1
+    return at
+
+
+def _quoted(line: bytes, at: i64) -> i64:
+    """Return the position behind a quoted string (RFC 9110 §5.6.4), -1 if there is none."""
+    end: i64 = len(line)
+    if at == end or line[at] != 34:
+        return -1
+    at += 1
+    while at < end:
+        byte: i64 = line[at]
+        if byte == 34:
+            return at + 1
+        if byte == 92:
+            at += 1
+            if at == end:
+                return -1
+            byte = line[at]
+        if byte == 127 or (byte < 32 and byte != 9):
+            return -1
+        at += 1
+    return -1
