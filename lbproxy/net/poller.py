@@ -56,6 +56,7 @@ HUP: Final = 16
 RDHUP: Final = 0x2000
 
 BATCH = 256  # ready sockets served per turn
+HANDSHAKES = 4  # steps of clients' TLS handshakes in one turn; one costs up to a millisecond
 SOON_ROUNDS: Final = 4  # how often work that makes more work is followed within one turn
 
 
@@ -111,6 +112,7 @@ class Poller(Loop):
         self.state = _IDLE
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
+        self._handshakes = HANDSHAKES  # left in this turn
         self._fresh: set[int] = set()  # descriptors registered during this batch
         self._soon: list[Handler] = []
         self._again: list[Handler] = []
@@ -239,6 +241,7 @@ class Poller(Loop):
         handlers = self._handlers
         fresh = self._fresh
         self.state = _TURN
+        self._handshakes = HANDSHAKES
         try:
             for fd, events in self._epoll.poll(0, BATCH):
                 handler = handlers.get(fd)
@@ -252,6 +255,14 @@ class Poller(Loop):
                 self._run_soon()
         finally:
             self._end_turn()
+
+    def take_handshake(self) -> bool:
+        """Return whether a client's TLS handshake may take a step in this turn.
+
+        Fresh connections wait behind established ones, however many there are.
+        """
+        self._handshakes -= 1
+        return self._handshakes >= 0
 
     def crashed(self, handler: Handler) -> None:
         """Called in an except clause: log, at most once a second per kind, and end ``handler``."""

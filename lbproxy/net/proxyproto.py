@@ -17,6 +17,7 @@ from attrs import frozen
 from lbproxy.errors import Kind, ProxyError
 
 __all__ = [
+    "MAX_TLVS",
     "MAX_V1_BYTES",
     "MAX_V2_BYTES",
     "ProxyHeader",
@@ -29,6 +30,7 @@ __all__ = [
 
 MAX_V1_BYTES = 107  # section 2.1, line end included
 MAX_V2_BYTES = 4096  # the format allows 65551; addresses and real-world TLVs need a few hundred
+MAX_TLVS = 128  # the registered types are 20; an empty TLV takes 3 bytes of the header
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
@@ -320,7 +322,7 @@ def _parse_v2(header: bytes) -> ProxyHeader:
     if len(header) < 16 + size:
         raise _bad("PROXY header too short for its addresses")
     tlvs = _parse_tlvs(header, 16 + size)
-    _check_crc(header, 16 + size)
+    _check_crc(header, 16 + size, tlvs)
     kept = tuple(tlv for tlv in tlvs if tlv[0] not in (TLV_NOOP, TLV_CRC32C))
     for kind, value in kept:
         if kind == TLV_UNIQUE_ID and len(value) > 128:
@@ -341,8 +343,11 @@ def _parse_v2(header: bytes) -> ProxyHeader:
 
 
 def _parse_tlvs(data: bytes, at: int) -> list[TLV]:
+    """Return the TLVs from ``at`` on; ProxyError for one that is cut short, or for too many."""
     tlvs: list[TLV] = []
     while at < len(data):
+        if len(tlvs) == MAX_TLVS:
+            raise _bad(f"PROXY header with more than {MAX_TLVS} TLVs")
         if len(data) - at < 3:
             raise _bad("PROXY TLV cut short")
         kind, size = struct.unpack_from("!BH", data, at)
@@ -354,9 +359,9 @@ def _parse_tlvs(data: bytes, at: int) -> list[TLV]:
     return tlvs
 
 
-def _check_crc(header: bytes, at: int) -> None:
+def _check_crc(header: bytes, at: int, tlvs: list[TLV]) -> None:
     """Section 2.2.4: the checksum covers the whole header with its own value as zeros."""
-    for kind, value in _parse_tlvs(header, at):
+    for kind, value in tlvs:
         at += 3
         if kind == TLV_CRC32C:
             zeroed = header[:at] + b"\0\0\0\0" + header[at + 4 :]

@@ -105,7 +105,13 @@ class Handshake(Handshaking):
             self._shake()
 
     def _may_shake(self) -> bool:
-        return self.state is _TLS
+        """Return whether to take a step now.
+
+        A client's socket that has to wait stays ready: it comes after established traffic.
+        """
+        if self.state is not _TLS:
+            return False
+        return not self._parameters.server_side or self._poller.take_handshake()
 
     def _shake(self) -> None:
         """One step of the handshake."""

@@ -177,6 +177,8 @@ V2_BAD = [
     (v2(0x21, 0x11, IP4 + b"\x01\x00\x05abcd"), "TLV"),
     (v2(0x21, 0x11, IP4 + tlv(TLV_UNIQUE_ID, b"x" * 129)), "unique"),
     (v2(0x21, 0x11, IP4 + tlv(TLV_SSL, b"x")), "SSL"),
+    (v2(0x21, 0x11, IP4 + tlv(0xE0, b"") * 129), "more than 128 TLVs"),
+    (v2(0x21, 0x11, IP4 + tlv(TLV_SSL, bytes(5) + tlv(0xE0, b"") * 129)), "more than 128 TLVs"),
     (v2(0x21, 0x11, IP4 + tlv(TLV_SSL, b"\x01" + bytes(4) + b"\x21\x00\x09a")), "TLV"),
     (v2(0x21, 0x11, IP4 + tlv(TLV_CRC32C, b"\0\0\0\1")), "checksum"),
     (v2(0x21, 0x11, IP4 + tlv(TLV_CRC32C, b"\0\0\0")), "checksum"),

@@ -10,7 +10,7 @@ connection outlives the exchange (``_keep``).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
@@ -39,7 +39,11 @@ from lbproxy.proxy.http.streams import ConnectionInfo
 if TYPE_CHECKING:
     from lbproxy.proxy.frontend import Frontend
 
-__all__ = ["H1ClientConnection"]
+__all__ = ["REQUESTS_PER_TURN", "H1ClientConnection"]
+
+REQUESTS_PER_TURN: Final = 8
+"""Pipelined requests that are begun before others are served; those that a server answers begin one
+by one anyway."""
 
 
 class H1ClientConnection(ClientSender, StreamProtocol):
@@ -125,6 +129,7 @@ class H1ClientConnection(ClientSender, StreamProtocol):
         if self._pumping:
             return
         self._pumping = True
+        begun = 0
         try:
             while self._backlog and self._state < LINGERING:
                 event = self._backlog[0]
@@ -132,6 +137,10 @@ class H1ClientConnection(ClientSender, StreamProtocol):
                 if kind is RequestHead:
                     if self._exchange is not None or self._write_paused:
                         break  # answered in order, and no faster than they are read
+                    if begun == REQUESTS_PER_TURN:
+                        self.frontend.wheel.clock.callLater(0, self._pump)
+                        break
+                    begun += 1
                     self._begin(event)
                 elif kind is Invalid:
                     if self._state == ANSWERING:
