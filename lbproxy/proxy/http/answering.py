@@ -148,7 +148,7 @@ class Answering(DeliveryOwner):
         except BaseException as error:
             self._begin_failed(source, error)
             return
-        if self._stream is not STARTING:
+        if not self._is_starting():
             stream.close(reuse=False)
             return
         self._stream = stream
@@ -156,6 +156,10 @@ class Answering(DeliveryOwner):
             stream.pause_response()
         if paused and not self._paused:
             self._client.resume_request()
+
+    def _is_starting(self) -> bool:
+        """Return whether the source has neither answered to the end nor failed in ``begin``."""
+        return self._stream is STARTING
 
     def _begin_failed(self, source: Source, error: BaseException) -> None:
         name = type(source).__name__
