@@ -25,9 +25,12 @@ BEHIND = 30.0
 """Seconds after which a client that takes nothing is let go."""
 
 HELD = 1000
-"""Most events kept for a client that is slow; then it is let go, and may come back for what it
-missed.
+"""Maximum number of events kept for a client that is slow; then it is disconnected, and may come
+back for what it missed.
 """
+
+HELD_BYTES = 256 * 1024
+"""Maximum size of these events together."""
 
 
 def event(kind: str, data: Any, number: int = 0) -> bytes:
@@ -53,8 +56,8 @@ class Follower:
     """The client of a stream; ``send`` sends it an event.
 
     ``write`` and ``close`` are its connection's, ``later`` is the reactor's ``callLater``. While
-    the client reads nothing, events are buffered up to :data:`HELD`, for at most :data:`BEHIND`
-    seconds.
+    the client reads nothing, events are buffered up to :data:`HELD` and :data:`HELD_BYTES`, for at
+    most :data:`BEHIND` seconds.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Follower:
         self._close = close
         self._later = later
         self._held: list[bytes] = []
+        self._held_bytes = 0
         self._paused = False
         self._patience: Any = None
         self._ping: Any = None
@@ -89,7 +93,9 @@ class Follower:
             return
         if not self._paused:
             self._write(data)
-        elif len(self._held) >= HELD:
+            return
+        self._held_bytes += len(data)
+        if len(self._held) >= HELD or self._held_bytes > HELD_BYTES:
             self.stop()
         else:
             self._held.append(data)
@@ -136,6 +142,7 @@ class Follower:
         if self._patience is not None and self._patience.active():
             self._patience.cancel()
         held, self._held = self._held, []
+        self._held_bytes = 0
         if held:
             self._write(b"".join(held))
 

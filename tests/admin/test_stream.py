@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproxy.admin.stream import HELD, MAX_STREAMS, Follower, Stream, event, merge_patch
+from lbproxy.admin.stream import HELD, HELD_BYTES, MAX_STREAMS, Follower, Stream, event, merge_patch
 from lbproxy.testing.memory import MemoryReactor
 
 from .kit import AdminClient, admin
@@ -186,3 +186,21 @@ def test_what_a_slow_follower_costs() -> None:
     other.send(b"late")
     assert len(closed) == 2
     assert not [call for call in reactor.getDelayedCalls() if call.active()]
+
+
+def test_a_slow_follower_is_bounded_by_bytes_too() -> None:
+    """Records may have long targets; after it has read, it has the same room again."""
+    reactor = MemoryReactor()
+    closed: list[int] = []
+    follower = Follower(lambda data: None, lambda: closed.append(1), reactor.callLater)
+    follower.start(Stream(lambda follower: lambda: None))
+    for _ in range(2):
+        follower.pauseProducing()
+        for _ in range(HELD_BYTES // 8192):
+            follower.send(b"x" * 8192)
+        assert closed == []
+        follower.resumeProducing()
+    follower.pauseProducing()
+    for _ in range(HELD_BYTES // 8192 + 1):
+        follower.send(b"x" * 8192)
+    assert closed == [1]
