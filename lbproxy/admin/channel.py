@@ -42,6 +42,9 @@ PER_ADDRESS = 100
 PATIENCE = 60.0
 """Seconds from the end of a response, or from the accept, to the end of the next request."""
 
+UNKNOWN_MAX = 8
+"""Requests without a valid token after which a connection ends: more cost a handshake each."""
+
 _LINGER = 16 * 1024 * 1024  # bytes of a refused body that are read, so that the client sees why
 
 
@@ -52,6 +55,7 @@ class AdminChannel(HTTPChannel):
     maxHeaders = 100
     role = Role.NONE  # of the last caller
     ip = ""  # see :func:`address_of`
+    unknown = 0  # requests of callers that could not be identified
     refusing = -1  # bytes of a refused body still to be discarded; negative: not refusing
     _turn: Any = None  # when the next request is read
 
@@ -114,6 +118,13 @@ class AdminChannel(HTTPChannel):
         data = b"".join(self._dataBuffer)
         self._dataBuffer = []
         self.setLineMode(data)
+
+    def note_unknown(self) -> bool:
+        """Count a request without a valid token; return whether the connection now ends."""
+        self.unknown += 1
+        if self.unknown >= UNKNOWN_MAX:
+            self.persistent = False
+        return not self.persistent
 
     def lineReceived(self, line: bytes) -> None:
         """Parse a line of the head."""

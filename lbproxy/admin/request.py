@@ -232,6 +232,9 @@ class AdminRequest(Request):
 
     def _unknown(self) -> None:
         self.setHeader("WWW-Authenticate", 'Bearer realm="lbproxy"')
+        channel: Any = self.channel
+        if channel.note_unknown():
+            self.setHeader("Connection", "close")
         if self._token() is not None:
             _quiet.warn("admin token", "admin: a wrong token was sent from {ip}", ip=self._peer())
             raise APIError(401, "unknown token")

@@ -120,6 +120,19 @@ def test_pipelined_requests_take_a_turn_each(monkeypatch: pytest.MonkeyPatch) ->
         asked.lb.advance(0)
 
 
+def test_a_connection_without_a_token_ends(tmp_path: Path) -> None:
+    with guarded(tmp_path) as asked:
+        client = asked.lb.connect(asked.target)
+        client.send(request("whoami") * 30)
+        asked.lb.advance(1)
+        received = client.take()
+        assert received.count(b"HTTP/1.1 401") == channel.UNKNOWN_MAX
+        assert received.count(b"Connection: close") == 1 and client.finished
+        again = asked.lb.connect(asked.target)
+        again.send(request("whoami") + request("whoami", token=WRITE))
+        assert b"alice" in again.take()
+
+
 def test_pipelined_requests_whose_responses_take_turns_wait_for_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
