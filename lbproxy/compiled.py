@@ -125,6 +125,7 @@ MODULES = (
     "proxy/terms.py",
     "proxy/unsent.py",
     "proxy/queue.py",
+    "proxy/http/sending.py",
     "proxy/http/server.py",
     "proxy/http/sink.py",
     "proxy/http/source.py",

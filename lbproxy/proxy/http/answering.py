@@ -1,20 +1,8 @@
 """DATA. The half of an exchange that answers: its source, the response, replies and failures.
 
 :class:`Answering` is the base of :class:`~lbproxy.proxy.http.exchange.Exchange`, which adds what the
-client does and where the request goes.  The states of both:
-
-========= ========================================================== ===========================
-state     meaning                                                    next
-========= ========================================================== ===========================
-ASKED     filters of phases ``early`` and ``request``, and the route WAITING, FAILING, OVER
-WAITING   a source has the request; there is no final head           ANSWERING, TUNNEL, FAILING,
-                                                                     OVER
-ANSWERING a :class:`~lbproxy.proxy.http.delivery.Delivery` has the   WAITING, FAILING, OVER
-          response: filters of phase ``response``, head and body
-TUNNEL    a :class:`~lbproxy.proxy.http.tunnel.Tunnel`               OVER
-FAILING   filters of phase ``failed``                                WAITING, OVER
-OVER      counted and logged                                         -
-========= ========================================================== ===========================
+client does and where the request goes.  Their states are in
+:mod:`lbproxy.proxy.http.exchangestate`.
 
 1. A failure before the head is sent puts another source in place of the first: a reply of a filter
    of phase ``failed``, another backend that one chose, or an error page.  From then on it aborts
@@ -28,7 +16,6 @@ OVER      counted and logged                                         -
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Any, Final
 
 from twisted.logger import Logger
@@ -39,6 +26,7 @@ from lbproxy.http.message import END, End, Reply, ResponseHead
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.hooks import run_hooks
 from lbproxy.proxy.http.delivery import BAD_HEAD, Delivery, DeliveryOwner, bad_head
+from lbproxy.proxy.http.exchangestate import ExchangeState
 from lbproxy.proxy.http.replies import error_reply
 from lbproxy.proxy.http.replysource import ReplySource
 from lbproxy.proxy.http.source import STARTING, Source
@@ -49,21 +37,10 @@ from lbproxy.proxy.policy import Hooks
 from lbproxy.proxy.ratelog import Quiet
 from lbproxy.proxy.tries import NONE_TRIED
 
-__all__ = ["Answering", "ExchangeState"]
+__all__ = ["Answering"]
 
 _OK: Final = Kind.OK  # looked up once
 _quiet: Final = Quiet(Logger(__name__))
-
-
-class ExchangeState(Enum):
-    """See the module."""
-
-    ASKED = 0
-    WAITING = 1
-    ANSWERING = 2
-    TUNNEL = 3
-    FAILING = 4
-    OVER = 5
 
 
 _ASKED: Final = ExchangeState.ASKED

@@ -4,7 +4,7 @@ An exchange has the data about it (:class:`~lbproxy.proxy.http.traffic.HTTPTraff
 the client, and the stream of the :class:`~lbproxy.proxy.http.source.Source` that answers: the
 servers of a backend, a reply, or what a feature provides.  This module has what the client does,
 and the filters and the route before there is a source; :mod:`lbproxy.proxy.http.answering` has the
-rest, and the table of states.
+rest, :mod:`lbproxy.proxy.http.exchangestate` the states.
 
 The stream of the client creates an :class:`Exchange` from a complete head, and calls
 :meth:`Exchange.start` with the body bytes received with it."""
@@ -17,7 +17,8 @@ from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import End, Invalid, RequestHead
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.hooks import run_hooks
-from lbproxy.proxy.http.answering import Answering, ExchangeState
+from lbproxy.proxy.http.answering import Answering
+from lbproxy.proxy.http.exchangestate import ExchangeState
 from lbproxy.proxy.http.streams import ClientStream
 from lbproxy.proxy.http.traffic import HTTPTraffic
 
