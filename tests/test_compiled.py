@@ -23,13 +23,17 @@ from twisted.internet.interfaces import (
 from zope.interface.verify import verifyClass
 
 from lbproxy import compiled
+from lbproxy.balance.hash_ import Hash
 from lbproxy.balance.server import ServerCounters
+from lbproxy.balance.sticky import Sticky
+from lbproxy.balance.stickycookie import CookieSticky
 from lbproxy.http.forward import Forwarder
 from lbproxy.http.h1 import RequestParser, ResponseParser
 from lbproxy.http.head import Ours, RequestHead, ResponseHead
 from lbproxy.http.known import FieldName
 from lbproxy.http.route import Route
 from lbproxy.http.scan import Lines
+from lbproxy.http.template import Template
 from lbproxy.net.fastdial import FastDial
 from lbproxy.net.poller import Poller
 from lbproxy.net.transport import FastTransport
@@ -61,6 +65,10 @@ HOT = (
     FrontendCounters,
     BackendCounters,
     ServerCounters,
+    Hash,
+    Sticky,
+    CookieSticky,
+    Template,
     Route,
     Lines,
     FieldName,

@@ -44,6 +44,7 @@ CROSS: dict[str, tuple[str, ...]] = {
         "observe.accesslog",
         "observe.alerts",
     ),
+    "balance": ("http.message",),
     "http": ("guard.addresses",),
     "observe": ("http.message",),
     "guard": ("http.message",),

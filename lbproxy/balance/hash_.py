@@ -22,70 +22,27 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
 from hashlib import blake2b
 from itertools import accumulate
+from typing import Final
 from zlib import crc32
 
-from attrs import frozen
-
 from lbproxy.balance.base import Need
+from lbproxy.balance.hashoptions import HashOptions
 from lbproxy.balance.sampler import Sampled
 from lbproxy.balance.server import ServerState
+from lbproxy.compiled import native
 from lbproxy.errors import Outcome
+from lbproxy.http.message import RequestHead, field_name
 from lbproxy.interfaces import Env, PickContext
-from lbproxy.model import option
 
 __all__ = ["Hash", "HashOptions", "hash_key"]
 
-POINTS = 128  # of the heaviest server; evenness of shares is about 1 / sqrt(POINTS)
-STEPS = 256  # at bound=1.1 the chance that a walk this long finds nothing is 3e-11
+POINTS: Final = 128  # of the heaviest server; evenness of shares is about 1 / sqrt(POINTS)
+STEPS: Final = 256  # at bound=1.1 the chance that a walk this long finds nothing is 3e-11
 
-_SPACE = 1 << 64
-_MASK = _SPACE - 1
-_GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio, odd
-_SLOT = (1 << 20) - 1  # the low bits of a point say whose it is
-
-_NAMED = ("header", "cookie", "query")
-
-
-@frozen
-class HashOptions:
-    """Options of ``balance = hash``."""
-
-    what: str = option(
-        "choice",
-        "source",
-        choices=("source", "uri", "path", "header", "cookie", "query", "sni"),
-        doc="what is hashed: client address, request target with or without its query, one header,"
-        " cookie or query parameter, or the TLS server name",
-        positional=True,
-    )
-    key: str = option(
-        "string",
-        "",
-        doc="name of the header, cookie or query parameter",
-        positional=True,
-        example="X-User",
-    )
-    consistent: bool = option(
-        "bool",
-        True,
-        doc="use consistent hashing: a change of servers moves as few keys as possible",
-    )
-    bound: float = option(
-        "float",
-        0.0,
-        min=0.0,
-        max=100.0,
-        doc="maximum load of a server, as a multiple of its share, at least 1.1; 0: no bound",
-        example="1.25",
-    )
-
-    def __attrs_post_init__(self) -> None:
-        if self.what in _NAMED and not self.key:
-            raise ValueError(f"hash {self.what} needs the name of the {self.what}")
-        if self.what not in _NAMED and self.key:
-            raise ValueError(f"hash {self.what} takes no name, found {self.key!r}")
-        if 0 < self.bound < 1.1:
-            raise ValueError(f"bound must be 0 or at least 1.1, found {self.bound:g}")
+_SPACE: Final = 1 << 64
+_MASK: Final = _SPACE - 1
+_GOLDEN: Final = 0x9E3779B97F4A7C15  # 2**64 / golden ratio, odd
+_SLOT: Final = (1 << 20) - 1  # the low bits of a point say whose it is
 
 
 def hash_key(key: bytes) -> int:
@@ -93,6 +50,7 @@ def hash_key(key: bytes) -> int:
     return crc32(key) * _GOLDEN & _MASK
 
 
+@native(allow_interpreted_subclasses=True)
 class Hash(Sampled):
     """Consistent hashing of one property of the request."""
 
@@ -109,6 +67,7 @@ class Hash(Sampled):
         self._slots: dict[int, ServerState] = {}
         self._unused: list[int] = []  # slots to use again
         self._points: list[int] = []  # sorted; low bits are the slot
+        self._owners: list[ServerState] = []  # the servers of the points
         self._turn = 0
         self._active = 0  # leases of the eligible servers
         self._weight = 0
@@ -130,6 +89,7 @@ class Hash(Sampled):
             self._change_ring(servers)
         else:
             self._cut_range(servers)
+        self._owners = [self._slots[point & _SLOT] for point in self._points]
 
     def pick(self, context: PickContext, avoid: Collection[ServerState]) -> ServerState | None:
         """See :class:`lbproxy.interfaces.IBalancer`."""
@@ -143,7 +103,7 @@ class Hash(Sampled):
             self._turn += 1
             place = self._turn * _GOLDEN & _MASK
         index = bisect_left(points, place)
-        server = self._slots[points[index if index < len(points) else 0] & _SLOT]
+        server = self._owners[index if index < len(points) else 0]
         if (
             not 0 < server.maxconn <= server.active
             and (not self._bound or self._within(server))
@@ -211,7 +171,7 @@ class Hash(Sampled):
 
     def _change_ring(self, servers: Sequence[ServerState]) -> None:
         heaviest = max((server.weight for server in servers), default=1)
-        scale = 1 << (heaviest - 1).bit_length()  # a power of two: rarely changes
+        scale = int(2 ** (heaviest - 1).bit_length())  # a power of two: rarely changes
         wanted = {s: max(1, round(POINTS * s.weight / scale)) for s in servers}
         places = self._places
         gone = {slot for server, (slot, count) in places.items() if wanted.get(server, -1) != count}
@@ -261,18 +221,23 @@ def _reader(what: str, key: str) -> Callable[[PickContext], bytes | None]:
         return lambda context: context.client_ip.encode()
     if what == "sni":
         return lambda context: context.sni.encode()
-    name = key.encode("latin-1", "replace")
+    read = _request_reader(what, key.encode("latin-1", "replace"))
 
-    def read(context: PickContext) -> bytes | None:
+    def read_request(context: PickContext) -> bytes | None:
         request = context.request
-        if request is None:
-            return None
-        if what == "uri":
-            return request.target
-        if what == "path":
-            return request.path
-        if what == "header":
-            return request.header(name)
-        return request.cookie(name) if what == "cookie" else request.query_value(name)
+        return None if request is None else read(request)
 
-    return read
+    return read_request
+
+
+def _request_reader(what: str, name: bytes) -> Callable[[RequestHead], bytes | None]:
+    if what == "uri":
+        return lambda request: request.target
+    if what == "path":
+        return lambda request: request.path
+    if what == "header":
+        field = field_name(name)
+        return lambda request: request.first(field)
+    if what == "cookie":
+        return lambda request: request.cookie(name)
+    return lambda request: request.query_value(name)

@@ -7,45 +7,45 @@ when one becomes full or gets room.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from lbproxy.balance.base import Balancer
 from lbproxy.balance.server import ServerState
+from lbproxy.compiled import native
 from lbproxy.errors import Outcome
 from lbproxy.interfaces import Env, PickContext
 
 __all__ = ["EqualSampler", "Sampled", "Sampler", "WeightedSampler", "sampler"]
 
 
-class Sampler(ABC):
+class Sampler:
     """A set of servers to draw from. Only its initial members can be removed and added again."""
 
     __slots__ = ()
 
-    @abstractmethod
     def draw(self, u: float) -> ServerState:
         """Return the server at the fraction ``u`` of the total weight, 0 <= u < 1.
 
         IndexError if empty.
         """
+        raise NotImplementedError
 
-    @abstractmethod
     def draw_two(self, u: float, v: float) -> tuple[ServerState, ServerState]:
         """Return two draws, which may be the same server."""
+        raise NotImplementedError
 
-    @abstractmethod
     def drop(self, server: ServerState) -> bool:
         """Remove a server. Return False if it was not in the set."""
+        raise NotImplementedError
 
-    @abstractmethod
     def add(self, server: ServerState) -> bool:
         """Add a server again. Return False if it is no member, or in the set already."""
+        raise NotImplementedError
 
-    @abstractmethod
     def __len__(self) -> int:
         """Return the number of servers that can be drawn."""
+        raise NotImplementedError
 
 
 class EqualSampler(Sampler):
@@ -115,7 +115,7 @@ class WeightedSampler(Sampler):
             parent = index + (index & -index)
             if parent < len(tree):
                 tree[parent] += tree[index]
-        self.width = 1 << (len(servers).bit_length() - 1) if servers else 0
+        self.width = int(2 ** (len(servers).bit_length() - 1)) if servers else 0
 
     def draw(self, u: float) -> ServerState:
         """See :class:`Sampler`."""
@@ -178,6 +178,7 @@ def sampler(servers: Sequence[ServerState]) -> Sampler:
     return WeightedSampler(servers)
 
 
+@native(allow_interpreted_subclasses=True)
 class Sampled(Balancer):
     """A balancer that draws from ``self.free``: its servers that are not full."""
 

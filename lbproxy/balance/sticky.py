@@ -22,15 +22,21 @@ from ipaddress import IPv6Address, ip_address
 from itertools import islice
 from typing import Any, ClassVar
 
-from attrs import asdict, define, frozen
+from attrs import asdict
 
 from lbproxy.balance.base import Need, NoOptions
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import ServerState
+from lbproxy.balance.stickyoptions import (
+    HeaderOptions,
+    SourceOptions,
+    StickyCounters,
+    TableOptions,
+)
 from lbproxy.balance.stickytable import StickyEntry, StickyTable
+from lbproxy.compiled import native
 from lbproxy.interfaces import Env, PickContext
-from lbproxy.model import option
 
 __all__ = [
     "HeaderSticky",
@@ -47,20 +53,7 @@ _HTTP = frozenset({"http"})
 _BOTH = frozenset({"http", "tcp"})
 
 
-@define(eq=False)
-class StickyCounters:
-    """Totals since start.
-
-    ``kept``: went where they belong; ``moved``: their server could not take them, so they belong to another one
-    now; ``lent``: it was full, so another one served them once; ``cookies``: Set-Cookie lines written.
-    """
-
-    kept: int = 0
-    moved: int = 0
-    lent: int = 0
-    cookies: int = 0
-
-
+@native(allow_interpreted_subclasses=True)
 class Sticky:
     """Extend :class:`TableSticky` for a key of your own; extend this for anything else.
 
@@ -70,20 +63,20 @@ class Sticky:
 
     name: ClassVar[str] = ""
     Options: ClassVar[type[Any]] = NoOptions
-    modes: frozenset[str] = _HTTP
-    needs: frozenset[Need] = frozenset()
-    fail_open = True  # as a filter
+    modes: ClassVar[frozenset[str]] = _HTTP
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    fail_open: ClassVar[bool] = True  # as a filter
 
     forgets: ClassVar[bool] = False
     """Whether :meth:`forget` can break a bond: not where the client carries it."""
 
     group: ServerGroup
-    table: StickyTable | None = None
 
     def __init__(self, options: Any, env: Env) -> None:
         self.options = options
         self.env = env
         self.counters = StickyCounters()
+        self.table: StickyTable | None = None
 
     # what kinds write
 
@@ -189,33 +182,12 @@ class Sticky:
         return (self.name, type(self).__name__)
 
 
-@frozen(kw_only=True)
-class TableOptions:
-    """Every kind with a table has these."""
-
-    size: int = option(
-        "int",
-        100_000,
-        min=1,
-        max=10_000_000,
-        doc="maximum number of clients; the least recently seen one is forgotten first",
-    )
-    expire: float = option(
-        "duration",
-        1800.0,
-        min=1.0,
-        max=31_536_000,
-        doc="time after which a client that was not seen is forgotten",
-    )
-
-
+@native(allow_interpreted_subclasses=True)
 class TableSticky(Sticky):
     """A client is known by a key it brings along; write :meth:`key`, and let your Options extend TableOptions."""
 
     Options: ClassVar[type[Any]] = TableOptions
     forgets = True
-
-    table: StickyTable
 
     def __init__(self, options: Any, env: Env) -> None:
         super().__init__(options, env)
@@ -227,39 +199,23 @@ class TableSticky(Sticky):
 
     def belongs(self, context: PickContext) -> str | None:
         """See :class:`Sticky`."""
-        key = self.key(context)
-        return self.table.get(key) if key else None
+        table, key = self.table, self.key(context)
+        return table.get(key) if key and table is not None else None
 
     def settled(self, context: PickContext, server: ServerState, moved: bool) -> None:
         """See :class:`Sticky`."""
-        key = self.key(context)
-        if key:
-            self.table.put(key, server.name)
+        table, key = self.table, self.key(context)
+        if key and table is not None:
+            table.put(key, server.name)
 
     def forget(self, context: PickContext) -> None:
         """See :class:`Sticky`.  Others with the same key (the same network, the same name) keep what runs."""
-        key = self.key(context)
-        if key:
-            self.table.remove(key)
+        table, key = self.table, self.key(context)
+        if key and table is not None:
+            table.remove(key)
 
 
-@frozen(kw_only=True)
-class SourceOptions(TableOptions):
-    """``sticky = source prefix=24``."""
-
-    prefix: int = option(
-        "int",
-        32,
-        min=1,
-        max=32,
-        doc="number of significant leading bits of an IPv4 address",
-        example="24",
-    )
-    prefix6: int = option(
-        "int", 64, min=1, max=128, doc="number of significant leading bits of an IPv6 address"
-    )
-
-
+@native(allow_interpreted_subclasses=True)
 class SourceSticky(TableSticky):
     """The client's address, or its network, identifies the client in a table. IPv6 clients change
     the last 64 bits at will, so these are ignored by default.
@@ -296,19 +252,7 @@ class SourceSticky(TableSticky):
         return (*super().identity(), self.options.prefix, self.options.prefix6)
 
 
-@frozen(kw_only=True)
-class HeaderOptions(TableOptions):
-    """``sticky = header X-User``."""
-
-    header: str = option(
-        "string", doc="name of the request header", positional=True, example="X-User"
-    )
-
-    def __attrs_post_init__(self) -> None:
-        if not self.header.isascii() or not self.header or " " in self.header:
-            raise ValueError(f"{self.header!r} is not the name of a header")
-
-
+@native(allow_interpreted_subclasses=True)
 class HeaderSticky(TableSticky):
     """The value of a request header identifies the client in a table, which stores a digest of it.
     Requests without the header are balanced as usual.
@@ -335,6 +279,7 @@ class HeaderSticky(TableSticky):
         return (*super().identity(), self.options.header.lower())
 
 
+@native(allow_interpreted_subclasses=True)
 class SNISticky(TableSticky):
     """The server name of the client's TLS handshake identifies the server in a table: all clients
     that ask for one name go to one server.

@@ -11,23 +11,25 @@ from __future__ import annotations
 import hmac
 import re
 from base64 import urlsafe_b64encode
-from typing import Any
-
-from attrs import frozen
+from collections.abc import Callable
+from typing import Any, Final
 
 from lbproxy.balance.base import Need
 from lbproxy.balance.server import ServerState
-from lbproxy.balance.sticky import Sticky, TableOptions, TableSticky, digest
+from lbproxy.balance.sticky import Sticky, TableSticky, digest
+from lbproxy.balance.stickyoptions import CookieOptions, LearnOptions, PrefixOptions
+from lbproxy.compiled import native
+from lbproxy.http.message import FieldName, Head, field_name
 from lbproxy.interfaces import Env, HTTPFilterTraffic, PickContext
-from lbproxy.model import option
 
 __all__ = ["CookieSticky", "LearnSticky", "PrefixSticky", "server_id"]
 
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 6265 §4.1.1
-_VALUE = re.compile(r"[\x20-\x3a\x3c-\x7e]*")  # RFC 6265 §4.1.1: path-value and domain
-_ID_BYTES = 16
-_ID = re.compile(rb"[A-Za-z0-9_-]{22}")
-_MARK = b"~"  # between the id and the application's value
+_ID_BYTES: Final = 16
+_ID: Final = re.compile(rb"[A-Za-z0-9_-]{22}")
+_MARK: Final = b"~"  # between the id and the application's value
+_COOKIE: Final = field_name(b"cookie")
+_SET_COOKIE: Final = field_name(b"set-cookie")
+_CACHE_CONTROL: Final = field_name(b"cache-control")
 
 
 def server_id(secret: bytes, backend: str, server: str) -> bytes:
@@ -64,6 +66,7 @@ class _Ids:
         return self._names.get(value)
 
 
+@native(allow_interpreted_subclasses=True)
 class _WithIds(Sticky):
     """What the kinds that write ids into cookies share."""
 
@@ -89,58 +92,7 @@ class _WithIds(Sticky):
         return own is not None and own is not server and own.honours and own not in traffic.tried
 
 
-def _checked_name(name: str) -> None:
-    if not _TOKEN.fullmatch(name):
-        raise ValueError(f"{name!r} is not the name of a cookie")
-
-
-@frozen
-class CookieOptions:
-    """``sticky = cookie NAME``."""
-
-    name: str = option("string", doc="name of the cookie", positional=True, example="LB")
-    path: str = option("string", "/", doc="Path attribute")
-    domain: str = option("string", "", doc="Domain attribute; empty: this host only")
-    secure: str = option(
-        "choice",
-        "auto",
-        choices=("auto", "yes", "no"),
-        doc="Secure attribute; ``auto``: if the client uses TLS",
-    )
-    httponly: bool = option(
-        "bool", True, doc="HttpOnly attribute, which hides the cookie from scripts"
-    )
-    samesite: str = option(
-        "choice",
-        "lax",
-        choices=("lax", "strict", "none", "unset"),
-        doc="SameSite attribute; ``unset``: none, the browser decides",
-    )
-    max_age: float = option(
-        "duration",
-        0.0,
-        min=0.0,
-        max=34_560_000,
-        doc="lifetime of the cookie; 0: until the browser is closed",
-    )
-    private: bool = option(
-        "bool",
-        True,
-        doc=(
-            "add Cache-Control: private to responses that set the cookie and have no Cache-Control"
-        ),
-    )
-
-    def __attrs_post_init__(self) -> None:
-        _checked_name(self.name)
-        if not self.path.startswith("/") or not _VALUE.fullmatch(self.path):
-            raise ValueError(f"path {self.path!r} does not begin with '/', or holds a ';'")
-        if not re.fullmatch(r"[A-Za-z0-9.-]*", self.domain):
-            raise ValueError(f"domain {self.domain!r} is not a domain")
-        if self.samesite == "none" and self.secure == "no":
-            raise ValueError("samesite=none needs secure: browsers drop the cookie without it")
-
-
+@native(allow_interpreted_subclasses=True)
 class CookieSticky(_WithIds):
     """A cookie set by lbproxy identifies the server.
 
@@ -187,46 +139,31 @@ class CookieSticky(_WithIds):
         """Filter phase: our cookie is none of the server's business."""
         head = traffic.server_request
         if head is not None:
-            rewrite_cookie(head, self._cookie, _removed)
+            remove_cookie(head, self._cookie)
 
     def response(self, traffic: HTTPFilterTraffic) -> None:
         """Filter phase: set the cookie unless it is right."""
-        server = traffic.server
+        server: Any = traffic.server
         head = traffic.response
         if server is None or head is None:
             return
-        set_by_server = head.header_values(b"set-cookie")
-        if any(_sets(value, self._cookie) for value in set_by_server):
-            head.remove_header(b"set-cookie")
-            for value in set_by_server:
-                if not _sets(value, self._cookie):
-                    head.add_header(b"Set-Cookie", value)
-        if self.belongs(traffic) == server.name or self._is_lent(traffic, server):
+        _remove_set_cookie(head, self._cookie)
+        name: str = server.name
+        if self.belongs(traffic) == name or self._is_lent(traffic, server):
             return
         secure = self.options.secure
         if secure == "yes" or (secure == "auto" and traffic.scheme == "https"):
             words = self._secure
         else:
             words = self._plain
-        value = self._cookie + b"=" + self._ids.of(server.name) + words
+        value = self._cookie + b"=" + self._ids.of(name) + words
         head.add_header(b"Set-Cookie", value)
-        if self.options.private and head.header(b"cache-control") is None:
+        if self.options.private and head.first(_CACHE_CONTROL) is None:
             head.add_header(b"Cache-Control", b"private")
         self.counters.cookies += 1
 
 
-@frozen
-class PrefixOptions:
-    """``sticky = prefix NAME``."""
-
-    name: str = option(
-        "string", doc="name of the application's cookie", positional=True, example="JSESSIONID"
-    )
-
-    def __attrs_post_init__(self) -> None:
-        _checked_name(self.name)
-
-
+@native(allow_interpreted_subclasses=True)
 class PrefixSticky(_WithIds):
     """The application's own session cookie identifies the server: lbproxy puts the server's id and
     ``~`` before the value on the way to the client, and removes them on the way back. Clients
@@ -256,15 +193,15 @@ class PrefixSticky(_WithIds):
 
     def response(self, traffic: HTTPFilterTraffic) -> None:
         """Filter phase: mark what the server sets."""
-        server = traffic.server
+        server: Any = traffic.server
         head = traffic.response
         if server is None or head is None:
             return
         mark = self._ids.of(server.name) + _MARK
-        set_by_server = head.header_values(b"set-cookie")
-        if not any(_sets(value, self._cookie) for value in set_by_server):
+        set_by_server = _if_set(head, self._cookie)
+        if not set_by_server:
             return
-        head.remove_header(b"set-cookie")
+        head.remove(_SET_COOKIE)
         for value in set_by_server:
             marked = value
             if _sets(value, self._cookie):
@@ -274,18 +211,7 @@ class PrefixSticky(_WithIds):
             head.add_header(b"Set-Cookie", marked)
 
 
-@frozen(kw_only=True)
-class LearnOptions(TableOptions):
-    """``sticky = learn NAME``."""
-
-    name: str = option(
-        "string", doc="name of the application's cookie", positional=True, example="JSESSIONID"
-    )
-
-    def __attrs_post_init__(self) -> None:
-        _checked_name(self.name)
-
-
+@native(allow_interpreted_subclasses=True)
 class LearnSticky(TableSticky):
     """The application's own session cookie identifies the server: a table stores which server has
     set which value, as a digest. The traffic is unchanged. Only values that a server has set are
@@ -318,16 +244,17 @@ class LearnSticky(TableSticky):
 
         What it deletes is not sent again, and expires.
         """
-        server = traffic.server
+        server: Any = traffic.server
         head = traffic.response
-        if server is None or head is None:
+        table = self.table
+        if server is None or head is None or table is None:
             return
-        for line in head.header_values(b"set-cookie"):
+        for line in head.every(_SET_COOKIE):
             if _sets(line, self._cookie):
                 value, _, words = line.partition(b"=")[2].partition(b";")
                 value = value.strip().strip(b'"')
                 if value and not _deletes(words):
-                    self.table.put(digest(value), server.name)
+                    table.put(digest(value), server.name)
 
     def identity(self) -> tuple[Any, ...]:
         """See :class:`Sticky`."""
@@ -337,35 +264,85 @@ class LearnSticky(TableSticky):
 # -- cookie lines --------------------------------------------------------------------------------
 
 
-def rewrite_cookie(head: Any, cookie: bytes, change: Any) -> None:
-    """Change every value of a cookie in ``head``; ``change`` gives None to take it out.
-
-    Other cookies stay byte for byte as they were.  A Cookie line that held nothing else goes too.
-    """
+def rewrite_cookie(head: Head, cookie: bytes, change: Callable[[bytes], bytes]) -> None:
+    """Change every value of a cookie in ``head``.  Other cookies stay byte for byte as they were."""
     found = cookie + b"="
-    lines = head.header_values(b"cookie")
-    if not any(found in line for line in lines):
+    lines = _with(head, _COOKIE, found)
+    if not lines:
         return
-    head.remove_header(b"cookie")
+    head.remove(_COOKIE)
     for line in lines:
-        left = line
-        if found in line:
+        changed = line
+        if line.find(found) >= 0:
             parts = [_changed(part, found, change) for part in line.split(b";")]
-            left = b";".join(part for part in parts if part is not None).strip(b" \t;")
+            changed = b";".join(parts).strip(b" \t;")
+        if changed:
+            head.add_header(b"Cookie", changed)
+
+
+def remove_cookie(head: Head, cookie: bytes) -> None:
+    """Take a cookie out of ``head``.  Other cookies stay byte for byte as they were.
+
+    A Cookie line that held nothing else goes too."""
+    found = cookie + b"="
+    lines = _with(head, _COOKIE, found)
+    if not lines:
+        return
+    head.remove(_COOKIE)
+    for line in lines:
+        left = _without(line, found)
         if left:
             head.add_header(b"Cookie", left)
 
 
-def _removed(value: bytes) -> None:
-    """Take the cookie out."""
+def _without(line: bytes, found: bytes) -> bytes:
+    """Return ``line`` without the pairs that begin with ``found``."""
+    at = line.find(found)
+    if at < 0:
+        return line
+    size = len(found)
+    start = at - 1 if at and line[at - 1] == 32 else at
+    if line.find(found, at + size) < 0 and (not start or line[start - 1] == 59):
+        end = line.find(b";", at + size)  # the usual case: one pair, behind at most one blank
+        left = line[: start - 1] if start else b""
+        return (left if end < 0 else left + line[end:]).strip(b" \t;")
+    kept = [part for part in line.split(b";") if not part.lstrip(b" \t").startswith(found)]
+    return b";".join(kept).strip(b" \t;")
 
 
-def _changed(part: bytes, found: bytes, change: Any) -> bytes | None:
+def _with(head: Head, name: FieldName, text: bytes) -> list[bytes]:
+    """Return all values of ``name`` if one has ``text`` in it, else none."""
+    lines = head.every(name)
+    for line in lines:
+        if line.find(text) >= 0:
+            return lines
+    return []
+
+
+def _if_set(head: Head, cookie: bytes) -> list[bytes]:
+    """Return all values of Set-Cookie if one of them sets this cookie, else none."""
+    lines = head.every(_SET_COOKIE)
+    for line in lines:
+        if line.find(cookie) >= 0 and _sets(line, cookie):
+            return lines
+    return []
+
+
+def _remove_set_cookie(head: Head, cookie: bytes) -> None:
+    """Take out the Set-Cookie lines of this cookie."""
+    lines = _if_set(head, cookie)
+    if lines:
+        head.remove(_SET_COOKIE)
+        for line in lines:
+            if not _sets(line, cookie):
+                head.add_header(b"Set-Cookie", line)
+
+
+def _changed(part: bytes, found: bytes, change: Callable[[bytes], bytes]) -> bytes:
     plain = part.lstrip(b" \t")
     if not plain.startswith(found):
         return part
-    value: bytes | None = change(plain[len(found) :])
-    return None if value is None else part[: len(part) - len(plain)] + found + value
+    return part[: len(part) - len(plain)] + found + change(plain[len(found) :])
 
 
 def _unprefixed(value: bytes) -> bytes:

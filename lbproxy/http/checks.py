@@ -166,7 +166,15 @@ class HeaderCheck(Check):
         patterns = self._patterns
         if patterns is None:
             return request.first(self._name) is not None
-        return any(patterns.match(value) for value in request.every(self._name))
+        name = self._name
+        if not request.untouched_lines:
+            return any(patterns.match(value) for value in request.every(name))
+        index = request.next_line(name, 0)
+        while index >= 0:
+            if patterns.match(request.lines.value_at(index)):
+                return True
+            index = request.next_line(name, index + 1)
+        return False
 
 
 class CookieCheck(Check):

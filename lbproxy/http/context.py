@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from lbproxy.http.message import RequestHead
+from lbproxy.http.message import RequestHead, ResponseHead
 
-__all__ = ["Compiled", "RouteContext", "Test"]
+__all__ = ["Compiled", "RouteContext", "TemplateContext", "Test"]
 
 
 class RouteContext(Protocol):
@@ -36,6 +36,39 @@ class RouteContext(Protocol):
 
     @property
     def info(self) -> Any: ...
+
+
+class TemplateContext(Protocol):
+    """What variables read: the public face of an HTTP exchange."""
+
+    @property
+    def request(self) -> RequestHead: ...
+    @property
+    def response(self) -> ResponseHead | None: ...
+
+    @property
+    def client_ip(self) -> str: ...
+
+    @property
+    def client_port(self) -> int: ...
+
+    @property
+    def sni(self) -> str: ...
+
+    @property
+    def scheme(self) -> str: ...
+
+    @property
+    def frontend_name(self) -> str: ...
+
+    @property
+    def backend_name(self) -> str: ...
+
+    @property
+    def server_name(self) -> str: ...
+
+    @property
+    def request_id(self) -> str: ...
 
 
 Test = Callable[[RouteContext, bytes], bool]

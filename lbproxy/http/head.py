@@ -254,6 +254,25 @@ class Head:
         if self.added is not None:
             self.added = _outside(self.added, numbers)
 
+    @property
+    def untouched_lines(self) -> bool:
+        """Whether the head is ``lines`` less what is left out: nothing is added or listed."""
+        return (
+            self._list is None
+            and self.before is None
+            and self.ours is None
+            and self.added is None
+            and self.host_line is None
+        )
+
+    def next_line(self, name: FieldName, index: i64) -> i64:
+        """The first line of ``name`` in ``lines`` from ``index`` on that is not left out; or -1."""
+        lines = self.lines
+        found = lines.find(name, index)
+        while found >= 0 and not self._stands(found):
+            found = lines.find(name, found + 1)
+        return found
+
     def _stands(self, index: i64) -> bool:
         """Whether a line of ``lines`` is not left out."""
         if self.without >> self.lines.number_at(index) & 1:
@@ -304,19 +323,27 @@ class Head:
 def _first(headers: Headers, name: FieldName) -> bytes | None:
     low = name.low
     for key, value in headers:
-        if key.lower() == low:
+        if len(key) == name.size and key.lower() == low:
             return value
     return None
 
 
 def _every(headers: Headers, name: FieldName) -> list[bytes]:
     low = name.low
-    return [value for key, value in headers if key.lower() == low]
+    found: list[bytes] = []
+    for key, value in headers:
+        if len(key) == name.size and key.lower() == low:  # most differ in length
+            found.append(value)
+    return found
 
 
 def _less(headers: Headers, name: FieldName) -> Headers:
     low = name.low
-    return [pair for pair in headers if pair[0].lower() != low]
+    left: Headers = []
+    for pair in headers:
+        if len(pair[0]) != name.size or pair[0].lower() != low:
+            left.append(pair)
+    return left
 
 
 def _outside(headers: Headers, numbers: i64) -> Headers:
@@ -404,7 +431,7 @@ class RequestHead(Head):
     def hostname(self) -> bytes:
         """``host`` without its port and without a trailing dot; an IPv6 literal keeps its brackets."""
         host = self.host
-        if host.endswith(b"]") or b":" not in host:
+        if host.find(b":") < 0 or host.endswith(b"]"):  # "in" costs six times as much
             return host.rstrip(b".")
         return host.rpartition(b":")[0].rstrip(b".")
 

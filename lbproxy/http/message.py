@@ -16,7 +16,7 @@ from typing import Any, Final, Union
 from attrs import frozen
 
 from lbproxy.errors import Kind
-from lbproxy.http.head import Headers, RequestHead, ResponseHead
+from lbproxy.http.head import Head, Headers, RequestHead, ResponseHead
 from lbproxy.http.known import FieldName, field_name
 from lbproxy.http.scan import add_number
 
@@ -25,6 +25,7 @@ __all__ = [
     "End",
     "Event",
     "FieldName",
+    "Head",
     "Headers",
     "Invalid",
     "Limits",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from typing import Final
+
+from mypy_extensions import i64
 
 __all__ = ["normal_path", "normal_pattern"]
 
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 # What a path segment may hold as it is (RFC 3986 §3.3 pchar), but for ";": it starts a parameter
 _PLAIN = frozenset(_UNRESERVED + b"!$&'()*+,:=@")
-_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
-_RAW = re.compile(rb"[^\x21-\x7e]")
-_SLASHES = re.compile(rb"//+")
-_HIDDEN_SLASH = re.compile(rb"%2[Ff]|%5[Cc]|\\")
+_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+_RAW: Final = re.compile(rb"[^\x21-\x7e]")
+_SLASHES: Final = re.compile(rb"//+")
+_HIDDEN_SLASH: Final = re.compile(rb"%2[Ff]|%5[Cc]|\\")
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:
@@ -33,16 +36,9 @@ def normal_path(path: bytes) -> bytes | None:
     resolved (RFC 3986 §6.2.2, §5.2.4). None: more ``..`` than there are segments, or a ``..`` that
     only some servers see: next to ``%2F``, ``%5C`` or a backslash, or with a parameter (``..;x``).
 
-    What is not a path (``*``, the authority of CONNECT) comes back as it is. 0.2 us for an ordinary
-    path.
+    What is not a path (``*``, the authority of CONNECT) comes back as it is.
     """
-    if (
-        b"%" not in path
-        and b"/." not in path
-        and b"//" not in path
-        and b"\\" not in path
-        and path.isascii()
-    ):
+    if _is_plain(path):
         return path
     if not path.startswith(b"/"):
         return path
@@ -51,6 +47,25 @@ def normal_path(path: bytes) -> bytes | None:
     if _ambiguous(path):
         return None
     return _resolve(path) if b"/." in path else path
+
+
+def _is_plain(path: bytes) -> bool:
+    """Whether ``path`` is ASCII without ``%``, backslash, ``/.`` and ``//``: most are."""
+    slash = False
+    at: i64 = 0
+    end: i64 = len(path)
+    while at < end:
+        byte: i64 = path[at]
+        at += 1
+        if byte == 47:  # /
+            if slash:
+                return False
+            slash = True
+        elif byte > 127 or byte == 37 or (slash and byte == 46) or byte == 92:  # % .
+            return False
+        else:
+            slash = False
+    return True
 
 
 def _ambiguous(path: bytes) -> bool:

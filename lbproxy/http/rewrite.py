@@ -2,197 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from typing import Any, ClassVar
 
-from attrs import frozen
-
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.http.condition import path_key
-from lbproxy.http.escape import encoded_value, url_literal
 from lbproxy.http.filter import Filter
 from lbproxy.http.paths import normal_path
-from lbproxy.http.pattern import compile_regex
-from lbproxy.http.place import GAP, fence, in_path, is_inside
+from lbproxy.http.rewriteoptions import RewriteOptions
+from lbproxy.http.rewriter import Rewriter
 from lbproxy.http.syntax import normal_host
-from lbproxy.http.template import Template, TemplateContext
+from lbproxy.http.template import Template
 from lbproxy.interfaces import Env, HTTPFilterTraffic
-from lbproxy.model import option
 
 __all__ = ["Rewrite", "RewriteOptions"]
-
-_Rewriter = Callable[[bytes, bytes, TemplateContext], "bytes | None"]
-"""Of a normalised path, the path as it came, and the traffic."""
-_GROUP = re.compile(r"(\$\$|[$\\]\d)")
-
-
-def _target(text: str, before: str, after: str) -> Template:
-    """A piece of a new target, between ``before`` and ``after``."""
-    return Template(
-        text, place=in_path, literal=url_literal, before=before, after=after, early=True
-    )
-
-
-def _check_inside(target: bytes, folder: bytes) -> bytes:
-    """Return ``target``, which begins with a slash, if its path is below ``folder``."""
-    if not is_inside(target.partition(b"?")[0], folder):
-        raise ProxyError(Kind.BAD_REQUEST, f"rewritten path leaves {folder.decode()}")
-    return target
-
-
-@frozen
-class _Group:
-    """A group of a regular expression. A path holds it as it is, a query as a value."""
-
-    number: int
-    in_query: bool
-
-    def of(self, found: Any) -> bytes:
-        """Return the text of the group, escaped."""
-        text: bytes = found.group(self.number) or b""
-        return encoded_value(text) if self.in_query else text
-
-
-def _regex_pieces(pattern: str, replacement: str, groups: int) -> list[Template | _Group]:
-    """A regex replacement as templates and groups."""
-    texts = [""]
-    numbers: list[int] = []
-    for part in _GROUP.split(replacement):
-        if part == "$$":
-            texts[-1] += "$"
-        elif _GROUP.fullmatch(part):
-            numbers.append(int(part[1]))
-            texts.append("")
-        else:
-            texts[-1] += part
-    if wrong := [number for number in numbers if number > groups]:
-        raise ValueError(f"replacement has ${wrong[0]}, the pattern has {groups} groups")
-    # what comes before and behind is the rest of the path, unless the expression is anchored
-    outline = "" if replacement.startswith("/") else "/" if pattern.startswith("^") else GAP
-    pieces: list[Template | _Group] = []
-    for at, text in enumerate(texts):
-        after = GAP if at < len(numbers) or not pattern.endswith("$") else ""
-        template = _target(text, outline, after)
-        outline += template.outline
-        pieces.append(template)
-        if at < len(numbers):
-            pieces.append(_Group(numbers[at], "?" in outline))
-            outline += GAP
-    return pieces
-
-
-def _regex_rewriter(pattern: str, replacement: str) -> _Rewriter:
-    regex = compile_regex(pattern)
-    pieces = _regex_pieces(pattern, replacement, regex.groups)
-    fixed = pieces[0].outline.partition(GAP)[0] if isinstance(pieces[0], Template) else ""
-    start = url_literal(fixed.partition("?")[0].encode("utf-8"))
-
-    def rewrite(path: bytes, raw: bytes, traffic: TemplateContext) -> bytes | None:
-        found = regex.search(path)
-        if found is None:
-            return None
-        new = [
-            piece.of(found) if isinstance(piece, _Group) else piece.render(traffic)
-            for piece in pieces
-        ]
-        kept = path[: found.start()] + start
-        folder = normal_path(_rooted(kept[: kept.rfind(b"/") + 1])) or b"/"
-        return _check_inside(
-            _rooted(path[: found.start()] + b"".join(new) + path[found.end() :]), folder
-        )
-
-    return rewrite
-
-
-def _rooted(path: bytes) -> bytes:
-    return path if path.startswith(b"/") else b"/" + path
-
-
-def _rest(path: bytes, raw: bytes, start: bytes) -> bytes:
-    """What follows the prefix ``start`` of ``path``, spelled as in ``raw`` if that means the same.
-
-    Raises ProxyError BAD_REQUEST if it would leave the place that it is moved to.
-    """
-    rest = path[len(start) :]
-    normal = normal_path(b"/" + rest)
-    if normal is None:
-        raise ProxyError(Kind.BAD_REQUEST, "path leaves the prefix that is rewritten")
-    if raw.startswith(start) and normal_path(b"/" + raw[len(start) :]) == normal:
-        kept = raw[len(start) :]
-        # "//name" at the beginning of a target could be read as a host
-        return kept if rest.startswith(b"/") else kept.lstrip(b"/")
-    return rest
-
-
-def _plain_rewriter(pattern: str, replacement: str) -> _Rewriter:
-    kind, start = path_key(pattern)
-    if kind == "glob":
-        raise ValueError(
-            f"rewrite pattern {pattern!r}: a path, a path with '*' at its end, or ~regex"
-        )
-    before, star, after = replacement.partition("*")
-    if star and kind == "exact":
-        raise ValueError(f"replacement {replacement!r} has '*', the pattern has none")
-    head = _target(before, "" if before.startswith("/") else "/", GAP if star else "")
-    outline = "/" + head.outline.removeprefix("/") + (GAP if star else "")
-    tail = _target(after, outline, "")
-    folder = fence((outline + tail.outline).partition("?")[0])
-    escape_rest = encoded_value if "?" in head.outline else bytes
-    # a rest that follows a fixed folder is checked by _rest
-    folder_fixed = star and head.constant is not None and head.constant.endswith(b"/")
-    is_sure = folder_fixed and tail.outline[:1] in ("", "?")
-    if head.constant is not None and tail.constant is not None and not star:
-        is_sure = True
-
-    def rewrite(path: bytes, raw: bytes, traffic: TemplateContext) -> bytes | None:
-        if not (path.startswith(start) if kind == "prefix" else path == start):
-            return None
-        rest = escape_rest(_rest(path, raw, start)) if star else b""
-        new = _rooted(head.render(traffic) + rest + tail.render(traffic))
-        return new if is_sure else _check_inside(new, folder)
-
-    return rewrite
-
-
-@frozen
-class RewriteOptions:
-    """Words of ``rewrite``."""
-
-    pattern: str = option(
-        "string",
-        doc="path, ``/prefix/*``, or ``~regex``, compared with the normalised path",
-        positional=True,
-        example="/api/*",
-    )
-    replacement: str = option(
-        "string",
-        doc=(
-            "new path: ``*`` stands for the match of the pattern's star, ``$1`` for a group; may "
-            "contain {variables}"
-        ),
-        positional=True,
-        example="/*",
-    )
-    host: str = option(
-        "string", "", doc="new Host header; may contain {variables}; empty: unchanged"
-    )
-
-    def __attrs_post_init__(self) -> None:
-        if "#" in self.replacement:
-            raise ValueError(
-                f"replacement {self.replacement!r}: a fragment (#) is not sent to servers"
-            )
-        self.rewriter()
-        Template(self.host, early=True)
-
-    def rewriter(self) -> _Rewriter:
-        """The compiled pattern and replacement."""
-        if self.pattern.startswith("~"):
-            return _regex_rewriter(self.pattern[1:], self.replacement)
-        if not self.replacement.startswith(("/", "*", "{")):
-            raise ValueError(f"replacement {self.replacement!r} must begin with '/' or '*'")
-        return _plain_rewriter(self.pattern, self.replacement)
 
 
 class Rewrite(Filter):
@@ -209,7 +30,7 @@ class Rewrite(Filter):
 
     def __init__(self, options: Any, env: Env) -> None:
         super().__init__(options, env)
-        self._rewrite: _Rewriter = options.rewriter()
+        self._rewrite: Rewriter = options.rewriter()
         self._host = Template(options.host, early=True) if options.host else None
 
     def request(self, traffic: HTTPFilterTraffic) -> None:
@@ -233,7 +54,7 @@ class Rewrite(Filter):
         if new == path:
             return
         if mark:
-            new += (b"&" if b"?" in new else b"?") + query
+            new += (b"?" if new.find(b"?") < 0 else b"&") + query
         head.target = new
 
     @staticmethod

@@ -82,7 +82,7 @@ class _Entry:
     paths: tuple[tuple[str, bytes], ...] | None
 
 
-_Walk = tuple[tuple[tuple[Check, ...], Route], ...]
+_Walk = list[tuple[list[Check], Route]]
 
 
 class _Bucket:
@@ -91,12 +91,12 @@ class _Bucket:
     __slots__ = ("_exact", "_lengths", "_others", "_prefix", "_walk")
 
     def __init__(self, entries: Sequence[_Entry]) -> None:
-        self._walk: _Walk = ()
-        self._exact: dict[bytes, list[tuple[int, tuple[Check, ...], Route]]] = {}
-        self._prefix: dict[bytes, list[tuple[int, tuple[Check, ...], Route]]] = {}
-        self._others: list[tuple[int, tuple[Check, ...], Route]] = []
+        self._walk: _Walk = []
+        self._exact: dict[bytes, list[tuple[int, list[Check], Route]]] = {}
+        self._prefix: dict[bytes, list[tuple[int, list[Check], Route]]] = {}
+        self._others: list[tuple[int, list[Check], Route]] = []
         if sum(entry.paths is not None for entry in entries) < _INDEX_FROM:
-            self._walk = tuple((entry.tests, entry.route) for entry in entries)
+            self._walk = [(list(entry.tests), entry.route) for entry in entries]
         else:
             self._file(entries)
         self._lengths = sorted({len(prefix) for prefix in self._prefix})
@@ -104,11 +104,11 @@ class _Bucket:
     def _file(self, entries: Sequence[_Entry]) -> None:
         for entry in entries:
             if entry.paths is None:
-                self._others.append((entry.index, entry.tests, entry.route))
+                self._others.append((entry.index, list(entry.tests), entry.route))
                 continue
             for kind, path in entry.paths:
                 table = self._exact if kind == "exact" else self._prefix
-                table.setdefault(path, []).append((entry.index, entry.rest, entry.route))
+                table.setdefault(path, []).append((entry.index, list(entry.rest), entry.route))
 
     def find(self, context: RouteContext, path: bytes) -> Route | None:
         """The first route that takes it."""
@@ -121,7 +121,7 @@ class _Bucket:
                 return route
         return None
 
-    def _filed(self, path: bytes) -> Iterable[tuple[tuple[Check, ...], Route]]:
+    def _filed(self, path: bytes) -> _Walk:
         found = self._others + self._exact.get(path, [])
         prefixes, size = self._prefix, len(path)
         for length in self._lengths:
@@ -132,7 +132,7 @@ class _Bucket:
         return [(tests, route) for _, tests, route in found]
 
 
-def _by_index(item: tuple[int, tuple[Check, ...], Route]) -> int:
+def _by_index(item: tuple[int, list[Check], Route]) -> int:
     return item[0]
 
 

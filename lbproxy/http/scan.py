@@ -105,13 +105,16 @@ class Lines:
 
     def find(self, name: FieldName, index: i64 = 0) -> i64:
         """The first line of ``name`` from ``index`` on; -1 if there is none."""
+        number: i64 = name.number
+        if name.single and not self.present >> number & 1:
+            return -1
         table = self.table
-        size: i64 = name.size
+        key: i64 = name.size << 8 | number  # the upper half of a row's first word
         at: i64 = index * ROW
         end: i64 = self.count * ROW
         while at < end:
             word = read_i64_le(table, at)
-            if word >> 40 == size and matches(self.raw, word & MASK, name):
+            if word >> 32 == key and (name.single or matches(self.raw, word & MASK, name)):
                 return at // ROW
             at += ROW
         return -1

@@ -9,57 +9,34 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Protocol
+from typing import Any, Final
 
+from mypy_extensions import i64
+
+from lbproxy.http.context import TemplateContext
 from lbproxy.http.escape import Escaper
-from lbproxy.http.message import RequestHead, ResponseHead
+from lbproxy.http.message import RequestHead
 from lbproxy.http.place import GAP, Place, Shape, Variable, plain
 
 __all__ = ["VARIABLES", "Template", "TemplateContext", "clean"]
 
 
-class TemplateContext(Protocol):
-    """What variables read: the public face of an HTTP exchange."""
-
-    @property
-    def request(self) -> RequestHead: ...
-    @property
-    def response(self) -> ResponseHead | None: ...
-
-    @property
-    def client_ip(self) -> str: ...
-
-    @property
-    def client_port(self) -> int: ...
-
-    @property
-    def sni(self) -> str: ...
-
-    @property
-    def scheme(self) -> str: ...
-
-    @property
-    def frontend_name(self) -> str: ...
-
-    @property
-    def backend_name(self) -> str: ...
-
-    @property
-    def server_name(self) -> str: ...
-
-    @property
-    def request_id(self) -> str: ...
-
-
 Reader = Callable[[TemplateContext], bytes]
 
-_CONTROLS = bytes((*range(0x20), 0x7F))
-_CLEAN = bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS))
+_CONTROLS: Final = bytes((*range(0x20), 0x7F))
+_CLEAN: Final = bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS))
 
 
 def clean(value: bytes) -> bytes:
     """Return ``value`` with a space for every control character (RFC 9110 section 5.5)."""
-    return value.translate(_CLEAN)
+    at: i64 = 0
+    end: i64 = len(value)
+    while at < end:
+        byte: i64 = value[at]
+        if byte < 32 or byte == 127:
+            return value.translate(_CLEAN)
+        at += 1
+    return value
 
 
 def _text(value: str) -> bytes:
@@ -195,11 +172,13 @@ class Template:
         """Return the text for ``traffic``. Raises ProxyError for a value that leaves its place."""
         if self.constant is not None:
             return self.constant
+        parts = self._parts
+        if len(parts) == 1:
+            read: Any = parts[0]
+            value: bytes = read(traffic)
+            return clean(value)
         return b"".join(
-            [
-                part if isinstance(part, bytes) else part(traffic).translate(_CLEAN)
-                for part in self._parts
-            ]
+            [part if isinstance(part, bytes) else clean(part(traffic)) for part in parts]
         )
 
     def __repr__(self) -> str:

@@ -45,6 +45,8 @@ _NO_VERSION: Final[bytes] = b'","version":"","status":'
 _CLOSES: Final = {kind: f'"close":"{kind.value}","detail":"'.encode() for kind in Kind}
 _OK: Final = Kind.OK
 _CLOSE_OK: Final[bytes] = _CLOSES[_OK]  # the hash of an enum's member is computed in Python
+_REUSED_OK: Final[bytes] = b',"reused":true,' + _CLOSE_OK + b'","header_ms":'
+_FRESH_OK: Final[bytes] = b',"reused":false,' + _CLOSE_OK + b'","header_ms":'
 _WHOLE: Final[list[bytes]] = [b"%d" % n for n in range(1000)]
 _THOUSANDTHS: Final[list[bytes]] = [b".%03d" % n for n in range(1000)]
 # what stands for itself in a JSON string: printable ASCII but quote and backslash
@@ -263,6 +265,7 @@ class _Lines:
         "_route",
         "_second",
         "_server",
+        "_servers",
         "_stamp",
         "_way",
         "_ways",
@@ -277,6 +280,7 @@ class _Lines:
         self._ways: dict[tuple[str, str, str, str], bytes] = {}
         self._frontend = self._route = self._backend = self._server = "\0"
         self._way = b""  # of these four
+        self._servers: dict[str, bytes] = {}  # the ways of servers, for the other three
         self._writer = BytesWriter()
 
     def _begin(self, record: Record) -> BytesWriter:
@@ -291,12 +295,19 @@ class _Lines:
         writer.write(self._stamp)
         writer.write(_THOUSANDTHS[int((moment - now) * 1000)])
         if (
-            record.server_name != self._server
-            or record.route != self._route
+            record.route != self._route
             or record.backend_name != self._backend
             or record.frontend_name != self._frontend
         ):
+            self._servers = {}
             self._follow(record)
+        elif record.server_name != self._server:
+            way = self._servers.get(record.server_name)
+            if way is None:
+                self._follow(record)
+            else:
+                self._server = record.server_name
+                self._way = way
         writer.write(self._way)
         return writer
 
@@ -314,6 +325,8 @@ class _Lines:
                 self._ways[key] = way
         if len(way) > _KEPT_SIZE:
             key = ("\0", "\0", "\0", "\0")  # long names are not held on to
+        elif len(self._servers) < _KEPT:
+            self._servers[record.server_name] = way
         self._frontend, self._route, self._backend, self._server = key
         self._way = way
 
@@ -366,10 +379,13 @@ class HTTPLines(_Lines):
         _add_number(writer, record.bytes_out)
         writer.write(b',"attempts":')
         _add_number(writer, record.attempts)
-        writer.write(b',"reused":true,' if record.reused else b',"reused":false,')
-        writer.write(_CLOSE_OK if record.close is _OK else _CLOSES[record.close])
-        _add_text(writer, record.detail)
-        writer.write(b'","header_ms":')
+        if record.close is _OK and not record.detail:  # nearly all lines
+            writer.write(_REUSED_OK if record.reused else _FRESH_OK)
+        else:
+            writer.write(b',"reused":true,' if record.reused else b',"reused":false,')
+            writer.write(_CLOSES[record.close])
+            _add_text(writer, record.detail)
+            writer.write(b'","header_ms":')
         _add_ms(writer, record.t_header)
         writer.write(b',"queue_ms":')
         _add_ms(writer, record.t_queue)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from inspect import isawaitable, iscoroutine
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -13,29 +12,13 @@ from twisted.python.failure import Failure
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import Reply
 from lbproxy.proxy.ratelog import Quiet
+from lbproxy.proxy.runner import Runner, deferred_of
 
-__all__ = ["Hook", "Runner", "run_hooks"]
+__all__ = ["Hook", "run_hooks"]
 
-_log = Logger()
-_quiet = Quiet(_log)
+_quiet: Final = Quiet(Logger(__name__))
 
 Hook = Callable[..., Any]
-
-
-class Runner(Protocol):
-    """What runs a phase: an exchange or a TCP session."""
-
-    waiting: Deferred[Any] | None
-
-    @property
-    def over(self) -> bool:
-        """The traffic has ended."""
-
-    def hook_replied(self, reply: Reply) -> None:
-        """A hook answered in place of a server."""
-
-    def fail(self, error: ProxyError) -> None:
-        """A hook refused the traffic, or failed."""
 
 
 def run_hooks(
@@ -47,9 +30,11 @@ def run_hooks(
     meanwhile (``runner.over``).  ``runner.waiting`` is the Deferred waited for; a runner that no
     longer waits removes it and cancels it, and then nothing follows.  A hook may take the
     frontend's ``timeout_filter``."""
-    for index, hook in enumerate(hooks):
+    index = 0
+    for hook in hooks:
+        index += 1
         try:
-            result = hook(traffic, *words)
+            result = hook(traffic, *words) if words else hook(traffic)
         except BaseException:
             if not _forgiven(runner, hook, Failure()):
                 return
@@ -59,8 +44,9 @@ def run_hooks(
         if isinstance(result, Reply):
             runner.hook_replied(result)
             return
-        if isinstance(result, Deferred) or isawaitable(result):
-            _wait(runner, traffic, hook, result, hooks[index + 1 :], then, words)
+        deferred = deferred_of(result)
+        if deferred is not None:
+            _wait(runner, traffic, hook, deferred, hooks[index:], then, words)
             return
         error = TypeError(f"returned {type(result).__name__}, wanted None, Reply or an awaitable")
         if not _forgiven(runner, hook, Failure(error)):
@@ -73,15 +59,12 @@ def _wait(
     runner: Runner,
     traffic: Any,
     hook: Hook,
-    result: Any,
+    deferred: Deferred[Any],
     rest: tuple[Hook, ...],
     then: Callable[[], None],
     words: tuple[Any, ...],
 ) -> None:
     """Wait for one asynchronous hook, at most ``timeout_filter`` seconds."""
-    if not isinstance(result, Deferred):
-        result = Deferred.fromCoroutine(result if iscoroutine(result) else _awaited(result))
-    deferred: Deferred[Any] = result
     runner.waiting = deferred
 
     def go_on(value: Any) -> None:
@@ -111,10 +94,6 @@ def _wait(
                 go_on(value)
 
     deferred.addBoth(done)
-
-
-async def _awaited(result: Awaitable[Any]) -> Any:
-    return await result
 
 
 def _name(hook: Hook) -> str:

@@ -17,8 +17,7 @@ from lbproxy.balance.stickycookie import (
     LearnSticky,
     PrefixOptions,
     PrefixSticky,
-    _removed,
-    rewrite_cookie,
+    remove_cookie,
     server_id,
 )
 from lbproxy.http.message import RequestHead, ResponseHead
@@ -194,7 +193,7 @@ def test_what_is_forged_or_cut_names_no_server(data: st.DataObject) -> None:
 
 def without_cookie(headers: list[Any], cookie: bytes) -> list[Any]:
     head = RequestHead(b"GET", b"/", list(headers))
-    rewrite_cookie(head, cookie, _removed)
+    remove_cookie(head, cookie)
     return head.headers
 
 

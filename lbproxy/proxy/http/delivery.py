@@ -229,6 +229,8 @@ def bad_head(frontend: str, what: str, error: Exception) -> ProxyError:
 
 def _check_final(head: Any) -> None:
     """Raise ValueError, or TypeError or AttributeError, for a head that cannot be a final one."""
+    if not isinstance(head, ResponseHead):
+        raise TypeError(f"response is {type(head).__name__}")
     if head.status < 200:
         raise ValueError(f"status {head.status}")
 
