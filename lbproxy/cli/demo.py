@@ -39,6 +39,9 @@ admin = tcp:{admin}:interface=127.0.0.1
 
 [alerts]
 
+[cache pages]
+ttl = default 10s
+
 [frontend web]
 mode = http
 listen =
@@ -46,6 +49,7 @@ listen =
     tls:{https}:interface=127.0.0.1 certificates={certificate}
 routes =
     path /slow/*          -> slow
+    path /cached/*        -> slow cache=pages
     path /old             -> redirect 302 /new
     path /teapot          -> reply 418 "short and stout"
     default               -> app
@@ -93,6 +97,8 @@ Try, in another terminal:
   curl -k https://127.0.0.1:{https}/                  # the same over TLS
   curl -i http://127.0.0.1:{http}/old                 # a redirect made by a route
   curl http://127.0.0.1:{http}/slow/report            # an origin that takes half a second
+  curl -i http://127.0.0.1:{http}/cached/report       # once as slow, then 10 seconds from the cache
+  lbproxy cache why http://127.0.0.1:{http}/cached/report --admin 127.0.0.1:{admin}
   curl -X POST --data-binary @/etc/hostname http://127.0.0.1:{http}/   # a body goes through too
   printf 'hello\\n' | nc -N 127.0.0.1 {tcp}            # TCP: "one: hello" or "two: hello"
 
