@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
+from lbproxy.compiled import MODULES
+
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: tuple[tuple[str, ...], ...] = (
@@ -256,3 +258,30 @@ def test_every_module_of_a_package_says_what_kind_it_is() -> None:
 def test_nobody_is_in_twisted_s_own_packages() -> None:
     assert not (ROOT / "twisted" / "__init__.py").exists()
     assert not (ROOT / "twisted" / "plugins" / "__init__.py").exists()
+
+
+def test_compiled_modules_reach_no_optional_package() -> None:
+    """mypyc reads the modules that compiled ones import, in an environment without the extras."""
+    known = set(sys.stdlib_module_names) | {"lbproxy", "mypy_extensions", "librt"}
+    known |= {"twisted", "OpenSSL", "cryptography", "service_identity", "attr", "attrs", "zope"}
+    found = modules()
+    waiting = [name.removesuffix(".py").replace("/", ".") for name in MODULES]
+    seen: set[str] = set()
+    wrong = []
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in found:
+            continue
+        seen.add(name)
+        for node in ast.walk(found[name]):
+            targets: list[str] = []
+            if isinstance(node, ast.Import):
+                targets = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                targets = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            for target in targets:
+                if target.partition(".")[0] == "lbproxy":
+                    waiting.append(target.removeprefix("lbproxy").lstrip("."))
+                elif target.partition(".")[0] not in known:
+                    wrong.append(f"{name}:{node.lineno} imports {target}")  # type: ignore[attr-defined]
+    assert len(seen) > 100 and not wrong

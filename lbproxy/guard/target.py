@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from importlib import import_module
 from ipaddress import ip_address
 from typing import Any
 
@@ -71,9 +72,8 @@ class Guard:
     """
 
     def __init__(self, addresses: AddressJudge, *, ports: Collection[int] = (80, 443)) -> None:
-        import ada_url
-
-        self._parse: Any = ada_url.URL
+        # not an import statement: mypyc reads this module where the package is not installed
+        self._parse: Any = import_module("ada_url").URL
         self._addresses = addresses
         self._ports = frozenset(ports)
 
