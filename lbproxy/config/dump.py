@@ -40,7 +40,10 @@ def _section(title: str, spec: Any) -> str:
     lines = [f"[{title}]"]
     for name, f in option_fields(type(spec)).items():
         value = getattr(spec, name)
+        empty = f.metadata.get("empty")
         if value == field_default(f):
+            if empty is not None:
+                lines.append(f"{name} = {empty}")
             continue
         items = [item.replace("${", "$${") for item in value_lines(f.metadata["kind"], value)]
         if len(items) == 1:

@@ -179,6 +179,12 @@ class _Lines(ValueKind):
     def read(self, entry: Entry, facts: Facts, spot: Spot, scope: Scope) -> Any:
         found: list[Any] = []
         names: dict[str, Where] = {}
+        empty = facts.get("empty")
+        if empty is not None:
+            if not entry.items:
+                spot.wrong(f"has no lines; write {empty} if that is meant")
+            if [item.text for item in entry.items] == [empty]:
+                return ()
         for item in entry.items:
             at = spot.at(item.where, item.section)
             words = None if item.broken else read_words(item.text, at)

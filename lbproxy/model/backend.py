@@ -132,7 +132,8 @@ class BackendSpec:
         "lines:server",
         (),
         workers="shared",
-        doc="servers, one per line",
+        empty="none",
+        doc="servers, one per line; ``none``: only servers that are added at run time",
         example="a 10.0.0.11:8000 weight=3",
     )
     discover: tuple[TemplateSpec, ...] = option(

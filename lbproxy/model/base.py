@@ -37,7 +37,8 @@ def option(
     line of :mod:`lbproxy.config.lines`. ``facts`` may hold ``min``, ``max`` (inclusive),
     ``choices``, ``example``, ``positional`` (True: the word stands without ``key=``; ``"rest"``:
     all remaining words, as a tuple), ``label`` (the name users see, if it is not that of the
-    field), ``http_only`` (refused in tcp mode), ``restart`` (a reload cannot change it), ``secret``
+    field), ``empty`` (of several lines: the word for none, which must be written), ``http_only``
+    (refused in tcp mode), ``restart`` (a reload cannot change it), ``secret``
     (masked where the configuration is shown to others) and ``workers``.
 
     ``workers`` says what worker processes get (:mod:`lbproxy.config.share`): ``"split"``, an equal

@@ -47,10 +47,12 @@ def _between(judge: Judge) -> None:
 
 
 def _check(draft: Draft, judge: Judge) -> None:
-    servers = draft.get("servers")
+    servers = draft.get("servers", None)
     found: tuple[TemplateSpec, ...] = draft.get("discover")
-    if not (servers or found) and not draft.broken & {"servers", "discover"}:
-        judge.wrong(draft, draft.line("servers"), "servers", "the backend has no servers")
+    if servers is None and not found and not draft.broken & {"servers", "discover"}:
+        message = "the backend has no servers; if they are added at run time, write servers = none"
+        judge.wrong(draft, draft.line("servers"), "servers", message)
+    servers = servers or ()
     for server in (*servers, *(one.server for one in found)):
         _server(draft, judge, server)
     _discovered(draft, judge, servers, found)
