@@ -28,13 +28,14 @@ from lbproxy.alerts.alerter import Alerter
 from lbproxy.alerts.watch import Watch
 from lbproxy.config.changes import Changes
 from lbproxy.config.errors import ConfigError, ConfigErrors, Problems
-from lbproxy.config.model import Address, Config, GlobalSpec, Where
+from lbproxy.config.model import Address, Config, GlobalSpec, LogSpec, Where
 from lbproxy.errors import Kind, ListenError
 from lbproxy.generation.assemble import compile_config
 from lbproxy.generation.generation import Ground
 from lbproxy.generation.listening import Listener, bind, unbind
 from lbproxy.generation.reload import Reloader, ReloadReport
 from lbproxy.guard.connections import ConnectionTotal
+from lbproxy.logs.sink import LogSink
 from lbproxy.net.descriptors import client_bound
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
@@ -95,6 +96,7 @@ class LoadBalancer(Runtime):
     client connections. ``events``: what happened (see ``docs/events.rst``). ``processes``: how many
     serve the same, this one included. ``worker_lag``, ``worker_lag_max``: the largest reactor lag
     of a worker process in the last second and in the last minute, in seconds; 0 without workers.
+    ``sinks`` makes the output of each access log; without it, the log's line decides.
     ``shared``, ``replicated``: the state that processes share (:mod:`lbproxy.sharing`); without
     others, it is that of this process.
     """
@@ -112,6 +114,7 @@ class LoadBalancer(Runtime):
         random: Random | None = None,
         shared: Shared | None = None,
         replicated: Replicated | None = None,
+        sinks: Callable[[LogSpec, Any], LogSink] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.reactor = reactor = steady(reactor)
@@ -128,6 +131,7 @@ class LoadBalancer(Runtime):
             self.events,
             shared if shared is not None else LocalShared(),
             replicated if replicated is not None else LocalReplicated(self.network.wheel.now),
+            sinks,
         )
         self.generation = compile_config(config, self._ground).commit()
         self._reloader = Reloader(self._ground, self)
@@ -193,6 +197,7 @@ class LoadBalancer(Runtime):
         random: Random | None = None,
         shared: Shared | None = None,
         replicated: Replicated | None = None,
+        sinks: Callable[[LogSpec, Any], LogSink] | None = None,
     ) -> LoadBalancer:
         """From a file (a Path, or a str of one line) or from configuration text (a str with line
         breaks).
@@ -203,7 +208,7 @@ class LoadBalancer(Runtime):
         config = _read(source)
         if reactor is None:
             from twisted.internet import reactor
-        state = {"shared": shared, "replicated": replicated}  # a master has its own
+        state = {"shared": shared, "replicated": replicated, "sinks": sinks}  # a master has its own
         given: dict[str, Any] = {name: one for name, one in state.items() if one is not None}
         balancer = cls(config, reactor=reactor, network=network, random=random, **given)
         if not _is_text(source):

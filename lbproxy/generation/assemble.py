@@ -399,13 +399,18 @@ class _Compiler:
             return sink
         sink = self.old.sinks.get(log.path)
         if sink is None or not _same_target(sink.spec, log):
-            trouble = trouble_with(log.path)
-            if trouble:
-                self._problem(log.where, f"frontend {spec.name}", "access_log", ValueError(trouble))
-            kind = SyslogSink if log.path.startswith("syslog:") else LogSink
-            sink = kind(log, self.ground.reactor)
+            sink = self._new_sink(log, spec)
         self.plan.sinks[log.path] = sink
         return sink
+
+    def _new_sink(self, log: LogSpec, spec: FrontendSpec) -> LogSink:
+        if self.ground.sinks is not None:
+            return self.ground.sinks(log, self.ground.reactor)
+        trouble = trouble_with(log.path)
+        if trouble:
+            self._problem(log.where, f"frontend {spec.name}", "access_log", ValueError(trouble))
+        kind = SyslogSink if log.path.startswith("syslog:") else LogSink
+        return kind(log, self.ground.reactor)
 
     def _write_logs(self, spec: FrontendSpec, old: Frontend | None) -> Any:
         """Return the writer of a frontend's records: None, one log, or several logs."""

@@ -6,7 +6,7 @@ Made by :mod:`lbproxy.generation.assemble`; :mod:`lbproxy.service` starts, repla
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from functools import partial
 from random import Random
 from secrets import token_bytes
@@ -18,7 +18,7 @@ from twisted.application.service import Service
 
 from lbproxy.checks.checker import Checker
 from lbproxy.checks.resolver import Resolver
-from lbproxy.config.model import Config
+from lbproxy.config.model import Config, LogSpec
 from lbproxy.generation.listening import Listener
 from lbproxy.guard.connections import ConnectionTotal
 from lbproxy.interfaces import Env
@@ -37,8 +37,9 @@ class Ground:
     """What every generation of one load balancer stands on.
 
     ``reactor``: what the services need of it; ``total`` counts all client connections; ``events``:
-    what happened. ``shared``, ``replicated``: the state that processes share.  ``secret``: random,
-    for a configuration that has none of its own; the same for all generations.
+    what happened. ``shared``, ``replicated``: the state that processes share.  ``sinks`` makes
+    the output of an access log, None: as its line says.  ``secret``: random, for a configuration
+    that has none of its own; the same for all generations.
     """
 
     reactor: Any
@@ -48,6 +49,7 @@ class Ground:
     events: Events
     shared: Shared
     replicated: Replicated
+    sinks: Callable[[LogSpec, Any], LogSink] | None = None
     secret: bytes = field(factory=partial(token_bytes, 32), repr=False)
     kept: MutableMapping[tuple[str, str], Any] = field(factory=WeakValueDictionary, repr=False)
 

@@ -46,13 +46,16 @@ class LoadBalancerFixture:
         """Start a load balancer with the configuration ``text`` (common indentation is removed).
 
         ``options`` are passed to :meth:`lbproxy.service.LoadBalancer.from_config`. ``random`` has a
-        fixed seed unless given, so every run is the same.
+        fixed seed unless given, so every run is the same. Access logs are kept in memory
+        (:meth:`log_lines`), whatever their path.
         """
+        from lbproxy.logs.memory import MemorySink
         from lbproxy.net.stock import StockNetwork
         from lbproxy.service import LoadBalancer
 
         reactor = reactor or MemoryReactor()
         options.setdefault("random", Random(0))
+        options.setdefault("sinks", MemorySink)
         options.setdefault("network", StockNetwork(reactor))  # whatever [lbproxy] transport says
         service = LoadBalancer.from_config(dedent(text), reactor=reactor, **options)
         return cls(service, reactor)
@@ -86,6 +89,15 @@ class LoadBalancerFixture:
     def server(self, backend: str, name: str) -> Any:
         """Return the live :class:`lbproxy.balance.server.ServerState` ``name`` of ``backend``."""
         return self.backend(backend).group.servers[name]
+
+    def log_lines(self, path: str = "") -> list[str]:
+        """Return the lines of the access log ``path``, as configured; "": of all logs.
+
+        KeyError if no frontend has such a log.
+        """
+        sinks = self.service.generation.sinks
+        found = [sinks[path]] if path else list(sinks.values())
+        return [line for sink in found for line in sink.lines]
 
     # -- traffic
 

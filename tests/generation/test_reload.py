@@ -47,9 +47,9 @@ servers =
 class Site:
     """``TEXT`` at work, before origins that say who they are."""
 
-    def __init__(self, text: str = TEXT) -> None:
+    def __init__(self, text: str = TEXT, **options: Any) -> None:
         self.text = text
-        self.lb = LB.from_config(text)
+        self.lb = LB.from_config(text, **options)
         self.service = self.lb.service
         for name, address in zip("abs", (A, B, C), strict=True):
             self.lb.origin(name, address)
@@ -562,7 +562,7 @@ def test_new_certificates_for_new_connections(tmp_path: Path) -> None:
 
 def test_logs_follow(tmp_path: Path) -> None:
     one, two = tmp_path / "one.log", tmp_path / "two.log"
-    site = Site(TEXT.replace("[lbproxy]", f"[lbproxy]\naccess_log = {one}"))
+    site = Site(TEXT.replace("[lbproxy]", f"[lbproxy]\naccess_log = {one}"), sinks=None)
     client, session = site.lb.connect("web"), site.tcp()
     site.get("/one", client)
     site.change((str(one), f"{two} json"))

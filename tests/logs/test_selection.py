@@ -52,7 +52,7 @@ def records(path: Path) -> list[dict[str, Any]]:
 def test_conditions(tmp_path: Path, condition: str, paths: list[str]) -> None:
     path = tmp_path / "access.log"
     with LoadBalancerFixture.from_config(
-        text(f"{path} json if {condition}", lines="routes = path /c/* -> app")
+        text(f"{path} json if {condition}", lines="routes = path /c/* -> app"), sinks=None
     ) as lb:
         lb.origin("a", "10.0.0.1:80")
         for target in ("/a/1", "/b", "/c/%2e%2e%2fd"):
@@ -70,7 +70,7 @@ def test_a_refused_connection_matches_no_request(tmp_path: Path) -> None:
     for condition, count in (("path /*", 0), ("client 0.0.0.0/0", 1), ("not method GET", 1)):
         path.unlink(missing_ok=True)
         config = text(f"{path} json if {condition}", lines="deny = 0.0.0.0/0")
-        with LoadBalancerFixture.from_config(config) as lb:
+        with LoadBalancerFixture.from_config(config, sinks=None) as lb:
             lb.connect("127.0.0.1:8080")
         assert len(records(path)) == count, condition
 
@@ -78,7 +78,7 @@ def test_a_refused_connection_matches_no_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("option", "count"), [("", 2), (" skip_empty=yes", 1)])
 def test_connections_without_data(tmp_path: Path, option: str, count: int) -> None:
     path = tmp_path / "access.log"
-    with LoadBalancerFixture.from_config(text(f"{path} json{option}", "tcp")) as lb:
+    with LoadBalancerFixture.from_config(text(f"{path} json{option}", "tcp"), sinks=None) as lb:
         lb.tcp_origin("a", "10.0.0.1:80", lambda data: data)
         lb.connect("127.0.0.1:8080").close()
         lb.advance(1)
@@ -92,7 +92,9 @@ def test_connections_without_data(tmp_path: Path, option: str, count: int) -> No
 
 def test_a_failed_connection_is_not_skipped(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
-    with LoadBalancerFixture.from_config(text(f"{path} json skip_empty=yes", "tcp")) as lb:
+    with LoadBalancerFixture.from_config(
+        text(f"{path} json skip_empty=yes", "tcp"), sinks=None
+    ) as lb:
         lb.connect("127.0.0.1:8080")
         lb.advance(30)
     assert [one["close"] for one in records(path)] == ["connect_failed"]
@@ -100,7 +102,7 @@ def test_a_failed_connection_is_not_skipped(tmp_path: Path) -> None:
 
 def test_a_reload_changes_the_conditions(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
-    with LoadBalancerFixture.from_config(text(f"{path} json if path /a")) as lb:
+    with LoadBalancerFixture.from_config(text(f"{path} json if path /a"), sinks=None) as lb:
         lb.origin("a", "10.0.0.1:80")
         sinks = lb.service.log_sinks()
         assert lb.service.reload(text(f"{path} json if path /b")).ok
@@ -137,7 +139,7 @@ def test_mistakes(log: str, mode: str, wrong: str) -> None:
 @pytest.mark.parametrize(("option", "length"), [("", 0), (" request_ids=yes", 32)])
 def test_unique_ids(tmp_path: Path, option: str, length: int) -> None:
     path = tmp_path / "access.log"
-    with LoadBalancerFixture.from_config(text(f"{path} json{option}")) as lb:
+    with LoadBalancerFixture.from_config(text(f"{path} json{option}"), sinks=None) as lb:
         lb.get("http://x/1", frontend="web")
         lb.get("http://x/2", frontend="web")
         lb.advance(1)
@@ -156,7 +158,7 @@ more_logs =
 def test_several_logs(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     config = text(str(path), lines=MORE.format(folder=tmp_path))
-    with LoadBalancerFixture.from_config(config) as lb:
+    with LoadBalancerFixture.from_config(config, sinks=None) as lb:
         origin = lb.origin("a", "10.0.0.1:80")
         lb.get("http://x/good", frontend="web")
         origin.stop()
@@ -175,7 +177,7 @@ def test_further_logs_are_inherited_or_off(tmp_path: Path) -> None:
         path = tmp_path / "common"
         path.unlink(missing_ok=True)
         config = f"[lbproxy]\nmore_logs = {path}\n" + text("off", lines=lines)
-        with LoadBalancerFixture.from_config(config) as lb:
+        with LoadBalancerFixture.from_config(config, sinks=None) as lb:
             lb.get("http://x/", frontend="web")
             lb.advance(1)
         assert (len(records(path)) if path.exists() else 0) == count, lines

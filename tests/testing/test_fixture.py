@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from textwrap import dedent
+
 import pytest
 
-from lbproxy.testing import NoResponse
+from lbproxy.testing import LoadBalancerFixture, NoResponse
 from lbproxy.testing.origin import Answer
 
 CONFIG = """
@@ -106,3 +109,32 @@ def test_mistakes_are_explained(lb):
         lb.connect("nosuch")
     with pytest.raises(LookupError, match="no https listener"):
         lb.get("https://example.com/")
+
+
+def test_access_logs_are_in_memory() -> None:
+    text = """
+        [lbproxy]
+        access_log = /nonexistent/folder/access.log json
+        more_logs = errors.log json if status 4xx
+
+        [frontend web]
+        listen = tcp:8080
+        routes =
+            path /ok -> reply 200 fine
+            default  -> reply 404 no
+    """
+    with LoadBalancerFixture.from_config(text) as lb:
+        assert lb.log_lines() == []
+        lb.get("http://x.example:8080/ok")
+        lb.get("http://x.example:8080/missing")
+        seen = [
+            json.loads(line)["target"] for line in lb.log_lines("/nonexistent/folder/access.log")
+        ]
+        assert seen == ["/ok", "/missing"]
+        assert len(lb.log_lines()) == 3
+        assert lb.service.reload(dedent(text)).ok
+        lb.service.reopen_logs()
+        lb.get("http://x.example:8080/ok")
+        assert len(lb.log_lines()) == 4
+        with pytest.raises(KeyError):
+            lb.log_lines("other.log")
