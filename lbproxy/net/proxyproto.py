@@ -360,7 +360,12 @@ def _parse_tlvs(data: bytes, at: int) -> list[TLV]:
 
 
 def _check_crc(header: bytes, at: int, tlvs: list[TLV]) -> None:
-    """Section 2.2.4: the checksum covers the whole header with its own value as zeros."""
+    """Section 2.2.4: the checksum covers the whole header with its own value as zeros.
+
+    A second checksum is refused: each costs a pass over the header.
+    """
+    if sum(kind == TLV_CRC32C for kind, _ in tlvs) > 1:
+        raise _bad("PROXY header with more than one checksum")
     for kind, value in tlvs:
         at += 3
         if kind == TLV_CRC32C:

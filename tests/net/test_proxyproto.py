@@ -15,6 +15,7 @@ from twisted.protocols.haproxy._v1parser import V1Parser
 from twisted.protocols.haproxy._v2parser import V2Parser
 
 from lbproxy.errors import Kind, ProxyError
+from lbproxy.net import proxyproto
 from lbproxy.net.proxyproto import (
     MAX_V2_BYTES,
     SIGNATURE,
@@ -192,6 +193,15 @@ V2_BAD = [
 def test_v2_refused(data: bytes, words: str) -> None:
     assert words in refused(data)
     refused(data, list(range(len(data))))
+
+
+def test_a_second_checksum_is_refused_before_any_is_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    header = encode_v2(None, None, [(TLV_CRC32C, bytes(4))], checksum=True)
+    monkeypatch.setattr(proxyproto, "crc32c", None)
+    with pytest.raises(ProxyError, match="more than one checksum"):
+        ProxyHeaderParser().receive(header)
 
 
 def test_crc32c() -> None:
