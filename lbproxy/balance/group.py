@@ -74,6 +74,7 @@ class ServerGroup:
         self._state_callbacks: list[StateCallback] = []
         self._error_callbacks: list[Callable[[BaseException], None]] = []
         self._free_callbacks: list[Callable[[], None]] = []
+        self._address_callbacks: list[Callable[[ServerState], None]] = []
         self._change_callbacks: list[Callable[[], None]] = []
         self._back = self._give_back
         self.balancer = balancer
@@ -253,6 +254,17 @@ class ServerGroup:
         self._moved(server, old)
         if self.panic:
             self._refresh()
+        self._addresses_changed(server)
+
+    def set_unusable(self, server: ServerState, unusable: frozenset[str]) -> None:
+        """Set which addresses of a server fail their checks while others pass."""
+        if unusable != server.unusable:
+            server.unusable = unusable
+            self._addresses_changed(server)
+
+    def _addresses_changed(self, server: ServerState) -> None:
+        for callback in self._address_callbacks:
+            callback(server)
 
     def set_balancer(self, balancer: Balancer) -> None:
         """Replace the balancer. Leases picked by the old one are released to the new one."""
@@ -270,6 +282,10 @@ class ServerGroup:
     def on_error(self, callback: Callable[[BaseException], None]) -> None:
         """Call ``callback(error)`` when the balancer fails. The callback limits its own rate."""
         self._error_callbacks.append(callback)
+
+    def on_addresses(self, callback: Callable[[ServerState], None]) -> None:
+        """Call ``callback(server)`` after each change of the addresses to dial."""
+        self._address_callbacks.append(callback)
 
     def on_free(self, callback: Callable[[], None]) -> None:
         """Call ``callback()`` when ``free`` has grown, so that a waiting request may try again."""

@@ -90,6 +90,9 @@ class RunningSession(Protocol):
 
     @property
     def traffic(self) -> SessionTraffic: ...
+    @property
+    def address(self) -> Address | None:
+        """The address of the server that it is connected to, None before."""
 
     def server_gone(self, kind: Kind) -> None:
         """End the session, because the server went down or an operator requested it."""
@@ -128,17 +131,19 @@ class ServerState:
     """The live state of one server, compared by identity.
 
     Its :class:`lbproxy.balance.group.ServerGroup` owns it. Only the group's methods write
-    ``weight``, ``admin``, ``agent``, ``healthy``, ``leaving``, ``ejected`` and ``addresses``.
+    ``weight``, ``admin``, ``agent``, ``healthy``, ``leaving``, ``ejected``, ``addresses`` and
+    ``unusable``.
 
     ``active`` counts leases, including those of other worker processes (``remote_active``).
     ``maxconn`` 0 means no limit. ``addresses`` are IP literals or a Unix path to dial, empty until
-    a name is resolved. ``sessions`` run on the server; ``on_down = close`` ends them. ``tls``: how
-    the backend speaks TLS to the server; None without TLS. ``connector``: makes and keeps the
-    backend's connections to the server. ``full_weight`` is the configured weight, ``share`` the
-    part of it that the server has now (slow start). ``weight`` is what balancers see: only its
-    ratio to other weights matters. ``origin``: source of the server, ``config``, ``operator`` or
-    ``discovery:NAME``. ``private`` belongs to the balancer. ``listed``: the balancer may pick the
-    server. ``since``: time of the last change of ``state``, in the group's clock.
+    a name is resolved. ``unusable``: texts of those that fail their checks while others pass.
+    ``sessions`` run on the server; ``on_down = close`` ends them. ``tls``: how the backend speaks
+    TLS to the server; None without TLS. ``connector``: makes and keeps the backend's connections to
+    the server. ``full_weight`` is the configured weight, ``share`` the part of it that the server
+    has now (slow start). ``weight`` is what balancers see: only its ratio to other weights matters.
+    ``origin``: source of the server, ``config``, ``operator`` or ``discovery:NAME``. ``private``
+    belongs to the balancer. ``listed``: the balancer may pick the server. ``since``: time of the
+    last change of ``state``, in the group's clock.
     """
 
     __slots__ = (
@@ -168,6 +173,7 @@ class ServerState:
         "since",
         "spec",
         "tls",
+        "unusable",
         "weight",
     )
 
@@ -195,6 +201,7 @@ class ServerState:
         self.ejected = False  # by passive health, for a while
         self.ejected_note = ""
         self.addresses = addresses
+        self.unusable: frozenset[str] = frozenset()
         self.origin = origin
         self.active = 0
         self.remote_active = 0  # of ``active``: leases that other processes hold
@@ -228,6 +235,13 @@ class ServerState:
     def name(self) -> str:
         """Name of the server, unique in its backend."""
         return self.spec.name
+
+    @property
+    def usable(self) -> tuple[Address, ...]:
+        """The addresses to dial: those that checks pass, or all if checks pass none."""
+        unusable = self.unusable
+        found = tuple(one for one in self.addresses if str(one) not in unusable)
+        return found or self.addresses
 
     @property
     def session_count(self) -> int:

@@ -48,6 +48,8 @@ _limits: WeakKeyDictionary[ServerState, int] = WeakKeyDictionary()  # ``maxconn`
 class AgentChecker(Checker):
     """See the module."""
 
+    each_address = False
+
     def __init__(
         self, backend_name: str, group: ServerGroup, spec: AgentSpec, dialler: Dialler, env: Env
     ) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import evolve
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -24,6 +24,7 @@ from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.server import ServerState, State
 from lbproxy.checks.checktls import CheckTLS, TLSFor
 from lbproxy.config.model import Address, CertificateSpec, CheckSpec
+from lbproxy.health.addresses import AddressHealth
 from lbproxy.health.state import HealthState, Result, Transition
 from lbproxy.interfaces import Env
 from lbproxy.net.endpoints import Dialler
@@ -40,6 +41,7 @@ NOTE = 1100
 """Characters of the longest note that is kept; an agent's line fits."""
 
 _JITTER = 0.1  # of the interval, at most, added to the first check
+_PART = 0.9  # of the timeout, for each of several addresses: the others have answered by then
 _SOON = 0.1  # a server that comes back from maint is checked after this long
 
 
@@ -53,6 +55,7 @@ class ServerCheck:
         self.state = HealthState(
             spec.rise, spec.fall, server.healthy, presumed=new and not server.healthy
         )
+        self.addresses = AddressHealth(spec.rise, spec.fall)
         self.last: Result | None = None
         self.last_at = -1.0
         self._owner = owner
@@ -121,7 +124,7 @@ class ServerCheck:
         if not owner.turns.take(self):
             return
         self._begun = owner.dialler.wheel.now()
-        running = ensureDeferred(owner.check_once(server))
+        running = ensureDeferred(owner.check_once(self))
         self._running = running
         self._deadline.set(owner.spec.timeout)
         running.addBoth(partial(self._over, running))
@@ -207,6 +210,9 @@ class Checker(Service):
     were added or removed, or their admin state changed. ``checks``: by server.
     """
 
+    each_address = True
+    """Whether every address of a server is checked, and traffic avoids those that fail."""
+
     def __init__(
         self,
         backend_name: str,
@@ -278,11 +284,23 @@ class Checker(Service):
 
     # -- for ServerCheck ------------------------------------------------------------------------
 
-    async def check_once(self, server: ServerState) -> Result:
-        """Run the probe on ``server``; raises whatever it raises."""
-        address = await self._address(server)
-        if address is None:
+    async def check_once(self, check: ServerCheck) -> Result:
+        """Run the probe on every address of the server; raises whatever the probe raises."""
+        server = check.server
+        places = await self._places(server)
+        if not places:
             return Result(False, f"cannot resolve {self.elsewhere(server)}")
+        if len(places) == 1 or not self.each_address:
+            if self.each_address:
+                check.addresses.forget()
+                self._group.set_unusable(server, frozenset())
+            return await self._probe(server, places[0][1])
+        results = await self._probe_all(server, places)
+        unusable, result = check.addresses.judge(results)
+        self._group.set_unusable(server, unusable)
+        return result
+
+    async def _probe(self, server: ServerState, address: Address) -> Result:
         target = ProbeTarget(
             server=server,
             network=self.dialler,
@@ -294,19 +312,41 @@ class Checker(Service):
         result: Result = await self.probe.check(target)
         return result
 
-    async def _address(self, server: ServerState) -> Address | None:
-        """Return the address to check: ``check_address``, or the server's first address."""
+    async def _probe_all(
+        self, server: ServerState, places: Sequence[tuple[str, Address]]
+    ) -> dict[str, Result]:
+        """Run the probe on several addresses at once; a failure of one is its result."""
+        clock, limit = self._env.reactor, self.spec.timeout * _PART
+        running = [
+            ensureDeferred(self._probe(server, address)).addTimeout(limit, clock)
+            for _, address in places
+        ]
+        found = await DeferredList(running, consumeErrors=True)
+        results = {}
+        for (text, _), (_, value) in zip(places, found, strict=True):
+            results[text] = _failed(value, limit) if isinstance(value, Failure) else value
+        return results
+
+    async def _places(self, server: ServerState) -> list[tuple[str, Address]]:
+        """The addresses of ``server`` as text, each with the address to check it at.
+
+        A ``check_address`` of another host is checked alone, for the first address.
+        """
         wanted = self.elsewhere(server)
+        own = server.addresses
         if wanted is None:
-            address, port = server.addresses[0], self.spec.port
-            return evolve(address, port=port) if port and address.kind == "tcp" else address
+            port = self.spec.port
+            return [
+                (str(one), evolve(one, port=port) if port and one.kind == "tcp" else one)
+                for one in own
+            ]
         literals = literal_addresses(wanted)
         if literals is not None:
-            return literals[0]
+            return [(str(own[0]), literals[0])]
         if any(wanted.host == one.host for one in server.spec.target.sockets):
-            return evolve(wanted, host=server.addresses[0].host)
+            return [(str(one), evolve(wanted, host=one.host)) for one in own]
         hosts = await look_up(self._env.reactor, wanted.host)
-        return evolve(wanted, host=hosts[0]) if hosts else None
+        return [(str(own[0]), evolve(wanted, host=hosts[0]))] if hosts else []
 
     def judged(self, check: ServerCheck, result: Result, transition: Transition | None) -> None:
         """A check is over: count it, and tell the group and the operators what it changes."""
@@ -355,6 +395,13 @@ class Checker(Service):
                 failure,
                 backend=self.backend_name,
             )
+
+
+def _failed(failure: Failure, limit: float) -> Result:
+    """The result of a probe that raised, or took longer than ``limit`` seconds."""
+    late = failure.check(TimeoutError) is not None
+    note = f"no answer in {limit:g} s" if late else failure.getErrorMessage()[:200]
+    return Result(False, shorten(note), limit if late else 0.0)
 
 
 def _preamble(server: ServerState) -> bytes:

@@ -167,13 +167,27 @@ def _servers(found: list[dict[str, Any]]) -> None:
                 one["maxconn"] or "-",
                 one["picked"],
                 one["failed"],
-                one["address"],
+                _address(one),
                 *((one["origin"],) if strange else ()),
                 one["note"],
             )
             for one in found
         ],
     )
+
+
+def _address(one: dict[str, Any]) -> str:
+    """The address as configured, and what a name resolves to, less addresses that fail checks."""
+    resolved = [address for address in one["addresses"] if address != one["address"]]
+    if not resolved:
+        return str(one["address"])
+    port = ":" + str(one["address"]).rpartition(":")[2]
+    failing = one.get("unusable", ())
+    texts = [
+        address.removesuffix(port) + (" (fails)" if address in failing else "")
+        for address in resolved
+    ]
+    return f"{one['address']} ({', '.join(texts)})"
 
 
 @main.command()

@@ -5,11 +5,19 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Protocol
 
+from lbproxy.model import Address
+
 __all__ = ["Dial"]
 
 
 class Dial(Protocol):
-    """A connection attempt in progress."""
+    """A connection attempt in progress.
+
+    ``address``: the one being tried, and the connection's once it is made.
+    """
+
+    @property
+    def address(self) -> Address | None: ...
 
     @abstractmethod
     def cancel(self) -> None:

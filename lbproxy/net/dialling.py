@@ -31,7 +31,6 @@ class Dialling(Handler):
     """
 
     __slots__ = (
-        "_address",
         "_deadline",
         "_failed",
         "_handshake",
@@ -41,6 +40,7 @@ class Dialling(Handler):
         "_timeout",
         "_timer",
         "_tls",
+        "address",
     )
 
     def __init__(
@@ -54,7 +54,7 @@ class Dialling(Handler):
         preamble: bytes,
     ) -> None:
         self._loop = loop
-        self._address = address
+        self.address = address
         self._protocol = protocol
         self._failed: Callable[[ProxyError], None] | None = failed
         self._timeout = timeout
@@ -116,7 +116,7 @@ class Dialling(Handler):
         self._fail(self._error(Kind.CONNECT_TIMEOUT, f"no connection within {self._timeout:g} s"))
 
     def _error(self, kind: Kind, words: str) -> ProxyError:
-        return ProxyError(kind, f"{self._address}: {words}")
+        return ProxyError(kind, f"{self.address}: {words}")
 
     def _fail(self, error: ProxyError) -> None:
         failed = self._failed

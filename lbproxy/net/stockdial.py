@@ -39,7 +39,7 @@ class StockDial(Dialling):
     def begin(self) -> None:
         """See :meth:`Dialling.begin`."""
         self._arm()
-        reactor, address = self._loop.reactor, self._address
+        reactor, address = self._loop.reactor, self.address
         no_timeout: Any = None  # ours covers everything
         try:
             if address.kind == "unix":
@@ -86,8 +86,8 @@ class StockDial(Dialling):
         if self._failed is None:
             transport.abortConnection()
             return
-        if self._address.kind == "tcp":
-            if self._address.port >= _EPHEMERAL and transport.getHost() == transport.getPeer():
+        if self.address.kind == "tcp":
+            if self.address.port >= _EPHEMERAL and transport.getHost() == transport.getPeer():
                 # TCP lets a port nobody listens on connect to itself
                 transport.abortConnection()
                 self._fail_later(os.strerror(errno.ECONNREFUSED))

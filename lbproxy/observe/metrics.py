@@ -317,6 +317,7 @@ def server_snapshot(server: Any) -> dict[str, Any]:
         "active": server.active,
         "maxconn": server.maxconn,
         "addresses": [str(address) for address in server.addresses],
+        "unusable": sorted(server.unusable),
         **_numbers(server.counters),
     }
 

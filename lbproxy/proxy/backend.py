@@ -107,6 +107,7 @@ class Backend:
         self.sync: Callable[[], None] = _nothing
         self._configure(spec, filters)
         self.group.on_state(self._state_changed)
+        self.group.on_addresses(self._addresses_changed)
         self.group.on_change(self._servers_changed)
         self.group.on_free(self.serve_queue)
         self.group.on_error(self._balancer_failed)
@@ -288,6 +289,18 @@ class Backend:
                 if self._panicking
                 else "enough servers are up again, panic is over",
             )
+
+    def _addresses_changed(self, server: ServerState) -> None:
+        """A name has moved, or checks have excluded an address.
+
+        No further request goes over a connection to an address that is not used any more.
+        ``on_down = close`` ends what runs there, as if a server had gone down."""
+        connector_of(server).moved()
+        if self.spec.on_down != "close":
+            return
+        for session in list(server.sessions):
+            if session.address is not None and session.address not in server.usable:
+                session.server_gone(Kind.SERVER_DOWN)
 
     def _servers_changed(self) -> None:
         for one in self.features.values():

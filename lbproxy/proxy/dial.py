@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.internet.interfaces import IProtocol
 
@@ -22,12 +22,12 @@ def dial_server(
     failed: Callable[[ProxyError], None],
     preamble: bytes = b"",
 ) -> Dial:
-    """Connect to ``server``, trying its addresses in turn within ``timeout_connect``.
+    """Connect to ``server``, trying its usable addresses in turn within ``timeout_connect``.
 
     The contract is that of :meth:`lbproxy.net.endpoints.Dialler.dial`.
     """
     server.counters.connects += 1
-    addresses = server.addresses
+    addresses = server.usable if server.unusable else server.addresses
     if len(addresses) == 1:
         return terms.dialler.dial(
             addresses[0],
@@ -37,7 +37,7 @@ def dial_server(
             tls=server.tls,
             preamble=preamble,
         )
-    return _SeveralDial(terms, server, protocol, failed, preamble)
+    return _SeveralDial(terms, server, addresses, protocol, failed, preamble)
 
 
 class _SeveralDial(Dial):
@@ -47,6 +47,7 @@ class _SeveralDial(Dial):
         self,
         terms: Terms,
         server: ServerState,
+        addresses: Sequence[Address],
         protocol: IProtocol,
         failed: Callable[[ProxyError], None],
         preamble: bytes,
@@ -56,7 +57,8 @@ class _SeveralDial(Dial):
         self._protocol = protocol
         self._failed = failed
         self._preamble = preamble
-        self._left: list[Address] = list(server.addresses)
+        self._left: list[Address] = list(addresses)
+        self._address: Address | None = None
         self._deadline = terms.wheel.now() + terms.timeout_connect
         self._dial: Dial | None = None
         self._soon = terms.wheel.timer(self._none)
@@ -65,13 +67,19 @@ class _SeveralDial(Dial):
         else:
             self._soon.set(0.0)
 
+    @property
+    def address(self) -> Address | None:
+        """See :class:`Dial`."""
+        return self._address
+
     def _none(self) -> None:
         self._failed(ProxyError(Kind.CONNECT_FAILED, f"{self._server.name} has no address"))
 
     def _next(self) -> None:
         left = max(0.01, self._deadline - self._terms.wheel.now()) / len(self._left)
+        address = self._address = self._left.pop(0)
         self._dial = self._terms.dialler.dial(
-            self._left.pop(0),
+            address,
             self._protocol,
             self._one_failed,
             timeout=left,

@@ -74,6 +74,12 @@ FIELDS: tuple[Field, ...] = (
         _set_health,
     ),
     Field(
+        "unusable",
+        lambda server: server.unusable,
+        lambda server: sorted(server.unusable),
+        lambda backend, server, value: backend.group.set_unusable(server, frozenset(value)),
+    ),
+    Field(
         "leaving",
         lambda server: server.leaving,
         lambda server: server.leaving,

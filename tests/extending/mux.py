@@ -49,6 +49,7 @@ class MuxConnection(Protocol):
 
     def connectionMade(self) -> None:
         self.transport.registerProducer(self, True)
+        self.address = self.pending.address
         self.pending.connected(self)
         self.rest()
 

@@ -55,6 +55,7 @@ class GopherConnection(Protocol):
         self.timer = terms.wheel.timer(self.late)
 
     def connectionMade(self):
+        self.address = self.pending.address
         self.pending.connected(self)
 
     def open_stream(self, sink):

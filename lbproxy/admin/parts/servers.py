@@ -57,6 +57,7 @@ _SERVER = object_(
         "address": STRING,
         "origin": STRING,
         "addresses": array(STRING),
+        "unusable": array(STRING),
         "picked": COUNT,
         "ok": COUNT,
         "failed": COUNT,

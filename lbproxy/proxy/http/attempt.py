@@ -38,6 +38,7 @@ from lbproxy.errors import Kind, Outcome, ProxyError
 from lbproxy.http.identity import authenticates_connection, challenges_connection
 from lbproxy.http.message import End, RequestHead, ResponseHead
 from lbproxy.http.syntax import list_members
+from lbproxy.model import Address
 from lbproxy.proxy import leasing
 from lbproxy.proxy.http.connector import Connector
 from lbproxy.proxy.http.sink import ResponseSink
@@ -131,11 +132,12 @@ class AttemptOwner:
 class Attempt(ResponseSink):
     """See the module.  It waits in the queue, for the connection, and is the sink of the response.
 
-    ``traffic``: what balancers look at, and what lists of sessions show.  ``tried``: servers to
-    avoid. ``judged``: passive health hears how it ends.  ``request``: as the server gets it.
+    ``traffic``: what balancers look at, and what lists of sessions show. ``tried``: servers to
+    avoid. ``judged``: passive health hears how it ends. ``request``: as the server gets it.
     ``waited``, ``t_connect``, ``t_response``: seconds, negative where there was nothing to measure.
-    ``status``: of the final head, 0 before.  ``sent``: the server may have seen some of the
-    request. ``ended``: all of the request is sent.  ``paused``: the server takes no more for now.
+    ``status``: of the final head, 0 before. ``sent``: the server may have seen some of the request.
+    ``address``: of the server's connection, None before. ``ended``: all of the request is sent.
+    ``paused``: the server takes no more for now.
     """
 
     __slots__ = (
@@ -145,6 +147,7 @@ class Attempt(ResponseSink):
         "_mark",
         "_owner",
         "_stream",
+        "address",
         "backend",
         "ended",
         "judged",
@@ -186,6 +189,7 @@ class Attempt(ResponseSink):
         self._fresh = False  # must not use a pooled connection
         self._lease: Lease | None = None
         self._connector: Connector | None = None
+        self.address: Address | None = None
         self._stream: ServerStream | None = None
 
     # -- what lists of sessions and rebalancing see -----------------------------------------------
@@ -277,6 +281,7 @@ class Attempt(ResponseSink):
         self._open(connection)
 
     def _open(self, connection: ServerConnection) -> None:
+        self.address = connection.address
         self._stream = connection.open_stream(self)
         if not self.backend.terms.shares:
             self._bind(False)

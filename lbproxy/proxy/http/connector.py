@@ -23,6 +23,7 @@ from __future__ import annotations
 from lbproxy.balance.server import ServerState
 from lbproxy.compiled import native
 from lbproxy.errors import Kind, ProxyError
+from lbproxy.model import Address
 from lbproxy.net.endpoints import Dial
 from lbproxy.proxy.http.pool import Pool
 from lbproxy.proxy.http.streams import Connecting, ServerConnection
@@ -36,7 +37,7 @@ class PendingDial:
 
     The new connection calls :meth:`connected` once it can carry streams; :meth:`failed` is for the
     dialler, and for a connection that closes before that.  Only the first call has an effect.
-    ``epoch``: that of the connection.
+    ``epoch`` and ``address``: those of the connection.
     """
 
     __slots__ = ("_connector", "dial", "epoch", "waiters")
@@ -46,6 +47,11 @@ class PendingDial:
         self.epoch = connector.epoch
         self.waiters: list[Connecting] = []
         self.dial: Dial | None = None
+
+    @property
+    def address(self) -> Address | None:
+        """The address of the connection that is made."""
+        return None if self.dial is None else self.dial.address
 
     def connected(self, connection: ServerConnection) -> None:
         """The connection is ready: give its streams to those who wait."""
@@ -67,6 +73,7 @@ class Connector:
 
     __slots__ = (
         "_joinable",
+        "_oldest",
         "_waiting",
         "bound",
         "closed",
@@ -82,6 +89,7 @@ class Connector:
         self.server = server
         self.streams = streams
         self.epoch = 0
+        self._oldest = 0  # epoch of the last change of anything but addresses
         self.closed = False
         self.pool = Pool(terms.pool_size)
         self.bound: set[ServerConnection] = set()
@@ -175,8 +183,21 @@ class Connector:
     # -- for connections ------------------------------------------------------------------------
 
     def keeps(self, connection: ServerConnection) -> bool:
-        """Return whether ``connection`` may carry more streams."""
-        return not self.closed and connection.epoch == self.epoch and self.server.listed
+        """Return whether ``connection`` may carry more streams, of any client."""
+        return self.holds(connection) and self.server.listed
+
+    def holds(self, connection: ServerConnection) -> bool:
+        """Return whether ``connection`` is as it would be made now."""
+        if self.closed:
+            return False
+        return connection.epoch == self.epoch or self._still_there(connection)
+
+    def _still_there(self, connection: ServerConnection) -> bool:
+        """Whether only addresses have changed, and that of ``connection`` is still used."""
+        if connection.epoch < self._oldest or connection.address not in self.server.usable:
+            return False
+        connection.epoch = self.epoch
+        return True
 
     def offer(self, connection: ServerConnection) -> None:
         """``connection`` has a free stream; it is shut if it may carry no more."""
@@ -230,8 +251,17 @@ class Connector:
     def renew(self) -> None:
         """Connections are made on other terms from now on: use none of the present ones again."""
         self.epoch += 1
+        self._oldest = self.epoch
         self._joinable = None
         self.clear()
+
+    def moved(self) -> None:
+        """The server has other addresses: use no connection to an old one again."""
+        self.epoch += 1
+        self._joinable = None
+        for connection in [*self.pool.connections(), *self.bound]:
+            if not self.holds(connection):
+                connection.shut()
 
     def close(self) -> None:
         """Keep no connection from now on.  Running streams finish, and dials still work."""

@@ -57,6 +57,10 @@ class Pool:
             connection.pooled = False
             self._ready.remove(connection)
 
+    def connections(self) -> list[ServerConnection]:
+        """Return those here, the most recently used last."""
+        return self._ready.copy()
+
     def shut(self) -> None:
         """Shut every connection here; those at work finish first."""
         ready, self._ready = self._ready, []

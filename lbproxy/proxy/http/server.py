@@ -14,6 +14,7 @@ from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.h1 import ResponseParser
 from lbproxy.http.h1_write import LAST_CHUNK, encode_chunk, encode_request, encode_trailers
 from lbproxy.http.message import END, End, Invalid, RequestHead
+from lbproxy.model import Address
 from lbproxy.net.closing import half_close
 from lbproxy.net.stream import StreamProtocol
 from lbproxy.proxy.http.bound import BoundConnections, bound_of
@@ -38,6 +39,7 @@ class H1ServerConnection(StreamProtocol):
         self.transport: Any = None
         self.pooled = False
         self.epoch = pending.epoch
+        self.address: Address | None = None
         self.connector = connector
         self._terms = terms
         self._pending: PendingDial | None = pending
@@ -74,6 +76,7 @@ class H1ServerConnection(StreamProtocol):
         self.transport.registerProducer(self, True)
         pending, self._pending = self._pending, None
         assert pending is not None
+        self.address = pending.address
         pending.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -344,8 +347,7 @@ class H1ServerConnection(StreamProtocol):
             and self._server_keeps
             and not (self._closing or self._eof or self._single)
             and self._uses != self._most_uses
-            and not connector.closed
-            and self.epoch == connector.epoch
+            and connector.holds(self)
             and connector.server.honours
         )
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from lbproxy.errors import ProxyError
 from lbproxy.http.message import End, RequestHead, ResponseHead
+from lbproxy.model import Address
 from lbproxy.proxy.http.sink import ResponseSink
 from lbproxy.proxy.info import ConnectionInfo
 
@@ -144,6 +145,10 @@ class ServerConnection(Protocol):
 
     pooled: bool
     epoch: int
+
+    @property
+    def address(self) -> Address | None:
+        """The address that was dialled."""
 
     def open_stream(self, sink: ResponseSink) -> ServerStream:
         """Start one more exchange on the connection; only while ``spare`` is positive."""

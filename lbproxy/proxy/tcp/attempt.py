@@ -122,6 +122,8 @@ class Attempt(StreamProtocol):
         """See IProtocol."""
         session = self._session
         assert session is not None
+        if self._dial is not None:
+            session.address = self._dial.address
         self._dial = None
         self.transport = transport
         self.stream = stream_of(transport)

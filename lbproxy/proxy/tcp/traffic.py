@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import ServerState
 from lbproxy.errors import ProxyError
+from lbproxy.model import Address
 from lbproxy.observe.record import Record
 from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.tcp.state import SessionState
@@ -30,10 +31,11 @@ class TCPTraffic(Record):
 
     ``transport``: of the client.  ``priority``: in the backend's queue, lower ones first.
     ``tried``: servers whose attempts failed.  ``waiting``: an asynchronous filter.  ``vars``: of
-    filters.  ``watched``: see :mod:`lbproxy.proxy.features.rebalancer`.
+    filters.  ``address``: of the server's connection.  ``watched``: see :mod:`lbproxy.proxy.features.rebalancer`.
     """
 
     __slots__ = (
+        "address",
         "alpn",
         "backend",
         "frontend",
@@ -60,6 +62,7 @@ class TCPTraffic(Record):
         self.sni = info.sni
         self.alpn = info.alpn
         self.backend: Backend | None = None
+        self.address: Address | None = None
         self.priority = 0
         self.state = _ROUTING
         self.tried: Sequence[ServerState] = NONE_TRIED
