@@ -39,7 +39,8 @@ class MuxConnector(Connector):
 class MuxConnection(Protocol):
     """A connection shared by streams."""
 
-    pooled = closing = False
+    pooled = closing = has_input = False
+    idle_s = 0.0
 
     def __init__(self, connector: Any, pending: Any) -> None:
         self.connector, self.pending, self.epoch = connector, pending, pending.epoch

@@ -59,6 +59,7 @@ class _Warming:
     """One dial: who waits for the connection."""
 
     is_first = False
+    replayable = True
 
     def __init__(self, warmer: Warmer, server: ServerState) -> None:
         self.info = ConnectionInfo()

@@ -212,6 +212,11 @@ class Attempt(ResponseSink):
         return self.judged and not self.traffic.info.served
 
     @property
+    def replayable(self) -> bool:
+        """Whether the request could go out again."""
+        return self._owner.attempt_may_resend(self)
+
+    @property
     def priority(self) -> int:
         """The place in the queue."""
         priority: int = self.traffic.priority

@@ -16,6 +16,10 @@ carries (:attr:`Connector.streams`).  The rules:
 5. A connection that is bound to a client connection (:mod:`lbproxy.proxy.http.bound`) serves no
    other. With ``reuse = never`` every connection is bound, with ``reuse = safe`` the first request
    of a client connection does not use a pooled one.
+6. A connection is closed before its server closes it, as far as the time is known
+   (:mod:`lbproxy.http.idlelimit`). Once a server has announced that time, or has closed an idle
+   connection, a request that cannot be replayed uses only a connection that has been idle for less
+   than half of it, and on which nothing has arrived.
 """
 
 from __future__ import annotations
@@ -23,8 +27,10 @@ from __future__ import annotations
 from lbproxy.balance.server import ServerState
 from lbproxy.compiled import native
 from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.idlelimit import MEMORY_S, IdleLimit
 from lbproxy.model import Address
 from lbproxy.net.endpoints import Dial
+from lbproxy.net.timers import Timer
 from lbproxy.proxy.http.pool import Pool
 from lbproxy.proxy.http.streams import Connecting, ServerConnection
 from lbproxy.proxy.terms import Terms
@@ -69,16 +75,21 @@ class Connector:
     ``streams``: how many requesters may share a dial; a connection that learns of another limit
     sets it.  ``epoch``: changes with the terms.  ``closed``: no connection is kept any more.
     ``bound``: connections that belong to one client connection each.
+    ``rest_s``: how long a connection may be idle.  ``careful``: see rule 6.
     """
 
     __slots__ = (
+        "_forget",
         "_joinable",
+        "_limit",
         "_oldest",
         "_waiting",
         "bound",
+        "careful",
         "closed",
         "epoch",
         "pool",
+        "rest_s",
         "server",
         "streams",
         "terms",
@@ -93,6 +104,10 @@ class Connector:
         self.closed = False
         self.pool = Pool(terms.pool_size)
         self.bound: set[ServerConnection] = set()
+        self.rest_s = terms.pool_idle
+        self.careful = False
+        self._limit: IdleLimit | None = None
+        self._forget: Timer | None = None
         self._waiting: dict[Connecting, PendingDial] = {}
         self._joinable: PendingDial | None = None
 
@@ -106,7 +121,22 @@ class Connector:
                 return own
         if not self.terms.shares_first and waiter.is_first:
             return None
+        if self.careful and not waiter.replayable:
+            return self._freshest()
         return self.pool.take()
+
+    def _freshest(self) -> ServerConnection | None:
+        """The most recently used connection, if its server is unlikely to close it now."""
+        while True:
+            found = self.pool.take()
+            if found is None:
+                return None
+            if found.has_input:
+                continue  # most likely its end, which the transport reads next
+            if found.idle_s <= self.rest_s / 2:
+                return found
+            self.pool.put(found)
+            return None
 
     def dial(self, waiter: Connecting) -> None:
         """Make a connection for ``waiter``, or let it share one that is being made."""
@@ -221,6 +251,38 @@ class Connector:
             self.bound.remove(connection)
             self.terms.bound -= 1
 
+    def announced(self, keep_alive: bytes) -> None:
+        """A response has a ``Keep-Alive`` field."""
+        limit = self._limit
+        if limit is None:
+            limit = self._limit = IdleLimit()
+        if limit.announced(keep_alive):
+            self._follow(limit)
+
+    def closed_idle(self, idle_s: float) -> None:
+        """The server has closed a used connection after ``idle_s`` without a request."""
+        if self.closed:
+            return
+        limit = self._limit
+        if limit is None:
+            limit = self._limit = IdleLimit()
+        if self._forget is None:
+            self._forget = self.terms.wheel.timer(self._forgotten)
+        self._forget.set(MEMORY_S)
+        limit.closed(idle_s, self.terms.wheel.now())
+        self._follow(limit)
+
+    def _follow(self, limit: IdleLimit) -> None:
+        self.careful = True
+        self.rest_s = limit.rest(self.terms.pool_idle)
+
+    def _forgotten(self) -> None:
+        limit = self._limit
+        if limit is not None:
+            limit.forget()
+            self.rest_s = limit.rest(self.terms.pool_idle)
+            self.careful = self.rest_s < self.terms.pool_idle
+
     # -- for the backend ------------------------------------------------------------------------
 
     @property
@@ -237,6 +299,8 @@ class Connector:
         """Follow :attr:`terms` after a reload."""
         if not self.closed:
             self.pool.limit = self.terms.pool_size
+        most = self.terms.pool_idle
+        self.rest_s = most if self._limit is None else self._limit.rest(most)
 
     def clear(self) -> None:
         """Shut the connections that are offered, and those that are bound."""
@@ -266,6 +330,8 @@ class Connector:
     def close(self) -> None:
         """Keep no connection from now on.  Running streams finish, and dials still work."""
         self.closed = True
+        if self._forget is not None:
+            self._forget.close()
         self.pool.close()
         self.clear()
 

@@ -3,7 +3,7 @@ serves an exchange."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
@@ -13,9 +13,11 @@ from zope.interface import classImplements
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.h1 import ResponseParser
 from lbproxy.http.h1_write import LAST_CHUNK, encode_chunk, encode_request, encode_trailers
-from lbproxy.http.message import END, End, Invalid, RequestHead
+from lbproxy.http.known import HOP_BY_HOP, field_name
+from lbproxy.http.message import END, End, Invalid, RequestHead, ResponseHead
 from lbproxy.model import Address
 from lbproxy.net.closing import half_close
+from lbproxy.net.peek import has_input
 from lbproxy.net.stream import StreamProtocol
 from lbproxy.proxy.http.bound import BoundConnections, bound_of
 from lbproxy.proxy.http.connector import Connector, PendingDial
@@ -24,6 +26,8 @@ from lbproxy.proxy.http.streams import ConnectionInfo, ServerStream
 from lbproxy.proxy.unsent import unsent_bytes
 
 __all__ = ["H1ServerConnection"]
+
+_KEEP_ALIVE: Final = field_name(b"keep-alive")
 
 
 class H1ServerConnection(StreamProtocol):
@@ -63,6 +67,7 @@ class H1ServerConnection(StreamProtocol):
         self._single = bool(connector.server.spec.send_proxy)
         self._bound: BoundConnections | None = None
         self.pins = False
+        self._rest_s = 0.0  # what the timer was set to when it began to rest
 
     # -- Twisted --------------------------------------------------------------------------------
 
@@ -111,19 +116,29 @@ class H1ServerConnection(StreamProtocol):
 
     def _note_head(self, events: list[Any]) -> None:
         for event in events:
-            if event.status >= 200:
+            head: ResponseHead = event
+            if head.status >= 200:
                 self._answered = True
-                self._server_keeps = event.keep_alive
+                self._server_keeps = head.keep_alive
+                if head.present >> HOP_BY_HOP & 1:
+                    self._note_keep_alive(head)
                 return
             if event.status == 100 and self._expects:
                 self._expects = False
                 self._await()
 
+    def _note_keep_alive(self, head: ResponseHead) -> None:
+        value = head.first(_KEEP_ALIVE)
+        if value is not None:
+            self.connector.announced(value)
+
     def connectionLost(self, reason: Failure) -> None:
         """Closed, by whoever."""
+        sink = self._sink
+        if sink is None and self.pooled and self._uses and reason.check(ConnectionDone):
+            self.connector.closed_idle(self.idle_s)
         self._timer.close()
         self._forget()
-        sink = self._sink
         if sink is None:
             return
         clean = reason.check(ConnectionDone) is not None
@@ -139,6 +154,8 @@ class H1ServerConnection(StreamProtocol):
         self._eof = True
         sink = self._sink
         if sink is None:
+            if self.pooled and self._uses:
+                self.connector.closed_idle(self.idle_s)
             self._lose()
         elif self._tunnel:
             sink.server_events([END])
@@ -361,8 +378,22 @@ class H1ServerConnection(StreamProtocol):
         """See :class:`ServerConnection`."""
         if self._read_paused:
             self.resume_response()
-        self._timer.set(self._terms.pool_idle)
+        self._rest_s = rest_s = self.connector.rest_s
+        self._timer.set(rest_s)
         self.connector.offer(self)
+
+    @property
+    def idle_s(self) -> float:
+        """See :class:`ServerConnection`."""
+        if self._sink is not None:
+            return 0.0
+        left = self._timer.deadline - self._terms.wheel.now()
+        return max(0.0, self._rest_s - left)
+
+    @property
+    def has_input(self) -> bool:
+        """See :class:`ServerConnection`."""
+        return has_input(self.transport)
 
     # -- closing --------------------------------------------------------------------------------
 

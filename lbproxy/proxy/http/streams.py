@@ -129,6 +129,10 @@ class Connecting(Protocol):
     def is_first(self) -> bool:
         """Whether it asks for the first request of a client connection (``reuse = safe``)."""
 
+    @property
+    def replayable(self) -> bool:
+        """Whether the request can be sent again if the connection turns out to be dead."""
+
     def connected(self, connection: ServerConnection) -> None:
         """The connection is ready."""
 
@@ -149,6 +153,14 @@ class ServerConnection(Protocol):
     @property
     def address(self) -> Address | None:
         """The address that was dialled."""
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds without a stream; 0 while there is one."""
+
+    @property
+    def has_input(self) -> bool:
+        """Whether the server has sent something that is not read yet, such as its FIN."""
 
     def open_stream(self, sink: ResponseSink) -> ServerStream:
         """Start one more exchange on the connection; only while ``spare`` is positive."""

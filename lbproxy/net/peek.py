@@ -1,0 +1,25 @@
+"""DATA. Whether a peer has sent something that the transport has not read yet."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+__all__ = ["has_input"]
+
+
+def has_input(transport: Any) -> bool:
+    """Return whether bytes, a FIN or an error wait on the socket of ``transport``.
+
+    Costs one system call.  False for a transport without a socket (in-memory ones).
+    """
+    sock = getattr(transport, "socket", None)
+    if sock is None:
+        return False
+    try:
+        sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except (BlockingIOError, InterruptedError):
+        return False
+    except OSError:
+        return True
+    return True
