@@ -256,3 +256,4 @@ def _heal(new: Generation, name: str, checked: set[Any]) -> None:
         if server in checked and (name not in new.checkers or server.spec.no_check):
             backend.group.set_health(server, True)
             backend.group.set_leaving(server, False)
+            backend.group.set_unusable(server, frozenset())

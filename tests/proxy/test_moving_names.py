@@ -144,6 +144,15 @@ def test_traffic_goes_to_the_addresses_that_pass_their_checks(rig: Any) -> None:
     assert r.server.unusable == set()
 
 
+def test_without_checks_all_addresses_are_used_again(rig: Any) -> None:
+    r = rig(CHECKED, OLD, NEW)
+    r.origins[OLD].stop()
+    r.lb.advance(5)
+    assert r.server.unusable == {f"{OLD}:80"}
+    assert r.lb.service.reload(WEB + "servers = a app.internal:80\n").ok
+    assert r.server.unusable == set()
+
+
 def test_a_server_is_down_when_no_address_passes(rig: Any) -> None:
     r = rig(CHECKED, OLD, NEW)
     r.lb.advance(2)

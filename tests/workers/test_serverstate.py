@@ -1,0 +1,33 @@
+"""What the master knows of servers reaches the workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lbproxy.testing import LB
+from lbproxy.workers.serverstate import apply, encode, signature
+
+TEXT = """
+[frontend web]
+listen = tcp:8080
+backend = app
+[backend app]
+servers = a 10.0.0.1:80
+"""
+
+
+def no_parser(line: str) -> Any:
+    raise AssertionError(f"no server is added: {line}")
+
+
+def test_addresses_that_fail_their_checks_are_avoided_in_workers_too() -> None:
+    with LB.from_config(TEXT) as master, LB.from_config(TEXT) as worker:
+        ours, theirs = master.backend("app"), worker.backend("app")
+        before = signature(ours)
+        ours.group.set_unusable(ours.group.servers["a"], frozenset({"10.0.0.9:80"}))
+        assert signature(ours) != before, "the master notices"
+        apply(theirs, encode(ours), no_parser)
+        assert theirs.group.servers["a"].unusable == {"10.0.0.9:80"}
+        ours.group.set_unusable(ours.group.servers["a"], frozenset())
+        apply(theirs, encode(ours), no_parser)
+        assert theirs.group.servers["a"].unusable == set()
