@@ -68,6 +68,14 @@ def test_undoing_names_each_change(client: AdminClient) -> None:
     )
 
 
+def test_undoing_names_that_do_not_exist(client: AdminClient) -> None:
+    """They are an error, not nothing to undo."""
+    answer = client.ask("DELETE", "drift?backend=app&server=zz")
+    assert answer.status == 404 and "no server 'zz' in backend 'app'" in answer.message
+    answer = client.ask("DELETE", "drift?backend=apq")
+    assert answer.status == 404 and "did you mean 'app'" in answer.message
+
+
 def test_a_request_that_changes_nothing_is_no_event(client: AdminClient) -> None:
     client.ask("PATCH", A, {"weight": 3})
     client.ask("PATCH", A, {"weight": -3})

@@ -26,8 +26,9 @@ pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live-http")]
 class Demo:
     """The child process and what it has printed."""
 
-    def __init__(self, folder):
-        command = [sys.executable, "-m", "lbproxy", "demo", "--port", str(free_port())]
+    def __init__(self, folder, port=None):
+        chosen = free_port() if port is None else port
+        command = [sys.executable, "-m", "lbproxy", "demo", "--port", str(chosen)]
         env = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         self.child = Child(command, folder / "demo.log", cwd=folder, env=env)
         self.child.wait_ready(lambda: "printed here:" in self.output())
@@ -51,6 +52,19 @@ def demo(tmp_path):
     yield running
     running.child.stop()
     assert "Traceback" not in running.output()
+
+
+def test_any_free_ports(tmp_path):
+    """``--port 0``: what is printed are the real ones."""
+    program("curl")
+    running = Demo(tmp_path, port=0)
+    try:
+        for name in ("HTTP", "HTTPS"):
+            assert not re.search(r":0\b", running.url(name))
+            ask = ["curl", "-sSk", "-o", "/dev/null", "-w", "%{http_code}", running.url(name)]
+            assert run(ask).stdout == "200"
+    finally:
+        running.child.stop()
 
 
 def command(demo, part):
