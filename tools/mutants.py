@@ -1,10 +1,11 @@
-"""``make mutants``: put small errors into the sources one at a time, and list those no test notices.
+"""``make mutants``: put small errors into the sources one at a time, and list those no test
+notices.
 
 A sample with a fixed seed is tried, in pure Python, with the tests of the same folder that run the
-changed line, fastest first.  Usage: ``mutants.py [--sample N] [--seed N] [--minutes N] [PATTERN
-...]``; patterns choose among the files, such as ``http/forward.py``.
+changed line, one of each function first. Usage: ``mutants.py [--sample N] [--seed N] [--minutes N]
+[PATTERN ...]``; patterns choose among the files, such as ``http/forward.py``.
 
-mutmut cannot take a sample, and its copies of functions do not fit native classes.  cosmic-ray
+mutmut cannot take a sample, and its copies of functions do not fit native classes. cosmic-ray
 changes the sources in place and starts Python anew for each mutant.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import importlib.abc
 import importlib.machinery
 import json
@@ -22,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,23 +40,22 @@ TARGETS = {
     "tests/http": ["http/h1_*.py", "http/head.py", "http/scan.py", "http/forward.py"],
     "tests/proxy": [
         "proxy/http/exchange.py",
-        "proxy/http/attempt.py",
-        "proxy/http/attempts.py",
-        "proxy/http/client.py",
+        "proxy/http/answering.py",
+        "proxy/http/delivery.py",
+        "proxy/http/attempt*.py",
+        "proxy/http/client*.py",
         "proxy/hooks.py",
     ],
     "tests/balance": ["balance/lease.py", "balance/group.py"],
 }
 """Files below lbproxy/ by the folder of their tests."""
 
-BUDGET = 10.0
-"""Seconds of tests, as the baseline measured them, that one mutant gets."""
+BUDGETS = (10.0, 60.0)
+"""Seconds of tests, as the baseline measured them: at first, and for a mutant that survives them.
+"""
 
 UNUSED = 77
 """Exit status of a process that did not load the changed module."""
-
-MOST = 150
-"""Tests that one mutant gets at most."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +123,11 @@ def _mutants(patterns: Sequence[str]) -> list[Mutant]:
 def _baseline(folder: str, paths: set[str]) -> dict[str, Any]:
     """Run the tests once; return their seconds and, by file and line, those that run it.
 
-    Returns nothing if a test fails.
+    A test that fails is named and left out. Returns nothing if none passes.
     """
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         command = [sys.executable, __file__, "--baseline", folder, file.name, *sorted(paths)]
-        if subprocess.run(command, cwd=ROOT, env=_env(), check=False).returncode:
+        if subprocess.run(command, cwd=ROOT, env=_env(), check=False).returncode > 1:
             return {}
         found: dict[str, Any] = json.loads(Path(file.name).read_text())
         return found
@@ -142,6 +144,7 @@ class _Recorder:
     def __init__(self, coverage: Any) -> None:
         self._coverage = coverage
         self.seconds: dict[str, float] = {}
+        self.failed: set[str] = set()
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Whatever runs from now on is run by this test."""
@@ -150,6 +153,8 @@ class _Recorder:
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Add up set-up, call and teardown."""
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
+        if report.failed:
+            self.failed.add(report.nodeid)
 
 
 def _record(folder: str, out: str, paths: list[str]) -> int:
@@ -160,28 +165,53 @@ def _record(folder: str, out: str, paths: list[str]) -> int:
     cover = coverage.Coverage(data_file=None, include=[str(ROOT / path) for path in paths])
     recorder = _Recorder(cover)
     cover.start()
-    status = pytest.main(["-q", "-x", "--no-header", "-p", "no:cacheprovider", folder], [recorder])
+    status = pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", folder], [recorder])
     cover.stop()
     data = cover.get_data()
     lines = {
         path: {
-            line: [name for name in names if name]
+            line: [name for name in names if name and name not in recorder.failed]
             for line, names in data.contexts_by_lineno(str(ROOT / path)).items()
         }
         for path in paths
     }
+    for name in sorted(recorder.failed):
+        print(f"left out, fails without a mutation: {name}", flush=True)
     Path(out).write_text(json.dumps({"seconds": recorder.seconds, "lines": lines}))
     return int(status)
 
 
-def _tests(mutant: Mutant, covered: dict[str, Any]) -> tuple[list[str], float]:
-    """Return the tests that run the line, fastest first, and how long they take."""
+def _tests(mutant: Mutant, covered: dict[str, Any], again: bool) -> tuple[list[str], float]:
+    """Return tests that run the line, and how long they take.
+
+    One of each function comes first, fastest first, and then one more of each. ``again``: those
+    that do not fit into the first budget.
+    """
     seconds = covered["seconds"]
     names = covered["lines"].get(mutant.path, {}).get(str(mutant.mutation.line), [])
+    rounds: Counter[str] = Counter()
+    ranked = []
+    for name in sorted(names, key=lambda name: seconds.get(name, 0.0)):
+        function = name.partition("[")[0]
+        ranked.append((rounds[function], len(ranked), name))
+        rounds[function] += 1
+    order = [name for _, _, name in sorted(ranked)]
+    first, _ = _fitting(order, seconds, BUDGETS[0])
+    return (
+        _fitting(order[len(first) :], seconds, BUDGETS[1])
+        if again
+        else _fitting(order, seconds, BUDGETS[0])
+    )
+
+
+def _fitting(
+    names: Sequence[str], seconds: dict[str, float], budget: float
+) -> tuple[list[str], float]:
+    """Return the first of ``names``, as many as fit into ``budget``, and how long they take."""
     chosen: list[str] = []
     total = 0.0
-    for name in sorted(names, key=lambda name: seconds.get(name, 0.0))[:MOST]:
-        if chosen and total > BUDGET:
+    for name in names:
+        if chosen and total > budget:
             break
         chosen.append(name)
         total += seconds.get(name, 0.0)
@@ -205,32 +235,33 @@ def _try_all(
     import twisted.internet.protocol  # noqa: F401
 
     results = dict.fromkeys(mutants, "not tried")
-    running: dict[int, tuple[Mutant, float]] = {}
-    waiting = iter(mutants)
+    running: dict[int, tuple[Mutant, float, bool]] = {}
+    waiting = deque((mutant, False) for mutant in mutants)
     while True:
-        while len(running) < jobs and time.monotonic() < deadline:
-            mutant = next(waiting, None)
-            if mutant is None:
-                break
-            names, seconds = _tests(mutant, covered[mutant.folder])
+        while waiting and len(running) < jobs and time.monotonic() < deadline:
+            mutant, again = waiting.popleft()
+            names, seconds = _tests(mutant, covered[mutant.folder], again)
             if not names:
-                results[mutant] = "not covered"
+                results[mutant] = "survived" if again else "not covered"
                 continue
             limit = time.monotonic() + 30 + 10 * seconds
-            running[_fork(mutant, names)] = mutant, limit
+            running[_fork(mutant, names)] = mutant, limit, again
         if not running:
             return results
         for pid, word in _ended(running):
-            results[running.pop(pid)[0]] = word
+            mutant, _, again = running.pop(pid)
+            results[mutant] = word
+            if word == "survived" and not again:
+                waiting.append((mutant, True))
         done = sum(word != "not tried" for word in results.values())
         if sys.stderr.isatty():
             print(f"\r{done} of {len(mutants)}", end="", file=sys.stderr, flush=True)
 
 
-def _ended(running: dict[int, tuple[Mutant, float]]) -> Iterator[tuple[int, str]]:
+def _ended(running: dict[int, tuple[Mutant, float, bool]]) -> Iterator[tuple[int, str]]:
     """Wait for a moment; yield the processes that have ended, and kill those that take too long."""
     time.sleep(0.02)
-    for pid, (_, limit) in list(running.items()):
+    for pid, (_, limit, _) in list(running.items()):
         if time.monotonic() > limit:
             os.killpg(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -266,6 +297,7 @@ def _run(mutant: Mutant, names: list[str]) -> int:
 
     finder = _Finder(module, ROOT / mutant.path, tree)
     sys.meta_path.insert(0, finder)
+    importlib.import_module(module)  # pytest puts a finder for all of lbproxy in front
     status = int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *names]))
     return status if finder.used else UNUSED
 

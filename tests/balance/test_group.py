@@ -142,6 +142,21 @@ def test_freed_places_are_announced(balancer: Recorder) -> None:
     assert heard == [1, 2]
     group.set_admin("b", AdminState.MAINT)
     assert heard == [1, 2]
+    group.set_weight("a", 5)
+    assert heard == [1, 2], "no place has become free"
+
+
+def test_leases_are_counted(balancer: Recorder) -> None:
+    a = server("a", maxconn=2)
+    group = group_of(balancer, [a])
+    assert (group.active, group.free) == (0, 1)
+    one, two = group.pick(Context()), group.take(a)
+    assert one is not None and two is not None
+    assert (group.active, group.free, a.active) == (2, 0, 2)
+    one.release(Outcome.OK)
+    assert (group.active, group.free, a.active) == (1, 1, 1)
+    two.release(Outcome.FAILED)
+    assert (group.active, group.free, a.active) == (0, 1, 0)
 
 
 def test_states_and_who_hears_of_them(balancer: Recorder) -> None:

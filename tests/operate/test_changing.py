@@ -206,6 +206,18 @@ def test_a_reload_without_a_removed_server_forgets_it(start: Any, path: Path) ->
     assert drift(lb) == ["app/d removed"], "still configured, still removed"
 
 
+def test_a_reload_that_brings_a_removed_server_back_ends_its_drift(start: Any, path: Path) -> None:
+    lb = start()
+    lb.service.remove_server("app", "d")
+    reload(lb, path, d="d 10.0.0.9:8000")
+    assert "d" in lb.backend("app").group.servers, "a server with another address is another server"
+    assert drift(lb) == []
+    assert not lb.service.changing.changes.removed.get("app"), "a restart would remove it again"
+    lb.advance(1)
+    again = start(TEXT.replace("d 10.0.0.4", "d 10.0.0.9"))
+    assert "d" in again.backend("app").group.servers
+
+
 def test_a_reload_that_replaces_a_server_as_the_operator_did_ends_its_drift(
     start: Any, path: Path
 ) -> None:
