@@ -1,8 +1,8 @@
 """Compiles what lbproxy/compiled.py names, where that is possible; everything else is in setup.cfg.
 
-Without a C compiler or without mypyc, or when compiling fails, the package is the same in pure Python.
-``LBPROXY_COMPILED=0`` asks for that, ``LBPROXY_COMPILED=1`` makes a failure one.  To compile beside the sources,
-for an editable install: ``python setup.py build_ext --inplace``.
+Without a C compiler or without mypyc, or when compiling fails, the package is the same in pure
+Python. ``LBPROXY_COMPILED=0`` asks for that, ``LBPROXY_COMPILED=1`` makes a failure one. To compile
+beside the sources, for an editable install: ``python setup.py build_ext --inplace``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class BuildCompiled(build_ext):
     """All modules or none."""
 
     def finalize_options(self) -> None:
-        """Nothing is known of extensions before :meth:`run`: only mypyc can tell, and it takes its time."""
+        """Nothing is known of extensions before :meth:`run`: only mypyc can tell, and it takes its
+        time.
+        """
         self.distribution.ext_modules = self.distribution.ext_modules or []
         super().finalize_options()
 

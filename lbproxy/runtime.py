@@ -232,7 +232,7 @@ class Runtime(MultiService):
     ) -> Any:
         """Run ``operation`` (``METHOD path``) of a feature, as the API does.
 
-        ``owner``: "backend", "frontend" or "route", ``name``: its name.  KeyError for something that
+        ``owner``: "backend", "frontend" or "route", ``name``: its name. KeyError for something that
         does not exist; ValueError if the configuration of the owner does not have the feature, or
         the feature refuses.
         """

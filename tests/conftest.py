@@ -25,7 +25,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """``--dist loadgroup`` also where pytest no longer lets xdist write the groups into node ids (9.2 with 3.8)."""
+    """``--dist loadgroup`` also where pytest no longer lets xdist write the groups into node ids
+    (9.2 with 3.8).
+    """
     if config.getvalue("dist") != "loadgroup":
         return None
     from tests.support.schedule import Groups

@@ -1,4 +1,6 @@
-"""Import cycles, among modules and among packages: none but the named ones, typing-only imports counted."""
+"""Import cycles, among modules and among packages: none but the named ones, typing-only imports
+counted.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The compiled modules: used when they fit their sources, never otherwise, and the same classes either way."""
+"""The compiled modules: used when they fit their sources, never otherwise, and the same classes
+either way.
+"""
 
 from __future__ import annotations
 
@@ -179,7 +181,9 @@ def test_what_runs_is_what_is_said(name: str) -> None:
 
 @pytest.mark.parametrize("cls", HOT)
 def test_hot_classes_have_no_dictionary(cls: type) -> None:
-    """A decorator or a base that the compiler does not know would make an ordinary class of it, silently."""
+    """A decorator or a base that the compiler does not know would make an ordinary class of it,
+    silently.
+    """
     if RUNNING:
         assert cls.__dictoffset__ == 0
 

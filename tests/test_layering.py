@@ -1,4 +1,6 @@
-"""The layers of the package, read from its imports: who may import whom, who may know Twisted, who the reactor."""
+"""The layers of the package, read from its imports: who may import whom, who may know Twisted, who
+the reactor.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,9 @@ REACTOR = {
 
 @frozen
 class Import:
-    """``module`` imports ``target`` in ``function`` ("" at the top); ``typing``: for type checkers only."""
+    """``module`` imports ``target`` in ``function`` ("" at the top); ``typing``: for type checkers
+    only.
+    """
 
     module: str
     target: str

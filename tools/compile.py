@@ -1,4 +1,6 @@
-"""``make compiled``: install mypyc in this environment if it is missing, and compile the modules in place."""
+"""``make compiled``: install mypyc in this environment if it is missing, and compile the modules in
+place.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What the package index shows: the description, and addresses of the project.
 
-A release names the address of its repository in ``LBPROXY_URL``.  Links and pictures point there; without it there
-are none, because a relative picture is broken outside the repository.
+A release names the address of its repository in ``LBPROXY_URL``. Links and pictures point there;
+without it there are none, because a relative picture is broken outside the repository.
 """
 
 from __future__ import annotations

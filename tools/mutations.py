@@ -1,4 +1,6 @@
-"""Small errors that can be put into a Python source, each at one place: what ``make mutants`` tries."""
+"""Small errors that can be put into a Python source, each at one place: what ``make mutants``
+tries.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""``make wheels`` and ``make sdist``: what a release uploads, each tried before it is said to be good.
+"""``make wheels`` and ``make sdist``: what a release uploads, each tried before it is said to be
+good.
 
-A wheel is built for every Python from 3.11 to 3.13 that is on the path (``python3.11`` ...), in an environment of its
-own with the compiled modules.  auditwheel makes it run on other distributions.  Then it is installed in a fresh
-environment and serves one request.
+A wheel is built for every Python from 3.11 to 3.13 that is on the path (``python3.11`` ...), in an
+environment of its own with the compiled modules. auditwheel makes it run on other distributions.
+Then it is installed in a fresh environment and serves one request.
 """
 
 from __future__ import annotations
@@ -105,7 +106,10 @@ def free_port() -> int:
 
 
 def attempt(version: str, python: str, package: Path, folder: Path, *, compiled: bool) -> None:
-    """Install ``package`` in a fresh environment and let it serve.  Ends the program if that fails."""
+    """Install ``package`` in a fresh environment and let it serve.
+
+    Ends the program if that fails.
+    """
     programs = environment(python, folder)
     run(programs / "pip", "install", "-q", "--disable-pip-version-check", package)
     said = run(programs / "lbproxy", "--version", cwd=folder).stdout.strip()

@@ -25,7 +25,8 @@ def log_files(config: Config) -> list[str]:
 
 
 def prepare_logs(files: Collection[str], uid: int, gid: int) -> None:
-    """Create the log files that do not exist, for the user ``uid``; existing files stay as they are.
+    """Create the log files that do not exist, for the user ``uid``; existing files stay as they
+    are.
 
     Failures are left to :func:`obstacles`.
     """

@@ -1,4 +1,6 @@
-"""The admin side cannot stop the traffic: its share of the time, its turns, and whose places are kept."""
+"""The admin side cannot stop the traffic: its share of the time, its turns, and whose places are
+kept.
+"""
 
 from __future__ import annotations
 

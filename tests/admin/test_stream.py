@@ -151,7 +151,9 @@ def test_stopping_cuts_them() -> None:
 
 
 def test_what_a_slow_follower_costs() -> None:
-    """Kept up to a bound; then, or after some time, it is let go; whatever comes first, what begins also ends."""
+    """Kept up to a bound; then, or after some time, it is let go; whatever comes first, what begins
+    also ends.
+    """
     reactor = MemoryReactor()
     written: list[bytes] = []
     closed: list[int] = []

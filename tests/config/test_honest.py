@@ -1,4 +1,6 @@
-"""``check`` refuses what ``run`` would: overlapping addresses, long socket paths, routes that nothing reaches."""
+"""``check`` refuses what ``run`` would: overlapping addresses, long socket paths, routes that
+nothing reaches.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``[defaults]``, ``[listen NAME]`` and ``[site NAME]``: what they mean, and errors where they are written."""
+"""``[defaults]``, ``[listen NAME]`` and ``[site NAME]``: what they mean, and errors where they are
+written.
+"""
 
 from __future__ import annotations
 

@@ -66,7 +66,9 @@ def every(language: str) -> list[Block]:
 
 
 def furnish(folder: Path) -> None:
-    """Put into ``folder`` what the pages take for granted: the examples, certificates, a password, an ``lb.ini``."""
+    """Put into ``folder`` what the pages take for granted: the examples, certificates, a password,
+    an ``lb.ini``.
+    """
     shutil.copytree(EXAMPLES, folder / "docs" / "examples", dirs_exist_ok=True)
     certificate, key = self_signed(["www.example.com", "localhost"])
     for base in (folder, folder / "docs" / "examples"):

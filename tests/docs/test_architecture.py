@@ -1,4 +1,6 @@
-"""The table of layers in docs/architecture.rst is what the imports say, and the files it names are there."""
+"""The table of layers in docs/architecture.rst is what the imports say, and the files it names are
+there.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 
 def imports(path: Path) -> set[str]:
-    """Dotted names that a module imports when it is loaded; TYPE_CHECKING blocks and functions are left out."""
+    """Dotted names that a module imports when it is loaded; TYPE_CHECKING blocks and functions are
+    left out.
+    """
     names: set[str] = set()
 
     def visit(nodes: list[ast.stmt]) -> None:

@@ -62,7 +62,9 @@ def test_block_is_good(block: Block, folder: Path, monkeypatch: pytest.MonkeyPat
 
 
 def _write_plugins(block: Block, page: Path, folder: Path) -> None:
-    """Files of the user's own that a block names hold all Python of its page, unless a caption says better."""
+    """Files of the user's own that a block names hold all Python of its page, unless a caption says
+    better.
+    """
     for name in re.findall(r"([\w/.-]+\.py):\w", block.text):
         path = folder / name
         if not path.exists():

@@ -78,7 +78,9 @@ class Balancer:
     # -- memory
 
     def growth(self, work: Callable[[], Any]) -> tuple[Any, float]:
-        """What ``work`` returns, and by how many megabytes the peak of resident memory rose meanwhile."""
+        """What ``work`` returns, and by how many megabytes the peak of resident memory rose
+        meanwhile.
+        """
         child = self.process.child
         Path(f"/proc/{child.pid}/clear_refs").write_text("5")  # the peak begins anew
         before = child.rss_bytes()

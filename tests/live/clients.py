@@ -1,4 +1,6 @@
-"""Clients of the live tests: programs run to their end, and sockets that say exactly what a test wants said."""
+"""Clients of the live tests: programs run to their end, and sockets that say exactly what a test
+wants said.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +102,9 @@ def marked_file(path: Path, size: int) -> str:
 
 
 class Answers:
-    """HTTP/1.1 answers from a socket, each ``(status, headers, body)``; bodies have a Content-Length."""
+    """HTTP/1.1 answers from a socket, each ``(status, headers, body)``; bodies have a
+    Content-Length.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -139,7 +143,9 @@ class Answers:
 
 
 class ThreadServer:
-    """A TCP server in this process: ``serve(sock)`` in a thread for each connection, which is closed after it.
+    """A TCP server in this process:
+
+    ``serve(sock)`` in a thread for each connection, which is closed after it.
 
     A connection that breaks ends its thread in silence: what the client saw is the test's business.
     """

@@ -29,7 +29,10 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def balancer(transport: str, tmp_path: Path) -> Iterator[Callable[..., Balancer]]:
-    """Start lbproxy: ``balancer(text)``.  After the test it must end in good order, with no traceback in its log."""
+    """Start lbproxy: ``balancer(text)``.
+
+    After the test it must end in good order, with no traceback in its log.
+    """
     made: list[Balancer] = []
 
     def make(text: str, **options: object) -> Balancer:

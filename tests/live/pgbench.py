@@ -1,4 +1,6 @@
-"""``pgbench`` as the load of a failover: started again when its sessions break, and every transaction accounted for."""
+"""``pgbench`` as the load of a failover: started again when its sessions break, and every
+transaction accounted for.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,11 @@ RUNS = 1_000_000
 class PgBench:
     """Runs of pgbench against ``port``, one after the other, until the block is left.
 
-    A client of pgbench gives up when its session breaks; the log of transactions (``-l``) has a line for each that was
-    acknowledged to it, in order, and each client counts from 1.  So a client with K lines has 1 to K acknowledged, and
-    K + 1 may or may not have been done.  ``options``: ``-C`` for a connection for every transaction.
-    ``first_run``: two loads on the same tables have numbers of runs at least RUNS apart.
+    A client of pgbench gives up when its session breaks; the log of transactions (``-l``) has a
+    line for each that was acknowledged to it, in order, and each client counts from 1. So a client
+    with K lines has 1 to K acknowledged, and K + 1 may or may not have been done. ``options``:
+    ``-C`` for a connection for every transaction. ``first_run``: two loads on the same tables have
+    numbers of runs at least RUNS apart.
     """
 
     def __init__(
@@ -104,9 +107,11 @@ class PgBench:
         return max(b - a for a, b in pairwise(sorted(self.acknowledged.values())))
 
     def times_by(self, primary: Postgres) -> dict[int, tuple[float, float]]:
-        """By the port of the server that did them: when the first and the last transaction was acknowledged.
+        """By the port of the server that did them: when the first and the last transaction was
+        acknowledged.
 
-        Fails unless ``primary`` has the whole of each acknowledged one, and at most one more of each client.
+        Fails unless ``primary`` has the whole of each acknowledged one, and at most one more of
+        each client.
         """
         ports = {}
         for row in self._rows(primary, "select run, client, number, port from bench"):

@@ -1,4 +1,6 @@
-"""The commands and a real lbproxy: over its unix socket, over TCP with a token, over TLS with a certificate."""
+"""The commands and a real lbproxy: over its unix socket, over TCP with a token, over TLS with a
+certificate.
+"""
 
 from __future__ import annotations
 

@@ -28,8 +28,9 @@ PASSWORD = "s3cret"
 
 
 def from_page(page: str, folder: Path, listen: int, servers: dict[str, str]) -> str:
-    """The page's first configuration with real addresses (servers it has and we have not are left out) and
-    short intervals; its password file is written."""
+    """The page's first configuration with real addresses (servers it has and we have not are left
+    out) and short intervals; its password file is written.
+    """
     text = blocks(DOCS / page, "ini")[0].text
     text = re.sub(r"listen = tcp:\d+", f"listen = tcp:{listen}:interface=127.0.0.1", text)
     text, intervals = re.subn(r"every=\w+( timeout=\w+)?", "every=200ms timeout=1s fall=2", text)
@@ -64,7 +65,9 @@ def rabbits(live_folder):
 
 
 class Publisher:
-    """Publishes numbers with confirms; connects again when it has to, and publishes again what was not confirmed."""
+    """Publishes numbers with confirms; connects again when it has to, and publishes again what was
+    not confirmed.
+    """
 
     QUEUE = "numbers"
 

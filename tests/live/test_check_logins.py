@@ -1,4 +1,6 @@
-"""The checks of databases against the real ones: every way to log in, TLS, and what the servers say when it fails."""
+"""The checks of databases against the real ones: every way to log in, TLS, and what the servers say
+when it fails.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The system's clock is set by an hour while lbproxy serves: timeouts, checks and running requests do not notice."""
+"""The system's clock is set by an hour while lbproxy serves: timeouts, checks and running requests
+do not notice.
+"""
 
 from __future__ import annotations
 

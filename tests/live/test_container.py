@@ -1,4 +1,6 @@
-"""The container image: its steps run, it serves without root, its health check works, it stops on SIGTERM."""
+"""The container image: its steps run, it serves without root, its health check works, it stops on
+SIGTERM.
+"""
 
 from __future__ import annotations
 

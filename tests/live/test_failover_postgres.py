@@ -1,10 +1,11 @@
 """PostgreSQL's primary dies, hangs or is demoted under load: who gets the writes, and what is lost.
 
-The configuration is ``docs/examples/postgresql.ini``, with the addresses of the servers here.  Replication is
-synchronous (``remote_apply``), for only then PostgreSQL itself promises that what it has acknowledged survives.
+The configuration is ``docs/examples/postgresql.ini``, with the addresses of the servers here.
+Replication is synchronous (``remote_apply``), for only then PostgreSQL itself promises that what it
+has acknowledged survives.
 
-Two loads at once: pgbench, with sessions that it keeps and with one for every transaction, and our own writers, which
-also learn from each answer which server gave it.
+Two loads at once: pgbench, with sessions that it keeps and with one for every transaction, and our
+own writers, which also learn from each answer which server gave it.
 """
 
 from __future__ import annotations
@@ -56,13 +57,17 @@ class Load:
     fresh: PgBench
 
     def more(self, primary: Postgres, count: int = 100) -> None:
-        """Wait until the writers had so many more acknowledged, and ``primary`` so many more from each pgbench."""
+        """Wait until the writers had so many more acknowledged, and ``primary`` so many more from
+        each pgbench.
+        """
         for bench in (self.kept, self.fresh):
             bench.more(primary, count)
         self.writers.more(count)
 
     def judge(self, record: Any, name: str, promoting: float) -> None:
-        """Nothing is lost; ``db1`` acknowledged nothing once ``db2`` was being promoted, and ``db2`` nothing before."""
+        """Nothing is lost; ``db1`` acknowledged nothing once ``db2`` was being promoted, and
+        ``db2`` nothing before.
+        """
         old, new = self.cluster.db1, self.cluster.db2
         self.cluster.nothing_is_lost(self.writers, new)
         for bench, kind in ((self.kept, "pgbench"), (self.fresh, "pgbench -C")):

@@ -1,4 +1,7 @@
-"""Scale-out with real clients: WebSockets, MQTT 5 and a pool of PostgreSQL sessions move to the server that came."""
+"""Scale-out with real clients:
+
+WebSockets, MQTT 5 and a pool of PostgreSQL sessions move to the server that came.
+"""
 
 from __future__ import annotations
 

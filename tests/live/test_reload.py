@@ -1,4 +1,6 @@
-"""A hundred reloads of a real process under load: no request fails, no session ends, nothing is left behind."""
+"""A hundred reloads of a real process under load: no request fails, no session ends, nothing is
+left behind.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ RELOADS = 100
 
 
 def site(ports, addresses, round_=0):
-    """Each round has other routes, one server more or less, other weights, and a listener that comes and goes."""
+    """Each round has other routes, one server more or less, other weights, and a listener that
+    comes and goes.
+    """
     web, tcp, more = ports
     a, b, echo = addresses
     extra = f"    c {b} weight={round_ % 5}\n" if round_ % 3 == 1 else ""

@@ -1,4 +1,5 @@
-"""Servers that fail in every way, and a rolling restart under load: what clients see, and what becomes of the server.
+"""Servers that fail in every way, and a rolling restart under load: what clients see, and what
+becomes of the server.
 
 ``ROLLING_REQUESTS=200000 pytest tests/live/test_resilience.py -k rolling`` for the long run.
 """
@@ -204,7 +205,9 @@ def test_rolling_restart_of_every_origin_under_load(balancer, nginx, tmp_path, r
 
 
 def _roll(origins, over, going) -> int:
-    """Restart one after the other while there is load, and at least each of them once; how many restarts."""
+    """Restart one after the other while there is load, and at least each of them once; how many
+    restarts.
+    """
     how = [signal.SIGQUIT, signal.SIGTERM, signal.SIGKILL]
     count = 0
     while going():

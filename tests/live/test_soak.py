@@ -1,4 +1,5 @@
-"""Clients that come, ask, leave too early, half-close and reset, for a while; then nothing of them is left.
+"""Clients that come, ask, leave too early, half-close and reset, for a while; then nothing of them
+is left.
 
 ``LBPROXY_SOAK_S=600 pytest -m long tests/live/test_soak.py`` runs for 600 seconds.
 """

@@ -1,4 +1,6 @@
-"""Upgrade in place: a new process takes over the sockets under load, or fails to and the old one goes on."""
+"""Upgrade in place: a new process takes over the sockets under load, or fails to and the old one
+goes on.
+"""
 
 from __future__ import annotations
 

@@ -228,7 +228,9 @@ def test_limits_and_leastconn_hold_across_workers(balancer):
 
 
 def test_all_workers_have_one_queue(balancer):
-    """Ten keep-alive clients at a server that takes one request at a time: first come, first served."""
+    """Ten keep-alive clients at a server that takes one request at a time: first come, first
+    served.
+    """
     (web,) = free_ports(1)
     slow = Slow(0.02)
     text = WEB.format(web) + f"timeout_queue = 10s\nservers = a {slow.address} maxconn=1\n"

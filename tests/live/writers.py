@@ -14,11 +14,12 @@ __all__ = ["Writers"]
 
 
 class Writers:
-    """``count`` threads that insert (writer, number) one at a time, each on a connection it makes anew when it breaks.
+    """``count`` threads that insert (writer, number) one at a time, each on a connection it makes
+    anew when it breaks.
 
-    ``connect()`` gives a connection with ``close()``; ``insert(connection, writer, number)`` returns what it
-    has learnt (the server's port, say) once the server has acknowledged it.  A number whose insert failed is never used
-    again: nobody knows whether it was done.
+    ``connect()`` gives a connection with ``close()``; ``insert(connection, writer, number)``
+    returns what it has learnt (the server's port, say) once the server has acknowledged it. A
+    number whose insert failed is never used again: nobody knows whether it was done.
     """
 
     def __init__(

@@ -75,7 +75,8 @@ def rsa_key() -> rsa.RSAPrivateKey:
 class FakeMySQL:
     """``plugin``: of the greeting; ``switch``: to this one when somebody logs in.
 
-    ``cached``: caching_sha2_password remembers the password.  ``answer(sql)``: rows, or an Exception.
+    ``cached``: caching_sha2_password remembers the password. ``answer(sql)``: rows, or an
+    Exception.
     """
 
     plugin: str = "mysql_native_password"

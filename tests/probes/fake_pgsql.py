@@ -47,7 +47,8 @@ READY = message(b"Z", b"I")
 class FakePostgres:
     """``answer(sql)``: a row, None for no row, or an Exception whose text is the error.
 
-    ``asked`` collects queries, ``names`` what clients said who they are, ``ended`` the clients that said good-bye.
+    ``asked`` collects queries, ``names`` what clients said who they are, ``ended`` the clients that
+    said good-bye.
     """
 
     auth: str = "trust"

@@ -21,7 +21,9 @@ Play = Callable[["Peer"], Line]
 
 
 class Peer:
-    """The connection that a play is about; ``chunk``: write in pieces of so many bytes, one each millisecond."""
+    """The connection that a play is about; ``chunk``: write in pieces of so many bytes, one each
+    millisecond.
+    """
 
     def __init__(self, client: Scripted, lines: Callable[[Peer], Line], chunk: int = 0) -> None:
         self.client = client

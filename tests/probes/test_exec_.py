@@ -1,5 +1,6 @@
-"""The exec check: what is run, what its end means, and that nothing of it is left; with a reactor that starts nothing,
-and with real programs below one that does."""
+"""The exec check: what is run, what its end means, and that nothing of it is left; with a reactor
+that starts nothing, and with real programs below one that does.
+"""
 
 from __future__ import annotations
 

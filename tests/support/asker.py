@@ -1,7 +1,9 @@
-"""A program that asks exactly so many requests over keep-alive connections, and says what became of each.
+"""A program that asks exactly so many requests over keep-alive connections, and says what became of
+each.
 
-``python asker.py PORT CONNECTIONS REQUESTS PATH``; one line of JSON at the end.  Nothing is asked twice: a request
-whose connection ends before its answer is whole is an error.  Idempotent methods in turn: GET, HEAD, PUT with a body.
+``python asker.py PORT CONNECTIONS REQUESTS PATH``; one line of JSON at the end. Nothing is asked
+twice: a request whose connection ends before its answer is whole is an error. Idempotent methods in
+turn: GET, HEAD, PUT with a body.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Message brokers for tests: RabbitMQ, Mosquitto and NATS, each in a folder of its own, on free ports."""
+"""Message brokers for tests:
+
+RabbitMQ, Mosquitto and NATS, each in a folder of its own, on free ports.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,9 @@ __all__ = ["Mosquitto", "Nats", "RabbitMQ"]
 class RabbitMQ:
     """One RabbitMQ node with its own Erlang port mapper, both on loopback.
 
-    ``users``: name -> password, with all rights.  It keeps its data over ``stop``, ``kill`` and ``start``.
-    Packages start RabbitMQ through a script that wants root; ``find`` gives the one behind it.
+    ``users``: name -> password, with all rights. It keeps its data over ``stop``, ``kill`` and
+    ``start``. Packages start RabbitMQ through a script that wants root; ``find`` gives the one
+    behind it.
     """
 
     def __init__(self, binary: str, folder: Path, users: dict[str, str]) -> None:

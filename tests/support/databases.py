@@ -21,9 +21,10 @@ USER = "postgres"
 class Postgres:
     """One PostgreSQL cluster: user ``postgres``, database ``postgres``, no password from 127.0.0.1.
 
-    ``binaries``: the folder with initdb and postgres.  As root it runs as the system user ``postgres``, so
-    ``folder`` must be reachable for that user.  ``source``: become its streaming replica.  ``hba``: further
-    first lines of pg_hba.conf.  ``settings``: of the server, over the usual ones.
+    ``binaries``: the folder with initdb and postgres. As root it runs as the system user
+    ``postgres``, so ``folder`` must be reachable for that user. ``source``: become its streaming
+    replica. ``hba``: further first lines of pg_hba.conf. ``settings``: of the server, over the
+    usual ones.
     """
 
     def __init__(
@@ -92,7 +93,10 @@ class Postgres:
             self.child = None
 
     def signal(self, number: int) -> None:
-        """Send it to the server and every process of it: SIGSTOP freezes all, SIGCONT wakes them."""
+        """Send it to the server and every process of it:
+
+        SIGSTOP freezes all, SIGCONT wakes them.
+        """
         assert self.child is not None
         for pid in self.child.pids:
             with contextlib.suppress(ProcessLookupError):

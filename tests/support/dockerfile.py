@@ -1,7 +1,9 @@
-"""Run the steps of a Dockerfile without a builder: each stage is this machine's root under an overlay, in a chroot.
+"""Run the steps of a Dockerfile without a builder: each stage is this machine's root under an
+overlay, in a chroot.
 
-What the test machine must be is root on Linux with overlay file systems.  ``apt-get`` is not run; the packages it
-would install must be there.  The base image is replaced by this machine with a fresh environment of Python.
+What the test machine must be is root on Linux with overlay file systems. ``apt-get`` is not run;
+the packages it would install must be there. The base image is replaced by this machine with a fresh
+environment of Python.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""nginx as an HTTP origin: static files, a huge sparse one, an upload sink, its name in ``X-Origin``."""
+"""nginx as an HTTP origin: static files, a huge sparse one, an upload sink, its name in
+``X-Origin``.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,7 @@ class NginxOrigin:
 
     Paths: ``/healthz``, ``/small`` and ``/route/...`` (120 bytes), ``/assets/...`` (answers vary),
     ``/hello``, ``/64k``, ``/1m``, ``/1g`` (sparse), ``POST /upload`` (answers the body's length),
-    ``POST /sink`` (reads it away), ``/redirect``, ``/headers``, ``/status/503``.  ``certificate`` is
+    ``POST /sink`` (reads it away), ``/redirect``, ``/headers``, ``/status/503``. ``certificate`` is
     a PEM file with key and chain; with it ``tls_port`` is served too.
     """
 

@@ -1,6 +1,8 @@
-"""A raw origin server that misbehaves on request: run as a script, ``python origin.py PORT``, or by :class:`RawOrigin`.
+"""A raw origin server that misbehaves on request: run as a script, ``python origin.py PORT``, or by
+:class:`RawOrigin`.
 
-The path of a request says what happens to it; one thread per connection, nothing but the standard library.
+The path of a request says what happens to it; one thread per connection, nothing but the standard
+library.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Free ports on the loopback address.
 
-They lie below the range the system takes ports of outgoing connections from, and each process that runs tests takes
-its own: a port stays free until the server it is meant for has bound it, which may be seconds later.
+They lie below the range the system takes ports of outgoing connections from, and each process that
+runs tests takes its own: a port stays free until the server it is meant for has bound it, which may
+be seconds later.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ __all__ = ["free_port", "free_ports"]
 
 FIRST, LAST = 12_000, 32_000
 BLOCK = 400
-"""Ports of one process, the first of which it holds as long as it lives: so nobody else takes them."""
+"""Ports of one process, the first of which it holds as long as it lives: so nobody else takes them.
+"""
 
 
 def _held(port: int) -> socket.socket | None:

@@ -1,7 +1,9 @@
-"""Real reactors for tests: each scenario gets one of its own, started and thrown away in the test's thread.
+"""Real reactors for tests: each scenario gets one of its own, started and thrown away in the test's
+thread.
 
-``run(scenario)`` runs ``async def scenario(reactor)`` on a new epoll reactor that is not the global one. Anything the
-scenario raises fails the test; so does a scenario that takes too long, or one that leaves sockets or timers behind.
+``run(scenario)`` runs ``async def scenario(reactor)`` on a new epoll reactor that is not the global
+one. Anything the scenario raises fails the test; so does a scenario that takes too long, or one
+that leaves sockets or timers behind.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def run(
 ) -> Any:
     """Run ``scenario(reactor)`` to its end and return what it returned.
 
-    ``timeout`` in seconds. ``strict``: sockets and timers that are left a second after the end are an AssertionError.
+    ``timeout`` in seconds. ``strict``: sockets and timers that are left a second after the end are
+    an AssertionError.
     """
     reactor: Any = EPollReactor()
     keep_steady(reactor)
@@ -84,7 +87,9 @@ def run(
 
 
 def leftovers(reactor: Any) -> list[str]:
-    """What would keep this reactor busy: sockets and delayed calls, but not a wheel that has nothing armed."""
+    """What would keep this reactor busy: sockets and delayed calls, but not a wheel that has
+    nothing armed.
+    """
     internal = reactor._internalReaders
     sockets = {*reactor.getReaders(), *reactor.getWriters()} - internal
     calls = [call for call in reactor.getDelayedCalls() if not _idle_wheel(call)]

@@ -1,4 +1,6 @@
-"""Which tests go to the same pytest-xdist worker: those of a group, or of a file that starts real servers."""
+"""Which tests go to the same pytest-xdist worker: those of a group, or of a file that starts real
+servers.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ _SERVERS = re.compile(r"tests/(?:live/test_\w+|support/test_servers)\.py")
 
 
 class Groups(LoadGroupScheduling):
-    """As ``--dist loadgroup``; files with real servers are groups of their own, the soak one for each transport."""
+    """As ``--dist loadgroup``; files with real servers are groups of their own, the soak one for
+    each transport.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         scope = str(super()._split_scope(nodeid))

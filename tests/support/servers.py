@@ -1,6 +1,8 @@
-"""Fixtures that start real servers: import what a test module needs, or get them through ``tests/live/conftest.py``.
+"""Fixtures that start real servers: import what a test module needs, or get them through
+``tests/live/conftest.py``.
 
-A missing program skips the test on somebody's machine and fails it where ``LBPROXY_REQUIRE_LIVE=1``.
+A missing program skips the test on somebody's machine and fails it where
+``LBPROXY_REQUIRE_LIVE=1``.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ __all__ = [
 
 
 def program(name: str) -> str:
-    """The path of an installed program; without it the test is skipped, or fails where it must not be."""
+    """The path of an installed program; without it the test is skipped, or fails where it must not
+    be.
+    """
     path = find_binary(name)
     if path is None:
         reason = f"{name} is not installed"

@@ -1,4 +1,7 @@
-"""A reverse proxy on aiohttp, as short as its users write them: ``aiohttp_proxy.py PORT SERVER [SERVER...]``."""
+"""A reverse proxy on aiohttp, as short as its users write them:
+
+``aiohttp_proxy.py PORT SERVER [SERVER...]``.
+"""
 
 import itertools
 import json

@@ -1,4 +1,7 @@
-"""What Twisted brings along: ``twisted_proxy.py http|tcp PORT SERVER``; one server, no log, no pool, no limits."""
+"""What Twisted brings along:
+
+``twisted_proxy.py http|tcp PORT SERVER``; one server, no log, no pool, no limits.
+"""
 
 import sys
 
