@@ -8,9 +8,11 @@ from lbproxy.config.model import FrontendSpec
 from lbproxy.errors import Kind
 from lbproxy.http.forward import Forwarder
 from lbproxy.http.h1 import RequestParser, ResponseParser
-from lbproxy.http.h1_parser import Parser
+from lbproxy.http.h1_parser import METHOD_MAX, Parser
+from lbproxy.http.h1_write import encode_response
 from lbproxy.http.known import field_name
 from lbproxy.http.message import Invalid, Limits, RequestHead, ResponseHead
+from lbproxy.http.scan import lines_of
 
 from .traffic import request
 
@@ -57,6 +59,15 @@ def test_the_longest_target(more: int, pieces: int) -> None:
         assert isinstance(event, Invalid) and event.status == 414
     else:
         assert isinstance(event, RequestHead) and event.target == target
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7, 1000])
+def test_the_longest_start_line(pieces: int) -> None:
+    start = b"M" * METHOD_MAX + b" /" + b"x" * (LIMITS.url_bytes - 1) + b" HTTP/1.1\r\n"
+    event = first(
+        RequestParser(LIMITS), start + b"Host: a\r\nX: " + b"y" * 99 + b"\r\n\r\n", pieces
+    )
+    assert isinstance(event, RequestHead), event
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 7, 1000])
@@ -176,3 +187,10 @@ def test_lines_that_a_filter_adds_to_a_response_without_via() -> None:
     head.add_header(b"X-A", b"2")
     out = forwarder(via="").response(head)
     assert out.header_values(b"X-A") == [b"1", b"2"]
+    assert out.every(field_name(b"X-A")) == [b"1", b"2"]
+
+
+def test_lines_of_a_list_are_sent_from_the_first_on() -> None:
+    head = ResponseHead(200, None, lines=lines_of([(b"X-A", b"1"), (b"X-B", b"2")]))
+    raw, _ = encode_response(head, client_version=11, keep_alive=True)
+    assert b"\r\nX-A: 1\r\nX-B: 2\r\n" in raw
