@@ -149,8 +149,8 @@ class FilterTraffic(Protocol):
 class HTTPFilterTraffic(FilterTraffic, Protocol):
     """An HTTP request and its response, in every phase.
 
-    - ``request``: as sent by the client. Changes in phases ``early`` and ``request`` apply to routes
-      and servers.
+    - ``request``: as sent by the client. Changes in phases ``early`` and ``request`` apply to
+      routes and servers.
     - ``server_request``: as sent to the server of this attempt, from phase ``server_request`` on.
     - ``response``: from phase ``response`` on.
     - ``scheme``: ``http`` or ``https``.

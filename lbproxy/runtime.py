@@ -90,7 +90,9 @@ class Runtime(MultiService):
         return {one.cache.name: one.cache for one in found if one is not None}
 
     def warnings(self) -> list[str]:
-        """Settings that are valid and probably mistakes, and files with secrets that all can read."""
+        """Settings that are valid and probably mistakes, and files with secrets that all
+        can read.
+        """
         found = [*exposed_files(self.config), *guard_warnings(self.config)]
         for listener in self.listeners:
             tls = getattr(getattr(listener, "factory", None), "tls", None)

@@ -346,7 +346,9 @@ RUN = [sys.executable, "-m", "lbproxy", "run"]
 
 
 def test_run_keeps_its_messages_apart_from_the_access_log(tmp_path: Path, echo: Echo) -> None:
-    """On standard error, as JSON; standard output has the access log alone, also after an upgrade."""
+    """On standard error, as JSON; standard output has the access log alone, also after an
+    upgrade.
+    """
     (port,) = free_ports(1)
     text = config(port, echo.port, "process_log = json").replace("access.log json", "stdout json")
     (tmp_path / "lb.ini").write_text(text)

@@ -187,7 +187,9 @@ class AdminChannel(HTTPChannel):
 
 
 def address_of(transport: Any) -> str:
-    """Return the client's IP address; "" on Unix sockets and on loopback, where it limits nobody."""
+    """Return the client's IP address; "" on Unix sockets and on loopback, where it limits
+    nobody.
+    """
     host = str(getattr(transport.getPeer(), "host", None) or "")
     return "" if is_loopback(host) else host
 

@@ -1,4 +1,6 @@
-"""CONTROL. Query parameters and JSON bodies of admin requests, checked against a route's schemas."""
+"""CONTROL. Query parameters and JSON bodies of admin requests, checked against a route's
+schemas.
+"""
 
 from __future__ import annotations
 

@@ -51,7 +51,9 @@ class States:
         return found
 
     def slices(self) -> Iterator[bytes]:
-        """Return the JSON text of the document slice by slice; only large objects are created late."""
+        """Return the JSON text of the document slice by slice; only large objects are
+        created late.
+        """
         return self._texts(list(self._parts()))
 
     def _texts(self, parts: list[tuple[str, Any]]) -> Iterator[bytes]:

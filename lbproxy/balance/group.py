@@ -386,7 +386,9 @@ class ServerGroup:
                 callback()
 
     def set_remote_active(self, server: ServerState, count: int) -> None:
-        """Set the number of leases that other processes hold; balancers count them like local ones."""
+        """Set the number of leases that other processes hold; balancers count them like
+        local ones.
+        """
         delta = count - server.remote_active
         if not delta:
             return

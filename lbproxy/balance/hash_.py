@@ -147,7 +147,9 @@ class Hash(Sampled):
         return result
 
     def _within(self, server: ServerState) -> bool:
-        """Return whether one more lease is at most ``bound`` times the server's share, rounded up."""
+        """Return whether one more lease is at most ``bound`` times the server's share,
+        rounded up.
+        """
         most = self._bound * (self._active + 1) * server.weight
         return server.active * self._weight < most
 

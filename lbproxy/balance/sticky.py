@@ -1,17 +1,17 @@
 """PURE. Sticky sessions: a client goes to the server it was with before.
 
-A backend with ``sticky`` asks :meth:`Sticky.pick` in place of :meth:`lbproxy.balance.group.ServerGroup.pick`.
-The rules:
+A backend with ``sticky`` asks :meth:`Sticky.pick` in place of
+:meth:`lbproxy.balance.group.ServerGroup.pick`. The rules:
 
 1. A client belongs to a server by name, or to none (:meth:`Sticky.belongs`).
-2. It gets its server while that is up or drained (weight 0 is a drain too).  A server that is down, in maint, gone, or
-   among those already tried breaks the bond.
+2. It gets its server while that is up or drained (weight 0 is a drain too). A server that is down,
+   in maint, gone, or among those already tried breaks the bond.
 3. A server that is only full lends the client to another one this once; the bond stays.
 4. Without a bond, or with a broken one, the balancer picks, and the client belongs to that server
    (:meth:`Sticky.settled`).
 
-The kinds in this file know the client by something it brings along and keep a table.  Those that use a cookie
-are in :mod:`lbproxy.balance.stickycookie`.
+The kinds in this file know the client by something it brings along and keep a table. Those that use
+a cookie are in :mod:`lbproxy.balance.stickycookie`.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ _BOTH = frozenset({"http", "tcp"})
 class Sticky:
     """Extend :class:`TableSticky` for a key of your own; extend this for anything else.
 
-    A class may also have methods named like filter phases: they run as filters of the backend.  Bound to
-    its group once, by :meth:`bind`.  ``table``: None where the client carries everything.
+    A class may also have methods named like filter phases: they run as filters of the backend.
+    Bound to its group once, by :meth:`bind`. ``table``: None where the client carries everything.
     """
 
     name: ClassVar[str] = ""
@@ -91,7 +91,7 @@ class Sticky:
         """The backend has a server of this name now."""
 
     def server_removed(self, name: str) -> None:
-        """It has it no more; one of the same name may come back."""
+        """Handle a removed server; one of the same name may be added later."""
 
     def forget(self, context: PickContext) -> None:
         """``context`` is moved elsewhere: it belongs to no server until it is back."""
@@ -103,7 +103,10 @@ class Sticky:
         self.group = group
 
     def pick(self, context: PickContext, avoid: Collection[ServerState] = ()) -> Lease | None:
-        """As :meth:`ServerGroup.pick`, by the rules of the module.  A bug in a kind costs stickiness only."""
+        """As :meth:`ServerGroup.pick`, by the rules of the module.
+
+        A bug in a kind costs stickiness only.
+        """
         group = self.group
         try:
             name = self.belongs(context)
@@ -130,7 +133,9 @@ class Sticky:
         return lease
 
     def keep(self, context: PickContext, avoid: Collection[ServerState] = ()) -> Lease | None:
-        """A lease of the server it belongs to, or None; for one that would have to wait for any other."""
+        """A lease of the server it belongs to, or None; for one that would have to wait for any
+        other.
+        """
         try:
             name = self.belongs(context)
         except BaseException as error:
@@ -178,13 +183,17 @@ class Sticky:
         return True
 
     def identity(self) -> tuple[Any, ...]:
-        """What a key of the table is: tables of equal identity hold keys of the same meaning."""
+        """Return the meaning of the table's keys: tables of equal identity hold keys of the same
+        meaning.
+        """
         return (self.name, type(self).__name__)
 
 
 @native(allow_interpreted_subclasses=True)
 class TableSticky(Sticky):
-    """A client is known by a key it brings along; write :meth:`key`, and let your Options extend TableOptions."""
+    """A client is known by a key it brings along; write :meth:`key`, and let your Options extend
+    TableOptions.
+    """
 
     Options: ClassVar[type[Any]] = TableOptions
     forgets = True
@@ -194,7 +203,9 @@ class TableSticky(Sticky):
         self.table = StickyTable(options.size, options.expire, env.now)
 
     def key(self, context: PickContext) -> bytes | None:
-        """What tells this client from others, at most a few dozen bytes; None or empty: it cannot be told."""
+        """Return a key that identifies the client, at most a few dozen bytes; None or empty: it
+        cannot be told.
+        """
         raise NotImplementedError(f"{type(self).__name__}.key")
 
     def belongs(self, context: PickContext) -> str | None:
@@ -209,7 +220,10 @@ class TableSticky(Sticky):
             table.put(key, server.name)
 
     def forget(self, context: PickContext) -> None:
-        """See :class:`Sticky`.  Others with the same key (the same network, the same name) keep what runs."""
+        """See :class:`Sticky`.
+
+        Others with the same key (the same network, the same name) keep what runs.
+        """
         table, key = self.table, self.key(context)
         if key and table is not None:
             table.remove(key)

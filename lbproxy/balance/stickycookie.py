@@ -68,7 +68,7 @@ class _Ids:
 
 @native(allow_interpreted_subclasses=True)
 class _WithIds(Sticky):
-    """What the kinds that write ids into cookies share."""
+    """Base of the kinds that write ids into cookies."""
 
     needs = frozenset({Need.REQUEST})
 
@@ -235,7 +235,9 @@ class LearnSticky(TableSticky):
         return digest(value) if value else None
 
     def settled(self, context: PickContext, server: ServerState, moved: bool) -> None:
-        """See :class:`Sticky`: a session that is known moves along; an unknown one is not believed."""
+        """See :class:`Sticky`: a session that is known moves along; an unknown one is not
+        believed.
+        """
         if moved:
             super().settled(context, server, moved)
 

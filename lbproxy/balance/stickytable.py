@@ -1,11 +1,11 @@
 """PURE. The table behind sticky sessions: key -> server name, bounded in size, with expiry.
 
-Keyed by the server's *name*, so that it outlives the server's object: a reload or a server taken out and put back
-changes nothing in it.  Every operation is O(1) amortised.  Order of use is order of expiry, because each use moves
-an entry to the end and gives it the full time again.
+Keyed by the server's *name*, so that it outlives the server's object: a reload or a server taken
+out and put back changes nothing in it. Every operation is O(1) amortised. Order of use is order of
+expiry, because each use moves an entry to the end and gives it the full time again.
 
-Several processes can keep the same table: :attr:`StickyTable.tell` is called for what is put, removed and still used
-here, and :meth:`StickyTable.learn` applies that in another process.
+Several processes can keep the same table: :attr:`StickyTable.tell` is called for what is put,
+removed and still used here, and :meth:`StickyTable.learn` applies that in another process.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class StickyEntry:
 class StickyTable:
     """At most ``size`` keys (at least 1); one not used for ``expire`` seconds is forgotten.
 
-    A full table drops the key that was not used for the longest time.  ``created``, ``evicted`` (dropped
-    before their time) and ``expired`` count.  ``now``: seconds; where they go back, what was used before stays for
-    so much longer.
+    A full table drops the key that was not used for the longest time. ``created``, ``evicted``
+    (dropped before their time) and ``expired`` count. ``now``: seconds; where they go back, what
+    was used before stays for so much longer.
 
-    ``tell``: called with key and server, "" when the key was removed; again while the key is in use, each time an
-    eighth of ``expire`` is over.
+    ``tell``: called with key and server, "" when the key was removed; again while the key is in
+    use, each time an eighth of ``expire`` is over.
     """
 
     def __init__(self, size: int, expire: float, now: Callable[[], float]) -> None:
@@ -131,7 +131,9 @@ class StickyTable:
                 yield key, server, expires - now
 
     def adopt(self, old: StickyTable) -> None:
-        """Take over the keys of a table of the same kind, as far as they fit; no longer than ``expire``."""
+        """Take over the keys of a table of the same kind, as far as they fit; no longer than
+        ``expire``.
+        """
         now = self._now()
         newest = list(old.entries())[: self.size]
         for key, server, left in reversed(newest):

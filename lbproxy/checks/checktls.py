@@ -4,10 +4,11 @@ Made by :mod:`lbproxy.service`, asked by :class:`lbproxy.checks.checker.Checker`
 The rules:
 
 1. ``no_tls``: never.
-2. TLS is spoken if the server's line says ``tls``, if the check does, or if there is no such check without it
-   (:attr:`lbproxy.probes.base.Probe.secure`).
-3. ``sni``, ``ca`` and ``verify`` of the check come before those of the server's line.  Where the check says
-   none of them and traffic speaks TLS too, traffic's own context is used, without resuming its sessions.
+2. TLS is spoken if the server's line says ``tls``, if the check does, or if there is no such check
+   without it (:attr:`lbproxy.probes.base.Probe.secure`).
+3. ``sni``, ``ca`` and ``verify`` of the check come before those of the server's line. Where the
+   check says none of them and traffic speaks TLS too, traffic's own context is used, without
+   resuming its sessions.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """CONTROL. ``discover``: all addresses of a DNS name as servers of a backend.
 
-:class:`DNSServers` is the feature, :class:`LookUps` the service that looks names up. Workers get the
-servers from the master. The rules:
+:class:`DNSServers` is the feature, :class:`LookUps` the service that looks names up. Workers get
+the servers from the master. The rules:
 
 1. An address keeps its server, with name, counters and state, as long as answers contain it.
 2. A new address takes the first free name of its line; without one it is not used, and a line in

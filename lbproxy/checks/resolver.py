@@ -112,7 +112,9 @@ class Resolver(Service):
                 self._named[server] = known[server] if server in known else self._name_of(server)
 
     def _name_of(self, server: ServerState) -> Address | None:
-        """The address of ``server`` if it is a name; literals are set, and an application has none."""
+        """The address of ``server`` if it is a name; literals are set, and an application
+        has none.
+        """
         wanted = server.spec.target.address
         if wanted is None:
             return None

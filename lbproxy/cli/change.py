@@ -1,4 +1,4 @@
-"""CONTROL. Commands that change a running lbproxy: drain, maint, ready, weight, maxconn, server, kill, rebalance..."""
+"""CONTROL. Commands that change a running lbproxy, such as drain, weight and rebalance."""
 
 from __future__ import annotations
 
@@ -236,7 +236,8 @@ def rebalance(remote: Remote, backend: str, as_data: bool) -> None:
     \b
     lbproxy rebalance app
 
-    lbproxy does it automatically when servers are added or weights change. BACKEND needs a `rebalance` line.
+    lbproxy does it automatically when servers are added or weights change. BACKEND needs a
+    `rebalance` line.
     """
     found = remote.ask("POST", f"backends/{backend}/rebalance")
     if as_data:
@@ -304,13 +305,15 @@ def reload(remote: Remote, dry_run: bool, as_data: bool) -> None:
 @remote_options
 @json_option
 def upgrade(remote: Remote, as_data: bool) -> None:
-    """Replace the running process with the currently installed lbproxy; the old process drains and exits.
+    """Replace the running process with the currently installed lbproxy.
+
+    The old process drains and exits.
 
     \b
     pip install --upgrade lbproxy && lbproxy upgrade
 
-    No connection is refused. Exit status 1, and the running process continues, if the new one does not
-    serve.
+    No connection is refused. Exit status 1, and the running process continues, if the new one
+    does not serve.
     """
     found = remote.ask("POST", "upgrade", timeout=60.0)
     if as_data:

@@ -1,4 +1,4 @@
-"""CONTROL. ``lbproxy completion``: what a shell needs to complete commands, options and names of servers."""
+"""CONTROL. ``lbproxy completion``: completion of commands, options and names of servers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def completion(shell: str) -> None:
     lbproxy completion zsh > "${fpath[1]}/_lbproxy"
     lbproxy completion fish > ~/.config/fish/completions/lbproxy.fish
 
-    Commands, options and files are completed, and names of backends and servers from the configuration
-    that the command uses (-c FILE, or lb.ini in this folder).
+    Commands, options and files are completed, and names of backends and servers from the
+    configuration that the command uses (-c FILE, or lb.ini in this folder).
     """
     made = get_completion_class(shell)
     if made is None:  # the shells above are those that click knows

@@ -1,1 +1,3 @@
-"""PURE. Conversion of configuration text to frozen objects; reports every error with file and line."""
+"""PURE. Conversion of configuration text to frozen objects; reports every error with file
+and line.
+"""

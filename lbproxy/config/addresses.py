@@ -1,4 +1,6 @@
-"""PURE. Parsers of names and locations: paths, hosts, ports, addresses, networks, server targets."""
+"""PURE. Parsers of names and locations: paths, hosts, ports, addresses, networks, server
+targets.
+"""
 
 from __future__ import annotations
 

@@ -6,13 +6,16 @@ The grammar, one rule each:
 
 1.  ``[kind]`` or ``[kind name]`` in the first column begins a section.
 2.  ``key = value`` in the first column; the key ends at the first ``=``.
-3.  A line that begins with white space is one more line of the key above it; blank lines and comments between
-    them change nothing.  A key has as many items as it has lines with text.
-4.  A line whose first character (after white space) is ``#`` or ``;`` is a comment; so is the rest of a line after
-    white space and ``#``, outside of quotes.  A quote that is not closed on its line does not hide a comment.
-5.  ``${NAME}`` and ``${NAME:-default}`` in a value are replaced from the environment; ``$${`` is a plain ``${``.
-6.  ``include = FILE`` (also a glob, also several lines) may stand before the first section only.  It is relative to
-    the including file; its sections follow those of the including file.  Every file is read once; a cycle is an error.
+3.  A line that begins with white space is one more line of the key above it; blank lines and
+    comments between them change nothing. A key has as many items as it has lines with text.
+4.  A line whose first character (after white space) is ``#`` or ``;`` is a comment; so is the rest
+    of a line after white space and ``#``, outside of quotes. A quote that is not closed on its line
+    does not hide a comment.
+5.  ``${NAME}`` and ``${NAME:-default}`` in a value are replaced from the environment; ``$${`` is a
+    plain ``${``.
+6.  ``include = FILE`` (also a glob, also several lines) may stand before the first section only. It
+    is relative to the including file; its sections follow those of the including file. Every file
+    is read once; a cycle is an error.
 """
 
 from __future__ import annotations
@@ -167,7 +170,9 @@ def _pieces(text: str, env: Mapping[str, str]) -> Iterator[tuple[str, bool]]:
 
 
 def _within(value: str, around: str) -> str:
-    """Return ``value`` as a part of a word, inside the quotes ``around`` or outside of quotes ("")."""
+    """Return ``value`` as a part of a word, inside the quotes ``around`` or outside of
+    quotes ("").
+    """
     if around == '"':
         return quote(value, force=True)[1:-1]
     if around:

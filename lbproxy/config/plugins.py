@@ -73,7 +73,9 @@ def read_plugin(
 
 
 def trial(spec: PluginSpec, spot: Spot, owner: str) -> Any:
-    """Return an instance with a stopped clock, for its declarations; None if it cannot be created."""
+    """Return an instance with a stopped clock, for its declarations; None if it cannot be
+    created.
+    """
     env = Env(now=lambda: 0.0, random=Random(0), name=owner)
     try:
         return spec.cls(spec.options, env)

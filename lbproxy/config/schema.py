@@ -92,7 +92,7 @@ def _key(f: Attribute[Any]) -> dict[str, Any]:
     return key
 
 
-# -- JSON Schema ------------------------------------------------------------------------------------
+# -- JSON Schema ---------------------------------------------------------------------------------
 
 
 def config_schema(version: str) -> dict[str, Any]:

@@ -45,7 +45,9 @@ class ValueKind(ABC):
         """The lines that :meth:`read` makes ``value`` of."""
 
     def parts(self, value: Any) -> list[str]:
-        """Return the lines as :meth:`dump`, but with one item of a list per line, for comparisons."""
+        """Return the lines as :meth:`dump`, but with one item of a list per line, for
+        comparisons.
+        """
         return [] if value is None else self.dump(value)
 
     @abstractmethod

@@ -102,7 +102,9 @@ class Decider:
         self._known: dict[tuple[Any, ...], Decision] = {}
 
     def decide(self, request: LoggedRequest) -> Decision:
-        """The decision; remembered for requests that differ in nothing the configuration looks at."""
+        """The decision; remembered for requests that differ in nothing the configuration
+        looks at.
+        """
         shape = self._shape.of(request)
         known = self._known.get(shape)
         if known is None:

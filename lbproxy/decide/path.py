@@ -86,7 +86,9 @@ class Verdict:
 
 
 def dry_env(name: str) -> Env:
-    """The surroundings of extensions: a clock that stands at 0 and a repeatable source of chance."""
+    """The surroundings of extensions: a clock that stands at 0 and a repeatable source of
+    chance.
+    """
     return Env(now=lambda: 0.0, random=Random(0), name=name)
 
 

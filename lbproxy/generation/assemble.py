@@ -67,8 +67,8 @@ TLSFor = Callable[[ServerSpec], TLSParameters | None]
 
 
 def compile_config(config: Config, ground: Ground, old: Generation | None = None) -> Plan:
-    """What ``config`` needs, nothing started; of ``old`` what goes on.  Raises ConfigErrors with
-    everything wrong.
+    """Return the objects that ``config`` needs, not started, with those of ``old`` that continue.
+    Raises ConfigErrors with everything wrong.
     """
     return _Compiler(config, ground, old or Generation(Config())).run()
 
@@ -231,7 +231,7 @@ class _Compiler:
     def _try_check_tls(
         self, spec: BackendSpec, checker: Checker | None, tls: Mapping[str, Any]
     ) -> None:
-        """What is wrong with the check's TLS is found out now, not by the first check."""
+        """Report errors of the check's TLS parameters now, not at the first check."""
         if spec.check is None or checker is None:
             return
         ask = CheckTLS(spec.check, checker.probe, self.config.certificates, lambda one: one.tls)
@@ -245,7 +245,7 @@ class _Compiler:
                 return
 
     def _given(self, name: str) -> Given:
-        """What features of the section or route ``name`` get."""
+        """Return the argument of ``prepare`` for features of the section or route ``name``."""
         ground = self.ground
         env = self._env(name)
         return Given(
@@ -270,7 +270,9 @@ class _Compiler:
 
     @staticmethod
     def _made_first(spec: BackendSpec, tls: Mapping[str, Any], tls_for: TLSFor) -> TLSFor:
-        """What was made for the servers of ``spec``; others are servers that are added later."""
+        """Return the TLS parameters made for the servers of ``spec``; others are servers that are
+        added later.
+        """
         ours = {id(server) for server in spec.servers}
 
         def tls_of(server: ServerSpec) -> TLSParameters | None:
@@ -443,7 +445,9 @@ class _Compiler:
 
 
 def _hooked(features: FeatureSet) -> list[Feature[Any]]:
-    """Those that have hooks: when one of them is another, so are the hooks of frontends."""
+    """Return the features that have hooks: when one of them is another, so are the hooks of
+    frontends.
+    """
     return [one for one in features.values() if one.has_hooks()]
 
 

@@ -34,7 +34,7 @@ __all__ = ["Generation", "Ground"]
 
 @frozen
 class Ground:
-    """What every generation of one load balancer stands on.
+    """The objects that all generations of a load balancer share.
 
     ``reactor``: what the services need of it; ``total`` counts all client connections; ``events``:
     what happened. ``shared``, ``replicated``: the state that processes share.  ``sinks`` makes
@@ -54,8 +54,9 @@ class Ground:
     kept: MutableMapping[tuple[str, str], Any] = field(factory=WeakValueDictionary, repr=False)
 
     def env(self, name: str, secret: bytes = b"") -> Env:
-        """What extensions of the section ``name`` get.  ``secret``: the configured one, if there is
-        one.
+        """Return the environment of extensions of the section ``name``.
+
+        ``secret``: the configured one, if there is one.
         """
         return Env(
             now=self.network.wheel.now,
@@ -89,7 +90,7 @@ class Generation:
         return sum(frontend.client_count for frontend in self.frontends.values())
 
     def services(self) -> Iterator[Service]:
-        """What runs in the background, in the order it is started."""
+        """Yield the background services in the order of their start."""
         yield from self.resolvers.values()
         yield from self.checkers.values()
         yield from self.of_features

@@ -1,5 +1,4 @@
-"""CONTROL. What a reload took out of service, until the sessions it still has are over or their
-time is.
+"""CONTROL. Objects that a reload has removed, until their sessions end or their time is over.
 
 Made by :mod:`lbproxy.generation.reload`, one for each reload that removes something.
 """
@@ -52,8 +51,9 @@ class Leaving:
     _call: Any = None
 
     def remnants(self) -> Iterator[Remnant]:
-        """What still runs, where something does.  A session may count for its frontend and for its
-        server.
+        """Return the removed objects that still have sessions.
+
+        A session may count for its frontend and for its server.
         """
         for frontend in self.frontends:
             if frontend.client_count:

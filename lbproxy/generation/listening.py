@@ -52,8 +52,8 @@ class Listener:
         return self.bound.address if self.bound is not None else None
 
     def serve(self, frontend: Frontend, spec: ListenSpec, factory: ProxyFactory) -> None:
-        """What is accepted from now on goes to ``factory``, of ``frontend``; a socket that is bound
-        stays so.
+        """Direct accepted connections to ``factory``, of ``frontend``; a socket that is bound stays
+        so.
         """
         before, self.spec = self.spec, spec
         self.owner = frontend.spec
@@ -109,7 +109,7 @@ class Listener:
         binding.addCallback(too_late)
 
     def _bound(self, bound: Bound) -> None:
-        """It listens; if there was a reload while it took its time, it serves what that wants."""
+        """Finish binding; if there was a reload meanwhile, serve the new configuration."""
         self.binding = None
         self.bound = bound
         wanted = getattr(self, "factory", self._given)

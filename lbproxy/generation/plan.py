@@ -153,7 +153,7 @@ class ListenerPlan:
     keep: bool
 
     def commit(self, frontend: Frontend) -> Listener:
-        """What its socket accepts goes to ``frontend`` from now on."""
+        """Direct accepted connections to ``frontend``."""
         listener = self.listener
         factory = listener.factory if self.keep else proxy_factory(frontend, self.spec, self.tls)
         listener.serve(frontend, self.spec, factory)
@@ -185,7 +185,7 @@ class Plan:
         ]
 
     def fresh_listeners(self) -> list[Listener]:
-        """Those that need a socket of their own."""
+        """The listeners that need a new socket."""
         return [plan.listener for plan in self.listeners if plan.fresh]
 
     def commit(self) -> Generation:

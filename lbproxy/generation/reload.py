@@ -37,9 +37,9 @@ _log = Logger()
 
 @frozen
 class ReloadReport:
-    """What a reload did, or (``dry_run``) would do.
+    """The changes that a reload made, or (``dry_run``) would make.
 
-    ``errors``: why nothing was changed; empty when all went well.  ``sessions``: client connections
+    ``errors``: why nothing was changed; empty when all went well. ``sessions``: client connections
     at that moment; ``leaving`` says which of them belong to something removed, and they have
     ``drain_s`` seconds to end. ``seconds``: how long traffic waited for it.
     """
@@ -231,8 +231,8 @@ def _overlap(old: Listener, new: Listener) -> bool:
 
 
 def _forbidden(error: ListenError) -> bool:
-    """What is closed could not be bound again: whoever bound it had rights that we have given
-    up.
+    """Return the closed addresses that this process may no longer bind, because it has given up
+    rights.
     """
     cause = error.__cause__
     problem = getattr(cause, "socketError", cause)

@@ -1,1 +1,3 @@
-"""PURE. HTTP messages, codecs, routing, forwarding and rewriting; no Twisted, no sockets, no clock."""
+"""PURE. HTTP messages, codecs, routing, forwarding and rewriting; no Twisted, no sockets,
+no clock.
+"""

@@ -1,4 +1,6 @@
-"""PURE. The input of conditions: an HTTP exchange or a TCP session, as routes and filters see it."""
+"""PURE. The input of conditions: an HTTP exchange or a TCP session, as routes and filters
+see it.
+"""
 
 from __future__ import annotations
 

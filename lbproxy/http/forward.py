@@ -82,7 +82,7 @@ _CLAIMS: Final = (
     | 1 << X_FORWARDED_PORT
     | 1 << CLAIM
 )
-"""What only a trusted proxy may say."""
+"""Headers that only a trusted proxy may send."""
 _X_LINES: Final = (
     1 << X_FORWARDED_FOR | 1 << X_FORWARDED_PROTO | 1 << X_FORWARDED_HOST | 1 << X_FORWARDED_PORT
 )

@@ -6,8 +6,9 @@ pieces: limits and malformed lines are decided by the earliest byte that shows t
 
 Who reads what:
 
-- Start line and field lines are read by one scan over the raw bytes (:mod:`lbproxy.http.scan`), which makes a table of
-  offsets and refuses what the grammar does not have.  What the lines mean for framing is decided from that table.
+- Start line and field lines are read by one scan over the raw bytes (:mod:`lbproxy.http.scan`),
+  which makes a table of offsets and refuses what the grammar does not have. What the lines mean for
+  framing is decided from that table.
 - Bodies are delimited by :mod:`lbproxy.http.h1_body`.
 - llhttp and h11 are oracles in the tests.
 

@@ -61,8 +61,9 @@ class ChunkedBody:
     them (RFC 9110 §7.6.1).
 
     ``feed`` appends to the caller's list; ``done`` says that the End is among what it appended.
-    ``blanks``: white space behind a chunk size is removed rather than refused; some servers pad sizes with it.
-    Holds at most one incomplete line (256 bytes) or trailer section (``limits.trailer_bytes``).
+    ``blanks``: white space behind a chunk size is removed rather than refused; some servers pad
+    sizes with it. Holds at most one incomplete line (256 bytes) or trailer section
+    (``limits.trailer_bytes``).
     """
 
     __slots__ = (
@@ -186,7 +187,9 @@ class ChunkedBody:
         return pos + 1
 
     def _size_line(self, data: bytes, pos: int) -> int:
-        """What ``data`` holds of a chunk-size line, which may have begun in an earlier input."""
+        """Read the part of a chunk-size line in ``data``, which may have begun in an
+        earlier input.
+        """
         line_feed = data.find(b"\n", pos)
         end = line_feed + 1 or len(data)
         line = data[pos:end]

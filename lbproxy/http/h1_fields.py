@@ -1,4 +1,4 @@
-"""PURE. What HTTP/1 heads say about their own framing; the parsers of requests and responses call it."""
+"""PURE. The framing fields of HTTP/1 heads, for the parsers of requests and responses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ _REFUSED_UPGRADES: Final = (b"h2", b"h2c", b"http", b"tls")
 
 
 def check_repeated(lines: Lines) -> None:
-    """Refuse a second Host or Content-Length line, even an equal one (RFC 9112 §3.2, RFC 9110 §8.6)."""
+    """Refuse a second Host or Content-Length line, even an equal one (RFC 9112 §3.2, RFC 9110
+    §8.6).
+    """
     if lines.repeated >> HOST & 1:
         raise Refused(Kind.BAD_REQUEST, "repeated host")
     if lines.repeated >> CONTENT_LENGTH & 1:
@@ -85,7 +87,7 @@ CONNECTIONS: dict[bytes, tuple[list[bytes], tuple[bytes, ...]]] = {
         b"keep-alive, Upgrade",
     )
 }
-"""What :func:`read_connection` says of nearly all values that are sent."""
+"""Results of :func:`read_connection` for nearly all values that are sent."""
 
 
 def read_upgrade(value: bytes) -> bytes | None:

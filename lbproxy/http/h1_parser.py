@@ -1,4 +1,6 @@
-"""PURE. The machine that both HTTP/1 parsers are: it collects heads, delimits bodies and stops for tunnels."""
+"""PURE. The machine that both HTTP/1 parsers are: it collects heads, delimits bodies and stops for
+tunnels.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ DEAD: Final = 6
 
 
 class Parser:
-    """What both directions share: collecting heads, delimiting bodies, stopping for a tunnel."""
+    """Base of both parsers: collecting heads, delimiting bodies, stopping for a tunnel."""
 
     __slots__ = (
         "_blank",
@@ -68,7 +70,8 @@ class Parser:
     # -- what callers use
 
     def receive(self, data: bytes) -> list[Event]:
-        """The events that ``data`` completes, of one request at most; an Invalid is the last one ever.
+        """The events that ``data`` completes, of one request at most; an Invalid is the last one
+        ever.
 
         What follows a complete request is kept as it is, see :attr:`pending`.
         """
@@ -103,7 +106,9 @@ class Parser:
 
     @property
     def unread(self) -> bytes:
-        """The head that was refused or is incomplete, as far as it was read, up to ``header_bytes``."""
+        """The head that was refused or is incomplete, as far as it was read, up to
+        ``header_bytes``.
+        """
         return self.refused or bytes(self._buf[: self._limits.header_bytes])
 
     @property
@@ -120,13 +125,16 @@ class Parser:
     # -- what the two directions define
 
     def _take(self, data: bytes, pos: int, events: list[Event]) -> int:
-        """Read the head at ``pos``: append the events it gives, set the state, return where it ends.
+        """Read the head at ``pos``: append the events it gives, set the state, return where it
+        ends.
 
-        -1 if there is no complete and well-formed head.  Raises Refused for one that must not be passed on."""
+        -1 if there is no complete and well-formed head. Raises Refused for one that must not be
+        passed on.
+        """
         raise NotImplementedError
 
     def _judge(self, raw: bytes) -> Refused:
-        """What is wrong with a complete head that :meth:`_take` did not take."""
+        """Return the fault of a complete head that :meth:`_take` did not take."""
         raise NotImplementedError
 
     def _refusal(self, invalid: Invalid) -> Invalid:
@@ -222,7 +230,7 @@ class Parser:
                 return
 
     def _fault(self, raw: bytes) -> Refused:
-        """What is wrong with ``raw``, a complete head."""
+        """Return the fault of ``raw``, a complete head."""
         try:
             self._check_head(raw)
             refusal = self._judge(raw)

@@ -1,7 +1,8 @@
 """PURE. The HTTP/1 request parser: what a client may send.
 
-One scan reads and judges a complete head.  If the scan does not take it, :meth:`RequestParser._judge` finds out which
-answer it gets; nothing that the scan has refused is passed on, whatever the judge finds.
+One scan reads and judges a complete head. If the scan does not take it,
+:meth:`RequestParser._judge` finds out which answer it gets; nothing that the scan has refused is
+passed on, whatever the judge finds.
 """
 
 from __future__ import annotations
@@ -245,7 +246,9 @@ class RequestParser(Parser):
             self._state = LENGTH
 
     def _judge(self, raw: bytes) -> Refused:
-        """501 for a method that is refused (RFC 9110 §9.1), 414 for a long target, else 400 or 505."""
+        """501 for a method that is refused (RFC 9110 §9.1), 414 for a long target, else
+        400 or 505.
+        """
         if self._bad_text(raw):
             return Refused(Kind.BAD_REQUEST, "control character in the head")
         parts = raw[: raw.find(b"\r\n")].split(b" ")

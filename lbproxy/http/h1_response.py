@@ -214,7 +214,7 @@ class ResponseParser(Parser):
             events.append(END)
 
     def _interim_state(self, status: int, lines: Lines) -> int:
-        """What follows a 1xx head (RFC 9110 §15.2)."""
+        """Return the state after a 1xx head (RFC 9110 §15.2)."""
         if status == 101:
             if not lines.present >> UPGRADE & 1:
                 raise Refused(Kind.BAD_RESPONSE, "101 without upgrade")

@@ -1,11 +1,12 @@
 """PURE. Serialising HTTP/1 heads and chunked bodies; used by the client and server connections.
 
-Heads given here have lost their hop-by-hop fields already.  The codec alone writes the framing: a Content-Length,
-Transfer-Encoding, Connection, Proxy-Connection, Upgrade or (for requests) Host line that a filter left in a head is
-replaced by what the head's attributes say.
+Heads given here have lost their hop-by-hop fields already. The codec alone writes the framing: a
+Content-Length, Transfer-Encoding, Connection, Proxy-Connection, Upgrade or (for requests) Host line
+that a filter left in a head is replaced by what the head's attributes say.
 
-Lines that came in are copied in runs, and are not checked again.  What lbproxy or a filter has added is checked: a
-name that is not a token, or a CR, LF or other control character anywhere, raises ValueError.
+Lines that came in are copied in runs, and are not checked again. What lbproxy or a filter has added
+is checked: a name that is not a token, or a CR, LF or other control character anywhere, raises
+ValueError.
 """
 
 from __future__ import annotations
@@ -64,7 +65,10 @@ _DATE: Final = field_name(b"date")
 
 
 def add_line(writer: BytesWriter, name: bytes, value: bytes) -> None:
-    """Write one field line.  ValueError for a name that is no token, or a control character in the value."""
+    """Write one field line.
+
+    ValueError for a name that is no token, or a control character in the value.
+    """
     if not field_name(name).token:
         raise ValueError("field name is not a token")
     if text_end(value, 0) != len(value):

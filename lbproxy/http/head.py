@@ -116,7 +116,7 @@ class Head:
         return out
 
     def settled(self) -> Head:
-        """This head, or one with lines made of its list.
+        """Return this head, or one with lines made of its list.
 
         ValueError or TypeError for what cannot be written.
         """
@@ -280,7 +280,7 @@ class Head:
         return index >= _MOST_GONE or not self.gone >> index & 1
 
     def _behind(self) -> Headers:
-        """What follows ``lines``, a new list."""
+        """Return the lines after ``lines``, as a new list."""
         out: Headers = []
         if self.before is not None:
             out += self.before
@@ -429,7 +429,9 @@ class RequestHead(Head):
 
     @property
     def hostname(self) -> bytes:
-        """``host`` without its port and without a trailing dot; an IPv6 literal keeps its brackets."""
+        """``host`` without its port and without a trailing dot; an IPv6 literal keeps its
+        brackets.
+        """
         host = self.host
         if host.find(b":") < 0 or host.endswith(b"]"):  # "in" costs six times as much
             return host.rstrip(b".")

@@ -111,7 +111,7 @@ _CLAIMS: Final = (
     | 1 << X_FORWARDED_PORT
     | 1 << CLAIM
 )
-"""What only a trusted proxy may say."""
+"""Headers that only a trusted proxy may send."""
 
 
 def _disguises() -> dict[bytes, int]:
@@ -131,7 +131,9 @@ _DISGUISES: Final[dict[bytes, int]] = _disguises()
 CLAIMED: Final[frozenset[bytes]] = frozenset(
     name for name, number in NUMBERS.items() if _CLAIMS >> number & 1
 ) | frozenset(_DISGUISES)
-"""What only a trusted proxy may say, and framing in disguise: all spellings, in lower case."""
+"""Headers that only a trusted proxy may send, and framing in disguise: all spellings, in lower
+case.
+"""
 
 # -- the table without collisions ----------------------------------------------------------------
 

@@ -80,7 +80,9 @@ def _ambiguous(path: bytes) -> bool:
 
 
 def _resolve(path: bytes) -> bytes | None:
-    """``path``, which begins with a slash, without its dot segments; None when they leave the root."""
+    """``path``, which begins with a slash, without its dot segments; None when they leave
+    the root.
+    """
     kept: list[bytes] = []
     segments = path.split(b"/")[1:]
     for part in segments:

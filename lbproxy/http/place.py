@@ -49,8 +49,9 @@ GAP = "\0"
 """Stands for a variable in the text around another one; no template contains it."""
 
 Shape = Literal["path", "query", "encoded", "host", "text"]
-"""What a variable holds: a path (perhaps with its query), a query, percent-encoded text, a host
-name, a scheme or an address that lbproxy knows to be one, or any text of the client."""
+"""Content of a variable: a path (perhaps with its query), a query, percent-encoded text, a host
+name, a scheme or an address that lbproxy knows to be one, or any text of the client.
+"""
 
 
 @frozen

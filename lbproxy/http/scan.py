@@ -66,7 +66,7 @@ def _kinds() -> bytes:
 
 
 TEXT: Final[bytes] = _kinds()
-"""What each byte may be part of."""
+"""The character classes of each byte."""
 
 
 class Lines:

@@ -107,7 +107,9 @@ class LogSink:
         return self.enabled and self.path != "stdout" and not self.path.startswith("syslog:")
 
     def set_remote_dropped(self, dropped: int) -> None:
-        """Show the ``dropped`` lines of the worker processes, which have reported them themselves."""
+        """Show the ``dropped`` lines of the worker processes, which have reported them
+        themselves.
+        """
         self.dropped = dropped
         self._reported = (dropped, self.errors)
 

@@ -33,7 +33,9 @@ CONNECT_TIMEOUT = 10.0
 
 
 class SyslogSink(LogSink):
-    """``spec.path`` is ``syslog:udp:HOST:PORT``, ``syslog:tcp:HOST:PORT`` or ``syslog:unix:PATH``."""
+    """``spec.path`` is ``syslog:udp:HOST:PORT``, ``syslog:tcp:HOST:PORT`` or
+    ``syslog:unix:PATH``.
+    """
 
     def __init__(self, spec: LogSpec, reactor: Any, wall: Callable[[], float] = time.time) -> None:
         super().__init__(spec, reactor, wall)

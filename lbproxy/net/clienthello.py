@@ -39,18 +39,22 @@ NOT_TLS: Final = NotTLS.NOT_TLS
 
 @frozen
 class ClientHello:
-    """``sni``: lower case, "" if none.  ``alpn``: offered protocols, the client's favourite first."""
+    """``sni``: lower case, "" if none.
+
+    ``alpn``: offered protocols, the client's favourite first.
+    """
 
     sni: str = ""
     alpn: tuple[str, ...] = ()
 
 
 def sniff(buffer: bytes) -> ClientHello | NotTLS | None:
-    """What the client says first; None: more bytes are needed.
+    """Return the content of the ClientHello; None if more bytes are needed.
 
-    ``buffer``: everything received so far, from the first byte on.  Raises :class:`ProxyError`
-    (BAD_PREAMBLE) for what begins like TLS but is malformed, longer than :data:`MAX_HELLO_BYTES`, or
-    in more than :data:`MAX_RECORDS` records."""
+    ``buffer``: everything received so far, from the first byte on. Raises :class:`ProxyError`
+    (BAD_PREAMBLE) for what begins like TLS but is malformed, longer than :data:`MAX_HELLO_BYTES`,
+    or in more than :data:`MAX_RECORDS` records.
+    """
     if not buffer:
         return None
     if buffer[0] != _HANDSHAKE_RECORD or (len(buffer) > 1 and buffer[1] != 3):

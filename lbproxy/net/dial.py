@@ -1,4 +1,4 @@
-"""DATA. What a caller holds of a connection that is being made."""
+"""DATA. The handle of a connection that is being made."""
 
 from __future__ import annotations
 

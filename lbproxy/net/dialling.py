@@ -1,7 +1,7 @@
 """DATA. A connection being made: its deadline, its TLS, and its outcome exactly once.
 
-The base of :class:`lbproxy.net.fastdial.FastDial` and :class:`lbproxy.net.stockdial.StockDial`, which
-make the connection.
+The base of :class:`lbproxy.net.fastdial.FastDial` and :class:`lbproxy.net.stockdial.StockDial`,
+which make the connection.
 """
 
 from __future__ import annotations

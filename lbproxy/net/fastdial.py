@@ -275,7 +275,7 @@ class FastDial(Dialling):
             self._socket.close()
 
     def on_crash(self, reason: Failure) -> None:
-        """Something of ours raised, or the reactor stops."""
+        """Fail the dial: an exception in lbproxy, or the reactor stops."""
         self._fail(self._error(Kind.CONNECT_FAILED, reason.getErrorMessage()))
 
 

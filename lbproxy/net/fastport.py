@@ -126,9 +126,12 @@ class FastPort(Bound):
 
 
 def _fixed_host(sock: socket.socket) -> Any:
-    """The raw address that every connection of a listening socket has on this side; None if that may differ.
+    """The raw address that every connection of a listening socket has on this side; None if that
+    may differ.
 
-    Not for a socket of others' making, which may take connections to other addresses (IP_TRANSPARENT)."""
+    Not for a socket of others' making, which may take connections to other addresses
+    (IP_TRANSPARENT).
+    """
     if sock.family == socket.AF_UNIX:
         return None
     name = sock.getsockname()

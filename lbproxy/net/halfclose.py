@@ -1,8 +1,8 @@
 """PURE. Which directions of a stream are still open, as a table of states and events.
 
 TCP and TLS close each direction on its own (RFC 9293 section 3.6, RFC 8446 section 6.1): a FIN or a
-close_notify ends what its sender says, and what it hears goes on.  The transports keep one state per
-connection.  An event that means nothing in a state leaves it as it is.
+close_notify ends what its sender says, and what it hears goes on. The transports keep one state per
+connection. An event that means nothing in a state leaves it as it is.
 
 =======================  ========  ==================================
 state                    receives  sends

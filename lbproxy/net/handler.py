@@ -1,4 +1,6 @@
-"""DATA. What a :class:`~lbproxy.net.poller.Poller` calls: the owner of a descriptor."""
+"""DATA. The interface that a :class:`~lbproxy.net.poller.Poller` calls: the owner of a
+descriptor.
+"""
 
 from __future__ import annotations
 

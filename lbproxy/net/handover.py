@@ -11,10 +11,12 @@ __all__ = ["hand_over"]
 
 
 def hand_over(transport: Any, protocol: IProtocol, data: bytes = b"") -> bool:
-    """Make ``protocol`` the one ``transport`` talks to: makeConnection, then ``data`` if there is any.
+    """Make ``protocol`` the one ``transport`` talks to: makeConnection, then ``data`` if there is
+    any.
 
-    Works on Twisted's and our own transports and on its TLS layer.  False: the transport does not say
-    which protocol it talks to, so the caller must pass its calls on."""
+    Works on Twisted's and our own transports and on its TLS layer. False: the transport does not
+    say which protocol it talks to, so the caller must pass its calls on.
+    """
     switched = True
     if isinstance(transport, ProtocolWrapper):
         transport.wrappedProtocol = protocol

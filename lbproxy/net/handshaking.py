@@ -60,7 +60,9 @@ class Handshaking(Handler):
         raise NotImplementedError
 
     def _settle(self, info: TLSInfo) -> Any:
-        """The protocol that follows a handshake that succeeded; None if it was refused or cancelled."""
+        """The protocol that follows a handshake that succeeded; None if it was refused or
+        cancelled.
+        """
         try:
             protocol = self._established(info)
         except ProxyError as error:

@@ -1,4 +1,6 @@
-"""DATA. The addresses of this machine, as the kernel lists them; read when a configuration loads."""
+"""DATA. The addresses of this machine, as the kernel lists them; read when a configuration
+loads.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,9 @@ ADDRESSES_MAX = 64
 
 
 def literal_addresses(address: Address) -> tuple[Address, ...] | None:
-    """What needs no look-up: IP literals and Unix paths as they are; None for a name."""
+    """Return IP literals and Unix paths unchanged, because they need no look-up; None for
+    a name.
+    """
     if address.kind == "unix":
         return (address,)
     try:
@@ -72,9 +74,10 @@ class _Receiver:
 
 
 def look_up(reactor: Any, host: str) -> Deferred[list[str]]:
-    """IPv4 and IPv6 literals of ``host`` in the resolver's order; an empty list when there are none.
+    """IPv4 and IPv6 literals of ``host`` in the resolver's order; an empty list when there are
+    none.
 
-    ``reactor``: IReactorPluggableNameResolver.  Cancel it to give up; the caller sets the deadline.
+    ``reactor``: IReactorPluggableNameResolver. Cancel it to give up; the caller sets the deadline.
     """
     receiver = _Receiver()
     done = receiver.done

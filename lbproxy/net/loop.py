@@ -10,8 +10,10 @@ __all__ = ["Loop"]
 
 
 class Loop:
-    """``reactor``: provides IReactorTime and whatever its users need.  ``wheel``: for their deadlines;
-    None makes a new one."""
+    """``reactor``: provides IReactorTime and whatever its users need.
+
+    ``wheel``: for their deadlines; None makes a new one.
+    """
 
     __slots__ = ("reactor", "wheel")
 

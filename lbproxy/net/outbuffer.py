@@ -1,7 +1,8 @@
-"""DATA. The chunks that a transport has yet to send: bytes, small writes gathered, and at most one pipe.
+"""DATA. The chunks that a transport has yet to send: bytes, small writes gathered, and at most one
+pipe.
 
-Functions on a deque instead of a class around one: a transport that has nothing to send owns no buffer,
-and one that sends a record per turn makes nothing but the deque.
+Functions on a deque instead of a class around one: a transport that has nothing to send owns no
+buffer, and one that sends a record per turn makes nothing but the deque.
 """
 
 from __future__ import annotations
@@ -43,12 +44,14 @@ class PipeChunk(Handler):
         raise NotImplementedError
 
     def lose(self) -> None:
-        """What is in the pipe will not be sent."""
+        """Discard the data in the pipe."""
         raise NotImplementedError
 
 
 def add(pending: deque[Any], data: Any) -> None:
-    """Append ``data``, which its owner may change afterwards unless it is bytes or a read-only view."""
+    """Append ``data``, which its owner may change afterwards unless it is bytes or a read-only
+    view.
+    """
     size = len(data)
     last = pending[-1] if pending else None
     if type(last) is bytearray and len(last) + size <= GATHER_BYTES:

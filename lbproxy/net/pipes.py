@@ -1,7 +1,7 @@
 """DATA. A few pipes, lent to the relays that move bulk at the moment; one pool for each Poller.
 
-A pipe is two descriptors and kernel memory, so there is a bound, and who has had no use for his pipe
-for a while is asked to give it back.  When there is none to lend, the borrower goes on without.
+A pipe is two descriptors and kernel memory, so there is a bound, and who has had no use for his
+pipe for a while is asked to give it back. When there is none to lend, the borrower goes on without.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from lbproxy.net.timers import TimerWheel
 __all__ = ["PIPE_BYTES", "Borrower", "Pipe", "PipePool"]
 
 PIPE_BYTES = 512 * 1024
-"""Wanted capacity, and the most that is moved in one turn; see :mod:`lbproxy.net.relay` for what sizes cost."""
+"""Wanted capacity, and the most that is moved in one turn; see :mod:`lbproxy.net.relay` for what
+sizes cost.
+"""
 
 LEAST_BYTES = 64 * 1024  # a smaller pipe costs more turns than it saves copies
 KEPT = 4  # empty pipes kept for the next borrowers
@@ -38,7 +40,7 @@ splice: Any = getattr(os, "splice", None)
 
 
 class Borrower(Protocol):
-    """Who has a pipe."""
+    """The owner of a borrowed pipe."""
 
     def sweep(self) -> None:
         """Give it back unless it was used since the last call."""

@@ -1,15 +1,15 @@
 """DATA. One nested epoll for every proxied socket; made by :class:`lbproxy.net.fast.FastNetwork`.
 
 The epoll's own descriptor is the only thing the Twisted reactor watches, and only while a socket is
-registered.  When it is readable the
-poller takes up to :data:`BATCH` ready sockets with one system call, serves them in a tight loop and
-returns, so that timers and everything else on the reactor run.
+registered. When it is readable the poller takes up to :data:`BATCH` ready sockets with one system
+call, serves them in a tight loop and returns, so that timers and everything else on the reactor
+run.
 
 Rules:
 
-1. An event is for the object that registered the descriptor, not for whoever owns the number now:
-   a handler registered during a batch gets no event of that batch, a handler that is gone gets none.
-2. Level-triggered: a handler need not read to the end, what is left is reported again.  One ``recv``
+1. An event is for the object that registered the descriptor, not for whoever owns the number now: a
+   handler registered during a batch gets no event of that batch, a handler that is gone gets none.
+2. Level-triggered: a handler need not read to the end, what is left is reported again. One ``recv``
    per event is then enough, where edge-triggering needs a second one to see EAGAIN.
 3. An exception in a handler ends that handler's connection, never the loop.
 4. ``soon`` runs at the end of the current turn (or in the next reactor iteration when there is no
@@ -101,9 +101,9 @@ os.register_at_fork(before=_forks.note)
 class Poller(Loop):
     """The nested epoll.
 
-    ``reactor``: provides IReactorFDSet and IReactorTime.  ``wheel``: for the deadlines of what is
-    registered here.  Raises OSError when there is no descriptor to be had, AttributeError where there
-    is no epoll.
+    ``reactor``: provides IReactorFDSet and IReactorTime. ``wheel``: for the deadlines of what is
+    registered here. Raises OSError when there is no descriptor to be had, AttributeError where
+    there is no epoll.
     """
 
     def __init__(self, reactor: Any, wheel: TimerWheel | None = None) -> None:
@@ -143,7 +143,9 @@ class Poller(Loop):
             self._fresh.add(fd)
 
     def modify(self, fd: int, mask: int) -> None:
-        """Watch a registered ``fd`` for ``mask`` from now on; errors and hang-up are always told."""
+        """Watch a registered ``fd`` for ``mask`` from now on; errors and hang-up are
+        always told.
+        """
         self._epoll.modify(fd, mask)
 
     def replace(self, fd: int, handler: Handler) -> None:
@@ -172,8 +174,9 @@ class Poller(Loop):
             self.reactor.removeReader(self)
 
     def silence(self, fd: int) -> None:
-        """Report nothing of ``fd``, not even a hang-up, until it is registered again; its handler is
-        still known."""
+        """Report nothing of ``fd``, not even a hang-up, until it is registered again; its handler
+        is still known.
+        """
         self._shared.discard(fd)
         try:
             self._epoll.unregister(fd)

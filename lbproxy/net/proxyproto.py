@@ -1,8 +1,8 @@
-"""DATA. The PROXY protocol, versions 1 and 2: parsing what comes before a connection's own bytes, and
-writing it.
+"""DATA. The PROXY protocol, versions 1 and 2: parsing what comes before a connection's own bytes,
+and writing it.
 
 Sans-IO: :class:`lbproxy.proxy.preamble.Preamble` feeds the parser, whoever dials a server with
-``send_proxy`` writes what the encoders return as the dial's preamble.  Section numbers are those of
+``send_proxy`` writes what the encoders return as the dial's preamble. Section numbers are those of
 "The PROXY protocol, Versions 1 & 2" by W. Tarreau.
 """
 
@@ -65,7 +65,7 @@ class ProxyTLS:
 
 @frozen
 class ProxyHeader:
-    """What a header says.
+    """The content of a header.
 
     ``local``: the sender's own connection (a health check); the addresses of the socket hold.
     ``source_ip`` is "" when the header gives no IP addresses (local, UNKNOWN, Unix sockets).
@@ -234,8 +234,11 @@ def _bad(detail: str) -> ProxyError:
 def _pair(
     source: Endpoint | None, destination: Endpoint | None
 ) -> tuple[IPv4Address | IPv6Address, IPv4Address | IPv6Address, int, int] | None:
-    """Both addresses in one family: IPv4-mapped ones (of dual-stack sockets) are written as IPv4, but
-    an IPv4 one beside a real IPv6 one as IPv4-mapped."""
+    """Both addresses in one family:
+
+    IPv4-mapped ones (of dual-stack sockets) are written as IPv4, but an IPv4 one beside a real IPv6
+    one as IPv4-mapped.
+    """
     if not source or not destination or not source[0] or not destination[0]:
         return None
     src, dst = _plain(source[0]), _plain(destination[0])

@@ -1,17 +1,19 @@
 """DATA. Bulk from one socket to another inside the kernel; for protocols that get bulk.
 
 A :class:`Relay` takes over one direction of a session that moves bulk: socket, pipe, socket, with
-``splice(2)``, so that the bytes are never copied to and from this process.  Rules:
+``splice(2)``, so that the bytes are never copied to and from this process. Rules:
 
-1. The pipe is filled only while it is empty and nothing else waits at the sink, and emptied at once.
-2. What the sink does not take stays in the pipe, and the relay becomes the first chunk of the sink's
-   buffer: then everything that goes for a buffer (back-pressure, half-close and close after it is
-   written, loss on abort) goes for the pipe, and a later ``write`` keeps its place behind it.
+1. The pipe is filled only while it is empty and nothing else waits at the sink, and emptied at
+   once.
+2. What the sink does not take stays in the pipe, and the relay becomes the first chunk of the
+   sink's buffer: then everything that goes for a buffer (back-pressure, half-close and close after
+   it is written, loss on abort) goes for the pipe, and a later ``write`` keeps its place behind it.
 3. Whatever is not plain reading (hang-ups, a paused source, a sink that is closing or has something
-   buffered) goes the ordinary way through the source, which is right at any moment because of rule 2.
+   buffered) goes the ordinary way through the source, which is right at any moment because of rule
+   2.
 4. At most one pipe full per turn, as otherwise one ``recv`` per turn.
-5. The pipe is given back when the flow becomes small or stops, when either connection ends, and when
-   the kernel cannot splice; the direction then goes the ordinary way.
+5. The pipe is given back when the flow becomes small or stops, when either connection ends, and
+   when the kernel cannot splice; the direction then goes the ordinary way.
 6. Bytes count as moved when they have left the source's socket, as with ``recv``.
 
 ========  ========================  ======================  ==========================
@@ -26,7 +28,7 @@ RELEASED  -                         -                       -
 
 CPU seconds of the process per GiB on loopback, on a busy machine of two cores (Linux 6.18, Python
 3.11), medians: 1.4 with ``recv`` and ``send`` of 64 KiB; spliced 0.8 with a pipe of 64 KiB, 0.6 of
-256, 0.5 of 512, 0.4 of 1024.  In the same run HAProxy 2.6: 1.3, with ``option splice-request`` 0.7.
+256, 0.5 of 512, 0.4 of 1024. In the same run HAProxy 2.6: 1.3, with ``option splice-request`` 0.7.
 """
 
 from __future__ import annotations
@@ -73,11 +75,12 @@ _RELEASED: Final = RelayState.RELEASED
 def splice_to(source: Any, sink: Any, moved: Callable[[int], None]) -> bool:
     """Let the kernel move what ``source`` receives to ``sink``, without a call of ``dataReceived``.
 
-    For a protocol that only writes what it receives to ``sink``, whose streaming producer ``source`` is.
-    ``moved(size)`` is called with the number of bytes received; ``moved(0)``, when ``sink`` took something
-    of what it was given before.  False, and nothing changes: TLS, not our transports, something buffered,
-    no pipe to be had, no splice here.  It ends by itself: ``dataReceived`` may be called again at any
-    time."""
+    For a protocol that only writes what it receives to ``sink``, whose streaming producer
+    ``source`` is. ``moved(size)`` is called with the number of bytes received; ``moved(0)``, when
+    ``sink`` took something of what it was given before. False, and nothing changes: TLS, not our
+    transports, something buffered, no pipe to be had, no splice here. It ends by itself:
+    ``dataReceived`` may be called again at any time.
+    """
     if not isinstance(source, FastTransport) or not isinstance(sink, FastTransport):
         return False
     if source._relay is not None:

@@ -49,7 +49,8 @@ _writev: Final[Callable[[int, Any], int]] = os.writev
 DONE: Final = failure_of(ConnectionDone())
 TRY_LATER: Final = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EINTR))
 
-# How a transport is being closed.  A higher number overrides a lower one, and from BROKEN on nothing is sent.
+# How a transport is being closed.  A higher number overrides a lower one, and from BROKEN on
+# nothing is sent.
 OPEN: Final = 0
 FLUSH: Final = 1  # loseConnection: once everything is written
 LINGER: Final = 2  # all written and ended; only the peer's end is waited for (TLS)
@@ -69,7 +70,9 @@ _CLASSES: Final = 256
 
 
 def half_closeable(protocol: Any) -> Any:
-    """``protocol`` as IHalfCloseableProtocol, or None; the answer for a class that provides it is remembered."""
+    """``protocol`` as IHalfCloseableProtocol, or None; the answer for a class that provides it is
+    remembered.
+    """
     kind = type(protocol)
     if kind in _with_half_close:
         return protocol
@@ -114,7 +117,9 @@ class Sender(WatchedSocket):
     # -- writing -----------------------------------------------------------------------------
 
     def write(self, data: Any) -> None:
-        """Send ``data`` (bytes or the like) now, or as soon as the peer takes it; dropped if the connection is gone."""
+        """Send ``data`` (bytes or the like) now, or as soon as the peer takes it; dropped if the
+        connection is gone.
+        """
         if self._pending is None:
             try:
                 sent = _write(self._fd, data)
@@ -162,7 +167,9 @@ class Sender(WatchedSocket):
         self._break(lost(error))
 
     def splice_sink(self, producer: Any) -> bool:
-        """Whether the kernel may write to the socket: for the streaming ``producer``, with nothing buffered."""
+        """Whether the kernel may write to the socket: for the streaming ``producer``, with nothing
+        buffered.
+        """
         return self._pending is None and self.producer is producer and self.streamingProducer
 
     def takes_splice(self) -> bool:
@@ -309,7 +316,7 @@ class Sender(WatchedSocket):
         self._later()
 
     def _drop_pending(self) -> None:
-        """What is buffered is lost, and nothing is sent at once from now on."""
+        """Discard the buffer; nothing is sent at once from now on."""
         pending = self._pending
         if pending:
             first = pending[0]
@@ -362,7 +369,7 @@ class Sender(WatchedSocket):
 
     @property
     def disconnected(self) -> bool:
-        """It is over."""
+        """Whether the connection is closed."""
         return not self.connected
 
     @property

@@ -52,8 +52,8 @@ _DECIDED: Final = HandshakeState.DECIDED
 class Handshake(Handshaking):
     """TLS being started on the socket of a :class:`FastTransport`, which is detached by this.
 
-    ``parameters.creator.connection_for_socket(socket)`` makes the pyOpenSSL Connection; its app data is
-    this object meanwhile, so that a context's callbacks may call :meth:`failVerification`.
+    ``parameters.creator.connection_for_socket(socket)`` makes the pyOpenSSL Connection; its app
+    data is this object meanwhile, so that a context's callbacks may call :meth:`failVerification`.
     """
 
     __slots__ = (
@@ -137,7 +137,9 @@ class Handshake(Handshaking):
             self._finish()
 
     def _answer_in_the_clear(self, reply: bytes) -> None:
-        """Send ``reply`` and our end; what came is read, so that closing does not reset the connection."""
+        """Send ``reply`` and our end; what came is read, so that closing does not reset the
+        connection.
+        """
         with contextlib.suppress(OSError):
             self._socket.send(reply)
             self._socket.shutdown(socket.SHUT_WR)

@@ -1,14 +1,16 @@
-"""DATA. Bytes into OpenSSL and out of it, as pyOpenSSL's ``recv`` and ``send`` do, at two thirds of their cost.
+"""DATA. Bytes into OpenSSL and out of it, as pyOpenSSL's ``recv`` and ``send`` do, at two thirds of
+their cost.
 
-pyOpenSSL takes new memory for each read, looks at every result for all that can go wrong, and finds each of its
-attributes by way of ``__getattr__``.  Here OpenSSL is called itself, through the binding that pyOpenSSL has already;
-what goes wrong is still pyOpenSSL's to tell.  Those names are not public (:mod:`lbproxy.tls.openssl`): where they are
-missing its own methods serve.
+pyOpenSSL takes new memory for each read, looks at every result for all that can go wrong, and finds
+each of its attributes by way of ``__getattr__``. Here OpenSSL is called itself, through the binding
+that pyOpenSSL has already; what goes wrong is still pyOpenSSL's to tell. Those names are not public
+(:mod:`lbproxy.tls.openssl`): where they are missing its own methods serve.
 
-OpenSSL notes errors in one list for all connections.  pyOpenSSL leaves there what a system call said, and would take
-it for a reason why another connection ends: so it is cleared.
+OpenSSL notes errors in one list for all connections. pyOpenSSL leaves there what a system call
+said, and would take it for a reason why another connection ends: so it is cleared.
 
-One buffer serves every connection, for one reading is over before the next begins: the reactor's thread only.
+One buffer serves every connection, for one reading is over before the next begins: the reactor's
+thread only.
 """
 
 from __future__ import annotations

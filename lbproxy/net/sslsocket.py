@@ -1,20 +1,21 @@
-"""DATA. TLS on the socket itself, without a memory BIO between; used by :mod:`lbproxy.net.fastdial`.
+"""DATA. TLS on the socket itself, without a memory BIO between; used by
+:mod:`lbproxy.net.fastdial`.
 
-:class:`FastTLSTransport` is the transport after a handshake (:mod:`lbproxy.net.sslhandshake`).  Rules, next
-to those of :mod:`lbproxy.net.transport`:
+:class:`FastTLSTransport` is the transport after a handshake (:mod:`lbproxy.net.sslhandshake`).
+Rules, next to those of :mod:`lbproxy.net.transport`:
 
 1. OpenSSL reads one record at a time and never ahead (``SSL_CTX_set_read_ahead`` stays off), and a
-   read asks for a whole record: so nothing is left inside OpenSSL that epoll does not know of, and a
-   short record needs no second read to be told so.
+   read asks for a whole record: so nothing is left inside OpenSSL that epoll does not know of, and
+   a short record needs no second read to be told so.
 2. Peers that send many tiny records get them read together: every 16th short read tries for another
    record, and goes on trying for as long as that succeeds.
 3. What a protocol writes during one turn becomes one record where it fits.
 4. A read may want to write and a write to read; the one is retried when the other is possible.
 5. A write is retried with the same first bytes at an address of its own (partial writes and moving
    buffers are on, as pyOpenSSL sets them for every context).
-6. Closing: everything written, close_notify, FIN, then up to :data:`CLOSE_WAIT_S` for the peer's FIN,
-   unread data thrown away.  The peer's close_notify is a clean end; a FIN without one is a truncation
-   (ConnectionLost).
+6. Closing: everything written, close_notify, FIN, then up to :data:`CLOSE_WAIT_S` for the peer's
+   FIN, unread data thrown away. The peer's close_notify is a clean end; a FIN without one is a
+   truncation (ConnectionLost).
 7. Half-close works: ``loseWriteConnection`` sends close_notify and reading goes on; a protocol that
    provides IHalfCloseableProtocol may go on writing after the peer's close_notify.
 """

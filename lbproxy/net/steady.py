@@ -1,9 +1,9 @@
 """DATA. Reactors whose time never jumps: all deadlines and durations go by the monotonic clock.
 
-Twisted's reactors schedule by ``time.time``.  When an operator or NTP sets the system's clock back an hour,
-every delayed call waits an hour longer; set forward, all of them are due at once.  A program that owns its
-reactor calls :func:`keep_steady` once.  A program that embeds lbproxy keeps its reactor as it is, and
-lbproxy runs its own delayed calls through :func:`steady`.
+Twisted's reactors schedule by ``time.time``. When an operator or NTP sets the system's clock back
+an hour, every delayed call waits an hour longer; set forward, all of them are due at once. A
+program that owns its reactor calls :func:`keep_steady` once. A program that embeds lbproxy keeps
+its reactor as it is, and lbproxy runs its own delayed calls through :func:`steady`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""DATA. The network on the reactor's own transports: runs on every reactor, in-memory ones included.
+"""DATA. The network on the reactor's own transports: runs on every reactor, in-memory ones
+included.
 
-Used where :class:`lbproxy.net.fast.FastNetwork` cannot be (no epoll, tests).  Needs of the reactor only
-IReactorTCP, IReactorUNIX and IReactorTime; IReactorSocket where ``reuse_port`` is asked for.
+Used where :class:`lbproxy.net.fast.FastNetwork` cannot be (no epoll, tests). Needs of the reactor
+only IReactorTCP, IReactorUNIX and IReactorTime; IReactorSocket where ``reuse_port`` is asked for.
 """
 
 from __future__ import annotations

@@ -27,11 +27,14 @@ NOT_PASSED = (
     "systemd has not passed this socket to the process; start the .socket unit, and name it in "
     "Sockets= of the service"
 )
-"""What Twisted reports as an IndexError or KeyError."""
+"""Errors that Twisted reports as an IndexError or KeyError."""
 
 
 class StockBound(Bound):
-    """A listening port of the reactor.  ``switch``: stands in it for a factory that may be inside others."""
+    """A listening port of the reactor.
+
+    ``switch``: stands in it for a factory that may be inside others.
+    """
 
     def __init__(
         self, port: IListeningPort, address: Address, switch: _Switch | None = None
@@ -87,12 +90,15 @@ class StockBound(Bound):
         closing = port.stopListening()
         sock = getattr(port, "socket", None)
         if sock is not None and self._address.kind == "tcp":
-            sock.close()  # Twisted does so in its next turn; who listens there next may be here before that
+            # Twisted does so in its next turn; who listens there next may be here before that
+            sock.close()
         return closing
 
 
 class _Switch(Factory):
-    """Passes everything to another factory; endpoints may wrap it in factories of their own (TLS)."""
+    """Passes everything to another factory; endpoints may wrap it in factories of their
+    own (TLS).
+    """
 
     noisy = False
 
@@ -139,7 +145,9 @@ def listen_endpoint(reactor: Any, endpoint: str, factory: IProtocolFactory) -> D
 
 
 def set_options(port: Any) -> None:
-    """No delay and keep-alive for every accepted connection: they inherit the listening socket's."""
+    """No delay and keep-alive for every accepted connection: they inherit the listening
+    socket's.
+    """
     sock = getattr(port, "socket", None)
     if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -147,7 +155,7 @@ def set_options(port: Any) -> None:
 
 
 def _address_of(host: Any) -> Address:
-    """Ours for Twisted's."""
+    """Convert Twisted's address to an :class:`Address`."""
     if hasattr(host, "port"):
         return Address("tcp", host.host, host.port)
     name = getattr(host, "name", None) or b""

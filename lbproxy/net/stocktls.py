@@ -29,11 +29,12 @@ _log = Logger()
 
 @implementer(ISSLTransport)
 class StockTLSTransport(TLSMemoryBIOProtocol):
-    """Twisted's TLS, except that it says that it is TLS, and that closing does not wait for the peer.
+    """Twisted's TLS, except that it says that it is TLS, and that closing does not wait for the
+    peer.
 
-    Twisted sends close_notify and then waits for the peer's, without a limit; a peer may never answer.
-    RFC 8446 §6.1 does not ask for the wait: everything written is flushed, then the connection closes.
-    ``creator``: see :class:`lbproxy.tls.parameters.TLSParameters`.
+    Twisted sends close_notify and then waits for the peer's, without a limit; a peer may never
+    answer. RFC 8446 §6.1 does not ask for the wait: everything written is flushed, then the
+    connection closes. ``creator``: see :class:`lbproxy.tls.parameters.TLSParameters`.
     """
 
     creator: Any = None
@@ -56,7 +57,9 @@ class StockTLSTransport(TLSMemoryBIOProtocol):
         super()._tlsShutdownFinished(reason)  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Twisted's call.  We did not wait for the peer's close_notify, so its absence is no loss."""
+        """Twisted's call. We did not wait for the peer's close_notify, so its absence is
+        no loss.
+        """
         if self.disconnecting and not self._aborted and isinstance(reason.value, ConnectionDone):
             self._lostTLSConnection = True
         remember = getattr(self.creator, "remember", None)
@@ -106,7 +109,7 @@ class StockHandshake(Handshaking):
 
 @implementer(IHandshakeListener)
 class _Waiting(Protocol):
-    """What sits on the TLS layer until the handshake has ended."""
+    """The protocol on the TLS layer until the handshake has ended."""
 
     def __init__(self, handshake: StockHandshake) -> None:
         self._handshake = handshake

@@ -1,6 +1,6 @@
 """DATA. The two sides of a connection as compiled code calls them: its protocol, and its transport.
 
-Both are traits, so that a call between a transport and a protocol of lbproxy is a C call.  Any other
+Both are traits, so that a call between a transport and a protocol of lbproxy is a C call. Any other
 transport is wrapped (:mod:`lbproxy.net.wrapped`); any other protocol is called as Twisted does it.
 """
 
@@ -46,8 +46,8 @@ class StreamProtocol:
 
 @trait
 class Stream:
-    """What the proxy does with a connection; the methods are those of ITCPTransport and of a push
-    producer.
+    """The methods of a connection that the proxy uses; the methods are those of ITCPTransport and
+    of a push producer.
     """
 
     __slots__ = ()

@@ -1,15 +1,16 @@
 """DATA. One coarse timer wheel for every deadline of the data path.
 
 Connections re-arm their deadlines far more often than these fire, so re-arming is two attribute
-stores, never a ``callLater``.  A timer fires at most one tick late, never early.
+stores, never a ``callLater``. A timer fires at most one tick late, never early.
 
-A timer waits in a slot of the wheel.  Re-arming it later, or clearing it, leaves it there: when
-the slot comes up it is put into the right one, or dropped.  No slot is further away than
-``HORIZON_S``, so the timer of a connection that is gone is soon forgotten however long its
-deadline was; :meth:`Timer.close` lets go of the owner at once.
+A timer waits in a slot of the wheel. Re-arming it later, or clearing it, leaves it there: when the
+slot comes up it is put into the right one, or dropped. No slot is further away than ``HORIZON_S``,
+so the timer of a connection that is gone is soon forgotten however long its deadline was;
+:meth:`Timer.close` lets go of the owner at once.
 
-Deadlines go by the clock of the reactor, which programs and :class:`lbproxy.service.LoadBalancer` make
-monotonic (:mod:`lbproxy.net.steady`).  The wheel also knows how far the system's clock is from it, for dates.
+Deadlines go by the clock of the reactor, which programs and :class:`lbproxy.service.LoadBalancer`
+make monotonic (:mod:`lbproxy.net.steady`). The wheel also knows how far the system's clock is from
+it, for dates.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ ROUNDING_S: Final = 1e-6  # what sums of floats may be off by: a deadline this n
 class TimerWheel:
     """Runs many :class:`Timer` objects on one ``callLater`` per tick; none while nothing is armed.
 
-    ``tick``: granularity in seconds.  ``epoch``: Unix time less :attr:`now`, at most a tick old while a timer
-    is armed; 0 on a clock that is not monotonic: that of a test, or one that is Unix time already.
+    ``tick``: granularity in seconds. ``epoch``: Unix time less :attr:`now`, at most a tick old
+    while a timer is armed; 0 on a clock that is not monotonic: that of a test, or one that is Unix
+    time already.
     """
 
     def __init__(self, clock: IReactorTime, tick: float = 0.05) -> None:
@@ -137,7 +139,7 @@ class Timer:
 
     @property
     def armed(self) -> bool:
-        """It will fire unless it is cleared."""
+        """Whether the timer will fire unless it is cleared."""
         return self._deadline != math.inf
 
     @property

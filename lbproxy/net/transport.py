@@ -1,28 +1,31 @@
-"""DATA. A stream transport on the :class:`~lbproxy.net.poller.Poller`; ordinary Twisted protocols run
-on it.
+"""DATA. A stream transport on the :class:`~lbproxy.net.poller.Poller`; ordinary Twisted protocols
+run on it.
 
-Made for accepted and dialled sockets (:mod:`lbproxy.net.fast`).  It behaves as Twisted's own TCP
-transport does, except that it is faster and that nothing waits forever.  This module is its reading
-half; :mod:`~lbproxy.net.sender` is the sending half, :mod:`~lbproxy.net.watchedsocket` the socket with
-its addresses and options, :mod:`~lbproxy.net.halfclose` the table of its two directions.  Rules:
+Made for accepted and dialled sockets (:mod:`lbproxy.net.fast`). It behaves as Twisted's own TCP
+transport does, except that it is faster and that nothing waits forever. This module is its reading
+half; :mod:`~lbproxy.net.sender` is the sending half, :mod:`~lbproxy.net.watchedsocket` the socket
+with its addresses and options, :mod:`~lbproxy.net.halfclose` the table of its two directions.
+Rules:
 
-1. ``write`` sends at once when nothing is buffered.  What the kernel does not take is buffered, and
+1. ``write`` sends at once when nothing is buffered. What the kernel does not take is buffered, and
    only then the descriptor is watched for writing.
 2. No protocol method is called from within ``write``, ``loseConnection``, ``abortConnection`` or
    ``loseWriteConnection``: their consequences run at the end of the turn (``Poller.soon``).
-3. After a failed ``write``, what the peer sent before it went is delivered, then ``connectionLost``.
-4. Hang-ups arrive with data unread: data first.  While reading is paused a protocol that has
-   ``peer_hung_up(reset)`` is told of them at once: of a FIN (``reset`` is False) and of a reset, once each.  If
-   it returns True, the connection ends and the unread data is lost.  Without that method, or if it returns
-   False, a hang-up is left alone until reading is resumed or a write fails.
-5. Changing one's mind is free: pausing only sets a flag, and the descriptor's mask is corrected when
-   an event arrives that nobody wants; the same for a write buffer that became empty.
-6. ``loseConnection`` writes what is buffered first, and resets the connection when the peer has taken
-   nothing of it for :data:`~lbproxy.net.sender.CLOSE_GRACE_S` seconds.
-7. A streaming producer is paused above :data:`~lbproxy.net.sender.HIGH_WATER_BYTES` and resumed when all
-   is written; a pull producer is asked for more whenever all is written.
-8. Bulk may be moved by the kernel, see :mod:`lbproxy.net.relay`; what is in the pipe meanwhile is the
-   first chunk of the buffer.
+3. After a failed ``write``, what the peer sent before it went is delivered, then
+   ``connectionLost``.
+4. Hang-ups arrive with data unread: data first. While reading is paused a protocol that has
+   ``peer_hung_up(reset)`` is told of them at once: of a FIN (``reset`` is False) and of a reset,
+   once each. If it returns True, the connection ends and the unread data is lost. Without that
+   method, or if it returns False, a hang-up is left alone until reading is resumed or a write
+   fails.
+5. Changing one's mind is free: pausing only sets a flag, and the descriptor's mask is corrected
+   when an event arrives that nobody wants; the same for a write buffer that became empty.
+6. ``loseConnection`` writes what is buffered first, and resets the connection when the peer has
+   taken nothing of it for :data:`~lbproxy.net.sender.CLOSE_GRACE_S` seconds.
+7. A streaming producer is paused above :data:`~lbproxy.net.sender.HIGH_WATER_BYTES` and resumed
+   when all is written; a pull producer is asked for more whenever all is written.
+8. Bulk may be moved by the kernel, see :mod:`lbproxy.net.relay`; what is in the pipe meanwhile is
+   the first chunk of the buffer.
 
 An idle connection owns no buffer.
 """
@@ -143,7 +146,9 @@ class FastTransport(Sender, Stream):
                 return
 
     def _large_read(self, size: int) -> None:
-        """Bulk: a protocol that has ``bulk_flow()`` is told; it may call :func:`lbproxy.net.relay.splice_to`."""
+        """Bulk: a protocol that has ``bulk_flow()`` is told; it may call
+        :func:`lbproxy.net.relay.splice_to`.
+        """
         self._bulk += size
         if self._bulk >= BULK_BYTES:
             self._bulk = 0
@@ -177,7 +182,7 @@ class FastTransport(Sender, Stream):
             self._watch(self._mask & ~READ_MASK)
 
     def _paused_events(self, events: int) -> None:
-        """Something came while reading is paused, or after the peer's end."""
+        """Handle events while reading is paused, or after the peer's end."""
         if events & (HUP | ERR):
             self._hang_up(events)
         elif self._closing or halfclose.peer_ended(self._half):
@@ -210,7 +215,9 @@ class FastTransport(Sender, Stream):
             self._watch(-1)
 
     def _leaves(self, reset: bool) -> bool:
-        """Ask the protocol whether to give up a connection whose peer hung up while reading is paused."""
+        """Ask the protocol whether to give up a connection whose peer hung up while reading is
+        paused.
+        """
         hung_up = getattr(self._protocol, "peer_hung_up", None)
         return hung_up is not None and bool(hung_up(reset)) and bool(self.connected)
 
@@ -323,8 +330,9 @@ class FastTransport(Sender, Stream):
         self._finish(reason)
 
     def detach(self) -> Any:
-        """Give the socket away without a word to the protocol; the descriptor stays registered if it
-        was (see :attr:`watched`).  Whoever takes it calls ``Poller.replace``."""
+        """Give the socket away without a word to the protocol; the descriptor stays registered if
+        it was (see :attr:`watched`). Whoever takes it calls ``Poller.replace``.
+        """
         self._leave()
         self.protocol = None
         return self.socket

@@ -1,6 +1,7 @@
 """DATA. A connected socket in the poller: its descriptor's mask, its addresses, its options.
 
-The bottom layer of :class:`lbproxy.net.transport.FastTransport`; :mod:`lbproxy.net.sender` writes to it.
+The bottom layer of :class:`lbproxy.net.transport.FastTransport`; :mod:`lbproxy.net.sender` writes
+to it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ _UNIX: Final = int(socket.AF_UNIX)
 
 
 def twisted_address(family: int, raw: Any) -> IPv4Address | IPv6Address | UNIXAddress:
-    """A socket address as Twisted shows it; an IPv4 client of a dual-stack socket is shown as IPv4."""
+    """A socket address as Twisted shows it; an IPv4 client of a dual-stack socket is shown
+    as IPv4.
+    """
     if family == socket.AF_UNIX:
         return UNIXAddress(raw or None)
     if family == socket.AF_INET6 and raw:
@@ -196,7 +199,9 @@ class WatchedSocket(Handler):
         return host
 
     def _raw_host(self) -> Any:
-        """The address of this end as the system has it, or as Twisted has it; None if the socket is closed."""
+        """The address of this end as the system has it, or as Twisted has it; None if the socket is
+        closed.
+        """
         if self._host is None:
             try:
                 self._host = self.socket.getsockname()

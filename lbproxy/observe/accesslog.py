@@ -86,7 +86,9 @@ def _compile(format: str, mode: str) -> Line:
 
 
 def _parse(format: str, mode: str) -> tuple[str, list[tuple[Callable[[Any], Any], int]]]:
-    """Return a ``%`` template that ends in a line feed, and (getter, limit) for each of its ``%s``."""
+    """Return a ``%`` template that ends in a line feed, and (getter, limit) for each of
+    its ``%s``.
+    """
     if "%{" not in format:
         raise ValueError(
             f"{format[:80]!r} is not a format: {_choices(format, FORMATS)}or a text with fields "

@@ -147,7 +147,9 @@ def counters(name: str, get: Callable[[Any], Any], but: Collection[str] = ()) ->
 
 
 def dump_counters(found: Any) -> dict[str, Any]:
-    """Return the public attributes of a counters object as JSON types, without those that are None."""
+    """Return the public attributes of a counters object as JSON types, without those that
+    are None.
+    """
     values: dict[str, Any] = {}
     for name in _names(found):
         value = getattr(found, name)

@@ -167,7 +167,9 @@ class Events:
             self.last = number
 
     def since(self, number: int = 0, limit: int = KEEP) -> list[Event]:
-        """Return the events after ``number``, oldest first, at most the newest ``limit`` of them."""
+        """Return the events after ``number``, oldest first, at most the newest ``limit``
+        of them.
+        """
         found: list[Event] = []
         for event in reversed(self._ring):
             if event.number <= number or len(found) >= limit:

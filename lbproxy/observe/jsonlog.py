@@ -109,7 +109,9 @@ def _field(name: str, value: Any) -> str:
 
 
 def plain_end(raw: bytes, at: i64, end: i64) -> i64:
-    """Return where the bytes of ``raw`` from ``at`` that need no JSON escape end, at most ``end``."""
+    """Return where the bytes of ``raw`` from ``at`` that need no JSON escape end, at most
+    ``end``.
+    """
     plain: bytes = _PLAIN
     wide: i64 = end - 8
     blanks: i64 = 0x2020202020202020
@@ -312,7 +314,9 @@ class _Lines:
         return writer
 
     def _follow(self, record: Record) -> None:
-        """Look up frontend, route, backend and server if they differ from those of the last line."""
+        """Look up frontend, route, backend and server if they differ from those of the
+        last line.
+        """
         key = (record.frontend_name, record.route, record.backend_name, record.server_name)
         way = self._ways.get(key)
         if way is None:

@@ -104,7 +104,9 @@ class Changing:
         return {one.name: one.spec for one in servers if one.origin.startswith("discovery:")}
 
     def settle(self) -> None:
-        """After a reload: forget what the new configuration says itself, and what it has overruled."""
+        """After a reload: forget what the new configuration says itself, and what it has
+        overruled.
+        """
         backends = self._runtime.backends
         for backend, name in self.changes.names():
             owner = backends.get(backend)

@@ -90,7 +90,9 @@ def _extra_headers(text: str) -> bytes:
 
 
 def _content_test(text: str, what: str, whole: bool) -> Test:
-    """``~PATTERN`` is a regular expression to be found; otherwise equal (``whole``) or contained."""
+    """``~PATTERN`` is a regular expression to be found; otherwise equal (``whole``) or
+    contained.
+    """
     if text.startswith("~"):
         try:
             search = re.compile(text[1:].encode()).search

@@ -43,7 +43,9 @@ class PgError(Unhealthy):
 
 
 class Credentials:
-    """``cleartext``: the password may be sent as it is (TLS, a Unix socket, or explicitly allowed)."""
+    """``cleartext``: the password may be sent as it is (TLS, a Unix socket, or explicitly
+    allowed).
+    """
 
     def __init__(self, user: str, password: str, database: str, *, cleartext: bool) -> None:
         self.user = user

@@ -1,4 +1,6 @@
-"""CONTROL. The log file of twistd, which two processes write while one takes over from the other."""
+"""CONTROL. The log file of twistd, which two processes write while one takes over from the
+other.
+"""
 
 from __future__ import annotations
 

@@ -4,10 +4,12 @@ our sockets.
 Driven by SIGUSR2 and ``POST /api/v1/upgrade``; :mod:`lbproxy.tap` makes the :class:`Upgrader`, and
 :mod:`lbproxy.process.takeover` is the other side.
 
-1. The new program is started with our command line.  It inherits the listening sockets, and a file that says which
-   they are and what we know of servers.
-2. It reads its configuration, takes over the sockets, and writes ``ready`` into a pipe when it serves.
-3. Only then we stop accepting, drain, and end.  If it does not come so far, it is killed and we go on as before.
+1. The new program is started with our command line. It inherits the listening sockets, and a file
+   that says which they are and what we know of servers.
+2. It reads its configuration, takes over the sockets, and writes ``ready`` into a pipe when it
+   serves.
+3. Only then we stop accepting, drain, and end. If it does not come so far, it is killed and we go
+   on as before.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""DATA. From an accepted socket to the protocol that serves it: admission, PROXY header, TLS, ClientHello."""
+"""DATA. From an accepted socket to the protocol that serves it: admission, PROXY header, TLS,
+ClientHello.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,11 @@ _ROOM = 16  # connections that are closed when descriptors run out, before accep
 
 
 class ProxyFactory(Factory):
-    """The protocol factory of one listener of a frontend; each connection gets the frontend of the newest generation.
+    """The protocol factory of one listener of a frontend; each connection gets the frontend of the
+    newest generation.
 
-    Any Twisted endpoint can listen with it.  ``listen`` and ``tls`` add what a listener of ours does before the
-    protocol proper: PROXY headers from trusted peers, TLS termination.
+    Any Twisted endpoint can listen with it. ``listen`` and ``tls`` add what a listener of ours does
+    before the protocol proper: PROXY headers from trusted peers, TLS termination.
     """
 
     noisy = False
@@ -46,7 +49,9 @@ class ProxyFactory(Factory):
 
     @property
     def key_pairs(self) -> tuple[Any, ...]:
-        """The certificates it serves now (:class:`lbproxy.tls.certificates.KeyPair`); none in the clear."""
+        """The certificates it serves now (:class:`lbproxy.tls.certificates.KeyPair`); none in the
+        clear.
+        """
         return self.tls.creator.pairs if self.tls is not None else ()
 
     def protocol_for(self, info: ConnectionInfo) -> IProtocol:
@@ -54,7 +59,9 @@ class ProxyFactory(Factory):
         raise NotImplementedError
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """See :class:`twisted.internet.interfaces.IProtocolFactory`; None refuses the connection."""
+        """See :class:`twisted.internet.interfaces.IProtocolFactory`; None refuses the
+        connection.
+        """
         return self.build_for(getattr(addr, "host", ""), getattr(addr, "port", 0))
 
     def build_for(self, ip: str, port: int) -> Any:
@@ -89,7 +96,9 @@ class ProxyFactory(Factory):
 
 
 class _Arrival(Preamble):
-    """A connection before its protocol proper; one of the frontend's clients, so that stopping ends it."""
+    """A connection before its protocol proper; one of the frontend's clients, so that stopping ends
+    it.
+    """
 
     def __init__(
         self,

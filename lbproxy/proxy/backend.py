@@ -50,7 +50,7 @@ MakeConnector = Callable[[Terms, ServerState], Connector]
 
 
 class Moves:
-    """What a reload does to servers that are there, and which ones come."""
+    """The difference between two configurations of a backend: servers to remove, change and add."""
 
     def __init__(self, gone: list[ServerState]) -> None:
         self.gone = gone
@@ -142,11 +142,12 @@ class Backend:
         self.source = source_of(self.features, self._servers)
 
     def moves(self, spec: BackendSpec) -> Moves:
-        """What :meth:`refit` with ``spec`` will do to the servers that are there now.
+        """Return the effect of :meth:`refit` with ``spec`` on the current servers.
 
         What the configuration does not change, an operator may have changed meanwhile, and that
         stays: a server removed stays removed, one added stays, and so do a weight, a limit, drain
-        and maint."""
+        and maint.
+        """
         live = self.group.servers
         planned = server_moves(self.spec.servers, spec.servers)
         moves = Moves([live[name] for name in planned.removed if name in live])
@@ -252,12 +253,12 @@ class Backend:
         return server
 
     def set_admin(self, name: str, state: AdminState) -> None:
-        """What the operator wants of a server."""
+        """Set the state that the operator wants."""
         self.group.set_admin(name, state)
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What has to be known about a client before a server is picked."""
+        """Properties of a client that the choice of a server needs."""
         needs = self.group.balancer.needs
         return needs if self.sticky is None else needs | self.sticky.needs
 
@@ -322,7 +323,7 @@ class Backend:
         return len(sessions)
 
     def feature_snapshot(self) -> dict[str, Any]:
-        """What its features show, as plain JSON types."""
+        """Return the snapshots of its features as plain JSON types."""
         return shown(self)
 
     # -- leases ---------------------------------------------------------------------------------
@@ -450,8 +451,9 @@ class Backend:
             one.start()
 
     def retire(self) -> None:
-        """Nobody new will come: those who are here may finish, the waiting too; no connection is
-        kept idle."""
+        """Accept no new traffic: those who are here may finish, the waiting too; no connection is
+        kept idle.
+        """
         for one in self.features.values():
             one.retire()
         for server in self.group.servers.values():

@@ -72,7 +72,7 @@ T = TypeVar("T")
 
 @frozen
 class Given:
-    """What :meth:`Feature.prepare` may use besides the specification of its owner.
+    """Arguments of :meth:`Feature.prepare` besides the specification of its owner.
 
     ``config``: the whole configuration; ``config.of(SPEC)`` gives the sections that only this
     feature knows. ``shared``: state of all processes of this machine, fast enough for traffic.
@@ -97,10 +97,10 @@ class Given:
 
 
 class Owner(Protocol):
-    """What frontends and backends have in common for their features.
+    """The common interface of frontends, backends and routes for their features.
 
     ``kinds``: the features it could have; ``features``: those it has, by name; ``counts``: the
-    counters of each of ``kinds`` that has some.  Counters belong to the owner, so that they survive
+    counters of each of ``kinds`` that has some. Counters belong to the owner, so that they survive
     every reload.
     """
 
@@ -207,7 +207,7 @@ class Feature(Generic[OwnerT]):
         """Undo what this feature did to its owner, which goes on without it."""
 
     def retire(self) -> None:
-        """Nobody new comes; what runs may finish.  Harmless the second time."""
+        """Stop new traffic; running traffic may finish.  Harmless the second time."""
 
     def close(self) -> None:
         """Release timers, dials and files.  Hooks of exchanges that still run may be called
@@ -240,7 +240,7 @@ class Feature(Generic[OwnerT]):
     # -- what is shown, and how workers add it up -----------------------------------------------
 
     def snapshot(self) -> dict[str, Any] | None:
-        """What ``GET /api/v1/backends/NAME`` shows under :attr:`name`; None for fields of
+        """Return the value of ``GET /api/v1/backends/NAME`` under :attr:`name`; None for fields of
         :attr:`Counters` alone.
         """
         return None
@@ -272,8 +272,8 @@ def counts_of(kinds: Sequence[type[Feature[Any]]]) -> dict[str, Any]:
 
 
 def shown(owner: Owner) -> dict[str, Any]:
-    """What ``owner`` shows of its features: counters as its own fields, the others as objects or
-    None.
+    """Return the snapshot of the features of ``owner``: counters as its own fields, the others as
+    objects or None.
     """
     found: dict[str, Any] = {}
     for kind in owner.kinds:

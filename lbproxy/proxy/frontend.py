@@ -42,9 +42,10 @@ _IDLE_TCP: Final = 3600.0
 
 
 class Lineage:
-    """What one frontend keeps from generation to generation: its counts and its clients.
+    """The part of a frontend that all its generations share: counts and clients.
 
-    ``current`` is the frontend of the newest generation; ``members`` are all that some connection still uses.
+    ``current`` is the frontend of the newest generation; ``members`` are all that some connection
+    still uses.
     """
 
     def __init__(self, first: Frontend, total: ConnectionTotal | None) -> None:
@@ -58,7 +59,7 @@ class Lineage:
 
     @property
     def members(self) -> list[Frontend]:
-        """Those still there, in no order."""
+        """The frontends that connections still use, in no order."""
         return [member.frontend for member in self._members]
 
     def join(self, member: Member[Frontend]) -> None:
@@ -69,11 +70,12 @@ class Lineage:
 class Frontend:
     """Shared by the connections of one ``[frontend]`` section, as one configuration has it.
 
-    A reload that changes the section makes a new one ``after`` the old: new connections get the new one, and
-    connections that are there go on with theirs until their next request begins.  What counts is shared by both, so
-    nothing in a frontend changes but its log, the heads it knows, and whether it is ``stopping``.
-    ``kinds``, ``features``, ``counts``: as of a backend.  ``routes``: those that own features.
-    ``write_log``: gets a finished exchange or session; None when there is no access log.
+    A reload that changes the section makes a new one ``after`` the old: new connections get the new
+    one, and connections that are there go on with theirs until their next request begins. What
+    counts is shared by both, so nothing in a frontend changes but its log, the heads it knows, and
+    whether it is ``stopping``. ``kinds``, ``features``, ``counts``: as of a backend. ``routes``:
+    those that own features. ``write_log``: gets a finished exchange or session; None when there is
+    no access log.
     """
 
     def __init__(
@@ -168,7 +170,9 @@ class Frontend:
             older.write_log = self.write_log
 
     def _needs_hello(self) -> bool:
-        """Whether a route asks for what only a ClientHello tells, or the balancer of a backend it leads to."""
+        """Whether a route asks for what only a ClientHello tells, or the balancer of a backend it
+        leads to.
+        """
         routes = self.spec.routes
         filters = [one for owner in self.backends.values() for one in owner.spec.filters]
         conditions = [one.conditions for one in routes]
@@ -181,7 +185,8 @@ class Frontend:
     # -- admission ------------------------------------------------------------------------------
 
     def welcome(self, ip: str, port: int, listener: str, announced: bool) -> ConnectionInfo | None:
-        """What is known of a client that has connected; None: it is not let in, which is counted.
+        """Return the data about a client that has connected; None if it is refused, which is
+        counted.
 
         ``announced``: a PROXY header will tell the address that counts (:meth:`readmit`).
         """
@@ -204,7 +209,8 @@ class Frontend:
     def admit(self, info: ConnectionInfo, ip: str, *, judge: bool = True) -> ProxyError | None:
         """Count one connection from ``ip`` ("" for a Unix socket), or say why not.
 
-        ``judge`` False leaves the address lists for :meth:`readmit`: the PROXY header will tell the address.
+        ``judge`` False leaves the address lists for :meth:`readmit`: the PROXY header will tell the
+        address.
         """
         if judge and not self._lets_in(ip):
             return ProxyError(Kind.DENIED, f"{ip} is not allowed")
@@ -215,7 +221,9 @@ class Frontend:
         return None
 
     def _lets_in(self, ip: str) -> bool:
-        """Whether a connection from ``ip`` may begin; trusted proxies are judged by their requests."""
+        """Whether a connection from ``ip`` may begin; trusted proxies are judged by their
+        requests.
+        """
         return self.access.allows(ip) or ip in self._proxies
 
     def still_allows(self, info: ConnectionInfo) -> bool:
@@ -286,7 +294,8 @@ class Frontend:
             self._log(refused_connection(self.mode, self.name, info, error, unix, seconds))
 
     def may_upgrade(self, head: RequestHead) -> bool:
-        """Whether the protocol switch a request asks for may pass (RFC 9110 §7.8 lets a proxy ignore it).
+        """Whether the protocol switch a request asks for may pass (RFC 9110 §7.8 lets a proxy
+        ignore it).
 
         Of several protocols in ``head.upgrade`` those stay that may pass.
         """
@@ -305,7 +314,10 @@ class Frontend:
     # -- the end of traffic ---------------------------------------------------------------------
 
     def exchange_over(self, exchange: HTTPRecord) -> None:
-        """Count and log one HTTP exchange.  Does not raise: its client still waits for what comes next."""
+        """Count and log one HTTP exchange.
+
+        Does not raise: its client still waits for what comes next.
+        """
         exchange.started += self.wheel.epoch
         counters = self.counters
         counters.responses[exchange.status // 100 if exchange.status < 600 else 0] += 1
@@ -328,7 +340,10 @@ class Frontend:
             self._log_failed()
 
     def session_over(self, session: Record) -> None:
-        """Count and log one TCP session.  Does not raise: both its connections are still to be closed."""
+        """Count and log one TCP session.
+
+        Does not raise: both its connections are still to be closed.
+        """
         session.started += self.wheel.epoch
         self.counters.bytes_in += session.bytes_in
         self.counters.bytes_out += session.bytes_out
@@ -370,7 +385,7 @@ class Frontend:
             )
 
     def feature_snapshot(self) -> dict[str, Any]:
-        """What its features show, as plain JSON types."""
+        """Return the snapshots of its features as plain JSON types."""
         return shown(self)
 
     def all_features(self) -> Iterator[Feature[Any]]:
@@ -388,10 +403,11 @@ class Frontend:
             one.start()
 
     def stop(self, *, idle: bool = True) -> None:
-        """Nobody new; idle clients go now, the others after what they are doing.
+        """Accept no new clients. Idle clients are closed, the others after their request.
 
-        ``idle`` False: idle ones may ask once more, and go after that.  One that asks at the moment it is closed
-        would lose its request."""
+        ``idle`` False: idle ones may ask once more, and go after that. One that asks at the moment
+        it is closed would lose its request.
+        """
         for member in self.lineage.members:
             member.stopping = True
         for one in self.all_features():

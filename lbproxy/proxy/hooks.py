@@ -24,7 +24,8 @@ Hook = Callable[..., Any]
 def run_hooks(
     runner: Runner, traffic: Any, hooks: tuple[Hook, ...], then: Callable[[], None], *words: Any
 ) -> None:
-    """Call each of ``hooks`` with ``traffic`` (and ``words``), waiting for asynchronous ones, then ``then()``.
+    """Call each of ``hooks`` with ``traffic`` (and ``words``), waiting for asynchronous ones, then
+    ``then()``.
 
     A reply or an error ends the phase and ``then`` is not called; nor is it when the traffic ended
     meanwhile (``runner.over``).  ``runner.waiting`` is the Deferred waited for; a runner that no

@@ -1,4 +1,4 @@
-"""DATA. What is known about one accepted connection before its protocol starts."""
+"""DATA. The data about an accepted connection before its protocol starts."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ class ConnectionInfo(Connection):
 
     ``peer_ip``/``peer_port``: the socket's other end ("" and 0 for a Unix socket).
     ``client_ip``/``client_port``: the same, or what a trusted PROXY header said.
-    ``local_ip``/``local_port``: the address the client aimed at.
-    ``tls`` (:class:`lbproxy.net.endpoints.TLSInfo`): None in the clear.  ``sni``/``alpn``: from the handshake, or from
-    the ClientHello that was looked at.
-    ``counted_as``: the address the connection limits hold it under; None when they do not.
-    ``tlvs``: of a PROXY v2 header.  ``listener``: as written in the configuration.
-    ``connected``: when, in reactor time.
-    ``bound``: the server connections that belong to it
-    (:class:`~lbproxy.proxy.http.bound.BoundConnections`); None while there are none.
-    ``served``: a backend with ``reuse = safe`` has answered a request of it.
+    ``local_ip``/``local_port``: the address the client aimed at. ``tls``
+    (:class:`lbproxy.net.endpoints.TLSInfo`): None in the clear. ``sni``/``alpn``: from the
+    handshake, or from the ClientHello that was looked at. ``counted_as``: the address the
+    connection limits hold it under; None when they do not. ``tlvs``: of a PROXY v2 header.
+    ``listener``: as written in the configuration. ``connected``: when, in reactor time. ``bound``:
+    the server connections that belong to it (:class:`~lbproxy.proxy.http.bound.BoundConnections`);
+    None while there are none. ``served``: a backend with ``reuse = safe`` has answered a request of
+    it.
     """
 
     __slots__ = (

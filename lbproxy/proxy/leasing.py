@@ -1,4 +1,4 @@
-"""DATA. What every attempt at a server counts: an exchange's, a TCP session's.
+"""DATA. Counting of attempts at a server, for exchanges and TCP sessions.
 
 ``holder`` is what runs on the server and is listed among its sessions.
 """

@@ -1,5 +1,6 @@
-"""DATA. What a lineage refers to weakly in place of a frontend, whose compiled class cannot be
-referred to weakly."""
+"""DATA. A weakly referable stand-in for a frontend, whose compiled class supports no weak
+references.
+"""
 
 from __future__ import annotations
 

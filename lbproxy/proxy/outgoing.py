@@ -11,7 +11,9 @@ _ALPN, _AUTHORITY = 0x01, 0x02
 
 
 def outgoing_header(version: str, info: ConnectionInfo) -> bytes:
-    """A ``v1`` or ``v2`` header for the client of ``info``; v2 also carries the server name and ALPN of its TLS."""
+    """A ``v1`` or ``v2`` header for the client of ``info``; v2 also carries the server name and
+    ALPN of its TLS.
+    """
     source = (info.client_ip, info.client_port)
     destination = (info.local_ip, info.local_port)
     if version == "v1":

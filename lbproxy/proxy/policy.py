@@ -1,4 +1,4 @@
-"""DATA. What holds for traffic once its route is known: compiled when a frontend is made.
+"""DATA. The policy of a route, compiled when a frontend is created.
 
 A frontend, one of its routes and the backend it leads to each bring filters and features.
 :class:`Policies` combines them when the configuration is built, so that an exchange or a session

@@ -1,16 +1,18 @@
-"""DATA. What comes before the real protocol on an accepted connection: PROXY header, TLS, a look at the
-ClientHello.
+"""DATA. The bytes before the actual protocol of a connection:
 
-Put there by :class:`lbproxy.proxy.accept.ProxyFactory` when a listener needs any of it.  The steps, in
-this order, each only if asked for:
+PROXY header, TLS, ClientHello.
+
+Put there by :class:`lbproxy.proxy.accept.ProxyFactory` when a listener needs any of it. The steps,
+in this order, each only if asked for:
 
 1. ``accept_proxy``: a PROXY header must come first; it settles the client's address.
-2. ``tls``: a handshake, by the network; or ``look``: the ClientHello is read and left in place, for the
-   frontends that route by SNI or ALPN.  What is not TLS passes with no name.
+2. ``tls``: a handshake, by the network; or ``look``: the ClientHello is read and left in place, for
+   the frontends that route by SNI or ALPN. What is not TLS passes with no name.
 3. ``ready(info, data)`` makes the protocol that the connection is handed over to.
 
-All of it must be over within ``timeout``.  With ``look`` a client that waits for the server to speak
-first (SMTP, MySQL) says nothing to look at and runs into that timeout: route such protocols without SNI.
+All of it must be over within ``timeout``. With ``look`` a client that waits for the server to speak
+first (SMTP, MySQL) says nothing to look at and runs into that timeout: route such protocols without
+SNI.
 """
 
 from __future__ import annotations
@@ -36,11 +38,11 @@ __all__ = ["Preamble"]
 class Preamble(Protocol):
     """See the module's docstring.
 
-    Exactly one of ``ready(info, data)`` and ``failed(info, error)`` is called.  ``ready`` returns the
-    protocol, which gets ``makeConnection`` and then ``data``, what was read already; it may raise
-    :class:`ProxyError` to refuse, which is then given to ``failed``.  After ``failed`` the connection is
-    gone.  ``timeout`` in seconds; at most 4 KiB of PROXY header and 17 KiB of ClientHello are kept,
-    and one segment more.
+    Exactly one of ``ready(info, data)`` and ``failed(info, error)`` is called. ``ready`` returns
+    the protocol, which gets ``makeConnection`` and then ``data``, what was read already; it may
+    raise :class:`ProxyError` to refuse, which is then given to ``failed``. After ``failed`` the
+    connection is gone. ``timeout`` in seconds; at most 4 KiB of PROXY header and 17 KiB of
+    ClientHello are kept, and one segment more.
     """
 
     def __init__(

@@ -23,22 +23,23 @@ __all__ = ["Queue", "Waiter"]
 
 
 class Waiter(Protocol):
-    """Who wants a server: an attempt of an HTTP exchange, or a TCP session.
+    """A waiting attempt of an HTTP exchange, or a waiting TCP session.
 
-    ``tried``: servers to avoid.  ``priority``: the place in the queue."""
+    ``tried``: servers to avoid. ``priority``: the place in the queue.
+    """
 
     tried: Sequence[ServerState]
 
     @property
     def traffic(self) -> PickContext:
-        """What balancers look at."""
+        """The input of balancers."""
 
     @property
     def priority(self) -> int:
         """Lower ones first."""
 
     def leased(self, lease: Lease) -> None:
-        """Here is your server."""
+        """Receive a lease."""
 
     def refused(self, error: ProxyError) -> None:
         """You waited in vain."""
@@ -104,7 +105,7 @@ class Queue:
         return True
 
     def first(self) -> Waiter | None:
-        """Who is next; None if nobody waits here."""
+        """The next waiter; None if there is none here."""
         return next(iter(self._classes[min(self._classes)])) if self._places else None
 
     @property

@@ -1,4 +1,6 @@
-"""DATA. Operators' log lines at most once a second per kind, so that no client can flood the log."""
+"""DATA. Operators' log lines at most once a second per kind, so that no client can flood
+the log.
+"""
 
 from __future__ import annotations
 

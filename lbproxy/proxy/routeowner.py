@@ -42,12 +42,14 @@ class RouteOwner:
         self.features: dict[str, Feature[Any]] = {}
 
     def feature_snapshot(self) -> dict[str, Any]:
-        """What its features show, as plain JSON types."""
+        """Return the snapshots of its features as plain JSON types."""
         return shown(self)
 
 
 def take_over_routes(old: Iterable[RouteOwner], new: Iterable[RouteOwner]) -> None:
-    """Let routes have the features that are planned for them; those of ``old`` that end are closed."""
+    """Let routes have the features that are planned for them; those of ``old`` that end
+    are closed.
+    """
     gone = list(old)
     for owner in new:
         before, owner.before = owner.before, None

@@ -23,6 +23,8 @@ def unsent_bytes(transport: Any) -> int:
 
 
 def taken_since(transport: Any, before: int) -> int:
-    """Return what is unsent now if the peer has taken some of ``before`` bytes but not all, else 0."""
+    """Return what is unsent now if the peer has taken some of ``before`` bytes but not
+    all, else 0.
+    """
     left = unsent_bytes(transport)
     return left if 0 < left < before else 0

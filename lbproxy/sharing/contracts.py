@@ -53,7 +53,9 @@ class Turn(Protocol):
         """Whether another process has a waiter, so that new traffic must queue behind it."""
 
     def wake_first(self) -> None:
-        """Wake the process of the first waiter if that is another one, because a server has room."""
+        """Wake the process of the first waiter if that is another one, because a server
+        has room.
+        """
 
 
 class Shared(Protocol):

@@ -1,4 +1,6 @@
-"""PURE. Shared state of a single process: nobody else holds anything, and everything is in memory."""
+"""PURE. Shared state of a single process: nobody else holds anything, and everything is in
+memory.
+"""
 
 from __future__ import annotations
 

@@ -210,7 +210,9 @@ class MemoryReactor(Clock):
         timeout: float = 30.0,
         bindAddress: tuple[str, int] | None = None,
     ) -> Any:
-        """See :class:`twisted.internet.interfaces.IReactorTCP`; the host must be an IP literal or in the table."""
+        """See :class:`twisted.internet.interfaces.IReactorTCP`; the host must be an IP literal or
+        in the table.
+        """
         if not is_literal(host):
             host = self.resolver.table.get(host, ["192.0.2.255"])[0]
         connector = Connector(self, (host, port), factory, timeout, bindAddress)

@@ -1,19 +1,14 @@
 """DATA. One end of an in-memory connection; made by :class:`lbproxy.testing.memory.MemoryReactor`.
 
-Buffering, producers and closing are Twisted's own (:class:`twisted.internet.abstract.FileDescriptor`);
-only the socket is replaced, by a bounded window of bytes that the other end has not read yet.  So
-back-pressure, half-close and aborts behave as they do on a real connection, with two simplifications: a
-reset never overtakes data that was sent before it, and nothing is lost on the way.
+Buffering, producers and closing are Twisted's own
+(:class:`twisted.internet.abstract.FileDescriptor`); only the socket is replaced, by a bounded
+window of bytes that the other end has not read yet. So back-pressure, half-close and aborts behave
+as they do on a real connection, with two simplifications: a reset never overtakes data that was
+sent before it, and nothing is lost on the way.
 
-The directions are those of :mod:`lbproxy.net.halfclose`.  Resets have a state of their own:
+The directions are those of :mod:`lbproxy.net.halfclose`. Resets have a state of their own:
 
-=========  ======================  ==========================
-state      ``abortConnection``     the peer's reset arrives
-=========  ======================  ==========================
-WHOLE      ABORTING                BROKEN
-ABORTING   -                       BROKEN
-BROKEN     ABORTING                BROKEN
-=========  ======================  ==========================
+=========  ======================  ===================
 """
 
 # mypy: disable-error-code=no-untyped-call
@@ -37,13 +32,15 @@ __all__ = ["Carrier", "MemoryTransport", "MemoryUNIXTransport", "ResetState"]
 
 
 class Carrier(Protocol):
-    """What a transport needs of the reactor that carries its bytes."""
+    """The methods of the reactor that a transport uses to carry its bytes."""
 
     def soon(self, work: Callable[..., Any], *args: Any, **kw: Any) -> None:
         """Run ``work`` after what is already waiting."""
 
     def carry(self, transport: MemoryTransport) -> None:
-        """Something was sent to ``transport``: call its :meth:`~MemoryTransport.land` in time."""
+        """Deliver what was sent to ``transport``: call its :meth:`~MemoryTransport.land`
+        in time.
+        """
 
     def forget(self, transport: MemoryTransport) -> None:
         """A connection has ended."""
@@ -61,7 +58,7 @@ class ResetState(Enum):
 
 
 class _Mark(Enum):
-    """What can arrive besides bytes."""
+    """Events that arrive like bytes."""
 
     FIN = "fin"
     RST = "rst"
@@ -70,8 +67,8 @@ class _Mark(Enum):
 class MemoryTransport(FileDescriptor):
     """An ordinary stream transport whose other end lives in the same process.
 
-    ``window``: bytes on their way to us or not yet read by us, after which the peer's writes stay in
-    its own buffer.  ``read_size``: most bytes one ``dataReceived`` gets.
+    ``window``: bytes on their way to us or not yet read by us, after which the peer's writes stay
+    in its own buffer. ``read_size``: most bytes one ``dataReceived`` gets.
     """
 
     window = 64 * 1024
@@ -145,7 +142,9 @@ class MemoryTransport(FileDescriptor):
             self._hung_up(item)
 
     def _hung_up(self, mark: _Mark) -> None:
-        """The peer has gone while reading is paused: as the fast transport does, ask the protocol."""
+        """The peer has gone while reading is paused: as the fast transport does, ask the
+        protocol.
+        """
         hook = getattr(self.protocol, "peer_hung_up", None)
         if hook is None or self.disconnecting or halfclose.peer_ended(self._half):
             return
@@ -190,7 +189,10 @@ class MemoryTransport(FileDescriptor):
         return None
 
     def startReading(self) -> None:
-        """See :class:`FileDescriptor`.  After the peer's end the end is read again, as from a real socket."""
+        """See :class:`FileDescriptor`.
+
+        After the peer's end the end is read again, as from a real socket.
+        """
         self._reading = True
         if halfclose.peer_ended(self._half) and not self._inbox:
             self._inbox.append(_Mark.FIN)
@@ -265,7 +267,7 @@ class MemoryTransport(FileDescriptor):
         """Nothing: it is connected (a connector may call this on whatever it holds)."""
 
     def getHost(self) -> Any:
-        """Our address."""
+        """Return the local address."""
         return self._host
 
     def getPeer(self) -> Any:
@@ -273,7 +275,7 @@ class MemoryTransport(FileDescriptor):
         return self._peer
 
     def getTcpNoDelay(self) -> bool:
-        """What was set."""
+        """Return the value that was set."""
         return self._no_delay
 
     def setTcpNoDelay(self, enabled: bool) -> None:
@@ -281,7 +283,7 @@ class MemoryTransport(FileDescriptor):
         self._no_delay = bool(enabled)
 
     def getTcpKeepAlive(self) -> bool:
-        """What was set."""
+        """Return the value that was set."""
         return self._keep_alive
 
     def setTcpKeepAlive(self, enabled: bool) -> None:

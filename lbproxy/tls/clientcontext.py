@@ -34,11 +34,13 @@ def full_handshakes(parameters: TLSParameters | None) -> TLSParameters | None:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class ClientContextFactory:
-    """TLS towards one server.  The session of a connection that has ended is resumed by the next one.
+    """TLS towards one server.
 
-    ``host``: DNS name or IP literal; it is verified and, if a name, sent as SNI.  ``ca``: PEM file or
-    folder of trusted authorities, "" for the system's.  ``verify`` False accepts any certificate.
-    ``pair``: client certificate.  ``alpn``: protocols offered.
+    The session of a connection that has ended is resumed by the next one.
+
+    ``host``: DNS name or IP literal; it is verified and, if a name, sent as SNI. ``ca``: PEM file
+    or folder of trusted authorities, "" for the system's. ``verify`` False accepts any certificate.
+    ``pair``: client certificate. ``alpn``: protocols offered.
     """
 
     def __init__(
@@ -92,10 +94,12 @@ class ClientContextFactory:
         return connection
 
     def remember(self, connection: Any) -> None:
-        """Keep the session of an established connection that ends: the next handshake may resume it.
+        """Keep the session of an established connection that ends: the next handshake may resume
+        it.
 
-        It was verified by this very factory, so the name and the authorities are the same.  OpenSSL does not
-        resume the session of a connection that ended without a close_notify of ours."""
+        It was verified by this very factory, so the name and the authorities are the same. OpenSSL
+        does not resume the session of a connection that ended without a close_notify of ours.
+        """
         if self._resumes:
             self._session = connection.get_session()
 
@@ -107,7 +111,7 @@ class ClientContextFactory:
         return twin
 
     def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
-        """What Twisted's TLS calls for each connection."""
+        """See IOpenSSLClientConnectionCreator."""
         return self.connection_for_socket()
 
     def problem(self, connection: Any) -> str:
@@ -146,7 +150,9 @@ class ClientContextFactory:
 
 
 def _service(host: str) -> tuple[ServiceID | None, bytes]:
-    """What to verify, and what to send as SNI (RFC 6066 §3: never an address)."""
+    """Return the identity to verify, and the name to send as SNI (RFC 6066 §3: never an
+    address).
+    """
     if not host:
         return None, b""
     try:

@@ -1,4 +1,6 @@
-"""DATA. What OpenSSL contexts of both sides have in common: versions, ciphers, certificates, trust."""
+"""DATA. The common part of OpenSSL contexts of both sides: versions, ciphers,
+certificates, trust.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,10 @@ def new_context(method: int, min_version: str, ciphers: str) -> SSL.Context:
 
 
 def use_pairs(context: SSL.Context, pairs: Sequence[KeyPair]) -> None:
-    """Load one pair, or several whose keys are of different kinds: OpenSSL takes the one that the client
-    supports.  Raises CertificateError."""
+    """Load one pair, or several whose keys are of different kinds:
+
+    OpenSSL takes the one that the client supports. Raises CertificateError.
+    """
     for pair in pairs:
         try:
             if len(pairs) == 1:
@@ -55,8 +59,9 @@ def use_pairs(context: SSL.Context, pairs: Sequence[KeyPair]) -> None:
 def _use_chain(context: SSL.Context, pair: KeyPair) -> None:
     """Load a certificate with a chain of its own.
 
-    ``add_extra_chain_cert`` has one chain for all certificates of a context; a chain per certificate can only
-    be read from a file."""
+    ``add_extra_chain_cert`` has one chain for all certificates of a context; a chain per
+    certificate can only be read from a file.
+    """
     with tempfile.NamedTemporaryFile(prefix="lbproxy-", suffix=".pem") as file:
         for certificate in (pair.certificate, *pair.chain):
             file.write(certificate.public_bytes(Encoding.PEM))

@@ -35,9 +35,12 @@ _PLAIN_HTTP = (
 def server_contexts(
     listen: ListenSpec, certificates: Sequence[CertificateSpec], mode: Mode
 ) -> ServerContextFactory:
-    """What a ``tls:`` listener needs; reads the files.  Raises :class:`CertificateError`.
+    """Return the TLS parameters of a ``tls:`` listener; reads the files.
 
-    ALPN offers http/1.1 in http mode and nothing in tcp mode, unless ``alpn=`` says otherwise."""
+    Raises :class:`CertificateError`.
+
+    ALPN offers http/1.1 in http mode and nothing in tcp mode, unless ``alpn=`` says otherwise.
+    """
     alpn = listen.alpn or (("http/1.1",) if mode == "http" else ())
     return ServerContextFactory(
         listener_pairs(listen, certificates),
@@ -79,9 +82,11 @@ def listener_pairs(listen: ListenSpec, certificates: Sequence[CertificateSpec]) 
 def client_contexts(
     server: ServerSpec, certificates: Sequence[CertificateSpec], alpn: Sequence[str] = ()
 ) -> ClientContextFactory:
-    """What a server with ``tls`` needs; reads the files.  Raises :class:`CertificateError`.
+    """Return the TLS parameters of a server with ``tls``, from its files.
 
-    ``alpn``: ("http/1.1",) for an http backend; raw TCP offers none."""
+    Raises :class:`CertificateError`. ``alpn``: ("http/1.1",) for an http backend; raw TCP offers
+    none.
+    """
     pair = None
     if server.certificate:
         found = [spec for spec in certificates if spec.name == server.certificate]

@@ -60,7 +60,7 @@ def _reasons(error: BaseException) -> list[str]:
 
 
 def openssl_words(error: BaseException) -> str:
-    """What an error of pyOpenSSL says: the cause, and not what it led to."""
+    """Return the cause in an error of pyOpenSSL."""
     if not isinstance(error, SSL.Error | crypto.Error):
         return str(error)
     found = _reasons(error)

@@ -1,7 +1,7 @@
-"""DATA. What pyOpenSSL has no public method for, through the binding that it has loaded itself.
+"""DATA. Functions of OpenSSL for which pyOpenSSL has no public method.
 
-The only module that uses private names of pyOpenSSL.  Each is looked up once; where one is missing, its
-user does without or says that it cannot.
+The only module that uses private names of pyOpenSSL. Each is looked up once; where one is missing,
+its user does without or says that it cannot.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ ssl_read: Any = getattr(_lib, "SSL_read", None)
 ssl_write: Any = getattr(_lib, "SSL_write", None)
 
 clear_errors: Any = getattr(_lib, "ERR_clear_error", None) or (lambda: None)
-"""To be called when a method of pyOpenSSL has raised and something may be left in OpenSSL's list."""
+"""To be called when a method of pyOpenSSL has raised and something may be left in OpenSSL's list.
+"""
 
 
 def ssl_of(connection: Any) -> Any:
@@ -29,7 +30,9 @@ def ssl_of(connection: Any) -> Any:
 
 
 def raise_of(connection: Any) -> Any:
-    """The function that raises what a result of ``SSL_read`` or ``SSL_write`` means; None if there is none."""
+    """The function that raises what a result of ``SSL_read`` or ``SSL_write`` means; None if there
+    is none.
+    """
     return getattr(connection, "_raise_ssl_error", None)
 
 

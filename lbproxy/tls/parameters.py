@@ -14,8 +14,10 @@ __all__ = ["TLSInfo", "TLSParameters"]
 
 @frozen
 class TLSInfo:
-    """What a finished handshake settled: ``version`` such as "TLSv1.3", ``cipher``, ``alpn``
-    ("" if none), ``sni`` (lower case)."""
+    """The result of a handshake:
+
+    ``version`` such as "TLSv1.3", ``cipher``, ``alpn`` ("" if none), ``sni`` (lower case).
+    """
 
     version: str = ""
     cipher: str = ""

@@ -21,12 +21,13 @@ __all__ = ["NoCommonProtocol", "ServerContextFactory"]
 class ServerContextFactory:
     """TLS towards clients: one certificate or several chosen by the name the client asks for.
 
-    ``pairs``: the first is the default for clients that name no or another host.  Several pairs of one name
-    whose keys are of different kinds (RSA and ECDSA) serve it together: each client gets the one it
-    supports.  ``unused``: pairs that no client can get, because others before them have all of their names.
-    ``alpn``: protocols offered, best first; empty: none.  A client that offers only others is refused.
-    ``ciphers``: OpenSSL list for TLS 1.2.  ``groups``: for key exchange, best first; empty: OpenSSL's choice.
-    ``plain_reply``: what a client gets that speaks plain HTTP to this listener.
+    ``pairs``: the first is the default for clients that name no or another host. Several pairs of
+    one name whose keys are of different kinds (RSA and ECDSA) serve it together: each client gets
+    the one it supports. ``unused``: pairs that no client can get, because others before them have
+    all of their names. ``alpn``: protocols offered, best first; empty: none. A client that offers
+    only others is refused. ``ciphers``: OpenSSL list for TLS 1.2. ``groups``: for key exchange,
+    best first; empty: OpenSSL's choice. ``plain_reply``: what a client gets that speaks plain HTTP
+    to this listener.
     """
 
     def __init__(
@@ -71,15 +72,19 @@ class ServerContextFactory:
         self.unused = tuple(pair for pair in pairs if id(pair) not in used)
 
     def demand_client(self, ca: str) -> None:
-        """Only clients with a certificate of an authority in ``ca`` (PEM file or folder) get through a handshake.
+        """Only clients with a certificate of an authority in ``ca`` (PEM file or folder) get
+        through a handshake.
 
-        Raises :class:`CertificateError`."""
+        Raises :class:`CertificateError`.
+        """
         self._client_ca = ca
         self.replace(self.pairs)
 
     @property
     def fingerprint(self) -> tuple[Any, ...]:
-        """Equal for factories that do the same: a reload then keeps the old one, and its session tickets."""
+        """Equal for factories that do the same: a reload then keeps the old one, and its session
+        tickets.
+        """
         return self._options, tuple(pair.fingerprint for pair in self.pairs)
 
     @property
@@ -94,7 +99,7 @@ class ServerContextFactory:
         return connection
 
     def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
-        """What Twisted's TLS calls for each connection."""
+        """See IOpenSSLServerConnectionCreator."""
         return SSL.Connection(self._table.default, None)
 
     def _context(self, pairs: Sequence[KeyPair]) -> SSL.Context:
@@ -148,8 +153,9 @@ def _name_chooser(table: NameTable[SSL.Context]) -> Any:
 
 def _protocol_chooser(offered: list[bytes]) -> Any:
     def choose(connection: SSL.Connection, wanted: list[bytes]) -> Any:
-        """Our favourite among the client's; without a common one the handshake ends with the alert
-        no_application_protocol (RFC 7301 section 3.2)."""
+        """Choose the listener's first protocol that the client offers; without a common one the
+        handshake ends with the alert no_application_protocol (RFC 7301 section 3.2).
+        """
         for name in offered:
             if name in wanted:
                 return name
@@ -159,7 +165,9 @@ def _protocol_chooser(offered: list[bytes]) -> Any:
 
 
 class NoCommonProtocol(SSL.Error):
-    """The client offers protocols by ALPN, and none of ours; raised in the callback and by the handshake."""
+    """The client offers protocols by ALPN, and none of ours; raised in the callback and by the
+    handshake.
+    """
 
     def __init__(self) -> None:
         super().__init__([("SSL routines", "", "no application protocol")])

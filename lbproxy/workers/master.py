@@ -275,7 +275,9 @@ class Master(LoadBalancer):
         self._totals.write()
 
     def _send_state(self, *, patient: bool = False) -> None:
-        """Send the workers what has changed of the servers; ``patient``: not those that are behind."""
+        """Send the workers what has changed of the servers; ``patient``: not those that
+        are behind.
+        """
         now = {name: signature(one) for name, one in self.backends.items()}
         followed = sorted(name for name, one in self.frontends.items() if one.followers)
         for worker in self.workers:

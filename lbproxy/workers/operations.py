@@ -36,7 +36,9 @@ class Asks(Protocol):
     def call_workers(
         self, operation: str, arguments: Arguments, slot: int | None, *, answer: bool
     ) -> Deferred[Answers]:
-        """Run an operation in all workers, or in that of ``slot``; fires with the answers by slot."""
+        """Run an operation in all workers, or in that of ``slot``; fires with the answers
+        by slot.
+        """
 
 
 M = TypeVar("M", bound="type[LoadBalancer]")

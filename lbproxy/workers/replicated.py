@@ -111,7 +111,9 @@ class Hub(LocalReplicated):
                 _send(peer.channel, topic, message)
 
     def _send_whole(self, slot: int, peer: _Peer, left: Iterator[tuple[str, Any]]) -> None:
-        """Send one message a turn of the reactor, as the worker reads them: the state may be large."""
+        """Send one message a turn of the reactor, as the worker reads them: the state may
+        be large.
+        """
         if self._peers.get(slot) is not peer:
             return
         if peer.channel.behind > BEHIND:

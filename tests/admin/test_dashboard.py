@@ -1,4 +1,6 @@
-"""The dashboard's files as they are served; what they do is tested in tests/live/test_dashboard.py."""
+"""The dashboard's files as they are served; what they do is tested in
+tests/live/test_dashboard.py.
+"""
 
 from __future__ import annotations
 

@@ -12,6 +12,9 @@ from lbproxy.admin.state import EVERY, SLICE
 from .kit import AdminClient, admin
 
 SERVERS = SLICE * 2 + 7
+LINES = "".join(
+    f"    s{number} 10.0.{number // 250}.{number % 250 + 1}:80\n" for number in range(SERVERS)
+)
 TEXT = f"""\
 [lbproxy]
 admin = tcp:8404:interface=127.0.0.1
@@ -22,7 +25,7 @@ backend = app
 
 [backend app]
 servers =
-{"".join(f"    s{number} 10.0.{number // 250}.{number % 250 + 1}:80{chr(10)}" for number in range(SERVERS))}
+{LINES}
 [backend other]
 mode = http
 servers = a 10.1.0.1:80

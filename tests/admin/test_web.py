@@ -1,4 +1,6 @@
-"""Requests that are refused, and those that are not: hosts, tokens, other people's pages, garbage."""
+"""Requests that are refused, and those that are not: hosts, tokens, other people's pages,
+garbage.
+"""
 
 from __future__ import annotations
 

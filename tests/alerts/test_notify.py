@@ -355,7 +355,9 @@ def test_a_program_that_hangs_is_killed() -> None:
 
 @pytest.mark.parametrize(("status", "words"), [(0, ""), (3, "exit code 3")])
 def test_a_program_that_leaves_a_child_behind(status: int, words: str) -> None:
-    """The child holds the pipes, so Twisted does not see the end of it; it has ended all the same."""
+    """The child holds the pipes, so Twisted does not see the end of it; it has ended all
+    the same.
+    """
     began = time.monotonic()
     said = command(("/bin/sh", "-c", f"echo x; sleep 30 & exit {status}"), timeout=20)
     assert words in said and bool(said) is bool(words)

@@ -1,4 +1,6 @@
-"""Any history of changes, picks and releases keeps the promises of IBalancer, for every balancer."""
+"""Any history of changes, picks and releases keeps the promises of IBalancer, for every
+balancer.
+"""
 
 from __future__ import annotations
 

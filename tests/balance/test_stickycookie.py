@@ -1,4 +1,6 @@
-"""Cookie lines and ids: round trips, other people's cookies, and everything a client can make up."""
+"""Cookie lines and ids: round trips, other people's cookies, and everything a client can
+make up.
+"""
 
 from __future__ import annotations
 

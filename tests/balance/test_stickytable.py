@@ -111,7 +111,9 @@ def test_another_table_takes_over_what_fits() -> None:
 
 
 def test_a_clock_that_is_set_back() -> None:
-    """What was put before stays longer; what was put after has its time, is shown and told as ever."""
+    """What was put before stays longer; what was put after has its time, is shown and told
+    as ever.
+    """
     clock = Clock()
     clock.time = 1000.0
     table = StickyTable(SIZE, EXPIRE, clock)

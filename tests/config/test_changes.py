@@ -1,4 +1,6 @@
-"""What was changed at run time: noting it, keeping it, and how it differs from the configuration."""
+"""What was changed at run time: noting it, keeping it, and how it differs from the
+configuration.
+"""
 
 from __future__ import annotations
 

@@ -49,10 +49,12 @@ MISTAKES = {
     "bad duration": ("timeout_client = 30s", "timeout_client = 30 moons", "moons"),
     "unknown key": ("timeout_client = 30s", "timeout_clint = 30s", "timeout_clint"),
     "unknown filter": ("set-header request", "set-heather request", "set-heather"),
-    "section twice": ("[backend other]", "[backend other]\n[backend app]", "this section is there already"),
+    "section twice": ("[backend other]", "[backend other]\n[backend app]",
+        "this section is there already"),
     "in a section that is there already": (
         "[backend other]",
-        "[backend other]\nmode = http\nservers = y 10.0.0.8:80\n[backend app]\nretries = lots\n[backend third]",
+        "[backend other]\nmode = http\nservers = y 10.0.0.8:80\n[backend app]\nretries = "
+        "lots\n[backend third]",
         "lots",
     ),
     "in a section with a bad name": (

@@ -2,12 +2,13 @@
 
 Conventions the pages follow:
 
-- a block with ``:caption: FILE`` (or ``:name: FILE``, which docutils knows too) is also written to that file, for
-  the other blocks and commands of its page; a file called ``wrong*.ini`` is meant to be wrong;
-- an ``ini`` block may be a fragment: :func:`complete` adds what it leaves out (backends that are only named, servers,
-  the frontend of a backend, sections of keys that stand alone);
-- in a ``console`` block, ``$ lbproxy check|explain|config`` is followed by what it prints; a line ``...`` stands
-  for any number of lines.
+- a block with ``:caption: FILE`` (or ``:name: FILE``, which docutils knows too) is also written to
+  that file, for the other blocks and commands of its page; a file called ``wrong*.ini`` is meant to
+  be wrong;
+- an ``ini`` block may be a fragment: :func:`complete` adds what it leaves out (backends that are
+  only named, servers, the frontend of a backend, sections of keys that stand alone);
+- in a ``console`` block, ``$ lbproxy check|explain|config`` is followed by what it prints; a line
+  ``...`` stands for any number of lines.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The Python of the pages runs: block by block, each page one program, its test functions as tests."""
+"""The Python of the pages runs: block by block, each page one program, its test functions
+as tests.
+"""
 
 from __future__ import annotations
 

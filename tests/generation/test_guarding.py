@@ -1,4 +1,6 @@
-"""``guard = public-only``: what is refused when, and that nothing is dialled before it is judged."""
+"""``guard = public-only``: what is refused when, and that nothing is dialled before it is
+judged.
+"""
 
 from __future__ import annotations
 

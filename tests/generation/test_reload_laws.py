@@ -1,4 +1,6 @@
-"""A reload from any configuration to any other gives the load balancer that a start with the other one gives."""
+"""A reload from any configuration to any other gives the load balancer that a start with the other
+one gives.
+"""
 
 from __future__ import annotations
 

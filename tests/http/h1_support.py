@@ -23,7 +23,9 @@ def merged(events: Iterable[Event]) -> list[Event]:
 
 
 def facts(event: Event) -> object:
-    """An event as something that compares by value; what is remembered about its lines is not part of that."""
+    """An event as something that compares by value; what is remembered about its lines is not part
+    of that.
+    """
     if isinstance(event, RequestHead | ResponseHead):
         common = (event.headers, event.version, event.length, event.keep_alive)
         common += (event.upgrade, event.nominated)

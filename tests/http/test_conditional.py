@@ -1,4 +1,6 @@
-"""Conditions about scheme, port, time and status; filters that take part only where conditions hold."""
+"""Conditions about scheme, port, time and status; filters that take part only where conditions
+hold.
+"""
 
 from __future__ import annotations
 

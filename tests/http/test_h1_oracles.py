@@ -1,6 +1,7 @@
-"""The parsers against h11 and llhttp (httptools): the same verdict and the same reading, or a reason.
+"""The parsers against h11 and llhttp (httptools): the same verdict and the same reading, or a
+reason.
 
-For every row of the corpus the first message is read by all.  Where the other refuses what we
+For every row of the corpus the first message is read by all. Where the other refuses what we
 accept, or reads it otherwise, or (h11) accepts what we refuse, the row stands in a table below with
 the reason; a row that is there without need fails as well.
 """
@@ -22,7 +23,10 @@ from tests.http.h1_support import merged
 
 LIMITS = Limits()
 Reading = tuple[bytes, bytes, bytes, list[tuple[bytes, bytes]], bytes] | str
-"""Method and target, or status and reason; version; fields; body.  Or ``refused`` or ``partial``."""
+"""Method and target, or status and reason; version; fields; body.
+
+Or ``refused`` or ``partial``.
+"""
 
 
 def ours(events: list[Event]) -> Reading:

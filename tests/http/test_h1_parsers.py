@@ -1,4 +1,6 @@
-"""The parsers' states: headers kept, stop, resume, detach, idleness, the end, costs that stay flat."""
+"""The parsers' states: headers kept, stop, resume, detach, idleness, the end, costs that
+stay flat.
+"""
 
 from __future__ import annotations
 

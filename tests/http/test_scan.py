@@ -22,7 +22,9 @@ LINE = re.compile(rb"(" + TCHAR + rb"+):([\t \x21-\x7e\x80-\xff]*)\r\n")
 
 
 def plain(fields: bytes) -> list[tuple[bytes, bytes]] | None:
-    """The lines that ``fields`` begins with, read by a regular expression; None if they are none."""
+    """The lines that ``fields`` begins with, read by a regular expression; None if they
+    are none.
+    """
     match = PLAIN.match(fields)
     if match is None:
         return None

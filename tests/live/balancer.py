@@ -1,4 +1,6 @@
-"""lbproxy in a live test: the child process, what it wrote into its logs, how much memory it takes."""
+"""lbproxy in a live test: the child process, what it wrote into its logs, how much memory
+it takes.
+"""
 
 from __future__ import annotations
 

@@ -58,7 +58,9 @@ def read_all(sock: socket.socket) -> bytes:
 
 
 def heads(sock: socket.socket) -> Iterator[bytes]:
-    """Heads of the requests that come, one after the other; for servers of requests without a body."""
+    """Heads of the requests that come, one after the other; for servers of requests
+    without a body.
+    """
     head = b""
     while data := sock.recv(65536):
         head += data

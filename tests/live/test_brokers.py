@@ -1,4 +1,6 @@
-"""Message brokers that stop, hang and come back, behind the configurations that their pages show."""
+"""Message brokers that stop, hang and come back, behind the configurations that their
+pages show.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,9 @@ pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live-tls")]
 
 @pytest.fixture(scope="module")
 def certificates(live_folder):
-    """A folder with a certificate for two names and one with a wildcard; the authority beside it."""
+    """A folder with a certificate for two names and one with a wildcard; the authority
+    beside it.
+    """
     folder = live_folder / "certs"
     folder.mkdir()
     tls.write(tls.issue("one.test", "two.test"), folder, "a-pair")

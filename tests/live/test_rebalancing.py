@@ -167,7 +167,9 @@ def test_websockets(balancer: Any, talkers: list[str]) -> None:
 
 
 def test_websockets_of_workers_when_asked(balancer: Any, talkers: list[str]) -> None:
-    """Each worker moves half of its own; where their clients come back to is the kernel's choice."""
+    """Each worker moves half of its own; where their clients come back to is the kernel's
+    choice.
+    """
     rule = "websocket rate=10/s idle=100ms after=1h"
     scene = Scene(balancer, "http", rule, talkers[0], workers=2)
     browsers = [Browser(scene.port) for _ in range(CLIENTS)]

@@ -60,7 +60,9 @@ FAULTS = BEFORE_THE_HEAD + AFTER_IT
 
 
 def site(port: int, bad: str, good: str, keys: str, names: list[str]) -> str:
-    """One backend for each fault, so that none has a share in another's fate; the Host says which."""
+    """One backend for each fault, so that none has a share in another's fate; the Host
+    says which.
+    """
     routes = "".join(f"    host {name}.test -> {name}\n" for name in names)
     text = f"[frontend web]\nlisten = tcp:{port}:interface=127.0.0.1\nroutes =\n{routes}\n"
     for name in names:

@@ -17,7 +17,9 @@ pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live-warm")]
 
 
 class Counting:
-    """An HTTP server that answers with the number of the connection, and knows how many were made."""
+    """An HTTP server that answers with the number of the connection, and knows how many
+    were made.
+    """
 
     def __init__(self):
         self.listening = socket.create_server(("127.0.0.1", 0))

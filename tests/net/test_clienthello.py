@@ -1,4 +1,6 @@
-"""The ClientHello sniffer against hellos that OpenSSL writes, cut everywhere, re-framed and damaged."""
+"""The ClientHello sniffer against hellos that OpenSSL writes, cut everywhere, re-framed and
+damaged.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The same scripts on both networks, over real loopback sockets: what a protocol sees is the same."""
+"""The same scripts on both networks, over real loopback sockets: what a protocol sees is
+the same.
+"""
 
 from __future__ import annotations
 

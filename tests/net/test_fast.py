@@ -224,7 +224,9 @@ def test_the_short_way_to_a_protocol_is_not_taken_past_another_buildprotocol() -
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
 @pytest.mark.parametrize("plain", [True, False])
 def test_a_connection_knows_both_its_ends(host: str, plain: bool) -> None:
-    """Whether or not the factory spares the network Twisted's address, and the network the system's question."""
+    """Whether or not the factory spares the network Twisted's address, and the network the system's
+    question.
+    """
     given: list[tuple[str, int]] = []
 
     class Plain(Serving):

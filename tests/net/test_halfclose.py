@@ -1,4 +1,6 @@
-"""The table of half-close, without a socket: every state, every event, and every history of both ends."""
+"""The table of half-close, without a socket: every state, every event, and every history of both
+ends.
+"""
 
 from __future__ import annotations
 

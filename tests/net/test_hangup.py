@@ -1,4 +1,6 @@
-"""Hang-ups while reading is paused: seen at once by protocols that ask for it, data first for the others."""
+"""Hang-ups while reading is paused: seen at once by protocols that ask for it, data first for the
+others.
+"""
 
 from __future__ import annotations
 

@@ -34,7 +34,9 @@ from lbproxy.net.proxyproto import (
 
 
 def parse(data: bytes, cuts: list[int] | None = None) -> tuple[ProxyHeader | None, bytes]:
-    """Feed ``data`` in pieces; bytes after the piece that completed the header count as left over."""
+    """Feed ``data`` in pieces; bytes after the piece that completed the header count as
+    left over.
+    """
     parser = ProxyHeaderParser()
     edges = sorted({0, len(data), *(cuts or [])})
     for start, end in pairwise(edges):

@@ -1,4 +1,6 @@
-"""Bulk through the kernel: every byte, in order, whatever happens meanwhile; over real sockets and a Clock."""
+"""Bulk through the kernel: every byte, in order, whatever happens meanwhile; over real sockets and
+a Clock.
+"""
 
 from __future__ import annotations
 

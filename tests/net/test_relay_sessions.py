@@ -1,4 +1,6 @@
-"""Whole TCP sessions that move bulk: digests, exact counters, half-closes, resets; real threads at both ends."""
+"""Whole TCP sessions that move bulk: digests, exact counters, half-closes, resets; real threads at
+both ends.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ def sessions(
     kind: str = "epoll",
     most: int = MAX_PIPES,
 ) -> tuple[list[tuple[Any, Any]], list[Any]]:
-    """Run the talks of (client, server) at the same time: their results, and the finished sessions."""
+    """Run the talks of (client, server) at the same time: their results, and the finished
+    sessions.
+    """
     listening = socket.create_server(("127.0.0.1", 0))
     listening.settimeout(10)
     records: list[Any] = []

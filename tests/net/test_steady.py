@@ -1,4 +1,6 @@
-"""Deadlines while the system's clock is set: forward and back, on a reactor of our own and on somebody else's."""
+"""Deadlines while the system's clock is set: forward and back, on a reactor of our own and on
+somebody else's.
+"""
 
 from __future__ import annotations
 

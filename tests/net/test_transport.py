@@ -1,4 +1,6 @@
-"""What our transport does beyond Twisted's: draining, deadlines, buffers; over socket pairs and a Clock."""
+"""What our transport does beyond Twisted's: draining, deadlines, buffers; over socket pairs and a
+Clock.
+"""
 
 from __future__ import annotations
 

@@ -146,7 +146,9 @@ def test_reset(start: Any, path: Path) -> None:
 
 
 def reload(lb: Any, path: Path, **changed: str) -> None:
-    """Reload ``TEXT`` with some server lines replaced, by name; an empty line removes the server."""
+    """Reload ``TEXT`` with some server lines replaced, by name; an empty line removes the
+    server.
+    """
     text = TEXT.format(path=path)
     for name, line in changed.items():
         old = next(one for one in text.splitlines() if one.strip().startswith(f"{name} "))

@@ -1,4 +1,6 @@
-"""The redis check against a scripted Redis and scripted sentinels, and against peers that are none."""
+"""The redis check against a scripted Redis and scripted sentinels, and against peers that
+are none.
+"""
 
 from __future__ import annotations
 

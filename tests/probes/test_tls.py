@@ -20,7 +20,9 @@ from tests.support import tls
 
 
 def secure_world(folder: Path, name: str, **life: Any) -> World:
-    """A TLS server with a certificate for ``name``, good for ``life`` from now (default: a year)."""
+    """A TLS server with a certificate for ``name``, good for ``life`` from now (default: a
+    year).
+    """
     until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(**life or {"days": 365})
     since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=9)
     leaf = tls.authority().issue_cert(

@@ -1,4 +1,6 @@
-"""A TCP frontend before a backend, in memory; whatever a test did to it, nothing may be left over at the end."""
+"""A TCP frontend before a backend, in memory; whatever a test did to it, nothing may be left over
+at the end.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +140,9 @@ def make(
     more: str = "",
     may_fail: bool = False,
 ) -> Bench:
-    """A bench; ``frontend`` and ``backend`` are further lines of their sections, ``more`` further sections."""
+    """A bench; ``frontend`` and ``backend`` are further lines of their sections, ``more`` further
+    sections.
+    """
     lines = [
         "[frontend t]",
         "mode = tcp",
@@ -161,7 +165,9 @@ def origins(bench: Bench, handler: Any = "echo") -> tuple[TCPOrigin, TCPOrigin]:
 
 
 class TLSOrigin(TCPOrigin):
-    """A TCP origin that speaks TLS; with ``header`` it reads a PROXY line first, kept in ``headers``."""
+    """A TCP origin that speaks TLS; with ``header`` it reads a PROXY line first, kept in
+    ``headers``.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,6 @@
-"""A load balancer with one HTTP frontend for test scripts, and the laws that hold when a script is over."""
+"""A load balancer with one HTTP frontend for test scripts, and the laws that hold when a script is
+over.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ class Logged:
 
 
 class Rig:
-    """``web`` and ``app``: more lines of the frontend and the backend; ``servers``: as in a configuration."""
+    """``web`` and ``app``: more lines of the frontend and the backend; ``servers``: as in a
+    configuration.
+    """
 
     def __init__(
         self,

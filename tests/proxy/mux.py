@@ -1,10 +1,11 @@
-"""A small multiplexing protocol, and clients that speak it: exchanges do not need a connection each.
+"""A small multiplexing protocol, and clients that speak it: exchanges do not need a connection
+each.
 
-A frame is stream number (4 bytes), type (1), length (4) and payload.  HEAD carries a start line and
+A frame is stream number (4 bytes), type (1), length (4) and payload. HEAD carries a start line and
 header lines, DATA bytes, RESET nothing, PAUSE and RESUME ask the other side to stop and go on with
-the data of one stream.  The bit LAST on HEAD or DATA says that the sender's side of the stream is
-complete.  LIMIT carries the number of streams that the sender accepts at a time; LEAVE announces
-that it accepts no new ones.  :mod:`tests.extending.mux` speaks it to servers.
+the data of one stream. The bit LAST on HEAD or DATA says that the sender's side of the stream is
+complete. LIMIT carries the number of streams that the sender accepts at a time; LEAVE announces
+that it accepts no new ones. :mod:`tests.extending.mux` speaks it to servers.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class MuxClient:
                 self.done.append(stream)
 
 
-# -- the client's side of the proxy -----------------------------------------------------------------
+# -- the client's side of the proxy --------------------------------------------------------------
 
 
 class MuxProxyFactory(ProxyFactory):

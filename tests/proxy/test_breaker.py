@@ -1,4 +1,7 @@
-"""Circuit breakers: ``maxconn`` of a backend, ``max_retries``, ``retry_budget``; and priorities in the queue."""
+"""Circuit breakers:
+
+``maxconn`` of a backend, ``max_retries``, ``retry_budget``; and priorities in the queue.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The preamble in memory: PROXY header, TLS, a look at the hello; any split; everything that goes wrong."""
+"""The preamble in memory:
+
+PROXY header, TLS, a look at the hello; any split; everything that goes wrong.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A master and its replica change roles, on a virtual clock: how long it takes, and what becomes of sessions."""
+"""A master and its replica change roles, on a virtual clock: how long it takes, and what becomes of
+sessions.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""A day of a backend with a thousand servers that crash, sicken, slow down and recover, on a virtual clock.
+"""A day of a backend with a thousand servers that crash, sicken, slow down and recover, on a
+virtual clock.
 
-Real are the backend, its queue, balancer, passive health and slow start; servers, checks and requests are played.  The
-laws are looked at all the time, and whatever happens in between is Hypothesis's choice.
+Real are the backend, its queue, balancer, passive health and slow start; servers, checks and
+requests are played. The laws are looked at all the time, and whatever happens in between is
+Hypothesis's choice.
 """
 
 from __future__ import annotations
@@ -262,7 +264,9 @@ class Day:
         self.steady = {s for s in self.group.listed if s.share == 1.0}
 
     def fair(self) -> None:
-        """Those that were there all the time with all of their weight had the same part, or nearly."""
+        """Those that were there all the time with all of their weight had the same part,
+        or nearly.
+        """
         there = [s for s in self.steady if s.listed and s.share == 1.0]
         if len(there) < 20:
             return
@@ -287,7 +291,9 @@ class Day:
 
 
 def test_a_day() -> None:
-    """24 hours, 1,000 servers, about 4,000 failures of single ones and an incident that takes most of them."""
+    """24 hours, 1,000 servers, about 4,000 failures of single ones and an incident that takes most
+    of them.
+    """
     day = Day(1000, seed=1)
     for hour in range(24):
         day.new_window()

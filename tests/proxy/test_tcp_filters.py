@@ -1,4 +1,6 @@
-"""Filters of TCP sessions: every phase, at once or later, refusing, failing, choosing another backend."""
+"""Filters of TCP sessions: every phase, at once or later, refusing, failing, choosing another
+backend.
+"""
 
 from __future__ import annotations
 

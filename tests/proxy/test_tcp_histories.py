@@ -1,4 +1,6 @@
-"""Whatever clients, servers, operators and time do: bytes arrive in order, leases come back once, one record each."""
+"""Whatever clients, servers, operators and time do: bytes arrive in order, leases come back once,
+one record each.
+"""
 
 from __future__ import annotations
 

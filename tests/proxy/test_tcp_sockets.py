@@ -1,4 +1,6 @@
-"""TCP sessions on real sockets, over our own transports and over Twisted's; TLS that ends one direction only."""
+"""TCP sessions on real sockets, over our own transports and over Twisted's; TLS that ends one
+direction only.
+"""
 
 from __future__ import annotations
 

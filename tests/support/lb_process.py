@@ -53,7 +53,9 @@ class LBProcess:
         self.child.wait_ready(lambda: all(accepts(port) for port in self.ports), timeout)
 
     def rewrite(self, text: str) -> None:
-        """Another configuration for the next reload, in one step: one may be reading the file now."""
+        """Another configuration for the next reload, in one step: one may be reading the
+        file now.
+        """
         new = self.config.with_suffix(".new")
         new.write_text(text)
         new.replace(self.config)

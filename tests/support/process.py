@@ -1,4 +1,6 @@
-"""Child processes for tests and the bench: started, waited for, read about in /proc, ended by pid."""
+"""Child processes for tests and the bench: started, waited for, read about in /proc, ended
+by pid.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +108,9 @@ class Child:
         return self.log.read_bytes()[-8192:].decode(errors="replace")
 
     def wait_ready(self, ready: Callable[[], bool], timeout: float = 15.0) -> None:
-        """Until ``ready()``; NotReady if it ends before, or takes longer than ``timeout`` seconds."""
+        """Until ``ready()``; NotReady if it ends before, or takes longer than ``timeout``
+        seconds.
+        """
         if until(lambda: not self.alive or ready(), timeout) and self.alive:
             return
         state = "not ready in time" if self.alive else f"ended with {self.process.returncode}"

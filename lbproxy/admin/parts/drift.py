@@ -1,4 +1,6 @@
-"""CONTROL. Drift: what operators changed while lbproxy runs, and so differs from the configuration."""
+"""CONTROL. Drift: what operators changed while lbproxy runs, and so differs from the
+configuration.
+"""
 
 from __future__ import annotations
 

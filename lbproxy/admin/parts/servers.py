@@ -188,7 +188,9 @@ def _change(call: Call) -> Any:
 
 
 def _settings(server: Any) -> dict[str, Any]:
-    """Return the settings that :func:`_change` can change, by the words that an event begins with."""
+    """Return the settings that :func:`_change` can change, by the words that an event
+    begins with.
+    """
     return {
         "weight ": server.full_weight,
         "maxconn ": server.maxconn,

@@ -88,8 +88,8 @@ TEMPLATE = Line(
     intro="""\
 ``NAME{A..B} dns:HOST:PORT`` and the options of a server line, except ``check_address`` and
 ``agent_address``. The line may stand in ``servers``, too. Each address of ``HOST`` is a server with
-one of the names, looked up every ``resolve_every``: servers are added for new addresses, and those of
-addresses that are gone are removed; their sessions continue. After a look-up that fails or finds
+one of the names, looked up every ``resolve_every``: servers are added for new addresses, and those
+of addresses that are gone are removed; their sessions continue. After a look-up that fails or finds
 nothing, all stay. Further addresses than names are not used.""",
     unique=True,
 )

@@ -83,7 +83,7 @@ class MirrorDifference:
 
 @define(eq=False)
 class _Note:
-    """What is known of the original until it is over."""
+    """The data about the original request until it is over."""
 
     head: RequestHead
     body: bytes
@@ -236,7 +236,7 @@ class Mirror(Feature["Backend"]):
         self._tell(note, copy, found)
 
     def _judged(self, comparison: Comparison) -> list[str]:
-        """What the user's predicate says: falsy for the same, else True or words."""
+        """Call the user's predicate: falsy for the same, else True or words."""
         try:
             verdict = self.spec.judge(comparison)
             if not verdict:

@@ -71,8 +71,10 @@ class Copy(AttemptOwner):
             self._attempt.acquire()
 
     def cancel(self) -> None:
-        """Its time is over.  That it was slow is no more than neutral: nobody was promised
-        anything."""
+        """End the copy because its time is over.
+
+        That it was slow is no more than neutral: nobody was promised anything.
+        """
         self._end(None)
 
     # -- AttemptOwner ---------------------------------------------------------------------------

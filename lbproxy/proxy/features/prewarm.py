@@ -46,7 +46,7 @@ _SOON = 0.1  # the next look while more is missing than may be dialled at once
 
 @define(eq=False)
 class _Note:
-    """What is known of a server's dials.  ``pause``: 0 while they succeed."""
+    """The data about a server's dials.  ``pause``: 0 while they succeed."""
 
     running: int = 0
     begun: int = 0  # since ``second``
@@ -68,11 +68,11 @@ class _Warming:
         self._warmer = warmer
 
     def connected(self, connection: ServerConnection) -> None:
-        """It is made."""
+        """Put the new connection into the pool."""
         self._warmer.made(self, connection)
 
     def connect_failed(self, error: ProxyError) -> None:
-        """It is not."""
+        """Count the failed dial."""
         self._warmer.failed(self, error)
 
 
@@ -148,7 +148,7 @@ class Warmer(Feature["Backend"]):
         self._timer.set(pause)
 
     def _takes(self, server: ServerState) -> bool:
-        """It is worth a connection now."""
+        """Return whether the server needs connections now."""
         up = server.listed and server.state is State.UP
         return up and not server.spec.send_proxy and not connector_of(server).closed
 

@@ -1,18 +1,19 @@
 """DATA. The half of an exchange that answers: its source, the response, replies and failures.
 
-:class:`Answering` is the base of :class:`~lbproxy.proxy.http.exchange.Exchange`, which adds what the
-client does and where the request goes.  Their states are in
+:class:`Answering` is the base of :class:`~lbproxy.proxy.http.exchange.Exchange`, which adds what
+the client does and where the request goes. Their states are in
 :mod:`lbproxy.proxy.http.exchangestate`.
 
 1. A failure before the head is sent puts another source in place of the first: a reply of a filter
-   of phase ``failed``, another backend that one chose, or an error page.  From then on it aborts
-   the client's stream.
-2. A reply of a filter or of a route, and an error page, are sources too.  Once one of these answers
+   of phase ``failed``, another backend that one chose, or an error page. From then on it aborts the
+   client's stream.
+2. A reply of a filter or of a route, and an error page, are sources too. Once one of these answers
    (``_replied``), phase ``failed`` does not run any more, and filters with ``always`` run once.
 3. A source releases its server before it gives the End: the next request of the client may use that
    connection.
 4. :meth:`Answering.finish` runs exactly once: counters, log, filters of phase ``finish``, then
-   ``exchange_done`` of the client's stream."""
+   ``exchange_done`` of the client's stream.
+"""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ _FAILED: Final = Outcome.FAILED
 
 @native(allow_interpreted_subclasses=True)
 class AttemptOwner:
-    """What an attempt calls; ``attempt`` says which one, for owners of several."""
+    """The methods that an attempt calls; ``attempt`` is the caller, for owners of several."""
 
     __slots__ = ()
 

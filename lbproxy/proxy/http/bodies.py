@@ -135,7 +135,7 @@ class TransformedBody:
         self._fail(ProxyError(Kind.FILTER_TIMEOUT, "a transform paused for too long"))
 
     def close(self) -> None:
-        """Nobody wants the body any more: what its transforms still call does nothing."""
+        """Discard the body: calls of its transforms do nothing from now on."""
         self.paused = self._closed = True
         self._timer.close()
         self._kept = []
@@ -170,7 +170,7 @@ def _nothing(*words: Any) -> None:
 
 
 class StreamTap(Transform):
-    """What ``traffic.tap_response`` makes of a tap: a client stream that keeps what it is given."""
+    """The client stream of ``traffic.tap_response``, which keeps what it is given."""
 
     keeps_length = True
 

@@ -29,7 +29,7 @@ class OwnedConnection(ServerConnection, Protocol):
 
 
 class BoundConnections:
-    """Those of one client connection; the last one used is the last."""
+    """The bound connections of a client connection; the last one used is the last."""
 
     __slots__ = ("_closed", "_held")
 

@@ -92,7 +92,7 @@ class ClientLink(IdleClient):
         return reset
 
     def writeConnectionLost(self) -> None:
-        """Our sending side is closed; nothing to do."""
+        """Do nothing: the sending side is closed."""
 
     def stopProducing(self) -> None:
         """The transport is going away; connectionLost follows."""

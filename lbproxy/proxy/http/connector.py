@@ -1,9 +1,9 @@
 """DATA. The connections to one server: those that wait for work, and those being made.
 
-Each server of a backend has one connector.  An attempt asks it for a connection with a free stream
-(:meth:`Connector.take`), or else for a new one (:meth:`Connector.dial`).  A protocol to servers is a
+Each server of a backend has one connector. An attempt asks it for a connection with a free stream
+(:meth:`Connector.take`), or else for a new one (:meth:`Connector.dial`). A protocol to servers is a
 subclass that says how a connection is made (:meth:`Connector.open`) and how many streams one
-carries (:attr:`Connector.streams`).  The rules:
+carries (:attr:`Connector.streams`). The rules:
 
 1. A requester hears exactly once of its dial, never before :meth:`Connector.dial` returns, unless
    it cancels.

@@ -10,8 +10,8 @@ __all__ = ["Pool"]
 class Pool:
     """Last in, first out, so that the load decides how many connections stay warm.
 
-    Holds every connection with ``spare`` capacity: an idle HTTP/1 connection, or a multiplexing one that can
-    carry more streams.  A connection takes itself out (:meth:`forget`) when it closes.
+    Holds every connection with ``spare`` capacity: an idle HTTP/1 connection, or a multiplexing one
+    that can carry more streams. A connection takes itself out (:meth:`forget`) when it closes.
     """
 
     __slots__ = ("_ready", "limit")
@@ -37,7 +37,10 @@ class Pool:
         return None
 
     def put(self, connection: ServerConnection) -> None:
-        """It has capacity (again).  Over the limit the longest unused one is shut."""
+        """Add a connection that has capacity (again).
+
+        Over the limit the longest unused one is shut.
+        """
         ready = self._ready
         if connection.pooled:
             return
@@ -52,7 +55,7 @@ class Pool:
             oldest.shut()
 
     def forget(self, connection: ServerConnection) -> None:
-        """It is closed; harmless if it is not here."""
+        """Remove a closed connection; harmless if it is not here."""
         if connection.pooled:
             connection.pooled = False
             self._ready.remove(connection)

@@ -36,7 +36,9 @@ _cached_date = (-1, b"")
 
 
 def http_date(now: float) -> bytes:
-    """``now`` (seconds since the epoch) as an IMF-fixdate (RFC 9110 §5.6.7); cached for its second."""
+    """``now`` (seconds since the epoch) as an IMF-fixdate (RFC 9110 §5.6.7); cached for
+    its second.
+    """
     global _cached_date  # noqa: PLW0603
     second = int(now)
     if _cached_date[0] != second:

@@ -173,7 +173,7 @@ class H1ServerConnection(StreamProtocol):
             self._fail(ProxyError(Kind.SERVER_GONE, f"closed {what}"))
 
     def writeConnectionLost(self) -> None:
-        """Our sending side is closed; nothing to do."""
+        """Do nothing: the sending side is closed."""
 
     # -- the transport's back-pressure ----------------------------------------------------------
 
@@ -186,7 +186,7 @@ class H1ServerConnection(StreamProtocol):
             self._sink.server_paused()
 
     def resumeProducing(self) -> None:
-        """It reads again."""
+        """Continue sending: the server reads again."""
         self._paused = False
         if self._sink is not None:
             self._await()

@@ -67,10 +67,12 @@ class ClientStream(Protocol):
 
 
 class ResponseStream(Protocol):
-    """What gives a response: the common part of the stream of a server and of a source."""
+    """The origin of a response: the common part of the stream of a server and of a source."""
 
     def send_body(self, data: bytes, end: End | None) -> None:
-        """Send more of the request body, the end, or both; in a tunnel, bytes and the client's FIN."""
+        """Send more of the request body, the end, or both; in a tunnel, bytes and the
+        client's FIN.
+        """
 
     def pause_response(self) -> None:
         """Stop delivering the response."""

@@ -1,4 +1,4 @@
-"""DATA. What is known about one HTTP exchange: what filters, balancers and the access log read."""
+"""DATA. The data about one HTTP exchange, for filters, balancers and the access log."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ class Attempt(StreamProtocol):
             self.tap(data)
 
     def bulk_flow(self) -> None:
-        """Our transport's call: a lot came from the server."""
+        """Handle much data from the server; the transport calls it."""
         session = self._session
         if session is not None and self.to_client is not None:  # else the kernel would hide it
             splice_to(self.transport, session.transport, session.moved_out)

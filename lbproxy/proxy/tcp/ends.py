@@ -81,7 +81,7 @@ class TwoEnds(TCPTraffic):
 
     @property
     def over(self) -> bool:
-        """It is logged; its connections may still exist."""
+        """Whether the session is logged; its connections may still exist."""
         return self.state is _OVER or self.state is _GONE
 
     @property
@@ -203,7 +203,7 @@ class TwoEnds(TCPTraffic):
         self._end(Kind.FILTER_FAILED, "a filter replied to a TCP session")
 
     def fail(self, error: ProxyError) -> None:
-        """It cannot go on."""
+        """End the session with an error."""
         self._end(error.kind, error.detail)
 
     def kill(self, error: ProxyError) -> None:

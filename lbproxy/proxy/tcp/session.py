@@ -112,7 +112,7 @@ class Session(TwoEnds, StreamProtocol):
             self.transport.pauseProducing()
 
     def bulk_flow(self) -> None:
-        """Our transport's call: a lot came from the client."""
+        """Handle much data from the client; the transport calls it."""
         attempt = self._attempt
         if attempt is not None and self._to_server is not None:  # else the kernel would hide it
             splice_to(self.transport, attempt.transport, self.moved_in)
@@ -146,7 +146,7 @@ class Session(TwoEnds, StreamProtocol):
             self._end(Kind.CLIENT_GONE, "left before a server was found")
 
     def writeConnectionLost(self) -> None:
-        """Our FIN is on its way to the client; nothing to do."""
+        """Do nothing: the FIN to the client is on its way."""
 
     def connectionLost(self, reason: Failure) -> None:
         """The client's connection is closed."""

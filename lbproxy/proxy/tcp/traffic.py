@@ -1,4 +1,6 @@
-"""DATA. What others see of a TCP session: filters, balancers, lists of sessions, the access log."""
+"""DATA. The public data about a TCP session: for filters, balancers, session lists, the
+access log.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,7 @@ class TCPTraffic(Record):
 
     @property
     def traffic(self) -> TCPTraffic:
-        """What balancers and lists of sessions look at."""
+        """The input of balancers and session lists."""
         return self
 
     @property
@@ -97,7 +99,7 @@ class TCPTraffic(Record):
         raise NotImplementedError
 
     def attempt_failed(self, error: ProxyError) -> None:
-        """It cannot be made; the lease is given back."""
+        """Handle a failed attempt; its lease is released."""
         raise NotImplementedError
 
     def server_half_closed(self) -> None:

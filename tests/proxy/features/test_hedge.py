@@ -1,4 +1,6 @@
-"""Hedging: every order in which two attempts of one request may end, what begins a second one, and what does not."""
+"""Hedging: every order in which two attempts of one request may end, what begins a second one, and
+what does not.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,7 @@ def site():
         one.idle()
 
 
-# -- who wins ---------------------------------------------------------------------------------------
+# -- who wins ------------------------------------------------------------------------------------
 
 
 def test_a_quick_answer_needs_no_second_attempt(site):
@@ -183,7 +185,7 @@ def test_a_slow_client_holds_back_whoever_answers(site, winner):
     assert client.received.endswith(body)
 
 
-# -- failures ---------------------------------------------------------------------------------------
+# -- failures ------------------------------------------------------------------------------------
 
 
 def test_the_first_fails_and_the_second_goes_on(site):
@@ -322,7 +324,7 @@ def test_both_are_too_late(site):
     r.idle()
 
 
-# -- connections ------------------------------------------------------------------------------------
+# -- connections ---------------------------------------------------------------------------------
 
 
 def test_a_first_that_cannot_be_reached(site):
@@ -395,7 +397,7 @@ def test_a_pooled_connection_that_died_costs_nothing(site):
     r.idle()
 
 
-# -- clients and operators --------------------------------------------------------------------------
+# -- clients and operators -----------------------------------------------------------------------
 
 
 def test_the_client_leaves(site):
@@ -445,7 +447,10 @@ def test_it_is_among_the_sessions_of_its_server(site):
 
 
 def test_a_reload_in_between():
-    text = f"[frontend web]\nlisten = tcp:8080\nbackend = app\n[backend app]\nservers =\n    a {A}\n    b {B}\n"
+    text = (
+        "[frontend web]\nlisten = tcp:8080\nbackend = app\n[backend app]\nservers =\n"
+        f"    a {A}\n    b {B}\n"
+    )
     lb = LB.from_config(text + HEDGE)
     a, b = lb.tcp_origin("a", A), lb.tcp_origin("b", B)
     clients = [lb.connect("web") for _ in range(2)]
@@ -467,7 +472,7 @@ def test_a_reload_in_between():
     lb.close()
 
 
-# -- what is sent twice -----------------------------------------------------------------------------
+# -- what is sent twice --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -507,7 +512,7 @@ def test_a_body_that_is_not_kept(site):
     assert r.hedges == (0, 0, 0)
 
 
-# -- limits -----------------------------------------------------------------------------------------
+# -- limits --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -553,7 +558,7 @@ def test_nobody_is_overtaken_in_the_queue(site):
     assert r.hedges == (0, 0, 2)
 
 
-# -- the configuration ------------------------------------------------------------------------------
+# -- the configuration ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -267,7 +267,8 @@ def test_copies_end_with_the_mirror(how: str) -> None:
     assert len(mirror.running) == 1
     if how == "reload":
         text = (
-            f"[frontend web]\nlisten = tcp:8080\nroutes =\n    path /next -> next\n    default -> app\n"
+            "[frontend web]\nlisten = tcp:8080\nroutes =\n    path /next -> next\n    default -> "
+            "app\n"
             f"[backend app]\nservers = a {A}\n[backend next]\nservers = n {N}\n"
         )
         assert one.lb.service.reload(text).ok

@@ -178,7 +178,9 @@ def tenths(bench: Bench, count: int) -> None:
 
 
 def test_a_bond_to_another_server_stays(make: Make) -> None:
-    """The client has been moved in the meantime: that an old session of it ends does not change where it belongs."""
+    """The client has been moved in the meantime: that an old session of it ends does not change
+    where it belongs.
+    """
     bench, clients = bound(make)
     table = bench.backend.sticky.table
     for key, _, _ in list(table.entries()):
@@ -206,7 +208,10 @@ def test_nobody_is_moved_against_a_bond(make: Make, how: str) -> None:
 def test_a_backend_that_is_removed_moves_nobody(make: Make) -> None:
     bench, clients = bound(make)
     tenths(bench, 15)
-    text = f"[frontend u]\nmode = tcp\nlisten = tcp:9001\nbackend = new\n[backend new]\nservers = a {A}\n"
+    text = (
+        "[frontend u]\nmode = tcp\nlisten = tcp:9001\nbackend = new\n[backend new]\n"
+        f"servers = a {A}\n"
+    )
     rebalancer = bench.backend.rebalancer
     assert rebalancer.plan()
     assert bench.lb.service.reload(text).ok
@@ -296,7 +301,10 @@ def test_a_backend_without_the_key(make: Make) -> None:
 def test_reload_switches_it_on_and_off(make: Make) -> None:
     bench = make(servers=ONE)
     origins(bench)
-    text = f"[frontend t]\nmode = tcp\nlisten = tcp:9000\nbackend = raw\n[backend raw]\n{{}}\nservers = a {A}\n"
+    text = (
+        f"[frontend t]\nmode = tcp\nlisten = tcp:9000\nbackend = raw\n[backend raw]\n{{}}\n"
+        f"servers = a {A}\n"
+    )
     assert bench.lb.service.reload(text.format(RULE)).ok
     rebalancer = bench.backend.rebalancer
     assert rebalancer is not None

@@ -1,4 +1,6 @@
-"""Whatever clients, servers and time do: nothing raises, nothing is left, nothing is logged twice or mixed up."""
+"""Whatever clients, servers and time do: nothing raises, nothing is left, nothing is logged twice
+or mixed up.
+"""
 
 from __future__ import annotations
 
@@ -52,9 +54,11 @@ setups = st.fixed_dictionaries(
                 "hedge = 200ms\nhedge_share = 100%",
                 "hedge = 10ms\nhedge_share = 100%\non_down = close\ntimeout_response = 3s\n"
                 "retry_on = connect reset timeout 503\nretries = 1\npassive = errors=2 eject=3s",
-                "hedge = 200ms\nhedge_share = 50%\nretries = 3\nmax_retries = 2\nretry_budget = 50%\nqueue = 2\n"
+                "hedge = 200ms\nhedge_share = 50%\nretries = 3\nmax_retries = 2\nretry_budget = "
+                "50%\nqueue = 2\n"
                 "retry_on = connect reset 503\nretry_backoff = 100ms",
-                "sticky = header X-User\nrebalance = websocket rate=5/s idle=0s after=1s\nmaxconn = 2",
+                "sticky = header X-User\nrebalance = websocket rate=5/s idle=0s after=1s\nmaxconn "
+                "= 2",
             ]
         ),
         "web": st.sampled_from(["", "timeout_body = 3s\ntimeout_client = 3s\nmax_requests = 2"]),

@@ -1,8 +1,8 @@
 """Heads that stay bytes are passed on like heads that filters have taken apart.
 
-Whole days are played twice, through a load balancer as it is and through one with a filter that asks for the list of
-every head's lines, and so makes the list the truth: what servers and clients get and what is logged must be the same,
-to the byte.
+Whole days are played twice, through a load balancer as it is and through one with a filter that
+asks for the list of every head's lines, and so makes the list the truth: what servers and clients
+get and what is logged must be the same, to the byte.
 """
 
 from __future__ import annotations

@@ -178,8 +178,10 @@ def test_client_leaves(rig, phase, how):
         (b"HTTP/1.1 200 OK\r\nContent-Len", Kind.SERVER_GONE, b"502"),
         (HEAD, Kind.SERVER_GONE, b"200"),
         (HEAD + b"12345", Kind.SERVER_GONE, b"200"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", Kind.SERVER_GONE, b"200"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", Kind.SERVER_GONE, b"200"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", Kind.SERVER_GONE,
+            b"200"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", Kind.SERVER_GONE,
+            b"200"),
     ],
 )  # fmt: skip
 def test_server_leaves(rig, sent, kind, seen, how):

@@ -218,7 +218,9 @@ def test_a_filter_that_timed_out_is_cancelled(rig, phase, how):
 
 @pytest.mark.parametrize("resumes", [False, True])
 def test_a_slow_client_while_a_response_filter_waits(rig, resumes):
-    """The server stays paused while the filter or the client is not ready, and goes on when both are."""
+    """The server stays paused while the filter or the client is not ready, and goes on when both
+    are.
+    """
     one = Waiting("response", "deferred")
     r = rig(filters=[one])
     client, server = r.talk()
@@ -533,11 +535,13 @@ def test_what_another_loop_would_have_to_fire_fails(rig, phase: str) -> None:
     assert r.closes == ["filter_failed"]
 
 
-# -- heads that come again ---------------------------------------------------------------------------
+# -- heads that come again -----------------------------------------------------------------------
 
 
 class Numbering:
-    """A filter of one backend that changes each request, and may send it to another backend or answer it."""
+    """A filter of one backend that changes each request, and may send it to another backend or
+    answer it.
+    """
 
     def __init__(self, backend: str = "", reply: Reply | None = None) -> None:
         self.backend, self.reply, self.count = backend, reply, 0
@@ -554,7 +558,8 @@ def numbered(one: Numbering) -> tuple[list[bytes], list[str]]:
     """What the server gets, and what the log says, of three equal requests on one connection."""
     lb = LB.from_config(
         "[frontend web]\nlisten = tcp:8080\nbackend = first\n"
-        f"[backend first]\nmode = http\nservers = x 10.0.0.9:80\n[backend app]\nmode = http\nservers = a {A}\n"
+        "[backend first]\nmode = http\nservers = x 10.0.0.9:80\n[backend app]\nmode = "
+        f"http\nservers = a {A}\n"
     )
     frontend = lb.service.frontends["web"]
     policy = frontend.policies.match(None)

@@ -197,7 +197,8 @@ def test_blanks_that_some_servers_send(rig):
     r = rig()
     client, server = r.talk()
     server.send(
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\nX-A : b : c\r\n\r\n2  \r\nhi\r\n0\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\nX-A : b : c\r\n\r\n2  "
+        b"\r\nhi\r\n0\r\n\r\n"
     )
     answer = client.take()
     assert b"\r\nX-A: b : c\r\n" in answer

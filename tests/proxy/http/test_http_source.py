@@ -65,7 +65,7 @@ def chunks(text: bytes) -> bytes:
     return b"".join(parts[1::2])
 
 
-# -- replies that stream ----------------------------------------------------------------------------
+# -- replies that stream -------------------------------------------------------------------------
 
 
 def test_a_generator_is_sent_in_chunks(rig: Any) -> None:
@@ -276,7 +276,7 @@ def test_an_always_filter_that_waits_holds_the_generator(rig: Any) -> None:
     assert len(chunks(client.received)) == 5000
 
 
-# -- other sources ----------------------------------------------------------------------------------
+# -- other sources -------------------------------------------------------------------------------
 
 
 class Fixed(Source):

@@ -1,4 +1,6 @@
-"""Conditions by time of day see the time of day, also where lbproxy's clock counts from the machine's start."""
+"""Conditions by time of day see the time of day, also where lbproxy's clock counts from the
+machine's start.
+"""
 
 from __future__ import annotations
 

@@ -319,7 +319,7 @@ def test_a_closed_body_is_no_reference_cycle(rig):
     assert not any(callable(one) and hasattr(one, "__self__") for one in vars(body).values())
 
 
-# -- requests ---------------------------------------------------------------------------------------
+# -- requests ------------------------------------------------------------------------------------
 
 
 def test_a_request_body(rig):

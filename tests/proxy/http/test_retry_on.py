@@ -1,4 +1,6 @@
-"""``retry_on``: responses and timeouts that make another attempt, and the pauses between attempts."""
+"""``retry_on``: responses and timeouts that make another attempt, and the pauses between
+attempts.
+"""
 
 from __future__ import annotations
 
