@@ -28,7 +28,7 @@ from lbproxy.logs.sink import trouble_with
 from lbproxy.net.descriptors import raise_limit
 from lbproxy.net.steady import keep_steady
 from lbproxy.observe.events import EventKind
-from lbproxy.process.gc import Heap
+from lbproxy.process.gc import Freezer
 from lbproxy.process.logfile import append_only
 from lbproxy.process.privileges import acting_as, log_files, obstacles, prepare_logs
 from lbproxy.process.processlog import ProcessLog
@@ -120,10 +120,10 @@ def makeService(options: Any) -> IService:
     raise_limit()
     signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(balancer.reopen_logs))
     terminal = os.isatty(0)
-    heap = Heap(reactor)
-    reactor.callWhenRunning(heap.changed)
+    freezer = Freezer(reactor)
+    reactor.callWhenRunning(freezer.changed)
     balancer.events.subscribe(
-        lambda event: heap.changed() if event.kind is EventKind.RELOAD else None
+        lambda event: freezer.changed() if event.kind is EventKind.RELOAD else None
     )
     systemd = Systemd(reactor, lambda: balancer.serving, turning=lambda: balancer.turning)
     reactor.callWhenRunning(systemd.start)

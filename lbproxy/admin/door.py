@@ -61,6 +61,7 @@ class Door:
 
 
 def is_loopback(host: str) -> bool:
+    """Return whether ``host`` is an IP address of the loopback interface."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

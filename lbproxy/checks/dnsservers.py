@@ -131,7 +131,7 @@ class LookUps(Service):
             self._no_answer(name, reason)
 
     def _broken(self, name: _Name, failure: Failure) -> None:
-        """What the answer led to raised an exception; look-ups continue."""
+        """Log an exception of the code that processes an answer; look-ups continue."""
         _log.failure("resolving {host} failed", failure, host=name.spec.address.host)
         if self._names.get(name.spec.text) is name:
             self._again(name, self.every)

@@ -1,4 +1,4 @@
-"""PURE. Who may pass, and where lbproxy may connect to on behalf of others.
+"""PURE. Address lists, connection limits, and judgement of targets that others name.
 
 :class:`Guard`, :class:`AddressJudge` and :class:`Target` are the guard against server-side request
 forgery, usable in other programs: see :mod:`lbproxy.guard.target`.

@@ -517,7 +517,7 @@ _Hop = tuple[str, int, str]
 
 
 class _Client:
-    """Who the client is, as far as the hops have been followed.
+    """The client, as far as the hops have been followed.
 
     ``chain``: the addresses of the hops, nearest first.
     """

@@ -1,4 +1,4 @@
-"""PURE. What the HTTP/1 parsers accept beyond RFC 9112: methods, versions, leniencies."""
+"""PURE. The methods, versions and leniencies that the HTTP/1 parsers accept beyond RFC 9112."""
 
 from __future__ import annotations
 

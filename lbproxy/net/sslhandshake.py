@@ -162,7 +162,7 @@ class Handshake(Handshaking):
         return super()._decided()
 
     def _send_unsent(self) -> None:
-        """What was written in the clear before TLS."""
+        """Send data written in the clear before TLS."""
         try:
             sent = self._socket.send(self._unsent)
         except BlockingIOError:

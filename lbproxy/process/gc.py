@@ -1,11 +1,11 @@
-"""CONTROL. The garbage collector is told what stays.
+"""CONTROL. Exclusion of long-lived objects from garbage collection.
 
-Now and then Python looks for cycles among all objects there are. With some hundred thousand that
-live as long as the process (modules, the configuration) that takes 50 ms, in which nothing else
-happens. So what is there when all is up is set aside (``gc.freeze``), and only what traffic has
-made is looked at again.
+Python's collector looks for cycles among all objects now and then. With some hundred thousand
+objects that live as long as the process (modules, the configuration) this takes 50 ms, in which
+nothing else happens. So the objects that exist once everything is up are frozen (``gc.freeze``),
+and the collector only looks at those that traffic has made.
 
-For the program whose process it is: another that embeds lbproxy may do the same
+Only the program that owns the process uses it: a program that embeds lbproxy may do the same
 (``docs/embedding.rst``).
 """
 
@@ -14,28 +14,28 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-__all__ = ["SETTLE_AFTER", "Heap"]
+__all__ = ["SETTLE_AFTER", "Freezer"]
 
 SETTLE_AFTER = 1.0
-"""Seconds without another change after which objects are set aside."""
+"""Seconds without another change after which objects are frozen."""
 
 
-class Heap:
-    """``reactor``: IReactorTime."""
+class Freezer:
+    """Freezes objects after each change of the configuration. ``reactor``: IReactorTime."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._call: Any = None
 
     def changed(self) -> None:
-        """A configuration was loaded: what the last one has left goes, and this one stays."""
+        """Handle a new configuration: collect what the last one has left, then freeze this one."""
         if self._call is not None and self._call.active():
             self._call.reset(SETTLE_AFTER)
         else:
             self._call = self._reactor.callLater(SETTLE_AFTER, self._settle)
 
     def stop(self) -> None:
-        """Do nothing more."""
+        """Cancel a pending freeze."""
         if self._call is not None and self._call.active():
             self._call.cancel()
 

@@ -59,13 +59,14 @@ class Moves:
 
 
 class Backend:
-    """What frontends ask for servers.
+    """The servers of a backend, their balancer, queue and features.
 
     ``tls_for`` gives the client side TLS parameters of a server line, None in the clear.
     ``servers``: the source of exchanges, around which features put theirs (``source``).
-    ``make_connector`` makes the connectors of servers.  ``random`` is for pauses before retries.
+    ``make_connector`` makes the connectors of servers. ``random`` is for pauses before retries.
     ``kinds``: the features it could have; ``features``: those it has, by name; ``counts``: what
-    they count. ``processes``: how many serve the same servers, this one included."""
+    they count. ``processes``: how many serve the same servers, this one included.
+    """
 
     def __init__(
         self,

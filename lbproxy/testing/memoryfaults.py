@@ -1,4 +1,4 @@
-"""PURE. What is wrong with the in-memory network: addresses that are cut off, dark or slow."""
+"""PURE. Faults of the in-memory network: addresses that are cut off, dark or slow."""
 
 from __future__ import annotations
 

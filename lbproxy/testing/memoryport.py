@@ -19,7 +19,7 @@ __all__ = ["Attempt", "Connector", "InlinePool", "MemoryNetwork", "MemoryPort"]
 
 
 class MemoryNetwork(Protocol):
-    """What ports and connectors need of the reactor."""
+    """The methods of the reactor that ports and connectors use."""
 
     def bind(self, port: MemoryPort) -> None:
         """Begin to listen; CannotListenError if somebody else does."""
@@ -33,7 +33,7 @@ class MemoryNetwork(Protocol):
 
 @implementer(interfaces.IListeningPort)
 class MemoryPort:
-    """Something that listens."""
+    """A listening port."""
 
     def __init__(self, reactor: MemoryNetwork, key: Key, factory: Any, address: Any) -> None:
         self._reactor = reactor
@@ -87,7 +87,7 @@ class Attempt:
         return first
 
     def refuse(self) -> None:
-        """Nobody listens there."""
+        """Refuse the connection: no port listens at the address."""
         self.failIfNotConnected(error.ConnectionRefusedError())
 
 

@@ -25,6 +25,9 @@ _VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 
 
 def new_context(method: int, min_version: str, ciphers: str) -> SSL.Context:
+    """Return a context for ``method`` with the protocol versions, ciphers and options of
+    lbproxy.
+    """
     context = SSL.Context(method)
     context.set_min_proto_version(_VERSIONS[min_version])
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)

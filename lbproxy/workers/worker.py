@@ -27,7 +27,7 @@ from lbproxy.model import Address, Config
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
 from lbproxy.observe.offenders import Offenders
-from lbproxy.process.gc import Heap
+from lbproxy.process.gc import Freezer
 from lbproxy.process.replication import StickyReplication
 from lbproxy.registry import parse_config, parse_server_line
 from lbproxy.service import LoadBalancer
@@ -77,7 +77,7 @@ class Worker:
         self._boards: list[Board] = []
         self._wakers: list[int] = []
         self._waker: Waker | None = None
-        self._heap = Heap(reactor)
+        self._freezer = Freezer(reactor)
         self._lag = Lag(reactor)
         self._slot = self._workers = 0
         self._places: dict[str, int] = {}
@@ -161,7 +161,7 @@ class Worker:
         self._look()
         self._count()
         self._later(_HALF_MINUTE, self._turn)
-        self._heap.changed()
+        self._freezer.changed()
         self.channel.send({"type": "ready"})
 
     def _on_reload(self, message: dict[str, Any], fds: list[int]) -> None:
@@ -187,7 +187,7 @@ class Worker:
         self._measure(message)
         if not report.ok:
             raise RefusedError("; ".join(report.errors))
-        self._heap.changed()
+        self._freezer.changed()
         self._sync(message)
         self.channel.send({"type": "ready"})
 
@@ -349,7 +349,7 @@ class Worker:
 
     def _end(self) -> None:
         try:
-            self._heap.stop()
+            self._freezer.stop()
             self._lag.stop()
             self.replicated.stop()
             for call in self._calls:

@@ -1,7 +1,7 @@
 """Operators at work and things going wrong while traffic runs: reloads, drains, servers added and
 weighed, certificates swapped, origins and workers killed, the system's clock set, filters that
-raise SystemExit or never return, floods of the admin API. No request may fail but those of a worker that
-was killed.
+raise SystemExit or never return, floods of the admin API. No request may fail but those of a worker
+that was killed.
 
 ``LBPROXY_CHAOS_S=600 pytest -m long tests/live/test_chaos.py`` runs for 600 seconds.
 """

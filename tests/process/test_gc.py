@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from twisted.internet.task import Clock
 
-from lbproxy.process.gc import SETTLE_AFTER, Heap
+from lbproxy.process.gc import SETTLE_AFTER, Freezer
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +19,9 @@ def thaw() -> Iterator[None]:
 
 def test_objects_are_set_aside_after_a_pause() -> None:
     clock = Clock()
-    heap = Heap(clock)
+    freezer = Freezer(clock)
     for _ in range(3):
-        heap.changed()
+        freezer.changed()
         clock.advance(SETTLE_AFTER / 2)
         assert gc.get_freeze_count() == 0
     clock.advance(SETTLE_AFTER)
@@ -35,14 +35,14 @@ def test_what_the_last_configuration_has_left_goes_with_the_next() -> None:
             self.me = self
 
     clock = Clock()
-    heap = Heap(clock)
+    freezer = Freezer(clock)
     old = Cycle()
-    heap.changed()
+    freezer.changed()
     clock.advance(SETTLE_AFTER)
     del old
     gc.collect()
     assert any(type(one) is Cycle for one in _everything())
-    heap.changed()
+    freezer.changed()
     clock.advance(SETTLE_AFTER)
     gc.unfreeze()
     assert not any(type(one) is Cycle for one in _everything())

@@ -280,8 +280,10 @@ def _close(stream: Stream, clean: bool, eof: bool) -> None:
 
 
 def is_clean(reason: Failure) -> bool:
+    """Return whether a connection was closed, and not lost."""
     return reason is DONE or reason.check(ConnectionDone) is not None
 
 
 def words_of(reason: Failure) -> str:
+    """Return the message of a failure, at most 200 characters."""
     return str(reason.getErrorMessage())[:200]
