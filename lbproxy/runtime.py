@@ -85,7 +85,7 @@ class Runtime(MultiService):
 
     @property
     def caches(self) -> dict[str, Cache[Any]]:
-        """Those that some route uses, by name."""
+        """The caches that routes use, by name."""
         found = (Caching.of(route) for route in self.routes.values())
         return {one.cache.name: one.cache for one in found if one is not None}
 

@@ -17,9 +17,9 @@ _SAFE = frozenset({b"GET", b"HEAD"})
 class Asked:
     """One request as the cache reads it.
 
-    ``control``: Cache-Control, or ``no-cache`` from Pragma alone (RFC 9111 §5.4).  ``cookies``: the
-    names of its cookies.  ``named``: the policy names all of them.  ``authorized``: it has
-    Authorization.  ``obstacle``: why the cache neither looks it up nor stores its response, or None.
+    ``control``: Cache-Control, or ``no-cache`` from Pragma alone (RFC 9111 §5.4). ``cookies``: the
+    names of its cookies. ``named``: the policy names all of them. ``authorized``: it has
+    Authorization. ``obstacle``: why the cache neither looks it up nor stores its response, or None.
     """
 
     method: bytes

@@ -49,7 +49,9 @@ class Control:
 
     @property
     def forbids_stale(self) -> bool:
-        """Whether a shared cache must not use the response stale (RFC 9111 §4.2.4), s-maxage aside."""
+        """Whether a shared cache must not use the response stale (RFC 9111 §4.2.4),
+        s-maxage aside.
+        """
         return self.must_revalidate or self.proxy_revalidate or self.no_cache
 
 
@@ -103,7 +105,9 @@ def parse_control(values: Sequence[bytes], field: bytes = b"cache-control") -> C
 
 
 def _directives(values: Sequence[bytes]) -> Iterable[tuple[bytes, bytes | None]]:
-    """Every directive: its name in lower case, and its value without quotes, None if it has none."""
+    """Every directive: its name in lower case, and its value without quotes, None if it
+    has none.
+    """
     for line in values:
         text = line if _closed(line) else line.replace(b'"', b"")
         for part in _PART.findall(text):

@@ -1,4 +1,4 @@
-"""PURE. What an unsafe request invalidates (RFC 9111 §4.4, RFC 9875 §2.2)."""
+"""PURE. The stored responses that an unsafe request invalidates (RFC 9111 §4.4, RFC 9875 §2.2)."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def cost(key: Key, stored: Stored, body: int) -> int:
 
 
 class Counts:
-    """What the store has done since the start."""
+    """Counters of the store since the start."""
 
     __slots__ = ("evicted", "purged", "refused", "stored")
 
@@ -58,8 +58,8 @@ class Counts:
 class Memory:
     """Entries by key; each key has up to ``variants`` of them, selected by Vary.
 
-    ``limit``: bytes of all entries, overhead included.  A new entry evicts others until it fits; one
-    larger than the limit is refused.  ``reserved``: bytes of bodies that are still coming in.
+    ``limit``: bytes of all entries, overhead included. A new entry evicts others until it fits; one
+    larger than the limit is refused. ``reserved``: bytes of bodies that are still coming in.
     """
 
     def __init__(self, limit: int, variants: int = 64) -> None:

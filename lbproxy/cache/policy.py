@@ -14,7 +14,7 @@ __all__ = ["TTL", "Cookies", "NoCache", "Policy", "Query", "SetCookie"]
 
 
 class SetCookie(Enum):
-    """What happens to responses with Set-Cookie."""
+    """Handling of responses with Set-Cookie."""
 
     REFUSE = "refuse"
     STRIP = "strip"
@@ -22,7 +22,7 @@ class SetCookie(Enum):
 
 
 class NoCache(Enum):
-    """What a request with ``no-cache`` or ``max-age=0`` gets."""
+    """Handling of requests with ``no-cache`` or ``max-age=0``."""
 
     REVALIDATE = "revalidate"
     OBEY = "obey"
@@ -33,9 +33,10 @@ class NoCache(Enum):
 class TTL:
     """A line of ``ttl``: responses that match all parts of it are fresh for ``seconds``.
 
-    ``statuses``: empty for all.  ``type``: pattern of the media type; ``path``: pattern of the path;
-    both with ``*``, empty for all.  ``default``: only for responses that state no lifetime.
-    ``force``: also for responses that may not be stored otherwise.  ``line`` is the text, for people.
+    ``statuses``: empty for all. ``type``: pattern of the media type; ``path``: pattern of the path;
+    both with ``*``, empty for all. ``default``: only for responses that state no lifetime.
+    ``force``: also for responses that may not be stored otherwise. ``line`` is the text, for
+    people.
     """
 
     seconds: float
@@ -61,7 +62,7 @@ class TTL:
 class Query:
     """Parts of the query that the key has.
 
-    ``sort``: parameters are sorted by name, and sent so.  ``ignore``: patterns of parameters that do
+    ``sort``: parameters are sorted by name, and sent so. ``ignore``: patterns of parameters that do
     not matter; ``keep``: if not empty, all others do not matter.
     """
 
@@ -99,7 +100,9 @@ def _name(part: bytes) -> str:
 
 @frozen
 class Cookies:
-    """Patterns of cookies that do not matter, that are part of the key, and that bypass the cache."""
+    """Patterns of cookies that do not matter, that are part of the key, and that bypass
+    the cache.
+    """
 
     ignore: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
@@ -135,9 +138,9 @@ class Policy:
     """The rules of one ``[cache NAME]`` section; times in seconds, sizes in bytes.
 
     ``grace``: how long a stale response may answer when the server fails; ``grace_refresh``: how
-    long while it is fetched anew in the background.  ``negative``: lifetime of 404, 405, 410, 414
-    and 501 without stated freshness.  ``min_uses``: requests of one key before a response is stored.
-    ``variants``: responses of one key, selected by Vary.  ``targets``: RFC 9213 fields.
+    long while it is fetched anew in the background. ``negative``: lifetime of 404, 405, 410, 414
+    and 501 without stated freshness. ``min_uses``: requests of one key before a response is stored.
+    ``variants``: responses of one key, selected by Vary. ``targets``: RFC 9213 fields.
     """
 
     query: Query = field(factory=Query)

@@ -1,4 +1,4 @@
-"""PURE. What a purge names: one URL, a prefix, a host, a tag, a cache group, or everything."""
+"""PURE. The target of a purge: one URL, a prefix, a host, a tag, a cache group, or everything."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS: tuple[PurgeKind, ...] = get_args(PurgeKind)
 @frozen
 class Purge:
     """``value``: a URL, the beginning of one, a host with its port, a tag, or the origin and the
-    name of a group with a blank between them; empty for ``all``.  A URL is that of all its variants.
+    name of a group with a blank between them; empty for ``all``. A URL is that of all its variants.
     """
 
     kind: PurgeKind

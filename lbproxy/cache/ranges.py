@@ -83,7 +83,10 @@ def _merged(found: list[Span]) -> list[Span]:
 
 @frozen
 class Part:
-    """A piece of a multipart body: ``before`` is sent, then the bytes of ``span``, if there is one."""
+    """A piece of a multipart body:
+
+    ``before`` is sent, then the bytes of ``span``, if there is one.
+    """
 
     before: bytes
     span: Span | None

@@ -16,7 +16,7 @@ __all__ = ["Decision", "Use", "decide", "usable_on_error"]
 
 
 class Use(Enum):
-    """What a stored response is good for."""
+    """Uses of a stored response."""
 
     SERVE = "serve"
     SERVE_AND_REFRESH = "serve and refresh"
@@ -67,7 +67,7 @@ def decide(stored: Stored, asked: Asked, policy: Policy, now: float) -> Decision
 
 
 def _demanded(asked: Asked, policy: Policy, age: float) -> tuple[Use, str, str] | None:
-    """What the request's own directives demand, or None."""
+    """Return the use that the request's own directives demand, or None."""
     control = asked.control
     limit = control.max_age
     if policy.client_no_cache is NoCache.IGNORE:
@@ -81,7 +81,7 @@ def _demanded(asked: Asked, policy: Policy, age: float) -> tuple[Use, str, str] 
 
 
 def _stale(stored: Stored, asked: Asked, policy: Policy, over: float) -> tuple[Use, str, str]:
-    """What a response is used for that is stale by ``over`` seconds."""
+    """Return the use of a response that is stale by ``over`` seconds."""
     control = stored.control
     if control.forbids_stale:
         return Use.VALIDATE, "stale, and must be revalidated", "RFC 9111 §5.2.2.2"

@@ -1,6 +1,6 @@
 """PURE. Eviction by SIEVE: a queue in order of arrival, and a hand that spares what was used.
 
-Zhang et al., "SIEVE is Simpler than LRU", NSDI 2024.  A hit sets one flag and moves nothing.  On the
+Zhang et al., "SIEVE is Simpler than LRU", NSDI 2024. A hit sets one flag and moves nothing. On the
 web's skewed popularity SIEVE keeps more of what is asked again than LRU, because what is asked once
 is evicted when the hand comes by; ``tests/cache/test_sieve.py`` compares both on a Zipf trace.
 """
@@ -65,7 +65,9 @@ class Sieve(Generic[NodeT]):
         self.count -= 1
 
     def victim(self) -> NodeT | None:
-        """Return the member to evict, which stays one until it is removed; None if there is none."""
+        """Return the member to evict, which stays one until it is removed; None if there
+        is none.
+        """
         node = self._hand if self._hand is not None else self._oldest
         while node is not None and node.used:
             node.used = False

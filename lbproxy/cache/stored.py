@@ -14,12 +14,12 @@ __all__ = ["Stored", "field_values", "first_value", "without"]
 class Stored:
     """The head of a stored response, as the server sent it, and what the cache knows of it.
 
-    ``url``: the public URL it answers.  ``headers``: without the fields that are not stored.
-    ``asked`` and ``received``: when its request was sent and its head received, in seconds since the
-    epoch.  ``lifetime``: seconds of freshness, ``stated`` if the response gave it itself.
-    ``rule``: where the lifetime comes from, for people.  ``selected``: the request's values of the
-    fields in Vary, by name in lower case.  ``tags`` and ``groups``: what it may be purged by.
-    ``length``: bytes of the body.  ``purged``: a soft purge made it stale.  ``public``: clients with
+    ``url``: the public URL it answers. ``headers``: without the fields that are not stored.
+    ``asked`` and ``received``: when its request was sent and its head received, in seconds since
+    the epoch. ``lifetime``: seconds of freshness, ``stated`` if the response gave it itself.
+    ``rule``: where the lifetime comes from, for people. ``selected``: the request's values of the
+    fields in Vary, by name in lower case. ``tags`` and ``groups``: what it may be purged by.
+    ``length``: bytes of the body. ``purged``: a soft purge made it stale. ``public``: clients with
     cookies may share it.
     """
 

@@ -163,7 +163,10 @@ def _headers(response: ResponseHead, control: Control, policy: Policy, received:
 
 
 def _tags(response: ResponseHead) -> frozenset[bytes]:
-    """What the response may be purged by: Surrogate-Key and xkey by blanks, Cache-Tag by commas."""
+    """Return the tags of a response:
+
+    Surrogate-Key and xkey separated by blanks, Cache-Tag by commas.
+    """
     found: set[bytes] = set()
     for name in (b"surrogate-key", b"xkey"):
         for value in response.header_values(name):

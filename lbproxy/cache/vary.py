@@ -33,7 +33,9 @@ def vary_names(head: Fields) -> tuple[bytes, ...]:
 
 
 def selected_by(names: Iterable[bytes], request: Fields) -> Selected:
-    """Return the request's values of ``names``, in a form in which equal means the same selection."""
+    """Return the request's values of ``names``, in a form in which equal means the same
+    selection.
+    """
     return tuple((name, _normal(name, request.header_values(name))) for name in names)
 
 

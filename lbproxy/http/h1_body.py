@@ -284,8 +284,8 @@ class ChunkedBody:
 
 
 def _small_chunk(data: bytes, at: i64) -> i64:
-    """Return the size of the small chunk at ``at``, plus 256 times the start of its data; 0 if there
-    is none that is whole and has no extension.
+    """Return the size of the small chunk at ``at``, plus 256 times the start of its data; 0 if
+    there is none that is whole and has no extension.
     """
     end: i64 = len(data)
     size: i64 = 0

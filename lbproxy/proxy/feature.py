@@ -76,7 +76,7 @@ class Given:
 
     ``config``: the whole configuration; ``config.of(SPEC)`` gives the sections that only this
     feature knows. ``shared``: state of all processes of this machine, fast enough for traffic.
-    ``replicated``: eventual state of all processes, for the background.  ``kept``: see :meth:`keep`.
+    ``replicated``: eventual state of all processes, for the background. ``kept``: see :meth:`keep`.
     """
 
     config: Config

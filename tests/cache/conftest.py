@@ -30,7 +30,9 @@ def request(
 
 
 def response(status: int = 200, length: int = 5, **headers: str | list[str]) -> ResponseHead:
-    """A response with a Date of :data:`NOW` unless ``Date`` is given; a list makes several lines."""
+    """A response with a Date of :data:`NOW` unless ``Date`` is given; a list makes several
+    lines.
+    """
     headers.setdefault("Date", date(NOW))
     pairs = []
     for name, values in headers.items():

@@ -27,7 +27,10 @@ _OF_BODY: Final = frozenset(
 
 
 class Said:
-    """What the cache says of one response: ``age`` in seconds, and Cache-Status if it is ``shown``."""
+    """The cache's data about a response:
+
+    ``age`` in seconds, and Cache-Status if it is ``shown``.
+    """
 
     __slots__ = ("age", "value")
 

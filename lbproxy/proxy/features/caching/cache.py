@@ -37,12 +37,12 @@ MOST_REMEMBERED: Final = 10_000
 
 @define(eq=False)
 class Counters:
-    """What has happened since the start.
+    """Counters since the start.
 
     ``hits`` were answered from the store, ``stale`` ones of them past their lifetime.
-    ``revalidated``: the server said that the stored response is still good.  ``collapsed``: got the
-    response of a fetch that another request began.  ``misses``: fetched and stored or not.
-    ``bypassed``: the cache had no part in it.  ``bytes``: of bodies from the store.
+    ``revalidated``: the server said that the stored response is still good. ``collapsed``: got the
+    response of a fetch that another request began. ``misses``: fetched and stored or not.
+    ``bypassed``: the cache had no part in it. ``bytes``: of bodies from the store.
     """
 
     hits: int = 0

@@ -1,7 +1,7 @@
 """DATA. One request of the cache to the servers, for the clients that wait for its response.
 
-A :class:`Fetch` is the sink of the source behind the cache, and it has a traffic of its own, so that
-it goes on when the client that caused it leaves.  Its states:
+A :class:`Fetch` is the sink of the source behind the cache, and it has a traffic of its own, so
+that it goes on when the client that caused it leaves. Its states:
 
 ======== ============================================================== =================
 state    meaning                                                        next
@@ -95,9 +95,10 @@ class Waiting(Protocol):
 class Fetch(Asking):
     """See the module.
 
-    ``entry``: the stored response that the request validates, or None.  ``readers``: the clients
-    that get the response.  ``stored``: the head as it will be stored, from state KEEPING on.
-    ``reason``: for Cache-Status.  ``outdated``: a purge has named it since it began, so it is not stored.
+    ``entry``: the stored response that the request validates, or None. ``readers``: the clients
+    that get the response. ``stored``: the head as it will be stored, from state KEEPING on.
+    ``reason``: for Cache-Status. ``outdated``: a purge has named it since it began, so it is not
+    stored.
     """
 
     def __init__(

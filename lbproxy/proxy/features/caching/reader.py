@@ -224,7 +224,7 @@ class Reader:
     # -- the end --------------------------------------------------------------------------------
 
     def _expired(self) -> None:
-        """It has waited too long for a head."""
+        """Fail a reader that has waited too long for a head."""
         if not self._over and not self._begun:
             self._end()
             self._fetch.left(self)
