@@ -267,7 +267,10 @@ class LearnSticky(TableSticky):
 
 
 def rewrite_cookie(head: Head, cookie: bytes, change: Callable[[bytes], bytes]) -> None:
-    """Change every value of a cookie in ``head``.  Other cookies stay byte for byte as they were."""
+    """Change every value of a cookie in ``head``.
+
+    Other cookies stay byte for byte as they were.
+    """
     found = cookie + b"="
     lines = _with(head, _COOKIE, found)
     if not lines:

@@ -1,4 +1,6 @@
-"""PURE. The options of sticky sessions, and their counters: attrs classes, which stay uncompiled."""
+"""PURE. The options of sticky sessions, and their counters: attrs classes, which stay
+uncompiled.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,9 @@ _VALUE = re.compile(r"[\x20-\x3a\x3c-\x7e]*")  # RFC 6265 §4.1.1: path-value an
 class StickyCounters:
     """Totals since start.
 
-    ``kept``: went where they belong; ``moved``: their server could not take them, so they belong to another one
-    now; ``lent``: it was full, so another one served them once; ``cookies``: Set-Cookie lines written.
+    ``kept``: went where they belong; ``moved``: their server could not take them, so they belong to
+    another one now; ``lent``: it was full, so another one served them once; ``cookies``: Set-Cookie
+    lines written.
     """
 
     kept: int = 0

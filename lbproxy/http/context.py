@@ -41,7 +41,7 @@ class RouteContext(Protocol):
 
 
 class TemplateContext(Protocol):
-    """What variables read: the public face of an HTTP exchange."""
+    """The input of variables: the public interface of an HTTP exchange."""
 
     @property
     def request(self) -> RequestHead: ...

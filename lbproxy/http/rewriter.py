@@ -80,6 +80,7 @@ def _regex_pieces(pattern: str, replacement: str, groups: int) -> list[Template 
 
 
 def regex_rewriter(pattern: str, replacement: str) -> Rewriter:
+    """Return a function that rewrites paths by a regular expression."""
     regex = compile_regex(pattern)
     pieces = _regex_pieces(pattern, replacement, regex.groups)
     fixed = pieces[0].outline.partition(GAP)[0] if isinstance(pieces[0], Template) else ""
@@ -107,7 +108,8 @@ def _rooted(path: bytes) -> bytes:
 
 
 def _rest(path: bytes, raw: bytes, start: bytes) -> bytes:
-    """What follows the prefix ``start`` of ``path``, spelled as in ``raw`` if that means the same.
+    """Return the part of ``path`` after the prefix ``start``, spelled as in ``raw`` if that means
+    the same.
 
     Raises ProxyError BAD_REQUEST if it would leave the place that it is moved to.
     """
@@ -125,6 +127,7 @@ def _rest(path: bytes, raw: bytes, start: bytes) -> bytes:
 
 
 def plain_rewriter(pattern: str, replacement: str) -> Rewriter:
+    """Return a function that rewrites paths with a prefix."""
     kind, start = path_key(pattern)
     if kind == "glob":
         raise ValueError(

@@ -1,4 +1,6 @@
-"""DATA. What :func:`lbproxy.proxy.hooks.run_hooks` needs of an exchange or a TCP session."""
+"""DATA. The part of an exchange or a TCP session that
+:func:`lbproxy.proxy.hooks.run_hooks` uses.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ __all__ = ["Runner", "deferred_of"]
 
 
 class Runner(Protocol):
-    """What runs a phase: an exchange or a TCP session."""
+    """The object that runs a phase: an exchange or a TCP session."""
 
     waiting: Deferred[Any] | None
 
