@@ -30,7 +30,7 @@ _MARGIN: Final = 1.0  # seconds before the end, at most a fifth of the whole
 
 
 class IdleLimit:
-    """What is known of one server.  All times are seconds of one monotonic clock."""
+    """The data about one server.  All times are seconds of one monotonic clock."""
 
     __slots__ = ("_announced", "_header", "_learned", "_seen", "_seen_at")
 

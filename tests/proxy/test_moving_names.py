@@ -13,7 +13,10 @@ from tests.proxy.http_kit import GET, OK
 
 OLD, NEW = "10.0.0.1", "10.0.0.2"
 WEB = "[frontend web]\nlisten = tcp:8080\nbackend = app\n[backend app]\nresolve_every = 1s\n"
-TCP = "[frontend web]\nlisten = tcp:8080\nmode = tcp\nbackend = app\n[backend app]\nresolve_every = 1s\n"
+TCP = (
+    "[frontend web]\nlisten = tcp:8080\nmode = tcp\nbackend = app\n[backend app]\n"
+    "resolve_every = 1s\n"
+)
 
 
 class Rig:

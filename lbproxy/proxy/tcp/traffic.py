@@ -31,9 +31,10 @@ _ROUTING: Final = SessionState.ROUTING
 class TCPTraffic(Record):
     """One session.
 
-    ``transport``: of the client.  ``priority``: in the backend's queue, lower ones first.
-    ``tried``: servers whose attempts failed.  ``waiting``: an asynchronous filter.  ``vars``: of
-    filters.  ``address``: of the server's connection.  ``watched``: see :mod:`lbproxy.proxy.features.rebalancer`.
+    ``transport``: of the client. ``priority``: in the backend's queue, lower ones first. ``tried``:
+    servers whose attempts failed. ``waiting``: an asynchronous filter. ``vars``: of filters.
+    ``address``: of the server's connection. ``watched``: see
+    :mod:`lbproxy.proxy.features.rebalancer`.
     """
 
     __slots__ = (
