@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lbproxy.cache.asked import ask
 from lbproxy.cache.conditions import is_not_modified, range_allowed
 from lbproxy.cache.invalidation import invalidated_urls
-from lbproxy.cache.key import key_of
+from lbproxy.cache.key import key_of, sent_headers, sent_target, url_of
 from lbproxy.cache.policy import Cookies, Policy, Query
 from lbproxy.cache.ranges import MOST_RANGES, Span, multipart, spans
 from lbproxy.cache.stored import Stored
@@ -17,17 +17,16 @@ from lbproxy.cache.updating import conditional, is_same, updated
 from lbproxy.cache.vary import matching
 from tests.cache.conftest import NOW, date, kept, request, response
 
-WHERE = (b"http", b"app")
-
 
 def key(target: str = "/a", policy: Policy = Policy(), **headers: str) -> tuple[bytes, ...]:  # noqa: B008
-    return key_of(request(target=target, **headers), policy, WHERE)
+    return key_of(request(target=target, **headers), policy, b"http", b"app")
 
 
 def test_keys_differ_by_what_can_change_the_response() -> None:
     keys = [key("/a"), key("/a?"), key("/a?b"), key("/A"), key("/a/"), key("/%61")]
     assert len(set(keys)) == len(keys)
-    assert key_of(request(), Policy(), (b"http", b"other")) != key()
+    assert key_of(request(), Policy(), b"http", b"other") != key()
+    assert key_of(request(), Policy(), b"https", b"app") != key()
     assert key(Cookie="a=1") == key()
 
 
@@ -38,6 +37,24 @@ def test_the_query_of_a_key() -> None:
     assert key("/a?utm_x=1", policy) == key("/a?utm_y=1", policy)
     keep = Policy(query=Query(keep=("page", "q")))
     assert key("/a?page=1&x=2", keep) == key("/a?page=1", keep)
+
+
+def test_what_does_not_matter_is_not_sent() -> None:
+    policy = Policy(query=Query(sort=True, ignore=("utm_*",)), cookies=Cookies(ignore=("_ga*",)))
+    assert sent_target(request(target="/a?b=2&utm_x=%22&a=1"), policy) == b"/a?a=1&b=2"
+    assert sent_target(request(target="/a?utm_x=1"), policy) == b"/a"
+    headers = request(Cookie="_ga=1; lang=de; _gat=2", X="y").headers
+    assert sent_headers(headers, policy)[1:] == [(b"Cookie", b"lang=de"), (b"X", b"y")]
+    assert sent_headers(request(Cookie="_ga=1").headers, policy) == [(b"Host", b"h")]
+
+
+def test_a_target_that_a_filter_changed_is_part_of_the_key() -> None:
+    head = request(target="/api/a")
+    head.checked = head.target
+    plain = key_of(head, Policy(), b"http", b"app")
+    head.target = b"/a"
+    assert key_of(head, Policy(), b"http", b"app") not in (plain, key("/a"))
+    assert url_of(head, Policy(), b"http") == b"http://h/api/a"
 
 
 @given(st.lists(st.sampled_from(["a=1", "a=2", "b=1", "utm_x=1", "a", ""]), max_size=6))

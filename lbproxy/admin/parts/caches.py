@@ -24,6 +24,7 @@ from lbproxy.admin.schema import (
     string,
 )
 from lbproxy.admin.view import AdminView
+from lbproxy.cache.key import normal_url
 from lbproxy.cache.purge import KINDS, Purge
 from lbproxy.http.message import RequestHead, header_pairs
 from lbproxy.proxy.features.caching.cache import Cache, entry_facts
@@ -84,7 +85,7 @@ def _entries(call: Call) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
     url = call.query.get("url", "")
     if url:
-        found = cache.memory.by_url(url.encode("latin-1", "replace"))
+        found = cache.memory.by_url(normal_url(url.encode("latin-1", "replace"), cache.policy))
     else:
         found = list(islice(cache.memory, _MOST))
     now = cache.wall()

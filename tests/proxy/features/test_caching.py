@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lbproxy.cache.purge import Purge
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer, Request
@@ -327,6 +328,28 @@ def test_bypass_refresh_and_none(make: Make) -> None:
     fresh = lb.get("http://h/x", headers={"X-Refresh": "1"}).body
     assert fresh != first
     assert lb.get("http://h/x").body == fresh
+
+
+def test_what_does_not_matter_cannot_poison_the_store(make: Make) -> None:
+    lb = make(cache="query = ignore=utm_*\ncookies = ignore theme")
+    origin = serve(
+        lb, lambda one: Answer(200, f"{one.target} {one.header('Cookie')}".encode(), MINUTE)
+    )
+    found = lb.get("http://h/a?utm_x=%3Cscript%3E&p=1", headers={"Cookie": "theme=evil"})
+    assert found.body == b"/a?p=1 "
+    assert lb.get("http://h/a?p=1").body == b"/a?p=1 "
+    assert len(origin.requests) == 1
+    assert lb.service.caches["main"].purge(Purge("url", b"http://h/a?utm_y=2&p=1")) == 1
+
+
+def test_a_rewritten_request_is_purged_by_its_public_url(make: Make) -> None:
+    lb = make(frontend="filters = rewrite /api/* /*")
+    origin = serve(lb, lambda one: Answer(200, one.target.encode(), MINUTE))
+    for _ in range(2):
+        assert lb.get("http://h/api/x").body == b"/x"
+        assert lb.get("http://h/x").body == b"/x"
+    assert len(origin.requests) == 2
+    assert lb.service.caches["main"].purge(Purge("prefix", b"http://h/api/")) == 1
 
 
 def test_only_if_cached(make: Make) -> None:

@@ -10,7 +10,7 @@ from attrs import define, evolve
 
 from lbproxy.cache.asked import Asked, ask
 from lbproxy.cache.freshness import current_age
-from lbproxy.cache.key import Key, key_of, url_of
+from lbproxy.cache.key import Key, key_of, normal_url, url_of
 from lbproxy.cache.memory import Entry, Memory
 from lbproxy.cache.purge import Purge
 from lbproxy.cache.serving import decide
@@ -173,6 +173,8 @@ class Cache(Generic[RunningT]):
         """Remove what ``wanted`` names, or make it stale; return how many responses.
 
         Fetches under way that it names, or may name, are not stored, and nobody joins them."""
+        if wanted.kind == "url":
+            wanted = Purge("url", normal_url(wanted.value, self.policy))
         for fetch in list(self._running):
             known = fetch.stored
             meant = wanted.may_name(fetch.url) if known is None else wanted.names(known)
@@ -199,7 +201,7 @@ class Cache(Generic[RunningT]):
         """Return what the store would do with a request, and by which rule, as JSON types.
 
         Conditions of ``bypass`` and ``refresh`` and the route are not looked at."""
-        url = url_of(head)
+        url = url_of(head, self.policy, head.scheme)
         asked = ask(head, self.policy)
         refusal = self._refused.get(url)
         return {
@@ -212,7 +214,7 @@ class Cache(Generic[RunningT]):
     def _why(self, entry: Entry, head: RequestHead, asked: Asked) -> dict[str, Any]:
         stored = entry.stored
         facts = entry_facts(entry, self.wall())
-        key = key_of(head, self.policy, entry.key[:1])
+        key = key_of(head, self.policy, head.scheme, entry.key[0])
         if asked.obstacle is not None:
             return {**facts, "use": "bypass", "reason": asked.obstacle, "by": "request"}
         if key != entry.key:

@@ -22,7 +22,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lbproxy.cache.asked import Asked
-from lbproxy.cache.key import Key
+from lbproxy.cache.key import Key, sent_headers, sent_target
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.serving import usable_on_error
 from lbproxy.cache.stored import Stored
@@ -132,12 +132,16 @@ class Fetch(Asking):
         self._stream: SourceStream = STARTING
         self._paused = False
         self._worth = cache.worth(key)
-        super().__init__(_traffic_like(original, self._headers()))
+        super().__init__(
+            _traffic_like(original, self._headers(), sent_target(self._request, cache.policy))
+        )
 
     def _headers(self) -> Headers:
         if self.entry is not None:
-            return conditional(self._request, self.entry.stored)
-        return unconditional(self._request)
+            headers = conditional(self._request, self.entry.stored)
+        else:
+            headers = unconditional(self._request)
+        return sent_headers(headers, self.cache.policy)
 
     def start(self, source: Source) -> None:
         """Send the request to ``source``, which may answer before this returns."""
@@ -392,12 +396,12 @@ def unconditional(request: RequestHead) -> Headers:
     return [pair for pair in request.pairs() if pair[0].lower() not in _CLIENT_CONDITIONS]
 
 
-def _traffic_like(original: HTTPTraffic, headers: Headers) -> HTTPTraffic:
+def _traffic_like(original: HTTPTraffic, headers: Headers, target: bytes) -> HTTPTraffic:
     """Return the traffic of a request of the cache's own, on behalf of ``original``."""
     asked = original.request
     head = RequestHead(
         b"GET",
-        asked.target,
+        target,
         headers,
         asked.version,
         asked.host,

@@ -54,7 +54,7 @@ class CacheSource(Source):
         if asked.obstacle is not None:
             reason = "method" if asked.obstacle == "method" else "bypass"
             return self._around(head, data, end, sink, reason, asked.obstacle)
-        key = key_of(head, cache.policy, (traffic.backend_name.encode(),))
+        key = key_of(head, cache.policy, traffic.scheme.encode(), traffic.backend_name.encode())
         entry = None if cache.refreshes(traffic) else self._select(key, head)
         if entry is None:
             return self._fetch(key, asked, sink, None, "uri-miss")
@@ -143,7 +143,7 @@ class CacheSource(Source):
                 return self._join(running, sink, first=False)
             return self._around(head, b"", None, sink, reason, "too many wait")
         cache.counters.misses += 1
-        fetch = Fetch(cache, key, url_of(head), asked, sink.traffic, entry)
+        fetch = Fetch(cache, key, self._url(sink), asked, sink.traffic, entry)
         fetch.reason = reason
         cache.fetching(fetch, shared)
         reader = self._join(fetch, sink, first=True)
@@ -170,7 +170,7 @@ class CacheSource(Source):
         running = cache.fetches.get(key)
         if running is not None and running.joinable:
             return
-        fetch = Fetch(cache, key, url_of(sink.traffic.request), asked, sink.traffic, entry)
+        fetch = Fetch(cache, key, self._url(sink), asked, sink.traffic, entry)
         cache.fetching(fetch, True)
         fetch.start(self.inner)
 
@@ -254,13 +254,17 @@ class CacheSource(Source):
             sink.hook_replied(Reply(403, b'{"error": "PURGE is not allowed from here"}\n', [_JSON]))
             return STARTING
         soft = (head.header(b"x-purge-soft") or b"").lower() in (b"1", b"yes", b"true")
-        count = cache.purge(Purge("url", url_of(head)), soft)
+        count = cache.purge(Purge("url", self._url(sink)), soft)
         sink.hook_replied(Reply(200, b'{"purged": %d}\n' % count, [_JSON]))
         return STARTING
 
-    def observed(self, request: RequestHead, response: ResponseHead) -> None:
+    def _url(self, sink: Asking) -> bytes:
+        traffic: HTTPTraffic = sink.traffic
+        return url_of(traffic.request, self.cache.policy, traffic.scheme.encode())
+
+    def observed(self, sink: Asking, response: ResponseHead) -> None:
         """See the response to a request that the store has no part in: it may invalidate."""
-        url = url_of(request)
+        request, url = sink.traffic.request, self._url(sink)
         urls = invalidated_urls(url, request, response)
         if urls:
             groups = invalidated_groups(request, response)
@@ -314,7 +318,7 @@ class _Around(ForwardingSink):
         if self._key is not None and self._asked is not None and request.method == b"HEAD":
             source.observed_head(self._key, self._asked, request, head)
         else:
-            source.observed(request, head)
+            source.observed(self.sink, head)
         if source.cache.spec.cache_status:
             value = cache_status(source.cache.name, **self._facts, status=head.status)
             head.add_header(b"Cache-Status", value)
