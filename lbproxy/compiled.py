@@ -137,6 +137,7 @@ MODULES = (
     "proxy/queue.py",
     "proxy/http/sending.py",
     "proxy/http/server.py",
+    "proxy/http/serverstate.py",
     "proxy/http/sink.py",
     "proxy/http/source.py",
     "proxy/leasing.py",

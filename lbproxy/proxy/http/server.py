@@ -12,7 +12,7 @@ from zope.interface import classImplements
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.h1 import ResponseParser
-from lbproxy.http.h1_write import LAST_CHUNK, encode_chunk, encode_request, encode_trailers
+from lbproxy.http.h1_write import encode_chunks, encode_request
 from lbproxy.http.known import HOP_BY_HOP, field_name
 from lbproxy.http.message import END, End, Invalid, RequestHead, ResponseHead
 from lbproxy.model import Address
@@ -21,9 +21,20 @@ from lbproxy.net.peek import has_input
 from lbproxy.net.stream import StreamProtocol
 from lbproxy.proxy.http.bound import BoundConnections, bound_of
 from lbproxy.proxy.http.connector import Connector, PendingDial
+from lbproxy.proxy.http.serverstate import (
+    ANSWERING,
+    AWAITING,
+    CLOSING,
+    DECLINED,
+    EARLY,
+    EXPECTING,
+    IDLE,
+    SENDING,
+    TUNNEL,
+)
 from lbproxy.proxy.http.sink import ResponseSink
 from lbproxy.proxy.http.streams import ConnectionInfo, ServerStream
-from lbproxy.proxy.unsent import unsent_bytes
+from lbproxy.proxy.unsent import taken_since, unsent_bytes
 
 __all__ = ["H1ServerConnection"]
 
@@ -34,7 +45,10 @@ class H1ServerConnection(StreamProtocol):
     """A :class:`~lbproxy.proxy.http.streams.ServerConnection`.
 
     It carries one exchange at a time, so it is its own
-    :class:`~lbproxy.proxy.http.streams.ServerStream`.
+    :class:`~lbproxy.proxy.http.streams.ServerStream`.  ``_state`` is one of
+    :mod:`lbproxy.proxy.http.serverstate`.  Independent of it are back-pressure in each direction,
+    whether the server has sent its FIN (``_eof``), and whether this exchange is the last
+    (``_single``).
     """
 
     def __init__(self, connector: Connector, pending: PendingDial) -> None:
@@ -52,13 +66,8 @@ class H1ServerConnection(StreamProtocol):
         self._timer = terms.wheel.timer(self._expired)
         self._uses = 0
         self._most_uses = terms.pool_requests or -1
-        self._closing = False
+        self._state = IDLE
         self._chunked = False  # the request body goes out in chunks
-        self._request_ended = True
-        self._expects = False  # the client waits for a 100 before it sends its body
-        self._answered = False  # the response head is here
-        self._server_keeps = True
-        self._tunnel = False
         self._paused = False  # the transport takes no more
         self._read_paused = False
         self._unsent = 0  # when it was last looked at
@@ -68,6 +77,10 @@ class H1ServerConnection(StreamProtocol):
         self._bound: BoundConnections | None = None
         self.pins = False
         self._rest_s = 0.0  # what the timer was set to when it began to rest
+
+    def _enter(self, state: int) -> None:
+        """Go to ``state``, one that ``serverstate.NEXT`` allows."""
+        self._state = state
 
     # -- Twisted --------------------------------------------------------------------------------
 
@@ -91,7 +104,7 @@ class H1ServerConnection(StreamProtocol):
             # nothing was asked: whatever this is, it must not become somebody's answer
             self._abort()
             return
-        if self._tunnel:
+        if self._state == TUNNEL:
             self._timer.set(self._terms.timeout_tunnel)
             sink.server_events([data])
             return
@@ -106,9 +119,9 @@ class H1ServerConnection(StreamProtocol):
             self._single = True  # even if the answer before it was complete
             events.pop()
         if events:
-            if not self._answered:
+            if self._state < EARLY:
                 self._note_head(events)
-            if kind is not End and self._answered and self._request_ended and not self._read_paused:
+            if kind is not End and self._state == ANSWERING and not self._read_paused:
                 self._timer.set(self._terms.timeout_server)
             sink.server_events(events)
         if kind is Invalid and self._sink is sink:
@@ -116,15 +129,20 @@ class H1ServerConnection(StreamProtocol):
 
     def _note_head(self, events: list[Any]) -> None:
         for event in events:
+            state = self._state
             head: ResponseHead = event
             if head.status >= 200:
-                self._answered = True
-                self._server_keeps = head.keep_alive
+                if not head.keep_alive:
+                    self._single = True
+                if state == AWAITING:
+                    self._enter(ANSWERING)
+                else:
+                    self._enter(DECLINED if state == EXPECTING else EARLY)
                 if head.present >> HOP_BY_HOP & 1:
                     self._note_keep_alive(head)
                 return
-            if event.status == 100 and self._expects:
-                self._expects = False
+            if event.status == 100 and state == EXPECTING:
+                self._enter(SENDING)
                 self._await()
 
     def _note_keep_alive(self, head: ResponseHead) -> None:
@@ -138,11 +156,12 @@ class H1ServerConnection(StreamProtocol):
         if sink is None and self.pooled and self._uses and reason.check(ConnectionDone):
             self.connector.closed_idle(self.idle_s)
         self._timer.close()
+        tunnel = self._state == TUNNEL
         self._forget()
         if sink is None:
             return
         clean = reason.check(ConnectionDone) is not None
-        if self._tunnel:
+        if tunnel:
             self._fail(ProxyError(Kind.OK if clean else Kind.SERVER_GONE, _words(reason)))
         elif clean and not self._eof:
             self._ended(sink)
@@ -157,7 +176,7 @@ class H1ServerConnection(StreamProtocol):
             if self.pooled and self._uses:
                 self.connector.closed_idle(self.idle_s)
             self._lose()
-        elif self._tunnel:
+        elif self._state == TUNNEL:
             sink.server_events([END])
         else:
             self._ended(sink)
@@ -199,25 +218,26 @@ class H1ServerConnection(StreamProtocol):
 
     def _await(self) -> None:
         """Arm the deadline of what we now wait for."""
-        if self._tunnel:
+        state = self._state
+        if state == TUNNEL:
             self._timer.set(self._terms.timeout_tunnel)
-        elif not self._request_ended and not self._expects:
+        elif state in (SENDING, EARLY):
             self._timer.clear()  # the client's deadline runs
-        elif not self._answered:
+        elif state < EARLY:
             self._timer.set(self._terms.timeout_response)
         else:
             self._timer.set(self._terms.timeout_server)
 
     def _expired(self) -> None:
-        if (self._paused or self._closing) and self._takes():
+        if (self._paused or self._state == CLOSING) and self._takes():
             return
         if self._sink is None:
             self._lose()  # idle for too long, or does not close
         elif self._paused:
             self._fail(ProxyError(Kind.SERVER_TIMEOUT, "does not read"))
-        elif self._tunnel:
+        elif self._state == TUNNEL:
             self._fail(ProxyError(Kind.SERVER_TIMEOUT, "tunnel is silent"))
-        elif self._answered:
+        elif self._state >= EARLY:
             self._fail(ProxyError(Kind.SERVER_TIMEOUT, "silent in mid answer"))
         else:
             wait = self._terms.timeout_response
@@ -225,10 +245,9 @@ class H1ServerConnection(StreamProtocol):
 
     def _takes(self) -> bool:
         """Some of what was unsent has been sent since: it may have the same time again."""
-        left = unsent_bytes(self.transport)
-        if not 0 < left < self._unsent:
+        self._unsent = taken_since(self.transport, self._unsent)
+        if not self._unsent:
             return False
-        self._unsent = left
         self._timer.set(self._terms.timeout_server)
         return True
 
@@ -243,13 +262,12 @@ class H1ServerConnection(StreamProtocol):
     @property
     def spare(self) -> int:
         """1 while idle and open."""
-        return 0 if self._closing or self._sink is not None else 1
+        return 0 if self._state == CLOSING or self._sink is not None else 1
 
     def open_stream(self, sink: ResponseSink) -> ServerStream:
         """See :class:`ServerConnection`."""
         self._sink = sink
         self._uses += 1
-        self._answered = False
         return self
 
     def shut(self) -> None:
@@ -265,13 +283,12 @@ class H1ServerConnection(StreamProtocol):
         out = encode_request(head, close=self._single or self._uses == self._most_uses)
         self._parser.begin(head.method)
         self._chunked = head.length is None
-        self._request_ended = end is not None
-        self._expects = head.expect_continue and not data
+        if end is not None:
+            self._enter(AWAITING)
+        else:
+            self._enter(EXPECTING if head.expect_continue and not data else SENDING)
         if self._chunked:
-            if data:
-                out += encode_chunk(data)
-            if end is not None:
-                out += encode_trailers(end.trailers) if end.trailers else LAST_CHUNK
+            out += encode_chunks(data, end)
         elif data:
             out += data
         self._await()
@@ -279,28 +296,30 @@ class H1ServerConnection(StreamProtocol):
 
     def send_body(self, data: bytes, end: End | None) -> None:
         """See :class:`ServerStream`."""
-        if self._closing:
+        state = self._state
+        if state == CLOSING:
             return
-        transport = self.transport
-        if self._tunnel:
-            if data:
-                self._timer.set(self._terms.timeout_tunnel)
-                transport.write(data)
-            if end is not None:
-                half_close(transport)
+        if state == TUNNEL:
+            self._send_opaque(data, end)
             return
-        if data:
-            if self._expects:
-                self._expects = False
-                self._await()
-            transport.write(encode_chunk(data) if self._chunked else data)
-        if end is not None:
-            self._expects = False
-            if self._chunked:
-                transport.write(encode_trailers(end.trailers) if end.trailers else LAST_CHUNK)
-            self._request_ended = True
+        if data and state in (EXPECTING, DECLINED):
+            self._enter(SENDING if state == EXPECTING else EARLY)
+            self._await()
+        out = encode_chunks(data, end) if self._chunked else data
+        if out:
+            self.transport.write(out)
+        if end is not None and SENDING <= self._state < ANSWERING:
+            self._enter(AWAITING if self._state < EARLY else ANSWERING)
             if not self._paused:
                 self._await()
+
+    def _send_opaque(self, data: bytes, end: End | None) -> None:
+        """Send bytes of a tunnel, or its end."""
+        if data:
+            self._timer.set(self._terms.timeout_tunnel)
+            self.transport.write(data)
+        if end is not None:
+            half_close(self.transport)
 
     def pause_response(self) -> None:
         """See :class:`ServerStream`."""
@@ -320,21 +339,20 @@ class H1ServerConnection(StreamProtocol):
 
     def start_tunnel(self) -> bytes:
         """See :class:`ServerStream`."""
-        self._tunnel = True
+        self._enter(TUNNEL)
         self._await()
         return self._parser.detach()
 
     def close(self, *, reuse: bool) -> None:
         """See :class:`ServerStream`."""
         self._sink = None
-        if self._tunnel:
+        state = self._state
+        if state == TUNNEL:
             self._lose()
-        elif not (reuse and self._answered and self._request_ended) or self._paused:
+        elif not reuse or state != ANSWERING or self._paused:
             self._abort()
         elif (
-            self._server_keeps
-            and self._bound is None
-            and not self._closing
+            self._bound is None
             and not self._eof
             and not self._single
             and self._uses != self._most_uses
@@ -361,8 +379,7 @@ class H1ServerConnection(StreamProtocol):
         connector = self.connector
         return (
             self._bound is not None
-            and self._server_keeps
-            and not (self._closing or self._eof or self._single)
+            and not (self._eof or self._single)
             and self._uses != self._most_uses
             and connector.holds(self)
             and connector.server.honours
@@ -370,12 +387,15 @@ class H1ServerConnection(StreamProtocol):
 
     def _wait(self) -> None:
         """Wait for the client's next request.  Its deadline is that of the client."""
+        self._enter(IDLE)
         if self._read_paused:
             self.resume_response()
         self._timer.clear()
 
     def rest(self) -> None:
         """See :class:`ServerConnection`."""
+        if self._state == ANSWERING:
+            self._enter(IDLE)
         if self._read_paused:
             self.resume_response()
         self._rest_s = rest_s = self.connector.rest_s
@@ -398,7 +418,7 @@ class H1ServerConnection(StreamProtocol):
     # -- closing --------------------------------------------------------------------------------
 
     def _forget(self) -> None:
-        self._closing = True
+        self._enter(CLOSING)
         if self.pooled:
             self.connector.withdraw(self)
         if self._bound is not None:
@@ -407,7 +427,7 @@ class H1ServerConnection(StreamProtocol):
 
     def _lose(self) -> None:
         """Close after what is written; cut it off if that takes too long."""
-        if self._closing:
+        if self._state == CLOSING:
             self._abort()
             return
         self._forget()

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from lbproxy import compiled
+from lbproxy.proxy.http import serverstate
 from lbproxy.proxy.http.clientlink import ClientLink
 from lbproxy.proxy.http.clientstate import NAMES, NEXT
+from lbproxy.proxy.http.server import H1ServerConnection
 
 
 @pytest.fixture(autouse=True)
@@ -31,5 +33,25 @@ def client_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, st
 
     if compiled.running() != "compiled":
         monkeypatch.setattr(ClientLink, "_enter", watched)
+    yield steps
+    assert wrong == []
+
+
+@pytest.fixture(autouse=True)
+def server_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
+    """The same of all connections to servers."""
+    steps: list[tuple[str, str]] = []
+    wrong: list[tuple[str, str]] = []
+    enter = H1ServerConnection._enter
+
+    def watched(connection: H1ServerConnection, state: int) -> None:
+        step = (serverstate.NAMES[connection._state], serverstate.NAMES[state])
+        steps.append(step)
+        if state not in serverstate.NEXT[connection._state]:
+            wrong.append(step)
+        enter(connection, state)
+
+    if compiled.running() != "compiled":
+        monkeypatch.setattr(H1ServerConnection, "_enter", watched)
     yield steps
     assert wrong == []
