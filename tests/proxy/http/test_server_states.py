@@ -1,4 +1,4 @@
-"""The states of a connection to a server; a fixture holds every test of this folder to the table."""
+"""The states of a connection to a server; a fixture holds every test here to the table."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ UPGRADE = GET[:-2] + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"
 SWITCH = b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
 EXPECT = post(length=2, headers="Expect: 100-continue\r\n")
 BIG = b"HTTP/1.1 413 Large\r\nContent-Length: 3\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 C\r\n\r\n"
+LAST = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+TWICE = "idle awaiting answering idle awaiting answering idle"
+DECLINED = "idle expecting declined early answering idle"
+SENDING = "idle expecting sending awaiting answering idle"
 
 
 @watched
@@ -24,15 +29,15 @@ BIG = b"HTTP/1.1 413 Large\r\nContent-Length: 3\r\n\r\n"
     ("script", "states"),
     [
         ((GET, OK), "idle awaiting answering idle"),
-        ((GET, OK[:-1], bytearray(OK[-1:]), GET, OK), "idle awaiting answering idle awaiting answering idle"),
+        ((GET, OK[:-1], bytearray(OK[-1:]), GET, OK), TWICE),
         ((post(b"a", length=2), b"b", OK), "idle sending awaiting answering idle"),
         ((post(b"a", length=2), BIG, b"b", bytearray(b"big")), "idle sending early answering idle"),
-        ((EXPECT, b"HTTP/1.1 100 C\r\n\r\n", b"ab", OK), "idle expecting sending awaiting answering idle"),
-        ((EXPECT, b"ab", OK), "idle expecting sending awaiting answering idle"),
+        ((EXPECT, CONTINUE, b"ab", OK), SENDING),
+        ((EXPECT, b"ab", OK), SENDING),
         ((EXPECT, BIG + b"big"), "idle expecting declined closing"),
-        ((EXPECT, BIG, b"a", b"b", bytearray(b"big")), "idle expecting declined early answering idle"),
+        ((EXPECT, BIG, b"a", b"b", bytearray(b"big")), DECLINED),
         ((UPGRADE, SWITCH), "idle awaiting tunnel"),
-        ((GET, OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")), "idle awaiting answering closing"),
+        ((GET, LAST), "idle awaiting answering closing"),
         ((GET, b"HTTP/1.1 nonsense\r\n\r\n"), "idle awaiting closing"),
     ],
 )  # fmt: skip
