@@ -84,7 +84,12 @@ def purge(
 @remote_options
 @json_option
 def stats(remote: Remote, as_data: bool) -> None:
-    """Show what the caches did."""
+    """Show what the caches hold and did.
+
+    \b
+    lbproxy cache stats
+    lbproxy cache stats --json
+    """
     found = remote.all("caches")
     if as_data:
         show_json(found)
@@ -113,7 +118,12 @@ def stats(remote: Remote, as_data: bool) -> None:
 @remote_options
 @json_option
 def entries(remote: Remote, url: str, limit: int, name: str, as_data: bool) -> None:
-    """Show stored responses; of one URL, or of all."""
+    """Show stored responses; of one URL, or of all.
+
+    \b
+    lbproxy cache list
+    lbproxy cache list https://www.example.com/a
+    """
     found = []
     for one in _names(remote, name):
         path = f"caches/{quote(one, safe='')}/entries"

@@ -194,7 +194,8 @@ def test_a_thousand_servers_are_written_fast_and_in_small_pieces() -> None:
 
 def test_lines_that_a_log_lost(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
-    with admin(f"[lbproxy]\naccess_log = {path}\n" + TEXT.removeprefix("[lbproxy]\n")) as client:
+    text = f"[lbproxy]\naccess_log = {path}\n" + TEXT.removeprefix("[lbproxy]\n")
+    with admin(text, sinks=None) as client:
         (sink,) = client.lb.service.log_sinks()
         sink._fd, gone = -1, sink._fd
         os.close(gone)

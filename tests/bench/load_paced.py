@@ -78,13 +78,13 @@ class _Paced:
 
     def run(self, seconds: float) -> Load:
         """Send for ``seconds``, and wait for the answers."""
-        begin = time.perf_counter()
-        due, end = begin, begin + seconds
-        while due < end:
+        begin = due = time.perf_counter()
+        count = round(seconds / self._pause)
+        while len(self._late) < count:
             now = time.perf_counter()
-            while due <= now and due < end and self._idle:
+            while due <= now and len(self._late) < count and self._idle:
                 self._send(due)
-                due += self._pause
+                due = begin + len(self._late) * self._pause
             # without a free connection only an answer helps
             self._receive(max(0.0, due - time.perf_counter()) if self._idle else DRAIN)
         while len(self._latencies) < len(self._late):

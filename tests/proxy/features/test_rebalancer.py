@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lbproxy.balance.sticky import SourceSticky
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.testing import LB
 from tests.proxy.bench import A, B, Bench, Make, origins
@@ -194,11 +195,16 @@ def test_a_bond_to_another_server_stays(make: Make) -> None:
 def test_nobody_is_moved_against_a_bond(make: Make, how: str) -> None:
     bench, clients = bound(make)
 
-    def forget(context: Any) -> None:
-        if how == "raises":
-            raise ValueError("a bug")
+    class Broken(SourceSticky):
+        def forget(self, context: Any) -> None:
+            if how == "raises":
+                raise ValueError("a bug")
 
-    bench.backend.sticky.forget = forget
+    sticky = bench.backend.sticky
+    broken = Broken(sticky.options, sticky.env)
+    broken.table = sticky.table
+    broken.bind(bench.backend.group)
+    bench.backend.sticky = broken
     tenths(bench, 100)
     assert not any(client.finished for client in clients)
     assert bench.backend.counts["rebalance"].rebalanced == 0
