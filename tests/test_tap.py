@@ -186,7 +186,8 @@ def test_as_a_daemon(tmp_path: Path, echo: Echo) -> None:
     (port,) = free_ports(1)
     (tmp_path / "lb.ini").write_text(config(port, echo.port))
     done = twistd(tmp_path, "--logfile=lb.log", "--pidfile=lb.pid", "lbproxy", "--config", "lb.ini")
-    assert (done.returncode, done.stderr) == (0, "")
+    said = (tmp_path / "lb.log").read_text()
+    assert (done.returncode, done.stderr) == (0, ""), said
     pid = int((tmp_path / "lb.pid").read_text())
     try:
         talk(port).close()
