@@ -237,6 +237,11 @@ class ServerState:
         return self.spec.name
 
     @property
+    def discovered(self) -> bool:
+        """Whether a discovery found the server."""
+        return self.origin.startswith("discovery:")
+
+    @property
     def usable(self) -> tuple[Address, ...]:
         """The addresses to dial: those that checks pass, or all if checks pass none."""
         unusable = self.unusable

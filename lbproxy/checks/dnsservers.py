@@ -14,7 +14,7 @@ the servers from the master. The rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -213,27 +213,37 @@ class DNSServers(Feature["Backend"]):
             for host, server in present.items()
             if host in hosts
         }
-        gone = [one for host, one in present.items() if one.spec != wanted.get(host)]
+        stays = {
+            one: wanted[host]
+            for host, one in present.items()
+            if host in wanted and one.spec.target == wanted[host].target
+        }
+        changed = {one: line for one, line in stays.items() if one.spec != line}
+        gone = [one for one in present.values() if one not in stays]
         taken = owner.group.servers.keys() - {one.name for one in gone}
         taken |= {one.name for one in wanted.values()}
         free = [name for name in spec.names if name not in taken]
         fresh = sorted(host for host in hosts if host not in wanted)
         wanted.update(zip(fresh, map(spec.server_at, free, fresh), strict=False))
-        kept = {one.name for one in present.values() if one not in gone}
+        kept = {one.name for one in stays}
         new = [one for one in wanted.values() if one.name not in kept]
         self._note_full(spec, len(fresh) - len(free))
-        if gone or new:
-            self._change(gone, new)
+        if gone or new or changed:
+            self._change(gone, changed, new)
 
-    def _change(self, gone: list[ServerState], new: list[ServerSpec]) -> None:
+    def _change(
+        self,
+        gone: list[ServerState],
+        changed: Mapping[ServerState, ServerSpec],
+        new: list[ServerSpec],
+    ) -> None:
         owner = self._owner
         with owner.group.changes():
             self._remove(gone)
+            for server, spec in changed.items():
+                self._try(spec, partial(owner.change, server, spec))
             for spec in new:
-                try:
-                    owner.add(spec, ORIGIN)
-                except (ConfigErrors, ValueError) as error:
-                    _log.warn("server {name}: {error}", name=spec.name, error=error)
+                self._try(spec, partial(owner.add, spec, ORIGIN))
         owner.sync()
         _log.info(
             "backend {backend}: {new} servers found, {gone} gone",
@@ -241,6 +251,13 @@ class DNSServers(Feature["Backend"]):
             new=len(new),
             gone=len({one.name for one in gone} - {one.name for one in new}),
         )
+
+    @staticmethod
+    def _try(spec: ServerSpec, change: Callable[[], Any]) -> None:
+        try:
+            change()
+        except (ConfigErrors, ValueError) as error:
+            _log.warn("server {name}: {error}", name=spec.name, error=error)
 
     def _note_full(self, spec: TemplateSpec, lacking: int) -> None:
         if lacking <= 0:

@@ -95,13 +95,14 @@ class Changing:
 
     def drift(self) -> list[Drift]:
         """The differences between what runs and the configuration."""
+        self._settle_discovered()
         return self.changes.drift(self._runtime.config, self._found)
 
     def _found(self, backend: str) -> dict[str, ServerSpec]:
         """The servers that a discovery found."""
         owner = self._runtime.backends.get(backend)
         servers = owner.group.servers.values() if owner is not None else ()
-        return {one.name: one.spec for one in servers if one.origin.startswith("discovery:")}
+        return {one.name: one.spec for one in servers if one.discovered}
 
     def settle(self) -> None:
         """After a reload: forget what the new configuration says itself, and what it has
@@ -121,15 +122,27 @@ class Changing:
             if spec == server.spec:
                 server.origin = CONFIG
                 self.changes.forget_added(backend, name)
-            change = self.changes.of(backend, name)
-            for what, live in (
-                ("weight", server.full_weight),
-                ("maxconn", server.maxconn),
-                ("admin", server.admin.value),
-            ):
-                if getattr(change, what) not in (None, live):
-                    self.changes.note(server.spec, backend, what, getattr(server.spec, what))
+            self._settle(server)
         self._keep()
+
+    def _settle_discovered(self) -> None:
+        """Forget changes of discovered servers that are gone, or whose name has another address."""
+        for backend, name in self.changes.names():
+            owner = self._runtime.backends.get(backend)
+            server = owner.group.servers.get(name) if owner is not None else None
+            if server is not None and server.discovered:
+                self._settle(server)
+
+    def _settle(self, server: ServerState) -> None:
+        """Forget the changes that are not in effect any more."""
+        change = self.changes.of(server.backend, server.name)
+        for what, live in (
+            ("weight", server.full_weight),
+            ("maxconn", server.maxconn),
+            ("admin", server.admin.value),
+        ):
+            if getattr(change, what) not in (None, live):
+                self.changes.note(server.spec, server.backend, what, getattr(server.spec, what))
 
     # -- restoring and undoing ------------------------------------------------------------------
 
@@ -232,6 +245,8 @@ class Changing:
         with backend.group.changes():
             for server in servers:
                 live, spec = backend.group.servers.get(server), specs.get(server)
+                if live is not None and live.discovered:
+                    spec = live.spec
                 if live is not None and live.spec != spec:
                     runtime.remove_server(name, server)
                     live = None

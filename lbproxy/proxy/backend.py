@@ -160,6 +160,9 @@ class Backend:
                     moves.added.append(server)
             elif there in moves.gone:
                 moves.added.append(server)
+            elif there.discovered:
+                moves.gone.append(there)
+                moves.added.append(server)
             elif there.spec.target == server.target:
                 if there.spec != server:
                     moves.changed.append((there, server))
@@ -192,7 +195,8 @@ class Backend:
             connector_of(server).refit()
         with self.group.changes():
             for server in moves.gone:
-                self.remove(server.name)
+                if self.group.servers.get(server.name) is server:  # else its discovery has done it
+                    self.remove(server.name)
             for server, line in moves.changed:
                 self._change(server, line)
             for line in moves.added:
@@ -243,6 +247,18 @@ class Backend:
         for one in self.features.values():
             one.server_added(server)
         return server
+
+    def change(self, server: ServerState, line: ServerSpec) -> None:
+        """Give a server that is not the configuration's another line with the same address.
+
+        It keeps its sessions, health and counters, and what operators changed of it.
+        """
+        origin, tls = server.origin, server.tls
+        self._change(server, line)
+        server.origin = origin
+        if line.tls or tls is not None:
+            server.tls = self._tls_for(line)
+            connector_of(server).renew()
 
     def remove(self, name: str) -> ServerState:
         """Take a server out: no new work, idle connections closed, running work finishes.  KeyError

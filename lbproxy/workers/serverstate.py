@@ -12,7 +12,7 @@ from typing import Any
 from attrs import frozen
 from twisted.logger import Logger
 
-from lbproxy.balance.server import AdminState, ServerState, State
+from lbproxy.balance.server import CONFIG, AdminState, ServerState, State
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.config.lines import dump_server
 from lbproxy.model import ServerSpec
@@ -156,6 +156,10 @@ def _apply(backend: Backend, values: dict[str, Any], parse: Callable[[str], Serv
         server = None
     if server is None:
         server = backend.add(parse(values["line"]), values["origin"])
+    elif server.origin != CONFIG and dump_server(server.spec) != values["line"]:
+        line = parse(values["line"])
+        if line != server.spec:
+            backend.change(server, line)
     for field in FIELDS:
         if field.encode(server) != values[field.name]:
             field.apply(backend, server, values[field.name])

@@ -9,6 +9,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from lbproxy.balance.server import AdminState
+from lbproxy.checks.dnsservers import ORIGIN
 from lbproxy.config.diff import diff
 from lbproxy.config.dump import dump
 from lbproxy.config.errors import ConfigErrors
@@ -104,6 +106,52 @@ def test_a_reload_keeps_them_and_follows_the_line(lb: Any) -> None:
     assert servers(lb) == {}
     lb.advance(60)
     assert servers(lb) == {}, "nothing is looked up any more"
+
+
+def test_a_changed_line_leaves_what_operators_changed(lb: Any) -> None:
+    first = lb.server("app", "app-1")
+    lb.service.set_admin("app", "app-2", AdminState.MAINT)
+    assert lb.service.reload(TEXT.replace("weight=2", "weight=3 send_proxy=v1")).ok
+    lb.advance(0.1)
+    assert lb.server("app", "app-1") is first
+    assert first.weight == 3
+    assert first.spec.send_proxy == "v1"
+    assert first.origin == ORIGIN
+    assert lb.server("app", "app-2").admin is AdminState.MAINT
+    assert [one.text for one in lb.service.changing.drift()] == ["app/app-2 ready -> maint"]
+
+
+def test_changes_end_with_the_server(lb: Any) -> None:
+    """The next server of that name is another one."""
+    lb.service.set_weight("app", "app-1", 7)
+    answers(lb, "10.0.0.2", "10.0.0.3")
+    lb.advance(10.1)
+    assert servers(lb) == {"app-1": "10.0.0.3", "app-2": "10.0.0.2"}
+    assert lb.server("app", "app-1").weight == 2
+    assert lb.service.changing.drift() == []
+
+
+def test_undoing_a_change_keeps_the_server(lb: Any) -> None:
+    first = lb.server("app", "app-1")
+    lb.service.set_admin("app", "app-1", AdminState.MAINT)
+    assert len(lb.service.changing.reset()) == 1
+    assert lb.server("app", "app-1") is first
+    assert first.admin is AdminState.READY
+
+
+@pytest.mark.parametrize("address", ["10.0.0.2:8000", "10.0.0.4:8000"])
+def test_a_name_that_was_found_becomes_a_line_of_its_own(lb: Any, address: str) -> None:
+    line = "app-{1..3} dns:app.internal:8000 weight=2"
+    assert lb.service.reload(TEXT.replace(line, f"app-2 {address}")).ok
+    lb.advance(20)
+    assert servers(lb) == {}
+    server = lb.server("app", "app-2")
+    assert str(server.spec.target) == address
+    assert server.origin == "config"
+    assert lb.get("http://h/").status == 200
+    assert lb.service.reload(TEXT).ok
+    lb.advance(0.1)
+    assert servers(lb) == {"app-1": "10.0.0.1", "app-2": "10.0.0.2"}
 
 
 def test_it_is_read_and_written_and_compared() -> None:

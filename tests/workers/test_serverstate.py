@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lbproxy.config.build import parse_server
 from lbproxy.testing import LB
 from lbproxy.workers.serverstate import apply, encode, signature
 
@@ -31,3 +32,17 @@ def test_addresses_that_fail_their_checks_are_avoided_in_workers_too() -> None:
         ours.group.set_unusable(ours.group.servers["a"], frozenset())
         apply(theirs, encode(ours), no_parser)
         assert theirs.group.servers["a"].unusable == set()
+
+
+def test_another_line_of_a_server_that_was_found() -> None:
+    with LB.from_config(TEXT) as master, LB.from_config(TEXT) as worker:
+        ours, theirs = master.backend("app"), worker.backend("app")
+        server = ours.add(parse_server("b 10.0.0.2:80"), "discovery:dns")
+        apply(theirs, encode(ours), parse_server)
+        there = theirs.group.servers["b"]
+        ours.change(server, parse_server("b 10.0.0.2:80 send_proxy=v2 weight=5"))
+        apply(theirs, encode(ours), parse_server)
+        assert theirs.group.servers["b"] is there
+        assert (there.spec.send_proxy, there.weight) == ("v2", 5)
+        assert there.origin == "discovery:dns"
+        apply(theirs, encode(ours), no_parser)
