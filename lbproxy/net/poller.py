@@ -170,6 +170,8 @@ class Poller(Loop):
 
     def forget(self, fd: int) -> None:
         """As :meth:`unregister` for a descriptor that was silenced; harmless if repeated."""
+        if self._shared:
+            self._shared.discard(fd)
         if self._handlers.pop(fd, None) is not None and not self._handlers:
             self.reactor.removeReader(self)
 
@@ -177,7 +179,6 @@ class Poller(Loop):
         """Report nothing of ``fd``, not even a hang-up, until it is registered again; its handler
         is still known.
         """
-        self._shared.discard(fd)
         try:
             self._epoll.unregister(fd)
         except (OSError, ValueError):  # closed already

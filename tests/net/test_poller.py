@@ -246,7 +246,10 @@ def test_a_socket_that_closes_leaves_the_epoll_by_itself(reactor: Reactor) -> No
     two.close()
 
 
-def test_a_socket_that_a_child_process_has_open_is_taken_out(reactor: Reactor) -> None:
+@pytest.mark.parametrize("silenced", [False, True])
+def test_a_socket_that_a_child_process_has_open_is_taken_out(
+    reactor: Reactor, silenced: bool
+) -> None:
     """Else its events would be reported under a number that belongs to another socket by then."""
     poller = Poller(reactor)
     counting = poller._epoll = Counting(poller._epoll)
@@ -260,6 +263,10 @@ def test_a_socket_that_a_child_process_has_open_is_taken_out(reactor: Reactor) -
         os._exit(0)
     late, peer = readable()
     poller.register(late.fileno(), IN, Handler([], "after"))
+    if silenced:  # and watched again
+        poller.silence(one.fileno())
+        poller.register(one.fileno(), IN, Handler([], "before"))
+        counting.taken_out = 0
     for sock in (one, late):
         poller.release(sock.fileno())
         sock.close()
