@@ -117,3 +117,5 @@ def test_why(client: AdminClient) -> None:
     assert (found["stored"], found["not_stored"]) == ([], "private (RFC 9111 §5.2.2.7)")
     refused = client.ask("POST", "caches/main/why", {"url": "mine"})
     assert refused.status == 400
+    broken = client.ask("POST", "caches/main/why", {"url": "http://[x/"})
+    assert (broken.status, broken.message) == (400, "url: Invalid IPv6 URL")

@@ -113,7 +113,10 @@ def _purge(call: Call) -> Any:
 
 def _why(call: Call) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
-    parts = urlsplit(call.body["url"])
+    try:
+        parts = urlsplit(call.body["url"])
+    except ValueError as error:
+        raise APIError(400, f"url: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise APIError(400, "url is a whole URL, such as https://www.example.com/a")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
