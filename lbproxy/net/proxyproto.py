@@ -68,7 +68,8 @@ class ProxyHeader:
     """The content of a header.
 
     ``local``: the sender's own connection (a health check); the addresses of the socket hold.
-    ``source_ip`` is "" when the header gives no IP addresses (local, UNKNOWN, Unix sockets).
+    ``source_ip`` is "" when the header gives no IP addresses (local, UNKNOWN, Unix sockets). An
+    IPv4-mapped address, as dual-stack listeners of other proxies send it, is shown as IPv4.
     ``tlvs``: as received, in order, without the padding ones.
     """
 
@@ -284,14 +285,20 @@ def _parse_v1(line: bytes) -> ProxyHeader:
 
 
 def _ip(word: bytes, version: int) -> str:
-    address = IPv4Address(word.decode("ascii")) if version == 4 else _ipv6(word.decode("ascii"))
-    return str(address)
+    if version == 4:
+        return str(IPv4Address(word.decode("ascii")))
+    return _shown(_ipv6(word.decode("ascii")))
 
 
 def _ipv6(word: str) -> IPv6Address:
     if "%" in word:
         raise ValueError(word)
     return IPv6Address(word)
+
+
+def _shown(address: IPv6Address) -> str:
+    """An IPv4 client of a dual-stack socket is shown as IPv4."""
+    return str(address.ipv4_mapped or address)
 
 
 def _port(word: bytes) -> int:
@@ -339,9 +346,8 @@ def _parse_v2(header: bytes) -> ProxyHeader:
         )
     if family == 0x2:
         src, dst, src_port, dst_port = struct.unpack_from("!16s16sHH", header, 16)
-        return ProxyHeader(
-            2, False, str(IPv6Address(src)), src_port, str(IPv6Address(dst)), dst_port, kept
-        )
+        source, destination = _shown(IPv6Address(src)), _shown(IPv6Address(dst))
+        return ProxyHeader(2, False, source, src_port, destination, dst_port, kept)
     return ProxyHeader(2, tlvs=kept)  # unspecified, or Unix socket paths: no IP addresses
 
 

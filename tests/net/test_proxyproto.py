@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import struct
-from ipaddress import IPv6Address
 from itertools import pairwise
 
 import pytest
@@ -296,7 +295,11 @@ def test_encoders() -> None:
     assert encode_v1(("", 0), ("1.2.3.4", 5)) == b"PROXY UNKNOWN\r\n"
     mixed, _ = parse(encode_v1(("1.2.3.4", 5), ("::1", 6)))
     assert mixed is not None and mixed.destination_ip == "::1"
-    assert IPv6Address(mixed.source_ip) == IPv6Address("::ffff:1.2.3.4")
+    assert mixed.source_ip == "1.2.3.4"
+    other, _ = parse(b"PROXY TCP6 ::ffff:1.2.3.4 ::ffff:5.6.7.8 5 6\r\n")
+    assert other == ProxyHeader(1, False, "1.2.3.4", 5, "5.6.7.8", 6)
+    binary, _ = parse(encode_v2(("1.2.3.4", 5), ("::1", 6)))
+    assert binary == ProxyHeader(2, False, "1.2.3.4", 5, "::1", 6)
     dual_stack = encode_v1(("::ffff:1.2.3.4", 5), ("::ffff:5.6.7.8", 6))
     assert dual_stack == b"PROXY TCP4 1.2.3.4 5.6.7.8 5 6\r\n"
     assert encode_v1(("fe80::1%eth0", 5), ("::1", 6)) == b"PROXY TCP6 fe80::1 ::1 5 6\r\n"
