@@ -42,7 +42,7 @@ def prepare_features(
             key = kind.keys[0]
             line = getattr(spec, key)
             where = getattr(line, "where", spec.where)
-            reason = _reason(getattr(line, "name", key), error)
+            reason = _reason(getattr(line, "name", ""), error)
             report(where, f"{owner} {spec.name}", key, reason)
             continue
         if made is not None:
@@ -85,7 +85,7 @@ def prepare_routes(
                         where,
                         f"frontend {spec.name}",
                         "routes" if own else key,
-                        _reason(key, error),
+                        _reason(key if own else "", error),
                     )
                 continue
             if made is not None:
@@ -138,4 +138,9 @@ def _unique(name: str, names: set[str]) -> str:
 
 
 def _reason(name: str, error: Exception) -> ValueError:
-    return ValueError(f"{name}: {type(error).__name__}: {error}")
+    """What is reported for an error of a feature: a ValueError's own words, as they are for users.
+
+    ``name``: of the part of the line that it is about, "" if the report names it.
+    """
+    words = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+    return ValueError(f"{name}: {words}" if name else words)

@@ -468,5 +468,5 @@ def test_mistakes(line: str, message: str) -> None:
 
 def test_a_cache_that_does_not_exist() -> None:
     text = TEXT.format(cache="", frontend="", backend="").replace("cache = main", "cache = other")
-    with pytest.raises(ConfigErrors, match=r"there is no \[cache other\]"):
+    with pytest.raises(ConfigErrors, match=r"\] cache: there is no \[cache other\]$"):
         LB.from_config(text)
