@@ -163,6 +163,7 @@ class DNSServers(Feature["Backend"]):
         self._given = given
         self._owner: Backend
         self._full: set[str] = set()  # lines that have had too few names
+        self._stale: set[str] = set()  # lines whose certificates may have changed since
 
     @classmethod
     def prepare(cls, spec: Any, old: DNSServers | None, given: Given) -> DNSServers | None:
@@ -181,6 +182,7 @@ class DNSServers(Feature["Backend"]):
         self._owner = owner
         names = {name for spec in owner.spec.discover for name in spec.names}
         self._remove(server for server in self._mine() if server.name not in names)
+        self._stale = {spec.text for spec in owner.spec.discover if spec.server.tls}
         self._lookups.specs = owner.spec.discover
         self._lookups.every = owner.spec.resolve_every
         self._lookups.sync()
@@ -218,7 +220,9 @@ class DNSServers(Feature["Backend"]):
             for host, one in present.items()
             if host in wanted and one.spec.target == wanted[host].target
         }
-        changed = {one: line for one, line in stays.items() if one.spec != line}
+        stale = spec.text in self._stale
+        self._stale.discard(spec.text)
+        changed = {one: line for one, line in stays.items() if stale or one.spec != line}
         gone = [one for one in present.values() if one not in stays]
         taken = owner.group.servers.keys() - {one.name for one in gone}
         taken |= {one.name for one in wanted.values()}
@@ -245,12 +249,13 @@ class DNSServers(Feature["Backend"]):
             for spec in new:
                 self._try(spec, partial(owner.add, spec, ORIGIN))
         owner.sync()
-        _log.info(
-            "backend {backend}: {new} servers found, {gone} gone",
-            backend=owner.name,
-            new=len(new),
-            gone=len({one.name for one in gone} - {one.name for one in new}),
-        )
+        if gone or new:
+            _log.info(
+                "backend {backend}: {new} servers found, {gone} gone",
+                backend=owner.name,
+                new=len(new),
+                gone=len({one.name for one in gone} - {one.name for one in new}),
+            )
 
     @staticmethod
     def _try(spec: ServerSpec, change: Callable[[], Any]) -> None:

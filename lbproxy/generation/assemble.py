@@ -151,6 +151,8 @@ class _Compiler:
         tls = {
             server.name: self._old_tls(before, server, tls_for(server)) for server in spec.servers
         }
+        for line in spec.discover:
+            tls_for(line.server_at(line.names[0], "192.0.2.1"))  # its mistakes are told now
         if before is not None:
             backend = before
         elif balancer is None:

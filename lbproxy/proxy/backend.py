@@ -251,13 +251,17 @@ class Backend:
     def change(self, server: ServerState, line: ServerSpec) -> None:
         """Give a server that is not the configuration's another line with the same address.
 
-        It keeps its sessions, health and counters, and what operators changed of it.
+        It keeps its sessions, health and counters, and what operators changed of it. Certificates
+        are read again.  ConfigErrors, and then nothing is changed.
         """
-        origin, tls = server.origin, server.tls
+        old, new = server.tls, self._tls_for(line)
+        if old is not None and new is not None:
+            new = old if old.creator.fingerprint == new.creator.fingerprint else new
+        origin = server.origin
         self._change(server, line)
         server.origin = origin
-        if line.tls or tls is not None:
-            server.tls = self._tls_for(line)
+        if new is not old:
+            server.tls = new
             connector_of(server).renew()
 
     def remove(self, name: str) -> ServerState:

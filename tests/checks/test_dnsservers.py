@@ -21,6 +21,7 @@ from tests.live.clients import ThreadServer, heads
 from tests.support.lb_process import LBProcess
 from tests.support.ports import free_ports
 from tests.support.process import until
+from tests.support.tls import authority, other_authority
 
 TEXT = """
 [frontend web]
@@ -187,6 +188,30 @@ def test_tls_verifies_the_name() -> None:
     text = TEXT.replace("weight=2", "tls")
     (spec,) = parse_config(text).backend("app").discover
     assert spec.server_at("app-1", "10.0.0.1").sni == NAME
+
+
+def test_a_reload_reads_certificates_again(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    authority().cert_pem.write_to_path(str(ca))
+    text = TEXT.replace("weight=2", f"tls ca={ca}")
+    reactor = MemoryReactor()
+    reactor.resolver.table[NAME] = ["10.0.0.1"]
+    with LB.from_config(text, reactor=reactor) as lb:
+        lb.advance(0.1)
+        server = lb.server("app", "app-1")
+        first = server.tls
+        assert lb.service.reload(text).ok
+        lb.advance(10.1)
+        assert server.tls is first, "nothing has changed"
+        other_authority().cert_pem.write_to_path(str(ca))
+        assert lb.service.reload(text).ok
+        lb.advance(10.1)
+        assert lb.server("app", "app-1") is server
+        assert server.tls.creator.fingerprint != first.creator.fingerprint
+        ca.write_text("nonsense")
+        assert "ca.pem" in lb.service.reload(text).summary()
+        lb.advance(10.1)
+        assert server.tls is not None
 
 
 @pytest.mark.live
