@@ -40,6 +40,8 @@ class ProcessLog:
         line = json_line(event) if self._form() == "json" else formatEventAsClassicLogText(event)
         if not line:
             return
+        # names of files that are not UTF-8 are surrogates in Python, which no file takes
+        line = line.encode("utf-8", "backslashreplace").decode()
         with suppress(OSError, ValueError):
             self._stream.write(line)
             self._stream.flush()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
+import pytest
 from twisted.logger import Logger
 from twisted.python import log as legacy
 from twisted.python.failure import Failure
+from twisted.python.logfile import LogFile
 
 from lbproxy.process.processlog import ProcessLog, json_line
 
@@ -81,3 +84,16 @@ def test_a_line_that_cannot_be_written_is_lost() -> None:
     closed = io.StringIO()
     closed.close()
     ProcessLog(closed, lambda: "json")(event())
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_name_that_is_not_utf_8_does_not_lose_the_line(tmp_path: Path, form: str) -> None:
+    file = LogFile("lb.log", str(tmp_path))
+    observer = ProcessLog(file, lambda: form)
+    name = b"k\xffy.pem".decode("utf-8", "surrogateescape")
+    Logger("lbproxy.tap", observer=observer).warn("no {name}", name=name)  # type: ignore[arg-type]
+    file.close()
+    line = (tmp_path / "lb.log").read_text()
+    assert "no k\\udcffy.pem" in line
+    if form == "json":
+        assert json.loads(line)["message"] == f"no {name}"
