@@ -125,15 +125,19 @@ class Answering(DeliveryOwner):
             stream = source.begin(traffic.request, data, end, self)
         except BaseException as error:
             self._begin_failed(source, error)
-            return
+        else:
+            self._begun_with(stream)
+        # a source that has failed may have been replaced by another one, which wants the body
+        if paused and not self._paused and not self.over:
+            self._client.resume_request()
+
+    def _begun_with(self, stream: SourceStream) -> None:
         if not self._is_starting():
             stream.close(reuse=False)
             return
         self._stream = stream
         if self._client_paused or (self._delivery is not None and self._delivery.holding):
             stream.pause_response()
-        if paused and not self._paused:
-            self._client.resume_request()
 
     def _is_starting(self) -> bool:
         """Return whether the source has neither answered to the end nor failed in ``begin``."""

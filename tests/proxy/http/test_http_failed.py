@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from lbproxy.balance.server import AdminState
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import Reply
 from lbproxy.http.transform import Transform
@@ -185,6 +186,41 @@ def test_no_such_backend(rig):
 
     client = fail(rig(filters=[Failed(act)], app="retries = 0"))
     assert client.received.startswith(b"HTTP/1.1 500 ")
+
+
+class Ask:
+    """Lets each request wait for ``answer``."""
+
+    def __init__(self) -> None:
+        self.answer: Deferred[Any] = Deferred()
+
+    def request(self, traffic: Any) -> Deferred[Any]:
+        return self.answer
+
+
+def test_the_other_backend_gets_the_rest_of_a_body_that_was_held_back(rig):
+    """The first backend has no server, so it fails while the exchange still begins with it."""
+    ask = Ask()
+    r = rig(
+        filters=[ask, Failed(move)],
+        app="retries = 0\nno_server = fail",
+        sections=OTHER,
+        web="routes = path /never -> other",
+    )
+    r.backend.set_admin("a", AdminState.MAINT)
+    other = r.raw("10.0.0.9:8000")
+    client = r.client()
+    client.send(post(length=9))
+    client.send(b"abc")
+    client.send(b"def")
+    ask.answer.callback(None)
+    r.advance(0.1)
+    client.send(b"ghi")
+    (server,) = other.connections
+    assert server.received.endswith(b"\r\n\r\nabcdefghi")
+    server.send(OK)
+    r.advance(0)
+    assert client.received.endswith(b"hi")
 
 
 def test_a_body_that_is_gone_goes_nowhere(rig):
