@@ -272,6 +272,7 @@ class H1ClientConnection(ClientSender, StreamProtocol):
         began = self._began if self._state == HEAD else now
         self._enter(REFUSED)
         head = refused_head(self._parser.unread)
+        self._parser.detach()  # a head that is too late may still come to its end
         self._exchange = exchange = Exchange(self.frontend, self, head, began, -1.0)
         self._request = head
         self.frontend.counters.requests += 1

@@ -72,6 +72,28 @@ def test_it_may_wait(rig):
     assert r.closes == ["server_gone"]
 
 
+@pytest.mark.parametrize("more", [b"Host: a\r\n\r\n" + GET, b"X Y: a\r\n\r\n", b""])
+def test_what_follows_a_head_that_was_too_late_is_not_read(rig, more):
+    waits: Deferred[Any] = Deferred()
+    r = rig(
+        filters=[Failed(lambda traffic, error: waits)],
+        web="timeout_header = 2s\nabort_on_close = no",
+    )
+    client = r.client()
+    client.send(b"GET / HTTP/1.1\r\n")
+    r.advance(3)
+    if more:
+        client.send(more)
+    else:
+        client.half_close()
+    r.advance(0)
+    waits.callback(Reply(408, b"late"))
+    r.advance(0.1)
+    assert client.received.count(b"HTTP/1.1 ") == 1
+    assert client.received.endswith(b"late")
+    assert r.closes == ["client_timeout"]
+
+
 def test_it_may_wait_too_long(rig):
     r = rig(
         filters=[Failed(lambda traffic, error: Deferred())],
