@@ -14,6 +14,7 @@ MOST: Final = 2**31
 """The largest number of seconds (RFC 9111 §1.2.2); larger ones are this one."""
 
 _DIGITS: Final = re.compile(rb"[0-9]+")
+_QUOTED: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _PART: Final = re.compile(rb'(?:[^",]|"(?:[^"\\]|\\.)*")+', re.DOTALL)
 
 
@@ -122,8 +123,16 @@ def _directives(values: Sequence[bytes]) -> Iterable[tuple[bytes, bytes | None]]
 
 
 def _closed(line: bytes) -> bool:
-    """Whether every quoted string of ``line`` ends."""
-    return re.sub(rb'"(?:[^"\\]|\\.)*"', b"", line, flags=re.DOTALL).count(b'"') == 0
+    """Whether every quoted string of ``line`` ends.
+
+    It stops at the first that does not, so it takes linear time."""
+    at = line.find(b'"')
+    while at >= 0:
+        found = _QUOTED.match(line, at)
+        if found is None:
+            return False
+        at = line.find(b'"', found.end())
+    return True
 
 
 def _add_list(found: dict[str, Any], key: str, value: bytes | None) -> None:

@@ -89,3 +89,8 @@ def test_a_targeted_field_replaces_cache_control(text: str, expected: Control) -
 def test_an_invalid_targeted_field_is_ignored(text: str) -> None:
     head = response(CDN_Cache_Control=text, Cache_Control="max-age=5")
     assert response_control(head) == Control(max_age=5)
+
+
+def test_quotes_that_do_not_end_take_linear_time() -> None:
+    line = b'"' + b'\\"' * 200_000  # minutes, if each quote looked for its end
+    assert parse_control([line + b", no-store"]).no_store
