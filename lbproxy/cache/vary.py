@@ -18,6 +18,10 @@ _CODINGS: Final = frozenset(
 )
 _ZERO: Final = re.compile(rb"q\s*=\s*0(?:\.0{0,3})?\s*$")
 
+_LISTS: Final = frozenset({b"accept-charset", b"accept-language"})
+"""Lists of tokens with weights, in which neither blanks nor case matter. Blanks in other fields
+may be part of a value, and two users must not share a response because of them."""
+
 Selected = tuple[tuple[bytes, bytes | None], ...]
 
 
@@ -44,10 +48,10 @@ def _normal(name: bytes, values: Sequence[bytes]) -> bytes | None:
         return None
     if name == b"accept-encoding":
         return _accepted(values)
+    if name not in _LISTS:
+        return b", ".join(value.strip(b" \t") for value in values)
     return b",".join(
-        b"".join(part.split()) if b'"' not in part else part.strip()
-        for value in values
-        for part in value.split(b",")
+        b"".join(part.split()) for value in values for part in value.lower().split(b",")
     )
 
 

@@ -124,6 +124,32 @@ def test_accept_encoding_is_normalised(first: str, second: str, same: bool) -> N
     assert (matching([one], request(Accept_Encoding=second)) is one) is same
 
 
+@pytest.mark.parametrize(
+    ("name", "first", "second", "same"),
+    [
+        ("X-User", "ann lee", "annlee", False),
+        ("X-User", '"a , b"', '"a,b"', False),
+        ("X-User", "Ann", "ann", False),
+        ("X-User", " ann ", "ann", True),
+        ("Accept-Language", "de, en;q=0.5", "DE,en; q=0.5", True),
+        ("Accept-Language", "de", "en", False),
+    ],
+)
+def test_only_lists_are_normalised(name: str, first: str, second: str, same: bool) -> None:
+    field = name.replace("-", "_")
+    one = variant(name, **{field: first})
+    assert (matching([one], request(**{field: second})) is one) is same
+
+
+def test_two_cookies_of_one_name_keep_their_order() -> None:
+    policy = Policy(cookies=Cookies(key=("lang", "z")))
+    keys = [
+        key_of(request(Cookie=value), policy, b"http", b"app")
+        for value in ("lang=de; lang=en; z=1", "z=1; lang=de; lang=en", "lang=en; lang=de; z=1")
+    ]
+    assert keys[0] == keys[1] != keys[2]
+
+
 PAGE = kept(
     request(),
     response(Cache_Control="max-age=60", ETag='"v1"', Last_Modified=date(NOW - 100)),
