@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from lbproxy.cache.policy import Policy
 from lbproxy.http.message import Headers, RequestHead
 
-__all__ = ["Key", "key_of", "normal_url", "sent_headers", "sent_target", "url_of"]
+__all__ = [
+    "Key",
+    "key_of",
+    "normal_prefix",
+    "normal_url",
+    "public_host",
+    "sent_headers",
+    "sent_target",
+    "url_of",
+]
 
 Key = tuple[bytes, ...]
 """Values in a fixed order; it is compared as a tuple, so no value can run into the next one."""
@@ -24,8 +35,18 @@ def key_of(head: RequestHead, policy: Policy, scheme: bytes, backend: bytes) -> 
 
 
 def client_target(head: RequestHead) -> bytes:
-    """Return the target as the client sent it."""
-    return head.target if head.checked is None else head.checked
+    """Return the target as the client sent it, in origin form."""
+    asked = head.target if head.checked is None else head.checked
+    if asked[:1] == b"/" or b"://" not in asked:
+        return asked
+    return _target_of(asked.partition(b"://")[2])[1] or b"/"
+
+
+def _target_of(rest: bytes) -> tuple[bytes, bytes]:
+    """Divide what stands behind ``scheme://`` into host and target; the target may be empty."""
+    cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+    target = rest[cut:]
+    return rest[:cut], b"/" + target if target[:1] == b"?" else target
 
 
 def sent_target(head: RequestHead, policy: Policy) -> bytes:
@@ -72,14 +93,38 @@ def _cookies(head: RequestHead, policy: Policy) -> tuple[bytes, ...]:
         for part in value.split(b";"):
             if policy.cookies.in_key(_name(part)):
                 found.append(part.strip())
-    return tuple(sorted(found))
+    return tuple(sorted(found, key=_name))  # those of one name keep their order
 
 
 def url_of(head: RequestHead, policy: Policy, scheme: bytes) -> bytes:
     """Return the public URL of a request, with the parts of its query that matter."""
-    return scheme + b"://" + head.host + normal_target(client_target(head), policy)
+    target = normal_target(client_target(head), policy)
+    return scheme + b"://" + public_host(scheme, head.host) + target
+
+
+def public_host(scheme: bytes, host: bytes) -> bytes:
+    """Return ``host`` without the port that ``scheme`` has anyway."""
+    port = _DEFAULT_PORTS.get(scheme)
+    return host if port is None else host.removesuffix(port)
+
+
+_DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
 
 
 def normal_url(url: bytes, policy: Policy) -> bytes:
     """Return ``url`` in the form of :func:`url_of`."""
-    return normal_target(url, policy)
+    return normal_target(normal_prefix(url.partition(b"#")[0], b"/"), policy)
+
+
+def normal_prefix(url: bytes, path: bytes = b"") -> bytes:
+    """Return the beginning of a URL with scheme and host in the form of :func:`url_of`.
+
+    ``path``: what stands for none."""
+    scheme, mark, rest = url.partition(b"://")
+    if not mark:
+        return url
+    host, target = _target_of(rest)
+    host, scheme, target = host.lower(), scheme.lower(), target or path
+    if target:
+        host = public_host(scheme, host)
+    return scheme + mark + host + target

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from attrs import field, frozen
 
+from lbproxy.cache.key import public_host
 from lbproxy.cache.memory import Entry, Memory, origin_of
 from lbproxy.cache.stored import Stored
 
@@ -33,7 +34,8 @@ class Purge:
         if self.kind == "prefix":
             return url.startswith(self.value)
         if self.kind == "host":
-            return host_of(url) == self.value.lower()
+            scheme = url.partition(b"://")[0]
+            return host_of(url) == public_host(scheme, self.value.lower())
         if self.kind == "group":
             return origin_of(url) == self.value.partition(b" ")[0]
         return True
