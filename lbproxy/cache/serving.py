@@ -55,7 +55,7 @@ def decide(stored: Stored, asked: Asked, policy: Policy, now: float) -> Decision
     if demanded is not None:
         return say(*demanded)
     if stored.purged:
-        if _refreshable(stored, policy, now - stored.received, soft=True):
+        if _refreshable(stored, policy, -ttl):
             return say(Use.SERVE_AND_REFRESH, "soft purge", "purge")
         return say(Use.VALIDATE, "soft purge", "purge")
     slack = asked.control.min_fresh if policy.client_no_cache is not NoCache.IGNORE else None
@@ -96,14 +96,16 @@ def _stale(stored: Stored, asked: Asked, policy: Policy, over: float) -> tuple[U
     return Use.VALIDATE, "stale", "RFC 9111 §4.2.4"
 
 
-def _refreshable(stored: Stored, policy: Policy, since: float, soft: bool) -> bool:
-    """Whether a softly purged response may be served while it is fetched anew."""
+def _refreshable(stored: Stored, policy: Policy, over: float) -> bool:
+    """Whether a softly purged response may be served while it is fetched anew.
+
+    ``over``: seconds since the end of its lifetime, negative before."""
     control = stored.control
     if control.forbids_stale:
         return False
-    if control.stale_while_revalidate:
+    if control.stale_while_revalidate and over < control.stale_while_revalidate:
         return True
-    return soft and control.s_maxage is None and since < stored.lifetime + policy.grace_refresh
+    return control.s_maxage is None and over < policy.grace_refresh
 
 
 def usable_on_error(stored: Stored, asked: Asked, policy: Policy, now: float) -> str | None:

@@ -108,6 +108,11 @@ def test_soft_purge() -> None:
     assert decide(strict, asked, PLAIN, NOW + 1).use is Use.VALIDATE
     assert usable_on_error(soft, asked, PLAIN, NOW + 1) is None
     assert usable_on_error(soft, asked, Policy(grace=5), NOW + 1) == "grace"
+    swr = kept(request(), response(Cache_Control="max-age=60, stale-while-revalidate=5"))
+    assert decide(swr.softly_purged(), asked, PLAIN, NOW + 64).use is Use.SERVE_AND_REFRESH
+    assert decide(swr.softly_purged(), asked, PLAIN, NOW + 65).use is Use.VALIDATE
+    aged = kept(request(), response(Cache_Control="max-age=60", Age="50")).softly_purged()
+    assert decide(aged, asked, PLAIN, NOW + 11).use is Use.VALIDATE
 
 
 def test_cookies_that_nobody_named() -> None:
