@@ -151,10 +151,12 @@ def _lasting(control: Control, policy: Policy) -> bool:
 
 
 def _headers(response: ResponseHead, control: Control, policy: Policy, received: float) -> Headers:
-    """The fields that are stored (RFC 9111 §3.1), and a Date (RFC 9110 §6.6.1)."""
-    gone = _HOP | control.private_fields | frozenset(response.nominated)
-    gone |= frozenset(name for name in (b"content-length", b"age"))
-    if policy.set_cookie is SetCookie.STRIP:
+    """The fields that are stored (RFC 9111 §3.1), and a Date (RFC 9110 §6.6.1).
+
+    Fields that ``no-cache`` or ``private`` names would need the server for each use."""
+    gone = _HOP | control.private_fields | control.no_cache_fields | frozenset(response.nominated)
+    gone |= {b"content-length", b"age"}
+    if policy.set_cookie is not SetCookie.STORE:  # a line of ttl with ``force`` stores it else
         gone |= {b"set-cookie"}
     kept = [(name, value) for name, value in response.headers if name.lower() not in gone]
     if response.header(b"date") is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
 from lbproxy.cache.policy import TTL, Cookies, Policy, SetCookie
 from lbproxy.cache.stored import Stored
@@ -159,3 +160,15 @@ def test_tags_and_groups() -> None:
     assert found.groups == {b"g", b"h i"}
     broken = response(Cache_Control="max-age=60", Cache_Groups='"g')
     assert kept(request(), broken).groups == frozenset()
+
+
+def test_fields_that_are_not_for_everybody_are_not_kept() -> None:
+    control = 'max-age=60, no-cache="X-One", private="X-Two"'
+    answer = response(Cache_Control=control, X_One="1", X_Two="2", X_Three="3")
+    one = kept(request(), answer)
+    assert [one.header(name) for name in (b"x-one", b"x-two", b"x-three")] == [None, None, b"3"]
+    forced = Policy(ttl=(TTL(9, force=True, line="9s force"),))
+    cookie = response(Set_Cookie="a=b")
+    assert kept(request(), cookie, forced).header(b"set-cookie") is None
+    forced = evolve(forced, set_cookie=SetCookie.STORE)
+    assert kept(request(), cookie, forced).header(b"set-cookie") == b"a=b"
