@@ -20,6 +20,9 @@ B = TypeVar("B")
 PER_FIELD: Final = 160
 """Bytes that one stored header field costs besides its text."""
 
+PER_MEMBER: Final = 512
+"""Bytes that one tag or group of a response costs besides its text: sets that may be its own."""
+
 
 class Entry(Node):
     """One stored response.  ``body`` is complete."""
@@ -40,6 +43,10 @@ def cost(key: Key, stored: Stored, body: int) -> int:
     texts = sum(map(len, key)) + len(stored.url)
     for name, value in stored.headers:
         texts += len(name) + len(value) + PER_FIELD
+    for name, chosen in stored.selected:
+        texts += len(name) + len(chosen or b"") + PER_FIELD
+    for members in (stored.tags, stored.groups):
+        texts += sum(map(len, members)) + PER_MEMBER * len(members)
     return OVERHEAD + texts + body
 
 
