@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from lbproxy.cache.control import NONE, Control, parse_control
-from lbproxy.cache.policy import Policy
+from lbproxy.cache.policy import NoCache, Policy
 from lbproxy.http.message import RequestHead
 
 __all__ = ["Asked", "ask"]
@@ -28,6 +28,12 @@ class Asked:
     named: bool
     authorized: bool
     obstacle: str | None
+
+    def demands(self, policy: Policy) -> bool:
+        """Whether the server must be asked about this request, whatever is stored or under way."""
+        if policy.client_no_cache is NoCache.IGNORE:
+            return False
+        return self.control.no_cache or self.control.max_age == 0
 
 
 def ask(head: RequestHead, policy: Policy) -> Asked:

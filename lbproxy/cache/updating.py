@@ -13,7 +13,7 @@ from lbproxy.cache.stored import Stored, without
 from lbproxy.cache.storing import store, stored_fields
 from lbproxy.http.message import Headers, RequestHead, ResponseHead
 
-__all__ = ["conditional", "head_agrees", "is_same", "updated"]
+__all__ = ["conditional", "head_agrees", "is_same", "updated", "validated"]
 
 _KEPT: Final = frozenset(
     {b"content-length", b"content-encoding", b"content-range", b"content-type"}
@@ -71,6 +71,15 @@ def updated(
     if not isinstance(found, Stored):
         return None
     return evolve(found, length=stored.length)
+
+
+def validated(stored: Stored, response: ResponseHead) -> bool:
+    """Whether the response to a HEAD has a validator of ``stored``."""
+    names = (b"etag", b"last-modified")
+    return any(
+        value is not None and value == stored.header(name)
+        for name, value in ((name, response.header(name)) for name in names)
+    )
 
 
 def head_agrees(stored: Stored, response: ResponseHead) -> bool:

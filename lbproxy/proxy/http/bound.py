@@ -64,6 +64,11 @@ class BoundConnections:
                 return one.connector.server
         return None
 
+    @property
+    def identified(self) -> bool:
+        """Whether a server knows the user of the client connection by a connection."""
+        return any(one.pins for one in self._held)
+
     def forget(self, connection: OwnedConnection) -> None:
         """``connection`` is closed."""
         if connection in self._held:

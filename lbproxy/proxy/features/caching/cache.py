@@ -10,7 +10,7 @@ from attrs import define, evolve
 
 from lbproxy.cache.asked import Asked, ask
 from lbproxy.cache.freshness import current_age
-from lbproxy.cache.key import Key, key_of, normal_url, url_of
+from lbproxy.cache.key import Key, key_of, normal_prefix, normal_url, url_of
 from lbproxy.cache.memory import Entry, Memory
 from lbproxy.cache.purge import Purge
 from lbproxy.cache.serving import decide
@@ -66,6 +66,7 @@ class Running(Protocol):
         """End if nobody waits for the response."""
 
 
+T = TypeVar("T")
 RunningT = TypeVar("RunningT", bound=Running)
 
 
@@ -81,11 +82,13 @@ class Cache(Generic[RunningT]):
         self.wall = wall
         self.memory = Memory(spec.memory, spec.variants)
         self.counters = Counters()
+        self.purges = 0
         self.fetches: dict[Key, RunningT] = {}
         self._running: set[RunningT] = set()
-        self._passing: OrderedDict[Key, float] = OrderedDict()
-        self._uses: OrderedDict[Key, int] = OrderedDict()
-        self._refused: OrderedDict[bytes, Refusal] = OrderedDict()
+        # by hash: clients choose how long a key is, and here a collision does no harm
+        self._passing: OrderedDict[int, float] = OrderedDict()
+        self._uses: OrderedDict[int, int] = OrderedDict()
+        self._refused: OrderedDict[int, Refusal] = OrderedDict()
         self.apply(spec)
 
     def apply(self, spec: CacheSpec) -> None:
@@ -110,22 +113,23 @@ class Cache(Generic[RunningT]):
 
     def collapses(self, key: Key) -> bool:
         """Whether requests of ``key`` wait for each other: not when a response was not stored."""
-        until = self._passing.get(key)
+        until = self._passing.get(hash(key))
         if until is None:
             return True
         if until > self.wall():
             return False
-        del self._passing[key]
+        del self._passing[hash(key)]
         return True
 
     def worth(self, key: Key) -> bool:
         """Count a use of ``key``; whether it has had ``min_uses``."""
         if self.policy.min_uses == 1:
             return True
-        uses = self._uses.pop(key, 0) + 1
+        known = hash(key)
+        uses = self._uses.pop(known, 0) + 1
         if uses >= self.policy.min_uses:
             return True
-        self._uses[key] = uses
+        self._uses[known] = uses
         if len(self._uses) > MOST_REMEMBERED:
             self._uses.popitem(last=False)
         return False
@@ -139,23 +143,24 @@ class Cache(Generic[RunningT]):
             self.fetches[fetch.key] = fetch
 
     def fetch_passes(self, fetch: RunningT, why: Refusal) -> None:
-        """The response will not be stored."""
-        self._forget(fetch)
-        self._refused[fetch.url] = why
-        self._refused.move_to_end(fetch.url)
-        if len(self._refused) > MOST_REMEMBERED:
-            self._refused.popitem(last=False)
-        self._passing[fetch.key] = self.wall() + PASS_SECONDS
-        self._passing.move_to_end(fetch.key)
-        if len(self._passing) > MOST_REMEMBERED:
-            self._passing.popitem(last=False)
+        """The response will not be stored.
+
+        If others could have had it, requests of its key do not wait for each other for a while. The
+        response to the cookies or the credentials of one client says nothing about theirs."""
+        _remember(self._refused, hash(fetch.url), why)
+        if self.fetches.get(fetch.key) is fetch:
+            del self.fetches[fetch.key]
+            _remember(self._passing, hash(fetch.key), self.wall() + PASS_SECONDS)
 
     def fetch_stored(self, fetch: RunningT, body: bytes) -> None:
         """The response is complete, and may be stored."""
         assert fetch.stored is not None
-        self._passing.pop(fetch.key, None)
-        self._refused.pop(fetch.url, None)
+        self._passing.pop(hash(fetch.key), None)
+        self._refused.pop(hash(fetch.url), None)
         stored = evolve(fetch.stored, length=len(body))
+        for other in self.memory.lookup(fetch.key):
+            if other.stored.selected == stored.selected and other.stored.asked > stored.asked:
+                return  # a later request was quicker
         self.memory.add(fetch.key, stored, body)
 
     def fetch_over(self, fetch: RunningT) -> None:
@@ -175,6 +180,9 @@ class Cache(Generic[RunningT]):
         Fetches under way that it names, or may name, are not stored, and nobody joins them."""
         if wanted.kind == "url":
             wanted = Purge("url", normal_url(wanted.value, self.policy))
+        elif wanted.kind == "prefix":
+            wanted = Purge("prefix", normal_prefix(wanted.value))
+        self.purges += 1
         for fetch in list(self._running):
             known = fetch.stored
             meant = wanted.may_name(fetch.url) if known is None else wanted.names(known)
@@ -203,7 +211,7 @@ class Cache(Generic[RunningT]):
         Conditions of ``bypass`` and ``refresh`` and the route are not looked at."""
         url = url_of(head, self.policy, head.scheme)
         asked = ask(head, self.policy)
-        refusal = self._refused.get(url)
+        refusal = self._refused.get(hash(url))
         return {
             "url": url.decode("latin-1"),
             "obstacle": asked.obstacle or "",
@@ -251,6 +259,13 @@ class Cache(Generic[RunningT]):
             "evicted": counts.evicted,
             "purged": counts.purged,
         }
+
+
+def _remember(known: OrderedDict[int, T], name: int, what: T) -> None:
+    known[name] = what
+    known.move_to_end(name)
+    if len(known) > MOST_REMEMBERED:
+        known.popitem(last=False)
 
 
 def entry_facts(entry: Entry, now: float) -> dict[str, Any]:

@@ -21,6 +21,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.key import Key, sent_headers, sent_target
 from lbproxy.cache.memory import Entry
@@ -28,17 +31,21 @@ from lbproxy.cache.serving import usable_on_error
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.storing import Refusal, store
 from lbproxy.cache.updating import conditional, is_same, updated
+from lbproxy.cache.vary import matching
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import END, End, Headers, Reply, RequestHead, ResponseHead
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import STARTING, Source
 from lbproxy.proxy.http.traffic import HTTPTraffic
+from lbproxy.proxy.ratelog import Quiet
 
 if TYPE_CHECKING:
     from lbproxy.proxy.http.streams import SourceStream
 
-__all__ = ["Fetch", "FetchState", "Waiting"]
+__all__ = ["Fetch", "FetchState", "Waiting", "begin_failed"]
+
+_quiet: Final = Quiet(Logger(__name__))
 
 WINDOW: Final = 256 * 1024
 """Bytes of a response that is not stored that wait for its slowest reader before the server is
@@ -97,8 +104,8 @@ class Fetch(Asking):
 
     ``entry``: the stored response that the request validates, or None. ``readers``: the clients
     that get the response. ``stored``: the head as it will be stored, from state KEEPING on.
-    ``reason``: for Cache-Status. ``outdated``: a purge has named it since it began, so it is not
-    stored.
+    ``last``: the End, with trailers. ``reason``: for Cache-Status. ``outdated``: a purge has named
+    it since it began, so it is not stored.
     """
 
     def __init__(
@@ -119,6 +126,10 @@ class Fetch(Asking):
         self.readers: list[Waiting] = []
         self.stored: Stored | None = None
         self.head: ResponseHead | None = None
+        self.length: int | None = (
+            None  # of the body; the first client's filters may change the head
+        )
+        self.last = END
         self.refusal: Refusal | None = None
         self.chunks: list[bytes] = []
         self.dropped = 0  # chunks that all readers of a response that is not stored have taken
@@ -145,7 +156,11 @@ class Fetch(Asking):
 
     def start(self, source: Source) -> None:
         """Send the request to ``source``, which may answer before this returns."""
-        stream = source.begin(self.traffic.request, b"", END, self)
+        try:
+            stream = source.begin(self.traffic.request, b"", END, self)
+        except BaseException as error:  # as an exchange does: nobody may wait for it
+            self.fail(begin_failed(source, error))
+            return
         if self.state is FetchState.OVER:
             stream.close(reuse=False)
         else:
@@ -167,12 +182,15 @@ class Fetch(Asking):
             if type(event) is bytes:
                 self._add(event)
             elif type(event) is End:
+                self.last = event
                 self._end()
             elif event.status < 200:
                 self._interim(event)
             else:
                 self._answer(event)
         self._deliver()
+        if self.state is FetchState.PASSING and not self.readers:
+            self.stop(Kind.CLIENT_GONE)  # nobody reads what is not stored
 
     def _interim(self, head: ResponseHead) -> None:
         for reader in list(self.readers):
@@ -192,10 +210,13 @@ class Fetch(Asking):
         ):
             return
         self.head = head
+        self.length = head.length
         found = store(self.url, self._request, self.asked, head, self.cache.policy, times)
         large = head.length is not None and head.length > self.cache.policy.max_object
         if isinstance(found, Stored) and not self._worth:
             found = _TOO_FEW
+        if head.status in _FAILURES and self._has_good(now):
+            found = _BETTER
         if isinstance(found, Stored) and not large and not self.outdated:
             self.stored = found
             self.state = FetchState.KEEPING
@@ -203,6 +224,13 @@ class Fetch(Asking):
         self.refusal = found if isinstance(found, Refusal) else _TOO_LARGE if large else _PURGED
         self.state = FetchState.PASSING
         self.cache.fetch_passes(self, self.refusal)
+
+    def _has_good(self, now: float) -> bool:
+        """Whether the store has a response that may still be used in place of a failure."""
+        asked, policy = self.asked, self.cache.policy
+        entries = self.cache.memory.lookup(self.key)
+        known = matching([one.stored for one in entries], self._request)
+        return known is not None and usable_on_error(known, asked, policy, now) is not None
 
     def _not_modified(self, entry: Entry, head: ResponseHead, times: tuple[float, float]) -> None:
         """The server says that the stored response is still good."""
@@ -376,8 +404,17 @@ class Fetch(Asking):
 
 
 _TOO_LARGE: Final = Refusal("larger than max_object", "policy")
+_BETTER: Final = Refusal("an error, and the stored response may still be used", "grace")
 _TOO_FEW: Final = Refusal("fewer uses than min_uses", "policy")
 _PURGED: Final = Refusal("purged while it was fetched", "purge")
+
+
+def begin_failed(source: object, error: BaseException) -> ProxyError:
+    """Log that a source raised, and return the failure that stands for it."""
+    name = type(source).__name__
+    _quiet.failure(f"{name} {type(error).__name__}", "{name} failed", Failure(), name=name)
+    return ProxyError(Kind.FILTER_FAILED, f"{name}: {type(error).__name__}: {error}")
+
 
 _CLIENT_CONDITIONS: Final = frozenset(
     {

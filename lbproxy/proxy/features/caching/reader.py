@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from lbproxy.cache.conditions import is_not_modified
@@ -11,7 +12,7 @@ from lbproxy.errors import ProxyError
 from lbproxy.http.message import END, End, Reply, ResponseHead
 from lbproxy.proxy.features.caching.answers import not_modified
 from lbproxy.proxy.features.caching.cache import Cache
-from lbproxy.proxy.features.caching.fetch import Fetch
+from lbproxy.proxy.features.caching.fetch import Fetch, begin_failed
 from lbproxy.proxy.http.bodystream import TURN_BYTES
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.streams import SourceStream
@@ -33,6 +34,15 @@ class Serving(Protocol):
 
     def reflect(self, fetch: Fetch, traffic: HTTPTraffic, first: bool) -> None:
         """Let the log of a client's request show the server that answered."""
+
+    def fits(self, stored: Stored, sink: Asking) -> bool:
+        """Whether a response that has just come may answer a request that did not cause it."""
+
+    def fits_stale(self, stored: Stored, sink: Asking) -> bool:
+        """The same for a stored response while the server fails."""
+
+    def alone(self, sink: Asking) -> SourceStream:
+        """Answer a request from the store or by a fetch of its own."""
 
     def pass_by(self, sink: Asking) -> SourceStream:
         """Ask a server without the store."""
@@ -114,8 +124,9 @@ class Reader:
         return len(self._fetch.chunks) + self._fetch.dropped - self.position
 
     def interim(self, head: ResponseHead) -> None:
-        """An interim head, for clients that wait."""
-        if not self._begun and not self._over:
+        """An interim head, for the client that caused the fetch: the final one may be for no
+        other."""
+        if self._first and not self._begun and not self._over:
             self._sink.server_events([head])
 
     def deliver(self) -> None:
@@ -134,13 +145,13 @@ class Reader:
             self.position += 1
         done = fetch.complete and not self.behind
         if done:
-            events.append(END)
+            events.append(fetch.last if self._first else END)
             self._end()
         if events:
             self._sink.server_events(events)
         if done:
             fetch.left(self)
-        elif self.behind:
+        elif self.behind and not self._over:
             self._soon()
 
     def _begin(self, events: list[Any]) -> bool:
@@ -176,26 +187,47 @@ class Reader:
 
     def _elsewhere(self) -> None:
         """Ask a server without the cache."""
-        self._inner = self._serving.pass_by(self._sink)
+        self._hand_over(self._serving.pass_by)
+
+    def _hand_over(self, answer: Callable[[Asking], SourceStream]) -> None:
+        """Let somebody else answer; as in an exchange, a failure to begin is one of the request."""
+        try:
+            self._inner = answer(self._sink)
+        except BaseException as error:
+            self._sink.fail(begin_failed(self._serving, error))
+            return
         if self._paused:
             self._inner.pause_response()
 
     def revalidated(self, entry: Entry, stored: Stored, status: int) -> None:
-        """The stored response is good: answer with it."""
+        """The stored response is good: answer with it, if it is for this request."""
+        if self._over:
+            return
+        serving = self._serving
         self._end()
-        self._serving.reflect(self._fetch, self._sink.traffic, self._first)
-        self._inner = self._serving.serve_validated(self._sink, entry, stored, status)
+        if not self._first and not serving.fits(stored, self._sink):
+            self._hand_over(serving.alone)
+            return
+        serving.reflect(self._fetch, self._sink.traffic, self._first)
+        self._hand_over(lambda sink: serving.serve_validated(sink, entry, stored, status))
 
     def stale(self, entry: Entry, why: str) -> None:
-        """The server failed: answer with the stored response."""
+        """The server failed: answer with the stored response, if it is for this request."""
+        if self._over:
+            return
+        serving = self._serving
         self._end()
-        self._serving.reflect(self._fetch, self._sink.traffic, self._first)
-        self._inner = self._serving.serve_stale(self._sink, entry, why)
+        if not self._first and not serving.fits_stale(entry.stored, self._sink):
+            self._elsewhere()
+            return
+        serving.reflect(self._fetch, self._sink.traffic, self._first)
+        self._hand_over(lambda sink: serving.serve_stale(sink, entry, why))
 
     def again(self) -> None:
         """The fetch cannot be used: ask a server."""
-        self._end()
-        self._elsewhere()
+        if not self._over:
+            self._end()
+            self._elsewhere()
 
     def failed(self, error: ProxyError) -> None:
         """The fetch failed, perhaps in the middle."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from attrs import evolve
+
 from lbproxy.cache.asked import Asked, ask
 from lbproxy.cache.cachestatus import cache_status
 from lbproxy.cache.freshness import current_age
@@ -11,10 +13,10 @@ from lbproxy.cache.invalidation import invalidated_groups, invalidated_urls
 from lbproxy.cache.key import Key, key_of, url_of
 from lbproxy.cache.memory import Entry, origin_of
 from lbproxy.cache.purge import Purge
-from lbproxy.cache.serving import Decision, Use, decide
+from lbproxy.cache.serving import Decision, Use, decide, usable_on_error
 from lbproxy.cache.stored import Stored
-from lbproxy.cache.updating import head_agrees, updated
-from lbproxy.cache.vary import matching, selected_by
+from lbproxy.cache.updating import head_agrees, updated, validated
+from lbproxy.cache.vary import matching
 from lbproxy.http.message import END, End, Reply, RequestHead, ResponseHead
 from lbproxy.proxy.features.caching.answers import Said, answer, fresh_head
 from lbproxy.proxy.features.caching.cache import Cache
@@ -54,6 +56,9 @@ class CacheSource(Source):
         if asked.obstacle is not None:
             reason = "method" if asked.obstacle == "method" else "bypass"
             return self._around(head, data, end, sink, reason, asked.obstacle)
+        bound = traffic.info.bound
+        if bound is not None and bound.identified:
+            return self._around(head, data, end, sink, "bypass", "connection with credentials")
         key = key_of(head, cache.policy, traffic.scheme.encode(), traffic.backend_name.encode())
         entry = None if cache.refreshes(traffic) else self._select(key, head)
         if entry is None:
@@ -139,9 +144,18 @@ class CacheSource(Source):
         shared = self._may_share(asked, entry) and cache.collapses(key)
         running = cache.fetches.get(key) if shared else None
         if running is not None and running.joinable:
+            known = running.stored
+            if asked.demands(cache.policy) or (known is not None and not self.fits(known, sink)):
+                return self._begin_fetch(key, asked, sink, entry, reason, shared=False)
             if len(running.readers) <= cache.spec.waiters and not ranged:
                 return self._join(running, sink, first=False)
             return self._around(head, b"", None, sink, reason, "too many wait")
+        return self._begin_fetch(key, asked, sink, entry, reason, shared)
+
+    def _begin_fetch(
+        self, key: Key, asked: Asked, sink: Asking, entry: Entry | None, reason: str, shared: bool
+    ) -> SourceStream:
+        cache = self.cache
         cache.counters.misses += 1
         fetch = Fetch(cache, key, self._url(sink), asked, sink.traffic, entry)
         fetch.reason = reason
@@ -181,23 +195,53 @@ class CacheSource(Source):
 
     def head_for(self, fetch: Fetch, sink: Asking, first: bool) -> ResponseHead | None:
         """Return the head of a fetch for one of its readers; None if the response does not fit."""
-        head, stored, request = fetch.head, fetch.stored, sink.traffic.request
+        head, stored = fetch.head, fetch.stored
         assert head is not None
         if first:
             self._note_first(fetch, head, sink)
             return head
-        if stored is None:
-            return None
-        names = (name for name, _ in stored.selected)
-        if selected_by(names, request) != stored.selected:
-            return None
-        asked = ask(request, self.cache.policy)
-        if asked.cookies and not asked.named and not stored.public:
+        if stored is None or not self.fits(stored, sink):
             return None
         self.cache.counters.collapsed += 1
         age = current_age(stored, self.cache.wall())
         facts = {"fwd": fetch.reason, "ttl": stored.lifetime - age, "collapsed": True}
-        return fresh_head(stored, self._say(sink, age, facts), head.length)
+        return fresh_head(stored, self._say(sink, age, facts), fetch.length)
+
+    def fits(self, stored: Stored, sink: Asking) -> bool:
+        """Whether a response that has just come may answer a request that did not cause it.
+
+        It must be one that the store could answer with (RFC 9111 §4). The time that the server
+        needed does not count: the request has waited for it."""
+        request, policy = sink.traffic.request, self.cache.policy
+        if matching([stored], request) is None:
+            return False
+        stored = evolve(stored, asked=stored.received)
+        use = decide(stored, ask(request, policy), policy, self.cache.wall()).use
+        return use in (Use.SERVE, Use.SERVE_AND_REFRESH)
+
+    def fits_stale(self, stored: Stored, sink: Asking) -> bool:
+        """The same for a stored response while the server fails."""
+        request, policy = sink.traffic.request, self.cache.policy
+        asked, now = ask(request, policy), self.cache.wall()
+        usable = usable_on_error(stored, asked, policy, now) is not None
+        return usable and matching([stored], request) is not None
+
+    def alone(self, sink: Asking) -> SourceStream:
+        """Answer a request from the store, or by a fetch that nobody else joins."""
+        cache, traffic = self.cache, sink.traffic
+        head: RequestHead = traffic.request
+        asked = ask(head, cache.policy)
+        key = key_of(head, cache.policy, traffic.scheme.encode(), traffic.backend_name.encode())
+        entry = self._select(key, head)
+        if entry is None:
+            return self.pass_by(sink)
+        decision = decide(entry.stored, asked, cache.policy, cache.wall())
+        if decision.use in (Use.SERVE, Use.SERVE_AND_REFRESH):
+            return self._serve(sink, entry, decision)
+        if decision.use is Use.REFUSE:
+            return self.pass_by(sink)
+        validated = entry if decision.use is Use.VALIDATE else None
+        return self._begin_fetch(key, asked, sink, validated, "stale", shared=False)
 
     def _note_first(self, fetch: Fetch, head: ResponseHead, sink: Asking) -> None:
         """Let the head that came from the server say what the cache makes of it."""
@@ -271,9 +315,17 @@ class CacheSource(Source):
             self.cache.invalidate(urls, groups, origin_of(url))
 
     def observed_head(
-        self, key: Key, asked: Asked, request: RequestHead, response: ResponseHead
+        self,
+        key: Key,
+        asked: Asked,
+        request: RequestHead,
+        response: ResponseHead,
+        sent: tuple[float, int],
     ) -> None:
-        """See the response to a HEAD: it refreshes a stored GET, or shows that it is old."""
+        """See the response to a HEAD: it refreshes a stored GET, or shows that it is old.
+
+        ``sent``: when the request was sent, and the purges until then. It refreshes only what a
+        validator identifies: nothing else says that the body is still the same."""
         entry = self._select(key, request)
         if entry is None or response.status != entry.stored.status:
             return
@@ -281,7 +333,10 @@ class CacheSource(Source):
         if not head_agrees(entry.stored, response):
             memory.purge([entry], soft=True)
             return
-        fresh = updated(entry.stored, request, asked, response, self.cache.policy, (now, now))
+        if sent[1] != self.cache.purges or not validated(entry.stored, response):
+            return
+        times = (sent[0], now)
+        fresh = updated(entry.stored, request, asked, response, self.cache.policy, times)
         if fresh is not None:
             memory.replace(entry, fresh)
 
@@ -303,6 +358,7 @@ class _Around(ForwardingSink):
         self._facts: dict[str, Any] = {"fwd": reason, "detail": detail}
         self._key = key
         self._asked = asked
+        self._sent = source.cache.wall(), source.cache.purges
         self._seen = False
 
     def server_events(self, events: list[Any]) -> None:
@@ -316,7 +372,7 @@ class _Around(ForwardingSink):
     def _look(self, head: ResponseHead) -> None:
         source, request = self._source, self.traffic.request
         if self._key is not None and self._asked is not None and request.method == b"HEAD":
-            source.observed_head(self._key, self._asked, request, head)
+            source.observed_head(self._key, self._asked, request, head, self._sent)
         else:
             source.observed(self.sink, head)
         if source.cache.spec.cache_status:
