@@ -11,6 +11,14 @@ from lbproxy.http.message import RequestHead
 __all__ = ["Asked", "ask"]
 
 _SAFE = frozenset({b"GET", b"HEAD"})
+_OVERRIDES = (
+    b"x-http-method-override",
+    b"x-http-method",
+    b"x-method-override",
+    b"x-original-url",
+    b"x-rewrite-url",
+)
+"""Fields that make a server answer another request than the one that lbproxy sees."""
 
 
 @frozen
@@ -62,9 +70,7 @@ def _obstacle(head: RequestHead, policy: Policy, cookies: frozenset[str]) -> str
         return "upgrade"
     if policy.cookies.bypasses(cookies):
         return "cookie bypasses"
-    if head.header(b"x-http-method-override") is not None:
-        return "method override"
-    for name in (b"x-original-url", b"x-rewrite-url"):
+    for name in _OVERRIDES:
         if head.header(name) is not None:
             return name.decode()
     return None

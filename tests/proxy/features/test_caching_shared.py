@@ -258,3 +258,21 @@ def test_a_connection_that_authenticates_is_not_cached(make: Make) -> None:
     assert lb.get(URL, via=client).body == b"NTLM ann"
     assert lb.get(URL).body == b""
     assert lb.get(URL, via=client).body == b"NTLM ann"
+
+
+def test_a_slow_reader_of_a_large_body_is_cut(make: Make) -> None:
+    lb = make(cache="memory = 1m\nmax_object = 100k", backend="timeout_server = 10s")
+    chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+    head = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n"
+    lb.origin("a", "10.0.0.1:80", Answer(raw=head + chunk * 60 + b"0\r\n\r\n", after=1.0))
+    slow, quick = lb.begin("GET", URL), lb.begin("GET", URL)
+    slow.client.pause()
+    lb.advance(5)
+    assert quick.response is None
+    lb.advance(7)
+    assert quick.response is not None
+    assert len(quick.response.body) == 60 * 0x10000
+    slow.client.resume()
+    lb.advance(1)
+    assert slow.failed
+    assert idle(lb)

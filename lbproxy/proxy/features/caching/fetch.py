@@ -11,7 +11,8 @@ ASKING   there is no head; clients may join                             KEEPING,
 KEEPING  the body is kept to be stored; clients may join, and each      PASSING, OVER
          reads at its own pace
 PASSING  the response is not stored: nobody joins, a chunk is dropped   OVER
-         when all readers have it, and the slowest sets the pace
+         when all readers have it, and the slowest sets the pace, for
+         ``timeout_server`` in all
 OVER     the end, a failure, or nobody reads what is not stored         -
 ======== ============================================================== =================
 """
@@ -142,6 +143,8 @@ class Fetch(Asking):
         self._sent_at = cache.wall()
         self._stream: SourceStream = STARTING
         self._paused = False
+        self._patience: Any = None  # a timer, from the first time that the server waits
+        self._patient = True  # the slowest of several readers still sets the pace
         self._worth = cache.worth(key)
         super().__init__(
             _traffic_like(original, self._headers(), sent_target(self._request, cache.policy))
@@ -293,6 +296,7 @@ class Fetch(Asking):
         self.complete = True
         state, self.state = self.state, FetchState.OVER
         self.over = True
+        self._end_patience()
         if state is FetchState.KEEPING and self.stored is not None and not self.outdated:
             body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
             self._release()
@@ -392,6 +396,26 @@ class Fetch(Asking):
                 self._stream.pause_response()
             else:
                 self._stream.resume_response()
+        if full and len(self.readers) > 1:
+            self._lose_patience()
+
+    def _lose_patience(self) -> None:
+        """Let the slowest reader set the pace for ``timeout_server`` in all, then cut it."""
+        if self._patience is None:
+            self._patience = self.traffic.frontend.wheel.timer(self._hurry)
+            self._patience.set(self.traffic.backend.terms.timeout_server)
+        if self._patient or all(reader.behind for reader in self.readers):
+            return
+        slow = [reader for reader in self.readers if reader.position == self.dropped]
+        for reader in slow:
+            self.readers.remove(reader)
+        for reader in slow:
+            reader.failed(ProxyError(Kind.CLIENT_STALLED, "slower than others of the same body"))
+        self._balance()
+
+    def _hurry(self) -> None:
+        self._patient = False
+        self._balance()
 
     def _leave(self) -> list[Waiting]:
         readers, self.readers = self.readers, []
@@ -400,7 +424,12 @@ class Fetch(Asking):
     def _over(self) -> None:
         self.state = FetchState.OVER
         self.over = True
+        self._end_patience()
         self._release()
+
+    def _end_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.close()
 
 
 _TOO_LARGE: Final = Refusal("larger than max_object", "policy")
@@ -451,6 +480,7 @@ def _traffic_like(original: HTTPTraffic, headers: Headers, target: bytes) -> HTT
     traffic.scheme = original.scheme
     traffic.backend = original.backend
     traffic.backend_name = original.backend_name
+    traffic.policy = original.policy
     traffic.route = original.route
     traffic.hooks = original.hooks
     traffic.priority = original.priority
