@@ -138,7 +138,7 @@ def _unique(name: str, names: set[str]) -> str:
 
 
 def _reason(name: str, error: Exception) -> ValueError:
-    """What is reported for an error of a feature: a ValueError's own words, as they are for users.
+    """Return the words for an error of a feature: a ValueError's own words, as they are for users.
 
     ``name``: of the part of the line that it is about, "" if the report names it.
     """
