@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from lbproxy.cache.purge import Purge
+from lbproxy.http.filter import compile_phases
+from lbproxy.http.message import Reply
 from lbproxy.proxy.features.caching.source import CacheSource
 from lbproxy.proxy.http.source import Source
 from lbproxy.testing import LB, LoadBalancerFixture, Response
@@ -275,4 +278,39 @@ def test_a_slow_reader_of_a_large_body_is_cut(make: Make) -> None:
     slow.client.resume()
     lb.advance(1)
     assert slow.failed
+    assert idle(lb)
+
+
+class Answering:
+    """Answers in phase ``server_request``: once :meth:`go` is called, then at once."""
+
+    def __init__(self, body: Callable[[], Any]) -> None:
+        self._body = body
+        self._first: Deferred[Reply] | None = None
+
+    def server_request(self, traffic: Any) -> Any:
+        if self._first is not None:
+            return Reply(200, self._body())
+        self._first = Deferred()
+        return self._first
+
+    def go(self) -> None:
+        assert self._first is not None
+        self._first.callback(Reply(200, self._body()))
+
+
+def pieces() -> Iterator[bytes]:
+    for number in range(6):
+        yield b"%d" % number * 100_000
+
+
+@pytest.mark.parametrize("body", [pieces, lambda: b"".join(pieces())])
+def test_a_filter_that_answers_gives_each_client_the_whole_body(make: Make, body: Any) -> None:
+    lb = make()
+    lb.origin("a", "10.0.0.1:80")
+    one = Answering(body)
+    lb.service.frontends["web"].compile(compile_phases([one]))
+    waiting = [lb.begin("GET", URL) for _ in range(3)]
+    one.go()
+    assert [response.wait().body for response in waiting] == [b"".join(pieces())] * 3
     assert idle(lb)

@@ -322,11 +322,21 @@ class Fetch(Asking):
         """The request has no body."""
 
     def hook_replied(self, reply: Reply) -> None:
-        """See :class:`~lbproxy.proxy.http.sink.Asking`.  All who wait get the reply."""
+        """See :class:`~lbproxy.proxy.http.sink.Asking`.
+
+        All who wait get the reply, except one whose body is produced: that serves the first of
+        them, and the others ask a server.
+        """
         self._over()
         self.cache.fetch_over(self)
+        whole = isinstance(reply.body, bytes)
+        served = False
         for reader in self._leave():
-            reader.replied(reply)
+            if whole or not served:
+                reader.replied(reply)
+                served = True
+            else:
+                reader.again()
 
     def fail(self, error: ProxyError) -> None:
         """See :class:`~lbproxy.proxy.http.sink.Asking`."""
