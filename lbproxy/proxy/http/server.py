@@ -366,7 +366,7 @@ class H1ServerConnection(StreamProtocol):
 
     def bind(self, owner: ConnectionInfo | None, *, pins: bool) -> None:
         """See :class:`ServerStream`."""
-        if owner is None:
+        if owner is None or owner.counted_as is None:  # it has left, and closes nothing any more
             self._single = True
         elif self._bound is None:
             self._bound = bound_of(owner)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from lbproxy.balance.server import AdminState
 from lbproxy.config.errors import ConfigErrors
@@ -201,3 +202,35 @@ def test_pool_min_without_reuse_is_an_error():
     text = "[frontend f]\nlisten = tcp:1\nbackend = b\n[backend b]\nservers = a 10.0.0.1:1\n"
     with pytest.raises(ConfigErrors, match="no effect with reuse = never"):
         parse_config(text + "reuse = never\npool_min = 2\nmode = http\n", "lb.ini")
+
+
+class Wait:
+    """Lets each request wait for ``passed`` before it goes to its server."""
+
+    def __init__(self) -> None:
+        self.passed: Deferred[None] = Deferred()
+
+    def server_request(self, traffic: Any) -> Deferred[None]:
+        return self.passed
+
+
+@pytest.mark.parametrize("reuse", ["never", "always"])
+def test_a_fetch_that_outlives_its_client_binds_nothing(rig, reuse):
+    wait = Wait()
+    r = rig(
+        filters=[wait],
+        app=f"reuse = {reuse}",
+        web="cache = main",
+        sections="\n[cache main]\n",
+    )
+    origin = r.raw()
+    client = r.client()
+    client.send(GET)
+    client.abort()
+    wait.passed.callback(None)
+    r.advance(0)
+    (connection,) = origin.connections
+    connection.send(CHALLENGE % b"NTLM")
+    r.advance(0)
+    assert connection.finished
+    assert r.backend.terms.bound == 0
