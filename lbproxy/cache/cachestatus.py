@@ -47,5 +47,6 @@ def cache_status(
 
 
 def _quoted(text: str) -> str:
-    plain = "".join(char if " " <= char <= "~" else "?" for char in text)
+    words = text.replace("§", "section ")
+    plain = "".join(char if " " <= char <= "~" else "?" for char in words)
     return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'

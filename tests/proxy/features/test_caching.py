@@ -151,7 +151,7 @@ def test_a_response_that_is_not_stored_says_why(
     found = [lb.get("http://h/a") for _ in range(2)]
     assert [one.body for one in found] == [b"one", b"one"]
     assert len(origin.requests) == 2
-    detail = f'detail="not stored: {why}"'.replace("§", "?")
+    detail = f'detail="not stored: {why}"'.replace("§", "section ")
     assert status(found[0]) == f"fwd=uri-miss; fwd-status=200; {detail}"
 
 
