@@ -14,7 +14,7 @@ MOST: Final = 2**31
 """The largest number of seconds (RFC 9111 §1.2.2); larger ones are this one."""
 
 _DIGITS: Final = re.compile(rb"[0-9]+")
-_QUOTED: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_QUOTED: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*"', re.DOTALL)
 _PART: Final = re.compile(rb'(?:[^",]|"(?:[^"\\]|\\.)*")+', re.DOTALL)
 
 

@@ -10,13 +10,15 @@ __all__ = ["elements"]
 _ELEMENT_MAX: Final = 1024  # bytes of one element
 _TRIES: Final = 128  # commas that are looked at
 
+# possessive groups match wrongly before Python 3.11.5 (gh-106052); single characters do not
 _VALUE: Final = (
     rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z:\[\]]++"  # unquoted addresses with ports are met as well
-    rb'|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*+")'
+    rb'|"[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]*+'
+    rb'(?:\\[\t \x21-\x7e\x80-\xff][\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]*+)*")'
 )
 _PAIR: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++=" + _VALUE
 _ELEMENT: Final = re.compile(
-    rb"[ \t]*+(?:;[ \t]*+)*+" + _PAIR + rb"(?:[ \t]*+;[ \t]*+(?:" + _PAIR + rb")?+)*+[ \t]*+"
+    rb"[ \t]*+(?:;[ \t]*+)*" + _PAIR + rb"(?:[ \t]*+;[ \t]*+(?:" + _PAIR + rb")?)*[ \t]*+"
 )
 _EACH: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++)=(" + _VALUE + rb")")
 _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
