@@ -21,7 +21,7 @@ RISE = 0.03
 """Highest rise of instructions, as a share."""
 
 CALLS = 0.5
-"""Highest rise of system calls per unit: less than one call, more than the noise of wake-ups."""
+"""Highest rise of system calls per unit: less than one call, more than the noise."""
 
 _HEADER = """\
 # Instructions and system calls per unit that each row of make count may cost.

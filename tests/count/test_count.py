@@ -10,6 +10,7 @@ import pytest
 
 from tests.bench.heads import SAME_ANSWER, answers, browser_requests, same
 from tests.count.callgrind import total
+from tests.count.measure import counted
 from tests.count.rows import ROWS
 from tests.count.strace import Strace
 from tests.count.traffic import PING, Gate, Origin
@@ -80,6 +81,10 @@ def test_calls_between_two_marks(tmp_path, monkeypatch):
     strace._pid = 8
     with pytest.raises(RuntimeError, match="end of the process"):
         strace.calls()
+
+
+def test_wake_ups_are_shown_and_not_counted():
+    assert counted({"read": 2.0, "epoll_wait": 0.75, "write": 2.01}) == pytest.approx(4.01)
 
 
 def test_the_origin_waits_for_a_batch():
