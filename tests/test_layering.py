@@ -22,7 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "interfaces", "compiled", "model"),
-    ("config", "http", "balance", "health", "observe", "guard", "cache", "sessionclose", "sharing"),
+    (
+        *("config", "http", "balance", "health", "observe", "guard", "cache", "sessionclose"),
+        *("sharing", "limits", "lists", "bans"),
+    ),
     ("net", "tls"),
     ("proxy", "probes"),
     ("generation", "checks", "logs", "alerts", "operate", "process", "admin", "features"),
@@ -55,6 +58,9 @@ CROSS: dict[str, tuple[str, ...]] = {
     "observe": ("http.message",),
     "guard": ("http.message",),
     "cache": ("http.message", "http.syntax"),
+    "lists": ("guard.addresses",),
+    "bans": ("guard.addresses",),
+    "limits": ("sharing.contracts",),
     "sharing": ("balance.group", "guard.connections"),
     "net": ("tls.errorwords", "tls.info", "tls.openssl", "tls.parameters"),
     "generation": WINGS["generation"],

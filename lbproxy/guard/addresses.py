@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
-__all__ = ["Access", "AddressSet", "address_number", "split_address"]
+__all__ = ["V4_BASE", "Access", "AddressSet", "address_number", "network_bounds", "split_address"]
 
 Network = IPv4Network | IPv6Network
 
-_V4_BASE = 1 << 128  # IPv4 numbers live above every IPv6 number: one sorted list serves both
+V4_BASE = 1 << 128
+"""IPv4 numbers lie above every IPv6 number: one sorted list serves both."""
 _OBFUSCATED = re.compile(rb"_[0-9A-Za-z._-]+")
 _NODE_MAX = 96  # bytes
 _MAPPED = IPv6Network("::ffff:0:0/96")
@@ -38,7 +39,7 @@ def address_number(text: str) -> int:
         if mapped is None:
             return int(address)
         address = mapped
-    return _V4_BASE + int(address)
+    return V4_BASE + int(address)
 
 
 def split_address(text: bytes) -> tuple[str, int]:
@@ -69,14 +70,14 @@ def split_address(text: bytes) -> tuple[str, int]:
     return ip, number if number < 65536 else 0
 
 
-def _bounds(network: Network) -> tuple[int, int]:
+def network_bounds(network: Network) -> tuple[int, int]:
     """First and last number of ``network``, both included."""
     first = int(network.network_address)
     last = int(network.broadcast_address)
     if isinstance(network, IPv4Network):
-        return _V4_BASE + first, _V4_BASE + last
+        return V4_BASE + first, V4_BASE + last
     if network.subnet_of(_MAPPED):
-        low = _V4_BASE - int(_MAPPED.network_address)
+        low = V4_BASE - int(_MAPPED.network_address)
         return low + first, low + last
     return first, last
 
@@ -96,8 +97,8 @@ class AddressSet:
         self.networks = tuple(networks)
         self._firsts: list[int] = []
         self._lasts: list[int] = []
-        for first, last in sorted(_bounds(network) for network in self.networks):
-            if self._lasts and first <= self._lasts[-1] + 1 and first != _V4_BASE:
+        for first, last in sorted(network_bounds(network) for network in self.networks):
+            if self._lasts and first <= self._lasts[-1] + 1 and first != V4_BASE:
                 self._lasts[-1] = max(self._lasts[-1], last)
             else:
                 self._firsts.append(first)

@@ -1,0 +1,1 @@
+"""PURE. Bans: :mod:`~lbproxy.bans.ledger` decides who is banned, since when and how long."""

@@ -1,0 +1,52 @@
+"""PURE. Several rates for one request: all are asked before any is charged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from attrs import frozen
+
+from lbproxy.limits.rate import Rate
+
+__all__ = ["Charge", "Method", "charge_all", "first_refusal"]
+
+
+class Method(Protocol):
+    """How a rate is held: :class:`~lbproxy.limits.bucket.Buckets` or
+    :class:`~lbproxy.limits.window.Windows`.
+    """
+
+    rate: Rate
+
+    def ident(self, key: str) -> int: ...
+    def ask(self, ident: int, cost: float, now: float) -> float: ...
+    def charge(self, ident: int, cost: float, now: float) -> None: ...
+    def left(self, ident: int, now: float) -> float: ...
+    def reset(self, ident: int, now: float) -> float: ...
+    def forget(self, ident: int) -> bool: ...
+
+
+@frozen
+class Charge:
+    """``cost`` units of the key ``ident`` of ``method``."""
+
+    method: Method
+    ident: int
+    cost: float
+
+
+def first_refusal(charges: Sequence[Charge], now: float) -> tuple[Charge, float] | None:
+    """Return the charge that has to wait longest, and how many seconds; None if all can be made."""
+    found: tuple[Charge, float] | None = None
+    for one in charges:
+        wait = one.method.ask(one.ident, one.cost, now)
+        if wait > 0 and (found is None or wait > found[1]):
+            found = one, wait
+    return found
+
+
+def charge_all(charges: Sequence[Charge], now: float) -> None:
+    """Make all charges."""
+    for one in charges:
+        one.method.charge(one.ident, one.cost, now)

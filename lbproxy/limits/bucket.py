@@ -1,0 +1,63 @@
+"""PURE. The token bucket, as the generic cell rate algorithm (ITU-T I.371).
+
+A cell holds one number for each key: the time at which its bucket is full again.
+
+Laws, for any sequence of requests of a key: within any ``t`` seconds at most
+``amount / seconds * t + burst`` units pass; a unit is refused only if the bucket holds less; what
+is refused changes nothing.  Forgetting a key (:mod:`lbproxy.limits.cells`) fills its bucket.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from lbproxy.limits.cells import Cells
+from lbproxy.limits.rate import Rate
+
+__all__ = ["Buckets"]
+
+_EPSILON = 1e-9  # seconds; sums of floats are not exact
+
+
+class Buckets:
+    """The buckets of one limit, for all keys.  ``name`` separates limits in the same ``cells``."""
+
+    def __init__(self, cells: Cells, name: str, rate: Rate) -> None:
+        self._cells = cells
+        self._prefix = name + "\0"
+        self.rate = rate
+
+    def ident(self, key: str) -> int:
+        """Return the argument of the other methods for ``key``."""
+        return self._cells.ident(self._prefix + key)
+
+    def ask(self, ident: int, cost: float, now: float) -> float:
+        """Return the seconds until ``cost`` can be charged; 0.0 means now, infinity never."""
+        rate = self.rate
+        if cost > rate.burst:
+            return inf
+        wait = self._owed(ident, now) + (cost - rate.burst) * rate.each
+        return wait if wait > _EPSILON else 0.0
+
+    def charge(self, ident: int, cost: float, now: float) -> None:
+        """Charge ``cost``, even if that is more than the bucket holds: the rest is a debt."""
+        cells = self._cells
+        at = cells.place(ident, now)
+        until = cells.words[at]
+        cells.words[at] = (until if until > now else now) + cost * self.rate.each
+
+    def left(self, ident: int, now: float) -> float:
+        """Return the units that the bucket holds; below 0 it is in debt."""
+        return self.rate.burst - self._owed(ident, now) / self.rate.each
+
+    def reset(self, ident: int, now: float) -> float:
+        """Return the seconds until the bucket is full."""
+        return self._owed(ident, now)
+
+    def forget(self, ident: int) -> bool:
+        """Fill the bucket of a key; return whether it was not full."""
+        return self._cells.forget(ident)
+
+    def _owed(self, ident: int, now: float) -> float:
+        at = self._cells.find(ident)
+        return max(0.0, self._cells.words[at] - now) if at >= 0 else 0.0

@@ -1,0 +1,117 @@
+"""PURE. A table of numbers by key, in one piece of memory of fixed size.
+
+The memory is an array of 64-bit words.  A cell is a fingerprint of its key, the time until which
+the cell matters, and ``extra`` numbers.  A key may lie in one of the :data:`WAYS` cells of one set,
+so a lookup reads 8 words.  Processes that map the same memory and have the same secret share the
+table.
+
+If all cells of a set matter, the one that matters for the shortest time gives way.  For a limit
+that is the key with the least debt: forgetting it favours its client by that debt, and a client
+that invents many keys does not push out the debt of others that is greater than its own.
+
+Two processes that write a cell in the same microsecond may lose the write of one of them.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final
+
+__all__ = ["WAYS", "Cells"]
+
+WAYS: Final = 8
+"""Cells of a set."""
+
+_BYTES: Final = 8
+_SAMPLE: Final = 4096  # sets that are looked at to estimate how many cells matter
+
+
+class Cells:
+    """``memory``: zeroed bytes, a power of two of sets of :data:`WAYS` cells; see :meth:`size`.
+
+    ``dropped``: keys that this process has forgotten while they mattered.
+    """
+
+    def __init__(self, memory: memoryview, extra: int = 0, secret: bytes = b"") -> None:
+        self._secret = secret[:64]
+        self.extra = extra
+        row = WAYS * (2 + extra)
+        self._count = len(memory) // (row * _BYTES)
+        if self._count < 1 or self._count & (self._count - 1):
+            raise ValueError("the number of sets is not a power of two")
+        self._mask = self._count - 1
+        self._row = row
+        self._names = memory.cast("B").cast("Q")
+        self.words = memory.cast("B").cast("d")
+        self.dropped = 0
+
+    @staticmethod
+    def size(keys: int, extra: int = 0) -> int:
+        """Return the bytes for a table that has room for ``keys`` at once.
+
+        It is twice as large or more, because sets fill unevenly: with ``keys`` keys less than one
+        in 20 finds its set full.
+        """
+        sets = 1
+        while sets * WAYS < keys * 2:
+            sets *= 2
+        return sets * WAYS * (2 + extra) * _BYTES
+
+    @property
+    def cells(self) -> int:
+        """The number of cells."""
+        return self._count * WAYS
+
+    def ident(self, key: str) -> int:
+        """Return the fingerprint of ``key``: 64 bits, never 0.
+
+        Nobody can choose keys that share a set without knowing the secret.
+        """
+        digest = blake2b(key.encode("utf-8", "replace"), key=self._secret, digest_size=8).digest()
+        return int.from_bytes(digest, "little") or 1
+
+    def find(self, ident: int) -> int:
+        """Return the index in ``words`` of the time of the key's cell; -1 if it has none.
+
+        The extra numbers follow it at distances of :data:`WAYS`.
+        """
+        base = (ident & self._mask) * self._row
+        names = self._names[base : base + WAYS].tolist()
+        return base + WAYS + names.index(ident) if ident in names else -1
+
+    def place(self, ident: int, now: float) -> int:
+        """Return the index as :meth:`find`, of a new cell if the key has none: all 0."""
+        found = self.find(ident)
+        if found >= 0:
+            return found
+        base = (ident & self._mask) * self._row
+        untils = self.words[base + WAYS : base + 2 * WAYS].tolist()
+        least = min(untils)
+        if least > now:
+            self.dropped += 1
+        way = base + untils.index(least)
+        self._names[way] = ident
+        for step in range(1, 2 + self.extra):
+            self.words[way + step * WAYS] = 0.0
+        return way + WAYS
+
+    def forget(self, ident: int) -> bool:
+        """Drop the cell of a key; return whether it had one."""
+        at = self.find(ident)
+        if at < 0:
+            return False
+        self.words[at] = 0.0
+        self._names[at - WAYS] = 0
+        return True
+
+    def used(self, now: float) -> int:
+        """Return about how many cells matter at ``now``, from a sample of the sets."""
+        step = max(1, self._count // _SAMPLE)
+        looked = range(0, self._count, step)
+        words, row = self.words, self._row
+        found = sum(
+            until > now
+            for number in looked
+            for until in words[number * row + WAYS : number * row + 2 * WAYS].tolist()
+        )
+        return found * self._count // len(looked)

@@ -1,0 +1,25 @@
+"""PURE. The rate of a limit: so much in a time, and so much at once."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+__all__ = ["Rate"]
+
+
+@frozen
+class Rate:
+    """``amount`` units in ``seconds``; ``burst`` units at once, at least 1.
+
+    A bucket of ``burst`` units refills at ``amount / seconds`` a second.  A window counts ``burst``
+    units in any ``seconds``.
+    """
+
+    amount: float
+    seconds: float
+    burst: float
+
+    @property
+    def each(self) -> float:
+        """Seconds in which one unit comes back."""
+        return self.seconds / self.amount

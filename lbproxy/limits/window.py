@@ -1,0 +1,127 @@
+"""PURE. Sliding windows: how much a key has used in the last seconds.
+
+A window is :data:`SLICES` slices that begin at multiples of their length.  A slice is one
+:data:`PARTS`-th of the window, and one slice more is kept than the window has, so what was counted
+is remembered for the window and for at most one slice longer.
+
+Laws of the limit, for any sequence of requests of a key: within any ``seconds`` at most ``burst``
+units pass; what is refused changes nothing; a key that has used less than ``burst`` units in
+``seconds * (1 + 1 / PARTS)`` is not refused the next one.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Final
+
+from lbproxy.limits.cells import WAYS, Cells
+from lbproxy.limits.rate import Rate
+
+__all__ = ["PARTS", "SLICES", "Counts", "Windows"]
+
+SLICES: Final = 9
+"""Slices that are kept, the current one included; ``extra`` of the :class:`Cells`."""
+
+PARTS: Final = SLICES - 1
+"""Slices in a window."""
+
+
+class Counts:
+    """What each key has used in the last ``seconds``.
+
+    ``name`` separates several of these in the same ``cells``.
+    """
+
+    def __init__(self, cells: Cells, name: str, seconds: float) -> None:
+        if cells.extra != SLICES:
+            raise ValueError("cells of another kind")
+        self._cells = cells
+        self._prefix = name + "\0"
+        self.seconds = seconds
+        self._slice = seconds / PARTS
+
+    def ident(self, key: str) -> int:
+        """Return the argument of the other methods for ``key``."""
+        return self._cells.ident(self._prefix + key)
+
+    def count(self, ident: int, now: float) -> float:
+        """Return what the key has used in the window, and up to one slice before it."""
+        return sum(amount for _, amount in self._slices(ident, now))
+
+    def add(self, ident: int, amount: float, now: float) -> None:
+        """Count ``amount``.  A negative amount takes back what was counted just now."""
+        cells, words = self._cells, self._cells.words
+        current = int(now / self._slice)
+        at = cells.place(ident, now)
+        last = self._index(words[at])
+        if last != current:
+            for index in range(max(last + 1, current - PARTS), current + 1):
+                words[at + WAYS * (1 + index % SLICES)] = 0.0
+            words[at] = (current + SLICES) * self._slice
+        place = at + WAYS * (1 + current % SLICES)
+        words[place] = max(0.0, words[place] + amount)
+
+    def over_at(self, ident: int, room: float, now: float) -> float:
+        """Return the seconds until the key has used at most ``room``; 0.0 means now."""
+        found = self._slices(ident, now)
+        total = sum(amount for _, amount in found)
+        for index, amount in found:  # the oldest first
+            if total <= room:
+                break
+            total -= amount
+            wait = (index + SLICES) * self._slice - now
+            if total <= room:
+                return max(wait, 1e-6)
+        return 0.0
+
+    def ends(self, ident: int, now: float) -> float:
+        """Return the seconds until nothing is counted any more."""
+        found = [index for index, amount in self._slices(ident, now) if amount]
+        return (found[-1] + SLICES) * self._slice - now if found else 0.0
+
+    def forget(self, ident: int) -> bool:
+        """Set the count of a key to 0; return whether it had one."""
+        return self._cells.forget(ident)
+
+    def _index(self, until: float) -> int:
+        """The number of the newest slice of a cell that matters until ``until``."""
+        return round(until / self._slice) - SLICES
+
+    def _slices(self, ident: int, now: float) -> list[tuple[int, float]]:
+        """Number and count of the slices that matter, the oldest first."""
+        at = self._cells.find(ident)
+        if at < 0:
+            return []
+        words = self._cells.words
+        last = self._index(words[at])
+        first = int(now / self._slice) - PARTS
+        return [
+            (index, words[at + WAYS * (1 + index % SLICES)])
+            for index in range(max(first, last - PARTS), last + 1)
+        ]
+
+
+class Windows:
+    """A limit of ``rate.burst`` units in any ``rate.seconds``; the interface of
+    :class:`~lbproxy.limits.bucket.Buckets`.
+    """
+
+    def __init__(self, cells: Cells, name: str, rate: Rate) -> None:
+        self.rate = rate
+        self._counts = Counts(cells, name, rate.seconds)
+        self.ident = self._counts.ident
+        self.forget = self._counts.forget
+        self.reset = self._counts.ends
+
+    def ask(self, ident: int, cost: float, now: float) -> float:
+        """See Buckets."""
+        room = self.rate.burst - cost
+        return inf if room < 0 else self._counts.over_at(ident, room, now)
+
+    def charge(self, ident: int, cost: float, now: float) -> None:
+        """See Buckets."""
+        self._counts.add(ident, cost, now)
+
+    def left(self, ident: int, now: float) -> float:
+        """See Buckets."""
+        return self.rate.burst - self._counts.count(ident, now)

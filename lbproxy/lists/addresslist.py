@@ -1,0 +1,94 @@
+"""PURE. A named list of addresses in use: what its source says, and what operators have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from lbproxy.guard.addresses import address_number
+from lbproxy.lists.prefixes import Bounds, PrefixSet
+from lbproxy.lists.text import bounds_of
+
+__all__ = ["MOST_EDITS", "AddressList"]
+
+MOST_EDITS = 100_000
+"""Additions and removals by operators, each."""
+
+
+class AddressList:
+    """``"192.0.2.7" in addresses``.
+
+    ``loaded``: whether it has had contents at all.  A list that is not loaded contains nobody.
+    ``added`` and ``removed`` are texts as operators gave them; a removal wins over the source, an
+    addition over both.  ``changed``: called after each change.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.loaded = False
+        self.source = PrefixSet()
+        self.added: dict[str, Bounds] = {}
+        self.removed: dict[str, Bounds] = {}
+        self.changed: list[Callable[[], None]] = []
+        self.version = 0
+        self._plus = PrefixSet()
+        self._minus = PrefixSet()
+
+    def __contains__(self, ip: str) -> bool:
+        return self.has(address_number(ip))
+
+    def __bool__(self) -> bool:
+        return bool(len(self.source) or len(self._plus))
+
+    def has(self, number: int) -> bool:
+        """Return whether an address is in the list (see :meth:`PrefixSet.has`)."""
+        if not (self.added or self.removed):
+            return self.source.has(number)
+        return self._plus.has(number) or (self.source.has(number) and not self._minus.has(number))
+
+    def load(self, prefixes: PrefixSet) -> None:
+        """Replace the contents of the source; what operators have changed stays."""
+        self.source = prefixes
+        self.loaded = True
+        self._tell()
+
+    def add(self, text: str) -> None:
+        """Add an address, a prefix or a range.  ValueError."""
+        bounds = self._bounds(text, self.added)
+        self.removed.pop(text, None)
+        self.added[text] = bounds
+        self._edited()
+
+    def remove(self, text: str) -> None:
+        """Take an address, a prefix or a range out.  ValueError."""
+        bounds = self._bounds(text, self.removed)
+        if self.added.pop(text, None) is None or self._overlaps(bounds):
+            self.removed[text] = bounds
+        self._edited()
+
+    def edit(self, added: Iterable[str], removed: Iterable[str]) -> None:
+        """Replace all that operators have changed; what is no address is left out."""
+        self.added = {text: found for text in added if (found := bounds_of(text)) is not None}
+        self.removed = {text: found for text in removed if (found := bounds_of(text)) is not None}
+        self._edited()
+
+    def _overlaps(self, bounds: Bounds) -> bool:
+        return self.source.has(bounds[0]) or self.source.has(bounds[1])
+
+    def _bounds(self, text: str, edits: dict[str, Bounds]) -> Bounds:
+        found = bounds_of(text)
+        if found is None:
+            raise ValueError(f"{text!r} is neither an address, a prefix nor a range")
+        if len(edits) >= MOST_EDITS and text not in edits:
+            raise ValueError(f"a list has at most {MOST_EDITS} changes; put them into its source")
+        return found
+
+    def _edited(self) -> None:
+        self.loaded = self.loaded or bool(self.added)
+        self._plus = PrefixSet(self.added.values())
+        self._minus = PrefixSet(self.removed.values())
+        self._tell()
+
+    def _tell(self) -> None:
+        self.version += 1
+        for call in list(self.changed):
+            call()

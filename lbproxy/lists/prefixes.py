@@ -1,0 +1,123 @@
+"""PURE. A set of IP prefixes for a million members: sorted arrays of merged ranges.
+
+Adjoining and nested prefixes become one range.  A range takes 8 bytes for IPv4 and 32 for IPv6.
+Large IPv4 sets also have an index of the first 16 bits (257 KiB), which leaves a few ranges to
+search.  An address is a number as :func:`lbproxy.guard.addresses.address_number` returns it.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv6Address, summarize_address_range
+
+from lbproxy.guard.addresses import V4_BASE, address_number
+
+__all__ = ["Bounds", "PrefixSet"]
+
+Bounds = tuple[int, int]
+"""First and last number, both included."""
+
+_INDEXED = 1024  # ranges from which the index of the first 16 bits pays
+_LOW = (1 << 64) - 1
+
+
+class PrefixSet:
+    """``"192.0.2.7" in prefixes``; text that is no IP address is in no set.
+
+    ``len()`` is the number of ranges.
+    """
+
+    __slots__ = ("_firsts", "_highs", "_index", "_last_highs", "_last_lows", "_lasts", "_lows")
+
+    def __init__(self, ranges: Iterable[Bounds] = ()) -> None:
+        self._firsts, self._lasts = array("I"), array("I")
+        self._highs, self._lows = array("Q"), array("Q")
+        self._last_highs, self._last_lows = array("Q"), array("Q")
+        for first, last in _merged(ranges):
+            if first >= V4_BASE:
+                self._firsts.append(first - V4_BASE)
+                self._lasts.append(last - V4_BASE)
+            else:
+                self._highs.append(first >> 64)
+                self._lows.append(first & _LOW)
+                self._last_highs.append(last >> 64)
+                self._last_lows.append(last & _LOW)
+        self._index: array[int] | None = None
+        if len(self._firsts) >= _INDEXED:
+            self._index = _first_halves(self._firsts)
+
+    def __len__(self) -> int:
+        return len(self._firsts) + len(self._highs)
+
+    def __contains__(self, ip: str) -> bool:
+        return self.has(address_number(ip))
+
+    def has(self, number: int) -> bool:
+        """Return whether the address ``number`` is in the set; -1 never is."""
+        v4 = number - V4_BASE
+        if v4 >= 0:
+            index = self._index
+            if index is None:
+                at = bisect_right(self._firsts, v4)
+            else:
+                half = v4 >> 16
+                at = bisect_right(self._firsts, v4, index[half], index[half + 1])
+            return at > 0 and v4 <= self._lasts[at - 1]
+        if number < 0 or not self._highs:
+            return False
+        high, low = number >> 64, number & _LOW
+        end = bisect_right(self._highs, high)
+        start = bisect_left(self._highs, high, 0, end)
+        at = bisect_right(self._lows, low, start, end) - 1
+        return at >= 0 and (high, low) <= (self._last_highs[at], self._last_lows[at])
+
+    @property
+    def bytes(self) -> int:
+        """The memory of the set."""
+        arrays = (
+            self._firsts,
+            self._lasts,
+            self._highs,
+            self._lows,
+            self._last_highs,
+            self._last_lows,
+            *((self._index,) if self._index else ()),
+        )
+        return sum(len(one) * one.itemsize for one in arrays)
+
+    def networks(self) -> Iterator[str]:
+        """The set as the fewest prefixes, IPv4 first; an address alone has no length."""
+        for first, last in zip(self._firsts, self._lasts, strict=True):
+            for v4 in summarize_address_range(IPv4Address(first), IPv4Address(last)):
+                yield str(v4).removesuffix("/32")
+        v6 = zip(self._highs, self._lows, self._last_highs, self._last_lows, strict=True)
+        for high, low, last_high, last_low in v6:
+            first, last = (high << 64) + low, (last_high << 64) + last_low
+            for one in summarize_address_range(IPv6Address(first), IPv6Address(last)):
+                yield str(one).removesuffix("/128")
+
+
+def _merged(ranges: Iterable[Bounds]) -> Iterator[Bounds]:
+    """The ranges in order, those that touch as one; IPv4 and IPv6 never touch."""
+    begun = -2
+    ended = -2
+    for first, last in sorted(ranges):
+        if first <= ended + 1 and (first != V4_BASE or begun >= V4_BASE):
+            ended = max(ended, last)
+            continue
+        if begun >= 0:
+            yield begun, ended
+        begun, ended = first, last
+    if begun >= 0:
+        yield begun, ended
+
+
+def _first_halves(firsts: array[int]) -> array[int]:
+    """Return for each value of the first 16 bits how many ranges begin before it."""
+    found = array("I", bytes(4 * 65537))
+    at = 0
+    for half in range(65537):
+        found[half] = at = bisect_left(firsts, half << 16, at) if half < 65536 else len(firsts)
+    return found

@@ -1,0 +1,111 @@
+"""Prefix sets against a plain model, their text, and lists that change."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lbproxy.guard.addresses import AddressSet
+from lbproxy.lists.addresslist import AddressList
+from lbproxy.lists.prefixes import PrefixSet
+from lbproxy.lists.text import BROKEN, bounds_of, read_list
+
+V4 = st.builds(
+    lambda number, length: f"{ip_address(number)}/{length}",
+    st.integers(0, (1 << 32) - 1),
+    st.integers(0, 32),
+)
+V6 = st.builds(
+    lambda number, length: f"{ip_address(number)}/{length}",
+    st.one_of(st.integers(1 << 60, (1 << 128) - 1), st.integers(1 << 127, (1 << 127) + (1 << 66))),
+    st.integers(0, 128),
+)
+
+
+def near(network: str) -> list[str]:
+    """Addresses at the borders of a network."""
+    one = ip_network(network, strict=False)
+    first, last = int(one.network_address), int(one.broadcast_address)
+    most = (1 << one.max_prefixlen) - 1
+    kind = type(one.network_address)
+    return [
+        str(kind(n))
+        for n in (first - 1, first, (first + last) // 2, last, last + 1)
+        if 0 <= n <= most
+    ]
+
+
+@given(st.lists(st.one_of(V4, V6), max_size=20), st.lists(st.one_of(V4, V6), max_size=5))
+def test_it_agrees_with_the_set_of_networks(members: list[str], others: list[str]) -> None:
+    found = read_list(members)
+    model = AddressSet(ip_network(one, strict=False) for one in members)
+    assert found.lines == len(members) and not found.bad
+    for one in (*members, *others):
+        for ip in near(one):
+            assert (ip in found.prefixes) == (ip in model), ip
+    again = read_list(found.prefixes.networks())
+    assert list(again.prefixes.networks()) == list(found.prefixes.networks())
+    assert "" not in found.prefixes and "unix" not in found.prefixes
+
+
+def test_a_large_set_uses_its_index() -> None:
+    odd = [f"{ip_address(n * 70001)}" for n in range(60_000)]
+    found = read_list([*odd, "2001:db8::/32", "2001:db9::1"]).prefixes
+    assert found._index is not None and len(found) == 60_002
+    assert all(ip in found for ip in odd)
+    assert not any(str(ip_address(n * 70001 + 1)) in found for n in range(60_000))
+    assert "2001:db8:ffff::" in found and "2001:db9::2" not in found
+    assert "255.255.255.255" not in found and "0.0.0.1" not in found
+    assert found.bytes < 60_000 * 8 + 300_000
+    assert "::ffff:0.1.17.113" in found, "an IPv4-mapped address is the IPv4 address"
+
+
+def test_text_of_lists() -> None:
+    text = ["# bad", "", "192.0.2.1 ; SBL1", "10.0.0.7/8", "2001:db8::1/64", " 10.1.0.0-10.1.0.9"]
+    found = read_list(text)
+    assert found.lines == 4 and not found.bad
+    assert list(found.prefixes.networks()) == ["10.0.0.0/8", "192.0.2.1", "2001:db8::/64"]
+    wrong = ["x", "1.2.3", "1.2.3.4/33", "9.0.0.0-8.0.0.0", "1.2.3.4-::1", "1.2.3.4/", "١.2.3.4"]
+    bad = read_list([*wrong, "192.0.2.9"])
+    assert [one.number for one in bad.bad] == [1, 2, 3, 4, 5, 6, 7]
+    assert "192.0.2.9" in bad.prefixes
+    assert len(read_list(["<html>"] * 1000).bad) == BROKEN
+    assert bounds_of("0.0.0.0/0") is not None and bounds_of("::/0") is not None
+    assert "::1" not in read_list(["0.0.0.0/0"]).prefixes
+    assert "1.2.3.4" not in read_list(["::/0"]).prefixes
+
+
+def test_a_list_that_operators_change() -> None:
+    one = AddressList("office")
+    told: list[int] = []
+    one.changed.append(lambda: told.append(one.version))
+    assert not one.loaded and not one and "10.0.0.1" not in one
+    one.load(read_list(["10.0.0.0/8"]).prefixes)
+    one.remove("10.0.0.1")
+    one.add("192.0.2.0/24")
+    assert "10.0.0.1" not in one and "10.0.0.2" in one and "192.0.2.7" in one
+    one.load(read_list(["10.0.0.1"]).prefixes)
+    assert "10.0.0.1" not in one, "what an operator took out stays out"
+    one.add("10.0.0.1")
+    assert "10.0.0.1" in one and not one.removed
+    one.remove("192.0.2.0/24")
+    assert "192.0.2.7" not in one
+    assert told == [1, 2, 3, 4, 5, 6]
+    with pytest.raises(ValueError, match="neither an address"):
+        one.add("office.example.com")
+    one.edit(["192.0.2.1", "junk"], ["10.0.0.1"])
+    assert "192.0.2.1" in one and "10.0.0.1" not in one
+
+
+def test_a_range_inside_the_source_can_be_taken_out_after_it_was_added() -> None:
+    one = AddressList("l")
+    one.load(read_list(["10.0.0.0/8"]).prefixes)
+    one.add("10.1.0.0/16")
+    one.remove("10.1.0.0/16")
+    assert "10.1.2.3" not in one and "10.2.0.0" in one
+    empty = AddressList("e")
+    empty.load(PrefixSet())
+    assert empty.loaded and not empty
