@@ -6,18 +6,15 @@ Compiled modules are used only while every digest matches, so a binary never rep
 has changed. The environment variable ``LBPROXY_COMPILED`` decides: ``0`` runs the sources, ``1``
 refuses to start without the compiled modules. Without it they are used if they exist and match.
 
-This module imports nothing of lbproxy, because it runs before all other modules.
+This module imports nothing of lbproxy, because it runs before all other modules. Every command
+imports it, so it imports late what only some of them need.
 """
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import json
 import os
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import (
     EXTENSION_SUFFIXES,
     SOURCE_SUFFIXES,
@@ -30,6 +27,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import ast
+
     from mypy_extensions import mypyc_attr as native
 else:
 
@@ -155,6 +154,8 @@ MODULES = (
 
 def digests(folder: Path) -> dict[str, str]:
     """Return the digest of each of :data:`MODULES`. OSError if one is missing."""
+    import hashlib
+
     return {
         name: hashlib.blake2b((folder / name).read_bytes(), digest_size=16).hexdigest()
         for name in MODULES
@@ -163,6 +164,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 def trouble(folder: Path) -> str:
     """Return why the compiled modules in ``folder`` cannot be used, or ""."""
+    import json
+
     try:
         stamp = json.loads((folder / STAMP).read_text())
         if stamp["suffix"] not in EXTENSION_SUFFIXES:
@@ -175,7 +178,7 @@ def trouble(folder: Path) -> str:
     return "" if fits else "the compiled modules are older than their sources"
 
 
-class _Sources(MetaPathFinder):
+class _Sources:
     """Finds lbproxy's modules as sources, whatever lies beside them."""
 
     def find_spec(
@@ -203,6 +206,8 @@ def docstring(cls: type[Any]) -> str:
 
 
 def _written(source: str, name: str) -> str:
+    import ast
+
     body: list[ast.stmt] = ast.parse(source).body
     found: ast.ClassDef | None = None
     for part in name.split("."):

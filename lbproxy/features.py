@@ -3,49 +3,72 @@
 The order is that in which they see traffic: the hooks of a later one surround those of an earlier
 one.  An installed package adds features of its own by entry points of the group
 ``lbproxy.features``; they come last, by name.
+
+This module imports declarations, and a class when traffic needs it: whoever reads a configuration
+does not wait for the import of Twisted.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted.logger import Logger
+from attrs import frozen
 
-from lbproxy.checks.agents import Agents
-from lbproxy.checks.dnsservers import DNSServers
+from lbproxy.config.declaration import Declaration
 from lbproxy.config.keys import add_keys
 from lbproxy.config.sections import SECTIONS
-from lbproxy.proxy.feature import Feature
-from lbproxy.proxy.features.caching.feature import Caching
-from lbproxy.proxy.features.ejector import Ejector
-from lbproxy.proxy.features.hedge import Hedging
-from lbproxy.proxy.features.mirror import Mirror
-from lbproxy.proxy.features.prewarm import Warmer
-from lbproxy.proxy.features.rebalancer import Rebalancer
-from lbproxy.proxy.features.retries import Retries
-from lbproxy.proxy.features.slowstart import SlowStart
-from lbproxy.proxy.features.stickiness import Stickiness
+from lbproxy.proxy.features.caching.spec import CacheDeclaration
 
-__all__ = ["FEATURES", "GROUP", "Kind", "all_features", "declare_keys", "features_of"]
+if TYPE_CHECKING:
+    from lbproxy.proxy.feature import Feature
 
-_log = Logger()
+__all__ = [
+    "FEATURES",
+    "GROUP",
+    "BuiltIn",
+    "Kind",
+    "all_features",
+    "declare_keys",
+    "features_of",
+    "forget_installed",
+]
 
-Kind = type[Feature[Any]]
+Kind = type["Feature[Any]"]
 
-FEATURES: tuple[Kind, ...] = (
-    Retries,
-    Ejector,
-    SlowStart,
-    Rebalancer,
-    Stickiness,
-    Mirror,
-    Hedging,
-    Warmer,
-    Agents,
-    DNSServers,
-    Caching,
+
+@frozen
+class BuiltIn:
+    """A feature of lbproxy: its name, ``module:Class``, and what it declares.
+
+    Features whose keys :mod:`lbproxy.model` has declare nothing.
+    """
+
+    name: str
+    target: str
+    declares: type[Declaration] = Declaration
+
+    def load(self) -> Kind:
+        """Import the class."""
+        module, _, name = self.target.partition(":")
+        found: Kind = getattr(import_module(module), name)
+        return found
+
+
+FEATURES: tuple[BuiltIn, ...] = (
+    BuiltIn("retry_limit", "lbproxy.proxy.features.retries:Retries"),
+    BuiltIn("passive", "lbproxy.proxy.features.ejector:Ejector"),
+    BuiltIn("slow_start", "lbproxy.proxy.features.slowstart:SlowStart"),
+    BuiltIn("rebalance", "lbproxy.proxy.features.rebalancer:Rebalancer"),
+    BuiltIn("sticky", "lbproxy.proxy.features.stickiness:Stickiness"),
+    BuiltIn("mirror", "lbproxy.proxy.features.mirror:Mirror"),
+    BuiltIn("hedge", "lbproxy.proxy.features.hedge:Hedging"),
+    BuiltIn("pool_min", "lbproxy.proxy.features.prewarm:Warmer"),
+    BuiltIn("agent", "lbproxy.checks.agents:Agents"),
+    BuiltIn("discover", "lbproxy.checks.dnsservers:DNSServers"),
+    BuiltIn("cache", "lbproxy.proxy.features.caching.feature:Caching", CacheDeclaration),
 )
 
 GROUP = "lbproxy.features"
@@ -56,32 +79,51 @@ def declare_keys() -> None:
     """Add the sections of all features, and their keys to other sections; harmless the second
     time.
     """
-    for kind in all_features():
-        for section in kind.sections:
+    for one in (*(built_in.declares for built_in in FEATURES), *_installed()):
+        for section in one.sections:
             SECTIONS.setdefault(section.kind, section)
-        if kind.Keys is not None:
-            add_keys(kind.owner, kind.Keys)
+        if one.Keys is not None:
+            add_keys(one.owner, one.Keys)
 
 
 @cache
 def all_features() -> tuple[Kind, ...]:
-    """:data:`FEATURES`, and those of installed packages; one that cannot be loaded is left out with
-    a warning.
-    """
-    found = {kind.name: kind for kind in FEATURES}
-    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        try:
-            kind = point.load()
-        except Exception as error:
-            _log.warn("feature {name} cannot be loaded: {error}", name=point.name, error=error)
-            continue
-        if kind.name in found:
-            _log.warn("feature {name} is not used: the name is taken", name=kind.name)
-        else:
-            found[kind.name] = kind
-    return tuple(found.values())
+    """:data:`FEATURES`, and those of installed packages."""
+    return (*(built_in.load() for built_in in FEATURES), *_installed())
 
 
 def features_of(owner: str) -> tuple[Kind, ...]:
     """The features that a ``frontend``, a ``backend`` or a ``route`` could have."""
     return tuple(kind for kind in all_features() if kind.owner == owner)
+
+
+@cache
+def _installed() -> tuple[Kind, ...]:
+    """Return the features of installed packages; one that cannot be loaded, or whose name is taken,
+    is left out with a warning.
+    """
+    taken = {built_in.name for built_in in FEATURES}
+    found: dict[str, Kind] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        try:
+            kind = point.load()
+        except Exception as error:
+            _warn("feature {name} cannot be loaded: {error}", name=point.name, error=error)
+            continue
+        if kind.name in taken or kind.name in found:
+            _warn("feature {name} is not used: the name is taken", name=kind.name)
+        else:
+            found[kind.name] = kind
+    return tuple(found.values())
+
+
+def _warn(text: str, **values: Any) -> None:
+    from twisted.logger import Logger
+
+    Logger(namespace=__name__).warn(text, **values)
+
+
+def forget_installed() -> None:
+    """Look for installed packages again at the next call; for tests that install one."""
+    _installed.cache_clear()
+    all_features.cache_clear()

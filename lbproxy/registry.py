@@ -2,8 +2,11 @@
 
 Called by :mod:`lbproxy.service` and the command line. A name is looked for among the built-in ones,
 then among entry points (``lbproxy.balancers``, ``lbproxy.filters``, ``lbproxy.probes``), then among
-objects that provide :class:`IPluginClass` in ``twisted/plugins/*.py``. ``path/to/file.py:Name`` and
-``package.module:Name`` name a class directly; for a probe also an ``async def``.
+the objects of :mod:`lbproxy.twistedplugins`. ``path/to/file.py:Name`` and ``package.module:Name``
+name a class directly; for a probe also an ``async def``.
+
+Importing this module does not import Twisted, so that commands which only read a configuration
+start quickly.
 """
 
 from __future__ import annotations
@@ -19,11 +22,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
-
-from twisted.logger import Logger
-from twisted.plugin import IPlugin, getPlugins
-from zope.interface import Attribute, Interface, implementer
+from typing import TYPE_CHECKING, Any
 
 from lbproxy import __version__
 from lbproxy.config import build
@@ -32,6 +31,7 @@ from lbproxy.config.model import Config, ServerSpec, Where
 from lbproxy.config.plugins import Resolve
 from lbproxy.config.reference import Format, render
 from lbproxy.config.schema import config_schema, reference_data
+from lbproxy.features import declare_keys
 
 __all__ = [
     "BUILTIN",
@@ -49,7 +49,24 @@ __all__ = [
     "schema",
 ]
 
-_log = Logger()
+if TYPE_CHECKING:
+    from lbproxy.twistedplugins import IPluginClass, PluginClass
+
+
+def __getattr__(name: str) -> Any:
+    """Import Twisted's plugin system for those who name it: reading a configuration does not."""
+    if name in ("IPluginClass", "PluginClass"):
+        from lbproxy import twistedplugins
+
+        return getattr(twistedplugins, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _warn(text: str, **values: Any) -> None:
+    from twisted.logger import Logger
+
+    Logger(namespace=__name__).warn(text, **values)
+
 
 BUILTIN: dict[str, dict[str, str]] = {
     "balancer": {
@@ -109,33 +126,13 @@ class UnknownPlugin(LookupError):
         self.known = names
 
 
-class IPluginClass(Interface):
-    """The interface of plugins in ``twisted/plugins``; see :class:`PluginClass`."""
-
-    kind = Attribute("'balancer', 'filter' or 'probe'")
-    name = Attribute("the word in the configuration")
-    target = Attribute("'package.module:Class', imported when it is used")
-
-
-@implementer(IPlugin, IPluginClass)
-class PluginClass:
-    """``mine = PluginClass("balancer", "mine", "mypackage.balance:Mine")`` in
-    ``twisted/plugins/my_plugin.py``.
-    """
-
-    def __init__(self, kind: str, name: str, target: str) -> None:
-        self.kind = kind
-        self.name = name
-        self.target = target
-
-
 @lru_cache(maxsize=8)
 def _entry_points(kind: str) -> dict[str, EntryPoint]:
     """Entry points of one kind; a built-in name is left out, with a warning."""
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=_GROUP.get(kind, f"lbproxy.{kind}s")):
         if point.name in BUILTIN[kind]:
-            _log.warn(
+            _warn(
                 "{kind} {name!r} of {value} is not used: there is a built-in one of this name",
                 kind=kind, name=point.name, value=point.value,
             )  # fmt: skip
@@ -145,11 +142,9 @@ def _entry_points(kind: str) -> dict[str, EntryPoint]:
 
 
 def _twisted_plugins(kind: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for plugin in getPlugins(IPluginClass):
-        if plugin.kind == kind:
-            found.setdefault(plugin.name, plugin.target)
-    return found
+    from lbproxy.twistedplugins import targets
+
+    return targets(kind)
 
 
 def known(kind: str) -> tuple[str, ...]:
@@ -323,16 +318,6 @@ def resolver(base_dir: str = ".") -> Resolve:
     return resolve_here
 
 
-def _declare_keys() -> None:
-    """Let sections have the keys of features.
-
-    Imported when it is needed: features import most of lbproxy.
-    """
-    from lbproxy.features import declare_keys
-
-    declare_keys()
-
-
 def load_config(
     path: str | os.PathLike[str],
     *,
@@ -343,7 +328,7 @@ def load_config(
 
     Raises :class:`lbproxy.config.errors.ConfigErrors` with every mistake.
     """
-    _declare_keys()
+    declare_keys()
     folder = str(Path(path).absolute().parent)
     return build.load(path, resolve=resolver(folder), env=env, files=files)
 
@@ -360,7 +345,7 @@ def parse_config(
 
     Raises as :func:`load_config`.
     """
-    _declare_keys()
+    declare_keys()
     return build.parse(text, file, base_dir, resolve=resolver(base_dir), env=env, files=files)
 
 
@@ -395,13 +380,13 @@ def reference_as_data() -> dict[str, Any]:
 
 def schema() -> dict[str, Any]:
     """Return a JSON Schema of a configuration, see :func:`lbproxy.config.schema.config_schema`."""
-    _declare_keys()
+    declare_keys()
     return config_schema(__version__)
 
 
 def _loadable() -> dict[str, list[Any]]:
     """Return every plugin by its kind; those that cannot be loaded are logged."""
-    _declare_keys()
+    declare_keys()
     plugins: dict[str, list[Any]] = {}
     for kind in BUILTIN:
         plugins[kind] = []
@@ -409,7 +394,7 @@ def _loadable() -> dict[str, list[Any]]:
             try:
                 plugins[kind].append(resolve(kind, name))
             except PluginError as error:
-                _log.warn(
+                _warn(
                     "{kind} {name!r} is not in the reference: {error}",
                     kind=kind,
                     name=name,

@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("net", "tls"),
     ("proxy", "probes"),
     ("generation", "checks", "logs", "alerts", "operate", "process", "admin", "features"),
-    ("registry", "runtime", "service", "testing", "decide", "workers"),
+    ("registry", "twistedplugins", "runtime", "service", "testing", "decide", "workers"),
     ("tap", "cli", "__main__"),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
@@ -65,10 +65,10 @@ CROSS: dict[str, tuple[str, ...]] = {
     "net": ("tls.errorwords", "tls.info", "tls.openssl", "tls.parameters"),
     "generation": WINGS["generation"],
     "admin": WINGS["admin"],
-    "features": ("checks",),
     "operate": WINGS["operate"],
     "process": WINGS["process"],
     "decide": ("registry",),
+    "registry": ("twistedplugins",),
     "runtime": ("registry",),
     "service": ("registry", "runtime"),
     "testing": ("registry", "service"),
@@ -203,9 +203,12 @@ def test_pure_packages_do_not_know_twisted() -> None:
     assert not wrong, "\n".join(map(str, wrong))
 
 
-@pytest.mark.parametrize("package", ["config.build", "http.h1", "http.forward", "balance.group"])
+@pytest.mark.parametrize(
+    "package",
+    ["config.build", "http.h1", "http.forward", "balance.group", "features", "registry", "cli"],
+)
 def test_pure_packages_do_not_load_twisted(package: str) -> None:
-    """Not through anybody else either."""
+    """Not through anybody else either; nor does the way to a configuration that was read."""
     code = (
         f"import sys, lbproxy.{package}\nprint([m for m in sys.modules if m.startswith('twisted')])"
     )

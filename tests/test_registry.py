@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lbproxy import registry
+from lbproxy import registry, twistedplugins
 from lbproxy.balance.first import First
 from lbproxy.config.errors import ConfigErrors, PluginError
 from lbproxy.registry import (
@@ -142,7 +142,7 @@ def test_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
     warned: list[Any] = []
-    monkeypatch.setattr(registry._log, "warn", lambda *a, **k: warned.append(k["name"]))
+    monkeypatch.setattr(registry, "_warn", lambda text, **k: warned.append(k["name"]))
     registry._entry_points.cache_clear()
     try:
         assert resolve("balancer", "extra") is First
@@ -159,7 +159,7 @@ def test_twisted_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
         PluginClass("filter", "theirs", "os:path"),
     ]
     assert all(registry.IPluginClass.providedBy(plugin) for plugin in plugins)
-    monkeypatch.setattr(registry, "getPlugins", lambda interface: iter(plugins))
+    monkeypatch.setattr(twistedplugins, "getPlugins", lambda interface: iter(plugins))
     assert resolve("balancer", "theirs") is First
     assert "theirs" in registry.known("filter")
 

@@ -1,6 +1,7 @@
 """DATA. The contract of a feature: an optional function of a frontend, a backend or a route.
 
-A feature is one class in one file and one line in :mod:`lbproxy.features`.  Nothing else knows it:
+A feature is one class in one file and one line in :mod:`lbproxy.features`; its keys and sections
+are declared in a module beside it (:mod:`lbproxy.config.declaration`).  Nothing else knows it:
 assembling, reload, workers, metrics and the admin side read the class attributes below and call the
 methods below.  The life of a feature:
 
@@ -24,11 +25,12 @@ attribute of the owner that is None until a feature takes it in :meth:`Feature.a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import attrs
 from attrs import frozen
 
+from lbproxy.config.declaration import Declaration
 from lbproxy.http.filter import Phases
 from lbproxy.interfaces import Env
 
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from twisted.application.service import Service
 
     from lbproxy.balance.server import ServerState, State
-    from lbproxy.config.section import Section
     from lbproxy.model import Config
     from lbproxy.net.endpoints import Network
     from lbproxy.proxy.adminpart import AdminPart, Operation
@@ -118,17 +119,13 @@ OwnerT = TypeVar("OwnerT")
 FeatureSet = Mapping[str, "Feature[Any]"]
 
 
-class Feature(Generic[OwnerT]):
-    """Extend this; see the module.
+class Feature(Declaration, Generic[OwnerT]):
+    """Extend this; see the module, and :class:`Declaration` for ``owner``, ``Keys`` and
+    ``sections``.
 
     ``name``: in the API and in :attr:`Owner.features`.  ``keys``: the configuration keys it reads;
-    a mistake that :meth:`prepare` raises is reported at the first.  ``owner``: who has it.
-    ``Counters``: an attrs class of :func:`counted` fields.  ``part``: its place on the admin side.
-
-    ``Keys``: an attrs class of :func:`lbproxy.config.model.option` fields, all with defaults, that
-    become keys of its owner's section; None if :mod:`lbproxy.model` has them.  ``workers=`` of an
-    option says how workers split it (:mod:`lbproxy.config.share`).  ``sections``: kinds of sections
-    that belong to this feature.
+    a mistake that :meth:`prepare` raises is reported at the first.  ``Counters``: an attrs class of
+    :func:`counted` fields.  ``part``: its place on the admin side.
 
     A feature of a ``route`` has one object for each route that asks for it.  Its keys are keys of
     the frontend, too: they hold for all its routes that have no such option.  ``spec`` is the route
@@ -138,9 +135,6 @@ class Feature(Generic[OwnerT]):
 
     name: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]
-    owner: ClassVar[Literal["frontend", "backend", "route"]] = "backend"
-    Keys: ClassVar[type[Any] | None] = None
-    sections: ClassVar[tuple[Section, ...]] = ()
     Counters: ClassVar[type[Any] | None] = None
     part: ClassVar[AdminPart | None] = None
 

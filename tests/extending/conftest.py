@@ -11,7 +11,7 @@ import pytest
 
 from lbproxy.config.lines import LINES
 from lbproxy.config.sections import SECTIONS
-from lbproxy.features import GROUP, all_features
+from lbproxy.features import GROUP, forget_installed
 
 Install = Callable[[str, str, str], Path]
 
@@ -31,7 +31,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         (info / "entry_points.txt").write_text(f"[{GROUP}]\n{module} = {module}:{feature}\n")
         monkeypatch.syspath_prepend(str(tmp_path))
         importlib.invalidate_caches()
-        all_features.cache_clear()
+        forget_installed()
         return tmp_path
 
     yield make
@@ -39,7 +39,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     SECTIONS.update(sections)
     LINES.update(lines)
     monkeypatch.undo()
-    all_features.cache_clear()
+    forget_installed()
     for name in [name for name, one in sys.modules.items() if _is_in(one, tmp_path)]:
         del sys.modules[name]
 

@@ -4,40 +4,22 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from attrs import frozen
-
-from lbproxy.config.model import option
 from lbproxy.proxy.feature import Feature, Given
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.features.caching.source import CacheSource
-from lbproxy.proxy.features.caching.spec import CACHE, CacheSpec
+from lbproxy.proxy.features.caching.spec import CacheDeclaration, CacheSpec
 from lbproxy.proxy.http.source import Source
 from lbproxy.proxy.routeowner import RouteOwner
 
 __all__ = ["Caching"]
 
 
-@frozen
-class Keys:
-    """The key of routes and frontends."""
-
-    cache: str = option(
-        "string",
-        "",
-        doc="the [cache NAME] that answers for the servers; ``none`` for no cache",
-        http_only=True,
-    )
-
-
-class Caching(Feature[RouteOwner]):
+class Caching(CacheDeclaration, Feature[RouteOwner]):
     """The cache of one route; several routes may have the same :class:`Cache`."""
 
     name = "cache"
     keys = ("cache",)
-    owner = "route"
-    Keys = Keys
-    sections = (CACHE,)
 
     def __init__(self, cache: Cache[Fetch], spec: CacheSpec) -> None:
         self.cache = cache

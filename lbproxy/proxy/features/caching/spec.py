@@ -1,4 +1,4 @@
-"""DATA. ``[cache NAME]``: the section, and the policy it stands for."""
+"""DATA. ``[cache NAME]`` and the key ``cache``: section, key and the policy they stand for."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from attrs import frozen
 
 from lbproxy.cache.memory import OVERHEAD
 from lbproxy.cache.policy import TTL, Cookies, NoCache, Policy, Query, SetCookie
+from lbproxy.config.declaration import Declaration
 from lbproxy.config.draft import Draft
 from lbproxy.config.model import NOWHERE, Condition, Where, hidden, option
 from lbproxy.config.options import option_fields
 from lbproxy.config.section import Judge, Section
 
-__all__ = ["CACHE", "CacheSpec", "policy_of"]
+__all__ = ["CACHE", "CacheDeclaration", "CacheKeys", "CacheSpec", "policy_of"]
 
 EIGHTH = 8
 
@@ -165,3 +166,23 @@ CACHE = Section(
     between=_one_process,
     check=_check,
 )
+
+
+@frozen
+class CacheKeys:
+    """The key of routes and frontends."""
+
+    cache: str = option(
+        "string",
+        "",
+        doc="the [cache NAME] that answers for the servers; ``none`` for no cache",
+        http_only=True,
+    )
+
+
+class CacheDeclaration(Declaration):
+    """See :class:`Declaration`."""
+
+    owner = "route"
+    Keys = CacheKeys
+    sections = (CACHE,)

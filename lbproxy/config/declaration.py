@@ -1,0 +1,31 @@
+"""PURE. The declaration of a feature: its keys and its sections, for the configuration.
+
+A feature with keys declares them in a module apart from its implementation, without Twisted, so
+that reading a configuration does not import the feature.  The implementation inherits the
+declaration (:class:`lbproxy.proxy.feature.Feature`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from lbproxy.config.section import Section
+
+__all__ = ["Declaration", "OwnerKind"]
+
+OwnerKind = Literal["frontend", "backend", "route"]
+
+
+class Declaration:
+    """``owner``: the kind of object that has the feature.
+
+    ``Keys``: an attrs class of :func:`lbproxy.config.model.option` fields, all with defaults, that
+    become keys of its owner's section; None if :mod:`lbproxy.model` has them.  ``workers=`` of an
+    option says how workers split it (:mod:`lbproxy.config.share`).  ``sections``: kinds of sections
+    that belong to the feature.
+    """
+
+    owner: ClassVar[OwnerKind] = "backend"
+    Keys: ClassVar[type[Any] | None] = None
+    sections: ClassVar[tuple[Section, ...]] = ()
