@@ -1,4 +1,6 @@
-"""Count the parent commit on this machine, where the budgets are those of other versions."""
+"""Count another tree on this machine: the parent commit, where the budgets are those of other
+versions.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from tests.count.budget import BUDGETS, Budget, parse
 
-__all__ = ["NoParent", "parent_budget", "parent_rows"]
+__all__ = ["NoParent", "counted_in", "parent_budget", "parent_rows"]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,17 +40,24 @@ def parent_budget() -> Budget:
 def parent_rows(rows: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Compile the parent commit in a temporary folder and count these rows of it."""
     with TemporaryDirectory(prefix="lbproxy-parent-") as folder, _checkout(Path(folder)) as root:
-        env = {**os.environ, "PYTHONPATH": str(root), "LBPROXY_COMPILED": "1"}
-        for command in (
-            ["setup.py", "-q", "build_ext", "--inplace"],
-            ["-m", "tests.count", "--json", "parent.json", *rows],
-        ):
-            done = subprocess.run(
-                [sys.executable, *command], cwd=root, env=env, capture_output=True, text=True
-            )
-            if done.returncode:
-                raise NoParent(f"the parent commit: {done.stdout[-1000:]}{done.stderr[-1000:]}")
-        found = json.loads((root / "parent.json").read_text())
+        return counted_in(root, rows)
+
+
+def counted_in(root: Path, rows: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Compile the tree in ``root`` and count these rows of it; NoParent with the output if that
+    fails.
+    """
+    env = {**os.environ, "PYTHONPATH": str(root), "LBPROXY_COMPILED": "1"}
+    for command in (
+        ["setup.py", "-q", "build_ext", "--inplace"],
+        ["-m", "tests.count", "--json", "counted.json", *rows],
+    ):
+        done = subprocess.run(
+            [sys.executable, *command], cwd=root, env=env, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise NoParent(f"{root.name}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
+    found = json.loads((root / "counted.json").read_text())
     return {row["row"]: (row["instructions"], row["calls"]) for row in found}
 
 
