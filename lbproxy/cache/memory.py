@@ -25,9 +25,12 @@ PER_MEMBER: Final = 512
 
 
 class Entry(Node):
-    """One stored response.  ``body`` is complete."""
+    """One stored response.  ``body`` is complete.
 
-    __slots__ = ("body", "bytes", "hits", "key", "stored")
+    ``reading``: the clients that are being sent the body, None if there was none.
+    """
+
+    __slots__ = ("body", "bytes", "hits", "key", "reading", "stored")
 
     def __init__(self, key: Key, stored: Stored, body: bytes) -> None:
         super().__init__()
@@ -35,7 +38,24 @@ class Entry(Node):
         self.stored = stored
         self.body = body
         self.hits = 0
+        self.reading: Reading | None = None
         self.bytes = cost(key, stored, len(body))
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a client is being sent the body, so that an eviction would free nothing."""
+        return self.reading is not None and self.reading.readers > 0
+
+
+class Reading:
+    """The clients that are being sent one body.  ``stored``: the store counts its ``bytes``."""
+
+    __slots__ = ("bytes", "readers", "stored")
+
+    def __init__(self, size: int, stored: bool) -> None:
+        self.bytes = size
+        self.readers = 0
+        self.stored = stored
 
 
 def cost(key: Key, stored: Stored, body: int) -> int:
@@ -66,7 +86,9 @@ class Memory:
     """Entries by key; each key has up to ``variants`` of them, selected by Vary.
 
     ``limit``: bytes of all entries, overhead included. A new entry evicts others until it fits; one
-    larger than the limit is refused. ``reserved``: bytes of bodies that are still coming in.
+    larger than the limit is refused. ``reserved``: bytes of bodies that are still coming in, or
+    that were not stored and are still being sent. ``detached``: bytes of entries that are no longer
+    stored, and are still being sent. All three together stay below the limit.
     """
 
     def __init__(self, limit: int, variants: int = 64) -> None:
@@ -74,6 +96,7 @@ class Memory:
         self.variants = variants
         self.bytes = 0
         self.reserved = 0
+        self.detached = 0
         self.counts = Counts()
         self._keys: dict[Key, list[Entry]] = {}
         self._urls: dict[bytes, set[Key]] = {}
@@ -98,7 +121,9 @@ class Memory:
         entry.hits += 1
 
     def add(self, key: Key, stored: Stored, body: bytes) -> Entry | None:
-        """Store a response in place of the one with the same selection; None if it is too large."""
+        """Store a response in place of the one with the same selection.
+
+        Return None if it is too large, or the bodies that are being sent leave no room."""
         entry = Entry(key, stored, body)
         if entry.bytes > self.limit:
             self.counts.refused += 1
@@ -106,7 +131,9 @@ class Memory:
         for other in list(self.lookup(key)):
             if other.stored.selected == stored.selected or len(self.lookup(key)) >= self.variants:
                 self._remove(other)
-        self._make_room(entry.bytes)
+        if not self._make_room(entry.bytes):
+            self.counts.refused += 1
+            return None
         self._insert(entry)
         self.counts.stored += 1
         return entry
@@ -116,26 +143,45 @@ class Memory:
         if entry not in self.lookup(entry.key):
             return None
         used, hits = entry.used, entry.hits
+        reading, entry.reading = entry.reading, None  # of the body, which the new entry has, too
         new = self.add(entry.key, stored, entry.body)
         if entry in self.lookup(entry.key):
             self._remove(entry)  # its selection changed
         if new is not None:
-            new.used, new.hits = used, hits
+            new.used, new.hits, new.reading = used, hits, reading
+        elif reading is not None:
+            self._detach(reading)
         return new
 
     def reserve(self, size: int) -> bool:
         """Set ``size`` more bytes aside for a body that is coming in; at most half of the limit.
 
-        Return False, with nothing changed, if that is too much."""
-        if self.reserved + size > self.limit // 2:
+        Return False if that is too much, or the bodies that are being sent leave no room."""
+        if self.reserved + size > self.limit // 2 or not self._make_room(size):
             return False
         self.reserved += size
-        self._make_room(0)
         return True
 
     def release(self, size: int) -> None:
         """Give back what was set aside."""
         self.reserved -= size
+
+    def begin_reading(self, entry: Entry) -> Reading:
+        """Count a client that is being sent the body of ``entry``, until :meth:`end_reading`."""
+        reading = entry.reading
+        if reading is None:
+            stored = entry in self.lookup(entry.key)
+            reading = entry.reading = Reading(entry.bytes, stored)
+        reading.readers += 1
+        if reading.readers == 1 and not reading.stored:
+            self.detached += reading.bytes
+        return reading
+
+    def end_reading(self, reading: Reading) -> None:
+        """The client needs the body no more."""
+        reading.readers -= 1
+        if not reading.readers and not reading.stored:
+            self.detached -= reading.bytes
 
     def remove(self, entry: Entry) -> None:
         """Remove ``entry`` if it is still stored."""
@@ -178,13 +224,20 @@ class Memory:
 
     # -- bookkeeping ----------------------------------------------------------------------------
 
-    def _make_room(self, size: int) -> None:
-        while self.bytes + self.reserved + size > self.limit:
+    def _make_room(self, size: int) -> bool:
+        """Evict entries that nobody reads until ``size`` more bytes fit; whether they do."""
+        spared = 0
+        while self.bytes + self.reserved + self.detached + size > self.limit:
             entry = self._order.victim()
-            if entry is None:
-                return
+            if entry is None or spared > self._order.count:
+                return False
+            if entry.in_use:
+                entry.used = True  # the hand passes it
+                spared += 1
+                continue
             self._remove(entry)
             self.counts.evicted += 1
+        return True
 
     def _insert(self, entry: Entry) -> None:
         self._keys.setdefault(entry.key, []).append(entry)
@@ -210,6 +263,13 @@ class Memory:
             _forget(self._groups, (origin_of(url), group), entry)
         self._order.remove(entry)
         self.bytes -= entry.bytes
+        if entry.reading is not None:
+            self._detach(entry.reading)
+
+    def _detach(self, reading: Reading) -> None:
+        reading.stored = False
+        if reading.readers:
+            self.detached += reading.bytes
 
 
 _NONE: Final[list[Entry]] = []

@@ -176,9 +176,13 @@ class BodyStream:
     # -- failures -------------------------------------------------------------------------------
 
     def _expired(self) -> None:
+        self.fail(ProxyError(Kind.FILTER_TIMEOUT, "the body took too long"))
+
+    def fail(self, error: ProxyError) -> None:
+        """End early, with ``error`` as the reason."""
         if not self._over:
             self.close(reuse=False)
-            self._tell(ProxyError(Kind.FILTER_TIMEOUT, "the body took too long"))
+            self._tell(error)
 
     def _failed(self, failure: Failure) -> None:
         if self._over:

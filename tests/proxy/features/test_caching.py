@@ -361,6 +361,30 @@ def test_only_if_cached(make: Make) -> None:
     assert lb.get("http://h/a", headers=asking).body == b"one"
 
 
+@pytest.mark.parametrize(
+    ("method", "headers", "data"),
+    [
+        ("GET", {}, b""),
+        ("HEAD", {}, b""),
+        ("GET", {"X-Original-URL": "/b"}, b""),
+        ("GET", {"Cookie": "session=1"}, b""),
+        ("GET", {"Range": "bytes=0-1", "X-HTTP-Method-Override": "PUT"}, b""),
+        ("GET", {}, b"a body"),
+        ("POST", {}, b"a body"),
+    ],
+)
+def test_only_if_cached_reaches_no_server(
+    make: Make, method: str, headers: dict[str, str], data: bytes
+) -> None:
+    lb = make(cache="bypass = path /private/*\ncookies = bypass session")
+    origin = serve(lb, Answer(200, b"one", MINUTE))
+    headers = {**headers, "Cache-Control": "only-if-cached"}
+    for path in ("/a", "/private/a"):
+        found = lb.request(method, f"http://h{path}", headers=headers, body=data or None)
+        assert (found.status, "only-if-cached" in status(found)) == (504, True)
+    assert origin.requests == []
+
+
 def test_a_body_that_is_too_large_is_passed_on(make: Make) -> None:
     lb = make(cache="memory = 1m\nmax_object = 100k")
     chunks = b"".join(b"10000\r\n" + b"x" * 0x10000 + b"\r\n" for _ in range(20)) + b"0\r\n\r\n"

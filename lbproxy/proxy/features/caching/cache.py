@@ -20,6 +20,7 @@ from lbproxy.cache.vary import selected_by
 from lbproxy.guard.addresses import AddressSet
 from lbproxy.http.conditional import Conditions
 from lbproxy.http.message import RequestHead
+from lbproxy.proxy.features.caching.holds import Holds
 from lbproxy.proxy.features.caching.spec import CacheSpec, policy_of
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Cache(Generic[RunningT]):
     """See the module.  ``wall`` returns seconds since the epoch.
 
     It lives as long as a configuration names it: a reload gives it another policy and keeps what is
-    stored.
+    stored.  ``users``: the routes that use it; without them a fetch ends with its last client.
+    ``holds``: the clients whose pace decides when memory is freed.
     """
 
     def __init__(self, spec: CacheSpec, wall: Callable[[], float]) -> None:
@@ -83,6 +85,8 @@ class Cache(Generic[RunningT]):
         self.memory = Memory(spec.memory, spec.variants)
         self.counters = Counters()
         self.purges = 0
+        self.users: set[object] = set()
+        self.holds = Holds()
         self.fetches: dict[Key, RunningT] = {}
         self._running: set[RunningT] = set()
         # by hash: clients choose how long a key is, and here a collision does no harm
@@ -136,6 +140,15 @@ class Cache(Generic[RunningT]):
 
     # -- fetches --------------------------------------------------------------------------------
 
+    def reserve(self, size: int) -> bool:
+        """Set ``size`` bytes aside for a body that comes in; whether the memory suffices.
+
+        Clients that have held memory for longer than their time are cut if it does not."""
+        while not self.memory.reserve(size):
+            if not self.holds.cut_oldest():
+                return False
+        return True
+
     def fetching(self, fetch: RunningT, shared: bool) -> None:
         """A fetch begins; ``shared``: further requests of its key may join it."""
         self._running.add(fetch)
@@ -152,16 +165,16 @@ class Cache(Generic[RunningT]):
             del self.fetches[fetch.key]
             _remember(self._passing, hash(fetch.key), self.wall() + PASS_SECONDS)
 
-    def fetch_stored(self, fetch: RunningT, body: bytes) -> None:
-        """The response is complete, and may be stored."""
+    def fetch_stored(self, fetch: RunningT, body: bytes) -> Entry | None:
+        """The response is complete, and may be stored; return the entry if it is."""
         assert fetch.stored is not None
         self._passing.pop(hash(fetch.key), None)
         self._refused.pop(hash(fetch.url), None)
         stored = evolve(fetch.stored, length=len(body))
         for other in self.memory.lookup(fetch.key):
             if other.stored.selected == stored.selected and other.stored.asked > stored.asked:
-                return  # a later request was quicker
-        self.memory.add(fetch.key, stored, body)
+                return None  # a later request was quicker
+        return self.memory.add(fetch.key, stored, body)
 
     def fetch_over(self, fetch: RunningT) -> None:
         """A fetch has ended."""

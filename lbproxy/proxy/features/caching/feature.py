@@ -43,8 +43,19 @@ class Caching(CacheDeclaration, Feature[RouteOwner]):
 
     def attach(self, owner: RouteOwner) -> None:
         """See :class:`Feature`."""
+        self.cache.users.add(self)
         if self.cache.spec != self.spec:
             self.cache.apply(self.spec)
+
+    def start(self) -> None:
+        """See :class:`Feature`."""
+        self.cache.users.add(self)
+
+    def close(self) -> None:
+        """See :class:`Feature`: the last route that goes ends the fetches in the background."""
+        self.cache.users.discard(self)
+        if not self.cache.users:
+            self.cache.stop()
 
     def source(self, inner: Source) -> Source:
         """See :class:`Feature`."""

@@ -15,10 +15,14 @@ PASSING  the response is not stored: nobody joins, a chunk is dropped   OVER
          ``timeout_server`` in all
 OVER     the end, a failure, or nobody reads what is not stored         -
 ======== ============================================================== =================
+
+Chunks count as memory of the cache (``reserve``) while they are kept, and afterwards until all
+readers have taken them. Once the body is stored, readers take it from there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -27,7 +31,7 @@ from twisted.python.failure import Failure
 
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.key import Key, sent_headers, sent_target
-from lbproxy.cache.memory import Entry
+from lbproxy.cache.memory import Entry, Reading
 from lbproxy.cache.serving import usable_on_error
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.storing import Refusal, store
@@ -36,6 +40,8 @@ from lbproxy.cache.vary import matching
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import END, End, Headers, Reply, RequestHead, ResponseHead
 from lbproxy.proxy.features.caching.cache import Cache
+from lbproxy.proxy.features.caching.chunks import PER_CHUNK, StoredChunks
+from lbproxy.proxy.features.caching.holds import TOO_SLOW, Hold
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import STARTING, Source
 from lbproxy.proxy.http.traffic import HTTPTraffic
@@ -132,13 +138,16 @@ class Fetch(Asking):
         )
         self.last = END
         self.refusal: Refusal | None = None
-        self.chunks: list[bytes] = []
+        self.chunks: Sequence[bytes] = []
         self.dropped = 0  # chunks that all readers of a response that is not stored have taken
+        self._waiting = 0  # bytes of the chunks
         self.size = 0
         self.complete = False
         self.outdated = False
         self.reason = "stale"
         self._reserved = 0
+        self._reading: Reading | None = None  # of the stored body, while readers take it
+        self._hold: Hold | None = None
         self._request = original.request
         self._sent_at = cache.wall()
         self._stream: SourceStream = STARTING
@@ -272,25 +281,79 @@ class Fetch(Asking):
         return True
 
     def _add(self, data: bytes) -> None:
+        assert isinstance(self.chunks, list)
         self.chunks.append(data)
         self.size += len(data)
-        if self.state is FetchState.KEEPING and not self._reserve(len(data)):
-            self.stored = None
-            self.refusal = _TOO_LARGE
-            self.state = FetchState.PASSING
-            self._release()
-            self.cache.fetch_passes(self, _TOO_LARGE)
+        self._waiting += len(data)
+        if self.state is FetchState.KEEPING:
+            self._keep(len(data) + PER_CHUNK)
 
-    def _reserve(self, size: int) -> bool:
-        """Whether the body may still be kept, with ``size`` bytes more."""
-        if self.size > self.cache.policy.max_object or not self.cache.memory.reserve(size):
-            return False
-        self._reserved += size
-        return True
+    def _keep(self, size: int) -> None:
+        """Set ``size`` more bytes aside, or store nothing."""
+        if self.size > self.cache.policy.max_object:
+            self._pass(_TOO_LARGE)
+        elif not self.cache.reserve(size):
+            self._pass(_NO_ROOM)
+        else:
+            self._reserved += size
 
-    def _release(self) -> None:
-        self.cache.memory.release(self._reserved)
-        self._reserved = 0
+    def _pass(self, why: Refusal) -> None:
+        """The response will not be stored; the present readers get all of it."""
+        if self.state is FetchState.OVER:
+            return  # a client that was cut for its memory was the last that read this, too
+        self.stored = None
+        self.refusal = why
+        self.state = FetchState.PASSING
+        self.cache.fetch_passes(self, why)
+        self._hold_chunks()
+
+    # -- memory ---------------------------------------------------------------------------------
+
+    def _hold_chunks(self) -> None:
+        """From now on the readers decide when the chunks go."""
+        if self._hold is None and self.readers:
+            self._hold = Hold(self.traffic, self._cut)
+            self.cache.holds.add(self._hold)
+        self._drop_taken()
+
+    def _drop_taken(self) -> None:
+        """Drop the chunks that all readers have, and free their memory."""
+        taken = min((reader.position for reader in self.readers), default=0) - self.dropped
+        if taken > 0 and isinstance(self.chunks, list):
+            self._waiting -= sum(map(len, self.chunks[:taken]))
+            del self.chunks[:taken]
+            self.dropped += taken
+        if self._reserved:
+            self._reserve_at_most(self._waiting + PER_CHUNK * len(self.chunks))
+
+    def _reserve_at_most(self, size: int) -> None:
+        if self._reserved > size:
+            self.cache.memory.release(self._reserved - size)
+            self._reserved = size
+
+    def _store(self, entry: Entry, sizes: Sequence[bytes]) -> None:
+        """Let readers that are behind take the rest from ``entry``."""
+        self.chunks = StoredChunks(entry.body, sizes)
+        self._reading = self.cache.memory.begin_reading(entry)
+        self._hold_chunks()
+
+    def _free(self) -> None:
+        """Release the chunks and their memory: there is no reader."""
+        self._reserve_at_most(0)
+        self.chunks, self._waiting = [], 0
+        if self._reading is not None:
+            self.cache.memory.end_reading(self._reading)
+            self._reading = None
+        if self._hold is not None:
+            self.cache.holds.remove(self._hold)
+            self._hold = None
+
+    def _cut(self) -> None:
+        """Fail all readers: others need the memory."""
+        self.stop(Kind.CLIENT_STALLED)
+        for reader in self._leave():
+            reader.failed(ProxyError(Kind.CLIENT_STALLED, TOO_SLOW))
+        self._free()
 
     def _end(self) -> None:
         self.complete = True
@@ -298,11 +361,21 @@ class Fetch(Asking):
         self.over = True
         self._end_patience()
         if state is FetchState.KEEPING and self.stored is not None and not self.outdated:
-            body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
-            self._release()
-            self.cache.fetch_stored(self, body)
-        self._release()
+            chunks = self.chunks
+            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            kept = self._reserved
+            self._reserve_at_most(0)
+            entry = self.cache.fetch_stored(self, body)
+            if entry is not None:
+                self._store(entry, chunks)
+            else:
+                self.cache.memory.reserved += kept  # the readers still have to take it
+                self._reserved = kept
         self.cache.fetch_over(self)
+        if self.readers:
+            self._hold_chunks()
+        else:
+            self._free()
 
     def server_failed(self, error: ProxyError) -> None:
         """See :class:`~lbproxy.proxy.http.sink.ResponseSink`."""
@@ -362,10 +435,12 @@ class Fetch(Asking):
         """``reader`` needs no more.  A response that is stored is fetched to its end."""
         if reader in self.readers:
             self.readers.remove(reader)
-        if not self.readers and self.state is FetchState.PASSING:
-            self.stop(Kind.CLIENT_GONE)
-        else:
+        if self.readers:
             self._balance()
+        elif self.state is FetchState.OVER:
+            self._free()
+        elif self.state is FetchState.PASSING or not self.cache.users:
+            self.stop(Kind.CLIENT_GONE)
 
     def stop(self, kind: Kind) -> None:
         """End early; ``kind`` says why."""
@@ -392,14 +467,12 @@ class Fetch(Asking):
 
     def _balance(self) -> None:
         """Drop what all readers have, and pause the server if the slowest is far behind."""
-        if self.state is not FetchState.PASSING:
+        if self.state in (FetchState.ASKING, FetchState.KEEPING):
             return
-        taken = min((reader.position for reader in self.readers), default=0)
-        if taken > self.dropped:
-            del self.chunks[: taken - self.dropped]
-            self.dropped = taken
-        full = any(reader.behind > 0 for reader in self.readers)
-        full = full and sum(map(len, self.chunks)) > WINDOW
+        self._drop_taken()
+        if self.state is FetchState.OVER:
+            return
+        full = self._waiting > WINDOW and any(reader.behind > 0 for reader in self.readers)
         if full is not self._paused:
             self._paused = full
             if full:
@@ -435,7 +508,7 @@ class Fetch(Asking):
         self.state = FetchState.OVER
         self.over = True
         self._end_patience()
-        self._release()
+        self._free()
 
     def _end_patience(self) -> None:
         if self._patience is not None:
@@ -443,6 +516,7 @@ class Fetch(Asking):
 
 
 _TOO_LARGE: Final = Refusal("larger than max_object", "policy")
+_NO_ROOM: Final = Refusal("no room beside bodies that are received or sent", "memory")
 _BETTER: Final = Refusal("an error, and the stored response may still be used", "grace")
 _TOO_FEW: Final = Refusal("fewer uses than min_uses", "policy")
 _PURGED: Final = Refusal("purged while it was fetched", "purge")

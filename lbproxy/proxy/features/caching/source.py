@@ -21,6 +21,7 @@ from lbproxy.http.message import END, End, Reply, RequestHead, ResponseHead
 from lbproxy.proxy.features.caching.answers import Said, answer, fresh_head
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.fetch import Fetch
+from lbproxy.proxy.features.caching.holds import StoredBody
 from lbproxy.proxy.features.caching.reader import Reader
 from lbproxy.proxy.http.bodystream import respond
 from lbproxy.proxy.http.sink import Asking, ForwardingSink
@@ -51,13 +52,14 @@ class CacheSource(Source):
         if head.method == b"PURGE":
             return self._purge(head, sink)
         asked = ask(head, cache.policy)
+        if asked.control.only_if_cached and self._passes(asked, traffic):
+            return self._only_cached(sink)
         if asked.obstacle is None and cache.bypasses(traffic):
             return self._around(head, data, end, sink, "bypass", "bypass")
         if asked.obstacle is not None:
             reason = "method" if asked.obstacle == "method" else "bypass"
             return self._around(head, data, end, sink, reason, asked.obstacle)
-        bound = traffic.info.bound
-        if bound is not None and bound.identified:
+        if _identified(traffic):
             return self._around(head, data, end, sink, "bypass", "connection with credentials")
         key = key_of(head, cache.policy, traffic.scheme.encode(), traffic.backend_name.encode())
         entry = None if cache.refreshes(traffic) else self._select(key, head)
@@ -65,6 +67,10 @@ class CacheSource(Source):
             return self._fetch(key, asked, sink, None, "uri-miss")
         decision = decide(entry.stored, asked, cache.policy, cache.wall())
         return self._use(entry, decision, key, asked, sink)
+
+    def _passes(self, asked: Asked, traffic: HTTPTraffic) -> bool:
+        """Whether the store has no part in a request, so that only a server could answer it."""
+        return asked.obstacle is not None or _identified(traffic) or self.cache.bypasses(traffic)
 
     def _select(self, key: Key, head: RequestHead) -> Entry | None:
         entries = self.cache.memory.lookup(key)
@@ -83,6 +89,8 @@ class CacheSource(Source):
             self._refresh(key, asked, sink, entry)
             return self._serve(sink, entry, decision)
         if use is Use.REFUSE:
+            if asked.control.only_if_cached:
+                return self._only_cached(sink)
             head = sink.traffic.request
             return self._around(head, b"", None, sink, "bypass", decision.reason)
         reason = "request" if decision.ttl > 0 else "stale"
@@ -107,7 +115,9 @@ class CacheSource(Source):
         said = self._say(sink, age, facts)
         head, body = answer(stored, entry.body, sink.traffic.request, said, cache.wall())
         cache.counters.bytes += head.length or 0
-        return respond(sink, head, body)
+        if isinstance(body, bytes):
+            return respond(sink, head, body)
+        return StoredBody(cache, entry, head, body, sink).start()
 
     def _say(self, sink: Asking, age: float, facts: dict[str, Any]) -> Said:
         return Said(self.cache.name, age, self.cache.spec.cache_status, **facts)
@@ -286,9 +296,10 @@ class CacheSource(Source):
 
     def _only_cached(self, sink: Asking) -> SourceStream:
         """See RFC 9111 §5.2.1.7."""
-        facts = {"fwd": "request", "detail": "request says only-if-cached"}
-        value = cache_status(self.cache.name, **facts)  # type: ignore[arg-type]
-        head = ResponseHead(504, [(b"Cache-Status", value)], b"Gateway Timeout", length=0)
+        head = ResponseHead(504, [], b"Gateway Timeout", length=0)
+        if self.cache.spec.cache_status:
+            facts: dict[str, Any] = {"fwd": "request", "detail": "request says only-if-cached"}
+            head.add_header(b"Cache-Status", cache_status(self.cache.name, **facts))
         return respond(sink, head, b"")
 
     def _purge(self, head: RequestHead, sink: Asking) -> SourceStream:
@@ -339,6 +350,12 @@ class CacheSource(Source):
         fresh = updated(entry.stored, request, asked, response, self.cache.policy, times)
         if fresh is not None:
             memory.replace(entry, fresh)
+
+
+def _identified(traffic: HTTPTraffic) -> bool:
+    """Whether the client's connection stands for an identity (NTLM)."""
+    bound = traffic.info.bound
+    return bound is not None and bound.identified
 
 
 class _Around(ForwardingSink):

@@ -1,0 +1,110 @@
+"""DATA. Memory of the cache that is freed at the pace of clients, and how a slow one loses it.
+
+A client that is being sent a stored body keeps it in memory, also after it is evicted or purged.
+Such bodies count (:attr:`lbproxy.cache.memory.Memory.detached`), so ``memory`` bounds them, too. A
+:class:`Hold` stands for one client, or for all readers of one fetch. While memory suffices, each
+reads as slowly as it likes. When a new body finds no room, those that have held theirs for longer
+than ``timeout_server`` are cut, the longest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final, Protocol
+
+from lbproxy.cache.memory import Entry, Memory
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.message import ResponseHead
+from lbproxy.proxy.http.bodystream import BodyStream
+from lbproxy.proxy.http.sink import Asking
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.http.traffic import HTTPTraffic
+
+__all__ = ["TOO_SLOW", "Hold", "Holder", "Holds", "StoredBody"]
+
+TOO_SLOW: Final = "holds memory that the cache needs"
+"""Detail of the access log for a client that is cut."""
+
+
+class Hold:
+    """See the module.  ``until``: when it may be cut, in seconds of ``now``."""
+
+    __slots__ = ("cut", "now", "until")
+
+    def __init__(self, traffic: HTTPTraffic, cut: Callable[[], None]) -> None:
+        backend = traffic.backend
+        assert backend is not None  # a cache answers for a backend
+        self.now: Callable[[], float] = traffic.frontend.now
+        self.until = self.now() + backend.terms.timeout_server
+        self.cut = cut
+
+
+class Holds:
+    """The holds of one cache, the longest first."""
+
+    def __init__(self) -> None:
+        self._all: dict[Hold, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, hold: Hold) -> None:
+        """A hold begins."""
+        self._all[hold] = None
+
+    def remove(self, hold: Hold) -> None:
+        """A hold ends; harmless the second time."""
+        self._all.pop(hold, None)
+
+    def cut_oldest(self) -> bool:
+        """Cut the oldest hold whose time is over; False if there is none."""
+        oldest = next(iter(self._all), None)
+        if oldest is None or oldest.now() < oldest.until:
+            return False
+        del self._all[oldest]
+        oldest.cut()
+        return True
+
+
+class Holder(Protocol):
+    """The part of a :class:`~lbproxy.proxy.features.caching.cache.Cache` that holds use."""
+
+    memory: Memory
+    holds: Holds
+
+
+class StoredBody:
+    """A stored body on its way to one client, as the stream of its exchange."""
+
+    def __init__(
+        self, holder: Holder, entry: Entry, head: ResponseHead, body: Iterator[bytes], sink: Asking
+    ) -> None:
+        self._holder = holder
+        self._entry = entry
+        self._hold = Hold(sink.traffic, self._cut)
+        self._stream = BodyStream(head, self._held(body), sink)
+
+    def start(self) -> BodyStream:
+        """Send the head and the first piece; return the stream."""
+        self._stream.start()
+        return self._stream
+
+    def _held(self, body: Iterator[bytes]) -> Iterator[bytes]:
+        """The pieces of ``body``.  It counts as read until the end, or until it is closed."""
+        holder, hold = self._holder, self._hold
+        reading = holder.memory.begin_reading(self._entry)
+        holder.holds.add(hold)
+        try:
+            yield from body
+        finally:
+            holder.holds.remove(hold)
+            holder.memory.end_reading(reading)
+            hold.cut = _nothing  # no cycle
+
+    def _cut(self) -> None:
+        self._stream.fail(ProxyError(Kind.CLIENT_STALLED, TOO_SLOW))
+
+
+def _nothing() -> None:
+    """The hold is over."""
