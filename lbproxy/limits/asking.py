@@ -19,12 +19,23 @@ class Method(Protocol):
 
     rate: Rate
 
-    def ident(self, key: str) -> int: ...
-    def ask(self, ident: int, cost: float, now: float) -> float: ...
-    def charge(self, ident: int, cost: float, now: float) -> None: ...
-    def left(self, ident: int, now: float) -> float: ...
-    def reset(self, ident: int, now: float) -> float: ...
-    def forget(self, ident: int) -> bool: ...
+    def ident(self, key: str) -> int:
+        """Return the number that stands for ``key`` in the other methods."""
+
+    def ask(self, ident: int, cost: float, now: float) -> float:
+        """Return the seconds until ``cost`` units are free; 0 if they are. Nothing is charged."""
+
+    def charge(self, ident: int, cost: float, now: float) -> None:
+        """Take ``cost`` units."""
+
+    def left(self, ident: int, now: float) -> float:
+        """Return the units that are free."""
+
+    def reset(self, ident: int, now: float) -> float:
+        """Return the seconds until all units are free."""
+
+    def forget(self, ident: int) -> bool:
+        """Forget what the key has used; whether it was known."""
 
 
 @frozen

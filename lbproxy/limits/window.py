@@ -27,7 +27,7 @@ PARTS: Final = SLICES - 1
 
 
 class Counts:
-    """What each key has used in the last ``seconds``.
+    """Units that each key has used in the last ``seconds``.
 
     ``name`` separates several of these in the same ``cells``.
     """

@@ -32,7 +32,7 @@ class BadLine:
 
 @frozen
 class ListText:
-    """What a text says.  ``lines``: how many entries; ``bad``: the first :data:`BROKEN` errors."""
+    """The entries of a text.  ``lines``: their number; ``bad``: the first :data:`BROKEN` errors."""
 
     prefixes: PrefixSet
     lines: int
