@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.protocol import Protocol
-
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.http.message import END, ResponseHead
+from lbproxy.http.message import ResponseHead
 from lbproxy.proxy.dial import dial_server
 from lbproxy.proxy.http.connector import Connector
+from lbproxy.proxy.http.multiplexed import MultiplexedConnection, MultiplexedStream
 from tests.proxy.mux import (
     DATA,
     HEAD,
@@ -29,123 +28,50 @@ from tests.proxy.mux import (
 
 
 class MuxConnector(Connector):
-    """The connections to one server; ``streams`` follows what it allows."""
+    """The connections to one server."""
 
     def open(self, pending: Any) -> Any:
         protocol = MuxConnection(self, pending)
         return dial_server(self.terms, self.server, protocol, pending.failed)
 
 
-class MuxConnection(Protocol):
-    """A connection shared by streams."""
+class MuxConnection(MultiplexedConnection):
+    """What the server sends."""
 
-    pooled = closing = has_input = False
-    idle_s = 0.0
-
-    def __init__(self, connector: Any, pending: Any) -> None:
-        self.connector, self.pending, self.epoch = connector, pending, pending.epoch
-        self.limit, self.opened, self.frames = connector.streams, 0, Frames()
-        self.streams: dict[int, MuxStream] = {}
-        self.idle = connector.terms.wheel.timer(self.shut)
+    def new_stream(self, number: int, sink: Any) -> MuxStream:
+        return MuxStream(self, number, sink)
 
     def connectionMade(self) -> None:
-        self.transport.registerProducer(self, True)
-        self.address = self.pending.address
-        self.pending.connected(self)
-        self.rest()
+        self.frames = Frames()
+        super().connectionMade()
 
     def dataReceived(self, data: bytes) -> None:
         for number, kind, last, payload in self.frames.receive(data):
+            stream = self.streams.get(number)
             if kind == LIMIT:
-                self.limit = self.connector.streams = int(payload)
-                self.rest()
+                self.allow(int(payload))
             elif kind == LEAVE:
                 self.shut()
-            elif number in self.streams:
-                self.streams[number].received(kind, last, payload)
+            elif stream is not None:
+                self.stream_received(stream, kind, last, payload)
 
-    def connectionLost(self, reason: Any = None) -> None:
-        self.connected = 0
-        self.shut()
-        for stream in list(self.streams.values()):
-            stream.failed(ProxyError(Kind.SERVER_GONE, "connection lost"))
-
-    @property
-    def spare(self) -> int:
-        return 0 if self.closing else self.limit - len(self.streams)
-
-    def open_stream(self, sink: Any) -> MuxStream:
-        self.idle.clear()
-        self.opened += 1
-        stream = self.streams[self.opened] = MuxStream(self, self.opened, sink)
-        return stream
-
-    def rest(self) -> None:
-        """There may be room for streams, or less of it."""
-        if self.spare > 0:
-            self.connector.offer(self)
-        else:
-            self.connector.withdraw(self)
-        if self.closing and self.connected and not self.streams:
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()
-        elif not self.closing and not self.streams:
-            self.idle.set(self.connector.terms.pool_idle)
-
-    def shut(self) -> None:
-        if not self.closing:
-            self.closing = True
-            self.idle.close()
-            self.rest()
-
-    def over(self, number: int) -> None:
-        if self.streams.pop(number, None) is not None and self.connected:
-            self.rest()
-
-    def pauseProducing(self) -> None:
-        for stream in list(self.streams.values()):
-            stream.sink.server_paused()
-
-    def resumeProducing(self) -> None:
-        for stream in list(self.streams.values()):
-            stream.sink.server_resumed()
-
-    def stopProducing(self) -> None:
-        """The transport is going away; connectionLost follows."""
-
-
-class MuxStream:
-    """One exchange."""
-
-    def __init__(self, connection: MuxConnection, number: int, sink: Any) -> None:
-        self.connection, self.number, self.sink = connection, number, sink
-        self.terms = connection.connector.terms
-        self.timer = self.terms.wheel.timer(self.late)
-
-    def received(self, kind: int, last: bool, payload: bytes) -> None:
-        end = [END] if last else []
+    def stream_received(self, stream: Any, kind: int, last: bool, payload: bytes) -> None:
         if kind == HEAD:
             (status, reason), headers = read_head(payload)
-            self.timer.clear()
             head = ResponseHead(int(status), headers, reason, 20, 0 if last else None)
-            self.sink.server_events([head, *end])
+            stream.responded(head, last=last)
         elif kind == DATA:
-            self.sink.server_events([payload, *end] if payload else end)
+            stream.received(payload, last=last)
         elif kind == PAUSE:
-            self.sink.server_paused()
+            stream.sink.server_paused()
         elif kind == RESUME:
-            self.sink.server_resumed()
+            stream.sink.server_resumed()
         else:
-            self.failed(ProxyError(Kind.SERVER_GONE, "stream reset"))
+            stream.failed(ProxyError(Kind.SERVER_GONE, "stream reset"))
 
-    def failed(self, error: ProxyError) -> None:
-        self.timer.close()
-        self.connection.over(self.number)
-        self.sink.server_failed(error)
 
-    def late(self) -> None:
-        self.write(RESET)
-        self.failed(ProxyError(Kind.RESPONSE_TIMEOUT))
+class MuxStream(MultiplexedStream):
+    """What one exchange sends."""
 
     def write(self, kind: int, payload: bytes = b"", *, last: bool = False) -> None:
         if self.connection.connected:
@@ -153,9 +79,8 @@ class MuxStream:
 
     def send_request(self, head: Any, data: bytes, end: Any) -> None:
         start = b"%b %b %b" % (head.method, head.target, head.host)
-        self.timer.set(self.terms.timeout_response)
-        payload = head_payload(start, head.headers)
-        self.write(HEAD, payload, last=end is not None and not data)
+        self.write(HEAD, head_payload(start, head.headers), last=end is not None and not data)
+        self.sent_request()
         if data:
             self.write(DATA, data, last=end is not None)
 
@@ -168,15 +93,5 @@ class MuxStream:
     def resume_response(self) -> None:
         self.write(RESUME)
 
-    def bind(self, owner: Any, *, pins: bool) -> None:
-        """A user's identity must not be shared: no further stream."""
-        self.connection.shut()
-
-    def start_tunnel(self) -> bytes:
-        return b""
-
-    def close(self, *, reuse: bool) -> None:
-        self.timer.close()
-        if not reuse:
-            self.write(RESET)
-        self.connection.over(self.number)
+    def reset(self) -> None:
+        self.write(RESET)
