@@ -16,10 +16,8 @@ import importlib.util
 import inspect
 import os
 import sys
-import traceback
 from collections.abc import Mapping
 from functools import lru_cache
-from hashlib import blake2b
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +27,6 @@ from lbproxy.config import build
 from lbproxy.config.errors import ConfigError, ConfigErrors, PluginError
 from lbproxy.config.model import Config, ServerSpec, Where
 from lbproxy.config.plugins import Resolve
-from lbproxy.config.reference import Format, render
-from lbproxy.config.schema import config_schema, reference_data
 from lbproxy.features import declare_keys
 
 __all__ = [
@@ -44,12 +40,14 @@ __all__ = [
     "parse_server_line",
     "reference",
     "reference_as_data",
+    "refuse_nothing",
     "resolve",
     "resolver",
     "schema",
 ]
 
 if TYPE_CHECKING:
+    from lbproxy.config.reference import Format
     from lbproxy.twistedplugins import IPluginClass, PluginClass
 
 
@@ -270,6 +268,8 @@ def _load_file(path: Path) -> Any:
 
 
 def _run_file(path: str) -> Any:
+    from hashlib import blake2b
+
     name = f"lbproxy_file_{Path(path).stem}_{blake2b(path.encode(), digest_size=4).hexdigest()}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -292,6 +292,8 @@ def _run_file(path: str) -> Any:
 
 def _why(target: str, error: BaseException, path: str | None) -> str:
     """Return a description of an exception in a user's module, with the line in it."""
+    import traceback
+
     lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
     place = target
     if isinstance(error, SyntaxError) and error.filename:
@@ -349,6 +351,17 @@ def parse_config(
     return build.parse(text, file, base_dir, resolve=resolver(base_dir), env=env, files=files)
 
 
+def refuse_nothing(config: Config) -> Config:
+    """``config``, if it serves anything.
+
+    ConfigErrors: a file that is empty or half written is a mistake.
+    """
+    if not config.frontends:
+        message = "serves nothing: there is no [frontend NAME]"
+        raise ConfigErrors([ConfigError(Where(config.file), "", "", message)])
+    return config
+
+
 def parse_server_line(line: str, config: Config) -> ServerSpec:
     """A line as in ``servers``, checked against the running ``config``.  Raises ConfigErrors."""
     folder = "." if config.file == "<text>" else str(Path(config.file).absolute().parent)
@@ -369,17 +382,23 @@ def parse_server_line(line: str, config: Config) -> ServerSpec:
 
 def reference(form: Format = "rst") -> str:
     """Return the configuration reference with every installed plugin that can be loaded."""
+    from lbproxy.config.reference import render
+
     return render(form, _loadable())
 
 
 def reference_as_data() -> dict[str, Any]:
     """Return the same as plain JSON types."""
+    from lbproxy.config.schema import reference_data
+
     plugins = _loadable()
     return reference_data(__version__, plugins)
 
 
 def schema() -> dict[str, Any]:
     """Return a JSON Schema of a configuration, see :func:`lbproxy.config.schema.config_schema`."""
+    from lbproxy.config.schema import config_schema
+
     declare_keys()
     return config_schema(__version__)
 

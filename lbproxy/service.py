@@ -49,7 +49,7 @@ from lbproxy.process import replication
 from lbproxy.process.filewatch import FileWatch
 from lbproxy.process.upgrade import Upgrader
 from lbproxy.proxy.ratelog import Quiet
-from lbproxy.registry import load_config, parse_config
+from lbproxy.registry import load_config, parse_config, refuse_nothing
 from lbproxy.runtime import Runtime
 from lbproxy.sharing.contracts import Replicated, Shared
 from lbproxy.sharing.local import LocalReplicated, LocalShared
@@ -67,17 +67,6 @@ _quiet = Quiet(_log)
 
 def _subscriber_failed(error: BaseException) -> None:
     _quiet.failure("subscriber", "a subscriber of events failed", Failure(error))
-
-
-def refuse_nothing(config: Config) -> Config:
-    """``config``, if it serves anything.
-
-    ConfigErrors: a file that is empty or half written is a mistake.
-    """
-    if not config.frontends:
-        message = "serves nothing: there is no [frontend NAME]"
-        raise ConfigErrors([ConfigError(Where(config.file), "", "", message)])
-    return config
 
 
 def _is_text(source: Any) -> bool:

@@ -24,7 +24,7 @@ from lbproxy import __version__
 from lbproxy.compiled import running
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.errors import ListenError
-from lbproxy.logs.sink import trouble_with
+from lbproxy.logs.trouble import trouble_with
 from lbproxy.net.descriptors import raise_limit
 from lbproxy.net.steady import keep_steady
 from lbproxy.observe.events import EventKind
@@ -36,8 +36,8 @@ from lbproxy.process.sdnotify import Systemd
 from lbproxy.process.signals import StopSignals
 from lbproxy.process.takeover import HandoverError, Takeover
 from lbproxy.process.upgrade import Upgrader, holds_pid, write_pid
-from lbproxy.registry import load_config
-from lbproxy.service import LoadBalancer, refuse_nothing
+from lbproxy.registry import load_config, refuse_nothing
+from lbproxy.service import LoadBalancer
 from lbproxy.workers.master import Master
 
 __all__ = ["Options", "Program", "makeService"]

@@ -17,9 +17,17 @@ from lbproxy.config.dump import as_json
 from lbproxy.config.errors import ConfigError, ConfigErrors
 from lbproxy.config.model import Config, Where
 from lbproxy.decide.explain import explain_http, explain_tcp
+from lbproxy.decide.settled import is_settled
+from lbproxy.generation.exposure import exposed_files
 from lbproxy.http.message import header_pairs
-from lbproxy.operate.statefile import read_state
-from lbproxy.registry import load_config, parse_config, reference, reference_as_data, schema
+from lbproxy.registry import (
+    load_config,
+    parse_config,
+    reference,
+    reference_as_data,
+    refuse_nothing,
+    schema,
+)
 
 STDIN_BYTES = 16 * 1024 * 1024
 """Longest configuration that is read from standard input."""
@@ -32,14 +40,20 @@ def _read_all(path: Path) -> Config:
     """The configuration, after making all that it needs short of opening anything: keys,
     certificates, filters.
     """
+    config = _read(path, DISK)
+    warnings = exposed_files(config) if is_settled(config) else _assembled(config)
+    for text in warnings:
+        click.echo(f"warning: {text}", err=True)
+    return config
+
+
+def _assembled(config: Config) -> list[str]:
+    """Make all objects of ``config`` and return its warnings.  Raises ConfigErrors."""
     from twisted.internet import reactor
 
     from lbproxy.service import LoadBalancer
 
-    config = _read(path, DISK)
-    for text in LoadBalancer(config, reactor=reactor).warnings():
-        click.echo(f"warning: {text}", err=True)
-    return config
+    return LoadBalancer(config, reactor=reactor).warnings()
 
 
 def _read_text(path: Path) -> Config:
@@ -51,8 +65,6 @@ def _read(path: Path, files: Files) -> Config:
     """The configuration in a file, or for ``-`` from standard input, with paths from the present
     folder.
     """
-    from lbproxy.service import refuse_nothing
-
     if str(path) != "-":
         return refuse_nothing(load_config(path, files=files))
     text = sys.stdin.buffer.read(STDIN_BYTES + 1)
@@ -102,6 +114,8 @@ def _drift(config: Config) -> list[Drift]:
     """Return the run-time changes in the state file."""
     if not config.settings.state:
         return []
+    from lbproxy.operate.statefile import read_state
+
     try:
         return read_state(config.settings.state).drift(config)
     except ValueError as error:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import update_wrapper
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import quote, urlsplit
 
 import click
@@ -23,14 +23,9 @@ from attrs import define
 from click.shell_completion import CompletionItem
 
 from lbproxy.cli.base import load, stop
-from lbproxy.config.build import DISK
-from lbproxy.config.errors import Problems
-from lbproxy.config.ini import read_ini
-from lbproxy.config.lines import read_admin
-from lbproxy.config.model import AdminSpec
-from lbproxy.config.options import Spot
-from lbproxy.config.units import parse
-from lbproxy.config.words import split
+
+if TYPE_CHECKING:
+    from lbproxy.config.model import AdminSpec
 
 __all__ = [
     "REFUSED",
@@ -220,6 +215,13 @@ def _written(path: Path) -> list[AdminSpec]:
     """The admin addresses in a configuration, whatever else may be wrong with it: lbproxy may run
     with an older one.
     """
+    from lbproxy.config.build import DISK
+    from lbproxy.config.errors import Problems
+    from lbproxy.config.ini import read_ini
+    from lbproxy.config.lines import read_admin
+    from lbproxy.config.options import Spot
+    from lbproxy.config.words import split
+
     folder = str(path.absolute().parent)
     try:
         text = path.read_text(encoding="utf-8")
@@ -394,6 +396,8 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]
         """Seconds."""
         if isinstance(value, float):
             return value
+        from lbproxy.config.units import parse
+
         try:
             return float(parse("duration", str(value), {"min": 0.0, "max": 86400.0}))
         except ValueError as error:

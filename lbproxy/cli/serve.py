@@ -33,8 +33,7 @@ def run(config: Path) -> None:
     `twistd lbproxy --config CONFIG` does the same as a daemon.
     """
     from lbproxy.cli.foreground import main as foreground
-    from lbproxy.registry import load_config
-    from lbproxy.service import refuse_nothing
+    from lbproxy.registry import load_config, refuse_nothing
 
     load(config, lambda path: refuse_nothing(load_config(path)))
     sys.argv = ["lbproxy", "-n", "--pidfile=", "lbproxy", "--config", str(config)]

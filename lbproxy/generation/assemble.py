@@ -47,8 +47,9 @@ from lbproxy.http.route import Router
 from lbproxy.interfaces import Env
 from lbproxy.logs.selection import selection
 from lbproxy.logs.several import SeveralLogs, parts_of
-from lbproxy.logs.sink import LogSink, LogWriter, trouble_with
+from lbproxy.logs.sink import LogSink, LogWriter
 from lbproxy.logs.syslog import SyslogSink
+from lbproxy.logs.trouble import trouble_with
 from lbproxy.observe.accesslog import compile_format
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Feature, FeatureSet, Given

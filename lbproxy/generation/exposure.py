@@ -5,12 +5,14 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from lbproxy.model import Config
-from lbproxy.tls.certificates import KeyPair
+
+if TYPE_CHECKING:
+    from lbproxy.tls.certificates import KeyPair
 
 __all__ = ["exposed_files", "exposed_keys", "is_exposed"]
 

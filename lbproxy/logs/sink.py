@@ -11,7 +11,6 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from pathlib import Path
 from select import POLLOUT, poll
 from typing import Any
 
@@ -21,7 +20,7 @@ from lbproxy.compiled import native
 from lbproxy.config.model import LogSpec
 from lbproxy.logs.rotation import Rotation
 
-__all__ = ["BATCH_BYTES", "BUFFER_BYTES", "INTERVAL", "LogSink", "LogWriter", "trouble_with"]
+__all__ = ["BATCH_BYTES", "BUFFER_BYTES", "INTERVAL", "LogSink", "LogWriter"]
 
 _log = Logger(__name__)
 
@@ -41,29 +40,6 @@ _STDOUT = 1
 _ATOMIC = (
     4096  # POSIX PIPE_BUF on Linux: a pipe that polls writable takes this much without blocking
 )
-
-
-def trouble_with(path: str) -> str:
-    """Return why the present user could not write a log at ``path``; "" if nothing is known."""
-    if path in ("", "off", "stdout") or path.startswith("syslog:"):
-        return ""
-    target = Path(path)
-    try:
-        return _trouble(target)
-    except PermissionError:
-        return f"folder {target.parent} is not accessible"
-
-
-def _trouble(target: Path) -> str:
-    if target.is_dir():
-        return f"{target} is a folder"
-    if target.exists():
-        writable = os.access(target, os.W_OK, effective_ids=True)
-        return "" if writable else f"{target} is not writable"
-    if not target.parent.is_dir():
-        return f"there is no folder {target.parent}"
-    writable = os.access(target.parent, os.W_OK | os.X_OK, effective_ids=True)
-    return "" if writable else f"folder {target.parent} is not writable"
 
 
 @native(allow_interpreted_subclasses=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import frozen
 
@@ -17,7 +17,6 @@ from lbproxy.http.h1 import ResponseParser
 from lbproxy.http.message import End, Event, Invalid, Limits, ResponseHead
 from lbproxy.interfaces import Env
 from lbproxy.probes.base import (
-    Conversation,
     Draining,
     Probe,
     ProbeTarget,
@@ -25,6 +24,9 @@ from lbproxy.probes.base import (
     hidden,
     unescape,
 )
+
+if TYPE_CHECKING:
+    from lbproxy.probes.conversation import Conversation
 
 __all__ = ["HttpOptions", "HttpProbe", "parse_statuses"]
 

@@ -7,14 +7,13 @@ Found by :mod:`lbproxy.registry` under its name.
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import frozen
 
 from lbproxy.config.model import option
 from lbproxy.interfaces import Env
 from lbproxy.probes.base import (
-    Conversation,
     Probe,
     ProbeTarget,
     Unhealthy,
@@ -22,6 +21,9 @@ from lbproxy.probes.base import (
     shown,
     unescape,
 )
+
+if TYPE_CHECKING:
+    from lbproxy.probes.conversation import Conversation
 
 __all__ = ["TcpOptions", "TcpProbe"]
 

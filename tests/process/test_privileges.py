@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lbproxy.logs.sink import trouble_with
+from lbproxy.logs.trouble import trouble_with
 from lbproxy.process.privileges import acting_as, log_files, obstacles, prepare_logs
 from lbproxy.registry import parse_config
 from tests.support.lb_process import ROOT
