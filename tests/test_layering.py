@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "interfaces", "compiled", "model"),
     (
         *("config", "http", "balance", "health", "observe", "guard", "cache", "sessionclose"),
-        *("sharing", "limits", "lists", "bans"),
+        *("sharing", "limits", "lists", "bans", "waf"),
     ),
     ("net", "tls"),
     ("proxy", "probes"),
@@ -59,6 +59,7 @@ CROSS: dict[str, tuple[str, ...]] = {
     "guard": ("http.message",),
     "cache": ("http.message", "http.syntax"),
     "lists": ("guard.addresses",),
+    "waf": ("http.message",),
     "bans": ("guard.addresses",),
     "limits": ("sharing.contracts",),
     "sharing": ("balance.group", "guard.connections"),

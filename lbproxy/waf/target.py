@@ -1,0 +1,92 @@
+"""PURE. The parts of a request that rules look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from lbproxy.http.message import RequestHead
+from lbproxy.waf.decode import one_line
+from lbproxy.waf.rule import Zone
+
+__all__ = ["Part", "Parts", "head_parts", "pairs_of"]
+
+Part = tuple[str, bytes]
+"""The name of a part, such as ``ARGS:q``, and its value."""
+
+Parts = Mapping[Zone, list[Part]]
+
+MOST_PAIRS: Final = 1000
+"""Arguments that are told apart; the rest is judged as one."""
+
+_UNJUDGED: Final = frozenset(
+    (
+        *(b"accept", b"accept-encoding", b"accept-language", b"authorization", b"cache-control"),
+        *(b"connection", b"content-length", b"cookie", b"date", b"if-modified-since"),
+        *(b"if-none-match", b"if-unmodified-since", b"keep-alive", b"proxy-authorization"),
+        *(b"sec-websocket-key", b"te", b"transfer-encoding", b"upgrade"),
+    )
+)
+"""Headers whose form is fixed.  They are judged only if they have a character that it lacks."""
+
+_ODD: Final = (b"${", b"() {", b"%{", b"<", b"%24%7b", b"'", b"`")
+
+
+def head_parts(head: RequestHead) -> dict[Zone, list[Part]]:
+    """Return the parts of a request without its body."""
+    target, query = head.target, b""
+    path, mark, rest = target.partition(b"?")
+    if mark:
+        query = rest
+    cookies: list[Part] = []
+    headers: list[Part] = []
+    for name, value in head.pairs():
+        low = name.lower()
+        if low == b"cookie":
+            _add_cookies(value, cookies)
+        elif low not in _UNJUDGED or any(mark in value for mark in _ODD):
+            headers.append((f"HEADERS:{low.decode('latin-1')}", one_line(value)))
+    return {
+        Zone.METHOD: [("METHOD", head.method)],
+        Zone.TARGET: [("TARGET", target)],
+        Zone.PATH: [("PATH", one_line(unquote_to_bytes(path)))],
+        Zone.ARGS: pairs_of(query) if query else [],
+        Zone.COOKIES: cookies,
+        Zone.HEADERS: headers,
+    }
+
+
+def _add_cookies(value: bytes, cookies: list[Part]) -> None:
+    for piece in value.split(b";", MOST_PAIRS):
+        name, _, content = piece.strip().partition(b"=")
+        label = name.decode("latin-1")
+        cookies.append((f"COOKIES:{label}", one_line(unquote_to_bytes(content))))
+        if not name.replace(b"-", b"").replace(b"_", b"").isalnum():
+            cookies.append((f"COOKIES_NAMES:{label}", one_line(unquote_to_bytes(name))))
+
+
+def pairs_of(query: bytes) -> list[Part]:
+    """Return names and values of a query, or of a body of a form."""
+    found: list[Part] = []
+    for piece in query.replace(b"+", b" ").split(b"&", MOST_PAIRS):
+        name, equals, value = piece.partition(b"=")
+        if not equals:
+            found.append(("ARGS_NAMES", one_line(unquote_to_bytes(name))))
+            continue
+        add_argument(found, unquote_to_bytes(name), unquote_to_bytes(value))
+    return found
+
+
+def add_argument(found: list[Part], name: bytes, value: bytes) -> None:
+    """Add the value of an argument; also its name, if that is more than letters and digits."""
+    label = one_line(name).decode("utf-8", "replace")[:100]
+    if value:
+        found.append((f"ARGS:{label}", one_line(value)))
+    if not name.replace(b"_", b"").replace(b"-", b"").replace(b".", b"").isalnum():
+        found.append((f"ARGS_NAMES:{label}", one_line(name)))
+
+
+def joined(parts: Iterable[Part]) -> bytes:
+    """Return the values, one a line."""
+    return b"\n".join(value for _, value in parts)

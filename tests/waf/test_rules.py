@@ -1,0 +1,90 @@
+"""The built-in rules: their examples, the corpus, and the cost of hostile text."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+pytest.importorskip("re2")
+
+from lbproxy.waf.engine import Engine
+from lbproxy.waf.examples import wrong_examples
+from lbproxy.waf.rule import CLASSES, Rule, Zone
+from lbproxy.waf.rules import RULES
+from tests.waf.corpus import judged, samples, share_stopped
+
+
+def test_every_rule_judges_its_examples_rightly() -> None:
+    assert wrong_examples(RULES) == []
+
+
+def test_a_wrong_example_is_reported() -> None:
+    rule = Rule(1, "sqli", "test", "a+", (), ("b",), ("xaay",))
+    assert wrong_examples([rule]) == [
+        "rule 1 does not find 'b'",
+        "rule 1 takes 'xaay' for an attack",
+    ]
+
+
+def test_ids_are_unique_and_classes_known() -> None:
+    ids = [rule.id for rule in RULES]
+    assert len(set(ids)) == len(ids)
+    assert {rule.kind for rule in RULES} == set(CLASSES)
+    assert all(rule.attacks and rule.ordinary and rule.message for rule in RULES)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_attacks_of_the_corpus_are_stopped_and_ordinary_requests_pass(held: bool) -> None:
+    engine = Engine(RULES)
+    assert share_stopped(engine, "attacks.txt", held=held) >= 0.97
+    assert share_stopped(engine, "ordinary.txt", held=held) <= 0.01
+
+
+def test_the_corpus_has_three_hundred_of_each() -> None:
+    for name in ("attacks.txt", "ordinary.txt"):
+        lines = [one.line for one in samples(name)]
+        assert len(set(lines)) >= 300
+
+
+def test_higher_paranoia_has_more_rules_and_finds_no_less() -> None:
+    engines = [Engine(RULES, level) for level in (1, 2, 3)]
+    assert engines[0].count < engines[1].count < engines[2].count
+    for sample in list(samples("attacks.txt"))[::7]:
+        scores = [judged(engine, sample).score for engine in engines]
+        assert scores == sorted(scores)
+
+
+def test_an_excluded_part_does_not_hide_another() -> None:
+    engine = Engine(RULES)
+    parts = {Zone.ARGS: [("ARGS:q", b"' or 1=1--"), ("ARGS:x", b"' or 1=1--")]}
+
+    def excluded(rule: int, part: str) -> bool:
+        return part == "ARGS:q"
+
+    assert {hit.part for hit in engine.judge(parts).hits} == {"ARGS:q"}
+    assert {hit.part for hit in engine.judge(parts, excluded).hits} == {"ARGS:x"}
+    assert not engine.judge({Zone.ARGS: parts[Zone.ARGS][:1]}, excluded).hits
+    assert engine.judge({Zone.ARGS: parts[Zone.ARGS][:1]}).hits
+
+
+HOSTILE = (
+    *(b"a", b"' or ", b"(select a,", b"<a ", b'" on', b"${a", b"{{", b"../a", b"%25", b"%41"),
+    *(b"&#x41;", b"\\u0041", b"/*", b"/**/", b"/*a", b" ", b"(", b"http://a.", b"?", b'"', b"/"),
+    *(b"' or union select $ {<script on document ../ etc/passwd php: `id` | && 0x char(", b"//./"),
+    *("\ufdfa".encode(), "\uff1c".encode(), b"\xff", b"style=", b"; cat ", b"<svg><a href="),
+)
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_64_kb_of_hostile_text_cost_little(piece: bytes) -> None:
+    engine = Engine(RULES)
+    text = (piece * (65536 // len(piece) + 1))[:65536]
+    parts = {Zone.ARGS: [("ARGS:q", text)]}
+    engine.judge({Zone.ARGS: [("ARGS:q", text[:500])]})
+    costs = []
+    for _ in range(3):
+        before = time.thread_time()
+        engine.judge(parts)
+        costs.append(time.thread_time() - before)
+    assert min(costs) < 0.04  # half of it is wanted, the rest is for a busy machine
