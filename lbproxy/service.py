@@ -160,7 +160,8 @@ class LoadBalancer(Runtime):
         try:
             return make()
         except TokenError as error:
-            problems.add_exception(config.settings.where, "lbproxy", "admin_tokens", error)
+            where = config.place(config.settings.where, "lbproxy", "admin_tokens")
+            problems.add_exception(where, "lbproxy", "admin_tokens", error)
         except CertificateError as error:
             problems.add_exception(config.settings.admin[0].where, "lbproxy", "admin", error)
         problems.raise_if_any()

@@ -401,3 +401,24 @@ def test_check_of_standard_input():
     wrong = CliRunner().invoke(main, ["check", "-"], input=good.replace("tcp:1", "tcp:x"))
     assert wrong.exit_code == 1 and wrong.stderr.startswith("<stdin>:2: [frontend a] listen:")
     assert CliRunner().invoke(main, ["check", "-"], input=b"\xff").exit_code == 1
+
+
+def test_check_counts_servers_from_dns(run):
+    Path("dns.ini").write_text(
+        GOOD.replace("    b 10.0.0.2:8000", "    u-{1..4} dns:u.internal:80")
+    )
+    assert "with 4 servers and up to 4 servers from DNS" in run("check", "dns.ini").output
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("deny = 198.51.100.0/24", "deny = 198.51.100.0/24\n\ncache = nosuch", 9),
+        ("[frontend web]", "[lbproxy]\n\nsecret = file:nowhere\n[frontend web]", 3),
+        ("[frontend web]", "[lbproxy]\nadmin = tcp:0\nadmin_tokens = nowhere\n[frontend web]", 3),
+    ],
+)
+def test_a_mistake_found_late_has_the_line_of_its_key(run, old: str, new: str, line: int):
+    Path("late.ini").write_text(GOOD.replace(old, new, 1))
+    output = run("check", "late.ini").output
+    assert f"late.ini:{line}: " in output and "late.ini: 1 error" in output

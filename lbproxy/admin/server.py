@@ -226,7 +226,9 @@ class Admin(Service):
     # -- the log --------------------------------------------------------------------------------
 
     def audit(self, call: Call, route: APIRoute, status: int) -> None:
-        """Record a change, or an attempt to make one, with its caller."""
+        """Record a change, or an attempt to make one, with its caller.
+
+        The log has the body of the request, or without one what the call changed."""
         path = route.path
         for name, value in call.path.items():
             path = path.replace(f"{{{name}}}", value[:100])
@@ -235,7 +237,7 @@ class Admin(Service):
             who=call.who.name,
             method=route.method,
             path=path,
-            body="" if call.body is None else str(call.body)[:300],
+            body=_listed(call.changes) if call.body is None else str(call.body)[:300],
             status=status,
         )
         if call.changes:

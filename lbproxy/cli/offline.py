@@ -97,17 +97,26 @@ def check(config: Path, as_data: bool, no_files: bool) -> None:
         _check_json(config, read, drifts=not no_files)
         return
     loaded = load(config, read)
-    servers = sum(len(backend.servers) for backend in loaded.backends)
     listeners = sum(len(frontend.listen) for frontend in loaded.frontends)
     click.echo(
         f"{config}: good: {count(len(loaded.frontends), 'frontend')} with "
         f"{count(listeners, 'listener')}, "
-        f"{count(len(loaded.backends), 'backend')} with {count(servers, 'server')}"
+        f"{count(len(loaded.backends), 'backend')} with {_servers(loaded)}"
     )
     for one in () if no_files else _drift(loaded):
         click.echo(f"running differs from {config}: {one.text}")
     if str(config) != "-":
         click.echo(f"start it with: lbproxy run {config}")
+
+
+def _servers(config: Config) -> str:
+    """``3 servers``, and how many more DNS may add."""
+    written = sum(len(backend.servers) for backend in config.backends)
+    found = sum(len(line.names) for backend in config.backends for line in backend.discover)
+    if not found:
+        return count(written, "server")
+    dns = f"up to {count(found, 'server')} from DNS"
+    return f"{count(written, 'server')} and {dns}" if written else dns
 
 
 def _drift(config: Config) -> list[Drift]:

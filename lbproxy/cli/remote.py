@@ -349,6 +349,12 @@ def completions(ctx: click.Context, incomplete: str) -> list[str]:
         return []
     names = [backend.name for backend in config.backends]
     names += [f"{one.name}/{server.name}" for one in config.backends for server in one.servers]
+    names += [
+        f"{one.name}/{name}"
+        for one in config.backends
+        for line in one.discover
+        for name in line.names
+    ]
     return [name for name in names if name.startswith(incomplete)]
 
 

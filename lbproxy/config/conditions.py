@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from lbproxy.config.foreign import foreign_condition
 from lbproxy.config.line import Scope
 from lbproxy.config.options import Spot
 from lbproxy.config.words import Word, quote
@@ -71,9 +72,11 @@ def _unknown_verb(word: Word, spot: Spot) -> None:
     if word.is_bare and word.text == "default":
         spot.wrong("'default' stands alone, without conditions")
         return
-    spot.wrong(
-        f"unknown condition {word.text!r}", found=word.text, known=(*VERBS, "default", "not")
-    )
+    message, here = f"unknown condition {word.text!r}", foreign_condition(word.text)
+    if here:
+        spot.wrong(f"{message}; {here}")
+    else:
+        spot.wrong(message, found=word.text, known=(*VERBS, "default", "not"))
 
 
 def _end_of_arguments(words: Sequence[Word], at: int) -> int:

@@ -6,7 +6,13 @@ instead of the nearest word.
 
 from __future__ import annotations
 
-__all__ = ["foreign_key", "foreign_option", "foreign_plugin", "foreign_section"]
+__all__ = [
+    "foreign_condition",
+    "foreign_key",
+    "foreign_option",
+    "foreign_plugin",
+    "foreign_section",
+]
 
 _CHECK = "'check = http GET /healthz every=2s rise=2 fall=3' in the backend"
 _TIMEOUT = "'timeout_connect', 'timeout_client', 'timeout_server' and others, each with a unit"
@@ -134,6 +140,34 @@ _OPTIONS = {
 }
 
 
+_CONDITIONS = {
+    "location": "'path /x/*', or 'path /x' for one path alone",
+    "server_name": "'host NAME'",
+    "hostname": "'host NAME'",
+    "path_beg": "'path /x/*'",
+    "path_end": "'path *.png'",
+    "path_reg": "'path ~EXPRESSION'",
+    "pathprefix": "'path /x/*'",
+    "hdr": "'header NAME VALUE', or 'host NAME'",
+    "req.hdr": "'header NAME VALUE', or 'host NAME'",
+    "req.ssl_sni": "'sni NAME'",
+    "hostsni": "'sni NAME'",
+    "ssl_fc_sni": "'sni NAME'",
+    "ssl_fc": "'scheme https'",
+    "dst_port": "'port NUMBER'",
+    "src": "'client 10.0.0.0/8'",
+    "remote_ip": "'client 10.0.0.0/8'",
+    "clientip": "'client 10.0.0.0/8'",
+    "remote_addr": "'client 10.0.0.0/8'",
+    "url_param": "'query NAME VALUE'",
+    "req.cook": "'cookie NAME VALUE'",
+    "acl": "the condition itself, written in each route",
+    "use_backend": "'CONDITIONS -> BACKEND'",
+    "if": "'CONDITIONS -> BACKEND', without 'if'",
+    "proxy_pass": "'CONDITIONS -> BACKEND'",
+}
+
+
 def _said(text: str | None) -> str:
     return f"in lbproxy this is {text}" if text else ""
 
@@ -154,6 +188,14 @@ def foreign_key(key: str) -> str:
 def foreign_plugin(kind: str, name: str) -> str:
     """Return the equivalent of another program's balancer, or ""."""
     return _said(_BALANCERS.get(name.lower()) if kind == "balancer" else None)
+
+
+def foreign_condition(word: str) -> str:
+    """Return the equivalent of another program's condition or of its word for a route, or "".
+
+    An argument in parentheses, as in ``hdr(host)``, is ignored.
+    """
+    return _said(_CONDITIONS.get(word.partition("(")[0].lower()))
 
 
 def foreign_option(word: str) -> str:

@@ -71,7 +71,10 @@ class _Backend(DryBackend):
         super().__init__(spec)
         self.needs: frozenset[Any] = frozenset(self.balancer.needs)
         lines = value_lines("line:balancer", spec.balance)
-        self.servers = "; ".join(lines + value_lines("lines:server", spec.servers))
+        lines += value_lines("lines:server", spec.servers) + value_lines(
+            "lines:discovery", spec.discover
+        )
+        self.servers = "; ".join(lines)
         self.filters = tuple(value_lines("lines:filter", masked(spec.filters)))
 
     def sure_pick(self, traffic: DryTraffic) -> str:

@@ -7,7 +7,7 @@ does, in the same order; what is decided here and not in traffic, or the other w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from random import Random
 from time import time
 from typing import Any
@@ -17,7 +17,7 @@ from attrs import define, field, frozen
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import AdminState, ServerState
-from lbproxy.config.model import BackendSpec, FrontendSpec
+from lbproxy.config.model import BackendSpec, FrontendSpec, ServerSpec
 from lbproxy.errors import ProxyError
 from lbproxy.guard.addresses import Access, AddressSet
 from lbproxy.http.forward import Forwarder
@@ -165,9 +165,22 @@ class DryFrontend:
             return Verdict(str(error.status), error.detail)
 
 
+def _discovered(spec: BackendSpec) -> Iterator[ServerSpec]:
+    """Return the servers that a look-up may find, one for each name, with the DNS name as address.
+
+    Nothing is looked up: how many there are at run time depends on the answer.
+    """
+    for line in spec.discover:
+        for name in line.names:
+            yield line.server_at(name, line.address.host)
+
+
 @define(eq=False)
 class DryBackend:
-    """A backend that picks and dials nobody: all servers are up, and none has anything to do."""
+    """A backend that picks and dials nobody: all servers are up, and none has anything to do.
+
+    Each name of a discovery line is a server.
+    """
 
     spec: BackendSpec
     balancer: Any = field(init=False)
@@ -178,7 +191,7 @@ class DryBackend:
         self.balancer = spec.balance.cls(spec.balance.options, env)
         self.group = ServerGroup(self.balancer, env.now)
         with self.group.changes():
-            for server in spec.servers:
+            for server in (*spec.servers, *_discovered(spec)):
                 state = ServerState(spec.name, server, weight=server.weight, maxconn=server.maxconn)
                 state.addresses = server.target.sockets
                 state.admin = AdminState(server.admin)

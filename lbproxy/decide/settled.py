@@ -139,4 +139,5 @@ _CONFIG: dict[str, Judge] = {
     "backends": _each(_BACKEND),
     "file": lambda name: True,
     "sources": lambda names: True,
+    "places": lambda places: True,
 }

@@ -104,7 +104,7 @@ class _Compiler:
     def _problem(self, where: Where, section: str, key: str, error: Exception) -> None:
         """All mistakes are collected; afterwards (a server added) one is raised at once."""
         problems = self.problems or Problems()
-        problems.add_exception(where, section, key, error)
+        problems.add_exception(self.config.place(where, section, key), section, key, error)
         if self.problems is None:
             problems.raise_if_any()
 

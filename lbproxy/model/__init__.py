@@ -9,8 +9,10 @@ seconds, sizes are int bytes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import attrs
 from attrs import field, frozen
 
 from lbproxy.model.alerts import AlertsSpec, CommandSpec, MailSpec, RuleSpec, WebhookSpec
@@ -86,10 +88,18 @@ class Config:
     sources: tuple[str, ...] = hidden(())
     """What it was read from: files and glob patterns, plugins in files included; empty for a text.
     """
+    places: Mapping[tuple[str, str], Where] = hidden(attrs.Factory(dict))
+    """Position of each written key, by section ("frontend web") and key; key "" is the header."""
 
     def of(self, cls: type[T]) -> tuple[T, ...]:
         """The sections in ``others`` whose class is ``cls``, in the order written."""
         return tuple(spec for spec in self.others if isinstance(spec, cls))
+
+    def place(self, where: Where, section: str, key: str) -> Where:
+        """Return the position of ``key`` if ``where`` is only the header of its section."""
+        if where != self.places.get((section, "")):
+            return where
+        return self.places.get((section, key), where)
 
     def backend(self, name: str) -> BackendSpec:
         """The backend ``name``; KeyError if there is none."""

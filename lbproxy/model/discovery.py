@@ -15,8 +15,8 @@ class TemplateSpec:
     """One line for all addresses of a DNS name.
 
     ``prefix`` and ``suffix`` stand around the number in the names of the servers, which runs from
-    ``first`` to ``last``. ``server``: options of each server; its address is the DNS name and the
-    port.
+    ``first`` to ``last`` and has at least ``width`` digits. ``server``: options of each server; its
+    address is the DNS name and the port.
     """
 
     prefix: str
@@ -24,18 +24,23 @@ class TemplateSpec:
     last: int
     suffix: str
     server: ServerSpec
+    width: int = 1
     where: Where = hidden(NOWHERE)
 
     @property
     def text(self) -> str:
-        """The names as written, ``app-{1..10}``."""
-        return f"{self.prefix}{{{self.first}..{self.last}}}{self.suffix}"
+        """The names as written, ``app-{1..10}`` or ``app-{01..10}``."""
+        first, last = self._number(self.first), self._number(self.last)
+        return f"{self.prefix}{{{first}..{last}}}{self.suffix}"
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the servers, in order."""
         numbers = range(self.first, self.last + 1)
-        return tuple(f"{self.prefix}{number}{self.suffix}" for number in numbers)
+        return tuple(f"{self.prefix}{self._number(number)}{self.suffix}" for number in numbers)
+
+    def _number(self, number: int) -> str:
+        return f"{number:0{self.width}}"
 
     @property
     def address(self) -> Address:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
 from lbproxy.testing.origin import Answer
 
@@ -72,6 +73,15 @@ def test_purges(client: AdminClient, query: str, purged: int) -> None:
     answer = client.ask("POST", f"caches/main/purge?{query}")
     assert (answer.status, answer.data) == (200, {"purged": purged})
     assert client.get("caches")["items"][0]["objects"] == 2 - purged
+
+
+def test_the_log_says_what_was_purged(client: AdminClient) -> None:
+    with capturedLogs() as events:
+        client.ask("POST", "caches/main/purge?prefix=http://h:8080/")
+    (line,) = [formatEvent(one) for one in events if "purge" in str(formatEvent(one))]
+    assert line is not None and line.endswith(
+        "POST /api/v1/caches/main/purge main prefix http://h:8080/: 2 purged -> 200"
+    )
 
 
 def test_a_soft_purge_keeps_the_response(client: AdminClient) -> None:

@@ -164,6 +164,22 @@ def test_it_is_read_and_written_and_compared() -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ("app-{08..11}", ("app-08", "app-09", "app-10", "app-11")),
+        ("a{0..2}", ("a0", "a1", "a2")),
+        ("a{00..1}b", ("a00b", "a01b")),
+        ("a{9..10}", ("a9", "a10")),
+    ],
+)
+def test_numbers_keep_their_zeros(names: str, found: tuple[str, ...]) -> None:
+    config = parse_config(TEXT.replace("app-{1..3}", names))
+    (spec,) = config.backend("app").discover
+    assert spec.names == found
+    assert parse_config(dump(config)) == config
+
+
+@pytest.mark.parametrize(
     ("line", "words"),
     [
         ("app dns:app.internal:8000", "needs a name for each server"),

@@ -50,3 +50,27 @@ def test_explain_and_replay_agree(method: str, path: str, ip: str) -> None:
 def test_a_refused_client_meets_no_route() -> None:
     told = explain_http(parse_config(TEXT), "GET", "http://h/api/x", [], "192.0.2.66")
     assert told.error.startswith("denied") and told.routes == []
+
+
+FOUND = """
+[frontend web]
+listen = tcp:80
+backend = app
+[backend app]
+balance = hash uri
+servers = app-{01..03} dns:app.internal:8000 weight=2
+"""
+
+
+def test_servers_from_dns_are_candidates() -> None:
+    config = parse_config(FOUND)
+    told = explain_http(config, "GET", "http://h/x", [])
+    assert [(one.server, one.address) for one in told.candidates] == [
+        (f"app-0{number}", "app.internal:8000") for number in (1, 2, 3)
+    ]
+    request = LoggedRequest(
+        port=80, method="GET", host="h", target="/x", peer_ip="10.1.1.1", client_ip="10.1.1.1"
+    )
+    decision = Decider(config).decide(request)
+    assert decision.server == told.pick != ""
+    assert "app-{01..03} dns:app.internal:8000 weight=2" in decision.servers

@@ -47,7 +47,8 @@ def read_template(words: Sequence[Word], spot: Spot) -> TemplateSpec | None:
     server = read_server(plain, spot)
     if server is None:
         return None
-    spec = TemplateSpec(found[1], first, last, found[4], server, where=spot.where)
+    padded = len(found[2]) if found[2].startswith("0") else 1
+    spec = TemplateSpec(found[1], first, last, found[4], server, padded, where=spot.where)
     _judge(spec, spot)
     return None if spot.failed else spec
 
@@ -90,6 +91,6 @@ TEMPLATE = Line(
 ``agent_address``. The line may stand in ``servers``, too. Each address of ``HOST`` is a server with
 one of the names, looked up every ``resolve_every``: servers are added for new addresses, and those
 of addresses that are gone are removed; their sessions continue. After a look-up that fails or finds
-nothing, all stay. Further addresses than names are not used.""",
+nothing, all stay. Further addresses than names are not used. ``{01..10}`` keeps its zeros.""",
     unique=True,
 )

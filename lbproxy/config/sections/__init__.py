@@ -76,4 +76,9 @@ def finish(drafts: Drafts, file: str) -> Config:
         elif specs:
             written = {"on": True} if hasattr(specs[0], "on") else {}
             values[section.field] = evolve(specs[0], **written)
-    return Config(**values, others=tuple(others), file=file)
+    places = {
+        (f"{draft.kind} {draft.name}".strip(), key): where
+        for draft in drafts.all
+        for key, where in [("", draft.where), *draft.lines.items()]
+    }
+    return Config(**values, others=tuple(others), file=file, places=places)
