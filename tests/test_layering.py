@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "interfaces", "compiled", "model"),
     (
         *("config", "http", "balance", "health", "observe", "guard", "cache", "sessionclose"),
-        *("sharing", "limits", "lists", "bans", "waf"),
+        *("sharing", "limits", "lists", "bans", "cors", "waf"),
     ),
     ("net", "tls"),
     ("proxy", "probes"),
@@ -58,6 +58,7 @@ CROSS: dict[str, tuple[str, ...]] = {
     "observe": ("http.message",),
     "guard": ("http.message",),
     "cache": ("http.message", "http.syntax"),
+    "cors": ("http.syntax",),
     "lists": ("guard.addresses",),
     "waf": ("http.message",),
     "bans": ("guard.addresses",),

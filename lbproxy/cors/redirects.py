@@ -1,0 +1,42 @@
+"""PURE. Redirects of a target, followed by the rules of browsers (Fetch standard, HTTP-redirect
+fetch)."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import quote
+
+from attrs import frozen
+
+__all__ = ["REDIRECTS_MAX", "Step", "is_redirect", "passed_location", "redirect_step"]
+
+REDIRECTS_MAX: Final = 5
+"""Redirects of one call that are followed."""
+
+_STATUSES: Final = frozenset((301, 302, 303, 307, 308))
+
+
+@frozen
+class Step:
+    """How a redirect is followed: the method, and whether the body is sent again."""
+
+    method: bytes
+    body: bool
+
+
+def is_redirect(status: int) -> bool:
+    """Return whether a response of this status with a Location is a redirect."""
+    return status in _STATUSES
+
+
+def redirect_step(status: int, method: bytes) -> Step:
+    """Return how a request of ``method`` follows a redirect of ``status``."""
+    to_get = (status in (301, 302) and method == b"POST") or (
+        status == 303 and method not in (b"GET", b"HEAD")
+    )
+    return Step(b"GET", False) if to_get else Step(method, True)
+
+
+def passed_location(url: str) -> bytes:
+    """Return the Location of ``redirects = pass``: a call of this proxy for ``url``."""
+    return b"/?url=" + quote(url, safe="").encode("ascii")
