@@ -96,6 +96,10 @@ class AttemptOwner:
         """Return whether the request may go out again, after a pooled connection has died."""
         raise NotImplementedError
 
+    def attempt_keeps_body(self, attempt: Attempt) -> bool:
+        """Return whether all of the body will be kept, also the part that has not come yet."""
+        return True
+
     def attempt_resend(self, attempt: Attempt) -> None:
         """The request goes out again: call ``attempt.connect()``, now or later."""
         attempt.connect()
@@ -213,8 +217,9 @@ class Attempt(ResponseSink):
 
     @property
     def replayable(self) -> bool:
-        """Whether the request could go out again."""
-        return self._owner.attempt_may_resend(self)
+        """Whether the request could go out again, also once the server has all of it."""
+        owner = self._owner
+        return owner.attempt_may_resend(self) and owner.attempt_keeps_body(self)
 
     @property
     def priority(self) -> int:

@@ -199,6 +199,12 @@ class Attempts(Sending):
         """See :class:`AttemptOwner`."""
         return not self.traffic.body_lost and self.traffic.request.method in IDEMPOTENT
 
+    def attempt_keeps_body(self, attempt: Attempt) -> bool:
+        """See :class:`AttemptOwner`."""
+        traffic = self.traffic
+        size = traffic.body_size if traffic.request_ended else traffic.request.length
+        return size is not None and size <= self._backend.retry_buffer
+
     def attempt_resend(self, attempt: Attempt) -> None:
         """See :class:`AttemptOwner`.  A transform serves one body: filters hand over new ones."""
         if self._body is None:

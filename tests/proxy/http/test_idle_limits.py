@@ -51,6 +51,30 @@ def test_a_request_that_cannot_be_replayed_wants_a_fresh_connection(rig):
     assert r.closes == ["ok"] * 3
 
 
+PUT = b"PUT / HTTP/1.1\r\nHost: a\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "fresh"),
+    [
+        (PUT + b"Content-Length: 8\r\n\r\n12345678", False),
+        (PUT + b"Content-Length: 8\r\n\r\n1234", False),
+        (PUT + b"Content-Length: 9\r\n\r\n123456789", True),
+        (PUT + b"Content-Length: 9\r\n\r\n1234", True),
+        (PUT + b"Transfer-Encoding: chunked\r\n\r\n4\r\n1234\r\n", True),
+        (PUT + b"Transfer-Encoding: chunked\r\n\r\n4\r\n1234\r\n0\r\n\r\n", False),
+    ],
+)
+def test_so_does_one_whose_body_is_not_kept(rig, request_bytes, fresh):
+    r = rig(web="timeout_keepalive = 60s", app="retry_buffer = 8")
+    client, server = r.talk()
+    server.send(announcing(5))
+    r.advance(2.5)
+    client.send(request_bytes)
+    assert len(connections(r)) == 1 + fresh
+    assert (b"PUT" in server.received) is not fresh
+
+
 def test_observed_closes_are_learned_and_forgotten(rig):
     r = rig(app="pool_idle = 60s", web="timeout_keepalive = 3600s")
     client, _ = r.talk()
