@@ -27,8 +27,9 @@ from lbproxy.interfaces import PickContext
 from lbproxy.net.endpoints import Dial, Dialler
 from lbproxy.observe.metrics import BackendCounters
 from lbproxy.proxy.dial import dial_server
-from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, source_of, take_over
+from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, take_over
 from lbproxy.proxy.http.connector import Connector, connector_of
+from lbproxy.proxy.http.guardedsource import source_of
 from lbproxy.proxy.http.h1connector import H1Connector
 from lbproxy.proxy.http.source import Source
 from lbproxy.proxy.queue import Queue, Waiter

@@ -53,7 +53,6 @@ __all__ = [
     "counted",
     "counts_of",
     "shown",
-    "source_of",
     "surround",
     "take_over",
 ]
@@ -284,13 +283,6 @@ def surround(phases: Phases, features: FeatureSet) -> Phases:
     for one in features.values():
         phases = one.around(phases)
     return phases
-
-
-def source_of(features: FeatureSet, inner: Source) -> Source:
-    """Return ``inner`` as ``features`` wrap it, the last one outermost."""
-    for one in features.values():
-        inner = one.source(inner)
-    return inner
 
 
 def take_over(owner: Owner, old: FeatureSet, wanted: FeatureSet) -> None:

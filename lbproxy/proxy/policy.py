@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from lbproxy.http.filter import Hook, Phases
 from lbproxy.http.route import Route, Router
-from lbproxy.proxy.feature import FeatureSet, source_of, surround
+from lbproxy.proxy.feature import FeatureSet, surround
+from lbproxy.proxy.http.guardedsource import source_of
 from lbproxy.proxy.http.source import BACKEND_SOURCE, Source
 
 if TYPE_CHECKING:

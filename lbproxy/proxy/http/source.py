@@ -27,7 +27,8 @@ Rules for the source and the stream that :meth:`Source.begin` returns:
    stream that is over has no effect.
 3. **Failures.** ``server_failed(error)`` before the final head runs filters of phase ``failed`` and
    sends an error page; after it, the client's connection is aborted, as HTTP/1 has no other sign.
-   An exception in ``begin`` is logged and answered with 500.
+   An exception in ``begin`` is logged and answered with 500; one in another method of a source
+   of an installed feature, too (:mod:`lbproxy.proxy.http.guardedsource`).
 4. **Answers of lbproxy's own.** ``origin`` of the source says whether its responses count as those
    of a server. Filters of phase ``response`` run for these; for others only filters with
    ``always``. A source that decides per request calls ``sink.hook_replied(Reply(...))`` for an

@@ -1,0 +1,217 @@
+"""DATA. A source of somebody else's, so that its exceptions end one exchange and nothing more.
+
+:func:`source_of` puts a :class:`GuardedSource` around each source of a
+feature that lbproxy does not bring along.  Rules:
+
+1. An exception of any class in a method of the stream is logged, once a second for each kind.
+2. The exchange then fails with ``filter_failed``: a 500, or a cut response if that has begun.  It
+   does so in the next turn of the reactor, as the exchange may be in the middle of something.
+3. The stream is closed, and nothing that it gives afterwards reaches the exchange.
+4. An exception in ``close`` is only logged: the exchange is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.message import End, Reply, RequestHead, ResponseHead
+from lbproxy.proxy.feature import FeatureSet
+from lbproxy.proxy.http.sink import Asking, ForwardingSink
+from lbproxy.proxy.http.source import STARTING, Source
+from lbproxy.proxy.http.streams import SourceStream
+from lbproxy.proxy.ratelog import Quiet
+
+__all__ = ["GuardedSource", "guarded", "source_of"]
+
+_quiet: Final = Quiet(Logger(__name__))
+
+
+def source_of(features: FeatureSet, inner: Source) -> Source:
+    """Return ``inner`` as ``features`` wrap it, the last one outermost."""
+    for one in features.values():
+        inner = guarded(one.source(inner))
+    return inner
+
+
+def guarded(source: Source) -> Source:
+    """Return ``source`` if it is one of lbproxy's own, else one that guards it."""
+    if type(source).__module__.startswith("lbproxy."):
+        return source
+    return GuardedSource(source)
+
+
+class GuardedSource(Source):
+    """See the module."""
+
+    def __init__(self, inner: Source) -> None:
+        self.inner = inner
+        self.name = inner.name  # type: ignore[misc]  # the exchange asks the object
+        self.origin = inner.origin  # type: ignore[misc]
+
+    def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
+        """See :class:`Source`.  What ``begin`` of the source raises, this raises."""
+        guard = _Guard(type(self.inner).__name__, sink)
+        try:
+            stream = self.inner.begin(head, data, end, guard)
+        except BaseException:
+            guard.over = True
+            raise
+        return guard.begun(stream)
+
+
+class _Guard(ForwardingSink):
+    """The sink of one stream, and the stream that the exchange has in its place.
+
+    ``over``: nothing goes through any more, in either direction.
+    """
+
+    def __init__(self, name: str, sink: Asking) -> None:
+        super().__init__(sink)
+        self._name = name
+        self._stream: SourceStream = STARTING
+        self._failing: Any = None
+        self._begun = False  # the final head has come
+
+    def begun(self, stream: SourceStream) -> SourceStream:
+        """Return the stream for the exchange."""
+        if not self.over:
+            self._stream = stream
+        return self
+
+    def _call(self, method: Callable[..., Any], *words: Any) -> Any:
+        """Call a method of the stream; None if it fails."""
+        try:
+            return method(*words)
+        except BaseException as error:
+            self._broken(method.__name__, error)
+            return None
+
+    def _log(self, method: str, error: BaseException) -> str:
+        kind = f"{self._name}.{method} {type(error).__name__}"
+        where = f"{self._name}.{method}"
+        _quiet.failure(kind, "source {where} failed", Failure(), where=where)
+        return f"{where}: {type(error).__name__}: {error}"
+
+    def _broken(self, method: str, error: BaseException) -> None:
+        detail = self._log(method, error)
+        if self.over:
+            return
+        self.over = True
+        self._shut()
+        clock = self.traffic.frontend.wheel.clock
+        self._failing = clock.callLater(0, self._fail, ProxyError(Kind.FILTER_FAILED, detail))
+
+    def _fail(self, error: ProxyError) -> None:
+        self._failing = None
+        self.sink.server_failed(error)
+
+    def _shut(self) -> None:
+        stream, self._stream = self._stream, STARTING
+        try:
+            stream.close(reuse=False)
+        except BaseException as error:
+            self._log("close", error)
+
+    # -- the stream -----------------------------------------------------------------------------
+
+    @property
+    def queued(self) -> bool:
+        """See :class:`SourceStream`."""
+        try:
+            return bool(self._stream.queued)
+        except BaseException as error:
+            self._broken("queued", error)
+            return False
+
+    def send_body(self, data: bytes, end: End | None) -> None:
+        """See :class:`SourceStream`."""
+        self._call(self._stream.send_body, data, end)
+
+    def pause_response(self) -> None:
+        """See :class:`SourceStream`."""
+        self._call(self._stream.pause_response)
+
+    def resume_response(self) -> None:
+        """See :class:`SourceStream`."""
+        self._call(self._stream.resume_response)
+
+    def start_tunnel(self) -> bytes:
+        """See :class:`SourceStream`."""
+        first = self._call(self._stream.start_tunnel)
+        return first if isinstance(first, bytes) else b""
+
+    def close(self, *, reuse: bool) -> None:
+        """See :class:`SourceStream`."""
+        self.over = True
+        failing, self._failing = self._failing, None
+        if failing is not None:
+            failing.cancel()
+        self._shut()
+
+    # -- the sink -------------------------------------------------------------------------------
+
+    def server_events(self, events: list[Any]) -> None:
+        """See :class:`~lbproxy.proxy.http.sink.ResponseSink`."""
+        if self.over:
+            return
+        try:
+            self._check(events)
+            self.over = type(events[-1]) is End
+            self.sink.server_events(events)
+        except BaseException as error:
+            self.over = False
+            self._broken("server_events", error)
+
+    def _check(self, events: list[Any]) -> None:
+        """Raise TypeError or ValueError for events that are none, or not in order."""
+        for event in events:
+            kind = type(event)
+            if kind not in (bytes, End, ResponseHead):
+                raise TypeError(f"{kind.__name__} is no event")
+            if (kind is ResponseHead) is self._begun:
+                raise ValueError(f"{kind.__name__} is not due")
+            if kind is ResponseHead:
+                switches = event.status == 101
+                if switches and self.traffic.request.upgrade is None:
+                    raise ValueError("101 to a request without Upgrade")
+                self._begun = switches or event.status >= 200
+
+    def server_failed(self, error: ProxyError) -> None:
+        """See :class:`~lbproxy.proxy.http.sink.ResponseSink`."""
+        if self._ends():
+            self.sink.server_failed(error)
+
+    def server_paused(self) -> None:
+        """See :class:`~lbproxy.proxy.http.sink.ResponseSink`."""
+        if not self.over:
+            self.sink.server_paused()
+
+    def server_resumed(self) -> None:
+        """See :class:`~lbproxy.proxy.http.sink.ResponseSink`."""
+        if not self.over:
+            self.sink.server_resumed()
+
+    def hook_replied(self, reply: Reply) -> None:
+        """See :class:`~lbproxy.proxy.http.sink.Asking`."""
+        if self._ends():
+            self.sink.hook_replied(reply)
+
+    def fail(self, error: ProxyError) -> None:
+        """See :class:`~lbproxy.proxy.http.sink.Asking`."""
+        if self._ends():
+            self.sink.fail(error)
+
+    def part(self, to_client: bytes, to_server: bytes) -> None:
+        """See :class:`~lbproxy.proxy.http.sink.Asking`."""
+        if not self.over:
+            self.sink.part(to_client, to_server)
+
+    def _ends(self) -> bool:
+        """Note that the stream is over; whether it was not before."""
+        was_over, self.over = self.over, True
+        return not was_over
