@@ -38,6 +38,7 @@ class Kind(str, Enum):
     # decided by lbproxy
     DENIED = "denied"  # address list, filter
     LIMITED = "limited"  # a connection limit
+    RATE_LIMITED = "rate_limited"  # a [limit NAME]
     NO_ROUTE = "no_route"
     LOOP_DETECTED = "loop_detected"  # Via names this lbproxy too often
     REPLIED = "replied"  # a filter or a route answered; no server was needed
@@ -107,6 +108,7 @@ MEANING: dict[Kind, Meaning] = {
     Kind.BAD_PREAMBLE: Meaning(0, "client", _N),
     Kind.DENIED: Meaning(403, "proxy", _N),
     Kind.LIMITED: Meaning(503, "proxy", _N),
+    Kind.RATE_LIMITED: Meaning(429, "proxy", _N),
     Kind.NO_ROUTE: Meaning(404, "proxy", _N),
     Kind.LOOP_DETECTED: Meaning(508, "proxy", _N),
     Kind.REPLIED: Meaning(0, "proxy", _N),

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from lbproxy.config.declaration import Declaration
-from lbproxy.config.keys import add_keys
+from lbproxy.config.keys import add_keys, add_route_options
 from lbproxy.config.sections import SECTIONS
 from lbproxy.proxy.features.caching.spec import CacheDeclaration
+from lbproxy.proxy.features.limiting.spec import LimitDeclaration
 
 if TYPE_CHECKING:
     from lbproxy.proxy.feature import Feature
@@ -69,6 +70,7 @@ FEATURES: tuple[BuiltIn, ...] = (
     BuiltIn("agent", "lbproxy.checks.agents:Agents"),
     BuiltIn("discover", "lbproxy.checks.dnsservers:DNSServers"),
     BuiltIn("cache", "lbproxy.proxy.features.caching.feature:Caching", CacheDeclaration),
+    BuiltIn("limits", "lbproxy.proxy.features.limiting.feature:Limiting", LimitDeclaration),
 )
 
 GROUP = "lbproxy.features"
@@ -84,6 +86,8 @@ def declare_keys() -> None:
             SECTIONS.setdefault(section.kind, section)
         if one.Keys is not None:
             add_keys(one.owner, one.Keys)
+        if one.RouteKeys is not None:
+            add_route_options(one.RouteKeys)
 
 
 @cache

@@ -42,6 +42,9 @@ admin = tcp:{admin}:interface=127.0.0.1
 [cache pages]
 ttl = default 10s
 
+[limit reports]
+rate = 3/10s
+
 [frontend web]
 mode = http
 listen =
@@ -50,6 +53,7 @@ listen =
 routes =
     path /slow/*          -> slow
     path /cached/*        -> slow cache=pages
+    path /limited/*       -> app limits=reports
     path /old             -> redirect 302 /new
     path /teapot          -> reply 418 "short and stout"
     default               -> app
@@ -99,6 +103,7 @@ Try, in another terminal:
   curl http://127.0.0.1:{http}/slow/report            # an origin that takes half a second
   curl -i http://127.0.0.1:{http}/cached/report       # once as slow, then 10 seconds from the cache
   lbproxy cache why http://127.0.0.1:{http}/cached/report --admin 127.0.0.1:{admin}
+  curl -i http://127.0.0.1:{http}/limited/report      # 429 from the fourth on, within 10 seconds
   curl -X POST --data-binary @/etc/hostname http://127.0.0.1:{http}/   # a body goes through too
   printf 'hello\\n' | nc -N 127.0.0.1 {tcp}            # TCP: "one: hello" or "two: hello"
 

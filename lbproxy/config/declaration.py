@@ -22,10 +22,12 @@ class Declaration:
 
     ``Keys``: an attrs class of :func:`lbproxy.config.model.option` fields, all with defaults, that
     become keys of its owner's section; None if :mod:`lbproxy.model` has them.  ``workers=`` of an
-    option says how workers split it (:mod:`lbproxy.config.share`).  ``sections``: kinds of sections
-    that belong to the feature.
+    option says how workers split it (:mod:`lbproxy.config.share`).  ``RouteKeys``: likewise options
+    of routes, for a feature of a frontend; None where a route has none.  ``sections``: kinds of
+    sections that belong to the feature.
     """
 
     owner: ClassVar[OwnerKind] = "backend"
     Keys: ClassVar[type[Any] | None] = None
+    RouteKeys: ClassVar[type[Any] | None] = None
     sections: ClassVar[tuple[Section, ...]] = ()

@@ -17,7 +17,7 @@ from lbproxy.config.lines import LINES
 from lbproxy.config.lines.route import route_line
 from lbproxy.config.sections import SECTIONS
 
-__all__ = ["add_keys"]
+__all__ = ["add_keys", "add_route_options"]
 
 Fields = Mapping[str, "Attribute[Any]"]
 
@@ -34,10 +34,18 @@ def add_keys(kind: Literal["frontend", "backend", "route"] | str, keys: type[Any
     section = SECTIONS["frontend" if kind == "route" else kind]
     SECTIONS[section.kind] = evolve(section, spec=_extended(section.spec, fields, section.title))
     if kind == "route":
-        spec = LINES["route"].options
-        assert spec is not None
-        options = {name: _as_option(one) for name, one in fields.items()}
-        LINES["route"] = route_line(_extended(spec, options, "a route"))
+        add_route_options(keys, default_words="that of the frontend")
+
+
+def add_route_options(keys: type[Any], default_words: str = "none") -> None:
+    """Give routes the options of ``keys``, an attrs class as of :func:`add_keys`; an option is None
+    where it is not written.
+    """
+    spec = LINES["route"].options
+    assert spec is not None
+    fields = attrs.fields_dict(keys)
+    options = {name: _as_option(one, default_words) for name, one in fields.items()}
+    LINES["route"] = route_line(_extended(spec, options, "a route"))
 
 
 def _extended(spec: type[Any], added: Fields, title: str) -> type[Any]:
@@ -61,12 +69,12 @@ def _extended(spec: type[Any], added: Fields, title: str) -> type[Any]:
     return attrs.make_class(spec.__name__, fields, bases=(spec,), frozen=True, slots=True)
 
 
-def _as_option(key: Attribute[Any]) -> Attribute[Any]:
-    """The key of a frontend as the option of a route, which may be absent."""
+def _as_option(key: Attribute[Any], default_words: str) -> Attribute[Any]:
+    """A key as the option of a route, which may be absent."""
     kind = key.metadata["kind"]
     if kind.partition(":")[0] in ("line", "lines"):
         raise ValueError(f"{key.name}: a route cannot have an option of kind {kind!r}")
-    metadata = {**key.metadata, "default_words": "that of the frontend"}
+    metadata = {**key.metadata, "default_words": default_words}
     validator, converter = key.validator, key.converter
     return key.evolve(
         default=None,

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from lbproxy.sharing.contracts import Shared
+__all__ = ["AtOnce", "Claims"]
 
-__all__ = ["AtOnce"]
+
+class Claims(Protocol):
+    """The part of :class:`lbproxy.sharing.contracts.Shared` that limits use."""
+
+    def others(self, key: str) -> int:
+        """See Shared."""
+
+    def claim(self, key: str, room: int) -> bool:
+        """See Shared."""
+
+    def release(self, key: str) -> None:
+        """See Shared."""
 
 
 class AtOnce:
@@ -17,7 +27,7 @@ class AtOnce:
     too late (:class:`~lbproxy.sharing.contracts.Shared`).
     """
 
-    def __init__(self, shared: Shared, name: str, most: int) -> None:
+    def __init__(self, shared: Claims, name: str, most: int) -> None:
         self._shared = shared
         self._prefix = f"limit:{name}:"
         self.most = most

@@ -17,10 +17,16 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final
 
-__all__ = ["WAYS", "Cells"]
+__all__ = ["COUNTERS", "KEYS", "WAYS", "Cells", "cell_bytes"]
 
 WAYS: Final = 8
 """Cells of a set."""
+
+KEYS: Final = 1_000_000
+"""Keys that the table of buckets has room for: 32 MiB, of which the pages in use count."""
+
+COUNTERS: Final = 100_000
+"""Keys that the table of windows has room for: 22 MiB."""
 
 _BYTES: Final = 8
 _SAMPLE: Final = 4096  # sets that are looked at to estimate how many cells matter
@@ -115,3 +121,8 @@ class Cells:
             for until in words[number * row + WAYS : number * row + 2 * WAYS].tolist()
         )
         return found * self._count // len(looked)
+
+
+def cell_bytes(extra: int) -> int:
+    """Return the bytes of the table that all limits with ``extra`` numbers share."""
+    return Cells.size(COUNTERS if extra else KEYS, extra)

@@ -112,6 +112,8 @@ class Frontend:
         self.counters = lineage.counters
         # Who is refused and sent 4xx; None: nobody asks
         self.offenders: Offenders | None = None if after is None else after.offenders
+        # What refuses connections besides the address lists; None: nobody asks
+        self.gate: Callable[[ConnectionInfo], ProxyError | None] | None = None
         self.access = Access(spec.allow, spec.deny)
         self.peers = Access(spec.allow_peers, spec.deny_peers)
         self._proxies = AddressSet(spec.trusted_proxies)
@@ -214,6 +216,10 @@ class Frontend:
         """
         if judge and not self._lets_in(ip):
             return ProxyError(Kind.DENIED, f"{ip} is not allowed")
+        if self.gate is not None and judge and ip and ip not in self._proxies:
+            error = self.gate(info)
+            if error is not None:
+                return error
         reason = self.limits.try_take(ip)
         if reason is not None:
             return ProxyError(Kind.LIMITED, reason)

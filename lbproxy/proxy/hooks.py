@@ -85,7 +85,9 @@ def _wait(
         go_on(Failure(ProxyError(Kind.FILTER_TIMEOUT, _name(hook))))
 
     timer = traffic.frontend.wheel.timer(expired)
-    timer.set(traffic.frontend.timeout_filter)
+    # a feature that delays traffic on purpose says for how long
+    patience = getattr(getattr(hook, "__self__", None), "patience", 0.0)
+    timer.set(patience or traffic.frontend.timeout_filter)
 
     def done(value: Any) -> None:
         timer.close()

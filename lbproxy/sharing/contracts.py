@@ -15,6 +15,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from lbproxy.balance.group import Claims
     from lbproxy.guard.connections import Peers
+    from lbproxy.limits.cells import Cells
 
 __all__ = ["Rate", "Replicated", "Shared", "SharedStateError", "Turn"]
 
@@ -82,6 +83,11 @@ class Shared(Protocol):
 
     def release(self, key: str) -> None:
         """Give back one :meth:`claim`."""
+
+    def cells(self, extra: int) -> Cells:
+        """Return the table of numbers by key that all limits share: with ``extra`` numbers a key, 0
+        or :data:`lbproxy.limits.window.SLICES`.
+        """
 
     def claims(self) -> Claims | None:
         """Return what holds ``maxconn`` of servers for all processes; None for a single process."""

@@ -5,8 +5,11 @@ memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from mmap import mmap
+from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
 
+from lbproxy.limits.cells import Cells, cell_bytes
 from lbproxy.sharing.contracts import Rate, Turn
 from lbproxy.sharing.store import Store
 
@@ -19,6 +22,17 @@ __all__ = ["LocalReplicated", "LocalShared", "Topics"]
 
 class LocalShared:
     """See :class:`~lbproxy.sharing.contracts.Shared`."""
+
+    def __init__(self) -> None:
+        self._cells: dict[int, Cells] = {}
+
+    def cells(self, extra: int) -> Cells:
+        """See Shared."""
+        found = self._cells.get(extra)
+        if found is None:
+            memory = memoryview(mmap(-1, cell_bytes(extra)))
+            found = self._cells[extra] = Cells(memory, extra, token_bytes(32))
+        return found
 
     def add(self, key: str, count: int) -> None:
         """See Shared: nobody asks."""

@@ -24,6 +24,7 @@ from twisted.logger import Logger, LogLevel
 from lbproxy.config.dump import dump
 from lbproxy.generation.listening import unbind
 from lbproxy.generation.reload import ReloadReport
+from lbproxy.limits.window import SLICES
 from lbproxy.model import Address, Config
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
@@ -40,6 +41,7 @@ from lbproxy.workers.process import WorkerProcess
 from lbproxy.workers.replicated import Hub
 from lbproxy.workers.rpc import RemoteCalls
 from lbproxy.workers.serverstate import encode, signature
+from lbproxy.workers.sharedcells import SharedCells
 from lbproxy.workers.sockets import MasterBinder, SharedBound
 from lbproxy.workers.supervisor import Supervisor
 
@@ -82,6 +84,7 @@ class Master(LoadBalancer):
         )
         self.processes = self.count
         self._boards: list[Board] = []
+        self._cells: list[SharedCells] = []
         self._wakers: list[int] = []
         self._calls = RemoteCalls(reactor)
         self._totals = Totals(self)
@@ -95,6 +98,7 @@ class Master(LoadBalancer):
         """Bind, then start the workers.  Raises ListenError."""
         super().startService()
         self._boards = [Board.create(self.count), Board.create(self.count, ADDRESSES)]
+        self._cells = [SharedCells.create(extra) for extra in (0, SLICES)]
         flags = os.EFD_NONBLOCK | os.EFD_CLOEXEC
         self._wakers = [os.eventfd(0, flags) for _ in self.workers]
         self._supervisor.start()
@@ -126,9 +130,11 @@ class Master(LoadBalancer):
             self._totals.ended(worker.slot)
         for board in self._boards:
             board.close()
+        for cells in self._cells:
+            cells.close()
         for fd in self._wakers:
             os.close(fd)
-        self._boards, self._wakers = [], []
+        self._boards, self._cells, self._wakers = [], [], []
         self._totals.write()
 
     @property
@@ -160,6 +166,8 @@ class Master(LoadBalancer):
         for at in range(0, len(self._wakers), FDS):
             channel.send({"type": "wakers"}, self._wakers[at : at + FDS])
         message = {"type": "begin", "slot": worker.slot, "workers": self.count}
+        cells = {"type": "cells", "extras": [one.extra for one in self._cells]}
+        channel.send(cells, [one.fd for one in self._cells])
         boards = [board.fd for board in self._boards]
         channel.send({**message, **self._everything(worker)}, boards)
         self.hub.attach(worker.slot, channel)

@@ -16,6 +16,7 @@ from contextlib import suppress
 
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.server import ServerState
+from lbproxy.limits.cells import Cells
 from lbproxy.workers.board import ADDRESSES, PLACES, Board, KeyedCounts
 
 __all__ = [
@@ -183,7 +184,8 @@ class BoardShared:
     """See :class:`lbproxy.sharing.contracts.Shared`.
 
     ``servers``: the board of servers and queues, whose ``places`` have names; ``keys``: that of
-    keys.  ``wakers``: an eventfd for each worker.  The boards stay their owner's.
+    keys.  ``wakers``: an eventfd for each worker.  ``cells``: the tables of limits, by their
+    ``extra``.  The boards stay their owner's.
     """
 
     def __init__(
@@ -194,7 +196,9 @@ class BoardShared:
         places: Mapping[str, int],
         secret: bytes,
         wakers: list[int],
+        cells: Mapping[int, Cells] | None = None,
     ) -> None:
+        self._tables = dict(cells or {})
         self._board = servers
         self._row = row
         self._places = places
@@ -206,6 +210,10 @@ class BoardShared:
         self.others = self._counts.others
         self.claim = self._counts.claim
         self.release = self._counts.release
+
+    def cells(self, extra: int) -> Cells:
+        """See Shared."""
+        return self._tables[extra]
 
     def claims(self) -> BoardClaims:
         """See Shared."""

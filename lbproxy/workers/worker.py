@@ -39,6 +39,7 @@ from lbproxy.workers.records import Records
 from lbproxy.workers.replicated import MasterReplicated
 from lbproxy.workers.serverstate import apply
 from lbproxy.workers.shared import EVERY, BoardShared
+from lbproxy.workers.sharedcells import SharedCells
 from lbproxy.workers.sockets import WorkerBinder
 from lbproxy.workers.waker import Waker
 
@@ -75,6 +76,7 @@ class Worker:
         self._binder: WorkerBinder | None = None
         self._sockets: list[tuple[Address, socket.socket]] = []
         self._boards: list[Board] = []
+        self._cells: dict[int, SharedCells] = {}
         self._wakers: list[int] = []
         self._waker: Waker | None = None
         self._freezer = Freezer(reactor)
@@ -115,6 +117,11 @@ class Worker:
         self._wakers += fds
         fds.clear()
 
+    def _on_cells(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Receive the tables of limits; before the message ``begin``."""
+        for extra in message["extras"]:
+            self._cells[extra] = SharedCells.map(fds.pop(0), extra)
+
     def _on_begin(self, message: dict[str, Any], fds: list[int]) -> None:
         """Receive the slot and what to serve.
 
@@ -134,7 +141,13 @@ class Worker:
         fds.pop(0)
         secret = bytes.fromhex(message["secret"])
         self.shared = BoardShared(
-            self._boards[0], self._boards[1], self._slot, self._places, secret, self._wakers
+            self._boards[0],
+            self._boards[1],
+            self._slot,
+            self._places,
+            secret,
+            self._wakers,
+            {extra: memory.table(secret) for extra, memory in self._cells.items()},
         )
         if self._slot < len(self._wakers):
             self._waker = Waker(self.reactor, self._wakers[self._slot], self._woken)

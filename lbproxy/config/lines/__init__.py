@@ -11,6 +11,7 @@ from lbproxy.config.lines.backend import MIRROR, REBALANCE
 from lbproxy.config.lines.cache import CONDITIONS, COOKIES, QUERY, TTL_LINE
 from lbproxy.config.lines.discovery import TEMPLATE
 from lbproxy.config.lines.health import AGENT, CHECK, PASSIVE
+from lbproxy.config.lines.limits import LIMIT_ACTION, LIMIT_PREFIX, LIMIT_RATE, LIMIT_USE
 from lbproxy.config.lines.listen import ADMIN, LISTEN, read_admin
 from lbproxy.config.lines.log import LOG, syslog_address
 from lbproxy.config.lines.plugin import BALANCER, FILTER, STICKY
@@ -25,6 +26,7 @@ LINES: dict[str, Line] = {
         SERVER, TEMPLATE, LISTEN, ADMIN, CHECK, PASSIVE, MIRROR, REBALANCE, LOG, WEBHOOK, MAIL,
         COMMAND, RULE, AGENT, ROUTE,
         BALANCER, STICKY, FILTER, TTL_LINE, QUERY, COOKIES, CONDITIONS,
+        LIMIT_RATE, LIMIT_ACTION, LIMIT_PREFIX, LIMIT_USE,
     )
 }  # fmt: skip
 """Lines by the name after ``line:`` or ``lines:`` in a field's kind, in the order of the reference.

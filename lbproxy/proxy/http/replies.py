@@ -19,6 +19,7 @@ _EXPLAIN = {
     413: "The request body is too large.",
     414: "The URL is too long.",
     417: "The expectation of the request cannot be met.",
+    429: "Too many requests. Please try again later.",
     431: "The request header fields are too large.",
     500: "Internal error.",
     501: "The request needs a feature that is not supported.",

@@ -1,0 +1,504 @@
+"""DATA. ``limits`` of a frontend and of its routes.
+
+The limits of a request are those of the frontend whose conditions hold, and those of its route; a
+route with ``limits=none`` has none at all.  Each counts once, however often it is named.
+
+All are asked before any is charged.  A request that one of them refuses is charged to none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from attrs import asdict, define, frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.conditional import Conditions
+from lbproxy.http.filter import Phases
+from lbproxy.limits.fields import policy_item, rate_item, retry_after
+from lbproxy.proxy.adminpart import AdminPart, Column, Many
+from lbproxy.proxy.feature import Feature, Given, counted
+from lbproxy.proxy.features.limiting.key import TCP_VARIABLES
+from lbproxy.proxy.features.limiting.limit import HELD, Asked, Limit
+from lbproxy.proxy.features.limiting.spec import LimitDeclaration, LimitSpec
+from lbproxy.proxy.ratelog import Quiet
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.frontend import Frontend
+
+__all__ = ["Limiting"]
+
+_quiet = Quiet(Logger())
+_NOTE = "limits"  # of ``traffic.vars``
+
+_PATIENCE = 3600.0
+
+
+@define(eq=False)
+class Counters:
+    """The effects of the limits of a frontend."""
+
+    limit_refused: int = counted("Requests and connections refused by a rate limit.")
+    limit_delayed: int = counted("Requests delayed by a rate limit.")
+    limit_logged: int = counted("Requests beyond a rate limit with the action log.")
+
+
+@define
+class Tally:
+    """The same of one limit."""
+
+    asked: int = 0
+    refused: int = 0
+    delayed: int = 0
+    logged: int = 0
+
+
+@define
+class Note:
+    """The limits of one request.  ``held``: those it counts for at once; ``refused``: the one that
+    has refused it.
+    """
+
+    asked: list[Asked]
+    held: list[Asked]
+    refused: Asked | None = None
+
+
+@frozen
+class _Use:
+    limit: Limit
+    conditions: Conditions | None
+
+
+class Limiting(LimitDeclaration, Feature["Frontend"]):
+    """See the module."""
+
+    name = "limits"
+    keys = ("limits",)
+    Counters = Counters
+
+    always = True  # its hook of responses also sees replies and error pages
+    patience = _PATIENCE
+
+    def __init__(self, spec: Any, specs: dict[str, LimitSpec], given: Given) -> None:
+        self.spec = spec
+        self._specs = specs
+        self._wheel = given.network.wheel
+        self._now: Callable[[], float] = given.network.wheel.now
+        self._limits = {name: Limit.kept(one, given) for name, one in specs.items()}
+        uses = [
+            _Use(self._limits[use.name], Conditions(use.conditions) if use.conditions else None)
+            for use in spec.limits
+        ]
+        self._uses = [one for one in uses if one.limit.spec.unit != "connections"]
+        self._gates = [one for one in uses if one.limit.spec.unit == "connections"]
+        self._routes: dict[int, Sequence[Limit] | None] = {
+            index: None if names == ("none",) else [self._limits[name] for name in names]
+            for index, names in enumerate(_names(route) for route in spec.routes)
+            if names
+        }
+        self.tallies = {name: Tally() for name in specs}
+        self._elsewhere: dict[str, Any] = {}
+
+    @classmethod
+    def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
+        """See :class:`Feature`.  ValueError for a limit that does not exist or does not fit."""
+        names = {use.name for use in spec.limits}
+        names |= {name for route in spec.routes for name in _names(route) if name != "none"}
+        if not names:
+            return None
+        every = {one.name: one for one in given.config.of(LimitSpec)}
+        for name in sorted(names):
+            if name not in every:
+                raise ValueError(f"there is no [limit {name}]")
+        specs = {name: every[name] for name in sorted(names)}
+        if old is not None and old.spec == spec and old._specs == specs:
+            return old
+        for one in specs.values():
+            _fits(one, spec)
+        made = cls(spec, specs, given)
+        if old is not None:
+            made.tallies.update(
+                {name: tally for name, tally in old.tallies.items() if name in specs}
+            )
+        return made
+
+    def around(self, phases: Phases) -> Phases:
+        """See :class:`Feature`."""
+        if not self._uses and not self._routes:
+            return phases
+        phases = phases.before(early=self.early)
+        late = any(limit.late or limit.at_once is not None for limit in self._limits.values())
+        if self.spec.mode == "http":
+            phases = phases.after(response=self.response)
+        return phases.after(finish=self.finish) if late else phases
+
+    def attach(self, owner: Frontend) -> None:
+        """See :class:`Feature`."""
+        self._owner = owner
+        for name, limit in self._limits.items():
+            if limit.spec != self._specs[name]:
+                limit.apply(self._specs[name])
+        if self._gates:
+            owner.gate = self.gate
+
+    def refit(self, owner: Frontend) -> None:
+        """See :class:`Feature`."""
+        self.attach(owner)
+
+    # -- connections ----------------------------------------------------------------------------
+
+    def gate(self, info: Any) -> ProxyError | None:
+        """Charge a connection that was accepted, or return why it is refused."""
+        context = _Accepted(info.client_ip, self._owner.name)
+        found = [
+            self._ask(one.limit, context)
+            for one in self._gates
+            if one.conditions is None or one.conditions.hold(context)
+        ]
+        note = Note([one for one in found if one is not None], [])
+        verdict = self._decide(note)
+        return verdict if isinstance(verdict, ProxyError) else None
+
+    # -- requests and sessions ------------------------------------------------------------------
+
+    def early(self, traffic: Any) -> Any:
+        """Pass, delay or refuse a request or a session."""
+        note = Note([], [])
+        for limit in self._of(traffic):
+            asked = self._ask(limit, traffic)
+            if asked is not None:
+                note.asked.append(asked)
+        if not note.asked:
+            return None
+        if traffic.vars is None:
+            traffic.vars = {}
+        traffic.vars[_NOTE] = note
+        verdict = self._decide(note)
+        if note.refused is not None and traffic.request is not None:
+            str(traffic.request_id)  # known from now on, so the log has it
+        if isinstance(verdict, ProxyError):
+            raise verdict
+        return verdict
+
+    def _of(self, traffic: Any) -> Sequence[Limit]:
+        """The limits of ``traffic``, each once."""
+        further: Sequence[Limit] = ()
+        if self._routes:
+            route = self._owner.router.match(traffic)
+            if route is not None and route.index in self._routes:
+                found = self._routes[route.index]
+                if found is None:
+                    return ()
+                further = found
+        limits = [
+            one.limit
+            for one in self._uses
+            if one.conditions is None or one.conditions.hold(traffic)
+        ]
+        limits += further
+        return limits if len(limits) < 2 else list(dict.fromkeys(limits))
+
+    def _ask(self, limit: Limit, traffic: Any) -> Asked | None:
+        """Ask one limit; None if it does not hold for the key, or could not be asked."""
+        try:
+            key = limit.key.of(traffic)
+            if not key and limit.spec.empty == "pass":
+                return None
+            return limit.ask(key, self._now())
+        except ProxyError:
+            raise
+        except Exception:
+            name = f"limit {limit.name}"
+            _quiet.failure(name, "{name} cannot be asked", Failure(), name=name)
+            if limit.spec.on_error == "closed":
+                raise ProxyError(Kind.RATE_LIMITED, f"{name} cannot be asked", 503) from None
+            return None
+
+    def _decide(self, note: Note) -> Any:
+        """None to pass, an error to refuse with, or what to wait for."""
+        for one in note.asked:
+            self.tallies[one.limit.name].asked += 1
+        beyond = [one for one in note.asked if one.wait > 0]
+        if not beyond:
+            return self._pass(note, note.asked)
+        worst: Asked | None = None
+        slow: Asked | None = None
+        for one in beyond:
+            kind = one.limit.spec.action.kind
+            if kind == "log":
+                self._logged(one)
+            elif kind == "delay" and one.limit.has_queue(one.key):
+                slow = one if slow is None or one.wait > slow.wait else slow
+            elif worst is None or one.wait > worst.wait:
+                worst = one
+        if worst is not None:
+            return self._refuse(note, worst)
+        passing = [one for one in note.asked if not one.wait or one.limit.spec.action.kind != "log"]
+        if slow is None:
+            return self._pass(note, passing)
+        error = self._pass(note, passing)
+        return error or self._delay(slow)
+
+    def _pass(self, note: Note, charged: Sequence[Asked]) -> ProxyError | None:
+        """Charge all of ``charged``."""
+        now = self._now()
+        for one in charged:
+            limit = one.limit
+            if limit.at_once is None:
+                continue
+            if not limit.at_once.take(one.key):  # another process was faster
+                one.wait = 1.0
+                self._give_back(note)
+                return self._refused(note, one)
+            note.held.append(one)
+        for one in charged:
+            method = one.limit.method
+            if method is not None and one.limit.cost:
+                method.charge(one.ident, one.limit.cost, now)
+        return None
+
+    def _refuse(self, note: Note, one: Asked) -> Any:
+        error = self._refused(note, one)
+        action, limit = one.limit.spec.action, one.limit
+        if action.kind != "tarpit" or limit.held >= HELD:
+            return error
+        limit.held += 1
+
+        def over() -> None:
+            limit.held -= 1
+
+        return self._later(action.seconds, over, error)
+
+    def _refused(self, note: Note, one: Asked) -> ProxyError:
+        note.refused = one
+        limit = one.limit
+        self.counters.limit_refused += 1
+        self.tallies[limit.name].refused += 1
+        limit.note_refused(one.key)
+        shown = limit.key.shown(one.key)
+        _quiet.warn(
+            f"{self._owner.name} limit {limit.name}",
+            "frontend {name}: limit {limit} refuses {key}",
+            name=self._owner.name,
+            limit=limit.name,
+            key=shown,
+        )
+        return ProxyError(Kind.RATE_LIMITED, f"limit {limit.name}, key {shown}")
+
+    def _delay(self, one: Asked) -> Deferred[None]:
+        limit, key = one.limit, one.key
+        self.counters.limit_delayed += 1
+        self.tallies[limit.name].delayed += 1
+        limit.wait(key, 1)
+        return self._later(one.wait, lambda: limit.wait(key, -1), None)
+
+    def _logged(self, one: Asked) -> None:
+        self.counters.limit_logged += 1
+        self.tallies[one.limit.name].logged += 1
+        _quiet.warn(
+            f"{self._owner.name} limit {one.limit.name} log",
+            "frontend {name}: {key} is beyond limit {limit}, which only logs",
+            name=self._owner.name,
+            limit=one.limit.name,
+            key=one.limit.key.shown(one.key),
+        )
+
+    def _later(
+        self, seconds: float, over: Callable[[], None], error: ProxyError | None
+    ) -> Deferred[None]:
+        """Fire after ``seconds``, or fail with ``error``.
+
+        ``over()`` runs once, also if nobody waits any longer.
+        """
+
+        def end(_: Any = None) -> None:
+            timer.close()
+            over()
+
+        def fire() -> None:
+            end()
+            if error is None:
+                done.callback(None)
+            else:
+                done.errback(error)
+
+        done: Deferred[None] = Deferred(end)
+        timer = self._wheel.timer(fire)
+        timer.set(min(seconds, _PATIENCE))
+        return done
+
+    # -- the response and the end ---------------------------------------------------------------
+
+    def response(self, traffic: Any) -> None:
+        """Add the fields about limits."""
+        note: Note | None = traffic.vars.get(_NOTE) if traffic.vars else None
+        if note is None:
+            return
+        refused = note.refused
+        stated = [one for one in note.asked if one.limit.spec.headers or one is refused]
+        if not stated:
+            return
+        now, headers = self._now(), traffic.response.headers
+        if refused is not None and traffic.response.status in (429, 503):
+            headers.append((b"Retry-After", b"%d" % max(1, retry_after(refused.wait))))
+        policies, rates = [], []
+        for one in stated:
+            method = one.limit.method
+            if method is not None:
+                policies.append(policy_item(one.limit.name, method.rate, one.limit.spec.unit))
+                left, reset = method.left(one.ident, now), method.reset(one.ident, now)
+                rates.append(rate_item(one.limit.name, left, reset))
+        if policies:
+            headers.append((b"RateLimit-Policy", ", ".join(policies).encode()))
+            headers.append((b"RateLimit", ", ".join(rates).encode()))
+
+    def finish(self, traffic: Any) -> None:
+        """Give back places, and charge what is known only now."""
+        note: Note | None = traffic.vars.get(_NOTE) if traffic.vars else None
+        if note is None:
+            return
+        self._give_back(note)
+        if note.refused is not None:
+            return
+        now = self._now()
+        for one in note.asked:
+            method = one.limit.method
+            if not one.limit.late or method is None:
+                continue
+            if one.limit.spec.unit == "bytes":
+                cost = float(traffic.bytes_in + traffic.bytes_out)
+            else:
+                cost = float(_is_error(traffic))
+            if cost:
+                method.charge(one.ident, cost, now)
+
+    def _give_back(self, note: Note) -> None:
+        held, note.held = note.held, []
+        for one in held:
+            assert one.limit.at_once is not None
+            one.limit.at_once.give_back(one.key)
+
+    # -- what is shown --------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """See :class:`Feature`."""
+        own = self.gauges()
+        return {
+            "limits": {
+                name: {
+                    "rate": _words(self._specs[name]),
+                    **_sum(one, self._elsewhere.get(name, {})),
+                }
+                for name, one in own.items()
+            }
+        }
+
+    def row(self) -> dict[str, Any]:
+        """See :class:`Feature`."""
+        every = self.snapshot()["limits"].values()
+        found = {key: sum(one[key] for one in every) for key in _TALLY}
+        return {"limits": ", ".join(self._specs), **found}
+
+    def gauges(self) -> dict[str, Any]:
+        """See :class:`Feature`."""
+        return {
+            name: {
+                **asdict(tally),
+                "waiting": sum(self._limits[name].waiting.values()) + self._limits[name].held,
+                "refused_keys": dict(self._limits[name].refused),
+            }
+            for name, tally in self.tallies.items()
+        }
+
+    def show_gauges(self, total: dict[str, Any]) -> None:
+        """See :class:`Feature`."""
+        self._elsewhere = total
+
+
+_TALLY = ("asked", "refused", "delayed", "logged", "waiting")
+
+
+@define
+class _Accepted:
+    """A connection, for the key and the conditions of a limit."""
+
+    client_ip: str
+    frontend_name: str
+    request: None = None
+
+
+def _names(route: Any) -> tuple[str, ...]:
+    """The option ``limits`` of a route."""
+    found: tuple[str, ...] | None = route.limits
+    return found or ()
+
+
+def _fits(limit: LimitSpec, spec: Any) -> None:
+    """Raise ValueError for a limit that asks for what a frontend does not have."""
+    if spec.mode == "tcp":
+        if limit.unit == "errors":
+            raise ValueError(f"limit {limit.name}: 'unit = errors' needs mode = http")
+        other = sorted(Limit.key_of(limit).variables - TCP_VARIABLES)
+        if other:
+            raise ValueError(f"limit {limit.name}: {{{other[0]}}} needs mode = http")
+    if limit.unit == "connections":
+        if any(limit.name in _names(route) for route in spec.routes):
+            raise ValueError(f"limit {limit.name} counts connections, which have no route")
+        for use in spec.limits:
+            other = sorted({verb for verb, _, _ in use.conditions} - {"client"})
+            if use.name == limit.name and other:
+                raise ValueError(f"limit {limit.name} counts connections: no {other[0]!r}")
+
+
+def _is_error(traffic: Any) -> bool:
+    """Whether a response counts as an error: 4xx and 5xx, but not what asks for a login or a pause.
+
+    A 401 to a request without credentials is the ordinary first step of a login.
+    """
+    status = traffic.status
+    if status < 400 or status == 429:
+        return False
+    return status != 401 or traffic.request.header(b"authorization") is not None
+
+
+def _words(spec: LimitSpec) -> str:
+    """The limit for people."""
+    if spec.rate is None:
+        return f"{spec.concurrent} at once"
+    rate = spec.rate
+    return f"{rate.amount:g} {spec.unit} in {rate.seconds:g} s, {rate.burst:g} at once"
+
+
+def _sum(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    found = {key: one[key] + other.get(key, 0) for key in _TALLY}
+    keys = dict(one["refused_keys"])
+    for key, count in other.get("refused_keys", {}).items():
+        keys[key] = keys.get(key, 0) + count
+    return {**found, "refused_keys": keys}
+
+
+Limiting.part = AdminPart(
+    "limits",
+    title="Limits",
+    owner_key="frontend",
+    fields={
+        "limits": Many(
+            {"rate": "string", **dict.fromkeys(_TALLY, "count"), "refused_keys": Many("count")}
+        )
+    },
+    row={"limits": "string", **dict.fromkeys(_TALLY, "count")},
+    columns=(
+        Column("frontend", "Frontend"),
+        Column("limits", "Limits"),
+        Column("asked", "Asked", "count"),
+        Column("refused", "Refused", "count"),
+        Column("delayed", "Delayed", "count"),
+        Column("waiting", "Waiting", "count"),
+    ),
+    state="limits",
+)

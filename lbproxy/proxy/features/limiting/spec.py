@@ -1,0 +1,153 @@
+"""DATA. ``[limit NAME]`` and the key ``limits``: section, key and option of routes."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from lbproxy.config.declaration import Declaration
+from lbproxy.config.draft import Draft
+from lbproxy.config.model import NOWHERE, Where, hidden, option
+from lbproxy.config.section import Judge, Section
+from lbproxy.limits.rate import Rate
+from lbproxy.limits.rules import Action, LimitUse
+from lbproxy.proxy.features.limiting.key import Key
+
+__all__ = ["LIMIT", "LimitDeclaration", "LimitSpec"]
+
+
+@frozen
+class LimitSpec:
+    """The keys of the section."""
+
+    name: str = option("hidden", "", doc="section name")
+    rate: Rate | None = option(
+        "line:limit_rate",
+        None,
+        doc="how much a key may use in a time, and at once",
+        example="100/10s burst=50",
+    )
+    concurrent: int = option(
+        "int", 0, min=0, max=1_000_000, doc="requests of a key at once; in place of ``rate``"
+    )
+    key: str = option(
+        "string",
+        "{client_ip}",
+        doc="whom the limit counts: text with the variables of ``set-header``; each value has a"
+        " limit of its own",
+    )
+    action: Action = option("line:limit_action", Action(), doc="what happens beyond the limit")
+    method: str = option(
+        "choice",
+        "bucket",
+        choices=("bucket", "window"),
+        doc="``bucket``: ``burst`` at once, then at the rate; ``window``: at most ``burst`` in any"
+        " time span of the rate",
+    )
+    prefix: tuple[int, int] = option(
+        "line:limit_prefix", (32, 64), doc="``{client_ip}`` in keys is a prefix of this length"
+    )
+    unit: str = option(
+        "choice",
+        "requests",
+        choices=("requests", "connections", "bytes", "errors"),
+        doc="what is counted: requests (in tcp mode sessions), accepted connections, bytes in both"
+        " directions, or responses with 4xx and 5xx; bytes and errors are charged at the end and"
+        " judged at the next request",
+    )
+    empty: str = option(
+        "choice",
+        "pass",
+        choices=("pass", "limit"),
+        doc="traffic whose key is empty: not limited, or limited together",
+    )
+    on_error: str = option(
+        "choice",
+        "open",
+        choices=("open", "closed"),
+        doc="traffic whose limit cannot be asked: passed, or refused",
+    )
+    headers: bool = option(
+        "bool", False, doc="add RateLimit and RateLimit-Policy to all responses, not only to 429"
+    )
+    where: Where = hidden(NOWHERE)
+
+
+def _check(draft: Draft, judge: Judge) -> None:
+    if draft.broken & {"rate", "concurrent", "unit", "method", "action"}:
+        return
+    rate, concurrent, unit = (
+        draft.get("rate", None),
+        draft.get("concurrent", 0),
+        draft.get("unit", ""),
+    )
+    action = draft.get("action")
+    kind = action.kind if isinstance(action, Action) else "reject"
+    if (rate is None) == (concurrent == 0):
+        message = "a limit has either 'rate' or 'concurrent'"
+        judge.wrong(draft, draft.where, "", message)
+    if concurrent and unit not in ("", "requests"):
+        message = "'concurrent' counts requests only"
+        judge.wrong(draft, draft.line("unit"), "unit", message)
+    if kind == "delay" and (concurrent or draft.get("method", "") == "window"):
+        message = "delay needs a 'rate' with 'method = bucket', which says when a request may go on"
+        judge.wrong(draft, draft.line("action"), "action", message)
+    if unit == "connections" and kind not in ("reject", "log"):
+        message = "connections are accepted or closed at once: reject or log"
+        judge.wrong(draft, draft.line("action"), "action", message)
+    _check_key(draft, judge, unit)
+
+
+def _check_key(draft: Draft, judge: Judge, unit: str) -> None:
+    if "key" in draft.broken:
+        return
+    try:
+        key = Key(draft.get("key", "") or "{client_ip}", (32, 64))
+    except ValueError as error:
+        judge.wrong(draft, draft.line("key"), "key", str(error))
+        return
+    other = sorted(key.variables - {"client_ip", "frontend"})
+    if unit == "connections" and other:
+        message = f"{{{other[0]}}} is not known when a connection is accepted"
+        judge.wrong(draft, draft.line("key"), "key", message)
+
+
+LIMIT = Section(
+    "limit",
+    LimitSpec,
+    doc="A limit of how much each key may use. Frontends and routes apply it by ``limits``.",
+    plural="limits",
+    check=_check,
+)
+
+
+@frozen
+class LimitKeys:
+    """The key of frontends."""
+
+    limits: tuple[LimitUse, ...] = option(
+        "lines:limit_use",
+        (),
+        doc="the [limit NAME] sections that hold for traffic of this frontend",
+        example="per-client",
+    )
+
+
+@frozen
+class LimitRouteKeys:
+    """The option of routes."""
+
+    limits: tuple[str, ...] = option(
+        "list:string",
+        (),
+        doc="further [limit NAME] sections for requests of this route; ``none``: no limits at all,"
+        " not even those of the frontend",
+    )
+
+
+class LimitDeclaration(Declaration):
+    """See :class:`Declaration`."""
+
+    owner = "frontend"
+    Keys = LimitKeys
+    RouteKeys = LimitRouteKeys
+    sections = (LIMIT,)

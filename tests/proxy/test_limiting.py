@@ -1,0 +1,311 @@
+"""``limits``: requests, sessions and connections against ``[limit NAME]``, on the virtual clock."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from lbproxy.config.dump import dump
+from lbproxy.config.errors import ConfigErrors
+from lbproxy.errors import Kind
+from lbproxy.limits.cells import Cells, cell_bytes
+from lbproxy.limits.window import SLICES
+from lbproxy.proxy.features.limiting.key import prefix_of
+from lbproxy.registry import parse_config
+from lbproxy.testing import LB
+from lbproxy.workers.board import ADDRESSES, Board
+from lbproxy.workers.shared import BoardShared
+
+BACKEND = "[backend app]\nservers = a 10.0.0.1:80\n"
+
+
+def web(limits: str, frontend: str = "limits = one", routes: str = "default -> app") -> str:
+    return (
+        f"{limits}\n[frontend web]\nlisten = tcp:80\n{frontend}\nroutes =\n    {routes}\n{BACKEND}"
+    )
+
+
+def ask(lb: Any, path: str = "/", *headers: str, method: str = "GET") -> Any:
+    """A new client that has asked once."""
+    client = lb.connect("web")
+    lines = [f"{method} {path} HTTP/1.1", "Host: h", *headers, "", ""]
+    client.send("\r\n".join(lines).encode())
+    return client
+
+
+def statuses(clients: list[Any]) -> list[int]:
+    return [int(client.received[9:12] or 0) for client in clients]
+
+
+def field(client: Any, name: str) -> str | None:
+    for line in client.received.partition(b"\r\n\r\n")[0].decode().split("\r\n"):
+        key, _, value = line.partition(": ")
+        if key.lower() == name.lower():
+            return str(value)
+    return None
+
+
+def test_burst_then_rate_and_the_fields_of_a_429() -> None:
+    with LB.from_config(web("[limit one]\nrate = 100/10s burst=5")) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        found = [ask(lb) for _ in range(7)]
+        assert statuses(found) == [200] * 5 + [429] * 2
+        assert field(found[-1], "Retry-After") == "1"
+        assert field(found[-1], "RateLimit-Policy") == '"one";q=100;w=10'
+        assert field(found[-1], "RateLimit") == '"one";r=0;t=1'
+        assert field(found[0], "RateLimit") is None
+        lb.advance(0.2)
+        assert statuses([ask(lb) for _ in range(3)]) == [200, 200, 429]
+        assert lb.service.frontend("web").counts["limits"].limit_refused == 3
+
+
+def test_headers_on_every_response() -> None:
+    text = web("[limit one]\nrate = 2/1m\nheaders = yes", routes="path /x -> reply 410 gone")
+    with LB.from_config(text.removesuffix(BACKEND)) as lb:
+        found = [ask(lb, "/x"), ask(lb, "/none"), ask(lb, "/x")]
+        assert statuses(found) == [410, 404, 429]
+        assert [field(one, "RateLimit") for one in found] == [
+            '"one";r=1;t=30',
+            '"one";r=0;t=60',
+            '"one";r=0;t=60',
+        ]
+
+
+def test_all_limits_are_asked_before_any_is_charged_and_each_counts_once() -> None:
+    limits = "[limit one]\nrate = 3/1h\n[limit two]\nrate = 1/1h\nkey = {path}"
+    text = web(
+        limits,
+        "limits =\n    one\n    two if path /two\n    one if method GET",
+        "path /two -> app limits=two,one\n    path /free -> app limits=none\n    default -> app",
+    )
+    with LB.from_config(text) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        found = [ask(lb, "/two") for _ in range(5)]
+        assert statuses(found) == [200, 429, 429, 429, 429]
+        assert statuses([ask(lb) for _ in range(3)]) == [200, 200, 429]
+        assert statuses([ask(lb, "/free") for _ in range(5)]) == [200] * 5
+
+
+def test_delay_is_a_queue_with_a_bound() -> None:
+    with LB.from_config(web("[limit one]\nrate = 1/1s\naction = delay queue=2")) as lb:
+        origin = lb.origin("a", "10.0.0.1:80")
+        found = [ask(lb) for _ in range(4)]
+        assert statuses(found) == [200, 0, 0, 429]
+        lb.advance(1.1)
+        assert statuses(found) == [200, 200, 0, 429]
+        found[2].abort()
+        lb.advance(5)
+        assert len(origin.requests) == 2
+        limit = lb.service.frontend("web").features["limits"]._limits["one"]
+        assert limit.waiting == {}
+
+
+def test_a_long_delay_is_not_cut_by_timeout_filter() -> None:
+    with LB.from_config(web("[limit one]\nrate = 1/1m\naction = delay queue=2")) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        found = [ask(lb) for _ in range(2)]
+        lb.advance(61)
+        assert statuses(found) == [200, 200]
+
+
+def test_tarpit_log_and_window() -> None:
+    text = web(
+        "[limit one]\nrate = 1/1m\naction = tarpit 5s\n"
+        "[limit two]\nrate = 1/10s\nmethod = window\naction = log",
+        "limits =\n    one if path /pit\n    two if path /log",
+    )
+    with LB.from_config(text) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        found = [ask(lb, "/pit") for _ in range(2)]
+        assert statuses(found) == [200, 0]
+        lb.advance(5.1)
+        assert statuses(found) == [200, 429]
+        assert statuses([ask(lb, "/log") for _ in range(3)]) == [200] * 3
+        counts = lb.service.frontend("web").counts["limits"]
+        assert (counts.limit_refused, counts.limit_logged) == (1, 2)
+
+
+def test_at_once() -> None:
+    with LB.from_config(web("[limit one]\nconcurrent = 2")) as lb:
+        origin = lb.origin("a", "10.0.0.1:80")
+        origin.hang()
+        found = [ask(lb) for _ in range(3)]
+        assert statuses(found) == [0, 0, 429]
+        found[0].abort()
+        lb.advance(0.1)
+        assert statuses([ask(lb), ask(lb)]) == [0, 429]
+
+
+def test_keys() -> None:
+    assert prefix_of("2001:db8:1:2:3::4", (32, 64)) == prefix_of("2001:db8:1:2::9", (32, 64))
+    assert (
+        prefix_of("::ffff:192.0.2.7", (24, 64)) == prefix_of("192.0.2.9", (24, 64)) == "192.0.2.0"
+    )
+    text = web("[limit one]\nrate = 1/1h\nkey = {header:X-Key}")
+    with LB.from_config(text) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        found = [ask(lb, "/", *[f"X-Key: {key}"] * bool(key)) for key in ("a", "a", "b", "", "")]
+        assert statuses(found) == [200, 429, 200, 200, 200]
+        assert lb.service.reload(text.replace("1/1h", "1/1h\nempty = limit")).ok
+        assert statuses([ask(lb), ask(lb), ask(lb, "/", "X-Key: a")]) == [200, 429, 429]
+        shown = lb.service.frontend("web").feature_snapshot()["limits"]["limits"]["one"]
+        assert shown["refused"] == 3 and "a" in shown["refused_keys"]
+
+
+def test_the_client_behind_a_trusted_proxy() -> None:
+    text = web("[limit one]\nrate = 1/1h", "limits = one\ntrusted_proxies = 203.0.113.0/24")
+    with LB.from_config(text) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        names = ("192.0.2.1", "192.0.2.1:99", "192.0.2.2", "junk", "junk2", "::ffff:192.0.2.2")
+        found = [ask(lb, "/", f"X-Forwarded-For: {name}") for name in names]
+        assert statuses(found) == [200, 429, 200, 200, 429, 429]
+
+
+def test_bytes_and_errors_are_judged_at_the_next_request() -> None:
+    text = web(
+        "[limit one]\nrate = 2/1h\nunit = errors\n"
+        "[limit two]\nrate = 150/1m burst=150\nunit = bytes",
+        "limits =\n    one if path /e/*\n    two if path /b",
+        "path /e/no -> reply 403 no\n    path /e/login -> reply 401 who\n    default -> app",
+    )
+    with LB.from_config(text) as lb:
+        lb.origin("a", "10.0.0.1:80", b"x" * 100)
+        assert statuses([ask(lb, "/e/login") for _ in range(3)]) == [401] * 3
+        assert statuses([ask(lb, "/e/ok") for _ in range(3)]) == [200] * 3
+        found = [ask(lb, "/e/no"), ask(lb, "/e/login", "Authorization: x"), ask(lb, "/e/ok")]
+        assert statuses(found) == [403, 401, 429]
+        assert statuses([ask(lb, "/b") for _ in range(3)]) == [200, 200, 429]
+        lb.advance(60)
+        assert statuses([ask(lb, "/b")]) == [200]
+
+
+def test_sessions_and_connections() -> None:
+    text = (
+        "[limit one]\nrate = 2/1h\n[limit two]\nrate = 1/1h\nunit = connections\n"
+        "[frontend db]\nmode = tcp\nlisten = tcp:81\nlimits = one\nbackend = pg\n"
+        "[backend pg]\nmode = tcp\nservers = a 10.0.0.2:80\n"
+        "[frontend web]\nlisten = tcp:80\nlimits = two\nbackend = app\n" + BACKEND
+    )
+    with LB.from_config(text) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        lb.tcp_origin("a", "10.0.0.2:80")
+        sessions = [lb.connect("db") for _ in range(3)]
+        assert [one.finished or one.closed for one in sessions] == [False, False, True]
+        assert lb.service.frontend("db").counters.closes == {Kind.RATE_LIMITED: 1}
+        first, second = ask(lb), lb.connect("web")
+        assert statuses([first]) == [200] and second.finished
+        first.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert first.received.count(b"HTTP/1.1 200") == 2, "requests are not counted"
+        assert lb.service.frontend("web").counters.refused == 1
+
+
+def test_a_reload_keeps_the_counts() -> None:
+    text = web("[limit one]\nrate = 2/1h\n[limit up]\nconcurrent = 1", "limits =\n    one\n    up")
+    with LB.from_config(text) as lb:
+        origin = lb.origin("a", "10.0.0.1:80")
+        assert statuses([ask(lb), ask(lb), ask(lb)]) == [200, 200, 429]
+        assert lb.service.reload(text.replace("default", "path /new -> app\n    default")).ok
+        assert statuses([ask(lb)]) == [429]
+        assert lb.service.reload(text.replace("2/1h", "6/1h")).ok
+        assert statuses([ask(lb)]) == [429], "the share that is used stays"
+        lb.advance(1800)
+        origin.hang()
+        held = ask(lb)
+        assert lb.service.reload(text.replace("2/1h", "30/1h").replace("= 1\n", "= 2\n")).ok
+        assert statuses([held, ask(lb), ask(lb)]) == [0, 0, 429]
+        assert lb.service.reload(text.replace("limits =\n    one\n    up", "")).ok
+        assert lb.service.frontend("web").gate is None
+        assert not lb.service.frontend("web").features
+
+
+def test_two_processes_share_a_limit() -> None:
+    text = web("[limit one]\nrate = 5/1h\n[limit two]\nrate = 4/1h\nmethod = window")
+    servers, keys = Board.create(2), Board.create(2, ADDRESSES)
+    memory = {extra: memoryview(bytearray(cell_bytes(extra))) for extra in (0, SLICES)}
+    with ExitStack() as stack:
+        stack.callback(servers.close)
+        stack.callback(keys.close)
+        both = []
+        for row in range(2):
+            cells = {extra: Cells(one, extra, b"s") for extra, one in memory.items()}
+            shared = BoardShared(servers, keys, row, {}, b"s", [], cells)
+            both.append(stack.enter_context(LB.from_config(text, shared=shared)))
+            both[row].origin("a", "10.0.0.1:80")
+        assert statuses([ask(both[n % 2]) for n in range(8)]).count(200) == 5
+        for lb in both:
+            assert lb.service.reload(text.replace("limits = one", "limits = two")).ok
+        assert statuses([ask(both[n % 2]) for n in range(8)]).count(200) == 4
+
+
+def test_a_refusal_in_the_log() -> None:
+    text = web("[limit one]\nrate = 1/1h", "limits = one\naccess_log = access.log json")
+    with LB.from_config(text) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        ask(lb)
+        ask(lb)
+        record = json.loads(lb.log_lines()[-1])
+    assert (record["status"], record["close"]) == (429, "rate_limited")
+    assert record["detail"] == "limit one, key 203.0.113.9" and record["request_id"]
+
+
+def test_a_limit_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Any, *given: Any) -> Any:
+        raise RuntimeError("no")
+
+    with LB.from_config(web("[limit one]\nrate = 1/1h")) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        monkeypatch.setattr("lbproxy.limits.bucket.Buckets.ask", broken)
+        assert statuses([ask(lb), ask(lb)]) == [200, 200]
+        assert lb.service.reload(web("[limit one]\nrate = 1/1h\non_error = closed")).ok
+        assert statuses([ask(lb)]) == [503]
+
+
+@pytest.mark.parametrize(
+    ("limit", "frontend", "words"),
+    [
+        ("rate = 5", "limits = one", "is not a rate"),
+        ("rate = 0/1s", "limits = one", "out of bounds"),
+        ("rate = 5/s burst=0", "limits = one", "out of bounds"),
+        ("rate = 5/s bust=1", "limits = one", "unknown word"),
+        ("", "limits = one", "either 'rate' or 'concurrent'"),
+        ("rate = 5/s\nconcurrent = 1", "limits = one", "either 'rate' or 'concurrent'"),
+        ("rate = 5/s\naction = dely", "limits = one", "is no action"),
+        ("concurrent = 1\naction = delay", "limits = one", "delay needs a 'rate'"),
+        ("rate = 5/s\nkey = {client}", "limits = one", "unknown variable"),
+        ("rate = 5/s\nkey = {path}\nunit = connections", "limits = one", "when a connection"),
+        ("rate = 5/s\nprefix = 33 64", "limits = one", "out of bounds"),
+        ("rate = 5/s\nprefix = 32", "limits = one", "two lengths"),
+        ("rate = 5/s", "limits = on", "no limit 'on'.*did you mean 'one'"),
+        ("rate = 5/s", "limits = one if pth /x", "one limit a line|unknown"),
+        ("rate = 5/s\nunit = connections", "limits = one if path /x", "counts connections"),
+    ],
+)
+def test_mistakes(limit: str, frontend: str, words: str) -> None:
+    with pytest.raises(ConfigErrors, match=words):
+        LB.from_config(web(f"[limit one]\n{limit}", frontend))
+
+
+def test_mistakes_of_routes_and_tcp() -> None:
+    with pytest.raises(ConfigErrors, match=r"there is no \[limit two\]"):
+        LB.from_config(web("[limit one]\nrate = 5/s", "", "default -> app limits=two"))
+    tcp = "[limit one]\nrate = 5/s\nkey = {path}\n[frontend web]\nmode = tcp\nlisten = tcp:80\n"
+    with pytest.raises(ConfigErrors, match="needs mode = http"):
+        LB.from_config(
+            tcp + "limits = one\nbackend = a\n[backend a]\nmode = tcp\nservers = a h:1\n"
+        )
+
+
+def test_the_words_are_written_back() -> None:
+    text = web(
+        "[limit one]\nrate = 4k/90s burst=50\nkey = {client_ip} {header:X}\n"
+        "action = delay queue=20\nprefix = 24 48\n[limit two]\nconcurrent = 2\naction = tarpit 5s",
+        "limits =\n    one\n    two if path /login not method GET",
+        "path /a -> app limits=none\n    path /b -> app limits=one,two\n    default -> app",
+    )
+    config = parse_config(text)
+    assert parse_config(dump(config)) == config
+    assert "two if path /login not method GET" in dump(config)
+    assert "rate = 4096/90s burst=50" in dump(config).replace("1m30s", "90s")
