@@ -28,6 +28,7 @@ from lbproxy.net.endpoints import Dial, Dialler
 from lbproxy.observe.metrics import BackendCounters
 from lbproxy.proxy.dial import dial_server
 from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, take_over
+from lbproxy.proxy.guarding import each, guard
 from lbproxy.proxy.http.connector import Connector, connector_of
 from lbproxy.proxy.http.guardedsource import source_of
 from lbproxy.proxy.http.h1connector import H1Connector
@@ -193,7 +194,7 @@ class Backend:
         self._configure(spec, filters)
         self._use(features)
         for server in self.group.servers.values():
-            connector_of(server).refit()
+            guard(connector_of(server).refit)
         with self.group.changes():
             for server in moves.gone:
                 if self.group.servers.get(server.name) is server:  # else its discovery has done it
@@ -209,7 +210,7 @@ class Backend:
             there = self.group.servers.get(line.name)
             if there is not None and there.spec == line and there.tls is not tls[line.name]:
                 there.tls = tls[line.name]
-                connector_of(there).renew()
+                guard(connector_of(there).renew)
 
     def _change(self, server: ServerState, line: ServerSpec) -> None:
         """Another line for the same server: only what is different in it counts."""
@@ -222,7 +223,7 @@ class Backend:
         if line.disabled is not old.disabled:
             self.set_admin(server.name, AdminState(line.admin))
         if line.send_proxy != old.send_proxy:
-            connector_of(server).renew()
+            guard(connector_of(server).renew)
 
     # -- servers --------------------------------------------------------------------------------
 
@@ -245,8 +246,7 @@ class Backend:
             server.healthy, server.health_note = False, "not checked yet"
         server.connector = self.make_connector(self.terms, server)
         self.group.add(server)
-        for one in self.features.values():
-            one.server_added(server)
+        each(self.features.values(), "server_added", server)
         return server
 
     def change(self, server: ServerState, line: ServerSpec) -> None:
@@ -263,15 +263,14 @@ class Backend:
         server.origin = origin
         if new is not old:
             server.tls = new
-            connector_of(server).renew()
+            guard(connector_of(server).renew)
 
     def remove(self, name: str) -> ServerState:
         """Take a server out: no new work, idle connections closed, running work finishes.  KeyError
         if unknown."""
         server = self.group.remove(name)
-        connector_of(server).close()
-        for one in self.features.values():
-            one.server_removed(server)
+        guard(connector_of(server).close)
+        each(self.features.values(), "server_removed", server)
         return server
 
     def set_admin(self, name: str, state: AdminState) -> None:
@@ -295,13 +294,12 @@ class Backend:
         if new is not State.UP:
             connector = connector_of(server)
             if new is State.DRAIN:
-                connector.drain()
+                guard(connector.drain)
             else:
-                connector.clear()
+                guard(connector.clear)
             if new is State.DOWN and self.spec.on_down == "close":
                 self.kill_sessions(server, Kind.SERVER_DOWN)
-        for one in self.features.values():
-            one.state_changed(server, old, new)
+        each(self.features.values(), "state_changed", server, old, new)
         if self.group.panicking is not self._panicking:
             self._panicking = self.group.panicking
             _quiet.warn(
@@ -318,7 +316,7 @@ class Backend:
 
         No further request goes over a connection to an address that is not used any more.
         ``on_down = close`` ends what runs there, as if a server had gone down."""
-        connector_of(server).moved()
+        guard(connector_of(server).moved)
         if self.spec.on_down != "close":
             return
         for session in list(server.sessions):
@@ -326,8 +324,7 @@ class Backend:
                 session.server_gone(Kind.SERVER_DOWN)
 
     def _servers_changed(self) -> None:
-        for one in self.features.values():
-            one.servers_changed()
+        each(self.features.values(), "servers_changed")
 
     def _balancer_failed(self, error: BaseException) -> None:
         _quiet.failure(
@@ -462,31 +459,28 @@ class Backend:
         """Speak to all servers by connectors that ``make`` makes, from the next request on."""
         self.make_connector = make
         for server in self.group.servers.values():
-            connector_of(server).close()
+            guard(connector_of(server).close)
             server.connector = make(self.terms, server)
 
     def start(self, processes: int = 1) -> None:
         """Traffic begins.  Called again after each reload.  ``processes``: how many serve the same
         servers."""
         self.processes = processes
-        for one in self.features.values():
-            one.start()
+        each(self.features.values(), "start")
 
     def retire(self) -> None:
         """Accept no new traffic: those who are here may finish, the waiting too; no connection is
         kept idle.
         """
-        for one in self.features.values():
-            one.retire()
+        each(self.features.values(), "retire")
         for server in self.group.servers.values():
-            connector_of(server).close()
+            guard(connector_of(server).close)
 
     def close(self) -> None:
         """:meth:`retire`, and send the waiting away."""
         self.queue.refuse_all(ProxyError(Kind.SHUTDOWN))
         self.retire()
-        for one in self.features.values():
-            one.close()
+        each(self.features.values(), "close")
 
 
 def _nothing() -> None:

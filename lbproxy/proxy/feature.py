@@ -33,6 +33,7 @@ from attrs import frozen
 from lbproxy.config.declaration import Declaration
 from lbproxy.http.filter import Phases
 from lbproxy.interfaces import Env
+from lbproxy.proxy.guarding import guard
 
 if TYPE_CHECKING:
     from twisted.application.service import Service
@@ -289,13 +290,13 @@ def take_over(owner: Owner, old: FeatureSet, wanted: FeatureSet) -> None:
     """Let ``owner`` have exactly the features ``wanted``; ``old`` are those it had before."""
     for name, one in old.items():
         if wanted.get(name) is not one:
-            one.detach()
-            one.close()
+            guard(one.detach)
+            guard(one.close)
     owner.features = dict(wanted)
     for name, one in wanted.items():
         if old.get(name) is one:
-            one.refit(owner)
+            guard(one.refit, owner)
         else:
             if one.Counters is not None:
                 one.counters = owner.counts[name]
-            one.attach(owner)
+            guard(one.attach, owner)

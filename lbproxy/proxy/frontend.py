@@ -27,6 +27,7 @@ from lbproxy.observe.record import HTTPRecord, Record
 from lbproxy.observe.refusal import refused_connection
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, take_over
+from lbproxy.proxy.guarding import each
 from lbproxy.proxy.info import ConnectionInfo, plain_ip
 from lbproxy.proxy.member import Member
 from lbproxy.proxy.policy import Hooks, Policies
@@ -405,8 +406,7 @@ class Frontend:
     def start(self) -> None:
         """Serve, again after :meth:`stop`."""
         self.stopping = False
-        for one in self.all_features():
-            one.start()
+        each(self.all_features(), "start")
 
     def stop(self, *, idle: bool = True) -> None:
         """Accept no new clients. Idle clients are closed, the others after their request.
@@ -416,8 +416,7 @@ class Frontend:
         """
         for member in self.lineage.members:
             member.stopping = True
-        for one in self.all_features():
-            one.retire()
+        each(self.all_features(), "retire")
         if not idle:
             return
         for client in list(self.clients):
@@ -428,6 +427,5 @@ class Frontend:
         clients = list(self.clients)
         for client in clients:
             client.kill(ProxyError(Kind.SHUTDOWN))
-        for one in self.all_features():
-            one.close()
+        each(self.all_features(), "close")
         return len(clients)

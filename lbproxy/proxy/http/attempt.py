@@ -23,13 +23,18 @@ OVER      connection and lease are given back
    is counted against the server.
 3. When the response ends, connection and lease are given back before the owner gets the end: the
    next request of the client may want that connection.
-4. A failure is counted and the lease is given back before the owner hears of it."""
+4. A failure is counted and the lease is given back before the owner hears of it.
+5. An exception of a connector, or of a stream of its connections, fails the attempt with
+   ``connect_failed`` or ``server_gone``. It is logged, and passive health does not count it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import ServerState
@@ -43,6 +48,7 @@ from lbproxy.proxy import leasing
 from lbproxy.proxy.http.connector import Connector
 from lbproxy.proxy.http.sink import ResponseSink
 from lbproxy.proxy.http.streams import ServerConnection, ServerStream
+from lbproxy.proxy.ratelog import Quiet
 
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
@@ -61,6 +67,8 @@ class AttemptState(Enum):
     TUNNEL = 5
     OVER = 6
 
+
+_quiet: Final = Quiet(Logger(__name__))
 
 _ASKING: Final = AttemptState.ASKING  # each looked up once
 _LEASED: Final = AttemptState.LEASED
@@ -268,6 +276,24 @@ class Attempt(ResponseSink):
 
     def connect(self) -> None:
         """Take a connection that has a free stream, or dial."""
+        try:
+            self._take_or_dial()
+        except BaseException as error:
+            self._not_connected(error)
+
+    def _not_connected(self, error: BaseException) -> None:
+        """Code of a connector raised."""
+        if self.state is _OVER:
+            raise error
+        self._fail(ProxyError(Kind.CONNECT_FAILED, self._bug("connector", error)), blame=False)
+
+    def _bug(self, what: str, error: BaseException) -> str:
+        """Log an exception of the code that serves this attempt, and return the detail."""
+        kind = f"{self.backend.name} {what} {type(error).__name__}"
+        _quiet.failure(kind, "{what} failed", Failure(error), what=f"{self.backend.name} {what}")
+        return f"{what}: {type(error).__name__}: {error}"
+
+    def _take_or_dial(self) -> None:
         server = self.server
         assert server is not None
         connector: Connector = server.connector
@@ -288,7 +314,10 @@ class Attempt(ResponseSink):
         """The connection dialled for this attempt is ready."""
         self._connector = None
         self.t_connect = self.backend.wheel.now() - self._mark
-        self._open(connection)
+        try:
+            self._open(connection)
+        except BaseException as error:
+            self._not_connected(error)
 
     def _open(self, connection: ServerConnection) -> None:
         self.address = connection.address
@@ -333,17 +362,36 @@ class Attempt(ResponseSink):
         if end is not None:
             self.ended = True
         if self._stream is not None:
-            self._stream.send_body(data, end)
+            try:
+                self._stream.send_body(data, end)
+            except BaseException as error:
+                self._break("send_body", error)
 
     def pause_response(self) -> None:
         """Let no more of the response come for now."""
         if self._stream is not None:
-            self._stream.pause_response()
+            try:
+                self._stream.pause_response()
+            except BaseException as error:
+                self._break("pause_response", error)
 
     def resume_response(self) -> None:
         """Let the response come again."""
         if self._stream is not None:
-            self._stream.resume_response()
+            try:
+                self._stream.resume_response()
+            except BaseException as error:
+                self._break("resume_response", error)
+
+    def _break(self, method: str, error: BaseException) -> None:
+        """The stream is broken: fail in the next turn, as the owner is in the middle of a call."""
+        failure = ProxyError(Kind.SERVER_GONE, self._bug(method, error))
+        self._close_stream(False)
+        self.backend.wheel.clock.callLater(0, self._broken, failure)
+
+    def _broken(self, error: ProxyError) -> None:
+        if self.state is not _OVER:
+            self._fail(error, blame=False)
 
     def start_tunnel(self) -> bytes:
         """The owner goes along with the switch: return what has come for the tunnel so far."""
@@ -493,10 +541,19 @@ class Attempt(ResponseSink):
         self.state = _OVER
         connector, self._connector = self._connector, None
         if connector is not None:
-            connector.cancel(self)
+            try:
+                connector.cancel(self)
+            except BaseException as error:
+                self._bug("cancel", error)
+        self._close_stream(reuse)
+
+    def _close_stream(self, reuse: bool) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
-            stream.close(reuse=reuse)
+            try:
+                stream.close(reuse=reuse)
+            except BaseException as error:
+                self._bug("close", error)
 
     def _release(self, outcome: Outcome) -> None:
         lease, self._lease = self._lease, None

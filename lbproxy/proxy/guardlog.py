@@ -1,0 +1,13 @@
+"""DATA. The log of :mod:`lbproxy.proxy.guarding`, which is used where Twisted is not imported."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from twisted.logger import Logger
+
+from lbproxy.proxy.ratelog import Quiet
+
+__all__ = ["quiet"]
+
+quiet: Final = Quiet(Logger(__name__))
