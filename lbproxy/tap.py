@@ -131,7 +131,9 @@ def makeService(options: Any) -> IService:
 
     if takeover is not None:
         own = partial(_taken_over, balancer, takeover)
-        reactor.callWhenRunning(takeover.start, reactor, lambda: balancer.serving, own)
+        reactor.callWhenRunning(
+            takeover.start, reactor, lambda: balancer.serving, own, balancer.events.insert
+        )
         reactor.addSystemEventTrigger("after", "shutdown", takeover.remove_pidfile)
     balancer.upgrader = upgrader = _upgrader(options, reactor, balancer, systemd, takeover)
     reactor.addSystemEventTrigger("before", "shutdown", upgrader.abandon)

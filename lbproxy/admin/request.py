@@ -33,6 +33,7 @@ from lbproxy.admin.parameters import read_body, read_query, whole_number
 from lbproxy.admin.route import APIError, APIRoute, Call, Raw, WrongMethod
 from lbproxy.admin.stream import Follower, Stream
 from lbproxy.admin.view import AdminView
+from lbproxy.proxy.http.replies import reason_phrase
 from lbproxy.proxy.ratelog import Quiet
 
 __all__ = ["BODY", "SECURITY", "AdminRequest", "to_json"]
@@ -271,7 +272,7 @@ class AdminRequest(Request):
         if self._audit is not None:
             admin, call, route = self._audit
             admin.audit(call, route, status)
-        self.setResponseCode(status)
+        self.setResponseCode(status, reason_phrase(status))
         self.setHeader("Content-Type", "application/json")
         self.setHeader("Content-Length", str(len(body)))
         self.write(body)

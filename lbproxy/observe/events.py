@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 __all__ = ["KEEP", "MEANING", "Burst", "Event", "EventKind", "Events", "Severity"]
 
@@ -129,6 +129,7 @@ class Events:
         self.last = 0  # number of the newest event
         self._now = now
         self._ring: deque[Event] = deque(maxlen=keep)
+        self._foreign = 0  # number of the newest event of another process
         self._subscribers: list[Subscriber] = []
         self._failed = failed
 
@@ -165,6 +166,21 @@ class Events:
             subject, text, facts = str(one["subject"]), str(one["text"]), dict(one["facts"])
             self._ring.append(Event(number, float(one["at"]), kind, severity, subject, text, facts))
             self.last = number
+        self._foreign = self.last
+
+    def insert(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Insert events that the other process added after those of :meth:`restore`.
+
+        They keep their numbers. The events of this process follow with new ones.
+        """
+        own = [event for event in self._ring if event.number > self._foreign]
+        for _ in own:
+            self._ring.pop()
+        self.last = self._foreign
+        self.restore(events)
+        for event in own:
+            self.last += 1
+            self._ring.append(evolve(event, number=self.last))
 
     def since(self, number: int = 0, limit: int = KEEP) -> list[Event]:
         """Return the events after ``number``, oldest first, at most the newest ``limit``

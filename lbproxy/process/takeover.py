@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,7 +16,8 @@ from twisted.logger import Logger
 
 from lbproxy.config.model import Address
 from lbproxy.net.inherited import Inherited
-from lbproxy.process.upgrade import ENVIRONMENT, READY, VERSION, holds_pid
+from lbproxy.process.remainder import read_remainder
+from lbproxy.process.upgrade import ENVIRONMENT, LIMIT_S, READY, VERSION, holds_pid
 
 __all__ = ["HandoverError", "Takeover"]
 
@@ -45,8 +46,9 @@ class Takeover:
         self.pidfile: str = told["pidfile"]
         self._ready: int = told["ready"]
         self._stderr: int = told["stderr"]
-        os.set_inheritable(self._ready, False)
-        os.set_inheritable(self._stderr, False)
+        self._remainder: tuple[int, ...] = tuple(told.get("remainder", ()))
+        for descriptor in (self._ready, self._stderr, *self._remainder):
+            os.set_inheritable(descriptor, False)
         found = []
         for one in told["sockets"]:
             sockets = [socket.socket(fileno=fd) for fd in one["fds"]]
@@ -78,10 +80,19 @@ class Takeover:
         """Return the standard error of the running process, for lines until :meth:`start`."""
         return os.fdopen(os.dup(self._stderr), "w", buffering=1)
 
-    def start(self, reactor: Any, serving: Callable[[], bool], own: Callable[[], None]) -> None:
-        """Report to the running process when this one serves, after a call of ``own()``."""
+    def start(
+        self,
+        reactor: Any,
+        serving: Callable[[], bool],
+        own: Callable[[], None],
+        insert: Callable[[Sequence[Mapping[str, Any]]], None],
+    ) -> None:
+        """Report to the running process when this one serves, after a call of ``own()``.
+
+        ``insert(events)`` then gets the events that it has added since our start.
+        """
         if not serving():
-            reactor.callLater(_POLL, self.start, reactor, serving, own)
+            reactor.callLater(_POLL, self.start, reactor, serving, own, insert)
             return
         self.sockets.discard()
         own()
@@ -91,6 +102,21 @@ class Takeover:
             os.write(self._ready, READY)
         os.close(self._ready)
         _log.info("upgrade: took over from process {pid}", pid=self.predecessor)
+        if self._remainder:
+            self._collect(reactor, insert, reactor.seconds() + LIMIT_S)
+
+    def _collect(
+        self, reactor: Any, insert: Callable[[Sequence[Mapping[str, Any]]], None], end: float
+    ) -> None:
+        """Wait for the events of the running process, at most until ``end``."""
+        found = read_remainder(*self._remainder)
+        if found is not None:
+            insert(found)
+        elif reactor.seconds() < end:
+            reactor.callLater(_POLL, self._collect, reactor, insert, end)
+        else:
+            for descriptor in self._remainder:
+                os.close(descriptor)
 
     def remove_pidfile(self) -> None:
         """At our end, unless it names another process by now."""

@@ -8,8 +8,9 @@ Driven by SIGUSR2 and ``POST /api/v1/upgrade``; :mod:`lbproxy.tap` makes the :cl
    that says which they are and what we know of servers.
 2. It reads its configuration, takes over the sockets, and writes ``ready`` into a pipe when it
    serves.
-3. Only then we stop accepting, drain, and end. If it does not come so far, it is killed and we go
-   on as before.
+3. Only then we stop accepting, hand over the events since step 1
+   (:mod:`lbproxy.process.remainder`), drain, and end. If it does not come so far, it is killed and
+   we go on as before.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from twisted.logger import Logger
 from lbproxy.config.model import Address
 from lbproxy.errors import ListenError
 from lbproxy.observe.events import EventKind, Events, Severity
+from lbproxy.process.remainder import Remainder
 
 __all__ = [
     "ENVIRONMENT",
@@ -124,6 +126,8 @@ class Upgrader:
         self._process: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] | None = None
         self._pipe = -1
+        self._remainder: Remainder | None = None
+        self._told = 0  # number of the last event that it got at its start
         self._deadline = 0.0
         self._call: Any = None
 
@@ -183,6 +187,9 @@ class Upgrader:
         ours.callback(os.close, theirs)
         os.set_blocking(self._pipe, False)
         self._said = tempfile.TemporaryFile()  # noqa: SIM115
+        self._remainder = remainder = Remainder()
+        ours.callback(remainder.started)
+        self._told = self._balancer.events.last
         stderr = os.dup(2)
         ours.callback(os.close, stderr)
         document = ours.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
@@ -191,6 +198,7 @@ class Upgrader:
             "sockets": [{"address": attrs.asdict(address), "fds": fds} for address, fds in sockets],
             "known": self._balancer.known(),
             "ready": theirs,
+            "remainder": remainder.theirs,
             "stderr": stderr,
             "pidfile": self._pidfile(),
         }
@@ -201,7 +209,7 @@ class Upgrader:
         listening = [fd for _, fds in sockets for fd in fds]
         return subprocess.Popen(
             self._command,
-            pass_fds=(*listening, theirs, stderr, document.fileno()),
+            pass_fds=(*listening, *remainder.theirs, theirs, stderr, document.fileno()),
             stdin=subprocess.DEVNULL,
             stderr=self._said,
             env=environment,
@@ -239,8 +247,11 @@ class Upgrader:
 
     def _succeed(self) -> None:
         self._done = True
-        self._clean()
         self._balancer.hand_over()
+        if self._remainder is not None:
+            later = self._balancer.events.since(self._told)
+            self._remainder.send([event.as_dict() for event in later])
+        self._clean()
         self._over(self._pid)
         report = UpgradeReport(self._pid)
         _log.info("upgrade: {summary}", summary=report.summary())
@@ -273,6 +284,9 @@ class Upgrader:
         if self._said is not None:
             self._said.close()
             self._said = None
+        remainder, self._remainder = self._remainder, None
+        if remainder is not None:
+            remainder.close()
 
     def _answer(self, report: UpgradeReport) -> None:
         waiting, self._waiting = self._waiting, None

@@ -127,6 +127,25 @@ def test_a_successor_continues_the_list() -> None:
     assert new.add(EventKind.UPGRADE, "", "taken over").number == 4
 
 
+def test_later_events_of_the_predecessor_stand_before_our_own() -> None:
+    old, new = Events(now=lambda: 5.0), Events(now=lambda: 9.0)
+    old.add(EventKind.CHANGED, "app/a", "at the start")
+    new.restore([event.as_dict() for event in old.since()])
+    for text in ("bound", "taken over"):
+        new.add(EventKind.UPGRADE, "", text)
+    old.add(EventKind.SERVER_DOWN, "app/a", "meanwhile")
+    new.insert([event.as_dict() for event in old.since(1)])
+    assert [(event.number, event.text) for event in new.since()] == [
+        (1, "at the start"),
+        (2, "meanwhile"),
+        (3, "bound"),
+        (4, "taken over"),
+    ]
+    assert new.add(EventKind.RELOAD, "", "next").number == 5
+    new.insert([])
+    assert len(new) == 5
+
+
 def test_restored_events_are_bounded() -> None:
     old, new = Events(), Events(keep=10)
     for _ in range(30):

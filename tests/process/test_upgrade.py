@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from lbproxy.config.model import Address
 from lbproxy.errors import ListenError
 from lbproxy.net.inherited import Inherited
-from lbproxy.observe.events import Events
+from lbproxy.observe.events import EventKind, Events
 from lbproxy.process import upgrade
 from lbproxy.process.takeover import HandoverError, Takeover
 from lbproxy.process.upgrade import ENVIRONMENT, Upgrader, holds_pid, write_pid
@@ -58,12 +58,18 @@ class Balancer:
 SERVES = """
 from lbproxy.config.model import Address
 from lbproxy.process.takeover import Takeover
-class Reactor: pass
+import time
+class Reactor:
+    seconds = staticmethod(time.monotonic)
+    def callLater(self, delay, call, *args):
+        time.sleep(delay)
+        call(*args)
 taken = Takeover.from_environment()
 (sock,) = taken.sockets.take(Address("tcp", "127.0.0.1", 80))
 assert sock.getsockname()[1] and taken.known["health"] == []
-taken.start(Reactor(), lambda: True, lambda: None)
-import time
+taken.start(Reactor(), lambda: True, lambda: None, lambda events: print(
+    "later:", *(one["text"] for one in events), flush=True
+))
 time.sleep(60)
 """
 
@@ -97,16 +103,24 @@ class World:
         return [event.kind.value for event in self.balancer.events.since()]
 
 
-def test_it_hands_over_and_ends():
+def test_it_hands_over_and_ends(capfd):
     world = World(SERVES)
+    world.balancer.events.add(EventKind.CHANGED, "app/a", "early")
     found = world.begin()
     assert not world.balancer.handed_over
+    world.balancer.events.add(EventKind.CHANGED, "app/a", "one")
+    world.balancer.events.add(EventKind.CHANGED, "app/a", "two")
     again = world.begin()
     assert "under way" in again[0].error
     report = world.wait(found, 0.01)
     try:
         assert report.ok and world.pids == [report.pid]
-        assert world.balancer.handed_over == 1 and world.kinds() == ["upgrade_failed", "upgrade"]
+        assert world.balancer.handed_over == 1
+        assert world.kinds() == [*["changed"] * 3, "upgrade_failed", "upgrade"]
+        said = []
+        assert until(lambda: said.append(capfd.readouterr().out) or "later" in "".join(said), 10)
+        line = "".join(said).splitlines()[0]
+        assert line.startswith("later: one two upgrade: an upgrade is under way"), line
         assert not world.reactor.stopped
         world.reactor.advance(1)
         assert world.reactor.stopped == 1
