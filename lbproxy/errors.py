@@ -37,6 +37,7 @@ class Kind(str, Enum):
     BAD_PREAMBLE = "bad_preamble"  # PROXY header malformed or late, or ClientHello malformed
     # decided by lbproxy
     DENIED = "denied"  # address list, filter
+    BLOCKED = "blocked"  # by the firewall
     LIMITED = "limited"  # a connection limit
     RATE_LIMITED = "rate_limited"  # a [limit NAME]
     NO_ROUTE = "no_route"
@@ -107,6 +108,7 @@ MEANING: dict[Kind, Meaning] = {
     Kind.CLIENT_TLS: Meaning(0, "client", _N),
     Kind.BAD_PREAMBLE: Meaning(0, "client", _N),
     Kind.DENIED: Meaning(403, "proxy", _N),
+    Kind.BLOCKED: Meaning(403, "proxy", _N),
     Kind.LIMITED: Meaning(503, "proxy", _N),
     Kind.RATE_LIMITED: Meaning(429, "proxy", _N),
     Kind.NO_ROUTE: Meaning(404, "proxy", _N),
@@ -136,7 +138,8 @@ class ProxyError(Exception):
     """A failure on the data path.
 
     ``kind`` names it. ``detail`` is for the log, never for the client. ``status`` overrides the
-    table if one kind has several statuses (505 for a version).
+    table if one kind has several statuses (505 for a version). ``reference``: the request id, if
+    the client is to see it.
     """
 
     def __init__(self, kind: Kind, detail: str = "", status: int = 0) -> None:
@@ -144,6 +147,7 @@ class ProxyError(Exception):
         self.kind = kind
         self.detail = detail
         self.status = status or MEANING[kind].status
+        self.reference = ""
 
     @property
     def side(self) -> Side:

@@ -22,6 +22,7 @@ from lbproxy.config.keys import add_keys, add_route_options
 from lbproxy.config.sections import SECTIONS
 from lbproxy.proxy.features.caching.spec import CacheDeclaration
 from lbproxy.proxy.features.limiting.spec import LimitDeclaration
+from lbproxy.proxy.features.waf.spec import WafDeclaration
 
 if TYPE_CHECKING:
     from lbproxy.proxy.feature import Feature
@@ -70,6 +71,7 @@ FEATURES: tuple[BuiltIn, ...] = (
     BuiltIn("agent", "lbproxy.checks.agents:Agents"),
     BuiltIn("discover", "lbproxy.checks.dnsservers:DNSServers"),
     BuiltIn("cache", "lbproxy.proxy.features.caching.feature:Caching", CacheDeclaration),
+    BuiltIn("waf", "lbproxy.proxy.features.waf.feature:Waf", WafDeclaration),
     BuiltIn("limits", "lbproxy.proxy.features.limiting.feature:Limiting", LimitDeclaration),
 )
 

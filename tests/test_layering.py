@@ -47,6 +47,9 @@ WINGS: dict[str, tuple[str, ...]] = {
 CROSS: dict[str, tuple[str, ...]] = {
     "config": (
         "cache.policy",
+        "waf.exclusion",
+        "waf.own",
+        "waf.rules",
         "http.circumstances",
         "http.condition",
         "http.filter",

@@ -97,6 +97,8 @@ def check(config: Path, as_data: bool, no_files: bool) -> None:
         _check_json(config, read, drifts=not no_files)
         return
     loaded = load(config, read)
+    if not no_files:
+        _check_rules(loaded)
     listeners = sum(len(frontend.listen) for frontend in loaded.frontends)
     click.echo(
         f"{config}: good: {count(len(loaded.frontends), 'frontend')} with "
@@ -117,6 +119,19 @@ def _servers(config: Config) -> str:
         return count(written, "server")
     dns = f"up to {count(found, 'server')} from DNS"
     return f"{count(written, 'server')} and {dns}" if written else dns
+
+
+def _check_rules(config: Config) -> None:
+    """Run the examples of the firewall's rules, if the configuration has a firewall."""
+    from lbproxy.proxy.features.waf.spec import WafSpec
+    from lbproxy.waf.examples import wrong_examples
+    from lbproxy.waf.rules import RULES
+
+    wrong = wrong_examples(RULES) if config.of(WafSpec) else []
+    for line in wrong:
+        click.echo(f"firewall: {line}", err=True)
+    if wrong:
+        sys.exit(1)
 
 
 def _drift(config: Config) -> list[Drift]:

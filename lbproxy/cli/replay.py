@@ -61,6 +61,7 @@ def replay_command(log: str, old: Path, new: Path, host: str, frontend: str, as_
     Exit status 0 if nothing changes, 1 if something changes, 2 if replay cannot decide.
     """
     from lbproxy.decide.replay import replay
+    from lbproxy.waf.engine import MissingEngine
 
     before, after = load(old, status=2), load(new, status=2)
     try:
@@ -70,6 +71,8 @@ def replay_command(log: str, old: Path, new: Path, host: str, frontend: str, as_
         stop(f"{log}: it is damaged or cut short: {error}")
     except OSError as error:
         stop(f"{log}: {error.strerror or error}")
+    except MissingEngine as error:
+        stop(str(error))
     if not result.requests:
         stop(f"{log}: there is no request in it, in the format json, common or combined")
     click.echo(result.as_json() if as_data else result.as_text())

@@ -12,10 +12,12 @@ from lbproxy.balance.base import Need
 from lbproxy.config.masking import masked
 from lbproxy.config.model import BackendSpec, Config, FrontendSpec, ListenSpec
 from lbproxy.config.value import value_lines
+from lbproxy.decide.firewall import DryFirewalls, waf_name
 from lbproxy.decide.logline import LoggedRequest
 from lbproxy.decide.path import DryBackend, DryFrontend, DryTraffic, connected
 from lbproxy.errors import Kind, Outcome
 from lbproxy.http.message import Invalid, RequestHead
+from lbproxy.proxy.features.waf.spec import WafSpec
 
 __all__ = ["Decider", "Decision"]
 
@@ -28,7 +30,8 @@ class Decision:
 
     ``answer``: the reply of lbproxy itself, or why the connection is closed; "" if a server
     answers. ``server``: the pick, if it depends on the request alone. ``servers``: the candidates,
-    with the balancer.
+    with the balancer. ``firewall``: its mode and the rules that the request reaches the threshold
+    with.
     """
 
     frontend: str = ""
@@ -38,6 +41,7 @@ class Decision:
     server: str = ""
     servers: str = ""
     filters: str = ""
+    firewall: str = ""
 
     def same(self, other: Decision) -> bool:
         """Return whether two decisions have the same effect; the route does not matter."""
@@ -101,6 +105,7 @@ class Decider:
                 if listen.address is not None and listen.address.port:
                     key = (front.spec.mode, listen.address.port)
                     self._ports.setdefault(key, []).append((front, listen))
+        self._firewalls = DryFirewalls(config)
         self._shape = _Shape(config, self._backends.values())
         self._known: dict[tuple[Any, ...], Decision] = {}
 
@@ -160,6 +165,7 @@ class Decider:
         return Decision(
             name, "", verdict.route.text, backend.spec.name, backend.sure_pick(traffic),
             backend.servers, "; ".join(front.filters + backend.filters),
+            self._firewalls.verdict(waf_name(front.spec, verdict.route), traffic),
         )  # fmt: skip
 
 
@@ -168,7 +174,7 @@ class _Shape:
 
     def __init__(self, config: Config, backends: Iterable[_Backend]) -> None:
         needs = {need for backend in backends for need in backend.needs}
-        every = Need.REQUEST in needs
+        every = Need.REQUEST in needs or bool(config.of(WafSpec))
         conditions = [
             one for f in config.frontends for route in f.routes for one in route.conditions
         ]

@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 from attrs import asdict, define, field
 
 from lbproxy.config.model import Config, FrontendSpec, ListenSpec, PluginSpec
+from lbproxy.decide.firewall import DryFirewalls, waf_name
 from lbproxy.decide.path import DryBackend, DryFrontend, DryTraffic, connected
 from lbproxy.errors import ProxyError
 from lbproxy.http.condition import VERBS
@@ -215,6 +216,12 @@ def _explain(
         where = f" to {verdict.location}" if verdict.location else ""
         result.action = f"answered with {verdict.reply.status}{where}"
     else:
+        firewall = DryFirewalls(config).verdict(waf_name(spec, verdict.route), traffic)
+        if firewall:
+            result.filters.append(f"firewall: {firewall}")
+        if firewall.startswith("block "):
+            result.error = f"blocked: the firewall refuses it with 403 ({firewall[6:]})"
+            return result
         _explain_backend(DryBackend(config.backend(verdict.backend)), traffic, result)
     return result
 

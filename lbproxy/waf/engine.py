@@ -12,7 +12,7 @@ from lbproxy.waf.decode import decoded, view_of
 from lbproxy.waf.rule import Rule, View, Zone
 from lbproxy.waf.target import Part, Parts, joined
 
-__all__ = ["Engine", "Hit", "MissingEngine", "Verdict", "compiled_pattern"]
+__all__ = ["NOTHING", "Engine", "Excluded", "Hit", "MissingEngine", "Verdict", "compiled_pattern"]
 
 MOST_HITS: Final = 20
 """Matches of one rule in one zone that are looked at, to find one that is not excluded."""

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import frozen
 
-__all__ = ["Exclusion"]
+from lbproxy.waf.engine import Excluded
+
+__all__ = ["PARTS", "Exclusion", "excluder"]
+
+PARTS = (
+    *("ARGS", "ARGS_NAMES", "BODY", "COOKIES", "COOKIES_NAMES", "FILES", "FILES_NAMES"),
+    *("HEADERS", "METHOD", "PATH", "TARGET"),
+)
+"""What a part is called, before the colon and its name."""
 
 
 @frozen
@@ -25,4 +34,25 @@ class Exclusion:
         """Whether it is about this rule and part."""
         if not self.first <= rule <= self.last:
             return False
-        return not self.part or part == self.part or fnmatchcase(part, self.part)
+        wanted = self.part
+        if not wanted or part == wanted or fnmatchcase(part, wanted):
+            return True
+        return ":" not in wanted and part.partition(":")[0] == wanted
+
+
+class Holding(Protocol):
+    """Conditions, such as :class:`lbproxy.http.conditional.Conditions`."""
+
+    def hold(self, context: Any) -> bool:
+        """Whether all of them hold."""
+
+
+def excluder(pairs: Sequence[tuple[Exclusion, Holding]], traffic: Any) -> Excluded | None:
+    """Return the function that says for which rules and parts of a request an exclusion holds."""
+    if not pairs:
+        return None
+
+    def excluded(rule: int, part: str) -> bool:
+        return any(one.covers(rule, part) and conditions.hold(traffic) for one, conditions in pairs)
+
+    return excluded

@@ -17,6 +17,7 @@ from lbproxy.config.lines.log import LOG, syslog_address
 from lbproxy.config.lines.plugin import BALANCER, FILTER, STICKY
 from lbproxy.config.lines.route import ROUTE
 from lbproxy.config.lines.server import SERVER, dump_server
+from lbproxy.config.lines.waf import EXCLUDE, PREDICATE
 
 __all__ = ["LINES", "dump_server", "read_admin", "syslog_address"]
 
@@ -27,6 +28,7 @@ LINES: dict[str, Line] = {
         COMMAND, RULE, AGENT, ROUTE,
         BALANCER, STICKY, FILTER, TTL_LINE, QUERY, COOKIES, CONDITIONS,
         LIMIT_RATE, LIMIT_ACTION, LIMIT_PREFIX, LIMIT_USE,
+        EXCLUDE, PREDICATE,
     )
 }  # fmt: skip
 """Lines by the name after ``line:`` or ``lines:`` in a field's kind, in the order of the reference.

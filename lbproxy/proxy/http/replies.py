@@ -61,13 +61,16 @@ def error_reply(error: ProxyError, allow: bytes) -> Reply:
     ``allow``: the Allow header of a 405."""
     status = error.status or 500
     title = f"{status} {reason_phrase(status).decode()}"
+    reference = f"<p>Request ID: {error.reference}</p>" if error.reference else ""
     body = (
         f"<!doctype html><html><head><title>{title}</title></head>"
-        f"<body><h1>{title}</h1><p>{_EXPLAIN.get(status, '')}</p></body></html>\n"
+        f"<body><h1>{title}</h1><p>{_EXPLAIN.get(status, '')}</p>{reference}</body></html>\n"
     ).encode()
     headers = [(b"Content-Type", b"text/html; charset=utf-8"), (b"Cache-Control", b"no-store")]
     if error.kind in (Kind.QUEUE_FULL, Kind.QUEUE_TIMEOUT, Kind.NO_SERVER, Kind.CIRCUIT_OPEN):
         headers.append((b"Retry-After", b"1"))
+    if error.reference:
+        headers.append((b"X-Request-Id", error.reference.encode("latin-1", "replace")))
     if status == 405:
         headers.append((b"Allow", allow))
     return Reply(status, body, headers, close=status in _CLOSING)

@@ -1,0 +1,55 @@
+"""PURE. Rules of the operator: Python functions that judge requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from lbproxy.http.message import RequestHead
+from lbproxy.waf.engine import Hit
+from lbproxy.waf.rule import Rule, Zone
+from lbproxy.waf.target import Part
+
+__all__ = ["FIRST_ID", "OwnRule", "WafRequest", "own_hit"]
+
+FIRST_ID = 999001
+"""Id of the first function; the next ones count on."""
+
+
+@frozen
+class OwnRule:
+    """A function: its name in the configuration, and itself."""
+
+    name: str
+    function: Callable[[WafRequest], Any] = field(eq=False)
+
+
+@frozen
+class WafRequest:
+    """The argument of such a function.
+
+    ``body``: what has been read of it, decompressed, at most ``body_limit`` bytes. ``parts``:
+    names such as ``ARGS:q`` and values, by zone.
+    """
+
+    head: RequestHead
+    client_ip: str
+    body: bytes
+    parts: Mapping[Zone, list[Part]]
+
+    def values(self, name: str) -> list[bytes]:
+        """Return the values of all parts of this name."""
+        return [value for some in self.parts.values() for one, value in some if one == name]
+
+
+def own_hit(number: int, name: str, result: Any) -> Hit | None:
+    """Return the hit for the result of function ``number`` (from 0); None if it is falsy.
+
+    A text is the message."""
+    if not result:
+        return None
+    message = result[:200] if isinstance(result, str) else name
+    rule = Rule(FIRST_ID + number, "own", message, "", (), (), ())
+    return Hit(rule, "REQUEST", "")
