@@ -48,7 +48,7 @@ from lbproxy.proxy.http.delivery import Delivery
 from lbproxy.proxy.http.exchange import Exchange
 from lbproxy.proxy.http.server import H1ServerConnection
 from lbproxy.proxy.http.traffic import HTTPTraffic
-from lbproxy.proxy.policy import Hooks, Policies, Policy
+from lbproxy.proxy.policy import Hooks, Policies, RoutePolicy
 from lbproxy.proxy.queue import Queue
 from lbproxy.proxy.tcp.session import Session
 
@@ -63,7 +63,7 @@ HOT = (
     Frontend,
     Hooks,
     Policies,
-    Policy,
+    RoutePolicy,
     FrontendCounters,
     BackendCounters,
     ServerCounters,

@@ -13,7 +13,7 @@ pytest.importorskip("rich")
 from rich.console import Console
 
 from lbproxy.cli.top import LARGE, add_large, keys, top
-from lbproxy.cli.topview import View
+from lbproxy.cli.topview import TopView
 from lbproxy.observe.metrics import BUCKETS
 
 COUNTS = {"counts": [0] * (len(BUCKETS) + 1), "total": 0.0}
@@ -52,14 +52,14 @@ def state(at: float = 10.0, count: int = 30, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def view(*states: dict[str, Any]) -> View:
-    made = View()
+def view(*states: dict[str, Any]) -> TopView:
+    made = TopView()
     for one in states or (state(10.0), state(11.0)):
         made.news(one)
     return made
 
 
-def screen(made: View, width: int = 140, height: int = 20) -> list[str]:
+def screen(made: TopView, width: int = 140, height: int = 20) -> list[str]:
     console = Console(width=width, height=height, color_system=None, force_terminal=False)
     with console.capture() as captured:
         console.print(made.screen(width, height))
@@ -171,7 +171,7 @@ def test_alerts_and_trouble() -> None:
     assert lines[2] == "! queue: number 0" and lines[5] == "! and 2 more alerts"
     made.trouble = "no connection: Connection refused"
     assert "no connection: Connection refused" in screen(made)[0]
-    assert screen(View())[0].startswith("connecting")
+    assert screen(TopView())[0].startswith("connecting")
 
 
 def test_servers_that_the_state_leaves_out_are_counted() -> None:

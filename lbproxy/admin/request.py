@@ -30,8 +30,8 @@ from lbproxy.admin.door import Door
 from lbproxy.admin.origin import check_change, check_host
 from lbproxy.admin.pace import LONGEST, Pace
 from lbproxy.admin.parameters import read_body, read_query, whole_number
-from lbproxy.admin.route import APIError, APIRoute, Call, Raw, WrongMethod
-from lbproxy.admin.stream import Follower, Stream
+from lbproxy.admin.route import APICall, APIError, APIRoute, Raw, WrongMethod
+from lbproxy.admin.stream import AdminStream, Follower
 from lbproxy.admin.view import AdminView
 from lbproxy.proxy.http.replies import reason_phrase
 from lbproxy.proxy.ratelog import Quiet
@@ -71,7 +71,7 @@ class AdminRequest(Request):
     _parsePOSTFormSubmission = False
     _size = 0
     _paces: Sequence[Pace] = ()
-    _audit: tuple[AdminView, Call, APIRoute] | None = None
+    _audit: tuple[AdminView, APICall, APIRoute] | None = None
 
     def handleContentChunk(self, data: bytes) -> None:
         """Store a piece of the body; refuse the request when it becomes too long."""
@@ -165,7 +165,7 @@ class AdminRequest(Request):
             self._forbid(route, who, door)
         if method in _CHANGES:
             check_change(self._header, route, token=self._token() is not None)
-        call = Call(
+        call = APICall(
             admin,
             who,
             names,
@@ -257,7 +257,7 @@ class AdminRequest(Request):
     def _send(self, result: Any) -> None:
         if self._disconnected:
             return
-        if isinstance(result, Stream):
+        if isinstance(result, AdminStream):
             self._follow(result)
             return
         if isinstance(result, Raw):
@@ -296,7 +296,7 @@ class AdminRequest(Request):
         else:
             self._refuse(APIError(500, "internal error; see the log of lbproxy"))
 
-    def _follow(self, stream: Stream) -> None:
+    def _follow(self, stream: AdminStream) -> None:
         channel: Any = self.channel
         admin: AdminView = channel.factory.admin
         if self.method == b"HEAD":

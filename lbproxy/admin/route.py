@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PAGE",
+    "APICall",
     "APIError",
     "APIRoute",
-    "Call",
     "Column",
     "Panel",
     "Part",
     "Raw",
-    "Table",
+    "RouteTable",
     "find",
     "paged",
 ]
@@ -56,7 +56,7 @@ class APIError(Exception):
 
 
 @frozen
-class Call:
+class APICall:
     """An authorised and validated request to a route.
 
     ``path``: the names in the path. ``query``: every parameter of the route that has a value or a
@@ -88,7 +88,7 @@ class Raw:
     chunks: Iterable[bytes]
 
 
-Handler = Callable[[Call], Any | Awaitable[Any]]
+Handler = Callable[[APICall], Any | Awaitable[Any]]
 
 
 @frozen
@@ -96,9 +96,9 @@ class APIRoute:
     """A method and a path of the API.
 
     ``path``: segments in braces are names. ``role``: required role. ``handler``: returns JSON
-    types, a :class:`Raw` or a :class:`lbproxy.admin.stream.Stream`, or an awaitable of one; raises
-    :class:`APIError`. ``query``: parameters by name, strings, integers or booleans, with their
-    defaults. ``body``: schema of a JSON body, None for no body. ``produces``: media type of a
+    types, a :class:`Raw` or a :class:`lbproxy.admin.stream.AdminStream`, or an awaitable of one;
+    raises :class:`APIError`. ``query``: parameters by name, strings, integers or booleans, with
+    their defaults. ``body``: schema of a JSON body, None for no body. ``produces``: media type of a
     successful response, described by ``answer`` if it is JSON. ``public``: the word in
     ``admin_public`` that opens the route to callers without a token; "" for none. ``errors``:
     statuses besides those that every route may have.
@@ -157,7 +157,7 @@ class Part:
     panels: tuple[Panel, ...] = ()
 
 
-class Table:
+class RouteTable:
     """All routes; :meth:`match` finds the one for a request."""
 
     def __init__(self, routes: Iterable[APIRoute]) -> None:
@@ -235,7 +235,7 @@ PAGE: Mapping[str, Schema] = {
 """The parameters of a list."""
 
 
-def paged(call: Call, items: list[Any], show: Callable[[Any], Any]) -> dict[str, Any]:
+def paged(call: APICall, items: list[Any], show: Callable[[Any], Any]) -> dict[str, Any]:
     """The page that ``call`` asks for; only its items are shown."""
     first, limit = call.query["offset"], call.query["limit"]
     last = first + limit

@@ -24,7 +24,7 @@ from lbproxy.admin.lag import Lag
 from lbproxy.admin.pace import AddressPaces, paces
 from lbproxy.admin.parts import PARTS
 from lbproxy.admin.reloads import Reloads
-from lbproxy.admin.route import APIError, APIRoute, Call, Table
+from lbproxy.admin.route import APICall, APIError, APIRoute, RouteTable
 from lbproxy.admin.state import States
 from lbproxy.admin.stream import MAX_STREAMS, RESERVED_STREAMS, Follower
 from lbproxy.config.model import AdminSpec, Config, GlobalSpec, ListenSpec
@@ -66,7 +66,7 @@ class Admin(Service):
         self._announcing: Any = None
         self.hosts = frozenset(name.lower() for name in settings.admin_hosts)
         self.public = frozenset(settings.admin_public)
-        self.table = Table(route for part in self.parts for route in part.routes)
+        self.table = RouteTable(route for part in self.parts for route in part.routes)
         self.states = States(self)
         self.doors = self.doors_of(config)
         self._binder = binder if isinstance(binder, StockBinder) else StockBinder(reactor)
@@ -225,7 +225,7 @@ class Admin(Service):
 
     # -- the log --------------------------------------------------------------------------------
 
-    def audit(self, call: Call, route: APIRoute, status: int) -> None:
+    def audit(self, call: APICall, route: APIRoute, status: int) -> None:
         """Record a change, or an attempt to make one, with its caller.
 
         The log has the body of the request, or without one what the call changed."""

@@ -17,7 +17,7 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from lbproxy.admin.stream import Follower, Stream, event, merge_patch
+from lbproxy.admin.stream import AdminStream, Follower, event, merge_patch
 from lbproxy.admin.view import AdminView
 from lbproxy.proxy.ratelog import Quiet
 
@@ -94,7 +94,7 @@ class States:
 
     # -- followers ------------------------------------------------------------------------------
 
-    def stream(self) -> Stream:
+    def stream(self) -> AdminStream:
         """Return the stream of the state: ``state`` events with the whole, ``patch`` events."""
 
         def begin(follower: Follower) -> Callable[[], None]:
@@ -105,7 +105,7 @@ class States:
                 self._bring(self._last)
             return lambda: self._leave(follower)
 
-        return Stream(begin)
+        return AdminStream(begin)
 
     def _leave(self, follower: Follower) -> None:
         for followers in (self._fresh, self._current):

@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-__all__ = ["MAX_STREAMS", "RESERVED_STREAMS", "Follower", "Stream", "event", "merge_patch"]
+__all__ = ["MAX_STREAMS", "RESERVED_STREAMS", "AdminStream", "Follower", "event", "merge_patch"]
 
 MAX_STREAMS = 50
 """Maximum number of open streams."""
@@ -44,7 +44,7 @@ PING = b": \n\n"
 """An empty message, so that both ends detect a lost connection."""
 
 
-class Stream:
+class AdminStream:
     """An endless answer.  ``begin(follower)`` is called once; it returns what ends it."""
 
     def __init__(self, begin: Callable[[Follower], Callable[[], None]]) -> None:
@@ -77,7 +77,7 @@ class Follower:
         self._end: Callable[[], None] | None = None
         self.over = False
 
-    def start(self, stream: Stream) -> None:
+    def start(self, stream: AdminStream) -> None:
         """Begin to follow."""
         self._end = stream.begin(self)
         self._tick()

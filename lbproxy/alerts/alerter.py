@@ -18,7 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from lbproxy.alerts.notify import NotifyError, Target, targets
+from lbproxy.alerts.notify import Destination, NotifyError, targets
 from lbproxy.alerts.watch import WatchTarget
 from lbproxy.balance.server import AdminState
 from lbproxy.config import units
@@ -36,7 +36,7 @@ from lbproxy.observe.alerts import (
     FrontendSample,
     Sample,
 )
-from lbproxy.observe.events import Event, EventKind, Severity
+from lbproxy.observe.events import Event, EventKind, EventSeverity
 from lbproxy.observe.notices import Manners, Notice, Notices
 from lbproxy.observe.offenders import Offenders
 from lbproxy.proxy.backend import Backend
@@ -123,7 +123,7 @@ class Alerter(Service):
         self._spec = AlertsSpec()
         self._alerts: Alerts | None = None
         self._notices = Notices(Manners())
-        self._targets: list[Target] = []
+        self._targets: list[Destination] = []
         self._call: Any = None
         self._due = 0.0
         self._sending: set[Deferred[Any]] = set()
@@ -217,7 +217,7 @@ class Alerter(Service):
             EventKind.ALERT if change.fired else EventKind.RECOVERED,
             alert.subject or "lbproxy",
             f"{alert.name}: {text}",
-            finding.severity if change.fired else Severity.INFO,
+            finding.severity if change.fired else EventSeverity.INFO,
             name=alert.name,
             **finding.facts,
         )
@@ -242,7 +242,7 @@ class Alerter(Service):
         if isinstance(result, Failure) and not result.check(CancelledError):
             _quiet.failure("deliver", "alerts: a notice could not be sent", result)
 
-    async def _deliver(self, target: Target, notice: Notice) -> None:
+    async def _deliver(self, target: Destination, notice: Notice) -> None:
         try:
             await target.deliver(notice)
         except NotifyError as error:

@@ -34,7 +34,7 @@ from zope.interface import implementer
 from lbproxy.config.model import AlertsSpec, CommandSpec, MailSpec, WebhookSpec
 from lbproxy.observe.notices import Notice
 
-__all__ = ["CommandTarget", "MailTarget", "NotifyError", "Target", "WebhookTarget", "targets"]
+__all__ = ["CommandTarget", "Destination", "MailTarget", "NotifyError", "WebhookTarget", "targets"]
 
 _DISCARD = 64 * 1024  # most that is read of an answer
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between two tries
@@ -45,7 +45,7 @@ class NotifyError(Exception):
     """A notice could not be delivered; the message says why."""
 
 
-class Target(ABC):
+class Destination(ABC):
     """A destination of notices. ``name``: for people, without secrets."""
 
     name = ""
@@ -72,7 +72,7 @@ class Target(ABC):
             pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def targets(spec: AlertsSpec, reactor: Any) -> list[Target]:
+def targets(spec: AlertsSpec, reactor: Any) -> list[Destination]:
     """Return all destinations in ``[alerts]``."""
     return [
         *(WebhookTarget(one, reactor) for one in spec.webhooks),
@@ -138,7 +138,7 @@ class _Discard(Protocol):
             self.transport.loseConnection()
 
 
-class WebhookTarget(Target):
+class WebhookTarget(Destination):
     """See :class:`lbproxy.config.model.WebhookSpec`."""
 
     def __init__(self, spec: WebhookSpec, reactor: Any, agent: Any = None) -> None:
@@ -152,7 +152,7 @@ class WebhookTarget(Target):
         self._agent = agent or Agent(reactor, policy, connectTimeout=spec.timeout)
 
     async def send(self, notice: Notice) -> None:
-        """See Target."""
+        """See :class:`Destination`."""
         spec = self._spec
         if spec.format == "slack":
             body: dict[str, Any] = {"text": f"lbproxy on {socket.gethostname()}\n{notice.text}"}
@@ -182,7 +182,7 @@ class WebhookTarget(Target):
 # -- a mail -------------------------------------------------------------------------------------
 
 
-class MailTarget(Target):
+class MailTarget(Destination):
     """See :class:`lbproxy.config.model.MailSpec`.
 
     The talk runs in a thread of the reactor's pool.
@@ -195,7 +195,7 @@ class MailTarget(Target):
         self.name = f"mail to {', '.join(spec.to)}"[:80]
 
     async def send(self, notice: Notice) -> None:
-        """See Target."""
+        """See :class:`Destination`."""
         message = EmailMessage()
         message["Subject"] = f"[lbproxy] {_one_line(notice.title)}"
         message["From"] = self._spec.sender
@@ -290,7 +290,7 @@ class _Run(ProcessProtocol):
             self.transport.loseConnection()
 
 
-class CommandTarget(Target):
+class CommandTarget(Destination):
     """See :class:`lbproxy.config.model.CommandSpec`.
 
     The program gets the notice as JSON on standard input, and ``LBPROXY_TITLE``, ``LBPROXY_TEXT``
@@ -303,7 +303,7 @@ class CommandTarget(Target):
         self.name = f"command {spec.argv[0]}"[:80]
 
     async def send(self, notice: Notice) -> None:
-        """See Target."""
+        """See :class:`Destination`."""
         run = _Run(json.dumps(document(notice)).encode("ascii"), self._reactor)
         environment = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",

@@ -17,7 +17,7 @@ from twisted.application.service import Service
 
 from lbproxy.balance.server import AdminState, ServerState, State
 from lbproxy.errors import Kind
-from lbproxy.observe.events import Burst, EventKind, Events, Severity
+from lbproxy.observe.events import Burst, EventKind, Events, EventSeverity
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.tls.certificates import KeyPair
@@ -35,10 +35,10 @@ _REFUSALS = (Kind.DENIED, Kind.LIMITED, Kind.BAD_PREAMBLE)
 _DAY = 86400.0
 
 _STATES = {
-    State.UP: (EventKind.SERVER_UP, Severity.INFO),
-    State.DOWN: (EventKind.SERVER_DOWN, Severity.WARNING),
-    State.DRAIN: (EventKind.SERVER_DRAIN, Severity.INFO),
-    State.MAINT: (EventKind.SERVER_MAINT, Severity.INFO),
+    State.UP: (EventKind.SERVER_UP, EventSeverity.INFO),
+    State.DOWN: (EventKind.SERVER_DOWN, EventSeverity.WARNING),
+    State.DRAIN: (EventKind.SERVER_DRAIN, EventSeverity.INFO),
+    State.MAINT: (EventKind.SERVER_MAINT, EventSeverity.INFO),
 }
 
 
@@ -79,7 +79,7 @@ class _Servers:
                 EventKind.BACKEND_EMPTY,
                 backend.name,
                 f"backend {backend.name} has no server left",
-                Severity.ERROR,
+                EventSeverity.ERROR,
                 backend=backend.name,
             )
 
@@ -179,7 +179,7 @@ class Watch(Service):
                 EventKind.CLIENTS_REFUSED,
                 frontend.name,
                 f"frontend {frontend.name} refused {count} ({kind.value})",
-                Severity.WARNING,
+                EventSeverity.WARNING,
                 frontend=frontend.name,
                 reason=kind.value,
                 count=count,
@@ -193,7 +193,7 @@ class Watch(Service):
                 EventKind.QUEUE_FULL,
                 backend.name,
                 f"backend {backend.name} sent {count} away: its queue was full",
-                Severity.WARNING,
+                EventSeverity.WARNING,
                 backend=backend.name,
                 count=count,
             )
@@ -206,7 +206,7 @@ class Watch(Service):
                 EventKind.LOG_DROPPED,
                 path,
                 f"access log {path} lost {count} lines",
-                Severity.WARNING,
+                EventSeverity.WARNING,
                 path=path,
                 count=count,
             )
@@ -234,7 +234,7 @@ class Watch(Service):
             EventKind.CERTIFICATE_EXPIRING,
             name,
             f"certificate {name} ({pair.source}) {when}",
-            Severity.ERROR if days < 1 else Severity.WARNING,
+            EventSeverity.ERROR if days < 1 else EventSeverity.WARNING,
             source=pair.source,
             names=list(pair.names),
             expires=pair.expires,

@@ -29,9 +29,9 @@ from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import ServerState
 from lbproxy.balance.stickyoptions import (
-    HeaderOptions,
     SourceOptions,
     StickyCounters,
+    StickyHeaderOptions,
     TableOptions,
 )
 from lbproxy.balance.stickytable import StickyEntry, StickyTable
@@ -275,10 +275,10 @@ class HeaderSticky(TableSticky):
     """
 
     name = "header"
-    Options = HeaderOptions
+    Options = StickyHeaderOptions
     needs = frozenset({Need.REQUEST})
 
-    def __init__(self, options: HeaderOptions, env: Env) -> None:
+    def __init__(self, options: StickyHeaderOptions, env: Env) -> None:
         super().__init__(options, env)
         self._header = options.header.encode("ascii")
 

@@ -12,11 +12,11 @@ from lbproxy.model import option
 
 __all__ = [
     "CookieOptions",
-    "HeaderOptions",
     "LearnOptions",
     "PrefixOptions",
     "SourceOptions",
     "StickyCounters",
+    "StickyHeaderOptions",
     "TableOptions",
 ]
 
@@ -77,7 +77,7 @@ class SourceOptions(TableOptions):
 
 
 @frozen(kw_only=True)
-class HeaderOptions(TableOptions):
+class StickyHeaderOptions(TableOptions):
     """``sticky = header X-User``."""
 
     header: str = option(

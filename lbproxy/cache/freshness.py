@@ -11,7 +11,7 @@ from lbproxy.cache.dates import http_seconds
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.targeted import Fields
 
-__all__ = ["HEURISTIC", "Lifetime", "current_age", "initial_age", "lifetime_of"]
+__all__ = ["HEURISTIC", "FreshnessLifetime", "current_age", "initial_age", "lifetime_of"]
 
 HEURISTIC: Final = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501})
 """Statuses that may be stored without stated freshness (RFC 9110 §15.1)."""
@@ -24,7 +24,7 @@ LONGEST_GUESS: Final = 86400.0
 
 
 @frozen
-class Lifetime:
+class FreshnessLifetime:
     """``seconds`` of freshness, whether the response states it, and the ``rule`` it comes from."""
 
     seconds: float
@@ -32,30 +32,34 @@ class Lifetime:
     rule: str
 
 
-def lifetime_of(head: Fields, status: int, control: Control, received: float) -> Lifetime | None:
+def lifetime_of(
+    head: Fields, status: int, control: Control, received: float
+) -> FreshnessLifetime | None:
     """Return the freshness lifetime of a response for a shared cache (RFC 9111 §4.2.1).
 
     ``control``: its effective directives.  None: it states none, and none may be guessed.
     """
     if control.s_maxage is not None:
-        return Lifetime(control.s_maxage, True, "s-maxage")
+        return FreshnessLifetime(control.s_maxage, True, "s-maxage")
     if control.max_age is not None:
-        return Lifetime(control.max_age, True, "max-age")
+        return FreshnessLifetime(control.max_age, True, "max-age")
     date = _date(head, received)
     if control.field == b"cache-control":  # a targeted field replaces Expires (RFC 9213 §2.2)
         expires = head.header_values(b"expires")
         if expires:
             ends = [http_seconds(value, received) for value in expires]
             if None in ends:
-                return Lifetime(0, True, "Expires that is no date")
+                return FreshnessLifetime(0, True, "Expires that is no date")
             soonest = min(end for end in ends if end is not None)
-            return Lifetime(max(0, soonest - date), True, "Expires")
+            return FreshnessLifetime(max(0, soonest - date), True, "Expires")
     if status not in HEURISTIC and not control.public:
         return None
     changed = [http_seconds(value, received) for value in head.header_values(b"last-modified")]
     if len(changed) != 1 or changed[0] is None or changed[0] > date:
         return None
-    return Lifetime(min(LONGEST_GUESS, (date - changed[0]) * FRACTION), False, "Last-Modified")
+    return FreshnessLifetime(
+        min(LONGEST_GUESS, (date - changed[0]) * FRACTION), False, "Last-Modified"
+    )
 
 
 def _date(head: Fields, received: float) -> float:

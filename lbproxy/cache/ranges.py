@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import frozen
 
-__all__ = ["MOST_RANGES", "Part", "Span", "multipart", "spans"]
+__all__ = ["MOST_RANGES", "RangePart", "Span", "multipart", "spans"]
 
 MOST_RANGES: Final = 32
 """More ranges than this in a request are ignored (RFC 9110 §14.2 allows it)."""
@@ -82,7 +82,7 @@ def _merged(found: list[Span]) -> list[Span]:
 
 
 @frozen
-class Part:
+class RangePart:
     """A piece of a multipart body:
 
     ``before`` is sent, then the bytes of ``span``, if there is one.
@@ -94,17 +94,17 @@ class Part:
 
 def multipart(
     parts: Sequence[Span], length: int, media: bytes | None, boundary: bytes
-) -> tuple[list[Part], int]:
+) -> tuple[list[RangePart], int]:
     """Return the pieces of a ``multipart/byteranges`` body (RFC 9110 §14.6) and its length."""
-    pieces: list[Part] = []
+    pieces: list[RangePart] = []
     total = 0
     kind = b"Content-Type: %s\r\n" % media if media is not None else b""
     for number, span in enumerate(parts):
         before = b"%s--%s\r\n%sContent-Range: %s\r\n\r\n" % (
             b"\r\n" if number else b"", boundary, kind, span.content_range(length),
         )  # fmt: skip
-        pieces.append(Part(before, span))
+        pieces.append(RangePart(before, span))
         total += len(before) + span.size
     end = b"\r\n--%s--\r\n" % boundary
-    pieces.append(Part(end, None))
+    pieces.append(RangePart(end, None))
     return pieces, total + len(end)

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.control import Control
-from lbproxy.cache.freshness import HEURISTIC, Lifetime, initial_age, lifetime_of
+from lbproxy.cache.freshness import HEURISTIC, FreshnessLifetime, initial_age, lifetime_of
 from lbproxy.cache.policy import TTL, Policy, SetCookie
 from lbproxy.cache.stored import Stored, without
 from lbproxy.cache.targeted import response_control
@@ -60,11 +60,11 @@ def store(
     if refusal is not None:
         return refusal
     if line is not None:
-        lifetime = Lifetime(line.seconds, True, f"ttl {line.line}")
+        lifetime = FreshnessLifetime(line.seconds, True, f"ttl {line.line}")
     elif lifetime is None and response.status in NEGATIVE:
-        lifetime = Lifetime(policy.negative, False, "negative")
+        lifetime = FreshnessLifetime(policy.negative, False, "negative")
     if lifetime is None:
-        lifetime = Lifetime(0, False, "no lifetime")
+        lifetime = FreshnessLifetime(0, False, "no lifetime")
     usable = lifetime.seconds - (0 if line is not None else initial_age(response, *times))
     if usable <= 0 and not _validator(response) and not _lasting(control, policy):
         return Refusal(f"stale at once ({lifetime.rule}) and without a validator", "RFC 9111 §3")

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.server import ServerState
 from lbproxy.config.model import Address
-from lbproxy.guard.judge import AddressJudge, Refused
+from lbproxy.guard.judge import AddressJudge, TargetRefused
 from lbproxy.net.lookup import literal_addresses, look_up
 
 __all__ = ["Resolver"]
@@ -163,7 +163,7 @@ class Resolver(Service):
         server, note = name.server, ""
         try:
             judge.check(hosts, name.wanted.port)
-        except Refused as error:
+        except TargetRefused as error:
             note = f"{_GUARD}{name.wanted.host}: {error}"
         if note or server.health_note.startswith(_GUARD):
             self._group.set_health(server, server.healthy, note)

@@ -11,8 +11,8 @@ import click
 from lbproxy.cli.base import FILE, load, main, stop
 from lbproxy.config.model import AlertsSpec
 from lbproxy.observe.alerts import Alert, Finding
-from lbproxy.observe.events import Severity
-from lbproxy.observe.notices import Line, Notice
+from lbproxy.observe.events import EventSeverity
+from lbproxy.observe.notices import Notice, NoticeLine
 
 __all__ = ["alert"]
 
@@ -46,8 +46,8 @@ def _send(spec: AlertsSpec) -> int:
 
     from lbproxy.alerts.notify import NotifyError, targets
 
-    finding = Finding("test", "this is a test of lbproxy's alerts", Severity.WARNING)
-    notice = Notice((Line("firing", Alert("test", finding, 0.0)),))
+    finding = Finding("test", "this is a test of lbproxy's alerts", EventSeverity.WARNING)
+    notice = Notice((NoticeLine("firing", Alert("test", finding, 0.0)),))
     failures = 0
 
     async def send(reactor: Any) -> None:

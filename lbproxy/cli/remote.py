@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 __all__ = [
     "REFUSED",
     "UNREACHABLE",
-    "Refused",
     "Remote",
+    "RequestRefused",
     "duration",
     "json_option",
     "remote_options",
@@ -46,7 +46,7 @@ _TIMEOUT = 10.0
 _DEFAULT = Path("lb.ini")
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """lbproxy answered, and not with what was asked for."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -83,7 +83,7 @@ class Remote:
     ) -> Any:
         """The JSON of the answer.
 
-        Raises :class:`Refused`; ends the command when there is nobody.
+        Raises :class:`RequestRefused`; ends the command when there is nobody.
         """
         return json.loads(self.text(method, path, body, timeout=timeout, **query))
 
@@ -172,7 +172,7 @@ class Remote:
         connection.request(method, f"{full}?{wanted}" if wanted else full, data, headers)
         response = connection.getresponse()
         if response.status >= 400:
-            raise Refused(response.status, _message(response))
+            raise RequestRefused(response.status, _message(response))
         return response
 
     def _nobody(self, error: Exception) -> NoReturn:
@@ -292,7 +292,7 @@ def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
         remote = Remote(_find(admin, config), _token(token_file), ca, certificate)
         try:
             return command(remote, **options)
-        except Refused as error:
+        except RequestRefused as error:
             stop(error.message, REFUSED)
 
     update_wrapper(run, command)

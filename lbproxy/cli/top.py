@@ -18,7 +18,7 @@ import click
 from attrs import asdict, define
 
 from lbproxy.cli.base import main, stop
-from lbproxy.cli.remote import Refused, Remote, remote_options
+from lbproxy.cli.remote import Remote, RequestRefused, remote_options
 
 __all__ = ["add_large", "keys", "top"]
 
@@ -91,11 +91,11 @@ def top(remote: Remote, every: float) -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         stop("top needs a terminal; `lbproxy status` does not")
     try:
-        from lbproxy.cli.topview import View
+        from lbproxy.cli.topview import TopView
     except ImportError:
         stop("top needs the library rich: pip install rich; `lbproxy status` does not")
     patient = _Patient(**asdict(remote))
-    _run(patient, View(), every)
+    _run(patient, TopView(), every)
 
 
 def _run(remote: Remote, view: Any, every: float) -> None:
@@ -151,5 +151,5 @@ def _look(remote: Remote, view: Any) -> None:
         view.news(state)
     except _Lost as lost:
         view.trouble = f"no connection: {lost}"
-    except Refused as refused:
+    except RequestRefused as refused:
         view.trouble = f"refused: {refused.message}"

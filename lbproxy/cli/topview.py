@@ -13,7 +13,7 @@ from rich.text import Text
 from lbproxy.cli.tables import bytes_, since
 from lbproxy.observe.recent import Recent, ended, failed
 
-__all__ = ["View"]
+__all__ = ["TopView"]
 
 Row = dict[str, Any]
 
@@ -23,11 +23,11 @@ _ORDER = {"down": 0, "drain": 1, "maint": 2, "up": 3}
 
 
 @frozen
-class Column:
+class ViewColumn:
     """``value(view, row)`` sorts, ``text(value)`` shows."""
 
     title: str
-    value: Callable[[View, Row], Any]
+    value: Callable[[TopView, Row], Any]
     text: Callable[[Any], str] = str
     number: bool = True
     style: Callable[[Any], str] = lambda value: ""
@@ -57,15 +57,15 @@ def _seconds(value: float | None) -> str:
     )
 
 
-def _text(key: str) -> Callable[[View, Row], Any]:
+def _text(key: str) -> Callable[[TopView, Row], Any]:
     return lambda view, row: row[key]
 
 
-def _grows(kind: str, count: Callable[[Row], Any]) -> Callable[[View, Row], Any]:
+def _grows(kind: str, count: Callable[[Row], Any]) -> Callable[[TopView, Row], Any]:
     return lambda view, row: view.recent.rate(kind, view.key(row), count)
 
 
-def _share(kind: str, field_: str, share: float) -> Callable[[View, Row], Any]:
+def _share(kind: str, field_: str, share: float) -> Callable[[TopView, Row], Any]:
     return lambda view, row: view.recent.quantile(kind, [view.key(row)], field_, share)
 
 
@@ -77,48 +77,48 @@ def _sent_away(row: Row) -> int:
     return int(row["queue_full"] + row["queue_timeouts"] + row["no_server"])
 
 
-_VIEWS: dict[str, tuple[Column, ...]] = {
+_VIEWS: dict[str, tuple[ViewColumn, ...]] = {
     "servers": (
-        Column("server", lambda view, row: view.key(row), number=False),
-        Column("state", _text("state"), lambda word: f"{_SHAPES.get(word, ' ')} {word}", False,
+        ViewColumn("server", lambda view, row: view.key(row), number=False),
+        ViewColumn("state", _text("state"), lambda word: f"{_SHAPES.get(word, ' ')} {word}", False,
                lambda word: _LOOKS.get(word, "")),
-        Column("weight", _text("weight"), _whole),
-        Column("active", _text("active"), _whole),
-        Column("req/s", _grows("servers", lambda row: row["picked"]), _rate),
-        Column("requests", _text("picked"), _whole),
-        Column("failed", _text("failed"), _whole, True, _bad),
-        Column("downs", _text("downs"), _whole),
-        Column("out/s", _grows("servers", lambda row: row["bytes_out"]),
+        ViewColumn("weight", _text("weight"), _whole),
+        ViewColumn("active", _text("active"), _whole),
+        ViewColumn("req/s", _grows("servers", lambda row: row["picked"]), _rate),
+        ViewColumn("requests", _text("picked"), _whole),
+        ViewColumn("failed", _text("failed"), _whole, True, _bad),
+        ViewColumn("downs", _text("downs"), _whole),
+        ViewColumn("out/s", _grows("servers", lambda row: row["bytes_out"]),
             lambda v: "" if v is None else bytes_(v)),
-        Column("address", _text("address"), number=False),
-        Column("last check", _text("note"), number=False),
+        ViewColumn("address", _text("address"), number=False),
+        ViewColumn("last check", _text("note"), number=False),
     ),
     "backends": (
-        Column("backend", _text("name"), number=False),
-        Column("mode", _text("mode"), number=False),
-        Column("up", _text("up"), _whole),
-        Column("of", _text("servers"), _whole),
-        Column("active", _text("active"), _whole),
-        Column("waiting", _text("waiting"), _whole),
-        Column("retries", _text("retries"), _whole),
-        Column("away", lambda view, row: _sent_away(row), _whole, True, _bad),
-        Column("p50", _share("backends", "response_seconds", 0.5), _seconds),
-        Column("p99", _share("backends", "response_seconds", 0.99), _seconds),
-        Column("balancer", _text("balance"), number=False),
+        ViewColumn("backend", _text("name"), number=False),
+        ViewColumn("mode", _text("mode"), number=False),
+        ViewColumn("up", _text("up"), _whole),
+        ViewColumn("of", _text("servers"), _whole),
+        ViewColumn("active", _text("active"), _whole),
+        ViewColumn("waiting", _text("waiting"), _whole),
+        ViewColumn("retries", _text("retries"), _whole),
+        ViewColumn("away", lambda view, row: _sent_away(row), _whole, True, _bad),
+        ViewColumn("p50", _share("backends", "response_seconds", 0.5), _seconds),
+        ViewColumn("p99", _share("backends", "response_seconds", 0.99), _seconds),
+        ViewColumn("balancer", _text("balance"), number=False),
     ),
     "frontends": (
-        Column("frontend", _text("name"), number=False),
-        Column("mode", _text("mode"), number=False),
-        Column("conns", _text("active_connections"), _whole),
-        Column("req/s", _grows("frontends", ended), _rate),
-        Column("requests", lambda view, row: ended(row), _whole),
-        Column("failed", lambda view, row: failed(row), _whole, True, _bad),
-        Column("refused", _text("refused"), _whole, True, _bad),
-        Column("p50", _share("frontends", "request_seconds", 0.5), _seconds),
-        Column("p99", _share("frontends", "request_seconds", 0.99), _seconds),
-        Column("out/s", _grows("frontends", lambda row: row["bytes_out"]),
+        ViewColumn("frontend", _text("name"), number=False),
+        ViewColumn("mode", _text("mode"), number=False),
+        ViewColumn("conns", _text("active_connections"), _whole),
+        ViewColumn("req/s", _grows("frontends", ended), _rate),
+        ViewColumn("requests", lambda view, row: ended(row), _whole),
+        ViewColumn("failed", lambda view, row: failed(row), _whole, True, _bad),
+        ViewColumn("refused", _text("refused"), _whole, True, _bad),
+        ViewColumn("p50", _share("frontends", "request_seconds", 0.5), _seconds),
+        ViewColumn("p99", _share("frontends", "request_seconds", 0.99), _seconds),
+        ViewColumn("out/s", _grows("frontends", lambda row: row["bytes_out"]),
             lambda v: "" if v is None else bytes_(v)),
-        Column("listens on", lambda view, row: " ".join(row["listen"]), number=False),
+        ViewColumn("listens on", lambda view, row: " ".join(row["listen"]), number=False),
     ),
 }  # fmt: skip
 
@@ -135,7 +135,7 @@ _HELP = (
 
 
 @define
-class View:
+class TopView:
     """``kind``: which table; ``sort``: column, -1 for the order of the configuration; ``typing``:
     the filter is being written. ``trouble``: why there is no news, "" when there is.
     """

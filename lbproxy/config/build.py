@@ -20,7 +20,7 @@ from lbproxy.config import units
 from lbproxy.config.draft import Draft, Drafts
 from lbproxy.config.errors import ConfigError, ConfigErrors, Problems, Unfit, nearest_word
 from lbproxy.config.foreign import foreign_key, foreign_section
-from lbproxy.config.ini import Entry, Item, Reader, Section, read_ini
+from lbproxy.config.ini import FileReader, IniEntry, IniSection, Item, read_ini
 from lbproxy.config.line import Scope
 from lbproxy.config.lines.server import read_server
 from lbproxy.config.options import Spot, option_fields
@@ -33,7 +33,7 @@ __all__ = ["DISK", "ConfigError", "ConfigErrors", "Files", "load", "parse", "par
 
 
 @frozen
-class Files(Reader):
+class Files(FileReader):
     """Access to files. ``exists(path)`` is called for certificates and authorities."""
 
     exists: Callable[[str], bool]
@@ -157,7 +157,7 @@ class _Builder:
         self.problems, self.base_dir, self.resolve = problems, base_dir, resolve
         self.drafts = Drafts()
 
-    def build(self, sections: list[Section]) -> Drafts:
+    def build(self, sections: list[IniSection]) -> Drafts:
         known = [(s, d) for s in sections if (d := self._draft(s)) is not None]
         for section, draft in known:
             self._entries(section, draft)
@@ -170,13 +170,13 @@ class _Builder:
         fields = option_fields(draft.spec)
 
         def read(key: str, text: str) -> None:
-            self._key(Entry(key, draft.where, [Item(text, draft.where)]), fields[key], draft)
+            self._key(IniEntry(key, draft.where, [Item(text, draft.where)]), fields[key], draft)
 
         return read
 
     # -- sections ----------------------------------------------------------------------------------
 
-    def _draft(self, section: Section) -> Draft | None:
+    def _draft(self, section: IniSection) -> Draft | None:
         """Return the draft of a section of a known kind.
 
         It is not among ``drafts`` if the header is wrong; its keys are read for their errors.
@@ -194,7 +194,7 @@ class _Builder:
                 self._wrong(section, f"this section is there already, at {first.where}")
         return draft
 
-    def _unknown_section(self, section: Section) -> None:
+    def _unknown_section(self, section: IniSection) -> None:
         known = (*SECTIONS, *MACROS)
         message, here = f"unknown section {section.kind!r}", foreign_section(section.kind)
         if here:
@@ -205,7 +205,7 @@ class _Builder:
         # What names it is not wrong as well.
         self.drafts.doubtful.add((nearest_word(section.kind, known), section.name))
 
-    def _name_fits(self, section: Section) -> bool:
+    def _name_fits(self, section: IniSection) -> bool:
         if SECTIONS[section.kind].single:
             if section.name:
                 self._wrong(section, f"the section [{section.kind}] takes no name")
@@ -221,12 +221,12 @@ class _Builder:
             return False
         return True
 
-    def _wrong(self, section: Section, message: str) -> None:
+    def _wrong(self, section: IniSection, message: str) -> None:
         self.problems.add(section.where, section.title, "", message)
 
     # -- keys --------------------------------------------------------------------------------------
 
-    def _unknown_key(self, section: Section, entry: Entry, known: tuple[str, ...]) -> None:
+    def _unknown_key(self, section: IniSection, entry: IniEntry, known: tuple[str, ...]) -> None:
         message = f"unknown key {entry.key!r}"
         homes = [
             f"[{kind}]" for kind, one in SECTIONS.items() if entry.key in option_fields(one.spec)
@@ -239,10 +239,10 @@ class _Builder:
         title = entry.section or section.title
         self.problems.add(entry.where, title, entry.key, message, found=entry.key, known=known)
 
-    def _entries(self, section: Section, draft: Draft) -> None:
+    def _entries(self, section: IniSection, draft: Draft) -> None:
         fields = option_fields(draft.spec)
-        mine: dict[str, Entry] = {}
-        repeated: list[Entry] = []
+        mine: dict[str, IniEntry] = {}
+        repeated: list[IniEntry] = []
         for entry in section.entries:
             if entry.key not in fields:
                 self._unknown_key(section, entry, tuple(fields))
@@ -262,7 +262,7 @@ class _Builder:
         for entry in repeated:  # for their own errors
             self._key(entry, fields[entry.key], aside)
 
-    def _key(self, entry: Entry, field: attrs.Attribute[Any], draft: Draft) -> None:
+    def _key(self, entry: IniEntry, field: attrs.Attribute[Any], draft: Draft) -> None:
         draft.lines[entry.key] = entry.where
         if entry.inherited:
             draft.inherited[entry.key] = entry.inherited

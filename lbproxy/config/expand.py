@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from lbproxy.config.addresses import parse_name
 from lbproxy.config.errors import Problems, Unfit
 from lbproxy.config.foreign import foreign_key
-from lbproxy.config.ini import Entry, Item, Section
+from lbproxy.config.ini import IniEntry, IniSection, Item
 from lbproxy.config.words import Word, quote, split
 from lbproxy.model import Where
 
@@ -49,18 +49,18 @@ class Expansion:
 
     def __init__(
         self,
-        sections: Iterable[Section],
+        sections: Iterable[IniSection],
         problems: Problems,
         fields: Callable[[str], Mapping[str, Any]],
     ) -> None:
         self.sections = list(sections)
         self.problems, self.fields = problems, fields
 
-    def take(self, macro: Macro) -> list[Section]:
+    def take(self, macro: Macro) -> list[IniSection]:
         """Remove and return the sections of ``macro``, except those with an invalid header."""
         mine = [section for section in self.sections if section.kind == macro.kind]
         self.sections = [section for section in self.sections if section.kind != macro.kind]
-        found: dict[str, Section] = {}
+        found: dict[str, IniSection] = {}
         for section in mine:
             if not section.name and not macro.optional:
                 message = f"a {macro.kind} needs a name: [{macro.kind} NAME]"
@@ -73,7 +73,7 @@ class Expansion:
                 found[section.name] = section
         return list(found.values())
 
-    def _named(self, section: Section) -> bool:
+    def _named(self, section: IniSection) -> bool:
         try:
             if section.name:
                 parse_name(section.name)
@@ -82,10 +82,10 @@ class Expansion:
             return False
         return True
 
-    def keys(self, section: Section, known: Iterable[str]) -> dict[str, Entry]:
+    def keys(self, section: IniSection, known: Iterable[str]) -> dict[str, IniEntry]:
         """Return the entries of ``section`` by key; report unknown and repeated ones."""
         words = tuple(known)
-        found: dict[str, Entry] = {}
+        found: dict[str, IniEntry] = {}
         for entry in section.entries:
             if entry.key in found:
                 message = f"given twice, first at {found[entry.key].where}"
@@ -100,7 +100,7 @@ class Expansion:
                 found[entry.key] = entry
         return found
 
-    def find(self, kind: str, name: str) -> Section | None:
+    def find(self, kind: str, name: str) -> IniSection | None:
         """Return the section ``[kind name]``."""
         for section in self.sections:
             if (section.kind, section.name) == (kind, name):
@@ -111,11 +111,11 @@ class Expansion:
         """Return the names of the sections of one kind."""
         return [section.name for section in self.sections if section.kind == kind]
 
-    def wrong(self, section: Section, where: Where, key: str, message: str, **more: Any) -> None:
+    def wrong(self, section: IniSection, where: Where, key: str, message: str, **more: Any) -> None:
         """Report an error in ``section``."""
         self.problems.add(where, section.title, key, message, **more)
 
-    def words(self, section: Section, entry: Entry) -> list[tuple[str, Where]]:
+    def words(self, section: IniSection, entry: IniEntry) -> list[tuple[str, Where]]:
         """Return the words of a list, each with its position."""
         found: list[tuple[str, Where]] = []
         for item in entry.items:
@@ -126,7 +126,7 @@ class Expansion:
         return found
 
 
-def moved(entry: Entry, section: Section, **changes: Any) -> Entry:
+def moved(entry: IniEntry, section: IniSection, **changes: Any) -> IniEntry:
     """Return ``entry`` as a part of another section."""
     items = [evolve(item, section=item.section or section.title) for item in entry.items]
     return evolve(entry, items=items, section=entry.section or section.title, **changes)

@@ -32,7 +32,7 @@ from lbproxy.config.words import quote, split
 from lbproxy.model import Where
 from lbproxy.model.secrets import mask_text
 
-__all__ = ["Entry", "Item", "Reader", "Section", "read_ini"]
+__all__ = ["FileReader", "IniEntry", "IniSection", "Item", "read_ini"]
 
 MAX_DEPTH = 16
 """Maximum depth of nested includes."""
@@ -64,7 +64,7 @@ class Item:
 
 
 @define
-class Entry:
+class IniEntry:
     """``key = ...`` with its lines.
 
     ``section``: the header under which it was written, if that is another one. ``inherited``: mode
@@ -79,7 +79,7 @@ class Entry:
 
 
 @define
-class Section:
+class IniSection:
     """``[kind name]``.
 
     ``title``: header without brackets. ``shown``: the header under which it was written instead.
@@ -88,7 +88,7 @@ class Section:
     kind: str
     name: str
     where: Where
-    entries: list[Entry] = field(factory=list)
+    entries: list[IniEntry] = field(factory=list)
     shown: str = ""
 
     @property
@@ -98,7 +98,7 @@ class Section:
 
 
 @frozen
-class Reader:
+class FileReader:
     """Access to files; tests pass their own.
 
     ``read(path)`` raises OSError or UnicodeDecodeError. ``glob(pattern)`` returns sorted paths.
@@ -223,10 +223,10 @@ class _FileParser:
 
     def __init__(self, file: str, env: Mapping[str, str], problems: Problems) -> None:
         self.file, self.env, self.problems = file, env, problems
-        self.sections: list[Section] = []
-        self.includes: list[Entry] = []
-        self.section: Section | None = None
-        self.entry: Entry | None = None
+        self.sections: list[IniSection] = []
+        self.includes: list[IniEntry] = []
+        self.section: IniSection | None = None
+        self.entry: IniEntry | None = None
 
     def parse(self, text: str) -> None:
         for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
@@ -263,7 +263,7 @@ class _FileParser:
         self.entry = None
         # A broken header still begins a section, nameless, so that its keys are not taken for the
         # one above.
-        self.section = Section("", "", where)
+        self.section = IniSection("", "", where)
         found = _HEADER.fullmatch(strip_comment(line))
         if not found or found[2].strip():
             self._wrong(where, f"{line!r} is not a section header such as [backend app]")
@@ -272,13 +272,13 @@ class _FileParser:
         if not words or len(words) > 2:
             self._wrong(where, f"{line!r} is not a section header such as [backend app]")
             return
-        self.section = Section(words[0], words[1] if len(words) == 2 else "", where)
+        self.section = IniSection(words[0], words[1] if len(words) == 2 else "", where)
         self.sections.append(self.section)
 
     def _key(self, line: str, where: Where) -> None:
         key, equals, rest = line.partition("=")
         key = key.strip()
-        self.entry = Entry(key, where)
+        self.entry = IniEntry(key, where)
         if not equals or not key:
             message = f"{mask_text(line)!r} is neither a section header nor 'key = value'"
             self._wrong(where, message + _foreign(line))
@@ -314,9 +314,9 @@ class _FileParser:
 class _Loader:
     """Follows includes."""
 
-    def __init__(self, reader: Reader, env: Mapping[str, str], problems: Problems) -> None:
+    def __init__(self, reader: FileReader, env: Mapping[str, str], problems: Problems) -> None:
         self.reader, self.env, self.problems = reader, env, problems
-        self.sections: list[Section] = []
+        self.sections: list[IniSection] = []
         self.seen: set[str] = set()
 
     def text(self, text: str, file: str, folder: str, stack: tuple[str, ...]) -> None:
@@ -372,9 +372,9 @@ def read_ini(
     file: str,
     folder: str,
     env: Mapping[str, str],
-    reader: Reader,
+    reader: FileReader,
     problems: Problems,
-) -> list[Section]:
+) -> list[IniSection]:
     """Return the sections of ``text`` and of its includes; errors go to ``problems``.
 
     Includes in ``text`` are relative to ``folder``.

@@ -28,7 +28,7 @@ from lbproxy.model import Address, Network, Target
 
 __all__ = [
     "KINDS",
-    "Kind",
+    "UnitKind",
     "describe",
     "describe_default",
     "dump",
@@ -309,7 +309,7 @@ def _network(text: str, facts: Facts, base_dir: str) -> Network:
 
 
 @frozen
-class Kind:
+class UnitKind:
     """``parse(text, facts, base_dir)`` and ``dump(value)`` are inverse.
 
     For the reference: ``words`` describe the kind, ``unset`` stands for an empty default. ``none``
@@ -323,46 +323,50 @@ class Kind:
     none: str = ""
 
 
-KINDS: dict[str, Kind] = {
-    "int": Kind("whole number", _int),
-    "float": Kind("number", _float, lambda value: repr(float(value))),
-    "octal": Kind("octal file mode, such as 660", _octal, lambda value: f"{value:o}"),
-    "bool": Kind("yes or no", _bool, lambda value: "yes" if value else "no"),
-    "flag": Kind("flag: the word alone turns it on", _bool, lambda value: "on" if value else "off"),
-    "duration": Kind("duration, such as 500ms, 30s or 1h", _duration, _dump_duration),
-    "size": Kind("size in bytes, such as 64k or 10m", _size, _dump_size),
-    "size_or_none": Kind(
+KINDS: dict[str, UnitKind] = {
+    "int": UnitKind("whole number", _int),
+    "float": UnitKind("number", _float, lambda value: repr(float(value))),
+    "octal": UnitKind("octal file mode, such as 660", _octal, lambda value: f"{value:o}"),
+    "bool": UnitKind("yes or no", _bool, lambda value: "yes" if value else "no"),
+    "flag": UnitKind(
+        "flag: the word alone turns it on", _bool, lambda value: "on" if value else "off"
+    ),
+    "duration": UnitKind("duration, such as 500ms, 30s or 1h", _duration, _dump_duration),
+    "size": UnitKind("size in bytes, such as 64k or 10m", _size, _dump_size),
+    "size_or_none": UnitKind(
         "size in bytes, such as 64k or 10m, or none",
         _size_or_none,
         _dump_size,
         none="none",
     ),
-    "span": Kind("time of the day, such as 22:00-06:00", _span),
-    "workers": Kind("whole number, or cpu", _workers, lambda value: str(value) if value else "cpu"),
-    "rate": Kind("rate, such as 10/s or 100/m", _rate, _dump_rate),
-    "percent": Kind("share, such as 20% or 0.5%", _percent, _dump_percent),
-    "times": Kind("multiple, such as 3x or 1.5x", _times, _dump_times),
-    "retry": Kind("``connect``, ``reset``, ``timeout``, ``junk``, ``5xx`` or a status", _retry),
-    "string": Kind("text", _string, unset="empty"),
-    "choice": Kind("choice", _choice),
-    "name": Kind("name", _name),
-    "method": Kind("request method, such as GET", _method),
-    "path": Kind("path, relative to the configuration file's directory", _path, unset="empty"),
-    "program": Kind("path of a program, or its name in PATH", _program),
-    "pattern": Kind("regular expression", _pattern),
-    "regex": Kind("regular expression", _pattern),
-    "secret": Kind(
+    "span": UnitKind("time of the day, such as 22:00-06:00", _span),
+    "workers": UnitKind(
+        "whole number, or cpu", _workers, lambda value: str(value) if value else "cpu"
+    ),
+    "rate": UnitKind("rate, such as 10/s or 100/m", _rate, _dump_rate),
+    "percent": UnitKind("share, such as 20% or 0.5%", _percent, _dump_percent),
+    "times": UnitKind("multiple, such as 3x or 1.5x", _times, _dump_times),
+    "retry": UnitKind("``connect``, ``reset``, ``timeout``, ``junk``, ``5xx`` or a status", _retry),
+    "string": UnitKind("text", _string, unset="empty"),
+    "choice": UnitKind("choice", _choice),
+    "name": UnitKind("name", _name),
+    "method": UnitKind("request method, such as GET", _method),
+    "path": UnitKind("path, relative to the configuration file's directory", _path, unset="empty"),
+    "program": UnitKind("path of a program, or its name in PATH", _program),
+    "pattern": UnitKind("regular expression", _pattern),
+    "regex": UnitKind("regular expression", _pattern),
+    "secret": UnitKind(
         f"text of at least {SECRET_LENGTH} characters, or file:PATH", _secret, unset="empty"
     ),
-    "address": Kind("address: host:port, [v6]:port or unix:/path", _address),
-    "endpoint": Kind("endpoint, such as tcp:8080, tls:8443 or unix:/path", _string),
-    "target": Kind("address: host:port, [v6]:port or unix:/path", _target),
-    "network": Kind("network, such as 10.0.0.0/8, or one address", _network),
-    "backend": Kind("name of a backend", _name),
+    "address": UnitKind("address: host:port, [v6]:port or unix:/path", _address),
+    "endpoint": UnitKind("endpoint, such as tcp:8080, tls:8443 or unix:/path", _string),
+    "target": UnitKind("address: host:port, [v6]:port or unix:/path", _target),
+    "network": UnitKind("network, such as 10.0.0.0/8, or one address", _network),
+    "backend": UnitKind("name of a backend", _name),
 }
 
 
-def _kind(kind: str) -> Kind:
+def _kind(kind: str) -> UnitKind:
     found = KINDS.get(kind.removeprefix("list:"))
     if found is None:
         raise Unfit(

@@ -16,7 +16,7 @@ from typing import Any
 
 from lbproxy.config import units
 from lbproxy.config.errors import Unfit
-from lbproxy.config.ini import Entry, Item
+from lbproxy.config.ini import IniEntry, Item
 from lbproxy.config.line import Line, Scope
 from lbproxy.config.lines import LINES
 from lbproxy.config.options import Spot
@@ -37,7 +37,7 @@ class ValueKind(ABC):
     """Whether each line counts for itself, so that those without errors are checked further."""
 
     @abstractmethod
-    def read(self, entry: Entry, facts: Facts, spot: Spot, scope: Scope) -> Any:
+    def read(self, entry: IniEntry, facts: Facts, spot: Spot, scope: Scope) -> Any:
         """The value of ``entry``; mistakes go to ``spot``, and the result is then worth nothing."""
 
     @abstractmethod
@@ -64,7 +64,7 @@ class _One(ValueKind):
 
     empty = "has no value"
 
-    def read(self, entry: Entry, facts: Facts, spot: Spot, scope: Scope) -> Any:
+    def read(self, entry: IniEntry, facts: Facts, spot: Spot, scope: Scope) -> Any:
         if not entry.items:
             spot.wrong(self.empty)
             return None
@@ -119,7 +119,7 @@ class _List(ValueKind):
     def __init__(self, kind: str) -> None:
         self.kind, self.item = kind, kind.removeprefix("list:")
 
-    def read(self, entry: Entry, facts: Facts, spot: Spot, scope: Scope) -> Any:
+    def read(self, entry: IniEntry, facts: Facts, spot: Spot, scope: Scope) -> Any:
         found: list[Any] = []
         for item in entry.items:
             try:
@@ -178,7 +178,7 @@ class _Lines(ValueKind):
     def line(self) -> Line:
         return LINES[self.name]
 
-    def read(self, entry: Entry, facts: Facts, spot: Spot, scope: Scope) -> Any:
+    def read(self, entry: IniEntry, facts: Facts, spot: Spot, scope: Scope) -> Any:
         found: list[Any] = []
         names: dict[str, Where] = {}
         empty = facts.get("empty")

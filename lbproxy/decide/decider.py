@@ -19,13 +19,13 @@ from lbproxy.errors import Kind, Outcome
 from lbproxy.http.message import Invalid, RequestHead
 from lbproxy.proxy.features.waf.spec import WafSpec
 
-__all__ = ["Decider", "Decision"]
+__all__ = ["Decider", "RequestDecision"]
 
 _CACHE = 200_000  # shapes that are remembered for each configuration
 
 
 @frozen
-class Decision:
+class RequestDecision:
     """The decision of a configuration about a request.
 
     ``answer``: the reply of lbproxy itself, or why the connection is closed; "" if a server
@@ -43,7 +43,7 @@ class Decision:
     filters: str = ""
     firewall: str = ""
 
-    def same(self, other: Decision) -> bool:
+    def same(self, other: RequestDecision) -> bool:
         """Return whether two decisions have the same effect; the route does not matter."""
         return self == other or self == evolve(other, route=self.route)
 
@@ -107,9 +107,9 @@ class Decider:
                     self._ports.setdefault(key, []).append((front, listen))
         self._firewalls = DryFirewalls(config)
         self._shape = _Shape(config, self._backends.values())
-        self._known: dict[tuple[Any, ...], Decision] = {}
+        self._known: dict[tuple[Any, ...], RequestDecision] = {}
 
-    def decide(self, request: LoggedRequest) -> Decision:
+    def decide(self, request: LoggedRequest) -> RequestDecision:
         """The decision; remembered for requests that differ in nothing the configuration
         looks at.
         """
@@ -135,13 +135,13 @@ class Decider:
         same = [front for front in self._fronts.values() if front.spec.mode == request.mode]
         return same[0] if len(same) == 1 and not request.frontend else None
 
-    def _decide(self, request: LoggedRequest) -> Decision:
+    def _decide(self, request: LoggedRequest) -> RequestDecision:
         front = self._find(request)
         if front is None:
-            return Decision(answer="no listener")
+            return RequestDecision(answer="no listener")
         name = front.spec.name
         if not (front.admits_peer(request.peer_ip) and front.admits_client(request.client_ip)):
-            return Decision(name, "denied")
+            return RequestDecision(name, "denied")
         traffic = DryTraffic(
             None, request.client_ip, sni=request.sni, scheme="https" if request.tls else "http",
             alpn=(request.alpn,) if request.alpn else (), info=connected(request.port),
@@ -149,20 +149,20 @@ class Decider:
         if request.mode == "http":
             head = front.head(request)
             if isinstance(head, Invalid):
-                return Decision(name, f"{head.status} {head.detail}")
+                return RequestDecision(name, f"{head.status} {head.detail}")
             traffic.request = head
         verdict = front.decide(traffic)
         filters = "; ".join(front.filters)
         if verdict.ends == "no_route":
             answer = "404 no route" if request.mode == "http" else "closed: no route"
-            return Decision(name, answer, filters=filters)
+            return RequestDecision(name, answer, filters=filters)
         if verdict.route is None:
-            return Decision(name, f"{verdict.ends} {verdict.detail}")
+            return RequestDecision(name, f"{verdict.ends} {verdict.detail}")
         if verdict.reply is not None:
             answer = f"{verdict.reply.status} {verdict.location}".rstrip()
-            return Decision(name, answer, verdict.route.text, filters=filters)
+            return RequestDecision(name, answer, verdict.route.text, filters=filters)
         backend = self._backends[verdict.backend]
-        return Decision(
+        return RequestDecision(
             name, "", verdict.route.text, backend.spec.name, backend.sure_pick(traffic),
             backend.servers, "; ".join(front.filters + backend.filters),
             self._firewalls.verdict(waf_name(front.spec, verdict.route), traffic),

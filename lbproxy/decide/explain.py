@@ -19,7 +19,7 @@ __all__ = ["Explanation", "explain_http", "explain_tcp"]
 
 
 @define
-class Step:
+class RouteStep:
     """One route that was looked at."""
 
     route: str
@@ -47,7 +47,7 @@ class Explanation:
     mode: str = ""
     admitted: str = ""
     filters: list[str] = field(factory=list)
-    routes: list[Step] = field(factory=list)
+    routes: list[RouteStep] = field(factory=list)
     backend: str = ""
     action: str = ""
     balance: str = ""
@@ -207,7 +207,7 @@ def _explain(
     verdict = frontend.decide(traffic)
     if verdict.asked:
         result.filters = [_filter(plugin, traffic) for plugin in spec.filters]
-        result.routes = [Step(*line) for line in frontend.router.explain(traffic)]
+        result.routes = [RouteStep(*line) for line in frontend.router.explain(traffic)]
     if verdict.ends == "no_route":
         result.error = "no_route: 404" if spec.mode == "http" else "no_route: closed"
     elif verdict.ends:

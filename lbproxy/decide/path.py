@@ -28,7 +28,7 @@ from lbproxy.http.route import Route, Router
 from lbproxy.interfaces import Env
 from lbproxy.observe.record import Connection
 
-__all__ = ["DryBackend", "DryFrontend", "DryTraffic", "Verdict", "connected", "dry_env"]
+__all__ = ["DryBackend", "DryFrontend", "DryTraffic", "PathVerdict", "connected", "dry_env"]
 
 
 @define
@@ -58,7 +58,7 @@ def connected(port: int) -> Connection:
 
 
 @frozen
-class Verdict:
+class PathVerdict:
     """The end of the path: at a ``route``, or before one.
 
     ``ends``: "" at a route, else ``denied`` (address lists), ``no_route`` or the status of an
@@ -141,7 +141,7 @@ class DryFrontend:
         )
         return traffic.client_ip != peer
 
-    def decide(self, traffic: DryTraffic) -> Verdict:
+    def decide(self, traffic: DryTraffic) -> PathVerdict:
         """Return the verdict about an admitted request or connection."""
         traffic.frontend_name = self.spec.name
         head = traffic.request
@@ -149,20 +149,20 @@ class DryFrontend:
             if head is not None and head.method not in self._methods.plain:
                 own = self._methods.judge(head)
                 if own is not None:
-                    return Verdict(str(own.status), "Max-Forwards is 0", asked=False)
+                    return PathVerdict(str(own.status), "Max-Forwards is 0", asked=False)
         except ProxyError as error:
-            return Verdict(str(error.status), error.detail, asked=False)
+            return PathVerdict(str(error.status), error.detail, asked=False)
         try:
             route = self.router.match(traffic)
         except ProxyError as error:
-            return Verdict(str(error.status), error.detail)
+            return PathVerdict(str(error.status), error.detail)
         if route is None:
-            return Verdict("no_route")
+            return PathVerdict("no_route")
         action = route.action
         try:
-            return Verdict(route=route, reply=None if action is None else action.reply(traffic))
+            return PathVerdict(route=route, reply=None if action is None else action.reply(traffic))
         except ProxyError as error:
-            return Verdict(str(error.status), error.detail)
+            return PathVerdict(str(error.status), error.detail)
 
 
 def _discovered(spec: BackendSpec) -> Iterator[ServerSpec]:

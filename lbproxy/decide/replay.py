@@ -17,7 +17,7 @@ from typing import Any
 from attrs import asdict, define, field
 
 from lbproxy.config.model import Config
-from lbproxy.decide.decider import Decider, Decision
+from lbproxy.decide.decider import Decider, RequestDecision
 from lbproxy.decide.logline import LoggedRequest, read_line
 
 __all__ = ["ReplayResult", "RequestDifference", "replay", "unknown_inputs"]
@@ -109,7 +109,7 @@ def replay(
     """Decide about every line with both; ``differences`` come with the most frequent first."""
     before, after = Decider(old), Decider(new)
     result = ReplayResult(unknown=unknown_inputs(old, new))
-    found: dict[tuple[Decision, Decision], RequestDifference] = {}
+    found: dict[tuple[RequestDecision, RequestDecision], RequestDifference] = {}
     for number, request in _requests(lines, result, host, frontend):
         result.requests += 1
         one, two = before.decide(request), after.decide(request)
@@ -143,7 +143,7 @@ def _requests(
             result.skipped += 1
 
 
-def _fields(old: Decision, new: Decision) -> dict[str, tuple[str, str]]:
+def _fields(old: RequestDecision, new: RequestDecision) -> dict[str, tuple[str, str]]:
     """Return the fields that differ, without consequences of another backend."""
     fields = {
         name: (before, after)

@@ -28,7 +28,7 @@ from lbproxy.generation.generation import Generation, Ground
 from lbproxy.generation.leaving import Leaving, Remnant
 from lbproxy.generation.listening import Listener, bind, unbind
 from lbproxy.generation.plan import Plan
-from lbproxy.observe.events import EventKind, Severity
+from lbproxy.observe.events import EventKind, EventSeverity
 
 __all__ = ["ReloadReport", "Reloader"]
 
@@ -162,7 +162,7 @@ class Reloader:
                 _log.error("reload: {error}", error=error)
             _log.error("reload: nothing was changed")
             summary = f"reload: {report.summary()}"
-            self._ground.events.add(EventKind.RELOAD_REFUSED, "", summary, Severity.ERROR)
+            self._ground.events.add(EventKind.RELOAD_REFUSED, "", summary, EventSeverity.ERROR)
         return report
 
     def finish(self) -> None:

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from lbproxy.guard.special import embedded, special_reason
 
-__all__ = ["AddressJudge", "Refused", "name_reason"]
+__all__ = ["AddressJudge", "TargetRefused", "name_reason"]
 
 NAME_MAX = 253
 """Bytes of a host name (RFC 1035 section 2.3.4)."""
@@ -33,7 +33,7 @@ _PRIVATE_NAMES = (
 """Names that mean a place inside, whatever they resolve to, and all names below them."""
 
 
-class Refused(ValueError):
+class TargetRefused(ValueError):
     """A URL, name or address that lbproxy does not connect to; the message says why."""
 
 
@@ -83,16 +83,16 @@ class AddressJudge:
         return special
 
     def check(self, addresses: Sequence[str], port: int) -> None:
-        """Raise :class:`Refused` unless there are addresses and each is public.
+        """Raise :class:`TargetRefused` unless there are addresses and each is public.
 
         One forbidden address spoils the answer, because a name of both kinds is an attack.
         """
         if not addresses:
-            raise Refused("no address")
+            raise TargetRefused("no address")
         for address in addresses:
             reason = self.reason(address, port)
             if reason:
-                raise Refused(f"{address} is {reason}")
+                raise TargetRefused(f"{address} is {reason}")
 
     def _is_listener(self, address: IPv4Address | IPv6Address, port: int) -> bool:
         if (address, port) in self._listeners:

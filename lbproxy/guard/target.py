@@ -16,9 +16,9 @@ from typing import Any
 
 from attrs import frozen
 
-from lbproxy.guard.judge import AddressJudge, Refused, name_reason
+from lbproxy.guard.judge import AddressJudge, TargetRefused, name_reason
 
-__all__ = ["URL_MAX", "Guard", "Target"]
+__all__ = ["URL_MAX", "AllowedTarget", "Guard"]
 
 URL_MAX = 8192
 """Longest URL, in bytes."""
@@ -31,7 +31,7 @@ _SCHEME = re.compile(r"(?i)[a-z][a-z0-9+.-]*:")
 
 
 @frozen
-class Target:
+class AllowedTarget:
     """A URL that was allowed: exactly what is sent.
 
     ``host``: a name in ASCII, or an IP literal without brackets. ``path`` includes the query.
@@ -77,8 +77,8 @@ class Guard:
         self._addresses = addresses
         self._ports = frozenset(ports)
 
-    def target(self, text: str) -> Target:
-        """Return the target that the absolute URL ``text`` names; raises :class:`Refused`.
+    def target(self, text: str) -> AllowedTarget:
+        """Return the target that the absolute URL ``text`` names; raises :class:`TargetRefused`.
 
         An IP literal is judged at once. A name is judged here by itself; its addresses are for
         :meth:`judge`.
@@ -86,11 +86,13 @@ class Guard:
         self._check_text(text)
         written = _ABSOLUTE.match(text)
         if written is None:
-            raise Refused("the URL must begin with http://, https://, ws:// or wss:// and a host")
+            raise TargetRefused(
+                "the URL must begin with http://, https://, ws:// or wss:// and a host"
+            )
         return self._allowed(text, written[2])
 
-    def redirected(self, base: Target, location: str) -> Target:
-        """Return the target of a redirect from ``base``; raises :class:`Refused`."""
+    def redirected(self, base: AllowedTarget, location: str) -> AllowedTarget:
+        """Return the target of a redirect from ``base``; raises :class:`TargetRefused`."""
         self._check_text(location)
         if location.startswith("//"):
             return self.target(f"{base.scheme}:{location}")
@@ -99,57 +101,60 @@ class Guard:
         try:
             joined = str(self._parse(location, base.url).href)
         except ValueError:
-            raise Refused("the redirect leads to no URL") from None
+            raise TargetRefused("the redirect leads to no URL") from None
         return self.target(joined)
 
-    def judge(self, target: Target, addresses: Sequence[str]) -> tuple[str, ...]:
-        """Return ``addresses`` if lbproxy may connect to each of them; raises :class:`Refused`."""
+    def judge(self, target: AllowedTarget, addresses: Sequence[str]) -> tuple[str, ...]:
+        """Return ``addresses`` if lbproxy may connect to each of them.
+
+        Raises :class:`TargetRefused`.
+        """
         try:
             self._addresses.check(addresses, target.port)
-        except Refused as error:
-            raise Refused(f"{target.host}: {error}") from None
+        except TargetRefused as error:
+            raise TargetRefused(f"{target.host}: {error}") from None
         return tuple(addresses)
 
     @staticmethod
     def _check_text(text: str) -> None:
         if len(text.encode("utf-8", "surrogatepass")) > URL_MAX:
-            raise Refused(f"the URL is longer than {URL_MAX} bytes")
+            raise TargetRefused(f"the URL is longer than {URL_MAX} bytes")
         if _FORBIDDEN.search(text):
-            raise Refused("the URL has a space, a control character or a backslash")
+            raise TargetRefused("the URL has a space, a control character or a backslash")
         if _NUL.search(text):
-            raise Refused("the URL has %00")
+            raise TargetRefused("the URL has %00")
 
-    def _allowed(self, text: str, written: str) -> Target:
+    def _allowed(self, text: str, written: str) -> AllowedTarget:
         """The target of ``text``, whose authority is ``written``."""
         if "@" in written:
-            raise Refused("the URL has a user or a password")
+            raise TargetRefused("the URL has a user or a password")
         if "%" in written:
-            raise Refused("the host of the URL is percent-encoded")
+            raise TargetRefused("the host of the URL is percent-encoded")
         try:
             parsed = self._parse(text)
         except (ValueError, UnicodeError):
-            raise Refused("not a valid URL") from None
+            raise TargetRefused("not a valid URL") from None
         scheme = parsed.protocol.removesuffix(":")
         host = parsed.hostname
         port = int(parsed.port) if parsed.port else _PORTS[scheme]
         if port not in self._ports:
             allowed = ", ".join(map(str, sorted(self._ports)))
-            raise Refused(f"port {port} is not allowed; allowed are {allowed}")
+            raise TargetRefused(f"port {port} is not allowed; allowed are {allowed}")
         self._check_host(host, written, port)
         path = parsed.pathname + parsed.search
-        return Target(scheme, host.removeprefix("[").removesuffix("]"), port, path)
+        return AllowedTarget(scheme, host.removeprefix("[").removesuffix("]"), port, path)
 
     def _check_host(self, host: str, written: str, port: int) -> None:
         bare = host.removeprefix("[").removesuffix("]")
         if not _is_literal(bare):
             if reason := name_reason(bare):
-                raise Refused(f"{bare} {reason}")
+                raise TargetRefused(f"{bare} {reason}")
             return
         # 0x7f.1, 017700000001 and full-width digits are IPv4 addresses to some parsers only
         if host == bare and re.sub(r":[0-9]*\Z", "", written) != host:
-            raise Refused(f"{written} is an unusual spelling of {host}")
+            raise TargetRefused(f"{written} is an unusual spelling of {host}")
         if reason := self._addresses.reason(bare, port):
-            raise Refused(f"{bare} is {reason}")
+            raise TargetRefused(f"{bare} is {reason}")
 
 
 def _is_literal(host: str) -> bool:

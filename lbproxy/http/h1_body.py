@@ -23,7 +23,7 @@ from lbproxy.http.syntax import (
     is_token,
 )
 
-__all__ = ["ChunkedBody", "Refused"]
+__all__ = ["BadMessage", "ChunkedBody"]
 
 _LINE_MAX: Final = 256  # bytes of one chunk-size line; Node and Go are in the same range
 _EXTENSIONS_MAX: Final = 16 * 1024  # bytes of all extensions of a message: they carry no data
@@ -42,7 +42,7 @@ _DATA_END: Final = 2
 _TRAILERS: Final = 3
 
 
-class Refused(Exception):
+class BadMessage(Exception):
     """Leaves the parser through the shortest way; carries the event to end with.
 
     ``start``: the head that is refused, as far as it was read; empty for a fault outside a head.
@@ -100,7 +100,7 @@ class ChunkedBody:
     def feed(self, data: bytes, pos: int, events: list[Event]) -> int:
         """Decode ``data`` from ``pos``; the position after what was used, which is the end of
         ``data`` unless ``done``.  The data of all chunks in it become one event, so that tiny
-        chunks are not as many events.  Raises Refused, after the event of what came before."""
+        chunks are not as many events.  Raises BadMessage, after the event of what came before."""
         parts: list[bytes] = []
         try:
             return self._decode(data, pos, parts)
@@ -180,7 +180,7 @@ class ChunkedBody:
     def _data_end(self, data: bytes, pos: int) -> int:
         """One byte of the CRLF after chunk data."""
         if data[pos] != (13 if self._left == 2 else 10):
-            raise Refused(Kind.BAD_REQUEST, "chunk data is longer than its size")
+            raise BadMessage(Kind.BAD_REQUEST, "chunk data is longer than its size")
         self._left -= 1
         if not self._left:
             self._state = _SIZE
@@ -197,7 +197,7 @@ class ChunkedBody:
             line = bytes(self._held) + line
             self._held.clear()
         if len(line) > _LINE_MAX + 2:
-            raise Refused(Kind.BAD_REQUEST, "chunk-size line is too long")
+            raise BadMessage(Kind.BAD_REQUEST, "chunk-size line is too long")
         if line_feed < 0:
             self._held += line
         else:
@@ -206,20 +206,20 @@ class ChunkedBody:
 
     def _begin_chunk(self, line: bytes) -> None:
         if line[-2:] != b"\r\n":
-            raise Refused(Kind.BAD_REQUEST, "chunk-size line does not end in CRLF")
+            raise BadMessage(Kind.BAD_REQUEST, "chunk-size line does not end in CRLF")
         digits = line[:-2]
         if self._blanks:
             digits = digits.rstrip(b" \t")
         if not digits or digits.translate(None, _HEX):
             bare = _without_extensions(digits)
             if not bare:
-                raise Refused(Kind.BAD_REQUEST, "malformed chunk size")
+                raise BadMessage(Kind.BAD_REQUEST, "malformed chunk size")
             self._extensions += len(digits) - bare
             if self._extensions > _EXTENSIONS_MAX:
-                raise Refused(Kind.BAD_REQUEST, "chunk extensions are too long")
+                raise BadMessage(Kind.BAD_REQUEST, "chunk extensions are too long")
             digits = digits[:bare]
         if len(digits) > _SIZE_DIGITS_MAX and len(digits.lstrip(b"0")) > _SIZE_DIGITS_MAX:
-            raise Refused(Kind.BAD_REQUEST, "chunk size is too large")
+            raise BadMessage(Kind.BAD_REQUEST, "chunk size is too large")
         size = int(digits, 16)
         if not size:
             self._state = _TRAILERS
@@ -228,7 +228,7 @@ class ChunkedBody:
         if self._room is not None:
             self._room -= size
             if self._room < 0:
-                raise Refused(Kind.BODY_TOO_LARGE, "chunked body is over the limit", 413)
+                raise BadMessage(Kind.BODY_TOO_LARGE, "chunked body is over the limit", 413)
         self._left = size
         self._state = _DATA
 
@@ -252,31 +252,31 @@ class ChunkedBody:
         return pos + end + 4 - before
 
     @staticmethod
-    def _bad_section(held: bytes, limit: int) -> Refused:
+    def _bad_section(held: bytes, limit: int) -> BadMessage:
         """Whichever came first: the bare LF or the byte over the limit."""
         bare = re.search(rb"(?<!\r)\n", held)
         if bare and bare.start() < limit + 4:
-            return Refused(Kind.BAD_REQUEST, "malformed trailer section")
-        return Refused(Kind.HEADERS_TOO_LARGE, "trailer section is too large", 431)
+            return BadMessage(Kind.BAD_REQUEST, "malformed trailer section")
+        return BadMessage(Kind.HEADERS_TOO_LARGE, "trailer section is too large", 431)
 
     def _fields(self, section: bytes) -> tuple[tuple[bytes, bytes], ...]:
         """The trailer fields of ``section``, without those that may not be there."""
         lines = section.split(b"\r\n")
         lines.pop()
         if len(section.translate(None, FIELD_TEXT)) != 2 * len(lines):
-            raise Refused(Kind.BAD_REQUEST, "malformed trailer section")
+            raise BadMessage(Kind.BAD_REQUEST, "malformed trailer section")
         if len(lines) > self._limits.header_count:
-            raise Refused(Kind.HEADERS_TOO_LARGE, "too many trailer fields", 431)
+            raise BadMessage(Kind.HEADERS_TOO_LARGE, "too many trailer fields", 431)
         fields: Headers = []
         for line in lines:
             name, colon, value = line.partition(b":")
             if not colon:
-                raise Refused(Kind.BAD_REQUEST, "trailer line without a colon")
+                raise BadMessage(Kind.BAD_REQUEST, "trailer line without a colon")
             if name not in FIELD_NAMES:
                 try:
                     checked_name(name)
                 except ValueError:
-                    raise Refused(Kind.BAD_REQUEST, "malformed trailer name") from None
+                    raise BadMessage(Kind.BAD_REQUEST, "malformed trailer name") from None
             low = name.lower()
             if low not in TRAILER_FORBIDDEN and low not in self._nominated:
                 fields.append((name, value.strip()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from lbproxy.errors import Kind
-from lbproxy.http.h1_body import Refused
+from lbproxy.http.h1_body import BadMessage
 from lbproxy.http.known import CONTENT_LENGTH, HOST, TRANSFER_ENCODING
 from lbproxy.http.scan import Lines
 from lbproxy.http.syntax import is_token, list_members
@@ -30,35 +30,35 @@ def check_repeated(lines: Lines) -> None:
     §8.6).
     """
     if lines.repeated >> HOST & 1:
-        raise Refused(Kind.BAD_REQUEST, "repeated host")
+        raise BadMessage(Kind.BAD_REQUEST, "repeated host")
     if lines.repeated >> CONTENT_LENGTH & 1:
-        raise Refused(Kind.BAD_REQUEST, "repeated content-length")
+        raise BadMessage(Kind.BAD_REQUEST, "repeated content-length")
 
 
 def read_length(text: bytes) -> int:
     """A Content-Length value: decimal digits only (RFC 9110 §8.6)."""
     if not text.isdigit() or len(text) > _LENGTH_DIGITS_MAX:
-        raise Refused(Kind.BAD_REQUEST, "malformed content-length")
+        raise BadMessage(Kind.BAD_REQUEST, "malformed content-length")
     return int(text)
 
 
 def check_coding(lines: Lines, version: int) -> None:
     """Refuse a body that is not framed by a single ``chunked`` alone (RFC 9112 §6.1, §6.3)."""
     if version == 10:
-        raise Refused(Kind.BAD_REQUEST, "transfer-encoding in HTTP/1.0")
+        raise BadMessage(Kind.BAD_REQUEST, "transfer-encoding in HTTP/1.0")
     if lines.present >> CONTENT_LENGTH & 1:
-        raise Refused(Kind.BAD_REQUEST, "both transfer-encoding and content-length")
+        raise BadMessage(Kind.BAD_REQUEST, "both transfer-encoding and content-length")
     value = lines.joined(TRANSFER_ENCODING).lower()
     if value == b"chunked":
         if lines.tab_behind(TRANSFER_ENCODING):  # for some parsers it is part of the coding's name
-            raise Refused(Kind.BAD_REQUEST, "tab behind a transfer coding")
+            raise BadMessage(Kind.BAD_REQUEST, "tab behind a transfer coding")
         return
     codings = [part.strip(b" \t") for part in value.split(b",")]
     if not all(map(is_token, codings)):
-        raise Refused(Kind.BAD_REQUEST, "malformed transfer-encoding")
+        raise BadMessage(Kind.BAD_REQUEST, "malformed transfer-encoding")
     if b"chunked" in codings[:-1]:
-        raise Refused(Kind.BAD_REQUEST, "chunked is not the last transfer coding, once")
-    raise Refused(Kind.UNSUPPORTED, "unknown transfer coding", 501)
+        raise BadMessage(Kind.BAD_REQUEST, "chunked is not the last transfer coding, once")
+    raise BadMessage(Kind.UNSUPPORTED, "unknown transfer coding", 501)
 
 
 def read_connection(value: bytes) -> tuple[list[bytes], tuple[bytes, ...]]:

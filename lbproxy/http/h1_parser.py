@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Final
 
 from lbproxy.errors import Kind
-from lbproxy.http.h1_body import ChunkedBody, Refused
+from lbproxy.http.h1_body import BadMessage, ChunkedBody
 from lbproxy.http.message import END, End, Event, Invalid, Limits
 from lbproxy.http.syntax import FIELD_TEXT, is_token
 
@@ -94,7 +94,7 @@ class Parser:
         events: list[Event] = []
         try:
             self._run(data, pos, events)
-        except Refused as refusal:
+        except BadMessage as refusal:
             self._give_up(refusal.start or bytes(self._buf))
             events.append(self._refusal(refusal.invalid))
         return events
@@ -128,12 +128,12 @@ class Parser:
         """Read the head at ``pos``: append the events it gives, set the state, return where it
         ends.
 
-        -1 if there is no complete and well-formed head. Raises Refused for one that must not be
+        -1 if there is no complete and well-formed head. Raises BadMessage for one that must not be
         passed on.
         """
         raise NotImplementedError
 
-    def _judge(self, raw: bytes) -> Refused:
+    def _judge(self, raw: bytes) -> BadMessage:
         """Return the fault of a complete head that :meth:`_take` did not take."""
         raise NotImplementedError
 
@@ -185,7 +185,7 @@ class Parser:
                         return
                 try:
                     taken = self._take(data, pos, events)
-                except Refused as refusal:
+                except BadMessage as refusal:
                     refusal.start = data[pos:]
                     raise
                 if taken >= 0:
@@ -222,19 +222,21 @@ class Parser:
             elif state == STOPPED:
                 self._buf += data[pos:]
                 if len(self._buf) > _KEPT_MAX:
-                    raise Refused(Kind.BAD_REQUEST, "too many bytes before the switch of protocols")
+                    raise BadMessage(
+                        Kind.BAD_REQUEST, "too many bytes before the switch of protocols"
+                    )
                 return
             elif state == READY:
-                raise Refused(Kind.BAD_RESPONSE, "bytes that answer no request")
+                raise BadMessage(Kind.BAD_RESPONSE, "bytes that answer no request")
             else:
                 return
 
-    def _fault(self, raw: bytes) -> Refused:
+    def _fault(self, raw: bytes) -> BadMessage:
         """Return the fault of ``raw``, a complete head."""
         try:
             self._check_head(raw)
             refusal = self._judge(raw)
-        except Refused as found:
+        except BadMessage as found:
             refusal = found
         refusal.start = raw
         return refusal
@@ -245,7 +247,7 @@ class Parser:
         while data.startswith(b"\r\n", pos):
             self._blank += 1
             if self._blank > _BLANK_MAX:
-                raise Refused(Kind.BAD_REQUEST, "too many empty lines before a request")
+                raise BadMessage(Kind.BAD_REQUEST, "too many empty lines before a request")
             pos += 2
         return pos
 
@@ -278,10 +280,10 @@ class Parser:
         splitting of the input.
         """
         limits = self._limits
-        faults: list[tuple[int, int, Refused]] = []
+        faults: list[tuple[int, int, BadMessage]] = []
 
         def fault(seen_at: int, kind: Kind, detail: str, status: int = 400) -> None:
-            faults.append((seen_at, len(faults), Refused(kind, detail, status)))
+            faults.append((seen_at, len(faults), BadMessage(kind, detail, status)))
 
         if not is_token(raw[:1]):
             fault(1, Kind.BAD_REQUEST, self._bad_start)

@@ -15,7 +15,7 @@ from mypy_extensions import i64
 
 from lbproxy.errors import Kind
 from lbproxy.http.grammar import USUAL, Grammar
-from lbproxy.http.h1_body import Refused
+from lbproxy.http.h1_body import BadMessage
 from lbproxy.http.h1_fields import (
     CONNECTIONS,
     check_coding,
@@ -158,7 +158,10 @@ class RequestParser(Parser):
         return pos + len(lines.raw)
 
     def _head(self, method: bytes, target: bytes, version: int, lines: Lines) -> RequestHead:
-        """The head of a request whose lines are well-formed.  Raises Refused for what they mean."""
+        """Return the head of a request whose lines are well-formed.
+
+        Raises :class:`BadMessage` if they contradict each other or are not allowed.
+        """
         present = lines.present
         check_repeated(lines)
         sent_host = b""
@@ -168,9 +171,9 @@ class RequestParser(Parser):
             try:
                 host = normal_host(sent_host)
             except ValueError:
-                raise Refused(Kind.BAD_REQUEST, "malformed host") from None
+                raise BadMessage(Kind.BAD_REQUEST, "malformed host") from None
         elif version != 10:
-            raise Refused(Kind.BAD_REQUEST, "no host")
+            raise BadMessage(Kind.BAD_REQUEST, "no host")
         scheme = b"http"
         checked = target
         if target[0] != 47 or method == b"CONNECT":
@@ -227,7 +230,7 @@ class RequestParser(Parser):
         length = head.length
         if head.method == b"CONNECT":
             if length != 0:
-                raise Refused(Kind.BAD_REQUEST, "CONNECT with a body")
+                raise BadMessage(Kind.BAD_REQUEST, "CONNECT with a body")
             self._stop_after = True
         elif head.upgrade is not None:
             self._stop_after = True
@@ -241,31 +244,31 @@ class RequestParser(Parser):
         else:
             limit = self._body_limit
             if limit is not None and length > limit:
-                raise Refused(Kind.BODY_TOO_LARGE, "content-length is over the limit", 413)
+                raise BadMessage(Kind.BODY_TOO_LARGE, "content-length is over the limit", 413)
             self._left = length
             self._state = LENGTH
 
-    def _judge(self, raw: bytes) -> Refused:
+    def _judge(self, raw: bytes) -> BadMessage:
         """501 for a method that is refused (RFC 9110 §9.1), 414 for a long target, else
         400 or 505.
         """
         if self._bad_text(raw):
-            return Refused(Kind.BAD_REQUEST, "control character in the head")
+            return BadMessage(Kind.BAD_REQUEST, "control character in the head")
         parts = raw[: raw.find(b"\r\n")].split(b" ")
         if len(parts) != 3 or not is_token(parts[0]):
-            return Refused(Kind.BAD_REQUEST, self._bad_start)
+            return BadMessage(Kind.BAD_REQUEST, self._bad_start)
         method, target, version = parts
         if len(method) > METHOD_MAX:
-            return Refused(Kind.UNSUPPORTED, "method is too long", 501)
+            return BadMessage(Kind.UNSUPPORTED, "method is too long", 501)
         if version not in self._grammar.versions:
             return _bad_version(version)
         if len(target) > self._limits.url_bytes:
-            return Refused(Kind.URL_TOO_LONG, "target is too long", 414)
+            return BadMessage(Kind.URL_TOO_LONG, "target is too long", 414)
         if method in self._grammar.refused:
-            return Refused(Kind.UNSUPPORTED, "method is not supported", 501)
+            return BadMessage(Kind.UNSUPPORTED, "method is not supported", 501)
         if not target or target_end(target, 0) != len(target):
-            return Refused(Kind.BAD_REQUEST, "malformed target")
-        return Refused(Kind.BAD_REQUEST, "malformed field line")
+            return BadMessage(Kind.BAD_REQUEST, "malformed target")
+        return BadMessage(Kind.BAD_REQUEST, "malformed field line")
 
 
 def refused_head(start: bytes) -> RequestHead:
@@ -289,14 +292,14 @@ def refused_head(start: bytes) -> RequestHead:
     return RequestHead(method, target, [], 11, host, length=None, keep_alive=False)
 
 
-def _bad_version(text: bytes) -> Refused:
+def _bad_version(text: bytes) -> BadMessage:
     """505 for a version above HTTP/1, 400 for anything else, HTTP/0.9 included
     (RFC 9110 §15.6.6)."""
     if len(text) == 8 and text.startswith(b"HTTP/") and text[6:7] == b".":
         major, minor = text[5:6], text[7:8]
         if minor.isdigit() and major.isdigit() and major > b"1":
-            return Refused(Kind.UNSUPPORTED, "HTTP version is not supported", 505)
-    return Refused(Kind.BAD_REQUEST, "malformed HTTP version")
+            return BadMessage(Kind.UNSUPPORTED, "HTTP version is not supported", 505)
+    return BadMessage(Kind.BAD_REQUEST, "malformed HTTP version")
 
 
 def _other_form(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes, bytes]:
@@ -304,25 +307,25 @@ def _other_form(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes
     if method == b"CONNECT":
         name, _, port = target.rpartition(b":")
         if not name or not port.isdigit():
-            raise Refused(Kind.BAD_REQUEST, "CONNECT without host:port")
+            raise BadMessage(Kind.BAD_REQUEST, "CONNECT without host:port")
         try:
             authority = normal_host(target)
         except ValueError:
-            raise Refused(Kind.BAD_REQUEST, "malformed host in the target") from None
+            raise BadMessage(Kind.BAD_REQUEST, "malformed host in the target") from None
         return b"http", authority, authority
     if target == b"*":
         if method != b"OPTIONS":
-            raise Refused(Kind.BAD_REQUEST, "asterisk target without OPTIONS")
+            raise BadMessage(Kind.BAD_REQUEST, "asterisk target without OPTIONS")
         return b"http", host, target
     scheme, separator, rest = target.partition(b"://")
     scheme = scheme.lower()
     if not separator or scheme not in (b"http", b"https"):
-        raise Refused(Kind.BAD_REQUEST, "malformed target")
+        raise BadMessage(Kind.BAD_REQUEST, "malformed target")
     cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
     try:
         host = normal_host(rest[:cut])
     except ValueError:
-        raise Refused(Kind.BAD_REQUEST, "malformed host in the target") from None
+        raise BadMessage(Kind.BAD_REQUEST, "malformed host in the target") from None
     path = rest[cut:]
     if not path and method == b"OPTIONS":
         path = b"*"

@@ -10,7 +10,7 @@ from mypy_extensions import i64
 
 from lbproxy.errors import Kind
 from lbproxy.http.grammar import USUAL, Grammar
-from lbproxy.http.h1_body import Refused
+from lbproxy.http.h1_body import BadMessage
 from lbproxy.http.h1_fields import (
     CONNECTIONS,
     check_coding,
@@ -94,7 +94,7 @@ class ResponseParser(Parser):
         self._state = READY
 
     def _skip_blank(self, data: bytes, pos: int) -> int:
-        raise Refused(Kind.BAD_RESPONSE, self._bad_start)
+        raise BadMessage(Kind.BAD_RESPONSE, self._bad_start)
 
     def _take(self, data: bytes, pos: int, events: list[Event]) -> int:
         size: i64 = len(data)
@@ -142,7 +142,7 @@ class ResponseParser(Parser):
     def _begin(
         self, status: int, reason: bytes, version: int, lines: Lines, events: list[Event]
     ) -> None:
-        """Append the head, and go on with its body.  Raises Refused for what the lines mean."""
+        """Append the head, and go on with its body.  Raises BadMessage for what the lines mean."""
         present = lines.present
         method = self._method
         bodiless = (
@@ -154,7 +154,7 @@ class ResponseParser(Parser):
         if not bodiless:
             check_repeated(lines)
         elif lines.repeated >> HOST & 1:
-            raise Refused(Kind.BAD_RESPONSE, "repeated host")
+            raise BadMessage(Kind.BAD_RESPONSE, "repeated host")
         keep_alive = version == 11
         nominated: tuple[bytes, ...] = ()
         if present >> CONNECTION & 1:
@@ -217,17 +217,17 @@ class ResponseParser(Parser):
         """Return the state after a 1xx head (RFC 9110 §15.2)."""
         if status == 101:
             if not lines.present >> UPGRADE & 1:
-                raise Refused(Kind.BAD_RESPONSE, "101 without upgrade")
+                raise BadMessage(Kind.BAD_RESPONSE, "101 without upgrade")
             return STOPPED
         self._interim += 1
         if self._interim > _INTERIM_MAX:
-            raise Refused(Kind.BAD_RESPONSE, "too many interim responses")
+            raise BadMessage(Kind.BAD_RESPONSE, "too many interim responses")
         return HEAD
 
-    def _judge(self, raw: bytes) -> Refused:
+    def _judge(self, raw: bytes) -> BadMessage:
         """In which part of a head something is wrong."""
         if self._bad_text(raw):
-            return Refused(Kind.BAD_RESPONSE, "control character in the head")
+            return BadMessage(Kind.BAD_RESPONSE, "control character in the head")
         line = raw[: raw.find(b"\r\n")]
         digits = line[_STATUS_AT : _STATUS_AT + 3]
         if (
@@ -238,8 +238,8 @@ class ResponseParser(Parser):
             or digits < b"100"
             or line[12:13] not in (b"", b" ")
         ):
-            return Refused(Kind.BAD_RESPONSE, self._bad_start)
-        return Refused(Kind.BAD_RESPONSE, "malformed field line")
+            return BadMessage(Kind.BAD_RESPONSE, self._bad_start)
+        return BadMessage(Kind.BAD_RESPONSE, "malformed field line")
 
 
 def _is_doubtful(status: int, method: bytes, version: int, lines: Lines) -> bool:
@@ -260,7 +260,7 @@ def _is_doubtful(status: int, method: bytes, version: int, lines: Lines) -> bool
             check_coding(lines, version)
         if declared:
             read_length(lines.value(CONTENT_LENGTH))
-    except Refused:
+    except BadMessage:
         return True
     return False
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["AtOnce", "Claims"]
+__all__ = ["AtOnce", "AtOnceClaims"]
 
 
-class Claims(Protocol):
+class AtOnceClaims(Protocol):
     """The part of :class:`lbproxy.sharing.contracts.Shared` that limits use."""
 
     def others(self, key: str) -> int:
@@ -27,7 +27,7 @@ class AtOnce:
     too late (:class:`~lbproxy.sharing.contracts.Shared`).
     """
 
-    def __init__(self, shared: Claims, name: str, most: int) -> None:
+    def __init__(self, shared: AtOnceClaims, name: str, most: int) -> None:
         self._shared = shared
         self._prefix = f"limit:{name}:"
         self.most = most

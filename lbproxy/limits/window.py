@@ -17,7 +17,7 @@ from typing import Final
 from lbproxy.limits.cells import WAYS, Cells
 from lbproxy.limits.rate import Rate
 
-__all__ = ["PARTS", "SLICES", "Counts", "Windows"]
+__all__ = ["PARTS", "SLICES", "WindowCounts", "Windows"]
 
 SLICES: Final = 9
 """Slices that are kept, the current one included; ``extra`` of the :class:`Cells`."""
@@ -26,7 +26,7 @@ PARTS: Final = SLICES - 1
 """Slices in a window."""
 
 
-class Counts:
+class WindowCounts:
     """Units that each key has used in the last ``seconds``.
 
     ``name`` separates several of these in the same ``cells``.
@@ -108,7 +108,7 @@ class Windows:
 
     def __init__(self, cells: Cells, name: str, rate: Rate) -> None:
         self.rate = rate
-        self._counts = Counts(cells, name, rate.seconds)
+        self._counts = WindowCounts(cells, name, rate.seconds)
         self.ident = self._counts.ident
         self.forget = self._counts.forget
         self.reset = self._counts.ends

@@ -18,7 +18,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from lbproxy.observe.events import Severity
+from lbproxy.observe.events import EventSeverity
 
 __all__ = [
     "CALM",
@@ -27,12 +27,12 @@ __all__ = [
     "Alert",
     "AlertChange",
     "AlertLimits",
+    "AlertRule",
     "Alerts",
     "BackendSample",
     "Finding",
     "FrontendSample",
     "History",
-    "Rule",
     "Sample",
 ]
 
@@ -195,7 +195,7 @@ class Finding:
 
     subject: str
     text: str
-    severity: Severity = Severity.WARNING
+    severity: EventSeverity = EventSeverity.WARNING
     facts: Mapping[str, Any] = field(factory=dict)
 
 
@@ -215,7 +215,7 @@ Look = Callable[[History, AlertLimits], Iterable[Finding]]
 
 
 @frozen
-class Rule:
+class AlertRule:
     """One line of :data:`RULES`.
 
     ``unit`` names a parser of :mod:`lbproxy.config.units`; "" if the rule has no limit.
@@ -242,7 +242,7 @@ def _error_ratio(history: History, limits: AlertLimits) -> Iterator[Finding]:
             yield Finding(
                 name,
                 f"frontend {name}: {share:.1%} of {done} requests failed in the last minute",
-                Severity.ERROR,
+                EventSeverity.ERROR,
                 {"share": round(share, 4), "failed": failed, "done": done},
             )
 
@@ -268,7 +268,7 @@ def _latency(history: History, limits: AlertLimits) -> Iterator[Finding]:
             yield Finding(
                 name,
                 f"backend {name} answers in {_ms(line.last)}; normal is {_ms(line.mean)}",
-                Severity.WARNING,
+                EventSeverity.WARNING,
                 {"seconds": round(line.last, 6), "normal": round(line.mean, 6)},
             )
 
@@ -276,7 +276,7 @@ def _latency(history: History, limits: AlertLimits) -> Iterator[Finding]:
 def _backend_empty(history: History, limits: AlertLimits) -> Iterator[Finding]:
     for name, backend in history.now.backends.items():
         if not backend.usable:
-            yield Finding(name, f"backend {name} has no server", Severity.ERROR)
+            yield Finding(name, f"backend {name} has no server", EventSeverity.ERROR)
 
 
 def _backend_weak(history: History, limits: AlertLimits) -> Iterator[Finding]:
@@ -285,7 +285,7 @@ def _backend_weak(history: History, limits: AlertLimits) -> Iterator[Finding]:
             yield Finding(
                 name,
                 f"backend {name}: {backend.up} of {backend.wanted} servers are up",
-                Severity.WARNING,
+                EventSeverity.WARNING,
                 {"up": backend.up, "wanted": backend.wanted},
             )
 
@@ -296,7 +296,7 @@ def _queue(history: History, limits: AlertLimits) -> Iterator[Finding]:
             yield Finding(
                 name,
                 f"backend {name}: {backend.waiting} wait in its queue of {backend.queue}",
-                Severity.WARNING,
+                EventSeverity.WARNING,
                 {"waiting": backend.waiting, "queue": backend.queue},
             )
 
@@ -311,7 +311,7 @@ def _sent_away(history: History, limits: AlertLimits) -> Iterator[Finding]:
                 name,
                 f"backend {name} sent {count} away in the last minute: its servers and its queue "
                 "are full",
-                Severity.ERROR,
+                EventSeverity.ERROR,
                 {"count": count},
             )
 
@@ -325,7 +325,7 @@ def _connections(history: History, limits: AlertLimits) -> Iterator[Finding]:
             yield Finding(
                 subject,
                 f"{words} has {active} of at most {maxconn} connections",
-                Severity.WARNING,
+                EventSeverity.WARNING,
                 {"active": active, "maxconn": maxconn},
             )
 
@@ -338,7 +338,7 @@ def _certificate(history: History, limits: AlertLimits) -> Iterator[Finding]:
             yield Finding(
                 name,
                 f"certificate {name} {when}",
-                Severity.ERROR if days < 3 else Severity.WARNING,
+                EventSeverity.ERROR if days < 3 else EventSeverity.WARNING,
                 {"days": round(days, 2)},
             )
 
@@ -363,7 +363,7 @@ def _attack(history: History, limits: AlertLimits) -> Iterator[Finding]:
                 name,
                 f"frontend {name}: {line.last:.0f} bad requests and refused connections a second;"
                 f" normal is {line.mean:.1f}",
-                Severity.WARNING,
+                EventSeverity.WARNING,
                 {"rate": round(line.last, 2), "normal": round(line.mean, 2)},
             )
         worst = frontend.worst_client
@@ -372,7 +372,7 @@ def _attack(history: History, limits: AlertLimits) -> Iterator[Finding]:
                 f"{name} {worst[0]}",
                 f"frontend {name}: {worst[1]} bad requests and refused connections from {worst[0]} "
                 "in a minute",
-                Severity.WARNING,
+                EventSeverity.WARNING,
                 {"client": worst[0], "count": worst[1]},
             )
 
@@ -385,7 +385,7 @@ def _log_drops(history: History, limits: AlertLimits) -> Iterator[Finding]:
             yield Finding(
                 path,
                 f"access log {path} lost {count} lines in the last minute",
-                Severity.WARNING,
+                EventSeverity.WARNING,
                 {"count": count},
             )
 
@@ -394,12 +394,12 @@ def _lag(history: History, limits: AlertLimits) -> Iterator[Finding]:
     lag = history.now.lag
     if lag > limits.limit:
         yield Finding(
-            "", f"lbproxy is {_ms(lag)} late: it has more to do than it can", Severity.WARNING,
+            "", f"lbproxy is {_ms(lag)} late: it has more to do than it can", EventSeverity.WARNING,
             {"seconds": round(lag, 3)},
         )  # fmt: skip
 
 
-def _event(kind: str, text: str, severity: Severity) -> Look:
+def _event(kind: str, text: str, severity: EventSeverity) -> Look:
     """Return a rule for single events; its alert lasts until five minutes after the last one."""
 
     def look(history: History, limits: AlertLimits) -> Iterator[Finding]:
@@ -414,43 +414,45 @@ def _ms(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
-RULES: dict[str, Rule] = {
-    "error_ratio": Rule(
+RULES: dict[str, AlertRule] = {
+    "error_ratio": AlertRule(
         _error_ratio, "percent", AlertLimits(0.05, 30, 50),
         "share of requests that fail, in a minute"
     ),
-    "latency": Rule(
+    "latency": AlertRule(
         _latency, "times", AlertLimits(2, 20, 20), "response time, as a multiple of what is normal"
     ),
-    "backend_empty": Rule(_backend_empty, "", AlertLimits(0, 2), "a backend has no server"),
-    "backend_weak": Rule(
+    "backend_empty": AlertRule(_backend_empty, "", AlertLimits(0, 2), "a backend has no server"),
+    "backend_weak": AlertRule(
         _backend_weak, "percent", AlertLimits(0.5, 30),
         "least share of a backend's servers that are up"
     ),
-    "queue": Rule(_queue, "percent", AlertLimits(0.5, 10),
+    "queue": AlertRule(_queue, "percent", AlertLimits(0.5, 10),
         "share of a queue's places that are taken"),
-    "sent_away": Rule(
+    "sent_away": AlertRule(
         _sent_away, "int", AlertLimits(0, 0), "requests sent away from a full queue, in a minute"
     ),
-    "connections": Rule(
+    "connections": AlertRule(
         _connections, "percent", AlertLimits(0.9, 10), "share of maxconn that is taken"
     ),
-    "certificate": Rule(
+    "certificate": AlertRule(
         _certificate, "duration", AlertLimits(14 * _DAY, 0), "time left to a certificate"
     ),
-    "attack": Rule(
+    "attack": AlertRule(
         _attack, "times", AlertLimits(10, 10, 100),
         "refused connections and 4xx, as a multiple of what is normal",
     ),
-    "log_drops": Rule(_log_drops, "int", AlertLimits(0, 0), "access log lines lost, in a minute"),
-    "lag": Rule(_lag, "duration", AlertLimits(0.5, 5), "how late the reactor is"),
-    "worker_died": Rule(
-        _event("worker_died", "worker processes died: {count}", Severity.ERROR), "int",
+    "log_drops": AlertRule(
+        _log_drops, "int", AlertLimits(0, 0), "access log lines lost, in a minute"
+    ),
+    "lag": AlertRule(_lag, "duration", AlertLimits(0.5, 5), "how late the reactor is"),
+    "worker_died": AlertRule(
+        _event("worker_died", "worker processes died: {count}", EventSeverity.ERROR), "int",
         AlertLimits(0, 0),
         "worker processes that died, in five minutes",
     ),
-    "reload_refused": Rule(
-        _event("reload_refused", "a new configuration was refused", Severity.WARNING), "int",
+    "reload_refused": AlertRule(
+        _event("reload_refused", "a new configuration was refused", EventSeverity.WARNING), "int",
         AlertLimits(0, 0), "new configurations that were refused, in five minutes",
     ),
 }  # fmt: skip

@@ -15,13 +15,13 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-__all__ = ["KEEP", "MEANING", "Burst", "Event", "EventKind", "Events", "Severity"]
+__all__ = ["KEEP", "MEANING", "Burst", "Event", "EventKind", "EventSeverity", "Events"]
 
 KEEP = 1000
 """Number of events kept; the oldest are dropped first."""
 
 
-class Severity(str, Enum):
+class EventSeverity(str, Enum):
     """The importance of an event."""
 
     INFO = "info"
@@ -92,7 +92,7 @@ class Event:
     number: int
     at: float
     kind: EventKind
-    severity: Severity
+    severity: EventSeverity
     subject: str
     text: str
     facts: dict[str, Any] = field(factory=dict)
@@ -138,7 +138,7 @@ class Events:
         kind: EventKind,
         subject: str,
         text: str,
-        severity: Severity = Severity.INFO,
+        severity: EventSeverity = EventSeverity.INFO,
         **facts: Any,
     ) -> Event:
         """Append an event and call the subscribers. Never raises."""
@@ -159,7 +159,7 @@ class Events:
         """
         for one in events:
             try:
-                kind, severity = EventKind(one["kind"]), Severity(one["severity"])
+                kind, severity = EventKind(one["kind"]), EventSeverity(one["severity"])
             except ValueError:
                 continue
             number = max(int(one["number"]), self.last + 1)

@@ -13,9 +13,9 @@ from typing import Any
 from attrs import define, frozen
 
 from lbproxy.observe.alerts import Alert, AlertChange
-from lbproxy.observe.events import Severity
+from lbproxy.observe.events import EventSeverity
 
-__all__ = ["Line", "Manners", "Notice", "Notices", "Span"]
+__all__ = ["Manners", "Notice", "NoticeLine", "Notices", "Span"]
 
 _LINES = 20
 """Maximum number of alerts listed in a notice; further ones are only counted."""
@@ -40,7 +40,7 @@ class Manners:
 
 
 @frozen
-class Line:
+class NoticeLine:
     """One alert in a notice. ``state``: ``firing``, ``lasting`` or ``recovered``."""
 
     state: str
@@ -63,7 +63,7 @@ class Line:
 class Notice:
     """One notice. ``more``: number of alerts that are not listed."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[NoticeLine, ...]
     more: int = 0
 
     @property
@@ -86,13 +86,13 @@ class Notice:
         return "\n".join(rows)
 
     @property
-    def severity(self) -> Severity:
+    def severity(self) -> EventSeverity:
         """The highest severity of the firing alerts; ``info`` if all have recovered."""
         found = {line.alert.finding.severity for line in self.lines if line.state != "recovered"}
-        for severity in (Severity.ERROR, Severity.WARNING):
+        for severity in (EventSeverity.ERROR, EventSeverity.WARNING):
             if severity in found:
                 return severity
-        return Severity.INFO
+        return EventSeverity.INFO
 
     def as_dict(self) -> dict[str, Any]:
         """Return the notice as plain JSON types."""
@@ -116,7 +116,7 @@ class Notices:
 
     def __init__(self, manners: Manners) -> None:
         self._manners = manners
-        self._pending: dict[tuple[str, str], Line] = {}
+        self._pending: dict[tuple[str, str], NoticeLine] = {}
         self._told: dict[tuple[str, str], _Told] = {}
         self._sent: deque[float] = deque()
 
@@ -134,7 +134,7 @@ class Notices:
         ready = {
             key: line
             for key, line in self._pending.items()
-            if not quiet or line.alert.finding.severity is Severity.ERROR
+            if not quiet or line.alert.finding.severity is EventSeverity.ERROR
         }
         if not ready or not self._may(now):
             return None
@@ -151,13 +151,13 @@ class Notices:
     def _take(self, change: AlertChange) -> None:
         key = (change.alert.name, change.alert.subject)
         if change.fired:
-            self._pending[key] = Line("firing", change.alert)
+            self._pending[key] = NoticeLine("firing", change.alert)
             return
         self._pending.pop(key, None)
         if key not in self._told:
             return  # nobody heard of it, so nobody needs to hear that it is over
         if self._manners.recovery:
-            self._pending[key] = Line("recovered", change.alert)
+            self._pending[key] = NoticeLine("recovered", change.alert)
         else:
             del self._told[key]
 
@@ -168,7 +168,7 @@ class Notices:
             if told is None or key in self._pending or not self._manners.repeat:
                 continue
             if now - told.at >= self._manners.repeat:
-                self._pending[key] = Line("lasting", alert)
+                self._pending[key] = NoticeLine("lasting", alert)
 
     def _may(self, now: float) -> bool:
         while self._sent and now - self._sent[0] >= 60.0:

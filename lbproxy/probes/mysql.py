@@ -23,8 +23,8 @@ from lbproxy.probes.credentials import (
 )
 from lbproxy.probes.mysqlwire import (
     ACCESS_DENIED,
-    Credentials,
     Greeting,
+    MySQLCredentials,
     MySQLError,
     MySQLSession,
     Row,
@@ -124,7 +124,7 @@ class MysqlProbe(SQLProbe):
         greeting = await session.greeting()
         if not options.user:
             return await _speaks(session, greeting, target)
-        who = Credentials(
+        who = MySQLCredentials(
             options.user,
             read_password(options.password, options.password_file),
             options.database,
@@ -190,7 +190,7 @@ class MysqlProbe(SQLProbe):
 async def _speaks(session: MySQLSession, greeting: Greeting, target: ProbeTarget) -> str:
     """Try to log in as nobody, and part as friends."""
     try:
-        await session.log_in(greeting, Credentials("", ""), target.tls, target.timeout)
+        await session.log_in(greeting, MySQLCredentials("", ""), target.tls, target.timeout)
     except MySQLError as error:
         if error.code not in ACCESS_DENIED:
             raise

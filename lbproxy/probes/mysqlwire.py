@@ -20,7 +20,7 @@ from lbproxy.probes.base import Conversation, Unhealthy, shown
 from lbproxy.probes.notes import shorten
 from lbproxy.tls.parameters import TLSParameters
 
-__all__ = ["ACCESS_DENIED", "Credentials", "Greeting", "MySQLError", "MySQLSession"]
+__all__ = ["ACCESS_DENIED", "Greeting", "MySQLCredentials", "MySQLError", "MySQLSession"]
 
 PACKET_BYTES = 64 * 1024
 ANSWER_ROWS = 1000
@@ -60,7 +60,7 @@ class Greeting:
 
 
 @frozen
-class Credentials:
+class MySQLCredentials:
     """``private``: nobody listens on the way (TLS, a Unix socket), so the password may be sent as
     it is.
 
@@ -92,7 +92,7 @@ class MySQLSession:
             raise Unhealthy(f"does not speak MySQL: {shown(body)}") from None
 
     async def log_in(
-        self, greeting: Greeting, who: Credentials, tls: TLSParameters | None, timeout: float
+        self, greeting: Greeting, who: MySQLCredentials, tls: TLSParameters | None, timeout: float
     ) -> None:
         """TLS if there is to be, and the login.  Raises :class:`Unhealthy`."""
         flags = _LONG_PASSWORD | _LONG_FLAG | _PROTOCOL_41 | _TRANSACTIONS | _SECURE | _PLUGIN_AUTH
@@ -160,7 +160,7 @@ class MySQLSession:
 
     # -- the login ------------------------------------------------------------------------------
 
-    async def _authenticate(self, plugin: str, salt: bytes, who: Credentials) -> None:
+    async def _authenticate(self, plugin: str, salt: bytes, who: MySQLCredentials) -> None:
         while True:
             body = await self._packet()
             kind = body[:1]
@@ -178,7 +178,7 @@ class MySQLSession:
             elif body != b"\x01\x03":
                 raise Unhealthy(f"sent {shown(body)} during the login")
 
-    async def _whole_password(self, salt: bytes, who: Credentials) -> None:
+    async def _whole_password(self, salt: bytes, who: MySQLCredentials) -> None:
         """The server does not remember this user's password: it wants all of it once."""
         if who.private:
             self._send(who.password.encode() + b"\0")
@@ -229,7 +229,7 @@ _SCRAMBLES: dict[str, Callable[[bytes, bytes], bytes]] = {
 }
 
 
-def _scramble(plugin: str, who: Credentials, salt: bytes) -> bytes:
+def _scramble(plugin: str, who: MySQLCredentials, salt: bytes) -> bytes:
     """The first answer to an authentication plugin."""
     if not who.user:  # nobody we know: an empty answer is refused in good order
         return b""

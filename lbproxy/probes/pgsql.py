@@ -18,7 +18,7 @@ from lbproxy.probes.credentials import (
     password_option,
     read_password,
 )
-from lbproxy.probes.pgwire import Credentials, PgError, PgSession, pg_error
+from lbproxy.probes.pgwire import PgError, PgSession, PostgreSQLCredentials, pg_error
 from lbproxy.probes.sql import (
     Expectation,
     SQLProbe,
@@ -126,7 +126,7 @@ class PgsqlProbe(SQLProbe):
             return await _takes_connections(session)
         private = target.tls is not None or target.address.kind == "unix"
         await session.log_in(
-            Credentials(
+            PostgreSQLCredentials(
                 options.user,
                 read_password(options.password, options.password_file),
                 options.database,

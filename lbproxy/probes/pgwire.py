@@ -17,7 +17,7 @@ from lbproxy.probes.notes import shorten
 from lbproxy.probes.scram import ScramClient, ScramError
 from lbproxy.tls.parameters import TLSParameters
 
-__all__ = ["Credentials", "PgError", "PgSession", "pg_error"]
+__all__ = ["PgError", "PgSession", "PostgreSQLCredentials", "pg_error"]
 
 MESSAGE_BYTES = 64 * 1024
 """Longest message taken."""
@@ -42,7 +42,7 @@ class PgError(Unhealthy):
         self.code = code
 
 
-class Credentials:
+class PostgreSQLCredentials:
     """``cleartext``: the password may be sent as it is (TLS, a Unix socket, or explicitly
     allowed).
     """
@@ -79,7 +79,7 @@ class PgSession:
         self._conversation.send(struct.pack(">II", len(body) + 8, _VERSION) + body)
         return await self._message()
 
-    async def log_in(self, who: Credentials) -> None:
+    async def log_in(self, who: PostgreSQLCredentials) -> None:
         """Log in, and wait until the server is ready for a query. Raises :class:`Unhealthy`."""
         kind, body = await self.greet(who.user, who.database)
         known = False
@@ -133,7 +133,7 @@ class PgSession:
             raise Unhealthy(f"does not speak PostgreSQL: {shown(head)}")
         return head[:1], await self._conversation.receive_exactly(size) if size else b""
 
-    def _authenticate(self, body: bytes, who: Credentials) -> bool:
+    def _authenticate(self, body: bytes, who: PostgreSQLCredentials) -> bool:
         """Answer one authentication request; True once the server is content."""
         if len(body) < 4:
             raise Unhealthy("sent a malformed authentication request")
@@ -152,7 +152,7 @@ class PgSession:
             raise Unhealthy(str(error)) from None
         return False
 
-    def _answer(self, code: int, data: bytes, who: Credentials) -> None:
+    def _answer(self, code: int, data: bytes, who: PostgreSQLCredentials) -> None:
         scram = self._scram
         if code == 3:
             if not who.cleartext:

@@ -45,7 +45,7 @@ def expectation(text: str) -> re.Pattern[bytes]:
 
 
 @frozen
-class Step:
+class DialogueStep:
     """A step of a dialogue: bytes to send, or the expected text, compiled and as written."""
 
     message: bytes = b""
@@ -53,11 +53,15 @@ class Step:
     text: str = ""
 
 
-def _step(word: str) -> Step:
+def _step(word: str) -> DialogueStep:
     verb, colon, text = word.partition(":")
     if verb not in ("send", "expect") or not colon or not text:
         raise ValueError(f"{word[:80]!r} is no step; write send:BYTES or expect:BYTES")
-    return Step(unescape(text)) if verb == "send" else Step(wanted=expectation(text), text=text)
+    return (
+        DialogueStep(unescape(text))
+        if verb == "send"
+        else DialogueStep(wanted=expectation(text), text=text)
+    )
 
 
 @frozen
@@ -86,16 +90,16 @@ class TcpOptions:
         ),
         example="+PONG",
     )
-    script: tuple[Step, ...] = hidden()
+    script: tuple[DialogueStep, ...] = hidden()
 
     def __attrs_post_init__(self) -> None:
         if self.steps and (self.send or self.expect):
             raise ValueError("write either steps (send:... expect:...) or send= and expect=")
         script = [_step(word) for word in self.steps]
         if self.send:
-            script.append(Step(unescape(self.send)))
+            script.append(DialogueStep(unescape(self.send)))
         if self.expect:
-            script.append(Step(wanted=expectation(self.expect), text=self.expect))
+            script.append(DialogueStep(wanted=expectation(self.expect), text=self.expect))
         object.__setattr__(self, "script", tuple(script))
 
 
@@ -128,7 +132,7 @@ class TcpProbe(Probe):
         return note
 
     async def _expect(
-        self, conversation: Conversation, step: Step, answer: bytes
+        self, conversation: Conversation, step: DialogueStep, answer: bytes
     ) -> tuple[bytes, int]:
         """The answer so far and where in it the match ends."""
         assert step.wanted is not None

@@ -31,7 +31,7 @@ from twisted.logger import Logger
 
 from lbproxy.config.model import Address
 from lbproxy.errors import ListenError
-from lbproxy.observe.events import EventKind, Events, Severity
+from lbproxy.observe.events import EventKind, Events, EventSeverity
 from lbproxy.process.remainder import Remainder
 
 __all__ = [
@@ -271,7 +271,7 @@ class Upgrader:
         report = UpgradeReport(error=why)
         text = f"upgrade: {report.summary()}"
         _log.error("{text}", text=text)
-        self._balancer.events.add(EventKind.UPGRADE_FAILED, "", text, Severity.ERROR)
+        self._balancer.events.add(EventKind.UPGRADE_FAILED, "", text, EventSeverity.ERROR)
         return report
 
     def _clean(self) -> None:

@@ -2,7 +2,7 @@
 
 A frontend, one of its routes and the backend it leads to each bring filters and features.
 :class:`Policies` combines them when the configuration is built, so that an exchange or a session
-only reads the attributes of the :class:`Policy` that :meth:`Policies.match` gives it.
+only reads the attributes of the :class:`RoutePolicy` that :meth:`Policies.match` gives it.
 
 The order of hooks in each phase: filters of the frontend, filters of the backend; around them the
 features of the backend, then those of the route, then those of the frontend.
@@ -22,7 +22,7 @@ from lbproxy.proxy.http.source import BACKEND_SOURCE, Source
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
 
-__all__ = ["Hooks", "Policies", "Policy"]
+__all__ = ["Hooks", "Policies", "RoutePolicy"]
 
 
 class Hooks:
@@ -59,7 +59,7 @@ class Hooks:
         )
 
 
-class Policy:
+class RoutePolicy:
     """One route of a frontend, and a backend.
 
     ``text``, ``priority``, ``action``: see :class:`~lbproxy.http.route.Route`.  ``backend``: None
@@ -90,7 +90,7 @@ class Policy:
     ) -> None:
         self._policies = policies
         self._index = route.index
-        self._elsewhere: dict[str, Policy] = {}
+        self._elsewhere: dict[str, RoutePolicy] = {}
         self.text: str = route.text
         self.priority: int = route.priority
         self.action: Any = route.action
@@ -99,7 +99,7 @@ class Policy:
         self.hooks = hooks
         self.source = source
 
-    def at(self, name: str) -> Policy:
+    def at(self, name: str) -> RoutePolicy:
         """The policy of this route for the backend ``name``, which a filter has chosen.
 
         It is compiled when first needed.  KeyError if there is no such backend."""
@@ -137,30 +137,32 @@ class Policies:
         self.own = Hooks.of(phases)
         self.hooks: dict[str, Hooks] = {name: self._hooks(name, {}) for name in backends}
         all_routes = (*router.routes, *([router.default] if router.default else []))
-        self._by_route: list[Policy] = [self._policy(route, route.backend) for route in all_routes]
+        self._by_route: list[RoutePolicy] = [
+            self._policy(route, route.backend) for route in all_routes
+        ]
 
-    def match(self, traffic: Any) -> Policy | None:
+    def match(self, traffic: Any) -> RoutePolicy | None:
         """The policy of the first route that takes ``traffic``; None if none does.
 
         Raises ProxyError as :meth:`~lbproxy.http.route.Router.match`."""
         route = self._router.match(traffic)
         return None if route is None else self._by_route[route.index]
 
-    def compile(self, index: int, name: str) -> Policy:
+    def compile(self, index: int, name: str) -> RoutePolicy:
         """The policy of the route at ``index`` for the backend ``name``.  KeyError."""
         routes = self._router.routes
         route = routes[index] if index < len(routes) else self._router.default
         assert route is not None
         return self._policy(route, name)
 
-    def _policy(self, route: Route, name: str) -> Policy:
+    def _policy(self, route: Route, name: str) -> RoutePolicy:
         if route.action is not None:
-            return Policy(self, route, None, self.own, None)
+            return RoutePolicy(self, route, None, self.own, None)
         features = self._routes[route.index] if self._routes else {}
         hooks = self._hooks(name, features) if features else self.hooks[name]
         source = source_of(self._features, source_of(features, BACKEND_SOURCE))
         wrapped = None if source is BACKEND_SOURCE else source
-        return Policy(self, route, self._backends[name], hooks, wrapped)
+        return RoutePolicy(self, route, self._backends[name], hooks, wrapped)
 
     def _hooks(self, name: str, features: FeatureSet) -> Hooks:
         backend = self._backends[name]

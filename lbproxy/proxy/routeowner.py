@@ -1,7 +1,7 @@
 """DATA. A route as the owner of features: what it keeps from one configuration to the next.
 
 Only made where some feature belongs to routes (``Feature.owner``).  Traffic never sees it: the
-hooks of its features are in the :class:`~lbproxy.proxy.policy.Policy` of the route.
+hooks of its features are in the :class:`~lbproxy.proxy.policy.RoutePolicy` of the route.
 """
 
 from __future__ import annotations

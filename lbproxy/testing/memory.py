@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from lbproxy.testing.memoryaddress import Key, address_of, is_literal, names_of, text_of
 from lbproxy.testing.memoryfaults import Faults
-from lbproxy.testing.memoryport import Attempt, Connector, InlinePool, MemoryPort
+from lbproxy.testing.memoryport import InlinePool, MemoryConnector, MemoryDial, MemoryPort
 from lbproxy.testing.memoryresolver import MemoryResolver
 from lbproxy.testing.transport import MemoryTransport, MemoryUNIXTransport
 
@@ -215,7 +215,7 @@ class MemoryReactor(Clock):
         """
         if not is_literal(host):
             host = self.resolver.table.get(host, ["192.0.2.255"])[0]
-        connector = Connector(self, (host, port), factory, timeout, bindAddress)
+        connector = MemoryConnector(self, (host, port), factory, timeout, bindAddress)
         connector.connect()
         return connector
 
@@ -236,11 +236,11 @@ class MemoryReactor(Clock):
         self, address: str, factory: Any, timeout: float = 30, checkPID: bool = False
     ) -> Any:
         """See :class:`twisted.internet.interfaces.IReactorUNIX`."""
-        connector = Connector(self, (address, -1), factory, timeout, None)
+        connector = MemoryConnector(self, (address, -1), factory, timeout, None)
         connector.connect()
         return connector
 
-    def attempt(self, attempt: Attempt, connector: Connector) -> None:
+    def attempt(self, attempt: MemoryDial, connector: MemoryConnector) -> None:
         """See :class:`~lbproxy.testing.memoryport.MemoryNetwork`."""
         names = {connector.key[0], text_of(connector.key)}
         if self._faults.drops_attempt(names):
@@ -251,7 +251,7 @@ class MemoryReactor(Clock):
         else:
             self.soon(self._connect, attempt, connector)
 
-    def _connect(self, attempt: Attempt, connector: Connector) -> None:
+    def _connect(self, attempt: MemoryDial, connector: MemoryConnector) -> None:
         port = self._find(connector.key)
         if port is None:
             attempt.refuse()
@@ -281,7 +281,7 @@ class MemoryReactor(Clock):
         else:
             server.start(protocol)
 
-    def _addresses(self, connector: Connector) -> tuple[Any, Any]:
+    def _addresses(self, connector: MemoryConnector) -> tuple[Any, Any]:
         """The client's own address, and the one it has reached."""
         host, number = connector.key
         if number < 0:

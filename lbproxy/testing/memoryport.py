@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from lbproxy.testing.memoryaddress import Key, address_of
 
-__all__ = ["Attempt", "Connector", "InlinePool", "MemoryNetwork", "MemoryPort"]
+__all__ = ["InlinePool", "MemoryConnector", "MemoryDial", "MemoryNetwork", "MemoryPort"]
 
 
 class MemoryNetwork(Protocol):
@@ -27,7 +27,7 @@ class MemoryNetwork(Protocol):
     def unbind(self, port: MemoryPort) -> None:
         """Listen no more."""
 
-    def attempt(self, attempt: Attempt, connector: Connector) -> None:
+    def attempt(self, attempt: MemoryDial, connector: MemoryConnector) -> None:
         """Begin to connect."""
 
 
@@ -66,10 +66,10 @@ class MemoryPort:
         return f"<MemoryPort {self._address} {self.factory!r}>"
 
 
-class Attempt:
+class MemoryDial:
     """A connection being made; stands in for the transport until there is one."""
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, connector: MemoryConnector) -> None:
         self._connector = connector
         self._decided = False
         connector.memory.attempt(self, connector)
@@ -91,7 +91,7 @@ class Attempt:
         self.failIfNotConnected(error.ConnectionRefusedError())
 
 
-class Connector(BaseConnector):
+class MemoryConnector(BaseConnector):
     """See :class:`twisted.internet.interfaces.IConnector`."""
 
     def __init__(
@@ -103,7 +103,7 @@ class Connector(BaseConnector):
         self.source: tuple[str, int] | None = source
 
     def _makeTransport(self) -> Any:
-        return Attempt(self)
+        return MemoryDial(self)
 
     def getDestination(self) -> Any:
         """Where it goes."""

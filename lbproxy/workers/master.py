@@ -28,7 +28,7 @@ from lbproxy.limits.window import SLICES
 from lbproxy.model import Address, Config
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
-from lbproxy.observe.events import EventKind, Severity
+from lbproxy.observe.events import EventKind, EventSeverity
 from lbproxy.observe.follow import ViewerLine
 from lbproxy.process.replication import StickyReplication
 from lbproxy.service import LoadBalancer
@@ -155,12 +155,12 @@ class Master(LoadBalancer):
     # -- for the supervisor ---------------------------------------------------------------------
 
     def limits(self) -> tuple[float, float]:
-        """See Owner."""
+        """See :class:`~lbproxy.workers.supervisor.SupervisedMaster`."""
         settings = self.config.settings
         return settings.timeout_shutdown, settings.worker_timeout
 
     def begin(self, worker: WorkerProcess, channel: Channel) -> None:
-        """See Owner."""
+        """See :class:`~lbproxy.workers.supervisor.SupervisedMaster`."""
         worker.signatures, worker.followed = {}, []
         self._send_sockets(worker, channel)
         for at in range(0, len(self._wakers), FDS):
@@ -173,7 +173,7 @@ class Master(LoadBalancer):
         self.hub.attach(worker.slot, channel)
 
     def ended(self, worker: WorkerProcess) -> None:
-        """See Owner."""
+        """See :class:`~lbproxy.workers.supervisor.SupervisedMaster`."""
         self._totals.ended(worker.slot)
         self._calls.lost(worker.slot)
         self.hub.detach(worker.slot)
@@ -185,16 +185,16 @@ class Master(LoadBalancer):
         kind: EventKind,
         worker: WorkerProcess,
         text: str,
-        severity: Severity = Severity.INFO,
+        severity: EventSeverity = EventSeverity.INFO,
         pid: int = 0,
     ) -> None:
-        """See Owner."""
+        """See :class:`~lbproxy.workers.supervisor.SupervisedMaster`."""
         pid = pid or worker.pid
         _log.info("{text} (pid {pid})", text=text, pid=pid)
         self.events.add(kind, f"worker {worker.slot}", text, severity, pid=pid)
 
     def received(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
-        """See Owner."""
+        """See :class:`~lbproxy.workers.supervisor.SupervisedMaster`."""
         kind = message["type"]
         if kind == "report":
             self._totals.received(worker.slot, message["report"])

@@ -1,8 +1,8 @@
 """CONTROL. The operations of a load balancer with workers: one table, for both ends.
 
-An :class:`Operation` has the name of a method of :class:`lbproxy.service.LoadBalancer` and defines
-where it runs. The master's method is generated from it (:func:`spread`), and a worker runs its part
-(:func:`run`).
+A :class:`SpreadOperation` has the name of a method of :class:`lbproxy.service.LoadBalancer` and
+defines where it runs. The master's method is generated from it (:func:`spread`), and a worker runs
+its part (:func:`run`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 from lbproxy.operate.drain import SessionView
 from lbproxy.service import LoadBalancer
 
-__all__ = ["OPERATIONS", "Operation", "run", "spread"]
+__all__ = ["OPERATIONS", "SpreadOperation", "run", "spread"]
 
 Arguments = dict[str, Any]
 Answers = dict[int, Any]
@@ -45,7 +45,7 @@ M = TypeVar("M", bound="type[LoadBalancer]")
 
 
 @frozen
-class Operation:
+class SpreadOperation:
     """One method of the load balancer, spread over master and workers.
 
     ``worker(balancer, **arguments)``: the part of each worker.  ``master(master, **arguments)``:
@@ -94,16 +94,18 @@ def _owner(arguments: Arguments) -> tuple[int, Arguments]:
     return int(slot) if slot.isdecimal() else -1, {"id": inner}
 
 
-OPERATIONS: tuple[Operation, ...] = (
-    Operation("kill_sessions", LoadBalancer.kill_sessions, master=_session_count),
-    Operation("rebalance", LoadBalancer.rebalance, master=LoadBalancer.rebalance),
-    Operation("clear_sticky", LoadBalancer.clear_sticky, master=LoadBalancer.clear_sticky),
-    Operation("reopen_logs", LoadBalancer.reopen_logs, master=LoadBalancer.reopen_logs),
-    Operation("hurry", LoadBalancer.hurry, master=LoadBalancer.hurry),
-    Operation("hand_over", LoadBalancer.hand_over, master=LoadBalancer.hand_over),
-    Operation("operate", LoadBalancer.operate, master=LoadBalancer.operate, everywhere=_everywhere),
-    Operation("all_sessions", _sessions, gather=_all_sessions),
-    Operation(
+OPERATIONS: tuple[SpreadOperation, ...] = (
+    SpreadOperation("kill_sessions", LoadBalancer.kill_sessions, master=_session_count),
+    SpreadOperation("rebalance", LoadBalancer.rebalance, master=LoadBalancer.rebalance),
+    SpreadOperation("clear_sticky", LoadBalancer.clear_sticky, master=LoadBalancer.clear_sticky),
+    SpreadOperation("reopen_logs", LoadBalancer.reopen_logs, master=LoadBalancer.reopen_logs),
+    SpreadOperation("hurry", LoadBalancer.hurry, master=LoadBalancer.hurry),
+    SpreadOperation("hand_over", LoadBalancer.hand_over, master=LoadBalancer.hand_over),
+    SpreadOperation(
+        "operate", LoadBalancer.operate, master=LoadBalancer.operate, everywhere=_everywhere
+    ),
+    SpreadOperation("all_sessions", _sessions, gather=_all_sessions),
+    SpreadOperation(
         "end_session",
         LoadBalancer.kill_session,
         gather=lambda arguments, answers: any(answers.values()),
@@ -131,7 +133,7 @@ def spread(master: M) -> M:
     return master
 
 
-def _method(operation: Operation) -> Callable[..., Any]:
+def _method(operation: SpreadOperation) -> Callable[..., Any]:
     base = getattr(LoadBalancer, operation.name)
     parameters = signature(base)
 

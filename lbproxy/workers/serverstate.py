@@ -1,7 +1,7 @@
 """CONTROL. The attributes of servers that the master synchronises: one table, for both ends.
 
 The master sends :func:`encode` of a backend when its :func:`signature` has changed, and a worker
-updates its servers with :func:`apply`. A new attribute is one more :class:`Field`.
+updates its servers with :func:`apply`. A new attribute is one more :class:`StateField`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from lbproxy.config.lines import dump_server
 from lbproxy.model import ServerSpec
 from lbproxy.proxy.backend import Backend
 
-__all__ = ["FIELDS", "Field", "apply", "encode", "signature"]
+__all__ = ["FIELDS", "StateField", "apply", "encode", "signature"]
 
 _log = Logger()
 
 
 @frozen
-class Field:
+class StateField:
     """One attribute of a server.
 
     ``changes``: cheap to get; a new value means that workers must be sent the server again.
@@ -48,50 +48,50 @@ def _set_agent(backend: Backend, server: ServerState, value: Any) -> None:
     backend.group.set_agent(server, State(state), note)
 
 
-FIELDS: tuple[Field, ...] = (
-    Field(
+FIELDS: tuple[StateField, ...] = (
+    StateField(
         "weight",
         lambda server: server.full_weight,
         lambda server: server.full_weight,
         lambda backend, server, value: backend.group.set_weight(server.name, value),
     ),
-    Field(
+    StateField(
         "maxconn",
         lambda server: server.maxconn,
         lambda server: server.maxconn,
         lambda backend, server, value: backend.group.set_maxconn(server.name, value),
     ),
-    Field(
+    StateField(
         "admin",
         lambda server: server.admin,
         lambda server: server.admin.value,
         lambda backend, server, value: backend.set_admin(server.name, AdminState(value)),
     ),
-    Field(
+    StateField(
         "health",
         lambda server: server.healthy,
         lambda server: [server.healthy, server.health_note],
         _set_health,
     ),
-    Field(
+    StateField(
         "unusable",
         lambda server: server.unusable,
         lambda server: sorted(server.unusable),
         lambda backend, server, value: backend.group.set_unusable(server, frozenset(value)),
     ),
-    Field(
+    StateField(
         "leaving",
         lambda server: server.leaving,
         lambda server: server.leaving,
         lambda backend, server, value: backend.group.set_leaving(server, value),
     ),
-    Field(
+    StateField(
         "agent",
         lambda server: server.agent,
         lambda server: [server.agent.value, server.agent_note],
         _set_agent,
     ),
-    Field(
+    StateField(
         "agent_share",
         lambda server: server.agent_share,
         lambda server: server.agent_share,

@@ -17,11 +17,11 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from lbproxy.observe.events import EventKind, Severity
+from lbproxy.observe.events import EventKind, EventSeverity
 from lbproxy.workers.channel import Channel
 from lbproxy.workers.process import FIRST_PAUSE, WorkerProcess
 
-__all__ = ["STACK_SIGNAL", "Owner", "Supervisor"]
+__all__ = ["STACK_SIGNAL", "SupervisedMaster", "Supervisor"]
 
 _log = Logger()
 
@@ -44,7 +44,7 @@ _STACK_TIME = 0.3  # seconds to write the stack
 _LATE = 1.0  # seconds that the master itself may be late and still judge
 
 
-class Owner(Protocol):
+class SupervisedMaster(Protocol):
     """The methods of the master that the supervisor calls."""
 
     stopping: bool
@@ -59,7 +59,7 @@ class Owner(Protocol):
         """The process is gone: it holds nothing, and answers no more."""
 
     def report(
-        self, kind: EventKind, worker: WorkerProcess, text: str, severity: Severity, pid: int
+        self, kind: EventKind, worker: WorkerProcess, text: str, severity: EventSeverity, pid: int
     ) -> None:
         """Log it and add it to the events."""
 
@@ -70,7 +70,7 @@ class Owner(Protocol):
 class Supervisor:
     """``workers``: by slot."""
 
-    def __init__(self, reactor: Any, count: int, owner: Owner) -> None:
+    def __init__(self, reactor: Any, count: int, owner: SupervisedMaster) -> None:
         self.workers = [WorkerProcess(slot) for slot in range(count)]
         self._reactor = reactor
         self._owner = owner
@@ -148,7 +148,7 @@ class Supervisor:
             return
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         text = f"worker {worker.slot} {how}"
-        self._owner.report(EventKind.WORKER_DIED, worker, text, Severity.ERROR, process.pid)
+        self._owner.report(EventKind.WORKER_DIED, worker, text, EventSeverity.ERROR, process.pid)
         worker.restarts += 1
         if ready and self._reactor.seconds() - worker.since > _GOOD:
             worker.pause = FIRST_PAUSE

@@ -8,7 +8,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproxy.admin.stream import HELD, HELD_BYTES, MAX_STREAMS, Follower, Stream, event, merge_patch
+from lbproxy.admin.stream import (
+    HELD,
+    HELD_BYTES,
+    MAX_STREAMS,
+    AdminStream,
+    Follower,
+    event,
+    merge_patch,
+)
 from lbproxy.testing.memory import MemoryReactor
 
 from .kit import AdminClient, admin
@@ -158,7 +166,7 @@ def test_what_a_slow_follower_costs() -> None:
     written: list[bytes] = []
     closed: list[int] = []
     ended: list[int] = []
-    stream = Stream(lambda follower: lambda: ended.append(1))
+    stream = AdminStream(lambda follower: lambda: ended.append(1))
 
     def begin() -> Follower:
         follower = Follower(written.append, lambda: closed.append(1), reactor.callLater)
@@ -195,7 +203,7 @@ def test_a_slow_follower_is_bounded_by_bytes_too() -> None:
     reactor = MemoryReactor()
     closed: list[int] = []
     follower = Follower(lambda data: None, lambda: closed.append(1), reactor.callLater)
-    follower.start(Stream(lambda follower: lambda: None))
+    follower.start(AdminStream(lambda follower: lambda: None))
     for _ in range(2):
         follower.pauseProducing()
         for _ in range(HELD_BYTES // 8192):

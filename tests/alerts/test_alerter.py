@@ -9,10 +9,10 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from lbproxy.alerts.alerter import IN_FLIGHT, limits_of, manners_of
-from lbproxy.alerts.notify import NotifyError, Target
+from lbproxy.alerts.notify import Destination, NotifyError
 from lbproxy.errors import Kind
 from lbproxy.observe.alerts import RULES, AlertLimits
-from lbproxy.observe.events import EventKind, Severity
+from lbproxy.observe.events import EventKind, EventSeverity
 from lbproxy.observe.notices import Notice
 from lbproxy.registry import parse_config
 from lbproxy.service import LoadBalancer
@@ -32,7 +32,7 @@ TEXT = """
 """
 
 
-class Listed(Target):
+class Listed(Destination):
     """Takes notices down; ``fails``: how many tries go wrong; ``hold``: takes forever."""
 
     name = "a list"
@@ -106,7 +106,7 @@ def test_a_backend_without_servers_is_told_and_shown(reactor: MemoryReactor) -> 
     assert target.lines == [("firing", "backend_empty", "app")]
     assert [alert.name for alert in balancer.alerter.active] == ["backend_empty"]
     (event,) = [e for e in balancer.events.since() if e.kind is EventKind.ALERT]
-    assert (event.subject, event.severity) == ("app", Severity.ERROR)
+    assert (event.subject, event.severity) == ("app", EventSeverity.ERROR)
     assert event.text == "backend_empty: backend app has no server"
     assert event.facts["name"] == "backend_empty"
     down(balancer, "a", "b", healthy=True)

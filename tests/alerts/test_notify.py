@@ -27,12 +27,12 @@ from lbproxy.alerts.notify import (
 )
 from lbproxy.config.model import Address, AlertsSpec, CommandSpec, MailSpec, WebhookSpec
 from lbproxy.observe.alerts import Alert, Finding
-from lbproxy.observe.events import Severity
-from lbproxy.observe.notices import Line, Notice
+from lbproxy.observe.events import EventSeverity
+from lbproxy.observe.notices import Notice, NoticeLine
 from tests.support.reactor import run
 
 NOTICE = Notice(
-    (Line("firing", Alert("queue", Finding("app", "backend app waits\nfor <ever>"), 0.0)),)
+    (NoticeLine("firing", Alert("queue", Finding("app", "backend app waits\nfor <ever>"), 0.0)),)
 )
 
 
@@ -398,4 +398,4 @@ def test_nothing_is_left_waiting() -> None:
 
 
 def test_severity_of_a_recovery_is_info() -> None:
-    assert Notice((Line("recovered", NOTICE.lines[0].alert),)).severity is Severity.INFO
+    assert Notice((NoticeLine("recovered", NOTICE.lines[0].alert),)).severity is EventSeverity.INFO

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lbproxy.errors import Kind
-from lbproxy.observe.events import Event, EventKind, Severity
+from lbproxy.observe.events import Event, EventKind, EventSeverity
 from lbproxy.service import LoadBalancer
 from lbproxy.testing import MemoryReactor
 from lbproxy.tls.certificates import load, self_signed
@@ -104,7 +104,7 @@ def test_refused_clients_are_counted_not_listed(reactor: MemoryReactor) -> None:
     told = of(balancer, EventKind.CLIENTS_REFUSED)
     assert [event.facts["count"] for event in told] == [5, 590]
     assert told[0].text == "frontend web refused 5 (limited)"
-    assert told[0].severity is Severity.WARNING
+    assert told[0].severity is EventSeverity.WARNING
 
 
 def test_full_queues_and_lost_lines(reactor: MemoryReactor, tmp_path: Path) -> None:

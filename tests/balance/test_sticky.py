@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from lbproxy.balance.server import AdminState, State
 from lbproxy.balance.sticky import (
-    HeaderOptions,
     HeaderSticky,
     SNISticky,
     SourceOptions,
     SourceSticky,
     Sticky,
+    StickyHeaderOptions,
     TableOptions,
 )
 from lbproxy.errors import Outcome
@@ -201,7 +201,7 @@ def test_who_has_no_address_is_balanced_as_ever(clock: Clock) -> None:
 
 
 def test_a_header_is_kept_as_a_digest(clock: Clock) -> None:
-    bench = Bench(HeaderSticky(HeaderOptions(header="X-User"), Env(clock, Random(0))))
+    bench = Bench(HeaderSticky(StickyHeaderOptions(header="X-User"), Env(clock, Random(0))))
 
     def user(name: bytes) -> Context:
         return Context(request=RequestHead(b"GET", b"/", [(b"x-USER", name)]))
@@ -249,7 +249,7 @@ def test_a_reload_keeps_what_means_the_same(clock: Clock) -> None:
     bench = Bench(new)
     assert bench.go(Context("10.0.0.1")) == mine and new.counters.kept == 1
     assert not source(clock, prefix=24).adopt(old.sticky)
-    header = HeaderSticky(HeaderOptions(header="X"), Env(clock, Random(0)))
+    header = HeaderSticky(StickyHeaderOptions(header="X"), Env(clock, Random(0)))
     assert not header.adopt(old.sticky)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lbproxy.guard import AddressJudge, Refused
+from lbproxy.guard import AddressJudge, TargetRefused
 from lbproxy.guard.judge import name_reason
 from lbproxy.guard.special import V4, V6, special_reason
 
@@ -48,7 +48,7 @@ PUBLIC_TEXT = """
 @pytest.mark.parametrize("address", REFUSED_TEXT.split())
 def test_refused(address: str) -> None:
     assert JUDGE.reason(address, 80)
-    with pytest.raises(Refused, match=r"is"):
+    with pytest.raises(TargetRefused, match=r"is"):
         JUDGE.check([address], 80)
 
 
@@ -94,9 +94,9 @@ def test_the_differences_are_networks_of_the_table() -> None:
 
 def test_one_forbidden_address_spoils_an_answer() -> None:
     JUDGE.check(["1.1.1.1", "2606:4700::1111"], 443)
-    with pytest.raises(Refused, match=r"10.0.0.1 is private"):
+    with pytest.raises(TargetRefused, match=r"10.0.0.1 is private"):
         JUDGE.check(["1.1.1.1", "10.0.0.1"], 443)
-    with pytest.raises(Refused, match="no address"):
+    with pytest.raises(TargetRefused, match="no address"):
         JUDGE.check([], 443)
 
 

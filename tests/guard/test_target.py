@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("ada_url")
 
-from lbproxy.guard import AddressJudge, Guard, Refused, Target
+from lbproxy.guard import AddressJudge, AllowedTarget, Guard, TargetRefused
 from lbproxy.guard.special import special_reason
 
 GUARD = Guard(AddressJudge(), ports=(80, 443, 8080))
@@ -195,7 +195,7 @@ def test_there_are_at_least_two_hundred_forms() -> None:
 
 @pytest.mark.parametrize("url", FORMS)
 def test_refused(url: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(TargetRefused) as caught:
         GUARD.target(url)
     assert "secret" not in str(caught.value)
 
@@ -223,7 +223,7 @@ def test_allowed_and_the_string_that_is_sent(url: str, sent: str) -> None:
 
 def test_a_target() -> None:
     target = GUARD.target("wss://example.com:8080/a?b")
-    assert target == Target("wss", "example.com", 8080, "/a?b")
+    assert target == AllowedTarget("wss", "example.com", 8080, "/a?b")
     assert (target.secure, target.authority, target.literal) == (True, "example.com:8080", False)
     assert GUARD.target("http://[2606:4700::1]/").literal
 
@@ -232,7 +232,7 @@ def test_answers_of_a_resolver() -> None:
     target = GUARD.target("https://example.com/")
     assert GUARD.judge(target, ["1.1.1.1", "8.8.8.8"]) == ("1.1.1.1", "8.8.8.8")
     for addresses in ([], ["127.0.0.1"], ["1.1.1.1", "::1"], ["1.1.1.1", "fe80::1%eth0"]):
-        with pytest.raises(Refused, match=r"example\.com: "):
+        with pytest.raises(TargetRefused, match=r"example\.com: "):
             GUARD.judge(target, addresses)
 
 
@@ -262,7 +262,7 @@ def test_redirects(location: str, sent: str) -> None:
 )  # fmt: skip
 def test_redirects_are_judged_anew(location: str) -> None:
     base = GUARD.target("https://example.com/a/b")
-    with pytest.raises(Refused):
+    with pytest.raises(TargetRefused):
         GUARD.redirected(base, location)
 
 
@@ -281,7 +281,7 @@ URLS = st.builds(
 def test_what_is_allowed_is_read_the_same_by_others(url: str) -> None:
     try:
         target = GUARD.target(url)
-    except Refused:
+    except TargetRefused:
         return
     seen = urlsplit(target.url)
     assert seen.hostname == target.host and (seen.port or target.port) == target.port

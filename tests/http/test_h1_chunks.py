@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lbproxy import compiled
-from lbproxy.http.h1_body import ChunkedBody, Refused, _without_extensions
+from lbproxy.http.h1_body import BadMessage, ChunkedBody, _without_extensions
 from lbproxy.http.message import End, Limits
 
 GRAMMAR = re.compile(
@@ -36,7 +36,7 @@ def decoded(raw: bytes, cuts: list[int], room: int | None = None) -> tuple[bytes
         events: list[Any] = []
         try:
             body.feed(raw[start:stop], 0, events)
-        except Refused as refusal:
+        except BadMessage as refusal:
             fault = str(refusal)
         data += b"".join(event for event in events if type(event) is bytes)
         if fault or any(type(event) is End for event in events):

@@ -13,7 +13,7 @@ from lbproxy.limits.atonce import AtOnce
 from lbproxy.limits.cells import Cells
 from lbproxy.limits.fields import LONGEST, policy_item, rate_item, retry_after
 from lbproxy.limits.rate import Rate
-from lbproxy.limits.window import PARTS, SLICES, Counts
+from lbproxy.limits.window import PARTS, SLICES, WindowCounts
 from lbproxy.sharing.local import LocalShared
 
 
@@ -41,7 +41,7 @@ def test_never_more_at_once(most: int, steps: list[tuple[bool, str]]) -> None:
 )
 def test_a_counter_forgets_after_its_window(steps: list[tuple[float, int]], later: float) -> None:
     memory = memoryview(bytearray(Cells.size(8, SLICES)))
-    counts = Counts(Cells(memory, SLICES), "t", 60.0)
+    counts = WindowCounts(Cells(memory, SLICES), "t", 60.0)
     ident = counts.ident("k")
     now, added = 5000.0, []
     for pause, amount in steps:
@@ -58,7 +58,7 @@ def test_a_counter_forgets_after_its_window(steps: list[tuple[float, int]], late
 
 def test_a_counter_of_other_cells() -> None:
     with pytest.raises(ValueError, match="another kind"):
-        Counts(Cells(memoryview(bytearray(Cells.size(8))), 0), "t", 60.0)
+        WindowCounts(Cells(memoryview(bytearray(Cells.size(8))), 0), "t", 60.0)
 
 
 @given(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproxy.observe.events import MEANING, Burst, Event, EventKind, Events, Severity
+from lbproxy.observe.events import MEANING, Burst, Event, EventKind, Events, EventSeverity
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -23,7 +23,7 @@ def add(events: Events, text: str = "x") -> Event:
 def test_events_are_numbered_stamped_and_plain() -> None:
     events = Events(now=lambda: 1_800_000_000.5)
     event = events.add(
-        EventKind.SERVER_DOWN, "app/a", "server app/a is down", Severity.WARNING, n=1
+        EventKind.SERVER_DOWN, "app/a", "server app/a is down", EventSeverity.WARNING, n=1
     )
     assert event.as_dict() == {
         "number": 1, "at": 1_800_000_000.5, "kind": "server_down", "severity": "warning",
@@ -117,7 +117,7 @@ def test_every_kind_has_a_meaning_and_is_documented() -> None:
 def test_a_successor_continues_the_list() -> None:
     old, new = Events(now=lambda: 5.0), Events(now=lambda: 9.0)
     for number in range(3):
-        old.add(EventKind.CHANGED, "app/a", f"change {number}", Severity.WARNING, who="alice")
+        old.add(EventKind.CHANGED, "app/a", f"change {number}", EventSeverity.WARNING, who="alice")
     told = [event.as_dict() for event in old.since()]
     told.append({**told[0], "kind": "of a later version", "number": 9})
     heard: list[Event] = []

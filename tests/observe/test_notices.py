@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbproxy.observe.alerts import Alert, AlertChange, Finding
-from lbproxy.observe.events import Severity
-from lbproxy.observe.notices import Line, Manners, Notice, Notices
+from lbproxy.observe.events import EventSeverity
+from lbproxy.observe.notices import Manners, Notice, NoticeLine, Notices
 
 NOON, NIGHT = 12 * 60, 2 * 60
 
 
-def alert(subject: str = "app", severity: Severity = Severity.WARNING) -> Alert:
+def alert(subject: str = "app", severity: EventSeverity = EventSeverity.WARNING) -> Alert:
     return Alert("queue", Finding(subject, f"backend {subject} waits", severity, {"n": 1}), 5.0)
 
 
-def fired(subject: str = "app", severity: Severity = Severity.WARNING) -> AlertChange:
+def fired(subject: str = "app", severity: EventSeverity = EventSeverity.WARNING) -> AlertChange:
     return AlertChange(True, alert(subject, severity))
 
 
@@ -37,7 +37,7 @@ def test_what_changes_together_is_told_together() -> None:
     assert notice is not None
     assert notice.title == "backend a waits (and 1 more)"
     assert notice.text == "firing: queue: backend a waits\nfiring: queue: backend b waits"
-    assert notice.severity is Severity.WARNING
+    assert notice.severity is EventSeverity.WARNING
     assert json.loads(json.dumps(notice.as_dict()))["alerts"][0] == {
         "state": "firing", "name": "queue", "subject": "a", "severity": "warning",
         "text": "backend a waits", "facts": {"n": 1},
@@ -46,7 +46,7 @@ def test_what_changes_together_is_told_together() -> None:
     end = notices.look(2, NOON, [over("a"), over("b")], [])
     assert states(end) == [("recovered", "a"), ("recovered", "b")]
     assert end is not None and end.title.startswith("recovered: ")
-    assert end.severity is Severity.INFO
+    assert end.severity is EventSeverity.INFO
 
 
 def test_many_are_counted() -> None:
@@ -81,7 +81,9 @@ def test_what_is_over_before_it_was_told_is_not_told() -> None:
 def test_quiet_times_are_for_warnings() -> None:
     notices = Notices(Manners(quiet=((22 * 60, 6 * 60),)))
     assert notices.look(0, NIGHT, [fired("w"), fired("gone")], []) is None
-    assert states(notices.look(1, NIGHT, [fired("e", Severity.ERROR)], [])) == [("firing", "e")]
+    assert states(notices.look(1, NIGHT, [fired("e", EventSeverity.ERROR)], [])) == [
+        ("firing", "e")
+    ]
     assert notices.look(2, NIGHT, [over("gone")], []) is None
     assert states(notices.look(3, 6 * 60, [], [])) == [("firing", "w")]
     assert notices.look(4, 22 * 60, [over("w")], []) is None
@@ -121,7 +123,7 @@ def test_told_in_turn_and_within_the_rate(steps: list[tuple[str, bool, bool, int
     for subject, severe, quiet, pause in steps:
         now += pause
         change = over(subject) if subject in on else fired(
-            subject, Severity.ERROR if severe else Severity.WARNING
+            subject, EventSeverity.ERROR if severe else EventSeverity.WARNING
         )  # fmt: skip
         on ^= {subject}
         notice = notices.look(now, 30 if quiet else NOON, [change], [alert(one) for one in on])
@@ -135,4 +137,4 @@ def test_told_in_turn_and_within_the_rate(steps: list[tuple[str, bool, bool, int
 
 
 def test_lines_are_plain() -> None:
-    assert Line("firing", alert()).as_dict()["facts"] == {"n": 1}
+    assert NoticeLine("firing", alert()).as_dict()["facts"] == {"n": 1}

@@ -7,7 +7,7 @@ from typing import Any
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.exposition import Family
-from lbproxy.admin.route import APIRoute, Call, Part
+from lbproxy.admin.route import APICall, APIRoute, Part
 from lbproxy.admin.schema import ANY, BOOLEAN, COUNT, NUMBER, STRING, array, mapping, object_
 from lbproxy.admin.view import AdminView
 
@@ -51,7 +51,7 @@ def _state(admin: AdminView) -> Any:
     return {**_counts(admin), "firing": firing}
 
 
-def _list(call: Call) -> Any:
+def _list(call: APICall) -> Any:
     return {**_counts(call.admin), "items": _rows(call.admin)}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from lbproxy.admin.auth import Role
 from lbproxy.admin.parts.features import feature_fields
 from lbproxy.admin.parts.frontends import HISTOGRAM
-from lbproxy.admin.route import PAGE, APIRoute, Call, Column, Panel, Part, find, paged
+from lbproxy.admin.route import PAGE, APICall, APIRoute, Column, Panel, Part, find, paged
 from lbproxy.admin.schema import COUNT, NUMBER, SCALAR, STRING, mapping, object_, page
 from lbproxy.admin.view import AdminView
 from lbproxy.balance.server import State
@@ -74,15 +74,15 @@ def _state(admin: AdminView) -> Any:
     return {name: row(backend) for name, backend in admin.balancer.backends.items()}
 
 
-def _list(call: Call) -> Any:
+def _list(call: APICall) -> Any:
     return paged(call, list(call.balancer.backends.values()), row)
 
 
-def _one(call: Call) -> Any:
+def _one(call: APICall) -> Any:
     return row(find(call.balancer.backends, call.path["backend"], "backend"))
 
 
-def _queues(call: Call) -> Any:
+def _queues(call: APICall) -> Any:
     return paged(call, list(call.balancer.backends.values()), _queue)
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.exposition import Family, labels
-from lbproxy.admin.route import PAGE, APIError, APIRoute, Call, Column, Panel, Part, find, paged
+from lbproxy.admin.route import PAGE, APICall, APIError, APIRoute, Column, Panel, Part, find, paged
 from lbproxy.admin.schema import (
     ANY,
     BOOLEAN,
@@ -77,11 +77,11 @@ def _state(admin: AdminView) -> Any:
     return {name: cache.stats() for name, cache in _caches(admin).items()}
 
 
-def _list(call: Call) -> Any:
+def _list(call: APICall) -> Any:
     return paged(call, list(_caches(call.admin).values()), Cache.stats)
 
 
-def _entries(call: Call) -> Any:
+def _entries(call: APICall) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
     url = call.query.get("url", "")
     if url:
@@ -95,7 +95,7 @@ def _entries(call: Call) -> Any:
 _MOST = 100_000
 
 
-def _purge(call: Call) -> Any:
+def _purge(call: APICall) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
     given = {kind: call.query[kind] for kind in KINDS if call.query.get(kind)}
     if len(given) != 1 or "group" in given:
@@ -111,7 +111,7 @@ def _purge(call: Call) -> Any:
     return {"purged": count}
 
 
-def _why(call: Call) -> Any:
+def _why(call: APICall) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
     try:
         parts = urlsplit(call.body["url"])

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import PAGE, APIRoute, Call, Column, Panel, Part, paged
+from lbproxy.admin.route import PAGE, APICall, APIRoute, Column, Panel, Part, paged
 from lbproxy.admin.schema import NUMBER, STRING, array, mapping, object_, page
 from lbproxy.admin.view import AdminView
 
@@ -44,7 +44,7 @@ def _state(admin: AdminView) -> Any:
     return {pair.source: _row(pair) for pair in _pairs(admin)}
 
 
-def _list(call: Call) -> Any:
+def _list(call: APICall) -> Any:
     return paged(call, sorted(_pairs(call.admin), key=lambda pair: pair.expires), _row)
 
 

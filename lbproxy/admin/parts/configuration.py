@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import APIRoute, Call, Part
+from lbproxy.admin.route import APICall, APIRoute, Part
 from lbproxy.admin.schema import ANY, STRING, Schema, mapping, object_
 from lbproxy.config.dump import as_json
 from lbproxy.config.sections import SECTIONS
@@ -14,7 +14,7 @@ from lbproxy.features import declare_keys
 __all__ = ["PART"]
 
 
-def _config(call: Call) -> Any:
+def _config(call: APICall) -> Any:
     return as_json(call.balancer.config, mask=True)
 
 

@@ -11,7 +11,7 @@ from attrs import asdict
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.openapi import document
-from lbproxy.admin.route import APIRoute, Call, Part, Raw
+from lbproxy.admin.route import APICall, APIRoute, Part, Raw
 from lbproxy.admin.schema import ANY, NUMBER, STRING, array, mapping, object_
 
 __all__ = ["PART"]
@@ -26,23 +26,23 @@ _PANEL = object_(
 _WHO = object_({"name": STRING, "role": STRING})
 
 
-def _state(call: Call) -> Any:
+def _state(call: APICall) -> Any:
     return Raw("application/json", call.admin.states.slices())
 
 
-def _stream(call: Call) -> Any:
+def _stream(call: APICall) -> Any:
     return call.admin.states.stream()
 
 
-def _openapi(call: Call) -> Any:
+def _openapi(call: APICall) -> Any:
     return document(call.admin.table.routes, call.admin.parts)
 
 
-def _panels(call: Call) -> Any:
+def _panels(call: APICall) -> Any:
     return {"panels": [asdict(panel) for part in call.admin.parts for panel in part.panels]}
 
 
-def _who(call: Call) -> Any:
+def _who(call: APICall) -> Any:
     return {"name": call.who.name, "role": call.who.role.word}
 
 

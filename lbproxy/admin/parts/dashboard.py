@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import APIRoute, Call, Part, Raw
+from lbproxy.admin.route import APICall, APIRoute, Part, Raw
 
 __all__ = ["FILES", "PART"]
 
@@ -50,10 +50,10 @@ def _read(name: str) -> bytes:
     return (_FOLDER / name).read_bytes()
 
 
-def _handler(name: str) -> Callable[[Call], Any]:
+def _handler(name: str) -> Callable[[APICall], Any]:
     kind = _TYPES[Path(name).suffix]
 
-    def handler(call: Call) -> Raw:
+    def handler(call: APICall) -> Raw:
         return Raw(kind, [_read(name)])
 
     return handler

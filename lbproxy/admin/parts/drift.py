@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import APIError, APIRoute, Call, Part, find
+from lbproxy.admin.route import APICall, APIError, APIRoute, Part, find
 from lbproxy.admin.schema import COUNT, MAYBE_STRING, STRING, array, object_, string
 from lbproxy.admin.view import AdminView
 
@@ -37,12 +37,12 @@ def _state(admin: AdminView) -> Any:
     }
 
 
-def _list(call: Call) -> Any:
+def _list(call: APICall) -> Any:
     found = [one.as_dict() for one in call.balancer.changing.drift()]
     return {"items": found, **_state(call.admin)}
 
 
-def _reset(call: Call) -> Any:
+def _reset(call: APICall) -> Any:
     backend, server = call.query.get("backend", ""), call.query.get("server", "")
     if server and not backend:
         raise APIError(400, "server requires backend")

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import APIRoute, Call, Part
+from lbproxy.admin.route import APICall, APIRoute, Part
 from lbproxy.admin.schema import ANY, COUNT, NUMBER, STRING, array, integer, mapping, object_
-from lbproxy.admin.stream import Follower, Stream, event
+from lbproxy.admin.stream import AdminStream, Follower, event
 
 __all__ = ["PART"]
 
@@ -27,13 +27,13 @@ _EVENT = object_(
 )
 
 
-def _list(call: Call) -> Any:
+def _list(call: APICall) -> Any:
     events = call.balancer.events
     found = events.since(call.query["since"], call.query["limit"])
     return {"items": [one.as_dict() for one in found], "last": events.last}
 
 
-def _follow(call: Call) -> Any:
+def _follow(call: APICall) -> Any:
     events = call.balancer.events
     since = call.last_event or call.query["since"]
 
@@ -46,7 +46,7 @@ def _follow(call: Call) -> Any:
         end: Callable[[], None] = events.subscribe(tell)
         return end
 
-    return Stream(begin)
+    return AdminStream(begin)
 
 
 _QUERY = {

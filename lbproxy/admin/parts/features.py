@@ -14,7 +14,7 @@ import attrs
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.exposition import Family, labels
-from lbproxy.admin.route import APIError, APIRoute, Call, Panel, Part, find
+from lbproxy.admin.route import APICall, APIError, APIRoute, Panel, Part, find
 from lbproxy.admin.schema import (
     BOOLEAN,
     COUNT,
@@ -106,7 +106,7 @@ def _state(kind: Kind) -> Callable[[AdminView], Any]:
 
 
 def _route(kind: Kind, operation: Operation) -> APIRoute:
-    def handle(call: Call) -> Any:
+    def handle(call: APICall) -> Any:
         owner = find(_owners(call.admin, kind.owner), call.path[kind.owner], kind.owner)
         if kind.of(owner) is None:
             raise APIError(

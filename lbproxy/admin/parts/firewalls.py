@@ -9,7 +9,7 @@ import attrs
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.exposition import Family, labels
-from lbproxy.admin.route import PAGE, APIRoute, Call, Column, Panel, Part, paged
+from lbproxy.admin.route import PAGE, APICall, APIRoute, Column, Panel, Part, paged
 from lbproxy.admin.schema import COUNT, STRING, mapping, object_, page
 from lbproxy.admin.view import AdminView
 from lbproxy.proxy.features.waf.counters import WafCounters
@@ -36,7 +36,7 @@ def _firewalls(admin: AdminView) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _list(call: Call) -> Any:
+def _list(call: APICall) -> Any:
     return paged(call, list(_firewalls(call.admin).values()), lambda row: row)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.parts.features import feature_fields
-from lbproxy.admin.route import PAGE, APIRoute, Call, Column, Panel, Part, find, paged
+from lbproxy.admin.route import PAGE, APICall, APIRoute, Column, Panel, Part, find, paged
 from lbproxy.admin.schema import (
     BOOLEAN,
     COUNT,
@@ -80,17 +80,17 @@ def _state(admin: AdminView) -> Any:
     return {name: row(balancer, frontend) for name, frontend in balancer.frontends.items()}
 
 
-def _list(call: Call) -> Any:
+def _list(call: APICall) -> Any:
     frontends = list(call.balancer.frontends.values())
     return paged(call, frontends, lambda one: row(call.balancer, one))
 
 
-def _one(call: Call) -> Any:
+def _one(call: APICall) -> Any:
     frontend = find(call.balancer.frontends, call.path["frontend"], "frontend")
     return row(call.balancer, frontend)
 
 
-def _routes(call: Call) -> Any:
+def _routes(call: APICall) -> Any:
     found = []
     for frontend in call.balancer.frontends.values():
         spec = frontend.spec

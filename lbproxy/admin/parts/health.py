@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import APIError, APIRoute, Call, Part
+from lbproxy.admin.route import APICall, APIError, APIRoute, Part
 from lbproxy.admin.schema import enum, object_
 
 __all__ = ["PART"]
@@ -18,11 +18,11 @@ __all__ = ["PART"]
 _STATUS = object_({"status": enum("always", "ok")})
 
 
-def _alive(call: Call) -> Any:
+def _alive(call: APICall) -> Any:
     return {"status": "ok"}
 
 
-def _ready(call: Call) -> Any:
+def _ready(call: APICall) -> Any:
     balancer = call.balancer
     if not balancer.serving:
         raise APIError(503, "lbproxy is stopping" if balancer.stopping else "lbproxy is starting")

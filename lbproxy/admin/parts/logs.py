@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import APIRoute, Call, Part, find
+from lbproxy.admin.route import APICall, APIRoute, Part, find
 from lbproxy.admin.schema import BOOLEAN, string
-from lbproxy.admin.stream import Follower, Stream, event
+from lbproxy.admin.stream import AdminStream, Follower, event
 from lbproxy.admin.view import AdminView
 from lbproxy.observe.follow import LineMaker
 
@@ -66,7 +66,7 @@ class Tail:
             frontend.followers = tuple(one for one in frontend.followers if one != self.told)
 
 
-def _follow(call: Call) -> Any:
+def _follow(call: APICall) -> Any:
     frontend = call.query.get("frontend", "")
     if frontend:
         find(call.balancer.frontends, frontend, "frontend")
@@ -74,7 +74,7 @@ def _follow(call: Call) -> Any:
     def begin(follower: Follower) -> Callable[[], None]:
         return Tail(call.admin, follower, frontend, call.query["errors"]).end
 
-    return Stream(begin)
+    return AdminStream(begin)
 
 
 PART = Part(

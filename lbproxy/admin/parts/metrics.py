@@ -23,7 +23,7 @@ from lbproxy.admin.exposition import (
 )
 from lbproxy.admin.parts.features import feature_families
 from lbproxy.admin.parts.process import descriptors, resident_bytes
-from lbproxy.admin.route import APIRoute, Call, Part, Raw
+from lbproxy.admin.route import APICall, APIRoute, Part, Raw
 from lbproxy.admin.view import AdminView
 from lbproxy.balance.server import State
 
@@ -41,7 +41,7 @@ def families(admin: AdminView) -> Iterator[Family]:
             yield from part.metrics(admin)
 
 
-def _metrics(call: Call) -> Any:
+def _metrics(call: APICall) -> Any:
     openmetrics = accepts_openmetrics(call.accept)
     kind = OPENMETRICS if openmetrics else PROMETHEUS
     return Raw(kind, render(families(call.admin), openmetrics=openmetrics))

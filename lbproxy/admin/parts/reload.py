@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import APIRoute, Call, Part
+from lbproxy.admin.route import APICall, APIRoute, Part
 from lbproxy.admin.schema import ANY, BOOLEAN, COUNT, NUMBER, STRING, array, object_
 
 __all__ = ["PART"]
@@ -28,7 +28,7 @@ _REPORT = object_(
 )
 
 
-async def _reload(call: Call) -> Any:
+async def _reload(call: APICall) -> Any:
     report = await call.admin.reloads.reload(dry_run=bool(call.query.get("dry_run")))
     if report.ok and not report.dry_run:
         call.changes.append(f"reload: {report.summary()}")

@@ -10,7 +10,7 @@ from attrs import asdict
 from twisted.logger import Logger
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import PAGE, APIError, APIRoute, Call, Column, Panel, Part, find, paged
+from lbproxy.admin.route import PAGE, APICall, APIError, APIRoute, Column, Panel, Part, find, paged
 from lbproxy.admin.schema import (
     BOOLEAN,
     COUNT,
@@ -129,7 +129,7 @@ def _state(admin: AdminView) -> Iterator[tuple[str, Any]]:
             yield f"{backend.name}/{server.name}", row(backend, server)
 
 
-def _pick(call: Call) -> tuple[Any, Any]:
+def _pick(call: APICall) -> tuple[Any, Any]:
     """The backend and the server that the path names."""
     backend = find(call.balancer.backends, call.path["backend"], "backend")
     name = call.path["server"]
@@ -144,7 +144,7 @@ def _pick(call: Call) -> tuple[Any, Any]:
     return backend, server
 
 
-def _list(call: Call) -> Any:
+def _list(call: APICall) -> Any:
     wanted, state = call.query.get("backend"), call.query.get("state")
     backends = call.balancer.backends
     owners = list(backends.values()) if wanted is None else [find(backends, wanted, "backend")]
@@ -157,11 +157,11 @@ def _list(call: Call) -> Any:
     return paged(call, found, lambda item: _full(*item))
 
 
-def _one(call: Call) -> Any:
+def _one(call: APICall) -> Any:
     return _full(*_pick(call))
 
 
-def _change(call: Call) -> Any:
+def _change(call: APICall) -> Any:
     backend, server = _pick(call)
     balancer, body, where = call.balancer, call.body, (backend.name, server.name)
     if not body:
@@ -198,7 +198,7 @@ def _settings(server: Any) -> dict[str, Any]:
     }
 
 
-def _add(call: Call) -> Any:
+def _add(call: APICall) -> Any:
     backend = find(call.balancer.backends, call.path["backend"], "backend")
     line = call.body["server"]
     try:
@@ -224,7 +224,7 @@ def _added(balancer: Any, backend: str, line: str, names_file: bool) -> Any:
         raise APIError(400, "tls: the files of this server cannot be used; see the log") from None
 
 
-def _remove(call: Call) -> Any:
+def _remove(call: APICall) -> Any:
     backend, server = _pick(call)
     if len(backend.group.servers) == 1:
         raise APIError(
@@ -236,18 +236,18 @@ def _remove(call: Call) -> Any:
     return {"removed": f"{backend.name}/{server.name}", "sessions": left}
 
 
-def _kill(call: Call) -> Any:
+def _kill(call: APICall) -> Any:
     backend, server = _pick(call)
     killed = call.balancer.kill_sessions(backend.name, server.name)
     call.changes.append(f"{backend.name}/{server.name} {killed} sessions ended")
     return {"killed": killed}
 
 
-def _drain(call: Call) -> Any:
+def _drain(call: APICall) -> Any:
     return _drained(call.balancer.drain_status(*_names(*_pick(call))))
 
 
-def _wait(call: Call) -> Awaitable[Any]:
+def _wait(call: APICall) -> Awaitable[Any]:
     seconds = call.body.get("timeout_s", 60)
     done = call.balancer.drained(*_names(*_pick(call)), seconds)
     return done.addCallback(_drained)  # type: ignore[no-any-return]

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import asdict
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import APIError, APIRoute, Call, Part, find
+from lbproxy.admin.route import APICall, APIError, APIRoute, Part, find
 from lbproxy.admin.schema import COUNT, NUMBER, STRING, array, integer, object_, string
 
 __all__ = ["PART"]
@@ -32,7 +32,7 @@ _SESSION = object_(
 )
 
 
-async def _list(call: Call) -> Any:
+async def _list(call: APICall) -> Any:
     query = call.query
     backend, server = query.get("backend", ""), query.get("server", "")
     if backend:
@@ -53,7 +53,7 @@ async def _list(call: Call) -> Any:
     return {"items": shown, "more": len(found) > limit}
 
 
-async def _kill(call: Call) -> Any:
+async def _kill(call: APICall) -> Any:
     if not await call.balancer.end_session(call.path["id"]):
         raise APIError(404, "there is no such session; it may be over")
     call.changes.append(f"session {call.path['id'][:100]} ended")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.route import APIRoute, Call, Part
+from lbproxy.admin.route import APICall, APIRoute, Part
 from lbproxy.admin.schema import BOOLEAN, COUNT, STRING, object_
 
 __all__ = ["PART"]
 
 
-async def _upgrade(call: Call) -> Any:
+async def _upgrade(call: APICall) -> Any:
     upgrader = call.balancer.upgrader
     if upgrader is None:
         error = "lbproxy is part of another program here: that one has to be upgraded"

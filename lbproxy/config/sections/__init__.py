@@ -12,7 +12,7 @@ from attrs import evolve
 from lbproxy.config.draft import Drafts
 from lbproxy.config.errors import Problems
 from lbproxy.config.expand import Expansion, Macro
-from lbproxy.config.ini import Section as IniSection
+from lbproxy.config.ini import IniSection
 from lbproxy.config.options import option_fields
 from lbproxy.config.section import Judge, Section
 from lbproxy.config.sections.alerts import ALERTS

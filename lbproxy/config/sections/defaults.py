@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lbproxy.config.expand import Expansion, Macro, moved
-from lbproxy.config.ini import Entry, Section
+from lbproxy.config.ini import IniEntry, IniSection
 
 __all__ = ["DEFAULTS"]
 
@@ -22,7 +22,7 @@ two kinds.
 def _expand(expansion: Expansion) -> None:
     kinds = {kind: expansion.fields(kind) for kind in ("frontend", "backend")}
     known = [key for fields in kinds.values() for key in fields if key not in OWN]
-    tables: dict[str, tuple[Section, dict[str, Entry]]] = {}
+    tables: dict[str, tuple[IniSection, dict[str, IniEntry]]] = {}
     for section in expansion.take(DEFAULTS):
         if section.name == NONE:
             expansion.wrong(section, section.where, "", "'none' is reserved as a name")
@@ -40,7 +40,7 @@ def _expand(expansion: Expansion) -> None:
             expansion.wrong(section, section.where, "", "no frontend and no backend uses it")
 
 
-def _wanted(expansion: Expansion, section: Section, tables: Mapping[str, Any]) -> str:
+def _wanted(expansion: Expansion, section: IniSection, tables: Mapping[str, Any]) -> str:
     """The name of the defaults of ``section``, ``none`` for none; its key is taken out."""
     entry = next((one for one in section.entries if one.key == "defaults"), None)
     if entry is None:
@@ -60,9 +60,9 @@ def _wanted(expansion: Expansion, section: Section, tables: Mapping[str, Any]) -
 
 
 def _inherit(
-    section: Section,
-    defaults: Section,
-    entries: Mapping[str, Entry],
+    section: IniSection,
+    defaults: IniSection,
+    entries: Mapping[str, IniEntry],
     fields: Mapping[str, Any],
     *,
     named: bool,
@@ -84,7 +84,7 @@ def _inherit(
         section.entries.append(moved(entry, defaults, inherited=mode or "any"))
 
 
-def _text(entry: Entry | None, otherwise: str = "") -> str:
+def _text(entry: IniEntry | None, otherwise: str = "") -> str:
     return entry.items[0].text if entry is not None and entry.items else otherwise
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lbproxy.config.expand import Expansion, Macro, moved
-from lbproxy.config.ini import Entry, Item, Section
+from lbproxy.config.ini import IniEntry, IniSection, Item
 
 __all__ = ["LISTEN"]
 
@@ -18,10 +18,10 @@ def _expand(expansion: Expansion) -> None:
         entries = expansion.keys(section, known)
         frontend = [moved(e, section) for k, e in entries.items() if k in front or k in SHARED]
         backend = [moved(e, section) for k, e in entries.items() if k not in front or k in SHARED]
-        leads = Entry("backend", section.where, [Item(section.name, section.where)])
+        leads = IniEntry("backend", section.where, [Item(section.name, section.where)])
         frontend.append(moved(leads, section))
         for kind, mine in (("frontend", frontend), ("backend", backend)):
-            made = Section(kind, section.name, section.where, mine, shown=section.title)
+            made = IniSection(kind, section.name, section.where, mine, shown=section.title)
             expansion.sections.append(made)
 
 

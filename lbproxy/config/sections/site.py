@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 
 from lbproxy.config.conditions import find_if
 from lbproxy.config.expand import Expansion, Macro, line_of, moved, words_of
-from lbproxy.config.ini import Entry, Item, Section
+from lbproxy.config.ini import IniEntry, IniSection, Item
 from lbproxy.config.words import Word, quote
 from lbproxy.http.condition import name_key
 from lbproxy.model import option
@@ -45,8 +45,8 @@ KEYS = tuple(SiteKeys.__annotations__)
 class _Site:
     """A site as written; ``hosts`` are words."""
 
-    section: Section
-    entries: Mapping[str, Entry]
+    section: IniSection
+    entries: Mapping[str, IniEntry]
     hosts: tuple[str, ...]
 
 
@@ -65,7 +65,7 @@ def _expand(expansion: Expansion) -> None:
 
 
 def _frontends(
-    expansion: Expansion, section: Section, entries: Mapping[str, Entry]
+    expansion: Expansion, section: IniSection, entries: Mapping[str, IniEntry]
 ) -> Iterable[str]:
     if "on" not in entries:
         message = "the key is missing: the frontends that serve the site"
@@ -80,7 +80,9 @@ def _frontends(
             expansion.wrong(section, where, "on", message, found=name, known=sorted(known))
 
 
-def _hosts(expansion: Expansion, section: Section, entries: Mapping[str, Entry]) -> tuple[str, ...]:
+def _hosts(
+    expansion: Expansion, section: IniSection, entries: Mapping[str, IniEntry]
+) -> tuple[str, ...]:
     if "hosts" not in entries or not entries["hosts"].items:
         expansion.wrong(section, section.where, "hosts", "a site needs the names it answers to")
         return ()
@@ -172,24 +174,24 @@ def _items(site: _Site, key: str) -> list[Item]:
     return [] if entry is None else moved(entry, site.section).items
 
 
-def _entry(frontend: Section, key: str, site: _Site) -> Entry:
+def _entry(frontend: IniSection, key: str, site: _Site) -> IniEntry:
     """The entry of a frontend, a new one if it has none."""
     for entry in frontend.entries:
         if entry.key == key:
             return entry
     made = moved(
-        Entry(key, site.entries[key].where if key in site.entries else site.section.where),
+        IniEntry(key, site.entries[key].where if key in site.entries else site.section.where),
         site.section,
     )
     frontend.entries.append(made)
     return made
 
 
-def _insert_routes(frontend: Section, items: list[Item]) -> None:
+def _insert_routes(frontend: IniSection, items: list[Item]) -> None:
     """Insert routes after the frontend's own, but before its default."""
     entry = next((one for one in frontend.entries if one.key == "routes"), None)
     if entry is None:
-        entry = Entry("routes", items[0].where if items else frontend.where)
+        entry = IniEntry("routes", items[0].where if items else frontend.where)
         frontend.entries.append(entry)
     at = next((i for i, item in enumerate(entry.items) if _is_default(item)), len(entry.items))
     entry.items[at:at] = items
@@ -200,7 +202,7 @@ def _is_default(item: Item) -> bool:
     return bool(words) and words[0].is_bare and words[0].text == "default"
 
 
-def _add_certificates(frontend: Section, names: list[str]) -> None:
+def _add_certificates(frontend: IniSection, names: list[str]) -> None:
     listen = next((one for one in frontend.entries if one.key == "listen"), None)
     if listen is None:
         return

@@ -17,7 +17,7 @@ from lbproxy.proxy.tries import NONE_TRIED
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
     from lbproxy.proxy.frontend import Frontend
-    from lbproxy.proxy.policy import Hooks, Policy
+    from lbproxy.proxy.policy import Hooks, RoutePolicy
 
 __all__ = ["HTTPTraffic"]
 
@@ -77,7 +77,7 @@ class HTTPTraffic(HTTPRecord):
         self.sni = info.sni
         self.alpn = info.alpn
         self.backend: Backend | None = None
-        self.policy: Policy | None = None
+        self.policy: RoutePolicy | None = None
         self.hooks: Hooks | None = None
         self.server: ServerState | None = None
         self.server_request: RequestHead | None = None
@@ -94,7 +94,7 @@ class HTTPTraffic(HTTPRecord):
         self.body_size = 0
         self.body_lost = False  # body bytes were sent and not kept: no replay
 
-    def use(self, policy: Policy) -> None:
+    def use(self, policy: RoutePolicy) -> None:
         """Go on as ``policy`` says, to its backend."""
         self.policy = policy
         self.hooks = policy.hooks

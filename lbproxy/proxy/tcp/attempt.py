@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from lbproxy.net.dial import Dial
     from lbproxy.proxy.backend import Backend
 
-__all__ = ["Attempt"]
+__all__ = ["TCPAttempt"]
 
 
-class Attempt(StreamProtocol):
+class TCPAttempt(StreamProtocol):
     """The protocol of the server's connection once there is one.
 
     ``to_client``: where its bytes go; None: to ``tap``, which somebody else reads.  ``dialled``,
@@ -163,4 +163,4 @@ class Attempt(StreamProtocol):
             session.server_lost(reason)
 
 
-classImplements(Attempt, IProtocol, IHalfCloseableProtocol)
+classImplements(TCPAttempt, IProtocol, IHalfCloseableProtocol)

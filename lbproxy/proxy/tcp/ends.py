@@ -17,7 +17,7 @@ from lbproxy.net import halfclose
 from lbproxy.net.sender import DONE
 from lbproxy.net.stream import Stream
 from lbproxy.proxy.http.streams import ConnectionInfo
-from lbproxy.proxy.tcp.attempt import Attempt
+from lbproxy.proxy.tcp.attempt import TCPAttempt
 from lbproxy.proxy.tcp.idle import IdleWatch
 from lbproxy.proxy.tcp.state import SessionState
 from lbproxy.proxy.tcp.traffic import TCPTraffic
@@ -72,7 +72,7 @@ class TwoEnds(TCPTraffic):
         self._open = 0  # which of the two connections exist
         self._half = halfclose.OPEN  # of the client's connection
         self._first = 0  # who ended its direction first
-        self._attempt: Attempt | None = None
+        self._attempt: TCPAttempt | None = None
         self._tries: Tries | None = None
         self._hooks: Hooks | None = None
         self._early: list[bytes] | None = None
@@ -255,7 +255,7 @@ class TwoEnds(TCPTraffic):
         for hook in hooks.finish if hooks is not None else frontend.own_hooks.finish:
             frontend.run_finish(hook, self)
 
-    def _leave_server(self, attempt: Attempt, kind: Kind, now: float) -> None:
+    def _leave_server(self, attempt: TCPAttempt, kind: Kind, now: float) -> None:
         counters = attempt.server.counters
         counters.bytes_in += self.bytes_in
         counters.bytes_out += self.bytes_out

@@ -34,7 +34,7 @@ from lbproxy.net.wrapped import stream_of
 from lbproxy.proxy.hooks import run_hooks
 from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.info import note_local
-from lbproxy.proxy.tcp.attempt import Attempt
+from lbproxy.proxy.tcp.attempt import TCPAttempt
 from lbproxy.proxy.tcp.ends import CLIENT, SERVER, TwoEnds, is_clean, words_of
 from lbproxy.proxy.tcp.state import SessionState
 from lbproxy.proxy.tries import Tries
@@ -42,7 +42,7 @@ from lbproxy.proxy.tries import Tries
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
     from lbproxy.proxy.frontend import Frontend
-    from lbproxy.proxy.policy import Policy
+    from lbproxy.proxy.policy import RoutePolicy
 
 __all__ = ["EARLY_BYTES", "Session"]
 
@@ -66,7 +66,7 @@ class Session(TwoEnds, StreamProtocol):
     def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
         super().__init__(frontend, info)
         self.factory: Any = None
-        self._policy: Policy | None = None
+        self._policy: RoutePolicy | None = None
         self._tap: Any = None  # in RELAYING, gets what the client sends
         self._early_size = 0
         self._mark = 0.0  # when it joined the queue
@@ -182,7 +182,7 @@ class Session(TwoEnds, StreamProtocol):
         else:
             self._acquire()
 
-    def _use(self, policy: Policy) -> None:
+    def _use(self, policy: RoutePolicy) -> None:
         """Go on as ``policy`` says, to its backend."""
         self._policy = policy
         self._hooks = policy.hooks
@@ -233,7 +233,7 @@ class Session(TwoEnds, StreamProtocol):
         self.fail(error)
 
     def _take(self, backend: Backend, lease: Lease, waited: float) -> None:
-        self._attempt = attempt = Attempt(self, backend, lease)
+        self._attempt = attempt = TCPAttempt(self, backend, lease)
         self.state = _LEASED
         self.server_name = attempt.server.spec.name
         self.attempts += 1
@@ -289,7 +289,7 @@ class Session(TwoEnds, StreamProtocol):
         else:
             self._join(attempt)
 
-    def _resume_and_join(self, attempt: Attempt, held: list[bytes]) -> None:
+    def _resume_and_join(self, attempt: TCPAttempt, held: list[bytes]) -> None:
         assert attempt.stream is not None and self._client is not None
         attempt.stream.resumeProducing()
         self._join(attempt)
@@ -300,7 +300,7 @@ class Session(TwoEnds, StreamProtocol):
             else:
                 attempt.tap(data)
 
-    def _join(self, attempt: Attempt) -> None:
+    def _join(self, attempt: TCPAttempt) -> None:
         """Bytes may flow."""
         client, server = self._client, attempt.stream
         if client is None or server is None or not self._open & SERVER:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from lbproxy.cache.cachestatus import cache_status
 from lbproxy.cache.conditions import is_not_modified, range_allowed
-from lbproxy.cache.ranges import Part, Span, multipart, spans
+from lbproxy.cache.ranges import RangePart, Span, multipart, spans
 from lbproxy.cache.stored import Stored
 from lbproxy.http.message import Headers, RequestHead, ResponseHead
 from lbproxy.proxy.http.replies import reason_phrase
@@ -104,7 +104,7 @@ def _pieces(body: bytes, span: Span) -> Iterator[bytes]:
         yield body[at : min(at + PIECE, span.last + 1)]
 
 
-def _joined(body: bytes, parts: list[Part]) -> Iterator[bytes]:
+def _joined(body: bytes, parts: list[RangePart]) -> Iterator[bytes]:
     for part in parts:
         yield part.before
         if part.span is not None:

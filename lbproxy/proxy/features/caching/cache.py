@@ -26,7 +26,7 @@ from lbproxy.proxy.features.caching.spec import CacheSpec, policy_of
 if TYPE_CHECKING:
     from lbproxy.proxy.http.traffic import HTTPTraffic
 
-__all__ = ["Cache", "Counters", "Running", "entry_facts"]
+__all__ = ["Cache", "CacheCounters", "Running", "entry_facts"]
 
 PASS_SECONDS: Final = 120.0
 """How long a key is remembered whose response was not stored: its requests do not wait for each
@@ -37,7 +37,7 @@ MOST_REMEMBERED: Final = 10_000
 
 
 @define(eq=False)
-class Counters:
+class CacheCounters:
     """Counters since the start.
 
     ``hits`` were answered from the store, ``stale`` ones of them past their lifetime.
@@ -83,7 +83,7 @@ class Cache(Generic[RunningT]):
         self.name = spec.name
         self.wall = wall
         self.memory = Memory(spec.memory, spec.variants)
-        self.counters = Counters()
+        self.counters = CacheCounters()
         self.purges = 0
         self.users: set[object] = set()
         self.holds = Holds()

@@ -23,7 +23,7 @@ from lbproxy.limits.fields import policy_item, rate_item, retry_after
 from lbproxy.proxy.adminpart import AdminPart, Column, Many
 from lbproxy.proxy.feature import Feature, Given, counted
 from lbproxy.proxy.features.limiting.key import TCP_VARIABLES
-from lbproxy.proxy.features.limiting.limit import HELD, Asked, Limit
+from lbproxy.proxy.features.limiting.limit import HELD, Limit, LimitCheck
 from lbproxy.proxy.features.limiting.spec import LimitDeclaration, LimitSpec
 from lbproxy.proxy.ratelog import Quiet
 
@@ -39,7 +39,7 @@ _PATIENCE = 3600.0
 
 
 @define(eq=False)
-class Counters:
+class LimitCounters:
     """The effects of the limits of a frontend."""
 
     limit_refused: int = counted("Requests and connections refused by a rate limit.")
@@ -63,9 +63,9 @@ class Note:
     has refused it.
     """
 
-    asked: list[Asked]
-    held: list[Asked]
-    refused: Asked | None = None
+    asked: list[LimitCheck]
+    held: list[LimitCheck]
+    refused: LimitCheck | None = None
 
 
 @frozen
@@ -79,7 +79,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
 
     name = "limits"
     keys = ("limits",)
-    Counters = Counters
+    LimitCounters = LimitCounters
 
     always = True  # its hook of responses also sees replies and error pages
     patience = _PATIENCE
@@ -203,7 +203,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
         limits += further
         return limits if len(limits) < 2 else list(dict.fromkeys(limits))
 
-    def _ask(self, limit: Limit, traffic: Any) -> Asked | None:
+    def _ask(self, limit: Limit, traffic: Any) -> LimitCheck | None:
         """Ask one limit; None if it does not hold for the key, or could not be asked."""
         try:
             key = limit.key.of(traffic)
@@ -226,8 +226,8 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
         beyond = [one for one in note.asked if one.wait > 0]
         if not beyond:
             return self._pass(note, note.asked)
-        worst: Asked | None = None
-        slow: Asked | None = None
+        worst: LimitCheck | None = None
+        slow: LimitCheck | None = None
         for one in beyond:
             kind = one.limit.spec.action.kind
             if kind == "log":
@@ -244,7 +244,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
         error = self._pass(note, passing)
         return error or self._delay(slow)
 
-    def _pass(self, note: Note, charged: Sequence[Asked]) -> ProxyError | None:
+    def _pass(self, note: Note, charged: Sequence[LimitCheck]) -> ProxyError | None:
         """Charge all of ``charged``."""
         now = self._now()
         for one in charged:
@@ -262,7 +262,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
                 method.charge(one.ident, one.limit.cost, now)
         return None
 
-    def _refuse(self, note: Note, one: Asked) -> Any:
+    def _refuse(self, note: Note, one: LimitCheck) -> Any:
         error = self._refused(note, one)
         action, limit = one.limit.spec.action, one.limit
         if action.kind != "tarpit" or limit.held >= HELD:
@@ -274,7 +274,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
 
         return self._later(action.seconds, over, error)
 
-    def _refused(self, note: Note, one: Asked) -> ProxyError:
+    def _refused(self, note: Note, one: LimitCheck) -> ProxyError:
         note.refused = one
         limit = one.limit
         self.counters.limit_refused += 1
@@ -290,14 +290,14 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
         )
         return ProxyError(Kind.RATE_LIMITED, f"limit {limit.name}, key {shown}")
 
-    def _delay(self, one: Asked) -> Deferred[None]:
+    def _delay(self, one: LimitCheck) -> Deferred[None]:
         limit, key = one.limit, one.key
         self.counters.limit_delayed += 1
         self.tallies[limit.name].delayed += 1
         limit.wait(key, 1)
         return self._later(one.wait, lambda: limit.wait(key, -1), None)
 
-    def _logged(self, one: Asked) -> None:
+    def _logged(self, one: LimitCheck) -> None:
         self.counters.limit_logged += 1
         self.tallies[one.limit.name].logged += 1
         _quiet.warn(
@@ -495,7 +495,7 @@ Limiting.part = AdminPart(
     columns=(
         Column("frontend", "Frontend"),
         Column("limits", "Limits"),
-        Column("asked", "Asked", "count"),
+        Column("asked", "LimitCheck", "count"),
         Column("refused", "Refused", "count"),
         Column("delayed", "Delayed", "count"),
         Column("waiting", "Waiting", "count"),

@@ -13,7 +13,7 @@ from lbproxy.proxy.features.limiting.key import Key
 from lbproxy.proxy.features.limiting.spec import LimitSpec
 from lbproxy.sharing.contracts import Shared
 
-__all__ = ["HELD", "Asked", "Limit"]
+__all__ = ["HELD", "Limit", "LimitCheck"]
 
 HELD = 1000
 """Requests that a limit holds in the tarpit at once; further ones are refused at once."""
@@ -22,7 +22,7 @@ _NAMED = 100  # refused keys that are counted by name
 
 
 @define
-class Asked:
+class LimitCheck:
     """A limit that a request is subject to, and its key."""
 
     limit: Limit
@@ -69,13 +69,13 @@ class Limit:
         self.late = spec.unit in ("bytes", "errors")
         self.cost = 0.0 if self.late else 1.0
 
-    def ask(self, key: str, now: float) -> Asked:
+    def ask(self, key: str, now: float) -> LimitCheck:
         """Ask for one more of ``key``; ``wait`` of the result is 0 if it may be."""
         if self.method is None:
             assert self.at_once is not None
-            return Asked(self, key, 0, 0.0 if self.at_once.room(key) > 0 else 1.0)
+            return LimitCheck(self, key, 0, 0.0 if self.at_once.room(key) > 0 else 1.0)
         ident = self.method.ident(key)
-        return Asked(self, key, ident, self.method.ask(ident, 1.0, now))
+        return LimitCheck(self, key, ident, self.method.ask(ident, 1.0, now))
 
     def has_queue(self, key: str) -> bool:
         """Return whether another request of ``key`` may wait."""
