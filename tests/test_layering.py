@@ -67,7 +67,7 @@ CROSS: dict[str, tuple[str, ...]] = {
     "lists": ("guard.addresses",),
     "waf": ("http.message",),
     "bans": ("guard.addresses",),
-    "sharing": ("balance.group", "guard.connections", "limits.cells"),
+    "sharing": ("balance.group", "guard.connections", "limits.cells", "limits.rate"),
     "net": ("tls.errorwords", "tls.info", "tls.openssl", "tls.parameters"),
     "generation": WINGS["generation"],
     "admin": WINGS["admin"],

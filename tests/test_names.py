@@ -10,11 +10,6 @@ import lbproxy
 
 ROOT = Path(lbproxy.__file__).parent
 
-# Names that two classes share, by the reason.
-SHARED: dict[str, str] = {
-    "Rate": "the same value on both sides: limits decide with it, shared state receives it",
-}
-
 
 def classes() -> dict[str, set[str]]:
     """The names of the public classes at the top of modules, with these modules."""
@@ -36,8 +31,4 @@ def test_classes_are_found() -> None:
 
 
 def test_no_two_public_classes_have_the_same_name() -> None:
-    assert {name: where for name, where in twice().items() if name not in SHARED} == {}
-
-
-def test_every_exception_is_needed() -> None:
-    assert set(SHARED) - set(twice()) == set()
+    assert twice() == {}

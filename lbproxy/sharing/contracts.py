@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import frozen
+from lbproxy.limits.rate import Rate
 
 if TYPE_CHECKING:
     from lbproxy.balance.group import Claims
@@ -101,15 +101,6 @@ class Shared(Protocol):
         """Return the order of the queue of ``backend``; None for a single process, whose queue has
         its own.
         """
-
-
-@frozen
-class Rate:
-    """``amount`` in ``seconds`` on average, and up to ``burst`` at once (at least 1)."""
-
-    amount: float
-    seconds: float
-    burst: float
 
 
 class Replicated(Protocol):
