@@ -98,3 +98,36 @@ def test_classes_named_in_the_page_exist() -> None:
         assert re.search(rf"class {name}\b", source), name
     for owner, member in re.findall(r"``([A-Z]\w+)\.(\w+)``", PAGE):
         assert re.search(rf"class {owner}\b", source) and re.search(rf"def {member}\b", source)
+
+
+def journeys() -> dict[str, list[str]]:
+    """The modules of each of the ten journeys, as the page names them."""
+    chapter = PAGE.split("\nTen journeys\n")[1].split("\nOne thread, one reactor\n")[0]
+    found: dict[str, list[str]] = {}
+    for title, text in re.findall(r"^(\S.*)\n((?:    .*\n)+)", chapter, re.MULTILINE):
+        found[title] = re.findall(r"``([\w/]+)``", text)
+    return found
+
+
+def exists(name: str, package: Path) -> bool:
+    """Whether ``name`` is a module or package in ``package`` or directly below lbproxy."""
+    return any(
+        (base / f"{name}.py").is_file() or (base / name / "__init__.py").is_file()
+        for base in (package, PACKAGE)
+    )
+
+
+def test_journeys_name_modules_that_exist() -> None:
+    assert len(journeys()) == 10
+    for title, names in journeys().items():
+        package = PACKAGE
+        for name in names:
+            assert exists(name, package), f"{title}: {name}"
+            if "/" in name:
+                package = (PACKAGE / name).parent
+
+
+def test_a_module_that_does_not_exist_is_found() -> None:
+    assert exists("clientlink", PACKAGE / "proxy" / "http")
+    assert not exists("clientlink", PACKAGE / "proxy" / "tcp")
+    assert not exists("proxy/nowhere", PACKAGE)
