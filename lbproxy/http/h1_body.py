@@ -238,13 +238,13 @@ class ChunkedBody:
         held += data[pos:] if pos else data
         end = held.find(b"\r\n\r\n", max(0, before - 3))
         limit = self._limits.trailer_bytes
-        section = bytes(held[2 : end + 2]) if end >= 0 else b""
         if (end if end >= 0 else len(held) - 4) > limit or (
             end < 0 and held.count(b"\n", before) > held.count(b"\r\n", before - 1)
         ):
             raise self._bad_section(bytes(held), limit)
         if end < 0:
             return len(data)
+        section = bytes(held[2 : end + 2])
         self._held = bytearray()
         if section:
             self._end = End(self._fields(section))

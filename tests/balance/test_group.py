@@ -146,6 +146,46 @@ def test_freed_places_are_announced(balancer: Recorder) -> None:
     assert heard == [1, 2], "no place has become free"
 
 
+def test_places_that_other_processes_take_and_free(balancer: Recorder) -> None:
+    a = server("a", maxconn=2)
+    group = group_of(balancer, [a])
+    heard: list[int] = []
+    group.on_free(lambda: heard.append(group.free))
+    group.set_remote_active(a, 2)
+    assert (a.active, group.free, heard) == (2, 0, [])
+    assert group.pick(Context()) is None
+    group.set_remote_active(a, 1)
+    assert (a.active, group.free, heard) == (1, 1, [1])
+    group.set_remote_active(a, 0)
+    assert heard == [1], "it was not full"
+
+
+def test_an_agent_scales_the_weight(balancer: Recorder) -> None:
+    a, b = server("a", weight=10), server("b", weight=10)
+    group = group_of(balancer, [a, b])
+    full = b.weight
+    group.set_agent_share(a, 0.5)
+    assert a.weight * 2 == b.weight
+    group.set_agent_share(a, 0.0)
+    assert group.listed == (b,)
+    group.set_agent_share(a, 1.0)
+    assert group.listed == (a, b) and a.weight == b.weight == full
+
+
+def test_who_hears_of_addresses_and_of_the_list(balancer: Recorder) -> None:
+    a = server("a")
+    group = group_of(balancer, [a])
+    addresses: list[object] = []
+    changes: list[tuple[object, ...]] = []
+    group.on_addresses(addresses.append)
+    group.on_change(lambda: changes.append(group.listed))
+    group.set_unusable(a, frozenset(["10.0.0.1"]))
+    group.set_unusable(a, frozenset(["10.0.0.1"]))
+    assert (addresses, changes) == ([a], [])
+    group.set_addresses(a, ())
+    assert (addresses, changes) == ([a, a], [()])
+
+
 def test_leases_are_counted(balancer: Recorder) -> None:
     a = server("a", maxconn=2)
     group = group_of(balancer, [a])

@@ -6,12 +6,13 @@ import pytest
 
 from lbproxy.config.model import FrontendSpec
 from lbproxy.errors import Kind
+from lbproxy.http import forward
 from lbproxy.http.forward import Forwarder
 from lbproxy.http.h1 import RequestParser, ResponseParser
 from lbproxy.http.h1_parser import METHOD_MAX, Parser
-from lbproxy.http.h1_write import encode_response
+from lbproxy.http.h1_write import encode_chunks, encode_request, encode_response
 from lbproxy.http.known import field_name
-from lbproxy.http.message import Invalid, Limits, RequestHead, ResponseHead
+from lbproxy.http.message import END, Invalid, Limits, RequestHead, ResponseHead
 from lbproxy.http.scan import lines_of
 
 from .traffic import request
@@ -84,6 +85,18 @@ def test_the_largest_number_of_fields(more: int, pieces: int) -> None:
         assert isinstance(event, RequestHead)
 
 
+@pytest.mark.parametrize("pieces", [1, 2, 7, 1000])
+@pytest.mark.parametrize("start", [b"GET / HTTP/1.1\nHost: a\r\n", b"GET / HTTP/1.1\r\nHost: a\n"])
+def test_a_line_feed_alone_is_named(start: bytes, pieces: int) -> None:
+    event = first(RequestParser(LIMITS), start + b"X: y\r\n\r\n", pieces)
+    assert isinstance(event, Invalid) and event.detail == "line does not end in CRLF"
+
+
+def test_a_method_of_one_letter_does_not_hide_the_fault_behind_it() -> None:
+    event = first(RequestParser(LIMITS), b"M /" + b"x" * 200 + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert isinstance(event, Invalid) and event.status == 414
+
+
 @pytest.mark.parametrize("more", [0, 1])
 @pytest.mark.parametrize("kind", ["request", "response"])
 def test_the_largest_head(kind: str, more: int) -> None:
@@ -129,6 +142,15 @@ def test_the_detail_names_the_part_that_is_wrong(raw: bytes, detail: str) -> Non
     assert isinstance(event, Invalid) and (event.kind, event.detail) == (Kind.BAD_RESPONSE, detail)
 
 
+@pytest.mark.parametrize(("status", "length"), [(200, 0), (299, 0), (300, 5), (404, 5)])
+def test_only_a_success_opens_the_tunnel_of_a_connect(status: int, length: int) -> None:
+    parser = ResponseParser(LIMITS)
+    parser.begin(b"CONNECT")
+    event = first(parser, b"HTTP/1.1 %d X\r\nContent-Length: 5\r\n\r\n" % status)
+    assert isinstance(event, ResponseHead)
+    assert (event.length, parser.stopped) == (length, length == 0)
+
+
 # -- heads ------------------------------------------------------------------------------------
 
 
@@ -165,6 +187,33 @@ def test_the_place_of_a_value() -> None:
     assert head.place(field_name(b"Referer")) == -1
 
 
+@pytest.mark.parametrize("edit", ["list", "line"])
+def test_an_edited_head_has_no_places(edit: str) -> None:
+    head = first(RequestParser(LIMITS), b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: me\r\n\r\n")
+    assert isinstance(head, RequestHead)
+    if edit == "list":
+        head.headers[1] = (b"User-Agent", b"you")
+    else:
+        head.add_header(b"X-A", b"1")
+    assert head.place(field_name(b"User-Agent")) == -2
+
+
+def test_a_list_that_replaces_the_fields_is_what_is_sent() -> None:
+    head = first(RequestParser(LIMITS), b"GET / HTTP/1.1\r\nHost: a\r\nX-A: 1\r\n\r\n")
+    assert isinstance(head, RequestHead)
+    head.headers = [(b"X-B", b"2")]
+    assert head.header(b"X-A") is None and head.header(b"X-B") == b"2"
+    assert encode_request(to_server(head)).count(b"X-B: 2\r\n") == 1
+    assert b"X-A" not in encode_request(to_server(head))
+
+
+def test_the_target_that_was_checked_is_remembered_unless_it_is_rewritten() -> None:
+    for target, checked in ((b"/a", b"/a"), (b"http://a/b", None), (b"http://a", None)):
+        head = first(RequestParser(LIMITS), b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert isinstance(head, RequestHead)
+        assert head.checked == checked
+
+
 # -- forwarding ---------------------------------------------------------------------------------
 
 
@@ -190,7 +239,80 @@ def test_lines_that_a_filter_adds_to_a_response_without_via() -> None:
     assert out.every(field_name(b"X-A")) == [b"1", b"2"]
 
 
+def test_lines_that_are_read_with_those_that_a_filter_has_added() -> None:
+    head = ResponseHead(200, None, lines=lines_of([(b"X-A", b"1")]))
+    head.add_header(b"X-A", b"2")
+    out = forwarder(via="none").response(head)
+    assert out.every(field_name(b"X-A")) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"Connection",
+        b"Keep-Alive",
+        b"Proxy-Connection",
+        b"Proxy-Authorization",
+        b"TE",
+        b"Transfer-Encoding",
+        b"Upgrade",
+        b"Content-Length",
+        b"Content_Length",
+    ],
+)
+def test_a_filter_adds_no_field_that_is_for_one_hop_only(name: bytes) -> None:
+    head = first(RequestParser(LIMITS), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert isinstance(head, RequestHead)
+    head.add_header(name, b"1")
+    assert to_server(head).header(name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        (b"Via", [b"x, 1.1 lbproxy"]),
+        (b"X-Forwarded-For", [b"x, 10.0.0.9"]),
+        (b"X-Forwarded-Proto", [b"x"]),
+        (b"X-Forwarded-Host", [b"x"]),
+        (b"X-Forwarded-Port", [b"x"]),
+        (b"Forwarded", [b"x"]),
+        (b"Host", [b"a"]),
+    ],
+)
+def test_a_field_that_a_filter_adds_is_joined_with_that_of_this_hop(
+    name: bytes, values: list[bytes]
+) -> None:
+    head = first(RequestParser(LIMITS), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert isinstance(head, RequestHead)
+    head.add_header(name, b"x")
+    assert to_server(head).header_values(name) == values
+
+
+def test_what_is_remembered_of_clients_is_bounded() -> None:
+    one = forwarder()
+    most = forward._MEMO
+    for port in range(most + 1):
+        one.server_request(request(), client_ip="10.0.0.9", scheme="http", local_port=port)
+        known = len(one._memo)
+        assert known == len(one._to_servers) == (port + 1 if port < most else 1)
+
+
 def test_lines_of_a_list_are_sent_from_the_first_on() -> None:
     head = ResponseHead(200, None, lines=lines_of([(b"X-A", b"1"), (b"X-B", b"2")]))
     raw, _ = encode_response(head, client_version=11, keep_alive=True)
     assert b"\r\nX-A: 1\r\nX-B: 2\r\n" in raw
+
+
+def test_the_protocol_that_a_426_requires_is_named_in_connection() -> None:
+    head = ResponseHead(426, [(b"Upgrade", b"websocket")])
+    raw, _ = encode_response(head, client_version=11, keep_alive=True)
+    assert b"\r\nConnection: upgrade\r\nUpgrade: websocket\r\n" in raw
+    raw, _ = encode_response(head, client_version=11, keep_alive=False)
+    assert b"\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n" in raw
+
+
+def test_chunks_of_a_batch() -> None:
+    assert encode_chunks(b"", None) == b""
+    assert encode_chunks(b"ab", None) == b"2\r\nab\r\n"
+    assert encode_chunks(b"ab", END) == b"2\r\nab\r\n0\r\n\r\n"
+    assert encode_chunks(b"", END) == b"0\r\n\r\n"

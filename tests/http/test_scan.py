@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from lbproxy.http.h1 import RequestParser, ResponseParser
 from lbproxy.http.h1_write import encode_request
 from lbproxy.http.known import NUMBERS, FieldName, field_name
 from lbproxy.http.message import Invalid, Limits, RequestHead, ResponseHead
-from lbproxy.http.scan import Lines, _plain_name, lines_of, scan, target_end, text_end
+from lbproxy.http.scan import TEXT, Lines, _kinds, _plain_name, lines_of, scan, target_end, text_end
 
 START = b"GET / HTTP/1.1\r\n"
 TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
@@ -54,7 +55,36 @@ SAMPLES = [
     b"X: abcdefgh\r\nX_Forwarded_For:\t\r\nTE: trailers , x\t\r\n\r\n",
     b"Accept-Language-Of-Somebody: de-DE, de;q=0.5, and more\r\nX: y\r\n\r\nbehind it all",
     b"Transfer-Encoding:chunked\r\nCookie: a=b; c=d\r\n\r\nbody",
+    b"X: aaaaaaaaaaaaaaaa\r\nY: @@@@@@@@@@@@@@@@\r\n\r\n",
 ]
+
+
+def test_the_class_of_each_byte() -> None:
+    for byte in range(256):
+        char = bytes((byte,))
+        token = bool(re.fullmatch(TCHAR, char))
+        value = bool(re.fullmatch(rb"[\t \x21-\x7e\x80-\xff]", char))
+        target = bool(re.fullmatch(rb"[\x21-\x7e]", char)) and char != b"#"
+        assert _kinds()[byte] == TEXT[byte] == token + 2 * (char == b"_") + 4 * value + 8 * target
+
+
+@pytest.mark.parametrize("fill", [b"a", b"@"])
+@pytest.mark.parametrize(("end", "good"), [(target_end, 8), (text_end, 4)])
+def test_every_byte_ends_a_text_or_does_not_wherever_it_stands(
+    end: Callable[[bytes, int], int], good: int, fill: bytes
+) -> None:
+    for at in range(18):
+        for byte in range(256):
+            text = fill * at + bytes((byte,)) + fill * (17 - at)
+            assert end(text, 0) == (18 if TEXT[byte] & good else at), (at, byte)
+
+
+def test_a_name_that_is_not_there() -> None:
+    lines = lines_of([(b"Host", b"a"), (b"X-A", b"1")])
+    for name in (b"Referer", b"X-B", b"Y-A"):
+        assert lines.find(field_name(name)) == -1
+    assert lines.find(field_name(b"X-A"), 2) == -1
+    assert lines.find_number(NUMBERS[b"referer"]) == -1
 
 
 @pytest.mark.parametrize("sample", SAMPLES)

@@ -344,7 +344,6 @@ class H1ClientConnection(ClientSender, StreamProtocol):
         self._hold = False
         self._rearm()
         self._pump()
-        self._regulate()
 
     def start_tunnel(self) -> tuple[bytes, bool]:
         """See :class:`ClientStream`."""

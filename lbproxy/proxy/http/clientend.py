@@ -23,7 +23,7 @@ class ClientEnd:
     is written; a client that takes nothing of it for ``patience`` seconds is cut off.
     """
 
-    __slots__ = ("_left", "_patience", "_timer", "_transport", "_unsent", "lingers")
+    __slots__ = ("_left", "_patience", "_timer", "_transport", "_unsent")
 
     def __init__(self, transport: Any, timer: Timer, patience: float) -> None:
         self._transport = transport
@@ -31,12 +31,10 @@ class ClientEnd:
         self._patience = patience
         self._left = LINGER_BYTES
         self._unsent = 0  # when it was last looked at
-        self.lingers = False
         transport.unregisterProducer()
 
     def linger(self) -> None:
         """Let the client send on, and drop that."""
-        self.lingers = True
         self._timer.set(LINGER_SECONDS)
         if not ISSLTransport.providedBy(self._transport):
             self._transport.loseWriteConnection()
@@ -48,7 +46,6 @@ class ClientEnd:
 
     def close(self) -> None:
         """Close after what is written."""
-        self.lingers = False
         self._unsent = unsent_bytes(self._transport)
         self._timer.set(self._patience)
         self._transport.loseConnection()
