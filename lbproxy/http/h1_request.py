@@ -92,7 +92,9 @@ class RequestParser(Parser):
         return events
 
     def resume(self) -> list[Event]:
-        """Go on with HTTP after a stop: the server did not switch protocols."""
+        """Go on with HTTP after a stop, or without one behind the body that is being read: the
+        server did not switch protocols, or will not."""
+        self._stop_after = False
         if self._state != STOPPED:
             return []
         kept = bytes(self._buf)

@@ -142,6 +142,15 @@ def test_resume_after_a_last_request_reads_nothing() -> None:
     assert parser.receive(GET) == []
 
 
+def test_resume_in_the_middle_of_a_body_parses_on_behind_it() -> None:
+    parser = RequestParser(Limits())
+    parser.receive(UPGRADE[:-2] + b"Content-Length: 4\r\n\r\nab")
+    assert parser.resume() == []
+    assert words(parser.receive(b"cd" + GET)) == ["+cd", "end"]
+    assert not parser.stopped
+    assert words(parser.proceed()) == ["GET / 11 a 0", "end"]
+
+
 def test_detach_gives_the_kept_bytes_and_ends_parsing() -> None:
     parser = RequestParser(Limits())
     parser.receive(UPGRADE + b"a\r\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lbproxy.proxy.unsent import unsent_bytes
-from tests.proxy.http_kit import GET, OK, A, rigs
+from tests.proxy.http_kit import GET, OK, A, post, rigs
 
 rig = pytest.fixture(rigs)
 
@@ -201,6 +201,20 @@ def test_an_upgrade_with_a_body_that_is_not_passed_on(rig):
     raw.connections[0].send(OK)
     client.send(GET)
     assert raw.connections[0].received.count(b"HTTP/1.1") == 2
+
+
+def test_much_behind_an_upgrade_that_is_not_passed_on(rig) -> None:
+    """Pipelined requests wait unread; the bound of what precedes a tunnel is not for them."""
+    r = rig(web="upgrade = none")
+    upgrade = b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    client, server = r.talk(post(b"ab", length=4).replace(b"\r\n\r\n", b"\r\n" + upgrade))
+    client.send(b"cd" + post(b"x" * 400_000))
+    assert client.received == b""
+    server.send(OK)
+    r.advance(0.1)
+    assert server.received.endswith(b"x" * 400_000)
+    server.send(OK)
+    assert client.received.count(b"HTTP/1.1 200 ") == 2
 
 
 def test_101_nobody_asked_for(rig):
