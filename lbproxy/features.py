@@ -21,6 +21,7 @@ from lbproxy.config.declaration import Declaration
 from lbproxy.config.keys import add_keys, add_route_options
 from lbproxy.config.sections import SECTIONS
 from lbproxy.proxy.features.caching.spec import CacheDeclaration
+from lbproxy.proxy.features.corsproxy.spec import CorsDeclaration
 from lbproxy.proxy.features.limiting.spec import LimitDeclaration
 from lbproxy.proxy.features.waf.spec import WafDeclaration
 
@@ -73,6 +74,7 @@ FEATURES: tuple[BuiltIn, ...] = (
     BuiltIn("cache", "lbproxy.proxy.features.caching.feature:Caching", CacheDeclaration),
     BuiltIn("waf", "lbproxy.proxy.features.waf.feature:Waf", WafDeclaration),
     BuiltIn("limits", "lbproxy.proxy.features.limiting.feature:Limiting", LimitDeclaration),
+    BuiltIn("corsproxy", "lbproxy.proxy.features.corsproxy.feature:CorsProxy", CorsDeclaration),
 )
 
 GROUP = "lbproxy.features"

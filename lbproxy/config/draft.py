@@ -48,9 +48,8 @@ class Draft:
 
     @property
     def mode(self) -> Mode:
-        """The written mode, or a frontend's default."""
-        mode: Mode = self.values.get("mode") or "http"
-        return mode
+        """The written mode, or a frontend's default; ``corsproxy`` counts as ``http``."""
+        return "tcp" if self.values.get("mode") == "tcp" else "http"
 
     def get(self, key: str, default: Any = ()) -> Any:
         """Return the value of a key, or ``default``."""

@@ -103,7 +103,7 @@ class Decider:
         for front in self._fronts.values():
             for listen in front.spec.listen:
                 if listen.address is not None and listen.address.port:
-                    key = (front.spec.mode, listen.address.port)
+                    key = (front.spec.protocol, listen.address.port)
                     self._ports.setdefault(key, []).append((front, listen))
         self._firewalls = DryFirewalls(config)
         self._shape = _Shape(config, self._backends.values())
@@ -130,9 +130,9 @@ class Decider:
                     return front
             return found[0][0]
         named = self._fronts.get(request.frontend)
-        if named is not None and named.spec.mode == request.mode:
+        if named is not None and named.spec.protocol == request.mode:
             return named
-        same = [front for front in self._fronts.values() if front.spec.mode == request.mode]
+        same = [front for front in self._fronts.values() if front.spec.protocol == request.mode]
         return same[0] if len(same) == 1 and not request.frontend else None
 
     def _decide(self, request: LoggedRequest) -> RequestDecision:
@@ -153,6 +153,8 @@ class Decider:
             traffic.request = head
         verdict = front.decide(traffic)
         filters = "; ".join(front.filters)
+        if verdict.ends == "no_route" and front.spec.mode == "corsproxy":
+            return Decision(name, "fetches the URL that the call names", filters=filters)
         if verdict.ends == "no_route":
             answer = "404 no route" if request.mode == "http" else "closed: no route"
             return RequestDecision(name, answer, filters=filters)

@@ -158,7 +158,7 @@ def _listener(
     config: Config, mode: str, port: int, tls: bool | None
 ) -> tuple[FrontendSpec, ListenSpec, str] | None:
     """The listener a client would reach, or the nearest thing to it, and what had to be assumed."""
-    every = [(f, one) for f in config.frontends if f.mode == mode for one in f.listen]
+    every = [(f, one) for f in config.frontends if f.protocol == mode for one in f.listen]
     exact = [
         (f, one)
         for f, one in every
@@ -191,7 +191,7 @@ def _explain(
     spec, listen, assumed = found
     frontend = DryFrontend(spec)
     result.listener = listen.endpoint + assumed
-    result.frontend, result.mode = spec.name, spec.mode
+    result.frontend, result.mode = spec.name, spec.protocol
     peer = traffic.client_ip
     if not frontend.admits(peer):
         result.admitted = f"{peer} is refused"
@@ -208,8 +208,10 @@ def _explain(
     if verdict.asked:
         result.filters = [_filter(plugin, traffic) for plugin in spec.filters]
         result.routes = [RouteStep(*line) for line in frontend.router.explain(traffic)]
-    if verdict.ends == "no_route":
-        result.error = "no_route: 404" if spec.mode == "http" else "no_route: closed"
+    if verdict.ends == "no_route" and spec.mode == "corsproxy":
+        result.action = "fetches the URL that the call names (mode = corsproxy)"
+    elif verdict.ends == "no_route":
+        result.error = "no_route: 404" if spec.protocol == "http" else "no_route: closed"
     elif verdict.ends:
         result.error = f"{verdict.ends}: {verdict.detail}"
     elif verdict.reply is not None:

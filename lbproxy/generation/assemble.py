@@ -363,7 +363,7 @@ class _Compiler:
         tls = None
         if spec.tls:
             try:
-                contexts = server_contexts(spec, self.config.certificates, owner.mode)
+                contexts = server_contexts(spec, self.config.certificates, owner.protocol)
             except CertificateError as error:
                 self._problem(spec.where, f"frontend {owner.name}", "listen", error)
                 return
@@ -435,7 +435,7 @@ class _Compiler:
         sink = self._sink(log, spec)
         if old is not None and self.old.sinks.get(log.path) is sink:
             return old
-        write_log = LogWriter(compile_format(log.format, spec.mode), sink).write
+        write_log = LogWriter(compile_format(log.format, spec.protocol), sink).write
         wanted = selection(log, self.ground.random.random)
         if wanted is None:
             return write_log

@@ -102,8 +102,10 @@ def _prepare(kind: Kind, spec: Any, before: RouteOwner | None, given: Given) -> 
 
 
 def _routes(spec: FrontendSpec) -> Sequence[RouteSpec]:
-    """The routes, and the key ``backend`` as one that takes everything."""
-    if not spec.backend:
+    """The routes, and the key ``backend`` or the mode ``corsproxy`` as one that takes
+    everything.
+    """
+    if not spec.backend and spec.mode != "corsproxy":
         return spec.routes
     cls = LINES["route"].options
     assert cls is not None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+from lbproxy.guard.configured import configured_judge
 from lbproxy.guard.judge import AddressJudge, name_reason
 from lbproxy.model import Address, BackendSpec, Config, ServerSpec
 from lbproxy.net.interfaces import local_addresses
@@ -16,20 +15,7 @@ def judge_of(config: Config, backend: BackendSpec) -> AddressJudge | None:
     """Return what decides about the addresses of ``backend``, None without a guard."""
     if backend.guard == "off":
         return None
-    return AddressJudge(
-        public=[str(network) for network in config.settings.guard_public],
-        interfaces=local_addresses(),
-        listeners=list(_listeners(config)),
-    )
-
-
-def _listeners(config: Config) -> Iterator[tuple[str, int]]:
-    """Host and port of each TCP listener, the admin API included."""
-    addresses = [line.address for frontend in config.frontends for line in frontend.listen]
-    addresses += [line.address for line in config.settings.admin]
-    for address in addresses:
-        if address is not None and address.kind == "tcp":
-            yield address.host, address.port
+    return configured_judge(config, local_addresses())
 
 
 def server_reason(judge: AddressJudge, server: ServerSpec) -> str:

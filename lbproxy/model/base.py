@@ -12,6 +12,7 @@ __all__ = [
     "NOWHERE",
     "Address",
     "Condition",
+    "FrontendMode",
     "Mode",
     "Network",
     "PluginSpec",
@@ -23,6 +24,7 @@ __all__ = [
 
 Network = IPv4Network | IPv6Network
 Mode = Literal["tcp", "http"]
+FrontendMode = Literal["tcp", "http", "corsproxy"]
 Condition = tuple[str, tuple[str, ...], bool]
 """Verb, arguments, and whether ``not`` stands before it."""
 

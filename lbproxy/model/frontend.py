@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from lbproxy.model.base import NOWHERE, Condition, Mode, Network, PluginSpec, Where, hidden, option
+from lbproxy.model.base import (
+    NOWHERE,
+    Condition,
+    FrontendMode,
+    Mode,
+    Network,
+    PluginSpec,
+    Where,
+    hidden,
+    option,
+)
 from lbproxy.model.listen import ListenSpec, LogSpec
 
 __all__ = ["FrontendSpec", "RouteSpec"]
@@ -39,11 +49,12 @@ class FrontendSpec:
     """``[frontend NAME]``: listeners, rules and routes."""
 
     name: str = option("hidden", "", doc="section name")
-    mode: Mode = option(
+    mode: FrontendMode = option(
         "choice",
         "http",
-        choices=("tcp", "http"),
-        doc="``tcp`` relays bytes, ``http`` parses requests",
+        choices=("tcp", "http", "corsproxy"),
+        doc="``tcp`` relays bytes, ``http`` parses requests, ``corsproxy`` fetches the URLs that"
+        " callers name",
     )
     listen: tuple[ListenSpec, ...] = option(
         "lines:listen", (), doc="addresses to listen on, one per line", example="tcp:8080"
@@ -276,3 +287,8 @@ class FrontendSpec:
         doc="maximum time that an asynchronous filter may delay traffic",
     )
     where: Where = hidden(NOWHERE)
+
+    @property
+    def protocol(self) -> Mode:
+        """The protocol of clients; a frontend of mode ``corsproxy`` counts as ``http``."""
+        return "tcp" if self.mode == "tcp" else "http"

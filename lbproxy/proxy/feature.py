@@ -125,7 +125,8 @@ class Feature(Declaration, Generic[OwnerT]):
 
     ``name``: in the API and in :attr:`Owner.features`.  ``keys``: the configuration keys it reads;
     a mistake that :meth:`prepare` raises is reported at the first.  ``Counters``: an attrs class of
-    :func:`counted` fields.  ``part``: its place on the admin side.
+    :func:`counted` fields.  ``part``: its place on the admin side.  ``answers``: of a frontend's
+    feature, its source answers what no route takes, without a backend.
 
     A feature of a ``route`` has one object for each route that asks for it.  Its keys are keys of
     the frontend, too: they hold for all its routes that have no such option.  ``spec`` is the route
@@ -137,6 +138,7 @@ class Feature(Declaration, Generic[OwnerT]):
     keys: ClassVar[tuple[str, ...]]
     Counters: ClassVar[type[Any] | None] = None
     part: ClassVar[AdminPart | None] = None
+    answers: ClassVar[bool] = False
 
     counters: Any = None
     """The owner's object of class :attr:`Counters`, from :meth:`attach` on.

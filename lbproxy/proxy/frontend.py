@@ -103,7 +103,7 @@ class Frontend:
         self.timeout_filter = spec.timeout_filter
         self.timeout_keepalive = spec.timeout_keepalive
         self.name = spec.name
-        self.mode = spec.mode
+        self.mode = spec.protocol
         self.dialler = dialler
         self.wheel = dialler.wheel
         self.now: Callable[[], float] = dialler.wheel.now
@@ -133,7 +133,7 @@ class Frontend:
         self.keepalive = spec.timeout_keepalive > 0
         self.abort_on_close = spec.abort_on_close
         self.client_timeout = spec.timeout_client or (
-            _IDLE_HTTP if spec.mode == "http" else _IDLE_TCP
+            _IDLE_TCP if spec.mode == "tcp" else _IDLE_HTTP
         )
         self.looks_at_hello = spec.mode == "tcp" and self._needs_hello()
         self.stopping = False

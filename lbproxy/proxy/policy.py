@@ -63,7 +63,8 @@ class RoutePolicy:
     """One route of a frontend, and a backend.
 
     ``text``, ``priority``, ``action``: see :class:`~lbproxy.http.route.Route`.  ``backend``: None
-    for a route with an action, which needs no hooks of its own.  ``source``: of its
+    for a route with an action, which needs no hooks of its own, and where a feature of the frontend
+    answers (``Feature.answers``).  ``source``: of its
     exchanges; None for that of the backend, unless a feature of the route or the frontend has one.
     """
 
@@ -140,13 +141,29 @@ class Policies:
         self._by_route: list[RoutePolicy] = [
             self._policy(route, route.backend) for route in all_routes
         ]
+        self._without_route = self._answering()
 
     def match(self, traffic: Any) -> RoutePolicy | None:
-        """The policy of the first route that takes ``traffic``; None if none does.
+        """The policy of the first route that takes ``traffic``; without one, that of the feature
+        that answers, or None.
 
         Raises ProxyError as :meth:`~lbproxy.http.route.Router.match`."""
         route = self._router.match(traffic)
-        return None if route is None else self._by_route[route.index]
+        return self._without_route if route is None else self._by_route[route.index]
+
+    def _answering(self) -> RoutePolicy | None:
+        """The policy for what no route takes, if a feature of the frontend answers that.
+
+        Such a frontend has no routes; the only features in ``routes`` are those of its keys.
+        """
+        if not any(one.answers for one in self._features.values()):
+            return None
+        route = Route("")
+        route.text = ""
+        features = self._routes[0] if self._routes else {}
+        hooks = Hooks.of(surround(surround(self._filters, features), self._features))
+        source = source_of(features, source_of(self._features, BACKEND_SOURCE))
+        return RoutePolicy(self, route, None, hooks, source)
 
     def compile(self, index: int, name: str) -> RoutePolicy:
         """The policy of the route at ``index`` for the backend ``name``.  KeyError."""

@@ -228,7 +228,7 @@ class LoadBalancerFixture:
         fitting = [
             self._listen_address(listen)
             for spec in self._frontends()
-            if spec.mode == "http"
+            if spec.mode != "tcp"
             for listen in spec.listen
             if listen.tls == (scheme == "https")
         ]

@@ -18,7 +18,8 @@ def _check(draft: Draft, judge: Judge) -> None:
     if "listen" not in draft.broken and not draft.get("listen"):
         judge.wrong(draft, draft.line("listen"), "listen", "the frontend has no listener")
     keys = ("backend", "routes")
-    if not any(draft.get(key) for key in keys) and not draft.broken.intersection(keys):
+    routed = draft.get("mode") == "corsproxy" or any(draft.get(key) for key in keys)
+    if not routed and not draft.broken.intersection((*keys, "mode")):
         message = "the frontend has neither a backend nor routes; traffic has nowhere to go"
         judge.wrong(draft, draft.where, "", message)
     name = draft.get("backend", "")

@@ -99,7 +99,9 @@ class Answering(DeliveryOwner):
         """Give the request to the source of its backend."""
         traffic = self._traffic
         backend = traffic.backend
-        assert backend is not None
+        if backend is None:
+            self._ask_feature()
+            return
         if traffic.backend_name != backend.name:  # a filter chose another one
             try:
                 traffic.go_over()
@@ -111,6 +113,18 @@ class Answering(DeliveryOwner):
         assert backend is not None and policy is not None
         source = policy.source
         self._begin(backend.source if source is None else source)
+
+    def _ask_feature(self) -> None:
+        """Give the request to the feature of the frontend that answers without a backend."""
+        traffic = self._traffic
+        policy = traffic.policy
+        assert policy is not None and policy.source is not None
+        if traffic.backend_name:
+            why = f"a filter chose the backend {traffic.backend_name!r}; this frontend has none"
+            traffic.backend_name = ""
+            self.fail(ProxyError(Kind.FILTER_FAILED, why))
+            return
+        self._begin(policy.source)
 
     def _begin(self, source: Source) -> None:
         """Give the request to ``source``, which may answer or fail before this returns."""

@@ -1,0 +1,31 @@
+"""PURE. The judge of addresses that a configuration asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from lbproxy.guard.judge import AddressJudge
+from lbproxy.model import Config
+
+__all__ = ["configured_judge", "listener_addresses"]
+
+
+def configured_judge(config: Config, interfaces: Iterable[str]) -> AddressJudge:
+    """Return the judge that knows ``guard_public`` and the listeners of ``config``.
+
+    ``interfaces``: the addresses of this machine.
+    """
+    return AddressJudge(
+        public=[str(network) for network in config.settings.guard_public],
+        interfaces=interfaces,
+        listeners=list(listener_addresses(config)),
+    )
+
+
+def listener_addresses(config: Config) -> Iterator[tuple[str, int]]:
+    """Yield host and port of each TCP listener, the admin API included."""
+    addresses = [line.address for frontend in config.frontends for line in frontend.listen]
+    addresses += [line.address for line in config.settings.admin]
+    for address in addresses:
+        if address is not None and address.kind == "tcp":
+            yield address.host, address.port

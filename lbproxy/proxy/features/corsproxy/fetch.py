@@ -1,0 +1,400 @@
+"""DATA. One call of a CORS proxy on its way: resolve, judge, connect, send, follow redirects.
+
+.. code-block:: text
+
+   begin -> resolving -> dialling -> sent -> answered -> over
+               ^                      |  \\-> tunnel --/
+               +------- redirect -----+
+
+1. A target is judged when it is named and, by every address its name has, before each connection.
+   The connection goes to an address that was judged.  A connection that is idle in the pool was
+   judged when it was made.
+2. Body bytes are kept, up to ``redirect_buffer``, until the response is final, so that a redirect
+   can send them again.  Before a connection is there, the client is paused.
+3. One deadline, ``timeout_total``, covers everything except an open WebSocket.
+4. Everything is released before the sink gets the End or a failure.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from lbproxy.cors.fields import request_fields, response_fields
+from lbproxy.cors.redirects import REDIRECTS_MAX, is_redirect, passed_location, redirect_step
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.guard import Refused, Target
+from lbproxy.http.message import END, End, RequestHead, ResponseHead
+from lbproxy.http.retry import IDEMPOTENT
+from lbproxy.net.lookup import look_up
+from lbproxy.proxy.features.corsproxy.gate import Asked
+from lbproxy.proxy.features.corsproxy.keptbody import KeptBody
+from lbproxy.proxy.http.connector import Connector
+from lbproxy.proxy.http.sink import Asking, ResponseSink
+from lbproxy.proxy.http.streams import ServerConnection, ServerStream
+from lbproxy.tls.certificates import CertificateError
+
+__all__ = ["Fetch", "FetchRules"]
+
+
+@frozen
+class FetchRules:
+    """Keys of the frontend that fetches depend on; see the reference."""
+
+    follow: bool
+    own: frozenset[bytes]
+    req_headers: frozenset[str]
+    res_headers: frozenset[str]
+    max_response: int
+    timeout_total: float
+    redirect_buffer: int
+
+    @classmethod
+    def of(cls, spec: Any) -> FetchRules:
+        """Return the rules of a frontend."""
+        return cls(
+            follow=spec.redirects == "follow",
+            own=frozenset((spec.target_header.lower().encode("ascii"), b"x-api-key")),
+            req_headers=frozenset(name.lower() for name in spec.req_headers),
+            res_headers=frozenset(name.lower() for name in spec.res_headers),
+            max_response=spec.max_response,
+            timeout_total=spec.timeout_total,
+            redirect_buffer=spec.redirect_buffer,
+        )
+
+
+_OVER_SIZE: Final = "the response is larger than max_response"
+
+
+class Fetch(ResponseSink):
+    """See the module.  It is the stream that the exchange gets, waits for connections, and takes
+    the responses of targets.
+    """
+
+    is_first = False
+
+    def __init__(self, source: Any, asked: Asked, head: RequestHead, sink: Asking) -> None:
+        self._source = source
+        self._rules: FetchRules = source.rules
+        self._asked = asked
+        self._head = head
+        self._sink = sink
+        self.info = sink.traffic.info
+        self._target: Target = asked.target
+        self._method = head.method
+        self._body = KeptBody(self._rules.redirect_buffer)
+        self._same_origin = True
+        self._with_body = True
+        self._redirects = 0
+        self._lookup: Deferred[list[str]] | None = None
+        self._connector: Connector | None = None
+        self._stream: ServerStream | None = None
+        self._reused = False
+        self._fresh = False  # does not take a pooled connection any more
+        self._answered = False
+        self._tunnel = False
+        self._paused = False  # the client takes no more of the response
+        self._holding = False  # the client is to send no more of the body
+        self._size = 0
+        self._over = False
+        self._timer = sink.traffic.frontend.wheel.timer(self._expired)
+
+    @property
+    def queued(self) -> bool:
+        """See :class:`SourceStream`."""
+        return self._stream is None
+
+    @property
+    def replayable(self) -> bool:
+        """Whether the request can be sent again."""
+        return self._method in IDEMPOTENT and self._body.whole
+
+    # -- towards the target ---------------------------------------------------------------------
+
+    def begin(self, data: bytes, end: End | None) -> None:
+        """Start, with what is known of the request body."""
+        self._timer.set(self._rules.timeout_total)
+        self._body.add(data, end)
+        if self._head.expect_continue and end is None:
+            self._sink.server_events([ResponseHead(100, [])])
+        self._hold(end is None)
+        self._reach()
+
+    def _reach(self) -> None:
+        """Get a connection to the present target."""
+        targets, target = self._source.targets, self._target
+        known: Connector | None = None if self._fresh else targets.known(target)
+        if known is not None:
+            connection = known.take(self)
+            if connection is not None:
+                self._reused = True
+                self.connected(connection)
+                return
+        if target.literal:
+            self._dial([target.host])
+            return
+        self._lookup = look_up(self._source.reactor, target.host)
+        self._lookup.addCallbacks(self._resolved, self._unresolved)
+
+    def _resolved(self, addresses: list[str]) -> None:
+        self._lookup = None
+        if not self._over:
+            self._dial(addresses)
+
+    def _unresolved(self, failure: Failure) -> None:
+        self._lookup = None
+        if not self._over:
+            self._fail(ProxyError(Kind.CONNECT_FAILED, f"{self._target.host}: {failure.value}"))
+
+    def _dial(self, addresses: list[str]) -> None:
+        target = self._target
+        if not addresses:
+            self._fail(ProxyError(Kind.CONNECT_FAILED, f"{target.host} has no address"))
+            return
+        try:
+            judged = self._source.guard.judge(target, addresses)
+            self._connector = self._source.targets.reach(target, judged)
+        except Refused as error:
+            self._fail(ProxyError(Kind.DENIED, str(error), 403))
+        except CertificateError as error:
+            self._fail(ProxyError(Kind.SERVER_TLS, str(error)))
+        else:
+            self._reused = False
+            self._connector.dial(self)
+
+    def connected(self, connection: ServerConnection) -> None:
+        """See :class:`~lbproxy.proxy.http.streams.Connecting`."""
+        self._connector = None
+        stream = self._stream = connection.open_stream(self)
+        if self._paused:
+            stream.pause_response()
+        data, end = (self._body.sent(), self._body.end) if self._with_body else (b"", END)
+        try:
+            stream.send_request(self._request(), data, end)
+        except (ValueError, TypeError) as error:
+            self._fail(ProxyError(Kind.BAD_REQUEST, str(error)))
+            return
+        self._hold(False)
+
+    def connect_failed(self, error: ProxyError) -> None:
+        """See :class:`~lbproxy.proxy.http.streams.Connecting`."""
+        self._connector = None
+        self._fail(error)
+
+    def _request(self) -> RequestHead:
+        head, rules = self._head, self._rules
+        fields = request_fields(
+            head.pairs(),
+            own=rules.own,
+            nominated=head.nominated,
+            key=self._asked.call.key.encode("latin-1"),
+            changes=self._asked.call.req_headers,
+            allowed=rules.req_headers,
+            body=self._with_body,
+            same_origin=self._same_origin,
+        )
+        return RequestHead(
+            self._method,
+            self._target.path.encode("ascii"),
+            fields,
+            host=self._target.authority.encode("ascii"),
+            length=head.length if self._with_body else 0,
+            upgrade=head.upgrade if head.upgrade == b"websocket" else None,
+        )
+
+    def send_body(self, data: bytes, end: End | None) -> None:
+        """See :class:`SourceStream`."""
+        if self._over:
+            return
+        if self._tunnel:
+            assert self._stream is not None
+            self._stream.send_body(data, end)
+            return
+        self._body.add(data, end)
+        if not self._with_body:
+            return
+        if self._stream is not None:
+            self._body.passed(data)
+            self._stream.send_body(data, end)
+        elif end is None:
+            self._hold(True)
+
+    def _hold(self, held: bool) -> None:
+        """Pause or resume the client's request body."""
+        if held is not self._holding:
+            self._holding = held
+            if held:
+                self._sink.server_paused()
+            else:
+                self._sink.server_resumed()
+
+    # -- towards the client ---------------------------------------------------------------------
+
+    def pause_response(self) -> None:
+        """See :class:`SourceStream`."""
+        self._paused = True
+        if self._stream is not None:
+            self._stream.pause_response()
+
+    def resume_response(self) -> None:
+        """See :class:`SourceStream`."""
+        self._paused = False
+        if self._stream is not None:
+            self._stream.resume_response()
+
+    def start_tunnel(self) -> bytes:
+        """See :class:`SourceStream`."""
+        assert self._stream is not None
+        self._tunnel = True
+        self._timer.clear()
+        return self._stream.start_tunnel()
+
+    def close(self, *, reuse: bool) -> None:
+        """See :class:`SourceStream`."""
+        if not self._over:
+            self._release(reuse)
+
+    def server_events(self, events: list[Any]) -> None:
+        """See :class:`ResponseSink`."""
+        if self._tunnel:
+            self._sink.server_events(events)
+            return
+        if not self._answered:
+            while events and events[0].status < 200 and events[0].status != 101:
+                del events[0]
+            if not events or not self._head_came(events):
+                return
+        size = sum(len(one) for one in events if type(one) is bytes)
+        self._size += size
+        if self._rules.max_response and self._size > self._rules.max_response:
+            self._fail(ProxyError(Kind.BAD_RESPONSE, _OVER_SIZE))
+            return
+        if type(events[-1]) is End:
+            self._release(True)
+        self._sink.server_events(events)
+
+    def _head_came(self, events: list[Any]) -> bool:
+        """Follow a redirect, or put the head for the client in place; False if there is none."""
+        head: ResponseHead = events[0]
+        location = head.header(b"location") if is_redirect(head.status) else None
+        moved: Target | None = None
+        if location is not None:
+            try:
+                moved = self._source.guard.redirected(self._target, location.decode("latin-1"))
+            except Refused as error:
+                if self._rules.follow:
+                    self._fail(ProxyError(Kind.DENIED, f"redirect: {error}", 403))
+                    return False
+        if moved is not None and self._rules.follow:
+            self._redirect(head.status, moved, complete=type(events[-1]) is End)
+            return False
+        most = self._rules.max_response
+        if most and head.length is not None and head.length > most:
+            self._fail(ProxyError(Kind.BAD_RESPONSE, _OVER_SIZE))
+            return False
+        self._answered = True
+        self._body.forget()
+        events[0] = self._response(head, moved)
+        return True
+
+    def _response(self, head: ResponseHead, moved: Target | None) -> ResponseHead:
+        pairs = [pair for pair in head.pairs() if pair[0].lower() != b"location"]
+        if moved is not None:
+            pairs.append((b"Location", passed_location(moved.url)))
+        fields = response_fields(
+            pairs,
+            origin=self._asked.origin,
+            final_url=self._target.url.encode("ascii"),
+            nominated=head.nominated,
+            changes=self._asked.call.res_headers,
+            allowed=self._rules.res_headers,
+        )
+        length = head.header(b"content-length")
+        if head.length == 0 and length is not None and self._method == b"HEAD":
+            fields.append((b"Content-Length", length))
+        return ResponseHead(
+            head.status,
+            fields,
+            head.reason,
+            head.version,
+            head.length,
+            upgrade=head.upgrade,
+        )
+
+    def _redirect(self, status: int, moved: Target, *, complete: bool) -> None:
+        if self._head.upgrade is not None:
+            self._fail(ProxyError(Kind.BAD_RESPONSE, "redirect of a WebSocket handshake"))
+            return
+        self._redirects += 1
+        if self._redirects > REDIRECTS_MAX:
+            self._fail(ProxyError(Kind.BAD_RESPONSE, f"more than {REDIRECTS_MAX} redirects"))
+            return
+        step = redirect_step(status, self._method)
+        if step.body and self._with_body and not self._body.whole:
+            self._fail(ProxyError(Kind.BAD_RESPONSE, "redirect of a body over redirect_buffer"))
+            return
+        self._method = step.method
+        if not step.body:
+            self._with_body = False
+        before = self._target
+        if (before.scheme, before.host, before.port) != (moved.scheme, moved.host, moved.port):
+            self._same_origin = False
+        self._drop_stream(complete)
+        self._target = moved
+        self._fresh = False
+        if self._with_body and self._body.end is None:
+            self._hold(True)
+        self._reach()
+
+    def server_failed(self, error: ProxyError) -> None:
+        """See :class:`ResponseSink`."""
+        self._stream = None
+        if self._tunnel and error.kind is Kind.OK:
+            self._release(False)
+            self._sink.server_failed(error)
+        elif self._reused and not self._answered and not self._fresh and self.replayable:
+            self._fresh = True  # the pooled connection had died
+            self._reach()
+        else:
+            self._fail(error)
+
+    def server_paused(self) -> None:
+        """See :class:`ResponseSink`."""
+        self._sink.server_paused()
+
+    def server_resumed(self) -> None:
+        """See :class:`ResponseSink`."""
+        self._sink.server_resumed()
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def _expired(self) -> None:
+        seconds = self._rules.timeout_total
+        self._fail(ProxyError(Kind.RESPONSE_TIMEOUT, f"not done within {seconds:g} s"))
+
+    def _fail(self, error: ProxyError) -> None:
+        if not self._over:
+            self._release(False)
+            self._sink.server_failed(error)
+
+    def _drop_stream(self, complete: bool) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close(reuse=complete)
+
+    def _release(self, reuse: bool) -> None:
+        """Give up the look-up, the dial, the stream and the deadline."""
+        self._over = True
+        self._timer.close()
+        self._body.forget()
+        lookup, self._lookup = self._lookup, None
+        if lookup is not None:
+            lookup.addErrback(lambda failure: None)
+            lookup.cancel()
+        connector, self._connector = self._connector, None
+        if connector is not None:
+            connector.cancel(self)
+        self._drop_stream(reuse)

@@ -1,0 +1,148 @@
+"""PURE. Keys of ``mode = corsproxy``, and their checks."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from attrs import fields_dict, frozen
+
+from lbproxy.config.declaration import Declaration
+from lbproxy.config.model import option
+from lbproxy.cors.call import FORMS
+from lbproxy.cors.origins import checked_origin
+
+__all__ = ["CorsDeclaration", "CorsKeys", "check_keys", "written_keys"]
+
+_REQ_HEADERS = (
+    *("accept", "accept-language", "authorization", "content-type", "if-modified-since"),
+    *("if-none-match", "origin", "range", "referer", "user-agent"),
+)
+_RES_HEADERS = (
+    *("cache-control", "content-disposition", "content-language", "content-type", "expires"),
+    "pragma",
+)
+_PORT_MAX = 65535
+
+
+@frozen
+class CorsKeys:
+    """Keys of a frontend with ``mode = corsproxy``."""
+
+    origins: tuple[str, ...] = option(
+        "list:string",
+        (),
+        doc="corsproxy: origins whose pages may call, compared as a whole; ``null`` only if listed",
+        example="https://app.example.com",
+        http_only=True,
+    )
+    open: bool = option(
+        "bool",
+        False,
+        doc="corsproxy: serve everybody; without this, ``origins`` is required",
+        http_only=True,
+    )
+    forms: tuple[str, ...] = option(
+        "list:choice",
+        FORMS,
+        choices=FORMS,
+        doc="corsproxy: how a call names its target: ``/?url=``, ``/https://host/path``, or the"
+        " header of ``target_header``",
+        http_only=True,
+    )
+    target_header: str = option(
+        "string",
+        "X-Target-URL",
+        doc="corsproxy: request header that names the target",
+        http_only=True,
+    )
+    redirects: str = option(
+        "choice",
+        "follow",
+        choices=("follow", "pass"),
+        doc="corsproxy: follow redirects of targets, at most 5, or pass them on as calls of this"
+        " proxy",
+        http_only=True,
+    )
+    req_headers: tuple[str, ...] = option(
+        "list:string",
+        _REQ_HEADERS,
+        doc="corsproxy: request headers that ``reqHeaders=`` may set or remove",
+        http_only=True,
+    )
+    res_headers: tuple[str, ...] = option(
+        "list:string",
+        _RES_HEADERS,
+        doc="corsproxy: response headers that ``resHeaders=`` may set or remove",
+        http_only=True,
+    )
+    max_response: int = option(
+        "size",
+        16 * 1024 * 1024,
+        min=0,
+        doc="corsproxy: maximum size of a response body; 0: no limit",
+        http_only=True,
+    )
+    timeout_total: float = option(
+        "duration",
+        30.0,
+        min=0.001,
+        doc="corsproxy: time for a whole call, redirects and body included; WebSockets are exempt"
+        " once they are open",
+        http_only=True,
+    )
+    redirect_buffer: int = option(
+        "size",
+        64 * 1024,
+        min=0,
+        max=64 * 1024 * 1024,
+        doc="corsproxy: how much of a request body is kept, to send it again after a redirect",
+        http_only=True,
+    )
+    guard_ports: tuple[int, ...] = option(
+        "list:int",
+        (80, 443),
+        doc="corsproxy: ports of targets that may be called",
+        http_only=True,
+    )
+    target_ca: str = option(
+        "path",
+        "",
+        doc="corsproxy: PEM file or folder of the authorities that targets are verified with;"
+        " empty: the system's",
+        http_only=True,
+    )
+
+
+def written_keys(spec: Any) -> list[str]:
+    """Return the keys of :class:`CorsKeys` whose value in ``spec`` is not the default."""
+    keys = fields_dict(CorsKeys)
+    return [name for name, key in keys.items() if getattr(spec, name) != key.default]
+
+
+def check_keys(spec: Any) -> None:
+    """Raise ValueError for values that do not fit each other in a frontend of this mode."""
+    if spec.routes or spec.backend:
+        raise ValueError("mode = corsproxy has no routes and no backend; calls name their target")
+    if getattr(spec, "cache", "") not in ("", "none"):
+        raise ValueError("cache does not work with mode = corsproxy")
+    for text in spec.origins:
+        checked_origin(text)
+    if spec.open and spec.origins:
+        raise ValueError("open = yes serves everybody; remove it, or remove origins")
+    if not spec.open and not spec.origins:
+        raise ValueError(
+            "everybody could use this proxy; name the origins that may, or write open = yes"
+        )
+    for name in (spec.target_header, *spec.req_headers, *spec.res_headers):
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", name):
+            raise ValueError(f"{name!r} is not the name of a header")
+    if wrong := [port for port in spec.guard_ports if not 1 <= port <= _PORT_MAX]:
+        raise ValueError(f"guard_ports: {wrong[0]} is not a port")
+
+
+class CorsDeclaration(Declaration):
+    """See :class:`Declaration`."""
+
+    owner = "frontend"
+    Keys = CorsKeys

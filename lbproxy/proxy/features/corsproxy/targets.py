@@ -1,0 +1,101 @@
+"""DATA. The connections of a CORS proxy to its targets, pooled by origin."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from attrs import frozen
+
+from lbproxy.balance.live import LiveServer
+from lbproxy.guard import Target
+from lbproxy.model import Address, BackendSpec, ServerSpec
+from lbproxy.model import Target as ServerTarget
+from lbproxy.net.endpoints import Dialler
+from lbproxy.proxy.http.connector import Connector
+from lbproxy.proxy.http.h1connector import H1Connector
+from lbproxy.proxy.terms import Terms
+from lbproxy.tls.contexts import client_contexts
+from lbproxy.tls.parameters import TLSParameters
+
+__all__ = ["Targets"]
+
+ORIGINS_MAX: Final = 256
+"""Origins whose connections are kept; the one that was used least recently is closed."""
+
+_POOL_SIZE: Final = 8  # idle connections of one origin
+_POOL_IDLE_S: Final = 15.0
+_CONNECT_S: Final = 5.0
+
+
+@frozen
+class _Origin:
+    secure: bool
+    host: str
+    port: int
+
+
+class Targets:
+    """The connectors of one CORS proxy.  ``ca``: see the key ``target_ca``."""
+
+    def __init__(self, name: str, dialler: Dialler, ca: str, timeout: float) -> None:
+        spec = BackendSpec(
+            name=name,
+            pool_size=_POOL_SIZE,
+            pool_idle=_POOL_IDLE_S,
+            reuse="always",
+            timeout_connect=min(_CONNECT_S, timeout),
+            timeout_response=timeout,
+            timeout_server=timeout,
+        )
+        self._name = name
+        self._ca = ca
+        self._terms = Terms(dialler, spec)
+        self._connectors: OrderedDict[_Origin, Connector] = OrderedDict()
+
+    def known(self, target: Target) -> Connector | None:
+        """Return the connector of an origin if it has an idle connection, else None."""
+        found = self._connectors.get(_origin(target))
+        return found if found is not None and found.idle else None
+
+    def reach(self, target: Target, addresses: Sequence[str]) -> Connector:
+        """Return the connector that dials exactly ``addresses``, which have been judged.
+
+        CertificateError if the authorities cannot be read.
+        """
+        origin = _origin(target)
+        found = self._connectors.get(origin)
+        if found is None:
+            found = self._connectors[origin] = self._made(target)
+            if len(self._connectors) > ORIGINS_MAX:
+                self._connectors.popitem(last=False)[1].close()
+        self._connectors.move_to_end(origin)
+        found.server.addresses = tuple(_address(one, target.port) for one in addresses)
+        return found
+
+    def _made(self, target: Target) -> Connector:
+        address = _address(target.host, target.port)
+        spec = ServerSpec(
+            "target", ServerTarget.of(address), tls=target.secure, sni=target.host, ca=self._ca
+        )
+        server = LiveServer.from_spec(self._name, spec)
+        server.listed = True  # its connections may be used again
+        if target.secure:
+            contexts = client_contexts(spec, (), ("http/1.1",))
+            server.tls = TLSParameters(contexts, server_side=False)
+        return H1Connector(self._terms, server)
+
+    def close(self) -> None:
+        """Close idle connections; running exchanges finish."""
+        for connector in self._connectors.values():
+            connector.close()
+        self._connectors.clear()
+
+
+def _origin(target: Target) -> _Origin:
+    return _Origin(target.secure, target.host, target.port)
+
+
+def _address(host: str, port: int) -> Address:
+    return Address("tcp", host, port)
