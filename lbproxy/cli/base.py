@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         *("state", "reload", "upgrade", "token"),
     ),
     "completion": ("completion",),
+    "keys": ("keys",),
     "offline": ("check", "config", "explain"),
     "replay": ("replay",),
     "serve": ("demo", "run"),

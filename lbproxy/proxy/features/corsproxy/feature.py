@@ -11,6 +11,7 @@ from lbproxy.net.interfaces import local_addresses
 from lbproxy.proxy.feature import Feature, Given
 from lbproxy.proxy.features.corsproxy.fetch import FetchRules
 from lbproxy.proxy.features.corsproxy.gate import Gate
+from lbproxy.proxy.features.corsproxy.keyfile import KeyFile
 from lbproxy.proxy.features.corsproxy.source import CorsSource
 from lbproxy.proxy.features.corsproxy.spec import CorsDeclaration, check_keys, written_keys
 from lbproxy.proxy.features.corsproxy.targets import Targets
@@ -32,7 +33,9 @@ class CorsProxy(CorsDeclaration, Feature[Frontend]):
 
     def __init__(self, spec: Any, given: Given, guard: Guard, terms: tuple[Any, ...]) -> None:
         self.terms = terms
-        self._gate = Gate(spec, guard)
+        self._keys = KeyFile(spec.keys) if spec.keys else None
+        self._gate = Gate(spec, guard, self._keys)
+        self._wheel = given.network.wheel
         self._targets = Targets(
             f"frontend {spec.name}", given.network.dialler, spec.target_ca, spec.timeout_total
         )
@@ -67,6 +70,13 @@ class CorsProxy(CorsDeclaration, Feature[Frontend]):
         """See :class:`Feature`."""
         return self._source
 
+    def start(self) -> None:
+        """See :class:`Feature`."""
+        if self._keys is not None:
+            self._keys.start(self._wheel)
+
     def close(self) -> None:
         """See :class:`Feature`."""
+        if self._keys is not None:
+            self._keys.close()
         self._targets.close()

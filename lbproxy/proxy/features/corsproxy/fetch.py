@@ -57,7 +57,9 @@ class FetchRules:
         """Return the rules of a frontend."""
         return cls(
             follow=spec.redirects == "follow",
-            own=frozenset((spec.target_header.lower().encode("ascii"), b"x-api-key")),
+            own=frozenset(
+                name.lower().encode("ascii") for name in (spec.target_header, spec.key_header)
+            ),
             req_headers=frozenset(name.lower() for name in spec.req_headers),
             res_headers=frozenset(name.lower() for name in spec.res_headers),
             max_response=spec.max_response,
@@ -331,6 +333,10 @@ class Fetch(ResponseSink):
         self._redirects += 1
         if self._redirects > REDIRECTS_MAX:
             self._fail(ProxyError(Kind.BAD_RESPONSE, f"more than {REDIRECTS_MAX} redirects"))
+            return
+        record = self._asked.record
+        if record is not None and not record.allows_target(moved.host, moved.port, moved.path):
+            self._fail(ProxyError(Kind.DENIED, f"redirect: {moved.host} is no target of it", 403))
             return
         step = redirect_step(status, self._method)
         if step.body and self._with_body and not self._body.whole:

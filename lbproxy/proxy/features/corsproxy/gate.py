@@ -9,11 +9,13 @@ from attrs import frozen
 from lbproxy.cors.call import Call, CallError, masked_target, parse_call
 from lbproxy.cors.fields import allow_fields
 from lbproxy.cors.help import HELP_FIELDS, help_page
+from lbproxy.cors.keys import KeyRecord
 from lbproxy.cors.origins import AccessRules, checked_origin, preflight_fields, preflight_of
 from lbproxy.cors.replies import error_body
 from lbproxy.errors import ProxyError
 from lbproxy.guard import Guard, Refused, Target
 from lbproxy.http.message import Reply, RequestHead
+from lbproxy.proxy.features.corsproxy.keyfile import KeyFile
 
 __all__ = ["ASKED", "Asked", "Gate"]
 
@@ -31,27 +33,34 @@ _WORDS: Final = {
 
 @frozen
 class Asked:
-    """A call that may go on: its target, and the allowed origin of the request."""
+    """A call that may go on: its target, the allowed origin of the request, and its key."""
 
     call: Call
     target: Target
     origin: bytes | None
+    record: KeyRecord | None = None
 
 
 class Gate:
-    """The gate of one frontend.  ``spec``: its keys; ``guard``: decides about targets."""
+    """The gate of one frontend.
 
-    def __init__(self, spec: Any, guard: Guard) -> None:
+    ``spec``: the frontend; ``guard``: decides about targets; ``keys``: None if calls need none.
+    """
+
+    def __init__(self, spec: Any, guard: Guard, keys: KeyFile | None) -> None:
         self._guard = guard
         self._forms = frozenset(spec.forms)
         self._target_header = spec.target_header
-        self._rules = AccessRules([checked_origin(text) for text in spec.origins])
+        self._key_header = spec.key_header
+        self._keys = keys
+        origins = [checked_origin(text) for text in spec.origins]
+        self._rules = AccessRules(origins, keys=keys is not None)
 
     def early(self, traffic: Any) -> Reply | None:
         """Answer the request, or note what it asks for in ``traffic.vars`` and return None."""
         request: RequestHead = traffic.request
         target = request.target
-        request.target = masked_target(target)
+        self._mask(request)
         try:
             return self._judged(traffic, request, target)
         except CallError as error:
@@ -61,7 +70,7 @@ class Gate:
 
     def failed(self, traffic: Any, error: ProxyError) -> Reply:
         """Return the JSON page for a failure, without internal details."""
-        traffic.request.target = masked_target(traffic.request.target)
+        self._mask(traffic.request)
         status = error.status or 500
         return self._refused(traffic, status, _WORDS.get(status, "the proxy cannot answer"))
 
@@ -86,16 +95,34 @@ class Gate:
             request.header,
             forms=self._forms,
             target_header=self._target_header,
+            key_header=self._key_header,
         )
         if call is None:
             return self._refused(traffic, 404, "the request names no target URL")
+        record = None
+        if self._keys is not None:
+            record = self._keys.ring.find(call.key, traffic.frontend.wheel.wall())
+            if record is None:
+                return self._refused(traffic, 401, "a valid key is needed")
+            if not record.allows_origin(None if origin is None else origin.decode("latin-1")):
+                return self._refused(traffic, 403, "this origin may not use this key")
         found = self._guard.target(call.url)
+        if record is not None and not record.allows_target(found.host, found.port, found.path):
+            return self._refused(traffic, 403, "this key may not be used for this target")
         if found.scheme in ("ws", "wss") and request.upgrade != b"websocket":
             return self._refused(traffic, 400, "a ws or wss URL needs a WebSocket handshake")
         if traffic.vars is None:
             traffic.vars = {}
-        traffic.vars[ASKED] = Asked(call, found, origin)
+        traffic.vars[ASKED] = Asked(call, found, origin, record)
         return None
+
+    def _mask(self, request: RequestHead) -> None:
+        """Take keys out of what logs show: the target and Referer."""
+        request.target = masked_target(request.target)
+        referer = request.header(b"referer")
+        key = request.header(self._key_header.encode("ascii"))
+        if referer is not None and (b"key=" in referer or (key and key in referer)):
+            request.remove_header(b"referer")
 
     def _wants_help(self, request: RequestHead, target: bytes) -> bool:
         if target != b"/" or request.method not in (b"GET", b"HEAD"):

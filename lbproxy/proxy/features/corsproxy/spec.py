@@ -36,10 +36,23 @@ class CorsKeys:
         example="https://app.example.com",
         http_only=True,
     )
+    keys: str = option(
+        "path",
+        "",
+        doc="corsproxy: file of API keys, edited by ``lbproxy keys``; calls need one of them",
+        example="apikeys.json",
+        http_only=True,
+    )
+    key_header: str = option(
+        "string",
+        "X-Api-Key",
+        doc="corsproxy: request header that holds the key; ``key=`` works as well",
+        http_only=True,
+    )
     open: bool = option(
         "bool",
         False,
-        doc="corsproxy: serve everybody; without this, ``origins`` is required",
+        doc="corsproxy: serve everybody; without this, ``origins`` or ``keys`` is",
         http_only=True,
     )
     forms: tuple[str, ...] = option(
@@ -128,13 +141,14 @@ def check_keys(spec: Any) -> None:
         raise ValueError("cache does not work with mode = corsproxy")
     for text in spec.origins:
         checked_origin(text)
-    if spec.open and spec.origins:
-        raise ValueError("open = yes serves everybody; remove it, or remove origins")
-    if not spec.open and not spec.origins:
+    if spec.open and (spec.origins or spec.keys):
+        raise ValueError("open = yes serves everybody; remove it, or remove origins and keys")
+    if not spec.open and not spec.origins and not spec.keys:
         raise ValueError(
-            "everybody could use this proxy; name the origins that may, or write open = yes"
+            "everybody could use this proxy; name the origins that may, or a file of keys,"
+            " or write open = yes"
         )
-    for name in (spec.target_header, *spec.req_headers, *spec.res_headers):
+    for name in (spec.target_header, spec.key_header, *spec.req_headers, *spec.res_headers):
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", name):
             raise ValueError(f"{name!r} is not the name of a header")
     if wrong := [port for port in spec.guard_ports if not 1 <= port <= _PORT_MAX]:

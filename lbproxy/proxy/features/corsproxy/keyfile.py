@@ -1,0 +1,84 @@
+"""DATA. The file of API keys, read again when it changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from twisted.logger import Logger
+
+from lbproxy.cors.keys import KeyRing
+from lbproxy.net.timers import Timer, TimerWheel
+
+__all__ = ["KeyFile"]
+
+_log = Logger()
+
+EVERY_S: Final = 1.0
+"""Seconds between two looks at the file; ``lbproxy keys`` promises effect within 2."""
+
+_Stamp = tuple[int, int, int]
+
+
+class KeyFile:
+    """``ring``: the keys as the file has them.  A file that cannot be read or is wrong changes
+    nothing, and is logged once.
+
+    Raises ValueError for a file that is wrong at the start.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._stamp: _Stamp | None = None
+        self._timer: Timer | None = None
+        try:
+            self._stamp = self._look()
+            self.ring = KeyRing.read(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(_reason(path, error)) from None
+
+    def start(self, wheel: TimerWheel) -> None:
+        """Look at the file from now on; harmless when started."""
+        if self._timer is None:
+            self._timer = wheel.timer(self._tick)
+            self._timer.set(EVERY_S)
+
+    def close(self) -> None:
+        """Look at the file no more."""
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+
+    def _look(self) -> _Stamp:
+        found = self._path.stat()
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def _tick(self) -> None:
+        if self._timer is not None:
+            self._timer.set(EVERY_S)
+        try:
+            stamp = self._look()
+        except OSError as error:
+            self._complain(None, error)
+            return
+        if stamp == self._stamp:
+            return
+        try:
+            self.ring = KeyRing.read(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            self._complain(stamp, error)
+        else:
+            self._stamp = stamp
+            _log.info("{path}: {count} keys", path=str(self._path), count=len(self.ring.records))
+
+    def _complain(self, stamp: _Stamp | None, error: Exception) -> None:
+        """Log that the keys stay as they are, once for each state of the file."""
+        if stamp != self._stamp:
+            self._stamp = stamp
+            text = _reason(str(self._path), error)
+            _log.error("keys stay as they are: {text}", text=text)
+
+
+def _reason(path: str, error: Exception) -> str:
+    words = error.strerror if isinstance(error, OSError) else str(error)
+    return f"{path}: {words}"

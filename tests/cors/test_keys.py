@@ -1,0 +1,120 @@
+"""API keys: the file, patterns of targets, expiry."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lbproxy.cors.keys import KeyRecord, KeyRing, TargetPattern, hashed
+
+NOW = 1_800_000_000.0
+
+
+def record(name: str = "app", key: str = "secret", **more: object) -> KeyRecord:
+    return KeyRecord(name, hashed(key), **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "target", "allowed"),
+    [
+        ("a.example", ("a.example", 80, "/x"), True),
+        ("A.Example", ("a.example", 443, "/"), True),
+        ("a.example", ("b.a.example", 80, "/"), False),
+        ("*.example", ("a.example", 80, "/"), True),
+        ("*.example", ("x.a.example", 80, "/"), True),
+        ("*.example", ("example", 80, "/"), False),
+        ("*.example", ("evilexample", 80, "/"), False),
+        ("a.example:443", ("a.example", 443, "/"), True),
+        ("a.example:443", ("a.example", 80, "/"), False),
+        ("a.example/api/*", ("a.example", 80, "/api/x?y"), True),
+        ("a.example/api/*", ("a.example", 80, "/apix"), False),
+        ("a.example/api/*", ("a.example", 80, "/api/..%2Fadmin"), False),
+        ("a.example/api/*", ("a.example", 80, "/api/%2e%2e/admin"), False),
+        ("a.example/API", ("a.example", 80, "/API?x=/"), True),
+        ("a.example/API", ("a.example", 80, "/api"), False),
+        ("[2001:db8::1]:80", ("2001:db8::1", 80, "/"), True),
+    ],
+)
+def test_targets(pattern: str, target: tuple[str, int, str], allowed: bool) -> None:
+    assert TargetPattern.read(pattern).matches(*target) is allowed
+    assert record(targets=[pattern]).allows_target(*target) is allowed
+    assert record().allows_target(*target)
+
+
+@pytest.mark.parametrize("text", ["", "*", "a.*", "http://a.example", "a.example/*/x", "a b"])
+def test_no_targets(text: str) -> None:
+    with pytest.raises(ValueError, match="is no target"):
+        TargetPattern.read(text)
+
+
+def test_the_file_has_hashes_only() -> None:
+    ring = KeyRing([record(origins=["https://a.example:443"], targets=["b.example"], expires=NOW)])
+    text = ring.dump()
+    assert "secret" not in text
+    again = KeyRing.read(text)
+    assert again.records == ring.records
+    assert again.dump() == text
+    assert again.records[0].origins == ("https://a.example",)
+
+
+def test_find() -> None:
+    ring = KeyRing([record(expires=NOW), record("other", "second")])
+    found = ring.find("secret", NOW - 1)
+    assert found is not None
+    assert found.name == "app"
+    assert ring.find("secret", NOW) is None
+    assert ring.find("second", NOW * 2) is not None
+    for key in ("", "third", "Secret", hashed("secret")):
+        assert ring.find(key, 0.0) is None
+
+
+def test_origins_of_a_key() -> None:
+    one = record(origins=["https://a.example"])
+    assert one.allows_origin("https://a.example")
+    assert one.allows_origin(None)
+    assert not one.allows_origin("https://a.example.evil")
+    assert record().allows_origin("https://any.example")
+
+
+def test_editing() -> None:
+    ring = KeyRing().added(record()).added(record("b", "second"))
+    assert [one.name for one in ring.revoked("app").records] == ["b"]
+    with pytest.raises(ValueError, match="already"):
+        ring.added(record(key="third"))
+    with pytest.raises(ValueError, match="same"):
+        ring.added(record("c"))
+    with pytest.raises(KeyError):
+        ring.revoked("nobody")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "not JSON"),
+        ("[]", "keys"),
+        ('{"keys": 1}', "keys"),
+        ('{"keys": [1]}', "object"),
+        ('{"keys": [{"name": "a"}]}', "needs name"),
+        ('{"keys": [{"name": "a", "sha256": "x"}]}', "64 hexadecimal"),
+        ('{"keys": [{"name": "a b", "sha256": "%s"}]}', "no name"),
+        ('{"keys": [{"name": "a", "sha256": "%s", "key": "x"}]}', "object with"),
+        ('{"keys": [{"name": "a", "sha256": "%s", "origins": "x"}]}', "list of strings"),
+        ('{"keys": [{"name": "a", "sha256": "%s", "origins": ["x"]}]}', "no origin"),
+        ('{"keys": [{"name": "a", "sha256": "%s", "targets": ["*"]}]}', "no target"),
+        ('{"keys": [{"name": "a", "sha256": "%s", "expires": "x"}]}', "since the epoch"),
+    ],
+)
+def test_mistakes(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        KeyRing.read(text.replace("%s", "0" * 64))
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_only_the_same_key_is_found(one: str, other: str) -> None:
+    try:
+        ring = KeyRing([record(key=one)])
+        found = ring.find(other, 0.0)
+    except UnicodeEncodeError:
+        return
+    assert (found is not None) is (one == other and one != "")

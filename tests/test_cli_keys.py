@@ -1,0 +1,88 @@
+"""``lbproxy keys``: keys are printed once and stored as hashes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lbproxy.cli import main
+from lbproxy.cors.keys import KeyRing
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(main, ["keys", *words])
+
+
+def ring(path: Path) -> KeyRing:
+    return KeyRing.read(path.read_text())
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "apikeys.json"
+
+
+def test_add_list_revoke(file: Path) -> None:
+    where = ["--file", str(file)]
+    added = run("add", "app", "--origin", "https://a.example", "--target", "b.example/v1/*", *where)
+    assert added.exit_code == 0, added.output
+    key = added.stdout.strip()
+    assert len(key) == 32
+    assert key not in file.read_text()
+    found = ring(file).find(key, 0.0)
+    assert found is not None
+    assert (found.name, found.origins, found.targets) == (
+        "app",
+        ("https://a.example",),
+        ("b.example/v1/*",),
+    )
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert run("add", "app", *where).exit_code == 2
+    second = run("add", "temporary", "--expires", "30d", *where)
+    assert second.exit_code == 0
+    assert second.stdout != added.stdout
+    listed = run("list", *where)
+    assert listed.stdout.splitlines()[0] == "app origin=https://a.example target=b.example/v1/*"
+    assert listed.stdout.splitlines()[1].startswith("temporary expires=")
+    file.chmod(0o600)
+    assert run("revoke", "app", *where).stdout == "revoked app\n"
+    assert ring(file).find(key, 0.0) is None
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert run("revoke", "app", *where).exit_code == 2
+
+
+def test_the_file_that_a_configuration_names(tmp_path: Path) -> None:
+    config = tmp_path / "lb.ini"
+    text = "[frontend cors]\nmode = corsproxy\nlisten = tcp:8090\n"
+    config.write_text(text + "keys = apikeys.json\n")
+    assert run("add", "app", "--config", str(config)).exit_code == 0
+    assert [one.name for one in ring(tmp_path / "apikeys.json").records] == ["app"]
+    config.write_text(text + "open = yes\n")
+    result = run("list", "--config", str(config))
+    assert result.exit_code == 2
+    assert "names no file of keys; use --file" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["add", "a b"], "is no name of a key"),
+        (["add", "a", "--origin", "a.example"], "is no origin"),
+        (["add", "a", "--target", "*"], "is no target"),
+        (["add", "a", "--expires", "soon"], "not a duration"),
+        (["list"], "no such file"),
+    ],
+)
+def test_mistakes(file: Path, words: list[str], message: str) -> None:
+    result = run(*words, "--file", str(file))
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not file.exists()
+
+
+def test_a_file_that_is_wrong_is_not_replaced(file: Path) -> None:
+    file.write_text("{")
+    assert run("add", "a", "--file", str(file)).exit_code == 2
+    assert file.read_text() == "{"
