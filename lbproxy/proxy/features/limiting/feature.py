@@ -79,7 +79,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
 
     name = "limits"
     keys = ("limits",)
-    LimitCounters = LimitCounters
+    Counters = LimitCounters
 
     always = True  # its hook of responses also sees replies and error pages
     patience = _PATIENCE
