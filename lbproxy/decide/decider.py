@@ -154,7 +154,7 @@ class Decider:
         verdict = front.decide(traffic)
         filters = "; ".join(front.filters)
         if verdict.ends == "no_route" and front.spec.mode == "corsproxy":
-            return Decision(name, "fetches the URL that the call names", filters=filters)
+            return RequestDecision(name, "fetches the URL that the call names", filters=filters)
         if verdict.ends == "no_route":
             answer = "404 no route" if request.mode == "http" else "closed: no route"
             return RequestDecision(name, answer, filters=filters)

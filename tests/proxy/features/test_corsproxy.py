@@ -335,6 +335,7 @@ def test_head(make: Make) -> None:
         ("open = yes\nbackend = a\n[backend a]\nservers = a 10.0.0.1:80", "no routes"),
         ("open = yes\nreq_headers = a b:", "not the name of a header"),
         ("open = yes\nguard_ports = 0", "not a port"),
+        ("open = yes\ncache = main\n[cache main]", "cache does not work"),
     ],
 )
 def test_mistakes(make: Make, keys: str, words: str) -> None:

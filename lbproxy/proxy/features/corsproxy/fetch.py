@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from lbproxy.cors.fields import request_fields, response_fields
 from lbproxy.cors.redirects import REDIRECTS_MAX, is_redirect, passed_location, redirect_step
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.guard import Refused, Target
+from lbproxy.guard import AllowedTarget, TargetRefused
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.http.retry import IDEMPOTENT
 from lbproxy.net.lookup import look_up
@@ -85,7 +85,7 @@ class Fetch(ResponseSink):
         self._head = head
         self._sink = sink
         self.info = sink.traffic.info
-        self._target: Target = asked.target
+        self._target: AllowedTarget = asked.target
         self._method = head.method
         self._body = KeptBody(self._rules.redirect_buffer)
         self._same_origin = True
@@ -159,7 +159,7 @@ class Fetch(ResponseSink):
         try:
             judged = self._source.guard.judge(target, addresses)
             self._connector = self._source.targets.reach(target, judged)
-        except Refused as error:
+        except TargetRefused as error:
             self._fail(ProxyError(Kind.DENIED, str(error), 403))
         except CertificateError as error:
             self._fail(ProxyError(Kind.SERVER_TLS, str(error)))
@@ -282,11 +282,11 @@ class Fetch(ResponseSink):
         """Follow a redirect, or put the head for the client in place; False if there is none."""
         head: ResponseHead = events[0]
         location = head.header(b"location") if is_redirect(head.status) else None
-        moved: Target | None = None
+        moved: AllowedTarget | None = None
         if location is not None:
             try:
                 moved = self._source.guard.redirected(self._target, location.decode("latin-1"))
-            except Refused as error:
+            except TargetRefused as error:
                 if self._rules.follow:
                     self._fail(ProxyError(Kind.DENIED, f"redirect: {error}", 403))
                     return False
@@ -302,7 +302,7 @@ class Fetch(ResponseSink):
         events[0] = self._response(head, moved)
         return True
 
-    def _response(self, head: ResponseHead, moved: Target | None) -> ResponseHead:
+    def _response(self, head: ResponseHead, moved: AllowedTarget | None) -> ResponseHead:
         pairs = [pair for pair in head.pairs() if pair[0].lower() != b"location"]
         if moved is not None:
             pairs.append((b"Location", passed_location(moved.url)))
@@ -326,7 +326,7 @@ class Fetch(ResponseSink):
             upgrade=head.upgrade,
         )
 
-    def _redirect(self, status: int, moved: Target, *, complete: bool) -> None:
+    def _redirect(self, status: int, moved: AllowedTarget, *, complete: bool) -> None:
         if self._head.upgrade is not None:
             self._fail(ProxyError(Kind.BAD_RESPONSE, "redirect of a WebSocket handshake"))
             return

@@ -13,7 +13,7 @@ from lbproxy.cors.keys import KeyRecord
 from lbproxy.cors.origins import AccessRules, checked_origin, preflight_fields, preflight_of
 from lbproxy.cors.replies import error_body
 from lbproxy.errors import ProxyError
-from lbproxy.guard import Guard, Refused, Target
+from lbproxy.guard import AllowedTarget, Guard, TargetRefused
 from lbproxy.http.message import Reply, RequestHead
 from lbproxy.proxy.features.corsproxy.keyfile import KeyFile
 
@@ -36,7 +36,7 @@ class Asked:
     """A call that may go on: its target, the allowed origin of the request, and its key."""
 
     call: Call
-    target: Target
+    target: AllowedTarget
     origin: bytes | None
     record: KeyRecord | None = None
 
@@ -65,7 +65,7 @@ class Gate:
             return self._judged(traffic, request, target)
         except CallError as error:
             return self._refused(traffic, 400, str(error))
-        except Refused as error:
+        except TargetRefused as error:
             return self._refused(traffic, 403, str(error))
 
     def failed(self, traffic: Any, error: ProxyError) -> Reply:

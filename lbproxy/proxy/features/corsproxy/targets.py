@@ -9,9 +9,8 @@ from typing import Final
 from attrs import frozen
 
 from lbproxy.balance.live import LiveServer
-from lbproxy.guard import Target
-from lbproxy.model import Address, BackendSpec, ServerSpec
-from lbproxy.model import Target as ServerTarget
+from lbproxy.guard import AllowedTarget
+from lbproxy.model import Address, BackendSpec, ServerSpec, Target
 from lbproxy.net.endpoints import Dialler
 from lbproxy.proxy.http.connector import Connector
 from lbproxy.proxy.http.h1connector import H1Connector
@@ -54,12 +53,12 @@ class Targets:
         self._terms = Terms(dialler, spec)
         self._connectors: OrderedDict[_Origin, Connector] = OrderedDict()
 
-    def known(self, target: Target) -> Connector | None:
+    def known(self, target: AllowedTarget) -> Connector | None:
         """Return the connector of an origin if it has an idle connection, else None."""
         found = self._connectors.get(_origin(target))
         return found if found is not None and found.idle else None
 
-    def reach(self, target: Target, addresses: Sequence[str]) -> Connector:
+    def reach(self, target: AllowedTarget, addresses: Sequence[str]) -> Connector:
         """Return the connector that dials exactly ``addresses``, which have been judged.
 
         CertificateError if the authorities cannot be read.
@@ -74,10 +73,10 @@ class Targets:
         found.server.addresses = tuple(_address(one, target.port) for one in addresses)
         return found
 
-    def _made(self, target: Target) -> Connector:
+    def _made(self, target: AllowedTarget) -> Connector:
         address = _address(target.host, target.port)
         spec = ServerSpec(
-            "target", ServerTarget.of(address), tls=target.secure, sni=target.host, ca=self._ca
+            "target", Target.of(address), tls=target.secure, sni=target.host, ca=self._ca
         )
         server = LiveServer.from_spec(self._name, spec)
         server.listed = True  # its connections may be used again
@@ -93,7 +92,7 @@ class Targets:
         self._connectors.clear()
 
 
-def _origin(target: Target) -> _Origin:
+def _origin(target: AllowedTarget) -> _Origin:
     return _Origin(target.secure, target.host, target.port)
 
 
