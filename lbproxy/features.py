@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from lbproxy.config.declaration import Declaration
+from lbproxy.config.declaration import Declaration, FrontendDeclaration
 from lbproxy.config.keys import add_keys, add_route_options
 from lbproxy.config.sections import SECTIONS
 from lbproxy.proxy.features.caching.spec import CacheDeclaration
@@ -71,6 +71,7 @@ FEATURES: tuple[BuiltIn, ...] = (
     BuiltIn("pool_min", "lbproxy.proxy.features.prewarm:Warmer"),
     BuiltIn("agent", "lbproxy.checks.agents:Agents"),
     BuiltIn("discover", "lbproxy.checks.dnsservers:DNSServers"),
+    BuiltIn("refusals", "lbproxy.proxy.features.refusals:Refusals", FrontendDeclaration),
     BuiltIn("cache", "lbproxy.proxy.features.caching.feature:Caching", CacheDeclaration),
     BuiltIn("waf", "lbproxy.proxy.features.waf.feature:Waf", WafDeclaration),
     BuiltIn("limits", "lbproxy.proxy.features.limiting.feature:Limiting", LimitDeclaration),

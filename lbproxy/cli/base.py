@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         "drift",
     ),
     "top": ("top",),
+    "why": ("why",),
 }
 """The module of :mod:`lbproxy.cli` that has each command.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 if TYPE_CHECKING:
     from lbproxy.config.section import Section
 
-__all__ = ["Declaration", "OwnerKind"]
+__all__ = ["Declaration", "FrontendDeclaration", "OwnerKind"]
 
 OwnerKind = Literal["frontend", "backend", "route"]
 
@@ -31,3 +31,9 @@ class Declaration:
     Keys: ClassVar[type[Any] | None] = None
     RouteKeys: ClassVar[type[Any] | None] = None
     sections: ClassVar[tuple[Section, ...]] = ()
+
+
+class FrontendDeclaration(Declaration):
+    """Declares a feature of frontends without keys."""
+
+    owner = "frontend"

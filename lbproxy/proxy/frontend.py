@@ -32,7 +32,7 @@ from lbproxy.proxy.info import ConnectionInfo, plain_ip
 from lbproxy.proxy.member import Member
 from lbproxy.proxy.policy import Hooks, Policies
 from lbproxy.proxy.ratelog import Quiet
-from lbproxy.proxy.roles import FrontendClient
+from lbproxy.proxy.roles import FrontendClient, RefusalLog
 from lbproxy.proxy.routeowner import RouteOwner, take_over_routes
 
 __all__ = ["Frontend", "Lineage"]
@@ -115,6 +115,7 @@ class Frontend:
         self.offenders: Offenders | None = None if after is None else after.offenders
         # What refuses connections besides the address lists; None: nobody asks
         self.gate: Callable[[ConnectionInfo], ProxyError | None] | None = None
+        self.refusals: RefusalLog | None = None  # set by a feature
         self.access = Access(spec.allow, spec.deny)
         self.peers = Access(spec.allow_peers, spec.deny_peers)
         self._proxies = AddressSet(spec.trusted_proxies)
@@ -335,6 +336,8 @@ class Frontend:
         closes = counters.closes
         kind = exchange.close
         closes[kind] = closes.get(kind, 0) + 1
+        if kind is not Kind.OK and self.refusals is not None:
+            self.refusals.add(exchange)
         if counters.request_seconds is not None:
             observe_exchange(counters.request_seconds, exchange)
         try:

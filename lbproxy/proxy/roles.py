@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lbproxy.balance.server import ServerState
     from lbproxy.errors import Kind, ProxyError
 
-__all__ = ["Evidence", "FrontendClient", "Pick", "SessionWatch"]
+__all__ = ["Evidence", "FrontendClient", "Pick", "RefusalLog", "SessionWatch"]
 
 Pick = Callable[..., Lease | None]
 """``pick(context, avoid=())``, as :meth:`lbproxy.balance.group.ServerGroup.pick`
@@ -53,6 +53,13 @@ class FrontendClient(Protocol):
 
     def kill(self, error: ProxyError) -> None:
         """End it at once, with ``error`` as the reason."""
+
+
+class RefusalLog(Protocol):
+    """Remembers requests that did not succeed (``Frontend.refusals``)."""
+
+    def add(self, record: Any) -> None:
+        """Note a finished exchange whose close reason is not ``ok``."""
 
 
 class SessionWatch(Protocol):

@@ -28,7 +28,7 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/caches/{cache}/why": {"url": "http://x/"},
 }
 QUERIES = {"POST /api/v1/caches/{cache}/purge": "?all=true"}
-MISSING = {"DELETE /api/v1/sessions/{id}"}
+MISSING = {"DELETE /api/v1/sessions/{id}", "GET /api/v1/refusals/{id}"}
 """There is none in a load balancer at rest: 404, as described."""
 
 
