@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import error
 from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
@@ -22,7 +22,7 @@ from lbproxy.net.handover import hand_over
 from lbproxy.net.handshaking import Handshaking
 from lbproxy.net.stocktls import StockHandshake
 from lbproxy.net.unixpath import MAX_UNIX_PATH
-from lbproxy.tls.parameters import TLSParameters
+from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
 __all__ = ["StockDial", "StockDialler"]
 
@@ -86,6 +86,7 @@ class StockDial(Dialling):
         if self._failed is None:
             transport.abortConnection()
             return
+        self._connector = None  # it refers to us: no cycle for the garbage collector
         if self.address.kind == "tcp":
             if self.address.port >= _EPHEMERAL and transport.getHost() == transport.getPeer():
                 # TCP lets a port nobody listens on connect to itself
@@ -100,14 +101,24 @@ class StockDial(Dialling):
             self._secure(StockHandshake, transport, self._tls)
             return
         self._decided()
-        hand_over(transport, self._protocol)
+        hand_over(transport, self._taken())
+
+    def _secured(self, info: TLSInfo) -> IProtocol:
+        super()._secured(info)
+        return self._taken()
+
+    def _taken(self) -> IProtocol:
+        """Return the protocol and forget it: its transport knows the connector, and that us."""
+        protocol, self._protocol = self._protocol, cast(IProtocol, None)
+        return protocol
 
     def _drop(self) -> None:
         """End a handshake, a connection, or an attempt."""
+        connector, self._connector = self._connector, None
         if self._handshake is not None:
             super()._drop()
-        elif self._connector is not None and self._connector.state == "connecting":
-            self._connector.stopConnecting()
+        elif connector is not None and connector.state == "connecting":
+            connector.stopConnecting()
 
 
 class StockDialler(Dialler):

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from lbproxy.proxy.http.h1connector import H1Connector
+from lbproxy.proxy.dial import dial_server
+from lbproxy.proxy.http.connector import Connector
+from lbproxy.proxy.http.server import H1ServerConnection
 from lbproxy.testing import LB, LoadBalancerFixture
 from tests.extending.conftest import Install
 
@@ -109,10 +111,14 @@ class Connection(Stream):
         return Stream(self._inner.open_stream(sink), self._method, self._error)
 
 
-def connector(method: str, error: type[BaseException]) -> type[H1Connector]:
+def connector(method: str, error: type[BaseException]) -> type[Connector]:
     """A connector whose ``method``, or that of its streams, raises."""
 
-    class Failing(H1Connector):
+    class Failing(Connector):
+        def open(self, pending: Any) -> Any:
+            protocol = H1ServerConnection(self, pending)
+            return dial_server(self.terms, self.server, protocol, pending.failed)
+
         def take(self, waiter: Any) -> Any:
             if method == "take":
                 raise error("on purpose")

@@ -396,6 +396,7 @@ class Answering(DeliveryOwner):
             traffic.detail = detail
         if self._stream is not None or self.waiting is not None or self._delivery is not None:
             self._drop(kind)
+        self._tunnel = None  # it knows us: no cycle for the garbage collector
         traffic.body = None
         server = traffic.server
         if server is not None:

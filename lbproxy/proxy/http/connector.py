@@ -167,12 +167,18 @@ class Connector:
         pending.waiters.remove(waiter)
         if not pending.waiters:
             self._over(pending)
-            if pending.dial is not None:
-                pending.dial.cancel()
+            dial, pending.dial = pending.dial, None
+            if dial is not None:
+                dial.cancel()
 
     def _over(self, pending: PendingDial) -> None:
         if self._joinable is pending:
             self._joinable = None
+
+    def _decided(self, pending: PendingDial) -> None:
+        """Forget a dial whose outcome is known: it knows the protocol, and that knows us."""
+        self._over(pending)
+        pending.dial = None
 
     # -- for dials ------------------------------------------------------------------------------
 
@@ -182,7 +188,7 @@ class Connector:
 
     def made(self, pending: PendingDial, connection: ServerConnection) -> None:
         """See :meth:`PendingDial.connected`."""
-        self._over(pending)
+        self._decided(pending)
         waiters = pending.waiters
         if not waiters:
             connection.shut()
@@ -203,7 +209,7 @@ class Connector:
 
     def not_made(self, pending: PendingDial, error: ProxyError) -> None:
         """See :meth:`PendingDial.failed`."""
-        self._over(pending)
+        self._decided(pending)
         waiters = pending.waiters
         while waiters:
             waiter = waiters.pop(0)

@@ -63,7 +63,6 @@ class H1ServerConnection(StreamProtocol):
         self._pending: PendingDial | None = pending
         self._sink: ResponseSink | None = None
         self._parser = ResponseParser(terms.response_limits)
-        self._timer = terms.wheel.timer(self._expired)
         self._uses = 0
         self._most_uses = terms.pool_requests or -1
         self._state = IDLE
@@ -91,6 +90,8 @@ class H1ServerConnection(StreamProtocol):
 
     def connectionMade(self) -> None:
         """Connected, TLS established."""
+        # not before: a connection that is never made has no timer to close, and no cycle
+        self._timer = self._terms.wheel.timer(self._expired)
         self.transport.registerProducer(self, True)
         pending, self._pending = self._pending, None
         assert pending is not None

@@ -273,8 +273,7 @@ class Fetch(Asking):
         rule = usable_on_error(entry.stored, self.asked, self.cache.policy, self.cache.wall())
         if rule is None:
             return False
-        self._over()
-        self._stream.close(reuse=False)
+        self._over().close(reuse=False)
         self.cache.fetch_over(self)
         for reader in self._leave():
             reader.stale(entry, f"{why}, {rule}")
@@ -358,6 +357,7 @@ class Fetch(Asking):
     def _end(self) -> None:
         self.complete = True
         state, self.state = self.state, FetchState.OVER
+        self._stream = STARTING
         self.over = True
         self._end_patience()
         if state is FetchState.KEEPING and self.stored is not None and not self.outdated:
@@ -447,8 +447,7 @@ class Fetch(Asking):
         if self.state is FetchState.OVER:
             return
         self.traffic.close = kind
-        self._over()
-        self._stream.close(reuse=False)
+        self._over().close(reuse=False)
         self.cache.fetch_over(self)
 
     def abandon(self) -> None:
@@ -504,11 +503,14 @@ class Fetch(Asking):
         readers, self.readers = self.readers, []
         return readers
 
-    def _over(self) -> None:
+    def _over(self) -> SourceStream:
+        """Release everything; return the stream, which may have to be closed."""
+        stream, self._stream = self._stream, STARTING  # it knows us: no cycle
         self.state = FetchState.OVER
         self.over = True
         self._end_patience()
         self._free()
+        return stream
 
     def _end_patience(self) -> None:
         if self._patience is not None:
