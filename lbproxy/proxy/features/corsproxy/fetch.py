@@ -30,14 +30,14 @@ from lbproxy.guard import AllowedTarget, TargetRefused
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.http.retry import IDEMPOTENT
 from lbproxy.net.lookup import look_up
-from lbproxy.proxy.features.corsproxy.gate import Asked
+from lbproxy.proxy.features.corsproxy.gate import AllowedCall
 from lbproxy.proxy.features.corsproxy.keptbody import KeptBody
 from lbproxy.proxy.http.connector import Connector
 from lbproxy.proxy.http.sink import Asking, ResponseSink
 from lbproxy.proxy.http.streams import ServerConnection, ServerStream
 from lbproxy.tls.certificates import CertificateError
 
-__all__ = ["Fetch", "FetchRules"]
+__all__ = ["FetchRules", "TargetFetch"]
 
 
 @frozen
@@ -71,14 +71,14 @@ class FetchRules:
 _OVER_SIZE: Final = "the response is larger than max_response"
 
 
-class Fetch(ResponseSink):
+class TargetFetch(ResponseSink):
     """See the module.  It is the stream that the exchange gets, waits for connections, and takes
     the responses of targets.
     """
 
     is_first = False
 
-    def __init__(self, source: Any, asked: Asked, head: RequestHead, sink: Asking) -> None:
+    def __init__(self, source: Any, asked: AllowedCall, head: RequestHead, sink: Asking) -> None:
         self._source = source
         self._rules: FetchRules = source.rules
         self._asked = asked

@@ -17,10 +17,10 @@ from lbproxy.guard import AllowedTarget, Guard, TargetRefused
 from lbproxy.http.message import Reply, RequestHead
 from lbproxy.proxy.features.corsproxy.keyfile import KeyFile
 
-__all__ = ["ASKED", "Asked", "Gate"]
+__all__ = ["ASKED", "AllowedCall", "Gate"]
 
 ASKED: Final = "corsproxy"
-"""Where ``traffic.vars`` has the :class:`Asked`."""
+"""Where ``traffic.vars`` has the :class:`AllowedCall`."""
 
 _WORDS: Final = {
     400: "the request is invalid",
@@ -32,7 +32,7 @@ _WORDS: Final = {
 
 
 @frozen
-class Asked:
+class AllowedCall:
     """A call that may go on: its target, the allowed origin of the request, and its key."""
 
     call: Call
@@ -113,7 +113,7 @@ class Gate:
             return self._refused(traffic, 400, "a ws or wss URL needs a WebSocket handshake")
         if traffic.vars is None:
             traffic.vars = {}
-        traffic.vars[ASKED] = Asked(call, found, origin, record)
+        traffic.vars[ASKED] = AllowedCall(call, found, origin, record)
         return None
 
     def _mask(self, request: RequestHead) -> None:

@@ -1,4 +1,4 @@
-"""DATA. The source of a CORS proxy: one :class:`~lbproxy.proxy.features.corsproxy.fetch.Fetch` for
+"""DATA. The source of a CORS proxy: one ``TargetFetch`` (``fetch.py``) for
 each call."""
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lbproxy.guard import Guard
 from lbproxy.http.message import End, RequestHead
-from lbproxy.proxy.features.corsproxy.fetch import Fetch, FetchRules
+from lbproxy.proxy.features.corsproxy.fetch import FetchRules, TargetFetch
 from lbproxy.proxy.features.corsproxy.gate import ASKED
 from lbproxy.proxy.features.corsproxy.targets import Targets
 from lbproxy.proxy.http.sink import Asking
@@ -32,6 +32,6 @@ class CorsSource(Source):
 
     def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
         """See :class:`Source`."""
-        fetch = Fetch(self, sink.traffic.vars[ASKED], head, sink)
+        fetch = TargetFetch(self, sink.traffic.vars[ASKED], head, sink)
         fetch.begin(data, end)
         return fetch
