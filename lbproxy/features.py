@@ -23,6 +23,7 @@ from lbproxy.config.sections import SECTIONS
 from lbproxy.proxy.features.caching.spec import CacheDeclaration
 from lbproxy.proxy.features.corsproxy.spec import CorsDeclaration
 from lbproxy.proxy.features.limiting.spec import LimitDeclaration
+from lbproxy.proxy.features.listing.spec import ListDeclaration
 from lbproxy.proxy.features.waf.spec import WafDeclaration
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ FEATURES: tuple[BuiltIn, ...] = (
     BuiltIn("refusals", "lbproxy.proxy.features.refusals:Refusals", FrontendDeclaration),
     BuiltIn("cache", "lbproxy.proxy.features.caching.feature:Caching", CacheDeclaration),
     BuiltIn("waf", "lbproxy.proxy.features.waf.feature:Waf", WafDeclaration),
+    BuiltIn("lists", "lbproxy.proxy.features.listing.feature:Listing", ListDeclaration),
     BuiltIn("limits", "lbproxy.proxy.features.limiting.feature:Limiting", LimitDeclaration),
     BuiltIn("corsproxy", "lbproxy.proxy.features.corsproxy.feature:CorsProxy", CorsDeclaration),
 )

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     ),
     "completion": ("completion",),
     "keys": ("keys",),
+    "lists": ("lists",),
     "offline": ("check", "config", "explain"),
     "replay": ("replay",),
     "serve": ("demo", "run"),

@@ -63,9 +63,20 @@ def read_conditions(
             check_condition(verb.text, args, scope.mode, response=response)
         except ValueError as error:
             spot.caught(error)
+        if verb.text == "client":
+            _lists(args, spot, scope)
         out.append((verb.text, args, bool(negated)))
         at = end
     return tuple(out)
+
+
+def _lists(args: Sequence[str], spot: Spot, scope: Scope) -> None:
+    """Report lists that do not exist."""
+    names = scope.names("list")
+    for arg in args:
+        name = arg.removeprefix("list:")
+        if name != arg and name not in names:
+            spot.wrong(f"there is no list {name!r}", found=name, known=sorted(names))
 
 
 def _unknown_verb(word: Word, spot: Spot) -> None:

@@ -24,7 +24,7 @@ from lbproxy.config.addresses import (
 from lbproxy.config.errors import Unfit, shorten
 from lbproxy.config.words import comma_items, join
 from lbproxy.http.circumstances import clock_span
-from lbproxy.model import Address, Network, Target
+from lbproxy.model import Address, ListName, Network, Target
 
 __all__ = [
     "KINDS",
@@ -305,6 +305,12 @@ def _network(text: str, facts: Facts, base_dir: str) -> Network:
     return parse_network(text)
 
 
+def _client(text: str, facts: Facts, base_dir: str) -> Network | ListName:
+    if text.startswith("list:"):
+        return ListName(parse_name(text[5:]))
+    return parse_network(text)
+
+
 # -- the table -------------------------------------------------------------------------------------
 
 
@@ -362,6 +368,7 @@ KINDS: dict[str, UnitKind] = {
     "endpoint": UnitKind("endpoint, such as tcp:8080, tls:8443 or unix:/path", _string),
     "target": UnitKind("address: host:port, [v6]:port or unix:/path", _target),
     "network": UnitKind("network, such as 10.0.0.0/8, or one address", _network),
+    "client": UnitKind("network, such as 10.0.0.0/8, one address, or list:NAME", _client),
     "backend": UnitKind("name of a backend", _name),
 }
 

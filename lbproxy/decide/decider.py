@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attrs import evolve, frozen
@@ -14,9 +14,10 @@ from lbproxy.config.model import BackendSpec, Config, FrontendSpec, ListenSpec
 from lbproxy.config.value import value_lines
 from lbproxy.decide.firewall import DryFirewalls, waf_name
 from lbproxy.decide.logline import LoggedRequest
-from lbproxy.decide.path import DryBackend, DryFrontend, DryTraffic, connected
+from lbproxy.decide.path import DryBackend, DryFrontend, DryTraffic, connected, dry_lists
 from lbproxy.errors import Kind, Outcome
 from lbproxy.http.message import Invalid, RequestHead
+from lbproxy.lists.addresslist import AddressList
 from lbproxy.proxy.features.waf.spec import WafSpec
 
 __all__ = ["Decider", "RequestDecision"]
@@ -51,8 +52,8 @@ class RequestDecision:
 class _Front(DryFrontend):
     """A frontend, and its filters as lines."""
 
-    def __init__(self, spec: FrontendSpec) -> None:
-        super().__init__(spec)
+    def __init__(self, spec: FrontendSpec, lists: Mapping[str, AddressList]) -> None:
+        super().__init__(spec, lists)
         self.filters = tuple(value_lines("lines:filter", masked(spec.filters)))
 
     def head(self, request: LoggedRequest) -> RequestHead | Invalid:
@@ -97,7 +98,8 @@ class Decider:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._fronts = {spec.name: _Front(spec) for spec in config.frontends}
+        lists = dry_lists(config)
+        self._fronts = {spec.name: _Front(spec, lists) for spec in config.frontends}
         self._backends = {spec.name: _Backend(spec) for spec in config.backends}
         self._ports: dict[tuple[str, int], list[tuple[_Front, ListenSpec]]] = {}
         for front in self._fronts.values():

@@ -9,7 +9,7 @@ from attrs import asdict, define, field
 
 from lbproxy.config.model import Config, FrontendSpec, ListenSpec, PluginSpec
 from lbproxy.decide.firewall import DryFirewalls, waf_name
-from lbproxy.decide.path import DryBackend, DryFrontend, DryTraffic, connected
+from lbproxy.decide.path import DryBackend, DryFrontend, DryTraffic, connected, dry_lists
 from lbproxy.errors import ProxyError
 from lbproxy.http.condition import VERBS
 from lbproxy.http.conditional import Conditions
@@ -189,7 +189,7 @@ def _explain(
         result.error = f"{nothing}; listeners: {', '.join(known) or 'none'}"
         return result
     spec, listen, assumed = found
-    frontend = DryFrontend(spec)
+    frontend = DryFrontend(spec, dry_lists(config))
     result.listener = listen.endpoint + assumed
     result.frontend, result.mode = spec.name, spec.protocol
     peer = traffic.client_ip

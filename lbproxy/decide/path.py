@@ -7,7 +7,8 @@ does, in the same order; what is decided here and not in traffic, or the other w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from random import Random
 from time import time
 from typing import Any
@@ -17,18 +18,30 @@ from attrs import define, field, frozen
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import AdminState, ServerState
-from lbproxy.config.model import BackendSpec, FrontendSpec, ServerSpec
+from lbproxy.config.model import BackendSpec, Config, FrontendSpec, ServerSpec
 from lbproxy.errors import ProxyError
-from lbproxy.guard.addresses import Access, AddressSet
+from lbproxy.guard.addresses import AddressSet
 from lbproxy.http.forward import Forwarder
 from lbproxy.http.h1 import RequestParser
 from lbproxy.http.message import Invalid, Limits, Reply, RequestHead
 from lbproxy.http.methods import MethodPolicy
 from lbproxy.http.route import Route, Router
 from lbproxy.interfaces import Env
+from lbproxy.lists.access import access_of
+from lbproxy.lists.addresslist import AddressList
 from lbproxy.observe.record import Connection
+from lbproxy.proxy.features.listing.reading import read_source
+from lbproxy.proxy.features.listing.spec import ListSpec
 
-__all__ = ["DryBackend", "DryFrontend", "DryTraffic", "PathVerdict", "connected", "dry_env"]
+__all__ = [
+    "DryBackend",
+    "DryFrontend",
+    "DryTraffic",
+    "PathVerdict",
+    "connected",
+    "dry_env",
+    "dry_lists",
+]
 
 
 @define
@@ -48,6 +61,7 @@ class DryTraffic:
     response: Any = None
     started: float = field(factory=time)
     info: Any = field(factory=Connection)
+    frontend: Any = None
 
 
 def connected(port: int) -> Connection:
@@ -85,6 +99,17 @@ class PathVerdict:
         return next(found, "")
 
 
+def dry_lists(config: Config) -> dict[str, AddressList]:
+    """Return the lists of a configuration as their files are now; URLs are not fetched."""
+    found = {}
+    for spec in config.of(ListSpec):
+        found[spec.name] = one = AddressList(spec.name)
+        if not spec.url:
+            with suppress(OSError, ValueError):
+                one.load(read_source(spec).prefixes)
+    return found
+
+
 def dry_env(name: str) -> Env:
     """The surroundings of extensions: a clock that stands at 0 and a repeatable source of
     chance.
@@ -95,11 +120,12 @@ def dry_env(name: str) -> Env:
 class DryFrontend:
     """A frontend that decides and serves nobody."""
 
-    def __init__(self, spec: FrontendSpec) -> None:
+    def __init__(self, spec: FrontendSpec, lists: Mapping[str, AddressList] | None = None) -> None:
         self.spec = spec
+        self.lists = lists or {}
         self.router = Router(spec.routes, spec.backend, env=dry_env(spec.name))
-        self._access = Access(spec.allow, spec.deny)
-        self._peers = Access(spec.allow_peers, spec.deny_peers)
+        self._access = access_of(spec.allow, spec.deny, self.lists)
+        self._peers = access_of(spec.allow_peers, spec.deny_peers, self.lists)
         self._proxies = AddressSet(spec.trusted_proxies)
         self._limits = Limits(spec.max_header_bytes, spec.max_headers, spec.max_url)
         self._forwarder = Forwarder(spec)
@@ -133,6 +159,7 @@ class DryFrontend:
 
         What others claim in X-Forwarded-For and the like is removed, as it will be.
         """
+        traffic.frontend = self
         peer, head = traffic.client_ip, traffic.request
         if head is None:
             return False
@@ -144,6 +171,7 @@ class DryFrontend:
     def decide(self, traffic: DryTraffic) -> PathVerdict:
         """Return the verdict about an admitted request or connection."""
         traffic.frontend_name = self.spec.name
+        traffic.frontend = self
         head = traffic.request
         try:
             if head is not None and head.method not in self._methods.plain:

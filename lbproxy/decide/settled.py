@@ -34,7 +34,7 @@ _COMPLETE = frozenset(
     (
         *("backend", "bool", "choice", "duration", "flag", "hidden", "int", "name", "percent"),
         *("rate", "size", "size_or_none", "string", "target", "workers"),
-        *("list:choice", "list:method", "list:network", "list:retry"),
+        *("list:choice", "list:client", "list:method", "list:network", "list:retry"),
     )
 )
 """Kinds of values of which reading finds every mistake."""

@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any
 
 __all__ = ["V4_BASE", "Access", "AddressSet", "address_number", "network_bounds", "split_address"]
 
@@ -123,18 +124,35 @@ class Access:
     everybody.
 
     A client without an address (Unix socket) passes only where ``allow`` is empty.
+    ``allow_lists`` and ``deny_lists`` are further sets (``ip in set``) that may change; an
+    ``allow`` with an empty list is not everybody.
     """
 
-    __slots__ = ("_allow", "_deny", "open")
+    __slots__ = ("_allow", "_allow_lists", "_deny", "_deny_lists", "_restricted", "open")
 
-    def __init__(self, allow: Iterable[Network] = (), deny: Iterable[Network] = ()) -> None:
+    def __init__(
+        self,
+        allow: Iterable[Network] = (),
+        deny: Iterable[Network] = (),
+        allow_lists: Iterable[Any] = (),
+        deny_lists: Iterable[Any] = (),
+    ) -> None:
         self._allow = AddressSet(allow)
         self._deny = AddressSet(deny)
-        self.open = not self._allow and not self._deny
+        self._allow_lists: list[Any] = list(allow_lists)
+        self._deny_lists: list[Any] = list(deny_lists)
+        self._restricted = bool(self._allow) or bool(self._allow_lists)
+        self.open = not self._restricted and not self._deny and not self._deny_lists
         """Everybody passes: callers may skip the question."""
 
     def allows(self, ip: str) -> bool:
         """Whether the client at ``ip`` may connect."""
         if self.open:
             return True
-        return ip not in self._deny and (not self._allow or ip in self._allow)
+        if ip in self._deny or _in_any(ip, self._deny_lists):
+            return False
+        return not self._restricted or ip in self._allow or _in_any(ip, self._allow_lists)
+
+
+def _in_any(ip: str, lists: list[Any]) -> bool:
+    return any(ip in one for one in lists)

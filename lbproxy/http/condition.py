@@ -229,12 +229,18 @@ def _query(args: Sequence[str]) -> Compiled:
 
 
 def _client(args: Sequence[str]) -> Compiled:
+    names = tuple(arg[5:] for arg in args if arg.startswith("list:"))
     try:
-        addresses = AddressSet(ip_network(arg) for arg in args)
+        addresses = AddressSet(ip_network(arg) for arg in args if not arg.startswith("list:"))
     except ValueError as error:
         raise ValueError(f"client: {error}") from None
+
+    def listed(context: RouteContext, path: bytes) -> bool:
+        ip, lists = context.client_ip, context.frontend.lists
+        return ip in addresses or any(ip in lists[name] for name in names)
+
     return (
-        lambda context, path: context.client_ip in addresses,
+        listed if names else lambda context, path: context.client_ip in addresses,
         lambda context, path: context.client_ip or "no address (Unix socket)",
     )
 
@@ -280,7 +286,11 @@ VERBS: Mapping[str, Verb] = {
         "NAME [PATTERN...]", "the query parameter exists, or matches a pattern", 1, _HTTP, _query
     ),
     "client": Verb(
-        "NETWORK...", "the client's address is in one of the networks", 1, _BOTH, _client
+        "NETWORK|list:NAME...",
+        "the client's address is in one of the networks or lists",
+        1,
+        _BOTH,
+        _client,
     ),
     "sni": Verb(
         "NAME...", "the server name of the TLS handshake is one of the names", 1, _BOTH, _sni

@@ -17,7 +17,8 @@ class RouteContext(Protocol):
 
     ``request``: None for raw TCP. ``client_ip``: "" for a Unix socket. ``sni``: lower case, "" if
     none. ``alpn``: protocols that the client offered. ``started``: Unix time in seconds.
-    ``info.local_port``: the port that the client connected to. HTTP also has ``scheme`` and
+    ``info.local_port``: the port that the client connected to. ``frontend.lists``: the lists of
+    addresses, by name. HTTP also has ``scheme`` and
     ``response`` (None until it arrives).
     """
 
@@ -38,6 +39,9 @@ class RouteContext(Protocol):
 
     @property
     def info(self) -> Any: ...
+
+    @property
+    def frontend(self) -> Any: ...
 
 
 class TemplateContext(Protocol):

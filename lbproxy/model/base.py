@@ -13,6 +13,7 @@ __all__ = [
     "Address",
     "Condition",
     "FrontendMode",
+    "ListName",
     "Mode",
     "Network",
     "PluginSpec",
@@ -23,6 +24,18 @@ __all__ = [
 ]
 
 Network = IPv4Network | IPv6Network
+
+
+@frozen
+class ListName:
+    """``list:NAME`` among networks: all addresses of a ``[list NAME]``."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"list:{self.name}"
+
+
 Mode = Literal["tcp", "http"]
 FrontendMode = Literal["tcp", "http", "corsproxy"]
 Condition = tuple[str, tuple[str, ...], bool]

@@ -8,6 +8,7 @@ from lbproxy.model.base import (
     NOWHERE,
     Condition,
     FrontendMode,
+    ListName,
     Mode,
     Network,
     PluginSpec,
@@ -101,8 +102,8 @@ class FrontendSpec:
         max=10_000_000,
         doc="maximum number of client connections from one address; 0: no limit",
     )
-    allow: tuple[Network, ...] = option(
-        "list:network",
+    allow: tuple[Network | ListName, ...] = option(
+        "list:client",
         (),
         doc=(
             "accept only these clients; empty: all; a client behind ``trusted_proxies`` is judged "
@@ -110,11 +111,11 @@ class FrontendSpec:
         ),
         example="10.0.0.0/8 2001:db8::/32",
     )
-    deny: tuple[Network, ...] = option(
-        "list:network", (), doc="refuse these clients; evaluated before allow"
+    deny: tuple[Network | ListName, ...] = option(
+        "list:client", (), doc="refuse these clients; evaluated before allow"
     )
-    allow_peers: tuple[Network, ...] = option(
-        "list:network",
+    allow_peers: tuple[Network | ListName, ...] = option(
+        "list:client",
         (),
         doc=(
             "accept only connections from these addresses, whatever client a proxy reports; "
@@ -122,8 +123,8 @@ class FrontendSpec:
         ),
         example="10.0.0.0/8",
     )
-    deny_peers: tuple[Network, ...] = option(
-        "list:network",
+    deny_peers: tuple[Network | ListName, ...] = option(
+        "list:client",
         (),
         doc="refuse connections from these addresses; evaluated before allow_peers",
     )

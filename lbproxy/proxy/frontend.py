@@ -20,6 +20,7 @@ from lbproxy.http.message import Limits, RequestHead
 from lbproxy.http.methods import MethodPolicy
 from lbproxy.http.route import Router
 from lbproxy.http.syntax import list_members
+from lbproxy.lists.access import access_of
 from lbproxy.net.endpoints import Dialler
 from lbproxy.observe.metrics import FrontendCounters, observe_exchange, observe_session
 from lbproxy.observe.offenders import Offenders
@@ -116,11 +117,8 @@ class Frontend:
         # What refuses connections besides the address lists; None: nobody asks
         self.gate: Callable[[ConnectionInfo], ProxyError | None] | None = None
         self.refusals: RefusalLog | None = None  # set by a feature
-        self.access = Access(spec.allow, spec.deny)
-        self.peers = Access(spec.allow_peers, spec.deny_peers)
         self._proxies = AddressSet(spec.trusted_proxies)
-        # Whether some clients are known only from their requests (:meth:`Exchange.start` asks)
-        self.judges_requests = bool(self._proxies) and not self.access.open
+        self.use_lists({})
         self.limits = lineage.limits
         self.forwarder = Forwarder(spec)
         self.methods = MethodPolicy(spec)
@@ -156,6 +154,15 @@ class Frontend:
         self.policies = Policies(filters, self.backends, self.router, self.features, routes)
         self.early: tuple[Hook, ...] = self.policies.early
         self.own_hooks: Hooks = self.policies.own
+
+    def use_lists(self, lists: Mapping[str, Any]) -> None:
+        """Let ``allow``, ``deny`` and conditions find the lists of addresses in ``lists``."""
+        spec = self.spec
+        self.lists: Mapping[str, Any] = lists
+        self.access: Access = access_of(spec.allow, spec.deny, lists)
+        self.peers: Access = access_of(spec.allow_peers, spec.deny_peers, lists)
+        # Whether some clients are known only from their requests (:meth:`Exchange.start` asks)
+        self.judges_requests = bool(self._proxies) and not self.access.open
 
     @property
     def client_count(self) -> int:

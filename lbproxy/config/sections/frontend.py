@@ -7,7 +7,7 @@ import re
 from lbproxy.config.draft import Draft
 from lbproxy.config.section import Judge, Section
 from lbproxy.http.condition import path_key
-from lbproxy.model import Condition, FrontendSpec, Where
+from lbproxy.model import Condition, FrontendSpec, ListName, Where
 
 __all__ = ["FRONTEND"]
 
@@ -34,9 +34,19 @@ def _check(draft: Draft, judge: Judge) -> None:
     judge.plugins(draft, draft.mode, "filters", draft.get("filters"))
     actions = [route.action for route in draft.get("routes") if route.action is not None]
     judge.plugins(draft, draft.mode, "routes", actions)
+    _lists(draft, judge)
     _methods(draft, judge)
     _real_ip(draft, judge)
     judge.http_only(draft, draft.mode)
+
+
+def _lists(draft: Draft, judge: Judge) -> None:
+    """Lists among the addresses exist."""
+    names = judge.drafts.names("list")
+    for key in ("allow", "deny", "allow_peers", "deny_peers"):
+        for item in draft.get(key) if key not in draft.broken else ():
+            if isinstance(item, ListName):
+                judge.known(draft, key, draft.line(key), "list", item.name, names)
 
 
 def _real_ip(draft: Draft, judge: Judge) -> None:

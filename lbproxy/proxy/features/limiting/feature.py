@@ -133,7 +133,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
             return phases
         phases = phases.before(early=self.early)
         late = any(limit.late or limit.at_once is not None for limit in self._limits.values())
-        if self.spec.mode == "http":
+        if self.spec.mode != "tcp":
             phases = phases.after(response=self.response)
         return phases.after(finish=self.finish) if late else phases
 
@@ -154,7 +154,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
 
     def gate(self, info: Any) -> ProxyError | None:
         """Charge a connection that was accepted, or return why it is refused."""
-        context = _Accepted(info.client_ip, self._owner.name)
+        context = _Accepted(info.client_ip, self._owner.name, self._owner)
         found = [
             self._ask(one.limit, context)
             for one in self._gates
@@ -429,6 +429,7 @@ class _Accepted:
 
     client_ip: str
     frontend_name: str
+    frontend: Any
     request: None = None
 
 

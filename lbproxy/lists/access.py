@@ -1,0 +1,27 @@
+"""PURE. ``allow`` and ``deny`` with the names of lists among their networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from lbproxy.guard.addresses import Access
+from lbproxy.lists.addresslist import AddressList
+from lbproxy.model import ListName, Network
+
+__all__ = ["access_of"]
+
+Items = Iterable[Network | ListName]
+
+
+def access_of(allow: Items, deny: Items, lists: Mapping[str, AddressList]) -> Access:
+    """Return the rule of two keys.  A list that is not in ``lists`` contains nobody."""
+    networks: list[list[Network]] = [[], []]
+    found: list[list[AddressList]] = [[], []]
+    for at, items in enumerate((allow, deny)):
+        for item in items:
+            if isinstance(item, ListName):
+                one = lists.get(item.name)
+                found[at].append(AddressList(item.name) if one is None else one)
+            else:
+                networks[at].append(item)
+    return Access(networks[0], networks[1], found[0], found[1])

@@ -1,0 +1,149 @@
+"""DATA. Reading a ``[list NAME]``: from a file or a URL, now and then, in a thread.
+
+A new version is used if it can be read, has no broken line and is not empty.  Otherwise the last
+good one stays, and the process log says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lbproxy.lists.addresslist import AddressList
+from lbproxy.lists.text import ListText, bounds_of
+from lbproxy.net.timers import TimerWheel
+from lbproxy.proxy.features.listing.reading import read_source
+from lbproxy.proxy.features.listing.spec import ListSpec
+from lbproxy.proxy.ratelog import Quiet
+from lbproxy.sharing.contracts import Replicated
+
+__all__ = ["ListSource"]
+
+_quiet = Quiet(Logger())
+
+
+class ListSource:
+    """One list in use.  ``error``: why the last version was not taken, "" if it was."""
+
+    def __init__(
+        self, spec: ListSpec, wheel: TimerWheel, reactor: Any, replicated: Replicated
+    ) -> None:
+        self.spec = spec
+        self.list = AddressList(spec.name)
+        self.error = ""
+        self._users = 0
+        self._replicated = replicated
+        self._end: Callable[[], None] | None = None
+        self._reactor = reactor
+        self._timer = wheel.timer(self._look)
+        self._seen: Any = None
+        self._busy = False
+
+    def load(self) -> None:
+        """Read the list now, which blocks; for a list that was never read.  ValueError."""
+        try:
+            seen = self._stamp()
+            self._take(read_source(self.spec))
+            self._seen = seen
+        except (OSError, ValueError) as error:
+            words = getattr(error, "strerror", None) or str(error)
+            self.error = str(words)
+            raise ValueError(f"list {self.spec.name}: {words}") from None
+
+    def apply(self, spec: ListSpec) -> None:
+        """Go on as ``spec`` says; the contents stay until the new ones are read."""
+        if spec != self.spec:
+            self.spec = spec
+            self._seen = None
+            self._look()
+
+    def acquire(self) -> None:
+        """Look for changes from now on, for one user more."""
+        self._users += 1
+        if self._end is None:
+            topic = f"list:{self.spec.name}"
+            self._end = self._replicated.subscribe(topic, self._edited, self._edits)
+            self._timer.set(self.spec.refresh)
+
+    def release(self) -> None:
+        """Stop with the last user."""
+        self._users -= 1
+        if not self._users and self._end is not None:
+            self._timer.clear()
+            self._end()
+            self._end = None
+
+    def edit(self, verb: Literal["add", "remove"], address: str) -> None:
+        """Add or remove an address, a prefix or a range in all processes.  ValueError."""
+        if bounds_of(address) is None:
+            raise ValueError(f"{address!r} is neither an address, a prefix nor a range")
+        self._replicated.publish(f"list:{self.spec.name}", {verb: [address]})
+
+    def _edited(self, message: dict[str, list[str]]) -> None:
+        """Apply a change that a process has published."""
+        for address in message.get("add", ()):
+            self.list.add(address)
+        for address in message.get("remove", ()):
+            self.list.remove(address)
+
+    def _edits(self) -> Iterator[dict[str, list[str]]]:
+        """All changes, for a process that begins."""
+        if self.list.added or self.list.removed:
+            yield {"add": list(self.list.added), "remove": list(self.list.removed)}
+
+    def _stamp(self) -> Any:
+        if not self.spec.file:
+            return None
+        found = Path(self.spec.file).stat()
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def _look(self) -> None:
+        """Read it again if it may have changed."""
+        if self._users:
+            self._timer.set(self.spec.refresh)
+        spec = self.spec
+        if self._busy:
+            return
+        try:
+            seen = self._stamp()
+        except OSError as error:
+            self._failed(Failure(error))
+            return
+        if seen is not None and seen == self._seen:
+            return
+        self._busy = True
+        read: Callable[[], ListText] = lambda: read_source(spec)  # noqa: E731
+        done = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), read)
+        done.addCallback(self._came, spec, seen)
+        done.addErrback(self._failed)
+
+    def _came(self, found: ListText, spec: ListSpec, seen: Any) -> None:
+        self._busy = False
+        if spec != self.spec:
+            self._look()
+            return
+        self._seen = seen
+        self._take(found)
+
+    def _take(self, found: ListText) -> None:
+        if not found.lines and not self.spec.empty and (self.spec.file or self.spec.url):
+            raise ValueError("the new version is empty, and 'empty = no'")
+        self.error = ""
+        self.list.load(found.prefixes)
+
+    def _failed(self, failure: Failure) -> None:
+        self._busy = False
+        error = failure.value
+        self.error = str(getattr(error, "strerror", None) or error)
+        _quiet.warn(
+            f"list {self.spec.name}",
+            "list {name}: {error}; {kept}",
+            name=self.spec.name,
+            error=self.error,
+            kept="the last good version stays in use" if self.list.loaded else "it has no contents",
+        )

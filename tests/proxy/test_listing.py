@@ -1,0 +1,168 @@
+"""``[list NAME]`` in ``allow``, ``deny`` and conditions, and lists that change in use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lbproxy.config.dump import dump
+from lbproxy.config.errors import ConfigErrors
+from lbproxy.decide.explain import explain_http
+from lbproxy.registry import parse_config
+from lbproxy.testing import LB
+
+CLIENT = "203.0.113.9"
+TEXT = """
+[list one]
+{list}
+[frontend web]
+listen = tcp:80
+{frontend}
+routes =
+    path /office client list:one -> reply 200 office
+    default -> reply 404 none
+"""
+
+
+def web(contents: str, frontend: str = "") -> str:
+    return TEXT.format(list=contents, frontend=frontend)
+
+
+def ask(lb: Any, path: str = "/office", *headers: str) -> Any:
+    client = lb.connect("web")
+    client.send("\r\n".join([f"GET {path} HTTP/1.1", "Host: h", *headers, "", ""]).encode())
+    return client
+
+
+def status(client: Any) -> int:
+    return int(client.received[9:12] or 0)
+
+
+def rewrite(path: Path, text: str) -> None:
+    """Another version, with another time."""
+    before = path.stat().st_mtime_ns
+    path.write_text(text)
+    os.utime(path, ns=(before + 10**9, before + 10**9))
+
+
+def test_conditions_and_keys() -> None:
+    with LB.from_config(web(f"addresses = {CLIENT}")) as lb:
+        assert status(ask(lb)) == 200
+    with LB.from_config(web("addresses = 10.0.0.0/8")) as lb:
+        assert status(ask(lb)) == 404
+    for frontend, admitted in (
+        ("deny = list:one", False),
+        ("allow = list:one", True),
+        ("allow_peers = list:one", True),
+        ("allow = list:one\ndeny = 203.0.113.0/24", False),
+    ):
+        with LB.from_config(web(f"addresses = {CLIENT}", frontend)) as lb:
+            assert (status(ask(lb)) == 200) is admitted, frontend
+    with LB.from_config(web("addresses = 10.0.0.1", "allow = list:one")) as lb:
+        assert status(ask(lb)) == 0
+        assert lb.service.reload(web("addresses = 10.0.0.1", "allow = list:one 203.0.113.9")).ok
+        assert status(ask(lb)) == 404
+
+
+def test_a_file_is_read_again_and_a_bad_version_is_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("10.0.0.0/8\n")
+    with LB.from_config(web(f"file = {path}\nrefresh = 5s", "deny = list:one")) as lb:
+        kept = ask(lb, "/")
+        assert status(kept) == 404
+        rewrite(path, f"10.0.0.0/8\n{CLIENT} # rude\n")
+        lb.advance(4)
+        assert status(ask(lb)) == 404
+        lb.advance(1.2)
+        assert status(ask(lb)) == 0 and (kept.closed or kept.finished)
+        for bad in ("", "# nothing\n", "<html>busy</html>\n"):
+            rewrite(path, bad)
+            lb.advance(5.1)
+            assert status(ask(lb)) == 0, "the last good version stays"
+        source = lb.service.frontend("web").features["lists"].sources["one"]
+        assert "<html>" in source.error
+        path.unlink()
+        lb.advance(5.1)
+        assert status(ask(lb)) == 0 and "No such file" in source.error
+        path.write_text("10.0.0.1\n")
+        lb.advance(5.1)
+        assert status(ask(lb)) == 404 and source.error == ""
+
+
+def test_an_empty_version_can_be_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text(f"{CLIENT}\n")
+    text = web(f"file = {path}\nrefresh = 5s\nempty = yes", "allow = list:one")
+    with LB.from_config(text) as lb:
+        assert status(ask(lb)) == 200
+        rewrite(path, "")
+        lb.advance(5.1)
+        assert status(ask(lb)) == 0, "an empty list in allow admits nobody"
+
+
+def test_a_list_that_cannot_be_read_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("junk\n")
+    with pytest.raises(ConfigErrors, match=r"deny.*list one: line 1: 'junk'"):
+        LB.from_config(web(f"file = {path}", "deny = list:one"))
+    with LB.from_config(web(f"file = {path}\nrefresh = 5s", "allow = list:one")) as lb:
+        assert status(ask(lb)) == 0
+        rewrite(path, f"{CLIENT}\n")
+        lb.advance(5.1)
+        assert status(ask(lb)) == 200
+
+
+def test_operators_change_a_list() -> None:
+    with LB.from_config(web("addresses = 10.0.0.1", "deny = list:one")) as lb:
+        source = lb.service.frontend("web").features["lists"].sources["one"]
+        kept = ask(lb)
+        source.edit("add", "203.0.113.0/24")
+        lb.advance(0.1)
+        assert kept.closed or kept.finished
+        assert status(ask(lb)) == 0
+        source.edit("remove", CLIENT)
+        source.edit("add", "192.0.2.1-192.0.2.9")
+        assert "192.0.2.5" in source.list
+        with pytest.raises(ValueError, match="neither"):
+            source.edit("add", "example.com")
+        assert lb.service.reload(web("addresses = 10.0.0.2", "deny = list:one")).ok
+        lb.advance(0.1)
+        again = lb.service.frontend("web").features["lists"].sources["one"]
+        assert again is source and "10.0.0.2" in source.list and "203.0.113.1" in source.list
+        assert lb.service.reload(
+            "[frontend web]\nlisten = tcp:80\nroutes = default -> reply 200 x"
+        ).ok
+        assert status(ask(lb)) == 200
+
+
+def test_clients_behind_a_proxy_are_judged_by_their_requests() -> None:
+    text = web("addresses = 192.0.2.1", "deny = list:one\ntrusted_proxies = 203.0.113.0/24")
+    with LB.from_config(text) as lb:
+        assert status(ask(lb, "/", "X-Forwarded-For: 192.0.2.1")) == 403
+        assert status(ask(lb, "/", "X-Forwarded-For: 192.0.2.2")) == 404
+
+
+def test_explain_knows_the_lists() -> None:
+    config = parse_config(web("addresses = 192.0.2.1", "deny = 192.0.2.9"))
+    assert "200" in explain_http(config, "GET", "http://h/office", [], "192.0.2.1").action
+    assert "404" in explain_http(config, "GET", "http://h/office", [], "192.0.2.2").action
+    denied = parse_config(web("addresses = 192.0.2.1", "deny = list:one"))
+    assert "denied" in explain_http(denied, "GET", "http://h/", [], "192.0.2.1").error
+
+
+def test_words_and_mistakes(tmp_path: Path) -> None:
+    config = parse_config(web("addresses = 10.0.0.0/8", "allow = list:one 10.0.0.1"))
+    assert parse_config(dump(config)) == config
+    for contents, frontend, words in (
+        ("", "", "neither file, url nor addresses"),
+        ("file = /nonexistent/x", "", "no such file"),
+        ("url = ftp://h/x", "", "not an http:// or https:// address"),
+        ("addresses = 10.0.0.1", "deny = list:on", "no list 'on'.*did you mean 'one'"),
+    ):
+        with pytest.raises(ConfigErrors, match=words):
+            parse_config(web(contents, frontend))
+    with pytest.raises(ConfigErrors, match="no list 'two'"):
+        parse_config(web("addresses = 10.0.0.1").replace("client list:one", "client list:two"))
