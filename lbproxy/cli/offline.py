@@ -17,6 +17,7 @@ from lbproxy.config.dump import as_json
 from lbproxy.config.errors import ConfigError, ConfigErrors
 from lbproxy.config.model import Config, Where
 from lbproxy.decide.explain import explain_http, explain_tcp
+from lbproxy.decide.posture import open_points
 from lbproxy.decide.settled import is_settled
 from lbproxy.generation.exposure import exposed_files
 from lbproxy.http.message import header_pairs
@@ -87,14 +88,15 @@ def _read(path: Path, files: Files) -> Config:
     is_flag=True,
     help="Read only the configuration; assume that certificates, keys and log directories exist.",
 )
-def check(config: Path, as_data: bool, no_files: bool) -> None:
+@click.option("--security", is_flag=True, help="Also list what the configuration leaves open.")
+def check(config: Path, as_data: bool, no_files: bool, security: bool) -> None:
     """Report all mistakes in CONFIG, and in its keys and certificates.
 
     CONFIG may be - for standard input. Exit status 0 if the configuration is valid, else 1.
     """
     read = _read_text if no_files else _read_all
     if as_data:
-        _check_json(config, read, drifts=not no_files)
+        _check_json(config, read, drifts=not no_files, security=security)
         return
     loaded = load(config, read)
     if not no_files:
@@ -107,6 +109,8 @@ def check(config: Path, as_data: bool, no_files: bool) -> None:
     )
     for one in () if no_files else _drift(loaded):
         click.echo(f"running differs from {config}: {one.text}")
+    for text in open_points(loaded) if security else ():
+        click.echo(f"open: {text}")
     if str(config) != "-":
         click.echo(f"start it with: lbproxy run {config}")
 
@@ -147,7 +151,9 @@ def _drift(config: Config) -> list[Drift]:
         return []
 
 
-def _check_json(config: Path, read: Callable[[Path], Config], *, drifts: bool) -> None:
+def _check_json(
+    config: Path, read: Callable[[Path], Config], *, drifts: bool, security: bool
+) -> None:
     try:
         loaded = read(config)
     except ConfigErrors as errors:
@@ -157,6 +163,8 @@ def _check_json(config: Path, read: Callable[[Path], Config], *, drifts: bool) -
         sys.exit(1)
     drift = [one.as_dict() for one in (_drift(loaded) if drifts else ())]
     found = {"ok": True, "errors": [], "drift": drift, "config": as_json(loaded, mask=True)}
+    if security:
+        found["security"] = [one.as_dict() for one in open_points(loaded)]
     click.echo(json.dumps(found, indent=2))
 
 
