@@ -112,6 +112,38 @@ _BALANCERS = {
     "maglev": "'balance = hash ...'",
 }
 
+_FILTERS = {
+    "add_header": "'add-header response NAME VALUE'",
+    "proxy_set_header": "'set-header request NAME VALUE'",
+    "proxy_hide_header": "'remove-header response NAME'",
+    "header_up": "'set-header request NAME VALUE'",
+    "header_down": "'set-header response NAME VALUE'",
+    "http-request": "'set-header request NAME VALUE', 'rewrite', 'redirect' or 'reply'",
+    "http-response": "'set-header response NAME VALUE' and others",
+    "return": "'reply STATUS TEXT' or 'redirect STATUS URL'",
+    "respond": "'reply STATUS TEXT'",
+    "redir": "'redirect STATUS URL'",
+    "uri": "'rewrite PATTERN REPLACEMENT'",
+    "handle_path": "'rewrite /x/* /*'",
+    "strip_prefix": "'rewrite /x/* /*'",
+    "stripprefix": "'rewrite /x/* /*'",
+    "replacepath": "'rewrite PATTERN REPLACEMENT'",
+    "redirectscheme": "'redirect 301 https://{host}{uri}'",
+}
+
+_PROBES = {
+    "httpchk": "'check = http GET /healthz expect=200'",
+    "tcp-check": "'check = tcp send=... expect=...'",
+    "pgsql-check": "'check = pgsql user=NAME'",
+    "mysql-check": "'check = mysql user=NAME'",
+    "redis-check": "'check = redis'",
+    "smtpchk": "'check = smtp'",
+    "ssl-hello-chk": "'check = tls'",
+    "external-check": "'check = exec PROGRAM'",
+}
+
+_PLUGINS = {"balancer": _BALANCERS, "filter": _FILTERS, "probe": _PROBES}
+
 _OPTIONS = {
     "check": "'check = tcp' or another check in the backend, for all its servers",
     "inter": "'every=2s' in 'check'",
@@ -148,7 +180,20 @@ _CONDITIONS = {
     "path_end": "'path *.png'",
     "path_reg": "'path ~EXPRESSION'",
     "pathprefix": "'path /x/*'",
+    "path_dir": "'path */x/*'",
+    "path_sub": "'path *x*'",
+    "pathregexp": "'path ~EXPRESSION'",
+    "host": "'host NAME'",
+    "hostregexp": "'host ~EXPRESSION'",
+    "path": "'path /x'",
+    "method": "'method GET'",
+    "headers": "'header NAME VALUE'",
+    "query": "'query NAME VALUE'",
     "hdr": "'header NAME VALUE', or 'host NAME'",
+    "hdr_beg": "'header NAME VALUE*', or 'host ~EXPRESSION'",
+    "hdr_dom": "'host *.example.com'",
+    "hdr_end": "'header NAME *VALUE', or 'host *.example.com'",
+    "hdr_reg": "'header NAME ~EXPRESSION'",
     "req.hdr": "'header NAME VALUE', or 'host NAME'",
     "req.ssl_sni": "'sni NAME'",
     "hostsni": "'sni NAME'",
@@ -186,8 +231,8 @@ def foreign_key(key: str) -> str:
 
 
 def foreign_plugin(kind: str, name: str) -> str:
-    """Return the equivalent of another program's balancer, or ""."""
-    return _said(_BALANCERS.get(name.lower()) if kind == "balancer" else None)
+    """Return the equivalent of another program's balancer, filter or check, or ""."""
+    return _said(_PLUGINS.get(kind, {}).get(name.lower()))
 
 
 def foreign_condition(word: str) -> str:

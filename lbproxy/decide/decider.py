@@ -18,6 +18,7 @@ from lbproxy.decide.path import DryBackend, DryFrontend, DryTraffic, connected, 
 from lbproxy.errors import Kind, Outcome
 from lbproxy.http.message import Invalid, RequestHead
 from lbproxy.lists.addresslist import AddressList
+from lbproxy.model.secrets import mask_text
 from lbproxy.proxy.features.waf.spec import WafSpec
 
 __all__ = ["Decider", "RequestDecision"]
@@ -163,7 +164,7 @@ class Decider:
         if verdict.route is None:
             return RequestDecision(name, f"{verdict.ends} {verdict.detail}")
         if verdict.reply is not None:
-            answer = f"{verdict.reply.status} {verdict.location}".rstrip()
+            answer = f"{verdict.reply.status} {mask_text(verdict.location)}".rstrip()
             return RequestDecision(name, answer, verdict.route.text, filters=filters)
         backend = self._backends[verdict.backend]
         return RequestDecision(

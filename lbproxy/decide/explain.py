@@ -14,6 +14,7 @@ from lbproxy.errors import ProxyError
 from lbproxy.http.condition import VERBS
 from lbproxy.http.conditional import Conditions
 from lbproxy.http.message import Headers, Invalid, RequestHead
+from lbproxy.model.secrets import mask_text
 
 __all__ = ["Explanation", "explain_http", "explain_tcp"]
 
@@ -215,7 +216,7 @@ def _explain(
     elif verdict.ends:
         result.error = f"{verdict.ends}: {verdict.detail}"
     elif verdict.reply is not None:
-        where = f" to {verdict.location}" if verdict.location else ""
+        where = f" to {mask_text(verdict.location)}" if verdict.location else ""
         result.action = f"answered with {verdict.reply.status}{where}"
     else:
         firewall = DryFirewalls(config).verdict(waf_name(spec, verdict.route), traffic)

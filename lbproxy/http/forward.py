@@ -355,7 +355,9 @@ class Forwarder:
             if own_port[1]:
                 out.append(own_port)
             return
-        hops = [value for value in (seen.get(b"x-forwarded-for"), own_for[1]) if value]
+        # a comma at the end would make an empty hop of ours (RFC 9110 §5.6.1)
+        before = seen.get(b"x-forwarded-for", b"").rstrip(b", \t")
+        hops = [value for value in (before, own_for[1]) if value]
         pairs = (
             (b"X-Forwarded-For", b", ".join(hops)),
             (b"X-Forwarded-Proto", seen.get(b"x-forwarded-proto") or own_proto[1]),

@@ -74,3 +74,14 @@ def test_servers_from_dns_are_candidates() -> None:
     decision = Decider(config).decide(request)
     assert decision.server == told.pick != ""
     assert "app-{01..03} dns:app.internal:8000 weight=2" in decision.servers
+
+
+def test_a_secret_in_a_redirect_is_not_shown() -> None:
+    text = "[frontend web]\nlisten = tcp:80\nroutes = default -> redirect 302 {}\n"
+    config = parse_config(text.format("https://u:p4ssW0rd@h.example/?token=qqq"))
+    told = explain_http(config, "GET", "http://h/x", [])
+    request = LoggedRequest(
+        port=80, method="GET", host="h", target="/x", peer_ip="10.1.1.1", client_ip="10.1.1.1"
+    )
+    shown = told.as_text() + told.as_json() + repr(Decider(config).decide(request))
+    assert "h.example" in shown and "p4ssW0rd" not in shown and "qqq" not in shown

@@ -230,6 +230,13 @@ def test_the_client_behind_trusted_proxies(
     assert (ip, scheme) == wanted
 
 
+@pytest.mark.parametrize("before", ["1.2.3.4,", "1.2.3.4 , ,"])
+def test_no_empty_hop_is_sent(before: str) -> None:
+    head = request(headers=(("X-Forwarded-For", before),))
+    out = sent(forwarder("10.0.0.0/8"), head)
+    assert values(out, "X-Forwarded-For") == [b"1.2.3.4, 10.0.0.9"]
+
+
 def test_forwarded_first_where_it_is_written() -> None:
     lines = (("Forwarded", "for=1.1.1.1"), ("X-Forwarded-For", "2.2.2.2"))
     fwd = forwarder("10.0.0.0/8", forwarded=("rfc7239",))

@@ -43,7 +43,7 @@ def read_template(words: Sequence[Word], spot: Spot) -> TemplateSpec | None:
         spot.wrong(f"{words[0].text!r} needs the DNS name of the servers: dns:HOST:PORT")
         return None
     address = words[1].text.removeprefix(_SCHEME)
-    plain = [Word(f"{found[1]}{last}{found[4]}"), Word(address), *words[2:]]
+    plain = [Word(f"{found[1]}{found[2]}{found[4]}"), Word(address), *words[2:]]
     server = read_server(plain, spot)
     if server is None:
         return None
