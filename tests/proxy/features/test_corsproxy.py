@@ -470,3 +470,36 @@ def test_a_limit_applies(make: Make) -> None:
     lb = make(f"origins = {APP}\nlimits = few\n[limit few]\nrate = 2/1h\nkey = {{client_ip}}")
     serve(lb)
     assert [call(lb).status for _ in range(3)] == [200, 200, 429]
+
+
+def test_a_switch_that_was_not_asked_for(make: Make) -> None:
+    lb = make()
+    serve(lb, Answer(raw=SWITCH + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"))
+    response = call(lb)
+    assert response.status == 502
+    assert b"evil" not in response.body
+
+
+def test_a_switch_to_another_protocol(make: Make) -> None:
+    lb = make()
+    raw = lb.tcp_origin("raw", "10.1.0.1:80")
+    client = lb.connect("cors")
+    client.send(UPGRADE + b"Origin: https://app.example.com\r\n\r\n")
+    raw.connections[-1].send(SWITCH.replace(b"websocket", b"other"))
+    assert client.take().startswith(b"HTTP/1.1 502 ")
+
+
+def test_connect_is_refused_even_where_it_is_forwarded(make: Make) -> None:
+    lb = make("open = yes\nconnect = forward\ntrace = yes")
+    target = serve(lb)
+    client = lb.connect("cors")
+    client.send(b"CONNECT xapi.example.com:80 HTTP/1.1\r\nHost: api.example.com:80\r\n\r\n")
+    assert client.take().startswith(b"HTTP/1.1 405 ")
+    assert call(lb, method="TRACE").status == 405
+    assert target.accepted == 0
+
+
+def test_a_key_that_is_not_latin(make: Make) -> None:
+    lb = make()
+    serve(lb)
+    assert call(lb, more="&key=%E2%82%AC", headers={"Referer": "https://p.example/"}).status == 200

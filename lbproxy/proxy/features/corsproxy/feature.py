@@ -9,8 +9,8 @@ from lbproxy.guard.configured import configured_judge, listener_addresses
 from lbproxy.http.filter import Phases
 from lbproxy.net.interfaces import local_addresses
 from lbproxy.proxy.feature import Feature, Given
-from lbproxy.proxy.features.corsproxy.fetch import FetchRules
 from lbproxy.proxy.features.corsproxy.gate import Gate
+from lbproxy.proxy.features.corsproxy.heads import FetchRules
 from lbproxy.proxy.features.corsproxy.keyfile import KeyFile
 from lbproxy.proxy.features.corsproxy.source import CorsSource
 from lbproxy.proxy.features.corsproxy.spec import CorsDeclaration, check_keys, written_keys

@@ -19,53 +19,24 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from lbproxy.cors.fields import request_fields, response_fields
-from lbproxy.cors.redirects import REDIRECTS_MAX, is_redirect, passed_location, redirect_step
+from lbproxy.cors.redirects import REDIRECTS_MAX, is_redirect, redirect_step
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard import AllowedTarget, TargetRefused
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.http.retry import IDEMPOTENT
 from lbproxy.net.lookup import look_up
 from lbproxy.proxy.features.corsproxy.gate import AllowedCall
+from lbproxy.proxy.features.corsproxy.heads import FetchRules, client_response, target_request
 from lbproxy.proxy.features.corsproxy.keptbody import KeptBody
 from lbproxy.proxy.http.connector import Connector
 from lbproxy.proxy.http.sink import Asking, ResponseSink
 from lbproxy.proxy.http.streams import ServerConnection, ServerStream
 from lbproxy.tls.certificates import CertificateError
 
-__all__ = ["FetchRules", "TargetFetch"]
-
-
-@frozen
-class FetchRules:
-    """Keys of the frontend that fetches depend on; see the reference."""
-
-    follow: bool
-    own: frozenset[bytes]
-    req_headers: frozenset[str]
-    res_headers: frozenset[str]
-    max_response: int
-    timeout_total: float
-    redirect_buffer: int
-
-    @classmethod
-    def of(cls, spec: Any) -> FetchRules:
-        """Return the rules of a frontend."""
-        return cls(
-            follow=spec.redirects == "follow",
-            own=frozenset(
-                name.lower().encode("ascii") for name in (spec.target_header, spec.key_header)
-            ),
-            req_headers=frozenset(name.lower() for name in spec.req_headers),
-            res_headers=frozenset(name.lower() for name in spec.res_headers),
-            max_response=spec.max_response,
-            timeout_total=spec.timeout_total,
-            redirect_buffer=spec.redirect_buffer,
-        )
+__all__ = ["TargetFetch"]
 
 
 _OVER_SIZE: Final = "the response is larger than max_response"
@@ -187,24 +158,14 @@ class TargetFetch(ResponseSink):
         self._fail(error)
 
     def _request(self) -> RequestHead:
-        head, rules = self._head, self._rules
-        fields = request_fields(
-            head.pairs(),
-            own=rules.own,
-            nominated=head.nominated,
-            key=self._asked.call.key.encode("latin-1"),
-            changes=self._asked.call.req_headers,
-            allowed=rules.req_headers,
+        return target_request(
+            self._head,
+            self._asked,
+            self._rules,
+            self._target,
+            method=self._method,
             body=self._with_body,
             same_origin=self._same_origin,
-        )
-        return RequestHead(
-            self._method,
-            self._target.path.encode("ascii"),
-            fields,
-            host=self._target.authority.encode("ascii"),
-            length=head.length if self._with_body else 0,
-            upgrade=head.upgrade if head.upgrade == b"websocket" else None,
         )
 
     def send_body(self, data: bytes, end: End | None) -> None:
@@ -281,6 +242,9 @@ class TargetFetch(ResponseSink):
     def _head_came(self, events: list[Any]) -> bool:
         """Follow a redirect, or put the head for the client in place; False if there is none."""
         head: ResponseHead = events[0]
+        if head.status == 101 and not head.upgrade == self._head.upgrade == b"websocket":
+            self._fail(ProxyError(Kind.BAD_RESPONSE, "a 101 that was not asked for"))
+            return False
         location = head.header(b"location") if is_redirect(head.status) else None
         moved: AllowedTarget | None = None
         if location is not None:
@@ -299,32 +263,10 @@ class TargetFetch(ResponseSink):
             return False
         self._answered = True
         self._body.forget()
-        events[0] = self._response(head, moved)
+        events[0] = client_response(
+            head, self._asked, self._rules, self._target, method=self._method, moved=moved
+        )
         return True
-
-    def _response(self, head: ResponseHead, moved: AllowedTarget | None) -> ResponseHead:
-        pairs = [pair for pair in head.pairs() if pair[0].lower() != b"location"]
-        if moved is not None:
-            pairs.append((b"Location", passed_location(moved.url)))
-        fields = response_fields(
-            pairs,
-            origin=self._asked.origin,
-            final_url=self._target.url.encode("ascii"),
-            nominated=head.nominated,
-            changes=self._asked.call.res_headers,
-            allowed=self._rules.res_headers,
-        )
-        length = head.header(b"content-length")
-        if head.length == 0 and length is not None and self._method == b"HEAD":
-            fields.append((b"Content-Length", length))
-        return ResponseHead(
-            head.status,
-            fields,
-            head.reason,
-            head.version,
-            head.length,
-            upgrade=head.upgrade,
-        )
 
     def _redirect(self, status: int, moved: AllowedTarget, *, complete: bool) -> None:
         if self._head.upgrade is not None:

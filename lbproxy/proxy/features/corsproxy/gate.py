@@ -79,6 +79,8 @@ class Gate:
         origin = request.header(b"origin")
         if self._wants_help(request, target):
             return Reply(200, help_page(sorted(self._forms)), list(HELP_FIELDS))
+        if request.method in (b"CONNECT", b"TRACE"):
+            return self._refused(traffic, 405, "the method is not allowed")
         mode = request.header(b"sec-fetch-mode")
         if mode == b"navigate" or request.header(b"service-worker") is not None:
             return self._refused(traffic, 403, "this proxy serves scripts, not pages or workers")

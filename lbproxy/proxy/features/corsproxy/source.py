@@ -1,5 +1,4 @@
-"""DATA. The source of a CORS proxy: one ``TargetFetch`` (``fetch.py``) for
-each call."""
+"""DATA. The source of a CORS proxy: a target is fetched for each call."""
 
 from __future__ import annotations
 
@@ -7,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from lbproxy.guard import Guard
 from lbproxy.http.message import End, RequestHead
-from lbproxy.proxy.features.corsproxy.fetch import FetchRules, TargetFetch
+from lbproxy.proxy.features.corsproxy.fetch import TargetFetch
 from lbproxy.proxy.features.corsproxy.gate import ASKED
+from lbproxy.proxy.features.corsproxy.heads import FetchRules
 from lbproxy.proxy.features.corsproxy.targets import Targets
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import Source
