@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from lbproxy.cache.targeted import TARGETS
 
-__all__ = ["TTL", "Cookies", "NoCache", "Policy", "Query", "SetCookie"]
+__all__ = ["TTL", "Cookies", "Disk", "NoCache", "Policy", "Query", "SetCookie"]
 
 
 class SetCookie(Enum):
@@ -56,6 +56,14 @@ class TTL:
         if self.type and not fnmatchcase(media, self.type):
             return False
         return not self.path or fnmatchcase(path, self.path)
+
+
+@frozen
+class Disk:
+    """``folder`` for at most ``size`` bytes of files."""
+
+    folder: str
+    size: int
 
 
 @frozen

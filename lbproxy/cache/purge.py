@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 from attrs import field, frozen
 
+from lbproxy.cache.catalog import Catalog, EntryT, KeyT, origin_of
 from lbproxy.cache.key import public_host
-from lbproxy.cache.memory import Entry, Memory, origin_of
 from lbproxy.cache.stored import Stored
 
 __all__ = ["KINDS", "Purge", "PurgeKind"]
@@ -48,16 +48,16 @@ class Purge:
             return self.may_name(stored.url) and self.value.partition(b" ")[2] in stored.groups
         return self.may_name(stored.url)
 
-    def find(self, memory: Memory) -> Iterable[Entry]:
+    def find(self, catalog: Catalog[KeyT, EntryT]) -> Iterable[EntryT]:
         """Return the entries that are meant; by tag or URL only these are looked at."""
         if self.kind == "url":
-            return memory.by_url(self.value)
+            return catalog.by_url(self.value)
         if self.kind == "tag":
-            return memory.by_tag(self.value)
+            return catalog.by_tag(self.value)
         if self.kind == "group":
             origin, _, group = self.value.partition(b" ")
-            return memory.by_group(origin, group)
-        return memory.where(self.may_name)
+            return catalog.by_group(origin, group)
+        return catalog.where(self.may_name)
 
 
 def host_of(url: bytes) -> bytes:

@@ -99,6 +99,7 @@ def stats(remote: Remote, as_data: bool) -> None:
             one["name"],
             one["objects"],
             f"{bytes_(one['bytes'])} of {bytes_(one['limit'])}",
+            f"{bytes_(one['disk_bytes'])} of {bytes_(one['disk_limit'])}",
             f"{one['hit_ratio']:.1%}",
             one["hits"],
             one["misses"],
@@ -107,7 +108,17 @@ def stats(remote: Remote, as_data: bool) -> None:
         )
         for one in found
     ]
-    titles = ("cache", "objects", "bytes", "hit ratio", "hits", "misses", "collapsed", "evicted")
+    titles = (
+        "cache",
+        "objects",
+        "memory",
+        "disk",
+        "hit ratio",
+        "hits",
+        "misses",
+        "collapsed",
+        "evicted",
+    )
     show(titles, rows)
 
 

@@ -65,7 +65,13 @@ class Shared(Protocol):
     It is synchronous, and costs only memory accesses. The counts of a process end with it. Keys
     share places, so a count of *other* processes can be too high, never too low
     (:mod:`lbproxy.workers.shared` has the figures). Each process counts what it holds itself.
+
+    ``processes``: their number. ``folder``: path of a folder in memory that they share, which may
+    not exist yet; "" for a single process.
     """
+
+    processes: int
+    folder: str
 
     def add(self, key: str, count: int) -> None:
         """Add ``count``, which may be negative, to what this process holds of ``key``."""

@@ -21,9 +21,13 @@ __all__ = ["LocalReplicated", "LocalShared", "Topics"]
 
 
 class LocalShared:
-    """See :class:`~lbproxy.sharing.contracts.Shared`."""
+    """See :class:`~lbproxy.sharing.contracts.Shared`.
 
-    def __init__(self) -> None:
+    The master of workers has one with their ``processes`` and their ``folder``."""
+
+    def __init__(self, processes: int = 1, folder: str = "") -> None:
+        self.processes = processes
+        self.folder = folder
         self._cells: dict[int, Cells] = {}
 
     def cells(self, extra: int) -> Cells:

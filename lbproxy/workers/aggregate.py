@@ -103,6 +103,10 @@ def _show_drops(balancer: Any, found: dict[str, int]) -> None:
         sink.set_remote_dropped(found.get(sink.path, 0))
 
 
+def _show_store(cache: Any, total: dict[str, int]) -> None:
+    cache.store.show_totals(total)
+
+
 FEATURES = (
     Value("feature_counts", _feature_counts, _show_feature_counts, Lifetime.TOTAL, empty={}),
     Value("gauges", _gauges, _show_gauges, empty={}),
@@ -150,6 +154,15 @@ BACKEND = Table(
     {"servers": (lambda one: one.group.servers, SERVER)},
 )
 
+CACHE = Table(
+    (
+        counters("counters", lambda one: one.counters),
+        Value("fetching", lambda one: one.fetching_count, _set("remote_fetching")),
+        Value("store", lambda one: one.store.totals(), _show_store, Lifetime.TOTAL, empty={}),
+        Value("memory", lambda one: one.memory.bytes, _set("remote_bytes")),
+    )
+)
+
 PROCESS = Table(
     (
         Value("connections", lambda one: one.total.active, _set("total.active")),
@@ -166,6 +179,7 @@ PROCESS = Table(
     {
         "frontends": (lambda one: one.frontends, FRONTEND),
         "backends": (lambda one: one.backends, BACKEND),
+        "caches": (lambda one: one.caches, CACHE),
         "routes": (lambda one: one.routes, Table(FEATURES)),
     },
 )

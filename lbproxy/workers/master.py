@@ -32,6 +32,7 @@ from lbproxy.observe.events import EventKind, EventSeverity
 from lbproxy.observe.follow import ViewerLine
 from lbproxy.process.replication import StickyReplication
 from lbproxy.service import LoadBalancer
+from lbproxy.sharing.local import LocalShared
 from lbproxy.workers.aggregate import Totals
 from lbproxy.workers.board import ADDRESSES, Board
 from lbproxy.workers.channel import FDS, Channel
@@ -42,6 +43,7 @@ from lbproxy.workers.replicated import Hub
 from lbproxy.workers.rpc import RemoteCalls
 from lbproxy.workers.serverstate import encode, signature
 from lbproxy.workers.sharedcells import SharedCells
+from lbproxy.workers.sharedfolder import SharedFolder
 from lbproxy.workers.sockets import MasterBinder, SharedBound
 from lbproxy.workers.supervisor import Supervisor
 
@@ -79,8 +81,15 @@ class Master(LoadBalancer):
         binder = MasterBinder(inner.binder, self.count, self._holds)
         network = Network(binder, inner.dialler)
         self.hub = Hub(reactor, network.wheel.now)
+        self._folder = SharedFolder()
+        shared = LocalShared(self.count, str(self._folder.path))
         super().__init__(
-            config, reactor=reactor, network=network, random=random, replicated=self.hub
+            config,
+            reactor=reactor,
+            network=network,
+            random=random,
+            shared=shared,
+            replicated=self.hub,
         )
         self.processes = self.count
         self._boards: list[Board] = []
@@ -96,6 +105,7 @@ class Master(LoadBalancer):
 
     def startService(self) -> None:
         """Bind, then start the workers.  Raises ListenError."""
+        self._folder.create()
         super().startService()
         self._boards = [Board.create(self.count), Board.create(self.count, ADDRESSES)]
         self._cells = [SharedCells.create(extra) for extra in (0, SLICES)]
@@ -135,6 +145,7 @@ class Master(LoadBalancer):
         for fd in self._wakers:
             os.close(fd)
         self._boards, self._cells, self._wakers = [], [], []
+        self._folder.remove()
         self._totals.write()
 
     @property
@@ -248,6 +259,7 @@ class Master(LoadBalancer):
             "secret": self._ground.secret.hex(),
             "state": {name: encode(one) for name, one in self.backends.items()},
             "places": worker.places,
+            "shared_folder": str(self._folder.path),
             "measure": bool(config.settings.admin) or config.alerts.on,
             "offenders": config.alerts.on,
         }

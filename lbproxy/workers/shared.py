@@ -185,7 +185,7 @@ class BoardShared:
 
     ``servers``: the board of servers and queues, whose ``places`` have names; ``keys``: that of
     keys.  ``wakers``: an eventfd for each worker.  ``cells``: the tables of limits, by their
-    ``extra``.  The boards stay their owner's.
+    ``extra``.  ``folder``: see Shared.  The boards stay their owner's.
     """
 
     def __init__(
@@ -197,8 +197,11 @@ class BoardShared:
         secret: bytes,
         wakers: list[int],
         cells: Mapping[int, Cells] | None = None,
+        folder: str = "",
     ) -> None:
         self._tables = dict(cells or {})
+        self.processes = servers.rows
+        self.folder = folder
         self._board = servers
         self._row = row
         self._places = places

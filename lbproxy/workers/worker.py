@@ -148,6 +148,7 @@ class Worker:
             secret,
             self._wakers,
             {extra: memory.table(secret) for extra, memory in self._cells.items()},
+            message.get("shared_folder", ""),
         )
         if self._slot < len(self._wakers):
             self._waker = Waker(self.reactor, self._wakers[self._slot], self._woken)

@@ -5,6 +5,7 @@ it takes.
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ class Balancer:
         ports: Sequence[int] = (),
         modules: Path | None = None,
     ) -> None:
+        self.killed = False
         self.access_log = folder / "access.log"
         head = f"[lbproxy]\ntransport = {transport}\naccess_log = access.log json\n"
         self.process = LBProcess(
@@ -92,8 +94,16 @@ class Balancer:
 
     # -- the end
 
+    def kill(self) -> None:
+        """Kill it."""
+        self.killed = True
+        os.kill(self.process.pid, signal.SIGKILL)
+        assert until(lambda: not self.process.alive, 10)
+
     def finish(self) -> None:
         """Stop it; it has to end by itself, with nothing to complain about."""
+        if self.killed:
+            return
         alive = self.process.alive
         status = self.process.stop()
         output = self.output()

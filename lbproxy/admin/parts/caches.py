@@ -37,6 +37,8 @@ _STATS = object_(
         "objects": COUNT,
         "bytes": COUNT,
         "limit": COUNT,
+        "disk_bytes": COUNT,
+        "disk_limit": COUNT,
         "fetching": COUNT,
         "hit_ratio": NUMBER,
         "hits": COUNT,
@@ -85,14 +87,15 @@ def _entries(call: APICall) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
     url = call.query.get("url", "")
     if url:
-        found = cache.memory.by_url(normal_url(url.encode("latin-1", "replace"), cache.policy))
+        found = cache.store.by_url(normal_url(url.encode("latin-1", "replace"), cache.policy))
     else:
-        found = list(islice(cache.memory, _MOST))
+        found = list(islice(cache.store.all(), _MOST))
     now = cache.wall()
     return paged(call, found, lambda entry: entry_facts(entry, now))
 
 
-_MOST = 100_000
+_MOST = 10_000
+"""Responses that are listed: heads of those on disk are read for it."""
 
 
 def _purge(call: APICall) -> Any:
@@ -105,7 +108,10 @@ def _purge(call: APICall) -> Any:
     if kind in ("url", "prefix") and b"://" not in text:
         raise APIError(400, f"{kind} is a whole URL, such as https://www.example.com/a")
     soft = bool(call.query.get("soft"))
-    count = cache.purge(Purge(kind, text), soft)
+    try:
+        count = cache.purge(Purge(kind, text), soft)
+    except OSError as error:
+        raise APIError(500, f"the purge is not recorded: {error.strerror or error}") from None
     word = "softly purged" if soft else "purged"
     call.changes.append(f"{cache.name} {kind} {value if text else ''}: {count} {word}")
     return {"purged": count}
@@ -177,6 +183,8 @@ _GAUGES = (
     ("objects", "objects", "Responses in the cache."),
     ("bytes", "bytes", "Bytes of the cache in use, overhead included."),
     ("limit", "limit_bytes", "Bytes that the cache may use."),
+    ("disk_bytes", "disk_bytes", "Bytes of the files of the cache."),
+    ("disk_limit", "disk_limit_bytes", "Bytes that the files of the cache may take."),
     ("fetching", "fetches", "Requests of the cache under way."),
 )
 
@@ -247,7 +255,8 @@ PART = Part(
             (
                 Column("name", "Cache"),
                 Column("objects", "Objects", "count"),
-                Column("bytes", "Size", "bytes"),
+                Column("bytes", "Memory", "bytes"),
+                Column("disk_bytes", "Disk", "bytes"),
                 Column("hits", "Hits/s", "rate"),
                 Column("misses", "Misses/s", "rate"),
                 Column("collapsed", "Collapsed/s", "rate"),

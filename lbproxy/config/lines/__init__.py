@@ -8,7 +8,7 @@ from __future__ import annotations
 from lbproxy.config.line import Line
 from lbproxy.config.lines.alerts import COMMAND, MAIL, RULE, WEBHOOK
 from lbproxy.config.lines.backend import MIRROR, REBALANCE
-from lbproxy.config.lines.cache import CONDITIONS, COOKIES, QUERY, TTL_LINE
+from lbproxy.config.lines.cache import CONDITIONS, COOKIES, DISK, QUERY, TTL_LINE
 from lbproxy.config.lines.discovery import TEMPLATE
 from lbproxy.config.lines.health import AGENT, CHECK, PASSIVE
 from lbproxy.config.lines.limits import LIMIT_ACTION, LIMIT_PREFIX, LIMIT_RATE, LIMIT_USE
@@ -26,7 +26,7 @@ LINES: dict[str, Line] = {
     for line in (
         SERVER, TEMPLATE, LISTEN, ADMIN, CHECK, PASSIVE, MIRROR, REBALANCE, LOG, WEBHOOK, MAIL,
         COMMAND, RULE, AGENT, ROUTE,
-        BALANCER, STICKY, FILTER, TTL_LINE, QUERY, COOKIES, CONDITIONS,
+        BALANCER, STICKY, FILTER, TTL_LINE, QUERY, COOKIES, DISK, CONDITIONS,
         LIMIT_RATE, LIMIT_ACTION, LIMIT_PREFIX, LIMIT_USE,
         EXCLUDE, PREDICATE,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lbproxy.cache.policy import TTL, Cookies, Query
+from lbproxy.cache.policy import TTL, Cookies, Disk, Query
 from lbproxy.config import units
 from lbproxy.config.conditions import dump_conditions, read_conditions
 from lbproxy.config.errors import Unfit
@@ -14,7 +14,10 @@ from lbproxy.config.options import Spot
 from lbproxy.config.words import Word, comma_items, quote
 from lbproxy.model import Condition
 
-__all__ = ["CONDITIONS", "COOKIES", "QUERY", "TTL_LINE"]
+__all__ = ["CONDITIONS", "COOKIES", "DISK", "QUERY", "TTL_LINE"]
+
+LEAST_DISK = 1024 * 1024
+"""Bytes of the smallest folder."""
 
 _TTL_FORM = "write [STATUS,...] [type PATTERN] [path PATTERN] DURATION [force], or default DURATION"
 
@@ -119,6 +122,23 @@ def _dump_cookies(spec: Cookies) -> str:
     return ", ".join(" ".join([name, *map(quote, texts)]) for name, texts in groups if texts)
 
 
+def _read_disk(words: Sequence[Word], spot: Spot, scope: Scope) -> Disk | None:
+    if len(words) != 2:
+        spot.wrong("write FOLDER SIZE, such as cache/ 10g")
+        return None
+    try:
+        folder = units.parse("path", words[0].text, {}, spot.base_dir)
+        size = units.parse("size", words[1].text, {"min": LEAST_DISK})
+    except Unfit as error:
+        spot.caught(error)
+        return None
+    return Disk(folder, size)
+
+
+def _dump_disk(spec: Disk) -> str:
+    return f"{quote(spec.folder)} {units.dump('size', spec.size)}"
+
+
 def _read_conditions(
     words: Sequence[Word], spot: Spot, scope: Scope
 ) -> tuple[Condition, ...] | None:
@@ -139,6 +159,7 @@ COOKIES = Line(
     _dump_cookies,
     words="``ignore``, ``key`` and ``bypass``, each with patterns; a comma between them",
 )
+DISK = Line("disk", _read_disk, _dump_disk, words="``FOLDER SIZE``, such as ``cache/ 10g``")
 CONDITIONS = Line(
     "conditions",
     _read_conditions,

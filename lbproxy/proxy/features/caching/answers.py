@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from lbproxy.cache.cachestatus import cache_status
 from lbproxy.cache.conditions import is_not_modified, range_allowed
-from lbproxy.cache.ranges import RangePart, Span, multipart, spans
+from lbproxy.cache.ranges import Span, multipart, spans
 from lbproxy.cache.stored import Stored
 from lbproxy.http.message import Headers, RequestHead, ResponseHead
 from lbproxy.proxy.http.replies import reason_phrase
 
-__all__ = ["Body", "Said", "answer", "fresh_head", "not_modified"]
-
-Body = bytes | Iterator[bytes]
+__all__ = ["Said", "StoredFile", "answer", "fresh_head", "not_modified"]
 
 PIECE: Final = 64 * 1024
 """Bytes of a stored body that are given at a time."""
+
+
+class StoredFile(Protocol):
+    """A body in an open file: :class:`lbproxy.proxy.features.caching.reading.FileReading`."""
+
+    @property
+    def size(self) -> int: ...
+
+    def pieces(self, plan: list[bytes | Span], size: int) -> Any:
+        """Return the parts of ``plan`` as an asynchronous iterator; it closes the file."""
+
+    def close(self) -> None:
+        """Close the file."""
+
 
 _OF_BODY: Final = frozenset(
     {b"content-type", b"content-encoding", b"content-language", b"content-range", b"last-modified"}
@@ -53,22 +65,40 @@ def _add(headers: Headers, said: Said) -> None:
 
 
 def answer(
-    stored: Stored, body: bytes, request: RequestHead, said: Said, now: float
-) -> tuple[ResponseHead, Body]:
-    """Return the response to ``request`` from a complete stored one: its head and its body."""
+    stored: Stored, body: bytes | StoredFile, request: RequestHead, said: Said, now: float
+) -> tuple[ResponseHead, Any]:
+    """Return the response to ``request`` from a complete stored one: its head and its body.
+
+    A file is closed at the end of the body, or here if nothing of it is sent."""
+    size = len(body) if isinstance(body, bytes) else body.size
+    head, plan = _plan(stored, size, request, said, now)
+    if isinstance(body, bytes):
+        if plan == [Span(0, size - 1)] and size <= PIECE:
+            return head, body
+        return head, _pieces(body, plan) if plan else b""
+    if not plan:
+        body.close()
+        return head, b""
+    return head, body.pieces(plan, PIECE)
+
+
+def _plan(
+    stored: Stored, size: int, request: RequestHead, said: Said, now: float
+) -> tuple[ResponseHead, list[bytes | Span]]:
+    """Return the head, and what the body consists of: bytes, and spans of the stored one."""
     if is_not_modified(stored, request, now):
-        return not_modified(fresh_head(stored, said, 0)), b""
+        return not_modified(fresh_head(stored, said, 0)), []
     asked = request.header_values(b"range")
     if asked and request.method == b"GET" and stored.status == 200:
-        found = spans(asked, len(body)) if range_allowed(stored, request, now) else None
+        found = spans(asked, size) if range_allowed(stored, request, now) else None
         if found is not None:
-            return _partial(stored, body, found, said)
-    head = fresh_head(stored, said, len(body))
+            return _partial(stored, size, found, said)
+    head = fresh_head(stored, said, size)
     if request.method == b"HEAD":
-        head.add_header(b"Content-Length", b"%d" % len(body))
+        head.add_header(b"Content-Length", b"%d" % size)
         head.length = 0
-        return head, b""
-    return head, body if len(body) <= PIECE else _pieces(body, Span(0, len(body) - 1))
+        return head, []
+    return head, [Span(0, size - 1)] if size else []
 
 
 def not_modified(head: Stored | ResponseHead) -> ResponseHead:
@@ -80,32 +110,33 @@ def not_modified(head: Stored | ResponseHead) -> ResponseHead:
 
 
 def _partial(
-    stored: Stored, body: bytes, found: list[Span], said: Said
-) -> tuple[ResponseHead, Body]:
+    stored: Stored, length: int, found: list[Span], said: Said
+) -> tuple[ResponseHead, list[bytes | Span]]:
     """A 206 with one part or several, or a 416 (RFC 9110 §15.3.7, §15.5.17)."""
-    length = len(body)
     if not found:
         headers: Headers = [(b"Content-Range", b"bytes */%d" % length)]
         _add(headers, said)
-        return ResponseHead(416, headers, reason_phrase(416), length=0), b""
+        return ResponseHead(416, headers, reason_phrase(416), length=0), []
     head = fresh_head(stored, said, found[0].size)
     head.status, head.reason = 206, reason_phrase(206)
     if len(found) == 1:
         head.add_header(b"Content-Range", found[0].content_range(length))
-        return head, _pieces(body, found[0])
+        return head, [found[0]]
     boundary = secrets.token_hex(16).encode()
     parts, head.length = multipart(found, length, stored.header(b"content-type"), boundary)
     head.set_header(b"Content-Type", b"multipart/byteranges; boundary=" + boundary)
-    return head, _joined(body, parts)
-
-
-def _pieces(body: bytes, span: Span) -> Iterator[bytes]:
-    for at in range(span.first, span.last + 1, PIECE):
-        yield body[at : min(at + PIECE, span.last + 1)]
-
-
-def _joined(body: bytes, parts: list[RangePart]) -> Iterator[bytes]:
+    plan: list[bytes | Span] = []
     for part in parts:
-        yield part.before
+        plan.append(part.before)
         if part.span is not None:
-            yield from _pieces(body, part.span)
+            plan.append(part.span)
+    return head, plan
+
+
+def _pieces(body: bytes, plan: list[bytes | Span]) -> Iterator[bytes]:
+    for part in plan:
+        if isinstance(part, bytes):
+            yield part
+            continue
+        for at in range(part.first, part.last + 1, PIECE):
+            yield body[at : min(at + PIECE, part.last + 1)]

@@ -11,7 +11,7 @@ from attrs import define, evolve
 from lbproxy.cache.asked import Asked, ask
 from lbproxy.cache.freshness import current_age
 from lbproxy.cache.key import Key, key_of, normal_prefix, normal_url, url_of
-from lbproxy.cache.memory import Entry, Memory
+from lbproxy.cache.memory import Entry
 from lbproxy.cache.purge import Purge
 from lbproxy.cache.serving import decide
 from lbproxy.cache.stored import Stored
@@ -20,8 +20,12 @@ from lbproxy.cache.vary import selected_by
 from lbproxy.guard.addresses import AddressSet
 from lbproxy.http.conditional import Conditions
 from lbproxy.http.message import RequestHead
+from lbproxy.proxy.features.caching.disk.spool import Spool
 from lbproxy.proxy.features.caching.holds import Holds
+from lbproxy.proxy.features.caching.jobs import Jobs
+from lbproxy.proxy.features.caching.place import Placement
 from lbproxy.proxy.features.caching.spec import CacheSpec, policy_of
+from lbproxy.proxy.features.caching.store import Store
 
 if TYPE_CHECKING:
     from lbproxy.proxy.http.traffic import HTTPTraffic
@@ -79,14 +83,21 @@ class Cache(Generic[RunningT]):
     ``holds``: the clients whose pace decides when memory is freed.
     """
 
-    def __init__(self, spec: CacheSpec, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, spec: CacheSpec, wall: Callable[[], float], jobs: Jobs, placement: Placement
+    ) -> None:
         self.name = spec.name
         self.wall = wall
-        self.memory = Memory(spec.memory, spec.variants)
+        self.jobs = jobs
+        self.placement = placement
+        self.store = Store(self, wall, jobs, placement.memory(spec), spec.variants)
+        self.memory = self.store.memory
         self.counters = CacheCounters()
+        self.remote_fetching = self.remote_bytes = 0  # in a master: of its workers
         self.purges = 0
         self.users: set[object] = set()
         self.holds = Holds()
+        self.serving = False
         self.fetches: dict[Key, RunningT] = {}
         self._running: set[RunningT] = set()
         # by hash: clients choose how long a key is, and here a collision does no harm
@@ -103,7 +114,16 @@ class Cache(Generic[RunningT]):
         self._bypass = tuple(Conditions(one) for one in spec.bypass)
         self._refresh = tuple(Conditions(one) for one in spec.refresh)
         self.memory.variants = spec.variants
-        self.memory.resize(spec.memory)
+        self.memory.resize(self.placement.memory(spec))
+        if self.serving:
+            self.start()
+
+    def start(self) -> None:
+        """Open the folder, if there is one; harmless when it is open."""
+        self.serving = True
+        spec = self.spec
+        path, limit = self.placement.folder(spec)
+        self.store.use_folder(path, limit, alone=self.placement.alone)
 
     # -- what a request may do ------------------------------------------------------------------
 
@@ -171,10 +191,21 @@ class Cache(Generic[RunningT]):
         self._passing.pop(hash(fetch.key), None)
         self._refused.pop(hash(fetch.url), None)
         stored = evolve(fetch.stored, length=len(body))
-        for other in self.memory.lookup(fetch.key):
-            if other.stored.selected == stored.selected and other.stored.asked > stored.asked:
-                return None  # a later request was quicker
-        return self.memory.add(fetch.key, stored, body)
+        if self.store.asked(fetch.key, stored) > stored.asked:
+            return None  # a later request was quicker
+        return self.store.add(fetch.key, stored, body)
+
+    def fetch_spooled(
+        self, fetch: RunningT, spool: Spool, digest: bytes, done: Callable[[], None]
+    ) -> None:
+        """The same for a response whose body is in a file, which has its name now.
+
+        ``done()`` is called when it is stored, or cannot be."""
+        assert fetch.stored is not None
+        self._passing.pop(hash(fetch.key), None)
+        self._refused.pop(hash(fetch.url), None)
+        stored = evolve(fetch.stored, length=spool.size)
+        self.store.add_spooled(fetch.key, stored, spool, digest, done)
 
     def fetch_over(self, fetch: RunningT) -> None:
         """A fetch has ended."""
@@ -195,21 +226,30 @@ class Cache(Generic[RunningT]):
             wanted = Purge("url", normal_url(wanted.value, self.policy))
         elif wanted.kind == "prefix":
             wanted = Purge("prefix", normal_prefix(wanted.value))
+        return self.store.purge(wanted, soft)
+
+    def purged(self, wanted: Purge) -> None:
+        """See :class:`~lbproxy.proxy.features.caching.store.Observer`."""
         self.purges += 1
         for fetch in list(self._running):
             known = fetch.stored
-            meant = wanted.may_name(fetch.url) if known is None else wanted.names(known)
-            if meant:
+            if wanted.may_name(fetch.url) if known is None else wanted.names(known):
                 fetch.outdated = True
                 self._forget(fetch)
-        return self.memory.purge(wanted.find(self.memory), soft)
+
+    def outdated(self) -> None:
+        """See Observer."""
+        self.purged(Purge("all"))
 
     def invalidate(self, urls: list[bytes], groups: frozenset[bytes], origin: bytes) -> None:
         """Make stale what an unsafe request may have changed."""
-        for url in urls:
-            self.purge(Purge("url", url), soft=False)
-        for group in groups:
-            self.purge(Purge("group", origin + b" " + group))
+        purges = [Purge("url", url) for url in urls]
+        purges += [Purge("group", origin + b" " + group) for group in groups]
+        for one in purges:
+            try:
+                self.purge(one)
+            except OSError as error:
+                self.store.log("cannot record an invalidation", error)
 
     def stop(self) -> None:
         """End the fetches that nobody waits for."""
@@ -229,7 +269,7 @@ class Cache(Generic[RunningT]):
             "url": url.decode("latin-1"),
             "obstacle": asked.obstacle or "",
             "not_stored": "" if refusal is None else f"{refusal.reason} ({refusal.rule})",
-            "stored": [self._why(entry, head, asked) for entry in self.memory.by_url(url)],
+            "stored": [self._why(entry, head, asked) for entry in self.store.by_url(url)],
         }
 
     def _why(self, entry: Entry, head: RequestHead, asked: Asked) -> dict[str, Any]:
@@ -249,17 +289,26 @@ class Cache(Generic[RunningT]):
 
     # -- shown ----------------------------------------------------------------------------------
 
+    @property
+    def fetching_count(self) -> int:
+        """Fetches of this process that are under way."""
+        return len(self._running)
+
     def stats(self) -> dict[str, Any]:
         """Return numbers for people, as JSON types."""
-        counts = self.memory.counts
+        store = self.store
+        folder = None if store.folder is None else store.folder.catalog
+        totals = store.totals()
         counters = self.counters
         asked = counters.hits + counters.collapsed + counters.misses + counters.revalidated
         return {
             "name": self.name,
-            "objects": len(self.memory),
-            "bytes": self.memory.bytes,
-            "limit": self.memory.limit,
-            "fetching": len(self._running),
+            "objects": len(store),
+            "bytes": self.memory.bytes + self.remote_bytes,
+            "limit": self.placement.memory(self.spec) * self.placement.processes,
+            "disk_bytes": 0 if folder is None else folder.bytes,
+            "disk_limit": 0 if folder is None else folder.limit,
+            "fetching": self.fetching_count + self.remote_fetching,
             "hit_ratio": round(counters.hits / asked, 4) if asked else 0.0,
             "hits": counters.hits,
             "stale": counters.stale,
@@ -268,9 +317,9 @@ class Cache(Generic[RunningT]):
             "misses": counters.misses,
             "bypassed": counters.bypassed,
             "bytes_served": counters.bytes,
-            "stored": counts.stored,
-            "evicted": counts.evicted,
-            "purged": counts.purged,
+            "stored": totals["stored"],
+            "evicted": totals["evicted"],
+            "purged": totals["purged"],
         }
 
 
@@ -287,7 +336,7 @@ def entry_facts(entry: Entry, now: float) -> dict[str, Any]:
     return {
         "url": stored.url.decode("latin-1"),
         "status": stored.status,
-        "bytes": len(entry.body),
+        "bytes": entry.size,
         "hits": entry.hits,
         "age": round(current_age(stored, now), 3),
         "lifetime": stored.lifetime,

@@ -1,4 +1,4 @@
-"""DATA. The chunks of a body that is stored by now, for readers that have taken a part of it."""
+"""DATA. The chunks of a body that is not in a list: it is stored by now, or goes to a file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final, overload
 
-__all__ = ["PER_CHUNK", "StoredChunks"]
+from lbproxy.proxy.features.caching.disk.spool import Spool
+
+__all__ = ["PER_CHUNK", "SpooledChunks", "StoredChunks"]
 
 PER_CHUNK: Final = 48
 """Bytes that a chunk costs besides its data: an object and its place in a list."""
@@ -33,3 +35,49 @@ class StoredChunks(Sequence[bytes]):
             return [self[one] for one in range(*index.indices(len(self)))]
         place = range(len(self))[index]
         return self._body[self._ends[place] : self._ends[place + 1]]
+
+
+class SpooledChunks(Sequence[bytes]):
+    """Chunks that a spool writes to its file, in order.  Those that it has written are read from
+    there, which the kernel has in memory."""
+
+    __slots__ = ("_chunks", "_dropped", "_spool", "_written")
+
+    def __init__(self, spool: Spool, chunks: Sequence[bytes]) -> None:
+        self._spool = spool
+        self._chunks: list[bytes | tuple[int, int]] = list(chunks)
+        self._dropped = 0
+        self._written = 0
+
+    def append(self, chunk: bytes) -> None:
+        """Add a chunk, which is in memory."""
+        self._chunks.append(chunk)
+
+    def wrote(self, offset: int, size: int) -> int:
+        """The next chunk is in the file; return the bytes of memory that this frees."""
+        place = self._written - self._dropped
+        self._written += 1
+        if place < 0:
+            return 0
+        self._chunks[place] = (offset, size)
+        return size
+
+    def drop(self, count: int) -> int:
+        """Forget the first ``count`` chunks; return the bytes of memory that this frees."""
+        freed = sum(len(one) for one in self._chunks[:count] if isinstance(one, bytes))
+        del self._chunks[:count]
+        self._dropped += count
+        return freed
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self)))]
+        chunk = self._chunks[index]
+        return chunk if isinstance(chunk, bytes) else self._spool.read(*chunk)

@@ -7,6 +7,8 @@ from typing import Any, Self
 from lbproxy.proxy.feature import Feature, Given
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.fetch import Fetch
+from lbproxy.proxy.features.caching.jobs import Jobs
+from lbproxy.proxy.features.caching.place import Placement
 from lbproxy.proxy.features.caching.source import CacheSource
 from lbproxy.proxy.features.caching.spec import CacheDeclaration, CacheSpec
 from lbproxy.proxy.http.source import Source
@@ -36,8 +38,12 @@ class Caching(CacheDeclaration, Feature[RouteOwner]):
             raise ValueError(f"there is no [cache {spec.cache}]")
         if old is not None and old.spec == wanted:
             return old
+        shared, wheel = given.shared, given.network.wheel
+        placement = Placement(shared.processes, shared.folder)
         cache = given.keep(
-            "cache", spec.cache, lambda: Cache[Fetch](wanted, given.network.wheel.wall)
+            "cache",
+            spec.cache,
+            lambda: Cache[Fetch](wanted, wheel.wall, Jobs(given.env.reactor), placement),
         )
         return cls(cache, wanted)
 
@@ -50,6 +56,7 @@ class Caching(CacheDeclaration, Feature[RouteOwner]):
     def start(self) -> None:
         """See :class:`Feature`."""
         self.cache.users.add(self)
+        self.cache.start()
 
     def close(self) -> None:
         """See :class:`Feature`: the last route that goes ends the fetches in the background."""

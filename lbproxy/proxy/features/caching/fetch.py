@@ -40,7 +40,9 @@ from lbproxy.cache.vary import matching
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import END, End, Headers, Reply, RequestHead, ResponseHead
 from lbproxy.proxy.features.caching.cache import Cache
-from lbproxy.proxy.features.caching.chunks import PER_CHUNK, StoredChunks
+from lbproxy.proxy.features.caching.chunks import PER_CHUNK, SpooledChunks, StoredChunks
+from lbproxy.proxy.features.caching.disk.files import INLINE
+from lbproxy.proxy.features.caching.disk.spool import AHEAD, Spool
 from lbproxy.proxy.features.caching.holds import TOO_SLOW, Hold
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import STARTING, Source
@@ -146,6 +148,7 @@ class Fetch(Asking):
         self.outdated = False
         self.reason = "stale"
         self._reserved = 0
+        self._spool: Spool | None = None
         self._reading: Reading | None = None  # of the stored body, while readers take it
         self._hold: Hold | None = None
         self._request = original.request
@@ -240,7 +243,7 @@ class Fetch(Asking):
     def _has_good(self, now: float) -> bool:
         """Whether the store has a response that may still be used in place of a failure."""
         asked, policy = self.asked, self.cache.policy
-        entries = self.cache.memory.lookup(self.key)
+        entries = self.cache.store.select(self.key) or []
         known = matching([one.stored for one in entries], self._request)
         return known is not None and usable_on_error(known, asked, policy, now) is not None
 
@@ -249,16 +252,16 @@ class Fetch(Asking):
         policy = self.cache.policy
         if not is_same(entry.stored, head):
             self._over()
-            self.cache.memory.remove(entry)
+            self.cache.store.remove(entry)
             self.cache.fetch_over(self)
             for reader in self._leave():
                 reader.again()
             return
         fresh = updated(entry.stored, self._request, self.asked, head, policy, times)
         if fresh is None:
-            self.cache.memory.remove(entry)
+            self.cache.store.remove(entry)
         elif not self.outdated:
-            entry = self.cache.memory.replace(entry, fresh) or entry
+            entry = self.cache.store.replace(entry, fresh) or entry
         self.entry = entry
         self._over()
         self.cache.fetch_over(self)
@@ -280,17 +283,21 @@ class Fetch(Asking):
         return True
 
     def _add(self, data: bytes) -> None:
-        assert isinstance(self.chunks, list)
+        assert isinstance(self.chunks, list | SpooledChunks)
         self.chunks.append(data)
         self.size += len(data)
         self._waiting += len(data)
         if self.state is FetchState.KEEPING:
-            self._keep(len(data) + PER_CHUNK)
+            self._keep(data, len(data) + PER_CHUNK)
 
-    def _keep(self, size: int) -> None:
-        """Set ``size`` more bytes aside, or store nothing."""
+    def _keep(self, data: bytes, size: int) -> None:
+        """Let ``data`` go to a file, or set ``size`` more bytes aside; else store nothing."""
         if self.size > self.cache.policy.max_object:
             self._pass(_TOO_LARGE)
+        elif self._spool is not None:
+            self._spool.write(data)
+        elif self.size > INLINE and self.cache.store.spools:
+            self._begin_spool()
         elif not self.cache.reserve(size):
             self._pass(_NO_ROOM)
         else:
@@ -306,6 +313,52 @@ class Fetch(Asking):
         self.cache.fetch_passes(self, why)
         self._hold_chunks()
 
+    # -- the file of a large body ---------------------------------------------------------------
+
+    def _begin_spool(self) -> None:
+        spool = self.cache.store.spool(self._wrote, self._spool_failed)
+        before = self.chunks
+        self._spool, self.chunks = spool, SpooledChunks(spool, before)
+        self._reserve_at_most(0)
+        for chunk in before:
+            spool.write(chunk)
+
+    def _wrote(self, offset: int, size: int) -> None:
+        """A chunk is in the file, so memory need not hold it."""
+        if isinstance(self.chunks, SpooledChunks):
+            self._waiting -= self.chunks.wrote(offset, size)
+            self._balance()
+
+    def _spool_failed(self) -> None:
+        """Go on without storing the response."""
+        if self.state is not FetchState.KEEPING:
+            return
+        self.stored = None
+        self.refusal = _DISK
+        if self.complete:
+            self._recorded()
+        else:
+            self.state = FetchState.PASSING
+            self.cache.fetch_over(self)  # nobody joins it
+            self._hold_chunks()
+            self._balance()
+
+    def _spooled(self, digest: bytes) -> None:
+        """The body is complete, and in its file."""
+        assert self._spool is not None
+        if self.stored is not None and not self.outdated and self.state is FetchState.KEEPING:
+            self.cache.fetch_spooled(self, self._spool, digest, self._recorded)
+        else:
+            self.cache.store.discard_spooled(self._spool)
+            self._recorded()
+
+    def _recorded(self) -> None:
+        """The response is stored, or cannot be."""
+        self.state = FetchState.OVER
+        self.cache.fetch_over(self)
+        if not self.readers:
+            self._free()
+
     # -- memory ---------------------------------------------------------------------------------
 
     def _hold_chunks(self) -> None:
@@ -318,7 +371,10 @@ class Fetch(Asking):
     def _drop_taken(self) -> None:
         """Drop the chunks that all readers have, and free their memory."""
         taken = min((reader.position for reader in self.readers), default=0) - self.dropped
-        if taken > 0 and isinstance(self.chunks, list):
+        if taken > 0 and isinstance(self.chunks, SpooledChunks):
+            self._waiting -= self.chunks.drop(taken)
+            self.dropped += taken
+        elif taken > 0 and isinstance(self.chunks, list):
             self._waiting -= sum(map(len, self.chunks[:taken]))
             del self.chunks[:taken]
             self.dropped += taken
@@ -332,6 +388,7 @@ class Fetch(Asking):
 
     def _store(self, entry: Entry, sizes: Sequence[bytes]) -> None:
         """Let readers that are behind take the rest from ``entry``."""
+        assert isinstance(entry.body, bytes)
         self.chunks = StoredChunks(entry.body, sizes)
         self._reading = self.cache.memory.begin_reading(entry)
         self._hold_chunks()
@@ -340,6 +397,9 @@ class Fetch(Asking):
         """Release the chunks and their memory: there is no reader."""
         self._reserve_at_most(0)
         self.chunks, self._waiting = [], 0
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
         if self._reading is not None:
             self.cache.memory.end_reading(self._reading)
             self._reading = None
@@ -356,6 +416,10 @@ class Fetch(Asking):
 
     def _end(self) -> None:
         self.complete = True
+        if self._spool is not None and self.state is FetchState.KEEPING and not self.outdated:
+            self.over = True
+            self._spool.finish(self._spooled)  # until then clients may join
+            return
         state, self.state = self.state, FetchState.OVER
         self._stream = STARTING
         self.over = True
@@ -466,20 +530,25 @@ class Fetch(Asking):
 
     def _balance(self) -> None:
         """Drop what all readers have, and pause the server if the slowest is far behind."""
+        if self.state is FetchState.KEEPING and self._spool is not None:
+            self._pause(self._spool.waiting > AHEAD)
         if self.state in (FetchState.ASKING, FetchState.KEEPING):
             return
         self._drop_taken()
         if self.state is FetchState.OVER:
             return
         full = self._waiting > WINDOW and any(reader.behind > 0 for reader in self.readers)
+        self._pause(full)
+        if full and len(self.readers) > 1:
+            self._lose_patience()
+
+    def _pause(self, full: bool) -> None:
         if full is not self._paused:
             self._paused = full
             if full:
                 self._stream.pause_response()
             else:
                 self._stream.resume_response()
-        if full and len(self.readers) > 1:
-            self._lose_patience()
 
     def _lose_patience(self) -> None:
         """Let the slowest reader set the pace for ``timeout_server`` in all, then cut it."""
@@ -521,6 +590,7 @@ _TOO_LARGE: Final = Refusal("larger than max_object", "policy")
 _NO_ROOM: Final = Refusal("no room beside bodies that are received or sent", "memory")
 _BETTER: Final = Refusal("an error, and the stored response may still be used", "grace")
 _TOO_FEW: Final = Refusal("fewer uses than min_uses", "policy")
+_DISK: Final = Refusal("the disk failed or is full", "disk")
 _PURGED: Final = Refusal("purged while it was fetched", "purge")
 
 

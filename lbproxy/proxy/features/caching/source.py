@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from attrs import evolve
@@ -22,7 +23,9 @@ from lbproxy.proxy.features.caching.answers import Said, answer, fresh_head
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.features.caching.holds import StoredBody
+from lbproxy.proxy.features.caching.opening import Opening
 from lbproxy.proxy.features.caching.reader import Reader
+from lbproxy.proxy.features.caching.reading import FileReading
 from lbproxy.proxy.http.bodystream import respond
 from lbproxy.proxy.http.sink import Asking, ForwardingSink
 from lbproxy.proxy.http.source import STARTING, Source
@@ -62,18 +65,38 @@ class CacheSource(Source):
         if _identified(traffic):
             return self._around(head, data, end, sink, "bypass", "connection with credentials")
         key = key_of(head, cache.policy, traffic.scheme.encode(), traffic.backend_name.encode())
-        entry = None if cache.refreshes(traffic) else self._select(key, head)
+        if cache.refreshes(traffic):
+            return self._fetch(key, asked, sink, None, "uri-miss")
+        return self._look_up(key, asked, sink)
+
+    def _look_up(self, key: Key, asked: Asked, sink: Asking) -> SourceStream:
+        entries = self.cache.store.select(key)
+        if entries is None:
+            return self._load(key, sink, lambda sink, found: self._found(found, key, asked, sink))
+        return self._found(entries, key, asked, sink)
+
+    def _load(
+        self, key: Key, sink: Asking, then: Callable[[Asking, list[Entry]], SourceStream]
+    ) -> SourceStream:
+        """Answer by ``then`` when the responses of ``key`` are read from the folder."""
+        opening = Opening(self, sink, then)
+        self.cache.store.load(key, opening.loaded)
+        return opening
+
+    def _found(self, entries: list[Entry], key: Key, asked: Asked, sink: Asking) -> SourceStream:
+        """Answer by one of the stored responses of ``key``, or by a fetch."""
+        entry = self._select(entries, sink.traffic.request)
         if entry is None:
             return self._fetch(key, asked, sink, None, "uri-miss")
-        decision = decide(entry.stored, asked, cache.policy, cache.wall())
+        decision = decide(entry.stored, asked, self.cache.policy, self.cache.wall())
         return self._use(entry, decision, key, asked, sink)
 
     def _passes(self, asked: Asked, traffic: HTTPTraffic) -> bool:
         """Whether the store has no part in a request, so that only a server could answer it."""
         return asked.obstacle is not None or _identified(traffic) or self.cache.bypasses(traffic)
 
-    def _select(self, key: Key, head: RequestHead) -> Entry | None:
-        entries = self.cache.memory.lookup(key)
+    @staticmethod
+    def _select(entries: list[Entry], head: RequestHead) -> Entry | None:
         if not entries:
             return None
         stored = matching([entry.stored for entry in entries], head)
@@ -111,13 +134,23 @@ class CacheSource(Source):
         self, sink: Asking, entry: Entry, stored: Stored, age: float, facts: dict[str, Any]
     ) -> SourceStream:
         cache = self.cache
-        cache.memory.use(entry)
+        opened = cache.store.open(entry)
+        if opened is None:  # somebody has touched the file: it is verified anew
+            return self._load(entry.key, sink, lambda sink, found: self._again(sink, found, entry))
+        cache.store.use(entry)
         said = self._say(sink, age, facts)
-        head, body = answer(stored, entry.body, sink.traffic.request, said, cache.wall())
+        file = opened if isinstance(opened, bytes) else FileReading(opened, cache.jobs)
+        head, body = answer(stored, file, sink.traffic.request, said, cache.wall())
         cache.counters.bytes += head.length or 0
-        if isinstance(body, bytes):
+        if isinstance(body, bytes) or not isinstance(file, bytes):
             return respond(sink, head, body)
         return StoredBody(cache, entry, head, body, sink).start()
+
+    def _again(self, sink: Asking, entries: list[Entry], gone: Entry) -> SourceStream:
+        """Answer when the file of ``gone`` had to be verified anew."""
+        asked = ask(sink.traffic.request, self.cache.policy)
+        usable = [one for one in entries if one is not gone]
+        return self._found(usable, gone.key, asked, sink)
 
     def _say(self, sink: Asking, age: float, facts: dict[str, Any]) -> Said:
         return Said(self.cache.name, age, self.cache.spec.cache_status, **facts)
@@ -242,7 +275,7 @@ class CacheSource(Source):
         head: RequestHead = traffic.request
         asked = ask(head, cache.policy)
         key = key_of(head, cache.policy, traffic.scheme.encode(), traffic.backend_name.encode())
-        entry = self._select(key, head)
+        entry = self._select(cache.store.select(key) or [], head)
         if entry is None:
             return self.pass_by(sink)
         decision = decide(entry.stored, asked, cache.policy, cache.wall())
@@ -309,7 +342,12 @@ class CacheSource(Source):
             sink.hook_replied(Reply(403, b'{"error": "PURGE is not allowed from here"}\n', [_JSON]))
             return STARTING
         soft = (head.header(b"x-purge-soft") or b"").lower() in (b"1", b"yes", b"true")
-        count = cache.purge(Purge("url", self._url(sink)), soft)
+        try:
+            count = cache.purge(Purge("url", self._url(sink)), soft)
+        except OSError as error:
+            cache.store.log("cannot record a purge", error)
+            sink.hook_replied(Reply(500, b'{"error": "the purge is not recorded"}\n', [_JSON]))
+            return STARTING
         sink.hook_replied(Reply(200, b'{"purged": %d}\n' % count, [_JSON]))
         return STARTING
 
@@ -337,19 +375,19 @@ class CacheSource(Source):
 
         ``sent``: when the request was sent, and the purges until then. It refreshes only what a
         validator identifies: nothing else says that the body is still the same."""
-        entry = self._select(key, request)
+        store, now = self.cache.store, self.cache.wall()
+        entry = self._select(store.select(key) or [], request)
         if entry is None or response.status != entry.stored.status:
             return
-        memory, now = self.cache.memory, self.cache.wall()
         if not head_agrees(entry.stored, response):
-            memory.purge([entry], soft=True)
+            store.soften(entry)
             return
         if sent[1] != self.cache.purges or not validated(entry.stored, response):
             return
         times = (sent[0], now)
         fresh = updated(entry.stored, request, asked, response, self.cache.policy, times)
         if fresh is not None:
-            memory.replace(entry, fresh)
+            store.replace(entry, fresh)
 
 
 def _identified(traffic: HTTPTraffic) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from lbproxy.cache.memory import OVERHEAD
-from lbproxy.cache.policy import TTL, Cookies, NoCache, Policy, Query, SetCookie
+from lbproxy.cache.policy import TTL, Cookies, Disk, NoCache, Policy, Query, SetCookie
 from lbproxy.config.declaration import Declaration
 from lbproxy.config.draft import Draft
 from lbproxy.config.model import NOWHERE, Condition, Where, hidden, option
@@ -15,6 +15,13 @@ from lbproxy.config.section import Judge, Section
 __all__ = ["CACHE", "CacheDeclaration", "CacheKeys", "CacheSpec", "policy_of"]
 
 EIGHTH = 8
+HUNDRED = 100
+
+LEAST = 64 * 1024
+"""Bytes of memory that a cache has at least."""
+
+WITHOUT_DISK = 64 * 1024 * 1024
+WITH_DISK = 16 * 1024 * 1024
 
 
 @frozen
@@ -24,9 +31,17 @@ class CacheSpec:
     name: str = option("hidden", "", doc="section name")
     memory: int = option(
         "size",
-        64 * 1024 * 1024,
-        min=64 * 1024,
-        doc="bytes of the store, heads and overhead included",
+        0,
+        min=0,
+        doc="bytes of the store in memory, heads and overhead included; 0: 64m, or 16m with"
+        " ``disk``",
+    )
+    disk: Disk | None = option(
+        "line:disk",
+        None,
+        doc="a folder, relative to the configuration, and the bytes that its files may take;"
+        " ``memory`` then holds what was used last",
+        example="cache/ 10g",
     )
     query: Query | None = option(
         "line:query",
@@ -78,7 +93,11 @@ class CacheSpec:
         doc="lifetime of 404, 405, 410, 414 and 501 that state none",
     )
     max_object: int = option(
-        "size", 0, min=0, doc="largest body that is stored; 0: an eighth of ``memory``"
+        "size",
+        0,
+        min=0,
+        doc="largest body that is stored; 0: an eighth of ``memory``, or a hundredth of the disk"
+        " if ``memory`` is left out",
     )
     min_uses: int = option(
         "int", 1, min=1, max=1000, doc="requests for a key before its response is stored"
@@ -113,7 +132,16 @@ class CacheSpec:
     @property
     def largest(self) -> int:
         """Bytes of the largest body that is stored."""
-        return self.max_object or max(self.memory // EIGHTH - OVERHEAD, 1024)
+        if self.max_object:
+            return self.max_object
+        if self.disk is not None and not self.memory:
+            return max(self.disk.size // HUNDRED, 64 * 1024)
+        return max(self.memory_size // EIGHTH - OVERHEAD, 1024)
+
+    @property
+    def memory_size(self) -> int:
+        """Bytes of memory."""
+        return self.memory or (WITHOUT_DISK if self.disk is None else WITH_DISK)
 
 
 def policy_of(spec: CacheSpec) -> Policy:
@@ -134,28 +162,30 @@ def policy_of(spec: CacheSpec) -> Policy:
 
 
 def _check(draft: Draft, judge: Judge) -> None:
-    if "memory" in draft.broken or "max_object" in draft.broken:
+    if {"memory", "max_object", "disk"} & set(draft.broken):
         return
     fields = option_fields(CacheSpec)
-    largest, memory = [int(draft.get(key, fields[key].default)) for key in ("max_object", "memory")]
-    if largest > memory // 2:
-        where = draft.line("max_object")
-        judge.wrong(draft, where, "max_object", "at most half of the memory of the store")
+    largest, memory, disk = [
+        draft.get(key, fields[key].default) for key in ("max_object", "memory", "disk")
+    ]
+    if 0 < memory < LEAST:
+        judge.wrong(draft, draft.line("memory"), "memory", "at least 64k")
+    most = (memory or WITHOUT_DISK) // 2 if disk is None else disk.size // 2
+    if largest > most:
+        what = "the memory" if disk is None else "the disk"
+        judge.wrong(draft, draft.line("max_object"), "max_object", f"at most half of {what}")
 
 
-def _one_process(judge: Judge) -> None:
-    """Report a cache where worker processes would each have one of their own."""
-    settings = judge.drafts.of("lbproxy")
-    if not settings or settings[0].get("workers", 1) == 1:
-        return
+def _folders(judge: Judge) -> None:
+    """Report two caches in one folder: each has an index of its own there."""
+    seen: dict[str, str] = {}
     for draft in judge.drafts.of("cache"):
-        judge.wrong(
-            draft,
-            draft.where,
-            "",
-            "a cache needs 'workers = 1': processes do not share their memory, so a purge"
-            " would not reach all of them",
-        )
+        disk = draft.get("disk", None)
+        if disk is None or "disk" in draft.broken:
+            continue
+        other = seen.setdefault(disk.folder.rstrip("/"), draft.name)
+        if other != draft.name:
+            judge.wrong(draft, draft.line("disk"), "disk", f"[cache {other}] has the same folder")
 
 
 CACHE = Section(
@@ -163,7 +193,7 @@ CACHE = Section(
     CacheSpec,
     doc="A cache of responses (RFC 9111). Frontends and routes use it by ``cache = NAME``.",
     plural="caches",
-    between=_one_process,
+    between=_folders,
     check=_check,
 )
 

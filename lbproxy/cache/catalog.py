@@ -1,0 +1,149 @@
+"""PURE. Stored responses by key, URL, tag and group, within a bound of bytes.
+
+The memory store and the folder store keep their entries so: the one with their bodies, the other
+with the names of their files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, Final, Generic, TypeVar
+
+from lbproxy.cache.sieve import Node, Sieve
+
+__all__ = ["Catalog", "Counts", "Listed", "origin_of"]
+
+A = TypeVar("A")
+B = TypeVar("B")
+KeyT = TypeVar("KeyT", bound=Hashable)
+
+
+class Listed(Node, Generic[KeyT]):
+    """An entry of a :class:`Catalog`.  ``bytes``: what it counts, overhead included."""
+
+    __slots__ = ("bytes", "groups", "key", "tags", "url")
+
+    def __init__(
+        self,
+        key: KeyT,
+        url: bytes,
+        tags: frozenset[bytes],
+        groups: frozenset[bytes],
+        size: int,
+    ) -> None:
+        super().__init__()
+        self.key = key
+        self.url = url
+        self.tags = tags
+        self.groups = groups
+        self.bytes = size
+
+
+class Counts:
+    """Counters of a store since the start."""
+
+    __slots__ = ("evicted", "purged", "refused", "stored")
+
+    def __init__(self) -> None:
+        self.stored = 0
+        self.evicted = 0
+        self.purged = 0
+        self.refused = 0
+
+
+EntryT = TypeVar("EntryT", bound="Listed[Any]")
+
+
+class Catalog(Generic[KeyT, EntryT]):
+    """Entries by key; each key has up to ``variants`` of them, selected by Vary.
+
+    ``limit``: bytes of all entries, overhead included.
+    """
+
+    def __init__(self, limit: int, variants: int = 64) -> None:
+        self.limit = limit
+        self.variants = variants
+        self.bytes = 0
+        self.counts = Counts()
+        self._keys: dict[KeyT, list[EntryT]] = {}
+        self._urls: dict[bytes, set[KeyT]] = {}
+        self._tags: dict[bytes, set[EntryT]] = {}
+        self._groups: dict[tuple[bytes, bytes], set[EntryT]] = {}
+        self._order: Sieve[EntryT] = Sieve()
+
+    def __len__(self) -> int:
+        return self._order.count
+
+    def __iter__(self) -> Iterator[EntryT]:
+        for entries in self._keys.values():
+            yield from entries
+
+    def lookup(self, key: KeyT) -> list[EntryT]:
+        """Return the variants of ``key``; nobody may change the list."""
+        return self._keys.get(key, _NONE)
+
+    def by_url(self, url: bytes) -> list[EntryT]:
+        """Return the entries of a public URL: all backends, keys and variants."""
+        keys = self._urls.get(url, ())
+        return [entry for key in keys for entry in self._keys[key] if entry.url == url]
+
+    def by_tag(self, tag: bytes) -> list[EntryT]:
+        """Return the entries with ``tag``."""
+        return list(self._tags.get(tag, ()))
+
+    def by_group(self, origin: bytes, group: bytes) -> list[EntryT]:
+        """Return the entries of a cache group of an origin (``scheme://host``)."""
+        return list(self._groups.get((origin, group), ()))
+
+    def where(self, test: Callable[[bytes], bool]) -> list[EntryT]:
+        """Return the entries whose public URL passes ``test``."""
+        return [entry for url in self._urls if test(url) for entry in self.by_url(url)]
+
+    def insert(self, entry: EntryT) -> None:
+        """Add an entry.  The caller has made room."""
+        self._keys.setdefault(entry.key, []).append(entry)
+        self._urls.setdefault(entry.url, set()).add(entry.key)
+        for tag in entry.tags:
+            self._tags.setdefault(tag, set()).add(entry)
+        for group in entry.groups:
+            self._groups.setdefault((origin_of(entry.url), group), set()).add(entry)
+        self._order.add(entry)
+        self.bytes += entry.bytes
+
+    def discard(self, entry: EntryT) -> bool:
+        """Take an entry out; return whether it was in."""
+        key: KeyT = entry.key
+        entries = self._keys.get(key, _NONE)
+        if entry not in entries:
+            return False
+        entries.remove(entry)
+        if not entries:
+            del self._keys[key]
+        if not any(other.url == entry.url for other in entries):
+            _forget(self._urls, entry.url, key)
+        for tag in entry.tags:
+            _forget(self._tags, tag, entry)
+        for group in entry.groups:
+            _forget(self._groups, (origin_of(entry.url), group), entry)
+        self._order.remove(entry)
+        self.bytes -= entry.bytes
+        return True
+
+    def victim(self) -> EntryT | None:
+        """Return the entry to evict next, or None."""
+        return self._order.victim()
+
+
+_NONE: Final[list[Any]] = []
+
+
+def origin_of(url: bytes) -> bytes:
+    """Return ``scheme://host`` of a URL."""
+    return b"/".join(url.split(b"/", 3)[:3])
+
+
+def _forget(index: dict[A, set[B]], name: A, member: B) -> None:
+    members = index[name]
+    members.discard(member)
+    if not members:
+        del index[name]

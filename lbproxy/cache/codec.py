@@ -1,0 +1,173 @@
+"""PURE. Stored responses as bytes, for files, and what tells a damaged file from a good one.
+
+A record has this form; numbers are big-endian:
+
+==== ======================================================================================
+8    :data:`MAGIC`, which has the version of the format
+4    length of the head
+8    length of the body
+1    1 if the body follows the head, 0 if it has a file of its own
+32   BLAKE2b of the body
+n    the head: key and :class:`~lbproxy.cache.stored.Stored`
+n    the body, if it follows
+32   BLAKE2b of everything before
+==== ======================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from hashlib import blake2b
+from typing import Any, Final
+
+import attrs
+from attrs import frozen
+
+from lbproxy.cache.control import Control
+from lbproxy.cache.key import Key
+from lbproxy.cache.stored import Stored
+
+__all__ = ["MAGIC", "DamagedError", "Record", "digest_of", "dump_record", "key_digest",
+           "load_record", "selection_digest"]  # fmt: skip
+
+MAGIC: Final = b"LBOBJ\x00\x01\n"
+_FIXED: Final = struct.Struct(">8sIQB32s")
+_DIGEST: Final = 32
+
+_CONTROL: Final = tuple(field.name for field in attrs.fields(Control))
+_NAMES: Final = ("no_cache_fields", "private_fields")
+
+
+class DamagedError(Exception):
+    """Bytes that are no record, or not the record that was written."""
+
+
+@frozen
+class Record:
+    """A stored response as it is in a file.
+
+    ``body`` is None if it has a file of its own, whose bytes must have ``digest``.
+    """
+
+    key: Key
+    stored: Stored
+    body: bytes | None
+    size: int
+    digest: bytes
+
+
+def digest_of(data: bytes) -> bytes:
+    """Return the digest that records use."""
+    return blake2b(data, digest_size=_DIGEST).digest()
+
+
+def key_digest(key: Key) -> bytes:
+    """Return 16 bytes that stand for a key: each value with its length before it."""
+    parts = b"".join(b"%d:%b" % (len(part), part) for part in key)
+    return blake2b(parts, digest_size=16).digest()
+
+
+def selection_digest(stored: Stored) -> bytes:
+    """Return 8 bytes that stand for the request fields that selected a response."""
+    if not stored.selected:
+        return bytes(8)
+    parts = [
+        b"%d:%b%b" % (len(name), name, b"-" if value is None else b"%d:%b" % (len(value), value))
+        for name, value in stored.selected
+    ]
+    return blake2b(b"".join(parts), digest_size=8).digest()
+
+
+def dump_record(record: Record) -> bytes:
+    """Return the bytes of a record."""
+    head = _dump_head(record.key, record.stored)
+    inline = record.body is not None
+    fixed = _FIXED.pack(MAGIC, len(head), record.size, inline, record.digest)
+    data = fixed + head + (record.body or b"")
+    return data + digest_of(data)
+
+
+def load_record(data: bytes) -> Record:
+    """Return the record in ``data``.  DamagedError if one bit of it is not as it was written."""
+    if len(data) < _FIXED.size + _DIGEST:
+        raise DamagedError("too short")
+    content = memoryview(data)[:-_DIGEST]
+    if blake2b(content, digest_size=_DIGEST).digest() != data[-_DIGEST:]:
+        raise DamagedError("its digest is wrong")
+    magic, length, size, inline, digest = _FIXED.unpack_from(data)
+    if magic != MAGIC:
+        raise DamagedError("it has another format")
+    start = _FIXED.size + length
+    body = bytes(content[start:]) if inline else None
+    try:
+        key, stored = _load_head(bytes(content[_FIXED.size : start]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(f"its head cannot be read: {error}") from None
+    return Record(key, stored, body, size, digest)
+
+
+def _dump_head(key: Key, stored: Stored) -> bytes:
+    control = {
+        name: _control_value(name, value)
+        for name in _CONTROL
+        if (value := getattr(stored.control, name)) not in (None, False, frozenset())
+    }
+    facts = {
+        "key": [_text(part) for part in key],
+        "url": _text(stored.url),
+        "status": stored.status,
+        "reason": _text(stored.reason),
+        "headers": [[_text(name), _text(value)] for name, value in stored.headers],
+        "control": control,
+        "asked": stored.asked,
+        "received": stored.received,
+        "lifetime": stored.lifetime,
+        "stated": stored.stated,
+        "rule": stored.rule,
+        "length": stored.length,
+        "selected": [
+            [_text(name), None if value is None else _text(value)]
+            for name, value in stored.selected
+        ],
+        "tags": [_text(tag) for tag in sorted(stored.tags)],
+        "groups": [_text(group) for group in sorted(stored.groups)],
+        "purged": stored.purged,
+        "public": stored.public,
+    }
+    return json.dumps(facts, separators=(",", ":")).encode("ascii")
+
+
+def _load_head(data: bytes) -> tuple[Key, Stored]:
+    facts: dict[str, Any] = json.loads(data)
+    key = tuple(_bytes(part) for part in facts.pop("key"))
+    control: dict[str, Any] = facts["control"]
+    control["field"] = _bytes(control["field"])
+    for name in _NAMES:
+        if name in control:
+            control[name] = frozenset(map(_bytes, control[name]))
+    facts["control"] = Control(**control)
+    for name in ("url", "reason"):
+        facts[name] = _bytes(facts[name])
+    facts["headers"] = [(_bytes(name), _bytes(value)) for name, value in facts["headers"]]
+    facts["selected"] = tuple(
+        (_bytes(name), None if value is None else _bytes(value))
+        for name, value in facts["selected"]
+    )
+    for name in ("tags", "groups"):
+        facts[name] = frozenset(map(_bytes, facts[name]))
+    return key, Stored(**facts)
+
+
+def _control_value(name: str, value: Any) -> Any:
+    if name == "field":
+        return _text(value)
+    return sorted(map(_text, value)) if name in _NAMES else value
+
+
+def _text(value: bytes) -> str:
+    return value.decode("latin-1")
+
+
+def _bytes(value: str) -> bytes:
+    return value.encode("latin-1")

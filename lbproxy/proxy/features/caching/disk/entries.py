@@ -1,0 +1,122 @@
+"""DATA. The records of the journal: a response is stored, one is dropped, a purge."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any, Final
+
+from attrs import frozen
+
+from lbproxy.cache.catalog import Listed
+from lbproxy.cache.purge import KINDS, Purge
+
+__all__ = ["Dropped", "Entry", "Place", "Purged", "dump_entry", "load_entry"]
+
+_STORED: Final = struct.Struct(">c16s8sQQQdB")
+_DROPPED: Final = struct.Struct(">cQ")
+_COUNT: Final = struct.Struct(">I")
+
+
+class Place(Listed[bytes]):
+    """A response in the folder.  ``key``: digest of its key; ``selected``: of its selection.
+
+    ``record`` and ``body``: names of its files, ``body`` 0 if the record has it. ``asked``: when
+    its request was sent. ``stamp``: of the body file when this process verified it. ``shown``: the
+    same response in the memory of this process.
+    """
+
+    __slots__ = ("asked", "body", "purged", "record", "selected", "shown", "stamp")
+
+    def __init__(
+        self,
+        key: bytes,
+        selected: bytes,
+        url: bytes,
+        tags: frozenset[bytes],
+        groups: frozenset[bytes],
+        size: int,
+        record: int,
+        body: int,
+        asked: float,
+        purged: bool = False,
+    ) -> None:
+        super().__init__(key, url, tags, groups, size)
+        self.selected = selected
+        self.record = record
+        self.body = body
+        self.asked = asked
+        self.purged = purged
+        self.stamp: Any = None
+        self.shown: Any = None
+
+
+@frozen
+class Dropped:
+    """The record of this name is not stored any more."""
+
+    record: int
+
+
+@frozen
+class Purged:
+    """A purge; ``soft``: what it names is stale."""
+
+    purge: Purge
+    soft: bool
+
+
+Entry = Place | Dropped | Purged
+
+
+def dump_entry(entry: Entry) -> bytes:
+    """Return an entry as bytes."""
+    if isinstance(entry, Place):
+        fixed = _STORED.pack(
+            b"S", entry.key, entry.selected, entry.record, entry.body, entry.bytes, entry.asked,
+            entry.purged,
+        )  # fmt: skip
+        return fixed + _texts([entry.url], sorted(entry.tags), sorted(entry.groups))
+    if isinstance(entry, Dropped):
+        return _DROPPED.pack(b"D", entry.record)
+    kind = KINDS.index(entry.purge.kind)
+    return b"P" + bytes([kind, entry.soft]) + entry.purge.value
+
+
+def load_entry(data: bytes) -> Entry:
+    """Return the entry in ``data``, which its checksum has shown to be as it was written."""
+    kind = data[:1]
+    if kind == b"S":
+        _, key, selected, record, body, size, asked, purged = _STORED.unpack_from(data)
+        (url,), tags, groups = _read_texts(data, _STORED.size)
+        return Place(
+            key, selected, url, frozenset(tags), frozenset(groups), size, record, body, asked,
+            bool(purged),
+        )  # fmt: skip
+    if kind == b"D":
+        return Dropped(_DROPPED.unpack(data)[1])
+    return Purged(Purge(KINDS[data[1]], data[3:]), bool(data[2]))
+
+
+def _texts(*lists: Sequence[bytes]) -> bytes:
+    parts = []
+    for one in lists:
+        parts.append(_COUNT.pack(len(one)))
+        for text in one:
+            parts += [_COUNT.pack(len(text)), text]
+    return b"".join(parts)
+
+
+def _read_texts(data: bytes, at: int) -> list[list[bytes]]:
+    found = []
+    for _ in range(3):
+        texts = []
+        (count,) = _COUNT.unpack_from(data, at)
+        at += 4
+        for _ in range(count):
+            (length,) = _COUNT.unpack_from(data, at)
+            at += 4
+            texts.append(data[at : at + length])
+            at += length
+        found.append(texts)
+    return found

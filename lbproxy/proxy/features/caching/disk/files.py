@@ -1,0 +1,208 @@
+"""DATA. The files of stored responses: written under another name, renamed, and verified.
+
+A response is a *record* (:mod:`lbproxy.cache.codec`), which has a small body in itself; a larger
+body is a file of its own, so that a refreshed head does not copy it. Neither is changed after it
+has its name. Names are random numbers in 256 sub-folders: ``ab/ab12...cd.r`` and ``.b``; a file
+that is being written ends in ``.t``, and its writer holds a lock of the kernel on it.
+
+All functions block. They run in threads, except for reads of what the kernel has in memory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+
+from lbproxy.cache.codec import DamagedError, Record, dump_record, load_record
+
+__all__ = ["BLOCK", "INLINE", "Files", "OpenBody", "Stamp", "on_disk"]
+
+INLINE: Final = 256 * 1024
+"""Bytes of the largest body that is part of its record."""
+
+BLOCK: Final = 4096
+"""Bytes of a block of the file system: what a file takes is counted in them."""
+
+PIECE: Final = 1024 * 1024
+"""Bytes that are read at a time to verify a body."""
+
+Stamp = tuple[int, int, int, int]
+"""Inode, size, mtime and ctime (ns) of a file when its contents were verified."""
+
+
+def on_disk(size: int) -> int:
+    """Return the bytes that a file of ``size`` bytes takes."""
+    return -(-size // BLOCK) * BLOCK
+
+
+def stamp_of(fd: int) -> tuple[Stamp, int]:
+    """Return the stamp of an open file and the number of its names."""
+    found = os.fstat(fd)
+    return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns), found.st_nlink
+
+
+@frozen
+class OpenBody:
+    """A verified body that is open for reading.  The owner closes it."""
+
+    fd: int
+    size: int
+    stamp: Stamp
+
+    def read(self, at: int, size: int) -> bytes:
+        """Return bytes of the body; blocks.
+
+        DamagedError if the file was changed since it was verified. A file that has lost its name
+        has another ctime, and is still good."""
+        data = os.pread(self.fd, size, at)
+        self._check(data, size)
+        return data
+
+    def read_cached(self, at: int, size: int) -> bytes | None:
+        """The same if the kernel has all of it in memory, else None."""
+        buffer = bytearray(size)
+        try:
+            count = os.preadv(self.fd, [buffer], at, os.RWF_NOWAIT)
+        except OSError:
+            return None
+        if count != size:
+            return None
+        data = bytes(buffer)
+        self._check(data, size)
+        return data
+
+    def _check(self, data: bytes, size: int) -> None:
+        stamp, links = stamp_of(self.fd)
+        same = stamp == self.stamp if links else stamp[:3] == self.stamp[:3]
+        if not same or len(data) != size:
+            raise DamagedError("the file was changed while it was read")
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self.fd)
+
+
+class Files:
+    """The files below ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def new_name(self) -> int:
+        """Return a name that no file has."""
+        return int.from_bytes(os.urandom(8), "big")
+
+    def path(self, name: int, kind: str) -> Path:
+        """Return the path of a record (``r``), a body (``b``) or a file being written (``t``)."""
+        text = f"{name:016x}"
+        return self.root / text[:2] / f"{text}.{kind}"
+
+    def create(self, name: int) -> int:
+        """Create a file that is being written, and return its descriptor.  OSError."""
+        path = self.path(name, "t")
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            fd = os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            fd = os.open(path, flags, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return fd
+
+    def publish(self, name: int, kind: str) -> None:
+        """Give a file that is complete its name."""
+        self.path(name, "t").rename(self.path(name, kind))
+
+    def write_record(self, name: int, record: Record) -> Stamp:
+        """Write a record, and return its stamp.  OSError, with no file left."""
+        fd = self.create(name)
+        try:
+            write_all(fd, dump_record(record))
+            self.publish(name, "r")
+            return stamp_of(fd)[0]
+        except BaseException:
+            self.remove(name, "t")
+            raise
+        finally:
+            os.close(fd)
+
+    def read_record(self, name: int) -> Record:
+        """Return a record, verified.  OSError; DamagedError."""
+        return load_record(self.path(name, "r").read_bytes())
+
+    def open_body(self, name: int, known: Stamp | None, record: Record | None) -> OpenBody:
+        """Open a body.  OSError; DamagedError.
+
+        It is verified with the digest of ``record`` unless it has the stamp ``known``."""
+        fd = os.open(self.path(name, "b"), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            stamp = stamp_of(fd)[0]
+            if stamp != known:
+                if record is None:
+                    raise DamagedError("it is not the file that was verified")
+                _verify(fd, record)
+                if stamp_of(fd)[0] != stamp:
+                    raise DamagedError("the file was changed while it was verified")
+            return OpenBody(fd, stamp[1], stamp)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def remove(self, name: int, kind: str) -> None:
+        """Remove a file if it exists and can be removed."""
+        with suppress(OSError):
+            self.path(name, kind).unlink()
+
+    def names(self, part: str) -> list[tuple[int, str]]:
+        """Return name and kind of the files in one sub-folder, such as ``ab``."""
+        found = []
+        with suppress(OSError):
+            for entry in os.scandir(self.root / part):
+                text, _, kind = entry.name.partition(".")
+                with suppress(ValueError):
+                    if kind in ("r", "b", "t") and len(text) == 16:
+                        found.append((int(text, 16), kind))
+        return found
+
+    def abandoned(self, name: int, kind: str, before: float) -> bool:
+        """Whether a file that no process knows is nobody's any more.
+
+        A file that is being written has a lock. Others are given the time until the journal names
+        them: they are abandoned if they are older than ``before`` (Unix time)."""
+        try:
+            fd = os.open(self.path(name, kind), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.fstat(fd).st_mtime < before
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write ``data`` at the present position.  OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _verify(fd: int, record: Record) -> None:
+    digest = blake2b(digest_size=32)
+    at = 0
+    while at <= record.size:
+        data = os.pread(fd, PIECE, at)
+        if not data:
+            break
+        digest.update(data)
+        at += len(data)
+    if at != record.size or digest.digest() != record.digest:
+        raise DamagedError("its digest is wrong")

@@ -1,0 +1,288 @@
+"""DATA. The journal of a folder: what is stored, dropped and purged, in one order for all
+processes.
+
+A process appends under a lock of the kernel (``flock``), which ends with the process, and reads
+without one. The size of the file is the version of the folder's contents: a process that has read
+to the end knows everything that any call has completed, so one ``lseek`` is all that a lookup pays
+for a purge of another process to be true at once.
+
+- A frame is length, its complement, CRC-32 and payload. The next writer removes an incomplete
+  frame at the end, which a killed process has left. Other damage empties the journal: the contents
+  of the folder are lost, and no purge is.
+- A journal that cannot grow is emptied for the same reason when a purge has to be recorded.
+- :meth:`Journal.compact` writes a new file in place of the old one. Its header names the file and
+  the position it stands for, so a process that has read so far goes on behind the copy.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+__all__ = ["NAME", "Journal"]
+
+NAME: Final = "index"
+"""Name of the journal in its folder."""
+
+_MAGIC: Final = b"LBIDX\x00\x01\n"
+_HEADER: Final = struct.Struct(">8sQQQ")  # magic; inode and position it stands for; its copy's end
+_FRAME: Final = struct.Struct(">III")
+_LARGEST: Final = 1024 * 1024
+"""Bytes of the largest payload."""
+_READ: Final = 4 * 1024 * 1024
+_MOVED: Final = b"M"
+"""Payload of the frame after which the file may have been replaced."""
+
+
+class Journal:
+    """The journal in ``folder``, which exists.
+
+    ``apply(payload)`` is called for each record, own ones included; ``reset()`` when the contents
+    are lost, or begin anew.
+    """
+
+    def __init__(
+        self, folder: Path, apply: Callable[[bytes], None], reset: Callable[[], None]
+    ) -> None:
+        self._path = folder / NAME
+        self._apply = apply
+        self._reset = reset
+        self._fd = -1
+        self._position = 0
+        self._moved = False
+        self._lock = _open(folder / "lock")
+        self.records = 0
+        """Records in the file that have been applied."""
+        with self._locked():
+            self._find()
+
+    def close(self) -> None:
+        """Close the files."""
+        for fd in (self._fd, self._lock):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._lock = -1
+
+    @property
+    def size(self) -> int:
+        """Bytes that have been read."""
+        return self._position
+
+    def sync(self) -> None:
+        """Apply what has been appended since; one system call if nothing has."""
+        if os.lseek(self._fd, 0, os.SEEK_END) != self._position or self._moved:
+            self._read()
+
+    def append(self, payloads: Callable[[], Iterable[bytes]]) -> None:
+        """Append the records that ``payloads()`` returns once everything before is applied.
+
+        OSError if they cannot be written; then none is.
+        """
+        with self._locked():
+            self._find()
+            self._read()
+            self._write(payloads())
+        self._read()
+
+    def append_surely(self, payload: bytes) -> None:
+        """Append a record, and empty the journal if that is the only way to do so."""
+        try:
+            self.append(lambda: [payload])
+        except OSError:
+            with self._locked():
+                os.ftruncate(self._fd, 0)
+            self._read()
+
+    def flush(self) -> None:
+        """Write to the disk what has been appended; blocks, and is called in a thread."""
+        with suppress(OSError):
+            os.fdatasync(self._fd)
+
+    def compact(self, payloads: Iterable[bytes]) -> None:
+        """Replace the file by one with ``payloads``, which are what is left of the present one.
+
+        Called with everything applied; a process that appends meanwhile waits. OSError.
+        """
+        with self._locked():
+            self._find()
+            before = self._position
+            self._read()
+            if self._position != before:
+                return  # ``payloads`` lack something
+            self._write([_MOVED])
+            stands = os.fstat(self._fd).st_ino, os.lseek(self._fd, 0, os.SEEK_END)
+            copy = self._path.with_name(NAME + ".new")
+            fd = _open(copy, os.O_TRUNC)
+            try:
+                count, end = _copy(fd, payloads)
+                os.pwrite(fd, _HEADER.pack(_MAGIC, *stands, end), 0)
+                copy.rename(self._path)
+            except BaseException:
+                os.close(fd)
+                raise
+            self._take(fd, end)
+            self.records = count
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        if self._moved:
+            self._follow()
+        while self._read_some():
+            pass
+
+    def _read_some(self) -> bool:
+        """Apply a piece of the file; whether there may be more."""
+        size = os.lseek(self._fd, 0, os.SEEK_END)
+        if size < self._position or (self._position == 0 and size >= _HEADER.size):
+            self._start(size)
+            return size >= _HEADER.size
+        data = os.pread(self._fd, min(size - self._position, _READ), self._position)
+        at = 0
+        for payload in _frames(data, size - self._position):
+            if payload is None:
+                self._damaged()
+                return False
+            at += _FRAME.size + len(payload)
+            self._position += _FRAME.size + len(payload)
+            if payload == _MOVED:
+                self._moved = True
+                self._follow()
+                return True
+            self.records += 1
+            self._apply(payload)
+        return at > 0 and self._position < size
+
+    def _start(self, size: int) -> None:
+        """Begin at the beginning of the file."""
+        self._reset()
+        self.records = 0
+        self._position = 0
+        if size < _HEADER.size:
+            return
+        if os.pread(self._fd, 8, 0) != _MAGIC:
+            self._damaged()
+        else:
+            self._position = _HEADER.size
+
+    def _damaged(self) -> None:
+        """The file does not say any more what the folder holds: nothing of it is used."""
+        os.ftruncate(self._fd, 0)
+        self._position = 0
+        self._reset()
+
+    def _follow(self) -> None:
+        """Go over to the file that has replaced ours, if it is there yet."""
+        with suppress(FileNotFoundError):
+            if self._path.stat().st_ino != os.fstat(self._fd).st_ino:
+                self._switch()
+
+    def _switch(self) -> None:
+        """Take the file that now has the name; go on where ours ended, if it says so."""
+        was = (os.fstat(self._fd).st_ino, self._position) if self._fd >= 0 else (0, 0)
+        fd = _open(self._path)
+        head = os.pread(fd, _HEADER.size, 0)
+        if len(head) == _HEADER.size:
+            magic, inode, position, end = _HEADER.unpack(head)
+            if magic == _MAGIC and (inode, position) == was:
+                self._take(fd, end)
+                self.records = 0
+                return
+        self._take(fd, 0)
+        self._start(os.lseek(fd, 0, os.SEEK_END))
+
+    def _take(self, fd: int, position: int) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._position, self._moved = fd, position, False
+
+    # -- writing --------------------------------------------------------------------------------
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def _find(self) -> None:
+        """Have the file of that name open, also when somebody has replaced or removed it."""
+        try:
+            present = self._fd >= 0 and self._path.stat().st_ino == os.fstat(self._fd).st_ino
+        except FileNotFoundError:
+            present = False
+        if not present:
+            self._switch()
+
+    def _write(self, payloads: Iterable[bytes]) -> None:
+        """Append under the lock; what a killed process has left at the end is removed."""
+        if os.lseek(self._fd, 0, os.SEEK_END) != self._position:
+            os.ftruncate(self._fd, self._position)
+        start = self._position
+        data = b"".join(map(_frame, payloads))
+        if not start:
+            data = _HEADER.pack(_MAGIC, 0, 0, 0) + data
+        try:
+            if os.pwrite(self._fd, data, start) != len(data):
+                raise OSError("the disk is full")
+        except OSError:
+            os.ftruncate(self._fd, start)
+            raise
+
+
+def _open(path: Path, flags: int = 0) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+
+
+def _frame(payload: bytes) -> bytes:
+    length = len(payload)
+    return _FRAME.pack(length, length ^ 0xFFFFFFFF, zlib.crc32(payload)) + payload
+
+
+def _frames(data: bytes, size: int) -> Iterator[bytes | None]:
+    """Yield the payloads of the complete frames in ``data``, the beginning of ``size`` bytes, and
+    None for one that is damaged."""
+    at = 0
+    while at + _FRAME.size <= len(data):
+        length, complement, crc = _FRAME.unpack_from(data, at)
+        if length ^ complement != 0xFFFFFFFF or length > _LARGEST:
+            yield None
+            return
+        start = at + _FRAME.size
+        if start + length > len(data):
+            return  # it is cut at the end of ``data``, or not complete yet
+        payload = data[start : start + length]
+        if zlib.crc32(payload) != crc:
+            yield None
+            return
+        yield payload
+        at = start + length
+
+
+def _copy(fd: int, payloads: Iterable[bytes]) -> tuple[int, int]:
+    """Write a new journal; return its records and its end."""
+    count, position = 0, _HEADER.size
+    pending: list[bytes] = []
+    held = 0
+    for payload in payloads:
+        pending.append(_frame(payload))
+        held += len(pending[-1])
+        count += 1
+        if held > _READ:
+            position += _write_all(fd, pending, position)
+            pending, held = [], 0
+    return count, position + _write_all(fd, pending, position)
+
+
+def _write_all(fd: int, pieces: list[bytes], position: int) -> int:
+    data = b"".join(pieces)
+    if os.pwrite(fd, data, position) != len(data):
+        raise OSError("the disk is full")
+    return len(data)

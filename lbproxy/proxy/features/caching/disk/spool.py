@@ -1,0 +1,127 @@
+"""DATA. A large body that goes to its file while it comes in, so that it never is in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Final
+
+from lbproxy.proxy.features.caching.disk.files import Files, write_all
+from lbproxy.proxy.features.caching.jobs import Jobs
+
+__all__ = ["AHEAD", "Spool"]
+
+AHEAD: Final = 2 * 1024 * 1024
+"""Bytes that wait for the disk before the server is paused."""
+
+
+class Spool:
+    """Writes pieces in threads, in order.
+
+    ``wrote(offset, size)`` is called for each piece that is in the file; ``failed()`` once, when
+    the disk fails or is full. ``waiting``: bytes that are not in the file yet.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        jobs: Jobs,
+        wrote: Callable[[int, int], None],
+        failed: Callable[[], None],
+    ) -> None:
+        self.name = files.new_name()
+        self.waiting = 0
+        self.size = 0
+        self._files = files
+        self._jobs = jobs
+        self._wrote = wrote
+        self._failed = failed
+        self._fd = -1
+        self._digest = blake2b(digest_size=32)
+        self._pieces: list[bytes] = []
+        self._busy = False
+        self._over = False
+        self._finish: Callable[[bytes], None] | None = None
+
+    def write(self, data: bytes) -> None:
+        """Add a piece."""
+        self._pieces.append(data)
+        self.waiting += len(data)
+        self._go_on()
+
+    def finish(self, done: Callable[[bytes], None]) -> None:
+        """Call ``done(digest)`` when everything is written; the file then has its name."""
+        self._finish = done
+        self._go_on()
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return bytes that have been written: the kernel still has them in memory, or soon."""
+        return os.pread(self._fd, size, offset)
+
+    def close(self) -> None:
+        """No reader is left; what is not finished is removed."""
+        if self._over and self._fd < 0:
+            return
+        self._over = True
+        self._pieces.clear()
+        if not self._busy:
+            self._close()
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        self._files.remove(self.name, "t")
+
+    def _go_on(self) -> None:
+        if self._busy or self._over:
+            return
+        if self._pieces:
+            pieces, self._pieces = self._pieces, []
+            self._busy = True
+            self._jobs.run(lambda: self._write(pieces), lambda ok: self._written(pieces, ok))
+        elif self._finish is not None:
+            self._busy = True
+            self._jobs.run(self._publish, self._published)
+
+    def _write(self, pieces: list[bytes]) -> bool:
+        if self._fd < 0:
+            self._fd = self._files.create(self.name)
+        for piece in pieces:
+            write_all(self._fd, piece)
+            self._digest.update(piece)
+        return True
+
+    def _publish(self) -> bool:
+        self._files.publish(self.name, "b")
+        return True
+
+    def _written(self, pieces: list[bytes], result: bool | BaseException) -> None:
+        self._busy = False
+        if self._over:
+            self._close()
+            return
+        if isinstance(result, BaseException):
+            self._over = True
+            self._failed()
+            return
+        for piece in pieces:
+            at, self.size = self.size, self.size + len(piece)
+            self.waiting -= len(piece)
+            self._wrote(at, len(piece))
+        self._go_on()
+
+    def _published(self, result: bool | BaseException) -> None:
+        self._busy = False
+        done, self._finish = self._finish, None
+        if self._over:
+            self._files.remove(self.name, "b")
+            self._close()
+            return
+        if isinstance(result, BaseException):
+            self._over = True
+            self._failed()
+        elif done is not None:
+            self._over = True
+            done(self._digest.digest())

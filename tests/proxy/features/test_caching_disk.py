@@ -1,0 +1,261 @@
+"""The cache on disk: restarts, damage, large bodies, a full disk, and a folder of two processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lbproxy.cache.purge import Purge
+from lbproxy.testing import LB, LoadBalancerFixture
+from lbproxy.testing.origin import Answer
+
+TEXT = """
+[cache main]
+disk = {folder} {size}
+{cache}
+[frontend web]
+listen = tcp:80
+cache = main
+backend = app
+[backend app]
+servers = a 10.0.0.1:80
+"""
+HOUR = {"Cache-Control": "max-age=3600", "Surrogate-Key": "news"}
+LARGE = bytes(range(256)) * 4096  # 1 MiB
+
+Make = Callable[..., LoadBalancerFixture]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    """Start a load balancer with a cache in one folder."""
+    made = []
+
+    def start(cache: str = "", size: str = "256m") -> LoadBalancerFixture:
+        text = TEXT.format(cache=cache, folder=tmp_path / "store", size=size)
+        lb = LB.from_config(text)
+        made.append(lb)
+        return lb
+
+    yield start
+    for lb in made:
+        lb.close()
+
+
+def serve(lb: LoadBalancerFixture, *answers: Any) -> Any:
+    """An origin that gives ``answers`` in turn, the last one again and again."""
+    left = list(answers)
+    return lb.origin("a", "10.0.0.1:80", lambda request: left.pop(0) if left[1:] else left[0])
+
+
+def files(folder: Path, kind: str) -> list[Path]:
+    """The files of one kind."""
+    return sorted((folder / "store").glob(f"*/*.{kind}"))
+
+
+def cache_of(lb: LoadBalancerFixture) -> Any:
+    """The cache ``main``."""
+    return lb.service.caches["main"]
+
+
+@pytest.mark.parametrize("body", [b"hello", LARGE], ids=["small", "large"])
+def test_a_restart_keeps_what_is_stored(make: Make, tmp_path: Path, body: bytes) -> None:
+    first = make()
+    serve(first, Answer(200, body, HOUR))
+    assert first.get("http://h/a").body == body
+    first.advance(1)
+    assert [path.stat().st_mode & 0o777 for path in files(tmp_path, "*")] == [0o600] * (
+        2 if body is LARGE else 1
+    )
+    first.close()
+    second = make()
+    origin = serve(second, Answer(200, b"new", HOUR))
+    found = second.get("http://h/a")
+    assert (found.body, len(origin.requests)) == (body, 0)
+    assert found.header("Cache-Status").startswith("main; hit")
+    part = second.get("http://h/a", headers={"Range": "bytes=1-3,5-"})
+    assert part.status == 206
+    assert second.request("HEAD", "http://h/a").header("Content-Length") == str(len(body))
+    assert not origin.requests
+
+
+def test_a_large_body_is_in_no_memory(make: Make, tmp_path: Path) -> None:
+    lb = make("max_object = 8m")
+    origin = serve(lb, Answer(200, LARGE, HOUR))
+    assert lb.get("http://h/a").body == LARGE
+    lb.advance(1)
+    assert cache_of(lb).memory.bytes < 16_384
+    assert cache_of(lb).memory.reserved == 0
+    assert lb.get("http://h/a").body == LARGE
+    assert len(origin.requests) == 1
+    assert len(files(tmp_path, "b")) == 1
+    assert not files(tmp_path, "t")
+
+
+@pytest.mark.parametrize("kind", ["r", "b"])
+@pytest.mark.parametrize("running", [True, False])
+def test_a_flipped_bit_is_never_served(
+    make: Make, tmp_path: Path, kind: str, running: bool
+) -> None:
+    lb = make()
+    origin = serve(lb, Answer(200, LARGE, HOUR), Answer(200, b"good", HOUR))
+    lb.get("http://h/a")
+    lb.advance(1)
+    assert lb.get("http://h/a").body == LARGE
+    asked = 2
+    if not running:
+        lb.close()
+    (path,) = files(tmp_path, kind)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    if not running:
+        lb, asked = make(), 1
+        origin = serve(lb, Answer(200, b"good", HOUR))
+    elif kind == "r":  # the head is in memory
+        assert lb.get("http://h/a").body == LARGE
+        return
+    assert lb.get("http://h/a").body == b"good"
+    assert len(origin.requests) == asked
+    lb.advance(1)
+    assert path not in files(tmp_path, kind)
+
+
+def test_a_file_that_was_only_touched_is_served_again(make: Make, tmp_path: Path) -> None:
+    lb = make()
+    origin = serve(lb, Answer(200, LARGE, HOUR))
+    lb.get("http://h/a")
+    lb.advance(1)
+    lb.get("http://h/a")
+    (path,) = files(tmp_path, "b")
+    os.utime(path, (1, 1))
+    assert lb.get("http://h/a").body == LARGE
+    assert len(origin.requests) == 1
+
+
+@pytest.mark.parametrize("body", [b"hello", LARGE], ids=["small", "large"])
+def test_a_304_refreshes_the_head_on_disk(make: Make, tmp_path: Path, body: bytes) -> None:
+    lb = make()
+    tag = {"ETag": '"v"', "Cache-Control": "max-age=10"}
+    serve(lb, Answer(200, body, tag), Answer(304, b"", {"ETag": '"v"', "X-New": "1", **HOUR}))
+    lb.get("http://h/a")
+    lb.advance(11)
+    assert lb.get("http://h/a").body == body
+    lb.advance(1)
+    assert len(files(tmp_path, "r")) == 1
+    lb.close()
+    again = make()
+    origin = serve(again, Answer(200, b"new", HOUR))
+    again.advance(12)
+    found = again.get("http://h/a")
+    assert (found.body, found.header("X-New"), len(origin.requests)) == (body, "1", 0)
+
+
+@pytest.mark.parametrize("wanted", [Purge("tag", b"news"), Purge("url", b"http://h/a")])
+def test_a_purge_is_durable(make: Make, tmp_path: Path, wanted: Purge) -> None:
+    lb = make()
+    serve(lb, Answer(200, b"old", HOUR))
+    lb.get("http://h/a")
+    lb.advance(1)
+    assert cache_of(lb).purge(wanted) == 1
+    lb.advance(1)
+    assert not files(tmp_path, "r")
+    again = make()  # the first one is still there, as after a kill
+    serve(again, Answer(200, b"new", HOUR))
+    assert again.get("http://h/a").body == b"new"
+
+
+def test_two_processes_have_one_cache(make: Make) -> None:
+    one, two = make(), make()
+    serve(one, Answer(200, b"first", HOUR))
+    other = serve(two, Answer(200, b"second", HOUR))
+    assert one.get("http://h/a").body == b"first"
+    one.advance(1)
+    assert two.get("http://h/a").body == b"first"
+    assert not other.requests
+    cache_of(two).purge(Purge("url", b"http://h/a"))
+    assert two.get("http://h/a").body == b"second"
+    two.advance(1)
+    assert one.get("http://h/a").body == b"second"
+    assert cache_of(one).purge(Purge("all"), soft=True) == 1
+    assert "soft purge" in two.get("http://h/a").header("Cache-Status")
+
+
+def test_the_folder_stays_within_its_size(make: Make, tmp_path: Path) -> None:
+    lb = make(size="1m")
+    serve(lb, Answer(200, bytes(50_000), HOUR))
+    for number in range(40):
+        lb.get(f"http://h/{number}")
+        lb.advance(0.1)
+    used = sum(path.stat().st_blocks * 512 for path in files(tmp_path, "*"))
+    assert 500_000 < used <= 1 << 20
+    assert cache_of(lb).stats()["evicted"] > 0
+    assert cache_of(lb).stats()["disk_bytes"] <= 1 << 20
+
+
+def test_a_folder_that_cannot_be_used_costs_no_request(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "store").write_text("a file")
+    lb = make()
+    serve(lb, Answer(200, b"hello", HOUR))
+    assert [lb.get("http://h/a").body for _ in range(3)] == [b"hello"] * 3
+    (tmp_path / "store").unlink()
+    lb.advance(11)
+    lb.get("http://h/b")
+    lb.advance(1)
+    assert len(files(tmp_path, "r")) == 1
+
+
+@pytest.mark.parametrize("body", [b"hello", LARGE], ids=["small", "large"])
+def test_a_full_disk_costs_no_request(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    lb = make()
+    serve(lb, Answer(200, body, HOUR))
+    with monkeypatch.context() as patch:
+        patch.setattr("lbproxy.proxy.features.caching.disk.files.os.write", full)
+        for _ in range(2):
+            assert lb.get("http://h/a").body == body
+            lb.advance(1)
+    assert not files(tmp_path, "*")
+    assert lb.get("http://h/b").body == body
+
+
+def test_a_removed_folder_is_made_again(make: Make, tmp_path: Path) -> None:
+    lb = make()
+    serve(lb, Answer(200, b"hello", HOUR))
+    lb.get("http://h/a")
+    lb.advance(1)
+    for path in sorted((tmp_path / "store").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (tmp_path / "store").rmdir()
+    assert lb.get("http://h/a").body == b"hello"
+    assert lb.get("http://h/b").body == b"hello"
+    assert lb.get("http://h/b").body == b"hello"
+
+
+def test_what_a_killed_process_left_is_swept(make: Make, tmp_path: Path) -> None:
+    lb = make()
+    serve(lb, Answer(200, b"hello", HOUR))
+    lb.get("http://h/a")
+    lb.advance(1)
+    (kept,) = files(tmp_path, "r")
+    for name in ("ab12345678901234.r", "ab12345678901235.b", "ab12345678901236.t"):
+        path = tmp_path / "store" / "ab" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+        os.utime(path, (1, 1))
+    lb.close()
+    again = make()
+    serve(again, Answer(200, b"new", HOUR))
+    again.advance(1)
+    assert files(tmp_path, "*") == [kept]
+    assert again.get("http://h/a").body == b"hello"
