@@ -28,7 +28,7 @@ from lbproxy.cache.control import Control
 from lbproxy.cache.key import Key
 from lbproxy.cache.stored import Stored
 
-__all__ = ["MAGIC", "DamagedError", "Record", "digest_of", "dump_record", "key_digest",
+__all__ = ["MAGIC", "DamagedError", "StoredRecord", "digest_of", "dump_record", "key_digest",
            "load_record", "selection_digest"]  # fmt: skip
 
 MAGIC: Final = b"LBOBJ\x00\x01\n"
@@ -44,7 +44,7 @@ class DamagedError(Exception):
 
 
 @frozen
-class Record:
+class StoredRecord:
     """A stored response as it is in a file.
 
     ``body`` is None if it has a file of its own, whose bytes must have ``digest``.
@@ -79,7 +79,7 @@ def selection_digest(stored: Stored) -> bytes:
     return blake2b(b"".join(parts), digest_size=8).digest()
 
 
-def dump_record(record: Record) -> bytes:
+def dump_record(record: StoredRecord) -> bytes:
     """Return the bytes of a record."""
     head = _dump_head(record.key, record.stored)
     inline = record.body is not None
@@ -88,7 +88,7 @@ def dump_record(record: Record) -> bytes:
     return data + digest_of(data)
 
 
-def load_record(data: bytes) -> Record:
+def load_record(data: bytes) -> StoredRecord:
     """Return the record in ``data``.  DamagedError if one bit of it is not as it was written."""
     if len(data) < _FIXED.size + _DIGEST:
         raise DamagedError("too short")
@@ -104,7 +104,7 @@ def load_record(data: bytes) -> Record:
         key, stored = _load_head(bytes(content[_FIXED.size : start]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(f"its head cannot be read: {error}") from None
-    return Record(key, stored, body, size, digest)
+    return StoredRecord(key, stored, body, size, digest)
 
 
 def _dump_head(key: Key, stored: Stored) -> bytes:

@@ -150,8 +150,8 @@ FIELDS: dict[str, Field] = {
     "client_port": Field(lambda r: r.client_port, "the client's port; 0 if unknown"),
     "request_id": Field(
         lambda r: r.known_request_id,
-        "id of the request or session; empty unless a filter uses it or the log has "
-        "``request_ids=yes``",
+        "id of the request or session; empty unless a filter uses it, lbproxy answered with an "
+        "error page, or the log has ``request_ids=yes``",
     ),
     "method": Field(
         lambda r: r.request.method.decode("latin-1"),

@@ -140,6 +140,7 @@ def test_mistakes(log: str, mode: str, wrong: str) -> None:
 def test_unique_ids(tmp_path: Path, option: str, length: int) -> None:
     path = tmp_path / "access.log"
     with LoadBalancerFixture.from_config(text(f"{path} json{option}"), sinks=None) as lb:
+        lb.origin("a", "10.0.0.1:80")
         lb.get("http://x/1", frontend="web")
         lb.get("http://x/2", frontend="web")
         lb.advance(1)

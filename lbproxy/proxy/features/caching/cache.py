@@ -25,7 +25,7 @@ from lbproxy.proxy.features.caching.holds import Holds
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.place import Placement
 from lbproxy.proxy.features.caching.spec import CacheSpec, policy_of
-from lbproxy.proxy.features.caching.store import Store
+from lbproxy.proxy.features.caching.store import ResponseStore
 
 if TYPE_CHECKING:
     from lbproxy.proxy.http.traffic import HTTPTraffic
@@ -90,7 +90,7 @@ class Cache(Generic[RunningT]):
         self.wall = wall
         self.jobs = jobs
         self.placement = placement
-        self.store = Store(self, wall, jobs, placement.memory(spec), spec.variants)
+        self.store = ResponseStore(self, wall, jobs, placement.memory(spec), spec.variants)
         self.memory = self.store.memory
         self.counters = CacheCounters()
         self.remote_fetching = self.remote_bytes = 0  # in a master: of its workers

@@ -1,7 +1,7 @@
 """DATA. The store of a cache: memory, a folder, or memory over a folder.
 
 With a folder the memory of a process holds copies of what is in it, and the heads of large bodies.
-What processes share is the folder: :meth:`Store.select` first learns what others have stored and
+Processes share the folder: :meth:`ResponseStore.select` first learns what others have stored and
 purged, so nothing is served that another process has purged.
 """
 
@@ -16,7 +16,7 @@ from attrs import define, evolve, frozen
 from lbproxy.cache.catalog import Counts
 from lbproxy.cache.codec import (
     DamagedError,
-    Record,
+    StoredRecord,
     digest_of,
     dump_record,
     key_digest,
@@ -32,7 +32,7 @@ from lbproxy.proxy.features.caching.disk.folder import Folder, log_failure
 from lbproxy.proxy.features.caching.disk.spool import Spool
 from lbproxy.proxy.features.caching.jobs import Jobs
 
-__all__ = ["DiskBody", "Observer", "Store"]
+__all__ = ["DiskBody", "Observer", "ResponseStore"]
 
 MOST_WRITING: Final = 16 * 1024 * 1024
 """Bytes of bodies that wait to be written; beyond, responses are kept in memory alone."""
@@ -57,7 +57,7 @@ class DiskBody:
 
     name: int
     size: int
-    record: Record
+    record: StoredRecord
     stamp: Any
 
 
@@ -72,7 +72,7 @@ class Writing:
     outdated: bool = False
 
 
-class Store:
+class ResponseStore:
     """See the module.  ``now``: seconds.
 
     ``alone``: no other process uses the folder, so that memory can do without it.
@@ -210,10 +210,10 @@ class Store:
             return
         places = self._unshown(folder.lookup(key_digest(key)))
 
-        def read() -> list[tuple[Place, Record | None, Any]]:
+        def read() -> list[tuple[Place, StoredRecord | None, Any]]:
             return [_read(folder, key, place) for place in places]
 
-        def loaded(result: list[tuple[Place, Record | None, Any]] | Exception) -> None:
+        def loaded(result: list[tuple[Place, StoredRecord | None, Any]] | Exception) -> None:
             found = [] if isinstance(result, Exception) else self._loaded(folder, key, result)
             known = [one for one in self.memory.lookup(key) if one not in found]
             done(found + known)
@@ -221,7 +221,7 @@ class Store:
         self._jobs.run(read, loaded)
 
     def _loaded(
-        self, folder: Folder, key: Key, result: list[tuple[Place, Record | None, Any]]
+        self, folder: Folder, key: Key, result: list[tuple[Place, StoredRecord | None, Any]]
     ) -> list[Entry]:
         if self.folder is not folder:
             return []
@@ -240,7 +240,7 @@ class Store:
             if record is not None and place in present
         ]
 
-    def _show(self, place: Place, record: Record, stamp: Any) -> Entry:
+    def _show(self, place: Place, record: StoredRecord, stamp: Any) -> Entry:
         """Have a response of the folder in memory."""
         place.stamp = stamp
         stored = record.stored.softly_purged() if place.purged else record.stored
@@ -303,7 +303,7 @@ class Store:
             usable = self._path is None or self.alone
             return self.memory.add(key, stored, body) if usable else None
         entry = self.memory.add(key, stored, body)
-        record = Record(key, stored, body, len(body), digest_of(body))
+        record = StoredRecord(key, stored, body, len(body), digest_of(body))
         self._write(Writing(key, stored, entry), record, 0)
         return entry
 
@@ -315,7 +315,7 @@ class Store:
             self.discard_spooled(spool)
             done()
             return
-        record = Record(key, stored, None, spool.size, digest)
+        record = StoredRecord(key, stored, None, spool.size, digest)
         self._write(Writing(key, stored, None, done), record, spool.name)
 
     def discard_spooled(self, spool: Spool) -> None:
@@ -344,7 +344,7 @@ class Store:
         new = self.memory.replace(entry, stored)
         body = entry.body
         if isinstance(body, bytes):
-            record = Record(entry.key, stored, body, len(body), digest_of(body))
+            record = StoredRecord(entry.key, stored, body, len(body), digest_of(body))
         else:
             assert isinstance(body, DiskBody)
             record = evolve(body.record, stored=stored)
@@ -364,7 +364,7 @@ class Store:
         """Make ``entry`` stale."""
         self.replace(entry, entry.stored.softly_purged())
 
-    def _write(self, writing: Writing, record: Record, body: int) -> None:
+    def _write(self, writing: Writing, record: StoredRecord, body: int) -> None:
         folder = self.folder
         assert folder is not None
         size = record.size if record.body is not None else 0
@@ -405,7 +405,7 @@ class Store:
             folder.remove_body(body)
 
     def _written(
-        self, folder: Folder, writing: Writing, record: Record, name: int, body: int
+        self, folder: Folder, writing: Writing, record: StoredRecord, name: int, body: int
     ) -> None:
         """The files are there: make them known."""
         stored = writing.stored
@@ -455,17 +455,17 @@ class Store:
     # -- from the folder ------------------------------------------------------------------------
 
     def gone(self, place: Place) -> None:
-        """See :class:`~lbproxy.proxy.features.caching.disk.folder.Follower`."""
+        """See :class:`~lbproxy.proxy.features.caching.disk.folder.FolderFollower`."""
         entry, place.shown = place.shown, None
         if entry is not None and entry.place is place:
             self.memory.discard(entry)
 
     def purged(self, purge: Purge, soft: bool) -> None:
-        """See Follower."""
+        """See FolderFollower."""
         self._purge_memory(purge, soft)
 
     def reset(self) -> None:
-        """See Follower."""
+        """See FolderFollower."""
         self._clear()
 
     def totals(self) -> dict[str, int]:
@@ -521,7 +521,7 @@ PLACE: Final = 640
 """Bytes that a response in the folder counts besides the blocks of its files, for its place."""
 
 
-def _read(folder: Folder, key: Key, place: Place) -> tuple[Place, Record | None, Any]:
+def _read(folder: Folder, key: Key, place: Place) -> tuple[Place, StoredRecord | None, Any]:
     """Read and verify the files of a place; the record is None, with the reason, if they are
     damaged."""
     try:

@@ -19,9 +19,9 @@ from typing import Final
 
 from attrs import frozen
 
-from lbproxy.cache.codec import DamagedError, Record, dump_record, load_record
+from lbproxy.cache.codec import DamagedError, StoredRecord, dump_record, load_record
 
-__all__ = ["BLOCK", "INLINE", "Files", "OpenBody", "Stamp", "on_disk"]
+__all__ = ["BLOCK", "INLINE", "FolderFiles", "OpenBody", "Stamp", "on_disk"]
 
 INLINE: Final = 256 * 1024
 """Bytes of the largest body that is part of its record."""
@@ -88,7 +88,7 @@ class OpenBody:
         os.close(self.fd)
 
 
-class Files:
+class FolderFiles:
     """The files below ``root``."""
 
     def __init__(self, root: Path) -> None:
@@ -119,7 +119,7 @@ class Files:
         """Give a file that is complete its name."""
         self.path(name, "t").rename(self.path(name, kind))
 
-    def write_record(self, name: int, record: Record) -> Stamp:
+    def write_record(self, name: int, record: StoredRecord) -> Stamp:
         """Write a record, and return its stamp.  OSError, with no file left."""
         fd = self.create(name)
         try:
@@ -132,11 +132,11 @@ class Files:
         finally:
             os.close(fd)
 
-    def read_record(self, name: int) -> Record:
+    def read_record(self, name: int) -> StoredRecord:
         """Return a record, verified.  OSError; DamagedError."""
         return load_record(self.path(name, "r").read_bytes())
 
-    def open_body(self, name: int, known: Stamp | None, record: Record | None) -> OpenBody:
+    def open_body(self, name: int, known: Stamp | None, record: StoredRecord | None) -> OpenBody:
         """Open a body.  OSError; DamagedError.
 
         It is verified with the digest of ``record`` unless it has the stamp ``known``."""
@@ -195,7 +195,7 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _verify(fd: int, record: Record) -> None:
+def _verify(fd: int, record: StoredRecord) -> None:
     digest = blake2b(digest_size=32)
     at = 0
     while at <= record.size:

@@ -24,12 +24,12 @@ from lbproxy.proxy.features.caching.disk.entries import (
     dump_entry,
     load_entry,
 )
-from lbproxy.proxy.features.caching.disk.files import Files
+from lbproxy.proxy.features.caching.disk.files import FolderFiles
 from lbproxy.proxy.features.caching.disk.journal import Journal
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.ratelog import Quiet
 
-__all__ = ["Folder", "Follower", "log_failure"]
+__all__ = ["Folder", "FolderFollower", "log_failure"]
 
 _quiet: Final = Quiet(Logger(__name__))
 
@@ -40,7 +40,7 @@ _COMPACT: Final = 10_000
 """Records of the journal below which it is not compacted."""
 
 
-class Follower(Protocol):
+class FolderFollower(Protocol):
     """An object that keeps part of the folder's contents in memory."""
 
     def gone(self, place: Place) -> None:
@@ -57,11 +57,11 @@ class Folder:
     """See the module.  OSError if ``path`` cannot be made, read or written."""
 
     def __init__(
-        self, path: Path, limit: int, variants: int, jobs: Jobs, follower: Follower
+        self, path: Path, limit: int, variants: int, jobs: Jobs, follower: FolderFollower
     ) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path
-        self.files = Files(path)
+        self.files = FolderFiles(path)
         self.jobs = jobs
         self.catalog: Catalog[bytes, Place] = Catalog(limit, variants)
         self._follower = follower

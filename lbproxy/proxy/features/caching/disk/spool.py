@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final
 
-from lbproxy.proxy.features.caching.disk.files import Files, write_all
+from lbproxy.proxy.features.caching.disk.files import FolderFiles, write_all
 from lbproxy.proxy.features.caching.jobs import Jobs
 
 __all__ = ["AHEAD", "Spool"]
@@ -25,7 +25,7 @@ class Spool:
 
     def __init__(
         self,
-        files: Files,
+        files: FolderFiles,
         jobs: Jobs,
         wrote: Callable[[int, int], None],
         failed: Callable[[], None],
