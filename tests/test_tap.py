@@ -378,7 +378,8 @@ def test_run_keeps_its_messages_apart_from_the_access_log(tmp_path: Path, echo: 
     messages = [json.loads(line) for line in err.read_text().splitlines()]
     assert {"info"} == {one["level"] for one in messages}
     assert any("took over from process" in one["message"] for one in messages)
-    assert [record["close"] for record in records(out)] == ["ok", "ok"]
+    closes = [record["close"] for record in records(out)]  # a try to connect may count, too
+    assert len(closes) >= 2 and set(closes) == {"ok"}
 
 
 @pytest.mark.parametrize(("text", "words"), [("", "serves nothing"), ("[front", "section header")])

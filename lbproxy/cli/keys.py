@@ -86,7 +86,11 @@ def add(
 @keys.command("list")
 @_file_options
 def list_(config: Path, file: Path | None) -> None:
-    """List the keys, by name."""
+    """List the keys, by name.
+
+    \b
+    lbproxy keys list --config lb.ini
+    """
     ring = _read(_path(config, file))
     for one in sorted(ring.records, key=lambda record: record.name):
         words = [one.name, *(f"origin={text}" for text in one.origins)]
@@ -102,7 +106,11 @@ def list_(config: Path, file: Path | None) -> None:
 @click.argument("name")
 @_file_options
 def revoke(name: str, config: Path, file: Path | None) -> None:
-    """Remove a key."""
+    """Remove a key.
+
+    \b
+    lbproxy keys revoke app
+    """
     with _edited(_path(config, file)) as edit:
         try:
             edit.ring = edit.ring.revoked(name)

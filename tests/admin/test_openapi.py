@@ -16,7 +16,14 @@ from .kit import AdminClient
 
 ROUTES = [route for part in PARTS for route in part.routes]
 
-NAMES = {"backend": "app", "server": "a", "frontend": "web", "id": "1-2", "cache": "main"}
+NAMES = {
+    "backend": "app",
+    "server": "a",
+    "frontend": "web",
+    "id": "1-2",
+    "cache": "main",
+    "list": "office",
+}
 BODIES: dict[str, Any] = {
     "POST /api/v1/backends/{backend}/servers": {"server": "c 10.0.0.3:8000 weight=2"},
     "PATCH /api/v1/backends/{backend}/servers/{server}": {
@@ -26,14 +33,23 @@ BODIES: dict[str, Any] = {
     },
     "POST /api/v1/backends/{backend}/servers/{server}/drain/wait": {"timeout_s": 0},
     "POST /api/v1/caches/{cache}/why": {"url": "http://x/"},
+    "POST /api/v1/lists/{list}/add": {"address": "192.0.2.0/24"},
+    "POST /api/v1/lists/{list}/remove": {"address": "192.0.2.0/24"},
 }
-QUERIES = {"POST /api/v1/caches/{cache}/purge": "?all=true"}
+QUERIES = {
+    "POST /api/v1/caches/{cache}/purge": "?all=true",
+    "GET /api/v1/lists/{list}/contains": "?address=192.0.2.1",
+}
 MISSING = {"DELETE /api/v1/sessions/{id}", "GET /api/v1/refusals/{id}"}
 """There is none in a load balancer at rest: 404, as described."""
 
 
 TEXT = kit.TEXT.replace("rebalance = tcp\n", "rebalance = tcp\nsticky = source\nmirror = static\n")
-TEXT = TEXT.replace("[frontend web]\n", "[cache main]\n\n[frontend web]\ncache = main\n")
+TEXT = TEXT.replace(
+    "[frontend web]\n",
+    "[cache main]\n\n[list office]\naddresses = 10.1.0.0/16\n\n"
+    "[frontend web]\ncache = main\ndeny = list:office\n",
+)
 
 
 def admin() -> AbstractContextManager[AdminClient]:

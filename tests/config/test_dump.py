@@ -101,6 +101,7 @@ def value(kind: str, facts: Any) -> st.SearchStrategy[Any]:
         "address": ADDRESS,
         "target": ADDRESS,
         "network": NETWORK,
+        "client": NETWORK,  # list:NAME needs a section of that name
         "rate": st.integers(0, 10**6).map(lambda n: n / 100),
     }
     return table[kind]

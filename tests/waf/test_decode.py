@@ -149,7 +149,7 @@ def test_codings_are_undone_within_the_limit() -> None:
     [
         (b"x", b"br", 415),
         (b"no gzip", b"gzip", 400),
-        (gzip.compress(b"hello")[:-3], b"gzip", 400),
+        (gzip.compress(b"hello", mtime=0)[:-3], b"gzip", 400),
     ],
 )
 def test_what_cannot_be_decoded_is_refused(data: bytes, coding: bytes, status: int) -> None:

@@ -76,6 +76,7 @@ LINES = [
     b"GET / HTTP/1.1\r\nEvil: 1\r\n",
 ]
 _SERVER_ID = re.compile(rb"LB=[\w-]{22}")  # another secret, another id
+_REQUEST_ID = re.compile(rb'"request_id":"[0-9a-f]{32}"')  # of requests that get an error page
 
 
 class Marks:
@@ -221,7 +222,7 @@ class Day:
         at_clients = [
             (_SERVER_ID.sub(b"LB=", client.received), client.finished) for client in self.clients
         ]
-        return at_servers, at_clients, self.log
+        return at_servers, at_clients, [_REQUEST_ID.sub(b"", line) for line in self.log]
 
 
 @contextmanager
