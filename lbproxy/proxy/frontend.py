@@ -114,8 +114,9 @@ class Frontend:
         self.counters = lineage.counters
         # Who is refused and sent 4xx; None: nobody asks
         self.offenders: Offenders | None = None if after is None else after.offenders
-        # What refuses connections besides the address lists; None: nobody asks
-        self.gate: Callable[[ConnectionInfo], ProxyError | None] | None = None
+        # What refuses connections besides the address lists, or returns what charges one that is
+        # counted; None: nobody asks
+        self.gate: Callable[[ConnectionInfo], ProxyError | Callable[[], None]] | None = None
         self.refusals: RefusalLog | None = None  # set by a feature
         self._proxies = AddressSet(spec.trusted_proxies)
         self.use_lists({})
@@ -217,22 +218,28 @@ class Frontend:
             return None
         return info
 
-    def admit(self, info: ConnectionInfo, ip: str, *, judge: bool = True) -> ProxyError | None:
+    def admit(
+        self, info: ConnectionInfo, ip: str, *, judge: bool = True, gated: bool = True
+    ) -> ProxyError | None:
         """Count one connection from ``ip`` ("" for a Unix socket), or say why not.
 
         ``judge`` False leaves the address lists for :meth:`readmit`: the PROXY header will tell the
-        address.
+        address.  ``gated`` False: it belongs to a proxy in front, so :attr:`gate` is not asked.
         """
         if judge and not self._lets_in(ip):
             return ProxyError(Kind.DENIED, f"{ip} is not allowed")
-        if self.gate is not None and judge and ip and ip not in self._proxies:
-            error = self.gate(info)
-            if error is not None:
-                return error
+        charge: Callable[[], None] | None = None
+        if self.gate is not None and judge and gated and ip and ip not in self._proxies:
+            verdict = self.gate(info)
+            if isinstance(verdict, ProxyError):
+                return verdict
+            charge = verdict
         reason = self.limits.try_take(ip)
         if reason is not None:
             return ProxyError(Kind.LIMITED, reason)
         info.counted_as = ip
+        if charge is not None:
+            charge()
         return None
 
     def _lets_in(self, ip: str) -> bool:
@@ -246,9 +253,12 @@ class Frontend:
         return self.peers.allows(info.peer_ip) and self._lets_in(info.client_ip)
 
     def readmit(self, info: ConnectionInfo) -> ProxyError | None:
-        """The PROXY header told the client's real address: judge and count that one."""
+        """The PROXY header told the client's real address: judge and count that one.
+
+        A header with LOCAL leaves the address of the proxy, whose own connection it is.
+        """
         self.depart(info)
-        return self.admit(info, info.client_ip)
+        return self.admit(info, info.client_ip, gated=info.client_ip != info.peer_ip)
 
     def depart(self, info: ConnectionInfo) -> None:
         """A connection is over; harmless for one that was not counted."""

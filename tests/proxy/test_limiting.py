@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from lbproxy.config.errors import ConfigErrors
 from lbproxy.errors import Kind
 from lbproxy.limits.cells import Cells, cell_bytes
 from lbproxy.limits.window import SLICES
-from lbproxy.proxy.features.limiting.key import prefix_of
+from lbproxy.proxy.features.limiting.key import Key, prefix_of
 from lbproxy.registry import parse_config
 from lbproxy.testing import LB
 from lbproxy.workers.board import ADDRESSES, Board
@@ -219,6 +220,126 @@ def test_a_reload_keeps_the_counts() -> None:
         assert lb.service.reload(text.replace("limits =\n    one\n    up", "")).ok
         assert lb.service.frontend("web").gate is None
         assert "limits" not in lb.service.frontend("web").features
+
+
+def test_another_spelling_is_no_other_key() -> None:
+    def found(key: str, *requests: tuple[str, ...]) -> list[int]:
+        with LB.from_config(web(f"[limit one]\nrate = 1/1h\nkey = {key}")) as lb:
+            lb.origin("a", "10.0.0.1:80")
+            return statuses([ask(lb, *one) for one in requests])
+
+    paths = [("/a",), ("/%61",), ("/./a",), ("//a",), ("/b/../a",)]
+    assert found("{path}", *paths) == found("x {uri}", *paths) == [200, 429, 429, 429, 429]
+    assert found("{path}", ("/a%2F../b",)) == [400]
+    queries = [("/?k=a",), ("/?k=%61",), ("/?%6b=a",), ("/?k=z&k=a",), ("/?k=&k=a",), ("/?k=b",)]
+    assert found("{query:k}", *queries) == [200, 429, 429, 429, 429, 200]
+    twice = [("/", "X-Key: a"), ("/", "X-Key: z", "X-Key: a"), ("/", "X-Key:", "X-Key: a")]
+    assert found("{header:X-Key}", *twice) == [200, 429, 429]
+    assert found("{header:X-Key}", ("/", *[f"X-Key: {one}" for one in range(9)])) == [400]
+    cookies = [("/", "Cookie: k=a"), ("/", "Cookie: k=z; k=a"), ("/", "Cookie: k=", "Cookie: k=a")]
+    assert found("{client_ip} {cookie:k}", *cookies) == [200, 429, 429]
+    hosts = Key("{host}", (32, 64))
+    for host in (b"h", b"h:80", b"h.", b"h.:80"):
+        assert hosts.all_of(SimpleNamespace(request=SimpleNamespace(host=host))) == ["h"]
+
+
+def test_a_reload_to_another_kind_of_limit() -> None:
+    def limit(lb: Any) -> Any:
+        return lb.service.frontend("web").features["limits"]._limits["one"]
+
+    text = web("[limit one]\nrate = 2/1h")
+    of_connections = text.replace("2/1h", "2/1h\nunit = connections")
+    with LB.from_config(text) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        assert lb.service.reload(of_connections).ok
+        first = ask(lb)
+        first.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" * 3)
+        assert first.received.count(b"HTTP/1.1 200") == 4
+        assert lb.service.reload(text).ok
+        assert lb.service.frontend("web").gate is None
+        assert statuses([ask(lb), ask(lb)]) == [200, 429], "one connection was charged"
+    at_once = web("[limit one]\nconcurrent = 1")
+    with LB.from_config(at_once) as lb:
+        lb.origin("a", "10.0.0.1:80").hang()
+        held, counts = ask(lb), limit(lb).at_once
+        assert counts.held == {"203.0.113.9": 1}
+        assert lb.service.reload(text).ok
+        held.abort()
+        lb.advance(0.1)
+        assert counts.held == {}
+        assert lb.service.reload(at_once).ok
+        held, refused = ask(lb), ask(lb)
+        assert statuses([held, refused]) == [0, 429]
+        held.abort()
+        lb.advance(0.1)
+        assert limit(lb).at_once.held == {}
+
+
+@pytest.mark.parametrize("method", ["bucket", "window"])
+def test_a_shorter_rate_does_not_keep_clients_out_for_the_old_time(method: str) -> None:
+    text = web(f"[limit one]\nrate = 10/1h\nmethod = {method}")
+    with LB.from_config(text) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        assert statuses([ask(lb) for _ in range(11)]) == [200] * 10 + [429]
+        assert lb.service.reload(text.replace("10/1h", "20/10s")).ok
+        assert statuses([ask(lb)]) == [429], "the share that is used stays"
+        lb.advance(12)
+        assert statuses([ask(lb) for _ in range(21)]) == [200] * 20 + [429]
+
+
+def test_a_connection_that_maxconn_refuses_costs_nothing() -> None:
+    text = web("[limit one]\nrate = 2/1h\nunit = connections", "limits = one\nmaxconn_per_ip = 1")
+    with LB.from_config(text) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        first = ask(lb)
+        assert statuses([first, ask(lb), ask(lb)]) == [200, 0, 0]
+        first.abort()
+        lb.advance(0.1)
+        second = ask(lb)
+        assert statuses([second]) == [200]
+        second.abort()
+        lb.advance(0.1)
+        assert statuses([ask(lb)]) == [0]
+
+
+def test_the_own_connections_of_a_proxy_are_not_limited() -> None:
+    text = web("[limit one]\nrate = 1/1h\nunit = connections").replace(
+        "tcp:80", "tcp:80 accept_proxy=203.0.113.9", 1
+    )
+    with LB.from_config(text) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        get = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+
+        def through(line: bytes) -> Any:
+            client = lb.connect("web")
+            client.send(line + b"\r\n" + get)
+            return client
+
+        assert statuses([through(b"PROXY UNKNOWN") for _ in range(3)]) == [200] * 3
+        line = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 80"
+        assert statuses([through(line) for _ in range(2)]) == [200, 0]
+
+
+def test_a_delay_beyond_an_hour_is_a_refusal() -> None:
+    with LB.from_config(web("[limit one]\nrate = 1/40m\naction = delay queue=5")) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        found = [ask(lb) for _ in range(3)]
+        assert statuses(found) == [200, 0, 429]
+        lb.advance(2401)
+        assert statuses(found) == [200, 200, 429]
+
+
+def test_what_is_only_logged_is_not_charged_at_the_end() -> None:
+    text = web(
+        "[limit one]\nrate = 2/1m\nunit = errors\naction = log",
+        routes="path /no -> reply 403 no\n    default -> reply 200 yes",
+    ).removesuffix(BACKEND)
+    with LB.from_config(text) as lb:
+        assert statuses([ask(lb, "/no") for _ in range(50)]) == [403] * 50
+        assert lb.service.frontend("web").counts["limits"].limit_logged == 48
+        lb.advance(31)
+        ask(lb)
+        assert lb.service.frontend("web").counts["limits"].limit_logged == 48
 
 
 def test_two_processes_share_a_limit() -> None:

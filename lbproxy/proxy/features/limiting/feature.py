@@ -23,7 +23,7 @@ from lbproxy.limits.fields import policy_item, rate_item, retry_after
 from lbproxy.proxy.adminpart import AdminPart, Column, Many
 from lbproxy.proxy.feature import Feature, Given, counted
 from lbproxy.proxy.features.limiting.key import TCP_VARIABLES
-from lbproxy.proxy.features.limiting.limit import HELD, Limit, LimitCheck
+from lbproxy.proxy.features.limiting.limit import HELD, LATE, Limit, LimitCheck
 from lbproxy.proxy.features.limiting.spec import LimitDeclaration, LimitSpec
 from lbproxy.proxy.ratelog import Quiet
 
@@ -36,6 +36,7 @@ _quiet = Quiet(Logger())
 _NOTE = "limits"  # of ``traffic.vars``
 
 _PATIENCE = 3600.0
+"""Seconds that a request waits at most; one that would have to wait longer is refused."""
 
 
 @define(eq=False)
@@ -94,8 +95,10 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
             _Use(self._limits[use.name], Conditions(use.conditions) if use.conditions else None)
             for use in spec.limits
         ]
-        self._uses = [one for one in uses if one.limit.spec.unit != "connections"]
-        self._gates = [one for one in uses if one.limit.spec.unit == "connections"]
+        # a limit that is kept has its new section from attach on only
+        gates = {one.name for one in specs.values() if one.unit == "connections"}
+        self._uses = [one for one in uses if one.limit.name not in gates]
+        self._gates = [one for one in uses if one.limit.name in gates]
         self._routes: dict[int, Sequence[Limit] | None] = {
             index: None if names == ("none",) else [self._limits[name] for name in names]
             for index, names in enumerate(_names(route) for route in spec.routes)
@@ -132,7 +135,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
         if not self._uses and not self._routes:
             return phases
         phases = phases.before(early=self.early)
-        late = any(limit.late or limit.at_once is not None for limit in self._limits.values())
+        late = any(one.concurrent or one.unit in LATE for one in self._specs.values())
         if self.spec.mode != "tcp":
             phases = phases.after(response=self.response)
         return phases.after(finish=self.finish) if late else phases
@@ -142,9 +145,8 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
         self._owner = owner
         for name, limit in self._limits.items():
             if limit.spec != self._specs[name]:
-                limit.apply(self._specs[name])
-        if self._gates:
-            owner.gate = self.gate
+                limit.apply(self._specs[name], self._now())
+        owner.gate = self.gate if self._gates else None
 
     def refit(self, owner: Frontend) -> None:
         """See :class:`Feature`."""
@@ -152,17 +154,21 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
 
     # -- connections ----------------------------------------------------------------------------
 
-    def gate(self, info: Any) -> ProxyError | None:
-        """Charge a connection that was accepted, or return why it is refused."""
+    def gate(self, info: Any) -> ProxyError | Callable[[], None]:
+        """Return why a connection is refused, or what charges it once it is counted."""
         context = _Accepted(info.client_ip, self._owner.name, self._owner)
-        found = [
-            self._ask(one.limit, context)
-            for one in self._gates
-            if one.conditions is None or one.conditions.hold(context)
-        ]
-        note = Note([one for one in found if one is not None], [])
-        verdict = self._decide(note)
-        return verdict if isinstance(verdict, ProxyError) else None
+        note = Note([], [])
+        for one in self._gates:
+            if one.conditions is None or one.conditions.hold(context):
+                note.asked += self._ask(one.limit, context)
+        worst, _, passing = self._judge(note)
+        if worst is not None:
+            return self._refused(note, worst)
+
+        def charge() -> None:
+            self._pass(note, passing)
+
+        return charge
 
     # -- requests and sessions ------------------------------------------------------------------
 
@@ -170,9 +176,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
         """Pass, delay or refuse a request or a session."""
         note = Note([], [])
         for limit in self._of(traffic):
-            asked = self._ask(limit, traffic)
-            if asked is not None:
-                note.asked.append(asked)
+            note.asked += self._ask(limit, traffic)
         if not note.asked:
             return None
         if traffic.vars is None:
@@ -203,13 +207,14 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
         limits += further
         return limits if len(limits) < 2 else list(dict.fromkeys(limits))
 
-    def _ask(self, limit: Limit, traffic: Any) -> LimitCheck | None:
-        """Ask one limit; None if it does not hold for the key, or could not be asked."""
+    def _ask(self, limit: Limit, traffic: Any) -> Sequence[LimitCheck]:
+        """Ask one limit, for each key; none if it does not hold for them, or cannot be asked."""
         try:
-            key = limit.key.of(traffic)
-            if not key and limit.spec.empty == "pass":
-                return None
-            return limit.ask(key, self._now())
+            keys = limit.key.all_of(traffic)
+            if limit.spec.empty == "pass":
+                keys = [key for key in keys if key]
+            now = self._now()
+            return [limit.ask(key, now) for key in keys]
         except ProxyError:
             raise
         except Exception:
@@ -217,49 +222,52 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
             _quiet.failure(name, "{name} cannot be asked", Failure(), name=name)
             if limit.spec.on_error == "closed":
                 raise ProxyError(Kind.RATE_LIMITED, f"{name} cannot be asked", 503) from None
-            return None
+            return ()
 
     def _decide(self, note: Note) -> Any:
         """None to pass, an error to refuse with, or what to wait for."""
+        worst, slow, passing = self._judge(note)
+        if worst is not None:
+            return self._refuse(note, worst)
+        error = self._pass(note, passing)
+        return error if error is not None or slow is None else self._delay(slow)
+
+    def _judge(
+        self, note: Note
+    ) -> tuple[LimitCheck | None, LimitCheck | None, Sequence[LimitCheck]]:
+        """The limit that refuses, the one that delays, and those to charge if none refuses."""
         for one in note.asked:
             self.tallies[one.limit.name].asked += 1
         beyond = [one for one in note.asked if one.wait > 0]
-        if not beyond:
-            return self._pass(note, note.asked)
         worst: LimitCheck | None = None
         slow: LimitCheck | None = None
+        if not beyond:
+            return worst, slow, note.asked
         for one in beyond:
             kind = one.limit.spec.action.kind
             if kind == "log":
                 self._logged(one)
-            elif kind == "delay" and one.limit.has_queue(one.key):
+            elif kind == "delay" and one.wait <= _PATIENCE and one.limit.has_queue(one.key):
                 slow = one if slow is None or one.wait > slow.wait else slow
             elif worst is None or one.wait > worst.wait:
                 worst = one
-        if worst is not None:
-            return self._refuse(note, worst)
         passing = [one for one in note.asked if not one.wait or one.limit.spec.action.kind != "log"]
-        if slow is None:
-            return self._pass(note, passing)
-        error = self._pass(note, passing)
-        return error or self._delay(slow)
+        return worst, slow, passing
 
     def _pass(self, note: Note, charged: Sequence[LimitCheck]) -> ProxyError | None:
         """Charge all of ``charged``."""
         now = self._now()
         for one in charged:
-            limit = one.limit
-            if limit.at_once is None:
+            if one.at_once is None:
                 continue
-            if not limit.at_once.take(one.key):  # another process was faster
+            if not one.at_once.take(one.key):  # another process was faster
                 one.wait = 1.0
                 self._give_back(note)
                 return self._refused(note, one)
             note.held.append(one)
         for one in charged:
-            method = one.limit.method
-            if method is not None and one.limit.cost:
-                method.charge(one.ident, one.limit.cost, now)
+            if one.method is not None and one.limit.cost:
+                one.method.charge(one.ident, one.limit.cost, now)
         return None
 
     def _refuse(self, note: Note, one: LimitCheck) -> Any:
@@ -340,7 +348,11 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
         if note is None:
             return
         refused = note.refused
-        stated = [one for one in note.asked if one.limit.spec.headers or one is refused]
+        of_limits = {one.limit.name: one for one in reversed(note.asked)}
+        if refused is not None:
+            of_limits[refused.limit.name] = refused
+        asked = {one.limit.name: of_limits[one.limit.name] for one in note.asked}
+        stated = [one for one in asked.values() if one.limit.spec.headers or one is refused]
         if not stated:
             return
         now, headers = self._now(), traffic.response.headers
@@ -348,7 +360,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
             headers.append((b"Retry-After", b"%d" % max(1, retry_after(refused.wait))))
         policies, rates = [], []
         for one in stated:
-            method = one.limit.method
+            method = one.method
             if method is not None:
                 policies.append(policy_item(one.limit.name, method.rate, one.limit.spec.unit))
                 left, reset = method.left(one.ident, now), method.reset(one.ident, now)
@@ -367,9 +379,11 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
             return
         now = self._now()
         for one in note.asked:
-            method = one.limit.method
+            method = one.method
             if not one.limit.late or method is None:
                 continue
+            if one.wait > 0 and one.limit.spec.action.kind == "log":
+                continue  # as a request beyond a limit that rejects, it costs nothing
             if one.limit.spec.unit == "bytes":
                 cost = float(traffic.bytes_in + traffic.bytes_out)
             else:
@@ -380,8 +394,8 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
     def _give_back(self, note: Note) -> None:
         held, note.held = note.held, []
         for one in held:
-            assert one.limit.at_once is not None
-            one.limit.at_once.give_back(one.key)
+            if one.at_once is not None:
+                one.at_once.give_back(one.key)
 
     # -- what is shown --------------------------------------------------------------------------
 

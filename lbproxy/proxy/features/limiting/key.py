@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import product
+from math import prod
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
+from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard.addresses import V4_BASE, address_number
 from lbproxy.http.escape import Escaper
+from lbproxy.http.paths import normal_path
 from lbproxy.http.place import Variable
 from lbproxy.http.template import Template
 
-__all__ = ["TCP_VARIABLES", "Key", "prefix_of"]
+__all__ = ["MOST", "TCP_VARIABLES", "Key", "prefix_of"]
 
 TCP_VARIABLES = frozenset({"client_ip", "client_port", "frontend", "sni"})
 """Variables that a connection without a request has."""
+
+MOST = 8
+"""Keys of a request."""
 
 _SHOWN = 4  # characters of a key that may be a secret
 
@@ -34,25 +43,53 @@ def prefix_of(ip: str, lengths: tuple[int, int]) -> str:
 
 
 class Key:
-    """``variables``: the names in the text.  Raises ValueError as :class:`Template`."""
+    """``variables``: the names in the text.  Raises ValueError as :class:`Template`.
+
+    Values that mean the same to servers are one key: a path in another spelling, a host with a
+    port, escapes in the query.
+    """
 
     def __init__(self, text: str, lengths: tuple[int, int]) -> None:
         self._lengths = lengths
+        self._fields: list[str] = []
+        self._chosen: dict[str, bytes] = {}
         found: set[str] = set()
 
         def place(variable: Variable) -> Escaper:
-            found.add(variable.name)
-            return self._prefix if variable.name == "client_ip" else bytes
+            name = variable.name
+            found.add(name)
+            if ":" in name:
+                self._fields.append(name)
+                return lambda raw: self._chosen.get(name, b"")
+            return self._prefix if name == "client_ip" else _SAME.get(name, bytes)
 
         self._template = Template(text, place=place, early=True)
         self.variables = frozenset(found)
+        self._fields = list(dict.fromkeys(self._fields))
         self._address = text == "{client_ip}"
-        self._secret = any(":" in name for name in found)
+        self._secret = bool(self._fields)
 
-    def of(self, traffic: Any) -> str:
-        """Return the key of a request, a session or a connection; "" if its variables are empty."""
+    def all_of(self, traffic: Any) -> list[str]:
+        """Return the keys of a request, a session or a connection; "" if its variables are empty.
+
+        There are several if a header, a cookie or a parameter of the query occurs with several
+        values, because servers do not agree which one counts.  Raises ProxyError BAD_REQUEST for
+        more than :data:`MOST`, and for an ambiguous path.
+        """
         if self._address:
-            return prefix_of(traffic.client_ip, self._lengths)
+            return [prefix_of(traffic.client_ip, self._lengths)]
+        if not self._fields:
+            return [self._render(traffic)]
+        values = [_values(traffic.request, name) for name in self._fields]
+        if prod(map(len, values)) > MOST:
+            raise ProxyError(Kind.BAD_REQUEST, f"{{{self._fields[0]}}} has too many values")
+        keys: dict[str, None] = {}
+        for chosen in product(*values):
+            self._chosen = dict(zip(self._fields, chosen, strict=True))
+            keys[self._render(traffic)] = None
+        return list(keys)
+
+    def _render(self, traffic: Any) -> str:
         return self._template.render(traffic).strip().decode("utf-8", "replace")
 
     def shown(self, key: str) -> str:
@@ -63,3 +100,43 @@ class Key:
 
     def _prefix(self, raw: bytes) -> bytes:
         return prefix_of(raw.decode("ascii", "replace"), self._lengths).encode()
+
+
+def _values(request: Any, variable: str) -> list[bytes]:
+    """The values of ``header:NAME``, ``cookie:NAME`` or ``query:NAME``, each once; at least one."""
+    kind, _, name = variable.partition(":")
+    raw = name.encode("ascii")
+    if kind == "header":
+        found = request.header_values(raw)
+    elif kind == "cookie":
+        found = request.cookies(raw)
+    else:
+        pairs = [part.partition(b"=") for part in request.query.split(b"&")]
+        found = [_unquoted(value) for key, _, value in pairs if _unquoted(key) == raw]
+    return list(dict.fromkeys(one.strip() for one in found)) or [b""]
+
+
+def _unquoted(text: bytes) -> bytes:
+    return unquote_to_bytes(text.replace(b"+", b" "))
+
+
+def _path(raw: bytes) -> bytes:
+    path = normal_path(raw)
+    if path is None:
+        raise ProxyError(Kind.BAD_REQUEST, "ambiguous path, or one that leaves the root")
+    return path
+
+
+def _uri(raw: bytes) -> bytes:
+    path, mark, query = raw.partition(b"?")
+    return _path(path) + mark + query
+
+
+def _host(raw: bytes) -> bytes:
+    head, colon, port = raw.rpartition(b":")
+    if colon and not port.endswith(b"]"):
+        raw = head
+    return raw.rstrip(b".")
+
+
+_SAME: Mapping[str, Escaper] = {"path": _path, "uri": _uri, "host": _host}

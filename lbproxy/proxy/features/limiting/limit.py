@@ -7,28 +7,38 @@ from attrs import define
 from lbproxy.limits.asking import Method
 from lbproxy.limits.atonce import AtOnce
 from lbproxy.limits.bucket import Buckets
+from lbproxy.limits.rate import Rate
 from lbproxy.limits.window import SLICES, Windows
 from lbproxy.proxy.feature import Given
 from lbproxy.proxy.features.limiting.key import Key
 from lbproxy.proxy.features.limiting.spec import LimitSpec
 from lbproxy.sharing.contracts import Shared
 
-__all__ = ["HELD", "Limit", "LimitCheck"]
+__all__ = ["HELD", "LATE", "Limit", "LimitCheck"]
 
 HELD = 1000
 """Requests that a limit holds in the tarpit at once; further ones are refused at once."""
 
+LATE = ("bytes", "errors")
+"""Units that are charged when a request or a session ends."""
+
 _NAMED = 100  # refused keys that are counted by name
+_CARRIED = 86_400.0  # seconds for which shares of an old rate are looked for, at least
 
 
 @define
 class LimitCheck:
-    """A limit that a request is subject to, and its key."""
+    """A limit that a request is subject to, and its key.
+
+    ``method`` and ``at_once``: what was asked; the limit may have others when the request ends.
+    """
 
     limit: Limit
     key: str
     ident: int
     wait: float = 0.0
+    method: Method | None = None
+    at_once: AtOnce | None = None
 
 
 class Limit:
@@ -39,7 +49,10 @@ class Limit:
         self.waiting: dict[str, int] = {}
         self.held = 0
         self.refused: dict[str, int] = {}
-        self.apply(spec)
+        self.method: Method | None = None
+        self._before: Method | None = None
+        self._changed = 0.0
+        self.apply(spec, 0.0)
 
     @staticmethod
     def kept(spec: LimitSpec, given: Given) -> Limit:
@@ -51,31 +64,61 @@ class Limit:
         """Return the key of a section."""
         return Key(spec.key, spec.prefix)
 
-    def apply(self, spec: LimitSpec) -> None:
-        """Go on as ``spec`` says; what keys have used stays."""
+    def apply(self, spec: LimitSpec, now: float) -> None:
+        """Go on as ``spec`` says from ``now`` on.
+
+        What keys have used stays.  If the rate changes, it stays as a share of the burst.
+        """
+        before = self.method
         self.spec = spec
         self.name = spec.name
         self.key = self.key_of(spec)
-        self.method: Method | None = None
+        self.method = None
         at_once: AtOnce | None = None
-        if spec.rate is not None and spec.method == "window":
-            self.method = Windows(self._shared.cells(SLICES), f"limit:{spec.name}", spec.rate)
-        elif spec.rate is not None:
-            self.method = Buckets(self._shared.cells(0), f"limit:{spec.name}", spec.rate)
+        if spec.rate is not None:
+            self.method = self._method_of(spec, spec.rate)
         else:
             at_once = getattr(self, "at_once", None) or AtOnce(self._shared, spec.name, 0)
             at_once.most = spec.concurrent
         self.at_once = at_once
-        self.late = spec.unit in ("bytes", "errors")
+        if before is not None and (
+            self.method is None
+            or type(before) is not type(self.method)
+            or before.rate != self.method.rate
+        ):
+            self._before, self._changed = before, now
+        self.late = spec.unit in LATE
         self.cost = 0.0 if self.late else 1.0
 
     def ask(self, key: str, now: float) -> LimitCheck:
         """Ask for one more of ``key``; ``wait`` of the result is 0 if it may be."""
         if self.method is None:
             assert self.at_once is not None
-            return LimitCheck(self, key, 0, 0.0 if self.at_once.room(key) > 0 else 1.0)
+            wait = 0.0 if self.at_once.room(key) > 0 else 1.0
+            return LimitCheck(self, key, 0, wait, None, self.at_once)
         ident = self.method.ident(key)
-        return LimitCheck(self, key, ident, self.method.ask(ident, 1.0, now))
+        if self._before is not None:
+            self._carry(self._before, self.method, key, now)
+        return LimitCheck(self, key, ident, self.method.ask(ident, 1.0, now), self.method)
+
+    def _method_of(self, spec: LimitSpec, rate: Rate) -> Method:
+        """The counts for a rate; another rate has others, because a cell is no number of units."""
+        name = f"limit:{spec.name}:{rate.amount!r}/{rate.seconds!r}/{rate.burst!r}"
+        if spec.method == "window":
+            return Windows(self._shared.cells(SLICES), name, rate)
+        return Buckets(self._shared.cells(0), name, rate)
+
+    def _carry(self, before: Method, method: Method, key: str, now: float) -> None:
+        """Move what ``key`` had used of the burst when the rate changed."""
+        if now > self._changed + max(_CARRIED, 2 * before.rate.seconds):
+            self._before = None
+        then, burst = self._changed, before.rate.burst
+        old, ident = before.ident(key), method.ident(key)
+        used = burst - before.left(old, then)
+        if used > 0:
+            before.forget(old)
+            at = then if method.left(ident, now) == method.rate.burst else now
+            method.charge(ident, used / burst * method.rate.burst, at)
 
     def has_queue(self, key: str) -> bool:
         """Return whether another request of ``key`` may wait."""
