@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from lbproxy.guard.addresses import address_number
 from lbproxy.lists.prefixes import Bounds, PrefixSet
-from lbproxy.lists.text import bounds_of
+from lbproxy.lists.text import bounds_of, bounds_text
 
 __all__ = ["MOST_EDITS", "AddressList"]
 
@@ -18,8 +18,9 @@ class AddressList:
     """``"192.0.2.7" in addresses``.
 
     ``loaded``: whether it has had contents at all.  A list that is not loaded contains nobody.
-    ``added`` and ``removed`` are texts as operators gave them; a removal wins over the source, an
-    addition over both.  ``changed``: called after each change.
+    ``added`` and ``removed``: what operators have changed, which wins over the source.  No address
+    is in both: the last word of an operator holds, and takes a part out of what was said before.
+    ``changed``: called after each change.
     """
 
     def __init__(self, name: str) -> None:
@@ -54,14 +55,16 @@ class AddressList:
     def add(self, text: str) -> None:
         """Add an address, a prefix or a range.  ValueError."""
         bounds = self._bounds(text, self.added)
-        self.removed.pop(text, None)
+        self.removed = _without(self.removed, bounds)
         self.added[text] = bounds
         self._edited()
 
     def remove(self, text: str) -> None:
         """Take an address, a prefix or a range out.  ValueError."""
         bounds = self._bounds(text, self.removed)
-        if self.added.pop(text, None) is None or self._overlaps(bounds):
+        own = self.added.pop(text, None) is not None
+        self.added = _without(self.added, bounds)
+        if not own or self.source.overlaps(bounds):
             self.removed[text] = bounds
         self._edited()
 
@@ -70,9 +73,6 @@ class AddressList:
         self.added = {text: found for text in added if (found := bounds_of(text)) is not None}
         self.removed = {text: found for text in removed if (found := bounds_of(text)) is not None}
         self._edited()
-
-    def _overlaps(self, bounds: Bounds) -> bool:
-        return self.source.has(bounds[0]) or self.source.has(bounds[1])
 
     def _bounds(self, text: str, edits: dict[str, Bounds]) -> Bounds:
         found = bounds_of(text)
@@ -92,3 +92,16 @@ class AddressList:
         self.version += 1
         for call in list(self.changed):
             call()
+
+
+def _without(edits: dict[str, Bounds], out: Bounds) -> dict[str, Bounds]:
+    """``edits`` without the addresses of ``out``."""
+    found: dict[str, Bounds] = {}
+    for text, (first, last) in edits.items():
+        if last < out[0] or first > out[1]:
+            found[text] = first, last
+            continue
+        for piece in ((first, out[0] - 1), (out[1] + 1, last)):
+            if piece[0] <= piece[1]:
+                found[bounds_text(piece)] = piece
+    return found

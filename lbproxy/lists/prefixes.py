@@ -73,6 +73,21 @@ class PrefixSet:
         at = bisect_right(self._lows, low, start, end) - 1
         return at >= 0 and (high, low) <= (self._last_highs[at], self._last_lows[at])
 
+    def overlaps(self, bounds: Bounds) -> bool:
+        """Return whether any address of a range, all of one family, is in the set."""
+        first, last = bounds
+        if self.has(first):
+            return True
+        if first >= V4_BASE:
+            at = bisect_left(self._firsts, first - V4_BASE)
+            return at < len(self._firsts) and self._firsts[at] <= last - V4_BASE
+        rows = range(len(self._highs))
+        at = bisect_left(rows, first, key=self._first_v6)
+        return at < len(rows) and self._first_v6(at) <= last
+
+    def _first_v6(self, at: int) -> int:
+        return (self._highs[at] << 64) + self._lows[at]
+
     @property
     def bytes(self) -> int:
         """The memory of the set."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from socket import AF_INET, inet_pton
 
 from attrs import frozen
@@ -14,7 +14,7 @@ from attrs import frozen
 from lbproxy.guard.addresses import V4_BASE, address_number, network_bounds
 from lbproxy.lists.prefixes import Bounds, PrefixSet
 
-__all__ = ["BROKEN", "BadLine", "ListText", "bounds_of", "read_list"]
+__all__ = ["BROKEN", "BadLine", "ListText", "bounds_of", "bounds_text", "read_list"]
 
 BROKEN = 100
 """Lines that are reported; a file with more is read no further."""
@@ -78,3 +78,11 @@ def bounds_of(text: str) -> Bounds | None:
         return network_bounds(ip_network(text, strict=False))
     except ValueError:
         return None
+
+
+def bounds_text(bounds: Bounds) -> str:
+    """Return ``FIRST-LAST``, or the address of a range of one."""
+    first, last = (
+        str(IPv4Address(one - V4_BASE) if one >= V4_BASE else IPv6Address(one)) for one in bounds
+    )
+    return first if first == last else f"{first}-{last}"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproxy.guard.addresses import AddressSet
+from lbproxy.guard.addresses import V4_BASE, AddressSet
 from lbproxy.lists.addresslist import AddressList
 from lbproxy.lists.prefixes import PrefixSet
 from lbproxy.lists.text import BROKEN, bounds_of, read_list
@@ -23,6 +23,9 @@ V6 = st.builds(
     st.one_of(st.integers(1 << 60, (1 << 128) - 1), st.integers(1 << 127, (1 << 127) + (1 << 66))),
     st.integers(0, 128),
 )
+
+
+WHERE = st.integers(0, 40)
 
 
 def near(network: str) -> list[str]:
@@ -106,6 +109,49 @@ def test_a_range_inside_the_source_can_be_taken_out_after_it_was_added() -> None
     one.add("10.1.0.0/16")
     one.remove("10.1.0.0/16")
     assert "10.1.2.3" not in one and "10.2.0.0" in one
+    one.add("10.0.0.0/7")
+    one.remove("10.0.0.0/7")
+    assert "10.2.0.0" not in one, "a part of it is in the source"
     empty = AddressList("e")
     empty.load(PrefixSet())
     assert empty.loaded and not empty
+
+
+def test_the_last_word_of_an_operator_holds() -> None:
+    one = AddressList("l")
+    one.load(read_list(["192.0.2.7", "2001:db8::/32"]).prefixes)
+    one.add("192.0.2.128/25")
+    one.remove("192.0.2.130")
+    assert "192.0.2.130" not in one and "192.0.2.129" in one and "192.0.2.131" in one
+    one.add("192.0.2.9")
+    one.remove("192.0.2.9/32")
+    assert "192.0.2.9" not in one, "in another spelling"
+    one.remove("2001:db8::/16")
+    one.add("2001:db8:1::-2001:db8:2::5")
+    assert "2001:db8:1::1" in one and "2001:db8::1" not in one and "2001:db8:2::6" not in one
+    again = AddressList("l")
+    again.load(one.source)
+    for text in one.added:
+        again.add(text)
+    for text in one.removed:
+        again.remove(text)
+    for ip in ("192.0.2.129", "192.0.2.130", "192.0.2.9", "2001:db8:1::1", "2001:db8:3::"):
+        assert (ip in again) is (ip in one), "a process that begins is told in any order"
+
+
+def test_what_was_added_and_taken_out_leaves_nothing() -> None:
+    one = AddressList("l")
+    one.load(read_list(["10.0.0.0/8", "2001:db8::1"]).prefixes)
+    for text in ("192.0.2.1", "2001:db8::/127"):
+        one.add(text)
+        one.remove(text)
+    assert not one.added and list(one.removed) == ["2001:db8::/127"]
+
+
+@given(st.lists(st.tuples(WHERE, WHERE), max_size=6), WHERE, WHERE)
+def test_overlaps(ranges: list[tuple[int, int]], first: int, last: int) -> None:
+    for base in (0, V4_BASE):
+        inside = [(base + min(one), base + max(one)) for one in ranges]
+        low, high = base + min(first, last), base + max(first, last)
+        expected = any(one[0] <= high and one[1] >= low for one in inside)
+        assert PrefixSet(inside).overlaps((low, high)) is expected
