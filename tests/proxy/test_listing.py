@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 from lbproxy.config.dump import dump
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.decide.explain import explain_http
+from lbproxy.proxy.features.listing.reading import read_source
+from lbproxy.proxy.features.listing.spec import ListSpec
 from lbproxy.registry import parse_config
 from lbproxy.testing import LB
 
@@ -113,6 +117,58 @@ def test_a_list_that_cannot_be_read_at_the_start(tmp_path: Path) -> None:
         rewrite(path, f"{CLIENT}\n")
         lb.advance(5.1)
         assert status(ask(lb)) == 200
+
+
+def test_an_emptied_file_is_not_used_beside_addresses(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text(f"\ufeff{CLIENT}\n", encoding="utf-8")
+    text = web(f"file = {path}\naddresses = 10.0.0.1\nrefresh = 5s", "deny = list:one")
+    with LB.from_config(text) as lb:
+        assert status(ask(lb)) == 0, "a byte order mark is no part of the first line"
+        rewrite(path, "")
+        lb.advance(5.1)
+        assert status(ask(lb)) == 0
+        source = lb.service.frontend("web").features["lists"].sources["one"]
+        assert "empty" in source.error
+
+
+def test_deny_with_a_list_that_was_never_read(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("junk\n")
+    with pytest.raises(ConfigErrors, match="list one: line 1"):
+        LB.from_config(web(f"file = {path}", "deny_peers = list:one"))
+    with LB.from_config(web(f"file = {path}", "allow = 203.0.113.0/24")) as lb:
+        for key in ("deny", "deny_peers"):
+            done = lb.service.reload(web(f"file = {path}", f"{key} = list:one"))
+            assert not done.ok and "list one: line 1" in str(done)
+        path.write_text(CLIENT)
+        assert lb.service.reload(web(f"file = {path}", "deny = list:one")).ok
+        assert status(ask(lb)) == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 40\r\n\r\n10.0.0.0/2", "30 bytes too early"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n20\r\n10.0.0.0/2", "Incomplete"),
+        (b"junk\r\n\r\n", "BadStatusLine"),
+    ],
+)
+def test_half_of_a_url_is_not_used(answer: bytes, words: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection = server.accept()[0]
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        spec = ListSpec(name="one", url=f"http://127.0.0.1:{server.getsockname()[1]}/")
+        with pytest.raises(ValueError, match=words):
+            read_source(spec)
+        thread.join()
 
 
 def test_operators_change_a_list() -> None:

@@ -33,30 +33,35 @@ class Listing(ListDeclaration, Feature["Frontend"]):
 
     def __init__(self, spec: Any, specs: dict[str, ListSpec], given: Given) -> None:
         self._specs = specs
+        self._denied = _denied(spec)
         self._attached = False
         self._owner: Frontend | None = None
         self.sources = {
             name: given.keep("list", name, partial(_source, one, given))
             for name, one in specs.items()
         }
-        denied = {item.name for item in spec.deny if isinstance(item, ListName)}
         for name, source in self.sources.items():
             if source.list.loaded:
                 continue
             try:
                 source.load()
             except ValueError as error:
-                if name in denied:
+                if name in self._denied:
                     raise
                 _log.warn("{error}; the list has no contents", error=str(error))
 
     @classmethod
     def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
-        """See :class:`Feature`.  ValueError for a list in ``deny`` that cannot be read."""
+        """See :class:`Feature`.
+
+        ValueError for a list in ``deny`` or ``deny_peers`` that cannot be read.
+        """
         specs = {one.name: one for one in given.config.of(ListSpec)}
         if not specs:
             return None
-        return old if old is not None and old._specs == specs else cls(spec, specs, given)
+        if old is not None and old._specs == specs and _denied(spec) <= old._denied:
+            return old
+        return cls(spec, specs, given)
 
     def attach(self, owner: Frontend) -> None:
         """See :class:`Feature`."""
@@ -92,6 +97,11 @@ class Listing(ListDeclaration, Feature["Frontend"]):
             info = getattr(client, "info", None)
             if info is not None and not owner.still_allows(info):
                 client.kill(ProxyError(Kind.DENIED, f"{info.client_ip} is not allowed any more"))
+
+
+def _denied(spec: Any) -> set[str]:
+    """The lists that keep clients out: without contents they would let all in."""
+    return {item.name for item in (*spec.deny, *spec.deny_peers) if isinstance(item, ListName)}
 
 
 def _source(spec: ListSpec, given: Given) -> ListSource:

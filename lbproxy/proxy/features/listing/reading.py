@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from http.client import HTTPException
 from itertools import chain
 from pathlib import Path
+from time import monotonic
 from urllib.request import Request, urlopen
 
 from lbproxy.lists.text import ListText, read_list
@@ -13,21 +15,19 @@ __all__ = ["read_source"]
 
 _LARGEST = 256 * 1024 * 1024  # bytes of a text
 _FETCH = 30.0  # seconds without a byte from a URL
+_LONGEST = 300.0  # seconds for all of it
+_PIECE = 1 << 18
 
 
 def read_source(spec: ListSpec) -> ListText:
     """Return the entries of ``spec``; blocks.  OSError and ValueError."""
     own = map(str, spec.addresses)
     if spec.file:
-        with Path(spec.file).open(encoding="utf-8", errors="replace") as file:
+        with Path(spec.file).open(encoding="utf-8-sig", errors="replace") as file:
             found = read_list(chain(own, file))
     elif spec.url:
-        asked = Request(spec.url, headers={"User-Agent": "lbproxy"})
-        with urlopen(asked, timeout=_FETCH) as answer:
-            data = answer.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
-            raise ValueError("it is larger than 256 MiB")
-        found = read_list(chain(own, data.decode("utf-8", "replace").splitlines()))
+        text = _fetch(spec.url).decode("utf-8-sig", "replace")
+        found = read_list(chain(own, text.splitlines()))
     else:
         found = read_list(own)
     if found.bad:
@@ -35,3 +35,27 @@ def read_source(spec: ListSpec) -> ListText:
         line = first.number - len(spec.addresses)
         raise ValueError(f"line {line}: {first.text!r} is neither an address, a prefix nor a range")
     return found
+
+
+def _fetch(url: str) -> bytes:
+    """Return a complete response.
+
+    A piece of one would be a list with fewer entries, or with a prefix that is cut short.
+    """
+    asked = Request(url, headers={"User-Agent": "lbproxy"})
+    found = bytearray()
+    until = monotonic() + _LONGEST
+    try:
+        with urlopen(asked, timeout=_FETCH) as answer:
+            while piece := answer.read1(_PIECE):
+                found += piece
+                if len(found) > _LARGEST:
+                    raise ValueError("it is larger than 256 MiB")
+                if monotonic() > until:
+                    raise ValueError(f"it takes longer than {_LONGEST:g} seconds")
+            missing = getattr(answer, "length", None)
+    except HTTPException as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    if missing:
+        raise ValueError(f"the response ended {missing} bytes too early")
+    return bytes(found)

@@ -24,7 +24,8 @@ from lbproxy.sharing.contracts import Replicated
 
 __all__ = ["ListSource"]
 
-_quiet = Quiet(Logger())
+_log = Logger()
+_quiet = Quiet(_log)
 
 
 class ListSource:
@@ -86,10 +87,13 @@ class ListSource:
 
     def _edited(self, message: dict[str, list[str]]) -> None:
         """Apply a change that a process has published."""
-        for address in message.get("add", ()):
-            self.list.add(address)
-        for address in message.get("remove", ()):
-            self.list.remove(address)
+        try:
+            for address in message.get("add", ()):
+                self.list.add(address)
+            for address in message.get("remove", ()):
+                self.list.remove(address)
+        except ValueError as error:  # too many
+            _log.error("list {name}: {error}", name=self.spec.name, error=str(error))
 
     def _edits(self) -> Iterator[dict[str, list[str]]]:
         """All changes, for a process that begins."""
@@ -131,7 +135,9 @@ class ListSource:
         self._take(found)
 
     def _take(self, found: ListText) -> None:
-        if not found.lines and not self.spec.empty and (self.spec.file or self.spec.url):
+        spec = self.spec
+        read = found.lines > len(spec.addresses)  # more than the section itself says
+        if not read and not spec.empty and (spec.file or spec.url):
             raise ValueError("the new version is empty, and 'empty = no'")
         self.error = ""
         self.list.load(found.prefixes)
