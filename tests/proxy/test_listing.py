@@ -13,6 +13,7 @@ import pytest
 from lbproxy.config.dump import dump
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.decide.explain import explain_http
+from lbproxy.proxy.features.listing import reading
 from lbproxy.proxy.features.listing.reading import read_source
 from lbproxy.proxy.features.listing.spec import ListSpec
 from lbproxy.registry import parse_config
@@ -168,6 +169,25 @@ def test_half_of_a_url_is_not_used(answer: bytes, words: str) -> None:
         spec = ListSpec(name="one", url=f"http://127.0.0.1:{server.getsockname()[1]}/")
         with pytest.raises(ValueError, match=words):
             read_source(spec)
+        thread.join()
+
+
+def test_a_url_that_drips_does_not_hold_traffic_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_WAITED_FOR", (5.0, 0.0))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection = server.accept()[0]
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n10.0.0.1\n")
+                connection.recv(4096)  # until the other end has left
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        with pytest.raises(ConfigErrors, match="longer than 0 seconds"):
+            LB.from_config(web(f"url = {url}", "deny = list:one"))
         thread.join()
 
 

@@ -14,19 +14,24 @@ from lbproxy.proxy.features.listing.spec import ListSpec
 __all__ = ["read_source"]
 
 _LARGEST = 256 * 1024 * 1024  # bytes of a text
-_FETCH = 30.0  # seconds without a byte from a URL
-_LONGEST = 300.0  # seconds for all of it
+_PATIENT = (30.0, 300.0)  # seconds without a byte from a URL, and for all of it
+_WAITED_FOR = (5.0, 30.0)  # the same while traffic waits for it
 _PIECE = 1 << 18
 
 
-def read_source(spec: ListSpec) -> ListText:
-    """Return the entries of ``spec``; blocks.  OSError and ValueError."""
+def read_source(spec: ListSpec, *, waited_for: bool = False) -> ListText:
+    """Return the entries of ``spec``; blocks.  OSError and ValueError.
+
+    ``waited_for``: in the thread of the traffic, so a URL gets little time.
+    """
     own = map(str, spec.addresses)
     if spec.file:
         with Path(spec.file).open(encoding="utf-8-sig", errors="replace") as file:
             found = read_list(chain(own, file))
     elif spec.url:
-        text = _fetch(spec.url).decode("utf-8-sig", "replace")
+        text = _fetch(spec.url, *(_WAITED_FOR if waited_for else _PATIENT)).decode(
+            "utf-8-sig", "replace"
+        )
         found = read_list(chain(own, text.splitlines()))
     else:
         found = read_list(own)
@@ -37,22 +42,22 @@ def read_source(spec: ListSpec) -> ListText:
     return found
 
 
-def _fetch(url: str) -> bytes:
+def _fetch(url: str, silence: float, longest: float) -> bytes:
     """Return a complete response.
 
     A piece of one would be a list with fewer entries, or with a prefix that is cut short.
     """
     asked = Request(url, headers={"User-Agent": "lbproxy"})
     found = bytearray()
-    until = monotonic() + _LONGEST
+    until = monotonic() + longest
     try:
-        with urlopen(asked, timeout=_FETCH) as answer:
+        with urlopen(asked, timeout=silence) as answer:
             while piece := answer.read1(_PIECE):
                 found += piece
                 if len(found) > _LARGEST:
                     raise ValueError("it is larger than 256 MiB")
                 if monotonic() > until:
-                    raise ValueError(f"it takes longer than {_LONGEST:g} seconds")
+                    raise ValueError(f"it takes longer than {longest:g} seconds")
             missing = getattr(answer, "length", None)
     except HTTPException as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None

@@ -49,7 +49,7 @@ class ListSource:
         """Read the list now, which blocks; for a list that was never read.  ValueError."""
         try:
             seen = self._stamp()
-            self._take(read_source(self.spec))
+            self._take(read_source(self.spec, waited_for=True))
             self._seen = seen
         except (OSError, ValueError) as error:
             words = getattr(error, "strerror", None) or str(error)
