@@ -396,6 +396,8 @@ def test_a_limit_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         ("rate = 5/s\naction = dely", "limits = one", "is no action"),
         ("concurrent = 1\naction = delay", "limits = one", "delay needs a 'rate'"),
         ("rate = 5/s\nkey = {client}", "limits = one", "unknown variable"),
+        ("rate = 5/s\nkey = {client_ip} {backend}", "limits = one", "before the route"),
+        ('rate = 5/s\nkey = ""', "limits = one", "limits nobody"),
         ("rate = 5/s\nkey = {path}\nunit = connections", "limits = one", "when a connection"),
         ("rate = 5/s\nprefix = 33 64", "limits = one", "out of bounds"),
         ("rate = 5/s\nprefix = 32", "limits = one", "two lengths"),
@@ -412,6 +414,8 @@ def test_mistakes(limit: str, frontend: str, words: str) -> None:
 def test_mistakes_of_routes_and_tcp() -> None:
     with pytest.raises(ConfigErrors, match=r"there is no \[limit two\]"):
         LB.from_config(web("[limit one]\nrate = 5/s", "", "default -> app limits=two"))
+    with pytest.raises(ConfigErrors, match="'none' stands alone"):
+        LB.from_config(web("[limit one]\nrate = 5/s", "", "default -> app limits=one,none"))
     tcp = "[limit one]\nrate = 5/s\nkey = {path}\n[frontend web]\nmode = tcp\nlisten = tcp:80\n"
     with pytest.raises(ConfigErrors, match="needs mode = http"):
         LB.from_config(

@@ -111,7 +111,10 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
     def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
         """See :class:`Feature`.  ValueError for a limit that does not exist or does not fit."""
         names = {use.name for use in spec.limits}
-        names |= {name for route in spec.routes for name in _names(route) if name != "none"}
+        for route in spec.routes:
+            if "none" in _names(route) and len(_names(route)) > 1:
+                raise ValueError("'none' stands alone: the route has no limits at all")
+            names.update(name for name in _names(route) if name != "none")
         if not names:
             return None
         every = {one.name: one for one in given.config.of(LimitSpec)}

@@ -64,6 +64,10 @@ class Key:
             return self._prefix if name == "client_ip" else _SAME.get(name, bytes)
 
         self._template = Template(text, place=place, early=True)
+        if "backend" in found:
+            raise ValueError("{backend} is not known before the route: use limits= of the route")
+        if not text.strip():
+            raise ValueError("an empty key limits nobody")
         self.variables = frozenset(found)
         self._fields = list(dict.fromkeys(self._fields))
         self._address = text == "{client_ip}"

@@ -101,7 +101,7 @@ def _check_key(draft: Draft, judge: Judge, unit: str) -> None:
     if "key" in draft.broken:
         return
     try:
-        key = Key(draft.get("key", "") or "{client_ip}", (32, 64))
+        key = Key(draft.get("key", "{client_ip}"), (32, 64))
     except ValueError as error:
         judge.wrong(draft, draft.line("key"), "key", str(error))
         return
