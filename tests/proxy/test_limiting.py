@@ -104,6 +104,20 @@ def test_delay_is_a_queue_with_a_bound() -> None:
         assert limit.waiting == {}
 
 
+def test_a_delay_by_two_limits_counts_in_both_queues() -> None:
+    text = web(
+        "[limit one]\nrate = 1/1s\naction = delay queue=1\n"
+        "[limit two]\nrate = 1/10s\naction = delay queue=9",
+        "limits =\n    one\n    two",
+    )
+    with LB.from_config(text) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        assert statuses([ask(lb) for _ in range(3)]) == [200, 0, 429]
+        lb.advance(10.1)
+        limits = lb.service.frontend("web").features["limits"]._limits
+        assert limits["one"].waiting == limits["two"].waiting == {}
+
+
 def test_a_long_delay_is_not_cut_by_timeout_filter() -> None:
     with LB.from_config(web("[limit one]\nrate = 1/1m\naction = delay queue=2")) as lb:
         lb.origin("a", "10.0.0.1:80")

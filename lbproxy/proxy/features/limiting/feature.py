@@ -233,17 +233,17 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
         if worst is not None:
             return self._refuse(note, worst)
         error = self._pass(note, passing)
-        return error if error is not None or slow is None else self._delay(slow)
+        return error if error is not None or not slow else self._delay(slow)
 
     def _judge(
         self, note: Note
-    ) -> tuple[LimitCheck | None, LimitCheck | None, Sequence[LimitCheck]]:
-        """The limit that refuses, the one that delays, and those to charge if none refuses."""
+    ) -> tuple[LimitCheck | None, list[LimitCheck], Sequence[LimitCheck]]:
+        """The limit that refuses, those that delay, and those to charge if none refuses."""
         for one in note.asked:
             self.tallies[one.limit.name].asked += 1
         beyond = [one for one in note.asked if one.wait > 0]
         worst: LimitCheck | None = None
-        slow: LimitCheck | None = None
+        slow: list[LimitCheck] = []
         if not beyond:
             return worst, slow, note.asked
         for one in beyond:
@@ -251,7 +251,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
             if kind == "log":
                 self._logged(one)
             elif kind == "delay" and one.wait <= _PATIENCE and one.limit.has_queue(one.key):
-                slow = one if slow is None or one.wait > slow.wait else slow
+                slow.append(one)
             elif worst is None or one.wait > worst.wait:
                 worst = one
         passing = [one for one in note.asked if not one.wait or one.limit.spec.action.kind != "log"]
@@ -301,12 +301,18 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
         )
         return ProxyError(Kind.RATE_LIMITED, f"limit {limit.name}, key {shown}")
 
-    def _delay(self, one: LimitCheck) -> Deferred[None]:
-        limit, key = one.limit, one.key
+    def _delay(self, slow: Sequence[LimitCheck]) -> Deferred[None]:
+        """Wait for the slowest limit, in the queues of all."""
         self.counters.limit_delayed += 1
-        self.tallies[limit.name].delayed += 1
-        limit.wait(key, 1)
-        return self._later(one.wait, lambda: limit.wait(key, -1), None)
+        for one in slow:
+            self.tallies[one.limit.name].delayed += 1
+            one.limit.wait(one.key, 1)
+
+        def over() -> None:
+            for one in slow:
+                one.limit.wait(one.key, -1)
+
+        return self._later(max(one.wait for one in slow), over, None)
 
     def _logged(self, one: LimitCheck) -> None:
         self.counters.limit_logged += 1
