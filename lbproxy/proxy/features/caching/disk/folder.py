@@ -7,6 +7,7 @@ removes its files. Files that a killed process has left are removed by :meth:`Fo
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Final, Protocol
 from twisted.logger import Logger
 
 from lbproxy.cache.catalog import Catalog
+from lbproxy.cache.codec import DamagedError
 from lbproxy.cache.purge import Purge
 from lbproxy.proxy.features.caching.disk.entries import (
     Dropped,
@@ -35,6 +37,9 @@ _quiet: Final = Quiet(Logger(__name__))
 
 _AGE: Final = 600.0
 """Seconds after which a file that the journal does not name is nobody's."""
+
+_SWEEP: Final = 3600.0
+"""Seconds between sweeps."""
 
 _COMPACT: Final = 10_000
 """Records of the journal below which it is not compacted."""
@@ -68,11 +73,15 @@ class Folder:
         self._names: dict[int, Place] = {}
         self._bodies: dict[int, int] = {}  # by name: how many records have it
         self._hit: list[Place] = []  # by the last purge
+        self._closed = False
+        self._sweep_at = 0.0
+        self._compact_at = _COMPACT
+        self._flushing = self._flush_again = False
         self.journal = Journal(path, self._apply, self._reset)
-        self.journal.sync()
 
     def close(self) -> None:
         """Close the journal; files stay."""
+        self._closed = True
         self.journal.close()
 
     def sync(self) -> None:
@@ -105,6 +114,8 @@ class Folder:
         if known:
             self.catalog.counts.stored += 1
             self._tend()
+            if time.time() >= self._sweep_at:
+                self.sweep()
         else:
             self.remove_files([place])
         return known
@@ -132,13 +143,29 @@ class Folder:
         if not soft:
             self._unlink(found)
         self.catalog.counts.purged += len(found)
-        self.jobs.run(self.journal.flush, lambda _: None)
+        self._tend()
+        self._flush()
         return len(found)
+
+    def _flush(self) -> None:
+        """Have the journal written to the disk, once for all purges that come meanwhile."""
+        if self._flushing:
+            self._flush_again = True
+            return
+        self._flushing = True
+        self.jobs.run(self.journal.flush, self._flushed)
+
+    def _flushed(self, _: object) -> None:
+        self._flushing = False
+        if self._flush_again:
+            self._flush_again = False
+            self._flush()
 
     def resize(self, limit: int, variants: int) -> None:
         """Change the limit, and evict down to it."""
         self.catalog.limit, self.catalog.variants = limit, variants
-        self.drop(self._evicted(0, []))
+        if self.catalog.bytes > limit:
+            self.drop(self._evicted(0, []))
 
     def failed(self, what: str, error: BaseException) -> None:
         """Log a failure of the disk, at most once a second."""
@@ -174,7 +201,10 @@ class Folder:
     # -- the journal ----------------------------------------------------------------------------
 
     def _apply(self, payload: bytes) -> None:
-        entry: Entry = load_entry(payload)
+        try:
+            entry: Entry = load_entry(payload)
+        except (struct.error, ValueError, IndexError) as error:
+            raise DamagedError("a record of the journal cannot be read") from error
         if isinstance(entry, Place):
             self._names[entry.record] = entry
             self.catalog.insert(entry)
@@ -215,12 +245,13 @@ class Folder:
 
     def _tend(self) -> None:
         """Compact the journal when most of it is history."""
-        if self.journal.records < _COMPACT or self.journal.records < 2 * len(self._names):
+        if self.journal.records < max(self._compact_at, 2 * len(self._names)):
             return
-        places = list(self._names.values())
         try:
-            self.journal.compact(dump_entry(one) for one in places)
+            self.journal.compact(lambda: map(dump_entry, self._names.values()))
+            self._compact_at = _COMPACT
         except OSError as error:
+            self._compact_at = 2 * self.journal.records  # not with each record
             self.failed("cannot be compacted", error)
 
     # -- files ----------------------------------------------------------------------------------
@@ -248,6 +279,8 @@ class Folder:
 
     def sweep(self, part: int = 0) -> None:
         """Remove files that no process knows, one sub-folder after the other, in threads."""
+        if not part:
+            self._sweep_at = time.time() + _SWEEP
         text = f"{part:02x}"
         before = time.time() - _AGE
 
@@ -255,9 +288,13 @@ class Folder:
             return self.files.names(text)
 
         def found(result: list[tuple[int, str]] | Exception) -> None:
-            if isinstance(result, Exception):
+            if isinstance(result, Exception) or self._closed:
                 return
-            self.sync()
+            try:
+                self.sync()
+            except OSError as error:
+                self.failed("cannot be swept", error)
+                return
             unknown = [(name, kind) for name, kind in result if not self._knows(name, kind)]
             self.jobs.run(lambda: self._remove_abandoned(unknown, before), more)
 

@@ -9,6 +9,8 @@ for a purge of another process to be true at once.
 - A frame is length, its complement, CRC-32 and payload. The next writer removes an incomplete
   frame at the end, which a killed process has left. Other damage empties the journal: the contents
   of the folder are lost, and no purge is.
+- A journal that is emptied loses its name, too, and the next record begins a new file: were it to
+  grow again, a process that has read part of it would take the new records for its continuation.
 - A journal that cannot grow is emptied for the same reason when a purge has to be recorded.
 - :meth:`Journal.compact` writes a new file in place of the old one. Its header names the file and
   the position it stands for, so a process that has read so far goes on behind the copy.
@@ -25,11 +27,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from lbproxy.cache.codec import DamagedError
+
 __all__ = ["NAME", "Journal"]
 
 NAME: Final = "index"
 """Name of the journal in its folder."""
 
+_LOCK: Final = "lock"
 _MAGIC: Final = b"LBIDX\x00\x01\n"
 _HEADER: Final = struct.Struct(">8sQQQ")  # magic; inode and position it stands for; its copy's end
 _FRAME: Final = struct.Struct(">III")
@@ -43,8 +48,8 @@ _MOVED: Final = b"M"
 class Journal:
     """The journal in ``folder``, which exists.
 
-    ``apply(payload)`` is called for each record, own ones included; ``reset()`` when the contents
-    are lost, or begin anew.
+    ``apply(payload)`` is called for each record, own ones included; it raises DamagedError for one
+    that it cannot read. ``reset()`` is called when the contents are lost, or begin anew.
     """
 
     def __init__(
@@ -53,14 +58,20 @@ class Journal:
         self._path = folder / NAME
         self._apply = apply
         self._reset = reset
-        self._fd = -1
+        self._fd = self._lock = -1
         self._position = 0
-        self._moved = False
-        self._lock = _open(folder / "lock")
+        self._moved = False  # the file may have been replaced
+        self._held = False
         self.records = 0
         """Records in the file that have been applied."""
-        with self._locked():
-            self._find()
+        self._lock = _open(folder / _LOCK)
+        try:
+            with self._locked():
+                self._find()
+            self._read()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close the files."""
@@ -68,6 +79,9 @@ class Journal:
             if fd >= 0:
                 os.close(fd)
         self._fd = self._lock = -1
+
+    def __del__(self) -> None:
+        self.close()  # a reload has forgotten the cache
 
     @property
     def size(self) -> int:
@@ -85,8 +99,7 @@ class Journal:
         OSError if they cannot be written; then none is.
         """
         with self._locked():
-            self._find()
-            self._read()
+            self._catch_up()
             self._write(payloads())
         self._read()
 
@@ -95,8 +108,7 @@ class Journal:
         try:
             self.append(lambda: [payload])
         except OSError:
-            with self._locked():
-                os.ftruncate(self._fd, 0)
+            self._empty()
             self._read()
 
     def flush(self) -> None:
@@ -104,27 +116,25 @@ class Journal:
         with suppress(OSError):
             os.fdatasync(self._fd)
 
-    def compact(self, payloads: Iterable[bytes]) -> None:
-        """Replace the file by one with ``payloads``, which are what is left of the present one.
+    def compact(self, payloads: Callable[[], Iterable[bytes]]) -> None:
+        """Replace the file by one with ``payloads()``, what is left once everything is applied.
 
-        Called with everything applied; a process that appends meanwhile waits. OSError.
+        A process that appends meanwhile waits. OSError.
         """
         with self._locked():
-            self._find()
-            before = self._position
-            self._read()
-            if self._position != before:
-                return  # ``payloads`` lack something
+            self._catch_up()
             self._write([_MOVED])
             stands = os.fstat(self._fd).st_ino, os.lseek(self._fd, 0, os.SEEK_END)
             copy = self._path.with_name(NAME + ".new")
             fd = _open(copy, os.O_TRUNC)
             try:
-                count, end = _copy(fd, payloads)
+                count, end = _copy(fd, payloads())
                 os.pwrite(fd, _HEADER.pack(_MAGIC, *stands, end), 0)
                 copy.rename(self._path)
             except BaseException:
                 os.close(fd)
+                with suppress(OSError):
+                    copy.unlink()
                 raise
             self._take(fd, end)
             self.records = count
@@ -132,32 +142,45 @@ class Journal:
     # -- reading --------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        if self._moved:
-            self._follow()
-        while self._read_some():
-            pass
+        more = True
+        while more:
+            if self._moved:
+                self._follow()
+            more = self._read_some()
 
     def _read_some(self) -> bool:
         """Apply a piece of the file; whether there may be more."""
         size = os.lseek(self._fd, 0, os.SEEK_END)
-        if size < self._position or (self._position == 0 and size >= _HEADER.size):
+        if size < self._position:
+            self._moved = True  # it was emptied, and has lost its name
             self._start(size)
-            return size >= _HEADER.size
+            return True
+        if self._position == 0 and size >= _HEADER.size:
+            self._start(size)
+            return True
         data = os.pread(self._fd, min(size - self._position, _READ), self._position)
-        at = 0
-        for payload in _frames(data, size - self._position):
-            if payload is None:
+        read = 0
+        for payload in _frames(data):
+            if payload is None or not self._applied(payload):
                 self._damaged()
-                return False
-            at += _FRAME.size + len(payload)
+                return True
+            read += _FRAME.size + len(payload)
             self._position += _FRAME.size + len(payload)
             if payload == _MOVED:
                 self._moved = True
-                self._follow()
                 return True
-            self.records += 1
+        return read > 0 and self._position < size
+
+    def _applied(self, payload: bytes) -> bool:
+        """Apply a record; False if it is none."""
+        if payload == _MOVED:
+            return True
+        try:
             self._apply(payload)
-        return at > 0 and self._position < size
+        except DamagedError:
+            return False
+        self.records += 1
+        return True
 
     def _start(self, size: int) -> None:
         """Begin at the beginning of the file."""
@@ -172,20 +195,40 @@ class Journal:
             self._position = _HEADER.size
 
     def _damaged(self) -> None:
-        """The file does not say any more what the folder holds: nothing of it is used."""
-        os.ftruncate(self._fd, 0)
+        """The file does not say any more what the folder holds: nothing of it is used.
+
+        Without the lock this may be what a writer is about to remove, so it is read again first.
+        """
+        if not self._held:
+            with self._locked():
+                self._read()
+            return
+        self._empty()
         self._position = 0
+        self._moved = True
+        self.records = 0
         self._reset()
+
+    def _empty(self) -> None:
+        """Give up the contents, in all processes.  OSError."""
+        with self._locked():
+            if _is_at(self._fd, self._path):
+                with suppress(OSError):
+                    self._path.unlink()
+            os.ftruncate(self._fd, 0)
 
     def _follow(self) -> None:
         """Go over to the file that has replaced ours, if it is there yet."""
-        with suppress(FileNotFoundError):
-            if self._path.stat().st_ino != os.fstat(self._fd).st_ino:
-                self._switch()
+        if not _is_at(self._fd, self._path) and self._path.exists():
+            self._switch()
 
     def _switch(self) -> None:
-        """Take the file that now has the name; go on where ours ended, if it says so."""
+        """Take the file that now has the name; go on where ours ended, if it says so.
+
+        If not, ours was removed by somebody else: it is emptied, so that others notice, too."""
         was = (os.fstat(self._fd).st_ino, self._position) if self._fd >= 0 else (0, 0)
+        if self._fd >= 0 and not self._path.exists():
+            self._give_up()
         fd = _open(self._path)
         head = os.pread(fd, _HEADER.size, 0)
         if len(head) == _HEADER.size:
@@ -194,8 +237,15 @@ class Journal:
                 self._take(fd, end)
                 self.records = 0
                 return
+        self._give_up()
         self._take(fd, 0)
         self._start(os.lseek(fd, 0, os.SEEK_END))
+
+    def _give_up(self) -> None:
+        """Empty the open file, which has lost its name."""
+        if self._fd >= 0:
+            with suppress(OSError):
+                os.ftruncate(self._fd, 0)
 
     def _take(self, fd: int, position: int) -> None:
         if self._fd >= 0:
@@ -206,19 +256,40 @@ class Journal:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        if self._held:
+            yield
+            return
+        self._acquire()
+        self._held = True
         try:
             yield
         finally:
+            self._held = False
             fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def _acquire(self) -> None:
+        """Lock the file that others lock: somebody may have removed the one that is open."""
+        path = self._path.with_name(_LOCK)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            while not _is_at(self._lock, path):
+                other = _open(path)
+                os.close(self._lock)
+                self._lock = other
+                fcntl.flock(self._lock, fcntl.LOCK_EX)
+        except BaseException:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            raise
+
+    def _catch_up(self) -> None:
+        """Under the lock: apply everything, up to the end of the file that has the name."""
+        self._read()  # a file that was replaced leads to the next
+        self._find()
+        self._read()
 
     def _find(self) -> None:
         """Have the file of that name open, also when somebody has replaced or removed it."""
-        try:
-            present = self._fd >= 0 and self._path.stat().st_ino == os.fstat(self._fd).st_ino
-        except FileNotFoundError:
-            present = False
-        if not present:
+        if self._fd < 0 or not _is_at(self._fd, self._path):
             self._switch()
 
     def _write(self, payloads: Iterable[bytes]) -> None:
@@ -237,6 +308,14 @@ class Journal:
             raise
 
 
+def _is_at(fd: int, path: Path) -> bool:
+    """Whether an open file has this name."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
 def _open(path: Path, flags: int = 0) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
 
@@ -246,9 +325,8 @@ def _frame(payload: bytes) -> bytes:
     return _FRAME.pack(length, length ^ 0xFFFFFFFF, zlib.crc32(payload)) + payload
 
 
-def _frames(data: bytes, size: int) -> Iterator[bytes | None]:
-    """Yield the payloads of the complete frames in ``data``, the beginning of ``size`` bytes, and
-    None for one that is damaged."""
+def _frames(data: bytes) -> Iterator[bytes | None]:
+    """Yield the payloads of the complete frames in ``data``, and None for one that is damaged."""
     at = 0
     while at + _FRAME.size <= len(data):
         length, complement, crc = _FRAME.unpack_from(data, at)
