@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lbproxy.cache.purge import Purge
+from lbproxy.proxy.features.caching.disk.journal import _frame
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.origin import Answer
 
@@ -234,9 +235,7 @@ def test_a_removed_folder_is_made_again(make: Make, tmp_path: Path) -> None:
     serve(lb, Answer(200, b"hello", HOUR))
     lb.get("http://h/a")
     lb.advance(1)
-    for path in sorted((tmp_path / "store").rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    (tmp_path / "store").rmdir()
+    remove_all(tmp_path / "store")
     assert lb.get("http://h/a").body == b"hello"
     assert lb.get("http://h/b").body == b"hello"
     assert lb.get("http://h/b").body == b"hello"
@@ -259,3 +258,187 @@ def test_what_a_killed_process_left_is_swept(make: Make, tmp_path: Path) -> None
     again.advance(1)
     assert files(tmp_path, "*") == [kept]
     assert again.get("http://h/a").body == b"hello"
+
+
+def remove_all(folder: Path) -> None:
+    """Remove a folder."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    folder.rmdir()
+
+
+@pytest.mark.parametrize("body", [b"hello", LARGE], ids=["small", "large"])
+def test_a_removed_folder_is_used_again_after_a_while(
+    make: Make, tmp_path: Path, body: bytes
+) -> None:
+    lb = make()
+    serve(lb, Answer(200, body, HOUR))
+    lb.get("http://h/a")
+    lb.advance(1)
+    remove_all(tmp_path / "store")
+    lb.get("http://h/b")
+    lb.advance(11)
+    lb.get("http://h/c")
+    lb.advance(1)
+    assert len(files(tmp_path, "r")) == 1
+
+
+def test_a_purge_that_is_not_recorded_holds_here(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    lb = make()
+    serve(lb, Answer(200, b"old", HOUR), Answer(200, b"new", HOUR))
+    lb.get("http://h/a")
+    lb.advance(1)
+    with monkeypatch.context() as patch:
+        for name in ("os.pwrite", "os.ftruncate", "pathlib.Path.unlink"):
+            patch.setattr(name, fail)
+        with pytest.raises(OSError, match="Read-only"):
+            cache_of(lb).purge(Purge("all"))
+        assert lb.get("http://h/a").body == b"new"
+    lb.advance(11)
+    assert lb.get("http://h/a").body == b"new"
+
+
+def test_a_purge_without_the_folder_is_an_error(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file")
+    lb = make()
+    with pytest.raises(OSError, match="cannot be opened"):
+        cache_of(lb).purge(Purge("all"))
+    (tmp_path / "store").unlink()
+    assert cache_of(lb).purge(Purge("all")) == 0
+
+
+def test_too_many_open_files_cost_a_hit_and_no_contents(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    lb = make()
+    origin = serve(lb, Answer(200, LARGE, HOUR), Answer(200, b"new", {}))
+    lb.get("http://h/a")
+    lb.advance(1)
+    with monkeypatch.context() as patch:
+        patch.setattr("lbproxy.proxy.features.caching.disk.files.os.open", fail)
+        assert lb.get("http://h/a").body == b"new"
+    assert lb.get("http://h/a").body == LARGE
+    assert len(origin.requests) == 2
+
+
+def test_purges_alone_do_not_make_the_journal_grow(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lbproxy.proxy.features.caching.disk.folder._COMPACT", 100)
+    lb = make()
+    serve(lb, Answer(200, b"hello", {}))
+    for _ in range(300):
+        lb.request("POST", "http://h/a")
+    assert (tmp_path / "store" / "index").stat().st_size < 100 * 60
+
+
+def test_flushes_do_not_queue(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    lb = make()
+    cache = cache_of(lb)
+    work: list[Any] = []
+    monkeypatch.setattr(cache.jobs, "run", lambda *job: work.append(job))
+    for _ in range(50):
+        cache.purge(Purge("all"))
+    assert len(work) == 1
+    work[0][1](None)
+    assert len(work) == 2, "once more for those that came meanwhile"
+    work[1][1](None)
+    assert len(work) == 2
+
+
+def test_a_record_of_the_journal_that_is_none(make: Make, tmp_path: Path) -> None:
+    lb = make()
+    serve(lb, Answer(200, b"one", HOUR), Answer(200, b"two", HOUR))
+    lb.get("http://h/a")
+    lb.advance(1)
+    with (tmp_path / "store" / "index").open("ab") as file:
+        file.write(_frame(b"P\xff\xff"))
+    assert lb.get("http://h/a").body == b"two"
+    assert lb.get("http://h/a").body == b"two"
+
+
+def test_an_older_response_under_the_name_of_a_newer_is_damage(make: Make, tmp_path: Path) -> None:
+    lb = make()
+    serve(lb, Answer(200, b"old", {"Cache-Control": "max-age=1"}), Answer(200, b"new", HOUR))
+    lb.get("http://h/a")
+    lb.advance(1)
+    (before,) = files(tmp_path, "r")
+    old = before.read_bytes()
+    lb.advance(1)
+    lb.get("http://h/a")
+    lb.advance(1)
+    (after,) = files(tmp_path, "r")
+    after.write_bytes(old)
+    lb.close()
+    again = make()
+    serve(again, Answer(200, b"newest", HOUR))
+    assert again.get("http://h/a").body == b"newest"
+
+
+def test_a_link_is_no_file_of_the_store(make: Make, tmp_path: Path) -> None:
+    lb = make()
+    serve(lb, Answer(200, b"old", HOUR))
+    lb.get("http://h/a")
+    lb.advance(1)
+    lb.close()
+    (path,) = files(tmp_path, "r")
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    again = make()
+    serve(again, Answer(200, b"new", HOUR))
+    assert again.get("http://h/a").body == b"new"
+
+
+def test_one_read_serves_all_who_wait_for_it(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make()
+    serve(first, Answer(200, b"hello", HOUR))
+    first.get("http://h/a")
+    first.advance(1)
+    first.close()
+    lb = make()
+    origin = serve(lb, Answer(200, b"new", HOUR))
+    cache = cache_of(lb)
+    work: list[Any] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.jobs, "run", lambda *job: work.append(job))
+        found = [lb.begin("GET", "http://h/a") for _ in range(5)]
+    ((read, done),) = work
+    done(read())
+    assert [one.wait().body for one in found] == [b"hello"] * 5
+    assert not origin.requests
+
+
+def test_a_disk_that_hangs_does_not_fill_memory(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lbproxy.proxy.features.caching.store.MOST_WRITING", 20 * 4096)
+    lb = make()
+    serve(lb, Answer(200, b"", HOUR))
+    work: list[Any] = []
+    monkeypatch.setattr(cache_of(lb).jobs, "run", lambda *job: work.append(job))
+    for number in range(30):
+        assert lb.get(f"http://h/{number}").status == 200
+    assert len(work) == 20
+
+
+def test_a_purge_ends_joining_also_for_requests_that_are_not_looked_up(make: Make) -> None:
+    one, two = make(), make("refresh = header X-Refresh")
+    serve(one, Answer(200, b"x", HOUR))
+    bodies = [b"old", b"new"]
+    two.origin("a", "10.0.0.1:80", lambda _: Answer(200, bodies.pop(0), HOUR, after=1.0))
+    before = two.begin("GET", "http://h/a")
+    cache_of(one).purge(Purge("all"))
+    after = two.begin("GET", "http://h/a", headers={"X-Refresh": "1"})
+    assert (before.wait().body, after.wait().body) == (b"old", b"new")
+    two.advance(1)
+    assert two.get("http://h/a").body == b"new"

@@ -66,6 +66,7 @@ class CacheSource(Source):
             return self._around(head, data, end, sink, "bypass", "connection with credentials")
         key = key_of(head, cache.policy, traffic.scheme.encode(), traffic.backend_name.encode())
         if cache.refreshes(traffic):
+            cache.store.sync()  # a fetch that another process has purged is not joined
             return self._fetch(key, asked, sink, None, "uri-miss")
         return self._look_up(key, asked, sink)
 

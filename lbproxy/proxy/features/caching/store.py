@@ -7,6 +7,8 @@ purged, so nothing is served that another process has purged.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -36,6 +38,15 @@ __all__ = ["DiskBody", "Observer", "ResponseStore"]
 
 MOST_WRITING: Final = 16 * 1024 * 1024
 """Bytes of bodies that wait to be written; beyond, responses are kept in memory alone."""
+
+PER_WRITING: Final = 4096
+"""Bytes that a response that waits to be written counts besides its body."""
+
+MOST_JOBS: Final = 1000
+"""Jobs that wait for the disk; beyond, nothing is loaded: it hangs, and requests do without."""
+
+_SHORTAGE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
+"""Failures that say nothing about the file."""
 
 RETRY: Final = 10.0
 """Seconds until a folder that failed is tried again."""
@@ -98,6 +109,7 @@ class ResponseStore:
         self._missed = False  # a purge while the folder was not there
         self._writing: dict[tuple[bytes, bytes], Writing] = {}  # by digests of key and selection
         self._waiting = 0
+        self._loading: dict[Key, list[Callable[[list[Entry]], None]]] = {}
         self._remote: dict[str, int] = {}
         self.counts = Counts()  # of the folder, whichever it is
 
@@ -116,7 +128,7 @@ class ResponseStore:
         self.alone = alone
         if path == self._path:
             self._limit = limit
-            if self.folder is not None and self.folder.catalog.limit != limit:
+            if self.folder is not None:
                 self.folder.resize(limit, self.memory.variants)
             return
         if self.folder is not None:
@@ -165,6 +177,11 @@ class ResponseStore:
         self._retry_at = self._now() + RETRY
         self._clear()
 
+    def _look_for(self, folder: Folder) -> None:
+        """Do without ``folder`` if somebody has removed it; :meth:`_open` makes it again."""
+        if self.folder is folder and not folder.path.is_dir():
+            self._failed(OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
+
     def _clear(self) -> None:
         """Forget what is in memory; it may be outdated."""
         for entry in list(self.memory):
@@ -185,14 +202,22 @@ class ResponseStore:
             if self.folder is None:
                 return self.memory.lookup(key) if self.alone else []
             folder = self.folder
-        try:
-            folder.sync()
-        except OSError as error:
-            self._failed(error)
+        if not self.sync():
             return []
         found = self.memory.lookup(key)
         places = folder.lookup(key_digest(key))
-        return None if self._unshown(places) else found
+        busy = len(self._jobs) > MOST_JOBS
+        return None if not busy and self._unshown(places) else found
+
+    def sync(self) -> bool:
+        """Learn what other processes have done; False if the folder fails."""
+        try:
+            if self.folder is not None:
+                self.folder.sync()
+        except OSError as error:
+            self._failed(error)
+            return False
+        return True
 
     def _unshown(self, places: list[Place]) -> list[Place]:
         """Return the places whose responses are neither in memory nor being replaced."""
@@ -208,6 +233,14 @@ class ResponseStore:
         if folder is None:
             done(self.memory.lookup(key))
             return
+        waiting = self._loading.get(key)
+        if waiting is not None and len(waiting) > MOST_JOBS:
+            done(self.memory.lookup(key))
+            return
+        if waiting is not None:
+            waiting.append(done)
+            return
+        waiting = self._loading[key] = [done]
         places = self._unshown(folder.lookup(key_digest(key)))
 
         def read() -> list[tuple[Place, StoredRecord | None, Any]]:
@@ -215,24 +248,29 @@ class ResponseStore:
 
         def loaded(result: list[tuple[Place, StoredRecord | None, Any]] | Exception) -> None:
             found = [] if isinstance(result, Exception) else self._loaded(folder, key, result)
-            known = [one for one in self.memory.lookup(key) if one not in found]
-            done(found + known)
+            known = [entry for entry in self.memory.lookup(key) if entry not in found]
+            del self._loading[key]
+            for one in waiting:
+                one(found + known)
 
         self._jobs.run(read, loaded)
 
     def _loaded(
         self, folder: Folder, key: Key, result: list[tuple[Place, StoredRecord | None, Any]]
     ) -> list[Entry]:
-        if self.folder is not folder:
+        if self.folder is not folder or not self.sync():
             return []
-        folder.sync()
         present = self._unshown(folder.lookup(key_digest(key)))
-        damaged = [place for place, record, _ in result if record is None and place in present]
+        damaged = []
         for place, record, why in result:
-            if record is None and place in present:
-                folder.failed(
-                    f"has a damaged file {folder.files.path(place.record, 'r').name}", why
-                )
+            if record is not None or place not in present:
+                continue
+            name = folder.files.path(place.record, "r").name
+            if isinstance(why, OSError) and why.errno in _SHORTAGE:
+                folder.failed(f"has a file {name} that cannot be opened now", why)
+            else:
+                folder.failed(f"has a damaged file {name}", why)
+                damaged.append(place)
         folder.drop(damaged)
         return [
             self._show(place, record, stamp)
@@ -330,6 +368,7 @@ class ResponseStore:
 
         def refused() -> None:
             folder.failed("cannot be written", OSError("a body was not stored"))
+            self._look_for(folder)
             failed()
 
         return Spool(folder.files, self._jobs, wrote, refused)
@@ -367,7 +406,7 @@ class ResponseStore:
     def _write(self, writing: Writing, record: StoredRecord, body: int) -> None:
         folder = self.folder
         assert folder is not None
-        size = record.size if record.body is not None else 0
+        size = PER_WRITING + (record.size if record.body is not None else 0)
         name = folder.files.new_name()
         where = key_digest(writing.key), selection_digest(writing.stored)
         before = self._writing.get(where)
@@ -386,6 +425,7 @@ class ResponseStore:
             if isinstance(result, BaseException):
                 folder.failed("cannot be written", result)
                 self._not_written(folder, writing, body)
+                self._look_for(folder)
             elif self.folder is folder:
                 self._written(folder, writing, record, name, body)
             if self._writing.get(where) is writing:
@@ -434,16 +474,21 @@ class ResponseStore:
 
         OSError if other processes, or the next start, cannot be told."""
         if self.folder is None:
+            self._retry_at = 0.0
             self._open()
         if self.folder is None:
-            self._missed = self._path is not None
-            return self._purge_memory(wanted, soft)
+            count = self._purge_memory(wanted, soft)
+            if self._path is not None:
+                self._missed = True
+                raise OSError(f"the cache folder {self._path} cannot be opened")
+            return count
         try:
             alone = [one for one in wanted.find(self.memory) if one.place is None]
             return self.folder.purge(wanted, soft) + len(alone)
-        except OSError:
+        except OSError as error:
             self._missed = True
             self._purge_memory(wanted, soft)
+            self._failed(error)  # its places are not purged
             raise
 
     def _purge_memory(self, wanted: Purge, soft: bool) -> int:
@@ -528,6 +573,8 @@ def _read(folder: Folder, key: Key, place: Place) -> tuple[Place, StoredRecord |
         record = folder.files.read_record(place.record)
         if record.key != key:
             raise DamagedError("it is of another key")
+        if record.stored.asked != place.asked or selection_digest(record.stored) != place.selected:
+            raise DamagedError("it is another response of its key")
         stamp = None
         if place.body:
             body = folder.files.open_body(place.body, place.stamp, record)

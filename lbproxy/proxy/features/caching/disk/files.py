@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -31,6 +32,8 @@ BLOCK: Final = 4096
 
 PIECE: Final = 1024 * 1024
 """Bytes that are read at a time to verify a body."""
+
+_READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 Stamp = tuple[int, int, int, int]
 """Inode, size, mtime and ctime (ns) of a file when its contents were verified."""
@@ -112,7 +115,11 @@ class FolderFiles:
         except FileNotFoundError:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             fd = os.open(path, flags, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # a sweep of another process holds it
+            os.close(fd)
+            raise
         return fd
 
     def publish(self, name: int, kind: str) -> None:
@@ -134,13 +141,17 @@ class FolderFiles:
 
     def read_record(self, name: int) -> StoredRecord:
         """Return a record, verified.  OSError; DamagedError."""
-        return load_record(self.path(name, "r").read_bytes())
+        fd = os.open(self.path(name, "r"), _READING)
+        with open(fd, "rb") as file:  # noqa: PTH123 - a path would follow a link
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise DamagedError("it is no file")
+            return load_record(file.read())
 
     def open_body(self, name: int, known: Stamp | None, record: StoredRecord | None) -> OpenBody:
         """Open a body.  OSError; DamagedError.
 
         It is verified with the digest of ``record`` unless it has the stamp ``known``."""
-        fd = os.open(self.path(name, "b"), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(self.path(name, "b"), _READING)
         try:
             stamp = stamp_of(fd)[0]
             if stamp != known:
@@ -176,7 +187,7 @@ class FolderFiles:
         A file that is being written has a lock. Others are given the time until the journal names
         them: they are abandoned if they are older than ``before`` (Unix time)."""
         try:
-            fd = os.open(self.path(name, kind), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(self.path(name, kind), _READING)
         except OSError:
             return False
         try:
