@@ -442,3 +442,25 @@ def test_a_purge_ends_joining_also_for_requests_that_are_not_looked_up(make: Mak
     assert (before.wait().body, after.wait().body) == (b"old", b"new")
     two.advance(1)
     assert two.get("http://h/a").body == b"new"
+
+
+def test_a_disk_smaller_than_the_folder_may_be_holds_what_is_new(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+
+    def small(fd: int, data: bytes) -> int:
+        used = sum(path.stat().st_size for path in files(tmp_path, "*"))
+        if used + len(data) > 400_000:
+            raise OSError(28, "No space left on device")
+        return write(fd, data)
+
+    monkeypatch.setattr("lbproxy.proxy.features.caching.disk.files.os.write", small)
+    lb = make("memory = 1m")
+    serve(lb, Answer(200, bytes(20_000), HOUR))
+    for number in range(100):
+        lb.get(f"http://h/{number}")
+        lb.advance(0.1)
+    urls = {place.url for place in cache_of(lb).store.folder.catalog}
+    assert len(urls) > 10
+    assert sum(b"http://h/%d" % number in urls for number in range(90, 100)) > 4

@@ -48,6 +48,8 @@ MOST_JOBS: Final = 1000
 _SHORTAGE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
 """Failures that say nothing about the file."""
 
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
 RETRY: Final = 10.0
 """Seconds until a folder that failed is tried again."""
 
@@ -177,9 +179,17 @@ class ResponseStore:
         self._retry_at = self._now() + RETRY
         self._clear()
 
-    def _look_for(self, folder: Folder) -> None:
-        """Do without ``folder`` if somebody has removed it; :meth:`_open` makes it again."""
-        if self.folder is folder and not folder.path.is_dir():
+    def _refused(self, folder: Folder, error: BaseException, size: int) -> None:
+        """A file of ``size`` bytes could not be written.
+
+        A folder that is full makes room for the next one; a folder that somebody has removed is
+        made again by :meth:`_open`."""
+        folder.failed("cannot be written", error)
+        if self.folder is not folder:
+            return
+        if isinstance(error, OSError) and error.errno in _FULL:
+            folder.relieve(2 * size)
+        elif not folder.path.is_dir():
             self._failed(OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
 
     def _clear(self) -> None:
@@ -367,11 +377,11 @@ class ResponseStore:
         assert folder is not None
 
         def refused() -> None:
-            folder.failed("cannot be written", OSError("a body was not stored"))
-            self._look_for(folder)
+            self._refused(folder, spool.error or OSError(), spool.size)
             failed()
 
-        return Spool(folder.files, self._jobs, wrote, refused)
+        spool = Spool(folder.files, self._jobs, wrote, refused)
+        return spool
 
     def replace(self, entry: Entry, stored: Stored) -> Entry | None:
         """Give the body of ``entry`` a refreshed head.  None if the entry has gone meanwhile."""
@@ -423,9 +433,8 @@ class ResponseStore:
         def written(result: Any) -> None:
             self._waiting -= size
             if isinstance(result, BaseException):
-                folder.failed("cannot be written", result)
                 self._not_written(folder, writing, body)
-                self._look_for(folder)
+                self._refused(folder, result, size)
             elif self.folder is folder:
                 self._written(folder, writing, record, name, body)
             if self._writing.get(where) is writing:

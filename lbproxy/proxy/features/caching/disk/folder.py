@@ -167,6 +167,10 @@ class Folder:
         if self.catalog.bytes > limit:
             self.drop(self._evicted(0, []))
 
+    def relieve(self, size: int) -> None:
+        """Evict ``size`` bytes: the disk is full before the limit is reached."""
+        self.drop(self._evicted(self.catalog.limit - self.catalog.bytes + size, []))
+
     def failed(self, what: str, error: BaseException) -> None:
         """Log a failure of the disk, at most once a second."""
         log_failure(self.path, what, error)

@@ -20,7 +20,8 @@ class Spool:
     """Writes pieces in threads, in order.
 
     ``wrote(offset, size)`` is called for each piece that is in the file; ``failed()`` once, when
-    the disk fails or is full. ``waiting``: bytes that are not in the file yet.
+    the disk fails or is full, for the reason ``error``. ``waiting``: bytes that are not in the file
+    yet.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Spool:
         self.name = files.new_name()
         self.waiting = 0
         self.size = 0
+        self.error: BaseException | None = None
         self._files = files
         self._jobs = jobs
         self._wrote = wrote
@@ -104,6 +106,7 @@ class Spool:
             return
         if isinstance(result, BaseException):
             self._over = True
+            self.error = result
             self._failed()
             return
         for piece in pieces:
@@ -121,6 +124,7 @@ class Spool:
             return
         if isinstance(result, BaseException):
             self._over = True
+            self.error = result
             self._failed()
         elif done is not None:
             self._over = True
