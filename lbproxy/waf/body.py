@@ -126,13 +126,13 @@ def _json(data: bytes) -> list[Part]:
         label, one = todo.pop()
         if isinstance(one, _Members):
             for name, member in one.pairs:
-                todo.append((f"{label}.{name}" if label else name, member))
+                todo.append((f"{label}.{name}"[:100] if label else name[:100], member))
                 if not name.replace("_", "").isalnum():
                     found.append((f"ARGS_NAMES:{name[:100]}", _bytes(name)))
         elif isinstance(one, list):
             todo += [(label, item) for item in one]
         elif isinstance(one, str) and one:
-            found.append((f"ARGS:{label[:100]}", _bytes(one)))
+            found.append((f"ARGS:{label}", _bytes(one)))
         if len(found) > MOST_LEAVES:
             return _text(data)
     return found
@@ -156,15 +156,19 @@ def _multipart(data: bytes, content_type: bytes, whole: bool) -> list[Part]:
     found = _BOUNDARY.search(content_type)
     if found is None:
         raise BrokenBody("multipart without a boundary")
-    boundary = b"--" + found[1]
-    pieces = data.split(boundary, MOST_PARTS)
-    if whole and (len(pieces) < 2 or (len(pieces) <= MOST_PARTS and pieces[-1][:2] != b"--")):
+    # servers look for it at the beginning of a line, so inside of a line it ends nothing
+    pieces = (b"\n" + data).split(b"\n--" + found[1], MOST_PARTS)
+    rest = pieces.pop() if len(pieces) > MOST_PARTS else None
+    if whole and rest is None and (len(pieces) < 2 or pieces[-1][:2] != b"--"):
         raise BrokenBody("multipart without its last boundary")
     parts: list[Part] = []
-    for piece in pieces[1:]:
-        if piece[:2] == b"--":
-            break
-        _add_part(piece, parts, whole)
+    for place, piece in enumerate(pieces[1:], start=2):
+        if piece[:2] != b"--":
+            _add_part(piece, parts, whole)
+        elif piece[2:].strip() or place < len(pieces) or rest is not None:
+            raise BrokenBody("multipart goes on behind its last boundary")
+    if rest is not None:
+        parts.append(("BODY", one_line(rest)))
     return parts
 
 
@@ -177,9 +181,10 @@ def _add_part(piece: bytes, parts: list[Part], whole: bool) -> None:
         if whole:
             raise BrokenBody("a part of multipart without a name")
         return
+    content = content.removesuffix(b"\r")
     label = name[1] if name[1] is not None else name[2]
     if file is None:
-        add_argument(parts, label, content.removesuffix(b"\r\n"))
+        add_argument(parts, label, content)
         return
     add_argument(parts, label, b"")
     file_name = file[1] if file[1] is not None else file[2]

@@ -105,7 +105,7 @@ def test_multipart_gives_fields_and_files() -> None:
     found = body_parts(body, MULTI, whole=True)
     assert ("ARGS:a", b"one") in found
     assert ("FILES_NAMES:f", b"filename=x.php") in found
-    assert ("FILES:f", b"<?php  "[:6] + b"\r ") in found or ("FILES:f", b"<?php\r ") in found
+    assert ("FILES:f", b"<?php") in found
 
 
 @pytest.mark.parametrize(

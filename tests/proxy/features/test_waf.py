@@ -262,3 +262,42 @@ def test_a_reload_keeps_counts_and_takes_the_new_section(make: Make) -> None:
     assert lb.service.reload(TEXT.format(waf="mode = detect", frontend="")).ok
     assert lb.get(f"http://h/?q={ATTACK}").status == 200
     assert (counters(lb)["blocked"], counters(lb)["detected"]) == (1, 1)
+
+
+def part(name: bytes, value: bytes, more: bytes = b"") -> bytes:
+    """A part of multipart."""
+    head = b'--X\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n' % (name, more)
+    return head + value + b"\r\n"
+
+
+FILE = b'; filename="f"'
+WRONG = part(b"q", b"' or 1=1-- ")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (part(b"q", b"hello") + b"--X--\r\n", 200),
+        (b"preamble\r\n" + part(b"q", b"hello") + b"--X--", 200),
+        (part(b"a", b"foo--X--") + WRONG + b"--X--\r\n", 403),
+        (part(b"a", b"foo--X--") + b"--X--\r\n", 200),
+        (part(b"a", b"foo") + b"--X--\r\n" + WRONG + b"--X--\r\n", 400),
+        (part(b"a", b"foo") + b"--X--\r\n' or 1=1-- ", 400),
+        (part(b"a", b"v") * 199 + part(b"f", b"\0", FILE) + WRONG + b"--X--\r\n", 403),
+        (part(b"a", b"v") * 300 + b"--X--\r\n", 200),
+        (WRONG.replace(b"\r\n", b"\n") + b"--X--\n", 403),
+    ],
+)
+def test_the_boundary_of_multipart_is_where_servers_see_it(
+    make: Make, body: bytes, status: int
+) -> None:
+    lb = make()
+    headers = {"Content-Type": "multipart/form-data; boundary=X"}
+    assert lb.request("POST", "http://h/a", headers=headers, body=body).status == status
+
+
+def test_detect_refuses_no_body_for_its_length(make: Make) -> None:
+    lb = make("mode = detect\nbody_limit = 1k\nover_limit = reject")
+    response = lb.request("POST", "http://h/a", headers=FORM, body=b"a=" + b"x" * 3000)
+    assert (response.status, len(response.body)) == (200, 3002)
+    assert counters(lb)["over_limit"] == 1

@@ -74,7 +74,7 @@ class Firewall:
     def over_limit(self, counters: WafCounters) -> None:
         """A body is longer than what is judged: count it, and refuse it if so configured."""
         counters.over_limit += 1
-        if self.spec.over_limit == "reject":
+        if self.blocks and self.spec.over_limit == "reject":
             detail = f"waf {self.spec.name}: the body is longer than body_limit"
             raise ProxyError(Kind.BODY_TOO_LARGE, detail)
 
