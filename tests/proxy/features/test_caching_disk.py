@@ -309,6 +309,7 @@ def test_a_purge_without_the_folder_is_an_error(make: Make, tmp_path: Path) -> N
     with pytest.raises(OSError, match="cannot be opened"):
         cache_of(lb).purge(Purge("all"))
     (tmp_path / "store").unlink()
+    lb.advance(11)
     assert cache_of(lb).purge(Purge("all")) == 0
 
 

@@ -158,6 +158,10 @@ class ResponseStore:
             return
         self._retry_at = self._now() + RETRY
         try:
+            if self._missed and self._path.exists() and not os.access(self._path, os.W_OK):
+                raise PermissionError(
+                    errno.EACCES, "a purge cannot be recorded"
+                )  # nor be forgotten
             folder = Folder(self._path, self._limit, self.memory.variants, self._jobs, self)
             self._clear()
             if self._missed:
@@ -483,7 +487,6 @@ class ResponseStore:
 
         OSError if other processes, or the next start, cannot be told."""
         if self.folder is None:
-            self._retry_at = 0.0
             self._open()
         if self.folder is None:
             count = self._purge_memory(wanted, soft)
