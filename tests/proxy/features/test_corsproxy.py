@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +14,8 @@ pytest.importorskip("ada_url")
 
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.decide.explain import explain_http
+from lbproxy.proxy.features.corsproxy.keptbody import KeptBody
+from lbproxy.proxy.http.server import H1ServerConnection
 from lbproxy.registry import parse_config
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer, Request
@@ -503,3 +506,61 @@ def test_a_key_that_is_not_latin(make: Make) -> None:
     lb = make()
     serve(lb)
     assert call(lb, more="&key=%E2%82%AC", headers={"Referer": "https://p.example/"}).status == 200
+
+
+def test_a_body_that_a_redirect_drops_is_not_kept(make: Make) -> None:
+    lb = make("open = yes\nmax_body = 1g\nredirect_buffer = 8k")
+    raw = lb.tcp_origin("raw", "10.1.0.1:80")
+    client = lb.connect("cors")
+    client.send(
+        b"POST /?url=http://api.example.com/up HTTP/1.1\r\nHost: p\r\n"
+        b"Content-Length: 2000000\r\n\r\nabc"
+    )
+    before = sum(len(one._parts) for one in gc.get_objects() if type(one) is KeptBody)
+    raw.connections[-1].send(
+        b"HTTP/1.1 303 See Other\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n"
+    )
+    for _ in range(200):
+        client.send(b"x" * 5000)
+    kept = sum(len(one._parts) for one in gc.get_objects() if type(one) is KeptBody)
+    assert kept <= before
+    server = raw.connections[-1]
+    assert bytes(server.received).startswith(b"GET /other HTTP/1.1\r\n")
+    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    assert client.take().endswith(b"\r\n\r\nok")
+
+
+@pytest.mark.parametrize("challenged", [False, True])
+def test_a_connection_with_an_identity_serves_one_request(make: Make, challenged: bool) -> None:
+    lb = make()
+    answer = Answer(401, b"", {"WWW-Authenticate": "NTLM"}) if challenged else Answer(200, b"me")
+    target = serve(lb, lambda request: answer)
+    headers = {} if challenged else {"Authorization": "NTLM abc"}
+    assert call(lb, headers=headers).status == answer.status
+    call(lb)
+    assert target.accepted == 2
+
+
+def test_a_target_that_does_not_read_pauses_the_client(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, made = H1ServerConnection.send_request, []
+
+    def send(connection: H1ServerConnection, *given: Any) -> None:
+        full(connection, *given)
+        connection.pauseProducing()  # as a transport does whose buffer is full
+        made.append(connection)
+
+    monkeypatch.setattr(H1ServerConnection, "send_request", send)
+    lb = make("open = yes\nmax_body = 1g")
+    raw = lb.tcp_origin("raw", "10.1.0.1:80")
+    client = lb.connect("cors")
+    client.send(
+        b"POST /?url=http://api.example.com/up HTTP/1.1\r\nHost: p\r\n"
+        b"Content-Length: 200000\r\n\r\n"
+    )
+    client.send(b"x" * 200000)
+    assert len(raw.connections[-1].received) < 1000
+    made[-1].resumeProducing()
+    lb.advance(0.1)
+    assert len(raw.connections[-1].received) > 200000

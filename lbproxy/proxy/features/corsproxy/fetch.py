@@ -10,9 +10,12 @@
    The connection goes to an address that was judged.  A connection that is idle in the pool was
    judged when it was made.
 2. Body bytes are kept, up to ``redirect_buffer``, until the response is final, so that a redirect
-   can send them again.  Before a connection is there, the client is paused.
+   can send them again.  Before a connection is there, the client is paused.  A body that a redirect
+   drops is read and forgotten.
 3. One deadline, ``timeout_total``, covers everything except an open WebSocket.
 4. Everything is released before the sink gets the End or a failure.
+5. A connection that carries credentials of its own (:mod:`lbproxy.http.identity`) is used once,
+   because targets are shared by all callers.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from twisted.python.failure import Failure
 from lbproxy.cors.redirects import REDIRECTS_MAX, is_redirect, redirect_step
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard import AllowedTarget, TargetRefused
+from lbproxy.http.identity import authenticates_connection, challenges_connection
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.http.retry import IDEMPOTENT
 from lbproxy.net.lookup import look_up
@@ -70,7 +74,8 @@ class TargetFetch(ResponseSink):
         self._answered = False
         self._tunnel = False
         self._paused = False  # the client takes no more of the response
-        self._holding = False  # the client is to send no more of the body
+        self._holding = False  # there is no connection to send the body on
+        self._blocked = False  # the target takes no more of the body
         self._size = 0
         self._over = False
         self._timer = sink.traffic.frontend.wheel.timer(self._expired)
@@ -83,7 +88,7 @@ class TargetFetch(ResponseSink):
     @property
     def replayable(self) -> bool:
         """Whether the request can be sent again."""
-        return self._method in IDEMPOTENT and self._body.whole
+        return self._method in IDEMPOTENT and (self._body.whole or not self._with_body)
 
     # -- towards the target ---------------------------------------------------------------------
 
@@ -145,8 +150,11 @@ class TargetFetch(ResponseSink):
         if self._paused:
             stream.pause_response()
         data, end = (self._body.sent(), self._body.end) if self._with_body else (b"", END)
+        request = self._request()
+        if authenticates_connection(request):
+            stream.bind(None, pins=False)
         try:
-            stream.send_request(self._request(), data, end)
+            stream.send_request(request, data, end)
         except (ValueError, TypeError) as error:
             self._fail(ProxyError(Kind.BAD_REQUEST, str(error)))
             return
@@ -176,9 +184,9 @@ class TargetFetch(ResponseSink):
             assert self._stream is not None
             self._stream.send_body(data, end)
             return
-        self._body.add(data, end)
         if not self._with_body:
             return
+        self._body.add(data, end)
         if self._stream is not None:
             self._body.passed(data)
             self._stream.send_body(data, end)
@@ -186,13 +194,22 @@ class TargetFetch(ResponseSink):
             self._hold(True)
 
     def _hold(self, held: bool) -> None:
-        """Pause or resume the client's request body."""
-        if held is not self._holding:
-            self._holding = held
-            if held:
-                self._sink.server_paused()
-            else:
+        """Note whether the client's request body has to wait for a connection."""
+        self._regulate(held, self._blocked)
+
+    def _hold_for_dial(self) -> None:
+        """The connection is gone, and another one is to come."""
+        self._regulate(self._with_body and self._body.end is None, False)
+
+    def _regulate(self, holding: bool, blocked: bool) -> None:
+        """Pause the client's request body while there is a reason to, else resume it."""
+        before = self._holding or self._blocked
+        self._holding, self._blocked = holding, blocked
+        if (holding or blocked) is not before:
+            if before:
                 self._sink.server_resumed()
+            else:
+                self._sink.server_paused()
 
     # -- towards the client ---------------------------------------------------------------------
 
@@ -242,6 +259,8 @@ class TargetFetch(ResponseSink):
     def _head_came(self, events: list[Any]) -> bool:
         """Follow a redirect, or put the head for the client in place; False if there is none."""
         head: ResponseHead = events[0]
+        if head.status in (401, 407) and challenges_connection(head) and self._stream is not None:
+            self._stream.bind(None, pins=False)
         if head.status == 101 and not head.upgrade == self._head.upgrade == b"websocket":
             self._fail(ProxyError(Kind.BAD_RESPONSE, "a 101 that was not asked for"))
             return False
@@ -287,14 +306,14 @@ class TargetFetch(ResponseSink):
         self._method = step.method
         if not step.body:
             self._with_body = False
+            self._body.forget()
         before = self._target
         if (before.scheme, before.host, before.port) != (moved.scheme, moved.host, moved.port):
             self._same_origin = False
         self._drop_stream(complete)
         self._target = moved
         self._fresh = False
-        if self._with_body and self._body.end is None:
-            self._hold(True)
+        self._hold_for_dial()
         self._reach()
 
     def server_failed(self, error: ProxyError) -> None:
@@ -305,17 +324,18 @@ class TargetFetch(ResponseSink):
             self._sink.server_failed(error)
         elif self._reused and not self._answered and not self._fresh and self.replayable:
             self._fresh = True  # the pooled connection had died
+            self._hold_for_dial()
             self._reach()
         else:
             self._fail(error)
 
     def server_paused(self) -> None:
         """See :class:`ResponseSink`."""
-        self._sink.server_paused()
+        self._regulate(self._holding, True)
 
     def server_resumed(self) -> None:
         """See :class:`ResponseSink`."""
-        self._sink.server_resumed()
+        self._regulate(self._holding, False)
 
     # -- the end --------------------------------------------------------------------------------
 
