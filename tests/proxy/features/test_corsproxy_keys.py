@@ -159,3 +159,24 @@ def test_mistakes(make: Make, path: Path) -> None:
     path.write_text("[]")
     with pytest.raises(ConfigErrors, match="not an object with a list"):
         LB.from_config(TEXT.format(path=path, more=""))
+
+
+@pytest.mark.parametrize("in_query", [False, True])
+def test_a_limit_by_key_counts_keys_in_the_query_too(make: Make, in_query: bool) -> None:
+    lb = make("limits = few\n[limit few]\nrate = 1/1h\nkey = {header:X-Api-Key}")
+    given = {"more": f"&key={KEY}"} if in_query else {"X_Api_Key": KEY}
+    assert [call(lb, **given).status for _ in range(2)] == [200, 429]
+    log = "".join(lb.log_lines())
+    assert "limit few, key app" in log
+    assert KEY[:4] not in log
+
+
+def test_a_second_referer_with_the_key_goes_nowhere(make: Make) -> None:
+    lb = make()
+    client = lb.connect("cors")
+    client.send(
+        f"GET /?url=http://api.example.com/ HTTP/1.1\r\nHost: p\r\nX-Api-Key: {KEY}\r\n"
+        f"Referer: https://a.example/\r\nReferer: https://b.example/?key=other\r\n\r\n".encode()
+    )
+    assert client.take().startswith(b"HTTP/1.1 200 ")
+    assert api(lb).requests[0].header("Referer") == ""

@@ -70,7 +70,8 @@ class Gate:
 
     def failed(self, traffic: Any, error: ProxyError) -> Reply:
         """Return the JSON page for a failure, without internal details."""
-        self._mask(traffic.request)
+        if traffic.vars is None or ASKED not in traffic.vars:  # else the gate has done it
+            self._mask(traffic.request)
         status = error.status or 500
         return self._refused(traffic, status, _WORDS.get(status, "the proxy cannot answer"))
 
@@ -116,15 +117,19 @@ class Gate:
         if traffic.vars is None:
             traffic.vars = {}
         traffic.vars[ASKED] = AllowedCall(call, found, origin, record)
+        if record is not None:
+            # limits count by the name of the key, wherever the key was; nobody else sees the key
+            request.set_header(self._key_header.encode("ascii"), record.name.encode("ascii"))
         return None
 
     def _mask(self, request: RequestHead) -> None:
         """Take keys out of what logs show: the target and Referer."""
         request.target = masked_target(request.target)
-        referer = request.header(b"referer")
         key = request.header(self._key_header.encode("ascii"))
-        if referer is not None and (b"key=" in referer or (key and key in referer)):
-            request.remove_header(b"referer")
+        for referer in request.header_values(b"referer"):
+            if b"key=" in referer or (key and key in referer):
+                request.remove_header(b"referer")
+                return
 
     def _wants_help(self, request: RequestHead, target: bytes) -> bool:
         if target != b"/" or request.method not in (b"GET", b"HEAD"):
