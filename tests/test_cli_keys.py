@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,30 @@ def test_a_file_that_is_wrong_is_not_replaced(file: Path) -> None:
     file.write_text("{")
     assert run("add", "a", "--file", str(file)).exit_code == 2
     assert file.read_text() == "{"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
+def test_the_owner_of_the_file_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    os.chown(folder, 4001, 4002)
+    file = folder / "apikeys.json"
+    for name, owner in (("a", (4001, 4002)), ("b", (4003, 4004))):
+        assert run("add", name, "--file", str(file)).exit_code == 0
+        assert (file.stat().st_uid, file.stat().st_gid) == owner
+        os.chown(file, 4003, 4004)
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_link_to_the_file_stays(tmp_path: Path) -> None:
+    link = tmp_path / "link.json"
+    link.symlink_to(tmp_path / "real.json")
+    assert run("add", "a", "--file", str(link)).exit_code == 0
+    assert link.is_symlink()
+    assert [one.name for one in ring(tmp_path / "real.json").records] == ["a"]
+
+
+def test_a_folder_that_takes_no_file(tmp_path: Path) -> None:
+    result = run("add", "a", "--file", str(tmp_path / "missing" / "keys.json"))
+    assert result.exit_code == 2
+    assert "No such file or directory" in result.stderr

@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +21,8 @@ __all__: list[str] = []
 
 KEY_BYTES = 24
 """Random bytes of a key: 192 bits."""
+
+_NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
 
 _Command = Callable[..., None]
 
@@ -148,7 +150,11 @@ class _Edit:
 @contextmanager
 def _edited(path: Path) -> Iterator[_Edit]:
     """Read the file, and write what has become of the keys; one process at a time."""
-    lock = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    path = path.resolve()  # a link stays one
+    try:
+        lock = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        stop(f"{path}: {error.strerror}")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         edit = _Edit(_read(path, missing=True))
@@ -170,12 +176,36 @@ def _read(path: Path, *, missing: bool = False) -> KeyRing:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace the file at once, so that nobody reads half of it; its permissions stay."""
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o640
+    """Replace the file at once, so that nobody reads half of it.
+
+    Its permissions and its owner stay: a process that runs as another user must still read it.  A
+    new file belongs to the owner of its folder.
+    """
+    known = path.stat() if path.exists() else None
+    mode = 0o640 if known is None else known.st_mode & 0o777
+    owner = path.parent.stat() if known is None else known
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(aside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode), "w") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    aside.chmod(mode)
-    aside.replace(path)
+    aside.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(aside, _NEW_FILE, 0o600), "w") as out:
+            out.write(text)
+            out.flush()
+            _give(out.fileno(), owner)
+            os.fchmod(out.fileno(), mode)
+            os.fsync(out.fileno())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        stop(f"{path}: {error.strerror}; nothing has changed")
+
+
+def _give(file: int, owner: os.stat_result) -> None:
+    """Give a new file to ``owner``, as far as this user may."""
+    made = os.fstat(file)
+    if (made.st_uid, made.st_gid) == (owner.st_uid, owner.st_gid):
+        return
+    try:
+        os.fchown(file, owner.st_uid, owner.st_gid)
+    except PermissionError:
+        with suppress(PermissionError):
+            os.fchown(file, -1, owner.st_gid)
