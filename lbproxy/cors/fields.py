@@ -23,11 +23,16 @@ _NOT_TO_CLIENT: Final = frozenset(
     b" set-cookie set-cookie2 content-security-policy content-security-policy-report-only"
     b" strict-transport-security x-frame-options x-content-type-options clear-site-data"
     b" service-worker-allowed alt-svc refresh public-key-pins public-key-pins-report-only"
-    b" cross-origin-resource-policy cross-origin-opener-policy cross-origin-embedder-policy nel"
-    b" report-to reporting-endpoints origin-agent-cluster proxy-authenticate"
-    b" proxy-authentication-info x-final-url".split()
+    b" nel report-to reporting-endpoints origin-agent-cluster proxy-authenticate"
+    b" proxy-authentication-info x-final-url"
+    # state of an origin
+    b" accept-ch critical-ch expect-ct sec-session-registration secure-session-registration"
+    b" set-login use-as-dictionary"
+    # orders to a web server in front of lbproxy: it would send a file of its own
+    b" x-lighttpd-send-file x-lighttpd-send-tempfile x-reproxy-url x-sendfile"
+    b" x-sendfile-temporary".split()
 )
-_NOT_TO_CLIENT_PREFIXES: Final = (b"access-control-",)
+_NOT_TO_CLIENT_PREFIXES: Final = (b"access-control-", b"cross-origin-", b"x-accel-")
 _BODY: Final = (b"content-",)
 
 

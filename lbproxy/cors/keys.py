@@ -29,7 +29,7 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _TARGET: Final = re.compile(
     r"(?P<host>(?:\*\.)?[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?P<path>/.*)?"
 )
-_HIDDEN: Final = re.compile(r"(?i)%2f|%5c|%2e")
+_HIDDEN: Final = re.compile(r"(?i)%(?:25)*(?:2f|5c|2e)|/\.\.?;")
 _FIELDS: Final = frozenset(("name", "sha256", "origins", "targets", "expires"))
 
 
@@ -60,8 +60,8 @@ class TargetPattern:
     def matches(self, host: str, port: int, path: str) -> bool:
         """Return whether the target is one of these; ``path`` includes the query.
 
-        A path with an encoded slash or dot matches no path of a pattern, as servers differ in what
-        they make of it.
+        A path with an encoded slash or dot, also encoded twice, or with the parameters of a dot
+        segment (``/..;/``) matches no path of a pattern, as servers differ in what they make of it.
         """
         below = self.host.startswith("*.") and host.endswith(self.host[1:])
         if not (below or host == self.host) or (self.port and port != self.port):

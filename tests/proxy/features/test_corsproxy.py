@@ -338,6 +338,7 @@ def test_head(make: Make) -> None:
         ("open = yes\nbackend = a\n[backend a]\nservers = a 10.0.0.1:80", "no routes"),
         ("open = yes\nreq_headers = a b:", "not the name of a header"),
         ("open = yes\nguard_ports = 0", "not a port"),
+        ("open = yes\nredirects = pass\nforms = path", "add query to forms"),
         ("open = yes\ncache = main\n[cache main]", "cache does not work"),
     ],
 )
@@ -564,3 +565,27 @@ def test_a_target_that_does_not_read_pauses_the_client(
     made[-1].resumeProducing()
     lb.advance(0.1)
     assert len(raw.connections[-1].received) > 200000
+
+
+def test_trailers_are_not_passed(make: Make) -> None:
+    lb = make("open = yes")
+    raw = lb.tcp_origin("raw", "10.1.0.1:80")
+    client = lb.connect("cors")
+    client.send(
+        b"POST /?url=http://api.example.com/ HTTP/1.1\r\nHost: p\r\nTransfer-Encoding: chunked\r\n"
+        b"\r\n1\r\na\r\n0\r\nX-Api-Key: K\r\n\r\n"
+    )
+    server = raw.connections[-1]
+    assert bytes(server.received).endswith(b"1\r\na\r\n0\r\n\r\n")
+    server.send(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"1\r\na\r\n0\r\nAccess-Control-Allow-Origin: *\r\n\r\n"
+    )
+    assert client.take().endswith(b"1\r\na\r\n0\r\n\r\n")
+
+
+def test_a_redirect_to_a_websocket_is_not_followed(make: Make) -> None:
+    lb = make()
+    target = serve(lb, moving(302, "ws://api.example.com/next"))
+    assert call(lb).status == 502
+    assert len(target.requests) == 1

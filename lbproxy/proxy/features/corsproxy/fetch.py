@@ -95,6 +95,7 @@ class TargetFetch(ResponseSink):
     def begin(self, data: bytes, end: End | None) -> None:
         """Start, with what is known of the request body."""
         self._timer.set(self._rules.timeout_total)
+        end = None if end is None else END  # trailers are fields that nobody has looked at
         self._body.add(data, end)
         if self._head.expect_continue and end is None:
             self._sink.server_events([ResponseHead(100, [])])
@@ -186,6 +187,7 @@ class TargetFetch(ResponseSink):
             return
         if not self._with_body:
             return
+        end = None if end is None else END
         self._body.add(data, end)
         if self._stream is not None:
             self._body.passed(data)
@@ -253,6 +255,7 @@ class TargetFetch(ResponseSink):
             self._fail(ProxyError(Kind.BAD_RESPONSE, _OVER_SIZE))
             return
         if type(events[-1]) is End:
+            events[-1] = END
             self._release(True)
         self._sink.server_events(events)
 
@@ -290,6 +293,9 @@ class TargetFetch(ResponseSink):
     def _redirect(self, status: int, moved: AllowedTarget, *, complete: bool) -> None:
         if self._head.upgrade is not None:
             self._fail(ProxyError(Kind.BAD_RESPONSE, "redirect of a WebSocket handshake"))
+            return
+        if moved.scheme in ("ws", "wss"):
+            self._fail(ProxyError(Kind.BAD_RESPONSE, "redirect to a WebSocket"))
             return
         self._redirects += 1
         if self._redirects > REDIRECTS_MAX:

@@ -148,6 +148,8 @@ def check_keys(spec: Any) -> None:
             "everybody could use this proxy; name the origins that may, or a file of keys,"
             " or write open = yes"
         )
+    if spec.redirects == "pass" and "query" not in spec.forms:
+        raise ValueError("redirects = pass makes calls like /?url=; add query to forms")
     for name in (spec.target_header, spec.key_header, *spec.req_headers, *spec.res_headers):
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", name):
             raise ValueError(f"{name!r} is not the name of a header")
