@@ -138,6 +138,29 @@ def test_verification_accepts(tmp_path: Path, host: str) -> None:
     assert far.get_servername() == (host.rstrip(".").encode() if is_name else None)
 
 
+def test_hosts_share_a_context_and_no_identity(tmp_path: Path) -> None:
+    first = ServerContextFactory([pair(tmp_path, "a.example", "127.0.0.1")])
+    second = ServerContextFactory([pair(tmp_path, "b.example")])
+    shared = ClientContextFactory("cors.invalid", ca=ca_file(tmp_path))
+    a, b, address = (shared.for_host(host) for host in ("a.example", "b.example", "127.0.0.1"))
+    assert a.context is b.context is shared.context
+    assert len({one.fingerprint for one in (a, b, address, shared)}) == 4
+    for client, server, other in ((a, first, second), (b, second, first), (address, first, second)):
+        near, _ = connect(client, server)
+        near.shutdown()
+        client.remember(near)
+        for wrong in (shared, client):  # a session of the right server proves nothing
+            near = wrong.connection_for_socket()
+            with pytest.raises(SSL.Error):
+                shake(near, other.connection_for_socket())
+            assert f"not for {wrong.host}" in wrong.problem(near)
+    assert connect(a, first)[1].get_servername() == b"a.example"
+    with pytest.raises(CertificateError, match="without a name"):
+        shared.for_host("")
+    with pytest.raises(ValueError, match="are verified"):
+        ClientContextFactory("a.example", verify=False).for_host("b.example")
+
+
 def test_system_store_does_not_trust_the_test_authority(tmp_path: Path) -> None:
     server = ServerContextFactory([pair(tmp_path, "a.example")])
     client = ClientContextFactory("a.example")

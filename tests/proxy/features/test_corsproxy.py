@@ -19,6 +19,7 @@ from lbproxy.proxy.http.server import H1ServerConnection
 from lbproxy.registry import parse_config
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer, Request
+from lbproxy.tls.clientcontext import ClientContextFactory
 
 APP = "https://app.example.com"
 TEXT = """
@@ -338,6 +339,7 @@ def test_head(make: Make) -> None:
         ("open = yes\nbackend = a\n[backend a]\nservers = a 10.0.0.1:80", "no routes"),
         ("open = yes\nreq_headers = a b:", "not the name of a header"),
         ("open = yes\nguard_ports = 0", "not a port"),
+        ("open = yes\ntarget_ca = /nonexistent/ca.pem", "No such file"),
         ("open = yes\nredirects = pass\nforms = path", "add query to forms"),
         ("open = yes\ncache = main\n[cache main]", "cache does not work"),
     ],
@@ -589,3 +591,19 @@ def test_a_redirect_to_a_websocket_is_not_followed(make: Make) -> None:
     target = serve(lb, moving(302, "ws://api.example.com/next"))
     assert call(lb).status == 502
     assert len(target.requests) == 1
+
+
+def test_the_authorities_are_read_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    lb = make("open = yes")
+    read = []
+    full = ClientContextFactory.__init__
+
+    def count(self: ClientContextFactory, *given: Any, **options: Any) -> None:
+        read.append(given)
+        full(self, *given, **options)
+
+    monkeypatch.setattr(ClientContextFactory, "__init__", count)
+    for name in "abc":
+        lb.reactor.nameResolver.table[f"{name}.example.com"] = ["10.1.0.1"]
+        assert call(lb, f"https://{name}.example.com/").status == 502  # nobody listens
+    assert read == []

@@ -15,7 +15,7 @@ from lbproxy.net.endpoints import Dialler
 from lbproxy.proxy.http.connector import Connector
 from lbproxy.proxy.http.h1connector import H1Connector
 from lbproxy.proxy.terms import Terms
-from lbproxy.tls.contexts import client_contexts
+from lbproxy.tls.clientcontext import ClientContextFactory
 from lbproxy.tls.parameters import TLSParameters
 
 __all__ = ["Targets"]
@@ -36,7 +36,10 @@ class _Origin:
 
 
 class Targets:
-    """The connectors of one CORS proxy.  ``ca``: see the key ``target_ca``."""
+    """The connectors of one CORS proxy.  ``ca``: see the key ``target_ca``.
+
+    Raises CertificateError if the authorities cannot be read.
+    """
 
     def __init__(self, name: str, dialler: Dialler, ca: str, timeout: float) -> None:
         spec = BackendSpec(
@@ -49,7 +52,8 @@ class Targets:
             timeout_server=timeout,
         )
         self._name = name
-        self._ca = ca
+        # no target has this name; each has contexts of its own name
+        self._contexts = ClientContextFactory("cors.invalid", ca=ca, alpn=("http/1.1",))
         self._terms = Terms(dialler, spec)
         self._connectors: OrderedDict[_Origin, Connector] = OrderedDict()
 
@@ -61,7 +65,7 @@ class Targets:
     def reach(self, target: AllowedTarget, addresses: Sequence[str]) -> Connector:
         """Return the connector that dials exactly ``addresses``, which have been judged.
 
-        CertificateError if the authorities cannot be read.
+        CertificateError for a name that no certificate can have.
         """
         origin = _origin(target)
         found = self._connectors.get(origin)
@@ -75,14 +79,11 @@ class Targets:
 
     def _made(self, target: AllowedTarget) -> Connector:
         address = _address(target.host, target.port)
-        spec = ServerSpec(
-            "target", Target.of(address), tls=target.secure, sni=target.host, ca=self._ca
-        )
+        spec = ServerSpec("target", Target.of(address), tls=target.secure, sni=target.host)
         server = LiveServer.from_spec(self._name, spec)
         server.listed = True  # its connections may be used again
         if target.secure:
-            contexts = client_contexts(spec, (), ("http/1.1",))
-            server.tls = TLSParameters(contexts, server_side=False)
+            server.tls = TLSParameters(self._contexts.for_host(target.host), server_side=False)
         return H1Connector(self._terms, server)
 
     def close(self) -> None:
