@@ -406,6 +406,15 @@ class Forwarder:
         values = head.header_values(b"via")
         return bool(values) and self._loops(b",".join(values)) >= MAX_LOOPS
 
+    def onward_via(self, head: RequestHead) -> bytes:
+        """Return the Via of a request that a source sends by itself: that of ``head`` and this hop.
+
+        Empty with ``via = none``.
+        """
+        if not self._name:
+            return b""
+        return b", ".join([*head.header_values(b"via"), self._via[head.version]])
+
     # --- to the client
 
     def response(self, head: ResponseHead, *, client_version: int = 11) -> ResponseHead:

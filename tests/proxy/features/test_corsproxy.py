@@ -100,7 +100,8 @@ def test_a_call(make: Make) -> None:
     )
     assert request.header("X-B") == "2"
     assert request.header("Cookie") == request.header("X-Forwarded-For") == ""
-    assert request.header("X-Forwarded-Host") == request.header("Via") == ""
+    assert request.header("X-Forwarded-Host") == ""
+    assert request.header("Via") == "1.1 lbproxy"
 
 
 def test_forms_and_header(make: Make) -> None:
@@ -607,3 +608,28 @@ def test_the_authorities_are_read_once(make: Make, monkeypatch: pytest.MonkeyPat
         lb.reactor.nameResolver.table[f"{name}.example.com"] = ["10.1.0.1"]
         assert call(lb, f"https://{name}.example.com/").status == 502  # nobody listens
     assert read == []
+
+
+def test_calls_of_the_proxy_to_itself_end(make: Make) -> None:
+    lb = make("open = yes")
+    seen = []
+
+    def handle(request: Request) -> Answer:
+        """The public address of the proxy, of which it knows nothing."""
+        seen.append(request.header("Via"))
+        return Answer(200, b"")
+
+    serve(lb, handle)
+    via, status = "", 200
+    for _ in range(12):
+        status = call(lb, headers={"Via": via} if via else {}).status
+        via = seen[-1]
+    assert (status, len(seen)) == (508, 10)
+    assert seen[1] == "1.1 lbproxy, 1.1 lbproxy"
+
+
+def test_via_none(make: Make) -> None:
+    lb = make("open = yes\nvia = none")
+    target = serve(lb)
+    assert call(lb, headers={"Via": "1.1 other"}).status == 200
+    assert target.requests[0].header("Via") == ""

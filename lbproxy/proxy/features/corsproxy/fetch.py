@@ -175,6 +175,7 @@ class TargetFetch(ResponseSink):
             method=self._method,
             body=self._with_body,
             same_origin=self._same_origin,
+            via=self._sink.traffic.frontend.forwarder.onward_via(self._head),
         )
 
     def send_body(self, data: bytes, end: End | None) -> None:

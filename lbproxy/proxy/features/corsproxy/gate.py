@@ -12,7 +12,7 @@ from lbproxy.cors.help import HELP_FIELDS, help_page
 from lbproxy.cors.keys import KeyRecord
 from lbproxy.cors.origins import AccessRules, checked_origin, preflight_fields, preflight_of
 from lbproxy.cors.replies import error_body
-from lbproxy.errors import ProxyError
+from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard import AllowedTarget, Guard, TargetRefused
 from lbproxy.http.message import Reply, RequestHead
 from lbproxy.proxy.features.corsproxy.keyfile import KeyFile
@@ -28,6 +28,7 @@ _WORDS: Final = {
     413: "the request body is too large",
     502: "the target gave no valid response",
     504: "the target did not answer in time",
+    508: "the call has passed through this proxy before",
 }
 
 
@@ -80,6 +81,8 @@ class Gate:
         origin = request.header(b"origin")
         if self._wants_help(request, target):
             return Reply(200, help_page(sorted(self._forms)), list(HELP_FIELDS))
+        if traffic.frontend.forwarder.loop_detected(request):
+            raise ProxyError(Kind.LOOP_DETECTED)
         if request.method in (b"CONNECT", b"TRACE"):
             return self._refused(traffic, 405, "the method is not allowed")
         mode = request.header(b"sec-fetch-mode")

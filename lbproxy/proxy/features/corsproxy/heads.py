@@ -52,10 +52,12 @@ def target_request(
     method: bytes,
     body: bool,
     same_origin: bool,
+    via: bytes = b"",
 ) -> RequestHead:
     """Return the head that ``target`` gets for the client's ``head``.
 
     ``body``: whether the body is sent; ``same_origin``: no redirect has left the first origin.
+    ``via``: the way of the request, so that calls of the proxy to itself end.
     """
     fields = request_fields(
         head.pairs(),
@@ -67,6 +69,8 @@ def target_request(
         body=body,
         same_origin=same_origin,
     )
+    if via:
+        fields.append((b"Via", via))
     return RequestHead(
         method,
         target.path.encode("ascii"),
