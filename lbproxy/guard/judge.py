@@ -58,11 +58,11 @@ class AddressJudge:
         self._listeners: set[tuple[IPv4Address | IPv6Address, int]] = set()
         self._wildcards: set[int] = set()
         for host, port in listeners:
-            address = ip_address(host) if host else None
+            address = embedded(ip_address(host)) if host else None
             if address is None or address.is_unspecified:
                 self._wildcards.add(port)
             else:
-                self._listeners.add((embedded(address), port))
+                self._listeners.add((address, port))
 
     def reason(self, text: str, port: int) -> str:
         """Return why lbproxy does not connect to ``port`` of the IP literal ``text``, else ""."""

@@ -633,3 +633,26 @@ def test_via_none(make: Make) -> None:
     target = serve(lb)
     assert call(lb, headers={"Via": "1.1 other"}).status == 200
     assert target.requests[0].header("Via") == ""
+
+
+def test_without_keys_their_header_is_the_targets(make: Make) -> None:
+    lb = make()
+    target = serve(lb)
+    assert call(lb, headers={"X-Api-Key": "theirs"}).status == 200
+    assert target.requests[0].header("X-Api-Key") == "theirs"
+
+
+def test_the_origin_that_was_used_last_keeps_its_connections(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lbproxy.proxy.features.corsproxy.targets.ORIGINS_MAX", 2)
+    lb = make()
+    target = serve(lb)
+    other = serve(lb, address="10.1.0.2:80")
+    call(lb)
+    call(lb, "http://other.example.com/")
+    call(lb)
+    lb.reactor.nameResolver.table["third.example.com"] = ["10.1.0.2"]
+    call(lb, "http://third.example.com/")
+    call(lb)
+    assert (target.accepted, other.accepted) == (1, 2)

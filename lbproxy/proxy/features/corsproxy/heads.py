@@ -30,11 +30,11 @@ class FetchRules:
     @classmethod
     def of(cls, spec: Any) -> FetchRules:
         """Return the rules of a frontend."""
+        # without keys, a header of that name is one of the target's API
+        own = (spec.target_header, spec.key_header) if spec.keys else (spec.target_header,)
         return cls(
             follow=spec.redirects == "follow",
-            own=frozenset(
-                name.lower().encode("ascii") for name in (spec.target_header, spec.key_header)
-            ),
+            own=frozenset(name.lower().encode("ascii") for name in own),
             req_headers=frozenset(name.lower() for name in spec.req_headers),
             res_headers=frozenset(name.lower() for name in spec.res_headers),
             max_response=spec.max_response,

@@ -59,8 +59,12 @@ class Targets:
 
     def known(self, target: AllowedTarget) -> Connector | None:
         """Return the connector of an origin if it has an idle connection, else None."""
-        found = self._connectors.get(_origin(target))
-        return found if found is not None and found.idle else None
+        origin = _origin(target)
+        found = self._connectors.get(origin)
+        if found is None or not found.idle:
+            return None
+        self._connectors.move_to_end(origin)
+        return found
 
     def reach(self, target: AllowedTarget, addresses: Sequence[str]) -> Connector:
         """Return the connector that dials exactly ``addresses``, which have been judged.
