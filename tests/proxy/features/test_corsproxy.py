@@ -15,6 +15,7 @@ pytest.importorskip("ada_url")
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.decide.explain import explain_http
 from lbproxy.proxy.features.corsproxy.keptbody import KeptBody
+from lbproxy.proxy.features.corsproxy.lookups import LOOKUPS_MAX
 from lbproxy.proxy.http.server import H1ServerConnection
 from lbproxy.registry import parse_config
 from lbproxy.testing import LB, LoadBalancerFixture, Response
@@ -656,3 +657,39 @@ def test_the_origin_that_was_used_last_keeps_its_connections(
     call(lb, "http://third.example.com/")
     call(lb)
     assert (target.accepted, other.accepted) == (1, 2)
+
+
+def test_slow_names_hold_few_threads(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    lb = make("open = yes")
+    serve(lb)
+    resolver = lb.reactor.nameResolver
+    full, asked = resolver.resolveHostName, []
+
+    def slow(receiver: Any, name: str, *given: Any, **options: Any) -> Any:
+        if not name.startswith("slow"):
+            return full(receiver, name, *given, **options)
+        asked.append(receiver)
+        return None
+
+    monkeypatch.setattr(resolver, "resolveHostName", slow)
+    clients = []
+    for number in range(20):
+        clients.append(lb.connect("cors"))
+        clients[-1].send(
+            b"GET /?url=http://slow%d.example.com/ HTTP/1.1\r\nHost: p\r\n\r\n" % number
+        )
+    assert len(asked) == LOOKUPS_MAX
+    for client in clients:
+        client.abort()
+    lb.advance(1.0)
+    assert len(asked) == LOOKUPS_MAX  # threads cannot be stopped
+    waiting = lb.connect("cors")
+    waiting.send(b"GET /?url=http://api.example.com/ HTTP/1.1\r\nHost: p\r\n\r\n")
+    lb.advance(1.0)
+    assert waiting.take() == b""
+    asked[0].resolutionComplete()
+    lb.advance(1.0)
+    assert waiting.take().startswith(b"HTTP/1.1 200 ")
+    for receiver in asked[1:]:
+        receiver.resolutionComplete()
+    assert call(lb, "http://nothing.example.com/").status == 502

@@ -31,7 +31,6 @@ from lbproxy.guard import AllowedTarget, TargetRefused
 from lbproxy.http.identity import authenticates_connection, challenges_connection
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.http.retry import IDEMPOTENT
-from lbproxy.net.lookup import look_up
 from lbproxy.proxy.features.corsproxy.gate import AllowedCall
 from lbproxy.proxy.features.corsproxy.heads import FetchRules, client_response, target_request
 from lbproxy.proxy.features.corsproxy.keptbody import KeptBody
@@ -115,7 +114,7 @@ class TargetFetch(ResponseSink):
         if target.literal:
             self._dial([target.host])
             return
-        self._lookup = look_up(self._source.reactor, target.host)
+        self._lookup = self._source.lookups.ask(target.host)
         self._lookup.addCallbacks(self._resolved, self._unresolved)
 
     def _resolved(self, addresses: list[str]) -> None:

@@ -9,6 +9,7 @@ from lbproxy.http.message import End, RequestHead
 from lbproxy.proxy.features.corsproxy.fetch import TargetFetch
 from lbproxy.proxy.features.corsproxy.gate import ASKED
 from lbproxy.proxy.features.corsproxy.heads import FetchRules
+from lbproxy.proxy.features.corsproxy.lookups import NameLookups
 from lbproxy.proxy.features.corsproxy.targets import Targets
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import Source
@@ -25,7 +26,7 @@ class CorsSource(Source):
     name = "target"
 
     def __init__(self, reactor: Any, guard: Guard, targets: Targets, rules: FetchRules) -> None:
-        self.reactor = reactor
+        self.lookups = NameLookups(reactor)
         self.guard = guard
         self.targets = targets
         self.rules = rules
