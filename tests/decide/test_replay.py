@@ -249,7 +249,7 @@ def run(tmp_path: Path, log: str, new: str, *more: str, name: str = "access.log"
     for file, text in (("a.ini", OLD), ("b.ini", new)):
         (tmp_path / file).write_text(text)
     path = tmp_path / name
-    path.write_bytes(gzip.compress(log.encode()) if name.endswith(".gz") else log.encode())
+    path.write_bytes(gzip.compress(log.encode(), mtime=0) if name.endswith(".gz") else log.encode())
     argv = ["replay", str(path), "--old", str(tmp_path / "a.ini"), "--new", str(tmp_path / "b.ini")]
     return CliRunner().invoke(main, [*argv, *more])
 
@@ -297,7 +297,7 @@ def test_a_log_that_is_damaged(tmp_path: Path) -> None:
     run(tmp_path, line(), OLD)
     argv = ["replay", "--old", str(tmp_path / "a.ini"), "--new", str(tmp_path / "b.ini")]
     path = tmp_path / "cut.log.gz"
-    path.write_bytes(gzip.compress((line() + "\n").encode() * 1000)[:-20])
+    path.write_bytes(gzip.compress((line() + "\n").encode() * 1000, mtime=0)[:-20])
     found = CliRunner().invoke(main, [*argv, str(path)])
     assert found.exit_code == 2 and "damaged or cut short" in found.output
 
