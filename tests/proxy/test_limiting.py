@@ -12,6 +12,7 @@ import pytest
 from lbproxy.config.dump import dump
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.errors import Kind
+from lbproxy.http.message import RequestHead
 from lbproxy.limits.cells import Cells, cell_bytes
 from lbproxy.limits.window import SLICES
 from lbproxy.proxy.features.limiting.key import Key, prefix_of
@@ -254,7 +255,8 @@ def test_another_spelling_is_no_other_key() -> None:
     assert found("{client_ip} {cookie:k}", *cookies) == [200, 429, 429]
     hosts = Key("{host}", (32, 64))
     for host in (b"h", b"h:80", b"h.", b"h.:80"):
-        assert hosts.all_of(SimpleNamespace(request=SimpleNamespace(host=host))) == ["h"]
+        head = RequestHead(b"GET", b"/", [], host=host)
+        assert hosts.all_of(SimpleNamespace(request=head)) == ["h"]
 
 
 def test_a_reload_to_another_kind_of_limit() -> None:
