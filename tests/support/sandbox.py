@@ -57,8 +57,9 @@ def interpreter() -> tuple[str, str]:
     site = next((path for path in sys.path if path.endswith("site-packages")), "")
     name = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     for path in (sys.executable, f"/usr/bin/{name}", f"/usr/local/bin/{name}"):
-        if str(Path(path).resolve()).startswith(("/root/", "/home/")):
-            continue  # which ProtectHome hides
+        hidden = ("/root/", "/home/", "/tmp/", "/var/tmp/")  # by ProtectHome and PrivateTmp
+        if str(Path(path).resolve()).startswith(hidden) or site.startswith(hidden):
+            continue
         command = ["setpriv", f"--reuid={UID}", f"--regid={GID}", "--clear-groups", path]
         code = "import twisted.web, OpenSSL, attrs, click"
         environment = {"PYTHONPATH": site, "PATH": "/usr/bin:/bin"}
