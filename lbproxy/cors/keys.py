@@ -23,6 +23,7 @@ from lbproxy.cors.origins import checked_origin
 __all__ = ["KeyRecord", "KeyRing", "TargetPattern", "hashed"]
 
 KEYS_MAX: Final = 100_000
+LATEST: Final = 253402300799.0  # 9999-12-31T23:59:59Z, seconds since the epoch
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -104,6 +105,8 @@ class KeyRecord:
             raise ValueError(f"{self.name!r} is no name of a key: 1 to 64 letters, digits, ._@-")
         if not _DIGEST.fullmatch(self.sha256):
             raise ValueError(f"key {self.name}: sha256 is not 64 hexadecimal digits")
+        if self.expires is not None and not 0 <= self.expires <= LATEST:  # NaN is neither
+            raise ValueError(f"key {self.name}: expires is no time from 1970 to 9999, in seconds")
         object.__setattr__(self, "origins", tuple(map(checked_origin, self.origins)))
         patterns = tuple(map(TargetPattern.read, self.targets))
         object.__setattr__(self, "_patterns", patterns)
@@ -136,6 +139,8 @@ class KeyRing:
         """Return the keys of a file; ValueError says what is wrong with it."""
         try:
             found = json.loads(text)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
         except ValueError as error:
             raise ValueError(f"not JSON: {error}") from None
         keys = found.get("keys") if isinstance(found, dict) else None
@@ -179,7 +184,7 @@ def _record(given: Any) -> KeyRecord:
         raise ValueError("a key needs name and sha256, both strings")
     lists = []
     for key in ("origins", "targets"):
-        value = given.get(key) or []
+        value = given.get(key, [])
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
             raise ValueError(f"key {name}: {key} is a list of strings")
         lists.append(value)

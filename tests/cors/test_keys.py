@@ -106,6 +106,11 @@ def test_editing() -> None:
         ('{"keys": [{"name": "a", "sha256": "%s", "origins": ["x"]}]}', "no origin"),
         ('{"keys": [{"name": "a", "sha256": "%s", "targets": ["*"]}]}', "no target"),
         ('{"keys": [{"name": "a", "sha256": "%s", "expires": "x"}]}', "since the epoch"),
+        ('{"keys": [{"name": "a", "sha256": "%s", "expires": NaN}]}', "1970 to 9999"),
+        ('{"keys": [{"name": "a", "sha256": "%s", "expires": 1e300}]}', "1970 to 9999"),
+        ('{"keys": [{"name": "a", "sha256": "%s", "targets": null}]}', "list of strings"),
+        ('{"keys": [{"name": "a", "sha256": "%s", "origins": ""}]}', "list of strings"),
+        ("[" * 100_000, "too deeply"),
     ],
 )
 def test_mistakes(text: str, words: str) -> None:
