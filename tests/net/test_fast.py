@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import gc
-import os
 import socket
 from typing import Any
 
@@ -18,6 +17,7 @@ from lbproxy.net import acceptor, fastport
 from lbproxy.net.fast import FastNetwork, choose_network
 from lbproxy.net.stock import StockNetwork
 from tests.net.wire import LOOPBACK, Once, Pair, Recorder
+from tests.support.descriptors import descriptors, settled_descriptors
 from tests.support.reactor import eventually, run, sleep
 
 pytestmark = pytest.mark.live
@@ -74,17 +74,13 @@ def test_a_flood_starves_neither_timers_nor_neighbours() -> None:
     run(scenario)
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 def test_no_descriptor_is_left_behind() -> None:
     async def scenario(reactor: Any) -> None:
         network = FastNetwork(reactor)
         factory = Serving(lambda self, data: self.transport.write(data))
         port = network.binder.listen(LOOPBACK, factory)
         gc.collect()
-        before = descriptors()
+        before = settled_descriptors()
         for batch in range(10):
             near = [Recorder() for _ in range(50)]
             for number, protocol in enumerate(near):
@@ -148,7 +144,7 @@ def test_a_protocol_hears_of_its_end_even_if_its_socket_cannot_be_watched(
         factory = Serving()
         port = network.binder.listen(LOOPBACK, factory)
         gc.collect()  # not in the middle: earlier scenarios have left the epolls of their networks
-        before = descriptors()
+        before = settled_descriptors()
 
         class Full:
             def __init__(self, epoll: Any) -> None:

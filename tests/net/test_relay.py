@@ -27,16 +27,13 @@ from lbproxy.net.poller import Poller
 from lbproxy.net.relay import BULK_BYTES, LARGE_BYTES, SMALL_READS, splice_to
 from lbproxy.net.transport import FastTransport
 from tests.net.test_poller import Reactor
+from tests.support.descriptors import descriptors, settled_descriptors
 
 pytestmark = pytest.mark.skipif(pipes.splice is None, reason="no os.splice here")
 
 PATIENCE_S = 10.0  # for the kernel: TCP's own timers run in real time
 NOISE = random.Random(7).randbytes(1 << 20)
 MEGABYTE = 1 << 20
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 @implementer(IHalfCloseableProtocol)
@@ -244,7 +241,7 @@ class Rig:
 
 @pytest.fixture
 def loop() -> Any:
-    before = descriptors()
+    before = settled_descriptors()
     made = Loop()
     yield made
     made.poller.close()
@@ -416,7 +413,7 @@ def test_without_a_pipe_it_goes_the_ordinary_way() -> None:
 
 
 def test_few_empty_pipes_are_kept() -> None:
-    before = descriptors()
+    before = settled_descriptors()
     loop = Loop()
     rigs = [Rig(loop) for _ in range(8)]
     for rig in rigs:
@@ -533,7 +530,7 @@ def test_protocols_that_know_nothing_of_it(loop: Loop) -> None:
 
 
 def test_the_end_of_everything_with_pipes_full() -> None:
-    before = descriptors()
+    before = settled_descriptors()
     loop = Loop()
     rig = Rig(loop)
     rig.jam()

@@ -5,7 +5,6 @@ both ends.
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import socket
 import struct
@@ -20,6 +19,7 @@ from lbproxy.net.fast import FastNetwork
 from lbproxy.net.pipes import Borrower, PipePool
 from lbproxy.service import LoadBalancer
 from tests.proxy.test_tcp_sockets import Peer
+from tests.support.descriptors import descriptors, settled_descriptors
 from tests.support.reactor import eventually, run
 
 MEGABYTE = 1 << 20
@@ -124,12 +124,12 @@ def sessions(
             network.close()
         return [(near.result, far.result) for near, far in talks]
 
-    before = len(os.listdir("/proc/self/fd"))
+    before = settled_descriptors()
     try:
         results = run(scenario, 30)
     finally:
         listening.close()
-    assert len(os.listdir("/proc/self/fd")) <= before, "descriptors leaked"
+    assert descriptors() <= before, "descriptors leaked"
     return results, records
 
 

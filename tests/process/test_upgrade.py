@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import json
 import os
 import socket
@@ -20,6 +19,7 @@ from lbproxy.observe.events import EventKind, Events
 from lbproxy.process import upgrade
 from lbproxy.process.takeover import HandoverError, Takeover
 from lbproxy.process.upgrade import ENVIRONMENT, Upgrader, holds_pid, write_pid
+from tests.support.descriptors import descriptors, settled_descriptors
 from tests.support.process import until
 
 WEB = Address("tcp", "127.0.0.1", 80)
@@ -162,8 +162,7 @@ def test_one_that_takes_too_long_is_killed():
 @pytest.mark.parametrize("call", [(os, "dup"), (tempfile, "TemporaryFile"), (os, "pipe")])
 def test_no_descriptors_are_lost_when_there_are_none_left(monkeypatch, call):
     world = World("")
-    gc.collect()  # descriptors of earlier tests that nobody refers to
-    before = len(os.listdir("/proc/self/fd"))
+    before = settled_descriptors()
 
     def full(*args):
         raise OSError(errno.EMFILE, "Too many open files")
@@ -172,7 +171,7 @@ def test_no_descriptors_are_lost_when_there_are_none_left(monkeypatch, call):
         patch.setattr(*call, full)
         (report,) = world.begin()
     assert "Too many open files" in report.error
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
     assert world.wait(world.begin()).error != report.error, "it can be tried again"
 
 

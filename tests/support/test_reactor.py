@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-import os
-
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 
 from lbproxy.net.timers import TimerWheel
+from tests.support.descriptors import descriptors, settled_descriptors
 from tests.support.reactor import ScenarioTimeout, eventually, run, sleep
 
 
@@ -19,10 +17,9 @@ def test_result_and_descriptors() -> None:
         return "done"
 
     assert run(scenario) == "done"
-    gc.collect()  # not in the middle: tests before this one have left descriptors to the collector
-    before = len(os.listdir("/proc/self/fd"))
+    before = settled_descriptors()
     assert run(scenario) == "done"
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 def test_exception_propagates() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from lbproxy.workers import channel
 from lbproxy.workers.channel import Channel
+from tests.support.descriptors import descriptors, settled_descriptors
 
 
 class Loop:
@@ -143,7 +144,7 @@ def test_what_waits_is_counted_and_bounded(pair: Any, monkeypatch: pytest.Monkey
 
 def test_descriptors_may_be_closed_before_they_are_sent(pair: Any) -> None:
     loop, a, b = pair
-    before = len(os.listdir("/proc/self/fd"))
+    before = settled_descriptors()
     a.channel.send({"text": "y" * 2_000_000})
     read, write = os.pipe()
     a.channel.send({"after": True}, [write])
@@ -155,16 +156,16 @@ def test_descriptors_may_be_closed_before_they_are_sent(pair: Any) -> None:
     assert not os.get_inheritable(came)
     os.close(came)
     os.close(read)
-    assert len(os.listdir("/proc/self/fd")) == before, "none is left here"
+    assert descriptors() == before, "none is left here"
 
 
 def test_descriptors_that_nobody_took_are_closed(pair: Any) -> None:
     loop, _, b = pair
-    before = len(os.listdir("/proc/self/fd"))
+    before = settled_descriptors()
     b.channel.send({"text": "y" * 2_000_000})
     b.channel.send({"waits": True}, [0, 1])
     b.channel.close()
-    assert len(os.listdir("/proc/self/fd")) == before - 1
+    assert descriptors() == before - 1
     loop.run(1)
 
 

@@ -19,6 +19,7 @@ from lbproxy.process import replication
 from lbproxy.registry import parse_config
 from lbproxy.workers import channel, replicated, supervisor
 from lbproxy.workers.master import Master
+from tests.support.descriptors import descriptors, settled_descriptors
 from tests.support.ports import free_ports
 from tests.workers.test_worker import Reactor
 
@@ -466,7 +467,7 @@ def test_a_hundred_reloads_leave_no_descriptors(scene: Any) -> None:
     one, two = free_ports(2)
     made = scene(web(held(one)))
     made.serve()
-    before = len(os.listdir("/proc/self/fd"))
+    before = settled_descriptors()
     for number in range(100):
         assert made.master.reload(web(held(one), *([held(two)] * (number % 2 == 0)))).ok
         for worker in made.live:
@@ -476,7 +477,7 @@ def test_a_hundred_reloads_leave_no_descriptors(scene: Any) -> None:
             worker.given.clear()
             worker.ready()
         made.hear()
-    assert len(os.listdir("/proc/self/fd")) == before - 2, "the workers' first"
+    assert descriptors() == before - 2, "the workers' first"
 
 
 def beat(made: Any, *workers: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from lbproxy.proxy.features.caching.disk import journal as module
 from lbproxy.proxy.features.caching.disk.journal import NAME, Journal
+from tests.support.descriptors import descriptors, settled_descriptors
 
 
 class Process:
@@ -129,8 +130,8 @@ def test_a_failed_compaction_leaves_no_file(
 
 def test_a_journal_that_cannot_be_opened_leaves_no_descriptor(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
-    before = len(os.listdir("/proc/self/fd"))
+    before = settled_descriptors()
     for _ in range(3):
         with pytest.raises(OSError, match="directory"):
             Process(tmp_path)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
