@@ -97,10 +97,10 @@ def test_no_descriptor_is_left_behind() -> None:
                     protocol.transport.loseConnection()
             await eventually(reactor, lambda: all(protocol.reason for protocol in dialled))  # noqa: B023
             await eventually(reactor, lambda: all(made.reason for made in factory.made))
-        assert descriptors() == before
+        assert descriptors() <= before
         assert len(network.poller) == 1
         port.close()
-        assert descriptors() == before - 1
+        assert descriptors() <= before - 1
         assert len(network.poller) == 0
 
     run(scenario)
@@ -158,7 +158,7 @@ def test_a_protocol_hears_of_its_end_even_if_its_socket_cannot_be_watched(
             await eventually(reactor, lambda: factory.made and factory.made[0].reason)
             client.settimeout(2)
             assert client.recv(1) == b""
-        assert descriptors() == before
+        assert descriptors() <= before
         port.close()
 
     run(scenario)

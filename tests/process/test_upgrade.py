@@ -171,7 +171,7 @@ def test_no_descriptors_are_lost_when_there_are_none_left(monkeypatch, call):
         patch.setattr(*call, full)
         (report,) = world.begin()
     assert "Too many open files" in report.error
-    assert descriptors() == before
+    assert descriptors() <= before
     assert world.wait(world.begin()).error != report.error, "it can be tried again"
 
 

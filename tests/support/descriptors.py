@@ -17,7 +17,8 @@ def settled_descriptors() -> int:
     """Open descriptors without those that earlier tests left to the garbage collector.
 
     The collector may run at any moment and close sockets in the cycles of earlier tests, so a
-    count that does not collect first may fall before the second count.
+    count that does not collect first may fall before the second count.  Threads and finalizers of
+    earlier tests may still lower it: compare with ``<=``.
     """
     gc.collect()
     return descriptors()

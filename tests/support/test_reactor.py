@@ -19,7 +19,7 @@ def test_result_and_descriptors() -> None:
     assert run(scenario) == "done"
     before = settled_descriptors()
     assert run(scenario) == "done"
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_exception_propagates() -> None:

@@ -477,7 +477,7 @@ def test_a_hundred_reloads_leave_no_descriptors(scene: Any) -> None:
             worker.given.clear()
             worker.ready()
         made.hear()
-    assert descriptors() == before - 2, "the workers' first"
+    assert descriptors() <= before - 2, "the workers' first"
 
 
 def beat(made: Any, *workers: Any) -> None:

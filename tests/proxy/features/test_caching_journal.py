@@ -134,4 +134,4 @@ def test_a_journal_that_cannot_be_opened_leaves_no_descriptor(tmp_path: Path) ->
     for _ in range(3):
         with pytest.raises(OSError, match="directory"):
             Process(tmp_path)
-    assert descriptors() == before
+    assert descriptors() <= before
