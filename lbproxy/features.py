@@ -21,6 +21,7 @@ from lbproxy.config.declaration import Declaration, FrontendDeclaration
 from lbproxy.config.keys import add_keys, add_route_options
 from lbproxy.config.sections import SECTIONS
 from lbproxy.proxy.features.caching.spec import CacheDeclaration
+from lbproxy.proxy.features.challenge.spec import ChallengeDeclaration
 from lbproxy.proxy.features.corsproxy.spec import CorsDeclaration
 from lbproxy.proxy.features.limiting.spec import LimitDeclaration
 from lbproxy.proxy.features.listing.spec import ListDeclaration
@@ -76,6 +77,9 @@ FEATURES: tuple[BuiltIn, ...] = (
     BuiltIn("cache", "lbproxy.proxy.features.caching.feature:Caching", CacheDeclaration),
     BuiltIn("waf", "lbproxy.proxy.features.waf.feature:Waf", WafDeclaration),
     BuiltIn("lists", "lbproxy.proxy.features.listing.feature:Listing", ListDeclaration),
+    BuiltIn(
+        "challenge", "lbproxy.proxy.features.challenge.feature:Challenge", ChallengeDeclaration
+    ),
     BuiltIn("limits", "lbproxy.proxy.features.limiting.feature:Limiting", LimitDeclaration),
     BuiltIn("corsproxy", "lbproxy.proxy.features.corsproxy.feature:CorsProxy", CorsDeclaration),
 )

@@ -23,6 +23,7 @@ from lbproxy.generation.generation import Generation
 from lbproxy.generation.guarding import guard_warnings, judge_of, server_reason
 from lbproxy.generation.listening import Listener
 from lbproxy.generation.plan import proxy_factory
+from lbproxy.generation.secret import secret_warnings
 from lbproxy.logs.sink import LogSink
 from lbproxy.operate.changing import Changing
 from lbproxy.operate.drain import (
@@ -93,7 +94,8 @@ class Runtime(MultiService):
         """Settings that are valid and probably mistakes, and files with secrets that all
         can read.
         """
-        found = [*exposed_files(self.config), *guard_warnings(self.config)]
+        config = self.config
+        found = [*exposed_files(config), *guard_warnings(config), *secret_warnings(config)]
         for listener in self.listeners:
             tls = getattr(getattr(listener, "factory", None), "tls", None)
             if tls is not None:

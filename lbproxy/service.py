@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from secrets import token_bytes
 from typing import Any, TypeVar
 
 from attrs import evolve
@@ -34,6 +35,7 @@ from lbproxy.generation.assemble import compile_config
 from lbproxy.generation.generation import Ground
 from lbproxy.generation.listening import Listener, bind, unbind
 from lbproxy.generation.reload import Reloader, ReloadReport
+from lbproxy.generation.secret import KEPT_BYTES, kept_path, kept_secret
 from lbproxy.guard.connections import ConnectionTotal
 from lbproxy.logs.sink import LogSink
 from lbproxy.net.descriptors import client_bound
@@ -44,7 +46,7 @@ from lbproxy.net.steady import steady
 from lbproxy.observe.events import EventKind, Events
 from lbproxy.operate.changing import Changing
 from lbproxy.operate.drain import Drains
-from lbproxy.operate.statefile import StateFile
+from lbproxy.operate.statefile import StateFile, write_whole
 from lbproxy.process import replication
 from lbproxy.process.filewatch import FileWatch
 from lbproxy.process.upgrade import Upgrader
@@ -121,6 +123,7 @@ class LoadBalancer(Runtime):
             shared if shared is not None else LocalShared(),
             replicated if replicated is not None else LocalReplicated(self.network.wheel.now),
             sinks,
+            kept_secret(config) or token_bytes(KEPT_BYTES),
         )
         self.generation = compile_config(config, self._ground).commit()
         self._reloader = Reloader(self._ground, self)
@@ -220,6 +223,7 @@ class LoadBalancer(Runtime):
         self.stopping = self._hurried = False
         self._limit()
         self.changing.restore()
+        self._keep_secret()
         for frontend in self.frontends.values():
             frontend.start()
         for sink in self.generation.sinks.values():
@@ -233,6 +237,17 @@ class LoadBalancer(Runtime):
                 sink.stop()
             raise
         self._start_backends()
+
+    def _keep_secret(self) -> None:
+        """Write a random secret to its file, so that it outlives a restart."""
+        path = kept_path(self.config)
+        if path and kept_secret(self.config) != self._ground.secret:
+            try:
+                write_whole(path, self._ground.secret)
+            except OSError as error:
+                _log.error(
+                    "secret {path} cannot be written: {error}", path=path, error=error.strerror
+                )
 
     def _start_backends(self) -> None:
         """Let the features of backends begin: traffic comes here."""

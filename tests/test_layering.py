@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "interfaces", "compiled", "model"),
     (
         *("config", "http", "balance", "health", "observe", "guard", "cache", "sessionclose"),
-        *("sharing", "limits", "lists", "bans", "cors", "waf"),
+        *("sharing", "limits", "lists", "bans", "cors", "waf", "challenge"),
     ),
     ("net", "tls"),
     ("proxy", "probes"),

@@ -43,7 +43,7 @@ from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.ratelog import Quiet
 
-__all__ = ["Alerter", "limits_of", "manners_of"]
+__all__ = ["Alerter", "limits_for", "limits_of", "manners_of"]
 
 _log = Logger()
 _quiet = Quiet(_log)
@@ -81,6 +81,23 @@ def limits_of(spec: AlertsSpec) -> dict[str, AlertLimits]:
             rule.defaults.volume if one.volume is None else one.volume,
         )
     return limits
+
+
+def limits_for(config: Config) -> dict[str, AlertLimits]:
+    """Return the limits of the rules that ``config`` needs.
+
+    Without ``[alerts]`` that is ``attack``, if a challenge begins with it.
+    """
+    if config.alerts.on:
+        return limits_of(config.alerts)
+    if any(_awaits_attacks(one) for one in config.frontends):
+        return {"attack": RULES["attack"].defaults}
+    return {}
+
+
+def _awaits_attacks(spec: Any) -> bool:
+    modes = (getattr(one, "challenge", None) for one in (spec, *spec.routes))
+    return spec.mode != "tcp" and "alert" in modes
 
 
 def manners_of(spec: AlertsSpec) -> Manners:
@@ -121,6 +138,7 @@ class Alerter(Service):
         self._now = now
         self._epoch = now() - float(reactor.seconds())
         self._spec = AlertsSpec()
+        self._limits: dict[str, AlertLimits] = {}
         self._alerts: Alerts | None = None
         self._notices = Notices(Manners())
         self._targets: list[Destination] = []
@@ -136,7 +154,7 @@ class Alerter(Service):
     @property
     def on(self) -> bool:
         """Whether the configuration has ``[alerts]``."""
-        return self._alerts is not None
+        return self._spec.on
 
     @property
     def active(self) -> list[Alert]:
@@ -170,26 +188,29 @@ class Alerter(Service):
 
     def _configure(self) -> None:
         spec = self._balancer.config.alerts
-        if spec == self._spec:
+        limits = limits_for(self._balancer.config)
+        if spec == self._spec and limits == self._limits:
             return
         self._stop_looking()
-        self._spec = spec
-        if not spec.on:
+        self._spec, self._limits = spec, limits
+        if not limits and not spec.on:
             return
-        self._alerts = Alerts(limits_of(spec))
+        self._alerts = Alerts(limits)
         self._notices = Notices(manners_of(spec))
         self._targets = targets(spec, self._reactor)
         self._due = self._reactor.seconds() + EVERY
         self._call = self._reactor.callLater(EVERY, self._look)
 
     def _stop_looking(self) -> None:
-        self._spec = AlertsSpec()
+        self._spec, self._limits = AlertsSpec(), {}
         self._alerts = None
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
         for frontend in self._balancer.frontends.values():
             frontend.offenders = None
+            if frontend.alarm is not None:
+                frontend.alarm(False)
 
     # -- once a second --------------------------------------------------------------------------
 
@@ -202,11 +223,20 @@ class Alerter(Service):
         changes = alerts.look(self.sample(now, lag))
         for change in changes:
             self._changed(change)
+        self._sound(alerts)
         clock = time.localtime(self._now())
         minute = clock.tm_hour * 60 + clock.tm_min
         notice = self._notices.look(now, minute, changes, alerts.active)
         if notice is not None:
             self.tell(notice)
+
+    def _sound(self, alerts: Alerts) -> None:
+        """Report to the frontends whether they are attacked."""
+        # the subject is the frontend, or the frontend and an address
+        attacked = {one.subject.partition(" ")[0] for one in alerts.active if one.name == "attack"}
+        for name, frontend in self._balancer.frontends.items():
+            if frontend.alarm is not None:
+                frontend.alarm(name in attacked)
 
     def _changed(self, change: AlertChange) -> None:
         """An alert is an event too."""
@@ -299,13 +329,19 @@ def _frontend(frontend: Frontend) -> FrontendSample:
         frontend.offenders = Offenders()
     if frontend.mode == "http":
         done, failed = sum(counters.responses), counters.responses[5]
-        bad = counters.refused + counters.responses[4]
+        bad = counters.refused + counters.responses[4] - counters.closes.get(Kind.CHALLENGED, 0)
     else:
         done, failed = _ended(counters.closes)
         bad = counters.refused
     limits = frontend.limits
     return FrontendSample(
-        done, failed, bad, limits.active, limits.maxconn, frontend.offenders.worst()
+        done,
+        failed,
+        bad,
+        limits.active,
+        limits.maxconn,
+        frontend.offenders.worst(),
+        counters.connections,
     )
 
 

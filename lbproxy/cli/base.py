@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "affinity": ("sticky", "mirror"),
     "alert": ("alert",),
     "cache": ("cache",),
+    "challenge": ("challenge",),
     "change": (
         *("drain", "maint", "ready", "weight", "maxconn", "server", "kill", "rebalance"),
         *("state", "reload", "upgrade", "token"),

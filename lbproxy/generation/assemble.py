@@ -40,7 +40,7 @@ from lbproxy.generation.generation import Generation, Ground
 from lbproxy.generation.guarding import guard_warnings, judge_of, server_reason
 from lbproxy.generation.listening import Listener
 from lbproxy.generation.plan import BackendPlan, FrontendPlan, ListenerPlan, Plan
-from lbproxy.generation.secret import read_secret
+from lbproxy.generation.secret import read_secret, secret_warnings
 from lbproxy.http.conditional import make_filter
 from lbproxy.http.filter import compile_phases
 from lbproxy.http.route import Router
@@ -97,7 +97,12 @@ class _Compiler:
         problems, self.problems = self.problems, None
         assert problems is not None
         problems.raise_if_any()
-        for text in (*exposed_files(self.config), *guard_warnings(self.config)):
+        config = self.config
+        for text in (
+            *exposed_files(config),
+            *guard_warnings(config),
+            *secret_warnings(config),
+        ):
             _log.warn("{text}", text=text)
         return self.plan
 

@@ -1,12 +1,21 @@
-"""CONTROL. The secret of ``[lbproxy]``, from the configuration or from a file of its own."""
+"""CONTROL. The secret of ``[lbproxy]``: from the configuration, a file of its own, or random.
+
+A random one is kept in a file beside ``state``, if there is one.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from lbproxy.config.units import SECRET_LENGTH
+from lbproxy.model import Config
 
-__all__ = ["read_secret"]
+__all__ = ["KEPT_BYTES", "kept_path", "kept_secret", "read_secret", "secret_warnings"]
+
+KEPT_BYTES = 32
+"""Length of a random secret."""
 
 _MOST = 4096  # bytes of a file that can be meant
 
@@ -26,3 +35,33 @@ def read_secret(text: str) -> bytes:
     if not SECRET_LENGTH <= len(secret) <= _MOST:
         raise ValueError(f"{path} must hold {SECRET_LENGTH} to {_MOST} bytes, found {len(secret)}")
     return secret
+
+
+def kept_path(config: Config) -> str:
+    """Return the file that keeps a random secret over restarts; "" if none does."""
+    settings = config.settings
+    return f"{settings.state}.secret" if settings.state and not settings.secret else ""
+
+
+def kept_secret(config: Config) -> bytes:
+    """Return the secret that an earlier process has kept; empty if there is none."""
+    with suppress(OSError):
+        path = Path(kept_path(config))
+        if path.is_file():
+            content = path.read_bytes()
+            return content if len(content) == KEPT_BYTES else b""
+    return b""
+
+
+def secret_warnings(config: Config) -> list[str]:
+    """A warning for each frontend whose clients a restart makes strangers."""
+    settings = config.settings
+    if settings.state or settings.secret:
+        return []
+    text = "without 'state' or 'secret' in [lbproxy], browsers are checked again after a restart"
+    return [f"frontend {one.name}: challenge: {text}" for one in config.frontends if _checks(one)]
+
+
+def _checks(spec: Any) -> bool:
+    modes = {getattr(one, "challenge", None) for one in (spec, *spec.routes)}
+    return bool(modes & {"on", "alert"})

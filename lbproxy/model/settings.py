@@ -100,8 +100,8 @@ class GlobalSpec:
         "secret",
         "",
         doc=(
-            "key that signs data stored by clients, such as sticky cookies; empty: random, so "
-            "that a restart invalidates them"
+            "key that signs data stored by clients, such as sticky cookies; empty: random, and "
+            "kept in a file beside ``state``; without ``state`` a restart invalidates them"
         ),
         example="file:/etc/lbproxy/secret",
     )

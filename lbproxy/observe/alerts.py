@@ -58,9 +58,10 @@ class FrontendSample:
     """Totals of a frontend since the start, and its current connections.
 
     ``done``: requests (HTTP) or sessions (TCP) that ended. ``failed``: those that failed because of
-    lbproxy or a server. ``bad``: those that were refused or answered with 4xx. ``worst_client``:
-    (address, its part of ``bad`` in the last minute), or None if clients are not counted.
-    ``active`` of ``maxconn`` connections are open (0: no limit).
+    lbproxy or a server. ``bad``: those that were refused or answered with 4xx, challenge pages
+    left out. ``worst_client``: (address, its part of ``bad`` in the last minute), or None if
+    clients are not counted. ``active`` of ``maxconn`` connections are open (0: no limit).
+    ``connections``: those that were accepted.
     """
 
     done: int = 0
@@ -69,6 +70,7 @@ class FrontendSample:
     active: int = 0
     maxconn: int = 0
     worst_client: tuple[str, int] | None = None
+    connections: int = 0
 
 
 @frozen
@@ -343,21 +345,41 @@ def _certificate(history: History, limits: AlertLimits) -> Iterator[Finding]:
             )
 
 
-def _attack(history: History, limits: AlertLimits) -> Iterator[Finding]:
-    """Return frontends with many refusals and 4xx.
+def _watch_rate(line: Baseline, total: int, at: float, limit: float, volume: int) -> None:
+    """Learn the rate of a counter every :data:`_STEP` seconds.
 
-    That is more than ``limit`` times the usual number, or a large number mostly from one address.
+    It is high if it exceeds ``limit`` times the mean, and counts ``volume`` in that time.
+    """
+    if at - line.at < _STEP:
+        return
+    count, span = total - line.total[0], at - line.at
+    line.at, line.total = at, (total, 0.0)
+    if count >= 0 and span < math.inf:  # else there is nothing to compare with
+        rate = count / span
+        enough = rate * _STEP >= volume
+        line.learn(rate, line.known and enough and rate > limit * line.mean)
+
+
+def _attack(history: History, limits: AlertLimits) -> Iterator[Finding]:
+    """Return frontends with many refusals and 4xx, or many new connections.
+
+    That is more than ``limit`` times the usual number, or a large number of refusals mostly from
+    one address.  New connections are no fault, so ten times ``volume`` of them are needed.
     """
     now = history.now
     for name, frontend in now.frontends.items():
         line = history.baseline(f"attack {name}")
-        if now.at - line.at >= _STEP:
-            count, span = frontend.bad - line.total[0], now.at - line.at
-            line.at, line.total = now.at, (frontend.bad, 0.0)
-            if count >= 0 and span < math.inf:  # else there is nothing to compare with
-                rate = count / span
-                enough = rate * _STEP >= limits.volume
-                line.learn(rate, line.known and enough and rate > limits.limit * line.mean)
+        _watch_rate(line, frontend.bad, now.at, limits.limit, limits.volume)
+        coming = history.baseline(f"connections {name}")
+        _watch_rate(coming, frontend.connections, now.at, limits.limit, 10 * limits.volume)
+        if coming.high and not line.high:
+            yield Finding(
+                name,
+                f"frontend {name}: {coming.last:.0f} new connections a second;"
+                f" normal is {coming.mean:.1f}",
+                EventSeverity.WARNING,
+                {"rate": round(coming.last, 2), "normal": round(coming.mean, 2)},
+            )
         if line.high:
             yield Finding(
                 name,
@@ -440,7 +462,7 @@ RULES: dict[str, AlertRule] = {
     ),
     "attack": AlertRule(
         _attack, "times", AlertLimits(10, 10, 100),
-        "refused connections and 4xx, as a multiple of what is normal",
+        "refused and new connections and 4xx, as a multiple of what is normal",
     ),
     "log_drops": AlertRule(
         _log_drops, "int", AlertLimits(0, 0), "access log lines lost, in a minute"

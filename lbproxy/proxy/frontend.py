@@ -118,6 +118,8 @@ class Frontend:
         # counted; None: nobody asks
         self.gate: Callable[[ConnectionInfo], ProxyError | Callable[[], None]] | None = None
         self.refusals: RefusalLog | None = None  # set by a feature
+        # Follows the alert ``attack`` for this frontend; None: nobody does
+        self.alarm: Callable[[bool], None] | None = None
         self._proxies = AddressSet(spec.trusted_proxies)
         self.use_lists({})
         self.limits = lineage.limits
@@ -348,10 +350,14 @@ class Frontend:
         counters.responses[exchange.status // 100 if exchange.status < 600 else 0] += 1
         counters.bytes_in += exchange.bytes_in
         counters.bytes_out += exchange.bytes_out
-        if self.offenders is not None and 400 <= exchange.status < 500:
-            self.offenders.add(exchange.client_ip)
         closes = counters.closes
         kind = exchange.close
+        if (
+            self.offenders is not None
+            and 400 <= exchange.status < 500
+            and kind is not Kind.CHALLENGED
+        ):
+            self.offenders.add(exchange.client_ip)
         closes[kind] = closes.get(kind, 0) + 1
         if kind is not Kind.OK and self.refusals is not None:
             self.refusals.add(exchange)

@@ -21,6 +21,7 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger, LogLevel
 
+from lbproxy.alerts.alerter import limits_for
 from lbproxy.config.dump import dump
 from lbproxy.generation.listening import unbind
 from lbproxy.generation.reload import ReloadReport
@@ -261,7 +262,7 @@ class Master(LoadBalancer):
             "places": worker.places,
             "shared_folder": str(self._folder.path),
             "measure": bool(config.settings.admin) or config.alerts.on,
-            "offenders": config.alerts.on,
+            "offenders": bool(limits_for(config)),
         }
 
     def _send_sockets(self, worker: WorkerProcess, channel: Channel) -> None:

@@ -164,6 +164,7 @@ class Worker:
             replicated=self.replicated,
         )
         self.balancer.processes = self._workers
+        self.balancer.alerter.disownServiceParent()  # type: ignore[no-untyped-call]  # the master's
         self._join()
         self._give()
         self.balancer.privilegedStartService()

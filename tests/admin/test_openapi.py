@@ -33,6 +33,7 @@ BODIES: dict[str, Any] = {
     },
     "POST /api/v1/backends/{backend}/servers/{server}/drain/wait": {"timeout_s": 0},
     "POST /api/v1/caches/{cache}/why": {"url": "http://x/"},
+    "POST /api/v1/challenge": {"setting": "auto"},
     "POST /api/v1/lists/{list}/add": {"address": "192.0.2.0/24"},
     "POST /api/v1/lists/{list}/remove": {"address": "192.0.2.0/24"},
 }

@@ -292,6 +292,35 @@ const UNITS = {
 };
 const panels = [];
 
+// A column with a setting, and buttons for its other values: POST /api/v1/<rows of the panel>.
+const SETTINGS = ["on", "off", "auto"];
+function switching(panel, column) {
+  async function set(row, setting) {
+    const name = `${panel.title} of ${row.frontend}`;
+    const meaning = setting === "auto" ? "It follows the configuration again." : "Until lbproxy stops.";
+    if ((await question(`${name}: ${setting}?`, meaning, { yes: setting })) === null) return;
+    try {
+      await ask("POST", panel.rows, { setting, frontend: row.frontend });
+      say(`${name}: ${setting}`);
+    } catch (error) {
+      say(`${name}: not done: ${error.message}`);
+      if (error instanceof Refused && error.status === 401) askToken(error.message);
+    }
+  }
+  function node(row) {
+    const holder = element("span", { class: "actions" }, row[column.key]);
+    for (const setting of role === "write" ? SETTINGS : []) {
+      if (setting === row[column.key]) continue;
+      const label = `${panel.title} ${setting} ${row.frontend}`;
+      const button = element("button", { type: "button", "aria-label": label }, setting);
+      button.addEventListener("click", () => set(row, setting));
+      holder.append(button);
+    }
+    return holder;
+  }
+  return { title: column.title, text: (row) => `${role} ${row[column.key]}`, node };
+}
+
 async function loadPanels() {
   const found = await ask("GET", "panels");
   for (const panel of found.panels) {
@@ -299,7 +328,7 @@ async function loadPanels() {
     const holder = element("div", { class: "table" });
     const id = `panel-${panel.rows}`;
     $("panels").append(element("section", { "aria-labelledby": id }, element("h2", { id }, panel.title), holder));
-    const columns = panel.columns.map((column) => ({
+    const columns = panel.columns.map((column) => column.unit === "switch" ? switching(panel, column) : ({
       title: column.title, kind: column.unit && column.unit !== "time" ? "number" : "",
       text: (row) => (UNITS[column.unit] || UNITS[""])(row[column.key]), value: (row) => row[column.key] ?? "",
     }));

@@ -30,7 +30,7 @@ from lbproxy.proxy.http.delivery import BAD_HEAD, Delivery, DeliveryOwner, bad_h
 from lbproxy.proxy.http.exchangestate import ExchangeState
 from lbproxy.proxy.http.replies import error_reply
 from lbproxy.proxy.http.replysource import ReplySource
-from lbproxy.proxy.http.source import STARTING, Source
+from lbproxy.proxy.http.source import STARTING, Source, SourceReply
 from lbproxy.proxy.http.streams import ClientStream, SourceStream
 from lbproxy.proxy.http.traffic import HTTPTraffic
 from lbproxy.proxy.http.tunnel import Tunnel
@@ -288,6 +288,9 @@ class Answering(DeliveryOwner):
     def hook_replied(self, reply: Reply) -> None:
         """A filter, a route or a source answers in place of a server or of an error page."""
         if self.over:
+            return
+        if isinstance(reply, SourceReply):
+            self._begin(reply.source)
             return
         error, traffic = self._error, self._traffic
         if error is not None and self._state is _FAILING:

@@ -53,13 +53,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from lbproxy.compiled import native
-from lbproxy.http.message import End, RequestHead
+from lbproxy.http.message import End, Reply, RequestHead
 from lbproxy.proxy.http.sink import Asking
 
 if TYPE_CHECKING:
     from lbproxy.proxy.http.streams import SourceStream
 
-__all__ = ["BACKEND_SOURCE", "STARTING", "Source"]
+__all__ = ["BACKEND_SOURCE", "STARTING", "Source", "SourceReply"]
 
 
 @native(allow_interpreted_subclasses=True)
@@ -95,6 +95,20 @@ class BackendSource(Source):
 
 BACKEND_SOURCE: Final = BackendSource()
 """Shared by all frontends: it has no state."""
+
+
+class SourceReply(Reply):
+    """The reply of a hook of phase ``early`` or ``request`` that leaves the answer to ``source``,
+    because it depends on the body of the request.
+
+    The source answers by ``hook_replied`` or ``fail`` of its sink.
+    """
+
+    __slots__ = ("source",)
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(500)
+        self.source = source
 
 
 class Starting:

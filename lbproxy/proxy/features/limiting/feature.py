@@ -485,7 +485,7 @@ def _is_error(traffic: Any) -> bool:
     A 401 to a request without credentials is the ordinary first step of a login.
     """
     status = traffic.status
-    if status < 400 or status == 429:
+    if status < 400 or status == 429 or traffic.close is Kind.CHALLENGED:
         return False
     return status != 401 or traffic.request.header(b"authorization") is not None
 

@@ -1,0 +1,113 @@
+"""DATA. Verifies crawlers by DNS: the name of an address, then the addresses of that name.
+
+1. A verdict is kept: a day if DNS confirms the crawler, an hour if not, a minute if it failed.
+2. At most :data:`KEPT` verdicts are kept, and :data:`AT_ONCE` look-ups run; a crawler beyond that
+   is not verified now.
+3. A look-up may take :data:`DEADLINE_S` seconds.  The requests of its address wait for it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from lbproxy.challenge.crawlers import Crawler
+from lbproxy.guard.addresses import address_number
+from lbproxy.net.timers import TimerWheel
+
+__all__ = ["AT_ONCE", "DEADLINE_S", "KEPT", "CrawlerNames", "Crawlers"]
+
+KEPT: Final = 10_000
+AT_ONCE: Final = 20
+DEADLINE_S: Final = 3.0
+
+_GOOD_S: Final = 86_400.0
+_BAD_S: Final = 3600.0
+_FAILED_S: Final = 60.0
+_WAITING: Final = 100  # requests that wait for one address
+_NAMES: Final = 4  # of an address
+
+Key = tuple[str, str]
+
+
+class CrawlerNames(Protocol):
+    """Asks DNS; see :mod:`lbproxy.proxy.features.challenge.dns`."""
+
+    def names_of(self, ip: str) -> Deferred[list[str]]:
+        """Return the names of an address."""
+
+    def addresses_of(self, name: str) -> Deferred[list[str]]:
+        """Return the addresses of a name."""
+
+
+class Crawlers:
+    """The verdicts of one process."""
+
+    def __init__(self, names: Callable[[], CrawlerNames], wheel: TimerWheel) -> None:
+        self._make_names = names
+        self._names: CrawlerNames | None = None
+        self._wheel = wheel
+        self._known: OrderedDict[Key, tuple[bool, float]] = OrderedDict()
+        self._waiting: dict[Key, list[Deferred[bool]]] = {}
+
+    def judge(self, crawler: Crawler, ip: str) -> bool | Deferred[bool]:
+        """Return whether ``ip`` is one of ``crawler``: at once if that is known, or cannot be asked
+        now.
+        """
+        key = (crawler.name, ip)
+        found = self._known.get(key)
+        if found is not None and found[1] > self._wheel.now():
+            return found[0]
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            if len(self._waiting) >= AT_ONCE:
+                return False
+            waiting = self._waiting[key] = []
+            self._ask(crawler, ip, key)
+            found = self._known.get(key)
+            if key not in self._waiting and found is not None:
+                return found[0]
+        if len(waiting) >= _WAITING:
+            return False
+        done: Deferred[bool] = Deferred()
+        waiting.append(done)
+        return done
+
+    def _ask(self, crawler: Crawler, ip: str, key: Key) -> None:
+        asked = Deferred.fromCoroutine(self._look_up(crawler, ip))
+        timer = self._wheel.timer(asked.cancel)
+        timer.set(DEADLINE_S)
+
+        def over(result: bool | Failure) -> None:
+            timer.close()
+            if isinstance(result, Failure):
+                self._decided(key, False, _FAILED_S)
+            else:
+                self._decided(key, result, _GOOD_S if result else _BAD_S)
+
+        asked.addBoth(over)
+
+    async def _look_up(self, crawler: Crawler, ip: str) -> bool:
+        names = self._names
+        if names is None:
+            names = self._names = self._make_names()
+        wanted = address_number(ip)
+        for name in (await names.names_of(ip))[:_NAMES]:
+            if crawler.owns(name):
+                addresses = await names.addresses_of(name)
+                if any(address_number(one) == wanted for one in addresses):
+                    return True
+        return False
+
+    def _decided(self, key: Key, good: bool, seconds: float) -> None:
+        self._known[key] = (good, self._wheel.now() + seconds)
+        self._known.move_to_end(key)
+        if len(self._known) > KEPT:
+            self._known.popitem(last=False)
+        for done in self._waiting.pop(key, ()):
+            if not done.called:  # its request may have ended
+                done.callback(good)

@@ -1,0 +1,307 @@
+"""DATA. ``challenge`` of a frontend and of its routes.
+
+1. A request with a pass goes on.  Its pass is not sent to the server.
+2. A request that ``challenge_except``, its route or its crawler exempts goes on.  So does one that
+   a route of lbproxy's own answers (reply, redirect): that costs less than the page.
+3. Any other request is refused with 403: a GET of a client that shows pages gets the page, which
+   asks for the same URL again when it has a pass; all others a short text.
+4. The answer of a page is taken under a path of lbproxy's own, and sets the cookie.
+
+While nothing is to be checked, the frontend has no hook of this feature.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from attrs import asdict, define
+from twisted.internet.defer import Deferred
+
+from lbproxy.balance.stickycookie import remove_cookie
+from lbproxy.challenge.crawlers import claimed_crawler
+from lbproxy.challenge.page import PAGE_POLICY, PATH, challenge_page, refusal_text, takes_html
+from lbproxy.challenge.proof import AnswerError, Proofs
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.conditional import Conditions
+from lbproxy.http.filter import Phases, compile_phases
+from lbproxy.http.message import Reply
+from lbproxy.proxy.adminpart import AdminPart, Column
+from lbproxy.proxy.feature import Feature, Given, counted
+from lbproxy.proxy.features.challenge.answer import AnswerSource, form_fields
+from lbproxy.proxy.features.challenge.crawling import CrawlerNames, Crawlers
+from lbproxy.proxy.features.challenge.spec import ChallengeDeclaration
+from lbproxy.proxy.features.challenge.switch import ChallengeSwitch
+from lbproxy.proxy.features.limiting.key import prefix_of
+from lbproxy.proxy.http.source import SourceReply
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.frontend import Frontend
+
+__all__ = ["Challenge", "ChallengeCounters"]
+
+COOKIE: Final = b"lbproxy_pass"
+SECURE_COOKIE: Final = b"__Host-lbproxy_pass"
+"""The cookie for https.  A browser does not let a page of http replace it (RFC 6265bis §5.5), so
+the two need names of their own.
+"""
+
+PREFIX: Final = (32, 64)
+"""Lengths of the prefixes, IPv4 and IPv6, whose addresses share a pass: what one subscriber has."""
+
+_COOKIES: Final = 4  # of one name that are looked at
+_NO_STORE: Final = (b"Cache-Control", b"no-store")
+_TEXT: Final = (b"Content-Type", b"text/plain; charset=utf-8")
+
+
+@define(eq=False)
+class ChallengeCounters:
+    """The effects of the challenge of a frontend."""
+
+    challenge_pages: int = counted("Challenge pages sent.")
+    challenge_refused: int = counted("Requests without a pass that no page could be sent to.")
+    challenge_solved: int = counted("Answers of challenge pages that earned a pass.")
+    challenge_wrong: int = counted("Answers of challenge pages that were refused.")
+    challenge_crawlers: int = counted("Requests of crawlers that DNS has confirmed.")
+
+
+class Challenge(ChallengeDeclaration, Feature["Frontend"]):
+    """See the module."""
+
+    name = "challenge"
+    keys = ("challenge",)
+    Counters = ChallengeCounters
+
+    def __init__(self, spec: Any, given: Given) -> None:
+        self.spec = spec
+        self.secret = given.env.secret
+        self._proofs = Proofs(self.secret)
+        self._wheel = given.network.wheel
+        self._except = [Conditions(one) for one in spec.challenge_except]
+        routes = {index: route.challenge for index, route in enumerate(spec.routes)}
+        self._routes = {index: mode for index, mode in routes.items() if mode is not None}
+        self.switch = given.keep(
+            "challenge", spec.name, lambda: ChallengeSwitch(spec.name, given.replicated)
+        )
+        self._answers = AnswerSource(self._judge)
+        self._crawlers = given.keep(
+            "crawlers", "", lambda: Crawlers(lambda: _dns(given.env.reactor), self._wheel)
+        )
+        self._owner: Frontend | None = None
+        self._hooked = False
+        self._watching = False
+
+    @classmethod
+    def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
+        """See :class:`Feature`.  Every frontend for HTTP has it, for operators to switch it on."""
+        if spec.mode == "tcp":
+            return None
+        if old is not None and old.spec == spec and old.secret == given.env.secret:
+            return old
+        return cls(spec, given)
+
+    # -- life -----------------------------------------------------------------------------------
+
+    @property
+    def active(self) -> bool:
+        """Whether some requests are checked now."""
+        wants = self.switch.wants
+        return wants(self.spec.challenge) or any(wants(mode) for mode in self._routes.values())
+
+    def around(self, phases: Phases) -> Phases:
+        """See :class:`Feature`."""
+        if not self.active:
+            return phases
+        return phases.before(early=self.early, failed=self.failed)
+
+    def attach(self, owner: Frontend) -> None:
+        """See :class:`Feature`."""
+        self._owner = owner
+        self._hooked = self.active
+        owner.alarm = self.switch.alarm if "alert" in self._modes() else None
+        if not self._watching:
+            self._watching = True
+            self.switch.watch(self._switched)
+
+    def refit(self, owner: Frontend) -> None:
+        """See :class:`Feature`."""
+        self.attach(owner)
+
+    def close(self) -> None:
+        """See :class:`Feature`."""
+        if self._watching:
+            self._watching = False
+            self.switch.unwatch(self._switched)
+
+    def _modes(self) -> set[str]:
+        return {self.spec.challenge, *self._routes.values()}
+
+    def _switched(self) -> None:
+        """Add the hooks to the frontend, or remove them, if that has changed."""
+        owner = self._owner
+        if owner is not None and self.active != self._hooked:
+            self._hooked = self.active
+            owner.compile(compile_phases(owner.filters))
+
+    # -- requests -------------------------------------------------------------------------------
+
+    def early(self, traffic: Any) -> Any:
+        """Let a request pass, take an answer, or refuse."""
+        if traffic.request.path == PATH.encode():
+            return self._take_answer(traffic)
+        if self._has_pass(traffic) or self._exempt(traffic):
+            return None
+        crawler = None
+        if self.spec.challenge_crawlers:
+            crawler = claimed_crawler(traffic.request.header_values(b"user-agent"))
+        if crawler is None:
+            raise _challenged("no pass")
+        verdict = self._crawlers.judge(crawler, traffic.client_ip)
+        if isinstance(verdict, Deferred):
+            return verdict.addCallback(self._crawled, crawler.name)
+        return self._crawled(verdict, crawler.name)
+
+    def _crawled(self, good: bool, name: str) -> None:
+        if good:
+            self.counters.challenge_crawlers += 1
+        elif self.active:
+            raise _challenged(f"claims to be a crawler of {name}")
+
+    def _has_pass(self, traffic: Any) -> bool:
+        """Look for a pass, and take it out of the request."""
+        request = traffic.request
+        found = False
+        for name in (SECURE_COOKIE, COOKIE):
+            values = request.cookies(name)
+            if not values:
+                continue
+            remove_cookie(request, name)
+            found = found or any(self._admits(traffic, one) for one in values[:_COOKIES])
+        return found
+
+    def _admits(self, traffic: Any, value: bytes) -> bool:
+        spec = self.spec
+        return self._proofs.admits(
+            value.decode("latin-1"),
+            self._prefix(traffic),
+            spec.challenge_bits,
+            spec.challenge_time,
+            self._wheel.wall(),
+        )
+
+    def _exempt(self, traffic: Any) -> bool:
+        owner = self._owner
+        assert owner is not None
+        route = owner.router.match(traffic)
+        mode = self.spec.challenge
+        if route is not None:
+            mode = self._routes.get(route.index, mode)
+            if route.action is not None or self._routes.get(route.index) == "off":
+                return True
+        return not self.switch.wants(mode) or any(one.hold(traffic) for one in self._except)
+
+    def _prefix(self, traffic: Any) -> str:
+        return prefix_of(traffic.client_ip, PREFIX)
+
+    def failed(self, traffic: Any, error: ProxyError) -> Reply | None:
+        """Return the page, or the text, for a request that was refused here."""
+        if error.kind is not Kind.CHALLENGED:
+            return None
+        request, reference = traffic.request, traffic.request_id
+        identity = (b"X-Request-Id", reference.encode("latin-1", "replace"))
+        if not takes_html(request.method, request.header(b"accept")):
+            self.counters.challenge_refused += 1
+            return Reply(403, refusal_text(reference), [_TEXT, _NO_STORE, identity])
+        self.counters.challenge_pages += 1
+        bits = self.spec.challenge_bits
+        token = self._proofs.token(self._prefix(traffic), bits, self._wheel.wall())
+        headers = [
+            (b"Content-Type", b"text/html; charset=utf-8"),
+            _NO_STORE,
+            (b"Content-Security-Policy", PAGE_POLICY),
+            (b"X-Robots-Tag", b"noindex"),
+            identity,
+        ]
+        return Reply(403, challenge_page(token, bits, reference), headers)
+
+    # -- answers --------------------------------------------------------------------------------
+
+    def _take_answer(self, traffic: Any) -> Reply:
+        if traffic.request.method != b"POST":
+            return Reply(405, b"POST an answer here.\n", [_TEXT, _NO_STORE, (b"Allow", b"POST")])
+        return SourceReply(self._answers)
+
+    def _judge(self, traffic: Any, form: bytes) -> Reply:
+        """Return the reply to an answer: the cookie, or why not."""
+        fields, prefix = form_fields(form), self._prefix(traffic)
+        now = self._wheel.wall()
+        try:
+            earned = self._proofs.judge(
+                fields.get("token", ""), fields.get("answer", ""), prefix, now
+            )
+        except AnswerError as error:
+            self.counters.challenge_wrong += 1
+            return Reply(403, f"{error}\n".encode(), [_TEXT, _NO_STORE])
+        self.counters.challenge_solved += 1
+        left = int(earned.issued + self.spec.challenge_time - now)
+        words = f"; Path=/; Max-Age={left}; HttpOnly; SameSite=Lax"
+        name = COOKIE
+        if traffic.scheme == "https":
+            name, words = SECURE_COOKIE, words + "; Secure"
+        value = self._proofs.make_pass(earned, prefix)
+        cookie = name + b"=" + (value + words).encode("ascii")
+        return Reply(204, b"", [_NO_STORE, (b"Set-Cookie", cookie)])
+
+    # -- what is shown --------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """See :class:`Feature`."""
+        return {
+            "configured": self.spec.challenge,
+            "setting": self.switch.setting,
+            "attack": self.switch.attack,
+            "active": self.active,
+            **asdict(self.counters),
+        }
+
+
+def _challenged(detail: str) -> ProxyError:
+    return ProxyError(Kind.CHALLENGED, detail)
+
+
+def _dns(reactor: Any) -> CrawlerNames:
+    """Twisted's DNS client is imported for the first crawler."""
+    from lbproxy.proxy.features.challenge.dns import DNSNames
+
+    return DNSNames(reactor)
+
+
+_COUNTS: Final = dict.fromkeys(
+    ("pages", "refused", "solved", "wrong", "crawlers"),
+    "count",
+)
+
+Challenge.part = AdminPart(
+    "challenge",
+    state="challenge",
+    title="Challenge",
+    owner_key="frontend",
+    fields={
+        "configured": "string",
+        "setting": "string",
+        "attack": "boolean",
+        "active": "boolean",
+        **{f"challenge_{name}": kind for name, kind in _COUNTS.items()},
+    },
+    columns=(
+        Column("frontend", "Frontend"),
+        Column("configured", "Configured"),
+        Column("setting", "Set", "switch"),
+        Column("attack", "Attack"),
+        Column("active", "Active"),
+        Column("challenge_pages", "Pages", "count"),
+        Column("challenge_solved", "Solved", "count"),
+        Column("challenge_wrong", "Wrong", "count"),
+        Column("challenge_refused", "Refused", "count"),
+        Column("challenge_crawlers", "Crawlers", "count"),
+    ),
+)

@@ -1,0 +1,70 @@
+"""DATA. The switch of a frontend's challenge for operators and alerts, the same in all
+processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from lbproxy.sharing.contracts import Replicated
+
+__all__ = ["SETTINGS", "ChallengeSwitch"]
+
+SETTINGS: Final = ("on", "off", "auto")
+"""What an operator may set; ``auto`` is as configured."""
+
+
+class ChallengeSwitch:
+    """One for each name of a frontend; a reload keeps it.
+
+    ``setting``: one of :data:`SETTINGS`.  ``attack``: the alert ``attack`` fires.
+    """
+
+    def __init__(self, frontend: str, replicated: Replicated) -> None:
+        self.setting = "auto"
+        self.attack = False
+        self._topic = f"challenge:{frontend}"
+        self._replicated = replicated
+        self._watchers: list[Callable[[], None]] = []
+        self._end: Callable[[], None] | None = None
+
+    def wants(self, mode: str) -> bool:
+        """Return whether traffic with ``mode`` in the configuration is checked now."""
+        if self.setting != "auto":
+            return self.setting == "on"
+        return mode == "on" or (mode == "alert" and self.attack)
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed()`` after each change, until :meth:`unwatch`."""
+        self._watchers.append(changed)
+        if self._end is None:
+            self._end = self._replicated.subscribe(self._topic, self._receive, self._whole)
+
+    def unwatch(self, changed: Callable[[], None]) -> None:
+        """End :meth:`watch`."""
+        self._watchers.remove(changed)
+        if not self._watchers and self._end is not None:
+            self._end()
+            self._end = None
+
+    def set(self, setting: str) -> None:
+        """Follow an operator, in all processes.  ValueError for an unknown setting."""
+        if setting not in SETTINGS:
+            raise ValueError(f"{setting!r} is not one of {', '.join(SETTINGS)}")
+        self._replicated.publish(self._topic, {"setting": setting, "attack": self.attack})
+
+    def alarm(self, attack: bool) -> None:
+        """Follow the alert, in all processes; cheap if nothing has changed."""
+        if attack != self.attack:
+            self._replicated.publish(self._topic, {"setting": self.setting, "attack": attack})
+
+    def _receive(self, message: dict[str, Any]) -> None:
+        self.setting, self.attack = message["setting"], message["attack"]
+        for changed in list(self._watchers):
+            changed()
+
+    def _whole(self) -> Iterator[dict[str, Any]]:
+        """The message for a process that begins."""
+        if self.setting != "auto" or self.attack:
+            yield {"setting": self.setting, "attack": self.attack}
