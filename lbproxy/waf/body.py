@@ -11,7 +11,7 @@ from typing import Any, Final
 from lbproxy.waf.decode import one_line
 from lbproxy.waf.target import Part, add_argument, pairs_of
 
-__all__ = ["BrokenBody", "body_parts", "inflated"]
+__all__ = ["BrokenBody", "body_parts", "in_utf8", "inflated"]
 
 MOST_LEAVES: Final = 10_000
 """Values of a JSON body that are told apart; the rest is judged as text."""
@@ -74,7 +74,7 @@ def body_parts(data: bytes, content_type: bytes, *, whole: bool) -> list[Part]:
     BrokenBody if the body is not of the type.
     """
     kind = content_type.partition(b";")[0].strip().lower()
-    data = _utf8(data, content_type)
+    data = in_utf8(data, content_type)
     if kind == b"application/x-www-form-urlencoded":
         return pairs_of(data)
     if kind == b"multipart/form-data":
@@ -84,8 +84,8 @@ def body_parts(data: bytes, content_type: bytes, *, whole: bool) -> list[Part]:
     return _text(data)
 
 
-def _utf8(data: bytes, content_type: bytes) -> bytes:
-    """Return the body in UTF-8, as its charset says."""
+def in_utf8(data: bytes, content_type: bytes) -> bytes:
+    """Return the body in UTF-8, as its charset says.  BrokenBody for an unknown charset."""
     found = _CHARSET.search(content_type)
     name = b"" if found is None else found[1].lower()
     if name in _UTF8:

@@ -30,7 +30,7 @@ SHOWN: Final = 80
 
 
 class MissingEngine(ValueError):
-    """google-re2 is not installed."""
+    """The firewall cannot judge: a library is not installed, or rules cannot be loaded."""
 
 
 @frozen

@@ -65,6 +65,7 @@ _HELP = {
     "detected": "Requests that mode block would have refused.",
     "broken": "Bodies that are not what their head says, or that cannot be decoded.",
     "over_limit": "Bodies longer than body_limit.",
+    "unjudged": "Requests and responses for which the processes of 'rules' gave no verdict.",
 }
 
 PART = Part(

@@ -12,8 +12,7 @@ from lbproxy.config.options import Spot
 from lbproxy.config.plugins import find_class
 from lbproxy.config.words import Word, quote
 from lbproxy.waf.exclusion import PARTS, Exclusion
-from lbproxy.waf.own import FIRST_ID, OwnRule
-from lbproxy.waf.rules import RULES
+from lbproxy.waf.own import OwnRule
 
 __all__ = ["EXCLUDE", "PREDICATE"]
 
@@ -28,9 +27,6 @@ def _read_exclude(words: Sequence[Word], spot: Spot, scope: Scope) -> Exclusion 
         spot.wrong(f"write {_FORM}, such as 942100 ARGS:q if path /search")
         return None
     first, last = int(found[1]), int(found[2] or found[1])
-    if last < FIRST_ID and not any(first <= rule.id <= last for rule in RULES):
-        known = tuple(str(rule.id) for rule in RULES)
-        spot.wrong(f"there is no rule {words[0].text}", found=words[0].text, known=known)
     part = words[1].text if at == 2 else ""
     kind = part.partition(":")[0]
     if part and kind not in PARTS:

@@ -14,7 +14,8 @@ class WafCounters:
     """Totals of a route.  ``detected``: would have been refused in mode ``block``.
 
     ``broken``: bodies that are not what their head says. ``over_limit``: longer than
-    ``body_limit``. The others count matches of rules by class, ``own`` those of functions.
+    ``body_limit``. ``unjudged``: without a verdict of the processes that judge by ``rules``. The
+    others count matches of rules by class, ``own`` those of functions.
     """
 
     requests: int = counted()
@@ -22,6 +23,7 @@ class WafCounters:
     detected: int = counted()
     broken: int = counted()
     over_limit: int = counted()
+    unjudged: int = counted()
     protocol: int = counted()
     scanner: int = counted()
     traversal: int = counted()

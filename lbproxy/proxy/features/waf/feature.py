@@ -12,9 +12,14 @@ from lbproxy.proxy.feature import Feature, Given
 from lbproxy.proxy.features.waf.counters import WafCounters
 from lbproxy.proxy.features.waf.firewall import Firewall
 from lbproxy.proxy.features.waf.held import HeldSource
+from lbproxy.proxy.features.waf.modsecurity.firewall import RuleFirewall
+from lbproxy.proxy.features.waf.modsecurity.held import JudgedSource
+from lbproxy.proxy.features.waf.modsecurity.loadout import RuleSource, check_rules
+from lbproxy.proxy.features.waf.modsecurity.pool import JudgePool
 from lbproxy.proxy.features.waf.spec import WafDeclaration, WafSpec
 from lbproxy.proxy.http.source import Source
 from lbproxy.proxy.routeowner import RouteOwner
+from lbproxy.sharing.local import LocalShared
 from lbproxy.waf.engine import NOTHING, Engine, Verdict
 from lbproxy.waf.rules import RULES
 
@@ -24,19 +29,21 @@ _NOTE = "lbproxy.waf"  # in traffic.vars: the verdict about the head
 
 
 class Waf(WafDeclaration, Feature[RouteOwner]):
-    """The firewall of one route."""
+    """The firewall of one route: ``firewall`` judges by the built-in rules, else ``rules`` does."""
 
     name = "waf"
     keys = ("waf",)
     Counters = WafCounters
 
-    def __init__(self, firewall: Firewall) -> None:
+    def __init__(self, firewall: Firewall | RuleFirewall, *, serves: bool = True) -> None:
         self.firewall = firewall
+        self.rules = firewall if isinstance(firewall, RuleFirewall) else None
+        self._serves = serves
 
     @classmethod
     def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
-        """See :class:`Feature`.  ValueError for a section that does not exist, and without
-        google-re2.
+        """See :class:`Feature`.  ValueError for a section that does not exist, without google-re2
+        or libmodsecurity, and for rules that cannot be loaded.
         """
         if spec.waf in ("", "none"):
             return None
@@ -46,17 +53,22 @@ class Waf(WafDeclaration, Feature[RouteOwner]):
             raise ValueError(f"there is no [waf {spec.waf}]")
         if old is not None and old.firewall.spec == wanted and not wanted.own:
             return old
-        level = wanted.paranoia
+        if wanted.rules:
+            # a worker serves what its master has checked, and a master has no traffic
+            single = isinstance(given.shared, LocalShared)
+            serves = not single or given.shared.processes == 1
+            return cls(RuleFirewall(wanted, _pool(wanted, given, check=single)), serves=serves)
+        level = wanted.level
         engine = given.keep("waf engine", str(level), lambda: Engine(RULES, level))
         return cls(Firewall(wanted, engine))
 
     def around(self, phases: Phases) -> Phases:
-        """``phases`` with the verdict about the head first."""
-        return phases.before(request=self.request)
+        """``phases`` with the verdict of the built-in rules about the head first."""
+        return phases if self.rules is not None else phases.before(request=self.request)
 
     def request(self, traffic: Any) -> None:
-        """Phase ``request``: judge the head."""
-        found = self.firewall.judge_head(traffic, self.counters)
+        """Phase ``request``: judge the head by the built-in rules."""
+        found = self._built_in.judge_head(traffic, self.counters)
         if found.hits and traffic.request.length != 0:
             if traffic.vars is None:
                 traffic.vars = {}
@@ -64,7 +76,26 @@ class Waf(WafDeclaration, Feature[RouteOwner]):
 
     def source(self, inner: Source) -> Source:
         """See :class:`Feature`."""
+        if self.rules is not None:
+            return JudgedSource(self.rules, self, inner)
         return HeldSource(self, inner)
+
+    @property
+    def _built_in(self) -> Firewall:
+        assert isinstance(self.firewall, Firewall)
+        return self.firewall
+
+    def start(self) -> None:
+        """See :class:`Feature`: start the processes."""
+        if self.rules is not None and self._serves:
+            self.rules.pool.enter(self)
+
+    def close(self) -> None:
+        """See :class:`Feature`."""
+        if self.rules is not None:
+            self.rules.pool.leave(self)
+        if self.firewall.audit is not None:
+            self.firewall.audit.close()
 
     @property
     def body_limit(self) -> int:
@@ -76,19 +107,35 @@ class Waf(WafDeclaration, Feature[RouteOwner]):
         self.firewall.over_limit(self.counters)
 
     def judge_body(self, traffic: Any, data: bytes, whole: bool) -> None:
-        """Judge a body, or its beginning; ProxyError if it is refused."""
+        """RuleJudge a body, or its beginning; ProxyError if it is refused."""
         limit, length = self.firewall.spec.body_limit, traffic.request.length
         whole = (whole or len(data) == length) and len(data) <= limit
         if not whole and length is None:
             self.over_limit()
         data = data[:limit]
         before: Verdict = traffic.vars.pop(_NOTE, NOTHING) if traffic.vars else NOTHING
-        self.firewall.judge_body(traffic, before, data, whole, self.counters)
+        self._built_in.judge_body(traffic, before, data, whole, self.counters)
 
     def snapshot(self) -> dict[str, Any]:
         """See :class:`Feature`."""
         spec = self.firewall.spec
         return {"name": spec.name, "mode": spec.mode, **attrs.asdict(self.counters)}
+
+
+def _pool(spec: WafSpec, given: Given, *, check: bool) -> JudgePool:
+    """Return the processes for ``spec``: those of another route or of before, or new ones."""
+    source = RuleSource(spec)
+
+    def make() -> JudgePool:
+        try:
+            loadout = source.loadout()
+        except OSError as error:
+            raise ValueError(f"rules: {error.filename}: {error.strerror}") from None
+        if check:
+            check_rules(loadout)
+        return JudgePool(source, loadout, given.env.reactor, given.network.wheel)
+
+    return given.keep("waf pool", source.key, make)
 
 
 Waf.part = AdminPart(

@@ -24,7 +24,7 @@ from lbproxy.proxy.http.source import STARTING, Source
 from lbproxy.proxy.http.streams import SourceStream
 from lbproxy.proxy.ratelog import Quiet
 
-__all__ = ["BodyJudge", "HeldSource"]
+__all__ = ["BodyJudge", "HeldSource", "HoldingBody", "HoldingSource", "without_continue"]
 
 _quiet = Quiet(Logger(__name__))
 
@@ -50,12 +50,17 @@ class HeldSource(Source):
         self.waf = waf
         self.inner = inner
 
+    @property
+    def body_limit(self) -> int:
+        """See :class:`HoldingSource`."""
+        return self.waf.body_limit
+
     def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
         """See :class:`Source`."""
         if head.length == 0 or (end is not None and not data):
             return self.inner.begin(head, data, end, sink)
         try:
-            limit = self.waf.body_limit
+            limit = self.body_limit
             if head.length is not None and head.length > limit:
                 self.waf.over_limit()
             if end is not None or len(data) >= limit:
@@ -64,16 +69,25 @@ class HeldSource(Source):
         except ProxyError as error:
             sink.fail(error)
             return STARTING
-        if head.expect_continue and not data and sink.traffic.request.version >= 11:
-            sink.server_events([ResponseHead(100, [], b"Continue")])
-            sink = _WithoutContinue(sink)
-        return HeldBody(self, head, data, sink)
+        return HeldBody(self, head, data, without_continue(head, data, sink))
 
 
-class HeldBody:
-    """The stream of an exchange whose body is held."""
+class HoldingSource(Protocol):
+    """A source whose streams hold the request.  ``inner``: the source behind."""
 
-    def __init__(self, source: HeldSource, head: RequestHead, data: bytes, sink: Asking) -> None:
+    inner: Source
+
+    @property
+    def body_limit(self) -> int:
+        """Bytes of a body that are judged."""
+
+
+class HoldingBody:
+    """The stream of an exchange whose body is held.
+
+    Extensions judge in :meth:`complete`, and call ``_begin`` to pass the request on."""
+
+    def __init__(self, source: HoldingSource, head: RequestHead, data: bytes, sink: Asking) -> None:
         self._source = source
         self._head = head
         self._sink = sink
@@ -98,18 +112,15 @@ class HeldBody:
         if data:
             self._parts.append(data)
             self._size += len(data)
-        waf = self._source.waf
-        if end is None and self._size < waf.body_limit:
+        if end is None and self._size < self._source.body_limit:
             return
         body = b"".join(self._parts)
         self._parts = []
-        try:
-            waf.judge_body(self._sink.traffic, body, end is not None)
-        except ProxyError as error:
-            self._over = True
-            self._sink.fail(error)
-            return
-        self._begin(body, end)
+        self.complete(body, end, whole=end is not None)
+
+    def complete(self, body: bytes, end: End | None, *, whole: bool) -> None:
+        """Judge the body, or its beginning, and pass the request on."""
+        raise NotImplementedError
 
     def _begin(self, body: bytes, end: End | None) -> None:
         self._inner = STARTING
@@ -153,6 +164,32 @@ class HeldBody:
         self._parts = []
         if self._inner is not None:
             self._inner.close(reuse=reuse)
+
+
+class HeldBody(HoldingBody):
+    """A body that is judged at once."""
+
+    def __init__(self, source: HeldSource, head: RequestHead, data: bytes, sink: Asking) -> None:
+        super().__init__(source, head, data, sink)
+        self._waf = source.waf
+
+    def complete(self, body: bytes, end: End | None, *, whole: bool) -> None:
+        """See :class:`HoldingBody`."""
+        try:
+            self._waf.judge_body(self._sink.traffic, body, whole)
+        except ProxyError as error:
+            self._over = True
+            self._sink.fail(error)
+            return
+        self._begin(body, end)
+
+
+def without_continue(head: RequestHead, data: bytes, sink: Asking) -> Asking:
+    """Send ``100 Continue`` to a client that waits for it; return the sink for the response."""
+    if not head.expect_continue or data or sink.traffic.request.version < 11:
+        return sink
+    sink.server_events([ResponseHead(100, [], b"Continue")])
+    return _WithoutContinue(sink)
 
 
 class _WithoutContinue(ForwardingSink):

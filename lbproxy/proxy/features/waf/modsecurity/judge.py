@@ -1,0 +1,218 @@
+"""DATA. Rules loaded into libmodsecurity, and verdicts about requests.
+
+A judge belongs to one process: the exclusions of a request are passed by the environment.  The
+library writes the rules that matched into a file in memory, as JSON: the lines of its log callback
+mix texts of the client with its own, so they cannot be read reliably.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from time import perf_counter
+from typing import Any, Final
+
+from attrs import frozen
+
+from lbproxy.proxy.features.waf.modsecurity.directives import (
+    BROKEN_IDS,
+    ENVIRONMENT,
+    FIRST_ID,
+    PARTIAL,
+    audit_directives,
+)
+from lbproxy.proxy.features.waf.modsecurity.library import Intervention, Library, Transaction
+from lbproxy.proxy.features.waf.modsecurity.messages import Match, Question, RuleAnswer
+from lbproxy.waf.body import BrokenBody, in_utf8, inflated
+
+__all__ = ["RuleJudge", "RulePart"]
+
+MOST_MATCHES: Final = 20
+"""Matches of an answer."""
+
+_POINTS: Final = {0: 5, 1: 5, 2: 5, 3: 4, 4: 3, 5: 2}
+"""Points that the Core Rule Set adds to the score for a severity."""
+
+_TARGET: Final = re.compile(r"against variable `([A-Z_]+(?::[^`']{1,100})?)' \(Value: `")
+_FOUND: Final = re.compile(r" found within ([A-Z_]+(?::[^:\s]{1,100})?)")
+_NAME: Final = re.compile(r"[\w.\-\[\]$]{1,100}")
+_SCORE: Final = re.compile(r"Total (?:Inbound )?(?:Outbound )?Score: (\d{1,6})")
+_BOUNDARY: Final = re.compile(rb'boundary="?([^";,\s]{1,200})"?', re.IGNORECASE)
+
+
+@frozen
+class RulePart:
+    """A file of directives, or a ``text`` of them."""
+
+    text: str = ""
+    file: str = ""
+
+
+class RuleJudge:
+    """Judges requests by rules.  MissingLibrary, or RulesError with the file and line.
+
+    ``parts``: in the order in which they are loaded. ``limit``: bytes of a body.
+    """
+
+    def __init__(
+        self, parts: Iterable[RulePart], limit: int, library: Library | None = None
+    ) -> None:
+        self._limit = limit
+        self._log = os.memfd_create("lbproxy-waf", os.MFD_CLOEXEC)
+        self._rules = None
+        try:
+            self._library = library or Library()
+            self._rules = self._library.rule_set()
+            for part in parts:
+                if part.file:
+                    self._rules.add_file(part.file)
+                else:
+                    self._rules.add(part.text)
+            self._rules.add(audit_directives(f"/proc/self/fd/{self._log}"))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Free the rules and the file in memory."""
+        if self._rules is not None:
+            self._rules.close()
+            self._rules = None
+        if self._log >= 0:
+            os.close(self._log)
+            self._log = -1
+
+    def judge(self, question: Question) -> RuleAnswer:
+        """Return the verdict about a request, or about a response."""
+        begin = perf_counter()
+        try:
+            body, whole, headers = self._readable(question)
+        except BrokenBody as error:
+            return RuleAnswer(error.status, problem=str(error), seconds=perf_counter() - begin)
+        words = [PARTIAL] if not whole else []
+        os.environ[ENVIRONMENT] = f",{','.join([*map(str, question.excluded), *words])},"
+        found = self._run(question, body, headers)
+        matches = list(self._matches())
+        return _answer(found, matches, perf_counter() - begin)
+
+    def _readable(self, question: Question) -> tuple[bytes, bool, list[tuple[bytes, bytes]]]:
+        """Return the body without its coding and in UTF-8, and headers to match."""
+        if question.response_status:
+            return b"", True, list(question.headers)
+        body, whole = question.body, question.whole
+        kind = coding = b""
+        headers, framed = [], False
+        for name, value in question.headers:
+            low = name.lower()
+            if low == b"content-encoding" and body:
+                coding = coding + b"," + value if coding else value
+                continue
+            if low == b"content-type":
+                kind = value
+            framed = framed or low in (b"content-length", b"transfer-encoding")
+            headers.append((low, value))
+        if not body:
+            return body, whole, headers
+        if coding:
+            body, whole = inflated(body, coding, self._limit, whole=whole)
+        if not framed:
+            headers.append((b"content-length", b"%d" % len(question.body)))
+        if not kind.lower().startswith(b"multipart/"):
+            return in_utf8(body, kind), whole, headers
+        if not whole:
+            boundary = _BOUNDARY.search(kind)
+            body += b"\r\n--%b--\r\n" % boundary[1] if boundary else b""
+        return body, whole, headers
+
+    def _run(
+        self, question: Question, body: bytes, headers: Sequence[tuple[bytes, bytes]]
+    ) -> Intervention | None:
+        assert self._rules is not None
+        run = self._rules.transaction(question.name)
+        try:
+            run.connection(question.client, question.server)
+            run.request_line(question.method, question.target, question.version)
+            run.request_headers(headers)
+            found = run.intervention()
+            if question.response_status:
+                return self._run_response(run, question)
+            if found is None:
+                run.request_body(body)
+                found = run.intervention()
+            return found
+        finally:
+            run.close()
+
+    def _run_response(self, run: Transaction, question: Question) -> Intervention | None:
+        body = question.body
+        for name, value in question.response_headers:
+            if name.lower() == b"content-encoding":
+                try:
+                    body, _ = inflated(body, value, self._limit, whole=question.whole)
+                except BrokenBody:
+                    body = b""  # the server's business
+        run.response_headers(question.response_status, question.response_headers)
+        found = run.intervention()
+        if found is None:
+            run.response_body(body)
+            found = run.intervention()
+        return found
+
+    def _matches(self) -> Iterator[dict[str, Any]]:
+        """Take the messages of the transaction that has just ended out of the file."""
+        size = os.fstat(self._log).st_size
+        if not size:
+            return
+        text = os.pread(self._log, size, 0).decode("utf-8", "replace")
+        os.ftruncate(self._log, 0)
+        for line in text.splitlines():
+            if not line.strip():
+                continue
+            try:
+                yield from json.loads(line)["transaction"]["messages"]
+            except (ValueError, LookupError, TypeError):
+                continue
+
+
+def _answer(
+    intervention: Intervention | None, messages: Iterable[dict[str, Any]], seconds: float
+) -> RuleAnswer:
+    matches: list[Match] = []
+    score, told = 0, -1
+    problem = ""
+    for one in messages:
+        details = one["details"]
+        rule, severity = int(details["ruleId"] or 0), int(details["severity"] or 2)
+        words = str(one["message"])[:200]
+        if rule in BROKEN_IDS:
+            problem = words
+            continue
+        if _is_evaluation(rule):
+            found = _SCORE.search(words)
+            told = max(told, int(found[1]) if found else -1)
+            continue
+        score += _POINTS.get(severity, 0)
+        if len(matches) < MOST_MATCHES:
+            matches.append(Match(rule, words, _target(details), severity))
+    if told >= 0:
+        score = told
+    status = 0
+    if intervention is not None:
+        status = intervention.status if 400 <= intervention.status < 600 else 403
+    return RuleAnswer(status, score, tuple(matches), problem if status == 400 else "", seconds)
+
+
+def _is_evaluation(rule: int) -> bool:
+    """Whether a rule only compares or reports scores: 949, 959 and 980 of the Core Rule Set."""
+    return rule // 1000 in (949, 959, 980) or rule >= FIRST_ID
+
+
+def _target(details: dict[str, Any]) -> str:
+    """Return the part that matched, without its value."""
+    found = _TARGET.search(str(details["match"])) or _FOUND.search(str(details["data"]))
+    if not found:
+        return ""
+    kind, _, name = found[1].partition(":")
+    return found[1] if _NAME.fullmatch(name) else kind  # an odd name may be a value

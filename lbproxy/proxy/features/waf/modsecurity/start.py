@@ -1,0 +1,26 @@
+"""DATA. How a process that judges is started."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import lbproxy
+
+__all__ = ["PROCESS", "environment"]
+
+PROCESS: Final = "lbproxy.proxy.features.waf.modsecurity.process"
+"""Module that it runs."""
+
+
+def environment() -> dict[str, str]:
+    """Return its environment.  That of lbproxy may hold secrets, so most of it is left out."""
+    ours = str(Path(lbproxy.__file__).resolve().parents[1])
+    known = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
+    path = os.environ.get("PYTHONPATH")
+    return {
+        **known,
+        "PYTHONPATH": f"{ours}{os.pathsep}{path}" if path else ours,
+        "LBPROXY_COMPILED": "0",
+    }

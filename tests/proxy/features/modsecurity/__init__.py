@@ -1,0 +1,1 @@
+"""Tests of firewalls with ``rules``; they need libmodsecurity and the OWASP Core Rule Set."""
