@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from lbproxy.cli import main
 from lbproxy.cors.keys import KeyRing
+from lbproxy.proxy.features.corsproxy.usagefile import UsageFile
 
 
 def run(*words: str) -> Result:
@@ -114,3 +116,49 @@ def test_a_folder_that_takes_no_file(tmp_path: Path) -> None:
     result = run("add", "a", "--file", str(tmp_path / "missing" / "keys.json"))
     assert result.exit_code == 2
     assert "No such file or directory" in result.stderr
+
+
+def test_rules_and_usage(file: Path) -> None:
+    where = ["--file", str(file)]
+    words = ["--requests", "5/1h", "--bytes", "1g/1d", "--concurrent", "4", "--method", "get"]
+    added = run("add", "app", *words, "--referrer", "a.example/*", *where)
+    assert added.exit_code == 0, added.output
+    listed = run("list", *where).stdout
+    rules = "method=GET referrer=a.example/* requests=5/1h bytes=1g/1d concurrent=4"
+    assert listed == f"app {rules}\n"
+    assert "requests 0 of 5" in run("usage", *where).stdout
+    assert not Path(f"{file}.usage").exists()
+    usage = UsageFile(f"{file}.usage", subjects=10)
+    digest = ring(file).records[0].sha256
+    usage.table.add(digest, 1_800_000_000.0, requests=7.0, bytes_out=2048.0)
+    usage.close()
+    shown = run("usage", "app", *where)
+    assert shown.exit_code == 0, shown.output
+    assert "2027-01-15T08:00:00Z" in shown.stdout
+    (found,) = json.loads(run("usage", "app", "--json", *where).stdout)
+    assert (found["requests"], found["bytes_out"], found["quotas"]["requests"]) == (7, 2048, [0, 5])
+    assert run("usage", "other", *where).exit_code == 2
+
+
+def test_usage_from_a_file_that_is_none(file: Path) -> None:
+    where = ["--file", str(file)]
+    assert run("add", "app", *where).exit_code == 0
+    Path(f"{file}.usage").write_text("other")
+    result = run("usage", *where)
+    assert result.exit_code == 2
+    assert "not a file of usage" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--requests", "5"], "is not a rate"),
+        (["--bytes", "1g/1ms"], "less than a second"),
+        (["--method", "a b"], "no method"),
+        (["--referrer", "https://a.example"], "is no target"),
+    ],
+)
+def test_mistakes_of_rules(file: Path, words: list[str], message: str) -> None:
+    result = run("add", "app", *words, "--file", str(file))
+    assert result.exit_code == 2
+    assert message in result.stderr

@@ -63,7 +63,7 @@ CROSS: dict[str, tuple[str, ...]] = {
     "observe": ("http.message",),
     "guard": ("http.message",),
     "cache": ("http.message", "http.syntax"),
-    "cors": ("http.syntax",),
+    "cors": ("http.syntax", "limits.cells", "limits.rate", "limits.window"),
     "lists": ("guard.addresses",),
     "waf": ("http.message",),
     "bans": ("guard.addresses",),

@@ -1,28 +1,21 @@
-"""CONTROL. ``lbproxy keys``: add, list and revoke the API keys of a CORS proxy, offline."""
+"""CONTROL. ``lbproxy keys``: the API keys of a CORS proxy and their usage, from their files."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from lbproxy.cli.base import FILE, load, main, stop
-from lbproxy.config.units import parse
-from lbproxy.cors.keys import KeyRecord, KeyRing, hashed
+from lbproxy.cli.remote import json_option, show_json
+from lbproxy.cli.tables import bytes_, show
+from lbproxy.cors.keys import KeyRing
 
 __all__: list[str] = []
-
-KEY_BYTES = 24
-"""Random bytes of a key: 192 bits."""
-
-_NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
 
 _Command = Callable[..., None]
 
@@ -40,9 +33,15 @@ def _file_options(command: _Command) -> _Command:
     return config(file(command))
 
 
+def _many(name: str, into: str, metavar: str, help: str) -> Callable[[_Command], _Command]:
+    return click.option(
+        name, into, multiple=True, metavar=metavar, help=f"{help}; may be repeated."
+    )
+
+
 @main.group()
 def keys() -> None:
-    """Edit the API keys of a CORS proxy.
+    """Edit the API keys of a CORS proxy, and show their usage.
 
     Running processes see a change within 2 seconds.
     """
@@ -50,37 +49,30 @@ def keys() -> None:
 
 @keys.command()
 @click.argument("name")
-@click.option("--origin", "origins", multiple=True, metavar="ORIGIN", help="May be repeated.")
-@click.option(
-    "--target",
-    "targets",
-    multiple=True,
-    metavar="HOST[:PORT][/PATH*]",
-    help="Targets the key may be used for; may be repeated.",
-)
+@_many("--origin", "origins", "ORIGIN", "Origin of pages that may use the key")
+@_many("--target", "targets", "HOST[:PORT][/PATH*]", "Target the key may be used for")
+@_many("--method", "methods", "METHOD", "Method the key may be used with")
+@_many("--referrer", "referrers", "HOST[:PORT][/PATH*]", "Page that may use the key")
+@click.option("--requests", default="", metavar="COUNT/TIME", help="Quota, such as 1000/1h.")
+@click.option("--bytes", default="", metavar="SIZE/TIME", help="Quota, such as 1g/1d.")
+@click.option("--concurrent", default=0, type=click.IntRange(0), help="Calls at once.")
 @click.option("--expires", default="", metavar="TIME", help="Such as 30d; the default is never.")
 @_file_options
-def add(
-    name: str,
-    origins: tuple[str, ...],
-    targets: tuple[str, ...],
-    expires: str,
-    config: Path,
-    file: Path | None,
-) -> None:
+def add(name: str, config: Path, file: Path | None, **rules: Any) -> None:
     """Add a key and print it; it cannot be shown again.
 
     \b
     lbproxy keys add app --origin https://app.example.com --target 'api.example.org/v1/*'
+    lbproxy keys add trial --requests 100/1h --bytes 1g/1d --concurrent 4 --expires 30d
     """
-    key = secrets.token_urlsafe(KEY_BYTES)
+    from lbproxy.proxy.features.corsproxy.keyedit import made_record, new_key
+
+    key = new_key()
     try:
-        until = time.time() + float(parse("duration", expires, {"min": 1.0})) if expires else None
-        record = KeyRecord(name, hashed(key), origins, targets, until)
-        with _edited(_path(config, file)) as edit:
-            edit.ring = edit.ring.added(record)
+        record = made_record(name, key, time.time(), **rules)
     except ValueError as error:
         stop(str(error))
+    _edit(_path(config, file), lambda ring: ring.added(record))
     click.echo(f"key {name}; it is not stored and cannot be shown again:", err=True)
     click.echo(key)
 
@@ -93,15 +85,11 @@ def list_(config: Path, file: Path | None) -> None:
     \b
     lbproxy keys list --config lb.ini
     """
+    from lbproxy.proxy.features.corsproxy.keyedit import key_words
+
     ring = _read(_path(config, file))
     for one in sorted(ring.records, key=lambda record: record.name):
-        words = [one.name, *(f"origin={text}" for text in one.origins)]
-        words += [f"target={text}" for text in one.targets]
-        if one.expires is not None:
-            until = datetime.fromtimestamp(one.expires, UTC)
-            state = "expired" if one.is_expired(time.time()) else "expires"
-            words.append(f"{state}={until:%Y-%m-%dT%H:%M:%SZ}")
-        click.echo(" ".join(words))
+        click.echo(" ".join([one.name, *key_words(one, time.time())]))
 
 
 @keys.command()
@@ -113,99 +101,111 @@ def revoke(name: str, config: Path, file: Path | None) -> None:
     \b
     lbproxy keys revoke app
     """
-    with _edited(_path(config, file)) as edit:
+
+    def without(ring: KeyRing) -> KeyRing:
         try:
-            edit.ring = edit.ring.revoked(name)
+            return ring.revoked(name)
         except KeyError:
-            stop(f"there is no key {name!r}")
+            raise ValueError(f"there is no key {name!r}") from None
+
+    path = _path(config, file)
+    if not path.exists():
+        stop(f"{path}: no such file; 'lbproxy keys add' makes it")
+    _edit(path, without)
     click.echo(f"revoked {name}")
 
 
+@keys.command()
+@click.argument("name", default="")
+@click.option(
+    "--usage", "usage_file", type=FILE, default=None, help="The file of usage, if 'usage' names it."
+)
+@json_option
+@_file_options
+def usage(
+    name: str, usage_file: Path | None, as_data: bool, config: Path, file: Path | None
+) -> None:
+    """Show what each key, or one of them, has used since it was added.
+
+    \b
+    lbproxy keys usage
+    lbproxy keys usage app --json
+    """
+    from lbproxy.proxy.features.corsproxy.keyusage import usage_of
+
+    path, counts = _paths(config, file)
+    ring = _read(path)
+    records = sorted(ring.records, key=lambda record: record.name)
+    if name and name not in {one.name for one in records}:
+        stop(f"there is no key {name!r}")
+    wanted = [one for one in records if one.name == name or not name]
+    counts = usage_file or counts
+    try:
+        found = usage_of(wanted, str(counts), time.time())
+    except OSError as error:
+        stop(f"{counts}: {error.strerror}")
+    except ValueError as error:
+        stop(f"{counts}: {error}")
+    if as_data:
+        show_json(found)
+        return
+    headings = ("key", "requests", "cached", "refused", "failed", "in", "out", "quotas", "last")
+    show(headings, [_usage_row(one) for one in found])
+
+
+def _usage_row(one: dict[str, Any]) -> tuple[Any, ...]:
+    quotas = [f"{unit} {used} of {most}" for unit, (used, most) in one["quotas"].items()]
+    last = f"{datetime.fromtimestamp(one['last'], UTC):%Y-%m-%dT%H:%M:%SZ}" if one["last"] else ""
+    counts = (one["requests"], one["cached"], one["refused"], one["failed"])
+    sizes = (bytes_(one["bytes_in"]), bytes_(one["bytes_out"]))
+    return (one["name"], *counts, *sizes, ", ".join(quotas), last)
+
+
 def _path(config: Path, file: Path | None) -> Path:
-    """The file of keys: as given, or the only one that the configuration names."""
+    return _paths(config, file)[0]
+
+
+def _paths(config: Path, file: Path | None) -> tuple[Path, Path]:
+    """The file of keys and that of their usage: as given, or the only ones that the configuration
+    names.
+    """
     if file is not None:
-        return file
+        return file, Path(f"{file}.usage")
     named = _key(config)
-    if len(named) != 1:
+    if len({keys for keys, _ in named}) != 1:
         found = "names no file of keys" if not named else "names several files of keys"
         stop(f"{config} {found}; use --file")
     return named[0]
 
 
-def _key(config: Path) -> list[Path]:
-    """The files of keys of a configuration, which need not exist yet."""
+def _key(config: Path) -> list[tuple[Path, Path]]:
+    """The files of a configuration, which need not exist yet."""
     from lbproxy.cli.offline import NO_FILES
+    from lbproxy.proxy.features.corsproxy.spec import usage_path
     from lbproxy.registry import load_config
 
     found = load(config, lambda path: load_config(path, files=NO_FILES))
-    paths = [getattr(frontend, "keys", "") for frontend in found.frontends]
-    return [Path(path) for path in dict.fromkeys(paths) if path]
+    named: list[Any] = [one for one in found.frontends if getattr(one, "keys", "")]
+    return [(Path(one.keys), Path(usage_path(one))) for one in named]
 
 
-class _Edit:
-    def __init__(self, ring: KeyRing) -> None:
-        self.ring = ring
+def _edit(path: Path, change: Callable[[KeyRing], KeyRing]) -> None:
+    from lbproxy.proxy.features.corsproxy.keyedit import edit_keys
 
-
-@contextmanager
-def _edited(path: Path) -> Iterator[_Edit]:
-    """Read the file, and write what has become of the keys; one process at a time."""
-    path = path.resolve()  # a link stays one
     try:
-        lock = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+        edit_keys(path, change)
     except OSError as error:
-        stop(f"{path}: {error.strerror}")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        edit = _Edit(_read(path, missing=True))
-        yield edit
-        _write(path, edit.ring.dump())
-    finally:
-        os.close(lock)
-
-
-def _read(path: Path, *, missing: bool = False) -> KeyRing:
-    try:
-        return KeyRing.read(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if missing:
-            return KeyRing()
-        stop(f"{path}: no such file; 'lbproxy keys add' makes it")
-    except (OSError, ValueError) as error:
+        stop(f"{path}: {error.strerror}; nothing has changed")
+    except ValueError as error:
         stop(f"{path}: {error}")
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace the file at once, so that nobody reads half of it.
+def _read(path: Path) -> KeyRing:
+    from lbproxy.proxy.features.corsproxy.keyedit import read_keys
 
-    Its permissions and its owner stay: a process that runs as another user must still read it.  A
-    new file belongs to the owner of its folder.
-    """
-    known = path.stat() if path.exists() else None
-    mode = 0o640 if known is None else known.st_mode & 0o777
-    owner = path.parent.stat() if known is None else known
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.unlink(missing_ok=True)
     try:
-        with os.fdopen(os.open(aside, _NEW_FILE, 0o600), "w") as out:
-            out.write(text)
-            out.flush()
-            _give(out.fileno(), owner)
-            os.fchmod(out.fileno(), mode)
-            os.fsync(out.fileno())
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        stop(f"{path}: {error.strerror}; nothing has changed")
-
-
-def _give(file: int, owner: os.stat_result) -> None:
-    """Give a new file to ``owner``, as far as this user may."""
-    made = os.fstat(file)
-    if (made.st_uid, made.st_gid) == (owner.st_uid, owner.st_gid):
-        return
-    try:
-        os.fchown(file, owner.st_uid, owner.st_gid)
-    except PermissionError:
-        with suppress(PermissionError):
-            os.fchown(file, -1, owner.st_gid)
+        return read_keys(path)
+    except FileNotFoundError:
+        stop(f"{path}: no such file; 'lbproxy keys add' makes it")
+    except (OSError, ValueError) as error:
+        stop(f"{path}: {error}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
-__all__ = ["allow_fields", "request_fields", "response_fields"]
+__all__ = ["allow_fields", "is_policy_field", "request_fields", "response_fields"]
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -24,7 +24,7 @@ _NOT_TO_CLIENT: Final = frozenset(
     b" strict-transport-security x-frame-options x-content-type-options clear-site-data"
     b" service-worker-allowed alt-svc refresh public-key-pins public-key-pins-report-only"
     b" nel report-to reporting-endpoints origin-agent-cluster proxy-authenticate"
-    b" proxy-authentication-info x-final-url"
+    b" proxy-authentication-info x-final-url x-cache-status"
     # state of an origin
     b" accept-ch critical-ch expect-ct sec-session-registration secure-session-registration"
     b" set-login use-as-dictionary"
@@ -80,6 +80,7 @@ def response_fields(
     *,
     origin: bytes | None,
     final_url: bytes,
+    cache_status: bytes = b"",
     credentials: bool = False,
     nominated: Collection[bytes] = (),
     changes: Iterable[tuple[str, str]] = (),
@@ -87,8 +88,9 @@ def response_fields(
 ) -> Fields:
     """Return the fields of a target's response for the client, without its framing.
 
-    ``origin``: that of the request, already allowed.  ``final_url``: after redirects.  ``changes``:
-    ``resHeaders`` of the call, ``allowed``: names they may set or remove.
+    ``origin``: that of the request, already allowed.  ``final_url``: after redirects.
+    ``cache_status``: of X-Cache-Status, empty without a cache.  ``changes``: ``resHeaders`` of the
+    call, ``allowed``: names they may set or remove.
     The fields of the policy are added last, so that neither the target nor the call has a say.
     """
     kept = []
@@ -103,6 +105,8 @@ def response_fields(
             kept.append((name, value))
     protected = _NOT_TO_CLIENT | {b"vary", b"content-length"}
     kept = _changed(kept, changes, allowed, protected, _NOT_TO_CLIENT_PREFIXES)
+    if cache_status:
+        kept.append((b"X-Cache-Status", cache_status))
     exposed = sorted({name.lower() for name, _ in kept} | {b"content-length", b"x-final-url"})
     kept.append((b"X-Final-URL", final_url))
     if origin is not None:
@@ -126,6 +130,11 @@ def allow_fields(
         if credentials:
             fields.append((b"Access-Control-Allow-Credentials", b"true"))
     return fields
+
+
+def is_policy_field(name: bytes) -> bool:
+    """Return whether the policy alone decides about a response field: ``Access-Control-*``."""
+    return name[:15].lower() == b"access-control-"
 
 
 def _changed(

@@ -16,70 +16,31 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any, Final
 
-from attrs import asdict, field, frozen
+from attrs import field, frozen
 
 from lbproxy.cors.origins import checked_origin
+from lbproxy.cors.patterns import TargetPattern, referrer_parts
+from lbproxy.cors.quota import Quota
+from lbproxy.limits.rate import Rate
 
-__all__ = ["KeyRecord", "KeyRing", "TargetPattern", "hashed"]
+__all__ = ["KeyRecord", "KeyRing", "hashed"]
 
 KEYS_MAX: Final = 100_000
 LATEST: Final = 253402300799.0  # 9999-12-31T23:59:59Z, seconds since the epoch
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_TARGET: Final = re.compile(
-    r"(?P<host>(?:\*\.)?[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?P<path>/.*)?"
-)
-_HIDDEN: Final = re.compile(r"(?i)%(?:25)*(?:2f|5c|2e)|/\.\.?;")
-_FIELDS: Final = frozenset(("name", "sha256", "origins", "targets", "expires"))
+_METHOD: Final = re.compile(r"[A-Z][A-Z0-9-]{0,31}")
+_LISTS: Final = ("origins", "targets", "methods", "referrers")
+_RATES: Final = ("requests", "bytes")
+_FIELDS: Final = frozenset(("name", "sha256", *_LISTS, *_RATES, "concurrent", "expires"))
+_AMOUNT_MAX: Final = 1 << 50
+_SECONDS_MAX: Final = 366 * 86400
 
 
 def hashed(key: str) -> str:
     """Return the SHA-256 of a key in hexadecimal digits."""
     return sha256(key.encode("utf-8")).hexdigest()
-
-
-@frozen
-class TargetPattern:
-    """``HOST[:PORT][/PATH]``: ``*.`` before the host stands for all names below it, ``*`` at the
-    end of the path for anything that follows.  Without port or path, any is allowed.
-    """
-
-    host: str
-    port: int
-    path: str
-
-    @classmethod
-    def read(cls, text: str) -> TargetPattern:
-        """Return the pattern that ``text`` is; ValueError if it is none."""
-        found = _TARGET.fullmatch(text.lower() if "/" not in text else _low_host(text))
-        if found is None or "*" in (found["path"] or "").removesuffix("*"):
-            raise ValueError(f"{text!r} is no target; write HOST, HOST:PORT or HOST/PATH*")
-        host = found["host"].removeprefix("[").removesuffix("]")
-        return cls(host, int(found["port"] or 0), found["path"] or "")
-
-    def matches(self, host: str, port: int, path: str) -> bool:
-        """Return whether the target is one of these; ``path`` includes the query.
-
-        A path with an encoded slash or dot, also encoded twice, or with the parameters of a dot
-        segment (``/..;/``) matches no path of a pattern, as servers differ in what they make of it.
-        """
-        below = self.host.startswith("*.") and host.endswith(self.host[1:])
-        if not (below or host == self.host) or (self.port and port != self.port):
-            return False
-        if not self.path:
-            return True
-        bare = path.partition("?")[0]
-        if _HIDDEN.search(bare):
-            return False
-        if self.path.endswith("*"):
-            return bare.startswith(self.path[:-1])
-        return bare == self.path
-
-
-def _low_host(text: str) -> str:
-    host, slash, path = text.partition("/")
-    return host.lower() + slash + path
 
 
 def _tuple(value: Iterable[str]) -> tuple[str, ...]:
@@ -88,9 +49,10 @@ def _tuple(value: Iterable[str]) -> tuple[str, ...]:
 
 @frozen
 class KeyRecord:
-    """One key.  ``origins`` and ``targets``: empty for all; ``expires``: seconds since the epoch.
+    """One key.  Lists: empty for all; ``expires``: seconds since the epoch.
 
     ``origins`` restricts requests with an Origin, in addition to the origins of the frontend.
+    ``referrers`` are patterns like ``targets``; requests without Referer are then refused.
     """
 
     name: str
@@ -98,7 +60,11 @@ class KeyRecord:
     origins: tuple[str, ...] = field(default=(), converter=_tuple)
     targets: tuple[str, ...] = field(default=(), converter=_tuple)
     expires: float | None = None
+    methods: tuple[str, ...] = field(default=(), converter=_tuple)
+    referrers: tuple[str, ...] = field(default=(), converter=_tuple)
+    quota: Quota = Quota()
     _patterns: tuple[TargetPattern, ...] = field(init=False, eq=False, repr=False)
+    _pages: tuple[TargetPattern, ...] = field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -107,9 +73,12 @@ class KeyRecord:
             raise ValueError(f"key {self.name}: sha256 is not 64 hexadecimal digits")
         if self.expires is not None and not 0 <= self.expires <= LATEST:  # NaN is neither
             raise ValueError(f"key {self.name}: expires is no time from 1970 to 9999, in seconds")
+        for method in self.methods:
+            if not _METHOD.fullmatch(method):
+                raise ValueError(f"{method!r} is no method; write GET or POST")
         object.__setattr__(self, "origins", tuple(map(checked_origin, self.origins)))
-        patterns = tuple(map(TargetPattern.read, self.targets))
-        object.__setattr__(self, "_patterns", patterns)
+        object.__setattr__(self, "_patterns", tuple(map(TargetPattern.read, self.targets)))
+        object.__setattr__(self, "_pages", tuple(map(TargetPattern.read, self.referrers)))
 
     def allows_origin(self, origin: str | None) -> bool:
         """Return whether requests with this ``Origin`` may use the key."""
@@ -118,6 +87,21 @@ class KeyRecord:
     def allows_target(self, host: str, port: int, path: str) -> bool:
         """Return whether the key may be used for a target."""
         return not self._patterns or any(one.matches(host, port, path) for one in self._patterns)
+
+    def lists_target(self, host: str, port: int, path: str) -> bool:
+        """Return whether ``targets`` names a target; a key without targets names none."""
+        return any(one.matches(host, port, path) for one in self._patterns)
+
+    def allows_method(self, method: str) -> bool:
+        """Return whether the key may be used with a method."""
+        return not self.methods or method in self.methods
+
+    def allows_referrer(self, referrer: str | None) -> bool:
+        """Return whether requests with this ``Referer`` may use the key."""
+        if not self._pages:
+            return True
+        page = referrer_parts(referrer) if referrer else None
+        return page is not None and any(one.matches(*page) for one in self._pages)
 
     def is_expired(self, now: float) -> bool:
         """Return whether the key is no longer valid at ``now``, seconds since the epoch."""
@@ -150,16 +134,17 @@ class KeyRing:
 
     def dump(self) -> str:
         """Return the text of the file."""
-        keys = [
-            {name: value for name, value in asdict(one).items() if name in _FIELDS}
-            for one in self.records
-        ]
-        return json.dumps({"keys": keys}, indent=2) + "\n"
+        return json.dumps({"keys": [_dumped(one) for one in self.records]}, indent=2) + "\n"
 
     def find(self, key: str, now: float) -> KeyRecord | None:
         """Return the record of a key that is valid at ``now``, else None."""
         found = self._by_hash.get(hashed(key)) if key else None
         return None if found is None or found.is_expired(now) else found
+
+    def has(self, record: KeyRecord, now: float) -> bool:
+        """Return whether the key of ``record`` is still valid at ``now``, with any other rules."""
+        found = self._by_hash.get(record.sha256)
+        return found is not None and not found.is_expired(now)
 
     def added(self, record: KeyRecord) -> KeyRing:
         """Return these keys and one more; ValueError if its name is taken."""
@@ -182,13 +167,58 @@ def _record(given: Any) -> KeyRecord:
     name, digest = given.get("name"), given.get("sha256")
     if not isinstance(name, str) or not isinstance(digest, str):
         raise ValueError("a key needs name and sha256, both strings")
-    lists = []
-    for key in ("origins", "targets"):
-        value = given.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise ValueError(f"key {name}: {key} is a list of strings")
-        lists.append(value)
+    lists = [_list_of(name, key, given.get(key, [])) for key in _LISTS]
     expires = given.get("expires")
-    if expires is not None and (isinstance(expires, bool) or not isinstance(expires, (int, float))):
+    if expires is not None and not _is_number(expires):
         raise ValueError(f"key {name}: expires is seconds since the epoch, or null")
-    return KeyRecord(name, digest, lists[0], lists[1], expires)
+    origins, targets, methods, referrers = lists
+    requests, count = (_rate_of(name, key, given.get(key)) for key in _RATES)
+    concurrent = given.get("concurrent", 0)
+    if isinstance(concurrent, bool) or not isinstance(concurrent, int) or concurrent < 0:
+        raise ValueError(f"key {name}: concurrent is a whole number, 0 for no limit")
+    quota = Quota(requests, count, concurrent)
+    return KeyRecord(name, digest, origins, targets, expires, methods, referrers, quota)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _list_of(name: str, key: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise ValueError(f"key {name}: {key} is a list of strings")
+    return value
+
+
+def _rate_of(name: str, key: str, value: Any) -> Rate | None:
+    """A quota of the file: ``{"amount": 5, "seconds": 3600}``."""
+    if value is None:
+        return None
+    numbers: list[Any] = []
+    if isinstance(value, dict):
+        numbers = [value.get("amount"), value.get("seconds")]
+    if len(numbers) != 2 or len(value) != 2 or not all(map(_is_number, numbers)):
+        raise ValueError(f"key {name}: {key} is an object with amount and seconds, or null")
+    amount, seconds = float(numbers[0]), float(numbers[1])
+    if not (1 <= amount <= _AMOUNT_MAX and 1 <= seconds <= _SECONDS_MAX):
+        raise ValueError(f"key {name}: {key} is at least 1 in 1 second, and at most in a year")
+    return Rate(amount, seconds, amount)
+
+
+def _dumped(one: KeyRecord) -> dict[str, Any]:
+    """The entry of the file; rules that the key does not have are left out."""
+    found: dict[str, Any] = {
+        "name": one.name,
+        "sha256": one.sha256,
+        "origins": list(one.origins),
+        "targets": list(one.targets),
+        "expires": one.expires,
+    }
+    found.update({key: list(value) for key in _LISTS[2:] if (value := getattr(one, key))})
+    for key in _RATES:
+        rate: Rate | None = getattr(one.quota, key)
+        if rate is not None:
+            found[key] = {"amount": rate.amount, "seconds": rate.seconds}
+    if one.quota.concurrent:
+        found["concurrent"] = one.quota.concurrent
+    return found

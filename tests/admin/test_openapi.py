@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from lbproxy.admin.parts import PARTS
+from lbproxy.cors.keys import KeyRecord, KeyRing, hashed
 
 from . import kit
 from .kit import AdminClient
@@ -23,6 +27,8 @@ NAMES = {
     "id": "1-2",
     "cache": "main",
     "list": "office",
+    "proxy": "cors",
+    "key": "app",
 }
 BODIES: dict[str, Any] = {
     "POST /api/v1/backends/{backend}/servers": {"server": "c 10.0.0.3:8000 weight=2"},
@@ -35,6 +41,7 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/caches/{cache}/why": {"url": "http://x/"},
     "POST /api/v1/challenge": {"setting": "auto"},
     "POST /api/v1/lists/{list}/add": {"address": "192.0.2.0/24"},
+    "POST /api/v1/frontends/{proxy}/keys": {"name": "new", "requests": "5/1h"},
     "POST /api/v1/lists/{list}/remove": {"address": "192.0.2.0/24"},
 }
 QUERIES = {
@@ -51,11 +58,23 @@ TEXT = TEXT.replace(
     "[cache main]\n\n[list office]\naddresses = 10.1.0.0/16\n\n"
     "[frontend web]\ncache = main\ndeny = list:office\n",
 )
+CORS = """
+[frontend cors]
+mode = corsproxy
+listen = tcp:8090
+keys = {path}
+origins = https://app.example.com
+"""
 
 
-def admin() -> AbstractContextManager[AdminClient]:
+@contextmanager
+def admin() -> Iterator[AdminClient]:
     """With something in every part of the state."""
-    return kit.admin(TEXT)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "keys.json"
+        path.write_text(KeyRing([KeyRecord("app", hashed("secret"))]).dump())
+        with kit.admin(TEXT + CORS.format(path=path)) as client:
+            yield client
 
 
 def described(client: AdminClient) -> Any:

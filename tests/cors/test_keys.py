@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproxy.cors.keys import KeyRecord, KeyRing, TargetPattern, hashed
+from lbproxy.cors.keys import KeyRecord, KeyRing, hashed
+from lbproxy.cors.patterns import TargetPattern
+from lbproxy.cors.quota import Quota
+from lbproxy.limits.rate import Rate
 
 NOW = 1_800_000_000.0
 
@@ -126,3 +132,65 @@ def test_only_the_same_key_is_found(one: str, other: str) -> None:
     except UnicodeEncodeError:
         return
     assert (found is not None) is (one == other and one != "")
+
+
+def test_methods_and_referrers() -> None:
+    one = record(methods=["GET"], referrers=["app.example/docs/*", "*.b.example:444"])
+    assert one.allows_method("GET")
+    assert not one.allows_method("get")
+    assert not one.allows_method("POST")
+    for referrer, allowed in (
+        ("https://app.example/docs/x?y", True),
+        ("https://app.example/docs", False),
+        ("https://app.example.evil/docs/x", False),
+        ("https://app.example@evil.example/docs/x", False),
+        ("https://x.b.example:444/", True),
+        ("https://x.b.example/", False),
+        ("ftp://app.example/docs/x", False),
+        ("https://[", False),
+        ("", False),
+        (None, False),
+    ):
+        assert one.allows_referrer(referrer) is allowed, referrer
+    assert record().allows_referrer(None)
+    assert record().allows_method("POST")
+
+
+def test_a_quota_in_the_file() -> None:
+    quota = Quota(Rate(5, 3600, 5), Rate(1 << 30, 86400, 1 << 30), 4)
+    ring = KeyRing([record(quota=quota, methods=["GET"], referrers=["a.example"])])
+    assert KeyRing.read(ring.dump()).records == ring.records
+
+
+def test_targets_that_are_listed() -> None:
+    assert record(targets=["a.example"]).lists_target("a.example", 80, "/")
+    assert not record(targets=["a.example"]).lists_target("b.example", 80, "/")
+    assert not record().lists_target("a.example", 80, "/")
+
+
+def test_a_key_is_known_by_its_hash() -> None:
+    ring = KeyRing([record(targets=["a.example"], expires=NOW)])
+    assert ring.has(record(), NOW - 1)
+    assert not ring.has(record(), NOW)
+    assert not ring.has(record(key="other"), NOW - 1)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"requests": 5}, "amount and seconds"),
+        ({"requests": {"amount": 5}}, "amount and seconds"),
+        ({"bytes": {"amount": 0, "seconds": 60}}, "at least 1"),
+        ({"bytes": {"amount": float("nan"), "seconds": 60}}, "at least 1"),
+        ({"requests": {"amount": 5, "seconds": 1e12}}, "at most in a year"),
+        ({"concurrent": -1}, "whole number"),
+        ({"concurrent": True}, "whole number"),
+        ({"methods": ["get"]}, "no method"),
+        ({"methods": None}, "list of strings"),
+        ({"referrers": ["https://a.example"]}, "no target"),
+    ],
+)
+def test_rules_that_are_wrong_are_errors(more: dict[str, Any], words: str) -> None:
+    entry = {"name": "app", "sha256": hashed("secret"), **more}
+    with pytest.raises(ValueError, match=words):
+        KeyRing.read(json.dumps({"keys": [entry]}))

@@ -107,19 +107,32 @@ def serve(address: str, port: int, pem: str = "", handler: Any = Target) -> Thre
     return server
 
 
+class Start:
+    """Starts lbproxy.  ``running``: its processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.running: list[LBProcess] = []
+        self._folder = folder
+        self._text = ""
+
+    def __call__(self, more: str, workers: int = 1) -> tuple[int, int]:
+        """Return the port of the proxy and that of targets."""
+        port, target = free_ports(2)
+        self._text = TEXT.format(port=port, target=target, more=more, workers=workers)
+        self.again()
+        return port, target
+
+    def again(self) -> None:
+        """Start with the same configuration."""
+        self.running.append(LBProcess(self._text, self._folder))
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Any]:
     """Start lbproxy: its port and that of targets."""
-    running: list[LBProcess] = []
-
-    def begin(more: str, workers: int = 1) -> tuple[int, int]:
-        port, target = free_ports(2)
-        text = TEXT.format(port=port, target=target, more=more, workers=workers)
-        running.append(LBProcess(text, tmp_path / "lb"))
-        return port, target
-
+    begin = Start(tmp_path / "lb")
     yield begin
-    for one in running:
+    for one in begin.running:
         one.stop()
 
 
@@ -132,6 +145,13 @@ def get(port: int, url: str, **headers: str) -> tuple[int, bytes]:
     found = response.status, response.read()
     connection.close()
     return found
+
+
+def keys(file: Path, *words: str) -> str:
+    """Run ``lbproxy keys`` and return what it prints."""
+    result = CliRunner().invoke(main, ["keys", *words, "--file", str(file)])
+    assert result.exit_code == 0, result.output
+    return str(result.stdout).strip()
 
 
 def test_certificates_of_targets_are_verified(start: Any, tmp_path: Path) -> None:
@@ -153,22 +173,50 @@ def test_certificates_of_targets_are_verified(start: Any, tmp_path: Path) -> Non
 
 def test_workers_see_a_new_key_and_a_revoked_one(start: Any, tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
-
-    def keys(*words: str) -> str:
-        result = CliRunner().invoke(main, ["keys", *words, "--file", str(file)])
-        assert result.exit_code == 0, result.output
-        return str(result.stdout).strip()
-
-    first = keys("add", "first")
+    first = keys(file, "add", "first")
     port, target = start(f"keys = {file}", workers=2)
     server = serve(PUBLIC, target)
     url = f"http://{PUBLIC}:{target}/"
     assert {get(port, url, X_Api_Key=first)[0] for _ in range(12)} == {200}
-    second = keys("add", "second")
-    keys("revoke", "first")
+    second = keys(file, "add", "second")
+    keys(file, "revoke", "first")
     time.sleep(2.0)
     assert {get(port, url, X_Api_Key=first)[0] for _ in range(12)} == {401}
     assert {get(port, url, X_Api_Key=second)[0] for _ in range(12)} == {200}
+    server.shutdown()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_quotas_hold_under_load_and_over_kill(start: Any, tmp_path: Path, workers: int) -> None:
+    file = tmp_path / "keys.json"
+    key = keys(file, "add", "app", "--requests", "200/1h", "--concurrent", "4")
+    other = keys(file, "add", "other")
+    port, target = start(f"keys = {file}\norigins = https://app.example.com", workers=workers)
+    server = serve(PUBLIC, target)
+    url = f"http://{PUBLIC}:{target}/"
+    found: list[int] = []
+
+    def ask() -> None:
+        for _ in range(40):
+            found.append(get(port, url, X_Api_Key=key, Origin="https://app.example.com")[0])
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found.count(200) >= 150  # concurrent may refuse the next call a moment too early
+    start.running[-1].child.kill()
+    start.again()
+    while len(found) < 400:
+        found.append(get(port, url, X_Api_Key=key)[0])
+    assert set(found) == {200, 429}
+    assert abs(found.count(200) - 200) <= 2  # 1 %
+    assert get(port, url, X_Api_Key=other)[0] == 200
+    assert get(port, url, X_Api_Key=other, Origin="https://evil.example")[0] == 403
+    (usage,) = json.loads(keys(file, "usage", "app", "--json"))
+    assert usage["requests"] == found.count(200)
+    assert usage["refused"] == found.count(429)
     server.shutdown()
 
 

@@ -285,6 +285,59 @@ for (const form of document.querySelectorAll("form.filters")) form.addEventListe
 
 // -- other parts' panels ------------------------------------------------------------------------
 
+const keysPath = (frontend) => `frontends/${encodeURIComponent(frontend)}/keys`;
+
+// `app requests=100/1h target=api.example.org/*`: the body of a new key.
+function keyOf(words) {
+  const lists = { origin: "origins", target: "targets", method: "methods", referrer: "referrers" };
+  const [name, ...rules] = words.trim().split(/\s+/);
+  const body = { name };
+  for (const rule of rules) {
+    const [key, value = ""] = rule.split(/=(.*)/s);
+    if (lists[key]) (body[lists[key]] ||= []).push(value);
+    else body[key] = key === "concurrent" ? Number(value) : value;
+  }
+  return body;
+}
+
+async function addKey(frontend) {
+  const words = await question(`New key of ${frontend}`, "Name and rules, such as: app requests=100/1h bytes=1g/1d concurrent=4 target=api.example.org/* expires=30d", {
+    label: "Key", yes: "Add",
+  });
+  if (!words?.trim()) return;
+  try {
+    const made = await ask("POST", keysPath(frontend), keyOf(words));
+    await question(`Key ${made.name}`, "Copy it now: it is not stored and cannot be shown again.", { list: [made.key], yes: "Done" });
+    say(`key ${made.name} added`);
+  } catch (error) {
+    say(`key not added: ${error.message}`);
+  }
+}
+
+async function revokeKey(row) {
+  const sure = await question(`Revoke ${row.name}?`, "Its calls are refused within 2 seconds, and its WebSockets end.", { yes: "Revoke" });
+  if (sure === null) return;
+  try {
+    await ask("DELETE", `${keysPath(row.frontend)}/${encodeURIComponent(row.name)}`);
+    say(`key ${row.name} revoked`);
+  } catch (error) {
+    say(`key ${row.name}: not done: ${error.message}`);
+  }
+}
+
+function buttonFor(word, label, run) {
+  if (role !== "write") return element("span", {});
+  const button = element("button", { type: "button", "aria-label": label }, word);
+  button.addEventListener("click", run);
+  return element("span", { class: "actions" }, button);
+}
+
+// Panels whose rows operators can change.
+const PANEL_ACTIONS = {
+  corsproxy: (row) => buttonFor("Add key", `Add a key of ${row.frontend}`, () => addKey(row.frontend)),
+  corskeys: (row) => buttonFor("Revoke", `Revoke key ${row.name}`, () => revokeKey(row)),
+};
+
 const OURS = new Set(["frontends", "backends", "servers", "certificates"]);
 const UNITS = {
   count: number, bytes, seconds, time: date, rate,
@@ -332,6 +385,8 @@ async function loadPanels() {
       title: column.title, kind: column.unit && column.unit !== "time" ? "number" : "",
       text: (row) => (UNITS[column.unit] || UNITS[""])(row[column.key]), value: (row) => row[column.key] ?? "",
     }));
+    const act = PANEL_ACTIONS[panel.rows];
+    if (act) columns.push({ title: "Actions", text: (row) => `${role} ${row.key}`, node: act });
     panels.push([panel.rows, new Table(holder, panel.title, columns, { key: (row) => row.key, empty: "none" })]);
   }
 }

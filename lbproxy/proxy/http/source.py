@@ -50,6 +50,7 @@ a frontend around those of its backends. One source object serves all exchanges 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from lbproxy.compiled import native
@@ -81,6 +82,14 @@ class Source:
         Return the stream of this exchange. The response goes to ``sink``.
         """
         raise NotImplementedError
+
+    def cached_by(self, wrap: Callable[[Source], Source]) -> Source:
+        """Return this source with a cache; ``wrap(source)`` puts the cache in front of ``source``.
+
+        A source whose responses depend on the caller overrides it, and lets the cache be in front
+        of the part that does not.
+        """
+        return wrap(self)
 
 
 @native(allow_interpreted_subclasses=True)

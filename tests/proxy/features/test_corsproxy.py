@@ -343,7 +343,8 @@ def test_head(make: Make) -> None:
         ("open = yes\nguard_ports = 0", "not a port"),
         ("open = yes\ntarget_ca = /nonexistent/ca.pem", "No such file"),
         ("open = yes\nredirects = pass\nforms = path", "add query to forms"),
-        ("open = yes\ncache = main\n[cache main]", "cache does not work"),
+        ("open = yes\ncache_by_key = yes", "cache_by_key needs cache and keys"),
+        (f"origins = {APP}\ncredentials = yes", "credentials = yes needs keys"),
     ],
 )
 def test_mistakes(make: Make, keys: str, words: str) -> None:

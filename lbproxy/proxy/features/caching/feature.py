@@ -66,4 +66,4 @@ class Caching(CacheDeclaration, Feature[RouteOwner]):
 
     def source(self, inner: Source) -> Source:
         """See :class:`Feature`."""
-        return CacheSource(self.cache, inner)
+        return inner.cached_by(lambda one: CacheSource(self.cache, one))

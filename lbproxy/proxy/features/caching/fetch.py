@@ -43,7 +43,7 @@ from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.chunks import PER_CHUNK, SpooledChunks, StoredChunks
 from lbproxy.proxy.features.caching.disk.files import INLINE
 from lbproxy.proxy.features.caching.disk.spool import AHEAD, Spool
-from lbproxy.proxy.features.caching.holds import TOO_SLOW, Hold
+from lbproxy.proxy.features.caching.holds import TOO_SLOW, Hold, patience_of
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import STARTING, Source
 from lbproxy.proxy.http.traffic import HTTPTraffic
@@ -554,7 +554,7 @@ class Fetch(Asking):
         """Let the slowest reader set the pace for ``timeout_server`` in all, then cut it."""
         if self._patience is None:
             self._patience = self.traffic.frontend.wheel.timer(self._hurry)
-            self._patience.set(self.traffic.backend.terms.timeout_server)
+            self._patience.set(patience_of(self.traffic))
         if self._patient or all(reader.behind for reader in self.readers):
             return
         slow = [reader for reader in self.readers if reader.position == self.dropped]

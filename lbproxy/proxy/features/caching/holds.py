@@ -21,10 +21,18 @@ from lbproxy.proxy.http.sink import Asking
 if TYPE_CHECKING:
     from lbproxy.proxy.http.traffic import HTTPTraffic
 
-__all__ = ["TOO_SLOW", "Hold", "Holder", "Holds", "StoredBody"]
+__all__ = ["TOO_SLOW", "Hold", "Holder", "Holds", "StoredBody", "patience_of"]
 
 TOO_SLOW: Final = "holds memory that the cache needs"
 """Detail of the access log for a client that is cut."""
+
+_PATIENCE_S: Final = 60.0
+
+
+def patience_of(traffic: HTTPTraffic) -> float:
+    """Return the seconds that a slow client may hold memory or others up."""
+    backend = traffic.backend  # a CORS proxy has none
+    return _PATIENCE_S if backend is None else backend.terms.timeout_server
 
 
 class Hold:
@@ -33,10 +41,8 @@ class Hold:
     __slots__ = ("cut", "now", "until")
 
     def __init__(self, traffic: HTTPTraffic, cut: Callable[[], None]) -> None:
-        backend = traffic.backend
-        assert backend is not None  # a cache answers for a backend
         self.now: Callable[[], float] = traffic.frontend.now
-        self.until = self.now() + backend.terms.timeout_server
+        self.until = self.now() + patience_of(traffic)
         self.cut = cut
 
 

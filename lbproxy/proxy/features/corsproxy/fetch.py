@@ -32,7 +32,7 @@ from lbproxy.http.identity import authenticates_connection, challenges_connectio
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.http.retry import IDEMPOTENT
 from lbproxy.proxy.features.corsproxy.gate import AllowedCall
-from lbproxy.proxy.features.corsproxy.heads import FetchRules, client_response, target_request
+from lbproxy.proxy.features.corsproxy.heads import FetchRules, target_request, target_response
 from lbproxy.proxy.features.corsproxy.keptbody import KeptBody
 from lbproxy.proxy.http.connector import Connector
 from lbproxy.proxy.http.sink import Asking, ResponseSink
@@ -47,13 +47,16 @@ _OVER_SIZE: Final = "the response is larger than max_response"
 
 class TargetFetch(ResponseSink):
     """See the module.  It is the stream that the exchange gets, waits for connections, and takes
-    the responses of targets.
+    the responses of targets.  ``shared``: the sink is a cache.
     """
 
     is_first = False
 
-    def __init__(self, source: Any, asked: AllowedCall, head: RequestHead, sink: Asking) -> None:
+    def __init__(
+        self, source: Any, asked: AllowedCall, head: RequestHead, sink: Asking, *, shared: bool
+    ) -> None:
         self._source = source
+        self._shared = shared
         self._rules: FetchRules = source.rules
         self._asked = asked
         self._head = head
@@ -260,7 +263,7 @@ class TargetFetch(ResponseSink):
         self._sink.server_events(events)
 
     def _head_came(self, events: list[Any]) -> bool:
-        """Follow a redirect, or put the head for the client in place; False if there is none."""
+        """Follow a redirect, or put the final head in place; False if there is none."""
         head: ResponseHead = events[0]
         if head.status in (401, 407) and challenges_connection(head) and self._stream is not None:
             self._stream.bind(None, pins=False)
@@ -285,8 +288,8 @@ class TargetFetch(ResponseSink):
             return False
         self._answered = True
         self._body.forget()
-        events[0] = client_response(
-            head, self._asked, self._rules, self._target, method=self._method, moved=moved
+        events[0] = target_response(
+            head, self._asked, self._target, moved=moved, shared=self._shared
         )
         return True
 

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 
 from lbproxy.cors.fields import request_fields, response_fields
 from lbproxy.cors.redirects import passed_location
+from lbproxy.cors.sharing import lookup_fields, shared_fields
 from lbproxy.guard import AllowedTarget
 from lbproxy.http.message import RequestHead, ResponseHead
 from lbproxy.proxy.features.corsproxy.gate import AllowedCall
+from lbproxy.proxy.http.traffic import HTTPTraffic
 
-__all__ = ["FetchRules", "client_response", "target_request"]
+__all__ = [
+    "FetchRules",
+    "cache_traffic",
+    "client_response",
+    "final_url",
+    "target_request",
+    "target_response",
+]
+
+FINAL_URL: Final = b"X-Final-URL"
+
+_HOP: Final = frozenset(
+    b"connection keep-alive location proxy-connection te trailer transfer-encoding upgrade"
+    b" x-final-url".split()
+)
 
 
 @frozen
@@ -26,6 +42,7 @@ class FetchRules:
     max_response: int
     timeout_total: float
     redirect_buffer: int
+    by_key: bool
 
     @classmethod
     def of(cls, spec: Any) -> FetchRules:
@@ -40,6 +57,7 @@ class FetchRules:
             max_response=spec.max_response,
             timeout_total=spec.timeout_total,
             redirect_buffer=spec.redirect_buffer,
+            by_key=spec.cache_by_key,
         )
 
 
@@ -68,6 +86,7 @@ def target_request(
         allowed=rules.req_headers,
         body=body,
         same_origin=same_origin,
+        cookies=asked.credentials,
     )
     if via:
         fields.append((b"Via", via))
@@ -81,27 +100,48 @@ def target_request(
     )
 
 
-def client_response(
+def target_response(
     head: ResponseHead,
     asked: AllowedCall,
-    rules: FetchRules,
     target: AllowedTarget,
     *,
-    method: bytes,
     moved: AllowedTarget | None,
+    shared: bool,
 ) -> ResponseHead:
-    """Return the head that the client gets for the final ``head`` of ``target``.
+    """Return the final ``head`` of ``target``, with its URL.
 
-    ``moved``: target of a redirect that is passed on, else None.
+    ``moved``: target of a redirect that is passed on, else None.  ``shared``: the cache gets it.
     """
-    pairs = [pair for pair in head.pairs() if pair[0].lower() != b"location"]
+    gone = {*_HOP, *head.nominated}
+    pairs = [pair for pair in head.pairs() if pair[0].lower() not in gone]
     if moved is not None:
         pairs.append((b"Location", passed_location(moved.url)))
+    pairs.append((FINAL_URL, target.url.encode("ascii")))
+    if shared:
+        pairs = shared_fields(pairs, head.status, asked.ttl)
+    return ResponseHead(
+        head.status, pairs, head.reason, head.version, head.length, upgrade=head.upgrade
+    )
+
+
+def final_url(head: ResponseHead) -> str:
+    """Return the URL that :func:`target_response` has noted, "" if there is none."""
+    return (head.header(b"x-final-url") or b"").decode("ascii")
+
+
+def client_response(
+    head: ResponseHead, asked: AllowedCall, rules: FetchRules, *, method: bytes, cache: str = ""
+) -> ResponseHead:
+    """Return the head that the client gets for ``head`` of :func:`target_response`.
+
+    ``cache``: for X-Cache-Status, "" without a cache.
+    """
     fields = response_fields(
-        pairs,
+        head.pairs(),
         origin=asked.origin,
-        final_url=target.url.encode("ascii"),
-        nominated=head.nominated,
+        final_url=final_url(head).encode("ascii"),
+        cache_status=cache.upper().encode("ascii"),
+        credentials=asked.credentials,
         changes=asked.call.res_headers,
         allowed=rules.res_headers,
     )
@@ -111,3 +151,29 @@ def client_response(
     return ResponseHead(
         head.status, fields, head.reason, head.version, head.length, upgrade=head.upgrade
     )
+
+
+def cache_traffic(
+    traffic: HTTPTraffic, head: RequestHead, asked: AllowedCall, rules: FetchRules
+) -> HTTPTraffic:
+    """Return the traffic of a call as the cache sees it: a request for the target.
+
+    What responses may be shared by is part of the name of the backend, which is part of the key.
+    """
+    request = target_request(
+        head, asked, rules, asked.target, method=head.method, body=True, same_origin=True
+    )
+    request.headers = lookup_fields(request.pairs(), asked.ttl)
+    seen = HTTPTraffic(traffic.frontend, traffic.info, request, traffic.started, traffic.t_header)
+    seen.client_ip, seen.client_port = traffic.client_ip, traffic.client_port
+    seen.scheme = asked.target.scheme
+    shared_by = ["corsproxy", traffic.frontend_name]
+    if rules.by_key and asked.record is not None:
+        shared_by.append(asked.record.sha256)
+    if asked.call.req_headers:
+        shared_by.append(repr(asked.call.req_headers))
+    seen.backend_name = " ".join(shared_by)
+    seen.policy, seen.route, seen.hooks = traffic.policy, traffic.route, traffic.hooks
+    seen.vars = traffic.vars
+    seen.request_ended = traffic.request_ended
+    return seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -24,10 +25,14 @@ class KeyFile:
     """``ring``: the keys as the file has them.  A file that cannot be read or is wrong changes
     nothing, and is logged once.
 
-    Raises ValueError for a file that is wrong at the start.
+    ``users``: the features that need it.  ``looked()`` is called at each look at the file, with the
+    keys of that moment.  Raises ValueError for a file that is wrong at the start.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, looked: Callable[[KeyRing], None] = lambda ring: None) -> None:
+        self.path = path
+        self.users: set[object] = set()
+        self._looked = looked
         self._path = Path(path)
         self._stamp: _Stamp | None = None
         self._timer: Timer | None = None
@@ -37,15 +42,18 @@ class KeyFile:
         except (OSError, ValueError) as error:
             raise ValueError(_reason(path, error)) from None
 
-    def start(self, wheel: TimerWheel) -> None:
+    def start(self, user: object, wheel: TimerWheel) -> None:
         """Look at the file from now on; harmless when started."""
+        self.users.add(user)
         if self._timer is None:
             self._timer = wheel.timer(self._tick)
             self._timer.set(EVERY_S)
+            self._read()
 
-    def close(self) -> None:
-        """Look at the file no more."""
-        if self._timer is not None:
+    def close(self, user: object) -> None:
+        """Look at the file no more if nobody else needs it."""
+        self.users.discard(user)
+        if self._timer is not None and not self.users:
             self._timer.close()
             self._timer = None
 
@@ -56,6 +64,14 @@ class KeyFile:
     def _tick(self) -> None:
         if self._timer is not None:
             self._timer.set(EVERY_S)
+        self.look()
+
+    def look(self) -> None:
+        """Look at the file now."""
+        self._read()
+        self._looked(self.ring)
+
+    def _read(self) -> None:
         try:
             stamp = self._look()
         except OSError as error:

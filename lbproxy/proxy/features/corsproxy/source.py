@@ -1,15 +1,21 @@
-"""DATA. The source of a CORS proxy: a target is fetched for each call."""
+"""DATA. The source of a CORS proxy: a target is fetched for each call, or the cache asked."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Final
 
+from attrs import define
+
+from lbproxy.cors.keys import KeyRecord
 from lbproxy.guard import Guard
 from lbproxy.http.message import End, RequestHead
+from lbproxy.proxy.features.corsproxy.calls import CallStream
 from lbproxy.proxy.features.corsproxy.fetch import TargetFetch
-from lbproxy.proxy.features.corsproxy.gate import ASKED
-from lbproxy.proxy.features.corsproxy.heads import FetchRules
+from lbproxy.proxy.features.corsproxy.gate import ASKED, FETCHED, AllowedCall
+from lbproxy.proxy.features.corsproxy.heads import FetchRules, cache_traffic
 from lbproxy.proxy.features.corsproxy.lookups import NameLookups
+from lbproxy.proxy.features.corsproxy.quotas import Quotas
 from lbproxy.proxy.features.corsproxy.targets import Targets
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import Source
@@ -17,22 +23,79 @@ from lbproxy.proxy.http.source import Source
 if TYPE_CHECKING:
     from lbproxy.proxy.http.streams import SourceStream
 
-__all__ = ["CorsSource"]
+__all__ = ["CorsParts", "CorsSource", "TargetSource", "Tunnels"]
+
+Tunnels = MutableMapping[CallStream, KeyRecord]
+"""The open WebSockets, with their keys."""
 
 
-class CorsSource(Source):
-    """Answers calls that have passed the gate."""
+@define(eq=False)
+class CorsParts:
+    """The parts of one CORS proxy that its calls use."""
+
+    lookups: NameLookups
+    guard: Guard
+    targets: Targets
+    rules: FetchRules
+    quotas: Quotas
+    tunnels: Tunnels
+
+
+class TargetSource(Source):
+    """Fetches targets.  ``shared``: for a cache."""
 
     name = "target"
 
-    def __init__(self, reactor: Any, guard: Guard, targets: Targets, rules: FetchRules) -> None:
-        self.lookups = NameLookups(reactor)
-        self.guard = guard
-        self.targets = targets
-        self.rules = rules
+    def __init__(self, parts: CorsParts, *, shared: bool = False) -> None:
+        self._parts = parts
+        self._shared = shared
 
     def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
         """See :class:`Source`."""
-        fetch = TargetFetch(self, sink.traffic.vars[ASKED], head, sink)
+        notes = sink.traffic.vars
+        notes[FETCHED] = True
+        fetch = TargetFetch(self._parts, notes[ASKED], head, sink, shared=self._shared)
         fetch.begin(data, end)
         return fetch
+
+
+class CorsSource(Source):
+    """Answers calls that have passed the gate.  ``cached``: fetches targets behind a cache."""
+
+    name = "target"
+
+    def __init__(self, parts: CorsParts, cached: Source | None = None) -> None:
+        self._parts = parts
+        self._cached = cached
+        self._targets = TargetSource(parts)
+
+    def cached_by(self, wrap: Callable[[Source], Source]) -> Source:
+        """See :class:`Source`.  What depends on the caller is in front of the cache."""
+        return CorsSource(self._parts, wrap(TargetSource(self._parts, shared=True)))
+
+    def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
+        """See :class:`Source`."""
+        asked: AllowedCall = sink.traffic.vars[ASKED]
+        if self._cached is None or not _may_share(head, asked):
+            cache = "" if self._cached is None else "bypass"
+            stream = CallStream(self._parts, asked, head, sink, cache)
+            return stream.start(self._targets, head, data, end)
+        cache = "used" if head.method in _SAFE else "bypass"
+        stream = CallStream(self._parts, asked, head, sink, cache)
+        stream.traffic = cache_traffic(sink.traffic, head, asked, self._parts.rules)
+        return stream.start(self._cached, stream.traffic.request, data, end)
+
+
+_SAFE: Final = (b"GET", b"HEAD")
+
+
+def _may_share(head: RequestHead, asked: AllowedCall) -> bool:
+    """Whether the cache has a part in a call: not with credentials, and not for WebSockets.
+
+    Other methods than GET pass the cache, too, because they outdate what is stored.
+    """
+    if head.upgrade is not None or head.header(b"authorization") is not None:
+        return False
+    if any(name.lower() == "authorization" for name, _ in asked.call.req_headers):
+        return False
+    return not asked.credentials or head.header(b"cookie") is None

@@ -11,8 +11,17 @@ from lbproxy.config.declaration import Declaration
 from lbproxy.config.model import option
 from lbproxy.cors.call import FORMS
 from lbproxy.cors.origins import checked_origin
+from lbproxy.cors.quota import Quota
+from lbproxy.limits.rate import Rate
 
-__all__ = ["CorsDeclaration", "CorsKeys", "check_keys", "written_keys"]
+__all__ = [
+    "CorsDeclaration",
+    "CorsKeys",
+    "check_keys",
+    "origin_quota",
+    "usage_path",
+    "written_keys",
+]
 
 _REQ_HEADERS = (
     *("accept", "accept-language", "authorization", "content-type", "if-modified-since"),
@@ -41,6 +50,35 @@ class CorsKeys:
         "",
         doc="corsproxy: file of API keys, edited by ``lbproxy keys``; calls need one of them",
         example="apikeys.json",
+        http_only=True,
+    )
+    usage: str = option(
+        "path",
+        "",
+        doc="corsproxy: file that keeps the usage of keys and origins over a restart; empty:"
+        " ``.usage`` behind the name of ``keys``",
+        http_only=True,
+    )
+    origin_requests: Rate | None = option(
+        "line:limit_rate",
+        None,
+        doc="corsproxy: calls that each origin may begin in any such time span",
+        example="1000/1h",
+        http_only=True,
+    )
+    origin_bytes: Rate | None = option(
+        "line:limit_rate",
+        None,
+        doc="corsproxy: bytes of bodies, of both directions, that each origin may use",
+        example="1g/1d",
+        http_only=True,
+    )
+    origin_concurrent: int = option(
+        "int",
+        0,
+        min=0,
+        max=1_000_000,
+        doc="corsproxy: calls of each origin at once; 0: no limit",
         http_only=True,
     )
     key_header: str = option(
@@ -118,6 +156,26 @@ class CorsKeys:
         doc="corsproxy: ports of targets that may be called",
         http_only=True,
     )
+    credentials: bool = option(
+        "bool",
+        False,
+        doc="corsproxy: let pages send and read with cookies; the client's cookies go to targets"
+        " that its key lists, and to no other",
+        http_only=True,
+    )
+    cache_by_key: bool = option(
+        "bool",
+        False,
+        doc="corsproxy: share cached responses between calls of the same key only",
+        http_only=True,
+    )
+    ttl_max: float = option(
+        "duration",
+        86400.0,
+        min=0,
+        doc="corsproxy: longest lifetime in the cache that ``ttl=`` of a call may set",
+        http_only=True,
+    )
     target_ca: str = option(
         "path",
         "",
@@ -133,12 +191,26 @@ def written_keys(spec: Any) -> list[str]:
     return [name for name, key in keys.items() if getattr(spec, name) != key.default]
 
 
+def usage_path(spec: Any) -> str:
+    """Return the path of the file of usage, "" if the counts end with lbproxy."""
+    if spec.usage or not spec.keys:
+        return str(spec.usage)
+    return f"{spec.keys}.usage"
+
+
+def origin_quota(spec: Any) -> Quota:
+    """Return the quota of each origin."""
+    return Quota(spec.origin_requests, spec.origin_bytes, spec.origin_concurrent)
+
+
 def check_keys(spec: Any) -> None:
     """Raise ValueError for values that do not fit each other in a frontend of this mode."""
     if spec.routes or spec.backend:
         raise ValueError("mode = corsproxy has no routes and no backend; calls name their target")
-    if getattr(spec, "cache", "") not in ("", "none"):
-        raise ValueError("cache does not work with mode = corsproxy")
+    if spec.cache_by_key and (spec.cache in ("", "none") or not spec.keys):
+        raise ValueError("cache_by_key needs cache and keys")
+    if spec.credentials and not spec.keys:
+        raise ValueError("credentials = yes needs keys: cookies go to the targets that a key lists")
     for text in spec.origins:
         checked_origin(text)
     if spec.open and (spec.origins or spec.keys):
@@ -150,6 +222,12 @@ def check_keys(spec: Any) -> None:
         )
     if spec.redirects == "pass" and "query" not in spec.forms:
         raise ValueError("redirects = pass makes calls like /?url=; add query to forms")
+    for key in ("origin_requests", "origin_bytes"):
+        rate: Rate | None = getattr(spec, key)
+        if rate is not None and (rate.burst != rate.amount or rate.seconds < 1):
+            raise ValueError(f"{key} is a window, at least 1s long and without burst=")
+    if spec.usage and not spec.keys and not origin_quota(spec):
+        raise ValueError("usage is for keys or for quotas of origins, and there are none")
     for name in (spec.target_header, spec.key_header, *spec.req_headers, *spec.res_headers):
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", name):
             raise ValueError(f"{name!r} is not the name of a header")

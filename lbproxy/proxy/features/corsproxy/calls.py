@@ -1,0 +1,176 @@
+"""DATA. The stream of one call of a CORS proxy, in front of the fetch or of the cache.
+
+It counts the bytes of the call against its quotas, and makes the head for the client out of that
+of the target.  All that depends on the caller is decided here, so that responses behind it can be
+shared.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from lbproxy.cors.fields import is_policy_field
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.guard import TargetRefused
+from lbproxy.http.message import End, Reply, RequestHead, ResponseHead
+from lbproxy.proxy.features.corsproxy.gate import FETCHED, POLICY, AllowedCall
+from lbproxy.proxy.features.corsproxy.heads import client_response, final_url
+from lbproxy.proxy.http.sink import Asking, ForwardingSink
+from lbproxy.proxy.http.source import STARTING, Source
+from lbproxy.proxy.http.streams import SourceStream
+
+__all__ = ["CallStream"]
+
+_OVER_QUOTA: Final = "the quota of bytes is exceeded"
+_REVOKED: Final = "the key is revoked or has expired"
+
+
+class CallStream(ForwardingSink):
+    """See the module.  ``source``: the :class:`CorsSource` that it is a stream of.
+
+    ``cache``: how the cache takes part: "" without one, ``bypass``, or ``used``.
+    """
+
+    def __init__(
+        self, source: Any, asked: AllowedCall, head: RequestHead, sink: Asking, cache: str
+    ) -> None:
+        super().__init__(sink)
+        self._source = source
+        self._asked = asked
+        self._head = head
+        self._cache = cache
+        self._stream: SourceStream = STARTING
+        self._answered = False
+        self._tunnel = False
+        self._ended = False
+
+    def start(self, inner: Source, head: RequestHead, data: bytes, end: End | None) -> SourceStream:
+        """Ask ``inner``."""
+        if data and not self._count(len(data), 0):
+            return self
+        stream = inner.begin(head, data, end, self)
+        if self._ended:
+            stream.close(reuse=False)
+        else:
+            self._stream = stream
+        return self
+
+    # -- from the exchange ----------------------------------------------------------------------
+
+    @property
+    def queued(self) -> bool:
+        """See :class:`SourceStream`."""
+        return self._stream.queued
+
+    def send_body(self, data: bytes, end: End | None) -> None:
+        """See :class:`SourceStream`."""
+        if not data or self._count(len(data), 0):
+            self._stream.send_body(data, end)
+
+    def pause_response(self) -> None:
+        """See :class:`SourceStream`."""
+        self._stream.pause_response()
+
+    def resume_response(self) -> None:
+        """See :class:`SourceStream`."""
+        self._stream.resume_response()
+
+    def start_tunnel(self) -> bytes:
+        """See :class:`SourceStream`."""
+        self._tunnel = True
+        if self._asked.record is not None:
+            self._source.tunnels[self] = self._asked.record
+        return self._stream.start_tunnel()
+
+    def close(self, *, reuse: bool) -> None:
+        """See :class:`SourceStream`."""
+        self._release().close(reuse=reuse)
+
+    # -- from the source ------------------------------------------------------------------------
+
+    def server_events(self, events: list[Any]) -> None:
+        """See :class:`ResponseSink`."""
+        if self._ended:
+            return
+        first = events[0]
+        if not self._answered and (first.status >= 200 or first.status == 101):
+            if not self._may_see(first):
+                self._fail(ProxyError(Kind.DENIED, "the stored response is of another target", 403))
+                return
+            self._answered = True
+            events[0] = self._for_client(first)
+        size = sum(len(one) for one in events if type(one) is bytes)
+        if size and not self._count(0, size):
+            return
+        if type(events[-1]) is End and not self._tunnel:
+            self._release()
+        self.sink.server_events(events)
+
+    def _may_see(self, head: ResponseHead) -> bool:
+        """Whether the caller may have a response that the cache got by a redirect for another."""
+        final, asked = final_url(head), self._asked
+        if final == asked.target.url or not final:
+            return True
+        try:
+            target = self._source.guard.target(final)
+        except TargetRefused:
+            return False
+        return asked.record is None or asked.record.allows_target(
+            target.host, target.port, target.path
+        )
+
+    def _for_client(self, head: ResponseHead) -> ResponseHead:
+        status = self._cache
+        if status == "used":
+            status = "miss" if self.sink.traffic.vars.get(FETCHED) else "hit"
+        self._asked.cache = status
+        made = client_response(
+            head, self._asked, self._source.rules, method=self._head.method, cache=status
+        )
+        policy = [pair for pair in made.headers if is_policy_field(pair[0])]
+        self.sink.traffic.vars[POLICY] = policy
+        return made
+
+    def server_failed(self, error: ProxyError) -> None:
+        """See :class:`ResponseSink`."""
+        if not self._ended:
+            self._release()
+            self.sink.server_failed(error)
+
+    def hook_replied(self, reply: Reply) -> None:
+        """See :class:`Asking`."""
+        if not self._ended:
+            self._release()
+            self.sink.hook_replied(reply)
+
+    def fail(self, error: ProxyError) -> None:
+        """See :class:`Asking`."""
+        if not self._ended:
+            self._release()
+            self.sink.fail(error)
+
+    # -- quotas and keys ------------------------------------------------------------------------
+
+    def revoked(self) -> None:
+        """End: the key is no longer valid."""
+        self._fail(ProxyError(Kind.DENIED, _REVOKED, 403))
+
+    def _count(self, bytes_in: int, bytes_out: int) -> bool:
+        """Count bytes; end the call and return False if its quota is exceeded."""
+        admitted = self._asked.admitted
+        if admitted is None or self._source.quotas.passed(admitted, bytes_in, bytes_out):
+            return True
+        self._fail(ProxyError(Kind.RATE_LIMITED, _OVER_QUOTA))
+        return False
+
+    def _fail(self, error: ProxyError) -> None:
+        if not self._ended:
+            self._release().close(reuse=False)
+            self.sink.server_failed(error)
+
+    def _release(self) -> SourceStream:
+        """Let go of the stream, which may have to be closed."""
+        self._ended = True
+        self._source.tunnels.pop(self, None)
+        stream, self._stream = self._stream, STARTING
+        return stream

@@ -1,0 +1,53 @@
+"""CONTROL. The usage of keys and origins, for commands and the admin side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from lbproxy.cors.keys import KeyRecord
+from lbproxy.cors.quota import Allowance, Quota, Usage, UsageTable
+from lbproxy.proxy.features.corsproxy.usagefile import open_usage
+
+__all__ = ["subject_usage", "usage_of"]
+
+
+def usage_of(records: Iterable[KeyRecord], path: str, now: float) -> list[dict[str, Any]]:
+    """Return the usage of keys from the file at ``path``; without one, nothing is used.
+
+    ValueError for a file that is something else.
+    """
+    try:
+        lock, cells = open_usage(path)
+    except FileNotFoundError:
+        return [_facts(one.name, Usage(), {}, one.quota) for one in records]
+    try:
+        table = UsageTable(cells)
+        return [subject_usage(table, one.name, one.sha256, one.quota, now) for one in records]
+    finally:
+        os.close(lock)
+
+
+def subject_usage(
+    table: UsageTable, name: str, subject: str, quota: Quota, now: float
+) -> dict[str, Any]:
+    """Return the usage of one key or origin.
+
+    ``quotas`` has, for each quota of a rate, what is used of it and how much that is at most.
+    """
+    used = Allowance(table.cells, subject, quota, "").used(now)
+    return _facts(name, table.read(subject), used, quota)
+
+
+def _facts(name: str, usage: Usage, used: dict[str, float], quota: Quota) -> dict[str, Any]:
+    counts = {key: round(value) for key, value in attrs.asdict(usage).items()}
+    rates = {"requests": quota.requests, "bytes": quota.bytes}
+    quotas = {
+        unit: [round(used.get(unit, 0.0)), round(rate.amount)]
+        for unit, rate in rates.items()
+        if rate is not None
+    }
+    return {"name": name, **counts, "quotas": quotas}
