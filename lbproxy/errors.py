@@ -25,6 +25,7 @@ class Kind(str, Enum):
     # caused by the client
     CLIENT_GONE = "client_gone"  # closed before the response was complete
     CLIENT_TIMEOUT = "client_timeout"  # head, body or TCP bytes came too slowly
+    CLIENT_SLOW = "client_slow"  # below min_body_rate or min_read_rate
     CLIENT_STALLED = "client_stalled"  # does not read the response
     BAD_REQUEST = "bad_request"
     HEADERS_TOO_LARGE = "headers_too_large"
@@ -98,6 +99,7 @@ MEANING: dict[Kind, Meaning] = {
     Kind.OK: Meaning(0, "proxy", Outcome.OK),
     Kind.CLIENT_GONE: Meaning(0, "client", _N),
     Kind.CLIENT_TIMEOUT: Meaning(408, "client", _N),
+    Kind.CLIENT_SLOW: Meaning(408, "client", _N),
     Kind.CLIENT_STALLED: Meaning(0, "client", _N),
     Kind.BAD_REQUEST: Meaning(400, "client", _N),
     Kind.HEADERS_TOO_LARGE: Meaning(431, "client", _N),

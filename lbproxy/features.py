@@ -25,6 +25,7 @@ from lbproxy.proxy.features.challenge.spec import ChallengeDeclaration
 from lbproxy.proxy.features.corsproxy.spec import CorsDeclaration
 from lbproxy.proxy.features.limiting.spec import LimitDeclaration
 from lbproxy.proxy.features.listing.spec import ListDeclaration
+from lbproxy.proxy.features.pacing.spec import PacingDeclaration
 from lbproxy.proxy.features.waf.spec import WafDeclaration
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ FEATURES: tuple[BuiltIn, ...] = (
     BuiltIn("cache", "lbproxy.proxy.features.caching.feature:Caching", CacheDeclaration),
     BuiltIn("waf", "lbproxy.proxy.features.waf.feature:Waf", WafDeclaration),
     BuiltIn("lists", "lbproxy.proxy.features.listing.feature:Listing", ListDeclaration),
+    BuiltIn("pacing", "lbproxy.proxy.features.pacing.feature:Pacing", PacingDeclaration),
     BuiltIn(
         "challenge", "lbproxy.proxy.features.challenge.feature:Challenge", ChallengeDeclaration
     ),

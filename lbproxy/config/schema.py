@@ -25,7 +25,7 @@ __all__ = ["config_schema", "reference_data"]
 
 _TYPES = {
     **dict.fromkeys(("int", "octal", "size", "workers"), "integer"),
-    **dict.fromkeys(("float", "duration", "percent", "times"), "number"),
+    **dict.fromkeys(("float", "duration", "percent", "times", "byte_rate"), "number"),
     **dict.fromkeys(("bool", "flag"), "boolean"),
     **dict.fromkeys(("string", "choice", "name", "path", "program", "secret"), "string"),
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from attrs import frozen
@@ -183,6 +184,28 @@ def _rate(text: str, facts: Facts, base_dir: str) -> float:
     return value
 
 
+def _byte_rate(text: str, facts: Facts, base_dir: str) -> float:
+    size, slash, span = text.partition("/")
+    if text == "0":
+        return 0.0
+    if not slash or not _SIZE.fullmatch(size):
+        raise Unfit(f"{_shown(text)} is not a rate of bytes: write 500/s, 4k/s or 1m/10s")
+    seconds = _duration(span if span[:1].isdigit() else "1" + span, {}, base_dir)
+    if not seconds:
+        raise Unfit(f"{_shown(text)} is not a rate of bytes: the time is 0")
+    value: float = _bounded(_size(size, {}, base_dir) / seconds, facts, _dump_byte_rate)
+    return value
+
+
+def _dump_byte_rate(value: float) -> str:
+    """A whole number of bytes and of the seconds in which they pass."""
+    if not value:
+        return "0"
+    exact = Fraction(value).limit_denominator(100_000)
+    span = "s" if exact.denominator == 1 else f"{exact.denominator}s"
+    return f"{_dump_size(exact.numerator)}/{span}"
+
+
 def _dump_rate(value: float) -> str:
     return format(Decimal(repr(float(value))), "f") + "/s"
 
@@ -350,6 +373,7 @@ KINDS: dict[str, UnitKind] = {
         "whole number, or cpu", _workers, lambda value: str(value) if value else "cpu"
     ),
     "rate": UnitKind("rate, such as 10/s or 100/m", _rate, _dump_rate),
+    "byte_rate": UnitKind("rate of bytes, such as 500/s or 4k/s", _byte_rate, _dump_byte_rate),
     "percent": UnitKind("share, such as 20% or 0.5%", _percent, _dump_percent),
     "times": UnitKind("multiple, such as 3x or 1.5x", _times, _dump_times),
     "retry": UnitKind("``connect``, ``reset``, ``timeout``, ``junk``, ``5xx`` or a status", _retry),

@@ -182,3 +182,20 @@ def test_words_keep_columns_and_quotes() -> None:
     assert split('"key=x"')[0].option() is None
     with pytest.raises(Unfit, match="column 3 is never closed"):
         split('a "b')
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "shown"),
+    [
+        ("500/s", 500.0, "500/s"),
+        ("4k/s", 4096.0, "4k/s"),
+        ("1m/3s", 1048576 / 3, "1m/3s"),
+        ("60k/1m", 1024.0, "1k/s"),
+        ("100/500ms", 200.0, "200/s"),
+        ("0", 0.0, "0"),
+    ],
+)
+def test_rates_of_bytes(text: str, value: float, shown: str) -> None:
+    assert parse("byte_rate", text, {}) == value
+    assert dump("byte_rate", value) == shown
+    assert parse("byte_rate", shown, {}) == value

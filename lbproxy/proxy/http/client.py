@@ -320,11 +320,25 @@ class H1ClientConnection(ClientSender, StreamProtocol):
         else:
             self._timer.clear()
 
-    def _overdue(self) -> None:
+    @property
+    def body_bytes(self) -> int:
+        """Bytes of the request body so far, while it is the client who has to go on; else -1."""
+        exchange = self._exchange
+        if exchange is None or self._state != BODY or self._hold or self._read_paused:
+            return -1
+        size: int = exchange.traffic.bytes_in
+        return size
+
+    def refuse_body(self, error: ProxyError) -> None:
+        """End the request that runs, in the middle of its body."""
         exchange = self._exchange
         if exchange is not None:
             self._keep = False
-            exchange.fail(ProxyError(Kind.CLIENT_TIMEOUT, "request body stalled"))
+            exchange.fail(error)
+
+    def _overdue(self) -> None:
+        if self._exchange is not None:
+            self.refuse_body(ProxyError(Kind.CLIENT_TIMEOUT, "request body stalled"))
         elif self._state == HEAD:
             self._keep = False
             self._refuse(ProxyError(Kind.CLIENT_TIMEOUT, "request head incomplete"))
