@@ -42,6 +42,7 @@ class Kind(str, Enum):
     LIMITED = "limited"  # a connection limit
     RATE_LIMITED = "rate_limited"  # a [limit NAME]
     CHALLENGED = "challenged"  # the client has not passed the challenge
+    BANNED = "banned"  # a [ban NAME]
     NO_ROUTE = "no_route"
     LOOP_DETECTED = "loop_detected"  # Via names this lbproxy too often
     REPLIED = "replied"  # a filter or a route answered; no server was needed
@@ -115,6 +116,7 @@ MEANING: dict[Kind, Meaning] = {
     Kind.LIMITED: Meaning(503, "proxy", _N),
     Kind.RATE_LIMITED: Meaning(429, "proxy", _N),
     Kind.CHALLENGED: Meaning(403, "proxy", _N),
+    Kind.BANNED: Meaning(403, "proxy", _N),
     Kind.NO_ROUTE: Meaning(404, "proxy", _N),
     Kind.LOOP_DETECTED: Meaning(508, "proxy", _N),
     Kind.REPLIED: Meaning(0, "proxy", _N),

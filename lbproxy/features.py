@@ -20,12 +20,14 @@ from attrs import frozen
 from lbproxy.config.declaration import Declaration, FrontendDeclaration
 from lbproxy.config.keys import add_keys, add_route_options
 from lbproxy.config.sections import SECTIONS
+from lbproxy.proxy.features.banning.spec import BanDeclaration
 from lbproxy.proxy.features.caching.spec import CacheDeclaration
 from lbproxy.proxy.features.challenge.spec import ChallengeDeclaration
 from lbproxy.proxy.features.corsproxy.spec import CorsDeclaration
 from lbproxy.proxy.features.limiting.spec import LimitDeclaration
 from lbproxy.proxy.features.listing.spec import ListDeclaration
 from lbproxy.proxy.features.pacing.spec import PacingDeclaration
+from lbproxy.proxy.features.tracking.spec import TrackDeclaration
 from lbproxy.proxy.features.waf.spec import WafDeclaration
 
 if TYPE_CHECKING:
@@ -83,6 +85,8 @@ FEATURES: tuple[BuiltIn, ...] = (
         "challenge", "lbproxy.proxy.features.challenge.feature:Challenge", ChallengeDeclaration
     ),
     BuiltIn("limits", "lbproxy.proxy.features.limiting.feature:Limiting", LimitDeclaration),
+    BuiltIn("tracks", "lbproxy.proxy.features.tracking.feature:Tracking", TrackDeclaration),
+    BuiltIn("bans", "lbproxy.proxy.features.banning.feature:Banning", BanDeclaration),
     BuiltIn("corsproxy", "lbproxy.proxy.features.corsproxy.feature:CorsProxy", CorsDeclaration),
 )
 

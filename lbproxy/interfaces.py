@@ -138,6 +138,10 @@ class FilterTraffic(Protocol):
     def bytes_out(self) -> int: ...
     @property
     def close(self) -> Kind: ...
+
+    def track(self, name: str, amount: float = 1.0) -> None:
+        """Count ``amount`` in the ``[track name]``, for the key of this traffic.  ValueError."""
+
     @property
     def t_queue(self) -> float: ...
     @property

@@ -19,6 +19,7 @@ from lbproxy.config.errors import ConfigError, ConfigErrors
 from lbproxy.config.model import Config
 from lbproxy.errors import Kind
 from lbproxy.generation.exposure import exposed_files, exposed_keys
+from lbproxy.generation.forgetting import forgotten
 from lbproxy.generation.generation import Generation
 from lbproxy.generation.guarding import guard_warnings, judge_of, server_reason
 from lbproxy.generation.listening import Listener
@@ -95,7 +96,12 @@ class Runtime(MultiService):
         can read.
         """
         config = self.config
-        found = [*exposed_files(config), *guard_warnings(config), *secret_warnings(config)]
+        found = [
+            *exposed_files(config),
+            *guard_warnings(config),
+            *secret_warnings(config),
+            *forgotten(config),
+        ]
         for listener in self.listeners:
             tls = getattr(getattr(listener, "factory", None), "tls", None)
             if tls is not None:

@@ -46,6 +46,7 @@ from lbproxy.net.steady import steady
 from lbproxy.observe.events import EventKind, Events
 from lbproxy.operate.changing import Changing
 from lbproxy.operate.drain import Drains
+from lbproxy.operate.journal import KeptJournal, journal_path
 from lbproxy.operate.statefile import StateFile, write_whole
 from lbproxy.process import replication
 from lbproxy.process.filewatch import FileWatch
@@ -142,6 +143,11 @@ class LoadBalancer(Runtime):
         if file is not None:
             file.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.changing = Changing(self, file)
+        self._journal: KeptJournal | None = None
+        shares = self._ground.replicated
+        if file is not None and isinstance(shares, LocalReplicated):
+            self._journal = KeptJournal(journal_path(config.settings.state), reactor, shares)
+            self._journal.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.handed_over = False
         self.stopping = False
         self._hurried = False
@@ -224,6 +230,8 @@ class LoadBalancer(Runtime):
         self._limit()
         self.changing.restore()
         self._keep_secret()
+        if self._journal is not None:
+            self._journal.restore()
         for frontend in self.frontends.values():
             frontend.start()
         for sink in self.generation.sinks.values():
@@ -359,6 +367,10 @@ class LoadBalancer(Runtime):
                 backend.group.set_health(found, healthy, note)
         for message in known["sticky"]:
             replication.learn(self.backends, message)
+        for topic, message in known.get("kept", ()):
+            self._ground.replicated.publish(topic, message)
+        if self._journal is not None:
+            self._journal.restore(read=False)
 
     def known(self) -> dict[str, Any]:
         """Return what a successor needs for :meth:`inherit`, as plain JSON types."""
@@ -368,11 +380,13 @@ class LoadBalancer(Runtime):
             for server in self.backends[name].group.servers.values()
             if not server.spec.no_check
         ]
+        shares = self._ground.replicated
         return {
             "changes": self.changing.changes.as_json(),
             "events": [event.as_dict() for event in self.events.since()],
             "health": health,
             "sticky": list(replication.whole(self.backends, replication.MOST_HANDED_OVER)),
+            "kept": list(shares.everything()) if isinstance(shares, LocalReplicated) else [],
         }
 
     def own_sockets(self, owner: bool = True) -> None:
@@ -393,6 +407,8 @@ class LoadBalancer(Runtime):
         self.handed_over = True
         self.own_sockets(False)
         self.changing.hand_over()
+        if self._journal is not None:
+            self._journal.silence()
         unbind(self.listeners)
         if self.admin is not None:
             self.admin.unbind()

@@ -31,7 +31,10 @@ EXPIRY_DAYS = (14, 7, 3, 1, 0)
 """A certificate is told of when it has fewer days left than each of these."""
 
 _CERTIFICATES_EVERY = 3600.0
-_REFUSALS = (Kind.DENIED, Kind.LIMITED, Kind.BAD_PREAMBLE)
+_REFUSALS = (
+    *(Kind.DENIED, Kind.LIMITED, Kind.BAD_PREAMBLE),
+    *(Kind.RATE_LIMITED, Kind.BLOCKED, Kind.BANNED),
+)
 _DAY = 86400.0
 
 _STATES = {
@@ -165,6 +168,9 @@ class Watch(Service):
                 total = frontend.counters.closes.get(kind, 0)
                 if total:
                     yield f"f {frontend.name} {kind.value}", total, self._refused(frontend, kind)
+            bans = getattr(frontend.counts.get("bans"), "bans", 0)
+            if bans:
+                yield f"b {frontend.name}", bans, self._banned(frontend)
         for backend in self._watched.backends.values():
             total = backend.counters.queue_full
             if total:
@@ -182,6 +188,19 @@ class Watch(Service):
                 EventSeverity.WARNING,
                 frontend=frontend.name,
                 reason=kind.value,
+                count=count,
+            )
+
+        return report
+
+    def _banned(self, frontend: Frontend) -> Callable[[int], None]:
+        def report(count: int) -> None:
+            self._events.add(
+                EventKind.CLIENTS_BANNED,
+                frontend.name,
+                f"frontend {frontend.name} banned {count} address{'' if count == 1 else 'es'}",
+                EventSeverity.WARNING,
+                frontend=frontend.name,
                 count=count,
             )
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from ipaddress import IPv6Address
 
 from attrs import define, evolve
 
 from lbproxy.guard.addresses import V4_BASE, address_number
 
-__all__ = ["MOST", "Ban", "Ledger", "ban_key"]
+__all__ = ["MOST", "Ban", "Ledger", "ban_key", "ban_text"]
 
 MOST = 100_000
 """Addresses with a history."""
@@ -29,6 +30,12 @@ def ban_key(ip: str) -> int:
     """Return the number of an IPv4 address, or of the /64 of an IPv6 address; -1 for no address."""
     number = address_number(ip)
     return number if number >= V4_BASE or number < 0 else number & ~_SIXTY_FOUR
+
+
+def ban_text(ip: str) -> str:
+    """Return what a ban of ``ip`` holds for, for people: the address, or its /64."""
+    key = ban_key(ip)
+    return ip if key < 0 or key >= V4_BASE else f"{IPv6Address(key)}/64"
 
 
 @define

@@ -24,6 +24,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 COMMANDS: dict[str, tuple[str, ...]] = {
     "affinity": ("sticky", "mirror"),
     "alert": ("alert",),
+    "bans": ("bans",),
     "cache": ("cache",),
     "challenge": ("challenge",),
     "change": (
@@ -41,6 +42,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         "drift",
     ),
     "top": ("top",),
+    "tracks": ("tracks",),
     "why": ("why",),
 }
 """The module of :mod:`lbproxy.cli` that has each command.

@@ -23,7 +23,7 @@ from lbproxy.config.foreign import foreign_key, foreign_section
 from lbproxy.config.ini import FileReader, IniEntry, IniSection, Item, read_ini
 from lbproxy.config.line import Scope
 from lbproxy.config.lines.server import read_server
-from lbproxy.config.options import Spot, option_fields
+from lbproxy.config.options import Spot, label, option_fields
 from lbproxy.config.plugins import Resolve
 from lbproxy.config.sections import MACROS, SECTIONS
 from lbproxy.config.value import read_words, value_kind
@@ -240,7 +240,7 @@ class _Builder:
         self.problems.add(entry.where, title, entry.key, message, found=entry.key, known=known)
 
     def _entries(self, section: IniSection, draft: Draft) -> None:
-        fields = option_fields(draft.spec)
+        fields = {label(f): f for f in option_fields(draft.spec).values()}
         mine: dict[str, IniEntry] = {}
         repeated: list[IniEntry] = []
         for entry in section.entries:
@@ -263,9 +263,10 @@ class _Builder:
             self._key(entry, fields[entry.key], aside)
 
     def _key(self, entry: IniEntry, field: attrs.Attribute[Any], draft: Draft) -> None:
-        draft.lines[entry.key] = entry.where
+        name = field.name  # of a key that is a word of Python, another one
+        draft.lines[name] = entry.where
         if entry.inherited:
-            draft.inherited[entry.key] = entry.inherited
+            draft.inherited[name] = entry.inherited
         title = entry.section or draft.title
         draft.elsewhere[entry.where] = title
         draft.elsewhere.update({i.where: i.section for i in entry.items if i.section})
@@ -274,12 +275,12 @@ class _Builder:
         kind = value_kind(facts["kind"])
         before = len(self.problems.errors)
         if any(item.broken for item in entry.items):
-            draft.broken.add(entry.key)
+            draft.broken.add(name)
             if not kind.separate:
                 return
         scope = Scope(self.resolve, self.drafts.names, draft.mode)
         value = kind.read(entry, facts, spot, scope)
         if len(self.problems.errors) > before:
-            draft.broken.add(entry.key)
-        if entry.key not in draft.broken or kind.separate:
-            draft.values[entry.key] = value
+            draft.broken.add(name)
+        if name not in draft.broken or kind.separate:
+            draft.values[name] = value

@@ -8,12 +8,13 @@ belong to it until the next bare verb or ``not``. A quoted word is never a verb.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from lbproxy.config.foreign import foreign_condition
 from lbproxy.config.line import Scope
 from lbproxy.config.options import Spot
 from lbproxy.config.words import Word, quote
-from lbproxy.http.condition import VERBS, check_condition
+from lbproxy.http.condition import VERBS, check_condition, track_of
 from lbproxy.model import Condition
 from lbproxy.model.secrets import mask_condition
 
@@ -65,6 +66,8 @@ def read_conditions(
             spot.caught(error)
         if verb.text == "client":
             _lists(args, spot, scope)
+        elif verb.text == "track":
+            _track(args, spot, scope)
         out.append((verb.text, args, bool(negated)))
         at = end
     return tuple(out)
@@ -77,6 +80,14 @@ def _lists(args: Sequence[str], spot: Spot, scope: Scope) -> None:
         name = arg.removeprefix("list:")
         if name != arg and name not in names:
             spot.wrong(f"there is no list {name!r}", found=name, known=sorted(names))
+
+
+def _track(args: Sequence[str], spot: Spot, scope: Scope) -> None:
+    """Report a track that does not exist."""
+    with suppress(ValueError):  # reported
+        name, known = track_of(args), scope.names("track")
+        if name not in known:
+            spot.wrong(f"there is no track {name!r}", found=name, known=sorted(known))
 
 
 def _unknown_verb(word: Word, spot: Spot) -> None:

@@ -16,7 +16,7 @@ import attrs
 from attrs import field, frozen
 
 from lbproxy.config.masking import masked
-from lbproxy.config.options import option_fields
+from lbproxy.config.options import label, option_fields
 from lbproxy.config.section import Section
 from lbproxy.config.sections import SECTIONS
 from lbproxy.config.value import value_kind
@@ -201,7 +201,7 @@ def _keys(title: str, old: Any, new: Any) -> Iterator[Change]:
         if before != after:
             shown = (getattr(shown_old, name), getattr(shown_new, name))
             lines = _lines(f.metadata["kind"], before, after, *shown)
-            yield Change(title, name, "changed", *lines, _effect(old, name, f.metadata))
+            yield Change(title, label(f), "changed", *lines, _effect(old, name, f.metadata))
 
 
 def _effect(spec: Any, key: str, facts: Mapping[str, Any]) -> Effect:

@@ -39,17 +39,17 @@ def dump(config: Config) -> str:
 def _section(title: str, spec: Any) -> str:
     lines = [f"[{title}]"]
     for name, f in option_fields(type(spec)).items():
-        value = getattr(spec, name)
+        value, key = getattr(spec, name), label(f)
         empty = f.metadata.get("empty")
         if value == field_default(f):
             if empty is not None:
-                lines.append(f"{name} = {empty}")
+                lines.append(f"{key} = {empty}")
             continue
         items = [item.replace("${", "$${") for item in value_lines(f.metadata["kind"], value)]
         if len(items) == 1:
-            lines.append(f"{name} = {items[0]}")
+            lines.append(f"{key} = {items[0]}")
         else:
-            lines.append(f"{name} =")
+            lines.append(f"{key} =")
             lines += [f"    {item}" for item in items]
     return "\n".join(lines) + "\n"
 

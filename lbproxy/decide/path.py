@@ -123,6 +123,7 @@ class DryFrontend:
     def __init__(self, spec: FrontendSpec, lists: Mapping[str, AddressList] | None = None) -> None:
         self.spec = spec
         self.lists = lists or {}
+        self.tracks: Mapping[str, Any] = {}  # nothing was counted
         self.router = Router(spec.routes, spec.backend, env=dry_env(spec.name))
         self._access = access_of(spec.allow, spec.deny, self.lists)
         self._peers = access_of(spec.allow_peers, spec.deny_peers, self.lists)

@@ -37,6 +37,7 @@ from lbproxy.http.context import Compiled, RouteContext, Test
 from lbproxy.http.message import RequestHead, text_of
 from lbproxy.http.paths import normal_pattern
 from lbproxy.http.pattern import Matcher, text_matcher
+from lbproxy.http.tracked import compile_track, track_of
 from lbproxy.model.secrets import mask_condition
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "compile_condition",
     "name_key",
     "path_key",
+    "track_of",
 ]
 
 
@@ -304,6 +306,13 @@ VERBS: Mapping[str, Verb] = {
         1,
         _BOTH,
         compile_time,
+    ),
+    "track": Verb(
+        "NAME > NUMBER",
+        "the [track NAME] has counted more (also ``>=``, ``<``, ``<=``, ``=``) for this client",
+        1,
+        _BOTH,
+        compile_track,
     ),
     "status": Verb(
         "STATUS...",

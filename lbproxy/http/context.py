@@ -18,7 +18,7 @@ class RouteContext(Protocol):
     ``request``: None for raw TCP. ``client_ip``: "" for a Unix socket. ``sni``: lower case, "" if
     none. ``alpn``: protocols that the client offered. ``started``: Unix time in seconds.
     ``info.local_port``: the port that the client connected to. ``frontend.lists``: the lists of
-    addresses, by name. HTTP also has ``scheme`` and
+    addresses, by name; ``frontend.tracks``: the tracks. HTTP also has ``scheme`` and
     ``response`` (None until it arrives).
     """
 

@@ -1,4 +1,4 @@
-"""PURE. Values of lines of ``[limit NAME]`` and ``limits``."""
+"""PURE. Values of lines of ``[limit NAME]``, ``limits`` and ``[ban NAME]``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from attrs import frozen
 
 from lbproxy.model import Condition
 
-__all__ = ["Action", "LimitUse", "Reaction"]
+__all__ = ["Action", "BanAction", "LimitUse", "Reaction"]
 
-Reaction = Literal["reject", "delay", "tarpit", "log"]
+Reaction = Literal["reject", "delay", "tarpit", "log", "ban"]
 
 
 @frozen
@@ -18,11 +18,20 @@ class Action:
     """The reaction to traffic beyond a limit.
 
     ``queue``: requests of a key that ``delay`` lets wait.  ``seconds``: how long ``tarpit`` holds a
-    request before it is refused.
+    request before it is refused.  ``ban``: the ``[ban NAME]`` of its client.
     """
 
     kind: Reaction = "reject"
     queue: int = 10
+    seconds: float = 0.0
+    ban: str = ""
+
+
+@frozen
+class BanAction:
+    """The treatment of banned clients.  ``seconds``: how long ``tarpit`` holds a client."""
+
+    kind: Literal["close", "reject", "tarpit", "drop"] = "close"
     seconds: float = 0.0
 
 

@@ -49,6 +49,7 @@ class EventKind(str, Enum):
     CERTIFICATE_EXPIRING = "certificate_expiring"
     CERTIFICATE_CHANGED = "certificate_changed"
     CLIENTS_REFUSED = "clients_refused"
+    CLIENTS_BANNED = "clients_banned"
     QUEUE_FULL = "queue_full"
     LOG_DROPPED = "log_dropped"
     ALERT = "alert"
@@ -72,7 +73,8 @@ MEANING: dict[EventKind, str] = {
     EventKind.WORKER_STARTED: "a worker process started",
     EventKind.CERTIFICATE_EXPIRING: "a certificate in use expires soon, or has expired",
     EventKind.CERTIFICATE_CHANGED: "a certificate was replaced",
-    EventKind.CLIENTS_REFUSED: "limits or address lists refused connections; with their number",
+    EventKind.CLIENTS_REFUSED: "limits, lists, bans or firewalls refused clients; their number",
+    EventKind.CLIENTS_BANNED: "client addresses were banned; with their number",
     EventKind.QUEUE_FULL: "requests were rejected because a queue was full; with their number",
     EventKind.LOG_DROPPED: "access log lines were lost; with their number",
     EventKind.ALERT: "an alert fires",

@@ -71,7 +71,8 @@ class ProxyFactory(Factory):
         announced = trusted is not None and (not ip or plain_ip(ip) in trusted)
         info = frontend.welcome(ip, port, self.listener, announced)
         if info is None:
-            return None
+            bans = frontend.ban_judge
+            return None if bans is None else bans.farewell(plain_ip(ip), announced)
         look = frontend.looks_at_hello and self.tls is None
         if not (announced or look or self.tls is not None):
             return self.protocol_for(info)

@@ -33,7 +33,7 @@ from lbproxy.proxy.info import ConnectionInfo, plain_ip
 from lbproxy.proxy.member import Member
 from lbproxy.proxy.policy import Hooks, Policies
 from lbproxy.proxy.ratelog import Quiet
-from lbproxy.proxy.roles import FrontendClient, RefusalLog
+from lbproxy.proxy.roles import BanJudge, FrontendClient, RefusalLog
 from lbproxy.proxy.routeowner import RouteOwner, take_over_routes
 
 __all__ = ["Frontend", "Lineage"]
@@ -120,6 +120,10 @@ class Frontend:
         self.refusals: RefusalLog | None = None  # set by a feature
         # Follows the alert ``attack`` for this frontend; None: nobody does
         self.alarm: Callable[[bool], None] | None = None
+        self.ban_judge: BanJudge | None = None  # set by a feature
+        self.tracks: Mapping[str, Any] = {}  # set by a feature
+        # Who hears of connections that end before their first request
+        self.turned_away: tuple[Callable[[ConnectionInfo, ProxyError], None], ...] = ()
         self._proxies = AddressSet(spec.trusted_proxies)
         self.use_lists({})
         self.limits = lineage.limits
@@ -230,6 +234,10 @@ class Frontend:
         """
         if judge and not self._lets_in(ip):
             return ProxyError(Kind.DENIED, f"{ip} is not allowed")
+        if self.ban_judge is not None and judge and ip:
+            error = self.ban_judge.admit(info)
+            if error is not None:
+                return error
         charge: Callable[[], None] | None = None
         if self.gate is not None and judge and gated and ip and ip not in self._proxies:
             verdict = self.gate(info)
@@ -249,6 +257,10 @@ class Frontend:
         requests.
         """
         return self.access.allows(ip) or ip in self._proxies
+
+    def is_direct(self, ip: str) -> bool:
+        """Whether ``ip`` is a client, and not a trusted proxy."""
+        return ip not in self._proxies
 
     def still_allows(self, info: ConnectionInfo) -> bool:
         """Whether a connection that an older configuration has let in may go on."""
@@ -303,6 +315,8 @@ class Frontend:
         if self.offenders is not None:
             self.offenders.add(info.client_ip)
         self.count_close(error.kind)
+        for hear in self.turned_away:
+            hear(info, error)
         if error.kind is not Kind.CLIENT_GONE:
             _quiet.warn(
                 f"{self.name} {error.kind.value}",

@@ -14,15 +14,38 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lbproxy.balance.lease import Lease
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProtocol
+
     from lbproxy.balance.server import ServerState
     from lbproxy.errors import Kind, ProxyError
 
-__all__ = ["Evidence", "FrontendClient", "Pick", "RefusalLog", "SessionWatch"]
+__all__ = ["BanJudge", "Evidence", "FrontendClient", "Pick", "RefusalLog", "SessionWatch"]
 
 Pick = Callable[..., Lease | None]
 """``pick(context, avoid=())``, as :meth:`lbproxy.balance.group.ServerGroup.pick`
 (``Backend.pick``).
 """
+
+
+class BanJudge(Protocol):
+    """Judges clients by their bans (``Frontend.ban_judge``)."""
+
+    def admit(self, info: Any) -> ProxyError | None:
+        """Return why the connection of a client is not accepted."""
+
+    def farewell(self, ip: str, announced: bool) -> IProtocol | None:
+        """Return what ends a refused connection from ``ip``; None closes it.
+
+        ``announced``: it is that of a proxy that names its client.
+        """
+
+    def ban(self, name: str, ip: str, reason: str, request: str = "") -> None:
+        """Ban a client by ``[ban name]``, unless it is exempt."""
+
+    def offence(
+        self, name: str, ip: str, reason: str, traffic: Any = None, amount: float = 1.0
+    ) -> None:
+        """Count an offence against ``[ban name]``; ``traffic``: the request, if there is one."""
 
 
 class Evidence(Protocol):

@@ -157,10 +157,13 @@ class Replicated(Protocol):
         topic: str,
         receive: Callable[[Any], None],
         whole: Callable[[], Iterator[Any]] | None = None,
+        *,
+        kept: bool = False,
     ) -> Callable[[], None]:
         """Call ``receive(message)`` for each message of ``topic``; returns what ends the
         subscription.
 
         ``whole()`` gives messages that together say all that is known, for a process that begins or
-        has missed some. They are taken one by one, as that process reads them.
+        has missed some. They are taken one by one, as that process reads them.  ``kept``: the topic
+        survives a restart, in the file beside ``[lbproxy] state``.
         """

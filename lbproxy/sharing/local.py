@@ -4,7 +4,7 @@ memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from mmap import mmap
 from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,10 @@ class LocalShared:
             memory = memoryview(mmap(-1, cell_bytes(extra)))
             found = self._cells[extra] = Cells(memory, extra, token_bytes(32))
         return found
+
+    def use(self, cells: Mapping[int, Cells]) -> None:
+        """Share these tables with the workers, from now on."""
+        self._cells = dict(cells)
 
     def add(self, key: str, count: int) -> None:
         """See Shared: nobody asks."""
@@ -71,14 +75,18 @@ class Topics:
     def __init__(self) -> None:
         self._receivers: dict[str, list[Callable[[Any], None]]] = {}
         self._wholes: dict[str, list[Callable[[], Iterator[Any]]]] = {}
+        self.kept: set[str] = set()
 
     def subscribe(
         self,
         topic: str,
         receive: Callable[[Any], None],
         whole: Callable[[], Iterator[Any]] | None,
+        kept: bool = False,
     ) -> Callable[[], None]:
         """See Replicated."""
+        if kept:
+            self.kept.add(topic)
         self._receivers.setdefault(topic, []).append(receive)
         if whole is not None:
             self._wholes.setdefault(topic, []).append(whole)
@@ -104,13 +112,17 @@ class Topics:
 
 
 class LocalReplicated:
-    """See :class:`~lbproxy.sharing.contracts.Replicated`.  ``now``: seconds, monotonic."""
+    """See :class:`~lbproxy.sharing.contracts.Replicated`.  ``now``: seconds, monotonic.
+
+    ``keep(topic, message)`` hears the messages of topics that are kept.
+    """
 
     alone = True
     ready = True
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.store = Store(now)
+        self.keep: Callable[[str, Any], None] | None = None
         self._topics = Topics()
 
     async def take(self, key: str, cost: float, rate: Rate) -> float:
@@ -136,12 +148,21 @@ class LocalReplicated:
     def publish(self, topic: str, message: Any) -> None:
         """See Replicated."""
         self._topics.deliver(topic, message)
+        if self.keep is not None and topic in self._topics.kept:
+            self.keep(topic, message)
 
     def subscribe(
         self,
         topic: str,
         receive: Callable[[Any], None],
         whole: Callable[[], Iterator[Any]] | None = None,
+        *,
+        kept: bool = False,
     ) -> Callable[[], None]:
-        """See Replicated; ``whole`` is for nobody."""
-        return self._topics.subscribe(topic, receive, whole)
+        """See Replicated."""
+        return self._topics.subscribe(topic, receive, whole, kept)
+
+    def everything(self) -> Iterator[tuple[str, Any]]:
+        """Topics and messages that say all that is known of the topics that are kept."""
+        for topic in sorted(self._topics.kept):
+            yield from self._topics.whole(topic)

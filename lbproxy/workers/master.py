@@ -83,7 +83,7 @@ class Master(LoadBalancer):
         network = Network(binder, inner.dialler)
         self.hub = Hub(reactor, network.wheel.now)
         self._folder = SharedFolder()
-        shared = LocalShared(self.count, str(self._folder.path))
+        self._shared = shared = LocalShared(self.count, str(self._folder.path))
         super().__init__(
             config,
             reactor=reactor,
@@ -110,6 +110,7 @@ class Master(LoadBalancer):
         super().startService()
         self._boards = [Board.create(self.count), Board.create(self.count, ADDRESSES)]
         self._cells = [SharedCells.create(extra) for extra in (0, SLICES)]
+        self._shared.use({one.extra: one.table(self._ground.secret) for one in self._cells})
         flags = os.EFD_NONBLOCK | os.EFD_CLOEXEC
         self._wakers = [os.eventfd(0, flags) for _ in self.workers]
         self._supervisor.start()

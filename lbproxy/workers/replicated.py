@@ -175,6 +175,8 @@ class MasterReplicated:
         topic: str,
         receive: Callable[[Any], None],
         whole: Callable[[], Iterator[Any]] | None = None,
+        *,
+        kept: bool = False,
     ) -> Callable[[], None]:
         """See Replicated; the master has a ``whole`` of its own."""
         return self._topics.subscribe(topic, receive, None)

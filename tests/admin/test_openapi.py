@@ -29,6 +29,7 @@ NAMES = {
     "list": "office",
     "proxy": "cors",
     "key": "app",
+    "track": "hits",
 }
 BODIES: dict[str, Any] = {
     "POST /api/v1/backends/{backend}/servers": {"server": "c 10.0.0.3:8000 weight=2"},
@@ -43,10 +44,15 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/lists/{list}/add": {"address": "192.0.2.0/24"},
     "POST /api/v1/frontends/{proxy}/keys": {"name": "new", "requests": "5/1h"},
     "POST /api/v1/lists/{list}/remove": {"address": "192.0.2.0/24"},
+    "POST /api/v1/bans/add": {"address": "192.0.2.7"},
+    "POST /api/v1/bans/remove": {"address": "192.0.2.7"},
+    "POST /api/v1/bans/import": {"bans": [{"ip": "192.0.2.7", "rule": "rude", "until": 1e9}]},
+    "POST /api/v1/tracks/{track}/set": {"key": "192.0.2.7", "count": 3},
 }
 QUERIES = {
     "POST /api/v1/caches/{cache}/purge": "?all=true",
     "GET /api/v1/lists/{list}/contains": "?address=192.0.2.1",
+    "GET /api/v1/bans/why": "?address=192.0.2.1",
 }
 MISSING = {"DELETE /api/v1/sessions/{id}", "GET /api/v1/refusals/{id}"}
 """There is none in a load balancer at rest: 404, as described."""
@@ -55,8 +61,8 @@ MISSING = {"DELETE /api/v1/sessions/{id}", "GET /api/v1/refusals/{id}"}
 TEXT = kit.TEXT.replace("rebalance = tcp\n", "rebalance = tcp\nsticky = source\nmirror = static\n")
 TEXT = TEXT.replace(
     "[frontend web]\n",
-    "[cache main]\n\n[list office]\naddresses = 10.1.0.0/16\n\n"
-    "[frontend web]\ncache = main\ndeny = list:office\n",
+    "[cache main]\n\n[ban rude]\n\n[track hits]\n\n[list office]\naddresses = 10.1.0.0/16\n\n"
+    "[frontend web]\ncache = main\ndeny = list:office\nbans = rude\n",
 )
 CORS = """
 [frontend cors]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lbproxy.config.model import CheckSpec, ListenSpec, ServerSpec
-from lbproxy.config.options import option_fields
+from lbproxy.config.options import label, option_fields
 from lbproxy.config.reference import Format, render
 from lbproxy.config.sections import SECTIONS
 from lbproxy.http.route import VERBS
@@ -26,8 +26,9 @@ def test_every_key_is_there(form: Format) -> None:
         CheckSpec,
     ):
         for name, f in option_fields(cls).items():
-            label = name.upper() if f.metadata.get("positional") else name
-            assert label in heads, label
+            shown = label(f)
+            shown = shown.upper() if f.metadata.get("positional") else shown
+            assert shown in heads, name
     for verb, facts in VERBS.items():
         assert f"{verb} {facts.usage}" in heads
     for classes in TABLE.values():

@@ -40,7 +40,7 @@ class Published:
         assert topic == replication.TOPIC
         self.messages.append(message)
 
-    def subscribe(self, topic: str, receive: Any, whole: Any = None) -> Any:
+    def subscribe(self, topic: str, receive: Any, whole: Any = None, *, kept: bool = False) -> Any:
         return lambda: None
 
 

@@ -50,5 +50,5 @@ class Node:
         for node in self.store.nodes:
             node.topics.deliver(topic, message)
 
-    def subscribe(self, topic, receive, whole=None):
+    def subscribe(self, topic, receive, whole=None, *, kept=False):
         return self.topics.subscribe(topic, receive, whole)

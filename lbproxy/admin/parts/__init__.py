@@ -9,6 +9,7 @@ from __future__ import annotations
 from lbproxy.admin.parts import (
     alerts,
     backends,
+    bans,
     caches,
     certificates,
     challenges,
@@ -29,6 +30,7 @@ from lbproxy.admin.parts import (
     reload,
     servers,
     sessions,
+    tracks,
     upgrade,
 )
 from lbproxy.admin.parts.features import part_of
@@ -52,6 +54,8 @@ PARTS: tuple[Part, ...] = (
     lists.PART,
     challenges.PART,
     corskeys.PART,
+    bans.PART,
+    tracks.PART,
     certificates.PART,
     configuration.PART,
     reload.PART,

@@ -1,9 +1,10 @@
-"""PURE. Lines of ``[limit NAME]`` (``rate``, ``action``, ``prefix``) and of ``limits``."""
+"""PURE. Lines of ``[limit NAME]`` (``rate``, ``action``, ``prefix``), ``limits``, ``tracks``."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 
 from lbproxy.config import units
 from lbproxy.config.conditions import dump_conditions, find_if, read_conditions
@@ -14,7 +15,7 @@ from lbproxy.config.words import Word, comma_items, quote
 from lbproxy.limits.rate import Rate
 from lbproxy.limits.rules import Action, LimitUse
 
-__all__ = ["LIMIT_ACTION", "LIMIT_PREFIX", "LIMIT_RATE", "LIMIT_USE", "read_rate"]
+__all__ = ["LIMIT_ACTION", "LIMIT_PREFIX", "LIMIT_RATE", "LIMIT_USE", "TRACK_USE", "read_rate"]
 
 _FORM = "write 100/10s, 5/m or 4k/s, and burst=50 behind it if need be"
 _RATE = re.compile(r"([^/]+)/(.+)")
@@ -68,13 +69,24 @@ def _read_action(words: Sequence[Word], spot: Spot, scope: Scope) -> Action | No
             case ["tarpit", seconds]:
                 bounds = {"min": 0.001, "max": 600}
                 return Action("tarpit", seconds=units.parse("duration", seconds, bounds))
+            case ["ban", name]:
+                return _ban(name, spot, scope)
     except Unfit as error:
         spot.caught(error)
         return None
-    known = ("reject", "delay", "tarpit", "log")
-    message = f"{' '.join(texts)[:80]!r} is no action: reject, delay [queue=N], tarpit T or log"
+    known = ("reject", "delay", "tarpit", "log", "ban")
+    actions = "reject, delay [queue=N], tarpit T, log or ban NAME"
+    message = f"{' '.join(texts)[:80]!r} is no action: {actions}"
     spot.wrong(message, found=texts[0] if texts else "", known=known)
     return None
+
+
+def _ban(name: str, spot: Spot, scope: Scope) -> Action | None:
+    known = scope.names("ban")
+    if name not in known:
+        spot.wrong(f"there is no ban {name!r}", found=name, known=sorted(known))
+        return None
+    return Action("ban", ban=name)
 
 
 def _dump_action(action: Action) -> str:
@@ -82,7 +94,7 @@ def _dump_action(action: Action) -> str:
         return f"delay queue={action.queue}"
     if action.kind == "tarpit":
         return f"tarpit {units.dump('duration', action.seconds)}"
-    return action.kind
+    return f"ban {quote(action.ban)}" if action.kind == "ban" else action.kind
 
 
 def _read_prefix(words: Sequence[Word], spot: Spot, scope: Scope) -> tuple[int, int] | None:
@@ -100,15 +112,15 @@ def _read_prefix(words: Sequence[Word], spot: Spot, scope: Scope) -> tuple[int, 
     return numbers[0], numbers[1]
 
 
-def _read_use(words: Sequence[Word], spot: Spot, scope: Scope) -> LimitUse | None:
+def _read_use(kind: str, words: Sequence[Word], spot: Spot, scope: Scope) -> LimitUse | None:
     at = find_if(words)
     names = [item for word in words[:at] for item in comma_items(word.text)]
     if len(names) != 1:
-        spot.wrong("write one limit a line: NAME, or NAME if CONDITIONS")
+        spot.wrong(f"write one {kind} a line: NAME, or NAME if CONDITIONS")
         return None
-    if names[0] not in scope.names("limit"):
-        known = sorted(scope.names("limit"))
-        spot.wrong(f"there is no limit {names[0]!r}", found=names[0], known=known)
+    known = sorted(scope.names(kind))
+    if names[0] not in known:
+        spot.wrong(f"there is no {kind} {names[0]!r}", found=names[0], known=known)
         return None
     conditions = read_conditions(words[at + 1 :], spot, scope) if at < len(words) else ()
     return None if spot.failed else LimitUse(names[0], conditions)
@@ -126,7 +138,7 @@ LIMIT_ACTION = Line(
     "limit_action",
     _read_action,
     _dump_action,
-    words="``reject``, ``delay [queue=N]``, ``tarpit TIME`` or ``log``",
+    words="``reject``, ``delay [queue=N]``, ``tarpit TIME``, ``log`` or ``ban NAME``",
     default=_dump_action,
 )
 LIMIT_PREFIX = Line(
@@ -136,10 +148,17 @@ LIMIT_PREFIX = Line(
     words="lengths of IPv4 and IPv6 prefixes",
     default=lambda value: f"{value[0]} {value[1]}",
 )
-LIMIT_USE = Line(
-    "limit_use",
-    _read_use,
-    _dump_use,
-    words="``NAME`` of a limit, one per line, optionally followed by ``if`` and conditions as in a"
-    " `route line`",
-)
+
+
+def _use_line(kind: str) -> Line:
+    return Line(
+        f"{kind}_use",
+        partial(_read_use, kind),
+        _dump_use,
+        words=f"``NAME`` of a {kind}, one per line, optionally followed by ``if`` and conditions as"
+        " in a `route line`",
+    )
+
+
+LIMIT_USE = _use_line("limit")
+TRACK_USE = _use_line("track")

@@ -117,6 +117,16 @@ class HTTPTraffic(HTTPRecord):
         self.backend = chosen
         self.hooks = policy.hooks
 
+    def track(self, name: str, amount: float = 1.0) -> None:
+        """Count ``amount`` in the ``[track name]``, for the key of this traffic.
+
+        ValueError if the configuration has no such section.
+        """
+        found = self.frontend.tracks.get(name)
+        if found is None:
+            raise ValueError(f"there is no [track {name}]")
+        found.add(self, amount)
+
     def kept_body(self) -> bytes | None:
         """Return the whole request body; None if it is not complete, or no longer kept.
 

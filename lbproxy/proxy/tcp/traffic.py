@@ -83,6 +83,16 @@ class TCPTraffic(Record):
         """False: there is no request that could have become a tunnel."""
         return False
 
+    def track(self, name: str, amount: float = 1.0) -> None:
+        """Count ``amount`` in the ``[track name]``, for the key of this traffic.
+
+        ValueError if the configuration has no such section.
+        """
+        found = self.frontend.tracks.get(name)
+        if found is None:
+            raise ValueError(f"there is no [track {name}]")
+        found.add(self, amount)
+
     # -- the calls of the queue -----------------------------------------------------------------
 
     def leased(self, lease: Lease) -> None:

@@ -22,8 +22,10 @@ from lbproxy.http.filter import Phases
 from lbproxy.limits.fields import policy_item, rate_item, retry_after
 from lbproxy.proxy.adminpart import AdminPart, Column, Many
 from lbproxy.proxy.feature import Feature, Given, counted
+from lbproxy.proxy.features.conduct import is_error
+from lbproxy.proxy.features.holding import HELD, hold
 from lbproxy.proxy.features.limiting.key import TCP_VARIABLES
-from lbproxy.proxy.features.limiting.limit import HELD, LATE, Limit, LimitCheck
+from lbproxy.proxy.features.limiting.limit import LATE, Limit, LimitCheck
 from lbproxy.proxy.features.limiting.spec import LimitDeclaration, LimitSpec
 from lbproxy.proxy.ratelog import Quiet
 
@@ -61,12 +63,14 @@ class Tally:
 @define
 class Note:
     """The limits of one request.  ``held``: those it counts for at once; ``refused``: the one that
-    has refused it.
+    has refused it; ``request()``: its id, "" for a connection or a session.
     """
 
     asked: list[LimitCheck]
     held: list[LimitCheck]
     refused: LimitCheck | None = None
+    client_ip: str = ""
+    request: Callable[[], str] = str
 
 
 @frozen
@@ -160,7 +164,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
     def gate(self, info: Any) -> ProxyError | Callable[[], None]:
         """Return why a connection is refused, or what charges it once it is counted."""
         context = _Accepted(info.client_ip, self._owner.name, self._owner)
-        note = Note([], [])
+        note = Note([], [], None, info.client_ip)
         for one in self._gates:
             if one.conditions is None or one.conditions.hold(context):
                 note.asked += self._ask(one.limit, context)
@@ -177,7 +181,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
 
     def early(self, traffic: Any) -> Any:
         """Pass, delay or refuse a request or a session."""
-        note = Note([], [])
+        note = Note([], [], None, traffic.client_ip)
         for limit in self._of(traffic):
             note.asked += self._ask(limit, traffic)
         if not note.asked:
@@ -185,6 +189,8 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
         if traffic.vars is None:
             traffic.vars = {}
         traffic.vars[_NOTE] = note
+        if traffic.request is not None:
+            note.request = lambda: str(traffic.request_id)
         verdict = self._decide(note)
         if note.refused is not None and traffic.request is not None:
             str(traffic.request_id)  # known from now on, so the log has it
@@ -283,7 +289,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
         def over() -> None:
             limit.held -= 1
 
-        return self._later(action.seconds, over, error)
+        return hold(self._wheel, action.seconds, over, error)
 
     def _refused(self, note: Note, one: LimitCheck) -> ProxyError:
         note.refused = one
@@ -299,7 +305,11 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
             limit=limit.name,
             key=shown,
         )
-        return ProxyError(Kind.RATE_LIMITED, f"limit {limit.name}, key {shown}")
+        detail = f"limit {limit.name}, key {shown}"
+        judge = self._owner.ban_judge
+        if limit.spec.action.kind == "ban" and judge is not None:
+            judge.ban(limit.spec.action.ban, note.client_ip, detail, note.request())
+        return ProxyError(Kind.RATE_LIMITED, detail)
 
     def _delay(self, slow: Sequence[LimitCheck]) -> Deferred[None]:
         """Wait for the slowest limit, in the queues of all."""
@@ -312,7 +322,8 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
             for one in slow:
                 one.limit.wait(one.key, -1)
 
-        return self._later(max(one.wait for one in slow), over, None)
+        seconds = min(max(one.wait for one in slow), _PATIENCE)
+        return hold(self._wheel, seconds, over, None)
 
     def _logged(self, one: LimitCheck) -> None:
         self.counters.limit_logged += 1
@@ -324,30 +335,6 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
             limit=one.limit.name,
             key=one.limit.key.shown(one.key),
         )
-
-    def _later(
-        self, seconds: float, over: Callable[[], None], error: ProxyError | None
-    ) -> Deferred[None]:
-        """Fire after ``seconds``, or fail with ``error``.
-
-        ``over()`` runs once, also if nobody waits any longer.
-        """
-
-        def end(_: Any = None) -> None:
-            timer.close()
-            over()
-
-        def fire() -> None:
-            end()
-            if error is None:
-                done.callback(None)
-            else:
-                done.errback(error)
-
-        done: Deferred[None] = Deferred(end)
-        timer = self._wheel.timer(fire)
-        timer.set(min(seconds, _PATIENCE))
-        return done
 
     # -- the response and the end ---------------------------------------------------------------
 
@@ -382,6 +369,8 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
         """Give back places, and charge what is known only now."""
         note: Note | None = traffic.vars.get(_NOTE) if traffic.vars else None
         if note is None:
+            if traffic.request is not None and traffic.t_header < 0:
+                self._charge_bad_head(traffic)
             return
         self._give_back(note)
         if note.refused is not None:
@@ -396,9 +385,26 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
             if one.limit.spec.unit == "bytes":
                 cost = float(traffic.bytes_in + traffic.bytes_out)
             else:
-                cost = float(_is_error(traffic))
+                cost = float(is_error(traffic))
             if cost:
                 method.charge(one.ident, cost, now)
+
+    def _charge_bad_head(self, traffic: Any) -> None:
+        """Charge the response to something that is no request: an error of its address.
+
+        Only to limits without conditions whose key needs no request; not to trusted proxies, whose
+        client is unknown.
+        """
+        if not is_error(traffic) or not self._owner.is_direct(traffic.client_ip):
+            return
+        now = self._now()
+        for use in self._uses:
+            limit = use.limit
+            known = limit.key.variables <= {"client_ip", "frontend"}
+            if limit.spec.unit == "errors" and use.conditions is None and known:
+                for one in self._ask(limit, traffic):
+                    if one.method is not None:
+                        one.method.charge(one.ident, 1.0, now)
 
     def _give_back(self, note: Note) -> None:
         held, note.held = note.held, []
@@ -474,20 +480,9 @@ def _fits(limit: LimitSpec, spec: Any) -> None:
         if any(limit.name in _names(route) for route in spec.routes):
             raise ValueError(f"limit {limit.name} counts connections, which have no route")
         for use in spec.limits:
-            other = sorted({verb for verb, _, _ in use.conditions} - {"client"})
+            other = sorted({verb for verb, _, _ in use.conditions} - {"client", "track"})
             if use.name == limit.name and other:
                 raise ValueError(f"limit {limit.name} counts connections: no {other[0]!r}")
-
-
-def _is_error(traffic: Any) -> bool:
-    """Whether a response counts as an error: 4xx and 5xx, but not what asks for a login or a pause.
-
-    A 401 to a request without credentials is the ordinary first step of a login.
-    """
-    status = traffic.status
-    if status < 400 or status == 429 or traffic.close is Kind.CHALLENGED:
-        return False
-    return status != 401 or traffic.request.header(b"authorization") is not None
 
 
 def _words(spec: LimitSpec) -> str:

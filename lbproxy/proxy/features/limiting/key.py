@@ -93,6 +93,10 @@ class Key:
             keys[self._render(traffic)] = None
         return list(keys)
 
+    def written(self, text: str) -> str:
+        """Return the key that people write as ``text``: an address, or the text of the key."""
+        return prefix_of(text, self._lengths) or text if self._address else text
+
     def _render(self, traffic: Any) -> str:
         return self._template.render(traffic).strip().decode("utf-8", "replace")
 

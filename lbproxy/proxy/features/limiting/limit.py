@@ -14,10 +14,7 @@ from lbproxy.proxy.features.limiting.key import Key
 from lbproxy.proxy.features.limiting.spec import LimitSpec
 from lbproxy.sharing.contracts import Shared
 
-__all__ = ["HELD", "LATE", "Limit", "LimitCheck"]
-
-HELD = 1000
-"""Requests that a limit holds in the tarpit at once; further ones are refused at once."""
+__all__ = ["LATE", "Limit", "LimitCheck"]
 
 LATE = ("bytes", "errors")
 """Units that are charged when a request or a session ends."""

@@ -91,8 +91,8 @@ def _check(draft: Draft, judge: Judge) -> None:
     if kind == "delay" and (concurrent or draft.get("method", "") == "window"):
         message = "delay needs a 'rate' with 'method = bucket', which says when a request may go on"
         judge.wrong(draft, draft.line("action"), "action", message)
-    if unit == "connections" and kind not in ("reject", "log"):
-        message = "connections are accepted or closed at once: reject or log"
+    if unit == "connections" and kind not in ("reject", "log", "ban"):
+        message = "connections are accepted or closed at once: reject, log or ban"
         judge.wrong(draft, draft.line("action"), "action", message)
     _check_key(draft, judge, unit)
 

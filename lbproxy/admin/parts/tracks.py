@@ -1,0 +1,150 @@
+"""CONTROL. Tracks: what they have counted, by key, and changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lbproxy.admin.auth import Role
+from lbproxy.admin.route import PAGE, APICall, APIRoute, Column, Panel, Part, find, paged
+from lbproxy.admin.schema import (
+    COUNT,
+    NUMBER,
+    STRING,
+    array,
+    integer,
+    mapping,
+    object_,
+    page,
+    string,
+)
+from lbproxy.admin.view import AdminView
+from lbproxy.proxy.features.tracking.feature import Tracking
+from lbproxy.proxy.features.tracking.track import Track
+
+__all__ = ["PART"]
+
+_MOST = 1_000_000_000_000
+_TRACK = object_({"name": STRING, "key": STRING, "count": STRING, "window": NUMBER, "keys": COUNT})
+_ROW = object_({"key": STRING, "count": NUMBER})
+_KEY = string("the key: an address, or the text that 'key' gives", 1000)
+
+
+def _features(admin: AdminView) -> list[Tracking]:
+    found = (Tracking.of(frontend) for frontend in admin.balancer.frontends.values())
+    return [one for one in found if one is not None]
+
+
+def _tracks(admin: AdminView) -> dict[str, Track]:
+    return {name: track for one in _features(admin) for name, track in one.tracks.items()}
+
+
+def _known(admin: AdminView, name: str) -> set[str]:
+    """The keys that are known by name and have a count."""
+    track = _tracks(admin)[name]
+    keys = {key for one in _features(admin) if name in one.tracks for key in one.known_keys(name)}
+    return {key for key in keys if track.count(key)}
+
+
+def _facts(admin: AdminView) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "name": name,
+            "key": track.spec.key,
+            "count": track.spec.count,
+            "window": track.spec.window,
+            "keys": len(_known(admin, name)),
+        }
+        for name, track in _tracks(admin).items()
+    }
+
+
+def _every(call: APICall) -> Any:
+    return list(_facts(call.admin).values())
+
+
+def _one(call: APICall) -> Track:
+    found: Track = find(_tracks(call.admin), call.path["track"], "track")
+    return found
+
+
+def _row(track: Track, key: str) -> dict[str, Any]:
+    return {"key": track.key.shown(key), "count": track.count(key)}
+
+
+def _rows(call: APICall) -> Any:
+    """The keys with the highest counts first, or the one that is asked for."""
+    track = _one(call)
+    if call.query.get("key"):
+        keys = [track.written(call.query["key"])]
+    else:
+        known = _known(call.admin, track.spec.name)
+        keys = sorted(known, key=lambda key: (-track.count(key), key))
+    return paged(call, keys, lambda key: _row(track, key))
+
+
+def _set(call: APICall) -> Any:
+    track = _one(call)
+    key = track.written(call.body["key"])
+    track.set(key, float(call.body["count"]))
+    call.changes.append(f"track {track.spec.name}: {track.key.shown(key)} is {call.body['count']}")
+    return _row(track, key)
+
+
+def _clear(call: APICall) -> Any:
+    track = _one(call)
+    keys = _known(call.admin, track.spec.name)
+    for key in keys:
+        track.set(key, 0.0)
+    call.changes.append(f"track {track.spec.name}: {len(keys)} keys cleared")
+    return {"cleared": len(keys)}
+
+
+PART = Part(
+    "tracks",
+    routes=(
+        APIRoute(
+            "GET", "/api/v1/tracks", Role.READ, "Every track and its keys", _every, array(_TRACK)
+        ),
+        APIRoute(
+            "GET",
+            "/api/v1/tracks/{track}",
+            Role.READ,
+            "The keys of a track that were counted last, the highest count first",
+            _rows,
+            page(_ROW),
+            query={"key": string("only this key: an address, or the text of the key"), **PAGE},
+        ),
+        APIRoute(
+            "POST",
+            "/api/v1/tracks/{track}/set",
+            Role.WRITE,
+            "Set the count of a key, for the window from now on; 0 forgets it",
+            _set,
+            _ROW,
+            body=object_({"key": _KEY, "count": integer("the count", 0, _MOST)}),
+        ),
+        APIRoute(
+            "POST",
+            "/api/v1/tracks/{track}/clear",
+            Role.WRITE,
+            "Forget the counts of all keys that are shown",
+            _clear,
+            object_({"cleared": COUNT}),
+        ),
+    ),
+    state=_facts,
+    schema=mapping(_TRACK),
+    panels=(
+        Panel(
+            "Tracks",
+            "tracks",
+            (
+                Column("name", "Track"),
+                Column("count", "Counts"),
+                Column("key", "Key"),
+                Column("window", "Window", "seconds"),
+                Column("keys", "Keys", "count"),
+            ),
+        ),
+    ),
+)

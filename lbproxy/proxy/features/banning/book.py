@@ -1,0 +1,192 @@
+"""DATA. The bans of one ``[ban NAME]``, which all frontends and processes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final
+
+from attrs import define
+
+from lbproxy.bans.ledger import Ban, Ledger, ban_key
+from lbproxy.bans.record import as_record, from_record
+from lbproxy.limits.window import SLICES, WindowCounts
+from lbproxy.proxy.feature import Given
+from lbproxy.proxy.features.banning.spec import BanSpec
+
+__all__ = ["BanBook"]
+
+_CHUNK: Final = 500  # records of a message
+_NAMED: Final = 200  # clients whose attempts are shown
+
+
+@define
+class BanTally:
+    """The counts of this process."""
+
+    offences: int = 0
+    bans: int = 0
+    refused: int = 0
+
+
+class BanBook:
+    """``changed(bans)`` of :attr:`watchers` is called for new bans, of any process.
+
+    Offences are counted in memory that the worker processes share.  A ban becomes known to the
+    others through :class:`~lbproxy.sharing.contracts.Replicated`; the process that decides it
+    applies it at once.
+    """
+
+    def __init__(self, spec: BanSpec, given: Given) -> None:
+        self.spec = spec
+        self.ledger = Ledger()
+        self.tally = BanTally()
+        self.watchers: list[Callable[[Sequence[Ban]], None]] = []
+        self._shared = given.shared
+        self._replicated = given.replicated
+        self._wheel = given.network.wheel
+        self._counts: WindowCounts | None = None
+        self._users = 0
+        self._end: Callable[[], None] | None = None
+
+    @staticmethod
+    def kept(spec: BanSpec, given: Given) -> BanBook:
+        """Return the book of this section that exists, or a new one."""
+        return given.keep("ban", spec.name, lambda: BanBook(spec, given))
+
+    def apply(self, spec: BanSpec) -> None:
+        """Go on as ``spec`` says; bans that hold stay as they are."""
+        if spec.after != self.spec.after:
+            self._counts = None
+        self.spec = spec
+
+    def acquire(self) -> None:
+        """Hear of the bans of other processes, for one user more."""
+        self._users += 1
+        if self._end is None:
+            topic = f"bans:{self.spec.name}"
+            self._end = self._replicated.subscribe(topic, self._heard, self._whole, kept=True)
+
+    def release(self) -> None:
+        """Stop with the last user."""
+        self._users -= 1
+        if not self._users and self._end is not None:
+            self._end()
+            self._end = None
+
+    # -- questions ------------------------------------------------------------------------------
+
+    def find(self, ip: str) -> Ban | None:
+        """Return the ban of ``ip`` that holds now."""
+        ledger = self.ledger
+        return ledger.find(ip, self._wheel.wall()) if len(ledger) else None
+
+    def held(self) -> list[Ban]:
+        """The bans that hold now."""
+        return list(self.ledger.held(self._wheel.wall()))
+
+    def offences(self, ip: str) -> float:
+        """Return the offences of ``ip`` that count now."""
+        counts = self._window()
+        if counts is None:
+            return 0.0
+        return counts.count(counts.ident(str(ban_key(ip))), self._wheel.now())
+
+    def attempts(self) -> dict[str, int]:
+        """Return how often each banned client was refused here, of the first of them."""
+        found = ((one.ip, one.refused) for one in self.held() if one.refused)
+        return dict(islice(found, _NAMED))
+
+    # -- changes --------------------------------------------------------------------------------
+
+    def offend(self, ip: str, amount: float = 1.0) -> int:
+        """Count an offence of ``ip``; return how many there are if that is enough for a ban."""
+        counts, after = self._window(), self.spec.after
+        if counts is None or after is None or ban_key(ip) < 0 or self.find(ip) is not None:
+            return 0
+        self.tally.offences += 1
+        now = self._wheel.now()
+        ident = counts.ident(str(ban_key(ip)))
+        counts.add(ident, amount, now)
+        found = counts.count(ident, now)
+        if found < after.amount:
+            return 0
+        counts.forget(ident)
+        return int(found)
+
+    def ban(self, ip: str, reason: str, request: str = "", seconds: float = 0.0) -> Ban:
+        """Ban ``ip`` for as long as its history asks for, or for ``seconds``.
+
+        One that is banned already stays as it is, unless ``seconds`` says otherwise.  ValueError
+        for no address.
+        """
+        now = self._wheel.wall()
+        self.ledger.sweep(now)
+        shortest, longest = self.spec.time
+        old = self.ledger.find(ip, now)
+        if old is not None and not seconds:
+            return old
+        if seconds:
+            if ban_key(ip) < 0:
+                raise ValueError(f"{ip!r} is no IP address")
+            made = Ban(ip, now, now + seconds, 1, self.spec.name, reason, request)
+            self.ledger.put(made, longest)
+        else:
+            made = self.ledger.ban(ip, now, shortest, longest, self.spec.name, reason, request)
+        self.tally.bans += 1
+        self._replicated.publish(f"bans:{self.spec.name}", {"ban": [as_record(made)]})
+        return made
+
+    def enter(self, bans: Sequence[Ban]) -> int:
+        """Enter bans as they are; return how many hold."""
+        now = self._wheel.wall()
+        found = [one for one in bans if one.until > now]
+        for at in range(0, len(found), _CHUNK):
+            records = [as_record(one) for one in found[at : at + _CHUNK]]
+            self._replicated.publish(f"bans:{self.spec.name}", {"ban": records})
+        return len(found)
+
+    def lift(self, ip: str) -> bool:
+        """End the ban of ``ip`` and forget its history; return whether there was one."""
+        there = self.ledger.history(ip) is not None
+        counts = self._window()
+        if counts is not None:
+            counts.forget(counts.ident(str(ban_key(ip))))
+        self._replicated.publish(f"bans:{self.spec.name}", {"lift": [ip]})
+        return there
+
+    # -- other processes ------------------------------------------------------------------------
+
+    def _heard(self, message: Any) -> None:
+        """Take over what a process has published, perhaps this one."""
+        now, longest = self._wheel.wall(), self.spec.time[1]
+        new: list[Ban] = []
+        for record in message.get("ban", ()):
+            one = from_record(record)
+            if one is None or one.until + longest <= now:
+                continue
+            old = self.ledger.history(one.ip)
+            if old is not None and old.since == one.since:
+                one.refused = max(one.refused, old.refused)
+            self.ledger.put(one, longest)
+            if one.until > now:
+                new.append(one)
+        for ip in message.get("lift", ()):
+            self.ledger.lift(ip)
+        for call in list(self.watchers) if new else ():
+            call(new)
+
+    def _whole(self) -> Iterator[Any]:
+        """All bans, for a process that begins and for the state file."""
+        self.ledger.sweep(self._wheel.wall())
+        records = [as_record(one) for one, _ in self.ledger.everything()]
+        for at in range(0, len(records), _CHUNK):
+            yield {"ban": records[at : at + _CHUNK]}
+
+    def _window(self) -> WindowCounts | None:
+        """The counts of offences; None if none are counted."""
+        after = self.spec.after
+        if self._counts is None and after is not None:
+            name = f"ban:{self.spec.name}:{after.seconds!r}"
+            self._counts = WindowCounts(self._shared.cells(SLICES), name, after.seconds)
+        return self._counts

@@ -1,0 +1,52 @@
+"""DATA. The conduct of clients: which traffic counts as an error or as a glitch.
+
+Limits with ``unit = errors``, bans and tracks share these rules.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twisted.internet.error import ConnectionLost
+
+from lbproxy.errors import Kind
+
+__all__ = ["is_error", "is_glitch", "is_handshake"]
+
+_GLITCHES: Final = frozenset(
+    {
+        Kind.BAD_REQUEST,
+        Kind.HEADERS_TOO_LARGE,
+        Kind.URL_TOO_LONG,
+        Kind.BODY_TOO_LARGE,
+        Kind.EXPECTATION_FAILED,
+        Kind.UNSUPPORTED,
+        Kind.CLIENT_TIMEOUT,
+        Kind.CLIENT_TLS,
+        Kind.BAD_PREAMBLE,
+    }
+)
+_UNCOUNTED: Final = (Kind.BANNED, Kind.CHALLENGED)
+_RESET: Final = str(ConnectionLost())
+
+
+def is_error(traffic: Any, upto: int = 600) -> bool:
+    """Whether a response of 400 and above, but below ``upto``, counts as an error.
+
+    Not what asks for a login or a pause: a 401 to a request without credentials is the ordinary
+    first step of a login.  Nor the refusal of a banned client, nor a challenge page.
+    """
+    status = traffic.status
+    if not 400 <= status < upto or status == 429 or traffic.close in _UNCOUNTED:
+        return False
+    return status != 401 or traffic.request.header(b"authorization") is not None
+
+
+def is_glitch(kind: Kind, detail: str = "") -> bool:
+    """Whether an end of this kind is a breach of the protocol, or a reset in mid request."""
+    return kind in _GLITCHES or (kind is Kind.CLIENT_GONE and detail.startswith(_RESET))
+
+
+def is_handshake(kind: Kind) -> bool:
+    """Whether a connection that carried no request ended by a failed handshake."""
+    return kind is Kind.CLIENT_TLS or kind is Kind.BAD_PREAMBLE or kind is Kind.CLIENT_TIMEOUT

@@ -1,0 +1,92 @@
+"""DATA. One ``[track NAME]`` at work."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Final
+
+from lbproxy.errors import ProxyError
+from lbproxy.limits.window import SLICES, WindowCounts
+from lbproxy.proxy.feature import Given
+from lbproxy.proxy.features.limiting.key import Key
+from lbproxy.proxy.features.tracking.spec import TrackSpec
+
+__all__ = ["Track"]
+
+_NAMED: Final = 1000  # keys that are remembered by name, to show them
+
+
+class Track:
+    """Shared by all frontends that use it; the counts lie in memory that all processes share.
+
+    The table of counts knows keys by a fingerprint only, so each process remembers the last keys by
+    name, for people.
+    """
+
+    def __init__(self, spec: TrackSpec, given: Given) -> None:
+        self._shared = given.shared
+        self._wheel = given.network.wheel
+        self.names: OrderedDict[str, None] = OrderedDict()
+        self.apply(spec)
+
+    @staticmethod
+    def kept(spec: TrackSpec, given: Given) -> Track:
+        """Return the track of this section that exists, or a new one."""
+        return given.keep("track", spec.name, lambda: Track(spec, given))
+
+    def apply(self, spec: TrackSpec) -> None:
+        """Go on as ``spec`` says; counts stay unless the window changes."""
+        self.spec = spec
+        self.key = Key(spec.key, spec.prefix)
+        self._counts: WindowCounts | None = None
+
+    def value(self, traffic: Any) -> float:
+        """Return the count of the key of ``traffic``, the highest if it has several."""
+        counts, now = self._table(), self._wheel.now()
+        return max(
+            (counts.count(counts.ident(key), now) for key in self.key.all_of(traffic) if key),
+            default=0.0,
+        )
+
+    def add(self, traffic: Any, amount: float) -> None:
+        """Count ``amount`` for each key of ``traffic``; nothing for one that has none."""
+        try:
+            keys = self.key.all_of(traffic)
+        except ProxyError:  # an ambiguous path or too many values: the request gets a 400 anyway
+            return
+        for key in keys:
+            if key:
+                self._add(key, amount)
+
+    def _add(self, key: str, amount: float) -> None:
+        counts = self._table()
+        counts.add(counts.ident(key), amount, self._wheel.now())
+        names = self.names
+        names[key] = None
+        names.move_to_end(key)
+        if len(names) > _NAMED:
+            names.popitem(last=False)
+
+    # -- by name, for operators -----------------------------------------------------------------
+
+    def count(self, key: str) -> float:
+        """Return the count of a key as :meth:`written` gives it."""
+        counts = self._table()
+        return counts.count(counts.ident(key), self._wheel.now())
+
+    def set(self, key: str, amount: float) -> None:
+        """Let the count of a key be ``amount``, from now on for the window; 0 forgets it."""
+        counts = self._table()
+        counts.forget(counts.ident(key))
+        if amount:
+            self._add(key, amount)
+
+    def written(self, text: str) -> str:
+        """Return the key that an operator has written, such as an address."""
+        return self.key.written(text)
+
+    def _table(self) -> WindowCounts:
+        if self._counts is None:
+            name = f"track:{self.spec.name}:{self.spec.window!r}"
+            self._counts = WindowCounts(self._shared.cells(SLICES), name, self.spec.window)
+        return self._counts

@@ -1,0 +1,83 @@
+"""Bans over the API: list, why, add, remove, export and import."""
+
+from __future__ import annotations
+
+from .kit import admin
+
+TEXT = """\
+[lbproxy]
+admin = tcp:8404:interface=127.0.0.1
+
+[ban rude]
+after = 3/1m
+time = 1m..1h
+except = 10.0.0.0/8
+
+[frontend web]
+listen = tcp:8080
+bans = rude
+backend = app
+
+[backend app]
+servers = a 10.0.0.1:8000
+"""
+
+
+def test_a_ban_is_explained_and_ended() -> None:
+    with admin(TEXT) as client:
+        lb = client.lb
+        lb.origins["a"].handler = 404  # type: ignore[union-attr]
+        assert client.get("bans/why?address=203.0.113.9")["bans"][0]["banned"] is False
+        for _ in range(2):
+            lb.get("http://h:8080/x")
+        assert client.get("bans/why?address=203.0.113.9")["bans"][0]["offences"] == 2
+        lb.get("http://h:8080/x")
+        assert lb.connect("web").finished
+        (found,) = client.get("bans")["items"]
+        assert (found["address"], found["rule"], found["times"]) == ("203.0.113.9", "rude", 1)
+        assert found["refused"] == 1 and found["request"]
+        state = client.get("state")["bans"]["rude"]
+        assert (state["held"], state["bans"], state["offences"], state["refused"]) == (1, 1, 3, 1)
+        answer = client.ask("POST", "bans/remove", {"address": "203.0.113.9"})
+        assert answer.data == {"removed": ["rude"]}
+        assert not lb.connect("web").finished
+        assert client.ask("POST", "bans/remove", {"address": "1.2.3.4"}).data == {"removed": []}
+        text = client.ask("GET", "/metrics").response.text
+        assert 'lbproxy_frontend_bans_total{frontend="web"} 1' in text
+        lb.advance(2)
+        kinds = {one["kind"] for one in client.get("events")["items"]}
+        assert {"clients_banned", "clients_refused"} <= kinds
+
+
+def test_an_operator_bans_and_moves_bans() -> None:
+    with admin(TEXT) as client:
+        body = {"address": "2001:db8::7/64", "seconds": 100, "reason": "scraper"}
+        made = client.ask("POST", "bans/add", body).data
+        assert made["address"] == "2001:db8::/64"
+        assert made["until"] - made["since"] == 100
+        assert made["reason"] == "by an operator: scraper"
+        client.ask("POST", "bans/add", {"address": "203.0.113.9", "ban": "rude"})
+        assert client.lb.connect("web").finished
+        exported = client.get("bans")["items"]
+        for one in exported:
+            client.ask("POST", "bans/remove", {"address": one["ip"]})
+        assert client.get("bans")["total"] == 0
+        assert client.ask("POST", "bans/import", {"bans": exported}).data == {"entered": 2}
+        assert client.get("bans")["total"] == 2
+
+
+def test_what_is_refused() -> None:
+    with admin(TEXT) as client:
+        for body, status in (
+            ({"address": "203.0.113"}, 400),
+            ({"address": "203.0.113.0/24"}, 400),
+            ({"address": "10.1.2.3"}, 400),
+            ({"address": "203.0.113.9", "ban": "rdue"}, 404),
+            ({}, 400),
+        ):
+            assert client.ask("POST", "bans/add", body).status == status, body
+        assert client.ask("POST", "bans/import", {"bans": [{"ip": "x"}]}).status == 400
+        assert client.ask("POST", "bans/import", {"bans": ["x"]}).status == 400
+        assert client.get("bans")["total"] == 0
+    with admin(TEXT.replace("bans = rude\n", "")) as client:
+        assert client.ask("POST", "bans/add", {"address": "203.0.113.9"}).status == 400
