@@ -96,6 +96,7 @@ MODULES = (
     "net/fastdial.py",
     "net/halfclose.py",
     "net/handler.py",
+    "net/handshakes.py",
     "net/handshaking.py",
     "net/loop.py",
     "net/outbuffer.py",

@@ -35,6 +35,7 @@ class Kind(str, Enum):
     METHOD_REFUSED = "method_refused"  # CONNECT, or a method the frontend does not allow
     UNSUPPORTED = "unsupported"  # unsupported transfer coding or protocol version
     CLIENT_TLS = "client_tls"  # handshake failed or took too long
+    HANDSHAKE_EVICTED = "handshake_evicted"  # its TLS handshake made room for others
     BAD_PREAMBLE = "bad_preamble"  # PROXY header malformed or late, or ClientHello malformed
     # decided by lbproxy
     DENIED = "denied"  # address list, filter
@@ -110,6 +111,7 @@ MEANING: dict[Kind, Meaning] = {
     Kind.METHOD_REFUSED: Meaning(405, "client", _N),
     Kind.UNSUPPORTED: Meaning(501, "client", _N),
     Kind.CLIENT_TLS: Meaning(0, "client", _N),
+    Kind.HANDSHAKE_EVICTED: Meaning(0, "client", _N),
     Kind.BAD_PREAMBLE: Meaning(0, "client", _N),
     Kind.DENIED: Meaning(403, "proxy", _N),
     Kind.BLOCKED: Meaning(403, "proxy", _N),

@@ -38,7 +38,7 @@ from lbproxy.generation.reload import Reloader, ReloadReport
 from lbproxy.generation.secret import KEPT_BYTES, kept_path, kept_secret
 from lbproxy.guard.connections import ConnectionTotal
 from lbproxy.logs.sink import LogSink
-from lbproxy.net.descriptors import client_bound
+from lbproxy.net.descriptors import client_bound, handshake_bound
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
 from lbproxy.net.inherited import Inherited
@@ -114,6 +114,7 @@ class LoadBalancer(Runtime):
             network if network is not None else choose_network(config.settings.transport, reactor)
         )
         self.total = ConnectionTotal(config.settings.maxconn)
+        self.handshakes = self.network.dialler.loop.handshakes
         self.events = Events(failed=_subscriber_failed)
         self._ground = Ground(
             reactor,
@@ -263,7 +264,9 @@ class LoadBalancer(Runtime):
             backend.start(self.processes)
 
     def _limit(self) -> None:
-        self.total.maxconn = self.config.settings.maxconn or client_bound()
+        settings = self.config.settings
+        self.total.maxconn = settings.maxconn or client_bound()
+        self.handshakes.most = settings.max_handshakes or handshake_bound(self.total.maxconn)
 
     def _bind(self) -> None:
         bind(self.listeners, self.network.binder, self.reactor)

@@ -49,6 +49,18 @@ class GlobalSpec:
             "descriptor limit"
         ),
     )
+    max_handshakes: int = option(
+        "int",
+        0,
+        min=0,
+        max=1_000_000,
+        workers="split",
+        doc=(
+            "maximum number of TLS handshakes with clients at a time; further clients wait for "
+            "one to end within their ``timeout_handshake``; 0: an eighth of ``maxconn``, at "
+            "least 64 and at most 2048"
+        ),
+    )
     transport: Literal["auto", "epoll", "twisted"] = option(
         "choice",
         "auto",

@@ -1,16 +1,20 @@
-"""DATA. How many descriptors the process may have, and how many clients that is good for."""
+"""DATA. How many descriptors the process may have, and how many clients and TLS handshakes that is
+good for.
+"""
 
 from __future__ import annotations
 
 import resource
 
-__all__ = ["MAX_PIPES", "client_bound", "pipe_bound", "raise_limit"]
+__all__ = ["MAX_PIPES", "client_bound", "handshake_bound", "pipe_bound", "raise_limit"]
 
 MAX_PIPES = 48
 """Most pipes at a time: at 512 KiB each, two processes stay within what Linux grants one
 unprivileged user (64 MiB, ``pipe-user-pages-soft``); those that come later get smaller ones, or
 none.
 """
+
+_HANDSHAKES = (64, 2048)
 
 _OWN = 64  # logs, listeners, epoll, health checks
 
@@ -36,6 +40,17 @@ def client_bound() -> int:
     if soft == resource.RLIM_INFINITY:
         return 0
     return max(16, (soft - _OWN) // 2 - pipe_bound())
+
+
+def handshake_bound(maxconn: int) -> int:
+    """Return the default of ``max_handshakes``: an eighth of ``maxconn``, within 64 and 2048.
+
+    A handshake lasts one round trip, so few clients are in one at a time. At about 50 KB each,
+    2048 take 100 MB; with round trips of 300 ms they allow 6,800 handshakes a second, more than a
+    core computes.  ``maxconn`` 0: no limit.
+    """
+    least, most = _HANDSHAKES
+    return max(least, min(most, maxconn // 8)) if maxconn else most
 
 
 def pipe_bound() -> int:

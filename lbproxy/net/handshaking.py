@@ -11,7 +11,7 @@ from typing import Any
 
 from lbproxy.compiled import native
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.net.handler import Handler
+from lbproxy.net.handshakes import Handshakes, PlacedHandshake
 from lbproxy.net.loop import Loop
 from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
@@ -19,14 +19,23 @@ __all__ = ["Handshaking"]
 
 
 @native(allow_interpreted_subclasses=True)
-class Handshaking(Handler):
+class Handshaking(PlacedHandshake):
     """See :meth:`lbproxy.net.endpoints.Dialler.start_tls` for the contract.
 
     ``established(info)`` returns the protocol that follows, or raises a ProxyError to refuse.
     ``late``: the error at the deadline, ``timeout`` seconds from now; None: a plain one.
     """
 
-    __slots__ = ("_established", "_failed", "_kind", "_late", "_loop", "_parameters", "_timer")
+    __slots__ = (
+        "_established",
+        "_failed",
+        "_kind",
+        "_late",
+        "_loop",
+        "_parameters",
+        "_places",
+        "_timer",
+    )
 
     def __init__(
         self,
@@ -37,7 +46,10 @@ class Handshaking(Handler):
         timeout: float,
         late: ProxyError | None = None,
     ) -> None:
+        super().__init__()
         self._loop = loop
+        # a handshake with a server has none: its number is bounded by that of the clients
+        self._places: Handshakes | None = loop.handshakes if parameters.server_side else None
         self._parameters = parameters
         self._established = established
         self._failed: Callable[[ProxyError], None] | None = failed
@@ -54,6 +66,10 @@ class Handshaking(Handler):
         """Close the connection and report nothing; harmless once it is decided."""
         if self._decided() is not None:
             self._drop()
+
+    def give_way(self) -> None:
+        """See :class:`PlacedHandshake`."""
+        self._fail(ProxyError(Kind.HANDSHAKE_EVICTED, "the TLS handshake made room for others"))
 
     def _drop(self) -> None:
         """Close the connection."""
@@ -83,4 +99,6 @@ class Handshaking(Handler):
         """``failed`` for the first caller, None for all later ones."""
         failed, self._failed = self._failed, None
         self._timer.close()
+        if self._places is not None:
+            self._places.leave(self)
         return failed

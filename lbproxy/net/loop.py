@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lbproxy.net.handshakes import Handshakes
 from lbproxy.net.timers import TimerWheel
 
 __all__ = ["Loop"]
@@ -12,11 +13,13 @@ __all__ = ["Loop"]
 class Loop:
     """``reactor``: provides IReactorTime and whatever its users need.
 
-    ``wheel``: for their deadlines; None makes a new one.
+    ``wheel``: for their deadlines; None makes a new one. ``handshakes``: the places of TLS
+    handshakes of clients.
     """
 
-    __slots__ = ("reactor", "wheel")
+    __slots__ = ("handshakes", "reactor", "wheel")
 
     def __init__(self, reactor: Any, wheel: TimerWheel | None = None) -> None:
         self.reactor = reactor
         self.wheel = TimerWheel(reactor) if wheel is None else wheel
+        self.handshakes = Handshakes(self.wheel)

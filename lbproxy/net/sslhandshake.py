@@ -5,7 +5,10 @@
 =======  ========================================  ==================  ===================
 state    waits for                                 done                failed, cancelled
 =======  ========================================  ==================  ===================
-CLEAR    what was written before TLS is sent       TLS                 DECIDED
+CLEAR    what was written before TLS is sent       TLS; FRESH if the   DECIDED
+                                                   peer is a client
+FRESH    the first bytes of the client             QUEUED              DECIDED
+QUEUED   a place (:mod:`lbproxy.net.handshakes`)   TLS                 DECIDED
 TLS      OpenSSL, which wants to read or to write  DECIDED             DECIDED
 DECIDED  -                                         -                   -
 =======  ========================================  ==================  ===================
@@ -24,7 +27,7 @@ from twisted.python.failure import Failure
 from lbproxy.compiled import native
 from lbproxy.errors import ProxyError
 from lbproxy.net.handshaking import Handshaking
-from lbproxy.net.poller import OUT, Poller
+from lbproxy.net.poller import OUT, RDHUP, Poller
 from lbproxy.net.sslsocket import FastTLSTransport
 from lbproxy.net.transport import READ_BYTES, FastTransport
 from lbproxy.net.watchedsocket import READ_MASK
@@ -39,11 +42,15 @@ class HandshakeState(Enum):
     """See the module."""
 
     CLEAR = 0
-    TLS = 1
-    DECIDED = 2
+    FRESH = 1
+    QUEUED = 2
+    TLS = 3
+    DECIDED = 4
 
 
 _CLEAR: Final = HandshakeState.CLEAR  # each looked up once
+_FRESH: Final = HandshakeState.FRESH
+_QUEUED: Final = HandshakeState.QUEUED
 _TLS: Final = HandshakeState.TLS
 _DECIDED: Final = HandshakeState.DECIDED
 
@@ -76,7 +83,7 @@ class Handshake(Handshaking):
         self._connection: Any = None
         self._refused = ""
         self._take(transport)
-        self.state = _CLEAR if self._unsent else _TLS
+        self.state = _CLEAR if self._unsent else self._first()
         if self._unsent or not self._parameters.server_side:
             self._poller.soon(self)
 
@@ -97,12 +104,40 @@ class Handshake(Handshaking):
         else:
             poller.register(self._fd, READ_MASK, self)
 
+    def _first(self) -> HandshakeState:
+        """Return the state in which TLS begins."""
+        return _TLS if self._places is None else _FRESH
+
     def on_events(self, events: int) -> None:
         """The poller's call."""
-        if self.state is _CLEAR:
+        state = self.state
+        if state is _CLEAR:
             self._send_unsent()
+        elif state is _FRESH:
+            self._ask_for_place()
+        elif state is _QUEUED:  # nothing else is watched
+            self._fail(ProxyError(self._kind, "left while it waited for other handshakes"))
         if self._may_shake():
             self._shake()
+
+    def _ask_for_place(self) -> None:
+        """Get a place; without one, leave what came unread, and only look for a hang-up."""
+        self.state = _QUEUED
+        places = self._places
+        if places is not None:
+            places.take(self)
+        if self.state is _QUEUED:
+            self._watch(RDHUP)
+
+    def place_free(self) -> None:
+        """See :class:`PlacedHandshake`."""
+        self.state = _TLS
+        self._watch(READ_MASK)
+
+    def answered(self) -> bool:
+        """See :class:`PlacedHandshake`: OpenSSL chooses a cipher when it answers."""
+        connection = self._connection
+        return connection is not None and connection.get_cipher_name() is not None
 
     def _may_shake(self) -> bool:
         """Return whether to take a step now.
@@ -111,7 +146,10 @@ class Handshake(Handshaking):
         """
         if self.state is not _TLS:
             return False
-        return not self._parameters.server_side or self._poller.take_handshake()
+        if self._places is None:
+            return True
+        self.works = not self._poller.take_handshake()
+        return not self.works
 
     def _shake(self) -> None:
         """One step of the handshake."""
@@ -121,9 +159,9 @@ class Handshake(Handshaking):
         try:
             self._connection.do_handshake()
         except SSL.WantReadError:
-            self._watch(READ_MASK)
+            self._wait_for(READ_MASK)
         except SSL.WantWriteError:
-            self._watch(OUT)
+            self._wait_for(OUT)
         except SSL.Error as error:
             clear_errors()
             creator = self._parameters.creator
@@ -174,7 +212,14 @@ class Handshake(Handshaking):
         if self._unsent:
             self._watch(OUT)
         else:
-            self.state = _TLS
+            self._watch(READ_MASK)
+            self.state = self._first()
+
+    def _wait_for(self, mask: int) -> None:
+        """Wait for the peer."""
+        if self._places is not None:
+            self._places.stepped(self)
+        self._watch(mask)
 
     def _watch(self, mask: int) -> None:
         if mask != self._mask:

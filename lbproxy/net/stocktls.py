@@ -72,16 +72,46 @@ class StockHandshake(Handshaking):
     """A handshake on any transport of Twisted's or ours."""
 
     _raw: Any = None
+    _tls: Any = None
+    _received = b""
+    _begun = _paused = False
 
     def begin(self, transport: Any, received: bytes) -> None:
         """See :meth:`Handshaking.begin`."""
         self._raw = transport
+        self._received = received
+        if self._places is None:
+            self._start()
+            return
+        self._places.take(self)
+        if not self._begun:
+            self._paused = True
+            transport.pauseProducing()
+
+    def place_free(self) -> None:
+        """See :class:`PlacedHandshake`."""
+        self._start()
+        if self._paused:
+            self._paused = False
+            self._raw.resumeProducing()
+
+    def answered(self) -> bool:
+        """See :class:`PlacedHandshake`."""
+        return self._tls is not None and self._tls.getHandle().get_cipher_name() is not None
+
+    def _start(self) -> None:
+        """Run TLS on the transport."""
+        self._begun = True
+        transport, received, self._received = self._raw, self._received, b""
+        if self._places is not None:
+            self._places.stepped(self)
         reactor = self._loop.reactor
         creator, client = self._parameters.creator, not self._parameters.server_side
         try:
             factory = TLSMemoryBIOFactory(creator, client, _WRAPPED, reactor)
             tls = StockTLSTransport(factory, _Waiting(self))  # type: ignore[no-untyped-call]
             tls.creator = creator
+            self._tls = tls
             if not hand_over(transport, tls, received):
                 raise TypeError(f"{transport!r} cannot be given to another protocol")
         except BaseException:
@@ -101,6 +131,10 @@ class StockHandshake(Handshaking):
         problem = getattr(self._parameters.creator, "problem", None)
         detail = problem(tls.getHandle()) if problem is not None else ""
         self._fail(ProxyError(self._kind, detail or tls_error_text(reason)))
+
+    def _decided(self) -> Any:
+        self._tls = None
+        return super()._decided()
 
     def _drop(self) -> None:
         if self._raw is not None:

@@ -140,6 +140,8 @@ class _Arrival(Preamble):
     def _turned_away(self, info: ConnectionInfo, error: ProxyError) -> None:
         self._leave()
         self._frontend.depart(info)
+        if error.kind is Kind.HANDSHAKE_EVICTED:
+            self._frontend.counters.evicted += 1
         self._frontend.refused(info, error)
 
     def _leave(self) -> None:

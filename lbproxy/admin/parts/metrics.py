@@ -88,6 +88,25 @@ def _process(admin: AdminView) -> Iterator[Family]:
         "Limit of client connections (maxconn).",
         total.maxconn,
     )
+    handshakes = admin.balancer.handshakes
+    yield _one(
+        "lbproxy_tls_handshakes",
+        "gauge",
+        "TLS handshakes with clients in progress.",
+        handshakes.active,
+    )
+    yield _one(
+        "lbproxy_tls_handshakes_waiting",
+        "gauge",
+        "Clients that wait to begin a TLS handshake because max_handshakes are in progress.",
+        handshakes.waiting,
+    )
+    yield _one(
+        "lbproxy_tls_handshakes_limit",
+        "gauge",
+        "Limit of TLS handshakes with clients at a time (max_handshakes).",
+        handshakes.most,
+    )
     yield _one(
         "lbproxy_reactor_lag_seconds",
         "gauge",

@@ -1,0 +1,161 @@
+"""DATA. How many TLS handshakes of clients run at a time, and which of them makes room for others.
+
+A handshake that waits for its client holds about 50 KB in OpenSSL. :class:`Handshakes` therefore
+gives it a place first. The rules:
+
+1. At most ``most`` handshakes hold a place, from the first bytes of the client to the decision.
+2. While all places are taken, newcomers wait in the order of their arrival. Their bytes stay in the
+   kernel, and their deadline continues.
+3. A handshake whose client has not completed it within GRACE_S of our first step makes room for
+   the first newcomer. Among the SAMPLE oldest, one whose ClientHello is incomplete goes first.
+4. A handshake that waits for lbproxy, and not for its client, never makes room.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from itertools import islice
+from typing import Final
+
+from lbproxy.compiled import native
+from lbproxy.net.handler import Handler
+from lbproxy.net.timers import Timer, TimerWheel
+
+__all__ = ["GRACE_S", "Handshakes", "PlacedHandshake"]
+
+GRACE_S: Final = 1.0
+"""A round trip of a slow network, or the first retransmission on a fast one (RFC 6298 §2.1)."""
+
+SAMPLE: Final = 16
+_RETRY_S: Final = 0.1  # how often newcomers look for a handshake that has had its time
+
+
+@native(allow_interpreted_subclasses=True)
+class PlacedHandshake(Handler):
+    """A handshake as :class:`Handshakes` sees it.
+
+    ``began``: time of our first step; infinite before it. ``works``: the client has sent something
+    and lbproxy has not acted upon it yet.
+    """
+
+    __slots__ = ("began", "works")
+
+    def __init__(self) -> None:
+        self.began = math.inf
+        self.works = False
+
+    def place_free(self) -> None:
+        """Begin: this handshake holds a place from now on."""
+        raise NotImplementedError
+
+    def give_way(self) -> None:
+        """Close the connection, and leave."""
+        raise NotImplementedError
+
+    def answered(self) -> bool:
+        """Return whether the ClientHello is complete, so that the client has our answer."""
+        raise NotImplementedError
+
+
+class Handshakes:
+    """See the module.
+
+    ``most``: number of places, 0: no limit; may change at any time. ``active``: places taken.
+    ``waiting``: newcomers that wait for one. ``evicted``: handshakes that made room since the
+    start.
+    """
+
+    __slots__ = (
+        "_places",
+        "_queue",
+        "_serving",
+        "_timer",
+        "_wheel",
+        "active",
+        "evicted",
+        "most",
+        "waiting",
+    )
+
+    def __init__(self, wheel: TimerWheel) -> None:
+        self.most = 0
+        self.active = 0
+        self.waiting = 0
+        self.evicted = 0
+        self._wheel = wheel
+        self._timer: Timer = wheel.timer(self._serve)
+        self._places: OrderedDict[PlacedHandshake, None] = OrderedDict()
+        self._queue: OrderedDict[PlacedHandshake, None] = OrderedDict()
+        self._serving = False
+
+    def take(self, one: PlacedHandshake) -> None:
+        """Give ``one`` a place: calls ``one.place_free()`` now or later, unless it leaves."""
+        if not self._queue and self._has_room():
+            self._admit(one)
+            return
+        self._queue[one] = None
+        self.waiting += 1
+        self._serve()
+
+    def leave(self, one: PlacedHandshake) -> None:
+        """``one`` is decided; harmless if it has no place and waits for none."""
+        if one in self._places:
+            del self._places[one]
+            self.active -= 1
+            if self._queue:
+                self._serve()
+        elif one in self._queue:
+            del self._queue[one]
+            self.waiting -= 1
+
+    def stepped(self, one: PlacedHandshake) -> None:
+        """``one`` has answered what its client has sent, and waits for more."""
+        one.works = False
+        if one.began == math.inf:
+            one.began = self._wheel.now()
+
+    def _has_room(self) -> bool:
+        return self.most == 0 or self.active < self.most
+
+    def _admit(self, one: PlacedHandshake) -> None:
+        self._places[one] = None
+        self.active += 1
+        one.place_free()
+
+    def _serve(self) -> None:
+        """Let newcomers begin while there is room, or somebody to make it."""
+        if self._serving:  # somebody who makes room leaves
+            return
+        self._serving = True
+        try:
+            while self._queue and (self._has_room() or self._make_room()):
+                one, _ = self._queue.popitem(last=False)
+                self.waiting -= 1
+                self._admit(one)
+        finally:
+            self._serving = False
+            if self._queue:
+                self._timer.set(_RETRY_S)
+            else:
+                self._timer.clear()
+
+    def _make_room(self) -> bool:
+        """End the handshake that has had its time and got least far; return whether there is
+        one.
+        """
+        limit = self._wheel.now() - GRACE_S
+        chosen: PlacedHandshake | None = None
+        for one in islice(self._places, SAMPLE):
+            if one.works or one.began > limit:
+                continue
+            if not one.answered():
+                chosen = one
+                break
+            if chosen is None:
+                chosen = one
+        if chosen is None:
+            return False
+        self.evicted += 1
+        chosen.give_way()
+        return True
