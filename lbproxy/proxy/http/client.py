@@ -87,7 +87,7 @@ class H1ClientConnection(ClientSender, StreamProtocol):
     def _head_begins(self) -> None:
         self._enter(HEAD)
         self._began = self.frontend.now()
-        self._timer.set(self.frontend.spec.timeout_header)
+        self._rearm()
 
     def connectionLost(self, reason: Failure) -> None:
         """The connection is closed, by either side."""
@@ -249,7 +249,7 @@ class H1ClientConnection(ClientSender, StreamProtocol):
         else:
             if self._state == EXPECTING:
                 self._enter(BODY)
-            self._timer.set(self.frontend.spec.timeout_body)
+            self._rearm()
             exchange.request_data(event)  # type: ignore[arg-type]
 
     def _invalid(self, invalid: Invalid) -> None:
@@ -307,11 +307,14 @@ class H1ClientConnection(ClientSender, StreamProtocol):
     # -- deadlines ------------------------------------------------------------------------------
 
     def _rearm(self) -> None:
-        """Arm the deadline of the state; see the table of states."""
-        state, frontend = self._state, self.frontend
+        """Arm the deadline of the state; see the table of states.
+
+        Only what the client reads renews the deadline of a client that does not read.
+        """
         if self._write_paused:
-            self._timer.set(frontend.client_timeout)
-        elif state == IDLE:
+            return
+        state, frontend = self._state, self.frontend
+        if state == IDLE:
             self._timer.set(frontend.timeout_keepalive)
         elif state == HEAD:
             self._timer.set(frontend.spec.timeout_header)
