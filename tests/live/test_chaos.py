@@ -1,7 +1,7 @@
 """Operators at work and things going wrong while traffic runs: reloads, drains, servers added and
-weighed, certificates swapped, origins and workers killed, the system's clock set, filters that
-raise SystemExit or never return, floods of the admin API. No request may fail but those of a worker
-that was killed.
+weighed, certificates swapped, the program upgraded, origins and workers killed, the system's clock
+set, filters that raise SystemExit or never return, floods of the admin API. No request may fail but
+those of a worker that was killed.
 
 ``LBPROXY_CHAOS_S=600 pytest -m long tests/live/test_chaos.py`` runs for 600 seconds.
 """
@@ -123,7 +123,7 @@ class Operator:
         self.head = text.partition("[frontend")[0]
         self.deeds = (
             self.reload, self.drain, self.weigh, self.add_and_remove, self.swap_certificate,
-            self.restart_origin, self.set_clock, self.exit_filter, self.flood_admin,
+            self.restart_origin, self.set_clock, self.exit_filter, self.flood_admin, self.upgrade,
         )  # fmt: skip
 
     def act(self):
@@ -175,6 +175,15 @@ class Operator:
         origin.start()
         assert until(lambda: self.state(name) == "up", 30)
 
+    def upgrade(self):
+        """Another process takes over, with what operators have changed."""
+        answer = self.call("POST", "/upgrade")
+        assert answer["ok"], answer
+        assert self.lb.process.child.follow(answer["pid"], 60), self.lb.output()[-4000:]
+        assert until(lambda: self.state("a") == self.state("b") == "up", 30)
+        if "workers" in self.head:
+            assert until(self.all_serve, 60)
+
     def set_clock(self):
         self.clock.set(self.random.choice((-86400, -3600, 3600, 86400)))
         time.sleep(1)
@@ -218,11 +227,15 @@ class Operator:
         return self.ask("GET", f"/servers/{name}")["state"]
 
     def ask(self, method, path, body=None):
+        """The admin API, of the backend."""
+        return self.call(method, f"/backends/app{path}", body)
+
+    def call(self, method, path, body=None):
         """The admin API."""
         client = http.client.HTTPConnection("127.0.0.1", self.ports["admin"], timeout=30)
         data = None if body is None else json.dumps(body)
         headers = {"Content-Type": "application/json"}
-        client.request(method, f"/api/v1/backends/app{path}", data, headers)
+        client.request(method, f"/api/v1{path}", data, headers)
         response = client.getresponse()
         answer = json.loads(response.read())
         client.close()

@@ -11,7 +11,6 @@ import signal
 import socket
 import sys
 import urllib.error
-from pathlib import Path
 
 import pytest
 
@@ -19,20 +18,12 @@ from tests.live.clients import ThreadServer, connect
 from tests.live.test_workers import Clients, Slow, api, echoing, say
 from tests.support.lb_process import ROOT
 from tests.support.ports import free_ports
-from tests.support.process import Child, accepts, descendants, until
+from tests.support.process import Child, accepts, descendants, lives, until
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live-workers")]
 
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 TRANSPORTS = ["epoll", "twisted"]
-
-
-def lives(pid):
-    """It runs, and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 class Site:

@@ -6,12 +6,15 @@ Cyclic garbage would wait for the collector, whose runs stop the process under a
 from __future__ import annotations
 
 import gc
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import lbproxy
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.origin import Answer
 
@@ -48,8 +51,9 @@ KINDS = frozenset(
     {
         "Exchange", "HTTPTraffic", "Attempt", "Attempts", "Delivery", "Tunnel", "BodyStream",
         "TransformedBody", "RequestHead", "ResponseHead", "ReplySource", "Fetch", "Reader",
-        "StoredBody", "Hold", "TCPSession", "TCPAttempt", "TCPTraffic", "PendingDial", "Lease",
-        "H1ServerConnection", "HTTPClient", "Relay", "FastDial", "Waiter",
+        "StoredBody", "Hold", "Session", "TCPAttempt", "TCPTraffic", "PendingDial", "Lease",
+        "H1ServerConnection", "H1ClientConnection", "Relay", "FastDial", "Waiter", "_Arrival",
+        "_Place", "_SeveralDial", "Handshake", "FastTransport", "FastTLSTransport",
     }
 )  # fmt: skip
 GET = b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -64,6 +68,13 @@ SWITCH = (
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 )
+
+
+def test_the_kinds_exist() -> None:
+    folder = Path(lbproxy.__file__).parent
+    sources = "".join(path.read_text() for path in folder.rglob("*.py"))
+    missing = {kind for kind in KINDS if not re.search(rf"^class {kind}\b", sources, re.MULTILINE)}
+    assert not missing
 
 
 @pytest.fixture

@@ -14,7 +14,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["Child", "NotReady", "accepts", "descendants", "find_binary", "until"]
+__all__ = [
+    "UNKNOWN_STATUS",
+    "Child",
+    "NotReady",
+    "accepts",
+    "descendants",
+    "find_binary",
+    "lives",
+    "until",
+]
+
+UNKNOWN_STATUS = 256
+"""Exit status of a process that is not our child."""
 
 TICKS = os.sysconf("SC_CLK_TCK")
 SEARCH = ("/usr/sbin", "/usr/local/sbin", "/usr/lib/postgresql/15/bin", "/opt/homebrew/bin")
@@ -56,6 +68,43 @@ def accepts(port: int, host: str = "127.0.0.1") -> bool:
     return False
 
 
+def lives(pid: int) -> bool:
+    """It runs, and is no zombie."""
+    try:
+        return _stat(pid)[0] != "Z"
+    except OSError:
+        return False
+
+
+class Successor:
+    """A process that a child has started in its place, with the methods of Popen that Child
+    needs.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode = UNKNOWN_STATUS
+
+    def poll(self) -> int | None:
+        """Its status, None while it runs."""
+        return None if lives(self.pid) else self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to it."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self, timeout: float) -> int:
+        """Wait for its end."""
+        if not until(lambda: not lives(self.pid), timeout):
+            raise subprocess.TimeoutExpired(str(self.pid), timeout)
+        return self.returncode
+
+
 class Child:
     """One child process in a session of its own; its output goes to ``log``.
 
@@ -77,6 +126,7 @@ class Child:
         line = [*_as_user(demote), *command]
         if cores:
             line = ["taskset", "-c", ",".join(map(str, cores)), *line]
+        self.process: subprocess.Popen[bytes] | Successor
         with log.open("wb") as out:
             self.process = subprocess.Popen(
                 line,
@@ -87,6 +137,7 @@ class Child:
                 env={**os.environ, **(env or {})},
                 start_new_session=True,
             )
+        self._session = self.process.pid
 
     @property
     def pid(self) -> int:
@@ -133,9 +184,18 @@ class Child:
             self.process.wait(5)
         for pid in family[1:]:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                if _session(pid) == self.pid:
+                if _session(pid) == self._session:
                     os.kill(pid, signal.SIGKILL)
         return self.process.returncode
+
+    def follow(self, pid: int, timeout: float) -> bool:
+        """Go on with the process ``pid``, which takes this one's place; False unless this one ends
+        within ``timeout`` seconds.
+        """
+        if not until(lambda: not self.alive, timeout):
+            return False
+        self.process = Successor(pid)
+        return True
 
     def kill(self) -> None:
         """End it without a chance to say good-bye."""
