@@ -49,7 +49,7 @@ class Chunks:
         start = now()
         try:
             chunk = next(self._chunks, None)
-        except Exception:
+        except BaseException:
             self._request.unregisterProducer()
             self._request.failed(Failure())
             return

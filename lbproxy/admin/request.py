@@ -138,7 +138,7 @@ class AdminRequest(Request):
                 self._send(result)
         except APIError as error:
             self._refuse(error)
-        except Exception:
+        except BaseException:
             self.failed(Failure())
 
     def _wait(self, result: Awaitable[Any]) -> None:

@@ -131,7 +131,7 @@ class States:
             for _ in building:
                 self._turn = self._admin.reactor.callLater(0, self._slice, found, building)
                 return
-        except Exception:
+        except BaseException:
             _quiet.failure("admin state", "admin: the state cannot be shown", Failure())
             return
         self._publish(found)

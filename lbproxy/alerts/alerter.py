@@ -270,6 +270,7 @@ class Alerter(Service):
     def _done(self, result: Any, sending: Deferred[Any]) -> None:
         self._sending.discard(sending)
         if isinstance(result, Failure) and not result.check(CancelledError):
+            self.failed += 1
             _quiet.failure("deliver", "alerts: a notice could not be sent", result)
 
     async def _deliver(self, target: Destination, notice: Notice) -> None:

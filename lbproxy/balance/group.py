@@ -66,6 +66,7 @@ class ServerGroup:
         self.panicking = False
         self.claims: Claims | None = None
         self.balancer_errors = 0
+        self._uninformed = False  # the balancer has failed to hear which servers there are
         self._now = now
         self._batch = 0
         self._pending: list[tuple[ServerState, State, State]] = []
@@ -323,7 +324,9 @@ class ServerGroup:
         try:
             server = self.balancer.pick(context, avoid)
             if server is None:
-                return None
+                server = self._first_usable(avoid) if self._uninformed else None
+                if server is None:
+                    return None
             active = server.active
             if not server.listed or 0 < server.maxconn <= active or (avoid and server in avoid):
                 raise ValueError(f"the balancer picked {server!r}, which it was not offered")
@@ -458,7 +461,9 @@ class ServerGroup:
         self.free = sum(not server.full for server in self.listed)
         try:
             self.balancer.servers_changed(self.listed)
+            self._uninformed = False
         except BaseException as error:
+            self._uninformed = True
             self._failed(error)
         if self.free > before:
             for callback in self._free_callbacks:

@@ -26,7 +26,9 @@ from lbproxy.logs.sink import LogSink
 from lbproxy.net.endpoints import Network
 from lbproxy.observe.events import Events
 from lbproxy.proxy.backend import Backend
+from lbproxy.proxy.feature import Feature
 from lbproxy.proxy.frontend import Frontend
+from lbproxy.proxy.guarding import ask, guard
 from lbproxy.sharing.contracts import Replicated, Shared
 
 __all__ = ["Generation", "Ground"]
@@ -101,7 +103,7 @@ class Generation:
             backend.sync = partial(self.sync, name)
         features = [one for owner in self.backends.values() for one in owner.features.values()]
         features += [one for owner in self.frontends.values() for one in owner.all_features()]
-        self.of_features = [service for feature in features for service in feature.services()]
+        self.of_features = [service for one in features for service in _services_of(one)]
 
     def sync(self, backend: str) -> None:
         """Servers of ``backend`` came, went, or are wanted otherwise: tell the services that look
@@ -111,4 +113,9 @@ class Generation:
         if backend in self.checkers:
             self.checkers[backend].sync()
         for feature in self.backends[backend].features.values():
-            feature.sync()
+            guard(feature.sync)
+
+
+def _services_of(feature: Feature[Any]) -> list[Service]:
+    found: list[Service] = ask([], lambda: list(feature.services()))
+    return found

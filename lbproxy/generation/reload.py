@@ -29,6 +29,7 @@ from lbproxy.generation.leaving import Leaving, Remnant
 from lbproxy.generation.listening import Listener, bind, unbind
 from lbproxy.generation.plan import Plan
 from lbproxy.observe.events import EventKind, EventSeverity
+from lbproxy.proxy.guarding import guard
 
 __all__ = ["ReloadReport", "Reloader"]
 
@@ -123,7 +124,7 @@ class Reloader:
             plan = compile_config(config, self._ground, old)
         except ConfigErrors as errors:
             return old, self.refused(tuple(map(str, errors.errors)), dry_run)
-        except Exception as error:  # a bug, ours or a plugin's: what serves must go on
+        except BaseException as error:  # a bug, ours or a plugin's: what serves must go on
             _log.failure("reload")
             return old, self.refused((f"{type(error).__name__}: {error}",), dry_run)
         sessions = old.sessions()
@@ -212,10 +213,10 @@ class Reloader:
         before, after = list(old.services()), list(new.services())
         for service in before:
             if service not in after:
-                service.disownServiceParent()
+                guard(service.disownServiceParent)
         for service in after:
             if service not in before:
-                service.setServiceParent(self._services)
+                guard(service.setServiceParent, self._services)
         for name in new.backends:
             new.sync(name)
 

@@ -85,7 +85,7 @@ def look_up(reactor: Any, host: str) -> Deferred[list[str]]:
         reactor.nameResolver.resolveHostName(
             receiver, host, addressTypes=[IPv4Address, IPv6Address]
         )
-    except Exception:
+    except BaseException:
         receiver.over = True
         done.errback(Failure())
     return done

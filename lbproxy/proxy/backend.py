@@ -29,9 +29,10 @@ from lbproxy.observe.metrics import BackendCounters
 from lbproxy.proxy.dial import dial_server
 from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, take_over
 from lbproxy.proxy.guarding import each, guard
-from lbproxy.proxy.http.connector import Connector, connector_of
+from lbproxy.proxy.http.connector import connector_of
 from lbproxy.proxy.http.guardedsource import source_of
 from lbproxy.proxy.http.h1connector import H1Connector
+from lbproxy.proxy.http.missingconnector import MakeConnector, make_connector_for
 from lbproxy.proxy.http.source import Source
 from lbproxy.proxy.queue import Queue, Waiter
 from lbproxy.proxy.ratelog import Quiet
@@ -47,8 +48,6 @@ __all__ = ["Backend", "MakeConnector", "Moves"]
 _quiet = Quiet(Logger(__name__))
 
 TLSFor = Callable[[ServerSpec], TLSParameters | None]
-MakeConnector = Callable[[Terms, ServerState], Connector]
-"""Makes the connector of a server; decides which protocol is spoken to it."""
 
 
 class Moves:
@@ -244,7 +243,7 @@ class Backend:
         check = self.spec.check
         if check is not None and check.initial == "down" and not spec.no_check:
             server.healthy, server.health_note = False, "not checked yet"
-        server.connector = self.make_connector(self.terms, server)
+        server.connector = make_connector_for(self.make_connector, self.terms, server)
         self.group.add(server)
         each(self.features.values(), "server_added", server)
         return server
@@ -460,7 +459,7 @@ class Backend:
         self.make_connector = make
         for server in self.group.servers.values():
             guard(connector_of(server).close)
-            server.connector = make(self.terms, server)
+            server.connector = make_connector_for(make, self.terms, server)
 
     def start(self, processes: int = 1) -> None:
         """Traffic begins.  Called again after each reload.  ``processes``: how many serve the same

@@ -33,7 +33,7 @@ from attrs import frozen
 from lbproxy.config.declaration import Declaration
 from lbproxy.http.filter import Phases
 from lbproxy.interfaces import Env
-from lbproxy.proxy.guarding import guard
+from lbproxy.proxy.guarding import ask, guard, report
 
 if TYPE_CHECKING:
     from twisted.application.service import Service
@@ -275,17 +275,35 @@ def shown(owner: Owner) -> dict[str, Any]:
     for kind in owner.kinds:
         one = owner.features.get(kind.name)
         if kind.has_snapshot():
-            found[kind.name] = None if one is None else one.snapshot()
+            found[kind.name] = None if one is None else ask(None, one.snapshot)
         elif kind.Counters is not None:
             found.update(attrs.asdict(owner.counts[kind.name]))
     return found
 
 
 def surround(phases: Phases, features: FeatureSet) -> Phases:
-    """``phases`` with the hooks of ``features``, the last one outermost."""
+    """``phases`` with the hooks of ``features``, the last one outermost.
+
+    A feature that raises instead may be one that protects: its requests fail, they do not pass.
+    """
     for one in features.values():
-        phases = one.around(phases)
+        try:
+            phases = one.around(phases)
+        except BaseException as error:
+            report(one.around, error)
+            phases = phases.before(request=_MissingHooks(one.name).request)
     return phases
+
+
+class _MissingHooks:
+    """Fails every request, in place of hooks that could not be had."""
+
+    def __init__(self, feature: str) -> None:
+        self._feature = feature
+
+    def request(self, traffic: Any) -> None:
+        """See :class:`lbproxy.interfaces.IFilter`."""
+        raise RuntimeError(f"{self._feature} has no hooks")
 
 
 def take_over(owner: Owner, old: FeatureSet, wanted: FeatureSet) -> None:

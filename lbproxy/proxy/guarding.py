@@ -7,9 +7,12 @@ once a second for each kind; the others are called as if nothing had happened.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["each", "guard"]
+__all__ = ["ask", "each", "guard", "report"]
+
+
+T = TypeVar("T")
 
 
 def guard(call: Callable[..., Any], *words: Any) -> None:
@@ -17,7 +20,16 @@ def guard(call: Callable[..., Any], *words: Any) -> None:
     try:
         call(*words)
     except BaseException as error:
-        _report(call, error)
+        report(call, error)
+
+
+def ask(default: T, call: Callable[..., T], *words: Any) -> T:
+    """Return what a method returns, or ``default`` if it raises, which is logged."""
+    try:
+        return call(*words)
+    except BaseException as error:
+        report(call, error)
+        return default
 
 
 def each(objects: Iterable[Any], method: str, *words: Any) -> None:
@@ -26,7 +38,8 @@ def each(objects: Iterable[Any], method: str, *words: Any) -> None:
         guard(getattr(one, method), *words)
 
 
-def _report(call: Callable[..., Any], error: BaseException) -> None:
+def report(call: Callable[..., Any], error: BaseException) -> None:
+    """Log what ``call`` has raised."""
     # imported here: modules that only read configurations do without Twisted
     from twisted.python.failure import Failure
 

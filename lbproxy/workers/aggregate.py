@@ -22,6 +22,7 @@ from lbproxy.observe.counters import (
     merge,
     show,
 )
+from lbproxy.proxy.guarding import ask, guard
 
 __all__ = ["PROCESS", "Totals", "report_of"]
 
@@ -64,18 +65,21 @@ def _show_feature_counts(owner: Any, total: dict[str, Any]) -> None:
 
 
 def _gauges(owner: Any) -> dict[str, Any]:
-    return {one.name: one.gauges() for one in owner.features.values()}
+    return {one.name: ask({}, one.gauges) for one in owner.features.values()}
 
 
 def _show_gauges(owner: Any, total: dict[str, Any]) -> None:
     for one in owner.features.values():
-        one.show_gauges(total.get(one.name, {}))
+        guard(one.show_gauges, total.get(one.name, {}))
 
 
 def _take_records(owner: Any) -> dict[str, Any] | None:
     """Return the records of features since the last report, each of them once."""
+    none: list[dict[str, Any]] = []
     found = {
-        one.name: records for one in owner.features.values() if (records := one.take_records())
+        one.name: records
+        for one in owner.features.values()
+        if (records := ask(none, one.take_records))
     }
     return found or None
 
@@ -83,7 +87,7 @@ def _take_records(owner: Any) -> dict[str, Any] | None:
 def _add_records(owner: Any, found: dict[str, Any]) -> None:
     for name, records in found.items():
         if name in owner.features:
-            owner.features[name].add_records(records)
+            guard(owner.features[name].add_records, records)
 
 
 def _concatenate(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
@@ -166,6 +170,8 @@ CACHE = Table(
 PROCESS = Table(
     (
         Value("connections", lambda one: one.total.active, _set("total.active")),
+        Value("handshakes", lambda one: one.handshakes.active, _set("handshakes.active")),
+        Value("handshakes_waiting", lambda one: one.handshakes.waiting, _set("handshakes.waiting")),
         Value("lag", lambda one: one.worker_lag, _set("worker_lag"), combine=max, empty=0.0),
         Value(
             "lag_max",

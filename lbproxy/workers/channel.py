@@ -159,7 +159,7 @@ class Channel:
             return
         try:
             self._received(message, fds)
-        except Exception:
+        except BaseException:
             _log.failure("a message between master and worker")
 
     def connectionLost(self, reason: Failure) -> None:

@@ -80,7 +80,7 @@ class Hub(LocalReplicated):
             return
         try:
             answer = {"value": self._run(f"worker {slot}", operation, arguments)}
-        except Exception as error:
+        except BaseException as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         peer = self._peers.get(slot)
         if peer is not None:

@@ -145,7 +145,7 @@ def apply(
                 _apply(backend, values, parse)
             except (ConfigErrors, ValueError) as error:
                 _log.warn("server {name}: {error}", name=name, error=error)
-            except Exception:
+            except BaseException:
                 _log.failure("server {name}", name=name)
 
 

@@ -129,7 +129,7 @@ class Worker:
         """
         try:
             self._begin(message, fds)
-        except Exception as error:
+        except BaseException as error:
             self._failed(error)
             self.stop()
 
@@ -186,7 +186,7 @@ class Worker:
         """
         try:
             self._reload(message)
-        except Exception as error:
+        except BaseException as error:
             self._failed(error)
 
     def _reload(self, message: dict[str, Any]) -> None:
@@ -206,7 +206,7 @@ class Worker:
         self._sync(message)
         self.channel.send({"type": "ready"})
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         if isinstance(error, ConfigErrors | ListenError | RefusedError):
             why = str(error)
         else:
@@ -372,7 +372,7 @@ class Worker:
                     call.cancel()
             self._report()
             self._close()
-        except Exception:
+        except BaseException:
             _log.failure("the last report")
         finally:
             self._ended()

@@ -6,12 +6,15 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from twisted.logger import globalLogPublisher
 
 from lbproxy.config.lines import LINES
 from lbproxy.config.sections import SECTIONS
 from lbproxy.features import GROUP, forget_installed
+from lbproxy.proxy.ratelog import Quiet
 
 Install = Callable[[str, str, str], Path]
 
@@ -46,3 +49,18 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
 def _is_in(module: object, folder: Path) -> bool:
     return str(getattr(module, "__file__", None) or "").startswith(str(folder))
+
+
+@pytest.fixture
+def failures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The exceptions that were logged, by name of their class; all of them."""
+    monkeypatch.setattr(Quiet, "_due", lambda self, kind: 0)
+    found: list[str] = []
+
+    def observe(event: Any) -> None:
+        if event.get("log_failure") is not None:
+            found.append(event["log_failure"].type.__name__)
+
+    globalLogPublisher.addObserver(observe)
+    yield found
+    globalLogPublisher.removeObserver(observe)

@@ -31,6 +31,7 @@ from lbproxy.admin.schema import (
 from lbproxy.admin.view import AdminView
 from lbproxy.features import Kind, all_features
 from lbproxy.proxy.adminpart import AdminPart, Argument, Fields, Many, Maybe, Operation
+from lbproxy.proxy.guarding import ask
 
 __all__ = ["feature_families", "feature_fields", "part_of", "schema_of"]
 
@@ -94,7 +95,7 @@ def _state(kind: Kind) -> Callable[[AdminView], Any]:
 
     def state(admin: AdminView) -> Any:
         return {
-            name: {key: name, **one.row()}
+            name: {key: name, **ask({}, one.row)}
             for name, owner in _owners(admin, kind.owner).items()
             if (one := kind.of(owner)) is not None
         }

@@ -156,7 +156,11 @@ class Connector:
         pending = PendingDial(self)
         pending.waiters.append(waiter)
         self._waiting[waiter] = pending
-        pending.dial = self.open(pending)
+        try:
+            pending.dial = self.open(pending)
+        except BaseException:
+            del self._waiting[waiter]
+            raise
         return pending
 
     def cancel(self, waiter: Connecting) -> None:

@@ -8,6 +8,8 @@ feature that lbproxy does not bring along.  Rules:
    does so in the next turn of the reactor, as the exchange may be in the middle of something.
 3. The stream is closed, and nothing that it gives afterwards reaches the exchange.
 4. An exception in ``close`` is only logged: the exchange is over.
+5. A feature that raises instead of returning its source may be one that protects: its exchanges
+   fail with a 500, they do not pass it by.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from twisted.python.failure import Failure
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import End, Reply, RequestHead, ResponseHead
 from lbproxy.proxy.feature import FeatureSet
+from lbproxy.proxy.guarding import report
 from lbproxy.proxy.http.sink import Asking, ForwardingSink
 from lbproxy.proxy.http.source import STARTING, Source
 from lbproxy.proxy.http.streams import SourceStream
@@ -34,7 +37,14 @@ _quiet: Final = Quiet(Logger(__name__))
 def source_of(features: FeatureSet, inner: Source) -> Source:
     """Return ``inner`` as ``features`` wrap it, the last one outermost."""
     for one in features.values():
-        inner = guarded(one.source(inner))
+        try:
+            found: Any = one.source(inner)
+            if not isinstance(found, Source):
+                raise TypeError(f"returned {type(found).__name__}, wanted Source")
+            inner = guarded(found)
+        except BaseException as error:
+            report(one.source, error)
+            inner = _MissingSource(one.name)
     return inner
 
 
@@ -43,6 +53,17 @@ def guarded(source: Source) -> Source:
     if type(source).__module__.startswith("lbproxy."):
         return source
     return GuardedSource(source)
+
+
+class _MissingSource(Source):
+    """Fails every exchange, in place of a source that could not be made."""
+
+    def __init__(self, feature: str) -> None:
+        self._feature = feature
+
+    def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
+        """See :class:`Source`."""
+        raise RuntimeError(f"{self._feature} has no source")
 
 
 class GuardedSource(Source):

@@ -19,6 +19,7 @@ from lbproxy.model import Address
 from lbproxy.net.closing import half_close
 from lbproxy.net.peek import has_input
 from lbproxy.net.stream import StreamProtocol
+from lbproxy.proxy.guarding import guard
 from lbproxy.proxy.http.bound import BoundConnections, bound_of
 from lbproxy.proxy.http.connector import Connector, PendingDial
 from lbproxy.proxy.http.serverstate import (
@@ -421,10 +422,10 @@ class H1ServerConnection(StreamProtocol):
     def _forget(self) -> None:
         self._enter(CLOSING)
         if self.pooled:
-            self.connector.withdraw(self)
+            guard(self.connector.withdraw, self)
         if self._bound is not None:
             self._bound.forget(self)
-            self.connector.unbind(self)
+            guard(self.connector.unbind, self)
 
     def _lose(self) -> None:
         """Close after what is written; cut it off if that takes too long."""

@@ -226,7 +226,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
             return [limit.ask(key, now) for key in keys]
         except ProxyError:
             raise
-        except Exception:
+        except BaseException:
             name = f"limit {limit.name}"
             _quiet.failure(name, "{name} cannot be asked", Failure(), name=name)
             if limit.spec.on_error == "closed":

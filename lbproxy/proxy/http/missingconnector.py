@@ -1,0 +1,42 @@
+"""DATA. The connector of a server whose own cannot be made: attempts fail, lbproxy goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lbproxy.balance.server import ServerState
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.net.endpoints import Dial
+from lbproxy.proxy.guarding import report
+from lbproxy.proxy.http.connector import Connector, PendingDial
+from lbproxy.proxy.terms import Terms
+
+__all__ = ["MakeConnector", "MissingConnector", "make_connector_for"]
+
+MakeConnector = Callable[[Terms, ServerState], Connector]
+"""Makes the connector of a server; decides which protocol is spoken to it."""
+
+
+def make_connector_for(make: MakeConnector, terms: Terms, server: ServerState) -> Connector:
+    """Return the connector that ``make`` makes; a :class:`MissingConnector` if it fails, which is
+    logged.
+    """
+    try:
+        made: Any = make(terms, server)
+        if not isinstance(made, Connector):
+            raise TypeError(f"made {type(made).__name__}, wanted Connector")
+    except BaseException as error:
+        report(make, error)
+        return MissingConnector(terms, server)
+    return made
+
+
+class MissingConnector(Connector):
+    """Makes no connection."""
+
+    __slots__ = ()
+
+    def open(self, pending: PendingDial) -> Dial:
+        """See :class:`Connector`."""
+        raise ProxyError(Kind.CONNECT_FAILED, "the server has no connector")
