@@ -33,7 +33,7 @@ from lbproxy.admin.parameters import read_body, read_query, whole_number
 from lbproxy.admin.route import APICall, APIError, APIRoute, Raw, WrongMethod
 from lbproxy.admin.stream import AdminStream, Follower
 from lbproxy.admin.view import AdminView
-from lbproxy.proxy.http.replies import reason_phrase
+from lbproxy.http.reasons import reason_phrase
 from lbproxy.proxy.ratelog import Quiet
 
 __all__ = ["BODY", "SECURITY", "AdminRequest", "to_json"]

@@ -12,7 +12,6 @@ ValueError.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from http import HTTPStatus
 from typing import Final
 
 from librt.strings import BytesWriter
@@ -29,6 +28,7 @@ from lbproxy.http.known import (
     field_name,
 )
 from lbproxy.http.message import End, RequestHead, ResponseHead
+from lbproxy.http.reasons import REASONS
 from lbproxy.http.scan import add_number, text_end
 from lbproxy.http.syntax import TRAILER_FORBIDDEN, is_token
 
@@ -49,7 +49,7 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 _METHODS: Final = frozenset((b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"PATCH"))
 _BODY_EXPECTED: Final = frozenset((b"POST", b"PUT", b"PATCH"))  # RFC 9110 §8.6
 _TARGET_TEXT: Final = bytes(range(0x21, 0x7F))
-_REASONS: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+_REASONS: Final = REASONS
 _OURS_TO_WRITE: Final = (
     1 << HOST
     | 1 << CONTENT_LENGTH

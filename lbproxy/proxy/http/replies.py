@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from email.utils import formatdate
-from http import HTTPStatus
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import Reply, ResponseHead
+from lbproxy.http.reasons import reason_phrase
 
-__all__ = ["error_reply", "http_date", "reason_phrase", "reply_head"]
+__all__ = ["error_reply", "http_date", "reply_head"]
 
 _EXPLAIN = {
     400: "The request is invalid.",
@@ -47,20 +47,12 @@ def http_date(now: float) -> bytes:
     return _cached_date[1]
 
 
-def reason_phrase(status: int) -> bytes:
-    """Return the standard reason phrase of ``status``, or an empty one."""
-    try:
-        return HTTPStatus(status).phrase.encode("ascii")
-    except ValueError:
-        return b""
-
-
 def error_reply(error: ProxyError, allow: bytes) -> Reply:
     """Return the error page for ``error``, without internal details or data from the client.
 
     ``allow``: the Allow header of a 405."""
     status = error.status or 500
-    title = f"{status} {reason_phrase(status).decode()}"
+    title = f"{status} {reason_phrase(status).decode()}".rstrip()
     reference = f"<p>Request ID: {error.reference}</p>" if error.reference else ""
     body = (
         f"<!doctype html><html><head><title>{title}</title></head>"

@@ -9,7 +9,7 @@ import pytest
 
 import lbproxy
 from lbproxy.errors import MEANING
-from lbproxy.proxy.http.replies import reason_phrase
+from lbproxy.http.reasons import reason_phrase
 
 SENT = re.compile(r"\b(?:APIError|Reply|ResponseHead|Refusal)\(\s*(?:status=)?([1-5]\d\d)\b")
 
