@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -20,6 +19,7 @@ from attrs import frozen
 from lbproxy.config.declaration import Declaration, FrontendDeclaration
 from lbproxy.config.keys import add_keys, add_route_options
 from lbproxy.config.sections import SECTIONS
+from lbproxy.entrypoints import forget_packages, installed
 from lbproxy.proxy.features.banning.spec import BanDeclaration
 from lbproxy.proxy.features.caching.spec import CacheDeclaration
 from lbproxy.proxy.features.challenge.spec import ChallengeDeclaration
@@ -98,13 +98,13 @@ def declare_keys() -> None:
     """Add the sections of all features, and their keys to other sections; harmless the second
     time.
     """
-    for one in (*(built_in.declares for built_in in FEATURES), *_installed()):
-        for section in one.sections:
-            SECTIONS.setdefault(section.kind, section)
-        if one.Keys is not None:
-            add_keys(one.owner, one.Keys)
-        if one.RouteKeys is not None:
-            add_route_options(one.RouteKeys)
+    declared = (*(built_in.declares for built_in in FEATURES), *_installed())
+    for section in (section for one in declared for section in one.sections):
+        SECTIONS.setdefault(section.kind, section)
+    for owner in ("frontend", "backend", "route"):
+        keys = [one.Keys for one in declared if one.owner == owner and one.Keys is not None]
+        add_keys(owner, *keys)
+    add_route_options(*(one.RouteKeys for one in declared if one.RouteKeys is not None))
 
 
 @cache
@@ -125,7 +125,7 @@ def _installed() -> tuple[Kind, ...]:
     """
     taken = {built_in.name for built_in in FEATURES}
     found: dict[str, Kind] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+    for point in sorted(installed(GROUP), key=lambda point: point.name):
         try:
             kind = point.load()
         except Exception as error:
@@ -146,5 +146,6 @@ def _warn(text: str, **values: Any) -> None:
 
 def forget_installed() -> None:
     """Look for installed packages again at the next call; for tests that install one."""
+    forget_packages()
     _installed.cache_clear()
     all_features.cache_clear()

@@ -18,7 +18,6 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from lbproxy.config import build
 from lbproxy.config.errors import ConfigError, ConfigErrors, PluginError
 from lbproxy.config.model import Config, ServerSpec, Where
 from lbproxy.config.plugins import Resolve
+from lbproxy.entrypoints import installed
 from lbproxy.features import declare_keys
 
 __all__ = [
@@ -47,6 +47,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from lbproxy.config.reference import Format
     from lbproxy.twistedplugins import IPluginClass, PluginClass
 
@@ -128,7 +130,7 @@ class UnknownPlugin(LookupError):
 def _entry_points(kind: str) -> dict[str, EntryPoint]:
     """Entry points of one kind; a built-in name is left out, with a warning."""
     found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=_GROUP.get(kind, f"lbproxy.{kind}s")):
+    for point in installed(_GROUP.get(kind, f"lbproxy.{kind}s")):
         if point.name in BUILTIN[kind]:
             _warn(
                 "{kind} {name!r} of {value} is not used: there is a built-in one of this name",

@@ -28,7 +28,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("net", "tls"),
     ("proxy", "probes"),
-    ("generation", "checks", "logs", "alerts", "operate", "process", "admin", "features"),
+    (
+        *("generation", "checks", "logs", "alerts", "operate", "process", "admin", "features"),
+        "entrypoints",
+    ),
     ("registry", "twistedplugins", "runtime", "service", "testing", "decide", "workers"),
     ("tap", "cli", "__main__"),
 )
@@ -52,6 +55,7 @@ CROSS: dict[str, tuple[str, ...]] = {
         "waf.rules",
         "http.circumstances",
         "http.condition",
+        "http.contradiction",
         "http.filter",
         "limits.rate",
         "limits.rules",
@@ -69,6 +73,7 @@ CROSS: dict[str, tuple[str, ...]] = {
     "bans": ("guard.addresses",),
     "sharing": ("balance.group", "guard.connections", "limits.cells", "limits.rate"),
     "net": ("tls.errorwords", "tls.info", "tls.openssl", "tls.parameters"),
+    "features": ("entrypoints",),
     "generation": WINGS["generation"],
     "admin": WINGS["admin"],
     "operate": WINGS["operate"],

@@ -140,7 +140,7 @@ def test_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
         EntryPoint("extra", "lbproxy.balance.first:First", "lbproxy.balancers"),
         EntryPoint("first", "os:path", "lbproxy.balancers"),
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    monkeypatch.setattr(registry, "installed", lambda group: points)
     warned: list[Any] = []
     monkeypatch.setattr(registry, "_warn", lambda text, **k: warned.append(k["name"]))
     registry._entry_points.cache_clear()

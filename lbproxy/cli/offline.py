@@ -7,20 +7,15 @@ import sys
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lbproxy.cli.base import FILE, count, load, main, stop
 from lbproxy.config.build import DISK, Files
 from lbproxy.config.changes import Drift
-from lbproxy.config.dump import as_json
 from lbproxy.config.errors import ConfigError, ConfigErrors
 from lbproxy.config.model import Config, Where
-from lbproxy.decide.explain import explain_http, explain_tcp
-from lbproxy.decide.posture import open_points
-from lbproxy.decide.settled import is_settled
-from lbproxy.generation.exposure import exposed_files
-from lbproxy.http.message import header_pairs
 from lbproxy.registry import (
     load_config,
     parse_config,
@@ -29,6 +24,9 @@ from lbproxy.registry import (
     refuse_nothing,
     schema,
 )
+
+if TYPE_CHECKING:
+    from lbproxy.decide.posture import OpenPoint
 
 STDIN_BYTES = 16 * 1024 * 1024
 """Longest configuration that is read from standard input."""
@@ -41,6 +39,9 @@ def _read_all(path: Path) -> Config:
     """The configuration, after making all that it needs short of opening anything: keys,
     certificates, filters.
     """
+    from lbproxy.decide.settled import is_settled
+    from lbproxy.generation.exposure import exposed_files
+
     config = _read(path, DISK)
     warnings = exposed_files(config) if is_settled(config) else _assembled(config)
     for text in warnings:
@@ -109,10 +110,17 @@ def check(config: Path, as_data: bool, no_files: bool, security: bool) -> None:
     )
     for one in () if no_files else _drift(loaded):
         click.echo(f"running differs from {config}: {one.text}")
-    for text in open_points(loaded) if security else ():
-        click.echo(f"open: {text}")
+    for point in _open_points(loaded) if security else ():
+        click.echo(f"open: {point}")
     if str(config) != "-":
         click.echo(f"start it with: lbproxy run {config}")
+
+
+def _open_points(config: Config) -> list[OpenPoint]:
+    """Return what ``config`` leaves open."""
+    from lbproxy.decide.posture import open_points
+
+    return list(open_points(config))
 
 
 def _servers(config: Config) -> str:
@@ -128,10 +136,13 @@ def _servers(config: Config) -> str:
 def _check_rules(config: Config) -> None:
     """Run the examples of the firewall's rules, if the configuration has a firewall."""
     from lbproxy.proxy.features.waf.spec import WafSpec
+
+    if not config.of(WafSpec):
+        return
     from lbproxy.waf.examples import wrong_examples
     from lbproxy.waf.rules import RULES
 
-    wrong = wrong_examples(RULES) if config.of(WafSpec) else []
+    wrong = wrong_examples(RULES)
     for line in wrong:
         click.echo(f"firewall: {line}", err=True)
     if wrong:
@@ -154,6 +165,8 @@ def _drift(config: Config) -> list[Drift]:
 def _check_json(
     config: Path, read: Callable[[Path], Config], *, drifts: bool, security: bool
 ) -> None:
+    from lbproxy.config.dump import as_json
+
     try:
         loaded = read(config)
     except ConfigErrors as errors:
@@ -164,7 +177,7 @@ def _check_json(
     drift = [one.as_dict() for one in (_drift(loaded) if drifts else ())]
     found = {"ok": True, "errors": [], "drift": drift, "config": as_json(loaded, mask=True)}
     if security:
-        found["security"] = [one.as_dict() for one in open_points(loaded)]
+        found["security"] = [one.as_dict() for one in _open_points(loaded)]
     click.echo(json.dumps(found, indent=2))
 
 
@@ -223,6 +236,9 @@ def explain(
     lbproxy explain lb.ini GET https://shop.example.com/cart -H 'Cookie: user=7'
     lbproxy explain lb.ini TCP 5432 --sni db.example.com --client 10.1.2.3
     """
+    from lbproxy.decide.explain import explain_http, explain_tcp
+    from lbproxy.http.message import header_pairs
+
     loaded = load(config)
     try:
         ip_address(client)

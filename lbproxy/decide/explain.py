@@ -8,13 +8,20 @@ from urllib.parse import SplitResult, urlsplit
 from attrs import asdict, define, field
 
 from lbproxy.config.model import Config, FrontendSpec, ListenSpec, PluginSpec
-from lbproxy.decide.firewall import DryFirewalls, waf_name
-from lbproxy.decide.path import DryBackend, DryFrontend, DryTraffic, connected, dry_lists
+from lbproxy.decide.path import (
+    DryBackend,
+    DryFrontend,
+    DryTraffic,
+    PathVerdict,
+    connected,
+    dry_lists,
+)
 from lbproxy.errors import ProxyError
 from lbproxy.http.condition import VERBS
 from lbproxy.http.conditional import Conditions
 from lbproxy.http.message import Headers, Invalid, RequestHead
 from lbproxy.model.secrets import mask_text
+from lbproxy.proxy.features.waf.spec import WafSpec
 
 __all__ = ["Explanation", "explain_http", "explain_tcp"]
 
@@ -219,7 +226,7 @@ def _explain(
         where = f" to {mask_text(verdict.location)}" if verdict.location else ""
         result.action = f"answered with {verdict.reply.status}{where}"
     else:
-        firewall = DryFirewalls(config).verdict(waf_name(spec, verdict.route), traffic)
+        firewall = _firewall(config, spec, verdict, traffic)
         if firewall:
             result.filters.append(f"firewall: {firewall}")
         if firewall.startswith("block "):
@@ -227,6 +234,15 @@ def _explain(
             return result
         _explain_backend(DryBackend(config.backend(verdict.backend)), traffic, result)
     return result
+
+
+def _firewall(config: Config, spec: FrontendSpec, verdict: PathVerdict, traffic: DryTraffic) -> str:
+    """Return what the firewall of the route does, "" without one."""
+    if not config.of(WafSpec):
+        return ""
+    from lbproxy.decide.firewall import DryFirewalls, waf_name
+
+    return DryFirewalls(config).verdict(waf_name(spec, verdict.route), traffic)
 
 
 def _filter(plugin: PluginSpec, traffic: DryTraffic) -> str:

@@ -22,7 +22,6 @@ from lbproxy.config.model import BackendSpec, Config, FrontendSpec, ServerSpec
 from lbproxy.errors import ProxyError
 from lbproxy.guard.addresses import AddressSet
 from lbproxy.http.forward import Forwarder
-from lbproxy.http.h1 import RequestParser
 from lbproxy.http.message import Invalid, Limits, Reply, RequestHead
 from lbproxy.http.methods import MethodPolicy
 from lbproxy.http.route import Route, Router
@@ -30,7 +29,6 @@ from lbproxy.interfaces import Env
 from lbproxy.lists.access import access_of
 from lbproxy.lists.addresslist import AddressList
 from lbproxy.observe.record import Connection
-from lbproxy.proxy.features.listing.reading import read_source
 from lbproxy.proxy.features.listing.spec import ListSpec
 
 __all__ = [
@@ -101,6 +99,8 @@ class PathVerdict:
 
 def dry_lists(config: Config) -> dict[str, AddressList]:
     """Return the lists of a configuration as their files are now; URLs are not fetched."""
+    from lbproxy.proxy.features.listing.reading import read_source
+
     found = {}
     for spec in config.of(ListSpec):
         found[spec.name] = one = AddressList(spec.name)
@@ -136,6 +136,8 @@ class DryFrontend:
         """The head of the request with these lines, or what it is refused with; None if it is no
         request.
         """
+        from lbproxy.http.h1 import RequestParser
+
         data = b"\r\n".join([*lines, b"", b""])
         events = RequestParser(self._limits).receive(data)
         first = events[0] if events else None

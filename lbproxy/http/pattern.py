@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 __all__ = ["MAX_REGEX", "Matcher", "compile_regex", "text_matcher"]
@@ -17,14 +18,13 @@ MAX_REGEX = 1024
 """Longest regular expression, in bytes: the standard library's engine has no other bound."""
 
 
-def _load_re2() -> Any:
+@cache
+def _re2() -> Any:
+    """Return google-re2, imported when the first pattern needs it, or None if not installed."""
     try:
         return importlib.import_module("re2")
     except ImportError:
         return None
-
-
-_re2 = _load_re2()
 
 
 def compile_regex(pattern: str) -> Any:
@@ -37,13 +37,14 @@ def compile_regex(pattern: str) -> Any:
     raw = pattern.encode("utf-8")
     if len(raw) > MAX_REGEX:
         raise ValueError(f"regular expression of {len(raw)} bytes; at most {MAX_REGEX} are allowed")
+    re2 = _re2()
     try:
-        if _re2 is None:
+        if re2 is None:
             return re.compile(raw)
-        options = _re2.Options()
+        options = re2.Options()
         options.log_errors = False
-        return _re2.compile(raw, options)
-    except (re.error, getattr(_re2, "error", re.error), OverflowError, RecursionError) as error:
+        return re2.compile(raw, options)
+    except (re.error, getattr(re2, "error", re.error), OverflowError, RecursionError) as error:
         reason = error.args[0] if error.args else error
         if isinstance(reason, bytes):
             reason = reason.decode("utf-8", "replace")

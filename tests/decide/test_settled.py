@@ -71,11 +71,11 @@ def test_what_reading_cannot_judge_needs_the_assembly(old: str, new: str) -> Non
 
 
 def modules_after(folder: Path, *words: str) -> set[str]:
-    """The top-level packages that a command has imported when it ends."""
+    """The modules that a command has imported when it ends, and their packages."""
     code = (
         "import sys\nfrom lbproxy.cli import main\n"
         f"try:\n    main({list(words)!r})\nexcept SystemExit:\n    pass\n"
-        "print('\\n' + ' '.join(name.partition('.')[0] for name in sys.modules))"
+        "print('\\n' + ' '.join(sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
@@ -103,6 +103,52 @@ def test_commands_of_a_plain_file_do_not_load_twisted(
 ) -> None:
     (tmp_path / "lb.ini").write_text(PLAIN)
     assert not modules_after(tmp_path, *words) & HEAVY
+
+
+SMALL = """\
+[frontend web]
+mode = http
+listen = tcp:8080
+routes =
+    path /api/* -> api
+    default     -> app
+
+[backend app]
+servers = a 127.0.0.1:8001
+
+[backend api]
+check = http GET /healthz
+servers = a 127.0.0.1:8002
+"""
+
+SLOW = {
+    *("email", "http.client", "importlib.metadata", "re2", "ssl", "urllib.request", "zipfile"),
+    *("lbproxy.cache.memory", "lbproxy.observe.alerts", "lbproxy.waf.engine", "lbproxy.waf.own"),
+    *("lbproxy.proxy.features.limiting.key", "lbproxy.waf.rules"),
+}
+"""Modules for what a small configuration does not use; each takes 3 to 20 ms to import."""
+
+REMOTE = {"email", "http.client", "ssl"}
+"""Modules of SLOW that requests to the admin API need."""
+
+
+@pytest.mark.parametrize(
+    ("words", "unwanted"),
+    [
+        (("check", "lb.ini"), SLOW | {"lbproxy.decide.explain", "lbproxy.decide.posture"}),
+        (("check", "--no-files", "lb.ini"), SLOW | {"lbproxy.decide.path"}),
+        (("explain", "lb.ini", "GET", "http://a.example.com:8080/"), SLOW),
+        (("servers", "-c", "lb.ini"), SLOW - REMOTE | {"lbproxy.decide.path"}),
+        (("--help",), SLOW - REMOTE - {"lbproxy.observe.alerts"} | {"lbproxy.decide.path"}),
+        (("completion", "bash"), SLOW | {"lbproxy.config.build"}),
+    ],
+    ids=["check", "no-files", "explain", "servers", "help", "completion"],
+)
+def test_commands_import_only_what_a_small_file_uses(
+    tmp_path: Path, words: tuple[str, ...], unwanted: set[str]
+) -> None:
+    (tmp_path / "lb.ini").write_text(SMALL)
+    assert not modules_after(tmp_path, *words) & (HEAVY | unwanted)
 
 
 @pytest.mark.parametrize("module", sorted(set(COMMANDS) - {"serve"}))

@@ -266,7 +266,7 @@ def test_good_conditions() -> None:
 
 
 def test_standard_library_regex(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patterns, "_re2", None)
+    monkeypatch.setattr(patterns, "_re2", lambda: None)
     assert takes("path ~^/a+$", http("/aaa"))
     with pytest.raises(ValueError, match="bad regular expression"):
         check_condition("path", ("~(",), "http")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lbproxy.config.conditions import dump_conditions, find_if, read_conditions
 from lbproxy.config.line import Line, Scope
 from lbproxy.config.options import Spot
 from lbproxy.config.plugins import find_class
 from lbproxy.config.words import Word, quote
-from lbproxy.waf.exclusion import PARTS, Exclusion
-from lbproxy.waf.own import OwnRule
+
+if TYPE_CHECKING:  # the engine and its rules are imported for files with a [waf NAME] only
+    from lbproxy.waf.exclusion import Exclusion
+    from lbproxy.waf.own import OwnRule
 
 __all__ = ["EXCLUDE", "PREDICATE"]
 
@@ -21,6 +23,8 @@ _FORM: Final = "ID[-ID] [PART] [if CONDITIONS]"
 
 
 def _read_exclude(words: Sequence[Word], spot: Spot, scope: Scope) -> Exclusion | None:
+    from lbproxy.waf.exclusion import PARTS, Exclusion
+
     at = find_if(words)
     found = _IDS.fullmatch(words[0].text) if words and at else None
     if found is None or at > 2:
@@ -45,6 +49,8 @@ def _dump_exclude(spec: Exclusion) -> str:
 
 
 def _read_predicate(words: Sequence[Word], spot: Spot, scope: Scope) -> OwnRule | None:
+    from lbproxy.waf.own import OwnRule
+
     if len(words) != 1:
         spot.wrong("write FILE.py:FUNCTION or MODULE:FUNCTION, one a line")
         return None

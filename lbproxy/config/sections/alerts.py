@@ -18,7 +18,6 @@ from lbproxy.model import (
     RuleSpec,
     WebhookSpec,
 )
-from lbproxy.observe.alerts import RULES
 
 __all__ = ["ALERTS"]
 
@@ -38,6 +37,8 @@ def _check(draft: Draft, judge: Judge) -> None:
 
 
 def _rule(rule: RuleSpec, spot: Spot) -> None:
+    from lbproxy.observe.alerts import RULES
+
     known = RULES.get(rule.name)
     if known is None:
         spot.wrong(f"there is no alert {rule.name!r}", found=rule.name, known=tuple(RULES))

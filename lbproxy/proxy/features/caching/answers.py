@@ -11,7 +11,7 @@ from lbproxy.cache.conditions import is_not_modified, range_allowed
 from lbproxy.cache.ranges import Span, multipart, spans
 from lbproxy.cache.stored import Stored
 from lbproxy.http.message import Headers, RequestHead, ResponseHead
-from lbproxy.proxy.http.replies import reason_phrase
+from lbproxy.http.reasons import reason_phrase
 
 __all__ = ["Said", "StoredFile", "answer", "fresh_head", "not_modified"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from lbproxy.cache.memory import OVERHEAD
 from lbproxy.cache.policy import TTL, Cookies, Disk, NoCache, Policy, Query, SetCookie
 from lbproxy.config.declaration import Declaration
 from lbproxy.config.draft import Draft
@@ -132,6 +131,8 @@ class CacheSpec:
     @property
     def largest(self) -> int:
         """Bytes of the largest body that is stored."""
+        from lbproxy.cache.memory import OVERHEAD
+
         if self.max_object:
             return self.max_object
         if self.disk is not None and not self.memory:

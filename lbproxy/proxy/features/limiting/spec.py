@@ -10,7 +10,6 @@ from lbproxy.config.model import NOWHERE, Where, hidden, option
 from lbproxy.config.section import Judge, Section
 from lbproxy.limits.rate import Rate
 from lbproxy.limits.rules import Action, LimitUse
-from lbproxy.proxy.features.limiting.key import Key
 
 __all__ = ["LIMIT", "LimitDeclaration", "LimitSpec"]
 
@@ -100,6 +99,8 @@ def _check(draft: Draft, judge: Judge) -> None:
 def _check_key(draft: Draft, judge: Judge, unit: str) -> None:
     if "key" in draft.broken:
         return
+    from lbproxy.proxy.features.limiting.key import Key
+
     try:
         key = Key(draft.get("key", "{client_ip}"), (32, 64))
     except ValueError as error:

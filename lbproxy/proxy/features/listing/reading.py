@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from http.client import HTTPException
 from itertools import chain
 from pathlib import Path
 from time import monotonic
-from urllib.request import Request, urlopen
 
 from lbproxy.lists.text import ListText, read_list
 from lbproxy.proxy.features.listing.spec import ListSpec
@@ -47,6 +45,9 @@ def _fetch(url: str, silence: float, longest: float) -> bytes:
 
     A piece of one would be a list with fewer entries, or with a prefix that is cut short.
     """
+    from http.client import HTTPException  # with ssl, which only URLs need
+    from urllib.request import Request, urlopen
+
     asked = Request(url, headers={"User-Agent": "lbproxy"})
     found = bytearray()
     until = monotonic() + longest

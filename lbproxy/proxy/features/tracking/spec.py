@@ -9,7 +9,6 @@ from lbproxy.config.draft import Draft
 from lbproxy.config.model import NOWHERE, Where, hidden, option
 from lbproxy.config.section import Judge, Section
 from lbproxy.limits.rules import LimitUse
-from lbproxy.proxy.features.limiting.key import Key
 
 __all__ = ["TRACK", "TrackDeclaration", "TrackSpec"]
 
@@ -42,6 +41,8 @@ class TrackSpec:
 
 
 def _check(draft: Draft, judge: Judge) -> None:
+    from lbproxy.proxy.features.limiting.key import Key
+
     if draft.broken & {"key", "count"}:
         return
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -10,9 +10,9 @@ from lbproxy.config.declaration import Declaration
 from lbproxy.config.draft import Draft
 from lbproxy.config.model import NOWHERE, Where, hidden, option
 from lbproxy.config.section import Judge, Section
-from lbproxy.waf.exclusion import Exclusion
-from lbproxy.waf.own import FIRST_ID
-from lbproxy.waf.rules import RULES
+
+if TYPE_CHECKING:
+    from lbproxy.waf.exclusion import Exclusion
 
 __all__ = ["WAF", "WafDeclaration", "WafKeys", "WafSpec"]
 
@@ -141,6 +141,9 @@ _ONLY_WITH_RULES = ("setup", "engine", "processes", "queue", "deadline", "on_err
 
 
 def _check(draft: Draft, judge: Judge) -> None:
+    from lbproxy.waf.own import FIRST_ID
+    from lbproxy.waf.rules import RULES
+
     if "rules" in draft.broken:
         return
     rules = draft.get("rules", "")
