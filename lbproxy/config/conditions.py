@@ -70,7 +70,28 @@ def read_conditions(
             _track(args, spot, scope)
         out.append((verb.text, args, bool(negated)))
         at = end
+    if len(out) > 1 and not spot.failed:
+        _contradiction(out, spot)
     return tuple(out)
+
+
+def _contradiction(conditions: Sequence[Condition], spot: Spot) -> None:
+    """Report conditions that exclude each other."""
+    from lbproxy.http.contradiction import excluded
+
+    found = excluded(conditions)
+    if found is None:
+        return
+    one, two = (" ".join(dump_conditions([_masked(condition)])) for condition in found)
+    hint = ""
+    if found[0][0] not in ("cookie", "header", "query") and not found[0][2] and not found[1][2]:
+        hint = f"; write '{one} {' '.join(two.split()[1:])}' if either may hold"
+    spot.wrong(f"never matches: all conditions must hold, and '{one}' excludes '{two}'{hint}")
+
+
+def _masked(condition: Condition) -> Condition:
+    verb, args, negated = condition
+    return verb, tuple(mask_condition(verb, args)), negated
 
 
 def _lists(args: Sequence[str], spot: Spot, scope: Scope) -> None:

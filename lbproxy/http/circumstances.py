@@ -11,7 +11,14 @@ from typing import Any
 
 from lbproxy.http.context import Compiled, RouteContext
 
-__all__ = ["clock_span", "compile_port", "compile_scheme", "compile_status", "compile_time"]
+__all__ = [
+    "clock_span",
+    "compile_port",
+    "compile_scheme",
+    "compile_status",
+    "compile_time",
+    "week_minutes",
+]
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -72,11 +79,8 @@ def _began(context: RouteContext) -> float:
     return context.started + epoch if context.started < epoch else context.started
 
 
-def compile_time(args: Sequence[str]) -> Compiled:
-    """``time SPAN|DAY...``: in one of the spans and on one of the days, in local time.
-
-    A span that passes midnight belongs to the day on which it begins.
-    """
+def _spans_and_days(args: Sequence[str]) -> tuple[list[tuple[int, int]], frozenset[int]]:
+    """The spans in minutes, and the days; all days if none is named."""
     spans: list[tuple[int, int]] = []
     days: set[int] = set()
     for arg in args:
@@ -90,7 +94,26 @@ def compile_time(args: Sequence[str]) -> Compiled:
             raise ValueError(
                 f"time {arg!r} is neither 22:00-06:00 nor a day such as mon or sat-sun"
             )
-    on = frozenset(days or range(7))
+    return spans, frozenset(days or range(7))
+
+
+def week_minutes(args: Sequence[str]) -> frozenset[int]:
+    """The minutes of a week, from Monday at midnight, in which ``time`` with ``args`` holds."""
+    spans, on = _spans_and_days(args)
+    found: set[int] = set()
+    for day in on:
+        for start, end in spans or [(0, 1440)]:
+            long = end - start if start < end else end - start + 1440
+            found |= {(day * 1440 + start + minute) % 10080 for minute in range(long)}
+    return frozenset(found)
+
+
+def compile_time(args: Sequence[str]) -> Compiled:
+    """``time SPAN|DAY...``: in one of the spans and on one of the days, in local time.
+
+    A span that passes midnight belongs to the day on which it begins.
+    """
+    spans, on = _spans_and_days(args)
 
     def test(context: RouteContext, path: bytes) -> bool:
         local = time.localtime(_began(context))

@@ -36,6 +36,7 @@ from lbproxy.config.model import (
 from lbproxy.config.options import option_fields
 from lbproxy.config.sections import SECTIONS
 from lbproxy.features import declare_keys
+from lbproxy.http.contradiction import excluded
 
 from .fakes import MINIMAL, TABLE, build
 
@@ -175,7 +176,7 @@ ROUTES = (
     st.lists(
         st.builds(
             _route,
-            st.lists(CONDITION, min_size=1, max_size=2),
+            st.lists(CONDITION, min_size=1, max_size=2).filter(lambda all_: not excluded(all_)),
             st.none() | plugin("filter", "redirect"),
         ),
         max_size=2,
