@@ -43,6 +43,7 @@ MAX_FILES = 1000
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}|\$\{")
 _VARIABLE_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _BARE = re.compile(r"[A-Za-z0-9_./:~*^+?@%&!<(){}\[\]|\\,;#-]*")
+_WITHOUT_EQUALS = re.compile(r"([a-z][a-z0-9_]*)\s+([^={}\s][^={}]*?)\s*;?")
 _HEADER = re.compile(r"\[([^\]]*)\](.*)", re.DOTALL)
 
 
@@ -215,7 +216,10 @@ def _variable(match: re.Match[str], env: Mapping[str, str]) -> str:
 def _foreign(line: str) -> str:
     """Return the suffix of an error about a line that another program would accept."""
     here = foreign_key(line)
-    return f"; {here}" if here else ""
+    if here:
+        return f"; {here}"
+    found = _WITHOUT_EQUALS.fullmatch(mask_text(line))
+    return f"; write '{found[1]} = {found[2]}'" if found else ""
 
 
 class _FileParser:

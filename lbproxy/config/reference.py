@@ -27,11 +27,10 @@ __all__ = ["Format", "default_words", "render"]
 Format = Literal["rst", "text"]
 
 _INTRO = """\
-A configuration is an INI text. Sections are ``[lbproxy]``, ``[frontend NAME]``, ``[backend NAME]``,
-``[certificate NAME]`` and ``[alerts]``. ``[listen NAME]``, ``[site NAME]`` and ``[defaults]``
-contain the same keys and are expanded into these sections. Sections and keys begin in the first
-column. A line that begins with white space continues the value of the key above it. ``#`` and ``;``
-begin a comment at the start of a line, ``#`` also after white space. ``${NAME}`` and
+A configuration is an INI text with the sections below. ``[listen NAME]``, ``[site NAME]`` and
+``[defaults]`` contain the keys of others and are expanded into them. Sections and keys begin in the
+first column. A line that begins with white space continues the value of the key above it. ``#``
+and ``;`` begin a comment at the start of a line, ``#`` also after white space. ``${NAME}`` and
 ``${NAME:-default}`` are replaced by environment variables, and ``$${`` is a literal ``${``. Text
 with spaces is quoted. ``include = FILE`` (or a glob, relative to the including file) may stand
 before the first section. Other relative paths are relative to the directory of the main file."""

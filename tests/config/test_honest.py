@@ -158,11 +158,38 @@ def test_methods(lines: str, said: str) -> None:
         ("backend = app", "routes = not path_beg /x -> app", "'path /x/*'"),
         ("[backend app]", "[upstream app]", "[backend NAME] with 'servers'"),
         ("[frontend web]", "[global]\nx = 1\n[frontend web]", "[lbproxy]"),
+        ("backend = app", "backend = app\ngzip on;", "bodies pass as servers compress them"),
+        ("backend = app", "backend = app\ngzip = on", "bodies pass as servers compress them"),
+        ("backend = app", "backend = app\nlimit_req = zone=a burst=5", "[limit NAME] with 'rate'"),
+        ("backend = app", "backend = app\nssl = on", "'listen = tls:443"),
+        ("backend = app", "backend = app\nhttp2 on;", "HTTP/1.1"),
+        ("backend = app", "backend = app\nroot /var/www;", "serves no files"),
+        ("backend = app", "backend = app\nencode = gzip", "as servers compress them"),
+        ("servers = a", "http-reuse always\nservers = a", "'reuse = never'"),
+        ("servers = a", "hash-type consistent\nservers = a", "always consistent"),
     ],
 )
 def test_words_of_others(old: str, new: str, said: str) -> None:
     found = texts(MINIMAL.replace(old, new))
     assert any("in lbproxy this is" in one and said in one for one in found), found
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("mode tcp", "write 'mode = tcp'"),
+        ("retries 3", "write 'retries = 3'"),
+        ("listen 80;", "write 'listen = 80'"),
+        ("balance  hash   source", "write 'balance = hash   source'"),
+        ("secret password=hunter2", ""),
+        ("}", ""),
+        ("location", ""),
+    ],
+)
+def test_a_line_without_an_equals_sign(line: str, said: str) -> None:
+    (found,) = texts(MINIMAL.replace("backend = app", f"backend = app\n{line}"))
+    assert ("; write " in found) == bool(said)
+    assert found.endswith(said) and "hunter2" not in found
 
 
 def test_also_in_a_listen_section() -> None:
