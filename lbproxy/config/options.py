@@ -134,6 +134,11 @@ class _Reader:
     def _word(self, word: Word) -> None:
         pair = word.option()
         before, self.secret = self.secret, ""
+        if before and pair is None and not self._is_flag(word.text):
+            self.spot.hide(word.text.lstrip("="))  # of "password x", or "password = x y"
+            self.secret = before
+        elif pair is None and word.is_bare and self._looks_secret(word.text):
+            self.secret = word.text
         if pair is not None and self._looks_secret(pair[0]):
             self.spot.hide(pair[1])
             self.secret = pair[0]
@@ -145,9 +150,7 @@ class _Reader:
             self._unknown(pair[0])
         elif self.slots:
             self._fill(word)
-        elif before and pair is None:
-            self.spot.hide(word.text)
-            self.secret = before
+        elif before and pair is None and word.text != "=" and before in self.values:
             self.spot.wrong(f"{before} has more than one word; text with spaces stands in quotes")
         else:
             self._unknown(pair[0] if pair else word.text)

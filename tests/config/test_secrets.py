@@ -171,3 +171,27 @@ def test_masking_leaves_the_rest() -> None:
     assert mask_words(("curl", "-u", "me:pw", "--token", "t", "--max", "3")) == (
         "curl", "-u", "me:***", "--token", "***", "--max", "3",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "password hunter2",
+        "password = hunter2",
+        "password =hunter2",
+        "password= hunter2",
+        "password=x hunter2",
+        "password = x hunter2",
+        "paswd hunter2",
+        "sentinel_password hunter2 tls",
+    ],
+)
+def test_a_secret_beside_its_key_is_not_echoed(words: str) -> None:
+    text = (
+        "[frontend db]\nmode = tcp\nlisten = tcp:1\nbackend = b\n"
+        f"[backend b]\nservers = a 192.0.2.1:5\ncheck = redis {words}\n"
+    )
+    with pytest.raises(ConfigErrors) as caught:
+        parse_config(text)
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in str([one.as_dict() for one in caught.value.errors])
