@@ -206,6 +206,7 @@ class Forwarder:
                     break
         if client.chain and (self._rfc7239 or source != "x-forwarded"):
             self._agree(client, head, source)
+        self._drop_others(client, head, source if client.chain else "")
         return client.ip, client.port, client.scheme
 
     def _take_real_ip(self, client: _Client, head: RequestHead) -> bool:
@@ -229,6 +230,19 @@ class Forwarder:
             if peer.ip != client.ip:
                 nodes = [_node(_bracketed(ip.encode("ascii"))) for ip in reversed(client.chain)]
                 head.set_header(b"Forwarded", b", ".join([b"for=" + node for node in nodes]))
+
+    def _drop_others(self, client: _Client, head: RequestHead, source: str) -> None:
+        """Remove a header that this hop does not append to, unless it names the same client."""
+        if not self._rfc7239 and source != "rfc7239" and head.header_values(b"forwarded"):
+            named = _Client("", 0, "")
+            named.follow(_forwarded_hops(head), self._trusted)
+            if named.ip != client.ip:
+                head.remove_header(b"forwarded")
+        if not self._x and source != "x-forwarded" and head.header_values(b"x-forwarded-for"):
+            named = _Client("", 0, "")
+            named.follow(_x_hops(head), self._trusted)
+            if named.ip != client.ip:
+                head.remove_header(b"x-forwarded-for")
 
     # --- to the server
 
@@ -333,7 +347,7 @@ class Forwarder:
                     raise ProxyError(Kind.LOOP_DETECTED, before.decode("latin-1")[:200])
                 via = before + b", " + via
             out.append((b"Via", via))
-        if seen and b"trailers" in list_members(seen.get(b"te", b"")):
+        if seen and head.version > 10 and b"trailers" in list_members(seen.get(b"te", b"")):
             out.append((b"TE", b"trailers"))
         return out
 

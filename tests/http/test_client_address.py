@@ -228,3 +228,38 @@ def test_a_client_cannot_name_real_ip_away() -> None:
 
 def test_without_the_key_the_header_is_an_ordinary_one() -> None:
     assert sent("CF-Connecting-IP", ("CF-Connecting-IP", "x"), peer="9.9.9.9") == [b"x"]
+
+
+X9, F8, F9 = (
+    ("X-Forwarded-For", "9.9.9.9"),
+    ("Forwarded", "for=8.8.8.8"),
+    ("Forwarded", "for=9.9.9.9"),
+)
+
+
+@pytest.mark.parametrize(
+    ("keys", "lines", "name", "kept"),
+    [
+        ("x-forwarded", (X9, F8), "Forwarded", False),
+        ("x-forwarded", (X9, F9), "Forwarded", True),
+        ("x-forwarded", (("X-Forwarded-For", "junk"), F8), "Forwarded", False),
+        ("x-forwarded", (F8,), "Forwarded", True),
+        ("x-forwarded", (("Forwarded", "for=8.8.8.8;for=7.7.7.7"),), "Forwarded", False),
+        ("x-forwarded", (("Forwarded", "for=8.8.8.8;;;="),), "Forwarded", False),
+        ("rfc7239", (X9, F8), "X-Forwarded-For", False),
+        ("rfc7239", (X9, F9), "X-Forwarded-For", True),
+        ("rfc7239", (X9,), "X-Forwarded-For", True),
+        ("none", (X9, F8), "X-Forwarded-For", False),
+        ("none", (X9,), "X-Forwarded-For", True),
+    ],
+)
+def test_a_header_that_is_not_appended_to_names_the_same_client_or_goes(
+    keys: str, lines: tuple[tuple[str, str], ...], name: str, kept: bool
+) -> None:
+    assert bool(sent(name, *lines, forwarded=(keys,))) is kept
+
+
+def test_real_ip_wins_over_headers_that_are_not_appended_to() -> None:
+    lines = (("X-IP", "5.5.5.5"), ("Forwarded", "for=8.8.8.8"))
+    assert client(*lines, real_ip="X-IP") == ("5.5.5.5", 0)
+    assert sent("Forwarded", *lines, real_ip="X-IP") == []

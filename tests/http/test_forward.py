@@ -92,6 +92,33 @@ def test_te_trailers_and_no_upgrade() -> None:
     assert values(out, "Trailer") == [b"X-Sum"]
 
 
+@pytest.mark.parametrize(
+    ("te", "connection", "version", "sent_on"),
+    [
+        ("trailers", "Connection: TE\r\n", 11, True),
+        ("Trailers", "Connection: TE\r\n", 11, True),
+        ("gzip;q=0.5, trailers", "Connection: TE\r\n", 11, True),
+        ("trailers", "", 11, True),
+        ("gzip", "Connection: TE\r\n", 11, False),
+        ("trailers;q=0", "Connection: TE\r\n", 11, False),
+        ("x-trailers", "Connection: TE\r\n", 11, False),
+        ("trailers", "Connection: TE\r\n", 10, False),
+    ],
+)
+def test_a_client_that_accepts_trailers(
+    te: str, connection: str, version: int, sent_on: bool
+) -> None:
+    """RFC 9110 §7.6.1: the semantics of TE apply whether or not Connection names it; then it is
+    replaced.  An HTTP/1.0 client gets no trailers.
+    """
+    start = f"GET / HTTP/{version / 10}\r\nHost: a\r\nTE: {te}\r\n{connection}\r\n"
+    head = RequestParser(Limits()).receive(start.encode())[0]
+    assert isinstance(head, RequestHead)
+    fwd = forwarder()
+    fwd.client(PEER, head)
+    assert values(sent(fwd, head), "TE") == ([b"trailers"] if sent_on else [])
+
+
 def test_nominated_fields() -> None:
     lines = (("X-Once", "1"), ("Cookie", "a=b"), ("Authorization", "x"), ("X-Kept", "2"))
     named = (b"x-once", b"cookie", b"authorization", b"host", b"x-forwarded-for", b"via")
