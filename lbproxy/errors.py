@@ -42,6 +42,7 @@ class Kind(str, Enum):
     BLOCKED = "blocked"  # by the firewall
     LIMITED = "limited"  # a connection limit
     RATE_LIMITED = "rate_limited"  # a [limit NAME]
+    SHED = "shed"  # refused because the process is overloaded
     CHALLENGED = "challenged"  # the client has not passed the challenge
     BANNED = "banned"  # a [ban NAME]
     NO_ROUTE = "no_route"
@@ -117,6 +118,7 @@ MEANING: dict[Kind, Meaning] = {
     Kind.BLOCKED: Meaning(403, "proxy", _N),
     Kind.LIMITED: Meaning(503, "proxy", _N),
     Kind.RATE_LIMITED: Meaning(429, "proxy", _N),
+    Kind.SHED: Meaning(503, "proxy", _N),
     Kind.CHALLENGED: Meaning(403, "proxy", _N),
     Kind.BANNED: Meaning(403, "proxy", _N),
     Kind.NO_ROUTE: Meaning(404, "proxy", _N),

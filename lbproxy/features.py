@@ -27,6 +27,7 @@ from lbproxy.proxy.features.corsproxy.spec import CorsDeclaration
 from lbproxy.proxy.features.limiting.spec import LimitDeclaration
 from lbproxy.proxy.features.listing.spec import ListDeclaration
 from lbproxy.proxy.features.pacing.spec import PacingDeclaration
+from lbproxy.proxy.features.shedding.spec import ShedDeclaration
 from lbproxy.proxy.features.tracking.spec import TrackDeclaration
 from lbproxy.proxy.features.waf.spec import WafDeclaration
 
@@ -80,6 +81,7 @@ FEATURES: tuple[BuiltIn, ...] = (
     BuiltIn("cache", "lbproxy.proxy.features.caching.feature:Caching", CacheDeclaration),
     BuiltIn("waf", "lbproxy.proxy.features.waf.feature:Waf", WafDeclaration),
     BuiltIn("lists", "lbproxy.proxy.features.listing.feature:Listing", ListDeclaration),
+    BuiltIn("shed", "lbproxy.proxy.features.shedding.feature:Shedding", ShedDeclaration),
     BuiltIn("pacing", "lbproxy.proxy.features.pacing.feature:Pacing", PacingDeclaration),
     BuiltIn(
         "challenge", "lbproxy.proxy.features.challenge.feature:Challenge", ChallengeDeclaration

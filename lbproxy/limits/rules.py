@@ -8,7 +8,7 @@ from attrs import frozen
 
 from lbproxy.model import Condition
 
-__all__ = ["Action", "BanAction", "LimitUse", "Reaction"]
+__all__ = ["Action", "BanAction", "LimitUse", "Reaction", "ShedLimits"]
 
 Reaction = Literal["reject", "delay", "tarpit", "log", "ban"]
 
@@ -41,3 +41,16 @@ class LimitUse:
 
     name: str
     conditions: tuple[Condition, ...] = ()
+
+
+@frozen
+class ShedLimits:
+    """The value of ``shed``; 0 where a load is not limited.
+
+    ``lag``: seconds that the reactor is late.  ``memory``: share from 0 to 1.  ``queue``: share of
+    the places in the queue of the backend.
+    """
+
+    lag: float = 0.0
+    memory: float = 0.0
+    queue: float = 0.0

@@ -18,6 +18,7 @@ from lbproxy.config.lines.log import LOG, syslog_address
 from lbproxy.config.lines.plugin import BALANCER, FILTER, STICKY
 from lbproxy.config.lines.route import ROUTE
 from lbproxy.config.lines.server import SERVER, dump_server
+from lbproxy.config.lines.shedding import SHED
 from lbproxy.config.lines.waf import EXCLUDE, PREDICATE
 
 __all__ = ["LINES", "dump_server", "read_admin", "syslog_address"]
@@ -30,7 +31,7 @@ LINES: dict[str, Line] = {
         BALANCER, STICKY, FILTER, TTL_LINE, QUERY, COOKIES, DISK, CONDITIONS,
         LIMIT_RATE, LIMIT_ACTION, LIMIT_PREFIX, LIMIT_USE, TRACK_USE,
         BAN_AFTER, BAN_ON, BAN_TIME, BAN_ACTION,
-        EXCLUDE, PREDICATE,
+        EXCLUDE, PREDICATE, SHED,
     )
 }  # fmt: skip
 """Lines by the name after ``line:`` or ``lines:`` in a field's kind, in the order of the reference.

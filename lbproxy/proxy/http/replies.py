@@ -33,6 +33,11 @@ _EXPLAIN = {
 # after these the state of the client's connection is undefined, so it is closed
 _CLOSING = frozenset({400, 408, 413, 414, 417, 431, 501, 505})
 
+# after these the client may try again in a second
+_SHORT = frozenset(
+    (Kind.QUEUE_FULL, Kind.QUEUE_TIMEOUT, Kind.NO_SERVER, Kind.CIRCUIT_OPEN, Kind.SHED)
+)
+
 _cached_date = (-1, b"")
 
 
@@ -59,7 +64,7 @@ def error_reply(error: ProxyError, allow: bytes) -> Reply:
         f"<body><h1>{title}</h1><p>{_EXPLAIN.get(status, '')}</p>{reference}</body></html>\n"
     ).encode()
     headers = [(b"Content-Type", b"text/html; charset=utf-8"), (b"Cache-Control", b"no-store")]
-    if error.kind in (Kind.QUEUE_FULL, Kind.QUEUE_TIMEOUT, Kind.NO_SERVER, Kind.CIRCUIT_OPEN):
+    if error.kind in _SHORT:
         headers.append((b"Retry-After", b"1"))
     if error.reference:
         headers.append((b"X-Request-Id", error.reference.encode("latin-1", "replace")))

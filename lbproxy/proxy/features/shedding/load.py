@@ -1,0 +1,88 @@
+"""DATA. The load of this process: how late its reactor is, and the memory in use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from lbproxy.health.overload import STEP_S
+
+__all__ = ["LoadMeter", "memory_share"]
+
+_KEEP: Final = 0.7  # of the last lag: one late turn is forgotten after about a second
+_GROUP: Final = Path("/sys/fs/cgroup")
+_MEMORY: Final = Path("/proc/meminfo")
+_MEMORY_EVERY: Final = 4  # steps
+
+
+class LoadMeter:
+    """Measures every :data:`~lbproxy.health.overload.STEP_S` seconds while somebody uses it.
+
+    ``lag``: in seconds.  ``memory``: share from 0 to 1, of the control group's limit or of the
+    machine; 0 if unknown.
+    """
+
+    def __init__(self, clock: Any) -> None:
+        self.lag = 0.0
+        self.memory = 0.0
+        self._clock = clock
+        self._users: list[Any] = []
+        self._call: Any = None
+        self._due = 0.0
+        self._steps = 0
+
+    def use(self, stepped: Any) -> None:
+        """Call ``stepped()`` after each measurement."""
+        if stepped not in self._users:
+            self._users.append(stepped)
+        if self._call is None:
+            self._arm()
+
+    def leave(self, stepped: Any) -> None:
+        """End :meth:`use`; harmless the second time."""
+        if stepped in self._users:
+            self._users.remove(stepped)
+        if not self._users and self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _arm(self) -> None:
+        self._due = self._clock.seconds() + STEP_S
+        self._call = self._clock.callLater(STEP_S, self._measure)
+
+    def _measure(self) -> None:
+        late = max(0.0, self._clock.seconds() - self._due)
+        self.lag = max(late, self.lag * _KEEP)
+        if self._steps % _MEMORY_EVERY == 0:
+            self.memory = memory_share()
+        self._steps += 1
+        self._arm()
+        for stepped in list(self._users):
+            stepped()
+
+
+def memory_share(group: Path = _GROUP, machine: Path = _MEMORY) -> float:
+    """Return the share of memory in use, of the control group if it has a limit; 0 if unknown.
+
+    Page cache that the system can drop does not count.
+    """
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            used = int((group / "memory.current").read_text())
+            return max(0.0, used - _inactive(group / "memory.stat")) / int(limit)
+    except (OSError, ValueError, ZeroDivisionError):
+        pass
+    try:
+        rows = dict(line.split(":", 1) for line in machine.read_text().splitlines())
+        total, free = (int(rows[name].split()[0]) for name in ("MemTotal", "MemAvailable"))
+        return 1 - free / total
+    except (OSError, ValueError, KeyError, IndexError, ZeroDivisionError):
+        return 0.0
+
+
+def _inactive(stat: Path) -> int:
+    for line in stat.read_text().splitlines():
+        if line.startswith("inactive_file "):
+            return int(line.split()[1])
+    return 0
