@@ -26,9 +26,6 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.key import Key, sent_headers, sent_target
 from lbproxy.cache.memory import Entry, Reading
@@ -44,17 +41,15 @@ from lbproxy.proxy.features.caching.chunks import PER_CHUNK, SpooledChunks, Stor
 from lbproxy.proxy.features.caching.disk.files import INLINE
 from lbproxy.proxy.features.caching.disk.spool import AHEAD, Spool
 from lbproxy.proxy.features.caching.holds import TOO_SLOW, Hold, patience_of
+from lbproxy.proxy.http.deferredstream import begin_failed
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import STARTING, Source
 from lbproxy.proxy.http.traffic import HTTPTraffic
-from lbproxy.proxy.ratelog import Quiet
 
 if TYPE_CHECKING:
     from lbproxy.proxy.http.streams import SourceStream
 
-__all__ = ["Fetch", "FetchState", "Waiting", "begin_failed"]
-
-_quiet: Final = Quiet(Logger(__name__))
+__all__ = ["Fetch", "FetchState", "Waiting"]
 
 WINDOW: Final = 256 * 1024
 """Bytes of a response that is not stored that wait for its slowest reader before the server is
@@ -592,13 +587,6 @@ _BETTER: Final = Refusal("an error, and the stored response may still be used", 
 _TOO_FEW: Final = Refusal("fewer uses than min_uses", "policy")
 _DISK: Final = Refusal("the disk failed or is full", "disk")
 _PURGED: Final = Refusal("purged while it was fetched", "purge")
-
-
-def begin_failed(source: object, error: BaseException) -> ProxyError:
-    """Log that a source raised, and return the failure that stands for it."""
-    name = type(source).__name__
-    _quiet.failure(f"{name} {type(error).__name__}", "{name} failed", Failure(), name=name)
-    return ProxyError(Kind.FILTER_FAILED, f"{name}: {type(error).__name__}: {error}")
 
 
 _CLIENT_CONDITIONS: Final = frozenset(

@@ -9,11 +9,12 @@ from lbproxy.cache.conditions import is_not_modified
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.stored import Stored
 from lbproxy.errors import ProxyError
-from lbproxy.http.message import END, End, Reply, ResponseHead
+from lbproxy.http.message import END, Reply, ResponseHead
 from lbproxy.proxy.features.caching.answers import not_modified
 from lbproxy.proxy.features.caching.cache import Cache
-from lbproxy.proxy.features.caching.fetch import Fetch, begin_failed
+from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.http.bodystream import TURN_BYTES
+from lbproxy.proxy.http.deferredstream import DeferredStream
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.streams import SourceStream
 from lbproxy.proxy.http.traffic import HTTPTraffic
@@ -56,7 +57,7 @@ class Serving(Protocol):
         """Answer with a stored response because the server failed."""
 
 
-class Reader:
+class Reader(DeferredStream):
     """The stream of one exchange; see :class:`~lbproxy.proxy.http.streams.SourceStream`.
 
     ``first``: it caused the fetch, so it gets the head as it came.  ``position``: chunks of the
@@ -64,15 +65,12 @@ class Reader:
     """
 
     def __init__(self, serving: Serving, sink: Asking, fetch: Fetch, first: bool) -> None:
+        super().__init__(sink)
         self._serving = serving
-        self._sink = sink
         self._fetch = fetch
         self._first = first
         self.position = 0
         self._begun = False
-        self._over = False
-        self._paused = False
-        self._inner: SourceStream | None = None  # once somebody else answers
         wheel = sink.traffic.frontend.wheel
         self._clock = wheel.clock
         self._turn: Any = None
@@ -80,41 +78,18 @@ class Reader:
         if not first:
             self._timer.set(serving.wait)
 
-    # -- SourceStream ---------------------------------------------------------------------------
+    # -- DeferredStream -------------------------------------------------------------------------
 
     @property
     def queued(self) -> bool:
-        """See :class:`SourceStream`."""
-        return not self._begun
+        """See :class:`~lbproxy.proxy.http.streams.SourceStream`."""
+        return not self._begun and super().queued
 
-    def send_body(self, data: bytes, end: End | None) -> None:
-        """See :class:`SourceStream`: the request has none."""
+    def _client_resumed(self) -> None:
+        self._soon()
 
-    def pause_response(self) -> None:
-        """See :class:`SourceStream`."""
-        self._paused = True
-        if self._inner is not None:
-            self._inner.pause_response()
-
-    def resume_response(self) -> None:
-        """See :class:`SourceStream`."""
-        self._paused = False
-        if self._inner is not None:
-            self._inner.resume_response()
-        elif not self._over:
-            self._soon()
-
-    def start_tunnel(self) -> bytes:
-        """See :class:`SourceStream`: a cache has none."""
-        raise RuntimeError("a response of the cache cannot become a tunnel")
-
-    def close(self, *, reuse: bool) -> None:
-        """See :class:`SourceStream`."""
-        if self._inner is not None:
-            self._inner.close(reuse=reuse)
-        elif not self._over:
-            self._end()
-            self._fetch.left(self)
+    def _client_left(self) -> None:
+        self._fetch.left(self)
 
     # -- from the fetch -------------------------------------------------------------------------
 
@@ -187,17 +162,11 @@ class Reader:
 
     def _elsewhere(self) -> None:
         """Ask a server without the cache."""
-        self._hand_over(self._serving.pass_by)
+        self._answer(self._serving.pass_by)
 
-    def _hand_over(self, answer: Callable[[Asking], SourceStream]) -> None:
-        """Let somebody else answer; as in an exchange, a failure to begin is one of the request."""
-        try:
-            self._inner = answer(self._sink)
-        except BaseException as error:
-            self._sink.fail(begin_failed(self._serving, error))
-            return
-        if self._paused:
-            self._inner.pause_response()
+    def _answer(self, answer: Callable[[Asking], SourceStream]) -> None:
+        """Let another stream answer."""
+        self._hand_over(self._serving, lambda: answer(self._sink))
 
     def revalidated(self, entry: Entry, stored: Stored, status: int) -> None:
         """The stored response is good: answer with it, if it is for this request."""
@@ -206,10 +175,10 @@ class Reader:
         serving = self._serving
         self._end()
         if not self._first and not serving.fits(stored, self._sink):
-            self._hand_over(serving.alone)
+            self._answer(serving.alone)
             return
         serving.reflect(self._fetch, self._sink.traffic, self._first)
-        self._hand_over(lambda sink: serving.serve_validated(sink, entry, stored, status))
+        self._answer(lambda sink: serving.serve_validated(sink, entry, stored, status))
 
     def stale(self, entry: Entry, why: str) -> None:
         """The server failed: answer with the stored response, if it is for this request."""
@@ -221,7 +190,7 @@ class Reader:
             self._elsewhere()
             return
         serving.reflect(self._fetch, self._sink.traffic, self._first)
-        self._hand_over(lambda sink: serving.serve_stale(sink, entry, why))
+        self._answer(lambda sink: serving.serve_stale(sink, entry, why))
 
     def again(self) -> None:
         """The fetch cannot be used: ask a server."""
@@ -263,7 +232,7 @@ class Reader:
             self._elsewhere()
 
     def _end(self) -> None:
-        self._over = True
+        super()._end()
         self._timer.close()
         if self._turn is not None:
             self._turn.cancel()

@@ -14,19 +14,14 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-
-from lbproxy.errors import Kind, ProxyError
+from lbproxy.errors import ProxyError
 from lbproxy.http.message import End, RequestHead, ResponseHead
+from lbproxy.proxy.http.deferredstream import DeferredStream
 from lbproxy.proxy.http.sink import Asking, ForwardingSink
 from lbproxy.proxy.http.source import STARTING, Source
 from lbproxy.proxy.http.streams import SourceStream
-from lbproxy.proxy.ratelog import Quiet
 
 __all__ = ["BodyJudge", "HeldSource", "HoldingBody", "HoldingSource", "without_continue"]
-
-_quiet = Quiet(Logger(__name__))
 
 
 class BodyJudge(Protocol):
@@ -82,33 +77,19 @@ class HoldingSource(Protocol):
         """Bytes of a body that are judged."""
 
 
-class HoldingBody:
+class HoldingBody(DeferredStream):
     """The stream of an exchange whose body is held.
 
     Extensions judge in :meth:`complete`, and call ``_begin`` to pass the request on."""
 
     def __init__(self, source: HoldingSource, head: RequestHead, data: bytes, sink: Asking) -> None:
+        super().__init__(sink)
         self._source = source
         self._head = head
-        self._sink = sink
         self._parts = [data] if data else []
         self._size = len(data)
-        self._inner: SourceStream | None = None
-        self._paused = False
-        self._over = False
 
-    @property
-    def queued(self) -> bool:
-        """See :class:`SourceStream`."""
-        return self._inner is None or self._inner.queued
-
-    def send_body(self, data: bytes, end: End | None) -> None:
-        """See :class:`SourceStream`."""
-        if self._inner is not None:
-            self._inner.send_body(data, end)
-            return
-        if self._over:
-            return
+    def _take_body(self, data: bytes, end: End | None) -> None:
         if data:
             self._parts.append(data)
             self._size += len(data)
@@ -123,47 +104,12 @@ class HoldingBody:
         raise NotImplementedError
 
     def _begin(self, body: bytes, end: End | None) -> None:
-        self._inner = STARTING
         inner = self._source.inner
-        try:
-            stream = inner.begin(self._head, body, end, self._sink)
-        except BaseException as error:
-            name = type(inner).__name__
-            _quiet.failure(name, "{name} failed", Failure(), name=name)
-            self._over = True
-            self._sink.fail(ProxyError(Kind.FILTER_FAILED, f"{name}: {error}"))
-            return
-        if self._over:
-            stream.close(reuse=False)
-            return
-        self._inner = stream
-        if self._paused:
-            stream.pause_response()
+        self._hand_over(inner, lambda: inner.begin(self._head, body, end, self._sink))
 
-    def pause_response(self) -> None:
-        """See :class:`SourceStream`."""
-        self._paused = True
-        if self._inner is not None:
-            self._inner.pause_response()
-
-    def resume_response(self) -> None:
-        """See :class:`SourceStream`."""
-        self._paused = False
-        if self._inner is not None:
-            self._inner.resume_response()
-
-    def start_tunnel(self) -> bytes:
-        """See :class:`SourceStream`."""
-        if self._inner is None:
-            raise RuntimeError("no tunnel before the request is judged")
-        return self._inner.start_tunnel()
-
-    def close(self, *, reuse: bool) -> None:
-        """See :class:`SourceStream`."""
-        self._over = True
+    def _end(self) -> None:
+        super()._end()
         self._parts = []
-        if self._inner is not None:
-            self._inner.close(reuse=reuse)
 
 
 class HeldBody(HoldingBody):
@@ -178,7 +124,7 @@ class HeldBody(HoldingBody):
         try:
             self._waf.judge_body(self._sink.traffic, body, whole)
         except ProxyError as error:
-            self._over = True
+            self._end()
             self._sink.fail(error)
             return
         self._begin(body, end)

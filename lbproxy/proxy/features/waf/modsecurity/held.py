@@ -79,7 +79,7 @@ class JudgedBody(HoldingBody):
         self._asked = False
         self._body = b""
         self._late: list[bytes] = []
-        self._end: End | None = None
+        self._last: End | None = None
         self._stopped = False  # the client's body is paused
         self._response: JudgedResponse | None = None
         self._firewall.pool.enter(self)
@@ -92,7 +92,7 @@ class JudgedBody(HoldingBody):
         if data:
             self._late.append(data)
         if end is not None:
-            self._end = end
+            self._last = end
         elif not self._stopped and not self._over:
             self._stopped = True
             self._sink.server_paused()
@@ -101,7 +101,7 @@ class JudgedBody(HoldingBody):
         """Ask about the request with ``body``, or with its beginning."""
         self._asked = True
         self._parts = []
-        self._body, self._end = body, end
+        self._body, self._last = body, end
         firewall, traffic = self._firewall, self._sink.traffic
         limit = firewall.spec.body_limit
         whole = (whole or len(body) == traffic.request.length) and len(body) <= limit
@@ -137,13 +137,13 @@ class JudgedBody(HoldingBody):
         if self._firewall.spec.responses:
             sink = self._response = JudgedResponse(self, self._firewall, self._counters, self._sink)
             self._sink = sink
-        self._begin(body, self._end)
-        if self._stopped and not self._over:
+        self._begin(body, self._last)
+        if self._stopped and self._served:
             self._sink.server_resumed()
 
     def _fail(self, error: ProxyError) -> None:
         self._release()
-        self._over = True
+        self._end()
         self._sink.fail(error)
 
     def _release(self) -> None:
@@ -160,14 +160,13 @@ class JudgedBody(HoldingBody):
 
     def resume_server(self) -> None:
         """See :class:`HeldStream`."""
-        if self._inner is not None and not self._paused and not self._over:
+        if self._served and not self._paused:
+            assert self._inner is not None
             self._inner.resume_response()
 
     def drop_server(self) -> None:
         """See :class:`HeldStream`."""
-        self._over = True
-        if self._inner is not None:
-            self._inner.close(reuse=False)
+        super().close(reuse=False)
 
     def resume_response(self) -> None:
         """See :class:`SourceStream`."""

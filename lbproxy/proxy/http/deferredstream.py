@@ -1,0 +1,139 @@
+"""DATA. The stream of an exchange whose answer is decided later, by another source or stream.
+
+A feature that must wait before it can answer (for a body, a file or a fetch of other clients)
+returns a :class:`DeferredStream` from :meth:`~lbproxy.proxy.http.source.Source.begin`. Its states:
+
+========= ========================================================== =====================
+state     meaning                                                    left by
+========= ========================================================== =====================
+waiting   the subclass answers, fails or hands over                  ``_end``, ``close``,
+                                                                     ``_hand_over``
+handed    the stream that ``_hand_over`` got serves the exchange     -
+over      the subclass has answered or failed, or the client left    -
+========= ========================================================== =====================
+
+Rules:
+
+1. A pause of the client is kept, and passed on with the hand-over.
+2. An exception of the source that takes over ends the exchange with ``filter_failed``.
+3. If the client leaves while that source begins, its stream is closed as soon as it exists.
+4. The subclass has a deadline for its wait, and drops it in ``_end``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.message import End
+from lbproxy.proxy.http.sink import Asking
+from lbproxy.proxy.http.source import STARTING
+from lbproxy.proxy.http.streams import SourceStream
+from lbproxy.proxy.ratelog import Quiet
+
+__all__ = ["DeferredStream", "begin_failed"]
+
+_quiet: Final = Quiet(Logger(__name__))
+
+
+def begin_failed(source: object, error: BaseException) -> ProxyError:
+    """Log that ``source`` raised ``error``, and return the failure of the exchange."""
+    name = type(source).__name__
+    _quiet.failure(f"{name} {type(error).__name__}", "{name} failed", Failure(), name=name)
+    return ProxyError(Kind.FILTER_FAILED, f"{name}: {type(error).__name__}: {error}")
+
+
+class DeferredStream:
+    """Extend this; see the module. ``sink``: the exchange."""
+
+    def __init__(self, sink: Asking) -> None:
+        self._sink = sink
+        self._inner: SourceStream | None = None  # once handed over
+        self._paused = False  # the client does not take more
+        self._over = False  # no longer waiting
+        self._closed = False
+
+    # -- for subclasses -------------------------------------------------------------------------
+
+    def _hand_over(self, source: object, begin: Callable[[], SourceStream]) -> None:
+        """Let the stream that ``begin`` returns serve the exchange; ``source`` names it in logs."""
+        self._end()
+        self._inner = STARTING
+        try:
+            stream = begin()
+        except BaseException as error:  # as an exchange does: the client must not wait forever
+            self._sink.fail(begin_failed(source, error))
+            return
+        if self._closed:
+            stream.close(reuse=False)
+            return
+        self._inner = stream
+        if self._paused:
+            stream.pause_response()
+
+    @property
+    def _served(self) -> bool:
+        """Whether another stream serves the exchange, and the client is here."""
+        return self._inner is not None and self._inner is not STARTING and not self._closed
+
+    def _end(self) -> None:
+        """Stop waiting. Extend this to drop timers and buffers."""
+        self._over = True
+
+    def _take_body(self, data: bytes, end: End | None) -> None:
+        """Take request body that arrives during the wait. The default drops it."""
+
+    def _client_resumed(self) -> None:
+        """Continue after a pause during the wait. The default does nothing."""
+
+    def _client_left(self) -> None:
+        """Release what the stream waits for: the client left during the wait."""
+
+    # -- SourceStream ---------------------------------------------------------------------------
+
+    @property
+    def queued(self) -> bool:
+        """See :class:`SourceStream`."""
+        return self._inner is None or self._inner.queued
+
+    def send_body(self, data: bytes, end: End | None) -> None:
+        """See :class:`SourceStream`."""
+        if self._inner is not None:
+            self._inner.send_body(data, end)
+        elif not self._over:
+            self._take_body(data, end)
+
+    def pause_response(self) -> None:
+        """See :class:`SourceStream`."""
+        self._paused = True
+        if self._inner is not None:
+            self._inner.pause_response()
+
+    def resume_response(self) -> None:
+        """See :class:`SourceStream`."""
+        self._paused = False
+        if self._inner is not None:
+            self._inner.resume_response()
+        elif not self._over:
+            self._client_resumed()
+
+    def start_tunnel(self) -> bytes:
+        """See :class:`SourceStream`. RuntimeError during the wait."""
+        if self._inner is None:
+            raise RuntimeError("a response that has not begun cannot become a tunnel")
+        return self._inner.start_tunnel()
+
+    def close(self, *, reuse: bool) -> None:
+        """See :class:`SourceStream`."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._inner is not None:
+            self._inner.close(reuse=reuse)
+        elif not self._over:
+            self._end()
+            self._client_left()
