@@ -17,6 +17,7 @@ from lbproxy.http.message import RequestHead, header_pairs, text_of
 from lbproxy.observe import jsonlog
 from lbproxy.observe.accesslog import check_format, choose, compile_format
 from lbproxy.observe.fields import FIELD_LIMIT, FIELDS, TARGET_LIMIT
+from lbproxy.observe.jsonvalues import json_number
 from lbproxy.observe.record import HTTPRecord
 from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.http.traffic import HTTPTraffic
@@ -258,7 +259,7 @@ def test_one_field_just_over_the_limit_is_cut_in_an_otherwise_empty_record() -> 
         ('a"\x7f', '"a\\"\\u007f"')],
 )  # fmt: skip
 def test_what_a_filter_put_for_a_number_is_json_all_the_same(value: Any, text: str) -> None:
-    assert jsonlog._number(value) == text
+    assert json_number(value) == text
 
 
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0, -0.001])

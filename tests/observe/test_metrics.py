@@ -12,13 +12,8 @@ from hypothesis import strategies as st
 from lbproxy.balance.server import ServerState
 from lbproxy.config.model import Address, ServerSpec
 from lbproxy.errors import Kind
-from lbproxy.observe.metrics import (
-    BUCKETS,
-    BackendCounters,
-    FrontendCounters,
-    Histogram,
-    snapshot,
-)
+from lbproxy.observe.metrics import BUCKETS, BackendCounters, FrontendCounters, Histogram
+from lbproxy.observe.snapshot import snapshot
 
 
 def test_a_bound_belongs_to_its_bucket() -> None:

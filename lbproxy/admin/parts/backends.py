@@ -11,7 +11,7 @@ from lbproxy.admin.route import PAGE, APICall, APIRoute, Column, Panel, Part, fi
 from lbproxy.admin.schema import COUNT, NUMBER, SCALAR, STRING, mapping, object_, page
 from lbproxy.admin.view import AdminView
 from lbproxy.balance.server import State
-from lbproxy.observe.metrics import backend_snapshot
+from lbproxy.observe.snapshot import backend_snapshot
 
 __all__ = ["PART"]
 

@@ -20,7 +20,7 @@ from lbproxy.admin.schema import (
     page,
 )
 from lbproxy.admin.view import AdminView
-from lbproxy.observe.metrics import frontend_snapshot
+from lbproxy.observe.snapshot import frontend_snapshot
 
 __all__ = ["HISTOGRAM", "PART"]
 

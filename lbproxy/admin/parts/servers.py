@@ -30,7 +30,7 @@ from lbproxy.balance.server import AdminState, State
 from lbproxy.config.build import parse_server
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.model import Where
-from lbproxy.observe.metrics import server_snapshot
+from lbproxy.observe.snapshot import server_snapshot
 
 __all__ = ["IN_STATE", "PART"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lbproxy.balance.server import State
-from lbproxy.observe.metrics import server_snapshot
+from lbproxy.observe.snapshot import server_snapshot
 from lbproxy.testing import LB
 from lbproxy.testing.origin import Answer
 from tests.proxy.http_kit import GET, OK, TWO_SERVERS, A, B, Rig, rigs

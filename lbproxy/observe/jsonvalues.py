@@ -1,0 +1,185 @@
+"""PURE. Values of access records as JSON, as text or into the buffer of a line."""
+
+from __future__ import annotations
+
+import json
+from math import isfinite
+from typing import Any, Final
+
+from librt.strings import BytesWriter, read_i64_le
+from mypy_extensions import i64
+
+from lbproxy.http.message import FieldName, RequestHead, add_number, text_of
+from lbproxy.observe.fields import FIELD_LIMIT, clip
+
+__all__ = [
+    "KEPT",
+    "THOUSANDTHS",
+    "add_header",
+    "add_int",
+    "add_ms",
+    "add_raw",
+    "add_text",
+    "json_address",
+    "json_field",
+    "json_number",
+    "json_quoted",
+    "json_text",
+    "plain_end",
+]
+
+KEPT: Final = 1024
+"""Pieces of text of one kind that are kept encoded."""
+
+_encode: Final = json.JSONEncoder().encode
+_addresses: Final[dict[str, bytes]] = {}  # quoted; of hosts that come again
+_ADDRESS_SIZE: Final = 64
+_FOREVER: Final = 1e12  # seconds that no clock measures
+_MOST: Final = 10**18  # a larger number is written the slow way
+_WHOLE: Final[list[bytes]] = [b"%d" % n for n in range(1000)]
+THOUSANDTHS: Final[list[bytes]] = [b".%03d" % n for n in range(1000)]
+"""The digits behind the decimal point."""
+
+# what stands for itself in a JSON string: printable ASCII but quote and backslash
+_PLAIN: Final[bytes] = bytes([0x20 <= c <= 0x7E and c not in (34, 92) for c in range(256)])
+
+
+def json_text(text: str, limit: int) -> str:
+    """Return a JSON string in printable ASCII, cut to ``limit``.
+
+    Most texts only need the quotes.
+    """
+    plain = text.isascii() and '"' not in text and "\\" not in text and text.isprintable()
+    if plain and len(text) <= limit:
+        return f'"{text}"'
+    return _encode(clip(text, limit))
+
+
+def json_quoted(value: Any, limit: int) -> str:
+    """Return a JSON value in printable ASCII, with text cut to ``limit``.
+
+    A value of an unexpected type, set by a filter, is converted to something similar.
+    """
+    if type(value) is str:
+        return json_text(value, limit)
+    if isinstance(value, str):
+        return _encode(clip(value, limit))
+    plain = (
+        value is None or isinstance(value, int) or (isinstance(value, float) and isfinite(value))
+    )
+    return _encode(value) if plain else json_quoted(str(value), limit)
+
+
+def json_address(value: Any) -> bytes:
+    """Return an IP address, a host or the name of a listener as JSON, mostly one seen before."""
+    if type(value) is not str:
+        return json_quoted(value, FIELD_LIMIT).encode("ascii")
+    known = _addresses.get(value)
+    if known is None:
+        known = json_text(value, FIELD_LIMIT).encode("ascii")
+        if len(known) <= _ADDRESS_SIZE:
+            if len(_addresses) >= KEPT:
+                _addresses.clear()
+            _addresses[value] = known
+    return known
+
+
+def json_number(value: Any) -> str:
+    """Return the JSON value of an int field; a filter may have set another type."""
+    return str(value) if type(value) is int else json_quoted(value, FIELD_LIMIT)
+
+
+def json_field(name: str, value: Any) -> str:
+    """Return ``"name":value``."""
+    return f'"{name}":{json_quoted(value, FIELD_LIMIT)}'
+
+
+def plain_end(raw: bytes, at: i64, end: i64) -> i64:
+    """Return where the bytes of ``raw`` from ``at`` that need no JSON escape end, at most
+    ``end``.
+    """
+    plain: bytes = _PLAIN
+    wide: i64 = end - 8
+    blanks: i64 = 0x2020202020202020
+    ones: i64 = 0x0101010101010101
+    halves: i64 = 0x3F3F3F3F3F3F3F3F
+    deletes: i64 = halves * 2 + ones  # 0x7f in each byte
+    quotes: i64 = 0x2222222222222222
+    slashes: i64 = 0x5C5C5C5C5C5C5C5C
+    high: i64 = ~deletes
+    i: i64 = at
+    while i <= wide:
+        word: i64 = read_i64_le(raw, i)
+        flip: i64 = word ^ deletes
+        quote: i64 = word ^ quotes
+        slash: i64 = word ^ slashes
+        # some byte below 0x20, above 0x7e, a quote or a backslash
+        if (
+            ((word - blanks) & ~word)
+            | ((flip - ones) & ~flip)
+            | ((quote - ones) & ~quote)
+            | ((slash - ones) & ~slash)
+            | word
+        ) & high:
+            break
+        i += 8
+    while i < end and plain[i64(raw[i])]:
+        i += 1
+    return i
+
+
+def add_raw(writer: BytesWriter, raw: bytes, at: i64, end: i64, limit: i64) -> None:
+    """Write bytes ``at`` to ``end`` of ``raw``, decoded, as the inside of a JSON string."""
+    if at >= end:
+        return
+    if end - at <= limit and plain_end(raw, at, end) == end:
+        writer.write(raw if end - at == len(raw) else raw[at:end])
+        return
+    writer.write(_encode(clip(text_of(raw[at:end]), limit))[1:-1].encode("ascii"))
+
+
+def add_text(writer: BytesWriter, text: Any) -> None:
+    """Write a str, which is empty in most lines, as the inside of a JSON string."""
+    if text:
+        quoted = json_quoted(text if isinstance(text, str) else str(text), FIELD_LIMIT)
+        writer.write(quoted[1:-1].encode("ascii"))
+
+
+def add_int(writer: BytesWriter, value: Any) -> None:
+    """Write the value of an int field; a filter may have set another type."""
+    if type(value) is int:
+        number: int = value
+        if 0 <= number < 1000:
+            writer.write(_WHOLE[number])
+            return
+        if 0 < number < _MOST:
+            add_number(writer, number)
+            return
+    writer.write(json_number(value).encode("ascii"))
+
+
+def add_ms(writer: BytesWriter, seconds: float) -> None:
+    """Write seconds as milliseconds in whole microseconds; null for a negative value."""
+    if seconds == 0.0:
+        writer.write(b"0.000")
+    elif not 0.0 <= seconds < _FOREVER:
+        writer.write(b"null")
+    else:
+        micros: i64 = int(seconds * 1e6)
+        millis: i64 = micros // 1000
+        if millis < 1000:
+            writer.write(_WHOLE[millis])
+        else:
+            add_number(writer, millis)
+        writer.write(THOUSANDTHS[micros - millis * 1000])
+
+
+def add_header(writer: BytesWriter, head: RequestHead, name: FieldName) -> None:
+    """Write the first value of a header, straight from the raw head if it is unchanged."""
+    word = head.place(name)
+    if word >= 0:
+        add_raw(writer, head.lines.raw, word & 0xFFFFFFFF, word >> 32, FIELD_LIMIT)
+    elif word == -2:
+        value = head.first(name)
+        if value is not None:
+            add_raw(writer, value, 0, len(value), FIELD_LIMIT)
