@@ -11,11 +11,8 @@ start quickly.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
 import os
-import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +25,7 @@ from lbproxy.config.model import Config, ServerSpec, Where
 from lbproxy.config.plugins import Resolve
 from lbproxy.entrypoints import installed
 from lbproxy.features import declare_keys
+from lbproxy.pluginload import import_object, load_file, member
 
 __all__ = [
     "BUILTIN",
@@ -166,19 +164,19 @@ def resolve(kind: str, name: str, base_dir: str = ".") -> Any:
 def _find(kind: str, name: str, base_dir: str) -> Any:
     path, colon, attribute = name.rpartition(":")
     if colon and path.endswith(".py"):
-        return _member(_load_file(Path(base_dir, path)), attribute, name)
+        return member(load_file(Path(base_dir, path)), attribute, name)
     if colon:
-        return _import(name)
+        return import_object(name)
     if kind == "predicate":
         raise PluginError(f"{name!r} is not FILE.py:FUNCTION or MODULE:FUNCTION")
     points = _entry_points(kind)
     if name in BUILTIN[kind]:
-        return _import(BUILTIN[kind][name])
+        return import_object(BUILTIN[kind][name])
     if name in points:
-        return _import(points[name].value)
+        return import_object(points[name].value)
     target = _twisted_plugins(kind).get(name)
     if target is not None:
-        return _import(target)
+        return import_object(target)
     raise UnknownPlugin(kind, name, known(kind))
 
 
@@ -227,90 +225,6 @@ def _unwritten(kind: str, found: Any) -> str:
         base = issubclass(found, Probe) and found.check is Probe.check
         return "'talk' or 'check'" if base and found.talk is Probe.talk else ""
     return ""
-
-
-def _import(target: str) -> Any:
-    module, _, attribute = target.partition(":")
-    try:
-        loaded = importlib.import_module(module)
-    except (Exception, SystemExit) as error:
-        raise PluginError(_why(target, error, None)) from None
-    return _member(loaded, attribute, target)
-
-
-def _member(module: Any, attribute: str, target: str) -> Any:
-    found = module
-    for part in attribute.split("."):
-        found = getattr(found, part, None)
-        if found is None:
-            raise PluginError(f"{target!r}: there is no {attribute!r} in {module.__name__}")
-    return found
-
-
-_files: dict[str, tuple[tuple[int, int], Any]] = {}
-"""Loaded files by path: (time of change and size, module).
-
-An unchanged file gives the same classes again.
-"""
-
-
-def _load_file(path: Path) -> Any:
-    where = os.path.normpath(path.absolute())
-    try:
-        status = Path(where).stat()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PluginError(f"cannot read {path}: {reason}") from None
-    stamp = (status.st_mtime_ns, status.st_size)
-    if where in _files and _files[where][0] == stamp:
-        return _files[where][1]
-    module = _run_file(where)
-    _files[where] = (stamp, module)
-    return module
-
-
-def _run_file(path: str) -> Any:
-    from hashlib import blake2b
-
-    name = f"lbproxy_file_{Path(path).stem}_{blake2b(path.encode(), digest_size=4).hexdigest()}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise PluginError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    before = sys.modules.get(name)
-    sys.modules[name] = module  # attrs and dataclasses look their own module up there
-    try:
-        # Not exec_module: it trusts byte code by whole seconds, and the file may have changed just
-        # now.
-        exec(compile(Path(path).read_bytes(), path, "exec"), module.__dict__)
-    except (Exception, SystemExit) as error:
-        if before is None:
-            del sys.modules[name]
-        else:
-            sys.modules[name] = before
-        raise PluginError(_why(path, error, path)) from None
-    return module
-
-
-def _why(target: str, error: BaseException, path: str | None) -> str:
-    """Return a description of an exception in a user's module, with the line in it."""
-    import traceback
-
-    lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
-    place = target
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
-    if lines:
-        place = f"{path}:{lines[-1].lineno}"
-    elif path is None:
-        outside = [
-            f
-            for f in traceback.extract_tb(error.__traceback__)
-            if f.filename not in (__file__, importlib.__file__) and "importlib" not in f.filename
-        ]
-        if outside:
-            place = f"{target}: {outside[-1].filename}:{outside[-1].lineno}"
-    return f"{place}: {type(error).__name__}: {error}"
 
 
 def resolver(base_dir: str = ".") -> Resolve:

@@ -32,7 +32,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("generation", "checks", "logs", "alerts", "operate", "process", "admin", "features"),
         "entrypoints",
     ),
-    ("registry", "twistedplugins", "runtime", "service", "testing", "decide", "workers"),
+    (
+        *("pluginload", "registry", "twistedplugins", "runtime", "service", "testing", "decide"),
+        "workers",
+    ),
     ("tap", "cli", "__main__"),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
@@ -79,7 +82,7 @@ CROSS: dict[str, tuple[str, ...]] = {
     "operate": WINGS["operate"],
     "process": WINGS["process"],
     "decide": ("registry",),
-    "registry": ("twistedplugins",),
+    "registry": ("pluginload", "twistedplugins"),
     "runtime": ("registry",),
     "service": ("registry", "runtime"),
     "testing": ("registry", "service"),

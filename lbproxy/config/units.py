@@ -8,9 +8,7 @@ kinds. Every parser gets the text without surrounding quotes, and raises
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from decimal import Decimal
-from fractions import Fraction
+from collections.abc import Callable
 from typing import Any
 
 from attrs import frozen
@@ -22,7 +20,29 @@ from lbproxy.config.addresses import (
     parse_path,
     parse_target,
 )
-from lbproxy.config.errors import Unfit, shorten
+from lbproxy.config.errors import Unfit
+from lbproxy.config.numbers import (
+    Facts,
+    dump_byte_rate,
+    dump_duration,
+    dump_percent,
+    dump_rate,
+    dump_size,
+    dump_times,
+    read_bool,
+    read_byte_rate,
+    read_duration,
+    read_float,
+    read_int,
+    read_octal,
+    read_percent,
+    read_rate,
+    read_size,
+    read_size_or_none,
+    read_times,
+    read_workers,
+    shown,
+)
 from lbproxy.config.words import comma_items, join
 from lbproxy.http.circumstances import clock_span
 from lbproxy.model import Address, ListName, Network, Target
@@ -38,121 +58,12 @@ __all__ = [
     "parse_span",
 ]
 
-Facts = Mapping[str, Any]
 
-DURATIONS = {
-    "ms": Decimal("0.001"),
-    "s": Decimal(1),
-    "m": Decimal(60),
-    "h": Decimal(3600),
-    "d": Decimal(86400),
-    "w": Decimal(604800),
-}
-SIZES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-RATE_PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-YES, NO = ("yes", "on", "true"), ("no", "off", "false")
-
-_INT = re.compile(r"[+-]?[0-9]{1,20}")
-_FLOAT = re.compile(r"[+-]?([0-9]{1,20}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,3})?")
-_OCTAL = re.compile(r"(0o)?([0-7]{1,6})")
-_SPAN = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,400})?|\.[0-9]{1,400})(ms|s|m|h|d|w)")
-_SIZE = re.compile(r"([0-9]{1,18})([bkmgt]?)", re.IGNORECASE)
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
-_RATE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,40})?)/([smhd])")
-
-
-def _shown(text: str) -> str:
-    return repr(shorten(text, 80))
 
 
 # -- numbers ---------------------------------------------------------------------------------------
-
-
-def _bounded(value: Any, facts: Facts, show: Callable[[Any], str]) -> Any:
-    low, high = facts.get("min"), facts.get("max")
-    if (low is not None and value < low) or (high is not None and value > high):
-        if low is not None and high is not None:
-            limits = f"between {show(low)} and {show(high)}"
-        else:
-            limits = f"at least {show(low)}" if low is not None else f"at most {show(high)}"
-        raise Unfit(f"{show(value)} is out of bounds; it must be {limits}")
-    return value
-
-
-def _int(text: str, facts: Facts, base_dir: str) -> int:
-    if not _INT.fullmatch(text):
-        raise Unfit(f"{_shown(text)} is not a whole number")
-    value: int = _bounded(int(text), facts, str)
-    return value
-
-
-def _float(text: str, facts: Facts, base_dir: str) -> float:
-    if not _FLOAT.fullmatch(text):
-        raise Unfit(f"{_shown(text)} is not a number such as 3 or 0.5")
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise Unfit(f"{_shown(text)} is too large")
-    bounded: float = _bounded(value, facts, repr)
-    return bounded
-
-
-def _octal(text: str, facts: Facts, base_dir: str) -> int:
-    found = _OCTAL.fullmatch(text)
-    if not found or int(found[2], 8) > 0o7777:
-        raise Unfit(f"{_shown(text)} is not an octal file mode such as 660")
-    return int(found[2], 8)
-
-
-def _bool(text: str, facts: Facts, base_dir: str) -> bool:
-    word = text.lower()
-    if word in YES:
-        return True
-    if word in NO:
-        return False
-    raise Unfit(f"{_shown(text)} is neither yes nor no", found=text, known=YES + NO)
-
-
-def _duration(text: str, facts: Facts, base_dir: str) -> float:
-    total, at = Decimal(0), 0
-    for part in _SPAN.finditer(text):
-        if part.start() != at:
-            break
-        total, at = total + Decimal(part[1]) * DURATIONS[part[2]], part.end()
-    if text == "0":
-        at = 1
-    if not text or at != len(text):
-        unit = ", it needs a unit" if _FLOAT.fullmatch(text) else ""
-        raise Unfit(
-            f"{_shown(text)} is not a duration{unit}: write 500ms, 30s, 2m, 1h, 1d or 1m30s"
-        )
-    value: float = _bounded(float(total), facts, _dump_duration)
-    return value
-
-
-def _dump_duration(value: float) -> str:
-    exact = Decimal(repr(float(value)))
-    for unit in ("w", "d", "h", "m"):
-        if exact and exact % DURATIONS[unit] == 0:
-            return f"{int(exact / DURATIONS[unit])}{unit}"
-    if 0 < exact < 1 and exact * 1000 == int(exact * 1000):
-        return f"{int(exact * 1000)}ms"
-    return (f"{int(exact)}" if exact == int(exact) else format(exact, "f")) + "s"
-
-
-def _size(text: str, facts: Facts, base_dir: str) -> int:
-    found = _SIZE.fullmatch(text)
-    if not found:
-        raise Unfit(f"{_shown(text)} is not a size: write bytes, or a number with k, m or g")
-    value: int = _bounded(int(found[1]) * SIZES[found[2].lower()], facts, _dump_size)
-    return value
-
-
-def _dump_size(value: int) -> str:
-    for unit in ("t", "g", "m", "k"):
-        if value and value % SIZES[unit] == 0:
-            return f"{value // SIZES[unit]}{unit}"
-    return str(value)
 
 
 def parse_span(text: str) -> tuple[int, int]:
@@ -160,7 +71,7 @@ def parse_span(text: str) -> tuple[int, int]:
     found = clock_span(text)
     if found is not None:
         return found
-    raise Unfit(f"{_shown(text)} is not a time of the day: write 22:00-06:00")
+    raise Unfit(f"{shown(text)} is not a time of the day: write 22:00-06:00")
 
 
 def _span(text: str, facts: Facts, base_dir: str) -> str:
@@ -168,89 +79,19 @@ def _span(text: str, facts: Facts, base_dir: str) -> str:
     return text
 
 
-def _size_or_none(text: str, facts: Facts, base_dir: str) -> int | None:
-    return None if text == "none" else _size(text, facts, base_dir)
-
-
-def _workers(text: str, facts: Facts, base_dir: str) -> int:
-    return 0 if text == "cpu" else _int(text, facts, base_dir)
-
-
-def _rate(text: str, facts: Facts, base_dir: str) -> float:
-    found = _RATE.fullmatch(text)
-    if not found:
-        raise Unfit(f"{_shown(text)} is not a rate: write 10/s, 100/m, 1000/h or 5000/d")
-    value: float = _bounded(float(found[1]) / RATE_PERIODS[found[2]], facts, _dump_rate)
-    return value
-
-
-def _byte_rate(text: str, facts: Facts, base_dir: str) -> float:
-    size, slash, span = text.partition("/")
-    if text == "0":
-        return 0.0
-    if not slash or not _SIZE.fullmatch(size):
-        raise Unfit(f"{_shown(text)} is not a rate of bytes: write 500/s, 4k/s or 1m/10s")
-    seconds = _duration(span if span[:1].isdigit() else "1" + span, {}, base_dir)
-    if not seconds:
-        raise Unfit(f"{_shown(text)} is not a rate of bytes: the time is 0")
-    value: float = _bounded(_size(size, {}, base_dir) / seconds, facts, _dump_byte_rate)
-    return value
-
-
-def _dump_byte_rate(value: float) -> str:
-    """A whole number of bytes and of the seconds in which they pass."""
-    if not value:
-        return "0"
-    exact = Fraction(value).limit_denominator(100_000)
-    span = "s" if exact.denominator == 1 else f"{exact.denominator}s"
-    return f"{_dump_size(exact.numerator)}/{span}"
-
-
-def _dump_rate(value: float) -> str:
-    return format(Decimal(repr(float(value))), "f") + "/s"
-
-
-_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,400})?)%")
-_TIMES = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,400})?)x")
-
-
-def _percent(text: str, facts: Facts, base_dir: str) -> float:
-    found = _PERCENT.fullmatch(text)
-    if not found and text != "0":
-        raise Unfit(f"{_shown(text)} is not a share: write 20% or 0.5%")
-    value: float = _bounded(float(Decimal(found[1]) / 100) if found else 0.0, facts, _dump_percent)
-    return value
-
-
-def _dump_percent(value: float) -> str:
-    return format((Decimal(repr(float(value))) * 100).normalize(), "f") + "%"
-
-
-def _times(text: str, facts: Facts, base_dir: str) -> float:
-    found = _TIMES.fullmatch(text)
-    if not found and text != "0":
-        raise Unfit(f"{_shown(text)} is not a multiple: write 3x or 1.5x")
-    value: float = _bounded(float(found[1]) if found else 0.0, facts, _dump_times)
-    return value
-
-
-def _dump_times(value: float) -> str:
-    return format(Decimal(repr(float(value))).normalize(), "f") + "x"
-
-
 # -- words -----------------------------------------------------------------------------------------
 
 
 def _string(text: str, facts: Facts, base_dir: str) -> str:
     if "\0" in text:
-        raise Unfit(f"{_shown(text)} holds a NUL character")
+        raise Unfit(f"{shown(text)} holds a NUL character")
     return text
 
 
 def _choice(text: str, facts: Facts, base_dir: str) -> str:
     choices: tuple[str, ...] = tuple(facts.get("choices", ()))
     if text not in choices:
-        raise Unfit(f"{_shown(text)} is not a choice", found=text, known=choices)
+        raise Unfit(f"{shown(text)} is not a choice", found=text, known=choices)
     return text
 
 
@@ -263,9 +104,9 @@ def _retry(text: str, facts: Facts, base_dir: str) -> str:
     if text in known:
         return text
     if not text.isdigit():
-        raise Unfit(f"{_shown(text)} is neither a cause nor a status", found=text, known=known)
+        raise Unfit(f"{shown(text)} is neither a cause nor a status", found=text, known=known)
     if not (len(text) == 3 and 400 <= int(text) <= 599):
-        raise Unfit(f"{_shown(text)} is not a status that can be retried; it must be 400 to 599")
+        raise Unfit(f"{shown(text)} is not a status that can be retried; it must be 400 to 599")
     return text
 
 
@@ -275,9 +116,9 @@ def _name(text: str, facts: Facts, base_dir: str) -> str:
 
 def _method(text: str, facts: Facts, base_dir: str) -> str:
     if not _METHOD.fullmatch(text):
-        raise Unfit(f"{_shown(text)} is not a request method", found=text)
+        raise Unfit(f"{shown(text)} is not a request method", found=text)
     if text.upper() in _METHODS and not text.isupper():
-        raise Unfit(f"{_shown(text)}: this method is written in capitals, {text.upper()}")
+        raise Unfit(f"{shown(text)}: this method is written in capitals, {text.upper()}")
     return text
 
 
@@ -294,7 +135,7 @@ def _pattern(text: str, facts: Facts, base_dir: str) -> str:
     try:
         re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
-        raise Unfit(f"{_shown(text)} is not a regular expression: {error}") from None
+        raise Unfit(f"{shown(text)} is not a regular expression: {error}") from None
     return text
 
 
@@ -353,29 +194,29 @@ class UnitKind:
 
 
 KINDS: dict[str, UnitKind] = {
-    "int": UnitKind("whole number", _int),
-    "float": UnitKind("number", _float, lambda value: repr(float(value))),
-    "octal": UnitKind("octal file mode, such as 660", _octal, lambda value: f"{value:o}"),
-    "bool": UnitKind("yes or no", _bool, lambda value: "yes" if value else "no"),
+    "int": UnitKind("whole number", read_int),
+    "float": UnitKind("number", read_float, lambda value: repr(float(value))),
+    "octal": UnitKind("octal file mode, such as 660", read_octal, lambda value: f"{value:o}"),
+    "bool": UnitKind("yes or no", read_bool, lambda value: "yes" if value else "no"),
     "flag": UnitKind(
-        "flag: the word alone turns it on", _bool, lambda value: "on" if value else "off"
+        "flag: the word alone turns it on", read_bool, lambda value: "on" if value else "off"
     ),
-    "duration": UnitKind("duration, such as 500ms, 30s or 1h", _duration, _dump_duration),
-    "size": UnitKind("size in bytes, such as 64k or 10m", _size, _dump_size),
+    "duration": UnitKind("duration, such as 500ms, 30s or 1h", read_duration, dump_duration),
+    "size": UnitKind("size in bytes, such as 64k or 10m", read_size, dump_size),
     "size_or_none": UnitKind(
         "size in bytes, such as 64k or 10m, or none",
-        _size_or_none,
-        _dump_size,
+        read_size_or_none,
+        dump_size,
         none="none",
     ),
     "span": UnitKind("time of the day, such as 22:00-06:00", _span),
     "workers": UnitKind(
-        "whole number, or cpu", _workers, lambda value: str(value) if value else "cpu"
+        "whole number, or cpu", read_workers, lambda value: str(value) if value else "cpu"
     ),
-    "rate": UnitKind("rate, such as 10/s or 100/m", _rate, _dump_rate),
-    "byte_rate": UnitKind("rate of bytes, such as 500/s or 4k/s", _byte_rate, _dump_byte_rate),
-    "percent": UnitKind("share, such as 20% or 0.5%", _percent, _dump_percent),
-    "times": UnitKind("multiple, such as 3x or 1.5x", _times, _dump_times),
+    "rate": UnitKind("rate, such as 10/s or 100/m", read_rate, dump_rate),
+    "byte_rate": UnitKind("rate of bytes, such as 500/s or 4k/s", read_byte_rate, dump_byte_rate),
+    "percent": UnitKind("share, such as 20% or 0.5%", read_percent, dump_percent),
+    "times": UnitKind("multiple, such as 3x or 1.5x", read_times, dump_times),
     "retry": UnitKind("``connect``, ``reset``, ``timeout``, ``junk``, ``5xx`` or a status", _retry),
     "string": UnitKind("text", _string, unset="empty"),
     "choice": UnitKind("choice", _choice),
