@@ -8,7 +8,8 @@ from urllib.parse import quote
 import click
 
 from lbproxy.cli.base import count, main, stop
-from lbproxy.cli.remote import Remote, chosen, json_option, remote_options, show_json
+from lbproxy.cli.parameters import chosen
+from lbproxy.cli.remote import Remote, json_option, remote_options, show_json
 from lbproxy.cli.tables import plain, show, since
 
 __all__: list[str] = []

@@ -11,17 +11,8 @@ from typing import Any
 import click
 
 from lbproxy.cli.base import count, main, stop
-from lbproxy.cli.remote import (
-    REFUSED,
-    Remote,
-    chosen,
-    duration,
-    json_option,
-    remote_options,
-    server_path,
-    show_json,
-    target,
-)
+from lbproxy.cli.parameters import chosen, duration, server_path, target
+from lbproxy.cli.remote import REFUSED, Remote, json_option, remote_options, show_json
 
 __all__ = ["drain"]
 

@@ -7,23 +7,18 @@ what lbproxy does about it.
 
 from __future__ import annotations
 
-import json
 import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from attrs import define
-from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 from twisted.logger import ILogObserver, LogEvent, Logger, formatEvent, globalLogBeginner
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
-from zope.interface import implementer
+from twisted.web.server import Site
 
+from lbproxy.cli.demoservers import DemoAnswer, DemoControl, DemoEcho, Origin
 from lbproxy.net.steady import keep_steady
 from lbproxy.service import LoadBalancer
 from lbproxy.tls.certificates import self_signed
@@ -117,127 +112,6 @@ What lbproxy notices is printed here:
 """
 
 
-class _Answer(Resource):
-    """Tells which origin answered, and what it was sent."""
-
-    isLeaf = True
-
-    def __init__(self, origin: Origin, reactor: Any) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.origin = origin
-        self._reactor = reactor
-
-    def render(self, request: Request) -> Any:
-        """Answer any method."""
-        origin = self.origin
-        origin.answered += 1
-        request.setHeader(b"content-type", b"application/json")
-        if origin.failing:
-            request.setResponseCode(500)
-            return b'{"error": "told to fail"}\n'
-        size = len(request.content.read()) if request.content else 0
-        body = {
-            "server": origin.name,
-            "method": request.method.decode("ascii", "replace"),
-            "path": request.uri.decode("ascii", "replace"),
-            "body_bytes": size,
-            "client": request.getHeader("x-forwarded-for"),
-            "scheme": request.getHeader("x-forwarded-proto"),
-        }
-        data = json.dumps(body).encode() + b"\n"
-        if not origin.delay or request.uri == b"/healthz":
-            return data
-        call = self._reactor.callLater(origin.delay, self._late, request, data)
-        request.notifyFinish().addErrback(lambda _: call.active() and call.cancel())
-        return NOT_DONE_YET
-
-    @staticmethod
-    def _late(request: Request, data: bytes) -> None:
-        request.write(data)
-        request.finish()
-
-
-@implementer(IHalfCloseableProtocol)
-class _Echo(Protocol):
-    """Sends each line back with the origin's name before it; a client's FIN ends it after the
-    answer.
-    """
-
-    def readConnectionLost(self) -> None:
-        self.transport.loseConnection()  # type: ignore[union-attr]
-
-    def writeConnectionLost(self) -> None:
-        pass
-
-    def connectionMade(self) -> None:
-        self._rest = b""
-
-    def dataReceived(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > 65536:
-            self.transport.abortConnection()  # type: ignore[union-attr]
-            return
-        name: bytes = self.factory.origin_name
-        self.transport.write(b"".join(name + b": " + line + b"\n" for line in lines))  # type: ignore[union-attr]
-
-
-@define(eq=False)
-class Origin:
-    """One small server of the demo."""
-
-    name: str
-    port: int
-    factory: Any = None
-    delay: float = 0.0
-    failing: bool = False
-    answered: int = 0
-    listening: Any = None
-
-    def start(self, reactor: Any) -> None:
-        """Listen, and be well."""
-        self.failing = False
-        if self.listening is None:
-            self.listening = reactor.listenTCP(self.port, self.factory, interface="127.0.0.1")
-
-    def stop(self) -> None:
-        """Refuse connections and cut those there are, as a crash would."""
-        listening, self.listening = self.listening, None
-        if listening is not None:
-            listening.stopListening()
-        for transport in list(self.factory.live):
-            transport.abortConnection()
-
-
-class _Control(Resource):
-    """``POST /stop/NAME``, ``/start/NAME``, ``/fail/NAME``."""
-
-    isLeaf = True
-
-    def __init__(self, origins: dict[str, Origin], reactor: Any) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._origins = origins
-        self._reactor = reactor
-
-    def render_POST(self, request: Request) -> bytes:
-        """Do it."""
-        verb, _, name = request.uri.decode("ascii", "replace").strip("/").partition("/")
-        origin = self._origins.get(name)
-        actions: dict[str, Callable[[Origin], None]] = {
-            "stop": lambda origin: origin.stop(),
-            "start": lambda origin: origin.start(self._reactor),
-            "fail": self._fail,
-        }
-        if origin is None or verb not in actions:
-            request.setResponseCode(404)
-            return f"use /stop|start|fail/{'|'.join(self._origins)}\n".encode()
-        actions[verb](origin)
-        return f"{name}: {verb} done\n".encode()
-
-    @staticmethod
-    def _fail(origin: Origin) -> None:
-        origin.failing = True
-
-
 class _Tracking:
     """A factory around another one that knows the open connections, so that a stop can cut them."""
 
@@ -280,9 +154,9 @@ class Demo:
         self.origins["slow"].delay = 0.5
         for name in ("alpha", "beta", "slow"):
             origin = self.origins[name]
-            origin.factory = _Tracking(Site(_Answer(origin, reactor)))
+            origin.factory = _Tracking(Site(DemoAnswer(origin, reactor)))
         for name in ("one", "two"):
-            factory: Any = Factory.forProtocol(_Echo)
+            factory: Any = Factory.forProtocol(DemoEcho)
             factory.origin_name = name.encode()
             self.origins[name].factory = _Tracking(factory)
         self.config = folder / "lb.ini"
@@ -298,7 +172,7 @@ class Demo:
         self.config.write_text(CONFIG.format(log=self.log, certificate=pem, **self.ports))
         for origin in self.origins.values():
             origin.start(self.reactor)
-        control = Site(_Control(self.origins, self.reactor))
+        control = Site(DemoControl(self.origins, self.reactor))
         self.reactor.listenTCP(self.ports["control"], control, interface="127.0.0.1")
         self.balancer = LoadBalancer.from_config(self.config, reactor=self.reactor)
         self.balancer.startService()

@@ -1,49 +1,41 @@
-"""CONTROL. A running lbproxy as its commands see it: found, asked, and what it says in words.
+"""CONTROL. Requests of commands to the admin API of a running lbproxy.
 
-Exit statuses of all commands that use it: 0 done; 1 it refused, or what was asked about is not
-well; 2 the command line is wrong; 3 there is no lbproxy to talk to.
+Exit statuses of these commands: 0 for success; 1 if lbproxy refuses the request, or reports a
+problem with its subject; 2 for an invalid command line; 3 if no lbproxy can be reached.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
-import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import update_wrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, urlsplit
 
 import click
 from attrs import define
-from click.shell_completion import CompletionItem
 
-from lbproxy.cli.base import load, stop
-
-if TYPE_CHECKING:
-    from lbproxy.config.model import AdminSpec
+from lbproxy.cli.adminaddress import find_address, read_token
+from lbproxy.cli.base import stop
 
 __all__ = [
     "REFUSED",
     "UNREACHABLE",
     "Remote",
     "RequestRefused",
-    "duration",
     "json_option",
     "remote_options",
     "show_json",
-    "target",
 ]
 
 REFUSED = 1
 UNREACHABLE = 3
 
 _TIMEOUT = 10.0
-_DEFAULT = Path("lb.ini")
 
 
 class RequestRefused(Exception):
@@ -193,88 +185,6 @@ def _message(response: http.client.HTTPResponse) -> str:
 # -- finding it ----------------------------------------------------------------------------------
 
 
-def _find(admin: str, config: Path | None) -> str:
-    """The address, or the end of the command."""
-    admin = admin or ("" if config is not None else os.environ.get("LBPROXY_ADMIN", ""))
-    if admin:
-        return _url(admin)
-    path = config if config is not None else _DEFAULT
-    if config is None and not path.is_file():
-        stop(
-            "which lbproxy? Give --admin unix:PATH or http://HOST:PORT, -c lb.ini, or LBPROXY_ADMIN"
-        )
-    specs = _written(path) or load(path).settings.admin
-    if not specs:
-        stop(f"{path} has no admin address: write `admin = unix:lbproxy.sock` into [lbproxy]")
-    unix = [spec for spec in specs if spec.endpoint.startswith("unix:")]
-    best = [spec for spec in specs if spec.role == "write"]
-    return _of((unix or best or list(specs))[0])
-
-
-def _written(path: Path) -> list[AdminSpec]:
-    """The admin addresses in a configuration, whatever else may be wrong with it: lbproxy may run
-    with an older one.
-    """
-    from lbproxy.config.build import DISK
-    from lbproxy.config.errors import Problems
-    from lbproxy.config.ini import read_ini
-    from lbproxy.config.lines import read_admin
-    from lbproxy.config.options import Spot
-    from lbproxy.config.words import split
-
-    folder = str(path.absolute().parent)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return []
-    found = []
-    problems = Problems()
-    for section in read_ini(
-        text, file=str(path), folder=folder, env=os.environ, reader=DISK, problems=problems
-    ):
-        for entry in section.entries if section.kind == "lbproxy" else ():
-            for item in entry.items if entry.key == "admin" else ():
-                with suppress(ValueError):
-                    spot = Spot(problems, "lbproxy", "admin", item.where, folder)
-                    found.append(read_admin(split(item.text), spot))
-    return [spec for spec in found if spec is not None]
-
-
-def _of(spec: AdminSpec) -> str:
-    address = spec.address
-    assert address is not None
-    if address.kind == "unix":
-        return f"unix:{address.path}"
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
-    shown = f"[{host}]" if ":" in host else host
-    return f"{'https' if spec.tls else 'http'}://{shown}:{address.port}"
-
-
-def _url(text: str) -> str:
-    if text.startswith("/"):
-        return f"unix:{text}"
-    if text.startswith("unix:") and len(text) > 5:
-        return text
-    url = text if "://" in text else f"http://{text}"
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port
-    except ValueError:
-        good = None
-    if not good:
-        stop(f"{text!r} is not an admin address: unix:PATH, http://HOST:PORT or https://HOST:PORT")
-    return url.rstrip("/")
-
-
-def _token(file: Path | None) -> str:
-    if file is None:
-        return os.environ.get("LBPROXY_TOKEN", "")
-    try:
-        return file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        stop(f"{file}: {getattr(error, 'strerror', None) or error}")
-
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -289,7 +199,7 @@ def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
         certificate: str,
         **options: Any,
     ) -> Any:
-        remote = Remote(_find(admin, config), _token(token_file), ca, certificate)
+        remote = Remote(find_address(admin, config), read_token(token_file), ca, certificate)
         try:
             return command(remote, **options)
         except RequestRefused as error:
@@ -334,93 +244,3 @@ def json_option(command: F) -> F:
 def show_json(value: Any) -> None:
     """For programs."""
     click.echo(json.dumps(value, indent=2))
-
-
-def completions(ctx: click.Context, incomplete: str) -> list[str]:
-    """Return ``backend`` and ``backend/server`` names of the configuration that begin so; [] if it
-    cannot be read.
-    """
-    from lbproxy.config.errors import ConfigErrors
-    from lbproxy.registry import load_config
-
-    try:
-        config = load_config(Path(ctx.params.get("config") or _DEFAULT))
-    except (ConfigErrors, OSError):
-        return []
-    names = [backend.name for backend in config.backends]
-    names += [f"{one.name}/{server.name}" for one in config.backends for server in one.servers]
-    names += [
-        f"{one.name}/{name}"
-        for one in config.backends
-        for line in one.discover
-        for name in line.names
-    ]
-    return [name for name in names if name.startswith(incomplete)]
-
-
-class _Target(click.ParamType):  # type: ignore[type-arg]
-    name = "BACKEND/SERVER"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
-        """Both names."""
-        if isinstance(value, tuple):
-            return value
-        backend, slash, server = str(value).partition("/")
-        if not (backend and slash and server):
-            self.fail(f"{value!r} is not BACKEND/SERVER, such as app/b", param, ctx)
-        return backend, server
-
-    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
-        """The servers of the configuration."""
-        found = completions(ctx, incomplete)
-        return [CompletionItem(name) for name in found if "/" in name]
-
-
-class _Chosen(click.ParamType):  # type: ignore[type-arg]
-    name = "BACKEND[/SERVER]"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
-        """Both names; "" for a server that is left out, and not for one that is missing after the
-        slash.
-        """
-        if isinstance(value, tuple):
-            return value
-        backend, slash, server = str(value).partition("/")
-        if not backend or (slash and not server):
-            self.fail(f"{value!r} is neither BACKEND nor BACKEND/SERVER, such as app/b", param, ctx)
-        return backend, server
-
-    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
-        """The backends and servers of the configuration."""
-        return [CompletionItem(name) for name in completions(ctx, incomplete)]
-
-
-class _Duration(click.ParamType):  # type: ignore[type-arg]
-    name = "DURATION"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """Seconds."""
-        if isinstance(value, float):
-            return value
-        from lbproxy.config.units import parse
-
-        try:
-            return float(parse("duration", str(value), {"min": 0.0, "max": 86400.0}))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-target = _Target()
-"""The parameter type ``app/b``."""
-
-chosen = _Chosen()
-"""The parameter type ``app`` or ``app/b``; ``("", "")`` is a good default."""
-
-duration = _Duration()
-"""The parameter type ``30s``."""
-
-
-def server_path(names: tuple[str, str]) -> str:
-    """The path of a server in the API."""
-    backend, server = (quote(name, safe="") for name in names)
-    return f"backends/{backend}/servers/{server}"

@@ -2,125 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from lbproxy.cli.tables import bytes_, since
+from lbproxy.cli.topcolumns import VIEWS, Row, rate_text, seconds_text
 from lbproxy.observe.recent import Recent, ended, failed
 
 __all__ = ["TopView"]
 
-Row = dict[str, Any]
-
-_LOOKS = {"up": "green", "down": "bold red", "drain": "yellow", "maint": "yellow"}
-_SHAPES = {"up": "●", "down": "▼", "drain": "◐", "maint": "■"}
 _ORDER = {"down": 0, "drain": 1, "maint": 2, "up": 3}
-
-
-@frozen
-class ViewColumn:
-    """``value(view, row)`` sorts, ``text(value)`` shows."""
-
-    title: str
-    value: Callable[[TopView, Row], Any]
-    text: Callable[[Any], str] = str
-    number: bool = True
-    style: Callable[[Any], str] = lambda value: ""
-
-
-def _whole(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}"
-
-
-def _rate(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if value >= 100 or value == 0 else f"{value:.1f}"
-
-
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return "-"
-    if value < 0.001:
-        return f"{value * 1e6:.0f}µs"
-    return (
-        f"{value * 1e3:.1f}ms"
-        if value < 0.01
-        else f"{value * 1e3:.0f}ms"
-        if value < 1
-        else f"{value:.1f}s"
-    )
-
-
-def _text(key: str) -> Callable[[TopView, Row], Any]:
-    return lambda view, row: row[key]
-
-
-def _grows(kind: str, count: Callable[[Row], Any]) -> Callable[[TopView, Row], Any]:
-    return lambda view, row: view.recent.rate(kind, view.key(row), count)
-
-
-def _share(kind: str, field_: str, share: float) -> Callable[[TopView, Row], Any]:
-    return lambda view, row: view.recent.quantile(kind, [view.key(row)], field_, share)
-
-
-def _bad(value: Any) -> str:
-    return "red" if value else ""
-
-
-def _sent_away(row: Row) -> int:
-    return int(row["queue_full"] + row["queue_timeouts"] + row["no_server"])
-
-
-_VIEWS: dict[str, tuple[ViewColumn, ...]] = {
-    "servers": (
-        ViewColumn("server", lambda view, row: view.key(row), number=False),
-        ViewColumn("state", _text("state"), lambda word: f"{_SHAPES.get(word, ' ')} {word}", False,
-               lambda word: _LOOKS.get(word, "")),
-        ViewColumn("weight", _text("weight"), _whole),
-        ViewColumn("active", _text("active"), _whole),
-        ViewColumn("req/s", _grows("servers", lambda row: row["picked"]), _rate),
-        ViewColumn("requests", _text("picked"), _whole),
-        ViewColumn("failed", _text("failed"), _whole, True, _bad),
-        ViewColumn("downs", _text("downs"), _whole),
-        ViewColumn("out/s", _grows("servers", lambda row: row["bytes_out"]),
-            lambda v: "" if v is None else bytes_(v)),
-        ViewColumn("address", _text("address"), number=False),
-        ViewColumn("last check", _text("note"), number=False),
-    ),
-    "backends": (
-        ViewColumn("backend", _text("name"), number=False),
-        ViewColumn("mode", _text("mode"), number=False),
-        ViewColumn("up", _text("up"), _whole),
-        ViewColumn("of", _text("servers"), _whole),
-        ViewColumn("active", _text("active"), _whole),
-        ViewColumn("waiting", _text("waiting"), _whole),
-        ViewColumn("retries", _text("retries"), _whole),
-        ViewColumn("away", lambda view, row: _sent_away(row), _whole, True, _bad),
-        ViewColumn("p50", _share("backends", "response_seconds", 0.5), _seconds),
-        ViewColumn("p99", _share("backends", "response_seconds", 0.99), _seconds),
-        ViewColumn("balancer", _text("balance"), number=False),
-    ),
-    "frontends": (
-        ViewColumn("frontend", _text("name"), number=False),
-        ViewColumn("mode", _text("mode"), number=False),
-        ViewColumn("conns", _text("active_connections"), _whole),
-        ViewColumn("req/s", _grows("frontends", ended), _rate),
-        ViewColumn("requests", lambda view, row: ended(row), _whole),
-        ViewColumn("failed", lambda view, row: failed(row), _whole, True, _bad),
-        ViewColumn("refused", _text("refused"), _whole, True, _bad),
-        ViewColumn("p50", _share("frontends", "request_seconds", 0.5), _seconds),
-        ViewColumn("p99", _share("frontends", "request_seconds", 0.99), _seconds),
-        ViewColumn("out/s", _grows("frontends", lambda row: row["bytes_out"]),
-            lambda v: "" if v is None else bytes_(v)),
-        ViewColumn("listens on", lambda view, row: " ".join(row["listen"]), number=False),
-    ),
-}  # fmt: skip
 
 _HELP = (
     ("q", "quit"),
@@ -172,7 +67,7 @@ class TopView:
         if self.typing:
             self._write(key)
             return
-        kinds = list(_VIEWS)
+        kinds = list(VIEWS)
         if key in ("q", "\x03"):
             self.over = True
         elif key == "tab":
@@ -180,8 +75,8 @@ class TopView:
         elif key in ("1", "2", "3"):
             self._turn(kinds[int(key) - 1])
         elif key == "s":
-            self.sort = (self.sort + 2) % (len(_VIEWS[self.kind]) + 1) - 1
-            self.down = self.sort >= 0 and _VIEWS[self.kind][self.sort].number
+            self.sort = (self.sort + 2) % (len(VIEWS[self.kind]) + 1) - 1
+            self.down = self.sort >= 0 and VIEWS[self.kind][self.sort].number
         elif key == "r":
             self.down = not self.down
         elif key == "/":
@@ -224,7 +119,7 @@ class TopView:
                 row for row in rows if wanted in f"{self.key(row)} {row.get('state', '')}".lower()
             ]
         if self.sort >= 0:
-            column = _VIEWS[self.kind][self.sort]
+            column = VIEWS[self.kind][self.sort]
 
             def order(row: Row) -> Any:
                 value = column.value(self, row)
@@ -286,14 +181,14 @@ class TopView:
         backends = now["backends"].values()
         up, of = sum(one["up"] for one in backends), sum(one["servers"] for one in backends)
         text = Text(no_wrap=True, overflow="ellipsis")
-        text.append(f"{_rate(total)} req/s  ", "bold")
+        text.append(f"{rate_text(total)} req/s  ", "bold")
         text.append(f"{share:.2%} failed  ", "red" if share > 0.05 else "")
-        text.append("p50 {} p95 {} p99 {}  ".format(*map(_seconds, quantiles)))
+        text.append("p50 {} p95 {} p99 {}  ".format(*map(seconds_text, quantiles)))
         text.append(f"servers {up}/{of}  ", "yellow" if up < of else "")
+        process = now["process"]
         text.append(
-            f"conns {now['process']['connections']:,}  waiting "
-            f"{sum(one['waiting'] for one in backends)}  "
-            f"late {_seconds(now['process']['lag_s'])}  {bytes_(now['process']['resident_bytes'])}B"
+            f"conns {process['connections']:,}  waiting {sum(one['waiting'] for one in backends)}  "
+            f"late {seconds_text(process['lag_s'])}  {bytes_(process['resident_bytes'])}B"
         )
         return text
 
@@ -314,7 +209,7 @@ class TopView:
         table = Table(
             expand=True, box=None, pad_edge=False, header_style="reverse", show_edge=False
         )
-        columns = _VIEWS[self.kind]
+        columns = VIEWS[self.kind]
         cells = [
             [(c.text(v), c.style(v)) for c in columns for v in [c.value(self, row)]] for row in rows
         ]
