@@ -35,8 +35,8 @@ from lbproxy.http.circumstances import (
 )
 from lbproxy.http.context import Compiled, RouteContext, Test
 from lbproxy.http.message import RequestHead, text_of
-from lbproxy.http.paths import normal_pattern
-from lbproxy.http.pattern import Matcher, text_matcher
+from lbproxy.http.pattern import Matcher
+from lbproxy.http.patternkey import name_key, name_matcher, path_key, path_patterns
 from lbproxy.http.tracked import compile_track, track_of
 from lbproxy.model.secrets import mask_condition
 
@@ -91,80 +91,10 @@ class Condition:
 
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
-_NAME = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*)\Z")
 
 
 def _show(value: bytes | None) -> str:
     return "absent" if value is None else repr(text_of(value))
-
-
-def name_key(pattern: str) -> tuple[str, bytes]:
-    """A host or server name pattern as (kind, name):
-
-    ``exact``, ``suffix`` (with its leading dot), ``any``, ``regex``.
-
-    ValueError says what is wrong with it.
-    """
-    if pattern == "*":
-        return "any", b""
-    if pattern.startswith("~"):
-        return "regex", pattern.encode("utf-8")
-    name = pattern.lower().rstrip(".")
-    wildcard = name.startswith("*.")
-    if wildcard:
-        name = name[2:]
-    if not name.isascii():
-        try:
-            name = name.encode("idna").decode("ascii")
-        except UnicodeError as error:
-            raise ValueError(f"host {pattern!r} is no valid name: {error}") from None
-    if "*" in name or "?" in name:
-        raise ValueError(f"host {pattern!r}: a wildcard is '*' or '*.' at the beginning; or ~regex")
-    if not _NAME.match(name):
-        port = " (ports are not compared)" if re.search(r":\d+\Z", name) else ""
-        raise ValueError(f"host {pattern!r} is no valid name{port}")
-    raw = name.encode("ascii")
-    return ("suffix", b"." + raw) if wildcard else ("exact", raw)
-
-
-def _name_matcher(pattern: str) -> Matcher:
-    kind, raw = name_key(pattern)
-    if kind == "any":
-        return lambda name: True
-    if kind == "regex":
-        return text_matcher(pattern)
-    if kind == "exact":
-        return lambda name: name == raw
-    return lambda name: name.endswith(raw) and len(name) > len(raw)
-
-
-def path_key(pattern: str) -> tuple[str, bytes]:
-    """A path pattern as (kind, path):
-
-    ``exact``, ``prefix`` (what comes before the only ``*``), ``glob`` or ``regex``.
-
-    ValueError says what is wrong with it.
-    """
-    if pattern.startswith("~"):
-        return "regex", pattern.encode("utf-8")
-    if not pattern.startswith(("/", "*")):
-        raise ValueError(f"path {pattern!r} must begin with '/', '*' or '~' (regular expression)")
-    raw = normal_pattern(pattern)
-    if b"?" in raw:
-        return "glob", raw
-    star = raw.find(b"*")
-    if star < 0:
-        return "exact", raw
-    return ("prefix", raw[:-1]) if star == len(raw) - 1 else ("glob", raw)
-
-
-def _path_patterns(patterns: Sequence[str]) -> Patterns:
-    keys = [(pattern, *path_key(pattern)) for pattern in patterns]
-    return Patterns(
-        [raw for _, kind, raw in keys if kind == "exact"],
-        [raw for _, kind, raw in keys if kind == "prefix"],
-        [text_matcher(pattern, raw) for pattern, kind, raw in keys if kind in ("glob", "regex")],
-    )
 
 
 def _any_of(matchers: Sequence[Matcher]) -> Matcher:
@@ -175,7 +105,7 @@ def _any_of(matchers: Sequence[Matcher]) -> Matcher:
 
 
 def _host(args: Sequence[str]) -> Compiled:
-    check = HostCheck(_any_of([_name_matcher(arg) for arg in args]))
+    check = HostCheck(_any_of([name_matcher(arg) for arg in args]))
 
     def shown(context: RouteContext, path: bytes) -> str:
         return _show(context.request.hostname if context.request else None)
@@ -184,7 +114,7 @@ def _host(args: Sequence[str]) -> Compiled:
 
 
 def _path(args: Sequence[str]) -> Compiled:
-    return PathCheck(_path_patterns(args)), lambda context, path: _show(path)
+    return PathCheck(path_patterns(args)), lambda context, path: _show(path)
 
 
 def _method(args: Sequence[str]) -> Compiled:
@@ -248,7 +178,7 @@ def _client(args: Sequence[str]) -> Compiled:
 
 
 def _sni(args: Sequence[str]) -> Compiled:
-    match = _any_of([_name_matcher(arg) for arg in args])
+    match = _any_of([name_matcher(arg) for arg in args])
     return (
         lambda context, path: match(context.sni.rstrip(".").encode("utf-8", "replace")),
         lambda context, path: repr(context.sni) if context.sni else "absent",

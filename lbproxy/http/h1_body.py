@@ -14,13 +14,13 @@ from librt.strings import BytesWriter
 from mypy_extensions import i64
 
 from lbproxy.errors import Kind
+from lbproxy.http.chunkline import HEX_DIGITS, SMALL, small_chunk, without_extensions
 from lbproxy.http.message import END, End, Event, Headers, Invalid, Limits
 from lbproxy.http.syntax import (
     FIELD_NAMES,
     FIELD_TEXT,
     TRAILER_FORBIDDEN,
     checked_name,
-    is_token,
 )
 
 __all__ = ["BadMessage", "ChunkedBody"]
@@ -28,13 +28,6 @@ __all__ = ["BadMessage", "ChunkedBody"]
 _LINE_MAX: Final = 256  # bytes of one chunk-size line; Node and Go are in the same range
 _EXTENSIONS_MAX: Final = 16 * 1024  # bytes of all extensions of a message: they carry no data
 _SIZE_DIGITS_MAX: Final = 15  # fits in 60 bits
-_HEX: Final = b"0123456789abcdefABCDEF"
-_SMALL: Final = 256  # bytes; chunks below are copied together, without an object for each
-_NO_HEX: Final = 255
-_HEX_VALUES: Final[bytes] = bytes(
-    int(chr(byte), 16) if byte in _HEX else _NO_HEX for byte in range(256)
-)
-_TOKEN_BYTES: Final[bytes] = bytes(is_token(bytes((byte,))) for byte in range(256))
 
 _SIZE: Final = 0
 _DATA: Final = 1
@@ -148,7 +141,7 @@ class ChunkedBody:
         """Decode the small chunks without extensions that ``data`` holds whole from ``pos`` on;
         return the position behind them.  What is anything else is left to the other methods.
         """
-        found = _small_chunk(data, pos)
+        found = small_chunk(data, pos)
         if not found:
             return pos
         room: i64 = -1 if self._room is None else self._room
@@ -156,7 +149,7 @@ class ChunkedBody:
         writer = BytesWriter()
         at: i64 = pos
         while found:
-            size: i64 = found & (_SMALL - 1)
+            size: i64 = found & (SMALL - 1)
             start: i64 = found >> 8
             if limited:
                 if size > room:
@@ -170,7 +163,7 @@ class ChunkedBody:
                     writer.append(data[start])
                     start += 1
             at = stop + 2
-            found = _small_chunk(data, at)
+            found = small_chunk(data, at)
         if limited:
             self._room = room
         if len(writer):
@@ -210,8 +203,8 @@ class ChunkedBody:
         digits = line[:-2]
         if self._blanks:
             digits = digits.rstrip(b" \t")
-        if not digits or digits.translate(None, _HEX):
-            bare = _without_extensions(digits)
+        if not digits or digits.translate(None, HEX_DIGITS):
+            bare = without_extensions(digits)
             if not bare:
                 raise BadMessage(Kind.BAD_REQUEST, "malformed chunk size")
             self._extensions += len(digits) - bare
@@ -281,89 +274,3 @@ class ChunkedBody:
             if low not in TRAILER_FORBIDDEN and low not in self._nominated:
                 fields.append((name, value.strip()))
         return tuple(fields)
-
-
-def _small_chunk(data: bytes, at: i64) -> i64:
-    """Return the size of the small chunk at ``at``, plus 256 times the start of its data; 0 if
-    there is none that is whole and has no extension.
-    """
-    end: i64 = len(data)
-    size: i64 = 0
-    stop: i64 = at + 4 if at + 4 < end else end
-    while at < stop:
-        digit: i64 = _HEX_VALUES[data[at]]
-        if digit == _NO_HEX:
-            break
-        size = size * 16 + digit
-        at += 1
-    if size == 0 or size >= _SMALL or at + 4 + size > end:
-        return 0
-    if data[at] != 13 or data[at + 1] != 10:
-        return 0
-    start: i64 = at + 2
-    if data[start + size] != 13 or data[start + size + 1] != 10:
-        return 0
-    return start * 256 + size
-
-
-def _without_extensions(line: bytes) -> i64:
-    """Return the number of digits that begin a chunk-size line with extensions (RFC 9112 §7.1.1),
-    0 if it does not follow the grammar.
-    """
-    end: i64 = len(line)
-    bare: i64 = 0
-    while bare < end and _HEX_VALUES[line[bare]] != _NO_HEX:
-        bare += 1
-    at: i64 = bare
-    while at < end:
-        at = _blanks(line, at)
-        if at == end or line[at] != 59:  # ;
-            return 0
-        name = _blanks(line, at + 1)
-        at = _token(line, name)
-        if at == name:
-            return 0
-        value = _blanks(line, at)
-        if value < end and line[value] == 61:  # =
-            value = _blanks(line, value + 1)
-            at = _token(line, value)
-            if at == value:
-                at = _quoted(line, value)
-                if at < 0:
-                    return 0
-    return bare
-
-
-def _blanks(line: bytes, at: i64) -> i64:
-    """Return the position behind blanks."""
-    while at < len(line) and (line[at] == 32 or line[at] == 9):
-        at += 1
-    return at
-
-
-def _token(line: bytes, at: i64) -> i64:
-    """Return the position behind the bytes of a token."""
-    while at < len(line) and _TOKEN_BYTES[line[at]]:
-        at += 1
-    return at
-
-
-def _quoted(line: bytes, at: i64) -> i64:
-    """Return the position behind a quoted string (RFC 9110 §5.6.4), -1 if there is none."""
-    end: i64 = len(line)
-    if at == end or line[at] != 34:
-        return -1
-    at += 1
-    while at < end:
-        byte: i64 = line[at]
-        if byte == 34:
-            return at + 1
-        if byte == 92:
-            at += 1
-            if at == end:
-                return -1
-            byte = line[at]
-        if byte == 127 or (byte < 32 and byte != 9):
-            return -1
-        at += 1
-    return -1

@@ -6,11 +6,11 @@ import pytest
 
 from lbproxy.config.model import FrontendSpec
 from lbproxy.errors import Kind
-from lbproxy.http import forward
 from lbproxy.http.forward import Forwarder
 from lbproxy.http.h1 import RequestParser, ResponseParser
 from lbproxy.http.h1_parser import METHOD_MAX, Parser
 from lbproxy.http.h1_write import encode_chunks, encode_request, encode_response
+from lbproxy.http.hoplines import MEMO
 from lbproxy.http.known import field_name
 from lbproxy.http.message import END, Invalid, Limits, RequestHead, ResponseHead
 from lbproxy.http.scan import lines_of
@@ -290,10 +290,10 @@ def test_a_field_that_a_filter_adds_is_joined_with_that_of_this_hop(
 
 def test_what_is_remembered_of_clients_is_bounded() -> None:
     one = forwarder()
-    most = forward._MEMO
+    most = MEMO
     for port in range(most + 1):
         one.server_request(request(), client_ip="10.0.0.9", scheme="http", local_port=port)
-        known = len(one._memo)
+        known = len(one._lines._memo)
         assert known == len(one._to_servers) == (port + 1 if port < most else 1)
 
 

@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lbproxy import compiled
-from lbproxy.http.h1_body import BadMessage, ChunkedBody, _without_extensions
+from lbproxy.http.chunkline import without_extensions
+from lbproxy.http.h1_body import BadMessage, ChunkedBody
 from lbproxy.http.message import End, Limits
 
 GRAMMAR = re.compile(
@@ -49,9 +50,9 @@ def decoded(raw: bytes, cuts: list[int], room: int | None = None) -> tuple[bytes
 def test_extensions_follow_the_grammar(line: bytes) -> None:
     match = GRAMMAR.fullmatch(line)
     if match is not None:
-        assert _without_extensions(line) == len(match[1])
+        assert without_extensions(line) == len(match[1])
     elif not re.fullmatch(rb"[0-9A-Fa-f]*", line):  # lines without extensions are read elsewhere
-        assert _without_extensions(line) == 0
+        assert without_extensions(line) == 0
 
 
 chunks = st.lists(
