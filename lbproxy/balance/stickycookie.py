@@ -11,15 +11,22 @@ from __future__ import annotations
 import hmac
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
 from typing import Any, Final
 
 from lbproxy.balance.base import Need
+from lbproxy.balance.cookielines import (
+    SET_COOKIE,
+    remove_cookie,
+    remove_set_cookie,
+    rewrite_cookie,
+    set_cookies_of,
+    sets_cookie,
+)
 from lbproxy.balance.server import ServerState
 from lbproxy.balance.sticky import Sticky, TableSticky, digest
 from lbproxy.balance.stickyoptions import CookieOptions, LearnOptions, PrefixOptions
 from lbproxy.compiled import native
-from lbproxy.http.message import FieldName, Head, field_name
+from lbproxy.http.message import field_name
 from lbproxy.interfaces import Env, HTTPFilterTraffic, PickContext
 
 __all__ = ["CookieSticky", "LearnSticky", "PrefixSticky", "server_id"]
@@ -27,8 +34,6 @@ __all__ = ["CookieSticky", "LearnSticky", "PrefixSticky", "server_id"]
 _ID_BYTES: Final = 16
 _ID: Final = re.compile(rb"[A-Za-z0-9_-]{22}")
 _MARK: Final = b"~"  # between the id and the application's value
-_COOKIE: Final = field_name(b"cookie")
-_SET_COOKIE: Final = field_name(b"set-cookie")
 _CACHE_CONTROL: Final = field_name(b"cache-control")
 
 
@@ -147,7 +152,7 @@ class CookieSticky(_WithIds):
         head = traffic.response
         if server is None or head is None:
             return
-        _remove_set_cookie(head, self._cookie)
+        remove_set_cookie(head, self._cookie)
         name: str = server.name
         if self.belongs(traffic) == name or self._is_lent(traffic, server):
             return
@@ -198,13 +203,13 @@ class PrefixSticky(_WithIds):
         if server is None or head is None:
             return
         mark = self._ids.of(server.name) + _MARK
-        set_by_server = _if_set(head, self._cookie)
+        set_by_server = set_cookies_of(head, self._cookie)
         if not set_by_server:
             return
-        head.remove(_SET_COOKIE)
+        head.remove(SET_COOKIE)
         for value in set_by_server:
             marked = value
-            if _sets(value, self._cookie):
+            if sets_cookie(value, self._cookie):
                 name, _, rest = value.partition(b"=")
                 marked = name + b"=" + mark + rest.lstrip(b" \t")
                 self.counters.cookies += 1
@@ -251,8 +256,8 @@ class LearnSticky(TableSticky):
         table = self.table
         if server is None or head is None or table is None:
             return
-        for line in head.every(_SET_COOKIE):
-            if _sets(line, self._cookie):
+        for line in head.every(SET_COOKIE):
+            if sets_cookie(line, self._cookie):
                 value, _, words = line.partition(b"=")[2].partition(b";")
                 value = value.strip().strip(b'"')
                 if value and not _deletes(words):
@@ -266,99 +271,10 @@ class LearnSticky(TableSticky):
 # -- cookie lines --------------------------------------------------------------------------------
 
 
-def rewrite_cookie(head: Head, cookie: bytes, change: Callable[[bytes], bytes]) -> None:
-    """Change every value of a cookie in ``head``.
-
-    Other cookies stay byte for byte as they were.
-    """
-    found = cookie + b"="
-    lines = _with(head, _COOKIE, found)
-    if not lines:
-        return
-    head.remove(_COOKIE)
-    for line in lines:
-        changed = line
-        if line.find(found) >= 0:
-            parts = [_changed(part, found, change) for part in line.split(b";")]
-            changed = b";".join(parts).strip(b" \t;")
-        if changed:
-            head.add_header(b"Cookie", changed)
-
-
-def remove_cookie(head: Head, cookie: bytes) -> None:
-    """Take a cookie out of ``head``.  Other cookies stay byte for byte as they were.
-
-    A Cookie line that held nothing else goes too."""
-    found = cookie + b"="
-    lines = _with(head, _COOKIE, found)
-    if not lines:
-        return
-    head.remove(_COOKIE)
-    for line in lines:
-        left = _without(line, found)
-        if left:
-            head.add_header(b"Cookie", left)
-
-
-def _without(line: bytes, found: bytes) -> bytes:
-    """Return ``line`` without the pairs that begin with ``found``."""
-    at = line.find(found)
-    if at < 0:
-        return line
-    size = len(found)
-    start = at - 1 if at and line[at - 1] == 32 else at
-    if line.find(found, at + size) < 0 and (not start or line[start - 1] == 59):
-        end = line.find(b";", at + size)  # the usual case: one pair, behind at most one blank
-        left = line[: start - 1] if start else b""
-        return (left if end < 0 else left + line[end:]).strip(b" \t;")
-    kept = [part for part in line.split(b";") if not part.lstrip(b" \t").startswith(found)]
-    return b";".join(kept).strip(b" \t;")
-
-
-def _with(head: Head, name: FieldName, text: bytes) -> list[bytes]:
-    """Return all values of ``name`` if one has ``text`` in it, else none."""
-    lines = head.every(name)
-    for line in lines:
-        if line.find(text) >= 0:
-            return lines
-    return []
-
-
-def _if_set(head: Head, cookie: bytes) -> list[bytes]:
-    """Return all values of Set-Cookie if one of them sets this cookie, else none."""
-    lines = head.every(_SET_COOKIE)
-    for line in lines:
-        if line.find(cookie) >= 0 and _sets(line, cookie):
-            return lines
-    return []
-
-
-def _remove_set_cookie(head: Head, cookie: bytes) -> None:
-    """Take out the Set-Cookie lines of this cookie."""
-    lines = _if_set(head, cookie)
-    if lines:
-        head.remove(_SET_COOKIE)
-        for line in lines:
-            if not _sets(line, cookie):
-                head.add_header(b"Set-Cookie", line)
-
-
-def _changed(part: bytes, found: bytes, change: Callable[[bytes], bytes]) -> bytes:
-    plain = part.lstrip(b" \t")
-    if not plain.startswith(found):
-        return part
-    return part[: len(part) - len(plain)] + found + change(plain[len(found) :])
-
-
 def _unprefixed(value: bytes) -> bytes:
     quote = value[:1] if value[:1] == b'"' else b""
     mark, found, rest = value[len(quote) :].partition(_MARK)
     return quote + rest if found and _ID.fullmatch(mark) else value
-
-
-def _sets(value: bytes, cookie: bytes) -> bool:
-    """Whether the value of a Set-Cookie line sets this cookie."""
-    return value.partition(b"=")[0].strip() == cookie
 
 
 def _deletes(words: bytes) -> bool:

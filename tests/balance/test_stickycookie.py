@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from lbproxy.balance.cookielines import remove_cookie
 from lbproxy.balance.stickycookie import (
     CookieOptions,
     CookieSticky,
@@ -19,7 +20,6 @@ from lbproxy.balance.stickycookie import (
     LearnSticky,
     PrefixOptions,
     PrefixSticky,
-    remove_cookie,
     server_id,
 )
 from lbproxy.http.message import RequestHead, ResponseHead

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from attrs import asdict, define
 from twisted.internet.defer import Deferred
 
-from lbproxy.balance.stickycookie import remove_cookie
+from lbproxy.balance.cookielines import remove_cookie
 from lbproxy.challenge.crawlers import claimed_crawler
 from lbproxy.challenge.page import PAGE_POLICY, PATH, challenge_page, refusal_text, takes_html
 from lbproxy.challenge.proof import AnswerError, Proofs

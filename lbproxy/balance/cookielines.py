@@ -1,0 +1,112 @@
+"""PURE. Changes of one cookie in the Cookie and Set-Cookie lines of a head.
+
+Other cookies stay byte for byte as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from lbproxy.http.message import FieldName, Head, field_name
+
+__all__ = [
+    "SET_COOKIE",
+    "remove_cookie",
+    "remove_set_cookie",
+    "rewrite_cookie",
+    "set_cookies_of",
+    "sets_cookie",
+]
+
+_COOKIE: Final = field_name(b"cookie")
+SET_COOKIE: Final = field_name(b"set-cookie")
+
+
+def rewrite_cookie(head: Head, cookie: bytes, change: Callable[[bytes], bytes]) -> None:
+    """Change every value of a cookie in ``head``.
+
+    Other cookies stay byte for byte as they were.
+    """
+    found = cookie + b"="
+    lines = _with(head, _COOKIE, found)
+    if not lines:
+        return
+    head.remove(_COOKIE)
+    for line in lines:
+        changed = line
+        if line.find(found) >= 0:
+            parts = [_changed(part, found, change) for part in line.split(b";")]
+            changed = b";".join(parts).strip(b" \t;")
+        if changed:
+            head.add_header(b"Cookie", changed)
+
+
+def remove_cookie(head: Head, cookie: bytes) -> None:
+    """Take a cookie out of ``head``.  Other cookies stay byte for byte as they were.
+
+    A Cookie line that held nothing else goes too."""
+    found = cookie + b"="
+    lines = _with(head, _COOKIE, found)
+    if not lines:
+        return
+    head.remove(_COOKIE)
+    for line in lines:
+        left = _without(line, found)
+        if left:
+            head.add_header(b"Cookie", left)
+
+
+def _without(line: bytes, found: bytes) -> bytes:
+    """Return ``line`` without the pairs that begin with ``found``."""
+    at = line.find(found)
+    if at < 0:
+        return line
+    size = len(found)
+    start = at - 1 if at and line[at - 1] == 32 else at
+    if line.find(found, at + size) < 0 and (not start or line[start - 1] == 59):
+        end = line.find(b";", at + size)  # the usual case: one pair, behind at most one blank
+        left = line[: start - 1] if start else b""
+        return (left if end < 0 else left + line[end:]).strip(b" \t;")
+    kept = [part for part in line.split(b";") if not part.lstrip(b" \t").startswith(found)]
+    return b";".join(kept).strip(b" \t;")
+
+
+def _with(head: Head, name: FieldName, text: bytes) -> list[bytes]:
+    """Return all values of ``name`` if one has ``text`` in it, else none."""
+    lines = head.every(name)
+    for line in lines:
+        if line.find(text) >= 0:
+            return lines
+    return []
+
+
+def set_cookies_of(head: Head, cookie: bytes) -> list[bytes]:
+    """Return all values of Set-Cookie if one of them sets this cookie, else none."""
+    lines = head.every(SET_COOKIE)
+    for line in lines:
+        if line.find(cookie) >= 0 and sets_cookie(line, cookie):
+            return lines
+    return []
+
+
+def remove_set_cookie(head: Head, cookie: bytes) -> None:
+    """Take out the Set-Cookie lines of this cookie."""
+    lines = set_cookies_of(head, cookie)
+    if lines:
+        head.remove(SET_COOKIE)
+        for line in lines:
+            if not sets_cookie(line, cookie):
+                head.add_header(b"Set-Cookie", line)
+
+
+def _changed(part: bytes, found: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    plain = part.lstrip(b" \t")
+    if not plain.startswith(found):
+        return part
+    return part[: len(part) - len(plain)] + found + change(plain[len(found) :])
+
+
+def sets_cookie(value: bytes, cookie: bytes) -> bool:
+    """Whether the value of a Set-Cookie line sets this cookie."""
+    return value.partition(b"=")[0].strip() == cookie
