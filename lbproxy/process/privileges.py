@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lbproxy.generation.assemble import logs_of
+from lbproxy.generation.accesslogs import logs_of
 from lbproxy.model import Config
 
 __all__ = ["acting_as", "log_files", "obstacles", "prepare_logs"]

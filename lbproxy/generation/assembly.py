@@ -1,0 +1,115 @@
+"""CONTROL. The common state of an assembly: configuration, plan and the mistakes found.
+
+:mod:`lbproxy.generation.assemble` uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, TypeVar
+
+from lbproxy.config.errors import Problems
+from lbproxy.config.model import Config, PluginSpec, Where
+from lbproxy.generation.generation import Generation, Ground
+from lbproxy.generation.plan import Plan
+from lbproxy.generation.secret import read_secret
+from lbproxy.http.conditional import make_filter
+from lbproxy.http.filter import compile_phases
+from lbproxy.interfaces import Env
+from lbproxy.proxy.feature import Given
+from lbproxy.tls.parameters import TLSParameters
+
+__all__ = ["Assembly", "same_tls"]
+
+T = TypeVar("T")
+
+
+class Assembly:
+    """One run from a configuration to a plan. ``old``: the generation that serves now.
+
+    ``hooks_changed``: frontends have to be compiled again.
+    """
+
+    def __init__(self, config: Config, ground: Ground, old: Generation) -> None:
+        self.config = config
+        self.ground = ground
+        self.old = old
+        self.plan = Plan(config, ground)
+        self.problems: Problems | None = Problems()  # None once the run is over
+        self.hooks_changed = False
+        self.secret = b""
+        self._read_secret()
+
+    def problem(self, where: Where, section: str, key: str, error: Exception) -> None:
+        """Collect a mistake; raise it at once after the run, when an operator adds a server."""
+        problems = self.problems or Problems()
+        problems.add_exception(self.config.place(where, section, key), section, key, error)
+        if self.problems is None:
+            problems.raise_if_any()
+
+    def make(self, plugin: PluginSpec, section: str, key: str, make: Callable[[], T]) -> T | None:
+        """Return what ``make``, the code of a plugin, returns; None after an exception, which is
+        collected.
+        """
+        try:
+            return make()
+        except Exception as error:
+            reason = ValueError(f"{plugin.name}: {type(error).__name__}: {error}")
+            self.problem(plugin.where, section, key, reason)
+            return None
+
+    def env(self, name: str) -> Env:
+        """Return the environment of plugins in the section ``name``."""
+        return self.ground.env(name, self.secret)
+
+    def given(self, name: str) -> Given:
+        """Return the argument of ``prepare`` for features of the section or route ``name``."""
+        ground = self.ground
+        env = self.env(name)
+        return Given(
+            self.config, env, ground.network, ground.shared, ground.replicated, ground.kept
+        )
+
+    def filters(self, plugins: Iterable[PluginSpec], section: str, old: Any) -> list[Any]:
+        """Return the filters of a section. One whose line has not changed keeps its state."""
+        there = list(zip(old.spec.filters, old.filters, strict=True)) if old is not None else []
+        env = self.env(section.partition(" ")[2])
+        filters = []
+        for plugin in plugins:
+            found = next((pair for pair in there if pair[0] == plugin), None)
+            if found is not None:
+                there.remove(found)
+                filters.append(found[1])
+                continue
+            made = self.make(plugin, section, "filters", partial(_made_filter, plugin, env))
+            if made is not None:
+                filters.append(made)
+        return filters
+
+    def raise_if_any(self) -> None:
+        """End the run: raise ConfigErrors with all mistakes."""
+        problems, self.problems = self.problems, None
+        assert problems is not None
+        problems.raise_if_any()
+
+    def _read_secret(self) -> None:
+        settings = self.config.settings
+        try:
+            self.secret = read_secret(settings.secret)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            self.problem(settings.where, "lbproxy", "secret", ValueError(reason))
+
+
+def _made_filter(plugin: PluginSpec, env: Any) -> Any:
+    made = make_filter(plugin, env)
+    compile_phases([made])  # as frontends do: its mistakes are found now
+    return made
+
+
+def same_tls(old: TLSParameters | None, new: TLSParameters | None) -> bool:
+    """Return whether both have the same effect. Contents of files are compared, not their names."""
+    if old is None or new is None:
+        return old is new
+    return bool(old.creator.fingerprint == new.creator.fingerprint)
