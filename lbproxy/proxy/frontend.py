@@ -1,4 +1,7 @@
-"""DATA. A frontend at work: whom it admits, where it routes, what it counts and logs."""
+"""DATA. A frontend in traffic: admission of clients, routes and features, the end.
+
+Its counters and access log are in :mod:`lbproxy.proxy.accounting`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from typing import Any, Final
 from weakref import WeakSet
 
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from lbproxy.balance.base import Need
 from lbproxy.config.model import FrontendSpec
@@ -19,13 +21,11 @@ from lbproxy.http.forward import Forwarder
 from lbproxy.http.message import Limits, RequestHead
 from lbproxy.http.methods import MethodPolicy
 from lbproxy.http.route import Router
-from lbproxy.http.syntax import list_members
+from lbproxy.http.upgrade import may_upgrade
 from lbproxy.lists.access import access_of
 from lbproxy.net.endpoints import Dialler
-from lbproxy.observe.metrics import FrontendCounters, observe_exchange, observe_session
-from lbproxy.observe.offenders import Offenders
-from lbproxy.observe.record import HTTPRecord, Record
-from lbproxy.observe.refusal import refused_connection
+from lbproxy.observe.metrics import FrontendCounters
+from lbproxy.proxy.accounting import Accounting
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, take_over
 from lbproxy.proxy.guarding import each
@@ -33,7 +33,7 @@ from lbproxy.proxy.info import ConnectionInfo, plain_ip
 from lbproxy.proxy.member import Member
 from lbproxy.proxy.policy import Hooks, Policies
 from lbproxy.proxy.ratelog import Quiet
-from lbproxy.proxy.roles import BanJudge, FrontendClient, RefusalLog
+from lbproxy.proxy.roles import BanJudge, FrontendClient
 from lbproxy.proxy.routeowner import RouteOwner, take_over_routes
 
 __all__ = ["Frontend", "Lineage"]
@@ -69,7 +69,7 @@ class Lineage:
         self._members.add(member)
 
 
-class Frontend:
+class Frontend(Accounting):
     """Shared by the connections of one ``[frontend]`` section, as one configuration has it.
 
     A reload that changes the section makes a new one ``after`` the old: new connections get the new
@@ -97,33 +97,27 @@ class Frontend:
     ) -> None:
         self.kinds: Sequence[type[Feature[Any]]] = kinds
         lineage = Lineage(self, total) if after is None else after.lineage
+        offenders = None if after is None else after.offenders
+        super().__init__(
+            spec.name, spec.protocol, dialler.wheel, lineage.counters, write_log, offenders
+        )
         self.lineage: Lineage = lineage
         self._member = Member(self)
         self.spec = spec
         self.max_requests = spec.max_requests
         self.timeout_filter = spec.timeout_filter
         self.timeout_keepalive = spec.timeout_keepalive
-        self.name = spec.name
-        self.mode = spec.protocol
         self.dialler = dialler
-        self.wheel = dialler.wheel
-        self.now: Callable[[], float] = dialler.wheel.now
         self.backends = backends
         self.router = router
         self.filters = tuple(filters)
-        self.counters = lineage.counters
-        # Who is refused and sent 4xx; None: nobody asks
-        self.offenders: Offenders | None = None if after is None else after.offenders
-        # What refuses connections besides the address lists, or returns what charges one that is
-        # counted; None: nobody asks
+        # Refuses connections besides the address lists, or returns a callable that charges one that
+        # is counted
         self.gate: Callable[[ConnectionInfo], ProxyError | Callable[[], None]] | None = None
-        self.refusals: RefusalLog | None = None  # set by a feature
         # Follows the alert ``attack`` for this frontend; None: nobody does
         self.alarm: Callable[[bool], None] | None = None
         self.ban_judge: BanJudge | None = None  # set by a feature
         self.tracks: Mapping[str, Any] = {}  # set by a feature
-        # Who hears of connections that end before their first request
-        self.turned_away: tuple[Callable[[ConnectionInfo, ProxyError], None], ...] = ()
         self._proxies = AddressSet(spec.trusted_proxies)
         self.use_lists({})
         self.limits = lineage.limits
@@ -144,8 +138,6 @@ class Frontend:
         self.looks_at_hello = spec.mode == "tcp" and self._needs_hello()
         self.stopping = False
         self.clients = lineage.clients
-        self.write_log = write_log
-        self.followers: tuple[Callable[[Any], None], ...] = ()  # who looks at the log now
         self.counts: dict[str, Any] = lineage.counts
         self.features: dict[str, Feature[Any]] = {}
         take_over(self, {} if after is None else after.features, features or {})
@@ -306,130 +298,11 @@ class Frontend:
             ip=info.client_ip or "unix socket",
         )
 
-    def refused(self, info: ConnectionInfo, error: ProxyError) -> None:
-        """Count, log and report a connection that ended before it carried traffic.
-
-        One without a single request has no record in http mode if its client left by itself.
-        """
-        self.counters.refused += 1
-        if self.offenders is not None:
-            self.offenders.add(info.client_ip)
-        self.count_close(error.kind)
-        for hear in self.turned_away:
-            hear(info, error)
-        if error.kind is not Kind.CLIENT_GONE:
-            _quiet.warn(
-                f"{self.name} {error.kind.value}",
-                "frontend {name}: connection from {ip} refused: {kind}: {detail}",
-                name=self.name,
-                ip=info.client_ip or "unix socket",
-                kind=error.kind.value,
-                detail=error.detail,
-            )
-        elif self.mode == "http":
-            return
-        if self.write_log is not None or self.followers:
-            start = info.connected
-            seconds = max(0.0, self.now() - start)
-            unix = start + self.wheel.epoch
-            self._log(refused_connection(self.mode, self.name, info, error, unix, seconds))
-
     def may_upgrade(self, head: RequestHead) -> bool:
-        """Whether the protocol switch a request asks for may pass (RFC 9110 §7.8 lets a proxy
-        ignore it).
-
-        Of several protocols in ``head.upgrade`` those stay that may pass.
-        """
-        policy = self.spec.upgrade
-        if policy == "none" or head.upgrade is None:
-            return False
-        protocols = list_members(head.upgrade)
-        if policy == "websocket":
-            kept = [b"websocket"] if b"websocket" in protocols and head.method == b"GET" else []
-        else:
-            kept = [word for word in protocols if not word.startswith(b"h2c")]
-        if kept:
-            head.upgrade = b", ".join(kept)
-        return bool(kept)
+        """Return whether the protocol switch that ``head`` asks for may pass."""
+        return may_upgrade(self.spec.upgrade, head)
 
     # -- the end of traffic ---------------------------------------------------------------------
-
-    def exchange_over(self, exchange: HTTPRecord) -> None:
-        """Count and log one HTTP exchange.
-
-        Does not raise: its client still waits for what comes next.
-        """
-        exchange.started += self.wheel.epoch
-        counters = self.counters
-        counters.responses[exchange.status // 100 if exchange.status < 600 else 0] += 1
-        counters.bytes_in += exchange.bytes_in
-        counters.bytes_out += exchange.bytes_out
-        closes = counters.closes
-        kind = exchange.close
-        if (
-            self.offenders is not None
-            and 400 <= exchange.status < 500
-            and kind is not Kind.CHALLENGED
-        ):
-            self.offenders.add(exchange.client_ip)
-        closes[kind] = closes.get(kind, 0) + 1
-        if kind is not Kind.OK and self.refusals is not None:
-            self.refusals.add(exchange)
-        if counters.request_seconds is not None:
-            observe_exchange(counters.request_seconds, exchange)
-        try:
-            if self.write_log is not None:
-                self.write_log(exchange)
-            if self.followers:
-                for follower in self.followers:
-                    follower(exchange)
-        except BaseException:
-            self._log_failed()
-
-    def session_over(self, session: Record) -> None:
-        """Count and log one TCP session.
-
-        Does not raise: both its connections are still to be closed.
-        """
-        session.started += self.wheel.epoch
-        self.counters.bytes_in += session.bytes_in
-        self.counters.bytes_out += session.bytes_out
-        self.count_close(session.close)
-        if self.counters.request_seconds is not None:
-            observe_session(self.counters.request_seconds, session)
-        self._log(session)
-
-    def _log(self, record: Record) -> None:
-        try:
-            if self.write_log is not None:
-                self.write_log(record)
-            for follower in self.followers:
-                follower(record)
-        except BaseException:
-            self._log_failed()
-
-    def _log_failed(self) -> None:
-        self.counters.log_errors += 1
-        _quiet.failure(
-            f"{self.name} log", "the access log of {name} failed", Failure(), name=self.name
-        )
-
-    def count_close(self, kind: Kind) -> None:
-        """One more end of this kind."""
-        closes = self.counters.closes
-        closes[kind] = closes.get(kind, 0) + 1
-
-    def run_finish(self, hook: Hook, traffic: Any) -> None:
-        """A filter's last phase; its errors are nobody's problem but the operator's."""
-        try:
-            hook(traffic)
-        except BaseException:
-            _quiet.failure(
-                f"{self.name} finish",
-                "a filter of {name} failed in finish",
-                Failure(),
-                name=self.name,
-            )
 
     def feature_snapshot(self) -> dict[str, Any]:
         """Return the snapshots of its features as plain JSON types."""

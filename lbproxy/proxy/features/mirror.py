@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from attrs import asdict, define, fields, frozen
+from attrs import asdict, define, fields
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -32,6 +32,7 @@ from lbproxy.http.transform import Transform
 from lbproxy.proxy.adminpart import AdminPart, Argument, Column, Operation
 from lbproxy.proxy.feature import Feature, Given
 from lbproxy.proxy.features.mirrorcopy import Copy
+from lbproxy.proxy.features.mirrorrecords import MirrorCounters, MirrorDifference
 from lbproxy.proxy.ratelog import Quiet
 
 if TYPE_CHECKING:
@@ -42,43 +43,6 @@ __all__ = ["Mirror", "MirrorCounters", "MirrorDifference"]
 _quiet = Quiet(Logger())
 _KEPT = 50  # of the last differences
 _NOTE = "lbproxy.mirror"  # in traffic.vars
-
-
-@define(eq=False)
-class MirrorCounters:
-    """Totals.  ``copied`` were sent; of these ``answered`` or ``failed`` (no server, no answer, too
-    late); ``same`` or ``different`` where answers are compared, and what differed in ``status``,
-    ``headers``, ``body``, ``predicate``.
-
-    Not sent: ``busy`` (``max`` ran), ``too_large`` (body too long, or not complete when the
-    response began).
-    """
-
-    copied: int = 0
-    answered: int = 0
-    failed: int = 0
-    busy: int = 0
-    too_large: int = 0
-    same: int = 0
-    different: int = 0
-    status: int = 0
-    headers: int = 0
-    body: int = 0
-    predicate: int = 0
-
-
-@frozen
-class MirrorDifference:
-    """Two answers that differ.  ``at``: in the clock of ``now``.  ``path`` has no query, which may
-    hold secrets.
-    """
-
-    at: float
-    method: str
-    path: str
-    server: str
-    copy_server: str
-    what: tuple[str, ...]
 
 
 @define(eq=False)

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,7 @@ from lbproxy.balance.server import ServerState
 from lbproxy.config.model import RebalanceSpec
 from lbproxy.proxy.adminpart import AdminPart, Many, Operation
 from lbproxy.proxy.feature import Feature, Given, counted
-from lbproxy.sessionclose.base import SessionClose
+from lbproxy.proxy.features.watchedsession import WatchedSession
 from lbproxy.sessionclose.table import SESSION_CLOSES
 
 if TYPE_CHECKING:
@@ -59,49 +58,6 @@ class Rebalance:
 
     backend: str
     moves: dict[str, int]
-
-
-class WatchedSession:
-    """One session of a backend with ``rebalance``: how it is closed, and when bytes moved in it
-    last.
-    """
-
-    __slots__ = ("_now", "moved", "parted", "session_close")
-
-    def __init__(self, session_close: SessionClose, now: Callable[[], float]) -> None:
-        self.session_close = session_close
-        self.moved = now()
-        self.parted = False
-        self._now = now
-
-    def from_client(self, data: bytes) -> None:
-        """On its way to the server."""
-        self.moved = self._now()
-        self.session_close.from_client(data)
-
-    def from_server(self, data: bytes) -> None:
-        """On its way to the client."""
-        self.moved = self._now()
-        self.session_close.from_server(data)
-
-    def tap_client(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
-        """``write`` to the server, looked at."""
-
-        def write_looked_at(data: bytes) -> None:
-            self.from_client(data)
-            write(data)
-
-        return write_looked_at
-
-    def tap_server(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
-        """``write`` to the client, looked at; nothing follows the last words."""
-
-        def write_looked_at(data: bytes) -> None:
-            if not self.parted:
-                self.from_server(data)
-                write(data)
-
-        return write_looked_at
 
 
 @define(eq=False)

@@ -2,20 +2,7 @@
 
 An attempt has an owner, which decides what to send, and what to make of the response or the
 failure: the attempts of an exchange (:mod:`lbproxy.proxy.http.attempts`), hedging, the copy of a
-mirrored request.  The states:
-
-========= ====================================================== ===============================
-state     meaning                                                next
-========= ====================================================== ===============================
-ASKING    no server yet: in the queue of the backend             LEASED, OVER
-LEASED    has a server; the owner prepares the request           DIALLING, SENT, OVER
-DIALLING  a connection is being made                             SENT, OVER
-SENT      the request is on a stream; the final head is not in   ANSWERED, TUNNEL, OVER
-                                                                 (rule 2: LEASED)
-ANSWERED  the final head is in, the body follows                 OVER
-TUNNEL    bytes both ways, after a 101 or a 2xx to CONNECT       OVER
-OVER      connection and lease are given back
-========= ====================================================== ===============================
+mirrored request. Its states are in :mod:`lbproxy.proxy.http.attemptstate`.
 
 1. The lease is given back exactly once, with the outcome, when the state becomes OVER.
 2. A pooled connection that closes before it answers died while it was idle.  If the owner allows
@@ -30,7 +17,6 @@ OVER      connection and lease are given back
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.logger import Logger
@@ -42,9 +28,10 @@ from lbproxy.compiled import native
 from lbproxy.errors import Kind, Outcome, ProxyError
 from lbproxy.http.identity import authenticates_connection, challenges_connection
 from lbproxy.http.message import End, RequestHead, ResponseHead
-from lbproxy.http.syntax import list_members
+from lbproxy.http.upgrade import switch_fault
 from lbproxy.model import Address
 from lbproxy.proxy import leasing
+from lbproxy.proxy.http.attemptstate import AttemptState
 from lbproxy.proxy.http.connector import Connector
 from lbproxy.proxy.http.sink import ResponseSink
 from lbproxy.proxy.http.streams import ServerConnection, ServerStream
@@ -54,18 +41,6 @@ if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
 
 __all__ = ["Attempt", "AttemptOwner", "AttemptState"]
-
-
-class AttemptState(Enum):
-    """See the module."""
-
-    ASKING = 0
-    LEASED = 1
-    DIALLING = 2
-    SENT = 3
-    ANSWERED = 4
-    TUNNEL = 5
-    OVER = 6
 
 
 _quiet: Final = Quiet(Logger(__name__))
@@ -424,17 +399,9 @@ class Attempt(ResponseSink):
             head: ResponseHead = events[0]
             status = head.status
             if status == 101 or (status < 300 and request.method == b"CONNECT" and status >= 200):
-                if request.method != b"CONNECT" and request.upgrade is None:
-                    self._stop(
-                        ProxyError(Kind.BAD_RESPONSE, f"{status} to a request without Upgrade")
-                    )
-                    return False
-                if not _was_asked_for(request, head):
-                    self._stop(ProxyError(Kind.BAD_RESPONSE, "101 to a protocol not asked for"))
-                    return False
-                if not self.ended:
-                    why = f"{status} before the request was complete"
-                    self._stop(ProxyError(Kind.BAD_RESPONSE, why))
+                fault = switch_fault(request, head, self.ended)
+                if fault:
+                    self._stop(ProxyError(Kind.BAD_RESPONSE, fault))
                     return False
                 self.state = _TUNNEL
             elif status >= 200:
@@ -559,12 +526,3 @@ class Attempt(ResponseSink):
         lease, self._lease = self._lease, None
         assert lease is not None
         leasing.give_back(lease, outcome, self.t_response)
-
-
-def _was_asked_for(request: RequestHead, head: ResponseHead) -> bool:
-    """Whether a 101 switches only to protocols of the request (RFC 9110 §7.8)."""
-    if head.status != 101:
-        return True
-    asked = list_members(request.upgrade or b"")
-    chosen = list_members(head.upgrade or b"")
-    return bool(chosen) and all(protocol in asked for protocol in chosen)
