@@ -9,12 +9,23 @@ Sans-IO: :class:`lbproxy.proxy.preamble.Preamble` feeds the parser, whoever dial
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from attrs import frozen
-
-from lbproxy.errors import Kind, ProxyError
+from lbproxy.net.proxyheader import (
+    MAX_TLVS,
+    TLV,
+    TLV_CRC32C,
+    TLV_NOOP,
+    TLV_SSL,
+    TLV_UNIQUE_ID,
+    ProxyHeader,
+    ProxyTLS,
+    as_ipv6,
+    bad_header,
+    parse_ssl,
+    parse_tlvs,
+)
 
 __all__ = [
     "MAX_TLVS",
@@ -30,84 +41,12 @@ __all__ = [
 
 MAX_V1_BYTES = 107  # section 2.1, line end included
 MAX_V2_BYTES = 4096  # the format allows 65551; addresses and real-world TLVs need a few hundred
-MAX_TLVS = 128  # the registered types are 20; an empty TLV takes 3 bytes of the header
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
-TLV_ALPN = 0x01
-TLV_AUTHORITY = 0x02
-TLV_CRC32C = 0x03
-TLV_NOOP = 0x04
-TLV_UNIQUE_ID = 0x05
-TLV_SSL = 0x20
-TLV_NETNS = 0x30
 
-TLV = tuple[int, bytes]
 Endpoint = tuple[str, int]
 """IP literal and port."""
-
-
-@frozen
-class ProxyTLS:
-    """The SSL TLV (section 2.2.5): how the client reached the sender of the header.
-
-    ``version`` such as "TLSv1.3"; ``common_name`` of the client's certificate, "" if none;
-    ``verified``: it presented a certificate and that was verified.
-    """
-
-    over_tls: bool
-    verified: bool
-    version: str = ""
-    common_name: str = ""
-    cipher: str = ""
-    tlvs: tuple[TLV, ...] = ()
-
-
-@frozen
-class ProxyHeader:
-    """The content of a header.
-
-    ``local``: the sender's own connection (a health check); the addresses of the socket hold.
-    ``source_ip`` is "" when the header gives no IP addresses (local, UNKNOWN, Unix sockets). An
-    IPv4-mapped address, as dual-stack listeners of other proxies send it, is shown as IPv4.
-    ``tlvs``: as received, in order, without the padding ones.
-    """
-
-    version: int
-    local: bool = False
-    source_ip: str = ""
-    source_port: int = 0
-    destination_ip: str = ""
-    destination_port: int = 0
-    tlvs: tuple[TLV, ...] = ()
-
-    def tlv(self, kind: int) -> bytes | None:
-        """The first value of that type."""
-        for found, value in self.tlvs:
-            if found == kind:
-                return value
-        return None
-
-    @property
-    def alpn(self) -> str:
-        """The application protocol the client negotiated, "" if not said."""
-        return (self.tlv(TLV_ALPN) or b"").decode("latin-1")
-
-    @property
-    def authority(self) -> str:
-        """The host name the client asked for (SNI), lower case, "" if not said."""
-        return (self.tlv(TLV_AUTHORITY) or b"").decode("utf-8", "replace").lower()
-
-    @property
-    def unique_id(self) -> bytes:
-        """The sender's identifier of the connection, at most 128 bytes."""
-        return self.tlv(TLV_UNIQUE_ID) or b""
-
-    @property
-    def tls(self) -> ProxyTLS | None:
-        """How the client's TLS was, None if not said."""
-        value = self.tlv(TLV_SSL)
-        return None if value is None else _parse_ssl(value)
 
 
 class ProxyHeaderParser:
@@ -135,13 +74,13 @@ class ProxyHeaderParser:
             return self._version_2(buffer)
         if b"PROXY ".startswith(buffer) or SIGNATURE.startswith(buffer):
             return None
-        raise _bad("no PROXY protocol header")
+        raise bad_header("no PROXY protocol header")
 
     def _version_1(self, buffer: bytes) -> ProxyHeader | None:
         end = buffer.find(b"\r\n", 0, MAX_V1_BYTES)
         if end < 0:
             if len(buffer) >= MAX_V1_BYTES:
-                raise _bad("PROXY line too long")
+                raise bad_header("PROXY line too long")
             return None
         self._finish(end + 2)
         return _parse_v1(buffer[:end])
@@ -154,7 +93,7 @@ class ProxyHeaderParser:
         _check_command(buffer[12])
         size = 16 + int.from_bytes(buffer[14:16], "big")
         if size > MAX_V2_BYTES:
-            raise _bad(f"PROXY header of {size} bytes is too long")
+            raise bad_header(f"PROXY header of {size} bytes is too long")
         if len(buffer) < size:
             return None
         self._finish(size)
@@ -228,10 +167,6 @@ def _crc_table() -> tuple[int, ...]:
 _CRC_TABLE = _crc_table()
 
 
-def _bad(detail: str) -> ProxyError:
-    return ProxyError(Kind.BAD_PREAMBLE, detail)
-
-
 def _pair(
     source: Endpoint | None, destination: Endpoint | None
 ) -> tuple[IPv4Address | IPv6Address, IPv4Address | IPv6Address, int, int] | None:
@@ -244,7 +179,7 @@ def _pair(
         return None
     src, dst = _plain(source[0]), _plain(destination[0])
     if src.version != dst.version:
-        src, dst = _mapped(src), _mapped(dst)
+        src, dst = as_ipv6(src), as_ipv6(dst)
     return src, dst, source[1], destination[1]
 
 
@@ -256,12 +191,6 @@ def _plain(ip: str) -> IPv4Address | IPv6Address:
     return address
 
 
-def _mapped(address: IPv4Address | IPv6Address) -> IPv6Address:
-    if isinstance(address, IPv6Address):
-        return address
-    return IPv6Address(b"\0" * 10 + b"\xff\xff" + address.packed)
-
-
 # -- version 1 (section 2.1) ---------------------------------------------------------------------
 
 
@@ -270,7 +199,7 @@ def _parse_v1(line: bytes) -> ProxyHeader:
     if words[1] == b"UNKNOWN":  # the receiver must ignore anything after it
         return ProxyHeader(1)
     if words[1] not in (b"TCP4", b"TCP6") or len(words) != 6:
-        raise _bad(f"malformed PROXY line {line!r}")
+        raise bad_header(f"malformed PROXY line {line!r}")
     version = 4 if words[1] == b"TCP4" else 6
     try:
         return ProxyHeader(
@@ -281,7 +210,7 @@ def _parse_v1(line: bytes) -> ProxyHeader:
             destination_port=_port(words[5]),
         )
     except ValueError:
-        raise _bad(f"malformed PROXY line {line!r}") from None
+        raise bad_header(f"malformed PROXY line {line!r}") from None
 
 
 def _ip(word: bytes, version: int) -> str:
@@ -319,7 +248,7 @@ _ADDRESS_BYTES = {0x00: 0, 0x11: 12, 0x12: 12, 0x21: 36, 0x22: 36, 0x31: 216, 0x
 
 def _check_command(byte: int) -> None:
     if byte not in (0x20, 0x21):
-        raise _bad(f"PROXY version and command {byte:#04x} unknown")
+        raise bad_header(f"PROXY version and command {byte:#04x} unknown")
 
 
 def _parse_v2(header: bytes) -> ProxyHeader:
@@ -328,17 +257,17 @@ def _parse_v2(header: bytes) -> ProxyHeader:
     family = header[13] >> 4
     size = _ADDRESS_BYTES.get(header[13])
     if size is None:
-        raise _bad(f"PROXY address family {header[13]:#04x} unknown")
+        raise bad_header(f"PROXY address family {header[13]:#04x} unknown")
     if len(header) < 16 + size:
-        raise _bad("PROXY header too short for its addresses")
-    tlvs = _parse_tlvs(header, 16 + size)
+        raise bad_header("PROXY header too short for its addresses")
+    tlvs = parse_tlvs(header, 16 + size)
     _check_crc(header, 16 + size, tlvs)
     kept = tuple(tlv for tlv in tlvs if tlv[0] not in (TLV_NOOP, TLV_CRC32C))
     for kind, value in kept:
         if kind == TLV_UNIQUE_ID and len(value) > 128:
-            raise _bad("PROXY unique id longer than 128 bytes")
+            raise bad_header("PROXY unique id longer than 128 bytes")
         if kind == TLV_SSL:
-            _parse_ssl(value)
+            parse_ssl(value)
     if family == 0x1:
         src, dst, src_port, dst_port = struct.unpack_from("!4s4sHH", header, 16)
         return ProxyHeader(
@@ -351,56 +280,17 @@ def _parse_v2(header: bytes) -> ProxyHeader:
     return ProxyHeader(2, tlvs=kept)  # unspecified, or Unix socket paths: no IP addresses
 
 
-def _parse_tlvs(data: bytes, at: int) -> list[TLV]:
-    """Return the TLVs from ``at`` on; ProxyError for one that is cut short, or for too many."""
-    tlvs: list[TLV] = []
-    while at < len(data):
-        if len(tlvs) == MAX_TLVS:
-            raise _bad(f"PROXY header with more than {MAX_TLVS} TLVs")
-        if len(data) - at < 3:
-            raise _bad("PROXY TLV cut short")
-        kind, size = struct.unpack_from("!BH", data, at)
-        at += 3
-        if len(data) - at < size:
-            raise _bad("PROXY TLV cut short")
-        tlvs.append((kind, data[at : at + size]))
-        at += size
-    return tlvs
-
-
 def _check_crc(header: bytes, at: int, tlvs: list[TLV]) -> None:
     """Section 2.2.4: the checksum covers the whole header with its own value as zeros.
 
     A second checksum is refused: each costs a pass over the header.
     """
     if sum(kind == TLV_CRC32C for kind, _ in tlvs) > 1:
-        raise _bad("PROXY header with more than one checksum")
+        raise bad_header("PROXY header with more than one checksum")
     for kind, value in tlvs:
         at += 3
         if kind == TLV_CRC32C:
             zeroed = header[:at] + b"\0\0\0\0" + header[at + 4 :]
             if len(value) != 4 or crc32c(zeroed) != int.from_bytes(value, "big"):
-                raise _bad("PROXY header checksum is wrong")
+                raise bad_header("PROXY header checksum is wrong")
         at += len(value)
-
-
-def _parse_ssl(value: bytes) -> ProxyTLS:
-    if len(value) < 5:
-        raise _bad("PROXY SSL TLV cut short")
-    client, verify = struct.unpack_from("!BI", value)
-    tlvs = _parse_tlvs(value, 5)
-    return ProxyTLS(
-        over_tls=bool(client & 0x01),
-        verified=bool(client & 0x06) and verify == 0,
-        version=_text(tlvs, 0x21),
-        common_name=_text(tlvs, 0x22),
-        cipher=_text(tlvs, 0x23),
-        tlvs=tuple(tlvs),
-    )
-
-
-def _text(tlvs: Sequence[TLV], kind: int) -> str:
-    for found, value in tlvs:
-        if found == kind:
-            return value.decode("utf-8", "replace")
-    return ""

@@ -15,11 +15,10 @@ from twisted.protocols.haproxy._v2parser import V2Parser
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.net import proxyproto
+from lbproxy.net.proxyheader import TLV_ALPN, TLV_AUTHORITY
 from lbproxy.net.proxyproto import (
     MAX_V2_BYTES,
     SIGNATURE,
-    TLV_ALPN,
-    TLV_AUTHORITY,
     TLV_CRC32C,
     TLV_NOOP,
     TLV_SSL,

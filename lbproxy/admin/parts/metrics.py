@@ -4,13 +4,10 @@ servers.
 
 from __future__ import annotations
 
-import gc
-import os
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 from typing import Any
 
-from lbproxy import __version__
 from lbproxy.admin.auth import Role
 from lbproxy.admin.exposition import (
     OPENMETRICS,
@@ -22,7 +19,7 @@ from lbproxy.admin.exposition import (
     render,
 )
 from lbproxy.admin.parts.features import feature_families
-from lbproxy.admin.parts.process import descriptors, resident_bytes
+from lbproxy.admin.processmetrics import certificate_families, log_families, process_families
 from lbproxy.admin.route import APICall, APIRoute, Part, Raw
 from lbproxy.admin.view import AdminView
 from lbproxy.balance.server import State
@@ -45,110 +42,6 @@ def _metrics(call: APICall) -> Any:
     openmetrics = accepts_openmetrics(call.accept)
     kind = OPENMETRICS if openmetrics else PROMETHEUS
     return Raw(kind, render(families(call.admin), openmetrics=openmetrics))
-
-
-# -- the process ---------------------------------------------------------------------------------
-
-
-def _process(admin: AdminView) -> Iterator[Family]:
-    total, times = admin.balancer.total, os.times()
-    build = labels(version=__version__)
-    yield Family(
-        "lbproxy_build_info",
-        "gauge",
-        "Always 1; the label is the version.",
-        [(build, 1)],
-        ("version",),
-    )
-    yield _one(
-        "process_start_time_seconds",
-        "gauge",
-        "Start time of the process, in seconds since the epoch.",
-        admin.started,
-    )
-    yield _one(
-        "process_cpu_seconds",
-        "counter",
-        "CPU time of the process in seconds, user and system.",
-        round(times.user + times.system, 2),
-    )
-    yield _one(
-        "process_resident_memory_bytes",
-        "gauge",
-        "Resident memory of the process in bytes.",
-        resident_bytes(),
-    )
-    yield _one("process_open_fds", "gauge", "Open file descriptors.", descriptors())
-    yield _one(
-        "lbproxy_connections", "gauge", "Open client connections of all frontends.", total.active
-    )
-    yield _one(
-        "lbproxy_connections_limit",
-        "gauge",
-        "Limit of client connections (maxconn).",
-        total.maxconn,
-    )
-    handshakes = admin.balancer.handshakes
-    yield _one(
-        "lbproxy_tls_handshakes",
-        "gauge",
-        "TLS handshakes with clients in progress.",
-        handshakes.active,
-    )
-    yield _one(
-        "lbproxy_tls_handshakes_waiting",
-        "gauge",
-        "Clients that wait to begin a TLS handshake because max_handshakes are in progress.",
-        handshakes.waiting,
-    )
-    yield _one(
-        "lbproxy_tls_handshakes_limit",
-        "gauge",
-        "Limit of TLS handshakes with clients at a time (max_handshakes).",
-        handshakes.most,
-    )
-    yield _one(
-        "lbproxy_reactor_lag_seconds",
-        "gauge",
-        "Delay of the last timer of the reactor: the longest wait of any event.",
-        round(admin.lag.last, 6),
-    )
-    yield _one(
-        "lbproxy_reactor_lag_max_seconds",
-        "gauge",
-        "Largest reactor lag within the last minute.",
-        round(admin.lag.worst, 6),
-    )
-    yield _one(
-        "lbproxy_worker_lag_seconds",
-        "gauge",
-        "Largest reactor lag of a worker process in the last second; 0 without workers.",
-        round(admin.balancer.worker_lag, 6),
-    )
-    yield _one(
-        "lbproxy_worker_lag_max_seconds",
-        "gauge",
-        "Largest reactor lag of a worker process within the last minute; 0 without workers.",
-        round(admin.balancer.worker_lag_max, 6),
-    )
-    yield _one(
-        "lbproxy_admin_streams",
-        "gauge",
-        "Open streams of the admin API (events and state).",
-        admin.followers,
-    )
-    generations = gc.get_stats()
-    yield Family(
-        "python_gc_collections",
-        "counter",
-        "Runs of the garbage collector, by generation.",
-        [(labels(generation=str(i)), one["collections"]) for i, one in enumerate(generations)],
-        ("generation",),
-    )
-
-
-def _one(name: str, kind: Any, help: str, value: float) -> Family:
-    return Family(name, kind, help, [("", value)])
 
 
 # -- frontends -----------------------------------------------------------------------------------
@@ -353,35 +246,14 @@ def _servers(admin: AdminView) -> Iterator[Family]:
     )
 
 
-def _certificates(admin: AdminView) -> Iterator[Family]:
-    pairs = {pair.source: pair for pair in admin.balancer.key_pairs()}
-    yield Family(
-        "lbproxy_certificate_expiry_seconds",
-        "gauge",
-        "Expiry time of a certificate in use, in seconds since the epoch.",
-        [(labels(certificate=source), pair.expires) for source, pair in pairs.items()],
-        ("certificate",),
-    )
-
-
-def _logs(admin: AdminView) -> Iterator[Family]:
-    yield Family(
-        "lbproxy_log_dropped_lines",
-        "counter",
-        "Access log lines that were lost because the destination did not take them.",
-        [(labels(log=sink.path), sink.dropped) for sink in admin.balancer.log_sinks()],
-        ("log",),
-    )
-
-
 def _all(admin: AdminView) -> Iterator[Family]:
-    yield from _process(admin)
+    yield from process_families(admin)
     yield from _frontends(admin)
     yield from _backends(admin)
     yield from feature_families(admin)
     yield from _servers(admin)
-    yield from _certificates(admin)
-    yield from _logs(admin)
+    yield from certificate_families(admin)
+    yield from log_families(admin)
 
 
 PART = Part(
