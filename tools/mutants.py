@@ -37,7 +37,11 @@ from mutations import Mutation, mutate, mutations
 ROOT = Path(__file__).resolve().parents[1]
 
 TARGETS = {
-    "tests/http": ["http/h1_*.py", "http/head.py", "http/scan.py", "http/forward.py"],
+    "tests/http": [
+        *("http/h1_*.py", "http/chunkline.py", "http/scan.py"),
+        *("http/basehead.py", "http/cookietable.py", "http/head.py"),
+        *("http/derivedhead.py", "http/forward.py", "http/hoplines.py", "http/trustedhops.py"),
+    ],
     "tests/proxy": [
         "proxy/http/exchange.py",
         "proxy/http/answering.py",
@@ -46,7 +50,7 @@ TARGETS = {
         "proxy/http/client*.py",
         "proxy/hooks.py",
     ],
-    "tests/balance": ["balance/lease.py", "balance/group.py"],
+    "tests/balance": ["balance/lease.py", "balance/group.py", "balance/membership.py"],
 }
 """Files below lbproxy/ by the folder of their tests."""
 
