@@ -86,6 +86,7 @@ FEATURES: tuple[BuiltIn, ...] = (
     BuiltIn(
         "challenge", "lbproxy.proxy.features.challenge.feature:Challenge", ChallengeDeclaration
     ),
+    BuiltIn("geoip", "lbproxy.proxy.features.locating.feature:Locating", FrontendDeclaration),
     BuiltIn("limits", "lbproxy.proxy.features.limiting.feature:Limiting", LimitDeclaration),
     BuiltIn("tracks", "lbproxy.proxy.features.tracking.feature:Tracking", TrackDeclaration),
     BuiltIn("bans", "lbproxy.proxy.features.banning.feature:Banning", BanDeclaration),

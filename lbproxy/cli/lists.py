@@ -63,7 +63,7 @@ def contains(remote: Remote, name: str, address: str) -> None:
 @click.argument("address")
 @remote_options
 def add(remote: Remote, name: str, address: str) -> None:
-    """Add an address, a prefix or a range, until lbproxy stops.
+    """Add an address, a prefix or a range.
 
     \b
     lbproxy lists add badnets 192.0.2.0/24
@@ -77,7 +77,7 @@ def add(remote: Remote, name: str, address: str) -> None:
 @click.argument("address")
 @remote_options
 def remove(remote: Remote, name: str, address: str) -> None:
-    """Take an address, a prefix or a range out, until lbproxy stops.
+    """Take an address, a prefix or a range out.
 
     \b
     lbproxy lists remove badnets 192.0.2.7

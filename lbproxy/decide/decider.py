@@ -14,8 +14,9 @@ from lbproxy.config.model import BackendSpec, Config, FrontendSpec, ListenSpec
 from lbproxy.config.value import value_lines
 from lbproxy.decide.firewall import DryFirewalls, waf_name
 from lbproxy.decide.logline import LoggedRequest
-from lbproxy.decide.path import DryBackend, DryFrontend, DryTraffic, connected, dry_lists
+from lbproxy.decide.path import DryBackend, DryFrontend, DryTraffic, connected, dry_geo, dry_lists
 from lbproxy.errors import Kind, Outcome
+from lbproxy.http.geo import GeoLookup
 from lbproxy.http.message import Invalid, RequestHead
 from lbproxy.lists.addresslist import AddressList
 from lbproxy.model.secrets import mask_text
@@ -53,8 +54,10 @@ class RequestDecision:
 class _Front(DryFrontend):
     """A frontend, and its filters as lines."""
 
-    def __init__(self, spec: FrontendSpec, lists: Mapping[str, AddressList]) -> None:
-        super().__init__(spec, lists)
+    def __init__(
+        self, spec: FrontendSpec, lists: Mapping[str, AddressList], geo: GeoLookup | None
+    ) -> None:
+        super().__init__(spec, lists, geo)
         self.filters = tuple(value_lines("lines:filter", masked(spec.filters)))
 
     def head(self, request: LoggedRequest) -> RequestHead | Invalid:
@@ -99,8 +102,8 @@ class Decider:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        lists = dry_lists(config)
-        self._fronts = {spec.name: _Front(spec, lists) for spec in config.frontends}
+        lists, geo = dry_lists(config), dry_geo(config)
+        self._fronts = {spec.name: _Front(spec, lists, geo) for spec in config.frontends}
         self._backends = {spec.name: _Backend(spec) for spec in config.backends}
         self._ports: dict[tuple[str, int], list[tuple[_Front, ListenSpec]]] = {}
         for front in self._fronts.values():

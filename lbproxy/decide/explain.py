@@ -14,6 +14,7 @@ from lbproxy.decide.path import (
     DryTraffic,
     PathVerdict,
     connected,
+    dry_geo,
     dry_lists,
 )
 from lbproxy.errors import ProxyError
@@ -197,7 +198,7 @@ def _explain(
         result.error = f"{nothing}; listeners: {', '.join(known) or 'none'}"
         return result
     spec, listen, assumed = found
-    frontend = DryFrontend(spec, dry_lists(config))
+    frontend = DryFrontend(spec, dry_lists(config), dry_geo(config))
     result.listener = listen.endpoint + assumed
     result.frontend, result.mode = spec.name, spec.protocol
     peer = traffic.client_ip

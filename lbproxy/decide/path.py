@@ -22,6 +22,7 @@ from lbproxy.config.model import BackendSpec, Config, FrontendSpec, ServerSpec
 from lbproxy.errors import ProxyError
 from lbproxy.guard.addresses import AddressSet
 from lbproxy.http.forward import Forwarder
+from lbproxy.http.geo import GeoLookup
 from lbproxy.http.message import Invalid, Limits, Reply, RequestHead
 from lbproxy.http.methods import MethodPolicy
 from lbproxy.http.route import Route, Router
@@ -30,6 +31,7 @@ from lbproxy.lists.access import access_of
 from lbproxy.lists.addresslist import AddressList
 from lbproxy.observe.record import Connection
 from lbproxy.proxy.features.listing.spec import ListSpec
+from lbproxy.proxy.features.locating.table import GeoTable
 
 __all__ = [
     "DryBackend",
@@ -38,6 +40,7 @@ __all__ = [
     "PathVerdict",
     "connected",
     "dry_env",
+    "dry_geo",
     "dry_lists",
 ]
 
@@ -110,6 +113,14 @@ def dry_lists(config: Config) -> dict[str, AddressList]:
     return found
 
 
+def dry_geo(config: Config) -> GeoLookup | None:
+    """Return the files of ``geoip`` as they are now; None if there are none that can be read."""
+    try:
+        return GeoTable(config.settings.geoip) if config.settings.geoip else None
+    except ValueError:
+        return None
+
+
 def dry_env(name: str) -> Env:
     """The surroundings of extensions: a clock that stands at 0 and a repeatable source of
     chance.
@@ -120,10 +131,16 @@ def dry_env(name: str) -> Env:
 class DryFrontend:
     """A frontend that decides and serves nobody."""
 
-    def __init__(self, spec: FrontendSpec, lists: Mapping[str, AddressList] | None = None) -> None:
+    def __init__(
+        self,
+        spec: FrontendSpec,
+        lists: Mapping[str, AddressList] | None = None,
+        geo: GeoLookup | None = None,
+    ) -> None:
         self.spec = spec
         self.lists = lists or {}
         self.tracks: Mapping[str, Any] = {}  # nothing was counted
+        self.geo = geo
         self.router = Router(spec.routes, spec.backend, env=dry_env(spec.name))
         self._access = access_of(spec.allow, spec.deny, self.lists)
         self._peers = access_of(spec.allow_peers, spec.deny_peers, self.lists)

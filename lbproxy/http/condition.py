@@ -34,6 +34,7 @@ from lbproxy.http.circumstances import (
     compile_time,
 )
 from lbproxy.http.context import Compiled, RouteContext, Test
+from lbproxy.http.geo import asn_number, country_code, location_of
 from lbproxy.http.message import RequestHead, text_of
 from lbproxy.http.pattern import Matcher
 from lbproxy.http.patternkey import name_key, name_matcher, path_key, path_patterns
@@ -160,10 +161,15 @@ def _query(args: Sequence[str]) -> Compiled:
     return QueryCheck(name, patterns), _shown(lambda request: [request.query_value(name)])
 
 
+_OTHER = ("list:", "country:", "asn:")
+
+
 def _client(args: Sequence[str]) -> Compiled:
     names = tuple(arg[5:] for arg in args if arg.startswith("list:"))
+    countries = frozenset(country_code(arg[8:]) for arg in args if arg.startswith("country:"))
+    systems = frozenset(asn_number(arg[4:]) for arg in args if arg.startswith("asn:"))
     try:
-        addresses = AddressSet(ip_network(arg) for arg in args if not arg.startswith("list:"))
+        addresses = AddressSet(ip_network(arg) for arg in args if not arg.startswith(_OTHER))
     except ValueError as error:
         raise ValueError(f"client: {error}") from None
 
@@ -171,9 +177,20 @@ def _client(args: Sequence[str]) -> Compiled:
         ip, lists = context.client_ip, context.frontend.lists
         return ip in addresses or any(ip in lists[name] for name in names)
 
+    def located(context: RouteContext, path: bytes) -> bool:
+        place = location_of(context)
+        return place.country in countries or place.asn in systems or listed(context, path)
+
+    def shown(context: RouteContext, path: bytes) -> str:
+        ip, place = context.client_ip or "no address (Unix socket)", location_of(context)
+        known = (place.country, f"AS{place.asn}" if place.asn else "")
+        return " ".join([ip, *filter(None, known)]) if countries or systems else ip
+
+    if countries or systems:
+        return located, shown
     return (
         listed if names else lambda context, path: context.client_ip in addresses,
-        lambda context, path: context.client_ip or "no address (Unix socket)",
+        shown,
     )
 
 
@@ -218,8 +235,8 @@ VERBS: Mapping[str, Verb] = {
         "NAME [PATTERN...]", "the query parameter exists, or matches a pattern", 1, _HTTP, _query
     ),
     "client": Verb(
-        "NETWORK|list:NAME...",
-        "the client's address is in one of the networks or lists",
+        "NETWORK|list:NAME|country:CODE|asn:NUMBER...",
+        "the client's address is in one of the networks, lists, countries or autonomous systems",
         1,
         _BOTH,
         _client,

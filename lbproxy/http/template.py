@@ -15,6 +15,7 @@ from mypy_extensions import i64
 
 from lbproxy.http.context import TemplateContext
 from lbproxy.http.escape import Escaper
+from lbproxy.http.geo import location_of
 from lbproxy.http.message import RequestHead
 from lbproxy.http.place import GAP, Place, Shape, Variable, plain
 
@@ -53,6 +54,11 @@ def _uri(traffic: TemplateContext) -> bytes:
     return target if target.startswith(b"/") else b"/"
 
 
+def _asn(traffic: TemplateContext) -> bytes:
+    number = location_of(traffic).asn
+    return b"%d" % number if number else b""
+
+
 VARIABLES: Mapping[str, Reader] = {
     "client_ip": lambda t: _text(t.client_ip),
     "client_port": lambda t: b"%d" % t.client_port,
@@ -68,6 +74,8 @@ VARIABLES: Mapping[str, Reader] = {
     "backend": lambda t: _text(t.backend_name),
     "server": lambda t: _text(t.server_name),
     "request_id": lambda t: _text(t.request_id),
+    "country": lambda t: _text(location_of(t).country),
+    "asn": _asn,
 }
 """Variables without an argument. ``{header:NAME}``, ``{cookie:NAME}`` and ``{query:NAME}`` read
 fields of the request."""
@@ -81,6 +89,8 @@ _SHAPES: Mapping[str, Shape] = {
     "client_ip": "host",
     "client_port": "host",
     "scheme": "host",
+    "country": "host",
+    "asn": "host",
 }
 
 _NAMED: Mapping[str, Callable[[RequestHead, bytes], bytes | None]] = {

@@ -178,6 +178,15 @@ class GlobalSpec:
         ),
         example="127.95.1.0/24",
     )
+    geoip: tuple[str, ...] = option(
+        "list:path",
+        (),
+        doc=(
+            "files in MaxMind's format with countries or networks, for the conditions ``client"
+            " country:CODE asn:NUMBER`` and the variables ``{country}`` and ``{asn}``"
+        ),
+        example="GeoLite2-Country.mmdb GeoLite2-ASN.mmdb",
+    )
     metrics_servers: bool = option(
         "bool",
         True,

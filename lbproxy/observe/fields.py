@@ -115,6 +115,12 @@ def _tls(name: str) -> Getter:
     return get
 
 
+def _located(record: Any, name: str) -> Any:
+    """``country`` or ``asn`` of the client; None without ``geoip``."""
+    geo = getattr(getattr(record, "frontend", None), "geo", None)
+    return None if geo is None else getattr(geo.find(record.client_ip), name)
+
+
 def _stamped(stamp: Callable[[float], str]) -> Getter:
     return lambda record: stamp(record.started)
 
@@ -212,6 +218,16 @@ FIELDS: dict[str, Field] = {
     "tls_cipher": Field(_tls("cipher"), "cipher suite; empty without TLS"),
     "sni": Field(lambda r: r.info.sni, "server name in the client's ClientHello"),
     "alpn": Field(_tls("alpn"), "protocol negotiated in the TLS handshake"),
+    "country": Field(
+        lambda r: _located(r, "country") or "",
+        "the client's country by ``[lbproxy] geoip``, such as ``DE``; empty if unknown",
+        json=False,
+    ),
+    "asn": Field(
+        lambda r: _located(r, "asn") or None,
+        "the autonomous system of the client's network by ``[lbproxy] geoip``",
+        json=False,
+    ),
     "time_clf": Field(
         _stamped(clf_stamp()),
         "``time`` as in the common format: ``23/Nov/2026:12:46:06 +0000``",

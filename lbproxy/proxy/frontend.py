@@ -18,6 +18,7 @@ from lbproxy.guard.addresses import Access, AddressSet
 from lbproxy.guard.connections import ConnectionLimits, ConnectionTotal
 from lbproxy.http.filter import Hook, Phases, compile_phases
 from lbproxy.http.forward import Forwarder
+from lbproxy.http.geo import GeoLookup
 from lbproxy.http.message import Limits, RequestHead
 from lbproxy.http.methods import MethodPolicy
 from lbproxy.http.route import Router
@@ -118,6 +119,7 @@ class Frontend(Accounting):
         self.alarm: Callable[[bool], None] | None = None
         self.ban_judge: BanJudge | None = None  # set by a feature
         self.tracks: Mapping[str, Any] = {}  # set by a feature
+        self.geo: GeoLookup | None = None  # set by a feature
         self._proxies = AddressSet(spec.trusted_proxies)
         self.use_lists({})
         self.limits = lineage.limits

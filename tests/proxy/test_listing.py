@@ -214,6 +214,19 @@ def test_operators_change_a_list() -> None:
         assert status(ask(lb)) == 200
 
 
+def test_changes_of_operators_survive_a_restart(tmp_path: Path) -> None:
+    text = web("addresses = 192.0.2.1") + f"[lbproxy]\nstate = {tmp_path}/state\n"
+    with LB.from_config(text) as lb:
+        sources = lb.service.frontend("web").features["lists"].sources
+        sources["one"].edit("add", CLIENT)
+        sources["one"].edit("add", "192.0.2.7")
+        sources["one"].edit("remove", "192.0.2.7")
+    with LB.from_config(text) as lb:
+        assert status(ask(lb)) == 200
+        found = lb.service.frontend("web").features["lists"].sources["one"].list
+        assert list(found.added) == [CLIENT] and "192.0.2.7" not in found
+
+
 def test_clients_behind_a_proxy_are_judged_by_their_requests() -> None:
     text = web("addresses = 192.0.2.1", "deny = list:one\ntrusted_proxies = 203.0.113.0/24")
     with LB.from_config(text) as lb:

@@ -17,7 +17,7 @@ from lbproxy.http.template import Template
 
 __all__ = ["MOST", "TCP_VARIABLES", "Key", "prefix_of"]
 
-TCP_VARIABLES = frozenset({"client_ip", "client_port", "frontend", "sni"})
+TCP_VARIABLES = frozenset({"client_ip", "client_port", "frontend", "sni", "country", "asn"})
 """Variables that a connection without a request has."""
 
 MOST = 8

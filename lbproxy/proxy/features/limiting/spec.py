@@ -106,7 +106,7 @@ def _check_key(draft: Draft, judge: Judge, unit: str) -> None:
     except ValueError as error:
         judge.wrong(draft, draft.line("key"), "key", str(error))
         return
-    other = sorted(key.variables - {"client_ip", "frontend"})
+    other = sorted(key.variables - {"client_ip", "frontend", "country", "asn"})
     if unit == "connections" and other:
         message = f"{{{other[0]}}} is not known when a connection is accepted"
         judge.wrong(draft, draft.line("key"), "key", message)

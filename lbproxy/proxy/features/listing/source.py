@@ -68,7 +68,7 @@ class ListSource:
         self._users += 1
         if self._end is None:
             topic = f"list:{self.spec.name}"
-            self._end = self._replicated.subscribe(topic, self._edited, self._edits)
+            self._end = self._replicated.subscribe(topic, self._edited, self._edits, kept=True)
             self._timer.set(self.spec.refresh)
 
     def release(self) -> None:

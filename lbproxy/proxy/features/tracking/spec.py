@@ -50,7 +50,7 @@ def _check(draft: Draft, judge: Judge) -> None:
     except ValueError as error:
         judge.wrong(draft, draft.line("key"), "key", str(error))
         return
-    other = sorted(key.variables - {"client_ip", "frontend"})
+    other = sorted(key.variables - {"client_ip", "frontend", "country", "asn"})
     if draft.get("count", "") == "connections" and other:
         message = f"{{{other[0]}}} is not known when a connection is accepted"
         judge.wrong(draft, draft.line("key"), "key", message)
