@@ -81,7 +81,7 @@ class Chunks:
         self._soon()
 
     def stopProducing(self) -> None:
-        """Stop for good: the response is complete, or the client is gone."""
+        """Stop: the response is complete, or the client has left."""
         self.pauseProducing()
         self._wait_no_more()
 

@@ -14,7 +14,7 @@ __all__ = ["Door", "is_loopback"]
 
 
 class Door:
-    """One address of the admin side, and who may come in there (see :mod:`lbproxy.admin.auth`)."""
+    """One address of the admin API, and its access rules (see :mod:`lbproxy.admin.auth`)."""
 
     def __init__(
         self, spec: AdminSpec, tokens: Tokens | None, tls: ServerContextFactory | None
@@ -34,7 +34,7 @@ class Door:
 
     @property
     def unix(self) -> bool:
-        """A unix socket: its permissions say who may come."""
+        """Return the identity of a Unix socket's peer; the file's permissions control access."""
         return self.spec.address is not None and self.spec.address.kind == "unix"
 
     @property

@@ -1,4 +1,4 @@
-"""CONTROL. Reloads that the API asks for: those that come close together are one."""
+"""CONTROL. Reloads requested by the API. Requests that come close together are one reload."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class APIRoute:
     their defaults. ``body``: schema of a JSON body, None for no body. ``produces``: media type of a
     successful response, described by ``answer`` if it is JSON. ``public``: the word in
     ``admin_public`` that opens the route to callers without a token; "" for none. ``errors``:
-    statuses besides those that every route may have.
+    statuses besides the common ones of every route.
     """
 
     method: str

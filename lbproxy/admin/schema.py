@@ -110,7 +110,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def problem(value: Any, schema: Schema, name: str = "the body") -> str:
-    """Return a description of what is wrong with ``value``, or ""."""
+    """Return a description of the fault of ``value``, or ""."""
     wanted = schema.get("type")
     if isinstance(wanted, str):
         right = isinstance(value, _TYPES[wanted])

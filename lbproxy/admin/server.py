@@ -1,4 +1,4 @@
-"""CONTROL. The admin side as a service: its addresses, who may come in there, who follows what.
+"""CONTROL. The admin API as a service: its addresses, access rules and streams.
 
 Owned by :class:`lbproxy.service.LoadBalancer` when ``[lbproxy] admin`` has an address. It runs on
 the reactor's own transports, whatever moves the traffic.
@@ -125,7 +125,7 @@ class Admin(Service):
         self._binder.inherited = sockets
 
     def unbind(self) -> list[Deferred[Any]]:
-        """Stop listening; connections go on.
+        """Stop listening; connections continue.
 
         Each Deferred fires when a socket is closed, its file included.
         """
@@ -204,7 +204,7 @@ class Admin(Service):
             old.bound.serve(self._outer(old, old.factory), mode=mode)
         return old
 
-    # -- those who follow -----------------------------------------------------------------------
+    # -- streams --------------------------------------------------------------------------------
 
     def following(self, follower: Follower, role: Role = Role.WRITE) -> None:
         """Count a new stream of a caller with ``role``. Raises :class:`APIError` 503."""

@@ -37,8 +37,8 @@ def find_address(admin: str, config: Path | None) -> str:
 
 
 def _written(path: Path) -> list[AdminSpec]:
-    """The admin addresses in a configuration, whatever else may be wrong with it: lbproxy may run
-    with an older one.
+    """Return the admin addresses in a configuration, which may have mistakes elsewhere: lbproxy may
+    run with an older version of it.
     """
     from lbproxy.config.build import DISK
     from lbproxy.config.errors import Problems

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "FILE", "count", "load", "main", "stop"]
 
 FILE = click.Path(dir_okay=False, path_type=Path)
-"""A configuration file; :func:`load` says what is wrong with it."""
+"""The parameter type of a configuration file; :func:`load` reports its mistakes."""
 
 
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -67,7 +67,7 @@ def _without_collector() -> Iterator[None]:
 
 
 class _Commands(click.Group):
-    """Imports the module of a command when somebody asks for it: most of the start-up time is
+    """Imports the module of a command when it is used: most of the start-up time is
     imports.
     """
 

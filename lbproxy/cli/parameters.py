@@ -43,7 +43,7 @@ class _Target(click.ParamType):  # type: ignore[type-arg]
     name = "BACKEND/SERVER"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
-        """Both names."""
+        """Return both names."""
         if isinstance(value, tuple):
             return value
         backend, slash, server = str(value).partition("/")
@@ -52,7 +52,7 @@ class _Target(click.ParamType):  # type: ignore[type-arg]
         return backend, server
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
-        """The servers of the configuration."""
+        """Return the matching servers of the configuration."""
         found = completions(ctx, incomplete)
         return [CompletionItem(name) for name in found if "/" in name]
 
@@ -61,9 +61,7 @@ class _Chosen(click.ParamType):  # type: ignore[type-arg]
     name = "BACKEND[/SERVER]"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
-        """Both names; "" for a server that is left out, and not for one that is missing after the
-        slash.
-        """
+        """Return both names; "" for a server that is left out. A slash without a server fails."""
         if isinstance(value, tuple):
             return value
         backend, slash, server = str(value).partition("/")
@@ -72,7 +70,7 @@ class _Chosen(click.ParamType):  # type: ignore[type-arg]
         return backend, server
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
-        """The backends and servers of the configuration."""
+        """Return the matching backends and servers of the configuration."""
         return [CompletionItem(name) for name in completions(ctx, incomplete)]
 
 
@@ -80,7 +78,7 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]
     name = "DURATION"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """Seconds."""
+        """Return seconds."""
         if isinstance(value, float):
             return value
         from lbproxy.config.units import parse
@@ -100,6 +98,6 @@ duration = _Duration()
 
 
 def server_path(names: tuple[str, str]) -> str:
-    """The path of a server in the API."""
+    """Return the path of a server in the API."""
     backend, server = (quote(name, safe="") for name in names)
     return f"backends/{backend}/servers/{server}"

@@ -39,7 +39,7 @@ _TIMEOUT = 10.0
 
 
 class RequestRefused(Exception):
-    """lbproxy answered, and not with what was asked for."""
+    """lbproxy answered with an error."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -53,7 +53,7 @@ class _Unix(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        """To the socket file."""
+        """Connect to the socket file."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
@@ -61,8 +61,9 @@ class _Unix(http.client.HTTPConnection):
 
 @define
 class Remote:
-    """``url``: ``unix:PATH``, ``http://HOST:PORT`` or ``https://HOST:PORT``; ``token``: "" for
-    none.
+    """The admin API of one lbproxy.
+
+    ``url``: ``unix:PATH``, ``http://HOST:PORT`` or ``https://HOST:PORT``; ``token``: "" for none.
     """
 
     url: str
@@ -73,9 +74,9 @@ class Remote:
     def ask(
         self, method: str, path: str, body: Any = None, *, timeout: float = _TIMEOUT, **query: Any
     ) -> Any:
-        """The JSON of the answer.
+        """Return the JSON of the answer.
 
-        Raises :class:`RequestRefused`; ends the command when there is nobody.
+        Raises :class:`RequestRefused`; ends the command if lbproxy cannot be reached.
         """
         return json.loads(self.text(method, path, body, timeout=timeout, **query))
 
@@ -84,7 +85,7 @@ class Remote:
         return self.ask("GET", path, **query)
 
     def all(self, path: str, most: int = 100_000, **query: Any) -> list[Any]:
-        """All items of a list that comes in pages, at most ``most``."""
+        """Return all items of a list that comes in pages, at most ``most``."""
         items: list[Any] = []
         offset: int | None = 0
         while offset is not None and len(items) < most:
@@ -103,7 +104,7 @@ class Remote:
         accept: str = "",
         **query: Any,
     ) -> str:
-        """The body of the answer."""
+        """Return the body of the answer."""
         connection = self._connection(timeout)
         try:
             response = self._send(connection, method, path, body, accept, query)
@@ -114,7 +115,7 @@ class Remote:
             connection.close()
 
     def lines(self, path: str, **query: Any) -> Iterator[str]:
-        """The lines of an answer that goes on; ends when lbproxy does."""
+        """Yield the lines of a stream until lbproxy ends it."""
         connection = self._connection(60.0)
         try:
             response = self._send(connection, "GET", path, None, "", query)
@@ -189,7 +190,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say which lbproxy; the command gets a :class:`Remote` first."""
+    """Add the options that select an lbproxy; the command gets a :class:`Remote` first."""
 
     def run(
         admin: str,
@@ -235,12 +236,12 @@ def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def json_option(command: F) -> F:
-    """``--json``."""
+    """Add the option ``--json``."""
     return click.option("--json", "as_data", is_flag=True, help="Print the response as JSON.")(
         command
     )
 
 
 def show_json(value: Any) -> None:
-    """For programs."""
+    """Print a value as JSON."""
     click.echo(json.dumps(value, indent=2))

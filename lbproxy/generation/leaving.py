@@ -105,7 +105,7 @@ class Leaving:
         self.finish()
 
     def finish(self) -> None:
-        """Cut off what is left; harmless the second time."""
+        """Abort the remaining sessions; later calls do nothing."""
         over, self._over = self._over, None
         if over is None:
             return

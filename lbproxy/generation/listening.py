@@ -127,7 +127,7 @@ class Listener:
 
 
 def bind(listeners: Iterable[Listener], binder: Binder, reactor: Any) -> None:
-    """Bind those that are not bound yet.  ListenError: what was bound here is closed again."""
+    """Bind unbound listeners. After ListenError, those bound by this call are closed again."""
     fresh: list[Listener] = []
     for listener in listeners:
         if listener.bound is not None or listener.binding is not None:

@@ -4,12 +4,12 @@
 :mod:`lbproxy.generation.assemble` makes plans.  The first one of a process makes everything anew; a
 reload's keeps what its configuration does not change:
 
-1. A backend with the same name and mode goes on: pools, queue, leases, counters.  Its servers that
-   keep name and address go on too: counters, health, what an operator set.
+1. A backend with the same name and mode continues: pools, queue, leases, counters.  Servers that
+   keep name and address continue too: counters, health, changes by operators.
 2. Its checks go on if ``check`` is the same, its name look-ups if ``resolve_every`` is, a filter or
    balancer if its line is.  A feature decides for itself
    (:meth:`lbproxy.proxy.feature.Feature.prepare`).
-3. A frontend with the same name and mode goes on: counters, limits, clients.  Connections get its
+3. A frontend with the same name and mode continues: counters, limits, clients.  Connections get its
    new form with their next request.
 4. A listener whose address stays keeps its socket, whatever frontend it is of.
 """

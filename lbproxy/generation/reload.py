@@ -1,4 +1,4 @@
-"""CONTROL. From one generation to the next, while traffic goes on.
+"""CONTROL. From one generation to the next, without a pause in traffic.
 
 :meth:`lbproxy.service.LoadBalancer.reload` reads the new configuration and calls
 :meth:`Reloader.apply`.  The steps:

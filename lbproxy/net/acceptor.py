@@ -117,7 +117,7 @@ class Acceptor(Handler):
         self._build: Any = _shortcut(factory)
 
     def close(self) -> None:
-        """Accept no more; what is queued in the kernel is reset.  Harmless if repeated."""
+        """Stop accepting. The kernel resets queued connections. Later calls do nothing."""
         if self.state is _CLOSED:
             return
         self.state = _CLOSED
@@ -152,7 +152,7 @@ class Acceptor(Handler):
         self.close()
 
     def _failed(self, error: OSError) -> bool:
-        """Return whether to go on: a connection that died in the queue is not our problem."""
+        """Return whether to continue: a connection that died in the queue is no error."""
         if error.errno not in _SHORTAGE:
             if self._poller.may_log(f"accept {error.errno}"):
                 _log.warn(
@@ -195,7 +195,7 @@ class Acceptor(Handler):
                 os.close(fd)
                 return
             transport = FastTransport(self._poller, None, peer, self._host, fd, self._family)
-            transport.protocol = protocol  # before anything can fail: it must hear of its end
+            transport.protocol = protocol  # before anything can fail: it is notified of the end
             transport.start()
             protocol.makeConnection(transport)
         except BaseException:

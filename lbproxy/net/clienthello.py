@@ -19,7 +19,7 @@ __all__ = ["MAX_HELLO_BYTES", "NOT_TLS", "ClientHello", "NotTLS", "sniff"]
 MAX_HELLO_BYTES = (
     16 * 1024
 )  # real ones are 0.2 to 2 KiB; with post-quantum key shares 4 KiB at most
-MAX_RECORDS = 64  # whoever cuts a hello smaller wants every byte to cost us a walk over all of them
+MAX_RECORDS = 64  # a hello in smaller pieces is an attack: each byte costs a walk over all of them
 
 _HANDSHAKE_RECORD = 22
 _CLIENT_HELLO = 1

@@ -12,7 +12,7 @@ __all__ = ["half_close"]
 
 
 def half_close(transport: Any) -> None:
-    """Send no more after what is written; reading goes on where that is possible.
+    """Send no more after the written data; reading continues where that is possible.
 
     A FIN, or a close_notify on our own TLS (RFC 8446 §6.1 lets the other direction live on).
     Twisted's TLS has no half-close: there the whole connection is closed, once everything is

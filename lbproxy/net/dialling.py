@@ -27,7 +27,7 @@ __all__ = ["Dialling"]
 class Dialling(Handler):
     """See :meth:`lbproxy.net.dialler.Dialler.dial` for the contract.
 
-    A :class:`Handler`, so that those who connect through a poller are called by it.
+    A :class:`Handler`, so that a poller can call subclasses that connect through one.
     """
 
     __slots__ = (

@@ -139,7 +139,7 @@ class _Known:
         self.address = address
         self.family = family
         self.raw = raw
-        # TCP lets a port nobody listens on connect to itself
+        # TCP lets a port without a listener connect to itself
         self.may_be_ours = address.port >= _EPHEMERAL
 
 

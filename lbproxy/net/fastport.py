@@ -49,7 +49,7 @@ def bound_socket(
 
 
 def _bind_unix(sock: socket.socket, path: str, mode: int) -> None:
-    """Bind, replacing a socket file that nobody listens on; nobody can connect before listen()."""
+    """Bind, and replace a socket file without a listener. Nothing connects before listen()."""
     remove_stale_socket(path)
     sock.bind(path)
     if not path.startswith("\0"):
@@ -111,7 +111,7 @@ class FastPort(Bound):
             Path(self._address.path).chmod(mode)
 
     def close(self) -> None:
-        """Stop accepting; what is queued in the kernel is reset."""
+        """Stop accepting. The kernel resets queued connections."""
         self._acceptor.close()
 
     def _closed(self) -> None:

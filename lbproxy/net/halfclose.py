@@ -79,5 +79,5 @@ def ending(state: int) -> bool:
 
 
 def sends(state: int) -> bool:
-    """Whether bytes may still go out, be it only those that are buffered."""
+    """Whether bytes may still be sent, even if only buffered ones."""
     return state < ENDED

@@ -25,7 +25,7 @@ def hand_over(transport: Any, protocol: IProtocol, data: bytes = b"") -> bool:
     else:
         switched = False
     protocol.makeConnection(transport)
-    # whoever closes as soon as it is connected does not want to hear more
+    # a protocol that closes as soon as it is connected expects no more calls
     if data and not getattr(transport, "disconnecting", False):
         protocol.dataReceived(data)
     return switched

@@ -124,7 +124,7 @@ class Handshakes:
         one.place_free()
 
     def _serve(self) -> None:
-        """Let newcomers begin while there is room, or somebody to make it."""
+        """Let waiting clients begin while there is room, or an older handshake to evict."""
         if self._serving:  # somebody who makes room leaves
             return
         self._serving = True

@@ -44,7 +44,7 @@ class Inherited:
         return self._sockets.pop(address)
 
     def discard(self) -> None:
-        """Close what nobody has taken; the file of a Unix socket goes with it."""
+        """Close the sockets that were not taken, and remove the files of Unix sockets."""
         for address, sockets in self._sockets.items():
             for sock in sockets:
                 sock.close()

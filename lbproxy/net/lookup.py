@@ -66,7 +66,7 @@ class _Receiver:
             self.done.callback(self.hosts)
 
     def abandon(self, _: Any) -> None:
-        """The look-up is cancelled: tell the resolver, which need not be able to stop."""
+        """Cancel the look-up at the resolver, which may ignore that."""
         self.over = True
         if self.resolution is not None:
             with suppress(NotImplementedError):  # getaddrinfo in a thread cannot be stopped

@@ -40,7 +40,7 @@ class PipeChunk(Handler):
         raise NotImplementedError
 
     def over(self) -> None:
-        """The pipe is not filled any more: what is in it is still to be sent."""
+        """Note that the pipe gets no more data; its content is still to be sent."""
         raise NotImplementedError
 
     def lose(self) -> None:

@@ -58,7 +58,7 @@ class Pipe:
         self.size = fcntl.fcntl(self.write_end, _GET_SIZE)
 
     def close(self) -> None:
-        """Close both ends; what is in it is lost."""
+        """Close both ends; the content is lost."""
         os.close(self.read_end)
         os.close(self.write_end)
 
@@ -110,7 +110,7 @@ class PipePool:
         return pipe
 
     def give(self, borrower: Borrower, empty: bool) -> None:
-        """The borrower's pipe comes back; not ``empty``: it is thrown away with what is in it."""
+        """Take a pipe back; one that is not ``empty`` is closed with its content."""
         pipe = self._borrowers.pop(borrower)
         if empty and len(self._free) < KEPT and not self._closed:
             self._free.append(pipe)
@@ -133,7 +133,7 @@ class PipePool:
             self._timer.set(SWEEP_S)
 
     def close(self) -> None:
-        """Lend no more, close what is not lent; what is lent is closed when it comes back."""
+        """Lend no more and close idle pipes; lent ones are closed when they come back."""
         self._closed = True
         for pipe in self._free:
             pipe.close()

@@ -7,7 +7,7 @@ run.
 
 Rules:
 
-1. An event is for the object that registered the descriptor, not for whoever owns the number now: a
+1. An event is for the object that registered the descriptor, not for the number's present owner: a
    handler registered during a batch gets no event of that batch, a handler that is gone gets none.
 2. Level-triggered: a handler need not read to the end, what is left is reported again. One ``recv``
    per event is then enough, where edge-triggering needs a second one to see EAGAIN.
@@ -124,7 +124,7 @@ class Poller(Loop):
 
     @property
     def in_turn(self) -> bool:
-        """Whether :meth:`soon` will be obeyed before the reactor goes on."""
+        """Whether calls of :meth:`soon` run before the reactor continues."""
         return self.state is _TURN
 
     # -- registration ------------------------------------------------------------------------
@@ -185,7 +185,7 @@ class Poller(Loop):
             return
 
     def _note_forks(self) -> None:
-        """The process has forked since the last look: children may have what is registered now."""
+        """Note a fork: children may have inherited the registered descriptors."""
         self._forks = _forks.count
         self._shared.update(self._handlers)
 

@@ -1,7 +1,7 @@
 """DATA. The PROXY protocol, versions 1 and 2: parsing what comes before a connection's own bytes,
 and writing it.
 
-Sans-IO: :class:`lbproxy.proxy.preamble.Preamble` feeds the parser, whoever dials a server with
+Sans-IO: :class:`lbproxy.proxy.preamble.Preamble` feeds the parser, and code that dials with
 ``send_proxy`` writes what the encoders return as the dial's preamble. Section numbers are those of
 "The PROXY protocol, Versions 1 & 2" by W. Tarreau.
 """

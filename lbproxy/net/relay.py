@@ -223,7 +223,7 @@ class Relay(PipeChunk):
         return sent
 
     def _spill(self, pipe: Pipe, error: OSError) -> None:
-        """The sink cannot be spliced to: the ordinary way, with what is in the pipe."""
+        """Return to ordinary writes, with the content of the pipe: the sink takes no splice."""
         data = b""
         while len(data) < self.left:
             data += os.read(pipe.read_end, self.left - len(data))
@@ -257,7 +257,7 @@ class Relay(PipeChunk):
             self._release()
 
     def _release(self) -> None:
-        """Give the pipe back; the source goes on the ordinary way."""
+        """Return the pipe; the source continues with ordinary reads."""
         if self._state is _RELEASED:
             return
         self._state = _RELEASED

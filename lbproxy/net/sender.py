@@ -156,7 +156,7 @@ class Sender(WatchedSocket):
             self.producer.pauseProducing()
 
     def hold(self, chunk: PipeChunk) -> None:
-        """Buffer what is in a pipe; nothing else is buffered."""
+        """Buffer the content of a pipe; nothing else is buffered."""
         self._pending = deque((chunk,))
         self._pending_bytes = chunk.left
         self._want_flush()
@@ -173,7 +173,7 @@ class Sender(WatchedSocket):
         return self._pending is None and self.producer is producer and self.streamingProducer
 
     def takes_splice(self) -> bool:
-        """Whether it may go on: nothing is buffered, and no close or half-close was asked for."""
+        """Whether splicing may continue: nothing is buffered, and no close was requested."""
         return self._pending is None and not self._closing and self._half < halfclose.ENDING
 
     def _writable(self) -> bool:
@@ -235,7 +235,7 @@ class Sender(WatchedSocket):
         self._extend_grace()
 
     def _written(self) -> None:
-        """Nothing is buffered: what waited for that goes on."""
+        """Continue what waited for an empty buffer: the producer, or a close."""
         producer = self.producer
         if not halfclose.sends(self._half) or (producer is not None and not self.streamingProducer):
             self._pending = deque() if self._pending is None else self._pending
@@ -271,7 +271,7 @@ class Sender(WatchedSocket):
             producer.resumeProducing()
 
     def unregisterProducer(self) -> None:
-        """The producer is done; a close that waited for it goes on."""
+        """Forget the producer, which is done; a close that waited for it continues."""
         self.producer = None
         if not self.connected:
             return
@@ -293,13 +293,13 @@ class Sender(WatchedSocket):
             self._set_grace(CLOSE_GRACE_S)
 
     def abortConnection(self) -> None:
-        """Close now with a reset; what is buffered is lost."""
+        """Close now with a reset; buffered data is lost."""
         if self.connected and self._closing != ABORT:
             self._stop(ABORT, failure_of(ConnectionAborted()))
             self._reading = False
 
     def loseWriteConnection(self) -> None:
-        """Send everything, then end our direction; reading goes on."""
+        """Send everything, then end this direction; reading continues."""
         if self.connected and not self._closing and not halfclose.ending(self._half):
             self._half = halfclose.after(self._half, halfclose.END)
             self._later()

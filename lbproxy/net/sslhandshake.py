@@ -192,7 +192,7 @@ class Handshake(Handshaking):
         self._fail(ProxyError(self._kind, reason.getErrorMessage()))
 
     def failVerification(self, reason: Failure) -> None:
-        """For a context's callbacks: the peer is not who it should be."""
+        """For callbacks of a context: fail, because the peer has the wrong identity."""
         self._refused = reason.getErrorMessage() or "verification failed"
 
     def _decided(self) -> Any:

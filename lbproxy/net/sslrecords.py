@@ -58,7 +58,7 @@ class _Records:
         memory = data if type(data) is bytes else _from_buffer(data)
         sent: int = _ssl_write(self._handle, memory, len(memory))
         if sent <= 0:
-            del memory  # whoever keeps the error does not keep ``data`` from growing
+            del memory  # a kept error must not keep ``data`` from growing
             self._fail(sent)
         return sent
 

@@ -6,7 +6,7 @@ Rules, next to those of :mod:`lbproxy.net.transport`:
 
 1. OpenSSL reads one record at a time and never ahead (``SSL_CTX_set_read_ahead`` stays off), and a
    read asks for a whole record: so nothing is left inside OpenSSL that epoll does not know of, and
-   a short record needs no second read to be told so.
+   a short record needs no second read to find that out.
 2. Peers that send many tiny records get them read together: every 16th short read tries for another
    record, and goes on trying for as long as that succeeds.
 3. What a protocol writes during one turn becomes one record where it fits.
@@ -17,7 +17,7 @@ Rules, next to those of :mod:`lbproxy.net.transport`:
    FIN, unread data thrown away. The peer's close_notify is a clean end; a FIN without one is a
    truncation (ConnectionLost).
 7. Half-close works: ``loseWriteConnection`` sends close_notify and reading goes on; a protocol that
-   provides IHalfCloseableProtocol may go on writing after the peer's close_notify.
+   provides IHalfCloseableProtocol may continue to write after the peer's close_notify.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class FastTLSTransport(FastTransport):
                 return
 
     def read_end(self) -> None:
-        """close_notify.  Without half-close what is written is still sent before closing."""
+        """Handle close_notify. Without half-close, written data is still sent before closing."""
         if self._closing or half_closeable(self._protocol) is not None:
             super().read_end()
             return

@@ -107,7 +107,7 @@ class SteadyReactor:
         self._set_alarm()
 
     def _run(self) -> None:
-        """Call what is due."""
+        """Run the calls that are due."""
         self._running = True
         try:
             now = time.monotonic()

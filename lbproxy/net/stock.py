@@ -29,7 +29,7 @@ __all__ = ["StockBinder", "StockNetwork"]
 class StockNetwork(Network):
     """Listens and dials with ``reactor.listenTCP`` and its siblings.
 
-    ``wheel``: shared with whoever else has deadlines on this reactor; its own if None.
+    ``wheel``: shared with other users of deadlines on this reactor; its own if None.
     """
 
     binder: StockBinder

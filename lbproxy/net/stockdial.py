@@ -69,7 +69,7 @@ class StockDial(Dialling):
         """See ClientFactory."""
 
     def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:
-        """See ClientFactory; None drops a connection that nobody wants any longer."""
+        """See ClientFactory; None drops a connection whose dial was cancelled."""
         return None if self._failed is None else _Connected(self)
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
@@ -89,7 +89,7 @@ class StockDial(Dialling):
         self._connector = None  # it refers to us: no cycle for the garbage collector
         if self.address.kind == "tcp":
             if self.address.port >= _EPHEMERAL and transport.getHost() == transport.getPeer():
-                # TCP lets a port nobody listens on connect to itself
+                # TCP lets a port without a listener connect to itself
                 transport.abortConnection()
                 self._fail_later(os.strerror(errno.ECONNREFUSED))
                 return

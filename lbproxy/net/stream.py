@@ -81,9 +81,9 @@ class Stream:
         raise NotImplementedError
 
     def loseWriteConnection(self) -> None:
-        """Send no more after what is written; reading goes on where that is possible."""
+        """Send no more after the written data; reading continues where that is possible."""
         raise NotImplementedError
 
     def abortConnection(self) -> None:
-        """Close now with a reset; what is buffered is lost."""
+        """Close now with a reset; buffered data is lost."""
         raise NotImplementedError

@@ -14,13 +14,13 @@ Rules:
 3. After a failed ``write``, what the peer sent before it went is delivered, then
    ``connectionLost``.
 4. Hang-ups arrive with data unread: data first. While reading is paused a protocol that has
-   ``peer_hung_up(reset)`` is told of them at once: of a FIN (``reset`` is False) and of a reset,
+   ``peer_hung_up(reset)`` is notified at once of a FIN (``reset`` is False) and of a reset,
    once each. If it returns True, the connection ends and the unread data is lost. Without that
    method, or if it returns False, a hang-up is left alone until reading is resumed or a write
    fails.
 5. Changing one's mind is free: pausing only sets a flag, and the descriptor's mask is corrected
-   when an event arrives that nobody wants; the same for a write buffer that became empty.
-6. ``loseConnection`` writes what is buffered first, and resets the connection when the peer has
+   when an unwanted event arrives; the same for a write buffer that became empty.
+6. ``loseConnection`` writes buffered data first, and resets the connection when the peer has
    taken nothing of it for :data:`~lbproxy.net.sender.CLOSE_GRACE_S` seconds.
 7. A streaming producer is paused above :data:`~lbproxy.net.sender.HIGH_WATER_BYTES` and resumed
    when all is written; a pull producer is asked for more whenever all is written.
@@ -272,7 +272,7 @@ class FastTransport(Sender, Stream):
         self._finish(DONE)
 
     def _finish(self, reason: Failure) -> None:
-        """Close the socket and tell the producer and the protocol, once."""
+        """Close the socket and notify the producer and the protocol, once."""
         if not self.connected:
             return
         self._leave()
@@ -311,7 +311,7 @@ class FastTransport(Sender, Stream):
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         try:
             self._close_descriptor()
-        except OSError:  # of a reset that nobody waits for
+        except OSError:  # of a reset without a reader
             return
 
     def _told(self, callback: Callable[..., Any], *args: Any) -> None:
@@ -331,7 +331,7 @@ class FastTransport(Sender, Stream):
 
     def detach(self) -> Any:
         """Give the socket away without a word to the protocol; the descriptor stays registered if
-        it was (see :attr:`watched`). Whoever takes it calls ``Poller.replace``.
+        it was (see :attr:`watched`). The new owner calls ``Poller.replace``.
         """
         self._leave()
         self.protocol = None

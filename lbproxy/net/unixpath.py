@@ -1,4 +1,4 @@
-"""DATA. The files of Unix sockets: what a dead process has left, and who may connect."""
+"""DATA. The files of Unix sockets: those of dead processes, owners and permissions."""
 
 from __future__ import annotations
 

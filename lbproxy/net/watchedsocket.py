@@ -79,7 +79,7 @@ class WatchedSocket(Handler):
 
     @property
     def protocol(self) -> Any:
-        """The protocol that gets what is received."""
+        """The protocol that receives the data."""
         return self._protocol
 
     @protocol.setter

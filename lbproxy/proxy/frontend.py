@@ -66,7 +66,7 @@ class Lineage:
         return [member.frontend for member in self._members]
 
     def join(self, member: Member[Frontend]) -> None:
-        """A frontend is there for as long as ``member``, which it keeps, is."""
+        """Add a frontend, which holds ``member`` as long as it exists."""
         self._members.add(member)
 
 
@@ -171,7 +171,7 @@ class Frontend(Accounting):
         return len(self.clients) + self.lineage.remote_clients
 
     def lead(self) -> None:
-        """Be the newest of the lineage: take its new clients, and log for the older ones too."""
+        """Become the current frontend of the lineage, with its new clients and its log."""
         lineage = self.lineage
         before, lineage.current = lineage.current, self
         self.followers = before.followers
@@ -257,7 +257,7 @@ class Frontend(Accounting):
         return ip not in self._proxies
 
     def still_allows(self, info: ConnectionInfo) -> bool:
-        """Whether a connection that an older configuration has let in may go on."""
+        """Return whether a connection that an older configuration admitted may continue."""
         return self.peers.allows(info.peer_ip) and self._lets_in(info.client_ip)
 
     def readmit(self, info: ConnectionInfo) -> ProxyError | None:
@@ -269,7 +269,7 @@ class Frontend(Accounting):
         return self.admit(info, info.client_ip, gated=info.client_ip != info.peer_ip)
 
     def depart(self, info: ConnectionInfo) -> None:
-        """A connection is over; harmless for one that was not counted."""
+        """Release the place of a connection, if it was counted."""
         ip, info.counted_as = info.counted_as, None
         if ip is not None:
             self.limits.give_back(ip)
@@ -307,11 +307,11 @@ class Frontend(Accounting):
     # -- the end of traffic ---------------------------------------------------------------------
 
     def feature_snapshot(self) -> dict[str, Any]:
-        """Return the snapshots of its features as plain JSON types."""
+        """Return the snapshots of the features as plain JSON types."""
         return shown(self)
 
     def all_features(self) -> Iterator[Feature[Any]]:
-        """The features of the frontend and of its routes."""
+        """Return the features of the frontend and of its routes."""
         yield from self.features.values()
         for route in self.routes:
             yield from route.features.values()
@@ -338,7 +338,7 @@ class Frontend(Accounting):
             client.shut()
 
     def abort(self) -> int:
-        """Cut off whoever is still here; how many that were."""
+        """Abort all client connections; return their number."""
         clients = list(self.clients)
         for client in clients:
             client.kill(ProxyError(Kind.SHUTDOWN))

@@ -25,7 +25,7 @@ _LOG_BEHIND = 1024 * 1024  # bytes that a master may have left unread; lines bey
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until the master or a signal stops the process."""
     from twisted.internet import reactor as installed
 
     reactor: Any = installed

@@ -22,7 +22,7 @@ _BYTES = 8
 
 
 class Board:
-    """``rows`` workers with ``places`` counts each; the pages nobody writes take no memory."""
+    """``rows`` workers with ``places`` counts each. Pages without a write take no memory."""
 
     def __init__(self, fd: int, rows: int, places: int = PLACES) -> None:
         self.fd = fd

@@ -1,7 +1,7 @@
 """CONTROL. The master of several worker processes: it binds, checks and counts, and operators talk
 to it.
 
-:class:`Master` is a :class:`lbproxy.service.LoadBalancer` that accepts nobody. It runs the checks,
+:class:`Master` is a :class:`lbproxy.service.LoadBalancer` without clients. It runs the checks,
 so its server states are the true ones, and workers copy them (:mod:`lbproxy.workers.serverstate`).
 It has the admin side; what operators ask is in :mod:`lbproxy.workers.operations`. Its counters are
 the sums of its workers' (:mod:`lbproxy.workers.aggregate`).
@@ -120,7 +120,7 @@ class Master(LoadBalancer):
         """Only workers have traffic."""
 
     def stopService(self) -> Deferred[None]:
-        """Let the workers finish, end those that do not; then stop what runs here."""
+        """Let the workers finish, kill those that do not in time, then stop this process."""
         self.stopping = True
         if self._sync_call is not None:
             self._sync_call.cancel()
@@ -319,7 +319,7 @@ class Master(LoadBalancer):
                 message = {"type": "state", "state": state, "places": None if known else places}
                 channel.send(message)
 
-    # -- what is asked of a load balancer -------------------------------------------------------
+    # -- operations of a load balancer ----------------------------------------------------------
 
     def call_workers(
         self, operation: str, arguments: dict[str, Any], slot: int | None, *, answer: bool

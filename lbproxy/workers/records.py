@@ -1,6 +1,4 @@
-"""CONTROL. A worker's records for those who follow the access log at the master; nothing while
-nobody does.
-"""
+"""CONTROL. Access records of a worker for viewers of the log at the master, if there are any."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ class Records:
         self._followers: dict[str, Callable[[Any], None]] = {}
 
     def want(self, names: Iterable[str], frontends: Mapping[str, Frontend]) -> None:
-        """From now on records of these frontends are told, and of no others."""
+        """Send the records of these frontends from now on, and of no others."""
         self._wanted = frozenset(names)
         self.attach(frontends)
 

@@ -33,7 +33,7 @@ _AGAIN = 0.25  # seconds until a worker that is behind is looked at again
 
 @define(eq=False)
 class _Peer:
-    """``missed``: topics to be sent anew."""
+    """``missed``: topics to be sent again."""
 
     channel: Channel
     missed: set[str]
@@ -63,7 +63,7 @@ class Hub(LocalReplicated):
         self.store.release_all(f"worker {slot}")
 
     def tend(self) -> None:
-        """Send topics anew to workers that have missed messages and have caught up; called a few
+        """Send topics again to workers that have missed messages and have caught up; called a few
         times a second.
         """
         for slot, peer in self._peers.items():
@@ -190,7 +190,7 @@ class MasterReplicated:
         self._calls.answered(0, number, answer)
 
     def stop(self) -> None:
-        """Fail what is not answered."""
+        """Fail the open calls."""
         self._calls.stop()
 
     async def _call(self, operation: str, **arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""CONTROL. Calls over channels: requests that are answered, and those that are still open."""
+"""CONTROL. Calls over channels: requests, their answers, and the requests still open."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RemoteCalls:
     ) -> Deferred[dict[int, Any]]:
         """Send ``message`` with a ``number``.
 
-        Fires with the answers by slot, of those that have answered.
+        Fires with the answers received, by slot.
         """
         number = next(self._numbers)
         done: Deferred[dict[int, Any]] = Deferred()

@@ -2,7 +2,7 @@
 
 1. A worker that ends is started again, after a pause that doubles each time, up to
    :data:`LONGEST_PAUSE`.
-2. A worker that is told to stop has ``timeout_shutdown`` and a grace period, then it is killed.
+2. A worker that has to stop gets ``timeout_shutdown`` and a grace period, then it is killed.
 3. Every worker reports once a second.  One that has not for ``worker_timeout`` hangs: its stack is
    logged, and it is killed.  A worker that starts or takes a configuration has :data:`STARTING`
    more.
@@ -171,7 +171,7 @@ class Supervisor:
         return done
 
     def bid_stop(self, worker: WorkerProcess) -> None:
-        """Tell one to stop; it is killed when it has not in time."""
+        """Ask a worker to stop; kill it when it does not in time."""
         if worker.channel is not None:
             worker.channel.send({"type": "stop"})
         if worker.kill is None:
@@ -185,7 +185,7 @@ class Supervisor:
             _log.warn("worker {slot} does not end, killed", slot=worker.slot)
             worker.process.kill()
 
-    # -- those that hang ------------------------------------------------------------------------
+    # -- workers that hang ----------------------------------------------------------------------
 
     def watch(self) -> None:
         """Replace workers that hang or have ended unnoticed; called a few times a second."""

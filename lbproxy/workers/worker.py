@@ -94,7 +94,7 @@ class Worker:
     # -- messages of the master -----------------------------------------------------------------
 
     def _received(self, message: dict[str, Any], fds: list[int]) -> None:
-        """``fds``: a handler takes out those that it keeps."""
+        """Handle a message. ``fds``: a handler removes the descriptors that it keeps."""
         try:
             handler = getattr(self, f"_on_{message['type']}", None)
             wanted = not self._stopping or message["type"] == "run"  # such as ``hurry``
@@ -277,7 +277,7 @@ class Worker:
         self._records.attach(balancer.frontends)
 
     def _measure(self, message: dict[str, Any]) -> None:
-        """Keep times and the addresses of offenders if somebody may look at them."""
+        """Measure times and count offenders if the admin side or an alert reads them."""
         balancer = self.balancer
         assert balancer is not None
         for frontend in balancer.frontends.values():
@@ -306,7 +306,7 @@ class Worker:
                 balancer.generation.sync(name)
 
     def _look(self) -> None:
-        """Exchange what is held with the others."""
+        """Publish the leases of this worker, and read those of the others."""
         self._later(EVERY * max(1.0, len(self._places) / _MANY), self._look)
         balancer, shared = self.balancer, self.shared
         assert balancer is not None and shared is not None

@@ -1,4 +1,4 @@
-"""CONTROL. Backends: how many servers they have, what waits, what is retried."""
+"""CONTROL. Backends: numbers of servers, waiters and retries."""
 
 from __future__ import annotations
 

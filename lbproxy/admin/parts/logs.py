@@ -1,8 +1,8 @@
-"""CONTROL. The access log as it grows, for who wants to look: nothing is kept, and nothing is done
-while nobody looks.
+"""CONTROL. The access log as a stream for viewers. Nothing is kept, and without viewers it costs
+nothing.
 
 Records go to followers as JSON, whatever format ``access_log`` has, or if it is off. At most
-:data:`lbproxy.observe.follow.RATE` a second are told; the others are counted.
+:data:`lbproxy.observe.follow.RATE` a second are sent; the others are counted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EVERY = 1.0
 
 
 class Tail:
-    """One who follows; looks at ``frontend`` only, or at all if it is "".
+    """A viewer of ``frontend``, or of all frontends if it is "".
 
     ``errors``: only what did not go well.
     """

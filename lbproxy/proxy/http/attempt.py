@@ -10,7 +10,7 @@ mirrored request. Its states are in :mod:`lbproxy.proxy.http.attemptstate`.
    is counted against the server.
 3. When the response ends, connection and lease are given back before the owner gets the end: the
    next request of the client may want that connection.
-4. A failure is counted and the lease is given back before the owner hears of it.
+4. A failure is counted and the lease is given back before the owner is notified.
 5. An exception of a connector, or of a stream of its connections, fails the attempt with
    ``connect_failed`` or ``server_gone``. It is logged, and passive health does not count it."""
 
@@ -241,7 +241,7 @@ class Attempt(ResponseSink):
         self._owner.attempt_refused(self, error)
 
     def take(self, lease: Lease) -> None:
-        """Go on with this lease."""
+        """Use this lease."""
         self._lease = lease
         self.server = leasing.begin(lease, self)
         self.state = _LEASED

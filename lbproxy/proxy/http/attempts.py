@@ -54,7 +54,7 @@ class Attempts(Sending):
     # -- SourceStream ---------------------------------------------------------------------------
 
     def begin(self, data: bytes, end: End | None) -> None:
-        """Ask for a server, with what is known of the request body."""
+        """Ask for a server, with the request body received so far."""
         if end is not None:
             self._trailers = end
         if data:

@@ -21,7 +21,7 @@ Output = tuple[bytes, End | None]
 
 
 class TransformedBody:
-    """The transforms of one body, in order.  It goes on when none of them is paused.
+    """The transforms of one body, in order. The body continues when none of them is paused.
 
     ``hold(paused)`` pauses and resumes the sender.  ``proceed(data, end)`` takes what comes out
     after a pause, and ``fail(error)`` a failure then.  A pause may take ``timeout`` seconds.
@@ -50,7 +50,7 @@ class TransformedBody:
         self._ended = 0  # number of transforms that have had the end
 
     def start(self, head: Any, data: bytes, end: End | None) -> Output:
-        """Begin with the head and what is there of the body; settles ``head.length``.
+        """Begin with the head and the body bytes received so far; set ``head.length``.
 
         Raises ProxyError FILTER_FAILED, as :meth:`feed` does."""
         for one in self._transforms:
@@ -81,7 +81,7 @@ class TransformedBody:
         return data, end
 
     def _stopped(self, place: int, data: bytes, end: End | None) -> Output:
-        """A transform paused: what it gave so far goes on, through the transforms behind it."""
+        """Pass the output of a transform that paused through the transforms behind it."""
         for one in self._transforms[place + 1 :]:
             if data:
                 data = self._guarded(one.data, data)
@@ -114,7 +114,7 @@ class TransformedBody:
             self._hold(True)
 
     def resume(self) -> None:
-        """One of the paused transforms goes on."""
+        """Continue with a transform that was paused."""
         self._pauses -= 1
         if self._pauses or self._closed:
             return

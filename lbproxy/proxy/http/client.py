@@ -90,7 +90,7 @@ class H1ClientConnection(ClientSender, StreamProtocol):
         self._rearm()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The connection is closed, by either side."""
+        """End the connection, which either side has closed."""
         tunnel = self._state == TUNNEL
         self._lost()
         exchange = self._exchange
@@ -221,7 +221,7 @@ class H1ClientConnection(ClientSender, StreamProtocol):
         return not self._backlog and not self._parser.pending
 
     def _follow(self, frontend: Frontend) -> bool:
-        """Go on with the frontend of a reload; return whether it accepts this client."""
+        """Change to the frontend of a reload; return whether it accepts this client."""
         self.frontend = frontend
         self._parser.limit(frontend.request_limits)
         return frontend.still_allows(self.info)
@@ -285,7 +285,7 @@ class H1ClientConnection(ClientSender, StreamProtocol):
         state = self._state
         if state >= LINGERING:
             return
-        # after a complete request reading goes on, to see the client's FIN
+        # after a complete request, reading continues, to see the client's FIN
         held = self._hold and state != ANSWERING
         self._want(not (self._backlog or held or self._parser.pending))
 

@@ -1,4 +1,4 @@
-"""DATA. The end of a client connection: what is written is still delivered, within bounds."""
+"""DATA. The end of a client connection: written data is still delivered, within bounds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lbproxy.proxy.unsent import taken_since, unsent_bytes
 
 __all__ = ["LINGER_BYTES", "ClientEnd"]
 
-LINGER_SECONDS: Final = 2.0  # that a client may go on sending after the last answer
+LINGER_SECONDS: Final = 2.0  # a client may continue to send after the last response
 LINGER_BYTES: Final = 1024 * 1024
 
 
@@ -45,7 +45,7 @@ class ClientEnd:
         return self._left >= 0
 
     def close(self) -> None:
-        """Close after what is written."""
+        """Close after the written data."""
         self._unsent = unsent_bytes(self._transport)
         self._timer.set(self._patience)
         self._transport.loseConnection()

@@ -136,7 +136,7 @@ class ClientLink(IdleClient):
                 self.transport.pauseProducing()
 
     def _write_stopped(self) -> None:
-        """The client does not read fast enough: it has ``timeout_client`` to go on."""
+        """Start the deadline ``timeout_client`` for a client that does not read fast enough."""
         self._write_paused = True
         self._unsent = unsent_bytes(self.transport)
         self._timer.set(self.frontend.client_timeout)
@@ -183,7 +183,7 @@ class ClientLink(IdleClient):
             self._want(self._end.takes(size))
 
     def _lose(self) -> None:
-        """Close after what is written; cut it off if the client does not read it."""
+        """Close after the written data; abort if the client does not read it."""
         if self._state >= LINGERING:
             return
         self._drop_input()
@@ -203,7 +203,7 @@ class ClientLink(IdleClient):
         self.transport.abortConnection()
 
     def _lost(self) -> None:
-        """The connection is closed: let go of everything here."""
+        """Release everything: the connection is closed."""
         self._enter(CLOSED)
         self._timer.close()
         self._drop_input()

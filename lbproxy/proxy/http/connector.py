@@ -1,4 +1,4 @@
-"""DATA. The connections to one server: those that wait for work, and those being made.
+"""DATA. The connections to one server: idle ones, and ones that are being made.
 
 Each server of a backend has one connector. An attempt asks it for a connection with a free stream
 (:meth:`Connector.take`), or else for a new one (:meth:`Connector.dial`). A protocol to servers is a
@@ -8,7 +8,7 @@ carries (:attr:`Connector.streams`). The rules:
 1. A requester hears exactly once of its dial, never before :meth:`Connector.dial` returns, unless
    it cancels.
 2. Requesters share a connection being made, up to ``streams`` of them.  If the connection then
-   carries fewer, the rest shares the next one.  A dial that nobody waits for any more is cancelled.
+   carries fewer, the rest shares the next one.  A dial without waiters is cancelled.
 3. A connection offers itself when it has a free stream (again), and withdraws when it closes or
    will carry no new stream.  Its running streams are not affected.
 4. A connection made on other terms (``epoch``: address, TLS, PROXY header) serves the streams that
@@ -60,7 +60,7 @@ class PendingDial:
         return None if self.dial is None else self.dial.address
 
     def connected(self, connection: ServerConnection) -> None:
-        """The connection is ready: give its streams to those who wait."""
+        """Give the streams of the new connection to the waiters."""
         self._connector.made(self, connection)
 
     def failed(self, error: ProxyError) -> None:
@@ -111,7 +111,7 @@ class Connector:
         self._waiting: dict[Connecting, PendingDial] = {}
         self._joinable: PendingDial | None = None
 
-    # -- for those who send requests ------------------------------------------------------------
+    # -- for attempts ---------------------------------------------------------------------------
 
     def take(self, waiter: Connecting) -> ServerConnection | None:
         """Return a connection with a free stream, or None.  Open the stream at once."""
@@ -313,13 +313,13 @@ class Connector:
         self.rest_s = most if self._limit is None else self._limit.rest(most)
 
     def clear(self) -> None:
-        """Shut the connections that are offered, and those that are bound."""
+        """Shut offered and bound connections."""
         self.pool.shut()
         for connection in list(self.bound):
             connection.shut()
 
     def drain(self) -> None:
-        """Shut the connections that are offered; bound ones go on, like sticky sessions."""
+        """Shut offered connections; bound ones continue, like sticky sessions."""
         self.pool.shut()
 
     def renew(self) -> None:

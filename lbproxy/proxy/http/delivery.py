@@ -100,7 +100,7 @@ class Delivery:
     # -- the head -------------------------------------------------------------------------------
 
     def filter(self, events: list[Any], hooks: tuple[Any, ...]) -> None:
-        """Send the head after ``hooks``; ``events`` are what is there of the body."""
+        """Send the head after ``hooks``; ``events`` are the body received so far."""
         self._state = _FILTERING
         self._held = events
         run_hooks(self._owner, self._traffic, hooks, self._filtered)
@@ -125,7 +125,7 @@ class Delivery:
             self._owner.hold_source(False)
 
     def send(self, events: list[Any]) -> None:
-        """Send the head with what is there of the body, if the response may have one."""
+        """Send the head with the body received so far, if the response may have one."""
         traffic = self._traffic
         head = traffic.response
         end: End | None

@@ -173,7 +173,7 @@ class Exchange(Answering):
             self._ask()
 
     def _takes_method(self, request: RequestHead) -> bool:
-        """Return whether the request goes on; a refusal or an answer of lbproxy has been sent."""
+        """Return whether to continue; if not, a refusal or a reply of lbproxy has been sent."""
         try:
             reply = self.frontend.methods.judge(request)
         except ProxyError as error:

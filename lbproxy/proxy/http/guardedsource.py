@@ -1,4 +1,4 @@
-"""DATA. A source of somebody else's, so that its exceptions end one exchange and nothing more.
+"""DATA. A guard around a foreign source: an exception of it ends one exchange and nothing more.
 
 :func:`source_of` puts a :class:`GuardedSource` around each source of a
 feature that lbproxy does not bring along.  Rules:

@@ -1,4 +1,4 @@
-"""DATA. The connector of a server whose own cannot be made: attempts fail, lbproxy goes on."""
+"""DATA. A stand-in for a connector that cannot be created: attempts fail, lbproxy continues."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class Sending(AttemptOwner):
             self._attempt.send_body(data, end)
 
     def _hold_request(self, paused: bool) -> None:
-        """A transform pauses the client, or goes on."""
+        """Pause the client for a transform, or resume it."""
         if paused:
             self._hold_back()
         else:

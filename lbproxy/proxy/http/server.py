@@ -103,7 +103,7 @@ class H1ServerConnection(StreamProtocol):
         """Response bytes."""
         sink = self._sink
         if sink is None:
-            # nothing was asked: whatever this is, it must not become somebody's answer
+            # without a request, no bytes may become the response to the next one
             self._abort()
             return
         if self._state == TUNNEL:
@@ -153,7 +153,7 @@ class H1ServerConnection(StreamProtocol):
             self.connector.announced(value)
 
     def connectionLost(self, reason: Failure) -> None:
-        """Closed, by whoever."""
+        """End the connection, which either side has closed."""
         sink = self._sink
         if sink is None and self.pooled and self._uses and reason.check(ConnectionDone):
             self.connector.closed_idle(self.idle_s)
@@ -377,7 +377,7 @@ class H1ServerConnection(StreamProtocol):
         self.pins = self.pins or pins
 
     def _may_wait(self) -> bool:
-        """Whether it is bound, and goes on to its client's next request."""
+        """Return whether the connection is bound and waits for its client's next request."""
         connector = self.connector
         return (
             self._bound is not None
@@ -428,7 +428,7 @@ class H1ServerConnection(StreamProtocol):
             guard(self.connector.unbind, self)
 
     def _lose(self) -> None:
-        """Close after what is written; cut it off if that takes too long."""
+        """Close after the written data; abort if that takes too long."""
         if self._state == CLOSING:
             self._abort()
             return

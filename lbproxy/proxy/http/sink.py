@@ -76,7 +76,7 @@ class Asking(ResponseSink):
 class ForwardingSink(Asking):
     """Passes everything on to ``sink``: for a source that sees the response of another one.
 
-    Extend this, and override what is to be seen or changed.
+    Extend this, and override the calls to observe or change.
     """
 
     __slots__ = ("sink",)

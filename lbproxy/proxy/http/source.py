@@ -77,7 +77,7 @@ class Source:
     origin: ClassVar[bool] = True
 
     def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
-        """Answer a request; ``data`` and ``end`` are what is known of its body.
+        """Answer a request; ``data`` and ``end`` are its body received so far.
 
         Return the stream of this exchange. The response goes to ``sink``.
         """

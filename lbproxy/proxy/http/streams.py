@@ -102,7 +102,7 @@ class ServerStream(ResponseStream, Protocol):
 
     def bind(self, owner: ConnectionInfo | None, *, pins: bool) -> None:
         """Let the connection of this stream serve only the client connection ``owner`` from now on,
-        and no further stream if that is None or has left (the cache goes on without a client).
+        and no further stream if that is None or has left (the cache continues without a client).
 
         ``pins``: further requests of ``owner`` to this backend go to the same server.
         """

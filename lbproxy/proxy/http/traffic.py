@@ -95,7 +95,7 @@ class HTTPTraffic(HTTPRecord):
         self.body_lost = False  # body bytes were sent and not kept: no replay
 
     def use(self, policy: RoutePolicy) -> None:
-        """Go on as ``policy`` says, to its backend."""
+        """Apply ``policy``, and use its backend."""
         self.policy = policy
         self.hooks = policy.hooks
         self.backend = policy.backend
@@ -136,7 +136,7 @@ class HTTPTraffic(HTTPRecord):
         return self.joined_body()
 
     def joined_body(self) -> bytes:
-        """Return what is kept of the request body."""
+        """Return the kept part of the request body."""
         body = self.body
         if body is None:
             return b""
