@@ -129,6 +129,12 @@ class Catalog(Generic[KeyT, EntryT]):
         self.bytes -= entry.bytes
         return True
 
+    def clear(self) -> None:
+        """Take all entries out at once."""
+        self.bytes = 0
+        self._keys, self._urls, self._tags, self._groups = {}, {}, {}, {}
+        self._order = Sieve()
+
     def victim(self) -> EntryT | None:
         """Return the entry to evict next, or None."""
         return self._order.victim()

@@ -52,6 +52,8 @@ class Purge:
         """Return the entries that are meant; by tag or URL only these are looked at."""
         if self.kind == "url":
             return catalog.by_url(self.value)
+        if self.kind == "all":
+            return list(catalog)
         if self.kind == "tag":
             return catalog.by_tag(self.value)
         if self.kind == "group":

@@ -28,6 +28,7 @@ from lbproxy.proxy.features.caching.disk.entries import (
 )
 from lbproxy.proxy.features.caching.disk.files import FolderFiles
 from lbproxy.proxy.features.caching.disk.journal import Journal
+from lbproxy.proxy.features.caching.disk.ownership import require_own
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.ratelog import Quiet
 
@@ -59,12 +60,13 @@ class FolderFollower(Protocol):
 
 
 class Folder:
-    """See the module.  OSError if ``path`` cannot be made, read or written."""
+    """See the module.  OSError if ``path`` cannot be made, read or written, or may be forged."""
 
     def __init__(
         self, path: Path, limit: int, variants: int, jobs: Jobs, follower: FolderFollower
     ) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        require_own(path)
         self.path = path
         self.files = FolderFiles(path)
         self.jobs = jobs
@@ -221,6 +223,10 @@ class Folder:
         else:
             self._follower.purged(entry.purge, entry.soft)
             self._hit = list(entry.purge.find(self.catalog))
+            if entry.purge.kind == "all" and not entry.soft:
+                self.catalog.clear()
+                self._names, self._bodies = {}, {}
+                return
             for place in self._hit:
                 if entry.soft:
                     place.purged = True

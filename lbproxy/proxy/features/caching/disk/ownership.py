@@ -1,0 +1,32 @@
+"""DATA. Whether a folder can be believed to be ours, where others may make folders, too."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+__all__ = ["require_own"]
+
+
+def require_own(path: Path) -> None:
+    """Raise PermissionError if another user may have put ``path`` there, or may write into it.
+
+    In a folder that everybody may write, such as ``/tmp``, each name on the way must belong to this
+    user or to root; what was made before lbproxy came could hold forged responses, or be a link.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - links must not be resolved
+    for one in (path, *path.parents):
+        if one != one.parent and _open_to_all(one.parent) and not _ours(one):
+            raise PermissionError(errno.EPERM, f"another user has made {one}")
+    if _open_to_all(path):
+        raise PermissionError(errno.EPERM, "everybody may write into it")
+
+
+def _open_to_all(path: Path) -> bool:
+    return bool(path.stat().st_mode & stat.S_IWOTH)
+
+
+def _ours(path: Path) -> bool:
+    return path.lstat().st_uid in (os.geteuid(), 0)
