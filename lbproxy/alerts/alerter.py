@@ -33,6 +33,7 @@ from lbproxy.observe.alerts import (
     AlertLimits,
     Alerts,
     BackendSample,
+    CacheSample,
     FrontendSample,
     Sample,
 )
@@ -40,6 +41,7 @@ from lbproxy.observe.events import Event, EventKind, EventSeverity
 from lbproxy.observe.notices import Manners, Notice, Notices
 from lbproxy.observe.offenders import Offenders
 from lbproxy.proxy.backend import Backend
+from lbproxy.proxy.features.caching.counters import CacheCounters
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.ratelog import Quiet
 
@@ -320,7 +322,12 @@ class Alerter(Service):
             logs={sink.path: sink.dropped for sink in balancer.log_sinks()},
             lag=max(lag, self._balancer.worker_lag),
             happened=dict(self._happened),
+            caches={name: _cache(one.counters) for name, one in balancer.caches.items()},
         )
+
+
+def _cache(counters: CacheCounters) -> CacheSample:
+    return CacheSample(counters.asked, counters.hits + counters.collapsed)
 
 
 def _frontend(frontend: Frontend) -> FrontendSample:

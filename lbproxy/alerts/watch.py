@@ -19,6 +19,7 @@ from lbproxy.balance.server import AdminState, ServerState, State
 from lbproxy.errors import Kind
 from lbproxy.observe.events import Burst, EventKind, Events, EventSeverity
 from lbproxy.proxy.backend import Backend
+from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.tls.certificates import KeyPair
 
@@ -102,6 +103,10 @@ class WatchTarget(Protocol):
     def backends(self) -> Mapping[str, Backend]:
         """The backends by name."""
 
+    @property
+    def caches(self) -> Mapping[str, Cache[Any]]:
+        """The caches by name."""
+
     def key_pairs(self) -> Iterable[KeyPair]:
         """The certificates in use."""
 
@@ -178,6 +183,10 @@ class Watch(Service):
         for sink in self._watched.log_sinks():
             if sink.dropped:
                 yield f"l {sink.path}", sink.dropped, self._log_dropped(sink.path)
+        for name, cache in self._watched.caches.items():
+            total = cache.counters.purge_requests
+            if total:
+                yield f"c {name}", total, self._cache_purged(name)
 
     def _refused(self, frontend: Frontend, kind: Kind) -> Callable[[int], None]:
         def report(count: int) -> None:
@@ -227,6 +236,18 @@ class Watch(Service):
                 f"access log {path} lost {count} lines",
                 EventSeverity.WARNING,
                 path=path,
+                count=count,
+            )
+
+        return report
+
+    def _cache_purged(self, name: str) -> Callable[[int], None]:
+        def report(count: int) -> None:
+            self._events.add(
+                EventKind.CACHE_PURGED,
+                name,
+                f"cache {name}: {count} with the method PURGE",
+                cache=name,
                 count=count,
             )
 

@@ -62,9 +62,12 @@ def ask(head: RequestHead, policy: Policy) -> Asked:
 
 def _obstacle(head: RequestHead, policy: Policy, cookies: frozenset[str]) -> str | None:
     """Why the cache neither looks up nor stores, or None."""
-    if head.method not in _SAFE:
+    if head.method == b"POST" and policy.post:
+        if head.length is None or head.length > policy.post:
+            return "body of unknown length or larger than post"
+    elif head.method not in _SAFE:
         return "method"
-    if head.length != 0:
+    elif head.length != 0:
         return "request has a body"
     if head.upgrade is not None:
         return "upgrade"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Final
 
-from lbproxy.cache.policy import Policy
+from lbproxy.cache.policy import KeyPart, Policy
 from lbproxy.http.message import Headers, RequestHead
 
 __all__ = [
@@ -22,16 +23,58 @@ Key = tuple[bytes, ...]
 """Values in a fixed order; it is compared as a tuple, so no value can run into the next one."""
 
 
-def key_of(head: RequestHead, policy: Policy, scheme: bytes, backend: bytes) -> Key:
-    """Return the key of a GET or HEAD request.
+def key_of(
+    head: RequestHead, policy: Policy, scheme: bytes, backend: bytes, body: bytes = b""
+) -> Key:
+    """Return the key of a GET or HEAD request, or of a POST with ``body``.
 
     It has the target as the client sent it, and also the one that filters made of it, if they did.
     ``backend``: so that two backends under one URL do not mix.
     """
     asked = client_target(head)
-    changed = (b"sent", sent_target(head, policy)) if asked != head.target else ()
+    changed: Key = (b"sent", sent_target(head, policy)) if asked != head.target else ()
+    if head.method == b"POST":
+        changed += (b"post", *(_given(head, name) for name in _OF_BODY), _digest(body))
     target = normal_target(asked, policy)
+    if policy.key:
+        parts = [one for one in policy.key if one.name != "cookie"]
+        # with its name: a reload must not take the values of one variable for those of another
+        own = [b"%b=%b" % (one.text.encode(), _part(one, head, scheme, target)) for one in parts]
+        return (backend, *own, *changed, *_cookies(head, policy))
     return (backend, scheme, head.host, target, *changed, *_cookies(head, policy))
+
+
+_OF_BODY: Final = (b"content-type", b"content-encoding", b"content-language", b"content-location")
+"""Fields of a POST that say what its body means."""
+
+
+def _digest(body: bytes) -> bytes:
+    return blake2b(body, digest_size=32).digest()
+
+
+def _given(head: RequestHead, name: bytes) -> bytes:
+    """Return the values of a field; absent differs from empty."""
+    values = head.header_values(name)
+    return b"+" + b", ".join(values) if values else b"-"
+
+
+def _part(part: KeyPart, head: RequestHead, scheme: bytes, target: bytes) -> bytes:
+    """Return the value of a variable of ``key``.  An absent value differs from an empty one."""
+    path, mark, query = target.partition(b"?")
+    if part.name == "header":
+        return _given(head, part.argument.encode("latin-1"))
+    if part.name == "query" and part.argument:
+        found = [one for one in query.split(b"&") if _name(one) == part.argument]
+        return b"+" + b"&".join(found) if found else b"-"
+    known = {
+        "scheme": scheme,
+        "host": head.host,
+        "hostname": head.hostname,
+        "path": path,
+        "query": mark + query,
+        "uri": target,
+    }
+    return known[part.name]
 
 
 def client_target(head: RequestHead) -> bytes:
@@ -59,9 +102,12 @@ def sent_target(head: RequestHead, policy: Policy) -> bytes:
 def normal_target(target: bytes, policy: Policy) -> bytes:
     """Return ``target`` with the parts of its query that matter."""
     path, mark, query = target.partition(b"?")
-    if not query or policy.query.trivial:
+    named = policy.parameters
+    if not query or (policy.query.trivial and named is None):
         return target
     kept = policy.query.apply(query)
+    if named is not None:
+        kept = b"&".join(one for one in kept.split(b"&") if _name(one) in named)
     return path + mark + kept if kept else path
 
 

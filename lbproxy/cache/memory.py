@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from lbproxy.cache.catalog import Catalog, Counts, Listed, origin_of
 from lbproxy.cache.key import Key
+from lbproxy.cache.popular import Popular
 from lbproxy.cache.stored import Stored
 
 __all__ = ["OVERHEAD", "Body", "Counts", "Entry", "FileBody", "Memory", "Reading", "origin_of"]
@@ -93,27 +94,41 @@ class Memory(Catalog[Key, Entry]):
     """See :class:`Catalog`.  A new entry evicts others until it fits; one larger than the limit is
     refused. ``reserved``: bytes of bodies that are still coming in, or that were not stored and are
     still being sent. ``detached``: bytes of entries that are no longer stored, and are still being
-    sent. All three together stay below the limit.
+    sent. All three together stay below the limit. ``popular``: those with the most hits.
     """
 
     def __init__(self, limit: int, variants: int = 64) -> None:
         super().__init__(limit, variants)
         self.reserved = 0
         self.detached = 0
+        self.popular: Popular[Entry] = Popular()
 
     def discard(self, entry: Entry) -> bool:
         """See :class:`Catalog`."""
         if entry.place is not None and entry.place.shown is entry:
             entry.place.shown = None
+        self.popular.forget(entry)
         known = super().discard(entry)
         if known and entry.reading is not None:
             self._detach(entry.reading)
         return known
 
+    def clear(self) -> None:
+        """See :class:`Catalog`."""
+        for entry in self:
+            if entry.reading is not None:
+                self._detach(entry.reading)
+            if entry.place is not None and entry.place.shown is entry:
+                entry.place.shown = None
+        super().clear()
+        self.popular = Popular()
+
     def use(self, entry: Entry) -> None:
         """Note that ``entry`` served a request."""
         entry.used = True
         entry.hits += 1
+        if entry.hits >= self.popular.floor:
+            self.popular.note(entry)
 
     def add(self, key: Key, stored: Stored, body: Body) -> Entry | None:
         """Store a response in place of the one with the same selection.
@@ -143,6 +158,8 @@ class Memory(Catalog[Key, Entry]):
         self.discard(entry)  # it is still in if its selection changed
         if new is not None:
             new.used, new.hits, new.reading = used, hits, reading
+            if hits >= self.popular.floor:
+                self.popular.note(new)
         elif reading is not None:
             self._detach(reading)
         return new
@@ -189,11 +206,14 @@ class Memory(Catalog[Key, Entry]):
     def purge(self, wanted: Iterable[Entry], soft: bool = False) -> int:
         """Remove entries, or make them stale if ``soft``; return how many."""
         found = list(wanted)
-        for entry in found:
-            if soft:
-                entry.stored = entry.stored.softly_purged()
-            else:
-                self.discard(entry)
+        if len(found) == len(self) and not soft:
+            self.clear()
+        else:
+            for entry in found:
+                if soft:
+                    entry.stored = entry.stored.softly_purged()
+                else:
+                    self.discard(entry)
         self.counts.purged += len(found)
         return len(found)
 

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from lbproxy.cache.targeted import TARGETS
 
-__all__ = ["TTL", "Cookies", "Disk", "NoCache", "Policy", "Query", "SetCookie"]
+__all__ = ["TTL", "Cookies", "Disk", "KeyPart", "NoCache", "Policy", "Query", "SetCookie"]
 
 
 class SetCookie(Enum):
@@ -138,6 +138,21 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
+@frozen
+class KeyPart:
+    """A ``{variable}`` of ``key``: ``name``, and ``argument`` of ``header``, ``query``, ``cookie``.
+
+    The argument is in lower case for a header."""
+
+    name: str
+    argument: str = ""
+
+    @property
+    def text(self) -> str:
+        """The variable as it is written."""
+        return f"{{{self.name}:{self.argument}}}" if self.argument else f"{{{self.name}}}"
+
+
 DEFAULT_GRACE: Final = 0.0
 
 
@@ -148,9 +163,13 @@ class Policy:
     ``grace``: how long a stale response may answer when the server fails; ``grace_refresh``: how
     long while it is fetched anew in the background. ``negative``: lifetime of 404, 405, 410, 414
     and 501 without stated freshness. ``min_uses``: requests of one key before a response is stored.
-    ``variants``: responses of one key, selected by Vary. ``targets``: RFC 9213 fields.
+    ``variants``: responses of one key, selected by Vary. ``targets``: RFC 9213 fields. ``key``: its
+    variables, in place of scheme, host, path and query; empty for these. ``post``: size of the
+    largest body of a POST whose response may be stored, 0 for none.
     """
 
+    post: int = 0
+    key: tuple[KeyPart, ...] = ()
     query: Query = field(factory=Query)
     cookies: Cookies = field(factory=Cookies)
     ttl: tuple[TTL, ...] = ()
@@ -163,3 +182,10 @@ class Policy:
     min_uses: int = 1
     variants: int = 64
     targets: tuple[bytes, ...] = TARGETS
+
+    @property
+    def parameters(self) -> frozenset[str] | None:
+        """The query parameters that ``key`` names; None if it has the whole query."""
+        if not self.key or any(one.text in ("{query}", "{uri}") for one in self.key):
+            return None
+        return frozenset(one.argument for one in self.key if one.name == "query")

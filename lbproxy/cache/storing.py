@@ -69,6 +69,8 @@ def store(
     if usable <= 0 and not _validator(response) and not _lasting(control, policy):
         return Refusal(f"stale at once ({lifetime.rule}) and without a validator", "RFC 9111 §3")
     guessed = line is None and not lifetime.stated
+    if guessed and asked.method == b"POST":
+        return Refusal("POST without stated freshness", "RFC 9110 §9.3.3")
     if guessed and response.status not in HEURISTIC and not control.public:
         return Refusal(f"status {response.status} without stated freshness", "RFC 9111 §3")
     return Stored(
@@ -105,7 +107,7 @@ def _line(policy: Policy, request: RequestHead, response: ResponseHead, stated: 
 def _refusal(
     asked: Asked, response: ResponseHead, control: Control, policy: Policy, forced: bool
 ) -> Refusal | None:
-    if asked.method not in (b"GET", b"HEAD"):
+    if asked.method not in (b"GET", b"HEAD") and not (asked.method == b"POST" and policy.post):
         return Refusal("method", "RFC 9111 §3")
     if response.status == 206:
         return Refusal("partial response", "RFC 9111 §3.3")

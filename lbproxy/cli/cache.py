@@ -1,4 +1,4 @@
-"""CONTROL. ``lbproxy cache``: purge, list, stats and why."""
+"""CONTROL. ``lbproxy cache``: purge, list, show, stats and why."""
 
 from __future__ import annotations
 
@@ -155,6 +155,55 @@ def entries(remote: Remote, url: str, limit: int, name: str, as_data: bool) -> N
         for one in found
     ]
     show(("cache", "url", "status", "bytes", "hits", "age", "fresh for"), rows)
+
+
+@cache.command(name="show")
+@click.argument("url")
+@_cache_option
+@remote_options
+@json_option
+def object_(remote: Remote, url: str, name: str, as_data: bool) -> None:
+    """Show the stored responses of one URL: head, key, directives and times.
+
+    \b
+    lbproxy cache show https://www.example.com/a
+    """
+    found = []
+    for one in _names(remote, name):
+        path = f"caches/{quote(one, safe='')}/object"
+        found += [{"cache": one, **entry} for entry in remote.all(path, 1000, url=url)]
+    if as_data:
+        show_json(found)
+        return
+    if not found:
+        stop(f"nothing is stored of {url}")
+    for entry in found:
+        _describe(entry)
+
+
+def _describe(entry: dict[str, Any]) -> None:
+    state = "stale" if entry["purged"] or entry["age"] > entry["lifetime"] else "fresh"
+    click.echo(f"{entry['cache']}: {plain(entry['url'])}")
+    rows = [
+        (
+            "state",
+            f"{state}, {since(entry['age'])} old, {entry['lifetime']:g} s by {entry['rule']}",
+        ),
+        ("size", f"{bytes_(entry['bytes'])}, {count(entry['hits'], 'hit')}"),
+        ("key", " ".join(map(repr, entry["key"]))),
+        (entry["control"], ", ".join(entry["directives"]) or "no directives"),
+        ("cookies", "clients with cookies may share it" if entry["cookies"] else ""),
+        ("vary", ", ".join(f"{key}: {value or 'absent'}" for key, value in entry["vary"].items())),
+        ("tags", " ".join(entry["tags"])),
+        ("groups", " ".join(entry["groups"])),
+        ("file", entry["file"]),
+    ]
+    for title, text in rows:
+        if text:
+            click.echo(f"  {title}: {plain(text)}")
+    click.echo(f"  status: {entry['status']}")
+    for line in entry["headers"]:
+        click.echo(f"    {plain(line)}")
 
 
 @cache.command()

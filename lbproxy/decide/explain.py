@@ -22,6 +22,7 @@ from lbproxy.http.condition import VERBS
 from lbproxy.http.conditional import Conditions
 from lbproxy.http.message import Headers, Invalid, RequestHead
 from lbproxy.model.secrets import mask_text
+from lbproxy.proxy.features.caching.spec import CacheSpec
 from lbproxy.proxy.features.waf.spec import WafSpec
 
 __all__ = ["Explanation", "explain_http", "explain_tcp"]
@@ -58,6 +59,7 @@ class Explanation:
     filters: list[str] = field(factory=list)
     routes: list[RouteStep] = field(factory=list)
     backend: str = ""
+    cache: list[str] = field(factory=list)
     action: str = ""
     balance: str = ""
     candidates: list[Candidate] = field(factory=list)
@@ -86,6 +88,7 @@ class Explanation:
             lines.append(f"action     {self.action}")
         if self.backend:
             lines.append(f"backend    {self.backend}, balance {self.balance}")
+        lines += [f"cache      {line}" for line in self.cache]
         for one in self.candidates:
             mark = "->" if one.server == self.pick else "  "
             score = "" if one.score is None else f"  score {one.score:.4g}"
@@ -233,8 +236,20 @@ def _explain(
         if firewall.startswith("block "):
             result.error = f"blocked: the firewall refuses it with 403 ({firewall[6:]})"
             return result
+        result.cache = _cache(config, spec, verdict, traffic)
         _explain_backend(DryBackend(config.backend(verdict.backend)), traffic, result)
     return result
+
+
+def _cache(
+    config: Config, spec: FrontendSpec, verdict: PathVerdict, traffic: DryTraffic
+) -> list[str]:
+    """Return the key and the decisions of the cache of the route."""
+    if not config.of(CacheSpec):
+        return []
+    from lbproxy.decide.caching import cache_lines, cache_name
+
+    return cache_lines(config, cache_name(spec, verdict.route), traffic, verdict.backend)
 
 
 def _firewall(config: Config, spec: FrontendSpec, verdict: PathVerdict, traffic: DryTraffic) -> str:

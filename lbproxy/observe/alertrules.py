@@ -242,6 +242,29 @@ def _log_drops(history: History, limits: AlertLimits) -> Iterator[Finding]:
             )
 
 
+def _hit_ratio(history: History, limits: AlertLimits) -> Iterator[Finding]:
+    now = history.now
+    for name, cache in now.caches.items():
+        line = history.baseline(f"hit_ratio {name}")
+        count = cache.asked - line.total[0]
+        if now.at - line.at >= _STEP and (count >= limits.volume or count < 0):
+            first = line.at == -math.inf or count < 0  # counters began anew: nothing to compare
+            share = (cache.answered - line.total[1]) / count if count > 0 else 0.0
+            line.at, line.total = now.at, (cache.asked, float(cache.answered))
+            if not first:
+                line.learn(share, line.known and share < line.mean - limits.limit)
+        elif now.at - line.at >= WINDOW and line.at > -math.inf:
+            line.high = False  # too little traffic to say anything
+            line.at, line.total = now.at, (cache.asked, float(cache.answered))
+        if line.high:
+            yield Finding(
+                name,
+                f"cache {name} answers {line.last:.0%} of its requests; normal is {line.mean:.0%}",
+                EventSeverity.WARNING,
+                {"ratio": round(line.last, 4), "normal": round(line.mean, 4)},
+            )
+
+
 def _lag(history: History, limits: AlertLimits) -> Iterator[Finding]:
     lag = history.now.lag
     if lag > limits.limit:
@@ -296,6 +319,10 @@ RULES: dict[str, AlertRule] = {
     ),
     "log_drops": AlertRule(
         _log_drops, "int", AlertLimits(0, 0), "access log lines lost, in a minute"
+    ),
+    "hit_ratio": AlertRule(
+        _hit_ratio, "percent", AlertLimits(0.2, 60, 50),
+        "fall of a cache's hit ratio below what is normal"
     ),
     "lag": AlertRule(_lag, "duration", AlertLimits(0.5, 5), "how late the reactor is"),
     "worker_died": AlertRule(

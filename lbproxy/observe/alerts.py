@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from attrs import define, frozen
 
 from lbproxy.observe.alertrules import RULES, WINDOW, AlertLimits, AlertRule, Finding
-from lbproxy.observe.samples import BackendSample, FrontendSample, History, Sample
+from lbproxy.observe.samples import BackendSample, CacheSample, FrontendSample, History, Sample
 
 __all__ = [
     "CALM",
@@ -25,6 +25,7 @@ __all__ = [
     "AlertRule",
     "Alerts",
     "BackendSample",
+    "CacheSample",
     "Finding",
     "FrontendSample",
     "History",
@@ -98,7 +99,7 @@ class Alerts:
             elif sample.at - state.seen >= CALM:
                 del self._states[key]
                 changes.append(AlertChange(False, state.alert))
-        self._history.forget((*sample.frontends, *sample.backends))
+        self._history.forget((*sample.frontends, *sample.backends, *sample.caches))
         return changes
 
     def _found(

@@ -52,6 +52,7 @@ class EventKind(str, Enum):
     CLIENTS_BANNED = "clients_banned"
     QUEUE_FULL = "queue_full"
     LOG_DROPPED = "log_dropped"
+    CACHE_PURGED = "cache_purged"
     ALERT = "alert"
     RECOVERED = "recovered"
 
@@ -77,6 +78,7 @@ MEANING: dict[EventKind, str] = {
     EventKind.CLIENTS_BANNED: "client addresses were banned; with their number",
     EventKind.QUEUE_FULL: "requests were rejected because a queue was full; with their number",
     EventKind.LOG_DROPPED: "access log lines were lost; with their number",
+    EventKind.CACHE_PURGED: "clients purged a cache with the method PURGE; with their number",
     EventKind.ALERT: "an alert fires",
     EventKind.RECOVERED: "an alert has ended",
 }

@@ -129,6 +129,15 @@ def _ms(name: str) -> Getter:
     return lambda record: milliseconds(getattr(record, name))
 
 
+def _cached(name: str) -> Getter:
+    return lambda record: "" if record.cached is None else str(getattr(record.cached, name))
+
+
+def _cache_age(record: Any) -> int | None:
+    note = record.cached
+    return None if note is None or note.age < 0 else int(note.age)
+
+
 def _request_line(record: Any) -> str:
     head: RequestHead = record.request
     if not head.method:
@@ -193,6 +202,20 @@ FIELDS: dict[str, Field] = {
     ),
     "close": Field(lambda r: r.close.value, "close reason; ``ok`` for success (see below)"),
     "detail": Field(lambda r: r.detail, "details of the close reason; empty for success"),
+    "cache": Field(
+        _cached("status"),
+        "what the cache did: ``hit``, ``stale``, ``revalidated``, ``collapsed``, ``miss``, "
+        "``bypass``, ``refused`` or ``purge`` (see :doc:`caching`); empty without a cache",
+        http=True,
+    ),
+    "cache_reason": Field(
+        _cached("reason"),
+        "why, and why a response was not stored; empty for a fresh response from the store",
+        http=True,
+    ),
+    "cache_age": Field(
+        _cache_age, "age of the stored response in seconds, as in the header ``Age``", http=True
+    ),
     "header_ms": Field(
         _ms("t_header"), "from the first byte of the request to its complete head", http=True
     ),

@@ -31,7 +31,7 @@ from lbproxy.observe.jsonvalues import (
     json_text,
     plain_end,
 )
-from lbproxy.observe.record import Connection, HTTPRecord, LogCache, Record
+from lbproxy.observe.record import CacheNote, Connection, HTTPRecord, LogCache, Record
 from lbproxy.observe.timestamps import rfc3339
 
 __all__ = ["HTTPLines", "TCPLines", "http_line", "plain_end", "tcp_line"]
@@ -47,11 +47,12 @@ _VERSIONS: Final = {
 }
 _HTTP_1_1: Final[bytes] = _VERSIONS[11]
 _NO_VERSION: Final[bytes] = b'","version":"","status":'
+_NO_CACHE: Final[bytes] = b'","cache":"","cache_reason":"","cache_age":null,"header_ms":'
 _CLOSES: Final = {kind: f'"close":"{kind.value}","detail":"'.encode() for kind in Kind}
 _OK: Final = Kind.OK
 _CLOSE_OK: Final[bytes] = _CLOSES[_OK]  # the hash of an enum's member is computed in Python
-_REUSED_OK: Final[bytes] = b',"reused":true,' + _CLOSE_OK + b'","header_ms":'
-_FRESH_OK: Final[bytes] = b',"reused":false,' + _CLOSE_OK + b'","header_ms":'
+_REUSED_OK: Final[bytes] = b',"reused":true,' + _CLOSE_OK + _NO_CACHE
+_FRESH_OK: Final[bytes] = b',"reused":false,' + _CLOSE_OK + _NO_CACHE
 
 
 # -- the lines -----------------------------------------------------------------------------------
@@ -64,6 +65,20 @@ def _add_client(writer: BytesWriter, record: Record) -> None:
     writer.write(b',"client_port":')
     add_int(writer, record.client_port)
     writer.write(b',"request_id":"')
+
+
+def _add_note(writer: BytesWriter, note: CacheNote) -> None:
+    """Write what a cache did, up to the times."""
+    writer.write(b'","cache":"')
+    add_text(writer, note.status)
+    writer.write(b'","cache_reason":"')
+    add_text(writer, note.reason)
+    writer.write(b'","cache_age":')
+    if note.age < 0:
+        writer.write(b"null")
+    else:
+        add_int(writer, int(note.age))
+    writer.write(b',"header_ms":')
 
 
 def _add_connection(writer: BytesWriter, info: Connection) -> None:
@@ -238,13 +253,17 @@ class HTTPLines(_Lines):
         add_int(writer, record.bytes_out)
         writer.write(b',"attempts":')
         add_int(writer, record.attempts)
-        if record.close is _OK and not record.detail:  # nearly all lines
+        note = record.cached
+        if note is None and record.close is _OK and not record.detail:  # nearly all lines
             writer.write(_REUSED_OK if record.reused else _FRESH_OK)
         else:
             writer.write(b',"reused":true,' if record.reused else b',"reused":false,')
             writer.write(_CLOSES[record.close])
             add_text(writer, record.detail)
-            writer.write(b'","header_ms":')
+            if note is None:
+                writer.write(_NO_CACHE)
+            else:
+                _add_note(writer, note)
         add_ms(writer, record.t_header)
         writer.write(b',"queue_ms":')
         add_ms(writer, record.t_queue)

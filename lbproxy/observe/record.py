@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 from lbproxy.errors import Kind
 from lbproxy.http.message import RequestHead, ResponseHead
 
-__all__ = ["Connection", "HTTPRecord", "LogCache", "Record"]
+__all__ = ["CacheNote", "Connection", "HTTPRecord", "LogCache", "Record"]
 
 _OK: Final = Kind.OK
 
@@ -29,6 +29,21 @@ class LogCache:
         self.ip = ""
         self.port = -1
         self.client = b""  # for that address and port
+
+
+class CacheNote:
+    """The part of a cache in an exchange.
+
+    ``status``: a word such as ``hit``. ``reason``: why, for people. ``age``: of the stored response
+    in seconds, negative without one.
+    """
+
+    __slots__ = ("age", "reason", "status")
+
+    def __init__(self, status: str, reason: str = "", age: float = -1.0) -> None:
+        self.status = status
+        self.reason = reason
+        self.age = age
 
 
 class Connection:
@@ -122,10 +137,11 @@ class HTTPRecord(Record):
     """A finished exchange.
 
     ``t_header``: from the first byte of the request to its complete head. ``t_response``: from the
-    sent request to the response head. ``status`` 0: the client got no response.
+    sent request to the response head. ``status`` 0: the client got no response. ``cached``: what a
+    cache did, None without one.
     """
 
-    __slots__ = ("request", "response", "reused", "status", "t_header", "t_response")
+    __slots__ = ("cached", "request", "response", "reused", "status", "t_header", "t_response")
 
     mode: ClassVar[str] = "http"
 
@@ -133,6 +149,7 @@ class HTTPRecord(Record):
         super().__init__(info, started)
         self.request = request
         self.response: ResponseHead | None = None
+        self.cached: CacheNote | None = None
         self.status = 0
         self.reused = False
         self.t_header = t_header

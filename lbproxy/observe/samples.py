@@ -11,7 +11,15 @@ from collections.abc import Iterable, Mapping
 
 from attrs import define, field, frozen
 
-__all__ = ["LONG", "BackendSample", "Baseline", "FrontendSample", "History", "Sample"]
+__all__ = [
+    "LONG",
+    "BackendSample",
+    "Baseline",
+    "CacheSample",
+    "FrontendSample",
+    "History",
+    "Sample",
+]
 
 LONG = 300.0
 """Period in seconds of a :class:`History`. A single event, such as a worker that ended, keeps its
@@ -64,12 +72,21 @@ class BackendSample:
 
 
 @frozen
+class CacheSample:
+    """Totals of a cache since the start: requests it had a part in, and those it answered."""
+
+    asked: int = 0
+    answered: int = 0
+
+
+@frozen
 class Sample:
     """The counters at one moment.
 
     ``at``: monotonic time in seconds. ``active`` of ``maxconn`` connections of the process are
     open. ``certificates``: name -> seconds until expiry. ``logs``: path -> dropped lines. ``lag``:
-    delay of the reactor in seconds. ``happened``: kind of event -> number of events.
+    delay of the reactor in seconds. ``happened``: kind of event -> number of events. ``caches`` by
+    name.
     """
 
     at: float
@@ -81,6 +98,7 @@ class Sample:
     logs: Mapping[str, int] = field(factory=dict)
     lag: float = 0.0
     happened: Mapping[str, int] = field(factory=dict)
+    caches: Mapping[str, CacheSample] = field(factory=dict)
 
 
 class History:
@@ -140,7 +158,7 @@ class Baseline:
     at: float = -math.inf
     total: tuple[int, float] = (0, 0.0)  # as last seen
     last: float = 0.0  # the newest observation
-    high: bool = False  # it was far above normal
+    high: bool = False  # it was far above normal, or below for a hit ratio
 
     def learn(self, value: float, high: bool) -> None:
         """Add an observation."""

@@ -36,9 +36,10 @@ class Maybe:
 class Column:
     """One column of a panel: a key of its rows, its title, and how it is shown.
 
-    ``unit``: "" (as it is), ``count``, ``bytes``, ``seconds``, ``time`` (Unix time), ``rate``
-    (growth per second) or ``switch`` (``on``, ``off`` or ``auto`` of a frontend, with buttons that
-    POST another one to the path of the API that has the name of the rows)."""
+    ``unit``: "" (as it is), ``count``, ``bytes``, ``seconds``, ``time`` (Unix time), ``percent``
+    (of a share from 0 to 1), ``rate`` (growth per second) or ``switch`` (``on``, ``off`` or
+    ``auto`` of a frontend, with buttons that POST another one to the path of the API that has the
+    name of the rows)."""
 
     key: str
     title: str

@@ -22,6 +22,7 @@ from lbproxy.observe.counters import (
     merge,
     show,
 )
+from lbproxy.proxy.features.caching.shown import merge_top, top_of
 from lbproxy.proxy.guarding import ask, guard
 
 __all__ = ["PROCESS", "Totals", "report_of"]
@@ -164,6 +165,15 @@ CACHE = Table(
         Value("fetching", lambda one: one.fetching_count, _set("remote_fetching")),
         Value("store", lambda one: one.store.totals(), _show_store, Lifetime.TOTAL, empty={}),
         Value("memory", lambda one: one.memory.bytes, _set("remote_bytes")),
+        Value("waiting", lambda one: one.waiting_count, _set("remote_waiting")),
+        Value(
+            "reasons",
+            lambda one: one.reasons.dump(),
+            lambda one, total: one.reasons.load(total),
+            Lifetime.TOTAL,
+            empty={},
+        ),
+        Value("top", top_of, _set("remote_top"), combine=merge_top, empty={}),
     )
 )
 

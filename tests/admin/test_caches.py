@@ -48,6 +48,24 @@ def test_numbers(client: AdminClient) -> None:
     assert 'lbproxy_cache_objects{cache="main"} 2' in text
 
 
+def test_reasons_and_top(client: AdminClient) -> None:
+    text = client.ask("GET", "/metrics").response.text
+    assert 'lbproxy_cache_misses_by_reason_total{cache="main",reason="uri-miss"} 2' in text
+    assert 'lbproxy_cache_bytes_saved_total{cache="main"} 5' in text
+    assert client.get("state")["cache_objects"] == {
+        "main http://h:8080/a": {"cache": "main", "url": "http://h:8080/a", "hits": 1, "bytes": 5}
+    }
+
+
+def test_one_object(client: AdminClient) -> None:
+    (found,) = client.get("caches/main/object?url=http://H:8080/a%23x")["items"]
+    assert found["key"] == ["app", "http", "h:8080", "/a"]
+    assert "Cache-Tag: news" in found["headers"]
+    assert (found["control"], found["directives"]) == ("cache-control", ["max-age=60"])
+    assert client.get("caches/main/object?url=http://h:8080/none")["items"] == []
+    assert client.get("caches/main/object")["items"] == []
+
+
 def test_contents(client: AdminClient) -> None:
     found = client.get("caches/main/entries?url=http://h:8080/a")["items"]
     assert [(one["url"], one["hits"], one["rule"]) for one in found] == [

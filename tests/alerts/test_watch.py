@@ -153,3 +153,18 @@ def test_certificates_are_told_of_as_their_days_run_out(
     assert texts[0] == f"certificate www.example.com ({path}) expires in 13 days"
     assert texts[3] == f"certificate www.example.com ({path}) expires in 23 hours"
     assert texts[-1] == f"certificate www.example.com ({path}) has expired"
+
+
+def test_purges_by_clients_are_told_of_with_their_number(reactor: MemoryReactor) -> None:
+    text = TEXT.replace("listen = tcp:8080", "listen = tcp:8080\n    cache = main")
+    balancer = started(reactor, f"{text}\n    [cache main]\n")
+    counters = balancer.caches["main"].counters
+    counters.purge_requests = 1
+    reactor.advance(1)
+    counters.purge_requests = 4
+    reactor.advance(61)
+    told = [(event.subject, event.text) for event in of(balancer, EventKind.CACHE_PURGED)]
+    assert told == [
+        ("main", "cache main: 1 with the method PURGE"),
+        ("main", "cache main: 3 with the method PURGE"),
+    ]

@@ -18,7 +18,7 @@ from lbproxy.observe import jsonlog
 from lbproxy.observe.accesslog import check_format, choose, compile_format
 from lbproxy.observe.fields import FIELD_LIMIT, FIELDS, TARGET_LIMIT
 from lbproxy.observe.jsonvalues import json_number
-from lbproxy.observe.record import HTTPRecord
+from lbproxy.observe.record import CacheNote, HTTPRecord
 from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.http.traffic import HTTPTraffic
 from lbproxy.proxy.tcp.session import Session
@@ -45,6 +45,7 @@ def test_http_as_json() -> None:
         "status": 200, "user_agent": "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0",
         "referer": "https://example.com/", "bytes_in": 12, "bytes_out": 3456, "attempts": 2,
         "reused": True, "close": "ok", "detail": "",
+        "cache": "", "cache_reason": "", "cache_age": None,
         "header_ms": 0.1, "queue_ms": 0.0, "connect_ms": None, "response_ms": 1.25,
         "total_ms": 500.0,
         "listener": "tls:443", "peer_ip": "10.1.1.1", "peer_port": 5000, "local_ip": "10.0.0.1",
@@ -73,6 +74,18 @@ def test_json_agrees_with_the_table() -> None:
     line = logged(record)
     for name in JSON_HTTP:
         assert line[name] == FIELDS[name].get(record), name
+
+
+def test_what_a_cache_did() -> None:
+    record = Traffic(cached=CacheNote("miss", 'fwd "x"', 12.9))
+    line = logged(record)
+    assert list(line) == JSON_HTTP
+    assert (line["cache"], line["cache_reason"], line["cache_age"]) == ("miss", 'fwd "x"', 12)
+    for name in JSON_HTTP:
+        assert line[name] == FIELDS[name].get(record), name
+    assert logged(record, "%{cache} %{cache_age} %{cache_reason}") == "miss 12 fwd \\x22x\\x22"
+    assert logged(Traffic(), "%{cache} %{cache_age}") == "- -"
+    assert logged(Traffic(cached=CacheNote("bypass", "method")))["cache_age"] is None
 
 
 def test_what_is_kept_with_a_connection_does_not_leak_to_another() -> None:
@@ -302,7 +315,9 @@ def test_the_real_records_have_what_is_read() -> None:
              "bytes_out",
              "attempts", "close", "detail", "mode", "t_header", "t_response"}  # fmt: skip
     assert not names - set(dir(Session))
-    assert not (names | {"request", "response", "status", "reused"}) - set(dir(HTTPTraffic))
+    assert not (names | {"request", "response", "status", "reused", "cached"}) - set(
+        dir(HTTPTraffic)
+    )
 
 
 def test_every_field_is_documented() -> None:

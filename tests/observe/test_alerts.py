@@ -19,6 +19,7 @@ from lbproxy.observe.alerts import (
     AlertLimits,
     Alerts,
     BackendSample,
+    CacheSample,
     FrontendSample,
     Sample,
 )
@@ -171,6 +172,36 @@ def test_an_alert_about_latency_ends_when_the_traffic_does() -> None:
     latency(world, 60, noisy(0.900, 0.005))
     latency(world, 200, lambda: 0.0, rate=0)
     assert [fired for _, fired in world.said] == [True, False]
+
+
+def hit_ratio(world: World, seconds: int, share: float, rate: int = 20) -> None:
+    def make(now: float) -> dict[str, Any]:
+        world.asked = getattr(world, "asked", 0) + rate  # type: ignore[attr-defined]
+        world.answered = getattr(world, "answered", 0.0) + rate * share  # type: ignore[attr-defined]
+        sample = CacheSample(world.asked, int(world.answered))  # type: ignore[attr-defined]
+        return {"caches": {"main": sample}}
+
+    world.step(seconds, make)
+
+
+def test_a_falling_hit_ratio_is_compared_with_what_is_normal() -> None:
+    world = World("hit_ratio")
+    hit_ratio(world, 600, 0.8)
+    hit_ratio(world, 120, 0.65)
+    assert not world.log, "within the limit"
+    hit_ratio(world, 120, 0.3)
+    ((at, fired, name, text),) = world.log
+    assert fired and name == "hit_ratio" and 780 <= at < 800
+    assert text == "cache main answers 30% of its requests; normal is 76%"
+    hit_ratio(world, 120, 0.8)
+    assert [fired for _, fired in world.said] == [True, False]
+
+
+def test_a_cache_that_few_ask_has_no_alert() -> None:
+    world = World(hit_ratio=AlertLimits(0.2, 60, 100))
+    hit_ratio(world, 600, 0.8)
+    hit_ratio(world, 600, 0.0, rate=1)
+    assert not world.log
 
 
 def test_counters_that_begin_anew_teach_nothing() -> None:
@@ -356,6 +387,7 @@ def test_each_alert_fires_and_recovers_in_turn(steps: list[tuple[bool, int, floa
                     logs={"l": count},
                     lag=lag,
                     happened={"worker_died": count},
+                    caches={"main": CacheSample(count, count // 3)},
                 )
             )
         )

@@ -340,7 +340,7 @@ const PANEL_ACTIONS = {
 
 const OURS = new Set(["frontends", "backends", "servers", "certificates"]);
 const UNITS = {
-  count: number, bytes, seconds, time: date, rate,
+  count: number, bytes, seconds, time: date, rate, percent,
   "": (value) => (Array.isArray(value) ? value.join(", ") : typeof value === "boolean" ? (value ? "yes" : "no") : value ?? ""),
 };
 const panels = [];

@@ -49,6 +49,7 @@ PARTS: tuple[Part, ...] = (
     sessions.PART,
     *(part_of(kind) for kind in all_features() if kind.part is not None),
     caches.PART,
+    caches.OBJECTS,
     firewalls.PART,
     refusals.PART,
     lists.PART,

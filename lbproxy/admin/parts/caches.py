@@ -27,9 +27,17 @@ from lbproxy.admin.view import AdminView
 from lbproxy.cache.key import normal_url
 from lbproxy.cache.purge import KINDS, Purge
 from lbproxy.http.message import RequestHead, header_pairs
-from lbproxy.proxy.features.caching.cache import Cache, entry_facts
+from lbproxy.proxy.features.caching.cache import Cache
+from lbproxy.proxy.features.caching.shown import (
+    entry_facts,
+    merge_top,
+    object_facts,
+    stats_of,
+    top_of,
+    why,
+)
 
-__all__ = ["PART"]
+__all__ = ["OBJECTS", "PART"]
 
 _STATS = object_(
     {
@@ -40,17 +48,30 @@ _STATS = object_(
         "disk_bytes": COUNT,
         "disk_limit": COUNT,
         "fetching": COUNT,
+        "waiting": COUNT,
         "hit_ratio": NUMBER,
         "hits": COUNT,
         "stale": COUNT,
         "revalidated": COUNT,
         "collapsed": COUNT,
+        "waited": COUNT,
+        "wait_seconds": NUMBER,
         "misses": COUNT,
         "bypassed": COUNT,
         "bytes_served": COUNT,
+        "bytes_saved": COUNT,
+        "loads": COUNT,
+        "load_seconds": NUMBER,
         "stored": COUNT,
         "evicted": COUNT,
         "purged": COUNT,
+        "reasons": object_(
+            {
+                "misses": mapping(COUNT),
+                "bypassed": mapping(COUNT),
+                "not_stored": mapping(COUNT),
+            }
+        ),
     }
 )
 _FIELDS = {
@@ -67,6 +88,20 @@ _FIELDS = {
     "tags": ANY,
 }
 _ENTRY = object_(_FIELDS)
+_OBJECT = object_(
+    {
+        **_FIELDS,
+        "key": array(STRING),
+        "headers": array(STRING),
+        "control": STRING,
+        "directives": array(STRING),
+        "groups": array(STRING),
+        "asked": NUMBER,
+        "received": NUMBER,
+        "cookies": BOOLEAN,
+        "file": STRING,
+    }
+)
 _WHY = object_({**_FIELDS, "use": STRING, "reason": STRING, "by": STRING})
 
 
@@ -76,11 +111,21 @@ def _caches(admin: AdminView) -> dict[str, Cache[Any]]:
 
 
 def _state(admin: AdminView) -> Any:
-    return {name: cache.stats() for name, cache in _caches(admin).items()}
+    return {name: stats_of(cache) for name, cache in _caches(admin).items()}
+
+
+def _top(admin: AdminView) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name, cache in _caches(admin).items():
+        top = merge_top(top_of(cache), cache.remote_top)
+        for url, (hits, size) in top.items():
+            row = {"cache": name, "url": url, "hits": hits, "bytes": size}
+            found[f"{name} {url}"] = row
+    return found
 
 
 def _list(call: APICall) -> Any:
-    return paged(call, list(_caches(call.admin).values()), Cache.stats)
+    return paged(call, list(_caches(call.admin).values()), stats_of)
 
 
 def _entries(call: APICall) -> Any:
@@ -92,6 +137,14 @@ def _entries(call: APICall) -> Any:
         found = list(islice(cache.store.all(), _MOST))
     now = cache.wall()
     return paged(call, found, lambda entry: entry_facts(entry, now))
+
+
+def _object(call: APICall) -> Any:
+    cache = find(_caches(call.admin), call.path["cache"], "cache")
+    url = call.query["url"]
+    found = cache.store.by_url(normal_url(url.encode("latin-1", "replace"), cache.policy))
+    now = cache.wall()
+    return paged(call, found, lambda entry: object_facts(entry, now))
 
 
 _MOST = 10_000
@@ -137,7 +190,7 @@ def _why(call: APICall) -> Any:
         )
     except UnicodeEncodeError:
         raise APIError(400, "method, url and headers are ASCII") from None
-    return cache.why(head)
+    return why(cache, head)
 
 
 def _header(line: str) -> tuple[str, str]:
@@ -151,20 +204,28 @@ def _metrics(admin: AdminView) -> Iterator[Family]:
     caches = _caches(admin)
     if not caches:
         return
+    stats = {name: stats_of(cache) for name, cache in caches.items()}
     for field, name, help_text in _COUNTERS:
         yield Family(
             f"lbproxy_cache_{name}",
             "counter",
             help_text,
-            [(labels(cache=one), float(cache.stats()[field])) for one, cache in caches.items()],
+            [(labels(cache=one), float(found[field])) for one, found in stats.items()],
         )
     for field, name, help_text in _GAUGES:
         yield Family(
             f"lbproxy_cache_{name}",
             "gauge",
             help_text,
-            [(labels(cache=one), float(cache.stats()[field])) for one, cache in caches.items()],
+            [(labels(cache=one), float(found[field])) for one, found in stats.items()],
         )
+    for field, name, help_text in _BY_REASON:
+        samples = [
+            (labels(cache=one, reason=reason), float(count))
+            for one, found in stats.items()
+            for reason, count in sorted(found["reasons"][field].items())
+        ]
+        yield Family(f"lbproxy_cache_{name}", "counter", help_text, samples)
 
 
 _COUNTERS = (
@@ -175,6 +236,11 @@ _COUNTERS = (
     ("misses", "misses", "Requests fetched from a server."),
     ("bypassed", "bypassed", "Requests without a part of the cache."),
     ("bytes_served", "bytes_served", "Bytes of bodies served from the cache."),
+    ("bytes_saved", "bytes_saved", "Bytes of bodies that no server had to send."),
+    ("waited", "waits", "Requests that waited for the fetch of another request."),
+    ("wait_seconds", "wait_seconds", "Seconds that requests waited for another one's fetch."),
+    ("loads", "loads", "Requests that waited for a response to be read from the disk."),
+    ("load_seconds", "load_seconds", "Seconds that requests waited for the disk."),
     ("stored", "stored", "Responses stored."),
     ("evicted", "evicted", "Responses evicted to make room."),
     ("purged", "purged", "Responses purged."),
@@ -186,6 +252,12 @@ _GAUGES = (
     ("disk_bytes", "disk_bytes", "Bytes of the files of the cache."),
     ("disk_limit", "disk_limit_bytes", "Bytes that the files of the cache may take."),
     ("fetching", "fetches", "Requests of the cache under way."),
+    ("waiting", "waiting", "Requests that wait for the fetch of another request."),
+)
+_BY_REASON = (
+    ("misses", "misses_by_reason", "Requests fetched from a server, by reason."),
+    ("bypassed", "bypassed_by_reason", "Requests without a part of the cache, by reason."),
+    ("not_stored", "not_stored", "Responses that were not stored, by reason."),
 )
 
 PART = Part(
@@ -208,6 +280,15 @@ PART = Part(
             _entries,
             page(_ENTRY),
             query={"url": string("only of this URL"), **PAGE},
+        ),
+        APIRoute(
+            "GET",
+            "/api/v1/caches/{cache}/object",
+            Role.READ,
+            "Stored responses of one URL, with their heads, keys and directives",
+            _object,
+            page(_OBJECT),
+            query={"url": {**string("a whole URL", 16_384), "default": ""}, **PAGE},
         ),
         APIRoute(
             "POST",
@@ -257,10 +338,29 @@ PART = Part(
                 Column("objects", "Objects", "count"),
                 Column("bytes", "Memory", "bytes"),
                 Column("disk_bytes", "Disk", "bytes"),
+                Column("hit_ratio", "Hit ratio", "percent"),
                 Column("hits", "Hits/s", "rate"),
                 Column("misses", "Misses/s", "rate"),
                 Column("collapsed", "Collapsed/s", "rate"),
                 Column("evicted", "Evicted/s", "rate"),
+            ),
+        ),
+    ),
+)
+
+OBJECTS = Part(
+    "cache_objects",
+    state=_top,
+    schema=mapping(object_({"cache": STRING, "url": STRING, "hits": COUNT, "bytes": COUNT})),
+    panels=(
+        Panel(
+            "Most requested objects of the caches",
+            "cache_objects",
+            (
+                Column("cache", "Cache"),
+                Column("url", "URL"),
+                Column("hits", "Hits", "count"),
+                Column("bytes", "Size", "bytes"),
             ),
         ),
     ),

@@ -9,7 +9,7 @@ from lbproxy.config.line import Line
 from lbproxy.config.lines.alerts import COMMAND, MAIL, RULE, WEBHOOK
 from lbproxy.config.lines.backend import MIRROR, REBALANCE
 from lbproxy.config.lines.bans import BAN_ACTION, BAN_AFTER, BAN_ON, BAN_TIME
-from lbproxy.config.lines.cache import CONDITIONS, COOKIES, DISK, QUERY, TTL_LINE
+from lbproxy.config.lines.cache import CONDITIONS, COOKIES, DISK, KEY, QUERY, TTL_LINE
 from lbproxy.config.lines.discovery import TEMPLATE
 from lbproxy.config.lines.health import AGENT, CHECK, PASSIVE
 from lbproxy.config.lines.limits import LIMIT_ACTION, LIMIT_PREFIX, LIMIT_RATE, LIMIT_USE, TRACK_USE
@@ -28,7 +28,7 @@ LINES: dict[str, Line] = {
     for line in (
         SERVER, TEMPLATE, LISTEN, ADMIN, CHECK, PASSIVE, MIRROR, REBALANCE, LOG, WEBHOOK, MAIL,
         COMMAND, RULE, AGENT, ROUTE,
-        BALANCER, STICKY, FILTER, TTL_LINE, QUERY, COOKIES, DISK, CONDITIONS,
+        BALANCER, STICKY, FILTER, TTL_LINE, KEY, QUERY, COOKIES, DISK, CONDITIONS,
         LIMIT_RATE, LIMIT_ACTION, LIMIT_PREFIX, LIMIT_USE, TRACK_USE,
         BAN_AFTER, BAN_ON, BAN_TIME, BAN_ACTION,
         EXCLUDE, PREDICATE, SHED,

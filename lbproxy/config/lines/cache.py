@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from lbproxy.cache.policy import TTL, Cookies, Disk, Query
+from lbproxy.cache.policy import TTL, Cookies, Disk, KeyPart, Query
 from lbproxy.config import units
 from lbproxy.config.conditions import dump_conditions, read_conditions
 from lbproxy.config.errors import Unfit
@@ -14,7 +15,7 @@ from lbproxy.config.options import Spot
 from lbproxy.config.words import Word, comma_items, quote
 from lbproxy.model import Condition
 
-__all__ = ["CONDITIONS", "COOKIES", "DISK", "QUERY", "TTL_LINE"]
+__all__ = ["CONDITIONS", "COOKIES", "DISK", "KEY", "QUERY", "TTL_LINE"]
 
 LEAST_DISK = 1024 * 1024
 """Bytes of the smallest folder."""
@@ -90,6 +91,32 @@ def _dump_query(spec: Query) -> str:
     return " ".join(words)
 
 
+_PLAIN = ("scheme", "host", "hostname", "path", "query", "uri")
+_NAMED = ("header", "query", "cookie")
+_VARIABLE = re.compile(r"\{([a-z]+)(?::([!#$%&'+.^_`|~0-9A-Za-z-]+))?\}")
+
+
+def _read_key(words: Sequence[Word], spot: Spot, scope: Scope) -> tuple[KeyPart, ...] | None:
+    known = (*(f"{{{name}}}" for name in _PLAIN), *(f"{{{name}:NAME}}" for name in _NAMED))
+    parts: list[KeyPart] = []
+    for word in words:
+        found = _VARIABLE.fullmatch(word.text)
+        name, argument = (found[1], found[2] or "") if found is not None else ("", "")
+        if name not in (_NAMED if argument else _PLAIN):
+            spot.wrong(f"unknown variable {word.text[:80]!r}", found=word.text, known=known)
+            continue
+        parts.append(KeyPart(name, argument.lower() if name == "header" else argument))
+    if not spot.failed and not {"path", "uri"} & {one.name for one in parts}:
+        spot.wrong("the key needs {path} or {uri}: all pages would be one")
+    if not spot.failed and len(set(parts)) < len(parts):
+        spot.wrong("a variable stands twice in the key")
+    return None if spot.failed else tuple(parts)
+
+
+def _dump_key(spec: tuple[KeyPart, ...]) -> str:
+    return " ".join(one.text for one in spec)
+
+
 def _read_cookies(words: Sequence[Word], spot: Spot, scope: Scope) -> Cookies | None:
     found: dict[str, list[str]] = {"ignore": [], "key": [], "bypass": []}
     group: list[str] | None = None
@@ -153,6 +180,13 @@ TTL_LINE = Line(
     words="one line each: " + _TTL_FORM.removeprefix("write "),
 )
 QUERY = Line("query", _read_query, _dump_query, words="``sort``, ``ignore=...`` or ``keep=...``")
+KEY = Line(
+    "key",
+    _read_key,
+    _dump_key,
+    words="variables, such as ``{host} {path} {query}``",
+    default=lambda value: "``{scheme} {host} {path} {query}``",
+)
 COOKIES = Line(
     "cookies",
     _read_cookies,

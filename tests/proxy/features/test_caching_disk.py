@@ -11,6 +11,7 @@ import pytest
 
 from lbproxy.cache.purge import Purge
 from lbproxy.proxy.features.caching.disk.journal import _frame
+from lbproxy.proxy.features.caching.shown import stats_of
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.origin import Answer
 
@@ -194,8 +195,8 @@ def test_the_folder_stays_within_its_size(make: Make, tmp_path: Path) -> None:
         lb.advance(0.1)
     used = sum(path.stat().st_blocks * 512 for path in files(tmp_path, "*"))
     assert 500_000 < used <= 1 << 20
-    assert cache_of(lb).stats()["evicted"] > 0
-    assert cache_of(lb).stats()["disk_bytes"] <= 1 << 20
+    assert stats_of(cache_of(lb))["evicted"] > 0
+    assert stats_of(cache_of(lb))["disk_bytes"] <= 1 << 20
 
 
 def test_a_folder_that_cannot_be_used_costs_no_request(

@@ -86,7 +86,7 @@ def _plan(
     stored: Stored, size: int, request: RequestHead, said: Said, now: float
 ) -> tuple[ResponseHead, list[bytes | Span]]:
     """Return the head, and what the body consists of: bytes, and spans of the stored one."""
-    if is_not_modified(stored, request, now):
+    if request.method != b"POST" and is_not_modified(stored, request, now):
         return not_modified(fresh_head(stored, said, 0)), []
     asked = request.header_values(b"range")
     if asked and request.method == b"GET" and stored.status == 200:

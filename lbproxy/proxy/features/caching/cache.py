@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
-from attrs import define, evolve
+from attrs import evolve
 
-from lbproxy.cache.asked import Asked, ask
-from lbproxy.cache.freshness import current_age
-from lbproxy.cache.key import Key, key_of, normal_prefix, normal_url, url_of
+from lbproxy.cache.key import Key, normal_prefix, normal_url
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.purge import Purge
-from lbproxy.cache.serving import decide
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.storing import Refusal
-from lbproxy.cache.vary import selected_by
 from lbproxy.guard.addresses import AddressSet
 from lbproxy.http.conditional import Conditions
-from lbproxy.http.message import RequestHead
+from lbproxy.proxy.features.caching.counters import CacheCounters, Reasons
 from lbproxy.proxy.features.caching.disk.spool import Spool
 from lbproxy.proxy.features.caching.holds import Holds
 from lbproxy.proxy.features.caching.jobs import Jobs
@@ -30,7 +26,7 @@ from lbproxy.proxy.features.caching.store import ResponseStore
 if TYPE_CHECKING:
     from lbproxy.proxy.http.traffic import HTTPTraffic
 
-__all__ = ["Cache", "CacheCounters", "Running", "entry_facts"]
+__all__ = ["Cache", "Running"]
 
 PASS_SECONDS: Final = 120.0
 """How long a key is remembered whose response was not stored: its requests do not wait for each
@@ -40,25 +36,6 @@ MOST_REMEMBERED: Final = 10_000
 """Keys that are remembered so, and keys whose uses are counted."""
 
 
-@define(eq=False)
-class CacheCounters:
-    """Counters since the start.
-
-    ``hits`` were answered from the store, ``stale`` ones of them past their lifetime.
-    ``revalidated``: the server said that the stored response is still good. ``collapsed``: got the
-    response of a fetch that another request began. ``misses``: fetched and stored or not.
-    ``bypassed``: the cache had no part in it. ``bytes``: of bodies from the store.
-    """
-
-    hits: int = 0
-    stale: int = 0
-    revalidated: int = 0
-    collapsed: int = 0
-    misses: int = 0
-    bypassed: int = 0
-    bytes: int = 0
-
-
 class Running(Protocol):
     """A fetch that is under way: :class:`lbproxy.proxy.features.caching.fetch.Fetch`."""
 
@@ -66,6 +43,9 @@ class Running(Protocol):
     url: bytes
     stored: Stored | None
     outdated: bool
+
+    @property
+    def waiters(self) -> int: ...
 
     def abandon(self) -> None:
         """End if nobody waits for the response."""
@@ -93,7 +73,10 @@ class Cache(Generic[RunningT]):
         self.store = ResponseStore(self, wall, jobs, placement.memory(spec), spec.variants)
         self.memory = self.store.memory
         self.counters = CacheCounters()
-        self.remote_fetching = self.remote_bytes = 0  # in a master: of its workers
+        self.reasons = Reasons()
+        # in a master: of its workers
+        self.remote_fetching = self.remote_waiting = self.remote_bytes = 0
+        self.remote_top: dict[str, list[int]] = {}
         self.purges = 0
         self.users: set[object] = set()
         self.holds = Holds()
@@ -181,6 +164,7 @@ class Cache(Generic[RunningT]):
         If others could have had it, requests of its key do not wait for each other for a while. The
         response to the cookies or the credentials of one client says nothing about theirs."""
         _remember(self._refused, hash(fetch.url), why)
+        Reasons.count(self.reasons.not_stored, why.reason)
         if self.fetches.get(fetch.key) is fetch:
             del self.fetches[fetch.key]
             _remember(self._passing, hash(fetch.key), self.wall() + PASS_SECONDS)
@@ -256,37 +240,6 @@ class Cache(Generic[RunningT]):
         for fetch in list(self._running):
             fetch.abandon()
 
-    # -- why ------------------------------------------------------------------------------------
-
-    def why(self, head: RequestHead) -> dict[str, Any]:
-        """Return what the store would do with a request, and by which rule, as JSON types.
-
-        Conditions of ``bypass`` and ``refresh`` and the route are not looked at."""
-        url = url_of(head, self.policy, head.scheme)
-        asked = ask(head, self.policy)
-        refusal = self._refused.get(hash(url))
-        return {
-            "url": url.decode("latin-1"),
-            "obstacle": asked.obstacle or "",
-            "not_stored": "" if refusal is None else f"{refusal.reason} ({refusal.rule})",
-            "stored": [self._why(entry, head, asked) for entry in self.store.by_url(url)],
-        }
-
-    def _why(self, entry: Entry, head: RequestHead, asked: Asked) -> dict[str, Any]:
-        stored = entry.stored
-        facts = entry_facts(entry, self.wall())
-        key = key_of(head, self.policy, head.scheme, entry.key[0])
-        if asked.obstacle is not None:
-            return {**facts, "use": "bypass", "reason": asked.obstacle, "by": "request"}
-        if key != entry.key:
-            return {**facts, "use": "other key", "reason": "a cookie of the key", "by": "cookies"}
-        for name, value in selected_by((name for name, _ in stored.selected), head):
-            if (name, value) not in stored.selected:
-                reason = f"{name.decode('latin-1')} differs"
-                return {**facts, "use": "other variant", "reason": reason, "by": "RFC 9111 §4.1"}
-        found = decide(stored, asked, self.policy, self.wall())
-        return {**facts, "use": found.use.value, "reason": found.reason, "by": found.rule}
-
     # -- shown ----------------------------------------------------------------------------------
 
     @property
@@ -294,33 +247,14 @@ class Cache(Generic[RunningT]):
         """Fetches of this process that are under way."""
         return len(self._running)
 
-    def stats(self) -> dict[str, Any]:
-        """Return numbers for people, as JSON types."""
-        store = self.store
-        folder = None if store.folder is None else store.folder.catalog
-        totals = store.totals()
-        counters = self.counters
-        asked = counters.hits + counters.collapsed + counters.misses + counters.revalidated
-        return {
-            "name": self.name,
-            "objects": len(store),
-            "bytes": self.memory.bytes + self.remote_bytes,
-            "limit": self.placement.memory(self.spec) * self.placement.processes,
-            "disk_bytes": 0 if folder is None else folder.bytes,
-            "disk_limit": 0 if folder is None else folder.limit,
-            "fetching": self.fetching_count + self.remote_fetching,
-            "hit_ratio": round(counters.hits / asked, 4) if asked else 0.0,
-            "hits": counters.hits,
-            "stale": counters.stale,
-            "revalidated": counters.revalidated,
-            "collapsed": counters.collapsed,
-            "misses": counters.misses,
-            "bypassed": counters.bypassed,
-            "bytes_served": counters.bytes,
-            "stored": totals["stored"],
-            "evicted": totals["evicted"],
-            "purged": totals["purged"],
-        }
+    @property
+    def waiting_count(self) -> int:
+        """Requests of this process that wait for the head of another one's fetch."""
+        return sum(fetch.waiters for fetch in self._running)
+
+    def refusal_of(self, url: bytes) -> Refusal | None:
+        """Return why the last response of a public URL was not stored, None if it was."""
+        return self._refused.get(hash(url))
 
 
 def _remember(known: OrderedDict[int, T], name: int, what: T) -> None:
@@ -328,24 +262,3 @@ def _remember(known: OrderedDict[int, T], name: int, what: T) -> None:
     known.move_to_end(name)
     if len(known) > MOST_REMEMBERED:
         known.popitem(last=False)
-
-
-def entry_facts(entry: Entry, now: float) -> dict[str, Any]:
-    """Return what ``cache list`` shows of a stored response, as JSON types."""
-    stored = entry.stored
-    return {
-        "url": stored.url.decode("latin-1"),
-        "status": stored.status,
-        "bytes": entry.size,
-        "hits": entry.hits,
-        "age": round(current_age(stored, now), 3),
-        "lifetime": stored.lifetime,
-        "rule": stored.rule,
-        "purged": stored.purged,
-        "backend": entry.key[0].decode("latin-1"),
-        "vary": {
-            name.decode("latin-1"): None if value is None else value.decode("latin-1")
-            for name, value in stored.selected
-        },
-        "tags": sorted(tag.decode("latin-1") for tag in stored.tags),
-    }

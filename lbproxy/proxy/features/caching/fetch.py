@@ -35,7 +35,8 @@ from lbproxy.cache.storing import Refusal, store
 from lbproxy.cache.updating import conditional, is_same, updated
 from lbproxy.cache.vary import matching
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.http.message import END, End, Headers, Reply, RequestHead, ResponseHead
+from lbproxy.http.message import END, End, Headers, Reply, ResponseHead
+from lbproxy.proxy.features.caching.asking import traffic_like, unconditional
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.chunks import PER_CHUNK, SpooledChunks, StoredChunks
 from lbproxy.proxy.features.caching.disk.files import INLINE
@@ -120,6 +121,7 @@ class Fetch(Asking):
         asked: Asked,
         original: HTTPTraffic,
         entry: Entry | None,
+        body: bytes = b"",
     ) -> None:
         self.cache = cache
         self.key = key
@@ -153,9 +155,12 @@ class Fetch(Asking):
         self._patience: Any = None  # a timer, from the first time that the server waits
         self._patient = True  # the slowest of several readers still sets the pace
         self._worth = cache.worth(key)
-        super().__init__(
-            _traffic_like(original, self._headers(), sent_target(self._request, cache.policy))
-        )
+        self._body = body
+        super().__init__(self._traffic(original))
+
+    def _traffic(self, original: HTTPTraffic) -> HTTPTraffic:
+        target = sent_target(self._request, self.cache.policy)
+        return traffic_like(original, self._headers(), target, len(self._body))
 
     def _headers(self) -> Headers:
         if self.entry is not None:
@@ -167,7 +172,7 @@ class Fetch(Asking):
     def start(self, source: Source) -> None:
         """Send the request to ``source``, which may answer before this returns."""
         try:
-            stream = source.begin(self.traffic.request, b"", END, self)
+            stream = source.begin(self.traffic.request, self._body, END, self)
         except BaseException as error:  # as an exchange does: nobody may wait for it
             self.fail(begin_failed(source, error))
             return
@@ -181,6 +186,11 @@ class Fetch(Asking):
     def joinable(self) -> bool:
         """Whether a further client may get this response."""
         return self.state in (FetchState.ASKING, FetchState.KEEPING) and not self.outdated
+
+    @property
+    def waiters(self) -> int:
+        """Clients that wait for the head, but for the first."""
+        return max(0, len(self.readers) - 1) if self.state is FetchState.ASKING else 0
 
     # -- from the source ------------------------------------------------------------------------
 
@@ -587,47 +597,3 @@ _BETTER: Final = Refusal("an error, and the stored response may still be used", 
 _TOO_FEW: Final = Refusal("fewer uses than min_uses", "policy")
 _DISK: Final = Refusal("the disk failed or is full", "disk")
 _PURGED: Final = Refusal("purged while it was fetched", "purge")
-
-
-_CLIENT_CONDITIONS: Final = frozenset(
-    {
-        b"if-match",
-        b"if-none-match",
-        b"if-modified-since",
-        b"if-unmodified-since",
-        b"if-range",
-        b"range",
-    }
-)
-
-
-def unconditional(request: RequestHead) -> Headers:
-    """Return the headers of ``request`` for a whole response: no conditions, no range."""
-    return [pair for pair in request.pairs() if pair[0].lower() not in _CLIENT_CONDITIONS]
-
-
-def _traffic_like(original: HTTPTraffic, headers: Headers, target: bytes) -> HTTPTraffic:
-    """Return the traffic of a request of the cache's own, on behalf of ``original``."""
-    asked = original.request
-    head = RequestHead(
-        b"GET",
-        target,
-        headers,
-        asked.version,
-        asked.host,
-        asked.scheme,
-        nominated=asked.nominated,
-    )
-    frontend = original.frontend
-    traffic = HTTPTraffic(frontend, original.info, head, frontend.now(), -1.0)
-    traffic.client_ip, traffic.client_port = original.client_ip, original.client_port
-    traffic.scheme = original.scheme
-    traffic.backend = original.backend
-    traffic.backend_name = original.backend_name
-    traffic.policy = original.policy
-    traffic.route = original.route
-    traffic.hooks = original.hooks
-    traffic.priority = original.priority
-    traffic.vars = original.vars
-    traffic.request_ended = True
-    return traffic

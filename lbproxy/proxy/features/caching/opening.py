@@ -27,12 +27,15 @@ class Opening(DeferredStream):
         super().__init__(sink)
         self._serving = serving
         self._then = then
+        self._now: Callable[[], float] = sink.traffic.frontend.now
+        self._since = self._now()
         self._timer = sink.traffic.frontend.wheel.timer(lambda: self.loaded([]))
         self._timer.set(serving.wait)
 
     def loaded(self, entries: list[Entry]) -> None:
         """Answer, unless the client has left or has waited too long."""
         if not self._over:
+            self._serving.load_took(self._now() - self._since)
             self._hand_over(self._serving, lambda: self._then(self._sink, entries))
 
     def _end(self) -> None:

@@ -75,6 +75,9 @@ class Reader(DeferredStream):
         self._clock = wheel.clock
         self._turn: Any = None
         self._timer = wheel.timer(self._expired)
+        self._now: Callable[[], float] = sink.traffic.frontend.now
+        self._waits = not first and fetch.head is None
+        self._since = self._now()
         if not first:
             self._timer.set(serving.wait)
 
@@ -118,6 +121,8 @@ class Reader(DeferredStream):
             events.append(chunk)
             taken += len(chunk)
             self.position += 1
+        if not self._first:
+            self._serving.cache.counters.collapsed_bytes += taken
         done = fetch.complete and not self.behind
         if done:
             events.append(fetch.last if self._first else END)
@@ -141,9 +146,10 @@ class Reader(DeferredStream):
             return False
         self._begun = True
         self._timer.clear()
+        self._count_wait()
         self._serving.reflect(fetch, self._sink.traffic, self._first)
         request = self._sink.traffic.request
-        if is_not_modified(head, request, self._serving.cache.wall()):
+        if request.method != b"POST" and is_not_modified(head, request, self._serving.cache.wall()):
             self._end()
             self._sink.server_events([not_modified(head), END])
             fetch.left(self)
@@ -231,9 +237,17 @@ class Reader(DeferredStream):
             self._fetch.left(self)
             self._elsewhere()
 
+    def _count_wait(self) -> None:
+        if self._waits:
+            self._waits = False
+            counters = self._serving.cache.counters
+            counters.waited += 1
+            counters.wait_seconds += self._now() - self._since
+
     def _end(self) -> None:
         super()._end()
         self._timer.close()
+        self._count_wait()
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None

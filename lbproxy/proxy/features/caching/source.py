@@ -19,11 +19,14 @@ from lbproxy.cache.stored import Stored
 from lbproxy.cache.updating import head_agrees, updated, validated
 from lbproxy.cache.vary import matching
 from lbproxy.http.message import END, End, Reply, RequestHead, ResponseHead
+from lbproxy.observe.record import CacheNote
 from lbproxy.proxy.features.caching.answers import Said, answer, fresh_head
 from lbproxy.proxy.features.caching.cache import Cache
+from lbproxy.proxy.features.caching.counters import Reasons
 from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.features.caching.holds import StoredBody
 from lbproxy.proxy.features.caching.opening import Opening
+from lbproxy.proxy.features.caching.postbody import PostSink, begin_held, body_of
 from lbproxy.proxy.features.caching.reader import Reader
 from lbproxy.proxy.features.caching.reading import FileReading
 from lbproxy.proxy.http.bodystream import respond
@@ -64,11 +67,25 @@ class CacheSource(Source):
             return self._around(head, data, end, sink, reason, asked.obstacle)
         if _identified(traffic):
             return self._around(head, data, end, sink, "bypass", "connection with credentials")
-        key = key_of(head, cache.policy, traffic.scheme.encode(), traffic.backend_name.encode())
-        if cache.refreshes(traffic):
+        if head.method == b"POST":
+            return begin_held(data, end, sink, lambda held: self._begin(asked, held))
+        return self._begin(asked, sink)
+
+    def _begin(self, asked: Asked, sink: Asking) -> SourceStream:
+        """Answer a request that the cache may have a part in, and whose body is complete."""
+        cache, key = self.cache, self._key(sink)
+        if cache.refreshes(sink.traffic):
             cache.store.sync()  # a fetch that another process has purged is not joined
             return self._fetch(key, asked, sink, None, "uri-miss")
         return self._look_up(key, asked, sink)
+
+    def _ask(self, sink: Asking) -> Asked:
+        return ask(sink.traffic.request, self.cache.policy)
+
+    def _key(self, sink: Asking) -> Key:
+        traffic: HTTPTraffic = sink.traffic
+        scheme, backend = traffic.scheme.encode(), traffic.backend_name.encode()
+        return key_of(traffic.request, self.cache.policy, scheme, backend, body_of(sink))
 
     def _look_up(self, key: Key, asked: Asked, sink: Asking) -> SourceStream:
         entries = self.cache.store.select(key)
@@ -84,11 +101,16 @@ class CacheSource(Source):
         self.cache.store.load(key, opening.loaded)
         return opening
 
+    def load_took(self, seconds: float) -> None:
+        """Count a load from the folder."""
+        self.cache.counters.loads += 1
+        self.cache.counters.load_seconds += seconds
+
     def _found(self, entries: list[Entry], key: Key, asked: Asked, sink: Asking) -> SourceStream:
         """Answer by one of the stored responses of ``key``, or by a fetch."""
         entry = self._select(entries, sink.traffic.request)
         if entry is None:
-            return self._fetch(key, asked, sink, None, "uri-miss")
+            return self._fetch(key, asked, sink, None, "vary-miss" if entries else "uri-miss")
         decision = decide(entry.stored, asked, self.cache.policy, self.cache.wall())
         return self._use(entry, decision, key, asked, sink)
 
@@ -118,7 +140,8 @@ class CacheSource(Source):
             head = sink.traffic.request
             return self._around(head, b"", None, sink, "bypass", decision.reason)
         reason = "request" if decision.ttl > 0 else "stale"
-        return self._fetch(key, asked, sink, entry if use is Use.VALIDATE else None, reason)
+        validated = use is Use.VALIDATE and asked.method != b"POST"  # which has no conditions
+        return self._fetch(key, asked, sink, entry if validated else None, reason)
 
     # -- from the store -------------------------------------------------------------------------
 
@@ -129,6 +152,9 @@ class CacheSource(Source):
             counters.stale += 1
         detail = "" if decision.use is Use.SERVE and decision.ttl > 0 else decision.reason
         facts: dict[str, Any] = {"hit": True, "ttl": decision.ttl, "detail": detail}
+        sink.traffic.cached = CacheNote(
+            "hit" if decision.ttl > 0 else "stale", detail, decision.age
+        )
         return self._answer(sink, entry, entry.stored, decision.age, facts)
 
     def _answer(
@@ -149,7 +175,7 @@ class CacheSource(Source):
 
     def _again(self, sink: Asking, entries: list[Entry], gone: Entry) -> SourceStream:
         """Answer when the file of ``gone`` had to be verified anew."""
-        asked = ask(sink.traffic.request, self.cache.policy)
+        asked = self._ask(sink)
         usable = [one for one in entries if one is not gone]
         return self._found(usable, gone.key, asked, sink)
 
@@ -163,6 +189,7 @@ class CacheSource(Source):
         self.cache.counters.revalidated += 1
         age = current_age(stored, self.cache.wall())
         facts = {"fwd": "stale", "status": status, "ttl": stored.lifetime - age, "stored": True}
+        sink.traffic.cached = CacheNote("revalidated", "", age)
         return self._answer(sink, entry, stored, age, facts)
 
     def serve_stale(self, sink: Asking, entry: Entry, why: str) -> SourceStream:
@@ -171,6 +198,7 @@ class CacheSource(Source):
         self.cache.counters.stale += 1
         age = current_age(entry.stored, self.cache.wall())
         facts = {"hit": True, "ttl": entry.stored.lifetime - age, "detail": why}
+        sink.traffic.cached = CacheNote("stale", why, age)
         return self._answer(sink, entry, entry.stored, age, facts)
 
     # -- from the servers -----------------------------------------------------------------------
@@ -182,7 +210,7 @@ class CacheSource(Source):
         cache, head = self.cache, sink.traffic.request
         if asked.control.only_if_cached:
             return self._only_cached(sink)
-        ranged = head.header(b"range") is not None
+        ranged = head.header(b"range") is not None and asked.method != b"POST"
         if head.method == b"HEAD" or (ranged and entry is None):
             return self._around(head, b"", None, sink, reason, "", key, asked)
         shared = self._may_share(asked, entry) and cache.collapses(key)
@@ -201,7 +229,9 @@ class CacheSource(Source):
     ) -> SourceStream:
         cache = self.cache
         cache.counters.misses += 1
-        fetch = Fetch(cache, key, self._url(sink), asked, sink.traffic, entry)
+        Reasons.count(cache.reasons.misses, reason)
+        sink.traffic.cached = CacheNote("miss", reason)
+        fetch = Fetch(cache, key, self._url(sink), asked, sink.traffic, entry, body_of(sink))
         fetch.reason = reason
         cache.fetching(fetch, shared)
         reader = self._join(fetch, sink, first=True)
@@ -228,7 +258,8 @@ class CacheSource(Source):
         running = cache.fetches.get(key)
         if running is not None and running.joinable:
             return
-        fetch = Fetch(cache, key, self._url(sink), asked, sink.traffic, entry)
+        validated = None if asked.method == b"POST" else entry
+        fetch = Fetch(cache, key, self._url(sink), asked, sink.traffic, validated, body_of(sink))
         cache.fetching(fetch, True)
         fetch.start(self.inner)
 
@@ -248,6 +279,7 @@ class CacheSource(Source):
             return None
         self.cache.counters.collapsed += 1
         age = current_age(stored, self.cache.wall())
+        sink.traffic.cached = CacheNote("collapsed", "", age)
         facts = {"fwd": fetch.reason, "ttl": stored.lifetime - age, "collapsed": True}
         return fresh_head(stored, self._say(sink, age, facts), fetch.length)
 
@@ -274,8 +306,7 @@ class CacheSource(Source):
         """Answer a request from the store, or by a fetch that nobody else joins."""
         cache, traffic = self.cache, sink.traffic
         head: RequestHead = traffic.request
-        asked = ask(head, cache.policy)
-        key = key_of(head, cache.policy, traffic.scheme.encode(), traffic.backend_name.encode())
+        asked, key = self._ask(sink), self._key(sink)
         entry = self._select(cache.store.select(key) or [], head)
         if entry is None:
             return self.pass_by(sink)
@@ -284,7 +315,8 @@ class CacheSource(Source):
             return self._serve(sink, entry, decision)
         if decision.use is Use.REFUSE:
             return self.pass_by(sink)
-        validated = entry if decision.use is Use.VALIDATE else None
+        wanted = decision.use is Use.VALIDATE and asked.method != b"POST"
+        validated = entry if wanted else None
         return self._begin_fetch(key, asked, sink, validated, "stale", shared=False)
 
     def _note_first(self, fetch: Fetch, head: ResponseHead, sink: Asking) -> None:
@@ -295,6 +327,7 @@ class CacheSource(Source):
             facts.update(ttl=fetch.stored.lifetime - age, stored=True)
         elif fetch.refusal is not None:
             facts["detail"] = f"not stored: {fetch.refusal.reason} ({fetch.refusal.rule})"
+            sink.traffic.cached = CacheNote("miss", f"{fetch.reason}, {facts['detail']}")
         if self.cache.spec.cache_status:
             head.add_header(b"Cache-Status", cache_status(self.cache.name, **facts))
 
@@ -324,13 +357,16 @@ class CacheSource(Source):
         asked: Asked | None = None,
     ) -> SourceStream:
         self.cache.counters.bypassed += 1
+        Reasons.count(self.cache.reasons.bypassed, detail or reason)
+        sink.traffic.cached = CacheNote("bypass", detail or reason)
         if end is None and sink.traffic.request_ended and not data:
-            end = END
+            data, end = body_of(sink), END
         return self.inner.begin(head, data, end, _Around(self, sink, reason, detail, key, asked))
 
     def _only_cached(self, sink: Asking) -> SourceStream:
         """See RFC 9111 §5.2.1.7."""
         head = ResponseHead(504, [], b"Gateway Timeout", length=0)
+        sink.traffic.cached = CacheNote("refused", "only-if-cached")
         if self.cache.spec.cache_status:
             facts: dict[str, Any] = {"fwd": "request", "detail": "request says only-if-cached"}
             head.add_header(b"Cache-Status", cache_status(self.cache.name, **facts))
@@ -339,6 +375,7 @@ class CacheSource(Source):
     def _purge(self, head: RequestHead, sink: Asking) -> SourceStream:
         """The method PURGE: all variants of its URL, for clients in ``purge_from``."""
         cache = self.cache
+        sink.traffic.cached = CacheNote("purge")
         if sink.traffic.client_ip not in cache.purgers:
             sink.hook_replied(Reply(403, b'{"error": "PURGE is not allowed from here"}\n', [_JSON]))
             return STARTING
@@ -349,6 +386,7 @@ class CacheSource(Source):
             cache.store.log("cannot record a purge", error)
             sink.hook_replied(Reply(500, b'{"error": "the purge is not recorded"}\n', [_JSON]))
             return STARTING
+        cache.counters.purge_requests += 1
         sink.hook_replied(Reply(200, b'{"purged": %d}\n' % count, [_JSON]))
         return STARTING
 
@@ -358,6 +396,8 @@ class CacheSource(Source):
 
     def observed(self, sink: Asking, response: ResponseHead) -> None:
         """See the response to a request that the store has no part in: it may invalidate."""
+        if isinstance(sink, PostSink):
+            return  # the policy calls such a POST safe
         request, url = sink.traffic.request, self._url(sink)
         urls = invalidated_urls(url, request, response)
         if urls:
@@ -381,7 +421,7 @@ class CacheSource(Source):
         if entry is None or response.status != entry.stored.status:
             return
         if not head_agrees(entry.stored, response):
-            store.soften(entry)
+            store.expire(entry)
             return
         if sent[1] != self.cache.purges or not validated(entry.stored, response):
             return

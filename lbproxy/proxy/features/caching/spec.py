@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from lbproxy.cache.policy import TTL, Cookies, Disk, NoCache, Policy, Query, SetCookie
+from lbproxy.cache.policy import TTL, Cookies, Disk, KeyPart, NoCache, Policy, Query, SetCookie
 from lbproxy.config.declaration import Declaration
 from lbproxy.config.draft import Draft
 from lbproxy.config.model import NOWHERE, Condition, Where, hidden, option
@@ -15,6 +15,9 @@ __all__ = ["CACHE", "CacheDeclaration", "CacheKeys", "CacheSpec", "policy_of"]
 
 EIGHTH = 8
 HUNDRED = 100
+
+MOST_POST = 1024 * 1024
+"""Bytes of the largest body of a POST that is held to be part of the key."""
 
 LEAST = 64 * 1024
 """Bytes of memory that a cache has at least."""
@@ -41,6 +44,14 @@ class CacheSpec:
         doc="a folder, relative to the configuration, and the bytes that its files may take;"
         " ``memory`` then holds what was used last",
         example="cache/ 10g",
+    )
+    key: tuple[KeyPart, ...] | None = option(
+        "line:key",
+        None,
+        doc="what tells responses apart, besides the backend: ``{scheme}``, ``{host}``,"
+        " ``{hostname}``, ``{path}``, ``{query}``, ``{uri}``, ``{header:NAME}``, ``{query:NAME}``"
+        " and ``{cookie:NAME}``; parameters of the query that it does not name do not matter",
+        example="{host} {path} {query:page}",
     )
     query: Query | None = option(
         "line:query",
@@ -90,6 +101,14 @@ class CacheSpec:
         1.0,
         min=0,
         doc="lifetime of 404, 405, 410, 414 and 501 that state none",
+    )
+    post: int | None = option(
+        "size_or_none",
+        None,
+        min=1,
+        max=MOST_POST,
+        doc="store responses to POST, too, by the digest of the body, for bodies up to this size",
+        example="64k",
     )
     max_object: int = option(
         "size",
@@ -147,9 +166,13 @@ class CacheSpec:
 
 def policy_of(spec: CacheSpec) -> Policy:
     """Return the rules of a section."""
+    key, cookies = spec.key or (), spec.cookies or Cookies()
+    named = tuple(one.argument for one in key if one.name == "cookie")
     return Policy(
+        post=spec.post or 0,
+        key=key,
         query=spec.query or Query(),
-        cookies=spec.cookies or Cookies(),
+        cookies=evolve(cookies, key=cookies.key + named),
         ttl=spec.ttl,
         set_cookie=SetCookie(spec.set_cookie),
         client_no_cache=NoCache(spec.client_no_cache),

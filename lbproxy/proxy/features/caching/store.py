@@ -24,6 +24,7 @@ from lbproxy.cache.codec import (
     key_digest,
     selection_digest,
 )
+from lbproxy.cache.freshness import current_age
 from lbproxy.cache.key import Key
 from lbproxy.cache.memory import Body, Entry, Memory
 from lbproxy.cache.purge import Purge
@@ -198,8 +199,7 @@ class ResponseStore:
 
     def _clear(self) -> None:
         """Forget what is in memory; it may be outdated."""
-        for entry in list(self.memory):
-            self.memory.discard(entry)
+        self.memory.clear()
         for writing in self._writing.values():
             writing.outdated = True
         self._observer.outdated()
@@ -413,9 +413,10 @@ class ResponseStore:
         if entry.place is not None and self.folder is not None:
             self.folder.drop([entry.place])
 
-    def soften(self, entry: Entry) -> None:
+    def expire(self, entry: Entry) -> None:
         """Make ``entry`` stale."""
-        self.replace(entry, entry.stored.softly_purged())
+        lifetime = min(entry.stored.lifetime, current_age(entry.stored, self._now()))
+        self.replace(entry, evolve(entry.stored, lifetime=lifetime))
 
     def _write(self, writing: Writing, record: StoredRecord, body: int) -> None:
         folder = self.folder

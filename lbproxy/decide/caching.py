@@ -1,0 +1,101 @@
+"""CONTROL. The caches of a configuration: the key of a request, and what happens to it there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lbproxy.cache.asked import ask
+from lbproxy.cache.key import key_of
+from lbproxy.cache.policy import Policy
+from lbproxy.config.model import Config, FrontendSpec
+from lbproxy.decide.path import DryTraffic
+from lbproxy.errors import ProxyError
+from lbproxy.http.conditional import Conditions
+from lbproxy.http.message import RequestHead
+from lbproxy.http.route import Route
+from lbproxy.proxy.features.caching.spec import CacheSpec, policy_of
+
+__all__ = ["cache_lines", "cache_name"]
+
+
+def cache_name(spec: FrontendSpec, route: Route | None) -> str:
+    """Return the name of the cache of a route, "" without one."""
+    own = ""
+    if route is not None and route.index < len(spec.routes):
+        own = getattr(spec.routes[route.index], "cache", "")
+    found: str = own or getattr(spec, "cache", "")
+    return "" if found == "none" else found
+
+
+def cache_lines(config: Config, name: str, traffic: DryTraffic, backend: str) -> list[str]:
+    """Return the key of a request in the cache ``name``, and the decisions that the configuration
+    makes; nothing without a cache.
+    """
+    spec = next((one for one in config.of(CacheSpec) if one.name == name), None)
+    head = traffic.request
+    if spec is None or head is None:
+        return []
+    policy = policy_of(spec)
+    reason = _bypass(spec, head, policy, traffic)
+    if reason:
+        return [f"{name}: goes to a server: {reason}"]
+    key = key_of(head, policy, traffic.scheme.encode(), backend.encode())
+    names = ("backend",) if policy.key else ("backend", "scheme", "host", "target")
+    parts = [f"{word}={_text(part)}" for word, part in zip(names, key, strict=False)]
+    lines = [f"{name}: key {' '.join([*parts, *map(_text, key[len(names) :])])}"]
+    if _holds(spec.refresh, traffic):
+        lines.append(f"{name}: refresh: not looked up, but stored")
+    asked = ask(head, policy)
+    if asked.cookies and not asked.named:
+        lines.append(f"{name}: cookies that the policy does not name: only public responses")
+    if asked.authorized:
+        lines.append(f"{name}: Authorization: only public, s-maxage or must-revalidate responses")
+    if asked.demands(policy):
+        lines.append(f"{name}: the client demands a revalidation ({spec.client_no_cache})")
+    lines += [f"{name}: ttl {line}" for line in _lifetimes(policy, head)]
+    return lines
+
+
+def _bypass(spec: CacheSpec, head: RequestHead, policy: Policy, traffic: DryTraffic) -> str:
+    """Return why the cache has no part in a request, or ""."""
+    if head.method == b"PURGE":
+        return "PURGE, for clients in purge_from; others get a 403"
+    obstacle = ask(head, policy).obstacle
+    if obstacle is not None:
+        return obstacle
+    held = _holds(spec.bypass, traffic)
+    return f"bypass {held}" if held else ""
+
+
+def _holds(lines: tuple[tuple[Any, ...], ...], traffic: DryTraffic) -> str:
+    """Return the first line of conditions that holds, or ""."""
+    for line in lines:
+        conditions = Conditions(line)
+        try:
+            if conditions.hold(traffic):
+                return " ".join(one.text for one in conditions.conditions)
+        except ProxyError:
+            continue  # an ambiguous path, which the frontend refuses
+    return ""
+
+
+def _lifetimes(policy: Policy, head: RequestHead) -> list[str]:
+    """Return the lines of ``ttl`` that responses of this path may match, up to the first that
+    matches all.
+    """
+    path = head.path.decode("latin-1")
+    found = []
+    for line in policy.ttl:
+        sample = next(iter(line.statuses), 200)
+        media = line.type.replace("*", "x") if line.type else "text/html"
+        if not line.matches(sample, media, path, stated=False):
+            continue
+        found.append(line.line)
+        if not (line.statuses or line.type or line.default):
+            break
+    return found
+
+
+def _text(part: bytes) -> str:
+    text = part.decode("latin-1")
+    return text if text.isprintable() and " " not in text else repr(text)
