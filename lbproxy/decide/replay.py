@@ -19,6 +19,7 @@ from attrs import asdict, define, field
 from lbproxy.config.model import Config
 from lbproxy.decide.decider import Decider, RequestDecision
 from lbproxy.decide.logline import LoggedRequest, read_line
+from lbproxy.proxy.features.waf.spec import WafSpec
 
 __all__ = ["ReplayResult", "RequestDifference", "replay", "unknown_inputs"]
 
@@ -84,8 +85,10 @@ class ReplayResult:
 
 
 def unknown_inputs(*configs: Config) -> list[str]:
-    """Return inputs of routes that a log does not contain: headers, cookies and the time."""
+    """Return inputs that a log does not contain: bodies, headers, cookies and the time."""
     found: dict[str, None] = {}
+    if any(config.of(WafSpec) for config in configs):
+        found["bodies and other headers of requests that a firewall judges"] = None
     for config in configs:
         for frontend in config.frontends:
             for route in frontend.routes:

@@ -9,7 +9,7 @@ import zlib
 from typing import Any, Final
 
 from lbproxy.waf.decode import one_line
-from lbproxy.waf.target import Part, add_argument, pairs_of
+from lbproxy.waf.target import Part, add_argument, is_plain, pairs_of
 
 __all__ = ["BrokenBody", "body_parts", "in_utf8", "inflated"]
 
@@ -126,9 +126,12 @@ def _json(data: bytes) -> list[Part]:
         label, one = todo.pop()
         if isinstance(one, _Members):
             for name, member in one.pairs:
-                todo.append((f"{label}.{name}"[:100] if label else name[:100], member))
-                if not name.replace("_", "").isalnum():
-                    found.append((f"ARGS_NAMES:{name[:100]}", _bytes(name)))
+                full = f"{label}.{name}" if label else name
+                todo.append((full[:100], member))
+                if not is_plain(name.encode("utf-8", "replace")):
+                    found.append(
+                        (f"ARGS_NAMES:{name[:100]}", _bytes(full if "proto" in name else name))
+                    )
         elif isinstance(one, list):
             todo += [(label, item) for item in one]
         elif isinstance(one, str) and one:

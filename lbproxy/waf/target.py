@@ -10,7 +10,7 @@ from lbproxy.http.message import RequestHead
 from lbproxy.waf.decode import one_line
 from lbproxy.waf.rule import Zone
 
-__all__ = ["Part", "Parts", "head_parts", "pairs_of"]
+__all__ = ["Part", "Parts", "add_argument", "head_parts", "is_plain", "joined", "pairs_of"]
 
 Part = tuple[str, bytes]
 """The name of a part, such as ``ARGS:q``, and its value."""
@@ -83,8 +83,15 @@ def add_argument(found: list[Part], name: bytes, value: bytes) -> None:
     label = one_line(name).decode("utf-8", "replace")[:100]
     if value:
         found.append((f"ARGS:{label}", one_line(value)))
-    if not name.replace(b"_", b"").replace(b"-", b"").replace(b".", b"").isalnum():
+    if not is_plain(name):
         found.append((f"ARGS_NAMES:{label}", one_line(name)))
+
+
+def is_plain(name: bytes) -> bool:
+    """Return whether a name has nothing that rules could find.
+
+    Prototypes of JavaScript and properties of Java classes are reached by plain letters."""
+    return name.replace(b"_", b"").replace(b"-", b"").isalnum() and b"proto" not in name
 
 
 def joined(parts: Iterable[Part]) -> bytes:

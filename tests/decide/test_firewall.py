@@ -11,6 +11,8 @@ pytest.importorskip("re2")
 from lbproxy.decide.explain import explain_http
 from lbproxy.decide.replay import replay
 from lbproxy.registry import parse_config
+from lbproxy.waf.engine import MissingEngine
+from tests.support.modsecurity import CRS, library, small_rules, with_core_rules
 
 PLAIN = """
 [frontend web]
@@ -56,6 +58,27 @@ def test_replay_shows_what_would_be_refused() -> None:
     assert (result.requests, result.changed) == (4, 2)
     shown = {one.fields["firewall"][1].partition("(")[0] for one in result.differences}
     assert shown == {"block 942100", "block 913100"}
+    assert "bodies and other headers of requests that a firewall judges" in result.as_text()
+
+
+def test_rules_of_modsecurity_are_asked_too() -> None:
+    with_core_rules()
+    loaded = parse_config(config(f"rules = {CRS}\nparanoia = 1"), "lb.ini", ".")
+    found = explain_http(loaded, "GET", f"http://h:8080{ATTACK}", [], "192.0.2.1")
+    assert found.error == "blocked: the firewall refuses it with 403 (942100(ARGS:q))"
+    line = '192.0.2.1 - - [23/Nov/2026:12:46:06 +0000] "GET {} HTTP/1.1" 200 5 "-" "curl/8"'
+    lines = [line.format("/a?q=1"), line.format(ATTACK)]
+    result = replay(lines, parse_config(OFF, "lb.ini", "."), loaded)
+    (one,) = result.differences
+    assert (one.count, one.fields["firewall"][1]) == (1, "block 942100(ARGS:q)")
+
+
+def test_rules_that_cannot_be_loaded_are_an_error(tmp_path: Path) -> None:
+    library().close()
+    folder = small_rules(tmp_path, "SecNonsense")
+    loaded = parse_config(config(f"rules = {folder}"), "lb.ini", ".")
+    with pytest.raises(MissingEngine, match=r"waf main: .*SecNonsense"):
+        explain_http(loaded, "GET", "http://h:8080/", [], "192.0.2.1")
 
 
 def test_check_runs_the_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

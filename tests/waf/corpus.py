@@ -49,8 +49,9 @@ def samples(name: str) -> Iterator[Sample]:
         if kind == "request":
             head, body = _request(rest)
         else:
-            text = rest if name == "attacks.txt" else rest.replace("\\n", "\n")
-            carriers = 3 if name == "ordinary.txt" else 5
+            ordinary = name.startswith("ordinary")
+            text = rest.replace("\\n", "\n") if ordinary else rest
+            carriers = 3 if ordinary else 5
             head, body = _carried(text, (number // 3) % carriers)
         yield Sample(line, head, body, number % 3 == 2)
 
@@ -63,8 +64,8 @@ def _request(text: str) -> tuple[RequestHead, bytes]:
         word, _, rest = one.partition(" ")
         if word in TYPES:
             kind, body = word, rest.encode()
-            if word == "text":
-                body = body.replace(b"\\n", b"\n")
+            if word in ("text", "multipart"):
+                body = body.replace(b"\\n", b"\n" if word == "text" else b"\r\n")
         else:
             name, _, value = one.partition(": ")
             headers.append((name.encode(), value.encode()))

@@ -8,10 +8,12 @@ import pytest
 
 pytest.importorskip("re2")
 
+from lbproxy.waf.body import body_parts
 from lbproxy.waf.engine import Engine
 from lbproxy.waf.examples import wrong_examples
 from lbproxy.waf.rule import CLASSES, Rule, Zone
 from lbproxy.waf.rules import RULES
+from lbproxy.waf.target import pairs_of
 from tests.waf.corpus import judged, samples, share_stopped
 
 
@@ -39,6 +41,25 @@ def test_attacks_of_the_corpus_are_stopped_and_ordinary_requests_pass(held: bool
     engine = Engine(RULES)
     assert share_stopped(engine, "attacks.txt", held=held) >= 0.97
     assert share_stopped(engine, "ordinary.txt", held=held) <= 0.01
+
+
+def test_the_second_corpus_was_written_before_the_rules_were_tried_on_it() -> None:
+    engine = Engine(RULES)
+    assert share_stopped(engine, "attacks_second.txt") >= 0.95
+    assert share_stopped(engine, "ordinary_second.txt") <= 0.01
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"__proto__": {"a": 1}}', b'{"constructor": {"prototype": {"a": 1}}}']
+)
+def test_prototypes_in_names_of_json_are_found(body: bytes) -> None:
+    parts = {Zone.ARGS: body_parts(body, b"application/json", whole=True)}
+    assert Engine(RULES).judge(parts).score >= 5
+
+
+@pytest.mark.parametrize("name", [b"__proto__.a", b"constructor.prototype.a", b"class.module.a"])
+def test_dotted_names_are_judged(name: bytes) -> None:
+    assert (f"ARGS_NAMES:{name.decode()}", name) in pairs_of(name + b"=1")
 
 
 def test_the_corpus_has_three_hundred_of_each() -> None:

@@ -11,7 +11,7 @@ _END = r"(?:$| ?[;|&`)#<>])"
 _COMMAND = (
     r"(?:(?:/?(?:usr/|local/)?s?bin/)?(?:(?:cat|tac|nl|more|less|head|tail|od|xxd|strings|base64"
     r"|rev"
-    r"|sort|cut|grep|awk|sed|file|stat) (?:-[\w-]+ )?[^ \n]*[/.?*]"
+    r"|sort|cut|grep|awk|sed|file|stat) (?:-[\w-]+ (?:\d+ )?)?[^ \n]*[/.?*]"
     rf"|(?:id|whoami|pwd|uname|hostname|env|printenv|set|ifconfig|ipconfig|netstat|ps|w|who|last|df"
     rf"|mount|date|users|groups|tasklist|systeminfo|ver|dir|ls|sh|bash|zsh|ksh|dash){_END}"
     r"|(?:uname|ps|ls|id|netstat|df|ifconfig|dir|date|hostname|env) -?[-/][\w-]+|ls [/~.]"
@@ -33,10 +33,11 @@ COMMANDS: tuple[Rule, ...] = (
         932100,
         "command",
         "command after a separator of the shell",
-        rf"^[^ \n]* ?(?:;|\|\|?|&&?|`|\$\(|<\(|>\() ?{_COMMAND}",
+        rf"^[^ \n]* ?(?:;|\|\|?|&&?|\$\(|<\(|>\() ?{_COMMAND}"
+        rf"|^(?:[^ \n]*(?:[^ \na-z:,(] )?`|`) ?{_COMMAND}[^`\n]*(?:$|`(?:$|[^ \n]))",
         (";", "|", "&", "`", "$(", "<(", ">("),
         ("8.8.8.8; cat /etc/passwd", "x|id", "a && whoami", "$(curl x.example)", "`id`"),
-        ("cats & dogs", "tea; biscuits", "a|b", "R&D date range", "id;name"),
+        ("cats & dogs", "tea; biscuits", "a|b", "R&D date range", "id;name", "try `ls -la` here"),
         _SHELL,
     ),
     Rule(

@@ -21,12 +21,14 @@ FILES: tuple[Rule, ...] = (
         930100,
         "traversal",
         "encoded step to the parent folder",
-        r"(?i)%(?:25)*2e(?:%(?:25)*2e|\.)|\.%(?:25)*2e|\.\.%(?:25)*(?:2f|5c|c0%|u221|c1%|e0%)"
+        r"(?i)%(?:25)*2e(?:%(?:25)*2e|\.)|\.%(?:25)*2e"
+        r"|\.\.%(?:(?:25)+(?:2f|5c)|c0%|u221|c1%|e0%)|^[^?\n]*\.\.%(?:2f|5c)"
         r"|%(?:25)*c0%(?:25)*a[ef]|%(?:25)*c1%(?:25)*9c|%u2216|%u2215|%uff0e|%e0%80%af|\.\.;/"
-        r"|%(?:25)*2f\.\.(?:/|%)|%c0\.|/\.\.(?:\\|/|$|\?)|\.\.\\",
+        r"|%(?:25)+2f\.\.(?:/|%)|^[^?\n]*%2f\.\.(?:/|%)|%c0\.|^[^?\n]*/\.\.(?:\\|/|$|\?)"
+        r"|\.\.\\",
         (),
-        ("/a/%2e%2e/b", "/x?f=..%2fetc", "/..%c0%af", "/a/..;/b", "/%252e%252e/"),
-        ("/a/..b/c", "/a.b%2fc"),
+        ("/a/%2e%2e/b", "/x?f=..%252fetc", "/..%2fetc", "/..%c0%af", "/a/..;/b", "/%252e%252e/"),
+        ("/a/..b/c", "/a.b%2fc", "/x?f=a%2f..%2fb"),
         View.RAW,
         (Zone.TARGET,),
     ),
@@ -37,7 +39,7 @@ FILES: tuple[Rule, ...] = (
         rf"^[^ \n]*\.\.+/(?:[^ \n]*/)?\.\.+/|(?:^|[/=:;,\"'("
         rf"| ])(?:\.{{2,}}/)+(?:[^ \n]*/)?{_SENSITIVE}"
         r"|(?:^|/)\.\.$|^\.\./[^ \n]*\.(?:ini|conf|config|cfg|log|passwd|env|key|pem|sql|bak)$"
-        r"|^/\.\./|\.{4,}/|^/[^ \n]*/\.\./",
+        r"|^/\.\./|\.{4,}/|^/[^ \n]*/\.\./|(?:^|/)\.\.;/",
         ("..",),
         ("../../../etc/passwd", "..\\..\\windows\\win.ini", "....//....//etc/hosts", "/img/../a"),
         ("import a from '../../b'", "see ../b", "wait... and/or"),
@@ -102,10 +104,12 @@ FILES: tuple[Rule, ...] = (
         r"|evil|backdoor|malware|cmd\.\w+|payload)[^ \n/]*\??$|^(?:https?|ftps?)://[^ \n]+\?+$"
         r"|^(?:https?|ftps?)://\d+\.\d+\.\d+\.\d+[^ \n]*/[^ \n]*\.(?:php|jsp|aspx?|sh|pl|py|exe"
         r"|jar|xml|dtd|txt|bin|ps1|js)\b|^(?:https?|ftp)://[^ \n]+\.(?:txt|php|jpg|gif|png|ico)\?$"
-        r"|^(?:ftps?|smb)://[^ \n]|^//\d+\.\d+\.\d+\.\d+/|^\\\\[\w.]+\\[\w$]",
+        r"|^ftps?://(?:\d+\.){3}\d|^smb://[^ \n]"
+        r"|^ftps?://[^ \n]+\.(?:php|phtml|jsp|aspx?|sh|py|pl|exe|ps1)\b"
+        r"|^//\d+\.\d+\.\d+\.\d+/|^\\\\[\w.]+\\[\w$]",
         ("://", "//", "\\\\"),
         ("http://evil.example/shell.txt?", "ftp://1.2.3.4/a", "http://203.0.113.5/x.php"),
-        ("https://www.example.com/a?b=c", "https://example.org/index.php"),
+        ("https://www.example.com/a?b=c", "ftp://ftp.example.org/pub/a.tar.gz"),
         View.TEXT,
         (Zone.ARGS, Zone.COOKIES),
     ),

@@ -74,7 +74,7 @@ SCANNERS: tuple[Rule, ...] = (
         r"|geoserver|owa/auth/\w+\.js|ecp/|remote/(?:fgt_lang|login|logincheck)|vpn/\.\.|api/jsonws"
         r"|eval-stdin\.php|wp-content/[^ \n]*\.php|wp-includes/[^ \n]*\.php|xampp|fckeditor"
         r"|ckfinder"
-        r"|cgi-bin/[^ \n]*|wp-json/wp/v2/users|sdk$|evox|hudson|script$|v2/_catalog|api/v1/pods"
+        r"|wp-json/wp/v2/users|sdk$|evox|hudson|script$|v2/_catalog|api/v1/pods"
         r"|metadata/|latest/meta-data|actuator/(?:env|heapdump|gateway|mappings|beans|threaddump"
         r"|trace"
         r"|logfile|shutdown|jolokia|configprops|httptrace)|actuator$|heapdump|wp-admin/(?:install"
@@ -83,9 +83,10 @@ SCANNERS: tuple[Rule, ...] = (
         r"|x|1|0)\.php"
         r"|vendor/phpunit|laravel|storage/logs|web-inf|meta-inf|nice%20ports"
         r"|autodiscover/autodiscover\.json)"
-        r"(?:[/?. ]|$)|/(?:phpunit|eval-stdin\.php|phpmyadmin|web-inf|meta-inf|cgi-bin)/"
+        r"(?:[/?. ]|$)|/(?:phpunit|eval-stdin\.php|phpmyadmin|web-inf|meta-inf)/"
         r"|/(?:heapdump|server-status|phpinfo\.php|eval-stdin\.php|wp-config\.php)$|\.(?:cgi"
-        r"|axd)$|/cgi-bin/",
+        r"|axd)$|/cgi-bin/(?:luci|php|[^ \n]*"
+        r"(?:\.\.|%|\.(?:cgi|sh|pl|asp|bat|exe)\b|printenv|bash))",
         (),
         ("/phpmyadmin/index.php", "/actuator/env", "/vendor/phpunit/x", "/cgi-bin/test.cgi"),
         ("/wp-login.php", "/actuator/health", "/admin", "/manager", "/api/v1/users"),

@@ -25,6 +25,7 @@ SQL: tuple[Rule, ...] = (
         r"""['"`] ?\)* ?(?:or|and|\|\||&&|xor|having|where) ?\(*(?:not |!)?\(*(?:"""
         r"""['"]?\d+['"]? ?(?:=|<|>|!=|like|rlike|in ?\(|between)"""
         r"""|['"][^'"\n]*['"] ?(?:=|<|>|!=|like|in ?\(|is ) ?\(?['"\d]|['"]\w*['"] ?<>"""
+        r"""|\d+(?: ?[-+*/%] ?\d+)+ ?[=<>] ?\d|['"]\d+$"""
         r"""|(?:true|false|1|null)(?:$| ?(?:--|#|;|\)|/\*))|[\w.]+ (?:is (?:not )?null"""
         r"""|like ['"%])"""
         r"""|[\w.]+ ?(?:=|<>|!=) ?(?:[\w.]+ ?(?:--|#)|['"]\w*$)|['"]?\w+['"]? ?= ?['"]\w*['"]?$)""",
@@ -40,9 +41,15 @@ SQL: tuple[Rule, ...] = (
         r"(?:^|[\s'\")\d])(?:or|and|\|\||&&|xor|having) ?\(*(?:not |!)?\(*\d+\)* ?(?:=|<>|!=|like"
         r"|rlike|in ?\() ?\(*[\d'\"]|^[^ \n]* ?\)* ?(?:or|and|\|\||&&|xor"
         r"|having) ?\(*\d+\)* ?(?:>|<"
-        r"|between) ?\(*[\d'\"]",
-        ("or", "and", "||", "&&", "xor", "having"),
-        ("1 or 1=1", "5 AND 2>1", "1)/**/or/**/(3=3", "1 || 1 like 1"),
+        r"|between) ?\(*[\d'\"]|^\(*case when \(*(?:\d+|'[^'\n]*') ?=",
+        ("or", "and", "||", "&&", "xor", "having", "case"),
+        (
+            "(case when 1=1 then a end)",
+            "1 or 1=1",
+            "5 AND 2>1",
+            "1)/**/or/**/(3=3",
+            "1 || 1 like 1",
+        ),
         ("2 and 3 are primes", "and 5 more", "1 or 2"),
         _SQL,
     ),
@@ -83,13 +90,14 @@ SQL: tuple[Rule, ...] = (
         "sqli",
         "SQL function that waits",
         r"(?:\b(?:select|and|or|union|if|case|where|having|then|else|when|values|set|by|not) ?\(*"
-        r"|^[^ \n]*['\")\d;] ?\)*[|&+*,;=-]* ?\(*|^\(?)(?:sleep ?\( ?[\d.]+ ?\)"
+        r"|^[^ \n]*['\")\d;] ?\)*[|&+*,;=-]* ?\(*|^\(?)(?:sleep ?\( ?[\d.]+ ?\)(?: ?[^ \w]| ?$"
+        r"| (?:and|or)\b)"
         r"|benchmark ?\( ?\d+ ?,|pg_sleep ?\()|\bwaitfor (?:delay|time) ?['\"]"
         r"|dbms_(?:pipe|lock|session|ldap)\.|\bdbms_xmlgen\b|randomblob ?\( ?\d{6,}"
         r"|\bif ?\([^\n]{1,80}, ?sleep ?\(",
         ("sleep", "benchmark", "waitfor", "dbms_", "randomblob"),
         ("1 and sleep(5)", "1' waitfor delay '0:0:5'--", "1;select pg_sleep(3)", "1-SLEEP(5)"),
-        ("time.sleep(5)", "sleep (8 hours) and rest", "Benchmark (2 runs)"),
+        ("time.sleep(5)", "sleep(8) hours", "Benchmark (2 runs)"),
         _SQL,
     ),
     Rule(

@@ -88,7 +88,9 @@ XSS: tuple[Rule, ...] = (
         941160,
         "xss",
         "script that reads or writes the page",
-        r"\bdocument ?\.? ?(?:\[ ?['\"])?(?:cookie|domain)\b|\bdocument\.write(?:ln)? ?\("
+        r"\bdocument ?\[ ?['\"](?:cookie|domain)\b|^document\.(?:cookie|domain)$"
+        r"|[+(=,.:;] ?document\.(?:cookie|domain)\b|\bdocument\.(?:cookie|domain) ?[;)=+\]}'\"`]"
+        r"|\bdocument\.write(?:ln)? ?\("
         r"|string\.fromcharcode ?\(|eval ?\( ?(?:atob|string|unescape|name\b|location|decodeuri)"
         r"|(?:window|self|top|this|parent|globalthis) ?\[ ?(?:['\"`/]|\d+ ?[,+]|atob)"
         r"|\.constructor ?\( ?['\"`]|\[['\"]constructor|atob ?\( ?['\"`]|\balert ?(?:\(|`)\s?(?:\d|"
@@ -104,7 +106,7 @@ XSS: tuple[Rule, ...] = (
             ),
         ),
         ("document.cookie", "alert(1)", "eval(atob('YQ=='))", "window['al'+'ert'](1)"),
-        ("document.getElementById('a')", "alert(message)", "the top [1] of it"),
+        ("document.getElementById('a')", "alert(message)", "document.cookie is a string"),
     ),
     Rule(
         941170,

@@ -39,6 +39,7 @@ class Waf(WafDeclaration, Feature[RouteOwner]):
         self.firewall = firewall
         self.rules = firewall if isinstance(firewall, RuleFirewall) else None
         self._serves = serves
+        self._retired = False
 
     @classmethod
     def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
@@ -87,13 +88,18 @@ class Waf(WafDeclaration, Feature[RouteOwner]):
 
     def start(self) -> None:
         """See :class:`Feature`: start the processes."""
+        self._retired = False
         if self.rules is not None and self._serves:
             self.rules.pool.enter(self)
+
+    def retire(self) -> None:
+        """See :class:`Feature`: the frontend ends, and not only this object."""
+        self._retired = True
 
     def close(self) -> None:
         """See :class:`Feature`."""
         if self.rules is not None:
-            self.rules.pool.leave(self)
+            self.rules.pool.leave(self, now=self._retired)
         if self.firewall.audit is not None:
             self.firewall.audit.close()
 

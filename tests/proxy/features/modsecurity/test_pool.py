@@ -205,6 +205,17 @@ def test_a_new_user_keeps_the_processes(tmp_path: Path) -> None:
     played(tmp_path, play)
 
 
+def test_the_processes_end_at_once_if_the_service_ends(tmp_path: Path) -> None:
+    async def play(reactor: Any, pool: JudgePool) -> None:
+        assert await status(reactor, pool, b"/") == 0
+        pids = pool.pids
+        pool.leave("test", now=True)
+        assert pool.pids == []
+        await eventually(reactor, lambda: not any(map(exists, pids)))
+
+    played(tmp_path, play)
+
+
 def test_no_descriptor_is_left(tmp_path: Path) -> None:
     def descriptors() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))

@@ -84,14 +84,15 @@ class Play:
 
     @property
     def pool(self) -> Any:
-        """The processes of the only route."""
+        """The processes of the firewall."""
         return self.feature.rules.pool
 
     @property
     def feature(self) -> Any:
-        """The firewall of the only route."""
-        (route,) = self.lb.routes.values()
-        return route.features["waf"]
+        """The only firewall."""
+        found = [one.features.get("waf") for one in self.lb.routes.values()]
+        (one,) = filter(None, found)
+        return one
 
     def counts(self, *names: str) -> list[int]:
         """Counters of it."""
@@ -234,6 +235,22 @@ def test_requests_without_a_verdict(tmp_path: Path, waf: str, status: int) -> No
 
     records = played(tmp_path, play, f"{waf}\ndeadline = 200ms")
     assert "no verdict within 0.2 s" in records[1]["detail"]
+
+
+def test_other_requests_do_not_wait_for_the_processes(tmp_path: Path) -> None:
+    async def play(one: Play) -> None:
+        assert code(await one.get(b"/")) == 200
+        (pid,) = one.pool.pids
+        os.kill(pid, signal.SIGSTOP)
+        client = await one.connect()
+        client.transport.write(b"GET / HTTP/1.1\r\nHost: h\r\n" + LAST + b"\r\n")
+        for _ in range(5):
+            assert code(await one.get(b"/free/a")) == 200
+        assert client.data == b""
+        os.kill(pid, signal.SIGCONT)
+        assert code(await client.closed) == 200
+
+    played(tmp_path, play, "deadline = 20s", "routes =\n    path /free/* -> app waf=none")
 
 
 def test_too_many_waiting_requests(tmp_path: Path) -> None:

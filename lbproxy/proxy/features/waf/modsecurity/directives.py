@@ -7,7 +7,13 @@ from typing import Final
 
 from lbproxy.waf.exclusion import Exclusion
 
-__all__ = ["ENVIRONMENT", "audit_directives", "engine_directives", "setting_directives"]
+__all__ = [
+    "ENVIRONMENT",
+    "audit_directives",
+    "default_directives",
+    "engine_directives",
+    "setting_directives",
+]
 
 ENVIRONMENT: Final = "LBPROXY_WAF_EXCLUDED"
 """Environment variable with the numbers of the exclusions that hold for the present request.
@@ -70,6 +76,15 @@ SecRule REQUEST_HEADERS:Content-Type "!@beginsWith multipart/" \
 "t:none,t:lowercase,ctl:requestBodyProcessor=URLENCODED"
 """
 
+_METHODS: Final = "GET HEAD POST OPTIONS PUT PATCH DELETE"
+_JSON: Final = ("", "problem+", "vnd.api+", "merge-patch+", "json-patch+", "ld+", "geo+", "scim+")
+_TYPES: Final = (
+    *("application/x-www-form-urlencoded", "multipart/form-data", "multipart/related"),
+    *("text/xml", "application/xml", "application/soap+xml"),
+    *(f"application/{name}json" for name in _JSON),
+    *("application/cloudevents+json", "application/cloudevents-batch+json"),
+)
+
 BROKEN_IDS: Final = (FIRST_ID + 3, FIRST_ID + 4)
 """Rules whose match means that a body is broken."""
 
@@ -79,6 +94,18 @@ def engine_directives(limit: int, *, responses: bool) -> str:
     ids = [FIRST_ID + place for place in range(1, 6)]
     bodies = _BODIES.format(*ids, first=FIRST_ID, environment=ENVIRONMENT, partial=PARTIAL)
     return _ENGINE.format(limit=limit, responses="On" if responses else "Off") + bodies
+
+
+def default_directives() -> str:
+    """Return the directives before the set-up file, which may say otherwise.
+
+    The Core Rule Set takes PUT, PATCH, DELETE and most types of JSON for attacks unless told."""
+    types = " ".join(f"|{one}|" for one in _TYPES)
+    return (
+        f'SecAction "id:{FIRST_ID + 50},phase:1,pass,nolog,t:none,'
+        f"setvar:'tx.allowed_methods={_METHODS}',"
+        f"setvar:'tx.allowed_request_content_type={types}'\"\n"
+    )
 
 
 def audit_directives(path: str) -> str:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from time import perf_counter
 from typing import Any, Final
 
@@ -60,7 +61,7 @@ class RuleJudge:
         self, parts: Iterable[RulePart], limit: int, library: Library | None = None
     ) -> None:
         self._limit = limit
-        self._log = os.memfd_create("lbproxy-waf", os.MFD_CLOEXEC)
+        self._log = _log_file()
         self._rules = None
         try:
             self._library = library or Library()
@@ -76,13 +77,10 @@ class RuleJudge:
             raise
 
     def close(self) -> None:
-        """Free the rules and the file in memory."""
+        """Free the rules."""
         if self._rules is not None:
             self._rules.close()
             self._rules = None
-        if self._log >= 0:
-            os.close(self._log)
-            self._log = -1
 
     def judge(self, question: Question) -> RuleAnswer:
         """Return the verdict about a request, or about a response."""
@@ -174,6 +172,14 @@ class RuleJudge:
                 yield from json.loads(line)["transaction"]["messages"]
             except (ValueError, LookupError, TypeError):
                 continue
+
+
+@cache
+def _log_file() -> int:
+    """Return the file in memory to which the library writes the rules that matched.
+
+    All judges of a process use one: the library keeps files that are closed, by their paths."""
+    return os.memfd_create("lbproxy-waf", os.MFD_CLOEXEC)
 
 
 def _answer(

@@ -10,6 +10,7 @@ from typing import Any, Final
 from attrs import asdict, frozen
 
 from lbproxy.proxy.features.waf.modsecurity.directives import (
+    default_directives,
     engine_directives,
     setting_directives,
 )
@@ -61,7 +62,8 @@ class RuleSource:
         if spec.engine:
             first = RulePart(file=spec.engine)
         settings = setting_directives(spec.paranoia, spec.threshold, spec.exclude, files.ids())
-        parts = [first, RulePart(file=str(files.setup)), RulePart(settings)]
+        before = RulePart(default_directives())
+        parts = [first, before, RulePart(file=str(files.setup)), RulePart(settings)]
         parts += [RulePart(file=str(path)) for path in (*files.before, *files.rules, *files.after)]
         return Loadout(tuple(parts), spec.body_limit, stamp)
 

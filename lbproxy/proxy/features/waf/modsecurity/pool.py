@@ -106,13 +106,16 @@ class JudgePool:
         self._fill()
         self._look_timer.set(LOOK_S)
 
-    def leave(self, user: Any) -> None:
+    def leave(self, user: Any, *, now: bool = False) -> None:
         """End the processes if ``user`` was the last one.
 
-        That happens in a later turn, so a reload that gives the pool to another user keeps them.
+        Unless ``now``, that happens in a later turn: a reload that gives the pool to another user
+        keeps them.
         """
         self._users.discard(user)
-        if self._running and not self._users:
+        if now:
+            self._stop_unused()
+        elif self._running and not self._users:
             self._reactor.callLater(0, self._stop_unused)
 
     def _stop_unused(self) -> None:

@@ -11,10 +11,12 @@ other end is closed.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import sys
 from contextlib import suppress
+from typing import Final
 
 from lbproxy.proxy.features.waf.modsecurity.judge import RuleJudge, RulePart
 from lbproxy.proxy.features.waf.modsecurity.messages import (
@@ -26,6 +28,9 @@ from lbproxy.proxy.features.waf.modsecurity.messages import (
 )
 
 __all__ = ["main", "serve"]
+
+NICENESS: Final = 5
+"""On a busy machine the event loop, which serves all traffic, comes first."""
 
 
 def receive(sock: socket.socket, size: int) -> bytes | None:
@@ -82,6 +87,7 @@ def main() -> None:
         return
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # the end of the socket ends it
+    os.nice(NICENESS)
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)
     with suppress(BrokenPipeError, ConnectionResetError):

@@ -20,7 +20,7 @@ def question_of(
     info = traffic.info
     return Question(
         traffic.request_id,
-        (traffic.client_ip or "127.0.0.1", info.client_port),
+        (traffic.client_ip or "127.0.0.1", traffic.client_port),
         (info.local_ip or "127.0.0.1", info.local_port),
         head.method,
         head.target,
