@@ -268,7 +268,15 @@ class LoadBalancer(Runtime):
         self.total.maxconn = settings.maxconn or client_bound()
         self.handshakes.most = settings.max_handshakes or handshake_bound(self.total.maxconn)
 
+    def _bound(self) -> list[Address]:
+        """The addresses where this process listens now."""
+        bounds = [one.bound for one in self.listeners]
+        if self.admin is not None:
+            bounds += [door.bound for door in self.admin.doors]
+        return [bound.address for bound in bounds if bound is not None]
+
     def _bind(self) -> None:
+        self.network.listening = self._bound
         bind(self.listeners, self.network.binder, self.reactor)
         if self.admin is not None:
             try:

@@ -1,17 +1,21 @@
-"""PURE. The page at ``/`` of a CORS proxy: what it is, how to call it, a form to try."""
+"""PURE. The pages of a CORS proxy: at ``/`` what it is, how to call it and a form to try, at
+``/status`` its exits.
+"""
 
 from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
+from html import escape
 from typing import Final
 
-__all__ = ["HELP_FIELDS", "help_page"]
+__all__ = ["HELP_FIELDS", "help_page", "status_page"]
 
 _STYLE: Final = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:44em;margin:2em auto;padding:0 1em}"
     "pre{background:#f4f4f4;padding:1em;overflow:auto;max-height:20em}input{width:70%}"
+    "td,th{text-align:left;padding-right:2em}"
 )
 _SCRIPT: Final = """
 document.getElementById("try").addEventListener("submit", async event => {
@@ -71,4 +75,25 @@ private addresses cannot be reached.</p>
 <pre id="out"></pre>
 <p>The form works if the proxy is open, or allows requests without Origin.</p>
 <script>{_SCRIPT}</script></body></html>
+""".encode()
+
+
+def status_page(exits: Sequence[tuple[str, Sequence[str], str]]) -> bytes:
+    """Return the page that lists the exits: name, further names, and kind of each."""
+    rows = "".join(
+        f"<tr><td>{escape(name)}<td>{escape(', '.join(names))}<td>{kind}"
+        for name, names, kind in exits
+    )
+    table = f"<table><tr><th>colo=<th>also<th>by{rows}</table>" if exits else ""
+    words = (
+        "Calls choose an exit by its name."
+        if exits
+        else "There is one exit. <code>colo=</code> is accepted and has no effect."
+    )
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>CORS proxy: exits</title>
+<style>{_STYLE}</style></head><body>
+<h1>Exits</h1>
+<p>The proxy works. {words}</p>
+{table}</body></html>
 """.encode()

@@ -4,11 +4,18 @@ fetch)."""
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from attrs import frozen
 
-__all__ = ["REDIRECTS_MAX", "Step", "is_redirect", "passed_location", "redirect_step"]
+__all__ = [
+    "REDIRECTS_MAX",
+    "Step",
+    "is_redirect",
+    "original_location",
+    "passed_location",
+    "redirect_step",
+]
 
 REDIRECTS_MAX: Final = 5
 """Redirects of one call that are followed."""
@@ -40,3 +47,11 @@ def redirect_step(status: int, method: bytes) -> Step:
 def passed_location(url: str) -> bytes:
     """Return the Location of ``redirects = pass``: a call of this proxy for ``url``."""
     return b"/?url=" + quote(url, safe="").encode("ascii")
+
+
+def original_location(location: bytes) -> bytes:
+    """Return what :func:`passed_location` of another CORS proxy was made of; else ``location``."""
+    before, mark, url = location.partition(b"/?url=")
+    if not mark or before:
+        return location
+    return unquote(url.decode("latin-1")).encode("utf-8")

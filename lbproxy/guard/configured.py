@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from lbproxy.guard.judge import AddressJudge
-from lbproxy.model import Config
+from lbproxy.model import Address, Config
 
 __all__ = ["configured_judge", "listener_addresses"]
 
 
-def configured_judge(config: Config, interfaces: Iterable[str]) -> AddressJudge:
+def configured_judge(
+    config: Config,
+    interfaces: Iterable[str],
+    listening: Callable[[], Iterable[Address]] = tuple,
+) -> AddressJudge:
     """Return the judge that knows ``guard_public`` and the listeners of ``config``.
 
-    ``interfaces``: the addresses of this machine.
+    ``interfaces``: the addresses of this machine. ``listening()``: where lbproxy really listens,
+    which the configuration does not say of sockets of systemd, of endpoints and of port 0.
     """
     return AddressJudge(
         public=[str(network) for network in config.settings.guard_public],
         interfaces=interfaces,
         listeners=list(listener_addresses(config)),
+        listening=lambda: [(one.host, one.port) for one in listening() if one.kind == "tcp"],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from lbproxy.guard.special import embedded, special_reason
@@ -43,7 +43,7 @@ class AddressJudge:
     ``public``: networks that tests and laboratories declare public. ``interfaces``: the addresses
     of this machine. ``listeners``: address and port of each listener of lbproxy; an address of ""
     or a wildcard stands for all addresses of the machine. ``public`` lifts the rules of addresses
-    and interfaces, never that of listeners.
+    and interfaces, never that of listeners. ``listening()``: further listeners, at this moment.
     """
 
     def __init__(
@@ -52,17 +52,12 @@ class AddressJudge:
         public: Iterable[str] = (),
         interfaces: Iterable[str] = (),
         listeners: Iterable[tuple[str, int]] = (),
+        listening: Callable[[], Iterable[tuple[str, int]]] = tuple,
     ) -> None:
         self._public = [ip_network(network) for network in public]
         self._interfaces = {embedded(ip_address(one.partition("%")[0])) for one in interfaces}
-        self._listeners: set[tuple[IPv4Address | IPv6Address, int]] = set()
-        self._wildcards: set[int] = set()
-        for host, port in listeners:
-            address = embedded(ip_address(host)) if host else None
-            if address is None or address.is_unspecified:
-                self._wildcards.add(port)
-            else:
-                self._listeners.add((address, port))
+        self._written = _Listeners(listeners)
+        self._listening = listening
 
     def reason(self, text: str, port: int) -> str:
         """Return why lbproxy does not connect to ``port`` of the IP literal ``text``, else ""."""
@@ -95,13 +90,39 @@ class AddressJudge:
                 raise TargetRefused(f"{address} is {reason}")
 
     def _is_listener(self, address: IPv4Address | IPv6Address, port: int) -> bool:
-        if (address, port) in self._listeners:
+        return any(
+            one.has(address, port, self._interfaces)
+            for one in (self._written, _Listeners(self._listening()))
+        )
+
+
+class _Listeners:
+    """Addresses and ports where lbproxy listens; wildcards are all addresses of the machine."""
+
+    def __init__(self, listeners: Iterable[tuple[str, int]]) -> None:
+        self._exact: set[tuple[IPv4Address | IPv6Address, int]] = set()
+        self._wildcards: set[int] = set()
+        for host, port in listeners:
+            address = embedded(ip_address(host)) if host else None
+            if address is None or address.is_unspecified:
+                self._wildcards.add(port)
+            else:
+                self._exact.add((address, port))
+
+    def has(
+        self,
+        address: IPv4Address | IPv6Address,
+        port: int,
+        interfaces: Collection[IPv4Address | IPv6Address],
+    ) -> bool:
+        """Return whether a connection to ``address`` would reach one of them."""
+        if (address, port) in self._exact:
             return True
         if port not in self._wildcards and not address.is_unspecified:
             return False
         if address.is_unspecified:  # the system connects to itself
-            return port in self._wildcards or any(port == one for _, one in self._listeners)
-        return address.is_loopback or address in self._interfaces
+            return port in self._wildcards or any(port == one for _, one in self._exact)
+        return address.is_loopback or address in interfaces
 
 
 def name_reason(name: str) -> str:

@@ -25,11 +25,21 @@ __all__ = ["Dialler"]
 
 @native(allow_interpreted_subclasses=True)
 class Dialler:
-    """Dials and starts TLS on one reactor."""
+    """Dials and starts TLS on one reactor.
+
+    ``prepare``: called with each socket before it connects; None if there is nothing to do.
+    """
 
     def __init__(self, loop: Loop) -> None:
         self.wheel: TimerWheel = loop.wheel
         self.loop = loop
+        self.prepare: Callable[[Any], None] | None = None
+
+    def prepared_by(self, prepare: Callable[[Any], None]) -> Dialler:
+        """Return a dialler like this one that calls ``prepare`` with each socket before it
+        connects: to bind it, or to set options.  OSError of it fails the dial.
+        """
+        raise NotImplementedError
 
     def dial(
         self,

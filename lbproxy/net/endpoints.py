@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from attrs import frozen
@@ -143,9 +144,13 @@ class Binder(ABC):
 
 
 class Network:
-    """Listens with ``binder`` and dials with ``dialler`` on one reactor."""
+    """Listens with ``binder`` and dials with ``dialler`` on one reactor.
+
+    ``listening()``: the addresses where lbproxy listens now, with real ports; its owner sets it.
+    """
 
     def __init__(self, binder: Binder, dialler: Dialler) -> None:
+        self.listening: Callable[[], Iterable[Address]] = tuple
         self.binder = binder
         self.dialler = dialler
         self.wheel: TimerWheel = dialler.wheel

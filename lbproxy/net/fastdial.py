@@ -95,6 +95,7 @@ class FastDialler(Dialler):
     ) -> Dialling:
         """See :meth:`Dialler._dialling`."""
         dial = FastDial(self._poller, address, protocol, failed, timeout, tls, preamble)
+        dial.prepare = self.prepare
         dial.known = self._known.get(id(address))
         if dial.known is None:
             try:
@@ -109,6 +110,12 @@ class FastDialler(Dialler):
             self._known.clear()
         known = self._known[id(address)] = _Known(address, family, raw)
         return known
+
+    def prepared_by(self, prepare: Callable[[Any], None]) -> Dialler:
+        """See :meth:`Dialler.prepared_by`."""
+        twin = FastDialler(self._poller)
+        twin.prepare = prepare
+        return twin
 
     def handshaking(
         self, transport: Any, parameters: TLSParameters, received: bytes
@@ -147,7 +154,7 @@ class _Known:
 class FastDial(Dialling):
     """One connection being made.  The maker sets ``known`` or ``problem``, and calls begin()."""
 
-    __slots__ = ("_fd", "_poller", "_socket", "known", "problem", "state")
+    __slots__ = ("_fd", "_poller", "_socket", "known", "prepare", "problem", "state")
 
     def __init__(
         self,
@@ -166,6 +173,7 @@ class FastDial(Dialling):
         self.state = _SOON
         self.known: _Known | None = None
         self.problem: OSError | None = None
+        self.prepare: Callable[[Any], None] | None = None
 
     def begin(self) -> None:
         """See :meth:`Dialling.begin`."""
@@ -184,6 +192,8 @@ class FastDial(Dialling):
         if family != _UNIX:
             sock.setsockopt(_TCP, _NODELAY, 1)
             sock.setsockopt(_SOCKET, _KEEPALIVE, 1)
+        if self.prepare is not None:
+            self.prepare(sock)
         code: int = sock.connect_ex(known.raw)
         if code and code not in _IN_PROGRESS:
             raise OSError(code, os.strerror(code))

@@ -34,6 +34,7 @@ class StockDial(Dialling):
     """One connection being made; the reactor's connector treats it as its client factory."""
 
     noisy = False
+    prepare: Callable[[Any], None] | None = None
     _connector: Any = None
 
     def begin(self) -> None:
@@ -50,6 +51,8 @@ class StockDial(Dialling):
                 self._connector = reactor.connectTCP(
                     address.host, address.port, self, timeout=no_timeout
                 )
+            if self.prepare is not None:  # it connects in a later turn
+                self.prepare(self._connector.transport.getHandle())
         except Exception as problem:  # a port out of range, a path too long: whatever it finds
             self._fail_later(error_words(problem))
 
@@ -134,7 +137,15 @@ class StockDialler(Dialler):
         preamble: bytes,
     ) -> Dialling:
         """See :meth:`Dialler._dialling`."""
-        return StockDial(self.loop, address, protocol, failed, timeout, tls, preamble)
+        dial = StockDial(self.loop, address, protocol, failed, timeout, tls, preamble)
+        dial.prepare = self.prepare
+        return dial
+
+    def prepared_by(self, prepare: Callable[[Any], None]) -> Dialler:
+        """See :meth:`Dialler.prepared_by`."""
+        twin = StockDialler(self.loop)
+        twin.prepare = prepare
+        return twin
 
     def handshaking(
         self, transport: Any, parameters: TLSParameters, received: bytes

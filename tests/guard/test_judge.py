@@ -160,3 +160,17 @@ def test_names_that_are_refused_whatever_they_resolve_to(name: str) -> None:
 @pytest.mark.parametrize("name", ["example.com", "a_b.example", "xn--bcher-kva.example", "1.com"])
 def test_names_that_may_be_resolved(name: str) -> None:
     assert name_reason(name) == ""
+
+
+def test_listeners_that_come_later() -> None:
+    found: list[tuple[str, int]] = []
+    judge = AddressJudge(
+        public=["127.95.1.0/24"], interfaces=["192.0.2.7"], listening=lambda: list(found)
+    )
+    assert judge.reason("127.95.1.1", 8000) == ""
+    found.append(("127.95.1.1", 8000))
+    assert judge.reason("127.95.1.1", 8000) == "a listener of lbproxy itself"
+    assert judge.reason("127.95.1.1", 8001) == ""
+    found.append(("", 8001))
+    assert judge.reason("127.95.1.1", 8001) == "a listener of lbproxy itself"
+    assert judge.reason("8.8.8.8", 8001) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 from weakref import WeakKeyDictionary
@@ -15,9 +16,12 @@ from lbproxy.guard import Guard
 from lbproxy.guard.configured import configured_judge, listener_addresses
 from lbproxy.http.filter import Phases
 from lbproxy.limits.atonce import AtOnce
+from lbproxy.model import Address
 from lbproxy.net.interfaces import local_addresses
 from lbproxy.proxy.adminpart import AdminPart, Column
 from lbproxy.proxy.feature import Feature, Given
+from lbproxy.proxy.features.corsproxy.egress import EgressSpec
+from lbproxy.proxy.features.corsproxy.exits import Exits
 from lbproxy.proxy.features.corsproxy.gate import CorsCounters, Gate
 from lbproxy.proxy.features.corsproxy.heads import FetchRules
 from lbproxy.proxy.features.corsproxy.keyfile import KeyFile
@@ -69,15 +73,23 @@ class CorsProxy(CorsDeclaration, Feature[Frontend]):
         usage = given.keep("corsproxy.usage", *_usage(spec, given))
         self.quotas = Quotas(usage, shared.at_once, origin_quota(spec), wheel.wall)
         self._shared = shared
-        self._gate = Gate(spec, guard, self.file, self.quotas)
         self._wheel = wheel
-        self._targets = Targets(
-            f"frontend {spec.name}", given.network.dialler, spec.target_ca, spec.timeout_total
+        self._exits = Exits(
+            given.config.of(EgressSpec),
+            given.network.dialler,
+            given.env.reactor,
+            lambda dialler, ca: Targets(
+                f"frontend {spec.name}",
+                dialler,
+                spec.target_ca if ca is None else ca,
+                spec.timeout_total,
+            ),
+            spec.egress,
         )
+        self._gate = Gate(spec, guard, self.file, self.quotas, self._exits)
         parts = CorsParts(
             NameLookups(given.env.reactor),
             guard,
-            self._targets,
             FetchRules.of(spec),
             self.quotas,
             tunnels,
@@ -94,11 +106,18 @@ class CorsProxy(CorsDeclaration, Feature[Frontend]):
         check_keys(spec)
         interfaces = tuple(local_addresses())
         listeners = tuple(listener_addresses(given.config))
-        terms = (spec, given.config.settings.guard_public, listeners, interfaces)
+        exits = tuple(given.config.of(EgressSpec))
+        terms = (spec, given.config.settings.guard_public, listeners, interfaces, exits)
         if old is not None and old.terms == terms:
             return old
         try:
-            guard = Guard(configured_judge(given.config, interfaces), ports=spec.guard_ports)
+            network = given.network
+
+            def listening() -> Iterable[Address]:
+                return network.listening()  # which is set when lbproxy binds
+
+            judge = configured_judge(given.config, interfaces, listening)
+            guard = Guard(judge, ports=spec.guard_ports)
         except ImportError:
             raise ValueError(
                 "mode = corsproxy needs the package ada-url (pip install 'lbproxy[guard]')"
@@ -129,7 +148,7 @@ class CorsProxy(CorsDeclaration, Feature[Frontend]):
         """See :class:`Feature`."""
         if self.file is not None:
             self.file.close(self)
-        self._targets.close()
+        self._exits.close()
 
     # -- what is shown --------------------------------------------------------------------------
 

@@ -25,14 +25,25 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from lbproxy.cors.redirects import REDIRECTS_MAX, is_redirect, redirect_step
+from lbproxy.cors.redirects import (
+    REDIRECTS_MAX,
+    is_redirect,
+    original_location,
+    redirect_step,
+)
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard import AllowedTarget, TargetRefused
 from lbproxy.http.identity import authenticates_connection, challenges_connection
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.http.retry import IDEMPOTENT
 from lbproxy.proxy.features.corsproxy.gate import AllowedCall
-from lbproxy.proxy.features.corsproxy.heads import FetchRules, target_request, target_response
+from lbproxy.proxy.features.corsproxy.heads import (
+    FetchRules,
+    final_url,
+    hop_request,
+    target_request,
+    target_response,
+)
 from lbproxy.proxy.features.corsproxy.keptbody import KeptBody
 from lbproxy.proxy.http.connector import Connector
 from lbproxy.proxy.http.sink import Asking, ResponseSink
@@ -106,7 +117,7 @@ class TargetFetch(ResponseSink):
 
     def _reach(self) -> None:
         """Get a connection to the present target."""
-        targets, target = self._source.targets, self._target
+        targets, target = self._asked.exit.targets, self._asked.exit.hop or self._target
         known: Connector | None = None if self._fresh else targets.known(target)
         if known is not None:
             connection = known.take(self)
@@ -131,13 +142,15 @@ class TargetFetch(ResponseSink):
             self._fail(ProxyError(Kind.CONNECT_FAILED, f"{self._target.host}: {failure.value}"))
 
     def _dial(self, addresses: list[str]) -> None:
-        target = self._target
+        way = self._asked.exit
+        target = way.hop or self._target
         if not addresses:
             self._fail(ProxyError(Kind.CONNECT_FAILED, f"{target.host} has no address"))
             return
         try:
-            judged = self._source.guard.judge(target, addresses)
-            self._connector = self._source.targets.reach(target, judged)
+            # the other lbproxy of an exit is configuration, and judges the target itself
+            judged = addresses if way.hop else self._source.guard.judge(target, addresses)
+            self._connector = way.targets.reach(target, judged)
         except TargetRefused as error:
             self._fail(ProxyError(Kind.DENIED, str(error), 403))
         except CertificateError as error:
@@ -169,7 +182,7 @@ class TargetFetch(ResponseSink):
         self._fail(error)
 
     def _request(self) -> RequestHead:
-        return target_request(
+        request = target_request(
             self._head,
             self._asked,
             self._rules,
@@ -179,6 +192,8 @@ class TargetFetch(ResponseSink):
             same_origin=self._same_origin,
             via=self._sink.traffic.frontend.forwarder.onward_via(self._head),
         )
+        way = self._asked.exit
+        return request if way.hop is None else hop_request(request, self._target, way.hop, way.key)
 
     def send_body(self, data: bytes, end: End | None) -> None:
         """See :class:`SourceStream`."""
@@ -271,6 +286,8 @@ class TargetFetch(ResponseSink):
             self._fail(ProxyError(Kind.BAD_RESPONSE, "a 101 that was not asked for"))
             return False
         location = head.header(b"location") if is_redirect(head.status) else None
+        if location is not None and self._asked.exit.hop is not None:
+            location = original_location(location)
         moved: AllowedTarget | None = None
         if location is not None:
             try:
@@ -289,9 +306,15 @@ class TargetFetch(ResponseSink):
         self._answered = True
         self._body.forget()
         events[0] = target_response(
-            head, self._asked, self._target, moved=moved, shared=self._shared
+            head, self._asked, self._reached(head), moved=moved, shared=self._shared
         )
         return True
+
+    def _reached(self, head: ResponseHead) -> str:
+        """The URL of a response: the other lbproxy of an exit may have followed redirects."""
+        if self._asked.exit.hop is None:
+            return self._target.url
+        return final_url(head) or self._target.url
 
     def _redirect(self, status: int, moved: AllowedTarget, *, complete: bool) -> None:
         if self._head.upgrade is not None:

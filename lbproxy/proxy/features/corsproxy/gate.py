@@ -8,7 +8,7 @@ from attrs import define
 
 from lbproxy.cors.call import Call, CallError, masked_target, parse_call
 from lbproxy.cors.fields import allow_fields, is_policy_field
-from lbproxy.cors.help import HELP_FIELDS, help_page
+from lbproxy.cors.help import HELP_FIELDS, help_page, status_page
 from lbproxy.cors.keys import KeyRecord
 from lbproxy.cors.origins import AccessRules, checked_origin, preflight_fields, preflight_of
 from lbproxy.cors.quota import QuotaExceeded
@@ -18,6 +18,7 @@ from lbproxy.guard import AllowedTarget, Guard, TargetRefused
 from lbproxy.http.message import Reply, RequestHead, ResponseHead
 from lbproxy.limits.fields import retry_after
 from lbproxy.proxy.feature import counted
+from lbproxy.proxy.features.corsproxy.exits import Exit, Exits
 from lbproxy.proxy.features.corsproxy.keyfile import KeyFile
 from lbproxy.proxy.features.corsproxy.quotas import Admitted, Quotas
 
@@ -69,11 +70,12 @@ class AllowedCall:
 
     ``admitted``: what counts it, if a key or a quota does.  ``cache``: how the cache took part:
     ``hit``, ``miss``, ``bypass``, or "".  ``credentials``: cookies pass.  ``ttl``: that of the
-    call, bounded.
+    call, bounded.  ``exit``: by which the target is reached.
     """
 
     call: Call
     target: AllowedTarget
+    exit: Exit
     origin: bytes | None
     record: KeyRecord | None = None
     admitted: Admitted | None = None
@@ -100,10 +102,13 @@ class Gate:
 
     always = True  # its hook of responses also sees replies and error pages
 
-    def __init__(self, spec: Any, guard: Guard, keys: KeyFile | None, quotas: Quotas) -> None:
+    def __init__(
+        self, spec: Any, guard: Guard, keys: KeyFile | None, quotas: Quotas, exits: Exits
+    ) -> None:
         self.counters = CorsCounters()
         self._guard = guard
         self._quotas = quotas
+        self._exits = exits
         self._forms = frozenset(spec.forms)
         self._target_header = spec.target_header
         self._key_header = spec.key_header
@@ -180,9 +185,10 @@ class Gate:
     ) -> Reply | None:
         """Return an answer of the proxy's own, or None for a call that goes on."""
         origin = request.header(b"origin")
-        if self._wants_help(request, target):
+        page = self._page(request, target)
+        if page is not None:
             _note(traffic, [])
-            return Reply(200, help_page(sorted(self._forms)), list(HELP_FIELDS))
+            return Reply(200, page, list(HELP_FIELDS))
         if traffic.frontend.forwarder.loop_detected(request):
             raise ProxyError(Kind.LOOP_DETECTED)
         if request.method in (b"CONNECT", b"TRACE"):
@@ -209,6 +215,10 @@ class Gate:
         if call is None:
             raise _Refused(404, "the request names no target URL")
         record = self._record(call, request, origin, referrer, traffic.frontend.wheel.wall())
+        way = self._exits.find(call.colo)
+        if way is None:
+            names = ", ".join(name for name, _, _ in self._exits.rows)
+            raise CallError(f"there is no exit {call.colo[:40]!r}; there are {names}")
         found = self._guard.target(call.url)
         if record is not None and not record.allows_target(found.host, found.port, found.path):
             raise _Refused(403, "this key may not be used for this target", "refused_target")
@@ -226,7 +236,7 @@ class Gate:
             and record.lists_target(found.host, found.port, found.path)
         )
         ttl = None if call.ttl is None else min(call.ttl, self._ttl_max)
-        asked = AllowedCall(call, found, origin, record, admitted, cookies, ttl)
+        asked = AllowedCall(call, found, way, origin, record, admitted, cookies, ttl)
         traffic.vars[ASKED] = asked
         if record is not None:
             # limits count by the name of the key, wherever the key was; nobody else sees the key
@@ -274,10 +284,15 @@ class Gate:
                 request.remove_header(b"referer")
                 return
 
-    def _wants_help(self, request: RequestHead, target: bytes) -> bool:
-        if target != b"/" or request.method not in (b"GET", b"HEAD"):
-            return False
-        return request.header(self._target_header.encode("ascii")) is None
+    def _page(self, request: RequestHead, target: bytes) -> bytes | None:
+        """The page for people that a request asks for, None for any other request."""
+        if request.method not in (b"GET", b"HEAD"):
+            return None
+        if target == b"/status":
+            return status_page(self._exits.rows)
+        if target != b"/" or request.header(self._target_header.encode("ascii")) is not None:
+            return None
+        return help_page(sorted(self._forms))
 
     def _allows(self, origin: bytes | None) -> bool:
         return self._rules.allows_origin(None if origin is None else origin.decode("latin-1"))

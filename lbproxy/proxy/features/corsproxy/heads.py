@@ -19,12 +19,14 @@ __all__ = [
     "cache_traffic",
     "client_response",
     "final_url",
+    "hop_request",
     "target_request",
     "target_response",
 ]
 
 FINAL_URL: Final = b"X-Final-URL"
 
+_OF_CALLS: Final = frozenset((b"x-api-key", b"x-target-url", b"host"))
 _HOP: Final = frozenset(
     b"connection keep-alive location proxy-connection te trailer transfer-encoding upgrade"
     b" x-final-url".split()
@@ -100,15 +102,33 @@ def target_request(
     )
 
 
+def hop_request(
+    request: RequestHead, target: AllowedTarget, hop: AllowedTarget, key: str
+) -> RequestHead:
+    """Return the call of the CORS proxy at ``hop`` that fetches ``request`` for us."""
+    fields = [pair for pair in request.pairs() if pair[0].lower() not in _OF_CALLS]
+    if key:
+        fields.append((b"X-Api-Key", key.encode("utf-8")))
+    fields.append((b"X-Target-URL", target.url.encode("ascii")))
+    return RequestHead(
+        request.method,
+        b"/",
+        fields,
+        host=hop.authority.encode("ascii"),
+        length=request.length,
+        upgrade=request.upgrade,
+    )
+
+
 def target_response(
     head: ResponseHead,
     asked: AllowedCall,
-    target: AllowedTarget,
+    url: str,
     *,
     moved: AllowedTarget | None,
     shared: bool,
 ) -> ResponseHead:
-    """Return the final ``head`` of ``target``, with its URL.
+    """Return the final ``head`` of a target, with its ``url``.
 
     ``moved``: target of a redirect that is passed on, else None.  ``shared``: the cache gets it.
     """
@@ -116,7 +136,7 @@ def target_response(
     pairs = [pair for pair in head.pairs() if pair[0].lower() not in gone]
     if moved is not None:
         pairs.append((b"Location", passed_location(moved.url)))
-    pairs.append((FINAL_URL, target.url.encode("ascii")))
+    pairs.append((FINAL_URL, url.encode("ascii", "replace")))
     if shared:
         pairs = shared_fields(pairs, head.status, asked.ttl)
     return ResponseHead(
@@ -126,7 +146,7 @@ def target_response(
 
 def final_url(head: ResponseHead) -> str:
     """Return the URL that :func:`target_response` has noted, "" if there is none."""
-    return (head.header(b"x-final-url") or b"").decode("ascii")
+    return (head.header(b"x-final-url") or b"").decode("ascii", "replace")
 
 
 def client_response(
@@ -168,6 +188,8 @@ def cache_traffic(
     seen.client_ip, seen.client_port = traffic.client_ip, traffic.client_port
     seen.scheme = asked.target.scheme
     shared_by = ["corsproxy", traffic.frontend_name]
+    if asked.exit.name:
+        shared_by.append(f"exit:{asked.exit.name}")
     if rules.by_key and asked.record is not None:
         shared_by.append(asked.record.sha256)
     if asked.call.req_headers:

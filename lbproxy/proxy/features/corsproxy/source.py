@@ -16,7 +16,6 @@ from lbproxy.proxy.features.corsproxy.gate import ASKED, FETCHED, AllowedCall
 from lbproxy.proxy.features.corsproxy.heads import FetchRules, cache_traffic
 from lbproxy.proxy.features.corsproxy.lookups import NameLookups
 from lbproxy.proxy.features.corsproxy.quotas import Quotas
-from lbproxy.proxy.features.corsproxy.targets import Targets
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import Source
 
@@ -35,7 +34,6 @@ class CorsParts:
 
     lookups: NameLookups
     guard: Guard
-    targets: Targets
     rules: FetchRules
     quotas: Quotas
     tunnels: Tunnels

@@ -13,6 +13,7 @@ from lbproxy.cors.call import FORMS
 from lbproxy.cors.origins import checked_origin
 from lbproxy.cors.quota import Quota
 from lbproxy.limits.rate import Rate
+from lbproxy.proxy.features.corsproxy.egress import EGRESS
 
 __all__ = [
     "CorsDeclaration",
@@ -163,6 +164,12 @@ class CorsKeys:
         " that its key lists, and to no other",
         http_only=True,
     )
+    egress: str = option(
+        "string",
+        "",
+        doc="corsproxy: the [egress NAME] of calls without ``colo=``; empty: directly",
+        http_only=True,
+    )
     cache_by_key: bool = option(
         "bool",
         False,
@@ -240,3 +247,4 @@ class CorsDeclaration(Declaration):
 
     owner = "frontend"
     Keys = CorsKeys
+    sections = (EGRESS,)

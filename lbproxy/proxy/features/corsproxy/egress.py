@@ -1,0 +1,103 @@
+"""PURE. ``[egress NAME]``: the exits of CORS proxies."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from lbproxy.config.draft import Draft
+from lbproxy.config.model import NOWHERE, Where, hidden, option
+from lbproxy.config.section import Judge, Section
+
+__all__ = ["EGRESS", "EgressSpec", "exit_url"]
+
+_WAYS: Final = ("source", "interface", "proxy", "lbproxy")
+_PORTS: Final = {"http": 8080, "socks5": 1080, "https": 443}
+_INTERFACE: Final = re.compile(r"[^\s/]{1,15}")
+
+
+@frozen
+class EgressSpec:
+    """The keys of the section."""
+
+    name: str = option("hidden", "", doc="section name")
+    source: str = option(
+        "string", "", doc="local address that connections come from", example="192.0.2.7"
+    )
+    interface: str = option("string", "", doc="network interface that connections use")
+    proxy: str = option(
+        "string",
+        "",
+        doc="``http://HOST:PORT`` (CONNECT) or ``socks5://HOST:PORT``; it is asked for the address"
+        " that was judged",
+        example="socks5://127.0.0.1:1080",
+    )
+    proxy_user: str = option("string", "", doc="user at the proxy")
+    proxy_password: str = option("string", "", doc="password at the proxy")
+    lbproxy: str = option(
+        "string",
+        "",
+        doc="``https://HOST[:PORT]`` of the CORS proxy of another lbproxy, which fetches targets",
+        example="https://fra.example.com",
+    )
+    api_key: str = option("string", "", doc="API key at the other lbproxy")
+    ca: str = option(
+        "path",
+        "",
+        doc="PEM file or folder of the authorities that the other lbproxy is verified with; empty:"
+        " the system's",
+    )
+    alias: tuple[str, ...] = option(
+        "list:string", (), doc="further names, such as those of data centres", example="ams cdg"
+    )
+    where: Where = hidden(NOWHERE)
+
+
+def exit_url(text: str) -> tuple[str, str, int]:
+    """Return scheme, host and port of ``proxy`` or ``lbproxy``.  ValueError."""
+    parts = urlsplit(text)
+    port = parts.port or _PORTS.get(parts.scheme, 0)
+    if not parts.hostname or not port or parts.username or parts.path.strip("/") or parts.query:
+        raise ValueError(f"{text!r} is not SCHEME://HOST:PORT")
+    return parts.scheme, parts.hostname, port
+
+
+def _check(draft: Draft, judge: Judge) -> None:
+    written = [key for key in _WAYS if draft.get(key, "")]
+    if len(written) != 1:
+        words = "an exit has exactly one of 'source', 'interface', 'proxy' and 'lbproxy'"
+        judge.wrong(draft, draft.where, "", words)
+        return
+    key = written[0]
+    try:
+        _check_way(key, draft.get(key, ""))
+        for other, way in (("proxy_user", "proxy"), ("api_key", "lbproxy"), ("ca", "lbproxy")):
+            if draft.get(other, "") and key != way:
+                key = other
+                raise ValueError(f"{other} is for exits by {way}")
+    except ValueError as error:
+        judge.wrong(draft, draft.line(key), key, str(error))
+
+
+def _check_way(key: str, value: str) -> None:
+    if key == "source":
+        ip_address(value)
+    elif key == "interface":
+        if not _INTERFACE.fullmatch(value):
+            raise ValueError(f"{value!r} is no name of an interface")
+    elif exit_url(value)[0] not in (("http", "socks5") if key == "proxy" else ("https",)):
+        allowed = "http://HOST:PORT or socks5://HOST:PORT" if key == "proxy" else "https://HOST"
+        raise ValueError(f"{value!r} is no such exit: write {allowed}")
+
+
+EGRESS = Section(
+    "egress",
+    EgressSpec,
+    doc="An exit of CORS proxies, which calls choose by ``colo=NAME``.",
+    plural="exits",
+    check=_check,
+)
