@@ -17,6 +17,7 @@ from lbproxy.decide.path import (
     dry_geo,
     dry_lists,
 )
+from lbproxy.decide.protection import protections
 from lbproxy.errors import ProxyError
 from lbproxy.http.condition import VERBS
 from lbproxy.http.conditional import Conditions
@@ -57,6 +58,7 @@ class Explanation:
     mode: str = ""
     admitted: str = ""
     filters: list[str] = field(factory=list)
+    protections: list[str] = field(factory=list)
     routes: list[RouteStep] = field(factory=list)
     backend: str = ""
     cache: list[str] = field(factory=list)
@@ -80,6 +82,7 @@ class Explanation:
             lines.append(f"client     {self.admitted}")
         if self.filters:
             lines.append("filters    " + ", ".join(self.filters))
+        lines += [f"protection {one}" for one in self.protections]
         for step in self.routes:
             lines.append(
                 f"{'route  ->' if step.taken else 'route    '}  {step.route}  [{step.why}]"
@@ -219,6 +222,7 @@ def _explain(
     verdict = frontend.decide(traffic)
     if verdict.asked:
         result.filters = [_filter(plugin, traffic) for plugin in spec.filters]
+        result.protections = list(protections(config, spec, verdict.route, traffic))
         result.routes = [RouteStep(*line) for line in frontend.router.explain(traffic)]
     if verdict.ends == "no_route" and spec.mode == "corsproxy":
         result.action = "fetches the URL that the call names (mode = corsproxy)"

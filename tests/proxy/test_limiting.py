@@ -11,6 +11,7 @@ import pytest
 
 from lbproxy.config.dump import dump
 from lbproxy.config.errors import ConfigErrors
+from lbproxy.decide.explain import explain_http
 from lbproxy.errors import Kind
 from lbproxy.http.message import RequestHead
 from lbproxy.limits.cells import Cells, cell_bytes
@@ -196,6 +197,56 @@ def test_bytes_and_errors_are_judged_at_the_next_request() -> None:
         assert statuses([ask(lb, "/b") for _ in range(3)]) == [200, 200, 429]
         lb.advance(60)
         assert statuses([ask(lb, "/b")]) == [200]
+
+
+def test_running_traffic_beyond_a_limit_of_bytes_is_cut_off() -> None:
+    text = """
+[limit volume]
+rate = 1k/1h
+unit = bytes
+[frontend db]
+mode = tcp
+listen = tcp:5432
+limits = volume
+backend = pg
+[backend pg]
+servers = a 10.0.0.1:80
+"""
+    with LB.from_config(text) as lb:
+        lb.tcp_origin("a", "10.0.0.1:80", "echo")
+        client, small = lb.connect("db"), lb.connect("db", client="203.0.113.77")
+        for _ in range(3):
+            client.send(bytes(400))
+            small.send(bytes(100))
+            lb.advance(1.1)
+        assert client.finished and not small.finished
+        assert len(client.received) < 1000
+        assert lb.connect("db").finished, "the debt is judged at the next session"
+        assert lb.service.frontend("db").counts["limits"].limit_refused == 2
+        small.close()
+        lb.advance(2)
+        assert lb.connect("db", client="203.0.113.77").finished is False
+    with LB.from_config(text.replace("unit", "action = log\nunit")) as lb:
+        lb.tcp_origin("a", "10.0.0.1:80", "echo")
+        client = lb.connect("db")
+        for _ in range(5):
+            client.send(bytes(400))
+            lb.advance(1.1)
+        assert len(client.received) == 2000 and not client.finished
+
+
+def test_explain_shows_limits_and_bans() -> None:
+    text = web(
+        "[limit one]\nrate = 2/1m\n[limit two]\nrate = 1/1s\n[ban rude]\nafter = 3/1m",
+        "bans = rude\nlimits =\n    one if path /a\n    two",
+        "path /b -> app limits=none\n    default -> app",
+    )
+    config = parse_config(text)
+    found = explain_http(config, "GET", "http://h/", []).as_text()
+    assert "limit one if path /a: 2 requests in 60 s, 2 at once" in found
+    assert "(not here)" in found
+    assert "ban rude: after 3 in 60 s (4xx), for 60 s to 86400 s; then close" in found
+    assert "limits none" in explain_http(config, "GET", "http://h/b", []).as_text()
 
 
 def test_sessions_and_connections() -> None:

@@ -26,7 +26,7 @@ from lbproxy.proxy.features.conduct import is_error
 from lbproxy.proxy.features.holding import HELD, hold
 from lbproxy.proxy.features.limiting.key import TCP_VARIABLES
 from lbproxy.proxy.features.limiting.limit import LATE, Limit, LimitCheck
-from lbproxy.proxy.features.limiting.spec import LimitDeclaration, LimitSpec
+from lbproxy.proxy.features.limiting.spec import LimitDeclaration, LimitSpec, limit_words
 from lbproxy.proxy.ratelog import Quiet
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ __all__ = ["Limiting"]
 _quiet = Quiet(Logger())
 _NOTE = "limits"  # of ``traffic.vars``
 
+_EVERY = 1.0  # seconds between two charges of bytes that pass
 _PATIENCE = 3600.0
 """Seconds that a request waits at most; one that would have to wait longer is refused."""
 
@@ -63,7 +64,8 @@ class Tally:
 @define
 class Note:
     """The limits of one request.  ``held``: those it counts for at once; ``refused``: the one that
-    has refused it; ``request()``: its id, "" for a connection or a session.
+    has refused it; ``request()``: its id, "" for a connection or a session.  ``paid``: bytes that
+    were charged while it runs.
     """
 
     asked: list[LimitCheck]
@@ -71,6 +73,7 @@ class Note:
     refused: LimitCheck | None = None
     client_ip: str = ""
     request: Callable[[], str] = str
+    paid: int = 0
 
 
 @frozen
@@ -109,6 +112,8 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
             if names
         }
         self.tallies = {name: Tally() for name in specs}
+        self._running: dict[Any, Note] = {}  # traffic whose bytes are charged as they pass
+        self._timer = given.network.wheel.timer(self._charge_running)
         self._elsewhere: dict[str, Any] = {}
 
     @classmethod
@@ -192,6 +197,10 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
         if traffic.request is not None:
             note.request = lambda: str(traffic.request_id)
         verdict = self._decide(note)
+        if note.refused is None and any(_closes(one.limit) for one in note.asked):
+            self._running[traffic] = note
+            if len(self._running) == 1:
+                self._timer.set(_EVERY)
         if note.refused is not None and traffic.request is not None:
             str(traffic.request_id)  # known from now on, so the log has it
         if isinstance(verdict, ProxyError):
@@ -373,6 +382,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
                 self._charge_bad_head(traffic)
             return
         self._give_back(note)
+        self._running.pop(traffic, None)
         if note.refused is not None:
             return
         now = self._now()
@@ -383,11 +393,35 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
             if one.wait > 0 and one.limit.spec.action.kind == "log":
                 continue  # as a request beyond a limit that rejects, it costs nothing
             if one.limit.spec.unit == "bytes":
-                cost = float(traffic.bytes_in + traffic.bytes_out)
+                paid = note.paid if _closes(one.limit) else 0
+                cost = float(traffic.bytes_in + traffic.bytes_out - paid)
             else:
                 cost = float(is_error(traffic))
             if cost:
                 method.charge(one.ident, cost, now)
+
+    def _charge_running(self) -> None:
+        """Charge the bytes of traffic that runs, and close what is beyond a limit."""
+        now = self._now()
+        for traffic, note in list(self._running.items()):
+            passed = traffic.bytes_in + traffic.bytes_out
+            cost, note.paid = passed - note.paid, passed
+            for one in note.asked:
+                method = one.method
+                if not cost or method is None or not _closes(one.limit):
+                    continue
+                method.charge(one.ident, float(cost), now)
+                if method.left(one.ident, now) < 0 and note.refused is None:
+                    self._close(traffic, self._refused(note, one))
+        if self._running:
+            self._timer.set(_EVERY)
+
+    def _close(self, traffic: Any, error: ProxyError) -> None:
+        """Cut off the connection of a request or a session that runs."""
+        self._running.pop(traffic, None)
+        for client in list(self._owner.clients):
+            if getattr(client, "info", None) is traffic.info:
+                client.kill(error)
 
     def _charge_bad_head(self, traffic: Any) -> None:
         """Charge the response to something that is no request: an error of its address.
@@ -420,7 +454,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
         return {
             "limits": {
                 name: {
-                    "rate": _words(self._specs[name]),
+                    "rate": limit_words(self._specs[name]),
                     **_sum(one, self._elsewhere.get(name, {})),
                 }
                 for name, one in own.items()
@@ -462,6 +496,11 @@ class _Accepted:
     request: None = None
 
 
+def _closes(limit: Limit) -> bool:
+    """Whether traffic beyond a limit of bytes is closed while it runs."""
+    return limit.spec.unit == "bytes" and limit.spec.action.kind not in ("delay", "log")
+
+
 def _names(route: Any) -> tuple[str, ...]:
     """The option ``limits`` of a route."""
     found: tuple[str, ...] | None = route.limits
@@ -483,14 +522,6 @@ def _fits(limit: LimitSpec, spec: Any) -> None:
             other = sorted({verb for verb, _, _ in use.conditions} - {"client", "track"})
             if use.name == limit.name and other:
                 raise ValueError(f"limit {limit.name} counts connections: no {other[0]!r}")
-
-
-def _words(spec: LimitSpec) -> str:
-    """The limit for people."""
-    if spec.rate is None:
-        return f"{spec.concurrent} at once"
-    rate = spec.rate
-    return f"{rate.amount:g} {spec.unit} in {rate.seconds:g} s, {rate.burst:g} at once"
 
 
 def _sum(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

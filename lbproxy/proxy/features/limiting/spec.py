@@ -11,7 +11,7 @@ from lbproxy.config.section import Judge, Section
 from lbproxy.limits.rate import Rate
 from lbproxy.limits.rules import Action, LimitUse
 
-__all__ = ["LIMIT", "LimitDeclaration", "LimitSpec"]
+__all__ = ["LIMIT", "LimitDeclaration", "LimitSpec", "limit_words"]
 
 
 @frozen
@@ -69,6 +69,14 @@ class LimitSpec:
         "bool", False, doc="add RateLimit and RateLimit-Policy to all responses, not only to 429"
     )
     where: Where = hidden(NOWHERE)
+
+
+def limit_words(spec: LimitSpec) -> str:
+    """Return the limit for people."""
+    if spec.rate is None:
+        return f"{spec.concurrent} at once"
+    rate = spec.rate
+    return f"{rate.amount:g} {spec.unit} in {rate.seconds:g} s, {rate.burst:g} at once"
 
 
 def _check(draft: Draft, judge: Judge) -> None:
