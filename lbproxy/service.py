@@ -468,6 +468,7 @@ class LoadBalancer(Runtime):
                 self.admin.take(doors, config.settings)
             if self.running:
                 self._limit()
+                self._keep_secret()
                 self._start_backends()
             self.changing.settle()
             if source is not None:

@@ -1,6 +1,6 @@
 """CONTROL. The secret of ``[lbproxy]``: from the configuration, a file of its own, or random.
 
-A random one is kept in a file beside ``state``, if there is one.
+A random one is kept in a file beside ``state``, if a frontend has a challenge.
 """
 
 from __future__ import annotations
@@ -38,9 +38,12 @@ def read_secret(text: str) -> bytes:
 
 
 def kept_path(config: Config) -> str:
-    """Return the file that keeps a random secret over restarts; "" if none does."""
+    """Return the file that keeps a random secret over restarts, for frontends with a challenge; ""
+    if none does.
+    """
     settings = config.settings
-    return f"{settings.state}.secret" if settings.state and not settings.secret else ""
+    wanted = settings.state and not settings.secret and any(map(_checks, config.frontends))
+    return f"{settings.state}.secret" if wanted else ""
 
 
 def kept_secret(config: Config) -> bytes:

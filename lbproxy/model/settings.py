@@ -112,8 +112,9 @@ class GlobalSpec:
         "secret",
         "",
         doc=(
-            "key that signs data stored by clients, such as sticky cookies; empty: random, and "
-            "kept in a file beside ``state``; without ``state`` a restart invalidates them"
+            "key that signs data stored by clients, such as sticky cookies; empty: random, so "
+            "that a restart invalidates them; for ``challenge`` it is kept in a file beside "
+            "``state``"
         ),
         example="file:/etc/lbproxy/secret",
     )
