@@ -1,16 +1,11 @@
-"""Features and connectors whose methods raise: others go on, and nothing is left behind."""
+"""Features whose methods raise: others continue, and nothing is left behind."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from lbproxy.proxy.dial import dial_server
-from lbproxy.proxy.http.connector import Connector
-from lbproxy.proxy.http.server import H1ServerConnection
-from lbproxy.testing import LB, LoadBalancerFixture
 from tests.extending.conftest import Install
+from tests.extending.twoservers import TEXT, start
 
 ERRORS = ["ValueError", "SystemExit", "RecursionError", "MemoryError"]
 FEATURE = """
@@ -39,27 +34,10 @@ class Bad(Feature):
     def prepare(cls, spec, old, given):
         return cls(spec.bad) if spec.bad and old is None else old if spec.bad else None
 """
-TEXT = """
-[frontend web]
-listen = tcp:80
-backend = app
-[backend app]
-servers =
-    a 10.0.0.1:80
-    b 10.0.0.2:80
-{more}
-"""
 METHODS = [
     "attach", "refit", "start", "detach", "retire", "close", "server_added", "server_removed",
     "state_changed", "servers_changed",
 ]  # fmt: skip
-
-
-def start(more: str = "") -> LoadBalancerFixture:
-    lb = LB.from_config(TEXT.format(more=more))
-    lb.origin("a", "10.0.0.1:80")
-    lb.origin("b", "10.0.0.2:80")
-    return lb
 
 
 @pytest.mark.parametrize("error", ERRORS)
@@ -82,104 +60,3 @@ def test_a_feature(install: Install, method: str, error: str) -> None:
     assert lb.get("http://h/").status == 200 and not backend.features
     lb.close()
     assert feature.called or method == "retire"
-
-
-class Stream:
-    """A stream to a server one of whose methods raises."""
-
-    def __init__(self, inner: Any, method: str, error: type[BaseException]) -> None:
-        self._inner, self._method, self._error = inner, method, error
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._inner, name)
-        if name != self._method:
-            return found
-
-        def fail(*words: Any, **named: Any) -> Any:
-            found(*words, **named)
-            raise self._error("on purpose")
-
-        return fail
-
-
-class Connection(Stream):
-    """A connection whose streams raise, or which raises itself."""
-
-    def open_stream(self, sink: Any) -> Any:
-        if self._method == "open_stream":
-            raise self._error("on purpose")
-        return Stream(self._inner.open_stream(sink), self._method, self._error)
-
-
-def connector(method: str, error: type[BaseException]) -> type[Connector]:
-    """A connector whose ``method``, or that of its streams, raises."""
-
-    class Failing(Connector):
-        def open(self, pending: Any) -> Any:
-            protocol = H1ServerConnection(self, pending)
-            return dial_server(self.terms, self.server, protocol, pending.failed)
-
-        def take(self, waiter: Any) -> Any:
-            if method == "take":
-                raise error("on purpose")
-            found = super().take(waiter)
-            return None if found is None else Connection(found, method, error)
-
-        def dial(self, waiter: Any) -> None:
-            if method == "dial":
-                raise error("on purpose")
-            super().dial(waiter)
-
-        def made(self, pending: Any, connection: Any) -> None:
-            super().made(pending, Connection(connection, method, error))
-
-        def cancel(self, waiter: Any) -> None:
-            super().cancel(waiter)
-            if method == "cancel":
-                raise error("on purpose")
-
-        def clear(self) -> None:
-            super().clear()
-            if method == "clear":
-                raise error("on purpose")
-
-    return Failing
-
-
-CALLS = [
-    ("take", 502), ("dial", 502), ("open_stream", 502), ("send_request", 500), ("send_body", 502),
-    ("close", 200), ("cancel", 0), ("clear", 0), ("pause_response", 0), ("resume_response", 0),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("error", [OverflowError, SystemExit, RecursionError, MemoryError])
-@pytest.mark.parametrize(("method", "status"), CALLS)
-def test_a_connector(method: str, status: int, error: type[BaseException]) -> None:
-    lb = start("retries = 0\ntimeout_connect = 1s")
-    made = connector(method, error)
-    backend = lb.backend("app")
-    backend.use_connectors(made)
-    if method == "cancel":
-        lb.reactor.blackhole("10.0.0.1:80")
-        lb.reactor.blackhole("10.0.0.2:80")
-    client = lb.connect("web")
-    if method.endswith("_response"):
-        client.pause()
-        for name in "ab":
-            lb.origins[name].handler = bytes(500_000)
-    client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbo")
-    client.send(b"dy")
-    client.resume()
-    if method == "cancel":
-        client.abort()
-    lb.advance(2)
-    if method == "send_request":
-        assert client.received[9:12] in (b"500", b"502")
-    elif status:
-        assert client.received[9:12] == b"%d" % status
-    backend.group.set_health(backend.group.servers["b"], False, "down")
-    client.close()
-    lb.advance(70)
-    assert [one.active for one in backend.group.servers.values()] == [0, 0]
-    assert not any(one.sessions for one in backend.group.servers.values())
-    lb.close()

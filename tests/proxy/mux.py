@@ -234,3 +234,30 @@ class MuxClientStream(ClientStream):
         if not self.request_ended:
             self._write(RESET)
         self.connection.over(self.number)
+
+
+class ScriptedServer:
+    """The end of one connection that a script controls."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.frames = Frames()
+        self.seen = 0
+        self.open: dict[bytes, int] = {}
+
+    def read(self) -> list[bytes]:
+        """The paths of the requests that have come and are not answered."""
+        received = self.connection.received
+        new, self.seen = received[self.seen :], len(received)
+        for stream, kind, _, payload in self.frames.receive(new):
+            if kind == HEAD:
+                self.open[read_head(payload)[0][1]] = stream
+        return list(self.open)
+
+    def answer(self, path: bytes) -> None:
+        stream = self.open.pop(path)
+        self.connection.send(frame(stream, HEAD, b"200 OK"))
+        self.connection.send(frame(stream, DATA, path, last=True))
+
+    def say(self, kind: int, payload: bytes = b"") -> None:
+        self.connection.send(frame(0, kind, payload))
