@@ -49,6 +49,12 @@ def test_the_second_corpus_was_written_before_the_rules_were_tried_on_it() -> No
     assert share_stopped(engine, "ordinary_second.txt") <= 0.01
 
 
+def test_the_third_corpus_has_source_code_and_texts_about_attacks() -> None:
+    engine = Engine(RULES)
+    assert share_stopped(engine, "attacks_third.txt") >= 0.97
+    assert share_stopped(engine, "ordinary_third.txt") <= 0.06
+
+
 @pytest.mark.parametrize(
     "body", [b'{"__proto__": {"a": 1}}', b'{"constructor": {"prototype": {"a": 1}}}']
 )

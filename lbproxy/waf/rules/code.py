@@ -11,11 +11,12 @@ CODE: tuple[Rule, ...] = (
         933100,
         "code",
         "PHP code",
-        r"<\?php\b|<\?= ?[\w$`'\"(]|<\? ?(?:echo|system|eval|exec|passthru|@|\$_|print)|\[/?php\]"
+        r"<\?php ?(?:$|[^ef ]|e[^c]|echo ?[^'\" ]|f[^o])|<\?= ?(?:\$_|[\w`'\"(])"
+        r"|<\? ?(?:echo|system|eval|exec|passthru|@|\$_|print)|\[/?php\]"
         r"|<%(?:@|=) ?(?:page|request|runtime|eval|execute|system)",
         ("<?", "[php]", "[/php]", "<%"),
         ("<?php system('id'); ?>", "<?=`id`?>", "<%@ page import='x' %>"),
-        ('<?xml version="1.0"?>', "PHP is a language"),
+        ('<?xml version="1.0"?>', "PHP is a language", '<?php echo "hello"; ?>'),
     ),
     Rule(
         933110,
@@ -105,7 +106,8 @@ CODE: tuple[Rule, ...] = (
         934110,
         "code",
         "prototype of JavaScript objects",
-        r"__proto__|constructor(?:\]?\[|\.)['\"]?prototype|\[prototype\]|__definegetter__",
+        r"__proto__|constructor(?:\]?\[|\.)['\"]?prototype"
+        r"|['\"]constructor['\"] ?: ?\{ ?['\"]prototype|\[prototype\]|__definegetter__",
         ("__proto__", "prototype", "__define"),
         ("__proto__[admin]", "constructor.prototype.x"),
         ("a prototype of it",),

@@ -50,10 +50,12 @@ FILES: tuple[Rule, ...] = (
         "traversal",
         "system file",
         r"\betc/(?:passwd|shadow|gshadow|master\.passwd)\b|^[^ \n]*(?:^|[/=:,\"'({])(?:etc/(?:group"
-        r"|hosts|issue|sudoers|crontab|fstab|motd|resolv\.conf|mysql|apache2?|httpd|nginx|ssh|php)"
+        r"|hosts|issue|sudoers|crontab|fstab|motd|resolv\.conf"
+        r"|(?:mysql|apache2?|httpd|nginx|ssh|php)/)"
         r"|proc/(?:self|version|cmdline|mounts|net|cpuinfo|\d+/)|windows/(?:win\.ini|system32"
         r"|system\.ini|repair)|winnt/|boot\.ini|web-inf/|\.ssh/|\.aws/credentials|\.kube/config"
-        r"|\.bash_history|id_rsa|var/log/|var/lib/|root/\.)|\bc:/(?:windows|winnt|boot\.ini"
+        r"|\.bash_history|id_rsa|var/log/|var/lib/|root/\.)"
+        r"|\bc:/(?:windows/(?:win\.ini|sys|repair|panther)|winnt|boot\.ini"
         r"|inetpub)",
         *(
             (
@@ -106,7 +108,7 @@ FILES: tuple[Rule, ...] = (
         r"|jar|xml|dtd|txt|bin|ps1|js)\b|^(?:https?|ftp)://[^ \n]+\.(?:txt|php|jpg|gif|png|ico)\?$"
         r"|^ftps?://(?:\d+\.){3}\d|^smb://[^ \n]"
         r"|^ftps?://[^ \n]+\.(?:php|phtml|jsp|aspx?|sh|py|pl|exe|ps1)\b"
-        r"|^//\d+\.\d+\.\d+\.\d+/|^\\\\[\w.]+\\[\w$]",
+        r"|^//\d+\.\d+\.\d+\.\d+/|^\\\\[\w-]*\.[\w.-]+\\[\w$]",
         ("://", "//", "\\\\"),
         ("http://evil.example/shell.txt?", "ftp://1.2.3.4/a", "http://203.0.113.5/x.php"),
         ("https://www.example.com/a?b=c", "ftp://ftp.example.org/pub/a.tar.gz"),

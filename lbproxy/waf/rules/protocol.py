@@ -50,9 +50,8 @@ PROTOCOL: tuple[Rule, ...] = (
         "line feed and a header in the target",
         r"(?i)(?:%(?:25)*0[da]|%e5%98%8[ad]|%u000[ad])[ +]*(?:%20)*(?:set-cookie|location"
         r"|content-[\w-]+"
-        r"|x-[\w-]+|host|refresh|http/1|get%20|<|%3c|transfer-encoding|access-control|link"
-        r"|[\w-]+(?::|%3a)"
-        r"(?:%20|\+| )*[\w-]+(?:%0|$|=|;))",
+        r"|x-[\w-]+|host|refresh|http/1|get%20|transfer-encoding|access-control|link)"
+        r"(?::|%3a|%20|[-\w.])|(?:%(?:25)*0d%(?:25)*0a){2}(?:<|%3c)",
         ("%",),
         ("/a?b=%0d%0aSet-Cookie:x=1", "/%0aLocation:%20http://x"),
         ("/a?text=one%0d%0atwo", "/a?b=%0a"),

@@ -74,7 +74,7 @@ SCANNERS: tuple[Rule, ...] = (
         r"|geoserver|owa/auth/\w+\.js|ecp/|remote/(?:fgt_lang|login|logincheck)|vpn/\.\.|api/jsonws"
         r"|eval-stdin\.php|wp-content/[^ \n]*\.php|wp-includes/[^ \n]*\.php|xampp|fckeditor"
         r"|ckfinder"
-        r"|wp-json/wp/v2/users|sdk$|evox|hudson|script$|v2/_catalog|api/v1/pods"
+        r"|wp-json/wp/v2/users|sdk$|evox|hudson|script$|v2/_catalog"
         r"|metadata/|latest/meta-data|actuator/(?:env|heapdump|gateway|mappings|beans|threaddump"
         r"|trace"
         r"|logfile|shutdown|jolokia|configprops|httptrace)|actuator$|heapdump|wp-admin/(?:install"

@@ -26,7 +26,7 @@ SQL: tuple[Rule, ...] = (
         r"""['"]?\d+['"]? ?(?:=|<|>|!=|like|rlike|in ?\(|between)"""
         r"""|['"][^'"\n]*['"] ?(?:=|<|>|!=|like|in ?\(|is ) ?\(?['"\d]|['"]\w*['"] ?<>"""
         r"""|\d+(?: ?[-+*/%] ?\d+)+ ?[=<>] ?\d|['"]\d+$"""
-        r"""|(?:true|false|1|null)(?:$| ?(?:--|#|;|\)|/\*))|[\w.]+ (?:is (?:not )?null"""
+        r"""|(?:true|false|1|null)(?:$| ?(?:--|#|;|\)|/\*))|\w+ (?:is (?:not )?null"""
         r"""|like ['"%])"""
         r"""|[\w.]+ ?(?:=|<>|!=) ?(?:[\w.]+ ?(?:--|#)|['"]\w*$)|['"]?\w+['"]? ?= ?['"]\w*['"]?$)""",
         ("or", "and", "||", "&&", "xor", "having", "where"),
@@ -41,7 +41,8 @@ SQL: tuple[Rule, ...] = (
         r"(?:^|[\s'\")\d])(?:or|and|\|\||&&|xor|having) ?\(*(?:not |!)?\(*\d+\)* ?(?:=|<>|!=|like"
         r"|rlike|in ?\() ?\(*[\d'\"]|^[^ \n]* ?\)* ?(?:or|and|\|\||&&|xor"
         r"|having) ?\(*\d+\)* ?(?:>|<"
-        r"|between) ?\(*[\d'\"]|^\(*case when \(*(?:\d+|'[^'\n]*') ?=",
+        r"|between) ?\(*[\d'\"]|^[\d'\"]+\)* or (?:true|not false)(?: ?$| ?--| ?#)"
+        r"|^\(*case when \(*(?:\d+|'[^'\n]*') ?=",
         ("or", "and", "||", "&&", "xor", "having", "case"),
         (
             "(case when 1=1 then a end)",
@@ -176,10 +177,10 @@ SQL: tuple[Rule, ...] = (
         r"""|limit \d|rlike |regexp |waitfor |exec |procedure |into |where [\w.]+ ?[=<]"""
         r"""|(?:and|or|\|\||&&) ?\(?(?:select|exists|ascii|substr|mid|sleep|length|updatexml"""
         r"""|extractvalue|benchmark|pg_sleep|if|case|row|@@|0x|\w+ ?\([^\n]*\) ?[=<>])"""
-        r"""|\|\| ?\(|;? ?(?:insert|update|delete|drop|declare|shutdown) )""",
+        r"""|\|\| ?\(|; ?(?:insert|update|delete|drop|declare|shutdown) )""",
         ("'", '"'),
         ("x' order by 3", "1' or updatexml(1,2,3)", "a'||(select 1)||'", "'; shutdown "),
-        ("O'Brien", '"select" is a word', "d'or and more"),
+        ("O'Brien", '"select" is a word', "d'or and more", '"drop table" is SQL'),
         _SQL,
     ),
     Rule(
@@ -247,7 +248,7 @@ SQL: tuple[Rule, ...] = (
         r"|^\$(?:ne|gte?|lte?|nin|regex|where|exists|nor|func|expr|eq)$"
         r"|\{ ?['\"]?\$(?:ne|gte?|lte?|nin|regex|where|exists|func|expr)['\"]? ?:"
         r"|['\"] ?(?:\|\||&&) ?(?:['\"]?1['\"]? ?={2,3} ?['\"]?1|this\.|true)"
-        r"|\bthis\.\w+ ?(?:\.match|={2,3})[^\n]*(?:\|\||&&|;|//)|;? ?return (?:true"
+        r"|\bthis\.\w+ ?(?:\.match|={2,3})[^\n]*(?:\|\||&&|;|//)|['\"] ?[;)}]* ?return (?:true"
         r"|1)\b ?;? ?(?:var|\}|//)",
         ("$", "||", "&&", "this.", "return"),
         ("[$ne]", "{'$gt': ''}", "' || '1'=='1", "';return true;var a='"),
