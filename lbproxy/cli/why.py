@@ -23,7 +23,7 @@ _SHOWN = 20
 @remote_options
 @json_option
 def why(remote: Remote, request_or_client: str, as_data: bool) -> None:
-    """Explain why a request was answered with an error page.
+    """Explain why a request, a session or a connection was refused.
 
     The argument is a request id, as on the page and in the access log, or the address of a client.
 
@@ -48,8 +48,11 @@ def why(remote: Remote, request_or_client: str, as_data: bool) -> None:
 
 def _show(one: dict[str, Any]) -> None:
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one["at"]))
-    click.echo(plain(f"{one['request_id']}: {one['status']} {one['close']}"))
-    click.echo(plain(f"  request   {one['method']} {one['host']}{one['path']}"))
+    if one["status"]:
+        click.echo(plain(f"{one['request_id']}: {one['status']} {one['close']}"))
+        click.echo(plain(f"  request   {one['method']} {one['host']}{one['path']}"))
+    else:
+        click.echo(plain(f"{one['request_id'] or 'connection'}: {one['close']}"))
     click.echo(plain(f"  client    {one['client_ip']}, {when}, after {one['seconds']:.3f} s"))
     place = f"{one['frontend']}: {one['route'] or 'no route'}"
     click.echo(plain(f"  frontend  {place}{' -> ' + one['backend'] if one['backend'] else ''}"))

@@ -122,6 +122,8 @@ class Accounting:
         self.counters.bytes_in += session.bytes_in
         self.counters.bytes_out += session.bytes_out
         self.count_close(session.close)
+        if session.close is not Kind.OK and self.refusals is not None:
+            self.refusals.add_session(session)
         if self.counters.request_seconds is not None:
             observe_session(self.counters.request_seconds, session)
         self._log(session)

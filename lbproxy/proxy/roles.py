@@ -84,6 +84,9 @@ class RefusalLog(Protocol):
     def add(self, record: Any) -> None:
         """Note a finished exchange whose close reason is not ``ok``."""
 
+    def add_session(self, record: Any) -> None:
+        """Note a finished TCP session whose close reason is not ``ok``."""
+
 
 class SessionWatch(Protocol):
     """Watches long-lived sessions (``Backend.rebalancer``)."""

@@ -327,6 +327,38 @@ def test_a_successor_takes_over_the_bans() -> None:
             assert other.connect("web").finished
 
 
+def test_why_finds_connections_and_sessions() -> None:
+    text = """
+[limit few]
+rate = 1/1h
+[ban rude]
+time = 1m
+[frontend db]
+mode = tcp
+listen = tcp:5432
+access_log = a.log json
+limits = few
+bans = rude
+backend = pg
+[backend pg]
+servers = a 10.0.0.1:80
+"""
+    with LB.from_config(text) as lb:
+        lb.tcp_origin("a", "10.0.0.1:80", "echo")
+        assert [lb.connect("db").finished for _ in range(2)] == [False, True]
+        ended = lb.service.frontend("db").refusals.ended
+        assert [one["close"] for one in ended] == ["rate_limited"]
+        assert ended[0]["request_id"] == json.loads(lb.log_lines("a.log")[-1])["request_id"] != ""
+        lb.service.frontend("db").ban_judge.ban("rude", "203.0.113.50", "by hand")
+        assert lb.connect("db", client="203.0.113.50").finished
+        assert (ended[1]["close"], ended[1]["status"]) == ("banned", 0)
+        feature = lb.service.frontend("db").features["refusals"]
+        records = feature.take_records()
+        assert len(records) == 2 and not ended
+        feature.add_records(records)
+        assert len(ended) == 2
+
+
 def test_why_a_client_is_refused() -> None:
     text = web("action = reject", frontend="access_log = a.log json")
     with LB.from_config(text) as lb:

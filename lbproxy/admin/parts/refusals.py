@@ -30,7 +30,7 @@ def _newest_first(admin: AdminView) -> list[dict[str, Any]]:
     for frontend in admin.balancer.frontends.values():
         one = Refusals.of(frontend)
         if one is not None:
-            found += reversed(one.last)
+            found += [*reversed(one.last), *reversed(one.ended)]
     return sorted(found, key=lambda record: -record["at"])
 
 
@@ -57,7 +57,7 @@ PART = Part(
             "GET",
             "/api/v1/refusals",
             Role.READ,
-            "The last requests that lbproxy has answered with an error page, the newest first",
+            "The last requests, sessions and connections that were refused, the newest first",
             _list,
             page(_REFUSAL),
             query={"client": string("only of this address"), **PAGE},
