@@ -203,3 +203,45 @@ def test_our_own_words_are_not_explained_away() -> None:
         "it belongs in [backend]"
         in texts(MINIMAL.replace("backend = app", "backend = app\ncheck = tcp"))[0]
     )
+
+
+# -- conditions that cannot hold in their frontend -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "route", "said"),
+    [
+        ("methods = GET HEAD", "method POST PUT", "methods has none of these"),
+        ("methods = GET HEAD", "method POST GET", ""),
+        ("methods = GET HEAD", "not method POST", ""),
+        ("", "scheme https", "no listener has TLS, and no proxy is trusted"),
+        ("trusted_proxies = 10.0.0.0/8", "scheme https", ""),
+        ("", "scheme http", ""),
+        ("", "sni a.example.com", "no listener has TLS"),
+        ("", "port 81", "no listener has this port"),
+        ("", "port 8080 81", ""),
+    ],
+)
+def test_a_condition_that_cannot_hold(lines: str, route: str, said: str) -> None:
+    routes = f"{lines}\nroutes =\n    {route} -> app\n    default -> app"
+    found = texts(MINIMAL.replace("backend = app", routes))
+    assert len(found) == bool(said)
+    assert said in "".join(found)
+
+
+@pytest.mark.parametrize(
+    "listen", ["tcp:0", "systemd:domain=INET:index=0", "tcp:8080 accept_proxy=10.0.0.0/8"]
+)
+def test_a_port_that_is_not_known_may_be_any(listen: str) -> None:
+    text = MINIMAL.replace("listen = tcp:8080", f"listen = {listen}")
+    assert texts(text.replace("backend = app", "routes =\n    port 81 -> app")) == []
+
+
+def test_a_site_may_stand_in_a_frontend_where_a_route_cannot_match() -> None:
+    site = "[site a]\non = web\nhosts = a.example.com\nroutes = scheme https -> app\n"
+    assert texts(MINIMAL + site) == []
+
+
+def test_defaults_that_do_not_exist() -> None:
+    (found,) = texts(MINIMAL.replace("backend = app", "backend = app\ndefaults = nope"))
+    assert "there is no [defaults nope]" in found

@@ -43,7 +43,8 @@ def of_class(cls: type[Any]) -> Section | None:
 
 def expand(sections: list[IniSection], problems: Problems) -> list[IniSection]:
     """``sections`` with the macros rewritten; mistakes go to ``problems``."""
-    if not any(section.kind in MACROS for section in sections):
+    inherits = any(entry.key == "defaults" for one in sections for entry in one.entries)
+    if not inherits and not any(section.kind in MACROS for section in sections):
         return sections
     expansion = Expansion(sections, problems, lambda kind: option_fields(SECTIONS[kind].spec))
     for macro in MACROS.values():

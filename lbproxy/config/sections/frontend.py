@@ -26,6 +26,7 @@ def _check(draft: Draft, judge: Judge) -> None:
     judge.known(draft, "backend", draft.line("backend"), "backend", name, judge.backends)
     _defaults(draft, judge)
     _reached(draft, judge)
+    _possible(draft, judge)
     for listen in draft.get("listen"):
         judge.key_pairs(draft, "listen", listen.where, listen.certificates)
     forwarded = draft.get("forwarded")
@@ -96,6 +97,45 @@ def _reached(draft: Draft, judge: Judge) -> None:
             if verb == "path" and not negated:
                 found = [path_key(arg) for arg in args]
                 prefixes += [(path, route.where) for kind, path in found if kind == "prefix"]
+
+
+def _possible(draft: Draft, judge: Judge) -> None:
+    """Conditions of a route can hold with these listeners and methods.
+
+    Routes of a ``[site NAME]`` are not judged: a site may stand in several frontends.
+    """
+    if draft.broken & {"listen", "methods", "trusted_proxies"}:
+        return
+    own = (one for one in draft.get("routes") if not _of_site(draft, one.where))
+    for route in own:
+        for verb, args, negated in route.conditions:
+            why = "" if negated else _impossible(draft, verb, args)
+            if why:
+                text = " ".join((verb, *args))
+                judge.wrong(draft, route.where, "routes", f"never matches: {text!r}, but {why}")
+
+
+def _of_site(draft: Draft, where: Where) -> bool:
+    return draft.elsewhere.get(where, "").lstrip("[").startswith("site ")
+
+
+def _impossible(draft: Draft, verb: str, args: tuple[str, ...]) -> str:
+    """Return why a condition never holds in this frontend, "" if it may."""
+    listeners = draft.get("listen")
+    plain = all(listen.endpoint.startswith(("tcp:", "tcp6:")) for listen in listeners)
+    if verb == "method" and draft.get("methods") and not set(args) & {*draft.get("methods")}:
+        return "methods has none of these"
+    if verb == "sni" and draft.mode == "http" and plain:
+        return "no listener has TLS"
+    if verb == "scheme" and args == ("https",) and plain and not draft.get("trusted_proxies"):
+        return "no listener has TLS, and no proxy is trusted"
+    if verb == "port" and not any(listen.accept_proxy for listen in listeners):
+        addresses = [listen.address for listen in listeners]
+        ports = {str(one.port) for one in addresses if one is not None and one.kind == "tcp"}
+        known = None not in addresses and "0" not in ports
+        if known and not {str(int(arg)) for arg in args} & ports:
+            return "no listener has this port"
+    return ""
 
 
 def _covered(
