@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,14 @@ def test_it_is_confined(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["Runtime", "Logs", "State"])
 def test_it_has_the_folders_that_lbproxy_writes(kind: str) -> None:
     assert re.search(rf"^{kind}Directory=lbproxy$", UNIT, re.MULTILINE)
+
+
+def test_the_container_has_every_extra_that_a_configuration_may_need() -> None:
+    """Without one of them a key that works elsewhere would be an error in the image."""
+    setup = ConfigParser()
+    setup.read(DOCS.parent / "setup.cfg")
+    development = {"compile", "test", "dev", "docs"}
+    wanted = set(setup["options.extras_require"]) - development
+    installed = re.findall(r"\[([\w,]+)\]\"", (DOCS.parent / "Dockerfile").read_text())
+    assert len(installed) == 2
+    assert all(wanted <= set(one.split(",")) for one in installed)
