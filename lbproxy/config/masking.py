@@ -12,7 +12,6 @@ from typing import Any
 
 import attrs
 
-from lbproxy.model import Condition
 from lbproxy.model.secrets import (
     MASK,
     mask_condition,
@@ -51,6 +50,9 @@ def masked(value: Any) -> Any:
     if isinstance(value, str):
         return mask_text(value)
     if isinstance(value, tuple):
+        if _is_condition(value):
+            verb, args, negated = value
+            return verb, mask_condition(verb, args), negated
         if value and all(isinstance(item, str) for item in value):
             return mask_words(value)
         return tuple(masked(item) for item in value)
@@ -63,13 +65,14 @@ def masked(value: Any) -> Any:
         if is_secret(f, fields, lambda name: getattr(value, name, None)):
             shown: Any = MASK
         else:
-            shown = _masked_conditions(own) if f.name == "conditions" else masked(own)
+            shown = masked(own)
         object.__setattr__(made, f.name, shown)  # past the validators: nobody uses it
     return made
 
 
-def _masked_conditions(conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
-    return tuple((verb, mask_condition(verb, args), negated) for verb, args, negated in conditions)
+def _is_condition(value: tuple[Any, ...]) -> bool:
+    """Return whether ``value`` is a :data:`lbproxy.model.Condition`, wherever it stands."""
+    return len(value) == 3 and [type(part) for part in value] == [str, tuple, bool]
 
 
 def redact(message: str, secret: str) -> str:

@@ -16,7 +16,11 @@ MASK = "***"
 
 _WORDS = r"pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|api[_-]?key|auth|signature"
 _OPTION = re.compile(r"(?:^|_)(?:password|passphrase|secret|token|credentials?)$")
-_HEADER = re.compile(r"authorization|cookie|token|secret|password|api-?key", re.IGNORECASE)
+_HEADER = re.compile(
+    r"authorization|cookie|token|secret|password"
+    r"|(?:api|access|account|auth|client|functions|shared|subscription)-?key",
+    re.IGNORECASE,
+)
 _PARAMETER = re.compile(rf"(?:^|[_.-])(?:{_WORDS}|sig|key|session|sid)(?:$|[_.-])", re.IGNORECASE)
 _FLAG = re.compile(rf"--?(?:[\w.-]*[_.-])?(?:{_WORDS})", re.IGNORECASE)
 
@@ -33,6 +37,19 @@ _SHAPES = (
         ),
         rf"\1{MASK}",
     ),
+    # parameters of a query that are secret nowhere else
+    (re.compile(rf"([?&](?:key|session|sid)=){_TEMPLATE}[^&\s#\"']+", re.IGNORECASE), rf"\1{MASK}"),
+    # "name": "value", in JSON
+    (
+        re.compile(
+            rf"([\"'](?:[\w.-]*[_.-])?(?:{_WORDS})[\w.-]*\\?[\"']\s*:\s*\\?)"
+            r"(?:\"[^\"]*\"?|'[^']*'?)",
+            re.IGNORECASE,
+        ),
+        rf"\1{MASK}",
+    ),
+    # the login of a command
+    (re.compile(r"((?:^|\s)(?:-u|--user)[ =]+[\"']?[^\s:\"']+:)[^\s\"']+"), rf"\1{MASK}"),
     # Name: value, a header line
     (
         re.compile(

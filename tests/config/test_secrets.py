@@ -195,3 +195,35 @@ def test_a_secret_beside_its_key_is_not_echoed(words: str) -> None:
         parse_config(text)
     assert "hunter2" not in str(caught.value)
     assert "hunter2" not in str([one.as_dict() for one in caught.value.errors])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "set-header request Ocp-Apim-Subscription-Key hunter2",
+        "set-header request X-Functions-Key hunter2",
+        'reply 200 "{{\\"token\\": \\"hunter2\\"}}"',
+        'reply 200 \'{{"db_password": "hunter2"}}\'',
+        "redirect 302 https://a.example/?key=hunter2&x=1",
+        "redirect 302 https://a.example/?x=1&sid=hunter2",
+    ],
+)
+def test_a_secret_of_a_filter_is_masked(line: str) -> None:
+    text = APP.replace("backend = app", f"backend = app\nfilters = {line}")
+    assert "hunter2" not in json.dumps(as_json(load(text), mask=True))
+
+
+def test_the_login_of_a_command_is_masked() -> None:
+    shown = mask_text("curl -su user:hunter2 http://a --user 'bob:hunter2' -u=c:hunter2")
+    assert shown == "curl -su user:hunter2 http://a --user 'bob:***' -u=c:***"
+    check = 'check = exec sh -c "curl -u user:hunter2 http://127.0.0.1/"'
+    text = APP.replace("servers = a", f"{check}\nservers = a")
+    assert "hunter2" not in json.dumps(as_json(load(text), mask=True))
+
+
+@pytest.mark.parametrize("key", ["bypass", "refresh"])
+def test_conditions_of_a_cache_are_masked(key: str) -> None:
+    lines = "\n    header Authorization hunter2\n    cookie session hunter2"
+    text = APP.replace("backend = app", "backend = app\ncache = c") + f"[cache c]\n{key} ={lines}\n"
+    shown = json.dumps(as_json(load(text), mask=True))
+    assert "Authorization" in shown and "hunter2" not in shown
