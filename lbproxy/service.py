@@ -73,7 +73,7 @@ def _subscriber_failed(error: BaseException) -> None:
 
 
 def _is_text(source: Any) -> bool:
-    """Not the name of a file."""
+    """Return whether ``source`` is a configuration or its text, and not the name of a file."""
     return isinstance(source, Config) or (isinstance(source, str) and "\n" in source)
 
 
@@ -218,7 +218,7 @@ class LoadBalancer(Runtime):
     # -- the service ----------------------------------------------------------------------------
 
     def privilegedStartService(self) -> None:
-        """Bind, while we may still be root."""
+        """Bind, while the process may still be root."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         self._bind()
 
@@ -259,7 +259,7 @@ class LoadBalancer(Runtime):
                 )
 
     def _start_backends(self) -> None:
-        """Let the features of backends begin: traffic comes here."""
+        """Start the features of backends."""
         for backend in self.backends.values():
             backend.start(self.processes)
 
@@ -322,7 +322,7 @@ class LoadBalancer(Runtime):
                 self.stopping = False
 
     def hurry(self) -> None:
-        """Cut off what is left of the sessions, if lbproxy is stopping."""
+        """Abort the remaining sessions, if lbproxy is stopping."""
         self._hurried = True
 
     async def _sessions_end(self, patient: bool) -> int:
@@ -363,7 +363,7 @@ class LoadBalancer(Runtime):
         return found
 
     def inherit(self, sockets: Inherited, known: dict[str, Any]) -> None:
-        """Before the start: take over the sockets and :meth:`known` of another process."""
+        """Take over the sockets and :meth:`known` of another process, before the start."""
         self.network.binder.inherited = sockets
         if self.admin is not None:
             self.admin.inherit(sockets)
@@ -401,7 +401,7 @@ class LoadBalancer(Runtime):
         }
 
     def own_sockets(self, owner: bool = True) -> None:
-        """Whether the files of Unix sockets are ours to remove."""
+        """Set whether this process removes the files of Unix sockets."""
         doors = self.admin.doors if self.admin is not None else []
         for bound in (*(one.bound for one in self.listeners), *(door.bound for door in doors)):
             if bound is not None:

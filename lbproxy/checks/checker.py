@@ -1,4 +1,4 @@
-"""CONTROL. Active health checks: probes every server of one backend on schedule and tells the
+"""CONTROL. Active health checks: probes of all servers of one backend, and their effect on the
 group.
 
 :mod:`lbproxy.service` runs one :class:`Checker` per backend that has a ``check``. Servers in maint,
@@ -242,7 +242,7 @@ class Checker(Service):
         self.tls_for = CheckTLS(self.spec, self.probe, certificates, self._traffic_tls)
 
     def startService(self) -> None:
-        """Begin: server i of n is first checked i/n of the interval from now."""
+        """Start; server i of n is first checked i/n of the interval from now."""
         super().startService()
         self.sync()
 
@@ -268,24 +268,24 @@ class Checker(Service):
             jitter = self._env.random.random() * _JITTER * every / len(new)
             self.checks[server] = ServerCheck(self, server, i * every / len(new) + jitter)
 
-    # -- what agents do otherwise ----------------------------------------------------------------
+    # -- for subclasses --------------------------------------------------------------------------
 
     def wants(self, server: ServerState) -> bool:
-        """Whether it is to be checked at all."""
+        """Return whether ``server`` is checked at all."""
         return not server.spec.no_check
 
     def rests(self, server: ServerState) -> bool:
-        """Whether it is left alone for now."""
+        """Return whether checks of ``server`` pause."""
         return server.state is State.MAINT
 
     def elsewhere(self, server: ServerState) -> Address | None:
-        """An address of its own to check it at."""
+        """Return the address to check instead of the server's own, or None."""
         return server.spec.check_address
 
     # -- for ServerCheck ------------------------------------------------------------------------
 
     async def check_once(self, check: ServerCheck) -> Result:
-        """Run the probe on every address of the server; raises whatever the probe raises."""
+        """Run the probe on every address of the server. Exceptions of the probe pass."""
         server = check.server
         places = await self._places(server)
         if not places:
@@ -349,7 +349,7 @@ class Checker(Service):
         return [(str(own[0]), evolve(wanted, host=hosts[0]))] if hosts else []
 
     def judged(self, check: ServerCheck, result: Result, transition: Transition | None) -> None:
-        """A check is over: count it, and tell the group and the operators what it changes."""
+        """Count a check, and report its changes to the group and the log."""
         server = check.server
         if result.ok:
             server.counters.probes_ok += 1
@@ -387,7 +387,7 @@ class Checker(Service):
         )
 
     def probe_failed(self, failure: Failure) -> None:
-        """The probe raised: its traceback once, the rest is in the notes."""
+        """Log the traceback of a probe that raised, once; notes have the later ones."""
         if not self._probe_broken:
             self._probe_broken = True
             _log.failure(

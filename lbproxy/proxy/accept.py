@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ProxyFactory"]
 
-_ROOM = 16  # connections that are closed when descriptors run out, before accepting goes on
+_ROOM = 16  # connections that are closed when descriptors run out, before accepting continues
 
 
 class ProxyFactory(Factory):

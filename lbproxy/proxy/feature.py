@@ -11,7 +11,7 @@ methods below.  The life of a feature:
 2. In the swap, :meth:`Feature.attach` binds a new object to its owner, and :meth:`Feature.refit`
    gives an old one the new configuration of its owner.  These and all later methods must not raise.
 3. :meth:`Feature.start` runs when traffic begins, and again after each reload.
-4. :meth:`Feature.detach` undoes what the feature did to an owner that goes on without it.
+4. :meth:`Feature.detach` undoes what the feature did to an owner that continues without it.
    :meth:`Feature.close` follows.
 5. When the owner itself ends, :meth:`Feature.retire` runs when nobody new comes,
    :meth:`Feature.close` at the end.
@@ -143,7 +143,7 @@ class Feature(Declaration, Generic[OwnerT]):
     counters: Any = None
     """The owner's object of class :attr:`Counters`, from :meth:`attach` on.
 
-    A feature whose counts begin anew with another configuration sets an object of its own instead.
+    A feature whose counts start at 0 with another configuration sets an object of its own instead.
     """
 
     @classmethod
@@ -194,13 +194,13 @@ class Feature(Declaration, Generic[OwnerT]):
         """Work for ``owner`` from now on.  Its servers exist already."""
 
     def refit(self, owner: OwnerT) -> None:
-        """Go on with the new ``owner.spec``; a frontend is also a new object after a reload."""
+        """Apply the new ``owner.spec``; a frontend is also a new object after a reload."""
 
     def start(self) -> None:
         """Traffic begins.  Called again after each reload: harmless when started."""
 
     def detach(self) -> None:
-        """Undo what this feature did to its owner, which goes on without it."""
+        """Undo the changes to the owner, which continues without this feature."""
 
     def retire(self) -> None:
         """Stop new traffic; running traffic may finish.  Harmless the second time."""
@@ -233,7 +233,7 @@ class Feature(Declaration, Generic[OwnerT]):
         :meth:`services`.
         """
 
-    # -- what is shown, and how workers add it up -----------------------------------------------
+    # -- snapshots, and sums of workers ---------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any] | None:
         """Return the value of ``GET /api/v1/backends/NAME`` under :attr:`name`; None for fields of

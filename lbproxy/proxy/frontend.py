@@ -115,7 +115,7 @@ class Frontend(Accounting):
         # Refuses connections besides the address lists, or returns a callable that charges one that
         # is counted
         self.gate: Callable[[ConnectionInfo], ProxyError | Callable[[], None]] | None = None
-        # Follows the alert ``attack`` for this frontend; None: nobody does
+        # Follows the alert ``attack`` for this frontend
         self.alarm: Callable[[bool], None] | None = None
         self.ban_judge: BanJudge | None = None  # set by a feature
         self.tracks: Mapping[str, Any] = {}  # set by a feature
@@ -200,7 +200,7 @@ class Frontend(Accounting):
         """Return the data about a client that has connected; None if it is refused, which is
         counted.
 
-        ``announced``: a PROXY header will tell the address that counts (:meth:`readmit`).
+        ``announced``: a PROXY header will name the address that counts (:meth:`readmit`).
         """
         if self.stopping:
             return None
@@ -261,7 +261,7 @@ class Frontend(Accounting):
         return self.peers.allows(info.peer_ip) and self._lets_in(info.client_ip)
 
     def readmit(self, info: ConnectionInfo) -> ProxyError | None:
-        """The PROXY header told the client's real address: judge and count that one.
+        """Judge and count the client's real address, which the PROXY header has named.
 
         A header with LOCAL leaves the address of the proxy, whose own connection it is.
         """

@@ -1,6 +1,6 @@
-"""DATA. Calls of features and connectors that must not stop those who call them.
+"""DATA. Calls of features and connectors whose exceptions must not stop the caller.
 
-Features and connectors may belong to somebody else.  An exception of one, of any class, is logged
+Features and connectors may be extensions.  An exception of one, of any class, is logged
 once a second for each kind; the others are called as if nothing had happened.
 """
 

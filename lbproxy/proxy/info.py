@@ -75,7 +75,7 @@ class ConnectionInfo(Connection):
 
 
 def note_local(info: ConnectionInfo, transport: Any) -> None:
-    """Fill in the address the client aimed at, unless a PROXY header told it."""
+    """Fill in the address the client connected to, unless a PROXY header has named it."""
     if info.local_port:
         return
     if isinstance(transport, FastTransport):

@@ -1,4 +1,4 @@
-"""DATA. The PROXY protocol header that tells a server who its client is."""
+"""DATA. The PROXY protocol header that names the client to a server."""
 
 from __future__ import annotations
 

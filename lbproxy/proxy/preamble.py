@@ -7,7 +7,7 @@ in this order, each only if asked for:
 
 1. ``accept_proxy``: a PROXY header must come first; it settles the client's address.
 2. ``tls``: a handshake, by the network; or ``look``: the ClientHello is read and left in place, for
-   the frontends that route by SNI or ALPN. What is not TLS passes with no name.
+   the frontends that route by SNI or ALPN. Connections without TLS pass without a name.
 3. ``ready(info, data)`` makes the protocol that the connection is handed over to.
 
 All of it must be over within ``timeout``. With ``look`` a client that waits for the server to speak

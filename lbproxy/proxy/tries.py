@@ -70,7 +70,7 @@ class Tries:
         return backend.retry.pause(attempts, backend.random)
 
     def end(self) -> None:
-        """The request or session is over: it no longer counts as one that is retried."""
+        """End the request or session, which no longer counts as retried."""
         self._count_under(None)
 
     def _count_under(self, limit: RetryLimit | None) -> None:

@@ -14,7 +14,7 @@ rules:
 3. The first final response head wins.  The connection of the loser is closed, and its lease given
    back as neutral: that it would have been slower is no fault.
 4. A status of ``retry_on`` does not win while the other attempt runs.  It has failed.
-5. When the first attempt fails, the exchange goes on with the second one; when the second fails,
+5. When the first attempt fails, the exchange continues with the second; when the second fails,
    with the first.  What fails counts against its server, like any attempt.
 6. What the second attempt says before its final head is dropped, unless the first has failed by
    then."""

@@ -1,5 +1,6 @@
-"""DATA. Copies of a share of a backend's requests go to another backend; their answers are dropped
-or compared.
+"""DATA. Mirroring: copies of a share of a backend's requests go to another backend.
+
+Their answers are dropped or compared.
 
 The rules:
 
@@ -56,7 +57,7 @@ class _Note:
 
 
 class _Tap(Transform):
-    """Takes note of the body on its way to the client."""
+    """Reads the body on its way to the client."""
 
     keeps_length = True
 
@@ -205,7 +206,7 @@ class Mirror(Feature["Backend"]):
             verdict = self.spec.judge(comparison)
             if not verdict:
                 return []
-        except BaseException:  # of any class: traffic goes on
+        except BaseException:  # of any class: traffic continues
             _quiet.failure(
                 f"predicate {self.spec.backend}",
                 "the predicate of mirror {name} failed",
@@ -237,7 +238,7 @@ class Mirror(Feature["Backend"]):
         for copy in list(self.running):
             copy.cancel()
 
-    # -- what is shown, and workers -------------------------------------------------------------
+    # -- snapshots, and sums of workers ---------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
         """See :class:`Feature`."""

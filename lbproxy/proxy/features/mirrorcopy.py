@@ -73,7 +73,7 @@ class Copy(AttemptOwner):
     def cancel(self) -> None:
         """End the copy because its time is over.
 
-        That it was slow is no more than neutral: nobody was promised anything.
+        A slow copy is neutral: no client waits for it.
         """
         self._end(None)
 

@@ -14,7 +14,7 @@ The rules:
 4. A dial has ``timeout_connect``.  One that fails is counted like any other (``connect_errors``,
    passive health, once for all that ran at the same time); the server is then left alone for a
    second, the next time for two, at most for :data:`LONGEST_PAUSE`, and begins with one dial.
-5. What is not used for ``pool_idle`` is closed like any other, and replaced.
+5. A connection that is unused for ``pool_idle`` is closed like any other, and replaced.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Note:
 
 
 class _Warming:
-    """One dial: who waits for the connection."""
+    """The waiter of one dial."""
 
     is_first = False
     replayable = True
@@ -107,7 +107,7 @@ class Warmer(Feature["Backend"]):
             self._timer.set(0.0)
 
     def retire(self) -> None:
-        """Begin no more dials, and give up those that run."""
+        """Begin no more dials, and cancel running ones."""
         self._works, self._retired = False, True
         self._timer.close()
         self._cancel()
@@ -128,7 +128,7 @@ class Warmer(Feature["Backend"]):
                 note.until = note.pause = 0.0
             self._timer.set(0.0)
 
-    # -- what is missing ------------------------------------------------------------------------
+    # -- missing connections --------------------------------------------------------------------
 
     def _look(self) -> None:
         backend = self._backend
@@ -195,7 +195,7 @@ class Warmer(Feature["Backend"]):
         one.connector.warm(one)
 
     def _over(self, one: _Warming) -> _Note | None:
-        """A dial has ended; None if nobody waits for it any more."""
+        """Handle the end of a dial; None if it was cancelled."""
         if one not in self.dials:
             return None
         self.dials.discard(one)

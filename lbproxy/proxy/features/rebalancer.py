@@ -115,7 +115,7 @@ class Rebalancer(Feature["Backend"]):
         self._backend.rebalancer = None
 
     def retire(self) -> None:
-        """Move nobody any more."""
+        """Stop moving sessions."""
         self.spec = None
         self._end()
         self._timer.close()
@@ -145,7 +145,7 @@ class Rebalancer(Feature["Backend"]):
         return plan(loads, spec.tolerance if tolerance is None else tolerance)
 
     def run(self) -> Rebalance:
-        """Begin a run now, if it takes one, and say what is to move."""
+        """Begin a run now, if the backend is not balanced; return the planned moves."""
         moves = self.plan()
         if moves and not self._running and self.remote_sessions is None:
             self._begin(moves)
@@ -178,7 +178,7 @@ class Rebalancer(Feature["Backend"]):
             self._timer.set(spec.after * self._jitter())
 
     def _jitter(self) -> float:
-        """Around 1: several lbproxies, and their clients, are not to act in step."""
+        """Return a factor around 1, so that several lbproxies do not act in step."""
         return 0.75 + 0.5 * self._backend.random()
 
     def _begin(self, moves: dict[ServerState, int]) -> None:
@@ -240,7 +240,7 @@ class Rebalancer(Feature["Backend"]):
             self._pause()
 
     def _over(self) -> None:
-        """The plan is carried out, or cannot be."""
+        """End a run whose plan is carried out, or cannot be."""
         tried = not any(self._left.values())
         self._end()
         if tried and self.spec is not None and self.plan():

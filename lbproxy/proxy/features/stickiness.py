@@ -76,7 +76,7 @@ class Stickiness(Feature["Backend"]):
         """See :class:`Feature`."""
         self.kind.server_removed(server.name)
 
-    # -- what is shown --------------------------------------------------------------------------
+    # -- snapshots ------------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
         """See :class:`Feature`."""

@@ -1,4 +1,4 @@
-"""DATA. The two connections of a TCP session: which exist, who has ended, silence, and the end.
+"""DATA. The two connections of a TCP session: their directions, silence, and the end.
 
 The lower half of :class:`lbproxy.proxy.tcp.session.Session`, whose rules are numbered there.
 """
@@ -163,7 +163,7 @@ class TwoEnds(TCPTraffic):
                 self._end(kind, f"silent for {self._idle.seconds:g} s")
 
     def _watch(self) -> None:
-        """Begin to look for silence, or begin anew."""
+        """Start or restart the deadline for silence."""
         if self._idle is None:
             backend = self.backend
             assert backend is not None
@@ -171,7 +171,7 @@ class TwoEnds(TCPTraffic):
         self._wake_in(self._idle.restart(self._half))
 
     def _limit_flush(self) -> None:
-        """A side may not take what is written: then it is aborted."""
+        """Abort a side that does not read the written data in time."""
         if self._open and self._timer is not None:
             seconds = FLUSH_S if self._idle is None else self._idle.seconds or FLUSH_S
             self._timer.set(min(seconds, FLUSH_S))
@@ -269,7 +269,7 @@ class TwoEnds(TCPTraffic):
 
 
 def _close(stream: Stream, clean: bool, eof: bool) -> None:
-    """Close one side: after what is written, or at once.  ``eof``: it sends no more."""
+    """Close one side: after the written data, or at once.  ``eof``: it sends no more."""
     stream.unregisterProducer()
     if clean:
         if not eof:

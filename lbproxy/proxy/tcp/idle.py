@@ -28,7 +28,7 @@ class IdleWatch:
         self.seconds = 0.0
 
     def restart(self, half: int) -> float:
-        """Begin anew; return the seconds until the next look.
+        """Restart; return the seconds until the next look.
 
         ``half``: the client's directions (:mod:`lbproxy.net.halfclose`).  Who has ended its own is
         not waited for.

@@ -11,7 +11,7 @@ server's side.  The rules:
    does it (:mod:`lbproxy.net.relay`).
 4. A FIN from one side becomes a FIN to the other; the session is over when both directions are.
 5. :meth:`Session._finish` runs exactly once: lease, counters, log, filters of phase ``finish``.
-6. Then what is still buffered may go out, for at most :data:`FLUSH_S`; the session stays among the
+6. Then buffered data may still be sent, for at most :data:`FLUSH_S`; the session stays among the
    frontend's clients until both its connections are closed, so that a stopping frontend can cut it
    off.
 """
@@ -183,7 +183,7 @@ class Session(TwoEnds, StreamProtocol):
             self._acquire()
 
     def _use(self, policy: RoutePolicy) -> None:
-        """Go on as ``policy`` says, to its backend."""
+        """Apply ``policy``, and use its backend."""
         self._policy = policy
         self._hooks = policy.hooks
         self.backend = policy.backend
@@ -355,7 +355,7 @@ class Session(TwoEnds, StreamProtocol):
         self._limit_flush()
 
     def shut(self) -> None:
-        """The frontend stops: a session that has a server goes on, one that has none ends."""
+        """Stop: a session that has a server continues, one that has none ends."""
         if self._attempt is None or self._attempt.stream is None:
             self._end(Kind.SHUTDOWN, "")
 

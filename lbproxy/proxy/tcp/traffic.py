@@ -106,7 +106,7 @@ class TCPTraffic(Record):
     # -- an attempt's calls ---------------------------------------------------------------------
 
     def attempt_connected(self) -> None:
-        """The connection to the server is made."""
+        """Note that the connection to the server is established."""
         raise NotImplementedError
 
     def attempt_failed(self, error: ProxyError) -> None:
