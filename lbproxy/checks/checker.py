@@ -23,13 +23,13 @@ from twisted.python.failure import Failure
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.server import ServerState, State
 from lbproxy.checks.checktls import CheckTLS, TLSFor
+from lbproxy.checks.places import check_preamble, places_of
+from lbproxy.checks.turns import CheckTurns
 from lbproxy.config.model import Address, CertificateSpec, CheckSpec
 from lbproxy.health.addresses import AddressHealth
 from lbproxy.health.state import HealthState, Result, Transition
 from lbproxy.interfaces import Env
 from lbproxy.net.endpoints import Dialler
-from lbproxy.net.lookup import literal_addresses, look_up
-from lbproxy.net.proxyproto import encode_v1, encode_v2
 from lbproxy.probes.base import ProbeTarget
 from lbproxy.probes.notes import shorten
 
@@ -170,39 +170,6 @@ class ServerCheck:
         _log.failure("after a check of {server}", failure, server=self.server)
 
 
-class _Turns:
-    """At most ``limit`` checks at a time; the others wait in the order they came, their deadlines
-    not yet set.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._at_work: set[ServerCheck] = set()
-        self._waiting: dict[ServerCheck, None] = {}
-
-    def take(self, check: ServerCheck) -> bool:
-        """Return whether a check may begin now; otherwise call its ``go`` later."""
-        if not self._limit or check in self._at_work:
-            return True
-        if len(self._at_work) >= self._limit:
-            self._waiting[check] = None
-            return False
-        self._at_work.add(check)
-        return True
-
-    def leave(self, check: ServerCheck) -> None:
-        """End or withdraw a check; harmless at any time."""
-        self._waiting.pop(check, None)
-        if check not in self._at_work:
-            return
-        self._at_work.remove(check)
-        if self._waiting:
-            following = next(iter(self._waiting))
-            del self._waiting[following]
-            self._at_work.add(following)
-            following.go()
-
-
 class Checker(Service):
     """Keeps the health of one backend's servers up to date; see the module.
 
@@ -229,7 +196,7 @@ class Checker(Service):
         self.dialler = dialler
         self.checks: dict[ServerState, ServerCheck] = {}
         self.probe: Any = spec.probe.cls(spec.probe.options, env)
-        self.turns = _Turns(int(getattr(self.probe, "concurrent", 0)))
+        self.turns = CheckTurns(int(getattr(self.probe, "concurrent", 0)))
         self._group = group
         self._env = env
         self._traffic_tls = tls_for
@@ -287,9 +254,10 @@ class Checker(Service):
     async def check_once(self, check: ServerCheck) -> Result:
         """Run the probe on every address of the server. Exceptions of the probe pass."""
         server = check.server
-        places = await self._places(server)
+        wanted = self.elsewhere(server)
+        places = await places_of(server, wanted, self.spec.port, self._env.reactor)
         if not places:
-            return Result(False, f"cannot resolve {self.elsewhere(server)}")
+            return Result(False, f"cannot resolve {wanted}")
         if len(places) == 1 or not self.each_address:
             if self.each_address:
                 check.addresses.forget()
@@ -307,7 +275,7 @@ class Checker(Service):
             address=address,
             tls=self.tls_for(server),
             timeout=self.spec.timeout,
-            preamble=b"" if self.spec.port else _preamble(server),
+            preamble=b"" if self.spec.port else check_preamble(server),
         )
         result: Result = await self.probe.check(target)
         return result
@@ -326,27 +294,6 @@ class Checker(Service):
         for (text, _), (_, value) in zip(places, found, strict=True):
             results[text] = _failed(value, limit) if isinstance(value, Failure) else value
         return results
-
-    async def _places(self, server: ServerState) -> list[tuple[str, Address]]:
-        """The addresses of ``server`` as text, each with the address to check it at.
-
-        A ``check_address`` of another host is checked alone, for the first address.
-        """
-        wanted = self.elsewhere(server)
-        own = server.addresses
-        if wanted is None:
-            port = self.spec.port
-            return [
-                (str(one), evolve(one, port=port) if port and one.kind == "tcp" else one)
-                for one in own
-            ]
-        literals = literal_addresses(wanted)
-        if literals is not None:
-            return [(str(own[0]), literals[0])]
-        if any(wanted.host == one.host for one in server.spec.target.sockets):
-            return [(str(one), evolve(wanted, host=one.host)) for one in own]
-        hosts = await look_up(self._env.reactor, wanted.host)
-        return [(str(own[0]), evolve(wanted, host=hosts[0]))] if hosts else []
 
     def judged(self, check: ServerCheck, result: Result, transition: Transition | None) -> None:
         """Count a check, and report its changes to the group and the log."""
@@ -402,15 +349,3 @@ def _failed(failure: Failure, limit: float) -> Result:
     late = failure.check(TimeoutError) is not None
     note = f"no answer in {limit:g} s" if late else failure.getErrorMessage()[:200]
     return Result(False, shorten(note), limit if late else 0.0)
-
-
-def _preamble(server: ServerState) -> bytes:
-    """A server that expects a PROXY header gets one that says "the proxy itself" (LOCAL, UNKNOWN).
-
-    Not at a ``check_address`` or another port: that is another listener.
-    """
-    if server.spec.check_address is not None or not server.spec.send_proxy:
-        return b""
-    if server.spec.send_proxy == "v1":
-        return encode_v1(None, None)
-    return encode_v2(None, None, local=True)

@@ -18,7 +18,8 @@ from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.live import LiveServer
 from lbproxy.balance.roundrobin import RoundRobin
 from lbproxy.balance.server import AdminState, ServerState, State
-from lbproxy.checks.checker import Checker, _Turns
+from lbproxy.checks.checker import Checker
+from lbproxy.checks.turns import CheckTurns
 from lbproxy.config.model import Address, CheckSpec, PluginSpec, ServerSpec
 from lbproxy.health.state import Result
 from lbproxy.interfaces import Env
@@ -403,7 +404,7 @@ def test_a_server_that_wants_no_new_work(events: list[str]) -> None:
 
 def test_no_more_at_a_time_than_the_probe_wants() -> None:
     world = World(*(f"s{i}" for i in range(20)), every=1.0, timeout=2.0)
-    world.checker.turns = _Turns(3)
+    world.checker.turns = CheckTurns(3)
     world.answers = dict.fromkeys(world.group.servers, "hang")
     world.checker.startService()
     most = 0
