@@ -15,6 +15,7 @@ from lbproxy.observe.metrics import FrontendCounters, observe_exchange, observe_
 from lbproxy.observe.offenders import Offenders
 from lbproxy.observe.record import HTTPRecord, Record
 from lbproxy.observe.refusal import refused_connection
+from lbproxy.proxy.guarding import guard
 from lbproxy.proxy.info import ConnectionInfo
 from lbproxy.proxy.ratelog import Quiet
 from lbproxy.proxy.roles import RefusalLog
@@ -63,7 +64,7 @@ class Accounting:
             self.offenders.add(info.client_ip)
         self.count_close(error.kind)
         for hear in self.turned_away:
-            hear(info, error)
+            guard(hear, info, error)
         if error.kind is not Kind.CLIENT_GONE:
             _quiet.warn(
                 f"{self.name} {error.kind.value}",
