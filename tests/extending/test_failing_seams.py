@@ -17,6 +17,7 @@ from lbproxy.http.filter import compile_phases
 from lbproxy.http.transform import Transform
 from lbproxy.proxy.dial import dial_server
 from lbproxy.proxy.feature import shown
+from lbproxy.proxy.http.connector import Connector
 from lbproxy.proxy.http.h1connector import H1Connector
 from lbproxy.proxy.http.server import H1ServerConnection
 from lbproxy.testing import LB
@@ -115,7 +116,7 @@ def test_a_feature_that_cannot_be_prepared_changes_nothing(
 def test_connectors(method: str, error: str, failures: list[str]) -> None:
     lb = start(app="retries = 0\nreuse = never" if method.endswith("bind") else "retries = 0")
 
-    class Failing(H1Connector):
+    class Failing(Connector):
         bad = False
 
         def open(self, pending: Any) -> Any:
@@ -127,7 +128,7 @@ def test_connectors(method: str, error: str, failures: list[str]) -> None:
     def fail(self: Any, *words: Any) -> Any:
         if self.bad:
             raise exception(error)
-        return getattr(H1Connector, method)(self, *words)
+        return getattr(Connector, method)(self, *words)
 
     if method != "open":
         setattr(Failing, method, fail)

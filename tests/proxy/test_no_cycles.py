@@ -87,8 +87,9 @@ def no_collector() -> Iterator[None]:
 
 def alive() -> Counter[str]:
     """How many objects of each kind there are."""
-    names = (type(one).__name__ for one in gc.get_objects())
-    return Counter(name for name in names if name in KINDS)
+    kinds = (type(one) for one in gc.get_objects())
+    own = (kind.__name__ for kind in kinds if str(kind.__module__).startswith("lbproxy."))
+    return Counter(name for name in own if name in KINDS)
 
 
 End = Callable[[Any, Any], None]  # client, origin
