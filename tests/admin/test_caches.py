@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.logger import capturedLogs, formatEvent
 
+from lbproxy.proxy.features.caching.disk.files import FolderFiles
 from lbproxy.testing.origin import Answer
 
 from .kit import AdminClient, admin
@@ -73,6 +76,27 @@ def test_contents(client: AdminClient) -> None:
     ]
     assert found[0]["tags"] == ["news"]
     assert len(client.get("caches/main/entries")["items"]) == 2
+    pages = [client.get(f"caches/main/entries?limit=1&offset={n}") for n in range(3)]
+    assert [(len(one["items"]), one["total"], one["next"]) for one in pages] == [
+        (1, 2, 1), (1, 2, None), (0, 2, None)
+    ]  # fmt: skip
+
+
+def test_a_page_reads_its_own_heads_from_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = TEXT.replace("cookies = key lang", f"disk = {tmp_path}/store 256m")
+    with admin(text) as made:
+        made.lb.origins["a"].handler = Answer(200, bytes(1 << 20), HEADERS)  # type: ignore[union-attr]
+        for number in range(12):
+            made.lb.get(f"http://h:8080/{number}")
+        made.lb.advance(5)
+        reads: list[Any] = []
+        read = FolderFiles.read_record
+        monkeypatch.setattr(FolderFiles, "read_record", lambda *w: reads.append(w) or read(*w))
+        found = made.get("caches/main/entries?limit=3&offset=6")
+        assert (len(found["items"]), found["total"], found["next"]) == (3, 12, 9)
+        assert len(reads) == 3
 
 
 @pytest.mark.parametrize(

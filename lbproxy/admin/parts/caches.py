@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -131,12 +130,19 @@ def _list(call: APICall) -> Any:
 def _entries(call: APICall) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
     url = call.query.get("url", "")
+    now = cache.wall()
     if url:
         found = cache.store.by_url(normal_url(url.encode("latin-1", "replace"), cache.policy))
-    else:
-        found = list(islice(cache.store.all(), _MOST))
-    now = cache.wall()
-    return paged(call, found, lambda entry: entry_facts(entry, now))
+        return paged(call, found, lambda entry: entry_facts(entry, now))
+    first, limit = call.query["offset"], call.query["limit"]
+    found, total = cache.store.page(first, limit)
+    last = first + limit
+    return {
+        "items": [entry_facts(entry, now) for entry in found],
+        "total": total,
+        "offset": first,
+        "next": last if last < total else None,
+    }
 
 
 def _object(call: APICall) -> Any:
@@ -145,10 +151,6 @@ def _object(call: APICall) -> Any:
     found = cache.store.by_url(normal_url(url.encode("latin-1", "replace"), cache.policy))
     now = cache.wall()
     return paged(call, found, lambda entry: object_facts(entry, now))
-
-
-_MOST = 10_000
-"""Responses that are listed: heads of those on disk are read for it."""
 
 
 def _purge(call: APICall) -> Any:

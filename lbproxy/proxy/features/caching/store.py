@@ -547,14 +547,20 @@ class ResponseStore:
             found = [one for one in found if one.place is None] + list(self._described(places))
         return found
 
-    def all(self) -> Iterator[Entry]:
-        """Yield all responses, for people; blocks."""
+    def page(self, first: int, limit: int) -> tuple[list[Entry], int]:
+        """Return at most ``limit`` responses from number ``first`` on, and the number of all.
+
+        For people. Blocks: the heads of those on disk are read, of one page alone.
+        """
+        last = first + limit
         if self.folder is None:
-            yield from list(self.memory)
-            return
+            stored = list(self.memory)
+            return stored[first:last], len(stored)
         self.folder.sync()
-        yield from [one for one in self.memory if one.place is None]
-        yield from self._described(list(self.folder.catalog))
+        own = [one for one in self.memory if one.place is None]
+        places = list(self.folder.catalog)
+        rest = places[max(0, first - len(own)) : max(0, last - len(own))]
+        return [*own[first:last], *self._described(rest)], len(own) + len(places)
 
     def _described(self, places: list[Place]) -> Iterator[Entry]:
         assert self.folder is not None
