@@ -113,11 +113,13 @@ def _http(spec: FrontendSpec, config: Config) -> Iterator[tuple[str, str]]:
     ):
         yield "listen", "requests pass the network in clear: add a tls: listener"
     name = getattr(spec, "waf", "")
-    modes = {one.name: one.mode for one in config.of(WafSpec)}
+    firewall = {one.name: one for one in config.of(WafSpec)}.get(name)
     if name in ("", "none"):
         yield "waf", "requests are not judged by a firewall: set 'waf = NAME'"
-    elif modes.get(name) == "detect":
+    elif firewall is not None and firewall.mode == "detect":
         yield "waf", f"[waf {name}] only logs attacks: set 'mode = block'"
+    elif firewall is not None and firewall.rules and firewall.on_error == "open":
+        yield "waf", f"[waf {name}] passes what it cannot judge: set 'on_error = closed'"
     if getattr(spec, "open", False) and spec.mode == "corsproxy":
         yield "open", "everybody may use the CORS proxy: set 'origins' or 'keys'"
     for plugin in spec.filters:

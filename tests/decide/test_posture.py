@@ -58,6 +58,8 @@ def test_a_tight_configuration_leaves_nothing_open() -> None:
         ("server_header = remove", "", ["server_header"]),
         ("waf = main", "", ["waf"]),
         ("[waf main]", "[waf main]\nmode = detect", ["waf"]),
+        ("[waf main]", "[waf main]\nrules = /crs", []),
+        ("[waf main]", "[waf main]\nrules = /crs\non_error = open", ["waf"]),
         ("a.pem", "a.pem ciphers=ALL:!aNULL", ["listen"]),
         ("a.pem", "a.pem accept_proxy=0.0.0.0/0", ["accept_proxy"]),
         ("max_body", "trusted_proxies = ::/0\nmax_body", ["trusted_proxies"]),

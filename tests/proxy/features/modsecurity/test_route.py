@@ -370,6 +370,25 @@ def test_responses_are_judged_if_wanted(tmp_path: Path) -> None:
     assert line["phase"] == "response"
 
 
+@pytest.mark.parametrize("responses", ["no", "yes"])
+def test_upgrades_are_judged_and_pass(tmp_path: Path, responses: str) -> None:
+    async def play(one: Play) -> None:
+        upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+        one.origin.answer = b"HTTP/1.1 101 Switching Protocols\r\n" + upgrade + b"\r\nhello"
+        client = await one.connect()
+        client.transport.write(b"GET /ws HTTP/1.1\r\nHost: h\r\n" + upgrade + b"\r\n")
+        await eventually(one.reactor, lambda: client.data.endswith(b"hello"))
+        assert code(client.data) == 101
+        client.transport.abortConnection()
+        client = await one.connect()
+        client.transport.write(b"GET /?q=attack HTTP/1.1\r\nHost: h\r\n" + upgrade + b"\r\n")
+        await eventually(one.reactor, lambda: client.data)
+        assert code(client.data) == 403
+        client.transport.abortConnection()
+
+    played(tmp_path, play, f"responses = {responses}")
+
+
 def test_a_reload_keeps_the_processes_and_the_requests(tmp_path: Path) -> None:
     async def play(one: Play) -> None:
         assert code(await one.get(b"/")) == 200
