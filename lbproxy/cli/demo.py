@@ -100,7 +100,7 @@ Try, in another terminal:
   lbproxy cache why http://127.0.0.1:{http}/cached/report --admin 127.0.0.1:{admin}
   curl -i http://127.0.0.1:{http}/limited/report      # 429 from the fourth on, within 10 seconds
   curl -X POST --data-binary @/etc/hostname http://127.0.0.1:{http}/   # a body goes through too
-  printf 'hello\\n' | nc -N 127.0.0.1 {tcp}            # TCP: "one: hello" or "two: hello"
+  bash -c 'exec 3<>/dev/tcp/127.0.0.1/{tcp}; echo hello >&3; head -n 1 <&3'    # "one: hello"
 
 Then break something:
 
