@@ -11,13 +11,16 @@ import socket
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.protocol import Factory
 from twisted.logger import ILogObserver, LogEvent, Logger, formatEvent, globalLogBeginner
 from twisted.web.server import Site
+from twisted.web.static import Data
 
+from lbproxy.cli.demopage import demo_page
 from lbproxy.cli.demoservers import DemoAnswer, DemoControl, DemoEcho, Origin
 from lbproxy.net.steady import keep_steady
 from lbproxy.service import LoadBalancer
@@ -31,7 +34,7 @@ CONFIG = """\
 [lbproxy]
 access_log = {log} json
 admin = tcp:{admin}:interface=127.0.0.1
-
+{public}
 [alerts]
 
 [cache pages]
@@ -55,7 +58,7 @@ routes =
 filters =
     set-header response X-Served-By {{server}}
 
-[frontend chat]
+{cors}[frontend chat]
 mode = tcp
 listen = tcp:{tcp}:interface=127.0.0.1
 backend = echo
@@ -80,12 +83,24 @@ servers =
     two 127.0.0.1:{two}
 """
 
+CORS = """\
+[frontend cors]
+mode = corsproxy
+listen = tcp:{cors}:interface=127.0.0.1
+origins = http://127.0.0.1:{page}
+guard_ports = {alpha} 80
+cache = pages
+
+"""
+"""The CORS proxy of the demo, which needs the extra ``guard``."""
+
 _TOUR = """
 lbproxy demo: everything below runs in this one process (stop it with Ctrl-C)
 
   HTTP   http://127.0.0.1:{http}/     answered in turn by origins alpha and beta
   HTTPS  https://127.0.0.1:{https}/    the same, with a certificate made just now
   TCP    127.0.0.1:{tcp}              a line echo, two origins, least connections
+  CORS   http://127.0.0.1:{page}/     a page that calls another origin, with and without a proxy
   admin  http://127.0.0.1:{admin}/     the dashboard; or `lbproxy top --admin 127.0.0.1:{admin}`
   log    {log}
   config {config}   (`lbproxy check` and `lbproxy explain` work on it)
@@ -148,7 +163,20 @@ class Demo:
     def __init__(self, reactor: Any, folder: Path, first_port: int) -> None:
         self.reactor = reactor
         self.folder = folder
-        names = ("http", "https", "tcp", "control", "alpha", "beta", "slow", "one", "two", "admin")
+        names = (
+            "http",
+            "https",
+            "tcp",
+            "control",
+            "alpha",
+            "beta",
+            "slow",
+            "one",
+            "two",
+            "admin",
+            "cors",
+            "page",
+        )
         self.ports = dict(zip(names, free_ports(first_port, len(names)), strict=True))
         self.origins = {name: Origin(name, self.ports[name]) for name in names[4:9]}
         self.origins["slow"].delay = 0.5
@@ -169,13 +197,27 @@ class Demo:
         pem = self.folder / "demo.pem"
         pem.write_bytes(certificate + key)
         pem.chmod(0o600)
-        self.config.write_text(CONFIG.format(log=self.log, certificate=pem, **self.ports))
+        self.config.write_text(self._text(pem))
         for origin in self.origins.values():
             origin.start(self.reactor)
         control = Site(DemoControl(self.origins, self.reactor))
         self.reactor.listenTCP(self.ports["control"], control, interface="127.0.0.1")
+        api, proxy = (f"http://127.0.0.1:{self.ports[name]}" for name in ("alpha", "cors"))
+        page = Data(demo_page(f"{api}/", proxy), "text/html; charset=utf-8")
+        page.isLeaf = True
+        self.reactor.listenTCP(self.ports["page"], Site(page), interface="127.0.0.1")
         self.balancer = LoadBalancer.from_config(self.config, reactor=self.reactor)
         self.balancer.startService()
+
+    def _text(self, certificate: Path) -> str:
+        """The configuration; without the extra ``guard`` there is no CORS proxy in it."""
+        has_guard = find_spec("ada_url") is not None
+        words = {
+            **self.ports,
+            "cors": CORS.format(**self.ports) if has_guard else "",
+            "public": "guard_public = 127.0.0.1\n" if has_guard else "",
+        }
+        return CONFIG.format(log=self.log, certificate=certificate, **words)
 
     def tour(self) -> str:
         """Return the text with things to try."""

@@ -25,6 +25,7 @@ from urllib.parse import unquote, unquote_plus
 
 from attrs import field, frozen
 
+from lbproxy.cors.convert import INPUTS, checked_selector
 from lbproxy.http.syntax import is_token
 
 __all__ = ["FORMS", "OWN_PAGES", "Call", "CallError", "masked_target", "parse_call"]
@@ -39,11 +40,16 @@ FIELDS_MAX: Final = 32
 TTL_MAX: Final = 365 * 86400
 
 _OWN: Final = frozenset(
-    ("url", "key", "colo", "reqHeaders", "resHeaders", "ttl", "extract", "convert")
+    (
+        *("url", "key", "colo", "reqHeaders", "resHeaders", "ttl"),
+        *("extract", "selector", "convert", "input", "output"),
+    )
 )
+_ENDS: Final = sorted(_OWN - {"selector", "input", "output"})  # APIs have parameters of these names
 _REPEATABLE: Final = frozenset(("reqHeaders", "resHeaders"))
 _SCHEME: Final = re.compile(r"(?i)(?:https?|wss?)(:|%3A)")
-_OWN_NEXT: Final = re.compile(rf"&(?=(?:{'|'.join(sorted(_OWN))})(?:[=&]|\Z))")
+_PAIR: Final = r"input=(?:csv|xml|rss)&output=json|output=json&input=(?:csv|xml|rss)"
+_OWN_NEXT: Final = re.compile(rf"&(?=(?:(?:{'|'.join(_ENDS)})(?:[=&]|\Z))|(?:{_PAIR})(?:&|\Z))")
 _HOST: Final = re.compile(r"[^/?#@]+\.[^/?#@]+|\[[^/?#@]+\](?::[0-9]+)?|[^/?#@:]+:[0-9]+")
 _KEY: Final = re.compile(rb"([?&]key=)[^&#]*")
 
@@ -60,6 +66,8 @@ class Call:
 
     ``key`` is not part of the representation.  ``ttl``: seconds, None if the call has none.
     ``req_headers`` and ``res_headers``: (name, value); an empty value removes the field.
+    ``convert``: one of :data:`~lbproxy.cors.convert.INPUTS`, ``extract``: a CSS selector; "" for
+    none.
     """
 
     url: str
@@ -68,6 +76,8 @@ class Call:
     ttl: int | None = None
     req_headers: Fields = ()
     res_headers: Fields = ()
+    convert: str = ""
+    extract: str = ""
 
 
 def parse_call(
@@ -118,7 +128,34 @@ def _from_query(query: str, key: str) -> Call | None:
         ttl=_ttl(found.get("ttl")),
         req_headers=_fields("reqHeaders", found),
         res_headers=_fields("resHeaders", found),
+        convert=_convert(found),
+        extract=_extract(found),
     )
+
+
+def _convert(found: dict[str, list[str]]) -> str:
+    """``convert=csv``, or ``input=csv&output=json`` as corsproxy.io has it."""
+    if found.get("output", ["json"])[0] != "json":
+        raise CallError("the only output is json")
+    kind = (found.get("convert") or found.get("input") or [""])[0].lower()
+    if kind and kind not in INPUTS:
+        raise CallError(f"convert is one of {', '.join(INPUTS)}")
+    return kind
+
+
+def _extract(found: dict[str, list[str]]) -> str:
+    """``extract=SELECTOR``, or ``extract=1&selector=SELECTOR`` as corsproxy.io has it."""
+    text = found.get("selector", [""])[0] or found.get("extract", [""])[0]
+    if "extract" not in found or text in ("", "0", "1", "true", "false"):
+        if "extract" in found:
+            raise CallError("extract needs a CSS selector")
+        return ""
+    if "convert" in found or "input" in found:
+        raise CallError("extract and convert do not go together")
+    try:
+        return checked_selector(text)
+    except ValueError as error:
+        raise CallError(str(error)) from None
 
 
 def _parameters(query: str) -> dict[str, list[str]]:
@@ -142,9 +179,6 @@ def _parameters(query: str) -> dict[str, list[str]]:
         if name in found and name not in _REPEATABLE:
             raise CallError(f"the parameter {name} is there twice")
         found.setdefault(name, []).append(value)
-    for name in ("extract", "convert"):
-        if name in found:
-            raise CallError(f"the parameter {name} is not supported")
     return found
 
 

@@ -77,7 +77,8 @@ def test_no_call(target: str) -> None:
         ("/?url=http://a.example/&reqHeaders=nonsense", "NAME:VALUE"),
         ("/?url=http://a.example/&reqHeaders=a%0d%0ab:c", "NAME:VALUE"),
         ("/?url=http://a.example/&resHeaders=a:b%0d%0ac:d", "ASCII"),
-        ("/?url=http://a.example/&extract=h1", "not supported"),
+        ("/?url=http://a.example/&extract=1", "needs a CSS selector"),
+        ("/?url=http://a.example/&convert=pdf", "one of csv, xml, rss"),
         ("/?url=http://a.example/" + "&reqHeaders=a:b" * 33, "more than 32"),
     ],
 )

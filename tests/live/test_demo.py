@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,3 +118,17 @@ def test_ctrl_c(demo):
     begun = time.monotonic()
     assert demo.child.stop(signal.SIGINT) == 0
     assert time.monotonic() - begun < 5
+
+
+def test_the_page_calls_another_origin_through_the_proxy(demo, tmp_path):
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs chromium")
+    flags = "--headless --no-sandbox --disable-gpu --disable-background-networking"
+    command = [chromium, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}"]
+    command += ["--virtual-time-budget=10000", "--dump-dom", demo.url("CORS")]
+    page = subprocess.run(command, capture_output=True, text=True, timeout=90).stdout
+    (body,) = re.findall(r"<body[^>]*>", page)
+    assert 'data-direct="TypeError' in body
+    assert re.search(r'data-proxied="200 \(cache: (MISS|HIT)\)', body)
+    assert 'data-refused="403' in body

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from attrs import Factory, define
+from twisted.python.failure import Failure
+
 from lbproxy.cors.fields import is_policy_field
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard import TargetRefused
-from lbproxy.http.message import End, Reply, RequestHead, ResponseHead
+from lbproxy.http.message import END, End, Reply, RequestHead, ResponseHead
+from lbproxy.net.timers import Timer
 from lbproxy.proxy.features.corsproxy.gate import FETCHED, POLICY, AllowedCall
 from lbproxy.proxy.features.corsproxy.heads import client_response, final_url
 from lbproxy.proxy.http.sink import Asking, ForwardingSink
@@ -43,6 +47,8 @@ class CallStream(ForwardingSink):
         self._answered = False
         self._tunnel = False
         self._ended = False
+        self._whole: _Whole | None = None  # a body that is to be converted
+        self._timer: Timer | None = None
 
     def start(self, inner: Source, head: RequestHead, data: bytes, end: End | None) -> SourceStream:
         """Ask ``inner``."""
@@ -99,12 +105,62 @@ class CallStream(ForwardingSink):
                 return
             self._answered = True
             events[0] = self._for_client(first)
+            if self._converts(first):
+                self._whole = _Whole(events.pop(0))
+        if self._whole is not None:
+            self._collect(self._whole, events)
+            return
         size = sum(len(one) for one in events if type(one) is bytes)
         if size and not self._count(0, size):
             return
         if type(events[-1]) is End and not self._tunnel:
             self._release()
         self.sink.server_events(events)
+
+    # -- conversions ----------------------------------------------------------------------------
+
+    def _converts(self, head: ResponseHead) -> bool:
+        call = self._asked.call
+        wanted = bool(call.convert or call.extract)
+        return wanted and head.status == 200 and self._head.method != b"HEAD"
+
+    def _collect(self, whole: _Whole, events: list[Any]) -> None:
+        """Keep the body until it is complete, and convert it."""
+        for event in events:
+            if type(event) is bytes:
+                whole.parts.append(event)
+                whole.size += len(event)
+        if whole.size > self._source.rules.convert_max:
+            self._fail(ProxyError(Kind.BAD_RESPONSE, "the body is larger than convert_max"))
+        elif whole.head.header(b"content-encoding") is not None:
+            self._fail(ProxyError(Kind.BAD_RESPONSE, "the body is compressed"))
+        elif events and type(events[-1]) is End:
+            self._stream = STARTING
+            self._timer = self.sink.traffic.frontend.wheel.timer(self._late)
+            self._timer.set(self._source.rules.timeout_total)
+            kind = (whole.head.header(b"content-type") or b"").decode("latin-1")
+            job = self._source.conversions.run(self._asked.call, b"".join(whole.parts), kind)
+            whole.parts = []
+            job.addCallbacks(self._converted, self._unconverted)
+
+    def _converted(self, body: bytes) -> None:
+        whole = self._whole
+        if self._ended or whole is None or not self._count(0, len(body)):
+            return
+        self._release()
+        head = whole.head
+        head.set_header(b"Content-Type", b"application/json; charset=utf-8")
+        for name in (b"etag", b"content-length", b"accept-ranges", b"content-md5", b"digest"):
+            head.remove_header(name)
+        head.length = len(body)
+        self.sink.server_events([head, body, END])
+
+    def _unconverted(self, failure: Failure) -> None:
+        if not self._ended:
+            self._fail(ProxyError(Kind.BAD_RESPONSE, f"conversion: {failure.value}"))
+
+    def _late(self) -> None:
+        self._fail(ProxyError(Kind.RESPONSE_TIMEOUT, "the conversion takes too long"))
 
     def _may_see(self, head: ResponseHead) -> bool:
         """Whether the caller may have a response that the cache got by a redirect for another."""
@@ -171,6 +227,17 @@ class CallStream(ForwardingSink):
     def _release(self) -> SourceStream:
         """Let go of the stream, which may have to be closed."""
         self._ended = True
+        if self._timer is not None:
+            self._timer.close()
         self._source.tunnels.pop(self, None)
         stream, self._stream = self._stream, STARTING
         return stream
+
+
+@define(eq=False)
+class _Whole:
+    """A body that is collected, and the head for the client."""
+
+    head: ResponseHead
+    parts: list[bytes] = Factory(list)
+    size: int = 0

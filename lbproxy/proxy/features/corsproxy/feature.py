@@ -20,6 +20,7 @@ from lbproxy.model import Address
 from lbproxy.net.interfaces import local_addresses
 from lbproxy.proxy.adminpart import AdminPart, Column
 from lbproxy.proxy.feature import Feature, Given
+from lbproxy.proxy.features.corsproxy.conversion import Conversions
 from lbproxy.proxy.features.corsproxy.egress import EgressSpec
 from lbproxy.proxy.features.corsproxy.exits import Exits
 from lbproxy.proxy.features.corsproxy.gate import CorsCounters, Gate
@@ -31,6 +32,7 @@ from lbproxy.proxy.features.corsproxy.quotas import Quotas, origin_subject
 from lbproxy.proxy.features.corsproxy.source import CorsParts, CorsSource, Tunnels
 from lbproxy.proxy.features.corsproxy.spec import (
     CorsDeclaration,
+    check_convert,
     check_keys,
     origin_quota,
     usage_path,
@@ -91,6 +93,7 @@ class CorsProxy(CorsDeclaration, Feature[Frontend]):
             NameLookups(given.env.reactor),
             guard,
             FetchRules.of(spec),
+            Conversions(given.env.reactor),
             self.quotas,
             tunnels,
         )
@@ -104,6 +107,7 @@ class CorsProxy(CorsDeclaration, Feature[Frontend]):
                 raise ValueError(f"{wrong[0]} is for mode = corsproxy")
             return None
         check_keys(spec)
+        check_convert(spec)
         interfaces = tuple(local_addresses())
         listeners = tuple(listener_addresses(given.config))
         exits = tuple(given.config.of(EgressSpec))

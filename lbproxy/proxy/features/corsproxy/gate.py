@@ -114,6 +114,7 @@ class Gate:
         self._key_header = spec.key_header
         self._keys = keys
         self._credentials: bool = spec.credentials
+        self._convert: bool = spec.convert
         self._ttl_max = int(spec.ttl_max)
         origins = [checked_origin(text) for text in spec.origins]
         self._rules = AccessRules(origins, keys=keys is not None)
@@ -215,6 +216,9 @@ class Gate:
         if call is None:
             raise _Refused(404, "the request names no target URL")
         record = self._record(call, request, origin, referrer, traffic.frontend.wheel.wall())
+        if (call.convert or call.extract) and not self._convert:
+            name = "convert" if call.convert else "extract"
+            raise CallError(f"the parameter {name} is not supported")
         way = self._exits.find(call.colo)
         if way is None:
             names = ", ".join(name for name, _, _ in self._exits.rows)

@@ -45,6 +45,7 @@ class FetchRules:
     timeout_total: float
     redirect_buffer: int
     by_key: bool
+    convert_max: int
 
     @classmethod
     def of(cls, spec: Any) -> FetchRules:
@@ -60,6 +61,7 @@ class FetchRules:
             timeout_total=spec.timeout_total,
             redirect_buffer=spec.redirect_buffer,
             by_key=spec.cache_by_key,
+            convert_max=spec.convert_max,
         )
 
 
@@ -90,6 +92,10 @@ def target_request(
         same_origin=same_origin,
         cookies=asked.credentials,
     )
+    if asked.call.convert or asked.call.extract:
+        # the whole body is needed, as it is
+        fields = [pair for pair in fields if pair[0].lower() not in (b"accept-encoding", b"range")]
+        fields.append((b"Accept-Encoding", b"identity"))
     if via:
         fields.append((b"Via", via))
     return RequestHead(

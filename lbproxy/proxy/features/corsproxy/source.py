@@ -11,6 +11,7 @@ from lbproxy.cors.keys import KeyRecord
 from lbproxy.guard import Guard
 from lbproxy.http.message import End, RequestHead
 from lbproxy.proxy.features.corsproxy.calls import CallStream
+from lbproxy.proxy.features.corsproxy.conversion import Conversions
 from lbproxy.proxy.features.corsproxy.fetch import TargetFetch
 from lbproxy.proxy.features.corsproxy.gate import ASKED, FETCHED, AllowedCall
 from lbproxy.proxy.features.corsproxy.heads import FetchRules, cache_traffic
@@ -35,6 +36,7 @@ class CorsParts:
     lookups: NameLookups
     guard: Guard
     rules: FetchRules
+    conversions: Conversions
     quotas: Quotas
     tunnels: Tunnels
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from typing import Any
 
 from attrs import fields_dict, frozen
@@ -18,6 +19,7 @@ from lbproxy.proxy.features.corsproxy.egress import EGRESS
 __all__ = [
     "CorsDeclaration",
     "CorsKeys",
+    "check_convert",
     "check_keys",
     "origin_quota",
     "usage_path",
@@ -183,6 +185,21 @@ class CorsKeys:
         doc="corsproxy: longest lifetime in the cache that ``ttl=`` of a call may set",
         http_only=True,
     )
+    convert: bool = option(
+        "bool",
+        False,
+        doc="corsproxy: allow ``convert=`` (CSV, XML and RSS to JSON) and ``extract=`` (elements of"
+        " HTML by a CSS selector; needs the extra ``convert``)",
+        http_only=True,
+    )
+    convert_max: int = option(
+        "size",
+        256 * 1024,
+        min=1,
+        max=4 * 1024 * 1024,
+        doc="corsproxy: maximum size of a body that is converted",
+        http_only=True,
+    )
     target_ca: str = option(
         "path",
         "",
@@ -203,6 +220,12 @@ def usage_path(spec: Any) -> str:
     if spec.usage or not spec.keys:
         return str(spec.usage)
     return f"{spec.keys}.usage"
+
+
+def check_convert(spec: Any) -> None:
+    """Raise ValueError if ``convert`` is on and its package is missing."""
+    if spec.convert and find_spec("selectolax") is None:
+        raise ValueError("convert needs the package selectolax (pip install 'lbproxy[convert]')")
 
 
 def origin_quota(spec: Any) -> Quota:

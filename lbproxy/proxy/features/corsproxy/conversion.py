@@ -1,0 +1,43 @@
+"""DATA. Conversions of bodies, in threads, a few at a time."""
+
+# mypy: disable-error-code=no-untyped-call
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.threads import deferToThreadPool
+
+from lbproxy.cors.call import Call
+from lbproxy.cors.convert import ConvertError, convert, extract
+
+__all__ = ["CONVERSIONS_MAX", "Conversions"]
+
+CONVERSIONS_MAX: Final = 2
+"""Conversions of one CORS proxy at a time: they compete with traffic for the interpreter."""
+
+
+class Conversions:
+    """Converts in the threads of ``reactor``; further bodies wait for their turn."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._turns = DeferredSemaphore(CONVERSIONS_MAX)
+
+    def run(self, call: Call, body: bytes, content_type: str) -> Deferred[bytes]:
+        """Return the JSON that ``call`` wants of ``body``, or fail with ConvertError."""
+
+        def work() -> bytes:
+            try:
+                if call.extract:
+                    return extract(call.extract, body, content_type)
+                return convert(call.convert, body, content_type)
+            except RecursionError:
+                raise ConvertError("nested too deeply") from None
+
+        def begin() -> Deferred[bytes]:
+            return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
+
+        done: Deferred[bytes] = self._turns.run(begin)
+        return done
