@@ -50,6 +50,7 @@ class Job:
 
     ``servers``: addresses of the backend's servers.  ``check_every``: seconds between health
     checks; 0: none.  ``routes``: number of routes ``/route/N/``, all to the same backend.
+    ``mode``: ``http``, ``tcp`` or ``corsproxy``: the request names its server.
     ``workers``: processes (lbproxy, nginx) or threads (HAProxy).  ``share``: part of a core that
     each of them may use; 0: all of it.  ``admin``: lbproxy's metrics and API are on.  ``followed``:
     a dashboard follows them.  ``words``: extra configuration by proxy; other proxies are left out.
@@ -145,6 +146,8 @@ class LBProxy(Proxy):
     def launch(self) -> Child:
         """See :class:`Proxy`."""
         job = self.job
+        if job.mode == "corsproxy":
+            return self._cors_proxy()
         scheme = f"tls:{self.port}" if job.tls else f"tcp:{self.port}"
         options = f" certificates={job.tls}" if job.tls else ""
         check = "http GET /healthz expect=200" if job.mode == "http" else "tcp"
@@ -175,6 +178,18 @@ class LBProxy(Proxy):
         if job.followed:
             self._follow()
         return child
+
+    def _cors_proxy(self) -> Child:
+        """Start a CORS proxy that everybody may use for the servers on loopback."""
+        lines = [
+            *("[lbproxy]", "access_log = access.log json", "guard_public = 127.0.0.0/8"),
+            *("[frontend bench]", "mode = corsproxy", "open = yes"),
+            f"listen = tcp:{self.port}:interface=127.0.0.1",
+            f"guard_ports = {' '.join(one.rpartition(':')[2] for one in self.job.servers)}",
+        ]
+        text = "\n".join(lines) + "\n"
+        job = self.job
+        return LBProcess(text, self.folder, cores=job.cores, prefix=job.prefix, timeout=120).child
 
     def _admin(self) -> list[str]:
         if not (self.job.admin or self.job.followed):

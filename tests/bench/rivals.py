@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench.proxies import HAProxy, Nginx, Proxy, Unavailable
-from tests.support.process import Child
+from tests.support.process import Child, find_binary
 
 __all__ = ["REQUIREMENTS", "RIVALS"]
 
@@ -230,7 +230,32 @@ class StockTwisted(Proxy):
         return self._start(command)
 
 
+_CORS_ANYWHERE = """
+require(process.argv[1] + "/cors-anywhere").createServer({}).listen(+process.argv[2], "127.0.0.1");
+"""
+
+
+class CorsAnywhere(Proxy):
+    """cors-anywhere on Node.js, without a log: ``npm install --prefix $RIVALS_VENV cors-anywhere``
+    puts it beside the others.
+    """
+
+    name = "cors-anywhere"
+
+    def launch(self) -> Child:
+        """See :class:`Proxy`."""
+        if self.job.mode != "corsproxy":
+            raise Unavailable("is a CORS proxy")
+        modules, node = _environment() / "node_modules", find_binary("node")
+        if node is None or not (modules / "cors-anywhere").is_dir():
+            raise Unavailable(f"node is missing, or cors-anywhere in {modules}")
+        return self._start([node, "-e", _CORS_ANYWHERE, str(modules), str(self.port)])
+
+
 RIVALS: dict[str, type[Proxy]] = {
     cls.name: cls
-    for cls in (NewHAProxy, NewNginx, Caddy, Traefik, ProxyPy, PyProxy, Aiohttp, StockTwisted)
+    for cls in (
+        *(NewHAProxy, NewNginx, Caddy, Traefik, ProxyPy, PyProxy, Aiohttp, StockTwisted),
+        CorsAnywhere,
+    )
 }

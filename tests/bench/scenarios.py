@@ -13,7 +13,7 @@ from tests.bench.load_http import bulk, handshakes, upload, wrk
 from tests.bench.load_idle import idle
 from tests.bench.load_paced import paced
 from tests.bench.load_tools import pgbench, redis
-from tests.bench.proxies import Job, Proxy
+from tests.bench.proxies import Job, Proxy, Words
 
 __all__ = ["SCENARIOS", "Scenario"]
 
@@ -83,6 +83,38 @@ def _replay(load: Callable[..., Load]) -> Callable[[Proxy, float], Load]:
     return lambda proxy, seconds: load(proxy.port, seconds, replay=proxy.job.replay)
 
 
+_CORS = {
+    "lbproxy": Words(),
+    "cors-anywhere": Words(),
+    "nginx": Words(
+        front=(
+            "rewrite ^ /small;",
+            *(
+                f"add_header {name} {value};"
+                for name, value in (
+                    ("Access-Control-Allow-Origin", "https://app.example.com"),
+                    ("Access-Control-Expose-Headers", "content-length,x-final-url"),
+                    ("Vary", "Origin"),
+                    ("X-Final-URL", "http://127.0.0.1/small"),
+                    ("Content-Security-Policy", "sandbox"),
+                    ("X-Content-Type-Options", "nosniff"),
+                )
+            ),
+        )
+    ),
+}
+"""nginx is told the target and adds the same headers; it judges nothing."""
+
+
+def _cors(lab: Lab) -> Job:
+    return _http(lab, mode="corsproxy", words=_CORS)
+
+
+def _cors_load(proxy: Proxy, seconds: float) -> Load:
+    """Requests that name one of the servers, in the form that all CORS proxies know."""
+    return wrk(proxy.port, seconds, path=f"/http://{proxy.job.servers[0]}/small")
+
+
 def _idle(proxy: Proxy, seconds: float) -> Load:
     return idle(proxy.port, proxy.child.rss_bytes)
 
@@ -123,6 +155,7 @@ _ALL = (
     Scenario("workers-2-quarter", partial(_workers, 2, share=0.25), _on_port(wrk)),
     Scenario("http-get-64k", _http, _on_port(wrk, path="/64k")),
     Scenario("http-post-16k", _http, _on_port(wrk, path="/sink", method="POST", size=16384)),
+    Scenario("cors-proxy", _cors, _cors_load),
     Scenario("http-close", _http, _on_port(wrk, close=True)),
     _rr(1),
     _rr(50),
