@@ -34,7 +34,7 @@ from lbproxy.proxy.info import ConnectionInfo, plain_ip
 from lbproxy.proxy.member import Member
 from lbproxy.proxy.policy import Hooks, Policies
 from lbproxy.proxy.ratelog import Quiet
-from lbproxy.proxy.roles import BanJudge, FrontendClient
+from lbproxy.proxy.roles import BanJudge, FrontendClient, Gate
 from lbproxy.proxy.routeowner import RouteOwner, take_over_routes
 
 __all__ = ["Frontend", "Lineage"]
@@ -114,7 +114,7 @@ class Frontend(Accounting):
         self.filters = tuple(filters)
         # Refuses connections besides the address lists, or returns a callable that charges one that
         # is counted
-        self.gate: Callable[[ConnectionInfo], ProxyError | Callable[[], None]] | None = None
+        self.gate: Gate | None = None
         # Follows the alert ``attack`` for this frontend
         self.alarm: Callable[[bool], None] | None = None
         self.ban_judge: BanJudge | None = None  # set by a feature
@@ -232,7 +232,7 @@ class Frontend(Accounting):
             error = self.ban_judge.admit(info)
             if error is not None:
                 return error
-        charge: Callable[[], None] | None = None
+        charge: Callable[[], ProxyError | None] | None = None
         if self.gate is not None and judge and gated and ip and ip not in self._proxies:
             verdict = self.gate(info)
             if isinstance(verdict, ProxyError):
@@ -243,7 +243,10 @@ class Frontend(Accounting):
             return ProxyError(Kind.LIMITED, reason)
         info.counted_as = ip
         if charge is not None:
-            charge()
+            error = charge()
+            if error is not None:  # another process was faster
+                self.depart(info)
+            return error
         return None
 
     def _lets_in(self, ip: str) -> bool:
@@ -275,6 +278,9 @@ class Frontend(Accounting):
             self.limits.give_back(ip)
         if info.bound is not None:
             info.bound.close()
+        if info.release is not None:
+            info.release()
+            info.release = None
 
     def has_too_many(self, info: ConnectionInfo) -> bool:
         """Return whether the client's address holds more than a tenth of ``maxconn``; trusted

@@ -26,7 +26,8 @@ class ConnectionInfo(Connection):
     connection limits hold it under; None when they do not. ``tlvs``: of a PROXY v2 header.
     ``listener``: as written in the configuration. ``connected``: when, in reactor time. ``bound``:
     the server connections that belong to it (:class:`~lbproxy.proxy.http.bound.BoundConnections`);
-    None while there are none. ``served``: a backend with ``reuse = safe`` has answered a request of
+    None while there are none. ``release``: gives back its places in limits of connections; None
+    while it has none. ``served``: a backend with ``reuse = safe`` has answered a request of
     it.
     """
 
@@ -37,6 +38,7 @@ class ConnectionInfo(Connection):
         "client_port",
         "connected",
         "counted_as",
+        "release",
         "served",
         "tlvs",
     )
@@ -71,6 +73,7 @@ class ConnectionInfo(Connection):
         self.connected = connected
         self.counted_as: str | None = None
         self.bound: Any = None
+        self.release: Any = None
         self.served = False
 
 

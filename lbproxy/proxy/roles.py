@@ -19,11 +19,17 @@ if TYPE_CHECKING:
     from lbproxy.balance.server import ServerState
     from lbproxy.errors import Kind, ProxyError
 
-__all__ = ["BanJudge", "Evidence", "FrontendClient", "Pick", "RefusalLog", "SessionWatch"]
+__all__ = ["BanJudge", "Evidence", "FrontendClient", "Gate", "Pick", "RefusalLog", "SessionWatch"]
 
 Pick = Callable[..., Lease | None]
 """``pick(context, avoid=())``, as :meth:`lbproxy.balance.group.ServerGroup.pick`
 (``Backend.pick``).
+"""
+
+
+Gate = Callable[[Any], Any]
+"""``gate(info)`` of a connection (``Frontend.gate``): the ProxyError that refuses it, or a function
+that charges it once it is counted.  That returns None, or a ProxyError if it is refused after all.
 """
 
 

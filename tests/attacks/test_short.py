@@ -41,8 +41,9 @@ GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 class Target:
     """A guarded frontend, and the requests that reached its server."""
 
-    def __init__(self, keys: str, pem: str) -> None:
-        self.lb: LoadBalancerFixture = LB.from_config(TEXT.format(keys=keys).replace("@PEM@", pem))
+    def __init__(self, keys: str, sections: str, pem: str) -> None:
+        text = sections + TEXT.format(keys=keys).replace("@PEM@", pem)
+        self.lb: LoadBalancerFixture = LB.from_config(text)
         self.big = False
         self.origin = self.lb.origin("a", "10.0.0.1:80", self._answer)
 
@@ -77,8 +78,8 @@ class Target:
 def target(pem: str) -> Iterator[Callable[..., Target]]:
     made: list[Target] = []
 
-    def start(keys: str = "") -> Target:
-        made.append(Target(keys, pem))
+    def start(keys: str = "", sections: str = "") -> Target:
+        made.append(Target(keys, sections, pem))
         return made[-1]
 
     yield start
@@ -173,6 +174,29 @@ def test_a_flood_of_connections_from_one_address(target: Start) -> None:
         it.client("10.1.0.1")
     assert it.open == 20
     it.ordinary()
+
+
+def test_connections_of_a_prefix_at_once(target: Start) -> None:
+    """``maxconn_per_ip`` alone lets each address of a prefix have its share."""
+    limit = "[limit open]\nconcurrent = 10\nunit = connections\nprefix = 24 48\n"
+    it = target("limits = open", limit)
+    held = [it.client(f"10.1.0.{n}") for n in range(50)]
+    assert it.open == 10
+    it.ordinary()
+    for one in held[:4]:
+        one.abort()
+    again = [it.client(f"2001:db8:{'0' if n % 2 else '1'}::{n:x}") for n in range(30)]
+    assert it.open == 6 + 10 + 10
+    for _ in range(9):
+        it.client("10.1.0.99")
+    assert it.open == 30
+    for one in (*held, *again):
+        if not one.closed:
+            one.abort()
+    it.lb.advance(5)
+    assert it.open == 0
+    limits = it.lb.service.frontend("web").features["limits"]._limits
+    assert not limits["open"].at_once.held
 
 
 def test_a_flood_of_handshakes_that_are_never_finished(target: Start) -> None:

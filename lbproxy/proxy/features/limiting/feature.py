@@ -166,8 +166,11 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
 
     # -- connections ----------------------------------------------------------------------------
 
-    def gate(self, info: Any) -> ProxyError | Callable[[], None]:
-        """Return why a connection is refused, or what charges it once it is counted."""
+    def gate(self, info: Any) -> ProxyError | Callable[[], ProxyError | None]:
+        """Return why a connection is refused, or what charges it once it is counted.
+
+        Charging may fail if a limit is ``concurrent``; ``info.release`` gives its places back.
+        """
         context = _Accepted(info.client_ip, self._owner.name, self._owner)
         note = Note([], [], None, info.client_ip)
         for one in self._gates:
@@ -177,8 +180,11 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
         if worst is not None:
             return self._refused(note, worst)
 
-        def charge() -> None:
-            self._pass(note, passing)
+        def charge() -> ProxyError | None:
+            error = self._pass(note, passing)
+            if note.held:
+                info.release = lambda: self._give_back(note)
+            return error
 
         return charge
 

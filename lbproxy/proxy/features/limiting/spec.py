@@ -26,7 +26,11 @@ class LimitSpec:
         example="100/10s burst=50",
     )
     concurrent: int = option(
-        "int", 0, min=0, max=1_000_000, doc="requests of a key at once; in place of ``rate``"
+        "int",
+        0,
+        min=0,
+        max=1_000_000,
+        doc="requests, or connections, of a key at once; in place of ``rate``",
     )
     key: str = option(
         "string",
@@ -92,8 +96,8 @@ def _check(draft: Draft, judge: Judge) -> None:
     if (rate is None) == (concurrent == 0):
         message = "a limit has either 'rate' or 'concurrent'"
         judge.wrong(draft, draft.where, "", message)
-    if concurrent and unit not in ("", "requests"):
-        message = "'concurrent' counts requests only"
+    if concurrent and unit not in ("", "requests", "connections"):
+        message = "'concurrent' counts requests or connections"
         judge.wrong(draft, draft.line("unit"), "unit", message)
     if kind == "delay" and (concurrent or draft.get("method", "") == "window"):
         message = "delay needs a 'rate' with 'method = bucket', which says when a request may go on"

@@ -130,7 +130,7 @@ class Tracking(TrackDeclaration, Feature["Frontend"]):
 
     # -- counting -------------------------------------------------------------------------------
 
-    def gate(self, info: Any) -> ProxyError | Callable[[], None]:
+    def gate(self, info: Any) -> ProxyError | Callable[[], ProxyError | None]:
         """Count a connection once it is accepted; see ``Frontend.gate``."""
         charge = None
         if self._inner is not None:
@@ -138,10 +138,11 @@ class Tracking(TrackDeclaration, Feature["Frontend"]):
             if isinstance(charge, ProxyError):
                 return charge
 
-        def count() -> None:
-            if charge is not None:
-                charge()
-            self._count("connections", self._client(info), 1.0)
+        def count() -> ProxyError | None:
+            error = None if charge is None else charge()
+            if error is None:
+                self._count("connections", self._client(info), 1.0)
+            return error
 
         return count
 
