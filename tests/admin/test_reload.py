@@ -30,6 +30,11 @@ def test_there_is_a_report(tmp_path: Path) -> None:
     assert told["ok"] and not told["dry_run"]
     assert [change["key"] for change in told["changes"]] == ["servers"]
     assert lb.server("app", "a").weight == 4
+    said = [event["text"] for event in client.ask("GET", "events").data["items"]]
+    assert [text for text in said if "reload" in text] == [
+        "reload: made 1 change, kept 0 of 0 sessions",
+        "reload, by local",
+    ]
     path.write_text(TEXT.replace("weight=3", "weight=many"))
     told = client.ask("POST", "reload").data
     assert not told["ok"] and "weight" in told["errors"][0]

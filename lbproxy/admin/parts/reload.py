@@ -31,7 +31,7 @@ _REPORT = object_(
 async def _reload(call: APICall) -> Any:
     report = await call.admin.reloads.reload(dry_run=bool(call.query.get("dry_run")))
     if report.ok and not report.dry_run:
-        call.changes.append(f"reload: {report.summary()}")
+        call.changes.append("reload")
     return {**report.as_json(), "text": report.text()}
 
 
