@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
@@ -64,6 +65,22 @@ def test_a_purge_is_true_in_all_workers(
     assert url in run(admin, "list")
     assert "main" in run(admin, "stats")
     assert "use: serve" in run(admin, "why", url)
+
+
+@pytest.mark.parametrize("disk", [False, True])
+def test_a_thousand_clients_on_an_expired_object_make_one_fetch(
+    balancer: Callable[..., Any], tmp_path: Path, disk: bool
+) -> None:
+    origin = Origin(age=1, delay=1.0)
+    cache = f"disk = {tmp_path}/store 64m" if disk else ""
+    _, web, _ = start(balancer, origin, cache)
+    get(web)
+    time.sleep(2)
+    origin.age, before = 600, origin.count
+    with ThreadPoolExecutor(200) as pool:  # 200 at once, 5 times: the fetch takes a second
+        found = list(pool.map(lambda _: get(web)[:2], range(1000)))
+    assert set(found) == {(200, b"hello")}
+    assert origin.count - before == 1
 
 
 def test_purges_under_load(balancer: Callable[..., Any]) -> None:

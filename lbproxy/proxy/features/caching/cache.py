@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from attrs import evolve
 
+from lbproxy.cache.codec import key_digest
 from lbproxy.cache.key import Key, normal_prefix, normal_url
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.purge import Purge
@@ -16,7 +17,9 @@ from lbproxy.cache.storing import Refusal
 from lbproxy.guard.addresses import AddressSet
 from lbproxy.http.conditional import Conditions
 from lbproxy.proxy.features.caching.counters import CacheCounters, Reasons
+from lbproxy.proxy.features.caching.disk.claims import Claim
 from lbproxy.proxy.features.caching.disk.spool import Spool
+from lbproxy.proxy.features.caching.elsewhere import Elsewhere
 from lbproxy.proxy.features.caching.holds import Holds
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.place import Placement
@@ -43,6 +46,7 @@ class Running(Protocol):
     url: bytes
     stored: Stored | None
     outdated: bool
+    claim: Claim | None
 
     @property
     def waiters(self) -> int: ...
@@ -60,7 +64,8 @@ class Cache(Generic[RunningT]):
 
     It lives as long as a configuration names it: a reload gives it another policy and keeps what is
     stored.  ``users``: the routes that use it; without them a fetch ends with its last client.
-    ``holds``: the clients whose pace decides when memory is freed.
+    ``holds``: the clients whose pace decides when memory is freed. ``elsewhere``: those that wait
+    for the fetch of another process.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class Cache(Generic[RunningT]):
         self.purges = 0
         self.users: set[object] = set()
         self.holds = Holds()
+        self.elsewhere = Elsewhere(self.is_free)
         self.serving = False
         self.fetches: dict[Key, RunningT] = {}
         self._running: set[RunningT] = set()
@@ -121,12 +127,12 @@ class Cache(Generic[RunningT]):
     def collapses(self, key: Key) -> bool:
         """Whether requests of ``key`` wait for each other: not when a response was not stored."""
         until = self._passing.get(hash(key))
-        if until is None:
-            return True
-        if until > self.wall():
-            return False
-        del self._passing[hash(key)]
-        return True
+        if until is not None:
+            if until > self.wall():
+                return False
+            del self._passing[hash(key)]
+        claims = self.store.claims
+        return claims is None or not claims.passes(key_digest(key), self.wall())
 
     def worth(self, key: Key) -> bool:
         """Count a use of ``key``; whether it has had ``min_uses``."""
@@ -167,7 +173,10 @@ class Cache(Generic[RunningT]):
         Reasons.count(self.reasons.not_stored, why.reason)
         if self.fetches.get(fetch.key) is fetch:
             del self.fetches[fetch.key]
-            _remember(self._passing, hash(fetch.key), self.wall() + PASS_SECONDS)
+            until = self.wall() + PASS_SECONDS
+            _remember(self._passing, hash(fetch.key), until)
+            _take_claim(fetch)(until)
+        _take_claim(fetch)()
 
     def fetch_stored(self, fetch: RunningT, body: bytes) -> Entry | None:
         """The response is complete, and may be stored; return the entry if it is."""
@@ -175,9 +184,19 @@ class Cache(Generic[RunningT]):
         self._passing.pop(hash(fetch.key), None)
         self._refused.pop(hash(fetch.url), None)
         stored = evolve(fetch.stored, length=len(body))
+        release = _take_claim(fetch)
         if self.store.asked(fetch.key, stored) > stored.asked:
+            release()
             return None  # a later request was quicker
-        return self.store.add(fetch.key, stored, body)
+        return self.store.add(fetch.key, stored, body, release)
+
+    def fetch_confirmed(self, fetch: RunningT, entry: Entry, stored: Stored) -> Entry | None:
+        """The server has called ``entry`` good; give it the head ``stored``."""
+        return self.store.replace(entry, stored, _take_claim(fetch))
+
+    def fetch_is_large(self, fetch: RunningT) -> None:
+        """The body will take its time: requests of other processes do not wait for its end."""
+        _take_claim(fetch)()
 
     def fetch_spooled(
         self, fetch: RunningT, spool: Spool, digest: bytes, done: Callable[[], None]
@@ -193,6 +212,7 @@ class Cache(Generic[RunningT]):
 
     def fetch_over(self, fetch: RunningT) -> None:
         """A fetch has ended."""
+        _take_claim(fetch)()
         self._forget(fetch)
         self._running.discard(fetch)
 
@@ -219,6 +239,7 @@ class Cache(Generic[RunningT]):
             known = fetch.stored
             if wanted.may_name(fetch.url) if known is None else wanted.names(known):
                 fetch.outdated = True
+                _take_claim(fetch)()
                 self._forget(fetch)
 
     def outdated(self) -> None:
@@ -250,11 +271,26 @@ class Cache(Generic[RunningT]):
     @property
     def waiting_count(self) -> int:
         """Requests of this process that wait for the head of another one's fetch."""
-        return sum(fetch.waiters for fetch in self._running)
+        return sum(fetch.waiters for fetch in self._running) + len(self.elsewhere)
+
+    def is_free(self, key: bytes) -> bool:
+        """Whether no other process fetches a key, of which this is the digest."""
+        claims = self.store.claims
+        return claims is None or claims.is_free(key)
 
     def refusal_of(self, url: bytes) -> Refusal | None:
         """Return why the last response of a public URL was not stored, None if it was."""
         return self._refused.get(hash(url))
+
+
+def _take_claim(fetch: Running) -> Callable[..., None]:
+    """Return what ends the claim of a fetch, which has none from now on."""
+    claim, fetch.claim = fetch.claim, None
+    return _no_claim if claim is None else claim.release
+
+
+def _no_claim(passing_until: float = 0.0) -> None:
+    """The fetch has no claim."""
 
 
 def _remember(known: OrderedDict[int, T], name: int, what: T) -> None:

@@ -39,6 +39,7 @@ from lbproxy.http.message import END, End, Headers, Reply, ResponseHead
 from lbproxy.proxy.features.caching.asking import traffic_like, unconditional
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.chunks import PER_CHUNK, SpooledChunks, StoredChunks
+from lbproxy.proxy.features.caching.disk.claims import Claim
 from lbproxy.proxy.features.caching.disk.files import INLINE
 from lbproxy.proxy.features.caching.disk.spool import AHEAD, Spool
 from lbproxy.proxy.features.caching.holds import TOO_SLOW, Hold, patience_of
@@ -110,7 +111,7 @@ class Fetch(Asking):
     ``entry``: the stored response that the request validates, or None. ``readers``: the clients
     that get the response. ``stored``: the head as it will be stored, from state KEEPING on.
     ``last``: the End, with trailers. ``reason``: for Cache-Status. ``outdated``: a purge has named
-    it since it began, so it is not stored.
+    it since it began, so it is not stored. ``claim``: other processes wait for it.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class Fetch(Asking):
         self.size = 0
         self.complete = False
         self.outdated = False
+        self.claim: Claim | None = None
         self.reason = "stale"
         self._reserved = 0
         self._spool: Spool | None = None
@@ -266,7 +268,7 @@ class Fetch(Asking):
         if fresh is None:
             self.cache.store.remove(entry)
         elif not self.outdated:
-            entry = self.cache.store.replace(entry, fresh) or entry
+            entry = self.cache.fetch_confirmed(self, entry, fresh) or entry
         self.entry = entry
         self._over()
         self.cache.fetch_over(self)
@@ -321,6 +323,7 @@ class Fetch(Asking):
     # -- the file of a large body ---------------------------------------------------------------
 
     def _begin_spool(self) -> None:
+        self.cache.fetch_is_large(self)
         spool = self.cache.store.spool(self._wrote, self._spool_failed)
         before = self.chunks
         self._spool, self.chunks = spool, SpooledChunks(spool, before)

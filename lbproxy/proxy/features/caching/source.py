@@ -9,6 +9,7 @@ from attrs import evolve
 
 from lbproxy.cache.asked import Asked, ask
 from lbproxy.cache.cachestatus import cache_status
+from lbproxy.cache.codec import key_digest
 from lbproxy.cache.freshness import current_age
 from lbproxy.cache.invalidation import invalidated_groups, invalidated_urls
 from lbproxy.cache.key import Key, key_of, url_of
@@ -22,7 +23,9 @@ from lbproxy.http.message import END, End, Reply, RequestHead, ResponseHead
 from lbproxy.observe.record import CacheNote
 from lbproxy.proxy.features.caching.answers import Said, answer, fresh_head
 from lbproxy.proxy.features.caching.cache import Cache
-from lbproxy.proxy.features.caching.counters import Reasons
+from lbproxy.proxy.features.caching.counters import CacheCounters, Reasons
+from lbproxy.proxy.features.caching.disk.claims import Claim
+from lbproxy.proxy.features.caching.elsewhere import Awaiting
 from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.features.caching.holds import StoredBody
 from lbproxy.proxy.features.caching.opening import Opening
@@ -87,11 +90,16 @@ class CacheSource(Source):
         scheme, backend = traffic.scheme.encode(), traffic.backend_name.encode()
         return key_of(traffic.request, self.cache.policy, scheme, backend, body_of(sink))
 
-    def _look_up(self, key: Key, asked: Asked, sink: Asking) -> SourceStream:
+    def _look_up(self, key: Key, asked: Asked, sink: Asking, waited: bool = False) -> SourceStream:
+        """Answer from the store, or by a fetch.  ``waited``: for another process, so that the
+        request does not wait once more.
+        """
         entries = self.cache.store.select(key)
         if entries is None:
-            return self._load(key, sink, lambda sink, found: self._found(found, key, asked, sink))
-        return self._found(entries, key, asked, sink)
+            return self._load(
+                key, sink, lambda sink, found: self._found(found, key, asked, sink, waited)
+            )
+        return self._found(entries, key, asked, sink, waited)
 
     def _load(
         self, key: Key, sink: Asking, then: Callable[[Asking, list[Entry]], SourceStream]
@@ -101,18 +109,26 @@ class CacheSource(Source):
         self.cache.store.load(key, opening.loaded)
         return opening
 
+    @property
+    def counters(self) -> CacheCounters:
+        """The counters of the cache."""
+        return self.cache.counters
+
     def load_took(self, seconds: float) -> None:
         """Count a load from the folder."""
         self.cache.counters.loads += 1
         self.cache.counters.load_seconds += seconds
 
-    def _found(self, entries: list[Entry], key: Key, asked: Asked, sink: Asking) -> SourceStream:
+    def _found(
+        self, entries: list[Entry], key: Key, asked: Asked, sink: Asking, waited: bool = False
+    ) -> SourceStream:
         """Answer by one of the stored responses of ``key``, or by a fetch."""
         entry = self._select(entries, sink.traffic.request)
         if entry is None:
-            return self._fetch(key, asked, sink, None, "vary-miss" if entries else "uri-miss")
+            reason = "vary-miss" if entries else "uri-miss"
+            return self._fetch(key, asked, sink, None, reason, waited)
         decision = decide(entry.stored, asked, self.cache.policy, self.cache.wall())
-        return self._use(entry, decision, key, asked, sink)
+        return self._use(entry, decision, key, asked, sink, waited)
 
     def _passes(self, asked: Asked, traffic: HTTPTraffic) -> bool:
         """Whether the store has no part in a request, so that only a server could answer it."""
@@ -126,7 +142,13 @@ class CacheSource(Source):
         return next((entry for entry in entries if entry.stored is stored), None)
 
     def _use(
-        self, entry: Entry, decision: Decision, key: Key, asked: Asked, sink: Asking
+        self,
+        entry: Entry,
+        decision: Decision,
+        key: Key,
+        asked: Asked,
+        sink: Asking,
+        waited: bool,
     ) -> SourceStream:
         use = decision.use
         if use is Use.SERVE:
@@ -141,7 +163,7 @@ class CacheSource(Source):
             return self._around(head, b"", None, sink, "bypass", decision.reason)
         reason = "request" if decision.ttl > 0 else "stale"
         validated = use is Use.VALIDATE and asked.method != b"POST"  # which has no conditions
-        return self._fetch(key, asked, sink, entry if validated else None, reason)
+        return self._fetch(key, asked, sink, entry if validated else None, reason, waited)
 
     # -- from the store -------------------------------------------------------------------------
 
@@ -204,9 +226,15 @@ class CacheSource(Source):
     # -- from the servers -----------------------------------------------------------------------
 
     def _fetch(
-        self, key: Key, asked: Asked, sink: Asking, entry: Entry | None, reason: str
+        self,
+        key: Key,
+        asked: Asked,
+        sink: Asking,
+        entry: Entry | None,
+        reason: str,
+        waited: bool = False,
     ) -> SourceStream:
-        """Join the fetch of ``key``, or begin one."""
+        """Join the fetch of ``key``, wait for that of another process, or begin one."""
         cache, head = self.cache, sink.traffic.request
         if asked.control.only_if_cached:
             return self._only_cached(sink)
@@ -222,17 +250,45 @@ class CacheSource(Source):
             if len(running.readers) <= cache.spec.waiters and not ranged:
                 return self._join(running, sink, first=False)
             return self._around(head, b"", None, sink, reason, "too many wait")
-        return self._begin_fetch(key, asked, sink, entry, reason, shared)
+        if not shared or waited or asked.demands(cache.policy):
+            return self._begin_fetch(key, asked, sink, entry, reason, shared)
+        return self._claim(key, asked, sink, entry, reason)
+
+    def _claim(
+        self, key: Key, asked: Asked, sink: Asking, entry: Entry | None, reason: str
+    ) -> SourceStream:
+        """Begin a fetch for all processes, or wait for the one that another process has begun."""
+        cache, claims = self.cache, self.cache.store.claims
+        if claims is None:
+            return self._begin_fetch(key, asked, sink, entry, reason, shared=True)
+        digest = key_digest(key)
+        claim = claims.claim(digest)
+        if claim is None:
+            if cache.elsewhere.count(digest) >= cache.spec.waiters:
+                return self._around(sink.traffic.request, b"", None, sink, reason, "too many wait")
+            place = cache.elsewhere, digest
+            return Awaiting(self, sink, place, lambda sink: self._look_up(key, asked, sink, True))
+        if cache.store.has_news(digest):  # the claim of another process has ended just now
+            claim.release()
+            return self._look_up(key, asked, sink, waited=True)
+        return self._begin_fetch(key, asked, sink, entry, reason, True, claim)
 
     def _begin_fetch(
-        self, key: Key, asked: Asked, sink: Asking, entry: Entry | None, reason: str, shared: bool
+        self,
+        key: Key,
+        asked: Asked,
+        sink: Asking,
+        entry: Entry | None,
+        reason: str,
+        shared: bool,
+        claim: Claim | None = None,
     ) -> SourceStream:
         cache = self.cache
         cache.counters.misses += 1
         Reasons.count(cache.reasons.misses, reason)
         sink.traffic.cached = CacheNote("miss", reason)
         fetch = Fetch(cache, key, self._url(sink), asked, sink.traffic, entry, body_of(sink))
-        fetch.reason = reason
+        fetch.reason, fetch.claim = reason, claim
         cache.fetching(fetch, shared)
         reader = self._join(fetch, sink, first=True)
         fetch.start(self.inner)
@@ -258,8 +314,13 @@ class CacheSource(Source):
         running = cache.fetches.get(key)
         if running is not None and running.joinable:
             return
+        claims = cache.store.claims
+        claim = None if claims is None else claims.claim(key_digest(key))
+        if claims is not None and claim is None:
+            return  # another process does
         validated = None if asked.method == b"POST" else entry
         fetch = Fetch(cache, key, self._url(sink), asked, sink.traffic, validated, body_of(sink))
+        fetch.claim = claim
         cache.fetching(fetch, True)
         fetch.start(self.inner)
 

@@ -29,6 +29,7 @@ from lbproxy.cache.key import Key
 from lbproxy.cache.memory import Body, Entry, Memory
 from lbproxy.cache.purge import Purge
 from lbproxy.cache.stored import Stored
+from lbproxy.proxy.features.caching.disk.claims import FetchClaims
 from lbproxy.proxy.features.caching.disk.entries import Place
 from lbproxy.proxy.features.caching.disk.files import OpenBody, on_disk
 from lbproxy.proxy.features.caching.disk.folder import Folder, log_failure
@@ -53,6 +54,10 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 RETRY: Final = 10.0
 """Seconds until a folder that failed is tried again."""
+
+
+def _nothing() -> None:
+    """Do nothing when a response is stored that no request waits for."""
 
 
 class Observer(Protocol):
@@ -82,7 +87,7 @@ class Writing:
     key: Key
     stored: Stored
     entry: Entry | None
-    done: Callable[[], None] = lambda: None
+    done: Callable[[], None] = _nothing
     outdated: bool = False
 
 
@@ -123,6 +128,21 @@ class ResponseStore:
     def spools(self) -> bool:
         """Whether large bodies go to files."""
         return self.folder is not None
+
+    @property
+    def claims(self) -> FetchClaims | None:
+        """The claims of fetches, None if no other process has a part in the store."""
+        return None if self.alone or self.folder is None else self.folder.claims
+
+    def has_news(self, key: bytes) -> bool:
+        """Whether another process has changed what is stored of a key (its digest) since the last
+        look-up.
+        """
+        folder = self.folder
+        if folder is None:
+            return False
+        before = list(folder.lookup(key))
+        return self.sync() and list(folder.lookup(key)) != before
 
     # -- the folder -----------------------------------------------------------------------------
 
@@ -349,14 +369,19 @@ class ResponseStore:
             times += [one.asked for one in places if one.selected == chosen]
         return max(times)
 
-    def add(self, key: Key, stored: Stored, body: bytes) -> Entry | None:
-        """Store a response whose body is in memory; return its entry if memory has room for it."""
+    def add(
+        self, key: Key, stored: Stored, body: bytes, done: Callable[[], None] = _nothing
+    ) -> Entry | None:
+        """Store a response whose body is in memory; return its entry if memory has room for it.
+
+        ``done()`` is called when all processes can know it, or it cannot be stored."""
         if self.folder is None:
+            done()
             usable = self._path is None or self.alone
             return self.memory.add(key, stored, body) if usable else None
         entry = self.memory.add(key, stored, body)
         record = StoredRecord(key, stored, body, len(body), digest_of(body))
-        self._write(Writing(key, stored, entry), record, 0)
+        self._write(Writing(key, stored, entry, done), record, 0)
         return entry
 
     def add_spooled(
@@ -387,12 +412,18 @@ class ResponseStore:
         spool = Spool(folder.files, self._jobs, wrote, refused)
         return spool
 
-    def replace(self, entry: Entry, stored: Stored) -> Entry | None:
-        """Give the body of ``entry`` a refreshed head.  None if the entry has gone meanwhile."""
+    def replace(
+        self, entry: Entry, stored: Stored, done: Callable[[], None] = _nothing
+    ) -> Entry | None:
+        """Give the body of ``entry`` a refreshed head.  None if the entry has gone meanwhile.
+
+        ``done()``: see :meth:`add`."""
         place: Place | None = entry.place
         if place is None or self.folder is None:
+            done()
             return self.memory.replace(entry, stored)
         if place not in self.folder.lookup(place.key):
+            done()
             return None
         new = self.memory.replace(entry, stored)
         body = entry.body
@@ -401,7 +432,7 @@ class ResponseStore:
         else:
             assert isinstance(body, DiskBody)
             record = evolve(body.record, stored=stored)
-        self._write(Writing(entry.key, stored, new), record, place.body)
+        self._write(Writing(entry.key, stored, new, done), record, place.body)
         return new or Entry(entry.key, stored, body)
 
     def remove(self, entry: Entry) -> None:

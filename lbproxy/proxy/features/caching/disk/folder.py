@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from lbproxy.cache.catalog import Catalog
 from lbproxy.cache.codec import DamagedError
 from lbproxy.cache.purge import Purge
+from lbproxy.proxy.features.caching.disk.claims import FetchClaims
 from lbproxy.proxy.features.caching.disk.entries import (
     Dropped,
     Entry,
@@ -80,11 +81,13 @@ class Folder:
         self._compact_at = _COMPACT
         self._flushing = self._flush_again = False
         self.journal = Journal(path, self._apply, self._reset)
+        self.claims = FetchClaims(path)
 
     def close(self) -> None:
         """Close the journal; files stay."""
         self._closed = True
         self.journal.close()
+        self.claims.close()
 
     def sync(self) -> None:
         """Learn what other processes have done."""
