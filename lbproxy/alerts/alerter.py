@@ -327,7 +327,7 @@ class Alerter(Service):
 
 
 def _cache(counters: CacheCounters) -> CacheSample:
-    return CacheSample(counters.asked, counters.hits + counters.collapsed)
+    return CacheSample(counters.asked(), counters.hits + counters.collapsed)
 
 
 def _frontend(frontend: Frontend) -> FrontendSample:

@@ -71,12 +71,12 @@ def test_a_purge_is_true_in_all_workers(
 def test_a_thousand_clients_on_an_expired_object_make_one_fetch(
     balancer: Callable[..., Any], tmp_path: Path, disk: bool
 ) -> None:
-    origin = Origin(age=1, delay=1.0)
+    origin = Origin(age=1)
     cache = f"disk = {tmp_path}/store 64m" if disk else ""
     _, web, _ = start(balancer, origin, cache)
     get(web)
     time.sleep(2)
-    origin.age, before = 600, origin.count
+    origin.age, origin.delay, before = 600, 1.0, origin.count
     with ThreadPoolExecutor(200) as pool:  # 200 at once, 5 times: the fetch takes a second
         found = list(pool.map(lambda _: get(web)[:2], range(1000)))
     assert set(found) == {(200, b"hello")}

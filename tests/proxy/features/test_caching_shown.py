@@ -11,6 +11,7 @@ import pytest
 from lbproxy.proxy.features.caching.shown import stats_of, top_of
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.origin import Answer, Request
+from lbproxy.workers.aggregate import Totals, report_of
 
 TEXT = """
 [cache main]
@@ -109,6 +110,23 @@ def test_waits_and_bytes_of_shared_fetches_are_counted(lb: LoadBalancerFixture) 
     assert found["wait_seconds"] == pytest.approx(4, abs=0.1)
     assert (found["bytes_served"], found["bytes_saved"]) == (0, 10)
     assert [one[0] for one in logged(lb)] == ["miss", "collapsed", "collapsed"]
+
+
+def test_the_master_shows_the_sum_of_its_workers(lb: LoadBalancerFixture) -> None:
+    lb.origin("a", "10.0.0.1:80", Answer(200, b"one", MINUTE))
+    for path in ("a", "a", "b", "admin/x"):
+        lb.get(f"http://h/{path}")
+    report = report_of(lb.service)
+    with LB.from_config(TEXT) as master:
+        totals = Totals(master.service)
+        totals.received(1, report)
+        totals.received(2, report)
+        totals.write()
+        cache = master.service.caches["main"]
+        found = stats_of(cache)
+        assert (found["hits"], found["misses"], found["bypassed"]) == (2, 4, 2)
+        assert found["reasons"]["misses"] == {"uri-miss": 4}
+        assert cache.remote_top == {"http://h/a": [2, 3]}
 
 
 def test_the_most_used_objects(lb: LoadBalancerFixture) -> None:

@@ -42,7 +42,6 @@ class CacheCounters:
     load_seconds: float = 0.0
     purge_requests: int = 0
 
-    @property
     def asked(self) -> int:
         """Requests that the cache had a part in."""
         return self.hits + self.collapsed + self.misses

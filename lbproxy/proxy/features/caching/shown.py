@@ -27,6 +27,7 @@ def stats_of(cache: Cache[Any]) -> dict[str, Any]:
     folder = None if store.folder is None else store.folder.catalog
     totals = store.totals()
     counters = cache.counters
+    asked = counters.asked()
     return {
         "name": cache.name,
         "objects": len(store),
@@ -36,7 +37,7 @@ def stats_of(cache: Cache[Any]) -> dict[str, Any]:
         "disk_limit": 0 if folder is None else folder.limit,
         "fetching": cache.fetching_count + cache.remote_fetching,
         "waiting": cache.waiting_count + cache.remote_waiting,
-        "hit_ratio": round(counters.hits / counters.asked, 4) if counters.asked else 0.0,
+        "hit_ratio": round(counters.hits / asked, 4) if asked else 0.0,
         "hits": counters.hits,
         "stale": counters.stale,
         "revalidated": counters.revalidated,
