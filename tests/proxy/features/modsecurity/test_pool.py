@@ -66,6 +66,12 @@ def exists(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+def kill(pid: int) -> None:
+    """Kill a process, and wait until it is a zombie."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
 async def answer(reactor: Any, pool: JudgePool, asked: Question) -> tuple[RuleAnswer | None, str]:
     """Ask and wait."""
     found: Answers = []
@@ -139,6 +145,21 @@ def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
         assert found == [(None, "the process that judged it has ended")]
         assert await status(reactor, pool, ATTACK) == 403
         assert pool.restarts == 1
+
+    played(tmp_path, play)
+
+
+def test_a_question_to_a_process_that_has_just_died(tmp_path: Path) -> None:
+    async def play(reactor: Any, pool: JudgePool) -> None:
+        assert await status(reactor, pool, b"/") == 0
+        (pid,) = pool.pids
+        kill(pid)
+        found: Answers = []
+        assert pool.ask(question(), lambda *one: found.append(one)) is not None
+        assert found == []
+        await eventually(reactor, lambda: found)
+        assert found == [(None, "the process that judged it has ended")]
+        assert await status(reactor, pool, ATTACK) == 403
 
     played(tmp_path, play)
 

@@ -175,8 +175,10 @@ class JudgeProcess:
             except BlockingIOError:
                 self._reactor.addWriter(self)
                 return
-            except OSError:
-                self._end()
+            except OSError:  # it has died; the pool must not hear that within its own call
+                self._out.clear()
+                self._reactor.removeWriter(self)
+                self._reactor.callLater(0, self._end)
                 return
             while self._out and sent >= len(self._out[0]):
                 sent -= len(self._out.popleft())
