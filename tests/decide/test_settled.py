@@ -124,12 +124,15 @@ servers = a 127.0.0.1:8002
 SLOW = {
     *("email", "http.client", "importlib.metadata", "re2", "ssl", "urllib.request", "zipfile"),
     *("lbproxy.cache.memory", "lbproxy.observe.alerts", "lbproxy.waf.engine", "lbproxy.waf.own"),
-    *("lbproxy.proxy.features.limiting.key", "lbproxy.waf.rules"),
+    *("lbproxy.limits.cells", "lbproxy.proxy.features.limiting.key", "lbproxy.waf.rules"),
 }
 """Modules for what a small configuration does not use; each takes 3 to 20 ms to import."""
 
 REMOTE = {"email", "http.client", "ssl"}
 """Modules of SLOW that requests to the admin API need."""
+
+HELPED = {"lbproxy.limits.cells", "lbproxy.observe.alerts"}
+"""Modules of SLOW that some command has; its help is in the list of all commands."""
 
 
 @pytest.mark.parametrize(
@@ -139,7 +142,7 @@ REMOTE = {"email", "http.client", "ssl"}
         (("check", "--no-files", "lb.ini"), SLOW | {"lbproxy.decide.path"}),
         (("explain", "lb.ini", "GET", "http://a.example.com:8080/"), SLOW),
         (("servers", "-c", "lb.ini"), SLOW - REMOTE | {"lbproxy.decide.path"}),
-        (("--help",), SLOW - REMOTE - {"lbproxy.observe.alerts"} | {"lbproxy.decide.path"}),
+        (("--help",), SLOW - REMOTE - HELPED | {"lbproxy.decide.path"}),
         (("completion", "bash"), SLOW | {"lbproxy.config.build"}),
     ],
     ids=["check", "no-files", "explain", "servers", "help", "completion"],

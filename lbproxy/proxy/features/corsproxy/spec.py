@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import fields_dict, frozen
 
@@ -12,9 +12,11 @@ from lbproxy.config.declaration import Declaration
 from lbproxy.config.model import option
 from lbproxy.cors.call import FORMS
 from lbproxy.cors.origins import checked_origin
-from lbproxy.cors.quota import Quota
 from lbproxy.limits.rate import Rate
 from lbproxy.proxy.features.corsproxy.egress import EGRESS
+
+if TYPE_CHECKING:
+    from lbproxy.cors.quota import Quota
 
 __all__ = [
     "CorsDeclaration",
@@ -230,6 +232,8 @@ def check_convert(spec: Any) -> None:
 
 def origin_quota(spec: Any) -> Quota:
     """Return the quota of each origin."""
+    from lbproxy.cors.quota import Quota
+
     return Quota(spec.origin_requests, spec.origin_bytes, spec.origin_concurrent)
 
 
