@@ -29,6 +29,7 @@ from lbproxy.cli import main
 from tests.support import tls
 from tests.support.lb_process import LBProcess
 from tests.support.ports import free_ports
+from tests.support.process import accepts, until
 
 pytestmark = [pytest.mark.live]
 
@@ -207,6 +208,7 @@ def test_quotas_hold_under_load_and_over_kill(start: Any, tmp_path: Path, worker
         thread.join()
     assert found.count(200) >= 150  # concurrent may refuse the next call a moment too early
     start.running[-1].child.kill()
+    until(lambda: not accepts(port))  # the workers end a moment after their master
     start.again()
     while len(found) < 400:
         found.append(get(port, url, X_Api_Key=key)[0])
