@@ -43,12 +43,12 @@ def exit_dialler(dialler: Dialler, spec: EgressSpec, reactor: Any) -> Any:
     return dialler
 
 
-class ProxyDialler:
+class ProxyDialler(Dialler):
     """Dials by way of the proxy of ``spec``, whose address is configuration and is not judged."""
 
     def __init__(self, inner: Dialler, spec: EgressSpec, reactor: Any) -> None:
+        super().__init__(inner.loop)
         self.inner = inner
-        self.wheel = inner.wheel
         self.reactor = reactor
         scheme, self.host, self.port = exit_url(spec.proxy)
         self._kind = _NEGOTIATIONS[scheme]
