@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from lbproxy.http.message import FieldName, Head, field_name
+from lbproxy.http.message import FieldName, Head, RequestHead, field_name
 
 __all__ = [
     "SET_COOKIE",
@@ -46,6 +46,8 @@ def remove_cookie(head: Head, cookie: bytes) -> None:
     """Take a cookie out of ``head``.  Other cookies stay byte for byte as they were.
 
     A Cookie line that held nothing else goes too."""
+    if isinstance(head, RequestHead) and head.drop_cookie(cookie):
+        return
     found = cookie + b"="
     lines = _with(head, _COOKIE, found)
     if not lines:
@@ -59,15 +61,8 @@ def remove_cookie(head: Head, cookie: bytes) -> None:
 
 def _without(line: bytes, found: bytes) -> bytes:
     """Return ``line`` without the pairs that begin with ``found``."""
-    at = line.find(found)
-    if at < 0:
+    if line.find(found) < 0:
         return line
-    size = len(found)
-    start = at - 1 if at and line[at - 1] == 32 else at
-    if line.find(found, at + size) < 0 and (not start or line[start - 1] == 59):
-        end = line.find(b";", at + size)  # the usual case: one pair, behind at most one blank
-        left = line[: start - 1] if start else b""
-        return (left if end < 0 else left + line[end:]).strip(b" \t;")
     kept = [part for part in line.split(b";") if not part.lstrip(b" \t").startswith(found)]
     return b";".join(kept).strip(b" \t;")
 

@@ -148,12 +148,12 @@ class CookieSticky(_WithIds):
 
     def response(self, traffic: HTTPFilterTraffic) -> None:
         """Filter phase: set the cookie unless it is right."""
-        server: Any = traffic.server
+        server: ServerState | None = traffic.server
         head = traffic.response
         if server is None or head is None:
             return
         remove_set_cookie(head, self._cookie)
-        name: str = server.name
+        name = server.name
         if self.belongs(traffic) == name or self._is_lent(traffic, server):
             return
         secure = self.options.secure

@@ -10,9 +10,11 @@ from mypy_extensions import i64
 from lbproxy.http.known import COOKIE
 from lbproxy.http.scan import MASK, ROW, Lines
 
-__all__ = ["COOKIE_ROW", "cookie_rows", "is_cookie"]
+__all__ = ["COOKIE_ROW", "cookie_rows", "is_cookie", "line_without"]
 
 COOKIE_ROW: Final = 16
+_SEMICOLON: Final = 59
+_EQUALS: Final = 61
 
 
 def is_cookie(raw: bytes, word: i64, name: bytes) -> bool:
@@ -45,19 +47,65 @@ def cookie_rows(lines: Lines) -> bytes:
     return writer.getvalue()
 
 
+def line_without(lines: Lines, row: i64) -> bytes:
+    """Return the value of the only Cookie line without one pair; empty if it held nothing else.
+
+    ``row``: the pair's place in the table. Other pairs stay byte for byte as they were.
+    """
+    raw = lines.raw
+    word = read_i64_le(lines.table, lines.find_number(COOKIE) * ROW + 8)
+    at: i64 = word & MASK
+    end: i64 = word >> 32
+    table = lines.cookies
+    assert table is not None
+    start: i64 = read_i64_le(table, row) & MASK
+    stop: i64 = read_i64_le(table, row + 8) >> 32
+    while start > at and raw[start - 1] != _SEMICOLON:
+        start -= 1
+    while stop < end and raw[stop] != _SEMICOLON:
+        stop += 1
+    at = _past_blanks(raw, at, start) if start > at else at
+    if at == start:
+        at = start = stop = _past_blanks(raw, stop, end)
+    else:
+        start -= 1  # the semicolon before the pair
+    while end > stop and _is_blank(raw[end - 1]):
+        end -= 1
+    if stop < end:
+        return raw[at:start] + raw[stop:end] if at < start else raw[stop:end]
+    while start > at and _is_blank(raw[start - 1]):
+        start -= 1
+    return raw[at:start]
+
+
+def _is_blank(char: i64) -> bool:
+    return char in (32, 9, _SEMICOLON)
+
+
+def _past_blanks(raw: bytes, at: i64, end: i64) -> i64:
+    while at < end and _is_blank(raw[at]):
+        at += 1
+    return at
+
+
 def _add_cookies(writer: BytesWriter, raw: bytes, at: i64, end: i64) -> None:
     """Add the cookies of one line. Parts without ``=`` are ignored."""
     while at < end:
         start: i64 = at
-        equals: i64 = -1
-        while at < end and raw[at] != 59:
-            if equals < 0 and raw[at] == 61:
-                equals = at
+        char: i64 = 0
+        while at < end:
+            char = raw[at]
+            if char in (_EQUALS, _SEMICOLON):
+                break
+            at += 1
+        if at == end or char == _SEMICOLON:
+            at += 1
+            continue
+        equals: i64 = at
+        while at < end and raw[at] != _SEMICOLON:
             at += 1
         stop: i64 = at
         at += 1
-        if equals < 0:
-            continue
         while raw[start] == 32 or raw[start] == 9:
             start += 1
         while stop > equals + 1 and (raw[stop - 1] == 32 or raw[stop - 1] == 9):

@@ -11,7 +11,7 @@ from librt.strings import read_i64_le
 from mypy_extensions import i64
 
 from lbproxy.http.basehead import Head, Headers, Ours, every_value
-from lbproxy.http.cookietable import COOKIE_ROW, cookie_rows, is_cookie
+from lbproxy.http.cookietable import COOKIE_ROW, cookie_rows, is_cookie, line_without
 from lbproxy.http.known import COOKIE, field_name
 from lbproxy.http.scan import EMPTY, MASK, Lines
 
@@ -137,6 +137,30 @@ class RequestHead(Head):
                 found.append(raw[word & MASK : word >> 32])
             at += COOKIE_ROW
         return found
+
+    def drop_cookie(self, name: bytes) -> bool:
+        """Take the cookie ``name`` out, if it occurs at most once and in the only Cookie line.
+
+        False: it does not, and nothing is changed.
+        """
+        lines = self.lines
+        if lines.repeated >> COOKIE & 1 or not self._in_place():
+            return False
+        table = self._cookie_table()
+        found: i64 = -1
+        at: i64 = 0
+        while at < len(table):
+            if is_cookie(lines.raw, read_i64_le(table, at), name):
+                if found >= 0:
+                    return False
+                found = at
+            at += COOKIE_ROW
+        if found >= 0:
+            left = line_without(lines, found)
+            self.remove(_COOKIE)
+            if left:
+                self.add_header(b"Cookie", left)
+        return True
 
     def _in_place(self) -> bool:
         """Whether the Cookie lines are those of ``lines``."""

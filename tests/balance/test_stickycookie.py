@@ -23,6 +23,7 @@ from lbproxy.balance.stickycookie import (
     server_id,
 )
 from lbproxy.http.message import RequestHead, ResponseHead
+from lbproxy.http.scan import lines_of
 from lbproxy.interfaces import Env
 
 from .tools import Clock, group_of, make, server
@@ -197,6 +198,23 @@ def without_cookie(headers: list[Any], cookie: bytes) -> list[Any]:
     head = RequestHead(b"GET", b"/", list(headers))
     remove_cookie(head, cookie)
     return head.headers
+
+
+@given(st.lists(st.text('LBxa=; \t"', max_size=24).map(str.encode), min_size=1, max_size=2))
+@example([b";=LB="])
+@example([b"a=1;LB=x; b=2"])
+@example([b"LB=x"])
+@example([b"; LB=x ;"])
+@example([b'a=1;\t LB="x" ; LB=y'])
+def test_a_cookie_is_taken_out_in_place_as_from_a_list(values: list[bytes]) -> None:
+    listed: list[Any] = [(b"Cookie", value.strip(b" \t")) for value in values]
+    head = RequestHead(b"GET", b"/", None, lines=lines_of([(b"Host", b"a"), *listed]))
+    remove_cookie(head, b"LB")
+    assert not head.listed
+    seen = RequestHead(b"GET", b"/", None, lines=lines_of(listed)).cookies(b"LB")
+    assert seen == RequestHead(b"GET", b"/", listed).cookies(b"LB")
+    untouched = not seen and len(values) == 1
+    assert head.headers[1:] == (listed if untouched else without_cookie(listed, b"LB"))
 
 
 TOKEN = st.from_regex(rb"[A-Za-z0-9!#-+.^_|-]{1,8}", fullmatch=True)
