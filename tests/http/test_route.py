@@ -259,6 +259,7 @@ def test_good_conditions() -> None:
         "port",
         "time",
         "status",
+        "track",
     }
     for verb, args in (("client", ("10.0.0.0/8",)), ("sni", ("*.x",)), ("alpn", ("h2",))):
         check_condition(verb, args, "tcp")
