@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from ipaddress import ip_network
+from operator import truediv
 from typing import Any
 
 import attrs
@@ -104,6 +105,7 @@ def value(kind: str, facts: Any) -> st.SearchStrategy[Any]:
         "network": NETWORK,
         "client": NETWORK,  # list:NAME needs a section of that name
         "rate": st.integers(0, 10**6).map(lambda n: n / 100),
+        "byte_rate": st.builds(truediv, st.integers(0, 10**9), st.integers(1, 3600)),
     }
     return table[kind]
 

@@ -13,6 +13,7 @@ from lbproxy.process.gc import SETTLE_AFTER, Freezer
 
 @pytest.fixture(autouse=True)
 def thaw() -> Iterator[None]:
+    gc.unfreeze()  # what commands in earlier tests have set aside
     yield
     gc.unfreeze()
 
