@@ -8,7 +8,7 @@ regular expressions, lists of addresses) counts as possible.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import combinations
 from typing import Any
 
@@ -157,10 +157,23 @@ def _values(args: Sequence[str]) -> list[_Values]:
     return found
 
 
+_MAPPED = IPv6Network("::ffff:0:0/96")
+
+
 def _networks(args: Sequence[str]) -> list[_Values]:
-    if any(arg.startswith("list:") for arg in args):
+    """The networks; none if the condition also has lists, countries or autonomous systems."""
+    try:
+        return [_Network(_plain(ip_network(arg))) for arg in args]
+    except ValueError:
         return []
-    return [_Network(ip_network(arg)) for arg in args]
+
+
+def _plain(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """Return a network of IPv4-mapped addresses as IPv4, as address lists do."""
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        first = int(network.network_address) & 0xFFFFFFFF
+        return IPv4Network((first, network.prefixlen - 96))
+    return network
 
 
 def _statuses(args: Sequence[str]) -> list[_Values]:
