@@ -25,13 +25,14 @@ _PARAMETER = re.compile(rf"(?:^|[_.-])(?:{_WORDS}|sig|key|session|sid)(?:$|[_.-]
 _FLAG = re.compile(rf"--?(?:[\w.-]*[_.-])?(?:{_WORDS})", re.IGNORECASE)
 
 _TEMPLATE = r"(?!\{[^{}]*\}(?:[&\s]|\Z))"  # a variable such as {cookie:token} says nothing
+# None begins with a repetition: in a long word that would be tried at every letter
 _SHAPES = (
     # the user part of a URL
-    (re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s@?#]+@"), rf"\1{MASK}@"),
+    (re.compile(r"(?<=[A-Za-z0-9+.-]://)[^/\s@?#]+@"), f"{MASK}@"),
     # NAME=value: a query parameter, an argument, a variable
     (
         re.compile(
-            rf"((?:[\w.-]*[_.-])?(?:{_WORDS}|sig)\b[\w.-]*=){_TEMPLATE}"
+            rf"((?:{_WORDS}|sig)\b[\w.-]*=){_TEMPLATE}"
             r"(?:\"[^\"]*\"?|'[^']*'?|[^&\s#\"']+)",
             re.IGNORECASE,
         ),
@@ -53,7 +54,7 @@ _SHAPES = (
     # Name: value, a header line
     (
         re.compile(
-            r"([\w-]*(?:authorization|cookie|token|secret|password|api-?key)[\w-]*:[ \t]+)[^\r\n]+",
+            r"((?:authorization|cookie|token|secret|password|api-?key)[\w-]*:[ \t]+)[^\r\n]+",
             re.IGNORECASE,
         ),
         rf"\1{MASK}",
