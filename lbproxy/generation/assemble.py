@@ -40,7 +40,7 @@ def compile_config(config: Config, ground: Ground, old: Generation | None = None
     for frontend in config.frontends:
         frontends.add(frontend)
     frontends.finish()
-    run.raise_if_any()
+    plan = run.finish()
     for text in (*exposed_files(config), *guard_warnings(config), *secret_warnings(config)):
         _log.warn("{text}", text=text)
-    return run.plan
+    return plan

@@ -87,11 +87,18 @@ class Assembly:
                 filters.append(made)
         return filters
 
-    def raise_if_any(self) -> None:
-        """End the run: raise ConfigErrors with all mistakes."""
+    def finish(self) -> Plan:
+        """End the run: return the plan, or raise ConfigErrors with all mistakes.
+
+        Backends keep this object, for the TLS of servers that are added later. So it forgets the
+        old generation: each one would keep the one before.
+        """
         problems, self.problems = self.problems, None
         assert problems is not None
         problems.raise_if_any()
+        plan, self.plan = self.plan, Plan(self.config, self.ground)
+        self.old = Generation(Config())
+        return plan
 
     def _read_secret(self) -> None:
         settings = self.config.settings

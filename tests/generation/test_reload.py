@@ -676,3 +676,15 @@ def test_a_bug_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> N
     assert report.errors == ("ZeroDivisionError: oops",)
     assert site.service.generation is generation
     assert site.get("/shop/1") == "s"
+
+
+def test_backends_that_get_another_name_each_time_leave_nothing_behind(site: Site) -> None:
+    alive: WeakSet[Any] = WeakSet()
+    for i in range(6):
+        text = f"[frontend web]\nlisten = tcp:8080\nbackend = b{i}\n[backend b{i}]\nservers = a {A}\n"
+        assert site.service.reload(text).ok
+        alive.add(site.service.backends[f"b{i}"])
+        assert site.get() == "a"
+        site.lb.advance(30)
+    gc.collect()
+    assert len(alive) <= 2
