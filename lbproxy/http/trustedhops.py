@@ -116,16 +116,20 @@ class TrustedHops:
                 head.set_header(b"Forwarded", b", ".join([b"for=" + node for node in nodes]))
 
     def _drop_others(self, client: _Client, head: RequestHead, source: str) -> None:
-        """Remove a header that this hop does not append to, unless it names the same client."""
-        if not self._rfc7239 and source != "rfc7239" and head.header_values(b"forwarded"):
+        """Remove a header that names another client, and that :meth:`_agree` has not changed.
+
+        A header that this hop appends to may name none: then this hop is the last one known.
+        """
+        agreed = bool(client.chain)
+        if source != "rfc7239" and not (self._rfc7239 and agreed):
             named = _Client("", 0, "")
             named.follow(_forwarded_hops(head), self.addresses)
-            if named.ip != client.ip:
+            if named.ip != client.ip and (named.ip or not self._rfc7239):
                 head.remove_header(b"forwarded")
-        if not self._x and source != "x-forwarded" and head.header_values(b"x-forwarded-for"):
+        if source != "x-forwarded" and not (self._x and agreed):
             named = _Client("", 0, "")
             named.follow(_x_hops(head), self.addresses)
-            if named.ip != client.ip:
+            if named.ip != client.ip and (named.ip or not self._x):
                 head.remove_header(b"x-forwarded-for")
 
 

@@ -263,3 +263,20 @@ def test_real_ip_wins_over_headers_that_are_not_appended_to() -> None:
     lines = (("X-IP", "5.5.5.5"), ("Forwarded", "for=8.8.8.8"))
     assert client(*lines, real_ip="X-IP") == ("5.5.5.5", 0)
     assert sent("Forwarded", *lines, real_ip="X-IP") == []
+
+
+@pytest.mark.parametrize("first", ["x-forwarded", "rfc7239"])
+def test_the_header_that_is_read_names_nobody(first: str) -> None:
+    x, other = ("X-Forwarded-For", "1.1.1.1"), ("Forwarded", "for=2.2.2.2")
+    if first == "x-forwarded":
+        x, both = (x[0], "unknown"), ("x-forwarded", "rfc7239")
+    else:
+        other, both = (other[0], "for=unknown"), ("rfc7239", "x-forwarded")
+    assert client(x, other, forwarded=both)[0] == PEER
+    own = b"for=10.0.0.9;host=example.com;proto=http"
+    if first == "x-forwarded":
+        assert sent("X-Forwarded-For", x, other, forwarded=both) == [b"unknown, 10.0.0.9"]
+        assert sent("Forwarded", x, other, forwarded=both) == [own]
+    else:
+        assert sent("X-Forwarded-For", x, other, forwarded=both) == [b"10.0.0.9"]
+        assert sent("Forwarded", x, other, forwarded=both) == [b"for=unknown, " + own]
