@@ -31,6 +31,7 @@ class AddressList:
         self.removed: dict[str, Bounds] = {}
         self.changed: list[Callable[[], None]] = []
         self.version = 0
+        self._stale = False
         self._plus = PrefixSet()
         self._minus = PrefixSet()
 
@@ -38,12 +39,14 @@ class AddressList:
         return self.has(address_number(ip))
 
     def __bool__(self) -> bool:
-        return bool(len(self.source) or len(self._plus))
+        return bool(len(self.source) or self.added)
 
     def has(self, number: int) -> bool:
         """Return whether an address is in the list (see :meth:`PrefixSet.has`)."""
         if not (self.added or self.removed):
             return self.source.has(number)
+        if self._stale:
+            self._build()
         return self._plus.has(number) or (self.source.has(number) and not self._minus.has(number))
 
     def load(self, prefixes: PrefixSet) -> None:
@@ -84,9 +87,14 @@ class AddressList:
 
     def _edited(self) -> None:
         self.loaded = self.loaded or bool(self.added)
+        self._stale = True
+        self._tell()
+
+    def _build(self) -> None:
+        """Make the sets of the edits, at the first question after changes."""
+        self._stale = False
         self._plus = PrefixSet(self.added.values())
         self._minus = PrefixSet(self.removed.values())
-        self._tell()
 
     def _tell(self) -> None:
         self.version += 1

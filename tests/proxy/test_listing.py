@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,28 @@ def test_changes_of_operators_survive_a_restart(tmp_path: Path) -> None:
         assert status(ask(lb)) == 200
         found = lb.service.frontend("web").features["lists"].sources["one"].list
         assert list(found.added) == [CLIENT] and "192.0.2.7" not in found
+
+
+def test_many_changes_are_taken_over_at_once() -> None:
+    """A process that begins, or missed messages, gets all of them in one, and none too many."""
+    with LB.from_config(web("addresses = 192.0.2.1")) as lb:
+        source = lb.service.frontend("web").features["lists"].sources["one"]
+        assert list(source._edits()) == [], "nobody has changed anything"
+        every = [f"10.{at >> 8}.{at & 255}.1" for at in range(5000)]
+        source._edited({"add": ["203.0.113.1"]})
+        begun = time.process_time()
+        source._edited({"whole": True, "add": every, "remove": ["192.0.2.1"]})
+        for at in range(500):  # as a journal gives them, one by one
+            source._edited({"add": [f"172.16.{at >> 8}.{at & 255}"]})
+        assert "10.7.7.1" in source.list and "192.0.2.1" not in source.list
+        assert time.process_time() - begun < 2
+        assert "203.0.113.1" not in source.list, "it was taken out while nobody told"
+        for address in list(source.list.added):
+            source.list.added.pop(address)
+        source._edited({"add": ["192.0.2.1"]})
+        source._edited({"remove": ["192.0.2.1"]})
+        (whole,) = source._edits()
+        assert whole == {"whole": True, "add": [], "remove": ["192.0.2.1"]}
 
 
 def test_clients_behind_a_proxy_are_judged_by_their_requests() -> None:

@@ -37,6 +37,7 @@ class ListSource:
         self.spec = spec
         self.list = AddressList(spec.name)
         self.error = ""
+        self._touched = False  # by an operator, at any time
         self._users = 0
         self._replicated = replicated
         self._end: Callable[[], None] | None = None
@@ -85,20 +86,26 @@ class ListSource:
             raise ValueError(f"{address!r} is neither an address, a prefix nor a range")
         self._replicated.publish(f"list:{self.spec.name}", {verb: [address]})
 
-    def _edited(self, message: dict[str, list[str]]) -> None:
-        """Apply a change that a process has published."""
+    def _edited(self, message: dict[str, Any]) -> None:
+        """Apply a change that a process has published, or all that there are."""
+        self._touched = True
+        added, removed = message.get("add", ()), message.get("remove", ())
+        if message.get("whole"):
+            self.list.edit(added, removed)
+            return
         try:
-            for address in message.get("add", ()):
+            for address in added:
                 self.list.add(address)
-            for address in message.get("remove", ()):
+            for address in removed:
                 self.list.remove(address)
         except ValueError as error:  # too many
             _log.error("list {name}: {error}", name=self.spec.name, error=str(error))
 
-    def _edits(self) -> Iterator[dict[str, list[str]]]:
-        """All changes, for a process that begins."""
-        if self.list.added or self.list.removed:
-            yield {"add": list(self.list.added), "remove": list(self.list.removed)}
+    def _edits(self) -> Iterator[dict[str, Any]]:
+        """All changes in one message, for a process that begins or has missed some."""
+        if self._touched:
+            edits = self.list
+            yield {"whole": True, "add": list(edits.added), "remove": list(edits.removed)}
 
     def _stamp(self) -> Any:
         if not self.spec.file:
