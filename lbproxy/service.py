@@ -11,7 +11,7 @@ See ``docs/embedding.rst``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from random import Random
 from secrets import token_bytes
@@ -50,6 +50,7 @@ from lbproxy.operate.journal import KeptJournal, journal_path
 from lbproxy.operate.statefile import StateFile, write_whole
 from lbproxy.process import replication
 from lbproxy.process.filewatch import FileWatch
+from lbproxy.process.remainder import Kept
 from lbproxy.process.upgrade import Upgrader
 from lbproxy.proxy.ratelog import Quiet
 from lbproxy.registry import load_config, parse_config, refuse_nothing
@@ -381,7 +382,15 @@ class LoadBalancer(Runtime):
         for topic, message in known.get("kept", ()):
             self._ground.replicated.publish(topic, message)
         if self._journal is not None:
-            self._journal.restore(read=False)
+            self._journal.inherit()
+
+    def complete(self, events: Iterable[Mapping[str, Any]], kept: Iterable[Kept]) -> None:
+        """Take over what the other process has added since :meth:`inherit`; it writes no more."""
+        self.events.insert(events)
+        for topic, message in kept:
+            self._ground.replicated.publish(topic, message)
+        if self._journal is not None:
+            self._journal.own()
 
     def known(self) -> dict[str, Any]:
         """Return what a successor needs for :meth:`inherit`, as plain JSON types."""
@@ -399,6 +408,20 @@ class LoadBalancer(Runtime):
             "sticky": list(replication.whole(self.backends, replication.MOST_HANDED_OVER)),
             "kept": list(shares.everything()) if isinstance(shares, LocalReplicated) else [],
         }
+
+    def note_kept(self) -> None:
+        """See :class:`lbproxy.process.upgrade.Upgradable`."""
+        shares = self._ground.replicated
+        if isinstance(shares, LocalReplicated):
+            shares.noted = []
+
+    def noted(self) -> list[Kept]:
+        """See :class:`lbproxy.process.upgrade.Upgradable`."""
+        shares = self._ground.replicated
+        if not isinstance(shares, LocalReplicated):
+            return []
+        found, shares.noted = shares.noted or [], None
+        return found
 
     def own_sockets(self, owner: bool = True) -> None:
         """Set whether this process removes the files of Unix sockets."""

@@ -132,7 +132,7 @@ def makeService(options: Any) -> IService:
     if takeover is not None:
         own = partial(_taken_over, balancer, takeover)
         reactor.callWhenRunning(
-            takeover.start, reactor, lambda: balancer.serving, own, balancer.events.insert
+            takeover.start, reactor, lambda: balancer.serving, own, balancer.complete
         )
         reactor.addSystemEventTrigger("after", "shutdown", takeover.remove_pidfile)
     balancer.upgrader = upgrader = _upgrader(options, reactor, balancer, systemd, takeover)

@@ -3,15 +3,20 @@
 It lies beside ``[lbproxy] state``, as ``STATE.journal``.  Each line is a topic and a message of
 :class:`~lbproxy.sharing.contracts.Replicated`.  Messages are appended :data:`SOON` seconds after
 they were published, in a thread.  When the file has grown to :data:`GROWTH` times what it says, it
-is written anew from what the features know.  A line that a crash has cut off is ignored.
+is written anew from what the features know.  After an error it is tried again every :data:`AGAIN`
+seconds.  A line that a crash has cut off is ignored.
+
+A process that takes over from another writes nothing before :meth:`KeptJournal.own`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 from twisted.application.service import Service
@@ -22,13 +27,17 @@ from twisted.python.failure import Failure
 from lbproxy.operate.statefile import write_whole
 from lbproxy.sharing.local import LocalReplicated
 
-__all__ = ["GROWTH", "SOON", "KeptJournal", "journal_path", "read_journal"]
+__all__ = ["AGAIN", "GROWTH", "SOON", "KeptJournal", "journal_path", "read_journal"]
 
 SOON: Final = 0.2
 """Seconds from a message to its writing: that much ``kill -9`` loses."""
 
+AGAIN: Final = 5.0
+"""Seconds from a failure to the next try."""
+
 GROWTH: Final = 4
-_LEAST: Final = 1000  # lines that are not worth writing anew
+_LEAST: Final = 256 * 1024  # bytes that are not worth writing anew
+_PENDING: Final = 100_000  # messages that wait for a slow disk
 _LARGEST: Final = 256 * 1024 * 1024
 _log = Logger()
 
@@ -60,8 +69,12 @@ def read_journal(path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _append(path: str, data: bytes) -> None:
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+    """Append lines; what a crash or a full disk has cut off before them stays a line of its own."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    with os.fdopen(os.open(path, flags, 0o600), "r+b") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
+            data = b"\n" + data
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -78,22 +91,28 @@ class KeptJournal(Service):
         self._reactor = reactor
         self._replicated = replicated
         self._waiting: list[bytes] = []
-        self._lines = 0  # of the file
+        self._size = 0  # of the file
+        self._enough = _LEAST  # size from which it is looked at whether to write it anew
+        self._lost = False  # the file lacks messages, so it has to be written anew
         self._anew: list[bytes] | None = None  # while the file is collected anew
         self._call: Any = None
         self._busy = False
+        self._job: tuple[Callable[[str, bytes], None], bytes] | None = None
+        self._lock = Lock()  # of the job and the file
         self._silent = False
         self._begun = False
 
-    def restore(self, *, read: bool = True) -> None:
-        """Begin: publish what the file says, unless another process has told it (``read``)."""
+    def restore(self) -> None:
+        """Begin: publish what the file says.
+
+        A file that cannot be read is left alone, and nothing is kept.
+        """
         if self._begun:
             return
         self._begun = True
         self._check_folder()
         try:
-            for topic, message in read_journal(self.path) if read else ():
-                self._lines += 1
+            for topic, message in read_journal(self.path):
                 try:
                     self._replicated.publish(topic, message)
                 except Exception:
@@ -101,10 +120,27 @@ class KeptJournal(Service):
                         "journal {path}: a message of {topic}", path=self.path, topic=topic
                     )
         except (OSError, ValueError) as error:
+            self._silent = True
             self._failed(error)
+            return
         self._replicated.keep = self._note
-        if self._lines or not read:
+        with suppress(OSError):
+            self._size = Path(self.path).stat().st_size
+        if self._size:
             self._collect()
+
+    def inherit(self) -> None:
+        """Another process has told what the file says, and writes it until :meth:`own`."""
+        self._begun = True
+        self._check_folder()
+
+    def own(self) -> None:
+        """Write what all features know, and everything from now on."""
+        if self._silent or self._replicated.keep is not None:
+            return
+        self._replicated.keep = self._note
+        self._lost = True
+        self._collect()
 
     def _check_folder(self) -> None:
         folder = Path(self.path).absolute().parent
@@ -120,6 +156,7 @@ class KeptJournal(Service):
     def stopService(self) -> None:
         """Write what is not written yet, now."""
         super().stopService()  # type: ignore[no-untyped-call]
+        self._anew = None  # features that have ended tell nothing
         self._flush_now()
 
     # -- writing --------------------------------------------------------------------------------
@@ -127,79 +164,119 @@ class KeptJournal(Service):
     def _note(self, topic: str, message: Any) -> None:
         line = _line(topic, message)
         self._waiting.append(line)
+        self._bound()
         if self._anew is not None:
             self._anew.append(line)
         self._later()
 
+    def _bound(self) -> None:
+        """Forget lines of which too many wait for the disk; the features know them."""
+        if len(self._waiting) > _PENDING:
+            self._waiting = []
+            self._lost = True
+
     def _later(self) -> None:
         if self._call is None and not self._silent:
-            self._call = self._reactor.callLater(SOON, self._write)
+            self._call = self._reactor.callLater(AGAIN if self.error else SOON, self._write)
 
     def _flush_now(self) -> None:
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
         data, self._waiting = b"".join(self._waiting), []
-        if data and not self._silent:
-            try:
-                _append(self.path, data)
-            except OSError as error:
-                self._failed(error)
+        if self._silent:
+            return
+        try:
+            self._work()
+        except OSError as error:
+            self._failed(error)
+        try:
+            with self._lock:
+                _append(self.path, data) if data else None
+        except OSError as error:
+            self._failed(error)
 
     def _write(self) -> None:
         self._call = None
-        if self._busy or not self._waiting:
+        if self._busy:
             return
-        lines, self._waiting = self._waiting, []
-        self._lines += len(lines)
-        self._start(_append, b"".join(lines))
-        if self._lines > _LEAST and self._anew is None:
+        if self._lost:
+            if self._anew is None:
+                self._collect()
+            return
+        if self._waiting:
+            self._start(_append, b"".join(self._waiting))
+        if self._size > self._enough and self._anew is None:
             self._collect()
 
-    def _start(self, write: Any, data: bytes) -> None:
+    def _start(self, write: Callable[[str, bytes], None], data: bytes) -> None:
+        """Write ``data``, in which all is that waits."""
         self._busy = True
-        pool = self._reactor.getThreadPool()
-        done = deferToThreadPool(self._reactor, pool, write, self.path, data)
-        done.addCallbacks(self._written, self._refused)
+        lines, self._waiting = self._waiting, []
+        self._size += len(data)
+        self._job = write, data
+        done = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._work)
+        done.addCallbacks(self._written, self._refused, errbackArgs=(lines,))
         done.addErrback(lambda failure: _log.failure("journal", failure))
+
+    def _work(self) -> None:
+        """Do what :meth:`_start` has left, in a thread, or in the reactor's at the end."""
+        with self._lock:
+            job, self._job = self._job, None
+            if job is not None:
+                write, data = job
+                write(self.path, data)
 
     def _written(self, _: Any) -> None:
         self.error = ""
         self._over()
 
-    def _refused(self, failure: Failure) -> None:
+    def _refused(self, failure: Failure, lines: list[bytes]) -> None:
         self._failed(failure.value)
+        self._waiting = lines + self._waiting
+        self._bound()
         self._over()
 
     def _over(self) -> None:
         self._busy = False
-        if self._waiting:
+        if self._waiting or self._lost:
             self._later()
 
     # -- writing anew ---------------------------------------------------------------------------
 
     def _collect(self) -> None:
         """Collect what all features know, a message a turn, and replace the file by it."""
-        self._anew = []
-        self._next(self._replicated.everything(), 0)
+        self._anew = anew = list[bytes]()
+        self._next(anew, self._replicated.everything(), 0)
 
-    def _next(self, left: Iterator[tuple[str, Any]], count: int) -> None:
-        anew = self._anew
-        if anew is None or self._silent:
+    def _next(self, anew: list[bytes], left: Iterator[tuple[str, Any]], count: int) -> None:
+        if self._anew is not anew or self._silent:
             return
         found = next(left, None)
         if found is not None:
             anew.insert(count, _line(*found))  # before what was published meanwhile
-            self._reactor.callLater(0, self._next, left, count + 1)
+            self._reactor.callLater(0, self._next, anew, left, count + 1)
         elif self._busy:
-            self._reactor.callLater(SOON, self._next, left, count)
-        elif self._lines > GROWTH * len(anew) or self._lines <= _LEAST:
-            self._anew = None
-            self._waiting = []  # it is in ``anew``
-            self._lines = len(anew)
-            self._start(write_whole, b"".join(anew))
+            self._reactor.callLater(SOON, self._next, anew, left, count)
         else:
             self._anew = None
+            self._collected(b"".join(anew))
+
+    def _collected(self, data: bytes) -> None:
+        self._enough = max(_LEAST, GROWTH * len(data))
+        if self._lost or self._size > self._enough or self._size <= _LEAST:
+            self._lost = False
+            self._size = 0
+            self._start(self._replace, data)
+        elif self._waiting:
+            self._later()
+
+    def _replace(self, path: str, data: bytes) -> None:
+        try:
+            write_whole(path, data)
+        except OSError:
+            self._lost = True
+            raise
 
     def _failed(self, error: BaseException | None) -> None:
         words = getattr(error, "strerror", None) or str(error)

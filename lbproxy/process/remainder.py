@@ -1,7 +1,7 @@
-"""CONTROL. Events between the start of a new process and the hand-over of an upgrade in place.
+"""CONTROL. What happens between the start of a new process and the hand-over of an upgrade in place.
 
-The new process gets what is known when it is started. Until it serves, the running process goes on
-and adds events. It writes them to a file that both have open, and closes a pipe when they are
+The new process gets what is known when it is started. Until it serves, the running process goes on,
+adds events, and bans clients. It writes both to a file that both have open, and closes a pipe when they are
 complete. If it dies before, the new process finds an empty file.
 """
 
@@ -14,7 +14,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["Remainder", "read_remainder"]
+__all__ = ["Kept", "Remainder", "read_remainder"]
+
+Kept = tuple[str, Any]
+"""Topic and message of :class:`~lbproxy.sharing.contracts.Replicated`."""
 
 
 class Remainder:
@@ -36,10 +39,13 @@ class Remainder:
         """Close the end of the pipe that the new process has inherited by now."""
         os.close(self.theirs[1])
 
-    def send(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Write the events. An error is ignored: the traffic is handed over without them."""
+    def send(self, events: Sequence[Mapping[str, Any]], kept: Sequence[Kept] = ()) -> None:
+        """Write events, and messages of features that are kept over a restart.
+
+        An error is ignored: the traffic is handed over without them.
+        """
         with suppress(OSError):
-            self._file.write(json.dumps(events).encode())
+            self._file.write(json.dumps({"events": events, "kept": kept}).encode())
             self._file.flush()
 
     def close(self) -> None:
@@ -48,8 +54,9 @@ class Remainder:
         os.close(self._write)
 
 
-def read_remainder(file: int, pipe: int) -> list[dict[str, Any]] | None:
-    """Return the events of the running process, None as long as it has not closed the pipe.
+def read_remainder(file: int, pipe: int) -> tuple[list[dict[str, Any]], list[Kept]] | None:
+    """Return the events and the messages of the running process, None as long as it has not closed
+    the pipe.
 
     Closes both descriptors at the end.
     """
@@ -64,5 +71,7 @@ def read_remainder(file: int, pipe: int) -> list[dict[str, Any]] | None:
         try:
             found = json.load(whole)
         except ValueError:
-            return []
-    return found if isinstance(found, list) else []
+            return [], []
+    if isinstance(found, list):  # an older version writes the events alone
+        return found, []
+    return found["events"], found["kept"]

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from lbproxy.config.model import Address
 from lbproxy.net.inherited import Inherited
-from lbproxy.process.remainder import read_remainder
+from lbproxy.process.remainder import Kept, read_remainder
 from lbproxy.process.upgrade import ENVIRONMENT, LIMIT_S, READY, VERSION, holds_pid
 
 __all__ = ["HandoverError", "Takeover"]
@@ -24,6 +24,8 @@ __all__ = ["HandoverError", "Takeover"]
 _log = Logger()
 
 _POLL = 0.05
+
+Complete = Callable[[Sequence[Mapping[str, Any]], Sequence[Kept]], None]
 
 
 class HandoverError(Exception):
@@ -85,14 +87,15 @@ class Takeover:
         reactor: Any,
         serving: Callable[[], bool],
         own: Callable[[], None],
-        insert: Callable[[Sequence[Mapping[str, Any]]], None],
+        complete: Complete,
     ) -> None:
         """Report to the running process when this one serves, after a call of ``own()``.
 
-        ``insert(events)`` then gets the events that it has added since our start.
+        ``complete(events, kept)`` then gets what it has added since our start; from now on its
+        files are ours.
         """
         if not serving():
-            reactor.callLater(_POLL, self.start, reactor, serving, own, insert)
+            reactor.callLater(_POLL, self.start, reactor, serving, own, complete)
             return
         self.sockets.discard()
         own()
@@ -103,20 +106,21 @@ class Takeover:
         os.close(self._ready)
         _log.info("upgrade: took over from process {pid}", pid=self.predecessor)
         if self._remainder:
-            self._collect(reactor, insert, reactor.seconds() + LIMIT_S)
+            self._collect(reactor, complete, reactor.seconds() + LIMIT_S)
+        else:
+            complete([], [])
 
-    def _collect(
-        self, reactor: Any, insert: Callable[[Sequence[Mapping[str, Any]]], None], end: float
-    ) -> None:
-        """Wait for the events of the running process, at most until ``end``."""
+    def _collect(self, reactor: Any, complete: Complete, end: float) -> None:
+        """Wait for the remainder of the running process, at most until ``end``."""
         found = read_remainder(*self._remainder)
         if found is not None:
-            insert(found)
+            complete(*found)
         elif reactor.seconds() < end:
-            reactor.callLater(_POLL, self._collect, reactor, insert, end)
+            reactor.callLater(_POLL, self._collect, reactor, complete, end)
         else:
             for descriptor in self._remainder:
                 os.close(descriptor)
+            complete([], [])
 
     def remove_pidfile(self) -> None:
         """At our end, unless it names another process by now."""

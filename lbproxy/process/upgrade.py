@@ -8,7 +8,7 @@ Driven by SIGUSR2 and ``POST /api/v1/upgrade``; :mod:`lbproxy.tap` makes the :cl
    that says which they are and what we know of servers.
 2. It reads its configuration, takes over the sockets, and writes ``ready`` into a pipe when it
    serves.
-3. Only then we stop accepting, hand over the events since step 1
+3. Only then we stop accepting, hand over the events and the bans since step 1
    (:mod:`lbproxy.process.remainder`), drain, and end. If it does not come so far, it is killed and
    we go on as before.
 """
@@ -32,7 +32,7 @@ from twisted.logger import Logger
 from lbproxy.config.model import Address
 from lbproxy.errors import ListenError
 from lbproxy.observe.events import EventKind, Events, EventSeverity
-from lbproxy.process.remainder import Remainder
+from lbproxy.process.remainder import Kept, Remainder
 
 __all__ = [
     "ENVIRONMENT",
@@ -75,6 +75,12 @@ class Upgradable(Protocol):
 
     def known(self) -> dict[str, Any]:
         """Plain JSON types."""
+
+    def note_kept(self) -> None:
+        """Note the messages of features that are kept over a restart."""
+
+    def noted(self) -> list[Kept]:
+        """The messages since :meth:`note_kept`, whose effect ends."""
 
     def hand_over(self) -> None:
         """Accept no more."""
@@ -190,6 +196,7 @@ class Upgrader:
         self._remainder = remainder = Remainder()
         ours.callback(remainder.started)
         self._told = self._balancer.events.last
+        self._balancer.note_kept()
         stderr = os.dup(2)
         ours.callback(os.close, stderr)
         document = ours.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
@@ -250,7 +257,7 @@ class Upgrader:
         self._balancer.hand_over()
         if self._remainder is not None:
             later = self._balancer.events.since(self._told)
-            self._remainder.send([event.as_dict() for event in later])
+            self._remainder.send([event.as_dict() for event in later], self._balancer.noted())
         self._clean()
         self._over(self._pid)
         report = UpgradeReport(self._pid)
@@ -275,6 +282,7 @@ class Upgrader:
         return report
 
     def _clean(self) -> None:
+        self._balancer.noted()
         if self._call is not None and self._call.active():
             self._call.cancel()
         self._call = None

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalReplicated", "LocalShared", "Topics"]
 
+_NOTED = 100_000
+
 
 class LocalShared:
     """See :class:`~lbproxy.sharing.contracts.Shared`.
@@ -114,7 +116,8 @@ class Topics:
 class LocalReplicated:
     """See :class:`~lbproxy.sharing.contracts.Replicated`.  ``now``: seconds, monotonic.
 
-    ``keep(topic, message)`` hears the messages of topics that are kept.
+    ``keep(topic, message)`` hears the messages of topics that are kept; ``noted`` collects them
+    while it is a list.
     """
 
     alone = True
@@ -123,6 +126,7 @@ class LocalReplicated:
     def __init__(self, now: Callable[[], float]) -> None:
         self.store = Store(now)
         self.keep: Callable[[str, Any], None] | None = None
+        self.noted: list[tuple[str, Any]] | None = None
         self._topics = Topics()
 
     async def take(self, key: str, cost: float, rate: Rate) -> float:
@@ -148,8 +152,12 @@ class LocalReplicated:
     def publish(self, topic: str, message: Any) -> None:
         """See Replicated."""
         self._topics.deliver(topic, message)
-        if self.keep is not None and topic in self._topics.kept:
+        if topic not in self._topics.kept:
+            return
+        if self.keep is not None:
             self.keep(topic, message)
+        if self.noted is not None and len(self.noted) < _NOTED:
+            self.noted.append((topic, message))
 
     def subscribe(
         self,

@@ -42,6 +42,7 @@ class Balancer:
         self.serving = True
         self.handed_over = 0
         self.sock = sock
+        self.kept = []
 
     def sockets(self):
         if self.sock is None:
@@ -50,6 +51,13 @@ class Balancer:
 
     def known(self):
         return {"changes": {"version": 1}, "health": [], "sticky": []}
+
+    def note_kept(self):
+        self.kept = [("bans:rude", {"lift": ["192.0.2.1"]})]
+
+    def noted(self):
+        found, self.kept = self.kept, []
+        return found
 
     def hand_over(self):
         self.handed_over += 1
@@ -67,8 +75,8 @@ class Reactor:
 taken = Takeover.from_environment()
 (sock,) = taken.sockets.take(Address("tcp", "127.0.0.1", 80))
 assert sock.getsockname()[1] and taken.known["health"] == []
-taken.start(Reactor(), lambda: True, lambda: None, lambda events: print(
-    "later:", *(one["text"] for one in events), flush=True
+taken.start(Reactor(), lambda: True, lambda: None, lambda events, kept: print(
+    "later:", *(one["text"] for one in events), *kept, flush=True
 ))
 time.sleep(60)
 """
@@ -121,6 +129,7 @@ def test_it_hands_over_and_ends(capfd):
         assert until(lambda: said.append(capfd.readouterr().out) or "later" in "".join(said), 10)
         line = "".join(said).splitlines()[0]
         assert line.startswith("later: one two upgrade: an upgrade is under way"), line
+        assert line.endswith("['bans:rude', {'lift': ['192.0.2.1']}]"), line
         assert not world.reactor.stopped
         world.reactor.advance(1)
         assert world.reactor.stopped == 1

@@ -11,8 +11,10 @@ import pytest
 from lbproxy.config.dump import dump
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.net import silence
+from lbproxy.net.stock import StockNetwork
 from lbproxy.operate.journal import journal_path
 from lbproxy.registry import parse_config
+from lbproxy.service import LoadBalancer
 from lbproxy.sharing.local import LocalReplicated, LocalShared
 from lbproxy.testing import LB
 
@@ -325,6 +327,40 @@ def test_a_successor_takes_over_the_bans() -> None:
         with LB.from_config(web()) as other:
             other.service.inherit(type("None", (), {"take": lambda self, _: None})(), known)
             assert other.connect("web").finished
+
+
+def test_a_successor_hears_of_bans_made_while_it_starts(tmp_path: Path) -> None:
+    """And it leaves the file alone until the other process writes no more."""
+    text = web(more=f"state = {tmp_path}/state")
+    file = Path(journal_path(f"{tmp_path}/state"))
+    sockets: Any = type("None", (), {"take": lambda *_: None})()
+    with LB.from_config(text) as lb:
+        book = lb.service.frontend("web").features["bans"].books["rude"]
+        book.ban("203.0.113.1", "early")
+        lb.advance(0.3)
+        lb.service.note_kept()
+        known = json.loads(json.dumps(lb.service.known()))
+        with LB.from_config(web()) as other:
+            reactor = other.reactor
+        service = LoadBalancer.from_config(text, reactor=reactor, network=StockNetwork(reactor))
+        service.inherit(sockets, known)
+        with LB(service, reactor) as other:
+            book.ban(CLIENT, "meanwhile")
+            book.lift("203.0.113.1")
+            lb.advance(0.3)
+            other.advance(0.3)
+            assert b"meanwhile" in file.read_bytes()
+            kept = lb.service.noted()
+            assert lb.service.noted() == []
+            lb.service.hand_over()
+            service.complete([], json.loads(json.dumps(kept)))
+            other.advance(0.3)
+            assert other.connect("web").finished
+            found = file.read_bytes()
+            assert b"meanwhile" in found and b"203.0.113.1" not in found
+            book.ban("203.0.113.2", "too late")
+            lb.advance(1)
+            assert file.read_bytes() == found
 
 
 def test_why_finds_connections_and_sessions() -> None:
