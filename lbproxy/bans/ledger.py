@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from ipaddress import IPv6Address
 
-from attrs import define, evolve
+from attrs import define
 
 from lbproxy.guard.addresses import V4_BASE, address_number
 
@@ -135,9 +135,9 @@ class Ledger:
         """The bans that hold now."""
         return (one for one in list(self._bans.values()) if one.until > now)
 
-    def everything(self) -> list[tuple[Ban, float]]:
-        """All records and how long each is remembered, for :meth:`put`."""
-        return [(evolve(one), self._memory[key]) for key, one in self._bans.items()]
+    def known(self) -> list[Ban]:
+        """The last ban of each address that is remembered."""
+        return list(self._bans.values())
 
     def _drop_first(self) -> None:
         ends, key = heappop(self._ends)

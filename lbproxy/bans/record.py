@@ -6,7 +6,7 @@ import math
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
-from attrs import asdict
+from attrs import fields
 
 from lbproxy.bans.ledger import Ban, ban_key
 
@@ -18,7 +18,7 @@ _FOREVER: Final = 4e9  # Unix time; nothing later is believed
 
 def as_record(ban: Ban) -> dict[str, Any]:
     """Return a ban for :func:`from_record`."""
-    return asdict(ban)
+    return {name: getattr(ban, name) for name in _FIELDS}
 
 
 def from_record(found: Any) -> Ban | None:
@@ -29,11 +29,16 @@ def from_record(found: Any) -> Ban | None:
     if not isinstance(ip, str) or ban_key(ip) < 0:
         return None
     numbers = [found.get(key, 0) for key in ("since", "until", "times", "refused")]
-    if not all(isinstance(one, int | float) and math.isfinite(one) for one in numbers):
+    if not all(isinstance(one, int) or _is_finite(one) for one in numbers):
         return None
-    since, until, times, refused = (min(max(0.0, float(one)), _FOREVER) for one in numbers)
+    # JSON has integers that no float can hold
+    since, until, times, refused = (float(min(max(0, one), _FOREVER)) for one in numbers)
     rule, reason, request = (str(found.get(key, ""))[:_TEXT] for key in _TEXTS)
     return Ban(ip, since, until, max(1, int(times)), rule, reason, request, int(refused))
+
+
+def _is_finite(number: Any) -> bool:
+    return isinstance(number, float) and math.isfinite(number)
 
 
 def address_of(text: str) -> str:
@@ -50,3 +55,4 @@ def address_of(text: str) -> str:
 
 
 _TEXTS: Final = ("rule", "reason", "request")
+_FIELDS: Final = tuple(one.name for one in fields(Ban))

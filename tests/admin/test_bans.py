@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
+from lbproxy.bans.ledger import Ban
+
 from .kit import admin
 
 TEXT = """\
@@ -66,6 +70,30 @@ def test_an_operator_bans_and_moves_bans() -> None:
         assert client.get("bans")["total"] == 2
 
 
+def test_many_bans_are_shown_in_no_time() -> None:
+    with admin(TEXT) as client:
+        book = client.lb.service.frontend("web").features["bans"].books["rude"]
+        until = book._wheel.wall() + 1000
+        for number in range(20_000):
+            ip = f"203.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+            book.ledger.put(Ban(ip, 0, until, 1, "rude", "", "", number), 1000)
+        begun = time.process_time()
+        items = client.get("bans?limit=1000")["items"]
+        assert time.process_time() - begun < 2
+        assert len(items) == 1000 and items[999]["refused"] == 999, "of any client, not of some"
+
+
+def test_the_whole_is_told_in_parts_as_they_are_then() -> None:
+    with admin(TEXT) as client:
+        book = client.lb.service.frontend("web").features["bans"].books["rude"]
+        for number in range(1000):
+            book.ban(f"203.0.{number >> 8}.{number & 255}", "rude")
+        parts = book._whole()
+        assert len(next(parts)["ban"]) == 500
+        book.lift("203.0.3.0")
+        assert "203.0.3.0" not in {one["ip"] for one in next(parts)["ban"]}
+
+
 def test_what_is_refused() -> None:
     with admin(TEXT) as client:
         for body, status in (
@@ -78,6 +106,9 @@ def test_what_is_refused() -> None:
             assert client.ask("POST", "bans/add", body).status == status, body
         assert client.ask("POST", "bans/import", {"bans": [{"ip": "x"}]}).status == 400
         assert client.ask("POST", "bans/import", {"bans": ["x"]}).status == 400
+        far = {"ip": "203.0.113.9", "rule": "rude", "until": 10**400}
+        assert client.ask("POST", "bans/import", {"bans": [far]}).status in (200, 400)
+        client.ask("POST", "bans/remove", {"address": "203.0.113.9"})
         assert client.get("bans")["total"] == 0
     with admin(TEXT.replace("bans = rude\n", "")) as client:
         assert client.ask("POST", "bans/add", {"address": "203.0.113.9"}).status == 400

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lbproxy.bans.ledger import Ban, Ledger
+from lbproxy.bans.record import as_record, from_record
 
 
 def test_times_double_up_to_the_longest() -> None:
@@ -67,6 +71,18 @@ def test_records_can_be_written_and_read() -> None:
     one, two = Ledger(), Ledger()
     one.ban("192.0.2.1", 0, 60, 1000, "rude")
     one.put(Ban("192.0.2.2", 0, 50, 3, "operator"), 100)
-    for ban, memory in one.everything():
-        two.put(ban, memory)
+    for ban in one.known():
+        copy = from_record(json.loads(json.dumps(as_record(ban))))
+        assert copy == ban and copy is not ban
+        two.put(copy, 100)
     assert two.find("192.0.2.1", 59) and two.ban("192.0.2.2", 60, 10, 100, "rude").times == 4
+
+
+def test_numbers_that_are_none() -> None:
+    good = {"ip": "192.0.2.1", "rule": "rude", "until": 60}
+    assert from_record(good) == Ban("192.0.2.1", 0, 60, 1, "rude")
+    for wrong in (math.nan, math.inf, "60", None):
+        assert from_record({**good, "until": wrong}) is None
+    for far in (10**400, 1e300):
+        found = from_record({**good, "until": far, "times": far})
+        assert found is not None and found.until == 4e9

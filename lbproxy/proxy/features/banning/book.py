@@ -178,10 +178,13 @@ class BanBook:
 
     def _whole(self) -> Iterator[Any]:
         """All bans, for a process that begins and for the state file."""
-        self.ledger.sweep(self._wheel.wall())
-        records = [as_record(one) for one, _ in self.ledger.everything()]
-        for at in range(0, len(records), _CHUNK):
-            yield {"ban": records[at : at + _CHUNK]}
+        ledger = self.ledger
+        ledger.sweep(self._wheel.wall())
+        known = ledger.known()
+        for at in range(0, len(known), _CHUNK):
+            # each part as it is then, because traffic goes on between two of them
+            found = (ledger.history(one.ip) for one in known[at : at + _CHUNK])
+            yield {"ban": [as_record(one) for one in found if one is not None]}
 
     def _window(self) -> WindowCounts | None:
         """The counts of offences; None if none are counted."""

@@ -296,7 +296,8 @@ class Banning(BanDeclaration, Feature["Frontend"]):
     def attempts(self, name: str, ip: str) -> int:
         """Return how often a client was refused by its ban, in all processes."""
         there = self._elsewhere.get(name, {}).get("attempts", {})
-        return self.books[name].attempts().get(ip, 0) + int(there.get(ip, 0))
+        found = self.books[name].ledger.history(ip)
+        return (0 if found is None else found.refused) + int(there.get(ip, 0))
 
 
 def drop_words() -> Silence:
