@@ -235,6 +235,39 @@ servers = a 10.0.0.1:80
         assert len(client.received) == 2000 and not client.finished
 
 
+def test_many_that_are_cut_off_at_once_are_looked_for_once() -> None:
+    text = """
+[limit all]
+rate = 1k/1h
+unit = bytes
+key = {frontend}
+[frontend db]
+mode = tcp
+listen = tcp:5432
+limits = all
+backend = pg
+[backend pg]
+servers = a 10.0.0.1:80
+"""
+    looks = []
+
+    class Clients(set[Any]):
+        def __iter__(self) -> Any:
+            looks.append(1)
+            return super().__iter__()
+
+    with LB.from_config(text) as lb:
+        lb.tcp_origin("a", "10.0.0.1:80", "echo")
+        clients = [lb.connect("db") for _ in range(20)]
+        for one in clients:
+            one.send(bytes(100))
+        frontend = lb.service.frontend("db")
+        frontend.clients = Clients(frontend.clients)
+        lb.advance(1.1)
+        assert sum(one.finished for one in clients) > 10
+        assert len(looks) == 1
+
+
 def test_explain_shows_limits_and_bans() -> None:
     text = web(
         "[limit one]\nrate = 2/1m\n[limit two]\nrate = 1/1s\n[ban rude]\nafter = 3/1m",

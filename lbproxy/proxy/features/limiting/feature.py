@@ -409,6 +409,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
     def _charge_running(self) -> None:
         """Charge the bytes of traffic that runs, and close what is beyond a limit."""
         now = self._now()
+        over: dict[int, tuple[Any, ProxyError]] = {}  # by its connection
         for traffic, note in list(self._running.items()):
             passed = traffic.bytes_in + traffic.bytes_out
             cost, note.paid = passed - note.paid, passed
@@ -418,16 +419,20 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
                     continue
                 method.charge(one.ident, float(cost), now)
                 if method.left(one.ident, now) < 0 and note.refused is None:
-                    self._close(traffic, self._refused(note, one))
+                    over[id(traffic.info)] = traffic, self._refused(note, one)
+        if over:
+            self._cut_off(over)
         if self._running:
             self._timer.set(_EVERY)
 
-    def _close(self, traffic: Any, error: ProxyError) -> None:
-        """Cut off the connection of a request or a session that runs."""
-        self._running.pop(traffic, None)
+    def _cut_off(self, over: dict[int, tuple[Any, ProxyError]]) -> None:
+        """Close the connections of requests and sessions that run."""
+        for traffic, _ in over.values():
+            self._running.pop(traffic, None)
         for client in list(self._owner.clients):
-            if getattr(client, "info", None) is traffic.info:
-                client.kill(error)
+            found = over.get(id(getattr(client, "info", None)))
+            if found is not None:
+                client.kill(found[1])
 
     def _charge_bad_head(self, traffic: Any) -> None:
         """Charge the response to something that is no request: an error of its address.
