@@ -164,6 +164,32 @@ def test_a_reload_keeps_the_counts() -> None:
         assert ask(lb) == 410
 
 
+def test_long_keys_count_and_are_not_remembered_by_name() -> None:
+    with LB.from_config(web("count = requests\nkey = {header:X-Key}")) as lb:
+        long = "k" * 1001
+        assert [ask(lb, "/ok", f"X-Key: {long}") for _ in range(3)] == [200, 200, 403]
+        assert ask(lb, "/ok", "X-Key: short") == 200
+        track = lb.service.frontend("web").features["tracks"].tracks["bad"]
+        assert list(track.names) == ["short"] and track.count(long) == 3
+
+
+def test_a_reload_sees_that_a_track_does_not_fit() -> None:
+    text = """
+[track bad]
+count = {count}
+[frontend db]
+mode = tcp
+listen = tcp:5432
+tracks = bad
+backend = pg
+[backend pg]
+servers = a 10.0.0.1:80
+"""
+    with LB.from_config(text.format(count="requests")) as lb:
+        report = lb.service.reload(text.format(count="errors"))
+        assert not report.ok and "needs mode = http" in report.summary()
+
+
 def test_tcp() -> None:
     text = """
 [track calls]

@@ -82,7 +82,7 @@ class Tracking(TrackDeclaration, Feature["Frontend"]):
         made = cls(spec, specs, given)
         if spec.mode == "tcp":
             for use in made._uses:
-                _fits_tcp(use.track.spec)
+                _fits_tcp(specs[use.track.spec.name])  # a kept track has its new one later
         return made
 
     def _used(self, spec: Any, given: Given) -> Iterator[_Use]:

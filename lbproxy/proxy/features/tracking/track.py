@@ -14,6 +14,7 @@ from lbproxy.proxy.features.tracking.spec import TrackSpec
 __all__ = ["Track"]
 
 _NAMED: Final = 1000  # keys that are remembered by name, to show them
+_LONG: Final = 1000  # characters of a key that is not
 
 
 class Track:
@@ -62,6 +63,8 @@ class Track:
         counts = self._table()
         counts.add(counts.ident(key), amount, self._wheel.now())
         names = self.names
+        if len(key) > _LONG:
+            return
         names[key] = None
         names.move_to_end(key)
         if len(names) > _NAMED:
