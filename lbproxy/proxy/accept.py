@@ -127,6 +127,13 @@ class _Arrival(Preamble):
         self._place.excess = frontend.has_too_many(info)
         frontend.limits.idle.add(self._place, True)
 
+    @property
+    def info(self) -> ConnectionInfo | None:
+        """The data about its client, who may be banned or denied meanwhile; None as long as a PROXY
+        header has to name it.
+        """
+        return self._info if self._header is None else None
+
     def evict(self, info: ConnectionInfo) -> None:
         """End it to make room for another connection."""
         self._frontend.depart(info)

@@ -215,6 +215,30 @@ def test_operators_change_a_list() -> None:
         assert status(ask(lb)) == 200
 
 
+@pytest.mark.parametrize("listen", ["tcp:80", "tcp:80 accept_proxy=198.51.100.7"])
+def test_a_connection_that_has_not_said_its_first_bytes_is_closed_too(listen: str) -> None:
+    text = f"""
+[list one]
+addresses = 10.0.0.1
+[frontend web]
+mode = tcp
+listen = {listen}
+deny = list:one 198.51.100.0/24
+routes = sni a.example -> app
+[backend app]
+servers = a 10.0.0.1:80
+"""
+    with LB.from_config(text) as lb:
+        peer = "198.51.100.7" if "proxy" in listen else CLIENT
+        client, silent = lb.connect("web", client=peer), lb.connect("web", client=peer)
+        if "proxy" in listen:
+            client.send(f"PROXY TCP4 {CLIENT} 10.0.0.9 5000 80\r\n".encode())
+        lb.service.frontend("web").features["lists"].sources["one"].edit("add", CLIENT)
+        lb.advance(0.1)
+        assert client.finished
+        assert silent.finished is ("proxy" not in listen), "nobody knows whose it is"
+
+
 def test_changes_of_operators_survive_a_restart(tmp_path: Path) -> None:
     text = web("addresses = 192.0.2.1") + f"[lbproxy]\nstate = {tmp_path}/state\n"
     with LB.from_config(text) as lb:
