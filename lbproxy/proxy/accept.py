@@ -88,11 +88,7 @@ class ProxyFactory(Factory):
                 return
 
     def arrived(self, info: ConnectionInfo) -> IProtocol:
-        """The preamble is over: the protocol proper.  ProxyError refuses."""
-        if self._trusted is not None and info.counted_as == "":
-            error = self.frontend.lineage.current.readmit(info)
-            if error is not None:
-                raise error
+        """The preamble is over: the protocol proper."""
         return self.protocol_for(info)
 
 
@@ -139,6 +135,16 @@ class _Arrival(Preamble):
         self._frontend.depart(info)
         self._frontend.counters.evicted += 1
         self._fail(ProxyError(Kind.LIMITED, "sent no request and made room for others"))
+
+    def named(self, info: ConnectionInfo) -> None:
+        """See Preamble: a client that is not let in costs no handshake."""
+        if self._place.line is not None:  # it does not make room for itself
+            self._place.line.remove(self._place)
+        error = self._frontend.lineage.current.readmit(info)
+        if error is not None:
+            raise error
+        self._place.excess = self._frontend.has_too_many(info)
+        self._frontend.limits.idle.add(self._place, True)
 
     def _arrived(self, info: ConnectionInfo, data: bytes) -> IProtocol:
         self._leave()

@@ -5,7 +5,8 @@ PROXY header, TLS, ClientHello.
 Put there by :class:`lbproxy.proxy.accept.ProxyFactory` when a listener needs any of it. The steps,
 in this order, each only if asked for:
 
-1. ``accept_proxy``: a PROXY header must come first; it settles the client's address.
+1. ``accept_proxy``: a PROXY header must come first; it settles the client's address, by which
+   :meth:`Preamble.named` judges it.
 2. ``tls``: a handshake, by the network; or ``look``: the ClientHello is read and left in place, for
    the frontends that route by SNI or ALPN. Connections without TLS pass without a name.
 3. ``ready(info, data)`` makes the protocol that the connection is handed over to.
@@ -94,6 +95,7 @@ class Preamble(Protocol):
                     return
                 data, self._header = self._header.leftover, None
                 self._announced(header)
+                self.named(self._info)
                 self._after_header(data)
             else:
                 self._peek(data)
@@ -122,6 +124,9 @@ class Preamble(Protocol):
         if header.source_ip:
             info.client_ip, info.client_port = header.source_ip, header.source_port
             info.local_ip, info.local_port = header.destination_ip, header.destination_port
+
+    def named(self, info: ConnectionInfo) -> None:
+        """The PROXY header has named the client; a subclass may raise ProxyError to refuse it."""
 
     def _after_header(self, data: bytes) -> None:
         if self._tls is not None:

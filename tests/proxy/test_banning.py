@@ -187,6 +187,47 @@ def test_a_proxy_that_announces_clients() -> None:
         assert status(announced("203.0.113.77", "/ok")) == 200
 
 
+@pytest.mark.parametrize("keys", ["bans = rude", "deny = 203.0.113.0/24", "limits = none-more"])
+def test_a_client_that_a_proxy_announces_is_judged_before_its_first_bytes(keys: str) -> None:
+    text = f"""
+[ban rude]
+[limit none-more]
+rate = 1/1h
+unit = connections
+[frontend web]
+mode = tcp
+listen = tcp:443 accept_proxy={PROXY}
+maxconn = 1
+{keys}
+routes = sni a.example -> app
+[backend app]
+servers = a 10.0.0.1:80
+"""
+    with LB.from_config(text) as lb:
+        frontend = lb.service.frontend("web")
+        if "bans" in keys:
+            frontend.features["bans"].books["rude"].ban(CLIENT, "rude")
+
+        def announce(ip: str) -> Any:
+            found = lb.connect("web", client=PROXY)
+            found.send(f"PROXY TCP4 {ip} 10.0.0.9 5000 443\r\n".encode())
+            return found
+
+        first = announce(CLIENT)
+        if "limits" in keys:
+            assert not first.finished and frontend.limits.active == 1
+            assert frontend.limits.from_address(CLIENT) == 1
+            first.close()
+            first = announce(CLIENT)
+        assert first.finished
+        other = announce("192.0.2.1")
+        assert not other.finished and frontend.limits.active == 1
+        assert announce("192.0.2.2").finished is False and other.finished, "it made room"
+        assert frontend.limits.active == 1
+        lb.advance(60)
+        assert frontend.limits.active == 0
+
+
 def test_an_ipv6_client_is_its_prefix() -> None:
     with LB.from_config(web(listen="tcp:80:interface=\\:\\:")) as lb:
         for number in range(3):
