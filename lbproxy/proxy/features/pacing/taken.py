@@ -24,8 +24,8 @@ def taken_bytes(transport: Any) -> int:
     below = transport
     while (inner := getattr(below, "transport", None)) is not None:  # TLS layers
         below = inner
-    handle = getattr(below, "getHandle", None)
-    found = None if handle is None else _acked(handle())
+    # not getHandle, which is the TLS connection where lbproxy runs TLS on the socket itself
+    found = _acked(getattr(below, "socket", None))
     return -unsent_bytes(transport) if found is None else found
 
 
