@@ -14,6 +14,7 @@ that nothing is stored about either.
 from __future__ import annotations
 
 import hmac
+import math
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error
@@ -74,8 +75,13 @@ class Proofs:
         body = _stated(int(now), bits) + self._random(_NONCE)
         return _text(body + self._mac(b"token", body, prefix))
 
-    def judge(self, token: str, answer: str, prefix: str, now: float) -> Pass:
-        """Return what an answer has earned.  Raises :class:`AnswerError`."""
+    def judge(
+        self, token: str, answer: str, prefix: str, now: float, lifetime: float = math.inf
+    ) -> Pass:
+        """Return what an answer has earned.  Raises :class:`AnswerError`.
+
+        ``lifetime``: seconds for which a pass admits.
+        """
         raw = _raw(token, _TOKEN)
         if raw is None:
             raise AnswerError("this is no token")
@@ -83,7 +89,8 @@ class Proofs:
         if not hmac.compare_digest(raw[-_MAC:], self._mac(b"token", body, prefix)):
             raise AnswerError("the token is not from here, or was given to another address")
         found = _read(body)
-        if not -SKEW_S <= now - found.issued <= ANSWER_S:
+        age = now - found.issued
+        if not -SKEW_S <= age <= ANSWER_S or lifetime - age < 1:
             raise AnswerError("the token is too old")
         if _ANSWER.fullmatch(answer) is None:
             raise AnswerError("the answer is not a number")

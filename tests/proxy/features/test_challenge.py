@@ -172,6 +172,18 @@ def test_an_answer_that_is_sent_again_gives_no_longer_pass(make: Make) -> None:
     assert post(lb, path, form).status == 403
 
 
+def test_an_answer_that_is_later_than_a_pass_lasts_gives_none(make: Make) -> None:
+    lb = make("challenge = on\nchallenge_time = 1m")
+    token, bits, path = read_challenge(lb.get("http://h/", headers=HTML).body)
+    form = f"token={token}&answer={solve(token, bits)}"
+    lb.advance(59)
+    assert "; Max-Age=1;" in str(post(lb, path, form).header("Set-Cookie"))
+    lb.advance(1)
+    reply = post(lb, path, form)
+    assert (reply.status, reply.header("Set-Cookie")) == (403, "")
+    assert reply.body == b"the token is too old\n"
+
+
 @pytest.mark.parametrize(
     "form",
     ["", "token=x&answer=1", "answer=1", "token=" + "A" * 36 + "&answer=0", "&" * 50, "x" * 5000,
@@ -254,8 +266,39 @@ def test_switches_of_operators(make: Make) -> None:
         assert lb.get("http://h/").status == status
     with pytest.raises(ValueError, match="'maybe' is not one of on, off, auto"):
         switch.set("maybe")
-    frontend = lb.service.frontend("web")
-    assert not frontend.early
+
+
+@pytest.mark.parametrize("ends", ["auto", "off", "alert", "reload"])
+def test_a_pass_never_reaches_the_server(ends: str) -> None:
+    """Browsers send it for as long as it is valid, whether or not it is asked for."""
+    seen: list[Any] = []
+    with LB.from_config(text("challenge = alert" if ends == "alert" else "")) as lb:
+        lb.origin("a", "10.0.0.1:80", lambda request: seen.append(request.header("Cookie")) or b"")
+        switch = feature(lb).switch
+        if ends == "alert":
+            switch.alarm(True)
+        else:
+            switch.set("on")
+        cookie = pass_of(lb)
+        if ends == "alert":
+            switch.alarm(False)
+        elif ends == "reload":
+            lb.service.reload(parse_config(text("challenge = on")))
+            switch.set("auto")
+            lb.service.reload(parse_config(text("")))
+        else:
+            switch.set(ends)
+        assert lb.get("http://h/x", headers={"Cookie": f"a=1; {cookie}"}).status == 200
+        assert lb.get("http://h/x", headers={"Cookie": cookie}).status == 200
+    assert seen == ["a=1", ""]
+
+
+def test_an_answer_is_taken_when_the_attack_has_just_ended(make: Make) -> None:
+    lb = make("")
+    feature(lb).switch.set("on")
+    token, bits, path = read_challenge(lb.get("http://h/x", headers=HTML).body)
+    feature(lb).switch.set("auto")
+    assert post(lb, path, f"token={token}&answer={solve(token, bits)}").status == 204
 
 
 def test_off_by_an_operator_wins_over_the_configuration(make: Make) -> None:

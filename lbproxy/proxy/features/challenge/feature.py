@@ -1,13 +1,14 @@
 """DATA. ``challenge`` of a frontend and of its routes.
 
-1. A request with a pass goes on.  Its pass is not sent to the server.
+1. A request with a pass goes on.  Its pass is not sent to the server, not even while nothing is
+   checked: browsers keep a pass longer than an attack lasts.
 2. A request that ``challenge_except``, its route or its crawler exempts goes on.  So does one that
    a route of lbproxy's own answers (reply, redirect): that costs less than the page.
 3. Any other request is refused with 403: a GET of a client that shows pages gets the page, which
    asks for the same URL again when it has a pass; all others a short text.
 4. The answer of a page is taken under a path of lbproxy's own, and sets the cookie.
 
-While nothing is to be checked, the frontend has no hook of this feature.
+A frontend that never checks has no hook of this feature.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
         )
         self._owner: Frontend | None = None
         self._hooked = False
+        self._checks = False
         self._watching = False
 
     @classmethod
@@ -107,16 +109,22 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
         wants = self.switch.wants
         return wants(self.spec.challenge) or any(wants(mode) for mode in self._routes.values())
 
+    @property
+    def _meets_passes(self) -> bool:
+        """Whether browsers may have passes of this frontend, now or from an earlier check."""
+        return self.switch.used or bool(self._modes() - {"off"})
+
     def around(self, phases: Phases) -> Phases:
         """See :class:`Feature`."""
-        if not self.active:
+        if not self._meets_passes:
             return phases
         return phases.before(early=self.early, failed=self.failed)
 
     def attach(self, owner: Frontend) -> None:
         """See :class:`Feature`."""
         self._owner = owner
-        self._hooked = self.active
+        self._hooked = self.switch.used = self._meets_passes
+        self._checks = self.active
         owner.alarm = self.switch.alarm if "alert" in self._modes() else None
         if not self._watching:
             self._watching = True
@@ -138,8 +146,9 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
     def _switched(self) -> None:
         """Add the hooks to the frontend, or remove them, if that has changed."""
         owner = self._owner
-        if owner is not None and self.active != self._hooked:
-            self._hooked = self.active
+        self._checks = self.active
+        if owner is not None and self._meets_passes != self._hooked:
+            self._hooked = self._meets_passes
             owner.compile(compile_phases(owner.filters))
 
     # -- requests -------------------------------------------------------------------------------
@@ -148,7 +157,10 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
         """Let a request pass, take an answer, or refuse."""
         if traffic.request.path == PATH.encode():
             return self._take_answer(traffic)
-        if self._has_pass(traffic) or self._exempt(traffic):
+        passes = self._take_passes(traffic)
+        if not self._checks or any(self._admits(traffic, one) for one in passes):
+            return None
+        if self._exempt(traffic):
             return None
         crawler = None
         if self.spec.challenge_crawlers:
@@ -163,19 +175,18 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
     def _crawled(self, good: bool, name: str) -> None:
         if good:
             self.counters.challenge_crawlers += 1
-        elif self.active:
+        elif self._checks:
             raise _challenged(f"claims to be a crawler of {name}")
 
-    def _has_pass(self, traffic: Any) -> bool:
-        """Look for a pass, and take it out of the request."""
+    def _take_passes(self, traffic: Any) -> list[bytes]:
+        """Take the passes out of the request, and return those that are looked at."""
         request = traffic.request
-        found = False
+        found: list[bytes] = []
         for name in (SECURE_COOKIE, COOKIE):
             values = request.cookies(name)
-            if not values:
-                continue
-            remove_cookie(request, name)
-            found = found or any(self._admits(traffic, one) for one in values[:_COOKIES])
+            if values:
+                remove_cookie(request, name)
+                found += values[:_COOKIES]
         return found
 
     def _admits(self, traffic: Any, value: bytes) -> bool:
@@ -233,16 +244,15 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
     def _judge(self, traffic: Any, form: bytes) -> Reply:
         """Return the reply to an answer: the cookie, or why not."""
         fields, prefix = form_fields(form), self._prefix(traffic)
-        now = self._wheel.wall()
+        token, answer = fields.get("token", ""), fields.get("answer", "")
+        lifetime, now = self.spec.challenge_time, self._wheel.wall()
         try:
-            earned = self._proofs.judge(
-                fields.get("token", ""), fields.get("answer", ""), prefix, now
-            )
+            earned = self._proofs.judge(token, answer, prefix, now, lifetime)
         except AnswerError as error:
             self.counters.challenge_wrong += 1
             return Reply(403, f"{error}\n".encode(), [_TEXT, _NO_STORE])
         self.counters.challenge_solved += 1
-        left = int(earned.issued + self.spec.challenge_time - now)
+        left = int(earned.issued + lifetime - now)
         words = f"; Path=/; Max-Age={left}; HttpOnly; SameSite=Lax"
         name = COOKIE
         if traffic.scheme == "https":

@@ -18,12 +18,14 @@ SETTINGS: Final = ("on", "off", "auto")
 class ChallengeSwitch:
     """One for each name of a frontend; a reload keeps it.
 
-    ``setting``: one of :data:`SETTINGS`.  ``attack``: the alert ``attack`` fires.
+    ``setting``: one of :data:`SETTINGS`.  ``attack``: the alert ``attack`` fires.  ``used``: there
+    has been a challenge, so browsers may have passes.
     """
 
     def __init__(self, frontend: str, replicated: Replicated) -> None:
         self.setting = "auto"
         self.attack = False
+        self.used = False
         self._topic = f"challenge:{frontend}"
         self._replicated = replicated
         self._watchers: list[Callable[[], None]] = []
@@ -52,19 +54,25 @@ class ChallengeSwitch:
         """Follow an operator, in all processes.  ValueError for an unknown setting."""
         if setting not in SETTINGS:
             raise ValueError(f"{setting!r} is not one of {', '.join(SETTINGS)}")
-        self._replicated.publish(self._topic, {"setting": setting, "attack": self.attack})
+        self._publish(setting, self.attack)
 
     def alarm(self, attack: bool) -> None:
         """Follow the alert, in all processes; cheap if nothing has changed."""
         if attack != self.attack:
-            self._replicated.publish(self._topic, {"setting": self.setting, "attack": attack})
+            self._publish(self.setting, attack)
+
+    def _publish(self, setting: str, attack: bool) -> None:
+        used = self.used or setting == "on"
+        message = {"setting": setting, "attack": attack, "used": used}
+        self._replicated.publish(self._topic, message)
 
     def _receive(self, message: dict[str, Any]) -> None:
         self.setting, self.attack = message["setting"], message["attack"]
+        self.used = message["used"]
         for changed in list(self._watchers):
             changed()
 
     def _whole(self) -> Iterator[dict[str, Any]]:
         """The message for a process that begins."""
-        if self.setting != "auto" or self.attack:
-            yield {"setting": self.setting, "attack": self.attack}
+        if self.setting != "auto" or self.attack or self.used:
+            yield {"setting": self.setting, "attack": self.attack, "used": self.used}
