@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from lbproxy.config.dump import dump
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.errors import Kind
+from lbproxy.proxy.features.challenge import crawling
 from lbproxy.proxy.features.challenge.crawling import AT_ONCE, Crawlers
 from lbproxy.registry import parse_config
 from lbproxy.testing import LB, LoadBalancerFixture
@@ -438,6 +439,24 @@ def test_look_ups_are_bounded_and_have_a_deadline(make: Make) -> None:
     lb.advance(61)
     assert lb.get("http://h/", headers=GOOGLE, client="192.0.2.3").status == 403
     assert names.asked[-1] == "192.0.2.3"  # a failure is asked again after a minute
+
+
+def test_a_flood_of_liars_drives_no_real_crawler_out(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crawling, "KEPT", 5)
+    lb = make()
+    names = Names()
+    with_names(lb, names)
+    google = "66.249.66.1"
+    assert lb.get("http://h/", headers=GOOGLE, client=google).status == 200
+    for number in range(10, 30):
+        liar = f"192.0.2.{number}"
+        assert lb.get("http://h/", headers=GOOGLE, client=liar).status == 403
+    assert lb.get("http://h/", headers=GOOGLE, client=google).status == 200
+    assert names.asked.count(google) == 1
+    known = feature(lb)._crawlers
+    assert (len(known._good), len(known._bad)) == (1, 5)
 
 
 def test_crawlers_can_be_checked_like_others(make: Make) -> None:

@@ -1,8 +1,9 @@
 """DATA. Verifies crawlers by DNS: the name of an address, then the addresses of that name.
 
 1. A verdict is kept: a day if DNS confirms the crawler, an hour if not, a minute if it failed.
-2. At most :data:`KEPT` verdicts are kept, and :data:`AT_ONCE` look-ups run; a crawler beyond that
-   is not verified now.
+2. At most :data:`KEPT` verdicts of each kind are kept, so that a flood of addresses that only claim
+   to be crawlers drives no real one out. :data:`AT_ONCE` look-ups run; a crawler beyond that is not
+   verified now.
 3. A look-up may take :data:`DEADLINE_S` seconds.  The requests of its address wait for it.
 """
 
@@ -51,7 +52,8 @@ class Crawlers:
         self._make_names = names
         self._names: CrawlerNames | None = None
         self._wheel = wheel
-        self._known: OrderedDict[Key, tuple[bool, float]] = OrderedDict()
+        self._good: OrderedDict[Key, float] = OrderedDict()  # until when that holds
+        self._bad: OrderedDict[Key, float] = OrderedDict()
         self._waiting: dict[Key, list[Deferred[bool]]] = {}
 
     def judge(self, crawler: Crawler, ip: str) -> bool | Deferred[bool]:
@@ -59,23 +61,30 @@ class Crawlers:
         now.
         """
         key = (crawler.name, ip)
-        found = self._known.get(key)
-        if found is not None and found[1] > self._wheel.now():
-            return found[0]
+        found = self._verdict(key)
+        if found is not None:
+            return found
         waiting = self._waiting.get(key)
         if waiting is None:
             if len(self._waiting) >= AT_ONCE:
                 return False
             waiting = self._waiting[key] = []
             self._ask(crawler, ip, key)
-            found = self._known.get(key)
+            found = self._verdict(key)
             if key not in self._waiting and found is not None:
-                return found[0]
+                return found
         if len(waiting) >= _WAITING:
             return False
         done: Deferred[bool] = Deferred()
         waiting.append(done)
         return done
+
+    def _verdict(self, key: Key) -> bool | None:
+        """Return what is known of an address, None if that is nothing or too old."""
+        now = self._wheel.now()
+        if self._good.get(key, now) > now:
+            return True
+        return False if self._bad.get(key, now) > now else None
 
     def _ask(self, crawler: Crawler, ip: str, key: Key) -> None:
         asked = Deferred.fromCoroutine(self._look_up(crawler, ip))
@@ -104,10 +113,12 @@ class Crawlers:
         return False
 
     def _decided(self, key: Key, good: bool, seconds: float) -> None:
-        self._known[key] = (good, self._wheel.now() + seconds)
-        self._known.move_to_end(key)
-        if len(self._known) > KEPT:
-            self._known.popitem(last=False)
+        self._good.pop(key, None)
+        self._bad.pop(key, None)
+        known = self._good if good else self._bad
+        known[key] = self._wheel.now() + seconds
+        if len(known) > KEPT:
+            known.popitem(last=False)
         for done in self._waiting.pop(key, ()):
             if not done.called:  # its request may have ended
                 done.callback(good)
