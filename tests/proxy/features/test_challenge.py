@@ -441,6 +441,18 @@ def test_look_ups_are_bounded_and_have_a_deadline(make: Make) -> None:
     assert names.asked[-1] == "192.0.2.3"  # a failure is asked again after a minute
 
 
+def test_a_look_up_may_take_longer_than_a_filter(make: Make) -> None:
+    lb = make("challenge = on\ntimeout_filter = 1s")
+    with_names(lb, Names(waits=True))
+    client = lb.connect("web")
+    client.send(b"GET / HTTP/1.1\r\nHost: h\r\nUser-Agent: Googlebot\r\n\r\n")
+    lb.advance(2)
+    assert not client.received
+    lb.advance(1.2)
+    assert client.received.startswith(b"HTTP/1.1 403 ")
+    assert json.loads(lb.log_lines()[-1])["close"] == "challenged"
+
+
 def test_a_flood_of_liars_drives_no_real_crawler_out(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

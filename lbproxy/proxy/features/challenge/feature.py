@@ -29,7 +29,7 @@ from lbproxy.http.message import Reply
 from lbproxy.proxy.adminpart import AdminPart, Column
 from lbproxy.proxy.feature import Feature, Given, counted
 from lbproxy.proxy.features.challenge.answer import AnswerSource, form_fields
-from lbproxy.proxy.features.challenge.crawling import CrawlerNames, Crawlers
+from lbproxy.proxy.features.challenge.crawling import DEADLINE_S, CrawlerNames, Crawlers
 from lbproxy.proxy.features.challenge.spec import ChallengeDeclaration
 from lbproxy.proxy.features.challenge.switch import ChallengeSwitch
 from lbproxy.proxy.features.limiting.key import prefix_of
@@ -70,6 +70,7 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
 
     name = "challenge"
     keys = ("challenge",)
+    patience = DEADLINE_S + 1.0  # a look-up has its own deadline, whatever timeout_filter is
     Counters = ChallengeCounters
 
     def __init__(self, spec: Any, given: Given) -> None:
