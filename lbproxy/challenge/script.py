@@ -2,8 +2,8 @@
 
 It has a SHA-256 of its own (FIPS 180-4), because ``crypto.subtle`` exists on https pages only, and
 a call of that for each number is slower.  A token and an answer are one block.  The work is done in
-slices of 25 ms, so that the page stays usable.  After three passes that the browser did not keep it
-stops.
+slices of 25 ms, so that the page stays usable.  It stops after three passes in a row that the
+browser did not bring at once; one that has ended after its time is none of these.
 """
 
 from __future__ import annotations
@@ -61,15 +61,19 @@ SCRIPT: Final = r"""
     return a + H[0] | 0;
   }
 
-  function tries(add) {
+  // How many passes in a row were lost: this page came instead of the one that was loaded with it.
+  function lost() {
     try {
-      var count = Number(sessionStorage.getItem(TRIES)) || 0;
-      if (add) sessionStorage.setItem(TRIES, String(count + add));
-      return count;
+      var kept = sessionStorage.getItem(TRIES).split(" ");
+      return Date.now() - kept[1] < 20000 ? Number(kept[0]) || 0 : 0;
     } catch (error) { return 0; }
   }
 
-  function again() { setTimeout(function () { location.reload(); }, 2000 + 3000 * tries(1)); }
+  function note(count) {
+    try { sessionStorage.setItem(TRIES, count + " " + Date.now()); } catch (error) { /* not kept */ }
+  }
+
+  function again() { setTimeout(function () { location.reload(); }, 3000 + 4000 * Math.random()); }
 
   function send(answer) {
     var request = new XMLHttpRequest();
@@ -77,7 +81,7 @@ SCRIPT: Final = r"""
     request.setRequestHeader("Content-Type", "application/x-www-form-urlencoded");
     request.onload = function () {
       if (request.status === 204) {
-        tries(1);
+        note(before + 1);
         say("Done. The page is loading.");
         location.reload();
       } else {
@@ -103,8 +107,9 @@ SCRIPT: Final = r"""
   if (channel) channel.port1.onmessage = work;
   function later() { if (channel) channel.port2.postMessage(0); else setTimeout(work, 0); }
 
-  if (navigator.cookieEnabled === false || tries(0) >= 3) {
-    try { sessionStorage.removeItem(TRIES); } catch (error) { /* nothing is kept */ }
+  var before = lost();
+  if (navigator.cookieEnabled === false || before >= 3) {
+    note(0);
     say("Your browser does not keep the cookie of this check. " +
         "Allow cookies for this site, then load the page again.");
     return;
