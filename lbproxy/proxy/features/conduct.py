@@ -11,7 +11,10 @@ from twisted.internet.error import ConnectionLost
 
 from lbproxy.errors import Kind
 
-__all__ = ["is_error", "is_glitch", "is_handshake"]
+__all__ = ["SLOW_BODY", "is_error", "is_glitch", "is_handshake"]
+
+SLOW_BODY: Final = "the body came more slowly than min_body_rate"
+"""The detail of such a request."""
 
 _GLITCHES: Final = frozenset(
     {
@@ -43,7 +46,11 @@ def is_error(traffic: Any, upto: int = 600) -> bool:
 
 
 def is_glitch(kind: Kind, detail: str = "") -> bool:
-    """Whether an end of this kind is a breach of the protocol, or a reset in mid request."""
+    """Whether an end of this kind is a breach of the protocol, a body that came too slowly, or a
+    reset in mid request.
+    """
+    if kind is Kind.CLIENT_SLOW:
+        return detail == SLOW_BODY
     return kind in _GLITCHES or (kind is Kind.CLIENT_GONE and detail.startswith(_RESET))
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from lbproxy.config.dump import dump
 from lbproxy.config.errors import ConfigErrors
+from lbproxy.errors import Kind
 from lbproxy.proxy.features.pacing import feature as pacing
 from lbproxy.registry import parse_config
 from lbproxy.testing import LB, LoadBalancerFixture
@@ -79,6 +80,24 @@ def test_a_slow_body_gets_408(make: Make) -> None:
     assert (record["close"], record["status"]) == ("client_slow", 408)
     assert "min_body_rate" in record["detail"]
     assert lb.service.frontend("web").counts["pacing"].slow_bodies == 1
+
+
+def test_a_slow_body_is_a_glitch_and_slow_reading_is_not() -> None:
+    """As a body that stops; a client on a slow network is no offender."""
+    keys = "min_body_rate = 500/s\nmin_read_rate = 500/s\nbans = rude"
+    ban = "[ban rude]\non = glitches\nafter = 1/1m\n"
+    with LB.from_config(ban + TEXT.format(keys=keys, tcp="")) as lb:
+        lb.origin("a", "10.0.0.1:80", lambda request: Answer(200, BIG))
+        reader = lb.connect("web", client="192.0.2.1")
+        reader.pause()
+        reader.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        sender = lb.connect("web", client="192.0.2.2")
+        sender.send(POST)
+        lb.advance(8)
+        closes = lb.service.frontend("web").counters.closes
+        assert closes[Kind.CLIENT_SLOW] == 2
+        book = lb.service.frontend("web").features["bans"].books["rude"]
+        assert [(book.find(f"192.0.2.{last}") is not None) for last in (1, 2)] == [False, True]
 
 
 def test_a_body_at_the_rate_goes_on(make: Make) -> None:

@@ -21,6 +21,7 @@ from attrs import define
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.proxy.feature import Feature, Given, counted
+from lbproxy.proxy.features.conduct import SLOW_BODY
 from lbproxy.proxy.features.pacing.spec import PacingDeclaration
 from lbproxy.proxy.features.pacing.taken import taken_bytes
 from lbproxy.proxy.unsent import unsent_bytes
@@ -152,8 +153,7 @@ class Pacing(PacingDeclaration, Feature["Frontend"]):
             self._bodies[client] = pace
             return
         self.counters.slow_bodies += 1
-        detail = "the body came more slowly than min_body_rate"
-        client.refuse_body(ProxyError(Kind.CLIENT_SLOW, detail))
+        client.refuse_body(ProxyError(Kind.CLIENT_SLOW, SLOW_BODY))
 
     def _look_at_reading(self, client: Any, before: _Paces, now: float) -> None:
         transport = getattr(client, "transport", None)
