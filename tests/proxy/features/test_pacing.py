@@ -204,6 +204,23 @@ def test_many_clients_are_looked_at_in_slices(make: Make, monkeypatch: pytest.Mo
     assert all(client.received.startswith(b"HTTP/1.1 408 ") for client in clients)
 
 
+def test_an_error_with_one_client_does_not_end_it_for_the_others(make: Make) -> None:
+    class Odd:
+        @property
+        def body_bytes(self) -> int:
+            raise RuntimeError("a transport that is gone")
+
+    lb = make()
+    clients: Any = lb.service.frontend("web").clients
+    odd = Odd()
+    clients.add(odd)
+    client = lb.connect("web")
+    client.send(POST)
+    lb.advance(8)
+    clients.discard(odd)
+    assert client.received.startswith(b"HTTP/1.1 408 ")
+
+
 def test_a_reload_changes_and_ends_it(make: Make) -> None:
     lb = make("min_body_rate = 500/s")
     client = lb.connect("web")

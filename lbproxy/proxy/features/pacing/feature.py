@@ -24,6 +24,7 @@ from lbproxy.proxy.feature import Feature, Given, counted
 from lbproxy.proxy.features.conduct import SLOW_BODY
 from lbproxy.proxy.features.pacing.spec import PacingDeclaration
 from lbproxy.proxy.features.pacing.taken import taken_bytes
+from lbproxy.proxy.guarding import guard
 from lbproxy.proxy.unsent import unsent_bytes
 
 if TYPE_CHECKING:
@@ -135,14 +136,17 @@ class Pacing(PacingDeclaration, Feature["Frontend"]):
         count = 0
         for client in islice(clients, SLICE):
             count += 1
-            if self._body_rate:
-                self._look_at_body(client, bodies, now)
-            if self._read_rate:
-                self._look_at_reading(client, reads, now)
+            guard(self._look_at, client, bodies, reads, now)
         if count == SLICE:
             self._slice = self._wheel.clock.callLater(0, self._go_on, clients, bodies, reads)
         else:
             self._timer.set(EVERY_S)
+
+    def _look_at(self, client: Any, bodies: _Paces, reads: _Paces, now: float) -> None:
+        if self._body_rate:
+            self._look_at_body(client, bodies, now)
+        if self._read_rate:
+            self._look_at_reading(client, reads, now)
 
     def _look_at_body(self, client: Any, before: _Paces, now: float) -> None:
         total = getattr(client, "body_bytes", -1)
