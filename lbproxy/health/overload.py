@@ -56,6 +56,7 @@ class Overload:
 
     def refuses(self, priority: int) -> bool:
         """Count a request, and return whether it is refused."""
+        priority = min(_WORST, max(_BEST, priority))  # filters may set any
         self._counts[priority] += 1
         if not self._chances:
             return False

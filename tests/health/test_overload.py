@@ -52,6 +52,14 @@ def test_worse_priorities_go_first() -> None:
     assert found[-5] == 0 and found[0] == 1 and found[5] == 1
 
 
+def test_a_priority_beyond_those_of_routes_is_the_nearest_of_them() -> None:
+    """Filters may set any number."""
+    overload = Overload(Random(1).random)
+    overload.share = 0.5
+    found = steps(overload, 30, 0.9, {-1000: 100, 0: 100, 1000: 200})
+    assert found[-1000] == 0 and found[1000] == 1
+
+
 def test_within_a_priority_chance_decides() -> None:
     overload = Overload(Random(7).random)
     overload.share = 0.3
