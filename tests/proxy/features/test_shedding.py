@@ -175,6 +175,30 @@ def test_memory_of_a_control_group_and_of_the_machine(tmp_path: Path) -> None:
     assert 0 < load.memory_share() < 1
 
 
+def test_memory_of_the_group_of_a_service(tmp_path: Path) -> None:
+    """As under systemd: the limit is not that of the root, nor always of the innermost group."""
+
+    def limit(group: Path, most: str, used: int) -> None:
+        group.mkdir(parents=True, exist_ok=True)
+        (group / "memory.max").write_text(f"{most}\n")
+        (group / "memory.current").write_text(f"{used}\n")
+        (group / "memory.stat").write_text("inactive_file 0\n")
+
+    machine, own = tmp_path / "meminfo", tmp_path / "cgroup"
+    machine.write_text("MemTotal:  1000 kB\nMemAvailable:   250 kB\n")
+    groups = tmp_path / "groups"
+    own.write_text("1:name=x:/old\n0::/system.slice/lbproxy.service\n")
+    assert load.memory_share(groups, machine, own) == 0.75
+    limit(groups / "system.slice", "1000", 300)
+    limit(groups / "system.slice/lbproxy.service", "max", 100)
+    assert load.memory_share(groups, machine, own) == 0.3
+    limit(groups / "system.slice/lbproxy.service", "200", 100)
+    assert load.memory_share(groups, machine, own) == 0.5
+    limit(tmp_path, "1000", 900)
+    own.write_text("0::/../../elsewhere\n")
+    assert load.memory_share(groups, machine, own) == 0.75
+
+
 def test_keys_and_reload(make: Make) -> None:
     text = TEXT.format(shed="lag 50ms, memory 90%, queue 50%", server="")
     config = parse_config(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +11,8 @@ from lbproxy.health.overload import STEP_S
 __all__ = ["LoadMeter", "memory_share"]
 
 _KEEP: Final = 0.7  # of the last lag: one late turn is forgotten after about a second
-_GROUP: Final = Path("/sys/fs/cgroup")
+_GROUPS: Final = Path("/sys/fs/cgroup")
+_OWN_GROUP: Final = Path("/proc/self/cgroup")
 _MEMORY: Final = Path("/proc/meminfo")
 _MEMORY_EVERY: Final = 4  # steps
 
@@ -61,11 +63,45 @@ class LoadMeter:
             stepped()
 
 
-def memory_share(group: Path = _GROUP, machine: Path = _MEMORY) -> float:
-    """Return the share of memory in use, of the control group if it has a limit; 0 if unknown.
+def memory_share(
+    groups: Path = _GROUPS, machine: Path = _MEMORY, own_group: Path = _OWN_GROUP
+) -> float:
+    """Return the share of memory in use, of the nearest control group that has a limit, else of the
+    machine; 0 if unknown.
 
     Page cache that the system can drop does not count.
     """
+    for group in _chain(groups, own_group):
+        share = _group_share(group)
+        if share >= 0:
+            return share
+    try:
+        rows = dict(line.split(":", 1) for line in machine.read_text().splitlines())
+        total, free = (int(rows[name].split()[0]) for name in ("MemTotal", "MemAvailable"))
+        return 1 - free / total
+    except (OSError, ValueError, KeyError, IndexError, ZeroDivisionError):
+        return 0.0
+
+
+def _chain(groups: Path, own_group: Path) -> Iterator[Path]:
+    """Yield the control group of this process and those around it.
+
+    A service of systemd has one below the root; in a container the root is its own.
+    """
+    try:
+        rows = own_group.read_text().splitlines()
+    except (OSError, ValueError):
+        rows = []
+    named = next((row[3:] for row in rows if row.startswith("0::/")), "/")
+    group = groups / named.lstrip("/")
+    while group != groups and ".." not in group.parts:
+        yield group
+        group = group.parent
+    yield groups
+
+
+def _group_share(group: Path) -> float:
+    """Return the share of the limit of ``group``, -1 if it has none."""
     try:
         limit = (group / "memory.max").read_text().strip()
         if limit != "max":
@@ -73,12 +109,7 @@ def memory_share(group: Path = _GROUP, machine: Path = _MEMORY) -> float:
             return max(0.0, used - _inactive(group / "memory.stat")) / int(limit)
     except (OSError, ValueError, ZeroDivisionError):
         pass
-    try:
-        rows = dict(line.split(":", 1) for line in machine.read_text().splitlines())
-        total, free = (int(rows[name].split()[0]) for name in ("MemTotal", "MemAvailable"))
-        return 1 - free / total
-    except (OSError, ValueError, KeyError, IndexError, ZeroDivisionError):
-        return 0.0
+    return -1.0
 
 
 def _inactive(stat: Path) -> int:
