@@ -36,14 +36,15 @@ class PlacedHandshake(Handler):
     """A handshake as :class:`Handshakes` sees it.
 
     ``began``: time of our first step; infinite before it. ``works``: the client has sent something
-    and lbproxy has not acted upon it yet.
+    and lbproxy has not acted upon it yet. ``queued``: it had to wait for its place.
     """
 
-    __slots__ = ("began", "works")
+    __slots__ = ("began", "queued", "works")
 
     def __init__(self) -> None:
         self.began = math.inf
         self.works = False
+        self.queued = False
 
     def place_free(self) -> None:
         """Begin: this handshake holds a place from now on."""
@@ -94,6 +95,7 @@ class Handshakes:
         if not self._queue and self._has_room():
             self._admit(one)
             return
+        one.queued = True
         self._queue[one] = None
         self.waiting += 1
         self._serve()
@@ -108,6 +110,12 @@ class Handshakes:
         elif one in self._queue:
             del self._queue[one]
             self.waiting -= 1
+
+    def held_up(self, one: PlacedHandshake) -> bool:
+        """Return whether ``one`` is late because of others: it had to wait for its place, and has
+        not had the time of GRACE_S since.
+        """
+        return one.queued and self._wheel.now() - one.began < GRACE_S
 
     def stepped(self, one: PlacedHandshake) -> None:
         """``one`` has answered what its client has sent, and waits for more."""

@@ -93,7 +93,11 @@ class Handshaking(PlacedHandshake):
             failed(error)
 
     def _too_late(self) -> None:
-        self._fail(self._late)
+        places = self._places
+        if places is not None and places.held_up(self):  # that is no fault of the client
+            self._fail(ProxyError(Kind.LIMITED, "waited for other handshakes (max_handshakes)"))
+        else:
+            self._fail(self._late)
 
     def _decided(self) -> Callable[[ProxyError], None] | None:
         """``failed`` for the first caller, None for all later ones."""

@@ -25,7 +25,7 @@ from OpenSSL import SSL
 from twisted.python.failure import Failure
 
 from lbproxy.compiled import native
-from lbproxy.errors import ProxyError
+from lbproxy.errors import Kind, ProxyError
 from lbproxy.net.handshaking import Handshaking
 from lbproxy.net.poller import OUT, RDHUP, Poller
 from lbproxy.net.sslsocket import FastTLSTransport
@@ -116,7 +116,7 @@ class Handshake(Handshaking):
         elif state is _FRESH:
             self._ask_for_place()
         elif state is _QUEUED:  # nothing else is watched
-            self._fail(ProxyError(self._kind, "left while it waited for other handshakes"))
+            self._fail(ProxyError(Kind.CLIENT_GONE, "left while it waited for other handshakes"))
         if self._may_shake():
             self._shake()
 
