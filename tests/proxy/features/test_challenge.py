@@ -506,6 +506,17 @@ def test_mistakes(keys: str, words: str) -> None:
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("keys", "routes"),
+    [("challenge = alert", "default -> app"), ("", "default -> app challenge=alert")],
+)
+def test_an_alert_that_is_off_cannot_be_waited_for(keys: str, routes: str) -> None:
+    top = "[alerts]\nrules = attack off"
+    with pytest.raises(ConfigErrors, match="waits for the alert attack, which .alerts. has off"):
+        LB.from_config(text(keys, routes, top=top))
+    LB.from_config(text("challenge = on", top=top)).close()
+
+
 def test_check_says_that_a_restart_forgets_passes(make: Make) -> None:
     assert any("checked again after a restart" in one for one in make().service.warnings())
     assert not make("").service.warnings()

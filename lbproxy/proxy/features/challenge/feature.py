@@ -98,6 +98,10 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
         """See :class:`Feature`.  Every frontend for HTTP has it, for operators to switch it on."""
         if spec.mode == "tcp":
             return None
+        alerts = given.config.alerts
+        modes = (one.challenge for one in (spec, *spec.routes))
+        if "alert" in modes and any(one.off and one.name == "attack" for one in alerts.rules):
+            raise ValueError("'alert' waits for the alert attack, which [alerts] has off")
         if old is not None and old.spec == spec and old.secret == given.env.secret:
             return old
         return cls(spec, given)
