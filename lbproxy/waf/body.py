@@ -14,16 +14,38 @@ from lbproxy.waf.target import Part, add_argument, is_plain, pairs_of
 __all__ = ["BrokenBody", "body_parts", "in_utf8", "inflated"]
 
 MOST_LEAVES: Final = 10_000
-"""Values of a JSON body that are told apart; the rest is judged as text."""
+"""Values of a JSON body that are told apart; the rest has one name."""
 
 MOST_PARTS: Final = 200
 """Parts of a multipart body."""
 
+MOST_CODINGS: Final = 3
+"""Content codings around one another that are undone."""
+
+MOST_MEMBERS: Final = 256
+"""Members of a gzip body.  Each costs a copy of all that follow."""
+
 _UTF8: Final = frozenset((b"", b"utf-8", b"utf8", b"us-ascii", b"ascii"))
-_BOUNDARY: Final = re.compile(rb'boundary="?([^";,]{1,200})"?', re.IGNORECASE)
+_FORM: Final = b"application/x-www-form-urlencoded"
+_ASCII: Final = bytes(range(32, 127))
+_BOUNDARY: Final = re.compile(
+    rb';\s*boundary=(?:"([^"\\]{1,200})"|([^";,\s\\]{1,200}))\s*(?=[;,]|$)', re.IGNORECASE
+)
 _CHARSET: Final = re.compile(rb'charset\s*=\s*"?([^";,\s]{1,50})', re.IGNORECASE)
-_NAME: Final = re.compile(rb'[; ]name\*?=(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))', re.IGNORECASE)
-_FILE: Final = re.compile(rb'filename\*?=(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))', re.IGNORECASE)
+_FOLD: Final = re.compile(rb"\r?\n[ \t]+")
+_PARAMETER: Final = re.compile(rb';\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))')
+_PLAIN_CODINGS: Final = (b"", b"7bit", b"8bit", b"binary")
+_DECLARED: Final = re.compile(
+    rb"""(<\?xml[^>]{0,200}?\s)(encoding\s*=\s*["']([\w.:-]{1,40})["'])"""
+)
+_WIDE_XML: Final = (
+    (b"<\0\0\0", "utf-32-le"),
+    (b"\0\0\0<", "utf-32-be"),
+    (b"<\0", "utf-16-le"),
+    (b"\0<", "utf-16-be"),
+    (b"\x4c\x6f\xa7\x94", "cp037"),
+)
+"""How a document of XML without a byte order mark begins in these encodings."""
 
 
 class BrokenBody(ValueError):
@@ -39,9 +61,11 @@ def inflated(data: bytes, coding: bytes, limit: int, *, whole: bool) -> tuple[by
 
     ``whole``: ``data`` is the complete body.  BrokenBody for unknown codings and damaged data.
     """
-    for name in reversed([one.strip().lower() for one in coding.split(b",")]):
-        if name in (b"", b"identity"):
-            continue
+    names = [one.strip().lower() for one in coding.split(b",")]
+    names = [one for one in names if one not in (b"", b"identity")]
+    if len(names) > MOST_CODINGS:
+        raise BrokenBody(f"more than {MOST_CODINGS} codings cannot be judged", 415)
+    for name in reversed(names):
         if name not in (b"gzip", b"x-gzip", b"deflate"):
             text = name.decode("latin-1")[:40]
             raise BrokenBody(f"Content-Encoding {text} cannot be judged", 415)
@@ -55,7 +79,11 @@ def inflated(data: bytes, coding: bytes, limit: int, *, whole: bool) -> tuple[by
 def _inflate(data: bytes, name: bytes, limit: int) -> tuple[bytes, bool]:
     out, complete = b"", False
     raw = name == b"deflate" and not (data[:1] and data[0] & 15 == 8)
+    members = 0
     while data and len(out) <= limit:
+        members += 1
+        if members > (1 if name == b"deflate" else MOST_MEMBERS):
+            raise BrokenBody("the compressed body goes on behind its end")
         unzip = zlib.decompressobj(-15 if raw else 47)
         try:
             out += unzip.decompress(data, limit + 1 - len(out))
@@ -73,29 +101,48 @@ def body_parts(data: bytes, content_type: bytes, *, whole: bool) -> list[Part]:
 
     BrokenBody if the body is not of the type.
     """
-    kind = content_type.partition(b";")[0].strip().lower()
+    kind = _kind(content_type)
     data = in_utf8(data, content_type)
-    if kind == b"application/x-www-form-urlencoded":
+    if kind == _FORM:
         return pairs_of(data)
     if kind == b"multipart/form-data":
         return _multipart(data, content_type, whole)
     if kind == b"application/json" or kind.endswith(b"+json"):
         return _json(data) if whole and data.strip() else _text(data)
-    return _text(data)
+    found = _text(data)
+    if not kind and found:  # some servers take it for a form
+        found = pairs_of(data) + found
+    return found
+
+
+def _kind(content_type: bytes) -> bytes:
+    return content_type.partition(b";")[0].strip().lower()
 
 
 def in_utf8(data: bytes, content_type: bytes) -> bytes:
     """Return the body in UTF-8, as its charset says.  BrokenBody for an unknown charset."""
     found = _CHARSET.search(content_type)
     name = b"" if found is None else found[1].lower()
+    kind = _kind(content_type)
     if name in _UTF8:
-        return _marked(data)
+        data = _marked(data)
+    else:
+        # the letters of a form are escaped in its charset, and its separators are ASCII
+        data = _in_charset(data, name, ascii_only=kind == _FORM)
+    return _declared(data) if kind.endswith((b"/xml", b"+xml")) else data
+
+
+def _in_charset(data: bytes, name: bytes, *, ascii_only: bool = False) -> bytes:
     text = name.decode("latin-1")
     try:
         codec = codecs.lookup(text)
         if not codec._is_text_encoding or codec.name in ("idna", "punycode", "undefined"):
             raise LookupError
+        if ascii_only and _ASCII.decode(text, "replace") != _ASCII.decode():
+            raise BrokenBody(f"charset {text} of a form cannot be judged", 415)
         return data.decode(text, "replace").encode("utf-8", "replace")
+    except BrokenBody:
+        raise
     except (LookupError, ValueError):
         raise BrokenBody(f"charset {text} is unknown", 415) from None
 
@@ -108,6 +155,25 @@ def _marked(data: bytes) -> bytes:
     return data.decode(name, "replace").encode("utf-8", "replace")
 
 
+def _declared(data: bytes) -> bytes:
+    """Undo the encoding of XML that its beginning shows or its declaration names."""
+    for begin, name in _WIDE_XML:
+        if data.startswith(begin):
+            data = data.decode(name, "replace").encode("utf-8", "replace")
+            break
+    found = _DECLARED.match(data)
+    if found is None or found[3].lower() in _UTF8:
+        return data
+    name_there = found[3].lower()
+    data = data[: found.start(2)] + b" " * len(found[2]) + data[found.end(2) :]
+    if name_there.startswith((b"utf-16", b"utf-32", b"ucs", b"iso-10646-ucs")) or name_there in (
+        b"cp037",
+        b"ibm037",
+    ):
+        return data  # its bytes have shown what it is
+    return _in_charset(data, name_there)
+
+
 def _text(data: bytes) -> list[Part]:
     """Return the lines of a text as one value, and nothing of binary data."""
     if not data or b"\0" in data[:1024]:
@@ -117,6 +183,7 @@ def _text(data: bytes) -> list[Part]:
 
 def _json(data: bytes) -> list[Part]:
     found: list[Part] = []
+    more: list[bytes] = []
     try:
         value = json.loads(data, object_pairs_hook=_Members)
     except (ValueError, RecursionError) as error:
@@ -129,15 +196,20 @@ def _json(data: bytes) -> list[Part]:
                 full = f"{label}.{name}" if label else name
                 todo.append((full[:100], member))
                 if not is_plain(name.encode("utf-8", "replace")):
-                    found.append(
-                        (f"ARGS_NAMES:{name[:100]}", _bytes(full if "proto" in name else name))
-                    )
+                    text = _bytes(full if "proto" in name else name)
+                    if len(found) < MOST_LEAVES:
+                        found.append((f"ARGS_NAMES:{name[:100]}", text))
+                    else:
+                        more.append(text)
         elif isinstance(one, list):
             todo += [(label, item) for item in one]
         elif isinstance(one, str) and one:
-            found.append((f"ARGS:{label}", _bytes(one)))
-        if len(found) > MOST_LEAVES:
-            return _text(data)
+            if len(found) < MOST_LEAVES:
+                found.append((f"ARGS:{label}", _bytes(one)))
+            else:
+                more.append(_bytes(one))
+    if more:
+        found.append(("BODY", b"\n".join(more)))
     return found
 
 
@@ -159,11 +231,19 @@ def _multipart(data: bytes, content_type: bytes, whole: bool) -> list[Part]:
     found = _BOUNDARY.search(content_type)
     if found is None:
         raise BrokenBody("multipart without a boundary")
+    if b"boundary" in (content_type[: found.start()] + content_type[found.end() :]).lower():
+        raise BrokenBody("multipart with two boundaries")
+    boundary = found[1] if found[1] is not None else found[2]
     # servers look for it at the beginning of a line, so inside of a line it ends nothing
-    pieces = (b"\n" + data).split(b"\n--" + found[1], MOST_PARTS)
+    pieces = (b"\n" + data).split(b"\n--" + boundary, MOST_PARTS)
     rest = pieces.pop() if len(pieces) > MOST_PARTS else None
     if whole and rest is None and (len(pieces) < 2 or pieces[-1][:2] != b"--"):
         raise BrokenBody("multipart without its last boundary")
+    if pieces[0].strip():
+        raise BrokenBody("multipart with text before its first boundary")
+    ended = pieces[1:] if rest is not None else pieces[1:-1]
+    if len({piece.endswith(b"\r") for piece in ended}) > 1:
+        raise BrokenBody("multipart with two kinds of line ends")
     parts: list[Part] = []
     for place, piece in enumerate(pieces[1:], start=2):
         if piece[:2] != b"--":
@@ -176,22 +256,49 @@ def _multipart(data: bytes, content_type: bytes, whole: bool) -> list[Part]:
 
 
 def _add_part(piece: bytes, parts: list[Part], whole: bool) -> None:
-    head, blank, content = piece.partition(b"\r\n\r\n")
-    if not blank:
-        head, blank, content = piece.partition(b"\n\n")
-    name, file = _NAME.search(head), _FILE.search(head)
-    if not blank or name is None:
+    ends = [(at, size) for end, size in ((b"\r\n\r\n", 4), (b"\n\n", 2))
+            if (at := piece.find(end)) >= 0]  # fmt: skip
+    head, content = piece, b""
+    if ends:
+        at, size = min(ends)
+        head, content = piece[:at], piece[at + size :]
+    known = _part_head(head)
+    disposition = known.get(b"content-disposition", [])
+    found = _PARAMETER.findall(disposition[0]) if len(disposition) == 1 else []
+    labels = _values(found, b"name")
+    if not ends or not labels:
         if whole:
             raise BrokenBody("a part of multipart without a name")
         return
+    for coding in known.get(b"content-transfer-encoding", ()):
+        if coding.strip().lower() not in _PLAIN_CODINGS:
+            raise BrokenBody("the transfer encoding of a part cannot be judged", 415)
     content = content.removesuffix(b"\r")
-    label = name[1] if name[1] is not None else name[2]
-    if file is None:
+    for kind in known.get(b"content-type", ()):
+        if _CHARSET.search(kind):
+            content = in_utf8(content, kind)
+    label, files = labels[0], _values(found, b"filename")
+    if not any(files):  # some servers take a part with an empty file name for a field
         add_argument(parts, label, content)
         return
     add_argument(parts, label, b"")
-    file_name = file[1] if file[1] is not None else file[2]
     text = label.decode("utf-8", "replace")[:100]
-    parts.append((f"FILES_NAMES:{text}", b"filename=" + one_line(file_name)))
+    for name in files:
+        parts.append((f"FILES_NAMES:{text}", b"filename=" + one_line(name)))
     if b"\0" not in content[:1024]:
         parts.append((f"FILES:{text}", one_line(content)))
+
+
+def _part_head(head: bytes) -> dict[bytes, list[bytes]]:
+    """Return the headers of a part, by their names in lower case."""
+    found: dict[bytes, list[bytes]] = {}
+    for line in _FOLD.sub(b" ", head).split(b"\n"):
+        name, colon, value = line.partition(b":")
+        if colon:
+            found.setdefault(name.strip().lower(), []).append(value)
+    return found
+
+
+def _values(parameters: list[tuple[bytes, bytes, bytes]], name: bytes) -> list[bytes]:
+    names = (name, name + b"*")
+    return [(one or other.strip()) for key, one, other in parameters if key.lower() in names]

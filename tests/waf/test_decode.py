@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 
 import pytest
@@ -108,6 +109,10 @@ def test_multipart_gives_fields_and_files() -> None:
     assert ("FILES:f", b"<?php") in found
 
 
+FIELD = b'--B\r\nContent-Disposition: form-data; name="q"\r\n\r\n'
+HIDDEN = FIELD + b"value\r\n--B--\r\n--A--"
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
@@ -115,11 +120,91 @@ def test_multipart_gives_fields_and_files() -> None:
         (b"hello", MULTI),
         (b"--B\r\nContent-Disposition: form-data\r\n\r\nx\r\n--B--", MULTI),
         (b"--B--", b"multipart/form-data"),
+        (b"x=1\r\n--B--", MULTI),
+        (HIDDEN, b"multipart/form-data; xboundary=A; boundary=B"),
+        (HIDDEN, b"multipart/form-data; boundary=A; boundary=B"),
+        (HIDDEN, b"multipart/form-data; boundary-x=B; boundary=A"),
+        (FIELD + b"a\n--B\n" + FIELD[5:] + b"b\r\n--B--", MULTI),
+        (FIELD.replace(b"\r\n\r\n", b"\r\nContent-Transfer-Encoding: base64\r\n\r\n"), MULTI),
     ],
 )
 def test_broken_multipart_is_an_error(body: bytes, kind: bytes) -> None:
     with pytest.raises(BrokenBody):
         body_parts(body, kind, whole=True)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b'Content-Disposition: form-data; name="a; filename=x"',
+        b'Content-Disposition: form-data; name="a"\r\nX-Y: filename=x',
+        b'Content-Disposition: form-data; name="a"; filename=""',
+    ],
+)
+def test_a_field_that_names_a_file_elsewhere_is_no_file(head: bytes) -> None:
+    found = body_parts(b"--B\r\n" + head + b"\r\n\r\n\0one\r\n--B--", MULTI, whole=True)
+    assert b"\0one" in [value for _, value in found]
+
+
+def test_a_part_ends_its_head_at_the_first_empty_line() -> None:
+    body = b"--B\r\nContent-Disposition: form-data; name=q\n\none\r\n\r\ntwo\r\n--B--"
+    assert body_parts(body, MULTI, whole=True) == [("ARGS:q", b"one\r \r two")]
+
+
+def test_every_name_of_a_file_is_seen() -> None:
+    head = b"Content-Disposition: form-data; name=f; filename=a.jpg; filename*=utf-8''b.php"
+    found = body_parts(b"--B\r\n" + head + b"\r\n\r\nx\r\n--B--", MULTI, whole=True)
+    names = [value for name, value in found if name == "FILES_NAMES:f"]
+    assert names == [b"filename=a.jpg", b"filename=utf-8''b.php"]
+
+
+def test_a_part_has_a_charset() -> None:
+    head = FIELD.replace(b"\r\n\r\n", b"\r\nContent-Type: text/plain; charset=utf-16le\r\n\r\n")
+    body = head + "<b>".encode("utf-16-le") + b"\r\n--B--"
+    assert body_parts(body, MULTI, whole=True) == [("ARGS:q", b"<b>")]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "codec"),
+    [
+        ("UTF-16", "utf-16-le"),
+        ("UTF-16", "utf-16-be"),
+        ("UTF-32", "utf-32-be"),
+        ("iso-8859-1", "latin-1"),
+        ("IBM037", "cp037"),
+        ("", "utf-16-le"),
+    ],
+)
+def test_xml_tells_its_encoding(encoding: str, codec: str) -> None:
+    first = f'<?xml version="1.0" encoding="{encoding}"?>' if encoding else "<?xml version='1.0'?>"
+    data = f"{first}<a>\u00e9&x;</a>".encode(codec)
+    ((name, value),) = body_parts(data, b"text/xml; charset=utf-8", whole=True)
+    assert name == "BODY" and "<a>\u00e9&x;</a>".encode() in value and b"encoding" not in value
+
+
+def test_xml_in_utf7_is_decoded() -> None:
+    data = b'<?xml version="1.0" encoding="UTF-7"?>+ADwAIQ-ENTITY x>'
+    ((_, value),) = body_parts(data, b"application/xml", whole=True)
+    assert b"<!ENTITY x>" in value
+
+
+@pytest.mark.parametrize("name", [b"ibm037", b"utf-16", b"utf-7"])
+def test_forms_in_charsets_that_hide_separators_are_refused(name: bytes) -> None:
+    with pytest.raises(BrokenBody) as caught:
+        body_parts(b"q=%7d%40", FORM + b"; charset=" + name, whole=True)
+    assert caught.value.status == 415
+    assert body_parts(b"q=1", FORM + b"; charset=iso-8859-1", whole=True) == [("ARGS:q", b"1")]
+
+
+def test_a_body_without_a_type_may_be_a_form() -> None:
+    found = body_parts(b"q=a+b&c=%27", b"", whole=True)
+    assert ("ARGS:q", b"a b") in found and ("BODY", b"q=a+b&c=%27") in found
+
+
+def test_many_values_of_json_are_lines_of_their_own() -> None:
+    data = json.dumps(["a"] * 10_001 + ["odd"]).encode()
+    name, value = body_parts(data, JSON, whole=True)[-1]
+    assert name == "BODY" and b"a" in value.split(b"\n")
 
 
 def test_charsets_are_decoded_or_refused() -> None:
@@ -153,6 +238,9 @@ def test_codings_are_undone_within_the_limit() -> None:
     ("data", "coding", "status"),
     [
         (b"x", b"br", 415),
+        (b"x", b"gzip,gzip, gzip,gzip", 415),
+        (b"\x03\x00" * 60_000, b"deflate", 400),
+        (gzip.compress(b"", mtime=0) * 6000, b"gzip", 400),
         (b"no gzip", b"gzip", 400),
         (gzip.compress(b"hello", mtime=0)[:-3], b"gzip", 400),
     ],
