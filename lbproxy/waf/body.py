@@ -6,12 +6,13 @@ import codecs
 import json
 import re
 import zlib
+from collections.abc import Iterable
 from typing import Any, Final
 
 from lbproxy.waf.decode import one_line
 from lbproxy.waf.target import Part, add_argument, is_plain, pairs_of
 
-__all__ = ["BrokenBody", "body_parts", "in_utf8", "inflated"]
+__all__ = ["BrokenBody", "body_headers", "body_parts", "in_utf8", "inflated"]
 
 MOST_LEAVES: Final = 10_000
 """Values of a JSON body that are told apart; the rest has one name."""
@@ -54,6 +55,24 @@ class BrokenBody(ValueError):
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
+
+
+def body_headers(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
+    """Return Content-Type and Content-Encoding of a request.
+
+    BrokenBody for two types: of these, servers differ in which they take."""
+    kinds: list[bytes] = []
+    codings: list[bytes] = []
+    for name, value in pairs:
+        low = name.lower()
+        if low == b"content-type":
+            kinds.append(value.strip())
+        elif low == b"content-encoding":
+            codings.append(value)
+    kind = kinds[0] if kinds else b""
+    if len(set(kinds)) > 1 or b"," in _kind(kind):
+        raise BrokenBody("two values of Content-Type")
+    return kind, b",".join(codings)
 
 
 def inflated(data: bytes, coding: bytes, limit: int, *, whole: bool) -> tuple[bytes, bool]:
@@ -239,12 +258,10 @@ def _multipart(data: bytes, content_type: bytes, whole: bool) -> list[Part]:
     rest = pieces.pop() if len(pieces) > MOST_PARTS else None
     if whole and rest is None and (len(pieces) < 2 or pieces[-1][:2] != b"--"):
         raise BrokenBody("multipart without its last boundary")
-    if pieces[0].strip():
-        raise BrokenBody("multipart with text before its first boundary")
     ended = pieces[1:] if rest is not None else pieces[1:-1]
     if len({piece.endswith(b"\r") for piece in ended}) > 1:
         raise BrokenBody("multipart with two kinds of line ends")
-    parts: list[Part] = []
+    parts: list[Part] = [("BODY", one_line(pieces[0]))] if pieces[0].strip() else []
     for place, piece in enumerate(pieces[1:], start=2):
         if piece[:2] != b"--":
             _add_part(piece, parts, whole)

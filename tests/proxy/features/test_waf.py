@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,6 +135,35 @@ def raw(lb: LoadBalancerFixture, data: bytes) -> Any:
     client = lb.connect("web")
     client.send(data)
     return client
+
+
+@pytest.mark.parametrize(
+    ("more", "body", "status"),
+    [
+        (b"Content-Type: image/png\r\n", b"q=1", 400),
+        (b"Content-Type: application/x-www-form-urlencoded\r\n", b"q=1", 200),
+        (
+            b"Content-Encoding: identity\r\nContent-Encoding: gzip\r\n",
+            gzip.compress(b"q=%27+or+1%3D1--", mtime=0),
+            403,
+        ),
+    ],
+)
+def test_headers_of_a_body_that_come_twice(
+    make: Make, more: bytes, body: bytes, status: int
+) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    size = b"Content-Length: %d\r\n" % len(body)
+    client = raw(make(), head + more + size + b"\r\n" + body)
+    assert client.received.startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_own_functions_judge_an_empty_chunked_body(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("def never(request):\n    return request.body == b''\n")
+    lb = make(f"own = {tmp_path}/own.py:never\naudit = {tmp_path}/audit.log")
+    client = raw(lb, CHUNKED + b"0\r\n\r\n")
+    assert client.received.startswith(b"HTTP/1.1 403 ")
+    assert json.loads((tmp_path / "audit.log").read_text())["action"] == "blocked"
 
 
 def test_a_body_in_pieces_is_held(make: Make) -> None:

@@ -11,7 +11,7 @@ from lbproxy.proxy.features.waf.acting import Acting, words_of
 from lbproxy.proxy.features.waf.audit import matched
 from lbproxy.proxy.features.waf.counters import WafCounters
 from lbproxy.proxy.features.waf.spec import WafSpec
-from lbproxy.waf.body import BrokenBody, body_parts, inflated
+from lbproxy.waf.body import BrokenBody, body_headers, body_parts, inflated
 from lbproxy.waf.engine import Engine, Verdict
 from lbproxy.waf.exclusion import excluder
 from lbproxy.waf.rule import Zone
@@ -44,14 +44,13 @@ class Firewall(Acting):
     ) -> None:
         """Judge ``data``, the beginning of a body or the ``whole``; ``before``: of the head."""
         head: RequestHead = traffic.request
-        kind = head.header(b"content-type") or b""
-        coding = head.header(b"content-encoding") or b""
         try:
-            if coding:
+            kind, coding = body_headers(head.pairs())
+            if coding and data:
                 data, whole = inflated(data, coding, self.spec.body_limit, whole=whole)
                 if not whole:
                     self.over_limit(counters)
-            parts: Parts = {Zone.ARGS: body_parts(data, kind, whole=whole)}
+            parts: Parts = {Zone.ARGS: body_parts(data, kind, whole=whole) if data else []}
         except BrokenBody as error:
             counters.broken += 1
             self.refuse(traffic, Kind.BAD_REQUEST, str(error), error.status)

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. A request without a body goes to the source behind at once.
+1. A request whose head says that it has no body goes to the source behind at once.
 2. At most ``body_limit`` bytes, and what comes in the same read, are held. A longer body is
    judged by its beginning, or refused.
 3. A client that waits for ``100 Continue`` gets it from here, as no server has the request yet; the
@@ -52,7 +52,7 @@ class HeldSource(Source):
 
     def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
         """See :class:`Source`."""
-        if head.length == 0 or (end is not None and not data):
+        if head.length == 0:
             return self.inner.begin(head, data, end, sink)
         try:
             limit = self.body_limit

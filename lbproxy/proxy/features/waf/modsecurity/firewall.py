@@ -19,7 +19,7 @@ from lbproxy.proxy.features.waf.modsecurity.pool import Ask, JudgePool
 from lbproxy.proxy.features.waf.modsecurity.question import question_of
 from lbproxy.proxy.features.waf.spec import WafSpec
 from lbproxy.proxy.ratelog import Quiet
-from lbproxy.waf.body import BrokenBody, body_parts, inflated
+from lbproxy.waf.body import BrokenBody, body_headers, body_parts, inflated
 from lbproxy.waf.engine import NOTHING, Verdict
 from lbproxy.waf.rule import Zone
 from lbproxy.waf.target import head_parts
@@ -153,9 +153,8 @@ class RuleFirewall(Acting):
         head: RequestHead = traffic.request
         parts = head_parts(head)
         if body:
-            kind = head.header(b"content-type") or b""
-            coding = head.header(b"content-encoding") or b""
             try:
+                kind, coding = body_headers(head.pairs())
                 if coding:
                     body, whole = inflated(body, coding, self.spec.body_limit, whole=whole)
                 parts = {**parts, Zone.ARGS: body_parts(body, kind, whole=whole)}

@@ -26,7 +26,7 @@ from lbproxy.proxy.features.waf.modsecurity.directives import (
 )
 from lbproxy.proxy.features.waf.modsecurity.library import Intervention, Library, Transaction
 from lbproxy.proxy.features.waf.modsecurity.messages import Match, Question, RuleAnswer
-from lbproxy.waf.body import BrokenBody, in_utf8, inflated
+from lbproxy.waf.body import BrokenBody, body_headers, in_utf8, inflated
 
 __all__ = ["RuleJudge", "RulePart"]
 
@@ -100,15 +100,12 @@ class RuleJudge:
         if question.response_status:
             return b"", True, list(question.headers)
         body, whole = question.body, question.whole
-        kind = coding = b""
+        kind, coding = body_headers(question.headers) if body else (b"", b"")
         headers, framed = [], False
         for name, value in question.headers:
             low = name.lower()
             if low == b"content-encoding" and body:
-                coding = coding + b"," + value if coding else value
                 continue
-            if low == b"content-type":
-                kind = value
             framed = framed or low in (b"content-length", b"transfer-encoding")
             headers.append((low, value))
         if not body:
