@@ -177,6 +177,58 @@ def test_a_cancelled_question_gets_no_answer(tmp_path: Path) -> None:
     played(tmp_path, play)
 
 
+def test_questions_whose_request_has_ended_take_no_place(tmp_path: Path) -> None:
+    async def play(reactor: Any, pool: JudgePool) -> None:
+        for _ in range(9):
+            ask = pool.ask(question(), lambda *one: None)
+            assert ask is not None
+            ask.cancel()
+        assert pool.waiting == 0
+        assert await status(reactor, pool, ATTACK) == 403
+
+    played(tmp_path, play, queue=3)
+
+
+def test_a_process_that_hangs_while_it_loads_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOAD_S", 0.1)
+
+    async def play(reactor: Any, pool: JudgePool) -> None:
+        (pid,) = pool.pids
+        os.kill(pid, signal.SIGSTOP)
+        monkeypatch.setattr(module, "LOAD_S", 30)
+        await eventually(reactor, lambda: pid not in pool.pids and pool.ready)
+        assert await status(reactor, pool, ATTACK) == 403
+
+    played(tmp_path, play)
+
+
+def test_changed_files_that_take_too_long_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play(reactor: Any, pool: JudgePool) -> None:
+        assert await status(reactor, pool, ATTACK) == 403
+        monkeypatch.setattr(module, "LOAD_S", 0.04)
+        small_rules(tmp_path, RULES + "# new")
+        await eventually(reactor, lambda: pool.refused)
+        assert await status(reactor, pool, ATTACK) == 403
+
+    played(tmp_path, play)
+
+
+def test_no_module_comes_from_the_folder_where_lbproxy_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+
+    async def play(reactor: Any, pool: JudgePool) -> None:
+        assert await status(reactor, pool, ATTACK) == 403
+
+    played(tmp_path, play)
+
+
 def test_changed_files_are_loaded(tmp_path: Path) -> None:
     async def play(reactor: Any, pool: JudgePool) -> None:
         assert await status(reactor, pool, b"/?q=other") == 0

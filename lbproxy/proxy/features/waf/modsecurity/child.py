@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -35,7 +34,7 @@ from lbproxy.proxy.features.waf.modsecurity.messages import (
     framed,
     read_answer,
 )
-from lbproxy.proxy.features.waf.modsecurity.start import PROCESS, environment
+from lbproxy.proxy.features.waf.modsecurity.start import command, environment
 
 __all__ = ["JudgeOwner", "JudgeProcess", "JudgeState"]
 
@@ -83,7 +82,7 @@ class JudgeProcess:
         with theirs, ExitStack() as failed:
             failed.callback(self._socket.close)
             self.process = subprocess.Popen(
-                [sys.executable, "-m", PROCESS, str(theirs.fileno())],
+                command(str(theirs.fileno())),
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 env=environment(),
@@ -112,10 +111,10 @@ class JudgeProcess:
         self._end()
 
     def close(self) -> None:
-        """Let it end, and kill it if it is busy; ``ended`` is not called."""
+        """Let it end, and kill it if it is busy or loads; ``ended`` is not called."""
         if self.state is JudgeState.OVER:
             return
-        if self.state is JudgeState.BUSY and self.process.poll() is None:
+        if self.state is not JudgeState.IDLE and self.process.poll() is None:
             self.process.kill()
         self._close()
         self.reap()

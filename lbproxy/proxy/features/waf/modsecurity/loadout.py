@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from typing import Any, Final
 
 from attrs import asdict, frozen
@@ -16,7 +15,7 @@ from lbproxy.proxy.features.waf.modsecurity.directives import (
 )
 from lbproxy.proxy.features.waf.modsecurity.files import Stamp, rule_files
 from lbproxy.proxy.features.waf.modsecurity.judge import RulePart
-from lbproxy.proxy.features.waf.modsecurity.start import PROCESS, environment
+from lbproxy.proxy.features.waf.modsecurity.start import command, environment
 
 __all__ = ["Loadout", "RuleSource", "check_rules"]
 
@@ -75,7 +74,7 @@ def check_rules(loadout: Loadout) -> None:
     settings = {"parts": [asdict(part) for part in loadout.parts], "limit": loadout.body_limit}
     try:
         found = subprocess.run(
-            [sys.executable, "-m", PROCESS, "check"],
+            command("check"),
             input=json.dumps(settings).encode(),
             stdout=subprocess.PIPE,
             env=environment(),

@@ -5,7 +5,8 @@ Rules:
 1. A process has one question at a time.  Further ones wait in order, at most ``queue`` of them.
 2. A question has ``deadline`` seconds, waiting included.  After that it is over for its request.
    Before the rules were loaded for the first time it has :data:`LOADING_S`.
-3. A process that is busy for ``deadline`` and :data:`HUNG_S` more is killed.
+3. A process that is busy for ``deadline`` and :data:`HUNG_S` more is killed, and so is one that
+   has not loaded the rules after :data:`LOAD_S`.
 4. A process that ends is started again, after a pause that doubles each time, up to
    :data:`LONGEST_PAUSE`.
 5. If files of the rules change, one new process loads them.  If it can, new processes replace all
@@ -33,6 +34,7 @@ __all__ = ["Ask", "JudgePool"]
 
 HUNG_S: Final = 2.0
 LOADING_S: Final = 10.0
+LOAD_S: Final = 30.0
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
 LOOK_S: Final = 5.0
@@ -88,6 +90,7 @@ class JudgePool:
         self._wheel = wheel
         self._seats: dict[JudgeProcess, _Seat] = {}
         self._trial: tuple[JudgeProcess, Loadout] | None = None
+        self._trial_timer = wheel.timer(self._trial_hangs)
         self._waiting: deque[Ask] = deque()
         self.refused: Stamp | None = None
         self._running = self._ready = False
@@ -152,7 +155,7 @@ class JudgePool:
     @property
     def waiting(self) -> int:
         """Number of questions that no process has yet."""
-        return len(self._waiting)
+        return sum(one.done is not None for one in self._waiting)
 
     # -- questions ------------------------------------------------------------------------------
 
@@ -160,6 +163,8 @@ class JudgePool:
         """RuleJudge ``question``; ``done`` gets the answer in a later turn, or None and the reason.
 
         Return None if too many wait; ``done`` is not called then."""
+        if len(self._waiting) >= self._spec.queue:  # those whose request has ended wait no more
+            self._waiting = deque(one for one in self._waiting if one.done is not None)
         if not self._running or len(self._waiting) >= self._spec.queue:
             return None
         ask = Ask(question, done)
@@ -204,7 +209,9 @@ class JudgePool:
             return None
 
     def _seat(self, child: JudgeProcess) -> None:
-        self._seats[child] = _Seat(child, self._wheel.timer(partial(self._hangs, child)))
+        seat = self._seats[child] = _Seat(child, self._wheel.timer(partial(self._hangs, child)))
+        if child.state is JudgeState.LOADING:
+            seat.hung.set(LOAD_S)
 
     def _start_later(self) -> None:
         self.restarts += 1
@@ -233,6 +240,7 @@ class JudgePool:
             _log.error("waf {name}: cannot load the rules: {why}", name=name, why=problem)
             child.kill()
             return
+        self._seats[child].hung.clear()
         self._ready = True
         self._serve()
 
@@ -281,7 +289,12 @@ class JudgePool:
             self._refuse((), str(error))
         else:
             child = self._spawn(found)
-            self._trial = None if child is None else (child, found)
+            if child is not None:
+                self._trial = (child, found)
+                self._trial_timer.set(LOAD_S)
+
+    def _trial_hangs(self) -> None:
+        self._tried(f"loading them takes more than {LOAD_S:g} s")
 
     def _refuse(self, stamp: Stamp, why: str) -> None:
         """Log once per version of the files that it is not taken."""
@@ -293,6 +306,7 @@ class JudgePool:
     def _tried(self, problem: str) -> None:
         """The new process has loaded changed files, or could not."""
         assert self._trial is not None
+        self._trial_timer.clear()
         child, loadout = self._trial
         if problem:
             self._refuse(loadout.stamp, problem)
@@ -311,6 +325,7 @@ class JudgePool:
         self._serve()
 
     def _end_trial(self) -> None:
+        self._trial_timer.clear()
         trial, self._trial = self._trial, None
         if trial is not None:
             trial[0].close()

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
 import lbproxy
 
-__all__ = ["PROCESS", "environment"]
+__all__ = ["PROCESS", "command", "environment"]
 
 PROCESS: Final = "lbproxy.proxy.features.waf.modsecurity.process"
 """Module that it runs."""
+
+
+def command(word: str) -> list[str]:
+    """Return its command line.  ``-P``: no module is taken from the folder where lbproxy runs."""
+    return [sys.executable, "-P", "-m", PROCESS, word]
 
 
 def environment() -> dict[str, str]:
