@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Any, Final
 
-from lbproxy.waf.decode import one_line
+from lbproxy.waf.decode import one_line, spellings
 from lbproxy.waf.target import Part, add_argument, is_plain, pairs_of
 
 __all__ = ["BrokenBody", "body_headers", "body_parts", "in_utf8", "inflated"]
@@ -224,7 +224,7 @@ def _json(data: bytes) -> list[Part]:
             todo += [(label, item) for item in one]
         elif isinstance(one, str) and one:
             if len(found) < MOST_LEAVES:
-                found.append((f"ARGS:{label}", _bytes(one)))
+                found += [(f"ARGS:{label}", line) for line in spellings(_utf8(one))]
             else:
                 more.append(_bytes(one))
     if more:
@@ -243,7 +243,11 @@ class _Members:
 
 
 def _bytes(text: str) -> bytes:
-    return one_line(text.encode("utf-8", "replace"))
+    return one_line(_utf8(text))
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
 
 
 def _multipart(data: bytes, content_type: bytes, whole: bool) -> list[Part]:

@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from lbproxy.waf.rule import View
 
-__all__ = ["decoded", "one_line", "view_of"]
+__all__ = ["decoded", "one_line", "spellings", "unquoted", "view_of"]
 
 ROUNDS: Final = 3
 """Encodings inside one another that are undone."""
@@ -21,14 +21,15 @@ ROUNDS: Final = 3
 MANY: Final = 2000
 """Percent signs from which on codes are replaced one kind after the other, which is faster."""
 
-_CODE: Final = re.compile(rb"%([0-9a-f]{2})")
+_CODE: Final = re.compile(rb"%([0-9a-fA-F]{2})")
 _BLANKS: Final = bytes.maketrans(b"\t\r\v\f", b"    ")
 _LINE: Final = bytes.maketrans(b"\n", b" ")
 _RUNS: Final = re.compile(rb" {2,}")
-_NUMBER: Final = re.compile(rb"&#(?:x([0-9a-f]{1,6})|([0-9]{1,7}));?")
-_ESCAPE: Final = re.compile(rb"\\u(?:([0-9a-f]{4})|\{([0-9a-f]{1,6})\})|\\x([0-9a-f]{2})")
+_NUMBER: Final = re.compile(rb"&#(?:x0*([0-9a-f]{1,6})|0*([0-9]{1,7}));?")
+_ESCAPE: Final = re.compile(rb"\\u(?:([0-9a-f]{4})|\{0*([0-9a-f]{1,6})\})|\\x([0-9a-f]{2})")
 _PERCENT_U: Final = re.compile(rb"%u([0-9a-f]{4})")
 _COMMENT: Final = re.compile(rb"/\*(?:!\d*)?|\*/")
+_LINE_COMMENT: Final = re.compile(rb"(?:--|#)[^\n]*\n")
 _BODY: Final = re.compile(rb"/\*[^!\n*][^\n*]*\*+/|/\*\*+/")
 _SHELL: Final = re.compile(rb"\$\{ifs\}|\$ifs(?:\$[0-9])?")
 _DOTS: Final = re.compile(rb"(?:/\.)+/")
@@ -45,16 +46,40 @@ _NAMED: Final = (
     (b"&newline;", b" "),
     (b"&sol;", b"/"),
     (b"&nbsp;", b" "),
+    (b"&bsol;", b"\\"),
+    (b"&lbrace;", b"{"),
+    (b"&rbrace;", b"}"),
+    (b"&lcub;", b"{"),
+    (b"&rcub;", b"}"),
+    (b"&lsqb;", b"["),
+    (b"&rsqb;", b"]"),
+    (b"&semi;", b";"),
+    (b"&period;", b"."),
+    (b"&comma;", b","),
+    (b"&num;", b"#"),
+    (b"&dollar;", b"$"),
+    (b"&verbar;", b"|"),
+    (b"&diacriticalgrave;", b"`"),
     (b"&equals;", b"="),
     (b"&grave;", b"`"),
     (b"&amp;", b"&"),
 )
-_OVERLONG: Final = ((b"\xc0\xae", b"."), (b"\xc0\xaf", b"/"), (b"\xc1\x9c", b"/"))
+_UNENDED: Final = re.compile(rb"&(lt|gt|quot)(?!\w*=)")
+_OVERLONG: Final = re.compile(
+    rb"[\xc0\xc1]([\x80-\xbf])|\xe0([\x80\x81])([\x80-\xbf])|\xf0\x80([\x80\x81])([\x80-\xbf])"
+)
 
 
 def one_line(value: bytes) -> bytes:
     """Return a value as one line."""
     return value.translate(_LINE)
+
+
+def spellings(value: bytes) -> list[bytes]:
+    """Return a value as one line; if it has comments of SQL that end with a line, also without."""
+    if b"\n" in value and (b"--" in value or b"#" in value):
+        return [one_line(value), one_line(_LINE_COMMENT.sub(b" ", value))]
+    return [one_line(value)]
 
 
 def decoded(text: bytes) -> bytes:
@@ -83,7 +108,11 @@ def _blanks(text: bytes) -> bytes:
 def _percent(text: bytes) -> bytes:
     if b"%u" in text:
         text = _PERCENT_U.sub(_escaped, text)
-    text = text.replace(b"%0a", b"%20")
+    return unquoted(text.replace(b"%0a", b"%20"))
+
+
+def unquoted(text: bytes) -> bytes:
+    """Undo percent-encoding once.  With many codes, some that others have made are undone, too."""
     if text.count(b"%") < MANY:
         return unquote_to_bytes(text)
     for code in sorted(set(_CODE.findall(text)), reverse=True):
@@ -96,7 +125,11 @@ def _entities(text: bytes) -> bytes:
         text = _NUMBER.sub(_numbered, text)
     for name, letter in _NAMED:
         text = text.replace(name, letter)
-    return text
+    return _UNENDED.sub(_unended, text)
+
+
+def _unended(found: re.Match[bytes]) -> bytes:
+    return {b"lt": b"<", b"gt": b">", b"quot": b'"'}[found[1]]
 
 
 def _numbered(found: re.Match[bytes]) -> bytes:
@@ -117,13 +150,19 @@ def _letter(number: int) -> bytes:
 
 def _plain_letters(text: bytes) -> bytes:
     """Write letters of other widths and overlong forms in ASCII."""
-    for form, letter in _OVERLONG:
-        text = text.replace(form, letter)
+    text = _OVERLONG.sub(_short, text)
     letters = text.decode("utf-8", "surrogateescape")
     normal = _WIDE.sub(lambda found: unicodedata.normalize("NFKC", found[0]), letters)
     normal = normal.replace("\u2215", "/").replace("\u2216", "\\")
     found = normal.lower().encode("utf-8", "surrogateescape")
     return found if found.count(b"\n") == text.count(b"\n") else text
+
+
+def _short(found: re.Match[bytes]) -> bytes:
+    """Return the letter of ASCII that an overlong form of UTF-8 stands for."""
+    form = found[0]
+    letter = (form[-2] & 1) << 6 | form[-1] & 63
+    return b" " if letter == 10 else bytes((letter,)).lower()
 
 
 def view_of(view: View, text: bytes) -> bytes:

@@ -14,8 +14,9 @@ from lbproxy.waf.target import Part, Parts, joined
 
 __all__ = ["NOTHING", "Engine", "Excluded", "Hit", "MissingEngine", "Verdict", "compiled_pattern"]
 
-MOST_HITS: Final = 20
-"""Matches of one rule in one zone that are looked at, to find one that is not excluded."""
+MOST_HITS: Final = 1000
+"""Matches of one rule in one zone that are looked at, to find one that is not excluded.  Behind
+them the next one counts: else a client could hide it behind many that are excluded."""
 
 MOST_CLEAN: Final = 1000
 """Texts of a zone that are remembered as harmless; browsers repeat their headers."""
@@ -141,6 +142,7 @@ class Engine:
         """Run the rules of a zone; return whether any pattern matched, or was not tried."""
         plain: bytes | None = None
         matched = False
+        names: list[str] = []
         text, known = raw, _Words(raw)
         for view, rules in self._by_zone[zone]:
             if view is not View.RAW:
@@ -159,7 +161,8 @@ class Engine:
                 if first is None:
                     continue
                 matched = True
-                found = _find(one, first, text, parts, excluded)
+                names = names or _names(parts)
+                found = _find(one, first, text, names, excluded)
                 if found is not None:
                     hits[one.rule.id] = found
         return matched
@@ -188,17 +191,28 @@ class _Words:
         return False
 
 
+def _names(parts: Sequence[Part]) -> list[str]:
+    """Return the name of the part of each line."""
+    found: list[str] = []
+    for name, value in parts:
+        found += [name] * (1 + value.count(b"\n"))
+    return found
+
+
 def _find(
-    one: _Compiled, match: Any, text: bytes, parts: Sequence[Part], excluded: Excluded | None
+    one: _Compiled, match: Any, text: bytes, names: Sequence[str], excluded: Excluded | None
 ) -> Hit | None:
     """Return the first match in a part for which the rule holds; ``match`` is the first of all."""
     line = counted = 0
-    for _ in range(MOST_HITS):
+    known: dict[str, bool] = {}
+    for place in range(MOST_HITS + 1):
         begin = match.start()
         line += text.count(b"\n", counted, begin)
         counted = begin
-        name = parts[min(line, len(parts) - 1)][0]
-        if excluded is None or not excluded(one.rule.id, name):
+        name = names[min(line, len(names) - 1)]
+        if name not in known:
+            known[name] = excluded is not None and excluded(one.rule.id, name)
+        if not known[name] or place == MOST_HITS:
             shown = text[begin : min(match.end(), begin + SHOWN)]
             return Hit(one.rule, name, shown.decode("utf-8", "replace"))
         start = text.find(b"\n", begin)

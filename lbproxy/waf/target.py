@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
 from lbproxy.http.message import RequestHead
-from lbproxy.waf.decode import one_line
+from lbproxy.waf.decode import one_line, spellings, unquoted
 from lbproxy.waf.rule import Zone
 
 __all__ = ["Part", "Parts", "add_argument", "head_parts", "is_plain", "joined", "pairs_of"]
@@ -18,7 +18,9 @@ Part = tuple[str, bytes]
 Parts = Mapping[Zone, list[Part]]
 
 MOST_PAIRS: Final = 1000
-"""Arguments that are told apart; the rest is judged as one."""
+"""Arguments that are told apart; the rest has one name."""
+
+_LINE_FEED: Final = re.compile(rb"%0a", re.IGNORECASE)
 
 _UNJUDGED: Final = frozenset(
     (
@@ -50,7 +52,7 @@ def head_parts(head: RequestHead) -> dict[Zone, list[Part]]:
     return {
         Zone.METHOD: [("METHOD", head.method)],
         Zone.TARGET: [("TARGET", target)],
-        Zone.PATH: [("PATH", one_line(unquote_to_bytes(path)))],
+        Zone.PATH: [("PATH", one_line(unquoted(path)))],
         Zone.ARGS: pairs_of(query) if query else [],
         Zone.COOKIES: cookies,
         Zone.HEADERS: headers,
@@ -58,31 +60,45 @@ def head_parts(head: RequestHead) -> dict[Zone, list[Part]]:
 
 
 def _add_cookies(value: bytes, cookies: list[Part]) -> None:
-    for piece in value.split(b";", MOST_PAIRS):
+    pieces = value.split(b";", MOST_PAIRS)
+    rest = pieces.pop() if len(pieces) > MOST_PAIRS else b""
+    for piece in pieces:
         name, _, content = piece.strip().partition(b"=")
         label = name.decode("latin-1")
-        cookies.append((f"COOKIES:{label}", one_line(unquote_to_bytes(content))))
+        cookies.append((f"COOKIES:{label}", one_line(unquoted(content))))
         if not name.replace(b"-", b"").replace(b"_", b"").isalnum():
-            cookies.append((f"COOKIES_NAMES:{label}", one_line(unquote_to_bytes(name))))
+            cookies.append((f"COOKIES_NAMES:{label}", one_line(unquoted(name))))
+    if rest:
+        cookies.append(("COOKIES", _lines([one.strip() for one in rest.split(b";")])))
 
 
 def pairs_of(query: bytes) -> list[Part]:
     """Return names and values of a query, or of a body of a form."""
     found: list[Part] = []
-    for piece in query.replace(b"+", b" ").split(b"&", MOST_PAIRS):
+    pieces = query.replace(b"+", b" ").split(b"&", MOST_PAIRS)
+    rest = pieces.pop() if len(pieces) > MOST_PAIRS else b""
+    for piece in pieces:
         name, equals, value = piece.partition(b"=")
         if not equals:
-            found.append(("ARGS_NAMES", one_line(unquote_to_bytes(name))))
+            found.append(("ARGS_NAMES", one_line(unquoted(name))))
             continue
-        add_argument(found, unquote_to_bytes(name), unquote_to_bytes(value))
+        add_argument(found, unquoted(name), unquoted(value))
+    if rest:
+        found.append(("ARGS", _lines(rest.split(b"&"))))
     return found
+
+
+def _lines(pairs: Iterable[bytes]) -> bytes:
+    """Return names and values as one part, each on a line, so that rules find where they begin."""
+    lines = b"\n".join([one_line(pair).replace(b"=", b"\n", 1) for pair in pairs])
+    return unquoted(_LINE_FEED.sub(b"%20", lines))
 
 
 def add_argument(found: list[Part], name: bytes, value: bytes) -> None:
     """Add the value of an argument; also its name, if that is more than letters and digits."""
     label = one_line(name).decode("utf-8", "replace")[:100]
     if value:
-        found.append((f"ARGS:{label}", one_line(value)))
+        found += [(f"ARGS:{label}", one) for one in spellings(value)]
     if not is_plain(name):
         found.append((f"ARGS_NAMES:{label}", one_line(name)))
 

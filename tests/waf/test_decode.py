@@ -5,14 +5,17 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from urllib.parse import quote_from_bytes
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lbproxy.http.message import RequestHead
 from lbproxy.waf.body import BrokenBody, body_parts, inflated
 from lbproxy.waf.decode import decoded, one_line, view_of
-from lbproxy.waf.rule import View
+from lbproxy.waf.rule import View, Zone
+from lbproxy.waf.target import head_parts, pairs_of
 
 FORM = b"application/x-www-form-urlencoded"
 JSON = b"application/json"
@@ -31,6 +34,10 @@ MULTI = b"multipart/form-data; boundary=B"
         ("\uff1cb\uff1e".encode(), b"<b>"),
         (b"a\t\r  b\0c", b"a bc"),
         (b"..\xc0\xafx", b"../x"),
+        (b"\xc0\xbcb\xe0\x80\xbe\xf0\x80\x81\x81\xc1\xa1\xe0\x81\xa1", b"<b>aaa"),
+        (b"&#x0000000000003c;b&#00000000000062;\\u{000000003c}", b"<b><"),
+        (b"&ltb&gt &quot?a=1&lt=2&gt_x=3", b'<b> "?a=1&lt=2&gt_x=3'),
+        (b"&lbrace;&num;&dollar;&semi;", b"{#$;"),
         (b"%zz%", b"%zz%"),
         (b"%25" * 3000, b"%" * 3000),
         (b"%41%0a" * 3000, (b"a " * 3000)),
@@ -78,6 +85,23 @@ def test_a_form_gives_names_and_values() -> None:
     assert ("ARGS:b", b"x y!") in found
     assert ("ARGS_NAMES:c[]", b"c[]") in found
     assert ("ARGS_NAMES", b"d") in found
+
+
+@pytest.mark.parametrize("value", [b"1 union#x\nselect 1", b"1 union--\nselect 1"])
+def test_comments_of_sql_that_end_with_a_line_are_undone(value: bytes) -> None:
+    found = body_parts(json.dumps({"q": value.decode()}).encode(), JSON, whole=True)
+    assert found == [("ARGS:q", value.replace(b"\n", b" ")), ("ARGS:q", b"1 union select 1")]
+    name, last = pairs_of(b"q=" + quote_from_bytes(value).encode())[-1]
+    assert (name, last) == ("ARGS:q", b"1 union select 1")
+
+
+def test_behind_many_arguments_each_has_a_line() -> None:
+    found = pairs_of(b"a=1&" * 1000 + b"b+=x%0ay&c&d=%26&&e=f=g")
+    assert len(found) == 1001
+    assert found[-1] == ("ARGS", b"b \nx y\nc\nd\n&\n\ne\nf=g")
+    cookies = b"a=1;" * 1000 + b" b=%0a; c=d"
+    parts = head_parts(RequestHead(b"GET", b"/", [(b"Cookie", cookies), (b"Cookie", b"e=f")]))
+    assert parts[Zone.COOKIES][-2:] == [("COOKIES", b"b\n \nc\nd"), ("COOKIES:e", b"f")]
 
 
 def test_all_members_of_json_are_seen() -> None:

@@ -95,6 +95,16 @@ def test_an_excluded_part_does_not_hide_another() -> None:
     assert engine.judge({Zone.ARGS: parts[Zone.ARGS][:1]}).hits
 
 
+def test_many_excluded_parts_do_not_hide_another() -> None:
+    engine = Engine(RULES)
+    attack = b"' or 1=1--"
+    for count in (30, 2000):
+        parts = [("ARGS:q", attack)] * count + [("ARGS", b"a\nb"), ("ARGS:x", attack)]
+        assert engine.judge({Zone.ARGS: parts}, lambda _, part: part == "ARGS:q").hits
+    found = engine.judge({Zone.ARGS: parts[-2:]}, lambda _, part: part == "ARGS:q")
+    assert {hit.part for hit in found.hits} == {"ARGS:x"}
+
+
 HOSTILE = (
     *(b"a", b"' or ", b"(select a,", b"<a ", b'" on', b"${a", b"{{", b"../a", b"%25", b"%41"),
     *(b"&#x41;", b"\\u0041", b"/*", b"/**/", b"/*a", b" ", b"(", b"http://a.", b"?", b'"', b"/"),
@@ -115,3 +125,14 @@ def test_64_kb_of_hostile_text_cost_little(piece: bytes) -> None:
         engine.judge(parts)
         costs.append(time.thread_time() - before)
     assert min(costs) < 0.04  # half of it is wanted, the rest is for a busy machine
+
+
+@pytest.mark.parametrize("piece", [b"a&", b"%", b"q=1&", b"%41&", b"#", b"'--"])
+def test_64_kb_of_a_form_cost_little(piece: bytes) -> None:
+    data = piece * (65536 // len(piece))
+    costs = []
+    for _ in range(3):
+        before = time.thread_time()
+        body_parts(data, b"application/x-www-form-urlencoded", whole=True)
+        costs.append(time.thread_time() - before)
+    assert min(costs) < 0.02
