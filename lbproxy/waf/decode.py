@@ -30,6 +30,9 @@ _ESCAPE: Final = re.compile(rb"\\u(?:([0-9a-f]{4})|\{0*([0-9a-f]{1,6})\})|\\x([0
 _PERCENT_U: Final = re.compile(rb"%u([0-9a-f]{4})")
 _COMMENT: Final = re.compile(rb"/\*(?:!\d*)?|\*/")
 _LINE_COMMENT: Final = re.compile(rb"(?:--|#)[^\n]*\n")
+_HOST: Final = re.compile(rb"[\d.:]*|[\w-]+(?:\.[\w-]+)+")
+"""The first line of a value whose second line may be a command."""
+
 _BODY: Final = re.compile(rb"/\*[^!\n*][^\n*]*\*+/|/\*\*+/")
 _SHELL: Final = re.compile(rb"\$\{ifs\}|\$ifs(?:\$[0-9])?")
 _DOTS: Final = re.compile(rb"(?:/\.)+/")
@@ -76,10 +79,18 @@ def one_line(value: bytes) -> bytes:
 
 
 def spellings(value: bytes) -> list[bytes]:
-    """Return a value as one line; if it has comments of SQL that end with a line, also without."""
-    if b"\n" in value and (b"--" in value or b"#" in value):
-        return [one_line(value), one_line(_LINE_COMMENT.sub(b" ", value))]
-    return [one_line(value)]
+    """Return a value as one line, and what interpreters for which lines matter make of it.
+
+    SQL ends comments with a line, and a shell commands."""
+    found = [one_line(value)]
+    if b"\n" in value:
+        if b"--" in value or b"#" in value:
+            found.append(one_line(_LINE_COMMENT.sub(b" ", value)))
+        first, *more = [line.strip() for line in value.split(b"\n", 5)]
+        more = [line for line in more if line]
+        if len(more) == 1 and _HOST.fullmatch(first):
+            found.append(first + b";" + more[0].translate(_LINE))
+    return found
 
 
 def decoded(text: bytes) -> bytes:

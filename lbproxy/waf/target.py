@@ -66,6 +66,9 @@ def _add_cookies(value: bytes, cookies: list[Part]) -> None:
         name, _, content = piece.strip().partition(b"=")
         label = name.decode("latin-1")
         cookies.append((f"COOKIES:{label}", one_line(unquoted(content))))
+        if b"+" in content:  # PHP takes it for a blank
+            text = one_line(unquoted(content.replace(b"+", b" ")))
+            cookies.append((f"COOKIES:{label}", text))
         if not name.replace(b"-", b"").replace(b"_", b"").isalnum():
             cookies.append((f"COOKIES_NAMES:{label}", one_line(unquoted(name))))
     if rest:

@@ -95,6 +95,25 @@ def test_comments_of_sql_that_end_with_a_line_are_undone(value: bytes) -> None:
     assert (name, last) == ("ARGS:q", b"1 union select 1")
 
 
+@pytest.mark.parametrize(
+    ("value", "more"),
+    [
+        (b"%0aid", [b";id"]),
+        (b"www.example.com%0d%0auname%0a", [b"www.example.com;uname"]),
+        (b"192.0.2.1%0aid%0aid", []),
+        (b"title%0adate", []),
+    ],
+)
+def test_a_line_behind_a_host_may_be_a_command(value: bytes, more: list[bytes]) -> None:
+    assert [text for _, text in pairs_of(b"q=" + value)][1:] == more
+
+
+def test_a_plus_in_a_cookie_may_be_a_blank() -> None:
+    head = RequestHead(b"GET", b"/", [(b"Cookie", b"a=1+or+1=1; b=2")])
+    found = [value for _, value in head_parts(head)[Zone.COOKIES]]
+    assert found == [b"1+or+1=1", b"1 or 1=1", b"2"]
+
+
 def test_behind_many_arguments_each_has_a_line() -> None:
     found = pairs_of(b"a=1&" * 1000 + b"b+=x%0ay&c&d=%26&&e=f=g")
     assert len(found) == 1001

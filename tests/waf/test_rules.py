@@ -55,6 +55,12 @@ def test_the_third_corpus_has_source_code_and_texts_about_attacks() -> None:
     assert share_stopped(engine, "ordinary_third.txt") <= 0.06
 
 
+def test_the_fourth_corpus_has_odd_spellings() -> None:
+    engine = Engine(RULES)
+    assert share_stopped(engine, "attacks_fourth.txt") >= 0.99
+    assert share_stopped(engine, "ordinary_fourth.txt") <= 0.03
+
+
 @pytest.mark.parametrize(
     "body", [b'{"__proto__": {"a": 1}}', b'{"constructor": {"prototype": {"a": 1}}}']
 )

@@ -93,8 +93,10 @@ XSS: tuple[Rule, ...] = (
         r"|\bdocument\.write(?:ln)? ?\("
         r"|string\.fromcharcode ?\(|eval ?\( ?(?:atob|string|unescape|name\b|location|decodeuri)"
         r"|(?:window|self|top|this|parent|globalthis) ?\[ ?(?:['\"`/]|\d+ ?[,+]|atob)"
-        r"|\.constructor ?\( ?['\"`]|\[['\"]constructor|atob ?\( ?['\"`]|\balert ?(?:\(|`)\s?(?:\d|"
-        r"document|origin|/|['\"`]xss|string|location|window|self|top)|setinnerhtml"
+        r"|\.constructor ?\( ?['\"`]|\[['\"]constructor|atob ?\( ?['\"`]|\balert(?:\(|`)\s?(?:\d|"
+        r"document|origin|/|['\"`]xss|string|location|window|self|top)|\balert (?:\(|`)\s?(?:/"
+        r"|['\"`]xss|string\.|(?:document|location|window|self|top) ?[.\[]|origin ?[)`]"
+        r"|\d+ ?[)`] ?[;<>\"'`/*+])|setinnerhtml"
         r"|settimeout ?[`(] ?['\"`]?alert|\[\] ?\[ ?\( ?!\[\]|\+\[\]\)|location ?= ?['\"`]?"
         r"(?:javascript|//|http)|fetch ?\( ?['\"`]//|\bimport ?\( ?['\"`](?://|data:)"
         r"|\(alert\)\(|\bonerror ?= ?(?:alert|eval)|(?:confirm|prompt) ?(?:\(|`) ?\d+ ?[)`]",
@@ -106,7 +108,10 @@ XSS: tuple[Rule, ...] = (
             ),
         ),
         ("document.cookie", "alert(1)", "eval(atob('YQ=='))", "window['al'+'ert'](1)"),
-        ("document.getElementById('a')", "alert(message)", "document.cookie is a string"),
+        (
+            *("document.getElementById('a')", "alert(message)", "document.cookie is a string"),
+            *("The alert (1) was raised", "Alert (top priority)"),
+        ),
     ),
     Rule(
         941170,
