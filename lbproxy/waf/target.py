@@ -10,7 +10,16 @@ from lbproxy.http.message import RequestHead
 from lbproxy.waf.decode import one_line, spellings, unquoted
 from lbproxy.waf.rule import Zone
 
-__all__ = ["Part", "Parts", "add_argument", "head_parts", "is_plain", "joined", "pairs_of"]
+__all__ = [
+    "Part",
+    "Parts",
+    "add_argument",
+    "head_parts",
+    "is_plain",
+    "joined",
+    "pairs_of",
+    "with_body",
+]
 
 Part = tuple[str, bytes]
 """The name of a part, such as ``ARGS:q``, and its value."""
@@ -57,6 +66,11 @@ def head_parts(head: RequestHead) -> dict[Zone, list[Part]]:
         Zone.COOKIES: cookies,
         Zone.HEADERS: headers,
     }
+
+
+def with_body(head: Mapping[Zone, list[Part]], body: list[Part]) -> dict[Zone, list[Part]]:
+    """Return the parts of a head with the arguments of its body behind those of the query."""
+    return {**head, Zone.ARGS: head[Zone.ARGS] + body}
 
 
 def _add_cookies(value: bytes, cookies: list[Part]) -> None:

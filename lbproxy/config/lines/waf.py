@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Final
 
 from lbproxy.config.conditions import dump_conditions, find_if, read_conditions
@@ -56,6 +57,8 @@ def _read_predicate(words: Sequence[Word], spot: Spot, scope: Scope) -> OwnRule 
         return None
     name = words[0].text
     function = find_class("predicate", name, spot, scope.resolve)
+    if iscoroutinefunction(function):
+        spot.wrong(f"{name} is 'async', and its result would always be true; write 'def'")
     return None if spot.failed else OwnRule(name, function)
 
 

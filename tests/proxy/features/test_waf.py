@@ -158,6 +158,19 @@ def test_headers_of_a_body_that_come_twice(
     assert client.received.startswith(b"HTTP/1.1 %d " % status)
 
 
+def test_own_functions_see_the_query_of_a_request_with_a_body(make: Make, tmp_path: Path) -> None:
+    text = "def both(request):\n    return request.values('ARGS:q') == [b'1', b'2']\n"
+    (tmp_path / "own.py").write_text(text)
+    lb = make(f"own = {tmp_path}/own.py:both")
+    assert lb.request("POST", "http://h/?q=1", headers=FORM, body=b"q=2").status == 403
+
+
+def test_own_functions_must_not_be_coroutines(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("async def late(request):\n    return False\n")
+    with pytest.raises(ConfigErrors, match="late is 'async'"):
+        make(f"own = {tmp_path}/own.py:late")
+
+
 def test_own_functions_judge_an_empty_chunked_body(make: Make, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("def never(request):\n    return request.body == b''\n")
     lb = make(f"own = {tmp_path}/own.py:never\naudit = {tmp_path}/audit.log")

@@ -15,7 +15,7 @@ from lbproxy.waf.body import BrokenBody, body_headers, body_parts, inflated
 from lbproxy.waf.engine import Engine, Verdict
 from lbproxy.waf.exclusion import excluder
 from lbproxy.waf.rule import Zone
-from lbproxy.waf.target import Parts, head_parts
+from lbproxy.waf.target import Parts, head_parts, with_body
 
 __all__ = ["Firewall"]
 
@@ -57,7 +57,7 @@ class Firewall(Acting):
             return
         found = self._engine.judge(parts, excluder(self._exclude, traffic))
         if self.spec.own:
-            found += self.own(traffic, data, {**head_parts(head), **parts})
+            found += self.own(traffic, data, with_body(head_parts(head), parts[Zone.ARGS]))
         if found.hits or before.hits:
             self._act(traffic, before + found, counters, before)
 

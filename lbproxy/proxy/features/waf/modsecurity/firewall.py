@@ -21,8 +21,7 @@ from lbproxy.proxy.features.waf.spec import WafSpec
 from lbproxy.proxy.ratelog import Quiet
 from lbproxy.waf.body import BrokenBody, body_headers, body_parts, inflated
 from lbproxy.waf.engine import NOTHING, Verdict
-from lbproxy.waf.rule import Zone
-from lbproxy.waf.target import head_parts
+from lbproxy.waf.target import head_parts, with_body
 
 __all__ = ["RuleFirewall"]
 
@@ -157,7 +156,7 @@ class RuleFirewall(Acting):
                 kind, coding = body_headers(head.pairs())
                 if coding:
                     body, whole = inflated(body, coding, self.spec.body_limit, whole=whole)
-                parts = {**parts, Zone.ARGS: body_parts(body, kind, whole=whole)}
+                parts = with_body(parts, body_parts(body, kind, whole=whole))
             except BrokenBody:
                 return NOTHING  # the rules have let it pass
         return self.own(traffic, body, parts)
