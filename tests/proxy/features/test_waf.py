@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,18 @@ def test_headers_of_a_body_that_come_twice(
     size = b"Content-Length: %d\r\n" % len(body)
     client = raw(make(), head + more + size + b"\r\n" + body)
     assert client.received.startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_an_audit_log_needs_a_folder(make: Make, tmp_path: Path) -> None:
+    for path, why in ((tmp_path, "is a folder"), (tmp_path / "x" / "y", "there is no folder")):
+        with pytest.raises(ConfigErrors, match=f"audit: .*{why}"):
+            make(f"audit = {path}")
+
+
+def test_an_audit_log_that_nobody_reads_delays_nothing(make: Make, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    lb = make(f"audit = {tmp_path}/pipe")
+    assert lb.get(f"http://h/a?q={ATTACK}").status == 403
 
 
 def test_own_functions_see_the_query_of_a_request_with_a_body(make: Make, tmp_path: Path) -> None:

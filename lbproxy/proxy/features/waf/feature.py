@@ -9,6 +9,7 @@ import attrs
 from lbproxy.http.filter import Phases
 from lbproxy.proxy.adminpart import AdminPart
 from lbproxy.proxy.feature import Feature, Given
+from lbproxy.proxy.features.waf.audit import AuditLog
 from lbproxy.proxy.features.waf.counters import WafCounters
 from lbproxy.proxy.features.waf.firewall import Firewall
 from lbproxy.proxy.features.waf.held import HeldSource
@@ -44,7 +45,7 @@ class Waf(WafDeclaration, Feature[RouteOwner]):
     @classmethod
     def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
         """See :class:`Feature`.  ValueError for a section that does not exist, without google-re2
-        or libmodsecurity, and for rules that cannot be loaded.
+        or libmodsecurity, for rules that cannot be loaded, and without a folder for the audit log.
         """
         if spec.waf in ("", "none"):
             return None
@@ -54,6 +55,8 @@ class Waf(WafDeclaration, Feature[RouteOwner]):
             raise ValueError(f"there is no [waf {spec.waf}]")
         if old is not None and old.firewall.spec == wanted and not wanted.own:
             return old
+        if wanted.audit:
+            AuditLog(wanted.audit).check()
         if wanted.rules:
             # a worker serves what its master has checked, and a master has no traffic
             single = isinstance(given.shared, LocalShared)
