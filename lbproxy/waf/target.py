@@ -41,7 +41,10 @@ _UNJUDGED: Final = frozenset(
 )
 """Headers whose form is fixed.  They are judged only if they have a character that it lacks."""
 
-_ODD: Final = (b"${", b"() {", b"%{", b"<", b"%24%7b", b"'", b"`")
+_ODD: Final = (
+    *(b"${", b"() {", b"%{", b"<", b"%24%7b", b"'", b"`"),
+    *(b"..", b"%2e", b"%2E", b"|", b"$(", b"{{"),
+)
 
 
 def head_parts(head: RequestHead) -> dict[Zone, list[Part]]:

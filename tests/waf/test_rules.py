@@ -8,12 +8,13 @@ import pytest
 
 pytest.importorskip("re2")
 
+from lbproxy.http.message import RequestHead
 from lbproxy.waf.body import body_parts
 from lbproxy.waf.engine import Engine
 from lbproxy.waf.examples import wrong_examples
 from lbproxy.waf.rule import CLASSES, Rule, Zone
 from lbproxy.waf.rules import RULES
-from lbproxy.waf.target import pairs_of
+from lbproxy.waf.target import head_parts, pairs_of
 from tests.waf.corpus import judged, samples, share_stopped
 
 
@@ -109,6 +110,26 @@ def test_many_excluded_parts_do_not_hide_another() -> None:
         assert engine.judge({Zone.ARGS: parts}, lambda _, part: part == "ARGS:q").hits
     found = engine.judge({Zone.ARGS: parts[-2:]}, lambda _, part: part == "ARGS:q")
     assert {hit.part for hit in found.hits} == {"ARGS:x"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        (b"Accept-Language", b"../../../../etc/passwd", True),
+        (b"Accept-Language", b"%2E%2E/%2E%2E/%2E%2E/etc/passwd", True),
+        (b"Accept", b"|id", True),
+        (b"Authorization", b"Bearer $(id)", True),
+        (b"If-None-Match", b"{{7*7}}", True),
+        (b"Authorization", b"Bearer eyJhbGciOiJub25lIn0..c2ln", False),
+        (b"Authorization", b'Digest realm="a|b", nonce="x..y", uri="/a?b=c"', False),
+        (b"Accept", b"text/html, */*;q=0.8", False),
+    ],
+)
+def test_headers_of_fixed_form_are_judged_if_they_are_odd(
+    name: bytes, value: bytes, found: bool
+) -> None:
+    head = RequestHead(b"GET", b"/", [(name, value)])
+    assert (Engine(RULES).judge(head_parts(head)).score >= 5) is found
 
 
 HOSTILE = (
