@@ -45,16 +45,20 @@ _log: Final = Logger(__name__)
 
 @define(eq=False)
 class Ask:
-    """A question that waits or is being answered.  ``done``: None once it is over."""
+    """A question that waits or is being answered.  ``done``: None once it is over.
+
+    ``dropped``: is told if its request ends before."""
 
     question: Question
     done: Callable[[RuleAnswer | None, str], None] | None
+    dropped: Callable[[], None]
     timer: Timer = field(init=False)
 
     def cancel(self) -> None:
         """Drop the question: its request has ended."""
         self.done = None
         self.timer.close()
+        self.dropped()
 
     def finish(self, answer: RuleAnswer | None, why: str = "") -> None:
         """Hand over the answer, or None and why there is none, exactly once."""
@@ -92,6 +96,7 @@ class JudgePool:
         self._trial: tuple[JudgeProcess, Loadout] | None = None
         self._trial_timer = wheel.timer(self._trial_hangs)
         self._waiting: deque[Ask] = deque()
+        self._dropped = 0  # since the queue was last cleaned of questions whose request has ended
         self.refused: Stamp | None = None
         self._running = self._ready = False
         self._pause = FIRST_PAUSE
@@ -163,16 +168,20 @@ class JudgePool:
         """RuleJudge ``question``; ``done`` gets the answer in a later turn, or None and the reason.
 
         Return None if too many wait; ``done`` is not called then."""
-        if len(self._waiting) >= self._spec.queue:  # those whose request has ended wait no more
+        if self._dropped and len(self._waiting) >= self._spec.queue:
+            self._dropped = 0
             self._waiting = deque(one for one in self._waiting if one.done is not None)
         if not self._running or len(self._waiting) >= self._spec.queue:
             return None
-        ask = Ask(question, done)
+        ask = Ask(question, done, self._drop)
         ask.timer = self._wheel.timer(partial(self._late, ask))
         ask.timer.set(self._spec.deadline if self._ready else LOADING_S)
         self._waiting.append(ask)
         self._serve()
         return ask
+
+    def _drop(self) -> None:
+        self._dropped += 1
 
     def _serve(self) -> None:
         """Give waiting questions to idle processes."""
