@@ -13,6 +13,7 @@ import io
 import json
 import re
 from importlib import import_module
+from itertools import accumulate
 from typing import Any, Final
 from xml.parsers import expat
 
@@ -42,7 +43,7 @@ class ConvertError(ValueError):
 def convert(kind: str, body: bytes, content_type: str = "") -> bytes:
     """Return ``body`` of a ``kind`` of :data:`INPUTS` as JSON."""
     if kind == "csv":
-        return _dumped(_rows(_text(body, content_type)), len(body))
+        return _dumped(_rows(_text(body, content_type), _most(len(body))), len(body))
     root = _xml(body)
     return _dumped(_feed(root) if kind == "rss" else {root.tag: _plain(root)}, len(body))
 
@@ -104,9 +105,14 @@ def _check_depth(root: Any) -> None:
 
 def _dumped(value: Any, size: int) -> bytes:
     found = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    if len(found) > GROWTH_MAX * size + 4096:
+    if len(found) > _most(size):
         raise ConvertError("the JSON is too large")
     return found
+
+
+def _most(size: int) -> int:
+    """The bytes that the JSON of a body of ``size`` bytes may have."""
+    return GROWTH_MAX * size + 4096
 
 
 def _text(body: bytes, content_type: str) -> str:
@@ -120,8 +126,12 @@ def _text(body: bytes, content_type: str) -> str:
 # -- CSV ---------------------------------------------------------------------------------------
 
 
-def _rows(text: str) -> list[dict[str, str]]:
-    """Rows by the names in the first one; surplus values are named by their column, from 1."""
+def _rows(text: str, most: int) -> list[dict[str, str]]:
+    """Rows by the names in the first one; surplus values are named by their column, from 1.
+
+    They repeat the names, so they are counted before they are made: more than ``most`` characters
+    are too large.
+    """
     first = text.partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first.count)
     try:
@@ -131,14 +141,20 @@ def _rows(text: str) -> list[dict[str, str]]:
     if not rows:
         return []
     head = [name.strip() or str(place) for place, name in enumerate(rows[0], 1)]
-    return [
-        {
-            (head[place] if place < len(head) else str(place + 1)): value
-            for place, value in enumerate(row)
-        }
-        for row in rows[1:]
-        if row
-    ]
+    ends = list(accumulate(map(len, head), initial=0))
+    found = []
+    for row in rows[1:]:
+        most -= ends[min(len(row), len(head))]
+        if most < 0:
+            raise ConvertError("the JSON is too large")
+        if row:
+            found.append(
+                {
+                    (head[place] if place < len(head) else str(place + 1)): value
+                    for place, value in enumerate(row)
+                }
+            )
+    return found
 
 
 # -- XML ---------------------------------------------------------------------------------------
@@ -184,6 +200,7 @@ def _xml(body: bytes) -> _Element:
         raise ConvertError("the document declares entities")
 
     parser = expat.ParserCreate()
+    parser.specified_attributes = True  # not the defaults of a DTD, which every element repeats
     parser.StartElementHandler = start
     parser.EndElementHandler = lambda tag: stack.pop()
     parser.CharacterDataHandler = text

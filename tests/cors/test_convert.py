@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from contextlib import suppress
 from typing import Any
 
@@ -95,6 +96,27 @@ def test_what_cannot_be_converted(kind: str, body: bytes, words: str) -> None:
 def test_any_body_is_json_or_an_error(kind: str, body: bytes) -> None:
     with suppress(ConvertError):
         json.loads(convert(kind, body))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("csv", b"h" * 50_000 + b"\n" + b"a\n" * 1000),
+        ("csv", b"a" * 40_000 + b"," + b"b" * 40_000 + b"\n" + b",\n" * 1000),
+        ("xml", b"<!DOCTYPE r [<!ATTLIST a b CDATA '%b'>]><r>" % (b"x" * 50_000) + b"<a/>" * 1000),
+    ],
+)
+def test_a_body_that_would_grow_is_not_built_first(kind: str, body: bytes) -> None:
+    tracemalloc.start()
+    with suppress(ConvertError):
+        convert(kind, body + b"</r>")
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert used < 10 << 20  # bytes; what would be built has 50 to 100 MB
+
+
+def test_defaults_of_a_dtd_are_left_out() -> None:
+    assert read("xml", b"<!DOCTYPE r [<!ATTLIST r a CDATA 'x'>]><r b='y'/>") == {"r": {"@b": "y"}}
 
 
 def test_a_selector() -> None:
