@@ -65,9 +65,15 @@ def checked_selector(text: str) -> str:
 
 
 def extract(selector: str, body: bytes, content_type: str = "") -> bytes:
-    """Return the elements of an HTML ``body`` that match ``selector``, as JSON."""
+    """Return the elements of an HTML ``body`` that match ``selector``, as JSON.
+
+    The caller bounds the memory: a small document can have a very large tree.
+    """
     parser: Any = import_module("selectolax.lexbor").LexborHTMLParser
-    tree = parser(_text(body, content_type))
+    try:
+        tree = parser(_text(body, content_type))
+    except Exception as error:
+        raise ConvertError(f"not HTML: {error}") from None
     _check_depth(tree.root)
     try:
         nodes = tree.css(selector)[:ELEMENTS_MAX]

@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.threads import deferToThreadPool
 
 from lbproxy.cors.call import Call
-from lbproxy.cors.convert import ConvertError, convert, extract
+from lbproxy.cors.convert import ConvertError, convert
+from lbproxy.proxy.features.corsproxy.extraction import extract_apart
 
 __all__ = ["CONVERSIONS_MAX", "Conversions"]
 
@@ -31,7 +32,7 @@ class Conversions:
         def work() -> bytes:
             try:
                 if call.extract:
-                    return extract(call.extract, body, content_type)
+                    return extract_apart(call.extract, body, content_type)
                 return convert(call.convert, body, content_type)
             except RecursionError:
                 raise ConvertError("nested too deeply") from None
