@@ -8,6 +8,7 @@ most :data:`GROWTH_MAX` times as large.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -34,6 +35,10 @@ _PLAIN_PSEUDOS: Final = frozenset(
 _STEPS_MAX: Final = 8
 _DELIMITERS: Final = ",;\t|"
 _CHARSET: Final = re.compile(r"(?i)charset\s*=\s*\"?([\w.:-]+)")
+_NO_CHARSETS: Final = frozenset(
+    ("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape")
+)
+"""Codecs of Python that are not those of documents; some take time in the square of the size."""
 
 
 class ConvertError(ValueError):
@@ -124,8 +129,12 @@ def _most(size: int) -> int:
 def _text(body: bytes, content_type: str) -> str:
     named = _CHARSET.search(content_type)
     try:
-        return body.decode(named[1] if named else "utf-8-sig", "replace")
+        codec = codecs.lookup(named[1] if named else "utf-8-sig").name
     except LookupError:
+        codec = "utf-8"
+    try:
+        return body.decode("utf-8" if codec in _NO_CHARSETS else codec, "replace")
+    except LookupError:  # a codec of Python that makes no text
         return body.decode("utf-8", "replace")
 
 

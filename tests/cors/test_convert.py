@@ -39,6 +39,16 @@ def test_charsets() -> None:
     assert read("xml", b"<?xml version='1.0' encoding='iso-8859-1'?><a>\xe9</a>") == {"a": "é"}
 
 
+def test_a_codec_of_python_is_no_charset() -> None:
+    started = time.process_time()
+    for charset in ("punycode", "idna", "undefined", "raw_unicode_escape", "zlib", "rot13"):
+        kind = f"text/csv; charset={charset}"
+        assert read("csv", b"a\n\\u0041", kind) == [{"a": "\\u0041"}]
+        found = convert("csv", (b"a" * 200 + b"\n") * 500 + b"-" + b"a" * 100_000, kind)
+        assert len(found) > 200_000
+    assert time.process_time() - started < 2  # seconds; punycode alone takes as long
+
+
 def test_xml() -> None:
     text = b"<r a='1'><b>x</b><b/><c y='2'>z</c><b>w</b> t </r>"
     assert read("xml", text) == {
