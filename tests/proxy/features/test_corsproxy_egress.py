@@ -10,6 +10,8 @@ import pytest
 pytest.importorskip("ada_url")
 
 from lbproxy.config.errors import ConfigErrors
+from lbproxy.config.masking import masked
+from lbproxy.proxy.features.corsproxy.egress import EgressSpec
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 
 TEXT = """
@@ -68,6 +70,13 @@ def test_a_name_that_is_no_exit(make: Make) -> None:
     page = lb.get("http://proxy:8090/status").body
     assert b"<td>fra<td>ams, cdg<td>proxy" in page
     assert b"proxy.internal" not in page
+
+
+@pytest.mark.parametrize("key", ["api_key", "proxy_password"])
+def test_credentials_of_an_exit_are_not_shown(key: str) -> None:
+    spec = EgressSpec(name="a", **{key: "HUSH"})
+    assert getattr(masked(spec), key) == "***"
+    assert "HUSH" not in str(spec)
 
 
 @pytest.mark.parametrize("colo", ["fra", "AMS"])

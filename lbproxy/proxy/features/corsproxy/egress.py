@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -18,6 +18,13 @@ __all__ = ["EGRESS", "EgressSpec", "exit_url"]
 _WAYS: Final = ("source", "interface", "proxy", "lbproxy")
 _PORTS: Final = {"http": 8080, "socks5": 1080, "https": 443}
 _INTERFACE: Final = re.compile(r"[^\s/]{1,15}")
+
+
+def _secret(doc: str) -> Any:
+    """Return a key whose value is never shown."""
+    made = option("string", "", secret=True, doc=doc)
+    made.repr = False
+    return made
 
 
 @frozen
@@ -37,14 +44,14 @@ class EgressSpec:
         example="socks5://127.0.0.1:1080",
     )
     proxy_user: str = option("string", "", doc="user at the proxy")
-    proxy_password: str = option("string", "", doc="password at the proxy")
+    proxy_password: str = _secret("password at the proxy")
     lbproxy: str = option(
         "string",
         "",
         doc="``https://HOST[:PORT]`` of the CORS proxy of another lbproxy, which fetches targets",
         example="https://fra.example.com",
     )
-    api_key: str = option("string", "", doc="API key at the other lbproxy")
+    api_key: str = _secret("API key at the other lbproxy")
     ca: str = option(
         "path",
         "",
