@@ -88,6 +88,23 @@ def test_a_key_is_needed_and_goes_nowhere(make: Make) -> None:
     assert KEY not in "".join(lb.log_lines())
 
 
+def test_a_log_of_the_header_shows_the_name_or_nothing(path: Path) -> None:
+    write(path, KeyRecord("app", hashed(KEY), targets=["api.example.com"]))
+    text = TEXT.replace("log json", 'log "%{{status}} key=%{{request.X-Api-Key}}"')
+    lb = LB.from_config(text.format(path=path, more=""))
+    lb.reactor.resolver.table["api.example.com"] = ["10.1.0.1"]
+    lb.origin("api", "10.1.0.1:80")
+    for url in ("http://api.example.com/", "http://other.example.com/", "http://127.0.0.1/", "x"):
+        call(lb, url, X_Api_Key=KEY)
+    lb.get("http://proxy:8090/", headers={"X-Api-Key": KEY})
+    lb.request("TRACE", "http://proxy:8090/", headers={"X-Api-Key": KEY})
+    lines = lb.log_lines()
+    lb.close()
+    assert lines[0] == "200 key=app"
+    assert len(lines) == 6
+    assert KEY not in "".join(lines)
+
+
 def test_a_preflight_needs_no_key(make: Make) -> None:
     lb = make()
     headers = {"Origin": APP, "Access-Control-Request-Method": "GET"}

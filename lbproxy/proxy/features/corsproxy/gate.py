@@ -126,15 +126,18 @@ class Gate:
         referrer = request.header(b"referer")
         self._mask(request)
         try:
-            return self._judged(traffic, request, target, referrer)
+            answer = self._judged(traffic, request, target, referrer)
         except CallError as error:
-            return self._refused(traffic, 400, str(error))
+            answer = self._refused(traffic, 400, str(error))
         except TargetRefused as error:
             self._count("refused_target")
-            return self._refused(traffic, 403, str(error))
+            answer = self._refused(traffic, 403, str(error))
         except _Refused as error:
             self._count(error.kind)
-            return self._refused(traffic, error.status, str(error))
+            answer = self._refused(traffic, error.status, str(error))
+        if answer is not None:
+            self._hide_key(request)
+        return answer
 
     def response(self, traffic: Any) -> None:
         """Let the policy win over targets and filters: exactly its ``Access-Control`` fields.
@@ -178,6 +181,7 @@ class Gate:
         """Return the JSON page for a failure, without internal details."""
         if traffic.vars is None or ASKED not in traffic.vars:  # else the gate has done it
             self._mask(traffic.request)
+            self._hide_key(traffic.request)
         status = error.status or 500
         return self._refused(traffic, status, _WORDS.get(status, "the proxy cannot answer"))
 
@@ -287,6 +291,11 @@ class Gate:
             if b"key=" in referer or (key and key in referer):
                 request.remove_header(b"referer")
                 return
+
+    def _hide_key(self, request: RequestHead) -> None:
+        """Take the key out of a request that is not passed on; logs may show this header."""
+        if self._keys is not None:
+            request.remove_header(self._key_header.encode("ascii"))
 
     def _page(self, request: RequestHead, target: bytes) -> bytes | None:
         """The page for people that a request asks for, None for any other request."""
