@@ -13,7 +13,10 @@ import pytest
 pytest.importorskip("ada_url")
 pytest.importorskip("selectolax")
 
+from twisted.internet.defer import Deferred
+
 from lbproxy.cors.keys import KeyRecord, KeyRing, hashed
+from lbproxy.proxy.features.corsproxy.conversion import Conversions
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer, Request
 
@@ -200,3 +203,19 @@ def test_conversions_are_off_by_default() -> None:
             response = fetch(lb, f"/?url=http%3A%2F%2Fexample.com%2F&{more}")
             assert response.status == 400
             assert b"is not supported" in response.body
+
+
+def test_a_conversion_is_forgotten_with_its_call(
+    lb: LoadBalancerFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job: Deferred[bytes] = Deferred()
+    monkeypatch.setattr(Conversions, "run", lambda *_: job)
+    client = lb.connect("cors")
+    client.send(
+        f"GET /?url=http://example.com/data.csv&convert=csv&key={KEY} HTTP/1.1\r\nHost: p\r\n"
+        "Origin: https://app.example.com\r\n\r\n".encode()
+    )
+    assert not job.called
+    client.abort()
+    lb.advance(0.1)
+    assert job.called

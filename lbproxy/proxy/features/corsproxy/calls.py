@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from attrs import Factory, define
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from lbproxy.cors.fields import is_policy_field
@@ -48,6 +49,7 @@ class CallStream(ForwardingSink):
         self._tunnel = False
         self._ended = False
         self._whole: _Whole | None = None  # a body that is to be converted
+        self._job: Deferred[bytes] | None = None
         self._timer: Timer | None = None
 
     def start(self, inner: Source, head: RequestHead, data: bytes, end: End | None) -> SourceStream:
@@ -141,6 +143,7 @@ class CallStream(ForwardingSink):
             kind = (whole.head.header(b"content-type") or b"").decode("latin-1")
             job = self._source.conversions.run(self._asked.call, b"".join(whole.parts), kind)
             whole.parts = []
+            self._job = job
             job.addCallbacks(self._converted, self._unconverted)
 
     def _converted(self, body: bytes) -> None:
@@ -229,6 +232,8 @@ class CallStream(ForwardingSink):
         self._ended = True
         if self._timer is not None:
             self._timer.close()
+        if self._job is not None:
+            self._job.cancel()  # nobody waits for it any more; harmless when done
         self._source.tunnels.pop(self, None)
         stream, self._stream = self._stream, STARTING
         return stream

@@ -27,7 +27,13 @@ class Conversions:
         self._turns = DeferredSemaphore(CONVERSIONS_MAX)
 
     def run(self, call: Call, body: bytes, content_type: str) -> Deferred[bytes]:
-        """Return the JSON that ``call`` wants of ``body``, or fail with ConvertError."""
+        """Return the JSON that ``call`` wants of ``body``, or fail with ConvertError.
+
+        Cancelled, a conversion that waits is forgotten, and one that runs keeps its turn to the
+        end.
+        """
+        turn: Deferred[Any] = self._turns.acquire()
+        done: Deferred[bytes] = Deferred(lambda _: turn.cancel())
 
         def work() -> bytes:
             try:
@@ -37,8 +43,17 @@ class Conversions:
             except RecursionError:
                 raise ConvertError("nested too deeply") from None
 
-        def begin() -> Deferred[bytes]:
-            return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
+        def begin(_: Any) -> None:
+            if done.called:
+                self._turns.release()
+            else:
+                pool = self._reactor.getThreadPool()
+                deferToThreadPool(self._reactor, pool, work).addBoth(end)
 
-        done: Deferred[bytes] = self._turns.run(begin)
+        def end(result: Any) -> None:
+            self._turns.release()
+            if not done.called:
+                done.callback(result)  # a Failure is an errback
+
+        turn.addCallbacks(begin, lambda failure: None)
         return done
