@@ -26,6 +26,7 @@ from urllib.parse import unquote, unquote_plus
 from attrs import field, frozen
 
 from lbproxy.cors.convert import INPUTS, checked_selector
+from lbproxy.cors.redirects import location_text
 from lbproxy.http.syntax import is_token
 
 __all__ = ["FORMS", "OWN_PAGES", "Call", "CallError", "masked_target", "parse_call"]
@@ -96,7 +97,8 @@ def parse_call(
     text = target.decode("latin-1")
     path, mark, query = text.partition("?")
     key = _text(header(key_header.encode("ascii")))
-    named = _text(header(target_header.encode("ascii"))) if "header" in forms else ""
+    given = header(target_header.encode("ascii")) if "header" in forms else None
+    named = "" if given is None else location_text(given).strip()
     if named:
         return Call(named, key)
     if path == "/":

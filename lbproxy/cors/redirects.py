@@ -12,6 +12,7 @@ __all__ = [
     "REDIRECTS_MAX",
     "Step",
     "is_redirect",
+    "location_text",
     "original_location",
     "passed_location",
     "redirect_step",
@@ -34,6 +35,14 @@ class Step:
 def is_redirect(status: int) -> bool:
     """Return whether a response of this status with a Location is a redirect."""
     return status in _STATUSES
+
+
+def location_text(location: bytes) -> str:
+    """Return a Location as text: UTF-8, as browsers read it; else each byte is a character."""
+    try:
+        return location.decode("utf-8")
+    except UnicodeDecodeError:
+        return location.decode("latin-1")
 
 
 def redirect_step(status: int, method: bytes) -> Step:

@@ -123,6 +123,12 @@ def test_headers() -> None:
     assert call("/", named, target_header="X-T") == Call("http://b.example/")
 
 
+@pytest.mark.parametrize("sent", ["é".encode(), "é".encode("latin-1")])
+def test_a_url_in_a_header_beyond_ascii(sent: bytes) -> None:
+    """Programs send UTF-8, ``fetch`` of browsers a byte for each character."""
+    assert call("/", {b"x-target-url": URL.encode() + sent}) == Call(f"{URL}é")
+
+
 def test_forms_are_switched() -> None:
     assert call(f"/{URL}", forms=("query",)) is None
     assert call(f"/?url={URL}", forms=("path",)) is None

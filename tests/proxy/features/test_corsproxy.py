@@ -240,6 +240,13 @@ def test_redirects(make: Make, status: int, method: str, seen: bytes) -> None:
     assert bool(request.header("Content-Type")) is seen.endswith(b"body")
 
 
+@pytest.mark.parametrize("sent", ["é".encode(), "é".encode("latin-1")])
+def test_a_redirect_beyond_ascii(make: Make, sent: bytes) -> None:
+    lb = make()
+    serve(lb, moving(302, "/" + sent.decode("latin-1")))
+    assert call(lb).header("X-Final-URL") == "http://api.example.com/%C3%A9"
+
+
 def test_a_redirect_within_the_origin_keeps_authorization(make: Make) -> None:
     lb = make()
     target = serve(lb, moving(302, "/next"))

@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 from lbproxy.cors.redirects import (
     REDIRECTS_MAX,
     is_redirect,
+    location_text,
     original_location,
     redirect_step,
 )
@@ -291,7 +292,7 @@ class TargetFetch(ResponseSink):
         moved: AllowedTarget | None = None
         if location is not None:
             try:
-                moved = self._source.guard.redirected(self._target, location.decode("latin-1"))
+                moved = self._source.guard.redirected(self._target, location_text(location))
             except TargetRefused as error:
                 if self._rules.follow:
                     self._fail(ProxyError(Kind.DENIED, f"redirect: {error}", 403))
