@@ -16,10 +16,13 @@ pytest.importorskip("ada_url")
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.cors.keys import KeyRecord, KeyRing, hashed
 from lbproxy.cors.quota import Quota
+from lbproxy.limits.atonce import AtOnce
 from lbproxy.limits.rate import Rate
 from lbproxy.proxy.features.corsproxy.keyusage import usage_of
+from lbproxy.proxy.features.corsproxy.quotas import Admitted, Quotas, origin_subject
 from lbproxy.proxy.features.corsproxy.usagefile import UsageFile
 from lbproxy.registry import parse_config
+from lbproxy.sharing.local import LocalShared
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer, Request
 
@@ -337,3 +340,18 @@ def test_origins_are_counted_without_keys() -> None:
     assert [call(lb).status for _ in range(2)] == [200, 429]
     assert len(seen) == 1
     lb.close()
+
+
+def test_invented_origins_do_not_displace_the_counts_of_a_key(tmp_path: Path) -> None:
+    record = KeyRecord("app", hashed(KEY), quota=Quota(requests=Rate(5.0, HOUR, 5.0)))
+    usage = UsageFile(str(tmp_path / "usage"), subjects=20)
+    of_origins = Quota(requests=Rate(100.0, HOUR, 100.0))
+    at_once = AtOnce(LocalShared(), "corsproxy", 0)
+    quotas = Quotas(usage, at_once, of_origins, lambda: 1e9, listed=[APP])
+    admitted = [quotas.admit(record, f"https://{number}.example") for number in range(1000)]
+    assert sum(isinstance(one, Admitted) for one in admitted) == 5
+    quotas.admit(record, APP)
+    usage_of_key = usage.table.read(record.sha256)
+    assert (usage_of_key.requests, usage_of_key.refused) == (5.0, 996.0)
+    assert usage.table.read(origin_subject(APP)).refused == 1.0
+    usage.close()

@@ -73,7 +73,9 @@ class CorsProxy(CorsDeclaration, Feature[Frontend]):
             self.file, tunnels = watched.file, watched.tunnels
             self._watched = watched  # kept while a feature refers to it
         usage = given.keep("corsproxy.usage", *_usage(spec, given))
-        self.quotas = Quotas(usage, shared.at_once, origin_quota(spec), wheel.wall)
+        self.quotas = Quotas(
+            usage, shared.at_once, origin_quota(spec), wheel.wall, listed=self.origins
+        )
         self._shared = shared
         self._wheel = wheel
         self._exits = Exits(

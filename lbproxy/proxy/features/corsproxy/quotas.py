@@ -7,7 +7,7 @@ the rates in the file of usage, the calls at once in :class:`~lbproxy.sharing.co
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from attrs import define
@@ -26,7 +26,8 @@ _KNOWN: Final = 4096  # subjects whose windows are remembered
 class Admitted:
     """A call that counts against quotas.
 
-    ``subjects``: of its key and its origin; ``limited``: the quotas that there are.
+    ``subjects``: of its key and its origin, whose usage is counted; ``limited``: the quotas that
+    there are.
     """
 
     subjects: tuple[str, ...]
@@ -37,15 +38,22 @@ class Admitted:
 
 class Quotas:
     """``at_once``: counts running calls, of all frontends of this process; ``origin``: the quota of
-    each origin; ``wall``: seconds since the epoch.
+    each origin; ``wall``: seconds since the epoch.  ``listed``: origins whose usage is counted.  A
+    program invents any number of others, whose counts would take the place of those of its quota.
     """
 
     def __init__(
-        self, usage: UsageFile, at_once: AtOnce, origin: Quota, wall: Callable[[], float]
+        self,
+        usage: UsageFile,
+        at_once: AtOnce,
+        origin: Quota,
+        wall: Callable[[], float],
+        listed: Collection[str] = (),
     ) -> None:
         self.usage = usage
         self._origin = origin
         self._wall = wall
+        self._listed = frozenset(listed)
         self._at_once = at_once
         self._known: OrderedDict[str, Allowance] = OrderedDict()
 
@@ -60,9 +68,11 @@ class Quotas:
             if record.quota:
                 limited.append(self.allowance(record.sha256, record.quota, "key"))
         if origin is not None and self._origin:
-            subjects.append(origin_subject(origin))
-            limited.append(self.allowance(subjects[-1], self._origin, "origin"))
-        if not subjects:
+            subject = origin_subject(origin)
+            limited.append(self.allowance(subject, self._origin, "origin"))
+            if origin in self._listed:
+                subjects.append(subject)
+        if not subjects and not limited:
             return None
         now = self._wall()
         with self.usage.locked() as table:
