@@ -199,10 +199,10 @@ def _rate_of(name: str, key: str, value: Any) -> Rate | None:
         numbers = [value.get("amount"), value.get("seconds")]
     if len(numbers) != 2 or len(value) != 2 or not all(map(_is_number, numbers)):
         raise ValueError(f"key {name}: {key} is an object with amount and seconds, or null")
-    amount, seconds = float(numbers[0]), float(numbers[1])
+    amount, seconds = numbers
     if not (1 <= amount <= _AMOUNT_MAX and 1 <= seconds <= _SECONDS_MAX):
         raise ValueError(f"key {name}: {key} is at least 1 in 1 second, and at most in a year")
-    return Rate(amount, seconds, amount)
+    return Rate(float(amount), float(seconds), float(amount))
 
 
 def _dumped(one: KeyRecord) -> dict[str, Any]:

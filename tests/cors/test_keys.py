@@ -183,6 +183,7 @@ def test_a_key_is_known_by_its_hash() -> None:
         ({"bytes": {"amount": 0, "seconds": 60}}, "at least 1"),
         ({"bytes": {"amount": float("nan"), "seconds": 60}}, "at least 1"),
         ({"requests": {"amount": 5, "seconds": 1e12}}, "at most in a year"),
+        ({"requests": {"amount": 10**400, "seconds": 60}}, "at most in a year"),
         ({"concurrent": -1}, "whole number"),
         ({"concurrent": True}, "whole number"),
         ({"methods": ["get"]}, "no method"),
