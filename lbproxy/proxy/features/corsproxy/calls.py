@@ -27,6 +27,10 @@ from lbproxy.proxy.http.streams import SourceStream
 __all__ = ["CallStream"]
 
 _OVER_QUOTA: Final = "the quota of bytes is exceeded"
+_OF_THE_BODY: Final = (
+    *(b"etag", b"content-length", b"accept-ranges"),
+    *(b"content-digest", b"content-md5", b"digest", b"repr-digest"),
+)
 _REVOKED: Final = "the key is revoked or has expired"
 
 
@@ -153,7 +157,7 @@ class CallStream(ForwardingSink):
         self._release()
         head = whole.head
         head.set_header(b"Content-Type", b"application/json; charset=utf-8")
-        for name in (b"etag", b"content-length", b"accept-ranges", b"content-md5", b"digest"):
+        for name in _OF_THE_BODY:
             head.remove_header(name)
         head.length = len(body)
         self.sink.server_events([head, body, END])
