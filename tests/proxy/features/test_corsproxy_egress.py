@@ -123,6 +123,21 @@ def test_a_proxy_that_refuses(make: Make, answer: bytes | None) -> None:
     assert server.closed or server.finished
 
 
+def test_each_address_of_a_proxy_is_tried(make: Make) -> None:
+    """``localhost`` is often ::1 and 127.0.0.1, and the proxy listens on one of them."""
+    lb = make(PROXY)
+    lb.reactor.resolver.table["proxy.internal"] = ["10.9.0.2", "10.9.0.3", "10.9.0.1"]
+    client = lb.connect("cors")
+    request = b"GET /?url=http://api.example.com/&colo=fra HTTP/1.1\r\nHost: p\r\n\r\n"
+    client.send(request)
+    lb.advance(0.1)
+    assert client.take().startswith(b"HTTP/1.1 502 ")
+    proxy = lb.tcp_origin("proxy", "10.9.0.1:3128")
+    client.send(request)
+    lb.advance(0.1)
+    assert proxy.connections[-1].received.startswith(b"CONNECT 10.1.0.1:80 ")
+
+
 def test_a_client_that_leaves_ends_the_conversation(make: Make) -> None:
     lb = make(PROXY)
     proxy = lb.tcp_origin("proxy", "10.9.0.1:3128")

@@ -90,6 +90,7 @@ class ProxyDial(Dial):
         self._protocol = protocol
         self._failed: Callable[[ProxyError], None] | None = failed
         self._tls = tls
+        self._hosts: list[str] = []  # addresses of the proxy that are left
         self._step: Any = None  # a dial or a handshake
         self._transport: Any = None
         self._deadline = way.wheel.now() + timeout
@@ -114,9 +115,14 @@ class ProxyDial(Dial):
         if not hosts:
             self._fail(Kind.CONNECT_FAILED, f"the proxy {self._way.host} has no address")
             return
+        self._hosts = hosts
+        self._dial()
+
+    def _dial(self) -> None:
+        """Connect to the next address of the proxy."""
         way = self._way
         self._step = way.inner.dial(
-            Address("tcp", hosts[0], way.port),
+            Address("tcp", self._hosts.pop(0), way.port),
             _Talk(self, way.negotiation(self._address)),
             self._no_proxy,
             timeout=max(0.001, self._deadline - way.wheel.now()),
@@ -127,6 +133,10 @@ class ProxyDial(Dial):
         self._fail(Kind.CONNECT_FAILED, f"the proxy {self._way.host}: {failure.value}")
 
     def _no_proxy(self, error: ProxyError) -> None:
+        self._step = None
+        if self._hosts and error.kind is Kind.CONNECT_FAILED:
+            self._dial()
+            return
         self._fail(error.kind, f"the proxy: {error.detail}")
 
     def talks(self, transport: Any) -> None:
