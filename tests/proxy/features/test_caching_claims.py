@@ -77,6 +77,18 @@ def test_the_claim_of_a_killed_process_ends(tmp_path: Path) -> None:
     assert claims.is_free(KEY)
 
 
+def test_a_closed_file_has_no_claims(tmp_path: Path) -> None:
+    one, two = FetchClaims(tmp_path), FetchClaims(tmp_path)
+    claim = one.claim(KEY)
+    assert claim is not None
+    one.close()
+    assert two.is_free(KEY)
+    claim.release(passing_until=100)
+    late = one.claim(KEY)
+    assert late is not None and one.is_free(KEY) and not one.passes(KEY, 0)
+    late.release()
+
+
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
     """Start a process of two with one folder."""
@@ -152,6 +164,24 @@ def test_a_failed_fetch_frees_the_others(make: Make) -> None:
     together(one, two, 1.2)
     assert first.wait().status == 502
     assert second.wait().body == b"two"
+
+
+def test_a_folder_that_fails_during_fetches_costs_no_request(make: Make) -> None:
+    lb = make()
+    lb.origin("a", "10.0.0.1:80", Answer(200, b"one", MINUTE, after=1.0))
+    store = lb.service.caches["main"].store
+    first = [lb.begin("GET", f"http://h/{name}") for name in "ab"]
+    lb.advance(0.1)
+
+    def fail() -> None:
+        raise OSError(5, "Input/output error")
+
+    store.folder.sync = fail
+    late = [lb.begin("GET", f"http://h/{name}") for name in "abc"]
+    lb.advance(3)
+    assert {one.wait().status for one in first + late} == {200}
+    cached = [one.wait().header("Cache-Status") for one in first]
+    assert all("purged while it was fetched" in one for one in cached), "purges may be missed"
 
 
 def test_who_waits_too_long_asks_a_server(make: Make) -> None:

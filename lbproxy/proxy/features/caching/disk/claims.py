@@ -53,7 +53,7 @@ class FetchClaims:
         self._held: dict[int, int] = {}  # by slot: claims of this process
 
     def close(self) -> None:
-        """Give up all claims."""
+        """Give up all claims; their release is harmless afterwards."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -62,7 +62,9 @@ class FetchClaims:
         self.close()
 
     def claim(self, key: bytes) -> Claim | None:
-        """Return a claim to fetch ``key``, None if another process has one."""
+        """Return a claim to fetch ``key``, None if another process has one.
+
+        After :meth:`close` nobody waits."""
         slot = _slot(key)
         if slot not in self._held and not self._lock(slot, fcntl.F_WRLCK):
             return None
@@ -102,7 +104,9 @@ class FetchClaims:
     def _lock(self, slot: int, kind: int) -> bool:
         """Lock or unlock a byte; False if another process has it.
 
-        Where the kernel cannot lock at all, nobody waits."""
+        Where the kernel cannot lock at all, nobody waits. A closed file has lost its locks."""
+        if self._fd < 0:
+            return True
         wanted = _LOCK.pack(kind, os.SEEK_SET, slot, 1, 0)
         try:
             fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, wanted)
