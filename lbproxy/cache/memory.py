@@ -10,7 +10,8 @@ from lbproxy.cache.key import Key
 from lbproxy.cache.popular import Popular
 from lbproxy.cache.stored import Stored
 
-__all__ = ["OVERHEAD", "Body", "Counts", "Entry", "FileBody", "Memory", "Reading", "origin_of"]
+__all__ = ["OVERHEAD", "Body", "Counts", "Entry", "FileBody", "Memory", "Reading",
+           "members_cost", "origin_of"]  # fmt: skip
 
 OVERHEAD: Final = 2048
 """Bytes that an entry costs besides its key, head and body; ``tests/cache`` measures them."""
@@ -85,9 +86,13 @@ def cost(key: Key, stored: Stored, body: int) -> int:
         texts += len(name) + len(value) + PER_FIELD
     for name, chosen in stored.selected:
         texts += len(name) + len(chosen or b"") + PER_FIELD
-    for members in (stored.tags, stored.groups):
-        texts += sum(map(len, members)) + PER_MEMBER * len(members)
-    return OVERHEAD + texts + body
+    return OVERHEAD + texts + members_cost(stored) + body
+
+
+def members_cost(stored: Stored) -> int:
+    """Return the bytes that the tags and groups of a response take in a catalog."""
+    both = (stored.tags, stored.groups)
+    return sum(sum(map(len, names)) + PER_MEMBER * len(names) for names in both)
 
 
 class Memory(Catalog[Key, Entry]):

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lbproxy.cache.control import NONE
 from lbproxy.cache.purge import Purge
+from lbproxy.cache.stored import Stored
+from lbproxy.proxy.features.caching.disk.entries import Place, dump_entry
+from lbproxy.proxy.features.caching.disk.folder import Folder
 from lbproxy.proxy.features.caching.disk.journal import _frame
+from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.shown import stats_of
+from lbproxy.proxy.features.caching.store import indexed
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.origin import Answer
 
@@ -466,3 +473,48 @@ def test_a_disk_smaller_than_the_folder_may_be_holds_what_is_new(
     urls = {place.url for place in cache_of(lb).store.folder.catalog}
     assert len(urls) > 10
     assert sum(b"http://h/%d" % number in urls for number in range(90, 100)) > 4
+
+
+class Nobody:
+    """A follower of a folder that keeps nothing of it."""
+
+    def gone(self, place: Place) -> None:
+        """See FolderFollower."""
+
+    def purged(self, purge: Purge, soft: bool) -> None:
+        """See FolderFollower."""
+
+    def reset(self) -> None:
+        """See FolderFollower."""
+
+
+@pytest.mark.parametrize("tags", [0, 1, 4])
+def test_the_index_takes_what_is_counted(tmp_path: Path, tags: int) -> None:
+    """1,400 are measured, as the tables of the index have just grown then."""
+    folder = Folder(tmp_path, 2**40, 64, Jobs(None), Nobody())
+    records, counted = [], 0
+    for number in range(1, 1401):
+        url, names = b"http://h/%d" % number, [b"%d-%d" % (number, tag) for tag in range(tags)]
+        stored = Stored(url, 200, b"", [], NONE, 0, 0, 0, True, "", length=1, tags=frozenset(names))
+        counted += indexed(stored)
+        digests = number.to_bytes(16, "big"), number.to_bytes(8, "big")
+        place = Place(
+            *digests,
+            url,
+            stored.tags,
+            stored.groups,
+            indexed(stored),
+            number << 40,
+            number << 41,
+            1.5,
+        )
+        records.append(dump_entry(place))
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for record in records:
+        folder._apply(record)
+    used = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    folder.close()
+    assert folder.catalog.bytes == counted
+    assert used <= counted <= 2 * used

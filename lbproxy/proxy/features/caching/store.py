@@ -26,7 +26,7 @@ from lbproxy.cache.codec import (
 )
 from lbproxy.cache.freshness import current_age
 from lbproxy.cache.key import Key
-from lbproxy.cache.memory import Body, Entry, Memory
+from lbproxy.cache.memory import Body, Entry, Memory, members_cost
 from lbproxy.cache.purge import Purge
 from lbproxy.cache.stored import Stored
 from lbproxy.proxy.features.caching.disk.claims import FetchClaims
@@ -498,7 +498,7 @@ class ResponseStore:
         size += on_disk(record.size) if body else 0
         place = Place(
             key_digest(writing.key), selection_digest(stored), stored.url, stored.tags,
-            stored.groups, size + PLACE, name, body, stored.asked, stored.purged,
+            stored.groups, size + indexed(stored), name, body, stored.asked, stored.purged,
         )  # fmt: skip
         try:
             known = folder.add(place, lambda: not writing.outdated)
@@ -612,8 +612,14 @@ class ResponseStore:
             yield entry
 
 
-PLACE: Final = 640
-"""Bytes that a response in the folder counts besides the blocks of its files, for its place."""
+PLACE: Final = 1360
+"""Bytes that the place of a response takes in the index besides its URL, tags and groups; the tests
+measure them."""
+
+
+def indexed(stored: Stored) -> int:
+    """Return the bytes that a response counts besides the blocks of its files, for its place."""
+    return PLACE + len(stored.url) + members_cost(stored)
 
 
 def _read(folder: Folder, key: Key, place: Place) -> tuple[Place, StoredRecord | None, Any]:
