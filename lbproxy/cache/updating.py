@@ -66,7 +66,9 @@ def updated(
     if response.header(b"date") is None:
         named |= {b"date"}  # stored anew, as the time of this response
     headers = without(stored.headers, named | age) + fresh
-    merged = ResponseHead(stored.status, headers, stored.reason, length=stored.length)
+    merged = ResponseHead(
+        stored.status, headers, stored.reason, length=stored.length, nominated=response.nominated
+    )
     found = store(stored.url, request, asked, merged, policy, times)
     if not isinstance(found, Stored):
         return None

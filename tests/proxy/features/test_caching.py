@@ -495,3 +495,17 @@ def test_a_cache_that_does_not_exist() -> None:
     text = TEXT.format(cache="", frontend="", backend="").replace("cache = main", "cache = other")
     with pytest.raises(ConfigErrors, match=r"\] cache: there is no \[cache other\]$"):
         LB.from_config(text)
+
+
+def test_a_304_brings_no_field_of_its_connection(make: Make) -> None:
+    lb = make()
+    stored = Answer(200, b"one", {**MINUTE, "ETag": '"v1"'})
+    confirmed = Answer(
+        304, b"", {"ETag": '"v1"', "Connection": "X-Hop", "X-Hop": "1", "X-New": "1"}
+    )
+    serve(lb, stored, confirmed)
+    lb.get("http://h/a")
+    lb.advance(61)
+    for _ in range(2):
+        page = lb.get("http://h/a")
+        assert (page.body, page.header("X-New"), page.header("X-Hop")) == (b"one", "1", "")
