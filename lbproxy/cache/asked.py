@@ -37,6 +37,11 @@ class Asked:
     authorized: bool
     obstacle: str | None
 
+    @property
+    def personal(self) -> bool:
+        """Whether it has credentials, or cookies that the policy does not name."""
+        return self.authorized or (bool(self.cookies) and not self.named)
+
     def demands(self, policy: Policy) -> bool:
         """Whether the server must be asked about this request, whatever is stored or under way."""
         if policy.client_no_cache is NoCache.IGNORE:

@@ -314,3 +314,32 @@ def test_a_filter_that_answers_gives_each_client_the_whole_body(make: Make, body
     one.go()
     assert [response.wait().body for response in waiting] == [b"".join(pieces())] * 3
     assert idle(lb)
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Cache-Control": "no-store"}, {"Authorization": "Basic eDp4"}, {"Cookie": "id=1"}]
+)
+@pytest.mark.parametrize("control", ["max-age=10", "public, max-age=10"])
+def test_the_request_of_one_client_does_not_end_sharing(
+    make: Make, headers: dict[str, str], control: str
+) -> None:
+    """Neither while a stale response is refreshed, nor when it is fetched anew."""
+
+    def handle(request: Request) -> Answer:
+        own = request.header("Authorization") or request.header("Cookie")
+        said = "private" if own else f"{control}, stale-while-revalidate=10"
+        return Answer(200, b"page", {"Cache-Control": said}, after=1.0)
+
+    lb = make()
+    origin = lb.origin("a", "10.0.0.1:80", handle)
+    for age in (15, 25):
+        lb.get(URL)
+        lb.advance(age)
+        lb.get(URL, headers=headers)
+        lb.advance(30)
+        before = len(origin.requests)
+        all_of_them = [lb.begin("GET", URL) for _ in range(10)]
+        lb.advance(3)
+        assert {one.wait().body for one in all_of_them} == {b"page"}
+        assert len(origin.requests) - before == 1
+        lb.advance(60)

@@ -44,6 +44,8 @@ class Running(Protocol):
 
     key: Key
     url: bytes
+    @property
+    def personal(self) -> bool: ...
     stored: Stored | None
     outdated: bool
     claim: Claim | None
@@ -173,9 +175,10 @@ class Cache(Generic[RunningT]):
         Reasons.count(self.reasons.not_stored, why.reason)
         if self.fetches.get(fetch.key) is fetch:
             del self.fetches[fetch.key]
-            until = self.wall() + PASS_SECONDS
-            _remember(self._passing, hash(fetch.key), until)
-            _take_claim(fetch)(until)
+            if not fetch.personal:
+                until = self.wall() + PASS_SECONDS
+                _remember(self._passing, hash(fetch.key), until)
+                _take_claim(fetch)(until)
         _take_claim(fetch)()
 
     def fetch_stored(self, fetch: RunningT, body: bytes) -> Entry | None:

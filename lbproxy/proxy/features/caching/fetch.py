@@ -190,6 +190,11 @@ class Fetch(Asking):
         return self.state in (FetchState.ASKING, FetchState.KEEPING) and not self.outdated
 
     @property
+    def personal(self) -> bool:
+        """Whether the request has cookies or credentials that may change the response."""
+        return self.asked.personal
+
+    @property
     def waiters(self) -> int:
         """Clients that wait for the head, but for the first."""
         return max(0, len(self.readers) - 1) if self.state is FetchState.ASKING else 0

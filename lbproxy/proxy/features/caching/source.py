@@ -305,8 +305,7 @@ class CacheSource(Source):
         """Whether a request may wait for the response to another one, or others for its own."""
         if asked.control.no_store:
             return False
-        personal = asked.authorized or (bool(asked.cookies) and not asked.named)
-        return not personal or (entry is not None and entry.stored.public)
+        return not asked.personal or (entry is not None and entry.stored.public)
 
     def _refresh(self, key: Key, asked: Asked, sink: Asking, entry: Entry) -> None:
         """Fetch a stale response anew, in the background, unless somebody does already."""
@@ -320,6 +319,8 @@ class CacheSource(Source):
             return  # another process does
         validated = None if asked.method == b"POST" else entry
         fetch = Fetch(cache, key, self._url(sink), asked, sink.traffic, validated, body_of(sink))
+        if not self._may_share(asked, entry):
+            return  # the response to this request could not be stored for others
         fetch.claim = claim
         cache.fetching(fetch, True)
         fetch.start(self.inner)
