@@ -79,5 +79,8 @@ def initial_age(head: Fields, asked: float, received: float) -> float:
 
 
 def current_age(stored: Stored, now: float) -> float:
-    """Return the age of a stored response in seconds (RFC 9111 §4.2.3)."""
-    return initial_age(stored, stored.asked, stored.received) + max(0.0, now - stored.received)
+    """Return the age of a stored response in seconds (RFC 9111 §4.2.3).
+
+    If the clock has been set back since, the response is older than ``now`` says: by how much the
+    clock tells only later, so at least the time that is missing counts."""
+    return initial_age(stored, stored.asked, stored.received) + abs(now - stored.received)

@@ -509,3 +509,20 @@ def test_a_304_brings_no_field_of_its_connection(make: Make) -> None:
     for _ in range(2):
         page = lb.get("http://h/a")
         assert (page.body, page.header("X-New"), page.header("X-Hop")) == (b"one", "1", "")
+
+
+def test_a_clock_that_is_set_back_keeps_nothing_alive(make: Make) -> None:
+    lb = make()
+    answers = [Answer(200, b"%d" % number, MINUTE) for number in range(5)]
+    origin = serve(lb, *answers)
+    cache, back = lb.service.caches["main"], 0.0
+    wall = cache.wall
+    cache.wall = cache.store._now = lambda: wall() - back
+    assert lb.get("http://h/a").body == b"0"
+    back = 3600.0
+    assert [lb.get("http://h/a").body for _ in range(2)] == [b"1", b"1"], "0 has an unknown age"
+    back = 7200.0
+    cache.purge(Purge("url", b"http://h/a"), soft=True)
+    lb.get("http://h/a")
+    assert [lb.get("http://h/a").body for _ in range(2)] == [b"2", b"2"]
+    assert len(origin.requests) == 3

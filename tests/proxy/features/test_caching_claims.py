@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lbproxy.cache.purge import Purge
-from lbproxy.proxy.features.caching.disk.claims import FetchClaims
+from lbproxy.proxy.features.caching.disk.claims import PASS_SECONDS, FetchClaims
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.origin import Answer
 
@@ -51,12 +51,13 @@ def test_one_of_two_has_the_claim(tmp_path: Path) -> None:
 
 def test_a_key_that_is_not_stored_does_not_wait(tmp_path: Path) -> None:
     one, two = FetchClaims(tmp_path), FetchClaims(tmp_path)
-    assert not two.passes(KEY, 0)
+    assert not two.passes(KEY, 50)
     claim = one.claim(KEY)
     assert claim is not None
     claim.release(passing_until=100)
     assert two.passes(KEY, 99) and not two.passes(KEY, 100)
     assert not two.passes(KEY[:-1] + b"x", 99), "another key of the same byte"
+    assert not two.passes(KEY, 100 - PASS_SECONDS - 2), "the clock was set back"
 
 
 def test_the_claim_of_a_killed_process_ends(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from lbproxy.cache.storing import Refusal
 from lbproxy.guard.addresses import AddressSet
 from lbproxy.http.conditional import Conditions
 from lbproxy.proxy.features.caching.counters import CacheCounters, Reasons
-from lbproxy.proxy.features.caching.disk.claims import Claim
+from lbproxy.proxy.features.caching.disk.claims import PASS_SECONDS, Claim
 from lbproxy.proxy.features.caching.disk.spool import Spool
 from lbproxy.proxy.features.caching.elsewhere import Elsewhere
 from lbproxy.proxy.features.caching.holds import Holds
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Cache", "Running"]
 
-PASS_SECONDS: Final = 120.0
-"""How long a key is remembered whose response was not stored: its requests do not wait for each
-other."""
-
 MOST_REMEMBERED: Final = 10_000
 """Keys that are remembered so, and keys whose uses are counted."""
 
@@ -44,12 +40,12 @@ class Running(Protocol):
 
     key: Key
     url: bytes
-    @property
-    def personal(self) -> bool: ...
     stored: Stored | None
     outdated: bool
     claim: Claim | None
 
+    @property
+    def personal(self) -> bool: ...
     @property
     def waiters(self) -> int: ...
 
@@ -130,7 +126,7 @@ class Cache(Generic[RunningT]):
         """Whether requests of ``key`` wait for each other: not when a response was not stored."""
         until = self._passing.get(hash(key))
         if until is not None:
-            if until > self.wall():
+            if 0 < until - self.wall() <= PASS_SECONDS:  # the clock may have been set back
                 return False
             del self._passing[hash(key)]
         claims = self.store.claims
@@ -188,7 +184,7 @@ class Cache(Generic[RunningT]):
         self._refused.pop(hash(fetch.url), None)
         stored = evolve(fetch.stored, length=len(body))
         release = _take_claim(fetch)
-        if self.store.asked(fetch.key, stored) > stored.asked:
+        if self.store.has_later(fetch.key, stored):
             release()
             return None  # a later request was quicker
         return self.store.add(fetch.key, stored, body, release)

@@ -52,6 +52,9 @@ _SHORTAGE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EA
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
+SKEW: Final = 1.0
+"""Seconds that the clocks of two processes may differ."""
+
 RETRY: Final = 10.0
 """Seconds until a folder that failed is tried again."""
 
@@ -175,7 +178,7 @@ class ResponseStore:
         self._path = None
 
     def _open(self) -> None:
-        if self._path is None or self._now() < self._retry_at:
+        if self._path is None or 0 < self._retry_at - self._now() <= RETRY:
             return
         self._retry_at = self._now() + RETRY
         try:
@@ -355,8 +358,14 @@ class ResponseStore:
 
     # -- storing --------------------------------------------------------------------------------
 
-    def asked(self, key: Key, stored: Stored) -> float:
-        """Return when the response that ``stored`` would replace was asked for; 0 for none."""
+    def has_later(self, key: Key, stored: Stored) -> bool:
+        """Whether the response that ``stored`` would replace was asked for later.
+
+        One from the future was not: the clock has been set back."""
+        return stored.asked < self._asked(key, stored) <= self._now() + SKEW
+
+    def _asked(self, key: Key, stored: Stored) -> float:
+        """When the response that ``stored`` would replace was asked for; 0 for none."""
         times = [0.0]
         times += [
             one.stored.asked
@@ -388,7 +397,7 @@ class ResponseStore:
         self, key: Key, stored: Stored, spool: Spool, digest: bytes, done: Callable[[], None]
     ) -> None:
         """Store a response whose body has its file already, and call ``done`` at the end."""
-        if self.folder is None or self.asked(key, stored) > stored.asked:
+        if self.folder is None or self.has_later(key, stored):
             self.discard_spooled(spool)
             done()
             return

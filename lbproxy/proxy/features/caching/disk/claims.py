@@ -15,9 +15,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Claim", "FetchClaims"]
+__all__ = ["PASS_SECONDS", "Claim", "FetchClaims"]
 
 NAME: Final = "claims"
+
+PASS_SECONDS: Final = 120.0
+"""How long a key is remembered whose response was not stored: its requests do not wait for each
+other."""
+
+_SKEW: Final = 1.0
+"""Seconds that the clocks of two processes may differ; by more, the clock has been set back."""
 
 _SLOTS: Final = 65536
 _PASSING: Final = struct.Struct(">16sd")  # digest of the key; Unix time
@@ -86,7 +93,7 @@ class FetchClaims:
         if len(data) < _PASSING.size:
             return False
         known, until = _PASSING.unpack(data)
-        return known == key and bool(until > now)
+        return known == key and bool(now < until <= now + PASS_SECONDS + _SKEW)
 
     def release(self, key: bytes, passing_until: float) -> None:
         """See :meth:`Claim.release`."""
