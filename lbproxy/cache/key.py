@@ -107,7 +107,9 @@ def normal_target(target: bytes, policy: Policy) -> bytes:
         return target
     kept = policy.query.apply(query)
     if named is not None:
-        kept = b"&".join(one for one in kept.split(b"&") if _name(one) in named)
+        known = [one for one in kept.split(b"&") if _name(one) in named]
+        known.sort(key=_name)  # the key has their values, and not their order
+        kept = b"&".join(known)
     return path + mark + kept if kept else path
 
 

@@ -526,3 +526,30 @@ def test_a_clock_that_is_set_back_keeps_nothing_alive(make: Make) -> None:
     lb.get("http://h/a")
     assert [lb.get("http://h/a").body for _ in range(2)] == [b"2", b"2"]
     assert len(origin.requests) == 3
+
+
+def test_a_purge_finds_other_spellings_of_what_key_names(make: Make) -> None:
+    lb = make("key = {host} {path} {query:a} {query:b}")
+    origin = serve(lb, Answer(200, b"one", MINUTE))
+    cache = lb.service.caches["main"]
+    one, other = "http://h/p?a=1&x=2&b=3", "http://h/p?b=3&a=1"
+    lb.get(one)
+    assert status(lb.get(other)) == "hit; ttl=60"
+    assert origin.requests[0].target == "/p?a=1&b=3"
+    assert cache.purge(Purge("url", other.encode())) == 1
+    for kind, value in (("url", b"https://h/p?b=3&a=1"), ("prefix", b"https://h/p")):
+        lb.get(one)
+        assert cache.purge(Purge(kind, value)) == 1, "the key has no scheme"
+        assert cache.purge(Purge(kind, value)) == 0
+    lb.get(one)
+    lb.request("POST", other)
+    assert status(lb.get(one)).startswith("fwd=uri-miss")
+
+
+def test_a_key_with_the_scheme_is_purged_by_it(make: Make) -> None:
+    lb = make("key = {scheme} {host} {path}")
+    serve(lb, Answer(200, b"one", MINUTE))
+    lb.get("http://h/p")
+    cache = lb.service.caches["main"]
+    assert cache.purge(Purge("url", b"https://h/p")) == 0
+    assert cache.purge(Purge("url", b"http://h/p")) == 1

@@ -229,7 +229,20 @@ class Cache(Generic[RunningT]):
             wanted = Purge("url", normal_url(wanted.value, self.policy))
         elif wanted.kind == "prefix":
             wanted = Purge("prefix", normal_prefix(wanted.value))
-        return self.store.purge(wanted, soft)
+        count = self.store.purge(wanted, soft)
+        other = self._other_scheme(wanted)
+        return count if other is None else count + self.store.purge(other, soft)
+
+    def _other_scheme(self, wanted: Purge) -> Purge | None:
+        """The same for the other scheme if ``key`` has none: one response stands for both then."""
+        key, value = self.policy.key, wanted.value
+        if not key or any(one.name == "scheme" for one in key):
+            return None
+        scheme, mark, rest = value.partition(b"://")
+        other = _OTHER_SCHEME.get(scheme)
+        if not mark or other is None or wanted.kind not in ("url", "prefix", "group"):
+            return None
+        return evolve(wanted, value=other + mark + rest)
 
     def purged(self, wanted: Purge) -> None:
         """See :class:`~lbproxy.proxy.features.caching.store.Observer`."""
@@ -280,6 +293,9 @@ class Cache(Generic[RunningT]):
     def refusal_of(self, url: bytes) -> Refusal | None:
         """Return why the last response of a public URL was not stored, None if it was."""
         return self._refused.get(hash(url))
+
+
+_OTHER_SCHEME: Final = {b"http": b"https", b"https": b"http"}
 
 
 def _take_claim(fetch: Running) -> Callable[..., None]:
