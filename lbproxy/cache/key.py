@@ -6,6 +6,7 @@ from hashlib import blake2b
 from typing import Final
 
 from lbproxy.cache.policy import KeyPart, Policy
+from lbproxy.cache.targeted import Fields
 from lbproxy.http.message import Headers, RequestHead
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "normal_prefix",
     "normal_url",
     "public_host",
+    "sent_fields",
     "sent_headers",
     "sent_target",
     "url_of",
@@ -122,10 +124,39 @@ def sent_headers(headers: Headers, policy: Policy) -> Headers:
         if name.lower() != b"cookie":
             out.append((name, value))
             continue
-        kept = [part for part in value.split(b";") if not policy.cookies.ignores(_name(part))]
-        if kept:
-            out.append((name, b";".join(kept).strip()))
+        kept = _kept_cookies(value, policy)
+        if kept is not None:
+            out.append((name, kept))
     return out
+
+
+def _kept_cookies(value: bytes, policy: Policy) -> bytes | None:
+    """Return a Cookie field without the cookies that do not matter, None if there are no others."""
+    kept = [part for part in value.split(b";") if not policy.cookies.ignores(_name(part))]
+    return b";".join(kept).strip() if kept else None
+
+
+def sent_fields(head: RequestHead, policy: Policy) -> Fields:
+    """Return the fields of a request that may fill the cache as a server gets them: a response
+    whose Vary names Cookie does not depend on cookies that are not sent.
+    """
+    return _SentFields(head, policy) if policy.cookies.ignore else head
+
+
+class _SentFields:
+    """See :func:`sent_fields`."""
+
+    def __init__(self, head: RequestHead, policy: Policy) -> None:
+        self._head = head
+        self._policy = policy
+
+    def header_values(self, name: bytes) -> list[bytes]:
+        """Every value of ``name`` (lower case), in order."""
+        values = self._head.header_values(name)
+        if name != b"cookie":
+            return values
+        kept = [_kept_cookies(value, self._policy) for value in values]
+        return [value for value in kept if value is not None]
 
 
 def _name(cookie: bytes) -> str:

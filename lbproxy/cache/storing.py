@@ -10,6 +10,7 @@ from attrs import frozen
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.control import Control
 from lbproxy.cache.freshness import HEURISTIC, FreshnessLifetime, initial_age, lifetime_of
+from lbproxy.cache.key import sent_fields
 from lbproxy.cache.policy import TTL, Policy, SetCookie
 from lbproxy.cache.stored import Stored, without
 from lbproxy.cache.targeted import response_control
@@ -85,7 +86,7 @@ def store(
         stated=lifetime.stated,
         rule=lifetime.rule,
         length=response.length or 0,
-        selected=selected_by(vary_names(response), request),
+        selected=selected_by(vary_names(response), sent_fields(request, policy)),
         tags=_tags(response),
         groups=_groups(response),
         public=shared_with_cookies(control),

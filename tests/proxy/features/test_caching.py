@@ -553,3 +553,14 @@ def test_a_key_with_the_scheme_is_purged_by_it(make: Make) -> None:
     cache = lb.service.caches["main"]
     assert cache.purge(Purge("url", b"https://h/p")) == 0
     assert cache.purge(Purge("url", b"http://h/p")) == 1
+
+
+def test_vary_by_cookie_means_the_cookies_that_are_sent(make: Make) -> None:
+    lb = make("cookies = ignore _ga*, key lang")
+    origin = serve(lb, Answer(200, b"one", {**MINUTE, "Vary": "Cookie"}))
+    for cookie in ("_ga=1; lang=de", "_ga=2; lang=de", "lang=de"):
+        lb.get("http://h/a", headers={"Cookie": cookie})
+    assert [request.header("Cookie") for request in origin.requests] == ["lang=de"]
+    lb.get("http://h/a", headers={"Cookie": "_ga=1"})
+    assert status(lb.get("http://h/a")) == "hit; ttl=60"
+    assert len(origin.requests) == 2

@@ -27,7 +27,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lbproxy.cache.asked import Asked
-from lbproxy.cache.key import Key, sent_headers, sent_target
+from lbproxy.cache.key import Key, sent_fields, sent_headers, sent_target
 from lbproxy.cache.memory import Entry, Reading
 from lbproxy.cache.serving import usable_on_error
 from lbproxy.cache.stored import Stored
@@ -256,7 +256,7 @@ class Fetch(Asking):
         """Whether the store has a response that may still be used in place of a failure."""
         asked, policy = self.asked, self.cache.policy
         entries = self.cache.store.select(self.key) or []
-        known = matching([one.stored for one in entries], self._request)
+        known = matching([one.stored for one in entries], sent_fields(self._request, policy))
         return known is not None and usable_on_error(known, asked, policy, now) is not None
 
     def _not_modified(self, entry: Entry, head: ResponseHead, times: tuple[float, float]) -> None:

@@ -10,7 +10,7 @@ import attrs
 from lbproxy.cache.asked import Asked, ask
 from lbproxy.cache.control import Control
 from lbproxy.cache.freshness import current_age
-from lbproxy.cache.key import key_of, url_of
+from lbproxy.cache.key import key_of, sent_fields, url_of
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.popular import SHOWN
 from lbproxy.cache.serving import decide
@@ -162,7 +162,8 @@ def _why(cache: Cache[Any], entry: Entry, head: RequestHead, asked: Asked) -> di
         return {**facts, "use": "bypass", "reason": asked.obstacle, "by": "request"}
     if key != entry.key:
         return {**facts, "use": "other key", "reason": "a cookie of the key", "by": "cookies"}
-    for name, value in selected_by((name for name, _ in stored.selected), head):
+    names = (name for name, _ in stored.selected)
+    for name, value in selected_by(names, sent_fields(head, cache.policy)):
         if (name, value) not in stored.selected:
             reason = f"{name.decode('latin-1')} differs"
             return {**facts, "use": "other variant", "reason": reason, "by": "RFC 9111 §4.1"}

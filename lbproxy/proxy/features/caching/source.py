@@ -12,7 +12,14 @@ from lbproxy.cache.cachestatus import cache_status
 from lbproxy.cache.codec import key_digest
 from lbproxy.cache.freshness import current_age
 from lbproxy.cache.invalidation import invalidated_groups, invalidated_urls
-from lbproxy.cache.key import Key, key_of, url_of
+from lbproxy.cache.key import (
+    Key,
+    key_of,
+    sent_fields,
+    sent_headers,
+    sent_target,
+    url_of,
+)
 from lbproxy.cache.memory import Entry, origin_of
 from lbproxy.cache.purge import Purge
 from lbproxy.cache.serving import Decision, Use, decide, usable_on_error
@@ -134,11 +141,10 @@ class CacheSource(Source):
         """Whether the store has no part in a request, so that only a server could answer it."""
         return asked.obstacle is not None or _identified(traffic) or self.cache.bypasses(traffic)
 
-    @staticmethod
-    def _select(entries: list[Entry], head: RequestHead) -> Entry | None:
+    def _select(self, entries: list[Entry], head: RequestHead) -> Entry | None:
         if not entries:
             return None
-        stored = matching([entry.stored for entry in entries], head)
+        stored = matching([entry.stored for entry in entries], sent_fields(head, self.cache.policy))
         return next((entry for entry in entries if entry.stored is stored), None)
 
     def _use(
@@ -313,14 +319,14 @@ class CacheSource(Source):
         running = cache.fetches.get(key)
         if running is not None and running.joinable:
             return
+        if not self._may_share(asked, entry):
+            return  # the response to this request could not be stored for others
         claims = cache.store.claims
         claim = None if claims is None else claims.claim(key_digest(key))
         if claims is not None and claim is None:
             return  # another process does
         validated = None if asked.method == b"POST" else entry
         fetch = Fetch(cache, key, self._url(sink), asked, sink.traffic, validated, body_of(sink))
-        if not self._may_share(asked, entry):
-            return  # the response to this request could not be stored for others
         fetch.claim = claim
         cache.fetching(fetch, True)
         fetch.start(self.inner)
@@ -351,7 +357,7 @@ class CacheSource(Source):
         It must be one that the store could answer with (RFC 9111 §4). The time that the server
         needed does not count: the request has waited for it."""
         request, policy = sink.traffic.request, self.cache.policy
-        if matching([stored], request) is None:
+        if matching([stored], sent_fields(request, policy)) is None:
             return False
         stored = evolve(stored, asked=stored.received)
         use = decide(stored, ask(request, policy), policy, self.cache.wall()).use
@@ -362,7 +368,7 @@ class CacheSource(Source):
         request, policy = sink.traffic.request, self.cache.policy
         asked, now = ask(request, policy), self.cache.wall()
         usable = usable_on_error(stored, asked, policy, now) is not None
-        return usable and matching([stored], request) is not None
+        return usable and matching([stored], sent_fields(request, policy)) is not None
 
     def alone(self, sink: Asking) -> SourceStream:
         """Answer a request from the store, or by a fetch that nobody else joins."""
