@@ -564,3 +564,24 @@ def test_vary_by_cookie_means_the_cookies_that_are_sent(make: Make) -> None:
     lb.get("http://h/a", headers={"Cookie": "_ga=1"})
     assert status(lb.get("http://h/a")) == "hit; ttl=60"
     assert len(origin.requests) == 2
+
+
+def test_a_head_request_with_what_the_key_ignores_changes_nothing(make: Make) -> None:
+    """Its response may depend on a parameter or a cookie that is not sent with a GET."""
+    lb = make("query = ignore=utm_*\ncookies = ignore _ga*")
+
+    def reflect(request: Request) -> Answer:
+        seen = {"X-Target": request.target, "X-Cookie": request.header("Cookie")}
+        return Answer(200, b"page", {**MINUTE, "ETag": '"v1"', **seen})
+
+    lb.origin("a", "10.0.0.1:80", reflect)
+    for url, headers in (("http://h/a?utm_x=1", {}), ("http://h/a", {"Cookie": "_ga=1"})):
+        lb.get("http://h/a")
+        lb.advance(61)
+        lb.request("HEAD", url, headers=headers)
+        page = lb.get("http://h/a")
+        assert (page.header("X-Target"), page.header("X-Cookie")) == ("/a", "")
+        assert status(page).startswith("fwd=stale"), "the HEAD has not refreshed it"
+        lb.advance(61)
+    lb.request("HEAD", "http://h/a")
+    assert status(lb.get("http://h/a")) == "hit; ttl=60"

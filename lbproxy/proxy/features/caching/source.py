@@ -484,7 +484,12 @@ class CacheSource(Source):
 
         ``sent``: when the request was sent, and the purges until then. It refreshes only what a
         validator identifies: nothing else says that the body is still the same."""
-        store, now = self.cache.store, self.cache.wall()
+        store, now, policy = self.cache.store, self.cache.wall(), self.cache.policy
+        headers = request.pairs()
+        if sent_target(request, policy) != request.target or (
+            sent_headers(headers, policy) != headers
+        ):
+            return  # it may depend on what the key does not have
         entry = self._select(store.select(key) or [], request)
         if entry is None or response.status != entry.stored.status:
             return
@@ -494,7 +499,7 @@ class CacheSource(Source):
         if sent[1] != self.cache.purges or not validated(entry.stored, response):
             return
         times = (sent[0], now)
-        fresh = updated(entry.stored, request, asked, response, self.cache.policy, times)
+        fresh = updated(entry.stored, request, asked, response, policy, times)
         if fresh is not None:
             store.replace(entry, fresh)
 
