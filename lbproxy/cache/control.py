@@ -15,6 +15,7 @@ MOST: Final = 2**31
 
 _DIGITS: Final = re.compile(rb"[0-9]+")
 _QUOTED: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*"', re.DOTALL)
+_BLANK: Final = re.compile(rb"[; \t]+")
 _PART: Final = re.compile(rb'(?:[^",]|"(?:[^"\\]|\\.)*")+', re.DOTALL)
 
 
@@ -68,6 +69,9 @@ _FLAGS: Final = {
     b"immutable": "immutable",
     b"only-if-cached": "only_if_cached",
 }
+_RESTRICTING: Final = frozenset(
+    {b"no-store", b"no-cache", b"private", b"must-revalidate", b"proxy-revalidate"}
+)
 _LISTS: Final = {b"no-cache": "no_cache", b"private": "private"}
 _TIMES: Final = {
     b"max-age": "max_age",
@@ -90,7 +94,8 @@ def parse_control(values: Sequence[bytes], field: bytes = b"cache-control") -> C
     """Return the directives in all lines ``values`` of one field.
 
     Names are compared without case.  A value may be a token or a quoted string; a quote that is
-    never closed is left out, so that it hides no directive behind it.
+    never closed is left out, so that it hides no directive behind it, and no semicolon or blank in
+    place of a comma hides one that restricts.
     """
     if not values:
         return NONE
@@ -112,6 +117,8 @@ def _directives(values: Sequence[bytes]) -> Iterable[tuple[bytes, bytes | None]]
     for line in values:
         text = line if _closed(line) else line.replace(b'"', b"")
         for part in _PART.findall(text):
+            if _BLANK.search(part.strip(b" \t")) is not None:
+                yield from _unseparated(_QUOTED.sub(b"", part).strip(b" \t"))
             name, equals, value = part.partition(b"=")
             name = name.strip(b" \t").lower()
             if not equals:
@@ -120,6 +127,19 @@ def _directives(values: Sequence[bytes]) -> Iterable[tuple[bytes, bytes | None]]
                 yield name, re.sub(rb"\\(.)", rb"\1", value[1:-1], flags=re.DOTALL)
             else:
                 yield name, value.rstrip(b" \t")
+
+
+def _unseparated(part: bytes) -> Iterable[tuple[bytes, bytes | None]]:
+    """The directives that restrict the use of a response, where a semicolon or a blank stands in
+    place of a comma.  ``part``: without quoted strings.
+    """
+    words = _BLANK.split(part.lower())
+    for word in words if len(words) > 1 else ():
+        name = word.partition(b"=")[0]
+        if name in _RESTRICTING:
+            yield name, None
+        elif name in (b"max-age", b"s-maxage"):
+            yield b"max-age", None  # which is 0: no lifetime is guessed
 
 
 def _closed(line: bytes) -> bool:

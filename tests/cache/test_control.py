@@ -42,6 +42,16 @@ from tests.cache.conftest import response
         (b"no-storer, xno-store", Control()),
         (b",, ,no-store,", Control(no_store=True)),
         (b"no-store=1", Control(no_store=True)),
+        (b"private; max-age=60", Control(private=True, max_age=0)),
+        (b"max-age=60; Private", Control(private=True, max_age=0)),
+        (
+            b"no-store no-cache;must-revalidate",
+            Control(no_store=True, no_cache=True, must_revalidate=True),
+        ),
+        (b"public; s-maxage=60", Control(max_age=0)),
+        (b'ext="private; no-store"; x', Control()),
+        (b'private="a; b, c"', Control(private_fields=frozenset({b"a; b", b"c"}))),
+        (b'max-age=60; private="a b"', Control(private=True, max_age=0)),
         (b"", Control()),
     ],
 )
