@@ -20,6 +20,7 @@ admin = tcp:8404:interface=127.0.0.1
 
 [cache main]
 cookies = key lang
+purge_from = 10.9.0.0/16
 
 [frontend web]
 listen = tcp:8080
@@ -49,6 +50,17 @@ def test_numbers(client: AdminClient) -> None:
     text = client.ask("GET", "/metrics").response.text
     assert 'lbproxy_cache_hits_total{cache="main"} 1' in text
     assert 'lbproxy_cache_objects{cache="main"} 2' in text
+
+
+def test_purges_by_clients_are_counted(client: AdminClient) -> None:
+    client.lb.request("PURGE", "http://h:8080/a")
+    client.lb.request("PURGE", "http://h:8080/a", client="10.9.8.7")
+    client.lb.request("PURGE", "http://h:8080/b")
+    text = client.ask("GET", "/metrics").response.text
+    assert 'lbproxy_cache_purge_requests_total{cache="main"} 1.0\n' in text
+    assert 'lbproxy_cache_purge_refused_total{cache="main"} 2.0\n' in text
+    (found,) = client.get("caches")["items"]
+    assert (found["purge_requests"], found["purge_refused"]) == (1, 2)
 
 
 def test_reasons_and_top(client: AdminClient) -> None:

@@ -64,6 +64,8 @@ _STATS = object_(
         "stored": COUNT,
         "evicted": COUNT,
         "purged": COUNT,
+        "purge_requests": COUNT,
+        "purge_refused": COUNT,
         "reasons": object_(
             {
                 "misses": mapping(COUNT),
@@ -246,6 +248,8 @@ _COUNTERS = (
     ("stored", "stored", "Responses stored."),
     ("evicted", "evicted", "Responses evicted to make room."),
     ("purged", "purged", "Responses purged."),
+    ("purge_requests", "purge_requests", "Requests with the method PURGE that were obeyed."),
+    ("purge_refused", "purge_refused", "Requests with the method PURGE that were refused."),
 )
 _GAUGES = (
     ("objects", "objects", "Responses in the cache."),

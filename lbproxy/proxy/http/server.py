@@ -120,6 +120,7 @@ class H1ServerConnection(StreamProtocol):
         if kind is Invalid:
             self._single = True  # even if the answer before it was complete
             events.pop()
+            _withdraw(events)
         if events:
             if self._state < EARLY:
                 self._note_head(events)
@@ -449,6 +450,19 @@ class H1ServerConnection(StreamProtocol):
 
 
 classImplements(H1ServerConnection, IProtocol, IHalfCloseableProtocol, IPushProducer)
+
+
+def _withdraw(events: list[Any]) -> None:
+    """Take out the head of a response whose body is broken already, and what follows it.
+
+    Nobody has seen it, so the client gets a 502, or another server is asked, as for a broken head.
+    """
+    if not events or type(events[-1]) is End:
+        return
+    for at, event in enumerate(events):
+        if type(event) is ResponseHead and event.status >= 200:
+            del events[at:]
+            return
 
 
 def _words(reason: Failure) -> str:

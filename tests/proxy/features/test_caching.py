@@ -301,6 +301,8 @@ def test_purge_by_method(make: Make) -> None:
     assert (done.status, done.body) == (200, b'{"purged": 1}\n')
     lb.get("http://h/a")
     assert [one.method for one in origin.requests] == ["GET", "GET"]
+    counters = lb.service.caches["main"].counters
+    assert (counters.purge_requests, counters.purge_refused) == (1, 1)
 
 
 def test_nobody_joins_a_fetch_that_began_before_a_purge(make: Make) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lbproxy.errors import Kind
-from tests.proxy.http_kit import GET, OK, A, post, rigs
+from tests.proxy.http_kit import GET, OK, TWO_SERVERS, A, B, post, rigs
 
 rig = pytest.fixture(rigs)
 
@@ -223,12 +223,48 @@ def test_server_talks_nonsense(rig, sent):
     assert r.state().counters.failed == 1
 
 
-def test_nonsense_in_the_body_cuts(rig):
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("body", [b"3\r\nabcdef", b"zz\r\n", b"3\r\nabc\r\nzz\r\n"])
+def test_nonsense_in_the_body_cuts(rig, body):
     r = rig()
     client, server = r.talk()
-    server.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcdef")
+    server.send(CHUNKED)
+    server.send(body)
+    assert client.received.startswith(b"HTTP/1.1 200 ")
     assert client.reset
     assert r.closes == ["bad_response"]
+
+
+@pytest.mark.parametrize("interim", [b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+@pytest.mark.parametrize("body", [b"3\r\nabcdef", b"zz\r\n", b"3\r\nabc\r\nzz\r\n"])
+def test_nonsense_that_comes_with_the_head_is_a_502(rig, body, interim):
+    """As HAProxy does: nothing of the response has been sent, so there can be an error page."""
+    r = rig()
+    client, server = r.talk()
+    server.send(interim + CHUNKED + body)
+    assert client.received.count(b" 103 ") == bool(interim)
+    assert client.received.count(b"HTTP/1.1 502 ") == 1
+    assert b" 200 " not in client.received
+    assert not client.finished
+    assert server.closed
+    assert r.closes == ["bad_response"]
+    assert r.state().counters.failed == 1
+
+
+def test_nonsense_that_comes_with_the_head_is_tried_again(rig):
+    r = rig(app="retry_on = junk", servers=TWO_SERVERS)
+    first, second = r.raw(), r.raw(B)
+    client = r.client()
+    client.send(GET)
+    (one,) = first.connections + second.connections
+    one.send(CHUNKED + b"zz\r\n")
+    r.advance(1)
+    (other,) = [c for c in first.connections + second.connections if c is not one]
+    other.send(OK)
+    assert client.received.endswith(b"hi")
+    assert r.closes == ["ok"]
 
 
 # -- operators
@@ -239,7 +275,7 @@ def test_on_down_close(rig, phase):
     r = rig(app="on_down = close\nretries = 0")
     client, server = r.talk()
     if phase == "answering":
-        server.send(HEAD + b"123")
+        server.send(CHUNKED + b"123")
     r.backend.group.set_health(r.state(), False)
     r.advance(0)
     assert server.closed

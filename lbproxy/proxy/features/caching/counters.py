@@ -25,7 +25,7 @@ class CacheCounters:
     ``wait_seconds`` in all. ``misses``: fetched and stored or not. ``bypassed``: the cache had no
     part in it. ``bytes``: of bodies from the store; ``collapsed_bytes``: of those that several
     requests shared. ``loads`` from the folder took ``load_seconds``. ``purge_requests``: of clients
-    with the method PURGE.
+    with the method PURGE; ``purge_refused``: of clients that are not in ``purge_from``.
     """
 
     hits: int = 0
@@ -41,6 +41,7 @@ class CacheCounters:
     loads: int = 0
     load_seconds: float = 0.0
     purge_requests: int = 0
+    purge_refused: int = 0
 
     def asked(self) -> int:
         """Requests that the cache had a part in."""

@@ -53,6 +53,8 @@ def stats_of(cache: Cache[Any]) -> dict[str, Any]:
         "stored": totals["stored"],
         "evicted": totals["evicted"],
         "purged": totals["purged"],
+        "purge_requests": counters.purge_requests,
+        "purge_refused": counters.purge_refused,
         "reasons": cache.reasons.dump(),
     }
 

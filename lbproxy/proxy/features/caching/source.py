@@ -445,6 +445,7 @@ class CacheSource(Source):
         cache = self.cache
         sink.traffic.cached = CacheNote("purge")
         if sink.traffic.client_ip not in cache.purgers:
+            cache.counters.purge_refused += 1
             sink.hook_replied(Reply(403, b'{"error": "PURGE is not allowed from here"}\n', [_JSON]))
             return STARTING
         soft = (head.header(b"x-purge-soft") or b"").lower() in (b"1", b"yes", b"true")
