@@ -165,6 +165,17 @@ def test_check_looks_into_keys_and_makes_filters(run, words):
     assert run("check", "lb.ini", *words).exit_code == 0
 
 
+def test_check_names_a_certificate_that_no_client_gets(run):
+    Path("lb.ini").write_text(WITH_FILES.replace("filters = picky.py:Picky\n", ""))
+    Path("certs").mkdir()
+    for name in ("a", "b"):
+        Path(f"certs/{name}.pem").write_bytes(b"".join(self_signed(["a.example"])))
+    result = run("check", "lb.ini")
+    assert result.exit_code == 0
+    assert "certs/b.pem is never used" in result.output
+    assert "certs/a.pem is never used" not in result.output
+
+
 def test_check_of_a_configuration_that_serves_nothing(run):
     Path("empty.ini").write_text("")
     result = run("check", "empty.ini")

@@ -8,6 +8,7 @@ import ast
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -179,6 +180,14 @@ def test_what_runs_is_what_is_said(name: str) -> None:
     assert str(found.__file__).endswith(".so" if RUNNING else ".py")
 
 
+@pytest.mark.parametrize("name", compiled.MODULES)
+def test_their_loggers_have_names(name: str) -> None:
+    """Without one, Logger takes that of the frame that calls it: ``importlib._bootstrap`` where the
+    module is compiled.
+    """
+    assert not re.search(r"\bLogger\((?!__name__\))", (PACKAGE / name).read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("cls", HOT)
 def test_hot_classes_have_no_dictionary(cls: type) -> None:
     """A decorator or a base that the compiler does not know would make an ordinary class of it,
@@ -285,3 +294,35 @@ def test_a_build_without_a_compiler(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode and "no C compiler" in done.stderr
     assert any(word.startswith("mypy") for word in backend.compile_requires())
+
+
+def test_compiling_says_how_long_it_takes_and_how_to_do_without(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    tool: Any = importlib.import_module("compile")
+
+    class Compiler:
+        waits = 0
+
+        def __init__(self, *words: Any, **more: Any) -> None:
+            """Nothing is run."""
+
+        def __enter__(self) -> Compiler:
+            return self
+
+        def __exit__(self, *exc: object) -> None:
+            """It has ended."""
+
+        def wait(self, seconds: float) -> int:
+            self.waits += 1
+            if self.waits < 3:
+                raise subprocess.TimeoutExpired("compiler", seconds)
+            return 0
+
+    monkeypatch.setattr(tool.subprocess, "Popen", Compiler)
+    assert tool.build() == 0
+    first, *progress, last = capsys.readouterr().out.splitlines()
+    assert "two to four minutes" in first and "COMPILED=0" in first
+    assert len(progress) == 2 and all("compiling, " in line for line in progress)
+    assert last.startswith("compiled in ")

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from lbproxy import __version__
+from lbproxy.compiled import running
 from tests.support.lb_process import ROOT, LBProcess
 from tests.support.ports import free_ports
 from tests.support.process import accepts, descendants, until
@@ -197,6 +199,8 @@ def test_as_a_daemon(tmp_path: Path, echo: Echo) -> None:
     assert until(lambda: not Path(f"/proc/{pid}").exists())
     log = (tmp_path / "lb.log").read_text()
     assert f"frontend t (tcp) listens on 127.0.0.1:{port}" in log
+    hello = f"lbproxy {__version__} ({running()}) serves lb.ini with one process"
+    assert hello in log
     assert "Traceback" not in log
     assert [record["close"] for record in records(tmp_path / "access.log")] == ["ok"]
 

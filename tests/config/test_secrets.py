@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.logger import capturedLogs, formatEvent
 
 from lbproxy.config.dump import as_json, dump
 from lbproxy.config.errors import ConfigErrors
@@ -17,6 +18,8 @@ from lbproxy.config.masking import redact
 from lbproxy.config.words import split
 from lbproxy.model.secrets import mask_text, mask_words
 from lbproxy.registry import parse_config
+from lbproxy.testing import LoadBalancerFixture
+from tests.admin.kit import AdminClient
 
 APP = """\
 [frontend web]
@@ -162,6 +165,26 @@ def test_a_configuration_that_is_shown_has_no_secrets(check: str) -> None:
     assert all("HUSH" not in route.text for route in config.frontends[0].routes)
     assert "HUSH" in dump(config)
     assert load(dump(config)) == config
+
+
+@pytest.mark.parametrize("check", ["http GET /healthz?token=HUSH", "redis password=HUSH"])
+def test_the_log_and_the_api_have_no_secrets(check: str) -> None:
+    """From the start over a reload that changes them to the end."""
+    text = "[lbproxy]\nadmin = tcp:8404:interface=127.0.0.1\n" + SHOWN.replace("{check}", check)
+    with capturedLogs() as said, LoadBalancerFixture.from_config(text) as lb:
+        client = AdminClient(lb)
+        lb.advance(5)
+        for path in ("config", "routes", "state", "events", "backends/app"):
+            answer = client.ask("GET", path)
+            assert answer.status == 200
+            assert "HUSH" not in answer.response.text, path
+        assert "***" in client.ask("GET", "config").response.text
+        dry = client.ask("POST", "reload?dry_run=true")
+        assert "HUSH" not in dry.response.text
+        report = lb.service.reload(text.replace("HUSH", "NEWHUSH"))
+        assert report.ok and "HUSH" not in report.summary()
+        assert "HUSH" not in client.ask("GET", "events").response.text
+    assert said and not [event for event in map(formatEvent, said) if "HUSH" in str(event)]
 
 
 def test_masking_leaves_the_rest() -> None:

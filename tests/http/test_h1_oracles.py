@@ -189,6 +189,7 @@ TARGETS = (
 )
 
 H11_REQUESTS = table(
+    ("laxer", "h11 reads 20 digits at most", ["chunk: a size of many digits"]),
     (
         "stricter",
         "we bound the length of methods, and refuse that of the preface",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
 from lbproxy.process.signals import StopSignals
 
@@ -31,9 +32,15 @@ def handlers() -> Iterator[list[int]]:
 def test_a_second_signal_cuts_off(handlers: list[int]) -> None:
     hurried: list[int] = []
     StopSignals(Reactor(), lambda: 10.0, lambda: hurried.append(1)).install()
-    signal.raise_signal(signal.SIGINT)
+    with capturedLogs() as said:
+        signal.raise_signal(signal.SIGINT)
     assert handlers == [signal.SIGINT] and not hurried
-    signal.raise_signal(signal.SIGTERM)
-    signal.raise_signal(signal.SIGINT)
+    assert [formatEvent(event) for event in said] == [
+        "stopping: sessions may finish for up to 10 s; a second signal cuts them off"
+    ]
+    with capturedLogs() as said:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+    assert [formatEvent(event) for event in said] == ["cutting off the sessions that are left"] * 2
     assert handlers == [signal.SIGINT], "the reactor is stopped once"
     assert len(hurried) == 2

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lbproxy.cli.show import _address
+from lbproxy.observe.snapshot import server_snapshot
 from lbproxy.testing import LB, MemoryReactor
 from tests.proxy.http_kit import GET, OK
 
@@ -174,6 +175,19 @@ def test_checks_follow_the_name(rig: Any) -> None:
     r.point(NEW)
     r.lb.advance(6)
     assert r.server.state.value == "down"
+
+
+def test_the_api_shows_the_addresses_in_use(rig: Any) -> None:
+    r = rig(CHECKED, OLD, NEW)
+    r.origins[OLD].stop()
+    r.lb.advance(6)
+    shown = server_snapshot(r.server)
+    assert shown["addresses"] == [f"{OLD}:80", f"{NEW}:80"]
+    assert shown["unusable"] == [f"{OLD}:80"]
+    r.point(NEW)
+    r.lb.advance(1.2)
+    shown = server_snapshot(r.server)
+    assert (shown["addresses"], shown["unusable"]) == ([f"{NEW}:80"], [])
 
 
 def test_the_list_of_servers_shows_addresses() -> None:

@@ -384,6 +384,8 @@ def test_server_contexts_from_configuration(tmp_path: Path) -> None:
     raw = server_contexts(ListenSpec(endpoint="tls:1", where=where), [section], "tcp")
     near, _ = connect(ClientContextFactory("x", verify=False, alpn=["http/1.1"]), raw)
     assert near.get_alpn_proto_negotiated() == b""
+    assert server.plain_reply.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert raw.plain_reply == b"", "who speaks to it may not speak HTTP"
     with pytest.raises(CertificateError, match="needs certificates="):
         server_contexts(ListenSpec(endpoint="tls:1"), [], "tcp")
     with pytest.raises(CertificateError, match="nowhere"):

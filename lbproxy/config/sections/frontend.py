@@ -12,8 +12,8 @@ from lbproxy.model import Condition, FrontendSpec, ListName, Where
 __all__ = ["FRONTEND"]
 
 _NO_PATH = re.compile(r"~\^(\\[^\w/*]|[\w%!#&',:;=@~<>\"-])(?![?*{])[^|]*")
-"""A regular expression for texts that begin with neither ``/`` nor ``*``, where its first characters
-show that.
+"""Matches regular expressions for texts that begin with neither ``/`` nor ``*``, where their first
+characters show that.
 """
 
 _HYPHENS = 6  # each doubles the spellings that are removed from other requests
@@ -130,9 +130,9 @@ def _impossible(draft: Draft, verb: str, args: tuple[str, ...]) -> str:
     plain = all(listen.endpoint.startswith(("tcp:", "tcp6:")) for listen in listeners)
     if verb == "method" and draft.get("methods") and not set(args) & {*draft.get("methods")}:
         return "methods has none of these"
-    if verb == "path" and "connect" not in draft.broken and draft.get("connect") != "forward":
-        if all(_NO_PATH.fullmatch(arg) for arg in args):
-            return "a path begins with '/'"
+    connects = "connect" in draft.broken or draft.get("connect") == "forward"
+    if verb == "path" and not connects and all(_NO_PATH.fullmatch(arg) for arg in args):
+        return "a path begins with '/'"
     if verb == "sni" and draft.mode == "http" and plain:
         return "no listener has TLS"
     if verb == "scheme" and args == ("https",) and plain and not draft.get("trusted_proxies"):

@@ -499,6 +499,11 @@ CHUNKS: list[Row] = [
         [POST, "+01234567890123456789", "end"],
     ),
     ("leading zeros", chunks(b"0005\r\nhello\r\n000\r\n\r\n"), [POST, "+hello", "end"]),
+    (
+        "a size of many digits",
+        chunks(b"0" * 40 + b"5\r\nhello\r\n" + b"0" * 16 + b"\r\n\r\n"),
+        [POST, "+hello", "end"],
+    ),
     ("data that is CRLF", chunks(b"4\r\n\r\n\r\n\r\n0\r\n\r\n"), [POST, "+\r\n\r\n", "end"]),
     ("then a request", chunks(b"1\r\nx\r\n0\r\n\r\n") + field(), [POST, "+x", "end", OK, "end"]),
     ("extension", chunks(b"5;a=b\r\nhello\r\n0;c\r\n\r\n"), [POST, "+hello", "end"]),

@@ -57,6 +57,28 @@ def test_after_a_challenge_the_connection_belongs_to_the_client(rig, scheme):
     assert r.backend.terms.bound == 0
 
 
+@pytest.mark.parametrize("scheme", [b"NTLM", b"Basic realm=x, Negotiate"])
+def test_a_proxy_behind_it_challenges_with_407(rig, scheme):
+    r = paired(rig(servers=TWO_SERVERS))
+    alice, bob = r.client(), r.client()
+    alice.send(GET)
+    challenge = CHALLENGE.replace(b"401 Un", b"407 Un").replace(b"WWW-", b"Proxy-")
+    first = answer(r, challenge % scheme)
+    assert r.backend.terms.bound == 1
+    for _ in range(4):
+        bob.send(GET)
+        assert answer(r) is not first
+        alice.send(GET)
+        assert answer(r) is first
+
+
+def test_a_challenge_of_the_other_status_is_none(rig):
+    r = rig()
+    _, server = r.talk()
+    server.send((CHALLENGE % b"NTLM").replace(b"401 Un", b"403 Un"))
+    assert (r.state().connector.idle, r.backend.terms.bound) == (1, 0)
+
+
 @pytest.mark.parametrize("value", [b"Negotiate YII", b"ntlm TlRM", b"Kerberos x"])
 def test_credentials_in_the_first_request_bind_it_too(rig, value):
     r = paired(rig(servers=TWO_SERVERS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.proxy.http_kit import GET, OK, A, post, rigs
+from tests.support.tls import ca_file, issue, write
 
 rig = pytest.fixture(rigs)
 
@@ -195,3 +196,37 @@ def test_send_proxy_connections_serve_one_client(rig):
     server.send(OK)
     assert server.finished
     assert pooled(r) == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kept"),
+    [
+        ("", " send_proxy=v1", False),
+        (" send_proxy=v1", "", False),
+        ("", " weight=3", True),
+        (" tls=yes sni=a.example verify=no", " tls=yes sni=b.example verify=no", False),
+        (" tls=yes sni=a.example ca={ca}", " tls=yes sni=a.example verify=no", False),
+        (
+            " tls=yes sni=a.example verify=no",
+            " tls=yes sni=a.example verify=no certificate=me",
+            False,
+        ),
+        (
+            " tls=yes sni=a.example verify=no",
+            " tls=yes sni=a.example verify=no maxconn=5",
+            True,
+        ),
+    ],
+)
+def test_a_connection_on_other_terms_is_not_used_again(rig, tmp_path, old, new, kept):
+    """Connections are made anew when a reload changes how: nothing else may be reused."""
+    pem, ca = write(issue("a.example", "b.example"), tmp_path), ca_file(tmp_path)
+    r = rig(
+        servers=f"a {A}{old.format(ca=ca)}", sections=f"\n[certificate me]\ncertificate = {pem}\n"
+    )
+    terms = r.state().connector.epoch
+    r.reload("")
+    assert r.state().connector.epoch == terms, "nothing has changed"
+    text = r._text.replace(f"a {A}{old.format(ca=ca)}", f"a {A}{new}")
+    assert r.lb.service.reload(text).ok
+    assert (r.state().connector.epoch == terms) is kept
