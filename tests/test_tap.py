@@ -135,6 +135,20 @@ def test_sessions_that_do_not_end_are_cut_off(tmp_path: Path, echo: Echo) -> Non
         assert "1 sessions cut off at shutdown" in lb.output()
 
 
+def test_a_second_ctrl_c_cuts_them_off(tmp_path: Path, echo: Echo) -> None:
+    (port,) = free_ports(1)
+    text = config(port, echo.port).replace("timeout_shutdown = 5s", "timeout_shutdown = 60s")
+    with LBProcess(text, tmp_path, ports=[port]) as lb, talk(port) as sock:
+        lb.child.send_signal(signal.SIGINT)
+        assert until(lambda: "stopping: sessions may finish for up to 60 s" in lb.output())
+        say(sock)
+        for _ in range(3):
+            lb.child.send_signal(signal.SIGINT)
+        assert lb.child.process.wait(20) in (*ENDED, -signal.SIGINT)
+        assert records(tmp_path / "access.log")[-1]["close"] == "shutdown"
+        assert "Traceback" not in lb.output() and "ReactorNotRunning" not in lb.output()
+
+
 def test_a_bad_configuration_is_told_in_full(tmp_path: Path) -> None:
     (tmp_path / "lb.ini").write_text(
         "[frontend t]\nmode = tpc\nlisten = tcp:99999\nbackend = raw\n"

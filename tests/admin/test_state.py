@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +72,18 @@ def test_a_document_takes_several_turns(many: AdminClient) -> None:
     client.close()
     many.lb.advance(0)
     assert states._call is None and states._turn is None
+
+
+def test_a_state_file_that_cannot_be_written_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "state.json"
+    text = TEXT.replace("[lbproxy]\n", f"[lbproxy]\nstate = {path}\n")
+    with admin(text) as client:
+        wanted = f"folder {path.parent} does not exist or is not writable"
+        assert client.get("drift")["error"] == wanted, "before the first change"
+        assert client.get("state")["drift"]["error"] == wanted
+        client.ask("PATCH", "backends/app/servers/s1", {"weight": 5})
+        client.lb.advance(2)
+        path.parent.mkdir()
+        client.ask("PATCH", "backends/app/servers/s1", {"weight": 6})
+        client.lb.advance(2)
+        assert client.get("drift")["error"] == "" and path.exists()

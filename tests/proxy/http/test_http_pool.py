@@ -230,3 +230,18 @@ def test_a_connection_on_other_terms_is_not_used_again(rig, tmp_path, old, new, 
     text = r._text.replace(f"a {A}{old.format(ca=ca)}", f"a {A}{new}")
     assert r.lb.service.reload(text).ok
     assert (r.state().connector.epoch == terms) is kept
+
+
+def test_an_idle_connection_on_other_terms_is_closed(rig):
+    r = rig()
+    client, server = r.talk()
+    server.send(OK)
+    assert pooled(r) == 1
+    assert r.lb.service.reload(r._text.replace(f"a {A}", f"a {A} send_proxy=v1")).ok
+    r._lead()
+    r.advance(0)
+    assert server.finished
+    client.send(GET)
+    fresh = r.lb.origins[A].connections[1]
+    assert fresh.received.startswith(b"PROXY TCP4 ")
+    fresh.send(OK)
