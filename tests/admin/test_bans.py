@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from lbproxy.bans.ledger import Ban
+from lbproxy.proxy.features.banning.book import BanBook
 
 from .kit import admin
 
@@ -112,3 +115,18 @@ def test_what_is_refused() -> None:
         assert client.get("bans")["total"] == 0
     with admin(TEXT.replace("bans = rude\n", "")) as client:
         assert client.ask("POST", "bans/add", {"address": "203.0.113.9"}).status == 400
+
+
+def test_a_page_of_bans_looks_at_all_of_them_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each item looked at all bans: 1000 of 20,000 took 2.7 s, for a reader's token."""
+    looked: list[BanBook] = []
+    held = BanBook.held
+    with admin(TEXT) as client:
+        for last in range(1, 6):
+            client.ask("POST", "bans/add", {"address": f"203.0.113.{last}"})
+        for _ in range(3):
+            assert client.lb.connect("web", client="203.0.113.2").finished
+        monkeypatch.setattr(BanBook, "held", lambda self: looked.append(self) or held(self))
+        found = {one["ip"]: one["refused"] for one in client.get("bans")["items"]}
+        assert found == {f"203.0.113.{last}": 3 * (last == 2) for last in range(1, 6)}
+        assert len(looked) == 1
