@@ -681,7 +681,9 @@ def test_a_bug_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> N
 def test_backends_that_get_another_name_each_time_leave_nothing_behind(site: Site) -> None:
     alive: WeakSet[Any] = WeakSet()
     for i in range(6):
-        text = f"[frontend web]\nlisten = tcp:8080\nbackend = b{i}\n[backend b{i}]\nservers = a {A}\n"
+        text = (
+            f"[frontend web]\nlisten = tcp:8080\nbackend = b{i}\n[backend b{i}]\nservers = a {A}\n"
+        )
         assert site.service.reload(text).ok
         alive.add(site.service.backends[f"b{i}"])
         assert site.get() == "a"
