@@ -70,7 +70,9 @@ SCRIPT: Final = r"""
   }
 
   function note(count) {
-    try { sessionStorage.setItem(TRIES, count + " " + Date.now()); } catch (error) { /* not kept */ }
+    try {
+      sessionStorage.setItem(TRIES, count + " " + Date.now());
+    } catch (error) { /* nothing is kept */ }
   }
 
   function again() { setTimeout(function () { location.reload(); }, 3000 + 4000 * Math.random()); }

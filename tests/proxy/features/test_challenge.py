@@ -512,7 +512,7 @@ def test_mistakes(keys: str, words: str) -> None:
 )
 def test_an_alert_that_is_off_cannot_be_waited_for(keys: str, routes: str) -> None:
     top = "[alerts]\nrules = attack off"
-    with pytest.raises(ConfigErrors, match="waits for the alert attack, which .alerts. has off"):
+    with pytest.raises(ConfigErrors, match="waits for the alert attack"):
         LB.from_config(text(keys, routes, top=top))
     LB.from_config(text("challenge = on", top=top)).close()
 
