@@ -112,6 +112,18 @@ def test_early_bytes_are_bounded(make: Make) -> None:
     client.abort()
 
 
+def test_early_bytes_beyond_the_bound_arrive_once_there_is_a_server(make: Make) -> None:
+    bench = make(servers=(f"a {A}",))
+    bench.lb.reactor.slow(A, 0.01)
+    origin = bench.lb.tcp_origin("a", A)
+    client = bench.lb.connect("t")
+    client.send(b"x" * 1_000_000)
+    assert next(iter(bench.frontend.clients)).bytes_in < 64 * 1024 + 70_000
+    bench.lb.advance(5)
+    assert origin.connections[0].received == b"x" * 1_000_000
+    client.close()
+
+
 def test_early_bytes_arrive(make: Make) -> None:
     bench = make(servers=(f"a {A}",))
     bench.lb.reactor.slow(A, 0.5)

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import Reply
+from lbproxy.proxy.unsent import unsent_bytes
 from tests.proxy import tcp_filters
 from tests.proxy.bench import A, B, C, Make
 from tests.proxy.tcp_filters import script, seen
@@ -247,3 +248,23 @@ def test_filters_of_the_backend_come_after_those_of_the_frontend(make: Make) -> 
             for name in ("strict", "forgiving")
         ),
     ]
+
+
+def test_a_server_that_is_first_waits_for_the_filters_of_responses(make: Make) -> None:
+    """What it sends meanwhile is not kept by lbproxy."""
+    bench = make(frontend=STRICT)
+    origin = bench.lb.tcp_origin("a", A)
+    waits: Deferred[None] = Deferred()
+    script["response"] = lambda traffic: waits
+    client = bench.lb.connect("t")
+    server = origin.connections[0]
+    server.send(b"x" * 3_000_000)
+    assert client.received == b""
+    assert unsent_bytes(server.transport) > 2_000_000
+    waits.callback(None)
+    bench.lb.advance(0.1)
+    assert client.received == b"x" * 3_000_000
+    server.close()
+    client.close()
+    bench.lb.advance(0.1)
+    assert bench.closes == ["ok"]

@@ -17,6 +17,7 @@ from lbproxy.decide.explain import explain_http
 from lbproxy.proxy.features.corsproxy.keptbody import KeptBody
 from lbproxy.proxy.features.corsproxy.lookups import LOOKUPS_MAX
 from lbproxy.proxy.http.server import H1ServerConnection
+from lbproxy.proxy.unsent import unsent_bytes
 from lbproxy.registry import parse_config
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer, Request
@@ -577,6 +578,33 @@ def test_a_target_that_does_not_read_pauses_the_client(
     made[-1].resumeProducing()
     lb.advance(0.1)
     assert len(raw.connections[-1].received) > 200000
+
+
+def test_a_client_that_does_not_read_stops_the_target(make: Make) -> None:
+    lb = make("open = yes\nmax_response = 1g")
+    raw = lb.tcp_origin("raw", "10.1.0.1:80")
+    client = lb.connect("cors")
+    client.send(b"GET /?url=http://api.example.com/big HTTP/1.1\r\nHost: p\r\n\r\n")
+    server, body = raw.connections[-1], b"x" * 3_000_000
+    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * len(body)))
+    for _ in range(2):
+        client.pause()
+        server.send(body)
+        assert unsent_bytes(server.transport) > 2_000_000
+        client.resume()
+    assert client.take().endswith(2 * body)
+
+
+def test_a_body_that_waits_for_the_target_is_bounded(make: Make) -> None:
+    lb = make("open = yes\nmax_body = 1g")
+    raw = lb.tcp_origin("raw", "10.1.0.1:80")
+    lb.reactor.slow("10.1.0.1:80", 0.01)
+    client = lb.connect("cors")
+    head = b"POST /?url=http://api.example.com/up HTTP/1.1\r\nHost: p\r\n"
+    client.send(b"%bContent-Length: 2000000\r\n\r\n" % head + b"x" * 2_000_000)
+    assert unsent_bytes(client.transport) > 1_500_000
+    lb.advance(5)
+    assert raw.connections[-1].received.endswith(b"x" * 2_000_000)
 
 
 def test_trailers_are_not_passed(make: Make) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.proxy.features.hedge import Hedging
+from lbproxy.proxy.unsent import unsent_bytes
 from lbproxy.registry import parse_config
 from lbproxy.testing import LB
 from tests.proxy.http_kit import GET, OK, TWO_SERVERS, A, B, Rig, post
@@ -572,3 +573,17 @@ def test_nobody_is_overtaken_in_the_queue(site):
 def test_what_does_not_go_together(lines, words):
     with pytest.raises(ConfigErrors, match=rf"hedge.*{words}"):
         parse_config(f"[backend app]\nhedge = 1s\n{lines}\nservers = a {A}\n")
+
+
+def test_a_server_that_does_not_read_stops_the_client(site):
+    r = site()
+    client = r.client()
+    client.send(post(length=4_000_000))
+    (server,) = r.asked("a")
+    server.pause()
+    client.send(b"x" * 4_000_000)
+    assert unsent_bytes(client.transport) > 3_000_000
+    server.resume()
+    assert server.received.endswith(b"x" * 4_000_000)
+    server.send(OK)
+    assert client.received.endswith(b"hi")

@@ -12,6 +12,7 @@ from twisted.logger import globalLogPublisher
 from lbproxy.http.message import END, ResponseHead
 from lbproxy.proxy.http.guardedsource import GuardedSource, guarded
 from lbproxy.proxy.http.source import Source
+from lbproxy.proxy.unsent import unsent_bytes
 from lbproxy.testing import LB, LoadBalancerFixture
 
 TEXT = """
@@ -168,6 +169,22 @@ def test_pauses(made: Any, method: str, error: type[BaseException], failures: li
     assert stream.calls.count(method) == 1 and stream.calls[-1] == "close"
     assert client.finished and client.reset
     assert logged(failures, error)
+
+
+def test_a_source_that_takes_no_more_stops_the_client(made: Any, failures: list[str]) -> None:
+    lb, source = made("", ValueError)
+    client = lb.connect("web")
+    client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n")
+    (stream,) = source.streams
+    stream.sink.server_paused()
+    client.send(bytes(3_000_000))
+    assert unsent_bytes(client.transport) > 2_000_000
+    stream.sink.server_resumed()
+    lb.advance(0.1)
+    assert unsent_bytes(client.transport) == 0
+    stream.give(head(0), END)
+    lb.advance(1)
+    assert client.received.startswith(b"HTTP/1.1 200 ") and not failures
 
 
 @pytest.mark.parametrize("error", ERRORS)

@@ -170,6 +170,21 @@ def test_a_client_that_does_not_read_stops_the_server(rig):
     assert client.received.endswith(b"hi")
 
 
+def test_a_client_that_stops_reading_again_stops_the_server_again(rig):
+    r = rig()
+    client, server = r.talk()
+    body = bytes(range(256)) * 12_000
+    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (3 * len(body)))
+    for _ in range(3):
+        client.pause()
+        server.send(body)
+        assert unsent(r) < 400_000
+        assert unsent_bytes(server.transport) > 2_000_000
+        client.resume()
+    assert client.received.endswith(3 * body)
+    assert r.closes == ["ok"]
+
+
 def test_a_server_that_does_not_read_stops_the_client(rig):
     r = rig()
     raw = r.raw()
