@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lbproxy.admin.auth import Role
 from lbproxy.admin.channel import CONNECTIONS, PER_ADDRESS
 from lbproxy.admin.request import BODY, SECURITY
 from lbproxy.admin.stream import BEHIND
@@ -111,6 +112,34 @@ def test_a_token_that_may_read(guarded: AdminClient) -> None:
     answer = guarded.ask("PATCH", A, {"weight": 5}, Authorization=token)
     assert (answer.status, weight(guarded)) == (403, 3)
     assert answer.message == "grafana may not do this: the role write is required"
+
+
+def test_a_token_that_may_read_changes_nothing_anywhere(guarded: AdminClient) -> None:
+    """Routes of every part: servers, caches, lists, bans, tracks, keys, challenges, reloads."""
+    token = f"Bearer {READ}"
+    allowed = []
+    for route in guarded.lb.service.admin.table.routes:
+        if route.method == "GET":
+            assert route.role <= Role.READ, route.path
+            continue
+        path = "/".join("x" if part.startswith("{") else part for part in route.segments)
+        status = guarded.ask(route.method, f"/{path}", {}, Authorization=token).status
+        if status != 403:
+            allowed.append(route.path)
+    assert allowed == [
+        "/api/v1/backends/{backend}/servers/{server}/drain/wait",
+        "/api/v1/caches/{cache}/why",
+    ]
+
+
+def test_lists_that_grow_with_traffic_are_pages(guarded: AdminClient) -> None:
+    """Others are as long as the configuration, or come in slices (the changes of lists)."""
+    whole = {
+        route.path
+        for route in guarded.lb.service.admin.table.routes
+        if route.answer.get("type") == "array"
+    }
+    assert whole == {"/api/v1/lists", "/api/v1/tracks", "/api/v1/challenge"}
 
 
 def test_a_token_that_may_write(guarded: AdminClient) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.logger import formatEvent, globalLogPublisher
 
 from lbproxy.alerts.alerter import IN_FLIGHT, limits_of, manners_of
 from lbproxy.alerts.notify import Destination, NotifyError
@@ -37,6 +38,7 @@ class Listed(Destination):
 
     name = "a list"
     retries = 2
+    words = "answered 500"
 
     def __init__(self, reactor: Any, fails: int = 0, hold: bool = False) -> None:
         super().__init__(reactor)
@@ -51,7 +53,7 @@ class Listed(Destination):
             await Deferred()
         if self.fails:
             self.fails -= 1
-            raise NotifyError("answered 500")
+            raise NotifyError(self.words)
         self.got.append(notice)
 
     @property
@@ -162,6 +164,10 @@ def test_a_refused_reload_and_a_busy_reactor(reactor: MemoryReactor) -> None:
     balancer.events.add(EventKind.RELOAD_REFUSED, "", "reload: nothing was changed")
     reactor.advance(2)
     assert target.lines == [("firing", "reload_refused", "")]
+    for _ in range(8):  # each turn takes a second too long
+        reactor.rightNow += 2
+        reactor.advance(0)
+    assert target.lines[1] == ("firing", "lag", "")
     stop(balancer, reactor)
 
 
@@ -233,6 +239,43 @@ def test_a_target_that_fails_is_tried_again(reactor: MemoryReactor) -> None:
     reactor.advance(4)
     assert target.tries == 3 and len(target.got) == 1
     assert (balancer.alerter.sent, balancer.alerter.failed) == (1, 0)
+    stop(balancer, reactor)
+
+
+def test_the_log_has_no_token_of_a_target_that_fails(reactor: MemoryReactor) -> None:
+    """A program may repeat what it was called with."""
+    logged: list[str] = []
+    balancer, target = started(reactor, fails=99)
+    target.words = (
+        "exit 22: curl https://ops:s3cret-1@chat.example/hook?token=s3cret-2 -u ops:s3cret-3 "
+        "-H 'Authorization: Bearer s3cret-4'"
+    )
+
+    def observe(event: Any) -> None:
+        logged.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        down(balancer, "a", "b")
+        reactor.advance(30)
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    (line,) = [one for one in logged if "exit 22" in one]
+    assert "chat.example" in line and "s3cret" not in line
+    stop(balancer, reactor)
+
+
+def test_an_alert_about_a_refused_reload_has_no_token(reactor: MemoryReactor) -> None:
+    balancer, target = started(reactor)
+    reactor.advance(10)
+    text = dedent(TEXT).replace(
+        "[alerts]", "[alerts]\nwebhook = https://x.example token=s3cret-1 y"
+    )
+    assert not balancer.reload(text).ok
+    reactor.advance(2)
+    (notice,) = target.got
+    assert "s3cret" not in notice.text and "s3cret" not in str(notice)
+    assert not any("s3cret" in str(one) for one in balancer.events.since())
     stop(balancer, reactor)
 
 

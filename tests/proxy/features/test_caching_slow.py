@@ -9,6 +9,7 @@ import pytest
 
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.chunks import StoredChunks
+from lbproxy.proxy.unsent import unsent_bytes
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.client import PendingResponse
 from lbproxy.testing.origin import Answer, Request
@@ -188,3 +189,21 @@ def test_the_last_route_that_goes_ends_fetches_in_the_background(make: Make) -> 
     assert lb.service.reload(text).ok
     lb.advance(1)
     assert not cache._running and not cache.users
+
+
+def test_a_reader_that_stops_stops_the_server() -> None:
+    """Of a response that is not stored, no more is kept than a window."""
+    with LB.from_config(TEXT.format(cache="", largest="1m")) as lb:
+        raw = lb.tcp_origin("a", "10.0.0.1:80")
+        client = lb.connect("web")
+        client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        (server,), body = raw.connections, b"x" * 3_000_000
+        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * len(body)))
+        for _ in range(2):
+            client.pause()
+            server.send(body)
+            lb.advance(0.1)
+            assert unsent_bytes(server.transport) > 2_000_000
+            client.resume()
+            lb.advance(0.1)
+        assert client.take().endswith(2 * body)

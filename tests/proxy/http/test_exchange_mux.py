@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lbproxy.proxy.unsent import unsent_bytes
 from lbproxy.testing.client import open_client
 from tests.extending.mux import MuxConnector
 from tests.proxy.http_kit import GET, OK, A, post, rigs
@@ -282,6 +283,21 @@ def test_back_pressure_of_one_client_pauses_one_stream(rig):
     assert server.read().paused == [stream]
     server.answer(2)
     assert b"200 OK" in quick.received
+
+
+def test_a_server_connection_that_is_full_stops_its_clients(rig):
+    r = shared(rig)
+    client = r.client()
+    client.send(post(length=3_000_000).replace(b"/", b"/1", 1))
+    connection = r.lb.origins[A].connections[0]
+    connection.pause()
+    client.send(b"x" * 3_000_000)
+    assert unsent_bytes(client.transport) > 2_000_000
+    connection.resume()
+    server = MuxServer(connection).read()
+    assert len(next(iter(server.body.values()))) == 3_000_000
+    server.answer(1)
+    assert b"200 OK" in client.received
 
 
 def test_a_response_deadline_is_per_stream(rig):
