@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import pytest
 
+from lbproxy import compiled
 from lbproxy.config.model import FrontendSpec
 from lbproxy.errors import Kind
 from lbproxy.http.forward import Forwarder
@@ -166,6 +170,26 @@ def test_cookies_of_the_first_line_and_of_later_ones(before: int) -> None:
     head = first(RequestParser(LIMITS), raw)
     assert isinstance(head, RequestHead)
     assert [head.cookie(name) for name in (b"a", b"b", b"c", b"d")] == [b"x y", b"1", b"", None]
+
+
+@pytest.mark.skipif(compiled.running() == "compiled", reason="counts calls of Python functions")
+def test_cookies_are_parsed_once_for_all_routes() -> None:
+    fields = b"Cookie: " + b"; ".join(b"c%d=v" % number for number in range(3000)) + b"\r\n"
+    (head, _) = RequestParser(Limits()).receive(
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n"
+    )
+    parsed = 0
+
+    def counted(frame: Any, event: str, argument: Any) -> None:
+        nonlocal parsed
+        parsed += event == "call" and frame.f_code.co_name == "cookie_rows"
+
+    sys.setprofile(counted)
+    try:
+        found = [head.cookie(b"c%d" % number) for number in range(0, 3000, 300)]
+    finally:
+        sys.setprofile(None)
+    assert found == [b"v"] * 10 and parsed == 1
 
 
 def test_a_cookie_that_a_filter_has_added_reaches_the_server_and_is_seen_there() -> None:

@@ -201,3 +201,17 @@ def test_mirrors_and_long_sessions() -> None:
     assert mirror.counters.different == 5
     for each in (one, two, master):
         each.close()
+
+
+def test_the_lag_is_that_of_the_worst_worker() -> None:
+    one, two, master = lb(), lb(), lb()
+    one.service.worker_lag, one.service.worker_lag_max = 0.75, 2.0
+    two.service.worker_lag, two.service.worker_lag_max = 0.1, 3.0
+    totals = Totals(master.service)
+    for slot, worker in enumerate((one, two)):
+        totals.received(slot, json.loads(json.dumps(report_of(worker.service))))
+    totals.write()
+    assert (master.service.worker_lag, master.service.worker_lag_max) == (0.75, 3.0)
+    assert master.service.alerter.sample(0.0, 0.2).lag == 0.75, "what the alert goes by"
+    for made in (one, two, master):
+        made.close()

@@ -318,3 +318,13 @@ def test_nothing_is_piled_up_for_a_master_that_does_not_read(
     scene.reactor.advance(1.1)
     assert set(scene.words()) == {"replicated", "report"}
     scene.tell("stop")
+
+
+def test_it_reports_how_late_its_reactor_is(scene: Scene) -> None:
+    scene.begin()
+    scene.reactor.advance(0.5)
+    scene.reactor.rightNow += 0.5 + 0.75
+    scene.reactor.advance(1.1)
+    assert scene.worker.balancer is not None
+    assert scene.worker.balancer.worker_lag_max >= 0.75
+    scene.tell("stop")

@@ -227,6 +227,30 @@ def test_a_client_that_leaves_cancels_an_asynchronous_generator(rig: Any) -> Non
     assert made.closed and r.closes == ["client_gone"]
 
 
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize(
+    "error", [SystemExit, KeyboardInterrupt, GeneratorExit, RecursionError, MemoryError]
+)
+def test_a_generator_that_raises_ends_its_own_response(
+    rig: Any, error: type[BaseException], later: bool
+) -> None:
+    def pieces() -> Any:
+        yield b"one"
+        raise error("on purpose")
+
+    async def async_pieces() -> Any:
+        yield b"one"
+        raise error("on purpose")
+
+    r = rig(filters=[Replying(lambda: Reply(200, async_pieces() if later else pieces()))])
+    client = talk(r)
+    r.advance(0.1)
+    assert client.finished and not client.received.endswith(b"0\r\n\r\n")
+    assert len(r.closes) == 1 and r.clients == 0
+    assert talk(r).received.startswith(b"HTTP/1.1 200 "), "others are served"
+    r.advance(0.1)
+
+
 def test_the_request_body_is_read_meanwhile(rig: Any) -> None:
     wait: Deferred[bytes] = Deferred()
     r = rig(filters=[Replying(lambda: Reply(200, Waits(wait).pieces()))])
