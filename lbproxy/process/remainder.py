@@ -1,8 +1,8 @@
-"""CONTROL. What happens between the start of a new process and the hand-over of an upgrade in place.
+"""CONTROL. Events and bans between the start of a new process and the hand-over of an upgrade.
 
 The new process gets what is known when it is started. Until it serves, the running process goes on,
-adds events, and bans clients. It writes both to a file that both have open, and closes a pipe when they are
-complete. If it dies before, the new process finds an empty file.
+adds events, and bans clients. It writes both to a file that both have open, and closes a pipe when
+they are complete. If it dies before, the new process finds an empty file.
 """
 
 from __future__ import annotations
