@@ -175,9 +175,7 @@ def test_cookies_of_the_first_line_and_of_later_ones(before: int) -> None:
 @pytest.mark.skipif(compiled.running() == "compiled", reason="counts calls of Python functions")
 def test_cookies_are_parsed_once_for_all_routes() -> None:
     fields = b"Cookie: " + b"; ".join(b"c%d=v" % number for number in range(3000)) + b"\r\n"
-    (head, _) = RequestParser(Limits()).receive(
-        b"GET / HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n"
-    )
+    (head, _) = RequestParser(Limits()).receive(b"GET / HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n")
     parsed = 0
 
     def counted(frame: Any, event: str, argument: Any) -> None:
