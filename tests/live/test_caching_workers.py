@@ -67,7 +67,7 @@ def test_a_purge_is_true_in_all_workers(
     assert "use: serve" in run(admin, "why", url)
 
 
-@pytest.mark.parametrize("disk", [False, True])
+@pytest.mark.parametrize("disk", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_thousand_clients_on_an_expired_object_make_one_fetch(
     balancer: Callable[..., Any], tmp_path: Path, disk: bool
 ) -> None:

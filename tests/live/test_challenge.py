@@ -128,6 +128,7 @@ def test_workers_share_it(site: Site) -> None:
     assert found == [200] * 12
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("top", ["state = lb.state", "workers = 2\nstate = lb.state"])
 def test_state_keeps_passes_over_a_restart(site: Site, top: str) -> None:
     site.start(top)
@@ -235,6 +236,7 @@ def test_the_command_switches_all_workers(site: Site) -> None:
     assert until(lambda: {site.ask()[0] for _ in range(8)} == {200}, 20)
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("chromium")
 def test_the_dashboard_has_buttons(site: Site) -> None:
     playwright = pytest.importorskip("playwright.sync_api")

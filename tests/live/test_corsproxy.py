@@ -187,7 +187,7 @@ def test_workers_see_a_new_key_and_a_revoked_one(start: Any, tmp_path: Path) -> 
     server.shutdown()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_quotas_hold_under_load_and_over_kill(start: Any, tmp_path: Path, workers: int) -> None:
     file = tmp_path / "keys.json"
     key = keys(file, "add", "app", "--requests", "200/1h", "--concurrent", "4")
