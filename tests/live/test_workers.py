@@ -629,7 +629,8 @@ def test_a_second_signal_cuts_off_what_the_first_lets_finish(tmp_path, count):
     lb = LBProcess(settings + WEB.format(web) + f"servers = a {slow.address}\n", tmp_path / "lb")
     if count == 2:
         assert until(lambda: lb.output().count(" serves (pid") == 2, 60)
-    assert ("one process" if count == 1 else "2 workers") in lb.output()
+    started = "one process" if count == 1 else "2 workers"
+    assert until(lambda: started in lb.output(), 20)
     with connect(web) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         assert until(lambda: slow.now, 20)
