@@ -32,7 +32,7 @@ from lbproxy.cache.memory import Entry, Reading
 from lbproxy.cache.serving import usable_on_error
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.storing import Refusal, store
-from lbproxy.cache.updating import conditional, is_same, updated
+from lbproxy.cache.updating import answered, conditional, is_same, updated
 from lbproxy.cache.vary import matching
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import END, End, Headers, Reply, ResponseHead
@@ -58,6 +58,11 @@ WINDOW: Final = 256 * 1024
 paused."""
 
 _FAILURES: Final = frozenset({500, 502, 503, 504})
+
+
+def _supersedes(status: int) -> bool:
+    """Whether a response of this status says what the resource is now, or that it is gone."""
+    return status in (404, 410) or (status < 400 and status != 206)
 
 
 class FetchState(Enum):
@@ -249,15 +254,35 @@ class Fetch(Asking):
             self.state = FetchState.KEEPING
             return
         self.refusal = found if isinstance(found, Refusal) else _TOO_LARGE if large else _PURGED
+        if _supersedes(head.status) and not self.personal and not self.outdated:
+            self._remove_older()
         self.state = FetchState.PASSING
         self.cache.fetch_passes(self, self.refusal)
 
     def _has_good(self, now: float) -> bool:
         """Whether the store has a response that may still be used in place of a failure."""
-        asked, policy = self.asked, self.cache.policy
+        known = self._known()
+        return (
+            known is not None
+            and usable_on_error(known.stored, self.asked, self.cache.policy, now) is not None
+        )
+
+    def _known(self) -> Entry | None:
+        """The stored response that the request selects."""
         entries = self.cache.store.select(self.key) or []
-        known = matching([one.stored for one in entries], sent_fields(self._request, policy))
-        return known is not None and usable_on_error(known, asked, policy, now) is not None
+        fields = sent_fields(self._request, self.cache.policy)
+        known = matching([one.stored for one in entries], fields)
+        return next((one for one in entries if one.stored is known), None)
+
+    def _remove_older(self) -> None:
+        """Remove the stored response that this one replaces (RFC 9111 §4.3.3).
+
+        The store itself replaces one that is selected by the same fields."""
+        known = self._known()
+        if known is None or known.stored.asked > self._sent_at:
+            return
+        if self.stored is None or known.stored.selected != self.stored.selected:
+            self.cache.store.remove(known)
 
     def _not_modified(self, entry: Entry, head: ResponseHead, times: tuple[float, float]) -> None:
         """The server says that the stored response is still good."""
@@ -270,15 +295,16 @@ class Fetch(Asking):
                 reader.again()
             return
         fresh = updated(entry.stored, self._request, self.asked, head, policy, times)
-        if fresh is None:
-            self.cache.store.remove(entry)
-        elif not self.outdated:
+        shown = fresh or answered(entry.stored, head, times)
+        if fresh is not None and not self.outdated:
             entry = self.cache.fetch_confirmed(self, entry, fresh) or entry
+        elif fresh is None and not self.asked.control.no_store:
+            self.cache.store.remove(entry)
         self.entry = entry
         self._over()
         self.cache.fetch_over(self)
         for reader in self._leave():
-            reader.revalidated(entry, fresh or entry.stored, head.status)
+            reader.revalidated(entry, shown, head.status)
 
     def _serve_stale(self, why: str) -> bool:
         """Answer with the stored response because the server failed, if that is allowed."""
@@ -360,6 +386,7 @@ class Fetch(Asking):
         """The body is complete, and in its file."""
         assert self._spool is not None
         if self.stored is not None and not self.outdated and self.state is FetchState.KEEPING:
+            self._remove_older()
             self.cache.fetch_spooled(self, self._spool, digest, self._recorded)
         else:
             self.cache.store.discard_spooled(self._spool)
@@ -442,6 +469,7 @@ class Fetch(Asking):
             body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             kept = self._reserved
             self._reserve_at_most(0)
+            self._remove_older()
             entry = self.cache.fetch_stored(self, body)
             if entry is not None:
                 self._store(entry, chunks)
