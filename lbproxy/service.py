@@ -43,6 +43,7 @@ from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
 from lbproxy.net.inherited import Inherited
 from lbproxy.net.steady import steady
+from lbproxy.nodes.store import SharedStore
 from lbproxy.observe.events import EventKind, Events
 from lbproxy.operate.changing import Changing
 from lbproxy.operate.drain import Drains
@@ -91,7 +92,7 @@ class LoadBalancer(Runtime):
     of a worker process in the last second and in the last minute, in seconds; 0 without workers.
     ``sinks`` makes the output of each access log; without it, the log's line decides.
     ``shared``, ``replicated``: the state that processes share (:mod:`lbproxy.sharing`); without
-    others, it is that of this process.
+    others, it is that of this process.  ``nodes``: what this process does with ``[shared]``.
     """
 
     processes = 1
@@ -117,16 +118,27 @@ class LoadBalancer(Runtime):
         self.total = ConnectionTotal(config.settings.maxconn)
         self.handshakes = self.network.dialler.loop.handshakes
         self.events = Events(failed=_subscriber_failed)
+        if random is None:
+            random = Random()
+        if replicated is None:
+            replicated = LocalReplicated(self.network.wheel.now)
+        self.nodes: SharedStore | None = None
+        if config.shared.on:
+            self.nodes = SharedStore(
+                config.shared, reactor, self.network.dialler, random, replicated
+            )
+            self.nodes.setServiceParent(self)  # type: ignore[no-untyped-call]
         self._ground = Ground(
             reactor,
             self.network,
-            random if random is not None else Random(),
+            random,
             self.total,
             self.events,
             shared if shared is not None else LocalShared(),
-            replicated if replicated is not None else LocalReplicated(self.network.wheel.now),
+            replicated,
             sinks,
             kept_secret(config) or token_bytes(KEPT_BYTES),
+            nodes=self.nodes,
         )
         self.generation = compile_config(config, self._ground).commit()
         self._reloader = Reloader(self._ground, self)
@@ -379,18 +391,23 @@ class LoadBalancer(Runtime):
                 backend.group.set_health(found, healthy, note)
         for message in known["sticky"]:
             replication.learn(self.backends, message)
-        for topic, message in known.get("kept", ()):
-            self._ground.replicated.publish(topic, message)
+        self._learn(known.get("kept", ()))
         if self._journal is not None:
             self._journal.inherit()
 
     def complete(self, events: Iterable[Mapping[str, Any]], kept: Iterable[Kept]) -> None:
         """Take over what the other process has added since :meth:`inherit`; it writes no more."""
         self.events.insert(events)
-        for topic, message in kept:
-            self._ground.replicated.publish(topic, message)
+        self._learn(kept)
         if self._journal is not None:
             self._journal.own()
+
+    def _learn(self, kept: Iterable[Kept]) -> None:
+        """Take over messages that another process of this node knows."""
+        shares = self._ground.replicated
+        if isinstance(shares, LocalReplicated):
+            for topic, message in kept:
+                shares.spread(topic, message)
 
     def known(self) -> dict[str, Any]:
         """Return what a successor needs for :meth:`inherit`, as plain JSON types."""

@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *("generation", "checks", "logs", "alerts", "operate", "process", "admin", "features"),
         "entrypoints",
+        "nodes",
     ),
     (
         *("pluginload", "registry", "twistedplugins", "runtime", "service", "testing", "decide"),
@@ -74,7 +75,13 @@ CROSS: dict[str, tuple[str, ...]] = {
     "lists": ("guard.addresses",),
     "waf": ("http.message",),
     "bans": ("guard.addresses",),
-    "sharing": ("balance.group", "guard.connections", "limits.cells", "limits.rate"),
+    "sharing": (
+        "balance.group",
+        "guard.connections",
+        "limits.cells",
+        "limits.nodes",
+        "limits.rate",
+    ),
     "net": ("tls.errorwords", "tls.info", "tls.openssl", "tls.parameters"),
     "features": ("entrypoints",),
     "generation": WINGS["generation"],

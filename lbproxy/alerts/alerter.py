@@ -120,6 +120,7 @@ class Balanced(WatchTarget, Protocol):
         """The current configuration."""
 
     worker_lag: float
+    nodes: Any
 
 
 class Alerter(Service):
@@ -323,7 +324,15 @@ class Alerter(Service):
             lag=max(lag, self._balancer.worker_lag),
             happened=dict(self._happened),
             caches={name: _cache(one.counters) for name, one in balancer.caches.items()},
+            shared_error=_shared_error(balancer.nodes),
         )
+
+
+def _shared_error(nodes: Any) -> str:
+    """Return why the shared store does not answer here or in a worker."""
+    if nodes is None or (nodes.up and not nodes.processes_down):
+        return ""
+    return str(nodes.client.error) or f"{nodes.processes_down} workers cannot reach it"
 
 
 def _cache(counters: CacheCounters) -> CacheSample:

@@ -68,7 +68,13 @@ class Assembly:
         ground = self.ground
         env = self.env(name)
         return Given(
-            self.config, env, ground.network, ground.shared, ground.replicated, ground.kept
+            self.config,
+            env,
+            ground.network,
+            ground.shared,
+            ground.replicated,
+            ground.kept,
+            ground.nodes,
         )
 
     def filters(self, plugins: Iterable[PluginSpec], section: str, old: Any) -> list[Any]:

@@ -29,7 +29,7 @@ from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Feature
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.guarding import ask, guard
-from lbproxy.sharing.contracts import Replicated, Shared
+from lbproxy.sharing.contracts import Nodes, Replicated, Shared
 
 __all__ = ["Generation", "Ground"]
 
@@ -41,7 +41,8 @@ class Ground:
     ``reactor``: what the services need of it; ``total`` counts all client connections; ``events``:
     what happened. ``shared``, ``replicated``: the state that processes share.  ``sinks`` makes
     the output of an access log, None: as its line says.  ``secret``: random, for a configuration
-    that has none of its own; the same for all generations.
+    that has none of its own; the same for all generations.  ``nodes``: see
+    :class:`~lbproxy.sharing.contracts.Nodes`; None without ``[shared]``.
     """
 
     reactor: Any
@@ -54,6 +55,7 @@ class Ground:
     sinks: Callable[[LogSpec, Any], LogSink] | None = None
     secret: bytes = field(factory=partial(token_bytes, 32), repr=False)
     kept: MutableMapping[tuple[str, str], Any] = field(factory=WeakValueDictionary, repr=False)
+    nodes: Nodes | None = None
 
     def env(self, name: str, secret: bytes = b"") -> Env:
         """Return the environment of extensions of the section ``name``.

@@ -46,6 +46,11 @@ class Buckets:
         until = cells.words[at]
         cells.words[at] = (until if until > now else now) + cost * self.rate.each
 
+    def settle(self, ident: int, debt: float, now: float) -> None:
+        """Note that the bucket is full in ``debt`` seconds, unless it is known to take longer."""
+        at = self._cells.place(ident, now)
+        self._cells.words[at] = max(self._cells.words[at], now + debt)
+
     def left(self, ident: int, now: float) -> float:
         """Return the units that the bucket holds; below 0 it is in debt."""
         return self.rate.burst - self._owed(ident, now) / self.rate.each

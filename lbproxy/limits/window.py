@@ -11,6 +11,7 @@ units pass; what is refused changes nothing; a key that has used less than ``bur
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
 from typing import Final
 
@@ -61,6 +62,15 @@ class WindowCounts:
         place = at + WAYS * (1 + current % SLICES)
         words[place] = max(0.0, words[place] + amount)
 
+    def settle(self, ident: int, counts: Mapping[int, float], now: float) -> None:
+        """Replace what is counted for a key by ``counts``: by age in slices, from 0."""
+        current = int(now / self._slice)
+        at = self._cells.place(ident, now)
+        words = self._cells.words
+        for age in range(SLICES):
+            words[at + WAYS * (1 + (current - age) % SLICES)] = counts.get(age, 0.0)
+        words[at] = (current + SLICES) * self._slice
+
     def over_at(self, ident: int, room: float, now: float) -> float:
         """Return the seconds until the key has used at most ``room``; 0.0 means now."""
         found = self._slices(ident, now)
@@ -109,6 +119,7 @@ class Windows:
     def __init__(self, cells: Cells, name: str, rate: Rate) -> None:
         self.rate = rate
         self._counts = WindowCounts(cells, name, rate.seconds)
+        self.settle = self._counts.settle
         self.ident = self._counts.ident
         self.forget = self._counts.forget
         self.reset = self._counts.ends

@@ -35,6 +35,7 @@ from lbproxy.model.frontend import FrontendSpec, RouteSpec
 from lbproxy.model.listen import AdminSpec, CertificateSpec, ListenSpec, LogSpec
 from lbproxy.model.server import AgentSpec, CheckSpec, PassiveSpec, ServerSpec
 from lbproxy.model.settings import GlobalSpec
+from lbproxy.model.shared import RedisPlace, SharedSpec, read_redis_url
 
 __all__ = [
     "NOWHERE",
@@ -60,15 +61,18 @@ __all__ = [
     "PassiveSpec",
     "PluginSpec",
     "RebalanceSpec",
+    "RedisPlace",
     "RouteSpec",
     "RuleSpec",
     "ServerSpec",
+    "SharedSpec",
     "Target",
     "TemplateSpec",
     "WebhookSpec",
     "Where",
     "hidden",
     "option",
+    "read_redis_url",
 ]
 
 
@@ -84,6 +88,7 @@ class Config:
     backends: tuple[BackendSpec, ...] = ()
     certificates: tuple[CertificateSpec, ...] = ()
     alerts: AlertsSpec = field(default=AlertsSpec(), metadata={"workers": "master"})
+    shared: SharedSpec = SharedSpec()
     others: tuple[Any, ...] = ()
     """Sections that only one feature knows; see :meth:`of`."""
     file: str = hidden("<text>")

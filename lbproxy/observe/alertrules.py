@@ -265,6 +265,12 @@ def _hit_ratio(history: History, limits: AlertLimits) -> Iterator[Finding]:
             )
 
 
+def _shared_store(history: History, limits: AlertLimits) -> Iterator[Finding]:
+    error = history.now.shared_error
+    if error:
+        yield Finding("", f"shared store is down: {error}", EventSeverity.ERROR, {"error": error})
+
+
 def _lag(history: History, limits: AlertLimits) -> Iterator[Finding]:
     lag = history.now.lag
     if lag > limits.limit:
@@ -323,6 +329,9 @@ RULES: dict[str, AlertRule] = {
     "hit_ratio": AlertRule(
         _hit_ratio, "percent", AlertLimits(0.2, 60, 50),
         "fall of a cache's hit ratio below what is normal"
+    ),
+    "shared_store": AlertRule(
+        _shared_store, "", AlertLimits(0, 5), "the store of [shared] does not answer"
     ),
     "lag": AlertRule(_lag, "duration", AlertLimits(0.5, 5), "how late the reactor is"),
     "worker_died": AlertRule(

@@ -86,7 +86,7 @@ class Sample:
     ``at``: monotonic time in seconds. ``active`` of ``maxconn`` connections of the process are
     open. ``certificates``: name -> seconds until expiry. ``logs``: path -> dropped lines. ``lag``:
     delay of the reactor in seconds. ``happened``: kind of event -> number of events. ``caches`` by
-    name.
+    name. ``shared_error``: why the shared store does not answer, "" if it does or there is none.
     """
 
     at: float
@@ -99,6 +99,7 @@ class Sample:
     lag: float = 0.0
     happened: Mapping[str, int] = field(factory=dict)
     caches: Mapping[str, CacheSample] = field(factory=dict)
+    shared_error: str = ""
 
 
 class History:

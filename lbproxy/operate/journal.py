@@ -114,7 +114,7 @@ class KeptJournal(Service):
         try:
             for topic, message in read_journal(self.path):
                 try:
-                    self._replicated.publish(topic, message)
+                    self._replicated.spread(topic, message)
                 except Exception:
                     _log.failure(
                         "journal {path}: a message of {topic}", path=self.path, topic=topic

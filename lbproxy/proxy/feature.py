@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from lbproxy.net.endpoints import Network
     from lbproxy.proxy.adminpart import AdminPart, Operation
     from lbproxy.proxy.http.source import Source
-    from lbproxy.sharing.contracts import Replicated, Shared
+    from lbproxy.sharing.contracts import Nodes, Replicated, Shared
 
 __all__ = [
     "Feature",
@@ -78,6 +78,7 @@ class Given:
     ``config``: the whole configuration; ``config.of(SPEC)`` gives the sections that only this
     feature knows. ``shared``: state of all processes of this machine, fast enough for traffic.
     ``replicated``: eventual state of all processes, for the background. ``kept``: see :meth:`keep`.
+    ``nodes``: the other nodes, None without ``[shared]``.
     """
 
     config: Config
@@ -86,6 +87,7 @@ class Given:
     shared: Shared
     replicated: Replicated
     kept: MutableMapping[tuple[str, str], Any] = attrs.field(factory=dict)
+    nodes: Nodes | None = None
 
     def keep(self, kind: str, name: str, make: Callable[[], T]) -> T:
         """Return the object of this kind and name that other features have, or a new one.

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from lbproxy.balance.group import Claims
     from lbproxy.guard.connections import Peers
     from lbproxy.limits.cells import Cells
+    from lbproxy.limits.nodes import NodeCounts
 
-__all__ = ["Rate", "Replicated", "Shared", "SharedStateError", "Turn"]
+__all__ = ["Nodes", "Rate", "Replicated", "Shared", "SharedStateError", "StoreClient", "Turn"]
 
 
 class SharedStateError(Exception):
@@ -167,3 +168,34 @@ class Replicated(Protocol):
         has missed some. They are taken one by one, as that process reads them.  ``kept``: the topic
         survives a restart, in the file beside ``[lbproxy] state``.
         """
+
+
+class StoreClient(Protocol):
+    """The connection of this process to the shared store (:class:`lbproxy.net.redis.RedisClient`).
+
+    ``up``: whether there is one; ``error``: why there is none.
+    """
+
+    up: bool
+    error: str
+
+    def call(self, *words: str | bytes | int) -> Any:
+        """Send a command; a Deferred fires with the reply, or fails before the deadline."""
+
+
+class Nodes(Protocol):
+    """The other nodes, which a ``[shared]`` store joins.
+
+    ``counts``: the use of keys that the others are to know.  ``client``: for features that keep
+    something of their own in the store, under keys that begin with ``spec.prefix``.
+    """
+
+    counts: NodeCounts
+
+    @property
+    def up(self) -> bool:
+        """Whether the store answers."""
+
+    @property
+    def client(self) -> StoreClient:
+        """The connection of this process."""

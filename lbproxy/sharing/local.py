@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from mmap import mmap
 from secrets import token_bytes
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lbproxy.limits.cells import Cells, cell_bytes
 from lbproxy.sharing.contracts import Rate, Turn
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lbproxy.balance.group import Claims
     from lbproxy.guard.connections import Peers
 
-__all__ = ["LocalReplicated", "LocalShared", "Topics"]
+__all__ = ["Backing", "LocalReplicated", "LocalShared", "RemoteTopics", "Topics"]
 
 _NOTED = 100_000
 
@@ -113,44 +113,107 @@ class Topics:
                     yield name, message
 
 
+class Backing(Protocol):
+    """Limits, leases and values that nodes share; see :class:`Replicated`.
+
+    ``holder``: the process of this node that holds a lease.
+    """
+
+    async def take(self, key: str, cost: float, rate: Rate) -> float:
+        """See Replicated."""
+
+    async def lease(self, name: str, holder: str, seconds: float) -> bool:
+        """See Replicated."""
+
+    async def release(self, name: str, holder: str) -> None:
+        """See Replicated."""
+
+    async def get(self, key: str) -> Any:
+        """See Replicated."""
+
+    async def put(self, key: str, value: Any, seconds: float = 0.0) -> None:
+        """See Replicated."""
+
+
+class RemoteTopics(Protocol):
+    """Sends the messages of kept topics to other nodes, and brings theirs."""
+
+    def publish(self, topic: str, message: Any) -> None:
+        """Send a message."""
+
+    def subscribed(self, topic: str) -> None:
+        """Bring what was sent about a topic so far."""
+
+
 class LocalReplicated:
     """See :class:`~lbproxy.sharing.contracts.Replicated`.  ``now``: seconds, monotonic.
 
     ``keep(topic, message)`` hears the messages of topics that are kept; ``noted`` collects them
-    while it is a list.
+    while it is a list.  ``remote`` sends these messages to other nodes.  ``backing``: limits,
+    leases and values are in a store that nodes share, and not in ``store``.
     """
 
-    alone = True
     ready = True
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.store = Store(now)
+        self.backing: Backing | None = None
+        self.remote: RemoteTopics | None = None
         self.keep: Callable[[str, Any], None] | None = None
         self.noted: list[tuple[str, Any]] | None = None
         self._topics = Topics()
 
+    @property
+    def alone(self) -> bool:
+        """See Replicated."""
+        return self.remote is None
+
     async def take(self, key: str, cost: float, rate: Rate) -> float:
         """See Replicated."""
+        if self.backing is not None:
+            return await self.backing.take(key, cost, rate)
         return self.store.take(key, cost, rate)
 
     async def lease(self, name: str, seconds: float) -> bool:
         """See Replicated."""
-        return self.store.lease(name, "", seconds)
+        return await self.lease_for("", name, seconds)
+
+    async def lease_for(self, holder: str, name: str, seconds: float) -> bool:
+        """Lease ``name`` for a process of this node; see Replicated."""
+        if self.backing is not None:
+            return await self.backing.lease(name, holder, seconds)
+        return self.store.lease(name, holder, seconds)
 
     async def release(self, name: str) -> None:
         """See Replicated."""
-        self.store.release(name, "")
+        await self.release_for("", name)
+
+    async def release_for(self, holder: str, name: str) -> None:
+        """End the lease of a process of this node."""
+        if self.backing is not None:
+            await self.backing.release(name, holder)
+        else:
+            self.store.release(name, holder)
 
     async def get(self, key: str) -> Any:
         """See Replicated."""
-        return self.store.get(key)
+        return self.store.get(key) if self.backing is None else await self.backing.get(key)
 
     async def put(self, key: str, value: Any, seconds: float = 0.0) -> None:
         """See Replicated."""
-        self.store.put(key, value, seconds)
+        if self.backing is not None:
+            await self.backing.put(key, value, seconds)
+        else:
+            self.store.put(key, value, seconds)
 
     def publish(self, topic: str, message: Any) -> None:
         """See Replicated."""
+        self.spread(topic, message)
+        if self.remote is not None and topic in self._topics.kept:
+            self.remote.publish(topic, message)
+
+    def spread(self, topic: str, message: Any) -> None:
+        """Give a message to the subscribers of this node, and not to other nodes."""
         self._topics.deliver(topic, message)
         if topic not in self._topics.kept:
             return
@@ -168,7 +231,11 @@ class LocalReplicated:
         kept: bool = False,
     ) -> Callable[[], None]:
         """See Replicated."""
-        return self._topics.subscribe(topic, receive, whole, kept)
+        new = kept and topic not in self._topics.kept
+        end = self._topics.subscribe(topic, receive, whole, kept)
+        if new and self.remote is not None:
+            self.remote.subscribed(topic)
+        return end
 
     def everything(self) -> Iterator[tuple[str, Any]]:
         """Topics and messages that say all that is known of the topics that are kept."""

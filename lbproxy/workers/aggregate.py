@@ -112,6 +112,24 @@ def _show_store(cache: Any, total: dict[str, int]) -> None:
     cache.store.show_totals(total)
 
 
+def _read_shared(balancer: Any) -> dict[str, float] | None:
+    return None if balancer.nodes is None else balancer.nodes.totals()
+
+
+def _show_shared(balancer: Any, total: dict[str, float]) -> None:
+    if balancer.nodes is not None:
+        balancer.nodes.elsewhere = total
+
+
+def _read_shared_down(balancer: Any) -> int:
+    return int(balancer.nodes is not None and not balancer.nodes.up)
+
+
+def _show_shared_down(balancer: Any, total: int) -> None:
+    if balancer.nodes is not None:
+        balancer.nodes.processes_down = total
+
+
 FEATURES = (
     Value("feature_counts", _feature_counts, _show_feature_counts, Lifetime.TOTAL, empty={}),
     Value("gauges", _gauges, _show_gauges, empty={}),
@@ -190,6 +208,8 @@ PROCESS = Table(
             combine=max,
             empty=0.0,
         ),
+        Value("shared", _read_shared, _show_shared, Lifetime.TOTAL, empty={}),
+        Value("shared_down", _read_shared_down, _show_shared_down),
         Value("log_drops", _read_drops, _show_drops, Lifetime.TOTAL, empty={}),
     ),
     {

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 from attrs import define
+from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
 
 from lbproxy.sharing.contracts import Rate, SharedStateError
@@ -41,8 +42,6 @@ class _Peer:
 
 class Hub(LocalReplicated):
     """The master's.  Its own subscribers are in the same process."""
-
-    alone = False
 
     def __init__(self, reactor: Any, now: Callable[[], float]) -> None:
         super().__init__(now)
@@ -77,33 +76,42 @@ class Hub(LocalReplicated):
         operation, arguments = message["operation"], message["arguments"]
         if operation == "publish":
             self.publish(**arguments)
-            return
+        else:
+            ensureDeferred(self._answer(slot, message["number"], operation, arguments))
+
+    async def _answer(
+        self, slot: int, number: int, operation: str, arguments: dict[str, Any]
+    ) -> None:
         try:
-            answer = {"value": self._run(f"worker {slot}", operation, arguments)}
+            answer = {"value": await self._run(f"worker {slot}", operation, arguments)}
         except BaseException as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         peer = self._peers.get(slot)
         if peer is not None:
-            peer.channel.send({"type": "answer", "number": message["number"], "answer": answer})
+            peer.channel.send({"type": "answer", "number": number, "answer": answer})
 
-    def _run(self, holder: str, operation: str, arguments: dict[str, Any]) -> Any:
-        store = self.store
+    async def _run(self, holder: str, operation: str, arguments: dict[str, Any]) -> Any:
         if operation == "take":
             rate = Rate(**arguments["rate"])
-            return store.take(arguments["key"], arguments["cost"], rate)
+            return await self.take(arguments["key"], arguments["cost"], rate)
         if operation == "lease":
-            return store.lease(arguments["name"], holder, arguments["seconds"])
+            return await self.lease_for(holder, arguments["name"], arguments["seconds"])
         if operation == "release":
-            return store.release(arguments["name"], holder)
+            return await self.release_for(holder, arguments["name"])
         if operation == "get":
-            return store.get(**arguments)
+            return await self.get(**arguments)
         if operation == "put":
-            return store.put(**arguments)
+            return await self.put(**arguments)
         raise ValueError(f"unknown operation {operation!r}")
 
-    def publish(self, topic: str, message: Any) -> None:
+    @property
+    def alone(self) -> bool:
         """See Replicated."""
-        super().publish(topic, message)
+        return False
+
+    def spread(self, topic: str, message: Any) -> None:
+        """See LocalReplicated: the workers belong to this node."""
+        super().spread(topic, message)
         for peer in list(self._peers.values()):
             if peer.channel.behind > BEHIND:
                 peer.missed.add(topic)

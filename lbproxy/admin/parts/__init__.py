@@ -30,6 +30,7 @@ from lbproxy.admin.parts import (
     reload,
     servers,
     sessions,
+    shared,
     tracks,
     upgrade,
 )
@@ -57,6 +58,7 @@ PARTS: tuple[Part, ...] = (
     corskeys.PART,
     bans.PART,
     tracks.PART,
+    shared.PART,
     certificates.PART,
     configuration.PART,
     reload.PART,

@@ -42,6 +42,7 @@ PART = Part(
                     "backends": mapping(ANY),
                     "certificates": mapping(ANY),
                     "alerts": mapping(ANY),
+                    "shared": mapping(ANY),
                 },
                 _others(),
             ),

@@ -22,13 +22,14 @@ from lbproxy.config.sections.defaults import DEFAULTS
 from lbproxy.config.sections.frontend import FRONTEND
 from lbproxy.config.sections.listen import LISTEN
 from lbproxy.config.sections.settings import SETTINGS
+from lbproxy.config.sections.shared import SHARED
 from lbproxy.config.sections.site import SITE
 from lbproxy.model import Config
 
 __all__ = ["MACROS", "SECTIONS", "check", "expand", "finish", "of_class"]
 
 SECTIONS: dict[str, Section] = {
-    section.kind: section for section in (SETTINGS, FRONTEND, BACKEND, CERTIFICATE, ALERTS)
+    section.kind: section for section in (SETTINGS, FRONTEND, BACKEND, CERTIFICATE, ALERTS, SHARED)
 }
 """By the first word of the header, in the order of the reference and of a dump."""
 

@@ -10,7 +10,8 @@ from attrs import define
 
 from lbproxy.bans.ledger import Ban, Ledger, ban_key
 from lbproxy.bans.record import as_record, from_record
-from lbproxy.limits.window import SLICES, WindowCounts
+from lbproxy.limits.nodes import NodeCounter
+from lbproxy.limits.window import PARTS, SLICES, WindowCounts
 from lbproxy.proxy.feature import Given
 from lbproxy.proxy.features.banning.spec import BanSpec
 
@@ -44,6 +45,8 @@ class BanBook:
         self.watchers: list[Callable[[Sequence[Ban]], None]] = []
         self._shared = given.shared
         self._replicated = given.replicated
+        self._nodes = given.nodes
+        self._counter: NodeCounter | None = None
         self._wheel = given.network.wheel
         self._counts: WindowCounts | None = None
         self._users = 0
@@ -106,12 +109,15 @@ class BanBook:
             return 0
         self.tally.offences += 1
         now = self._wheel.now()
-        ident = counts.ident(str(ban_key(ip)))
+        key = str(ban_key(ip))
+        ident = counts.ident(key)
         counts.add(ident, amount, now)
+        if self._nodes is not None and self._counter is not None:
+            self._nodes.counts.note(self._counter, key, ident, amount)
         found = counts.count(ident, now)
         if found < after.amount:
             return 0
-        counts.forget(ident)
+        self._forget_offences(counts, ip)
         return int(found)
 
     def ban(self, ip: str, reason: str, request: str = "", seconds: float = 0.0) -> Ban:
@@ -151,7 +157,7 @@ class BanBook:
         there = self.ledger.history(ip) is not None
         counts = self._window()
         if counts is not None:
-            counts.forget(counts.ident(str(ban_key(ip))))
+            self._forget_offences(counts, ip)
         self._replicated.publish(f"bans:{self.spec.name}", {"lift": [ip]})
         return there
 
@@ -186,10 +192,19 @@ class BanBook:
             found = (ledger.history(one.ip) for one in known[at : at + _CHUNK])
             yield {"ban": [as_record(one) for one in found if one is not None]}
 
+    def _forget_offences(self, counts: WindowCounts, ip: str) -> None:
+        key = str(ban_key(ip))
+        ident = counts.ident(key)
+        counts.forget(ident)
+        if self._nodes is not None and self._counter is not None:
+            self._nodes.counts.forget(self._counter, key, ident)
+
     def _window(self) -> WindowCounts | None:
         """The counts of offences; None if none are counted."""
         after = self.spec.after
         if self._counts is None and after is not None:
             name = f"ban:{self.spec.name}:{after.seconds!r}"
             self._counts = WindowCounts(self._shared.cells(SLICES), name, after.seconds)
+            if self._nodes is not None:
+                self._counter = NodeCounter(name, "window", self._counts, after.seconds / PARTS)
         return self._counts

@@ -291,7 +291,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
             note.held.append(one)
         for one in charged:
             if one.method is not None and one.limit.cost:
-                one.method.charge(one.ident, one.limit.cost, now)
+                one.limit.charge(one, one.limit.cost, now)
         return None
 
     def _refuse(self, note: Note, one: LimitCheck) -> Any:
@@ -404,7 +404,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
             else:
                 cost = float(is_error(traffic))
             if cost:
-                method.charge(one.ident, cost, now)
+                one.limit.charge(one, cost, now)
 
     def _charge_running(self) -> None:
         """Charge the bytes of traffic that runs, and close what is beyond a limit."""
@@ -417,7 +417,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
                 method = one.method
                 if not cost or method is None or not _closes(one.limit):
                     continue
-                method.charge(one.ident, float(cost), now)
+                one.limit.charge(one, float(cost), now)
                 if method.left(one.ident, now) < 0 and note.refused is None:
                     over[id(traffic.info)] = traffic, self._refused(note, one)
         if over:
@@ -449,7 +449,7 @@ class Limiting(LimitDeclaration, Feature["Frontend"]):
             if limit.spec.unit == "errors" and use.conditions is None and known:
                 for one in self._ask(limit, traffic):
                     if one.method is not None:
-                        one.method.charge(one.ident, 1.0, now)
+                        limit.charge(one, 1.0, now)
 
     def _give_back(self, note: Note) -> None:
         held, note.held = note.held, []

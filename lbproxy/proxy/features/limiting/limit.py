@@ -7,12 +7,13 @@ from attrs import define
 from lbproxy.limits.asking import Method
 from lbproxy.limits.atonce import AtOnce
 from lbproxy.limits.bucket import Buckets
+from lbproxy.limits.nodes import NodeCounter
 from lbproxy.limits.rate import Rate
-from lbproxy.limits.window import SLICES, Windows
+from lbproxy.limits.window import PARTS, SLICES, Windows
 from lbproxy.proxy.feature import Given
 from lbproxy.proxy.features.limiting.key import Key
 from lbproxy.proxy.features.limiting.spec import LimitSpec
-from lbproxy.sharing.contracts import Shared
+from lbproxy.sharing.contracts import Nodes, Shared, SharedStateError
 
 __all__ = ["LATE", "Limit", "LimitCheck"]
 
@@ -41,8 +42,10 @@ class LimitCheck:
 class Limit:
     """Shared by all frontends and routes that name it.  ``refused``: by key, of the last keys."""
 
-    def __init__(self, spec: LimitSpec, shared: Shared) -> None:
+    def __init__(self, spec: LimitSpec, shared: Shared, nodes: Nodes | None = None) -> None:
         self._shared = shared
+        self._nodes = nodes
+        self._counter: NodeCounter | None = None
         self.waiting: dict[str, int] = {}
         self.held = 0
         self.refused: dict[str, int] = {}
@@ -54,7 +57,7 @@ class Limit:
     @staticmethod
     def kept(spec: LimitSpec, given: Given) -> Limit:
         """Return the limit of this name that exists, or a new one."""
-        return given.keep("limit", spec.name, lambda: Limit(spec, given.shared))
+        return given.keep("limit", spec.name, lambda: Limit(spec, given.shared, given.nodes))
 
     @staticmethod
     def key_of(spec: LimitSpec) -> Key:
@@ -71,9 +74,12 @@ class Limit:
         self.name = spec.name
         self.key = self.key_of(spec)
         self.method = None
+        self._counter = None
         at_once: AtOnce | None = None
         if spec.rate is not None:
             self.method = self._method_of(spec, spec.rate)
+            if self._nodes is not None and spec.nodes:
+                self._counter = _counter_of(spec, self.method)
         else:
             at_once = getattr(self, "at_once", None) or AtOnce(self._shared, spec.name, 0)
             at_once.most = spec.concurrent
@@ -96,7 +102,29 @@ class Limit:
         ident = self.method.ident(key)
         if self._before is not None:
             self._carry(self._before, self.method, key, now)
+        if self._counter is not None:
+            self._ask_nodes(self._counter, key, ident)
         return LimitCheck(self, key, ident, self.method.ask(ident, 1.0, now), self.method)
+
+    def charge(self, one: LimitCheck, cost: float, now: float) -> None:
+        """Charge ``cost`` for what was asked, at all nodes."""
+        method, counter = one.method, self._counter
+        if method is None:
+            return
+        method.charge(one.ident, cost, now)
+        if counter is not None and self._nodes is not None and method is counter.table:
+            self._nodes.counts.note(counter, one.key, one.ident, cost)
+
+    def _ask_nodes(self, counter: NodeCounter, key: str, ident: int) -> None:
+        """Learn what other nodes have charged, for the next request.
+
+        SharedStateError if the store is away and the limit is not to work without it.
+        """
+        assert self._nodes is not None
+        if not self._nodes.up and self.spec.on_error == "closed":
+            raise SharedStateError("the shared store is down")
+        if self.late:
+            self._nodes.counts.note(counter, key, ident, 0.0)
 
     def _method_of(self, spec: LimitSpec, rate: Rate) -> Method:
         """The counts for a rate; another rate has others, because a cell is no number of units."""
@@ -135,3 +163,13 @@ class Limit:
         if shown not in self.refused and len(self.refused) >= _NAMED:
             del self.refused[next(iter(self.refused))]
         self.refused[shown] = self.refused.get(shown, 0) + 1
+
+
+def _counter_of(spec: LimitSpec, method: Method) -> NodeCounter:
+    """Return the counter that the nodes share for a limit with a rate."""
+    rate = method.rate
+    name = f"limit:{spec.name}:{rate.amount!r}/{rate.seconds!r}/{rate.burst!r}"
+    if isinstance(method, Windows):
+        return NodeCounter(name, "window", method, rate.seconds / PARTS)
+    assert isinstance(method, Buckets)
+    return NodeCounter(name, "bucket", method, rate.each)

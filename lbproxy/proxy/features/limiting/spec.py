@@ -67,7 +67,14 @@ class LimitSpec:
         "choice",
         "open",
         choices=("open", "closed"),
-        doc="traffic whose limit cannot be asked: passed, or refused",
+        doc="traffic whose limit cannot be asked, because its key fails or the ``[shared]`` store"
+        " is down: passed (the limit then holds at each node by itself), or refused with 503",
+    )
+    nodes: bool = option(
+        "bool",
+        True,
+        doc="with ``[shared]``: all nodes hold the rate together; ``concurrent`` holds at each"
+        " node by itself",
     )
     headers: bool = option(
         "bool", False, doc="add RateLimit and RateLimit-Policy to all responses, not only to 429"

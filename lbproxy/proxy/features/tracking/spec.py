@@ -37,6 +37,7 @@ class TrackSpec:
         " accepted connections, bytes in both directions, breaches of the protocol, or (``own``)"
         " only what filters count",
     )
+    nodes: bool = option("bool", True, doc="with ``[shared]``: all nodes count together")
     where: Where = hidden(NOWHERE)
 
 

@@ -6,7 +6,8 @@ from collections import OrderedDict
 from typing import Any, Final
 
 from lbproxy.errors import ProxyError
-from lbproxy.limits.window import SLICES, WindowCounts
+from lbproxy.limits.nodes import NodeCounter
+from lbproxy.limits.window import PARTS, SLICES, WindowCounts
 from lbproxy.proxy.feature import Given
 from lbproxy.proxy.features.limiting.key import Key
 from lbproxy.proxy.features.tracking.spec import TrackSpec
@@ -26,6 +27,7 @@ class Track:
 
     def __init__(self, spec: TrackSpec, given: Given) -> None:
         self._shared = given.shared
+        self._nodes = given.nodes
         self._wheel = given.network.wheel
         self.names: OrderedDict[str, None] = OrderedDict()
         self.apply(spec)
@@ -40,14 +42,21 @@ class Track:
         self.spec = spec
         self.key = Key(spec.key, spec.prefix)
         self._counts: WindowCounts | None = None
+        self._counter: NodeCounter | None = None
 
     def value(self, traffic: Any) -> float:
-        """Return the count of the key of ``traffic``, the highest if it has several."""
+        """Return the count of the key of ``traffic``, the highest if it has several.
+
+        What other nodes have counted is known shortly after a key is asked for the first time.
+        """
         counts, now = self._table(), self._wheel.now()
-        return max(
-            (counts.count(counts.ident(key), now) for key in self.key.all_of(traffic) if key),
-            default=0.0,
-        )
+        highest = 0.0
+        for key in self.key.all_of(traffic):
+            if key:
+                ident = counts.ident(key)
+                highest = max(highest, counts.count(ident, now))
+                self._note(key, ident, 0.0)
+        return highest
 
     def add(self, traffic: Any, amount: float) -> None:
         """Count ``amount`` for each key of ``traffic``; nothing for one that has none."""
@@ -61,7 +70,9 @@ class Track:
 
     def _add(self, key: str, amount: float) -> None:
         counts = self._table()
-        counts.add(counts.ident(key), amount, self._wheel.now())
+        ident = counts.ident(key)
+        counts.add(ident, amount, self._wheel.now())
+        self._note(key, ident, amount)
         names = self.names
         if len(key) > _LONG:
             return
@@ -75,12 +86,17 @@ class Track:
     def count(self, key: str) -> float:
         """Return the count of a key as :meth:`written` gives it."""
         counts = self._table()
-        return counts.count(counts.ident(key), self._wheel.now())
+        ident = counts.ident(key)
+        self._note(key, ident, 0.0)
+        return counts.count(ident, self._wheel.now())
 
     def set(self, key: str, amount: float) -> None:
         """Let the count of a key be ``amount``, from now on for the window; 0 forgets it."""
         counts = self._table()
-        counts.forget(counts.ident(key))
+        ident = counts.ident(key)
+        counts.forget(ident)
+        if self._nodes is not None and self._counter is not None:
+            self._nodes.counts.forget(self._counter, key, ident)
         if amount:
             self._add(key, amount)
 
@@ -92,4 +108,12 @@ class Track:
         if self._counts is None:
             name = f"track:{self.spec.name}:{self.spec.window!r}"
             self._counts = WindowCounts(self._shared.cells(SLICES), name, self.spec.window)
+            if self._nodes is not None and self.spec.nodes:
+                unit = self.spec.window / PARTS
+                self._counter = NodeCounter(name, "window", self._counts, unit)
         return self._counts
+
+    def _note(self, key: str, ident: int, amount: float) -> None:
+        """Let other nodes know, and learn what they know."""
+        if self._nodes is not None and self._counter is not None:
+            self._nodes.counts.note(self._counter, key, ident, amount)

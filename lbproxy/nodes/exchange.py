@@ -1,0 +1,135 @@
+"""CONTROL. Exchanges the use of limits, tracks and bans with the other nodes.
+
+Every :data:`EVERY` seconds the use that was noted goes to the store, and what all nodes have used
+comes back (:mod:`lbproxy.limits.nodes`).  One exchange runs at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import define
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lbproxy.limits.nodes import NodeCounts, Noted
+from lbproxy.net.redis import RedisClient, RedisDown, RedisRefused
+from lbproxy.nodes.scripts import BUCKETS, WINDOWS
+from lbproxy.proxy.ratelog import Quiet
+
+__all__ = ["EVERY", "CountExchange", "ExchangeTally"]
+
+_quiet = Quiet(Logger())
+
+EVERY = 0.1
+"""Seconds from the end of an exchange to the beginning of the next."""
+
+
+@define
+class ExchangeTally:
+    """Exchanges of this process: keys sent, keys whose use other nodes do not learn."""
+
+    sent: int = 0
+    lost: int = 0
+
+
+class CountExchange:
+    """``now``: the clock of the tables.  ``prefix``: of the keys in the store."""
+
+    def __init__(
+        self,
+        client: RedisClient,
+        counts: NodeCounts,
+        reactor: Any,
+        now: Callable[[], float],
+        prefix: str,
+    ) -> None:
+        self.counts = counts
+        self.tally = ExchangeTally()
+        self._client = client
+        self._reactor = reactor
+        self._now = now
+        self._prefix = prefix
+        self._call: Any = None
+        self._running: Deferred[Any] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._again()
+
+    def stop(self) -> None:
+        """End; what was noted stays unknown to others."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        if self._running is not None:
+            self._running.cancel()
+
+    def _again(self) -> None:
+        self._call = self._reactor.callLater(EVERY, self._begin)
+
+    def _begin(self) -> None:
+        self._call = None
+        if len(self.counts) and not self._client.up:
+            self.tally.lost += len(self.counts)
+            self.counts.clear()
+        if not len(self.counts):
+            self._again()
+            return
+        self._running = ensureDeferred(self._exchange())
+        self._running.addErrback(self._failed)
+        self._running.addCallback(self._ended)
+
+    def _ended(self, _: Any) -> None:
+        self._running = None
+        self._again()
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            failure.raiseException()
+        if failure.check(RedisRefused):
+            _quiet.warn(
+                "shared exchange",
+                "shared store: limits cannot be exchanged: {error}",
+                error=failure.getErrorMessage(),
+            )
+        elif not failure.check(RedisDown):
+            _quiet.failure("shared exchange", "shared store: an exchange failed", failure)
+
+    async def _exchange(self) -> None:
+        """Send all that is noted now, batch by batch."""
+        left = len(self.counts)
+        while left > 0:
+            buckets, windows = self.counts.take("bucket"), self.counts.take("window")
+            if not buckets and not windows:
+                return
+            left -= len(buckets) + len(windows)
+            self.tally.lost += len(buckets) + len(windows)  # until they have arrived
+            if buckets:
+                await self._buckets(buckets)
+            if windows:
+                await self._windows(windows)
+
+    async def _buckets(self, sent: Sequence[Noted]) -> None:
+        seconds = [f"{one.amount * one.counter.unit:.9f}" for one in sent]
+        found = await self._client.run(BUCKETS, self._keys(sent), seconds)
+        self._arrived(sent)
+        self.counts.settle_buckets(sent, [one / 1e6 for one in found], self._now())
+
+    async def _windows(self, sent: Sequence[Noted]) -> None:
+        words: list[str] = []
+        for one in sent:
+            words += (repr(one.counter.unit), f"{one.amount:.6f}", str(int(one.forget)))
+        found = await self._client.run(WINDOWS, self._keys(sent), words)
+        self._arrived(sent)
+        rows = [dict(zip(row[::2], map(float, row[1::2]), strict=True)) for row in found]
+        self.counts.settle_windows(sent, rows, self._now())
+
+    def _arrived(self, sent: Sequence[Noted]) -> None:
+        self.tally.sent += len(sent)
+        self.tally.lost -= len(sent)
+
+    def _keys(self, sent: Sequence[Noted]) -> list[str]:
+        return [f"{self._prefix}:{one.counter.kind}:{one.counter.digest(one.key)}" for one in sent]

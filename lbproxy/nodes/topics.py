@@ -1,0 +1,204 @@
+"""CONTROL. Bans, lists and other kept topics of all nodes: a stream in Redis.
+
+The stream is a log with one order (:mod:`lbproxy.sharing.log`).  A node reads it from the beginning
+when it starts, which gives it what the others know, and goes on from where it was after the store
+was away.  If the store has lost its data, every node sends what it knows once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lbproxy.net.redis import RedisClient, RedisDown, RedisRefused
+from lbproxy.proxy.ratelog import Quiet
+from lbproxy.sharing.local import LocalReplicated
+from lbproxy.sharing.log import SharedLog
+
+__all__ = ["EVERY", "MOST", "StreamTopics"]
+
+_quiet = Quiet(Logger())
+
+EVERY = 0.25
+"""Seconds from one look at the stream to the next."""
+
+MOST = 100_000
+"""Messages that the stream keeps, about; a node that starts does not learn older ones."""
+
+_READ = 200  # messages of one reply
+_SENT = 100  # messages sent in one turn
+_BEGIN = b"0-0"
+
+
+class StreamTopics:
+    """The :class:`~lbproxy.sharing.local.RemoteTopics` of a node."""
+
+    def __init__(
+        self,
+        client: RedisClient,
+        replicated: LocalReplicated,
+        reactor: Any,
+        prefix: str,
+        node: str,
+    ) -> None:
+        self.log = SharedLog(node, replicated.spread)
+        self.received = 0
+        self._client = client
+        self._replicated = replicated
+        self._reactor = reactor
+        self._key = f"{prefix}:log"
+        self._last = _BEGIN
+        self._synced = False  # the log was looked at since the connection was made
+        self._late: list[str] = []  # topics whose past was not read
+        self._wholes: Iterator[tuple[str, Any]] | None = None
+        self._call: Any = None
+        self._running: Deferred[Any] | None = None
+        client.watchers.append(self._turned)
+
+    # -- RemoteTopics ---------------------------------------------------------------------------
+
+    def publish(self, topic: str, message: Any) -> None:
+        """See RemoteTopics."""
+        self.log.publish(topic, message)
+        if self._call is not None and self._call.getTime() > self._reactor.seconds():
+            self._call.reset(0)
+
+    def subscribed(self, topic: str) -> None:
+        """See RemoteTopics."""
+        if self._last != _BEGIN:
+            self._late.append(topic)
+
+    # -- the service ----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin."""
+        self._again()
+
+    def stop(self) -> None:
+        """End."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        if self._running is not None:
+            self._running.cancel()
+
+    def _turned(self, up: bool) -> None:
+        self._synced = False
+
+    def _again(self) -> None:
+        self._call = self._reactor.callLater(EVERY, self._begin)
+
+    def _begin(self) -> None:
+        self._call = None
+        if not self._client.up:
+            self._again()
+            return
+        self._running = ensureDeferred(self._look())
+        self._running.addErrback(self._failed)
+        self._running.addCallback(self._ended)
+
+    def _ended(self, _: Any) -> None:
+        self._running = None
+        self._again()
+        if self.log.unsent() and self._client.up:
+            self._call.reset(0)
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            failure.raiseException()
+        if failure.check(RedisRefused):
+            _quiet.warn(
+                "shared topics",
+                "shared store: messages cannot be exchanged: {error}",
+                error=failure.getErrorMessage(),
+            )
+        elif not failure.check(RedisDown):
+            _quiet.failure("shared topics", "shared store: messages were not exchanged", failure)
+        self._synced = False
+
+    async def _look(self) -> None:
+        if not self._synced:
+            await self._sync()
+        await self._send()
+        await self._read()
+        while self._late:
+            await self._catch_up(self._late[0])
+            del self._late[0]
+
+    async def _sync(self) -> None:
+        """Find out whether the log is the one that was read so far."""
+        newest = await self._client.call("XREVRANGE", self._key, "+", "-", "COUNT", 1)
+        top = newest[0][0] if newest else _BEGIN
+        if _number(top) < _number(self._last) or not newest:
+            self._last = _BEGIN
+            self._wholes = self._replicated.everything()
+        self.log.send_again()
+        self._synced = True
+
+    async def _send(self) -> None:
+        if self.log.overflowed:
+            self.log.overflowed = False
+            self._wholes = self._replicated.everything()
+        for entry in self.log.unsent()[:_SENT]:
+            entry.sent = True  # a failure sends all again
+            await self._add(self.log.encode(entry))
+        for _ in range(_SENT if self._wholes is not None else 0):
+            found = next(self._wholes, None) if self._wholes is not None else None
+            if found is None:
+                self._wholes = None
+                break
+            await self._add(self.log.whole(*found))
+
+    def _add(self, text: str) -> Deferred[Any]:
+        return self._client.call("XADD", self._key, "MAXLEN", "~", MOST, "*", "m", text)
+
+    async def _read(self) -> None:
+        while True:
+            rows = await self._rows(self._last)
+            for number, text in rows:
+                self._take_in(text)
+                self._last = number
+            if len(rows) < _READ:
+                return
+
+    async def _catch_up(self, topic: str) -> None:
+        """Read what was sent about one topic before somebody here wanted it."""
+        at = _BEGIN
+        while _number(at) < _number(self._last):
+            rows = await self._rows(at)
+            for number, text in rows:
+                if _number(number) <= _number(self._last):
+                    self._take_in(text, topic)
+                at = number
+            if len(rows) < _READ:
+                return
+
+    async def _rows(self, after: bytes) -> list[tuple[bytes, bytes]]:
+        found = await self._client.call("XREAD", "COUNT", _READ, "STREAMS", self._key, after)
+        rows = found[0][1] if found else []
+        return [(number, _text_of(fields)) for number, fields in rows]
+
+    def _take_in(self, text: bytes, only: str = "") -> None:
+        self.received += 1
+        try:
+            self.log.take_in(text, only)
+        except Exception:
+            _quiet.failure("shared message", "shared store: a message is wrong", Failure())
+
+
+def _text_of(fields: Any) -> bytes:
+    """Return the field ``m`` of an entry of the stream."""
+    if not isinstance(fields, list):
+        return b""
+    pairs = dict(zip(fields[::2], fields[1::2], strict=False))
+    return bytes(pairs.get(b"m", b""))
+
+
+def _number(entry: bytes) -> tuple[int, int]:
+    """Return the id of an entry of a stream as numbers."""
+    first, _, second = entry.partition(b"-")
+    return int(first), int(second or b"0")
