@@ -1,12 +1,14 @@
 """PURE. Words of HAProxy, nginx and others, with their equivalents in lbproxy.
 
-An unknown key, option or section in one of the tables of :mod:`lbproxy.config.foreignwords` is
-answered with the text in the table, instead of the nearest word.
+An unknown key, option or section in one of the tables of :mod:`lbproxy.config.foreignkeys` and
+:mod:`lbproxy.config.foreignwords` is answered with the text in the table, instead of the nearest
+word.
 """
 
 from __future__ import annotations
 
-from lbproxy.config.foreignwords import CONDITIONS, KEYS, OPTIONS, PLUGINS, SECTIONS
+from lbproxy.config.foreignkeys import KEYS
+from lbproxy.config.foreignwords import CONDITIONS, OPTIONS, PLUGINS, SECTIONS
 
 __all__ = [
     "foreign_condition",
