@@ -39,6 +39,7 @@ types: $(VENV)/.dev
 
 docs: $(VENV)/.docs
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
+	$(BIN)/pytest -m sphinx tests/docs
 	@echo "read docs/_build/html/index.html"
 
 # the manual pages lbproxy(1) and lb.ini(5), which a wheel built afterwards installs
@@ -112,6 +113,6 @@ $(VENV)/.dev: $(VENV)/.test
 	@$(INSTALL) .[fast,test,dev]
 	@touch $@
 
-$(VENV)/.docs: $(VENV)/.run
-	@$(INSTALL) .[fast,docs]
+$(VENV)/.docs: $(VENV)/.test
+	@$(INSTALL) .[fast,test,docs]
 	@touch $@

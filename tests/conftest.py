@@ -1,10 +1,16 @@
-"""What every test gets: the project's own pytest plugin, a calm Hypothesis, marks by folder."""
+"""What every test gets: the project's own pytest plugin, a calm Hypothesis, marks by folder.
+
+It also chooses tests: those that watch Python functions are left out where the modules are
+compiled, and where ``LBPROXY_REQUIRE_LIVE=1`` a test that skips itself fails.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import settings
@@ -13,6 +19,8 @@ settings.register_profile("lbproxy", deadline=None, derandomize="CI" in os.envir
 settings.load_profile("lbproxy")
 
 LIVE = Path(__file__).parent / "live"
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+STRICT = os.environ.get("LBPROXY_REQUIRE_LIVE") == "1"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,8 +43,57 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Groups(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything under ``live/`` is live."""
+def _interpreted() -> bool:
+    from lbproxy import compiled
+
+    return compiled.running() != "compiled"
+
+
+@pytest.fixture(scope="session")
+def interpreted() -> bool:
+    """Whether the sources run, so that a test can replace any method."""
+    return _interpreted()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark everything under ``live/`` as live; leave out what cannot be tested here."""
+    unfit = {"compiled" if _interpreted() else "interpreted"}
+    if find_spec("sphinx") is None:
+        unfit.add("sphinx")
+    fit: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
     for item in items:
         if LIVE in item.path.parents:
             item.add_marker(pytest.mark.live)
+        marks = {mark.name for mark in item.iter_markers()}
+        (left_out if unfit & marks else fit).append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = fit
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where everything is installed, a skipped test is a failed one."""
+    report = yield
+    return _strict(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """And so is a skipped module."""
+    report = yield
+    return _strict(report)
+
+
+def _strict(report: Report) -> Report:
+    """Turn a skip into a failure if nothing may be skipped."""
+    if STRICT and report.skipped and not hasattr(report, "wasxfail"):
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid}: {why} (LBPROXY_REQUIRE_LIVE is 1)"
+    return report

@@ -326,3 +326,38 @@ def test_compiling_says_how_long_it_takes_and_how_to_do_without(
     assert "two to four minutes" in first and "COMPILED=0" in first
     assert len(progress) == 2 and all("compiling, " in line for line in progress)
     assert last.startswith("compiled in ")
+
+
+ASKS = re.compile(
+    r"compiled\.(running|trouble)\(|import running\b|mark\.(interpreted|compiled)\b"
+    r"|\binterpreted: bool"
+)
+DEPENDING = {
+    "conftest.py",  # leaves marked tests out
+    "test_compiled.py",
+    "test_tap.py",  # the start line
+    "live/test_wheel.py",
+    "count/__main__.py",
+    "count/test_guard.py",
+    "http/test_edges.py",
+    "http/test_h1_chunks.py",
+    "net/test_handshake_turns.py",
+    "proxy/http/conftest.py",
+    "proxy/http/test_client_states.py",
+    "proxy/http/test_server_states.py",
+}
+
+
+def test_few_tests_depend_on_whether_it_is_compiled() -> None:
+    """Each of them is in docs/architecture.rst, with the reason."""
+    tests = Path(__file__).parent
+    asking = {
+        str(path.relative_to(tests))
+        for path in tests.rglob("*.py")
+        if ASKS.search(path.read_text())
+    }
+    assert asking == DEPENDING
+    page = (tests.parent / "docs" / "architecture.rst").read_text(encoding="utf-8")
+    page = page.partition("Tests must not depend")[2].partition("Rules for these modules")[0]
+    for name in DEPENDING - {"count/__main__.py", "count/test_guard.py"}:
+        assert name.rpartition("/")[2] in page, name

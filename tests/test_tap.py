@@ -22,6 +22,7 @@ from lbproxy.compiled import running
 from tests.support.lb_process import ROOT, LBProcess
 from tests.support.ports import free_ports
 from tests.support.process import accepts, descendants, until
+from tests.support.required import missing
 
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 ENDED = (0, -signal.SIGTERM)  # Twisted ends by the signal that stopped it
@@ -331,7 +332,7 @@ def test_as_the_first_process_of_a_container(tmp_path: Path, echo: Echo) -> None
     """Process 1 of its own process namespace: its log on standard output, and SIGTERM ends it."""
     unshare = shutil.which("unshare")
     if unshare is None or os.geteuid() != 0:
-        pytest.skip("needs root and unshare")
+        missing("needs root and unshare")
     (port,) = free_ports(1)
     (tmp_path / "lb.ini").write_text(
         config(port, echo.port, "workers = 2").replace("access.log json", "stdout json")
@@ -345,7 +346,7 @@ def test_as_the_first_process_of_a_container(tmp_path: Path, echo: Echo) -> None
     try:
         output = tmp_path / "out.log"
         if not until(lambda: output.read_text().count(" serves (pid") == 2, 60):
-            pytest.skip(f"no namespaces here: {output.read_text()[-300:]}")
+            missing(f"no namespaces here: {output.read_text()[-300:]}")
         (first,) = descendants(child.pid)[:1]
         talk(port).close()
         assert until(lambda: '"close":"ok"' in output.read_text(), 20)

@@ -7,11 +7,10 @@ from shutil import copytree, ignore_patterns
 
 import pytest
 
-from lbproxy import compiled
-from tests.bench.load import MissingTool, tool
 from tests.count.budget import complaints
 from tests.count.measure import Figure, count
 from tests.count.parent import ROOT, counted_in
+from tests.support.required import program
 
 ROW = "browser"
 PLACE = "        self._last = not head.keep_alive\n"
@@ -25,15 +24,11 @@ COPY = """\
 
 
 @pytest.mark.long
+@pytest.mark.compiled
 def test_an_extra_copy_of_the_fields_exceeds_the_budget(tmp_path: Path) -> None:
     """Compiles a copy of the sources in which the request parser copies every field."""
-    if not compiled.running().startswith("compiled"):
-        pytest.skip("counts compiled code, and this run is not compiled")
-    try:
-        tool("valgrind")
-        tool("strace")
-    except MissingTool as error:
-        pytest.skip(str(error))
+    program("valgrind")
+    program("strace")
     ours = count(ROW, "lbproxy")
     root = tmp_path / "changed"
     copytree(ROOT, root, ignore=ignore_patterns(".*", "build", "*.so", "_build", "*.egg-info"))

@@ -15,7 +15,7 @@ from lbproxy.cli import main
 
 from .pages import DOCS
 
-pytest.importorskip("sphinx")
+pytestmark = pytest.mark.sphinx
 
 PAGES = ("lbproxy.1", "lb.ini.5")
 

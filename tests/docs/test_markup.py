@@ -88,7 +88,7 @@ def test_files_that_are_named_exist() -> None:
             assert (DOCS / f"{name}.rst").exists(), f"{page.name}: {name}"
 
 
-@pytest.mark.skipif(find_spec("sphinx") is None, reason="sphinx is not installed")
+@pytest.mark.sphinx
 def test_sphinx_builds_without_a_warning(tmp_path: Path) -> None:
     import subprocess
     import sys

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lbproxy import compiled
 from lbproxy.http.chunkline import without_extensions
 from lbproxy.http.h1_body import BadMessage, ChunkedBody
 from lbproxy.http.message import End, Limits
@@ -88,7 +87,7 @@ def test_what_is_wrong_stays_wrong(raw: bytes) -> None:
         assert decoded(b"1\r\nx\r\n" + raw, [cut + 6])[2]
 
 
-@pytest.mark.skipif(compiled.running() == "compiled", reason="counts calls of Python functions")
+@pytest.mark.interpreted
 @pytest.mark.parametrize("extension", [b"", b";a"])
 def test_small_chunks_cost_few_calls(extension: bytes) -> None:
     """One object for all of them; a chunk without an extension takes one call."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import shutil
 import ssl
 import threading
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from tests.support.lb_process import LBProcess
 from tests.support.ports import free_ports
 from tests.support.process import until
 from tests.support.proof import read_challenge, solve
+from tests.support.required import program
 
 TEXT = """
 [lbproxy]
@@ -154,9 +154,7 @@ def test_without_state_a_restart_forgets_them(site: Site) -> None:
 def test_chromium_solves_it(site: Site, tls: bool) -> None:
     """Over http, pages have no ``crypto.subtle``; two tabs solve their pages at once."""
     playwright = pytest.importorskip("playwright.sync_api")
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("needs chromium")
+    path = program("chromium")
     site.start(bits=12)
     # 127.0.0.1 would be a secure context over http, too
     url = f"https://127.0.0.1:{site.tls}/" if tls else f"http://site.example:{site.port}/"
@@ -188,9 +186,7 @@ def test_chromium_solves_it(site: Site, tls: bool) -> None:
 def test_chromium_without_scripts_and_without_cookies(site: Site) -> None:
     """The page explains itself, and does not reload for ever."""
     playwright = pytest.importorskip("playwright.sync_api")
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("needs chromium")
+    path = program("chromium")
     site.start(bits=4)
     url = f"http://127.0.0.1:{site.port}/"
     with playwright.sync_playwright() as started:
@@ -240,9 +236,7 @@ def test_the_command_switches_all_workers(site: Site) -> None:
 @pytest.mark.xdist_group("chromium")
 def test_the_dashboard_has_buttons(site: Site) -> None:
     playwright = pytest.importorskip("playwright.sync_api")
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("needs chromium")
+    path = program("chromium")
     (admin,) = free_ports(1)
     site.start(f"admin = tcp:{admin}:interface=127.0.0.1", challenge="off")
     with playwright.sync_playwright() as started:

@@ -18,6 +18,7 @@ from tests.support import dockerfile
 from tests.support.lb_process import ROOT
 from tests.support.ports import free_port
 from tests.support.process import until
+from tests.support.required import missing
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 
@@ -46,7 +47,7 @@ def context(folder: Path) -> Path:
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dockerfile.Image]:
     why = dockerfile.possible()
     if why:
-        pytest.skip(why)
+        missing(why)
     folder = tmp_path_factory.mktemp("image")
     built = dockerfile.Image(folder, context(tmp_path_factory.mktemp("context")))
     try:

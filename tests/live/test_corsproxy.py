@@ -7,7 +7,6 @@ import hashlib
 import http.client
 import json
 import os
-import shutil
 import signal
 import ssl
 import subprocess
@@ -30,6 +29,7 @@ from tests.support import tls
 from tests.support.lb_process import LBProcess
 from tests.support.ports import free_ports
 from tests.support.process import accepts, until
+from tests.support.required import program
 
 pytestmark = [pytest.mark.live]
 
@@ -258,9 +258,7 @@ const socket = () => new Promise(done => {
 
 @pytest.mark.long
 def test_a_browser(start: Any, tmp_path: Path) -> None:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs chromium")
+    chromium = program("chromium")
     (page_port,) = free_ports(1)
     port, target = start(f"origins = http://127.0.0.1:{page_port}")
     text = PAGE % {"port": port, "url": f"http://{PUBLIC}:{target}/"}

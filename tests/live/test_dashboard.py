@@ -1,6 +1,7 @@
 """The dashboard in Chromium, with traffic behind it.
 
-With ``LBPROXY_SCREENSHOTS=1`` the pictures of the documentation (``docs/images``) are made anew.
+``pytest -m pictures tests/live/test_dashboard.py`` makes the pictures of the documentation anew
+(``docs/images``).
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import socket
 import struct
 import threading
@@ -468,7 +468,7 @@ def test_ten_thousand_servers(tmp_path: Path, opened: Callable[..., Page]) -> No
         made.stop()
 
 
-@pytest.mark.skipif(os.environ.get("LBPROXY_SCREENSHOTS") != "1", reason="makes documentation")
+@pytest.mark.pictures
 def test_pictures_for_the_documentation(tmp_path: Path, opened: Callable[..., Page]) -> None:
     made = Site(tmp_path / "site")
     IMAGES.mkdir(exist_ok=True)

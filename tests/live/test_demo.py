@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from tests.live.clients import run
 from tests.support.lb_process import ROOT
 from tests.support.ports import free_port
 from tests.support.process import Child, until
-from tests.support.servers import program
+from tests.support.required import program
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live-http")]
 
@@ -121,9 +120,7 @@ def test_ctrl_c(demo):
 
 
 def test_the_page_calls_another_origin_through_the_proxy(demo, tmp_path):
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs chromium")
+    chromium = program("chromium")
     flags = "--headless --no-sandbox --disable-gpu --disable-background-networking"
     command = [chromium, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}"]
     command += ["--virtual-time-budget=10000", "--dump-dom", demo.url("CORS")]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,8 +17,10 @@ import pytest
 
 from tests.support import dockerfile
 from tests.support.lb_process import ROOT
+from tests.support.ports import privileged_port
 from tests.support.process import until
-from tests.support.sandbox import UID, Sandbox, directives, interpreter
+from tests.support.required import missing
+from tests.support.sandbox import UID, Sandbox, directives
 
 pytestmark = pytest.mark.live
 
@@ -48,18 +48,6 @@ def test_a_new_directive_must_be_considered() -> None:
         directives(UNIT.replace("[Service]", "[Service]\nProtectMoon=yes"))
 
 
-def privileged_port() -> int:
-    """A free port below 1024."""
-    while True:
-        port = random.randrange(600, 1000)
-        with socket.socket() as sock:
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-
-
 @pytest.fixture
 def port() -> int:
     return privileged_port()
@@ -69,13 +57,10 @@ def port() -> int:
 def sandbox(port: int) -> Iterator[Sandbox]:
     why = dockerfile.possible()
     if why:
-        pytest.skip(why)
-    python, site = interpreter()
-    if not python:
-        pytest.skip("no Python that an ordinary user can run")
+        missing(why)
     folder = Path(tempfile.mkdtemp(prefix="lbproxy-unit-"))
     folder.chmod(0o755)
-    made = Sandbox(folder, UNIT, TEXT.format(port=port), python, site)
+    made = Sandbox(folder, UNIT, TEXT.format(port=port))
     yield made
     made.close()
     shutil.rmtree(folder)

@@ -11,7 +11,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -20,9 +19,11 @@ from pathlib import Path
 import pytest
 
 from tests.live.clients import ThreadServer, connect, heads
+from tests.support import dockerfile, interpreter
 from tests.support.lb_process import ROOT, LBProcess
-from tests.support.ports import free_ports
+from tests.support.ports import free_ports, privileged_port
 from tests.support.process import accepts, descendants, until
+from tests.support.required import missing
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live-workers")]
 
@@ -556,39 +557,23 @@ def test_they_end_without_their_master(echo, tmp_path):
     assert not accepts(tcp)
 
 
-def python_for(user):
-    """An interpreter that this user may run, with our packages; None if there is none."""
-    site = next(path for path in sys.path if path.endswith("site-packages"))
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{site}"}
-    for python in (sys.executable, "/usr/bin/python3"):
-        command = [python, "-c", "import lbproxy.service"]
-        who = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-        with contextlib.suppress(OSError):
-            done = subprocess.run(command, env=environment, capture_output=True, **who)
-            if done.returncode == 0:
-                return python, environment
-    return None
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_a_daemon_gives_up_root(tmp_path):
-    (port,) = free_ports(1)
+def test_a_daemon_gives_up_root(live_folder):
+    why = dockerfile.possible()
+    if why:
+        missing(why)
+    (port,), low = free_ports(1), privileged_port()
     user = pwd.getpwnam("nobody")
-    folder = tmp_path / "home"
+    folder = live_folder / "uid"  # pytest makes its own folders private, again and again
     folder.mkdir()
-    ours = next(one for one in folder.parents if one.name.startswith("pytest-of-"))
-    for one in (folder, *folder.parents):
-        if one.stat().st_uid == 0 and one.is_relative_to(ours):
-            one.chmod(one.stat().st_mode | 0o055)
     os.chown(folder, user.pw_uid, user.pw_gid)
     (folder / "lb.ini").write_text(
         f"[lbproxy]\nworkers = 2\n[frontend w]\nlisten =\n    tcp:{port}:interface=127.0.0.1\n"
-        f"    tcp:917:interface=127.0.0.1\nroutes = default -> reply 200 ok\n"
+        f"    tcp:{low}:interface=127.0.0.1\nroutes = default -> reply 200 ok\n"
     )
-    found = python_for(user)
-    if found is None:
-        pytest.skip("nobody may not run this Python")
-    python, environment = found
+    opened = folder / "opened"
+    checkout = [f"mkdir -p {opened}/lib", f"mount --bind {ROOT} {opened}/lib"]
+    environment = os.environ | interpreter.environment(opened, opened / "lib")
+    python = interpreter.program(opened)
     twistd = [python, "-c", "from twisted.scripts.twistd import run; run()"]
     options = [
         "--logfile=lb.log",
@@ -596,19 +581,22 @@ def test_a_daemon_gives_up_root(tmp_path):
         f"--uid={user.pw_uid}",
         f"--gid={user.pw_gid}",
     ]
-    command = [*twistd, *options, "lbproxy", "--config", "lb.ini"]
+    command = interpreter.in_namespace(
+        [*interpreter.mounts(opened), *checkout],
+        [*twistd, *options, "lbproxy", "--config", "lb.ini"],
+    )
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, b"")
+    log = folder / "lb.log"
+    assert (done.returncode, done.stderr) == (0, b""), log.exists() and log.read_text()
     pid = int((folder / "lb.pid").read_text())
     try:
-        log = folder / "lb.log"
         assert until(lambda: log.read_text().count(" serves (pid") == 2, 60), log.read_text()
         family = [pid, *descendants(pid)]
         assert len(family) == 3
         for one in family:
             status = Path(f"/proc/{one}/status").read_text()
             assert f"Uid:\t{user.pw_uid}\t{user.pw_uid}" in status
-        for address in (port, 917):
+        for address in (port, low):
             client = http.client.HTTPConnection("127.0.0.1", address, timeout=10)
             client.request("GET", "/")
             assert client.getresponse().status == 200

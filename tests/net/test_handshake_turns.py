@@ -9,16 +9,13 @@ from typing import Any
 import pytest
 from OpenSSL import SSL
 
-from lbproxy import compiled
 from lbproxy.net import poller as poller_module
 from lbproxy.net.poller import Poller
 from lbproxy.service import LoadBalancer
 from tests.support import tls
 from tests.support.reactor import eventually, run
 
-pytestmark = pytest.mark.skipif(
-    compiled.running() == "compiled", reason="methods of compiled classes cannot be watched"
-)
+pytestmark = pytest.mark.interpreted
 
 
 @pytest.mark.parametrize("most", [1, 4])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import pytest
-
 from lbproxy.proxy.features.waf.modsecurity.library import Library, MissingLibrary
+from tests.support.required import missing
 
 __all__ = ["CRS", "RULES", "library", "small_rules", "with_core_rules"]
 
@@ -27,7 +25,6 @@ def library() -> Library:
         return Library()
     except MissingLibrary as error:
         missing(str(error))
-        raise
 
 
 def with_core_rules() -> None:
@@ -35,13 +32,6 @@ def with_core_rules() -> None:
     library().close()
     if not Path(CRS).is_dir():
         missing("modsecurity-crs is not installed")
-
-
-def missing(reason: str) -> None:
-    """Skip the test, or let it fail where everything has to be installed."""
-    if os.environ.get("LBPROXY_REQUIRE_LIVE") == "1":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
 
 
 def small_rules(folder: Path, rules: str = RULES) -> Path:

@@ -11,7 +11,7 @@ import random
 import socket
 from collections.abc import Iterator
 
-__all__ = ["free_port", "free_ports"]
+__all__ = ["free_port", "free_ports", "privileged_port"]
 
 FIRST, LAST = 12_000, 32_000
 BLOCK = 400
@@ -73,3 +73,14 @@ def _free(port: int) -> bool:
 def free_port() -> int:
     """One of them."""
     return free_ports(1)[0]
+
+
+def privileged_port() -> int:
+    """Return a free port below 1024."""
+    chance = random.SystemRandom()
+    while True:
+        port = chance.randrange(600, 1000)
+        guard = _held(port)
+        if guard is not None:
+            guard.close()
+            return port

@@ -1,9 +1,9 @@
 """Run the service of a systemd unit without systemd, in a sandbox like the one that it asks for.
 
-The root folder is this machine's, read-only, with a program, a configuration and a user added by an
-overlay. ``unshare`` makes the mount namespace, ``setpriv`` sets user, capabilities and
-``no_new_privs``. Seccomp filters (``SystemCallFilter=`` and others) need systemd and are left out.
-Needs root on Linux with overlay file systems.
+The root folder is this machine's, read-only, with a program, its interpreter and a configuration
+added by an overlay and mounts. ``unshare`` makes the mount namespace, ``setpriv`` sets user,
+capabilities and ``no_new_privs``. Seccomp filters (``SystemCallFilter=`` and others) need systemd
+and are left out. Needs root on Linux with overlay file systems.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ import shlex
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.support import interpreter
 from tests.support.lb_process import ROOT
 
-__all__ = ["LEFT_OUT", "Sandbox", "directives", "interpreter"]
+__all__ = ["LEFT_OUT", "Sandbox", "directives"]
 
 USER = "daemon"
 UID = GID = 1
 """A user that every Linux has, in place of the unit's."""
+
+HOME = "/opt/lbproxy"
+"""The folder of the program, in the sandbox."""
 
 REPRODUCED = """
 Type NotifyAccess ExecStartPre ExecStart ExecReload User WorkingDirectory UMask LimitNOFILE
@@ -52,30 +55,13 @@ def directives(unit: str) -> dict[str, str]:
     return found
 
 
-def interpreter() -> tuple[str, str]:
-    """Return a Python that the user can run, and the folder with its packages; "" if none is."""
-    site = next((path for path in sys.path if path.endswith("site-packages")), "")
-    name = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    for path in (sys.executable, f"/usr/bin/{name}", f"/usr/local/bin/{name}"):
-        hidden = ("/root/", "/home/", "/tmp/", "/var/tmp/")  # by ProtectHome and PrivateTmp
-        if str(Path(path).resolve()).startswith(hidden) or site.startswith(hidden):
-            continue
-        command = ["setpriv", f"--reuid={UID}", f"--regid={GID}", "--clear-groups", path]
-        code = "import twisted.web, OpenSSL, attrs, click"
-        environment = {"PYTHONPATH": site, "PATH": "/usr/bin:/bin"}
-        done = subprocess.run([*command, "-c", code], env=environment, capture_output=True, cwd="/")
-        if done.returncode == 0:
-            return path, site
-    return "", ""
-
-
 class Sandbox:
     """The service of ``unit``, in ``folder``, which everybody must be able to enter.
 
     ``run``, ``logs`` and ``state`` are its writable folders, seen from outside.
     """
 
-    def __init__(self, folder: Path, unit: str, config: str, python: str, site: str) -> None:
+    def __init__(self, folder: Path, unit: str, config: str) -> None:
         self.service = directives(unit)
         self.folder = folder
         self.config = folder / "added/etc/lbproxy/lb.ini"
@@ -91,8 +77,10 @@ class Sandbox:
         for name in ("lbproxy", "twisted"):
             shutil.copytree(ROOT / name, folder / "added/opt/lbproxy/lib" / name, ignore=skip)
         program = folder / "added/opt/lbproxy/bin/lbproxy"
-        lines = ("#!/bin/sh", f"export PYTHONPATH=/opt/lbproxy/lib:{site} LBPROXY_COMPILED=0")
-        program.write_text("\n".join([*lines, f'exec {python} -m lbproxy "$@"\n']))
+        variables = interpreter.environment(HOME, f"{HOME}/lib") | {"LBPROXY_COMPILED": "0"}
+        lines = ["#!/bin/sh", *(f"export {name}={value}" for name, value in variables.items())]
+        lines.append(f'exec {interpreter.program(HOME)} -m lbproxy "$@"\n')
+        program.write_text("\n".join(lines))
         program.chmod(0o755)
         self.config.write_text(config)
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -109,6 +97,7 @@ class Sandbox:
             f"mount -t tmpfs tmpfs {upper} && mkdir {upper}/added {upper}/work",
             f"cp -a {self.folder}/added {upper}",
             f"mount -t overlay overlay -o {layers} {root}",
+            *interpreter.mounts(f"{root}{HOME}"),
             f"mount -o remount,ro {root}",  # ProtectSystem=strict
             f"mount --bind {self.config.parent} {root}/etc/lbproxy",
             f"mount -o remount,bind,ro {root}/etc/lbproxy",

@@ -1,13 +1,9 @@
 """Fixtures that start real servers: import what a test module needs, or get them through
 ``tests/live/conftest.py``.
-
-A missing program skips the test on somebody's machine and fails it where
-``LBPROXY_REQUIRE_LIVE=1``.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,7 +16,7 @@ from tests.support.databases import Postgres, Redis
 from tests.support.lb_process import LBProcess
 from tests.support.nginx import NginxOrigin
 from tests.support.origin import RawOrigin
-from tests.support.process import find_binary
+from tests.support.required import program
 
 __all__ = [
     "lb_process",
@@ -33,19 +29,6 @@ __all__ = [
     "raw_origin",
     "redis",
 ]
-
-
-def program(name: str) -> str:
-    """The path of an installed program; without it the test is skipped, or fails where it must not
-    be.
-    """
-    path = find_binary(name)
-    if path is None:
-        reason = f"{name} is not installed"
-        if os.environ.get("LBPROXY_REQUIRE_LIVE") == "1":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
-    return path
 
 
 @pytest.fixture(scope="session")

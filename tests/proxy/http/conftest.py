@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from lbproxy import compiled
 from lbproxy.proxy.http import serverstate
 from lbproxy.proxy.http.clientlink import ClientLink
 from lbproxy.proxy.http.clientstate import NAMES, NEXT
@@ -14,7 +13,9 @@ from lbproxy.proxy.http.server import H1ServerConnection
 
 
 @pytest.fixture(autouse=True)
-def client_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
+def client_steps(
+    monkeypatch: pytest.MonkeyPatch, interpreted: bool
+) -> Iterator[list[tuple[str, str]]]:
     """The steps from state to state of all client connections of the test.
 
     Each must be in the table.  Methods of compiled classes cannot be replaced, so there is nothing
@@ -31,14 +32,16 @@ def client_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, st
             wrong.append(step)
         enter(connection, state)
 
-    if compiled.running() != "compiled":
+    if interpreted:
         monkeypatch.setattr(ClientLink, "_enter", watched)
     yield steps
     assert wrong == []
 
 
 @pytest.fixture(autouse=True)
-def server_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
+def server_steps(
+    monkeypatch: pytest.MonkeyPatch, interpreted: bool
+) -> Iterator[list[tuple[str, str]]]:
     """The same of all connections to servers."""
     steps: list[tuple[str, str]] = []
     wrong: list[tuple[str, str]] = []
@@ -51,7 +54,7 @@ def server_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, st
             wrong.append(step)
         enter(connection, state)
 
-    if compiled.running() != "compiled":
+    if interpreted:
         monkeypatch.setattr(H1ServerConnection, "_enter", watched)
     yield steps
     assert wrong == []

@@ -9,15 +9,11 @@ import itertools
 
 import pytest
 
-from lbproxy import compiled
 from lbproxy.proxy.http import clientstate
 from lbproxy.proxy.http.clientstate import NAMES, NEXT
 from tests.proxy.http_kit import GET, OK, post, rigs
 
 rig = pytest.fixture(rigs)
-watched = pytest.mark.skipif(
-    compiled.running() == "compiled", reason="compiled classes cannot be watched"
-)
 
 UPGRADE = GET[:-2] + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"
 SWITCH = b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -31,7 +27,7 @@ def path(steps: list[tuple[str, str]]) -> list[str]:
     return [steps[0][0], *(after for _, after in steps)]
 
 
-@watched
+@pytest.mark.interpreted
 @pytest.mark.parametrize(
     ("script", "states"),
     [
@@ -62,7 +58,7 @@ def test_steps(rig, client_steps, script: tuple[bytes, ...], states: str) -> Non
     assert client_steps[-1][1] == "closed"
 
 
-@watched
+@pytest.mark.interpreted
 def test_the_end_of_a_slow_client(rig, client_steps) -> None:
     r = rig()
     client = r.client()

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lbproxy import compiled
 from lbproxy.proxy.http.serverstate import CLOSING, NAMES, NEXT
 from tests.proxy.http_kit import GET, OK, post, rigs
 
 rig = pytest.fixture(rigs)
-watched = pytest.mark.skipif(
-    compiled.running() == "compiled", reason="compiled classes cannot be watched"
-)
 
 UPGRADE = GET[:-2] + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"
 SWITCH = b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -24,7 +20,7 @@ DECLINED = "idle expecting declined early answering idle"
 SENDING = "idle expecting sending awaiting answering idle"
 
 
-@watched
+@pytest.mark.interpreted
 @pytest.mark.parametrize(
     ("script", "states"),
     [
