@@ -181,6 +181,9 @@ class WebhookTarget(Destination):
 
 # -- a mail -------------------------------------------------------------------------------------
 
+_LITERAL = "[127.0.0.1]"
+"""What EHLO says if this machine has no name with a domain (RFC 5321 section 4.1.3)."""
+
 
 class MailTarget(Destination):
     """See :class:`lbproxy.config.model.MailSpec`.
@@ -203,7 +206,9 @@ class MailTarget(Destination):
         message["Date"] = formatdate(localtime=True)
         message["Message-ID"] = make_msgid(domain=self._spec.sender.rpartition("@")[2] or None)
         message.set_content(f"lbproxy on {socket.gethostname()}\n\n{notice.text}\n")
-        smtp = smtplib.SMTP(timeout=self._spec.timeout)  # of each answer; of all of them is below
+        # The name is set in the thread: looking it up may ask DNS.  The timeout is that of each
+        # answer; the deadline of all of them is below.
+        smtp = smtplib.SMTP(local_hostname=_LITERAL, timeout=self._spec.timeout)
         talk: Deferred[Any] = deferToThreadPool(
             self._reactor, self._reactor.getThreadPool(), self._talk, smtp, message
         )
@@ -221,6 +226,8 @@ class MailTarget(Destination):
 
     def _talk(self, smtp: smtplib.SMTP, message: EmailMessage) -> None:
         spec = self._spec
+        name = socket.getfqdn()
+        smtp.local_hostname = name if "." in name else _LITERAL
         with smtp:
             smtp.connect(spec.server.host, spec.server.port)
             smtp._host = spec.server.host  # type: ignore[attr-defined]  # whose certificate it must be
