@@ -197,6 +197,19 @@ def test_explain_a_request(run):
     assert again.output == result.output, "the same user always goes to the same server"
 
 
+def test_explain_and_replay_need_no_certificates(run):
+    """Of the servers that will run the configuration; ``check`` wants them."""
+    Path("tls.ini").write_text(
+        "[frontend web]\nlisten = tls:8443 certificates=/etc/certs/site.pem\n"
+        "routes = default -> reply 204\n"
+    )
+    assert "no such file" in run("check", "tls.ini").output
+    assert "answered with 204" in run("explain", "tls.ini", "GET", "https://a.example:8443/").output
+    Path("access.log").write_text('1.2.3.4 - - [29/Nov/2026:10:00:00 +0000] "GET / HTTP/1.1" 200 1')
+    result = run("replay", "access.log", "--old", "tls.ini", "--new", "tls.ini")
+    assert result.exit_code == 0, result.output
+
+
 def test_explain_as_json_and_a_redirect(run):
     result = run("explain", "good.ini", "GET", "http://old.example.com:8080/a?b", "--json")
     data = json.loads(result.output)

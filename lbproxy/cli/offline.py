@@ -63,6 +63,11 @@ def _read_text(path: Path) -> Config:
     return _read(path, NO_FILES)
 
 
+def decisions(path: Path) -> Config:
+    """Return the configuration for commands that only decide, which need no key or certificate."""
+    return load_config(path, files=NO_FILES)
+
+
 def _read(path: Path, files: Files) -> Config:
     """The configuration in a file, or for ``-`` from standard input, with paths from the present
     folder.
@@ -232,6 +237,8 @@ def explain(
 ) -> None:
     """Show what would happen to a request or a TCP connection, and why.
 
+    Certificates and keys are not read, so it works away from the servers.
+
     \b
     lbproxy explain lb.ini GET https://shop.example.com/cart -H 'Cookie: user=7'
     lbproxy explain lb.ini TCP 5432 --sni db.example.com --client 10.1.2.3
@@ -239,7 +246,7 @@ def explain(
     from lbproxy.decide.explain import explain_http, explain_tcp
     from lbproxy.http.message import header_pairs
 
-    loaded = load(config)
+    loaded = load(config, decisions)
     try:
         ip_address(client)
         if method.upper() == "TCP":

@@ -60,10 +60,11 @@ def replay_command(log: str, old: Path, new: Path, host: str, frontend: str, as_
 
     Exit status 0 if nothing changes, 1 if something changes, 2 if replay cannot decide.
     """
+    from lbproxy.cli.offline import decisions
     from lbproxy.decide.replay import replay
     from lbproxy.waf.engine import MissingEngine
 
-    before, after = load(old, status=2), load(new, status=2)
+    before, after = load(old, decisions, status=2), load(new, decisions, status=2)
     try:
         with _opened(log) as lines:
             result = replay(_lines(lines), before, after, host=host, frontend=frontend)

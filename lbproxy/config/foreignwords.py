@@ -1,5 +1,5 @@
-"""PURE. Sections, plugins, options and conditions of HAProxy, nginx, Traefik, Caddy and Apache, with
-their equivalents, for :mod:`lbproxy.config.foreign`.  Keys are in
+"""PURE. Sections, plugins, options and conditions of HAProxy, nginx, Traefik, Caddy and Apache,
+with their equivalents, for :mod:`lbproxy.config.foreign`.  Keys are in
 :mod:`lbproxy.config.foreignkeys`.
 """
 
@@ -20,6 +20,9 @@ SECTIONS = {
     "routers": "'routes' in [frontend NAME]",
     "services": "[backend NAME]",
     "middlewares": "'filters'",
+    "virtualhost": "[frontend NAME] with 'listen' and 'routes', or [site NAME]",
+    "proxy": "[backend NAME] with 'servers'",
+    "providers": "not needed: 'watch = yes' reloads; 'dns:' and the API add servers",
     "resolvers": "'resolve_every' in [backend NAME]",
     "peers": "not needed: workers share their tables",
 }
@@ -53,7 +56,7 @@ _FILTERS = {
     "strip_prefix": "'rewrite /x/* /*'",
     "stripprefix": "'rewrite /x/* /*'",
     "replacepath": "'rewrite PATTERN REPLACEMENT'",
-    "redirectscheme": "'redirect 301 https://{host}{uri}'",
+    "redirectscheme": "'redirect 301 https://{hostname}{uri}'",
 }
 
 _PROBES = {

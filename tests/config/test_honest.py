@@ -167,6 +167,11 @@ def test_methods(lines: str, said: str) -> None:
         ("backend = app", "backend = app\nencode = gzip", "as servers compress them"),
         ("servers = a", "http-reuse always\nservers = a", "'reuse = never'"),
         ("servers = a", "hash-type consistent\nservers = a", "always consistent"),
+        ("backend = app", "backend = app\nProxyPass / http://b/", "'servers' in [backend NAME]"),
+        ("servers = a", "BalancerMember http://b\nservers = a", "'servers' with a line"),
+        ("backend = app", "backend = app\nSSLCertificateFile = x.pem", "'certificates='"),
+        ("[backend app]", "[VirtualHost *:80]", "[frontend NAME] with 'listen'"),
+        ("servers = a", "serversTransport = inner\nservers = a", "'ca='"),
     ],
 )
 def test_words_of_others(old: str, new: str, said: str) -> None:
@@ -260,3 +265,14 @@ def test_a_site_may_stand_in_a_frontend_where_a_route_cannot_match() -> None:
 def test_defaults_that_do_not_exist() -> None:
     (found,) = texts(MINIMAL.replace("backend = app", "backend = app\ndefaults = nope"))
     assert "there is no [defaults nope]" in found
+
+
+def test_a_log_of_both_modes_says_so() -> None:
+    """The error is at [lbproxy], which has no mode."""
+    text = (
+        "[lbproxy]\naccess_log = access.log json if status 5xx\n"
+        "[listen db]\nmode = tcp\nlisten = tcp:5432\nservers = a 10.0.0.1:5432\n" + MINIMAL
+    )
+    (one,) = mistakes(text)
+    assert "'status' needs mode = http" in one.message
+    assert one.message.endswith("frontends of both modes use this log")

@@ -15,7 +15,13 @@ from lbproxy.registry import load_config
 from .pages import DOCS, EXAMPLES
 
 FOLDER = EXAMPLES / "migration"
-PAIRS = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg", "caddy": "Caddyfile"}
+PAIRS = {
+    "nginx": "nginx.conf",
+    "haproxy": "haproxy.cfg",
+    "caddy": "Caddyfile",
+    "traefik": "traefik-dynamic.yml",
+    "apache": "httpd.conf",
+}
 
 
 def load(name: str) -> Any:
@@ -98,10 +104,59 @@ def test_caddy(url: str, client: str, wanted: str) -> None:
     assert asked("caddy", url, client) == wanted
 
 
+@pytest.mark.parametrize(
+    ("url", "client", "headers", "wanted"),
+    [
+        ("http://example.com/x", "192.0.2.1", {}, "301 to https://example.com/x"),
+        ("http://example.com/ping", "192.0.2.1", {}, "200"),
+        ("https://other.example/", "192.0.2.1", {}, "404"),
+        ("https://example.com/api/x", "192.0.2.1", {}, "api"),
+        ("https://example.com/api/x", "192.0.2.1", {"X-Beta": "yes"}, "shop-v2"),
+        ("https://www.example.com/api/x", "192.0.2.1", {}, "shop"),
+        ("https://example.com/staff", "192.0.2.1", {}, "403"),
+        ("https://example.com/staff", "10.0.0.5", {}, "shop"),
+        ("https://example.com/shop.php", "192.0.2.1", {}, "301 to https://example.com/shop"),
+    ],
+)
+def test_traefik(url: str, client: str, headers: dict[str, str], wanted: str) -> None:
+    assert asked("traefik", url, client, **headers) == wanted
+
+
+@pytest.mark.parametrize(
+    ("port", "name", "wanted"),
+    [(443, "mail.example.com", "mail"), (443, "example.com", "https"), (5432, "", "postgres")],
+)
+def test_traefik_tcp(port: int, name: str, wanted: str) -> None:
+    assert explain_tcp(load("traefik"), port, name, (), "192.0.2.1").backend == wanted
+
+
+@pytest.mark.parametrize(
+    ("url", "client", "headers", "wanted"),
+    [
+        ("http://shop.example.com/a?b", "192.0.2.1", {}, "301 to https://shop.example.com/a?b"),
+        ("https://shop.example.com/a", "192.0.2.1", {}, "app"),
+        ("https://shop.example.com/a", "192.0.2.1", {"User-Agent": "x badbot/2"}, "403"),
+        ("https://shop.example.com/static/a.css", "192.0.2.1", {}, "static"),
+        ("https://shop.example.com/staticky", "192.0.2.1", {}, "app"),
+        ("https://shop.example.com/live/1", "192.0.2.1", {"Upgrade": "WebSocket"}, "live"),
+        ("https://shop.example.com/live/1", "192.0.2.1", {}, "app"),
+        ("https://shop.example.com/admin", "192.0.2.1", {}, "403"),
+        ("https://shop.example.com/admin/x", "10.0.0.5", {}, "app"),
+        (
+            *("https://shop.example.com/archive/1", "192.0.2.1", {}),
+            "301 to https://archive.example.com/archive/1",
+        ),
+    ],
+)
+def test_apache(url: str, client: str, headers: dict[str, str], wanted: str) -> None:
+    assert asked("apache", url, client, **headers) == wanted
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_all_servers_of_the_original_are_there(name: str) -> None:
     original = (FOLDER / PAIRS[name]).read_text(encoding="utf-8")
     address = re.compile(r"\b(?:10\.0\.0\.\d+|app\.internal):\d+\b")
+    assert len(address.findall(original)) > 2
     found = {str(one.target) for backend in load(name).backends for one in backend.servers}
     assert set(address.findall(original)) <= {text.split()[0] for text in found}
 

@@ -69,5 +69,6 @@ def _check_log(log: LogSpec, spot: Spot, modes: set[Mode]) -> None:
             for verb, args, _ in log.conditions:
                 check_condition(verb, args, mode, response=True)
         except ValueError as error:
-            spot.caught(error)
+            both = "; frontends of both modes use this log" if len(modes) > 1 else ""
+            spot.caught(ValueError(f"{error}{both}"))
             return
