@@ -11,15 +11,13 @@ See ``docs/embedding.rst``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from secrets import token_bytes
 from typing import Any, TypeVar
 
 from attrs import evolve
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -27,10 +25,10 @@ from lbproxy.admin.auth import TokenError
 from lbproxy.admin.server import Admin
 from lbproxy.alerts.alerter import Alerter
 from lbproxy.alerts.watch import Watch
-from lbproxy.config.changes import Changes
 from lbproxy.config.errors import ConfigError, ConfigErrors, Problems
 from lbproxy.config.model import Address, Config, GlobalSpec, LogSpec, Where
-from lbproxy.errors import Kind, ListenError
+from lbproxy.ending import Ending
+from lbproxy.errors import ListenError
 from lbproxy.generation.assemble import compile_config
 from lbproxy.generation.generation import Ground
 from lbproxy.generation.listening import Listener, bind, unbind
@@ -41,7 +39,6 @@ from lbproxy.logs.sink import LogSink
 from lbproxy.net.descriptors import client_bound, handshake_bound
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
-from lbproxy.net.inherited import Inherited
 from lbproxy.net.steady import steady
 from lbproxy.nodes.store import SharedStore
 from lbproxy.observe.events import EventKind, Events
@@ -49,13 +46,10 @@ from lbproxy.operate.changing import Changing
 from lbproxy.operate.drain import Drains
 from lbproxy.operate.journal import KeptJournal, journal_path
 from lbproxy.operate.statefile import StateFile, write_whole
-from lbproxy.process import replication
 from lbproxy.process.filewatch import FileWatch
-from lbproxy.process.remainder import Kept
 from lbproxy.process.upgrade import Upgrader
 from lbproxy.proxy.ratelog import Quiet
 from lbproxy.registry import load_config, parse_config, refuse_nothing
-from lbproxy.runtime import Runtime
 from lbproxy.sharing.contracts import Replicated, Shared
 from lbproxy.sharing.local import LocalReplicated, LocalShared
 from lbproxy.tls.certificates import CertificateError
@@ -63,8 +57,6 @@ from lbproxy.tls.certificates import CertificateError
 __all__ = ["Listener", "LoadBalancer", "refuse_nothing"]
 
 T = TypeVar("T")
-
-_IDLE_GRACE = 5.0  # seconds in which an idle client may ask once more after an upgrade
 
 _log = Logger()
 _quiet = Quiet(_log)
@@ -83,7 +75,7 @@ def _read(source: str | Path) -> Config:
     return parse_config(str(source)) if _is_text(source) else load_config(Path(source))
 
 
-class LoadBalancer(Runtime):
+class LoadBalancer(Ending):
     """Frontends and backends of one configuration, on one reactor.
 
     ``generation``: the live objects of ``config``. ``network`` moves all bytes; ``total`` counts
@@ -254,7 +246,7 @@ class LoadBalancer(Runtime):
         try:
             self._bind()
         except ListenError:
-            super().stopService()  # type: ignore[no-untyped-call]
+            super().stopService()
             for sink in self.generation.sinks.values():
                 sink.stop()
             raise
@@ -297,179 +289,6 @@ class LoadBalancer(Runtime):
             except ListenError:
                 unbind(self.listeners)
                 raise
-
-    def stopService(self) -> Deferred[None]:
-        """Stop accepting, let what runs finish for ``timeout_shutdown``, then cut it off.
-
-        Fires when all is closed.
-        """
-        self.stopping = True
-        closing = unbind(self.listeners)
-        patient = self.handed_over
-        for frontend in self.frontends.values():
-            frontend.stop(idle=not patient)
-        if not patient:
-            for backend in self.backends.values():
-                backend.close()
-        return Deferred.fromCoroutine(self._finish(closing, patient))
-
-    async def _finish(self, closing: list[Deferred[Any]], patient: bool) -> None:
-        """Close everything; an error in one object does not affect the others."""
-        left = await self._sessions_end(patient)
-        if left:
-            _log.warn("{left} sessions cut off at shutdown", left=left)
-        try:
-            if self.handed_over:
-                for backend in self.backends.values():
-                    backend.close()
-            self._cut()
-            self._reloader.finish()
-        finally:
-            finishing = [*closing, maybeDeferred(super().stopService)]
-            await DeferredList(finishing, consumeErrors=True)
-            try:
-                self._cut()
-            finally:
-                for sink in self.generation.sinks.values():
-                    sink.stop()
-                self.stopping = False
-
-    def hurry(self) -> None:
-        """Abort the remaining sessions, if lbproxy is stopping."""
-        self._hurried = True
-
-    async def _sessions_end(self, patient: bool) -> int:
-        """Wait for sessions to end; return how many are left after their time.
-
-        ``patient``: idle clients are not closed at once.
-        """
-        limit = self.config.settings.timeout_shutdown
-        now = self.network.wheel.now
-        deadline = now() + limit
-        idle_until = now() + min(_IDLE_GRACE, limit / 2)
-        while True:
-            if patient and now() >= idle_until:
-                patient = False
-                for frontend in self.frontends.values():
-                    frontend.stop()
-            left = self.generation.sessions()
-            left += sum(one.sessions for one in self._reloader.leaving)
-            if not left or self._hurried or now() >= deadline:
-                return left
-            await deferLater(self.reactor, 0.05)
-
-    # -- upgrade --------------------------------------------------------------------------------
-
-    def sockets(self) -> list[tuple[Address, list[int]]]:
-        """The descriptors that are listened on, by the address as it is configured.
-
-        ListenError for an endpoint of Twisted's: nobody knows how to give its socket away."""
-        bounds = [(one.spec.address, one.spec.endpoint, one.bound) for one in self.listeners]
-        if self.admin is not None:
-            bounds += [(d.spec.address, d.spec.endpoint, d.bound) for d in self.admin.doors]
-        found = []
-        for address, endpoint, bound in bounds:
-            if address is None:
-                raise ListenError(f"{endpoint} cannot be handed over, a restart is needed")
-            if bound is not None:
-                found.append((address, bound.sockets()))
-        return found
-
-    def inherit(self, sockets: Inherited, known: dict[str, Any]) -> None:
-        """Take over the sockets and :meth:`known` of another process, before the start."""
-        self.network.binder.inherited = sockets
-        if self.admin is not None:
-            self.admin.inherit(sockets)
-        self.events.restore(known.get("events", ()))
-        self.changing.inherit(Changes.from_json(known["changes"]))
-        for name, server, address, healthy, note in known["health"]:
-            backend = self.backends.get(name)
-            found = backend.group.servers.get(server) if backend is not None else None
-            if backend is None or found is None or str(found.spec.target) != address:
-                continue
-            if name in self.generation.checkers and not found.spec.no_check:
-                backend.group.set_health(found, healthy, note)
-        for message in known["sticky"]:
-            replication.learn(self.backends, message)
-        self._learn(known.get("kept", ()))
-        if self._journal is not None:
-            self._journal.inherit()
-
-    def complete(self, events: Iterable[Mapping[str, Any]], kept: Iterable[Kept]) -> None:
-        """Take over what the other process has added since :meth:`inherit`; it writes no more."""
-        self.events.insert(events)
-        self._learn(kept)
-        if self._journal is not None:
-            self._journal.own()
-
-    def _learn(self, kept: Iterable[Kept]) -> None:
-        """Take over messages that another process of this node knows."""
-        shares = self._ground.replicated
-        if isinstance(shares, LocalReplicated):
-            for topic, message in kept:
-                shares.spread(topic, message)
-
-    def known(self) -> dict[str, Any]:
-        """Return what a successor needs for :meth:`inherit`, as plain JSON types."""
-        health = [
-            (name, server.name, str(server.spec.target), server.healthy, server.health_note)
-            for name in self.generation.checkers
-            for server in self.backends[name].group.servers.values()
-            if not server.spec.no_check
-        ]
-        shares = self._ground.replicated
-        return {
-            "changes": self.changing.changes.as_json(),
-            "events": [event.as_dict() for event in self.events.since()],
-            "health": health,
-            "sticky": list(replication.whole(self.backends, replication.MOST_HANDED_OVER)),
-            "kept": list(shares.everything()) if isinstance(shares, LocalReplicated) else [],
-        }
-
-    def note_kept(self) -> None:
-        """See :class:`lbproxy.process.upgrade.Upgradable`."""
-        shares = self._ground.replicated
-        if isinstance(shares, LocalReplicated):
-            shares.noted = []
-
-    def noted(self) -> list[Kept]:
-        """See :class:`lbproxy.process.upgrade.Upgradable`."""
-        shares = self._ground.replicated
-        if not isinstance(shares, LocalReplicated):
-            return []
-        found, shares.noted = shares.noted or [], None
-        return found
-
-    def own_sockets(self, owner: bool = True) -> None:
-        """Set whether this process removes the files of Unix sockets."""
-        doors = self.admin.doors if self.admin is not None else []
-        for bound in (*(one.bound for one in self.listeners), *(door.bound for door in doors)):
-            if bound is not None:
-                bound.own(owner)
-
-    def hand_over(self) -> None:
-        """Another process serves on our sockets: accept no more.
-
-        Files are its from now on.
-
-        Connections live on until :meth:`stopService`, which then is patient with idle ones and with
-        the waiting: it lets a client that keeps its connection ask once more.
-        """
-        self.handed_over = True
-        self.own_sockets(False)
-        self.changing.hand_over()
-        if self._journal is not None:
-            self._journal.silence()
-        unbind(self.listeners)
-        if self.admin is not None:
-            self.admin.unbind()
-
-    def _cut(self) -> None:
-        for frontend in self.frontends.values():
-            frontend.abort()
-        for backend in self.backends.values():
-            for server in backend.group.servers.values():
-                backend.kill_sessions(server, Kind.SHUTDOWN)
 
     # -- reload ---------------------------------------------------------------------------------
 

@@ -34,8 +34,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "nodes",
     ),
     (
-        *("pluginload", "registry", "twistedplugins", "runtime", "service", "testing", "decide"),
-        "workers",
+        *("pluginload", "registry", "twistedplugins", "inventory", "runtime", "ending", "service"),
+        *("testing", "decide", "workers"),
     ),
     ("tap", "cli", "__main__"),
 )
@@ -90,8 +90,9 @@ CROSS: dict[str, tuple[str, ...]] = {
     "process": WINGS["process"],
     "decide": ("registry",),
     "registry": ("pluginload", "twistedplugins"),
-    "runtime": ("registry",),
-    "service": ("registry", "runtime"),
+    "runtime": ("inventory", "registry"),
+    "ending": ("runtime",),
+    "service": ("ending", "registry"),
     "testing": ("registry", "service"),
     "workers": ("registry", "service"),
     "__main__": ("cli",),

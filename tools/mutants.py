@@ -45,6 +45,7 @@ TARGETS = {
     "tests/proxy": [
         "proxy/http/exchange.py",
         "proxy/http/answering.py",
+        "proxy/http/sourcing.py",
         "proxy/http/delivery.py",
         "proxy/http/attempt*.py",
         "proxy/http/client*.py",

@@ -5,7 +5,6 @@ The middle layer of :class:`lbproxy.net.transport.FastTransport`; its rules are 
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 from collections import deque
@@ -13,28 +12,19 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, Final
 
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.error import ConnectionAborted
 from twisted.python.failure import Failure
 
 from lbproxy.net import halfclose
+from lbproxy.net.endstate import ABORT, BROKEN, FLUSH, OPEN, TRY_LATER, half_closeable, lost
 from lbproxy.net.outbuffer import PipeChunk, add, remove
 from lbproxy.net.poller import OUT, Poller, failure_of
 from lbproxy.net.watchedsocket import WatchedSocket
 
 __all__ = [
-    "ABORT",
-    "BROKEN",
     "CLOSE_GRACE_S",
-    "DONE",
-    "FLUSH",
     "HIGH_WATER_BYTES",
-    "LINGER",
-    "OPEN",
-    "TRY_LATER",
     "Sender",
-    "half_closeable",
-    "lost",
 ]
 
 HIGH_WATER_BYTES: Final = 64 * 1024
@@ -45,43 +35,6 @@ IOVECS: Final = 64
 # of the descriptor and not of the socket: half the instructions
 _write: Final[Callable[[int, Any], int]] = os.write
 _writev: Final[Callable[[int, Any], int]] = os.writev
-
-DONE: Final = failure_of(ConnectionDone())
-TRY_LATER: Final = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EINTR))
-
-# How a transport is being closed.  A higher number overrides a lower one, and from BROKEN on
-# nothing is sent.
-OPEN: Final = 0
-FLUSH: Final = 1  # loseConnection: once everything is written
-LINGER: Final = 2  # all written and ended; only the peer's end is waited for (TLS)
-BROKEN: Final = 3  # writing failed: once what the peer had sent is delivered
-ABORT: Final = 4  # abortConnection: at the end of this turn, with a reset
-
-
-def lost(error: OSError) -> Failure:
-    """The reason given to a protocol when the system reports ``error``."""
-    reason = ConnectionLost(f"[Errno {error.errno}] {os.strerror(error.errno or 0)}")
-    reason.__cause__ = error
-    return failure_of(reason)
-
-
-_with_half_close: Final[dict[type, bool]] = {}  # classes of protocols; those of tests come and go
-_CLASSES: Final = 256
-
-
-def half_closeable(protocol: Any) -> Any:
-    """``protocol`` as IHalfCloseableProtocol, or None; the answer for a class that provides it is
-    remembered.
-    """
-    kind = type(protocol)
-    if kind in _with_half_close:
-        return protocol
-    found = IHalfCloseableProtocol(protocol, None)
-    if found is protocol and IHalfCloseableProtocol.implementedBy(kind):
-        if len(_with_half_close) >= _CLASSES:
-            _with_half_close.clear()
-        _with_half_close[kind] = True
-    return found
 
 
 class Sender(WatchedSocket):

@@ -34,16 +34,10 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from lbproxy.net import halfclose
+from lbproxy.net.endstate import BROKEN, DONE, LINGER, half_closeable, lost
 from lbproxy.net.outbuffer import gather
 from lbproxy.net.poller import IN, OUT, Poller, failure_of
-from lbproxy.net.sender import (
-    BROKEN,
-    CLOSE_GRACE_S,
-    DONE,
-    LINGER,
-    half_closeable,
-    lost,
-)
+from lbproxy.net.sender import CLOSE_GRACE_S
 from lbproxy.net.sslrecords import RECORD_BYTES, record_calls
 from lbproxy.net.transport import READ_BYTES, READS_PER_EVENT, FastTransport
 from lbproxy.net.watchedsocket import READ_MASK

@@ -47,9 +47,10 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from lbproxy.net import halfclose
+from lbproxy.net.endstate import ABORT, BROKEN, DONE, TRY_LATER, half_closeable, lost
 from lbproxy.net.outbuffer import PipeChunk
 from lbproxy.net.poller import ERR, HUP, IN, OUT, RDHUP, Poller, failure_of
-from lbproxy.net.sender import ABORT, BROKEN, DONE, TRY_LATER, Sender, half_closeable, lost
+from lbproxy.net.sender import Sender
 from lbproxy.net.stream import Stream
 from lbproxy.net.watchedsocket import READ_MASK
 

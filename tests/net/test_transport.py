@@ -19,9 +19,10 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
 from zope.interface.verify import verifyObject
 
+from lbproxy.net.endstate import lost
 from lbproxy.net.outbuffer import GATHER_BYTES
 from lbproxy.net.poller import OUT, Poller
-from lbproxy.net.sender import CLOSE_GRACE_S, HIGH_WATER_BYTES, lost
+from lbproxy.net.sender import CLOSE_GRACE_S, HIGH_WATER_BYTES
 from lbproxy.net.transport import FastTransport
 from lbproxy.net.watchedsocket import twisted_address
 from tests.net.test_poller import Reactor

@@ -32,6 +32,7 @@ from lbproxy.http.message import End, RequestHead, ResponseHead
 from lbproxy.http.retry import IDEMPOTENT
 from lbproxy.proxy.feature import Feature, Given, counted
 from lbproxy.proxy.http.attempt import Attempt
+from lbproxy.proxy.http.attemptowner import OwnedAttempt
 from lbproxy.proxy.http.attempts import Attempts
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import Source
@@ -114,7 +115,7 @@ class HedgedAttempts(Attempts):
 
     # -- the beginning --------------------------------------------------------------------------
 
-    def _connect(self, attempt: Attempt) -> None:
+    def _connect(self, attempt: OwnedAttempt) -> None:
         if attempt is self._attempt and self.traffic.attempts == 1:
             self._watch()
         super()._connect(attempt)
@@ -155,7 +156,7 @@ class HedgedAttempts(Attempts):
         self._second = Attempt(self, backend, traffic, traffic.tried)
         self._second.take(lease)
 
-    def attempt_leased(self, attempt: Attempt) -> None:
+    def attempt_leased(self, attempt: OwnedAttempt) -> None:
         """See :class:`AttemptOwner`."""
         if attempt is self._second:
             attempt.request = self.traffic.server_request
@@ -163,7 +164,7 @@ class HedgedAttempts(Attempts):
         else:
             super().attempt_leased(attempt)
 
-    def attempt_connected(self, attempt: Attempt) -> None:
+    def attempt_connected(self, attempt: OwnedAttempt) -> None:
         """See :class:`AttemptOwner`."""
         if attempt is self._second:
             self._send(attempt)
@@ -172,23 +173,23 @@ class HedgedAttempts(Attempts):
 
     # -- while both run -------------------------------------------------------------------------
 
-    def attempt_paused(self, attempt: Attempt) -> None:
+    def attempt_paused(self, attempt: OwnedAttempt) -> None:
         """See :class:`AttemptOwner`.  What the second one has to send is in its transport
         already."""
         if attempt is self._attempt:
             super().attempt_paused(attempt)
 
-    def attempt_resumed(self, attempt: Attempt) -> None:
+    def attempt_resumed(self, attempt: OwnedAttempt) -> None:
         """See :class:`AttemptOwner`."""
         if attempt is self._attempt:
             super().attempt_resumed(attempt)
 
-    def attempt_interim(self, attempt: Attempt, head: ResponseHead) -> None:
+    def attempt_interim(self, attempt: OwnedAttempt, head: ResponseHead) -> None:
         """See :class:`AttemptOwner`."""
         if attempt is self._attempt:
             super().attempt_interim(attempt, head)
 
-    def attempt_answered(self, attempt: Attempt, events: list[Any]) -> bool:
+    def attempt_answered(self, attempt: OwnedAttempt, events: list[Any]) -> bool:
         """See :class:`AttemptOwner`."""
         first, second = self._attempt, self._second
         self._delay.close()
@@ -208,7 +209,7 @@ class HedgedAttempts(Attempts):
             second.cancel(Outcome.NEUTRAL)
         return super().attempt_answered(attempt, events)
 
-    def attempt_failed(self, attempt: Attempt, error: ProxyError) -> None:
+    def attempt_failed(self, attempt: OwnedAttempt, error: ProxyError) -> None:
         """See :class:`AttemptOwner`."""
         self._delay.close()
         if self._second is None:
@@ -216,7 +217,7 @@ class HedgedAttempts(Attempts):
         else:
             self._go_on_without(attempt, error.detail)
 
-    def _go_on_without(self, attempt: Attempt, detail: str) -> None:
+    def _go_on_without(self, attempt: OwnedAttempt, detail: str) -> None:
         """One of two has failed: the other one is the only one now."""
         second = self._second
         assert second is not None
@@ -234,7 +235,7 @@ class HedgedAttempts(Attempts):
         if self._full:
             attempt.pause_response()
 
-    def _note_tried(self, attempt: Attempt) -> None:
+    def _note_tried(self, attempt: OwnedAttempt) -> None:
         if self._tries is not None and attempt.server is not None:
             self._tries.failed(attempt.server)
 

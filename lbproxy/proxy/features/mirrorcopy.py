@@ -11,7 +11,8 @@ from lbproxy.config.model import MirrorSpec
 from lbproxy.errors import Outcome, ProxyError
 from lbproxy.http.compare import BodyNote, ComparedAnswer
 from lbproxy.http.message import END, RequestHead, ResponseHead
-from lbproxy.proxy.http.attempt import Attempt, AttemptOwner
+from lbproxy.proxy.http.attempt import Attempt
+from lbproxy.proxy.http.attemptowner import AttemptOwner, OwnedAttempt
 
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
@@ -79,45 +80,45 @@ class Copy(AttemptOwner):
 
     # -- AttemptOwner ---------------------------------------------------------------------------
 
-    def attempt_leased(self, attempt: Attempt) -> None:
+    def attempt_leased(self, attempt: OwnedAttempt) -> None:
         """See :class:`AttemptOwner`."""
         if attempt.server is not None:
             self.server_name = attempt.server.name
         attempt.request = self.request
         attempt.connect()
 
-    def attempt_refused(self, attempt: Attempt, error: ProxyError) -> None:
+    def attempt_refused(self, attempt: OwnedAttempt, error: ProxyError) -> None:
         """See :class:`AttemptOwner`."""
         self._end(None)
 
-    def attempt_connected(self, attempt: Attempt) -> None:
+    def attempt_connected(self, attempt: OwnedAttempt) -> None:
         """See :class:`AttemptOwner`.  The body is sent whole."""
         try:
             attempt.send(self._body, END)
         except (ValueError, TypeError):
             self._end(None)
 
-    def attempt_may_resend(self, attempt: Attempt) -> bool:
+    def attempt_may_resend(self, attempt: OwnedAttempt) -> bool:
         """See :class:`AttemptOwner`."""
         return True
 
-    def attempt_paused(self, attempt: Attempt) -> None:
+    def attempt_paused(self, attempt: OwnedAttempt) -> None:
         """See :class:`AttemptOwner`."""
 
-    def attempt_resumed(self, attempt: Attempt) -> None:
+    def attempt_resumed(self, attempt: OwnedAttempt) -> None:
         """See :class:`AttemptOwner`."""
 
-    def attempt_interim(self, attempt: Attempt, head: ResponseHead) -> None:
+    def attempt_interim(self, attempt: OwnedAttempt, head: ResponseHead) -> None:
         """See :class:`AttemptOwner`."""
 
-    def attempt_answered(self, attempt: Attempt, events: list[Any]) -> bool:
+    def attempt_answered(self, attempt: OwnedAttempt, events: list[Any]) -> bool:
         """See :class:`AttemptOwner`."""
         seconds = self._backend.wheel.now() - self.started
         head = events[0]
         self._answer = ComparedAnswer(head.status, self._forwarder.response(head).pairs(), seconds)
         return True
 
-    def attempt_events(self, attempt: Attempt, events: list[Any]) -> None:
+    def attempt_events(self, attempt: OwnedAttempt, events: list[Any]) -> None:
         """See :class:`AttemptOwner`."""
         answer, note = self._answer, self._note
         if note is not None:
@@ -129,7 +130,7 @@ class Copy(AttemptOwner):
                 answer.size, answer.digest, answer.body = note.size, note.digest, note.start
             self._end(answer)
 
-    def attempt_failed(self, attempt: Attempt, error: ProxyError) -> None:
+    def attempt_failed(self, attempt: OwnedAttempt, error: ProxyError) -> None:
         """See :class:`AttemptOwner`."""
         self._end(None)
 

@@ -1,8 +1,8 @@
-"""DATA. The half of an exchange that answers: its source, the response, replies and failures.
+"""DATA. The half of an exchange that answers: the response, tunnels, replies and failures.
 
-:class:`Answering` is the base of :class:`~lbproxy.proxy.http.exchange.Exchange`, which adds what
-the client does and where the request goes. Their states are in
-:mod:`lbproxy.proxy.http.exchangestate`.
+:class:`Answering` extends :class:`~lbproxy.proxy.http.sourcing.Sourcing`, which has the source of
+the response. :class:`~lbproxy.proxy.http.exchange.Exchange` extends it by what the client does and
+where the request goes. Their states are in :mod:`lbproxy.proxy.http.exchangestate`.
 
 1. A failure before the head is sent puts another source in place of the first: a reply of a filter
    of phase ``failed``, another backend that one chose, or an error page. From then on it aborts the
@@ -11,156 +11,39 @@ the client does and where the request goes. Their states are in
    (``_replied``), phase ``failed`` does not run any more, and filters with ``always`` run once.
 3. A source releases its server before it gives the End: the next request of the client may use that
    connection.
-4. :meth:`Answering.finish` runs exactly once: counters, log, filters of phase ``finish``, then
-   ``exchange_done`` of the client's stream.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-
 from lbproxy.errors import MEANING, Kind, ProxyError
-from lbproxy.http.message import END, End, Reply, ResponseHead
-from lbproxy.proxy.frontend import Frontend
+from lbproxy.http.message import End, Reply, ResponseHead
 from lbproxy.proxy.hooks import run_hooks
-from lbproxy.proxy.http.delivery import BAD_HEAD, Delivery, DeliveryOwner, bad_head
+from lbproxy.proxy.http.delivery import BAD_HEAD, Delivery, bad_head
 from lbproxy.proxy.http.exchangestate import ExchangeState
 from lbproxy.proxy.http.replies import error_reply
 from lbproxy.proxy.http.replysource import ReplySource
-from lbproxy.proxy.http.source import STARTING, Source, SourceReply
-from lbproxy.proxy.http.streams import ClientStream, SourceStream
-from lbproxy.proxy.http.traffic import HTTPTraffic
+from lbproxy.proxy.http.source import SourceReply
+from lbproxy.proxy.http.sourcing import Sourcing
 from lbproxy.proxy.http.tunnel import Tunnel
-from lbproxy.proxy.policy import Hooks
-from lbproxy.proxy.ratelog import Quiet
 from lbproxy.proxy.tries import NONE_TRIED
 
 __all__ = ["Answering"]
 
 _OK: Final = Kind.OK  # looked up once
-_quiet: Final = Quiet(Logger(__name__))
-
-
-_ASKED: Final = ExchangeState.ASKED
 _WAITING: Final = ExchangeState.WAITING
 _ANSWERING: Final = ExchangeState.ANSWERING
 _TUNNEL: Final = ExchangeState.TUNNEL
 _FAILING: Final = ExchangeState.FAILING
-_OVER: Final = ExchangeState.OVER
 
 
-class Answering(DeliveryOwner):
+class Answering(Sourcing):
     """See the module."""
 
-    __slots__ = (
-        "_always_ran",
-        "_client",
-        "_client_paused",
-        "_delivery",
-        "_early",
-        "_error",
-        "_moved",
-        "_paused",
-        "_replied",
-        "_source",
-        "_state",
-        "_stream",
-        "_traffic",
-        "_trailers",
-        "_tunnel",
-        "frontend",
-    )
+    __slots__ = ()
 
-    def __init__(self, frontend: Frontend, client: ClientStream, traffic: HTTPTraffic) -> None:
-        super().__init__(traffic)
-        self._traffic = traffic  # typed, for compiled code
-        self.frontend = frontend
-        self._client = client
-        self._state = _ASKED
-        self._source: Source | None = None
-        self._stream: SourceStream | None = None
-        self._delivery: Delivery | None = None
-        self._tunnel: Tunnel | None = None
-        self._early = b""  # request body that came before there was a source
-        self._trailers: End = END
-        self._paused = False  # the client is not to send more body
-        self._client_paused = False  # the client does not take more response
-        self._error: ProxyError | None = None  # that filters of phase failed look at
-        self._moved = False  # one of them chose another backend
-        self._replied = False  # the source is a reply or an error page
-        self._always_ran = False  # filters with ``always`` have seen a reply
-
-    # -- the source -----------------------------------------------------------------------------
-
-    def _ask(self) -> None:
-        """Give the request to the source of its backend."""
-        traffic = self._traffic
-        backend = traffic.backend
-        if backend is None:
-            self._ask_feature()
-            return
-        if traffic.backend_name != backend.name:  # a filter chose another one
-            try:
-                traffic.go_over()
-            except ProxyError as error:
-                self.fail(error)
-                return
-            backend = traffic.backend
-        policy = traffic.policy
-        assert backend is not None and policy is not None
-        source = policy.source
-        self._begin(backend.source if source is None else source)
-
-    def _ask_feature(self) -> None:
-        """Give the request to the feature of the frontend that answers without a backend."""
-        traffic = self._traffic
-        policy = traffic.policy
-        assert policy is not None and policy.source is not None
-        if traffic.backend_name:
-            why = f"a filter chose the backend {traffic.backend_name!r}; this frontend has none"
-            traffic.backend_name = ""
-            self.fail(ProxyError(Kind.FILTER_FAILED, why))
-            return
-        self._begin(policy.source)
-
-    def _begin(self, source: Source) -> None:
-        """Give the request to ``source``, which may answer or fail before this returns."""
-        traffic = self._traffic
-        self._state = _WAITING
-        self._source = source
-        self._stream = STARTING
-        data, self._early = self._early, b""
-        paused, self._paused = self._paused, False
-        end = self._trailers if traffic.request_ended else None
-        try:
-            stream = source.begin(traffic.request, data, end, self)
-        except BaseException as error:
-            self._begin_failed(source, error)
-        else:
-            self._begun_with(stream)
-        # a source that has failed may have been replaced by another one, which wants the body
-        if paused and not self._paused and not self.over:
-            self._client.resume_request()
-
-    def _begun_with(self, stream: SourceStream) -> None:
-        if not self._is_starting():
-            stream.close(reuse=False)
-            return
-        self._stream = stream
-        if self._client_paused or (self._delivery is not None and self._delivery.holding):
-            stream.pause_response()
-
-    def _is_starting(self) -> bool:
-        """Return whether the source has neither answered to the end nor failed in ``begin``."""
-        return self._stream is STARTING
-
-    def _begin_failed(self, source: Source, error: BaseException) -> None:
-        name = type(source).__name__
-        _quiet.failure(f"{name} {type(error).__name__}", "{name} failed", Failure(), name=name)
-        self.fail(ProxyError(Kind.FILTER_FAILED, f"{name}: {type(error).__name__}: {error}"))
+    # -- the stream of the source ---------------------------------------------------------------
 
     def server_events(self, events: list[Any]) -> None:
         """See :class:`ResponseSink`."""
@@ -186,16 +69,6 @@ class Answering(DeliveryOwner):
             self.finish(_OK)
         else:
             self.fail(error)
-
-    def server_paused(self) -> None:
-        """See :class:`ResponseSink`."""
-        if not self.over:
-            self._pause_client(True)
-
-    def server_resumed(self) -> None:
-        """See :class:`ResponseSink`."""
-        if not self.over:
-            self._pause_client(False)
 
     # -- the response ---------------------------------------------------------------------------
 
@@ -229,22 +102,6 @@ class Answering(DeliveryOwner):
             delivery.filter(events, filters)
         else:
             delivery.send(events)
-
-    def hold_source(self, held: bool) -> None:
-        """See :class:`DeliveryOwner`."""
-        stream, delivery = self._stream, self._delivery
-        if stream is None:
-            return
-        if held:
-            stream.pause_response()
-        elif not self._client_paused and (delivery is None or not delivery.holding):
-            stream.resume_response()
-
-    def drop_source(self) -> None:
-        """See :class:`DeliveryOwner`."""
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close(reuse=False)
 
     def delivered(self) -> None:
         """See :class:`DeliveryOwner`."""
@@ -322,10 +179,6 @@ class Answering(DeliveryOwner):
         else:
             self._give_up(error)
 
-    def _hooks(self) -> Hooks:
-        hooks = self._traffic.hooks
-        return self.frontend.own_hooks if hooks is None else hooks
-
     def _after_failed(self) -> None:
         """Filters of phase ``failed`` gave no reply: another backend, or a page."""
         error, traffic = self._error, self._traffic
@@ -365,50 +218,3 @@ class Answering(DeliveryOwner):
             self.fail(bad_head(self.frontend.name, "reply", error))
             return
         self._begin(source)
-
-    def _pause_client(self, paused: bool) -> None:
-        if paused is not self._paused:
-            self._paused = paused
-            if paused:
-                self._client.pause_request()
-            else:
-                self._client.resume_request()
-
-    # -- the end --------------------------------------------------------------------------------
-
-    def _drop(self, kind: Kind) -> None:
-        """Let go of the source, of filters that wait and of the response; ``kind`` says why."""
-        self._traffic.close = kind
-        self._traffic.response_transforms = None  # they were meant for that response
-        self.drop_source()
-        waiting, self.waiting = self.waiting, None
-        if waiting is not None:
-            waiting.cancel()
-        delivery, self._delivery = self._delivery, None
-        if delivery is not None:
-            delivery.close()
-
-    def finish(self, kind: Kind, detail: str = "") -> None:
-        """Exactly once, whatever happened."""
-        assert not self.over
-        self.over = True
-        self._state = _OVER
-        traffic = self._traffic
-        traffic.close = kind
-        if detail:
-            traffic.detail = detail
-        if self._stream is not None or self.waiting is not None or self._delivery is not None:
-            self._drop(kind)
-        self._tunnel = None  # it knows us: no cycle for the garbage collector
-        traffic.body = None
-        server = traffic.server
-        if server is not None:
-            server.counters.bytes_in += traffic.bytes_in
-            server.counters.bytes_out += traffic.bytes_out
-        frontend = self.frontend
-        traffic.t_total = frontend.now() - traffic.started
-        frontend.exchange_over(traffic)
-        hooks = traffic.hooks
-        for hook in hooks.finish if hooks is not None else frontend.own_hooks.finish:
-            frontend.run_finish(hook, traffic)
-        self._client.exchange_done(reuse=traffic.request_ended and not traffic.tunnelled)

@@ -22,31 +22,27 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from lbproxy.balance.lease import Lease
 from lbproxy.balance.server import ServerState
-from lbproxy.compiled import native
 from lbproxy.errors import Kind, Outcome, ProxyError
 from lbproxy.http.identity import authenticates_connection, challenges_connection
-from lbproxy.http.message import End, RequestHead, ResponseHead
+from lbproxy.http.message import End, ResponseHead
 from lbproxy.http.upgrade import switch_fault
-from lbproxy.model import Address
 from lbproxy.proxy import leasing
+from lbproxy.proxy.http.attemptowner import AttemptOwner, OwnedAttempt
 from lbproxy.proxy.http.attemptstate import AttemptState
 from lbproxy.proxy.http.connector import Connector
-from lbproxy.proxy.http.sink import ResponseSink
 from lbproxy.proxy.http.streams import ServerConnection, ServerStream
 from lbproxy.proxy.ratelog import Quiet
 
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
 
-__all__ = ["Attempt", "AttemptOwner", "AttemptState"]
+__all__ = ["Attempt"]
 
 
 _quiet: Final = Quiet(Logger(__name__))
 
-_ASKING: Final = AttemptState.ASKING  # each looked up once
-_LEASED: Final = AttemptState.LEASED
+_LEASED: Final = AttemptState.LEASED  # each looked up once
 _DIALLING: Final = AttemptState.DIALLING
 _SENT: Final = AttemptState.SENT
 _ANSWERED: Final = AttemptState.ANSWERED
@@ -56,101 +52,10 @@ _GOOD: Final = Outcome.OK
 _FAILED: Final = Outcome.FAILED
 
 
-@native(allow_interpreted_subclasses=True)
-class AttemptOwner:
-    """The methods that an attempt calls; ``attempt`` is the caller, for owners of several."""
+class Attempt(OwnedAttempt):
+    """See the module.  ``_fresh``: it must not use a pooled connection."""
 
-    __slots__ = ()
-
-    def attempt_leased(self, attempt: Attempt) -> None:
-        """A server is known: set ``attempt.request`` and call ``attempt.connect()``, now or
-        later."""
-        raise NotImplementedError
-
-    def attempt_refused(self, attempt: Attempt, error: ProxyError) -> None:
-        """No server will be found; the attempt is over."""
-        raise NotImplementedError
-
-    def attempt_connected(self, attempt: Attempt) -> None:
-        """A connection is ready: call ``attempt.send()``, at once."""
-        raise NotImplementedError
-
-    def attempt_may_resend(self, attempt: Attempt) -> bool:
-        """Return whether the request may go out again, after a pooled connection has died."""
-        raise NotImplementedError
-
-    def attempt_keeps_body(self, attempt: Attempt) -> bool:
-        """Return whether all of the body will be kept, also the part that has not come yet."""
-        return True
-
-    def attempt_resend(self, attempt: Attempt) -> None:
-        """The request goes out again: call ``attempt.connect()``, now or later."""
-        attempt.connect()
-
-    def attempt_interim(self, attempt: Attempt, head: ResponseHead) -> None:
-        """An interim (1xx) head came."""
-        raise NotImplementedError
-
-    def attempt_answered(self, attempt: Attempt, events: list[Any]) -> bool:
-        """The final head came, the first of ``events``.  Return False if the attempt is dropped."""
-        raise NotImplementedError
-
-    def attempt_events(self, attempt: Attempt, events: list[Any]) -> None:
-        """Take the final head and what follows it; after the End the attempt is over."""
-        raise NotImplementedError
-
-    def attempt_failed(self, attempt: Attempt, error: ProxyError) -> None:
-        """The attempt is over without a complete response."""
-        raise NotImplementedError
-
-    def attempt_paused(self, attempt: Attempt) -> None:
-        """The server does not take request bytes fast enough."""
-        raise NotImplementedError
-
-    def attempt_resumed(self, attempt: Attempt) -> None:
-        """The server takes request bytes again."""
-        raise NotImplementedError
-
-    def part(self, to_client: bytes, to_server: bytes) -> None:
-        """End a tunnel after last words for each side."""
-        raise NotImplementedError
-
-
-class Attempt(ResponseSink):
-    """See the module.  It waits in the queue, for the connection, and is the sink of the response.
-
-    ``traffic``: what balancers look at, and what lists of sessions show. ``tried``: servers to
-    avoid. ``judged``: passive health hears how it ends. ``request``: as the server gets it.
-    ``waited``, ``t_connect``, ``t_response``: seconds, negative where there was nothing to measure.
-    ``status``: of the final head, 0 before. ``sent``: the server may have seen some of the request.
-    ``address``: of the server's connection, None before. ``ended``: all of the request is sent.
-    ``paused``: the server takes no more for now.
-    """
-
-    __slots__ = (
-        "_connector",
-        "_fresh",
-        "_lease",
-        "_mark",
-        "_owner",
-        "_stream",
-        "address",
-        "backend",
-        "ended",
-        "judged",
-        "paused",
-        "request",
-        "reused",
-        "sent",
-        "server",
-        "state",
-        "status",
-        "t_connect",
-        "t_response",
-        "traffic",
-        "tried",
-        "waited",
-    )
+    __slots__ = ("_connector", "_fresh", "_stream")
 
     def __init__(
         self,
@@ -160,97 +65,15 @@ class Attempt(ResponseSink):
         tried: Sequence[ServerState],
         judged: bool = True,
     ) -> None:
-        self._owner = owner
-        self.backend = backend
-        self.traffic = traffic
-        self.tried = tried
-        self.judged = judged
-        self.state = _ASKING
-        self.server: ServerState | None = None
-        self.request: RequestHead | None = None
-        self.reused = self.sent = self.ended = self.paused = False
-        self.status = 0
-        self.waited = 0.0
-        self.t_connect = self.t_response = -1.0
-        self._mark = 0.0  # when the present wait began
-        self._fresh = False  # must not use a pooled connection
-        self._lease: Lease | None = None
+        super().__init__(owner, backend, traffic, tried, judged)
+        self._fresh = False
         self._connector: Connector | None = None
-        self.address: Address | None = None
         self._stream: ServerStream | None = None
-
-    # -- what lists of sessions and rebalancing see -----------------------------------------------
-
-    @property
-    def over(self) -> bool:
-        """Connection and lease are given back."""
-        return self.state is _OVER
-
-    @property
-    def info(self) -> Any:
-        """The client's connection, for a PROXY header."""
-        return self.traffic.info
-
-    @property
-    def is_first(self) -> bool:
-        """Whether the client connection has had no response yet.
-
-        The copy of a request never is the first: no client waits for its response."""
-        return self.judged and not self.traffic.info.served
-
-    @property
-    def replayable(self) -> bool:
-        """Whether the request could go out again, also once the server has all of it."""
-        owner = self._owner
-        return owner.attempt_may_resend(self) and owner.attempt_keeps_body(self)
-
-    @property
-    def priority(self) -> int:
-        """The place in the queue."""
-        priority: int = self.traffic.priority
-        return priority
-
-    def part(self, to_client: bytes, to_server: bytes) -> None:
-        """End a tunnel for the sake of balance."""
-        self._owner.part(to_client, to_server)
-
-    # -- a server -------------------------------------------------------------------------------
-
-    def acquire(self) -> None:
-        """Ask the backend for a server, and wait in its queue if there is none."""
-        try:
-            lease = self.backend.acquire(self, self.traffic, self.tried)
-        except ProxyError as error:
-            self.state = _OVER
-            self._owner.attempt_refused(self, error)
-            return
-        if lease is None:
-            self._mark = self.backend.wheel.now()
-        else:
-            self.take(lease)
-
-    def leased(self, lease: Lease) -> None:
-        """The queue gives a server."""
-        self.waited = self.backend.wheel.now() - self._mark
-        self.take(lease)
-
-    def refused(self, error: ProxyError) -> None:
-        """The queue gives no server."""
-        self.backend.turned_away(error.kind)
-        self.state = _OVER
-        self._owner.attempt_refused(self, error)
-
-    def take(self, lease: Lease) -> None:
-        """Use this lease."""
-        self._lease = lease
-        self.server = leasing.begin(lease, self)
-        self.state = _LEASED
-        self._owner.attempt_leased(self)
 
     # -- a connection ---------------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Take a connection that has a free stream, or dial."""
+        """See :class:`OwnedAttempt`."""
         try:
             self._take_or_dial()
         except BaseException as error:
@@ -317,9 +140,7 @@ class Attempt(ResponseSink):
     # -- the request ----------------------------------------------------------------------------
 
     def send(self, data: bytes, end: End | None) -> None:
-        """Send :attr:`request` with the body bytes known so far, and the end if known.
-
-        ValueError or TypeError, with nothing sent, for a head that cannot be written."""
+        """See :class:`OwnedAttempt`."""
         stream, request = self._stream, self.request
         assert stream is not None
         if request is None:
@@ -343,7 +164,7 @@ class Attempt(ResponseSink):
                 self._break("send_body", error)
 
     def pause_response(self) -> None:
-        """Let no more of the response come for now."""
+        """See :class:`OwnedAttempt`."""
         if self._stream is not None:
             try:
                 self._stream.pause_response()
@@ -454,9 +275,7 @@ class Attempt(ResponseSink):
             self._stop(ProxyError(kind))
 
     def reject(self, complete: bool) -> None:
-        """Drop a response because of its status: the attempt has failed.
-
-        ``complete``: the response has ended, so that its connection can be used again."""
+        """See :class:`OwnedAttempt`."""
         server, passive = self.server, self.backend.passive
         assert server is not None
         self._disconnect(complete and self.ended)

@@ -25,6 +25,7 @@ from lbproxy.http.message import End, RequestHead, ResponseHead
 from lbproxy.http.retry import IDEMPOTENT
 from lbproxy.net.timers import Timer
 from lbproxy.proxy.http.attempt import Attempt
+from lbproxy.proxy.http.attemptowner import OwnedAttempt
 from lbproxy.proxy.http.sending import Sending
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import Source
@@ -125,13 +126,13 @@ class Attempts(Sending):
         self._backend = traffic.backend
         return True
 
-    def attempt_refused(self, attempt: Attempt, error: ProxyError) -> None:
+    def attempt_refused(self, attempt: OwnedAttempt, error: ProxyError) -> None:
         """See :class:`AttemptOwner`."""
         self._attempt = None
         self._note_wait(attempt)
         self.fail(error)
 
-    def attempt_leased(self, attempt: Attempt) -> None:
+    def attempt_leased(self, attempt: OwnedAttempt) -> None:
         """See :class:`AttemptOwner`."""
         traffic = self.traffic
         traffic.attempts += 1
@@ -139,13 +140,13 @@ class Attempts(Sending):
         self._show(attempt)
         self._prepare(attempt)
 
-    def _note_wait(self, attempt: Attempt) -> None:
+    def _note_wait(self, attempt: OwnedAttempt) -> None:
         traffic = self.traffic
         traffic.t_queue = (
             attempt.waited if traffic.t_queue < 0.0 else traffic.t_queue + attempt.waited
         )
 
-    def _show(self, attempt: Attempt) -> None:
+    def _show(self, attempt: OwnedAttempt) -> None:
         """Let ``traffic`` name the server and the times of this attempt."""
         server = attempt.server
         assert server is not None
@@ -158,11 +159,11 @@ class Attempts(Sending):
 
     # -- the response ---------------------------------------------------------------------------
 
-    def attempt_interim(self, attempt: Attempt, head: ResponseHead) -> None:
+    def attempt_interim(self, attempt: OwnedAttempt, head: ResponseHead) -> None:
         """See :class:`AttemptOwner`."""
         self._sink.server_events([head])
 
-    def attempt_answered(self, attempt: Attempt, events: list[Any]) -> bool:
+    def attempt_answered(self, attempt: OwnedAttempt, events: list[Any]) -> bool:
         """See :class:`AttemptOwner`."""
         self.traffic.t_response = attempt.t_response
         status = attempt.status
@@ -170,7 +171,7 @@ class Attempts(Sending):
             return not self._thrown_away(attempt, type(events[-1]) is End)
         return True
 
-    def _thrown_away(self, attempt: Attempt, complete: bool) -> bool:
+    def _thrown_away(self, attempt: OwnedAttempt, complete: bool) -> bool:
         """Drop a response with a status of ``retry_on`` and try again, if that is allowed."""
         if self.traffic.body_lost or self.traffic.request.method not in IDEMPOTENT:
             return False
@@ -182,7 +183,7 @@ class Attempts(Sending):
         self._again(attempt.server, f"status {attempt.status}")
         return True
 
-    def attempt_events(self, attempt: Attempt, events: list[Any]) -> None:
+    def attempt_events(self, attempt: OwnedAttempt, events: list[Any]) -> None:
         """See :class:`AttemptOwner`."""
         if attempt.over:
             self._attempt = None
@@ -195,17 +196,17 @@ class Attempts(Sending):
 
     # -- failures and retries -------------------------------------------------------------------
 
-    def attempt_may_resend(self, attempt: Attempt) -> bool:
+    def attempt_may_resend(self, attempt: OwnedAttempt) -> bool:
         """See :class:`AttemptOwner`."""
         return not self.traffic.body_lost and self.traffic.request.method in IDEMPOTENT
 
-    def attempt_keeps_body(self, attempt: Attempt) -> bool:
+    def attempt_keeps_body(self, attempt: OwnedAttempt) -> bool:
         """See :class:`AttemptOwner`."""
         traffic = self.traffic
         size = traffic.body_size if traffic.request_ended else traffic.request.length
         return size is not None and size <= self._backend.retry_buffer
 
-    def attempt_resend(self, attempt: Attempt) -> None:
+    def attempt_resend(self, attempt: OwnedAttempt) -> None:
         """See :class:`AttemptOwner`.  A transform serves one body: filters hand over new ones."""
         if self._body is None:
             attempt.connect()
@@ -213,7 +214,7 @@ class Attempts(Sending):
             self._drop_body()
             self._prepare(attempt)
 
-    def attempt_failed(self, attempt: Attempt, error: ProxyError) -> None:
+    def attempt_failed(self, attempt: OwnedAttempt, error: ProxyError) -> None:
         """See :class:`AttemptOwner`."""
         self._attempt = None
         self._drop_body()
@@ -222,7 +223,7 @@ class Attempts(Sending):
             self._end(error.outcome)
             self._sink.server_failed(error)
 
-    def _tried_again(self, attempt: Attempt, error: ProxyError) -> bool:
+    def _tried_again(self, attempt: OwnedAttempt, error: ProxyError) -> bool:
         """Begin the next attempt after one that gave no head, if that is allowed and may help."""
         traffic, server = self.traffic, attempt.server
         assert server is not None

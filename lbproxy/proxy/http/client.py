@@ -10,7 +10,7 @@ connection outlives the exchange (``_keep``).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
@@ -18,10 +18,10 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.http.h1 import RequestParser, refused_head
+from lbproxy.http.h1 import refused_head
 from lbproxy.http.message import END, End, Invalid, RequestHead
 from lbproxy.net.stream import StreamProtocol
-from lbproxy.proxy.http.clientsend import ClientSender
+from lbproxy.proxy.http.clientflow import ClientFlow
 from lbproxy.proxy.http.clientstate import (
     ANSWERING,
     BODY,
@@ -46,18 +46,14 @@ REQUESTS_PER_TURN: Final = 8
 by one anyway."""
 
 
-class H1ClientConnection(ClientSender, StreamProtocol):
+class H1ClientConnection(ClientFlow, StreamProtocol):
     """See the module.  It is a :class:`~lbproxy.proxy.http.streams.ClientStream`."""
 
     def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
         super().__init__(frontend, info)
-        self._parser = RequestParser(frontend.request_limits)
-        self._exchange: Exchange | None = None
         self._requests = 0
         self._began = 0.0  # when an incomplete head began
-        self._backlog: list[Any] = []  # events not yet acted upon
         self._pumping = False
-        self._hold = False  # the exchange wants no more request body
 
     # -- Twisted --------------------------------------------------------------------------------
 
@@ -216,10 +212,6 @@ class H1ClientConnection(ClientSender, StreamProtocol):
         del backlog[:count]
         return data, end
 
-    def _is_last(self) -> bool:
-        """Return whether nothing is here behind the request that runs or begins."""
-        return not self._backlog and not self._parser.pending
-
     def _follow(self, frontend: Frontend) -> bool:
         """Change to the frontend of a reload; return whether it accepts this client."""
         self.frontend = frontend
@@ -278,67 +270,6 @@ class H1ClientConnection(ClientSender, StreamProtocol):
         self.frontend.counters.requests += 1
         exchange.fail(error)
 
-    # -- back-pressure --------------------------------------------------------------------------
-
-    def _regulate(self) -> None:
-        """Read only while there is use for what comes."""
-        state = self._state
-        if state >= LINGERING:
-            return
-        # after a complete request, reading continues, to see the client's FIN
-        held = self._hold and state != ANSWERING
-        self._want(not (self._backlog or held or self._parser.pending))
-
-    def pauseProducing(self) -> None:
-        """The client does not read fast enough."""
-        self._write_stopped()
-        if self._exchange is not None:
-            self._exchange.client_paused()
-
-    def resumeProducing(self) -> None:
-        """The client reads again."""
-        self._write_paused = False
-        self._rearm()
-        if self._exchange is not None:
-            self._exchange.client_resumed()
-        else:
-            self._pump()
-
-    # -- deadlines ------------------------------------------------------------------------------
-
-    def _rearm(self) -> None:
-        """Arm the deadline of the state; see the table of states.
-
-        Only what the client reads renews the deadline of a client that does not read.
-        """
-        if self._write_paused:
-            return
-        state, frontend = self._state, self.frontend
-        if state == IDLE:
-            self._timer.set(frontend.timeout_keepalive)
-        elif state == HEAD:
-            self._timer.set(frontend.spec.timeout_header)
-        elif (state == BODY and not self._hold) or state == REFUSED:
-            self._timer.set(frontend.spec.timeout_body)
-        else:
-            self._timer.clear()
-
-    @property
-    def body_bytes(self) -> int:
-        """Bytes of the request body so far, while it is the client who has to go on; else -1."""
-        exchange = self._exchange
-        if exchange is None or self._state != BODY or self._hold or self._read_paused:
-            return -1
-        size: int = exchange.traffic.bytes_in
-        return size
-
-    def refuse_body(self, error: ProxyError) -> None:
-        """End the request that runs, in the middle of its body."""
-        exchange = self._exchange
-        if exchange is not None:
-            self._keep = False
-            exchange.fail(error)
-
     def _overdue(self) -> None:
         if self._exchange is not None:
             self.refuse_body(ProxyError(Kind.CLIENT_TIMEOUT, "request body stalled"))
@@ -349,18 +280,6 @@ class H1ClientConnection(ClientSender, StreamProtocol):
             self._lose()
 
     # -- ClientStream ---------------------------------------------------------------------------
-
-    def pause_request(self) -> None:
-        """See :class:`ClientStream`."""
-        self._hold = True
-        self._rearm()
-        self._regulate()
-
-    def resume_request(self) -> None:
-        """See :class:`ClientStream`."""
-        self._hold = False
-        self._rearm()
-        self._pump()
 
     def start_tunnel(self) -> tuple[bytes, bool]:
         """See :class:`ClientStream`."""
@@ -423,13 +342,6 @@ class H1ClientConnection(ClientSender, StreamProtocol):
             self._lose()
         else:
             self._linger()
-
-    def _client_gone(self, error: ProxyError) -> None:
-        if self._exchange is not None:
-            self._exchange.client_gone(error)
-
-    def _drop_input(self) -> None:
-        self._backlog = []
 
 
 classImplements(H1ClientConnection, IProtocol, IHalfCloseableProtocol, IPushProducer)

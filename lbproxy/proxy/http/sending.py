@@ -20,7 +20,8 @@ from lbproxy.compiled import native
 from lbproxy.errors import Kind, Outcome, ProxyError
 from lbproxy.http.message import END, End, Reply, RequestHead
 from lbproxy.proxy.hooks import run_hooks
-from lbproxy.proxy.http.attempt import Attempt, AttemptOwner
+from lbproxy.proxy.http.attempt import Attempt
+from lbproxy.proxy.http.attemptowner import AttemptOwner, OwnedAttempt
 from lbproxy.proxy.http.bodies import TransformedBody
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.traffic import HTTPTraffic
@@ -150,7 +151,7 @@ class Sending(AttemptOwner):
 
     # -- the head -------------------------------------------------------------------------------
 
-    def _prepare(self, attempt: Attempt) -> None:
+    def _prepare(self, attempt: OwnedAttempt) -> None:
         """Make the request for the server of ``attempt``, run the filters, and connect."""
         traffic = self.traffic
         try:
@@ -168,7 +169,7 @@ class Sending(AttemptOwner):
         else:
             self._connect(attempt)
 
-    def _server_request(self, attempt: Attempt) -> RequestHead:
+    def _server_request(self, attempt: OwnedAttempt) -> RequestHead:
         """Return the head for this hop, before filters of phase ``server_request``.
 
         Raises ProxyError for a request that goes round in circles."""
@@ -206,14 +207,14 @@ class Sending(AttemptOwner):
 
     # -- a connection ---------------------------------------------------------------------------
 
-    def _connect(self, attempt: Attempt) -> None:
+    def _connect(self, attempt: OwnedAttempt) -> None:
         """Filters are through: go to the server, unless one of them has ended the attempt."""
         if attempt is not self._attempt:
             return
         attempt.request = self.traffic.server_request
         attempt.connect()
 
-    def attempt_connected(self, attempt: Attempt) -> None:
+    def attempt_connected(self, attempt: OwnedAttempt) -> None:
         """See :class:`AttemptOwner`."""
         traffic = self.traffic
         traffic.reused = attempt.reused
@@ -227,7 +228,7 @@ class Sending(AttemptOwner):
         if self._full:
             attempt.pause_response()
 
-    def _send(self, attempt: Attempt) -> bool:
+    def _send(self, attempt: OwnedAttempt) -> bool:
         traffic = self.traffic
         data, end = traffic.joined_body(), self._trailers if traffic.request_ended else None
         try:
@@ -263,16 +264,16 @@ class Sending(AttemptOwner):
         """A filter put something impossible into the head."""
         self.fail(ProxyError(Kind.FILTER_FAILED, f"request cannot be sent: {error}"))
 
-    def attempt_paused(self, attempt: Attempt) -> None:
+    def attempt_paused(self, attempt: OwnedAttempt) -> None:
         """See :class:`AttemptOwner`."""
         self._hold_back()
 
-    def attempt_resumed(self, attempt: Attempt) -> None:
+    def attempt_resumed(self, attempt: OwnedAttempt) -> None:
         """See :class:`AttemptOwner`."""
         self._let_go()
 
 
-def _server_host(attempt: Attempt) -> bytes:
+def _server_host(attempt: OwnedAttempt) -> bytes:
     assert attempt.server is not None
     address = attempt.server.spec.target.address
     if address is None or address.kind != "tcp":

@@ -14,7 +14,7 @@ from lbproxy.balance.server import ServerState
 from lbproxy.errors import MEANING, Kind, Outcome, ProxyError
 from lbproxy.http.message import Reply
 from lbproxy.net import halfclose
-from lbproxy.net.sender import DONE
+from lbproxy.net.endstate import DONE
 from lbproxy.net.stream import Stream
 from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.tcp.attempt import TCPAttempt
@@ -169,6 +169,18 @@ class TwoEnds(TCPTraffic):
             assert backend is not None
             self._idle = IdleWatch(self.frontend.client_timeout, backend.terms.timeout_server)
         self._wake_in(self._idle.restart(self._half))
+
+    def part(self, to_client: bytes, to_server: bytes) -> None:
+        """End it for the sake of balance: each side gets its last words, and is closed."""
+        self._finish(Kind.REBALANCED)
+        if self._open & CLIENT and to_client:
+            self.transport.write(to_client)
+        stream = self._server_stream()
+        if stream is not None and to_server:
+            stream.write(to_server)
+        self._close_client(True)
+        self._close_server(True)
+        self._limit_flush()
 
     def _limit_flush(self) -> None:
         """Abort a side that does not read the written data in time."""

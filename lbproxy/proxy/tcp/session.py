@@ -342,18 +342,6 @@ class Session(TwoEnds, StreamProtocol):
         if kind is not Kind.SERVER_DOWN or attempt is None or not attempt.give_up(error):
             self._end(kind, "")
 
-    def part(self, to_client: bytes, to_server: bytes) -> None:
-        """End it for the sake of balance: each side gets its last words, and is closed."""
-        self._finish(Kind.REBALANCED)
-        if self._open & CLIENT and to_client:
-            self.transport.write(to_client)
-        stream = self._server_stream()
-        if stream is not None and to_server:
-            stream.write(to_server)
-        self._close_client(True)
-        self._close_server(True)
-        self._limit_flush()
-
     def shut(self) -> None:
         """Stop: a session that has a server continues, one that has none ends."""
         if self._attempt is None or self._attempt.stream is None:

@@ -1,0 +1,124 @@
+"""DATA. The flow of requests on a client connection: when it is read, and until when it may wait.
+
+A connection is read only while there is use for what comes.  Its deadline is that of its state, in
+:mod:`lbproxy.proxy.http.clientstate`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lbproxy.errors import ProxyError
+from lbproxy.http.h1 import RequestParser
+from lbproxy.proxy.http.clientsend import ClientSender
+from lbproxy.proxy.http.clientstate import ANSWERING, BODY, HEAD, IDLE, LINGERING, REFUSED
+from lbproxy.proxy.http.exchange import Exchange
+from lbproxy.proxy.info import ConnectionInfo
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.frontend import Frontend
+
+__all__ = ["ClientFlow"]
+
+
+class ClientFlow(ClientSender):
+    """See the module.  ``_hold``: the exchange wants no more request body."""
+
+    def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
+        super().__init__(frontend, info)
+        self._parser = RequestParser(frontend.request_limits)
+        self._exchange: Exchange | None = None
+        self._backlog: list[Any] = []  # events not yet acted upon
+        self._hold = False
+
+    def _pump(self) -> None:
+        """Act on what was parsed, as far as the current exchange allows."""
+        raise NotImplementedError
+
+    # -- back-pressure --------------------------------------------------------------------------
+
+    def _regulate(self) -> None:
+        """Read only while there is use for what comes."""
+        state = self._state
+        if state >= LINGERING:
+            return
+        # after a complete request, reading continues, to see the client's FIN
+        held = self._hold and state != ANSWERING
+        self._want(not (self._backlog or held or self._parser.pending))
+
+    def pauseProducing(self) -> None:
+        """The client does not read fast enough."""
+        self._write_stopped()
+        if self._exchange is not None:
+            self._exchange.client_paused()
+
+    def resumeProducing(self) -> None:
+        """The client reads again."""
+        self._write_paused = False
+        self._rearm()
+        if self._exchange is not None:
+            self._exchange.client_resumed()
+        else:
+            self._pump()
+
+    # -- deadlines ------------------------------------------------------------------------------
+
+    def _rearm(self) -> None:
+        """Arm the deadline of the state; see the table of states.
+
+        Only what the client reads renews the deadline of a client that does not read.
+        """
+        if self._write_paused:
+            return
+        state, frontend = self._state, self.frontend
+        if state == IDLE:
+            self._timer.set(frontend.timeout_keepalive)
+        elif state == HEAD:
+            self._timer.set(frontend.spec.timeout_header)
+        elif (state == BODY and not self._hold) or state == REFUSED:
+            self._timer.set(frontend.spec.timeout_body)
+        else:
+            self._timer.clear()
+
+    @property
+    def body_bytes(self) -> int:
+        """Bytes of the request body so far, while it is the client who has to go on; else -1."""
+        exchange = self._exchange
+        if exchange is None or self._state != BODY or self._hold or self._read_paused:
+            return -1
+        size: int = exchange.traffic.bytes_in
+        return size
+
+    # -- what the exchange wants ----------------------------------------------------------------
+
+    def pause_request(self) -> None:
+        """See :class:`ClientStream`."""
+        self._hold = True
+        self._rearm()
+        self._regulate()
+
+    def resume_request(self) -> None:
+        """See :class:`ClientStream`."""
+        self._hold = False
+        self._rearm()
+        self._pump()
+
+    def refuse_body(self, error: ProxyError) -> None:
+        """End the request that runs, in the middle of its body."""
+        exchange = self._exchange
+        if exchange is not None:
+            self._keep = False
+            exchange.fail(error)
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def _is_last(self) -> bool:
+        """Return whether nothing is here behind the request that runs or begins."""
+        return not self._backlog and not self._parser.pending
+
+    def _client_gone(self, error: ProxyError) -> None:
+        if self._exchange is not None:
+            self._exchange.client_gone(error)
+
+    def _drop_input(self) -> None:
+        self._backlog = []
