@@ -1,0 +1,51 @@
+"""DATA. The counters of the feature ``limits``, and its note about a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import define
+
+from lbproxy.proxy.feature import counted
+from lbproxy.proxy.features.limiting.limit import Limit, LimitCheck
+
+__all__ = ["LimitCounters", "LimitNote", "LimitTally", "closes"]
+
+
+@define(eq=False)
+class LimitCounters:
+    """The effects of the limits of a frontend."""
+
+    limit_refused: int = counted("Requests and connections refused by a rate limit.")
+    limit_delayed: int = counted("Requests delayed by a rate limit.")
+    limit_logged: int = counted("Requests beyond a rate limit with the action log.")
+
+
+@define
+class LimitTally:
+    """The effects of one limit."""
+
+    asked: int = 0
+    refused: int = 0
+    delayed: int = 0
+    logged: int = 0
+
+
+@define
+class LimitNote:
+    """The limits of one request.  ``held``: those it counts for at once; ``refused``: the one that
+    has refused it; ``request()``: its id, "" for a connection or a session.  ``paid``: bytes that
+    were charged while it runs.
+    """
+
+    asked: list[LimitCheck]
+    held: list[LimitCheck]
+    refused: LimitCheck | None = None
+    client_ip: str = ""
+    request: Callable[[], str] = str
+    paid: int = 0
+
+
+def closes(limit: Limit) -> bool:
+    """Return whether traffic beyond a limit of bytes is closed while it runs."""
+    return limit.spec.unit == "bytes" and limit.spec.action.kind not in ("delay", "log")
