@@ -10,8 +10,8 @@ and follows a reload. The rules are in :mod:`lbproxy.observe.alerts`, when to te
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
@@ -19,12 +19,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lbproxy.alerts.notify import Destination, NotifyError, targets
-from lbproxy.alerts.watch import WatchTarget
-from lbproxy.balance.server import AdminState
+from lbproxy.alerts.sampling import AlertSampler, SampledBalancer
 from lbproxy.config import units
 from lbproxy.config.model import AlertsSpec, Config
-from lbproxy.errors import MEANING, Kind
-from lbproxy.guard.connections import ConnectionTotal
 from lbproxy.model.secrets import mask_text
 from lbproxy.observe.alerts import (
     RULES,
@@ -32,17 +29,9 @@ from lbproxy.observe.alerts import (
     AlertChange,
     AlertLimits,
     Alerts,
-    BackendSample,
-    CacheSample,
-    FrontendSample,
-    Sample,
 )
 from lbproxy.observe.events import Event, EventKind, EventSeverity
 from lbproxy.observe.notices import Manners, Notice, Notices
-from lbproxy.observe.offenders import Offenders
-from lbproxy.proxy.backend import Backend
-from lbproxy.proxy.features.caching.counters import CacheCounters
-from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.ratelog import Quiet
 
 __all__ = ["Alerter", "limits_for", "limits_of", "manners_of"]
@@ -55,18 +44,6 @@ EVERY = 1.0
 
 IN_FLIGHT = 20
 """Most notices on their way at a time; what is over is dropped, and told in the log."""
-
-_SERVERS_EVERY = 5.0  # how often the servers of each backend are counted
-_CERTIFICATES_EVERY = 60.0
-_HALF_MINUTE = 30.0
-
-_FAILURES = frozenset(kind for kind, meaning in MEANING.items() if meaning.side == "server") | {
-    Kind.NO_SERVER,
-    Kind.QUEUE_FULL,
-    Kind.QUEUE_TIMEOUT,
-    Kind.FILTER_FAILED,
-    Kind.FILTER_TIMEOUT,
-}
 
 
 def limits_of(spec: AlertsSpec) -> dict[str, AlertLimits]:
@@ -108,21 +85,6 @@ def manners_of(spec: AlertsSpec) -> Manners:
     return Manners(quiet, spec.repeat, spec.recovery, spec.most)
 
 
-class Balanced(WatchTarget, Protocol):
-    """The observed object: :class:`lbproxy.service.LoadBalancer`."""
-
-    @property
-    def total(self) -> ConnectionTotal:
-        """Limits of the whole process."""
-
-    @property
-    def config(self) -> Config:
-        """The current configuration."""
-
-    worker_lag: float
-    nodes: Any
-
-
 class Alerter(Service):
     """``reactor``: IReactorTime, and what the targets need.  ``now``: Unix time.
 
@@ -132,7 +94,7 @@ class Alerter(Service):
     name = "alerter"
 
     def __init__(
-        self, balancer: Balanced, reactor: Any, now: Callable[[], float] = time.time
+        self, balancer: SampledBalancer, reactor: Any, now: Callable[[], float] = time.time
     ) -> None:
         self.sent = 0
         self.failed = 0
@@ -140,6 +102,7 @@ class Alerter(Service):
         self._reactor = reactor
         self._now = now
         self._epoch = now() - float(reactor.seconds())
+        self._sampler = AlertSampler(balancer, now)
         self._spec = AlertsSpec()
         self._limits: dict[str, AlertLimits] = {}
         self._alerts: Alerts | None = None
@@ -148,10 +111,6 @@ class Alerter(Service):
         self._call: Any = None
         self._due = 0.0
         self._sending: set[Deferred[Any]] = set()
-        self._happened: dict[str, int] = {}
-        self._servers: dict[str, tuple[int, int]] = {}
-        self._certificates: dict[str, float] = {}
-        self._servers_at = self._certificates_at = self._turned_at = float("-inf")
         self._end: Callable[[], None] = lambda: None
 
     @property
@@ -185,7 +144,7 @@ class Alerter(Service):
             sending.cancel()
 
     def _event(self, event: Event) -> None:
-        self._happened[event.kind.value] = self._happened.get(event.kind.value, 0) + 1
+        self._sampler.note(event)
         if event.kind is EventKind.RELOAD:
             self._configure()
 
@@ -223,7 +182,7 @@ class Alerter(Service):
         now = self._reactor.seconds()
         lag, self._due = max(0.0, now - self._due), now + EVERY
         self._call = self._reactor.callLater(EVERY, self._look)
-        changes = alerts.look(self.sample(now, lag))
+        changes = alerts.look(self._sampler.sample(now, lag))
         for change in changes:
             self._changed(change)
         self._sound(alerts)
@@ -289,104 +248,3 @@ class Alerter(Service):
             )
         else:
             self.sent += 1
-
-    # -- what there is to see -------------------------------------------------------------------
-
-    def sample(self, now: float, lag: float = 0.0) -> Sample:
-        """Return everything that the rules read at ``now``, in the reactor's clock."""
-        balancer = self._balancer
-        if now - self._certificates_at >= _CERTIFICATES_EVERY:
-            self._certificates_at = now
-            self._certificates = {
-                pair.names[0] if pair.names else pair.source: pair.expires
-                for pair in balancer.key_pairs()
-            }
-        if now - self._servers_at >= _SERVERS_EVERY:
-            self._servers_at = now
-            self._servers = {name: _wanted(one) for name, one in balancer.backends.items()}
-        if now - self._turned_at >= _HALF_MINUTE:
-            self._turned_at = now
-            for frontend in balancer.frontends.values():
-                if frontend.offenders is not None:
-                    frontend.offenders.turn()
-        wall = self._now()
-        return Sample(
-            at=now,
-            frontends={name: _frontend(one) for name, one in balancer.frontends.items()},
-            backends={
-                name: _backend(one, self._servers.get(name, (0, 0)))
-                for name, one in balancer.backends.items()
-            },
-            active=balancer.total.active,
-            maxconn=balancer.total.maxconn,
-            certificates={name: at - wall for name, at in self._certificates.items()},
-            logs={sink.path: sink.dropped for sink in balancer.log_sinks()},
-            lag=max(lag, self._balancer.worker_lag),
-            happened=dict(self._happened),
-            caches={name: _cache(one.counters) for name, one in balancer.caches.items()},
-            shared_error=_shared_error(balancer.nodes),
-        )
-
-
-def _shared_error(nodes: Any) -> str:
-    """Return why the shared store does not answer here or in a worker."""
-    if nodes is None or (nodes.up and not nodes.processes_down):
-        return ""
-    return str(nodes.client.error) or f"{nodes.processes_down} workers cannot reach it"
-
-
-def _cache(counters: CacheCounters) -> CacheSample:
-    return CacheSample(counters.asked(), counters.hits + counters.collapsed)
-
-
-def _frontend(frontend: Frontend) -> FrontendSample:
-    counters = frontend.counters
-    counters.measure()
-    if frontend.offenders is None:
-        frontend.offenders = Offenders()
-    if frontend.mode == "http":
-        done, failed = sum(counters.responses), counters.responses[5]
-        bad = counters.refused + counters.responses[4] - counters.closes.get(Kind.CHALLENGED, 0)
-    else:
-        done, failed = _ended(counters.closes)
-        bad = counters.refused
-    limits = frontend.limits
-    return FrontendSample(
-        done,
-        failed,
-        bad,
-        limits.active,
-        limits.maxconn,
-        frontend.offenders.worst(),
-        counters.connections,
-    )
-
-
-def _ended(closes: Mapping[Kind, int]) -> tuple[int, int]:
-    return sum(closes.values()), sum(closes.get(kind, 0) for kind in _FAILURES)
-
-
-def _backend(backend: Backend, servers: tuple[int, int]) -> BackendSample:
-    counters = backend.counters
-    counters.measure()
-    times = counters.response_seconds
-    return BackendSample(
-        wanted=servers[0],
-        up=servers[1],
-        usable=backend.group.has_eligible,
-        waiting=backend.queue.waiting,
-        queue=backend.spec.queue,
-        sent_away=counters.queue_full + counters.queue_timeouts,
-        timed=times.count if times is not None else 0,
-        seconds=times.total if times is not None else 0.0,
-    )
-
-
-def _wanted(backend: Backend) -> tuple[int, int]:
-    """Servers that should be up, and those of them that are."""
-    wanted = up = 0
-    for server in backend.group.servers.values():
-        if server.admin is AdminState.READY and not server.spec.backup:
-            wanted += 1
-            up += server.healthy and bool(server.addresses)
-    return wanted, up

@@ -9,36 +9,24 @@ or :meth:`MemoryReactor.advance` is called, and the order is always the same.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet import error, interfaces
 from twisted.internet.address import UNIXAddress
-from twisted.internet.task import Clock
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lbproxy.testing.memoryaddress import Key, address_of, is_literal, names_of, text_of
+from lbproxy.testing.memoryclock import Livelock, MemoryClock
 from lbproxy.testing.memoryfaults import Faults
-from lbproxy.testing.memoryport import InlinePool, MemoryConnector, MemoryDial, MemoryPort
+from lbproxy.testing.memoryport import MemoryConnector, MemoryDial, MemoryPort
 from lbproxy.testing.memoryresolver import MemoryResolver
+from lbproxy.testing.memorysocket import MemorySocket
 from lbproxy.testing.transport import MemoryTransport, MemoryUNIXTransport
 
 __all__ = ["Livelock", "MemoryPort", "MemoryReactor", "MemoryResolver"]
 
-_log = Logger()
-
 EPHEMERAL = 40000
 """The first port given to clients and to listeners on port 0."""
-
-TURNS = 200_000
-"""More steps than this at one instant are taken for an endless loop."""
-
-
-class Livelock(AssertionError):
-    """The reactor has work without end at one instant."""
 
 
 @implementer(
@@ -48,7 +36,7 @@ class Livelock(AssertionError):
     interfaces.IReactorPluggableNameResolver,
     interfaces.IReactorFromThreads,
 )
-class MemoryReactor(Clock):
+class MemoryReactor(MemoryClock):
     """A reactor with a virtual clock and an in-memory network.
 
     - ``resolver.table``: the host names that it resolves.
@@ -64,85 +52,13 @@ class MemoryReactor(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.latency = 0.0
-        self.raise_errors = True
-        self.errors: list[Failure] = []
         self.local_addresses = {"127.0.0.1", "::1", "192.0.2.1", "2001:db8::1"}
         self.resolver = MemoryResolver(self)
         self.nameResolver: Any = self.resolver
         self.connections: list[MemoryTransport] = []
         self.ports: dict[Key, MemoryPort] = {}
-        self.running = True
-        self._ready: deque[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = deque()
         self._next_port = EPHEMERAL
         self._faults = Faults()
-        self._triggers: list[tuple[str, str, Callable[[], Any]]] = []
-
-    # -- running
-
-    def soon(self, work: Callable[..., Any], *args: Any, **kw: Any) -> None:
-        """Run ``work`` in the next :meth:`pump`, after the work that is already waiting."""
-        self._ready.append((work, args, kw))
-
-    def pump(self, timings: Iterable[float] = ()) -> None:
-        """Run until no work is left at this instant, then advance by each of ``timings``.
-
-        Raises :class:`Livelock` if the work does not end, and the first exception raised by a
-        protocol.
-        """
-        self._settle()
-        for amount in timings:
-            self.advance(amount)
-
-    def advance(self, amount: float) -> None:
-        """Advance the clock by ``amount`` seconds, and stop at every delayed call on the way."""
-        target = self.rightNow + amount
-        self._settle()
-        while self.calls and self.calls[0].getTime() <= target:
-            self.rightNow = max(self.rightNow, self.calls[0].getTime())
-            self._settle()
-        self.rightNow = target
-        self._settle()
-
-    def advance_until(self, done: Callable[[], Any], within: float) -> bool:
-        """Advance from one delayed call to the next until ``done()``; return False after ``within``
-        seconds.
-        """
-        limit = self.rightNow + within
-        self._settle()
-        while not done():
-            self._sortCalls()
-            if not self.calls or self.calls[0].getTime() > limit:
-                self.advance(max(0.0, limit - self.rightNow))
-                return bool(done())
-            self.advance(max(0.0, self.calls[0].getTime() - self.rightNow))
-        return True
-
-    def failed(self, failure: Failure) -> None:
-        """Record an exception raised by a protocol."""
-        _log.failure("in a protocol on the memory reactor", failure)
-        self.errors.append(failure)
-
-    def _settle(self) -> None:
-        for _ in range(TURNS):
-            if self._ready:
-                work, args, kw = self._ready.popleft()
-                work(*args, **kw)
-            elif not self._run_due():
-                break
-        else:
-            raise Livelock(f"no end after {TURNS} steps at {self.rightNow} s")
-        if self.errors and self.raise_errors:
-            errors, self.errors = self.errors, []
-            errors[0].raiseException()
-
-    def _run_due(self) -> bool:
-        self._sortCalls()
-        if not self.calls or self.calls[0].getTime() > self.rightNow:
-            return False
-        call = self.calls.pop(0)
-        call.called = 1
-        call.func(*call.args, **call.kw)
-        return True
 
     # -- the state of the network
 
@@ -165,7 +81,7 @@ class MemoryReactor(Clock):
             if not self._is_cut(transport):
                 transport.land_all()
 
-    def carry(self, transport: MemoryTransport) -> None:
+    def carry(self, transport: MemorySocket) -> None:
         """Deliver the data sent to ``transport`` when it is due."""
         if self._is_cut(transport):
             return
@@ -175,19 +91,21 @@ class MemoryReactor(Clock):
         else:
             transport.land()
 
-    def _arrive(self, transport: MemoryTransport) -> None:
+    def _arrive(self, transport: MemorySocket) -> None:
         if not self._is_cut(transport):
             transport.land()
 
-    def forget(self, transport: MemoryTransport) -> None:
+    def forget(self, transport: MemorySocket) -> None:
         """Remove a connection that has ended."""
-        if transport in self.connections:
-            self.connections.remove(transport)
+        for index, one in enumerate(self.connections):
+            if one is transport:
+                del self.connections[index]
+                return
 
-    def _is_cut(self, transport: MemoryTransport) -> bool:
+    def _is_cut(self, transport: MemorySocket) -> bool:
         return bool(self._faults) and self._faults.drops_data(_names(transport))
 
-    def _delay(self, transport: MemoryTransport) -> float:
+    def _delay(self, transport: MemorySocket) -> float:
         if not self._faults:
             return self.latency
         return self.latency + self._faults.delay(_names(transport))
@@ -319,52 +237,13 @@ class MemoryReactor(Clock):
         self._next_port += 1
         return self._next_port
 
-    # -- the rest of a reactor
+    # -- names
 
     def installNameResolver(self, resolver: Any) -> Any:
         """See :class:`twisted.internet.interfaces.IReactorPluggableNameResolver`."""
         old, self.nameResolver = self.nameResolver, resolver
         return old
 
-    def callFromThread(self, callable: Callable[..., Any], *args: Any, **kw: Any) -> None:
-        """Run it on the next pump."""
-        self.soon(callable, *args, **kw)
 
-    def callInThread(self, callable: Callable[..., Any], *args: Any, **kw: Any) -> None:
-        """Run it now: there are no threads."""
-        callable(*args, **kw)
-
-    def getThreadPool(self) -> Any:
-        """A pool that works in the caller's thread."""
-        return InlinePool()
-
-    def callWhenRunning(self, callable: Callable[..., Any], *args: Any, **kw: Any) -> None:
-        """Run it on the next pump: this reactor always runs."""
-        self.soon(callable, *args, **kw)
-
-    def addSystemEventTrigger(
-        self, phase: str, eventType: str, callable: Callable[..., Any], *args: Any, **kw: Any
-    ) -> Any:
-        """Kept until :meth:`stop`, which runs those for ``shutdown``."""
-        trigger = (phase, eventType, lambda: callable(*args, **kw))
-        self._triggers.append(trigger)
-        return trigger
-
-    def removeSystemEventTrigger(self, triggerID: Any) -> None:
-        """Forget a trigger."""
-        self._triggers.remove(triggerID)
-
-    def stop(self) -> None:
-        """Run the shutdown triggers, phase by phase; delayed calls stay as they are."""
-        if not self.running:
-            return
-        self.running = False
-        for phase in ("before", "during", "after"):
-            for trigger in [t for t in self._triggers if t[:2] == (phase, "shutdown")]:
-                trigger[2]()
-                self._settle()
-        self._settle()
-
-
-def _names(transport: MemoryTransport) -> set[str]:
+def _names(transport: MemorySocket) -> set[str]:
     return names_of(transport.getHost(), transport.getPeer())

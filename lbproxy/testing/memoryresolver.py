@@ -9,7 +9,7 @@ from twisted.internet import interfaces
 from zope.interface import implementer
 
 from lbproxy.testing.memoryaddress import endpoint, is_literal
-from lbproxy.testing.transport import Carrier
+from lbproxy.testing.memorysocket import Carrier
 
 __all__ = ["MemoryResolver"]
 

@@ -17,12 +17,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import attrs
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger, LogLevel
 
-from lbproxy.alerts.alerter import limits_for
-from lbproxy.config.dump import dump
 from lbproxy.generation.listening import unbind
 from lbproxy.generation.reload import ReloadReport
 from lbproxy.limits.window import SLICES
@@ -37,15 +34,14 @@ from lbproxy.sharing.local import LocalShared
 from lbproxy.workers.aggregate import Totals
 from lbproxy.workers.board import ADDRESSES, Board
 from lbproxy.workers.channel import FDS, Channel
+from lbproxy.workers.handout import Handout
 from lbproxy.workers.operations import spread
-from lbproxy.workers.places import Places
 from lbproxy.workers.process import WorkerProcess
 from lbproxy.workers.replicated import Hub
 from lbproxy.workers.rpc import RemoteCalls
-from lbproxy.workers.serverstate import encode, signature
 from lbproxy.workers.sharedcells import SharedCells
 from lbproxy.workers.sharedfolder import SharedFolder
-from lbproxy.workers.sockets import MasterBinder, SharedBound
+from lbproxy.workers.sockets import MasterBinder
 from lbproxy.workers.supervisor import Supervisor
 
 __all__ = ["Master", "count_of"]
@@ -54,8 +50,6 @@ _log = Logger()
 
 SYNC_EVERY = 0.25
 """Seconds after which, at the latest, every worker knows what was changed or found out."""
-
-_ANY = ("", "0.0.0.0", "::")
 
 
 def count_of(config: Config) -> int:
@@ -98,7 +92,7 @@ class Master(LoadBalancer):
         self._wakers: list[int] = []
         self._calls = RemoteCalls(reactor)
         self._totals = Totals(self)
-        self._places = Places()
+        self._handout = Handout(self, self.workers, self._ground.secret, str(self._folder.path))
         self._sticky = StickyReplication(self.hub, lambda: self.backends)
         self._sync_call: Any = None
 
@@ -175,14 +169,14 @@ class Master(LoadBalancer):
     def begin(self, worker: WorkerProcess, channel: Channel) -> None:
         """See :class:`~lbproxy.workers.supervisor.SupervisedMaster`."""
         worker.signatures, worker.followed = {}, []
-        self._send_sockets(worker, channel)
+        self._handout.send_sockets(worker, channel)
         for at in range(0, len(self._wakers), FDS):
             channel.send({"type": "wakers"}, self._wakers[at : at + FDS])
         message = {"type": "begin", "slot": worker.slot, "workers": self.count}
         cells = {"type": "cells", "extras": [one.extra for one in self._cells]}
         channel.send(cells, [one.fd for one in self._cells])
         boards = [board.fd for board in self._boards]
-        channel.send({**message, **self._everything(worker)}, boards)
+        channel.send({**message, **self._handout.everything(worker)}, boards)
         self.hub.attach(worker.slot, channel)
 
     def ended(self, worker: WorkerProcess) -> None:
@@ -237,87 +231,24 @@ class Master(LoadBalancer):
     def _ready(self, worker: WorkerProcess) -> None:
         worker.busy = False
         if worker.outdated:
-            self._send_reload(worker)
+            self._handout.send_reload(worker)
         else:
-            worker.holds = self._shared_addresses()
+            worker.holds = self._handout.addresses()
         if not worker.ready:
             worker.ready = True
             self.report(EventKind.WORKER_STARTED, worker, f"worker {worker.slot} serves")
 
-    # -- what a worker gets ---------------------------------------------------------------------
-
-    def _everything(self, worker: WorkerProcess) -> dict[str, Any]:
-        """Configuration and state."""
-        config = self.config
-        folder = os.path.dirname(os.path.abspath(config.file))  # noqa: PTH100, PTH120
-        worker.signatures = {name: signature(one) for name, one in self.backends.items()}
-        worker.places = self._places.update(self.backends)
-        worker.busy, worker.outdated = True, False
-        worker.holds |= self._shared_addresses()
-        return {
-            "text": dump(config),
-            "file": config.file,
-            "folder": folder,
-            "secret": self._ground.secret.hex(),
-            "state": {name: encode(one) for name, one in self.backends.items()},
-            "places": worker.places,
-            "shared_folder": str(self._folder.path),
-            "measure": bool(config.settings.admin) or config.alerts.on,
-            "offenders": bool(limits_for(config)),
-        }
-
-    def _send_sockets(self, worker: WorkerProcess, channel: Channel) -> None:
-        """``channel`` is the worker's; sending may find out that it is lost, and forget it."""
-        for listener in self.listeners:
-            bound = listener.bound
-            if isinstance(bound, SharedBound):
-                message = {"type": "socket", "address": attrs.asdict(bound.wanted)}
-                channel.send(message, [bound.for_slot(worker.slot).fileno()])
-
-    def _shared_addresses(self) -> set[Address]:
-        """Return the addresses whose sockets all workers get."""
-        bounds = [listener.bound for listener in self.listeners]
-        return {bound.address for bound in bounds if isinstance(bound, SharedBound)}
+    # -- while they run -------------------------------------------------------------------------
 
     def _holds(self, address: Address) -> bool:
-        """We or a worker may listen there still."""
-        ours = [self._shared_addresses(), *(worker.holds for worker in self.workers)]
-        return any(
-            one.port == address.port
-            and (one.host == address.host or one.host in _ANY or address.host in _ANY)
-            for held in ours
-            for one in held
-        )
+        return self._handout.holds(address)
 
     def _sync(self) -> None:
         self._sync_call = self.reactor.callLater(SYNC_EVERY, self._sync)
-        self._send_state(patient=True)
+        self._handout.send_state(patient=True)
         self._supervisor.watch()
         self.hub.tend()
         self._totals.write()
-
-    def _send_state(self, *, patient: bool = False) -> None:
-        """Send the workers what has changed of the servers; ``patient``: not those that
-        are behind.
-        """
-        now = {name: signature(one) for name, one in self.backends.items()}
-        followed = sorted(name for name, one in self.frontends.items() if one.followers)
-        for worker in self.workers:
-            channel = worker.channel
-            if channel is None or (patient and channel.behind):
-                continue
-            if worker.followed != followed:
-                worker.followed = followed
-                channel.send({"type": "follow", "frontends": followed})
-            changed = [name for name, sign in now.items() if worker.signatures.get(name) != sign]
-            if changed:
-                worker.signatures = now
-                places = self._places.update(self.backends)
-                state = {name: encode(self.backends[name]) for name in changed}
-                known = worker.places is places
-                worker.places = places
-                message = {"type": "state", "state": state, "places": None if known else places}
-                channel.send(message)
 
     # -- operations of a load balancer ----------------------------------------------------------
 
@@ -329,7 +260,7 @@ class Master(LoadBalancer):
         State that was changed before is sent before, so a server that was drained gets no new
         sessions when its old ones are ended.  Without ``answer`` it fires at once.
         """
-        self._send_state()
+        self._handout.send_state()
         channels = {
             one.slot: one.channel
             for one in self.workers
@@ -352,16 +283,8 @@ class Master(LoadBalancer):
         if report.ok and not dry_run and self.running:
             self._let_leave()
             for worker in self.workers:
-                self._send_reload(worker)
+                self._handout.send_reload(worker)
         return report
-
-    def _send_reload(self, worker: WorkerProcess) -> None:
-        """Send one configuration at a time; a slow worker gets the last of several."""
-        channel = worker.channel
-        worker.outdated = worker.busy
-        if channel is not None and not worker.busy:
-            self._send_sockets(worker, channel)
-            channel.send({"type": "reload", **self._everything(worker)})
 
     def _let_leave(self) -> None:
         """Sessions of what a reload removed are the workers' affair; here they are not counted any

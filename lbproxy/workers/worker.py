@@ -12,44 +12,36 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from attrs import evolve
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
-from lbproxy.admin.lag import Lag
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.config.share import share_of
 from lbproxy.errors import ListenError
 from lbproxy.model import Address, Config
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
-from lbproxy.observe.offenders import Offenders
 from lbproxy.process.gc import Freezer
 from lbproxy.process.replication import StickyReplication
-from lbproxy.registry import parse_config, parse_server_line
+from lbproxy.registry import parse_config
 from lbproxy.service import LoadBalancer
-from lbproxy.workers.aggregate import report_of
 from lbproxy.workers.board import ADDRESSES, Board
 from lbproxy.workers.channel import Channel
 from lbproxy.workers.operations import run
 from lbproxy.workers.records import Records
 from lbproxy.workers.replicated import MasterReplicated
-from lbproxy.workers.serverstate import apply
-from lbproxy.workers.shared import EVERY, BoardShared
+from lbproxy.workers.shared import BoardShared
 from lbproxy.workers.sharedcells import SharedCells
 from lbproxy.workers.sockets import WorkerBinder
+from lbproxy.workers.turns import WorkerTurns
 from lbproxy.workers.waker import Waker
 
 __all__ = ["Worker", "worker_config"]
 
 _log = Logger()
-
-_REPORT_EVERY = 1.0  # seconds between two reports, which also say that we turn
-_HALF_MINUTE = 30.0
-_MANY = 500  # servers: with more, the board is looked at less often
 
 
 def worker_config(config: Config, workers: int, secret: str = "") -> Config:
@@ -66,13 +58,11 @@ class RefusedError(Exception):
     """A configuration that the master serves cannot be served here."""
 
 
-class Worker:
+class Worker(WorkerTurns):
     """``sock``: our end of the channel.  ``ended`` is called when all is over."""
 
     def __init__(self, reactor: Any, sock: socket.socket, ended: Callable[[], None]) -> None:
-        self.reactor = reactor
-        self.balancer: LoadBalancer | None = None
-        self.shared: BoardShared | None = None
+        super().__init__(reactor)
         self._binder: WorkerBinder | None = None
         self._sockets: list[tuple[Address, socket.socket]] = []
         self._boards: list[Board] = []
@@ -80,10 +70,7 @@ class Worker:
         self._wakers: list[int] = []
         self._waker: Waker | None = None
         self._freezer = Freezer(reactor)
-        self._lag = Lag(reactor)
         self._slot = self._workers = 0
-        self._places: dict[str, int] = {}
-        self._calls: list[Any] = []
         self._ended = ended
         self._stopping = False
         self.channel = Channel(reactor, sock, self._received, self._orphaned)
@@ -172,10 +159,7 @@ class Worker:
         self._sync(message)
         self._binder.discard()
         self._measure(message)
-        self._lag.start()
-        self._look()
-        self._count()
-        self._later(_HALF_MINUTE, self._turn)
+        self._start_turns()
         self._freezer.changed()
         self.channel.send({"type": "ready"})
 
@@ -264,90 +248,6 @@ class Worker:
             self._binder.give(address, sock)
         self._sockets.clear()
 
-    def _join(self) -> None:
-        """Limits, queues and sticky tables are those of all workers."""
-        balancer, shared = self.balancer, self.shared
-        assert balancer is not None and shared is not None
-        for name, frontend in balancer.frontends.items():
-            if frontend.spec.maxconn_per_ip and not frontend.limits.joined:
-                frontend.limits.join(shared.peers(name))
-        for name, backend in balancer.backends.items():
-            backend.join(shared.claims(), shared.turn(name))
-        self._sticky.attach()
-        self._records.attach(balancer.frontends)
-
-    def _measure(self, message: dict[str, Any]) -> None:
-        """Measure times and count offenders if the admin side or an alert reads them."""
-        balancer = self.balancer
-        assert balancer is not None
-        for frontend in balancer.frontends.values():
-            if not message["offenders"]:
-                frontend.offenders = None
-            elif frontend.offenders is None:
-                frontend.offenders = Offenders()
-        if message["measure"]:
-            for frontend in balancer.frontends.values():
-                frontend.counters.measure()
-            for backend in balancer.backends.values():
-                backend.counters.measure()
-
-    def _sync(self, message: dict[str, Any]) -> None:
-        """Make the servers of the backends in ``message`` what the master has."""
-        balancer = self.balancer
-        assert balancer is not None
-        if message["places"] is not None:
-            self._places.clear()  # a place of a removed server may be another's by now
-            self._places.update(message["places"])
-        parse = partial(parse_server_line, config=balancer.config)
-        for name, servers in message["state"].items():
-            backend = balancer.backends.get(name)
-            if backend is not None:
-                apply(backend, servers, parse)
-                balancer.generation.sync(name)
-
-    def _look(self) -> None:
-        """Publish the leases of this worker, and read those of the others."""
-        self._later(EVERY * max(1.0, len(self._places) / _MANY), self._look)
-        balancer, shared = self.balancer, self.shared
-        assert balancer is not None and shared is not None
-        shared.exchange([backend.group for backend in balancer.backends.values()])
-        for backend in balancer.backends.values():
-            backend.queue.publish()
-            backend.serve_queue()
-        self._sticky.publish()
-
-    def _woken(self) -> None:
-        """Another worker has made room for a waiter of ours."""
-        if self.balancer is None or self.shared is None:
-            return
-        waiting = [one for one in self.balancer.backends.values() if len(one.queue)]
-        self.shared.exchange([backend.group for backend in waiting])
-        for backend in waiting:
-            backend.serve_queue()
-
-    def _count(self) -> None:
-        self._later(_REPORT_EVERY, self._count)
-        if not self.channel.behind:
-            self._report()
-            self._records.turn()
-
-    def _report(self) -> None:
-        if self.balancer is not None:
-            self.balancer.worker_lag = self._lag.last
-            self.balancer.worker_lag_max = self._lag.worst
-            self.channel.send({"type": "report", "report": report_of(self.balancer)})
-
-    def _turn(self) -> None:
-        self._later(_HALF_MINUTE, self._turn)
-        if self.balancer is not None:
-            for frontend in self.balancer.frontends.values():
-                if frontend.offenders is not None:
-                    frontend.offenders.turn()
-
-    def _later(self, pause: float, call: Callable[[], None]) -> None:
-        self._calls = [one for one in self._calls if one.active()]
-        self._calls.append(self.reactor.callLater(pause, call))
-
     # -- the end --------------------------------------------------------------------------------
 
     def stop(self) -> None:
@@ -365,11 +265,8 @@ class Worker:
     def _end(self) -> None:
         try:
             self._freezer.stop()
-            self._lag.stop()
+            self._stop_turns()
             self.replicated.stop()
-            for call in self._calls:
-                if call.active():
-                    call.cancel()
             self._report()
             self._close()
         except BaseException:

@@ -16,7 +16,7 @@ from twisted.internet.defer import fail
 from lbproxy.errors import Outcome
 from lbproxy.service import LoadBalancer
 from lbproxy.testing.memory import MemoryReactor
-from lbproxy.workers import worker as module
+from lbproxy.workers import turns as module
 from lbproxy.workers.channel import Channel
 from lbproxy.workers.shared import ADDRESSES, Board
 from lbproxy.workers.worker import Worker

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 from lbproxy.admin.auth import Role
-from lbproxy.admin.exposition import Family, labels
+from lbproxy.admin.cachemetrics import cache_families
 from lbproxy.admin.route import PAGE, APICall, APIError, APIRoute, Column, Panel, Part, find, paged
 from lbproxy.admin.schema import (
     ANY,
@@ -204,68 +203,6 @@ def _header(line: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _metrics(admin: AdminView) -> Iterator[Family]:
-    caches = _caches(admin)
-    if not caches:
-        return
-    stats = {name: stats_of(cache) for name, cache in caches.items()}
-    for field, name, help_text in _COUNTERS:
-        yield Family(
-            f"lbproxy_cache_{name}",
-            "counter",
-            help_text,
-            [(labels(cache=one), float(found[field])) for one, found in stats.items()],
-        )
-    for field, name, help_text in _GAUGES:
-        yield Family(
-            f"lbproxy_cache_{name}",
-            "gauge",
-            help_text,
-            [(labels(cache=one), float(found[field])) for one, found in stats.items()],
-        )
-    for field, name, help_text in _BY_REASON:
-        samples = [
-            (labels(cache=one, reason=reason), float(count))
-            for one, found in stats.items()
-            for reason, count in sorted(found["reasons"][field].items())
-        ]
-        yield Family(f"lbproxy_cache_{name}", "counter", help_text, samples)
-
-
-_COUNTERS = (
-    ("hits", "hits", "Requests answered from the cache."),
-    ("stale", "stale_hits", "Requests answered with a stale response."),
-    ("revalidated", "revalidated", "Requests answered after the server confirmed the response."),
-    ("collapsed", "collapsed", "Requests answered by the fetch of another request."),
-    ("misses", "misses", "Requests fetched from a server."),
-    ("bypassed", "bypassed", "Requests without a part of the cache."),
-    ("bytes_served", "bytes_served", "Bytes of bodies served from the cache."),
-    ("bytes_saved", "bytes_saved", "Bytes of bodies that no server had to send."),
-    ("waited", "waits", "Requests that waited for the fetch of another request."),
-    ("wait_seconds", "wait_seconds", "Seconds that requests waited for another one's fetch."),
-    ("loads", "loads", "Requests that waited for a response to be read from the disk."),
-    ("load_seconds", "load_seconds", "Seconds that requests waited for the disk."),
-    ("stored", "stored", "Responses stored."),
-    ("evicted", "evicted", "Responses evicted to make room."),
-    ("purged", "purged", "Responses purged."),
-    ("purge_requests", "purge_requests", "Requests with the method PURGE that were obeyed."),
-    ("purge_refused", "purge_refused", "Requests with the method PURGE that were refused."),
-)
-_GAUGES = (
-    ("objects", "objects", "Responses in the cache."),
-    ("bytes", "bytes", "Bytes of the cache in use, overhead included."),
-    ("limit", "limit_bytes", "Bytes that the cache may use."),
-    ("disk_bytes", "disk_bytes", "Bytes of the files of the cache."),
-    ("disk_limit", "disk_limit_bytes", "Bytes that the files of the cache may take."),
-    ("fetching", "fetches", "Requests of the cache under way."),
-    ("waiting", "waiting", "Requests that wait for the fetch of another request."),
-)
-_BY_REASON = (
-    ("misses", "misses_by_reason", "Requests fetched from a server, by reason."),
-    ("bypassed", "bypassed_by_reason", "Requests without a part of the cache, by reason."),
-    ("not_stored", "not_stored", "Responses that were not stored, by reason."),
-)
-
 PART = Part(
     "caches",
     routes=(
@@ -334,7 +271,7 @@ PART = Part(
     ),
     state=_state,
     schema=mapping(_STATS),
-    metrics=_metrics,
+    metrics=lambda admin: cache_families(admin.balancer.caches),
     panels=(
         Panel(
             "Caches",

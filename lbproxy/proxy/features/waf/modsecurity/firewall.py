@@ -14,8 +14,9 @@ from lbproxy.http.message import RequestHead, ResponseHead
 from lbproxy.proxy.features.waf.acting import Acting, words_of
 from lbproxy.proxy.features.waf.audit import MatchedRule, matched
 from lbproxy.proxy.features.waf.counters import WafCounters
+from lbproxy.proxy.features.waf.modsecurity.ask import Ask
 from lbproxy.proxy.features.waf.modsecurity.messages import Question, RuleAnswer
-from lbproxy.proxy.features.waf.modsecurity.pool import Ask, JudgePool
+from lbproxy.proxy.features.waf.modsecurity.pool import JudgePool
 from lbproxy.proxy.features.waf.modsecurity.question import question_of
 from lbproxy.proxy.features.waf.spec import WafSpec
 from lbproxy.proxy.ratelog import Quiet

@@ -16,9 +16,9 @@ from lbproxy.errors import ProxyError
 from lbproxy.http.message import End, RequestHead
 from lbproxy.proxy.features.waf.counters import WafCounters
 from lbproxy.proxy.features.waf.held import HoldingBody, without_continue
+from lbproxy.proxy.features.waf.modsecurity.ask import Ask
 from lbproxy.proxy.features.waf.modsecurity.firewall import RuleFirewall
 from lbproxy.proxy.features.waf.modsecurity.messages import RuleAnswer
-from lbproxy.proxy.features.waf.modsecurity.pool import Ask
 from lbproxy.proxy.features.waf.modsecurity.responses import JudgedResponse
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import STARTING, Source

@@ -21,16 +21,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from attrs import define, field
+from attrs import define
 from twisted.logger import Logger
 
 from lbproxy.net.timers import Timer, TimerWheel
+from lbproxy.proxy.features.waf.modsecurity.ask import Ask
 from lbproxy.proxy.features.waf.modsecurity.child import JudgeProcess, JudgeState
 from lbproxy.proxy.features.waf.modsecurity.files import Stamp
 from lbproxy.proxy.features.waf.modsecurity.loadout import Loadout, RuleSource
 from lbproxy.proxy.features.waf.modsecurity.messages import Question, RuleAnswer
 
-__all__ = ["Ask", "JudgePool"]
+__all__ = ["JudgePool"]
 
 HUNG_S: Final = 2.0
 LOADING_S: Final = 10.0
@@ -41,31 +42,6 @@ LOOK_S: Final = 5.0
 """Seconds between two looks at the files."""
 
 _log: Final = Logger(__name__)
-
-
-@define(eq=False)
-class Ask:
-    """A question that waits or is being answered.  ``done``: None once it is over.
-
-    ``dropped``: is told if its request ends before."""
-
-    question: Question
-    done: Callable[[RuleAnswer | None, str], None] | None
-    dropped: Callable[[], None]
-    timer: Timer = field(init=False)
-
-    def cancel(self) -> None:
-        """Drop the question: its request has ended."""
-        self.done = None
-        self.timer.close()
-        self.dropped()
-
-    def finish(self, answer: RuleAnswer | None, why: str = "") -> None:
-        """Hand over the answer, or None and why there is none, exactly once."""
-        done, self.done = self.done, None
-        self.timer.close()
-        if done is not None:
-            done(answer, why)
 
 
 @define(eq=False)

@@ -16,9 +16,9 @@ from lbproxy.errors import ProxyError
 from lbproxy.http.message import End, ResponseHead
 from lbproxy.net.timers import Timer
 from lbproxy.proxy.features.waf.counters import WafCounters
+from lbproxy.proxy.features.waf.modsecurity.ask import Ask
 from lbproxy.proxy.features.waf.modsecurity.firewall import RuleFirewall
 from lbproxy.proxy.features.waf.modsecurity.messages import RuleAnswer
-from lbproxy.proxy.features.waf.modsecurity.pool import Ask
 from lbproxy.proxy.http.sink import Asking, ForwardingSink
 
 __all__ = ["JUDGED", "HeldStream", "JudgedResponse"]
