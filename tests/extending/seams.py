@@ -1,4 +1,10 @@
-"""Code of others that raises, and what every test of it needs."""
+"""Code of others that raises, and what every test of it needs.
+
+At every seam an exception of any class is caught and logged, its exchange ends with the right
+status, and lbproxy goes on.  The tables are the files ``test_failing_*.py`` of this folder,
+``tests/proxy/http/test_failing_sources.py`` (sources) and
+``tests/proxy/http/test_base_exceptions.py`` (filters and timers).
+"""
 
 from __future__ import annotations
 
