@@ -34,45 +34,20 @@ def challenge_status(remote: Remote, as_data: bool) -> None:
         _show(found)
 
 
-@challenge.command(name="on")
-@click.argument("frontend", default="")
-@remote_options
-def challenge_on(remote: Remote, frontend: str) -> None:
-    """Check browsers from now on, at FRONTEND or at all of them.
+def _setting(setting: str, text: str, example: str) -> None:
+    """Add the command that sets ``setting``; ``text`` is its help."""
 
-    \b
-    lbproxy challenge on web
-    """
-    _set(remote, "on", frontend)
-
-
-@challenge.command(name="off")
-@click.argument("frontend", default="")
-@remote_options
-def challenge_off(remote: Remote, frontend: str) -> None:
-    """Check no browsers, whatever the configuration says.
-
-    \b
-    lbproxy challenge off web
-    """
-    _set(remote, "off", frontend)
+    @challenge.command(name=setting, help=f"{text}\n\n\b\nlbproxy challenge {example}")
+    @click.argument("frontend", default="")
+    @remote_options
+    def command(remote: Remote, frontend: str) -> None:
+        body = {"setting": setting, **({"frontend": frontend} if frontend else {})}
+        _show(remote.ask("POST", "challenge", body))
 
 
-@challenge.command(name="auto")
-@click.argument("frontend", default="")
-@remote_options
-def challenge_auto(remote: Remote, frontend: str) -> None:
-    """Follow the configuration again.
-
-    \b
-    lbproxy challenge auto web
-    """
-    _set(remote, "auto", frontend)
-
-
-def _set(remote: Remote, setting: str, frontend: str) -> None:
-    body = {"setting": setting, **({"frontend": frontend} if frontend else {})}
-    _show(remote.ask("POST", "challenge", body))
+_setting("on", "Check browsers from now on, at FRONTEND or at all of them.", "on web")
+_setting("off", "Check no browsers, whatever the configuration says.", "off web")
+_setting("auto", "Follow the configuration again.", "auto web")
 
 
 def _show(found: list[dict[str, Any]]) -> None:

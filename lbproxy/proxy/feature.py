@@ -162,6 +162,12 @@ class Feature(Declaration, Generic[OwnerT]):
         return found
 
     @classmethod
+    def among(cls, owners: Mapping[str, Any]) -> dict[str, Self]:
+        """Return the features of this class by the names of their owners; others have none."""
+        found = {name: cls.of(owner) for name, owner in owners.items()}
+        return {name: one for name, one in found.items() if one is not None}
+
+    @classmethod
     def has_hooks(cls) -> bool:
         """Whether exchanges run hooks of it, so that a reload must renew them with the feature."""
         return cls.around is not Feature.around

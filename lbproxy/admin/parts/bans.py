@@ -55,8 +55,7 @@ _NAME = string("the [ban NAME]; may be left out if there is only one", 200)
 
 
 def _features(admin: AdminView) -> list[Banning]:
-    found = (Banning.of(frontend) for frontend in admin.balancer.frontends.values())
-    return [one for one in found if one is not None]
+    return list(Banning.among(admin.balancer.frontends).values())
 
 
 def _books(admin: AdminView) -> dict[str, BanBook]:

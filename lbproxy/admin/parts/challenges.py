@@ -25,8 +25,7 @@ _STATE = object_(
 
 
 def _challenges(admin: AdminView) -> dict[str, Challenge]:
-    found = {name: Challenge.of(one) for name, one in admin.balancer.frontends.items()}
-    return {name: one for name, one in found.items() if one is not None}
+    return Challenge.among(admin.balancer.frontends)
 
 
 def _state(name: str, one: Challenge) -> dict[str, Any]:

@@ -50,9 +50,7 @@ _ADD = object_(
 
 
 def _features(admin: AdminView) -> dict[str, CorsProxy]:
-    frontends = admin.balancer.frontends
-    found = {name: CorsProxy.of(frontend) for name, frontend in frontends.items()}
-    return {name: one for name, one in found.items() if one is not None}
+    return CorsProxy.among(admin.balancer.frontends)
 
 
 def _with_keys(call: APICall) -> CorsProxy:

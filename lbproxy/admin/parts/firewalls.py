@@ -25,10 +25,7 @@ _FIREWALL = object_({"name": STRING, "mode": STRING, **dict.fromkeys(_COUNTS, CO
 def _firewalls(admin: AdminView) -> dict[str, dict[str, Any]]:
     """The sums over all routes of each firewall, by its name."""
     found: dict[str, dict[str, Any]] = {}
-    for route in admin.balancer.routes.values():
-        one = Waf.of(route)
-        if one is None:
-            continue
+    for one in Waf.among(admin.balancer.routes).values():
         row = one.snapshot()
         known = found.setdefault(row["name"], {**row, **dict.fromkeys(_COUNTS, 0)})
         for name in _COUNTS:

@@ -37,10 +37,8 @@ _ADDRESS = {"address": string("an address, a prefix or a range FIRST-LAST", 100)
 
 def _sources(admin: AdminView) -> dict[str, ListSource]:
     found: dict[str, ListSource] = {}
-    for frontend in admin.balancer.frontends.values():
-        feature = Listing.of(frontend)
-        if feature is not None:
-            found.update(feature.sources)
+    for feature in Listing.among(admin.balancer.frontends).values():
+        found.update(feature.sources)
     return found
 
 

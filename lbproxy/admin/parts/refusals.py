@@ -27,10 +27,8 @@ _REFUSAL = object_(
 
 def _newest_first(admin: AdminView) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for frontend in admin.balancer.frontends.values():
-        one = Refusals.of(frontend)
-        if one is not None:
-            found += [*reversed(one.last), *reversed(one.ended)]
+    for one in Refusals.among(admin.balancer.frontends).values():
+        found += [*reversed(one.last), *reversed(one.ended)]
     return sorted(found, key=lambda record: -record["at"])
 
 

@@ -30,8 +30,7 @@ _KEY = string("the key: an address, or the text that 'key' gives", 1000)
 
 
 def _features(admin: AdminView) -> list[Tracking]:
-    found = (Tracking.of(frontend) for frontend in admin.balancer.frontends.values())
-    return [one for one in found if one is not None]
+    return list(Tracking.among(admin.balancer.frontends).values())
 
 
 def _tracks(admin: AdminView) -> dict[str, Track]:
