@@ -130,7 +130,8 @@ def test_rules_and_usage(file: Path) -> None:
     assert not Path(f"{file}.usage").exists()
     usage = UsageFile(f"{file}.usage", subjects=10)
     digest = ring(file).records[0].sha256
-    usage.table.add(digest, 1_800_000_000.0, requests=7.0, bytes_out=2048.0)
+    with usage.locked() as table:
+        table.add(digest, 1_800_000_000.0, requests=7.0, bytes_out=2048.0)
     usage.close()
     shown = run("usage", "app", *where)
     assert shown.exit_code == 0, shown.output

@@ -103,6 +103,7 @@ class Allowance:
     """The quota of one subject.  ``owner``: the word for it in a :class:`QuotaExceeded`."""
 
     def __init__(self, cells: Cells, subject: str, quota: Quota, owner: str) -> None:
+        self.cells = cells
         self.subject = subject
         self.quota = quota
         self.owner = owner

@@ -128,9 +128,8 @@ class Quotas:
 
     def allowance(self, subject: str, quota: Quota, owner: str) -> Allowance:
         """Return the windows of a subject."""
-        found = self._known.get(subject)
-        if found is None or found.quota != quota:
-            cells = self.usage.table.cells
+        found, cells = self._known.get(subject), self.usage.table.cells
+        if found is None or found.quota != quota or found.cells is not cells:
             found = self._known[subject] = Allowance(cells, subject, quota, owner)
             if len(self._known) > _KNOWN:
                 self._known.popitem(last=False)

@@ -1,8 +1,8 @@
-"""DATA. The file that keeps the usage of keys and origins, mapped by all processes.
+"""DATA. The file that keeps the usage of keys and origins, shared by all processes.
 
 What a process has counted is in the file at once, so it survives the process, also ``kill -9``.
-The file is a header of :data:`HEADER` bytes and the memory of :class:`~lbproxy.limits.cells.Cells`.
-Without a writable file the counts are in memory, and end with lbproxy.
+:mod:`~lbproxy.proxy.features.corsproxy.usagecells` has its layout.  Without a writable file the
+counts are in memory, and end with lbproxy.
 """
 
 from __future__ import annotations
@@ -15,26 +15,34 @@ from contextlib import contextmanager, suppress
 from mmap import mmap
 from pathlib import Path
 from secrets import token_bytes
+from time import sleep
 from typing import Final
 
+from attrs import evolve
 from twisted.logger import Logger
 
 from lbproxy.cors.quota import UsageTable
 from lbproxy.limits.cells import Cells
 from lbproxy.limits.window import SLICES
+from lbproxy.proxy.features.corsproxy.usagecells import (
+    HEADER,
+    MARK_BYTES,
+    FileCells,
+    UsageMark,
+)
 
-__all__ = ["HEADER", "UsageFile", "open_usage"]
+__all__ = ["UsageFile", "open_usage"]
 
 _log = Logger()
 
-HEADER: Final = 4096
 SUBJECTS: Final = 10_000
 """Keys and origins whose usage the file has room for; beyond them, the least used is forgotten."""
 
-_MAGIC: Final = b"lbproxy usage 1\n"
 _SECRET: Final = 32
 _CELLS: Final = 3  # a subject has a cell of totals, and one for each quota of a rate
-_TRIES: Final = 200
+_SPINS: Final = 100
+_NAPS: Final = 25
+_NAP_S: Final = 0.0002
 _OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -49,7 +57,9 @@ class UsageFile:
         self._beside = beside
         self._size = Cells.size(subjects * _CELLS, SLICES)
         self._table: UsageTable | None = None
+        self._cells: FileCells | None = None
         self._lock = -1
+        self._stuck = False  # the lock was not free in time when it was needed last
         self.error = ""
 
     @property
@@ -63,27 +73,51 @@ class UsageFile:
     def locked(self) -> Iterator[UsageTable]:
         """Hold the counts while they are read and changed.
 
-        A process that holds them holds them for microseconds.  If it is stopped in them, the others
-        go on after some attempts: then a count may be lost, and nobody waits.
+        A process that holds them holds them for microseconds.  If it is stopped meanwhile, the
+        others go on after some milliseconds.  Then a count may be lost, and nobody waits.
         """
         table = self.table
         held = self._lock >= 0 and self._acquire()
+        cells = self._cells
         try:
+            if cells is not None and not cells.begin():
+                table, cells = self._again()
             yield table
         finally:
+            if cells is not None:
+                cells.end()
             if held:
                 fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _acquire(self) -> bool:
-        for _ in range(_TRIES):
+        naps = 0 if self._stuck else _NAPS
+        for attempt in range(_SPINS + naps):
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if attempt >= _SPINS:
+                    sleep(_NAP_S)  # the holder has lost its core for a moment
                 continue
             except OSError:
                 return False
+            self._stuck = False
             return True
+        self._stuck = True
         return False
+
+    def _again(self) -> tuple[UsageTable, FileCells | None]:
+        """Read the file anew: another process has made a new one of it."""
+        assert self._cells is not None
+        self._cells.detach()
+        try:
+            self._cells = _read(self._lock, self._size)
+        except (OSError, ValueError):
+            self._cells = None
+            self._table = UsageTable(self._in_memory())
+        else:
+            self._table = UsageTable(self._cells)
+            self._cells.begin()
+        return self._table, self._cells
 
     def _open(self) -> Cells:
         if self.path:
@@ -94,18 +128,24 @@ class UsageFile:
                 self.error = f"{self.path}: {words}"
                 _log.warn("usage of keys is not kept over a restart: {text}", text=self.error)
             else:
+                self._cells = cells
                 return cells
+        return self._in_memory()
+
+    def _in_memory(self) -> Cells:
         return Cells(memoryview(mmap(-1, self._size)), SLICES, token_bytes(_SECRET))
 
     def close(self) -> None:
-        """Close the file; counting goes on in memory that is still mapped."""
+        """Close the file; counting goes on in memory."""
         lock, self._lock = self._lock, -1
+        if self._cells is not None:
+            self._cells.detach()
         if lock >= 0:
             os.close(lock)
 
 
-def open_usage(path: str, size: int = 0, beside: str = "") -> tuple[int, Cells]:
-    """Return the descriptor of the file and its counts; a new file has ``size`` bytes of them.
+def open_usage(path: str, size: int = 0, beside: str = "") -> tuple[int, FileCells]:
+    """Return the descriptor of the file and its counts, ``size`` bytes in a new file.
 
     ``size`` 0: the file must exist.  OSError, or ValueError for a file that is something else.
     """
@@ -117,7 +157,7 @@ def open_usage(path: str, size: int = 0, beside: str = "") -> tuple[int, Cells]:
         try:
             if not os.fstat(file).st_size and size:
                 _create(file, size, beside)
-            return file, _mapped(file)
+            return file, _read(file, size)
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
     except BaseException:
@@ -126,22 +166,29 @@ def open_usage(path: str, size: int = 0, beside: str = "") -> tuple[int, Cells]:
 
 
 def _create(file: int, size: int, beside: str) -> None:
-    """Reserve the space, so that no write to the memory meets a full disk."""
+    """Reserve the space, so that no write meets a full disk."""
     try:
-        os.posix_fallocate(file, 0, HEADER + size)
+        UsageMark(token_bytes(_SECRET)).write(file, size)
     except OSError:
         os.ftruncate(file, 0)
         raise
-    os.pwrite(file, _MAGIC + token_bytes(_SECRET), 0)
     with suppress(OSError):
         known = Path(beside).stat()
         os.fchown(file, known.st_uid, known.st_gid)
         os.fchmod(file, 0o660)
 
 
-def _mapped(file: int) -> Cells:
-    head = os.pread(file, len(_MAGIC) + _SECRET, 0)
-    if not head.startswith(_MAGIC):
+def _read(file: int, size: int) -> FileCells:
+    """Return the counts of a file.  One that was truncated gets its ``size`` again; 0: ValueError
+    for it.
+    """
+    mark = UsageMark.read(os.pread(file, MARK_BYTES, 0))
+    if mark is None:
         raise ValueError("not a file of usage; remove it, and lbproxy makes a new one")
-    memory = memoryview(mmap(file, os.fstat(file).st_size))
-    return Cells(memory[HEADER:], SLICES, head[len(_MAGIC) :])
+    length = max(0, os.fstat(file).st_size - HEADER - MARK_BYTES)
+    if UsageMark.read(os.pread(file, MARK_BYTES, HEADER + length)) != mark:
+        if not size:
+            raise ValueError("the file is truncated; lbproxy repairs it when it counts next")
+        length, mark = size, evolve(mark, epoch=mark.epoch + 1)
+        mark.write(file, size)
+    return FileCells(file, length, mark)

@@ -1,0 +1,213 @@
+"""DATA. The cells of a usage file, read and written by rows.
+
+The file is not mapped, because a process that touches a mapped page beyond the end of its file is
+killed (SIGBUS): anybody who truncates the file would end all processes.  Each process keeps a copy
+of the rows that it has used.  A row is read before it is used and written before the lock is
+released, so processes that hold the lock see the counts of all.
+
+The file ends with a :class:`UsageMark`.  A file without it has been truncated.  The process that
+notices writes its own copy, with the next ``epoch``; the others then add what they know better.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable
+from contextlib import suppress
+from mmap import mmap
+from typing import Final
+
+from attrs import evolve, frozen
+from twisted.logger import Logger
+
+from lbproxy.limits.cells import WAYS, Cells
+from lbproxy.limits.window import SLICES
+
+__all__ = ["HEADER", "MARK_BYTES", "FileCells", "UsageMark"]
+
+_log = Logger()
+
+HEADER: Final = 4096
+"""Bytes before the rows."""
+
+_MAGIC: Final = b"lbproxy usage 1\n"
+_LAYOUT: Final = struct.Struct("<16s32sQ")
+
+MARK_BYTES: Final = _LAYOUT.size
+
+
+@frozen
+class UsageMark:
+    """The first and the last bytes of the file.  ``secret``: of the cells, 32 bytes.
+
+    ``epoch``: how often the file was repaired.
+    """
+
+    secret: bytes
+    epoch: int = 0
+
+    @classmethod
+    def read(cls, data: bytes) -> UsageMark | None:
+        """Return the mark that ``data`` begins with, None if it has none."""
+        if len(data) < MARK_BYTES:
+            return None
+        magic, secret, epoch = _LAYOUT.unpack_from(data)
+        return cls(secret, epoch) if magic == _MAGIC else None
+
+    def dump(self) -> bytes:
+        """Return the bytes of the mark."""
+        return _LAYOUT.pack(_MAGIC, self.secret, self.epoch)
+
+    def write(self, file: int, size: int) -> None:
+        """Reserve the space of a table of ``size`` bytes and write both marks.  OSError."""
+        os.posix_fallocate(file, 0, HEADER + size + MARK_BYTES)
+        os.pwrite(file, self.dump(), 0)
+        os.pwrite(file, self.dump(), HEADER + size)
+
+
+class FileCells(Cells):
+    """The cells in ``file``, a descriptor that stays open; ``size``: bytes of the table.
+
+    Use them between :meth:`begin` and :meth:`end`, with the file locked.  Reading alone needs
+    neither.
+    """
+
+    def __init__(self, file: int, size: int, mark: UsageMark) -> None:
+        self._memory = memoryview(mmap(-1, size))  # pages that are not used take no memory
+        super().__init__(self._memory, SLICES, mark.secret)
+        self._file = file
+        self._size = size
+        self._mark = mark
+        self._mark_bytes = mark.dump()
+        self._row_bytes = size // self._count
+        self._holding = False
+        self._seen: set[int] = set()  # rows with a copy
+        self._current: set[int] = set()  # rows that nobody else can have changed
+        self._changed: set[int] = set()
+
+    def begin(self) -> bool:
+        """Use the cells from now on; return False if the file has to be opened again, because
+        another process has made a new one of it.
+        """
+        self._holding = True
+        if self._file < 0:
+            return True
+        try:
+            found = os.pread(self._file, MARK_BYTES, HEADER + self._size)
+        except OSError as error:
+            self._lose(error)
+            return True
+        return found == self._mark_bytes or self._mend(UsageMark.read(found))
+
+    def end(self) -> None:
+        """Write what has changed."""
+        self._holding = False
+        changed, self._changed = self._changed, set()
+        self._current.clear()
+        self._write(changed)
+
+    def detach(self) -> None:
+        """Leave the file alone from now on; the cells are those of this process."""
+        self._file = -1
+
+    def find(self, ident: int) -> int:
+        """See :class:`Cells`."""
+        self._load(ident & self._mask)
+        return super().find(ident)
+
+    def place(self, ident: int, now: float) -> int:
+        """See :class:`Cells`."""
+        self._changed.add(ident & self._mask)
+        return super().place(ident, now)
+
+    def forget(self, ident: int) -> bool:
+        """See :class:`Cells`."""
+        self._changed.add(ident & self._mask)
+        return super().forget(ident)
+
+    # -- rows -----------------------------------------------------------------------------------
+
+    def _bytes_of(self, number: int) -> memoryview:
+        start = number * self._row_bytes
+        return self._memory[start : start + self._row_bytes]
+
+    def _load(self, number: int) -> None:
+        """Read a row.  What the file does not have stays as this process knows it."""
+        if number in self._current:
+            return
+        self._seen.add(number)
+        if self._holding:
+            self._current.add(number)
+        if self._file >= 0:
+            with suppress(OSError):
+                os.preadv(self._file, [self._bytes_of(number)], HEADER + number * self._row_bytes)
+
+    def _write(self, numbers: Iterable[int]) -> None:
+        if self._file < 0:
+            return
+        try:
+            for number in numbers:
+                os.pwrite(self._file, self._bytes_of(number), HEADER + number * self._row_bytes)
+        except OSError as error:
+            self._lose(error)
+
+    # -- repairs --------------------------------------------------------------------------------
+
+    def _mend(self, found: UsageMark | None) -> bool:
+        """Deal with a mark that is not the expected one."""
+        mine = self._mark
+        if found is not None and found.secret == mine.secret:
+            self._adopt(found)
+            self._merge()
+        elif found is not None and found.epoch > mine.epoch:
+            return False
+        else:
+            _log.warn("the usage file was truncated; it has the counts of this process again")
+            self._adopt(evolve(mine, epoch=mine.epoch + 1))
+            try:
+                # the mark first: if the file is truncated again meanwhile, it is missing again
+                self._mark.write(self._file, self._size)
+            except OSError as error:
+                self._lose(error)
+            self._write(self._seen)
+        return True
+
+    def _adopt(self, mark: UsageMark) -> None:
+        self._mark, self._mark_bytes = mark, mark.dump()
+
+    def _merge(self) -> None:
+        """Add what this process knows better to a file that another one has repaired."""
+        for number in tuple(self._seen):
+            kept = bytes(self._bytes_of(number))
+            self._load(number)
+            if self._bytes_of(number) != kept:
+                self._merge_row(number, memoryview(kept))
+                self._changed.add(number)
+
+    def _merge_row(self, number: int, kept: memoryview) -> None:
+        """Merge ``kept`` into a row: of each key, the counts that reach further in time."""
+        base = number * self._row
+        idents, words = kept.cast("Q"), kept.cast("d")
+        for way in range(WAYS):
+            if not idents[way]:
+                continue
+            at = Cells.find(self, idents[way])
+            same = at >= 0
+            if not same:
+                untils = self.words[base + WAYS : base + 2 * WAYS].tolist()
+                at = base + WAYS + untils.index(min(untils))
+            if words[way + WAYS] < self.words[at]:
+                continue
+            further = words[way + WAYS] > self.words[at] or not same
+            self._names[at - WAYS] = idents[way]
+            for step in range(1 + self.extra):
+                value = words[way + (1 + step) * WAYS]
+                place = at + step * WAYS
+                self.words[place] = value if further else max(value, self.words[place])
+
+    def _lose(self, error: OSError) -> None:
+        """Go on in memory."""
+        self._file = -1
+        words = error.strerror
+        _log.warn("usage of keys is not kept over a restart any more: {text}", text=words)
