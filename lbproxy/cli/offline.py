@@ -113,6 +113,8 @@ def check(config: Path, as_data: bool, no_files: bool, security: bool) -> None:
         f"{count(listeners, 'listener')}, "
         f"{count(len(loaded.backends), 'backend')} with {_servers(loaded)}"
     )
+    for line in _cors_proxies(loaded):
+        click.echo(line)
     for one in () if no_files else _drift(loaded):
         click.echo(f"running differs from {config}: {one.text}")
     for point in _open_points(loaded) if security else ():
@@ -136,6 +138,15 @@ def _servers(config: Config) -> str:
         return count(written, "server")
     dns = f"up to {count(found, 'server')} from DNS"
     return f"{count(written, 'server')} and {dns}" if written else dns
+
+
+def _cors_proxies(config: Config) -> list[str]:
+    """Return a line for each CORS proxy of the configuration."""
+    if not any(one.mode == "corsproxy" for one in config.frontends):
+        return []
+    from lbproxy.decide.corscalls import cors_summaries
+
+    return list(cors_summaries(config))
 
 
 def _check_rules(config: Config) -> None:

@@ -34,7 +34,7 @@ class RequestDecision:
     ``answer``: the reply of lbproxy itself, or why the connection is closed; "" if a server
     answers. ``server``: the pick, if it depends on the request alone. ``servers``: the candidates,
     with the balancer. ``firewall``: its mode and the rules that the request reaches the threshold
-    with.
+    with. ``call``: target and exit of a call of a CORS proxy.
     """
 
     frontend: str = ""
@@ -45,6 +45,7 @@ class RequestDecision:
     servers: str = ""
     filters: str = ""
     firewall: str = ""
+    call: str = ""
 
     def same(self, other: RequestDecision) -> bool:
         """Return whether two decisions have the same effect; the route does not matter."""
@@ -112,6 +113,7 @@ class Decider:
                     key = (front.spec.protocol, listen.address.port)
                     self._ports.setdefault(key, []).append((front, listen))
         self._firewalls = DryFirewalls(config)
+        self._calls: dict[str, Any] = {}
         self._shape = _Shape(config, self._backends.values())
         self._known: dict[tuple[Any, ...], RequestDecision] = {}
 
@@ -160,7 +162,10 @@ class Decider:
         verdict = front.decide(traffic)
         filters = "; ".join(front.filters)
         if verdict.ends == "no_route" and front.spec.mode == "corsproxy":
-            return RequestDecision(name, "fetches the URL that the call names", filters=filters)
+            assert traffic.request is not None
+            call, refusal = self._call(front.spec, traffic.request)
+            answer = refusal or "fetches the URL that the call names"
+            return RequestDecision(name, answer, filters=filters, call=call)
         if verdict.ends == "no_route":
             answer = "404 no route" if request.mode == "http" else "closed: no route"
             return RequestDecision(name, answer, filters=filters)
@@ -175,6 +180,16 @@ class Decider:
             backend.servers, "; ".join(front.filters + backend.filters),
             self._firewalls.verdict(waf_name(front.spec, verdict.route), traffic),
         )  # fmt: skip
+
+    def _call(self, spec: FrontendSpec, head: RequestHead) -> tuple[str, str]:
+        """Return target and exit of a call of a CORS proxy, or how it is refused."""
+        from lbproxy.decide.corscalls import DryCalls
+
+        found = self._calls.get(spec.name)
+        if found is None:
+            found = self._calls[spec.name] = DryCalls(self.config, spec)
+        verdict: tuple[str, str] = found.judged(head)
+        return verdict
 
 
 class _Shape:
@@ -194,7 +209,8 @@ class _Shape:
         self.client = "client" in verbs or Need.SOURCE in needs or every or actions
         self.agent = "user-agent" in headers or every
         self.referer = "referer" in headers or every
-        self.target = bool(verbs & {"path", "query"}) or every or actions
+        calls = any(f.mode == "corsproxy" for f in config.frontends)
+        self.target = bool(verbs & {"path", "query"}) or every or actions or calls
         self.host = "host" in verbs or "host" in headers or every or actions
         self.sizes = sorted(f.max_url for f in config.frontends)
 

@@ -63,6 +63,7 @@ class Explanation:
     backend: str = ""
     cache: list[str] = field(factory=list)
     action: str = ""
+    calls: list[str] = field(factory=list)
     balance: str = ""
     candidates: list[Candidate] = field(factory=list)
     pick: str = ""
@@ -89,6 +90,7 @@ class Explanation:
             )
         if self.action:
             lines.append(f"action     {self.action}")
+        lines += [f"call       {one}" for one in self.calls]
         if self.backend:
             lines.append(f"backend    {self.backend}, balance {self.balance}")
         lines += [f"cache      {line}" for line in self.cache]
@@ -225,7 +227,11 @@ def _explain(
         result.protections = list(protections(config, spec, verdict.route, traffic))
         result.routes = [RouteStep(*line) for line in frontend.router.explain(traffic)]
     if verdict.ends == "no_route" and spec.mode == "corsproxy":
-        result.action = "fetches the URL that the call names (mode = corsproxy)"
+        from lbproxy.decide.corscalls import DryCalls
+
+        result.calls, result.error = DryCalls(config, spec).explain(traffic)
+        if not result.error:
+            result.action = "fetches the URL that the call names (mode = corsproxy)"
     elif verdict.ends == "no_route":
         result.error = "no_route: 404" if spec.protocol == "http" else "no_route: closed"
     elif verdict.ends:

@@ -3,9 +3,9 @@
 :func:`lbproxy.decide.logline.read_line` makes a request of a line of an access log,
 :class:`lbproxy.decide.decider.Decider` says what a configuration does with one, :func:`replay`
 counts where two of them differ.  What is compared is what the log knows enough for: refusals by
-address lists, request heads that are not taken, routes, their actions, backends, the filters on the
-way, and of the balancer the servers it chooses from, or its pick where that depends on nothing but
-the request.
+address lists, request heads that are not taken, routes, their actions, backends, targets and exits
+of CORS proxies, the filters on the way, and of the balancer the servers it chooses from, or its
+pick where that depends on nothing but the request.
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ def unknown_inputs(*configs: Config) -> list[str]:
     found: dict[str, None] = {}
     if any(config.of(WafSpec) for config in configs):
         found["bodies and other headers of requests that a firewall judges"] = None
+    if any(one.mode == "corsproxy" for config in configs for one in config.frontends):
+        found["keys and Origin of calls of a CORS proxy, which count as allowed"] = None
     for config in configs:
         for frontend in config.frontends:
             for route in frontend.routes:

@@ -53,6 +53,7 @@ def test_a_tight_configuration_leaves_nothing_open() -> None:
             ["admin", "admin_public"],
         ),
         ("unix:admin.sock", "tcp:8404:interface=127.0.0.1 role=read", []),
+        ("[lbproxy]", "[lbproxy]\nguard_public = 127.95.1.0/24", ["guard_public"]),
         ("maxconn_per_ip = 50", "", ["maxconn_per_ip"]),
         ("max_body = 1m", "", ["max_body"]),
         ("server_header = remove", "", ["server_header"]),

@@ -187,16 +187,22 @@ mode = corsproxy
 listen = tls:{far}:interface=127.0.0.1 certificates={pem}
 guard_ports = {target}
 keys = {keys}
+key_header = X-Far-Key
+target_header = X-Far-Target
 """
     running.append(LBProcess(other, tmp_path / "far"))
     egress = f"""
 [egress there]
 lbproxy = https://localhost:{far}
 api_key = {"K" * 20}
+key_header = X-Far-Key
+target_header = X-Far-Target
 ca = {ca}
 [egress wrong]
 lbproxy = https://localhost:{far}
 api_key = wrong
+key_header = X-Far-Key
+target_header = X-Far-Target
 ca = {ca}
 """
     text = TEXT.format(egress=egress, port=port, target=target, ca=ca, transport="auto")
@@ -208,6 +214,8 @@ ca = {ca}
     assert found["host"] == f"{PUBLIC}:{target}"
     assert "x-api-key" not in found
     assert "x-target-url" not in found
+    assert "x-far-key" not in found
+    assert "x-far-target" not in found
     assert ask(port, url, "wrong")[0] == 401
     status, refused = ask(port, f"http://127.95.2.1:{target}/", "there")
     assert status == 403, refused

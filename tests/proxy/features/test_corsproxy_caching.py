@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
@@ -16,7 +16,8 @@ from lbproxy.cors.keys import KeyRecord, KeyRing, hashed
 from lbproxy.cors.quota import Quota
 from lbproxy.limits.rate import Rate
 from lbproxy.testing import LB, LoadBalancerFixture, Response
-from lbproxy.testing.origin import Answer
+from lbproxy.testing.origin import Answer, Request
+from tests.support.keyedcors import call as keyed_call
 
 APP = "https://app.example.com"
 OTHER = "https://other.example.com"
@@ -67,15 +68,10 @@ def key(name: str, **rules: Any) -> KeyRecord:
 
 
 def call(
-    lb: LoadBalancerFixture,
-    url: str = "http://api.example.com/data",
-    more: str = "",
-    method: str = "GET",
-    **headers: str,
+    lb: LoadBalancerFixture, url: str = "http://api.example.com/data", more: str = "", **given: Any
 ) -> Response:
-    sent = {"Origin": APP, **{name.replace("_", "-"): value for name, value in headers.items()}}
-    target = f"http://proxy:8090/?url={quote(url, safe='')}{more}"
-    return lb.request(method, target, headers=sent)
+    """See :func:`tests.support.keyedcors.call`; from ``APP``."""
+    return keyed_call(lb, url, more, **{"Origin": APP, **given})
 
 
 def status(response: Response) -> str:
@@ -289,3 +285,61 @@ def test_a_websocket_passes_the_cache(make: Make) -> None:
         b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello"
     )
     assert client.take().endswith(b"\r\n\r\nhello")
+
+
+def echo(request: Request) -> Answer:
+    return Answer(200, b"got " + request.body, FRESH)
+
+
+def test_posts_by_the_digest_of_their_body(make: Make) -> None:
+    lb = make(section="post = 1k")
+    target = lb.origin("api", "10.1.0.1:80", echo)
+    asked = {"method": "POST", "Content_Type": "application/json"}
+    assert status(call(lb, body=b"one", **asked)) == "MISS"
+    found = call(lb, body=b"one", **{**asked, "Origin": OTHER})
+    assert (status(found), found.body) == ("HIT", b"got one")
+    assert found.header("Access-Control-Allow-Origin") == OTHER
+    assert status(call(lb, body=b"two", **asked)) == "MISS"
+    assert status(call(lb, body=b"one", **{**asked, "Content_Type": "text/plain"})) == "MISS"
+    assert status(call(lb, body=b"x" * 1025, **asked)) == "BYPASS"
+    assert status(call(lb, body=b"one", **asked, Authorization="a")) == "BYPASS"
+    assert status(call(lb, "http://api.example.com/other", body=b"one", **asked)) == "MISS"
+    assert status(call(lb)) == "MISS"
+    assert [one.body for one in target.requests][:2] == [b"one", b"two"]
+    assert len(target.requests) == 7
+
+
+def test_posts_of_other_keys_and_without_a_lifetime(make: Make) -> None:
+    lb = make(key("a"), key("b"), more="cache_by_key = yes", section="post = 1k")
+    lb.origin("api", "10.1.0.1:80", lambda request: Answer(200, request.body, {}))
+    post = {"method": "POST", "body": b"x"}
+    assert [status(call(lb, **post, X_Api_Key="a")) for _ in range(2)] == ["MISS", "MISS"]
+    ttl = [status(call(lb, more="&ttl=60", **post, X_Api_Key=name)) for name in "aba"]
+    assert ttl == ["MISS", "MISS", "HIT"]
+
+
+@pytest.mark.parametrize("section", ["", "post = 1k"])
+@pytest.mark.parametrize("method", [b"POST", b"PUT"])
+def test_a_client_that_waits_for_a_100(make: Make, section: str, method: bytes) -> None:
+    lb = make(section=section)
+    lb.origin("api", "10.1.0.1:80", echo)
+    client = lb.connect("cors")
+    client.send(
+        b"%b /?url=http://api.example.com/ HTTP/1.1\r\nHost: p\r\nOrigin: %b\r\n"
+        b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n" % (method, APP.encode())
+    )
+    assert client.take().startswith(b"HTTP/1.1 100 ")
+    client.send(b"hi")
+    answer = client.take()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b"\r\n\r\ngot hi")
+
+
+def test_the_log_has_the_part_of_the_cache(make: Make) -> None:
+    lb = make(more="origins = {APP}\naccess_log = log json", section="bypass =\n    path /data")
+    serve(lb)
+    assert status(call(lb)) == "BYPASS"
+    for _ in range(2):
+        call(lb, "http://api.example.com/other")
+    found = [json.loads(line)["cache"] for line in lb.log_lines()]
+    assert found == ["bypass", "miss", "hit"]

@@ -228,3 +228,15 @@ def test_a_conversion_is_forgotten_with_its_call(
     client.abort()
     lb.advance(0.1)
     assert job.called
+
+
+def test_head_describes_what_get_would_send(lb: LoadBalancerFixture) -> None:
+    call = f"http://proxy:8090/?url=http://example.com/data.csv&key={KEY}"
+    for more in ("&convert=csv", "&extract=a"):
+        response = lb.request("HEAD", call + more, headers={"Origin": "https://app.example.com"})
+        assert response.status == 200
+        assert response.header("Content-Type") == "application/json; charset=utf-8"
+        assert all(response.header(name) == "" for name in (*OF_THE_BODY, "Content-Length"))
+        assert response.body == b""
+    plain = lb.request("HEAD", call, headers={"Origin": "https://app.example.com"})
+    assert (plain.header("Content-Type"), plain.header("Content-Length")) == ("text/csv", "8")

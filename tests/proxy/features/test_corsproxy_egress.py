@@ -11,7 +11,10 @@ pytest.importorskip("ada_url")
 
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.config.masking import masked
+from lbproxy.guard import AllowedTarget
+from lbproxy.http.message import RequestHead
 from lbproxy.proxy.features.corsproxy.egress import EgressSpec
+from lbproxy.proxy.features.corsproxy.heads import hop_request
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 
 TEXT = """
@@ -178,6 +181,8 @@ def test_socks_is_the_default_of_a_frontend(make: Make) -> None:
             "two exits have the name",
         ),
         ("", "egress = a", "no .egress a."),
+        ("[egress a]\nsource = 192.0.2.1\nkey_header = X", "", "for exits by lbproxy"),
+        ("[egress a]\nlbproxy = https://a\ntarget_header = a b", "", "not the name of a header"),
     ],
 )
 def test_mistakes(make: Make, more: str, keys: str, words: str) -> None:
@@ -189,3 +194,19 @@ def test_the_guard_knows_where_lbproxy_really_listens(make: Make) -> None:
     lb = make("admin = tcp:8404:interface=127.0.0.1")
     found = {(one.host, one.port) for one in lb.service.network.listening()}
     assert found == {("", 8090), ("127.0.0.1", 8404)}
+
+
+def test_the_call_of_another_lbproxy_has_its_names_of_headers() -> None:
+    spec = EgressSpec(
+        name="a", lbproxy="https://a", api_key="K", key_header="X-Token", target_header="X-Go"
+    )
+    request = RequestHead(b"GET", b"/x", [(b"x-go", b"evil"), (b"X-Token", b"t"), (b"A", b"b")])
+    target = AllowedTarget("http", "api.example.com", 80, "/x")
+    hop = AllowedTarget("https", "far.example.com", 443, "/")
+    sent = hop_request(request, target, hop, spec)
+    assert sorted(sent.pairs()) == [
+        (b"A", b"b"),
+        (b"X-Go", b"http://api.example.com/x"),
+        (b"X-Token", b"K"),
+    ]
+    assert (sent.target, sent.host) == (b"/", b"far.example.com")

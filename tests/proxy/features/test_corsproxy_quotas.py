@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
@@ -25,9 +22,9 @@ from lbproxy.registry import parse_config
 from lbproxy.sharing.local import LocalShared
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer, Request
+from tests.support.keyedcors import APP, KEY, KeyedCors
+from tests.support.keyedcors import call as keyed_call
 
-APP = "https://app.example.com"
-KEY = "S3CRET-KEY"
 TEXT = """
 [lbproxy]
 guard_public = 10.1.0.0/24
@@ -37,6 +34,11 @@ listen = tcp:8090
 {more}
 """
 HOUR = 3600.0
+UPGRADE = (
+    b"GET /?url=ws://api.example.com/socket HTTP/1.1\r\nHost: proxy\r\n"
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\nX-Api-Key: %b\r\n\r\n"
+)
+SWITCH = b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 NO_QUOTA = Quota()
 UPGRADE = (
     b"GET /?url=ws://api.example.com/socket HTTP/1.1\r\nHost: proxy\r\n"
@@ -44,53 +46,25 @@ UPGRADE = (
 )
 SWITCH = b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
-Make = Callable[..., LoadBalancerFixture]
+
+def call(lb: LoadBalancerFixture, method: str = "GET", **more: Any) -> Response:
+    """Call the proxy with the key from an origin."""
+    headers = {"X_Api_Key": KEY, "Origin": APP, **more}
+    return keyed_call(lb, "http://api.example.com/x", method=method, **headers)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "keys.json"
-
-
-@pytest.fixture
-def make(path: Path) -> Iterator[Make]:
-    """Start a proxy with the key ``KEY`` and this quota, and an origin at api.example.com."""
-    made = []
-
-    def start(more: str = "", quota: Quota = NO_QUOTA, **record: Any) -> LoadBalancerFixture:
-        write(path, KeyRecord("app", hashed(KEY), quota=quota, **record))
-        lb = LB.from_config(TEXT.format(more=f"keys = {path}\n{more}"))
-        made.append(lb)
-        lb.reactor.resolver.table["api.example.com"] = ["10.1.0.1"]
-        return lb
-
-    yield start
-    for lb in made:
-        lb.close()
-
-
-def write(path: Path, *records: KeyRecord) -> None:
-    path.write_text(KeyRing(records).dump())
-
-
-def call(lb: LoadBalancerFixture, method: str = "GET", key: str = KEY, **more: Any) -> Response:
-    headers = {"X-Api-Key": key, "Origin": APP, **more.pop("headers", {})}
-    target = f"http://proxy:8090/?url={quote('http://api.example.com/x', safe='')}"
-    return lb.request(method, target, headers=headers, **more)
-
-
-def used(path: Path, lb: LoadBalancerFixture) -> dict[str, Any]:
+def used(keyed: KeyedCors, lb: LoadBalancerFixture) -> dict[str, Any]:
     """The usage of the first key, as ``lbproxy keys usage`` reads it."""
-    records = KeyRing.read(path.read_text()).records
-    return usage_of(records, f"{path}.usage", lb.reactor.seconds())[0]
+    records = KeyRing.read(keyed.path.read_text()).records
+    return usage_of(records, f"{keyed.path}.usage", lb.reactor.seconds())[0]
 
 
 def rate(amount: int, seconds: float = HOUR) -> Rate:
     return Rate(amount, seconds, amount)
 
 
-def test_requests(make: Make, path: Path) -> None:
-    lb = make(quota=Quota(requests=rate(3)))
+def test_requests(keyed: KeyedCors) -> None:
+    lb = keyed.start(quota=Quota(requests=rate(3)))
     target = lb.origin("api", "10.1.0.1:80")
     assert [call(lb).status for _ in range(5)] == [200, 200, 200, 429, 429]
     assert len(target.requests) == 3
@@ -102,33 +76,33 @@ def test_requests(make: Make, path: Path) -> None:
     assert refused.header("Access-Control-Expose-Headers") == "Retry-After"
     wait = int(refused.header("Retry-After"))
     assert HOUR - 60 <= wait <= HOUR * 9 / 8 + 1
-    found = used(path, lb)
+    found = used(keyed, lb)
     assert (found["requests"], found["refused"], found["bytes_out"]) == (3, 3, 6)
     assert found["quotas"] == {"requests": [3, 3]}
     lb.advance(wait)
     assert call(lb).status == 200
 
 
-def test_what_is_used_survives_a_restart(make: Make) -> None:
-    lb = make(quota=Quota(requests=rate(2)))
+def test_what_is_used_survives_a_restart(keyed: KeyedCors) -> None:
+    lb = keyed.start(quota=Quota(requests=rate(2)))
     lb.origin("api", "10.1.0.1:80")
     assert call(lb).status == 200
-    lb = make(quota=Quota(requests=rate(2)))  # the first one was not stopped
+    lb = keyed.start(quota=Quota(requests=rate(2)))  # the first one was not stopped
     lb.origin("api", "10.1.0.1:80")
     assert [call(lb).status for _ in range(2)] == [200, 429]
 
 
-def test_a_refused_call_of_other_rules_costs_nothing(make: Make, path: Path) -> None:
-    lb = make(quota=Quota(requests=rate(1)), methods=["GET"], targets=["api.example.com"])
+def test_a_refused_call_of_other_rules_costs_nothing(keyed: KeyedCors) -> None:
+    lb = keyed.start(quota=Quota(requests=rate(1)), methods=["GET"], targets=["api.example.com"])
     lb.origin("api", "10.1.0.1:80")
     assert call(lb, "POST", body=b"x").status == 403
-    assert call(lb, key="wrong").status == 401
-    assert used(path, lb)["requests"] == 0
+    assert call(lb, X_Api_Key="wrong").status == 401
+    assert used(keyed, lb)["requests"] == 0
     assert call(lb).status == 200
 
 
-def test_bytes_cut_a_download(make: Make, path: Path) -> None:
-    lb = make(quota=Quota(bytes=rate(1000)))
+def test_bytes_cut_a_download(keyed: KeyedCors) -> None:
+    lb = keyed.start(quota=Quota(bytes=rate(1000)))
     raw = lb.tcp_origin("raw", "10.1.0.1:80")
     client = lb.connect("cors")
     client.send(
@@ -143,11 +117,11 @@ def test_bytes_cut_a_download(make: Make, path: Path) -> None:
     assert b"x" not in client.take()
     assert server.closed
     assert call(lb).status == 429
-    assert used(path, lb)["bytes_out"] == 1100
+    assert used(keyed, lb)["bytes_out"] == 1100
 
 
-def test_bytes_cut_an_upload(make: Make) -> None:
-    lb = make(quota=Quota(bytes=rate(1000)))
+def test_bytes_cut_an_upload(keyed: KeyedCors) -> None:
+    lb = keyed.start(quota=Quota(bytes=rate(1000)))
     target = lb.origin("api", "10.1.0.1:80")
     response = call(lb, "POST", body=b"x" * 1001)
     assert response.status == 429
@@ -155,8 +129,8 @@ def test_bytes_cut_an_upload(make: Make) -> None:
     assert target.requests == []
 
 
-def test_calls_at_once(make: Make) -> None:
-    lb = make(quota=Quota(concurrent=2))
+def test_calls_at_once(keyed: KeyedCors) -> None:
+    lb = keyed.start(quota=Quota(concurrent=2))
     raw = lb.tcp_origin("raw", "10.1.0.1:80")
     text = b"GET /?url=http://api.example.com/ HTTP/1.1\r\nHost: p\r\nX-Api-Key: %b\r\n\r\n"
     clients = [lb.connect("cors") for _ in range(3)]
@@ -171,35 +145,35 @@ def test_calls_at_once(make: Make) -> None:
     assert clients[2].take().startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_quota_of_each_origin(make: Make) -> None:
-    lb = make("origin_requests = 1/1h\norigin_concurrent = 5")
+def test_a_quota_of_each_origin(keyed: KeyedCors) -> None:
+    lb = keyed.start("origin_requests = 1/1h\norigin_concurrent = 5")
     lb.origin("api", "10.1.0.1:80")
     assert call(lb).status == 200
     refused = call(lb)
     assert refused.status == 429
     assert b"of this origin" in refused.body
-    assert call(lb, headers={"Origin": "https://other.example"}).status == 200
+    assert call(lb, Origin="https://other.example").status == 200
 
 
-def test_a_call_is_charged_to_all_quotas_or_to_none(make: Make, path: Path) -> None:
-    lb = make("origin_requests = 1/1h", quota=Quota(requests=rate(10)))
+def test_a_call_is_charged_to_all_quotas_or_to_none(keyed: KeyedCors) -> None:
+    lb = keyed.start("origin_requests = 1/1h", quota=Quota(requests=rate(10)))
     lb.origin("api", "10.1.0.1:80")
     assert [call(lb).status for _ in range(3)] == [200, 429, 429]
-    assert used(path, lb)["quotas"] == {"requests": [1, 10]}
+    assert used(keyed, lb)["quotas"] == {"requests": [1, 10]}
 
 
-def test_outcomes(make: Make, path: Path) -> None:
-    lb = make()
+def test_outcomes(keyed: KeyedCors) -> None:
+    lb = keyed.start()
     lb.origin("api", "10.1.0.1:80", lambda request: Answer(404))
     assert call(lb).status == 404
-    assert call(lb, headers={"X-Target-URL": "http://10.1.0.9/"}).status in (502, 504)
-    found = used(path, lb)
+    assert call(lb, X_Target_URL="http://10.1.0.9/").status in (502, 504)
+    found = used(keyed, lb)
     assert (found["requests"], found["failed"], found["last"]) == (2, 1, 0)
 
 
 @pytest.mark.parametrize("end", ["revoked", "expired"])
-def test_a_websocket_ends_with_its_key(make: Make, path: Path, end: str) -> None:
-    lb = make(expires=60.0)
+def test_a_websocket_ends_with_its_key(keyed: KeyedCors, end: str) -> None:
+    lb = keyed.start(expires=60.0)
     raw = lb.tcp_origin("raw", "10.1.0.1:80")
     client = lb.connect("cors")
     client.send(UPGRADE % KEY.encode())
@@ -209,7 +183,7 @@ def test_a_websocket_ends_with_its_key(make: Make, path: Path, end: str) -> None
     lb.advance(5.0)
     assert not client.finished
     if end == "revoked":
-        write(path)
+        keyed.write()
         lb.advance(2.0)
     else:
         lb.advance(56.0)
@@ -217,8 +191,8 @@ def test_a_websocket_ends_with_its_key(make: Make, path: Path, end: str) -> None
     assert server.finished
 
 
-def test_bytes_end_a_websocket(make: Make, path: Path) -> None:
-    lb = make(quota=Quota(bytes=rate(100), concurrent=1))
+def test_bytes_end_a_websocket(keyed: KeyedCors) -> None:
+    lb = keyed.start(quota=Quota(bytes=rate(100), concurrent=1))
     raw = lb.tcp_origin("raw", "10.1.0.1:80")
     client = lb.connect("cors")
     client.send(UPGRADE % KEY.encode())
@@ -229,89 +203,34 @@ def test_bytes_end_a_websocket(make: Make, path: Path) -> None:
     server.send(b"y" * 60)
     assert client.finished
     assert server.finished
-    found = used(path, lb)
+    found = used(keyed, lb)
     assert (found["bytes_in"], found["bytes_out"]) == (60, 60)
     assert call(lb).status == 429
 
 
-def test_a_websocket_of_a_proxy_that_was_reloaded_ends_with_its_key(make: Make, path: Path) -> None:
-    lb = make()
+def test_a_websocket_of_a_proxy_that_was_reloaded_ends_with_its_key(keyed: KeyedCors) -> None:
+    lb = keyed.start()
     raw = lb.tcp_origin("raw", "10.1.0.1:80")
     client = lb.connect("cors")
     client.send(UPGRADE % KEY.encode())
     raw.connections[-1].send(SWITCH)
     assert client.take().startswith(b"HTTP/1.1 101 ")
-    lb.service.reload(parse_config(TEXT.format(more=f"keys = {path}\nmax_response = 1m")))
+    lb.service.reload(parse_config(keyed.text("max_response = 1m")))
     lb.advance(3.0)
     assert not client.finished
-    write(path)
+    keyed.write()
     lb.advance(3.0)
     assert client.finished
 
 
-def test_referrers_of_a_key(make: Make) -> None:
-    lb = make(referrers=["app.example.com/docs/*"])
+def test_referrers_of_a_key(keyed: KeyedCors) -> None:
+    lb = keyed.start(referrers=["app.example.com/docs/*"])
     lb.origin("api", "10.1.0.1:80")
     assert call(lb).status == 403
-    assert call(lb, headers={"Referer": "https://evil.example/docs/"}).status == 403
+    assert call(lb, Referer="https://evil.example/docs/").status == 403
     page = f"{APP}/docs/a"
-    assert call(lb, headers={"Referer": page}).status == 200
-    assert call(lb, headers={"Referer": f"{page}?key={KEY}"}).status == 200
-
-
-# -- the file of usage -------------------------------------------------------------------------
-
-
-def test_processes_share_the_file(tmp_path: Path) -> None:
-    one, two = (UsageFile(str(tmp_path / "u"), subjects=10) for _ in range(2))
-    with one.locked() as table:
-        table.add("app", 1.0, requests=1.0)
-    with two.locked() as table:
-        assert table.read("app").requests == 1
-    one.close()
-    two.close()
-
-
-def test_a_process_that_is_stopped_with_the_lock_stops_nobody(tmp_path: Path) -> None:
-    path = tmp_path / "u"
-    usage = UsageFile(str(path), subjects=10)
-    assert usage.table.read("app").requests == 0
-    with path.open("rb") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with usage.locked() as table:
-            table.add("app", 1.0, requests=1.0)
-    with usage.locked() as table:
-        assert table.read("app").requests == 1
-    usage.close()
-
-
-@pytest.mark.parametrize("what", ["folder", "other", "link"])
-def test_a_file_that_cannot_be_used_is_left_alone(tmp_path: Path, what: str) -> None:
-    path = tmp_path / "u"
-    if what == "folder":
-        path.mkdir()
-    elif what == "other":
-        path.write_text("precious")
-    else:
-        path.symlink_to(tmp_path / "real")
-    usage = UsageFile(str(path), subjects=10)
-    with usage.locked() as table:
-        table.add("app", 1.0, requests=1.0)
-        assert table.read("app").requests == 1
-    assert str(path) in usage.error
-    if what == "other":
-        assert path.read_text() == "precious"
-    assert not (tmp_path / "real").exists()
-
-
-def test_a_new_file_belongs_to_the_owner_of_the_keys(tmp_path: Path) -> None:
-    keys = tmp_path / "keys"
-    keys.write_text("")
-    usage = UsageFile(str(tmp_path / "u"), str(keys), subjects=10)
-    assert usage.table is usage.table
-    assert (tmp_path / "u").stat().st_mode & 0o777 == 0o660
-    assert (tmp_path / "u").stat().st_uid == keys.stat().st_uid
-    usage.close()
+    assert call(lb, Referer=page).status == 200
+    assert call(lb, Referer=f"{page}?key={KEY}").status == 200
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard import TargetRefused
 from lbproxy.http.message import END, End, Reply, RequestHead, ResponseHead
 from lbproxy.net.timers import Timer
-from lbproxy.proxy.features.corsproxy.gate import FETCHED, POLICY, AllowedCall
+from lbproxy.proxy.features.corsproxy.gate import FETCHED, POLICY
 from lbproxy.proxy.features.corsproxy.heads import client_response, final_url
+from lbproxy.proxy.features.corsproxy.judge import AllowedCall
 from lbproxy.proxy.http.sink import Asking, ForwardingSink
 from lbproxy.proxy.http.source import STARTING, Source
 from lbproxy.proxy.http.streams import SourceStream
@@ -31,6 +32,9 @@ _OF_THE_BODY: Final = (
     *(b"etag", b"content-length", b"accept-ranges"),
     *(b"content-digest", b"content-md5", b"digest", b"repr-digest"),
 )
+_MISSES: Final = ("request", "stale", "uri-miss", "vary-miss")
+"""Reasons of a cache that had a part in a call and has stored nothing of it."""
+
 _REVOKED: Final = "the key is revoked or has expired"
 
 
@@ -58,6 +62,8 @@ class CallStream(ForwardingSink):
 
     def start(self, inner: Source, head: RequestHead, data: bytes, end: End | None) -> SourceStream:
         """Ask ``inner``."""
+        if self._head.expect_continue and end is None:
+            self.sink.server_events([ResponseHead(100, [])])
         if data and not self._count(len(data), 0):
             return self
         stream = inner.begin(head, data, end, self)
@@ -112,7 +118,10 @@ class CallStream(ForwardingSink):
             self._answered = True
             events[0] = self._for_client(first)
             if self._converts(first):
-                self._whole = _Whole(events.pop(0))
+                if self._head.method == b"HEAD":
+                    _describe_json(events[0])
+                else:
+                    self._whole = _Whole(events.pop(0))
         if self._whole is not None:
             self._collect(self._whole, events)
             return
@@ -128,7 +137,7 @@ class CallStream(ForwardingSink):
     def _converts(self, head: ResponseHead) -> bool:
         call = self._asked.call
         wanted = bool(call.convert or call.extract)
-        return wanted and head.status == 200 and self._head.method != b"HEAD"
+        return wanted and head.status == 200
 
     def _collect(self, whole: _Whole, events: list[Any]) -> None:
         """Keep the body until it is complete, and convert it."""
@@ -156,9 +165,7 @@ class CallStream(ForwardingSink):
             return
         self._release()
         head = whole.head
-        head.set_header(b"Content-Type", b"application/json; charset=utf-8")
-        for name in _OF_THE_BODY:
-            head.remove_header(name)
+        _describe_json(head)
         head.length = len(body)
         self.sink.server_events([head, body, END])
 
@@ -184,8 +191,13 @@ class CallStream(ForwardingSink):
 
     def _for_client(self, head: ResponseHead) -> ResponseHead:
         status = self._cache
+        traffic = self.sink.traffic
         if status == "used":
-            status = "miss" if self.sink.traffic.vars.get(FETCHED) else "hit"
+            note = traffic.cached = self.traffic.cached
+            if note is not None and note.status == "bypass" and note.reason not in _MISSES:
+                status = "bypass"
+            else:
+                status = "miss" if traffic.vars.get(FETCHED) else "hit"
         self._asked.cache = status
         made = client_response(
             head, self._asked, self._source.rules, method=self._head.method, cache=status
@@ -241,6 +253,13 @@ class CallStream(ForwardingSink):
         self._source.tunnels.pop(self, None)
         stream, self._stream = self._stream, STARTING
         return stream
+
+
+def _describe_json(head: ResponseHead) -> None:
+    """Replace the fields that describe the body of the target by those of a conversion."""
+    head.set_header(b"Content-Type", b"application/json; charset=utf-8")
+    for name in _OF_THE_BODY:
+        head.remove_header(name)
 
 
 @define(eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,10 +13,18 @@ from attrs import frozen
 from lbproxy.config.draft import Draft
 from lbproxy.config.model import NOWHERE, Where, hidden, option
 from lbproxy.config.section import Judge, Section
+from lbproxy.http.syntax import is_token
 
-__all__ = ["EGRESS", "EgressSpec", "exit_url"]
+__all__ = ["EGRESS", "EgressSpec", "ExitNames", "exit_url"]
 
 _WAYS: Final = ("source", "interface", "proxy", "lbproxy")
+_OF_WAYS: Final = {
+    "proxy_user": "proxy",
+    "api_key": "lbproxy",
+    "ca": "lbproxy",
+    "key_header": "lbproxy",
+    "target_header": "lbproxy",
+}
 _PORTS: Final = {"http": 8080, "socks5": 1080, "https": 443}
 _INTERFACE: Final = re.compile(r"[^\s/]{1,15}")
 
@@ -58,10 +67,51 @@ class EgressSpec:
         doc="PEM file or folder of the authorities that the other lbproxy is verified with; empty:"
         " the system's",
     )
+    key_header: str = option(
+        "string", "X-Api-Key", doc="header that holds the key at the other lbproxy"
+    )
+    target_header: str = option(
+        "string", "X-Target-URL", doc="header that names the target at the other lbproxy"
+    )
     alias: tuple[str, ...] = option(
         "list:string", (), doc="further names, such as those of data centres", example="ams cdg"
     )
     where: Where = hidden(NOWHERE)
+
+    @property
+    def way(self) -> str:
+        """The key that says how connections leave."""
+        return next(key for key in _WAYS if getattr(self, key))
+
+
+class ExitNames:
+    """The names that ``colo=`` may have.  ``default``: the exit of calls without it.
+
+    ``rows``: name, further names and way of each.  ValueError for a name twice, or an unknown
+    ``default``.
+    """
+
+    def __init__(self, specs: Iterable[EgressSpec], default: str = "") -> None:
+        self.rows: list[tuple[str, tuple[str, ...], str]] = []
+        self._names: dict[str, str] = {}
+        for spec in specs:
+            for name in (spec.name, *spec.alias):
+                if name.lower() in self._names:
+                    raise ValueError(f"two exits have the name {name!r}")
+                self._names[name.lower()] = spec.name
+            self.rows.append((spec.name, spec.alias, spec.way))
+        if default and default.lower() not in self._names:
+            raise ValueError(f"there is no [egress {default}]")
+        self._default = self._names[default.lower()] if default else ""
+
+    def find(self, name: str) -> str | None:
+        """Return the name of the exit of a call, "" for the direct way; None for an unknown one.
+
+        Without any section every name means the direct way.
+        """
+        if not name or not self._names:
+            return self._default
+        return self._names.get(name.lower())
 
 
 def exit_url(text: str) -> tuple[str, str, int]:
@@ -82,10 +132,15 @@ def _check(draft: Draft, judge: Judge) -> None:
     key = written[0]
     try:
         _check_way(key, draft.get(key, ""))
-        for other, way in (("proxy_user", "proxy"), ("api_key", "lbproxy"), ("ca", "lbproxy")):
+        for other, way in _OF_WAYS.items():
             if draft.get(other, "") and key != way:
                 key = other
                 raise ValueError(f"{other} is for exits by {way}")
+        for other in ("key_header", "target_header"):
+            name = draft.get(other, "")
+            if name and not is_token(name.encode("utf-8")):
+                key = other
+                raise ValueError(f"{name!r} is not the name of a header")
     except ValueError as error:
         judge.wrong(draft, draft.line(key), key, str(error))
 

@@ -25,6 +25,7 @@ from lbproxy.proxy.features.corsproxy.egress import EgressSpec
 from lbproxy.proxy.features.corsproxy.exits import Exits
 from lbproxy.proxy.features.corsproxy.gate import CorsCounters, Gate
 from lbproxy.proxy.features.corsproxy.heads import FetchRules
+from lbproxy.proxy.features.corsproxy.judge import CallJudge
 from lbproxy.proxy.features.corsproxy.keyfile import KeyFile
 from lbproxy.proxy.features.corsproxy.keyusage import subject_usage
 from lbproxy.proxy.features.corsproxy.lookups import NameLookups
@@ -90,7 +91,9 @@ class CorsProxy(CorsDeclaration, Feature[Frontend]):
             ),
             spec.egress,
         )
-        self._gate = Gate(spec, guard, self.file, self.quotas, self._exits)
+        ring = None if self.file is None else self.file.current
+        judge = CallJudge(spec, guard, ring, self._exits.names)
+        self._gate = Gate(spec, judge, self.quotas, self._exits, keys=ring is not None)
         parts = CorsParts(
             NameLookups(given.env.reactor),
             guard,

@@ -1,14 +1,12 @@
-"""DATA. One call of a CORS proxy on its way: resolve, judge, connect, send, follow redirects.
+"""DATA. One call of a CORS proxy on its way: connect, send, follow redirects.
 
 .. code-block:: text
 
-   begin -> resolving -> dialling -> sent -> answered -> over
-               ^                      |  \\-> tunnel --/
-               +------- redirect -----+
+   begin -> reaching -> sent -> answered -> over
+               ^         |  \\-> tunnel --/
+               +redirect-+
 
-1. A target is judged when it is named and, by every address its name has, before each connection.
-   The connection goes to an address that was judged.  A connection that is idle in the pool was
-   judged when it was made.
+1. A target is judged when it is named, also by a redirect, and when it is reached (:mod:`.reach`).
 2. Body bytes are kept, up to ``redirect_buffer``, until the response is final, so that a redirect
    can send them again.  Before a connection is there, the client is paused.  A body that a redirect
    drops is read and forgotten.
@@ -22,9 +20,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
-
 from lbproxy.cors.redirects import (
     REDIRECTS_MAX,
     is_redirect,
@@ -37,7 +32,6 @@ from lbproxy.guard import AllowedTarget, TargetRefused
 from lbproxy.http.identity import authenticates_connection, challenges_connection
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.http.retry import IDEMPOTENT
-from lbproxy.proxy.features.corsproxy.gate import AllowedCall
 from lbproxy.proxy.features.corsproxy.heads import (
     FetchRules,
     final_url,
@@ -45,11 +39,12 @@ from lbproxy.proxy.features.corsproxy.heads import (
     target_request,
     target_response,
 )
+from lbproxy.proxy.features.corsproxy.judge import AllowedCall
 from lbproxy.proxy.features.corsproxy.keptbody import KeptBody
-from lbproxy.proxy.http.connector import Connector
+from lbproxy.proxy.features.corsproxy.reach import Reach
+from lbproxy.proxy.features.corsproxy.uploadpause import UploadPause
 from lbproxy.proxy.http.sink import Asking, ResponseSink
 from lbproxy.proxy.http.streams import ServerConnection, ServerStream
-from lbproxy.tls.certificates import CertificateError
 
 __all__ = ["TargetFetch"]
 
@@ -80,16 +75,13 @@ class TargetFetch(ResponseSink):
         self._same_origin = True
         self._with_body = True
         self._redirects = 0
-        self._lookup: Deferred[list[str]] | None = None
-        self._connector: Connector | None = None
+        self._reach = Reach(source.lookups, source.guard, asked.exit)
         self._stream: ServerStream | None = None
-        self._reused = False
         self._fresh = False  # does not take a pooled connection any more
         self._answered = False
         self._tunnel = False
         self._paused = False  # the client takes no more of the response
-        self._holding = False  # there is no connection to send the body on
-        self._blocked = False  # the target takes no more of the body
+        self._upload = UploadPause(sink)
         self._size = 0
         self._over = False
         self._timer = sink.traffic.frontend.wheel.timer(self._expired)
@@ -111,58 +103,12 @@ class TargetFetch(ResponseSink):
         self._timer.set(self._rules.timeout_total)
         end = None if end is None else END  # trailers are fields that nobody has looked at
         self._body.add(data, end)
-        if self._head.expect_continue and end is None:
-            self._sink.server_events([ResponseHead(100, [])])
-        self._hold(end is None)
-        self._reach()
-
-    def _reach(self) -> None:
-        """Get a connection to the present target."""
-        targets, target = self._asked.exit.targets, self._asked.exit.hop or self._target
-        known: Connector | None = None if self._fresh else targets.known(target)
-        if known is not None:
-            connection = known.take(self)
-            if connection is not None:
-                self._reused = True
-                self.connected(connection)
-                return
-        if target.literal:
-            self._dial([target.host])
-            return
-        self._lookup = self._source.lookups.ask(target.host)
-        self._lookup.addCallbacks(self._resolved, self._unresolved)
-
-    def _resolved(self, addresses: list[str]) -> None:
-        self._lookup = None
-        if not self._over:
-            self._dial(addresses)
-
-    def _unresolved(self, failure: Failure) -> None:
-        self._lookup = None
-        if not self._over:
-            self._fail(ProxyError(Kind.CONNECT_FAILED, f"{self._target.host}: {failure.value}"))
-
-    def _dial(self, addresses: list[str]) -> None:
-        way = self._asked.exit
-        target = way.hop or self._target
-        if not addresses:
-            self._fail(ProxyError(Kind.CONNECT_FAILED, f"{target.host} has no address"))
-            return
-        try:
-            # the other lbproxy of an exit is configuration, and judges the target itself
-            judged = addresses if way.hop else self._source.guard.judge(target, addresses)
-            self._connector = way.targets.reach(target, judged)
-        except TargetRefused as error:
-            self._fail(ProxyError(Kind.DENIED, str(error), 403))
-        except CertificateError as error:
-            self._fail(ProxyError(Kind.SERVER_TLS, str(error)))
-        else:
-            self._reused = False
-            self._connector.dial(self)
+        self._upload.wait(end is None)
+        self._reach.begin(self, self._target, fresh=False)
 
     def connected(self, connection: ServerConnection) -> None:
         """See :class:`~lbproxy.proxy.http.streams.Connecting`."""
-        self._connector = None
+        self._reach.forget()
         stream = self._stream = connection.open_stream(self)
         if self._paused:
             stream.pause_response()
@@ -175,11 +121,11 @@ class TargetFetch(ResponseSink):
         except (ValueError, TypeError) as error:
             self._fail(ProxyError(Kind.BAD_REQUEST, str(error)))
             return
-        self._hold(False)
+        self._upload.wait(False)
 
     def connect_failed(self, error: ProxyError) -> None:
         """See :class:`~lbproxy.proxy.http.streams.Connecting`."""
-        self._connector = None
+        self._reach.forget()
         self._fail(error)
 
     def _request(self) -> RequestHead:
@@ -194,7 +140,9 @@ class TargetFetch(ResponseSink):
             via=self._sink.traffic.frontend.forwarder.onward_via(self._head),
         )
         way = self._asked.exit
-        return request if way.hop is None else hop_request(request, self._target, way.hop, way.key)
+        if way.hop is None or way.spec is None:
+            return request
+        return hop_request(request, self._target, way.hop, way.spec)
 
     def send_body(self, data: bytes, end: End | None) -> None:
         """See :class:`SourceStream`."""
@@ -212,25 +160,12 @@ class TargetFetch(ResponseSink):
             self._body.passed(data)
             self._stream.send_body(data, end)
         elif end is None:
-            self._hold(True)
+            self._upload.wait(True)
 
-    def _hold(self, held: bool) -> None:
-        """Note whether the client's request body has to wait for a connection."""
-        self._regulate(held, self._blocked)
-
-    def _hold_for_dial(self) -> None:
-        """The connection is gone, and another one is to come."""
-        self._regulate(self._with_body and self._body.end is None, False)
-
-    def _regulate(self, holding: bool, blocked: bool) -> None:
-        """Pause the client's request body while there is a reason to, else resume it."""
-        before = self._holding or self._blocked
-        self._holding, self._blocked = holding, blocked
-        if (holding or blocked) is not before:
-            if before:
-                self._sink.server_resumed()
-            else:
-                self._sink.server_paused()
+    def _reach_again(self) -> None:
+        """Get another connection instead of one that is gone."""
+        self._upload.renew(self._with_body and self._body.end is None)
+        self._reach.begin(self, self._target, fresh=self._fresh)
 
     # -- towards the client ---------------------------------------------------------------------
 
@@ -346,8 +281,7 @@ class TargetFetch(ResponseSink):
         self._drop_stream(complete)
         self._target = moved
         self._fresh = False
-        self._hold_for_dial()
-        self._reach()
+        self._reach_again()
 
     def server_failed(self, error: ProxyError) -> None:
         """See :class:`ResponseSink`."""
@@ -355,20 +289,19 @@ class TargetFetch(ResponseSink):
         if self._tunnel and error.kind is Kind.OK:
             self._release(False)
             self._sink.server_failed(error)
-        elif self._reused and not self._answered and not self._fresh and self.replayable:
+        elif self._reach.reused and not self._answered and not self._fresh and self.replayable:
             self._fresh = True  # the pooled connection had died
-            self._hold_for_dial()
-            self._reach()
+            self._reach_again()
         else:
             self._fail(error)
 
     def server_paused(self) -> None:
         """See :class:`ResponseSink`."""
-        self._regulate(self._holding, True)
+        self._upload.block(True)
 
     def server_resumed(self) -> None:
         """See :class:`ResponseSink`."""
-        self._regulate(self._holding, False)
+        self._upload.block(False)
 
     # -- the end --------------------------------------------------------------------------------
 
@@ -387,15 +320,9 @@ class TargetFetch(ResponseSink):
             stream.close(reuse=complete)
 
     def _release(self, reuse: bool) -> None:
-        """Give up the look-up, the dial, the stream and the deadline."""
+        """Give up the way to the target, the stream and the deadline."""
         self._over = True
         self._timer.close()
         self._body.forget()
-        lookup, self._lookup = self._lookup, None
-        if lookup is not None:
-            lookup.addErrback(lambda failure: None)
-            lookup.cancel()
-        connector, self._connector = self._connector, None
-        if connector is not None:
-            connector.cancel(self)
+        self._reach.cancel(self)
         self._drop_stream(reuse)

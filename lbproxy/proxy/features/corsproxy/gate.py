@@ -6,23 +6,22 @@ from typing import Any, Final
 
 from attrs import define
 
-from lbproxy.cors.call import Call, CallError, masked_target, parse_call
+from lbproxy.cors.call import CallError, masked_target
 from lbproxy.cors.fields import allow_fields, is_policy_field
 from lbproxy.cors.help import HELP_FIELDS, help_page, status_page
-from lbproxy.cors.keys import KeyRecord
-from lbproxy.cors.origins import AccessRules, checked_origin, preflight_fields, preflight_of
+from lbproxy.cors.origins import preflight_fields
 from lbproxy.cors.quota import QuotaExceeded
 from lbproxy.cors.replies import error_body
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.guard import AllowedTarget, Guard, TargetRefused
+from lbproxy.guard import TargetRefused
 from lbproxy.http.message import Reply, RequestHead, ResponseHead
 from lbproxy.limits.fields import retry_after
 from lbproxy.proxy.feature import counted
-from lbproxy.proxy.features.corsproxy.exits import Exit, Exits
-from lbproxy.proxy.features.corsproxy.keyfile import KeyFile
-from lbproxy.proxy.features.corsproxy.quotas import Admitted, Quotas
+from lbproxy.proxy.features.corsproxy.exits import Exits
+from lbproxy.proxy.features.corsproxy.judge import AllowedCall, CallJudge, CallRefused, KeyInURL
+from lbproxy.proxy.features.corsproxy.quotas import Quotas
 
-__all__ = ["ASKED", "FETCHED", "POLICY", "AllowedCall", "CorsCounters", "Gate"]
+__all__ = ["ASKED", "FETCHED", "POLICY", "CorsCounters", "Gate"]
 
 ASKED: Final = "corsproxy"
 """Where ``traffic.vars`` has the :class:`AllowedCall`."""
@@ -44,6 +43,8 @@ _WORDS: Final = {
 }
 
 
+_HIDDEN_TARGET: Final = b"/?url=***"
+
 _UNITS: Final = {"requests": "requests", "bytes": "bytes", "concurrent": "calls at once"}
 
 
@@ -64,60 +65,29 @@ class CorsCounters:
     refused_quota: int = counted()
 
 
-@define(eq=False)
-class AllowedCall:
-    """A call that may go on: its target, the allowed origin of the request, and its key.
-
-    ``admitted``: what counts it, if a key or a quota does.  ``cache``: how the cache took part:
-    ``hit``, ``miss``, ``bypass``, or "".  ``credentials``: cookies pass.  ``ttl``: that of the
-    call, bounded.  ``exit``: by which the target is reached.
-    """
-
-    call: Call
-    target: AllowedTarget
-    exit: Exit
-    origin: bytes | None
-    record: KeyRecord | None = None
-    admitted: Admitted | None = None
-    credentials: bool = False
-    ttl: int | None = None
-    cache: str = ""
-
-
-class _Refused(Exception):
-    """A call that is not allowed.  ``kind``: its counter, without ``cors_refused_``; or ""."""
-
-    def __init__(self, status: int, words: str, kind: str = "") -> None:
-        super().__init__(words)
-        self.status = status
-        self.kind = kind
-
-
 class Gate:
-    """The gate of one frontend.
+    """The gate of one frontend, ``spec``.
 
-    ``spec``: the frontend; ``guard``: decides about targets; ``keys``: None if calls need none.
-    ``counters``: set by the feature when it serves.
+    ``judge``: the rules of calls.  ``keys``: whether calls need a key.  ``counters``: set by the
+    feature when it serves.
     """
 
     always = True  # its hook of responses also sees replies and error pages
 
     def __init__(
-        self, spec: Any, guard: Guard, keys: KeyFile | None, quotas: Quotas, exits: Exits
+        self, spec: Any, judge: CallJudge, quotas: Quotas, exits: Exits, *, keys: bool
     ) -> None:
         self.counters = CorsCounters()
-        self._guard = guard
+        self._judge = judge
         self._quotas = quotas
         self._exits = exits
-        self._forms = frozenset(spec.forms)
-        self._target_header = spec.target_header
-        self._key_header = spec.key_header
+        self._pages = {
+            "/": help_page(sorted(spec.forms)),
+            "/status": status_page(exits.names.rows),
+        }
+        self._key_header: bytes = spec.key_header.encode("ascii")
         self._keys = keys
         self._credentials: bool = spec.credentials
-        self._convert: bool = spec.convert
-        self._ttl_max = int(spec.ttl_max)
-        origins = [checked_origin(text) for text in spec.origins]
-        self._rules = AccessRules(origins, keys=keys is not None)
 
     def early(self, traffic: Any) -> Reply | None:
         """Answer the request, or note what it asks for in ``traffic.vars`` and return None."""
@@ -128,11 +98,13 @@ class Gate:
         try:
             answer = self._judged(traffic, request, target, referrer)
         except CallError as error:
+            if isinstance(error, KeyInURL):
+                request.target = _HIDDEN_TARGET
             answer = self._refused(traffic, 400, str(error))
         except TargetRefused as error:
             self._count("refused_target")
             answer = self._refused(traffic, 403, str(error))
-        except _Refused as error:
+        except CallRefused as error:
             self._count(error.kind)
             answer = self._refused(traffic, error.status, str(error))
         if answer is not None:
@@ -156,9 +128,7 @@ class Gate:
 
     def _allowing(self, request: RequestHead) -> list[tuple[bytes, bytes]]:
         """The fields that let a page of an allowed origin read any response."""
-        origin = request.header(b"origin")
-        allowed = origin if origin is not None and self._allows(origin) else None
-        fields = allow_fields(allowed, credentials=self._credentials)
+        fields = allow_fields(self._allowed_origin(request), credentials=self._credentials)
         return [pair for pair in fields if is_policy_field(pair[0])]
 
     def finish(self, traffic: Any) -> None:
@@ -189,89 +159,34 @@ class Gate:
         self, traffic: Any, request: RequestHead, target: bytes, referrer: bytes | None
     ) -> Reply | None:
         """Return an answer of the proxy's own, or None for a call that goes on."""
-        origin = request.header(b"origin")
-        page = self._page(request, target)
-        if page is not None:
+        page = self._judge.page(request, target)
+        if page:
             _note(traffic, [])
-            return Reply(200, page, list(HELP_FIELDS))
+            return Reply(200, self._pages[page], list(HELP_FIELDS))
         if traffic.frontend.forwarder.loop_detected(request):
             raise ProxyError(Kind.LOOP_DETECTED)
-        if request.method in (b"CONNECT", b"TRACE"):
-            raise _Refused(405, "the method is not allowed")
-        mode = request.header(b"sec-fetch-mode")
-        if mode == b"navigate" or request.header(b"service-worker") is not None:
-            raise _Refused(403, "this proxy serves scripts, not pages or workers")
-        if len(request.header_values(b"origin")) > 1:
-            raise _Refused(400, "more than one Origin")
-        if not self._allows(origin):
-            words = "this origin may not use the proxy" if origin else "Origin is missing"
-            raise _Refused(403, words, "refused_origin")
-        preflight = self._preflight(request)
+        judge = self._judge
+        judge.check_request(request)
+        preflight = judge.preflight(request)
         if preflight is not None:
-            _note(traffic, preflight.headers)
-            return preflight
-        call = parse_call(
-            target,
-            request.header,
-            forms=self._forms,
-            target_header=self._target_header,
-            key_header=self._key_header,
-        )
-        if call is None:
-            raise _Refused(404, "the request names no target URL")
-        record = self._record(call, request, origin, referrer, traffic.frontend.wheel.wall())
-        if (call.convert or call.extract) and not self._convert:
-            name = "convert" if call.convert else "extract"
-            raise CallError(f"the parameter {name} is not supported")
-        way = self._exits.find(call.colo)
-        if way is None:
-            names = ", ".join(name for name, _, _ in self._exits.rows)
-            raise CallError(f"there is no exit {call.colo[:40]!r}; there are {names}")
-        found = self._guard.target(call.url)
-        if record is not None and not record.allows_target(found.host, found.port, found.path):
-            raise _Refused(403, "this key may not be used for this target", "refused_target")
-        if found.scheme in ("ws", "wss") and request.upgrade != b"websocket":
-            raise _Refused(400, "a ws or wss URL needs a WebSocket handshake")
-        admitted = self._quotas.admit(record, None if origin is None else origin.decode("latin-1"))
+            fields = preflight_fields(preflight, credentials=self._credentials)
+            _note(traffic, fields)
+            return Reply(204, b"", fields)
+        asked = judge.judge(request, target, referrer, traffic.frontend.wheel.wall())
+        origin = None if asked.origin is None else asked.origin.decode("latin-1")
+        admitted = self._quotas.admit(asked.record, origin)
         if isinstance(admitted, QuotaExceeded):
             return self._over_quota(traffic, admitted)
         self.counters.allowed += 1
+        asked.admitted = admitted
+        asked.exit = self._exits.by_name[asked.exit_name]
         if traffic.vars is None:
             traffic.vars = {}
-        cookies = (
-            self._credentials
-            and record is not None
-            and record.lists_target(found.host, found.port, found.path)
-        )
-        ttl = None if call.ttl is None else min(call.ttl, self._ttl_max)
-        asked = AllowedCall(call, found, way, origin, record, admitted, cookies, ttl)
         traffic.vars[ASKED] = asked
-        if record is not None:
+        if asked.record is not None:
             # limits count by the name of the key, wherever the key was; nobody else sees the key
-            request.set_header(self._key_header.encode("ascii"), record.name.encode("ascii"))
+            request.set_header(self._key_header, asked.record.name.encode("ascii"))
         return None
-
-    def _record(
-        self,
-        call: Call,
-        request: RequestHead,
-        origin: bytes | None,
-        referrer: bytes | None,
-        now: float,
-    ) -> KeyRecord | None:
-        """The key of a call, whose rules allow the request; None if calls need none."""
-        if self._keys is None:
-            return None
-        record = self._keys.ring.find(call.key, now)
-        if record is None:
-            raise _Refused(401, "a valid key is needed", "refused_key")
-        if not record.allows_origin(None if origin is None else origin.decode("latin-1")):
-            raise _Refused(403, "this origin may not use this key", "refused_origin")
-        if not record.allows_referrer(None if referrer is None else referrer.decode("latin-1")):
-            raise _Refused(403, "this page may not use this key", "refused_origin")
-        if not record.allows_method(request.method.decode("latin-1")):
-            raise _Refused(403, "this key may not be used with this method", "refused_target")
-        return record
 
     def _over_quota(self, traffic: Any, refusal: QuotaExceeded) -> Reply:
         self._count("refused_quota")
@@ -286,7 +201,7 @@ class Gate:
     def _mask(self, request: RequestHead) -> None:
         """Take keys out of what logs show: the target and Referer."""
         request.target = masked_target(request.target)
-        key = request.header(self._key_header.encode("ascii"))
+        key = request.header(self._key_header)
         for referer in request.header_values(b"referer"):
             if b"key=" in referer or (key and key in referer):
                 request.remove_header(b"referer")
@@ -294,42 +209,22 @@ class Gate:
 
     def _hide_key(self, request: RequestHead) -> None:
         """Take the key out of a request that is not passed on; logs may show this header."""
-        if self._keys is not None:
-            request.remove_header(self._key_header.encode("ascii"))
+        if self._keys:
+            request.remove_header(self._key_header)
 
-    def _page(self, request: RequestHead, target: bytes) -> bytes | None:
-        """The page for people that a request asks for, None for any other request."""
-        if request.method not in (b"GET", b"HEAD"):
-            return None
-        if target == b"/status":
-            return status_page(self._exits.rows)
-        if target != b"/" or request.header(self._target_header.encode("ascii")) is not None:
-            return None
-        return help_page(sorted(self._forms))
-
-    def _allows(self, origin: bytes | None) -> bool:
-        return self._rules.allows_origin(None if origin is None else origin.decode("latin-1"))
-
-    def _preflight(self, request: RequestHead) -> Reply | None:
-        """The answer to a preflight; None for any other request.  CallError for a bad one."""
-        try:
-            asked = preflight_of(request.method, request.header)
-        except ValueError as error:
-            raise CallError(str(error)) from None
-        if asked is None:
-            return None
-        return Reply(204, b"", preflight_fields(asked, credentials=self._credentials))
+    def _allowed_origin(self, request: RequestHead) -> bytes | None:
+        origin = request.header(b"origin")
+        return origin if origin is not None and self._judge.allows(origin) else None
 
     def _refused(self, traffic: Any, status: int, words: str) -> Reply:
         """An error that a page of an allowed origin can read."""
-        origin = traffic.request.header(b"origin")
         fields = [
             (b"Content-Type", b"application/json"),
             (b"Cache-Control", b"no-store"),
             (b"X-Content-Type-Options", b"nosniff"),
         ]
-        allowed = origin if origin is not None and self._allows(origin) else None
-        fields += allow_fields(allowed, credentials=self._credentials)
+        origin = self._allowed_origin(traffic.request)
+        fields += allow_fields(origin, credentials=self._credentials)
         _note(traffic, fields)
         return Reply(status, error_body(status, words, traffic.request_id), fields)
 

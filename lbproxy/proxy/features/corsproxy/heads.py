@@ -11,22 +11,24 @@ from lbproxy.cors.redirects import passed_location
 from lbproxy.cors.sharing import lookup_fields, shared_fields
 from lbproxy.guard import AllowedTarget
 from lbproxy.http.message import RequestHead, ResponseHead
-from lbproxy.proxy.features.corsproxy.gate import AllowedCall
+from lbproxy.proxy.features.corsproxy.egress import EgressSpec
+from lbproxy.proxy.features.corsproxy.judge import AllowedCall
 from lbproxy.proxy.http.traffic import HTTPTraffic
 
 __all__ = [
     "FetchRules",
     "cache_traffic",
+    "cached_request",
     "client_response",
     "final_url",
     "hop_request",
+    "sharing_name",
     "target_request",
     "target_response",
 ]
 
 FINAL_URL: Final = b"X-Final-URL"
 
-_OF_CALLS: Final = frozenset((b"x-api-key", b"x-target-url", b"host"))
 _HOP: Final = frozenset(
     b"connection keep-alive location proxy-connection te trailer transfer-encoding upgrade"
     b" x-final-url".split()
@@ -109,13 +111,17 @@ def target_request(
 
 
 def hop_request(
-    request: RequestHead, target: AllowedTarget, hop: AllowedTarget, key: str
+    request: RequestHead, target: AllowedTarget, hop: AllowedTarget, spec: EgressSpec
 ) -> RequestHead:
-    """Return the call of the CORS proxy at ``hop`` that fetches ``request`` for us."""
-    fields = [pair for pair in request.pairs() if pair[0].lower() not in _OF_CALLS]
-    if key:
-        fields.append((b"X-Api-Key", key.encode("utf-8")))
-    fields.append((b"X-Target-URL", target.url.encode("ascii")))
+    """Return the call of the CORS proxy at ``hop``, the exit ``spec``, that fetches ``request`` for
+    us.
+    """
+    own = (spec.key_header.lower(), spec.target_header.lower(), "host")
+    names = {name.encode("ascii") for name in own}
+    fields = [pair for pair in request.pairs() if pair[0].lower() not in names]
+    if spec.api_key:
+        fields.append((spec.key_header.encode("ascii"), spec.api_key.encode("utf-8")))
+    fields.append((spec.target_header.encode("ascii"), target.url.encode("ascii")))
     return RequestHead(
         request.method,
         b"/",
@@ -179,28 +185,38 @@ def client_response(
     )
 
 
-def cache_traffic(
-    traffic: HTTPTraffic, head: RequestHead, asked: AllowedCall, rules: FetchRules
-) -> HTTPTraffic:
-    """Return the traffic of a call as the cache sees it: a request for the target.
-
-    What responses may be shared by is part of the name of the backend, which is part of the key.
+def sharing_name(frontend: str, asked: AllowedCall, rules: FetchRules) -> str:
+    """Return what responses to a call may be shared by, as the name of a backend, which is part of
+    the key of a cache.
     """
-    request = target_request(
-        head, asked, rules, asked.target, method=head.method, body=True, same_origin=True
-    )
-    request.headers = lookup_fields(request.pairs(), asked.ttl)
-    seen = HTTPTraffic(traffic.frontend, traffic.info, request, traffic.started, traffic.t_header)
-    seen.client_ip, seen.client_port = traffic.client_ip, traffic.client_port
-    seen.scheme = asked.target.scheme
-    shared_by = ["corsproxy", traffic.frontend_name]
-    if asked.exit.name:
-        shared_by.append(f"exit:{asked.exit.name}")
+    shared_by = ["corsproxy", frontend]
+    if asked.exit_name:
+        shared_by.append(f"exit:{asked.exit_name}")
     if rules.by_key and asked.record is not None:
         shared_by.append(asked.record.sha256)
     if asked.call.req_headers:
         shared_by.append(repr(asked.call.req_headers))
-    seen.backend_name = " ".join(shared_by)
+    return " ".join(shared_by)
+
+
+def cached_request(head: RequestHead, asked: AllowedCall, rules: FetchRules) -> RequestHead:
+    """Return the head of a call as the cache sees it: a request for the target."""
+    request = target_request(
+        head, asked, rules, asked.target, method=head.method, body=True, same_origin=True
+    )
+    request.headers = lookup_fields(request.pairs(), asked.ttl)
+    return request
+
+
+def cache_traffic(
+    traffic: HTTPTraffic, head: RequestHead, asked: AllowedCall, rules: FetchRules
+) -> HTTPTraffic:
+    """Return the traffic of a call as the cache sees it."""
+    request = cached_request(head, asked, rules)
+    seen = HTTPTraffic(traffic.frontend, traffic.info, request, traffic.started, traffic.t_header)
+    seen.client_ip, seen.client_port = traffic.client_ip, traffic.client_port
+    seen.scheme = asked.target.scheme
+    seen.backend_name = sharing_name(traffic.frontend_name, asked, rules)
     seen.policy, seen.route, seen.hooks = traffic.policy, traffic.route, traffic.hooks
     seen.vars = traffic.vars
     seen.request_ended = traffic.request_ended

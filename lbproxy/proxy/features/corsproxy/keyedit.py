@@ -20,7 +20,7 @@ from lbproxy.cors.keys import KeyRecord, KeyRing, hashed
 from lbproxy.cors.quota import Quota
 from lbproxy.limits.rate import Rate
 
-__all__ = ["edit_keys", "key_words", "made_record", "new_key", "read_keys"]
+__all__ = ["edit_keys", "key_words", "made_record", "new_key", "quota_words", "read_keys"]
 
 KEY_BYTES: Final = 24
 """Random bytes of a key: 192 bits."""
@@ -81,17 +81,23 @@ def key_words(record: KeyRecord, now: float) -> list[str]:
     words += [f"target={text}" for text in record.targets]
     words += [f"method={text}" for text in record.methods]
     words += [f"referrer={text}" for text in record.referrers]
-    quota = record.quota
+    words += quota_words(record.quota)
+    if record.expires is not None:
+        until = datetime.fromtimestamp(record.expires, UTC)
+        state = "expired" if record.is_expired(now) else "expires"
+        words.append(f"{state}={until:%Y-%m-%dT%H:%M:%SZ}")
+    return words
+
+
+def quota_words(quota: Quota) -> list[str]:
+    """Return the limits of a quota as words for people: ``requests=5/1h``."""
+    words = []
     if quota.requests is not None:
         words.append(f"requests={_rate_words(quota.requests, 'int')}")
     if quota.bytes is not None:
         words.append(f"bytes={_rate_words(quota.bytes, 'size')}")
     if quota.concurrent:
         words.append(f"concurrent={quota.concurrent}")
-    if record.expires is not None:
-        until = datetime.fromtimestamp(record.expires, UTC)
-        state = "expired" if record.is_expired(now) else "expires"
-        words.append(f"{state}={until:%Y-%m-%dT%H:%M:%SZ}")
     return words
 
 

@@ -42,6 +42,10 @@ class KeyFile:
         except (OSError, ValueError) as error:
             raise ValueError(_reason(path, error)) from None
 
+    def current(self) -> KeyRing:
+        """Return the keys of this moment."""
+        return self.ring
+
     def start(self, user: object, wheel: TimerWheel) -> None:
         """Look at the file from now on; harmless when started."""
         self.users.add(user)

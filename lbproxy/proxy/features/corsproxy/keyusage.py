@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -12,21 +12,28 @@ from lbproxy.cors.keys import KeyRecord
 from lbproxy.cors.quota import Allowance, Quota, Usage, UsageTable
 from lbproxy.proxy.features.corsproxy.usagefile import open_usage
 
-__all__ = ["subject_usage", "usage_of"]
+__all__ = ["subject_usage", "usage_of", "usage_of_subjects"]
 
 
 def usage_of(records: Iterable[KeyRecord], path: str, now: float) -> list[dict[str, Any]]:
-    """Return the usage of keys from the file at ``path``; without one, nothing is used.
+    """Return the usage of keys; see :func:`usage_of_subjects`."""
+    return usage_of_subjects([(one.name, one.sha256, one.quota) for one in records], path, now)
 
-    ValueError for a file that is something else.
+
+def usage_of_subjects(
+    subjects: Sequence[tuple[str, str, Quota]], path: str, now: float
+) -> list[dict[str, Any]]:
+    """Return the usage of subjects from the file at ``path``; without one, nothing is used.
+
+    ``subjects``: name, subject and quota of each.  ValueError for a file that is something else.
     """
     try:
         lock, cells = open_usage(path)
     except FileNotFoundError:
-        return [_facts(one.name, Usage(), {}, one.quota) for one in records]
+        return [_facts(name, Usage(), {}, quota) for name, _, quota in subjects]
     try:
         table = UsageTable(cells)
-        return [subject_usage(table, one.name, one.sha256, one.quota, now) for one in records]
+        return [subject_usage(table, name, one, quota, now) for name, one, quota in subjects]
     finally:
         os.close(lock)
 

@@ -13,8 +13,9 @@ from lbproxy.http.message import End, RequestHead
 from lbproxy.proxy.features.corsproxy.calls import CallStream
 from lbproxy.proxy.features.corsproxy.conversion import Conversions
 from lbproxy.proxy.features.corsproxy.fetch import TargetFetch
-from lbproxy.proxy.features.corsproxy.gate import ASKED, FETCHED, AllowedCall
+from lbproxy.proxy.features.corsproxy.gate import ASKED, FETCHED
 from lbproxy.proxy.features.corsproxy.heads import FetchRules, cache_traffic
+from lbproxy.proxy.features.corsproxy.judge import AllowedCall
 from lbproxy.proxy.features.corsproxy.lookups import NameLookups
 from lbproxy.proxy.features.corsproxy.quotas import Quotas
 from lbproxy.proxy.http.sink import Asking
@@ -80,19 +81,20 @@ class CorsSource(Source):
             cache = "" if self._cached is None else "bypass"
             stream = CallStream(self._parts, asked, head, sink, cache)
             return stream.start(self._targets, head, data, end)
-        cache = "used" if head.method in _SAFE else "bypass"
+        cache = "used" if head.method in _STORED else "bypass"
         stream = CallStream(self._parts, asked, head, sink, cache)
         stream.traffic = cache_traffic(sink.traffic, head, asked, self._parts.rules)
         return stream.start(self._cached, stream.traffic.request, data, end)
 
 
-_SAFE: Final = (b"GET", b"HEAD")
+_STORED: Final = (b"GET", b"HEAD", b"POST")
 
 
 def _may_share(head: RequestHead, asked: AllowedCall) -> bool:
     """Whether the cache has a part in a call: not with credentials, and not for WebSockets.
 
-    Other methods than GET pass the cache, too, because they outdate what is stored.
+    Other methods than GET pass the cache, too, because they outdate what is stored.  A POST is
+    answered from it if the cache has ``post``.
     """
     if head.upgrade is not None or head.header(b"authorization") is not None:
         return False
