@@ -98,7 +98,7 @@ class Tokens:
             where = f"{path}:{number}"
             digest, identity = _token(bare, where)
             if identity.name in names:
-                raise TokenError(f"{where}: the name {identity.name!r} is there already")
+                raise TokenError(f"{where}: the name {identity.name!r} is already defined")
             names.add(identity.name)
             known.append((digest, identity))
         if not known:

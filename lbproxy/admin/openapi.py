@@ -24,7 +24,7 @@ _ERROR = object_(
 )
 
 _ERRORS = {
-    "400": "The request is wrong; the message says what",
+    "400": "The request is invalid; the message gives the reason",
     "401": "A token is needed, or this one is not known",
     "403": "Your role does not allow it, or the request looks like another site's",
     "404": "There is no such thing; `nearest` has names that exist",

@@ -167,7 +167,7 @@ class RouteTable:
         for route in self.routes:
             key = (route.method, route.path)
             if key in seen:
-                raise ValueError(f"{route.method} {route.path} is there twice")
+                raise ValueError(f"{route.method} {route.path} appears twice")
             seen.add(key)
             self._by_length.setdefault(len(route.segments), []).append(route)
         for some in self._by_length.values():  # words before names

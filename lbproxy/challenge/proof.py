@@ -87,7 +87,7 @@ class Proofs:
             raise AnswerError("this is no token")
         body = raw[:-_MAC]
         if not hmac.compare_digest(raw[-_MAC:], self._mac(b"token", body, prefix)):
-            raise AnswerError("the token is not from here, or was given to another address")
+            raise AnswerError("the token was issued elsewhere, or to another address")
         found = _read(body)
         age = now - found.issued
         if not -SKEW_S <= age <= ANSWER_S or lifetime - age < 1:

@@ -19,20 +19,20 @@ __all__: list[str] = []
 _AT_ONCE = 1000  # bans of one request
 
 _ban_option = click.option(
-    "--ban", "name", default="", help="The [ban NAME], if there are several."
+    "--ban", "name", default="", help="Name of the [ban NAME] section, if there are several."
 )
 
 
 @main.group()
 def bans() -> None:
-    """Look into bans of client addresses, and change them."""
+    """List, add and remove bans of client addresses."""
 
 
 @bans.command(name="list")
 @remote_options
 @json_option
 def list_bans(remote: Remote, as_data: bool) -> None:
-    """Show the bans that hold, the newest first.
+    """List the bans in force, newest first.
 
     \b
     lbproxy bans list
@@ -59,11 +59,13 @@ def list_bans(remote: Remote, as_data: bool) -> None:
 @bans.command()
 @click.argument("address")
 @_ban_option
-@click.option("--time", "duration", default="", help="How long, such as 1h; else as configured.")
-@click.option("--reason", default="", help="For people.")
+@click.option(
+    "--time", "duration", default="", help="Length of the ban, such as 1h. Default: as configured."
+)
+@click.option("--reason", default="", help="Reason shown by list and why.")
 @remote_options
 def add(remote: Remote, address: str, name: str, duration: str, reason: str) -> None:
-    """Ban an address; of an IPv6 address its /64.
+    """Ban an address; for an IPv6 address, its /64 network.
 
     \b
     lbproxy bans add 203.0.113.9 --time 1d --reason "scraper"
@@ -88,7 +90,7 @@ def add(remote: Remote, address: str, name: str, duration: str, reason: str) -> 
 @_ban_option
 @remote_options
 def remove(remote: Remote, address: str, name: str) -> None:
-    """End the ban of an address, and forget its history.
+    """Lift the ban of an address and forget its history.
 
     \b
     lbproxy bans remove 203.0.113.9
@@ -103,7 +105,7 @@ def remove(remote: Remote, address: str, name: str) -> None:
 @bans.command()
 @remote_options
 def export(remote: Remote) -> None:
-    """Write the bans that hold as JSON, for `lbproxy bans import`.
+    """Print the bans in force as JSON, for `lbproxy bans import`.
 
     \b
     lbproxy bans export > bans.json
@@ -115,7 +117,7 @@ def export(remote: Remote) -> None:
 @click.argument("file", type=click.File("r"))
 @remote_options
 def import_bans(remote: Remote, file: IO[str]) -> None:
-    """Enter the bans of a file that `lbproxy bans export` has written.
+    """Add the bans from a file written by `lbproxy bans export`.
 
     \b
     lbproxy bans import bans.json
@@ -134,7 +136,7 @@ def import_bans(remote: Remote, file: IO[str]) -> None:
 @remote_options
 @json_option
 def why(remote: Remote, address: str, as_data: bool) -> None:
-    """Say whether an address is banned, why, and what counts against it.
+    """Show whether an address is banned, why, and what counts against it.
 
     \b
     lbproxy bans why 203.0.113.9

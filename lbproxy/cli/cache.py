@@ -14,13 +14,17 @@ from lbproxy.cli.tables import bytes_, plain, show, since
 __all__: list[str] = []
 
 _cache_option = click.option(
-    "--cache", "name", default="", metavar="NAME", help="The [cache NAME]; the default is all."
+    "--cache",
+    "name",
+    default="",
+    metavar="NAME",
+    help="Name of the [cache NAME] section. Default: all caches.",
 )
 
 
 @main.group()
 def cache() -> None:
-    """Look into caches, and purge what they hold."""
+    """Inspect caches and purge stored responses."""
 
 
 def _names(remote: Remote, name: str) -> list[str]:
@@ -34,11 +38,11 @@ def _names(remote: Remote, name: str) -> list[str]:
 
 @cache.command()
 @click.argument("url", required=False, default="")
-@click.option("--prefix", default="", metavar="URL", help="All URLs that begin so.")
+@click.option("--prefix", default="", metavar="URL", help="All URLs that begin with this one.")
 @click.option("--host", default="", help="All URLs of a host.")
 @click.option("--tag", default="", help="All responses with this tag.")
 @click.option("--all", "everything", is_flag=True, help="Everything.")
-@click.option("--soft", is_flag=True, help="Make stale: served while a fresh one is fetched.")
+@click.option("--soft", is_flag=True, help="Mark as stale: served until a fresh one is fetched.")
 @_cache_option
 @remote_options
 @json_option
@@ -84,7 +88,7 @@ def purge(
 @remote_options
 @json_option
 def stats(remote: Remote, as_data: bool) -> None:
-    """Show what the caches hold and did.
+    """Show size, hits and misses of the caches.
 
     \b
     lbproxy cache stats
@@ -129,7 +133,7 @@ def stats(remote: Remote, as_data: bool) -> None:
 @remote_options
 @json_option
 def entries(remote: Remote, url: str, limit: int, name: str, as_data: bool) -> None:
-    """Show stored responses; of one URL, or of all.
+    """List stored responses of one URL, or of all URLs.
 
     \b
     lbproxy cache list

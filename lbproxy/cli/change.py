@@ -72,7 +72,7 @@ def _wait(remote: Remote, name: Name, wait: float | None, as_data: bool) -> dict
         piece = max(1, int(min(left, _PIECE)))
         found = remote.ask("POST", f"{path}/wait", {"timeout_s": piece}, timeout=piece + 10)
         if found["state"] not in ("drain", "maint"):
-            stop(f"{'/'.join(name)} is {found['state']} again: somebody took it back", REFUSED)
+            stop(f"{'/'.join(name)} is {found['state']} again: the change was reverted", REFUSED)
     return found
 
 
@@ -205,7 +205,7 @@ def kill(remote: Remote, which: Name | None, session: str | None, as_data: bool)
     A ready server receives new traffic at once: drain it first.
     """
     if (which is None) == (session is None):
-        stop("say what: BACKEND/SERVER, or --session ID")
+        stop("name what to end: BACKEND/SERVER, or --session ID")
     if session is not None:
         found = remote.ask("DELETE", f"sessions/{session}")
     else:

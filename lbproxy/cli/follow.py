@@ -15,10 +15,14 @@ __all__ = ["events", "logs", "metrics"]
 
 
 @main.command()
-@click.option("-f", "--follow", is_flag=True, help="Go on with those that come.")
-@click.option("--since", "number", default=0, help="Only those after this number.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new events as they occur.")
+@click.option("--since", "number", default=0, help="Only events after this number.")
 @click.option(
-    "--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="Most past ones."
+    "--limit",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1, 1000),
+    help="Maximum number of past events.",
 )
 @remote_options
 @json_option
@@ -53,7 +57,7 @@ def _event(one: dict[str, Any], as_data: bool) -> None:
 
 @main.command()
 @click.argument("frontend", required=False)
-@click.option("--errors", is_flag=True, help="Only what did not go well.")
+@click.option("--errors", is_flag=True, help="Only records of errors and failures.")
 @remote_options
 def logs(remote: Remote, frontend: str | None, errors: bool) -> None:
     """Follow the access log, one JSON record per line, whatever its format, and even if it is off.

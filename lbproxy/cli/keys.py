@@ -29,7 +29,7 @@ def _file_options(command: _Command) -> _Command:
         show_default=True,
         help="The configuration, whose key 'keys' names the file.",
     )
-    file = click.option("--file", type=FILE, default=None, help="The file of keys itself.")
+    file = click.option("--file", type=FILE, default=None, help="Path of the key file.")
     return config(file(command))
 
 
@@ -53,10 +53,16 @@ def keys() -> None:
 @_many("--target", "targets", "HOST[:PORT][/PATH*]", "Target the key may be used for")
 @_many("--method", "methods", "METHOD", "Method the key may be used with")
 @_many("--referrer", "referrers", "HOST[:PORT][/PATH*]", "Page that may use the key")
-@click.option("--requests", default="", metavar="COUNT/TIME", help="Quota, such as 1000/1h.")
-@click.option("--bytes", default="", metavar="SIZE/TIME", help="Quota, such as 1g/1d.")
-@click.option("--concurrent", default=0, type=click.IntRange(0), help="Calls at once.")
-@click.option("--expires", default="", metavar="TIME", help="Such as 30d; the default is never.")
+@click.option(
+    "--requests", default="", metavar="COUNT/TIME", help="Quota of requests, such as 1000/1h."
+)
+@click.option("--bytes", default="", metavar="SIZE/TIME", help="Quota of bytes, such as 1g/1d.")
+@click.option(
+    "--concurrent", default=0, type=click.IntRange(0), help="Maximum number of concurrent calls."
+)
+@click.option(
+    "--expires", default="", metavar="TIME", help="Lifetime, such as 30d. Default: no expiry."
+)
 @_file_options
 def add(name: str, config: Path, file: Path | None, **rules: Any) -> None:
     """Add a key and print it; it cannot be shown again.
@@ -118,7 +124,11 @@ def revoke(name: str, config: Path, file: Path | None) -> None:
 @keys.command()
 @click.argument("name", default="")
 @click.option(
-    "--usage", "usage_file", type=FILE, default=None, help="The file of usage, if 'usage' names it."
+    "--usage",
+    "usage_file",
+    type=FILE,
+    default=None,
+    help="Path of the usage file, if 'usage' sets one.",
 )
 @json_option
 @_file_options

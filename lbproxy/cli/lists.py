@@ -15,14 +15,14 @@ __all__: list[str] = []
 
 @main.group()
 def lists() -> None:
-    """Look into lists of addresses, and change them."""
+    """Show and edit lists of addresses."""
 
 
 @lists.command(name="show")
 @remote_options
 @json_option
 def show_lists(remote: Remote, as_data: bool) -> None:
-    """Show the lists and what operators have changed.
+    """Show the lists and the changes made by operators.
 
     \b
     lbproxy lists show
@@ -49,7 +49,7 @@ def show_lists(remote: Remote, as_data: bool) -> None:
 @click.argument("address")
 @remote_options
 def contains(remote: Remote, name: str, address: str) -> None:
-    """Say whether a list contains an address.
+    """Check whether a list contains an address.
 
     \b
     lbproxy lists contains office 10.0.0.7
@@ -77,7 +77,7 @@ def add(remote: Remote, name: str, address: str) -> None:
 @click.argument("address")
 @remote_options
 def remove(remote: Remote, name: str, address: str) -> None:
-    """Take an address, a prefix or a range out.
+    """Remove an address, a prefix or a range.
 
     \b
     lbproxy lists remove badnets 192.0.2.7

@@ -94,7 +94,7 @@ def _read(path: Path, files: Files) -> Config:
     is_flag=True,
     help="Read only the configuration; assume that certificates, keys and log directories exist.",
 )
-@click.option("--security", is_flag=True, help="Also list what the configuration leaves open.")
+@click.option("--security", is_flag=True, help="Also list weak points of the configuration.")
 def check(config: Path, as_data: bool, no_files: bool, security: bool) -> None:
     """Report all mistakes in CONFIG, and in its keys and certificates.
 
@@ -199,14 +199,14 @@ def _check_json(
 
 @main.group()
 def config() -> None:
-    """The configuration language."""
+    """Describe the configuration language."""
 
 
 @config.command("reference")
 @click.option("--rst", is_flag=True, help="As reStructuredText, as in the documentation.")
 @click.option("--json", "as_data", is_flag=True, help="As JSON, for editors and generators.")
 def config_reference(rst: bool, as_data: bool) -> None:
-    """Every section, key and plugin with its type, default and bounds."""
+    """Print every section, key and plugin with its type, default and bounds."""
     if as_data:
         click.echo(json.dumps(reference_as_data(), indent=2))
         return
@@ -219,7 +219,7 @@ def config_reference(rst: bool, as_data: bool) -> None:
 
 @config.command("schema")
 def config_schema() -> None:
-    """A JSON Schema of `config` in the output of `lbproxy check --json`."""
+    """Print a JSON Schema of `config` in the output of `lbproxy check --json`."""
     click.echo(json.dumps(schema(), indent=2))
 
 

@@ -95,7 +95,7 @@ def _status(found: dict[str, Any], trouble: list[str]) -> None:
     "--state",
     "wanted",
     type=click.Choice(["up", "down", "drain", "maint"]),
-    help="Only those in this state.",
+    help="Only servers in this state.",
 )
 @remote_options
 @json_option
@@ -184,8 +184,8 @@ def _address(one: dict[str, Any]) -> str:
 @click.argument(
     "which", required=False, type=chosen, default=("", ""), metavar="[BACKEND[/SERVER]]"
 )
-@click.option("--client", help="Only those of this client address.")
-@click.option("--frontend", help="Only those of this frontend.")
+@click.option("--client", help="Only sessions of this client address.")
+@click.option("--frontend", help="Only sessions of this frontend.")
 @click.option(
     "--limit",
     default=100,
@@ -248,7 +248,7 @@ def sessions(
 
 
 @main.command()
-@click.option("--days", type=int, help="Exit status 1 when one ends within so many days.")
+@click.option("--days", type=int, help="Exit with status 1 if one expires within this many days.")
 @remote_options
 @json_option
 def certificates(remote: Remote, days: int | None, as_data: bool) -> None:

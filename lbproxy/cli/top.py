@@ -79,7 +79,7 @@ def _raw() -> Iterator[int]:
     type=click.FloatRange(0.2, 60),
     default=1.0,
     show_default=True,
-    help="Seconds between looks.",
+    help="Seconds between updates.",
 )
 def top(remote: Remote, every: float) -> None:
     """Watch a running lbproxy: rates, percentiles, servers, alerts; live.

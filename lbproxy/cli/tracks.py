@@ -17,7 +17,7 @@ _SHOWN = 100
 
 @main.group()
 def tracks() -> None:
-    """Look into counts per key, and change them."""
+    """Show and change counts per key."""
 
 
 @tracks.command(name="list")
@@ -45,7 +45,7 @@ def list_tracks(remote: Remote, as_data: bool) -> None:
 @remote_options
 @json_option
 def show_track(remote: Remote, name: str, key: str, as_data: bool) -> None:
-    """Show the highest counts of a track, or that of KEY.
+    """Show the highest counts of a track, or the count of KEY.
 
     \b
     lbproxy tracks show bad
@@ -79,7 +79,7 @@ def set_count(remote: Remote, name: str, key: str, number: int) -> None:
 @click.argument("key", default="")
 @remote_options
 def clear(remote: Remote, name: str, key: str) -> None:
-    """Forget the count of KEY, or of all keys that are shown.
+    """Reset the count of KEY, or of all keys shown.
 
     \b
     lbproxy tracks clear bad 203.0.113.9

@@ -191,7 +191,7 @@ class _Builder:
             if first is None:
                 self.drafts.add(draft)
             else:
-                self._wrong(section, f"this section is there already, at {first.where}")
+                self._wrong(section, f"this section is already defined, at {first.where}")
         return draft
 
     def _unknown_section(self, section: IniSection) -> None:

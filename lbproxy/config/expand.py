@@ -67,7 +67,7 @@ class Expansion:
                 self.wrong(section, section.where, "", message)
             elif section.name in found:
                 first = found[section.name].where
-                message = f"this section is there already, at {first}"
+                message = f"this section is already defined, at {first}"
                 self.wrong(section, section.where, "", message)
             elif self._named(section):
                 found[section.name] = section

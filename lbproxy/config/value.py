@@ -202,7 +202,7 @@ class _Lines(ValueKind):
         """Report a name that an earlier line has, even if that line has an error."""
         first = names.setdefault(name, where)
         if first is not where:
-            spot.wrong(f"{self.line.name} {name!r} is there already, at {first}", found=name)
+            spot.wrong(f"{self.line.name} {name!r} is already defined, at {first}", found=name)
 
     def dump(self, value: Any) -> list[str]:
         return [self.line.dump(spec) for spec in value]

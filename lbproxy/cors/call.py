@@ -179,7 +179,7 @@ def _parameters(query: str) -> dict[str, list[str]]:
                 f"unknown parameter {name[:40]!r}; percent-encode the URL if it is part of it"
             )
         if name in found and name not in _REPEATABLE:
-            raise CallError(f"the parameter {name} is there twice")
+            raise CallError(f"the parameter {name} appears twice")
         found.setdefault(name, []).append(value)
     return found
 

@@ -39,7 +39,7 @@ def choose_network(kind: Literal["auto", "epoll", "twisted"], reactor: Any) -> N
             except OSError as error:
                 _log.warn("no epoll, using Twisted's transports: {error}", error=error)
         elif kind == "epoll":
-            _log.warn("no epoll here, using Twisted's transports")
+            _log.warn("epoll is not available, using Twisted's transports")
     return StockNetwork(reactor)
 
 

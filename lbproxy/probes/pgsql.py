@@ -198,7 +198,7 @@ async def _takes_connections(session: PgSession) -> str:
         if error.code[:2] not in ("28", "3D"):  # who are you; there is no such database
             raise error
     elif kind != b"R":
-        raise Unhealthy("does not ask who we are")
+        raise Unhealthy("does not request authentication")
     return "takes connections"
 
 

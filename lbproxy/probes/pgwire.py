@@ -90,7 +90,7 @@ class PgSession:
                 known |= self._authenticate(body, who)
             elif kind == b"Z":
                 if not known:
-                    raise Unhealthy("is ready before it knows who we are")
+                    raise Unhealthy("is ready before authentication")
                 return
             elif kind not in (b"S", b"K", b"N", b"v"):
                 raise Unhealthy(f"sent message {shown(kind)} during the login")
@@ -173,7 +173,7 @@ class PgSession:
         elif code == 12 and scram is not None:
             scram.verify(data)
         else:
-            raise Unhealthy(f"sent authentication request {code}, which makes no sense here")
+            raise Unhealthy(f"sent the unexpected authentication request {code}")
 
 
 def _nonce() -> str:

@@ -71,7 +71,7 @@ class RedisOptions:
         if self.user and not (self.password or self.password_file):
             raise ValueError("user: needs a password")
         if bool(self.sentinel) != bool(self.master):
-            raise ValueError("sentinel and master go together: who to ask, and about which master")
+            raise ValueError("sentinel and master must be set together")
         if not self.sentinel and (self.sentinel_password or self.sentinel_password_file):
             raise ValueError("sentinel_password: there is no sentinel")
         if self.sentinel_user and not (self.sentinel_password or self.sentinel_password_file):

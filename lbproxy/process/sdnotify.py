@@ -101,4 +101,4 @@ class Systemd:
                 sock.connect(address)
                 sock.send("\n".join(line.replace("\n", " ") for line in lines).encode())
         except OSError as error:
-            _log.warn("systemd cannot be told: {error}", error=error)
+            _log.warn("cannot notify systemd: {error}", error=error)

@@ -159,7 +159,7 @@ class Upgrader:
     def abandon(self) -> None:
         """We stop: a program that does not serve yet is not wanted."""
         if self._waiting is not None:
-            self._fail("the running process was told to stop")
+            self._fail("the running process is stopping")
 
     @property
     def _pid(self) -> int:

@@ -102,7 +102,7 @@ def _inflate(data: bytes, name: bytes, limit: int) -> tuple[bytes, bool]:
     while data and len(out) <= limit:
         members += 1
         if members > (1 if name == b"deflate" else MOST_MEMBERS):
-            raise BrokenBody("the compressed body goes on behind its end")
+            raise BrokenBody("data follows the end of the compressed body")
         unzip = zlib.decompressobj(-15 if raw else 47)
         try:
             out += unzip.decompress(data, limit + 1 - len(out))
@@ -270,7 +270,7 @@ def _multipart(data: bytes, content_type: bytes, whole: bool) -> list[Part]:
         if piece[:2] != b"--":
             _add_part(piece, parts, whole)
         elif piece[2:].strip() or place < len(pieces) or rest is not None:
-            raise BrokenBody("multipart goes on behind its last boundary")
+            raise BrokenBody("data follows the last multipart boundary")
     if rest is not None:
         parts.append(("BODY", one_line(rest)))
     return parts

@@ -36,7 +36,7 @@ def test_nobody_may_more_than_the_listener() -> None:
         (f"\nadmin x {LONG}", ":2: unknown role 'admin'"),
         ("read x short", "less than 16"),
         ("read x sha256:12", "64 hexadecimal"),
-        (f"read x {LONG}\nwrite x {LONG}1", ":2: the name 'x' is there already"),
+        (f"read x {LONG}\nwrite x {LONG}1", ":2: the name 'x' is already defined"),
         (f"read x/y {LONG}", ":1: "),
     ],
 )

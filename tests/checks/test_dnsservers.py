@@ -190,7 +190,7 @@ def test_numbers_keep_their_zeros(names: str, found: tuple[str, ...]) -> None:
         ("app-{1..3} dns:app.internal", "not an address"),
         ("app-{1..3} dns:app.internal:8000 check_address=1.2.3.4:80", "'check_address' is one"),
         ("fixe{1..3} dns:app.internal:8000 wight=2", "did you mean 'weight'"),
-        ("app-{1..3} dns:app.internal:8000\n    app-2 10.0.0.2:80", "'app-2' is there already"),
+        ("app-{1..3} dns:app.internal:8000\n    app-2 10.0.0.2:80", "'app-2' is already defined"),
         ("app-{1..3} dns:app.internal:8000 tls certificate=none", "no certificate 'none'"),
     ],
 )

@@ -176,7 +176,7 @@ SINGLE = [
     ("[frontend f]\nlisten = tcp:1\n", 1, "neither a backend nor routes"),
     (FRONT.replace("= b", "= bb") + BACK + "mode = http\n", 3, "there is no backend 'bb'"),
     (FRONT + "[backend b]\n", 4, "has no servers"),
-    (FRONT + BACK + "  a 10.0.0.2:80\n", 6, "server 'a' is there already, at lb.ini:5"),
+    (FRONT + BACK + "  a 10.0.0.2:80\n", 6, "server 'a' is already defined, at lb.ini:5"),
     (FRONT + BACK + "mode = tcp\n", 6, "frontend 'f' at lb.ini:3 is 'http'"),
     (FRONT + TCP.replace("f]", "g]").replace(":1", ":2") + BACK, 8, "both modes"),
     (BACK, 1, "no frontend uses"),
@@ -497,7 +497,8 @@ ALERTS_WRONG = [
     ("rules = eror_ratio off", "rules: there is no alert 'eror_ratio'"),
     ("rules = error_ratio limit=5", "rules: limit: '5' is not a share"),
     ("rules = backend_empty limit=5", "rules: 'backend_empty' has no limit"),
-    ("rules =\n    queue off\n    queue off", "rules: rule 'queue' is there already, at lb.ini:3"),
+    ("rules =\n    queue off\n    queue off", "rules: rule 'queue' is "
+        "already defined, at lb.ini:3"),
     ("rules = queue after=x", "rules: after: 'x' is not a duration"),
     ("webhooks = ftp://example.com/", "webhooks: a URL has the scheme http or https"),
     ("webhooks = https://", "webhooks: a URL has the scheme http or https"),

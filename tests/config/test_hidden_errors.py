@@ -37,7 +37,7 @@ MISTAKES = {
     # what is replaced, by what, and words of the error
     "bad port": ("a 10.0.0.1:80", "a 10.0.0.1:99999", "99999"),
     "bad weight": ("b 10.0.0.2:80", "b 10.0.0.2:80 weight=many", "many"),
-    "name twice, the second": ("c 10.0.0.3:80", "a 10.0.0.3:80", "'a' is there already"),
+    "name twice, the second": ("c 10.0.0.3:80", "a 10.0.0.3:80", "'a' is already defined"),
     "no such certificate": ("c 10.0.0.3:80", "c 10.0.0.3:80 tls certificate=gone", "'gone'"),
     "unset variable": ("a 10.0.0.1:80", "a ${NOWHERE}:80", "NOWHERE"),
     "address twice": ("tcp:8081", "tcp:8080", "is the same address"),
@@ -50,8 +50,8 @@ MISTAKES = {
     "unknown key": ("timeout_client = 30s", "timeout_clint = 30s", "timeout_clint"),
     "unknown filter": ("set-header request", "set-heather request", "set-heather"),
     "section twice": ("[backend other]", "[backend other]\n[backend app]",
-        "this section is there already"),
-    "in a section that is there already": (
+        "this section is already defined"),
+    "in a section that is already defined": (
         "[backend other]",
         "[backend other]\nmode = http\nservers = y 10.0.0.8:80\n[backend app]\nretries = "
         "lots\n[backend third]",

@@ -97,13 +97,13 @@ def test_one_error_does_not_hide_another() -> None:
     found = texts(text)
     assert [one.partition("] ")[2].partition(":")[0] for one in found] == ["servers"] * 3
     assert "is not a port" in found[0] and "'weight'" in found[1]
-    assert "server 'a' is there already, at lb.ini:7" in found[2]
+    assert "server 'a' is already defined, at lb.ini:7" in found[2]
 
 
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ("real_ip = CF-Connecting-IP", "nobody may send this header"),
+        ("real_ip = CF-Connecting-IP", "no proxy may send this header"),
         ("real_ip = a b\ntrusted_proxies = 10.0.0.1", "is not the name of a header"),
         ("real_ip = X-Forwarded-For\ntrusted_proxies = 10.0.0.1", "holds a list"),
         ("real_ip = True-Client-IP\ntrusted_proxies = 10.0.0.1", ""),

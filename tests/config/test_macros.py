@@ -101,7 +101,7 @@ def test_a_mistake_is_reported_once_and_where_it_is() -> None:
             "[defaults bd]"),
         ("defaults = db", "", "lb.ini:7: [defaults db]: no frontend and no backend uses it"),
         ("[defaults db]", "[defaults none]", "'none' is reserved as a name"),
-        ("[defaults db]", "[defaults]", "lb.ini:7: [defaults]: this section is there already, "
+        ("[defaults db]", "[defaults]", "lb.ini:7: [defaults]: this section is already defined, "
             "at lb.ini:1"),
     ],
 )  # fmt: skip
@@ -146,8 +146,8 @@ def test_it_inherits() -> None:
         ("maxconn = 10", "backend = x", "lb.ini:4: [listen pg] backend: unknown key 'backend'"),
         ("b 10.0.0.2:5432", "b nowhere", "lb.ini:8: [listen pg] servers: address: 'nowhere' is "
             "not an address"),
-        ("b 10.0.0.2", "a 10.0.0.2", "lb.ini:8: [listen pg] servers: server 'a' is there "
-            "already, at lb.ini:7"),
+        ("b 10.0.0.2", "a 10.0.0.2", "lb.ini:8: [listen pg] servers: server 'a' is already "
+            "defined, at lb.ini:7"),
         ("[listen pg]", "[listen]", "lb.ini:1: [listen]: a listen needs a name: [listen NAME]"),
         ("listen = tcp:5432\n", "", "lb.ini:1: [listen pg] listen: the frontend has no listener"),
     ],
@@ -160,7 +160,7 @@ def test_wrong_listen(old: str, new: str, error: str) -> None:
 
 def test_its_name_is_taken() -> None:
     text = LISTEN + "[backend pg]\nservers = a 10.0.0.1:1\n"
-    assert "this section is there already, at lb.ini:" in texts(text)[0]
+    assert "this section is already defined, at lb.ini:" in texts(text)[0]
 
 
 # -- [site NAME] -----------------------------------------------------------------------------------

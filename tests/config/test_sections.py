@@ -76,7 +76,7 @@ def test_its_mistakes_are_reported_with_those_of_others() -> None:
         "lb.ini:7: [store main] memry: unknown key 'memry'; allowed: memory, shelves; did you mean "
         "'memory'?",
         "lb.ini:9: [store main] shelves: unknown option 'rom'; allowed: room; did you mean 'room'?",
-        "lb.ini:10: [store main]: this section is there already, at lb.ini:6",
+        "lb.ini:10: [store main]: this section is already defined, at lb.ini:6",
     ]
 
 

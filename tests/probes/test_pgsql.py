@@ -167,10 +167,10 @@ def test_a_server_that_skips_its_own_proof() -> None:
         (9, b"", "SSPI"),
         (2, b"", "Kerberos"),
         (10, b"SCRAM-SHA-512\0\0", "SASL mechanism"),
-        (11, b"r=x", "makes no sense here"),
-        (12, b"v=x", "makes no sense here"),
-        (5, b"xx", "makes no sense here"),
-        (99, b"", "makes no sense here"),
+        (11, b"r=x", "unexpected authentication request"),
+        (12, b"v=x", "unexpected authentication request"),
+        (5, b"xx", "unexpected authentication request"),
+        (99, b"", "unexpected authentication request"),
     ],
 )
 def test_ways_to_log_in_that_we_do_not_know(code: int, data: bytes, words: str) -> None:
@@ -194,7 +194,7 @@ def test_ways_to_log_in_that_we_do_not_know(code: int, data: bytes, words: str) 
         (error("3D000", "no such database"), True, "takes connections"),
         (error("57P03", "the database system is starting up"), False, "FATAL 57P03: the data"),
         (error("53300", "sorry, too many clients already"), False, "FATAL 53300: sorry"),
-        (message(b"Z", b"I"), False, "does not ask who we are"),
+        (message(b"Z", b"I"), False, "does not request authentication"),
     ],
 )
 def test_without_a_user_it_is_pg_isready(answer: bytes, ok: bool, note: str) -> None:

@@ -319,8 +319,8 @@ def test_a_slow_dribble() -> None:
     ("options", "words"),
     [
         ({"user": "lb"}, "user: needs a password"),
-        ({"sentinel": SENTINELS}, "go together"),
-        ({"master": "main"}, "go together"),
+        ({"sentinel": SENTINELS}, "must be set together"),
+        ({"master": "main"}, "must be set together"),
         ({"sentinel_password": "x"}, "there is no sentinel"),
         ({"sentinel": SENTINELS, "master": "m", "sentinel_user": "x"}, "needs a sentinel_password"),
         ({"sentinel": SENTINELS[:1] * 2, "master": "m"}, "two votes"),

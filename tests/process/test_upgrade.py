@@ -165,7 +165,7 @@ def test_one_that_takes_too_long_is_killed():
     found = world.begin()  # it can be tried again
     assert not found
     world.upgrader.abandon()
-    assert "told to stop" in found[0].error
+    assert "is stopping" in found[0].error
 
 
 @pytest.mark.parametrize("call", [(os, "dup"), (tempfile, "TemporaryFile"), (os, "pipe")])

@@ -80,7 +80,7 @@ def _shown(admin: AdminView, ban: Ban) -> dict[str, Any]:
 
 
 def _facts(admin: AdminView) -> dict[str, dict[str, Any]]:
-    """Each ban in use, and what it did."""
+    """Each ban in use, with its counters."""
     found: dict[str, dict[str, Any]] = {}
     for feature in _features(admin):
         for name, tally in feature.totals().items():
@@ -170,7 +170,7 @@ PART = Part(
             "GET",
             "/api/v1/bans",
             Role.READ,
-            "The bans that hold, the newest first",
+            "The bans in force, newest first",
             _list,
             page(object_(_BAN)),
             query=PAGE,

@@ -210,7 +210,7 @@ PART = Part(
             "GET",
             "/api/v1/caches",
             Role.READ,
-            "Every cache in use, and what it did",
+            "Every cache in use, with its counters",
             _list,
             page(_STATS),
             query=PAGE,

@@ -72,7 +72,7 @@ PART = Part(
             "GET",
             "/api/v1/firewalls",
             Role.READ,
-            "Every firewall in use, and what it did",
+            "Every firewall in use, with its counters",
             _list,
             page(_FIREWALL),
             query=PAGE,

@@ -14,7 +14,7 @@ __all__ = ["PART"]
 async def _upgrade(call: APICall) -> Any:
     upgrader = call.balancer.upgrader
     if upgrader is None:
-        error = "lbproxy is part of another program here: that one has to be upgraded"
+        error = "lbproxy runs inside another program: upgrade that program"
         return {"ok": False, "pid": 0, "error": error, "summary": error}
     report = await upgrader.begin()
     call.changes.append(f"upgrade: {report.summary().splitlines()[0]}")

@@ -33,7 +33,7 @@ def _read(words: Sequence[Word], spot: Spot, scope: Scope) -> ShedLimits | None:
             spot.wrong(f"unknown load {name[:80]!r}; {_FORM}", found=name, known=tuple(_KINDS))
             return None
         if name in found:
-            spot.wrong(f"{name} is there twice")
+            spot.wrong(f"{name} appears twice")
             return None
         kind, facts = _KINDS[name]
         try:

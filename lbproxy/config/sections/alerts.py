@@ -60,7 +60,7 @@ def _webhook(hook: WebhookSpec, spot: Spot) -> None:
     if not fits or not all("!" <= c <= "~" for c in hook.url):
         spot.wrong("a URL has the scheme http or https, a host, and no spaces")
     if not all("!" <= c <= "~" for c in hook.token):
-        spot.wrong("the token holds what a header cannot")
+        spot.wrong("the token contains characters that a header cannot")
 
 
 def _mail(mail: MailSpec, spot: Spot) -> None:

@@ -90,7 +90,7 @@ def _discovered(
     for spec in found:
         taken = next((name for name in spec.names if name in names), None)
         if taken is not None:
-            message = f"server {taken!r} is there already, at {names[taken]}"
+            message = f"server {taken!r} is already defined, at {names[taken]}"
             judge.wrong(draft, spec.where, "servers", message, found=taken)
         names.update(dict.fromkeys(spec.names, spec.where))
         if draft.get("guard", "off") != "off":

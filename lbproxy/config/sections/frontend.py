@@ -66,7 +66,7 @@ def _real_ip(draft: Draft, judge: Judge) -> None:
     elif name.lower() in ("x-forwarded-for", "forwarded"):
         message = f"{name} holds a list, which trusted_proxies alone makes lbproxy read"
     elif "trusted_proxies" not in draft.broken and not draft.get("trusted_proxies"):
-        message = "nobody may send this header; name the proxies in trusted_proxies"
+        message = "no proxy may send this header: name the proxies in trusted_proxies"
     if message:
         judge.wrong(draft, draft.line("real_ip"), "real_ip", message)
 

@@ -217,7 +217,7 @@ def test_keys_and_reload(make: Make) -> None:
         ("lag", "write LOAD LIMIT"),
         ("cpu 50%", "unknown load 'cpu'"),
         ("lag 50", "50"),
-        ("lag 50ms, lag 60ms", "lag is there twice"),
+        ("lag 50ms, lag 60ms", "lag appears twice"),
         ("memory 150%", "between"),
     ],
 )
