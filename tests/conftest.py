@@ -22,6 +22,9 @@ LIVE = Path(__file__).parent / "live"
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 STRICT = os.environ.get("LBPROXY_REQUIRE_LIVE") == "1"
 
+# A program that a test starts takes half as long to start if lbproxy's bytecode is kept.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the plugin's fixtures known even where lbproxy is not installed but only on the path."""

@@ -86,17 +86,3 @@ def test_files_that_are_named_exist() -> None:
             assert (ROOT / name).exists(), f"{page.name}: {name}"
         for name in re.findall(r":doc:`([\w-]+)`", text):
             assert (DOCS / f"{name}.rst").exists(), f"{page.name}: {name}"
-
-
-@pytest.mark.sphinx
-def test_sphinx_builds_without_a_warning(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    build = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "dummy", "-d",
-            str(tmp_path / "doctrees"),
-         "-D", "html_theme=basic", str(DOCS), str(tmp_path / "out")],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert build.returncode == 0, build.stderr

@@ -1,5 +1,9 @@
-"""Which tests go to the same pytest-xdist worker: those of a group, or of a file that starts real
-servers.
+"""Which tests go to the same pytest-xdist worker, and in which order.
+
+A file is one unit of work: its imports and module fixtures are paid for once, and xdist, whose
+cost per test grows with the number of units, has some hundred of them instead of one per test.
+Files that start real servers come first, because they take longest: short files at the end let all
+workers finish together.
 """
 
 from __future__ import annotations
@@ -8,19 +12,33 @@ import re
 
 from xdist.scheduler import LoadGroupScheduling
 
-__all__ = ["Groups"]
+__all__ = ["Groups", "scope_of", "scope_order"]
 
 _SERVERS = re.compile(r"tests/(?:live/test_\w+|support/test_servers)\.py")
 
 
 class Groups(LoadGroupScheduling):
-    """As ``--dist loadgroup``; files with real servers are groups of their own, the soak one for
-    each transport.
-    """
+    """Like ``--dist loadgroup``, with files for groups where a test names none."""
 
     def _split_scope(self, nodeid: str) -> str:
         scope = str(super()._split_scope(nodeid))
-        found = _SERVERS.search(nodeid)
-        if scope != nodeid or found is None:
-            return scope
-        return nodeid.partition("::")[2] if "test_soak" in nodeid else found[0]
+        return scope if scope != nodeid else scope_of(nodeid)
+
+    def schedule(self) -> None:
+        """Distribute the tests; the first time, put the units in order as well."""
+        begin = self.collection is None
+        super().schedule()
+        if begin:
+            for scope in sorted(self.workqueue, key=scope_order):
+                self.workqueue.move_to_end(scope)
+
+
+def scope_of(nodeid: str) -> str:
+    """Return the file of a test; for the soak test, the test: there is one for each transport."""
+    path, _, name = nodeid.partition("::")
+    return name if path.endswith("/test_soak.py") else path
+
+
+def scope_order(scope: str) -> bool:
+    """Sort key of a unit: named groups and files with real servers come first."""
+    return "/" in scope and _SERVERS.match(scope) is None

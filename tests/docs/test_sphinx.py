@@ -1,4 +1,4 @@
-"""The manual pages, lbproxy(1) and lb.ini(5)."""
+"""Sphinx builds the documentation, and the manual pages lbproxy(1) and lb.ini(5)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,28 @@ PAGES = ("lbproxy.1", "lb.ini.5")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what Sphinx builds; it reads the pages once for all builders."""
+    return tmp_path_factory.mktemp("sphinx")
+
+
+def sphinx(made: Path, builder: str, *options: str) -> Path:
+    """Run a builder; return the folder with its output."""
+    words = ["-q", "-b", builder, "-d", str(made / "doctrees"), "-D", "html_theme=basic"]
+    command = [sys.executable, "-m", "sphinx", *words, *options, str(DOCS), str(made / builder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return made / builder
+
+
+@pytest.fixture(scope="module")
+def folder(made: Path) -> Path:
     """The pages as ``make man`` builds them."""
-    made = tmp_path_factory.mktemp("man")
-    words = ["-q", "-b", "man", "-d", str(made / "doctrees"), str(DOCS), str(made)]
-    subprocess.run([sys.executable, "-m", "sphinx", *words], check=True, timeout=300)
-    return made
+    return sphinx(made, "man")
+
+
+def test_sphinx_builds_without_a_warning(made: Path) -> None:
+    sphinx(made, "dummy", "-W", "-E")  # -E: whatever another builder has read
 
 
 def plain(path: Path) -> str:
