@@ -26,7 +26,7 @@ from lbproxy.admin.server import Admin
 from lbproxy.alerts.alerter import Alerter
 from lbproxy.alerts.watch import Watch
 from lbproxy.config.errors import ConfigError, ConfigErrors, Problems
-from lbproxy.config.model import Address, Config, GlobalSpec, LogSpec, Where
+from lbproxy.config.model import Address, Config, GlobalSpec, LogSpec, Where, read_name_server
 from lbproxy.ending import Ending
 from lbproxy.errors import ListenError
 from lbproxy.generation.assemble import compile_config
@@ -75,6 +75,16 @@ def _read(source: str | Path) -> Config:
     return parse_config(str(source)) if _is_text(source) else load_config(Path(source))
 
 
+def _named(reactor: Any, config: Config) -> Any:
+    """Return ``reactor``, or one like it that asks the name servers of ``config``."""
+    if not config.settings.nameservers:
+        return reactor
+    from lbproxy.net.nameservers import with_nameservers  # twisted.names, which few need
+
+    servers = [read_name_server(one) for one in config.settings.nameservers]
+    return with_nameservers(reactor, servers)
+
+
 class LoadBalancer(Ending):
     """Frontends and backends of one configuration, on one reactor.
 
@@ -103,10 +113,11 @@ class LoadBalancer(Ending):
         sinks: Callable[[LogSpec, Any], LogSink] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.reactor = reactor = steady(reactor)
+        reactor = steady(reactor)
         self.network: Network = (
             network if network is not None else choose_network(config.settings.transport, reactor)
         )
+        self.reactor = reactor = _named(reactor, config)
         self.total = ConnectionTotal(config.settings.maxconn)
         self.handshakes = self.network.dialler.loop.handshakes
         self.events = Events(failed=_subscriber_failed)

@@ -27,19 +27,23 @@ def protections(
     if own == ("none",):
         yield "limits none: the route lifts all limits of requests"
     else:
+        nodes = config.shared.on
         for use in getattr(spec, "limits", ()):
-            yield _limit(limits[use.name], LIMIT_USE.dump(use), _holds(use.conditions, traffic))
+            here = _holds(use.conditions, traffic)
+            yield _limit(limits[use.name], LIMIT_USE.dump(use), here, nodes)
         for name in own:
             if name in limits:
-                yield _limit(limits[name], name, "")
+                yield _limit(limits[name], name, "", nodes)
     bans = {one.name: one for one in config.of(BanSpec)}
     for name in getattr(spec, "bans", ()):
         if name in bans:
             yield _ban(bans[name])
 
 
-def _limit(spec: LimitSpec, words: str, here: str) -> str:
-    return f"limit {words}: {limit_words(spec)}, for each {spec.key}; then {spec.action.kind}{here}"
+def _limit(spec: LimitSpec, words: str, here: str, nodes: bool) -> str:
+    where = " at all nodes together" if nodes and spec.nodes and spec.rate is not None else ""
+    limit = f"{limit_words(spec)}{where}, for each {spec.key}"
+    return f"limit {words}: {limit}; then {spec.action.kind}{here}"
 
 
 def _ban(spec: BanSpec) -> str:

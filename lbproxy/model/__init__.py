@@ -29,6 +29,7 @@ from lbproxy.model.base import (
     Where,
     hidden,
     option,
+    read_name_server,
 )
 from lbproxy.model.discovery import TemplateSpec
 from lbproxy.model.frontend import FrontendSpec, RouteSpec
@@ -72,6 +73,7 @@ __all__ = [
     "Where",
     "hidden",
     "option",
+    "read_name_server",
     "read_redis_url",
 ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any, Literal
 
 import attrs
@@ -21,6 +21,7 @@ __all__ = [
     "Where",
     "hidden",
     "option",
+    "read_name_server",
 ]
 
 Network = IPv4Network | IPv6Network
@@ -102,6 +103,22 @@ class Address:
             return f"unix:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+
+def read_name_server(text: str) -> tuple[str, int]:
+    """Return IP literal and port of ``10.0.0.2``, ``10.0.0.2:53`` or ``[::1]:53``.  ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or (":" in host and not host.endswith("]")):
+        host, port = text, "53"
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    try:
+        found = str(ip_address(host))
+    except ValueError:
+        raise ValueError(f"{text!r} is no IP address with or without a port") from None
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(f"{port!r} is no port from 1 to 65535")
+    return found, int(port)
 
 
 @frozen

@@ -179,6 +179,16 @@ class GlobalSpec:
         ),
         example="127.95.1.0/24",
     )
+    nameservers: tuple[str, ...] = option(
+        "list:string",
+        (),
+        doc=(
+            "name servers for all look-ups of lbproxy, in place of the system's: IP addresses,"
+            " with a port if it is not 53; ``/etc/hosts`` comes first"
+        ),
+        example="10.0.0.2 10.0.0.3:5353",
+        restart=True,
+    )
     geoip: tuple[str, ...] = option(
         "list:path",
         (),

@@ -105,14 +105,14 @@ def read_redis_url(text: str) -> RedisPlace:
     if scheme == "unix":
         path, _, query = path.partition("?db=")
         if hosts or not path:
-            raise ValueError("a socket is written unix:///PATH")
+            raise ValueError("a socket needs an absolute path behind three slashes")
         address = Address("unix", path=f"/{path}")
         return RedisPlace("unix", (address,), username, password, _database(query))
     service = ""
     if scheme == "sentinel":
         service, _, path = path.partition("/")
         if not service:
-            raise ValueError("sentinels need the name of the service: sentinel://HOST/SERVICE")
+            raise ValueError("the name of the service is missing behind the hosts")
     port = _SENTINEL_PORT if scheme == "sentinel" else _PORT
     found = hosts.split(",") if scheme == "sentinel" else [hosts]
     addresses = tuple(_address(one, port) for one in found)

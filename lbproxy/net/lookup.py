@@ -65,6 +65,12 @@ class _Receiver:
             self.over = True
             self.done.callback(self.hosts)
 
+    def resolutionFailed(self, error: Exception) -> None:
+        """No name server gives an answer; :class:`lbproxy.net.nameservers.NameServers` calls it."""
+        if not self.over:
+            self.over = True
+            self.done.errback(error)
+
     def abandon(self, _: Any) -> None:
         """Cancel the look-up at the resolver, which may ignore that."""
         self.over = True

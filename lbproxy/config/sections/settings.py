@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from lbproxy.config.draft import Draft
 from lbproxy.config.section import Judge, Section
 from lbproxy.config.sections.logs import check_logs
-from lbproxy.model import Address, AdminSpec, GlobalSpec
+from lbproxy.model import Address, AdminSpec, GlobalSpec, read_name_server
 
 __all__ = ["SETTINGS"]
 
@@ -18,6 +18,12 @@ def _check(draft: Draft, judge: Judge) -> None:
     secret: str = draft.get("secret", "")
     if secret.startswith("file:"):
         judge.file(draft, "secret", draft.line("secret"), secret.removeprefix("file:"))
+    for text in draft.get("nameservers"):
+        try:
+            read_name_server(text)
+        except ValueError as error:
+            where = draft.line("nameservers")
+            judge.wrong(draft, where, "nameservers", str(error), found=text)
     _admin(draft, judge)
     _workers(draft, judge)
     if not (draft.get("admin") or "admin" in draft.broken):

@@ -537,7 +537,7 @@ def test_twisted_asks_for_the_name_of_an_address() -> None:
         return succeed(([other, pointer], [], []))
 
     names = DNSNames(reactor)
-    names._resolver.lookupPointer = answer
+    names._names.dns.lookupPointer = answer
     got: list[Any] = []
     for ip in ("192.0.2.1", "2001:db8::1"):
         names.names_of(ip).addCallback(got.append)

@@ -4,35 +4,32 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.names import client, dns
+from twisted.names import client
 
 from lbproxy.net.lookup import look_up
+from lbproxy.net.nameservers import NameServers
 
 __all__ = ["DNSNames"]
 
 
 class DNSNames:
-    """Asks the name servers of the system."""
+    """Asks the name servers of the reactor, or else of the system."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._resolver = client.Resolver("/etc/resolv.conf", reactor=reactor)
+        names = reactor.nameResolver
+        if not isinstance(names, NameServers):
+            system = client.Resolver("/etc/resolv.conf", reactor=reactor)
+            names = NameServers(reactor, (), resolver=system)
+        self._names = names
 
     def names_of(self, ip: str) -> Deferred[list[str]]:
         """Return the names of an address; the Deferred fails if DNS does."""
-        name = ip_address(ip).reverse_pointer
-        asked: Deferred[Any] = self._resolver.lookupPointer(name, timeout=(1, 2))
-        return asked.addCallback(_pointers)
+        return self._names.names_of(ip)
 
     def addresses_of(self, name: str) -> Deferred[list[str]]:
         """Return the addresses of a name."""
         return look_up(self._reactor, name)
-
-
-def _pointers(answer: Any) -> list[str]:
-    records = answer[0]
-    return [str(one.payload.name) for one in records if one.type == dns.PTR]
