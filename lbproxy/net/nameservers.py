@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ class NameServers:
         found: list[Any] = []
 
         def add(host: str) -> None:
-            kind = IPv6Address if ":" in host else IPv4Address
+            kind: Any = IPv6Address if ":" in host else IPv4Address
             if not resolution.over and kind in kinds:
                 found.append(host)
                 resolutionReceiver.addressResolved(kind(transportSemantics, host, portNumber))
@@ -198,7 +199,7 @@ class NameServers:
                     reasons.append(str(error) or type(error).__name__)
         resolution.queries = list(begun)
         for query in begun:
-            query.addBoth(lambda answer, query=query: answered(query, answer))
+            query.addBoth(partial(answered, query))
         if not begun:
             end()
 
