@@ -2,6 +2,9 @@
 
 It also chooses tests: those that watch Python functions are left out where the modules are
 compiled, and where ``LBPROXY_REQUIRE_LIVE=1`` a test that skips itself fails.
+
+``pytest --hypothesis-profile=search`` looks for new examples, many of each; without it the examples
+are the same in every run.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import settings
 
-settings.register_profile("lbproxy", deadline=None, derandomize="CI" in os.environ)
+settings.register_profile("lbproxy", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=1000)
 settings.load_profile("lbproxy")
 
 LIVE = Path(__file__).parent / "live"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from typing import Final
 
 from attrs import evolve
@@ -9,11 +10,11 @@ from attrs import evolve
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.conditions import VALIDATING, weak_match
 from lbproxy.cache.policy import Policy
-from lbproxy.cache.stored import Stored, without
+from lbproxy.cache.stored import Stored, first_value, without
 from lbproxy.cache.storing import store, stored_fields
 from lbproxy.http.message import Headers, RequestHead, ResponseHead
 
-__all__ = ["conditional", "head_agrees", "is_same", "updated", "validated"]
+__all__ = ["answered", "conditional", "head_agrees", "is_same", "updated", "validated"]
 
 _KEPT: Final = frozenset(
     {b"content-length", b"content-encoding", b"content-range", b"content-type"}
@@ -60,19 +61,34 @@ def updated(
 
     None: the merged response may not be stored any more.
     """
-    named = frozenset(name.lower() for name, _ in response.headers) - _KEPT
-    fresh = stored_fields(response.headers, _KEPT)
-    age = frozenset({b"age"}) if response.header(b"age") is None else frozenset()
-    if response.header(b"date") is None:
-        named |= {b"date"}  # stored anew, as the time of this response
-    headers = without(stored.headers, named | age) + fresh
     merged = ResponseHead(
-        stored.status, headers, stored.reason, length=stored.length, nominated=response.nominated
+        stored.status,
+        _merged(stored, response),
+        stored.reason,
+        length=stored.length,
+        nominated=response.nominated,
     )
     found = store(stored.url, request, asked, merged, policy, times)
     if not isinstance(found, Stored):
         return None
     return evolve(found, length=stored.length)
+
+
+def answered(stored: Stored, response: ResponseHead, times: tuple[float, float]) -> Stored:
+    """Return ``stored`` as a 304 describes it, for the answer to a request that stores nothing."""
+    headers = _merged(stored, response)
+    if first_value(headers, b"date") is None:
+        headers.append((b"Date", formatdate(times[1], usegmt=True).encode()))
+    return evolve(stored, headers=headers, asked=times[0], received=times[1], purged=False)
+
+
+def _merged(stored: Stored, response: ResponseHead) -> Headers:
+    """The fields of ``stored`` with those of ``response`` in their place."""
+    named = frozenset(name.lower() for name, _ in response.headers) - _KEPT
+    age = frozenset({b"age"}) if response.header(b"age") is None else frozenset()
+    if response.header(b"date") is None:
+        named |= {b"date"}  # stored anew, as the time of this response
+    return without(stored.headers, named | age) + stored_fields(response.headers, _KEPT)
 
 
 def validated(stored: Stored, response: ResponseHead) -> bool:

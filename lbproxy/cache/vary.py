@@ -79,10 +79,12 @@ def _accepted(values: Sequence[bytes]) -> bytes:
 
 
 def matching(variants: Iterable[Stored], request: Fields) -> Stored | None:
-    """Return the stored response that ``request`` selects, the most recent of several."""
+    """Return the stored response that ``request`` selects, the most recent of several.
+
+    Of two that came at the same time it is the later in ``variants``."""
     best: Stored | None = None
     for one in variants:
         wanted = selected_by((name for name, _ in one.selected), request)
-        if wanted == one.selected and (best is None or one.received > best.received):
+        if wanted == one.selected and (best is None or one.received >= best.received):
             best = one
     return best

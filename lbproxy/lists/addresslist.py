@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from lbproxy.guard.addresses import address_number
 from lbproxy.lists.prefixes import Bounds, PrefixSet
+from lbproxy.lists.ranges import RangeSet
 from lbproxy.lists.text import bounds_of, bounds_text
 
 __all__ = ["MOST_EDITS", "AddressList"]
@@ -31,9 +32,8 @@ class AddressList:
         self.removed: dict[str, Bounds] = {}
         self.changed: list[Callable[[], None]] = []
         self.version = 0
-        self._stale = False
-        self._plus = PrefixSet()
-        self._minus = PrefixSet()
+        self._plus = RangeSet()
+        self._minus = RangeSet()
 
     def __contains__(self, ip: str) -> bool:
         return self.has(address_number(ip))
@@ -45,8 +45,6 @@ class AddressList:
         """Return whether an address is in the list (see :meth:`PrefixSet.has`)."""
         if not (self.added or self.removed):
             return self.source.has(number)
-        if self._stale:
-            self._build()
         return self._plus.has(number) or (self.source.has(number) and not self._minus.has(number))
 
     def load(self, prefixes: PrefixSet) -> None:
@@ -58,23 +56,31 @@ class AddressList:
     def add(self, text: str) -> None:
         """Add an address, a prefix or a range.  ValueError."""
         bounds = self._bounds(text, self.added)
-        self.removed = _without(self.removed, bounds)
+        if self._minus.overlaps(bounds):
+            _take_out(self.removed, bounds)
+            self._minus.remove(bounds)
         self.added[text] = bounds
+        self._plus.add(bounds)
         self._edited()
 
     def remove(self, text: str) -> None:
         """Take an address, a prefix or a range out.  ValueError."""
         bounds = self._bounds(text, self.removed)
         own = self.added.pop(text, None) is not None
-        self.added = _without(self.added, bounds)
+        if self._plus.overlaps(bounds):
+            _take_out(self.added, bounds)
+            self._plus.remove(bounds)
         if not own or self.source.overlaps(bounds):
             self.removed[text] = bounds
+            self._minus.add(bounds)
         self._edited()
 
     def edit(self, added: Iterable[str], removed: Iterable[str]) -> None:
         """Replace all that operators have changed; what is no address is left out."""
         self.added = {text: found for text in added if (found := bounds_of(text)) is not None}
         self.removed = {text: found for text in removed if (found := bounds_of(text)) is not None}
+        self._plus = RangeSet(self.added.values())
+        self._minus = RangeSet(self.removed.values())
         self._edited()
 
     def _bounds(self, text: str, edits: dict[str, Bounds]) -> Bounds:
@@ -87,14 +93,7 @@ class AddressList:
 
     def _edited(self) -> None:
         self.loaded = self.loaded or bool(self.added)
-        self._stale = True
         self._tell()
-
-    def _build(self) -> None:
-        """Make the sets of the edits, at the first question after changes."""
-        self._stale = False
-        self._plus = PrefixSet(self.added.values())
-        self._minus = PrefixSet(self.removed.values())
 
     def _tell(self) -> None:
         self.version += 1
@@ -102,14 +101,12 @@ class AddressList:
             call()
 
 
-def _without(edits: dict[str, Bounds], out: Bounds) -> dict[str, Bounds]:
-    """``edits`` without the addresses of ``out``."""
-    found: dict[str, Bounds] = {}
-    for text, (first, last) in edits.items():
-        if last < out[0] or first > out[1]:
-            found[text] = first, last
-            continue
-        for piece in ((first, out[0] - 1), (out[1] + 1, last)):
+def _take_out(edits: dict[str, Bounds], out: Bounds) -> None:
+    """Take the addresses of ``out`` out of ``edits``; what is left of an edit becomes a range."""
+    low, high = out
+    met = [text for text, (first, last) in edits.items() if first <= high and last >= low]
+    for text in met:
+        first, last = edits.pop(text)
+        for piece in ((first, low - 1), (high + 1, last)):
             if piece[0] <= piece[1]:
-                found[bounds_text(piece)] = piece
-    return found
+                edits[bounds_text(piece)] = piece

@@ -2,7 +2,8 @@
 
 Adjoining and nested prefixes become one range.  A range takes 8 bytes for IPv4 and 32 for IPv6.
 Large IPv4 sets also have an index of the first 16 bits (257 KiB), which leaves a few ranges to
-search.  An address is a number as :func:`lbproxy.guard.addresses.address_number` returns it.
+search; IPv6 sets have a list of samples, which takes 2 % more.  An address is a number as
+:func:`lbproxy.guard.addresses.address_number` returns it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ Bounds = tuple[int, int]
 
 _INDEXED = 1024  # ranges from which the index of the first 16 bits pays
 _LOW = (1 << 64) - 1
+_SAMPLED = 64  # one in so many of the first halves of IPv6 ranges is also an int in a list
+_SAMPLE_BYTES = 44  # of such an int, and of its place in the list
 
 
 class PrefixSet:
@@ -29,7 +32,10 @@ class PrefixSet:
     ``len()`` is the number of ranges.
     """
 
-    __slots__ = ("_firsts", "_highs", "_index", "_last_highs", "_last_lows", "_lasts", "_lows")
+    __slots__ = (
+        *("_firsts", "_lasts", "_index"),
+        *("_highs", "_lows", "_last_highs", "_last_lows", "_samples"),
+    )
 
     def __init__(self, ranges: Iterable[Bounds] = ()) -> None:
         self._firsts, self._lasts = array("I"), array("I")
@@ -47,6 +53,7 @@ class PrefixSet:
         self._index: array[int] | None = None
         if len(self._firsts) >= _INDEXED:
             self._index = _first_halves(self._firsts)
+        self._samples: list[int] = self._highs[::_SAMPLED].tolist()
 
     def __len__(self) -> int:
         return len(self._firsts) + len(self._highs)
@@ -67,11 +74,29 @@ class PrefixSet:
             return at > 0 and v4 <= self._lasts[at - 1]
         if number < 0 or not self._highs:
             return False
-        high, low = number >> 64, number & _LOW
-        end = bisect_right(self._highs, high)
-        start = bisect_left(self._highs, high, 0, end)
-        at = bisect_right(self._lows, low, start, end) - 1
-        return at >= 0 and (high, low) <= (self._last_highs[at], self._last_lows[at])
+        high = number >> 64
+        sample = bisect_right(self._samples, high)  # members of arrays cost an object each
+        if not sample:
+            return False
+        highs = self._highs
+        end = min(sample * _SAMPLED, len(highs))
+        at = bisect_right(highs, high, (sample - 1) * _SAMPLED, end) - 1
+        if highs[at] == high:
+            return self._has_low(at, high, number & _LOW)
+        last = self._last_highs[at]
+        return high < last or (high == last and number & _LOW <= self._last_lows[at])
+
+    def _has_low(self, at: int, high: int, low: int) -> bool:
+        """Search the ranges that begin at ``high``, of which ``at`` is the last, and the one before
+        them.
+        """
+        if self._lows[at] > low:
+            first = bisect_left(self._highs, high, 0, at)
+            at = bisect_right(self._lows, low, first, at) - 1
+            if at < 0:
+                return False
+        last = self._last_highs[at]
+        return high < last or (high == last and low <= self._last_lows[at])
 
     def overlaps(self, bounds: Bounds) -> bool:
         """Return whether any address of a range, all of one family, is in the set."""
@@ -100,7 +125,8 @@ class PrefixSet:
             self._last_lows,
             *((self._index,) if self._index else ()),
         )
-        return sum(len(one) * one.itemsize for one in arrays)
+        found: int = sum(len(one) * one.itemsize for one in arrays)
+        return found + len(self._samples) * _SAMPLE_BYTES
 
     def networks(self) -> Iterator[str]:
         """The set as the fewest prefixes, IPv4 first; an address alone has no length."""

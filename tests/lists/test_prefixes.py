@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from lbproxy.guard.addresses import V4_BASE, AddressSet
 from lbproxy.lists.addresslist import AddressList
 from lbproxy.lists.prefixes import PrefixSet
+from lbproxy.lists.ranges import RangeSet
 from lbproxy.lists.text import BROKEN, bounds_of, read_list
 
 V4 = st.builds(
@@ -64,6 +66,52 @@ def test_a_large_set_uses_its_index() -> None:
     assert "255.255.255.255" not in found and "0.0.0.1" not in found
     assert found.bytes < 60_000 * 8 + 300_000
     assert "::ffff:0.1.17.113" in found, "an IPv4-mapped address is the IPv4 address"
+
+
+def test_a_large_set_of_ipv6() -> None:
+    base = int(ip_address("2001:db8::"))
+    wide = [f"{ip_address(base + (n * 3 << 64))}/64" for n in range(1000)]
+    same = [f"{ip_address((base << 1) + n * 3)}" for n in range(1000)]  # one first half for all
+    found = read_list([*wide, *same]).prefixes
+    model = AddressSet(ip_network(one) for one in (*wide, *same))
+    for one in (*wide, *same):
+        for ip in near(one):
+            assert (ip in found) == (ip in model), ip
+    assert "::1" not in found and "ffff::" not in found
+
+
+RANGES = st.tuples(st.integers(0, 30), st.integers(0, 10)).map(lambda one: (one[0], sum(one)))
+
+
+@given(st.lists(st.tuples(st.booleans(), RANGES)), st.lists(RANGES))
+def test_a_range_set_agrees_with_a_set_of_numbers(
+    steps: list[tuple[bool, tuple[int, int]]], begin: list[tuple[int, int]]
+) -> None:
+    found = RangeSet(begin)
+    model = {number for first, last in begin for number in range(first, last + 1)}
+    for more, (first, last) in steps:
+        span = set(range(first, last + 1))
+        assert found.overlaps((first, last)) == bool(model & span)
+        if more:
+            found.add((first, last))
+            model |= span
+        else:
+            found.remove((first, last))
+            model -= span
+        assert {number for number in range(42) if found.has(number)} == model
+
+
+def test_an_edit_among_many_takes_little_time() -> None:
+    one = AddressList("l")
+    many = [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(0, 200_000, 2)]
+    one.edit(many[:90_000], [f"9.{text}" for text in ("0.0.1", "0.0.3")])
+    start = time.process_time()
+    for text in many[90_000:90_100]:
+        one.add(text)
+        assert text in one
+    assert time.process_time() - start < 0.1, "a thousandth of a second each"
+    one.remove("10.0.0.4")
+    assert "10.0.0.4" not in one and "10.0.0.2" in one and len(one.added) == 90_099
 
 
 def test_text_of_lists() -> None:

@@ -93,6 +93,81 @@ def test_the_server_confirms_a_stale_response(make: Make) -> None:
     assert len(origin.requests) == 2
 
 
+NO_CACHE = {"Cache-Control": "no-cache"}
+PRIVATE = {"Cache-Control": "private, max-age=60"}
+
+
+@pytest.mark.parametrize(
+    ("status_", "headers"),
+    [(200, NO_CACHE), (200, PRIVATE), (200, {"Vary": "*"}), (301, NO_CACHE), (404, PRIVATE)],
+)
+def test_a_response_that_is_not_stored_removes_what_it_replaces(
+    make: Make, status_: int, headers: dict[str, str]
+) -> None:
+    lb = make()
+    origin = serve(lb, Answer(200, b"one", MINUTE), Answer(status_, b"two", headers))
+    lb.get("http://h/a")
+    assert lb.get("http://h/a", headers=NO_CACHE).body == b"two"
+    assert lb.get("http://h/a").body == b"two"
+    assert len(origin.requests) == 3
+
+
+def test_a_response_with_another_vary_replaces_the_one_without(make: Make) -> None:
+    lb = make()
+    varied = Answer(200, b"two", {**MINUTE, "Vary": "X"})
+    origin = serve(lb, Answer(200, b"one", MINUTE), varied)
+    lb.get("http://h/a")
+    lb.get("http://h/a", headers={**NO_CACHE, "X": "1"})
+    assert lb.get("http://h/a", headers={"X": "1"}).body == b"two"
+    assert lb.get("http://h/a", headers={"X": "2"}).body == b"two"
+    assert len(origin.requests) == 3
+
+
+@pytest.mark.parametrize("status_", [206, 401, 403, 429])
+def test_what_says_nothing_about_the_resource_removes_nothing(make: Make, status_: int) -> None:
+    lb = make()
+    origin = serve(lb, Answer(200, b"one", MINUTE), Answer(status_, b"two", PRIVATE))
+    lb.get("http://h/a")
+    assert lb.get("http://h/a", headers=NO_CACHE).status == status_
+    assert lb.get("http://h/a").body == b"one"
+    assert len(origin.requests) == 2
+
+
+def test_the_response_to_a_cookie_removes_nothing(make: Make) -> None:
+    lb = make()
+    public = Answer(200, b"one", {"Cache-Control": "public, max-age=60"})
+    origin = serve(lb, public, Answer(200, b"two", PRIVATE))
+    lb.get("http://h/a")
+    assert lb.get("http://h/a", headers={**NO_CACHE, "Cookie": "me=1"}).body == b"two"
+    assert lb.get("http://h/a").body == b"one"
+    assert len(origin.requests) == 2
+
+
+def test_a_request_with_no_store_is_confirmed_and_changes_nothing_stored(make: Make) -> None:
+    lb = make()
+    confirmed = Answer(304, b"", {"Cache-Control": "max-age=90", "ETag": '"v1"', "X-New": "1"})
+    origin = serve(lb, Answer(200, b"one", {**MINUTE, "ETag": '"v1"'}), confirmed)
+    lb.get("http://h/a")
+    lb.advance(61)
+    found = lb.get("http://h/a", headers={"Cache-Control": "no-store"})
+    assert (found.body, found.header("Age"), found.header("X-New")) == (b"one", "0", "1")
+    stale = lb.get("http://h/a", headers={"Cache-Control": "max-stale=100"})
+    assert (stale.body, stale.header("Age"), stale.header("X-New")) == (b"one", "61", "")
+    assert len(origin.requests) == 2
+
+
+def test_a_304_that_forbids_storing_is_shown_with_its_fields(make: Make) -> None:
+    lb = make()
+    confirmed = Answer(304, b"", {"Cache-Control": "no-store", "ETag": '"v1"'})
+    origin = serve(lb, Answer(200, b"one", {**MINUTE, "ETag": '"v1"'}), confirmed)
+    lb.get("http://h/a")
+    lb.advance(61)
+    found = lb.get("http://h/a")
+    assert (found.body, found.header("Cache-Control")) == (b"one", "no-store")
+    lb.get("http://h/a", headers={"Cache-Control": "max-stale"})
+    assert len(origin.requests) == 3
+
+
 def test_a_304_about_another_response_is_not_believed(make: Make) -> None:
     lb = make()
     stored = Answer(200, b"one", {**MINUTE, "ETag": '"v1"'})

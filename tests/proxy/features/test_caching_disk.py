@@ -15,10 +15,10 @@ from lbproxy.cache.purge import Purge
 from lbproxy.cache.stored import Stored
 from lbproxy.proxy.features.caching.disk.entries import Place, dump_entry
 from lbproxy.proxy.features.caching.disk.folder import Folder
-from lbproxy.proxy.features.caching.disk.journal import _frame
+from lbproxy.proxy.features.caching.disk.frames import frame
+from lbproxy.proxy.features.caching.disk.writer import indexed
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.shown import stats_of
-from lbproxy.proxy.features.caching.store import indexed
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.origin import Answer
 
@@ -369,7 +369,7 @@ def test_a_record_of_the_journal_that_is_none(make: Make, tmp_path: Path) -> Non
     lb.get("http://h/a")
     lb.advance(1)
     with (tmp_path / "store" / "index").open("ab") as file:
-        file.write(_frame(b"P\xff\xff"))
+        file.write(frame(b"P\xff\xff"))
     assert lb.get("http://h/a").body == b"two"
     assert lb.get("http://h/a").body == b"two"
 
@@ -430,7 +430,7 @@ def test_one_read_serves_all_who_wait_for_it(
 def test_a_disk_that_hangs_does_not_fill_memory(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lbproxy.proxy.features.caching.store.MOST_WRITING", 20 * 4096)
+    monkeypatch.setattr("lbproxy.proxy.features.caching.disk.writer.MOST_WRITING", 20 * 4096)
     lb = make()
     serve(lb, Answer(200, b"", HOUR))
     work: list[Any] = []

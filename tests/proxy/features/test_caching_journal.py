@@ -120,7 +120,7 @@ def test_a_failed_compaction_leaves_no_file(
     two: tuple[Process, Process], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = two
-    monkeypatch.setattr(module, "_copy", lambda *_: full(0, b"", 0))
+    monkeypatch.setattr(module, "write_copy", lambda *_: full(0, b"", 0))
     with pytest.raises(OSError, match="No space"):
         one.journal.compact(list)
     assert sorted(path.name for path in tmp_path.iterdir()) == [NAME, "lock"]

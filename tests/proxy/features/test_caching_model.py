@@ -94,14 +94,15 @@ class Model:
     ) -> tuple[str, float | None]:
         """Return the body, and its age if it came from the store."""
         fitting = [one for one in self.kept.get(path, []) if one.selected in (None, x)]
-        known = max(fitting, key=lambda one: one.received, default=None)  # section 4
+        fitting.sort(key=lambda one: one.received)
+        known = fitting[-1] if fitting else None  # section 4
         if known is not None and self.usable(known, wants, now):
             return known.body, known.age_at(now)
         self.fetches += 1
         body = server.body(x)
         tag = known is not None and known.tagged and server.tagged
         confirmed = tag and known is not None and known.body == body  # 304, section 4.3.4
-        if known is not None:
+        if known is not None and not (confirmed and "no-store" in wants):
             self.kept[path].remove(known)
         fresh = Kept(body, dict(server.control), x if server.vary else None, server.tagged,
                      server.age, now)  # fmt: skip

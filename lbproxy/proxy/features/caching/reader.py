@@ -13,11 +13,11 @@ from lbproxy.http.message import END, Reply, ResponseHead
 from lbproxy.proxy.features.caching.answers import not_modified
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.fetch import Fetch
+from lbproxy.proxy.features.caching.sharing import fits, fits_stale, head_for, reflect
 from lbproxy.proxy.http.bodystream import TURN_BYTES
 from lbproxy.proxy.http.deferredstream import DeferredStream
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.streams import SourceStream
-from lbproxy.proxy.http.traffic import HTTPTraffic
 
 __all__ = ["Reader"]
 
@@ -29,18 +29,6 @@ class Serving(Protocol):
 
     @property
     def wait(self) -> float: ...
-
-    def head_for(self, fetch: Fetch, sink: Asking, first: bool) -> ResponseHead | None:
-        """Return the head of a fetch for one of its readers; None if the response does not fit."""
-
-    def reflect(self, fetch: Fetch, traffic: HTTPTraffic, first: bool) -> None:
-        """Let the log of a client's request show the server that answered."""
-
-    def fits(self, stored: Stored, sink: Asking) -> bool:
-        """Whether a response that has just come may answer a request that did not cause it."""
-
-    def fits_stale(self, stored: Stored, sink: Asking) -> bool:
-        """The same for a stored response while the server fails."""
 
     def alone(self, sink: Asking) -> SourceStream:
         """Answer a request from the store or by a fetch of its own."""
@@ -99,7 +87,7 @@ class Reader(DeferredStream):
     @property
     def behind(self) -> int:
         """Chunks of the fetch that are not taken yet."""
-        return len(self._fetch.chunks) + self._fetch.dropped - self.position
+        return len(self._fetch.received.chunks) + self._fetch.received.dropped - self.position
 
     def interim(self, head: ResponseHead) -> None:
         """An interim head, for the client that caused the fetch: the final one may be for no
@@ -117,7 +105,7 @@ class Reader(DeferredStream):
             return
         taken = 0
         while self.behind and taken < TURN_BYTES:
-            chunk = fetch.chunks[self.position - fetch.dropped]
+            chunk = fetch.received.chunks[self.position - fetch.received.dropped]
             events.append(chunk)
             taken += len(chunk)
             self.position += 1
@@ -138,7 +126,7 @@ class Reader(DeferredStream):
         """Add the head; False if there is nothing more to give."""
         fetch = self._fetch
         assert fetch.head is not None
-        head = self._serving.head_for(fetch, self._sink, first=self._first)
+        head = head_for(self._serving.cache, fetch, self._sink, self._first)
         if head is None:
             self._end()
             fetch.left(self)
@@ -147,7 +135,7 @@ class Reader(DeferredStream):
         self._begun = True
         self._timer.clear()
         self._count_wait()
-        self._serving.reflect(fetch, self._sink.traffic, self._first)
+        reflect(fetch, self._sink.traffic, self._first)
         request = self._sink.traffic.request
         if request.method != b"POST" and is_not_modified(head, request, self._serving.cache.wall()):
             self._end()
@@ -180,10 +168,10 @@ class Reader(DeferredStream):
             return
         serving = self._serving
         self._end()
-        if not self._first and not serving.fits(stored, self._sink):
+        if not self._first and not fits(serving.cache, stored, self._sink):
             self._answer(serving.alone)
             return
-        serving.reflect(self._fetch, self._sink.traffic, self._first)
+        reflect(self._fetch, self._sink.traffic, self._first)
         self._answer(lambda sink: serving.serve_validated(sink, entry, stored, status))
 
     def stale(self, entry: Entry, why: str) -> None:
@@ -192,10 +180,10 @@ class Reader(DeferredStream):
             return
         serving = self._serving
         self._end()
-        if not self._first and not serving.fits_stale(entry.stored, self._sink):
+        if not self._first and not fits_stale(serving.cache, entry.stored, self._sink):
             self._elsewhere()
             return
-        serving.reflect(self._fetch, self._sink.traffic, self._first)
+        reflect(self._fetch, self._sink.traffic, self._first)
         self._answer(lambda sink: serving.serve_stale(sink, entry, why))
 
     def again(self) -> None:
@@ -208,14 +196,14 @@ class Reader(DeferredStream):
         """The fetch failed, perhaps in the middle."""
         if not self._over:
             self._end()
-            self._serving.reflect(self._fetch, self._sink.traffic, self._first)
+            reflect(self._fetch, self._sink.traffic, self._first)
             self._sink.server_failed(error)
 
     def refused(self, error: ProxyError) -> None:
         """No server got the request."""
         if not self._over:
             self._end()
-            self._serving.reflect(self._fetch, self._sink.traffic, self._first)
+            reflect(self._fetch, self._sink.traffic, self._first)
             if self._begun:
                 self._sink.server_failed(error)
             else:

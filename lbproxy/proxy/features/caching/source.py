@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
-
-from attrs import evolve
+from typing import Any
 
 from lbproxy.cache.asked import Asked, ask
-from lbproxy.cache.cachestatus import cache_status
 from lbproxy.cache.codec import key_digest
 from lbproxy.cache.freshness import current_age
-from lbproxy.cache.invalidation import invalidated_groups, invalidated_urls
 from lbproxy.cache.key import (
     Key,
     key_of,
-    sent_fields,
-    sent_headers,
-    sent_target,
-    url_of,
 )
-from lbproxy.cache.memory import Entry, origin_of
-from lbproxy.cache.purge import Purge
-from lbproxy.cache.serving import Decision, Use, decide, usable_on_error
+from lbproxy.cache.memory import Entry
+from lbproxy.cache.serving import Decision, Use, decide
 from lbproxy.cache.stored import Stored
-from lbproxy.cache.updating import head_agrees, updated, validated
-from lbproxy.cache.vary import matching
-from lbproxy.http.message import END, End, Reply, RequestHead, ResponseHead
+from lbproxy.http.message import End, RequestHead
 from lbproxy.observe.record import CacheNote
-from lbproxy.proxy.features.caching.answers import Said, answer, fresh_head
+from lbproxy.proxy.features.caching.answers import Said, answer
+from lbproxy.proxy.features.caching.bypass import Bypass, public_url, selected
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.counters import CacheCounters, Reasons
 from lbproxy.proxy.features.caching.disk.claims import Claim
@@ -36,18 +26,18 @@ from lbproxy.proxy.features.caching.elsewhere import Awaiting
 from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.features.caching.holds import StoredBody
 from lbproxy.proxy.features.caching.opening import Opening
-from lbproxy.proxy.features.caching.postbody import PostSink, begin_held, body_of
+from lbproxy.proxy.features.caching.ownreplies import answer_only_cached, answer_purge
+from lbproxy.proxy.features.caching.postbody import begin_held, body_of
 from lbproxy.proxy.features.caching.reader import Reader
 from lbproxy.proxy.features.caching.reading import FileReading
+from lbproxy.proxy.features.caching.sharing import fits
 from lbproxy.proxy.http.bodystream import respond
-from lbproxy.proxy.http.sink import Asking, ForwardingSink
-from lbproxy.proxy.http.source import STARTING, Source
+from lbproxy.proxy.http.sink import Asking
+from lbproxy.proxy.http.source import Source
 from lbproxy.proxy.http.streams import SourceStream
 from lbproxy.proxy.http.traffic import HTTPTraffic
 
 __all__ = ["CacheSource"]
-
-_JSON: Final = (b"Content-Type", b"application/json")
 
 
 class CacheSource(Source):
@@ -56,6 +46,7 @@ class CacheSource(Source):
     def __init__(self, cache: Cache[Fetch], inner: Source) -> None:
         self.cache = cache
         self.inner = inner
+        self._bypass = Bypass(cache, inner)
 
     @property
     def wait(self) -> float:
@@ -66,17 +57,18 @@ class CacheSource(Source):
         """See :class:`Source`."""
         cache, traffic = self.cache, sink.traffic
         if head.method == b"PURGE":
-            return self._purge(head, sink)
+            return answer_purge(cache, head, sink)
         asked = ask(head, cache.policy)
         if asked.control.only_if_cached and self._passes(asked, traffic):
-            return self._only_cached(sink)
+            return answer_only_cached(self.cache, sink)
         if asked.obstacle is None and cache.bypasses(traffic):
-            return self._around(head, data, end, sink, "bypass", "bypass")
+            return self._bypass.begin(head, data, end, sink, "bypass", "bypass")
         if asked.obstacle is not None:
             reason = "method" if asked.obstacle == "method" else "bypass"
-            return self._around(head, data, end, sink, reason, asked.obstacle)
+            return self._bypass.begin(head, data, end, sink, reason, asked.obstacle)
         if _identified(traffic):
-            return self._around(head, data, end, sink, "bypass", "connection with credentials")
+            obstacle = "connection with credentials"
+            return self._bypass.begin(head, data, end, sink, "bypass", obstacle)
         if head.method == b"POST":
             return begin_held(data, end, sink, lambda held: self._begin(asked, held))
         return self._begin(asked, sink)
@@ -130,7 +122,7 @@ class CacheSource(Source):
         self, entries: list[Entry], key: Key, asked: Asked, sink: Asking, waited: bool = False
     ) -> SourceStream:
         """Answer by one of the stored responses of ``key``, or by a fetch."""
-        entry = self._select(entries, sink.traffic.request)
+        entry = selected(entries, sink.traffic.request, self.cache)
         if entry is None:
             reason = "vary-miss" if entries else "uri-miss"
             return self._fetch(key, asked, sink, None, reason, waited)
@@ -140,12 +132,6 @@ class CacheSource(Source):
     def _passes(self, asked: Asked, traffic: HTTPTraffic) -> bool:
         """Whether the store has no part in a request, so that only a server could answer it."""
         return asked.obstacle is not None or _identified(traffic) or self.cache.bypasses(traffic)
-
-    def _select(self, entries: list[Entry], head: RequestHead) -> Entry | None:
-        if not entries:
-            return None
-        stored = matching([entry.stored for entry in entries], sent_fields(head, self.cache.policy))
-        return next((entry for entry in entries if entry.stored is stored), None)
 
     def _use(
         self,
@@ -164,9 +150,9 @@ class CacheSource(Source):
             return self._serve(sink, entry, decision)
         if use is Use.REFUSE:
             if asked.control.only_if_cached:
-                return self._only_cached(sink)
+                return answer_only_cached(self.cache, sink)
             head = sink.traffic.request
-            return self._around(head, b"", None, sink, "bypass", decision.reason)
+            return self._bypass.begin(head, b"", None, sink, "bypass", decision.reason)
         reason = "request" if decision.ttl > 0 else "stale"
         validated = use is Use.VALIDATE and asked.method != b"POST"  # which has no conditions
         return self._fetch(key, asked, sink, entry if validated else None, reason, waited)
@@ -243,19 +229,19 @@ class CacheSource(Source):
         """Join the fetch of ``key``, wait for that of another process, or begin one."""
         cache, head = self.cache, sink.traffic.request
         if asked.control.only_if_cached:
-            return self._only_cached(sink)
+            return answer_only_cached(self.cache, sink)
         ranged = head.header(b"range") is not None and asked.method != b"POST"
         if head.method == b"HEAD" or (ranged and entry is None):
-            return self._around(head, b"", None, sink, reason, "", key, asked)
+            return self._bypass.begin(head, b"", None, sink, reason, "", key, asked)
         shared = self._may_share(asked, entry) and cache.collapses(key)
         running = cache.fetches.get(key) if shared else None
         if running is not None and running.joinable:
             known = running.stored
-            if asked.demands(cache.policy) or (known is not None and not self.fits(known, sink)):
+            if asked.demands(cache.policy) or (known is not None and not fits(cache, known, sink)):
                 return self._begin_fetch(key, asked, sink, entry, reason, shared=False)
             if len(running.readers) <= cache.spec.waiters and not ranged:
                 return self._join(running, sink, first=False)
-            return self._around(head, b"", None, sink, reason, "too many wait")
+            return self._bypass.begin(head, b"", None, sink, reason, "too many wait")
         if not shared or waited or asked.demands(cache.policy):
             return self._begin_fetch(key, asked, sink, entry, reason, shared)
         return self._claim(key, asked, sink, entry, reason)
@@ -271,7 +257,8 @@ class CacheSource(Source):
         claim = claims.claim(digest)
         if claim is None:
             if cache.elsewhere.count(digest) >= cache.spec.waiters:
-                return self._around(sink.traffic.request, b"", None, sink, reason, "too many wait")
+                head = sink.traffic.request
+                return self._bypass.begin(head, b"", None, sink, reason, "too many wait")
             place = cache.elsewhere, digest
             return Awaiting(self, sink, place, lambda sink: self._look_up(key, asked, sink, True))
         if cache.store.has_news(digest):  # the claim of another process has ended just now
@@ -293,12 +280,16 @@ class CacheSource(Source):
         cache.counters.misses += 1
         Reasons.count(cache.reasons.misses, reason)
         sink.traffic.cached = CacheNote("miss", reason)
-        fetch = Fetch(cache, key, self._url(sink), asked, sink.traffic, entry, body_of(sink))
+        fetch = self._new_fetch(key, asked, sink, entry)
         fetch.reason, fetch.claim = reason, claim
         cache.fetching(fetch, shared)
         reader = self._join(fetch, sink, first=True)
         fetch.start(self.inner)
         return reader
+
+    def _new_fetch(self, key: Key, asked: Asked, sink: Asking, entry: Entry | None) -> Fetch:
+        url, body = public_url(sink, self.cache), body_of(sink)
+        return Fetch(self.cache, key, url, asked, sink.traffic, entry, body)
 
     def _join(self, fetch: Fetch, sink: Asking, first: bool) -> Reader:
         reader = Reader(self, sink, fetch, first)
@@ -325,8 +316,7 @@ class CacheSource(Source):
         claim = None if claims is None else claims.claim(key_digest(key))
         if claims is not None and claim is None:
             return  # another process does
-        validated = None if asked.method == b"POST" else entry
-        fetch = Fetch(cache, key, self._url(sink), asked, sink.traffic, validated, body_of(sink))
+        fetch = self._new_fetch(key, asked, sink, None if asked.method == b"POST" else entry)
         fetch.claim = claim
         cache.fetching(fetch, True)
         fetch.start(self.inner)
@@ -334,48 +324,16 @@ class CacheSource(Source):
     def pass_by(self, sink: Asking) -> SourceStream:
         """Send the request of ``sink`` to the servers, without the store."""
         head = sink.traffic.request
-        return self._around(head, b"", None, sink, "uri-miss", "the shared response does not fit")
-
-    def head_for(self, fetch: Fetch, sink: Asking, first: bool) -> ResponseHead | None:
-        """Return the head of a fetch for one of its readers; None if the response does not fit."""
-        head, stored = fetch.head, fetch.stored
-        assert head is not None
-        if first:
-            self._note_first(fetch, head, sink)
-            return head
-        if stored is None or not self.fits(stored, sink):
-            return None
-        self.cache.counters.collapsed += 1
-        age = current_age(stored, self.cache.wall())
-        sink.traffic.cached = CacheNote("collapsed", "", age)
-        facts = {"fwd": fetch.reason, "ttl": stored.lifetime - age, "collapsed": True}
-        return fresh_head(stored, self._say(sink, age, facts), fetch.length)
-
-    def fits(self, stored: Stored, sink: Asking) -> bool:
-        """Whether a response that has just come may answer a request that did not cause it.
-
-        It must be one that the store could answer with (RFC 9111 §4). The time that the server
-        needed does not count: the request has waited for it."""
-        request, policy = sink.traffic.request, self.cache.policy
-        if matching([stored], sent_fields(request, policy)) is None:
-            return False
-        stored = evolve(stored, asked=stored.received)
-        use = decide(stored, ask(request, policy), policy, self.cache.wall()).use
-        return use in (Use.SERVE, Use.SERVE_AND_REFRESH)
-
-    def fits_stale(self, stored: Stored, sink: Asking) -> bool:
-        """The same for a stored response while the server fails."""
-        request, policy = sink.traffic.request, self.cache.policy
-        asked, now = ask(request, policy), self.cache.wall()
-        usable = usable_on_error(stored, asked, policy, now) is not None
-        return usable and matching([stored], sent_fields(request, policy)) is not None
+        return self._bypass.begin(
+            head, b"", None, sink, "uri-miss", "the shared response does not fit"
+        )
 
     def alone(self, sink: Asking) -> SourceStream:
         """Answer a request from the store, or by a fetch that nobody else joins."""
         cache, traffic = self.cache, sink.traffic
         head: RequestHead = traffic.request
         asked, key = self._ask(sink), self._key(sink)
-        entry = self._select(cache.store.select(key) or [], head)
+        entry = selected(cache.store.select(key) or [], head, cache)
         if entry is None:
             return self.pass_by(sink)
         decision = decide(entry.stored, asked, cache.policy, cache.wall())
@@ -387,164 +345,8 @@ class CacheSource(Source):
         validated = entry if wanted else None
         return self._begin_fetch(key, asked, sink, validated, "stale", shared=False)
 
-    def _note_first(self, fetch: Fetch, head: ResponseHead, sink: Asking) -> None:
-        """Let the head that came from the server say what the cache makes of it."""
-        facts: dict[str, Any] = {"fwd": fetch.reason, "status": head.status}
-        if fetch.stored is not None:
-            age = current_age(fetch.stored, self.cache.wall())
-            facts.update(ttl=fetch.stored.lifetime - age, stored=True)
-        elif fetch.refusal is not None:
-            facts["detail"] = f"not stored: {fetch.refusal.reason} ({fetch.refusal.rule})"
-            sink.traffic.cached = CacheNote("miss", f"{fetch.reason}, {facts['detail']}")
-        if self.cache.spec.cache_status:
-            head.add_header(b"Cache-Status", cache_status(self.cache.name, **facts))
-
-    @staticmethod
-    def reflect(fetch: Fetch, traffic: HTTPTraffic, first: bool) -> None:
-        """Let the log of a client's request show the server that answered the fetch."""
-        other: HTTPTraffic = fetch.traffic
-        traffic.server_name = other.server_name
-        traffic.t_queue, traffic.t_connect = other.t_queue, other.t_connect
-        traffic.t_response, traffic.reused = other.t_response, other.reused
-        traffic.attempts = other.attempts
-        traffic.detail = traffic.detail or other.detail
-        if first:
-            traffic.server = other.server
-
-    # -- without the store ----------------------------------------------------------------------
-
-    def _around(
-        self,
-        head: RequestHead,
-        data: bytes,
-        end: End | None,
-        sink: Asking,
-        reason: str,
-        detail: str,
-        key: Key | None = None,
-        asked: Asked | None = None,
-    ) -> SourceStream:
-        self.cache.counters.bypassed += 1
-        Reasons.count(self.cache.reasons.bypassed, detail or reason)
-        sink.traffic.cached = CacheNote("bypass", detail or reason)
-        if end is None and sink.traffic.request_ended and not data:
-            data, end = body_of(sink), END
-        return self.inner.begin(head, data, end, _Around(self, sink, reason, detail, key, asked))
-
-    def _only_cached(self, sink: Asking) -> SourceStream:
-        """See RFC 9111 §5.2.1.7."""
-        head = ResponseHead(504, [], b"Gateway Timeout", length=0)
-        sink.traffic.cached = CacheNote("refused", "only-if-cached")
-        if self.cache.spec.cache_status:
-            facts: dict[str, Any] = {"fwd": "request", "detail": "request says only-if-cached"}
-            head.add_header(b"Cache-Status", cache_status(self.cache.name, **facts))
-        return respond(sink, head, b"")
-
-    def _purge(self, head: RequestHead, sink: Asking) -> SourceStream:
-        """The method PURGE: all variants of its URL, for clients in ``purge_from``."""
-        cache = self.cache
-        sink.traffic.cached = CacheNote("purge")
-        if sink.traffic.client_ip not in cache.purgers:
-            cache.counters.purge_refused += 1
-            sink.hook_replied(Reply(403, b'{"error": "PURGE is not allowed from here"}\n', [_JSON]))
-            return STARTING
-        soft = (head.header(b"x-purge-soft") or b"").lower() in (b"1", b"yes", b"true")
-        try:
-            count = cache.purge(Purge("url", self._url(sink)), soft)
-        except OSError as error:
-            cache.store.log("cannot record a purge", error)
-            sink.hook_replied(Reply(500, b'{"error": "the purge is not recorded"}\n', [_JSON]))
-            return STARTING
-        cache.counters.purge_requests += 1
-        sink.hook_replied(Reply(200, b'{"purged": %d}\n' % count, [_JSON]))
-        return STARTING
-
-    def _url(self, sink: Asking) -> bytes:
-        traffic: HTTPTraffic = sink.traffic
-        return url_of(traffic.request, self.cache.policy, traffic.scheme.encode())
-
-    def observed(self, sink: Asking, response: ResponseHead) -> None:
-        """See the response to a request that the store has no part in: it may invalidate."""
-        if isinstance(sink, PostSink):
-            return  # the policy calls such a POST safe
-        request, url = sink.traffic.request, self._url(sink)
-        urls = invalidated_urls(url, request, response)
-        if urls:
-            groups = invalidated_groups(request, response)
-            self.cache.invalidate(urls, groups, origin_of(url))
-
-    def observed_head(
-        self,
-        key: Key,
-        asked: Asked,
-        request: RequestHead,
-        response: ResponseHead,
-        sent: tuple[float, int],
-    ) -> None:
-        """See the response to a HEAD: it refreshes a stored GET, or shows that it is old.
-
-        ``sent``: when the request was sent, and the purges until then. It refreshes only what a
-        validator identifies: nothing else says that the body is still the same."""
-        store, now, policy = self.cache.store, self.cache.wall(), self.cache.policy
-        headers = request.pairs()
-        if sent_target(request, policy) != request.target or (
-            sent_headers(headers, policy) != headers
-        ):
-            return  # it may depend on what the key does not have
-        entry = self._select(store.select(key) or [], request)
-        if entry is None or response.status != entry.stored.status:
-            return
-        if not head_agrees(entry.stored, response):
-            store.expire(entry)
-            return
-        if sent[1] != self.cache.purges or not validated(entry.stored, response):
-            return
-        times = (sent[0], now)
-        fresh = updated(entry.stored, request, asked, response, policy, times)
-        if fresh is not None:
-            store.replace(entry, fresh)
-
 
 def _identified(traffic: HTTPTraffic) -> bool:
     """Whether the client's connection stands for an identity (NTLM)."""
     bound = traffic.info.bound
     return bound is not None and bound.identified
-
-
-class _Around(ForwardingSink):
-    """Passes a response on that the cache has no part in, and looks at its head."""
-
-    def __init__(
-        self,
-        source: CacheSource,
-        sink: Asking,
-        reason: str,
-        detail: str,
-        key: Key | None,
-        asked: Asked | None,
-    ) -> None:
-        super().__init__(sink)
-        self._source = source
-        self._facts: dict[str, Any] = {"fwd": reason, "detail": detail}
-        self._key = key
-        self._asked = asked
-        self._sent = source.cache.wall(), source.cache.purges
-        self._seen = False
-
-    def server_events(self, events: list[Any]) -> None:
-        """See :class:`~lbproxy.proxy.http.sink.ResponseSink`."""
-        first = events[0]
-        if not self._seen and isinstance(first, ResponseHead) and first.status >= 200:
-            self._seen = True
-            self._look(first)
-        self.sink.server_events(events)
-
-    def _look(self, head: ResponseHead) -> None:
-        source, request = self._source, self.traffic.request
-        if self._key is not None and self._asked is not None and request.method == b"HEAD":
-            source.observed_head(self._key, self._asked, request, head, self._sent)
-        else:
-            source.observed(self.sink, head)
-        if source.cache.spec.cache_status:
-            value = cache_status(source.cache.name, **self._facts, status=head.status)
-            head.add_header(b"Cache-Status", value)

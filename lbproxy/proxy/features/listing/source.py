@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -23,6 +23,8 @@ from lbproxy.proxy.ratelog import Quiet
 from lbproxy.sharing.contracts import Replicated
 
 __all__ = ["ListSource"]
+
+_CHUNK: Final = 500  # changes of a message
 
 _log = Logger()
 _quiet = Quiet(_log)
@@ -102,10 +104,16 @@ class ListSource:
             _log.error("list {name}: {error}", name=self.spec.name, error=str(error))
 
     def _edits(self) -> Iterator[dict[str, Any]]:
-        """All changes in one message, for a process that begins or has missed some."""
-        if self._touched:
-            edits = self.list
-            yield {"whole": True, "add": list(edits.added), "remove": list(edits.removed)}
+        """All changes, for a process that begins or has missed some."""
+        if not self._touched:
+            return
+        yield {"whole": True}
+        for verb, edits in (("add", self.list.added), ("remove", self.list.removed)):
+            texts = list(edits)
+            for at in range(0, len(texts), _CHUNK):
+                # each part as it is then, because operators go on between two of them
+                now = self.list.added if verb == "add" else self.list.removed
+                yield {verb: [text for text in texts[at : at + _CHUNK] if text in now]}
 
     def _stamp(self) -> Any:
         if not self.spec.file:

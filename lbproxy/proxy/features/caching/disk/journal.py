@@ -21,13 +21,13 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from lbproxy.cache.codec import DamagedError
+from lbproxy.proxy.features.caching.disk.frames import FRAME, READ, frame, frames, write_copy
 
 __all__ = ["NAME", "Journal"]
 
@@ -37,10 +37,6 @@ NAME: Final = "index"
 _LOCK: Final = "lock"
 _MAGIC: Final = b"LBIDX\x00\x01\n"
 _HEADER: Final = struct.Struct(">8sQQQ")  # magic; inode and position it stands for; its copy's end
-_FRAME: Final = struct.Struct(">III")
-_LARGEST: Final = 1024 * 1024
-"""Bytes of the largest payload."""
-_READ: Final = 4 * 1024 * 1024
 _MOVED: Final = b"M"
 """Payload of the frame after which the file may have been replaced."""
 
@@ -128,7 +124,7 @@ class Journal:
             copy = self._path.with_name(NAME + ".new")
             fd = _open(copy, os.O_TRUNC)
             try:
-                count, end = _copy(fd, payloads())
+                count, end = write_copy(fd, _HEADER.size, payloads())
                 os.pwrite(fd, _HEADER.pack(_MAGIC, *stands, end), 0)
                 copy.rename(self._path)
             except BaseException:
@@ -158,14 +154,14 @@ class Journal:
         if self._position == 0 and size >= _HEADER.size:
             self._start(size)
             return True
-        data = os.pread(self._fd, min(size - self._position, _READ), self._position)
+        data = os.pread(self._fd, min(size - self._position, READ), self._position)
         read = 0
-        for payload in _frames(data):
+        for payload in frames(data):
             if payload is None or not self._applied(payload):
                 self._damaged()
                 return True
-            read += _FRAME.size + len(payload)
-            self._position += _FRAME.size + len(payload)
+            read += FRAME.size + len(payload)
+            self._position += FRAME.size + len(payload)
             if payload == _MOVED:
                 self._moved = True
                 return True
@@ -297,7 +293,7 @@ class Journal:
         if os.lseek(self._fd, 0, os.SEEK_END) != self._position:
             os.ftruncate(self._fd, self._position)
         start = self._position
-        data = b"".join(map(_frame, payloads))
+        data = b"".join(map(frame, payloads))
         if not start:
             data = _HEADER.pack(_MAGIC, 0, 0, 0) + data
         try:
@@ -318,49 +314,3 @@ def _is_at(fd: int, path: Path) -> bool:
 
 def _open(path: Path, flags: int = 0) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
-
-
-def _frame(payload: bytes) -> bytes:
-    length = len(payload)
-    return _FRAME.pack(length, length ^ 0xFFFFFFFF, zlib.crc32(payload)) + payload
-
-
-def _frames(data: bytes) -> Iterator[bytes | None]:
-    """Yield the payloads of the complete frames in ``data``, and None for one that is damaged."""
-    at = 0
-    while at + _FRAME.size <= len(data):
-        length, complement, crc = _FRAME.unpack_from(data, at)
-        if length ^ complement != 0xFFFFFFFF or length > _LARGEST:
-            yield None
-            return
-        start = at + _FRAME.size
-        if start + length > len(data):
-            return  # it is cut at the end of ``data``, or not complete yet
-        payload = data[start : start + length]
-        if zlib.crc32(payload) != crc:
-            yield None
-            return
-        yield payload
-        at = start + length
-
-
-def _copy(fd: int, payloads: Iterable[bytes]) -> tuple[int, int]:
-    """Write a new journal; return its records and its end."""
-    count, position = 0, _HEADER.size
-    pending: list[bytes] = []
-    held = 0
-    for payload in payloads:
-        pending.append(_frame(payload))
-        held += len(pending[-1])
-        count += 1
-        if held > _READ:
-            position += _write_all(fd, pending, position)
-            pending, held = [], 0
-    return count, position + _write_all(fd, pending, position)
-
-
-def _write_all(fd: int, pieces: list[bytes], position: int) -> int:
-    data = b"".join(pieces)
-    if os.pwrite(fd, data, position) != len(data):
-        raise OSError("the disk is full")
-    return len(data)

@@ -1,0 +1,164 @@
+"""DATA. Responses on their way from the folder of a store into memory, verified."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from attrs import frozen
+
+from lbproxy.cache.codec import DamagedError, StoredRecord, key_digest, selection_digest
+from lbproxy.cache.key import Key
+from lbproxy.cache.memory import Body, Entry, Memory
+from lbproxy.proxy.features.caching.disk.entries import Place
+from lbproxy.proxy.features.caching.disk.folder import Folder
+from lbproxy.proxy.features.caching.disk.slot import FolderSlot
+from lbproxy.proxy.features.caching.disk.writer import FolderWriter, link
+from lbproxy.proxy.features.caching.jobs import Jobs
+
+__all__ = ["MOST_JOBS", "DiskBody", "FolderLoader", "described"]
+
+MOST_JOBS: Final = 1000
+"""Jobs that wait for the disk; beyond, nothing is loaded: it hangs, and requests do without."""
+
+_SHORTAGE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
+"""Failures that say nothing about the file."""
+
+_Read = tuple[Place, StoredRecord | None, Any]
+"""A place, what its files hold, and the stamp of its body, or why they hold nothing usable."""
+
+
+@frozen
+class DiskBody:
+    """A body in the file ``name``, which was verified when it had ``stamp``."""
+
+    name: int
+    size: int
+    record: StoredRecord
+    stamp: Any
+
+
+class FolderLoader:
+    """Reads and verifies the responses of a key in threads, once for all requests that wait."""
+
+    def __init__(self, slot: FolderSlot, writer: FolderWriter, memory: Memory, jobs: Jobs) -> None:
+        self._slot = slot
+        self._writer = writer
+        self._memory = memory
+        self._jobs = jobs
+        self._loading: dict[Key, list[Callable[[list[Entry]], None]]] = {}
+
+    def needed(self, folder: Folder, key: Key) -> bool:
+        """Whether responses of ``key`` are in the folder that are not in memory, and the disk is
+        not too busy to read them.
+        """
+        if len(self._jobs) > MOST_JOBS:
+            return False
+        return bool(self._unshown(folder.lookup(key_digest(key))))
+
+    def load(self, key: Key, done: Callable[[list[Entry]], None]) -> None:
+        """Call ``done`` with the stored responses of ``key``, verified, now or later."""
+        folder = self._slot.folder
+        if folder is None:
+            done(self._memory.lookup(key))
+            return
+        waiting = self._loading.get(key)
+        if waiting is not None and len(waiting) > MOST_JOBS:
+            done(self._memory.lookup(key))
+            return
+        if waiting is not None:
+            waiting.append(done)
+            return
+        waiting = self._loading[key] = [done]
+        places = self._unshown(folder.lookup(key_digest(key)))
+
+        def read() -> list[_Read]:
+            return [_read(folder, key, place) for place in places]
+
+        def loaded(result: list[_Read] | Exception) -> None:
+            found = [] if isinstance(result, Exception) else self._loaded(folder, key, result)
+            known = [entry for entry in self._memory.lookup(key) if entry not in found]
+            del self._loading[key]
+            for one in waiting:
+                one(found + known)
+
+        self._jobs.run(read, loaded)
+
+    def _unshown(self, places: list[Place]) -> list[Place]:
+        """Return the places whose responses are neither in memory nor being replaced."""
+        return [one for one in places if one.shown is None and not self._writer.replaces(one)]
+
+    def _loaded(self, folder: Folder, key: Key, result: list[_Read]) -> list[Entry]:
+        if self._slot.folder is not folder or not self._slot.sync():
+            return []
+        present = self._unshown(folder.lookup(key_digest(key)))
+        damaged = []
+        for place, record, why in result:
+            if record is not None or place not in present:
+                continue
+            name = folder.files.path(place.record, "r").name
+            if isinstance(why, OSError) and why.errno in _SHORTAGE:
+                folder.failed(f"has a file {name} that cannot be opened now", why)
+            else:
+                folder.failed(f"has a damaged file {name}", why)
+                damaged.append(place)
+        folder.drop(damaged)
+        return [
+            self._show(place, record, stamp)
+            for place, record, stamp in result
+            if record is not None and place in present
+        ]
+
+    def _show(self, place: Place, record: StoredRecord, stamp: Any) -> Entry:
+        """Have a response of the folder in memory."""
+        place.stamp = stamp
+        made = _entry(place, record, stamp)
+        entry = self._memory.add(record.key, made.stored, made.body)
+        if entry is None:
+            return made
+        link(entry, place)
+        return entry
+
+
+def described(folder: Folder, places: list[Place]) -> Iterator[Entry]:
+    """Yield the responses of ``places``, for people.  Blocks; bodies are not verified."""
+    for place in places:
+        if place.shown is not None:
+            yield place.shown
+            continue
+        try:
+            record = folder.files.read_record(place.record)
+        except (OSError, DamagedError):
+            continue
+        yield _entry(place, record, None)
+
+
+def _entry(place: Place, record: StoredRecord, stamp: Any) -> Entry:
+    """Return the response of ``place``, which is in no store yet."""
+    stored = record.stored.softly_purged() if place.purged else record.stored
+    body: Body = record.body if record.body is not None else b""
+    if place.body:
+        body = DiskBody(place.body, record.size, record, stamp)
+    entry = Entry(record.key, stored, body)
+    entry.place = place
+    return entry
+
+
+def _read(folder: Folder, key: Key, place: Place) -> _Read:
+    """Read and verify the files of a place; the record is None, with the reason, if they are
+    damaged."""
+    try:
+        record = folder.files.read_record(place.record)
+        if record.key != key:
+            raise DamagedError("it is of another key")
+        if record.stored.asked != place.asked or selection_digest(record.stored) != place.selected:
+            raise DamagedError("it is another response of its key")
+        stamp = None
+        if place.body:
+            body = folder.files.open_body(place.body, place.stamp, record)
+            stamp = body.stamp
+            body.close()
+    except (OSError, DamagedError) as error:
+        return place, None, error
+    return place, record, stamp

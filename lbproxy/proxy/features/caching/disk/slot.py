@@ -1,0 +1,122 @@
+"""DATA. The folder of a store: opened, given up for a while after a failure, and opened again."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from lbproxy.cache.catalog import Counts
+from lbproxy.cache.memory import Memory
+from lbproxy.cache.purge import Purge
+from lbproxy.proxy.features.caching.disk.folder import Folder, FolderFollower, log_failure
+from lbproxy.proxy.features.caching.jobs import Jobs
+
+__all__ = ["RETRY", "FolderSlot"]
+
+RETRY: Final = 10.0
+"""Seconds until a folder that failed is tried again."""
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class FolderSlot:
+    """``folder`` is None while it cannot be used, and if ``path`` is None.
+
+    ``missed``: a purge came while the folder could not be used, so that its contents may not be
+    used any more. ``counts`` belong to the folder, whichever it is. ``now``: seconds. The
+    follower's ``reset`` is called whenever what it knows of the folder may be outdated.
+    """
+
+    def __init__(
+        self, follower: FolderFollower, now: Callable[[], float], jobs: Jobs, memory: Memory
+    ) -> None:
+        self.folder: Folder | None = None
+        self.path: Path | None = None
+        self.missed = False
+        self.counts = Counts()
+        self._follower = follower
+        self._now = now
+        self._jobs = jobs
+        self._memory = memory
+        self._limit = 0
+        self._retry_at = 0.0
+
+    def use(self, path: Path | None, limit: int) -> None:
+        """Keep responses in ``path``, of at most ``limit`` bytes, from now on; None for memory."""
+        if path == self.path:
+            self._limit = limit
+            if self.folder is not None:
+                self.folder.resize(limit, self._memory.variants)
+            return
+        if self.folder is not None:
+            self._follower.reset()
+            self.folder.close()
+            self.folder = None
+        self.path, self._limit = path, limit
+        self._retry_at = 0.0
+        self.open()
+
+    def open(self) -> None:
+        """Open the folder, unless it failed less than :data:`RETRY` seconds ago."""
+        if self.path is None or 0 < self._retry_at - self._now() <= RETRY:
+            return
+        self._retry_at = self._now() + RETRY
+        try:
+            if self.missed and self.path.exists() and not os.access(self.path, os.W_OK):
+                raise PermissionError(
+                    errno.EACCES, "a purge cannot be recorded"
+                )  # nor be forgotten
+            variants = self._memory.variants
+            folder = Folder(self.path, self._limit, variants, self._jobs, self._follower)
+            self._follower.reset()
+            if self.missed:
+                folder.purge(Purge("all"), soft=False)
+        except OSError as error:
+            log_failure(self.path, "cannot be opened", error)
+            return
+        self.missed = False
+        folder.catalog.counts = self.counts
+        self.folder = folder
+        folder.sweep()
+
+    def sync(self) -> bool:
+        """Learn what other processes have done; False if the folder fails."""
+        try:
+            if self.folder is not None:
+                self.folder.sync()
+        except OSError as error:
+            self.fail(error)
+            return False
+        return True
+
+    def fail(self, error: OSError) -> None:
+        """Do without the folder for a while."""
+        assert self.folder is not None
+        self.folder.failed("cannot be used", error)
+        self.folder.close()
+        self.folder = None
+        self._retry_at = self._now() + RETRY
+        self._follower.reset()
+
+    def refused(self, folder: Folder, error: BaseException, size: int) -> None:
+        """A file of ``size`` bytes could not be written.
+
+        A folder that is full makes room for the next one; a folder that somebody has removed is
+        made again by :meth:`open`."""
+        folder.failed("cannot be written", error)
+        if self.folder is not folder:
+            return
+        if isinstance(error, OSError) and error.errno in _FULL:
+            folder.relieve(2 * size)
+        elif not folder.path.is_dir():
+            self.fail(OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
+
+    def close(self) -> None:
+        """Close the folder; its files stay."""
+        if self.folder is not None:
+            self.folder.close()
+            self.folder = None
+        self.path = None

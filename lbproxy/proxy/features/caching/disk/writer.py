@@ -1,0 +1,147 @@
+"""DATA. Responses on their way into the folder of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from attrs import define, evolve
+
+from lbproxy.cache.codec import StoredRecord, dump_record, key_digest, selection_digest
+from lbproxy.cache.key import Key
+from lbproxy.cache.memory import Entry, Memory, members_cost
+from lbproxy.cache.purge import Purge
+from lbproxy.cache.stored import Stored
+from lbproxy.proxy.features.caching.disk.entries import Place
+from lbproxy.proxy.features.caching.disk.files import on_disk
+from lbproxy.proxy.features.caching.disk.folder import Folder
+from lbproxy.proxy.features.caching.disk.slot import FolderSlot
+from lbproxy.proxy.features.caching.jobs import Jobs
+
+__all__ = ["FolderWriter", "Writing", "indexed", "link", "nothing"]
+
+MOST_WRITING: Final = 16 * 1024 * 1024
+"""Bytes of bodies that wait to be written; beyond, responses are kept in memory alone."""
+
+PER_WRITING: Final = 4096
+"""Bytes that a response that waits to be written counts besides its body."""
+
+PLACE: Final = 1360
+"""Bytes that the place of a response takes in the index besides its URL, tags and groups; the tests
+measure them."""
+
+
+def nothing() -> None:
+    """Do nothing when a response is stored that no request waits for."""
+
+
+@define(eq=False)
+class Writing:
+    """A response that is being written.  ``outdated``: it must not be stored any more.
+
+    ``done()`` is called when all processes can know it, or it cannot be stored."""
+
+    key: Key
+    stored: Stored
+    entry: Entry | None
+    done: Callable[[], None] = nothing
+    outdated: bool = False
+
+
+class FolderWriter:
+    """Writes responses in threads, and makes them known to all processes."""
+
+    def __init__(self, slot: FolderSlot, memory: Memory, jobs: Jobs) -> None:
+        self._slot = slot
+        self._memory = memory
+        self._jobs = jobs
+        self._writing: dict[tuple[bytes, bytes], Writing] = {}  # by digests of key and selection
+        self._waiting = 0
+
+    def replaces(self, place: Place) -> bool:
+        """Whether a response that takes the part of ``place`` is being written."""
+        return (place.key, place.selected) in self._writing
+
+    def outdate(self, entry: Entry | None = None) -> None:
+        """Do not store ``entry`` any more if it is being written; None for all."""
+        for writing in self._writing.values():
+            if entry is None or writing.entry is entry:
+                writing.outdated = True
+
+    def purge(self, wanted: Purge) -> None:
+        """Do not store what a purge names."""
+        for writing in self._writing.values():
+            writing.outdated = writing.outdated or wanted.names(writing.stored)
+
+    def write(self, folder: Folder, writing: Writing, record: StoredRecord, body: int) -> None:
+        """Write a response.  ``body``: the name of its body's file, 0 if ``record`` has it."""
+        size = PER_WRITING + (record.size if record.body is not None else 0)
+        name = folder.files.new_name()
+        where = key_digest(writing.key), selection_digest(writing.stored)
+        before = self._writing.get(where)
+        if before is not None:
+            before.outdated = True
+        if self._waiting + size > MOST_WRITING:
+            self._memory.counts.refused += 1
+            self._not_written(folder, writing, body)
+            writing.done()
+            return
+        self._writing[where] = writing
+        self._waiting += size
+
+        def written(result: Any) -> None:
+            self._waiting -= size
+            if isinstance(result, BaseException):
+                self._not_written(folder, writing, body)
+                self._slot.refused(folder, result, size)
+            elif self._slot.folder is folder:
+                self._written(folder, writing, record, name, body)
+            if self._writing.get(where) is writing:
+                del self._writing[where]
+            writing.done()
+
+        self._jobs.run(lambda: folder.files.write_record(name, record), written)
+
+    def _not_written(self, folder: Folder, writing: Writing, body: int) -> None:
+        """Drop what the response should have replaced: it is older than what is in memory."""
+        if self._slot.folder is not folder:
+            return
+        chosen = selection_digest(writing.stored)
+        places = folder.lookup(key_digest(writing.key))
+        folder.drop([one for one in places if one.selected == chosen])
+        if body:
+            folder.remove_body(body)
+
+    def _written(
+        self, folder: Folder, writing: Writing, record: StoredRecord, name: int, body: int
+    ) -> None:
+        """The files are there: make them known."""
+        stored = writing.stored
+        size = on_disk(len(dump_record(evolve(record, body=b""))) + len(record.body or b""))
+        size += on_disk(record.size) if body else 0
+        place = Place(
+            key_digest(writing.key), selection_digest(stored), stored.url, stored.tags,
+            stored.groups, size + indexed(stored), name, body, stored.asked, stored.purged,
+        )  # fmt: skip
+        try:
+            known = folder.add(place, lambda: not writing.outdated)
+        except OSError as error:
+            folder.failed("cannot be written", error)
+            folder.remove_files([place])
+            return
+        entry = writing.entry
+        if known and entry is not None and entry in self._memory.lookup(entry.key):
+            for one in folder.lookup(place.key):
+                if one.record == name:
+                    link(entry, one)
+
+
+def link(entry: Entry, place: Place) -> None:
+    """Let an entry in memory and its place in the folder know each other."""
+    entry.place = place
+    place.shown = entry
+
+
+def indexed(stored: Stored) -> int:
+    """Return the bytes that a response counts besides the blocks of its files, for its place."""
+    return PLACE + len(stored.url) + members_cost(stored)

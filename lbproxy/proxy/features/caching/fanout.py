@@ -1,0 +1,171 @@
+"""DATA. One stream of a source for several readers, each at its own pace.
+
+A body that is kept to be stored waits for nobody but the disk. Of one that is only passed on, the
+slowest reader sets the pace for ``timeout_server`` in all, and is then cut.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.proxy.features.caching.disk.spool import AHEAD
+from lbproxy.proxy.features.caching.fetchbody import FetchBody
+from lbproxy.proxy.features.caching.fetchstate import FetchState, Waiting
+from lbproxy.proxy.features.caching.holds import TOO_SLOW, patience_of
+from lbproxy.proxy.http.sink import Asking
+from lbproxy.proxy.http.source import STARTING
+from lbproxy.proxy.http.traffic import HTTPTraffic
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.http.streams import SourceStream
+
+__all__ = ["Fanout"]
+
+WINDOW: Final = 256 * 1024
+"""Bytes of a response that is not stored that wait for its slowest reader before the server is
+paused."""
+
+
+class Fanout(Asking):
+    """Extend this.  ``readers``: the clients that get the response; ``received``: its body so far;
+    ``complete``: whether that is all of it. ``outdated``: a purge has named the response.
+    """
+
+    def __init__(self, traffic: HTTPTraffic, received: FetchBody) -> None:
+        super().__init__(traffic)
+        self.state = FetchState.ASKING
+        self.readers: list[Waiting] = []
+        self.received = received
+        self.complete = False
+        self.outdated = False
+        self._stream: SourceStream = STARTING
+        self._paused = False
+        self._patience: Any = None  # a timer, from the first time that the server waits
+        self._patient = True  # the slowest of several readers still sets the pace
+
+    def _ended(self) -> None:
+        """The stream is over: extend this."""
+        raise NotImplementedError
+
+    @property
+    def _wanted(self) -> bool:
+        """Whether the response is wanted when no reader is left: extend this."""
+        raise NotImplementedError
+
+    @property
+    def joinable(self) -> bool:
+        """Whether a further client may get this response."""
+        return self.state in (FetchState.ASKING, FetchState.KEEPING) and not self.outdated
+
+    @property
+    def waiters(self) -> int:
+        """Clients that wait for the head, but for the first."""
+        return max(0, len(self.readers) - 1) if self.state is FetchState.ASKING else 0
+
+    # -- readers --------------------------------------------------------------------------------
+
+    def join(self, reader: Waiting) -> None:
+        """Let ``reader`` have the response, from its beginning."""
+        self.readers.append(reader)
+
+    def left(self, reader: Waiting) -> None:
+        """``reader`` needs no more.  A response that is stored is fetched to its end."""
+        if reader in self.readers:
+            self.readers.remove(reader)
+        if self.readers:
+            self._balance()
+        elif self.state is FetchState.OVER:
+            self.received.free()
+        elif self.state is FetchState.PASSING or not self._wanted:
+            self.stop(Kind.CLIENT_GONE)
+
+    def stop(self, kind: Kind) -> None:
+        """End early; ``kind`` says why."""
+        if self.state is FetchState.OVER:
+            return
+        self.traffic.close = kind
+        self._over().close(reuse=False)
+        self._ended()
+
+    def abandon(self) -> None:
+        """End if nobody waits for the response."""
+        if not self.readers:
+            self.stop(Kind.SHUTDOWN)
+
+    def took(self) -> None:
+        """A reader has taken more, or stops taking."""
+        self._balance()
+
+    def _deliver(self) -> None:
+        for reader in list(self.readers):
+            reader.deliver()
+        self._balance()
+
+    def _balance(self) -> None:
+        """Drop what all readers have, and pause the server if the slowest is far behind."""
+        if self.state is FetchState.KEEPING and self.received.spool is not None:
+            self._pause(self.received.spool.waiting > AHEAD)
+        if self.state in (FetchState.ASKING, FetchState.KEEPING):
+            return
+        self.received.drop_taken(self.readers)
+        if self.state is FetchState.OVER:
+            return
+        full = self.received.waiting > WINDOW and any(reader.behind > 0 for reader in self.readers)
+        self._pause(full)
+        if full and len(self.readers) > 1:
+            self._lose_patience()
+
+    def _pause(self, full: bool) -> None:
+        if full is not self._paused:
+            self._paused = full
+            if full:
+                self._stream.pause_response()
+            else:
+                self._stream.resume_response()
+
+    def _lose_patience(self) -> None:
+        """Let the slowest reader set the pace for ``timeout_server`` in all, then cut it."""
+        if self._patience is None:
+            self._patience = self.traffic.frontend.wheel.timer(self._hurry)
+            self._patience.set(patience_of(self.traffic))
+        if self._patient or all(reader.behind for reader in self.readers):
+            return
+        slow = [reader for reader in self.readers if reader.position == self.received.dropped]
+        for reader in slow:
+            self.readers.remove(reader)
+        for reader in slow:
+            reader.failed(ProxyError(Kind.CLIENT_STALLED, "slower than others of the same body"))
+        self._balance()
+
+    def _hurry(self) -> None:
+        self._patient = False
+        self._balance()
+
+    def _leave(self) -> list[Waiting]:
+        readers, self.readers = self.readers, []
+        return readers
+
+    def _over(self) -> SourceStream:
+        """Release everything; return the stream, which may have to be closed."""
+        stream, self._stream = self._stream, STARTING  # it knows us: no cycle
+        self.state = FetchState.OVER
+        self.over = True
+        self._end_patience()
+        self.received.free()
+        return stream
+
+    def _end_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.close()
+
+    def _hold_chunks(self) -> None:
+        """From now on the readers decide when the chunks go."""
+        self.received.hold(self.readers, self.traffic, self._cut)
+
+    def _cut(self) -> None:
+        """Fail all readers: others need the memory."""
+        self.stop(Kind.CLIENT_STALLED)
+        for reader in self._leave():
+            reader.failed(ProxyError(Kind.CLIENT_STALLED, TOO_SLOW))
+        self.received.free()

@@ -1,0 +1,67 @@
+"""DATA. States of a fetch, the clients that wait for it, and why its response is not stored."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, Protocol
+
+from lbproxy.cache.memory import Entry
+from lbproxy.cache.stored import Stored
+from lbproxy.cache.storing import Refusal
+from lbproxy.errors import ProxyError
+from lbproxy.http.message import Reply, ResponseHead
+
+__all__ = ["BETTER", "DISK", "NO_ROOM", "PURGED", "TOO_FEW", "TOO_LARGE", "FetchState", "Waiting"]
+
+
+class FetchState(Enum):
+    """See :mod:`lbproxy.proxy.features.caching.fetch`."""
+
+    ASKING = 0
+    KEEPING = 1
+    PASSING = 2
+    OVER = 3
+
+
+class Waiting(Protocol):
+    """A client that gets the response: :class:`lbproxy.proxy.features.caching.reader.Reader`.
+
+    ``position``: chunks that it has taken; ``behind``: chunks that it has not.
+    """
+
+    @property
+    def position(self) -> int: ...
+    @property
+    def behind(self) -> int: ...
+
+    def interim(self, head: ResponseHead) -> None:
+        """Take an interim head."""
+
+    def deliver(self) -> None:
+        """Take what has come."""
+
+    def revalidated(self, entry: Entry, stored: Stored, status: int) -> None:
+        """Answer with a stored response, which the server has called good."""
+
+    def stale(self, entry: Entry, why: str) -> None:
+        """Answer with a stored response, because the server failed."""
+
+    def again(self) -> None:
+        """Ask a server; the fetch is over."""
+
+    def failed(self, error: ProxyError) -> None:
+        """The fetch has failed, perhaps in the middle."""
+
+    def refused(self, error: ProxyError) -> None:
+        """The fetch has failed before a server had the request."""
+
+    def replied(self, reply: Reply) -> None:
+        """A filter answers."""
+
+
+TOO_LARGE: Final = Refusal("larger than max_object", "policy")
+NO_ROOM: Final = Refusal("no room beside bodies that are received or sent", "memory")
+BETTER: Final = Refusal("an error, and the stored response may still be used", "grace")
+TOO_FEW: Final = Refusal("fewer uses than min_uses", "policy")
+DISK: Final = Refusal("the disk failed or is full", "disk")
+PURGED: Final = Refusal("purged while it was fetched", "purge")

@@ -1,0 +1,88 @@
+"""DATA. The decision about the response of a fetch: whether it is stored, and what it replaces."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+from lbproxy.cache.asked import Asked
+from lbproxy.cache.key import Key, sent_fields
+from lbproxy.cache.memory import Entry
+from lbproxy.cache.serving import usable_on_error
+from lbproxy.cache.stored import Stored
+from lbproxy.cache.storing import Refusal, store
+from lbproxy.cache.vary import matching
+from lbproxy.http.message import RequestHead, ResponseHead
+from lbproxy.proxy.features.caching.cache import Cache
+from lbproxy.proxy.features.caching.fetchstate import BETTER, PURGED, TOO_FEW, TOO_LARGE
+
+__all__ = ["FAILURES", "remove_older", "stored_or_refused", "supersedes"]
+
+FAILURES: Final = frozenset({500, 502, 503, 504})
+"""Statuses for which a stale response may be served instead."""
+
+
+class Judged(Protocol):
+    """The part of a :class:`~lbproxy.proxy.features.caching.fetch.Fetch` that decides."""
+
+    cache: Cache[Any]
+    key: Key
+    url: bytes
+    asked: Asked
+    stored: Stored | None
+    outdated: bool
+
+    @property
+    def personal(self) -> bool: ...
+
+
+def stored_or_refused(
+    fetch: Judged, request: RequestHead, head: ResponseHead, times: tuple[float, float], worth: bool
+) -> Stored | Refusal:
+    """Return the response as it will be stored, or why it is not.
+
+    ``times``: when the request was sent and the head came; ``worth``: it has had ``min_uses``."""
+    policy = fetch.cache.policy
+    found = store(fetch.url, request, fetch.asked, head, policy, times)
+    if head.status in FAILURES and _has_good(fetch, request, times[1]):
+        return BETTER
+    if isinstance(found, Refusal):
+        return found
+    if not worth:
+        return TOO_FEW
+    if head.length is not None and head.length > policy.max_object:
+        return TOO_LARGE
+    return PURGED if fetch.outdated else found
+
+
+def _has_good(fetch: Judged, request: RequestHead, now: float) -> bool:
+    """Whether the store has a response that may still be used in place of a failure."""
+    known = _known(fetch, request)
+    if known is None:
+        return False
+    return usable_on_error(known.stored, fetch.asked, fetch.cache.policy, now) is not None
+
+
+def _known(fetch: Judged, request: RequestHead) -> Entry | None:
+    """Return the stored response that the request selects."""
+    entries = fetch.cache.store.select(fetch.key) or []
+    fields = sent_fields(request, fetch.cache.policy)
+    known = matching([one.stored for one in entries], fields)
+    return next((one for one in entries if one.stored is known), None)
+
+
+def supersedes(fetch: Judged, status: int) -> bool:
+    """Whether a response that is not stored says what the resource is now, or that it is gone."""
+    says = status in (404, 410) or (status < 400 and status != 206)
+    return says and not fetch.personal and not fetch.outdated
+
+
+def remove_older(fetch: Judged, request: RequestHead, sent: float) -> None:
+    """Remove the stored response that the one of ``fetch`` replaces (RFC 9111 §4.3.3).
+
+    The store itself replaces one that is selected by the same fields. ``sent``: when the request
+    was sent."""
+    known, stored = _known(fetch, request), fetch.stored
+    if known is None or known.stored.asked > sent:
+        return
+    if stored is None or known.stored.selected != stored.selected:
+        fetch.cache.store.remove(known)

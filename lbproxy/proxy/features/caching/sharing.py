@@ -1,0 +1,86 @@
+"""DATA. The response of a fetch for each of the requests that wait for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+
+from lbproxy.cache.asked import ask
+from lbproxy.cache.cachestatus import cache_status
+from lbproxy.cache.freshness import current_age
+from lbproxy.cache.key import sent_fields
+from lbproxy.cache.serving import Use, decide, usable_on_error
+from lbproxy.cache.stored import Stored
+from lbproxy.cache.vary import matching
+from lbproxy.http.message import ResponseHead
+from lbproxy.observe.record import CacheNote
+from lbproxy.proxy.features.caching.answers import Said, fresh_head
+from lbproxy.proxy.features.caching.cache import Cache
+from lbproxy.proxy.features.caching.fetch import Fetch
+from lbproxy.proxy.http.sink import Asking
+from lbproxy.proxy.http.traffic import HTTPTraffic
+
+__all__ = ["fits", "fits_stale", "head_for", "reflect"]
+
+
+def head_for(cache: Cache[Fetch], fetch: Fetch, sink: Asking, first: bool) -> ResponseHead | None:
+    """Return the head of a fetch for one of its readers; None if the response does not fit."""
+    head, stored = fetch.head, fetch.stored
+    assert head is not None
+    if first:
+        _note_first(cache, fetch, head, sink)
+        return head
+    if stored is None or not fits(cache, stored, sink):
+        return None
+    cache.counters.collapsed += 1
+    age = current_age(stored, cache.wall())
+    sink.traffic.cached = CacheNote("collapsed", "", age)
+    facts = {"fwd": fetch.reason, "ttl": stored.lifetime - age, "collapsed": True}
+    said = Said(cache.name, age, cache.spec.cache_status, **facts)
+    return fresh_head(stored, said, fetch.length)
+
+
+def _note_first(cache: Cache[Fetch], fetch: Fetch, head: ResponseHead, sink: Asking) -> None:
+    """Let the head that came from the server say what the cache makes of it."""
+    facts: dict[str, Any] = {"fwd": fetch.reason, "status": head.status}
+    if fetch.stored is not None:
+        age = current_age(fetch.stored, cache.wall())
+        facts.update(ttl=fetch.stored.lifetime - age, stored=True)
+    elif fetch.refusal is not None:
+        facts["detail"] = f"not stored: {fetch.refusal.reason} ({fetch.refusal.rule})"
+        sink.traffic.cached = CacheNote("miss", f"{fetch.reason}, {facts['detail']}")
+    if cache.spec.cache_status:
+        head.add_header(b"Cache-Status", cache_status(cache.name, **facts))
+
+
+def fits(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
+    """Whether a response that has just come may answer a request that did not cause it.
+
+    It must be one that the store could answer with (RFC 9111 §4). The time that the server
+    needed does not count: the request has waited for it."""
+    request, policy = sink.traffic.request, cache.policy
+    if matching([stored], sent_fields(request, policy)) is None:
+        return False
+    stored = evolve(stored, asked=stored.received)
+    use = decide(stored, ask(request, policy), policy, cache.wall()).use
+    return use in (Use.SERVE, Use.SERVE_AND_REFRESH)
+
+
+def fits_stale(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
+    """Whether a stored response may answer a request while the server fails."""
+    request, policy = sink.traffic.request, cache.policy
+    usable = usable_on_error(stored, ask(request, policy), policy, cache.wall()) is not None
+    return usable and matching([stored], sent_fields(request, policy)) is not None
+
+
+def reflect(fetch: Fetch, traffic: HTTPTraffic, first: bool) -> None:
+    """Let the log of a client's request show the server that answered the fetch."""
+    other: HTTPTraffic = fetch.traffic
+    traffic.server_name = other.server_name
+    traffic.t_queue, traffic.t_connect = other.t_queue, other.t_connect
+    traffic.t_response, traffic.reused = other.t_response, other.reused
+    traffic.attempts = other.attempts
+    traffic.detail = traffic.detail or other.detail
+    if first:
+        traffic.server = other.server
