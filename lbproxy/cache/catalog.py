@@ -2,12 +2,15 @@
 
 The memory store and the folder store keep their entries so: the one with their bodies, the other
 with the names of their files.
+
+A purge of many entries takes effect at once, and removes them over time: see
+:mod:`lbproxy.cache.sweep`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Hashable, Iterator
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from lbproxy.cache.sieve import Node, Sieve
 
@@ -19,9 +22,12 @@ KeyT = TypeVar("KeyT", bound=Hashable)
 
 
 class Listed(Node, Generic[KeyT]):
-    """An entry of a :class:`Catalog`.  ``bytes``: what it counts, overhead included."""
+    """An entry of a :class:`Catalog`.  ``bytes``: what it counts, overhead included.
 
-    __slots__ = ("bytes", "groups", "key", "tags", "url")
+    ``epoch``: sweeps that began later do not mean it; 0 before it is in a catalog.
+    """
+
+    __slots__ = ("bytes", "epoch", "groups", "key", "tags", "url")
 
     def __init__(
         self,
@@ -37,6 +43,7 @@ class Listed(Node, Generic[KeyT]):
         self.tags = tags
         self.groups = groups
         self.bytes = size
+        self.epoch = 0
 
 
 class Counts:
@@ -54,6 +61,18 @@ class Counts:
 EntryT = TypeVar("EntryT", bound="Listed[Any]")
 
 
+class Pending(Protocol):
+    """A sweep that is not complete; see :class:`lbproxy.cache.sweep.Sweep`."""
+
+    epoch: int
+
+    def meet(self, entry: Any) -> None:
+        """Purge ``entry`` if it is meant."""
+
+    def complete(self) -> None:
+        """Do all that is left."""
+
+
 class Catalog(Generic[KeyT, EntryT]):
     """Entries by key; each key has up to ``variants`` of them, selected by Vary.
 
@@ -65,6 +84,8 @@ class Catalog(Generic[KeyT, EntryT]):
         self.variants = variants
         self.bytes = 0
         self.counts = Counts()
+        self.epoch = 1
+        self.sweeps: list[Pending] = []
         self._keys: dict[KeyT, list[EntryT]] = {}
         self._urls: dict[bytes, set[KeyT]] = {}
         self._tags: dict[bytes, set[EntryT]] = {}
@@ -80,12 +101,15 @@ class Catalog(Generic[KeyT, EntryT]):
 
     def lookup(self, key: KeyT) -> list[EntryT]:
         """Return the variants of ``key``; nobody may change the list."""
+        if self.sweeps:
+            for entry in list(self._keys.get(key, _NONE)):
+                self.settle(entry)
         return self._keys.get(key, _NONE)
 
     def by_url(self, url: bytes) -> list[EntryT]:
         """Return the entries of a public URL: all backends, keys and variants."""
-        keys = self._urls.get(url, ())
-        return [entry for key in keys for entry in self._keys[key] if entry.url == url]
+        keys = list(self._urls.get(url, ()))
+        return [entry for key in keys for entry in self.lookup(key) if entry.url == url]
 
     def by_tag(self, tag: bytes) -> list[EntryT]:
         """Return the entries with ``tag``."""
@@ -95,12 +119,23 @@ class Catalog(Generic[KeyT, EntryT]):
         """Return the entries of a cache group of an origin (``scheme://host``)."""
         return list(self._groups.get((origin, group), ()))
 
-    def where(self, test: Callable[[bytes], bool]) -> list[EntryT]:
-        """Return the entries whose public URL passes ``test``."""
-        return [entry for url in self._urls if test(url) for entry in self.by_url(url)]
+    def walk(self, oldest_first: bool = False) -> Iterator[EntryT]:
+        """Yield the entries; others may come and go meanwhile (see :meth:`Sieve.walk`)."""
+        return self._order.walk(oldest_first)
+
+    def has(self, entry: EntryT) -> bool:
+        """Return whether an entry is in."""
+        return entry in self._keys.get(entry.key, _NONE)
+
+    def settle(self, entry: EntryT) -> None:
+        """Purge ``entry`` if a sweep means it that is not complete."""
+        for sweep in self.sweeps:
+            if entry.epoch <= sweep.epoch and self.has(entry):
+                sweep.meet(entry)
+        entry.epoch = self.epoch
 
     def insert(self, entry: EntryT) -> None:
-        """Add an entry.  The caller has made room."""
+        """Add an entry, or one that was taken out a moment ago.  The caller has made room."""
         self._keys.setdefault(entry.key, []).append(entry)
         self._urls.setdefault(entry.url, set()).add(entry.key)
         for tag in entry.tags:
@@ -109,6 +144,10 @@ class Catalog(Generic[KeyT, EntryT]):
             self._groups.setdefault((origin_of(entry.url), group), set()).add(entry)
         self._order.add(entry)
         self.bytes += entry.bytes
+        if not entry.epoch:
+            entry.epoch = self.epoch
+        elif self.sweeps:
+            self.settle(entry)  # they may have passed its new place
 
     def discard(self, entry: EntryT) -> bool:
         """Take an entry out; return whether it was in."""
@@ -134,6 +173,7 @@ class Catalog(Generic[KeyT, EntryT]):
         self.bytes = 0
         self._keys, self._urls, self._tags, self._groups = {}, {}, {}, {}
         self._order = Sieve()
+        self.sweeps.clear()
 
     def victim(self) -> EntryT | None:
         """Return the entry to evict next, or None."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 from lbproxy.cache.catalog import Catalog, Counts, Listed, origin_of
 from lbproxy.cache.key import Key
 from lbproxy.cache.popular import Popular
+from lbproxy.cache.purge import Purge
 from lbproxy.cache.stored import Stored
+from lbproxy.cache.sweep import Sweep
 
 __all__ = ["OVERHEAD", "Body", "Counts", "Entry", "FileBody", "Memory", "Reading",
            "members_cost", "origin_of"]  # fmt: skip
@@ -208,19 +209,21 @@ class Memory(Catalog[Key, Entry]):
         self.limit = limit
         self._make_room(0)
 
-    def purge(self, wanted: Iterable[Entry], soft: bool = False) -> int:
-        """Remove entries, or make them stale if ``soft``; return how many."""
-        found = list(wanted)
-        if len(found) == len(self) and not soft:
-            self.clear()
-        else:
-            for entry in found:
-                if soft:
-                    entry.stored = entry.stored.softly_purged()
-                else:
-                    self.discard(entry)
-        self.counts.purged += len(found)
-        return len(found)
+    def sweep(self, purge: Purge, soft: bool = False) -> Sweep[Key, Entry]:
+        """Begin to remove what ``purge`` names, or to make it stale if ``soft``.
+
+        Entries that are in the folder store, too, are not counted.
+        """
+
+        def purged(entry: Entry) -> bool:
+            self.counts.purged += 1
+            if soft:
+                entry.stored = entry.stored.softly_purged()
+            else:
+                self.discard(entry)
+            return entry.place is None
+
+        return Sweep(self, purge, purged)
 
     def _make_room(self, size: int) -> bool:
         """Evict entries that nobody reads until ``size`` more bytes fit; whether they do."""

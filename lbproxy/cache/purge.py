@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 from attrs import field, frozen
 
 from lbproxy.cache.catalog import Catalog, EntryT, KeyT, origin_of
 from lbproxy.cache.key import public_host
-from lbproxy.cache.stored import Stored
 
-__all__ = ["KINDS", "Purge", "PurgeKind"]
+__all__ = ["KINDS", "Named", "Purge", "PurgeKind"]
 
 PurgeKind = Literal["url", "prefix", "host", "tag", "group", "all"]
 
 KINDS: tuple[PurgeKind, ...] = get_args(PurgeKind)
+
+
+class Named(Protocol):
+    """A response, as far as a purge looks at it."""
+
+    @property
+    def url(self) -> bytes: ...
+    @property
+    def tags(self) -> frozenset[bytes]: ...
+    @property
+    def groups(self) -> frozenset[bytes]: ...
 
 
 @frozen
@@ -40,7 +50,7 @@ class Purge:
             return origin_of(url) == self.value.partition(b" ")[0]
         return True
 
-    def names(self, stored: Stored) -> bool:
+    def names(self, stored: Named) -> bool:
         """Whether ``stored`` is meant."""
         if self.kind == "tag":
             return self.value in stored.tags
@@ -48,18 +58,18 @@ class Purge:
             return self.may_name(stored.url) and self.value.partition(b" ")[2] in stored.groups
         return self.may_name(stored.url)
 
-    def find(self, catalog: Catalog[KeyT, EntryT]) -> Iterable[EntryT]:
-        """Return the entries that are meant; by tag or URL only these are looked at."""
+    def candidates(self, catalog: Catalog[KeyT, EntryT]) -> Iterable[EntryT]:
+        """Return the entries of which some are meant; by URL, tag or group only these are looked
+        at.
+        """
         if self.kind == "url":
             return catalog.by_url(self.value)
-        if self.kind == "all":
-            return list(catalog)
         if self.kind == "tag":
             return catalog.by_tag(self.value)
         if self.kind == "group":
             origin, _, group = self.value.partition(b" ")
             return catalog.by_group(origin, group)
-        return catalog.where(self.may_name)
+        return catalog.walk()
 
 
 def host_of(url: bytes) -> bytes:

@@ -7,6 +7,7 @@ is evicted when the hand comes by; ``tests/cache/test_sieve.py`` compares both o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 __all__ = ["Node", "Sieve"]
@@ -26,15 +27,31 @@ class Node:
 NodeT = TypeVar("NodeT", bound=Node)
 
 
+class _Cursor:
+    """The place of a :meth:`Sieve.walk`: the member that comes next."""
+
+    __slots__ = ("node", "upwards")
+
+    def __init__(self, node: Node | None, upwards: bool) -> None:
+        self.node = node
+        self.upwards = upwards
+
+    def leave(self) -> None:
+        """Go on to the next member."""
+        if self.node is not None:
+            self.node = self.node.newer if self.upwards else self.node.older
+
+
 class Sieve(Generic[NodeT]):
     """The members, and which of them to evict next.  All calls take constant time on average."""
 
-    __slots__ = ("_hand", "_newest", "_oldest", "count")
+    __slots__ = ("_cursors", "_hand", "_newest", "_oldest", "count")
 
     def __init__(self) -> None:
         self._newest: Node | None = None
         self._oldest: Node | None = None
         self._hand: Node | None = None
+        self._cursors: list[_Cursor] = []
         self.count = 0
 
     def add(self, node: NodeT) -> None:
@@ -53,6 +70,9 @@ class Sieve(Generic[NodeT]):
         """Remove a member."""
         if self._hand is node:
             self._hand = node.newer
+        for cursor in self._cursors:
+            if cursor.node is node:
+                cursor.leave()
         if node.newer is not None:
             node.newer.older = node.older
         else:
@@ -63,6 +83,20 @@ class Sieve(Generic[NodeT]):
             self._oldest = node.newer
         node.newer = node.older = None
         self.count -= 1
+
+    def walk(self, oldest_first: bool = False) -> Iterator[NodeT]:
+        """Yield the members; others may come and go meanwhile.
+
+        Those that come are the newest, so only a walk with ``oldest_first`` meets them.
+        """
+        cursor = _Cursor(self._oldest if oldest_first else self._newest, oldest_first)
+        self._cursors.append(cursor)
+        try:
+            while (node := cursor.node) is not None:
+                cursor.leave()
+                yield node  # type: ignore[misc]
+        finally:
+            self._cursors.remove(cursor)
 
     def victim(self) -> NodeT | None:
         """Return the member to evict, which stays one until it is removed; None if there

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from lbproxy.cache.cachestatus import cache_status
 from lbproxy.cache.memory import Memory
+from lbproxy.cache.purge import Purge
 from lbproxy.cache.stored import Stored
 from tests.cache.conftest import kept, request, response
+from tests.support.purging import purged_of
 
 
 def page(number: int = 0, tags: str = "", **asking: str) -> Stored:
@@ -48,12 +50,12 @@ def test_purges() -> None:
     memory = Memory(1_000_000)
     for number in range(10):
         memory.add((b"%d" % number,), page(number, tags=f"all t{number % 2}"), b"x")
-    assert memory.purge(memory.by_url(b"http://h/3")) == 1
-    assert memory.purge(memory.by_tag(b"t0"), soft=True) == 5
+    assert purged_of(memory, Purge("url", b"http://h/3")) == 1
+    assert purged_of(memory, Purge("tag", b"t0"), soft=True) == 5
     assert all(entry.stored.purged for entry in memory.by_tag(b"t0"))
-    assert memory.purge(memory.by_tag(b"t1")) == 4
+    assert purged_of(memory, Purge("tag", b"t1")) == 4
     assert memory.by_tag(b"t1") == []
-    assert memory.purge(memory.where(lambda url: url.startswith(b"http://h/"))) == 5
+    assert purged_of(memory, Purge("prefix", b"http://h/")) == 5
     assert (len(memory), memory.bytes, memory.by_tag(b"all")) == (0, 0, [])
 
 
@@ -88,15 +90,15 @@ def test_the_indexes_agree(steps: list[tuple[str, int, int]]) -> None:
             for entry in memory.lookup((b"%d" % number,)):
                 memory.use(entry)
         elif step == "url":
-            memory.purge(memory.by_url(b"http://h/%d" % number))
+            purged_of(memory, Purge("url", b"http://h/%d" % number))
         else:
-            memory.purge(memory.by_tag(b"t%d" % (number % 2)), soft=step == "soft")
+            purged_of(memory, Purge("tag", b"t%d" % (number % 2)), soft=step == "soft")
         entries = set(memory)
         assert memory.bytes == sum(entry.bytes for entry in entries) <= 30_000
         assert len(memory) == len(entries)
         for tag in (b"t0", b"t1"):
             assert set(memory.by_tag(tag)) == {e for e in entries if tag in e.stored.tags}
-        assert set(memory.where(lambda url: True)) == entries
+        assert set(memory.walk()) == entries
 
 
 def test_the_overhead_is_what_is_counted() -> None:

@@ -128,7 +128,7 @@ def _list(call: APICall) -> Any:
     return paged(call, list(_caches(call.admin).values()), stats_of)
 
 
-def _entries(call: APICall) -> Any:
+async def _entries(call: APICall) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
     url = call.query.get("url", "")
     now = cache.wall()
@@ -136,7 +136,7 @@ def _entries(call: APICall) -> Any:
         found = cache.store.by_url(normal_url(url.encode("latin-1", "replace"), cache.policy))
         return paged(call, found, lambda entry: entry_facts(entry, now))
     first, limit = call.query["offset"], call.query["limit"]
-    found, total = cache.store.page(first, limit)
+    found, total = await cache.store.page(first, limit)
     last = first + limit
     return {
         "items": [entry_facts(entry, now) for entry in found],
@@ -154,7 +154,7 @@ def _object(call: APICall) -> Any:
     return paged(call, found, lambda entry: object_facts(entry, now))
 
 
-def _purge(call: APICall) -> Any:
+async def _purge(call: APICall) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
     given = {kind: call.query[kind] for kind in KINDS if call.query.get(kind)}
     if len(given) != 1 or "group" in given:
@@ -165,7 +165,7 @@ def _purge(call: APICall) -> Any:
         raise APIError(400, f"{kind} is a whole URL, such as https://www.example.com/a")
     soft = bool(call.query.get("soft"))
     try:
-        count = cache.purge(Purge(kind, text), soft)
+        count = await cache.purge(Purge(kind, text), soft)
     except OSError as error:
         raise APIError(500, f"the purge is not recorded: {error.strerror or error}") from None
     word = "softly purged" if soft else "purged"

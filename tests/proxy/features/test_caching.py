@@ -12,6 +12,7 @@ from lbproxy.config.errors import ConfigErrors
 from lbproxy.proxy.features.caching.shown import stats_of
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer, Request
+from tests.support.purging import purged
 
 TEXT = """
 [cache main]
@@ -417,7 +418,7 @@ def test_what_does_not_matter_cannot_poison_the_store(make: Make) -> None:
     assert found.body == b"/a?p=1 "
     assert lb.get("http://h/a?p=1").body == b"/a?p=1 "
     assert len(origin.requests) == 1
-    assert lb.service.caches["main"].purge(Purge("url", b"http://h/a?utm_y=2&p=1")) == 1
+    assert purged(lb.service.caches["main"], Purge("url", b"http://h/a?utm_y=2&p=1")) == 1
 
 
 def test_a_rewritten_request_is_purged_by_its_public_url(make: Make) -> None:
@@ -427,7 +428,7 @@ def test_a_rewritten_request_is_purged_by_its_public_url(make: Make) -> None:
         assert lb.get("http://h/api/x").body == b"/x"
         assert lb.get("http://h/x").body == b"/x"
     assert len(origin.requests) == 2
-    assert lb.service.caches["main"].purge(Purge("prefix", b"http://h/api/")) == 1
+    assert purged(lb.service.caches["main"], Purge("prefix", b"http://h/api/")) == 1
 
 
 def test_only_if_cached(make: Make) -> None:
@@ -599,7 +600,7 @@ def test_a_clock_that_is_set_back_keeps_nothing_alive(make: Make) -> None:
     back = 3600.0
     assert [lb.get("http://h/a").body for _ in range(2)] == [b"1", b"1"], "0 has an unknown age"
     back = 7200.0
-    cache.purge(Purge("url", b"http://h/a"), soft=True)
+    purged(cache, Purge("url", b"http://h/a"), soft=True)
     lb.get("http://h/a")
     assert [lb.get("http://h/a").body for _ in range(2)] == [b"2", b"2"]
     assert len(origin.requests) == 3
@@ -613,11 +614,11 @@ def test_a_purge_finds_other_spellings_of_what_key_names(make: Make) -> None:
     lb.get(one)
     assert status(lb.get(other)) == "hit; ttl=60"
     assert origin.requests[0].target == "/p?a=1&b=3"
-    assert cache.purge(Purge("url", other.encode())) == 1
+    assert purged(cache, Purge("url", other.encode())) == 1
     for kind, value in (("url", b"https://h/p?b=3&a=1"), ("prefix", b"https://h/p")):
         lb.get(one)
-        assert cache.purge(Purge(kind, value)) == 1, "the key has no scheme"
-        assert cache.purge(Purge(kind, value)) == 0
+        assert purged(cache, Purge(kind, value)) == 1, "the key has no scheme"
+        assert purged(cache, Purge(kind, value)) == 0
     lb.get(one)
     lb.request("POST", other)
     assert status(lb.get(one)).startswith("fwd=uri-miss")
@@ -628,8 +629,8 @@ def test_a_key_with_the_scheme_is_purged_by_it(make: Make) -> None:
     serve(lb, Answer(200, b"one", MINUTE))
     lb.get("http://h/p")
     cache = lb.service.caches["main"]
-    assert cache.purge(Purge("url", b"https://h/p")) == 0
-    assert cache.purge(Purge("url", b"http://h/p")) == 1
+    assert purged(cache, Purge("url", b"https://h/p")) == 0
+    assert purged(cache, Purge("url", b"http://h/p")) == 1
 
 
 def test_vary_by_cookie_means_the_cookies_that_are_sent(make: Make) -> None:

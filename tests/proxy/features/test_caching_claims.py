@@ -15,6 +15,7 @@ from lbproxy.cache.purge import Purge
 from lbproxy.proxy.features.caching.disk.claims import PASS_SECONDS, FetchClaims
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.origin import Answer
+from tests.support.purging import purged
 
 KEY, OTHER = bytes(16), b"\x01" + bytes(15)
 TEXT = """
@@ -217,7 +218,7 @@ def test_a_purge_ends_the_wait_for_what_began_before(make: Make) -> None:
     one, two, _, other = pair(make, Answer(200, b"old", MINUTE, after=4.0))
     other.handler = Answer(200, b"new", MINUTE)
     one.begin("GET", "http://h/a")
-    one.service.caches["main"].purge(Purge("all"))
+    purged(one.service.caches["main"], Purge("all"))
     second = two.begin("GET", "http://h/a")
     together(one, two, 0.2)
     assert second.wait().body == b"new"

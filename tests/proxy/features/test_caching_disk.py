@@ -21,6 +21,7 @@ from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.shown import stats_of
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.origin import Answer
+from tests.support.purging import purged
 
 TEXT = """
 [cache main]
@@ -170,7 +171,7 @@ def test_a_purge_is_durable(make: Make, tmp_path: Path, wanted: Purge) -> None:
     serve(lb, Answer(200, b"old", HOUR))
     lb.get("http://h/a")
     lb.advance(1)
-    assert cache_of(lb).purge(wanted) == 1
+    assert purged(cache_of(lb), wanted) == 1
     lb.advance(1)
     assert not files(tmp_path, "r")
     again = make()  # the first one is still there, as after a kill
@@ -186,11 +187,11 @@ def test_two_processes_have_one_cache(make: Make) -> None:
     one.advance(1)
     assert two.get("http://h/a").body == b"first"
     assert not other.requests
-    cache_of(two).purge(Purge("url", b"http://h/a"))
+    purged(cache_of(two), Purge("url", b"http://h/a"))
     assert two.get("http://h/a").body == b"second"
     two.advance(1)
     assert one.get("http://h/a").body == b"second"
-    assert cache_of(one).purge(Purge("all"), soft=True) == 1
+    assert purged(cache_of(one), Purge("all"), soft=True) == 1
     assert "soft purge" in two.get("http://h/a").header("Cache-Status")
 
 
@@ -305,7 +306,7 @@ def test_a_purge_that_is_not_recorded_holds_here(
         for name in ("os.pwrite", "os.ftruncate", "pathlib.Path.unlink"):
             patch.setattr(name, fail)
         with pytest.raises(OSError, match="Read-only"):
-            cache_of(lb).purge(Purge("all"))
+            purged(cache_of(lb), Purge("all"))
         assert lb.get("http://h/a").body == b"new"
     lb.advance(11)
     assert lb.get("http://h/a").body == b"new"
@@ -315,10 +316,10 @@ def test_a_purge_without_the_folder_is_an_error(make: Make, tmp_path: Path) -> N
     (tmp_path / "store").write_text("a file")
     lb = make()
     with pytest.raises(OSError, match="cannot be opened"):
-        cache_of(lb).purge(Purge("all"))
+        purged(cache_of(lb), Purge("all"))
     (tmp_path / "store").unlink()
     lb.advance(11)
-    assert cache_of(lb).purge(Purge("all")) == 0
+    assert purged(cache_of(lb), Purge("all")) == 0
 
 
 def test_too_many_open_files_cost_a_hit_and_no_contents(
@@ -355,7 +356,7 @@ def test_flushes_do_not_queue(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
     work: list[Any] = []
     monkeypatch.setattr(cache.jobs, "run", lambda *job: work.append(job))
     for _ in range(50):
-        cache.purge(Purge("all"))
+        purged(cache, Purge("all"))
     assert len(work) == 1
     work[0][1](None)
     assert len(work) == 2, "once more for those that came meanwhile"
@@ -446,7 +447,7 @@ def test_a_purge_ends_joining_also_for_requests_that_are_not_looked_up(make: Mak
     bodies = [b"old", b"new"]
     two.origin("a", "10.0.0.1:80", lambda _: Answer(200, bodies.pop(0), HOUR, after=1.0))
     before = two.begin("GET", "http://h/a")
-    cache_of(one).purge(Purge("all"))
+    purged(cache_of(one), Purge("all"))
     after = two.begin("GET", "http://h/a", headers={"X-Refresh": "1"})
     assert (before.wait().body, after.wait().body) == (b"old", b"new")
     two.advance(1)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from lbproxy.proxy.features.caching.disk import copying
 from lbproxy.proxy.features.caching.disk import journal as module
 from lbproxy.proxy.features.caching.disk.journal import NAME, Journal
 from tests.support.descriptors import descriptors, settled_descriptors
@@ -33,6 +34,11 @@ class Process:
     def append(self, *payloads: bytes) -> None:
         """Append records."""
         self.journal.append(lambda: payloads)
+
+    def compact(self, payloads: Callable[[], list[bytes]]) -> None:
+        """Compact the journal at once."""
+        for _ in self.journal.compaction(payloads):
+            pass
 
     def synced(self) -> list[bytes]:
         """What it knows after a sync."""
@@ -101,7 +107,7 @@ def test_a_process_that_is_behind_a_compaction_goes_on(two: tuple[Process, Proce
     one, other = two
     resets = other.resets
     one.append(b"last")
-    one.journal.compact(lambda: [b"last"])
+    one.compact(lambda: [b"last"])
     other.append(b"next")
     assert (other.known[-2:], other.resets) == ([b"last", b"next"], resets)
     assert one.synced()[-1] == b"next"
@@ -112,7 +118,7 @@ def test_a_compaction_has_what_another_process_did_meanwhile(
 ) -> None:
     one, other = two
     other.append(b"a purge")
-    one.journal.compact(lambda: list(one.known))
+    one.compact(lambda: list(one.known))
     assert Process(tmp_path).known[-1] == b"a purge"
 
 
@@ -120,9 +126,9 @@ def test_a_failed_compaction_leaves_no_file(
     two: tuple[Process, Process], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = two
-    monkeypatch.setattr(module, "write_copy", lambda *_: full(0, b"", 0))
+    monkeypatch.setattr(copying, "write_pieces", lambda *_: full(0, b"", 0))
     with pytest.raises(OSError, match="No space"):
-        one.journal.compact(list)
+        one.compact(list)
     assert sorted(path.name for path in tmp_path.iterdir()) == [NAME, "lock"]
     one.append(b"next")
     assert other.synced()[-1] == b"next"

@@ -17,6 +17,7 @@ from lbproxy.cache.purge import Purge
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.client import PendingResponse
 from lbproxy.testing.origin import Answer, Request
+from tests.support.purging import purged
 
 TEXT = """
 [cache main]
@@ -191,10 +192,10 @@ class World:
             one.paused = not one.paused
             (one.pending.client.pause if one.paused else one.pending.client.resume)()
         elif what < 0.94:
-            self.lb.service.caches["main"].purge(Purge("all"), soft=False)
+            purged(self.lb.service.caches["main"], Purge("all"), soft=False)
             self.floor = self.version
         elif what < 0.96:
-            self.lb.service.caches["main"].purge(Purge("prefix", b"http://h/"), soft=True)
+            purged(self.lb.service.caches["main"], Purge("prefix", b"http://h/"), soft=True)
         elif what < 0.97:
             self.lb.request("POST", "http://h/none/a", body=b"x")
         else:

@@ -15,6 +15,7 @@ from lbproxy.proxy.features.caching.source import CacheSource
 from lbproxy.proxy.http.source import Source
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer, Request
+from tests.support.purging import purged
 
 TEXT = """
 [cache main]
@@ -193,7 +194,7 @@ def test_a_soft_purge_outlives_a_head_request(make: Make) -> None:
     lb.get(URL)
     lb.advance(61)
     asking = lb.begin("HEAD", URL)
-    lb.service.caches["main"].purge(Purge("all"), soft=True)
+    purged(lb.service.caches["main"], Purge("all"), soft=True)
     asking.wait()
     (entry,) = lb.service.caches["main"].memory
     assert entry.stored.purged
@@ -232,7 +233,7 @@ def test_purges_know_every_spelling_of_a_url(make: Make) -> None:
     cache = lb.service.caches["main"]
     for spelling in (b"HTTP://H/", b"http://h:80/", b"http://h", b"http://h/#x"):
         lb.get("http://h/")
-        assert cache.purge(Purge("url", spelling)) == 1, spelling
+        assert purged(cache, Purge("url", spelling)) == 1, spelling
     for request in (b"GET http://H/ HTTP/1.1\r\nHost: h", b"GET / HTTP/1.1\r\nHost: h:80"):
         for purge in (
             Purge("url", b"http://h/"),
@@ -241,7 +242,7 @@ def test_purges_know_every_spelling_of_a_url(make: Make) -> None:
         ):
             client = lb.connect("web")
             client.request("GET", request + b"\r\n\r\n").wait()
-            assert cache.purge(purge) == 1, (request, purge)
+            assert purged(cache, purge) == 1, (request, purge)
     assert len(origin.requests) == 10
 
 

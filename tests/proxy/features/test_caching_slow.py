@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from lbproxy.cache.purge import Purge
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.chunks import StoredChunks
 from lbproxy.proxy.unsent import unsent_bytes
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.client import PendingResponse
 from lbproxy.testing.origin import Answer, Request
+from tests.support.purging import purged_of
 
 TEXT = """
 [cache main]
@@ -138,7 +140,7 @@ def test_a_purged_body_that_is_being_sent_counts_until_it_is_sent(make: Make) ->
     cache = cache_of(lb)
     assert lb.get("http://h/page0").body == BODY
     (slow,) = crawl(lb, "/page", 1)
-    cache.memory.purge(list(cache.memory))
+    purged_of(cache.memory, Purge("all"))
     assert (cache.memory.bytes, cache.memory.detached > len(BODY)) == (0, True)
     slow.client.resume()
     assert slow.wait().body == BODY

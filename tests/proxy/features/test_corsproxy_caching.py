@@ -18,6 +18,7 @@ from lbproxy.limits.rate import Rate
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer, Request
 from tests.support.keyedcors import call as keyed_call
+from tests.support.purging import purged
 
 APP = "https://app.example.com"
 OTHER = "https://other.example.com"
@@ -226,11 +227,11 @@ def test_purge_by_the_url_of_the_target(make: Make) -> None:
     lb = make()
     target = serve(lb)
     assert status(call(lb)) == "MISS"
-    purged = call(lb, method="PURGE")
-    assert purged.status == 200, purged.body
-    assert b"1" in purged.body
+    gone = call(lb, method="PURGE")
+    assert gone.status == 200, gone.body
+    assert b"1" in gone.body
     assert status(call(lb)) == "MISS"
-    assert lb.service.caches["main"].purge(Purge("url", b"http://api.example.com/data")) == 1
+    assert purged(lb.service.caches["main"], Purge("url", b"http://api.example.com/data")) == 1
     assert status(call(lb)) == "MISS"
     assert len(target.requests) == 3
 

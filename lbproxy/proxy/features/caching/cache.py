@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from lbproxy.cache.codec import key_digest
 from lbproxy.cache.key import Key, normal_prefix, normal_url
@@ -25,6 +27,7 @@ from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.place import Placement
 from lbproxy.proxy.features.caching.spec import CacheSpec, policy_of
 from lbproxy.proxy.features.caching.store import ResponseStore
+from lbproxy.proxy.features.caching.sweeping import sum_of
 
 if TYPE_CHECKING:
     from lbproxy.proxy.http.traffic import HTTPTraffic
@@ -221,17 +224,19 @@ class Cache(Generic[RunningT]):
 
     # -- purges ---------------------------------------------------------------------------------
 
-    def purge(self, wanted: Purge, soft: bool = False) -> int:
-        """Remove what ``wanted`` names, or make it stale; return how many responses.
+    def purge(self, wanted: Purge, soft: bool = False) -> Deferred[int]:
+        """Remove what ``wanted`` names, or make it stale; see :meth:`ResponseStore.purge`.
 
         Fetches under way that it names, or may name, are not stored, and nobody joins them."""
         if wanted.kind == "url":
             wanted = Purge("url", normal_url(wanted.value, self.policy))
         elif wanted.kind == "prefix":
             wanted = Purge("prefix", normal_prefix(wanted.value))
-        count = self.store.purge(wanted, soft)
+        counts = [self.store.purge(wanted, soft)]
         other = self._other_scheme(wanted)
-        return count if other is None else count + self.store.purge(other, soft)
+        if other is not None:
+            counts.append(self.store.purge(other, soft))
+        return sum_of(counts)
 
     def _other_scheme(self, wanted: Purge) -> Purge | None:
         """The same for the other scheme if ``key`` has none: one response stands for both then."""
@@ -263,10 +268,13 @@ class Cache(Generic[RunningT]):
         purges = [Purge("url", url) for url in urls]
         purges += [Purge("group", origin + b" " + group) for group in groups]
         for one in purges:
-            try:
-                self.purge(one)
-            except OSError as error:
-                self.store.log("cannot record an invalidation", error)
+            self.purge(one).addErrback(self._not_invalidated)
+
+    def _not_invalidated(self, failure: Failure) -> None:
+        error = failure.value
+        if not isinstance(error, OSError):
+            failure.raiseException()
+        self.store.log("cannot record an invalidation", error)
 
     def stop(self) -> None:
         """End the fetches that nobody waits for."""

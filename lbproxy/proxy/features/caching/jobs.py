@@ -22,10 +22,13 @@ T = TypeVar("T")
 
 
 class Jobs:
-    """Runs jobs in the order given, at most :data:`AT_ONCE` together."""
+    """Runs jobs in the order given, at most :data:`AT_ONCE` together.
+
+    ``reactor``: for those that wait for their results.
+    """
 
     def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
+        self.reactor = reactor
         self._waiting: deque[tuple[Callable[[], Any], Callable[[Any], None]]] = deque()
         self._running = 0
 
@@ -41,8 +44,8 @@ class Jobs:
         while self._waiting and self._running < AT_ONCE:
             work, done = self._waiting.popleft()
             self._running += 1
-            pool = self._reactor.getThreadPool()
-            found: Deferred[Any] = deferToThreadPool(self._reactor, pool, work)
+            pool = self.reactor.getThreadPool()
+            found: Deferred[Any] = deferToThreadPool(self.reactor, pool, work)
             found.addErrback(_exception)
             found.addCallback(self._over, done)
             found.addErrback(lambda failure: _log.failure("after a job of the cache", failure))

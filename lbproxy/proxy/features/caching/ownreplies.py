@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
 from lbproxy.cache.cachestatus import cache_status
 from lbproxy.cache.purge import Purge
 from lbproxy.http.message import Reply, RequestHead, ResponseHead
@@ -11,6 +14,7 @@ from lbproxy.observe.record import CacheNote
 from lbproxy.proxy.features.caching.bypass import public_url
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.http.bodystream import respond
+from lbproxy.proxy.http.deferredstream import DeferredStream
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import STARTING
 from lbproxy.proxy.http.streams import SourceStream
@@ -42,12 +46,30 @@ def answer_purge(cache: Cache[Any], head: RequestHead, sink: Asking) -> SourceSt
         sink.hook_replied(Reply(403, b'{"error": "PURGE is not allowed from here"}\n', [_JSON]))
         return STARTING
     soft = (head.header(b"x-purge-soft") or b"").lower() in (b"1", b"yes", b"true")
-    try:
-        count = cache.purge(Purge("url", public_url(sink, cache)), soft)
-    except OSError as error:
-        cache.store.log("cannot record a purge", error)
-        sink.hook_replied(Reply(500, b'{"error": "the purge is not recorded"}\n', [_JSON]))
-        return STARTING
-    cache.counters.purge_requests += 1
-    sink.hook_replied(Reply(200, b'{"purged": %d}\n' % count, [_JSON]))
-    return STARTING
+    stream = _Purging(cache, sink, cache.purge(Purge("url", public_url(sink, cache)), soft))
+    return STARTING if stream.answered else stream
+
+
+class _Purging(DeferredStream):
+    """The exchange of a PURGE, until all responses are purged."""
+
+    def __init__(self, cache: Cache[Any], sink: Asking, counted: Deferred[int]) -> None:
+        super().__init__(sink)
+        self.answered = False
+        self._cache = cache
+        counted.addCallbacks(self._purged, self._failed)
+
+    def _purged(self, count: int) -> None:
+        self._cache.counters.purge_requests += 1
+        self._answer(200, b'{"purged": %d}\n' % count)
+
+    def _failed(self, failure: Failure) -> None:
+        if isinstance(failure.value, OSError):
+            self._cache.store.log("cannot record a purge", failure.value)
+        self._answer(500, b'{"error": "the purge is not recorded"}\n')
+
+    def _answer(self, status: int, text: bytes) -> None:
+        if not self._over:
+            self.answered = True
+            self._end()
+            self._sink.hook_replied(Reply(status, text, [_JSON]))

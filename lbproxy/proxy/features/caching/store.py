@@ -7,11 +7,12 @@ purged, so nothing is served that another process has purged.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
 from attrs import evolve
+from twisted.internet.defer import Deferred, fail
 
 from lbproxy.cache.codec import (
     DamagedError,
@@ -34,6 +35,8 @@ from lbproxy.proxy.features.caching.disk.slot import FolderSlot
 from lbproxy.proxy.features.caching.disk.spool import Spool
 from lbproxy.proxy.features.caching.disk.writer import FolderWriter, Writing, nothing
 from lbproxy.proxy.features.caching.jobs import Jobs
+from lbproxy.proxy.features.caching.sweeping import Sweeping, sum_of
+from lbproxy.proxy.slices import in_slices
 
 __all__ = ["Observer", "ResponseStore"]
 
@@ -74,6 +77,7 @@ class ResponseStore:
         self._writer = FolderWriter(self._slot, self.memory, jobs)
         self._loader = FolderLoader(self._slot, self._writer, self.memory, jobs)
         self._remote: dict[str, int] = {}
+        self._last: Sweeping | None = None  # the last purge from the folder, in memory
 
     def __len__(self) -> int:
         folder = self._slot.folder
@@ -274,31 +278,38 @@ class ResponseStore:
 
     # -- purges ---------------------------------------------------------------------------------
 
-    def purge(self, wanted: Purge, soft: bool = False) -> int:
-        """Remove what ``wanted`` names, or make it stale, in all processes; return how many.
+    def purge(self, wanted: Purge, soft: bool = False) -> Deferred[int]:
+        """Remove what ``wanted`` names, or make it stale, in all processes.
 
-        OSError if other processes, or the next start, cannot be told."""
-        if self.folder is None:
-            self._slot.open()
-        if self.folder is None:
-            count = self._purge_memory(wanted, soft)
-            if self._slot.path is not None:
-                self._slot.missed = True
-                raise OSError(f"the cache folder {self._slot.path} cannot be opened")
-            return count
-        try:
-            alone = [one for one in wanted.find(self.memory) if one.place is None]
-            return self.folder.purge(wanted, soft) + len(alone)
-        except OSError as error:
-            self._slot.missed = True
+        It is true at once, but while the folder is being read. Return how many responses, when all
+        are removed. The Deferred fails with OSError if other processes, or the next start, cannot
+        be told."""
+        slot = self._slot
+        if slot.folder is None:
+            slot.open()
+        if slot.loading:
             self._purge_memory(wanted, soft)
-            self._slot.fail(error)  # its places are not purged
-            raise
+            return slot.loaded().addCallback(lambda _: self.purge(wanted, soft))
+        if slot.folder is None:
+            memory = self._purge_memory(wanted, soft)
+            if slot.path is None:
+                return memory.counted()
+            slot.missed = True
+            return fail(OSError(f"the cache folder {slot.path} cannot be opened"))
+        self._last = None
+        try:
+            found = slot.folder.purge(wanted, soft), self._last
+        except OSError as error:
+            slot.missed = True
+            self._purge_memory(wanted, soft)
+            slot.fail(error)  # its places are not purged
+            return fail(error)
+        return sum_of([one.counted() for one in found if one is not None])
 
-    def _purge_memory(self, wanted: Purge, soft: bool) -> int:
+    def _purge_memory(self, wanted: Purge, soft: bool) -> Sweeping:
         self._observer.purged(wanted)
         self._writer.purge(wanted)
-        return self.memory.purge(wanted.find(self.memory), soft)
+        return Sweeping(self._jobs.reactor, self.memory.sweep(wanted, soft))
 
     # -- from the folder ------------------------------------------------------------------------
 
@@ -310,7 +321,7 @@ class ResponseStore:
 
     def purged(self, purge: Purge, soft: bool) -> None:
         """See FolderFollower."""
-        self._purge_memory(purge, soft)
+        self._last = self._purge_memory(purge, soft)
 
     def reset(self) -> None:
         """See FolderFollower: what is in memory may be outdated."""
@@ -340,17 +351,32 @@ class ResponseStore:
             found = [*own, *described(self.folder, places)]
         return found
 
-    def page(self, first: int, limit: int) -> tuple[list[Entry], int]:
+    def page(self, first: int, limit: int) -> Deferred[tuple[list[Entry], int]]:
         """Return at most ``limit`` responses from number ``first`` on, and the number of all.
 
-        For people. Blocks: the heads of those on disk are read, of one page alone.
+        For people, over several turns of the reactor. The heads of those on disk are read, which
+        blocks, of one page alone.
         """
-        last = first + limit
-        if self.folder is None:
-            stored = list(self.memory)
-            return stored[first:last], len(stored)
-        self.folder.sync()
-        own = [one for one in self.memory if one.place is None]
-        places = list(self.folder.catalog)
-        rest = places[max(0, first - len(own)) : max(0, last - len(own))]
-        return [*own[first:last], *described(self.folder, rest)], len(own) + len(places)
+        folder = self.folder
+        if folder is not None:
+            folder.sync()
+        found: list[Entry] = []
+        seen = 0
+
+        def steps() -> Iterator[None]:
+            nonlocal seen
+            for entry in self.memory.walk(oldest_first=True):
+                if folder is None or entry.place is None:
+                    seen += 1
+                    if first < seen <= first + limit:
+                        found.append(entry)
+                yield
+            if folder is None:
+                return
+            for place in folder.catalog.walk(oldest_first=True):
+                seen += 1
+                if first < seen <= first + limit:
+                    found.extend(described(folder, [place]))
+                yield
+
+        return in_slices(self._jobs.reactor, steps()).addCallback(lambda _: (found, seen))

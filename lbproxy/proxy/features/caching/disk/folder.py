@@ -2,22 +2,25 @@
 
 Each process has the places of all responses in memory, and follows the journal. The process that
 stores a response evicts what must make room for it; the process that removes one from the journal
-removes its files. Files that a killed process has left are removed by :meth:`Folder.sweep`.
+removes its files. Files that a killed process has left are removed now and then.
 """
 
 from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from lbproxy.cache.catalog import Catalog
 from lbproxy.cache.codec import DamagedError
 from lbproxy.cache.purge import Purge
+from lbproxy.cache.sweep import Sweep
 from lbproxy.proxy.features.caching.disk.claims import FetchClaims
 from lbproxy.proxy.features.caching.disk.entries import (
     Dropped,
@@ -30,15 +33,15 @@ from lbproxy.proxy.features.caching.disk.entries import (
 from lbproxy.proxy.features.caching.disk.files import FolderFiles
 from lbproxy.proxy.features.caching.disk.journal import Journal
 from lbproxy.proxy.features.caching.disk.ownership import require_own
+from lbproxy.proxy.features.caching.disk.trash import Trash
 from lbproxy.proxy.features.caching.jobs import Jobs
+from lbproxy.proxy.features.caching.sweeping import Sweeping
 from lbproxy.proxy.ratelog import Quiet
+from lbproxy.proxy.slices import in_slices
 
 __all__ = ["Folder", "FolderFollower", "log_failure"]
 
 _quiet: Final = Quiet(Logger(__name__))
-
-_AGE: Final = 600.0
-"""Seconds after which a file that the journal does not name is nobody's."""
 
 _SWEEP: Final = 3600.0
 """Seconds between sweeps."""
@@ -75,7 +78,11 @@ class Folder:
         self._follower = follower
         self._names: dict[int, Place] = {}
         self._bodies: dict[int, int] = {}  # by name: how many records have it
-        self._hit: list[Place] = []  # by the last purge
+        self._own = False  # a purge of this process is being recorded
+        self._sweeping: Sweeping | None = None  # the last purge that was applied
+        self._compacting = False
+        self._compaction: Deferred[None] | None = None
+        self._trash = Trash(self.files, jobs)
         self._closed = False
         self._sweep_at = 0.0
         self._compact_at = _COMPACT
@@ -86,6 +93,9 @@ class Folder:
     def close(self) -> None:
         """Close the journal; files stay."""
         self._closed = True
+        self.catalog.sweeps.clear()
+        if self._compaction is not None:
+            self._compaction.cancel()
         self.journal.close()
         self.claims.close()
 
@@ -119,8 +129,7 @@ class Folder:
         if known:
             self.catalog.counts.stored += 1
             self._tend()
-            if time.time() >= self._sweep_at:
-                self.sweep()
+            self.tidy()
         else:
             self.remove_files([place])
         return known
@@ -137,20 +146,28 @@ class Folder:
                 self._forget(one)
         self._unlink(found)
 
-    def purge(self, purge: Purge, soft: bool) -> int:
+    def load(self) -> Iterator[None]:
+        """Learn what the folder holds, in steps of a millisecond; before any other use.
+
+        OSError."""
+        for _ in self.journal.load():
+            if self._closed:
+                return
+            yield
+
+    def purge(self, purge: Purge, soft: bool) -> Sweeping | None:
         """Remove what ``purge`` names, or make it stale; true everywhere when it returns.
 
-        Return how many responses. OSError if it cannot be recorded."""
+        None if all contents had to be given up. OSError if it cannot be recorded."""
         self.sync()
-        self._hit.clear()
-        self.journal.append_surely(dump_entry(Purged(purge, soft)))
-        found = list(self._hit)
-        if not soft:
-            self._unlink(found)
-        self.catalog.counts.purged += len(found)
-        self._tend()
+        self._own, self._sweeping = True, None
+        try:
+            self.journal.append_surely(dump_entry(Purged(purge, soft)))
+        finally:
+            self._own = False
+        sweeping, self._sweeping = self._sweeping, None
         self._flush()
-        return len(found)
+        return sweeping
 
     def _flush(self) -> None:
         """Have the journal written to the disk, once for all purges that come meanwhile."""
@@ -176,7 +193,7 @@ class Folder:
         """Evict ``size`` bytes: the disk is full before the limit is reached."""
         self.drop(self._evicted(self.catalog.limit - self.catalog.bytes + size, []))
 
-    def failed(self, what: str, error: BaseException) -> None:
+    def failed(self, what: str, error: BaseException | None) -> None:
         """Log a failure of the disk, at most once a second."""
         log_failure(self.path, what, error)
 
@@ -225,16 +242,24 @@ class Folder:
                 self._forget(place)
         else:
             self._follower.purged(entry.purge, entry.soft)
-            self._hit = list(entry.purge.find(self.catalog))
-            if entry.purge.kind == "all" and not entry.soft:
-                self.catalog.clear()
-                self._names, self._bodies = {}, {}
-                return
-            for place in self._hit:
-                if entry.soft:
-                    place.purged = True
-                else:
-                    self._forget(place)
+            self._purge(entry)
+
+    def _purge(self, entry: Purged) -> None:
+        own, catalog = self._own, self.catalog
+
+        def purged(place: Place) -> bool:
+            if own:
+                catalog.counts.purged += 1
+            if entry.soft:
+                place.purged = True
+                return True
+            self._forget(place)
+            if own:
+                self.remove_files([place])
+            return True
+
+        sweep = Sweep(catalog, entry.purge, purged)
+        self._sweeping = Sweeping(self.jobs.reactor, sweep, self._tend)
 
     def _forget(self, place: Place) -> None:
         del self._names[place.record]
@@ -248,6 +273,7 @@ class Folder:
     def _reset(self) -> None:
         had = bool(self._names)
         catalog = self.catalog
+        catalog.sweeps.clear()
         self.catalog = Catalog(catalog.limit, catalog.variants)
         self.catalog.counts = catalog.counts
         self._names, self._bodies = {}, {}
@@ -257,15 +283,31 @@ class Folder:
         self._follower.reset()
 
     def _tend(self) -> None:
-        """Compact the journal when most of it is history."""
-        if self.journal.records < max(self._compact_at, 2 * len(self._names)):
+        """Compact the journal, some time later, when most of it is history."""
+        enough = max(self._compact_at, 2 * len(self._names))
+        if self.journal.records >= enough and not self._compacting:
+            self._compacting = True
+            self.jobs.reactor.callLater(0, self._compact)
+
+    def _compact(self) -> None:
+        if self._closed or self.catalog.sweeps:
+            self._compacting = False  # the last sweep comes back to it
             return
-        try:
-            self.journal.compact(lambda: map(dump_entry, self._names.values()))
-            self._compact_at = _COMPACT
-        except OSError as error:
-            self._compact_at = 2 * self.journal.records  # not with each record
-            self.failed("cannot be compacted", error)
+        self._compact_at = 2 * self.journal.records  # not with each record if it fails
+        self._compaction = in_slices(self.jobs.reactor, self.journal.compaction(self._records))
+        self._compaction.addCallbacks(self._compacted, self._not_compacted)
+
+    def _records(self) -> Iterable[bytes]:
+        return map(dump_entry, list(self._names.values()))
+
+    def _compacted(self, _: None) -> None:
+        self._compacting = False
+        self._compact_at = _COMPACT
+
+    def _not_compacted(self, failure: Failure) -> None:
+        self._compacting = False
+        if failure.check(CancelledError) is None:
+            self.failed("cannot be compacted", failure.value)
 
     # -- files ----------------------------------------------------------------------------------
 
@@ -274,59 +316,37 @@ class Folder:
 
     def remove_files(self, places: list[Place]) -> None:
         """Remove the files of places that are not stored, in a thread."""
-        if not places:
-            return
         names = [(one.record, "r") for one in places]
         names += [(one.body, "b") for one in places if one.body and one.body not in self._bodies]
-
-        def remove() -> None:
-            for name, kind in names:
-                self.files.remove(name, kind)
-
-        self.jobs.run(remove, lambda _: None)
+        self._trash.add(names)
 
     def remove_body(self, name: int) -> None:
         """Remove the file of a body unless a record has it."""
         if name not in self._bodies:
-            self.jobs.run(lambda: self.files.remove(name, "b"), lambda _: None)
+            self._trash.add([(name, "b")])
 
-    def sweep(self, part: int = 0) -> None:
-        """Remove files that no process knows, one sub-folder after the other, in threads."""
-        if not part:
+    def tidy(self) -> None:
+        """Remove files that no process knows, if that was not done for a while."""
+        if time.time() >= self._sweep_at:
             self._sweep_at = time.time() + _SWEEP
-        text = f"{part:02x}"
-        before = time.time() - _AGE
+            self._trash.sweep(self._unknown)
 
-        def look() -> list[tuple[int, str]]:
-            return self.files.names(text)
-
-        def found(result: list[tuple[int, str]] | Exception) -> None:
-            if isinstance(result, Exception) or self._closed:
-                return
-            try:
-                self.sync()
-            except OSError as error:
-                self.failed("cannot be swept", error)
-                return
-            unknown = [(name, kind) for name, kind in result if not self._knows(name, kind)]
-            self.jobs.run(lambda: self._remove_abandoned(unknown, before), more)
-
-        def more(_: object) -> None:
-            if part < 255:
-                self.sweep(part + 1)
-
-        self.jobs.run(look, found)
-
-    def _remove_abandoned(self, names: list[tuple[int, str]], before: float) -> None:
-        for name, kind in names:
-            if self.files.abandoned(name, kind, before if kind != "t" else time.time() + 1):
-                self.files.remove(name, kind)
-
-    def _knows(self, name: int, kind: str) -> bool:
-        return name in self._names if kind == "r" else name in self._bodies
+    def _unknown(self, names: list[tuple[int, str]]) -> list[tuple[int, str]] | None:
+        if self._closed:
+            return None
+        try:
+            self.sync()
+        except OSError as error:
+            self.failed("cannot be swept", error)
+            return None
+        return [
+            (name, kind)
+            for name, kind in names
+            if name not in (self._names if kind == "r" else self._bodies)
+        ]
 
 
-def log_failure(path: Path, what: str, error: BaseException) -> None:
+def log_failure(path: Path, what: str, error: BaseException | None) -> None:
     """Log a failure of a folder, at most once a second."""
     words = getattr(error, "strerror", None) or str(error)
     text = "cache folder {path} {what}: {words}"

@@ -1,22 +1,33 @@
-"""DATA. The frames of a journal: length, its complement, CRC-32 and payload."""
+"""DATA. The frames of the journal, and its files: length, its complement, CRC-32, payload."""
 
 from __future__ import annotations
 
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
-__all__ = ["FRAME", "READ", "frame", "frames", "write_copy"]
+__all__ = ["FRAME", "LARGEST", "frame", "frames", "is_at", "open_file", "write_pieces"]
 
 FRAME: Final = struct.Struct(">III")
 
-READ: Final = 4 * 1024 * 1024
-"""Bytes of a journal that are read, or written, at a time."""
-
-_LARGEST: Final = 1024 * 1024
+LARGEST: Final = 1024 * 1024
 """Bytes of the largest payload."""
+
+
+def is_at(fd: int, path: Path) -> bool:
+    """Whether an open file has this name."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def open_file(path: Path, flags: int = 0) -> int:
+    """Open a file of this user's for reading and writing, and make it if there is none."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
 
 
 def frame(payload: bytes) -> bytes:
@@ -30,7 +41,7 @@ def frames(data: bytes) -> Iterator[bytes | None]:
     at = 0
     while at + FRAME.size <= len(data):
         length, complement, crc = FRAME.unpack_from(data, at)
-        if length ^ complement != 0xFFFFFFFF or length > _LARGEST:
+        if length ^ complement != 0xFFFFFFFF or length > LARGEST:
             yield None
             return
         start = at + FRAME.size
@@ -44,22 +55,8 @@ def frames(data: bytes) -> Iterator[bytes | None]:
         at = start + length
 
 
-def write_copy(fd: int, start: int, payloads: Iterable[bytes]) -> tuple[int, int]:
-    """Write the records of a new journal from ``start`` on; return their number and its end."""
-    count, position = 0, start
-    pending: list[bytes] = []
-    held = 0
-    for payload in payloads:
-        pending.append(frame(payload))
-        held += len(pending[-1])
-        count += 1
-        if held > READ:
-            position += _write_all(fd, pending, position)
-            pending, held = [], 0
-    return count, position + _write_all(fd, pending, position)
-
-
-def _write_all(fd: int, pieces: list[bytes], position: int) -> int:
+def write_pieces(fd: int, pieces: list[bytes], position: int) -> int:
+    """Write at ``position``; return the number of bytes.  OSError if they do not fit."""
     data = b"".join(pieces)
     if os.pwrite(fd, data, position) != len(data):
         raise OSError("the disk is full")

@@ -12,8 +12,8 @@ for a purge of another process to be true at once.
 - A journal that is emptied loses its name, too, and the next record begins a new file: were it to
   grow again, a process that has read part of it would take the new records for its continuation.
 - A journal that cannot grow is emptied for the same reason when a purge has to be recorded.
-- :meth:`Journal.compact` writes a new file in place of the old one. Its header names the file and
-  the position it stands for, so a process that has read so far goes on behind the copy.
+- :meth:`Journal.compaction` writes a new file in place of the old one. Its header names the file
+  and the position it stands for, so a process that has read so far goes on behind the copy.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from lbproxy.cache.codec import DamagedError
-from lbproxy.proxy.features.caching.disk.frames import FRAME, READ, frame, frames, write_copy
+from lbproxy.proxy.features.caching.disk.copying import JournalCopy
+from lbproxy.proxy.features.caching.disk.frames import FRAME, frame, frames, is_at, open_file
 
 __all__ = ["NAME", "Journal"]
 
@@ -37,12 +38,17 @@ NAME: Final = "index"
 _LOCK: Final = "lock"
 _MAGIC: Final = b"LBIDX\x00\x01\n"
 _HEADER: Final = struct.Struct(">8sQQQ")  # magic; inode and position it stands for; its copy's end
+_READ: Final = 4 * 1024 * 1024
+_STEP_BYTES: Final = 16 * 1024
+_STEP_RECORDS: Final = 100
 _MOVED: Final = b"M"
 """Payload of the frame after which the file may have been replaced."""
 
 
 class Journal:
     """The journal in ``folder``, which exists.
+
+    :meth:`load` or :meth:`sync` reads what it has.
 
     ``apply(payload)`` is called for each record, own ones included; it raises DamagedError for one
     that it cannot read. ``reset()`` is called when the contents are lost, or begin anew.
@@ -58,13 +64,13 @@ class Journal:
         self._position = 0
         self._moved = False  # the file may have been replaced
         self._held = False
+        self._started = 0  # how often another file was taken, or this one emptied
         self.records = 0
         """Records in the file that have been applied."""
-        self._lock = _open(folder / _LOCK)
+        self._lock = open_file(folder / _LOCK)
         try:
             with self._locked():
                 self._find()
-            self._read()
         except BaseException:
             self.close()
             raise
@@ -112,28 +118,63 @@ class Journal:
         with suppress(OSError):
             os.fdatasync(self._fd)
 
-    def compact(self, payloads: Callable[[], Iterable[bytes]]) -> None:
-        """Replace the file by one with ``payloads()``, what is left once everything is applied.
+    def load(self) -> Iterator[None]:
+        """Apply what the file has, in steps of a millisecond; OSError."""
+        more = True
+        while more:
+            if self._moved:
+                self._follow()
+            more = self._read_some(_STEP_BYTES)
+            if more:
+                yield
 
-        A process that appends meanwhile waits. OSError.
+    def compaction(self, payloads: Callable[[], Iterable[bytes]]) -> Iterator[None]:
+        """Replace the file by one with ``payloads()``, the present contents, and what is appended
+        meanwhile; in steps of a millisecond.
+
+        Nothing changes if another process does the same. OSError. A process that appends during the
+        last step waits for its end.
         """
+        with suppress(BlockingIOError):
+            copy = JournalCopy(self._path.with_name(NAME + ".new"), _HEADER.size)
+            try:
+                complete = yield from self._copied(copy, payloads)
+            except BaseException:
+                copy.abandon()
+                raise
+            if not complete:
+                copy.abandon()
+
+    def _copied(
+        self, copy: JournalCopy, payloads: Callable[[], Iterable[bytes]]
+    ) -> Generator[None, None, bool]:
+        """Write ``copy`` and take it over; False if the file has been replaced or emptied."""
+        self.sync()
+        started, at, records = self._started, self._position, self.records
+        if not at:
+            return False  # it has no contents
+        for number, payload in enumerate(payloads(), 1):
+            copy.add(payload)
+            if not number % _STEP_RECORDS:
+                yield
+        copy.flush()
+        self.sync()
+        while started == self._started and self._position - at > _STEP_BYTES:
+            at = copy.take_over(self._fd, at, self._position)
+            yield
+            self.sync()
         with self._locked():
             self._catch_up()
+            if started != self._started:
+                return False
+            while at < self._position:
+                at = copy.take_over(self._fd, at, self._position)
             self._write([_MOVED])
             stands = os.fstat(self._fd).st_ino, os.lseek(self._fd, 0, os.SEEK_END)
-            copy = self._path.with_name(NAME + ".new")
-            fd = _open(copy, os.O_TRUNC)
-            try:
-                count, end = write_copy(fd, _HEADER.size, payloads())
-                os.pwrite(fd, _HEADER.pack(_MAGIC, *stands, end), 0)
-                copy.rename(self._path)
-            except BaseException:
-                os.close(fd)
-                with suppress(OSError):
-                    copy.unlink()
-                raise
-            self._take(fd, end)
-            self.records = count
+            copy.finish(_HEADER.pack(_MAGIC, *stands, copy.end))
+            self._take(copy.fd, copy.end)
+            self.records += copy.records - records
+        return True
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -144,8 +185,8 @@ class Journal:
                 self._follow()
             more = self._read_some()
 
-    def _read_some(self) -> bool:
-        """Apply a piece of the file; whether there may be more."""
+    def _read_some(self, most: int = _READ) -> bool:
+        """Apply a piece of the file, of ``most`` bytes; whether there may be more."""
         size = os.lseek(self._fd, 0, os.SEEK_END)
         if size < self._position:
             self._moved = True  # it was emptied, and has lost its name
@@ -154,7 +195,7 @@ class Journal:
         if self._position == 0 and size >= _HEADER.size:
             self._start(size)
             return True
-        data = os.pread(self._fd, min(size - self._position, READ), self._position)
+        data = os.pread(self._fd, min(size - self._position, most), self._position)
         read = 0
         for payload in frames(data):
             if payload is None or not self._applied(payload):
@@ -165,6 +206,8 @@ class Journal:
             if payload == _MOVED:
                 self._moved = True
                 return True
+        if not read and most < _READ and self._position + most < size:
+            return self._read_some()  # a large frame
         return read > 0 and self._position < size
 
     def _applied(self, payload: bytes) -> bool:
@@ -180,6 +223,7 @@ class Journal:
 
     def _start(self, size: int) -> None:
         """Begin at the beginning of the file."""
+        self._started += 1
         self._reset()
         self.records = 0
         self._position = 0
@@ -202,20 +246,21 @@ class Journal:
         self._empty()
         self._position = 0
         self._moved = True
+        self._started += 1
         self.records = 0
         self._reset()
 
     def _empty(self) -> None:
         """Give up the contents, in all processes.  OSError."""
         with self._locked():
-            if _is_at(self._fd, self._path):
+            if is_at(self._fd, self._path):
                 with suppress(OSError):
                     self._path.unlink()
             os.ftruncate(self._fd, 0)
 
     def _follow(self) -> None:
         """Go over to the file that has replaced ours, if it is there yet."""
-        if not _is_at(self._fd, self._path) and self._path.exists():
+        if not is_at(self._fd, self._path) and self._path.exists():
             self._switch()
 
     def _switch(self) -> None:
@@ -225,7 +270,7 @@ class Journal:
         was = (os.fstat(self._fd).st_ino, self._position) if self._fd >= 0 else (0, 0)
         if self._fd >= 0 and not self._path.exists():
             self._give_up()
-        fd = _open(self._path)
+        fd = open_file(self._path)
         head = os.pread(fd, _HEADER.size, 0)
         if len(head) == _HEADER.size:
             magic, inode, position, end = _HEADER.unpack(head)
@@ -247,6 +292,7 @@ class Journal:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._position, self._moved = fd, position, False
+        self._started += 1
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -268,8 +314,8 @@ class Journal:
         path = self._path.with_name(_LOCK)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
-            while not _is_at(self._lock, path):
-                other = _open(path)
+            while not is_at(self._lock, path):
+                other = open_file(path)
                 os.close(self._lock)
                 self._lock = other
                 fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -285,7 +331,7 @@ class Journal:
 
     def _find(self) -> None:
         """Have the file of that name open, also when somebody has replaced or removed it."""
-        if self._fd < 0 or not _is_at(self._fd, self._path):
+        if self._fd < 0 or not is_at(self._fd, self._path):
             self._switch()
 
     def _write(self, payloads: Iterable[bytes]) -> None:
@@ -302,15 +348,3 @@ class Journal:
         except OSError:
             os.ftruncate(self._fd, start)
             raise
-
-
-def _is_at(fd: int, path: Path) -> bool:
-    """Whether an open file has this name."""
-    try:
-        return os.path.samestat(path.lstat(), os.fstat(fd))
-    except FileNotFoundError:
-        return False
-
-
-def _open(path: Path, flags: int = 0) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)

@@ -1,4 +1,7 @@
-"""DATA. The folder of a store: opened, given up for a while after a failure, and opened again."""
+"""DATA. The folder of a store: opened, given up for a while after a failure, and opened again.
+
+A folder with a large journal is read over several turns of the reactor. It is not used before.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
 from lbproxy.cache.catalog import Counts
 from lbproxy.cache.memory import Memory
 from lbproxy.cache.purge import Purge
 from lbproxy.proxy.features.caching.disk.folder import Folder, FolderFollower, log_failure
 from lbproxy.proxy.features.caching.jobs import Jobs
+from lbproxy.proxy.slices import in_slices
 
 __all__ = ["RETRY", "FolderSlot"]
 
@@ -43,6 +50,19 @@ class FolderSlot:
         self._memory = memory
         self._limit = 0
         self._retry_at = 0.0
+        self._loading: Folder | None = None
+        self._waiting: list[Deferred[None]] = []
+
+    @property
+    def loading(self) -> bool:
+        """Whether the folder is being read."""
+        return self._loading is not None
+
+    def loaded(self) -> Deferred[None]:
+        """Return when the folder has been read, or cannot be."""
+        found: Deferred[None] = Deferred()
+        self._waiting.append(found)
+        return found
 
     def use(self, path: Path | None, limit: int) -> None:
         """Keep responses in ``path``, of at most ``limit`` bytes, from now on; None for memory."""
@@ -55,32 +75,61 @@ class FolderSlot:
             self._follower.reset()
             self.folder.close()
             self.folder = None
+        self._stop_loading()
         self.path, self._limit = path, limit
         self._retry_at = 0.0
         self.open()
 
     def open(self) -> None:
         """Open the folder, unless it failed less than :data:`RETRY` seconds ago."""
-        if self.path is None or 0 < self._retry_at - self._now() <= RETRY:
+        path = self.path
+        if path is None or self.loading or 0 < self._retry_at - self._now() <= RETRY:
             return
         self._retry_at = self._now() + RETRY
         try:
-            if self.missed and self.path.exists() and not os.access(self.path, os.W_OK):
+            if self.missed and path.exists() and not os.access(path, os.W_OK):
                 raise PermissionError(
                     errno.EACCES, "a purge cannot be recorded"
                 )  # nor be forgotten
             variants = self._memory.variants
-            folder = Folder(self.path, self._limit, variants, self._jobs, self._follower)
-            self._follower.reset()
-            if self.missed:
-                folder.purge(Purge("all"), soft=False)
+            folder = Folder(path, self._limit, variants, self._jobs, self._follower)
         except OSError as error:
-            log_failure(self.path, "cannot be opened", error)
+            log_failure(path, "cannot be opened", error)
             return
+        self._loading = folder
+        reading = in_slices(self._jobs.reactor, folder.load())
+        reading.addCallback(self._read, folder)
+        reading.addErrback(self._unread, folder)
+
+    def _read(self, _: None, folder: Folder) -> None:
+        if self._loading is not folder:
+            return  # it was closed
+        self._follower.reset()
+        if self.missed:
+            folder.purge(Purge("all"), soft=False)
         self.missed = False
         folder.catalog.counts = self.counts
+        folder.resize(self._limit, self._memory.variants)
         self.folder = folder
-        folder.sweep()
+        self._loading = None
+        folder.tidy()
+        self._answer()
+
+    def _unread(self, failure: Failure, folder: Folder) -> None:
+        if self._loading is folder:
+            self._stop_loading()
+        log_failure(folder.path, "cannot be opened", failure.value)
+
+    def _stop_loading(self) -> None:
+        folder, self._loading = self._loading, None
+        if folder is not None:
+            folder.close()
+        self._answer()
+
+    def _answer(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(None)
 
     def sync(self) -> bool:
         """Learn what other processes have done; False if the folder fails."""
@@ -116,6 +165,7 @@ class FolderSlot:
 
     def close(self) -> None:
         """Close the folder; its files stay."""
+        self._stop_loading()
         if self.folder is not None:
             self.folder.close()
             self.folder = None

@@ -1,0 +1,49 @@
+"""DATA. Long work in slices, a few milliseconds in each turn of the reactor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from time import perf_counter
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+__all__ = ["SLICE_S", "in_slices"]
+
+SLICE_S: Final = 0.003
+"""Seconds of work in one turn."""
+
+
+def in_slices(
+    clock: Any, steps: Iterator[object], now: Callable[[], float] = perf_counter
+) -> Deferred[None]:
+    """Take all ``steps``, the first slice of them now.
+
+    A step takes less than a millisecond. The Deferred fires at the end, with the exception if a
+    step raises one; then no further step is taken. Cancelling it ends the work.
+    """
+    call: list[Any] = []
+
+    def run() -> None:
+        call.clear()
+        end = now() + SLICE_S
+        try:
+            for _ in steps:
+                if now() >= end:
+                    call.append(clock.callLater(0, run))
+                    return
+        except BaseException:
+            done.errback(Failure())
+            return
+        done.callback(None)
+
+    def cancel(_: Deferred[None]) -> None:
+        for one in call:
+            one.cancel()
+        if isinstance(steps, Generator):
+            steps.close()
+
+    done: Deferred[None] = Deferred(cancel)
+    run()
+    return done
