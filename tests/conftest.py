@@ -1,5 +1,8 @@
 """What every test gets: the project's own pytest plugin, a calm Hypothesis, marks by folder.
 
+``pytest --hypothesis-profile=search`` looks for new examples, many of each; without it the examples
+are the same in every run.
+
 It also chooses tests: those that watch Python functions are left out where the modules are
 compiled, and where ``LBPROXY_REQUIRE_LIVE=1`` a test that skips itself fails.
 
