@@ -151,6 +151,7 @@ MODULES = (
     "proxy/terms.py",
     "proxy/unsent.py",
     "proxy/queue.py",
+    "proxy/routelimits.py",
     "proxy/http/sending.py",
     "proxy/http/server.py",
     "proxy/http/serverlink.py",

@@ -18,6 +18,7 @@ from lbproxy.decide.path import (
     dry_lists,
 )
 from lbproxy.decide.protection import protections
+from lbproxy.decide.routelimits import limit_lines
 from lbproxy.errors import ProxyError
 from lbproxy.http.condition import VERBS
 from lbproxy.http.conditional import Conditions
@@ -61,6 +62,7 @@ class Explanation:
     protections: list[str] = field(factory=list)
     routes: list[RouteStep] = field(factory=list)
     backend: str = ""
+    limits: list[str] = field(factory=list)
     cache: list[str] = field(factory=list)
     action: str = ""
     calls: list[str] = field(factory=list)
@@ -93,6 +95,7 @@ class Explanation:
         lines += [f"call       {one}" for one in self.calls]
         if self.backend:
             lines.append(f"backend    {self.backend}, balance {self.balance}")
+        lines += [f"limit      {line}" for line in self.limits]
         lines += [f"cache      {line}" for line in self.cache]
         for one in self.candidates:
             mark = "->" if one.server == self.pick else "  "
@@ -246,8 +249,11 @@ def _explain(
         if firewall.startswith("block "):
             result.error = f"blocked: the firewall refuses it with 403 ({firewall[6:]})"
             return result
+        backend = config.backend(verdict.backend)
+        route = None if verdict.route is None else verdict.route.spec
+        result.limits = limit_lines(route, spec, backend)
         result.cache = _cache(config, spec, verdict, traffic)
-        _explain_backend(DryBackend(config.backend(verdict.backend)), traffic, result)
+        _explain_backend(DryBackend(backend), traffic, result)
     return result
 
 

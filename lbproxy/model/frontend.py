@@ -43,6 +43,57 @@ class RouteSpec:
         max=9,
         doc="class in the queue of the backend; lower numbers are served first",
     )
+    timeout_queue: float | None = option(
+        "duration",
+        None,
+        min=0.01,
+        max=3600,
+        default_words="that of the backend",
+        doc="maximum wait in the queue",
+    )
+    timeout_response: float | None = option(
+        "duration",
+        None,
+        min=0.01,
+        max=86400,
+        http_only=True,
+        default_words="that of the backend",
+        doc="maximum wait for the response head once the request is sent",
+    )
+    timeout_server: float | None = option(
+        "duration",
+        None,
+        min=0.01,
+        max=864000,
+        default_words="that of the backend",
+        doc="maximum silence of a server",
+    )
+    timeout_tunnel: float | None = option(
+        "duration",
+        None,
+        min=0.01,
+        max=864000,
+        http_only=True,
+        default_words="that of the backend",
+        doc="maximum silence in a WebSocket or CONNECT tunnel",
+    )
+    retries: int | None = option(
+        "int",
+        None,
+        min=0,
+        max=100,
+        default_words="that of the backend",
+        doc="maximum number of attempts after the first",
+    )
+    max_body: int | None = option(
+        "size",
+        None,
+        min=0,
+        max=1 << 50,
+        http_only=True,
+        default_words="that of the frontend",
+        doc="maximum size of a request body; larger ones get 413",
+    )
 
 
 @frozen

@@ -18,6 +18,7 @@ from lbproxy.http.route import Route, Router
 from lbproxy.proxy.feature import FeatureSet, surround
 from lbproxy.proxy.http.guardedsource import source_of
 from lbproxy.proxy.http.source import BACKEND_SOURCE, Source
+from lbproxy.proxy.routelimits import RouteLimits
 
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
@@ -64,8 +65,9 @@ class RoutePolicy:
 
     ``text``, ``priority``, ``action``: see :class:`~lbproxy.http.route.Route`.  ``backend``: None
     for a route with an action, which needs no hooks of its own, and where a feature of the frontend
-    answers (``Feature.answers``).  ``source``: of its
-    exchanges; None for that of the backend, unless a feature of the route or the frontend has one.
+    answers (``Feature.answers``).  ``source``: of its exchanges; None for that of the backend,
+    unless a feature of the route or the frontend has one.  ``limits``: the timeouts and limits that
+    the route has of its own, None without any.
     """
 
     __slots__ = (
@@ -76,6 +78,7 @@ class RoutePolicy:
         "backend",
         "backend_name",
         "hooks",
+        "limits",
         "priority",
         "source",
         "text",
@@ -95,6 +98,7 @@ class RoutePolicy:
         self.text: str = route.text
         self.priority: int = route.priority
         self.action: Any = route.action
+        self.limits = RouteLimits.of(route.spec)
         self.backend = backend
         self.backend_name = "" if backend is None else backend.name
         self.hooks = hooks

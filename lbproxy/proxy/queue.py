@@ -25,7 +25,8 @@ __all__ = ["Queue", "Waiter"]
 class Waiter(Protocol):
     """A waiting attempt of an HTTP exchange, or a waiting TCP session.
 
-    ``tried``: servers to avoid. ``priority``: the place in the queue.
+    ``tried``: servers to avoid. ``priority``: the place in the queue. ``patience``: most seconds in
+    the queue; 0 for those of the queue.
     """
 
     tried: Sequence[ServerState]
@@ -37,6 +38,10 @@ class Waiter(Protocol):
     @property
     def priority(self) -> int:
         """Lower ones first."""
+
+    @property
+    def patience(self) -> float:
+        """See the class."""
 
     def leased(self, lease: Lease) -> None:
         """Receive a lease."""
@@ -81,8 +86,9 @@ class Queue:
                 raise ProxyError(Kind.QUEUE_FULL, f"{len(self._places)} waiting")
             loser = next(reversed(self._classes[last]))
             self.leave(loser)
-        timer = self._wheel.timer(partial(self._expired, waiter))
-        timer.set(self.timeout)
+        seconds = waiter.patience or self.timeout
+        timer = self._wheel.timer(partial(self._expired, waiter, seconds))
+        timer.set(seconds)
         ticket = self.turn.ticket(priority) if self.turn is not None else 0
         self._places[waiter] = (timer, priority, ticket)
         self._classes.setdefault(priority, OrderedDict())[waiter] = None
@@ -131,6 +137,6 @@ class Queue:
             self.leave(waiter)
             waiter.refused(error)
 
-    def _expired(self, waiter: Waiter) -> None:
+    def _expired(self, waiter: Waiter, seconds: float) -> None:
         if self.leave(waiter):
-            waiter.refused(ProxyError(Kind.QUEUE_TIMEOUT, f"no server free for {self.timeout:g} s"))
+            waiter.refused(ProxyError(Kind.QUEUE_TIMEOUT, f"no server free for {seconds:g} s"))

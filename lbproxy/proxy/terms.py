@@ -9,14 +9,25 @@ from lbproxy.model import BackendSpec
 from lbproxy.net.endpoints import Dialler
 from lbproxy.net.timers import TimerWheel
 
-__all__ = ["Terms"]
+__all__ = ["Terms", "Waits"]
 
 _IDLE_HTTP: Final = 60.0
 _IDLE_TCP: Final = 3600.0
 _RESPONSE_HEADERS: Final = 1000  # the most header lines of one response
 
 
-class Terms:
+class Waits:
+    """The deadlines of one stream to a server, in seconds."""
+
+    __slots__ = ("timeout_response", "timeout_server", "timeout_tunnel")
+
+    def __init__(self, response: float, server: float, tunnel: float) -> None:
+        self.timeout_response = response
+        self.timeout_server = server
+        self.timeout_tunnel = tunnel
+
+
+class Terms(Waits):
     """One object for each backend, which its connectors and their connections share.
 
     A reload rewrites it in place, so a running connection uses the new timeouts from its next wait
@@ -35,13 +46,11 @@ class Terms:
         "shares",
         "shares_first",
         "timeout_connect",
-        "timeout_response",
-        "timeout_server",
-        "timeout_tunnel",
         "wheel",
     )
 
     def __init__(self, dialler: Dialler, spec: BackendSpec) -> None:
+        super().__init__(0.0, 0.0, 0.0)
         self.dialler = dialler
         self.wheel: TimerWheel = dialler.wheel
         self.bound = 0

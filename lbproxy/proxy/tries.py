@@ -25,13 +25,15 @@ _SAME_SERVER_PAUSE: Final = 0.25  # seconds before the only server is tried agai
 class Tries:
     """The attempts of one request or session that ``started`` at this time, in seconds.
 
-    ``servers``: those that failed, without repetition.
+    ``retries``: those of its route, -1 for those of the backend.  ``servers``: those that failed,
+    without repetition.
     """
 
-    __slots__ = ("_limit", "servers", "started")
+    __slots__ = ("_limit", "_retries", "servers", "started")
 
-    def __init__(self, started: float) -> None:
+    def __init__(self, started: float, retries: int = -1) -> None:
         self.started = started
+        self._retries = retries
         self.servers: list[ServerState] = []
         self._limit: RetryLimit | None = None  # under which a retry is counted
 
@@ -46,7 +48,8 @@ class Tries:
 
         ``attempts``: how many were made so far.
         """
-        if attempts > backend.spec.retries:
+        retries = self._retries
+        if attempts > (backend.spec.retries if retries < 0 else retries):
             return False
         longest = backend.spec.timeout_retries
         if longest and backend.wheel.now() - self.started >= longest:

@@ -21,6 +21,7 @@ class Waiter:
     def __init__(self, name: int = 0, priority: int = 0) -> None:
         self.name = name
         self.priority = priority
+        self.patience = 0.0
         self.errors: list[ProxyError] = []
 
     def refused(self, error: ProxyError) -> None:

@@ -6,6 +6,7 @@ import re
 
 from lbproxy.config.draft import Draft
 from lbproxy.config.section import Judge, Section
+from lbproxy.config.units import dump
 from lbproxy.http.condition import path_key
 from lbproxy.model import Condition, FrontendSpec, ListName, Where
 
@@ -32,6 +33,7 @@ def _check(draft: Draft, judge: Judge) -> None:
     _defaults(draft, judge)
     _reached(draft, judge)
     _possible(draft, judge)
+    _bodies(draft, judge)
     for listen in draft.get("listen"):
         judge.key_pairs(draft, "listen", listen.where, listen.certificates)
     forwarded = draft.get("forwarded")
@@ -118,6 +120,16 @@ def _possible(draft: Draft, judge: Judge) -> None:
             if why:
                 text = " ".join((verb, *args))
                 judge.wrong(draft, route.where, "routes", f"never matches: {text!r}, but {why}")
+
+
+def _bodies(draft: Draft, judge: Judge) -> None:
+    """No route allows a larger body than the frontend, which reads it first."""
+    most = None if "max_body" in draft.broken else draft.get("max_body", None)
+    for route in draft.get("routes") if most is not None else ():
+        if route.max_body is not None and route.max_body > most:
+            message = f"max_body={dump('size', route.max_body)} of the route is never reached: "
+            message += f"max_body of the frontend is {dump('size', most)}"
+            judge.wrong(draft, route.where, "routes", message)
 
 
 def _of_site(draft: Draft, where: Where) -> bool:

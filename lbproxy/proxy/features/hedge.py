@@ -153,8 +153,9 @@ class HedgedAttempts(Attempts):
         hedging.counters.hedges += 1
         traffic.attempts += 1
         hedging.running.add(self)
-        self._second = Attempt(self, backend, traffic, traffic.tried)
-        self._second.take(lease)
+        self._second = second = Attempt(self, backend, traffic, traffic.tried)
+        second.limits = first.limits
+        second.take(lease)
 
     def attempt_leased(self, attempt: OwnedAttempt) -> None:
         """See :class:`AttemptOwner`."""

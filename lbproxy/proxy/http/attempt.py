@@ -120,7 +120,10 @@ class Attempt(OwnedAttempt):
     def _open(self, connection: ServerConnection) -> None:
         self.address = connection.address
         self._stream = connection.open_stream(self)
-        if not self.backend.terms.shares:
+        terms, limits = self.backend.terms, self.limits
+        if limits is not None and limits.waits:
+            self._stream.limit(limits.over(terms))
+        if not terms.shares:
             self._bind(False)
         self._owner.attempt_connected(self)
 

@@ -18,6 +18,7 @@ from lbproxy.model import Address
 from lbproxy.proxy import leasing
 from lbproxy.proxy.http.attemptstate import AttemptState
 from lbproxy.proxy.http.sink import ResponseSink
+from lbproxy.proxy.routelimits import RouteLimits
 
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
@@ -95,6 +96,7 @@ class OwnedAttempt(ResponseSink):
     - ``traffic``: what balancers look at, and what lists of sessions show.
     - ``tried``: servers to avoid.
     - ``judged``: passive health hears how the attempt ends.
+    - ``limits``: those of the route, None without any.
     - ``request``: the head as the server gets it.
     - ``waited``, ``t_connect``, ``t_response``: seconds, negative where nothing was measured.
     - ``status``: of the final head, 0 before.
@@ -112,6 +114,7 @@ class OwnedAttempt(ResponseSink):
         "backend",
         "ended",
         "judged",
+        "limits",
         "paused",
         "request",
         "reused",
@@ -139,6 +142,7 @@ class OwnedAttempt(ResponseSink):
         self.traffic = traffic
         self.tried = tried
         self.judged = judged
+        self.limits: RouteLimits | None = None
         self.state = _ASKING
         self.server: ServerState | None = None
         self.request: RequestHead | None = None
@@ -180,6 +184,11 @@ class OwnedAttempt(ResponseSink):
         """The place in the queue."""
         priority: int = self.traffic.priority
         return priority
+
+    @property
+    def patience(self) -> float:
+        """See :class:`~lbproxy.proxy.queue.Waiter`."""
+        return 0.0 if self.limits is None else self.limits.timeout_queue
 
     def part(self, to_client: bytes, to_server: bytes) -> None:
         """End a tunnel for the sake of balance."""

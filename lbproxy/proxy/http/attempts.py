@@ -112,6 +112,9 @@ class Attempts(Sending):
         if traffic.backend_name != self._backend.name and not self._change_backend():
             return
         attempt = self._attempt = Attempt(self, self._backend, traffic, traffic.tried)
+        policy = traffic.policy
+        if policy is not None:
+            attempt.limits = policy.limits
         attempt.acquire()
 
     def _change_backend(self) -> bool:
@@ -242,7 +245,10 @@ class Attempts(Sending):
         traffic = self.traffic
         tries = self._tries
         if tries is None:
-            tries = self._tries = Tries(traffic.started)
+            policy = traffic.policy
+            limits = None if policy is None else policy.limits
+            retries = -1 if limits is None else limits.retries
+            tries = self._tries = Tries(traffic.started, retries)
             traffic.tried = tries.servers
         return tries.allow(self._backend, traffic.attempts)
 

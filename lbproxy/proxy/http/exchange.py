@@ -82,7 +82,11 @@ class Exchange(Answering):
             assert self._tunnel is not None
             self._tunnel.from_client(data)
             return
-        self._traffic.bytes_in += len(data)
+        traffic = self._traffic
+        traffic.bytes_in += len(data)
+        if 0 <= self._most_body < traffic.bytes_in:
+            self._too_large()
+            return
         if self._stream is not None:
             self._stream.send_body(data, None)
         elif state is _ASKED or state is _FAILING:
@@ -166,11 +170,28 @@ class Exchange(Answering):
             run_hooks(self, traffic, (policy.action.reply,), self._no_reply)
             return
         traffic.use(policy)
+        limits = policy.limits
+        if limits is not None and limits.max_body >= 0 and not self._fits(limits.max_body):
+            return
         hooks = policy.hooks
         if hooks.request:
             run_hooks(self, traffic, hooks.request, self._ask)
         else:
             self._ask()
+
+    def _fits(self, most: int) -> bool:
+        """Return whether the request body may have ``most`` bytes, as far as it is known."""
+        traffic = self._traffic
+        length = traffic.request.length
+        self._most_body = most
+        if max(traffic.bytes_in, length or 0) <= most:
+            return True
+        self._too_large()
+        return False
+
+    def _too_large(self) -> None:
+        detail = f"the route allows a body of {self._most_body} bytes"
+        self.fail(ProxyError(Kind.BODY_TOO_LARGE, detail))
 
     def _takes_method(self, request: RequestHead) -> bool:
         """Return whether to continue; if not, a refusal or a reply of lbproxy has been sent."""

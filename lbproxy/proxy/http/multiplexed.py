@@ -26,6 +26,7 @@ from lbproxy.model import Address
 from lbproxy.proxy.http.connector import Connector, PendingDial
 from lbproxy.proxy.http.sink import ResponseSink
 from lbproxy.proxy.info import ConnectionInfo
+from lbproxy.proxy.terms import Waits
 
 __all__ = ["MultiplexedConnection", "MultiplexedStream"]
 
@@ -139,7 +140,9 @@ class MultiplexedStream:
         self.connection = connection
         self.number = number
         self.sink = sink
-        self._timer = connection.connector.terms.wheel.timer(self._late)
+        terms = connection.connector.terms
+        self._waits: Waits = terms
+        self._timer = terms.wheel.timer(self._late)
 
     def reset(self) -> None:
         """Signal to the server that this exchange is over."""
@@ -147,7 +150,7 @@ class MultiplexedStream:
 
     def sent_request(self) -> None:
         """The head is sent: a response is due in ``timeout_response`` seconds."""
-        self._timer.set(self.connection.connector.terms.timeout_response)
+        self._timer.set(self._waits.timeout_response)
 
     def responded(self, head: ResponseHead, *, last: bool) -> None:
         """Pass a response head on; ``last``: nothing follows."""
@@ -187,6 +190,10 @@ class MultiplexedStream:
     def resume_response(self) -> None:
         """A protocol overrides it."""
         raise NotImplementedError
+
+    def limit(self, waits: Waits) -> None:
+        """See :class:`ServerStream`."""
+        self._waits = waits
 
     def bind(self, owner: ConnectionInfo | None, *, pins: bool) -> None:
         """A user's identity is not shared: the connection takes no further stream."""

@@ -59,7 +59,7 @@ class H1ServerConnection(ServerLink, StreamProtocol):
             self._abort()
             return
         if self._state == TUNNEL:
-            self._timer.set(self._terms.timeout_tunnel)
+            self._timer.set(self._waits.timeout_tunnel)
             sink.server_events([data])
             return
         events = self._parser.receive(data)
@@ -77,7 +77,7 @@ class H1ServerConnection(ServerLink, StreamProtocol):
             if self._state < EARLY:
                 self._note_head(events)
             if kind is not End and self._state == ANSWERING and not self._read_paused:
-                self._timer.set(self._terms.timeout_server)
+                self._timer.set(self._waits.timeout_server)
             sink.server_events(events)
         if kind is Invalid and self._sink is sink:
             self._fail(ProxyError(Kind.BAD_RESPONSE, last.detail))
@@ -192,7 +192,7 @@ class H1ServerConnection(ServerLink, StreamProtocol):
     def _send_opaque(self, data: bytes, end: End | None) -> None:
         """Send bytes of a tunnel, or its end."""
         if data:
-            self._timer.set(self._terms.timeout_tunnel)
+            self._timer.set(self._waits.timeout_tunnel)
             self.transport.write(data)
         if end is not None:
             half_close(self.transport)
@@ -206,6 +206,7 @@ class H1ServerConnection(ServerLink, StreamProtocol):
     def close(self, *, reuse: bool) -> None:
         """See :class:`ServerStream`."""
         self._sink = None
+        self._waits = self._terms
         state = self._state
         if state == TUNNEL:
             self._lose()

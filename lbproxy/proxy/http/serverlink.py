@@ -17,6 +17,7 @@ from lbproxy.proxy.http.connector import Connector, PendingDial
 from lbproxy.proxy.http.serverstate import ANSWERING, CLOSING, EARLY, IDLE, SENDING, TUNNEL
 from lbproxy.proxy.http.sink import ResponseSink
 from lbproxy.proxy.http.streams import ConnectionInfo, ServerStream
+from lbproxy.proxy.terms import Waits
 from lbproxy.proxy.unsent import taken_since, unsent_bytes
 
 __all__ = ["ServerLink"]
@@ -39,6 +40,7 @@ class ServerLink:
         self.address: Address | None = None
         self.connector = connector
         self._terms = terms
+        self._waits: Waits = terms  # of the exchange that runs
         self._pending: PendingDial | None = pending
         self._sink: ResponseSink | None = None
         self._uses = 0
@@ -91,7 +93,7 @@ class ServerLink:
         self._paused = True
         if self._sink is not None:
             self._unsent = unsent_bytes(self.transport)
-            self._timer.set(self._terms.timeout_server)
+            self._timer.set(self._waits.timeout_server)
             self._sink.server_paused()
 
     def resumeProducing(self) -> None:
@@ -126,13 +128,13 @@ class ServerLink:
         """Arm the deadline of what we now wait for."""
         state = self._state
         if state == TUNNEL:
-            self._timer.set(self._terms.timeout_tunnel)
+            self._timer.set(self._waits.timeout_tunnel)
         elif state in (SENDING, EARLY):
             self._timer.clear()  # the client's deadline runs
         elif state < EARLY:
-            self._timer.set(self._terms.timeout_response)
+            self._timer.set(self._waits.timeout_response)
         else:
-            self._timer.set(self._terms.timeout_server)
+            self._timer.set(self._waits.timeout_server)
 
     def _expired(self) -> None:
         if (self._paused or self._state == CLOSING) and self._takes():
@@ -146,7 +148,7 @@ class ServerLink:
         elif self._state >= EARLY:
             self._fail(ProxyError(Kind.SERVER_TIMEOUT, "silent in mid answer"))
         else:
-            wait = self._terms.timeout_response
+            wait = self._waits.timeout_response
             self._fail(ProxyError(Kind.RESPONSE_TIMEOUT, f"no response within {wait:g} s"))
 
     def _takes(self) -> bool:
@@ -154,7 +156,7 @@ class ServerLink:
         self._unsent = taken_since(self.transport, self._unsent)
         if not self._unsent:
             return False
-        self._timer.set(self._terms.timeout_server)
+        self._timer.set(self._waits.timeout_server)
         return True
 
     def _fail(self, error: ProxyError) -> None:
@@ -198,6 +200,10 @@ class ServerLink:
         self._single = True
         if self._sink is None:
             self._lose()
+
+    def limit(self, waits: Waits) -> None:
+        """See :class:`ServerStream`."""
+        self._waits = waits
 
     # -- bound to a client ----------------------------------------------------------------------
 

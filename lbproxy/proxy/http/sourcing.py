@@ -45,6 +45,7 @@ class Sourcing(DeliveryOwner):
         "_delivery",
         "_early",
         "_error",
+        "_most_body",
         "_moved",
         "_paused",
         "_replied",
@@ -67,6 +68,7 @@ class Sourcing(DeliveryOwner):
         self._stream: SourceStream | None = None
         self._delivery: Delivery | None = None
         self._tunnel: Tunnel | None = None
+        self._most_body = -1  # bytes that the route allows
         self._early = b""  # request body that came before there was a source
         self._trailers: End = END
         self._paused = False  # the client is not to send more body

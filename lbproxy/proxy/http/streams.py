@@ -14,6 +14,7 @@ from lbproxy.http.message import End, RequestHead, ResponseHead
 from lbproxy.model import Address
 from lbproxy.proxy.http.sink import ResponseSink
 from lbproxy.proxy.info import ConnectionInfo
+from lbproxy.proxy.terms import Waits
 
 __all__ = [
     "ClientStream",
@@ -98,6 +99,11 @@ class ServerStream(ResponseStream, Protocol):
 
         Raises ValueError, with nothing sent, for a head that could be parsed as anything else than
         this one head.
+        """
+
+    def limit(self, waits: Waits) -> None:
+        """Use these deadlines for this stream in place of those of the backend; called before
+        :meth:`send_request`, and only for a route that has deadlines of its own.
         """
 
     def bind(self, owner: ConnectionInfo | None, *, pins: bool) -> None:

@@ -17,6 +17,7 @@ from lbproxy.net import halfclose
 from lbproxy.net.endstate import DONE
 from lbproxy.net.stream import Stream
 from lbproxy.proxy.http.streams import ConnectionInfo
+from lbproxy.proxy.routelimits import RouteLimits
 from lbproxy.proxy.tcp.attempt import TCPAttempt
 from lbproxy.proxy.tcp.idle import IdleWatch
 from lbproxy.proxy.tcp.state import SessionState
@@ -59,6 +60,7 @@ class TwoEnds(TCPTraffic):
         "_half",
         "_hooks",
         "_idle",
+        "_limits",
         "_open",
         "_timer",
         "_to_server",
@@ -75,6 +77,7 @@ class TwoEnds(TCPTraffic):
         self._attempt: TCPAttempt | None = None
         self._tries: Tries | None = None
         self._hooks: Hooks | None = None
+        self._limits: RouteLimits | None = None
         self._early: list[bytes] | None = None
         self._idle: IdleWatch | None = None
         self._timer: Timer | None = None
@@ -89,6 +92,11 @@ class TwoEnds(TCPTraffic):
         """The server of the last attempt."""
         attempt = self._attempt
         return None if attempt is None else attempt.server
+
+    @property
+    def patience(self) -> float:
+        """See :class:`~lbproxy.proxy.queue.Waiter`."""
+        return 0.0 if self._limits is None else self._limits.timeout_queue
 
     def _retry(self) -> None:
         """The pause before the next attempt is over."""
@@ -167,7 +175,9 @@ class TwoEnds(TCPTraffic):
         if self._idle is None:
             backend = self.backend
             assert backend is not None
-            self._idle = IdleWatch(self.frontend.client_timeout, backend.terms.timeout_server)
+            seconds = 0.0 if self._limits is None else self._limits.timeout_server
+            seconds = seconds or backend.terms.timeout_server
+            self._idle = IdleWatch(self.frontend.client_timeout, seconds)
         self._wake_in(self._idle.restart(self._half))
 
     def part(self, to_client: bytes, to_server: bytes) -> None:

@@ -186,6 +186,7 @@ class Session(TwoEnds, StreamProtocol):
         """Apply ``policy``, and use its backend."""
         self._policy = policy
         self._hooks = policy.hooks
+        self._limits = policy.limits
         self.backend = policy.backend
         self.backend_name = policy.backend_name
 
@@ -261,7 +262,8 @@ class Session(TwoEnds, StreamProtocol):
         assert backend is not None and server is not None
         tries = self._tries
         if tries is None:
-            tries = self._tries = Tries(self.started)
+            limits = self._limits
+            tries = self._tries = Tries(self.started, -1 if limits is None else limits.retries)
             self.tried = tries.servers
         if not (error.retry and tries.allow(backend, self.attempts)):
             self.fail(error)
