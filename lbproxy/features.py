@@ -20,6 +20,7 @@ from lbproxy.config.declaration import Declaration, FrontendDeclaration
 from lbproxy.config.keys import add_keys, add_route_options
 from lbproxy.config.sections import SECTIONS
 from lbproxy.entrypoints import forget_packages, installed
+from lbproxy.proxy.features.adapting.spec import AdaptiveDeclaration
 from lbproxy.proxy.features.banning.spec import BanDeclaration
 from lbproxy.proxy.features.caching.spec import CacheDeclaration
 from lbproxy.proxy.features.challenge.spec import ChallengeDeclaration
@@ -74,6 +75,11 @@ FEATURES: tuple[BuiltIn, ...] = (
     BuiltIn("sticky", "lbproxy.proxy.features.stickiness:Stickiness"),
     BuiltIn("mirror", "lbproxy.proxy.features.mirror:Mirror"),
     BuiltIn("hedge", "lbproxy.proxy.features.hedge:Hedging"),
+    BuiltIn(
+        "adaptive_concurrency",
+        "lbproxy.proxy.features.adapting.feature:Adapting",
+        AdaptiveDeclaration,
+    ),
     BuiltIn("pool_min", "lbproxy.proxy.features.prewarm:Warmer"),
     BuiltIn("agent", "lbproxy.checks.agents:Agents"),
     BuiltIn("discover", "lbproxy.checks.dnsservers:DNSServers"),

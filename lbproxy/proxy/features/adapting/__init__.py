@@ -1,0 +1,1 @@
+"""DATA. ``adaptive_concurrency`` of backends: :mod:`lbproxy.health.gradient` applied to traffic."""
