@@ -13,7 +13,6 @@ from attrs import Factory, define
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from lbproxy.cors.fields import is_policy_field
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard import TargetRefused
 from lbproxy.http.message import END, End, Reply, RequestHead, ResponseHead
@@ -199,11 +198,9 @@ class CallStream(ForwardingSink):
             else:
                 status = "miss" if traffic.vars.get(FETCHED) else "hit"
         self._asked.cache = status
-        made = client_response(
+        made, traffic.vars[POLICY] = client_response(
             head, self._asked, self._source.rules, method=self._head.method, cache=status
         )
-        policy = [pair for pair in made.headers if is_policy_field(pair[0])]
-        self.sink.traffic.vars[POLICY] = policy
         return made
 
     def server_failed(self, error: ProxyError) -> None:

@@ -119,12 +119,15 @@ class Gate:
         notes = traffic.vars
         policy = notes.get(POLICY) if notes else None
         head: ResponseHead = traffic.response
-        fields = [pair for pair in head.headers if not is_policy_field(pair[0])]
+        fields = head.pairs()
+        if any(is_policy_field(name) for name, _ in fields):
+            head.headers = [pair for pair in fields if not is_policy_field(pair[0])]
         if policy is None:
             policy = self._allowing(traffic.request)
             if not any(name.lower() == b"vary" for name, _ in fields):
-                fields.append((b"Vary", b"Origin"))
-        head.headers = fields + policy
+                head.add_header(b"Vary", b"Origin")
+        for name, value in policy:
+            head.add_header(name, value)
 
     def _allowing(self, request: RequestHead) -> list[tuple[bytes, bytes]]:
         """The fields that let a page of an allowed origin read any response."""

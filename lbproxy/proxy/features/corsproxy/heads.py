@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from lbproxy.cors.fields import request_fields, response_fields
+from lbproxy.cors.fields import is_policy_field, request_fields, response_fields
 from lbproxy.cors.redirects import passed_location
 from lbproxy.cors.sharing import lookup_fields, shared_fields
 from lbproxy.guard import AllowedTarget
@@ -163,8 +163,9 @@ def final_url(head: ResponseHead) -> str:
 
 def client_response(
     head: ResponseHead, asked: AllowedCall, rules: FetchRules, *, method: bytes, cache: str = ""
-) -> ResponseHead:
-    """Return the head that the client gets for ``head`` of :func:`target_response`.
+) -> tuple[ResponseHead, list[tuple[bytes, bytes]]]:
+    """Return the head that the client gets for ``head`` of :func:`target_response`, and the fields
+    of the policy, which the gate adds behind all filters.
 
     ``cache``: for X-Cache-Status, "" without a cache.
     """
@@ -177,12 +178,15 @@ def client_response(
         changes=asked.call.res_headers,
         allowed=rules.res_headers,
     )
+    policy = [pair for pair in fields if is_policy_field(pair[0])]
+    rest = [pair for pair in fields if not is_policy_field(pair[0])]
     length = head.header(b"content-length")
     if head.length == 0 and length is not None and method == b"HEAD":
-        fields.append((b"Content-Length", length))
-    return ResponseHead(
-        head.status, fields, head.reason, head.version, head.length, upgrade=head.upgrade
+        rest.append((b"Content-Length", length))
+    made = ResponseHead(
+        head.status, rest, head.reason, head.version, head.length, upgrade=head.upgrade
     )
+    return made, policy
 
 
 def sharing_name(frontend: str, asked: AllowedCall, rules: FetchRules) -> str:
