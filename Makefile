@@ -46,7 +46,7 @@ docs: $(VENV)/.docs
 man: $(VENV)/.docs
 	$(BIN)/sphinx-build -q -b man -d docs/_build/man docs docs/man
 
-# RIVALS=all: also the rivals from PyPI, in an environment of their own
+# RIVALS=all: also the rivals from PyPI and npm, in an environment of their own
 bench: $(VENV)/.test compiled $(if $(filter all,$(RIVALS)),$(VENV)/rivals/.done)
 	RIVALS=$(RIVALS) $(BIN)/python -m tests.bench
 
@@ -65,6 +65,8 @@ $(VENV)/rivals/.done: tests/bench/rivals.py $(VENV)/.test
 	@$(PYTHON) -m venv $(VENV)/rivals
 	@$(VENV)/rivals/bin/pip install -q --disable-pip-version-check \
 		$$($(BIN)/python -c 'from tests.bench.rivals import REQUIREMENTS; print(*REQUIREMENTS)')
+	@npm install --silent --no-audit --no-fund --prefix $(VENV)/rivals cors-anywhere || \
+		echo "npm cannot install cors-anywhere: the bench goes on without it"
 	@touch $@
 
 wheel: $(VENV)/.run compiled

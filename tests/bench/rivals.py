@@ -236,9 +236,7 @@ require(process.argv[1] + "/cors-anywhere").createServer({}).listen(+process.arg
 
 
 class CorsAnywhere(Proxy):
-    """cors-anywhere on Node.js, without a log: ``npm install --prefix $RIVALS_VENV cors-anywhere``
-    puts it beside the others.
-    """
+    """cors-anywhere on Node.js, without a log."""
 
     name = "cors-anywhere"
 

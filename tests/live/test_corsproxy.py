@@ -50,14 +50,22 @@ MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 
 class Target(BaseHTTPRequestHandler):
-    """Echoes method and body; speaks WebSocket at /socket: the first message comes back."""
+    """Echoes method and body.
+
+    /socket speaks WebSocket: the first message comes back.  /stream sends its second part when
+    ``seen`` is set, because the client has got the first.
+    """
 
     protocol_version = "HTTP/1.1"
+    seen = threading.Event()
 
     def handle_any(self) -> None:
         """Answer any method."""
         if self.headers.get("Upgrade") == "websocket":
             self.socket_echo()
+            return
+        if self.path == "/stream":
+            self.stream()
             return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         text = json.dumps(
@@ -74,6 +82,15 @@ class Target(BaseHTTPRequestHandler):
         self.send_header("Set-Cookie", "a=b")
         self.end_headers()
         self.wfile.write(text)
+
+    def stream(self) -> None:
+        """Send a body in two parts."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(b"5\r\nfirst\r\n")
+        self.wfile.write(b"6\r\nsecond\r\n" if self.seen.wait(10) else b"4\r\nlate\r\n")
+        self.wfile.write(b"0\r\n\r\n")
 
     do_GET = do_POST = do_PUT = handle_any
 
@@ -243,11 +260,15 @@ const socket = () => new Promise(done => {
     method: "PUT", body: "upload".repeat(20000), headers: {"X-Custom": "c"}})).json());
   out.put.body = out.put.body && out.put.body.length;
   out.stream = await tried(async () => {
-    const reader = (await call(target)).body.getReader();
-    let size = 0;
-    for (;;) { const {done, value} = await reader.read(); if (done) return size > 0;
-               size += value.length; }
+    const reader = (await call(target + "stream")).body.getReader();
+    const text = part => new TextDecoder().decode(part.value);
+    const parts = [text(await reader.read())];
+    await fetch("/seen", {method: "POST", body: "x"});
+    for (;;) { const part = await reader.read(); if (part.done) return parts;
+               parts.push(text(part)); }
   });
+  out.refused = await tried(async () => (await call(target, {
+    method: "DELETE", headers: {"X-Custom": "c"}})).status);
   out.error = await tried(async () => (await call("http://10.0.0.1/")).json());
   out.credentials = await tried(async () => (await call(target, {credentials: "include"})).status);
   out.socket = await socket();
@@ -273,8 +294,12 @@ def test_a_browser(start: Any, tmp_path: Path) -> None:
             self.answer(text.encode())
 
         def do_POST(self) -> None:
-            """Take the results."""
-            results.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            """Take the results, or the word that the first part has arrived."""
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path == "/seen":
+                Target.seen.set()
+            else:
+                results.put(json.loads(body))
             self.answer(b"")
 
         def answer(self, body: bytes) -> None:
@@ -305,7 +330,8 @@ def test_a_browser(start: Any, tmp_path: Path) -> None:
     assert out["simple"] == {"method": "GET", "body": "", "cookie": None, "custom": None}
     assert out["header"] == "yes"
     assert (out["put"]["method"], out["put"]["body"], out["put"]["custom"]) == ("PUT", 120_000, "c")
-    assert out["stream"] is True
+    assert out["stream"] == ["first", "second"]
+    assert out["refused"] == 501  # the target knows no DELETE, and the page can see that
     assert out["error"]["error"]["status"] == 403
     assert out["credentials"] == "TypeError"
     assert out["socket"] == "ping"
