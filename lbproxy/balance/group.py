@@ -115,7 +115,10 @@ class ServerGroup(Membership):
         None if the server is full or does not accept sticky sessions. The balancer does not choose,
         but is notified.
         """
-        if not server.honours or server.full or self.servers.get(server.name) is not server:
+        most = server.maxconn
+        if 0 < most <= server.active or self.servers.get(server.spec.name) is not server:
+            return None
+        if not server.honours:
             return None
         claims = self.claims
         if claims is not None and server.maxconn and not claims.claim(self, server):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lbproxy.compiled import native
 
@@ -54,6 +54,15 @@ class State(str, Enum):
     DOWN = "down"
     DRAIN = "drain"
     MAINT = "maint"
+
+
+_READY: Final = AdminState.READY  # each looked up once
+_ADMIN_DRAIN: Final = AdminState.DRAIN
+_ADMIN_MAINT: Final = AdminState.MAINT
+_UP: Final = State.UP
+_DOWN: Final = State.DOWN
+_DRAIN: Final = State.DRAIN
+_MAINT: Final = State.MAINT
 
 
 class SessionTraffic(Protocol):
@@ -191,11 +200,11 @@ class ServerState:
         self.weight = self.full_weight = weight
         self.share = 1.0
         self.maxconn = maxconn
-        self.admin = AdminState.READY
+        self.admin = _READY
         self.healthy = True
         self.health_note = ""
         self.leaving = False  # its check says that it wants no new work
-        self.agent = State.UP  # what its agent says: anything but UP is a wish
+        self.agent = _UP  # what its agent says: anything but UP is a wish
         self.agent_note = ""
         self.agent_share = 1.0  # of its weight
         self.ejected = False  # by passive health, for a while
@@ -267,19 +276,19 @@ class ServerState:
         drained.
         """
         admin, agent = self.admin, self.agent
-        if admin is AdminState.MAINT or agent is State.MAINT:
-            return State.MAINT
-        if admin is AdminState.DRAIN or agent is State.DRAIN:
-            return State.DRAIN
-        well = self.healthy and self.addresses and not self.ejected and agent is not State.DOWN
+        if admin is _ADMIN_MAINT or agent is _MAINT:
+            return _MAINT
+        if admin is _ADMIN_DRAIN or agent is _DRAIN:
+            return _DRAIN
+        well = self.healthy and self.addresses and not self.ejected and agent is not _DOWN
         if not well:
-            return State.DOWN
-        return State.DRAIN if self.leaving else State.UP
+            return _DOWN
+        return _DRAIN if self.leaving else _UP
 
     @property
     def note(self) -> str:
         """The reason for the state, for people; may be empty."""
-        if self.agent is not State.UP:
+        if self.agent is not _UP:
             return self.agent_note
         return self.ejected_note if self.ejected else self.health_note
 
@@ -291,8 +300,8 @@ class ServerState:
         """
         return (
             self.weight > 0
-            and self.admin is AdminState.READY
-            and self.agent in (State.UP, State.DOWN)
+            and self.admin is _READY
+            and (self.agent is _UP or self.agent is _DOWN)
             and not self.leaving
             and bool(self.addresses)
         )
@@ -300,7 +309,7 @@ class ServerState:
     @property
     def eligible(self) -> bool:
         """Whether the server may be picked if its tier is the active one."""
-        return self.weight > 0 and self.state is State.UP
+        return self.weight > 0 and self.state is _UP
 
     @property
     def honours(self) -> bool:
@@ -310,8 +319,10 @@ class ServerState:
         """
         if self.listed:
             return True
-        alive = self.healthy and not self.ejected and bool(self.addresses)
-        return alive and self.state in (State.UP, State.DRAIN)
+        if not self.healthy or self.ejected or not self.addresses:
+            return False
+        state = self.state
+        return state is _UP or state is _DRAIN
 
     def __repr__(self) -> str:
         return f"<server {self.backend}/{self.name} {self.state.value} active={self.active}>"

@@ -153,7 +153,10 @@ class CookieSticky(_WithIds):
         if server is None or head is None:
             return
         remove_set_cookie(head, self._cookie)
-        name = server.name
+        name = server.spec.name
+        value = traffic.request.cookie(self._cookie)
+        if value is not None and value == self._ids.of(name):
+            return  # most clients have been here
         if self.belongs(traffic) == name or self._is_lent(traffic, server):
             return
         secure = self.options.secure

@@ -16,13 +16,11 @@ from typing import Final
 from librt.strings import BytesWriter, read_i64_le
 from mypy_extensions import i64
 
+from lbproxy.http.headerlist import Headers, every_value, first_value, less, outside
 from lbproxy.http.known import HOST, FieldName, bit, field_name
 from lbproxy.http.scan import MASK, ROW, Lines, lines_of
 
 __all__ = ["Head", "Headers", "Ours", "every_value"]
-
-Headers = list[tuple[bytes, bytes]]
-"""Header lines in the order of arrival; repeated names stay separate lines."""
 
 _MOST_GONE: Final = 62  # a line behind this one is not left out by its bit
 _FEW: Final = 8  # names that are looked for one by one; more are removed in one pass
@@ -31,15 +29,19 @@ _FEW: Final = 8  # names that are looked for one by one; more are removed in one
 class Ours:
     """Lines that lbproxy adds to heads: ``pairs``, and ``encoded`` as they are sent.
 
-    They never change. ``te``: TE is among them.
+    They never change. ``te``: TE is among them. ``present``: the set of their known names.
     """
 
-    __slots__ = ("encoded", "pairs", "te")
+    __slots__ = ("encoded", "pairs", "present", "te")
 
     def __init__(self, pairs: Headers, encoded: bytes, te: bool = False) -> None:
         self.pairs = pairs
         self.encoded = encoded
         self.te = te
+        present: i64 = 0
+        for name, _ in pairs:
+            present |= bit(field_name(name).number)
+        self.present: i64 = present
 
 
 class Head:
@@ -131,7 +133,7 @@ class Head:
     def first(self, name: FieldName) -> bytes | None:
         """As :meth:`header`, for a name that is prepared."""
         if self._list is not None:
-            return _first(self._list, name)
+            return first_value(self._list, name)
         if name.number == HOST and self.host_line is not None:
             return self.host_line
         lines = self.lines
@@ -140,9 +142,7 @@ class Head:
             if self._stands(index):
                 return lines.value_at(index)
             index = lines.find(name, index + 1)
-        if self.before is None and self.ours is None and self.added is None:
-            return None
-        return _first(self._behind(), name)
+        return first_value(self._behind(), name) if self._may_be_behind(name) else None
 
     def place(self, name: FieldName) -> i64:
         """Return the position of the first value of ``name`` in ``lines.raw``: its start, and its
@@ -174,7 +174,7 @@ class Head:
                 if self._stands(index):
                     found.append(lines.value_at(index))
                 index = lines.find(name, index + 1)
-        if self.before is not None or self.ours is not None or self.added is not None:
+        if self._may_be_behind(name):
             found += every_value(self._behind(), name)
         return found
 
@@ -210,7 +210,7 @@ class Head:
     def remove(self, name: FieldName) -> None:
         """As :meth:`remove_header`, for a name that is prepared."""
         if self._list is not None:
-            self._list = _less(self._list, name)
+            self._list = less(self._list, name)
             return
         if name.number == HOST:
             self.host_line = None
@@ -222,17 +222,18 @@ class Head:
             index = lines.find(name)
             while index >= 0:
                 if index >= _MOST_GONE:
-                    self._list = _less(self.pairs(), name)
+                    self._list = less(self.pairs(), name)
                     return
                 self.gone |= bit(index)
                 index = lines.find(name, index + 1)
-        if self.ours is not None and every_value(self.ours.pairs, name):
-            self.before = [*(self.before or ()), *self.ours.pairs]
+        ours = self.ours
+        if ours is not None and _may_have(ours, name) and every_value(ours.pairs, name):
+            self.before = [*(self.before or ()), *ours.pairs]
             self.ours = None
         if self.before is not None:
-            self.before = _less(self.before, name)
+            self.before = less(self.before, name)
         if self.added is not None:
-            self.added = _less(self.added, name)
+            self.added = less(self.added, name)
 
     @property
     def present(self) -> i64:
@@ -242,13 +243,13 @@ class Head:
     def drop(self, numbers: i64) -> None:
         """Remove every line whose known name is in the set ``numbers``."""
         if self._list is not None:
-            self._list = _outside(self._list, numbers)
+            self._list = outside(self._list, numbers)
             return
         self.without |= self.lines.present & numbers
         if self.before is not None:
-            self.before = _outside(self.before, numbers)
+            self.before = outside(self.before, numbers)
         if self.added is not None:
-            self.added = _outside(self.added, numbers)
+            self.added = outside(self.added, numbers)
 
     @property
     def untouched_lines(self) -> bool:
@@ -276,6 +277,13 @@ class Head:
         if self.without >> self.lines.number_at(index) & 1:
             return False
         return index >= _MOST_GONE or not self.gone >> index & 1
+
+    def _may_be_behind(self, name: FieldName) -> bool:
+        """Whether a line of ``name`` may come after ``lines``."""
+        if self.before is not None or self.added is not None:
+            return True
+        ours = self.ours
+        return ours is not None and _may_have(ours, name)
 
     def _behind(self) -> Headers:
         """Return the lines after ``lines``, as a new list."""
@@ -318,32 +326,5 @@ class Head:
             writer.write(raw[run : len(raw) - 2])
 
 
-def _first(headers: Headers, name: FieldName) -> bytes | None:
-    low = name.low
-    for key, value in headers:
-        if len(key) == name.size and key.lower() == low:
-            return value
-    return None
-
-
-def every_value(headers: Headers, name: FieldName) -> list[bytes]:
-    """Return every value of ``name`` in a list of lines."""
-    low = name.low
-    found: list[bytes] = []
-    for key, value in headers:
-        if len(key) == name.size and key.lower() == low:  # most differ in length
-            found.append(value)
-    return found
-
-
-def _less(headers: Headers, name: FieldName) -> Headers:
-    low = name.low
-    left: Headers = []
-    for pair in headers:
-        if len(pair[0]) != name.size or pair[0].lower() != low:
-            left.append(pair)
-    return left
-
-
-def _outside(headers: Headers, numbers: i64) -> Headers:
-    return [pair for pair in headers if not numbers >> field_name(pair[0]).number & 1]
+def _may_have(ours: Ours, name: FieldName) -> bool:
+    return not name.single or bool(ours.present >> name.number & 1)

@@ -7,6 +7,7 @@ from typing import Final
 from librt.strings import BytesWriter, read_i64_le, write_i64_le
 from mypy_extensions import i64
 
+from lbproxy.http.bytetext import find_char
 from lbproxy.http.known import COOKIE
 from lbproxy.http.scan import MASK, ROW, Lines
 
@@ -92,20 +93,11 @@ def _add_cookies(writer: BytesWriter, raw: bytes, at: i64, end: i64) -> None:
     """Add the cookies of one line. Parts without ``=`` are ignored."""
     while at < end:
         start: i64 = at
-        char: i64 = 0
-        while at < end:
-            char = raw[at]
-            if char in (_EQUALS, _SEMICOLON):
-                break
-            at += 1
-        if at == end or char == _SEMICOLON:
-            at += 1
+        stop: i64 = find_char(raw, start, end, _SEMICOLON)
+        equals: i64 = find_char(raw, start, stop, _EQUALS)
+        at = stop + 1
+        if equals == stop:
             continue
-        equals: i64 = at
-        while at < end and raw[at] != _SEMICOLON:
-            at += 1
-        stop: i64 = at
-        at += 1
         while raw[start] == 32 or raw[start] == 9:
             start += 1
         while stop > equals + 1 and (raw[stop - 1] == 32 or raw[stop - 1] == 9):

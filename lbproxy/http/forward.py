@@ -81,6 +81,36 @@ _HOP: Final = (
 _NOT_TO_SERVERS: Final = _HOP | 1 << HOST | 1 << CONTENT_LENGTH | 1 << DISGUISED
 
 
+class _LatestLines:
+    """The lines of this hop in the latest request of a client, and what they depend on.
+
+    A client mostly asks for one host over and over. Comparing is cheaper than hashing all that
+    lines depend on.
+    """
+
+    __slots__ = ("host", "local_port", "ours", "port", "scheme", "version")
+
+    def __init__(
+        self, head: RequestHead, port: int, scheme: str, local_port: int, ours: Ours
+    ) -> None:
+        self.host = head.host
+        self.version = head.version
+        self.port = port
+        self.scheme = scheme
+        self.local_port = local_port
+        self.ours = ours
+
+    def fits(self, head: RequestHead, port: int, scheme: str, local_port: int) -> bool:
+        """Whether ``head`` gets the same lines."""
+        return (
+            port == self.port
+            and local_port == self.local_port
+            and head.version == self.version
+            and (scheme is self.scheme or scheme == self.scheme)
+            and head.host == self.host
+        )
+
+
 class Forwarder:
     """The forwarding rules of one frontend, precomputed."""
 
@@ -108,6 +138,7 @@ class Forwarder:
             for version, via in self._lines.via.items()
         }
         self._to_servers: dict[tuple[str, int, str, int, bytes, int], Ours] = {}
+        self._latest: dict[str, _LatestLines] = {}  # by client address
 
     # -- the client -----------------------------------------------------------------------------
 
@@ -199,24 +230,29 @@ class Forwarder:
             pairs = self._lines.lines(head, seen, client_ip, client_port, scheme, local_port)
             out.ours = lines_as_sent(pairs)
             return out
-        key = (
-            client_ip,
-            client_port if self._by_port else 0,
-            scheme,
-            local_port,
-            head.host,
-            head.version,
-        )
+        port = client_port if self._by_port else 0
+        latest = self._latest.get(client_ip)
+        if latest is not None and latest.fits(head, port, scheme, local_port):
+            out.ours = latest.ours
+        else:
+            out.ours = self._remembered(head, client_ip, port, scheme, local_port)
+        return out
+
+    def _remembered(
+        self, head: RequestHead, client_ip: str, port: int, scheme: str, local_port: int
+    ) -> Ours:
+        """Return the lines of this hop for a head with none of the fields that they depend on."""
+        key = (client_ip, port, scheme, local_port, head.host, head.version)
         ours = self._to_servers.get(key)
         if ours is None:
-            ours = lines_as_sent(
-                self._lines.lines(head, None, client_ip, client_port, scheme, local_port)
-            )
+            ours = lines_as_sent(self._lines.lines(head, None, client_ip, port, scheme, local_port))
             if len(self._to_servers) >= MEMO:
                 self._to_servers.clear()
             self._to_servers[key] = ours
-        out.ours = ours
-        return out
+        if len(self._latest) >= MEMO:
+            self._latest.clear()
+        self._latest[client_ip] = _LatestLines(head, port, scheme, local_port, ours)
+        return ours
 
     def loop_detected(self, head: RequestHead) -> bool:
         """Return whether Via names this proxy :data:`MAX_LOOPS` times or more; always False with

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from mypy_extensions import i64
+
 from lbproxy.errors import Kind
 from lbproxy.http.h1_body import BadMessage
 from lbproxy.http.known import CONTENT_LENGTH, HOST, TRANSFER_ENCODING
@@ -11,7 +13,7 @@ from lbproxy.http.scan import Lines
 from lbproxy.http.syntax import is_token, list_members
 
 __all__ = [
-    "CONNECTIONS",
+    "ConnectionOptions",
     "check_coding",
     "check_repeated",
     "read_connection",
@@ -37,9 +39,18 @@ def check_repeated(lines: Lines) -> None:
 
 def read_length(text: bytes) -> int:
     """A Content-Length value: decimal digits only (RFC 9110 §8.6)."""
-    if not text.isdigit() or len(text) > _LENGTH_DIGITS_MAX:
+    size: i64 = len(text)
+    number: i64 = 0
+    at: i64 = 0
+    while at < size:
+        digit: i64 = i64(text[at]) - 48
+        if digit < 0 or digit > 9 or size > _LENGTH_DIGITS_MAX:
+            raise BadMessage(Kind.BAD_REQUEST, "malformed content-length")
+        number = number * 10 + digit
+        at += 1
+    if not size:
         raise BadMessage(Kind.BAD_REQUEST, "malformed content-length")
-    return int(text)
+    return number
 
 
 def check_coding(lines: Lines, version: int) -> None:
@@ -61,22 +72,32 @@ def check_coding(lines: Lines, version: int) -> None:
     raise BadMessage(Kind.UNSUPPORTED, "unknown transfer coding", 501)
 
 
-def read_connection(value: bytes) -> tuple[list[bytes], tuple[bytes, ...]]:
-    """The Connection options, and among them the field names that are hop by hop.
+class ConnectionOptions:
+    """The options of a Connection field, and ``nominated``: the field names among them that are hop
+    by hop.
+    """
 
-    TE is not among these names: the forwarder handles it (RFC 9110 §10.1.4).  The fields that
-    frame and route the message cannot be named away (RFC 9110 §7.6.1)."""
+    __slots__ = ("close", "keep_alive", "nominated", "upgrade")
+
+    def __init__(self, options: list[bytes], nominated: tuple[bytes, ...]) -> None:
+        self.close = b"close" in options
+        self.keep_alive = b"keep-alive" in options
+        self.upgrade = b"upgrade" in options
+        self.nominated = nominated
+
+
+def _parsed(value: bytes) -> ConnectionOptions:
     options = list_members(value)
     nominated = tuple(
         option
         for option in options
         if option not in _CONNECTION_OPTIONS and option not in _NEVER_NOMINATED and is_token(option)
     )
-    return options, nominated
+    return ConnectionOptions(options, nominated)
 
 
-CONNECTIONS: dict[bytes, tuple[list[bytes], tuple[bytes, ...]]] = {
-    value: read_connection(value)
+_CONNECTIONS: Final = {
+    value: _parsed(value)
     for value in (
         b"keep-alive",
         b"Keep-Alive",
@@ -87,7 +108,17 @@ CONNECTIONS: dict[bytes, tuple[list[bytes], tuple[bytes, ...]]] = {
         b"keep-alive, Upgrade",
     )
 }
-"""Results of :func:`read_connection` for nearly all values that are sent."""
+"""Nearly all values that are sent."""
+
+
+def read_connection(value: bytes) -> ConnectionOptions:
+    """Return what a Connection field says.
+
+    TE is not among the names: the forwarder handles it (RFC 9110 §10.1.4). The fields that frame
+    and route the message cannot be named away (RFC 9110 §7.6.1).
+    """
+    known = _CONNECTIONS.get(value)
+    return _parsed(value) if known is None else known
 
 
 def read_upgrade(value: bytes) -> bytes | None:

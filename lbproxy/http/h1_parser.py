@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from mypy_extensions import i64
+
 from lbproxy.errors import Kind
 from lbproxy.http.h1_body import BadMessage, ChunkedBody
 from lbproxy.http.message import END, End, Event, Invalid, Limits
@@ -36,6 +38,8 @@ class Parser:
         "_body_limit",
         "_buf",
         "_chunks",
+        "_header_bytes",
+        "_header_count",
         "_left",
         "_limits",
         "_line_feeds",
@@ -44,6 +48,7 @@ class Parser:
         "_rest_at",
         "_state",
         "_stop_after",
+        "_url_bytes",
         "refused",
     )
 
@@ -64,6 +69,9 @@ class Parser:
 
     def _set_limits(self, limits: Limits, line_max: int, body_limit: int | None) -> None:
         self._limits = limits
+        self._header_bytes: i64 = limits.header_bytes  # for quick use
+        self._header_count: i64 = limits.header_count
+        self._url_bytes: i64 = limits.url_bytes
         self._line_max = min(line_max, limits.header_bytes)
         self._body_limit = body_limit
 

@@ -14,10 +14,10 @@ from librt.strings import read_i32_le, read_i64_le
 from mypy_extensions import i64
 
 from lbproxy.errors import Kind
+from lbproxy.http.bytetext import target_end
 from lbproxy.http.grammar import USUAL, Grammar
 from lbproxy.http.h1_body import BadMessage
 from lbproxy.http.h1_fields import (
-    CONNECTIONS,
     check_coding,
     check_repeated,
     read_connection,
@@ -34,7 +34,7 @@ from lbproxy.http.known import (
     UPGRADE,
 )
 from lbproxy.http.message import END, Event, Invalid, Limits, RequestHead
-from lbproxy.http.scan import Lines, scan, target_end
+from lbproxy.http.scan import Lines, scan
 from lbproxy.http.syntax import is_token, normal_host
 
 __all__ = ["RequestParser", "refused_head"]
@@ -113,7 +113,6 @@ class RequestParser(Parser):
             self._state = DEAD if self._last else HEAD
 
     def _take(self, data: bytes, pos: int, events: list[Event]) -> int:
-        limits = self._limits
         size: i64 = len(data)
         base: i64 = pos
         if base + 4 > size:
@@ -140,7 +139,7 @@ class RequestParser(Parser):
         if at >= size:
             return -1
         at = target_end(data, at)
-        if at == start or at - start > limits.url_bytes or at + 11 > size or data[at] != 32:
+        if at == start or at - start > self._url_bytes or at + 11 > size or data[at] != 32:
             return -1
         target = data[start:at]
         # the version
@@ -153,8 +152,8 @@ class RequestParser(Parser):
         at += _VERSION_BYTES
         if data[at] != 13 or data[at + 1] != 10 or at - base >= self._line_max:
             return -1
-        lines = scan(data, base, at + 2, limits.header_count)
-        if lines is None or len(lines.raw) > limits.header_bytes:
+        lines = scan(data, base, at + 2, self._header_count)
+        if lines is None or len(lines.raw) > self._header_bytes:
             return -1
         self._begin(self._head(method, target, version, lines), events)
         return pos + len(lines.raw)
@@ -184,13 +183,13 @@ class RequestParser(Parser):
         upgrade: bytes | None = None
         nominated: tuple[bytes, ...] = ()
         if present >> CONNECTION & 1:
-            connection = lines.joined(CONNECTION)
-            options, nominated = CONNECTIONS.get(connection) or read_connection(connection)
-            if b"close" in options:
+            options = read_connection(lines.joined(CONNECTION))
+            nominated = options.nominated
+            if options.close:
                 keep_alive = False
-            elif b"keep-alive" in options:
+            elif options.keep_alive:
                 keep_alive = True
-            if b"upgrade" in options and version == 11 and present >> UPGRADE & 1:
+            if options.upgrade and version == 11 and present >> UPGRADE & 1:
                 upgrade = read_upgrade(lines.joined(UPGRADE))
         length: int | None = 0
         if present >> TRANSFER_ENCODING & 1:

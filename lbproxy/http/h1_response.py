@@ -9,10 +9,10 @@ from librt.strings import read_i64_le
 from mypy_extensions import i64
 
 from lbproxy.errors import Kind
+from lbproxy.http.bytetext import text_end
 from lbproxy.http.grammar import USUAL, Grammar
 from lbproxy.http.h1_body import BadMessage
 from lbproxy.http.h1_fields import (
-    CONNECTIONS,
     check_coding,
     check_repeated,
     read_connection,
@@ -30,7 +30,7 @@ from lbproxy.http.h1_parser import (
 )
 from lbproxy.http.known import CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE
 from lbproxy.http.message import END, Event, Invalid, Limits, ResponseHead
-from lbproxy.http.scan import Lines, scan, text_end
+from lbproxy.http.scan import Lines, scan
 
 __all__ = ["ResponseParser"]
 
@@ -119,10 +119,10 @@ class ResponseParser(Parser):
             reason = data[start:at]
         if at + 1 >= size or data[at] != 13 or data[at + 1] != 10 or at - base >= self._line_max:
             return -1
-        lines = scan(data, base, at + 2, self._limits.header_count)
+        lines = scan(data, base, at + 2, self._header_count)
         if lines is None:
             return self._take_repaired(data, pos, events) if self._grammar.blanks else -1
-        if len(lines.raw) > self._limits.header_bytes:
+        if len(lines.raw) > self._header_bytes:
             return -1
         self._begin(status, reason, version, lines, events)
         return pos + len(lines.raw)
@@ -158,11 +158,11 @@ class ResponseParser(Parser):
         keep_alive = version == 11
         nominated: tuple[bytes, ...] = ()
         if present >> CONNECTION & 1:
-            connection = lines.joined(CONNECTION)
-            options, nominated = CONNECTIONS.get(connection) or read_connection(connection)
-            if b"close" in options:
+            options = read_connection(lines.joined(CONNECTION))
+            nominated = options.nominated
+            if options.close:
                 keep_alive = False
-            elif b"keep-alive" in options:
+            elif options.keep_alive:
                 keep_alive = True
         length: int | None = 0
         chunked = until_close = False

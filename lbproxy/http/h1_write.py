@@ -16,6 +16,7 @@ from typing import Final
 
 from librt.strings import BytesWriter
 
+from lbproxy.http.bytetext import add_number, target_end, text_end
 from lbproxy.http.head import Head, Headers, Ours
 from lbproxy.http.known import (
     CONNECTION,
@@ -25,11 +26,11 @@ from lbproxy.http.known import (
     TE,
     TRANSFER_ENCODING,
     UPGRADE,
+    FieldName,
     field_name,
 )
 from lbproxy.http.message import End, RequestHead, ResponseHead
 from lbproxy.http.reasons import REASONS
-from lbproxy.http.scan import add_number, text_end
 from lbproxy.http.syntax import TRAILER_FORBIDDEN, is_token
 
 __all__ = [
@@ -69,7 +70,11 @@ def add_line(writer: BytesWriter, name: bytes, value: bytes) -> None:
 
     ValueError for a name that is no token, or a control character in the value.
     """
-    if not field_name(name).token:
+    _write_line(writer, field_name(name), name, value)
+
+
+def _write_line(writer: BytesWriter, field: FieldName, name: bytes, value: bytes) -> None:
+    if not field.token:
         raise ValueError("field name is not a token")
     if text_end(value, 0) != len(value):
         raise ValueError("control character in a head")
@@ -84,10 +89,10 @@ def _add_lines(writer: BytesWriter, headers: Headers | None) -> bool:
     te = False
     if headers is not None:
         for name, value in headers:
-            number = field_name(name).number
-            if not _OURS_TO_WRITE >> number & 1:
-                add_line(writer, name, value)
-                te = te or number == TE
+            field = field_name(name)
+            if not _OURS_TO_WRITE >> field.number & 1:
+                _write_line(writer, field, name, value)
+                te = te or field.number == TE
     return te
 
 
@@ -103,6 +108,13 @@ def _add_fields(writer: BytesWriter, head: Head) -> bool:
     return _add_lines(writer, head.added) or te
 
 
+def _is_target(target: bytes) -> bool:
+    """Whether ``target`` can be written: VCHAR, and at least one."""
+    if not target:
+        return False
+    return target_end(target, 0) == len(target) or not target.translate(None, _TARGET_TEXT)
+
+
 def encode_request(head: RequestHead, host: bytes | None = None, *, close: bool = False) -> bytes:
     """The head of ``head`` as an HTTP/1.1 request, down to its empty line.
 
@@ -114,7 +126,7 @@ def encode_request(head: RequestHead, host: bytes | None = None, *, close: bool 
     method, target = head.method, head.target
     if method not in _METHODS and not is_token(method):
         raise ValueError("method is not a token")
-    if target is not head.checked and (not target or target.translate(None, _TARGET_TEXT)):
+    if target is not head.checked and not _is_target(target):
         raise ValueError("malformed target")
     settled = head.settled()
     if host is None:

@@ -10,6 +10,7 @@ from lbproxy.http.filter import Filter
 from lbproxy.http.head import Head
 from lbproxy.http.headeroptions import OURS, HeaderOptions, RemoveOptions
 from lbproxy.http.known import field_name
+from lbproxy.http.template import Template, trimmed
 from lbproxy.interfaces import Env, HTTPFilterTraffic
 
 __all__ = ["AddHeader", "HeaderOptions", "RemoveHeader", "RemoveOptions", "SetHeader"]
@@ -53,11 +54,11 @@ class SetHeader(_HeaderFilter):
 
     def __init__(self, options: Any, env: Env) -> None:
         super().__init__(options, env)
-        self._value = options.template()
+        self._value: Template = options.template()
 
     def apply(self, head: Head, traffic: TemplateContext) -> None:
         """See the class."""
-        value = self._value.render(traffic).strip()
+        value = trimmed(self._value.render(traffic))
         head.remove(self._field)
         if value:
             head.add_header(self._name, value)
@@ -73,11 +74,11 @@ class AddHeader(_HeaderFilter):
 
     def __init__(self, options: Any, env: Env) -> None:
         super().__init__(options, env)
-        self._value = options.template()
+        self._value: Template = options.template()
 
     def apply(self, head: Head, traffic: TemplateContext) -> None:
         """See the class."""
-        value = self._value.render(traffic).strip()
+        value = trimmed(self._value.render(traffic))
         if value:
             head.add_header(self._name, value)
 

@@ -16,9 +16,9 @@ from typing import Any, Final, Union
 from attrs import frozen
 
 from lbproxy.errors import Kind
+from lbproxy.http.bytetext import add_number, lowest
 from lbproxy.http.head import Head, Headers, RequestHead, ResponseHead
 from lbproxy.http.known import FieldName, field_name
-from lbproxy.http.scan import add_number
 
 __all__ = [
     "END",
@@ -35,6 +35,7 @@ __all__ = [
     "add_number",
     "field_name",
     "header_pairs",
+    "lowest",
     "text_of",
 ]
 

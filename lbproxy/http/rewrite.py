@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from mypy_extensions import i64
+
 from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.bytetext import find_char
 from lbproxy.http.filter import Filter
 from lbproxy.http.paths import normal_path
 from lbproxy.http.rewriteoptions import RewriteOptions
@@ -40,9 +43,12 @@ class Rewrite(Filter):
         outside the folder that the replacement names, and for a malformed host.
         """
         head = traffic.request
-        if not head.target.startswith(b"/"):
+        target = head.target
+        size: i64 = len(target)
+        if not size or target[0] != 47:  # a slash
             return
-        raw, mark, query = head.target.partition(b"?")
+        mark: i64 = find_char(target, 0, size, 63)
+        raw = target if mark == size else target[:mark]
         path = normal_path(raw)
         if path is None:
             raise ProxyError(Kind.BAD_REQUEST, "ambiguous path, or one that leaves the root")
@@ -53,8 +59,8 @@ class Rewrite(Filter):
             self._set_host(head, self._host.render(traffic).lower())
         if new == path:
             return
-        if mark:
-            new += (b"?" if new.find(b"?") < 0 else b"&") + query
+        if mark < size:
+            new += (b"?" if new.find(b"?") < 0 else b"&") + target[mark + 1 :]
         head.target = new
 
     @staticmethod

@@ -104,7 +104,7 @@ def regex_rewriter(pattern: str, replacement: str) -> Rewriter:
 
 
 def _rooted(path: bytes) -> bytes:
-    return path if path.startswith(b"/") else b"/" + path
+    return path if path and path[0] == 47 else b"/" + path
 
 
 def _rest(path: bytes, raw: bytes, start: bytes) -> bytes:
@@ -140,7 +140,8 @@ def plain_rewriter(pattern: str, replacement: str) -> Rewriter:
     outline = "/" + head.outline.removeprefix("/") + (GAP if star else "")
     tail = _target(after, outline, "")
     folder = fence((outline + tail.outline).partition("?")[0])
-    escape_rest = encoded_value if "?" in head.outline else bytes
+    in_query = "?" in head.outline
+    prefix = kind == "prefix"
     # a rest that follows a fixed folder is checked by _rest
     folder_fixed = star and head.constant is not None and head.constant.endswith(b"/")
     is_sure = folder_fixed and tail.outline[:1] in ("", "?")
@@ -148,9 +149,11 @@ def plain_rewriter(pattern: str, replacement: str) -> Rewriter:
         is_sure = True
 
     def rewrite(path: bytes, raw: bytes, traffic: TemplateContext) -> bytes | None:
-        if not (path.startswith(start) if kind == "prefix" else path == start):
+        if not (path.startswith(start) if prefix else path == start):
             return None
-        rest = escape_rest(_rest(path, raw, start)) if star else b""
+        rest = _rest(path, raw, start) if star else b""
+        if in_query:
+            rest = encoded_value(rest)
         new = _rooted(head.render(traffic) + rest + tail.render(traffic))
         return new if is_sure else _check_inside(new, folder)
 

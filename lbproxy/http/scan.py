@@ -13,7 +13,8 @@ word  bits
 1     0 to 31 offset of the value, 32 to 62 the offset behind it, without blanks
 ====  ==================================================================================
 
-The same source runs compiled and uncompiled. No expression depends on arithmetic that wraps.
+Eight bytes are judged at a time as one ``i64``. The same source runs compiled, where sums wrap (C
+with ``-fwrapv``), and uncompiled, where they do not: only their lower 64 bits count.
 """
 
 from __future__ import annotations
@@ -21,20 +22,17 @@ from __future__ import annotations
 from typing import Final
 
 from librt.strings import BytesWriter, read_i64_le, write_i64_le
-from mypy_extensions import i64, u8
+from mypy_extensions import i64
 
+from lbproxy.http.bytetext import TEXT, TOKEN, UNDERSCORE, VALUE, lowest
 from lbproxy.http.known import FieldName, disguised, known_number, matches
 
 __all__ = [
     "EMPTY",
     "ROW",
-    "TEXT",
     "Lines",
-    "add_number",
     "lines_of",
     "scan",
-    "target_end",
-    "text_end",
 ]
 
 ROW: Final = 16  # bytes
@@ -44,29 +42,6 @@ _LF: Final = 10
 _TAB: Final = 9
 _SPACE: Final = 32
 _COLON: Final = 58
-
-# one table, three questions: 1 part of a token, 2 an underscore, 4 part of a value, 8 of a target
-_TOKEN: Final = 1
-_UNDERSCORE: Final = 2
-_VALUE: Final = 4
-_TARGET: Final = 8
-
-
-def _kinds() -> bytes:
-    tokens = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-    kinds = bytearray(256)
-    for char in range(256):
-        kinds[char] = (
-            (_TOKEN if char in tokens else 0)
-            | (_UNDERSCORE if char == 95 else 0)
-            | (_VALUE if char == _TAB or (char >= _SPACE and char != 127) else 0)
-            | (_TARGET if 0x21 <= char <= 0x7E and char != 35 else 0)
-        )
-    return bytes(kinds)
-
-
-TEXT: Final[bytes] = _kinds()
-"""The character classes of each byte."""
 
 
 class Lines:
@@ -166,19 +141,6 @@ EMPTY: Final[Lines] = Lines(b"", b"", 0, 0, 0)
 """No line at all."""
 
 
-def _plain_name(word: i64) -> bool:
-    """Whether the lower seven bytes of ``word``, whose eighth is 0, are letters and hyphens.
-
-    Sums of seven bytes fit, so nothing wraps.
-    """
-    if word & 0x80808080808080:
-        return False
-    low: i64 = word | 0x20202020202020
-    letters: i64 = (low + 0x1F1F1F1F1F1F1F) & ~(low + 0x05050505050505)
-    hyphens: i64 = 0x80808080808080 - (word ^ 0x2D2D2D2D2D2D2D)
-    return (letters | hyphens) & 0x80808080808080 == 0x80808080808080
-
-
 def scan(data: bytes, base: i64, at: i64, most: i64) -> Lines | None:
     """The field lines of ``data`` from ``at`` to their empty line; None if they are no lines, or do
     not end.
@@ -196,6 +158,9 @@ def scan(data: bytes, base: i64, at: i64, most: i64) -> Lines | None:
     halves: i64 = 0x3F3F3F3F3F3F3F3F
     deletes: i64 = halves * 2 + ones  # 0x7f in each byte
     high: i64 = ~deletes
+    to_a: i64 = 0x1F1F1F1F1F1F1F1F  # added to a letter and what follows, sets the highest bit
+    to_z: i64 = 0x0505050505050505  # added to what follows the letters
+    hyphens: i64 = 0x2D2D2D2D2D2D2D2D
     writer: BytesWriter = BytesWriter()
     count: i64 = 0
     present: i64 = 0
@@ -206,11 +171,19 @@ def scan(data: bytes, base: i64, at: i64, most: i64) -> Lines | None:
         start: i64 = i
         seen: i64 = 0
         kind: i64 = 0
-        while i <= wide and _plain_name(read_i64_le(data, i) & 0xFFFFFFFFFFFFFF):
-            i += 7
+        while i <= wide:
+            head: i64 = read_i64_le(data, i)
+            low: i64 = head | blanks
+            letters: i64 = (low + to_a) & ~(low + to_z)
+            # bytes that are neither a letter nor a hyphen; exact up to the lowest of them
+            other: i64 = (((letters | (high - (head ^ hyphens))) & high) ^ high) | (head & high)
+            if other:
+                i += lowest(other)
+                break
+            i += 8
         while i < size:
             kind = i64(kinds[i64(data[i])])
-            if not kind & _TOKEN:
+            if not kind & TOKEN:
                 break
             seen |= kind
             i += 1
@@ -228,7 +201,7 @@ def scan(data: bytes, base: i64, at: i64, most: i64) -> Lines | None:
         if length < 8:
             tail >>= (8 - length) * 8
         number: i64 = known_number(data, start, length, tail)
-        if seen & _UNDERSCORE:
+        if seen & UNDERSCORE:
             number = disguised(data[start:i])
         if number:
             bit: i64 = 1
@@ -243,11 +216,16 @@ def scan(data: bytes, base: i64, at: i64, most: i64) -> Lines | None:
         while i <= wide:
             word: i64 = read_i64_le(data, i)
             flip: i64 = word ^ deletes
-            # some byte below 0x20, or 0x7f
-            if (((word - blanks) & ~word) | ((flip - ones) & ~flip)) & high:
+            # bytes below 0x20, and 0x7f; exact up to the lowest of them
+            marks: i64 = (((word - blanks) & ~word) | ((flip - ones) & ~flip)) & high
+            if not marks:
+                i += 8
+                continue
+            i += lowest(marks)
+            if data[i] != _TAB:
                 break
-            i += 8
-        while i < size and i64(kinds[i64(data[i])]) & _VALUE:
+            i += 1
+        while i < size and i64(kinds[i64(data[i])]) & VALUE:
             i += 1
         if i + 1 >= size or data[i] != _CR or data[i + 1] != _LF:
             return None
@@ -260,72 +238,6 @@ def scan(data: bytes, base: i64, at: i64, most: i64) -> Lines | None:
         i += 2
     raw = data if base == 0 and i == size else data[base:i]
     return Lines(raw, writer.getvalue(), count, present, repeated)
-
-
-def target_end(data: bytes, at: i64) -> i64:
-    """Where the bytes from ``at`` on end that may stand in a request target: VCHAR but ``#``."""
-    kinds: bytes = TEXT
-    size: i64 = len(data)
-    wide: i64 = size - 8
-    least: i64 = 0x2121212121212121
-    ones: i64 = 0x0101010101010101
-    halves: i64 = 0x3F3F3F3F3F3F3F3F
-    deletes: i64 = halves * 2 + ones  # 0x7f in each byte
-    hashes: i64 = 0x2323232323232323
-    high: i64 = ~deletes
-    i: i64 = at
-    while i <= wide:
-        word: i64 = read_i64_le(data, i)
-        flip: i64 = word ^ deletes
-        mark: i64 = word ^ hashes
-        # some byte below 0x21, above 0x7e, or "#"
-        if (
-            ((word - least) & ~word) | ((flip - ones) & ~flip) | ((mark - ones) & ~mark) | word
-        ) & high:
-            break
-        i += 8
-    while i < size and i64(kinds[i64(data[i])]) & _TARGET:
-        i += 1
-    return i
-
-
-def text_end(value: bytes, at: i64) -> i64:
-    """Where the bytes from ``at`` on end that may stand in a field value:
-
-    HTAB, SP, VCHAR, obs-text.
-    """
-    kinds: bytes = TEXT
-    size: i64 = len(value)
-    wide: i64 = size - 8
-    blanks: i64 = 0x2020202020202020
-    ones: i64 = 0x0101010101010101
-    halves: i64 = 0x3F3F3F3F3F3F3F3F
-    deletes: i64 = halves * 2 + ones  # 0x7f in each byte
-    high: i64 = ~deletes
-    i: i64 = at
-    while i <= wide:
-        word: i64 = read_i64_le(value, i)
-        flip: i64 = word ^ deletes
-        if (((word - blanks) & ~word) | ((flip - ones) & ~flip)) & high:
-            break
-        i += 8
-    while i < size and i64(kinds[i64(value[i])]) & _VALUE:
-        i += 1
-    return i
-
-
-def add_number(writer: BytesWriter, number: i64) -> None:
-    """Write a number in decimal digits.  ValueError for a negative one."""
-    if number < 0:
-        raise ValueError("negative number")
-    power: i64 = 1
-    while number // power >= 10:
-        power *= 10
-    while power > 0:
-        digit: i64 = number // power
-        writer.append(u8(48 + digit))
-        number -= digit * power
-        power //= 10
 
 
 _START: Final = (

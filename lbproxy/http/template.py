@@ -19,7 +19,7 @@ from lbproxy.http.geo import location_of
 from lbproxy.http.message import RequestHead
 from lbproxy.http.place import GAP, Place, Shape, Variable, plain
 
-__all__ = ["VARIABLES", "Template", "TemplateContext", "clean"]
+__all__ = ["VARIABLES", "Template", "TemplateContext", "clean", "trimmed"]
 
 
 Reader = Callable[[TemplateContext], bytes]
@@ -40,8 +40,18 @@ def clean(value: bytes) -> bytes:
     return value
 
 
+def trimmed(value: bytes) -> bytes:
+    """Return ``value`` without the white space around it. Most have none."""
+    if value and (value[0] <= 32 or value[len(value) - 1] <= 32):
+        return value.strip()
+    return value
+
+
 def _text(value: str) -> bytes:
-    return value.encode("utf-8", "replace")
+    try:
+        return value.encode("utf-8")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "replace")
 
 
 def _path(traffic: TemplateContext) -> bytes:

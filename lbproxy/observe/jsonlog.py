@@ -36,6 +36,9 @@ from lbproxy.observe.timestamps import rfc3339
 
 __all__ = ["HTTPLines", "TCPLines", "http_line", "plain_end", "tcp_line"]
 
+_FIELD_LIMIT: Final[int] = FIELD_LIMIT  # the compiler does not know constants of other modules
+_TARGET_LIMIT: Final[int] = TARGET_LIMIT
+
 _KEPT_SIZE: Final = 1024  # the longest text that is kept encoded
 _BUFFER_MAX: Final = 64 * 1024  # a buffer that has grown beyond this is not used again
 
@@ -105,7 +108,7 @@ def _add_connection(writer: BytesWriter, info: Connection) -> None:
     if tls is None:
         writer.write(b',"alpn":""}\n')
     else:
-        writer.write(f',"alpn":{json_quoted(tls.alpn, FIELD_LIMIT)}}}\n'.encode("ascii"))
+        writer.write(f',"alpn":{json_quoted(tls.alpn, _FIELD_LIMIT)}}}\n'.encode("ascii"))
 
 
 def _cache(info: Connection) -> LogCache:
@@ -236,10 +239,10 @@ class HTTPLines(_Lines):
         method = self._methods.get(request.method)
         writer.write(self._method(request.method) if method is None else method)
         host = request.host
-        add_raw(writer, host, 0, len(host), FIELD_LIMIT)
+        add_raw(writer, host, 0, len(host), _FIELD_LIMIT)
         writer.write(b'","target":"')
         target = request.target
-        add_raw(writer, target, 0, len(target), TARGET_LIMIT)
+        add_raw(writer, target, 0, len(target), _TARGET_LIMIT)
         version = request.version
         writer.write(_HTTP_1_1 if version == 11 else _VERSIONS.get(version, _NO_VERSION))
         add_int(writer, record.status)
@@ -277,7 +280,7 @@ class HTTPLines(_Lines):
         return self._end(writer)
 
     def _method(self, method: bytes) -> bytes:
-        text = json_text(text_of(method), FIELD_LIMIT)
+        text = json_text(text_of(method), _FIELD_LIMIT)
         found = f'","method":{text},"host":"'.encode("ascii")
         if len(found) <= _KEPT_SIZE:
             if len(self._methods) >= KEPT:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from librt.strings import BytesWriter, read_i64_le
 from mypy_extensions import i64
 
-from lbproxy.http.message import FieldName, RequestHead, add_number, text_of
+from lbproxy.http.message import FieldName, RequestHead, add_number, lowest, text_of
 from lbproxy.observe.fields import FIELD_LIMIT, clip
 
 __all__ = [
@@ -28,6 +28,8 @@ __all__ = [
     "plain_end",
 ]
 
+_FIELD_LIMIT: Final[int] = FIELD_LIMIT  # the compiler does not know constants of other modules
+
 KEPT: Final = 1024
 """Pieces of text of one kind that are kept encoded."""
 
@@ -36,7 +38,6 @@ _addresses: Final[dict[str, bytes]] = {}  # quoted; of hosts that come again
 _ADDRESS_SIZE: Final = 64
 _FOREVER: Final = 1e12  # seconds that no clock measures
 _MOST: Final = 10**18  # a larger number is written the slow way
-_WHOLE: Final[list[bytes]] = [b"%d" % n for n in range(1000)]
 THOUSANDTHS: Final[list[bytes]] = [b".%03d" % n for n in range(1000)]
 """The digits behind the decimal point."""
 
@@ -73,10 +74,10 @@ def json_quoted(value: Any, limit: int) -> str:
 def json_address(value: Any) -> bytes:
     """Return an IP address, a host or the name of a listener as JSON, mostly one seen before."""
     if type(value) is not str:
-        return json_quoted(value, FIELD_LIMIT).encode("ascii")
+        return json_quoted(value, _FIELD_LIMIT).encode("ascii")
     known = _addresses.get(value)
     if known is None:
-        known = json_text(value, FIELD_LIMIT).encode("ascii")
+        known = json_text(value, _FIELD_LIMIT).encode("ascii")
         if len(known) <= _ADDRESS_SIZE:
             if len(_addresses) >= KEPT:
                 _addresses.clear()
@@ -86,12 +87,12 @@ def json_address(value: Any) -> bytes:
 
 def json_number(value: Any) -> str:
     """Return the JSON value of an int field; a filter may have set another type."""
-    return str(value) if type(value) is int else json_quoted(value, FIELD_LIMIT)
+    return str(value) if type(value) is int else json_quoted(value, _FIELD_LIMIT)
 
 
 def json_field(name: str, value: Any) -> str:
     """Return ``"name":value``."""
-    return f'"{name}":{json_quoted(value, FIELD_LIMIT)}'
+    return f'"{name}":{json_quoted(value, _FIELD_LIMIT)}'
 
 
 def plain_end(raw: bytes, at: i64, end: i64) -> i64:
@@ -113,16 +114,19 @@ def plain_end(raw: bytes, at: i64, end: i64) -> i64:
         flip: i64 = word ^ deletes
         quote: i64 = word ^ quotes
         slash: i64 = word ^ slashes
-        # some byte below 0x20, above 0x7e, a quote or a backslash
-        if (
+        # bytes below 0x20, above 0x7e, quotes and backslashes; exact up to the lowest of them
+        marks: i64 = (
             ((word - blanks) & ~word)
             | ((flip - ones) & ~flip)
             | ((quote - ones) & ~quote)
             | ((slash - ones) & ~slash)
             | word
-        ) & high:
-            break
-        i += 8
+        ) & high
+        if marks:
+            return i + lowest(marks)
+        if i == wide:
+            return end
+        i = i + 8 if i + 8 < wide else wide  # the last word may begin among bytes that are judged
     while i < end and plain[i64(raw[i])]:
         i += 1
     return i
@@ -141,7 +145,7 @@ def add_raw(writer: BytesWriter, raw: bytes, at: i64, end: i64, limit: i64) -> N
 def add_text(writer: BytesWriter, text: Any) -> None:
     """Write a str, which is empty in most lines, as the inside of a JSON string."""
     if text:
-        quoted = json_quoted(text if isinstance(text, str) else str(text), FIELD_LIMIT)
+        quoted = json_quoted(text if isinstance(text, str) else str(text), _FIELD_LIMIT)
         writer.write(quoted[1:-1].encode("ascii"))
 
 
@@ -149,10 +153,7 @@ def add_int(writer: BytesWriter, value: Any) -> None:
     """Write the value of an int field; a filter may have set another type."""
     if type(value) is int:
         number: int = value
-        if 0 <= number < 1000:
-            writer.write(_WHOLE[number])
-            return
-        if 0 < number < _MOST:
+        if 0 <= number < _MOST:
             add_number(writer, number)
             return
     writer.write(json_number(value).encode("ascii"))
@@ -167,10 +168,7 @@ def add_ms(writer: BytesWriter, seconds: float) -> None:
     else:
         micros: i64 = int(seconds * 1e6)
         millis: i64 = micros // 1000
-        if millis < 1000:
-            writer.write(_WHOLE[millis])
-        else:
-            add_number(writer, millis)
+        add_number(writer, millis)
         writer.write(THOUSANDTHS[micros - millis * 1000])
 
 
@@ -178,8 +176,8 @@ def add_header(writer: BytesWriter, head: RequestHead, name: FieldName) -> None:
     """Write the first value of a header, straight from the raw head if it is unchanged."""
     word = head.place(name)
     if word >= 0:
-        add_raw(writer, head.lines.raw, word & 0xFFFFFFFF, word >> 32, FIELD_LIMIT)
+        add_raw(writer, head.lines.raw, word & 0xFFFFFFFF, word >> 32, _FIELD_LIMIT)
     elif word == -2:
         value = head.first(name)
         if value is not None:
-            add_raw(writer, value, 0, len(value), FIELD_LIMIT)
+            add_raw(writer, value, 0, len(value), _FIELD_LIMIT)

@@ -23,6 +23,8 @@ from lbproxy.proxy.roles import RefusalLog
 __all__ = ["Accounting"]
 
 _quiet: Final = Quiet(Logger(__name__))
+_OK: Final = Kind.OK  # looked up once
+_CHALLENGED: Final = Kind.CHALLENGED
 
 
 class Accounting:
@@ -94,14 +96,10 @@ class Accounting:
         counters.bytes_out += exchange.bytes_out
         closes = counters.closes
         kind = exchange.close
-        if (
-            self.offenders is not None
-            and 400 <= exchange.status < 500
-            and kind is not Kind.CHALLENGED
-        ):
+        if self.offenders is not None and 400 <= exchange.status < 500 and kind is not _CHALLENGED:
             self.offenders.add(exchange.client_ip)
         closes[kind] = closes.get(kind, 0) + 1
-        if kind is not Kind.OK and self.refusals is not None:
+        if kind is not _OK and self.refusals is not None:
             self.refusals.add(exchange)
         if counters.request_seconds is not None:
             observe_exchange(counters.request_seconds, exchange)
@@ -123,7 +121,7 @@ class Accounting:
         self.counters.bytes_in += session.bytes_in
         self.counters.bytes_out += session.bytes_out
         self.count_close(session.close)
-        if session.close is not Kind.OK and self.refusals is not None:
+        if session.close is not _OK and self.refusals is not None:
             self.refusals.add_session(session)
         if self.counters.request_seconds is not None:
             observe_session(self.counters.request_seconds, session)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lbproxy.http.bytetext import TEXT, _kinds, find_char, lowest, target_end, text_end
 from lbproxy.http.h1 import RequestParser, ResponseParser
 from lbproxy.http.h1_write import encode_request
 from lbproxy.http.known import NUMBERS, FieldName, field_name
 from lbproxy.http.message import Invalid, Limits, RequestHead, ResponseHead
-from lbproxy.http.scan import TEXT, Lines, _kinds, _plain_name, lines_of, scan, target_end, text_end
+from lbproxy.http.scan import Lines, lines_of, scan
 
 START = b"GET / HTTP/1.1\r\n"
 TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
@@ -183,13 +183,28 @@ def test_names_spelled_with_underscores() -> None:
 
 
 @pytest.mark.parametrize("fill", [b"a", b"Z", b"-"])
-def test_seven_bytes_of_a_plain_name(fill: bytes) -> None:
-    plain = set((string.ascii_letters + "-").encode())
-    for at in range(7):
+def test_every_byte_at_every_place_of_long_names(fill: bytes) -> None:
+    for at in range(18):
         for byte in range(256):
-            word = bytearray(fill * 7)
-            word[at] = byte
-            assert _plain_name(int.from_bytes(word, "little")) is (byte in plain)
+            name = fill * at + bytes((byte,)) + fill * (17 - at)
+            check(name + b": a value of some length\r\n\r\n")
+
+
+@pytest.mark.parametrize("fill", [b"a", b"\t", b"\xff"])
+def test_every_byte_at_every_place_of_long_values(fill: bytes) -> None:
+    for at in range(18):
+        for byte in range(256):
+            check(b"X:v" + fill * at + bytes((byte,)) + fill * (17 - at) + b"\r\n\r\n")
+
+
+def test_the_lowest_mark() -> None:
+    for first in range(8):
+        for others in range(256):
+            marks = bytearray(8)
+            for at in range(first + 1, 8):
+                marks[at] = others >> at & 1 and 0x80
+            marks[first] = 0x80
+            assert lowest(int.from_bytes(marks, "little", signed=True)) == first
 
 
 def test_a_head_of_64_kilobytes() -> None:
@@ -330,3 +345,11 @@ def test_blanks_before_a_colon_may_be_removed_from_responses() -> None:
         assert isinstance(head, ResponseHead)
         assert head.headers == [(b"Content-Length", b"2"), (b"X", b"a : b")]
         assert events[1] == b"hi"
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.binary(max_size=40), st.integers(0, 40), st.sampled_from(b";=\x00\x3f"))
+def test_where_a_character_is(text: bytes, at: int, char: int) -> None:
+    at = min(at, len(text))
+    found = text.find(bytes((char,)), at)
+    assert find_char(text, at, len(text), char) == (len(text) if found < 0 else found)

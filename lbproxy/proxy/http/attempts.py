@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SERVERS", "Attempts", "Servers"]
 
+_OK: Final = Outcome.OK  # looked up once
 _BAD_HEAD: Final = (ValueError, TypeError, AttributeError)
 
 
@@ -190,7 +191,7 @@ class Attempts(Sending):
         """See :class:`AttemptOwner`."""
         if attempt.over:
             self._attempt = None
-            self._end(Outcome.OK)
+            self._end(_OK)
         self._sink.server_events(events)
 
     def part(self, to_client: bytes, to_server: bytes) -> None:
