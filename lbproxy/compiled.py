@@ -127,6 +127,7 @@ MODULES = (
     "observe/jsonvalues.py",
     "observe/metrics.py",
     "observe/record.py",
+    "observe/textlog.py",
     "proxy/accounting.py",
     "proxy/http/answering.py",
     "proxy/http/sourcing.py",

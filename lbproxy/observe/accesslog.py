@@ -14,8 +14,9 @@ from difflib import get_close_matches
 from typing import Any
 
 from lbproxy.errors import Kind
-from lbproxy.observe.fields import FIELD_LIMIT, FIELDS, header_getter, render
+from lbproxy.observe.fields import FIELDS
 from lbproxy.observe.jsonlog import http_line, tcp_line
+from lbproxy.observe.textlog import LinePart, TextLines, constant, field_part, header_part
 
 __all__ = ["FORMATS", "check_format", "choose", "compile_format"]
 
@@ -76,19 +77,11 @@ def check_format(format: str, mode: str) -> None:
 
 
 def _compile(format: str, mode: str) -> Line:
-    template, parts = _parse(format, mode)
-
-    def line(record: Any) -> bytes:
-        texts = tuple([render(get(record), limit) for get, limit in parts])
-        return (template % texts).encode()
-
-    return line
+    return TextLines(_parse(format, mode)).line
 
 
-def _parse(format: str, mode: str) -> tuple[str, list[tuple[Callable[[Any], Any], int]]]:
-    """Return a ``%`` template that ends in a line feed, and (getter, limit) for each of
-    its ``%s``.
-    """
+def _parse(format: str, mode: str) -> list[LinePart]:
+    """Return the parts of a line; the last one ends in a line feed."""
     if "%{" not in format:
         raise ValueError(
             f"{format[:80]!r} is not a format: {_choices(format, FORMATS)}or a text with fields "
@@ -98,35 +91,38 @@ def _parse(format: str, mode: str) -> tuple[str, list[tuple[Callable[[Any], Any]
         raise ValueError(f"the format is longer than {_FORMAT_LIMIT} characters")
     if not all(c.isprintable() or c == "\t" for c in format):
         raise ValueError("the format holds a control character")
-    parts: list[tuple[Callable[[Any], Any], int]] = []
-    template = []
+    parts: list[LinePart] = []
+    text = ""
     at = 0
     for found in _PART.finditer(format):
-        template.append(format[at : found.start()])
+        text += format[at : found.start()]
         at = found.end()
         if found[0] == "%%":
-            template.append("%%")
+            text += "%"
         elif found[1] is None:
             raise ValueError(f"'%' at column {found.start() + 1} is not followed by {{name}} or %")
         else:
-            template.append("%s")
+            if text:
+                parts.append(constant(text))
+            text = ""
             parts.append(_field(found[1], mode))
-    return "".join(template) + format[at:] + "\n", parts
+    parts.append(constant(text + format[at:] + "\n"))
+    return parts
 
 
-def _field(name: str, mode: str) -> tuple[Callable[[Any], Any], int]:
+def _field(name: str, mode: str) -> LinePart:
     field = FIELDS.get(name)
     if field is not None:
         if field.http and mode != "http":
             raise ValueError(
                 f"the field {name!r} is about HTTP requests; there are none in tcp mode"
             )
-        return field.get, field.limit
+        return field_part(name)
     header = _HEADER.fullmatch(name)
     if header is not None:
         if mode != "http":
             raise ValueError(f"{name!r} is an HTTP header; there are none in tcp mode")
-        return header_getter(header[1], header[2]), FIELD_LIMIT
+        return header_part(header[1], header[2])
     known = tuple(n for n, f in FIELDS.items() if mode == "http" or not f.http)
     raise ValueError(f"unknown field {name[:80]!r}; {_choices(name, known)}see docs/logging")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-__all__ = ["MILLIS", "clf_stamp", "rfc3339", "rfc3339_stamp"]
+__all__ = ["MILLIS", "clf", "clf_stamp", "rfc3339", "rfc3339_stamp"]
 
 MILLIS = tuple(f".{n:03d}Z" for n in range(1000))
 """The end of an RFC 3339 time for each millisecond."""
@@ -16,6 +16,15 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 def rfc3339(second: int) -> str:
     """Return ``2026-11-23T12:46:06`` in UTC, without fraction and zone."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+def clf(second: int) -> str:
+    """Return ``23/Nov/2026:12:46:06 +0000`` in UTC, with English months."""
+    t = time.gmtime(second)
+    return (
+        f"{t.tm_mday:02d}/{_MONTHS[t.tm_mon - 1]}/{t.tm_year}:"
+        f"{t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d} +0000"
+    )
 
 
 def rfc3339_stamp() -> Callable[[float], str]:
@@ -37,7 +46,7 @@ def rfc3339_stamp() -> Callable[[float], str]:
 
 
 def clf_stamp() -> Callable[[float], str]:
-    """Return a function from Unix time to ``23/Nov/2026:12:46:06 +0000`` (UTC, English months)."""
+    """Return a function from Unix time to :func:`clf`, which caches the last second."""
     known = -1
     text = ""
 
@@ -45,11 +54,7 @@ def clf_stamp() -> Callable[[float], str]:
         nonlocal known, text
         second = int(moment)
         if second != known:
-            t = time.gmtime(second)
-            text = (
-                f"{t.tm_mday:02d}/{_MONTHS[t.tm_mon - 1]}/{t.tm_year}:"
-                f"{t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d} +0000"
-            )
+            text = clf(second)
             known = second
         return text
 

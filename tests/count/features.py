@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.bench.proxies import Words
 
-__all__ = ["COOKIES", "HASH", "HEADERS", "REWRITE", "STICKY"]
+__all__ = ["COMBINED", "COOKIES", "CUSTOM", "HASH", "HEADERS", "REWRITE", "STICKY"]
 
 # some of these the browser sends, with other values; the others it does not
 _HEADERS = (
@@ -98,3 +98,18 @@ HASH = {
     "nginx": Words(balance="hash $request_uri consistent"),
 }
 """Consistent hashing of the request target."""
+
+COMBINED = {"lbproxy": Words(front=["access_log = access.log combined"])}
+"""The access log in the combined format, in place of JSON."""
+
+CUSTOM = {
+    "lbproxy": Words(
+        front=[
+            'access_log = access.log "%{time} %{client_ip}:%{client_port} %{frontend} %{backend}/'
+            "%{server} %{header_ms}/%{queue_ms}/%{connect_ms}/%{response_ms}/%{total_ms} %{status} "
+            "%{bytes_out} %{close} '%{request_line}' %{host} '%{request.If-None-Match}' "
+            "'%{response.ETag}'\""
+        ]
+    )
+}
+"""The access log in a format of one's own with about the fields of HAProxy's."""

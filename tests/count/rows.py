@@ -124,6 +124,8 @@ _ALL = (
         _both("rewrite", features.REWRITE),
         _both("routes", {}, routes=1000),
         _both("hash", features.HASH),
+        _both("combined", features.COMBINED)[1:],
+        _both("custom", features.CUSTOM)[1:],
     ),
 )
 
