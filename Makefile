@@ -9,7 +9,7 @@ ifneq ($(COMPILED),)
 export LBPROXY_COMPILED = $(COMPILED)
 endif
 
-.PHONY: run test test-long test-all mutants check lint types docs man bench count siege clean \
+.PHONY: run test test-long test-all mutants asan check lint types docs man bench count siege clean \
 	wheel wheels sdist compiled
 
 run: $(VENV)/.run compiled
@@ -27,6 +27,10 @@ test-all: test test-long
 # small errors in the sources that no test notices; MUTANTS="--sample 50 http/forward.py"
 mutants: $(VENV)/.dev
 	$(BIN)/python tools/mutants.py $(MUTANTS)
+
+# the tests of heads on a build with AddressSanitizer, some minutes; needs gcc
+asan: $(VENV)/.test
+	$(BIN)/python tools/asan.py $(TESTS)
 
 check: lint types test
 
