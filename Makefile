@@ -15,8 +15,11 @@ endif
 run: $(VENV)/.run compiled
 	@$(BIN)/lbproxy demo
 
+# tests at a time: on two CPUs four, as those with real servers mostly wait
+JOBS ?= 4
+
 test: $(VENV)/.test compiled
-	$(BIN)/pytest -n 2 --dist loadgroup $(TESTS)
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup $(TESTS)
 
 # the tests marked long; make test-all: all tests
 test-long: $(VENV)/.test compiled

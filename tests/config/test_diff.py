@@ -244,7 +244,7 @@ def test_the_same_socket() -> None:
     assert key("unix:/a") != key("unix:/b")
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=25, suppress_health_check=list(HealthCheck), deadline=None)
 @given(CONFIGS, CONFIGS)
 def test_the_laws_of_a_difference(old: Config, new: Config) -> None:
     assert not diff(old, old)
@@ -255,3 +255,10 @@ def test_the_laws_of_a_difference(old: Config, new: Config) -> None:
         assert change.text()
         assert change.before or change.after or not change.key or change.what != "changed"
     json.dumps(there.as_json())
+
+
+@pytest.mark.long
+@settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
+@given(CONFIGS, CONFIGS)
+def test_the_laws_of_many_differences(old: Config, new: Config) -> None:
+    test_the_laws_of_a_difference.hypothesis.inner_test(old, new)

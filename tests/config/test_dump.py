@@ -8,6 +8,7 @@ from operator import truediv
 from typing import Any
 
 import attrs
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -363,11 +364,18 @@ CONFIGS = st.builds(
 )
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=50, suppress_health_check=list(HealthCheck), deadline=None)
 @given(CONFIGS)
 def test_dump_and_back(config: Config) -> None:
     assert build(dump(config)) == config
     json.dumps(as_json(config))
+
+
+@pytest.mark.long
+@settings(max_examples=150, suppress_health_check=list(HealthCheck), deadline=None)
+@given(CONFIGS)
+def test_many_dumps_and_back(config: Config) -> None:
+    test_dump_and_back.hypothesis.inner_test(config)
 
 
 def test_defaults_are_left_out() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -188,8 +189,11 @@ def stop(reactor: MemoryReactor, service: LoadBalancer) -> None:
     assert not reactor.getDelayedCalls()
 
 
-@settings(max_examples=120, suppress_health_check=list(HealthCheck), deadline=None)
-@given(st.lists(texts(), min_size=2, max_size=4))
+reloads = given(st.lists(texts(), min_size=2, max_size=4))
+
+
+@settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
+@reloads
 def test_reload_is_as_good_as_a_restart(steps: list[str]) -> None:
     reactor, service = start(steps[0])
     for text in steps[1:]:
@@ -209,6 +213,13 @@ def test_reload_is_as_good_as_a_restart(steps: list[str]) -> None:
     assert shape(service)["backends"].keys() == shape(fresh)["backends"].keys()
     stop(reactor, service)
     stop(fresh_reactor, fresh)
+
+
+@pytest.mark.long
+@settings(max_examples=120, suppress_health_check=list(HealthCheck), deadline=None)
+@reloads
+def test_many_reloads_are_as_good_as_restarts(steps: list[str]) -> None:
+    test_reload_is_as_good_as_a_restart.hypothesis.inner_test(steps)
 
 
 @settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
