@@ -12,6 +12,7 @@ are the same in every run.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator
 from importlib.util import find_spec
@@ -51,6 +52,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from tests.support.schedule import Groups
 
     return Groups(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """Set aside what stays until the end, so that the garbage collector does not look at it."""
+    gc.collect()
+    gc.freeze()
 
 
 def _interpreted() -> bool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from attrs import define, field, frozen
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbproxy.testing import LB
@@ -178,6 +179,7 @@ steps = st.lists(
 )
 
 
+@settings(max_examples=40)
 @given(steps)
 def test_any_sequence_is_answered_as_by_the_model(steps: list[Any]) -> None:
     server = {"/a": Resource(), "/b": Resource()}
@@ -215,3 +217,9 @@ def test_any_sequence_is_answered_as_by_the_model(steps: list[Any]) -> None:
                 if age is not None:
                     assert abs(int(found.header("Age")) - age) <= 1
                 assert len(origin.requests) - posts == model.fetches
+
+
+@pytest.mark.long
+@given(steps)
+def test_many_sequences_are_answered_as_by_the_model(steps: list[Any]) -> None:
+    test_any_sequence_is_answered_as_by_the_model.hypothesis.inner_test(steps)
