@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from lbproxy.cache.sieve import Node, Sieve
 
-__all__ = ["Catalog", "Counts", "Listed", "origin_of"]
+__all__ = ["Catalog", "Counts", "Listed", "origin_of", "path_group"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -111,6 +111,14 @@ class Catalog(Generic[KeyT, EntryT]):
         keys = list(self._urls.get(url, ()))
         return [entry for key in keys for entry in self.lookup(key) if entry.url == url]
 
+    def of_url(self, url: bytes) -> list[EntryT]:
+        """Return the entries of a public URL, and those of its path that may answer it by
+        No-Vary-Search.
+        """
+        found = self.by_url(url)
+        others = self.by_group(origin_of(url), path_group(url))
+        return [*found, *(entry for entry in others if entry.url != url)]
+
     def by_tag(self, tag: bytes) -> list[EntryT]:
         """Return the entries with ``tag``."""
         return list(self._tags.get(tag, ()))
@@ -186,6 +194,15 @@ _NONE: Final[list[Any]] = []
 def origin_of(url: bytes) -> bytes:
     """Return ``scheme://host`` of a URL."""
     return b"/".join(url.split(b"/", 3)[:3])
+
+
+def path_group(url: bytes) -> bytes:
+    """Return the cache group of the responses of a path that a query does not tell apart.
+
+    A purge of one URL purges it, too: nobody can know which of them was stored. The name is none
+    that a response may state, as strings of structured fields have no control characters."""
+    path = url.partition(b"?")[0].split(b"/", 3)
+    return b"\x00search /" + (path[3] if len(path) > 3 else b"")
 
 
 def _forget(index: dict[A, set[B]], name: A, member: B) -> None:

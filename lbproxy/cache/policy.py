@@ -165,7 +165,8 @@ class Policy:
     and 501 without stated freshness. ``min_uses``: requests of one key before a response is stored.
     ``variants``: responses of one key, selected by Vary. ``targets``: RFC 9213 fields. ``key``: its
     variables, in place of scheme, host, path and query; empty for these. ``post``: size of the
-    largest body of a POST whose response may be stored, 0 for none.
+    largest body of a POST whose response may be stored, 0 for none. ``search``: No-Vary-Search is
+    obeyed.
     """
 
     post: int = 0
@@ -182,6 +183,7 @@ class Policy:
     min_uses: int = 1
     variants: int = 64
     targets: tuple[bytes, ...] = TARGETS
+    search: bool = True
 
     @property
     def parameters(self) -> frozenset[str] | None:

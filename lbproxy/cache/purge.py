@@ -7,7 +7,7 @@ from typing import Literal, Protocol, get_args
 
 from attrs import field, frozen
 
-from lbproxy.cache.catalog import Catalog, EntryT, KeyT, origin_of
+from lbproxy.cache.catalog import Catalog, EntryT, KeyT, origin_of, path_group
 from lbproxy.cache.key import public_host
 
 __all__ = ["KINDS", "Named", "Purge", "PurgeKind"]
@@ -31,7 +31,8 @@ class Named(Protocol):
 @frozen
 class Purge:
     """``value``: a URL, the beginning of one, a host with its port, a tag, or the origin and the
-    name of a group with a blank between them; empty for ``all``. A URL is that of all its variants.
+    name of a group with a blank between them; empty for ``all``. A URL is that of all its variants,
+    and of the responses of its path that may answer it by No-Vary-Search.
     """
 
     kind: PurgeKind
@@ -40,7 +41,7 @@ class Purge:
     def may_name(self, url: bytes) -> bool:
         """Whether a response of ``url``, of which nothing else is known, may be meant."""
         if self.kind == "url":
-            return url == self.value
+            return url.partition(b"?")[0] == self.value.partition(b"?")[0]
         if self.kind == "prefix":
             return url.startswith(self.value)
         if self.kind == "host":
@@ -52,6 +53,9 @@ class Purge:
 
     def names(self, stored: Named) -> bool:
         """Whether ``stored`` is meant."""
+        if self.kind == "url":
+            searched = path_group(self.value) in stored.groups and self.may_name(stored.url)
+            return stored.url == self.value or searched
         if self.kind == "tag":
             return self.value in stored.tags
         if self.kind == "group":
@@ -63,7 +67,7 @@ class Purge:
         at.
         """
         if self.kind == "url":
-            return catalog.by_url(self.value)
+            return catalog.of_url(self.value)
         if self.kind == "tag":
             return catalog.by_tag(self.value)
         if self.kind == "group":

@@ -8,10 +8,12 @@ from typing import Final
 from attrs import frozen
 
 from lbproxy.cache.asked import Asked
+from lbproxy.cache.catalog import path_group
 from lbproxy.cache.control import Control
 from lbproxy.cache.freshness import HEURISTIC, FreshnessLifetime, initial_age, lifetime_of
 from lbproxy.cache.key import sent_fields
 from lbproxy.cache.policy import TTL, Policy, SetCookie
+from lbproxy.cache.search import search_rule
 from lbproxy.cache.stored import Stored, without
 from lbproxy.cache.targeted import response_control
 from lbproxy.cache.vary import ANY, selected_by, vary_names
@@ -88,7 +90,7 @@ def store(
         length=response.length or 0,
         selected=selected_by(vary_names(response), sent_fields(request, policy)),
         tags=_tags(response),
-        groups=_groups(response),
+        groups=_groups(url, response, policy),
         public=shared_with_cookies(control),
     )
 
@@ -181,10 +183,12 @@ def _tags(response: ResponseHead) -> frozenset[bytes]:
     return frozenset(found)
 
 
-def _groups(response: ResponseHead) -> frozenset[bytes]:
+def _groups(url: bytes, response: ResponseHead, policy: Policy) -> frozenset[bytes]:
     """The cache groups of a response (RFC 9875 §2); an invalid field counts as absent."""
-    values = response.header_values(b"cache-groups")
-    return group_names(values)
+    stated = group_names(response.header_values(b"cache-groups"))
+    if policy.search and search_rule(response) is not None:
+        return stated | {path_group(url)}
+    return stated
 
 
 def group_names(values: list[bytes]) -> frozenset[bytes]:

@@ -1,4 +1,4 @@
-"""CONTROL. ``lbproxy cache``: purge, list, show, stats and why."""
+"""CONTROL. ``lbproxy cache``: purge, list, show, stats, warm and why."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from urllib.parse import quote
 import click
 
 from lbproxy.cli.base import count, main, stop
+from lbproxy.cli.cachewarm import warm_command
 from lbproxy.cli.remote import Remote, json_option, remote_options, show_json
 from lbproxy.cli.tables import bytes_, plain, show, since
 
@@ -25,6 +26,9 @@ _cache_option = click.option(
 @main.group()
 def cache() -> None:
     """Inspect caches and purge stored responses."""
+
+
+cache.add_command(warm_command)
 
 
 def _names(remote: Remote, name: str) -> list[str]:

@@ -14,7 +14,7 @@ from lbproxy.cli.adminaddress import DEFAULT
 if TYPE_CHECKING:
     pass
 
-__all__ = ["chosen", "completions", "duration", "server_path", "target"]
+__all__ = ["chosen", "completions", "duration", "rate", "server_path", "target"]
 
 
 def completions(ctx: click.Context, incomplete: str) -> list[str]:
@@ -89,12 +89,32 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, ctx)
 
 
+class _Rate(click.ParamType):  # type: ignore[type-arg]
+    name = "RATE"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """Return the number per second, above 0."""
+        if isinstance(value, float):
+            return value
+        from lbproxy.config.units import parse
+
+        try:
+            found = float(parse("rate", str(value), {}))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if found <= 0:
+            self.fail("a rate is above 0", param, ctx)
+        return found
+
+
 target = _Target()
 """The parameter type ``app/b``."""
 chosen = _Chosen()
 """The parameter type ``app`` or ``app/b``; ``("", "")`` is a good default."""
 duration = _Duration()
 """The parameter type ``30s``."""
+rate = _Rate()
+"""The parameter type ``10/s``."""
 
 
 def server_path(names: tuple[str, str]) -> str:

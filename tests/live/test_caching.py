@@ -116,6 +116,17 @@ def test_purges_and_reasons_by_command(balancer: Callable[..., Any]) -> None:
     assert "nothing is stored" in run("why", url + "x")
 
 
+def test_warming_by_command(balancer: Callable[..., Any], tmp_path: Path) -> None:
+    origin = Origin(age=100)
+    _, web, _ = start(balancer, origin)
+    file = tmp_path / "urls.txt"
+    file.write_text("".join(f"http://www.example.com/{number}\n" for number in range(20)))
+    words = ["cache", "warm", str(file), "--connect", f"127.0.0.1:{web}", "--rate", "1000/s"]
+    assert CliRunner().invoke(main, words).output.startswith("20 stored, 0 were in the cache")
+    assert CliRunner().invoke(main, words).output.startswith("0 stored, 20 were in the cache")
+    assert origin.count == 20
+
+
 def test_hits_while_the_server_is_dead(balancer: Callable[..., Any]) -> None:
     origin = Origin()
     _, web, _ = start(balancer, origin, "grace = 1m")

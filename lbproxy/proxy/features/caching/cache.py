@@ -14,6 +14,7 @@ from lbproxy.cache.codec import key_digest
 from lbproxy.cache.key import Key, normal_prefix, normal_url
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.purge import Purge
+from lbproxy.cache.search import SearchRules, applies, reduced, search_rule
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.storing import Refusal
 from lbproxy.guard.addresses import AddressSet
@@ -42,6 +43,7 @@ class Running(Protocol):
     """A fetch that is under way: :class:`lbproxy.proxy.features.caching.fetch.Fetch`."""
 
     key: Key
+    own_key: Key
     url: bytes
     stored: Stored | None
     outdated: bool
@@ -89,6 +91,7 @@ class Cache(Generic[RunningT]):
         self.elsewhere = Elsewhere(self.is_free)
         self.serving = False
         self.fetches: dict[Key, RunningT] = {}
+        self.searches = SearchRules()
         self._running: set[RunningT] = set()
         # by hash: clients choose how long a key is, and here a collision does no harm
         self._passing: OrderedDict[int, float] = OrderedDict()
@@ -187,10 +190,26 @@ class Cache(Generic[RunningT]):
         self._refused.pop(hash(fetch.url), None)
         stored = evolve(fetch.stored, length=len(body))
         release = _take_claim(fetch)
-        if self.store.has_later(fetch.key, stored):
+        key = self._place(fetch, stored)
+        if self.store.has_later(key, stored):
             release()
             return None  # a later request was quicker
-        return self.store.add(fetch.key, stored, body, release)
+        return self.store.add(key, stored, body, release)
+
+    def _place(self, fetch: RunningT, stored: Stored) -> Key:
+        """Return the key to store a response under: without what No-Vary-Search names.
+
+        The response that it replaces under another key goes."""
+        own = fetch.own_key
+        rule = search_rule(stored) if applies(own, self.policy) else None
+        key = own if rule is None else reduced(own, rule) or own
+        if rule is not None:
+            self.searches.learn(own, rule)
+        for other in {fetch.key, own} - {key}:
+            for entry in list(self.store.select(other) or ()):
+                if entry.stored.selected == stored.selected:
+                    self.store.remove(entry)
+        return key
 
     def fetch_confirmed(self, fetch: RunningT, entry: Entry, stored: Stored) -> Entry | None:
         """The server has called ``entry`` good; give it the head ``stored``."""
@@ -210,7 +229,7 @@ class Cache(Generic[RunningT]):
         self._passing.pop(hash(fetch.key), None)
         self._refused.pop(hash(fetch.url), None)
         stored = evolve(fetch.stored, length=spool.size)
-        self.store.add_spooled(fetch.key, stored, spool, digest, done)
+        self.store.add_spooled(self._place(fetch, stored), stored, spool, digest, done)
 
     def fetch_over(self, fetch: RunningT) -> None:
         """A fetch has ended."""

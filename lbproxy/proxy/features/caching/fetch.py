@@ -55,6 +55,7 @@ __all__ = ["Fetch"]
 class Fetch(Fanout):
     """See the module.
 
+    ``key``: of those who may join; ``own_key``: of the request itself, with its whole query.
     ``entry``: the stored response that the request validates, or None. ``readers``: the clients
     that get the response. ``stored``: the head as it will be stored, from state KEEPING on.
     ``last``: the End, with trailers. ``reason``: for Cache-Status. ``outdated``: a purge has named
@@ -72,7 +73,7 @@ class Fetch(Fanout):
         body: bytes = b"",
     ) -> None:
         self.cache = cache
-        self.key = key
+        self.key = self.own_key = key
         self.url = url
         self.asked = asked
         self.entry = entry

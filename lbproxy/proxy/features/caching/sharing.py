@@ -10,12 +10,14 @@ from lbproxy.cache.asked import ask
 from lbproxy.cache.cachestatus import cache_status
 from lbproxy.cache.freshness import current_age
 from lbproxy.cache.key import sent_fields
+from lbproxy.cache.search import same_search, search_rule
 from lbproxy.cache.serving import Use, decide, usable_on_error
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.vary import matching
 from lbproxy.http.message import ResponseHead
 from lbproxy.observe.record import CacheNote
 from lbproxy.proxy.features.caching.answers import Said, fresh_head
+from lbproxy.proxy.features.caching.bypass import public_url
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.http.sink import Asking
@@ -60,6 +62,8 @@ def fits(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
     It must be one that the store could answer with (RFC 9111 §4). The time that the server
     needed does not count: the request has waited for it."""
     request, policy = sink.traffic.request, cache.policy
+    if not _same_url(cache, stored, sink):
+        return False
     if matching([stored], sent_fields(request, policy)) is None:
         return False
     stored = evolve(stored, asked=stored.received)
@@ -71,7 +75,18 @@ def fits_stale(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
     """Whether a stored response may answer a request while the server fails."""
     request, policy = sink.traffic.request, cache.policy
     usable = usable_on_error(stored, ask(request, policy), policy, cache.wall()) is not None
-    return usable and matching([stored], sent_fields(request, policy)) is not None
+    same = usable and _same_url(cache, stored, sink)
+    return same and matching([stored], sent_fields(request, policy)) is not None
+
+
+def _same_url(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
+    """Whether a response is of the URL of a request, or of one that it calls the same.
+
+    Requests wait together for what the present response calls the same; the next may differ."""
+    if not cache.searches or cache.policy.key:
+        return True
+    url = public_url(sink, cache)
+    return stored.url == url or same_search(search_rule(stored), stored.url, url)
 
 
 def reflect(fetch: Fetch, traffic: HTTPTraffic, first: bool) -> None:

@@ -13,6 +13,7 @@ from lbproxy.cache.freshness import current_age
 from lbproxy.cache.key import key_of, sent_fields, url_of
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.popular import SHOWN
+from lbproxy.cache.search import applies, reduced, search_rule
 from lbproxy.cache.serving import decide
 from lbproxy.cache.vary import selected_by
 from lbproxy.http.message import RequestHead
@@ -119,7 +120,7 @@ def object_facts(entry: Entry, now: float) -> dict[str, Any]:
         ],
         "control": control.field.decode("latin-1"),
         "directives": [text for name in _MAPPED if (text := _directive(control, name))],
-        "groups": _texts(stored.groups),
+        "groups": _texts(name for name in stored.groups if name[:1] != b"\x00"),
         "asked": round(stored.asked, 3),
         "received": round(stored.received, 3),
         "cookies": stored.public,
@@ -162,8 +163,14 @@ def _why(cache: Cache[Any], entry: Entry, head: RequestHead, asked: Asked) -> di
     key = key_of(head, cache.policy, head.scheme, entry.key[0])
     if asked.obstacle is not None:
         return {**facts, "use": "bypass", "reason": asked.obstacle, "by": "request"}
-    if key != entry.key:
-        return {**facts, "use": "other key", "reason": "a cookie of the key", "by": "cookies"}
+    rule = search_rule(stored) if applies(key, cache.policy) else None
+    if entry.key not in (key, None if rule is None else reduced(key, rule)):
+        return {
+            **facts,
+            "use": "other key",
+            "reason": "a cookie or the query of the key",
+            "by": "key",
+        }
     names = (name for name, _ in stored.selected)
     for name, value in selected_by(names, sent_fields(head, cache.policy)):
         if (name, value) not in stored.selected:

@@ -13,6 +13,7 @@ from lbproxy.cache.key import (
     key_of,
 )
 from lbproxy.cache.memory import Entry
+from lbproxy.cache.search import SearchRule, applies, search_rule
 from lbproxy.cache.serving import Decision, Use, decide
 from lbproxy.cache.stored import Stored
 from lbproxy.http.message import End, RequestHead
@@ -93,12 +94,42 @@ class CacheSource(Source):
         """Answer from the store, or by a fetch.  ``waited``: for another process, so that the
         request does not wait once more.
         """
+        cache = self.cache
+        if cache.searches and applies(key, cache.policy):
+            for other, rule in cache.searches.keys(key):
+                entries = cache.store.select(other)
+                if entries is None:
+                    then = self._searched(other, rule, key, asked, waited)
+                    return self._load(other, sink, then)
+                if self._answers(entries, rule, sink):
+                    return self._found(entries, other, asked, sink, waited)
+        return self._look_up_own(key, asked, sink, waited)
+
+    def _look_up_own(self, key: Key, asked: Asked, sink: Asking, waited: bool) -> SourceStream:
+        """Look up a request by its own key, with its whole query."""
         entries = self.cache.store.select(key)
         if entries is None:
             return self._load(
                 key, sink, lambda sink, found: self._found(found, key, asked, sink, waited)
             )
         return self._found(entries, key, asked, sink, waited)
+
+    def _answers(self, entries: list[Entry], rule: SearchRule, sink: Asking) -> bool:
+        """Whether the request selects a response that still states ``rule``."""
+        entry = selected(entries, sink.traffic.request, self.cache)
+        return entry is not None and search_rule(entry.stored) == rule
+
+    def _searched(
+        self, other: Key, rule: SearchRule, key: Key, asked: Asked, waited: bool
+    ) -> Callable[[Asking, list[Entry]], SourceStream]:
+        """Return what answers when the responses of ``other`` are read from the folder."""
+
+        def then(sink: Asking, found: list[Entry]) -> SourceStream:
+            if self._answers(found, rule, sink):
+                return self._found(found, other, asked, sink, waited)
+            return self._look_up_own(key, asked, sink, waited)
+
+        return then
 
     def _load(
         self, key: Key, sink: Asking, then: Callable[[Asking, list[Entry]], SourceStream]
@@ -289,7 +320,10 @@ class CacheSource(Source):
 
     def _new_fetch(self, key: Key, asked: Asked, sink: Asking, entry: Entry | None) -> Fetch:
         url, body = public_url(sink, self.cache), body_of(sink)
-        return Fetch(self.cache, key, url, asked, sink.traffic, entry, body)
+        fetch = Fetch(self.cache, key, url, asked, sink.traffic, entry, body)
+        if self.cache.searches:
+            fetch.own_key = self._key(sink)
+        return fetch
 
     def _join(self, fetch: Fetch, sink: Asking, first: bool) -> Reader:
         reader = Reader(self, sink, fetch, first)

@@ -120,6 +120,12 @@ class CacheSpec:
     min_uses: int = option(
         "int", 1, min=1, max=1000, doc="requests for a key before its response is stored"
     )
+    no_vary_search: bool = option(
+        "bool",
+        True,
+        doc="let a response with No-Vary-Search answer requests whose queries differ only in what"
+        " it names",
+    )
     variants: int = option(
         "int", 64, min=1, max=10_000, doc="responses of one key, selected by Vary"
     )
@@ -182,6 +188,7 @@ def policy_of(spec: CacheSpec) -> Policy:
         max_object=spec.largest,
         min_uses=spec.min_uses,
         variants=spec.variants,
+        search=spec.no_vary_search,
     )
 
 

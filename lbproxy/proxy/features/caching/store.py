@@ -343,10 +343,10 @@ class ResponseStore:
 
     def by_url(self, url: bytes) -> list[Entry]:
         """Return the responses of a URL, for people; blocks."""
-        found = self.memory.by_url(url)
+        found = self.memory.of_url(url)
         if self.folder is not None:
             self.folder.sync()
-            places = self.folder.catalog.by_url(url)
+            places = self.folder.catalog.of_url(url)
             own = [one for one in found if one.place is None]
             found = [*own, *described(self.folder, places)]
         return found

@@ -1,0 +1,277 @@
+"""CONTROL. Requests for many URLs, so that a cache has their responses before clients ask.
+
+The requests are those of an ordinary client, so routes, filters and the rules of the cache apply.
+``Cache-Status`` of each response says whether a cache stored it, or had it already.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from attrs import define, field, frozen
+
+__all__ = ["LARGEST", "Report", "WarmOptions", "Warmed", "warm"]
+
+LARGEST: Final = 16 * 1024
+"""Characters of the longest URL."""
+
+FAILURES: Final = 1000
+"""Failures that a report has one by one; further ones are counted."""
+
+_PIECE: Final = 64 * 1024
+_DETAIL: Final = re.compile(r'detail="((?:[^"\\]|\\.)*)"')
+_TEXT: Final = re.compile(r"[\x21-\x7e]+")
+
+
+@frozen
+class WarmOptions:
+    """``connect``: host and port to connect to in place of those of the URLs, None for these.
+
+    ``rate``: requests a second; ``at_once``: connections; ``deadline``: seconds for all requests;
+    ``timeout``: seconds that one may wait for the next bytes. ``headers`` of every request.
+    """
+
+    connect: tuple[str, int] | None = None
+    rate: float = 20.0
+    at_once: int = 8
+    deadline: float = 600.0
+    timeout: float = 30.0
+    headers: tuple[tuple[str, str], ...] = ()
+    tls: ssl.SSLContext | None = None
+
+
+@frozen
+class Warmed:
+    """The result for one URL: ``word`` is ``stored``, ``hit`` or ``failed``, for ``reason``."""
+
+    url: str
+    word: str
+    reason: str = ""
+    bytes: int = 0
+
+
+@define
+class Report:
+    """The sums of all outcomes.  ``late``: URLs that were not requested before the deadline."""
+
+    stored: int = 0
+    hit: int = 0
+    failed: int = 0
+    late: int = 0
+    bytes: int = 0
+    failures: list[Warmed] = field(factory=list)
+    reasons: Counter[str] = field(factory=Counter)
+
+    @property
+    def done(self) -> int:
+        """URLs that were requested, or are none."""
+        return self.stored + self.hit + self.failed
+
+    def add(self, outcome: Warmed) -> None:
+        """Count an outcome."""
+        self.bytes += outcome.bytes
+        if outcome.word == "stored":
+            self.stored += 1
+        elif outcome.word == "hit":
+            self.hit += 1
+        else:
+            self.failed += 1
+            self.reasons[outcome.reason] += 1
+            if len(self.failures) < FAILURES:
+                self.failures.append(outcome)
+
+
+def warm(urls: Iterable[str], options: WarmOptions, progress: Callable[[Report], None]) -> Report:
+    """Request each URL once; return the sums of the results.
+
+    ``progress`` is called about once a second, in one of several threads, never in two at once.
+    KeyboardInterrupt ends it early; URLs that are left count as ``late``.
+    """
+    work = _Work(urls, options, progress)
+    threads = [threading.Thread(target=work.run, daemon=True) for _ in range(options.at_once)]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        work.end_early()
+        for thread in threads:
+            thread.join()
+    return work.finish()
+
+
+class _Work:
+    """The URLs that are left, for several threads."""
+
+    def __init__(
+        self, urls: Iterable[str], options: WarmOptions, progress: Callable[[Report], None]
+    ) -> None:
+        self._urls: Iterator[str] = iter(urls)
+        self._options = options
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._start = time.monotonic()
+        self._end = self._start + options.deadline
+        self._next_at = self._start
+        self._shown_at = self._start
+        self._report = Report()
+
+    def run(self) -> None:
+        """Request one URL after the other, in one thread."""
+        client = _Client(self._options)
+        try:
+            while (url := self._take()) is not None:
+                outcome = client.get(url, self._end)
+                with self._lock:
+                    self._report.add(outcome)
+                    self._show()
+        finally:
+            client.close()
+
+    def _take(self) -> str | None:
+        """Return the next URL when its time has come; None if there is no further one."""
+        with self._lock:
+            now = time.monotonic()
+            at = max(self._next_at, now)
+            if at >= self._end:
+                return None
+            url = next(self._urls, None)
+            if url is None:
+                return None
+            self._next_at = at + 1 / self._options.rate
+        time.sleep(max(0.0, at - now))
+        return url
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        if now - self._shown_at >= 1:
+            self._shown_at = now
+            self._progress(self._report)
+
+    def end_early(self) -> None:
+        """Request no further URL."""
+        with self._lock:
+            self._end = time.monotonic()
+
+    def finish(self) -> Report:
+        """Count the URLs that are left, and return the report."""
+        self._report.late = sum(1 for _ in self._urls)
+        return self._report
+
+
+class _Client:
+    """Requests over one connection, which is kept while the host stays the same."""
+
+    def __init__(self, options: WarmOptions) -> None:
+        self._options = options
+        self._open: tuple[tuple[str, str, int], http.client.HTTPConnection] | None = None
+
+    def get(self, url: str, end: float) -> Warmed:
+        """Request ``url`` and read its response; ``end``: of the time for all of them."""
+        parts = _parts(url)
+        if parts is None:
+            return Warmed(url, "failed", "not a URL of http or https")
+        try:
+            reused = self._open is not None
+            try:
+                return self._ask(url, parts, end)
+            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+                self.close()
+                if not reused:
+                    raise
+                return self._ask(url, parts, end)  # the connection was closed while it was idle
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            return Warmed(url, "failed", text)
+
+    def _ask(self, url: str, parts: SplitResult, end: float) -> Warmed:
+        client = self._connection(parts)
+        left = max(end - time.monotonic(), 0.001)
+        client.sock.settimeout(min(self._options.timeout, left))
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        client.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
+        client.putheader("Host", parts.netloc)
+        given = {name.lower() for name, _ in self._options.headers}
+        if "user-agent" not in given:
+            client.putheader("User-Agent", "lbproxy cache warm")
+        for name, value in self._options.headers:
+            client.putheader(name, value)
+        client.endheaders()
+        response = client.getresponse()
+        size = 0
+        while piece := response.read(_PIECE):
+            size += len(piece)
+            if time.monotonic() > end:
+                self.close()
+                return Warmed(url, "failed", "the deadline came in the middle of its body", size)
+        if response.length:
+            self.close()
+            return Warmed(url, "failed", "the body was cut short", size)
+        if response.will_close:
+            self.close()
+        word, reason = _judge(response)
+        return Warmed(url, word, reason, size)
+
+    def _connection(self, parts: SplitResult) -> http.client.HTTPConnection:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        place = parts.scheme, parts.hostname or "", port
+        if self._open is not None and self._open[0] == place:
+            return self._open[1]
+        self.close()
+        client = http.client.HTTPConnection(place[1], port, timeout=self._options.timeout)
+        client.sock = self._connect(parts.scheme, place[1], port)
+        self._open = place, client
+        return client
+
+    def _connect(self, scheme: str, host: str, port: int) -> socket.socket:
+        options = self._options
+        sock = socket.create_connection(options.connect or (host, port), options.timeout)
+        if scheme != "https":
+            return sock
+        context = options.tls or ssl.create_default_context()
+        return context.wrap_socket(sock, server_hostname=host)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+
+def _parts(url: str) -> SplitResult | None:
+    """Return the parts of a URL that may be requested, or None."""
+    if len(url) > LARGEST or not _TEXT.fullmatch(url):
+        return None
+    try:
+        parts = urlsplit(url)
+        good = parts.port is None or parts.port > 0
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        return None
+    return parts if good else None
+
+
+def _judge(response: http.client.HTTPResponse) -> tuple[str, str]:
+    """Return the word of an outcome, and the reason."""
+    said = ", ".join(response.headers.get_all("Cache-Status") or ())
+    if not said:
+        return "failed", f"status {response.status} without Cache-Status"
+    words = {one.strip() for one in _DETAIL.sub("", said).rpartition(",")[2].split(";")}
+    if "hit" in words or "collapsed" in words:
+        return "hit", ""
+    if "stored" in words:
+        return "stored", ""
+    found = _DETAIL.findall(said)
+    return "failed", f"status {response.status}: {found[-1] if found else 'not stored'}"
