@@ -63,10 +63,10 @@ def start(balancer: Callable[..., Any], origin: Origin, cache: str = "") -> tupl
     return lb, web, admin
 
 
-def get(port: int, path: str = "/a") -> tuple[int, bytes, str]:
-    """Status, body and Cache-Status."""
+def get(port: int, path: str = "/a", host: str = "") -> tuple[int, bytes, str]:
+    """Status, body and Cache-Status.  ``host``: the same for all processes, whatever their port."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    client.request("GET", path)
+    client.request("GET", path, headers={"Host": host} if host else {})
     found = client.getresponse()
     result = (found.status, found.read(), found.getheader("Cache-Status", ""))
     client.close()

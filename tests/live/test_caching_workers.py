@@ -149,7 +149,7 @@ def test_a_killed_balancer_serves_no_wrong_byte(
         deadline = time.monotonic() + 0.3 + random.random()
         while time.monotonic() < deadline:
             path = f"/{random.randrange(60)}"
-            status, body, said = get(web, path)
+            status, body, said = get(web, path, "h")
             assert (status, body) == (200, body_of(path))
             hits += said.startswith("main; hit")
         lb.kill()
