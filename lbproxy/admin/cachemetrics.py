@@ -27,6 +27,7 @@ _COUNTERS = (
     ("stored", "stored", "Responses stored."),
     ("evicted", "evicted", "Responses evicted to make room."),
     ("purged", "purged", "Responses purged."),
+    ("hinted", "hinted", "Requests that got a 103 with links before their response."),
     ("purge_requests", "purge_requests", "Requests with the method PURGE that were obeyed."),
     ("purge_refused", "purge_refused", "Requests with the method PURGE that were refused."),
 )

@@ -63,6 +63,7 @@ _STATS = object_(
         "stored": COUNT,
         "evicted": COUNT,
         "purged": COUNT,
+        "hinted": COUNT,
         "purge_requests": COUNT,
         "purge_refused": COUNT,
         "reasons": object_(

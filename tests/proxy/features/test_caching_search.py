@@ -12,6 +12,7 @@ from lbproxy.http.message import RequestHead
 from lbproxy.proxy.features.caching.shown import why
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.origin import Answer, Request
+from tests.support.purging import purged
 
 TEXT = """
 [cache main]
@@ -163,7 +164,7 @@ def test_a_purge_of_any_of_its_urls_purges_it(make: Make, target: str, soft: boo
     origin = echo(lb)
     body(lb, "/p?utm=a")
     body(lb, "/q?utm=a")
-    assert cache_of(lb).purge(Purge("url", b"http://h" + target.encode()), soft) == 1
+    assert purged(cache_of(lb), Purge("url", b"http://h" + target.encode()), soft) == 1
     assert body(lb, "/p?utm=z") == ("/p?utm=a" if soft else "/p?utm=z"), "stale while refreshed"
     assert body(lb, "/p?utm=y") == "/p?utm=z"
     assert body(lb, "/q?utm=z") == "/q?utm=a"
@@ -188,7 +189,7 @@ def test_a_purge_outdates_a_fetch_that_may_be_meant(make: Make) -> None:
         ),
     )  # fmt: skip
     pending = lb.begin("GET", "http://h/p?utm=a")
-    cache_of(lb).purge(Purge("url", b"http://h/p?utm=b"))
+    purged(cache_of(lb), Purge("url", b"http://h/p?utm=b"))
     lb.advance(5)
     assert pending.wait().body == b"/p?utm=a"
     assert lb.begin("GET", "http://h/p?utm=b")

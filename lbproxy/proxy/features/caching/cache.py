@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from lbproxy.cache.codec import key_digest
+from lbproxy.cache.hints import Hints
 from lbproxy.cache.key import Key, normal_prefix, normal_url
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.purge import Purge
@@ -92,6 +93,7 @@ class Cache(Generic[RunningT]):
         self.serving = False
         self.fetches: dict[Key, RunningT] = {}
         self.searches = SearchRules()
+        self.hints = Hints()
         self._running: set[RunningT] = set()
         # by hash: clients choose how long a key is, and here a collision does no harm
         self._passing: OrderedDict[int, float] = OrderedDict()
@@ -203,6 +205,8 @@ class Cache(Generic[RunningT]):
         own = fetch.own_key
         rule = search_rule(stored) if applies(own, self.policy) else None
         key = own if rule is None else reduced(own, rule) or own
+        if self.spec.early_hints:
+            self.hints.learn(fetch.url, stored)
         if rule is not None:
             self.searches.learn(own, rule)
         for other in {fetch.key, own} - {key}:
@@ -271,6 +275,8 @@ class Cache(Generic[RunningT]):
     def purged(self, wanted: Purge) -> None:
         """See :class:`~lbproxy.proxy.features.caching.store.Observer`."""
         self.purges += 1
+        if self.hints:
+            self.hints.purged(wanted)
         for fetch in list(self._running):
             known = fetch.stored
             if wanted.may_name(fetch.url) if known is None else wanted.names(known):

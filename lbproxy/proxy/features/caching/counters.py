@@ -24,7 +24,8 @@ class CacheCounters:
     response of a fetch that another request began; ``waited`` requests waited for one,
     ``wait_seconds`` in all. ``misses``: fetched and stored or not. ``bypassed``: the cache had no
     part in it. ``bytes``: of bodies from the store; ``collapsed_bytes``: of those that several
-    requests shared. ``loads`` from the folder took ``load_seconds``. ``purge_requests``: of clients
+    requests shared. ``loads`` from the folder took ``load_seconds``. ``hinted``: got a 103
+    first. ``purge_requests``: of clients
     with the method PURGE; ``purge_refused``: of clients that are not in ``purge_from``.
     """
 
@@ -40,6 +41,7 @@ class CacheCounters:
     collapsed_bytes: int = 0
     loads: int = 0
     load_seconds: float = 0.0
+    hinted: int = 0
     purge_requests: int = 0
     purge_refused: int = 0
 

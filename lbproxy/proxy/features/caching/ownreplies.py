@@ -1,4 +1,4 @@
-"""DATA. Answers of the cache's own: to the method PURGE, and to ``only-if-cached``."""
+"""DATA. Answers of the cache's own: to PURGE and ``only-if-cached``, and early hints."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from lbproxy.cache.cachestatus import cache_status
+from lbproxy.cache.hints import takes_hints
 from lbproxy.cache.purge import Purge
 from lbproxy.http.message import Reply, RequestHead, ResponseHead
 from lbproxy.observe.record import CacheNote
@@ -19,7 +20,7 @@ from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import STARTING
 from lbproxy.proxy.http.streams import SourceStream
 
-__all__ = ["answer_only_cached", "answer_purge"]
+__all__ = ["answer_only_cached", "answer_purge", "send_hints"]
 
 _JSON: Final = (b"Content-Type", b"application/json")
 
@@ -73,3 +74,13 @@ class _Purging(DeferredStream):
             self.answered = True
             self._end()
             self._sink.hook_replied(Reply(status, text, [_JSON]))
+
+
+def send_hints(cache: Cache[Any], url: bytes, sink: Asking) -> None:
+    """Send a 103 with the links of the last response of ``url``, if the client takes it."""
+    found = cache.hints.of(url)
+    request: RequestHead = sink.traffic.request
+    if found and takes_hints(request, request.version):
+        cache.counters.hinted += 1
+        headers = [(b"Link", link) for link in found]
+        sink.server_events([ResponseHead(103, headers, b"Early Hints")])

@@ -54,6 +54,7 @@ def stats_of(cache: Cache[Any]) -> dict[str, Any]:
         "stored": totals["stored"],
         "evicted": totals["evicted"],
         "purged": totals["purged"],
+        "hinted": counters.hinted,
         "purge_requests": counters.purge_requests,
         "purge_refused": counters.purge_refused,
         "reasons": cache.reasons.dump(),

@@ -27,7 +27,11 @@ from lbproxy.proxy.features.caching.elsewhere import Awaiting
 from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.features.caching.holds import StoredBody
 from lbproxy.proxy.features.caching.opening import Opening
-from lbproxy.proxy.features.caching.ownreplies import answer_only_cached, answer_purge
+from lbproxy.proxy.features.caching.ownreplies import (
+    answer_only_cached,
+    answer_purge,
+    send_hints,
+)
 from lbproxy.proxy.features.caching.postbody import begin_held, body_of
 from lbproxy.proxy.features.caching.reader import Reader
 from lbproxy.proxy.features.caching.reading import FileReading
@@ -314,6 +318,8 @@ class CacheSource(Source):
         fetch = self._new_fetch(key, asked, sink, entry)
         fetch.reason, fetch.claim = reason, claim
         cache.fetching(fetch, shared)
+        if cache.spec.early_hints:
+            send_hints(cache, fetch.url, sink)
         reader = self._join(fetch, sink, first=True)
         fetch.start(self.inner)
         return reader

@@ -148,6 +148,12 @@ class CacheSpec:
     purge_from: tuple[str, ...] = option(
         "list:network", (), doc="clients that may use the method PURGE"
     )
+    early_hints: bool = option(
+        "bool",
+        False,
+        doc="before a page is fetched, send its browser a 103 with the preload and preconnect links"
+        " of the page that was stored last",
+    )
     cache_status: bool = option(
         "bool", True, doc="add Cache-Status (RFC 9211), which says what the cache did and why"
     )

@@ -1,0 +1,99 @@
+"""PURE. Links of responses that a browser may follow before the response comes (RFC 8297)."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from lbproxy.cache.purge import Purge
+from lbproxy.cache.targeted import Fields
+
+__all__ = ["Hints", "early_links", "links", "takes_hints"]
+
+MOST_RESPONSES: Final = 2000
+"""Responses whose links are remembered."""
+
+MOST_LINKS: Final = 20
+"""Links that are remembered of one response."""
+
+LONGEST: Final = 2048
+"""Bytes of these links in all."""
+
+_PARAMETER: Final = rb'\s*;\s*([a-zA-Z0-9*_-]+)(?:\s*=\s*([^\s",;]+|"(?:[^"\\]|\\.)*"))?'
+_PARAMETERS: Final = re.compile(_PARAMETER)
+_LINK: Final = re.compile(rb'\s*(<[^<>"\s]*>(?:%b)*)\s*(?:,|$)' % _PARAMETER)
+_EARLY: Final = frozenset({b"preload", b"preconnect", b"modulepreload", b"dns-prefetch"})
+
+
+def links(values: Iterable[bytes]) -> Iterator[tuple[bytes, frozenset[bytes]]]:
+    """Yield the links of Link fields (RFC 8288), each with its relations in lower case.
+
+    What is malformed ends its field: nobody can know where the next link begins."""
+    for value in values:
+        at = 0
+        while (found := _LINK.match(value, at)) is not None and found.end() > at:
+            at = found.end()
+            yield found[1], _relations(found[1])
+
+
+def _relations(link: bytes) -> frozenset[bytes]:
+    """Return the words of the first ``rel`` of a link, in lower case (RFC 8288 §3.3)."""
+    start = link.index(b">") + 1
+    for name, value in _PARAMETERS.findall(link, start):
+        if name.lower() == b"rel":
+            return frozenset(value.strip(b'"').lower().split())
+    return frozenset()
+
+
+def early_links(head: Fields) -> tuple[bytes, ...]:
+    """Return the links of a response that browsers use in a 103, within the bounds."""
+    kept: list[bytes] = []
+    size = 0
+    for link, relations in links(head.header_values(b"link")):
+        size += len(link)
+        if size > LONGEST or len(kept) == MOST_LINKS:
+            break
+        if relations & _EARLY:
+            kept.append(link)
+    return tuple(kept)
+
+
+def takes_hints(head: Fields, version: int) -> bool:
+    """Whether a client takes a 103: one of HTTP/1.1 that navigates to the page.
+
+    Others may take the 103 for the response (RFC 8297 §3); browsers send the field with each
+    request, and use hints of navigations alone."""
+    return version >= 11 and head.header_values(b"sec-fetch-mode") == [b"navigate"]
+
+
+class Hints:
+    """The links of the responses that were stored last, by URL."""
+
+    def __init__(self) -> None:
+        self._links: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def learn(self, url: bytes, head: Fields) -> None:
+        """Remember the links of a response that may be shown to all clients."""
+        found = early_links(head)
+        self._links.pop(url, None)
+        if found and len(url) <= LONGEST:
+            self._links[url] = found
+            if len(self._links) > MOST_RESPONSES:
+                self._links.popitem(last=False)
+
+    def of(self, url: bytes) -> tuple[bytes, ...]:
+        """Return the links of the last response of ``url``."""
+        return self._links.get(url, ())
+
+    def purged(self, wanted: Purge) -> None:
+        """Forget the responses that a purge may name."""
+        if wanted.kind == "url":
+            self._links.pop(wanted.value, None)
+            return
+        for url in [one for one in self._links if wanted.may_name(one)]:
+            del self._links[url]
