@@ -39,175 +39,130 @@ _RES_HEADERS = (
 _PORT_MAX = 65535
 
 
+def _key(kind: str, default: Any, *, doc: str, **bounds: Any) -> Any:
+    """Return a key of frontends with ``mode = corsproxy``."""
+    return option(kind, default, doc=f"corsproxy: {doc}", http_only=True, **bounds)
+
+
 @frozen
 class CorsKeys:
     """Keys of a frontend with ``mode = corsproxy``."""
 
-    origins: tuple[str, ...] = option(
+    origins: tuple[str, ...] = _key(
         "list:string",
         (),
-        doc="corsproxy: origins whose pages may call, compared as a whole; ``null`` only if listed",
+        doc="origins whose pages may call, compared as a whole; ``null`` only if listed",
         example="https://app.example.com",
-        http_only=True,
     )
-    keys: str = option(
+    keys: str = _key(
         "path",
         "",
-        doc="corsproxy: file of API keys, edited by ``lbproxy keys``; calls need one of them",
+        doc="file of API keys, edited by ``lbproxy keys``; calls need one of them",
         example="apikeys.json",
-        http_only=True,
     )
-    usage: str = option(
+    usage: str = _key(
         "path",
         "",
-        doc="corsproxy: file that keeps the usage of keys and origins over a restart; empty:"
+        doc="file that keeps the usage of keys and origins over a restart; empty:"
         " ``.usage`` behind the name of ``keys``",
-        http_only=True,
     )
-    origin_requests: Rate | None = option(
+    origin_requests: Rate | None = _key(
         "line:limit_rate",
         None,
-        doc="corsproxy: calls that each origin may begin in any such time span",
+        doc="calls that each origin may begin in any such time span",
         example="1000/1h",
-        http_only=True,
     )
-    origin_bytes: Rate | None = option(
+    origin_bytes: Rate | None = _key(
         "line:limit_rate",
         None,
-        doc="corsproxy: bytes of bodies, of both directions, that each origin may use",
+        doc="bytes of bodies, of both directions, that each origin may use",
         example="1g/1d",
-        http_only=True,
     )
-    origin_concurrent: int = option(
-        "int",
-        0,
-        min=0,
-        max=1_000_000,
-        doc="corsproxy: calls of each origin at once; 0: no limit",
-        http_only=True,
+    origin_concurrent: int = _key(
+        "int", 0, min=0, max=1_000_000, doc="calls of each origin at once; 0: no limit"
     )
-    key_header: str = option(
-        "string",
-        "X-Api-Key",
-        doc="corsproxy: request header that holds the key; ``key=`` works as well",
-        http_only=True,
+    key_header: str = _key(
+        "string", "X-Api-Key", doc="request header that holds the key; ``key=`` works as well"
     )
-    open: bool = option(
-        "bool",
-        False,
-        doc="corsproxy: serve everybody; without this, ``origins`` or ``keys`` is",
-        http_only=True,
+    open: bool = _key(
+        "bool", False, doc="serve everybody; without this, ``origins`` or ``keys`` is"
     )
-    forms: tuple[str, ...] = option(
+    forms: tuple[str, ...] = _key(
         "list:choice",
         FORMS,
         choices=FORMS,
-        doc="corsproxy: how a call names its target: ``/?url=``, ``/https://host/path``, or the"
+        doc="how a call names its target: ``/?url=``, ``/https://host/path``, or the"
         " header of ``target_header``",
-        http_only=True,
     )
-    target_header: str = option(
-        "string",
-        "X-Target-URL",
-        doc="corsproxy: request header that names the target",
-        http_only=True,
-    )
-    redirects: str = option(
+    target_header: str = _key("string", "X-Target-URL", doc="request header that names the target")
+    redirects: str = _key(
         "choice",
         "follow",
         choices=("follow", "pass"),
-        doc="corsproxy: follow redirects of targets, at most 5, or pass them on as calls of this"
-        " proxy",
-        http_only=True,
+        doc="follow redirects of targets, at most 5, or pass them on as calls of this proxy",
     )
-    req_headers: tuple[str, ...] = option(
-        "list:string",
-        _REQ_HEADERS,
-        doc="corsproxy: request headers that ``reqHeaders=`` may set or remove",
-        http_only=True,
+    req_headers: tuple[str, ...] = _key(
+        "list:string", _REQ_HEADERS, doc="request headers that ``reqHeaders=`` may set or remove"
     )
-    res_headers: tuple[str, ...] = option(
-        "list:string",
-        _RES_HEADERS,
-        doc="corsproxy: response headers that ``resHeaders=`` may set or remove",
-        http_only=True,
+    res_headers: tuple[str, ...] = _key(
+        "list:string", _RES_HEADERS, doc="response headers that ``resHeaders=`` may set or remove"
     )
-    max_response: int = option(
-        "size",
-        16 * 1024 * 1024,
-        min=0,
-        doc="corsproxy: maximum size of a response body; 0: no limit",
-        http_only=True,
+    max_response: int = _key(
+        "size", 16 * 1024 * 1024, min=0, doc="maximum size of a response body; 0: no limit"
     )
-    timeout_total: float = option(
+    timeout_total: float = _key(
         "duration",
         30.0,
         min=0.001,
-        doc="corsproxy: time for a whole call, redirects and body included; WebSockets are exempt"
+        doc="time for a whole call, redirects and body included; WebSockets are exempt"
         " once they are open",
-        http_only=True,
     )
-    redirect_buffer: int = option(
+    redirect_buffer: int = _key(
         "size",
         64 * 1024,
         min=0,
         max=64 * 1024 * 1024,
-        doc="corsproxy: how much of a request body is kept, to send it again after a redirect",
-        http_only=True,
+        doc="how much of a request body is kept, to send it again after a redirect",
     )
-    guard_ports: tuple[int, ...] = option(
-        "list:int",
-        (80, 443),
-        doc="corsproxy: ports of targets that may be called",
-        http_only=True,
+    guard_ports: tuple[int, ...] = _key(
+        "list:int", (80, 443), doc="ports of targets that may be called"
     )
-    credentials: bool = option(
+    credentials: bool = _key(
         "bool",
         False,
-        doc="corsproxy: let pages send and read with cookies; the client's cookies go to targets"
+        doc="let pages send and read with cookies; the client's cookies go to targets"
         " that its key lists, and to no other",
-        http_only=True,
     )
-    egress: str = option(
-        "string",
-        "",
-        doc="corsproxy: the [egress NAME] of calls without ``colo=``; empty: directly",
-        http_only=True,
+    egress: str = _key(
+        "string", "", doc="the [egress NAME] of calls without ``colo=``; empty: directly"
     )
-    cache_by_key: bool = option(
-        "bool",
-        False,
-        doc="corsproxy: share cached responses between calls of the same key only",
-        http_only=True,
+    cache_by_key: bool = _key(
+        "bool", False, doc="share cached responses between calls of the same key only"
     )
-    ttl_max: float = option(
+    ttl_max: float = _key(
         "duration",
         86400.0,
         min=0,
-        doc="corsproxy: longest lifetime in the cache that ``ttl=`` of a call may set",
-        http_only=True,
+        doc="longest lifetime in the cache that ``ttl=`` of a call may set",
     )
-    convert: bool = option(
+    convert: bool = _key(
         "bool",
         False,
-        doc="corsproxy: allow ``convert=`` (CSV, XML and RSS to JSON) and ``extract=`` (elements of"
+        doc="allow ``convert=`` (CSV, XML and RSS to JSON) and ``extract=`` (elements of"
         " HTML by a CSS selector; needs the extra ``convert``)",
-        http_only=True,
     )
-    convert_max: int = option(
+    convert_max: int = _key(
         "size",
         256 * 1024,
         min=1,
         max=4 * 1024 * 1024,
-        doc="corsproxy: maximum size of a body that is converted",
-        http_only=True,
+        doc="maximum size of a body that is converted",
     )
-    target_ca: str = option(
+    target_ca: str = _key(
         "path",
         "",
-        doc="corsproxy: PEM file or folder of the authorities that targets are verified with;"
+        doc="PEM file or folder of the authorities that targets are verified with;"
         " empty: the system's",
-        http_only=True,
     )
 
 
