@@ -132,3 +132,25 @@ def test_pages_can_read_what_limits_and_filters_answer(make: Make) -> None:
 def test_the_help_page_is_for_no_other_origin(make: Make) -> None:
     lb = make(f"origins = {APP}")
     assert allowing(lb.get("http://proxy:8090/", headers={"Origin": APP})) == []
+
+
+def test_fields_of_the_connection_of_a_target_are_stripped(make: Make) -> None:
+    lb = make(f"origins = {APP}")
+    fields = {
+        "Connection": "keep-alive, X-Hop",
+        "X-Hop": "1",
+        "Keep-Alive": "timeout=5",
+        "X-A": "1",
+    }
+    lb.origin("api", "10.1.0.1:80", Answer(200, b"", fields))
+    found = call(lb)
+    assert found.header("X-A") == "1"
+    assert found.header("X-Hop") == found.header("Keep-Alive") == ""
+
+
+def test_fields_of_the_connection_of_a_client_are_stripped(make: Make) -> None:
+    lb = make(f"origins = {APP}")
+    target = lb.origin("api", "10.1.0.1:80")
+    assert call(lb, Connection="X-Hop", X_Hop="1", X_A="1").status == 200
+    (request,) = target.requests
+    assert (request.header("X-A"), request.header("X-Hop")) == ("1", "")

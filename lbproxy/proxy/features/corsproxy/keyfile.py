@@ -101,4 +101,5 @@ class KeyFile:
 
 def _reason(path: str, error: Exception) -> str:
     words = error.strerror if isinstance(error, OSError) else str(error)
-    return f"{path}: {words}"
+    hint = "; 'lbproxy keys add' makes it" if isinstance(error, FileNotFoundError) else ""
+    return f"{path}: {words}{hint}"
