@@ -161,7 +161,7 @@ class RedisClient:
         return fail(error)
 
     def _send(self, link: Any, words: Sequence[Argument]) -> Deferred[Any]:
-        result: Deferred[Any] = Deferred(lambda _: None)
+        result: Deferred[Any] = Deferred()  # one that is cancelled ignores the reply
         command = _Command(self._reactor.seconds(), result)
         self._waiting.append(command)
         self.counts.commands += 1

@@ -54,13 +54,16 @@ class CountExchange:
         self._prefix = prefix
         self._call: Any = None
         self._running: Deferred[Any] | None = None
+        self._stopped = False
 
     def start(self) -> None:
         """Begin."""
+        self._stopped = False
         self._again()
 
     def stop(self) -> None:
         """End; what was noted stays unknown to others."""
+        self._stopped = True
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -84,11 +87,12 @@ class CountExchange:
 
     def _ended(self, _: Any) -> None:
         self._running = None
-        self._again()
+        if not self._stopped:
+            self._again()
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError):
-            failure.raiseException()
+            return  # stopped
         if failure.check(RedisRefused):
             _quiet.warn(
                 "shared exchange",

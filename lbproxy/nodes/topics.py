@@ -57,6 +57,7 @@ class StreamTopics:
         self._wholes: Iterator[tuple[str, Any]] | None = None
         self._call: Any = None
         self._running: Deferred[Any] | None = None
+        self._stopped = False
         client.watchers.append(self._turned)
 
     # -- RemoteTopics ---------------------------------------------------------------------------
@@ -76,10 +77,12 @@ class StreamTopics:
 
     def start(self) -> None:
         """Begin."""
+        self._stopped = False
         self._again()
 
     def stop(self) -> None:
         """End."""
+        self._stopped = True
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -103,13 +106,15 @@ class StreamTopics:
 
     def _ended(self, _: Any) -> None:
         self._running = None
+        if self._stopped:
+            return
         self._again()
         if self.log.unsent() and self._client.up:
             self._call.reset(0)
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError):
-            failure.raiseException()
+            return  # stopped
         if failure.check(RedisRefused):
             _quiet.warn(
                 "shared topics",

@@ -266,3 +266,18 @@ def test_a_process_without_shared_has_no_store() -> None:
     """)
     assert lb.service.nodes is None
     lb.close()
+
+
+def test_a_stop_amid_an_exchange_leaves_nothing_behind(nodes: Nodes) -> None:
+    nodes.get(0)
+    nodes.reactor.latency = 0.05
+    nodes.reactor.advance(0.12)  # commands are on their way
+    store = nodes.nodes[0].service.nodes
+    assert store.client._waiting
+    store.stopService()
+    nodes.reactor.advance(5)
+    assert not store.up
+    nodes.reactor.latency = 0.0
+    store.startService()
+    nodes.reactor.advance(1)
+    assert store.up
