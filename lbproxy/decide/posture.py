@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from lbproxy.model import Address, BackendSpec, Config, FrontendSpec, Where
+from lbproxy.model import Address, BackendSpec, Config, FrontendSpec, Where, read_redis_url
 from lbproxy.proxy.features.waf.spec import WafSpec
 
 __all__ = ["OpenPoint", "open_points"]
@@ -40,12 +40,27 @@ class OpenPoint:
 
 def open_points(config: Config) -> list[OpenPoint]:
     """Return what is open, in the order of the configuration."""
-    found = list(_admin(config))
+    found = [*_admin(config), *_shared(config)]
     for frontend in config.frontends:
         found += _frontend(frontend, config)
     for backend in config.backends:
         found += _backend(backend)
     return found
+
+
+def _shared(config: Config) -> Iterator[OpenPoint]:
+    """The store that other nodes write to."""
+    spec = config.shared
+    if not spec.on:
+        return
+    place = read_redis_url(spec.redis)
+    local = all(_is_local(one) for one in place.addresses)
+    if not local and not place.tls:
+        text = "bans and lists go to Redis in plain text: use rediss:// or a trusted network"
+        yield OpenPoint(spec.where, "shared", "redis", text)
+    if not local and not (place.password or spec.password_file):
+        text = "whoever reaches Redis may ban clients and lift bans: set a password"
+        yield OpenPoint(spec.where, "shared", "redis", text)
 
 
 def _is_local(address: Address | None) -> bool:

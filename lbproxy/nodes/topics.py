@@ -45,7 +45,7 @@ class StreamTopics:
         prefix: str,
         node: str,
     ) -> None:
-        self.log = SharedLog(node, replicated.spread)
+        self.log = SharedLog(node, replicated.spread_kept)
         self.received = 0
         self._client = client
         self._replicated = replicated

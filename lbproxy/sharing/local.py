@@ -237,6 +237,11 @@ class LocalReplicated:
             self.remote.subscribed(topic)
         return end
 
+    def spread_kept(self, topic: str, message: Any) -> None:
+        """Call :meth:`spread` for a topic that is kept: other nodes have no say in others."""
+        if topic in self._topics.kept:
+            self.spread(topic, message)
+
     def everything(self) -> Iterator[tuple[str, Any]]:
         """Topics and messages that say all that is known of the topics that are kept."""
         for topic in sorted(self._topics.kept):

@@ -11,6 +11,7 @@ from lbproxy.config.errors import ConfigErrors
 from lbproxy.config.masking import masked
 from lbproxy.config.sections import shared
 from lbproxy.decide.explain import explain_http
+from lbproxy.decide.posture import open_points
 from lbproxy.model import read_redis_url
 from lbproxy.registry import parse_config
 
@@ -96,3 +97,19 @@ servers = a 10.0.0.2:80
 """)
     found = explain_http(config, "GET", "http://a.test:8080/", []).as_text()
     assert ("at all nodes together" in found) is together
+
+
+@pytest.mark.parametrize(
+    ("url", "count"),
+    [
+        ("redis://10.0.0.1", 2),
+        ("redis://:word@10.0.0.1", 1),
+        ("rediss://:word@10.0.0.1", 0),
+        ("redis://127.0.0.1", 0),
+        ("unix:///run/redis.sock", 0),
+    ],
+)
+def test_check_security_names_an_open_store(url: str, count: int) -> None:
+    config = parse_config(f"[shared]\nredis = {url}\n")
+    points = [one for one in open_points(config) if one.section == "shared"]
+    assert len(points) == count

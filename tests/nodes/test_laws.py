@@ -179,7 +179,7 @@ def test_keys_beyond_the_bound_are_counted_and_dropped() -> None:
     assert [one.amount for one in counts.take("bucket")] == [2.0, 1.0, 1.0]
 
 
-# -- the log ----------------------------------------------------------------------------------------
+# -- the log
 
 
 class Register:

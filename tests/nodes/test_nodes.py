@@ -251,9 +251,12 @@ def test_messages_of_strangers_in_the_stream_do_no_harm(nodes: Nodes) -> None:
     for text in (b"{", b"[]", b'["n", 1, "bans:rude", 7]', b'["n", 1, "other", {}]', b"\xff"):
         nodes.redis._do_xadd(b"lbproxy:log", b"*", b"m", text)
     nodes.redis._do_xadd(b"lbproxy:log", b"*", b"other", b"x")
+    heard: list[Any] = []
+    nodes.nodes[1].service._ground.replicated.subscribe("other", heard.append)
     nodes.feature(0, Banning).books["rude"].ban("203.0.113.9", "by hand", seconds=600)
     nodes.reactor.advance(1)
     assert nodes.get(1, "/") == 403
+    assert not heard, "topics that are not kept belong to one node"
 
 
 def test_a_process_without_shared_has_no_store() -> None:
