@@ -1,4 +1,4 @@
-"""CONTROL. ``lbproxy cache``: purge, list, show, stats, warm and why."""
+"""CONTROL. ``lbproxy cache``: purge, list, show, stats, warm, replay and why."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from urllib.parse import quote
 import click
 
 from lbproxy.cli.base import count, main, stop
+from lbproxy.cli.cachereplay import replay_command
 from lbproxy.cli.cachewarm import warm_command
 from lbproxy.cli.remote import Remote, json_option, remote_options, show_json
 from lbproxy.cli.tables import bytes_, plain, show, since
@@ -29,6 +30,7 @@ def cache() -> None:
 
 
 cache.add_command(warm_command)
+cache.add_command(replay_command)
 
 
 def _names(remote: Remote, name: str) -> list[str]:

@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import sys
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
 import click
 
 from lbproxy.cli.base import FILE, load, main, stop
+from lbproxy.cli.logfile import lines_of, opened
 
 __all__ = ["replay_command"]
-
-LONGEST = 1024 * 1024
-"""Characters in the longest line that is looked at; a longer one is no request."""
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[TextIO]:
-    if path == "-":
-        yield sys.stdin
-        return
-    if path.endswith(".gz"):
-        with gzip.open(path, "rt", encoding="utf-8", errors="replace") as stream:
-            yield stream
-    else:
-        with Path(path).open(encoding="utf-8", errors="replace") as stream:
-            yield stream
-
-
-def _lines(stream: TextIO) -> Iterator[str]:
-    """Yield the lines of a file; a line that is too long is cut."""
-    while line := stream.readline(LONGEST):
-        rest = line
-        while len(rest) == LONGEST and not rest.endswith("\n"):
-            line, rest = "too long", stream.readline(LONGEST)
-        yield line
 
 
 @main.command("replay")
@@ -66,8 +38,8 @@ def replay_command(log: str, old: Path, new: Path, host: str, frontend: str, as_
 
     before, after = load(old, decisions, status=2), load(new, decisions, status=2)
     try:
-        with _opened(log) as lines:
-            result = replay(_lines(lines), before, after, host=host, frontend=frontend)
+        with opened(log) as lines:
+            result = replay(lines_of(lines), before, after, host=host, frontend=frontend)
     except (EOFError, zlib.error) as error:
         stop(f"{log}: it is damaged or cut short: {error}")
     except OSError as error:

@@ -305,7 +305,7 @@ def test_a_log_that_is_damaged(tmp_path: Path) -> None:
 def test_a_line_without_end_costs_no_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lbproxy.cli.replay.LONGEST", 1000)
+    monkeypatch.setattr("lbproxy.cli.logfile.LONGEST", 1000)
     log = "\n".join(
         [line(), "x" * 1000, "y" * 999, line(agent="z" * 5000), line(target="/img/1"), ""]
     )
