@@ -160,6 +160,90 @@ def test_places_that_other_processes_take_and_free(balancer: Recorder) -> None:
     assert heard == [1], "it was not full"
 
 
+def test_other_servers_to_avoid_do_not_matter(balancer: Recorder) -> None:
+    a, b, c = servers([1, 1, 1])
+    group = group_of(balancer, [a, b, c])
+    balancer.answer = c
+    lease = group.pick(Context(), (a,))
+    assert lease is not None and lease.server is c and group.balancer_errors == 0
+
+
+def test_a_balancer_that_does_not_know_the_list_is_replaced_by_the_first(
+    balancer: Recorder,
+) -> None:
+    """Its None counts only once it has taken the list."""
+    a, b = servers([1, 1])
+    group = group_of(balancer, [a])
+    assert group.pick(Context(), (a,)) is None and group.has_free
+    balancer.breaks = "servers_changed"
+    group.add(b)
+    balancer.servers = []
+    lease = group.pick(Context(), (a,))
+    assert lease is not None and lease.server is b and group.balancer_errors == 1
+    balancer.breaks = ""
+    group.set_weight(b.name, 2)
+    balancer.servers = []
+    assert group.pick(Context()) is None and group.balancer_errors == 1
+
+
+class Places:
+    """Claims of other processes, who hold all places if ``taken``."""
+
+    def __init__(self) -> None:
+        self.taken = False
+        self.seen: list[tuple[str, int]] = []
+
+    def claim(self, group: ServerGroup, server: ServerState) -> bool:
+        if self.taken:
+            group.set_remote_active(server, server.maxconn - server.active)
+        else:
+            self.seen.append(("claimed", server.active))
+        return not self.taken
+
+    def given_back(self, server: ServerState) -> None:
+        self.seen.append(("given back", server.active))
+
+
+def test_places_are_claimed_and_given_back(balancer: Recorder) -> None:
+    a, b = server("a", maxconn=2), server("b")
+    group = group_of(balancer, [a, b])
+    places = group.claims = Places()
+    first = group.pick(Context())
+    assert first is not None and first.server is a
+    places.taken = True
+    second = group.pick(Context())
+    assert second is not None and second.server is b, "others hold the last place of a"
+    second.release(Outcome.OK)
+    assert places.seen == [("claimed", 0)], "b has no maxconn"
+    group.set_remote_active(a, 0)
+    first.release(Outcome.OK)
+    assert places.seen == [("claimed", 0), ("given back", 0)]
+
+
+def test_places_of_a_server_that_is_not_listed_do_not_count(balancer: Recorder) -> None:
+    a, b = server("a", maxconn=1), server("b", maxconn=1)
+    group = group_of(balancer, [a, b])
+    group.set_admin("a", AdminState.MAINT)
+    group.set_remote_active(a, 1)
+    assert group.free == 1 and group.has_free
+    group.set_remote_active(a, 0)
+    assert group.free == 1
+
+
+def test_a_check_and_an_agent_that_want_no_new_work() -> None:
+    clock = Clock()
+    clock.time = 1234.0
+    a = server("a")
+    group = group_of(Recorder(), [a], clock)
+    assert a.since == 1234.0
+    group.set_leaving(a, True)
+    assert a.state is DRAIN and not group.has_eligible
+    group.set_leaving(a, False)
+    assert a.state is UP and group.has_eligible
+    group.set_agent(a, DRAIN, "busy")
+    assert (a.state, a.agent_note) == (DRAIN, "busy")
+
+
 def test_an_agent_scales_the_weight(balancer: Recorder) -> None:
     a, b = server("a", weight=10), server("b", weight=10)
     group = group_of(balancer, [a, b])
