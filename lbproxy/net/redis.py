@@ -182,7 +182,8 @@ class RedisClient:
             return
         if not isinstance(reply, Failure):
             self.counts.seconds += self._reactor.seconds() - command.since
-            result.callback(reply)
+            # a status is text where hiredis is missing
+            result.callback(reply.encode() if isinstance(reply, str) else reply)
             return
         self.counts.failures += 1
         kind = RedisRefused if refused else RedisDown

@@ -200,3 +200,19 @@ def test_stop_closes_the_connection_and_makes_no_other() -> None:
     assert not world.client.up
     assert not world.server._links
     assert not world.reactor.getDelayedCalls()
+
+
+def test_hiredis_is_faster_and_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import txredisapi
+
+    from lbproxy.net import redis
+
+    monkeypatch.setattr(txredisapi, "RedisProtocol", txredisapi.BaseRedisProtocol)
+    redis._link_class.cache_clear()
+    world = World().begin()
+    assert world.ask("SET", "a", b"\x00\xff") == b"OK"
+    assert world.ask("GET", "a") == b"\x00\xff"
+    assert world.ask("XREVRANGE", "none", "+", "-", "COUNT", 1) == []
+    assert isinstance(world.ask("NONE"), RedisRefused)
+    world.client.stop()
+    redis._link_class.cache_clear()
