@@ -79,9 +79,10 @@ $(VENV)/rivals/.done: tests/bench/rivals.py $(VENV)/.test
 wheel: $(VENV)/.run compiled
 	$(BIN)/pip wheel -q --no-deps -w dist .
 
-# for a release: LBPROXY_URL=https://... names the repository; a wheel for every Python here, each tried in a fresh environment
+# for a release: LBPROXY_URL=https://... names the repository; a wheel for every Python here, each
+# tried in a fresh environment; PYTHONS="3.11": only for these
 wheels: $(VENV)/.run
-	$(BIN)/python tools/wheels.py dist
+	$(BIN)/python tools/wheels.py dist $(PYTHONS)
 
 sdist: $(VENV)/.run
 	$(BIN)/python tools/wheels.py --sdist dist
@@ -110,7 +111,7 @@ INSTALL = LBPROXY_COMPILED=0 PYTHONWARNINGS=ignore $(BIN)/pip install -q --disab
 
 $(VENV)/.run: $(BIN)/python setup.cfg pyproject.toml
 	@echo "installing lbproxy ..."
-	@$(INSTALL) .[fast,cli]
+	@$(INSTALL) .[fast,cli,guard]
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,9 +40,9 @@ def run(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def pythons() -> Iterator[tuple[str, str]]:
-    """(version, path) of each supported Python here; says which are not."""
-    for version in VERSIONS:
+def pythons(wanted: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield (version, path) of each wanted Python that is here; report which are not."""
+    for version in wanted:
         path = shutil.which(f"python{version}")
         if path is None and sys.version.startswith(f"{version}."):
             path = sys.executable
@@ -135,16 +135,16 @@ def attempt(version: str, python: str, package: Path, folder: Path, *, compiled:
     print(f"python{version}: {package.name} installs and serves ({said})", flush=True)
 
 
-def wheels(out: Path) -> int:
-    """One wheel for each Python."""
+def wheels(out: Path, wanted: Sequence[str]) -> int:
+    """Build one wheel for each wanted Python."""
     made = 0
-    for version, python in pythons():
+    for version, python in pythons(wanted):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             wheel = build(version, python, out, folder)
             attempt(version, python, wheel, folder / "fresh", compiled=True)
         made += 1
-    print(f"{made} wheels are in {out}")
+    print(f"{out} has {made} new wheel{'' if made == 1 else 's'}")
     return 0 if made else 1
 
 
@@ -172,8 +172,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sdist", action="store_true", help="the source distribution instead")
     parser.add_argument("out", type=Path)
+    parser.add_argument("versions", nargs="*", help="versions of Python, such as 3.11; empty: all")
     given = parser.parse_args()
-    return sdist(given.out) if given.sdist else wheels(given.out)
+    unknown = set(given.versions) - set(VERSIONS)
+    if unknown:
+        parser.error(f"{', '.join(sorted(unknown))}: not one of {', '.join(VERSIONS)}")
+    return sdist(given.out) if given.sdist else wheels(given.out, given.versions or VERSIONS)
 
 
 if __name__ == "__main__":

@@ -94,13 +94,16 @@ cache = pages
 """
 """The CORS proxy of the demo, which needs the extra ``guard``."""
 
+_PAGE = "http://127.0.0.1:{page}/     a page that calls another origin, with and without a proxy"
+_NO_PAGE = "not here: the proxy needs the extra guard, `pip install lbproxy[guard]`"
+
 _TOUR = """
 lbproxy demo: everything below runs in this one process (stop it with Ctrl-C)
 
   HTTP   http://127.0.0.1:{http}/     answered in turn by origins alpha and beta
   HTTPS  https://127.0.0.1:{https}/    the same, with a certificate made just now
   TCP    127.0.0.1:{tcp}              a line echo, two origins, least connections
-  CORS   http://127.0.0.1:{page}/     a page that calls another origin, with and without a proxy
+  CORS   {page_words}
   admin  http://127.0.0.1:{admin}/     the dashboard; or `lbproxy top --admin 127.0.0.1:{admin}`
   log    {log}
   config {config}   (`lbproxy check` and `lbproxy explain` work on it)
@@ -190,6 +193,7 @@ class Demo:
         self.config = folder / "lb.ini"
         self.log = folder / "access.log"
         self.balancer: LoadBalancer | None = None
+        self._has_guard = find_spec("ada_url") is not None
 
     def start(self) -> None:
         """Start origins, then the load balancer."""
@@ -202,26 +206,31 @@ class Demo:
             origin.start(self.reactor)
         control = Site(DemoControl(self.origins, self.reactor))
         self.reactor.listenTCP(self.ports["control"], control, interface="127.0.0.1")
+        if self._has_guard:
+            self._serve_page()
+        self.balancer = LoadBalancer.from_config(self.config, reactor=self.reactor)
+        self.balancer.startService()
+
+    def _serve_page(self) -> None:
+        """Serve the page that calls the CORS proxy."""
         api, proxy = (f"http://127.0.0.1:{self.ports[name]}" for name in ("alpha", "cors"))
         page = Data(demo_page(f"{api}/", proxy), "text/html; charset=utf-8")
         page.isLeaf = True
         self.reactor.listenTCP(self.ports["page"], Site(page), interface="127.0.0.1")
-        self.balancer = LoadBalancer.from_config(self.config, reactor=self.reactor)
-        self.balancer.startService()
 
     def _text(self, certificate: Path) -> str:
         """The configuration; without the extra ``guard`` there is no CORS proxy in it."""
-        has_guard = find_spec("ada_url") is not None
         words = {
             **self.ports,
-            "cors": CORS.format(**self.ports) if has_guard else "",
-            "public": "guard_public = 127.0.0.1\n" if has_guard else "",
+            "cors": CORS.format(**self.ports) if self._has_guard else "",
+            "public": "guard_public = 127.0.0.1\n" if self._has_guard else "",
         }
         return CONFIG.format(log=self.log, certificate=certificate, **words)
 
     def tour(self) -> str:
         """Return the text with things to try."""
-        return _TOUR.format(log=self.log, config=self.config, **self.ports)
+        page = (_PAGE if self._has_guard else _NO_PAGE).format(**self.ports)
+        return _TOUR.format(log=self.log, config=self.config, page_words=page, **self.ports)
 
     def stop(self) -> Any:
         """Stop everything; a Deferred or None."""

@@ -17,6 +17,7 @@ from .pages import DOCS, ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 RUN = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+RUN_TARGET = MAKEFILE.partition("$(VENV)/.run:")[2].partition("$(VENV)/.test:")[0]
 URL = "https://git.example/lbproxy"
 
 
@@ -47,8 +48,20 @@ def test_ci_runs_the_command_of_the_readme_in_a_fresh_clone() -> None:
 def test_the_dashboard_of_the_demo_can_be_opened_where_make_run_installs_it() -> None:
     """The tour names ``lbproxy top``, which needs ``rich``."""
     assert "lbproxy top" in demo._TOUR
-    assert "[fast,cli]" in MAKEFILE.partition("$(VENV)/.run:")[2].partition("$(VENV)/.test:")[0]
+    assert "[fast,cli,guard]" in RUN_TARGET
     assert "rich" in setup()["options.extras_require"]["cli"]
+
+
+def test_the_page_of_the_demo_works_where_make_run_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It calls a CORS proxy, which needs ``ada-url``; without it, the tour does not name the page."""
+    assert "ada-url" in setup()["options.extras_require"]["guard"] and "guard" in RUN_TARGET
+    assert "a page that calls" in demo.Demo(None, tmp_path, 0).tour()
+    monkeypatch.setattr(demo, "find_spec", lambda name: None)
+    made = demo.Demo(None, tmp_path, 0)
+    assert f"127.0.0.1:{made.ports['page']}/" not in made.tour()
+    assert "lbproxy[guard]" in made.tour()
 
 
 def test_the_tour_needs_bash_and_curl_only() -> None:
