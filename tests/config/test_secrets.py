@@ -187,6 +187,28 @@ def test_the_log_and_the_api_have_no_secrets(check: str) -> None:
     assert said and not [event for event in map(formatEvent, said) if "HUSH" in str(event)]
 
 
+def test_no_answer_of_the_api_has_a_secret_of_a_route() -> None:
+    """Features name what they make for a route by its conditions."""
+    features = "-> app limits=reports cache=pages challenge=on waf=shop"
+    text = (
+        "[lbproxy]\nadmin = tcp:8404:interface=127.0.0.1\n"
+        "[limit reports]\nrate = 3/10s\n[cache pages]\nttl = default 10s\n[waf shop]\n"
+        + SHOWN.replace("{check}", "http GET /healthz?token=HUSH").replace("-> app", features, 1)
+    )
+    with LoadBalancerFixture.from_config(text) as lb:
+        client = AdminClient(lb)
+        paths = json.loads(client.ask("GET", "openapi.json").response.text)["paths"]
+        asked = 0
+        for path, verbs in paths.items():
+            kinds = verbs.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+            if "{" in path or not kinds.keys() & {"application/json", "text/plain"}:
+                continue
+            answer = client.ask("GET", path.removeprefix("/api/v1/"))
+            assert "HUSH" not in answer.response.text, path
+            asked += answer.status == 200
+    assert asked > 20
+
+
 def test_masking_leaves_the_rest() -> None:
     assert mask_text("https://a:b@h/x?page=2&token=t#f") == "https://***@h/x?page=2&token=***#f"
     assert mask_text("/login?next=/a&token={query:token}") == "/login?next=/a&token={query:token}"
