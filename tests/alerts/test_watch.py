@@ -118,6 +118,7 @@ def test_full_queues_and_lost_lines(reactor: MemoryReactor, tmp_path: Path) -> N
         "backend app sent 3 away: its queue was full",
         f"access log {tmp_path}/access.log lost 7 lines",
     ]
+    assert [event.facts["count"] for event in told] == [3, 7]
 
 
 def test_a_second_start_does_not_tell_old_counts_again(reactor: MemoryReactor) -> None:

@@ -40,6 +40,19 @@ def test_it_is_confined(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
 
 
+CONFINED = """
+NoNewPrivileges PrivateTmp PrivateDevices ProtectHome ProtectClock ProtectControlGroups
+ProtectHostname ProtectKernelLogs ProtectKernelModules ProtectKernelTunables LockPersonality
+RestrictNamespaces RestrictRealtime RestrictSUIDSGID RemoveIPC
+"""
+
+
+@pytest.mark.parametrize("directive", CONFINED.split())
+def test_a_directive_that_confines_it_stays(directive: str) -> None:
+    """The score of systemd-analyze has room for the loss of one."""
+    assert f"\n{directive}=yes\n" in UNIT
+
+
 @pytest.mark.parametrize("kind", ["Runtime", "Logs", "State"])
 def test_it_has_the_folders_that_lbproxy_writes(kind: str) -> None:
     assert re.search(rf"^{kind}Directory=lbproxy$", UNIT, re.MULTILINE)

@@ -97,3 +97,16 @@ def test_a_log_that_the_user_cannot_write_ends_the_start(folder: Path) -> None:
     )
     assert done.returncode == 1
     assert f"as user {USER}: access_log: {folder}/access.log is not writable" in done.stderr
+
+
+def test_groups_of_root_give_no_rights_meanwhile() -> None:
+    """A folder that only root's group may write is an obstacle for the user."""
+    user = pwd.getpwnam(USER)
+    before = os.getgroups()
+    os.setgroups([0, 12])
+    try:
+        with acting_as(user.pw_uid, user.pw_gid):
+            assert set(os.getgroups()) == set(os.getgrouplist(USER, user.pw_gid))
+        assert sorted(os.getgroups()) == [0, 12]
+    finally:
+        os.setgroups(before)

@@ -239,6 +239,20 @@ def test_the_last_of_pipelined_requests_is_the_one_that_a_fin_ends(rig) -> None:
     assert client.finished
 
 
+def test_a_fin_inside_the_next_request_ends_that_one(rig) -> None:
+    """The one before it is answered."""
+    r = rig()
+    r.raw()
+    client = r.client()
+    client.transport.write(GET + GET[:9])
+    client.half_close()
+    (server,) = r.lb.origins["10.0.0.1:8000"].connections
+    assert r.closes == []
+    server.send(OK)
+    assert client.received.startswith(b"HTTP/1.1 200 OK")
+    assert r.closes == ["ok", "bad_request"]
+
+
 def test_a_fin_before_the_101(rig) -> None:
     """The twin of ``test_half_close_before_the_101``."""
     r = rig()

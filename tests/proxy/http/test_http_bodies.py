@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from lbproxy.http.h1 import RequestParser
+from lbproxy.http.message import Limits, RequestHead
 from lbproxy.proxy.unsent import unsent_bytes
 from tests.proxy.http_kit import GET, OK, post, rigs
 
@@ -322,6 +324,10 @@ def test_a_client_that_ended_is_not_read_again(rig, requests: int) -> None:
 
 def test_an_unknown_expectation_is_the_servers_to_judge(rig):
     """RFC 9110 §10.1.1 permits a 417, and does not demand it."""
+    for word, expects in ((b"200-ok", False), (b"100-Continue", True)):
+        raw = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nExpect: " + word + b"\r\n\r\n"
+        head = RequestParser(Limits()).receive(raw)[0]
+        assert isinstance(head, RequestHead) and head.expect_continue is expects
     r = rig()
     client, server = r.talk(post(b"x", headers="Expect: 200-ok\r\n"))
     assert b"\r\nExpect: 200-ok\r\n" in server.received
