@@ -55,7 +55,7 @@ def test_the_dashboard_of_the_demo_can_be_opened_where_make_run_installs_it() ->
 def test_the_page_of_the_demo_works_where_make_run_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It calls a CORS proxy, which needs ``ada-url``; without it, the tour does not name the page."""
+    """It calls a CORS proxy, which needs ``ada-url``; without it the tour names no page."""
     assert "ada-url" in setup()["options.extras_require"]["guard"] and "guard" in RUN_TARGET
     assert "a page that calls" in demo.Demo(None, tmp_path, 0).tour()
     monkeypatch.setattr(demo, "find_spec", lambda name: None)
