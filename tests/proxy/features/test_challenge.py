@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -543,3 +544,42 @@ def test_twisted_asks_for_the_name_of_an_address() -> None:
         names.names_of(ip).addCallback(got.append)
     assert got == [["crawl.googlebot.com"]] * 2
     assert asked[0] == "1.2.0.192.in-addr.arpa" and asked[1].endswith(".ip6.arpa")
+
+
+FILTERS = """
+class Moves:
+    def __init__(self, options, env):
+        pass
+
+    def early(self, traffic):
+        target = traffic.request.header(b"x-target")
+        if target:
+            traffic.request.target = target
+        host = traffic.request.header(b"x-host")
+        if host:
+            traffic.request.host = host
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/open", {"X-Target": "/private"}),
+        ("/open", {"X-Target": "/private?x=1"}),
+        ("/api/x", {"X-Target": "/private"}),
+        ("/free", {"X-Host": "shut"}),
+    ],
+)
+def test_a_filter_cannot_lead_around_the_check(
+    make: Make, tmp_path: Path, path: str, headers: dict[str, str]
+) -> None:
+    file = tmp_path / "moves.py"
+    file.write_text(FILTERS)
+    keys = f"challenge = on\nchallenge_except = path /api/*\nfilters = {file}:Moves"
+    routes = "path /open -> app challenge=off\n    not host shut path /free -> app challenge=off"
+    lb = make(keys, f"{routes}\n    default -> app")
+    assert lb.get(f"http://h{path}").status == 200, "without a change"
+    assert lb.get(f"http://h{path}", headers=headers).status == 403
+    assert lb.get("http://h/open", headers={"X-Target": "/api/y"}).status == 200
+    cookie = pass_of(lb)
+    assert lb.get(f"http://h{path}", headers={**headers, "Cookie": cookie}).status == 200

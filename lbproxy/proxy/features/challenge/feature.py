@@ -3,7 +3,8 @@
 1. A request with a pass goes on.  Its pass is not sent to the server, not even while nothing is
    checked: browsers keep a pass longer than an attack lasts.
 2. A request that ``challenge_except``, its route or its crawler exempts goes on.  So does one that
-   a route of lbproxy's own answers (reply, redirect): that costs less than the page.
+   a route of lbproxy's own answers (reply, redirect): that costs less than the page. It is looked
+   at again when a filter has given it another target in phase ``early``.
 3. Any other request is refused with 403: a GET of a client that shows pages gets the page, which
    asks for the same URL again when it has a pass; all others a short text.
 4. The answer of a page is taken under a path of lbproxy's own, and sets the cookie.
@@ -49,6 +50,7 @@ the two need names of their own.
 PREFIX: Final = (32, 64)
 """Lengths of the prefixes, IPv4 and IPv6, whose addresses share a pass: what one subscriber has."""
 
+_NOTE: Final = "challenge"  # of ``traffic.vars``: the place of a request that was exempt
 _COOKIES: Final = 4  # of one name that are looked at
 _NO_STORE: Final = (b"Cache-Control", b"no-store")
 _TEXT: Final = (b"Content-Type", b"text/plain; charset=utf-8")
@@ -90,6 +92,7 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
         )
         self._owner: Frontend | None = None
         self._hooked = False
+        self._looks_again = False  # filters may change the target after the first look
         self._checks = False
         self._watching = False
 
@@ -123,6 +126,10 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
         """See :class:`Feature`."""
         if not self._meets_passes:
             return phases
+        owners = (getattr(hook, "__self__", None) for hook in phases.early)
+        self._looks_again = not all(isinstance(one, Feature) for one in owners)
+        if self._looks_again:
+            phases = phases.after(early=self.look_again)
         return phases.before(early=self.early, failed=self.failed)
 
     def attach(self, owner: Frontend) -> None:
@@ -166,7 +173,26 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
         if not self._checks or any(self._admits(traffic, one) for one in passes):
             return None
         if self._exempt(traffic):
+            if self._looks_again:
+                traffic.vars = traffic.vars or {}
+                traffic.vars[_NOTE] = self._place(traffic)
             return None
+        return self._judge_crawler(traffic)
+
+    def look_again(self, traffic: Any) -> Any:
+        """Check a request that was exempt, and has another target or route since filters ran."""
+        noted = traffic.vars.get(_NOTE) if traffic.vars else None
+        if noted is None or noted == self._place(traffic) or self._exempt(traffic):
+            return None
+        return self._judge_crawler(traffic)
+
+    def _place(self, traffic: Any) -> tuple[bytes, Any]:
+        """Return what filters may change: the target and the route."""
+        assert self._owner is not None
+        return traffic.request.target, self._owner.router.match(traffic)
+
+    def _judge_crawler(self, traffic: Any) -> Any:
+        """Let crawlers pass that DNS confirms; refuse all others."""
         crawler = None
         if self.spec.challenge_crawlers:
             crawler = claimed_crawler(traffic.request.header_values(b"user-agent"))
