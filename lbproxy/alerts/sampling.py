@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from lbproxy.alerts.watch import WatchTarget
@@ -18,6 +18,7 @@ from lbproxy.observe.events import Event
 from lbproxy.observe.offenders import Offenders
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.features.caching.counters import CacheCounters
+from lbproxy.proxy.features.listing.feature import Listing
 from lbproxy.proxy.frontend import Frontend
 
 __all__ = ["AlertSampler", "SampledBalancer"]
@@ -98,6 +99,7 @@ class AlertSampler:
             happened=dict(self._happened),
             caches={name: _cache(one.counters) for name, one in balancer.caches.items()},
             shared_error=_shared_error(balancer.nodes),
+            lists=_list_errors(balancer.frontends.values()),
         )
 
 
@@ -106,6 +108,17 @@ def _shared_error(nodes: Any) -> str:
     if nodes is None or (nodes.up and not nodes.processes_down):
         return ""
     return str(nodes.client.error) or f"{nodes.processes_down} workers cannot reach it"
+
+
+def _list_errors(frontends: Iterable[Frontend]) -> dict[str, str]:
+    """Return why the last version of each list was not taken."""
+    features = (Listing.of(one) for one in frontends)
+    return {
+        name: source.error
+        for feature in features
+        if feature is not None
+        for name, source in feature.sources.items()
+    }
 
 
 def _cache(counters: CacheCounters) -> CacheSample:

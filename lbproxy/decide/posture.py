@@ -10,6 +10,8 @@ from typing import Any, Final
 from attrs import frozen
 
 from lbproxy.model import Address, BackendSpec, Config, FrontendSpec, Where, read_redis_url
+from lbproxy.proxy.features.banning.spec import BanSpec
+from lbproxy.proxy.features.listing.spec import ListSpec
 from lbproxy.proxy.features.waf.spec import WafSpec
 
 __all__ = ["OpenPoint", "open_points"]
@@ -40,7 +42,7 @@ class OpenPoint:
 
 def open_points(config: Config) -> list[OpenPoint]:
     """Return what is open, in the order of the configuration."""
-    found = [*_admin(config), *_shared(config)]
+    found = [*_admin(config), *_shared(config), *_forgets(config)]
     for frontend in config.frontends:
         found += _frontend(frontend, config)
     for backend in config.backends:
@@ -61,6 +63,13 @@ def _shared(config: Config) -> Iterator[OpenPoint]:
     if not local and not (place.password or spec.password_file):
         text = "whoever reaches Redis may ban clients and lift bans: set a password"
         yield OpenPoint(spec.where, "shared", "redis", text)
+
+
+def _forgets(config: Config) -> Iterator[OpenPoint]:
+    kept = bool(config.of(BanSpec)) or bool(config.of(ListSpec))
+    if kept and not config.settings.state:
+        text = "a restart forgets bans and changes of lists: set it to a file"
+        yield OpenPoint(config.settings.where, "lbproxy", "state", text)
 
 
 def _is_local(address: Address | None) -> bool:
@@ -101,6 +110,10 @@ def _frontend(spec: FrontendSpec, config: Config) -> Iterator[OpenPoint]:
 
     if not spec.maxconn_per_ip and not getattr(spec, "limits", ()):
         yield point("maxconn_per_ip", "one client may take all connections: set it, or 'limits'")
+    if spec.mode != "tcp" and not getattr(spec, "limits", ()):
+        yield point("limits", "one client may send any number of requests: set 'limits'")
+    if not getattr(spec, "bans", ()):
+        yield point("bans", "clients that misbehave may go on: set 'bans'")
     for one in spec.listen:
         if one.ciphers and _WEAK.search(one.ciphers):
             yield point("listen", f"{one.endpoint}: ciphers has weak ones: remove 'ciphers'")

@@ -271,6 +271,12 @@ def _shared_store(history: History, limits: AlertLimits) -> Iterator[Finding]:
         yield Finding("", f"shared store is down: {error}", EventSeverity.ERROR, {"error": error})
 
 
+def _list(history: History, limits: AlertLimits) -> Iterator[Finding]:
+    for name, error in history.now.lists.items():
+        if error:
+            yield Finding(name, f"list {name} is not up to date: {error}", facts={"error": error})
+
+
 def _lag(history: History, limits: AlertLimits) -> Iterator[Finding]:
     lag = history.now.lag
     if lag > limits.limit:
@@ -332,6 +338,9 @@ RULES: dict[str, AlertRule] = {
     ),
     "shared_store": AlertRule(
         _shared_store, "", AlertLimits(0, 5), "the store of [shared] does not answer"
+    ),
+    "list": AlertRule(
+        _list, "", AlertLimits(0, 5), "a new version of a list of addresses cannot be used"
     ),
     "lag": AlertRule(_lag, "duration", AlertLimits(0.5, 5), "how late the reactor is"),
     "worker_died": AlertRule(

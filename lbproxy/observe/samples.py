@@ -87,6 +87,7 @@ class Sample:
     open. ``certificates``: name -> seconds until expiry. ``logs``: path -> dropped lines. ``lag``:
     delay of the reactor in seconds. ``happened``: kind of event -> number of events. ``caches`` by
     name. ``shared_error``: why the shared store does not answer, "" if it does or there is none.
+    ``lists``: name -> why the last version of the list was not taken, "" if it was.
     """
 
     at: float
@@ -100,6 +101,7 @@ class Sample:
     happened: Mapping[str, int] = field(factory=dict)
     caches: Mapping[str, CacheSample] = field(factory=dict)
     shared_error: str = ""
+    lists: Mapping[str, str] = field(factory=dict)
 
 
 class History:

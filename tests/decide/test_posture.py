@@ -15,12 +15,21 @@ from lbproxy.registry import parse_config
 TIGHT = """
 [lbproxy]
 admin = unix:admin.sock
+state = state
 
 [waf main]
+
+[limit main]
+rate = 100/10s
+
+[ban main]
+after = 30/1m
 
 [frontend web]
 listen = tls:8443 certificates=a.pem
 maxconn_per_ip = 50
+limits = main
+bans = main
 max_body = 1m
 server_header = remove
 waf = main
@@ -54,7 +63,11 @@ def test_a_tight_configuration_leaves_nothing_open() -> None:
         ),
         ("unix:admin.sock", "tcp:8404:interface=127.0.0.1 role=read", []),
         ("[lbproxy]", "[lbproxy]\nguard_public = 127.95.1.0/24", ["guard_public"]),
-        ("maxconn_per_ip = 50", "", ["maxconn_per_ip"]),
+        ("maxconn_per_ip = 50\nlimits = main", "", ["maxconn_per_ip", "limits"]),
+        ("maxconn_per_ip = 50", "", []),
+        ("limits = main", "", ["limits"]),
+        ("bans = main", "", ["bans"]),
+        ("state = state", "", ["state"]),
         ("max_body = 1m", "", ["max_body"]),
         ("server_header = remove", "", ["server_header"]),
         ("waf = main", "", ["waf"]),

@@ -251,6 +251,7 @@ ONE_SAMPLE: list[tuple[str, dict[str, Any], str]] = [
     ("certificate", {"certificates": {"x.org": 86400.0 * 2}},
         "certificate x.org expires in 2.0 days"),
     ("certificate", {"certificates": {"x.org": -1.0}}, "certificate x.org has expired"),
+    ("list", {"lists": {"bad": "line 3"}}, "list bad is not up to date: line 3"),
     ("lag", {"lag": 0.75}, "lbproxy is 750 ms late: it has more to do than it can"),
 ]  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -534,3 +535,34 @@ def test_the_words_are_written_back() -> None:
     assert parse_config(dump(config)) == config
     assert "two if path /login not method GET" in dump(config)
     assert "rate = 4096/90s burst=50" in dump(config).replace("1m30s", "90s")
+
+
+FILTER = """
+class Moves:
+    def __init__(self, options, env):
+        pass
+
+    def early(self, traffic):
+        target = traffic.request.header(b"x-target")
+        if target:
+            traffic.request.target = target
+"""
+
+
+def test_a_filter_cannot_lead_around_the_limits_of_a_route(tmp_path: Path) -> None:
+    (tmp_path / "moves.py").write_text(FILTER)
+    text = web(
+        "[limit one]\nrate = 2/1h\n[limit two]\nrate = 9/1h\nheaders = yes",
+        f"limits = two\nfilters = {tmp_path}/moves.py:Moves",
+        "path /a -> app limits=one\n    path /free -> app limits=none\n    default -> app",
+    )
+    move = "X-Target: /a"
+    with LB.from_config(text) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        assert statuses([ask(lb, "/", move), ask(lb, "/free", move)]) == [200, 200]
+        refused = ask(lb, "/free", move)
+        assert statuses([refused, ask(lb, "/", move), ask(lb, "/a")]) == [429] * 3
+        assert field(refused, "RateLimit-Policy") == '"two";q=9;w=3600, "one";q=2;w=3600'
+        passed = ask(lb, "/")
+        assert statuses([passed, ask(lb, "/free")]) == [200, 200]
+        assert field(passed, "RateLimit") is not None

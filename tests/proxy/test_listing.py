@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lbproxy.alerts.sampling import AlertSampler
 from lbproxy.config.dump import dump
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.decide.explain import explain_http
@@ -271,6 +272,19 @@ def test_many_changes_are_taken_over_at_once() -> None:
         source._edited({"add": ["192.0.2.1"]})
         source._edited({"remove": ["192.0.2.1"]})
         assert list(source._edits()) == [{"whole": True}, {"remove": ["192.0.2.1"]}]
+
+
+def test_a_list_that_cannot_be_read_any_more_is_seen_by_alerts(tmp_path: Path) -> None:
+    file = tmp_path / "bad.txt"
+    file.write_text("192.0.2.1\n")
+    with LB.from_config(web(f"file = {file}", "deny = list:one")) as lb:
+        source = lb.service.frontend("web").features["lists"].sources["one"]
+        sampler = AlertSampler(lb.service, lambda: 0.0)
+        assert sampler.sample(0.0).lists == {"one": ""}
+        file.unlink()
+        source._look()
+        assert sampler.sample(1.0).lists == {"one": "No such file or directory"}
+        assert "192.0.2.1" in source.list, "the last good version"
 
 
 def test_clients_behind_a_proxy_are_judged_by_their_requests() -> None:

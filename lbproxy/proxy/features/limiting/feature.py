@@ -1,7 +1,8 @@
 """DATA. ``limits`` of a frontend and of its routes.
 
 The limits of a request are those of the frontend whose conditions hold, and those of its route; a
-route with ``limits=none`` has none at all.  Each counts once, however often it is named.
+route with ``limits=none`` has none at all.  Each counts once, however often it is named.  A filter
+of phase ``early`` that changes the target adds the limits of the new route.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from lbproxy.http.filter import Phases
 from lbproxy.proxy.feature import Feature, Given
 from lbproxy.proxy.features.conduct import is_error
 from lbproxy.proxy.features.limiting.answered import state_limits
-from lbproxy.proxy.features.limiting.key import TCP_VARIABLES
+from lbproxy.proxy.features.limiting.fitting import names_of, require_fit
 from lbproxy.proxy.features.limiting.limit import LATE, Limit
 from lbproxy.proxy.features.limiting.note import LimitCounters, LimitNote, closes
 from lbproxy.proxy.features.limiting.shown import PART, TALLY, gauges_of, sum_of
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Limiting"]
 
 _NOTE = "limits"  # of ``traffic.vars``
+_PLACE = "limits place"  # likewise: the place before filters of phase ``early``
 
 _EVERY = 1.0  # seconds between two charges of bytes that pass
 
@@ -65,9 +67,10 @@ class Limiting(LimitDeclaration, LimitVerdicts, Feature["Frontend"]):
         self._gates = [one for one in uses if one.limit.name in gates]
         self._routes: dict[int, Sequence[Limit] | None] = {
             index: None if names == ("none",) else [self._limits[name] for name in names]
-            for index, names in enumerate(_names(route) for route in spec.routes)
+            for index, names in enumerate(names_of(route) for route in spec.routes)
             if names
         }
+        self._looks_again = False  # filters may change the target after the first look
         self._running: dict[Any, LimitNote] = {}  # traffic whose bytes are charged as they pass
         self._timer = given.network.wheel.timer(self._charge_running)
         self._elsewhere: dict[str, Any] = {}
@@ -77,9 +80,9 @@ class Limiting(LimitDeclaration, LimitVerdicts, Feature["Frontend"]):
         """See :class:`Feature`.  ValueError for a limit that does not exist or does not fit."""
         names = {use.name for use in spec.limits}
         for route in spec.routes:
-            if "none" in _names(route) and len(_names(route)) > 1:
+            if "none" in names_of(route) and len(names_of(route)) > 1:
                 raise ValueError("'none' stands alone: the route has no limits at all")
-            names.update(name for name in _names(route) if name != "none")
+            names.update(name for name in names_of(route) if name != "none")
         if not names:
             return None
         every = {one.name: one for one in given.config.of(LimitSpec)}
@@ -90,7 +93,7 @@ class Limiting(LimitDeclaration, LimitVerdicts, Feature["Frontend"]):
         if old is not None and old.spec == spec and old._specs == specs:
             return old
         for one in specs.values():
-            _fits(one, spec)
+            require_fit(one, spec)
         made = cls(spec, specs, given)
         if old is not None:
             made.tallies.update(
@@ -102,6 +105,10 @@ class Limiting(LimitDeclaration, LimitVerdicts, Feature["Frontend"]):
         """See :class:`Feature`."""
         if not self._uses and not self._routes:
             return phases
+        owners = (getattr(hook, "__self__", None) for hook in phases.early)
+        if self._routes and not all(isinstance(one, Feature) for one in owners):
+            self._looks_again = True
+            phases = phases.after(early=self.look_again)
         phases = phases.before(early=self.early)
         late = any(one.concurrent or one.unit in LATE for one in self._specs.values())
         if self.spec.mode != "tcp":
@@ -148,17 +155,38 @@ class Limiting(LimitDeclaration, LimitVerdicts, Feature["Frontend"]):
 
     def early(self, traffic: Any) -> Any:
         """Pass, delay or refuse a request or a session."""
+        if self._looks_again:
+            traffic.vars = traffic.vars or {}
+            traffic.vars[_PLACE] = self._place(traffic)
+        return self._apply(traffic, self._of(traffic))
+
+    def look_again(self, traffic: Any) -> Any:
+        """Apply the limits of the place that filters of phase ``early`` have led a request to."""
+        if traffic.vars is None or traffic.vars.get(_PLACE) == self._place(traffic):
+            return None
+        before = _note_of(traffic)
+        known = [] if before is None else [one.limit for one in before.asked]
+        return self._apply(traffic, [one for one in self._of(traffic) if one not in known])
+
+    def _place(self, traffic: Any) -> tuple[bytes, Any]:
+        """Return what filters may change: the target and the route."""
+        return traffic.request.target, self._owner.router.match(traffic)
+
+    def _apply(self, traffic: Any, limits: Sequence[Limit]) -> Any:
         note = LimitNote([], [], None, traffic.client_ip)
-        for limit in self._of(traffic):
+        for limit in limits:
             note.asked += self._ask(limit, traffic)
         if not note.asked:
             return None
         if traffic.vars is None:
             traffic.vars = {}
-        traffic.vars[_NOTE] = note
+        before, traffic.vars[_NOTE] = _note_of(traffic), note
         if traffic.request is not None:
             note.request = lambda: str(traffic.request_id)
         verdict = self._decide(note)
+        if before is not None:
+            note.asked += before.asked
+            note.held += before.held
         if note.refused is None and any(closes(one.limit) for one in note.asked):
             self._running[traffic] = note
             if len(self._running) == 1:
@@ -308,26 +336,3 @@ class _Accepted:
 
 def _note_of(traffic: Any) -> LimitNote | None:
     return traffic.vars.get(_NOTE) if traffic.vars else None
-
-
-def _names(route: Any) -> tuple[str, ...]:
-    """The option ``limits`` of a route."""
-    found: tuple[str, ...] | None = route.limits
-    return found or ()
-
-
-def _fits(limit: LimitSpec, spec: Any) -> None:
-    """Raise ValueError for a limit that asks for what a frontend does not have."""
-    if spec.mode == "tcp":
-        if limit.unit == "errors":
-            raise ValueError(f"limit {limit.name}: 'unit = errors' needs mode = http")
-        other = sorted(Limit.key_of(limit).variables - TCP_VARIABLES)
-        if other:
-            raise ValueError(f"limit {limit.name}: {{{other[0]}}} needs mode = http")
-    if limit.unit == "connections":
-        if any(limit.name in _names(route) for route in spec.routes):
-            raise ValueError(f"limit {limit.name} counts connections, which have no route")
-        for use in spec.limits:
-            other = sorted({verb for verb, _, _ in use.conditions} - {"client", "track"})
-            if use.name == limit.name and other:
-                raise ValueError(f"limit {limit.name} counts connections: no {other[0]!r}")
