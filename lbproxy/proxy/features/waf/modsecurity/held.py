@@ -138,6 +138,8 @@ class JudgedBody(HoldingBody):
             sink = self._response = JudgedResponse(self, self._firewall, self._counters, self._sink)
             self._sink = sink
         self._begin(body, self._last)
+        if self._response is not None and self._response.stopped and self._served:
+            self.pause_server()  # the source has delivered while it began
         if self._stopped and self._served:
             self._sink.server_resumed()
 

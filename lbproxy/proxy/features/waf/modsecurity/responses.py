@@ -55,6 +55,7 @@ class JudgedResponse(ForwardingSink):
         self._head: ResponseHead | None = None
         self._passing = False
         self._asked = False
+        self.stopped = False  # the server is to deliver no more until the verdict
         self._ask: Ask | None = None
         self._full: Timer | None = None
         self._held: list[Any] = []
@@ -99,6 +100,7 @@ class JudgedResponse(ForwardingSink):
             return
         self._asked = True
         if not complete:
+            self.stopped = True
             self._stream.pause_server()
         body = b"".join(one for one in self._held if isinstance(one, bytes))
         assert self._head is not None
@@ -116,6 +118,7 @@ class JudgedResponse(ForwardingSink):
 
     def _judged(self, answer: RuleAnswer | None, why: str) -> None:
         self._ask = None
+        self.stopped = False
         self._firewall.pool.leave(self)
         held, self._held = self._held, []
         complete = bool(held) and isinstance(held[-1], End)
