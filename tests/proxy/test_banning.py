@@ -13,6 +13,7 @@ from lbproxy.config.errors import ConfigErrors
 from lbproxy.net import silence
 from lbproxy.net.stock import StockNetwork
 from lbproxy.operate.journal import journal_path
+from lbproxy.proxy.features.banning.feature import Banning
 from lbproxy.registry import parse_config
 from lbproxy.service import LoadBalancer
 from lbproxy.sharing.local import LocalReplicated, LocalShared
@@ -131,6 +132,29 @@ def test_close_ends_the_connections_that_are_open() -> None:
         assert lb.connect("web").finished
         counts = lb.service.frontend("web").counts["bans"]
         assert (counts.bans, counts.ban_refused) == (1, 1)
+
+
+def test_many_bans_cost_few_passes_over_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood from many addresses bans many; each ban must not look at all connections."""
+    passes: list[int] = []
+    end = Banning._end
+
+    def counted(self: Any, owner: Any, keys: set[int], now: bool) -> None:
+        passes.append(len(keys))
+        end(self, owner, keys, now)
+
+    monkeypatch.setattr(Banning, "_end", counted)
+    with LB.from_config(web()) as lb:
+        book = lb.service.frontend("web").features["bans"].books["rude"]
+        other = lb.connect("web", client="198.51.100.1")
+        for number in range(500):
+            book.ban(f"10.0.{number >> 8}.{number & 255}", "test")
+            if number % 100 == 0:
+                lb.advance(0.01)
+        book.ban("198.51.100.1", "test")
+        lb.advance(2)
+        assert other.finished
+        assert sum(passes) == 2 * 501 and len(passes) <= 6
 
 
 def test_reject_and_tarpit_answer() -> None:

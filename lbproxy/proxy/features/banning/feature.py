@@ -38,6 +38,7 @@ __all__ = ["Banning"]
 
 _quiet: Final = Quiet(Logger())
 _AT_ACCEPT: Final = ("close", "drop")
+_GATHER: Final = 0.25  # seconds between two passes over all clients
 _GRACE: Final = 1.0  # seconds in which a response to a client that is banned may end
 
 
@@ -71,6 +72,8 @@ class Banning(BanDeclaration, Feature["Frontend"]):
         self._elsewhere: dict[str, Any] = {}
         self._attached = False
         self._held = 0
+        self._leaving: set[int] = set()  # banned, and their connections have not ended yet
+        self._passed = float("-inf")
         self._owner: Frontend | None = None
 
     @classmethod
@@ -196,9 +199,19 @@ class Banning(BanDeclaration, Feature["Frontend"]):
             for one in bans
             if one.rule in self._specs and self._specs[one.rule].action.kind in _AT_ACCEPT
         }
-        if keys:
-            self._wheel.clock.callLater(0, self._end, owner, keys, False)
-            self._wheel.clock.callLater(_GRACE, self._end, owner, keys, True)
+        if not keys:
+            return
+        if not self._leaving:
+            delay = max(0.0, self._passed + _GATHER - self._wheel.now())
+            self._wheel.clock.callLater(delay, self._pass, owner)
+        self._leaving |= keys
+
+    def _pass(self, owner: Frontend) -> None:
+        """End the connections of all that were banned since the last pass over the clients."""
+        keys, self._leaving = self._leaving, set()
+        self._passed = self._wheel.now()
+        self._end(owner, keys, False)
+        self._wheel.clock.callLater(_GRACE, self._end, owner, keys, True)
 
     def _end(self, owner: Frontend, keys: set[int], now: bool) -> None:
         for client in list(owner.clients):
