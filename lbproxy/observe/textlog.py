@@ -45,6 +45,8 @@ _VERSIONS: Final = {version: f" {text}".encode() for version, text in VERSIONS.i
 _HTTP_1_1: Final[bytes] = _VERSIONS[11]
 _LINE_LIMIT: Final = _TARGET_LIMIT + _FIELD_LIMIT
 
+_ESCAPES: Final[list[bytes]] = [b"\\x%02x" % char for char in range(256)]
+
 _names: Final[dict[str, bytes]] = {}  # rendered; of clients, servers and so on that come again
 
 
@@ -82,13 +84,21 @@ def _add_time(writer: BytesWriter, seconds: float) -> None:
 
 
 def _add_raw(writer: BytesWriter, raw: bytes, at: i64, end: i64, limit: i64) -> None:
-    """Write bytes ``at`` to ``end`` of ``raw``: as they are, or escaped; "-" for none."""
+    """Write bytes ``at`` to ``end`` of ``raw``, escaped where they have to be; "-" for none."""
     if at >= end:
         writer.write(b"-")
-    elif end - at <= limit and plain_end(raw, at, end) == end:
-        writer.write(raw if end - at == len(raw) else raw[at:end])
-    else:
+        return
+    if end - at > limit:
         writer.write(render(raw[at:end].decode("latin-1"), limit).encode())
+        return
+    while at < end:
+        stop: i64 = plain_end(raw, at, end)
+        if stop > at:
+            writer.write(raw if stop - at == len(raw) else raw[at:stop])
+        if stop < end:
+            writer.write(_ESCAPES[i64(raw[stop])])
+            stop += 1
+        at = stop
 
 
 def _add_header(writer: BytesWriter, head: Head, name: FieldName) -> None:
