@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
+from collections.abc import Callable
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -118,3 +122,40 @@ def test_cache_status() -> None:
     text = cache_status("a b", fwd="stale", status=304, ttl=60, stored=True, detail='say "x"\n')
     expected = rb'"a b"; fwd=stale; fwd-status=304; ttl=60; stored; detail="say \"x\"?"'
     assert text == expected
+
+
+def lines_run(work: Callable[[], Any]) -> int:
+    """Return how many lines of Python ``work`` runs."""
+    count = 0
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("objects", [20_000, pytest.param(1_000_000, marks=pytest.mark.long)])
+def test_a_hit_takes_no_longer_among_many_objects(objects: int) -> None:
+    memory = Memory(1 << 40)
+    one = page()
+
+    def hit(number: int) -> None:
+        (entry,) = memory.lookup((b"app", b"%d" % number))
+        memory.use(entry)
+        memory.end_reading(memory.begin_reading(entry))
+
+    costs = []
+    for number in range(objects):
+        memory.add((b"app", b"%d" % number), one, b"x")
+        if number == 999:
+            costs.append(lines_run(lambda: hit(500)))
+    costs.append(lines_run(lambda: hit(objects // 2)))
+    assert costs[0] == costs[1] > 0
