@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from secrets import token_bytes
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve
 from twisted.logger import Logger
@@ -40,7 +40,6 @@ from lbproxy.net.descriptors import client_bound, handshake_bound
 from lbproxy.net.endpoints import Network
 from lbproxy.net.fast import choose_network
 from lbproxy.net.steady import steady
-from lbproxy.nodes.store import SharedStore
 from lbproxy.observe.events import EventKind, Events
 from lbproxy.operate.changing import Changing
 from lbproxy.operate.drain import Drains
@@ -53,6 +52,9 @@ from lbproxy.registry import load_config, parse_config, refuse_nothing
 from lbproxy.sharing.contracts import Replicated, Shared
 from lbproxy.sharing.local import LocalReplicated, LocalShared
 from lbproxy.tls.certificates import CertificateError
+
+if TYPE_CHECKING:
+    from lbproxy.nodes.store import SharedStore
 
 __all__ = ["Listener", "LoadBalancer", "refuse_nothing"]
 
@@ -127,6 +129,8 @@ class LoadBalancer(Ending):
             replicated = LocalReplicated(self.network.wheel.now)
         self.nodes: SharedStore | None = None
         if config.shared.on:
+            from lbproxy.nodes.store import SharedStore  # few configurations need it
+
             self.nodes = SharedStore(
                 config.shared, reactor, self.network.dialler, random, replicated
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -257,6 +259,17 @@ def test_messages_of_strangers_in_the_stream_do_no_harm(nodes: Nodes) -> None:
     nodes.reactor.advance(1)
     assert nodes.get(1, "/") == 403
     assert not heard, "topics that are not kept belong to one node"
+
+
+def test_a_process_without_shared_imports_nothing_for_it() -> None:
+    text = "[frontend w]\\nlisten = tcp:80\\nroutes = default -> reply 200 ok\\n"
+    code = (
+        "import sys; from lbproxy.testing import LB;"
+        f"LB.from_config('{text}').close();"
+        "print([n for n in sys.modules if 'redis' in n or 'lbproxy.nodes' in n or 'names' in n])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_a_process_without_shared_has_no_store() -> None:
