@@ -43,18 +43,13 @@ def compare(number: int) -> None:
         assert outcome(one) == expected, one
 
 
-needs_compiled = pytest.mark.skipif(
-    compiled.running() != "compiled", reason="nothing is compiled here"
-)
-
-
-@needs_compiled
+@pytest.mark.compiled
 def test_both_engines_do_the_same() -> None:
     compare(60)
 
 
 @pytest.mark.long
-@needs_compiled
+@pytest.mark.compiled
 def test_both_engines_do_the_same_with_many_inputs() -> None:
     compare(5000)
 
