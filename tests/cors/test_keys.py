@@ -195,3 +195,9 @@ def test_rules_that_are_wrong_are_errors(more: dict[str, Any], words: str) -> No
     entry = {"name": "app", "sha256": hashed("secret"), **more}
     with pytest.raises(ValueError, match=words):
         KeyRing.read(json.dumps({"keys": [entry]}))
+
+
+def test_a_key_is_stored_as_its_sha256() -> None:
+    """FIPS 180-2, appendix B.1."""
+    found = hashed("abc")
+    assert found == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
