@@ -139,9 +139,16 @@ class FileCells(Cells):
         self._seen.add(number)
         if self._holding:
             self._current.add(number)
-        if self._file >= 0:
-            with suppress(OSError):
-                os.preadv(self._file, [self._bytes_of(number)], HEADER + number * self._row_bytes)
+        if self._file < 0:
+            return
+        row, at = self._bytes_of(number), HEADER + number * self._row_bytes
+        with suppress(OSError):
+            if self._holding:
+                os.preadv(self._file, [row], at)
+                return
+            found = os.pread(self._file, self._row_bytes, at)
+            if os.pread(self._file, MARK_BYTES, HEADER + self._size) == self._mark_bytes:
+                row[: len(found)] = found  # else there may be holes
 
     def _write(self, numbers: Iterable[int]) -> None:
         if self._file < 0:
@@ -171,6 +178,7 @@ class FileCells(Cells):
             except OSError as error:
                 self._lose(error)
             self._write(self._seen)
+            self._current |= self._seen  # a file that is truncated again has holes
         return True
 
     def _adopt(self, mark: UsageMark) -> None:
