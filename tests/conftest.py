@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Generator
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,7 +36,13 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the plugin's fixtures known even where lbproxy is not installed but only on the path."""
+    """Make the plugin's fixtures known even where lbproxy is not installed but only on the path.
+
+    A shell ignores SIGINT in what it starts in the background, and children inherit that; tests
+    send it to them.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     from lbproxy.testing import plugin
 
     if not config.pluginmanager.is_registered(plugin):

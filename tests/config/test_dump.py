@@ -19,7 +19,6 @@ from lbproxy.config.model import (
     Address,
     AgentSpec,
     AlertsSpec,
-    BackendSpec,
     CertificateSpec,
     CheckSpec,
     CommandSpec,
@@ -44,6 +43,7 @@ from .fakes import MINIMAL, TABLE, build
 
 declare_keys()
 FrontendSpec: Any = SECTIONS["frontend"].spec
+BackendSpec: Any = SECTIONS["backend"].spec
 RouteSpec: Any = LINES["route"].options
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=12)
@@ -237,14 +237,14 @@ FRONTEND = spec(
 )
 
 
-def _checked(backend: BackendSpec) -> BackendSpec:
+def _checked(backend: Any) -> Any:
     """A check with nothing to check is a mistake."""
     if all(server.no_check for server in backend.servers):
         return attrs.evolve(backend, check=None)
     return backend
 
 
-def _with_effect(backend: BackendSpec) -> BackendSpec:
+def _with_effect(backend: Any) -> Any:
     """Without what does nothing as the rest is: a mistake too."""
     servers = tuple(
         attrs.evolve(

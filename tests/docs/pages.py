@@ -18,12 +18,13 @@ import shutil
 from pathlib import Path
 from textwrap import dedent
 
-import attrs
-from attrs import frozen
+from attrs import fields_dict, frozen
 
-from lbproxy.config.model import BackendSpec
+from lbproxy.config.sections import SECTIONS
+from lbproxy.features import declare_keys
 from lbproxy.tls.certificates import self_signed
 
+declare_keys()
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.rst", *DOCS.glob("*.rst")])
@@ -102,7 +103,7 @@ def _entries(text: str) -> list[str]:
 
 def _section_of(entry: str) -> str:
     key = entry.partition("=")[0].strip()
-    kind = "backend" if key in attrs.fields_dict(BackendSpec) else "frontend"
+    kind = "backend" if key in fields_dict(SECTIONS["backend"].spec) else "frontend"
     return f"[{kind} fragment]\n{entry}"
 
 

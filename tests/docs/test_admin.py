@@ -13,7 +13,7 @@ import pytest
 from lbproxy.admin.parts import PARTS
 from lbproxy.admin.parts.metrics import families
 from lbproxy.cli import main
-from tests.admin.kit import admin
+from tests.admin.kit import TEXT, admin
 
 from .pages import DOCS
 
@@ -42,9 +42,12 @@ NAME = re.compile(r"\b(?:lbproxy|process|python)_[a-z_]+\b")
 ENDINGS = ("", "_bucket", "_sum", "_count")
 
 
+SHARED = "\n[shared]\nredis = redis://10.9.9.9/0\n"
+
+
 def every_metric() -> dict[str, Any]:
     """Every metric by the name that queries use."""
-    with admin() as client:
+    with admin(TEXT + SHARED) as client:
         return {one.shown: one for one in families(client.lb.service.admin)}
 
 

@@ -17,6 +17,7 @@ class Asker:
 
     client_ip, sni, request = "203.0.113.1", "", None
     priority = 0
+    patience = 0.0
 
     def __init__(self, *tried: Any) -> None:
         self.tried = list(tried)

@@ -23,9 +23,10 @@ from lbproxy.balance.lease import Lease
 from lbproxy.balance.ramp import FIRST
 from lbproxy.balance.server import AdminState, ServerState, State
 from lbproxy.balance.tiers import peers
-from lbproxy.config.model import Address, BackendSpec, Config, PassiveSpec, ServerSpec
+from lbproxy.config.model import Address, Config, PassiveSpec, ServerSpec
+from lbproxy.config.sections import SECTIONS
 from lbproxy.errors import Kind, Outcome, ProxyError
-from lbproxy.features import features_of
+from lbproxy.features import declare_keys, features_of
 from lbproxy.interfaces import Env
 from lbproxy.net.dialler import Dialler
 from lbproxy.net.loop import Loop
@@ -35,6 +36,9 @@ from lbproxy.proxy.feature import Given
 from lbproxy.proxy.http.attempts import SERVERS
 from lbproxy.sharing.local import LocalReplicated, LocalShared
 from tests.balance.tools import make
+
+declare_keys()
+BackendSpec: Any = SECTIONS["backend"].spec
 
 STEP = 40.0  # seconds between two looks at the world
 REQUESTS = 60  # in each step
@@ -48,6 +52,7 @@ class Request:
     """One request: it waits, is served well or badly, is tried again."""
 
     client_ip, sni, request = "203.0.113.1", "", None
+    patience = 0.0
 
     def __init__(self, day: Day, priority: int) -> None:
         self.day = day

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from lbproxy.alerts.sampling import AlertSampler
 from lbproxy.config.model import Config
 from lbproxy.errors import Kind
 from lbproxy.observe.offenders import Offenders
@@ -212,6 +213,8 @@ def test_the_lag_is_that_of_the_worst_worker() -> None:
         totals.received(slot, json.loads(json.dumps(report_of(worker.service))))
     totals.write()
     assert (master.service.worker_lag, master.service.worker_lag_max) == (0.75, 3.0)
-    assert master.service.alerter.sample(0.0, 0.2).lag == 0.75, "what the alert goes by"
+    assert AlertSampler(master.service, float).sample(0.0, 0.2).lag == 0.75, (
+        "what the alert goes by"
+    )
     for made in (one, two, master):
         made.close()
