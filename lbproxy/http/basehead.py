@@ -148,10 +148,12 @@ class Head:
         """Return the position of the first value of ``name`` in ``lines.raw``: its start, and its
         end in the upper 32 bits.
 
-        ``name``: ``single``, and not Host. -1: no such line. -2: the head has edits, call
-        :meth:`first`.
+        ``name``: ``single``. -1: no such line. -2: the head has edits, or another host than its
+        line; call :meth:`first`.
         """
         if self._list is not None or self.added is not None:
+            return -2
+        if name.number == HOST and self.host_line is not None:
             return -2
         if self.before is not None or self.ours is not None:
             return -2

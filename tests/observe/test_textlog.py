@@ -56,6 +56,19 @@ def parsed(*lines: bytes, start: bytes = b"GET /a?b HTTP/1.1") -> RequestHead:
     return head
 
 
+def test_the_host_is_that_of_the_request_and_not_of_its_line() -> None:
+    for target, host, known in (
+        (b"/", b"A.Example", b"a.example"),
+        (b"http://b.example/", b"a.example", b"b.example"),
+    ):
+        raw = b"GET %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (target, host)
+        head = RequestParser(Limits()).receive(raw)[0]
+        assert isinstance(head, RequestHead)
+        record = Traffic(request=head)
+        agree(record)
+        assert compile_format("%{request.host}", "http")(record) == known + b"\n"
+
+
 PLAIN = [b"Referer: https://a.example/", b"User-Agent: x y", b"X-Id: 7", b"Cookie: a=b"]
 
 
