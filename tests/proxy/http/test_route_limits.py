@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from lbproxy.errors import Kind
+from lbproxy.http.message import Reply
 from tests.proxy.http.test_http_tunnels import SWITCH, UPGRADE
 from tests.proxy.http_kit import OK, TWO_SERVERS, Rig, rigs
 
@@ -141,6 +143,25 @@ def test_a_body_that_grows_beyond_the_limit_ends_its_request(rig: Any) -> None:
     assert client.received.startswith(b"HTTP/1.1 413 ")
     assert raw.connections[-1].closed
     assert r.state().active == 0
+
+
+def test_a_body_that_grows_further_does_not_end_the_answer_to_it(rig: Any) -> None:
+    r = limited(rig, "max_body=10")
+    waits: Deferred[Reply] = Deferred()
+    for policy in r.frontend.policies._by_route:
+        policy.hooks.failed = (lambda traffic, error: waits,)
+    r.raw()
+    client = r.client()
+    chunk = b"8\r\n12345678\r\n"
+    client.send(b"PUT /own HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk)
+    for _ in range(3):
+        client.send(chunk)
+    assert client.received == b""  # the filter decides
+    waits.callback(Reply(413, b"too much"))
+    r.advance(1)
+    assert client.received.startswith(b"HTTP/1.1 413 ")
+    assert client.received.endswith(b"too much")
+    assert r.closes == ["body_too_large"]
 
 
 def test_without_options_a_route_has_no_limits(rig: Any) -> None:
