@@ -190,7 +190,7 @@ class Exchange(Answering):
         return False
 
     def _too_large(self) -> None:
-        """Fail once: a filter of phase ``failed`` or a reply may run while more of the body comes."""
+        """Fail, once: a filter of phase ``failed`` or a reply may run while more body comes."""
         detail = f"the route allows a body of {self._most_body} bytes"
         self._most_body = -1
         self.fail(ProxyError(Kind.BODY_TOO_LARGE, detail))
