@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lbproxy.config.model import BackendSpec, FrontendSpec, RouteSpec
 from lbproxy.config.units import dump
+from lbproxy.model.backend import server_timeout
 
 __all__ = ["limit_lines"]
 
@@ -25,6 +26,7 @@ def limit_lines(route: RouteSpec | None, frontend: FrontendSpec, backend: Backen
         if value is not None:
             owner = frontend if name == "max_body" else backend
             section = "frontend" if name == "max_body" else "backend"
-            other = dump(kind, getattr(owner, name))
+            was = server_timeout(backend) if name == "timeout_server" else getattr(owner, name)
+            other = dump(kind, was)
             found.append(f"{name} {dump(kind, value)}, in place of {other} of the {section}")
     return found

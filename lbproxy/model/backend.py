@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import frozen
 
 from lbproxy.model.base import NOWHERE, Mode, PluginSpec, Where, hidden, option
@@ -9,7 +11,10 @@ from lbproxy.model.copies import MirrorSpec, RebalanceSpec
 from lbproxy.model.discovery import TemplateSpec
 from lbproxy.model.server import AgentSpec, CheckSpec, PassiveSpec, ServerSpec
 
-__all__ = ["BackendSpec", "MirrorSpec", "RebalanceSpec"]
+__all__ = ["BackendSpec", "MirrorSpec", "RebalanceSpec", "server_timeout"]
+
+_IDLE_HTTP: Final = 60.0
+_IDLE_TCP: Final = 3600.0
 
 
 @frozen
@@ -328,3 +333,8 @@ class BackendSpec:
         example="public-only",
     )
     where: Where = hidden(NOWHERE)
+
+
+def server_timeout(spec: BackendSpec) -> float:
+    """Return the seconds that ``timeout_server`` of a backend stands for."""
+    return spec.timeout_server or (_IDLE_HTTP if spec.mode == "http" else _IDLE_TCP)

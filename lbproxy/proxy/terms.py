@@ -6,13 +6,12 @@ from typing import Final
 
 from lbproxy.http.message import Limits
 from lbproxy.model import BackendSpec
+from lbproxy.model.backend import server_timeout
 from lbproxy.net.endpoints import Dialler
 from lbproxy.net.timers import TimerWheel
 
 __all__ = ["Terms", "Waits"]
 
-_IDLE_HTTP: Final = 60.0
-_IDLE_TCP: Final = 3600.0
 _RESPONSE_HEADERS: Final = 1000  # the most header lines of one response
 
 
@@ -60,9 +59,7 @@ class Terms(Waits):
         """Take over what ``spec`` says."""
         self.timeout_connect = spec.timeout_connect
         self.timeout_response = spec.timeout_response
-        self.timeout_server = spec.timeout_server or (
-            _IDLE_HTTP if spec.mode == "http" else _IDLE_TCP
-        )
+        self.timeout_server = server_timeout(spec)
         self.timeout_tunnel = spec.timeout_tunnel
         self.pool_idle = spec.pool_idle
         self.pool_size = spec.pool_size

@@ -61,4 +61,8 @@ def test_explain_shows_what_the_route_replaces() -> None:
     text = explain_http(config, "GET", "http://h/slow/a", ()).as_text()
     assert "limit      retries 0, in place of 2 of the backend" in text
     assert "limit      max_body 1k, in place of 2k of the frontend" in text
+    text = explain_http(
+        parse_config(TEXT.format(more="", options=ALL)), "GET", "http://h/slow/a", ()
+    )
+    assert "timeout_server 3s, in place of 1m of the backend" in text.as_text()
     assert "limit  " not in explain_http(config, "GET", "http://h/", ()).as_text()
