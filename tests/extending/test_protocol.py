@@ -65,3 +65,16 @@ def test_without_it_servers_speak_http_again(lb: Any) -> None:
     assert lb.service.reload(TEXT.replace("gopher = yes\n", "")).ok
     lb.origin("a", "10.0.0.1:70")
     assert lb.get("http://h/").body == b"ok"
+
+
+def test_a_route_has_timeouts_of_its_own(lb: Any) -> None:
+    routes = "routes = default -> app timeout_response=3s retries=0\n"
+    assert lb.service.reload(TEXT.replace("backend = app\n", routes)).ok
+    server = lb.tcp_origin("a", "10.0.0.1:70")
+    client = lb.connect("web")
+    client.send(GET)
+    assert server.connections[0].received == b"/menu\r\n"
+    lb.advance(2.5)
+    assert client.received == b""
+    lb.advance(1)
+    assert client.received.startswith(b"HTTP/1.1 504")

@@ -50,7 +50,7 @@ class GopherConnection(Protocol):
     spare = 1
 
     def __init__(self, terms, pending):
-        self.terms, self.pending, self.epoch = terms, pending, pending.epoch
+        self.waits, self.pending, self.epoch = terms, pending, pending.epoch
         self.sink, self.begun = None, False
         self.timer = terms.wheel.timer(self.late)
 
@@ -69,8 +69,12 @@ class GopherConnection(Protocol):
 
     # the stream
 
+    def limit(self, waits):
+        """A route may have timeouts of its own."""
+        self.waits = waits
+
     def send_request(self, head, data, end):
-        self.timer.set(self.terms.timeout_response)
+        self.timer.set(self.waits.timeout_response)
         self.transport.write(head.path + b"\r\n")
 
     def send_body(self, data, end):
@@ -94,7 +98,7 @@ class GopherConnection(Protocol):
 
     def dataReceived(self, data):
         if self.sink is not None:
-            self.timer.set(self.terms.timeout_server)
+            self.timer.set(self.waits.timeout_server)
             begun, self.begun = self.begun, True
             self.sink.server_events([data] if begun else [head(), data])
 
