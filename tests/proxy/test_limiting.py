@@ -546,6 +546,17 @@ class Moves:
         target = traffic.request.header(b"x-target")
         if target:
             traffic.request.target = target
+        host = traffic.request.header(b"x-host")
+        if host:
+            traffic.request.host = host
+
+
+class Looks:
+    def __init__(self, options, env):
+        pass
+
+    def early(self, traffic):
+        pass
 """
 
 
@@ -566,3 +577,31 @@ def test_a_filter_cannot_lead_around_the_limits_of_a_route(tmp_path: Path) -> No
         passed = ask(lb, "/")
         assert statuses([passed, ask(lb, "/free")]) == [200, 200]
         assert field(passed, "RateLimit") is not None
+
+
+@pytest.mark.parametrize(
+    ("condition", "move"), [("path /a", "X-Target: /a"), ("host shut", "X-Host: shut")]
+)
+def test_a_filter_cannot_lead_around_a_limit_with_conditions(
+    tmp_path: Path, condition: str, move: str
+) -> None:
+    (tmp_path / "moves.py").write_text(FILTER)
+    keys = f"limits = one if {condition}\nfilters = {tmp_path}/moves.py:Moves"
+    with LB.from_config(web("[limit one]\nrate = 2/1h", keys)) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        assert statuses([ask(lb, "/", move) for _ in range(3)]) == [200, 200, 429]
+        assert statuses([ask(lb)]) == [200]
+
+
+def test_limits_of_a_route_and_filters_of_a_tcp_frontend(tmp_path: Path) -> None:
+    (tmp_path / "moves.py").write_text(FILTER)
+    text = (
+        "[limit one]\nrate = 2/1h\n[frontend db]\nmode = tcp\nlisten = tcp:5432\n"
+        f"filters = {tmp_path}/moves.py:Looks\n"
+        "routes =\n    client 192.0.2.0/24 -> app limits=one\n    default -> app\n" + BACKEND
+    )
+    with LB.from_config(text) as lb:
+        lb.tcp_origin("a", "10.0.0.1:80", "echo")
+        clients = [lb.connect("db", client="192.0.2.7") for _ in range(3)]
+        clients.append(lb.connect("db", client="198.51.100.7"))
+        assert [one.finished for one in clients] == [False, False, True, False]

@@ -583,3 +583,11 @@ def test_a_filter_cannot_lead_around_the_check(
     assert lb.get("http://h/open", headers={"X-Target": "/api/y"}).status == 200
     cookie = pass_of(lb)
     assert lb.get(f"http://h{path}", headers={**headers, "Cookie": cookie}).status == 200
+
+
+def test_a_filter_cannot_lead_around_the_check_by_a_host(make: Make, tmp_path: Path) -> None:
+    file = tmp_path / "moves.py"
+    file.write_text(FILTERS)
+    lb = make(f"challenge = on\nchallenge_except = host api\nfilters = {file}:Moves")
+    assert lb.get("http://api/").status == 200
+    assert lb.get("http://api/", headers={"X-Host": "h"}).status == 403

@@ -4,7 +4,7 @@
    checked: browsers keep a pass longer than an attack lasts.
 2. A request that ``challenge_except``, its route or its crawler exempts goes on.  So does one that
    a route of lbproxy's own answers (reply, redirect): that costs less than the page. It is looked
-   at again when a filter has given it another target in phase ``early``.
+   at again when a filter has given it another target or host in phase ``early``.
 3. Any other request is refused with 403: a GET of a client that shows pages gets the page, which
    asks for the same URL again when it has a pass; all others a short text.
 4. The answer of a page is taken under a path of lbproxy's own, and sets the cookie.
@@ -34,6 +34,7 @@ from lbproxy.proxy.features.challenge.crawling import DEADLINE_S, CrawlerNames, 
 from lbproxy.proxy.features.challenge.spec import ChallengeDeclaration
 from lbproxy.proxy.features.challenge.switch import ChallengeSwitch
 from lbproxy.proxy.features.limiting.key import prefix_of
+from lbproxy.proxy.features.place import has_filters, place_of
 from lbproxy.proxy.http.source import SourceReply
 
 if TYPE_CHECKING:
@@ -126,8 +127,7 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
         """See :class:`Feature`."""
         if not self._meets_passes:
             return phases
-        owners = (getattr(hook, "__self__", None) for hook in phases.early)
-        self._looks_again = not all(isinstance(one, Feature) for one in owners)
+        self._looks_again = has_filters(phases)
         if self._looks_again:
             phases = phases.after(early=self.look_again)
         return phases.before(early=self.early, failed=self.failed)
@@ -173,23 +173,20 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
         if not self._checks or any(self._admits(traffic, one) for one in passes):
             return None
         if self._exempt(traffic):
-            if self._looks_again:
+            if self._looks_again and self._owner is not None:
                 traffic.vars = traffic.vars or {}
-                traffic.vars[_NOTE] = self._place(traffic)
+                traffic.vars[_NOTE] = place_of(traffic, self._owner.router)
             return None
         return self._judge_crawler(traffic)
 
     def look_again(self, traffic: Any) -> Any:
         """Check a request that was exempt, and has another target or route since filters ran."""
+        owner = self._owner
+        assert owner is not None
         noted = traffic.vars.get(_NOTE) if traffic.vars else None
-        if noted is None or noted == self._place(traffic) or self._exempt(traffic):
+        if noted in (None, place_of(traffic, owner.router)) or self._exempt(traffic):
             return None
         return self._judge_crawler(traffic)
-
-    def _place(self, traffic: Any) -> tuple[bytes, Any]:
-        """Return what filters may change: the target and the route."""
-        assert self._owner is not None
-        return traffic.request.target, self._owner.router.match(traffic)
 
     def _judge_crawler(self, traffic: Any) -> Any:
         """Let crawlers pass that DNS confirms; refuse all others."""

@@ -2,7 +2,7 @@
 
 The limits of a request are those of the frontend whose conditions hold, and those of its route; a
 route with ``limits=none`` has none at all.  Each counts once, however often it is named.  A filter
-of phase ``early`` that changes the target adds the limits of the new route.
+of phase ``early`` that changes the target or the host adds the limits of the new place.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from lbproxy.proxy.features.limiting.note import LimitCounters, LimitNote, close
 from lbproxy.proxy.features.limiting.shown import PART, TALLY, gauges_of, sum_of
 from lbproxy.proxy.features.limiting.spec import LimitDeclaration, LimitSpec, limit_words
 from lbproxy.proxy.features.limiting.verdict import LimitVerdicts
+from lbproxy.proxy.features.place import has_filters, place_of
 
 if TYPE_CHECKING:
     from lbproxy.proxy.frontend import Frontend
@@ -105,9 +106,9 @@ class Limiting(LimitDeclaration, LimitVerdicts, Feature["Frontend"]):
         """See :class:`Feature`."""
         if not self._uses and not self._routes:
             return phases
-        owners = (getattr(hook, "__self__", None) for hook in phases.early)
-        if self._routes and not all(isinstance(one, Feature) for one in owners):
-            self._looks_again = True
+        depends = bool(self._routes) or any(one.conditions is not None for one in self._uses)
+        self._looks_again = depends and has_filters(phases)
+        if self._looks_again:
             phases = phases.after(early=self.look_again)
         phases = phases.before(early=self.early)
         late = any(one.concurrent or one.unit in LATE for one in self._specs.values())
@@ -157,20 +158,17 @@ class Limiting(LimitDeclaration, LimitVerdicts, Feature["Frontend"]):
         """Pass, delay or refuse a request or a session."""
         if self._looks_again:
             traffic.vars = traffic.vars or {}
-            traffic.vars[_PLACE] = self._place(traffic)
+            traffic.vars[_PLACE] = place_of(traffic, self._owner.router)
         return self._apply(traffic, self._of(traffic))
 
     def look_again(self, traffic: Any) -> Any:
         """Apply the limits of the place that filters of phase ``early`` have led a request to."""
-        if traffic.vars is None or traffic.vars.get(_PLACE) == self._place(traffic):
+        now = place_of(traffic, self._owner.router)
+        if traffic.vars is None or traffic.vars.get(_PLACE) == now:
             return None
         before = _note_of(traffic)
         known = [] if before is None else [one.limit for one in before.asked]
         return self._apply(traffic, [one for one in self._of(traffic) if one not in known])
-
-    def _place(self, traffic: Any) -> tuple[bytes, Any]:
-        """Return what filters may change: the target and the route."""
-        return traffic.request.target, self._owner.router.match(traffic)
 
     def _apply(self, traffic: Any, limits: Sequence[Limit]) -> Any:
         note = LimitNote([], [], None, traffic.client_ip)
@@ -187,6 +185,7 @@ class Limiting(LimitDeclaration, LimitVerdicts, Feature["Frontend"]):
         if before is not None:
             note.asked += before.asked
             note.held += before.held
+            note.paid = before.paid
         if note.refused is None and any(closes(one.limit) for one in note.asked):
             self._running[traffic] = note
             if len(self._running) == 1:

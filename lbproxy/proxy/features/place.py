@@ -1,0 +1,26 @@
+"""DATA. The place that a request asks for, which filters of phase ``early`` may change.
+
+Features that decide by the place before these filters look at it again behind them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lbproxy.http.filter import Phases
+from lbproxy.http.route import Router
+from lbproxy.proxy.feature import Feature
+
+__all__ = ["has_filters", "place_of"]
+
+
+def has_filters(phases: Phases) -> bool:
+    """Return whether phase ``early`` has hooks that are not those of features."""
+    owners = (getattr(hook, "__self__", None) for hook in phases.early)
+    return not all(isinstance(one, Feature) for one in owners)
+
+
+def place_of(traffic: Any, router: Router) -> tuple[Any, ...]:
+    """Return target, host and route of a request, or the route of a TCP session."""
+    request, route = traffic.request, router.match(traffic)
+    return (route,) if request is None else (request.target, request.host, route)
