@@ -53,8 +53,10 @@ class DryCalls:
             self._exits,
         )
 
-    def explain(self, traffic: DryTraffic) -> tuple[list[str], str]:
-        """Return a line for each decision, and how the call ends, "" if it goes on."""
+    def explain(self, traffic: DryTraffic) -> tuple[list[str], str, str]:
+        """Return a line for each decision, what lbproxy does, and how it refuses; one of the last
+        two is "".
+        """
         head = traffic.request
         assert head is not None
         lines: list[str] = []
@@ -62,8 +64,14 @@ class DryCalls:
             for line in self._steps(head, traffic):
                 lines.append(line)
         except _REFUSALS as error:
-            return lines, f"refused with {_status(error)}: {error}"
-        return lines, ""
+            return lines, "", f"refused with {_status(error)}: {error}"
+        if self._answers_itself(head):
+            return lines, "answered by lbproxy itself", ""
+        return lines, "fetches the URL that the call names (mode = corsproxy)", ""
+
+    def _answers_itself(self, head: RequestHead) -> bool:
+        judge = self._judge
+        return bool(judge.page(head, head.target)) or judge.preflight(head) is not None
 
     def judged(self, head: RequestHead) -> tuple[str, str]:
         """Return target and exit of a logged request, or how it is refused.

@@ -232,9 +232,7 @@ def _explain(
     if verdict.ends == "no_route" and spec.mode == "corsproxy":
         from lbproxy.decide.corscalls import DryCalls
 
-        result.calls, result.error = DryCalls(config, spec).explain(traffic)
-        if not result.error:
-            result.action = "fetches the URL that the call names (mode = corsproxy)"
+        result.calls, result.action, result.error = DryCalls(config, spec).explain(traffic)
     elif verdict.ends == "no_route":
         result.error = "no_route: 404" if spec.protocol == "http" else "no_route: closed"
     elif verdict.ends:

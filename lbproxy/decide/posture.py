@@ -66,10 +66,11 @@ def _shared(config: Config) -> Iterator[OpenPoint]:
 
 
 def _forgets(config: Config) -> Iterator[OpenPoint]:
-    kept = bool(config.of(BanSpec)) or bool(config.of(ListSpec))
+    kept: list[Any] = [*config.of(BanSpec), *config.of(ListSpec)]
     if kept and not config.settings.state:
         text = "a restart forgets bans and changes of lists: set it to a file"
-        yield OpenPoint(config.settings.where, "lbproxy", "state", text)
+        # there may be no [lbproxy] to point at
+        yield OpenPoint(kept[0].where, "lbproxy", "state", text)
 
 
 def _is_local(address: Address | None) -> bool:

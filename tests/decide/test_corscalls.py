@@ -115,11 +115,13 @@ def test_a_quota_that_is_used_up(path: Path) -> None:
 
 
 def test_pages_and_preflights(path: Path) -> None:
-    assert explain(path, "status").calls == ["the page /status"]
+    page = explain(path, "status")
+    assert (page.calls, page.action) == (["the page /status"], "answered by lbproxy itself")
     headers = [(b"Origin", APP.encode()), (b"Access-Control-Request-Method", b"PUT")]
     config = parse_config(TEXT.format(path=path))
     found = explain_http(config, "OPTIONS", "http://proxy:8090/?url=x", headers)
     assert found.calls[-1] == "a preflight: answered with 204"
+    assert found.action == "answered by lbproxy itself"
 
 
 def test_replay_compares_targets_and_exits(path: Path) -> None:

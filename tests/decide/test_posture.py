@@ -90,6 +90,13 @@ def test_what_is_open(old: str, new: str, found: list[str]) -> None:
     assert keys(TIGHT.replace(old, new, 1)) == found
 
 
+def test_forgetting_points_at_what_is_forgotten() -> None:
+    text = "[frontend web]\nlisten = tcp:80\nbackend = app\n[backend app]\nservers = a h:1\n"
+    config = parse_config(f"{text}[ban main]\nafter = 30/1m\n", "lb.ini")
+    (found,) = [one for one in open_points(config) if one.key == "state"]
+    assert str(found.where) == "lb.ini:6"
+
+
 def test_the_command(tmp_path: Path) -> None:
     file = tmp_path / "lb.ini"
     file.write_text(
