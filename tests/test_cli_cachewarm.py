@@ -151,3 +151,9 @@ def test_mistakes_are_reported(
 def test_a_line_that_is_too_long_is_one_failure(run: Callable[..., Result]) -> None:
     result = run("http://HOST/" + "x" * 100_000 + "\nhttp://HOST/a\n", "--rate", "100/s")
     assert "1 stored, 0 were in the cache, 1 failed" in result.output
+
+
+def test_a_name_that_dns_cannot_have_is_one_failure(run: Callable[..., Result]) -> None:
+    lines = f"http://a..b/\nhttp://{'a' * 70}.example/\nhttp://HOST/a\n"
+    result = run(lines, "--rate", "1000/s", "--at-once", "1")
+    assert "1 stored, 0 were in the cache, 2 failed" in result.output

@@ -190,7 +190,8 @@ class _Client:
                 if not reused:
                     raise
                 return self._ask(url, parts, end)  # the connection was closed while it was idle
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            # ValueError: a name that IDNA cannot encode, such as a..b
             self.close()
             text = getattr(error, "strerror", None) or str(error) or type(error).__name__
             return Warmed(url, "failed", text)
