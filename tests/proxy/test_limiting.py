@@ -605,3 +605,16 @@ def test_limits_of_a_route_and_filters_of_a_tcp_frontend(tmp_path: Path) -> None
         clients = [lb.connect("db", client="192.0.2.7") for _ in range(3)]
         clients.append(lb.connect("db", client="198.51.100.7"))
         assert [one.finished for one in clients] == [False, False, True, False]
+
+
+def test_places_of_both_looks_are_given_back(tmp_path: Path) -> None:
+    (tmp_path / "moves.py").write_text(FILTER)
+    text = web(
+        "[limit one]\nconcurrent = 1\n[limit two]\nconcurrent = 1",
+        f"limits = two\nfilters = {tmp_path}/moves.py:Moves",
+        "path /a -> app limits=one\n    default -> app",
+    )
+    with LB.from_config(text) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        assert statuses([ask(lb, "/", "X-Target: /a") for _ in range(3)]) == [200] * 3
+        assert statuses([ask(lb), ask(lb, "/a")]) == [200] * 2
