@@ -299,10 +299,10 @@ class RedisClient:
             link, lost = await self._open_any(await self._master())
         else:
             link, lost = await self._open_any(place.addresses[0])
-        password = place.password
-        if self._password_file:
-            password = _read(self._password_file)
         try:
+            password = place.password
+            if self._password_file:
+                password = _read(self._password_file)
             if password:
                 login = (place.username, password) if place.username else (password,)
                 await self._ask(link, "AUTH", *login)

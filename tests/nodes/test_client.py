@@ -216,3 +216,12 @@ def test_hiredis_is_faster_and_not_needed(monkeypatch: pytest.MonkeyPatch) -> No
     assert isinstance(world.ask("NONE"), RedisRefused)
     world.client.stop()
     redis._link_class.cache_clear()
+
+
+def test_a_password_file_that_cannot_be_read_leaves_no_connection_open(tmp_path: Any) -> None:
+    world = World(password_file=str(tmp_path / "missing"))
+    world.begin()
+    world.reactor.advance(30)
+    assert not world.client.up
+    assert "missing" in world.client.error
+    assert not world.server._links
