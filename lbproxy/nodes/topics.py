@@ -2,7 +2,8 @@
 
 The stream is a log with one order (:mod:`lbproxy.sharing.log`).  A node reads it from the beginning
 when it starts, which gives it what the others know, and goes on from where it was after the store
-was away.  If the store has lost its data, every node sends what it knows once more.
+was away.  If the store has lost its data, every node sends what it knows once more.  A node sees
+that by the entry that it has read last, which is gone then.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ EVERY = 0.25
 MOST = 100_000
 """Messages that the stream keeps, about; a node that starts does not learn older ones."""
 
+CHECKED = 5.0
+"""Seconds from one look whether the stream was lost to the next, on one connection."""
+
 _READ = 200  # messages of one reply
 _SENT = 100  # messages sent in one turn
 _BEGIN = b"0-0"
@@ -52,7 +56,7 @@ class StreamTopics:
         self._reactor = reactor
         self._key = f"{prefix}:log"
         self._last = _BEGIN
-        self._synced = False  # the log was looked at since the connection was made
+        self._synced = -CHECKED  # when the log was found to be the one that was read so far
         self._late: list[str] = []  # topics whose past was not read
         self._wholes: Iterator[tuple[str, Any]] | None = None
         self._call: Any = None
@@ -90,7 +94,7 @@ class StreamTopics:
             self._running.cancel()
 
     def _turned(self, up: bool) -> None:
-        self._synced = False
+        self._synced = -CHECKED
 
     def _again(self) -> None:
         self._call = self._reactor.callLater(EVERY, self._begin)
@@ -123,10 +127,10 @@ class StreamTopics:
             )
         elif not failure.check(RedisDown):
             _quiet.failure("shared topics", "shared store: messages were not exchanged", failure)
-        self._synced = False
+        self._synced = -CHECKED
 
     async def _look(self) -> None:
-        if not self._synced:
+        if self._reactor.seconds() - self._synced >= CHECKED:
             await self._sync()
         await self._send()
         await self._read()
@@ -136,18 +140,23 @@ class StreamTopics:
 
     async def _sync(self) -> None:
         """Find out whether the log is the one that was read so far."""
-        newest = await self._client.call("XREVRANGE", self._key, "+", "-", "COUNT", 1)
-        top = newest[0][0] if newest else _BEGIN
-        if _number(top) < _number(self._last) or not newest:
+        top = "+" if self._last == _BEGIN else self._last
+        found = await self._client.call("XREVRANGE", self._key, top, "-", "COUNT", 1)
+        if not found or self._last not in (_BEGIN, found[0][0]):
             self._last = _BEGIN
-            self._wholes = self._replicated.everything()
+            self._wholes = self._known()
         self.log.send_again()
-        self._synced = True
+        self._synced = self._reactor.seconds()
+
+    def _known(self) -> Iterator[tuple[str, Any]]:
+        """Return what this node knows; what others know stays beside it."""
+        every = self._replicated.everything()
+        return (one for one in every if one[1] != {"whole": True})
 
     async def _send(self) -> None:
         if self.log.overflowed:
             self.log.overflowed = False
-            self._wholes = self._replicated.everything()
+            self._wholes = self._known()
         for entry in self.log.unsent()[:_SENT]:
             entry.sent = True  # a failure sends all again
             await self._add(self.log.encode(entry))

@@ -151,7 +151,10 @@ class FakeRedis:
 
     def _do_xrevrange(self, key: bytes, *words: bytes) -> Any:
         found = self._live(key)
-        return [] if found is None else [list(row) for row in found.value[::-1][: int(words[-1])]]
+        rows = [] if found is None else found.value[::-1]
+        if words[0] != b"+":
+            rows = [row for row in rows if _id(row[0]) <= _id(words[0])]
+        return [list(row) for row in rows[: int(words[-1])]]
 
     # -- scripts --------------------------------------------------------------------------------
 

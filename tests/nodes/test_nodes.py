@@ -297,3 +297,51 @@ def test_a_stop_amid_an_exchange_leaves_nothing_behind(nodes: Nodes) -> None:
     store.startService()
     nodes.reactor.advance(1)
     assert store.up
+
+
+def test_a_loss_is_noticed_though_another_node_has_written_since(nodes: Nodes) -> None:
+    nodes.feature(0, Banning).books["rude"].ban("203.0.113.9", "by hand", seconds=600)
+    nodes.reactor.advance(1)
+    nodes.redis.stop()
+    nodes.redis.lose()
+    nodes.redis.start()
+    text = b'["other", 1, "bans:rude", {"ban": []}]'
+    nodes.redis._do_xadd(b"lbproxy:log", b"*", b"m", text)
+    nodes.reactor.advance(7)
+    nodes.add(8003)
+    nodes.reactor.advance(1)
+    assert nodes.get(2, "/") == 403
+
+
+def test_a_loss_without_an_outage_is_noticed(nodes: Nodes) -> None:
+    nodes.feature(0, Banning).books["rude"].ban("203.0.113.9", "by hand", seconds=600)
+    nodes.reactor.advance(1)
+    nodes.redis.lose()
+    nodes.reactor.advance(7)
+    nodes.add(8003)
+    nodes.reactor.advance(1)
+    assert nodes.get(2, "/") == 403
+    count = len(nodes.redis.data[b"lbproxy:log"].value)
+    nodes.reactor.advance(30)
+    assert len(nodes.redis.data[b"lbproxy:log"].value) == count, "once is enough"
+
+
+@pytest.mark.parametrize("latency", [0.0, 0.02, 0.1])
+def test_after_a_loss_all_nodes_end_alike_and_no_edit_is_lost(
+    nodes: Nodes, latency: float
+) -> None:
+    nodes.feature(0, Listing).sources["guests"].edit("add", "198.51.100.1")
+    nodes.reactor.advance(1)
+    nodes.redis.stop()
+    nodes.redis.lose()
+    for node in (0, 1):
+        source = nodes.feature(node, Listing).sources["guests"]
+        source.edit("add", f"198.51.100.{node + 2}")
+    nodes.reactor.latency = latency
+    nodes.redis.start()
+    nodes.reactor.advance(12)
+    nodes.add(8003)
+    nodes.reactor.advance(3)
+    for node in (0, 1, 2):
+        found = sorted(nodes.feature(node, Listing).sources["guests"].list.added)
+        assert found == ["198.51.100.1", "198.51.100.2", "198.51.100.3"], node
