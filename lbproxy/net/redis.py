@@ -176,7 +176,7 @@ class RedisClient:
         result, command.result = command.result, None
         self._arm()
         refused = isinstance(reply, Failure) and _is_refusal(reply)
-        if refused and str(reply.value).partition(" ")[0] in _MOVED:
+        if refused and _is_elsewhere(str(reply.value)):
             self._abort(str(reply.value))
         if result is None:
             return
@@ -417,6 +417,13 @@ def _words(error: ProxyError, address: Address) -> str:
     return f"{address}: {error.detail or error.kind.value}"
 
 
+def _is_elsewhere(error: str) -> bool:
+    """Whether another server may serve what this one has refused."""
+    if "running script" in error:  # Redis below 7 puts the error of a script's command behind
+        return any(f" -{word} " in error for word in _MOVED)
+    return error.partition(" ")[0] in _MOVED
+
+
 def _is_refusal(failure: Failure) -> bool:
     """Whether Redis has answered, with an error."""
     from txredisapi import ResponseError
@@ -441,6 +448,16 @@ def _link_class() -> Any:
             """See Protocol."""
             super().connectionMade()
             self.opened.callback(self)
+
+        def dataReceived(self, data: bytes, unpause: bool = False) -> None:
+            """See Protocol: a server that speaks something else is no error of this program."""
+            try:
+                super().dataReceived(data, unpause)
+            except Exception:
+                self.owner.error = "the server does not speak the protocol of Redis"
+                while self.replyQueue.waiting:
+                    self.replyReceived(RedisDown(self.owner.error))
+                self.transport.abortConnection()
 
         def connectionLost(self, reason: Any = None) -> None:
             """See Protocol: the commands that wait fail first."""

@@ -225,3 +225,30 @@ def test_a_password_file_that_cannot_be_read_leaves_no_connection_open(tmp_path:
     assert not world.client.up
     assert "missing" in world.client.error
     assert not world.server._links
+
+
+def test_a_replica_is_left_also_if_a_script_of_old_redis_says_so() -> None:
+    world = World().begin()
+    world.server.errors["EVALSHA"] = (
+        "ERR Error running script (call to f_ab): @user_script:10: @user_script: 10: "
+        "-READONLY You can't write against a read only replica."
+    )
+    assert isinstance(world.wait(world.client.run(BUCKETS, ["k"], ["1"])), RedisRefused)
+    world.reactor.advance(0)
+    assert not world.client.up
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_server_of_another_protocol_is_named_and_left(
+    running: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    if running:
+        world.begin()
+    answer = lambda link, data: link.transport.write(b"HTTP/1.1 400 Bad\r\n\r\n")  # noqa: E731
+    monkeypatch.setattr("lbproxy.testing.redis._Link.dataReceived", answer)
+    world.begin()
+    world.reactor.advance(2)
+    assert not world.client.up
+    assert "does not speak" in world.client.error
+    assert len(world.server._links) <= 1
