@@ -28,6 +28,7 @@ SECRET = "redis://me:hidden-word@10.0.0.1/2"
         ("redis = redis://10.0.0.1:x", "a port is not a number"),
         ("redis = redis://10.0.0.1/main", "the database is not a number"),
         ("redis = redis://@10.0.0.1", "neither a user nor a password"),
+        ("redis = redis://me@10.0.0.1", "a user without a password"),
         ("redis = sentinel://10.0.0.1", "the name of the service is missing"),
         ("redis = unix://host/path", "needs an absolute path"),
         ("redis = redis://10.0.0.1\nca = nowhere.pem", "no such file"),

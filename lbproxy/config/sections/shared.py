@@ -30,6 +30,9 @@ def _check(draft: Draft, judge: Judge) -> None:
         judge.wrong(draft, where, "redis", "it needs txredisapi: pip install lbproxy[redis]")
     if draft.get("ca", "") and not place.tls:
         judge.wrong(draft, draft.line("ca"), "ca", "has an effect only with rediss://")
+    if place.username and not (place.password or draft.get("password_file", "")):
+        message = "a user without a password does not log in: USER:PASSWORD@ or 'password_file'"
+        judge.wrong(draft, where, "redis", message)
     if draft.get("password_file", "") and place.password:
         message = "there is a password in 'redis' already"
         judge.wrong(draft, draft.line("password_file"), "password_file", message)
