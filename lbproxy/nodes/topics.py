@@ -33,7 +33,9 @@ MOST = 100_000
 CHECKED = 5.0
 """Seconds from one look whether the stream was lost to the next, on one connection."""
 
-_READ = 200  # messages of one reply
+_READ = 200  # messages of one reply, at most
+_FIRST = 8  # messages of the first reply
+_LARGE = 128 * 1024  # bytes of a reply, after which fewer messages are asked for
 _SENT = 100  # messages sent in one turn
 _BEGIN = b"0-0"
 
@@ -56,6 +58,7 @@ class StreamTopics:
         self._reactor = reactor
         self._key = f"{prefix}:log"
         self._last = _BEGIN
+        self._most = _FIRST  # messages that fit into a reply before its deadline
         self._synced = -CHECKED  # when the log was found to be the one that was read so far
         self._late: list[str] = []  # topics whose past was not read
         self._wholes: Iterator[tuple[str, Any]] | None = None
@@ -171,13 +174,12 @@ class StreamTopics:
         return self._client.call("XADD", self._key, "MAXLEN", "~", MOST, "*", "m", text)
 
     async def _read(self) -> None:
-        while True:
-            rows = await self._rows(self._last)
+        rows = await self._rows(self._last)
+        while rows:
             for number, text in rows:
                 self._take_in(text)
                 self._last = number
-            if len(rows) < _READ:
-                return
+            rows = await self._rows(self._last)
 
     async def _catch_up(self, topic: str) -> None:
         """Read what was sent about one topic before somebody here wanted it."""
@@ -188,13 +190,19 @@ class StreamTopics:
                 if _number(number) <= _number(self._last):
                     self._take_in(text, topic)
                 at = number
-            if len(rows) < _READ:
+            if not rows:
                 return
 
     async def _rows(self, after: bytes) -> list[tuple[bytes, bytes]]:
-        found = await self._client.call("XREAD", "COUNT", _READ, "STREAMS", self._key, after)
-        rows = found[0][1] if found else []
-        return [(number, _text_of(fields)) for number, fields in rows]
+        """Return the next messages: few if they are large, so that a reply has its deadline."""
+        most = self._most
+        self._most = max(1, most // 2)  # if the reply does not come in time
+        found = await self._client.call("XREAD", "COUNT", most, "STREAMS", self._key, after)
+        rows = [(number, _text_of(fields)) for number, fields in (found[0][1] if found else [])]
+        size = sum(len(text) for _, text in rows)
+        if size <= _LARGE:
+            self._most = min(2 * most, _READ) if len(rows) == most else most
+        return rows
 
     def _take_in(self, text: bytes, only: str = "") -> None:
         self.received += 1

@@ -100,6 +100,10 @@ class Topics:
 
         return end
 
+    def has(self, topic: str) -> bool:
+        """Return whether there is a subscriber of ``topic``."""
+        return bool(self._receivers.get(topic))
+
     def deliver(self, topic: str, message: Any) -> None:
         """Call the receivers of ``topic``; an exception ends the delivery."""
         for receive in list(self._receivers.get(topic, ())):
@@ -231,7 +235,7 @@ class LocalReplicated:
         kept: bool = False,
     ) -> Callable[[], None]:
         """See Replicated."""
-        new = kept and topic not in self._topics.kept
+        new = kept and not self._topics.has(topic)
         end = self._topics.subscribe(topic, receive, whole, kept)
         if new and self.remote is not None:
             self.remote.subscribed(topic)

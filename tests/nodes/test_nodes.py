@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from textwrap import dedent
 from typing import Any
 
 import pytest
 
+from lbproxy.bans.record import as_record
 from lbproxy.proxy.features.banning.feature import Banning
 from lbproxy.proxy.features.listing.feature import Listing
 from lbproxy.proxy.features.tracking.feature import Tracking
@@ -214,8 +217,6 @@ def test_a_section_that_a_reload_adds_learns_what_was_sent_before() -> None:
     nodes.feature(0, Banning).books["rude"].ban("203.0.113.9", "by hand", seconds=600)
     nodes.reactor.advance(1)
     assert nodes.get(2, "/") == 200
-    from textwrap import dedent
-
     assert late.service.reload(dedent(text)).ok
     nodes.reactor.advance(1)
     assert nodes.get(2, "/") == 403
@@ -327,9 +328,7 @@ def test_a_loss_without_an_outage_is_noticed(nodes: Nodes) -> None:
 
 
 @pytest.mark.parametrize("latency", [0.0, 0.02, 0.1])
-def test_after_a_loss_all_nodes_end_alike_and_no_edit_is_lost(
-    nodes: Nodes, latency: float
-) -> None:
+def test_after_a_loss_all_nodes_end_alike_and_no_edit_is_lost(nodes: Nodes, latency: float) -> None:
     nodes.feature(0, Listing).sources["guests"].edit("add", "198.51.100.1")
     nodes.reactor.advance(1)
     nodes.redis.stop()
@@ -345,3 +344,54 @@ def test_after_a_loss_all_nodes_end_alike_and_no_edit_is_lost(
     for node in (0, 1, 2):
         found = sorted(nodes.feature(node, Listing).sources["guests"].list.added)
         assert found == ["198.51.100.1", "198.51.100.2", "198.51.100.3"], node
+
+
+def test_a_long_and_large_past_is_read_in_small_replies(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = Nodes()
+    book = nodes.feature(0, Banning).books["rude"]
+    ban = as_record(book.ban("203.0.113.9", "by hand", seconds=600))
+    large = json.dumps(["other", 0, "bans:rude", {"ban": [ban] * 500}]).encode()
+    small = json.dumps(["other", 0, "bans:rude", {"ban": [ban]}]).encode()
+    for text in [large] * 30 + [small] * 500:
+        nodes.redis._do_xadd(b"lbproxy:log", b"*", b"m", text)
+    sizes: list[int] = []
+    read = FakeRedis._do_xread
+
+    def noted(redis: FakeRedis, *words: bytes) -> Any:
+        found = read(redis, *words)
+        sizes.append(sum(len(fields[1]) for _, fields in found[0][1]) if found else 0)
+        return found
+
+    monkeypatch.setattr(FakeRedis, "_do_xread", noted)
+    nodes.add(8003)
+    nodes.reactor.advance(2)
+    assert nodes.get(2, "/") == 403
+    assert max(sizes) <= 8 * len(large)
+    assert len(sizes) < 100, "small messages come many at once"
+    nodes.close()
+
+
+def test_after_a_reply_that_missed_its_deadline_fewer_messages_are_asked_for(nodes: Nodes) -> None:
+    for _ in range(300):
+        nodes.redis._do_xadd(b"lbproxy:log", b"*", b"m", b'["other", 0, "none", 0]')
+    nodes.reactor.advance(1)
+    nodes.redis.errors["XREAD"] = "BUSY the reply does not come"
+    nodes.redis.seen.clear()
+    nodes.reactor.advance(4)
+    counts = [int(words[2]) for words in nodes.redis.seen if words[0] == b"XREAD"]
+    assert counts[0] > 100
+    assert counts[-1] == 1
+
+
+def test_a_section_that_reloads_remove_and_add_learns_what_was_sent_between() -> None:
+    nodes = Nodes()
+    text = dedent(CONFIG.format(port=8002, on_error="open", method="bucket"))
+    without = "\n".join(line for line in text.splitlines() if "bans = rude" not in line)
+    assert nodes.nodes[1].service.reload(without).ok
+    nodes.feature(0, Banning).books["rude"].ban("203.0.113.9", "by hand", seconds=600)
+    nodes.reactor.advance(1)
+    assert nodes.get(1, "/") == 200
+    assert nodes.nodes[1].service.reload(text).ok
+    nodes.reactor.advance(1)
+    assert nodes.get(1, "/") == 403
+    nodes.close()
