@@ -107,7 +107,7 @@ def _shared_error(nodes: Any) -> str:
     """Return why the shared store does not answer here or in a worker."""
     if nodes is None or (nodes.up and not nodes.processes_down):
         return ""
-    return str(nodes.client.error) or f"{nodes.processes_down} workers cannot reach it"
+    return str(nodes.error) or f"{nodes.processes_down} workers cannot reach it"
 
 
 def _list_errors(frontends: Iterable[Frontend]) -> dict[str, str]:

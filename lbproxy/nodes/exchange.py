@@ -19,12 +19,15 @@ from lbproxy.net.redis import RedisClient, RedisDown, RedisRefused
 from lbproxy.nodes.scripts import BUCKETS, WINDOWS
 from lbproxy.proxy.ratelog import Quiet
 
-__all__ = ["EVERY", "CountExchange", "ExchangeTally"]
+__all__ = ["EVERY", "FAILING", "CountExchange", "ExchangeTally"]
 
 _quiet = Quiet(Logger())
 
 EVERY = 0.1
 """Seconds from the end of an exchange to the beginning of the next."""
+
+FAILING = 1.0
+"""Seconds of failed exchanges only, after which the store does not count as one that answers."""
 
 
 @define
@@ -36,7 +39,11 @@ class ExchangeTally:
 
 
 class CountExchange:
-    """``now``: the clock of the tables.  ``prefix``: of the keys in the store."""
+    """``now``: the clock of the tables.  ``prefix``: of the keys in the store.
+
+    ``error``: why exchanges fail though there is a connection, "" if they do not: the store is full
+    or slow, or the login lacks permissions.
+    """
 
     def __init__(
         self,
@@ -48,6 +55,8 @@ class CountExchange:
     ) -> None:
         self.counts = counts
         self.tally = ExchangeTally()
+        self.error = ""
+        self._since = -1.0  # when exchanges began to fail; below 0 while they do not
         self._client = client
         self._reactor = reactor
         self._now = now
@@ -78,10 +87,11 @@ class CountExchange:
         if len(self.counts) and not self._client.up:
             self.tally.lost += len(self.counts)
             self.counts.clear()
-        if not len(self.counts):
+        probing = self._since >= 0 and self._client.up
+        if not len(self.counts) and not probing:
             self._again()
             return
-        self._running = ensureDeferred(self._exchange())
+        self._running = ensureDeferred(self._exchange() if len(self.counts) else self._probe())
         self._running.addErrback(self._failed)
         self._running.addCallback(self._ended)
 
@@ -93,6 +103,7 @@ class CountExchange:
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError):
             return  # stopped
+        self._fails(failure.getErrorMessage())
         if failure.check(RedisRefused):
             _quiet.warn(
                 "shared exchange",
@@ -101,6 +112,21 @@ class CountExchange:
             )
         elif not failure.check(RedisDown):
             _quiet.failure("shared exchange", "shared store: an exchange failed", failure)
+
+    def _fails(self, why: str) -> None:
+        now = self._reactor.seconds()
+        if self._since < 0:
+            self._since = now
+        if now - self._since >= FAILING:
+            self.error = why
+
+    def _works(self) -> None:
+        self._since, self.error = -1.0, ""
+
+    async def _probe(self) -> None:
+        """Find out whether exchanges work again, where nobody asks for one."""
+        await self._client.run(BUCKETS, [f"{self._prefix}:bucket:probe"], ["0.001"])
+        self._works()
 
     async def _exchange(self) -> None:
         """Send all that is noted now, batch by batch."""
@@ -134,6 +160,7 @@ class CountExchange:
     def _arrived(self, sent: Sequence[Noted]) -> None:
         self.tally.sent += len(sent)
         self.tally.lost -= len(sent)
+        self._works()
 
     def _keys(self, sent: Sequence[Noted]) -> list[str]:
         return [f"{self._prefix}:{one.counter.kind}:{one.counter.digest(one.key)}" for one in sent]

@@ -61,8 +61,13 @@ class SharedStore(Service):
 
     @property
     def up(self) -> bool:
-        """See Nodes."""
-        return self.client.up
+        """See Nodes: there is a connection, and exchanges do not fail."""
+        return self.client.up and not self.exchange.error
+
+    @property
+    def error(self) -> str:
+        """Why the store does not answer, "" if it does."""
+        return self.client.error or self.exchange.error
 
     def startService(self) -> None:
         """Connect."""
@@ -85,8 +90,8 @@ class SharedStore(Service):
         totals = {key: one + self.elsewhere.get(key, 0) for key, one in self.totals().items()}
         return {
             "place": str(self.client.place),
-            "up": self.client.up,
-            "error": self.client.error,
+            "up": self.up,
+            "error": self.error,
             "processes_down": self.processes_down,
             **totals,
             "messages": 0 if self.topics is None else self.topics.received,

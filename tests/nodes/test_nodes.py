@@ -395,3 +395,26 @@ def test_a_section_that_reloads_remove_and_add_learns_what_was_sent_between() ->
     nodes.reactor.advance(1)
     assert nodes.get(1, "/") == 403
     nodes.close()
+
+
+def test_a_store_that_refuses_all_exchanges_does_not_answer() -> None:
+    nodes = Nodes(count=1, on_error="closed")
+    store = nodes.nodes[0].service.nodes
+    assert nodes.get(0) == 200
+    nodes.reactor.advance(1)
+    nodes.redis.errors["EVALSHA"] = "OOM command not allowed when used memory > 'maxmemory'."
+    assert nodes.get(0) == 200
+    nodes.reactor.advance(0.3)
+    assert store.up, "one failed exchange is no outage"
+    nodes.reactor.advance(2)
+    assert not store.up
+    assert store.facts()["error"].startswith("OOM")
+    assert nodes.get(0) == 503
+    assert nodes.get(0, "/") == 200
+    nodes.redis.errors.clear()
+    nodes.reactor.advance(1)
+    assert store.up
+    assert nodes.get(0) == 200
+    nodes.reactor.advance(1)
+    assert nodes.redis._live(b"lbproxy:bucket:probe") is None, "nothing stays"
+    nodes.close()
