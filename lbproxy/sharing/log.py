@@ -2,9 +2,9 @@
 
 The log has one order, in which every node takes in the messages of the others.  A node takes in its
 own at once, before the log has them.  If a message of another node turns out to come earlier, the
-node takes in its own once more behind it, so that all nodes end alike.  For the same reason it takes
-in what it repeats, and its own messages when it reads the log anew.  Messages therefore have to be
-such that the second time changes nothing.
+node takes in its own once more behind it, so that all nodes end alike.  For the same reason it
+takes in what it repeats, and its own messages when it reads the log anew.  Messages therefore have
+to be such that the second time changes nothing.
 """
 
 from __future__ import annotations
