@@ -7,14 +7,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from textwrap import dedent
+from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import pytest
 
 from lbproxy.bans.record import as_record
+from lbproxy.limits.nodes import NodeCounts
+from lbproxy.limits.rate import Rate
 from lbproxy.proxy.features.banning.feature import Banning
+from lbproxy.proxy.features.limiting.limit import Limit
+from lbproxy.proxy.features.limiting.spec import LimitSpec
 from lbproxy.proxy.features.listing.feature import Listing
 from lbproxy.proxy.features.tracking.feature import Tracking
+from lbproxy.sharing.local import LocalShared
 from lbproxy.testing import LB, MemoryReactor
 from lbproxy.testing.redis import FakeRedis
 
@@ -418,3 +425,17 @@ def test_a_store_that_refuses_all_exchanges_does_not_answer() -> None:
     nodes.reactor.advance(1)
     assert nodes.redis._live(b"lbproxy:bucket:probe") is None, "nothing stays"
     nodes.close()
+
+
+def test_what_a_request_is_charged_after_a_reload_counts_at_all_nodes() -> None:
+    store = SimpleNamespace(counts=NodeCounts(), up=True)
+    spec = LimitSpec("traffic", rate=Rate(1000, 10, 1000), unit="bytes")
+    limit = Limit(spec, LocalShared(), store)  # type: ignore[arg-type]
+    asked = limit.ask("203.0.113.9", 1.0)
+    store.counts.clear()
+    limit.apply(attrs.evolve(spec), 2.0)
+    limit.charge(asked, 500.0, 3.0)
+    assert [one.amount for one in store.counts.take("bucket")] == [500.0]
+    limit.apply(attrs.evolve(spec, rate=Rate(10, 10, 10)), 4.0)
+    limit.charge(asked, 500.0, 5.0)
+    assert not len(store.counts), "what was asked of another rate is no use of this one"

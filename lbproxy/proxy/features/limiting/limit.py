@@ -112,7 +112,10 @@ class Limit:
         if method is None:
             return
         method.charge(one.ident, cost, now)
-        if counter is not None and self._nodes is not None and method is counter.table:
+        if counter is None or self._nodes is None:
+            return
+        # a reload makes new objects; with the same rate they have the same cells
+        if type(method) is type(counter.table) and method.rate == counter.table.rate:
             self._nodes.counts.note(counter, one.key, one.ident, cost)
 
     def _ask_nodes(self, counter: NodeCounter, key: str, ident: int) -> None:
