@@ -15,6 +15,7 @@ from lbproxy.config.value import value_lines
 from lbproxy.decide.firewall import DryFirewalls, waf_name
 from lbproxy.decide.logline import LoggedRequest
 from lbproxy.decide.path import DryBackend, DryFrontend, DryTraffic, connected, dry_geo, dry_lists
+from lbproxy.decide.protection import challenge_of, is_challenged, shed_of
 from lbproxy.errors import Kind, Outcome
 from lbproxy.http.geo import GeoLookup
 from lbproxy.http.message import Invalid, RequestHead
@@ -34,7 +35,8 @@ class RequestDecision:
     ``answer``: the reply of lbproxy itself, or why the connection is closed; "" if a server
     answers. ``server``: the pick, if it depends on the request alone. ``servers``: the candidates,
     with the balancer. ``firewall``: its mode and the rules that the request reaches the threshold
-    with. ``call``: target and exit of a call of a CORS proxy.
+    with. ``call``: target and exit of a call of a CORS proxy. ``challenge``: what happens to a
+    client without a pass. ``shed``: when the request may be shed.
     """
 
     frontend: str = ""
@@ -46,6 +48,8 @@ class RequestDecision:
     filters: str = ""
     firewall: str = ""
     call: str = ""
+    challenge: str = ""
+    shed: str = ""
 
     def same(self, other: RequestDecision) -> bool:
         """Return whether two decisions have the same effect; the route does not matter."""
@@ -179,6 +183,8 @@ class Decider:
             name, "", verdict.route.text, backend.spec.name, backend.sure_pick(traffic),
             backend.servers, "; ".join(front.filters + backend.filters),
             self._firewalls.verdict(waf_name(front.spec, verdict.route), traffic),
+            challenge=challenge_of(front.spec, verdict.route, traffic),
+            shed=shed_of(front.spec, verdict.route, traffic),
         )  # fmt: skip
 
     def _call(self, spec: FrontendSpec, head: RequestHead) -> tuple[str, str]:
@@ -197,7 +203,8 @@ class _Shape:
 
     def __init__(self, config: Config, backends: Iterable[_Backend]) -> None:
         needs = {need for backend in backends for need in backend.needs}
-        every = Need.REQUEST in needs or bool(config.of(WafSpec))
+        challenged = any(is_challenged(one) for one in config.frontends)
+        every = Need.REQUEST in needs or bool(config.of(WafSpec)) or challenged
         conditions = [
             one for f in config.frontends for route in f.routes for one in route.conditions
         ]

@@ -1,6 +1,6 @@
 """CONTROL. The limits, bans, challenge and shedding that a request is subject to.
 
-``lbproxy explain`` shows them, and ``lbproxy replay`` compares the challenge.
+``lbproxy explain`` shows them, and ``lbproxy replay`` compares challenge and shedding.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lbproxy.model import Config, FrontendSpec
 from lbproxy.proxy.features.banning.spec import BanSpec
 from lbproxy.proxy.features.limiting.spec import LimitSpec, limit_words
 
-__all__ = ["challenge_of", "protections"]
+__all__ = ["challenge_of", "is_challenged", "protections", "shed_of"]
 
 
 def protections(
@@ -48,15 +48,19 @@ def protections(
     challenge = challenge_of(spec, route, traffic)
     if challenge:
         yield f"challenge {challenge}"
-    if getattr(spec, "shed", None) is not None and traffic.request is not None:
-        yield _shed(spec, route)
+    shed = shed_of(spec, route, traffic)
+    if shed:
+        yield f"shed {shed}"
+
+
+def is_challenged(spec: FrontendSpec) -> bool:
+    """Return whether a frontend challenges any of its requests."""
+    return any(getattr(one, "challenge", None) not in (None, "off") for one in (spec, *spec.routes))
 
 
 def challenge_of(spec: FrontendSpec, route: Route | None, traffic: DryTraffic) -> str:
     """Return what the challenge does with a request that brings no pass; "" without one."""
-    if traffic.request is None or not any(
-        getattr(one, "challenge", None) not in (None, "off") for one in (spec, *spec.routes)
-    ):
+    if traffic.request is None or not is_challenged(spec):
         return ""
     own = _route_option(spec, route, "challenge")
     mode = own or spec.challenge  # type: ignore[attr-defined]
@@ -77,13 +81,17 @@ def challenge_of(spec: FrontendSpec, route: Route | None, traffic: DryTraffic) -
     return f"{mode}: {when}403 with {'a page' if page else 'a text'} unless it has a pass"
 
 
-def _shed(spec: FrontendSpec, route: Route | None) -> str:
-    words = SHED.dump(spec.shed)  # type: ignore[attr-defined]
+def shed_of(spec: FrontendSpec, route: Route | None, traffic: DryTraffic) -> str:
+    """Return when a request may be shed; "" without load shedding."""
+    limits = getattr(spec, "shed", None)
+    if limits is None or traffic.request is None:
+        return ""
+    words = SHED.dump(limits)
     if _route_option(spec, route, "shed") is False:
-        return f"shed {words}: not here (shed=no)"
+        return f"{words}: not here (shed=no)"
     if route is not None and route.action is not None:
-        return f"shed {words}: not here, lbproxy answers itself"
-    return f"shed {words}: beyond it a share of such requests gets 503"
+        return f"{words}: not here, lbproxy answers itself"
+    return f"{words}: beyond it a share of such requests gets 503"
 
 
 def _route_option(spec: FrontendSpec, route: Route | None, name: str) -> Any:

@@ -5,7 +5,8 @@
 counts where two of them differ.  What is compared is what the log knows enough for: refusals by
 address lists, request heads that are not taken, routes, their actions, backends, targets and exits
 of CORS proxies, the filters on the way, and of the balancer the servers it chooses from, or its
-pick where that depends on nothing but the request.
+pick where that depends on nothing but the request.  Challenge and shedding are compared for
+requests that go to a backend, as for clients without a pass.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from attrs import asdict, define, field
 from lbproxy.config.model import Config
 from lbproxy.decide.decider import Decider, RequestDecision
 from lbproxy.decide.logline import LoggedRequest, read_line
+from lbproxy.decide.protection import is_challenged
 from lbproxy.proxy.features.waf.spec import WafSpec
 
 __all__ = ["ReplayResult", "RequestDifference", "replay", "unknown_inputs"]
@@ -72,7 +74,7 @@ class ReplayResult:
             share = 100 * one.count / self.requests
             lines.append(f"\n{one.count:,} ({share:.3g}%)")
             for name, (old, new) in one.fields.items():
-                lines.append(f"  {name:<9}{old or '-'} -> {new or '-'}")
+                lines.append(f"  {name:<8} {old or '-'} -> {new or '-'}")
             lines += [f"  e.g. line {number}: {text}" for number, text in one.examples]
         if self.surprises:
             lines.append(
@@ -89,6 +91,8 @@ def unknown_inputs(*configs: Config) -> list[str]:
     found: dict[str, None] = {}
     if any(config.of(WafSpec) for config in configs):
         found["bodies and other headers of requests that a firewall judges"] = None
+    if any(is_challenged(one) for config in configs for one in config.frontends):
+        found["passes of the challenge, Accept, and whether the alert attack fires"] = None
     if any(one.mode == "corsproxy" for config in configs for one in config.frontends):
         found["keys and Origin of calls of a CORS proxy, which count as allowed"] = None
     for config in configs:

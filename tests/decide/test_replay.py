@@ -132,6 +132,30 @@ def test_the_pick_of_a_hash_is_compared() -> None:
     assert 150 < sum(one.count for one in moved) < 350
 
 
+def test_challenge_and_shedding_are_compared() -> None:
+    keys = "challenge = on\nchallenge_except = path /api/*\nshed = lag 50ms"
+    new = OLD.replace("deny = 198.51.100.0/24", keys)
+    page = ("", "on: 403 with a text unless it has a pass")
+    api = ("", "on: not here (challenge_except)")
+    bot = ("", "on: passes if DNS confirms that it is a crawler of Google")
+    shed = ("", "lag 50ms: beyond it a share of such requests gets 503")
+    lines = [
+        line(target="/a"),
+        line(target="/b"),
+        line(target="/api/x"),
+        line(user_agent="Googlebot/2.1"),
+    ]
+    found = changes(new, *lines)
+    assert found[0] == {"challenge": page, "shed": shed}
+    assert sorted(found[1:], key=str) == sorted(
+        [{"challenge": api, "shed": shed}, {"challenge": bot, "shed": shed}], key=str
+    )
+    result = replay(lines, parse_config(OLD), parse_config(new))
+    assert "  challenge - -> on: 403" in result.as_text()
+    assert "passes of the challenge" in result.as_text()
+    assert changes(new, *lines, old=new) == []
+
+
 def test_it_decides_as_explain_and_as_the_log_says() -> None:
     decision = Decider(parse_config(OLD)).decide(
         LoggedRequest(port=8080, method="GET", host="x", target="/static/a")
