@@ -142,10 +142,16 @@ class AdminRequest(Request):
             self.failed(Failure())
 
     def _wait(self, result: Awaitable[Any]) -> None:
+        """Send ``result`` once it is there.
+
+        A client that leaves stops a read. A change goes on, because a part of it may have taken
+        effect, and is recorded with its outcome.
+        """
         waiting: Deferred[Any] = (
             result if isinstance(result, Deferred) else ensureDeferred(result)  # type: ignore[arg-type]
         )
-        self.notifyFinish().addErrback(lambda _: waiting.cancel())
+        changes = self._audit is not None
+        self.notifyFinish().addErrback(lambda _: None if changes else waiting.cancel())
         waiting.addCallback(self._send)
         waiting.addErrback(self.failed)
 
@@ -256,6 +262,7 @@ class AdminRequest(Request):
 
     def _send(self, result: Any) -> None:
         if self._disconnected:
+            self._record(200)
             return
         if isinstance(result, AdminStream):
             self._follow(result)
@@ -268,10 +275,15 @@ class AdminRequest(Request):
             return
         self._finish(200, to_json(result))
 
-    def _finish(self, status: int, body: bytes) -> None:
-        if self._audit is not None:
-            admin, call, route = self._audit
+    def _record(self, status: int) -> None:
+        """Record a change in the log, once."""
+        audit, self._audit = self._audit, None
+        if audit is not None:
+            admin, call, route = audit
             admin.audit(call, route, status)
+
+    def _finish(self, status: int, body: bytes) -> None:
+        self._record(status)
         self.setResponseCode(status, reason_phrase(status))
         self.setHeader("Content-Type", "application/json")
         self.setHeader("Content-Length", str(len(body)))
@@ -285,6 +297,8 @@ class AdminRequest(Request):
 
     def failed(self, failure: Failure) -> None:
         """Respond with the error, or disconnect if the response has begun."""
+        if self._disconnected and self._audit is not None:
+            self._record(failure.value.status if isinstance(failure.value, APIError) else 500)
         if self._disconnected or self.finished:
             return
         if isinstance(failure.value, APIError) and not self.startedWriting:

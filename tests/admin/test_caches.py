@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from lbproxy.proxy.features.caching.disk.files import FolderFiles
@@ -183,3 +184,29 @@ def test_why(client: AdminClient) -> None:
     assert refused.status == 400
     broken = client.ask("POST", "caches/main/why", {"url": "http://[x/"})
     assert (broken.status, broken.message) == (400, "url: Invalid IPv6 URL")
+
+
+@pytest.mark.parametrize(("fails", "status"), [(False, 200), (True, 500)])
+def test_a_purge_whose_client_left_is_recorded(
+    client: AdminClient, monkeypatch: pytest.MonkeyPatch, fails: bool, status: int
+) -> None:
+    waiting: Deferred[int] = Deferred()
+    cache = client.lb.service.caches["main"]
+    monkeypatch.setattr(type(cache), "purge", lambda *words: waiting)
+    peer = client.lb.connect(client.target)
+    peer.send(
+        b"POST /api/v1/caches/main/purge?all=true HTTP/1.1\r\nHost: localhost\r\n"
+        b"X-Requested-With: test\r\nContent-Length: 0\r\n\r\n"
+    )
+    with capturedLogs() as logs:
+        peer.abort()
+        client.lb.advance(1)
+        assert not [one for one in logs if "who" in one]
+        if fails:
+            waiting.errback(OSError(28, "No space left on device"))
+        else:
+            waiting.callback(2)
+        client.lb.advance(1)
+    (line,) = [formatEvent(one) for one in logs if "who" in one]
+    assert "/caches/main/purge" in line and line.endswith(f"-> {status}")
+    assert ("main all : 2 purged" in line) is not fails
