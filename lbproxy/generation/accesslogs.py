@@ -60,9 +60,14 @@ class LogAssembly:
     def _write_log(self, log: LogSpec, spec: FrontendSpec, old: Any) -> Any:
         """``old``: the writer of the same log in the present generation, or None."""
         sink = self._sink(log, spec)
-        if old is not None and self._run.old.sinks.get(log.path) is sink:
+        located = _is_located(self._run.config)
+        if (
+            old is not None
+            and self._run.old.sinks.get(log.path) is sink
+            and _is_located(self._run.old.config) is located
+        ):
             return old
-        write_log = LogWriter(compile_format(log.format, spec.protocol), sink).write
+        write_log = LogWriter(compile_format(log.format, spec.protocol, located), sink).write
         wanted = selection(log, self._run.ground.random.random)
         if wanted is None:
             return write_log
@@ -80,6 +85,11 @@ def logs_of(spec: FrontendSpec, config: Config) -> list[LogSpec]:
     first = spec.access_log if spec.access_log is not None else settings.access_log
     logs = (first, *(spec.more_logs or settings.more_logs))
     return [log for log in logs if log.path not in ("", "off")]
+
+
+def _is_located(config: Config | None) -> bool:
+    """Return whether JSON lines have the client's country and network."""
+    return config is not None and bool(config.settings.geoip)
 
 
 def _same_target(old: LogSpec, new: LogSpec) -> bool:

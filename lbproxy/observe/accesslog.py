@@ -8,9 +8,11 @@ a terminal.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 from lbproxy.errors import Kind
@@ -33,15 +35,17 @@ Line = Callable[[Any], bytes]
 """Formats a record (see :mod:`lbproxy.observe.record`) as a line that ends with a line feed."""
 
 
-def compile_format(format: str, mode: str) -> Line:
+def compile_format(format: str, mode: str, located: bool = False) -> Line:
     """Return the writer for ``json``, ``common``, ``combined`` or a custom format.
 
     A custom format is text with ``%{name}`` (a field of :data:`lbproxy.observe.fields.FIELDS`),
     ``%{request.Header-Name}``, ``%{response.Header-Name}`` and ``%%``. ``mode``: "http" or "tcp".
+    ``located``: ``json`` lines end with the country and the network of the client.
     Raises ValueError if :func:`check_format` refuses the format.
     """
     if format == "json":
-        return http_line() if mode == "http" else tcp_line()
+        line = http_line() if mode == "http" else tcp_line()
+        return _with_location(line) if located else line
     if format in FORMATS:
         if mode != "http":
             raise ValueError(
@@ -50,6 +54,26 @@ def compile_format(format: str, mode: str) -> Line:
             )
         return _compile(_COMBINED if format == "combined" else _COMMON, mode)
     return _compile(format, mode)
+
+
+def _with_location(line: Line) -> Line:
+    """Return ``line`` with ``country`` and ``asn`` as its last fields."""
+
+    def located_line(record: Any) -> bytes:
+        text = line(record)
+        geo = record.frontend.geo
+        if geo is None:
+            return text
+        place = geo.find(record.client_ip)
+        return text[:-2] + _location(place.country, place.asn)
+
+    return located_line
+
+
+@lru_cache(4096)
+def _location(country: str, asn: int) -> bytes:
+    """Return the end of a line: a null for an unknown network."""
+    return f',"country":{json.dumps(country)},"asn":{asn or "null"}}}\n'.encode("ascii")
 
 
 def choose(sample: float, min_time: float, random: Callable[[], float]) -> Callable[[Any], bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,43 @@ def test_conditions_variables_and_logs(files: str) -> None:
     with LB.from_config(web(files, "not client asn:AS64500 10.0.0.0/8")) as lb:
         found = [ask(lb, ip)[0] for ip in ("203.0.113.9", "10.0.0.1", "203.0.113.200")]
         assert found == [200, 200, 403]
+
+
+@pytest.mark.parametrize("mode", ["http", "tcp"])
+def test_json_lines_end_with_the_location(files: str, mode: str) -> None:
+    text = f"""
+[lbproxy]
+geoip = {files}
+access_log = a.log
+[frontend web]
+mode = {mode}
+listen = tcp:80
+backend = app
+[backend app]
+mode = {mode}
+servers = a 10.0.0.1:80
+"""
+    places = {"203.0.113.9": ("DE", 64500), "203.0.113.200": ("DE", None), "10.0.0.1": ("", None)}
+    without = text.replace(f"geoip = {files}\n", "")
+
+    def last_line(lb: Any, client: str) -> dict[str, Any]:
+        made = lb.connect("web", client=client)
+        if mode == "http":
+            made.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        made.abort()
+        lb.advance(1)
+        return dict(json.loads(lb.log_lines("a.log")[-1]))
+
+    with LB.from_config(text) as lb:
+        (lb.origin if mode == "http" else lb.tcp_origin)("a", "10.0.0.1:80")
+        for client, place in places.items():
+            line = last_line(lb, client)
+            assert (line["client_ip"], line["country"], line["asn"]) == (client, *place)
+            assert list(line)[-2:] == ["country", "asn"]
+        assert lb.service.reload(without).ok
+        assert "country" not in last_line(lb, "203.0.113.9")
+        assert lb.service.reload(text).ok
+        assert last_line(lb, "203.0.113.9")["country"] == "DE"
 
 
 def test_a_limit_by_network(files: str) -> None:
