@@ -177,11 +177,43 @@ class Catalog(Generic[KeyT, EntryT]):
         return True
 
     def clear(self) -> None:
-        """Take all entries out at once."""
+        """Take all entries out at once, and free them."""
+        for _ in self.begin_clear():
+            pass
+
+    def begin_clear(self) -> Iterator[None]:
+        """Take all entries out at once; the steps of the result free them.
+
+        Freeing 100,000 entries takes too long for one turn of the reactor.
+        """
+        freeing = self._free(self._keys, (self._urls, self._tags, self._groups), self._order)
         self.bytes = 0
         self._keys, self._urls, self._tags, self._groups = {}, {}, {}, {}
         self._order = Sieve()
         self.sweeps.clear()
+        return freeing
+
+    def _free(
+        self,
+        keys: dict[KeyT, list[EntryT]],
+        indexes: tuple[dict[Any, set[Any]], ...],
+        order: Sieve[EntryT],
+    ) -> Iterator[None]:
+        """Take apart what was cleared, some objects in each step."""
+        while keys:
+            for entry in keys.popitem()[1]:
+                self._cleared(entry)
+                order.remove(entry)
+            yield
+        for index in indexes:
+            while index:
+                members = index.popitem()[1]
+                while members:  # a tag may have all entries
+                    members.pop()
+                    yield
+
+    def _cleared(self, entry: EntryT) -> None:
+        """Let go of an entry that was taken out by :meth:`begin_clear`."""
 
     def victim(self) -> EntryT | None:
         """Return the entry to evict next, or None."""

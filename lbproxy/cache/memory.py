@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
 from lbproxy.cache.catalog import Catalog, Counts, Listed, origin_of
@@ -119,15 +120,17 @@ class Memory(Catalog[Key, Entry]):
             self._detach(entry.reading)
         return known
 
-    def clear(self) -> None:
+    def begin_clear(self) -> Iterator[None]:
         """See :class:`Catalog`."""
-        for entry in self:
-            if entry.reading is not None:
-                self._detach(entry.reading)
-            if entry.place is not None and entry.place.shown is entry:
-                entry.place.shown = None
-        super().clear()
         self.popular = Popular()
+        return super().begin_clear()
+
+    def _cleared(self, entry: Entry) -> None:
+        """See :class:`Catalog`."""
+        if entry.reading is not None and entry.reading.stored:
+            self._detach(entry.reading)
+        if entry.place is not None and entry.place.shown is entry:
+            entry.place.shown = None
 
     def use(self, entry: Entry) -> None:
         """Note that ``entry`` served a request."""

@@ -6,7 +6,9 @@ changes and applies them again after a restart. ``lbproxy check`` and ``lbproxy 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from heapq import merge
+from itertools import islice
 from typing import Any
 
 import attrs
@@ -22,6 +24,7 @@ Found = Callable[[str], Mapping[str, ServerSpec]]
 VERSION = 1
 _ADMIN = ("ready", "drain", "maint")
 _MOST = 100_000  # entries of one kind in a file
+_SORTED = 2000  # names that are sorted at once
 _LINE = 10_000  # characters of an added server's line
 
 
@@ -139,6 +142,14 @@ class Changes:
         if not here:
             del table[backend]
 
+    def copied(self) -> Changes:
+        """Return a copy that later changes leave alone; a few milliseconds for 100,000 servers."""
+        return Changes(
+            {backend: dict(servers) for backend, servers in self.servers.items()},
+            {backend: dict(lines) for backend, lines in self.added.items()},
+            {backend: set(names) for backend, names in self.removed.items()},
+        )
+
     def names(self) -> list[tuple[str, str]]:
         """Return (backend, server) of each server that differs from the configuration."""
         tables: tuple[Any, ...] = (self.servers, self.added, self.removed)
@@ -182,19 +193,31 @@ class Changes:
 
     # -- plain data -----------------------------------------------------------------------------
 
-    def as_json(self) -> dict[str, Any]:
-        """Return JSON types for the state file."""
+    def as_json(self, ordered: bool = False) -> dict[str, Any]:
+        """Return JSON types for the state file; ``ordered``: with all names in order.
+
+        For a thread: no single call into C takes long with 100,000 servers, so the thread of the
+        reactor gets its turns.
+        """
+        backends: Callable[[Iterable[str]], list[str]] = sorted if ordered else list
+        names: Callable[[Iterable[str]], Iterable[str]] = _in_order if ordered else iter
         return {
-            "version": VERSION,
+            "added": {
+                backend: {name: self.added[backend][name] for name in names(self.added[backend])}
+                for backend in backends(self.added)
+            },
+            "removed": {
+                backend: list(_in_order(self.removed[backend]))
+                for backend in backends(self.removed)
+            },
             "servers": {
                 backend: {
-                    name: attrs.asdict(change, filter=lambda _, value: value is not None)
-                    for name, change in servers.items()
+                    name: _plain(self.servers[backend][name])
+                    for name in names(self.servers[backend])
                 }
-                for backend, servers in self.servers.items()
+                for backend in backends(self.servers)
             },
-            "added": self.added,
-            "removed": {backend: sorted(names) for backend, names in self.removed.items()},
+            "version": VERSION,
         }
 
     @classmethod
@@ -217,6 +240,21 @@ class Changes:
             if names:
                 made.removed[backend] = set(names)
         return made
+
+
+def _in_order(names: Iterable[str]) -> Iterator[str]:
+    """Yield ``names`` in order, sorted in parts."""
+    rest = iter(names)
+    parts = []
+    while part := sorted(islice(rest, _SORTED)):
+        parts.append(part)
+    return merge(*parts)
+
+
+def _plain(change: ServerChange) -> dict[str, Any]:
+    """Return what has changed, by name in order."""
+    every = (("admin", change.admin), ("maxconn", change.maxconn), ("weight", change.weight))
+    return {what: value for what, value in every if value is not None}
 
 
 def _differences(

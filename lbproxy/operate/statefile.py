@@ -77,6 +77,15 @@ def write_whole(path: str, data: bytes) -> None:
         raise
 
 
+def _write_changes(path: str, changes: Changes) -> None:
+    """Write the state file.  OSError.
+
+    In a thread: with an indent, json encodes in Python, so that other threads go on meanwhile.
+    """
+    parts = json.JSONEncoder(indent=1).iterencode(changes.as_json(ordered=True))
+    write_whole(path, "".join(parts).encode() + b"\n")
+
+
 class StateFile(Service):
     """Writes ``changes`` to ``path`` some time after :meth:`changed`.
 
@@ -158,22 +167,19 @@ class StateFile(Service):
             call.cancel()
         if pending and self._changes is not None:
             try:
-                write_whole(self.path, self._data())
+                _write_changes(self.path, self._changes)
             except OSError as error:
                 self._failed(error)
-
-    def _data(self) -> bytes:
-        assert self._changes is not None
-        return json.dumps(self._changes.as_json(), indent=1, sort_keys=True).encode() + b"\n"
 
     def _write(self) -> None:
         self._call = None
         if self._writing:
             self._again = True
             return
+        assert self._changes is not None
         self._writing = True
-        pool = self._reactor.getThreadPool()
-        done = deferToThreadPool(self._reactor, pool, write_whole, self.path, self._data())
+        pool, changes = self._reactor.getThreadPool(), self._changes.copied()
+        done = deferToThreadPool(self._reactor, pool, _write_changes, self.path, changes)
         done.addCallbacks(self._written, self._refused)
         done.addErrback(lambda failure: _log.failure("state", failure))
 

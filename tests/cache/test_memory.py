@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tracemalloc
 from collections.abc import Callable
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -159,3 +160,25 @@ def test_a_hit_takes_no_longer_among_many_objects(objects: int) -> None:
             costs.append(lines_run(lambda: hit(500)))
     costs.append(lines_run(lambda: hit(objects // 2)))
     assert costs[0] == costs[1] > 0
+
+
+def test_many_objects_are_cleared_at_once_and_freed_in_short_steps() -> None:
+    many = 100_000
+    memory = Memory(many * 10_000)
+    one = page(tags="news")
+    for number in range(many):
+        memory.add((b"%d" % number,), one, b"")
+    entry = memory.lookup((b"5",))[0]
+    reading = memory.begin_reading(entry)
+    longest, start = 0.0, thread_time()
+    steps = memory.begin_clear()
+    assert (len(memory), memory.bytes, memory.by_tag(b"news")) == (0, 0, [])
+    assert memory.add((b"5",), one, b"new") is not None
+    for _ in steps:
+        now = thread_time()
+        longest, start = max(longest, now - start), now
+    assert longest < 0.02
+    assert [found.body for found in memory] == [b"new"]
+    assert memory.detached == entry.bytes, "still being sent"
+    memory.end_reading(reading)
+    assert memory.detached == 0

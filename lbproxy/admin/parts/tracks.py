@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from lbproxy.admin.auth import Role
@@ -20,6 +21,7 @@ from lbproxy.admin.schema import (
 from lbproxy.admin.view import AdminView
 from lbproxy.proxy.features.tracking.feature import Tracking
 from lbproxy.proxy.features.tracking.track import Track
+from lbproxy.proxy.slices import in_slices
 
 __all__ = ["PART"]
 
@@ -37,11 +39,30 @@ def _tracks(admin: AdminView) -> dict[str, Track]:
     return {name: track for one in _features(admin) for name, track in one.tracks.items()}
 
 
+def _named(admin: AdminView, name: str) -> set[str]:
+    """The keys that are known by name: up to 1,000 of each process."""
+    return {key for one in _features(admin) if name in one.tracks for key in one.known_keys(name)}
+
+
 def _known(admin: AdminView, name: str) -> set[str]:
     """The keys that are known by name and have a count."""
     track = _tracks(admin)[name]
-    keys = {key for one in _features(admin) if name in one.tracks for key in one.known_keys(name)}
-    return {key for key in keys if track.count(key)}
+    return {key for key in _named(admin, name) if track.count(key)}
+
+
+async def _counts(admin: AdminView, name: str) -> dict[str, float]:
+    """The counts of the keys that are known by name, read in slices."""
+    track, found = _tracks(admin)[name], {}
+
+    def steps() -> Iterator[None]:
+        for key in _named(admin, name):
+            count = track.count(key)
+            if count:
+                found[key] = count
+            yield
+
+    await in_slices(admin.reactor, steps())
+    return found
 
 
 def _facts(admin: AdminView) -> dict[str, dict[str, Any]]:
@@ -70,14 +91,14 @@ def _row(track: Track, key: str) -> dict[str, Any]:
     return {"key": track.key.shown(key), "count": track.count(key)}
 
 
-def _rows(call: APICall) -> Any:
+async def _rows(call: APICall) -> Any:
     """The keys with the highest counts first, or the one that is asked for."""
     track = _one(call)
     if call.query.get("key"):
         keys = [track.written(call.query["key"])]
     else:
-        known = _known(call.admin, track.spec.name)
-        keys = sorted(known, key=lambda key: (-track.count(key), key))
+        known = await _counts(call.admin, track.spec.name)
+        keys = sorted(known, key=lambda key: (-known[key], key))
     return paged(call, keys, lambda key: _row(track, key))
 
 
@@ -89,11 +110,16 @@ def _set(call: APICall) -> Any:
     return _row(track, key)
 
 
-def _clear(call: APICall) -> Any:
+async def _clear(call: APICall) -> Any:
     track = _one(call)
-    keys = _known(call.admin, track.spec.name)
-    for key in keys:
-        track.set(key, 0.0)
+    keys = await _counts(call.admin, track.spec.name)
+
+    def steps() -> Iterator[None]:
+        for key in keys:
+            track.set(key, 0.0)
+            yield
+
+    await in_slices(call.admin.reactor, steps())
     call.changes.append(f"track {track.spec.name}: {len(keys)} keys cleared")
     return {"cleared": len(keys)}
 

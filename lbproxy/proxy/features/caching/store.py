@@ -35,7 +35,7 @@ from lbproxy.proxy.features.caching.disk.slot import FolderSlot
 from lbproxy.proxy.features.caching.disk.spool import Spool
 from lbproxy.proxy.features.caching.disk.writer import FolderWriter, Writing, nothing
 from lbproxy.proxy.features.caching.jobs import Jobs
-from lbproxy.proxy.features.caching.sweeping import Sweeping, sum_of
+from lbproxy.proxy.features.caching.sweeping import Sweeping, free_slowly, sum_of
 from lbproxy.proxy.slices import in_slices
 
 __all__ = ["Observer", "ResponseStore"]
@@ -325,7 +325,7 @@ class ResponseStore:
 
     def reset(self) -> None:
         """See FolderFollower: what is in memory may be outdated."""
-        self.memory.clear()
+        free_slowly(self._jobs.reactor, self.memory.begin_clear())
         self._writer.outdate()
         self._observer.outdated()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from lbproxy.cache.sweep import Sweep
 from lbproxy.proxy.slices import in_slices
 
-__all__ = ["Sweeping", "sum_of"]
+__all__ = ["Sweeping", "free_slowly", "sum_of"]
 
 _log = Logger()
 
@@ -55,6 +55,11 @@ class Sweeping:
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             one.callback(self._sweep.count)
+
+
+def free_slowly(clock: Any, steps: Iterator[None]) -> None:
+    """Take the steps that free what a store has cleared, in slices."""
+    in_slices(clock, steps).addErrback(lambda failure: _log.failure("a cleared cache", failure))
 
 
 def sum_of(counts: Sequence[Deferred[int]]) -> Deferred[int]:

@@ -35,7 +35,7 @@ from lbproxy.proxy.features.caching.disk.journal import Journal
 from lbproxy.proxy.features.caching.disk.ownership import require_own
 from lbproxy.proxy.features.caching.disk.trash import Trash
 from lbproxy.proxy.features.caching.jobs import Jobs
-from lbproxy.proxy.features.caching.sweeping import Sweeping
+from lbproxy.proxy.features.caching.sweeping import Sweeping, free_slowly
 from lbproxy.proxy.ratelog import Quiet
 from lbproxy.proxy.slices import in_slices
 
@@ -276,7 +276,15 @@ class Folder:
         catalog.sweeps.clear()
         self.catalog = Catalog(catalog.limit, catalog.variants)
         self.catalog.counts = catalog.counts
-        self._names, self._bodies = {}, {}
+        names, self._names, self._bodies = self._names, {}, {}
+
+        def freeing() -> Iterator[None]:
+            yield from catalog.begin_clear()
+            while names:
+                names.popitem()
+                yield
+
+        free_slowly(self.jobs.reactor, freeing())
         if had:
             _quiet.warn("cache reset", "cache folder {path}: its index was replaced or is damaged;"
                         " its contents are not used", path=str(self.path))  # fmt: skip
