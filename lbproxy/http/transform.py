@@ -14,8 +14,11 @@ __all__ = ["Flow", "Transform"]
 class Flow(Protocol):
     """The methods that a transform may call, at any time between ``start`` and ``end``."""
 
-    def pause(self) -> None:
-        """Let no more of the body come; the sender is paused.  For at most ``timeout_filter``."""
+    def pause(self, seconds: float = 0.0) -> None:
+        """Let no more of the body come; the sender is paused.
+
+        For at most ``seconds``; 0: the frontend's ``timeout_filter``.
+        """
 
     def resume(self) -> None:
         """Go on with what has come meanwhile, once no other transform of the body is paused."""

@@ -1,4 +1,4 @@
-"""DATA. Any Twisted transport as a :class:`~lbproxy.net.stream.Stream`."""
+"""DATA. Any Twisted transport as a :class:`~lbproxy.net.stream.Stream`, and a throttled one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lbproxy.net.closing import half_close
 from lbproxy.net.stream import Stream
 from lbproxy.net.transport import FastTransport
 
-__all__ = ["WrappedTransport", "stream_of"]
+__all__ = ["ThrottledStream", "WrappedTransport", "stream_of"]
 
 
 def stream_of(transport: Any) -> Stream:
@@ -59,3 +59,71 @@ class WrappedTransport(Stream):
     def abortConnection(self) -> None:
         """See :class:`Stream`."""
         self._transport.abortConnection()
+
+
+class ThrottledStream(Stream):
+    """One connection of a TCP session.  It reads while neither its peer nor the throttle pauses it.
+
+    Writing charges the throttle, because the session writes at once what it has read from the other
+    side.  The kernel moves no bytes between such streams, so each read is seen.  ``throttle`` has
+    ``add`` and ``remove`` for :meth:`hold`, and ``passed(size)``.
+    """
+
+    __slots__ = ("_held", "_paused", "_stream", "_throttle")
+
+    def __init__(self, stream: Stream, throttle: Any) -> None:
+        self._stream = stream
+        self._throttle = throttle
+        self._paused = False  # by the other side
+        self._held = False  # by the throttle
+        throttle.add(self.hold)
+
+    def hold(self, held: bool) -> None:
+        """Pause for the throttle, or resume unless the other side pauses."""
+        self._held = held
+        if held:
+            self._stream.pauseProducing()
+        elif not self._paused:
+            self._stream.resumeProducing()
+
+    def write(self, data: Any) -> None:
+        """See :class:`Stream`."""
+        self._stream.write(data)
+        self._throttle.passed(len(data))
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """See :class:`Stream`."""
+        self._stream.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """See :class:`Stream`.  The session is over: the throttle pauses it no longer."""
+        self._throttle.remove(self.hold)
+        self._held = False
+        self._stream.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """See :class:`Stream`."""
+        self._paused = True
+        self._stream.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """See :class:`Stream`."""
+        self._paused = False
+        if not self._held:
+            self._stream.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """See :class:`Stream`."""
+        self._stream.stopProducing()
+
+    def loseConnection(self) -> None:
+        """See :class:`Stream`."""
+        self._stream.loseConnection()
+
+    def loseWriteConnection(self) -> None:
+        """See :class:`Stream`."""
+        self._stream.loseWriteConnection()
+
+    def abortConnection(self) -> None:
+        """See :class:`Stream`."""
+        self._stream.abortConnection()

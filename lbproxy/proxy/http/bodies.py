@@ -103,12 +103,12 @@ class TransformedBody:
 
     # -- pauses ---------------------------------------------------------------------------------
 
-    def pause(self) -> None:
-        """One more transform is paused."""
+    def pause(self, seconds: float) -> None:
+        """One more transform is paused, for at most ``seconds``; 0: for the time of a filter."""
         if self._closed:
             return
         self._pauses += 1
-        self._timer.set(self._timeout)
+        self._timer.set(seconds or self._timeout)
         if not self.paused:
             self.paused = True
             self._hold(True)
@@ -152,11 +152,11 @@ class _Flow:
         self._body = body
         self._paused = False
 
-    def pause(self) -> None:
+    def pause(self, seconds: float = 0.0) -> None:
         """See :class:`~lbproxy.http.transform.Flow`."""
         if not self._paused:
             self._paused = True
-            self._body.pause()
+            self._body.pause(seconds)
 
     def resume(self) -> None:
         """See :class:`~lbproxy.http.transform.Flow`."""

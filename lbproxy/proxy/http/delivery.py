@@ -62,6 +62,10 @@ class DeliveryOwner(Asking):
         """Pause the source, or resume it unless the client is paused."""
         raise NotImplementedError
 
+    def hold_tunnel(self, held: bool) -> None:
+        """Pause both directions of the tunnel, or resume what back-pressure lets go on."""
+        raise NotImplementedError
+
     def drop_source(self) -> None:
         """Nothing more of the source is wanted, though the exchange went well."""
         raise NotImplementedError

@@ -152,12 +152,20 @@ class Sourcing(DeliveryOwner):
     def server_paused(self) -> None:
         """See :class:`ResponseSink`."""
         if not self.over:
+            if self._tunnel is not None:
+                self._tunnel.full = True
             self._pause_client(True)
 
     def server_resumed(self) -> None:
         """See :class:`ResponseSink`."""
-        if not self.over:
-            self._pause_client(False)
+        if self.over:
+            return
+        tunnel = self._tunnel
+        if tunnel is not None:
+            tunnel.full = False
+            if tunnel.held:
+                return
+        self._pause_client(False)
 
     def _pause_client(self, paused: bool) -> None:
         if paused is not self._paused:
@@ -174,8 +182,23 @@ class Sourcing(DeliveryOwner):
             return
         if held:
             stream.pause_response()
-        elif not self._client_paused and (delivery is None or not delivery.holding):
+        elif (
+            not self._client_paused
+            and (delivery is None or not delivery.holding)
+            and (self._tunnel is None or not self._tunnel.held)
+        ):
             stream.resume_response()
+
+    def hold_tunnel(self, held: bool) -> None:
+        """See :class:`DeliveryOwner`."""
+        tunnel = self._tunnel
+        if tunnel is None or self.over:
+            return
+        tunnel.held = held
+        if held or not tunnel.full:
+            self._pause_client(held)
+        if not self.over:
+            self.hold_source(held)
 
     # -- the end --------------------------------------------------------------------------------
 

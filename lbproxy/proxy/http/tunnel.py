@@ -1,31 +1,49 @@
 """DATA. Bytes in both directions, after a 101 to an Upgrade or a 2xx to a CONNECT.
 
-A tunnel is over when both directions have ended; its exchange then finishes."""
+A tunnel is over when both directions have ended; its exchange then finishes.  A throttle may pause
+both directions; then back-pressure alone does not resume them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from lbproxy.http.message import END, End, ResponseHead
-from lbproxy.proxy.http.delivery import gather
-from lbproxy.proxy.http.sink import Asking
+from lbproxy.proxy.http.delivery import DeliveryOwner, gather
 from lbproxy.proxy.http.streams import ClientStream, SourceStream
 from lbproxy.proxy.http.traffic import HTTPTraffic
 
-__all__ = ["Tunnel"]
+__all__ = ["THROTTLE", "Tunnel"]
+
+THROTTLE: Final = "throttle"
+"""Name in ``traffic.vars`` of what meters and pauses traffic: ``passed(size)``, ``add(hold)``."""
 
 
 class Tunnel:
-    """See the module.  ``owner``: the exchange, which may end within each call."""
+    """See the module.  ``owner``: the exchange, which may end within each call.
 
-    __slots__ = ("_client", "_client_ended", "_owner", "_server_ended", "_stream", "_traffic")
+    ``held``: the throttle pauses it.  ``full``: the server takes no more.
+    """
 
-    def __init__(self, owner: Asking, client: ClientStream, stream: SourceStream) -> None:
+    __slots__ = (
+        "_client",
+        "_client_ended",
+        "_owner",
+        "_server_ended",
+        "_stream",
+        "_throttle",
+        "_traffic",
+        "full",
+        "held",
+    )
+
+    def __init__(self, owner: DeliveryOwner, client: ClientStream, stream: SourceStream) -> None:
         self._owner = owner
         self._client = client
         self._stream = stream
         self._traffic: HTTPTraffic = owner.traffic
         self._client_ended = self._server_ended = False
+        self._throttle: Any = None
+        self.full = self.held = False
 
     @property
     def ended(self) -> bool:
@@ -40,6 +58,8 @@ class Tunnel:
         backend = traffic.backend
         if backend is not None and backend.rebalancer is not None:
             traffic.watched = backend.rebalancer.watch(head.upgrade or b"")
+        if traffic.vars is not None:
+            self._throttle = traffic.vars.get(THROTTLE)
         first = self._stream.start_tunnel()
         self._client.send_response(head, b"", None)
         early, ended = self._client.start_tunnel()
@@ -51,6 +71,8 @@ class Tunnel:
             rest.insert(0, first)
         if rest and not self._owner.over:
             self.from_server(rest)
+        if self._throttle is not None and not self._owner.over:
+            self._throttle.add(self._owner.hold_tunnel)
 
     def from_client(self, data: bytes) -> None:
         """Pass bytes on to the server."""
@@ -58,6 +80,8 @@ class Tunnel:
         if self._traffic.watched is not None:
             self._traffic.watched.from_client(data)
         self._stream.send_body(data, None)
+        if self._throttle is not None:
+            self._throttle.passed(len(data))
 
     def client_end(self, end: End) -> None:
         """The client sends no more."""
@@ -72,6 +96,8 @@ class Tunnel:
         if traffic.watched is not None:
             traffic.watched.from_server(data)
         self._client.send_data(data, end)
+        if self._throttle is not None:
+            self._throttle.passed(len(data))
         if end is not None:
             self._server_ended = True
 

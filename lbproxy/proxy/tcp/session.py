@@ -18,6 +18,7 @@ server's side.  The rules:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +30,7 @@ from lbproxy.balance.lease import Lease
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.net import halfclose
 from lbproxy.net.relay import splice_to
-from lbproxy.net.stream import StreamProtocol
+from lbproxy.net.stream import Stream, StreamProtocol
 from lbproxy.net.wrapped import stream_of
 from lbproxy.proxy.hooks import run_hooks
 from lbproxy.proxy.http.streams import ConnectionInfo
@@ -301,6 +302,13 @@ class Session(TwoEnds, StreamProtocol):
                 attempt.to_client.write(data)
             else:
                 attempt.tap(data)
+
+    def wrap_streams(self, wrap: Callable[[Stream], Stream]) -> None:
+        """Put ``wrap(stream)`` in place of each stream; for hooks of phase ``response``."""
+        attempt = self._attempt
+        if self._client is not None and attempt is not None and attempt.stream is not None:
+            self._client = wrap(self._client)
+            attempt.stream = wrap(attempt.stream)
 
     def _join(self, attempt: TCPAttempt) -> None:
         """Bytes may flow."""

@@ -20,10 +20,10 @@ from lbproxy.proxy.features.conduct import is_error
 from lbproxy.proxy.features.limiting.answered import state_limits
 from lbproxy.proxy.features.limiting.fitting import names_of, require_fit
 from lbproxy.proxy.features.limiting.limit import LATE, Limit
-from lbproxy.proxy.features.limiting.note import LimitCounters, LimitNote, closes
+from lbproxy.proxy.features.limiting.note import LimitCounters, LimitNote, closes, paces
 from lbproxy.proxy.features.limiting.shown import PART, TALLY, gauges_of, sum_of
 from lbproxy.proxy.features.limiting.spec import LimitDeclaration, LimitSpec, limit_words
-from lbproxy.proxy.features.limiting.verdict import LimitVerdicts
+from lbproxy.proxy.features.limiting.throttling import LimitThrottles
 from lbproxy.proxy.features.place import has_filters, place_of
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class _Use:
     conditions: Conditions | None
 
 
-class Limiting(LimitDeclaration, LimitVerdicts, Feature["Frontend"]):
+class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
     """See the module."""
 
     name = "limits"
@@ -112,8 +112,13 @@ class Limiting(LimitDeclaration, LimitVerdicts, Feature["Frontend"]):
             phases = phases.after(early=self.look_again)
         phases = phases.before(early=self.early)
         late = any(one.concurrent or one.unit in LATE for one in self._specs.values())
+        paced = any(map(paces, self._specs.values()))
         if self.spec.mode != "tcp":
             phases = phases.after(response=self.response)
+            if paced:
+                phases = phases.after(server_request=self.throttle_request)
+        elif paced:
+            phases = phases.after(response=self.throttle_session)
         return phases.after(finish=self.finish) if late else phases
 
     def attach(self, owner: Frontend) -> None:
@@ -190,7 +195,9 @@ class Limiting(LimitDeclaration, LimitVerdicts, Feature["Frontend"]):
             self._running[traffic] = note
             if len(self._running) == 1:
                 self._timer.set(_EVERY)
-        if note.refused is not None and traffic.request is not None:
+        if note.refused is None:
+            self._set_throttle(traffic, note)
+        elif traffic.request is not None:
             str(traffic.request_id)  # known from now on, so the log has it
         if isinstance(verdict, ProxyError):
             raise verdict
@@ -217,10 +224,12 @@ class Limiting(LimitDeclaration, LimitVerdicts, Feature["Frontend"]):
     # -- the response and the end ---------------------------------------------------------------
 
     def response(self, traffic: Any) -> None:
-        """Add the fields about limits."""
+        """Add the fields about limits, and meter the body where a limit paces it."""
         note = _note_of(traffic)
         if note is not None:
             state_limits(note, traffic.response, self._now())
+            if note.throttle is not None:
+                self._throttle_response(traffic)
 
     def finish(self, traffic: Any) -> None:
         """Give back places, and charge what is known only now."""
@@ -231,6 +240,10 @@ class Limiting(LimitDeclaration, LimitVerdicts, Feature["Frontend"]):
             return
         self._give_back(note)
         self._running.pop(traffic, None)
+        metered = 0
+        if note.throttle is not None:
+            metered = note.throttle.charged
+            note.throttle.close()
         if note.refused is not None:
             return
         now = self._now()
@@ -241,8 +254,8 @@ class Limiting(LimitDeclaration, LimitVerdicts, Feature["Frontend"]):
             if one.wait > 0 and one.limit.spec.action.kind == "log":
                 continue  # as a request beyond a limit that rejects, it costs nothing
             if one.limit.spec.unit == "bytes":
-                paid = note.paid if closes(one.limit) else 0
-                cost = float(traffic.bytes_in + traffic.bytes_out - paid)
+                paid = note.paid if closes(one.limit) else metered if paces(one.limit) else 0
+                cost = float(max(0, traffic.bytes_in + traffic.bytes_out - paid))
             else:
                 cost = float(is_error(traffic))
             if cost:
@@ -263,18 +276,11 @@ class Limiting(LimitDeclaration, LimitVerdicts, Feature["Frontend"]):
                 if method.left(one.ident, now) < 0 and note.refused is None:
                     over[id(traffic.info)] = traffic, self._refused(note, one)
         if over:
+            for traffic, _ in over.values():
+                self._running.pop(traffic, None)
             self._cut_off(over)
         if self._running:
             self._timer.set(_EVERY)
-
-    def _cut_off(self, over: dict[int, tuple[Any, ProxyError]]) -> None:
-        """Close the connections of requests and sessions that run."""
-        for traffic, _ in over.values():
-            self._running.pop(traffic, None)
-        for client in list(self._owner.clients):
-            found = over.get(id(getattr(client, "info", None)))
-            if found is not None:
-                client.kill(found[1])
 
     def _charge_bad_head(self, traffic: Any) -> None:
         """Charge the response to something that is no request: an error of its address.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import define
 
 from lbproxy.limits.asking import Method
@@ -49,6 +51,7 @@ class Limit:
         self.waiting: dict[str, int] = {}
         self.held = 0
         self.refused: dict[str, int] = {}
+        self.gates: dict[str, Any] = {}  # by key, while traffic of a limit with delay runs
         self.method: Method | None = None
         self._before: Method | None = None
         self._changed = 0.0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from attrs import define
 
 from lbproxy.proxy.feature import counted
 from lbproxy.proxy.features.limiting.limit import Limit, LimitCheck
 
-__all__ = ["LimitCounters", "LimitNote", "LimitTally", "closes"]
+__all__ = ["LimitCounters", "LimitNote", "LimitTally", "closes", "paces"]
 
 
 @define(eq=False)
@@ -17,7 +18,9 @@ class LimitCounters:
     """The effects of the limits of a frontend."""
 
     limit_refused: int = counted("Requests and connections refused by a rate limit.")
-    limit_delayed: int = counted("Requests delayed by a rate limit.")
+    limit_delayed: int = counted(
+        "Requests delayed by a rate limit, and traffic paused by one of bytes."
+    )
     limit_logged: int = counted("Requests beyond a rate limit with the action log.")
 
 
@@ -35,7 +38,7 @@ class LimitTally:
 class LimitNote:
     """The limits of one request.  ``held``: those it counts for at once; ``refused``: the one that
     has refused it; ``request()``: its id, "" for a connection or a session.  ``paid``: bytes that
-    were charged while it runs.
+    were charged while it runs.  ``throttle``: of limits of bytes with ``delay``.
     """
 
     asked: list[LimitCheck]
@@ -44,8 +47,18 @@ class LimitNote:
     client_ip: str = ""
     request: Callable[[], str] = str
     paid: int = 0
+    throttle: Any = None
 
 
 def closes(limit: Limit) -> bool:
     """Return whether traffic beyond a limit of bytes is closed while it runs."""
     return limit.spec.unit == "bytes" and limit.spec.action.kind not in ("delay", "log")
+
+
+def paces(limit: Any) -> bool:
+    """Return whether traffic beyond a limit of bytes is paused while it runs.
+
+    ``limit``: the limit, or its section.
+    """
+    spec = getattr(limit, "spec", limit)
+    return bool(spec.unit == "bytes" and spec.action.kind == "delay")

@@ -54,8 +54,9 @@ class LimitSpec:
         "requests",
         choices=("requests", "connections", "bytes", "errors"),
         doc="what is counted: requests (in tcp mode sessions), accepted connections, bytes in both"
-        " directions, or responses with 4xx and 5xx; bytes and errors are charged at the end and"
-        " judged at the next request",
+        " directions, or responses with 4xx and 5xx; errors are charged at the end and judged at"
+        " the next request; bytes beyond the limit pause traffic that runs (``delay``) or end it"
+        " (``reject``)",
     )
     empty: str = option(
         "choice",

@@ -22,11 +22,11 @@ from lbproxy.proxy.ratelog import Quiet
 if TYPE_CHECKING:
     from lbproxy.proxy.frontend import Frontend
 
-__all__ = ["LimitVerdicts"]
+__all__ = ["PATIENCE", "LimitVerdicts"]
 
 _quiet = Quiet(Logger())
 
-_PATIENCE = 3600.0
+PATIENCE = 3600.0
 """Seconds that a request waits at most; one that would have to wait longer is refused."""
 
 
@@ -34,7 +34,7 @@ class LimitVerdicts:
     """See the module.  ``tallies``: the effects of each limit, by its name."""
 
     counters: LimitCounters
-    patience = _PATIENCE
+    patience = PATIENCE
 
     def __init__(self, wheel: TimerWheel, names: Sequence[str]) -> None:
         self.tallies = {name: LimitTally() for name in names}
@@ -82,7 +82,7 @@ class LimitVerdicts:
             kind = one.limit.spec.action.kind
             if kind == "log":
                 self._logged(one)
-            elif kind == "delay" and one.wait <= _PATIENCE and one.limit.has_queue(one.key):
+            elif kind == "delay" and one.wait <= PATIENCE and one.limit.has_queue(one.key):
                 slow.append(one)
             elif worst is None or one.wait > worst.wait:
                 worst = one
@@ -148,7 +148,7 @@ class LimitVerdicts:
             for one in slow:
                 one.limit.wait(one.key, -1)
 
-        seconds = min(max(one.wait for one in slow), _PATIENCE)
+        seconds = min(max(one.wait for one in slow), PATIENCE)
         return hold(self._wheel, seconds, over, None)
 
     def _logged(self, one: LimitCheck) -> None:
