@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 __all__ = ["cache_status"]
@@ -28,7 +29,7 @@ def cache_status(
     the ``status`` of its answer.  ``ttl``: seconds of freshness left, negative when stale.
     ``stored``: whether the answer was stored.  ``detail`` for people.
     """
-    parts = [name if _TOKEN.fullmatch(name) else _quoted(name)]
+    parts = [_identifier(name)]
     if hit:
         parts.append("hit")
     if fwd:
@@ -44,6 +45,11 @@ def cache_status(
     if detail:
         parts.append(f"detail={_quoted(detail)}")
     return "; ".join(parts).encode("ascii")
+
+
+@lru_cache(maxsize=64)
+def _identifier(name: str) -> str:
+    return name if _TOKEN.fullmatch(name) else _quoted(name)
 
 
 def _quoted(text: str) -> str:

@@ -6,12 +6,13 @@ from typing import Final
 
 from attrs import frozen
 
-from lbproxy.cache.control import Control, delta_seconds
+from lbproxy.cache.age import date_of
+from lbproxy.cache.control import Control
 from lbproxy.cache.dates import http_seconds
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.targeted import Fields
 
-__all__ = ["HEURISTIC", "FreshnessLifetime", "current_age", "initial_age", "lifetime_of"]
+__all__ = ["HEURISTIC", "FreshnessLifetime", "current_age", "lifetime_of"]
 
 HEURISTIC: Final = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501})
 """Statuses that may be stored without stated freshness (RFC 9110 §15.1)."""
@@ -43,7 +44,7 @@ def lifetime_of(
         return FreshnessLifetime(control.s_maxage, True, "s-maxage")
     if control.max_age is not None:
         return FreshnessLifetime(control.max_age, True, "max-age")
-    date = _date(head, received)
+    date = date_of(head, received)
     if control.field == b"cache-control":  # a targeted field replaces Expires (RFC 9213 §2.2)
         expires = head.header_values(b"expires")
         if expires:
@@ -62,25 +63,9 @@ def lifetime_of(
     )
 
 
-def _date(head: Fields, received: float) -> float:
-    """The Date of a response, or the time it was received (RFC 9110 §6.6.1)."""
-    dates = head.header_values(b"date")
-    found = http_seconds(dates[0], received) if len(dates) == 1 else None
-    return received if found is None else found
-
-
-def initial_age(head: Fields, asked: float, received: float) -> float:
-    """Return the age in seconds that a response had when it was received (RFC 9111 §4.2.3)."""
-    ages = head.header_values(b"age")
-    value = delta_seconds(ages[0].split(b",")[0].strip(b" \t")) if ages else None
-    delay = max(0.0, received - asked)
-    apparent = max(0.0, received - _date(head, received))
-    return max(apparent, (value or 0) + delay)
-
-
 def current_age(stored: Stored, now: float) -> float:
     """Return the age of a stored response in seconds (RFC 9111 §4.2.3).
 
     If the clock has been set back since, the response is older than ``now`` says: by how much the
     clock tells only later, so at least the time that is missing counts."""
-    return initial_age(stored, stored.asked, stored.received) + abs(now - stored.received)
+    return stored.first_age + abs(now - stored.received)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
+from lbproxy.cache.age import initial_age
 from lbproxy.cache.control import Control
 from lbproxy.http.message import Headers
 
@@ -20,7 +21,8 @@ class Stored:
     ``rule``: where the lifetime comes from, for people. ``selected``: the request's values of the
     fields in Vary, by name in lower case. ``tags`` and ``groups``: what it may be purged by.
     ``length``: bytes of the body. ``purged``: a soft purge made it stale. ``public``: clients with
-    cookies may share it.
+    cookies may share it. ``first_age``: its age in seconds when it was received, which every hit
+    needs.
     """
 
     url: bytes
@@ -39,6 +41,11 @@ class Stored:
     groups: frozenset[bytes] = frozenset()
     purged: bool = False
     public: bool = False
+    first_age: float = field(init=False)
+
+    @first_age.default
+    def _(self) -> float:
+        return initial_age(self, self.asked, self.received)
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of ``name`` (lower case), or None."""

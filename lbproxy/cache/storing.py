@@ -7,10 +7,11 @@ from typing import Final
 
 from attrs import frozen
 
+from lbproxy.cache.age import initial_age
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.catalog import path_group
 from lbproxy.cache.control import Control
-from lbproxy.cache.freshness import HEURISTIC, FreshnessLifetime, initial_age, lifetime_of
+from lbproxy.cache.freshness import HEURISTIC, FreshnessLifetime, lifetime_of
 from lbproxy.cache.key import sent_fields
 from lbproxy.cache.policy import TTL, Policy, SetCookie
 from lbproxy.cache.search import search_rule

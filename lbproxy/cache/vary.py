@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from lbproxy.cache.stored import Stored
@@ -21,6 +22,9 @@ _ZERO: Final = re.compile(rb"q\s*=\s*0(?:\.0{0,3})?\s*$")
 _LISTS: Final = frozenset({b"accept-charset", b"accept-language"})
 """Lists of tokens with weights, in which neither blanks nor case matter. Blanks in other fields
 may be part of a value, and two users must not share a response because of them."""
+
+LONGEST: Final = 100
+"""Bytes of the longest Accept-Encoding that is remembered in its normal form."""
 
 Selected = tuple[tuple[bytes, bytes | None], ...]
 
@@ -47,12 +51,19 @@ def _normal(name: bytes, values: Sequence[bytes]) -> bytes | None:
     if not values:
         return None
     if name == b"accept-encoding":
-        return _accepted(values)
+        one = values[0]
+        return _remembered(one) if len(values) == 1 and len(one) <= LONGEST else _accepted(values)
     if name not in _LISTS:
         return b", ".join(value.strip(b" \t") for value in values)
     return b",".join(
         b"".join(part.split()) for value in values for part in value.lower().split(b",")
     )
+
+
+@lru_cache(maxsize=256)
+def _remembered(value: bytes) -> bytes:
+    """See :func:`_accepted`; browsers send a handful of different lines."""
+    return _accepted([value])
 
 
 def _accepted(values: Sequence[bytes]) -> bytes:

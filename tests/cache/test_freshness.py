@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lbproxy.cache.age import initial_age
 from lbproxy.cache.dates import http_seconds
-from lbproxy.cache.freshness import current_age, initial_age, lifetime_of
+from lbproxy.cache.freshness import current_age, lifetime_of
 from lbproxy.cache.targeted import response_control
 from tests.cache.conftest import NOW, date, kept, request, response
 
