@@ -19,6 +19,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from tests.bench import proxies
+from tests.bench.caching import Varnish
 from tests.bench.lab import Lab
 from tests.bench.load import MissingTool
 from tests.bench.measure import Result, measure
@@ -64,6 +65,7 @@ def main() -> None:
     seconds = float(os.environ.get("SECONDS", "3"))
     path = Path(os.environ.get("JSON", "bench.json"))
     names = chosen("SCENARIO", list(SCENARIOS))
+    proxies.PROXIES[Varnish.name] = Varnish
     if os.environ.get("RIVALS") == "all":
         proxies.PROXIES.update(RIVALS)
     wanted = chosen("PROXY", list(proxies.PROXIES))

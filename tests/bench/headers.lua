@@ -1,7 +1,9 @@
--- wrk: requests with a browser's ten headers, or those of a file; method, body size and connection
--- handling come from the command line.  The last line of output is JSON.
+-- wrk: requests with a browser's ten headers, or those of a file, with a query of their own if
+-- "unique" follows; method, body size and connection handling come from the command line.  The last
+-- line of output is JSON.
 local path, method, size, close = "/small", "GET", 0, false
 local requests, at = nil, 0
+local unique
 
 function init(args)
    if args[5] then
@@ -9,6 +11,8 @@ function init(args)
       for one in io.open(args[5], "rb"):read("*a"):gmatch("(.-\r\n\r\n)") do
          requests[#requests + 1] = one
       end
+      -- a run takes a second at least, so no other one sends the same
+      unique = args[6] and "?n=" .. os.time() .. "-"
       return
    end
    path, method, size, close = args[1], args[2], tonumber(args[3]), args[4] == "close"
@@ -30,8 +34,9 @@ end
 
 function request()
    if requests then
-      at = at % #requests + 1
-      return requests[at]
+      at = at + 1
+      local one = requests[(at - 1) % #requests + 1]
+      return unique and one:gsub(" HTTP/", unique .. at .. " HTTP/", 1) or one
    end
    return prepared
 end

@@ -12,6 +12,7 @@ __all__ = [
     "SAME_ANSWER",
     "SAME_HEADERS",
     "answers",
+    "asking_for",
     "browser_headers",
     "browser_mix",
     "browser_requests",
@@ -81,6 +82,8 @@ TYPES = {
 }
 
 CACHING = ("no-cache", "private, max-age=60", "max-age=31536000, immutable")
+
+PUBLIC = "public, max-age=31536000"
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -166,6 +169,12 @@ def browser_requests(
         yield _head(f"{method} {path} HTTP/1.1", lines) + content
 
 
+def asking_for(target: bytes, request: bytes) -> bytes:
+    """Return a request with another target."""
+    method, _, rest = request.partition(b" ")
+    return b"%b %b %b" % (method, target, rest.partition(b" ")[2])
+
+
 def browser_mix(count: int = 20_000, browsers: int = 50) -> Iterator[bytes]:
     """Yield ``count`` requests by ``browsers`` browsers in turn."""
     each = [browser_requests(seed) for seed in range(browsers)]
@@ -173,11 +182,12 @@ def browser_mix(count: int = 20_000, browsers: int = 50) -> Iterator[bytes]:
         yield next(each[number % browsers])
 
 
-def answers(seed: int, size: int = 0) -> Iterator[bytes]:
+def answers(seed: int, size: int = 0, *, public: bool = False) -> Iterator[bytes]:
     """Yield the answers of one application without end.
 
     Date, ETag, Content-Length, X-Request-Id, Set-Cookie and others vary.  ``size`` is the length of
     every body in bytes; 0: lengths vary, and a tenth of the answers are 304 without a body.
+    ``public``: a cache may store every answer for a year, and none has a cookie.
     """
     chance = Random(seed)
     filler = bytes(range(32, 127)) * (1 + max(size, 2048) // 95)
@@ -199,10 +209,10 @@ def answers(seed: int, size: int = 0) -> Iterator[bytes]:
             f"Content-Length: {length}",
             tag,
             f"Last-Modified: {DAYS[length % 7]}, {1 + length % 28:02} Oct 2026 08:{clock[3:]} GMT",
-            f"Cache-Control: {chance.choice(CACHING)}",
+            f"Cache-Control: {PUBLIC if public else chance.choice(CACHING)}",
             f"X-Request-Id: {chance.getrandbits(128):032x}",
         ]
-        if chance.random() < 0.3:
+        if not public and chance.random() < 0.3:
             value = f"{chance.getrandbits(96):024x}"
             lines.append(f"Set-Cookie: seen={value}; Path=/; HttpOnly; SameSite=Lax")
         if chance.random() < 0.5:

@@ -6,11 +6,12 @@ import os
 import resource
 import sys
 import tempfile
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from shutil import rmtree
 
-from tests.bench.heads import browser_mix
+from tests.bench.heads import asking_for, browser_mix
 from tests.bench.load import run_tool, tool
 from tests.support.databases import Postgres, Redis
 from tests.support.nginx import NginxOrigin
@@ -62,6 +63,13 @@ class Lab:
         """A file of requests by fifty browsers in turn."""
         path = self.folder / "browser-mix"
         path.write_bytes(b"".join(browser_mix()))
+        return path
+
+    def replay(self, name: str, targets: Iterator[bytes]) -> Path:
+        """Write a file of requests by fifty browsers in turn for ``targets``, once per name."""
+        path = self.folder / name
+        if not path.exists():
+            path.write_bytes(b"".join(map(asking_for, targets, browser_mix())))
         return path
 
     @cached_property

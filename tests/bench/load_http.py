@@ -27,14 +27,20 @@ def wrk(
     tls: bool = False,
     connections: int = 50,
     replay: Path | None = None,
+    unique: bool = False,
 ) -> Load:
-    """Keep ``connections`` busy for ``seconds``.  ``replay``: a file of requests to send."""
+    """Keep ``connections`` busy for ``seconds``.  ``replay``: a file of requests to send.
+
+    ``unique``: each of them gets a query that no request had before.
+    """
     scheme = "https" if tls else "http"
     whole = max(1, round(seconds))
     command = [tool("wrk"), "-t1", f"-c{connections}", f"-d{whole}s", "--timeout", "10s"]
     command += ["-s", str(SCRIPT), f"{scheme}://127.0.0.1:{port}", "--"]
     command += [path, method, str(size), "close" if close else "keep"]
-    output = run_tool([*command, str(replay)] if replay else command, whole + 30)
+    if replay is not None:
+        command += [str(replay), *(["unique"] if unique else [])]
+    output = run_tool(command, whole + 30)
     found = re.search(r"^RESULT (.*)$", output, re.MULTILINE)
     if found is None:
         raise RuntimeError(output)

@@ -11,7 +11,7 @@ from attrs import asdict, frozen
 
 from tests.bench.lab import Lab
 from tests.bench.load import MissingTool
-from tests.bench.proxies import PROXIES, Proxy, Unavailable
+from tests.bench.proxies import PROXIES, NotMeant, Proxy, Unavailable
 from tests.bench.scenarios import Scenario
 from tests.support.process import NotReady
 
@@ -86,6 +86,8 @@ def measure(
                 running[name] = _launch(scenario, lab, name)
                 if not scenario.fresh:
                     scenario.load(running[name], min(1.0, seconds))  # warm up
+            except NotMeant:
+                continue
             except FAILURES as error:
                 missing.append(f"{name}: {_brief(error)}")
         for number in range(rounds):

@@ -17,7 +17,7 @@ from tests.support.lb_process import LBProcess
 from tests.support.ports import free_port
 from tests.support.process import Child, accepts, descendants, find_binary, until
 
-__all__ = ["PROXIES", "Job", "Proxy", "Unavailable", "Words"]
+__all__ = ["PROXIES", "Job", "NotMeant", "Proxy", "Unavailable", "Words"]
 
 DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 """The most that a process here may have; the lab raises the soft limit to it."""
@@ -27,6 +27,10 @@ class Unavailable(Exception):
     """This proxy cannot do this job here; the message says why."""
 
 
+class NotMeant(Unavailable):
+    """This proxy takes no part in this job, and nobody misses it."""
+
+
 @frozen
 class Words:
     """Configuration that one proxy needs for an extra part of a job.
@@ -34,7 +38,8 @@ class Words:
     ``front``: lines of the frontend (nginx: of the server block).  ``routes``: lines of lbproxy's
     routes, or of HAProxy's frontend.  ``back``: lines of the backend (nginx: of the upstream
     block).  ``server``: the end of HAProxy's server lines; ``{n}`` is the server's number.
-    ``balance``: the balancer in place of least connections.
+    ``balance``: the balancer in place of least connections.  ``sections``: further sections of
+    lbproxy, or lines of nginx's http block.
     """
 
     front: Sequence[str] = ()
@@ -42,6 +47,7 @@ class Words:
     back: Sequence[str] = ()
     server: str = ""
     balance: str = ""
+    sections: Sequence[str] = ()
 
 
 @frozen
@@ -81,9 +87,13 @@ def _installed(name: str) -> str:
 
 
 class Proxy(ABC):
-    """One way to do a :class:`Job`; ``child`` while it runs."""
+    """One way to do a :class:`Job`; ``child`` while it runs.
+
+    ``special``: it only does jobs that have words for it.
+    """
 
     name = ""
+    special = False
 
     def __init__(self, job: Job, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,6 +105,8 @@ class Proxy(ABC):
         self._quota = self._hold() if job.share else None
 
     def _words(self) -> Words:
+        if self.special and self.name not in self.job.words:
+            raise NotMeant(self.name)
         if self.job.words and self.name not in self.job.words:
             raise Unavailable(f"{self.name} cannot do this")
         return self.job.words.get(self.name, Words())
@@ -172,6 +184,7 @@ class LBProxy(Proxy):
             *self.words.back,
             "servers =",
             *(f"    s{n} {address}" for n, address in enumerate(job.servers)),
+            *self.words.sections,
         ]
         text = "\n".join(lines) + "\n"
         child = LBProcess(text, self.folder, cores=job.cores, prefix=job.prefix, timeout=120).child
@@ -348,6 +361,7 @@ class Nginx(Proxy):
             "        keepalive 256;",
             "        keepalive_requests 1000000000;",
             "    }",
+            *(f"    {line}" for line in self.words.sections),
             "    proxy_http_version 1.1;",
             '    proxy_set_header Connection "";',
             "    proxy_set_header Host $http_host;",

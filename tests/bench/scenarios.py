@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import chain
 
 from attrs import frozen
 
+from tests.bench.caching import MEMORY, SMALL, disk, popular, targets
 from tests.bench.lab import Lab
 from tests.bench.load import Load
 from tests.bench.load_http import bulk, handshakes, upload, wrk
@@ -78,9 +80,9 @@ def _on_port(load: Callable[..., Load], **options: object) -> Callable[[Proxy, f
     return lambda proxy, seconds: load(proxy.port, seconds, **options)
 
 
-def _replay(load: Callable[..., Load]) -> Callable[[Proxy, float], Load]:
+def _replay(load: Callable[..., Load], **options: object) -> Callable[[Proxy, float], Load]:
     """Requests of browsers, which differ from each other."""
-    return lambda proxy, seconds: load(proxy.port, seconds, replay=proxy.job.replay)
+    return lambda proxy, seconds: load(proxy.port, seconds, replay=proxy.job.replay, **options)
 
 
 _CORS = {
@@ -113,6 +115,29 @@ def _cors(lab: Lab) -> Job:
 def _cors_load(proxy: Proxy, seconds: float) -> Load:
     """Requests that name one of the servers, in the form that all CORS proxies know."""
     return wrk(proxy.port, seconds, path=f"/http://{proxy.job.servers[0]}/small")
+
+
+def _stored(size: str, count: int, words: Mapping[str, Words], lab: Lab) -> Job:
+    """Browsers ask for ``count`` objects again and again."""
+    return _http(
+        lab, words=words, replay=lab.replay(f"stored-{size}-{count}", targets(size, count))
+    )
+
+
+def _popular(lab: Lab) -> Job:
+    return _http(lab, words=SMALL, replay=lab.replay("popular", popular()))
+
+
+def _hits(size: str, count: int, memory: str) -> tuple[Scenario, Scenario]:
+    """Hits from memory, and from disk with ``memory``, which only has room for bodies that come in
+    and for few of four times as many objects.
+    """
+    return (
+        Scenario(f"cache-hit-{size}", partial(_stored, size, count, MEMORY), _replay(wrk)),
+        Scenario(
+            f"cache-disk-{size}", partial(_stored, size, 4 * count, disk(memory)), _replay(wrk)
+        ),
+    )
 
 
 def _idle(proxy: Proxy, seconds: float) -> Load:
@@ -155,6 +180,9 @@ _ALL = (
     Scenario("workers-2-quarter", partial(_workers, 2, share=0.25), _on_port(wrk)),
     Scenario("http-get-64k", _http, _on_port(wrk, path="/64k")),
     Scenario("http-post-16k", _http, _on_port(wrk, path="/sink", method="POST", size=16384)),
+    *chain(_hits("1k", 1000, "1m"), _hits("64k", 100, "4m"), _hits("1m", 16, "16m")),
+    Scenario("cache-miss-1k", partial(_stored, "1k", 1000, MEMORY), _replay(wrk, unique=True)),
+    Scenario("cache-zipf", _popular, _replay(wrk)),
     Scenario("cors-proxy", _cors, _cors_load),
     Scenario("http-close", _http, _on_port(wrk, close=True)),
     _rr(1),

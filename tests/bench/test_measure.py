@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from itertools import islice
 from socket import create_server
 from threading import Thread
 from time import sleep
@@ -10,11 +12,15 @@ from time import sleep
 import pytest
 
 from tests.bench.__main__ import chosen
+from tests.bench.caching import Varnish, popular
 from tests.bench.heads import browser_mix
+from tests.bench.lab import Lab
+from tests.bench.load import Load
 from tests.bench.load_paced import paced
-from tests.bench.measure import Result, Sample, _brief, _ratio, _summary
+from tests.bench.measure import Result, Sample, _brief, _ratio, _summary, measure
+from tests.bench.proxies import HAProxy, Job, Words
 from tests.bench.report import header, table
-from tests.bench.scenarios import SCENARIOS
+from tests.bench.scenarios import SCENARIOS, Scenario
 
 
 def samples(*figures):
@@ -36,6 +42,23 @@ def test_table():
     assert first.split()[-1] == header().split()[-1].replace("ratio", "2.00")
     assert "2.00" not in second
     assert missing == "    x: without nginx: not here"
+
+
+def test_a_proxy_that_is_not_meant_is_not_missed(monkeypatch):
+    job = Job(words={"lbproxy": Words()})
+    scenario = Scenario("x", lambda lab: job, lambda proxy, seconds: Load(1, 1.0))
+    monkeypatch.setattr("tests.bench.measure.PROXIES", {"varnish": Varnish, "haproxy": HAProxy})
+    with Lab() as lab:
+        result = measure(scenario, lab, rounds=1, seconds=1.0, say=lambda text: None)
+    assert result.missing == ("haproxy: haproxy cannot do this",)
+
+
+def test_popular_targets():
+    found = list(islice(popular(), 20_000))
+    counts = Counter(found).most_common()
+    assert counts[0][1] > 20 * counts[999][1]
+    sizes = Counter(target.split(b"/")[2] for target, _ in counts)
+    assert sizes[b"1k"] > 5 * sizes[b"64k"] > 25 * sizes[b"1m"] > 0
 
 
 def test_choice(monkeypatch):

@@ -77,6 +77,12 @@ http {{
             return 200 $mix_body;
         }}
         location /route/ {{ return 200 "{small}"; }}
+        location /cached/ {{
+            add_header Cache-Control "public, max-age=86400" always;
+            location /cached/1k/ {{ try_files /1k =404; }}
+            location /cached/64k/ {{ try_files /64k =404; }}
+            location /cached/1m/ {{ try_files /1m =404; }}
+        }}
         location = /sink {{ return 200 "ok\n"; }}
         location /status/ {{ return 503 "no\\n"; }}
     }}
@@ -89,7 +95,8 @@ class NginxOrigin:
     """One nginx on free ports of 127.0.0.1, its files in ``folder``.
 
     Paths: ``/healthz``, ``/small`` and ``/route/...`` (120 bytes), ``/assets/...`` (answers vary),
-    ``/hello``, ``/64k``, ``/1m``, ``/1g`` (sparse), ``POST /upload`` (answers the body's length),
+    ``/hello``, ``/64k``, ``/1m``, ``/1g`` (sparse), ``/cached/1k/...``, ``/cached/64k/...`` and
+    ``/cached/1m/...`` (a cache may store them), ``POST /upload`` (answers the body's length),
     ``POST /sink`` (reads it away), ``/redirect``, ``/headers``, ``/status/503``. ``certificate`` is
     a PEM file with key and chain; with it ``tls_port`` is served too.
     """
@@ -160,6 +167,7 @@ class NginxOrigin:
 
 def _files(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "1k").write_bytes(bytes(range(256)) * 4)
     (folder / "64k").write_bytes(bytes(range(256)) * 256)
     (folder / "1m").write_bytes(bytes(range(256)) * 4096)
     with (folder / "1g").open("wb") as sparse:
