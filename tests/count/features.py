@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from tests.bench import caching
 from tests.bench.proxies import Words
 
-__all__ = ["COMBINED", "COOKIES", "CUSTOM", "HASH", "HEADERS", "REWRITE", "STICKY"]
+__all__ = [
+    "CACHE",
+    "CACHE_ELSEWHERE",
+    "CACHE_FULL",
+    "COMBINED",
+    "COOKIES",
+    "CUSTOM",
+    "HASH",
+    "HEADERS",
+    "REWRITE",
+    "STICKY",
+]
 
 # some of these the browser sends, with other values; the others it does not
 _HEADERS = (
@@ -113,3 +127,28 @@ CUSTOM = {
     )
 }
 """The access log in a format of one's own with about the fields of HAProxy's."""
+
+CACHE = caching.MEMORY
+"""A cache; lbproxy's is in memory, and nginx's in files that it keeps open."""
+
+CACHE_FULL = {
+    "lbproxy": Words(
+        front=["cache = main"],
+        sections=[
+            *("[cache main]", "memory = 16g"),
+            *("[frontend filled]", "listen = unix:filled.sock", "backend = app"),
+            f"filters = {Path(__file__).with_name('filled.py')}:Filled",
+        ],
+    )
+}
+"""The same cache with many other responses in it."""
+
+CACHE_ELSEWHERE = {
+    "lbproxy": Words(
+        sections=[
+            *("[cache main]", "memory = 64m"),
+            *("[frontend cached]", "listen = unix:cached.sock", "backend = app", "cache = main"),
+        ]
+    )
+}
+"""A cache that only another frontend uses."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, repeat
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import field, frozen
 
-from tests.bench.heads import SAME_ANSWER, answers, browser_requests, same
+from tests.bench.heads import SAME_ANSWER, answers, asking_for, browser_requests, same
 from tests.bench.proxies import Words
 from tests.count import features
-from tests.count.traffic import Browsers, Gate, Origin, Pings, Requests
+from tests.count.traffic import Browsers, Gate, Hits, Origin, Pings, Requests
 
 __all__ = ["ROWS", "Client", "Row"]
 
@@ -74,6 +74,35 @@ def _varied(size: int = 0) -> Callable[[], Iterator[bytes]]:
     return lambda: answers(0, size)
 
 
+PATHS = [b"/assets/%d/%x.css" % (number % 50, number) for number in range(1000)]
+"""What the requests of the cache rows are for."""
+
+
+def _stored(seed: int, cookie: str) -> Iterator[bytes]:
+    """Requests of one browser for :data:`PATHS`."""
+    step = 2 * seed + 1  # so that every browser has an order of its own
+    for number, request in enumerate(browser_requests(seed)):
+        yield asking_for(PATHS[(number * step + seed) % len(PATHS)], request)
+
+
+def _hits(*proxy: Any) -> Client:
+    return Hits(*proxy, _stored, paths=PATHS)
+
+
+def _cross_origin(port: int, origin: Origin, gate: Gate) -> Client:
+    """Requests of a page of another origin, which name the server."""
+
+    def requests(seed: int, cookie: str) -> Iterator[bytes]:
+        for request in browser_requests(seed, prefix=f"/http://{origin.addresses[0]}"):
+            yield request.replace(b"\r\nReferer", b"\r\nOrigin: https://a.example\r\nReferer", 1)
+
+    return Browsers(port, origin, gate, requests)
+
+
+def _public() -> Iterator[bytes]:
+    return answers(0, 1024, public=True)
+
+
 def _trusting() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -127,6 +156,11 @@ _ALL = (
         _both("combined", features.COMBINED)[1:],
         _both("custom", features.CUSTOM)[1:],
     ),
+    Row("cache-hit", _hits, _public, words=features.CACHE),
+    Row("cache-hit-full", _hits, _public, words=features.CACHE_FULL),
+    Row("cache-miss", _asks(_browser()), _public, words=features.CACHE),
+    Row("cache-elsewhere", _asks(_browser()), _varied(), words=features.CACHE_ELSEWHERE),
+    Row("cors", _cross_origin, _varied(), mode="corsproxy", words={"lbproxy": Words()}),
 )
 
 ROWS: dict[str, Row] = {row.name: row for row in _ALL}

@@ -8,8 +8,10 @@ from socket import create_connection
 import h11
 import pytest
 
-from tests.bench.heads import SAME_ANSWER, answers, browser_requests, same
+from lbproxy.cache.memory import Memory
+from tests.bench.heads import SAME_ANSWER, answers, asking_for, browser_requests, same
 from tests.count.callgrind import total
+from tests.count.filling import fill
 from tests.count.measure import counted
 from tests.count.rows import ROWS
 from tests.count.strace import Strace
@@ -54,6 +56,28 @@ def test_same_head():
     assert same("/x") == same("/x")
     assert b"Connection: close\r\n" in same(close=True)
     assert same(method="POST", body=b"abc").endswith(b"Content-Length: 3\r\n\r\nabc")
+
+
+def test_answers_that_a_cache_may_store():
+    for answer in islice(answers(1, 1024, public=True), 100):
+        head = answer.partition(b"\r\n\r\n")[0]
+        assert b"\r\nCache-Control: public, max-age=" in head
+        assert b"Set-Cookie" not in head
+
+
+def test_another_target():
+    assert asking_for(b"/b?c", b"GET /a HTTP/1.1\r\nHost: x y\r\n\r\n") == (
+        b"GET /b?c HTTP/1.1\r\nHost: x y\r\n\r\n"
+    )
+
+
+def test_a_filled_store():
+    memory = Memory(1 << 20)
+    fill(memory, 50)
+    assert len(memory) == 50
+    assert memory.lookup((b"app", b"http", b"www.example.com", b"/filled/49"))
+    with pytest.raises(RuntimeError, match="of 5000 responses"):
+        fill(Memory(1 << 20), 5000)
 
 
 def test_sum_of_a_profile():

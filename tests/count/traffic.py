@@ -16,12 +16,14 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from threading import Lock, Thread
 
-__all__ = ["BATCH", "Browsers", "Gate", "Origin", "Pings"]
+from tests.bench.heads import asking_for
+
+__all__ = ["BATCH", "Browsers", "Gate", "Hits", "Origin", "Pings"]
 
 BATCH = 16
 """Units of work under way at once."""
@@ -255,6 +257,37 @@ class _Browser:
         self.made = 0
         self.head = b""
         self.stream = _Stream(sock)
+
+
+class Hits(Browsers):
+    """Browsers that ask for ``paths``, which a cache has stored before."""
+
+    def __init__(
+        self, port: int, origin: Origin, gate: Gate, requests: Requests, *, paths: Sequence[bytes]
+    ) -> None:
+        super().__init__(port, origin, gate, requests)
+        self._missing = list(paths)
+
+    def run(self, units: int) -> None:
+        """See :class:`Browsers`; RuntimeError if a request is not a hit."""
+        if self._missing:
+            self._store()
+        super().run(units)
+
+    def _store(self) -> None:
+        """Ask for each path once, one after the other."""
+        self._origin.due = 1
+        browser = _Browser(0, _connect(self._port), self._requests(0, ""))
+        for path in self._missing:
+            browser.sock.sendall(asking_for(path, next(browser.requests)))
+            super()._judge(browser, browser.stream.wait_message())
+        browser.sock.close()
+        self._missing.clear()
+
+    def _judge(self, browser: _Browser, head: bytes) -> None:
+        super()._judge(browser, head)
+        if b"; hit" not in head and b"\nage:" not in head.lower():
+            raise RuntimeError(f"the cache did not answer: {head!r}")
 
 
 class Pings:

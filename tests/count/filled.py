@@ -1,0 +1,38 @@
+"""A filter file that fills each memory store of the process: ``filters = filled.py:Filled``.
+
+A frontend without traffic names the filter, and the frontend that is counted runs nothing of it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from lbproxy.cache.memory import Memory
+from lbproxy.http.filter import Filter
+from tests.count.filling import fill
+
+__all__ = ["OBJECTS", "VARIABLE", "Filled"]
+
+VARIABLE = "COUNT_OBJECTS"
+"""Name of the environment variable with the number of responses."""
+
+OBJECTS = 100_000
+"""Responses without it."""
+
+
+class Filled(Filter):
+    """Does nothing; the file that defines it does."""
+
+    name = "filled"
+
+
+def _filling(begin: Any) -> Any:
+    def begin_filled(self: Memory, *arguments: Any) -> None:
+        begin(self, *arguments)
+        fill(self, int(os.environ.get(VARIABLE, OBJECTS)))
+
+    return begin_filled
+
+
+Memory.__init__ = _filling(Memory.__init__)  # type: ignore[method-assign]
