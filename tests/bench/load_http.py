@@ -7,11 +7,12 @@ import re
 import socket
 import tempfile
 import time
+from http.client import HTTPConnection
 from pathlib import Path
 
 from tests.bench.load import Load, run_tool, tool
 
-__all__ = ["bulk", "handshakes", "upload", "wrk"]
+__all__ = ["bulk", "fetch_each", "handshakes", "upload", "wrk"]
 
 SCRIPT = Path(__file__).with_name("headers.lua")
 
@@ -52,6 +53,20 @@ def wrk(
         result["p99_us"],
         result["errors"],
     )
+
+
+def fetch_each(port: int, replay: Path) -> None:
+    """Request each target of a file of requests once; RuntimeError if an answer is not 200."""
+    found = re.findall(rb"^GET (\S+) HTTP/", replay.read_bytes(), re.MULTILINE)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    fields = {"Host": "www.example.com", "Accept-Encoding": "gzip, deflate, br, zstd"}
+    for target in dict.fromkeys(found):
+        connection.request("GET", target.decode(), headers=fields)
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{target!r} was answered with {answer.status}")
+    connection.close()
 
 
 def bulk(port: int, seconds: float, *, gigabytes: int = 1) -> Load:

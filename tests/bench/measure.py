@@ -84,6 +84,8 @@ def measure(
         for name in PROXIES:
             try:
                 running[name] = _launch(scenario, lab, name)
+                if scenario.prepare is not None:
+                    scenario.prepare(running[name])
                 if not scenario.fresh:
                     scenario.load(running[name], min(1.0, seconds))  # warm up
             except NotMeant:

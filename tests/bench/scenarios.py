@@ -11,7 +11,7 @@ from attrs import frozen
 from tests.bench.caching import MEMORY, SMALL, disk, popular, targets
 from tests.bench.lab import Lab
 from tests.bench.load import Load
-from tests.bench.load_http import bulk, handshakes, upload, wrk
+from tests.bench.load_http import bulk, fetch_each, handshakes, upload, wrk
 from tests.bench.load_idle import idle
 from tests.bench.load_paced import paced
 from tests.bench.load_tools import pgbench, redis
@@ -26,6 +26,7 @@ class Scenario:
 
     ``measure``: ``cpu``: CPU microseconds of the proxy for each unit; ``value``: what the load
     reports.  ``fresh``: a new proxy process for every run.  ``note``: printed below the table.
+    ``prepare`` gets the proxy before all load.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Scenario:
     measure_unit: str = "us/request"
     fresh: bool = False
     note: str = ""
+    prepare: Callable[[Proxy], None] | None = None
 
 
 def _http(lab: Lab, **options: object) -> Job:
@@ -132,12 +134,16 @@ def _hits(size: str, count: int, memory: str) -> tuple[Scenario, Scenario]:
     """Hits from memory, and from disk with ``memory``, which only has room for bodies that come in
     and for few of four times as many objects.
     """
+    from_memory, from_disk = (size, count, MEMORY), (size, 4 * count, disk(memory))
     return (
-        Scenario(f"cache-hit-{size}", partial(_stored, size, count, MEMORY), _replay(wrk)),
-        Scenario(
-            f"cache-disk-{size}", partial(_stored, size, 4 * count, disk(memory)), _replay(wrk)
-        ),
+        Scenario(f"cache-hit-{size}", partial(_stored, *from_memory), _replay(wrk), prepare=_store),
+        Scenario(f"cache-disk-{size}", partial(_stored, *from_disk), _replay(wrk), prepare=_store),
     )
+
+
+def _store(proxy: Proxy) -> None:
+    assert proxy.job.replay is not None
+    fetch_each(proxy.port, proxy.job.replay)
 
 
 def _idle(proxy: Proxy, seconds: float) -> Load:
