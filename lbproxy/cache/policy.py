@@ -119,11 +119,13 @@ class Cookies:
     def names_all(self, names: frozenset[str]) -> bool:
         """Whether every cookie is named here, so that a request with these cookies has a policy."""
         patterns = self.ignore + self.key + self.bypass
+        if not patterns:
+            return not names
         return all(_matches(name, patterns) for name in names)
 
     def bypasses(self, names: frozenset[str]) -> bool:
         """Whether one of the cookies bypasses the cache."""
-        return any(_matches(name, self.bypass) for name in names)
+        return bool(self.bypass) and any(_matches(name, self.bypass) for name in names)
 
     def ignores(self, name: str) -> bool:
         """Whether the cookie does not matter; cookies of the key do."""
