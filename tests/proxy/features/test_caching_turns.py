@@ -178,3 +178,42 @@ def test_no_turn_is_long_with_a_large_folder(
     again.close()
     assert turns.count > 200
     assert turns.longest < 0.05, "seconds; a slice has 0.003"
+
+
+@pytest.mark.usefixtures("slow")
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_compaction_leaves_out_what_another_process_has_just_purged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, soft: bool
+) -> None:
+    monkeypatch.setattr(Jobs, "run", lambda *_: None)
+    folders: list[tuple[Turns, Folder]] = []
+
+    def opened() -> tuple[Turns, Folder]:
+        turns = Turns()
+        folder = Folder(tmp_path / "store", 1 << 30, 64, Jobs(turns), Follower())
+        for _ in folder.load():
+            pass
+        folders.append((turns, folder))
+        return turns, folder
+
+    def record(number: int) -> bytes:
+        none: frozenset[bytes] = frozenset()
+        url, key = b"http://h/%d" % number, b"%016d" % number
+        return dump_entry(Place(key, bytes(8), url, none, none, 9, number + 1, 0, 1.0))
+
+    purging_turns, purging = opened()
+    purging.journal.append(lambda: map(record, range(COUNT)))
+    turns, folder = opened()
+    folder._compact_at, folder.journal.records = 0, COUNT * 3
+    folder._tend()
+    assert turns.waiting, "the compaction begins in the next turn"
+    purging.purge(Purge("all"), soft)
+    purging_turns.run()
+    started = folder.journal._started
+    turns.run()
+    assert folder.journal._started > started, "it was compacted"
+    _, restarted = opened()
+    assert len(restarted.catalog) == (COUNT if soft else 0)
+    assert all(place.purged for place in restarted.catalog)
+    for _, one in folders:
+        one.close()

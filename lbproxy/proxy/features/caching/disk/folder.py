@@ -305,8 +305,14 @@ class Folder:
         self._compaction = in_slices(self.jobs.reactor, self.journal.compaction(self._records))
         self._compaction.addCallbacks(self._compacted, self._not_compacted)
 
-    def _records(self) -> Iterable[bytes]:
-        return map(dump_entry, list(self._names.values()))
+    def _records(self) -> Iterator[bytes]:
+        """Yield the records of what is stored. A purge that this process has just learnt of may be
+        behind the position that they stand for, and its sweep be under way.
+        """
+        for place in list(self._names.values()):
+            self.catalog.settle(place)
+            if self._names.get(place.record) is place:
+                yield dump_entry(place)
 
     def _compacted(self, _: None) -> None:
         self._compacting = False
