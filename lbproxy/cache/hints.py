@@ -7,8 +7,12 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from attrs import frozen
+
 from lbproxy.cache.purge import Purge
+from lbproxy.cache.stored import Stored
 from lbproxy.cache.targeted import Fields
+from lbproxy.cache.vary import Selected, selected_by
 
 __all__ = ["Hints", "early_links", "links", "takes_hints"]
 
@@ -68,32 +72,47 @@ def takes_hints(head: Fields, version: int) -> bool:
     return version >= 11 and head.header_values(b"sec-fetch-mode") == [b"navigate"]
 
 
+@frozen
+class _Known:
+    """The links of a response, its URL, and the fields of requests that select it."""
+
+    url: bytes
+    selected: Selected
+    links: tuple[bytes, ...]
+
+
 class Hints:
-    """The links of the responses that were stored last, by URL."""
+    """The links of the responses that were stored last, by the digest of the key of their requests:
+    whoever gets them could have got the response.
+    """
 
     def __init__(self) -> None:
-        self._links: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._links)
+        return len(self._known)
 
-    def learn(self, url: bytes, head: Fields) -> None:
-        """Remember the links of a response that may be shown to all clients."""
-        found = early_links(head)
-        self._links.pop(url, None)
-        if found and len(url) <= LONGEST:
-            self._links[url] = found
-            if len(self._links) > MOST_RESPONSES:
-                self._links.popitem(last=False)
+    def learn(self, key: bytes, stored: Stored) -> None:
+        """Remember the links of a response that is stored."""
+        found = early_links(stored)
+        self._known.pop(key, None)
+        size = len(stored.url) + sum(len(chosen or b"") for _, chosen in stored.selected)
+        if found and size <= LONGEST:
+            self._known[key] = _Known(stored.url, stored.selected, found)
+            if len(self._known) > MOST_RESPONSES:
+                self._known.popitem(last=False)
 
-    def of(self, url: bytes) -> tuple[bytes, ...]:
-        """Return the links of the last response of ``url``."""
-        return self._links.get(url, ())
+    def of(self, key: bytes, request: Fields) -> tuple[bytes, ...]:
+        """Return the links of the last response of ``key`` if ``request`` selects it."""
+        known = self._known.get(key)
+        if known is None:
+            return ()
+        asked = selected_by((name for name, _ in known.selected), request)
+        return known.links if asked == known.selected else ()
 
     def purged(self, wanted: Purge) -> None:
         """Forget the responses that a purge may name."""
-        if wanted.kind == "url":
-            self._links.pop(wanted.value, None)
-            return
-        for url in [one for one in self._links if wanted.may_name(one)]:
-            del self._links[url]
+        url = wanted.value if wanted.kind == "url" else None
+        for key, known in list(self._known.items()):
+            if known.url == url if url is not None else wanted.may_name(known.url):
+                del self._known[key]

@@ -10,7 +10,7 @@ from typing import Final
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.targeted import Fields
 
-__all__ = ["ANY", "matching", "selected_by", "vary_names"]
+__all__ = ["ANY", "Selected", "matching", "selected_by", "vary_names"]
 
 ANY: Final = b"*"
 

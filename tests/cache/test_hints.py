@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lbproxy.cache.control import NONE
 from lbproxy.cache.hints import (
     LONGEST,
     MOST_LINKS,
@@ -16,6 +17,8 @@ from lbproxy.cache.hints import (
     takes_hints,
 )
 from lbproxy.cache.purge import Purge
+from lbproxy.cache.stored import Stored
+from lbproxy.cache.vary import Selected
 from lbproxy.http.message import RequestHead, ResponseHead
 
 
@@ -42,16 +45,27 @@ def test_links(value: bytes, wanted: tuple[bytes, ...]) -> None:
     assert early_links(response(value)) == wanted
 
 
+def stored(url: bytes, *values: bytes, selected: Selected = ()) -> Stored:
+    headers = [(b"Link", value) for value in values]
+    return Stored(url, 200, b"", headers, NONE, 0, 0, 0, True, "", length=1, selected=selected)
+
+
+GET = RequestHead(b"GET", b"/", [])
+
+
 def test_bounds() -> None:
-    many = response(*(b"</%d>; rel=preload" % number for number in range(2 * MOST_LINKS)))
-    assert len(early_links(many)) == MOST_LINKS
+    many = [b"</%d>; rel=preload" % number for number in range(2 * MOST_LINKS)]
+    assert len(early_links(response(*many))) == MOST_LINKS
     long = response(b"</%b>; rel=preload" % (b"a" * LONGEST))
     assert early_links(long) == ()
     hints = Hints()
     for number in range(MOST_RESPONSES + 10):
-        hints.learn(b"http://h/%d" % number, many)
+        hints.learn(b"%d" % number, stored(b"http://h/%d" % number, *many))
     assert len(hints) == MOST_RESPONSES
-    assert not hints.of(b"http://h/0")
+    assert not hints.of(b"0", GET)
+    hints.learn(b"last", stored(b"http://h/" + b"a" * LONGEST, *many))
+    hints.learn(b"last", stored(b"http://h/", *many, selected=((b"x", b"a" * LONGEST),)))
+    assert not hints.of(b"last", RequestHead(b"GET", b"/", [(b"X", b"a" * LONGEST)]))
 
 
 @given(st.text('<>ab;,= "\\', max_size=40))
@@ -64,15 +78,25 @@ def test_no_input_yields_what_is_not_in_it(text: str) -> None:
 def test_a_response_without_links_and_a_purge_forget() -> None:
     hints = Hints()
     for path in (b"/a", b"/b", b"/c"):
-        hints.learn(b"http://h" + path, response(b"</x>; rel=preload"))
-    hints.learn(b"http://h/a", response())
-    assert not hints.of(b"http://h/a")
+        hints.learn(path, stored(b"http://h" + path, b"</x>; rel=preload"))
+    hints.learn(b"/a", stored(b"http://h/a"))
+    assert not hints.of(b"/a", GET)
     hints.purged(Purge("url", b"http://h/b"))
-    assert not hints.of(b"http://h/b")
+    assert not hints.of(b"/b", GET)
     hints.purged(Purge("host", b"other"))
-    assert hints.of(b"http://h/c")
+    assert hints.of(b"/c", GET)
     hints.purged(Purge("tag", b"t"))
     assert not hints
+
+
+def test_only_a_request_that_selects_the_response_gets_its_links() -> None:
+    hints = Hints()
+    bob = stored(b"http://h/", b"</bob>; rel=preload", selected=((b"x-user", b"bob"),))
+    hints.learn(b"k", bob)
+    assert hints.of(b"k", RequestHead(b"GET", b"/", [(b"X-User", b"bob")]))
+    assert not hints.of(b"k", RequestHead(b"GET", b"/", [(b"X-User", b"eve")]))
+    assert not hints.of(b"k", GET)
+    assert not hints.of(b"other", RequestHead(b"GET", b"/", [(b"X-User", b"bob")]))
 
 
 @pytest.mark.parametrize(

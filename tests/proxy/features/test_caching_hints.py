@@ -14,11 +14,16 @@ from tests.support.purging import purged
 TEXT = """
 [cache main]
 early_hints = {hints}
+cookies = key user
 [frontend web]
 listen = tcp:80
 cache = main
-backend = app
+routes =
+    header X-Beta -> beta
+    default -> app
 [backend app]
+servers = a 10.0.0.1:80
+[backend beta]
 servers = a 10.0.0.1:80
 """
 PAGE = {
@@ -86,3 +91,15 @@ def test_a_purge_forgets_them() -> None:
         lb.get("http://h/")
         purged(lb.service.caches["main"], Purge("url", b"http://h/"))
         assert not hinted(lb.get("http://h/", headers=NAVIGATES))
+
+
+@pytest.mark.parametrize(
+    "own", [{"Cookie": "user=bob"}, {"X-User": "bob"}, {"X-Beta": "1"}], ids=lambda own: [*own][0]
+)
+def test_links_go_only_to_clients_who_could_get_the_page(own: dict[str, str]) -> None:
+    lb, _ = start(Vary="X-User")
+    with lb:
+        lb.get("http://h/", headers=own)
+        lb.advance(61)
+        assert hinted(lb.get("http://h/", headers={**own, **NAVIGATES})) == [103]
+        assert not hinted(lb.get("http://h/", headers=NAVIGATES)), "the page of somebody else"

@@ -206,7 +206,7 @@ class Cache(Generic[RunningT]):
         rule = search_rule(stored) if applies(own, self.policy) else None
         key = own if rule is None else reduced(own, rule) or own
         if self.spec.early_hints:
-            self.hints.learn(fetch.url, stored)
+            self.hints.learn(key_digest(own), stored)
         if rule is not None:
             self.searches.learn(own, rule)
         for other in {fetch.key, own} - {key}:

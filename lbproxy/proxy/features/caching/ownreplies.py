@@ -8,7 +8,9 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from lbproxy.cache.cachestatus import cache_status
+from lbproxy.cache.codec import key_digest
 from lbproxy.cache.hints import takes_hints
+from lbproxy.cache.key import Key, sent_fields
 from lbproxy.cache.purge import Purge
 from lbproxy.http.message import Reply, RequestHead, ResponseHead
 from lbproxy.observe.record import CacheNote
@@ -76,11 +78,13 @@ class _Purging(DeferredStream):
             self._sink.hook_replied(Reply(status, text, [_JSON]))
 
 
-def send_hints(cache: Cache[Any], url: bytes, sink: Asking) -> None:
-    """Send a 103 with the links of the last response of ``url``, if the client takes it."""
-    found = cache.hints.of(url)
+def send_hints(cache: Cache[Any], key: Key, sink: Asking) -> None:
+    """Send a 103 with the links of the last response of ``key``, if the client takes it."""
     request: RequestHead = sink.traffic.request
-    if found and takes_hints(request, request.version):
+    if not takes_hints(request, request.version):
+        return
+    found = cache.hints.of(key_digest(key), sent_fields(request, cache.policy))
+    if found:
         cache.counters.hinted += 1
         headers = [(b"Link", link) for link in found]
         sink.server_events([ResponseHead(103, headers, b"Early Hints")])

@@ -319,7 +319,7 @@ class CacheSource(Source):
         fetch.reason, fetch.claim = reason, claim
         cache.fetching(fetch, shared)
         if cache.spec.early_hints:
-            send_hints(cache, fetch.url, sink)
+            send_hints(cache, self._key(sink), sink)
         reader = self._join(fetch, sink, first=True)
         fetch.start(self.inner)
         return reader
