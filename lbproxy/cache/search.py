@@ -19,7 +19,7 @@ from lbproxy.cache.key import Key
 from lbproxy.cache.policy import Policy
 from lbproxy.cache.targeted import Fields
 
-__all__ = ["SearchRule", "SearchRules", "applies", "reduced", "same_search", "search_rule"]
+__all__ = ["SearchRule", "SearchRules", "applies", "is_reduced", "reduced", "same_search", "search_rule"]
 
 MOST_PATHS: Final = 10_000
 """Paths whose rules are remembered."""
@@ -160,6 +160,11 @@ def reduced(key: Key, rule: SearchRule) -> Key | None:
         return None
     # a target begins with a slash or is a word: no request has this one
     return (*key[:TARGET], b"?" + path, _counted(kept), *key[TARGET + 1 :])
+
+
+def is_reduced(key: Key) -> bool:
+    """Whether a key may be one of :func:`reduced`, under which URLs of several rules may meet."""
+    return key[TARGET : TARGET + 1] != () and key[TARGET].startswith(b"?")
 
 
 def same_search(rule: SearchRule | None, first: bytes, second: bytes) -> bool:

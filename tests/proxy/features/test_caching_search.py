@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from lbproxy.cache.purge import Purge
-from lbproxy.http.message import RequestHead
+from lbproxy.cache.search import same_search, search_rule
+from lbproxy.http.message import RequestHead, ResponseHead
 from lbproxy.proxy.features.caching.shown import why
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.origin import Answer, Request
@@ -121,6 +123,57 @@ def test_a_304_that_changes_the_rule(make: Make) -> None:
     lb.advance(61)
     assert body(lb, "/p?utm=b") == "/p?utm=a", "the server calls it good for this request"
     assert body(lb, "/p?utm=c") == "/p?utm=c", "the response does not answer it any more"
+
+
+def test_a_rule_that_a_304_states_holds_for_the_url_of_the_response(make: Make) -> None:
+    lb = make()
+    fields = ['params=("a")']
+
+    def handle(request: Request) -> Answer:
+        head = {"ETag": '"1"', "Cache-Control": "max-age=60", "No-Vary-Search": fields[0]}
+        if request.header("If-None-Match"):
+            return Answer(304, b"", head)
+        return Answer(200, request.target.encode(), head)
+
+    lb.origin("a", "10.0.0.1:80", handle)
+    assert body(lb, "/p?a=1") == "/p?a=1"
+    lb.advance(61)
+    fields[0] = 'params=("b")'
+    assert body(lb, "/p?c=5&b=3") == "/p?c=5&b=3"
+    assert body(lb, "/p?a=1") == "/p?a=1", "whose key has no query by both rules"
+    assert body(lb, "/p?b=5") == "/p?b=5", "now a matters"
+    assert body(lb, "/p?b=6") == "/p?b=5"
+
+
+def test_random_queries_and_rules(make: Make) -> None:
+    """A response never answers a URL that it tells apart from its own by its own field."""
+    lb = make(cache="grace_refresh = 5s")
+    chance = random.Random(7)
+    rules = ['params=("a")', 'params=("b")', "params", 'params, except=("a")', "key-order", ""]
+    fields = ["params"]
+
+    def handle(request: Request) -> Answer:
+        tag = f'"{request.target}"'
+        said = {"Cache-Control": "max-age=10", "ETag": tag, "No-Vary-Search": fields[0]}
+        said = {name: value for name, value in said.items() if value}
+        if request.header("If-None-Match") == tag:
+            return Answer(304, b"", said)
+        return Answer(200, request.target.encode(), said)
+
+    lb.origin("a", "10.0.0.1:80", handle)
+    for _ in range(800):
+        if chance.random() < 0.2:
+            fields[0] = chance.choice(rules)
+        if chance.random() < 0.3:
+            lb.advance(chance.choice((0.1, 4.0, 11.0)))
+        names = chance.choices("abc", k=chance.randrange(4))
+        parts = [f"{name}={chance.choice('12')}" for name in names]
+        target = "/p?" + "&".join(parts) if parts else "/p"
+        found = lb.get(f"http://h{target}")
+        stated = ResponseHead(200, [(b"No-Vary-Search", one.encode()) for one in
+                                    found.header_values("No-Vary-Search")])  # fmt: skip
+        own = found.body
+        assert own == target.encode() or same_search(search_rule(stated), own, target.encode())
 
 
 def test_requests_that_the_response_tells_apart_do_not_share_a_fetch(make: Make) -> None:

@@ -23,7 +23,7 @@ from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.traffic import HTTPTraffic
 
-__all__ = ["fits", "fits_stale", "head_for", "reflect"]
+__all__ = ["fits", "fits_stale", "head_for", "reflect", "same_url"]
 
 
 def head_for(cache: Cache[Fetch], fetch: Fetch, sink: Asking, first: bool) -> ResponseHead | None:
@@ -62,7 +62,7 @@ def fits(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
     It must be one that the store could answer with (RFC 9111 §4). The time that the server
     needed does not count: the request has waited for it."""
     request, policy = sink.traffic.request, cache.policy
-    if not _same_url(cache, stored, sink):
+    if not same_url(cache, stored, sink):
         return False
     if matching([stored], sent_fields(request, policy)) is None:
         return False
@@ -75,11 +75,11 @@ def fits_stale(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
     """Whether a stored response may answer a request while the server fails."""
     request, policy = sink.traffic.request, cache.policy
     usable = usable_on_error(stored, ask(request, policy), policy, cache.wall()) is not None
-    same = usable and _same_url(cache, stored, sink)
+    same = usable and same_url(cache, stored, sink)
     return same and matching([stored], sent_fields(request, policy)) is not None
 
 
-def _same_url(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
+def same_url(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
     """Whether a response is of the URL of a request, or of one that it calls the same.
 
     Requests wait together for what the present response calls the same; the next may differ."""

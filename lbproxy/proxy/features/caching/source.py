@@ -13,7 +13,7 @@ from lbproxy.cache.key import (
     key_of,
 )
 from lbproxy.cache.memory import Entry
-from lbproxy.cache.search import SearchRule, applies, search_rule
+from lbproxy.cache.search import SearchRule, applies, is_reduced, search_rule
 from lbproxy.cache.serving import Decision, Use, decide
 from lbproxy.cache.stored import Stored
 from lbproxy.http.message import End, RequestHead
@@ -35,7 +35,7 @@ from lbproxy.proxy.features.caching.ownreplies import (
 from lbproxy.proxy.features.caching.postbody import begin_held, body_of
 from lbproxy.proxy.features.caching.reader import Reader
 from lbproxy.proxy.features.caching.reading import FileReading
-from lbproxy.proxy.features.caching.sharing import fits
+from lbproxy.proxy.features.caching.sharing import fits, same_url
 from lbproxy.proxy.http.bodystream import respond
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import Source
@@ -121,7 +121,9 @@ class CacheSource(Source):
     def _answers(self, entries: list[Entry], rule: SearchRule, sink: Asking) -> bool:
         """Whether the request selects a response that still states ``rule``."""
         entry = selected(entries, sink.traffic.request, self.cache)
-        return entry is not None and search_rule(entry.stored) == rule
+        if entry is None or search_rule(entry.stored) != rule:
+            return False
+        return same_url(self.cache, entry.stored, sink)
 
     def _searched(
         self, other: Key, rule: SearchRule, key: Key, asked: Asked, waited: bool
@@ -158,6 +160,8 @@ class CacheSource(Source):
     ) -> SourceStream:
         """Answer by one of the stored responses of ``key``, or by a fetch."""
         entry = selected(entries, sink.traffic.request, self.cache)
+        if entry is not None and is_reduced(key) and not same_url(self.cache, entry.stored, sink):
+            return self._look_up_own(self._key(sink), asked, sink, waited)
         if entry is None:
             reason = "vary-miss" if entries else "uri-miss"
             return self._fetch(key, asked, sink, None, reason, waited)
