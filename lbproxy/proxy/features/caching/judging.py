@@ -40,14 +40,15 @@ def stored_or_refused(
 ) -> Stored | Refusal:
     """Return the response as it will be stored, or why it is not.
 
-    ``times``: when the request was sent and the head came; ``worth``: it has had ``min_uses``."""
+    ``times``: when the request was sent and the head came; ``worth``: it has had ``min_uses``,
+    which a response that is there already has shown."""
     policy = fetch.cache.policy
     found = store(fetch.url, request, fetch.asked, head, policy, times)
     if head.status in FAILURES and _has_good(fetch, request, times[1]):
         return BETTER
     if isinstance(found, Refusal):
         return found
-    if not worth:
+    if not worth and _known(fetch, request) is None:
         return TOO_FEW
     if head.length is not None and head.length > policy.max_object:
         return TOO_LARGE
