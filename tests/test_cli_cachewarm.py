@@ -39,6 +39,14 @@ class Peer:
             target = head.split(b" ")[1]
             said = {b"/hit": HIT, b"/private": PRIVATE}.get(target, STORED)
             length = b"9" if target == b"/cut" else b"5"
+            if target == b"/early":
+                sock.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n" * 2)
+            if target == b"/trickle":
+                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n")
+                for _ in range(99):
+                    sock.sendall(b"x")
+                    time.sleep(0.1)
+                return
             if target == b"/hang":
                 time.sleep(2)
                 return
@@ -77,6 +85,18 @@ def test_each_url_is_requested_once(run: Callable[..., Result], peer: Peer) -> N
     assert b"Accept-Encoding: gzip\r\n" in first
     assert second.startswith(b"GET /hit ")
     assert peer.connections == 1
+
+
+def test_interim_responses_are_not_the_response(run: Callable[..., Result]) -> None:
+    result = run("http://HOST/early\nhttp://HOST/hit\n", "--rate", "1000/s", "--at-once", "1")
+    assert result.output == "1 stored, 1 were in the cache, 0 failed; 10 bytes received\n"
+
+
+def test_the_deadline_holds_for_a_body_that_trickles(run: Callable[..., Result]) -> None:
+    start = time.monotonic()
+    result = run("http://HOST/trickle\n", "--deadline", "1s")
+    assert "the deadline came in the middle of its body" in result.output
+    assert time.monotonic() - start < 6, "seconds; the body takes 10"
 
 
 def test_what_failed_is_printed_with_its_reason(run: Callable[..., Result]) -> None:

@@ -28,6 +28,7 @@ FAILURES: Final = 1000
 """Failures that a report has one by one; further ones are counted."""
 
 _PIECE: Final = 64 * 1024
+_MOST_INTERIM: Final = 100
 _DETAIL: Final = re.compile(r'detail="((?:[^"\\]|\\.)*)"')
 _TEXT: Final = re.compile(r"[\x21-\x7e]+")
 
@@ -169,6 +170,18 @@ class _Work:
         return self._report
 
 
+class _FinalResponse(http.client.HTTPResponse):
+    """A response behind any interim ones; http.client itself knows 100 alone."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(_MOST_INTERIM):
+            line: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+            if line[1] >= 200 or line[1] == 101:
+                return line
+            http.client.parse_headers(self.fp)
+        raise http.client.HTTPException("too many interim responses")
+
+
 class _Client:
     """Requests over one connection, which is kept while the host stays the same."""
 
@@ -211,7 +224,7 @@ class _Client:
         client.endheaders()
         response = client.getresponse()
         size = 0
-        while piece := response.read(_PIECE):
+        while piece := response.read1(_PIECE):
             size += len(piece)
             if time.monotonic() > end:
                 self.close()
@@ -219,6 +232,7 @@ class _Client:
         if response.length:
             self.close()
             return Warmed(url, "failed", "the body was cut short", size)
+        response.close()  # read1 leaves it open, and the connection busy
         if response.will_close:
             self.close()
         word, reason = _judge(response)
@@ -231,6 +245,7 @@ class _Client:
             return self._open[1]
         self.close()
         client = http.client.HTTPConnection(place[1], port, timeout=self._options.timeout)
+        client.response_class = _FinalResponse
         client.sock = self._connect(parts.scheme, place[1], port)
         self._open = place, client
         return client
