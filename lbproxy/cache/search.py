@@ -19,7 +19,15 @@ from lbproxy.cache.key import Key
 from lbproxy.cache.policy import Policy
 from lbproxy.cache.targeted import Fields
 
-__all__ = ["SearchRule", "SearchRules", "applies", "is_reduced", "reduced", "same_search", "search_rule"]
+__all__ = [
+    "SearchRule",
+    "SearchRules",
+    "applies",
+    "is_reduced",
+    "reduced",
+    "same_search",
+    "search_rule",
+]
 
 MOST_PATHS: Final = 10_000
 """Paths whose rules are remembered."""

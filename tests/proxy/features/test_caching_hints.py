@@ -93,9 +93,7 @@ def test_a_purge_forgets_them() -> None:
         assert not hinted(lb.get("http://h/", headers=NAVIGATES))
 
 
-@pytest.mark.parametrize(
-    "own", [{"Cookie": "user=bob"}, {"X-User": "bob"}, {"X-Beta": "1"}]
-)
+@pytest.mark.parametrize("own", [{"Cookie": "user=bob"}, {"X-User": "bob"}, {"X-Beta": "1"}])
 def test_links_go_only_to_clients_who_could_get_the_page(own: dict[str, str]) -> None:
     lb, _ = start(Vary="X-User")
     with lb:
