@@ -327,6 +327,10 @@ def lines(cls: type[Any], **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[
     return st.lists(spec(cls, **fixed), max_size=2).map(tuple)
 
 
+NAMESERVERS = st.lists(
+    st.sampled_from(["10.0.0.2", "10.0.0.2:5353", "[2001:db8::1]:53"]), unique=True
+).map(tuple)
+
 ALERTS = spec(
     AlertsSpec,
     on=st.just(True),
@@ -352,7 +356,7 @@ ALERTS = spec(
 )
 CONFIGS = st.builds(
     Config,
-    spec(GlobalSpec, access_log=LOG).map(
+    spec(GlobalSpec, access_log=LOG, nameservers=NAMESERVERS).map(
         lambda one: attrs.evolve(
             one, metrics_servers=True, admin_hosts=(), admin_public=("health",), admin_tokens=""
         )
