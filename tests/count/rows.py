@@ -89,16 +89,6 @@ def _hits(*proxy: Any) -> Client:
     return Hits(*proxy, _stored, paths=PATHS)
 
 
-def _cross_origin(port: int, origin: Origin, gate: Gate) -> Client:
-    """Requests of a page of another origin, which name the server."""
-
-    def requests(seed: int, cookie: str) -> Iterator[bytes]:
-        for request in browser_requests(seed, prefix=f"/http://{origin.addresses[0]}"):
-            yield request.replace(b"\r\nReferer", b"\r\nOrigin: https://a.example\r\nReferer", 1)
-
-    return Browsers(port, origin, gate, requests)
-
-
 def _public() -> Iterator[bytes]:
     return answers(0, 1024, public=True)
 
@@ -160,7 +150,6 @@ _ALL = (
     Row("cache-hit-full", _hits, _public, words=features.CACHE_FULL),
     Row("cache-miss", _asks(_browser()), _public, words=features.CACHE),
     Row("cache-elsewhere", _asks(_browser()), _varied(), words=features.CACHE_ELSEWHERE),
-    Row("cors", _cross_origin, _varied(), mode="corsproxy", words={"lbproxy": Words()}),
 )
 
 ROWS: dict[str, Row] = {row.name: row for row in _ALL}

@@ -208,9 +208,11 @@ def test_a_reload_keeps_and_changes(make: Make) -> None:
 
 
 def test_explain(make: Make) -> None:
-    found = explain_http(parse_config(TEXT.format(keys="open = yes")), "GET", "http://p:8090/", [])
+    config = parse_config(TEXT.format(keys="open = yes"))
+    found = explain_http(config, "GET", "http://p:8090/?url=http://api.example.com/", [])
     assert found.action == "fetches the URL that the call names (mode = corsproxy)"
     assert found.error == ""
+    assert explain_http(config, "GET", "http://p:8090/", []).action == "answered by lbproxy itself"
 
 
 def test_a_limit_applies(make: Make) -> None:
