@@ -171,11 +171,14 @@ def test_both_ways(relays: list[bool], seed: int) -> None:
 
 @pytest.mark.parametrize("most", [0, 2])
 def test_more_sessions_than_pipes(relays: list[bool], most: int) -> None:
-    pairs = [(Talker(n, 3 * MEGABYTE), Talker(n + 50, 2 * MEGABYTE)) for n in range(5)]
-    results, records = sessions(*pairs, most=most)
-    assert results == pairs and all(complete(*pair) for pair in pairs)
-    assert sorted(record.bytes_in for record in records) == [3 * MEGABYTE] * 5
-    assert sorted(record.bytes_out for record in records) == [2 * MEGABYTE] * 5
+    for _ in range(10):  # on a busy machine the sessions may run one after the other
+        pairs = [(Talker(n, 3 * MEGABYTE), Talker(n + 50, 2 * MEGABYTE)) for n in range(5)]
+        results, records = sessions(*pairs, most=most)
+        assert results == pairs and all(complete(*pair) for pair in pairs)
+        assert sorted(record.bytes_in for record in records) == [3 * MEGABYTE] * 5
+        assert sorted(record.bytes_out for record in records) == [2 * MEGABYTE] * 5
+        if False in relays:
+            break
     assert False in relays and (True in relays) == bool(most)
 
 
