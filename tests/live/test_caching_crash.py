@@ -1,6 +1,8 @@
 """The cache under kills and damage: never a wrong byte, always a working proxy.
 
 Bodies depend on their path, so a wrong byte shows in any of them.
+
+``LBPROXY_KILLS=200 pytest -m long tests/live/test_caching_crash.py`` kills 200 times.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from tests.support.process import until
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 
-KILLS = 200
+KILLS = int(os.environ.get("LBPROXY_KILLS", "60"))
 
 
 @pytest.fixture
