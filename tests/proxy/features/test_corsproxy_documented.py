@@ -214,6 +214,15 @@ def test_conversions_are_off_by_default() -> None:
             assert b"is not supported" in response.body
 
 
+@pytest.mark.parametrize("more", ["convert=csv", "extract=a"])
+def test_only_a_200_is_converted(lb: LoadBalancerFixture, more: str) -> None:
+    missing = Answer(404, b"no,such\nfile,here", {"Content-Type": "text/csv"})
+    lb.origins["example"].handler = lambda request: missing
+    response = fetch(lb, f"/?url=http://example.com/data.csv&{more}")
+    assert (response.status, response.body) == (404, b"no,such\nfile,here")
+    assert response.header("Content-Type") == "text/csv"
+
+
 def test_a_conversion_is_forgotten_with_its_call(
     lb: LoadBalancerFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
