@@ -241,8 +241,9 @@ def test_a_conversion_is_forgotten_with_its_call(
 
 def test_head_describes_what_get_would_send(lb: LoadBalancerFixture) -> None:
     call = f"http://proxy:8090/?url=http://example.com/data.csv&key={KEY}"
-    for more in ("&convert=csv", "&extract=a"):
-        response = lb.request("HEAD", call + more, headers={"Origin": "https://app.example.com"})
+    xml = call.replace(".csv", ".xml")  # an empty body is no XML
+    for converted in (f"{call}&convert=csv", f"{call}&extract=a", f"{xml}&convert=xml"):
+        response = lb.request("HEAD", converted, headers={"Origin": "https://app.example.com"})
         assert response.status == 200
         assert response.header("Content-Type") == "application/json; charset=utf-8"
         assert all(response.header(name) == "" for name in (*OF_THE_BODY, "Content-Length"))
