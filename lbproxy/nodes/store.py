@@ -48,13 +48,15 @@ class SharedStore(Service):
         self.node = token_hex(8)
         self.client = RedisClient(spec, reactor, dialler, random, self._tls)
         self.counts = NodeCounts()
-        now = dialler.wheel.now
+        now, wall = dialler.wheel.now, dialler.wheel.wall
         self.exchange = CountExchange(self.client, self.counts, reactor, now, spec.prefix)
         self.topics: StreamTopics | None = None
         self.elsewhere: dict[str, float] = {}
         self.processes_down = 0
         if isinstance(replicated, LocalReplicated):
-            self.topics = StreamTopics(self.client, replicated, reactor, spec.prefix, self.node)
+            self.topics = StreamTopics(
+                self.client, replicated, reactor, spec.prefix, self.node, wall
+            )
             replicated.remote = self.topics
             replicated.backing = RedisBacking(self.client, spec.prefix, self.node)
         self.client.watchers.append(self._turned)

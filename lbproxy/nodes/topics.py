@@ -1,17 +1,19 @@
 """CONTROL. Bans, lists and other kept topics of all nodes: a stream in Redis.
 
-The stream is a log with one order (:mod:`lbproxy.sharing.log`).  A node reads it from the beginning
-when it starts, which gives it what the others know, and goes on from where it was after the store
-was away.  If the store has lost its data, every node sends what it knows once more.  A node sees
-that by the entry that it has read last, which is gone then.
+The stream is a log (:mod:`lbproxy.sharing.log`).  A node reads it from the beginning when it
+starts, which gives it what the others know, and goes on from where it was after the store was away.
+If the store has lost its data, every node sends what it knows once more, and what was said lately.
+A node sees that by the entry that it has read last, which is gone then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -37,6 +39,7 @@ _READ = 200  # messages of one reply, at most
 _FIRST = 8  # messages of the first reply
 _LARGE = 128 * 1024  # bytes of a reply, after which fewer messages are asked for
 _SENT = 100  # messages sent in one turn
+_SETTLED = 100  # messages repeated in one turn
 _BEGIN = b"0-0"
 
 
@@ -50,8 +53,9 @@ class StreamTopics:
         reactor: Any,
         prefix: str,
         node: str,
+        wall: Callable[[], float],
     ) -> None:
-        self.log = SharedLog(node, replicated.spread_kept)
+        self.log = SharedLog(node, self._spread, wall)
         self.received = 0
         self._client = client
         self._replicated = replicated
@@ -61,7 +65,7 @@ class StreamTopics:
         self._most = _FIRST  # messages that fit into a reply before its deadline
         self._synced = -CHECKED  # when the log was found to be the one that was read so far
         self._late: list[str] = []  # topics whose past was not read
-        self._wholes: Iterator[tuple[str, Any]] | None = None
+        self._whole: Iterator[str] | None = None  # what is sent once more
         self._call: Any = None
         self._running: Deferred[Any] | None = None
         self._stopped = False
@@ -147,7 +151,7 @@ class StreamTopics:
         found = await self._client.call("XREVRANGE", self._key, top, "-", "COUNT", 1)
         if not found or self._last not in (_BEGIN, found[0][0]):
             self._last = _BEGIN
-            self._wholes = self._known()
+            self._whole = self.log.everything(self._known())
         self.log.send_again()
         self._synced = self._reactor.seconds()
 
@@ -159,16 +163,16 @@ class StreamTopics:
     async def _send(self) -> None:
         if self.log.overflowed:
             self.log.overflowed = False
-            self._wholes = self._known()
+            self._whole = self.log.everything(self._known())
         for entry in self.log.unsent()[:_SENT]:
             entry.sent = True  # a failure sends all again
-            await self._add(self.log.encode(entry))
-        for _ in range(_SENT if self._wholes is not None else 0):
-            found = next(self._wholes, None) if self._wholes is not None else None
-            if found is None:
-                self._wholes = None
-                break
-            await self._add(self.log.whole(*found))
+            await self._add(entry.text)
+        for text in islice(self._whole or (), _SENT):
+            try:
+                await self._add(text)
+            except BaseException:
+                self._whole = chain([text], self._whole or ())
+                raise
 
     def _add(self, text: str) -> Deferred[Any]:
         return self._client.call("XADD", self._key, "MAXLEN", "~", MOST, "*", "m", text)
@@ -180,6 +184,7 @@ class StreamTopics:
                 self._take_in(text)
                 self._last = number
             rows = await self._rows(self._last)
+        await self._settle()
 
     async def _catch_up(self, topic: str) -> None:
         """Read what was sent about one topic before somebody here wanted it."""
@@ -191,7 +196,13 @@ class StreamTopics:
                     self._take_in(text, topic)
                 at = number
             if not rows:
-                return
+                break
+        await self._settle()
+
+    async def _settle(self) -> None:
+        for number, _ in enumerate(self.log.settle()):
+            if number % _SETTLED == _SETTLED - 1:
+                await deferLater(self._reactor, 0)
 
     async def _rows(self, after: bytes) -> list[tuple[bytes, bytes]]:
         """Return the next messages: few if they are large, so that a reply has its deadline."""
@@ -207,7 +218,18 @@ class StreamTopics:
     def _take_in(self, text: bytes, only: str = "") -> None:
         self.received += 1
         try:
-            self.log.take_in(text, only)
+            if only:
+                self.log.take_in_late(text, only)
+            else:
+                self.log.take_in(text)
+        except ValueError as error:
+            _quiet.warn(
+                "shared message", "shared store: a message is wrong: {error}", error=str(error)
+            )
+
+    def _spread(self, topic: str, message: Any) -> None:
+        try:
+            self._replicated.spread_kept(topic, message)
         except Exception:
             _quiet.failure("shared message", "shared store: a message is wrong", Failure())
 

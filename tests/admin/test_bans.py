@@ -92,9 +92,21 @@ def test_the_whole_is_told_in_parts_as_they_are_then() -> None:
         for number in range(1000):
             book.ban(f"203.0.{number >> 8}.{number & 255}", "rude")
         parts = book._whole()
+        assert next(parts) == {"whole": True}
         assert len(next(parts)["ban"]) == 500
         book.lift("203.0.3.0")
         assert "203.0.3.0" not in {one["ip"] for one in next(parts)["ban"]}
+
+
+def test_a_process_that_missed_a_pardon_learns_it_from_the_whole() -> None:
+    with admin(TEXT) as client:
+        book = client.lb.service.frontend("web").features["bans"].books["rude"]
+        book.ban("203.0.113.1", "rude")
+        whole = list(book._whole())
+        book.ban("203.0.113.2", "rude")
+        for message in whole:
+            book._heard(message)
+        assert [one.ip for one in book.held()] == ["203.0.113.1"]
 
 
 def test_what_is_refused() -> None:

@@ -175,4 +175,4 @@ def test_two_nodes_with_two_workers_each(
     assert until(lambda: _ask(ports[1], "/")[0] == 200, 3)
     assert _ask(ports[0], "/")[0] == 403
     store.start()
-    assert until(lambda: _ask(ports[0], "/")[0] == 200, 15)
+    assert until(lambda: _ask(ports[0], "/")[0] == 200, 30)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -183,55 +186,100 @@ def test_keys_beyond_the_bound_are_counted_and_dropped() -> None:
 
 
 class Register:
-    """A node that keeps the last value of each topic."""
+    """A node that keeps the last value of each topic.  ``skew``: seconds its clock is ahead."""
 
-    def __init__(self, name: str) -> None:
+    clock = 0.0
+
+    def __init__(self, name: str, skew: float = 0.0) -> None:
         self.values: dict[str, Any] = {}
-        self.log = SharedLog(name, self.values.__setitem__)
+        self.log = SharedLog(name, self.values.__setitem__, lambda: Register.clock + skew)
+        self.read = 0
+        self.left: Iterator[str] = iter(())
 
     def publish(self, topic: str, value: int) -> None:
         self.values[topic] = value
         self.log.publish(topic, value)
 
-
-@given(
-    st.lists(
-        st.one_of(
-            st.tuples(st.just("publish"), st.integers(0, 2), st.sampled_from("ab")),
-            st.tuples(st.just("send"), st.integers(0, 2), st.just("")),
-            st.tuples(st.just("read"), st.integers(0, 2), st.just("")),
-        ),
-        max_size=60,
-    )
-)
-def test_all_nodes_end_alike_whatever_the_order(actions: list[tuple[str, int, str]]) -> None:
-    nodes = [Register(f"n{number}") for number in range(3)]
-    stream: list[str] = []
-    read = [0, 0, 0]
-
-    def send(number: int) -> None:
-        for entry in nodes[number].log.unsent():
+    def send(self, stream: list[str], most: int = 2) -> None:
+        """Send some of what waits."""
+        for entry in self.log.unsent()[:most]:
             entry.sent = True
-            stream.append(nodes[number].log.encode(entry))
+            stream.append(entry.text)
+        stream.extend(islice(self.left, most))
 
-    def take(number: int) -> None:
-        for text in stream[read[number] :]:
-            nodes[number].log.take_in(text)
-        read[number] = len(stream)
+    def take(self, stream: list[str]) -> None:
+        """Read all there is."""
+        for text in stream[self.read :]:
+            self.log.take_in(text)
+        self.read = len(stream)
+        for _ in self.log.settle():
+            pass
 
+    def lost(self) -> None:
+        """See that the stream was lost."""
+        self.read = 0
+        self.left = self.log.everything((name, self.values[name]) for name in list(self.values))
+        self.log.send_again()
+
+
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("publish"), st.integers(0, 2), st.sampled_from("ab")),
+        st.tuples(st.sampled_from(("send", "take")), st.integers(0, 2), st.just("")),
+        st.tuples(st.just("lose"), st.just(0), st.just("")),
+    ),
+    max_size=60,
+)
+
+
+@given(ACTIONS, st.tuples(*[st.sampled_from((0.0, 0.5, 100.0))] * 3))
+def test_all_nodes_end_alike_whatever_the_order(
+    actions: list[tuple[str, int, str]], skews: tuple[float, ...]
+) -> None:
+    Register.clock = 1000.0
+    nodes = [Register(f"n{number}", skew) for number, skew in enumerate(skews)]
+    stream: list[str] = []
+    spoken: set[str] = set()
     for value, (what, number, topic) in enumerate(actions):
+        Register.clock += 0.3
         if what == "publish":
             nodes[number].publish(topic, value)
-        elif what == "send":
-            send(number)
+            spoken.add(topic)
+        elif what == "lose":
+            stream.clear()
+            for one in nodes:
+                one.lost()
         else:
-            take(number)
-    for number in range(3):
-        send(number)
-    for number in range(3):
-        take(number)
+            getattr(nodes[number], what)(stream)
+    for one in nodes:
+        one.send(stream, 1000)
+    for one in nodes:
+        one.take(stream)
     assert nodes[0].values == nodes[1].values == nodes[2].values
+    assert set(nodes[0].values) == spoken
     assert all(len(one.log) == 0 for one in nodes)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_change_during_an_outage_holds_when_the_store_comes_back_empty(first: int) -> None:
+    """Whichever node comes back first."""
+    Register.clock = 1000.0
+    nodes = [Register("n0"), Register("n1")]
+    stream: list[str] = []
+    nodes[0].publish("a", 1)
+    for one in nodes:
+        one.send(stream)
+        one.take(stream)
+    stream.clear()
+    nodes[1].publish("a", 2)
+    for number in (first, 1 - first):
+        nodes[number].lost()
+        nodes[number].send(stream)
+        nodes[number].take(stream)
+    for one in nodes:
+        one.send(stream)
+        one.take(stream)
+    assert nodes[0].values == nodes[1].values == {"a": 2}
 
 
 def test_too_many_own_messages_are_dropped_and_said_so() -> None:

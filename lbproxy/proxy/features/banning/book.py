@@ -167,6 +167,8 @@ class BanBook:
         """Take over what a process has published, perhaps this one."""
         now, longest = self._wheel.wall(), self.spec.time[1]
         new: list[Ban] = []
+        if message.get("whole"):
+            self.ledger = Ledger()
         for record in message.get("ban", ()):
             one = from_record(record)
             if one is None or one.until + longest <= now:
@@ -183,10 +185,11 @@ class BanBook:
             call(new)
 
     def _whole(self) -> Iterator[Any]:
-        """All bans, for a process that begins and for the state file."""
+        """Return all bans, for a process that begins or has missed some, and for the state file."""
         ledger = self.ledger
         ledger.sweep(self._wheel.wall())
         known = ledger.known()
+        yield {"whole": True}  # whoever has missed messages may know bans that were lifted
         for at in range(0, len(known), _CHUNK):
             # each part as it is then, because traffic goes on between two of them
             found = (ledger.history(one.ip) for one in known[at : at + _CHUNK])
