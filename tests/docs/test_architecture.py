@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.journeys import gathered, named, text, walk
 from tests.test_layering import CROSS
 
 from .pages import DOCS, ROOT
@@ -105,8 +106,8 @@ def journeys() -> dict[str, list[str]]:
     """The modules of each of the ten journeys, as the page names them."""
     chapter = PAGE.split("\nTen journeys\n")[1].split("\nOne thread, one reactor\n")[0]
     found: dict[str, list[str]] = {}
-    for title, text in re.findall(r"^(\S.*)\n((?:    .*\n)+)", chapter, re.MULTILINE):
-        found[title] = re.findall(r"``([\w/]+)``", text)
+    for title, entry in re.findall(r"^(\S.*)\n((?:    .*\n)+)", chapter, re.MULTILINE):
+        found[title] = re.findall(r"``([\w/]+)``", entry)
     return found
 
 
@@ -126,6 +127,20 @@ def test_journeys_name_modules_that_exist() -> None:
             assert exists(name, package), f"{title}: {name}"
             if "/" in name:
                 package = (PACKAGE / name).parent
+
+
+@pytest.mark.interpreted
+def test_journeys_are_what_runs() -> None:
+    chapter = PAGE.split("\nTen journeys\n")[1].split("\nOne thread, one reactor\n")[0]
+    for title, found in walk():
+        entry = re.search(rf"^{title}\n((?:    .*\n)+)", chapter, re.MULTILINE)
+        assert entry, title
+        there = [name.rstrip("/") for name in named(entry[1])]
+        runs = [name.rstrip("/") for name in gathered(found)]
+        assert there == runs, f"docs/architecture.rst should say:\n{title}\n{text(found)}"
+        assert re.search(rf"^{title} +\d+ +{len(found)}$", chapter, re.MULTILINE), (
+            f"the table of journeys should say that {title} enters {len(found)} modules"
+        )
 
 
 def test_a_module_that_does_not_exist_is_found() -> None:
