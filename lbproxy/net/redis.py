@@ -1,38 +1,31 @@
 """DATA. A client of Redis: one connection that is made again when it is lost.
 
 Commands are pipelined in one order.  Each has a deadline, and fails at once while there is no
-connection: nothing waits for a server that is away.  The protocol is txredisapi's, on lbproxy's own
-transports, so TLS is verified as towards servers.
+connection: nothing waits for a server that is away.  ``redislink.py`` opens the connections.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import cache
 from hashlib import sha1
-from pathlib import Path
 from random import Random
 from typing import Any
 
 from attrs import define, field, frozen
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, ensureDeferred, fail
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, fail
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from lbproxy.errors import ProxyError
-from lbproxy.model import Address, RedisPlace, SharedSpec, read_redis_url
+from lbproxy.model import SharedSpec
 from lbproxy.net.dialler import Dialler
-from lbproxy.net.lookup import literal_addresses, look_up
+from lbproxy.net.redislink import Argument, RedisDown, RedisLogin, RedisRefused, is_refusal
 from lbproxy.tls.parameters import TLSParameters
 
 __all__ = ["RedisClient", "RedisCounts", "RedisDown", "RedisRefused", "RedisScript"]
 
 _log = Logger()
-
-CONNECT = 2.0
-"""Deadline in seconds of a look-up, a dial and the login, each."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between two attempts to connect: doubled each time, plus or minus a fifth."""
@@ -48,16 +41,6 @@ MOST_WAITING = 1000
 
 _STEADY = 1.0  # seconds that a connection must have lasted, so that the pause begins anew
 _MOVED = ("READONLY", "LOADING", "MASTERDOWN", "NOAUTH")  # another server may serve
-
-Argument = str | bytes | int
-
-
-class RedisDown(Exception):
-    """There is no connection, or no reply before the deadline."""
-
-
-class RedisRefused(Exception):
-    """Redis answered with an error."""
 
 
 @frozen
@@ -109,17 +92,15 @@ class RedisClient:
         random: Random,
         tls: Callable[[str], TLSParameters] | None = None,
     ) -> None:
-        self.place: RedisPlace = read_redis_url(spec.redis)
+        self._login = RedisLogin(spec, reactor, dialler, tls)
+        self.place = self._login.place
         self.timeout = spec.timeout
         self.up = False
         self.error = "not connected yet"
         self.counts = RedisCounts()
         self.watchers: list[Callable[[bool], None]] = []
-        self._password_file = spec.password_file
         self._reactor = reactor
-        self._dialler = dialler
         self._random = random
-        self._tls = tls
         self._link: Any = None
         self._waiting: deque[_Command] = deque()
         self._running: Deferred[Any] | None = None
@@ -175,7 +156,7 @@ class RedisClient:
             self._waiting.popleft()
         result, command.result = command.result, None
         self._arm()
-        refused = isinstance(reply, Failure) and _is_refusal(reply)
+        refused = isinstance(reply, Failure) and is_refusal(reply)
         if refused and _is_elsewhere(str(reply.value)):
             self._abort(str(reply.value))
         if result is None:
@@ -265,7 +246,8 @@ class RedisClient:
         while True:
             since = self._reactor.seconds()
             try:
-                lost = await self._connect()
+                self._link, lost = await self._login.connect(self)
+                self._arm()
                 since = self._reactor.seconds()
                 self._turn(True)
                 await lost
@@ -292,112 +274,6 @@ class RedisClient:
         for watcher in list(self.watchers):
             watcher(up)
 
-    async def _connect(self) -> Deferred[None]:
-        """Connect and log in; return what fires when the connection is lost."""
-        place = self.place
-        if place.service:
-            link, lost = await self._open_any(await self._master())
-        else:
-            link, lost = await self._open_any(place.addresses[0])
-        try:
-            password = place.password
-            if self._password_file:
-                password = _read(self._password_file)
-            if password:
-                login = (place.username, password) if place.username else (password,)
-                await self._ask(link, "AUTH", *login)
-            if place.database:
-                await self._ask(link, "SELECT", place.database)
-            await self._ask(link, "PING")
-            if lost.called:
-                raise RedisDown("the connection was lost")
-        except RedisRefused as error:
-            link.transport.abortConnection()
-            # old servers repeat the words of a command, the password too
-            raise RedisDown(f"login refused: {str(error).partition(' ')[0]}") from None
-        except BaseException:
-            link.transport.abortConnection()
-            raise
-        self._link = link
-        self._arm()
-        return lost
-
-    async def _ask(self, link: Any, *words: Argument) -> Any:
-        """Send a command of the login."""
-        reply: Deferred[Any] = Deferred.fromCoroutine(_reply(link, words))
-        try:
-            return await reply.addTimeout(CONNECT, self._reactor)
-        except TimeoutError:
-            raise RedisDown(f"no reply in {CONNECT:g} s") from None
-        except CancelledError:
-            raise
-        except Exception as error:
-            kind = RedisRefused if _is_refusal(Failure(error)) else RedisDown
-            raise kind(str(error)) from None
-
-    async def _master(self) -> Address:
-        """Return the address of the master that the first sentinel to answer names."""
-        why = "no sentinel answers"
-        for sentinel in self.place.addresses:
-            try:
-                link, _ = await self._open_any(sentinel)
-            except RedisDown as error:
-                why = f"sentinel {sentinel}: {error}"
-                continue
-            try:
-                service = self.place.service
-                found = await self._ask(link, "SENTINEL", "get-master-addr-by-name", service)
-            except (RedisDown, RedisRefused) as error:
-                why = f"sentinel {sentinel}: {error}"
-                continue
-            finally:
-                link.transport.abortConnection()
-            if isinstance(found, list) and len(found) == 2:
-                host, port = (one.decode() for one in found)
-                return Address("tcp", host, int(port))
-            why = f"sentinel {sentinel} does not know the service {self.place.service!r}"
-        raise RedisDown(why)
-
-    async def _open_any(self, address: Address) -> tuple[Any, Deferred[None]]:
-        """Connect to the first address of a name that accepts."""
-        literals = literal_addresses(address)
-        if literals is not None:
-            return await self._open(address)
-        asked = look_up(self._reactor, address.host).addTimeout(CONNECT, self._reactor)
-        try:
-            hosts = await asked
-        except CancelledError:
-            raise
-        except Exception as error:
-            raise RedisDown(f"{address.host} cannot be resolved: {error}") from None
-        why = RedisDown(f"{address.host} has no address")
-        for host in hosts:
-            try:
-                return await self._open(Address("tcp", host, address.port), address.host)
-            except RedisDown as error:
-                why = error
-        raise why
-
-    async def _open(self, address: Address, name: str = "") -> tuple[Any, Deferred[None]]:
-        made: Deferred[Any] = Deferred(lambda _: dial.cancel())
-        lost: Deferred[None] = Deferred(lambda _: None)
-        link = _link_class()(charset=None, convertNumbers=False)
-        link.callLater = self._reactor.callLater  # it would use the global reactor
-        link.opened, link.closed = made, lost
-        link.owner = self
-        tls = None
-        if self.place.tls and self._tls is not None:
-            tls = self._tls(name or address.host)
-        dial = self._dialler.dial(
-            address,
-            link,
-            lambda error: made.errback(RedisDown(_words(error, address))),
-            timeout=CONNECT,
-            tls=tls,
-        )
-        await made
-        return link, lost
-
     def detached(self, link: Any) -> None:
         """Forget ``link``, which has no connection any more; its protocol calls this."""
         if self._link is link:
@@ -405,66 +281,8 @@ class RedisClient:
             self._waiting.clear()
 
 
-def _read(path: str) -> str:
-    return Path(path).read_text().strip()
-
-
-async def _reply(link: Any, words: Sequence[Argument]) -> Any:
-    return await link.execute_command(*words)
-
-
-def _words(error: ProxyError, address: Address) -> str:
-    return f"{address}: {error.detail or error.kind.value}"
-
-
 def _is_elsewhere(error: str) -> bool:
     """Whether another server may serve what this one has refused."""
     if "running script" in error:  # Redis below 7 puts the error of a script's command behind
         return any(f" -{word} " in error for word in _MOVED)
     return error.partition(" ")[0] in _MOVED
-
-
-def _is_refusal(failure: Failure) -> bool:
-    """Whether Redis has answered, with an error."""
-    from txredisapi import ResponseError
-
-    return failure.check(ResponseError) is not None
-
-
-@cache
-def _link_class() -> Any:
-    """The protocol; txredisapi is imported when a configuration needs it."""
-    from txredisapi import RedisProtocol
-
-    class Link(RedisProtocol):  # type: ignore[misc]
-        """A connection of a :class:`RedisClient`."""
-
-        noisy = False
-        owner: Any
-        opened: Any
-        closed: Any
-
-        def connectionMade(self) -> Any:
-            """See Protocol."""
-            super().connectionMade()
-            self.opened.callback(self)
-
-        def dataReceived(self, data: bytes, unpause: bool = False) -> None:
-            """See Protocol: a server that speaks something else is no error of this program."""
-            try:
-                super().dataReceived(data, unpause)
-            except Exception:
-                self.owner.error = "the server does not speak the protocol of Redis"
-                while self.replyQueue.waiting:
-                    self.replyReceived(RedisDown(self.owner.error))
-                self.transport.abortConnection()
-
-        def connectionLost(self, reason: Any = None) -> None:
-            """See Protocol: the commands that wait fail first."""
-            super().connectionLost(reason)
-            self.owner.detached(self)
-            closed, self.closed = self.closed, None
-            if closed is not None and not closed.called:
-                closed.callback(None)
-
-    return Link

@@ -120,13 +120,13 @@ def test_commands_that_wait_fail_with_the_connection() -> None:
 def test_pauses_between_attempts_double_up_to_a_bound() -> None:
     world = World()
     attempts: list[float] = []
-    dial = world.client._dialler.dial
+    dial = world.client._login._dialler.dial
 
     def noted(*args: Any, **options: Any) -> Any:
         attempts.append(world.reactor.seconds())
         return dial(*args, **options)
 
-    world.client._dialler.dial = noted  # type: ignore[method-assign]
+    world.client._login._dialler.dial = noted  # type: ignore[method-assign]
     world.client.start()
     world.reactor.advance(60)
     pauses = [later - one for one, later in pairwise(attempts)]
@@ -205,17 +205,17 @@ def test_stop_closes_the_connection_and_makes_no_other() -> None:
 def test_hiredis_is_faster_and_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     import txredisapi
 
-    from lbproxy.net import redis
+    from lbproxy.net import redislink
 
     monkeypatch.setattr(txredisapi, "RedisProtocol", txredisapi.BaseRedisProtocol)
-    redis._link_class.cache_clear()
+    redislink._link_class.cache_clear()
     world = World().begin()
     assert world.ask("SET", "a", b"\x00\xff") == b"OK"
     assert world.ask("GET", "a") == b"\x00\xff"
     assert world.ask("XREVRANGE", "none", "+", "-", "COUNT", 1) == []
     assert isinstance(world.ask("NONE"), RedisRefused)
     world.client.stop()
-    redis._link_class.cache_clear()
+    redislink._link_class.cache_clear()
 
 
 def test_a_password_file_that_cannot_be_read_leaves_no_connection_open(tmp_path: Any) -> None:
