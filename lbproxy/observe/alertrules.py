@@ -6,47 +6,18 @@ To add a rule, write a function ``(History, AlertLimits) -> Iterable[Finding]``,
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from attrs import field, frozen
+from attrs import frozen
 
+from lbproxy.observe.baselinerules import attack, hit_ratio, latency
 from lbproxy.observe.events import EventSeverity
-from lbproxy.observe.samples import LONG, Baseline, History
+from lbproxy.observe.finding import WINDOW, AlertLimits, Finding, Look, milliseconds
+from lbproxy.observe.samples import LONG, History
 
-__all__ = ["RULES", "WINDOW", "AlertLimits", "AlertRule", "Finding", "Look"]
-
-WINDOW = 60.0
-"""Period in seconds over which ratios and sums are computed."""
+__all__ = ["RULES", "AlertRule"]
 
 _DAY = 86400.0
-_STEP = 10.0  # seconds of one observation of a baseline
-
-
-@frozen
-class Finding:
-    """A condition that holds now for ``subject``."""
-
-    subject: str
-    text: str
-    severity: EventSeverity = EventSeverity.WARNING
-    facts: Mapping[str, Any] = field(factory=dict)
-
-
-@frozen
-class AlertLimits:
-    """The parameters of a rule.
-
-    ``limit``: in the rule's unit. ``after``: seconds. ``volume``: minimum number of requests.
-    """
-
-    limit: float
-    after: float
-    volume: int = 0
-
-
-Look = Callable[[History, AlertLimits], Iterable[Finding]]
 
 
 @frozen
@@ -76,32 +47,6 @@ def _error_ratio(history: History, limits: AlertLimits) -> Iterator[Finding]:
                 f"frontend {name}: {share:.1%} of {done} requests failed in the last minute",
                 EventSeverity.ERROR,
                 {"share": round(share, 4), "failed": failed, "done": done},
-            )
-
-
-def _latency(history: History, limits: AlertLimits) -> Iterator[Finding]:
-    now = history.now
-    for name, backend in now.backends.items():
-        line = history.baseline(f"latency {name}")
-        count = backend.timed - line.total[0]
-        if now.at - line.at >= _STEP and (count >= limits.volume or count < 0):
-            mean = (backend.seconds - line.total[1]) / count if count > 0 else 0.0
-            first = line.at == -math.inf or count < 0  # counters began anew: nothing to compare
-            line.at, line.total = now.at, (backend.timed, backend.seconds)
-            if not first:
-                high = line.known and mean > max(
-                    line.bound, limits.limit * line.mean, line.mean + 0.02
-                )
-                line.learn(mean, high)
-        elif now.at - line.at >= WINDOW and line.at > -math.inf:
-            line.high = False  # too little traffic to say anything
-            line.at, line.total = now.at, (backend.timed, backend.seconds)
-        if line.high:
-            yield Finding(
-                name,
-                f"backend {name} answers in {_ms(line.last)}; normal is {_ms(line.mean)}",
-                EventSeverity.WARNING,
-                {"seconds": round(line.last, 6), "normal": round(line.mean, 6)},
             )
 
 
@@ -175,60 +120,6 @@ def _certificate(history: History, limits: AlertLimits) -> Iterator[Finding]:
             )
 
 
-def _watch_rate(line: Baseline, total: int, at: float, limit: float, volume: int) -> None:
-    """Learn the rate of a counter every :data:`_STEP` seconds.
-
-    It is high if it exceeds ``limit`` times the mean, and counts ``volume`` in that time.
-    """
-    if at - line.at < _STEP:
-        return
-    count, span = total - line.total[0], at - line.at
-    line.at, line.total = at, (total, 0.0)
-    if count >= 0 and span < math.inf:  # else there is nothing to compare with
-        rate = count / span
-        enough = rate * _STEP >= volume
-        line.learn(rate, line.known and enough and rate > limit * line.mean)
-
-
-def _attack(history: History, limits: AlertLimits) -> Iterator[Finding]:
-    """Return frontends with many refusals and 4xx, or many new connections.
-
-    That is more than ``limit`` times the usual number, or a large number of refusals mostly from
-    one address.  New connections are no fault, so ten times ``volume`` of them are needed.
-    """
-    now = history.now
-    for name, frontend in now.frontends.items():
-        line = history.baseline(f"attack {name}")
-        _watch_rate(line, frontend.bad, now.at, limits.limit, limits.volume)
-        coming = history.baseline(f"connections {name}")
-        _watch_rate(coming, frontend.connections, now.at, limits.limit, 10 * limits.volume)
-        if coming.high and not line.high:
-            yield Finding(
-                name,
-                f"frontend {name}: {coming.last:.0f} new connections a second;"
-                f" normal is {coming.mean:.1f}",
-                EventSeverity.WARNING,
-                {"rate": round(coming.last, 2), "normal": round(coming.mean, 2)},
-            )
-        if line.high:
-            yield Finding(
-                name,
-                f"frontend {name}: {line.last:.0f} bad requests and refused connections a second;"
-                f" normal is {line.mean:.1f}",
-                EventSeverity.WARNING,
-                {"rate": round(line.last, 2), "normal": round(line.mean, 2)},
-            )
-        worst = frontend.worst_client
-        if worst is not None and worst[1] >= limits.volume * WINDOW / _STEP:
-            yield Finding(
-                f"{name} {worst[0]}",
-                f"frontend {name}: {worst[1]} bad requests and refused connections from {worst[0]} "
-                "in a minute",
-                EventSeverity.WARNING,
-                {"client": worst[0], "count": worst[1]},
-            )
-
-
 def _log_drops(history: History, limits: AlertLimits) -> Iterator[Finding]:
     then = history.before(WINDOW)
     for path, dropped in history.now.logs.items():
@@ -239,29 +130,6 @@ def _log_drops(history: History, limits: AlertLimits) -> Iterator[Finding]:
                 f"access log {path} lost {count} lines in the last minute",
                 EventSeverity.WARNING,
                 {"count": count},
-            )
-
-
-def _hit_ratio(history: History, limits: AlertLimits) -> Iterator[Finding]:
-    now = history.now
-    for name, cache in now.caches.items():
-        line = history.baseline(f"hit_ratio {name}")
-        count = cache.asked - line.total[0]
-        if now.at - line.at >= _STEP and (count >= limits.volume or count < 0):
-            first = line.at == -math.inf or count < 0  # counters began anew: nothing to compare
-            share = (cache.answered - line.total[1]) / count if count > 0 else 0.0
-            line.at, line.total = now.at, (cache.asked, float(cache.answered))
-            if not first:
-                line.learn(share, line.known and share < line.mean - limits.limit)
-        elif now.at - line.at >= WINDOW and line.at > -math.inf:
-            line.high = False  # too little traffic to say anything
-            line.at, line.total = now.at, (cache.asked, float(cache.answered))
-        if line.high:
-            yield Finding(
-                name,
-                f"cache {name} answers {line.last:.0%} of its requests; normal is {line.mean:.0%}",
-                EventSeverity.WARNING,
-                {"ratio": round(line.last, 4), "normal": round(line.mean, 4)},
             )
 
 
@@ -280,10 +148,8 @@ def _list(history: History, limits: AlertLimits) -> Iterator[Finding]:
 def _lag(history: History, limits: AlertLimits) -> Iterator[Finding]:
     lag = history.now.lag
     if lag > limits.limit:
-        yield Finding(
-            "", f"lbproxy is {_ms(lag)} late: it has more to do than it can", EventSeverity.WARNING,
-            {"seconds": round(lag, 3)},
-        )  # fmt: skip
+        text = f"lbproxy is {milliseconds(lag)} late: it has more to do than it can"
+        yield Finding("", text, EventSeverity.WARNING, {"seconds": round(lag, 3)})
 
 
 def _event(kind: str, text: str, severity: EventSeverity) -> Look:
@@ -297,17 +163,13 @@ def _event(kind: str, text: str, severity: EventSeverity) -> Look:
     return look
 
 
-def _ms(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
-
-
 RULES: dict[str, AlertRule] = {
     "error_ratio": AlertRule(
         _error_ratio, "percent", AlertLimits(0.05, 30, 50),
         "share of requests that fail, in a minute"
     ),
     "latency": AlertRule(
-        _latency, "times", AlertLimits(2, 20, 20), "response time, as a multiple of what is normal"
+        latency, "times", AlertLimits(2, 20, 20), "response time, as a multiple of what is normal"
     ),
     "backend_empty": AlertRule(_backend_empty, "", AlertLimits(0, 2), "a backend has no server"),
     "backend_weak": AlertRule(
@@ -326,14 +188,14 @@ RULES: dict[str, AlertRule] = {
         _certificate, "duration", AlertLimits(14 * _DAY, 0), "time left to a certificate"
     ),
     "attack": AlertRule(
-        _attack, "times", AlertLimits(10, 10, 100),
+        attack, "times", AlertLimits(10, 10, 100),
         "refused and new connections and 4xx, as a multiple of what is normal",
     ),
     "log_drops": AlertRule(
         _log_drops, "int", AlertLimits(0, 0), "access log lines lost, in a minute"
     ),
     "hit_ratio": AlertRule(
-        _hit_ratio, "percent", AlertLimits(0.2, 60, 50),
+        hit_ratio, "percent", AlertLimits(0.2, 60, 50),
         "fall of a cache's hit ratio below what is normal"
     ),
     "shared_store": AlertRule(

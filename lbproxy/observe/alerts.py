@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 from attrs import define, frozen
 
-from lbproxy.observe.alertrules import RULES, WINDOW, AlertLimits, AlertRule, Finding
+from lbproxy.observe.alertrules import RULES, AlertRule
+from lbproxy.observe.finding import WINDOW, AlertLimits, Finding
 from lbproxy.observe.samples import BackendSample, CacheSample, FrontendSample, History, Sample
 
 __all__ = [

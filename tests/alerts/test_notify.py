@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.protocols.basic import LineReceiver
 from twisted.web import resource, server
 
-from lbproxy.alerts import notify
+from lbproxy.alerts import destination
 from lbproxy.alerts.notify import (
     CommandTarget,
     MailTarget,
@@ -100,7 +100,7 @@ def test_a_chat() -> None:
 
 
 def test_a_server_that_fails_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notify, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(destination, "_FIRST_PAUSE", 0.01)
     hook = Hook(500, 503)
 
     async def use(reactor: Any, url: str) -> None:
