@@ -24,7 +24,8 @@ from twisted.logger import Logger
 
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.server import AdminState, ServerState, State
-from lbproxy.checks.checker import Checker, ServerCheck
+from lbproxy.checks.checker import Checker
+from lbproxy.checks.servercheck import ServerCheck
 from lbproxy.config.model import Address, AgentSpec, CheckSpec, PluginSpec
 from lbproxy.health.agent import Advice, parse_advice
 from lbproxy.health.state import Result, Transition
