@@ -204,7 +204,7 @@ def test_a_compaction_leaves_out_what_another_process_has_just_purged(
     purging_turns, purging = opened()
     purging.journal.append(lambda: map(record, range(COUNT)))
     turns, folder = opened()
-    folder._compact_at, folder.journal.records = 0, COUNT * 3
+    folder.compacting.least, folder.journal.records = 0, COUNT * 3
     folder._tend()
     assert turns.waiting, "the compaction begins in the next turn"
     purging.purge(Purge("all"), soft)

@@ -13,15 +13,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from lbproxy.cache.catalog import Catalog
 from lbproxy.cache.codec import DamagedError
 from lbproxy.cache.purge import Purge
 from lbproxy.cache.sweep import Sweep
 from lbproxy.proxy.features.caching.disk.claims import FetchClaims
+from lbproxy.proxy.features.caching.disk.compacting import Compacting
 from lbproxy.proxy.features.caching.disk.entries import (
     Dropped,
     Entry,
@@ -37,7 +36,6 @@ from lbproxy.proxy.features.caching.disk.trash import Trash
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.sweeping import Sweeping, free_slowly
 from lbproxy.proxy.ratelog import Quiet
-from lbproxy.proxy.slices import in_slices
 
 __all__ = ["Folder", "FolderFollower", "log_failure"]
 
@@ -45,9 +43,6 @@ _quiet: Final = Quiet(Logger(__name__))
 
 _SWEEP: Final = 3600.0
 """Seconds between sweeps."""
-
-_COMPACT: Final = 10_000
-"""Records of the journal below which it is not compacted."""
 
 
 class FolderFollower(Protocol):
@@ -80,22 +75,21 @@ class Folder:
         self._bodies: dict[int, int] = {}  # by name: how many records have it
         self._own = False  # a purge of this process is being recorded
         self._sweeping: Sweeping | None = None  # the last purge that was applied
-        self._compacting = False
-        self._compaction: Deferred[None] | None = None
         self._trash = Trash(self.files, jobs)
         self._closed = False
         self._sweep_at = 0.0
-        self._compact_at = _COMPACT
         self._flushing = self._flush_again = False
         self.journal = Journal(path, self._apply, self._reset)
+        self.compacting = Compacting(
+            jobs.reactor, self.journal, self._records, self._busy, self.failed
+        )
         self.claims = FetchClaims(path)
 
     def close(self) -> None:
         """Close the journal; files stay."""
         self._closed = True
         self.catalog.sweeps.clear()
-        if self._compaction is not None:
-            self._compaction.cancel()
+        self.compacting.stop()
         self.journal.close()
         self.claims.close()
 
@@ -291,19 +285,11 @@ class Folder:
         self._follower.reset()
 
     def _tend(self) -> None:
-        """Compact the journal, some time later, when most of it is history."""
-        enough = max(self._compact_at, 2 * len(self._names))
-        if self.journal.records >= enough and not self._compacting:
-            self._compacting = True
-            self.jobs.reactor.callLater(0, self._compact)
+        self.compacting.tend(len(self._names))
 
-    def _compact(self) -> None:
-        if self._closed or self.catalog.sweeps:
-            self._compacting = False  # the last sweep comes back to it
-            return
-        self._compact_at = 2 * self.journal.records  # not with each record if it fails
-        self._compaction = in_slices(self.jobs.reactor, self.journal.compaction(self._records))
-        self._compaction.addCallbacks(self._compacted, self._not_compacted)
+    def _busy(self) -> bool:
+        """Return whether no compaction may begin: the last sweep tends the journal again."""
+        return self._closed or bool(self.catalog.sweeps)
 
     def _records(self) -> Iterator[bytes]:
         """Yield the records of what is stored. A purge that this process has just learnt of may be
@@ -313,15 +299,6 @@ class Folder:
             self.catalog.settle(place)
             if self._names.get(place.record) is place:
                 yield dump_entry(place)
-
-    def _compacted(self, _: None) -> None:
-        self._compacting = False
-        self._compact_at = _COMPACT
-
-    def _not_compacted(self, failure: Failure) -> None:
-        self._compacting = False
-        if failure.check(CancelledError) is None:
-            self.failed("cannot be compacted", failure.value)
 
     # -- files ----------------------------------------------------------------------------------
 
