@@ -25,8 +25,9 @@ from lbproxy.admin.auth import TokenError
 from lbproxy.admin.server import Admin
 from lbproxy.alerts.alerter import Alerter
 from lbproxy.alerts.watch import Watch
-from lbproxy.config.errors import ConfigError, ConfigErrors, Problems
-from lbproxy.config.model import Address, Config, GlobalSpec, LogSpec, Where, read_name_server
+from lbproxy.config.errors import ConfigErrors, Problems
+from lbproxy.config.model import Address, Config, GlobalSpec, LogSpec, read_name_server
+from lbproxy.configsource import ConfigSource, read_config
 from lbproxy.ending import Ending
 from lbproxy.errors import ListenError
 from lbproxy.generation.assemble import compile_config
@@ -48,7 +49,7 @@ from lbproxy.operate.statefile import StateFile, write_whole
 from lbproxy.process.filewatch import FileWatch
 from lbproxy.process.upgrade import Upgrader
 from lbproxy.proxy.ratelog import Quiet
-from lbproxy.registry import load_config, parse_config, refuse_nothing
+from lbproxy.registry import refuse_nothing
 from lbproxy.sharing.contracts import Replicated, Shared
 from lbproxy.sharing.local import LocalReplicated, LocalShared
 from lbproxy.tls.certificates import CertificateError
@@ -68,22 +69,13 @@ def _subscriber_failed(error: BaseException) -> None:
     _quiet.failure("subscriber", "a subscriber of events failed", Failure(error))
 
 
-def _is_text(source: Any) -> bool:
-    """Return whether ``source`` is a configuration or its text, and not the name of a file."""
-    return isinstance(source, Config) or (isinstance(source, str) and "\n" in source)
-
-
-def _read(source: str | Path) -> Config:
-    return parse_config(str(source)) if _is_text(source) else load_config(Path(source))
-
-
-def _named(reactor: Any, config: Config) -> Any:
-    """Return ``reactor``, or one like it that asks the name servers of ``config``."""
-    if not config.settings.nameservers:
+def _resolving(reactor: Any, config: Config) -> Any:
+    """Return ``reactor``, or a wrapper that asks the name servers of ``config``."""
+    servers = [read_name_server(one) for one in config.settings.nameservers]
+    if not servers:
         return reactor
     from lbproxy.net.nameservers import with_nameservers  # twisted.names, which few need
 
-    servers = [read_name_server(one) for one in config.settings.nameservers]
     return with_nameservers(reactor, servers)
 
 
@@ -119,7 +111,7 @@ class LoadBalancer(Ending):
         self.network: Network = (
             network if network is not None else choose_network(config.settings.transport, reactor)
         )
-        self.reactor = reactor = _named(reactor, config)
+        self.reactor = reactor = _resolving(reactor, config)
         self.total = ConnectionTotal(config.settings.maxconn)
         self.handshakes = self.network.dialler.loop.handshakes
         self.events = Events(failed=_subscriber_failed)
@@ -149,7 +141,7 @@ class LoadBalancer(Ending):
         )
         self.generation = compile_config(config, self._ground).commit()
         self._reloader = Reloader(self._ground, self)
-        self._source: Path | None = None  # the file it was made from
+        self._source = ConfigSource()
         self._file_watch = FileWatch(reactor, self._watched, self.reload)
         self._file_watch.setServiceParent(self)  # type: ignore[no-untyped-call]
         self._drains = Drains(reactor, self.network.wheel)
@@ -225,14 +217,13 @@ class LoadBalancer(Ending):
         ``reactor`` defaults to the global one. Raises :class:`lbproxy.config.errors.ConfigErrors`
         with everything that is wrong; nothing is opened or bound before :meth:`startService`.
         """
-        config = _read(source)
+        config = read_config(source)
         if reactor is None:
             from twisted.internet import reactor
         state = {"shared": shared, "replicated": replicated, "sinks": sinks}  # a master has its own
         given: dict[str, Any] = {name: one for name, one in state.items() if one is not None}
         balancer = cls(config, reactor=reactor, network=network, random=random, **given)
-        if not _is_text(source):
-            balancer._source = Path(source).absolute()  # a daemon changes its folder
+        balancer._source.use(source)
         return balancer
 
     # -- the service ----------------------------------------------------------------------------
@@ -310,19 +301,18 @@ class LoadBalancer(Ending):
     def reload(
         self, source: Config | str | Path | None = None, *, dry_run: bool = False
     ) -> ReloadReport:
-        """Serve another configuration from now on; what it does not change lives on, sessions first
-        of all.
+        """Replace the configuration, and keep the sessions that the change does not affect.
 
-        ``source``: as in :meth:`from_config`, a Config, or None for the file this was made from. A
-        configuration that is wrong or serves nothing, or an address that cannot be bound, changes
-        nothing: the report says why. Neither does any when lbproxy stops or has been replaced.
-        Never raises. ``dry_run``: only say what would happen. See ``docs/operations.rst``.
+        ``source``: as in :meth:`from_config`, a Config, or None for the file this was made from.
+        ``dry_run``: only report what would change.  Never raises.  The report says why nothing
+        was changed: an invalid or empty configuration, an address that cannot be bound, or a
+        process that stops or has been replaced.  See ``docs/operations.rst``.
         """
         if self.stopping or self.handed_over:
             why = "another process serves by now" if self.handed_over else "lbproxy is stopping"
             return self._reloader.refused((why,), dry_run)
         try:
-            config = source if isinstance(source, Config) else self._reread(source)
+            config = self._source.read(source, self.config)
             if self.frontends:
                 refuse_nothing(config)
             doors = self._admin_problems(config, lambda: Admin.doors_of(config))
@@ -346,10 +336,9 @@ class LoadBalancer(Ending):
                 self._start_backends()
             self.changing.settle()
             if source is not None:
-                self._source = None if _is_text(source) else Path(str(source)).absolute()
-            self.events.add(
-                EventKind.RELOAD, "", f"reload: {report.summary()}"
-            )  # all is as it says
+                self._source.use(source)
+            # all is as the event says
+            self.events.add(EventKind.RELOAD, "", f"reload: {report.summary()}")
         return report
 
     def _begin_admin(self) -> None:
@@ -359,12 +348,4 @@ class LoadBalancer(Ending):
 
     def _watched(self) -> tuple[str, ...]:
         """The files whose changes ask for a reload."""
-        return self.config.sources if self.config.settings.watch and self._source else ()
-
-    def _reread(self, source: str | Path | None) -> Config:
-        if source is not None:
-            return _read(source)
-        if self._source is None:
-            message = "there is no file to read again: it was made from a text or a Config"
-            raise ConfigErrors([ConfigError(Where(self.config.file), "", "", message)])
-        return load_config(self._source)
+        return self.config.sources if self.config.settings.watch and self._source.path else ()

@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         *("pluginload", "registry", "twistedplugins", "inventory", "runtime", "ending", "service"),
-        *("testing", "decide", "workers"),
+        *("configsource", "testing", "decide", "workers"),
     ),
     ("tap", "cli", "__main__"),
 )
@@ -88,11 +88,12 @@ CROSS: dict[str, tuple[str, ...]] = {
     "admin": WINGS["admin"],
     "operate": WINGS["operate"],
     "process": WINGS["process"],
+    "configsource": ("registry",),
     "decide": ("registry",),
     "registry": ("pluginload", "twistedplugins"),
     "runtime": ("inventory", "registry"),
     "ending": ("runtime",),
-    "service": ("ending", "registry"),
+    "service": ("configsource", "ending", "registry"),
     "testing": ("registry", "service"),
     "workers": ("registry", "service"),
     "__main__": ("cli",),

@@ -1,6 +1,7 @@
-"""DATA. A frontend in traffic: admission of clients, routes and features, the end.
+"""DATA. A frontend in traffic: routes, features, generations, the end.
 
-Its counters and access log are in :mod:`lbproxy.proxy.accounting`.
+Clients are admitted in :mod:`lbproxy.proxy.admission`; counters and access log are in
+:mod:`lbproxy.proxy.accounting`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from twisted.logger import Logger
 from lbproxy.balance.base import Need
 from lbproxy.config.model import FrontendSpec
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.guard.addresses import Access, AddressSet
 from lbproxy.guard.connections import ConnectionLimits, ConnectionTotal
 from lbproxy.http.filter import Hook, Phases, compile_phases
 from lbproxy.http.forward import Forwarder
@@ -23,18 +23,16 @@ from lbproxy.http.message import Limits, RequestHead
 from lbproxy.http.methods import MethodPolicy
 from lbproxy.http.route import Router
 from lbproxy.http.upgrade import may_upgrade
-from lbproxy.lists.access import access_of
 from lbproxy.net.endpoints import Dialler
 from lbproxy.observe.metrics import FrontendCounters
-from lbproxy.proxy.accounting import Accounting
+from lbproxy.proxy.admission import Admission
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, take_over
 from lbproxy.proxy.guarding import each
-from lbproxy.proxy.info import ConnectionInfo, plain_ip
 from lbproxy.proxy.member import Member
 from lbproxy.proxy.policy import Hooks, Policies
 from lbproxy.proxy.ratelog import Quiet
-from lbproxy.proxy.roles import BanJudge, FrontendClient, Gate
+from lbproxy.proxy.roles import FrontendClient
 from lbproxy.proxy.routeowner import RouteOwner, take_over_routes
 
 __all__ = ["Frontend", "Lineage"]
@@ -70,7 +68,7 @@ class Lineage:
         self._members.add(member)
 
 
-class Frontend(Accounting):
+class Frontend(Admission):
     """Shared by the connections of one ``[frontend]`` section, as one configuration has it.
 
     A reload that changes the section makes a new one ``after`` the old: new connections get the new
@@ -100,11 +98,10 @@ class Frontend(Accounting):
         lineage = Lineage(self, total) if after is None else after.lineage
         offenders = None if after is None else after.offenders
         super().__init__(
-            spec.name, spec.protocol, dialler.wheel, lineage.counters, write_log, offenders
+            spec, dialler.wheel, lineage.counters, lineage.limits, write_log, offenders
         )
         self.lineage: Lineage = lineage
         self._member = Member(self)
-        self.spec = spec
         self.max_requests = spec.max_requests
         self.timeout_filter = spec.timeout_filter
         self.timeout_keepalive = spec.timeout_keepalive
@@ -112,17 +109,10 @@ class Frontend(Accounting):
         self.backends = backends
         self.router = router
         self.filters = tuple(filters)
-        # Refuses connections besides the address lists, or returns a callable that charges one that
-        # is counted
-        self.gate: Gate | None = None
         # Follows the alert ``attack`` for this frontend
         self.alarm: Callable[[bool], None] | None = None
-        self.ban_judge: BanJudge | None = None  # set by a feature
         self.tracks: Mapping[str, Any] = {}  # set by a feature
         self.geo: GeoLookup | None = None  # set by a feature
-        self._proxies = AddressSet(spec.trusted_proxies)
-        self.use_lists({})
-        self.limits = lineage.limits
         self.forwarder = Forwarder(spec)
         self.methods = MethodPolicy(spec)
         self.plain_methods = self.methods.plain
@@ -138,7 +128,6 @@ class Frontend(Accounting):
             _IDLE_TCP if spec.mode == "tcp" else _IDLE_HTTP
         )
         self.looks_at_hello = spec.mode == "tcp" and self._needs_hello()
-        self.stopping = False
         self.clients = lineage.clients
         self.counts: dict[str, Any] = lineage.counts
         self.features: dict[str, Feature[Any]] = {}
@@ -155,15 +144,6 @@ class Frontend(Accounting):
         self.policies = Policies(filters, self.backends, self.router, self.features, routes)
         self.early: tuple[Hook, ...] = self.policies.early
         self.own_hooks: Hooks = self.policies.own
-
-    def use_lists(self, lists: Mapping[str, Any]) -> None:
-        """Let ``allow``, ``deny`` and conditions find the lists of addresses in ``lists``."""
-        spec = self.spec
-        self.lists: Mapping[str, Any] = lists
-        self.access: Access = access_of(spec.allow, spec.deny, lists)
-        self.peers: Access = access_of(spec.allow_peers, spec.deny_peers, lists)
-        # Whether some clients are known only from their requests (:meth:`Exchange.start` asks)
-        self.judges_requests = bool(self._proxies) and not self.access.open
 
     @property
     def client_count(self) -> int:
@@ -193,118 +173,6 @@ class Frontend(Accounting):
             return True
         targets = {self.spec.backend, *[route.backend for route in routes]} & self.backends.keys()
         return any(Need.SNI in self.backends[name].needs for name in targets)
-
-    # -- admission ------------------------------------------------------------------------------
-
-    def welcome(self, ip: str, port: int, listener: str, announced: bool) -> ConnectionInfo | None:
-        """Return the data about a client that has connected; None if it is refused, which is
-        counted.
-
-        ``announced``: a PROXY header will name the address that counts (:meth:`readmit`).
-        """
-        if self.stopping:
-            return None
-        self.counters.connections += 1
-        ip = plain_ip(ip)
-        info = ConnectionInfo(ip, port, ip, port)
-        info.listener = listener
-        info.connected = self.now()
-        if self.peers.allows(ip):
-            error = self.admit(info, "" if announced else ip, judge=not announced)
-        else:
-            error = ProxyError(Kind.DENIED, f"{ip} is not an allowed peer")
-        if error is not None:
-            self.refused(info, error)
-            return None
-        return info
-
-    def admit(
-        self, info: ConnectionInfo, ip: str, *, judge: bool = True, gated: bool = True
-    ) -> ProxyError | None:
-        """Count one connection from ``ip`` ("" for a Unix socket), or say why not.
-
-        ``judge`` False leaves the address lists for :meth:`readmit`: the PROXY header will tell the
-        address.  ``gated`` False: it belongs to a proxy in front, so :attr:`gate` is not asked.
-        """
-        if judge and not self._lets_in(ip):
-            return ProxyError(Kind.DENIED, f"{ip} is not allowed")
-        if self.ban_judge is not None and judge and ip:
-            error = self.ban_judge.admit(info)
-            if error is not None:
-                return error
-        charge: Callable[[], ProxyError | None] | None = None
-        if self.gate is not None and judge and gated and ip and ip not in self._proxies:
-            verdict = self.gate(info)
-            if isinstance(verdict, ProxyError):
-                return verdict
-            charge = verdict
-        reason = self.limits.try_take(ip)
-        if reason is not None:
-            return ProxyError(Kind.LIMITED, reason)
-        info.counted_as = ip
-        if charge is not None:
-            error = charge()
-            if error is not None:  # another process was faster
-                self.depart(info)
-            return error
-        return None
-
-    def _lets_in(self, ip: str) -> bool:
-        """Whether a connection from ``ip`` may begin; trusted proxies are judged by their
-        requests.
-        """
-        return self.access.allows(ip) or ip in self._proxies
-
-    def is_direct(self, ip: str) -> bool:
-        """Whether ``ip`` is a client, and not a trusted proxy."""
-        return ip not in self._proxies
-
-    def still_allows(self, info: ConnectionInfo) -> bool:
-        """Return whether a connection that an older configuration admitted may continue."""
-        return self.peers.allows(info.peer_ip) and self._lets_in(info.client_ip)
-
-    def readmit(self, info: ConnectionInfo) -> ProxyError | None:
-        """Judge and count the client's real address, which the PROXY header has named.
-
-        A header with LOCAL leaves the address of the proxy, whose own connection it is.
-        """
-        self.depart(info)
-        return self.admit(info, info.client_ip, gated=info.client_ip != info.peer_ip)
-
-    def depart(self, info: ConnectionInfo) -> None:
-        """Release the place of a connection, if it was counted."""
-        ip, info.counted_as = info.counted_as, None
-        if ip is not None:
-            self.limits.give_back(ip)
-        if info.bound is not None:
-            info.bound.close()
-        if info.release is not None:
-            info.release()
-            info.release = None
-
-    def has_too_many(self, info: ConnectionInfo) -> bool:
-        """Return whether the client's address holds more than a tenth of ``maxconn``; trusted
-        proxies may.
-        """
-        ip = info.counted_as
-        return ip is not None and self.limits.has_too_many(ip) and ip not in self._proxies
-
-    def evicted(self, info: ConnectionInfo, silent: bool) -> None:
-        """Count a connection without a request that is closed to make room for another one.
-
-        Its place is free at once.  ``silent``: it has not sent a request, so it is refused.
-        """
-        self.depart(info)
-        self.counters.evicted += 1
-        if silent:
-            self.refused(info, ProxyError(Kind.LIMITED, "sent no request and made room for others"))
-            return
-        _quiet.warn(
-            f"{self.name} evicted",
-            "frontend {name}: maxconn is reached: closing the idle connection of {ip}",
-            name=self.name,
-            ip=info.client_ip or "unix socket",
-        )
 
     def may_upgrade(self, head: RequestHead) -> bool:
         """Return whether the protocol switch that ``head`` asks for may pass."""

@@ -27,10 +27,9 @@ from __future__ import annotations
 from lbproxy.balance.server import ServerState
 from lbproxy.compiled import native
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.http.idlelimit import MEMORY_S, IdleLimit
 from lbproxy.model import Address
 from lbproxy.net.endpoints import Dial
-from lbproxy.net.timers import Timer
+from lbproxy.proxy.http.idletimes import IdleTimes
 from lbproxy.proxy.http.pool import Pool
 from lbproxy.proxy.http.streams import Connecting, ServerConnection
 from lbproxy.proxy.terms import Terms
@@ -69,7 +68,7 @@ class PendingDial:
 
 
 @native(allow_interpreted_subclasses=True)
-class Connector:
+class Connector(IdleTimes):
     """See the module.
 
     ``streams``: how many requesters may share a dial; a connection that learns of another limit
@@ -79,35 +78,24 @@ class Connector:
     """
 
     __slots__ = (
-        "_forget",
         "_joinable",
-        "_limit",
         "_oldest",
         "_waiting",
         "bound",
-        "careful",
-        "closed",
         "epoch",
         "pool",
-        "rest_s",
         "server",
         "streams",
-        "terms",
     )
 
     def __init__(self, terms: Terms, server: ServerState, streams: int = 1) -> None:
-        self.terms = terms
+        super().__init__(terms)
         self.server = server
         self.streams = streams
         self.epoch = 0
         self._oldest = 0  # epoch of the last change of anything but addresses
-        self.closed = False
         self.pool = Pool(terms.pool_size)
         self.bound: set[ServerConnection] = set()
-        self.rest_s = terms.pool_idle
-        self.careful = False
-        self._limit: IdleLimit | None = None
-        self._forget: Timer | None = None
         self._waiting: dict[Connecting, PendingDial] = {}
         self._joinable: PendingDial | None = None
 
@@ -261,38 +249,6 @@ class Connector:
             self.bound.remove(connection)
             self.terms.bound -= 1
 
-    def announced(self, keep_alive: bytes) -> None:
-        """A response has a ``Keep-Alive`` field."""
-        limit = self._limit
-        if limit is None:
-            limit = self._limit = IdleLimit()
-        if limit.announced(keep_alive):
-            self._follow(limit)
-
-    def closed_idle(self, idle_s: float) -> None:
-        """The server has closed a used connection after ``idle_s`` without a request."""
-        if self.closed:
-            return
-        limit = self._limit
-        if limit is None:
-            limit = self._limit = IdleLimit()
-        if self._forget is None:
-            self._forget = self.terms.wheel.timer(self._forgotten)
-        self._forget.set(MEMORY_S)
-        limit.closed(idle_s, self.terms.wheel.now())
-        self._follow(limit)
-
-    def _follow(self, limit: IdleLimit) -> None:
-        self.careful = True
-        self.rest_s = limit.rest(self.terms.pool_idle)
-
-    def _forgotten(self) -> None:
-        limit = self._limit
-        if limit is not None:
-            limit.forget()
-            self.rest_s = limit.rest(self.terms.pool_idle)
-            self.careful = self.rest_s < self.terms.pool_idle
-
     # -- for the backend ------------------------------------------------------------------------
 
     @property
@@ -309,8 +265,7 @@ class Connector:
         """Follow :attr:`terms` after a reload."""
         if not self.closed:
             self.pool.limit = self.terms.pool_size
-        most = self.terms.pool_idle
-        self.rest_s = most if self._limit is None else self._limit.rest(most)
+        self.refit_times()
 
     def clear(self) -> None:
         """Shut offered and bound connections."""
@@ -339,9 +294,7 @@ class Connector:
 
     def close(self) -> None:
         """Keep no connection from now on.  Running streams finish, and dials still work."""
-        self.closed = True
-        if self._forget is not None:
-            self._forget.close()
+        self.close_times()
         self.pool.close()
         self.clear()
 

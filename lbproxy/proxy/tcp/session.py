@@ -1,7 +1,7 @@
 """DATA. A TCP session: the protocol of the client's connection, and the whole.
 
-:mod:`lbproxy.proxy.tcp.state` has the table of its states, :mod:`lbproxy.proxy.tcp.attempt` the
-server's side.  The rules:
+:mod:`lbproxy.proxy.tcp.state` has the table of its states, :mod:`lbproxy.proxy.tcp.routing` the
+choice of a server, :mod:`lbproxy.proxy.tcp.attempt` the server's side.  The rules:
 
 1. What the client sends before the server is connected is kept, up to :data:`EARLY_BYTES`, so that
    a client that leaves is noticed.
@@ -26,7 +26,6 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from lbproxy.balance.lease import Lease
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.net import halfclose
 from lbproxy.net.relay import splice_to
@@ -36,41 +35,36 @@ from lbproxy.proxy.hooks import run_hooks
 from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.info import note_local
 from lbproxy.proxy.tcp.attempt import TCPAttempt
-from lbproxy.proxy.tcp.ends import CLIENT, SERVER, TwoEnds, is_clean, words_of
+from lbproxy.proxy.tcp.ends import CLIENT, SERVER, is_clean, words_of
+from lbproxy.proxy.tcp.routing import Routing
 from lbproxy.proxy.tcp.state import SessionState
 from lbproxy.proxy.tries import Tries
 
 if TYPE_CHECKING:
-    from lbproxy.proxy.backend import Backend
     from lbproxy.proxy.frontend import Frontend
-    from lbproxy.proxy.policy import RoutePolicy
 
 __all__ = ["EARLY_BYTES", "Session"]
 
 EARLY_BYTES: Final = 64 * 1024
 """How much a client may send before its server is connected."""
 
-_WAITING: Final = SessionState.WAITING  # each looked up once
-_LEASED: Final = SessionState.LEASED
-_DIALLING: Final = SessionState.DIALLING
+_DIALLING: Final = SessionState.DIALLING  # each looked up once
 _PAUSED: Final = SessionState.PAUSED
 _CONNECTED: Final = SessionState.CONNECTED
 _RELAYING: Final = SessionState.RELAYING
 _OK: Final = Kind.OK
 
 
-class Session(TwoEnds, StreamProtocol):
+class Session(Routing, StreamProtocol):
     """The client's side, and the whole."""
 
-    __slots__ = ("_early_size", "_mark", "_policy", "_tap", "factory")
+    __slots__ = ("_early_size", "_tap", "factory")
 
     def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
         super().__init__(frontend, info)
         self.factory: Any = None
-        self._policy: RoutePolicy | None = None
         self._tap: Any = None  # in RELAYING, gets what the client sends
         self._early_size = 0
-        self._mark = 0.0  # when it joined the queue
 
     # -- the client's connection ----------------------------------------------------------------
 
@@ -165,90 +159,6 @@ class Session(TwoEnds, StreamProtocol):
         self.frontend.depart(self.info)
         if not self._open:
             self._gone()
-
-    # -- where to -------------------------------------------------------------------------------
-
-    def _route(self) -> None:
-        policy = self.frontend.policies.match(self)
-        if policy is None:
-            self.fail(ProxyError(Kind.NO_ROUTE))
-            return
-        self.route = policy.text
-        if policy.priority:
-            self.priority = policy.priority
-        self._use(policy)
-        hooks = policy.hooks
-        if hooks.request:
-            run_hooks(self, self, hooks.request, self._acquire)
-        else:
-            self._acquire()
-
-    def _use(self, policy: RoutePolicy) -> None:
-        """Apply ``policy``, and use its backend."""
-        self._policy = policy
-        self._hooks = policy.hooks
-        self._limits = policy.limits
-        self.backend = policy.backend
-        self.backend_name = policy.backend_name
-
-    def _go_elsewhere(self, backend: Backend) -> Backend | None:
-        """A filter chose another backend than ``backend``; None if it cannot be used."""
-        name = self.backend_name
-        chosen = self.frontend.backends.get(name)
-        if chosen is None or chosen.mode != "tcp":
-            self.backend_name = backend.name
-            self.fail(ProxyError(Kind.FILTER_FAILED, f"no tcp backend {name!r} to go to"))
-            return None
-        policy = self._policy
-        assert policy is not None
-        self._use(policy.at(name))
-        return chosen
-
-    def _acquire(self) -> None:
-        backend = self.backend
-        assert backend is not None
-        if backend.name != self.backend_name:
-            chosen = self._go_elsewhere(backend)
-            if chosen is None:
-                return
-            backend = chosen
-        self.state = _WAITING
-        try:
-            lease = backend.acquire(self, self, self.tried)
-        except ProxyError as error:
-            self.fail(error)
-            return
-        if lease is None:
-            self._mark = self.frontend.now()
-        else:
-            self._take(backend, lease, 0.0)
-
-    def leased(self, lease: Lease) -> None:
-        """The queue gives a server."""
-        assert self.backend is not None
-        self._take(self.backend, lease, self.frontend.now() - self._mark)
-
-    def refused(self, error: ProxyError) -> None:
-        """The queue gives no server."""
-        if self.backend is not None:
-            self.backend.turned_away(error.kind)
-        self.fail(error)
-
-    def _take(self, backend: Backend, lease: Lease, waited: float) -> None:
-        self._attempt = attempt = TCPAttempt(self, backend, lease)
-        self.state = _LEASED
-        self.server_name = attempt.server.spec.name
-        self.attempts += 1
-        self.t_queue = waited if self.t_queue < 0.0 else self.t_queue + waited
-        hooks = self._hooks
-        if hooks is not None and hooks.server_request:
-            run_hooks(self, self, hooks.server_request, self._connect)
-        else:
-            self._connect()
-
-    def _retry(self) -> None:
-        """See :class:`TwoEnds`."""
-        self._acquire()
 
     # -- the server's connection ----------------------------------------------------------------
 

@@ -1,0 +1,173 @@
+"""DATA. The admission of client connections: address lists, bans, limits, and their release.
+
+The base of :class:`lbproxy.proxy.frontend.Frontend`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from twisted.logger import Logger
+
+from lbproxy.config.model import FrontendSpec
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.guard.addresses import Access, AddressSet
+from lbproxy.guard.connections import ConnectionLimits
+from lbproxy.lists.access import access_of
+from lbproxy.net.timers import TimerWheel
+from lbproxy.observe.metrics import FrontendCounters
+from lbproxy.observe.offenders import Offenders
+from lbproxy.proxy.accounting import Accounting
+from lbproxy.proxy.info import ConnectionInfo, plain_ip
+from lbproxy.proxy.ratelog import Quiet
+from lbproxy.proxy.roles import BanJudge, Gate
+
+__all__ = ["Admission"]
+
+_quiet: Final = Quiet(Logger(__name__))
+
+
+class Admission(Accounting):
+    """Decides which clients may connect, and counts their connections.
+
+    ``gate`` refuses connections besides the address lists, or returns a callable that charges one
+    that is counted.  ``stopping``: no client is admitted.
+    """
+
+    def __init__(
+        self,
+        spec: FrontendSpec,
+        wheel: TimerWheel,
+        counters: FrontendCounters,
+        limits: ConnectionLimits,
+        write_log: Callable[[Any], None] | None,
+        offenders: Offenders | None,
+    ) -> None:
+        super().__init__(spec.name, spec.protocol, wheel, counters, write_log, offenders)
+        self.spec = spec
+        self.limits = limits
+        self.stopping = False
+        self.gate: Gate | None = None
+        self.ban_judge: BanJudge | None = None  # set by a feature
+        self._proxies = AddressSet(spec.trusted_proxies)
+        self.use_lists({})
+
+    def use_lists(self, lists: Mapping[str, Any]) -> None:
+        """Let ``allow``, ``deny`` and conditions find the lists of addresses in ``lists``."""
+        spec = self.spec
+        self.lists: Mapping[str, Any] = lists
+        self.access: Access = access_of(spec.allow, spec.deny, lists)
+        self.peers: Access = access_of(spec.allow_peers, spec.deny_peers, lists)
+        # Whether some clients are known only from their requests (:meth:`Exchange.start` asks)
+        self.judges_requests = bool(self._proxies) and not self.access.open
+
+    def welcome(self, ip: str, port: int, listener: str, announced: bool) -> ConnectionInfo | None:
+        """Return the data about a client that has connected; None if it is refused, which is
+        counted.
+
+        ``announced``: a PROXY header will name the address that counts (:meth:`readmit`).
+        """
+        if self.stopping:
+            return None
+        self.counters.connections += 1
+        ip = plain_ip(ip)
+        info = ConnectionInfo(ip, port, ip, port)
+        info.listener = listener
+        info.connected = self.now()
+        if self.peers.allows(ip):
+            error = self.admit(info, "" if announced else ip, judge=not announced)
+        else:
+            error = ProxyError(Kind.DENIED, f"{ip} is not an allowed peer")
+        if error is not None:
+            self.refused(info, error)
+            return None
+        return info
+
+    def admit(
+        self, info: ConnectionInfo, ip: str, *, judge: bool = True, gated: bool = True
+    ) -> ProxyError | None:
+        """Count one connection from ``ip`` ("" for a Unix socket), or say why not.
+
+        ``judge`` False leaves the address lists for :meth:`readmit`: the PROXY header will tell the
+        address.  ``gated`` False: it belongs to a proxy in front, so :attr:`gate` is not asked.
+        """
+        if judge and not self._lets_in(ip):
+            return ProxyError(Kind.DENIED, f"{ip} is not allowed")
+        if self.ban_judge is not None and judge and ip:
+            error = self.ban_judge.admit(info)
+            if error is not None:
+                return error
+        charge: Callable[[], ProxyError | None] | None = None
+        if self.gate is not None and judge and gated and ip and ip not in self._proxies:
+            verdict = self.gate(info)
+            if isinstance(verdict, ProxyError):
+                return verdict
+            charge = verdict
+        reason = self.limits.try_take(ip)
+        if reason is not None:
+            return ProxyError(Kind.LIMITED, reason)
+        info.counted_as = ip
+        if charge is not None:
+            error = charge()
+            if error is not None:  # another process was faster
+                self.depart(info)
+            return error
+        return None
+
+    def _lets_in(self, ip: str) -> bool:
+        """Whether a connection from ``ip`` may begin; trusted proxies are judged by their
+        requests.
+        """
+        return self.access.allows(ip) or ip in self._proxies
+
+    def is_direct(self, ip: str) -> bool:
+        """Whether ``ip`` is a client, and not a trusted proxy."""
+        return ip not in self._proxies
+
+    def still_allows(self, info: ConnectionInfo) -> bool:
+        """Return whether a connection that an older configuration admitted may continue."""
+        return self.peers.allows(info.peer_ip) and self._lets_in(info.client_ip)
+
+    def readmit(self, info: ConnectionInfo) -> ProxyError | None:
+        """Judge and count the client's real address, which the PROXY header has named.
+
+        A header with LOCAL leaves the address of the proxy, whose own connection it is.
+        """
+        self.depart(info)
+        return self.admit(info, info.client_ip, gated=info.client_ip != info.peer_ip)
+
+    def depart(self, info: ConnectionInfo) -> None:
+        """Release the place of a connection, if it was counted."""
+        ip, info.counted_as = info.counted_as, None
+        if ip is not None:
+            self.limits.give_back(ip)
+        if info.bound is not None:
+            info.bound.close()
+        if info.release is not None:
+            info.release()
+            info.release = None
+
+    def has_too_many(self, info: ConnectionInfo) -> bool:
+        """Return whether the client's address holds more than a tenth of ``maxconn``; trusted
+        proxies may.
+        """
+        ip = info.counted_as
+        return ip is not None and self.limits.has_too_many(ip) and ip not in self._proxies
+
+    def evicted(self, info: ConnectionInfo, silent: bool) -> None:
+        """Count a connection without a request that is closed to make room for another one.
+
+        Its place is free at once.  ``silent``: it has not sent a request, so it is refused.
+        """
+        self.depart(info)
+        self.counters.evicted += 1
+        if silent:
+            self.refused(info, ProxyError(Kind.LIMITED, "sent no request and made room for others"))
+            return
+        _quiet.warn(
+            f"{self.name} evicted",
+            "frontend {name}: maxconn is reached: closing the idle connection of {ip}",
+            name=self.name,
+            ip=info.client_ip or "unix socket",
+        )

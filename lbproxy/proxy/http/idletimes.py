@@ -1,0 +1,75 @@
+"""DATA. How long connections to one server may be idle, as responses and closes of the server show.
+
+The base of :class:`lbproxy.proxy.http.connector.Connector`; its rule 6 uses these times.
+"""
+
+from __future__ import annotations
+
+from lbproxy.compiled import native
+from lbproxy.http.idlelimit import MEMORY_S, IdleLimit
+from lbproxy.net.timers import Timer
+from lbproxy.proxy.terms import Terms
+
+__all__ = ["IdleTimes"]
+
+
+@native(allow_interpreted_subclasses=True)
+class IdleTimes:
+    """Follows the idle time of a server; nothing is allocated for one that never shows it.
+
+    ``rest_s``: longest idle time of a connection, in seconds.  ``careful``: the server has shown
+    how long it keeps idle connections.  ``closed``: no connection is kept any more.
+    """
+
+    __slots__ = ("_forget", "_limit", "careful", "closed", "rest_s", "terms")
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+        self.closed = False
+        self.rest_s = terms.pool_idle
+        self.careful = False
+        self._limit: IdleLimit | None = None
+        self._forget: Timer | None = None
+
+    def announced(self, keep_alive: bytes) -> None:
+        """A response has a ``Keep-Alive`` field."""
+        limit = self._limit
+        if limit is None:
+            limit = self._limit = IdleLimit()
+        if limit.announced(keep_alive):
+            self._follow(limit)
+
+    def closed_idle(self, idle_s: float) -> None:
+        """The server has closed a used connection after ``idle_s`` without a request."""
+        if self.closed:
+            return
+        limit = self._limit
+        if limit is None:
+            limit = self._limit = IdleLimit()
+        if self._forget is None:
+            self._forget = self.terms.wheel.timer(self._forgotten)
+        self._forget.set(MEMORY_S)
+        limit.closed(idle_s, self.terms.wheel.now())
+        self._follow(limit)
+
+    def _follow(self, limit: IdleLimit) -> None:
+        self.careful = True
+        self.rest_s = limit.rest(self.terms.pool_idle)
+
+    def _forgotten(self) -> None:
+        limit = self._limit
+        if limit is not None:
+            limit.forget()
+            self.rest_s = limit.rest(self.terms.pool_idle)
+            self.careful = self.rest_s < self.terms.pool_idle
+
+    def refit_times(self) -> None:
+        """Follow :attr:`terms` after a reload."""
+        most = self.terms.pool_idle
+        self.rest_s = most if self._limit is None else self._limit.rest(most)
+
+    def close_times(self) -> None:
+        """Keep no connection, and learn no times, from now on."""
+        self.closed = True
+        if self._forget is not None:
+            self._forget.close()
