@@ -20,6 +20,7 @@ import lbproxy
 from lbproxy.registry import parse_config
 from lbproxy.testing import LB
 from lbproxy.testing.origin import Answer
+from tests.support.ports import free_ports
 from tests.workers.test_master import Scene as MasterScene
 from tests.workers.test_worker import Scene as WorkerScene
 
@@ -165,7 +166,10 @@ def _control() -> Iterator[Journey]:
 
 def _drain() -> Iterator[Journey]:
     with pytest.MonkeyPatch.context() as patch:
-        scene = MasterScene(DRAINED, patch)
+        # the master binds a real socket, the worker adopts one in memory
+        (port,) = free_ports(1)
+        listen = f"tcp:{port}:interface=127.0.0.1"
+        scene = MasterScene(DRAINED.replace("tcp:8080", listen), patch)
         worker = WorkerScene()
         try:
             scene.serve()
