@@ -119,13 +119,14 @@ class LoadBalancer(Ending):
             random = Random()
         if replicated is None:
             replicated = LocalReplicated(self.network.wheel.now)
+        if shared is None:
+            shared = LocalShared()
         self.nodes: SharedStore | None = None
         if config.shared.on:
             from lbproxy.nodes.store import SharedStore  # few configurations need it
 
-            self.nodes = SharedStore(
-                config.shared, reactor, self.network.dialler, random, replicated
-            )
+            dialler, machine = self.network.dialler, shared.machine
+            self.nodes = SharedStore(config.shared, reactor, dialler, random, replicated, machine)
             self.nodes.setServiceParent(self)  # type: ignore[no-untyped-call]
         self._ground = Ground(
             reactor,
@@ -133,7 +134,7 @@ class LoadBalancer(Ending):
             random,
             self.total,
             self.events,
-            shared if shared is not None else LocalShared(),
+            shared,
             replicated,
             sinks,
             kept_secret(config) or token_bytes(KEPT_BYTES),

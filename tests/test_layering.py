@@ -80,6 +80,7 @@ CROSS: dict[str, tuple[str, ...]] = {
         "guard.connections",
         "limits.cells",
         "limits.nodes",
+        "limits.places",
         "limits.rate",
     ),
     "net": ("tls.errorwords", "tls.info", "tls.openssl", "tls.parameters"),

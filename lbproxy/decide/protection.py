@@ -102,7 +102,7 @@ def _route_option(spec: FrontendSpec, route: Route | None, name: str) -> Any:
 
 
 def _limit(spec: LimitSpec, words: str, here: str, nodes: bool) -> str:
-    where = " at all nodes together" if nodes and spec.nodes and spec.rate is not None else ""
+    where = " at all nodes together" if nodes and spec.nodes else ""
     limit = f"{limit_words(spec)}{where}, for each {spec.key}"
     return f"limit {words}: {limit}; then {spec.action.kind}{here}"
 

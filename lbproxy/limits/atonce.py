@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from lbproxy.limits.places import NodePlaces
+
 __all__ = ["AtOnce", "AtOnceClaims"]
 
 
@@ -24,32 +26,53 @@ class AtOnce:
     """At most ``most`` of each key at once, in all processes that ``shared`` joins.
 
     A key without any uses no memory.  With several processes a key can be refused too early, never
-    too late (:class:`~lbproxy.sharing.contracts.Shared`).
+    too late (:class:`~lbproxy.sharing.contracts.Shared`).  :meth:`join` adds other nodes, which
+    have an error of their own (:mod:`~lbproxy.limits.places`).
     """
 
     def __init__(self, shared: AtOnceClaims, name: str, most: int) -> None:
         self._shared = shared
         self._prefix = f"limit:{name}:"
+        self._places: NodePlaces | None = None
         self.most = most
         self.held: dict[str, int] = {}
 
+    def join(self, places: NodePlaces | None) -> None:
+        """Hold the limit together with other nodes from now on; None: no longer."""
+        before, self._places = self._places, places
+        if before is places:
+            return
+        for key, own in self.held.items():
+            if before is not None:
+                before.hold(self._prefix + key, 0)
+            if places is not None:
+                places.hold(self._prefix + key, own)
+
     def room(self, key: str) -> int:
         """Return how many more the key may have."""
-        return self.most - self.held.get(key, 0) - self._shared.others(self._prefix + key)
+        return self._room(key) - self._shared.others(self._prefix + key)
 
     def take(self, key: str) -> bool:
         """Count one more of ``key`` unless that is too many; return whether it was counted."""
-        own = self.held.get(key, 0)
-        if not self._shared.claim(self._prefix + key, self.most - own):
+        if not self._shared.claim(self._prefix + key, self._room(key)):
             return False
-        self.held[key] = own + 1
+        self._hold(key, self.held.get(key, 0) + 1)
         return True
 
     def give_back(self, key: str) -> None:
         """Uncount one that :meth:`take` has counted.  KeyError if there is none."""
-        own = self.held[key]
-        if own == 1:
-            del self.held[key]
-        else:
-            self.held[key] = own - 1
+        self._hold(key, self.held[key] - 1)
         self._shared.release(self._prefix + key)
+
+    def _room(self, key: str) -> int:
+        """Return how many more this process may have if the others of the machine have none."""
+        room = self.most - self.held.get(key, 0)
+        return room if self._places is None else room - self._places.others(self._prefix + key)
+
+    def _hold(self, key: str, own: int) -> None:
+        if own:
+            self.held[key] = own
+        else:
+            del self.held[key]
+        if self._places is not None:
+            self._places.hold(self._prefix + key, own)

@@ -39,6 +39,7 @@ IDLE = 1.0
 MOST_WAITING = 1000
 """Commands that wait for a reply; further ones fail at once."""
 
+_EARLY = 1e-6  # seconds; a timer that fires early by the rounding of floats is not set again
 _STEADY = 1.0  # seconds that a connection must have lasted, so that the pause begins anew
 _MOVED = ("READONLY", "LOADING", "MASTERDOWN", "NOAUTH")  # another server may serve
 
@@ -183,9 +184,10 @@ class RedisClient:
             self._timer.reset(wait)
 
     def _until_due(self) -> float:
-        age = float(self._reactor.seconds()) - self._waiting[0].since
-        fresh = any(one.result is not None for one in self._waiting)
-        return (self.timeout if fresh else self._patience) - age
+        """Return the seconds until a command fails or the connection is given up."""
+        due = self._waiting[0].since + self._patience
+        fresh = next((one.since for one in self._waiting if one.result is not None), due)
+        return min(due, fresh + self.timeout) - float(self._reactor.seconds())
 
     @property
     def _patience(self) -> float:
@@ -195,7 +197,7 @@ class RedisClient:
         self._timer = None
         if self._link is None:
             return
-        now = self._reactor.seconds()
+        now = self._reactor.seconds() + _EARLY
         if not self._waiting:
             if self.up:
                 self.call("PING").addErrback(lambda _: None)

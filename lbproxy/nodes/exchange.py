@@ -1,7 +1,9 @@
-"""CONTROL. Exchanges the use of limits, tracks and bans with the other nodes.
+"""CONTROL. Exchanges the use of limits, tracks and bans, and the places of ``concurrent`` limits,
+with the other nodes.
 
 Every :data:`EVERY` seconds the use that was noted goes to the store, and what all nodes have used
-comes back (:mod:`lbproxy.limits.nodes`).  One exchange runs at a time.
+comes back (:mod:`lbproxy.limits.nodes`, :mod:`lbproxy.limits.places`).  One exchange runs at a
+time.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lbproxy.limits.nodes import NodeCounts, Noted
+from lbproxy.limits.places import LEASE, NodePlaces
 from lbproxy.net.redis import RedisClient, RedisDown, RedisRefused
-from lbproxy.nodes.scripts import BUCKETS, WINDOWS
+from lbproxy.nodes.scripts import BUCKETS, PLACES, WINDOWS, WRONG
 from lbproxy.proxy.ratelog import Quiet
 
 __all__ = ["EVERY", "FAILING", "CountExchange", "ExchangeTally"]
@@ -32,14 +35,18 @@ FAILING = 1.0
 
 @define
 class ExchangeTally:
-    """Exchanges of this process: keys sent, keys whose use other nodes do not learn."""
+    """Exchanges of this process: keys sent, keys whose use other nodes do not learn, and keys that
+    hold something else in the store.
+    """
 
     sent: int = 0
     lost: int = 0
+    wrong: int = 0
 
 
 class CountExchange:
-    """``now``: the clock of the tables.  ``prefix``: of the keys in the store.
+    """``now``: the clock of the tables.  ``prefix``: of the keys in the store.  ``holder``: the
+    names of this node and of this process, which hold places.
 
     ``error``: why exchanges fail though there is a connection, "" if they do not: the store is full
     or slow, or the login lacks permissions.
@@ -49,11 +56,14 @@ class CountExchange:
         self,
         client: RedisClient,
         counts: NodeCounts,
+        places: NodePlaces,
         reactor: Any,
         now: Callable[[], float],
         prefix: str,
+        holder: tuple[str, str],
     ) -> None:
         self.counts = counts
+        self.places = places
         self.tally = ExchangeTally()
         self.error = ""
         self._since = -1.0  # when exchanges began to fail; below 0 while they do not
@@ -61,6 +71,7 @@ class CountExchange:
         self._reactor = reactor
         self._now = now
         self._prefix = prefix
+        self._holder = holder
         self._call: Any = None
         self._running: Deferred[Any] | None = None
         self._stopped = False
@@ -87,11 +98,17 @@ class CountExchange:
         if len(self.counts) and not self._client.up:
             self.tally.lost += len(self.counts)
             self.counts.clear()
+        if len(self.places):
+            if self._client.up:
+                self.places.renew(self._now())
+            else:
+                self.places.lose()
+        due = self._client.up and bool(len(self.counts) or self.places.due)
         probing = self._since >= 0 and self._client.up
-        if not len(self.counts) and not probing:
+        if not due and not probing:
             self._again()
             return
-        self._running = ensureDeferred(self._exchange() if len(self.counts) else self._probe())
+        self._running = ensureDeferred(self._exchange() if due else self._probe())
         self._running.addErrback(self._failed)
         self._running.addCallback(self._ended)
 
@@ -119,6 +136,7 @@ class CountExchange:
             self._since = now
         if now - self._since >= FAILING:
             self.error = why
+            self.places.lose()
 
     def _works(self) -> None:
         self._since, self.error = -1.0, ""
@@ -130,6 +148,8 @@ class CountExchange:
 
     async def _exchange(self) -> None:
         """Send all that is noted now, batch by batch."""
+        if self.places.due:
+            await self._hold()
         left = len(self.counts)
         while left > 0:
             buckets, windows = self.counts.take("bucket"), self.counts.take("window")
@@ -142,11 +162,30 @@ class CountExchange:
             if windows:
                 await self._windows(windows)
 
+    async def _hold(self) -> None:
+        """Say what this process holds, batch by batch, and learn what other nodes hold."""
+        left = self.places.due
+        while left > 0:
+            sent = self.places.take()
+            left -= len(sent)
+            keys = [f"{self._prefix}:places:{one.digest}" for _, one in sent]
+            words = (*self._holder, repr(LEASE), *(str(one.own) for _, one in sent))
+            try:
+                found = await self._client.run(PLACES, keys, words)
+            except BaseException:
+                self.places.again(sent)
+                raise
+            self._works()
+            self._good(found)
+            self.places.settle(sent, found)
+
     async def _buckets(self, sent: Sequence[Noted]) -> None:
         seconds = [f"{one.amount * one.counter.unit:.9f}" for one in sent]
         found = await self._client.run(BUCKETS, self._keys(sent), seconds)
         self._arrived(sent)
-        self.counts.settle_buckets(sent, [one / 1e6 for one in found], self._now())
+        good = self._good(found)
+        debts = [found[at] / 1e6 for at in good]
+        self.counts.settle_buckets([sent[at] for at in good], debts, self._now())
 
     async def _windows(self, sent: Sequence[Noted]) -> None:
         words: list[str] = []
@@ -154,8 +193,27 @@ class CountExchange:
             words += (repr(one.counter.unit), f"{one.amount:.6f}", str(int(one.forget)))
         found = await self._client.run(WINDOWS, self._keys(sent), words)
         self._arrived(sent)
-        rows = [dict(zip(row[::2], map(float, row[1::2]), strict=True)) for row in found]
-        self.counts.settle_windows(sent, rows, self._now())
+        good = self._good(found)
+        rows = [
+            dict(zip(row[::2], map(float, row[1::2]), strict=True))
+            for row in (found[at] for at in good)
+        ]
+        self.counts.settle_windows([sent[at] for at in good], rows, self._now())
+
+    def _good(self, found: Sequence[Any]) -> list[int]:
+        """Return the indices of the keys that the store could serve."""
+        good = [at for at, one in enumerate(found) if one != WRONG]
+        wrong = len(found) - len(good)
+        if wrong:
+            self.tally.wrong += wrong
+            _quiet.warn(
+                "shared keys",
+                "shared store: {count} keys below {prefix}: hold something else than counts;"
+                " their limits hold at each node by itself",
+                count=wrong,
+                prefix=self._prefix,
+            )
+        return good
 
     def _arrived(self, sent: Sequence[Noted]) -> None:
         self.tally.sent += len(sent)

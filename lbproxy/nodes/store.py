@@ -10,6 +10,7 @@ from twisted.application.service import Service
 from twisted.logger import Logger
 
 from lbproxy.limits.nodes import NodeCounts
+from lbproxy.limits.places import NodePlaces
 from lbproxy.model import SharedSpec
 from lbproxy.net.dialler import Dialler
 from lbproxy.net.redis import RedisClient
@@ -30,8 +31,10 @@ class SharedStore(Service):
     """See :class:`lbproxy.sharing.contracts.Nodes`.
 
     ``replicated``: that of this process.  The process that has the node's, which is the master or
-    the only one, also exchanges the messages of kept topics.  ``elsewhere``: in the master, the
-    :meth:`totals` of all workers; ``processes_down``: workers that cannot reach the store.
+    the only one, also exchanges the messages of kept topics.  ``machine``: the same in all
+    processes that share a :class:`~lbproxy.sharing.contracts.Shared`.  ``elsewhere``: in the
+    master, the :meth:`totals` of all workers; ``processes_down``: workers that cannot reach the
+    store.
     """
 
     name = "shared store"
@@ -43,13 +46,23 @@ class SharedStore(Service):
         dialler: Dialler,
         random: Random,
         replicated: Replicated,
+        machine: str = "",
     ) -> None:
         self.spec = spec
         self.node = token_hex(8)
         self.client = RedisClient(spec, reactor, dialler, random, self._tls)
         self.counts = NodeCounts()
+        self.places = NodePlaces()
         now, wall = dialler.wheel.now, dialler.wheel.wall
-        self.exchange = CountExchange(self.client, self.counts, reactor, now, spec.prefix)
+        self.exchange = CountExchange(
+            self.client,
+            self.counts,
+            self.places,
+            reactor,
+            now,
+            spec.prefix,
+            (machine or self.node, self.node),
+        )
         self.topics: StreamTopics | None = None
         self.elsewhere: dict[str, float] = {}
         self.processes_down = 0
@@ -108,7 +121,7 @@ class SharedStore(Service):
             "connects": counts.connects,
             "seconds": round(counts.seconds, 6),
             "keys_sent": tally.sent,
-            "keys_lost": tally.lost + self.counts.dropped,
+            "keys_lost": tally.lost + tally.wrong + self.counts.dropped + self.places.dropped,
         }
 
     def _turned(self, up: bool) -> None:

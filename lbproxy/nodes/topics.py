@@ -178,12 +178,16 @@ class StreamTopics:
         return self._client.call("XADD", self._key, "MAXLEN", "~", MOST, "*", "m", text)
 
     async def _read(self) -> None:
-        rows = await self._rows(self._last)
-        while rows:
-            for number, text in rows:
-                self._take_in(text)
-                self._last = number
+        try:
             rows = await self._rows(self._last)
+            while rows:
+                for number, text in rows:
+                    self._take_in(text)
+                    self._last = number
+                rows = await self._rows(self._last)
+        except (RedisDown, RedisRefused):
+            await self._settle()  # what was read has to hold as it does elsewhere
+            raise
         await self._settle()
 
     async def _catch_up(self, topic: str) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lbproxy.guard.connections import Peers
     from lbproxy.limits.cells import Cells
     from lbproxy.limits.nodes import NodeCounts
+    from lbproxy.limits.places import NodePlaces
 
 __all__ = ["Nodes", "Rate", "Replicated", "Shared", "SharedStateError", "StoreClient", "Turn"]
 
@@ -68,11 +69,12 @@ class Shared(Protocol):
     (:mod:`lbproxy.workers.shared` has the figures). Each process counts what it holds itself.
 
     ``processes``: their number. ``folder``: path of a folder in memory that they share, which may
-    not exist yet; "" for a single process.
+    not exist yet; "" for a single process.  ``machine``: a random name, the same in all of them.
     """
 
     processes: int
     folder: str
+    machine: str
 
     def add(self, key: str, count: int) -> None:
         """Add ``count``, which may be negative, to what this process holds of ``key``."""
@@ -186,11 +188,13 @@ class StoreClient(Protocol):
 class Nodes(Protocol):
     """The other nodes, which a ``[shared]`` store joins.
 
-    ``counts``: the use of keys that the others are to know.  ``client``: for features that keep
+    ``counts``: the use of keys that the others are to know.  ``places``: what keys have at once.
+    ``client``: for features that keep
     something of their own in the store, under keys that begin with ``spec.prefix``.
     """
 
     counts: NodeCounts
+    places: NodePlaces
 
     @property
     def up(self) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from mmap import mmap
-from secrets import token_bytes
+from secrets import token_bytes, token_hex
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lbproxy.limits.cells import Cells, cell_bytes
@@ -30,6 +30,7 @@ class LocalShared:
     def __init__(self, processes: int = 1, folder: str = "") -> None:
         self.processes = processes
         self.folder = folder
+        self.machine = token_hex(8)
         self._cells: dict[int, Cells] = {}
 
     def cells(self, extra: int) -> Cells:

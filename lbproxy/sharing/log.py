@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 from attrs import define, field
@@ -61,7 +62,7 @@ class SharedLog:
     _past: Past = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._past = Past(lambda said: self.spread(said.topic, json.loads(said.text)[3]))
+        self._past = Past(self._spread_again)
 
     def __len__(self) -> int:
         return len(self._own)
@@ -123,6 +124,10 @@ class SharedLog:
         """Let that hold which was said last; each step gives one message to this node."""
         return self._past.settle()
 
+    def _spread_again(self, said: Remark) -> None:
+        with suppress(RecursionError):  # the stack may be deeper than when the message arrived
+            self.spread(said.topic, json.loads(said.text)[3])
+
     def _read_back(self, number: int) -> None:
         while self._own and self._own[0].number <= number:
             self._waiting -= len(self._own.popleft().text)
@@ -139,6 +144,8 @@ class SharedLog:
         kinds = ((node, str), (number, int), (topic, str), (at, (int, float)))
         if not all(isinstance(value, kind) for value, kind in kinds):
             raise ValueError("no message")
-        if not at - self.wall() <= AHEAD:
+        if not at <= self.wall() + AHEAD:  # nor is NaN
             raise ValueError(f"the clock of the node {node} is ahead by more than a day")
+        if at < 0:
+            raise ValueError("no message")
         return Remark(float(at), node, topic, words), number, message

@@ -15,10 +15,12 @@ from attrs import define, field
 from twisted.internet.protocol import Factory, Protocol
 
 from lbproxy.limits.window import SLICES
+from lbproxy.nodes.scripts import WRONG
 from lbproxy.testing.memory import MemoryReactor
 
 __all__ = ["FakeRedis", "RedisReplyError"]
 
+_WRONGTYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
 _EPOCH = 1_700_000_000.0  # its clock is the reactor's plus this
 
 
@@ -115,6 +117,8 @@ class FakeRedis:
 
     def _do_get(self, key: bytes) -> Any:
         found = self._live(key)
+        if found is not None and not isinstance(found.value, bytes):
+            raise RedisReplyError(_WRONGTYPE)
         return None if found is None else found.value
 
     def _do_set(self, key: bytes, value: bytes, *expiry: bytes) -> Any:
@@ -165,33 +169,49 @@ class FakeRedis:
         return script(keys, arguments)
 
     def _run_buckets(self, keys: tuple[bytes, ...], costs: tuple[bytes, ...]) -> Any:
-        now, out = self.now(), []
-        for key, cost in zip(keys, costs, strict=True):
-            full = max(now, float(self._do_get(key) or 0)) + float(cost)
-            if float(cost) > 0:
-                self._set(key, b"%.6f" % full, full - now)
-            out.append(floor((full - now) * 1e6 + 0.5))
-        return out
+        now = self.now()
+
+        def one(at: int) -> int:
+            full = max(now, float(self._do_get(keys[at]) or 0)) + float(costs[at])
+            if float(costs[at]) > 0:
+                self._set(keys[at], b"%.6f" % full, full - now)
+            return floor((full - now) * 1e6 + 0.5)
+
+        return _each(one, keys)
 
     def _run_windows(self, keys: tuple[bytes, ...], words: tuple[bytes, ...]) -> Any:
-        out = []
-        for at, key in enumerate(keys):
+        def one(at: int) -> list[Any]:
+            key = keys[at]
             length, amount = float(words[3 * at]), float(words[3 * at + 1])
             index = floor(self.now() / length)
             if words[3 * at + 2] == b"1":
                 self.data.pop(key, None)
             if amount:
-                found = self._live(key) or self._set(key, {}, 0.0)
-                found.value[index] = found.value.get(index, 0.0) + amount
-                found.until = self.now() + length * SLICES
-            there = self._live(key)
-            counts = {} if there is None else there.value
+                found = self._hash(key)
+                found[index] = found.get(index, 0.0) + amount
+                self._set(key, found, length * SLICES)
+            counts = self._hash(key)
             fresh = {slice: one for slice, one in counts.items() if index - slice < SLICES}
             row: list[Any] = []
-            for slice, one in fresh.items():
-                row += (max(0, index - slice), repr(one).encode())
-            out.append(row)
-        return out
+            for slice, count in fresh.items():
+                row += (max(0, index - slice), repr(count).encode())
+            return row
+
+        return _each(one, keys)
+
+    def _run_places(self, keys: tuple[bytes, ...], words: tuple[bytes, ...]) -> Any:
+        node, process, lease = words[0], words[1], float(words[2])
+
+        def one(at: int) -> int:
+            held, own = self._hash(keys[at]), int(words[3 + at])
+            held.pop((node, process), None)
+            if own:
+                held[node, process] = own, self.now() + lease
+                self._set(keys[at], held, lease)
+            live = {who: count for who, (count, ends) in held.items() if ends > self.now()}
+            return sum(count for (name, _), count in live.items() if name != node)
+
+        return _each(one, keys)
 
     def _run_take(self, keys: tuple[bytes, ...], words: tuple[bytes, ...]) -> Any:
         each, burst, cost = map(float, words)
@@ -223,6 +243,12 @@ class FakeRedis:
             del self.data[key]
             return None
         return found
+
+    def _hash(self, key: bytes) -> dict[Any, Any]:
+        found = self._live(key)
+        if found is not None and not isinstance(found.value, dict):
+            raise RedisReplyError(_WRONGTYPE)
+        return {} if found is None else found.value
 
     def _set(self, key: bytes, value: Any, seconds: float) -> _Value:
         made = self.data[key] = _Value(value, self.now() + seconds if seconds else 0.0)
@@ -259,6 +285,17 @@ class _Link(Protocol):
             except RedisReplyError as error:
                 reply = f"-{error}\r\n".encode()
             self.transport.write(reply)
+
+
+def _each(run: Callable[[int], Any], keys: tuple[bytes, ...]) -> list[Any]:
+    """Return the result for each key; -1 where a key fails."""
+    out: list[Any] = []
+    for at in range(len(keys)):
+        try:
+            out.append(run(at))
+        except (RedisReplyError, ValueError):
+            out.append(WRONG)
+    return out
 
 
 def _command(data: bytes) -> tuple[list[bytes], int]:

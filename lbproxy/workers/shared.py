@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from hashlib import blake2b
 
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.server import ServerState
@@ -202,6 +203,7 @@ class BoardShared:
         self._tables = dict(cells or {})
         self.processes = servers.rows
         self.folder = folder
+        self.machine = blake2b(secret, person=b"machine", digest_size=8).hexdigest()
         self._board = servers
         self._row = row
         self._places = places

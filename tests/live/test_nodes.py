@@ -19,6 +19,8 @@ from lbproxy.limits.rate import Rate
 from lbproxy.limits.window import PARTS, SLICES, WindowCounts
 from lbproxy.model import SharedSpec
 from lbproxy.net.fast import choose_network
+from lbproxy.net.redis import RedisRefused, RedisScript
+from lbproxy.nodes.scripts import BUCKETS, PLACES, TAKE, WINDOWS
 from lbproxy.nodes.store import SharedStore
 from lbproxy.sharing.local import LocalReplicated
 from tests.support.databases import Redis
@@ -109,6 +111,71 @@ def test_counts_and_messages_reach_the_other_node_and_survive_an_outage(store: R
         finally:
             one.store.stopService()
             two.store.stopService()
+
+    run(scenario, timeout=20, strict=False)
+
+
+def test_keys_with_strange_values_fail_alone(store: Redis) -> None:
+    """And absurd rates are no errors: Redis accepts the times."""
+
+    async def scenario(reactor: Any) -> None:
+        node = Node(reactor, store)
+        client = node.store.client
+
+        async def ask(script: RedisScript, words: list[str], *head: str) -> Any:
+            return await client.run(script, ["string", "list", "hash", "new"], [*head, *words])
+
+        try:
+            await eventually(reactor, lambda: node.store.up)
+            await client.call("SET", "string", "inf")
+            await client.call("RPUSH", "list", "1")
+            await client.call("HSET", "hash", "a", "b")
+            assert await ask(BUCKETS, ["1"] * 4) == [-1, -1, -1, 1_000_000]
+            await client.call("DEL", "new")
+            assert await ask(PLACES, ["2"] * 4, "m", "p", "5") == [-1, -1, -1, 0]
+            await client.call("DEL", "new")
+            found = await ask(WINDOWS, ["60", "1", "0"] * 4)
+            assert found == [-1, -1, -1, [0, b"1"]]
+            assert await client.call("GET", "string") == b"inf", "it belongs to somebody else"
+            await client.call("DEL", "new")
+            (far,) = await client.run(BUCKETS, ["new"], ["1e20"])
+            assert far == pytest.approx(1e18)
+            (again,) = await client.run(BUCKETS, ["new"], ["1e20"])
+            assert again == pytest.approx(1e18)
+            await client.run(WINDOWS, ["far"], ["1e17", "1", "0"])
+            assert await client.run(TAKE, ["take"], ["1e300", "1", "1"]) == 0
+            assert await client.run(TAKE, ["take"], ["1e300", "1", "1"]) > 0
+            await client.call("CONFIG", "SET", "maxmemory", "1")
+            with pytest.raises(RedisRefused, match="OOM"):
+                await client.run(BUCKETS, ["new"], ["1"])
+        finally:
+            node.store.stopService()
+
+    run(scenario, timeout=20, strict=False)
+
+
+def test_places_in_a_real_store(store: Redis) -> None:
+    async def scenario(reactor: Any) -> None:
+        node = Node(reactor, store)
+        client = node.store.client
+
+        async def hold(process: str, own: int, lease: float = 60) -> Any:
+            node_name, _, name = process.partition("/")
+            words = [node_name, name, repr(lease), str(own)]
+            return (await client.run(PLACES, ["k"], words))[0]
+
+        try:
+            await eventually(reactor, lambda: node.store.up)
+            assert await hold("m/1", 2) == 0
+            assert await hold("m/2", 3) == 0
+            assert await hold("n/1", 1) == 5
+            assert await hold("m/1", 1) == 1
+            assert await hold("n/1", 0) == 4
+            assert await hold("m/2", 3, lease=-1) == 0, "a lease that has ended"
+            assert await hold("n/1", 0) == 0, "a node whose leases have ended has left nothing"
+            assert await client.call("EXISTS", "k") == 0
+        finally:
+            node.store.stopService()
 
     run(scenario, timeout=20, strict=False)
 

@@ -252,3 +252,16 @@ def test_a_server_of_another_protocol_is_named_and_left(
     assert not world.client.up
     assert "does not speak" in world.client.error
     assert len(world.server._links) <= 1
+
+
+def test_commands_that_fail_one_after_another_do_not_keep_the_reactor_busy() -> None:
+    world = World(timeout=0.25).begin()
+    world.server.hung = True
+    failed: list[Any] = []
+    for _ in range(3):
+        world.client.call("PING").addErrback(failed.append)
+        world.reactor.advance(0.2)  # MemoryReactor raises Livelock for a timer without an end
+    world.reactor.advance(0.3)
+    assert len(failed) == 3
+    world.reactor.advance(1)
+    assert not world.client.up, "and the connection is given up all the same"

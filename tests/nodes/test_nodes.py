@@ -16,6 +16,7 @@ import pytest
 from lbproxy.bans.record import as_record
 from lbproxy.limits.nodes import NodeCounts
 from lbproxy.limits.rate import Rate
+from lbproxy.net.redis import RedisDown
 from lbproxy.proxy.features.banning.feature import Banning
 from lbproxy.proxy.features.limiting.limit import Limit
 from lbproxy.proxy.features.limiting.spec import LimitSpec
@@ -258,7 +259,9 @@ def test_the_state_says_whether_the_store_answers(nodes: Nodes) -> None:
 
 
 def test_messages_of_strangers_in_the_stream_do_no_harm(nodes: Nodes) -> None:
-    for text in (b"{", b"[]", b'["n", 1, "bans:rude", 7]', b'["n", 1, "other", {}]', b"\xff"):
+    strange = [b"{", b"[]", b'["n", 1, "bans:rude", 7]', b'["n", 1, "other", {}]', b"\xff"]
+    strange += [b'["n", 1, "bans:rude", {}, %s]' % at for at in (b"1" * 400, b"NaN", b"-1")]
+    for text in (*strange, b'["n", 1, "other", {}, 1]'):
         nodes.redis._do_xadd(b"lbproxy:log", b"*", b"m", text)
     nodes.redis._do_xadd(b"lbproxy:log", b"*", b"other", b"x")
     heard: list[Any] = []
@@ -267,6 +270,32 @@ def test_messages_of_strangers_in_the_stream_do_no_harm(nodes: Nodes) -> None:
     nodes.reactor.advance(1)
     assert nodes.get(1, "/") == 403
     assert not heard, "topics that are not kept belong to one node"
+
+
+def test_a_read_that_is_cut_off_leaves_what_was_said_last(nodes: Nodes) -> None:
+    """The store ends between two replies; what was read so far holds as at the other nodes."""
+    topics = nodes.nodes[1].service.nodes.topics
+    assert topics is not None
+    nodes.feature(0, Banning).books["rude"].ban("203.0.113.9", "by hand", seconds=600)
+    nodes.reactor.advance(1)
+    text = nodes.redis.data[b"lbproxy:log"].value[-1][1][1]
+    nodes.feature(0, Banning).books["rude"].lift("203.0.113.9")
+    nodes.reactor.advance(1)
+    assert nodes.get(1, "/") == 200
+    _, number, topic, message, at = json.loads(text)
+    older = json.dumps(["other", number, topic, message, at]).encode()
+    nodes.redis._do_xadd(b"lbproxy:log", b"*", b"m", older)
+    rows = topics._rows
+
+    async def cut_off(after: bytes) -> Any:
+        found = await rows(after)
+        if not found:
+            raise RedisDown("lost")
+        return found
+
+    topics._rows = cut_off
+    nodes.reactor.advance(1)
+    assert nodes.get(1, "/") == 200
 
 
 def test_a_process_without_shared_imports_nothing_for_it() -> None:

@@ -145,6 +145,8 @@ def test_messages_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) 
         '["b", 1, "t", "m", "5"]',
         '["b", 1, "t", "m", NaN]',
         '["b", 1, "t", "m", Infinity]',
+        '["b", 1, "t", "m", -1]',
+        f'["b", 1, "t", "m", {"9" * 400}]',
         _text("b", 1, "m", NOW + AHEAD + 1),
         "[" * 100_000,
         b"\xff\xfe",

@@ -86,6 +86,8 @@ class Limit:
         else:
             at_once = getattr(self, "at_once", None) or AtOnce(self._shared, spec.name, 0)
             at_once.most = spec.concurrent
+            nodes = self._nodes if spec.nodes else None
+            at_once.join(None if nodes is None else nodes.places)
         self.at_once = at_once
         if before is not None and (
             self.method is None
@@ -100,6 +102,7 @@ class Limit:
         """Ask for one more of ``key``; ``wait`` of the result is 0 if it may be."""
         if self.method is None:
             assert self.at_once is not None
+            self._require_nodes()
             wait = 0.0 if self.at_once.room(key) > 0 else 1.0
             return LimitCheck(self, key, 0, wait, None, self.at_once)
         ident = self.method.ident(key)
@@ -122,15 +125,19 @@ class Limit:
             self._nodes.counts.note(counter, one.key, one.ident, cost)
 
     def _ask_nodes(self, counter: NodeCounter, key: str, ident: int) -> None:
-        """Learn what other nodes have charged, for the next request.
-
-        SharedStateError if the store is away and the limit is not to work without it.
-        """
+        """Learn what other nodes have charged, for the next request."""
         assert self._nodes is not None
-        if not self._nodes.up and self.spec.on_error == "closed":
-            raise SharedStateError("the shared store is down")
+        self._require_nodes()
         if self.late:
             self._nodes.counts.note(counter, key, ident, 0.0)
+
+    def _require_nodes(self) -> None:
+        """Raise SharedStateError if the store is away and the limit is not to work without it."""
+        nodes = self._nodes
+        if nodes is None or self.spec.on_error != "closed" or not self.spec.nodes:
+            return
+        if not nodes.up:
+            raise SharedStateError("the shared store is down")
 
     def _method_of(self, spec: LimitSpec, rate: Rate) -> Method:
         """The counts for a rate; another rate has others, because a cell is no number of units."""

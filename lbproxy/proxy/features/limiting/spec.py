@@ -74,8 +74,7 @@ class LimitSpec:
     nodes: bool = option(
         "bool",
         True,
-        doc="with ``[shared]``: all nodes hold the rate together; ``concurrent`` holds at each"
-        " node by itself",
+        doc="with ``[shared]``: all nodes hold the limit together",
     )
     headers: bool = option(
         "bool", False, doc="add RateLimit and RateLimit-Policy to all responses, not only to 429"
