@@ -42,7 +42,7 @@ TARGETS = {
         *("http/basehead.py", "http/cookietable.py", "http/head.py"),
         *("http/derivedhead.py", "http/forward.py", "http/hoplines.py", "http/trustedhops.py"),
     ],
-    "tests/proxy": [
+    "tests/proxy/http": [
         "proxy/http/exchange.py",
         "proxy/http/answering.py",
         "proxy/http/sourcing.py",
@@ -94,9 +94,6 @@ def main() -> int:
         return 1
     print(f"coverage known after {time.monotonic() - begin:.0f} s", flush=True)
     results = _try_all(chosen, covered, options.jobs, begin + options.minutes * 60)
-    for word in ("survived", "not covered", "not loaded"):
-        for name in sorted(str(mutant) for mutant, result in results.items() if result == word):
-            print(f"{word}: {name}")
     counts = {word: list(results.values()).count(word) for word in sorted(set(results.values()))}
     print(", ".join(f"{number} {word}" for word, number in counts.items()))
     return 0
@@ -247,7 +244,8 @@ def _try_all(
             mutant, again = waiting.popleft()
             names, seconds = _tests(mutant, covered[mutant.folder], again)
             if not names:
-                results[mutant] = "survived" if again else "not covered"
+                results[mutant] = word = "survived" if again else "not covered"
+                print(f"{word}: {mutant}", flush=True)
                 continue
             limit = time.monotonic() + 30 + 10 * seconds
             running[_fork(mutant, names)] = mutant, limit, again
@@ -258,6 +256,8 @@ def _try_all(
             results[mutant] = word
             if word == "survived" and not again:
                 waiting.append((mutant, True))
+            elif word != "killed":
+                print(f"{word}: {mutant}", flush=True)
         done = sum(word != "not tried" for word in results.values())
         if sys.stderr.isatty():
             print(f"\r{done} of {len(mutants)}", end="", file=sys.stderr, flush=True)
