@@ -27,16 +27,18 @@ __all__ = ["Timer", "TimerWheel"]
 
 _log = Logger(__name__)
 
+_NEVER: Final = 1 << 60  # no slot
 HORIZON_S: Final = 4.0
+RESYNC_S: Final = 0.5  # the longest time between two looks while a timer is armed
 ROUNDING_S: Final = 1e-6  # what sums of floats may be off by: a deadline this near has come
 
 
 class TimerWheel:
-    """Runs many :class:`Timer` objects on one ``callLater`` per tick; none while nothing is armed.
+    """Runs many :class:`Timer` objects on one ``callLater``; none while nothing is armed.
 
-    ``tick``: granularity in seconds. ``epoch``: Unix time less :attr:`now`, at most a tick old
-    while a timer is armed; 0 on a clock that is not monotonic: that of a test, or one that is Unix
-    time already.
+    It wakes when the next slot in use begins, and every :data:`RESYNC_S`. ``tick``: granularity in
+    seconds. ``epoch``: Unix time less :attr:`now`, at most ``RESYNC_S`` old while a timer is armed;
+    0 on a clock that is not monotonic: that of a test, or one that is Unix time already.
     """
 
     def __init__(self, clock: IReactorTime, tick: float = 0.05) -> None:
@@ -49,8 +51,10 @@ class TimerWheel:
         self._slots: dict[int, list[Timer]] = {}
         self._next = 0  # first slot not yet run
         self._call: Any = None
+        self._wakes = _NEVER  # the slot for which _call is set
         self._running = False
         self._horizon = max(1, round(HORIZON_S / tick))  # in slots
+        self._resync = max(1, round(RESYNC_S / tick))
 
     def timer(self, callback: Callable[[], None]) -> Timer:
         """A new timer, not armed; ``callback`` runs each time it fires."""
@@ -71,6 +75,7 @@ class TimerWheel:
         if self._call is not None:
             self._call.cancel()
             self._call = None
+            self._wakes = _NEVER
         for timers in self._slots.values():
             for timer in timers:
                 timer._slot = -1
@@ -83,24 +88,26 @@ class TimerWheel:
             now = self.now()
             self._set_epoch(now)
             self._next = int((now + ROUNDING_S) / self._tick)
-            if self._call is None:
-                self._wake_at_next(now)
         first = self._next + 1
         slot = first - 1 + self._horizon
         # far deadlines (and infinite ones) are not converted: they only wait for the next look
         if timer._deadline < slot * self._tick:
             slot = max(first, math.ceil(timer._deadline / self._tick))
         timer._slot = slot
-        try:
-            slots[slot].append(timer)
-        except KeyError:
+        waiting = slots.get(slot)
+        if waiting is None:
             slots[slot] = [timer]
+            if slot < self._wakes and not self._running:
+                self._wake_at(slot)
+        else:
+            waiting.append(timer)
 
     def _run(self) -> None:
         now = self.now()
         self._set_epoch(now)
         current = int((now + ROUNDING_S) / self._tick)
         self._call = None
+        self._wakes = _NEVER
         slots = self._slots
         if current - self._next > len(slots):  # the clock jumped, or few slots are in use
             passed = sorted(slot for slot in slots if slot <= current)
@@ -117,13 +124,21 @@ class TimerWheel:
                     timer._slot = -1
                     timer._due(now)
         self._running = False
-        if slots and self._call is None:
-            self._wake_at_next(self.now())
+        if slots:
+            self._wake_at(min(slots))
 
-    def _wake_at_next(self, now: float) -> None:
-        """Run again where the next slot begins, so that slots and runs stay aligned."""
-        begins = (int((now + ROUNDING_S) / self._tick) + 1) * self._tick
-        self._call = self.clock.callLater(begins - now, self._run)
+    def _wake_at(self, slot: int) -> None:
+        """Run when ``slot`` begins, or after :data:`RESYNC_S`: always at the begin of a slot."""
+        now = self.now()
+        slot = min(slot, int((now + ROUNDING_S) / self._tick) + self._resync)
+        if slot >= self._wakes:
+            return
+        self._wakes = slot
+        delay = max(0.0, slot * self._tick - ROUNDING_S / 2 - now)
+        if self._call is None:
+            self._call = self.clock.callLater(delay, self._run)
+        else:
+            self._call.reset(delay)
 
 
 class Timer:

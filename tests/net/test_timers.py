@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from lbproxy.net.timers import HORIZON_S, TimerWheel
+from lbproxy.net.timers import HORIZON_S, RESYNC_S, TimerWheel
 
 TICK = 0.05
 
@@ -145,6 +145,40 @@ def test_idle_wheel_stops_and_starts() -> None:
     assert not clock.getDelayedCalls()
     timer.set(1)
     assert len(clock.getDelayedCalls()) == 1
+
+
+def test_far_deadlines_wake_the_process_seldom() -> None:
+    clock, wheel = wheel_at(100.0)
+    wheel.timer(lambda: None).set(3600)
+    woken = set()
+    for _ in range(400):
+        (call,) = clock.getDelayedCalls()
+        woken.add(round(call.getTime(), 3))
+        clock.advance(TICK / 2)
+    assert 2 < len(woken) <= 1 + 10 / RESYNC_S
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 3)), min_size=1, max_size=8))
+def test_an_earlier_deadline_than_the_next_wake_is_on_time(
+    steps: list[tuple[float, float]],
+) -> None:
+    """However far the timers are that the wheel waits for."""
+    clock, wheel = wheel_at(7.0)
+    wheel.timer(lambda: None).set(600)
+    late: list[float] = []
+    armed = 0
+    for pause, delay in steps:
+        until = clock.seconds() + pause
+        while clock.seconds() < until:
+            clock.advance(TICK / 5)
+        due = clock.seconds() + delay
+        wheel.timer(lambda due=due: late.append(clock.seconds() - due)).set(delay)  # type: ignore[misc]
+        armed += 1
+        assert len(clock.getDelayedCalls()) == 1
+    for _ in range(5 * 64):
+        clock.advance(TICK / 5)
+    assert len(late) == armed
+    assert all(-1e-5 <= seconds <= TICK * 6 / 5 + 1e-5 for seconds in late)
 
 
 def test_close_forgets() -> None:
