@@ -36,6 +36,9 @@ IOVECS: Final = 64
 _write: Final[Callable[[int, Any], int]] = os.write
 _writev: Final[Callable[[int, Any], int]] = os.writev
 
+_SHUT: Final[deque[Any]] = deque()
+"""The empty buffer of every direction that is over: nothing is added to it (``_writable``)."""
+
 
 class Sender(WatchedSocket):
     """The sending half of one connected socket."""
@@ -190,10 +193,12 @@ class Sender(WatchedSocket):
     def _written(self) -> None:
         """Continue what waited for an empty buffer: the producer, or a close."""
         producer = self.producer
-        if not halfclose.sends(self._half) or (producer is not None and not self.streamingProducer):
-            self._pending = deque() if self._pending is None else self._pending
-        else:
+        if not halfclose.sends(self._half):
+            self._pending = _SHUT
+        elif producer is None or self.streamingProducer:
             self._pending = None
+        elif self._pending is None:
+            self._pending = deque()
         if producer is not None and (not self.streamingProducer or self.producerPaused):
             self.producerPaused = False
             producer.resumeProducing()
@@ -201,7 +206,7 @@ class Sender(WatchedSocket):
             self._end()
         elif halfclose.ending(self._half) and halfclose.sends(self._half):
             self._half = halfclose.after(self._half, halfclose.FLUSHED)
-            self._pending = deque()
+            self._pending = _SHUT
             self._end_write()
 
     # -- producers ---------------------------------------------------------------------------
@@ -275,7 +280,7 @@ class Sender(WatchedSocket):
             first = pending[0]
             if isinstance(first, PipeChunk):
                 first.lose()
-        self._pending = deque()
+        self._pending = _SHUT
         self._pending_bytes = 0
 
     def _set_grace(self, delay: float) -> None:
