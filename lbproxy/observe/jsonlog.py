@@ -292,7 +292,14 @@ class HTTPLines(_Lines):
 class TCPLines(_Lines):
     """A writer for sessions, for use in one thread. It omits the fields that only HTTP has."""
 
-    __slots__ = ()
+    __slots__ = ("_after", "_before", "_listener", "_local_ip", "_local_port")
+
+    def __init__(self) -> None:
+        super().__init__()
+        # the end of a line around the peer, for this listener and this address
+        self._before = self._after = b""
+        self._listener = self._local_ip = ""
+        self._local_port = -1
 
     def line(self, record: Record) -> bytes:
         """Return the line of one session."""
@@ -314,8 +321,38 @@ class TCPLines(_Lines):
         add_ms(writer, record.t_connect)
         writer.write(b',"total_ms":')
         add_ms(writer, record.t_total)
-        _add_connection(writer, record.info)
+        info: Connection = record.info
+        if info.tls is not None or info.sni:
+            _add_connection(writer, info)
+        else:
+            self._add_plain(writer, info)
         return self._end(writer)
+
+    def _add_plain(self, writer: BytesWriter, info: Connection) -> None:
+        """Write what :func:`_add_connection` writes for a connection in the clear."""
+        if (
+            info.local_port != self._local_port
+            or info.local_ip != self._local_ip
+            or info.listener != self._listener
+        ):
+            self._keep(info)
+        writer.write(self._before)
+        writer.write(json_address(info.peer_ip))
+        writer.write(b',"peer_port":')
+        add_int(writer, info.peer_port)
+        writer.write(self._after)
+
+    def _keep(self, info: Connection) -> None:
+        """Keep the parts that are the same for the next connection to the same address."""
+        whole = BytesWriter()
+        _add_connection(whole, info)
+        line = whole.getvalue()
+        peer = line.index(b'"peer_ip":') + len(b'"peer_ip":')
+        self._before = line[:peer]
+        self._after = line[line.index(b',"local_ip":', peer) :]
+        self._listener = info.listener
+        self._local_ip = info.local_ip
+        self._local_port = info.local_port
 
 
 def http_line() -> Callable[[Any], bytes]:
