@@ -136,6 +136,7 @@ MODULES = (
     "proxy/http/attemptowner.py",
     "proxy/http/attempts.py",
     "proxy/backend.py",
+    "proxy/dial.py",
     "proxy/http/connector.py",
     "proxy/http/idletimes.py",
     "proxy/http/client.py",

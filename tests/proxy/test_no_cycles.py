@@ -53,7 +53,7 @@ KINDS = frozenset(
         "TransformedBody", "RequestHead", "ResponseHead", "ReplySource", "Fetch", "Reader",
         "StoredBody", "Hold", "Session", "TCPAttempt", "TCPTraffic", "PendingDial", "Lease",
         "H1ServerConnection", "H1ClientConnection", "Relay", "FastDial", "Waiter", "_Arrival",
-        "_Place", "_SeveralDial", "Handshake", "FastTransport", "FastTLSTransport",
+        "_Place", "SeveralDial", "Handshake", "FastTransport", "FastTLSTransport",
     }
 )  # fmt: skip
 GET = b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n"
