@@ -26,9 +26,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lbproxy.compiled import native
+from lbproxy.net.builder import ProtocolBuilder
 from lbproxy.net.errorwords import error_words
 from lbproxy.net.handler import Handler
 from lbproxy.net.poller import IN, Poller
+from lbproxy.net.stream import StreamProtocol
 from lbproxy.net.timers import Timer
 from lbproxy.net.transport import FastTransport
 from lbproxy.net.watchedsocket import twisted_address
@@ -70,6 +72,7 @@ class Acceptor(Handler):
         "_accept",
         "_budget",
         "_build",
+        "_builder",
         "_closed",
         "_factory",
         "_family",
@@ -110,11 +113,15 @@ class Acceptor(Handler):
         """Direct connections accepted from now on to ``factory``.
 
         A factory may have ``build_for(ip, port)`` beside ``buildProtocol``, which spares it
-        Twisted's address ("" and 0 for a Unix socket).  It may have ``make_room()``, which is
-        called when there are no descriptors left.
+        Twisted's address ("" and 0 for a Unix socket), or a ``builder``, which is called instead.
+        It may have ``make_room()``, which is called when there are no descriptors left.
         """
         self._factory: Any = factory
-        self._build: Any = _shortcut(factory)
+        build = _shortcut(factory)
+        self._builder: ProtocolBuilder | None = None
+        if isinstance(build, ProtocolBuilder):
+            self._builder = build
+        self._build: Any = build
 
     def close(self) -> None:
         """Stop accepting. The kernel resets queued connections. Later calls do nothing."""
@@ -197,12 +204,20 @@ class Acceptor(Handler):
             transport = FastTransport(self._poller, None, peer, self._host, fd, self._family)
             transport.protocol = protocol  # before anything can fail: it is notified of the end
             transport.start()
-            protocol.makeConnection(transport)
+            if isinstance(protocol, StreamProtocol):
+                protocol.makeConnection(transport)
+            else:
+                protocol.makeConnection(transport)
         except BaseException:
             self._poller.crashed(_Rejected(fd) if transport is None else transport)
 
     def _protocol(self, peer: Any) -> Any:
         """Return what the factory makes for a client at the raw address ``peer``."""
+        builder = self._builder
+        if builder is not None:
+            if self._family == _UNIX:
+                return builder.build("", 0)
+            return builder.build(peer[0], peer[1])
         build = self._build
         if build is None:
             return self._factory.buildProtocol(twisted_address(self._family, peer))
@@ -212,12 +227,15 @@ class Acceptor(Handler):
 
 
 def _shortcut(factory: IProtocolFactory) -> Any:
-    """Return ``build_for``, unless the class that has it got another ``buildProtocol`` later.
+    """Return ``builder`` or ``build_for``, unless a class below the one that has it overrides
+    ``buildProtocol`` or ``build_for``.
 
     Asked of the class: an object that stands before a factory may pass on what it does not have
     itself.
     """
     for kind in type(factory).__mro__:
+        if "builder" in vars(kind):
+            return getattr(factory, "builder")  # noqa: B009 - as below
         if "build_for" in vars(kind):
             return getattr(factory, "build_for")  # noqa: B009 - IProtocolFactory does not have it
         if "buildProtocol" in vars(kind):

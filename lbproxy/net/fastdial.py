@@ -38,6 +38,7 @@ from lbproxy.net.poller import OUT, Poller
 from lbproxy.net.sockaddr import socket_address
 from lbproxy.net.sslhandshake import Handshake
 from lbproxy.net.stocktls import StockHandshake
+from lbproxy.net.stream import StreamProtocol
 from lbproxy.net.transport import FastTransport
 from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
@@ -265,8 +266,12 @@ class FastDial(Dialling):
         self._decided()
         self.state = _OVER
         transport.protocol = self._protocol
+        protocol: Any = self._protocol
         try:
-            self._protocol.makeConnection(transport)
+            if isinstance(protocol, StreamProtocol):
+                protocol.makeConnection(transport)
+            else:
+                protocol.makeConnection(transport)
         except BaseException:
             self._poller.crashed(transport)
 

@@ -4,7 +4,8 @@ ClientHello.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import Factory
@@ -14,8 +15,8 @@ from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard.addresses import AddressSet
 from lbproxy.guard.idle import IdleClient
 from lbproxy.proxy.http.streams import ConnectionInfo
-from lbproxy.proxy.info import plain_ip
 from lbproxy.proxy.preamble import Preamble
+from lbproxy.proxy.reception import OtherReception, Reception
 from lbproxy.tls.parameters import TLSParameters
 
 if TYPE_CHECKING:
@@ -36,16 +37,34 @@ class ProxyFactory(Factory):
 
     noisy = False
 
+    reception: ClassVar[type[Reception] | None] = None
+    """Makes what ``protocol_for`` of the same class returns, in compiled code."""
+
     def __init__(
         self,
         frontend: Frontend,
         listen: ListenSpec | None = None,
         tls: TLSParameters | None = None,
     ) -> None:
-        self.frontend = frontend
         self.listener = listen.endpoint if listen is not None else ""
         self.tls = tls
         self._trusted = AddressSet(listen.accept_proxy) if listen and listen.accept_proxy else None
+        arrive = partial(_Arrival, tls)
+        given = (frontend, self.listener, self._trusted, tls is not None, arrive)
+        kind = _reception_of(type(self))
+        self._reception: Reception = (
+            OtherReception(*given, self.protocol_for) if kind is None else kind(*given)
+        )
+
+    @property
+    def builder(self) -> Reception:
+        """The object that an acceptor of lbproxy calls in place of ``buildProtocol``."""
+        return self._reception
+
+    @property
+    def frontend(self) -> Frontend:
+        """The frontend of the newest generation that has accepted a connection."""
+        return self._reception.frontend
 
     @property
     def key_pairs(self) -> tuple[Any, ...]:
@@ -66,17 +85,7 @@ class ProxyFactory(Factory):
 
     def build_for(self, ip: str, port: int) -> Any:
         """:meth:`buildProtocol` for a client at ``ip`` ("" for a Unix socket)."""
-        self.frontend = frontend = self.frontend.lineage.current  # older ones may go
-        trusted = self._trusted
-        announced = trusted is not None and (not ip or plain_ip(ip) in trusted)
-        info = frontend.welcome(ip, port, self.listener, announced)
-        if info is None:
-            bans = frontend.ban_judge
-            return None if bans is None else bans.farewell(plain_ip(ip), announced)
-        look = frontend.looks_at_hello and self.tls is None
-        if not (announced or look or self.tls is not None):
-            return self.protocol_for(info)
-        return _Arrival(self, frontend, info, announced, self.tls, look)
+        return self._reception.build(ip, port)
 
     def make_room(self) -> None:
         """Close some idle connections of the process: the listener cannot accept for lack of
@@ -87,9 +96,15 @@ class ProxyFactory(Factory):
             if not total.make_room():
                 return
 
-    def arrived(self, info: ConnectionInfo) -> IProtocol:
-        """The preamble is over: the protocol proper."""
-        return self.protocol_for(info)
+
+def _reception_of(factory: type[ProxyFactory]) -> type[Reception] | None:
+    """Return the compiled equivalent of ``protocol_for``; None if a class below overrides that."""
+    for kind in factory.__mro__:
+        if "reception" in vars(kind):
+            return factory.reception
+        if "protocol_for" in vars(kind):
+            return None
+    return None
 
 
 class _Arrival(Preamble):
@@ -99,14 +114,14 @@ class _Arrival(Preamble):
 
     def __init__(
         self,
-        factory: ProxyFactory,
+        tls: TLSParameters | None,
+        reception: Reception,
         frontend: Frontend,
         info: ConnectionInfo,
         announced: bool,
-        tls: TLSParameters | None,
         look: bool,
     ) -> None:
-        self._factory = factory
+        self._reception = reception
         self._frontend = frontend
         super().__init__(
             frontend.dialler,
@@ -148,7 +163,8 @@ class _Arrival(Preamble):
 
     def _arrived(self, info: ConnectionInfo, data: bytes) -> IProtocol:
         self._leave()
-        return self._factory.arrived(info)
+        protocol: IProtocol = self._reception.protocol_for(info)
+        return protocol
 
     def _turned_away(self, info: ConnectionInfo, error: ProxyError) -> None:
         self._leave()

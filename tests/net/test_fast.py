@@ -197,6 +197,20 @@ class _Wrapped(_Short):
         return "wrapped"
 
 
+class _Built(_Short):
+    builder = object()
+
+
+class _ShortAgain(_Built):
+    def build_for(self, ip: str, port: int) -> str:
+        return "short again"
+
+
+class _BuiltWrapped(_Built):
+    def buildProtocol(self, addr: Any) -> Any:
+        return "wrapped"
+
+
 class _Before:
     """Stands before a factory, and passes on what it does not have itself."""
 
@@ -215,6 +229,9 @@ def test_the_short_way_to_a_protocol_is_not_taken_past_another_buildprotocol() -
     assert acceptor._shortcut(_Wrapped()) is None
     assert acceptor._shortcut(_Before()) is None
     assert acceptor._shortcut(Factory()) is None
+    assert acceptor._shortcut(_Built()) is _Built.builder
+    assert acceptor._shortcut(_ShortAgain())("", 0) == "short again"
+    assert acceptor._shortcut(_BuiltWrapped()) is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])

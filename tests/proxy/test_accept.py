@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+from weakref import ref
+
 import pytest
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.testing import StringTransport
 
 from lbproxy.proxy.http.streams import ConnectionInfo
 from lbproxy.proxy.info import note_local
+from lbproxy.proxy.tcp.factory import TCPProxyFactory
 from lbproxy.proxy.tcp.session import Session
 from tests.proxy.bench import A, Bench, Make, origins
 
@@ -103,3 +107,30 @@ def test_a_flood_of_refusals_is_counted_and_costs_nothing_lasting(make: Make) ->
         assert bench.lb.connect("t").finished
     assert (bench.frontend.counters.refused, bench.frontend.limits.active) == (50, 1)
     keeper.close()
+
+
+class _Own(TCPProxyFactory):
+    """An extension's factory: each client gets a protocol of its own."""
+
+    def protocol_for(self, info: ConnectionInfo) -> Any:
+        return info.client_ip, self.frontend.name
+
+
+def test_a_factory_with_its_own_protocol_is_asked_for_it(make: Make) -> None:
+    bench = make()
+    factory = _Own(bench.frontend)
+    assert factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 5)) == ("192.0.2.1", "t")
+    assert factory.builder.build("192.0.2.2", 5) == ("192.0.2.2", "t")
+    ours = TCPProxyFactory(bench.frontend).builder.build("192.0.2.3", 5)
+    assert type(ours) is Session and ours.frontend is bench.frontend
+    for ip in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
+        assert bench.frontend.limits.from_address(ip) == 1
+        bench.frontend.limits.give_back(ip)
+
+
+def test_a_replaced_factory_is_freed_at_once(make: Make) -> None:
+    """No cycle keeps the frontends of earlier generations."""
+    factory = TCPProxyFactory(make().frontend)
+    gone = ref(factory)
+    del factory
+    assert gone() is None
