@@ -204,6 +204,7 @@ class Acceptor(Handler):
             transport = FastTransport(self._poller, None, peer, self._host, fd, self._family)
             transport.protocol = protocol  # before anything can fail: it is notified of the end
             transport.start()
+            self._poller.accepted()
             if isinstance(protocol, StreamProtocol):
                 protocol.makeConnection(transport)
             else:

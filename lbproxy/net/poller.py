@@ -1,9 +1,10 @@
 """DATA. One nested epoll for every proxied socket; made by :class:`lbproxy.net.fast.FastNetwork`.
 
 The epoll's own descriptor is the only thing the Twisted reactor watches, and only while a socket is
-registered. When it is readable the poller takes up to :data:`BATCH` ready sockets with one system
-call, serves them in a tight loop and returns, so that timers and everything else on the reactor
-run.
+registered. When it is readable the poller takes the ready sockets with one system call, serves them
+in a tight loop and returns, so that timers and everything else on the reactor run. A turn of the
+reactor costs as much as several events. While it is busy, the poller therefore looks again within
+the turn, for at most :data:`BATCH` events in all.
 
 Rules:
 
@@ -12,7 +13,7 @@ Rules:
 2. Level-triggered: a handler need not read to the end, what is left is reported again. One ``recv``
    per event is then enough, where edge-triggering needs a second one to see EAGAIN.
 3. An exception in a handler ends that handler's connection, never the loop.
-4. ``soon`` runs at the end of the current turn (or in the next reactor iteration when there is no
+4. ``soon`` runs at the end of the current batch (or in the next reactor iteration when there is no
    turn), ``again`` in the next turn; both are how work is done outside the caller's stack.
 5. A descriptor that is closed leaves the epoll without a system call, unless it was registered when
    the process forked: a child that holds the socket open would keep it in the epoll.
@@ -56,6 +57,8 @@ HUP: Final = 16
 RDHUP: Final = 0x2000
 
 BATCH = 256  # ready sockets served per turn
+BUSY: Final = 4  # so many events at once: more have come meanwhile
+ACCEPT_WORK: Final = 4  # an accepted connection counts as so many events
 HANDSHAKES = 4  # steps of clients' TLS handshakes in one turn; one costs up to a millisecond
 SOON_ROUNDS: Final = 4  # how often work that makes more work is followed within one turn
 
@@ -113,6 +116,7 @@ class Poller(Loop):
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._handshakes = HANDSHAKES  # left in this turn
+        self._work = 0  # events of this batch, with ACCEPT_WORK for each accepted connection
         self._fresh: set[int] = set()  # descriptors registered during this batch
         self._soon: list[Handler] = []
         self._again: list[Handler] = []
@@ -242,23 +246,39 @@ class Poller(Loop):
         """One turn; called by the reactor."""
         if self.state is _CLOSED:
             return
-        handlers = self._handlers
-        fresh = self._fresh
         self.state = _TURN
         self._handshakes = HANDSHAKES
+        left: int = BATCH
         try:
-            for fd, events in self._epoll.poll(0, BATCH):
-                handler = handlers.get(fd)
-                if handler is None or (fresh and fd in fresh):
-                    continue
-                try:
-                    handler.on_events(events)
-                except BaseException:
-                    self.crashed(handler)
-            if self._soon:
-                self._run_soon()
+            while left > 0:
+                self._serve(left)
+                left -= self._work
+                if self._work < BUSY or self._handshakes < 0 or self._fd < 0:
+                    break
+                self._fresh.clear()
         finally:
             self._end_turn()
+
+    def _serve(self, most: int) -> None:
+        """Serve the sockets that are ready now, at most so many."""
+        handlers = self._handlers
+        fresh = self._fresh
+        ready = self._epoll.poll(0, most)
+        self._work = len(ready)
+        for fd, events in ready:
+            handler = handlers.get(fd)
+            if handler is None or (fresh and fd in fresh):
+                continue
+            try:
+                handler.on_events(events)
+            except BaseException:
+                self.crashed(handler)
+        if self._soon:
+            self._run_soon()
+
+    def accepted(self) -> None:
+        """Note a new connection of a client, whose first bytes have often arrived as well."""
+        self._work += ACCEPT_WORK
 
     def take_handshake(self) -> bool:
         """Return whether a client's TLS handshake may take a step in this turn.

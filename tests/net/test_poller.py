@@ -203,6 +203,114 @@ def test_a_turn_is_bounded(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) ->
             sock.close()
 
 
+class Sockets:
+    """Ready sockets of a poller; ``log`` has the number of each one that was served."""
+
+    def __init__(self, poller: Poller, count: int) -> None:
+        self.poller = poller
+        self.log: list[Any] = []
+        self.pairs = [readable() for _ in range(count)]
+        for number in range(count):
+            self.serve(number, self.taking(number))
+
+    def serve(self, number: int, action: Any) -> None:
+        sock = self.pairs[number][0]
+        self.poller.unregister(sock.fileno())
+        self.poller.register(sock.fileno(), IN, Handler(self.log, str(number), action))
+
+    def taking(self, number: int) -> Any:
+        """Return what a connection does with its bytes."""
+        return lambda: self.pairs[number][0].recv(10)
+
+    def sending(self, number: int, to: int) -> Any:
+        """Return what a connection does whose peer, another one, gets an answer at once."""
+
+        def act() -> None:
+            self.pairs[number][0].recv(10)
+            self.pairs[to][1].send(b"x")
+
+        return act
+
+    def close(self) -> None:
+        self.poller.close()
+        for pair in self.pairs:
+            for sock in pair:
+                sock.close()
+
+
+def test_a_busy_turn_looks_again(reactor: Reactor) -> None:
+    some = Sockets(Poller(reactor), module.BUSY + 1)
+    last = module.BUSY
+    some.pairs[last][0].recv(10)  # not ready at first
+    some.serve(0, some.sending(0, last))
+    some.poller.doRead()
+    assert some.log[-1] == str(last) and len(some.log) == module.BUSY + 1
+    assert not some.poller.in_turn and not reactor.getDelayedCalls()
+    some.close()
+
+
+def test_a_quiet_turn_looks_once(reactor: Reactor) -> None:
+    some = Sockets(Poller(reactor), module.BUSY)
+    last = module.BUSY - 1
+    some.pairs[last][0].recv(10)
+    some.serve(0, some.sending(0, last))
+    some.poller.doRead()
+    assert str(last) not in some.log
+    some.poller.doRead()
+    assert some.log[-1] == str(last)
+    some.close()
+
+
+def test_looking_again_does_not_lengthen_a_turn(
+    reactor: Reactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH", 12)
+    some = Sockets(Poller(reactor), 5)
+    for number in range(5):
+        some.serve(number, None)  # none takes its bytes
+    some.poller.doRead()
+    assert len(some.log) == 12
+    some.close()
+
+
+def test_an_accepted_connection_is_served_in_the_same_turn(reactor: Reactor) -> None:
+    some = Sockets(Poller(reactor), 1)
+    fresh, peer = readable()
+
+    def accept() -> None:
+        some.pairs[0][0].recv(10)
+        some.poller.register(fresh.fileno(), IN, Handler(some.log, "fresh", lambda: fresh.recv(9)))
+        some.poller.accepted()
+
+    some.serve(0, accept)
+    some.poller.doRead()
+    assert some.log == ["0", "fresh"]
+    some.close()
+    fresh.close()
+    peer.close()
+
+
+def test_handshakes_that_wait_are_not_asked_again_in_the_turn(reactor: Reactor) -> None:
+    some = Sockets(Poller(reactor), module.HANDSHAKES + 2)
+    taken: list[bool] = []
+    for number in range(len(some.pairs)):
+        some.serve(number, lambda: taken.append(some.poller.take_handshake()))
+    some.poller.doRead()
+    assert sorted(taken) == [False] * 2 + [True] * module.HANDSHAKES
+    some.close()
+
+
+def test_closing_within_a_busy_turn_ends_it(reactor: Reactor) -> None:
+    some = Sockets(Poller(reactor), module.BUSY)
+    for number in range(module.BUSY):
+        some.serve(number, some.poller.close)
+    some.poller.doRead()
+    served = [entry for entry in some.log if "ConnectionLost" not in entry]
+    assert len(served) == 1 and len(some.log) == 1 + module.BUSY
+    assert some.poller.fileno() == -1 and reactor.readers == []
+    some.close()
+
+
 def test_closing_tells_everybody(reactor: Reactor) -> None:
     log: list[Any] = []
     poller = Poller(reactor)
