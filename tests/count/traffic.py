@@ -9,6 +9,7 @@ same number.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import select
@@ -73,7 +74,7 @@ class Origin:
         self._listeners = {}
         self.addresses: list[str] = []
         for _ in "ab":
-            listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+            listener = _server()
             self._listeners[listener.fileno()] = listener
             self._epoll.register(listener, select.EPOLLIN)
             self.addresses.append(f"127.0.0.1:{listener.getsockname()[1]}")
@@ -120,6 +121,22 @@ class Origin:
                 answer = PING if self._answers is None else next(self._answers)
                 with contextlib.suppress(ConnectionError):
                     stream.sock.sendall(answer)
+
+
+def _server() -> socket.socket:
+    """Return a listener on a port below those that the system gives to outgoing connections.
+
+    Servers have such ports.  A port of the other kind costs each connection a check that it is not
+    connected to itself.
+    """
+    begin = 20_000 + os.getpid() % 10_000
+    for port in range(begin, begin + 2_000):
+        try:
+            return socket.create_server(("127.0.0.1", port), backlog=128)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    raise OSError(errno.EADDRINUSE, "no port is free for the origin")
 
 
 class _Stream:
