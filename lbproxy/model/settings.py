@@ -118,6 +118,9 @@ class GlobalSpec:
         ),
         example="file:/etc/lbproxy/secret",
     )
+    made_secret: bool = option(
+        "hidden", False, doc="whether ``secret`` is random, which other nodes do not have"
+    )
     timeout_shutdown: float = option(
         "duration",
         10.0,

@@ -50,7 +50,8 @@ class SharedStore(Service):
     ) -> None:
         self.spec = spec
         self.node = token_hex(8)
-        self.client = RedisClient(spec, reactor, dialler, random, self._tls)
+        self._means = reactor, dialler, random
+        self.client = self.connect()
         self.counts = NodeCounts()
         self.places = NodePlaces()
         now, wall = dialler.wheel.now, dialler.wheel.wall
@@ -73,6 +74,10 @@ class SharedStore(Service):
             replicated.remote = self.topics
             replicated.backing = RedisBacking(self.client, spec.prefix, self.node)
         self.client.watchers.append(self._turned)
+
+    def connect(self) -> RedisClient:
+        """See Nodes."""
+        return RedisClient(self.spec, *self._means, self._tls)
 
     @property
     def up(self) -> bool:

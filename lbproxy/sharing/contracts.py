@@ -203,3 +203,8 @@ class Nodes(Protocol):
     @property
     def client(self) -> StoreClient:
         """The connection of this process."""
+
+    def connect(self) -> Any:
+        """A further connection of this process, not started yet, for many or large values: a
+        :class:`lbproxy.net.redis.RedisClient`.
+        """

@@ -17,6 +17,7 @@ from twisted.internet.protocol import Factory, Protocol
 from lbproxy.limits.window import SLICES
 from lbproxy.nodes.scripts import WRONG
 from lbproxy.testing.memory import MemoryReactor
+from lbproxy.testing.rediscache import CacheScripts
 
 __all__ = ["FakeRedis", "RedisReplyError"]
 
@@ -37,13 +38,13 @@ class _Value:
 
 
 @define(eq=False)
-class FakeRedis:
+class FakeRedis(CacheScripts):
     """A server at ``address`` ("10.0.0.1:6379").
 
     ``data`` survives :meth:`stop` and is lost by :meth:`lose`.  ``password``: what AUTH has to
     bring.  ``hung``: it reads commands and does not answer.  ``seen``: the commands, as lists of
     bytes.  ``errors``: replies to commands by name, in place of their effect.  ``master``: the
-    address that it names as a sentinel.
+    address that it names as a sentinel. ``run_id``: what a restart changes, and :meth:`lose` too.
     """
 
     reactor: MemoryReactor
@@ -54,6 +55,7 @@ class FakeRedis:
     seen: list[list[bytes]] = field(factory=list)
     errors: dict[str, str] = field(factory=dict)
     master: str = ""
+    run_id: str = "a"
     _scripts: dict[bytes, str] = field(factory=dict)
     _links: list[_Link] = field(factory=list)
     _port: Any = None
@@ -81,6 +83,7 @@ class FakeRedis:
         """Forget all data and scripts, as a restart without a file does."""
         self.data.clear()
         self._scripts.clear()
+        self.run_id += "a"
 
     def now(self) -> float:
         """Return its clock: seconds since 1970."""
@@ -114,6 +117,13 @@ class FakeRedis:
 
     def _do_select(self, number: bytes) -> Any:
         return "OK"
+
+    def _do_info(self, *sections: bytes) -> Any:
+        return f"# Server\r\nredis_version:7.0.0\r\nrun_id:{self.run_id}\r\n".encode()
+
+    def _do_hdel(self, key: bytes, *fields: bytes) -> Any:
+        found = self._live(key)
+        return 0 if found is None else sum(found.value.pop(one, None) is not None for one in fields)
 
     def _do_get(self, key: bytes) -> Any:
         found = self._live(key)

@@ -51,7 +51,9 @@ def worker_config(config: Config, workers: int, secret: str = "") -> Config:
     another's cookies.
     """
     part = share_of(config, workers)
-    return evolve(part, settings=evolve(part.settings, secret=part.settings.secret or secret))
+    if part.settings.secret or not secret:
+        return part
+    return evolve(part, settings=evolve(part.settings, secret=secret, made_secret=True))
 
 
 class RefusedError(Exception):

@@ -66,6 +66,10 @@ _STATS = object_(
         "hinted": COUNT,
         "purge_requests": COUNT,
         "purge_refused": COUNT,
+        "shared_hits": COUNT,
+        "shared_misses": COUNT,
+        "shared_stored": COUNT,
+        "shared_failures": COUNT,
         "reasons": object_(
             {
                 "misses": mapping(COUNT),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
@@ -21,46 +21,29 @@ from lbproxy.cache.storing import Refusal
 from lbproxy.guard.addresses import AddressSet
 from lbproxy.http.conditional import Conditions
 from lbproxy.proxy.features.caching.counters import CacheCounters, Reasons
-from lbproxy.proxy.features.caching.disk.claims import PASS_SECONDS, Claim
+from lbproxy.proxy.features.caching.disk.claims import PASS_SECONDS
 from lbproxy.proxy.features.caching.disk.spool import Spool
 from lbproxy.proxy.features.caching.elsewhere import Elsewhere
 from lbproxy.proxy.features.caching.holds import Holds
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.place import Placement
+from lbproxy.proxy.features.caching.running import Running, RunningT
 from lbproxy.proxy.features.caching.spec import CacheSpec, policy_of
 from lbproxy.proxy.features.caching.store import ResponseStore
 from lbproxy.proxy.features.caching.sweeping import sum_of
 
 if TYPE_CHECKING:
+    from lbproxy.proxy.features.caching.nodes.store import NodesStore
+    from lbproxy.proxy.features.caching.nodes.tier import RedisWay
     from lbproxy.proxy.http.traffic import HTTPTraffic
 
-__all__ = ["Cache", "Running"]
+__all__ = ["Cache"]
 
 MOST_REMEMBERED: Final = 10_000
 """Keys that are remembered so, and keys whose uses are counted."""
 
 
-class Running(Protocol):
-    """A fetch that is under way: :class:`lbproxy.proxy.features.caching.fetch.Fetch`."""
-
-    key: Key
-    own_key: Key
-    url: bytes
-    stored: Stored | None
-    outdated: bool
-    claim: Claim | None
-
-    @property
-    def personal(self) -> bool: ...
-    @property
-    def waiters(self) -> int: ...
-
-    def abandon(self) -> None:
-        """End if nobody waits for the response."""
-
-
 T = TypeVar("T")
-RunningT = TypeVar("RunningT", bound=Running)
 
 
 class Cache(Generic[RunningT]):
@@ -69,19 +52,32 @@ class Cache(Generic[RunningT]):
     It lives as long as a configuration names it: a reload gives it another policy and keeps what is
     stored.  ``users``: the routes that use it; without them a fetch ends with its last client.
     ``holds``: the clients whose pace decides when memory is freed. ``elsewhere``: those that wait
-    for the fetch of another process.
+    for the fetch of another process. ``reach``: the way to Redis, for ``redis``; ``nodes``: the
+    store that uses it.
     """
 
     def __init__(
-        self, spec: CacheSpec, wall: Callable[[], float], jobs: Jobs, placement: Placement
+        self,
+        spec: CacheSpec,
+        wall: Callable[[], float],
+        jobs: Jobs,
+        placement: Placement,
+        reach: RedisWay | None = None,
     ) -> None:
         self.name = spec.name
         self.wall = wall
         self.jobs = jobs
         self.placement = placement
-        self.store = ResponseStore(self, wall, jobs, placement.memory(spec), spec.variants)
-        self.memory = self.store.memory
         self.counters = CacheCounters()
+        sizes = placement.memory(spec), spec.variants
+        self.nodes: NodesStore | None = None
+        if reach is None:
+            self.store = ResponseStore(self, wall, jobs, *sizes)
+        else:
+            from lbproxy.proxy.features.caching.nodes.store import NodesStore  # few need it
+
+            self.store = self.nodes = NodesStore(self, wall, jobs, sizes, reach, self.counters)
+        self.memory = self.store.memory
         self.reasons = Reasons()
         # in a master: of its workers
         self.remote_fetching = self.remote_waiting = self.remote_bytes = 0
@@ -110,12 +106,16 @@ class Cache(Generic[RunningT]):
         self._refresh = tuple(Conditions(one) for one in spec.refresh)
         self.memory.variants = spec.variants
         self.memory.resize(self.placement.memory(spec))
+        if self.nodes is not None:
+            self.nodes.follow(self.policy, spec.redis_timeout)
         if self.serving:
             self.start()
 
     def start(self) -> None:
         """Open the folder, if there is one; harmless when it is open."""
         self.serving = True
+        if self.nodes is not None:
+            self.nodes.tier.start()
         spec = self.spec
         path, limit = self.placement.folder(spec)
         self.store.use_folder(path, limit, alone=self.placement.alone)
@@ -305,6 +305,8 @@ class Cache(Generic[RunningT]):
         """End the fetches that nobody waits for."""
         for fetch in list(self._running):
             fetch.abandon()
+        if self.nodes is not None:
+            self.nodes.tier.stop()
 
     # -- shown ----------------------------------------------------------------------------------
 

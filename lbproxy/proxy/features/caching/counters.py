@@ -27,6 +27,9 @@ class CacheCounters:
     requests shared. ``loads`` from the folder took ``load_seconds``. ``hinted``: got a 103
     first. ``purge_requests``: of clients
     with the method PURGE; ``purge_refused``: of clients that are not in ``purge_from``.
+    ``shared_hits`` look-ups in Redis found a response, ``shared_misses`` none; ``shared_stored``
+    responses were stored there; ``shared_failures``: commands that failed or were late, and values
+    that were damaged.
     """
 
     hits: int = 0
@@ -44,6 +47,10 @@ class CacheCounters:
     hinted: int = 0
     purge_requests: int = 0
     purge_refused: int = 0
+    shared_hits: int = 0
+    shared_misses: int = 0
+    shared_stored: int = 0
+    shared_failures: int = 0
 
     def asked(self) -> int:
         """Requests that the cache had a part in."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from lbproxy.proxy.feature import Feature, Given
 from lbproxy.proxy.features.caching.cache import Cache
@@ -13,6 +13,9 @@ from lbproxy.proxy.features.caching.source import CacheSource
 from lbproxy.proxy.features.caching.spec import CacheDeclaration, CacheSpec
 from lbproxy.proxy.http.source import Source
 from lbproxy.proxy.routeowner import RouteOwner
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.features.caching.nodes.tier import RedisWay
 
 __all__ = ["Caching"]
 
@@ -40,10 +43,11 @@ class Caching(CacheDeclaration, Feature[RouteOwner]):
             return old
         shared, wheel = given.shared, given.network.wheel
         placement = Placement(shared.processes, shared.folder)
+        jobs = Jobs(given.env.reactor)
         cache = given.keep(
-            "cache",
+            "redis cache" if wanted.redis else "cache",
             spec.cache,
-            lambda: Cache[Fetch](wanted, wheel.wall, Jobs(given.env.reactor), placement),
+            lambda: Cache[Fetch](wanted, wheel.wall, jobs, placement, _reach(wanted, given)),
         )
         return cls(cache, wanted)
 
@@ -66,4 +70,25 @@ class Caching(CacheDeclaration, Feature[RouteOwner]):
 
     def source(self, inner: Source) -> Source:
         """See :class:`Feature`."""
-        return inner.cached_by(lambda one: CacheSource(self.cache, one))
+        kind = CacheSource
+        if self.cache.nodes is not None:
+            from lbproxy.proxy.features.caching.nodes.source import NodesCacheSource as kind
+        return inner.cached_by(lambda one: kind(self.cache, one))
+
+
+def _reach(spec: CacheSpec, given: Given) -> RedisWay | None:
+    """Return the way to Redis, None for a cache without ``redis``.
+
+    ValueError if there is none: a reload cannot add ``[shared]``."""
+    if not spec.redis:
+        return None
+    nodes = given.nodes
+    if nodes is None:
+        raise ValueError("redis = yes needs [shared], which only a restart adds")
+    from lbproxy.cache.sharedvalue import mac_key
+    from lbproxy.proxy.features.caching.nodes.tier import RedisWay
+
+    shared, settings = given.config.shared, given.config.settings
+    known = settings.secret and not settings.made_secret  # to the other nodes
+    key = mac_key(given.env.secret if known else b"")
+    return RedisWay(nodes.connect(), f"{shared.prefix}:cache:{spec.name}", key)

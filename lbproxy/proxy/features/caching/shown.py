@@ -57,6 +57,10 @@ def stats_of(cache: Cache[Any]) -> dict[str, Any]:
         "hinted": counters.hinted,
         "purge_requests": counters.purge_requests,
         "purge_refused": counters.purge_refused,
+        "shared_hits": counters.shared_hits,
+        "shared_misses": counters.shared_misses,
+        "shared_stored": counters.shared_stored,
+        "shared_failures": counters.shared_failures,
         "reasons": cache.reasons.dump(),
     }
 

@@ -45,6 +45,18 @@ class CacheSpec:
         " ``memory`` then holds what was used last",
         example="cache/ 10g",
     )
+    redis: bool = option(
+        "bool",
+        False,
+        doc="share responses and purges with other nodes through the Redis of ``[shared]``",
+    )
+    redis_timeout: float = option(
+        "duration",
+        0.02,
+        min=0.001,
+        max=1,
+        doc="how long a request waits for Redis; after that it is a miss",
+    )
     key: tuple[KeyPart, ...] | None = option(
         "line:key",
         None,
@@ -199,6 +211,7 @@ def policy_of(spec: CacheSpec) -> Policy:
 
 
 def _check(draft: Draft, judge: Judge) -> None:
+    _check_redis(draft, judge)
     if {"memory", "max_object", "disk"} & set(draft.broken):
         return
     fields = option_fields(CacheSpec)
@@ -211,6 +224,17 @@ def _check(draft: Draft, judge: Judge) -> None:
     if largest > most:
         what = "the memory" if disk is None else "the disk"
         judge.wrong(draft, draft.line("max_object"), "max_object", f"at most half of {what}")
+
+
+def _check_redis(draft: Draft, judge: Judge) -> None:
+    if not draft.get("redis", False):
+        return
+    if not judge.drafts.of("shared"):
+        message = "it needs a section [shared] with the address of the Redis server"
+        judge.wrong(draft, draft.line("redis"), "redis", message)
+    if draft.get("disk", None) is not None:
+        message = "not together with 'disk': what is on it may have been purged while away"
+        judge.wrong(draft, draft.line("redis"), "redis", message)
 
 
 def _folders(judge: Judge) -> None:

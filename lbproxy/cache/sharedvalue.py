@@ -1,0 +1,68 @@
+"""PURE. Stored responses as values of a store that several nodes share.
+
+A value is a line, ``EPOCH PURGES ASKED NAMES URL``, then its names (:mod:`.purgenames`), its URL
+and a record (:mod:`.codec`) with a MAC. Scripts in the store read the line: ``EPOCH`` and
+``PURGES`` say which purges the node knew that stored it, ``ASKED`` is when it was asked for,
+``NAMES`` the number of its names, ``URL`` the length of the URL. The node that reads it trusts the
+record alone.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final
+
+from lbproxy.cache.codec import (
+    DamagedError,
+    StoredRecord,
+    digest_of,
+    dump_record,
+    load_record,
+    selection_digest,
+)
+from lbproxy.cache.key import Key
+from lbproxy.cache.purgenames import names_of
+from lbproxy.cache.stored import Stored
+
+__all__ = ["MAC_SIZE", "dump_shared", "load_shared", "mac_key"]
+
+MAC_SIZE: Final = 32
+
+
+def mac_key(secret: bytes) -> bytes:
+    """Return the key of MACs; an empty one, for no secret, detects damage alone."""
+    return blake2b(b"cache " + secret, digest_size=32).digest() if secret else b""
+
+
+def dump_shared(
+    key: Key, stored: Stored, body: bytes, known: tuple[bytes, int], secret: bytes
+) -> bytes:
+    """Return a response as a value.  ``known``: the epoch and the number of the last purge."""
+    names = names_of(stored)
+    epoch, purges = known
+    line = b"%b %d %.6f %d %d\n" % (epoch, purges, stored.asked, len(names), len(stored.url))
+    record = dump_record(StoredRecord(key, stored, body, len(body), digest_of(body)))
+    return b"".join((line, *names, stored.url, record, _mac(record, secret)))
+
+
+def load_shared(data: bytes, key: Key, selected: bytes, secret: bytes) -> StoredRecord:
+    """Return the record of a value without its line, names and URL.
+
+    ``key`` and ``selected`` (:func:`~lbproxy.cache.codec.selection_digest`) are those that it was
+    found under. DamagedError if it is not what a node has stored there."""
+    content, mac = data[:-MAC_SIZE], data[-MAC_SIZE:]
+    if _mac(content, secret) != mac:
+        raise DamagedError("its MAC is wrong: it is damaged, or of a node with another secret")
+    record = load_record(content)
+    if record.key != key:
+        raise DamagedError("it is of another key")
+    if selection_digest(record.stored) != selected:
+        raise DamagedError("it is another response of its key")
+    body = record.body
+    if body is None or len(body) != record.size or record.stored.length != record.size:
+        raise DamagedError("its body is not complete")
+    return record
+
+
+def _mac(data: bytes, secret: bytes) -> bytes:
+    return blake2b(data, digest_size=MAC_SIZE, key=secret).digest()

@@ -1,0 +1,174 @@
+"""DATA. The Lua scripts of the cache that run in Redis.
+
+The first line of each names it; :class:`lbproxy.testing.redis.FakeRedis` knows the scripts by it.
+Keys of all: the state, the names that were purged, the prefixes, and the log of purges.
+
+``state`` has the ``epoch``, a random word that is new whenever purges may have been lost; ``seq``,
+the number of the last purge; ``floor``: what was stored before that purge is purged; ``trimmed``,
+the last purge that is no longer in the log; and ``count``, the members of the three sorted sets,
+by which an eviction of one of them is noticed. Members of ``names`` and ``prefixes`` begin with
+``1`` for a soft purge, ``0`` for others; their score is the number of the purge.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lbproxy.net.redis import RedisScript
+
+__all__ = ["GET", "LOGGED", "NAMES", "PREFIXES", "PURGE", "PUT", "SYNC"]
+
+NAMES: Final = 100_000
+"""Names of purges that are kept; what was stored before an older one is purged."""
+
+PREFIXES: Final = 1_000
+"""Prefixes of purges that are kept; what was stored before an older one is purged."""
+
+LOGGED: Final = 1_000
+"""Purges that a process may be behind; beyond, it purges all that it has in memory."""
+
+_STATE: Final = """
+local function members()
+  return redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[3])
+    + redis.call('ZCARD', KEYS[4])
+end
+local state = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'floor', 'trimmed', 'count')
+local whole = state[1] and tonumber(state[5]) == members()
+local epoch, seq, floor = state[1], tonumber(state[2]), tonumber(state[3])
+"""
+
+_BEGIN: Final = """
+local function begin(word)
+  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+  redis.call('HSET', KEYS[1], 'epoch', word, 'seq', 0, 'floor', 0, 'trimmed', 0, 'count', 0)
+end
+"""
+
+SYNC = RedisScript(
+    "-- cache_sync"
+    + _STATE
+    + _BEGIN
+    + """
+if not whole then
+  begin(ARGV[3])
+  return {ARGV[3], 0, 1}
+end
+if epoch ~= ARGV[1] or tonumber(ARGV[2]) < tonumber(state[4]) then return {epoch, seq, 1} end
+local found = redis.call('ZRANGEBYSCORE', KEYS[4], '(' .. ARGV[2], '+inf')
+return {epoch, seq, 0, unpack(found)}
+"""
+)
+"""ARGV: epoch and number of the last purge that the node knows, and a random word.  Gives epoch and
+number, 1 if the node cannot know what it has missed, and the purges since.
+"""
+
+PURGE = RedisScript(
+    "-- cache_purge"
+    + _STATE
+    + _BEGIN
+    + f"""
+if not whole then begin(ARGV[1]) end
+seq = redis.call('HINCRBY', KEYS[1], 'seq', 1)
+redis.call('ZADD', KEYS[4], seq, ARGV[2])
+if ARGV[3] == '1' then
+  redis.call('DEL', KEYS[2], KEYS[3])
+  redis.call('HSET', KEYS[1], 'floor', seq)
+else
+  for i = 5, #ARGV do redis.call('ZADD', KEYS[2], seq, ARGV[i]) end
+  if ARGV[4] ~= '' then redis.call('ZADD', KEYS[3], seq, ARGV[4]) end
+end
+local function trim(key, most, field)
+  local over = redis.call('ZCARD', key) - most
+  if over > 0 then
+    local last = redis.call('ZRANGE', key, over - 1, over - 1, 'WITHSCORES')[2]
+    if tonumber(last) > tonumber(redis.call('HGET', KEYS[1], field)) then
+      redis.call('HSET', KEYS[1], field, last)
+    end
+    redis.call('ZREMRANGEBYRANK', key, 0, over - 1)
+  end
+end
+trim(KEYS[2], {NAMES}, 'floor')
+trim(KEYS[3], {PREFIXES}, 'floor')
+trim(KEYS[4], {LOGGED}, 'trimmed')
+redis.call('HSET', KEYS[1], 'count', members())
+return seq
+"""
+)
+"""ARGV: a random word, the purge, 1 if it is a hard one of everything, its prefix or nothing, and
+its names.  Gives its number.
+"""
+
+GET = RedisScript(
+    "-- cache_get"
+    + _STATE
+    + """
+local out = {}
+if not whole then return out end
+local function purged(names, url, known)
+  local soft = 0
+  for at = 1, #names, 16 do
+    local name = string.sub(names, at, at + 15)
+    local hard = redis.call('ZSCORE', KEYS[2], '0' .. name)
+    if hard and tonumber(hard) > known then return nil end
+    local score = redis.call('ZSCORE', KEYS[2], '1' .. name)
+    if score and tonumber(score) > known then soft = 1 end
+  end
+  for _, one in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '(' .. known, '+inf')) do
+    local prefix = string.sub(one, 2)
+    if string.sub(url, 1, #prefix) == prefix then
+      if string.sub(one, 1, 1) == '0' then return nil end
+      soft = 1
+    end
+  end
+  return soft
+end
+local all = redis.call('HGETALL', KEYS[5])
+for i = 1, #all, 2 do
+  local value = all[i + 1]
+  local word, known, _, names, url, at = string.match(value, '^(%S+) (%d+) (%S+) (%d+) (%d+)\\n()')
+  local soft = nil
+  if word == epoch and tonumber(known) >= floor then
+    local behind = at + 16 * names
+    soft = purged(string.sub(value, at, behind - 1), string.sub(value, behind, behind + url - 1),
+                  tonumber(known))
+    value = string.sub(value, behind + url)
+  end
+  if soft then
+    out[#out + 1] = all[i]
+    out[#out + 1] = soft
+    out[#out + 1] = value
+  else
+    redis.call('HDEL', KEYS[5], all[i])
+  end
+end
+return out
+"""
+)
+"""KEYS, too: the responses of a key.  Gives selection, 1 if it was purged softly, and record, of
+each that is not purged.
+"""
+
+PUT = RedisScript(
+    "-- cache_put"
+    + _STATE
+    + """
+if not whole or epoch ~= ARGV[1] then return 0 end
+local old = redis.call('HGET', KEYS[5], ARGV[2])
+if old then
+  local word, _, asked = string.match(old, '^(%S+) (%d+) (%S+)')
+  asked = tonumber(asked) or 0
+  if word == epoch and asked > tonumber(ARGV[4]) and asked <= tonumber(ARGV[5]) then return 0 end
+elseif redis.call('HLEN', KEYS[5]) >= tonumber(ARGV[7]) then
+  redis.call('HDEL', KEYS[5], redis.call('HKEYS', KEYS[5])[1])
+end
+redis.call('HSET', KEYS[5], ARGV[2], ARGV[3])
+if redis.call('PTTL', KEYS[5]) < tonumber(ARGV[6]) then
+  redis.call('PEXPIRE', KEYS[5], ARGV[6])
+end
+return 1
+"""
+)
+"""KEYS, too: the responses of a key.  ARGV: epoch, selection, value, when it was asked for, the
+latest time that is not in the future, milliseconds to keep it, and the most responses of a key.
+Gives 1 if it is stored, 0 if a later one is, or the epoch has ended.
+"""

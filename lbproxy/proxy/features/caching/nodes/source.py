@@ -1,0 +1,67 @@
+"""DATA. The source of routes whose cache has ``redis``: before a fetch it asks the other nodes."""
+
+from __future__ import annotations
+
+from lbproxy.cache.asked import Asked
+from lbproxy.cache.key import Key
+from lbproxy.cache.memory import Entry
+from lbproxy.cache.search import is_reduced
+from lbproxy.cache.serving import Use, decide
+from lbproxy.proxy.features.caching.bypass import selected
+from lbproxy.proxy.features.caching.opening import Opening
+from lbproxy.proxy.features.caching.sharing import same_url
+from lbproxy.proxy.features.caching.source import CacheSource
+from lbproxy.proxy.http.sink import Asking
+from lbproxy.proxy.http.streams import SourceStream
+
+__all__ = ["NodesCacheSource"]
+
+
+class NodesCacheSource(CacheSource):
+    """See the module, and :class:`CacheSource`."""
+
+    def _fetch(
+        self,
+        key: Key,
+        asked: Asked,
+        sink: Asking,
+        entry: Entry | None,
+        reason: str,
+        waited: bool = False,
+    ) -> SourceStream:
+        """Answer with what another node has stored, or as :class:`CacheSource` does."""
+        cache, store = self.cache, self.cache.nodes
+        running = cache.fetches.get(key)
+        joins = running is not None and running.joinable
+        if store is None or joins or not store.tier.answers or asked.demands(cache.policy):
+            return super()._fetch(key, asked, sink, entry, reason, waited)
+
+        def then(sink: Asking, found: list[Entry]) -> SourceStream:
+            return self._shared(found, key, asked, sink, entry, reason, waited)
+
+        opening = Opening(self, sink, then)
+        store.ask_nodes(key, opening.loaded)
+        return opening
+
+    def _shared(
+        self,
+        found: list[Entry],
+        key: Key,
+        asked: Asked,
+        sink: Asking,
+        entry: Entry | None,
+        reason: str,
+        waited: bool,
+    ) -> SourceStream:
+        """Answer with one of the responses of the other nodes, or fetch."""
+        cache = self.cache
+        other = selected(found, sink.traffic.request, cache)
+        if other is not None and is_reduced(key) and not same_url(cache, other.stored, sink):
+            other = None
+        if other is not None:
+            decision = decide(other.stored, asked, cache.policy, cache.wall())
+            if decision.use in (Use.SERVE, Use.SERVE_AND_REFRESH):
+                return self._use(other, decision, key, asked, sink, waited)
+            if entry is None and decision.use is Use.VALIDATE and asked.method != b"POST":
+                entry, reason = other, "stale"
+        return super()._fetch(key, asked, sink, entry, reason, waited)

@@ -1,0 +1,325 @@
+"""DATA. The part of Redis in a cache: responses that any node has stored, and purges of all nodes.
+
+Each process asks Redis every :data:`POLL` seconds for the purges that it does not know, and does
+not use what it has in memory for longer than :data:`LEASE` seconds after it last asked. A purge is
+recorded in Redis, and returns :data:`LEASE` seconds later. Until then each process has either
+learned of it or stopped to use its memory, so the purge is true at all nodes when it returns,
+whatever has become of them.
+
+Keys contain the identity of the Redis process. After a restart or a failover, which may lose
+purges, the cache is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from secrets import token_bytes, token_hex
+from typing import Any, Final, Protocol
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lbproxy.cache.codec import DamagedError, StoredRecord, key_digest, selection_digest
+from lbproxy.cache.key import Key
+from lbproxy.cache.memory import Entry
+from lbproxy.cache.purge import Purge
+from lbproxy.cache.purgenames import names_in, prefix_of
+from lbproxy.cache.sharedvalue import dump_shared, load_shared
+from lbproxy.cache.stored import Stored
+from lbproxy.net.redis import RedisClient, RedisDown, RedisRefused
+from lbproxy.proxy.features.caching.counters import CacheCounters
+from lbproxy.proxy.features.caching.disk.entries import Purged, dump_entry, load_entry
+from lbproxy.proxy.features.caching.nodes.scripts import GET, PURGE, PUT, SYNC
+from lbproxy.proxy.ratelog import Quiet
+
+__all__ = ["LARGEST", "LEASE", "MOST_VARIANTS", "POLL", "NodesTier", "RedisWay", "TierOwner"]
+
+POLL: Final = 0.1
+"""Seconds between two questions for purges."""
+
+LEASE: Final = 1.0
+"""Seconds that a process uses its memory after it asked."""
+
+MARGIN: Final = 0.05
+"""Seconds that a purge waits longer than the leases: clocks do not run equally fast."""
+
+LARGEST: Final = 256 * 1024
+"""Bytes of the largest body in Redis: a larger one would delay the commands behind it."""
+
+MOST_VARIANTS: Final = 8
+"""Responses of one key in Redis, selected by Vary."""
+
+MOST_WRITING: Final = 8 * 1024 * 1024
+"""Bytes that may be on their way to Redis; beyond, responses are kept in memory alone."""
+
+MOST_PENDING: Final = 1_000
+"""Purges that wait until Redis can be reached; beyond, everything is purged then."""
+
+REST: Final = 1.0
+"""Seconds without look-ups after one that failed, so that not each request waits in vain."""
+
+_SKEW: Final = 1.0
+_NODE: Final = 8  # bytes before each purge in the log, which say whose it is
+_quiet = Quiet(Logger(__name__))
+
+
+class TierOwner(Protocol):
+    """The store above: :class:`lbproxy.proxy.features.caching.nodes.store.NodesStore`."""
+
+    def purge_here(self, wanted: Purge, soft: bool) -> None:
+        """Another node has purged."""
+
+    def forget(self) -> None:
+        """Purges may have been missed: nothing in memory may be used any more."""
+
+
+@frozen
+class RedisWay:
+    """The way to Redis.  ``base``: first part of all keys of a cache; ``secret``: key of the MACs,
+    empty for none.  ``client``: a connection of the cache's own.
+    """
+
+    client: RedisClient
+    base: str
+    secret: bytes
+
+
+class NodesTier:
+    """See the module.  ``reach``: how it reaches Redis.  ``timeout``: seconds that a request waits
+    for a look-up.  ``wall``: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        owner: TierOwner,
+        reach: RedisWay,
+        reactor: Any,
+        wall: Callable[[], float],
+        counts: CacheCounters,
+    ) -> None:
+        self.timeout = 0.0
+        self._client = reach.client
+        self._counts = counts
+        self._owner = owner
+        self._reactor = reactor
+        self._wall = wall
+        self._base = reach.base
+        self._secret = reach.secret
+        self._node = token_bytes(_NODE)
+        self._run = ""  # the Redis process
+        self._epoch = b""
+        self._seen = 0
+        self._until = -1.0  # end of the lease
+        self._writing = 0
+        self._pending: list[tuple[Purge, bool]] = []
+        self._loading: dict[Key, list[Callable[[list[Entry]], None]]] = {}
+        self._rest_until = 0.0
+        self._task: Deferred[None] | None = None
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Connect, and follow purges; harmless the second time."""
+        if self._task is None:
+            self._client.watchers.append(self._turned)
+            self._client.start()
+            self._task = ensureDeferred(self._follow())
+            self._task.addErrback(self._ended)
+
+    def stop(self) -> None:
+        """Disconnect."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            self._until = -1.0
+            self._client.watchers.remove(self._turned)
+            self._client.stop()
+            self._run = ""
+
+    def _turned(self, up: bool) -> None:
+        self._run = ""  # it may be another Redis
+        what = "is reached" if up else f"cannot be reached: {self._client.error}"
+        _quiet.warn("turn", "the shared store of a cache {what}", what=what)
+
+    @property
+    def valid(self) -> bool:
+        """Whether no purge can have returned that this process does not know."""
+        return bool(self._reactor.seconds() < self._until)
+
+    @staticmethod
+    def _ended(failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            _quiet.failure("follow", "the shared cache does not follow purges any more", failure)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                if self._client.up:
+                    await self._sync()
+            except (RedisDown, RedisRefused) as error:
+                self._failed("purges", error)
+            await deferLater(self._reactor, POLL)
+
+    async def _sync(self) -> None:
+        """Learn what was purged since, and renew the lease."""
+        if not self._run:
+            self._run = _run_of(await self._client.call("INFO", "server"))
+        while self._pending:
+            purge, soft = self._pending[0]
+            await self._record(purge, soft)
+            self._pending.pop(0)
+        asked = self._reactor.seconds()
+        word = token_hex(8)
+        found = await self._client.run(SYNC, self._keys(), (self._epoch, self._seen, word))
+        epoch, number, lost, *purges = found
+        if lost:
+            self._owner.forget()
+        self._epoch, self._seen = epoch, number
+        for one in purges:
+            if one[:_NODE] != self._node:
+                purged = load_entry(one[_NODE:])
+                assert isinstance(purged, Purged)
+                self._owner.purge_here(purged.purge, purged.soft)
+        self._until = asked + LEASE
+
+    def _keys(self, key: Key | None = None) -> list[str]:
+        base = f"{self._base}:{self._run}"
+        found = [f"{base}:{part}" for part in ("state", "names", "prefixes", "log")]
+        return found if key is None else [*found, f"{base}:o:{key_digest(key).hex()}"]
+
+    def _failed(self, what: str, error: BaseException) -> None:
+        self._counts.shared_failures += 1
+        _quiet.warn(what, "the shared cache fails ({what}): {error}", what=what, error=error)
+
+    # -- responses ------------------------------------------------------------------------------
+
+    @property
+    def answers(self) -> bool:
+        """Whether a look-up is worth its wait."""
+        return bool(self._run) and bool(self._reactor.seconds() >= self._rest_until)
+
+    def load(self, key: Key, done: Callable[[list[Entry]], None]) -> None:
+        """Call ``done`` with the responses of ``key`` that other processes have stored.
+
+        Requests for one key ask once. After ``timeout`` there are none."""
+        waiting = self._loading.get(key)
+        if waiting is not None:
+            waiting.append(done)
+            return
+        self._loading[key] = [done]
+        asked = self._client.run(GET, self._keys(key), ())
+        asked.addTimeout(self.timeout, self._reactor)
+        asked.addCallback(self._found, key)
+        asked.addErrback(self._not_found)
+        asked.addCallback(self._loaded, key)
+
+    def _found(self, found: list[Any], key: Key) -> list[Entry]:
+        entries = []
+        for selected, soft, value in zip(found[::3], found[1::3], found[2::3], strict=True):
+            try:
+                record = load_shared(value, key, selected, self._secret)
+            except DamagedError as error:
+                self._failed("a response", error)
+                continue
+            entries.append(_entry(record, bool(soft)))
+        if entries:
+            self._counts.shared_hits += 1
+        else:
+            self._counts.shared_misses += 1
+        return entries
+
+    def _not_found(self, failure: Failure) -> list[Entry]:
+        self._rest_until = self._reactor.seconds() + REST
+        self._failed("look-up", failure.value or Exception())
+        return []
+
+    def _loaded(self, entries: list[Entry], key: Key) -> None:
+        for done in self._loading.pop(key):
+            done(entries)
+
+    def store(self, key: Key, stored: Stored, body: bytes, seconds: float) -> None:
+        """Have a response at all nodes, for ``seconds``."""
+        size = len(body)
+        if not (self.valid and self._run) or size > LARGEST or self._writing + size > MOST_WRITING:
+            return
+        known = self._epoch, self._seen
+        value = dump_shared(key, stored, body, known, self._secret)
+        chosen = selection_digest(stored)
+        words = (
+            self._epoch, chosen, value, f"{stored.asked:.6f}", f"{self._wall() + _SKEW:.6f}",
+            max(1, int(seconds * 1000)), MOST_VARIANTS,
+        )  # fmt: skip
+        self._writing += size
+
+        def answered(result: Any) -> None:
+            self._writing -= size
+            if isinstance(result, Failure):
+                self._failed("storing", result.value or Exception())
+            else:
+                self._counts.shared_stored += bool(result)
+
+        self._client.run(PUT, self._keys(key), words).addBoth(answered)
+
+    def drop(self, key: Key, stored: Stored) -> None:
+        """Remove a response that this node knows to be outdated."""
+        if self._run:
+            dropped = self._client.call("HDEL", self._keys(key)[-1], selection_digest(stored))
+            dropped.addErrback(self._not_dropped)
+
+    def _not_dropped(self, failure: Failure) -> None:
+        self._failed("removing", failure.value or Exception())
+
+    # -- purges ---------------------------------------------------------------------------------
+
+    def purge(self, wanted: Purge, soft: bool) -> Deferred[None]:
+        """Purge at all nodes; fires when that is true.
+
+        Fails with OSError if Redis does not say that it is recorded. It is recorded when Redis can
+        be reached again."""
+        return ensureDeferred(self._purge(wanted, soft))
+
+    async def _purge(self, wanted: Purge, soft: bool) -> None:
+        try:
+            if not self._run:
+                raise RedisDown(self._client.error or "not connected yet")
+            await self._record(wanted, soft)
+        except (RedisDown, RedisRefused) as error:
+            self._remember(wanted, soft)
+            self._failed("a purge", error)
+            raise OSError(f"the shared store does not answer: {error}") from None
+        await deferLater(self._reactor, LEASE + MARGIN)
+
+    async def _record(self, wanted: Purge, soft: bool) -> None:
+        everything = wanted.kind == "all" and not soft
+        mark = b"1" if soft else b"0"
+        prefix = prefix_of(wanted)
+        record = self._node + dump_entry(Purged(wanted, soft))
+        words: tuple[str | bytes | int, ...] = (
+            token_hex(8), record, int(everything), b"" if prefix is None else mark + prefix,
+            *(mark + name for name in names_in(wanted)),
+        )  # fmt: skip
+        await self._client.run(PURGE, self._keys(), words)
+
+    def _remember(self, wanted: Purge, soft: bool) -> None:
+        if len(self._pending) >= MOST_PENDING:
+            self._pending = [(Purge("all"), False)]
+        elif self._pending != [(Purge("all"), False)]:
+            self._pending.append((wanted, soft))
+
+
+def _entry(record: StoredRecord, soft: bool) -> Entry:
+    assert record.body is not None
+    stored = record.stored.softly_purged() if soft else record.stored
+    return Entry(record.key, stored, record.body)
+
+
+def _run_of(info: bytes) -> str:
+    """Return the identity of the Redis process."""
+    for line in info.decode("utf-8", "replace").splitlines():
+        name, _, value = line.partition(":")
+        if name == "run_id" and value:
+            return value
+    raise RedisRefused("INFO has no run_id")

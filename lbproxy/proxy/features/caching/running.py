@@ -1,0 +1,33 @@
+"""DATA. Fetches under way as their cache knows them."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from lbproxy.cache.key import Key
+from lbproxy.cache.stored import Stored
+from lbproxy.proxy.features.caching.disk.claims import Claim
+
+__all__ = ["Running", "RunningT"]
+
+
+class Running(Protocol):
+    """A fetch that is under way: :class:`lbproxy.proxy.features.caching.fetch.Fetch`."""
+
+    key: Key
+    own_key: Key
+    url: bytes
+    stored: Stored | None
+    outdated: bool
+    claim: Claim | None
+
+    @property
+    def personal(self) -> bool: ...
+    @property
+    def waiters(self) -> int: ...
+
+    def abandon(self) -> None:
+        """End if nobody waits for the response."""
+
+
+RunningT = TypeVar("RunningT", bound=Running)

@@ -1,0 +1,352 @@
+"""A cache that two nodes share through Redis, on the virtual clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from lbproxy.cache.purge import Purge, PurgeKind
+from lbproxy.proxy.features.caching.nodes.tier import LARGEST, LEASE, REST
+from lbproxy.testing import LB, MemoryReactor, Response
+from lbproxy.testing.origin import Answer, Request
+from lbproxy.testing.redis import FakeRedis
+
+CONFIG = """
+[lbproxy]
+secret = {secret}
+[shared]
+redis = redis://10.0.0.1/0
+[cache main]
+redis = yes
+{cache}
+[frontend web]
+listen = tcp:{port}
+cache = main
+backend = app
+[backend app]
+servers = a 10.0.0.11:8000
+"""
+MINUTE = {"Cache-Control": "max-age=60"}
+ONE, TWO = 0, 1
+
+
+class World:
+    """Nodes, their Redis, and one origin, whose body is ``body`` and comes ``after`` seconds."""
+
+    def __init__(self, cache: str = "", secrets: tuple[str, ...] = ("s" * 32, "s" * 32)) -> None:
+        self.reactor = MemoryReactor()
+        self.redis = FakeRedis(self.reactor)
+        self.redis.start()
+        self.body = b"one"
+        self.after = 0.0
+        self.head: dict[str, str] = dict(MINUTE)
+        self.nodes: list[LB] = []
+        for number, secret in enumerate(secrets):
+            text = CONFIG.format(port=8001 + number, cache=cache, secret=secret)
+            self.nodes.append(LB.from_config(text, reactor=self.reactor))
+        self.origin = self.nodes[0].origin("a", "10.0.0.11:8000", self.handle)
+        self.reactor.advance(1)
+
+    def handle(self, request: Request) -> Answer:
+        if request.header("If-None-Match") and request.header("If-None-Match") == self.head["ETag"]:
+            return Answer(304, b"", self.head)
+        if request.method == "POST":
+            return Answer(204)
+        return Answer(200, self.body, self.head, after=self.after)
+
+    @property
+    def fetches(self) -> int:
+        return len(self.origin.requests)
+
+    def ask(self, node: int, path: str = "/a", method: str = "GET", **headers: str) -> Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        url = f"http://a.test:{8001 + node}{path}"
+        fields = {"Host": "h:8000", **named}
+        return self.nodes[node].request(method, url, headers=fields, within=5.0)
+
+    def cache(self, node: int) -> Any:
+        return self.nodes[node].service.caches["main"]
+
+    def purge(self, node: int, kind: PurgeKind, value: bytes = b"", soft: bool = False) -> Any:
+        """Purge, and wait until it returns: the number, or the error."""
+        asked: Deferred[int] = self.cache(node).purge(Purge(kind, value), soft)
+        found: list[Any] = []
+        asked.addBoth(found.append)
+        self.reactor.advance_until(lambda: found, 2.0)
+        return getattr(found[0], "value", found[0])
+
+    def close(self) -> None:
+        for one in self.nodes:
+            one.service.stopService()
+        self.reactor.advance(30)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.close()
+
+
+def test_what_one_node_has_stored_serves_the_other(world: World) -> None:
+    assert world.ask(ONE).body == b"one"
+    found = world.ask(TWO)
+    assert found.body == b"one" and world.fetches == 1
+    assert "hit" in found.header("Cache-Status")
+    asked = len(world.redis.seen)
+    assert world.ask(TWO).body == b"one"
+    assert len(world.redis.seen) == asked, "the second hit comes from memory"
+
+
+PURGES: tuple[tuple[PurgeKind, bytes], ...] = (
+    ("url", b"http://h:8000/a"),
+    ("prefix", b"http://h:8000/"),
+    ("host", b"h:8000"),
+    ("tag", b"product-7"),
+    ("all", b""),
+)
+
+
+@pytest.mark.parametrize(("kind", "value"), PURGES)
+def test_a_purge_is_true_at_all_nodes_when_it_returns(
+    world: World, kind: PurgeKind, value: bytes
+) -> None:
+    world.head["Cache-Tag"] = "product-7, other"
+    for node in (ONE, TWO):
+        world.ask(node)
+    world.body = b"two"
+    world.purge(ONE, kind, value)
+    assert world.ask(TWO).body == b"two"
+    assert world.ask(ONE).body == b"two"
+    assert world.fetches == 2, "the second node has it from the first"
+
+
+def test_a_purge_names_nothing_else(world: World) -> None:
+    world.head["Cache-Tag"] = "other"
+    for node in (ONE, TWO):
+        world.ask(node)
+    for kind, value in (
+        ("url", b"http://h:8000/b"), ("prefix", b"http://h:8000/a/"), ("host", b"h"),
+        ("tag", b"product-7"), ("group", b"http://h:8000 x"),
+    ):  # fmt: skip
+        world.purge(ONE, kind, value)  # type: ignore[arg-type]
+    world.ask(ONE)
+    world.ask(TWO)
+    assert world.fetches == 1
+
+
+def test_a_soft_purge_makes_responses_stale_at_all_nodes(world: World) -> None:
+    world.head["ETag"] = '"1"'
+    world.ask(ONE)
+    world.purge(ONE, "all", soft=True)
+    found = world.ask(TWO)
+    assert found.body == b"one" and world.fetches == 2
+    assert world.origin.requests[1].header("If-None-Match") == '"1"'
+
+
+def test_a_node_that_is_cut_off_does_not_use_its_memory(world: World) -> None:
+    world.ask(TWO)
+    client = world.cache(TWO).nodes.tier._client
+    client.stop()  # the other node still reaches Redis
+    world.body = b"two"
+    world.purge(ONE, "all")
+    assert world.ask(TWO).body == b"two"
+    assert not world.cache(TWO).nodes.tier.valid
+
+
+def test_an_invalidating_post_reaches_the_other_node(world: World) -> None:
+    for node in (ONE, TWO):
+        world.ask(node)
+    world.ask(ONE, method="POST")
+    world.reactor.advance(LEASE)
+    world.body = b"two"
+    assert world.ask(TWO).body == b"two"
+
+
+def test_a_fetch_that_began_before_a_purge_elsewhere_is_not_stored(world: World) -> None:
+    world.after, world.body = 1.0, b"old"
+    pending = world.nodes[TWO].begin("GET", "http://a.test:8002/a", headers={"Host": "h:8000"})
+    world.reactor.advance(0.2)
+    world.purge(ONE, "url", b"http://h:8000/a")
+    assert pending.wait(1).body == b"old"
+    world.after, world.body = 0.0, b"one"
+    for node in (TWO, ONE):
+        assert world.ask(node).body == b"one"
+
+
+def test_what_was_stored_by_a_node_that_had_not_heard_of_a_purge_is_purged(world: World) -> None:
+    tier = world.cache(TWO).nodes.tier
+    world.purge(ONE, "tag", b"product-7")
+    tier._seen -= 1  # as if its question came a moment earlier
+    world.head["Cache-Tag"] = "product-7"
+    world.ask(TWO)
+    assert world.ask(ONE).status == 200
+    assert world.fetches == 2
+
+
+def test_redis_that_goes_costs_hits_and_no_request(world: World) -> None:
+    world.ask(ONE)
+    world.redis.stop()
+    before = world.reactor.seconds()
+    assert world.ask(ONE).status == 200 and world.ask(TWO, "/b").status == 200
+    assert world.reactor.seconds() == before, "nobody waits for it"
+    world.reactor.advance(LEASE + 1)
+    world.body = b"two"
+    assert world.ask(ONE).body == b"two", "a purge may have been missed"
+    error = world.purge(ONE, "all")
+    assert isinstance(error, OSError) and "shared store" in str(error)
+    world.redis.lose()
+    world.redis.start()
+    world.reactor.advance(10)
+    assert world.ask(ONE).status == 200
+    fetches = world.fetches
+    assert world.ask(TWO).body == b"two" and world.fetches == fetches
+
+
+def test_a_restart_of_redis_with_old_data_empties_the_cache(world: World) -> None:
+    world.ask(ONE)
+    world.redis.stop()
+    world.redis.run_id = "other"  # with the data of a snapshot
+    world.redis.start()
+    world.reactor.advance(10)
+    world.body = b"two"
+    assert world.ask(TWO).body == b"two"
+    assert world.ask(ONE).body == b"two"
+
+
+def test_evicted_purges_empty_the_cache(world: World) -> None:
+    world.head["Cache-Tag"] = "product-7"
+    world.ask(ONE)
+    world.purge(TWO, "tag", b"product-7")
+    names = next(key for key in world.redis.data if key.endswith(b":names"))
+    del world.redis.data[names]
+    world.body = b"two"
+    world.reactor.advance(1)
+    assert world.ask(ONE).body == b"two"
+    assert world.ask(TWO).body == b"two"
+
+
+def test_a_redis_that_hangs_delays_a_miss_by_the_deadline_once(world: World) -> None:
+    world.redis.hung = True
+    before = world.reactor.seconds()
+    assert world.ask(ONE, "/a").status == 200
+    assert world.reactor.seconds() - before == pytest.approx(0.02, abs=0.002)
+    before = world.reactor.seconds()
+    assert world.ask(ONE, "/b").status == 200
+    assert world.reactor.seconds() == before
+    assert world.cache(ONE).counters.shared_failures >= 1
+    world.redis.hung = False
+    world.redis.stop()
+    world.redis.start()
+    world.reactor.advance(REST + 10)
+    world.ask(ONE, "/c")
+    fetches = world.fetches
+    world.ask(TWO, "/c")
+    assert world.fetches == fetches
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "moved", "no line", "empty"])
+def test_a_damaged_value_is_a_miss(world: World, how: str) -> None:
+    world.ask(ONE, "/a")
+    objects = [one for key, one in world.redis.data.items() if b":o:" in key]
+    ((selected, value),) = objects[0].value.items()
+    if how == "moved":
+        world.ask(ONE, "/b")
+        other = next(one for key, one in world.redis.data.items()
+                     if b":o:" in key and one is not objects[0])  # fmt: skip
+        other.value[selected] = value
+        path = "/b"
+    else:
+        path = "/a"
+        middle = len(value) - 40
+        objects[0].value[selected] = {
+            "cut": value[:-40],
+            "flipped": value[:middle] + bytes([value[middle] ^ 1]) + value[middle + 1 :],
+            "no line": b"nonsense",
+            "empty": b"",
+        }[how]
+    fetches = world.fetches
+    assert world.ask(TWO, path).body == b"one"
+    assert world.fetches == fetches + 1
+
+
+def test_a_value_of_a_node_with_another_secret_is_a_miss() -> None:
+    world = World(secrets=("s" * 32, "t" * 32))
+    world.ask(ONE)
+    assert world.ask(TWO).status == 200 and world.fetches == 2
+    assert world.cache(TWO).counters.shared_failures == 1
+    world.close()
+
+
+def test_bodies_are_binary_and_bounded(world: World) -> None:
+    world.body = bytes(range(256)) * (LARGEST // 256)
+    world.ask(ONE, "/a")
+    assert world.ask(TWO, "/a").body == world.body and world.fetches == 1
+    world.body += b"x"
+    world.ask(ONE, "/b")
+    assert world.ask(TWO, "/b").body == world.body and world.fetches == 3
+    kept = [one.value for key, one in world.redis.data.items() if b":o:" in key]
+    assert len([one for one in kept if one]) == 1
+
+
+def test_variants_are_apart_and_bounded(world: World) -> None:
+    world.head["Vary"] = "Accept-Language"
+    for number in range(20):
+        world.body = b"%d" % number
+        world.ask(ONE, Accept_Language=f"l{number}")
+    (found,) = [one for key, one in world.redis.data.items() if b":o:" in key]
+    assert len(found.value) == 8
+    assert world.ask(TWO, Accept_Language="l19").body == b"19"
+    assert world.fetches == 20
+
+
+def test_redis_forgets_a_response_after_its_lifetime_and_grace() -> None:
+    world = World("grace = 100s")
+    world.ask(ONE)
+    (found,) = [one for key, one in world.redis.data.items() if b":o:" in key]
+    assert found.until - world.redis.now() == pytest.approx(160, abs=2)
+    world.close()
+
+
+def test_a_stale_response_of_another_node_is_validated() -> None:
+    world = World()
+    world.head.update({"ETag": '"1"', "Cache-Control": "max-age=5"})
+    world.ask(ONE)
+    world.reactor.advance(10)
+    assert world.ask(TWO).body == b"one"
+    assert world.origin.requests[-1].header("If-None-Match") == '"1"'
+    assert "hit" in world.ask(ONE).header("Cache-Status") or world.fetches == 2
+    world.close()
+
+
+def test_many_requests_ask_redis_once(world: World) -> None:
+    world.ask(ONE)
+    before = [words[0] for words in world.redis.seen].count(b"EVALSHA")
+    url, fields = "http://a.test:8002/a", {"Host": "h:8000"}
+    waiting = [world.nodes[TWO].begin("GET", url, headers=fields) for _ in range(10)]
+    assert {one.wait(1).body for one in waiting} == {b"one"}
+    after = [words[0] for words in world.redis.seen].count(b"EVALSHA")
+    assert after - before <= 2 and world.fetches == 1
+
+
+def test_a_client_that_leaves_while_redis_is_asked(world: World) -> None:
+    world.redis.hung = True
+    pending = world.nodes[ONE].begin("GET", "http://a.test:8001/a", headers={"Host": "h:8000"})
+    pending.client.close()
+    world.reactor.advance(1)
+    assert world.fetches == 0
+    world.redis.hung = False
+
+
+def test_a_reload_switches_it_off_and_on(world: World) -> None:
+    world.ask(ONE)
+    text = CONFIG.format(port=8001, cache="", secret="s" * 32)
+    assert world.nodes[ONE].service.reload(text.replace("redis = yes", "")).ok
+    assert world.cache(ONE).nodes is None
+    assert world.ask(ONE).status == 200 and world.fetches == 2
+    assert world.nodes[ONE].service.reload(text).ok
+    world.reactor.advance(1)
+    assert world.ask(ONE).status == 200 and world.fetches == 2
