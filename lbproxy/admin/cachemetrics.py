@@ -30,6 +30,8 @@ _COUNTERS = (
     ("hinted", "hinted", "Requests that got a 103 with links before their response."),
     ("purge_requests", "purge_requests", "Requests with the method PURGE that were obeyed."),
     ("purge_refused", "purge_refused", "Requests with the method PURGE that were refused."),
+    ("prefetched", "prefetched", "Requests for the links of stored pages."),
+    ("prefetch_dropped", "prefetch_dropped", "Links that were not requested: too many waited."),
     ("shared_hits", "shared_hits", "Look-ups in Redis that found a response."),
     ("shared_misses", "shared_misses", "Look-ups in Redis that found nothing."),
     ("shared_stored", "shared_stored", "Responses stored in Redis."),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, Protocol, get_args
+from typing import Final, Literal, Protocol, get_args
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from lbproxy.cache.catalog import Catalog, EntryT, KeyT, origin_of, path_group
 from lbproxy.cache.key import public_host
+from lbproxy.cache.policy import Policy
 
-__all__ = ["KINDS", "Named", "Purge", "PurgeKind"]
+__all__ = ["KINDS", "Named", "Purge", "PurgeKind", "in_other_scheme"]
 
 PurgeKind = Literal["url", "prefix", "host", "tag", "group", "all"]
 
@@ -79,3 +80,20 @@ class Purge:
 def host_of(url: bytes) -> bytes:
     """Return the host of a URL, with its port, in lower case."""
     return url.split(b"/", 3)[2].lower() if url.count(b"/") > 1 else b""
+
+
+_OTHER_SCHEME: Final = {b"http": b"https", b"https": b"http"}
+
+
+def in_other_scheme(wanted: Purge, policy: Policy) -> Purge | None:
+    """Return the same purge for the other scheme if ``key`` has none: one response stands for both
+    then. None if it has.
+    """
+    key, value = policy.key, wanted.value
+    if not key or any(one.name == "scheme" for one in key):
+        return None
+    scheme, mark, rest = value.partition(b"://")
+    other = _OTHER_SCHEME.get(scheme)
+    if not mark or other is None or wanted.kind not in ("url", "prefix", "group"):
+        return None
+    return evolve(wanted, value=other + mark + rest)

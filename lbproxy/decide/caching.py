@@ -7,6 +7,7 @@ from typing import Any
 from lbproxy.cache.asked import ask
 from lbproxy.cache.key import key_of
 from lbproxy.cache.policy import Policy
+from lbproxy.cache.search import applies
 from lbproxy.config.model import Config, FrontendSpec
 from lbproxy.decide.path import DryTraffic
 from lbproxy.errors import ProxyError
@@ -52,6 +53,12 @@ def cache_lines(config: Config, name: str, traffic: DryTraffic, backend: str) ->
         lines.append(f"{name}: Authorization: only public, s-maxage or must-revalidate responses")
     if asked.demands(policy):
         lines.append(f"{name}: the client demands a revalidation ({spec.client_no_cache})")
+    if applies(key, policy) and b"?" in head.target:
+        lines.append(
+            f"{name}: No-Vary-Search of a response of this path may ignore parts of the query"
+        )
+    if spec.prefetch and not asked.cookies and not asked.authorized:
+        lines.append(f"{name}: prefetch: links of an HTML page are requested when it is stored")
     lines += [f"{name}: ttl {line}" for line in _lifetimes(policy, head)]
     return lines
 

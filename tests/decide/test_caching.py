@@ -37,6 +37,7 @@ servers = a 10.0.0.1:80
             [],
             [
                 "main: key backend=app scheme=http host=h target=/a?a=1&b=2",
+                "main: No-Vary-Search of a response of this path may ignore parts of the query",
                 "main: ttl 404 10s",
                 "main: ttl type image/* 1d",
                 "main: ttl default 1m",
@@ -78,3 +79,12 @@ def test_what_the_client_sends() -> None:
     ]
     (found_post,) = explain_http(config, "POST", "http://h/a", []).cache
     assert found_post == "main: goes to a server: method"
+
+
+def test_prefetch_is_for_requests_without_cookies() -> None:
+    text = TEXT.replace("[cache main]", "[cache main]\nprefetch = yes\nno_vary_search = no")
+    config = parse_config(text)
+    for headers, shown in (([], True), ([("Cookie", "_ga=1")], False)):
+        found = explain_http(config, "GET", "http://h/a?b=1", header_pairs(headers)).cache
+        assert any("prefetch" in line for line in found) is shown
+        assert not any("No-Vary-Search" in line for line in found)

@@ -66,6 +66,8 @@ _STATS = object_(
         "hinted": COUNT,
         "purge_requests": COUNT,
         "purge_refused": COUNT,
+        "prefetched": COUNT,
+        "prefetch_dropped": COUNT,
         "shared_hits": COUNT,
         "shared_misses": COUNT,
         "shared_stored": COUNT,

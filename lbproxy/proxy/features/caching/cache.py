@@ -14,7 +14,7 @@ from lbproxy.cache.codec import key_digest
 from lbproxy.cache.hints import Hints
 from lbproxy.cache.key import Key, normal_prefix, normal_url
 from lbproxy.cache.memory import Entry
-from lbproxy.cache.purge import Purge
+from lbproxy.cache.purge import Purge, in_other_scheme
 from lbproxy.cache.search import SearchRules, applies, reduced, search_rule
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.storing import Refusal
@@ -35,6 +35,7 @@ from lbproxy.proxy.features.caching.sweeping import sum_of
 if TYPE_CHECKING:
     from lbproxy.proxy.features.caching.nodes.store import NodesStore
     from lbproxy.proxy.features.caching.nodes.tier import RedisWay
+    from lbproxy.proxy.features.caching.prefetch import Prefetcher
     from lbproxy.proxy.http.traffic import HTTPTraffic
 
 __all__ = ["Cache"]
@@ -90,6 +91,7 @@ class Cache(Generic[RunningT]):
         self.fetches: dict[Key, RunningT] = {}
         self.searches = SearchRules()
         self.hints = Hints()
+        self._prefetcher: Prefetcher | None = None
         self._running: set[RunningT] = set()
         # by hash: clients choose how long a key is, and here a collision does no harm
         self._passing: OrderedDict[int, float] = OrderedDict()
@@ -101,6 +103,7 @@ class Cache(Generic[RunningT]):
         """Follow ``spec`` from now on."""
         self.spec = spec
         self.policy = policy_of(spec)
+        self._learns = spec.early_hints or spec.prefetch
         self.purgers = AddressSet(spec.purge_from)  # type: ignore[arg-type]
         self._bypass = tuple(Conditions(one) for one in spec.bypass)
         self._refresh = tuple(Conditions(one) for one in spec.refresh)
@@ -205,8 +208,8 @@ class Cache(Generic[RunningT]):
         own = fetch.own_key
         rule = search_rule(stored) if applies(own, self.policy) else None
         key = own if rule is None else reduced(own, rule) or own
-        if self.spec.early_hints:
-            self.hints.learn(key_digest(own), stored)
+        if self._learns:
+            self._learn(fetch, own, stored)
         if rule is not None:
             self.searches.learn(own, rule)
         for other in {fetch.key, own} - {key}:
@@ -214,6 +217,17 @@ class Cache(Generic[RunningT]):
                 if entry.stored.selected == stored.selected:
                     self.store.remove(entry)
         return key
+
+    def _learn(self, fetch: RunningT, own: Key, stored: Stored) -> None:
+        """Look at the links of a response that is stored."""
+        if self.spec.early_hints:
+            self.hints.learn(key_digest(own), stored)
+        if self.spec.prefetch:
+            if self._prefetcher is None:
+                from lbproxy.proxy.features.caching.prefetch import Prefetcher
+
+                self._prefetcher = Prefetcher(self.counters, self.jobs.reactor)
+            self._prefetcher.learn(fetch, stored)
 
     def fetch_confirmed(self, fetch: RunningT, entry: Entry, stored: Stored) -> Entry | None:
         """The server has called ``entry`` good; give it the head ``stored``."""
@@ -256,21 +270,10 @@ class Cache(Generic[RunningT]):
         elif wanted.kind == "prefix":
             wanted = Purge("prefix", normal_prefix(wanted.value))
         counts = [self.store.purge(wanted, soft)]
-        other = self._other_scheme(wanted)
+        other = in_other_scheme(wanted, self.policy)
         if other is not None:
             counts.append(self.store.purge(other, soft))
         return sum_of(counts)
-
-    def _other_scheme(self, wanted: Purge) -> Purge | None:
-        """The same for the other scheme if ``key`` has none: one response stands for both then."""
-        key, value = self.policy.key, wanted.value
-        if not key or any(one.name == "scheme" for one in key):
-            return None
-        scheme, mark, rest = value.partition(b"://")
-        other = _OTHER_SCHEME.get(scheme)
-        if not mark or other is None or wanted.kind not in ("url", "prefix", "group"):
-            return None
-        return evolve(wanted, value=other + mark + rest)
 
     def purged(self, wanted: Purge) -> None:
         """See :class:`~lbproxy.proxy.features.caching.store.Observer`."""
@@ -303,6 +306,8 @@ class Cache(Generic[RunningT]):
 
     def stop(self) -> None:
         """End the fetches that nobody waits for."""
+        if self._prefetcher is not None:
+            self._prefetcher.stop()
         for fetch in list(self._running):
             fetch.abandon()
         if self.nodes is not None:
@@ -328,9 +333,6 @@ class Cache(Generic[RunningT]):
     def refusal_of(self, url: bytes) -> Refusal | None:
         """Return why the last response of a public URL was not stored, None if it was."""
         return self._refused.get(hash(url))
-
-
-_OTHER_SCHEME: Final = {b"http": b"https", b"https": b"http"}
 
 
 def _take_claim(fetch: Running) -> Callable[..., None]:

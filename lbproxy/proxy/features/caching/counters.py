@@ -27,6 +27,8 @@ class CacheCounters:
     requests shared. ``loads`` from the folder took ``load_seconds``. ``hinted``: got a 103
     first. ``purge_requests``: of clients
     with the method PURGE; ``purge_refused``: of clients that are not in ``purge_from``.
+    ``prefetched`` requests were made for the links of stored pages, ``prefetch_dropped`` had to
+    wait behind too many.
     ``shared_hits`` look-ups in Redis found a response, ``shared_misses`` none; ``shared_stored``
     responses were stored there; ``shared_failures``: commands that failed or were late, and values
     that were damaged.
@@ -47,6 +49,8 @@ class CacheCounters:
     hinted: int = 0
     purge_requests: int = 0
     purge_refused: int = 0
+    prefetched: int = 0
+    prefetch_dropped: int = 0
     shared_hits: int = 0
     shared_misses: int = 0
     shared_stored: int = 0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from lbproxy.cache.asked import Asked
 from lbproxy.cache.key import Key
 from lbproxy.cache.stored import Stored
 from lbproxy.proxy.features.caching.disk.claims import Claim
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.http.traffic import HTTPTraffic
 
 __all__ = ["Running", "RunningT"]
 
@@ -20,6 +24,8 @@ class Running(Protocol):
     stored: Stored | None
     outdated: bool
     claim: Claim | None
+    asked: Asked
+    traffic: HTTPTraffic
 
     @property
     def personal(self) -> bool: ...

@@ -57,6 +57,8 @@ def stats_of(cache: Cache[Any]) -> dict[str, Any]:
         "hinted": counters.hinted,
         "purge_requests": counters.purge_requests,
         "purge_refused": counters.purge_refused,
+        "prefetched": counters.prefetched,
+        "prefetch_dropped": counters.prefetch_dropped,
         "shared_hits": counters.shared_hits,
         "shared_misses": counters.shared_misses,
         "shared_stored": counters.shared_stored,

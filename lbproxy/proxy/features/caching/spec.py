@@ -166,6 +166,12 @@ class CacheSpec:
         doc="before a page is fetched, send its browser a 103 with the preload and preconnect links"
         " of the page that was stored last",
     )
+    prefetch: bool = option(
+        "bool",
+        False,
+        doc="when an HTML page is stored, request what its Link fields name as preload,"
+        " modulepreload or prefetch on the same origin",
+    )
     cache_status: bool = option(
         "bool", True, doc="add Cache-Status (RFC 9211), which says what the cache did and why"
     )

@@ -1,0 +1,214 @@
+"""DATA. ``prefetch``: requests of the cache's own for what a page that was stored links to.
+
+Each is an exchange of the frontend, as if the client of the page had sent it: access rules, limits,
+routes and the log apply. It has no cookies and no credentials, and its response is dropped. What
+it makes the cache store causes no further ones.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from attrs import frozen
+
+from lbproxy.cache.asked import Asked
+from lbproxy.cache.prefetching import prefetch_targets
+from lbproxy.cache.stored import Stored
+from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.message import END, End, Headers, RequestHead, ResponseHead
+from lbproxy.proxy.features.caching.counters import CacheCounters
+from lbproxy.proxy.frontend import Frontend
+from lbproxy.proxy.http.exchange import Exchange
+from lbproxy.proxy.http.traffic import HTTPTraffic
+from lbproxy.proxy.info import ConnectionInfo
+
+__all__ = ["AT_ONCE", "EVERY", "MOST_QUEUED", "PAUSE", "Prefetcher"]
+
+AT_ONCE: Final = 4
+"""Requests at once."""
+
+EVERY: Final = 0.05
+"""Seconds between two requests."""
+
+MOST_QUEUED: Final = 200
+"""Requests that wait; further ones are dropped."""
+
+PAUSE: Final = 60.0
+"""Seconds until the same URL is requested again."""
+
+MOST_KNOWN: Final = 5_000
+"""URLs that are remembered for that."""
+
+LONGEST: Final = 60.0
+"""Seconds of one request."""
+
+_COPIED: Final = frozenset({b"accept-encoding", b"accept-language", b"user-agent"})
+
+
+class Learned(Protocol):
+    """The fetch of a page."""
+
+    asked: Asked
+    traffic: HTTPTraffic
+
+
+@frozen
+class _Wanted:
+    """A request: where it enters, and what it has of the one for the page."""
+
+    frontend: Frontend
+    info: ConnectionInfo
+    head: RequestHead
+    scheme: str
+    client: tuple[str, int]
+
+
+class Prefetcher:
+    """The prefetches of one cache.  ``clock``: the reactor's."""
+
+    def __init__(self, counters: CacheCounters, clock: Any) -> None:
+        self._counters = counters
+        self._clock = clock
+        self._queue: deque[_Wanted] = deque()
+        self._known: OrderedDict[tuple[str, bytes, bytes], float] = OrderedDict()
+        self._running: set[_Drain] = set()
+        self._call: Any = None
+
+    def learn(self, fetch: Learned, stored: Stored) -> None:
+        """Request what a page links to that has just been stored."""
+        asked, traffic = fetch.asked, fetch.traffic
+        if asked.authorized or asked.cookies or _is_own(traffic):
+            return
+        for target in prefetch_targets(stored):
+            self._want(traffic, target)
+        self._go_on()
+
+    def stop(self) -> None:
+        """End all."""
+        self._queue.clear()
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        for one in list(self._running):
+            one.leave()
+
+    def _want(self, traffic: HTTPTraffic, target: bytes) -> None:
+        page, frontend = traffic.request, traffic.frontend
+        now = self._clock.seconds()
+        name = (frontend.name, page.host, target)
+        if self._known.get(name, -PAUSE) + PAUSE > now:
+            return
+        if len(self._queue) >= MOST_QUEUED:
+            self._counters.prefetch_dropped += 1
+            return
+        self._known[name] = now
+        self._known.move_to_end(name)
+        if len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
+        self._queue.append(_wanted(traffic, target))
+
+    def _go_on(self) -> None:
+        if self._call is None and self._queue and len(self._running) < AT_ONCE:
+            self._call = self._clock.callLater(EVERY, self._next)
+
+    def _next(self) -> None:
+        self._call = None
+        if not self._queue or len(self._running) >= AT_ONCE:
+            return
+        self._counters.prefetched += 1
+        drain = _Drain(self._queue.popleft(), self._clock, self._ended)
+        self._running.add(drain)
+        drain.start()
+        self._go_on()
+
+    def _ended(self, drain: _Drain) -> None:
+        self._running.discard(drain)
+        self._go_on()
+
+
+def _is_own(traffic: HTTPTraffic) -> bool:
+    return isinstance(traffic.info, _OwnInfo)
+
+
+class _OwnInfo(ConnectionInfo):
+    """The connection of a prefetch, which there is none of."""
+
+    __slots__ = ()
+
+
+def _wanted(traffic: HTTPTraffic, target: bytes) -> _Wanted:
+    page, info = traffic.request, traffic.info
+    headers: Headers = [(b"Host", page.host), (b"Accept", b"*/*"), (b"Sec-Purpose", b"prefetch")]
+    headers += [pair for pair in page.pairs() if pair[0].lower() in _COPIED]
+    head = RequestHead(b"GET", target, headers, 11, page.host, page.scheme, 0)
+    own = _OwnInfo(
+        traffic.client_ip, traffic.client_port, traffic.client_ip, traffic.client_port,
+        info.local_ip, info.local_port, info.tls, info.sni, info.alpn, (), info.listener,
+        info.connected,
+    )  # fmt: skip
+    return _Wanted(
+        traffic.frontend, own, head, traffic.scheme, (traffic.client_ip, traffic.client_port)
+    )
+
+
+class _Drain:
+    """The client of one prefetch: drops the response.  ``ended(self)`` is called at the end."""
+
+    def __init__(self, wanted: _Wanted, clock: Any, ended: Callable[[_Drain], None]) -> None:
+        frontend = wanted.frontend.lineage.current or wanted.frontend
+        self.info = wanted.info
+        self._ended = ended
+        self._clock = clock
+        self._timer = frontend.wheel.timer(self.leave)
+        self._exchange: Exchange | None = Exchange(
+            frontend, self, wanted.head, frontend.now(), -1.0
+        )
+        self._exchange.traffic.scheme = wanted.scheme
+
+    def start(self) -> None:
+        """Send the request."""
+        self._timer.set(LONGEST)
+        if self._exchange is not None:
+            self._exchange.start(b"", END)
+
+    def leave(self) -> None:
+        """End early, as a client that leaves."""
+        if self._exchange is not None:
+            self._exchange.client_gone(ProxyError(Kind.CLIENT_GONE, "the prefetch ends"))
+
+    # -- ClientStream ---------------------------------------------------------------------------
+
+    def send_response(self, head: ResponseHead, data: bytes, end: End | None) -> None:
+        """See :class:`~lbproxy.proxy.http.streams.ClientStream`: a body that is stored already is
+        not read.
+        """
+        exchange = self._exchange
+        if end is not None or head.status < 200 or exchange is None:
+            return
+        cached = exchange.traffic.cached
+        if cached is not None and cached.status == "hit":
+            self._clock.callLater(0, self.leave)
+
+    def send_data(self, data: bytes, end: End | None) -> None:
+        """See ClientStream."""
+
+    def abort(self, error: ProxyError) -> None:
+        """See ClientStream."""
+
+    def pause_request(self) -> None:
+        """See ClientStream: the request has no body."""
+
+    def resume_request(self) -> None:
+        """See ClientStream."""
+
+    def start_tunnel(self) -> tuple[bytes, bool]:
+        """See ClientStream: a prefetch asks for none."""
+        return b"", True
+
+    def exchange_done(self, *, reuse: bool) -> None:
+        """See ClientStream."""
+        self._exchange = None
+        self._timer.close()
+        self._ended(self)
