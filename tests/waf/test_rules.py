@@ -62,6 +62,12 @@ def test_the_fourth_corpus_has_odd_spellings() -> None:
     assert share_stopped(engine, "ordinary_fourth.txt") <= 0.03
 
 
+def test_the_fifth_corpus_has_all_classes_and_passwords_and_queries() -> None:
+    engine = Engine(RULES)
+    assert share_stopped(engine, "attacks_fifth.txt") >= 0.99
+    assert share_stopped(engine, "ordinary_fifth.txt") <= 0.014
+
+
 @pytest.mark.parametrize(
     "body", [b'{"__proto__": {"a": 1}}', b'{"constructor": {"prototype": {"a": 1}}}']
 )

@@ -32,11 +32,13 @@ CODE: tuple[Rule, ...] = (
         r"|cookie"
         r"|files|session|env)\b|\$\{ ?_(?:get|post)|\$globals\[|\$\{@?print|\bdie ?\( ?(?:@?md5"
         r"|phpinfo)"
-        r"|@?print\(md5\(|\b(?:md5|print|var_dump)\( ?\d{3,} ?\)|\);? ?@?eval\(",
+        r"|@?print\(md5\(|\b(?:md5|print|var_dump)\( ?\d{3,} ?\)|\);? ?@?eval\("
+        r"|^call_user_func_array$|\bthink[\\/]+app[\\/]+invokefunction",
         *(
             (
                 *("passthru", "shell_exec", "proc_open", "pcntl_", "phpinfo", "file_", "gzinflate"),
                 *("rot13", "create_function", "call_user", "show_source", "highlight_", "base64_"),
+                "invokefunction",
                 *("move_uploaded", "array_map", "assert", "posix_", "php_uname", "getall"),
                 *("system", "exec", "eval", "popen", "include", "require", "$_", "${", "$globals"),
                 *("die", "md5", "var_dump", "print"),
@@ -164,13 +166,14 @@ CODE: tuple[Rule, ...] = (
         r"|invokertransformer|org\.apache\.commons\.collections|\bt ?\( ?java\.|%\{ ?[(#\d]|#rt ?="
         r"|redirect(?:action)?:[$%]\{|\bexec\.command|\bscriptengine|spel:|java\.net\.url"
         r"|#application"
-        r"|springframework\.context|java\.util\.scanner",
+        r"|springframework\.context|java\.util\.scanner|\$\{ ?(?:pagecontext|applicationscope)\b"
+        r"|@type['\"]? ?: ?['\"](?:\[+l?|l)?(?:java|javax|sun|com\.sun|org\.apache)\.",
         *(
             (
                 *("java", "getruntime", "processbuilder", "ognl", "memberaccess", "xwork"),
                 *("#context", "classloader", "rowset", "jndirmi", "ysoserial", "invoker"),
                 *("commons.", "%{", "#rt", "redirect", "scriptengine", "spel:", "#application"),
-                *("springframework", "exec.command"),
+                *("springframework", "exec.command", "@type", "${"),
             ),
         ),
         ("java.lang.Runtime", "%{(#a=@java.lang.Runtime)}", "class.module.classLoader.resources"),
@@ -182,7 +185,7 @@ CODE: tuple[Rule, ...] = (
         "lookup of a logging library (Log4Shell)",
         r"\$\{[^\n]{0,80}jndi|jndi ?:(?:ldap|rmi|dns|iiop|corba|nis|nds|http|\$)|\$\{ ?(?:lower"
         r"|upper|java|sys"
-        r"|ctx|main|bundle|k8s|date|base64|jndi|jvmrunargs|marker|log4j|sd|event):"
+        r"|ctx|main|bundle|k8s|date|base64|jndi|jvmrunargs|marker|log4j|sd|event|url|dns|script|const):"
         r"|\$\{(?:[\w-]*:)*:?-"
         r"[a-z:./]?\}|\$\{::-|\$\{env:[\w.]*:-|\$\{\$\{|\$\{j\$|j\$\{"
         r"|\$\{[^}\n]{0,20}\$\{[^}\n]{0,20}:-",

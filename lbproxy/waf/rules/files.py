@@ -39,7 +39,7 @@ FILES: tuple[Rule, ...] = (
         rf"^[^ \n]*\.\.+/(?:[^ \n]*/)?\.\.+/|(?:^|[/=:;,\"'("
         rf"| ])(?:\.{{2,}}/)+(?:[^ \n]*/)?{_SENSITIVE}"
         r"|(?:^|/)\.\.$|^\.\./[^ \n]*\.(?:ini|conf|config|cfg|log|passwd|env|key|pem|sql|bak)$"
-        r"|^/\.\./|\.{4,}/|^/[^ \n]*/\.\./|(?:^|/)\.\.;/",
+        r"|^/\.\./|\.{4,}/|^/[^/ \n]*/\.\./|(?:^|/)\.\.;/",
         ("..",),
         ("../../../etc/passwd", "..\\..\\windows\\win.ini", "....//....//etc/hosts", "/img/../a"),
         ("import a from '../../b'", "see ../b", "wait... and/or"),
@@ -50,8 +50,8 @@ FILES: tuple[Rule, ...] = (
         "traversal",
         "system file",
         r"\betc/(?:passwd|shadow|gshadow|master\.passwd)\b|^[^ \n]*(?:^|[/=:,\"'({])(?:etc/(?:group"
-        r"|hosts|issue|sudoers|crontab|fstab|motd|resolv\.conf"
-        r"|(?:mysql|apache2?|httpd|nginx|ssh|php)/)"
+        r"|hosts|issue|sudoers|crontab|fstab|motd|resolv\.conf)(?:$|[^\w. ])"
+        r"|etc/(?:mysql|apache2?|httpd|nginx|ssh|php)/"
         r"|proc/(?:self|version|cmdline|mounts|net|cpuinfo|\d+/)|windows/(?:win\.ini|system32"
         r"|system\.ini|repair)|winnt/|boot\.ini|web-inf/|\.ssh/|\.aws/credentials|\.kube/config"
         r"|\.bash_history|id_rsa|var/log/|var/lib/|root/\.)"
@@ -108,6 +108,7 @@ FILES: tuple[Rule, ...] = (
         r"|jar|xml|dtd|txt|bin|ps1|js)\b|^(?:https?|ftp)://[^ \n]+\.(?:txt|php|jpg|gif|png|ico)\?$"
         r"|^ftps?://(?:\d+\.){3}\d|^smb://[^ \n]"
         r"|^ftps?://[^ \n]+\.(?:php|phtml|jsp|aspx?|sh|py|pl|exe|ps1)\b"
+        r"|^https?://[^ \n]+\.(?:php\d?|phtml|jsp|aspx?)\?(?:cmd|exec|command|c)="
         r"|^//\d+\.\d+\.\d+\.\d+/|^\\\\[\w-]*\.[\w.-]+\\[\w$]",
         ("://", "//", "\\\\"),
         ("http://evil.example/shell.txt?", "ftp://1.2.3.4/a", "http://203.0.113.5/x.php"),
@@ -120,7 +121,7 @@ FILES: tuple[Rule, ...] = (
         "rfi",
         "address of an internal service",
         r"169\.254\.169\.254|\[?fd00:ec2::254|metadata\.google|100\.100\.100\.200|latest/meta-data"
-        r"|169\.254\.170\.2|^[^ \n]*://(?:[^/@\n ]*@)?(?:0x[0-9a-f]{2,8}|\d{8,10}|0[0-7]{1,3}(?:\."
+        r"|169\.254\.170\.2|^[^ \n]*://(?:[^/@\n ]*@)?(?:0x[0-9a-f]{2,8}|\d{8,12}|0[0-7]{1,3}(?:\."
         r"0?\d+){1,3}|\[::(?:1|ffff[^\]]*)?\]|0(?:\.0){0,3}|127\.\d+(?:\.\d+)*|localhost|localtest"
         r"\.me|[\w.-]*\.(?:nip|xip|sslip)\.io|[\w.-]*spoofed\.burpcollaborator\.net)(?::(?:2[0-9]"
         r"|25|11211|6379|2375|2376|9200|3306|5432|27017|5984|8500|10250)\b|/(?:admin|server-status"

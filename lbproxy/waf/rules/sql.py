@@ -14,7 +14,7 @@ _STATEMENT = (
     r"|column)|truncate table|delete from"
     r"|insert into|replace into|update [\w.`\[\]]+ set|create (?:table|user|database|function)"
     r"|alter (?:table|user|login)|exec(?:ute)? ?[@('\w]|declare @|shutdown|waitfor delay"
-    r"|grant all|use master|copy \w+ (?:from|to)|attach database|load_extension)"
+    r"|grant all|use master|copy (?:\w+|\([^\n]{0,80}\)) (?:from|to)|attach database|load_extension)"
 )
 
 SQL: tuple[Rule, ...] = (
@@ -28,7 +28,9 @@ SQL: tuple[Rule, ...] = (
         r"""|\d+(?: ?[-+*/%] ?\d+)+ ?[=<>] ?\d|['"]\d+$"""
         r"""|(?:true|false|1|null)(?:$| ?(?:--|#|;|\)|/\*))|\w+ (?:is (?:not )?null"""
         r"""|like ['"%])"""
-        r"""|[\w.]+ ?(?:=|<>|!=) ?(?:[\w.]+ ?(?:--|#)|['"]\w*$)|['"]?\w+['"]? ?= ?['"]\w*['"]?$)""",
+        r"""|[\w.]+ ?(?:=|<>|!=) ?(?:[\w.]+ ?(?:--|#)|['"]\w*$))"""
+        r"""|^[^'"`\n]*['"`] ?\)* ?(?:or|and|\|\||&&|xor|having|where) ?\(*(?:not |!)?\(*"""
+        r"""['"]?\w+['"]? ?= ?['"]\w*['"]?$""",
         ("or", "and", "||", "&&", "xor", "having", "where"),
         ("' or 1=1--", "x' AND '1'='1", "') or ('a'='a", '" or ""="', "' || 'x'='x"),
         ("O'Brien and sons", "rock 'n' roll or 1 blues", '"cats" or "dogs"'),
@@ -38,8 +40,9 @@ SQL: tuple[Rule, ...] = (
         942110,
         "sqli",
         "SQL comparison of numbers",
-        r"(?:^|[\s'\")\d])(?:or|and|\|\||&&|xor|having) ?\(*(?:not |!)?\(*\d+\)* ?(?:=|<>|!=|like"
-        r"|rlike|in ?\() ?\(*[\d'\"]|^[^ \n]* ?\)* ?(?:or|and|\|\||&&|xor"
+        r"(?:^|[\s'\")\d])(?:or|and|\|\||&&|xor|having) ?\(*(?:not |!)?\(*"
+        r"(?:\d+(?: ?[-+*] ?\d+)*|0x[\da-f]+)\)* ?(?:=|<>|!=|like|rlike|in ?\() ?\(*[\d'\"]"
+        r"|^[^ \n]* ?\)* ?(?:or|and|\|\||&&|xor"
         r"|having) ?\(*\d+\)* ?(?:>|<"
         r"|between) ?\(*[\d'\"]|^[\d'\"]+\)* or (?:true|not false)(?: ?$| ?--| ?#)"
         r"|^\(*case when \(*(?:\d+|'[^'\n]*') ?=",
@@ -90,7 +93,8 @@ SQL: tuple[Rule, ...] = (
         942150,
         "sqli",
         "SQL function that waits",
-        r"(?:\b(?:select|and|or|union|if|case|where|having|then|else|when|values|set|by|not) ?\(*"
+        r"(?:\b(?:select|and|or|union|if|case|where|having|then|else|when|values|set|by|not|r?like"
+        r"|regexp) ?\(*"
         r"|^[^ \n]*['\")\d;] ?\)*[|&+*,;=-]* ?\(*|^\(?)(?:sleep ?\( ?[\d.]+ ?\)(?: ?[^ \w]| ?$"
         r"| (?:and|or)\b)"
         r"|benchmark ?\( ?\d+ ?,|pg_sleep ?\()|\bwaitfor (?:delay|time) ?['\"]"
@@ -149,7 +153,8 @@ SQL: tuple[Rule, ...] = (
         r"|['\"\d][^\n]{0,40}) ?"
         r"\)|(?:\*|@@\w+|[\w.]+ ?\([^\n]{0,100}\)|['\"\d][^\n]{0,40}"
         r"|[\w.`\[\]]+(?: ?, ?[\w.`\[\]()]+)*)"
-        r" ?from ?[\w.`\"\[(]+ ?(?:\)|where |limit |$|--|;|#|order |group |union ))",
+        r" ?from ?[\w.`\"\[(]+ ?(?:\)|where |limit |$|--|;|#|order |group |union ))"
+        r"|^[^ \n]{0,40}['\"\d)] ?[\^|&*+-] ?\(? ?select ?\(",
         ("select",),
         ("(select password from users limit 1)", "1,(SELECT @@version)", "(select 1)"),
         ("(select one from the list)", "choose (select all)"),
@@ -249,7 +254,7 @@ SQL: tuple[Rule, ...] = (
         r"|\{ ?['\"]?\$(?:ne|gte?|lte?|nin|regex|where|exists|func|expr)['\"]? ?:"
         r"|['\"] ?(?:\|\||&&) ?(?:['\"]?1['\"]? ?={2,3} ?['\"]?1|this\.|true)"
         r"|\bthis\.\w+ ?(?:\.match|={2,3})[^\n]*(?:\|\||&&|;|//)|['\"] ?[;)}]* ?return (?:true"
-        r"|1)\b ?;? ?(?:var|\}|//)",
+        r"|1|this\.\w+ ?[!=<>]+ ?['\"\w]+)(?:\b|['\"]) ?;? ?(?:var|\}|//)",
         ("$", "||", "&&", "this.", "return"),
         ("[$ne]", "{'$gt': ''}", "' || '1'=='1", "';return true;var a='"),
         ("$news", "costs $ne", "return true to form"),
@@ -261,7 +266,7 @@ SQL: tuple[Rule, ...] = (
         "sqli",
         "LDAP or XPath filter",
         r"\)\( ?[|&!]?\(?[\w*]+ ?[~<>]?=|^\*\)+\(?|\(\|\(\w+=|\)\(\||^[^ \n]*\*\)\(\w+=\*"
-        r"|['\"] ?\]? ?\| ?//?\*|['\"]? ?or count\(/|//user\[|\]/?/?\* ?\| ?|/text\(\) ?\|"
+        r"|['\"] ?\]? ?\| ?//?[*\w]|['\"]? ?or count\(/|//user\[|\]/?/?\* ?\| ?|/text\(\) ?\|"
         r"|(?:substring|string-length|name)\( ?//",
         (")(", "*)", "(|(", "|", "//", "count(/"),
         ("*)(uid=*", "admin)(|(password=*))", "' or count(/*)=1 or '"),
