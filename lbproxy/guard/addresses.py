@@ -153,6 +153,16 @@ class Access:
             return False
         return not self._restricted or ip in self._allow or _in_any(ip, self._allow_lists)
 
+    def why_not(self, ip: str) -> str:
+        """Return why the client at ``ip`` may not connect, for the log: it names a list."""
+        for one in self._deny_lists:
+            if ip in one and ip not in self._deny:
+                return f"{ip} is not allowed: it is in list:{getattr(one, 'name', '')}"
+        if self._allow_lists and ip not in self._deny:
+            names = " ".join(f"list:{getattr(one, 'name', '')}" for one in self._allow_lists)
+            return f"{ip} is not allowed: it is not in {names}"
+        return f"{ip} is not allowed"
+
 
 def _in_any(ip: str, lists: list[Any]) -> bool:
     return any(ip in one for one in lists)

@@ -20,7 +20,7 @@ from lbproxy.observe.fields import FIELDS
 from lbproxy.observe.jsonlog import http_line, tcp_line
 from lbproxy.observe.textlog import LinePart, TextLines, constant, field_part, header_part
 
-__all__ = ["FORMATS", "check_format", "choose", "compile_format"]
+__all__ = ["FORMATS", "check_format", "choose", "compile_format", "with_location"]
 
 FORMATS = ("json", "common", "combined")
 
@@ -45,7 +45,7 @@ def compile_format(format: str, mode: str, located: bool = False) -> Line:
     """
     if format == "json":
         line = http_line() if mode == "http" else tcp_line()
-        return _with_location(line) if located else line
+        return with_location(line) if located else line
     if format in FORMATS:
         if mode != "http":
             raise ValueError(
@@ -56,7 +56,7 @@ def compile_format(format: str, mode: str, located: bool = False) -> Line:
     return _compile(format, mode)
 
 
-def _with_location(line: Line) -> Line:
+def with_location(line: Line) -> Line:
     """Return ``line`` with ``country`` and ``asn`` as its last fields."""
 
     def located_line(record: Any) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from lbproxy.errors import Kind
+from lbproxy.observe.accesslog import with_location
 from lbproxy.observe.jsonlog import http_line, tcp_line
 
 __all__ = ["RATE", "LineMaker", "ViewerLine"]
@@ -35,13 +36,13 @@ class ViewerLine:
 
 class LineMaker:
     """Converts records to JSON lines, at most :data:`RATE` a second, whatever the access log's
-    format.
+    format.  They have the country and the network of the client if these are known.
 
     ``missed``: records omitted since the last :meth:`turn`.
     """
 
     def __init__(self) -> None:
-        self._lines = {"http": http_line(), "tcp": tcp_line()}
+        self._lines = {"http": with_location(http_line()), "tcp": with_location(tcp_line())}
         self._left = RATE
         self.missed = 0
 

@@ -93,7 +93,7 @@ class Admission(Accounting):
         address.  ``gated`` False: it belongs to a proxy in front, so :attr:`gate` is not asked.
         """
         if judge and not self._lets_in(ip):
-            return ProxyError(Kind.DENIED, f"{ip} is not allowed")
+            return ProxyError(Kind.DENIED, self.access.why_not(ip))
         if self.ban_judge is not None and judge and ip:
             error = self.ban_judge.admit(info)
             if error is not None:

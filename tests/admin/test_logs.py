@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from lbproxy.observe.follow import RATE, ViewerLine
 
+from ..support.mmdb import write_mmdb
 from .kit import TEXT, AdminClient, admin
 
 
@@ -58,6 +60,22 @@ def test_records_of_those_who_follow_only() -> None:
         errors.close()
         assert client.lb.service.frontend("web").followers == ()
         assert len(client.lb.service.frontend("db").followers) == 1
+
+
+def test_records_say_where_the_client_is(tmp_path: Path) -> None:
+    file = tmp_path / "country.mmdb"
+    write_mmdb(file, {"203.0.113.0/24": {"country": {"iso_code": "FR"}}})
+    text = TEXT.replace("[lbproxy]\n", f"[lbproxy]\ngeoip = {file}\n", 1)
+    with admin(text) as client:
+        raw = follow(client)
+        client.lb.get("http://x/", frontend="web", client="203.0.113.9")
+        client.lb.get("http://x/", frontend="web", client="198.51.100.7")
+        found = [(one["country"], one["asn"]) for one in told(raw)]
+        assert found == [("FR", None), ("", None)]
+    with admin() as client:
+        raw = follow(client)
+        client.lb.get("http://x/", frontend="web")
+        assert "country" not in told(raw)[0]
 
 
 def test_tcp_sessions_too() -> None:

@@ -200,7 +200,7 @@ class Answering(Sourcing):
         self._ask()  # in this state a failure of its own is the end
 
     def _give_up(self, error: ProxyError) -> None:
-        if error.kind is Kind.DENIED:
+        if error.kind in (Kind.DENIED, Kind.RATE_LIMITED):
             error.reference = self._traffic.request_id
         detail = error.detail or self._traffic.detail
         self._reply(error_reply(error, self.frontend.methods.allow), error.kind, detail, "error")

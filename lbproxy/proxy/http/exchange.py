@@ -65,7 +65,7 @@ class Exchange(Answering):
             traffic.client_ip, traffic.request, traffic.scheme, traffic.client_port
         )
         if frontend.judges_requests and not frontend.access.allows(traffic.client_ip):
-            self.fail(ProxyError(Kind.DENIED, f"{traffic.client_ip} is not allowed"))
+            self.fail(ProxyError(Kind.DENIED, frontend.access.why_not(traffic.client_ip)))
             return
         early = frontend.early
         if early:

@@ -185,7 +185,8 @@ CODE: tuple[Rule, ...] = (
         "lookup of a logging library (Log4Shell)",
         r"\$\{[^\n]{0,80}jndi|jndi ?:(?:ldap|rmi|dns|iiop|corba|nis|nds|http|\$)|\$\{ ?(?:lower"
         r"|upper|java|sys"
-        r"|ctx|main|bundle|k8s|date|base64|jndi|jvmrunargs|marker|log4j|sd|event|url|dns|script|const):"
+        r"|ctx|main|bundle|k8s|date|base64|jndi|jvmrunargs|marker|log4j|sd|event|url|dns"
+        r"|script|const):"
         r"|\$\{(?:[\w-]*:)*:?-"
         r"[a-z:./]?\}|\$\{::-|\$\{env:[\w.]*:-|\$\{\$\{|\$\{j\$|j\$\{"
         r"|\$\{[^}\n]{0,20}\$\{[^}\n]{0,20}:-",

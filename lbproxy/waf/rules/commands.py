@@ -9,7 +9,8 @@ __all__ = ["COMMANDS"]
 _SHELL = View.SHELL
 _END = r"(?:$| ?[;|&`)#<>])"
 _COMMAND = (
-    r"(?:(?:/?(?:usr/|local/)?s?bin/)?(?:busybox )?(?:(?:cat|tac|nl|more|less|head|tail|od|xxd|strings|base64"
+    r"(?:(?:/?(?:usr/|local/)?s?bin/)?(?:busybox )?(?:(?:cat|tac|nl|more|less|head|tail|od|xxd"
+    r"|strings|base64"
     r"|rev"
     r"|sort|cut|grep|awk|sed|file|stat) (?:-[\w-]+ (?:\d+ )?)?[^ \n]*[/.?*]"
     rf"|(?:id|whoami|pwd|uname|hostname|env|printenv|ifconfig|ipconfig|netstat|ps|df"
@@ -18,7 +19,8 @@ _COMMAND = (
     r"|dir \w?:?\\?"
     r"|(?:wget|curl|lynx|fetch|ftp|tftp|scp|ssh|telnet) [-\w]*[ \w]*(?:-|http|ftp|//|[\w-]+\.|\$"
     r"|\d)"
-    r"|(?:nc|ncat|netcat|socat|openssl) -?[\w]|ping6? (?:-\w|\d|[\w-]+\.)|sleep \d|timeout (?:/t )?\d"
+    r"|(?:nc|ncat|netcat|socat|openssl) -?[\w]|ping6? (?:-\w|\d|[\w-]+\.)|sleep \d"
+    r"|timeout (?:/t )?\d"
     r"|(?:rm|cp|mv|chmod|chown|kill|mkdir|touch|ln|tar|dd|chattr) (?:-|/|\+|\d|\w+=|[^ \n]+[/.])"
     r"|(?:bash|sh|zsh|ksh|dash|python[\d.]*|perl|ruby|php|node|lua) -\w|(?:nslookup|dig"
     r"|host) [\w$-]"
@@ -72,7 +74,8 @@ COMMANDS: tuple[Rule, ...] = (
         932120,
         "command",
         "separator or variable that hides a command",
-        r"\$\{?ifs\b|\{(?:cat|ls|echo|curl|wget|ping|nc|bash|sh),[^ \n}]*\}|\{id,-\w+\}|\$\{(?:path|home"
+        r"\$\{?ifs\b|\{(?:cat|ls|echo|curl|wget|ping|nc|bash|sh),[^ \n}]*\}|\{id,-\w+\}"
+        r"|\$\{(?:path|home"
         r"|shell|pwd)"
         r":\d|\$\{?hostname\}?[.`]|\$\( ?(?:whoami|id|hostname|uname|cat|curl|wget|nslookup|sleep"
         r"|ping)\b"

@@ -14,7 +14,8 @@ _STATEMENT = (
     r"|column)|truncate table|delete from"
     r"|insert into|replace into|update [\w.`\[\]]+ set|create (?:table|user|database|function)"
     r"|alter (?:table|user|login)|exec(?:ute)? ?[@('\w]|declare @|shutdown|waitfor delay"
-    r"|grant all|use master|copy (?:\w+|\([^\n]{0,80}\)) (?:from|to)|attach database|load_extension)"
+    r"|grant all|use master|copy (?:\w+|\([^\n]{0,80}\)) (?:from|to)|attach database"
+    r"|load_extension)"
 )
 
 SQL: tuple[Rule, ...] = (
