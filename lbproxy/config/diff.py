@@ -95,8 +95,9 @@ class ConfigDiff:
 
     @property
     def restart(self) -> tuple[str, ...]:
-        """The keys that a reload cannot change, as ``section key``."""
-        return tuple(f"{c.section} {c.key}" for c in self.changes if c.effect is Effect.RESTART)
+        """The sections and keys that a reload cannot change, as ``section key``."""
+        found = (one for one in self.changes if one.effect is Effect.RESTART)
+        return tuple(f"{one.section} {one.key}".rstrip() for one in found)
 
     def text(self) -> str:
         """The changes for people, one paragraph for each."""
@@ -122,7 +123,9 @@ def diff(old: Config, new: Config) -> ConfigDiff:
 def _single(section: Section, old: Config, new: Config) -> Iterator[Change]:
     present = bool(section.specs(new))
     if bool(section.specs(old)) != present:
-        yield Change(section.kind, "", "added" if present else "removed", (), (), Effect.NOW)
+        fixed = all(f.metadata.get("restart") for f in option_fields(section.spec).values())
+        effect = Effect.RESTART if fixed else Effect.NOW
+        yield Change(section.kind, "", "added" if present else "removed", (), (), effect)
     yield from _keys(section.kind, getattr(old, section.field), getattr(new, section.field))
 
 

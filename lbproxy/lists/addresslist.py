@@ -55,7 +55,7 @@ class AddressList:
 
     def add(self, text: str) -> None:
         """Add an address, a prefix or a range.  ValueError."""
-        bounds = self._bounds(text, self.added)
+        bounds = self.bounds_for(text, self.added)
         if self._minus.overlaps(bounds):
             _take_out(self.removed, bounds)
             self._minus.remove(bounds)
@@ -65,7 +65,7 @@ class AddressList:
 
     def remove(self, text: str) -> None:
         """Take an address, a prefix or a range out.  ValueError."""
-        bounds = self._bounds(text, self.removed)
+        bounds = self.bounds_for(text, self.removed)
         own = self.added.pop(text, None) is not None
         if self._plus.overlaps(bounds):
             _take_out(self.added, bounds)
@@ -83,7 +83,8 @@ class AddressList:
         self._minus = RangeSet(self.removed.values())
         self._edited()
 
-    def _bounds(self, text: str, edits: dict[str, Bounds]) -> Bounds:
+    def bounds_for(self, text: str, edits: dict[str, Bounds]) -> Bounds:
+        """Return the bounds of an edit.  ValueError if it is none, or one too many."""
         found = bounds_of(text)
         if found is None:
             raise ValueError(f"{text!r} is neither an address, a prefix nor a range")

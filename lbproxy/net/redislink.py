@@ -181,7 +181,8 @@ async def _reply(link: Any, words: Sequence[Argument]) -> Any:
 
 
 def _words(error: ProxyError, address: Address) -> str:
-    return f"{address}: {error.detail or error.kind.value}"
+    detail = error.detail or error.kind.value
+    return detail if detail.startswith(str(address)) else f"{address}: {detail}"
 
 
 def is_refusal(failure: Failure) -> bool:

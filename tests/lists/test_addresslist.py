@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from time import thread_time
 
+import pytest
+
+from lbproxy.lists import addresslist
 from lbproxy.lists.addresslist import AddressList
 
 
@@ -19,3 +22,16 @@ def test_replacing_many_edits_takes_no_long_turn() -> None:
     addresses.edit((), ())  # the message that precedes them
     assert thread_time() - start < 0.04
     assert not addresses.added and many[0] not in addresses
+
+
+def test_an_edit_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresslist, "MOST_EDITS", 2)
+    made = AddressList("x")
+    made.add("192.0.2.1")
+    made.add("192.0.2.2")
+    made.add("192.0.2.2")
+    with pytest.raises(ValueError, match="at most 2 changes"):
+        made.bounds_for("192.0.2.3", made.added)
+    assert made.bounds_for("192.0.2.2", made.added)
+    with pytest.raises(ValueError, match="neither an address"):
+        made.bounds_for("x", made.added)

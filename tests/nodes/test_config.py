@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lbproxy.config.diff import Effect, diff
 from lbproxy.config.dump import dump
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.config.masking import masked
@@ -114,3 +115,12 @@ def test_check_security_names_an_open_store(url: str, count: int) -> None:
     config = parse_config(f"[shared]\nredis = {url}\n")
     points = [one for one in open_points(config) if one.section == "shared"]
     assert len(points) == count
+
+
+def test_a_reload_that_adds_or_removes_the_section_says_that_it_needs_a_restart() -> None:
+    section = "[shared]\nredis = redis://10.0.0.1/0\n"
+    rest = "[frontend w]\nlisten = tcp:80\nroutes = default -> reply 200 ok\n"
+    for before, after in ((section + rest, rest), (rest, section + rest)):
+        found = diff(parse_config(before), parse_config(after))
+        assert {change.effect for change in found.changes} == {Effect.RESTART}
+        assert found.restart == ("shared", "shared redis")

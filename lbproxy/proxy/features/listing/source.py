@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lbproxy.lists.addresslist import AddressList
-from lbproxy.lists.text import ListText, bounds_of
+from lbproxy.lists.text import ListText
 from lbproxy.net.timers import TimerWheel
 from lbproxy.proxy.features.listing.reading import read_source
 from lbproxy.proxy.features.listing.spec import ListSpec
@@ -26,8 +26,7 @@ __all__ = ["ListSource"]
 
 _CHUNK: Final = 500  # changes of a message
 
-_log = Logger()
-_quiet = Quiet(_log)
+_quiet = Quiet(Logger())
 
 
 class ListSource:
@@ -84,8 +83,7 @@ class ListSource:
 
     def edit(self, verb: Literal["add", "remove"], address: str) -> None:
         """Add or remove an address, a prefix or a range in all processes.  ValueError."""
-        if bounds_of(address) is None:
-            raise ValueError(f"{address!r} is neither an address, a prefix nor a range")
+        self.list.bounds_for(address, self.list.added if verb == "add" else self.list.removed)
         self._replicated.publish(f"list:{self.spec.name}", {verb: [address]})
 
     def _edited(self, message: dict[str, Any]) -> None:
@@ -101,7 +99,8 @@ class ListSource:
             for address in removed:
                 self.list.remove(address)
         except ValueError as error:  # too many
-            _log.error("list {name}: {error}", name=self.spec.name, error=str(error))
+            name = f"list {self.spec.name}"
+            _quiet.warn(f"{name} edits", "{name}: {error}", name=name, error=str(error))
 
     def _edits(self) -> Iterator[dict[str, Any]]:
         """All changes, for a process that begins or has missed some."""
