@@ -80,6 +80,8 @@ def parse_address(text: str, base_dir: str = "") -> Address:
     """Parse ``host:port``, ``[v6]:port`` or ``unix:/path``. Raises :class:`Unfit`."""
     if text.startswith("unix:"):
         return _unix(text[5:], base_dir)
+    if "://" in text:
+        raise Unfit(f"{_shown(text)} is a URL; an address is host:port, [v6]:port or unix:/path")
     host, colon, port = text.rpartition(":")
     if not colon or not host or (host.startswith("[") and not host.endswith("]")):
         raise Unfit(f"{_shown(text)} is not an address: write host:port, [v6]:port or unix:/path")

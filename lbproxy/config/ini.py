@@ -125,6 +125,10 @@ class _FileParser:
         self.includes: list[IniEntry] = []
         self.section: IniSection | None = None
         self.entry: IniEntry | None = None
+        self.block: IniEntry | None = None
+        """The last key, if no value follows on its own line, as in ``servers =``."""
+        self.loose = False
+        """Whether the last line was one of the block but not indented."""
 
     def parse(self, text: str) -> None:
         for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
@@ -155,10 +159,11 @@ class _FileParser:
                 "sections and keys begin in the first column" + _foreign(line),
             )
             return
+        self.loose = False
         self._value(line, where)
 
     def _header(self, line: str, where: Where) -> None:
-        self.entry = None
+        self.entry = self.block = None
         # A broken header still begins a section, nameless, so that its keys are not taken for the
         # one above.
         self.section = IniSection("", "", where)
@@ -176,12 +181,18 @@ class _FileParser:
     def _key(self, line: str, where: Where) -> None:
         key, equals, rest = line.partition("=")
         key = key.strip()
+        if self._unindented(line, key if equals else "", where):
+            return
         self.entry = IniEntry(key, where)
         if not equals or not key:
             message = f"{mask_text(line)!r} is neither a section header nor 'key = value'"
-            self._wrong(where, message + _foreign(line))
+            hint = _foreign(line)
+            if hint and self.block is not None:
+                hint += f", or indent it if it belongs to {self.block.key!r}"
+            self._wrong(where, message + hint)
             return
         self._value(rest, where)
+        self.block = None if self.entry.items else self.entry
         if key == "include":
             if self.section is None:
                 self.includes.append(self.entry)
@@ -191,6 +202,24 @@ class _FileParser:
             self._wrong(where, "stands before the first section", key)
         else:
             self.section.entries.append(self.entry)
+
+    def _unindented(self, line: str, key: str, where: Where) -> bool:
+        """Report a line that should be indented, and take it as one of the block above.
+
+        No key contains white space. A line without ``=`` is one of the block if the block has no
+        lines yet, or only such ones. Words of other programs are left to :func:`_foreign`.
+        """
+        block = self.block
+        if block is None or foreign_key(line):
+            return False
+        if len(key.split()) < 2 if key else block.items and not self.loose:
+            return False
+        self.loose = True
+        shown = mask_text(strip_comment(line))
+        self._wrong(where, f"{shown!r} is a line of {block.key!r} above: indent it", block.key)
+        self.entry = block
+        self._value(line, where)
+        return True
 
     def _value(self, text: str, where: Where) -> None:
         assert self.entry is not None

@@ -287,6 +287,9 @@ SINGLE = [
     (FRONT + BACK + "[lbproxy]\naccess_log = a.log keep=3\n", 7, "no effect without 'rotate_size'"),
     (FRONT + BACK.rstrip() + " no_check\ncheck = tcp\n", 6, "every server says no_check"),
     (FRONT + BACK + "filters = modeless\n", 6, "its modes raised KeyError"),
+    (FRONT + BACK.replace("10.", "http://10."), 5, "is a URL; an address is host:port"),
+    (FRONT + BACK.replace("a 10", "server a 10"), 5, "leave out the word 'server'"),
+    (FRONT + BACK.replace("a 10", "\na 10"), 6, "is a line of 'servers' above: indent it"),
     (FRONT + BACK + "via = x\n", 6, "unknown key 'via' here; it belongs in [frontend]"),
 ]
 

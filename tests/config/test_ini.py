@@ -52,6 +52,35 @@ def test_comments(line: str, left: str) -> None:
     assert strip_comment(line) == left
 
 
+def test_lines_of_a_block_that_are_not_indented() -> None:
+    text = "[backend app]\nservers =\na 10.0.0.1:80\nb 10.0.0.2:80 weight=2\n\nretries = 3\n"
+    (section,), errors = read(text)
+    assert errors == [
+        "lb.ini:3: [backend app] servers: 'a 10.0.0.1:80' is a line of 'servers' above: indent it",
+        "lb.ini:4: [backend app] servers: 'b 10.0.0.2:80 weight=2' is a line of 'servers' above: "
+        "indent it",
+    ]
+    assert [(e.key, len(e.items)) for e in section.entries] == [("servers", 2), ("retries", 1)]
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("b 10.0.0.2:80", "; write 'b = 10.0.0.2:80', or indent it if it belongs to 'servers'"),
+        ("retries 3", "; write 'retries = 3', or indent it if it belongs to 'servers'"),
+        ("timeout connect 3s", "; in lbproxy this is 'timeout_connect', "),
+    ],
+)
+def test_a_line_after_an_indented_one(line: str, hint: str) -> None:
+    _, (error,) = read(f"[backend app]\nservers =\n  a 10.0.0.1:80\n{line}\n")
+    assert hint in error
+
+
+def test_a_line_after_a_value_is_no_line_of_a_block() -> None:
+    _, (error,) = read("[backend app]\nservers =\n  a 1\nretries = 3\nb 10.0.0.2:80\n")
+    assert error.endswith("write 'b = 10.0.0.2:80'")
+
+
 def test_variables() -> None:
     env = {"A": "x", "E": ""}
     assert substitute("${A}-${B:-y}-${E:-z}-$${A} $A", env) == "x-y-z-${A} $A"

@@ -15,6 +15,9 @@ NEEDS_TLS = ("ca", "verify", "sni", "certificate")
 
 def read_server(words: Sequence[Word], spot: Spot) -> ServerSpec | None:
     """Read ``NAME ADDRESS options``."""
+    if words and words[0].text == "server" and len(words) > 2 and ":" in words[2].text:
+        spot.wrong("a line begins with the name: leave out the word 'server'", found="server")
+        words = words[1:]
     values = read_options(ServerSpec, words, spot, foreign=True)
     if not values.get("tls"):
         for name in NEEDS_TLS:
