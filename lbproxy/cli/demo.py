@@ -65,7 +65,7 @@ backend = echo
 
 [backend app]
 balance = roundrobin
-check = http GET /healthz expect=200 every=500ms timeout=400ms rise=2 fall=2
+check = http GET /healthz expect=200 every=500ms timeout=2s rise=2 fall=2
 servers =
     alpha 127.0.0.1:{alpha}
     beta 127.0.0.1:{beta}
@@ -77,7 +77,7 @@ servers =
 
 [backend echo]
 balance = leastconn
-check = tcp every=500ms timeout=400ms
+check = tcp every=500ms timeout=2s
 servers =
     one 127.0.0.1:{one}
     two 127.0.0.1:{two}
