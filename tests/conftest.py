@@ -1,7 +1,4 @@
-"""What every test gets: the project's own pytest plugin, a calm Hypothesis, marks by folder.
-
-``pytest --hypothesis-profile=search`` looks for new examples, many of each; without it the examples
-are the same in every run.
+"""What every test gets: lbproxy's pytest plugin, a calm Hypothesis, marks by folder, a deadline.
 
 It also chooses tests: those that watch Python functions are left out where the modules are
 compiled, and where ``LBPROXY_REQUIRE_LIVE=1`` a test that skips itself fails.
@@ -44,7 +41,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     from lbproxy.testing import plugin
+    from tests.support.deadline import Deadlines
 
+    config.pluginmanager.register(Deadlines())
     if not config.pluginmanager.is_registered(plugin):
         config.pluginmanager.register(plugin, "lbproxy")
 

@@ -28,6 +28,7 @@ class Peer:
         self.requests: list[bytes] = []
         self.close = False
         self.connections = 0
+        self.over = threading.Event()
         self._lock = threading.Lock()
         self.server = ThreadServer(self._serve)
 
@@ -42,13 +43,14 @@ class Peer:
             if target == b"/early":
                 sock.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n" * 2)
             if target == b"/trickle":
-                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n")
-                for _ in range(99):
+                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n")
+                for _ in range(999):
                     sock.sendall(b"x")
-                    time.sleep(0.1)
+                    if self.over.wait(0.1):
+                        break
                 return
             if target == b"/hang":
-                time.sleep(2)
+                self.over.wait(100)
                 return
             field = b"" if target == b"/plain" else b"Cache-Status: origin; hit, " + said + b"\r\n"
             sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n%b\r\nhello" % (length, field))
@@ -60,6 +62,7 @@ class Peer:
 def peer() -> Iterator[Peer]:
     made = Peer()
     yield made
+    made.over.set()
     made.server.__exit__(None, None, None)
 
 
@@ -96,7 +99,7 @@ def test_the_deadline_holds_for_a_body_that_trickles(run: Callable[..., Result])
     start = time.monotonic()
     result = run("http://HOST/trickle\n", "--deadline", "1s")
     assert "the deadline came in the middle of its body" in result.output
-    assert time.monotonic() - start < 6, "seconds; the body takes 10"
+    assert time.monotonic() - start < 60, "seconds; the body takes 100"
 
 
 def test_what_failed_is_printed_with_its_reason(run: Callable[..., Result]) -> None:
@@ -129,7 +132,7 @@ def test_the_deadline_ends_requests_and_leaves_the_rest(run: Callable[..., Resul
     before = time.monotonic()
     lines = "http://HOST/hang\n" + "http://HOST/b\n" * 50
     result = run(lines, "--rate", "10/s", "--at-once", "1", "--deadline", "300ms")
-    assert time.monotonic() - before < 1.5
+    assert time.monotonic() - before < 60, "seconds; the response takes 100"
     assert result.exit_code == 1
     assert "timed out" in result.output
     assert "50 not requested before the deadline" in result.output

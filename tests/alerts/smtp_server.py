@@ -55,7 +55,7 @@ class SMTPServer:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
-            sock.settimeout(10)
+            sock.settimeout(60)
             self.sessions.append(Mail())
             with suppress(OSError):
                 self._serve(sock, self.sessions[-1])

@@ -54,7 +54,7 @@ def send(server: SMTPServer, **options: Any) -> str:
             return str(error)
         return ""
 
-    return run(scenario, 20, strict=False)
+    return run(scenario, strict=False)
 
 
 def test_a_mail_over_tls_after_a_login(smtp: SMTPServer) -> None:

@@ -69,7 +69,7 @@ def with_hook(hook: Hook, use: Any) -> Any:
             for channel in list(getattr(site, "_channels", ())):
                 channel.transport.abortConnection()
 
-    return run(scenario, 20, strict=False)
+    return run(scenario, strict=False)
 
 
 def test_a_post() -> None:
@@ -162,7 +162,7 @@ def test_an_answer_without_end_is_left() -> None:
             await port.stopListening()
         return "delivered"
 
-    assert run(scenario, 20, strict=False) == "no answer within 0.3 s"
+    assert run(scenario, strict=False) == "no answer within 0.3 s"
 
 
 def test_nobody_listens() -> None:
@@ -236,7 +236,7 @@ def mail(refuse: bool = False, silent: bool = False, **options: Any) -> tuple[li
             await port.stopListening()
         return ""
 
-    return mails, run(scenario, 20, strict=False)
+    return mails, run(scenario, strict=False)
 
 
 def test_a_mail() -> None:
@@ -304,7 +304,7 @@ def test_a_mail_server_that_talks_for_ever_keeps_no_thread() -> None:
             await port.stopListening()
         return "delivered"
 
-    assert run(scenario, 20, strict=False) == "not done within 0.4 s"
+    assert run(scenario, strict=False) == "not done within 0.4 s"
 
 
 def command(argv: tuple[str, ...], timeout: float = 10) -> str:
@@ -320,7 +320,7 @@ def command(argv: tuple[str, ...], timeout: float = 10) -> str:
             reaper.stop()
         return ""
 
-    return str(run(scenario, 30, strict=False))
+    return str(run(scenario, strict=False))
 
 
 PROGRAM = """\
@@ -350,7 +350,7 @@ def test_a_program_that_fails_says_why() -> None:
 def test_a_program_that_hangs_is_killed() -> None:
     began = time.monotonic()
     assert command(("/bin/sleep", "100"), timeout=0.3) == "killed after 0.3 s"
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize(("status", "words"), [(0, ""), (3, "exit code 3")])
@@ -359,9 +359,9 @@ def test_a_program_that_leaves_a_child_behind(status: int, words: str) -> None:
     the same.
     """
     began = time.monotonic()
-    said = command(("/bin/sh", "-c", f"echo x; sleep 30 & exit {status}"), timeout=20)
+    said = command(("/bin/sh", "-c", f"echo x; sleep 90 & exit {status}"), timeout=80)
     assert words in said and bool(said) is bool(words)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
 
 
 def test_a_program_that_is_not_there() -> None:

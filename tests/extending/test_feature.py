@@ -90,10 +90,10 @@ def test_workers_add_up_and_operate(toy: Path) -> None:
 
 def get(url: str) -> Any:
     """The response to one GET."""
-    return urllib.request.urlopen(url, timeout=30)
+    return urllib.request.urlopen(url, timeout=60)
 
 
 def change(method: str, url: str) -> bytes:
     """The answer of the API to a change."""
     request = urllib.request.Request(url, method=method, headers={"X-Requested-With": "test"})
-    return bytes(urllib.request.urlopen(request, timeout=30).read())
+    return bytes(urllib.request.urlopen(request, timeout=60).read())

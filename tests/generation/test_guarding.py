@@ -176,5 +176,5 @@ def test_a_refused_server_sees_no_connection() -> None:
         await lb.stopService()
 
     with origin("127.95.1.5", server) as public, origin("127.0.0.1", server) as inside:
-        run(scenario, timeout=30)
+        run(scenario)
     assert len(public) == 2 and inside == []

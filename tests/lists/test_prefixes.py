@@ -109,7 +109,7 @@ def test_an_edit_among_many_takes_little_time() -> None:
     for text in many[90_000:90_100]:
         one.add(text)
         assert text in one
-    assert time.process_time() - start < 0.1, "a thousandth of a second each"
+    assert time.process_time() - start < 0.5, "edits that copy the list take seconds"
     one.remove("10.0.0.4")
     assert "10.0.0.4" not in one and "10.0.0.2" in one and len(one.added) == 90_099
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.lb_process import LBProcess
-from tests.support.process import UNKNOWN_STATUS, until
+from tests.support.process import PATIENCE_S, UNKNOWN_STATUS, until
 
 __all__ = ["MEGABYTE", "Balancer"]
 
@@ -73,7 +73,7 @@ class Balancer:
         """All of its own log."""
         return self.process.child.log.read_text(errors="replace")
 
-    def wait_output(self, text: str, count: int = 1, timeout: float = 10.0) -> None:
+    def wait_output(self, text: str, count: int = 1, timeout: float = PATIENCE_S) -> None:
         """Until its log holds ``text`` so many times."""
         assert until(lambda: self.output().count(text) >= count, timeout), (
             f"no {text!r} (x{count}) in\n{self.output()[-4000:]}"
@@ -98,7 +98,7 @@ class Balancer:
         """Kill it."""
         self.killed = True
         os.kill(self.process.pid, signal.SIGKILL)
-        assert until(lambda: not self.process.alive, 10)
+        assert until(lambda: not self.process.alive)
 
     def finish(self) -> None:
         """Stop it; it has to end by itself, with nothing to complain about."""

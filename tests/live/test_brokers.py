@@ -114,8 +114,8 @@ class Publisher:
 def _parameters(port):
     login = pika.PlainCredentials("guest", "guest")
     return pika.ConnectionParameters(
-        "127.0.0.1", port, credentials=login, heartbeat=0, socket_timeout=10,
-        blocked_connection_timeout=10, stack_timeout=20,
+        "127.0.0.1", port, credentials=login, heartbeat=0, socket_timeout=60,
+        blocked_connection_timeout=60, stack_timeout=60,
     )  # fmt: skip
 
 
@@ -143,18 +143,18 @@ def test_rabbitmq_keeps_what_it_has_confirmed(balancer, rabbits, tmp_path):
         publisher.more()
         a.stop()  # in good order: clients get connection.close
         publisher.more()
-        lb.wait_output("server rabbitmq/rabbit1 is down", timeout=30)
+        lb.wait_output("server rabbitmq/rabbit1 is down")
         a.start()
-        lb.wait_output("server rabbitmq/rabbit1 is up", timeout=30)
+        lb.wait_output("server rabbitmq/rabbit1 is up")
         b.kill()  # the publisher is there now
         publisher.more()
         b.start()
-        lb.wait_output("server rabbitmq/rabbit2 is up", timeout=30)
+        lb.wait_output("server rabbitmq/rabbit2 is up")
         a.pause()  # hangs: lbproxy closes the sessions
-        lb.wait_output("server rabbitmq/rabbit1 is down: no answer in 1 s", timeout=30)
+        lb.wait_output("server rabbitmq/rabbit1 is down: no answer in 1 s")
         publisher.more()
         a.resume()
-        lb.wait_output("server rabbitmq/rabbit1 is up", 2, timeout=30)
+        lb.wait_output("server rabbitmq/rabbit1 is up", 2)
     kept = consume(a.port) + consume(b.port)
     assert publisher.connections >= 4
     assert publisher.confirmed <= set(kept), "confirmed, and gone"
@@ -183,16 +183,16 @@ def test_rabbitmq_checks(balancer, rabbits):
             f"[backend {name}]\nmode = tcp\nservers = a {node.address}\ncheck = {words} {check}\n"
         )
     lb = balancer(text)
-    lb.wait_output("server stranger/a is down: closed with 403 ACCESS_REFUSED", timeout=30)
-    lb.wait_output("server lost/a is down: closed with 530 NOT_ALLOWED", timeout=30)
+    lb.wait_output("server stranger/a is down: closed with 403 ACCESS_REFUSED")
+    lb.wait_output("server lost/a is down: closed with 530 NOT_ALLOWED")
     node.control("set_vm_memory_high_watermark", "absolute", "1MB")
     try:
         lb.wait_output(
-            "server publishing/a is down: publishers are blocked: low on memory", timeout=30
+            "server publishing/a is down: publishers are blocked: low on memory", timeout=60
         )
     finally:
         node.control("set_vm_memory_high_watermark", "absolute", "2GB")
-    lb.wait_output("server publishing/a is up", timeout=30)
+    lb.wait_output("server publishing/a is up")
     assert "server good/a is down" not in lb.output()
 
 
@@ -239,7 +239,7 @@ class Thing:
                     self.client.publish("things/1", text, qos=1).wait_for_publish(1)
             return text in self.got
 
-        assert until(arrived, 30), f"{text} never came back"
+        assert until(arrived), f"{text} never came back"
 
     def close(self):
         self.client.disconnect()
@@ -262,12 +262,12 @@ def test_mqtt_clients_go_to_the_standby(balancer, mosquittos, tmp_path, version)
         thing.tell(b"one")
         main.kill()
         thing.tell(b"two")
-        lb.wait_output("server mosquitto/main is down", timeout=30)
+        lb.wait_output("server mosquitto/main is down")
         main.start()
-        lb.wait_output("server mosquitto/main is up", timeout=30)
+        lb.wait_output("server mosquitto/main is up")
         standby.child.send_signal(signal.SIGSTOP)  # hangs
         thing.tell(b"three")
-        lb.wait_output("server mosquitto/standby is down: no answer in 1 s", timeout=30)
+        lb.wait_output("server mosquitto/standby is down: no answer in 1 s")
     finally:
         thing.close()
     assert thing.connections >= 3
@@ -291,8 +291,8 @@ def test_mqtt_checks(balancer, mosquittos):
             f"check = {words} every=200ms timeout=5s\n"
         )
     lb = balancer(text)
-    lb.wait_output("server nobody/a is down: refused: not authorised", timeout=30)
-    lb.wait_output("server nobody5/a is down: refused: not authorised", timeout=30)
+    lb.wait_output("server nobody/a is down: refused: not authorised")
+    lb.wait_output("server nobody5/a is down: refused: not authorised")
     assert "server good/a is down" not in lb.output() and "server five/a is down" not in lb.output()
 
 
@@ -349,11 +349,11 @@ def test_nats_clients_go_to_the_other_server(balancer, nats_servers, tmp_path):
         await _echo(client, b"one")
         one.kill()
         await _echo(client, b"two")
-        await asyncio.to_thread(lb.wait_output, "server nats/n1 is down", timeout=30)
+        await asyncio.to_thread(lb.wait_output, "server nats/n1 is down", timeout=60)
         await asyncio.to_thread(one.start)
-        await asyncio.to_thread(lb.wait_output, "server nats/n1 is up", timeout=30)
+        await asyncio.to_thread(lb.wait_output, "server nats/n1 is up", timeout=60)
         two.child.send_signal(signal.SIGSTOP)  # hangs, and the client is there now
-        await asyncio.to_thread(lb.wait_output, "server nats/n2 is down: no answer", timeout=30)
+        await asyncio.to_thread(lb.wait_output, "server nats/n2 is down: no answer", timeout=60)
         await _echo(client, b"three")
         assert client.stats["reconnects"] == 2
         await client.close()
@@ -377,7 +377,7 @@ def test_a_lame_duck_gets_no_new_clients(balancer, nats_servers, tmp_path):
 
         first = await connect()
         os.kill(one.child.pid, signal.SIGUSR2)
-        await asyncio.to_thread(lb.wait_output, "server nats/n1 is down", timeout=30)
+        await asyncio.to_thread(lb.wait_output, "server nats/n1 is down", timeout=60)
         for client in (await connect(), await connect()):
             await client.flush(30)
             await client.close()
@@ -405,6 +405,6 @@ def test_nats_checks(balancer, nats_servers):
             f"check = {words} every=200ms timeout=5s\n"
         )
     lb = balancer(text)
-    lb.wait_output("server nobody/a is down: Authorization Violation", timeout=30)
-    lb.wait_output("server secure/a is down: offers no TLS", timeout=30)
+    lb.wait_output("server nobody/a is down: Authorization Violation")
+    lb.wait_output("server secure/a is down: offers no TLS")
     assert "server good/a is down" not in lb.output()

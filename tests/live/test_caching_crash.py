@@ -201,7 +201,7 @@ def test_a_removed_folder_costs_no_request(balancer: Callable[..., Any], tmp_pat
     _, web, _ = start(balancer, BodyOrigin(), f"disk = {store} 64m\nmax_object = 2m")
     asking = Asking(web, 60, 5)
     for _ in range(5):
-        assert until(lambda: store.is_dir() and len(files_of(store)) > 5, 30)
+        assert until(lambda: store.is_dir() and len(files_of(store)) > 5)
         shutil.rmtree(store, ignore_errors=True)
         assert asking.goes_on()
     asking.end()

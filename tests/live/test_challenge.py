@@ -82,9 +82,9 @@ class Site:
         tls = options.pop("tls", False)
         context = ssl._create_unverified_context()
         connection: http.client.HTTPConnection = (
-            http.client.HTTPSConnection("127.0.0.1", self.tls, timeout=20, context=context)
+            http.client.HTTPSConnection("127.0.0.1", self.tls, timeout=60, context=context)
             if tls
-            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         )
         connection.request(method, path, **options)
         answer = connection.getresponse()
@@ -226,10 +226,10 @@ def test_the_command_switches_all_workers(site: Site) -> None:
 
     assert site.ask()[0] == 200
     assert run("on").split()[-1] == "on"
-    assert until(lambda: {site.ask()[0] for _ in range(8)} == {403}, 20)
+    assert until(lambda: {site.ask()[0] for _ in range(8)} == {403})
     assert "web" in run("status")
     run("off", "web")
-    assert until(lambda: {site.ask()[0] for _ in range(8)} == {200}, 20)
+    assert until(lambda: {site.ask()[0] for _ in range(8)} == {200})
 
 
 @pytest.mark.long
@@ -249,10 +249,10 @@ def test_the_dashboard_has_buttons(site: Site) -> None:
             button = page.get_by_role("button", name="Challenge on web", exact=True)
             button.click(timeout=60_000)
             page.locator("#ask-yes").click()
-            assert until(lambda: site.ask()[0] == 403, 20)
+            assert until(lambda: site.ask()[0] == 403)
             button = page.get_by_role("button", name="Challenge auto web", exact=True)
             button.click(timeout=60_000)
             page.locator("#ask-yes").click()
-            assert until(lambda: site.ask()[0] == 200, 20)
+            assert until(lambda: site.ask()[0] == 200)
         finally:
             browser.close()

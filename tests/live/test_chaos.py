@@ -102,8 +102,8 @@ class Clients(Load):
     def _client(self, index):
         host, context = "127.0.0.1", self._context
         if index % 2 == 0:
-            return http.client.HTTPConnection(host, self._ports["http"], timeout=30)
-        return http.client.HTTPSConnection(host, self._ports["https"], timeout=30, context=context)
+            return http.client.HTTPConnection(host, self._ports["http"], timeout=60)
+        return http.client.HTTPSConnection(host, self._ports["https"], timeout=60, context=context)
 
 
 class Operator:
@@ -173,14 +173,14 @@ class Operator:
         origin.child.kill()
         time.sleep(self.random.random())
         origin.start()
-        assert until(lambda: self.state(name) == "up", 30)
+        assert until(lambda: self.state(name) == "up")
 
     def upgrade(self):
         """Another process takes over, with what operators have changed."""
         answer = self.call("POST", "/upgrade")
         assert answer["ok"], answer
         assert self.lb.process.child.follow(answer["pid"], 60), self.lb.output()[-4000:]
-        assert until(lambda: self.state("a") == self.state("b") == "up", 30)
+        assert until(lambda: self.state("a") == self.state("b") == "up")
         if "workers" in self.head:
             assert until(self.all_serve, 60)
 
@@ -190,7 +190,7 @@ class Operator:
         self.clock.set(0)
 
     def exit_filter(self):
-        client = http.client.HTTPConnection("127.0.0.1", self.ports["http"], timeout=30)
+        client = http.client.HTTPConnection("127.0.0.1", self.ports["http"], timeout=60)
         client.request("GET", "/exit")
         assert client.getresponse().status == 500
         client.close()
@@ -232,7 +232,7 @@ class Operator:
 
     def call(self, method, path, body=None):
         """The admin API."""
-        client = http.client.HTTPConnection("127.0.0.1", self.ports["admin"], timeout=30)
+        client = http.client.HTTPConnection("127.0.0.1", self.ports["admin"], timeout=60)
         data = None if body is None else json.dumps(body)
         headers = {"Content-Type": "application/json"}
         client.request(method, f"/api/v1{path}", data, headers)
@@ -272,7 +272,7 @@ def run(balancer, nginx, folder, settings=""):
         operator.deeds += (operator.kill_worker, operator.hang_worker)
     with Clients(ports) as clients:
         clients.more(20)
-        assert until(lambda: operator.state("a") == operator.state("b") == "up", 10)
+        assert until(lambda: operator.state("a") == operator.state("b") == "up")
         for deed in operator.deeds:  # each at least once
             deed()
             clients.more(20)
@@ -298,7 +298,7 @@ def test_only_killed_workers_cost_requests(balancer, nginx, tmp_path):
     others = [
         failure
         for failure in clients.failures
-        if not any(begin <= failure[0] <= end + 1 for begin, end in operator.kills)
+        if not any(begin <= failure[0] <= end + 5 for begin, end in operator.kills)
     ]
     assert not others, (others, operator.kills)
     print(f"{len(clients.failures)} requests lost by {len(operator.kills)} kills")

@@ -54,7 +54,7 @@ def check(request: pytest.FixtureRequest) -> Check:
             target = ProbeTarget(server, network.dialler, address, tls, 10.0)
             return await cls(options, env).check(target)  # type: ignore[no-any-return]
 
-        return run(scenario, 20, strict=False)  # type: ignore[no-any-return]
+        return run(scenario, strict=False)  # type: ignore[no-any-return]
 
     return once
 

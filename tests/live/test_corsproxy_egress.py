@@ -124,7 +124,7 @@ def running() -> Iterator[list[Any]]:
 
 def ask(port: int, url: str, colo: str) -> tuple[int, dict[str, str]]:
     """Call the proxy by an exit; return the status and the JSON."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         target = f"/?url={quote(url, safe='')}&colo={colo}"
         client.sendall(f"GET {target} HTTP/1.0\r\nHost: p\r\n\r\n".encode())
         data = b""

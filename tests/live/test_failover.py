@@ -49,10 +49,10 @@ class Load:
     def more(self, count=200):
         """Wait until there are so many more answers."""
         goal = self.total + count
-        assert until(lambda: self.total >= goal or bool(self.errors), 30)
+        assert until(lambda: self.total >= goal or bool(self.errors))
 
     def _ask(self, index):
-        client = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        client = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         methods = ("GET", "HEAD", "GET", "OPTIONS")
         while not self._over.is_set():
             try:

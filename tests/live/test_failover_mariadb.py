@@ -57,7 +57,7 @@ class Pair:
         self.one.query(USERS)
         self.one.query("SET GLOBAL read_only = 0")
         self.in_step()
-        assert until(lambda: self.clients() == "1", 30)
+        assert until(lambda: self.clients() == "1")
         self.write_port, self.read_port = free_ports(2)
         secret = folder / "secret"
         secret.write_text(f"{SECRET}\n")
@@ -88,7 +88,7 @@ class Pair:
     def connect(self, port: int = 0) -> Any:
         return pymysql.connect(
             host="127.0.0.1", port=port or self.write_port, user="app", password="app",
-            database="app", autocommit=True, connect_timeout=40, read_timeout=40,
+            database="app", autocommit=True, connect_timeout=60, read_timeout=60,
         )  # fmt: skip
 
     def insert(self, connection: Any, writer: int, number: int) -> Any:
@@ -133,7 +133,7 @@ def test_a_switch_by_read_only(pair: Pair, record_property: Any) -> None:
         writers.more()
         taken = writers.first_after(promoted)
         pair.one.follow(pair.two)
-        pair.lb.wait_output("server replicas/db1 is up: replica", timeout=30)
+        pair.lb.wait_output("server replicas/db1 is up: replica")
         writers.more()
     record_property("from promotion to the first write", round(taken, 2))
     print(f"closed {closed:.2f} s, first write {taken:.2f} s, without {writers.gap():.2f} s")
@@ -153,7 +153,7 @@ def test_a_killed_primary(pair: Pair, record_property: Any) -> None:
         writers.more()
         pair.one.kill()
         pair.lb.wait_output("server primary/db1 is down")
-        assert until(lambda: "has read all relay log" in pair.two.query("SHOW SLAVE STATUS"), 30)
+        assert until(lambda: "has read all relay log" in pair.two.query("SHOW SLAVE STATUS"))
         pair.two.query("STOP SLAVE; SET GLOBAL read_only = 0")
         writers.more()
         pair.one.start()  # as its configuration file says: read only

@@ -120,7 +120,7 @@ class Cluster:
 
     def connect(self, port: int = 0) -> Any:
         return pg8000.Connection(
-            "postgres", host="127.0.0.1", port=port or self.write_port, timeout=40
+            "postgres", host="127.0.0.1", port=port or self.write_port, timeout=60
         )
 
     def insert(self, connection: Any, writer: int, number: int) -> Any:
@@ -242,7 +242,7 @@ def test_a_demoted_primary(cluster: Cluster, record_property: Any) -> None:
         cluster.db1.settings.clear()
         cluster.db1.follow(cluster.db2)
         cluster.db1.start()
-        cluster.lb.wait_output("server replicas/db1 is up", timeout=30)
+        cluster.lb.wait_output("server replicas/db1 is up")
         load.more(cluster.db2, 200)
     report(record_property, "from demotion until its sessions are closed", closed)
     report(record_property, "from promotion to the first write", taken)

@@ -66,7 +66,7 @@ class Client:
     """One client connection."""
 
     def __init__(self, port: int) -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
     def get(self, credentials: str = "") -> tuple[int, str, str]:
         headers = {"Authorization": credentials} if credentials else {}

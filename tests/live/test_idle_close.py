@@ -46,7 +46,7 @@ class Impatient(BaseHTTPRequestHandler):
 def posts(port: int, seed: int) -> list[int]:
     """The statuses of requests that come when the server is about to close."""
     random = Random(seed)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     found = []
     for _ in range(6):
         connection.request("POST", "/", b"pay")

@@ -112,7 +112,7 @@ def test_counts_and_messages_reach_the_other_node_and_survive_an_outage(store: R
             one.store.stopService()
             two.store.stopService()
 
-    run(scenario, timeout=20, strict=False)
+    run(scenario, strict=False)
 
 
 def test_keys_with_strange_values_fail_alone(store: Redis) -> None:
@@ -203,7 +203,7 @@ CONFIG = """
 
 
 def _ask(port: int, path: str, body: Any = None) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         if body is None:
             connection.request("GET", path)
@@ -225,7 +225,7 @@ def test_two_nodes_with_two_workers_each(
     ports, admins = free_ports(2), free_ports(2)
     for port, admin in zip(ports, admins, strict=True):
         lb_process(CONFIG.format(port=port, admin=admin, redis=store.address))
-    assert until(lambda: all(_ask(one, "/api/v1/shared")[1].get("up") for one in admins), 20)
+    assert until(lambda: all(_ask(one, "/api/v1/shared")[1].get("up") for one in admins))
     time.sleep(1)  # the workers connect by themselves
 
     passed = 0
@@ -235,11 +235,11 @@ def test_two_nodes_with_two_workers_each(
     assert 20 <= passed <= 36, "each of four tables alone would let 40 pass"
 
     _ask(admins[0], "/api/v1/bans/add", {"address": "127.0.0.1", "seconds": 600})
-    assert until(lambda: _ask(ports[1], "/")[0] == 403, 3)
+    assert until(lambda: _ask(ports[1], "/")[0] == 403)
     store.stop()
-    assert until(lambda: not _ask(admins[1], "/api/v1/shared")[1]["up"], 5)
+    assert until(lambda: not _ask(admins[1], "/api/v1/shared")[1]["up"])
     _ask(admins[1], "/api/v1/bans/remove", {"address": "127.0.0.1"})
-    assert until(lambda: _ask(ports[1], "/")[0] == 200, 3)
+    assert until(lambda: _ask(ports[1], "/")[0] == 200)
     assert _ask(ports[0], "/")[0] == 403
     store.start()
-    assert until(lambda: _ask(ports[0], "/")[0] == 200, 30)
+    assert until(lambda: _ask(ports[0], "/")[0] == 200)

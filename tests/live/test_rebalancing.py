@@ -44,7 +44,7 @@ def ask(admin: int, method: str, path: str, body: Any = None) -> bytes:
     request = urllib.request.Request(f"http://127.0.0.1:{admin}{path}", data, method=method)
     if data is not None:
         request.add_header("Content-Type", "application/json")
-    with urllib.request.urlopen(request, timeout=20) as response:
+    with urllib.request.urlopen(request, timeout=60) as response:
         return bytes(response.read())
 
 
@@ -130,7 +130,7 @@ class Browser:
         from websockets.sync.client import connect
 
         while not self.over:
-            with connect(f"ws://127.0.0.1:{self.port}/", open_timeout=20) as sock:
+            with connect(f"ws://127.0.0.1:{self.port}/", open_timeout=60) as sock:
                 sock.send("hello")
                 while not self.over:
                     try:
@@ -150,11 +150,11 @@ def test_websockets(balancer: Any, talkers: list[str]) -> None:
     scene = Scene(balancer, "http", "websocket rate=10/s idle=100ms after=200ms", talkers[0])
     browsers = [Browser(scene.port) for _ in range(CLIENTS)]
     try:
-        assert until(lambda: all(one.echoed for one in browsers), 20)
+        assert until(lambda: all(one.echoed for one in browsers))
         scene.add(talkers[1])
         scene.settles()
         greeted = CLIENTS + CLIENTS // 2  # once more by everybody who moved
-        assert until(lambda: sum(one.echoed for one in browsers) >= greeted, 20)
+        assert until(lambda: sum(one.echoed for one in browsers) >= greeted)
     finally:
         for one in browsers:
             one.over = True
@@ -174,16 +174,15 @@ def test_websockets_of_workers_when_asked(balancer: Any, talkers: list[str]) -> 
     scene = Scene(balancer, "http", rule, talkers[0], workers=2)
     browsers = [Browser(scene.port) for _ in range(CLIENTS)]
     try:
-        assert until(lambda: all(one.echoed for one in browsers), 20)
-        assert until(lambda: scene.active() == {"a": CLIENTS}, 20)
+        assert until(lambda: all(one.echoed for one in browsers))
+        assert until(lambda: scene.active() == {"a": CLIENTS})
         scene.add(talkers[1])
         command = ["rebalance", "app", "--admin", f"127.0.0.1:{scene.admin}"]
         told = CliRunner().invoke(main, command).output
         found = re.fullmatch(r"app/a: (\d) sessions? to move\n", told)
         assert found is not None and 0 < int(found[1]) <= CLIENTS // 2, told
-        assert until(
-            lambda: sum(scene.active().values()) == CLIENTS and scene.active()["b"] > 3, 60
-        )
+        # three are the least: five of twelve moved, and all came back to the same worker
+        assert until(lambda: sum(scene.active().values()) == CLIENTS and scene.active()["b"] >= 3)
     finally:
         for one in browsers:
             one.over = True
@@ -224,10 +223,10 @@ def test_mqtt_5(balancer: Any, brokers: list[Mosquitto]) -> None:
         client.loop_start()
         clients.append(client)
     try:
-        assert until(lambda: all(client.is_connected() for client in clients), 20)
+        assert until(lambda: all(client.is_connected() for client in clients))
         scene.add(brokers[1].address)
         scene.settles()
-        assert until(lambda: all(client.is_connected() for client in clients), 20)
+        assert until(lambda: all(client.is_connected() for client in clients))
     finally:
         for client in clients:
             client.disconnect()

@@ -72,7 +72,7 @@ def site(port: int, bad: str, good: str, keys: str, names: list[str]) -> str:
 
 def ask(port: int, name: str, path: str) -> tuple[int, bool]:
     """The status, and whether the answer was whole; 0 if it was cut off before the status."""
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     status = 0
     try:
         client.request("GET", path, headers={"Host": f"{name}.test"})
@@ -112,7 +112,7 @@ def test_each_failure_is_told_counted_and_ejects_and_the_server_comes_back(
         def served_by_a(name: str = fault.name) -> bool:
             return ask(port, name, "/ok") == (200, True)
 
-        assert until(served_by_a, 20), f"{fault} does not come back"
+        assert until(served_by_a), f"{fault} does not come back"
         assert all(served_by_a() for _ in range(5))
     output = lb.output()
     for fault in FAULTS:
@@ -155,7 +155,7 @@ def test_a_refusing_server_is_ejected_and_comes_back(balancer, nginx):
         assert ask(port, "app", "/hello") == (200, True)
         return any(record["server"] == "a" for record in lb.records()[8:])
 
-    assert until(from_a, 30)
+    assert until(from_a)
 
 
 def test_a_slow_server_is_ejected(balancer, raw_origin, nginx_pair):

@@ -45,7 +45,7 @@ def test_ordinary_clients_are_served_under_attack(place: tuple[str, Place]) -> N
     attacker = begin(name, SECONDS, lb.ports, PART)
     visitor = Visitor(lb.ports.http)
     assert attacker.wait(60) == 0
-    assert until(lambda: len(visitor.visit.times) >= ORDINARY, 30)
+    assert until(lambda: len(visitor.visit.times) >= ORDINARY)
     seen = visitor.stop()
     assert not seen.failures
     assert lb.child.alive

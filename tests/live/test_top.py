@@ -68,7 +68,7 @@ class Terminal:
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
         os.close(self.fd)
         os.close(self.inner)
 
@@ -108,7 +108,7 @@ def site(tmp_path: Path) -> Iterator[tuple[LBProcess, int, int]]:
 
 
 def get(port: int, count: int) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     for _ in range(count):
         connection.request("GET", "/ok")
         connection.getresponse().read()
@@ -135,7 +135,7 @@ def test_it_shows_what_happens_and_takes_keys(
     process.stop()
     top.wait(lambda text: "no connection" in text and "app/good" in text)
     top.press("q")
-    assert top.process.wait(10) == 0
+    assert top.process.wait(60) == 0
     assert termios.tcgetattr(top.inner)[3] == top.before[3], "the terminal is as it was"
 
 
@@ -145,7 +145,7 @@ def test_control_c_ends_it_in_good_order(
     top = terminal("--admin", f"127.0.0.1:{site[1]}", columns=60, lines=12)
     top.wait(lambda text: "app/good" in text)
     os.killpg(top.process.pid, 2)
-    assert top.process.wait(10) == 0
+    assert top.process.wait(60) == 0
     assert termios.tcgetattr(top.inner)[3] == top.before[3]
 
 

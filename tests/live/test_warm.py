@@ -71,7 +71,7 @@ def test_the_first_request_finds_a_connection(balancer, counting, curl):
         f"[frontend f]\nlisten = tcp:{port}:interface=127.0.0.1\nbackend = app\n"
         f"[backend app]\npool_min = 3\npool_idle = 1h\nservers = a 127.0.0.1:{counting.port}\n"
     )
-    assert until(lambda: len(counting.made) == 3, 30)
+    assert until(lambda: len(counting.made) == 3)
     answer = run([curl, "-sS", f"http://127.0.0.1:{port}/"]).stdout
     assert answer in {f"connection {number}\n" for number in (1, 2, 3)}
     (record,) = lb.wait_records(1)
@@ -88,6 +88,6 @@ def test_workers_keep_within_maxconn_together(counting, tmp_path):
         f"servers = a 127.0.0.1:{counting.port} maxconn=4\n"
     )
     with LBProcess(text, tmp_path, ports=[port]):
-        assert until(lambda: len(counting.made) >= 4, 30)
+        assert until(lambda: len(counting.made) >= 4)
         assert not until(lambda: len(counting.made) > 4, 2.5)
-    assert until(lambda: len(counting.ended) == 4, 30), "a stop closes them"
+    assert until(lambda: len(counting.ended) == 4), "a stop closes them"

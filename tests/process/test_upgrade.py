@@ -104,7 +104,7 @@ class World:
             self.reactor.advance(step)
             return found
 
-        assert until(look, 30)
+        assert until(look)
         return found[0]
 
     def kinds(self):
@@ -126,7 +126,7 @@ def test_it_hands_over_and_ends(capfd):
         assert world.balancer.handed_over == 1
         assert world.kinds() == [*["changed"] * 3, "upgrade_failed", "upgrade"]
         said = []
-        assert until(lambda: said.append(capfd.readouterr().out) or "later" in "".join(said), 10)
+        assert until(lambda: said.append(capfd.readouterr().out) or "later" in "".join(said))
         line = "".join(said).splitlines()[0]
         assert line.startswith("later: one two upgrade: an upgrade is under way"), line
         assert line.endswith("['bans:rude', {'lift': ['192.0.2.1']}]"), line

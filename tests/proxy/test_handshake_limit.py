@@ -45,7 +45,7 @@ class Site:
 
     def connect(self, data: bytes = b"") -> socket.socket:
         address: Any = self.service.listeners[0].address
-        sock = socket.create_connection(("127.0.0.1", address.port), 5)
+        sock = socket.create_connection(("127.0.0.1", address.port), 60)
         sock.setblocking(False)
         if data:
             sock.send(data)
@@ -58,7 +58,7 @@ class Site:
         return made
 
     async def until(self, condition: Callable[[], Any]) -> None:
-        await eventually(self.reactor, condition, 9)
+        await eventually(self.reactor, condition)
 
     async def stop(self) -> None:
         for sock in self.left:
@@ -79,7 +79,7 @@ def scene(act: Any, transport: str, folder: Path, most: int) -> None:
         await act(site)
         await site.stop()
 
-    run(scenario, 20)
+    run(scenario)
 
 
 both = pytest.mark.parametrize("transport", ["epoll", "twisted"])

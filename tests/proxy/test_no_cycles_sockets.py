@@ -92,7 +92,7 @@ class Origin:
                 threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, sock: socket.socket) -> None:
-        sock.settimeout(10)
+        sock.settimeout(60)
         with contextlib.suppress(OSError):
             if self._context is not None:
                 sock = self._context.wrap_socket(sock, server_side=True)
@@ -127,7 +127,7 @@ class Ports:
         self.context = context
 
     def connect(self, port: int) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", port), 10)
+        return socket.create_connection(("127.0.0.1", port), 60)
 
     def secure(self, port: int) -> ssl.SSLSocket:
         return self.context.wrap_socket(self.connect(port), server_hostname="site.test")
@@ -250,7 +250,7 @@ def test_sockets(act: Callable[[Ports], None], origins: dict[str, Any]) -> None:
         async def once() -> None:
             await deferToThreadPool(reactor, pool, act, ports)
             fronts = [service.frontend(name) for name in ("web", "raw")]
-            await eventually(reactor, lambda: not any(f.limits.active for f in fronts), 5)
+            await eventually(reactor, lambda: not any(f.limits.active for f in fronts))
             await sleep(reactor, 0.3)  # timers let go of what they had
 
         try:
@@ -268,6 +268,6 @@ def test_sockets(act: Callable[[Ports], None], origins: dict[str, Any]) -> None:
     gc.collect()
     gc.disable()
     try:
-        run(scenario, 30)
+        run(scenario)
     finally:
         gc.enable()

@@ -67,7 +67,7 @@ def session(
 ) -> tuple[Any, Any, str]:
     """What client and server came to, and the session's close word."""
     listening = socket.create_server(("127.0.0.1", 0))
-    listening.settimeout(10)
+    listening.settimeout(60)
     number = listening.getsockname()[1]
     records: list[Any] = []
 
@@ -94,11 +94,11 @@ def session(
         far = Peer(lambda: wrap(listening.accept()[0], server_context, True), server)
         near = Peer(
             lambda: wrap(
-                socket.create_connection(("127.0.0.1", address.port), 10), client_context, False
+                socket.create_connection(("127.0.0.1", address.port), 60), client_context, False
             ),
             client,
         )
-        await eventually(reactor, lambda: not near.is_alive() and not far.is_alive(), 9)
+        await eventually(reactor, lambda: not near.is_alive() and not far.is_alive())
         await eventually(reactor, lambda: not frontend.clients)
         await service.stopService()
         close = getattr(service.network, "close", None)
@@ -107,7 +107,7 @@ def session(
         return near.result, far.result
 
     try:
-        near, far = run(scenario, 15)
+        near, far = run(scenario)
     finally:
         listening.close()
     (record,) = records
@@ -166,7 +166,7 @@ def test_a_reset_after_the_server_s_fin_is_no_failure(transport: str) -> None:
         sock.recv(1)
         sock.sendall(b"answer")
         sock.shutdown(socket.SHUT_WR)
-        half_closed.wait(5)
+        half_closed.wait(60)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def late(sock: socket.socket) -> bytes:

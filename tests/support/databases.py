@@ -121,7 +121,7 @@ class Postgres:
             [*command, "-p", str(port or self.port), "-d", "postgres", "-c", sql],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
         )
         if done.returncode:
             raise RuntimeError(done.stderr)
@@ -199,7 +199,7 @@ class Redis:
         """What ``redis-cli`` prints for it."""
         cli = str(Path(self.binary).with_name("redis-cli"))
         done = subprocess.run(
-            [cli, "-p", str(self.port), *words], capture_output=True, text=True, timeout=10
+            [cli, "-p", str(self.port), *words], capture_output=True, text=True, timeout=60
         )
         return done.stdout.strip()
 

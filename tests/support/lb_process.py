@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import dedent
 
 from lbproxy.registry import load_config
-from tests.support.process import Child, accepts
+from tests.support.process import PATIENCE_S, Child, accepts
 
 __all__ = ["LBProcess"]
 
@@ -35,7 +35,7 @@ class LBProcess:
         cores: Sequence[int] = (),
         prefix: Sequence[str] = (),
         modules: Path | None = None,
-        timeout: float = 20.0,
+        timeout: float = PATIENCE_S,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -82,7 +82,7 @@ class LBProcess:
         """Open file descriptors."""
         return self.child.descriptors()
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 20.0) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout: float = PATIENCE_S) -> int:
         """Stop it in good order; its exit status (twistd ends by the signal it was sent: -15)."""
         return self.child.stop(number, timeout)
 

@@ -76,7 +76,7 @@ class MariaDB:
         """End it in good order."""
         if self.child is not None:
             self.child.send_signal(signal.SIGCONT)
-            self.child.stop(timeout=30)
+            self.child.stop(timeout=60)
             self.child = None
 
     def kill(self) -> None:
@@ -92,7 +92,7 @@ class MariaDB:
             [client, "--no-defaults", f"--socket={self.socket}", "-u", "root", "-NB", "-e", sql],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
         )
         if done.returncode:
             raise RuntimeError(done.stderr)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 __all__ = [
+    "PATIENCE_S",
     "UNKNOWN_STATUS",
     "Child",
     "NotReady",
@@ -24,6 +25,12 @@ __all__ = [
     "lives",
     "until",
 ]
+
+PATIENCE_S = 60.0
+"""Bound of a wait for something that has to happen.
+
+It is far above what any machine needs: a longer bound costs nothing when the test passes.
+"""
 
 UNKNOWN_STATUS = 256
 """Exit status of a process that is not our child."""
@@ -49,7 +56,7 @@ def find_binary(name: str) -> str | None:
     return None
 
 
-def until(ready: Callable[[], bool], timeout: float = 10.0) -> bool:
+def until(ready: Callable[[], bool], timeout: float = PATIENCE_S) -> bool:
     """Ask every few milliseconds, less often as time goes by; False after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     pause = 0.002
@@ -63,7 +70,7 @@ def until(ready: Callable[[], bool], timeout: float = 10.0) -> bool:
 
 def accepts(port: int, host: str = "127.0.0.1") -> bool:
     """Somebody listens there."""
-    with contextlib.suppress(OSError), socket.create_connection((host, port), 1.0):
+    with contextlib.suppress(OSError), socket.create_connection((host, port), 5.0):
         return True
     return False
 
@@ -158,7 +165,7 @@ class Child:
         """What it has written, at most the last 8 KiB."""
         return self.log.read_bytes()[-8192:].decode(errors="replace")
 
-    def wait_ready(self, ready: Callable[[], bool], timeout: float = 15.0) -> None:
+    def wait_ready(self, ready: Callable[[], bool], timeout: float = PATIENCE_S) -> None:
         """Until ``ready()``; NotReady if it ends before, or takes longer than ``timeout``
         seconds.
         """
@@ -173,7 +180,7 @@ class Child:
         if self.alive:
             self.process.send_signal(number)
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 10.0) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 30.0) -> int:
         """Signal it, wait, kill what is left of it and its descendants; its exit status."""
         family = self.pids
         self.send_signal(number)
@@ -181,7 +188,7 @@ class Child:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait(5)
+            self.process.wait(PATIENCE_S)
         for pid in family[1:]:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 if _session(pid) == self._session:

@@ -21,7 +21,7 @@ from lbproxy.net.timers import TimerWheel
 
 __all__ = ["ScenarioTimeout", "eventually", "leftovers", "run", "sleep"]
 
-GRACE_S = 1.0  # how long a finished scenario's sockets may take to be closed
+GRACE_S = 10.0  # how long a finished scenario's sockets may take to be closed
 
 
 class ScenarioTimeout(AssertionError):
@@ -30,14 +30,14 @@ class ScenarioTimeout(AssertionError):
 
 def run(
     scenario: Callable[[Any], Coroutine[Deferred[Any], Any, Any]],
-    timeout: float = 10,
+    timeout: float = 60,
     *,
     strict: bool = True,
 ) -> Any:
     """Run ``scenario(reactor)`` to its end and return what it returned.
 
-    ``timeout`` in seconds. ``strict``: sockets and timers that are left a second after the end are
-    an AssertionError.
+    ``timeout`` in seconds. ``strict``: sockets and timers that are left :data:`GRACE_S` after the
+    end are an AssertionError.
     """
     reactor: Any = EPollReactor()
     keep_steady(reactor)
@@ -119,7 +119,7 @@ def sleep(reactor: Any, seconds: float = 0.0) -> Awaitable[None]:
     return deferLater(reactor, seconds)
 
 
-async def eventually(reactor: Any, condition: Callable[[], Any], timeout: float = 5.0) -> Any:
+async def eventually(reactor: Any, condition: Callable[[], Any], timeout: float = 60.0) -> Any:
     """Wait until ``condition()`` is true, looking every few milliseconds; its value is returned."""
     end = reactor.seconds() + timeout
     while True:

@@ -86,7 +86,7 @@ class Sandbox:
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.manager.bind(str(self.run / "notify"))
         os.chown(self.run / "notify", UID, GID)
-        self.manager.settimeout(30)
+        self.manager.settimeout(60)
 
     def script(self, command: Sequence[str]) -> str:
         """Return the shell script that makes the sandbox and runs ``command`` in it."""

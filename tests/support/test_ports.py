@@ -26,7 +26,7 @@ def test_processes_have_ports_of_their_own() -> None:
     ]
     theirs = [set(map(int, other.stdout.readline().split())) for other in others]  # type: ignore[union-attr]
     for other in others:
-        other.communicate("\n", timeout=20)
+        other.communicate("\n", timeout=60)
     assert [len(one) for one in theirs] == [300] * 3
     assert len(mine.union(*theirs)) == 1200
     assert all(ports.FIRST < port < ports.LAST for port in mine.union(*theirs))

@@ -16,12 +16,12 @@ pytestmark = [pytest.mark.live, pytest.mark.xdist_group("support-servers")]
 
 
 def fetch(url, data=None):
-    with urllib.request.urlopen(url, data, timeout=10) as response:
+    with urllib.request.urlopen(url, data, timeout=60) as response:
         return response.read(), response.headers
 
 
 def exchange(port, request):
-    with socket.create_connection(("127.0.0.1", port), 10) as sock:
+    with socket.create_connection(("127.0.0.1", port), 60) as sock:
         sock.sendall(request)
         data = b""
         try:
@@ -42,7 +42,7 @@ def test_nginx(nginx_pair):
     assert len(fetch(f"{first.url}/64k")[0]) == 65536
     assert fetch(f"{first.url}/upload", b"x" * 300_000)[0] == b"300000\n"
     head = urllib.request.Request(f"{first.url}/1g", method="HEAD")
-    with urllib.request.urlopen(head, timeout=10) as response:
+    with urllib.request.urlopen(head, timeout=60) as response:
         assert response.headers["Content-Length"] == str(1024**3)
 
 
@@ -62,7 +62,7 @@ def test_nginx_tls(nginx_tls):
 
     context = ssl.create_default_context(cafile=str(nginx_tls.folder / "ca.pem"))
     url = f"https://127.0.0.1:{nginx_tls.tls_port}/hello"
-    with urllib.request.urlopen(url, timeout=10, context=context) as response:
+    with urllib.request.urlopen(url, timeout=60, context=context) as response:
         assert response.read() == b"hello from tls\n"
 
 

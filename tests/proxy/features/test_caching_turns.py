@@ -177,7 +177,7 @@ def test_no_turn_is_long_with_a_large_folder(
     assert len(again.catalog) == 50_000 and all(one.purged for one in again.catalog)
     again.close()
     assert turns.count > 200
-    assert turns.longest < 0.05, "seconds; a slice has 0.003"
+    assert turns.longest < 0.1, "seconds; a slice has 0.003"
 
 
 @pytest.mark.usefixtures("slow")

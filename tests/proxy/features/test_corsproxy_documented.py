@@ -123,7 +123,7 @@ def settled(lb: LoadBalancerFixture, call: str) -> Response:
         f"GET {call}&key={KEY} HTTP/1.1\r\nHost: proxy\r\nAccept-Encoding: gzip\r\n"
         "Origin: https://app.example.com\r\n\r\n".encode()
     )
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not client.received and time.monotonic() < deadline:
         lb.advance(0.0)
         time.sleep(0.001)

@@ -294,15 +294,15 @@ def exchange(transport: str, answers: str, how: str, pem: Any) -> tuple[bytes, s
         frontend = service.frontend("web")
         frontend.write_log = logged.append
         service.startService()
-        sock: Any = socket.create_connection(("127.0.0.1", service.listeners[0].address.port), 5)
+        sock: Any = socket.create_connection(("127.0.0.1", service.listeners[0].address.port), 60)
         sock.setblocking(False)
         if pem:
             context = SSL.Context(SSL.TLS_CLIENT_METHOD)
             sock = SSL.Connection(context, sock)
             sock.set_connect_state()
-            await eventually(reactor, lambda: tried(sock.do_handshake) is None, 5)
-        await eventually(reactor, lambda: tried(lambda: sock.send(GET)) == len(GET), 5)
-        await eventually(reactor, lambda: frontend.counters.requests == 1, 5)
+            await eventually(reactor, lambda: tried(sock.do_handshake) is None)
+        await eventually(reactor, lambda: tried(lambda: sock.send(GET)) == len(GET))
+        await eventually(reactor, lambda: frontend.counters.requests == 1)
         accepted: list[socket.socket] = []
 
         def connected() -> bool:
@@ -310,7 +310,7 @@ def exchange(transport: str, answers: str, how: str, pem: Any) -> tuple[bytes, s
             accepted.extend(found[:1])
             return bool(found)
 
-        await eventually(reactor, connected, 5)
+        await eventually(reactor, connected)
         (server,) = accepted
         if how == "fin":
             sock.shutdown() if pem else sock.shutdown(socket.SHUT_WR)
@@ -319,7 +319,7 @@ def exchange(transport: str, answers: str, how: str, pem: Any) -> tuple[bytes, s
             sock.close()
         await sleep(reactor, 0.2)
         tried(lambda: server.sendall(OK))
-        await eventually(reactor, lambda: bool(logged), 5)
+        await eventually(reactor, lambda: bool(logged))
         received = b""
         if how == "fin":
             await sleep(reactor, 0.1)
@@ -333,7 +333,7 @@ def exchange(transport: str, answers: str, how: str, pem: Any) -> tuple[bytes, s
         return received
 
     try:
-        received = run(scenario, 15)
+        received = run(scenario)
     finally:
         listening.close()
     (record,) = logged

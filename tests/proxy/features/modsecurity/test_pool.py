@@ -57,7 +57,7 @@ def played(
             made.leave("test")
             await eventually(reactor, lambda: not any(map(exists, pids)))
 
-    run(scenario, timeout=30)
+    run(scenario)
     return pools[0]
 
 

@@ -157,7 +157,7 @@ def played(
             await one.lb.stopService()
             await origin.stopListening()
 
-    run(scenario, timeout=30)
+    run(scenario)
     lines = (folder / "access.log").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
