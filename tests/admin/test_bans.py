@@ -7,6 +7,7 @@ import time
 import pytest
 
 from lbproxy.bans.ledger import Ban
+from lbproxy.bans.record import as_record
 from lbproxy.proxy.features.banning.book import BanBook
 
 from .kit import admin
@@ -107,6 +108,20 @@ def test_a_process_that_missed_a_pardon_learns_it_from_the_whole() -> None:
         for message in whole:
             book._heard(message)
         assert [one.ip for one in book.held()] == ["203.0.113.1"]
+
+
+def test_a_ban_that_two_processes_decide_at_once_keeps_its_attempts() -> None:
+    with admin(TEXT) as client:
+        book = client.lb.service.frontend("web").features["bans"].books["rude"]
+        made = book.ban("203.0.113.1", "rude")
+        book.find("203.0.113.1").refused = 4
+        other = as_record(made) | {"since": made.since + 0.1, "until": made.until + 0.1}
+        book._heard({"ban": [other | {"refused": 0}]})
+        assert book.find("203.0.113.1").refused == 4
+        client.lb.advance(made.until - made.since + 1)
+        later = {"since": other["until"] + 1, "until": other["until"] + 61, "refused": 0}
+        book._heard({"ban": [other | later]})
+        assert book.find("203.0.113.1").refused == 0, "another ban"
 
 
 def test_what_is_refused() -> None:

@@ -174,7 +174,8 @@ class BanBook:
             if one is None or one.until + longest <= now:
                 continue
             old = self.ledger.history(one.ip)
-            if old is not None and old.since == one.since:
+            if old is not None and (old.since == one.since or old.until > now):
+                # two processes may ban a client at the same moment: its attempts count for both
                 one.refused = max(one.refused, old.refused)
             self.ledger.put(one, longest)
             if one.until > now:
