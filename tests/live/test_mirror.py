@@ -33,6 +33,6 @@ def test_under_load(balancer, nginx_pair, second):
     wrk = [program("wrk"), "-t1", "-c16", "-d2s"]
     output = run([*wrk, f"http://127.0.0.1:{port}/hello"]).stdout
     wrk_is_content(output)
-    assert requests_in(output) > 100
+    assert requests_in(output) > 20
     if second == "well":
         lb.wait_output("mirror next: GET /hello differs: body")

@@ -147,7 +147,7 @@ class Browser:
 
 
 def test_websockets(balancer: Any, talkers: list[str]) -> None:
-    scene = Scene(balancer, "http", "websocket rate=10/s idle=100ms after=200ms", talkers[0])
+    scene = Scene(balancer, "http", "websocket rate=10/s idle=100ms after=2s", talkers[0])
     browsers = [Browser(scene.port) for _ in range(CLIENTS)]
     try:
         assert until(lambda: all(one.echoed for one in browsers))
@@ -208,7 +208,8 @@ def brokers(tmp_path: Path) -> Iterator[list[Mosquitto]]:
 
 
 def test_mqtt_5(balancer: Any, brokers: list[Mosquitto]) -> None:
-    scene = Scene(balancer, "tcp", "mqtt rate=10/s idle=200ms after=200ms", brokers[0].address)
+    # clients come back after a second: those who were moved are back before more would be
+    scene = Scene(balancer, "tcp", "mqtt rate=10/s idle=200ms after=3s", brokers[0].address)
     reasons: list[int] = []
     clients = []
     for number in range(CLIENTS):
