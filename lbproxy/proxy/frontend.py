@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from weakref import WeakSet
 
-from twisted.logger import Logger
-
 from lbproxy.balance.base import Need
 from lbproxy.config.model import FrontendSpec
 from lbproxy.errors import Kind, ProxyError
@@ -31,13 +29,11 @@ from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, take_ov
 from lbproxy.proxy.guarding import each
 from lbproxy.proxy.member import Member
 from lbproxy.proxy.policy import Hooks, Policies
-from lbproxy.proxy.ratelog import Quiet
 from lbproxy.proxy.roles import FrontendClient
 from lbproxy.proxy.routeowner import RouteOwner, take_over_routes
 
 __all__ = ["Frontend", "Lineage"]
 
-_quiet: Final = Quiet(Logger(__name__))
 _IDLE_HTTP: Final = 60.0
 _IDLE_TCP: Final = 3600.0
 

@@ -8,7 +8,7 @@ import pytest
 from twisted.logger import globalLogPublisher
 
 from lbproxy.admin.parts.metrics import FRONTEND_COUNTERS
-from lbproxy.proxy import frontend as proxy_frontend
+from lbproxy.proxy import admission
 from tests.proxy.http_kit import GET, OK, A, Rig, rigs
 from tests.support import tls
 
@@ -117,7 +117,7 @@ def test_without_a_limit_nobody_goes(rig) -> None:
 def test_it_is_logged_once_a_second(rig) -> None:
     r, _ = full(rig)
     lines: list[str] = []
-    proxy_frontend._quiet._seen.clear()  # of other tests in this second
+    admission._quiet._seen.clear()  # of other tests in this second
 
     def observe(event: Any) -> None:
         if "closing the idle connection" in (event.get("log_format") or ""):
