@@ -13,6 +13,7 @@ import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any, cast
 
 from twisted.internet.protocol import Factory
@@ -26,7 +27,7 @@ from lbproxy.net.steady import keep_steady
 from lbproxy.service import LoadBalancer
 from lbproxy.tls.certificates import self_signed
 
-__all__ = ["CONFIG", "Demo", "run_demo"]
+__all__ = ["CONFIG", "Demo", "command", "run_demo"]
 
 _log = Logger()
 
@@ -104,9 +105,9 @@ lbproxy demo: everything below runs in this one process (stop it with Ctrl-C)
   HTTPS  https://127.0.0.1:{https}/    the same, with a certificate made just now
   TCP    127.0.0.1:{tcp}              a line echo, two origins, least connections
   CORS   {page_words}
-  admin  http://127.0.0.1:{admin}/     the dashboard; or `lbproxy top --admin 127.0.0.1:{admin}`
+  admin  http://127.0.0.1:{admin}/     the dashboard; or `{command} top --admin 127.0.0.1:{admin}`
   log    {log}
-  config {config}   (`lbproxy check` and `lbproxy explain` work on it)
+  config {config}   (`{command} check` and `{command} explain` work on it)
 
 Try, in another terminal:
 
@@ -115,7 +116,7 @@ Try, in another terminal:
   curl -i http://127.0.0.1:{http}/old                 # a redirect made by a route
   curl http://127.0.0.1:{http}/slow/report            # an origin that takes half a second
   curl -i http://127.0.0.1:{http}/cached/report       # once as slow, then 10 seconds from the cache
-  lbproxy cache why http://127.0.0.1:{http}/cached/report --admin 127.0.0.1:{admin}
+  {command} cache why http://127.0.0.1:{http}/cached/report --admin 127.0.0.1:{admin}
   curl -i http://127.0.0.1:{http}/limited/report      # 429 from the fourth on, within 10 seconds
   curl -X POST --data-binary @/etc/hostname http://127.0.0.1:{http}/   # a body goes through too
   bash -c 'exec 3<>/dev/tcp/127.0.0.1/{tcp}; echo hello >&3; head -n 1 <&3'    # "one: hello"
@@ -230,13 +231,23 @@ class Demo:
     def tour(self) -> str:
         """Return the text with things to try."""
         page = (_PAGE if self._has_guard else _NO_PAGE).format(**self.ports)
-        return _TOUR.format(log=self.log, config=self.config, page_words=page, **self.ports)
+        return _TOUR.format(
+            log=self.log, config=self.config, page_words=page, command=command(), **self.ports
+        )
 
     def stop(self) -> Any:
         """Stop everything; a Deferred or None."""
         for origin in self.origins.values():
             origin.stop()
         return self.balancer.stopService() if self.balancer is not None else None
+
+
+def command() -> str:
+    """Return what to type for this program: its name if the shell finds it, otherwise a path."""
+    if which("lbproxy"):
+        return "lbproxy"
+    own = sys.argv[0]
+    return own if Path(own).name == "lbproxy" else f"{sys.executable} -m lbproxy"
 
 
 def free_ports(first: int, count: int) -> list[int]:

@@ -92,7 +92,8 @@ def test_everything_printed_works(demo):
     assert until(lambda: len(log.read_text().splitlines()) >= 16)
     assert all(json.loads(line)["close"] for line in log.read_text().splitlines())
     config = re.search(r"^ *config +(\S+)", demo.output(), re.MULTILINE)[1]
-    check = [sys.executable, "-m", "lbproxy", "check", config]
+    words = re.search(r"\(`(.+) check` and", demo.output())[1]
+    check = [*shlex.split(words), "check", config]
     done = subprocess.run(check, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert (done.returncode, "good" in done.stdout) == (0, True)
 
